@@ -1,0 +1,2 @@
+//! Builds the shim.
+fn main() {}

@@ -1,0 +1,7 @@
+//! cudashim finds every copy of NVIDIA's libraries on a machine, reads what each defines and needs,
+//! chooses the one set that fits a torch build, and hands it out to a process.
+
+pub mod elf;
+pub mod facts;
+pub mod handout;
+pub mod solve;

@@ -1,0 +1,3 @@
+//! Parses, sets up the logger, dispatches, and gives the exit code; nothing else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What tests share: a temporary machine, small libraries made with the C compiler.
