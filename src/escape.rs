@@ -1,0 +1,93 @@
+//! Bytes as fields of a line: the escapes of the plan file (`docs/PLAN_FORMAT.md`), also used for what
+//! is shown on a terminal. Never loses a byte.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// `bytes` as one field: `\\`, `\t`, `\n`, and `\xHH` for control characters and what is not UTF-8.
+#[must_use]
+pub fn bytes(bytes: &[u8]) -> String {
+    let mut field = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => field.push_str("\\\\"),
+                '\t' => field.push_str("\\t"),
+                '\n' => field.push_str("\\n"),
+                c if c.is_ascii_control() => {
+                    let _ = write!(field, "\\x{:02x}", u32::from(c));
+                }
+                c => field.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(field, "\\x{byte:02x}");
+        }
+    }
+    field
+}
+
+/// A path as one field.
+#[must_use]
+pub fn path(path: &Path) -> String {
+    bytes(path.as_os_str().as_bytes())
+}
+
+/// The bytes of a field; `None` where a backslash starts none of the known escapes.
+#[must_use]
+pub fn parse(field: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes().iter().copied();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        bytes.push(match rest.next()? {
+            b'\\' => b'\\',
+            b't' => b'\t',
+            b'n' => b'\n',
+            b'x' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
+            _ => return None,
+        });
+    }
+    Some(bytes)
+}
+
+/// The path in a field.
+#[must_use]
+pub fn parse_path(field: &str) -> Option<PathBuf> {
+    parse(field).map(|bytes| PathBuf::from(OsString::from_vec(bytes)))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_byte_string_round_trips(input: Vec<u8>) {
+            let field = bytes(&input);
+            prop_assert!(!field.chars().any(|c| c.is_ascii_control()));
+            prop_assert_eq!(parse(&field), Some(input));
+        }
+    }
+
+    #[test]
+    fn other_backslashes_are_refused() {
+        assert_eq!(parse("\\q"), None);
+        assert_eq!(parse("\\x0G"), None);
+        assert_eq!(parse("\\"), None);
+    }
+}

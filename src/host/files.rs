@@ -1,0 +1,109 @@
+//! What the file system says of one path: identity, kind, size, time.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// What makes a file the same file under all its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId {
+    /// Device number, as `stat(2)` gives it.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+}
+
+/// What kind of thing a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link (only where links are not followed).
+    Link,
+    /// A FIFO, socket or device.
+    Other,
+}
+
+impl From<std::fs::FileType> for Kind {
+    fn from(kind: std::fs::FileType) -> Self {
+        if kind.is_file() {
+            Self::File
+        } else if kind.is_dir() {
+            Self::Directory
+        } else if kind.is_symlink() {
+            Self::Link
+        } else {
+            debug_assert!(kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device());
+            Self::Other
+        }
+    }
+}
+
+/// `stat(2)` of a path, what we use of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Device and inode.
+    pub id: FileId,
+    /// File, directory or other.
+    pub kind: Kind,
+    /// Bytes.
+    pub size: u64,
+    /// Time of the last change of content, in nanoseconds since 1970.
+    pub mtime: i64,
+    /// Owner.
+    pub uid: u32,
+    /// Permission bits, with set-user-ID and set-group-ID.
+    pub mode: u32,
+}
+
+impl Stat {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        std::fs::metadata(path).map(|meta| Self::from(&meta))
+    }
+}
+
+impl From<&std::fs::Metadata> for Stat {
+    fn from(meta: &std::fs::Metadata) -> Self {
+        Self {
+            id: FileId { dev: meta.dev(), ino: meta.ino() },
+            kind: meta.file_type().into(),
+            size: meta.size(),
+            mtime: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
+            uid: meta.uid(),
+            mode: meta.permissions().mode() & 0o7777,
+        }
+    }
+}
+
+/// One name in a directory. A symbolic link is not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, without its directory.
+    pub name: OsString,
+    /// What the name stands for.
+    pub kind: Kind,
+}
+
+pub(super) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        // An entry that vanishes while we look is no entry.
+        if let Ok(entry) = entry
+            && let Ok(kind) = entry.file_type()
+        {
+            entries.push(Entry { name: entry.file_name(), kind: kind.into() });
+        }
+    }
+    Ok(entries)
+}
+
+pub(super) fn read_start(path: &Path, count: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(count);
+    let limit = u64::try_from(count).unwrap_or(u64::MAX);
+    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
