@@ -1,0 +1,200 @@
+//! Which libraries stand in the places: each copy with its identity, version, owner, and what is
+//! wrong with it.
+//!
+//! Takes [`Place`]s; gives [`Library`]s and [`Problem`]s. Reads headers, dynamic tables and package
+//! records only. Never chooses, never follows a needed entry.
+
+mod owner;
+mod version;
+
+pub use owner::{Owner, Owners};
+pub use version::{Evidence, Kind as EvidenceKind};
+
+use crate::facts::{LibraryName, Version, parse_library_name};
+use crate::host::{Kind, Stat};
+use crate::objects::{Object, ObjectError, Objects};
+use crate::places::{self, Place};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// One copy of a library: a file in a directory, under all the names it has there.
+#[derive(Debug, Clone)]
+pub struct Library {
+    /// The path to open it by: the name that equals its soname where there is one.
+    pub path: PathBuf,
+    /// Its other names in the same directory.
+    pub names: Vec<OsString>,
+    /// What its name says.
+    pub name: LibraryName,
+    /// `DT_SONAME`; `None` where the file cannot be read or has none.
+    pub soname: Option<String>,
+    /// Where it was found.
+    pub place: Place,
+    /// Stat of the file.
+    pub stat: Stat,
+    /// Release, from the strongest evidence.
+    pub version: Option<Version>,
+    /// What speaks for the version.
+    pub evidence: Vec<Evidence>,
+    /// The CUDA release it is built for: major, and minor where known.
+    pub cuda: Option<(u32, Option<u32>)>,
+    /// Who installed it.
+    pub owner: Owner,
+    /// Why nothing may load it: a stub, damage, another machine's.
+    pub unusable: Option<String>,
+    /// The file itself, where it can be used.
+    pub object: Option<Rc<Object>>,
+}
+
+impl Library {
+    /// What a process that asks for it by soname must be told; its file name where it has no soname.
+    #[must_use]
+    pub fn asked_as(&self) -> &str {
+        self.soname.as_deref().or_else(|| self.path.file_name().and_then(OsStr::to_str)).unwrap_or_default()
+    }
+}
+
+/// Something wrong that was met while looking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// A stable word for programs.
+    pub id: &'static str,
+    /// The path it is about.
+    pub path: PathBuf,
+    /// One clause for people.
+    pub says: String,
+}
+
+/// Every copy found, in the order of the places.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// The libraries.
+    pub libraries: Vec<Library>,
+    /// What was wrong on the way.
+    pub problems: Vec<Problem>,
+}
+
+impl Inventory {
+    /// Looks into the places, in order; a directory named twice is looked into once.
+    #[must_use]
+    pub fn scan(objects: &Objects<'_>, places: Vec<Place>) -> Self {
+        let mut inventory = Self::default();
+        let mut owners = Owners::default();
+        for place in places::distinct(objects.host(), places) {
+            inventory.look_into(objects, &place, &mut owners);
+        }
+        inventory
+    }
+
+    /// The copies that answer to a soname.
+    pub fn serving<'a>(&'a self, soname: &'a str) -> impl Iterator<Item = (usize, &'a Library)> {
+        self.libraries.iter().enumerate().filter(move |(_, library)| library.asked_as() == soname)
+    }
+
+    fn look_into(&mut self, objects: &Objects<'_>, place: &Place, owners: &mut Owners) {
+        let host = objects.host();
+        let Ok(entries) = host.list(&place.dir) else { return };
+        // Several names of one file in one directory are one library.
+        let mut by_file: BTreeMap<crate::host::FileId, Vec<OsString>> = BTreeMap::new();
+        let mut order = Vec::new();
+        for entry in entries {
+            if parse_library_name(entry.name.as_bytes()).is_none() {
+                continue;
+            }
+            let path = place.dir.join(&entry.name);
+            match host.stat(&path) {
+                Ok(stat) if stat.kind == Kind::File => {
+                    let names = by_file.entry(stat.id).or_default();
+                    if names.is_empty() {
+                        order.push(stat);
+                    }
+                    names.push(entry.name);
+                }
+                Ok(stat) => {
+                    let what = if stat.kind == Kind::Directory { "a directory" } else { "neither file nor directory" };
+                    self.problem("not-a-file", path, format!("named like a library, but {what}"));
+                }
+                Err(error) if entry.kind == Kind::Link => {
+                    self.problem("dangling-link", path, format!("the link leads nowhere: {error}"));
+                }
+                Err(error) => self.problem("unreadable", path, error.to_string()),
+            }
+        }
+        for stat in order {
+            let names = by_file.remove(&stat.id).unwrap_or_default();
+            self.add(objects, place, stat, names, owners);
+        }
+    }
+
+    fn add(&mut self, objects: &Objects<'_>, place: &Place, stat: Stat, mut names: Vec<OsString>, owners: &mut Owners) {
+        // The shortest name opens any of them; which it is only matters for the soname below.
+        let first = names.first().cloned().unwrap_or_default();
+        let opened = objects.open(&place.dir.join(&first));
+        let soname = opened.as_ref().ok().and_then(|object| object.facts.soname.as_ref()?.to_str().map(str::to_owned));
+        let chosen = names.iter().position(|name| Some(name.as_os_str()) == soname.as_deref().map(OsStr::new)).unwrap_or_default();
+        if chosen >= names.len() {
+            return;
+        }
+        let file_name = names.remove(chosen);
+        let Some(name) = parse_library_name(file_name.as_bytes()) else { return };
+        let path = place.dir.join(&file_name);
+        let owner = owners.of(objects.host(), place, &path, stat.size);
+        let unusable = match &opened {
+            Err(error) => Some(self.damaged(&path, error)),
+            Ok(object) => unusable(place, &path, &name, object),
+        };
+        let found = version::of(objects.host(), &path, &name, soname.as_deref(), place, &owner);
+        self.libraries.push(Library {
+            path,
+            names,
+            name,
+            soname,
+            place: place.clone(),
+            stat,
+            version: found.version,
+            evidence: found.evidence,
+            cuda: found.cuda,
+            owner,
+            unusable,
+            object: opened.ok(),
+        });
+    }
+
+    fn damaged(&mut self, path: &std::path::Path, error: &ObjectError) -> String {
+        let id = match error {
+            ObjectError::Open(_) => "unreadable",
+            ObjectError::Truncated => "truncated",
+            ObjectError::Elf(error) if error.is_foreign() => "wrong-class",
+            ObjectError::Elf(_) => "not-elf",
+        };
+        self.problem(id, path.to_owned(), error.to_string());
+        error.to_string()
+    }
+
+    fn problem(&mut self, id: &'static str, path: PathBuf, says: String) {
+        log::debug!("{}: {says}", path.display());
+        self.problems.push(Problem { id, path, says });
+    }
+}
+
+/// Why a sound ELF object must not be handed out all the same.
+fn unusable(place: &Place, path: &std::path::Path, name: &LibraryName, object: &Object) -> Option<String> {
+    if place.dir.components().any(|part| part.as_os_str() == "stubs") {
+        return Some("a stub, for linking only".to_owned());
+    }
+    let soname = object.facts.soname.as_deref()?;
+    let file = path.file_name()?;
+    // libcublasLt.so.11 that is a libcublasLt.so.12 inside: somebody linked or copied another major.
+    let said = parse_library_name(soname.as_bytes());
+    let differs = said.as_ref().is_none_or(|said| said.row.stem != name.row.stem || said.hash != name.hash)
+        || said.is_some_and(|said| !agrees(name.digits(), said.digits()));
+    (differs && file != soname).then(|| format!("named `{}`, but its soname is `{}`", file.display(), soname.display()))
+}
+
+/// Whether a file's version digits and its soname's can belong to one library: one begins the other.
+fn agrees(file: &[u32], soname: &[u32]) -> bool {
+    file.starts_with(soname) || soname.starts_with(file)
+}

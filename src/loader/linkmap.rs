@@ -1,0 +1,205 @@
+//! The link map ld.so would build: breadth first over `DT_NEEDED`, as `_dl_map_object_deps` does.
+
+use super::search::{Failure, Loader, Requester, Rule};
+use crate::host::FileId;
+use crate::objects::{Object, ObjectError};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// An object of the link map.
+#[derive(Debug, Clone)]
+pub struct Mapped {
+    /// The names it answers to: as asked for, and its soname.
+    pub names: Vec<OsString>,
+    /// The path as ld.so would open it, `..` and all.
+    pub path: PathBuf,
+    /// The rule that found it.
+    pub rule: Rule,
+    /// The file.
+    pub object: Rc<Object>,
+    /// Who caused it to be loaded; `None` for the program and what it preloads.
+    pub loader: Option<usize>,
+    /// The objects its needed entries led to, in order; missing ones are left out.
+    pub needed: Vec<usize>,
+}
+
+/// A needed name that led to no object.
+#[derive(Debug, Clone)]
+pub struct Missing {
+    /// The name.
+    pub name: OsString,
+    /// Who needs it.
+    pub needed_by: PathBuf,
+    /// The first file of that name, if it cannot be used; `None` where there is no such file.
+    pub unusable: Option<(PathBuf, ObjectError)>,
+}
+
+/// Objects in the order ld.so would map them, and what it would miss.
+#[derive(Debug)]
+pub struct LinkMap<'l, 'h> {
+    loader: &'l Loader<'h>,
+    objects: Vec<Mapped>,
+    missing: Vec<Missing>,
+    by_name: BTreeMap<OsString, usize>,
+    by_id: BTreeMap<FileId, usize>,
+    program: Option<usize>,
+}
+
+impl<'l, 'h> LinkMap<'l, 'h> {
+    /// Nothing mapped yet.
+    #[must_use]
+    pub fn new(loader: &'l Loader<'h>) -> Self {
+        Self { loader, objects: Vec::new(), missing: Vec::new(), by_name: BTreeMap::new(), by_id: BTreeMap::new(), program: None }
+    }
+
+    /// Maps a program, what `LD_PRELOAD` names, and all they need, as at start-up.
+    pub fn start(&mut self, program: &Path) -> Result<(), ObjectError> {
+        let (path, object) = self.loader.open_path(program.as_os_str(), None).map_err(|failure| match failure {
+            Failure::Unusable(_, error) => error,
+            Failure::NotFound => ObjectError::Open(Rc::new(std::io::Error::from(std::io::ErrorKind::NotFound))),
+        })?;
+        // `$ORIGIN` of the program comes from /proc/self/exe, so its links are resolved.
+        let path = self.loader.host().canonical(&path).unwrap_or(path);
+        let program = self.add(path, object, Rule::Path, None, None);
+        self.program = Some(program);
+        let mut roots = vec![program];
+        for entry in self.loader.preload().to_vec() {
+            // An entry that cannot be opened is ignored with a message (`do_preload`).
+            if let Ok(index) = self.find(&entry, Some(program), Some(Rule::Preload)) {
+                roots.push(index);
+            }
+        }
+        self.map_needed(&roots);
+        Ok(())
+    }
+
+    /// Maps what `dlopen(name)` called from object `caller` would map. The index of the object, if
+    /// there is one.
+    pub fn open(&mut self, name: &OsStr, caller: Option<usize>) -> Option<usize> {
+        match self.find(name, caller, None) {
+            Ok(index) => {
+                self.map_needed(&[index]);
+                Some(index)
+            }
+            Err(failure) => {
+                let needed_by = caller.and_then(|caller| self.objects.get(caller)).map(|mapped| mapped.path.clone());
+                self.miss(name, needed_by.unwrap_or_default(), failure);
+                None
+            }
+        }
+    }
+
+    /// The objects, in the order they would be mapped.
+    #[must_use]
+    pub fn objects(&self) -> &[Mapped] {
+        &self.objects
+    }
+
+    /// The needed names that led nowhere.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// The object that answers to `name`.
+    #[must_use]
+    pub fn by_name(&self, name: &OsStr) -> Option<&Mapped> {
+        self.by_name.get(name).and_then(|index| self.objects.get(*index))
+    }
+
+    fn map_needed(&mut self, roots: &[usize]) {
+        let mut queue: Vec<usize> = roots.to_vec();
+        let mut seen: Vec<bool> = Vec::new();
+        let mut at = 0;
+        while let Some(&index) = queue.get(at) {
+            at += 1;
+            if seen.len() <= index {
+                seen.resize(index + 1, false);
+            }
+            if let Some(seen) = seen.get_mut(index)
+                && std::mem::replace(seen, true)
+            {
+                continue;
+            }
+            let Some(mapped) = self.objects.get(index) else { continue };
+            if !mapped.needed.is_empty() {
+                // Mapped by an earlier dlopen, with everything below it.
+                queue.extend(mapped.needed.clone());
+                continue;
+            }
+            let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
+            let mut found = Vec::with_capacity(object.facts.needed.len());
+            for name in &object.facts.needed {
+                match self.find(name, Some(index), None) {
+                    Ok(needed) => found.push(needed),
+                    Err(failure) => self.miss(name, path.clone(), failure),
+                }
+            }
+            queue.extend(&found);
+            if let Some(mapped) = self.objects.get_mut(index) {
+                mapped.needed = found;
+            }
+        }
+    }
+
+    fn miss(&mut self, name: &OsStr, needed_by: PathBuf, failure: Failure) {
+        let unusable = match failure {
+            Failure::NotFound => None,
+            Failure::Unusable(path, error) => Some((path, error)),
+        };
+        self.missing.push(Missing { name: name.to_owned(), needed_by, unusable });
+    }
+
+    /// `_dl_map_object`: what is mapped under that name or soname, else a path, else a search.
+    fn find(&mut self, name: &OsStr, caller: Option<usize>, rule: Option<Rule>) -> Result<usize, Failure> {
+        if let Some(index) = self.by_name.get(name) {
+            return Ok(*index);
+        }
+        let (path, object, found_by) = if name.as_bytes().contains(&b'/') {
+            let requester = caller.and_then(|caller| self.requester(caller));
+            let (path, object) = self.loader.open_path(name, requester.as_ref())?;
+            (path, object, Rule::Path)
+        } else {
+            let chain: Vec<Requester<'_>> = self.chain(caller).collect();
+            let program = self.program.filter(|program| !self.chain_indices(caller).any(|index| index == *program));
+            self.loader.search(name, &chain, program.and_then(|program| self.requester(program)).as_ref())?
+        };
+        Ok(self.add(path, object, rule.unwrap_or(found_by), caller, Some(name)))
+    }
+
+    fn add(&mut self, path: PathBuf, object: Rc<Object>, rule: Rule, loader: Option<usize>, name: Option<&OsStr>) -> usize {
+        if let Some(&index) = self.by_id.get(&object.stat.id) {
+            // The same file under another name: ld.so adds the name to the object it has.
+            if let (Some(name), Some(mapped)) = (name, self.objects.get_mut(index)) {
+                mapped.names.push(name.to_owned());
+                self.by_name.insert(name.to_owned(), index);
+            }
+            return index;
+        }
+        let index = self.objects.len();
+        let mut names: Vec<OsString> = name.map(OsStr::to_owned).into_iter().collect();
+        names.extend(object.facts.soname.clone().filter(|soname| Some(soname.as_os_str()) != name));
+        for name in &names {
+            // The first object of a name keeps it: ld.so walks the list from its head.
+            self.by_name.entry(name.clone()).or_insert(index);
+        }
+        self.by_id.insert(object.stat.id, index);
+        self.objects.push(Mapped { names, path, rule, object, loader, needed: Vec::new() });
+        index
+    }
+
+    fn requester(&self, index: usize) -> Option<Requester<'_>> {
+        self.objects.get(index).map(|mapped| Requester { path: &mapped.path, object: &mapped.object })
+    }
+
+    fn chain_indices(&self, from: Option<usize>) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(from, |index| self.objects.get(*index).and_then(|mapped| mapped.loader)).take(self.objects.len())
+    }
+
+    fn chain(&self, from: Option<usize>) -> impl Iterator<Item = Requester<'_>> + '_ {
+        self.chain_indices(from).filter_map(|index| self.requester(index))
+    }
+}

@@ -1,0 +1,143 @@
+//! ELF files of one machine, each opened once.
+//!
+//! Takes paths; gives [`Object`]s: the stat of the file, its bytes, and what its dynamic table says.
+//! The same file under two names is opened once. Never searches for anything.
+
+use crate::elf::{Elf, ElfError};
+use crate::host::{FileId, Host, Map, Stat};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Why a file could not be used as an ELF object.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObjectError {
+    /// The file could not be opened or mapped.
+    #[error("cannot be opened: {0}")]
+    Open(Rc<io::Error>),
+    /// The file is not an ELF object we can read.
+    #[error(transparent)]
+    Elf(ElfError),
+    /// The file ends before the segments its program headers promise: mapping it ends in `SIGBUS`.
+    #[error("truncated: the file ends before its segments do")]
+    Truncated,
+}
+
+/// What the dynamic table of an object says, owned.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// `DT_SONAME`.
+    pub soname: Option<OsString>,
+    /// `DT_NEEDED`, in order.
+    pub needed: Vec<OsString>,
+    /// `DT_RPATH`; glibc does not look at it where there is a `DT_RUNPATH`.
+    pub rpath: Option<OsString>,
+    /// `DT_RUNPATH`.
+    pub runpath: Option<OsString>,
+    /// `DF_1_NODEFLIB`.
+    pub nodeflib: bool,
+    /// `PT_INTERP`.
+    pub interpreter: Option<OsString>,
+    /// Whether there is a dynamic table at all.
+    pub dynamic: bool,
+    /// The GNU build ID in hex.
+    pub build_id: Option<String>,
+}
+
+/// One ELF object for this machine.
+#[derive(Debug)]
+pub struct Object {
+    /// The first path it was opened by.
+    pub path: PathBuf,
+    /// Stat of the file that was read.
+    pub stat: Stat,
+    /// What its dynamic table says.
+    pub facts: Facts,
+    map: Map,
+}
+
+impl Object {
+    /// The view of the object for questions about symbols. Cheap: headers and dynamic table only.
+    pub fn elf(&self) -> Result<Elf<'_>, ElfError> {
+        Elf::parse(&self.map)
+    }
+
+    /// The bytes of the file.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// The name other objects know it by: its soname, else its file name.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        self.facts.soname.as_deref().or_else(|| self.path.file_name()).unwrap_or_default()
+    }
+}
+
+type Opened = Result<Rc<Object>, ObjectError>;
+
+/// The ELF files opened so far.
+#[derive(Debug)]
+pub struct Objects<'h> {
+    host: &'h Host,
+    by_path: RefCell<BTreeMap<PathBuf, Opened>>,
+    by_id: RefCell<BTreeMap<FileId, Opened>>,
+}
+
+impl<'h> Objects<'h> {
+    /// None yet, on this machine.
+    #[must_use]
+    pub fn new(host: &'h Host) -> Self {
+        Self { host, by_path: RefCell::default(), by_id: RefCell::default() }
+    }
+
+    /// The machine the files are on.
+    #[must_use]
+    pub fn host(&self) -> &'h Host {
+        self.host
+    }
+
+    /// The object at `path`, as ld.so would map it.
+    pub fn open(&self, path: &Path) -> Result<Rc<Object>, ObjectError> {
+        if let Some(opened) = self.by_path.borrow().get(path) {
+            return opened.clone();
+        }
+        let opened = self.open_new(path);
+        self.by_path.borrow_mut().insert(path.to_owned(), opened.clone());
+        opened
+    }
+
+    fn open_new(&self, path: &Path) -> Opened {
+        let (map, stat) = self.host.map(path).map_err(|error| ObjectError::Open(Rc::new(error)))?;
+        if let Some(opened) = self.by_id.borrow().get(&stat.id) {
+            return opened.clone();
+        }
+        let opened = facts(&map).map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, map }));
+        self.by_id.borrow_mut().insert(stat.id, opened.clone());
+        opened
+    }
+}
+
+fn facts(bytes: &[u8]) -> Result<Facts, ObjectError> {
+    let elf = Elf::parse(bytes).map_err(ObjectError::Elf)?;
+    if elf.truncated() {
+        return Err(ObjectError::Truncated);
+    }
+    let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    Ok(Facts {
+        soname: elf.soname().map(own),
+        needed: elf.needed().iter().copied().map(own).collect(),
+        rpath: elf.rpath().map(own),
+        runpath: elf.runpath().map(own),
+        nodeflib: elf.nodeflib(),
+        interpreter: elf.interpreter().map(own),
+        dynamic: elf.is_dynamic(),
+        build_id: elf.build_id().map(|id| id.to_string()),
+    })
+}

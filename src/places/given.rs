@@ -1,0 +1,26 @@
+//! Directories the user names: a library directory, a site-packages, a virtual or conda
+//! environment, or a toolkit. What it is shows by what stands in it.
+
+use super::{Place, Provenance, conda, python, toolkit};
+use crate::host::Host;
+use std::path::Path;
+
+/// The places a named directory stands for.
+#[must_use]
+pub fn given(host: &Host, dir: &Path) -> Vec<Place> {
+    let dir = host.absolute(dir);
+    let mut places = vec![Place::alone(dir.clone(), Provenance::Given)];
+    let sites = python::venv_sites(host, &dir);
+    if sites.is_empty() {
+        places.extend(python::sites(host, std::slice::from_ref(&dir)));
+        places.extend(toolkit::toolkit(host, &dir));
+    } else if host.is_dir(&dir.join("conda-meta")) {
+        places.extend(conda::environment(host, &dir));
+    } else {
+        places.extend(python::sites(host, &sites));
+    }
+    for place in &mut places {
+        place.provenance = Provenance::Given;
+    }
+    places
+}

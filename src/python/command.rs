@@ -1,0 +1,169 @@
+//! What a command line starts: the file, and the interpreter behind a script.
+//!
+//! Takes an argument vector; gives the program execve(2) would end up with, and whether it is a
+//! Python. Rules: PATH search of execvp(3), `#!` lines of execve(2) (one argument, at most 256 bytes).
+
+use super::interpreter::Options;
+use crate::host::{Host, Kind};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Scripts that start scripts that start scripts: the kernel gives up after four.
+const SCRIPT_LIMIT: usize = 4;
+
+/// What a command starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The file of the first word, found on PATH where it has no slash.
+    pub file: PathBuf,
+    /// The program behind it: the same file, or the one its `#!` line names.
+    pub program: PathBuf,
+    /// Where the program is a Python, by name: how it is started.
+    pub python: Option<Options>,
+}
+
+impl Command {
+    /// Reads a command line. `None` where its first word leads to no file.
+    #[must_use]
+    pub fn read(host: &Host, words: &[OsString]) -> Option<Self> {
+        let first = words.first()?;
+        let file = find_on_path(host, first)?;
+        let mut program = file.clone();
+        let mut arguments: Vec<OsString> = words.iter().skip(1).cloned().collect();
+        for _ in 0..SCRIPT_LIMIT {
+            let Some((interpreter, argument)) = script_interpreter(host, &program) else { break };
+            if is_python(&program) {
+                // A Python that is a script is a version manager's stand-in: the interpreter itself must be asked.
+                break;
+            }
+            let mut next: Vec<OsString> = argument.into_iter().collect();
+            let mut interpreter = interpreter;
+            if interpreter.file_name() == Some(OsStr::new("env")) {
+                let mut words = next.iter().flat_map(|word| split_words(word)).filter(|word| word != "-S" && !word.as_bytes().contains(&b'='));
+                let Some(found) = words.next().and_then(|word| find_on_path(host, &word)) else { break };
+                let rest: Vec<OsString> = words.collect();
+                interpreter = found;
+                next = rest;
+            }
+            next.push(program.clone().into_os_string());
+            next.append(&mut arguments);
+            arguments = next;
+            program = interpreter;
+        }
+        let python = is_python(&program).then(|| Options::parse(&arguments));
+        Some(Self { file, program, python })
+    }
+}
+
+/// The file a first word of a command leads to, as execvp(3) searches; not yet whether it can be run.
+#[must_use]
+pub fn find_on_path(host: &Host, word: &OsStr) -> Option<PathBuf> {
+    if word.as_bytes().contains(&b'/') {
+        let path = host.absolute(Path::new(word));
+        return host.stat(&path).is_ok().then_some(path);
+    }
+    let path = host.env("PATH").unwrap_or(OsStr::new("/bin:/usr/bin"));
+    let candidates = path.as_bytes().split(|byte| *byte == b':').map(|dir| host.absolute(Path::new(OsStr::from_bytes(dir))).join(word));
+    let mut fallback = None;
+    for candidate in candidates {
+        match host.stat(&candidate) {
+            Ok(stat) if stat.kind == Kind::File && stat.mode & 0o111 != 0 => return Some(candidate),
+            Ok(stat) if stat.kind == Kind::File => fallback = fallback.or(Some(candidate)),
+            _ => {}
+        }
+    }
+    fallback
+}
+
+/// Whether a file is named as Pythons are: `python`, `python3`, `python3.12`, `python3.13t`, `pypy3`.
+fn is_python(path: &Path) -> bool {
+    let Some(name) = path.file_name().map(OsStr::as_bytes) else { return false };
+    let Some(rest) = name.strip_prefix(b"python").or_else(|| name.strip_prefix(b"pypy")) else { return false };
+    let rest = rest.strip_suffix(b"t").or_else(|| rest.strip_suffix(b"d")).unwrap_or(rest);
+    rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
+}
+
+/// The interpreter and the one argument of a `#!` line.
+fn script_interpreter(host: &Host, path: &Path) -> Option<(PathBuf, Option<OsString>)> {
+    let start = host.read_start(path, 256).ok()?;
+    let line = start.strip_prefix(b"#!")?;
+    let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii();
+    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    let (interpreter, argument) = line.split_at(end);
+    let argument = argument.trim_ascii();
+    let interpreter = PathBuf::from(OsStr::from_bytes(interpreter));
+    interpreter.is_absolute().then(|| (interpreter, (!argument.is_empty()).then(|| OsStr::from_bytes(argument).to_owned())))
+}
+
+fn split_words(text: &OsStr) -> Vec<OsString> {
+    text.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let env = BTreeMap::from([("PATH".into(), "/v/bin:/usr/bin".into())]);
+        let host = Host::new(dir.path().to_owned(), env, "/work".into());
+        (dir, host)
+    }
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_python_on_path() {
+        let (_dir, host) = machine(&[("v/bin/python", "\x7fELF")]);
+        let command = Command::read(&host, &words("python -I train.py")).unwrap();
+        assert_eq!(command.program, Path::new("/v/bin/python"));
+        assert!(command.python.unwrap().isolated);
+    }
+
+    #[test]
+    fn a_script_by_its_first_line() {
+        let (_dir, host) = machine(&[("usr/bin/torchrun", "#!/v/bin/python3 -s\nimport torch"), ("v/bin/python3", "\x7fELF")]);
+        let command = Command::read(&host, &words("torchrun --nproc 2")).unwrap();
+        assert_eq!(command.program, Path::new("/v/bin/python3"));
+        let options = command.python.unwrap();
+        assert!(options.no_user_site);
+        assert_eq!(options.script.as_deref(), Some(Path::new("/usr/bin/torchrun")));
+    }
+
+    #[test]
+    fn a_script_through_env() {
+        let (_dir, host) = machine(&[
+            ("work/run.py", "#!/usr/bin/env -S A=1 python3.12 -E\n"),
+            ("usr/bin/env", "\x7fELF"),
+            ("usr/bin/python3.12", "\x7fELF"),
+        ]);
+        let command = Command::read(&host, &words("./run.py")).unwrap();
+        assert_eq!(command.program, Path::new("/usr/bin/python3.12"));
+        assert!(command.python.unwrap().ignore_environment);
+    }
+
+    #[test]
+    fn other_programs_are_no_python() {
+        let (_dir, host) = machine(&[("usr/bin/pythonista", "\x7fELF"), ("usr/bin/sh", "\x7fELF")]);
+        assert_eq!(Command::read(&host, &words("pythonista")).unwrap().python, None);
+        assert_eq!(Command::read(&host, &words("sh -c x")).unwrap().python, None);
+        assert_eq!(Command::read(&host, &words("nothing")), None);
+    }
+
+    #[test]
+    fn a_loop_of_scripts_ends() {
+        let (_dir, host) = machine(&[("a", "#!/b\n"), ("b", "#!/a\n")]);
+        assert!(Command::read(&host, &words("/a")).is_some());
+    }
+}

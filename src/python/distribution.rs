@@ -1,0 +1,207 @@
+//! Installed distributions: their `.dist-info` directories.
+//!
+//! Takes a site directory; gives names and versions, what a `RECORD` lists, and what `Requires-Dist`
+//! pins. Formats: the PyPA's "Recording installed projects" and "Core metadata" specifications.
+
+use crate::host::Host;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// One installed distribution.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Distribution {
+    /// Normalised name, `nvidia-cublas-cu12`.
+    pub name: String,
+    /// Version as in the directory's name.
+    pub version: String,
+    /// The `.dist-info` directory.
+    pub dir: PathBuf,
+}
+
+/// The version a requirement allows, as far as it is one version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pin {
+    /// `12.4.127` of `==12.4.127`, `13.2.86` of `==13.2.86.*`.
+    pub version: String,
+    /// Whether longer versions of the same beginning fit (`.*`).
+    pub prefix: bool,
+}
+
+impl Pin {
+    /// Whether `version` is what the pin asks for.
+    #[must_use]
+    pub fn admits(&self, version: &str) -> bool {
+        let rest = version.strip_prefix(self.version.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+') || (self.prefix && rest.starts_with('.')))
+    }
+}
+
+impl std::fmt::Display for Pin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.version, if self.prefix { ".*" } else { "" })
+    }
+}
+
+/// A name as PEP 503 compares it: lower case, runs of `-_.` as one `-`.
+#[must_use]
+pub fn normalized(name: &str) -> String {
+    let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-").to_ascii_lowercase()
+}
+
+/// The distributions installed in a site directory.
+#[must_use]
+pub fn distributions(host: &Host, site: &Path) -> Vec<Distribution> {
+    let entries = host.list(site).unwrap_or_default();
+    let found = entries.iter().filter_map(|entry| {
+        let stem = entry.name.to_str()?.strip_suffix(".dist-info")?;
+        let (name, version) = stem.rsplit_once('-')?;
+        Some(Distribution { name: normalized(name), version: version.to_owned(), dir: site.join(&entry.name) })
+    });
+    found.collect()
+}
+
+impl Distribution {
+    /// The files the distribution recorded at installation, relative to its site directory, with
+    /// their sizes where given.
+    #[must_use]
+    pub fn record(&self, host: &Host) -> Vec<(PathBuf, Option<u64>)> {
+        let bytes = host.read(&self.dir.join("RECORD")).unwrap_or_default();
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| {
+            let (path, rest) = csv_field(line)?;
+            let size = rest.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+            let size = std::str::from_utf8(size).ok().and_then(|size| size.parse().ok());
+            Some((PathBuf::from(std::ffi::OsStr::from_bytes(&path)), size))
+        });
+        lines.collect()
+    }
+
+    /// The lines of its `METADATA` with a given key.
+    #[must_use]
+    pub fn metadata(&self, host: &Host, key: &str) -> Vec<String> {
+        let text = host.read_text(&self.dir.join("METADATA")).unwrap_or_default();
+        // Headers end at the first empty line; the description follows.
+        let headers = text.lines().take_while(|line| !line.trim().is_empty());
+        headers.filter_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(|value| value.trim().to_owned()).collect()
+    }
+}
+
+/// The first field of a CSV line, unquoted, and what follows it.
+fn csv_field(line: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let Some(quoted) = line.strip_prefix(b"\"") else {
+        let end = line.iter().position(|byte| *byte == b',').filter(|end| *end > 0)?;
+        return Some((line.get(..end)?.to_owned(), line.get(end..)?));
+    };
+    let mut field = Vec::new();
+    let mut at = 0;
+    loop {
+        match (quoted.get(at)?, quoted.get(at + 1)) {
+            (b'"', Some(b'"')) => {
+                field.push(b'"');
+                at += 2;
+            }
+            (b'"', _) => return Some((field, quoted.get(at + 1..)?)),
+            (byte, _) => {
+                field.push(*byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+/// What distribution `name` pins among `nvidia-*` packages, directly or through the packages it
+/// requires (`cuda-toolkit[cublas,…]==13.2.2`), by package name.
+#[must_use]
+pub fn pins(host: &Host, installed: &[Distribution], name: &str) -> BTreeMap<String, Pin> {
+    let mut pins = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    let mut queue: Vec<(String, BTreeSet<String>)> = vec![(name.to_owned(), BTreeSet::new())];
+    while let Some((name, extras)) = queue.pop() {
+        if !seen.insert((name.clone(), extras.clone())) || seen.len() > 64 {
+            continue;
+        }
+        let Some(distribution) = installed.iter().find(|distribution| distribution.name == name) else { continue };
+        for line in distribution.metadata(host, "Requires-Dist") {
+            let Some(requirement) = Requirement::parse(&line) else { continue };
+            if requirement.extra.as_ref().is_some_and(|extra| !extras.contains(extra)) {
+                continue;
+            }
+            if requirement.name.starts_with("nvidia-") {
+                pins.extend(requirement.pin.map(|pin| (requirement.name, pin)));
+            } else if requirement.name.starts_with("cuda-") {
+                queue.push((requirement.name, requirement.extras));
+            }
+        }
+    }
+    pins
+}
+
+/// One `Requires-Dist` line, what we use of it (PEP 508).
+#[derive(Debug, PartialEq, Eq)]
+struct Requirement {
+    name: String,
+    extras: BTreeSet<String>,
+    pin: Option<Pin>,
+    /// The extra that must be asked for, from an `extra == "…"` marker.
+    extra: Option<String>,
+}
+
+impl Requirement {
+    fn parse(line: &str) -> Option<Self> {
+        let (specifier, marker) = line.split_once(';').unwrap_or((line, ""));
+        let end = specifier.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).unwrap_or(specifier.len());
+        let (name, rest) = specifier.split_at(end);
+        let rest = rest.trim();
+        let (extras, rest) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((extras, rest)) => (extras.split(',').map(|extra| normalized(extra.trim())).collect(), rest),
+            None => (BTreeSet::new(), rest),
+        };
+        let version = rest.trim().trim_start_matches('(').trim_end_matches(')');
+        // Only `==` names one version; `>=` and the like leave the choice open.
+        let pin = version.split(',').find_map(|clause| clause.trim().strip_prefix("==")).map(|version| {
+            let version = version.trim_start_matches('=').trim();
+            match version.strip_suffix(".*") {
+                Some(version) => Pin { version: version.to_owned(), prefix: true },
+                None => Pin { version: version.to_owned(), prefix: false },
+            }
+        });
+        let extra = marker.split("extra").nth(1).and_then(|tail| tail.split(['\'', '"']).nth(1)).map(normalized);
+        (!name.is_empty()).then(|| Self { name: normalized(name), extras, pin, extra })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements() {
+        let parse = |line| Requirement::parse(line).unwrap();
+        let old = parse("nvidia-cublas-cu11 (==11.10.3.66) ; platform_system == \"Linux\"");
+        assert_eq!((old.name.as_str(), old.pin.unwrap().to_string().as_str()), ("nvidia-cublas-cu11", "11.10.3.66"));
+        let extras = parse("cuda-toolkit[cublas,cudart]==13.2.2; platform_system == \"Linux\"");
+        assert_eq!(extras.extras, BTreeSet::from(["cublas".to_owned(), "cudart".to_owned()]));
+        let marked = parse("nvidia-cublas==13.4.1.3.*; (sys_platform == 'linux') and extra == 'cublas'");
+        assert_eq!(marked.extra.as_deref(), Some("cublas"));
+        assert!(marked.pin.unwrap().admits("13.4.1.3.7"));
+        assert_eq!(parse("nvidia-nvjitlink<14,>=13.0.3").pin, None);
+        assert_eq!(Requirement::parse(" ; x"), None);
+    }
+
+    #[test]
+    fn pins_admit() {
+        let exact = Pin { version: "9.1.0.70".into(), prefix: false };
+        assert!(exact.admits("9.1.0.70"));
+        assert!(!exact.admits("9.1.0.701"));
+        assert!(!exact.admits("9.1.0.70.1"));
+    }
+
+    #[test]
+    fn quoted_record_lines() {
+        let (field, rest) = csv_field(b"\"a,\"\"b\".so,sha256=x,12").unwrap();
+        assert_eq!((field.as_slice(), rest), (&b"a,\"b"[..], &b".so,sha256=x,12"[..]));
+        assert_eq!(csv_field(b""), None);
+        assert_eq!(csv_field(b"\"open"), None);
+    }
+}

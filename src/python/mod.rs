@@ -1,0 +1,13 @@
+//! Python as it is installed: interpreters, the directories they import from, the wheels in them.
+//!
+//! Takes a machine and a command or a path; gives an [`Interpreter`] and the [`Distribution`]s it
+//! sees. Imports nothing; runs an interpreter only where no file tells what is asked.
+
+mod ask;
+mod command;
+mod distribution;
+mod interpreter;
+
+pub use command::{Command, find_on_path};
+pub use distribution::{Distribution, Pin, distributions, normalized, pins};
+pub use interpreter::{Interpreter, InterpreterError, Options};
