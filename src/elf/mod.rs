@@ -1,1 +1,388 @@
-//! (to come)
+//! What one ELF file says about itself, as the dynamic loader would read it.
+//!
+//! Takes the bytes of a file; gives names, versions and symbols. Everything is found the way ld.so
+//! finds it, through the program headers and the dynamic table, so a file without section headers
+//! reads the same. Never opens files, never panics, and never follows a chain further than the
+//! number of its entries, whatever the bytes are.
+//!
+//! # From the top
+//!
+//! [`ident()`] reads the header of an ELF file of any machine. [`Elf`] is an object that a process
+//! here could load: [`Elf::parse`] reads only the program headers and the dynamic table, so it costs
+//! microseconds however large the file is; the symbol tables are read when first asked for.
+//! [`Elf::undefined`] and [`Elf::lookup`] are the two halves of the question that decides whether
+//! one library can serve another: is each symbol that this one asks for defined by that one?
+//!
+//! ```no_run
+//! use cudashim::elf::Elf;
+//!
+//! let consumer = std::fs::read("libtorch_cuda.so")?;
+//! let provider = std::fs::read("libcublas.so.12")?;
+//! let provider = Elf::parse(&provider)?;
+//! for symbol in Elf::parse(&consumer)?.undefined()? {
+//!     let Some(version) = symbol.version else { continue };
+//!     if provider.soname() == Some(version.file)
+//!         && provider.lookup(symbol.name, Some(version.node))?.is_none()
+//!     {
+//!         println!("{}", String::from_utf8_lossy(symbol.name));
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions
+)]
+
+mod dynamic;
+mod error;
+mod hash;
+mod ident;
+mod image;
+mod notes;
+mod relocations;
+mod symbols;
+mod versions;
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use goblin::elf::ProgramHeader;
+use goblin::elf::dynamic::{DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE, DF_STATIC_TLS};
+use goblin::elf::program_header::{PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_NOTE};
+
+use self::dynamic::{CTX, Dynamic};
+use self::image::{Image, to_usize};
+use self::symbols::{SymbolTables, Wanted};
+
+pub use self::error::{ElfError, Kind, Table};
+pub use self::ident::{Class, Endian, Ident, ObjectKind, ident};
+pub use self::notes::BuildId;
+pub use self::symbols::{Defined, Definition, Undefined};
+pub use self::versions::{NeededVersion, RequiredVersion, VersionDefinition, VersionNeed};
+
+/// A symbol as it is asked for: its name, and the node it must have.
+pub type SymbolRef<'s> = (&'s [u8], Option<&'s [u8]>);
+
+/// A 64-bit little-endian object for x86-64 or aarch64, borrowed from the bytes of its file.
+pub struct Elf<'a> {
+    ident: Ident,
+    image: Image<'a>,
+    interpreter: Option<&'a [u8]>,
+    stack_flags: Option<u32>,
+    build_id: Option<BuildId<'a>>,
+    dynamic: Option<Dynamic<'a>>,
+    /// Read when a symbol is first asked for.
+    tables: OnceLock<Result<Option<SymbolTables<'a>>, ElfError>>,
+}
+
+impl<'a> Elf<'a> {
+    /// Reads the header, the program headers and the dynamic table.
+    ///
+    /// An object without a dynamic table, such as a static program, is no error: see
+    /// [`is_dynamic`](Self::is_dynamic).
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Foreign`] for an object of another machine, class or OS ABI; else as [`ident()`], or
+    /// whatever is wrong with the three tables.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ElfError> {
+        let header = ident::parse_header(bytes)?;
+        let ident = Ident::of(&header);
+        if !ident.is_supported() {
+            return Err(ElfError::new(Table::Header, 0, Kind::Foreign(ident)));
+        }
+        // As glibc's open_verify; goblin reads on with the size that it knows.
+        if header.e_phnum > 0 && usize::from(header.e_phentsize) != ProgramHeader::size(CTX) {
+            return Err(ElfError::malformed(
+                Table::Header,
+                0,
+                "unknown size of program headers",
+            ));
+        }
+        let count = usize::from(header.e_phnum);
+        let headers =
+            ProgramHeader::parse(bytes, to_usize(header.e_phoff), count, CTX).map_err(|error| {
+                ElfError::from_goblin(Table::ProgramHeaders, header.e_phoff, &error)
+            })?;
+
+        let image = Image::new(bytes, &headers);
+        let find = |kind| {
+            headers
+                .iter()
+                .rev()
+                .find(move |header| header.p_type == kind)
+        };
+        let dynamic = find(PT_DYNAMIC)
+            .map(|header| Dynamic::parse(&image, header))
+            .transpose()?;
+        Ok(Self {
+            ident,
+            interpreter: find(PT_INTERP).and_then(|header| {
+                let bytes = image.slice(header.p_offset, header.p_filesz);
+                bytes
+                    .split(|&byte| byte == 0)
+                    .next()
+                    .filter(|path| !path.is_empty())
+            }),
+            stack_flags: find(PT_GNU_STACK).map(|header| header.p_flags),
+            build_id: headers
+                .iter()
+                .filter(|header| header.p_type == PT_NOTE)
+                .find_map(|header| {
+                    BuildId::find(
+                        image.slice(header.p_offset, header.p_filesz),
+                        header.p_align,
+                    )
+                }),
+            dynamic,
+            image,
+            tables: OnceLock::new(),
+        })
+    }
+
+    /// What the header says.
+    #[must_use]
+    pub fn ident(&self) -> Ident {
+        self.ident
+    }
+
+    /// Whether the loader has anything to do with it; a static program has no dynamic table.
+    #[must_use]
+    pub fn is_dynamic(&self) -> bool {
+        self.dynamic.is_some()
+    }
+
+    /// Whether it is a program: `ET_EXEC`, or marked `DF_1_PIE`.
+    ///
+    /// # Platform behaviour
+    ///
+    /// glibc refuses to `dlopen` both. An interpreter proves nothing: `libc.so.6` has one.
+    #[must_use]
+    pub fn is_executable(&self) -> bool {
+        self.ident.kind == ObjectKind::Executable || self.flags_1() & DF_1_PIE != 0
+    }
+
+    /// The loader that a program asks the kernel for, `PT_INTERP`.
+    #[must_use]
+    pub fn interpreter(&self) -> Option<&'a [u8]> {
+        self.interpreter
+    }
+
+    /// Whether a segment runs past the end of the file, as after an interrupted download.
+    ///
+    /// # Platform behaviour
+    ///
+    /// glibc maps such a file without complaint; the process dies by SIGBUS when it touches a page
+    /// that is not there.
+    #[must_use]
+    pub fn truncated(&self) -> bool {
+        self.image.is_truncated()
+    }
+
+    /// The name that other objects know it by, `DT_SONAME`.
+    #[must_use]
+    pub fn soname(&self) -> Option<&'a [u8]> {
+        self.dynamic.as_ref()?.soname
+    }
+
+    /// The names of the objects that it needs, `DT_NEEDED`, in the file's order.
+    #[must_use]
+    pub fn needed(&self) -> &[&'a [u8]] {
+        self.dynamic.as_ref().map_or(&[], |dynamic| &dynamic.needed)
+    }
+
+    /// The search path `DT_RPATH`, unexpanded.
+    ///
+    /// # Platform behaviour
+    ///
+    /// glibc ignores it where there is a [`runpath`](Self::runpath) (`elf/get-dynamic-info.h`). It is
+    /// searched before `LD_LIBRARY_PATH`, and also for what the needed objects need in turn.
+    #[must_use]
+    pub fn rpath(&self) -> Option<&'a [u8]> {
+        self.dynamic.as_ref()?.rpath
+    }
+
+    /// The search path `DT_RUNPATH`, unexpanded.
+    ///
+    /// # Platform behaviour
+    ///
+    /// Searched after `LD_LIBRARY_PATH`, and for this object's own needed entries only (`ld.so(8)`).
+    #[must_use]
+    pub fn runpath(&self) -> Option<&'a [u8]> {
+        self.dynamic.as_ref()?.runpath
+    }
+
+    /// `DT_FLAGS`, the `DF_*` bits.
+    #[must_use]
+    pub fn flags(&self) -> u64 {
+        self.dynamic.as_ref().map_or(0, |dynamic| dynamic.flags)
+    }
+
+    /// `DT_FLAGS_1`, the `DF_1_*` bits.
+    #[must_use]
+    pub fn flags_1(&self) -> u64 {
+        self.dynamic.as_ref().map_or(0, |dynamic| dynamic.flags_1)
+    }
+
+    /// `DF_1_NODEFLIB`: neither the cache's system entries nor the default directories are searched
+    /// for what it needs (`ld.so(8)`).
+    #[must_use]
+    pub fn nodeflib(&self) -> bool {
+        self.flags_1() & DF_1_NODEFLIB != 0
+    }
+
+    /// `DF_1_NOOPEN`: `dlopen` refuses it.
+    #[must_use]
+    pub fn noopen(&self) -> bool {
+        self.flags_1() & DF_1_NOOPEN != 0
+    }
+
+    /// `DF_STATIC_TLS`: its thread-local storage must fit into the static block, which a late
+    /// `dlopen` may find used up.
+    #[must_use]
+    pub fn static_tls(&self) -> bool {
+        self.flags() & DF_STATIC_TLS != 0
+    }
+
+    /// Whether loading it asks for executable stacks: `PT_GNU_STACK` says so, or is missing, which
+    /// stands for yes on both machines (glibc, `stackinfo.h`).
+    ///
+    /// # Platform behaviour
+    ///
+    /// Since glibc 2.41 `dlopen` fails on such an object instead of making the stacks executable.
+    #[must_use]
+    pub fn executable_stack(&self) -> bool {
+        self.stack_flags.is_none_or(|flags| flags & PF_X != 0)
+    }
+
+    /// The build ID, from `PT_NOTE`.
+    #[must_use]
+    pub fn build_id(&self) -> Option<BuildId<'a>> {
+        self.build_id
+    }
+
+    /// The versions that it defines.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of `DT_VERDEF`, including another number of entries than `DT_VERDEFNUM` declares.
+    pub fn version_definitions(&self) -> Result<Vec<VersionDefinition<'a>>, ElfError> {
+        let Some(dynamic) = &self.dynamic else {
+            return Ok(Vec::new());
+        };
+        versions::definitions(&self.image, dynamic)
+    }
+
+    /// The versions that it needs, by the object that must define them.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of `DT_VERNEED`, including another number of entries than declared.
+    pub fn version_needs(&self) -> Result<Vec<VersionNeed<'a>>, ElfError> {
+        let Some(dynamic) = &self.dynamic else {
+            return Ok(Vec::new());
+        };
+        versions::needs(&self.image, dynamic)
+    }
+
+    /// The symbols that it asks other objects for, in the file's order.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables.
+    pub fn undefined(&self) -> Result<Vec<Undefined<'a>>, ElfError> {
+        self.tables()?
+            .map_or(Ok(Vec::new()), SymbolTables::undefined)
+    }
+
+    /// The symbols that it offers, in the file's order: all that [`lookup`](Self::lookup) can find.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables.
+    pub fn definitions(&self) -> Result<Vec<Defined<'a>>, ElfError> {
+        self.tables()?
+            .map_or(Ok(Vec::new()), SymbolTables::definitions)
+    }
+
+    /// The symbol with which it answers a relocation for `name`, of version `node` if there is one.
+    ///
+    /// # Platform behaviour
+    ///
+    /// As glibc's `check_match` (`elf/dl-lookup.c`). A wanted node is answered by a symbol of that
+    /// node, by one of the base version, or by any symbol if the object has no versions. Without a
+    /// node the first version answers, hidden or not, and else the only default version.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables.
+    pub fn lookup(
+        &self,
+        name: &[u8],
+        node: Option<&[u8]>,
+    ) -> Result<Option<Definition<'a>>, ElfError> {
+        self.search(name, Wanted::by_relocation(node))
+    }
+
+    /// The symbol with which it answers `dlsym(3)` for `name`: the default version, whatever its
+    /// age, where a relocation would be given the first.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables.
+    pub fn lookup_newest(&self, name: &[u8]) -> Result<Option<Definition<'a>>, ElfError> {
+        self.search(name, Wanted::Newest)
+    }
+
+    /// Whether [`lookup`](Self::lookup) finds the symbol. A damaged table defines nothing.
+    #[must_use]
+    pub fn defines(&self, name: &[u8], node: Option<&[u8]>) -> bool {
+        self.lookup(name, node).ok().flatten().is_some()
+    }
+
+    /// Those of the `wanted` symbols and nodes that it does not define.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables.
+    pub fn missing<'s>(
+        &self,
+        wanted: impl IntoIterator<Item = SymbolRef<'s>>,
+    ) -> Result<Vec<SymbolRef<'s>>, ElfError> {
+        let mut missing = Vec::new();
+        for (name, node) in wanted {
+            if self.lookup(name, node)?.is_none() {
+                missing.push((name, node));
+            }
+        }
+        Ok(missing)
+    }
+
+    fn search(&self, name: &[u8], wanted: Wanted<'_>) -> Result<Option<Definition<'a>>, ElfError> {
+        self.tables()?
+            .map_or(Ok(None), |tables| tables.lookup(name, wanted))
+    }
+
+    fn tables(&self) -> Result<Option<&SymbolTables<'a>>, ElfError> {
+        let read = || {
+            let read = |dynamic| SymbolTables::parse(&self.image, dynamic);
+            self.dynamic.as_ref().map(read).transpose()
+        };
+        match self.tables.get_or_init(read) {
+            Ok(tables) => Ok(tables.as_ref()),
+            Err(error) => Err(*error),
+        }
+    }
+}
+
+impl fmt::Debug for Elf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elf")
+            .field("ident", &self.ident)
+            .field("soname", &self.soname().map(String::from_utf8_lossy))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,163 @@
+//! Why bytes could not be read as the object they should be.
+//!
+//! An [`ElfError`] names the table, the place and the fault. It allocates nothing and compares by
+//! value, so a test can state the exact error and a scan can keep millions of them.
+
+use std::fmt;
+
+use goblin::error::Error as GoblinError;
+
+use super::ident::Ident;
+
+/// What is wrong with an ELF file, and where.
+///
+/// `at` is an offset in the file, except for [`Kind::Unmapped`], where it is the address that no
+/// segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ElfError {
+    /// The table that was being read.
+    pub table: Table,
+    /// Where in the file the faulty entry or table begins.
+    pub at: u64,
+    /// What is wrong with it.
+    pub kind: Kind,
+}
+
+/// A table of an ELF file, as the gABI and the LSB name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Table {
+    /// The ELF header.
+    Header,
+    /// The program headers.
+    ProgramHeaders,
+    /// The dynamic table, `PT_DYNAMIC`.
+    Dynamic,
+    /// The dynamic string table, `DT_STRTAB`.
+    Strings,
+    /// The dynamic symbol table, `DT_SYMTAB`.
+    Symbols,
+    /// The System V hash table, `DT_HASH`.
+    Hash,
+    /// The GNU hash table, `DT_GNU_HASH`.
+    GnuHash,
+    /// The version index of each symbol, `DT_VERSYM`.
+    Versym,
+    /// The version definitions, `DT_VERDEF`.
+    Verdef,
+    /// The version needs, `DT_VERNEED`.
+    Verneed,
+    /// The relocations, `DT_RELA`, `DT_REL` and `DT_JMPREL`.
+    Relocations,
+}
+
+/// What can be wrong with a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The file ends before the table does.
+    TooShort,
+    /// The file does not begin as ELF files do.
+    BadMagic,
+    /// A sound header of an object that no process on a machine we serve can load.
+    Foreign(Ident),
+    /// The table, or what its entry points at, lies outside the file or its segment.
+    OutOfBounds,
+    /// The table's address lies in no loaded segment.
+    Unmapped,
+    /// A field has a value that the specification does not allow.
+    Malformed(&'static str),
+    /// The table has another number of entries than is declared.
+    CountMismatch {
+        /// The number that is stated, mostly in the dynamic table.
+        declared: u64,
+        /// The number that is there; where there are more, the stated number and one.
+        read: u64,
+    },
+}
+
+impl ElfError {
+    pub(super) const fn new(table: Table, at: u64, kind: Kind) -> Self {
+        Self { table, at, kind }
+    }
+
+    pub(super) const fn out_of_bounds(table: Table, at: u64) -> Self {
+        Self::new(table, at, Kind::OutOfBounds)
+    }
+
+    pub(super) const fn malformed(table: Table, at: u64, what: &'static str) -> Self {
+        Self::new(table, at, Kind::Malformed(what))
+    }
+
+    /// The one place where goblin's errors, free text with no offset, become ours.
+    pub(super) fn from_goblin(table: Table, at: u64, error: &GoblinError) -> Self {
+        let kind = match error {
+            GoblinError::BadMagic(_) => Kind::BadMagic,
+            GoblinError::Malformed(_) => Kind::Malformed("a field has an unknown value"),
+            _ => Kind::TooShort,
+        };
+        Self::new(table, at, kind)
+    }
+}
+
+impl fmt::Display for ElfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, at, kind } = *self;
+        match kind {
+            Kind::TooShort => write!(f, "the file ends inside its {table} at {at:#x}"),
+            Kind::BadMagic => f.write_str("not an ELF file"),
+            Kind::Foreign(ident) => write!(f, "an object for another machine: {ident}"),
+            Kind::OutOfBounds => {
+                write!(f, "{} at {at:#x} points outside the file", table.entry())
+            }
+            Kind::Unmapped => {
+                write!(f, "the {table} at address {at:#x} is in no loaded segment")
+            }
+            Kind::Malformed(what) => write!(f, "{} at {at:#x}: {what}", table.entry()),
+            Kind::CountMismatch { declared, read } => {
+                write!(
+                    f,
+                    "the {table} at {at:#x} declares {declared} entries but has {read}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for ElfError {}
+
+impl Table {
+    fn entry(self) -> &'static str {
+        match self {
+            Self::Header => "ELF header",
+            Self::ProgramHeaders => "program header",
+            Self::Dynamic => "dynamic entry",
+            Self::Strings => "string",
+            Self::Symbols => "symbol",
+            Self::Hash => "hash entry",
+            Self::GnuHash => "GNU hash entry",
+            Self::Versym => "versym entry",
+            Self::Verdef => "verdef entry",
+            Self::Verneed => "verneed entry",
+            Self::Relocations => "relocation",
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "ELF header",
+            Self::ProgramHeaders => "program headers",
+            Self::Dynamic => "dynamic table",
+            Self::Strings => "dynamic string table",
+            Self::Symbols => "dynamic symbol table",
+            Self::Hash => "hash table",
+            Self::GnuHash => "GNU hash table",
+            Self::Versym => "versym table",
+            Self::Verdef => "verdef table",
+            Self::Verneed => "verneed table",
+            Self::Relocations => "relocation table",
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! What the ELF header alone says: for which machine, and what kind of object.
+//!
+//! Takes the first bytes of a file of any class and byte order, so that a 32-bit or foreign library
+//! can be named in a report. Reads nothing past the header.
+
+use std::fmt;
+
+use goblin::elf::header::{
+    self, EI_CLASS, EI_DATA, EI_OSABI, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, ELFOSABI_NONE,
+    EM_386, EM_AARCH64, EM_ARM, EM_CUDA, EM_LOONGARCH, EM_PPC, EM_PPC64, EM_RISCV, EM_S390,
+    EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL, Header,
+};
+
+use super::error::{ElfError, Kind, Table};
+
+/// The identity that an ELF header gives to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ident {
+    /// The width of addresses, `EI_CLASS`.
+    pub class: Class,
+    /// The byte order, `EI_DATA`.
+    pub endian: Endian,
+    /// The operating system's ABI, `EI_OSABI`: 0 is System V and 3 is GNU.
+    pub os_abi: u8,
+    /// The machine, `e_machine`: 62 is x86-64 and 183 is aarch64.
+    pub machine: u16,
+    /// The kind of object, `e_type`.
+    pub kind: ObjectKind,
+}
+
+/// The width of an object's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// 32 bits.
+    Elf32,
+    /// 64 bits.
+    Elf64,
+}
+
+/// The byte order of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endian {
+    /// Least significant byte first.
+    Little,
+    /// Most significant byte first.
+    Big,
+}
+
+/// The kind of an object, `e_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ObjectKind {
+    /// `ET_REL`: input of the link editor.
+    Relocatable,
+    /// `ET_EXEC`: a program with fixed addresses.
+    Executable,
+    /// `ET_DYN`: a shared library, or a position-independent program.
+    Shared,
+    /// `ET_CORE`: the remains of a process.
+    Core,
+    /// Any other value.
+    Other(u16),
+}
+
+/// Reads the header of an ELF file of any class, byte order and machine.
+///
+/// # Errors
+///
+/// [`Kind::TooShort`] and [`Kind::BadMagic`] for files that are not ELF at all, [`Kind::Malformed`]
+/// for a class or byte order that does not exist.
+pub fn ident(bytes: &[u8]) -> Result<Ident, ElfError> {
+    parse_header(bytes).map(|header| Ident::of(&header))
+}
+
+pub(super) fn parse_header(bytes: &[u8]) -> Result<Header, ElfError> {
+    let magic = header::ELFMAG.as_slice();
+    let seen = bytes.get(..magic.len()).unwrap_or(bytes);
+    if !magic.starts_with(seen) {
+        return Err(ElfError::new(Table::Header, 0, Kind::BadMagic));
+    }
+    // goblin calls a file that is too short malformed; a truncated download deserves its own name.
+    if bytes.len() < header::SIZEOF_IDENT {
+        return Err(ElfError::new(Table::Header, 0, Kind::TooShort));
+    }
+    goblin::elf::Elf::parse_header(bytes)
+        .map_err(|error| ElfError::from_goblin(Table::Header, 0, &error))
+}
+
+impl Ident {
+    pub(super) fn of(header: &Header) -> Self {
+        let field = |index| header.e_ident.get::<usize>(index).copied().unwrap_or(0);
+        Self {
+            class: if field(EI_CLASS) == ELFCLASS64 {
+                Class::Elf64
+            } else {
+                Class::Elf32
+            },
+            endian: if field(EI_DATA) == ELFDATA2LSB {
+                Endian::Little
+            } else {
+                Endian::Big
+            },
+            os_abi: field(EI_OSABI),
+            machine: header.e_machine,
+            kind: match header.e_type {
+                ET_REL => ObjectKind::Relocatable,
+                ET_EXEC => ObjectKind::Executable,
+                ET_DYN => ObjectKind::Shared,
+                ET_CORE => ObjectKind::Core,
+                other => ObjectKind::Other(other),
+            },
+        }
+    }
+
+    /// The machine's usual name, such as `x86-64`; `unknown` for the ones without CUDA users.
+    #[must_use]
+    pub fn machine_name(&self) -> &'static str {
+        match self.machine {
+            EM_386 => "i386",
+            EM_X86_64 => "x86-64",
+            EM_ARM => "arm",
+            EM_AARCH64 => "aarch64",
+            EM_PPC => "ppc",
+            EM_PPC64 => "ppc64",
+            EM_S390 => "s390",
+            EM_RISCV => "riscv",
+            EM_LOONGARCH => "loongarch",
+            EM_CUDA => "cuda",
+            _ => "unknown",
+        }
+    }
+
+    /// Whether [`Elf`](super::Elf) reads such an object: 64-bit, little-endian, x86-64 or aarch64,
+    /// and of an OS ABI that glibc loads (`elf/dl-load.c`, `open_verify`).
+    #[must_use]
+    pub fn is_supported(&self) -> bool {
+        self.class == Class::Elf64
+            && self.endian == Endian::Little
+            && matches!(self.machine, EM_X86_64 | EM_AARCH64)
+            && matches!(self.os_abi, ELFOSABI_NONE | ELFOSABI_GNU)
+    }
+}
+
+impl fmt::Display for Ident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.class {
+            Class::Elf32 => "32-bit ",
+            Class::Elf64 => "64-bit ",
+        })?;
+        if self.endian == Endian::Big {
+            f.write_str("big-endian ")?;
+        }
+        match self.machine_name() {
+            "unknown" => write!(f, "machine {}", self.machine)?,
+            name => f.write_str(name)?,
+        }
+        match self.os_abi {
+            ELFOSABI_NONE | ELFOSABI_GNU => Ok(()),
+            other => write!(f, ", OS ABI {other}"),
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The dynamic symbols of an object: what it defines and what it asks for.
+//!
+//! Takes the dynamic table; gives the undefined and the defined symbols with their versions, and
+//! finds one by name. Which symbol answers a name follows glibc's `check_match` and `do_lookup_x`
+//! (`elf/dl-lookup.c`) to the letter, for one object; which object is asked is the caller's matter.
+
+use goblin::elf::Symtab;
+use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_SYMTAB, DT_VERSYM};
+use goblin::elf::sym::{
+    STB_GLOBAL, STB_GNU_UNIQUE, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE,
+    STT_OBJECT, STT_TLS, STV_HIDDEN, STV_INTERNAL, Sym,
+};
+
+use super::dynamic::{CTX, Dynamic, Strings};
+use super::error::{ElfError, Kind, Table};
+use super::hash::{Candidates, GnuHash, SysvHash, sysv_hash};
+use super::image::{Chunk, Image, to_usize};
+use super::relocations;
+use super::versions::{self, NeededVersion, Version, VersionIndex};
+
+/// A symbol that an object asks others for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct Undefined<'a> {
+    /// The symbol's name.
+    pub name: &'a [u8],
+    /// The version it must have.
+    pub version: Option<NeededVersion<'a>>,
+    /// The object can live without it.
+    pub weak: bool,
+}
+
+/// A symbol that an object offers to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct Defined<'a> {
+    /// The symbol's name.
+    pub name: &'a [u8],
+    /// Its version; `None` where it has only the base version or none.
+    pub node: Option<&'a [u8]>,
+    /// Its binding is `STB_WEAK`. ld.so makes no difference (`ld.so(8)`, `LD_DYNAMIC_WEAK`).
+    pub weak: bool,
+    /// Not the default version of its name: `foo@V1`, not `foo@@V1`.
+    pub hidden: bool,
+}
+
+/// The symbol of an object that answers a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct Definition<'a> {
+    /// Its version; `None` where it has only the base version or none.
+    pub node: Option<&'a [u8]>,
+    /// Its binding is `STB_WEAK`.
+    pub weak: bool,
+    /// Not the default version of its name.
+    pub hidden: bool,
+}
+
+/// Which version of a name is asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'n> {
+    /// This one, as a relocation with a version asks.
+    Node { name: &'n [u8], hash: u32 },
+    /// Any, as a relocation without a version asks: the oldest, or the only default one.
+    Oldest,
+    /// Any, as `dlsym(3)` asks: the default one.
+    Newest,
+}
+
+impl<'n> Wanted<'n> {
+    pub(super) fn by_relocation(node: Option<&'n [u8]>) -> Self {
+        node.map_or(Self::Oldest, |name| Self::Node {
+            name,
+            hash: sysv_hash(name),
+        })
+    }
+}
+
+/// The tables that symbols are read from, each with its extent checked.
+pub(super) struct SymbolTables<'a> {
+    strings: Strings<'a>,
+    symbols: Symtab<'a>,
+    /// Where the symbol table begins in the file.
+    at: u64,
+    /// The first symbol that the loader can find.
+    first_findable: usize,
+    /// `None` where the loader would not look at versions.
+    versyms: Option<Chunk<'a>>,
+    versions: Vec<Option<Version<'a>>>,
+    hash: Hash<'a>,
+}
+
+enum Hash<'a> {
+    Gnu(GnuHash<'a>),
+    Sysv(SysvHash<'a>),
+    None,
+}
+
+impl<'a> SymbolTables<'a> {
+    pub(super) fn parse(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<Self, ElfError> {
+        let gnu = dynamic
+            .table(image, Table::GnuHash, DT_GNU_HASH)?
+            .map(GnuHash::parse)
+            .transpose()?;
+        let sysv = dynamic
+            .table(image, Table::Hash, DT_HASH)?
+            .map(SysvHash::parse)
+            .transpose()?;
+
+        let chunk = dynamic.table(image, Table::Symbols, DT_SYMTAB)?;
+        let chunk = chunk.unwrap_or(Chunk::empty(Table::Symbols));
+        let count = match (&gnu, &sysv) {
+            _ if chunk.bytes.is_empty() => 0,
+            (gnu, Some(sysv)) => {
+                let (declared, hashed) = (sysv.count(), gnu.as_ref().and_then(GnuHash::end));
+                if let Some(read) = hashed.filter(|&hashed| hashed > declared) {
+                    let kind = Kind::CountMismatch {
+                        declared: declared.into(),
+                        read: read.into(),
+                    };
+                    return Err(ElfError::new(Table::Symbols, chunk.at, kind));
+                }
+                to_usize(declared.into())
+            }
+            (Some(gnu), None) => match gnu.end() {
+                Some(end) => to_usize(end.into()),
+                None => relocations::symbol_count(image, dynamic)?,
+            },
+            (None, None) => relocations::symbol_count(image, dynamic)?,
+        };
+        let chunk = chunk.entries(count, SYMBOL)?;
+        let symbols = match count {
+            0 => Symtab::default(),
+            _ => Symtab::parse(chunk.bytes, 0, count, CTX)
+                .map_err(|error| ElfError::from_goblin(Table::Symbols, chunk.at, &error))?,
+        };
+
+        let versions = versions::by_index(image, dynamic)?;
+        let versyms = match dynamic.table(image, Table::Versym, DT_VERSYM)? {
+            Some(versyms) if !versions.is_empty() => Some(versyms.entries(count, VERSYM)?),
+            _ => None,
+        };
+        // ld.so prefers the GNU table and does not look at the other (`elf/dl-setup_hash.c`).
+        let (hash, first_findable) = match (gnu, sysv) {
+            (Some(gnu), _) if gnu.end().is_some() => {
+                let first = to_usize(gnu.first().into());
+                (Hash::Gnu(gnu), first)
+            }
+            (Some(_), _) | (None, None) => (Hash::None, count),
+            (None, Some(sysv)) => (Hash::Sysv(sysv), 1),
+        };
+        Ok(Self {
+            strings: dynamic.strings,
+            symbols,
+            at: chunk.at,
+            first_findable,
+            versyms,
+            versions,
+            hash,
+        })
+    }
+
+    pub(super) fn undefined(&self) -> Result<Vec<Undefined<'a>>, ElfError> {
+        let mut found = Vec::new();
+        let mut names = self.strings.names();
+        // All symbols, not only those below the first hashed one: GNU ld also hashes a program's
+        // undefined functions where their address is taken (`elf_x86_64_hash_symbol`).
+        for (index, symbol) in self.symbols.iter().enumerate().skip(1) {
+            // A reference of hidden visibility binds to the object itself, without a look-up.
+            if symbol.st_shndx != UNDEF || binds_locally(&symbol) || !is_global(&symbol) {
+                continue;
+            }
+            let version = match self.version(index)? {
+                (_, Some(Version { name, file, .. })) => Some(NeededVersion {
+                    file: file.unwrap_or_default(),
+                    node: name,
+                }),
+                (_, None) => None,
+            };
+            let name = names.get(st_name(&symbol))?;
+            found.push(Undefined {
+                name,
+                version,
+                weak: symbol.st_bind() == STB_WEAK,
+            });
+        }
+        Ok(found)
+    }
+
+    pub(super) fn definitions(&self) -> Result<Vec<Defined<'a>>, ElfError> {
+        let mut found = Vec::new();
+        let mut names = self.strings.names();
+        for (index, symbol) in self.symbols.iter().enumerate().skip(self.first_findable) {
+            if !is_definition(&symbol) || binds_locally(&symbol) || !is_global(&symbol) {
+                continue;
+            }
+            let Definition { node, weak, hidden } = self.definition(index, &symbol)?;
+            found.push(Defined {
+                name: names.get(st_name(&symbol))?,
+                node,
+                weak,
+                hidden,
+            });
+        }
+        Ok(found)
+    }
+
+    pub(super) fn lookup(
+        &self,
+        name: &[u8],
+        wanted: Wanted<'_>,
+    ) -> Result<Option<Definition<'a>>, ElfError> {
+        // A name ends at its first NUL, so none can hold one.
+        if name.contains(&0) {
+            return Ok(None);
+        }
+        let mut candidates = match &self.hash {
+            Hash::Gnu(gnu) => gnu.candidates(name)?,
+            Hash::Sysv(sysv) => sysv.candidates(name),
+            Hash::None => Candidates::none(),
+        };
+        let mut answer = None;
+        let mut default = None;
+        let mut defaults = 0_usize;
+        while let Some(index) = candidates.next()? {
+            let outside = ElfError::out_of_bounds(Table::Symbols, self.at);
+            let symbol = self.symbols.get(index).ok_or(outside)?;
+            if !is_definition(&symbol) || !self.strings.is(st_name(&symbol), name)? {
+                continue;
+            }
+            match self.judge(index, wanted)? {
+                Verdict::Taken => {
+                    answer = Some((index, symbol));
+                    break;
+                }
+                Verdict::Default => {
+                    defaults = defaults.saturating_add(1);
+                    default.get_or_insert((index, symbol));
+                }
+                Verdict::Refused => {}
+            }
+        }
+        // "Exactly one versioned symbol": with more there is no telling which is meant.
+        let answer = answer.or(default.filter(|_| defaults == 1));
+        // ld.so looks at visibility and binding after the search, and then leaves the object.
+        answer
+            .filter(|(_, symbol)| !binds_locally(symbol) && is_global(symbol))
+            .map(|(index, symbol)| self.definition(index, &symbol))
+            .transpose()
+    }
+
+    /// Whether the version of a symbol answers, as `check_match` decides.
+    fn judge(&self, index: usize, wanted: Wanted<'_>) -> Result<Verdict, ElfError> {
+        let (Some(raw), version) = self.version(index)? else {
+            // No versions at all: any is accepted.
+            return Ok(Verdict::Taken);
+        };
+        let newest_unversioned = match wanted {
+            Wanted::Node { name, hash } => {
+                let taken = match version {
+                    Some(version) => version.hash == hash && version.name == name,
+                    // The base version serves for all, unless it is hidden.
+                    None => !raw.is_hidden(),
+                };
+                return Ok(if taken {
+                    Verdict::Taken
+                } else {
+                    Verdict::Refused
+                });
+            }
+            // A relocation made before the object had versions: the first version is the one.
+            Wanted::Oldest => 2,
+            Wanted::Newest => 1,
+        };
+        Ok(match (raw.index() <= newest_unversioned, raw.is_hidden()) {
+            (true, _) => Verdict::Taken,
+            (false, false) => Verdict::Default,
+            (false, true) => Verdict::Refused,
+        })
+    }
+
+    fn definition(&self, index: usize, symbol: &Sym) -> Result<Definition<'a>, ElfError> {
+        let (raw, version) = self.version(index)?;
+        Ok(Definition {
+            node: version.map(|version| version.name),
+            weak: symbol.st_bind() == STB_WEAK,
+            hidden: raw.is_some_and(VersionIndex::is_hidden),
+        })
+    }
+
+    /// The version index of a symbol, and what it means.
+    fn version(
+        &self,
+        index: usize,
+    ) -> Result<(Option<VersionIndex>, Option<Version<'a>>), ElfError> {
+        let Some(versyms) = &self.versyms else {
+            return Ok((None, None));
+        };
+        let raw = versyms
+            .u16_at(index)
+            .map(VersionIndex::new)
+            .ok_or(versyms.out_of_bounds())?;
+        // VER_NDX_LOCAL and VER_NDX_GLOBAL need no entry; glibc's array always reaches that far.
+        match self.versions.get(usize::from(raw.index())) {
+            Some(version) => Ok((Some(raw), *version)),
+            None if raw.index() <= 1 => Ok((Some(raw), None)),
+            None => {
+                let at = versyms.place(index.saturating_mul(VERSYM));
+                Err(ElfError::malformed(
+                    Table::Versym,
+                    at,
+                    "a version that no table names",
+                ))
+            }
+        }
+    }
+}
+
+/// What a symbol's version says about an answer.
+enum Verdict {
+    Taken,
+    /// Good if no other default version of the name is there.
+    Default,
+    Refused,
+}
+
+/// Whether a symbol defines code or data, by the first tests of `check_match`.
+fn is_definition(symbol: &Sym) -> bool {
+    let kind = symbol.st_type();
+    let has_value = symbol.st_value != 0 || symbol.st_shndx == ABS || kind == STT_TLS;
+    let is_code_or_data = matches!(
+        kind,
+        STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC
+    );
+    // ld.so takes an undefined symbol with a value too, the PLT entry of a program, but only to
+    // compare function addresses; it defines nothing.
+    symbol.st_shndx != UNDEF && has_value && is_code_or_data
+}
+
+fn binds_locally(symbol: &Sym) -> bool {
+    matches!(symbol.st_visibility(), STV_HIDDEN | STV_INTERNAL)
+}
+
+fn is_global(symbol: &Sym) -> bool {
+    matches!(symbol.st_bind(), STB_GLOBAL | STB_WEAK | STB_GNU_UNIQUE)
+}
+
+fn st_name(symbol: &Sym) -> u64 {
+    u64::try_from(symbol.st_name).unwrap_or(u64::MAX)
+}
+
+/// `SHN_UNDEF` and `SHN_ABS`, in the width that goblin gives to `st_shndx`.
+const UNDEF: usize = 0;
+const ABS: usize = 0xfff1;
+/// Size of a symbol of a 64-bit object.
+const SYMBOL: usize = 24;
+/// Size of a versym entry.
+const VERSYM: usize = 2;
