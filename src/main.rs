@@ -1,3 +1,7 @@
-//! Parses, sets up the logger, dispatches, and gives the exit code; nothing else.
+//! The program: hands over to `cli`, and gives its exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cudashim::cli::main()
+}

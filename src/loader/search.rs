@@ -129,6 +129,10 @@ impl<'h> Loader<'h> {
         &self.cache
     }
 
+    pub(crate) fn objects(&self) -> &'h Objects<'h> {
+        self.objects
+    }
+
     pub(crate) fn host(&self) -> &'h Host {
         self.host
     }
@@ -189,6 +193,12 @@ impl<'h> Loader<'h> {
             return Ok((path, object, Rule::Default));
         }
         Err(Failure::NotFound)
+    }
+
+    /// What a bare name leads to where the requester has no run path of its own: the file and the rule.
+    #[must_use]
+    pub fn find(&self, name: &OsStr) -> Option<(PathBuf, Rule)> {
+        self.search(name, &[], None).ok().map(|(path, _, rule)| (path, rule))
     }
 
     /// `DT_RPATH` counts only where the same object has no `DT_RUNPATH` (`elf_get_dynamic_info`).

@@ -59,7 +59,12 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
         return Err(no_answer("its answer cannot be read".to_owned()));
     };
     let executable = if executable.as_os_str().is_empty() { program.to_owned() } else { executable };
-    host.stat(&executable).ok();
+    // What the answer depends on, for whoever keeps it: the interpreter, and what a version manager reads.
+    let mut depends = vec![executable.clone(), program.to_owned(), host.cwd().join(".python-version")];
+    depends.extend(program.parent().and_then(Path::parent).map(|dir| dir.join("version")));
+    for path in depends {
+        let _ = host.stat(&path);
+    }
     let installed = fields.filter(|path| host.stat(path).is_ok());
     let mut paths = python_path(host, options);
     paths.extend(installed);

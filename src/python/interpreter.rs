@@ -109,9 +109,12 @@ impl Interpreter {
         };
         let script = options.script.as_deref().map(|script| host.absolute(script));
         if !options.isolated {
-            // sys.path[0]: where the script is, or the working directory.
+            // sys.path[0]: where the script is, or the working directory. It is some directory of the user's, so it
+            // counts only where it holds packages we ask for.
             let first = script.as_deref().and_then(Path::parent).unwrap_or(host.cwd());
-            found.paths.insert(0, first.to_owned());
+            if ["torch", "nvidia"].iter().any(|package| host.is_dir(&first.join(package))) {
+                found.paths.insert(0, first.to_owned());
+            }
         }
         let mut seen = std::collections::BTreeSet::new();
         found.paths.retain(|path| seen.insert(path.clone()));
@@ -237,12 +240,12 @@ mod tests {
             found.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
         };
         let isolated = Options { isolated: true, ..Options::default() };
-        assert_eq!(paths(&Options::default()), "/work /pp /work/rel /v/lib/python3.12/site-packages /extra");
+        assert_eq!(paths(&Options::default()), "/pp /work/rel /v/lib/python3.12/site-packages /extra");
         assert_eq!(paths(&isolated), "/v/lib/python3.12/site-packages /extra");
         std::fs::write(at("v/pyvenv.cfg"), config("true")).unwrap();
         assert_eq!(
             paths(&Options::default()),
-            "/work /pp /work/rel /v/lib/python3.12/site-packages /extra /home/u/.local/lib/python3.12/site-packages /usr/lib/python3/dist-packages"
+            "/pp /work/rel /v/lib/python3.12/site-packages /extra /home/u/.local/lib/python3.12/site-packages /usr/lib/python3/dist-packages"
         );
     }
 }

@@ -1,0 +1,147 @@
+//! What the user types. Types only; what it means is decided elsewhere.
+
+use crate::consumer::Spec;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Finds every copy of NVIDIA's libraries, picks the set that fits, and hands it out.
+#[derive(Debug, Parser)]
+#[command(name = "cudashim", version, max_term_width = 100, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+
+    /// Say more: -v decisions, -vv everything looked at
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(super) verbose: u8,
+
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
+    pub(super) color: Color,
+
+    /// How to print results
+    #[arg(long, value_enum, default_value_t = Format::Human, global = true)]
+    pub(super) format: Format,
+
+    /// Look at the machine mounted at this directory
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(super) root: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a command with the libraries that fit it
+    Run(RunArgs),
+    /// Show the set that would be handed out, and why
+    Resolve(ResolveArgs),
+    /// Print shell lines that hand the set to everything started later
+    Env(ConsumerArgs),
+    /// Print the path for `LD_PRELOAD`, writing the shim first
+    Shim,
+    /// Tell the whole story on tiny libraries: broken, explained, healed
+    Demo,
+    /// Print a completion script
+    Completions {
+        /// For this shell
+        shell: clap_complete::Shell,
+    },
+    /// Answer the shim of a running process
+    #[command(hide = true)]
+    PlanFor {
+        /// The process
+        pid: u32,
+    },
+}
+
+/// Whom it is for, and what the user lays down.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ConsumerArgs {
+    /// The torch meant: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto`
+    #[arg(long, value_name = "SPEC", default_value = "auto")]
+    pub(super) torch: Spec,
+
+    /// The interpreter, or the directory of its environment
+    #[arg(long, value_name = "PY")]
+    pub(super) python: Option<PathBuf>,
+
+    /// ELF files to serve instead of a torch
+    #[arg(long = "for", value_name = "PATH")]
+    pub(super) files: Vec<PathBuf>,
+
+    /// Look there too: a directory of libraries, a site-packages, a venv, a toolkit
+    #[arg(long = "place", value_name = "DIR")]
+    pub(super) places: Vec<PathBuf>,
+
+    /// Take this copy for a soname, or fail
+    #[arg(long = "use", value_name = "SONAME=PATH", value_parser = parse_use)]
+    pub(super) fixed: Vec<(String, PathBuf)>,
+
+    /// Do not take this file, or anything in this directory
+    #[arg(long = "forbid", value_name = "PATH")]
+    pub(super) forbidden: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResolveArgs {
+    #[command(flatten)]
+    pub(super) consumer: ConsumerArgs,
+
+    /// Why this copy of a library, and why none of the others
+    #[arg(long, value_name = "SONAME")]
+    pub(super) explain: Option<String>,
+
+    /// Write the plan to a file, for `run --plan`
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Via {
+    /// The best for the command
+    Auto,
+    /// The shim in `LD_PRELOAD`
+    Preload,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) consumer: ConsumerArgs,
+
+    /// Hand out this plan; look at nothing else
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["torch", "python", "files", "places", "fixed", "forbidden"])]
+    pub(super) plan: Option<PathBuf>,
+
+    /// How the libraries are handed out
+    #[arg(long, value_enum, default_value_t = Via::Auto)]
+    pub(super) via: Via,
+
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+fn parse_use(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((soname, path)) if !soname.is_empty() && !path.is_empty() => Ok((soname.to_owned(), PathBuf::from(path))),
+        _ => Err("write SONAME=PATH, such as libnvrtc.so.12=/opt/x/libnvrtc.so.12".to_owned()),
+    }
+}

@@ -1,0 +1,98 @@
+//! Talk on stderr: the logger, notes, errors with their causes and hints.
+
+use super::args::Color;
+use crate::python::InterpreterError;
+use crate::report::sanitized;
+use crate::request::RequestError;
+use crate::solve::NoSolution;
+use anstream::eprintln;
+use std::io;
+
+pub(super) fn logger(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => log::LevelFilter::Error,
+        (false, 0) => log::LevelFilter::Warn,
+        (false, 1) => log::LevelFilter::Info,
+        (false, 2) => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    };
+    let _ = env_logger::Builder::new().filter_level(level).format_timestamp(None).format_target(false).try_init();
+    QUIET.store(quiet, std::sync::atomic::Ordering::Relaxed);
+}
+
+static QUIET: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+pub(super) fn color(choice: Color) {
+    match choice {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+}
+
+/// One line for people that is no error.
+#[expect(clippy::print_stderr, reason = "talk goes to stderr")]
+pub(super) fn note(text: &str) {
+    if !QUIET.load(std::sync::atomic::Ordering::Relaxed) {
+        eprintln!("cudashim: {}", sanitized(text));
+    }
+}
+
+/// An error with its causes, and what can be done.
+#[expect(clippy::print_stderr, reason = "talk goes to stderr")]
+pub(super) fn error(error: &anyhow::Error) {
+    let bold = anstyle("\u{1b}[1;31m");
+    eprintln!("{bold}error{}: {}", anstyle("\u{1b}[0m"), sanitized(&error.to_string()));
+    if let Some(none) = no_solution(error) {
+        for clause in &none.clauses {
+            eprintln!("  - {}", sanitized(&clause.to_string()));
+        }
+    } else {
+        for cause in error.chain().skip(1) {
+            eprintln!("  caused by: {}", sanitized(&cause.to_string()));
+        }
+    }
+    for hint in hints(error) {
+        eprintln!("{}hint{}: {}", anstyle("\u{1b}[1;36m"), anstyle("\u{1b}[0m"), sanitized(&hint));
+    }
+}
+
+/// anstream takes the codes out where stderr is no terminal.
+fn anstyle(code: &'static str) -> &'static str {
+    code
+}
+
+fn no_solution(error: &anyhow::Error) -> Option<&NoSolution> {
+    match error.downcast_ref::<RequestError>()? {
+        RequestError::NoSolution(none) => Some(none),
+        _ => None,
+    }
+}
+
+/// Whether the error is an answer: asked, and the answer is no.
+pub(super) fn is_no(error: &anyhow::Error) -> bool {
+    no_solution(error).is_some()
+}
+
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn hints(error: &anyhow::Error) -> Vec<String> {
+    if let Some(none) = no_solution(error) {
+        return none.hints().iter().map(ToString::to_string).collect();
+    }
+    if let Some(error) = error.downcast_ref::<RequestError>() {
+        return match error {
+            RequestError::Interpreter(InterpreterError::Foreign(_)) => vec!["name an environment that has a `pyvenv.cfg` with `--python`".to_owned()],
+            RequestError::Interpreter(_) => vec!["name another interpreter with `--python`".to_owned()],
+            RequestError::OtherTorch { .. } => vec!["leave `--torch` out, or name the interpreter that has it with `--python`".to_owned()],
+            RequestError::File { .. } => vec!["`--for` takes 64-bit ELF programs and libraries of this machine".to_owned()],
+            _ => Vec::new(),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<crate::handout::shim::ShimError>() {
+        return error.hints().iter().map(ToString::to_string).collect();
+    }
+    Vec::new()
+}

@@ -1,0 +1,39 @@
+//! `cudashim plan-for PID`: what the shim of a running process asks when it was given no plan.
+//!
+//! Answers one line: the path of a plan, or an empty one. Never writes anything else to stdout.
+
+use super::resolve;
+use crate::host::Host;
+use crate::request::Request;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub(super) fn plan_for(pid: u32) -> anyhow::Result<ExitCode> {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let cmdline = std::fs::read(proc.join("cmdline"))?;
+    let mut command: Vec<OsString> = cmdline.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect();
+    command.pop();
+    let cwd = std::fs::read_link(proc.join("cwd"))?;
+    // The shim passes on what the host process had under names that cannot hurt us on the way.
+    let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    for name in ["LD_LIBRARY_PATH", "LD_PRELOAD"] {
+        env.remove(OsStr::new(name));
+        if let Some(value) = env.remove(OsStr::new(&format!("CUDASHIM_HOST_{name}"))) {
+            env.insert(name.into(), value);
+        }
+    }
+    let host = Host::new("/".into(), env, cwd);
+    if command.first().is_none_or(|word| crate::python::find_on_path(&host, word).is_none()) {
+        // argv[0] is what the program was told, not always what it is.
+        let program = std::fs::read_link(proc.join("exe"))?;
+        command.truncate(1);
+        command.insert(0, program.into_os_string());
+    }
+    let answered = resolve::answer(&host, &Request { command, ..Request::default() })?;
+    let plan = answered.plan.map(|plan| plan.display().to_string()).unwrap_or_default();
+    resolve::print(&format!("{plan}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,104 @@
+//! `cudashim resolve`, and what all commands that resolve share.
+
+use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
+use super::output;
+use crate::handout::shim;
+use crate::host::{Host, atomic_write};
+use crate::report::{ResolveReport, explanation_text, resolution_text, sanitized};
+use crate::request::{Cached, PlanCache, Request, RequestError};
+use crate::resolve::Policy;
+use anyhow::{Context, bail};
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The machine meant.
+pub(super) fn host(cli: &Cli) -> Host {
+    let host = Host::current();
+    match &cli.root {
+        Some(root) => Host::new(host.absolute(root), host.environment().clone(), "/".into()),
+        None => host,
+    }
+}
+
+/// The request that the arguments make.
+pub(super) fn request(host: &Host, args: &ConsumerArgs, command: &[OsString]) -> Request {
+    Request {
+        spec: args.torch.clone(),
+        python: args.python.clone(),
+        files: args.files.clone(),
+        places: args.places.clone(),
+        policy: Policy {
+            fixed: args.fixed.iter().map(|(soname, path)| (soname.clone(), host.absolute(path))).collect(),
+            forbidden: args.forbidden.iter().map(|path| host.absolute(path)).collect(),
+            explain: false,
+        },
+        command: command.to_vec(),
+    }
+}
+
+/// The answer, from the cache where it holds. Plans for images are not kept: nobody can be handed one.
+pub(super) fn answer(host: &Host, request: &Request) -> anyhow::Result<Cached> {
+    let cache = shim::cache_dir(|name| host.env(name).map(OsString::from)).ok().filter(|_| host.is_live());
+    let cache = cache.and_then(|dir| PlanCache::open(&dir).inspect_err(|error| log::warn!("no cache: {error}")).ok());
+    match cache {
+        Some(cache) if !request.policy.explain => Ok(cache.answer(host, request)?),
+        _ => {
+            let answer = request.answer(host)?;
+            Ok(Cached { report: ResolveReport::new(&answer), plan: None, hit: false })
+        }
+    }
+}
+
+pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode> {
+    let host = host(cli);
+    let mut request = request(&host, &args.consumer, &[]);
+    request.policy.explain = args.explain.is_some();
+    if let Some(file) = &args.output {
+        let answer = request.answer(&host)?;
+        let Some(resolution) = &answer.resolution else {
+            bail!("{}: there is no plan to write", answer.nothing.unwrap_or_default());
+        };
+        atomic_write(file, &resolution.plan.to_bytes()).with_context(|| format!("the plan cannot be written to `{}`", file.display()))?;
+        output::note(&format!("wrote `{}`: use it with `cudashim run --plan {}`", file.display(), file.display()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = match answer(&host, &request) {
+        Ok(answered) => answered.report,
+        Err(error) if cli.format == Format::Json && output::is_no(&error) => {
+            if let Some(RequestError::NoSolution(none)) = error.downcast_ref() {
+                print(&json(&ResolveReport::none(none))?)?;
+            }
+            return Ok(ExitCode::from(1));
+        }
+        Err(error) => return Err(error),
+    };
+    if let Some(soname) = &args.explain {
+        let set = report.set.as_deref().unwrap_or_default();
+        let Some(library) = set.iter().find(|library| library.soname == *soname) else {
+            let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
+            bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));
+        };
+        match cli.format {
+            Format::Json => print(&json(library)?)?,
+            Format::Human => print(&sanitized(&explanation_text(library)))?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    match cli.format {
+        Format::Json => print(&json(&report)?)?,
+        Format::Human => print(&sanitized(&resolution_text(&report)))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// Data, to stdout.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}

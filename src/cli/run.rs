@@ -1,0 +1,113 @@
+//! `cudashim run`: resolve, hand out, become the command.
+
+use super::args::{Cli, RunArgs};
+use super::{output, resolve, shim};
+use crate::elf::Elf;
+use crate::handout::{ChildEnvironment, TakenOut};
+use crate::host::{Host, Kind};
+use crate::objects::{ObjectError, Objects};
+use crate::plan::Plan;
+use crate::python;
+use crate::request::Request;
+use anyhow::Context;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+pub(super) fn run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let host = resolve::host(cli);
+    let Some(first) = args.command.first() else { anyhow::bail!("no command given") };
+    let Some(file) = python::find_on_path(&host, first) else {
+        output::note(&format!("`{}`: no such command", first.display()));
+        return Ok(ExitCode::from(127));
+    };
+    if let Some(says) = not_runnable(&host, &file) {
+        output::note(&format!("`{}`: {says}", file.display()));
+        return Ok(ExitCode::from(126));
+    }
+    let found = match &args.plan {
+        Some(path) => Some(given_plan(&host, path)?),
+        None => plan_of(&host, &resolve::request(&host, &args.consumer, &args.command))?,
+    };
+    let mut command = Command::new(&file);
+    command.arg0(first).args(args.command.iter().skip(1));
+    if let Some((plan, path)) = found {
+        if let Some(says) = out_of_reach(&host, &args.command) {
+            output::note(&format!("`{}` {says}: it runs as it is", file.display()));
+        } else {
+            let child = ChildEnvironment::new(&host, &plan, &path, &shim::install(&host)?);
+            for taken in &child.taken_out {
+                output::note(&taken_out(taken));
+            }
+            log::info!("LD_PRELOAD={} CUDASHIM_PLAN={}", child.preload.display(), child.plan.display());
+            command.env("LD_PRELOAD", child.preload).env("CUDASHIM_PLAN", child.plan);
+        }
+    }
+    let error = command.exec();
+    output::note(&format!("`{}`: {error}", file.display()));
+    Ok(ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }))
+}
+
+/// The plan for a request and where it is written; `None`, with a word why, where nothing is to be handed out.
+pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(Plan, PathBuf)>> {
+    let answered = resolve::answer(host, request)?;
+    if let Some(nothing) = &answered.report.nothing {
+        output::note(&format!("{nothing}: nothing to hand out"));
+        return Ok(None);
+    }
+    let Some(path) = answered.plan else {
+        anyhow::bail!("the plan cannot be written: set `CUDASHIM_CACHE` to a directory of your own");
+    };
+    log::info!("{} ({})", path.display(), if answered.hit { "kept from before" } else { "new" });
+    let plan = Plan::read(&path)?;
+    Ok(Some((plan, path)))
+}
+
+/// A plan named by the user, with what no longer holds said.
+fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
+    let path = std::fs::canonicalize(path).with_context(|| format!("the plan `{}` cannot be read", path.display()))?;
+    let plan = Plan::read(&path).with_context(|| format!("`{}` cannot be used", path.display()))?;
+    for (library, drift) in plan.drift(host) {
+        let what = match drift {
+            crate::plan::Drift::Gone => "is gone",
+            crate::plan::Drift::Changed => "was changed since the plan was made",
+        };
+        output::note(&format!("`{}` {what}: {} is left to the loader; make a new plan with `cudashim resolve -o`", library.path.display(), library.soname));
+    }
+    Ok((plan, path))
+}
+
+pub(super) fn taken_out(taken: &TakenOut) -> String {
+    format!("took `{}` out of LD_PRELOAD: the set has {} from `{}`", taken.entry.display(), taken.soname, taken.instead.display())
+}
+
+fn not_runnable(host: &Host, file: &Path) -> Option<String> {
+    match host.stat(file) {
+        Err(error) => Some(error.to_string()),
+        Ok(stat) if stat.kind == Kind::Directory => Some("is a directory".to_owned()),
+        Ok(stat) if stat.mode & 0o111 == 0 => Some("not executable".to_owned()),
+        Ok(_) => None,
+    }
+}
+
+/// Why `LD_PRELOAD` cannot reach a command's program, in words that follow its name.
+fn out_of_reach(host: &Host, command: &[OsString]) -> Option<String> {
+    let program = python::Command::read(host, command)?.program;
+    let stat = host.stat(&program).ok()?;
+    if stat.mode & 0o6000 != 0 && stat.uid != rustix::process::geteuid().as_raw() {
+        return Some("is set-user-ID, so the loader ignores LD_PRELOAD".to_owned());
+    }
+    match Objects::new(host).open(&program) {
+        Ok(object) => {
+            let interpreter = object.facts.interpreter.as_ref().map(|path| path.display().to_string());
+            match interpreter {
+                None if object.elf().is_ok_and(|elf: Elf<'_>| elf.is_executable()) => Some("is statically linked, so no LD_PRELOAD reaches it".to_owned()),
+                Some(path) if path.contains("ld-musl") => Some("is linked against musl, which NVIDIA's libraries are not made for".to_owned()),
+                _ => None,
+            }
+        }
+        Err(ObjectError::Elf(error)) if error.is_foreign() => Some(format!("is {error}, which this shim is not built for")),
+        Err(_) => None,
+    }
+}

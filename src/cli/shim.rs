@@ -1,0 +1,21 @@
+//! `cudashim shim`.
+
+use super::args::Cli;
+use super::resolve::{host, print};
+use crate::handout::shim;
+use crate::host::Host;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The shim on disk, with this program's path in it so that it can ask for a plan.
+pub(super) fn install(host: &Host) -> anyhow::Result<PathBuf> {
+    let dir = shim::cache_dir(|name| host.env(name).map(OsString::from))?;
+    let program = std::env::current_exe().ok();
+    Ok(shim::install(&dir, program.as_deref())?)
+}
+
+pub(super) fn shim(cli: &Cli) -> anyhow::Result<ExitCode> {
+    print(&format!("{}\n", install(&host(cli))?.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

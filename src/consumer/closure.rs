@@ -1,0 +1,123 @@
+//! The ELF closure of a consumer: what ld.so would map for it today, and which part is its own.
+
+use super::demand::{NodeDemand, SymbolDemand, family_name, nodes_needed, symbols_by_provider};
+use super::Requirement;
+use crate::loader::{LinkMap, Loader, Mapped};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The link map of a consumer.
+#[derive(Debug)]
+pub struct Closure<'l, 'h> {
+    map: LinkMap<'l, 'h>,
+    /// How many objects are mapped before the consumer is asked for: the program and what it needs.
+    startup: usize,
+    roots: Vec<usize>,
+}
+
+impl<'l, 'h> Closure<'l, 'h> {
+    /// Starts `program` (if there is one that can be started).
+    #[must_use]
+    pub fn start(loader: &'l Loader<'h>, program: Option<&Path>) -> Self {
+        let mut map = LinkMap::new(loader);
+        if let Some(program) = program
+            && let Err(error) = map.start(program)
+        {
+            log::debug!("{}: {error}", program.display());
+        }
+        let startup = map.objects().len();
+        Self { map, startup, roots: Vec::new() }
+    }
+
+    /// Opens a file by its path, as an import does.
+    pub fn open(&mut self, path: &Path) {
+        let caller = (self.startup > 0).then_some(0);
+        self.roots.extend(self.map.open(path.as_os_str(), caller));
+    }
+
+    /// The link map.
+    #[must_use]
+    pub fn map(&self) -> &LinkMap<'l, 'h> {
+        &self.map
+    }
+
+    /// Whether the object at `index` is there before the consumer is loaded.
+    #[must_use]
+    pub fn at_startup(&self, index: usize) -> bool {
+        index < self.startup
+    }
+
+    /// The objects that were opened by path.
+    #[must_use]
+    pub fn roots(&self) -> &[usize] {
+        &self.roots
+    }
+
+    /// The consumer's own objects: what the roots reach without passing through NVIDIA's libraries.
+    #[must_use]
+    pub fn own(&self) -> Vec<(usize, &Mapped)> {
+        let objects = self.map.objects();
+        let mut seen = BTreeSet::new();
+        let mut queue: Vec<usize> = self.roots.clone();
+        while let Some(index) = queue.pop() {
+            let Some(mapped) = objects.get(index) else { continue };
+            if self.at_startup(index) && !self.roots.contains(&index) {
+                continue;
+            }
+            let is_family = mapped.names.iter().any(|name| family_name(name).is_some());
+            if !is_family && seen.insert(index) {
+                queue.extend(&mapped.needed);
+            }
+        }
+        seen.into_iter().filter_map(|index| Some((index, objects.get(index)?))).collect()
+    }
+
+    /// Adds what the consumer's own objects need to `requirement`. `hard` tells whether an object belongs
+    /// to what cannot be imported without it.
+    pub fn require(&self, requirement: &mut Requirement, hard: impl Fn(usize) -> bool) {
+        for (index, mapped) in self.own() {
+            let object = &mapped.object;
+            let by = tidy(&mapped.path);
+            for name in &object.facts.needed {
+                if let (Some(family), Some(soname)) = (family_name(name), name.to_str()) {
+                    // A process without a driver loads what needs one, or does not: not for us to refuse.
+                    let driver = family.row.owner == "driver";
+                    requirement.want(soname, hard(index) && !driver, &by);
+                }
+            }
+            for (soname, symbols) in symbols_by_provider(object) {
+                requirement.demands.push(SymbolDemand { by: by.clone(), soname, symbols });
+            }
+            for (soname, nodes) in nodes_needed(object) {
+                requirement.nodes.push(NodeDemand { by: by.clone(), soname, nodes });
+            }
+        }
+    }
+
+    /// The objects reached from the first `count` roots.
+    #[must_use]
+    pub fn reached_from(&self, count: usize) -> BTreeSet<usize> {
+        let mut seen = BTreeSet::new();
+        let mut queue: Vec<usize> = self.roots.iter().take(count).copied().collect();
+        while let Some(index) = queue.pop() {
+            if seen.insert(index) {
+                queue.extend(self.map.objects().get(index).map(|mapped| mapped.needed.clone()).unwrap_or_default());
+            }
+        }
+        seen
+    }
+}
+
+/// A path as ld.so composes it, with `dir/..` taken out where that is safe to do for a reader's sake. For
+/// display only: a symbolic link before `..` makes it another path.
+pub(crate) fn tidy(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        if part == std::path::Component::ParentDir && out.file_name().is_some() {
+            out.pop();
+        } else {
+            out.push(part);
+        }
+    }
+    out
+}

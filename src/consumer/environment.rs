@@ -1,0 +1,90 @@
+//! A Python environment without torch: every ELF file in it that needs or dlopens CUDA names.
+//!
+//! All of its wants are soft: packages of one environment may ask for what cannot be had together, and
+//! each is served as far as the rest allows.
+
+use super::demand::family_name;
+use super::{Closure, Kind, Requirement};
+use crate::facts::{Version, parse_library_name};
+use crate::host::{Host, Kind as FileKind};
+use crate::loader::Loader;
+use crate::objects::Objects;
+use crate::python::Interpreter;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Extension modules sit at most this far below a site directory.
+const DEPTH: usize = 6;
+
+impl Requirement {
+    /// What the environment of an interpreter asks for.
+    #[must_use]
+    pub fn of_environment<'l, 'h>(objects: &Objects<'h>, loader: &'l Loader<'h>, interpreter: &Interpreter) -> (Self, Closure<'l, 'h>) {
+        let host = objects.host();
+        let mut closure = Closure::start(loader, Some(&interpreter.program));
+        let mut requirement = Self::new(Kind::Environment, format!("the environment `{}`", interpreter.prefix.display()));
+        requirement.path = Some(interpreter.prefix.clone());
+        requirement.sites.clone_from(&interpreter.paths);
+        for path in elf_files(host, &interpreter.paths) {
+            let Ok(object) = objects.open(&path) else { continue };
+            let bundled = parse_library_name(path.file_name().unwrap_or_default().as_bytes()).filter(|name| name.hash.is_some());
+            if let Some(name) = bundled {
+                // A bundled dispatcher finds its parts by name, and only those of its own release fit.
+                let release: Vec<String> = name.digits().iter().map(u32::to_string).collect();
+                if let (Some(group), Some(version)) = (name.row.group, Version::parse(&release.join(".")))
+                    && group == "cudnn"
+                    && release.len() >= 3
+                {
+                    requirement.releases.push((group.to_owned(), version, path));
+                }
+            } else if object.facts.needed.iter().any(|name| family_name(name).is_some()) {
+                closure.open(&path);
+            }
+        }
+        closure.require(&mut requirement, |_| false);
+        (requirement, closure)
+    }
+
+    /// What some ELF files ask for; `program` is what would load them, if that is known.
+    #[must_use]
+    pub fn of_files<'l, 'h>(loader: &'l Loader<'h>, files: &[PathBuf], program: Option<&Path>) -> (Self, Closure<'l, 'h>) {
+        let mut closure = Closure::start(loader, program);
+        for file in files {
+            closure.open(file);
+        }
+        let names: Vec<String> = files.iter().map(|file| format!("`{}`", file.display())).collect();
+        let mut requirement = Self::new(Kind::Elf, names.join(", "));
+        requirement.path = files.first().cloned();
+        closure.require(&mut requirement, |_| true);
+        (requirement, closure)
+    }
+}
+
+/// The shared objects below the site directories, NVIDIA's own wheels left out.
+fn elf_files(host: &Host, sites: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for site in sites {
+        // Only a directory of installed packages is walked: the working directory may be anything.
+        if !site.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages") {
+            continue;
+        }
+        let mut queue = vec![(site.clone(), 0)];
+        while let Some((dir, depth)) = queue.pop() {
+            for entry in host.list(&dir).unwrap_or_default() {
+                let name = entry.name.as_bytes();
+                let path = dir.join(&entry.name);
+                match entry.kind {
+                    FileKind::Directory if depth < DEPTH && name != b"__pycache__" && path != site.join("nvidia") => queue.push((path, depth + 1)),
+                    FileKind::File | FileKind::Link if name.ends_with(b".so") || contains(name, b".so.") => found.push(path),
+                    _ => {}
+                }
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,157 @@
+//! A torch version as a user writes it: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, `auto`.
+
+use super::{Kind, Requirement, TorchBuild};
+use crate::facts::{TorchRow, Version, sonames_of, torch_builds};
+use crate::python::Pin;
+use std::path::Path;
+use std::str::FromStr;
+
+/// Why a SPEC is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// It cannot be read.
+    #[error("`{0}` is no torch version: write `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`")]
+    Malformed(String),
+    /// No known release fits.
+    #[error("no known torch release fits `{0}`")]
+    Unknown(String),
+}
+
+/// A condition on torch's version and CUDA tag.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spec {
+    text: String,
+    bound: Option<(Bound, Version)>,
+    tag: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// `2.5` is every 2.5.x.
+    Prefix,
+    AtLeast,
+    Above,
+    AtMost,
+    Below,
+}
+
+impl FromStr for Spec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let malformed = || SpecError::Malformed(text.to_owned());
+        let mut spec = Self { text: text.to_owned(), ..Self::default() };
+        if text == "auto" {
+            return Ok(spec);
+        }
+        let (version, tag) = match text.split_once('+') {
+            Some((version, tag)) => (version, Some(tag)),
+            None if text.starts_with("cu") => ("", Some(text)),
+            None => (text, None),
+        };
+        if let Some(tag) = tag {
+            let is_cuda = tag.strip_prefix("cu").is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+            if !is_cuda && tag != "cpu" {
+                return Err(malformed());
+            }
+            spec.tag = Some(tag.to_owned());
+        }
+        let bounds = [(">=", Bound::AtLeast), ("<=", Bound::AtMost), ("==", Bound::Prefix), (">", Bound::Above), ("<", Bound::Below), ("", Bound::Prefix)];
+        if !version.is_empty() {
+            let (bound, version) = bounds.iter().find_map(|(sign, bound)| version.strip_prefix(sign).map(|rest| (*bound, rest.trim()))).ok_or_else(malformed)?;
+            let numeric = version.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+            let version = Version::parse(version).filter(|_| numeric).ok_or_else(malformed)?;
+            spec.bound = Some((bound, version));
+        }
+        if spec.bound.is_none() && spec.tag.is_none() {
+            return Err(malformed());
+        }
+        Ok(spec)
+    }
+}
+
+impl std::fmt::Display for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.text.is_empty() { "auto" } else { &self.text })
+    }
+}
+
+impl Spec {
+    /// Whether it asks for nothing in particular.
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        self.bound.is_none() && self.tag.is_none()
+    }
+
+    /// Whether a torch version with its CUDA tag fits.
+    #[must_use]
+    pub fn admits(&self, version: &str, tag: Option<&str>) -> bool {
+        let release = version.split('+').next().unwrap_or(version);
+        let Some(found) = Version::parse(release) else { return self.is_auto() };
+        let fits = self.bound.as_ref().is_none_or(|(bound, wanted)| match bound {
+            Bound::Prefix => found.starts_with(wanted),
+            Bound::AtLeast => found >= *wanted,
+            Bound::Above => found > *wanted,
+            Bound::AtMost => found <= *wanted,
+            Bound::Below => found < *wanted,
+        });
+        fits && self.tag.as_deref().is_none_or(|wanted| tag == Some(wanted))
+    }
+
+    /// Whether an installed build fits.
+    #[must_use]
+    pub fn admits_build(&self, torch: &TorchBuild) -> bool {
+        let tag = torch.cuda_release().map_or("cpu".to_owned(), |(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()));
+        self.admits(&torch.version, Some(&tag))
+    }
+
+    /// The newest known build that fits, PyPI's own before others of the same release.
+    pub fn known(&self) -> Result<&'static TorchRow, SpecError> {
+        let fitting = torch_builds().iter().filter(|row| self.admits(row.version, Some(row.tag)));
+        fitting.max_by_key(|row| (Version::parse(row.version), row.default, row.tag)).ok_or_else(|| SpecError::Unknown(self.text.clone()))
+    }
+
+    /// What the newest known build that fits asks for: its pins, from the tables.
+    pub fn require(&self) -> Result<Requirement, SpecError> {
+        let row = self.known()?;
+        let mut requirement = Requirement::new(Kind::Spec, format!("torch {}+{}", row.version, row.tag));
+        let mut parts = row.cuda_version.split('.').map(str::parse::<u32>);
+        let major = parts.next().and_then(Result::ok).unwrap_or_default();
+        requirement.cuda = Some((major, parts.next().and_then(Result::ok)));
+        let by = Path::new("torch");
+        for (family, version) in &row.pins {
+            for soname in sonames_of(major, family) {
+                requirement.want(soname, true, by);
+            }
+            let names = crate::facts::families().iter().filter(|row| row.family == *family).filter_map(|row| row.wheel);
+            for wheel in names {
+                let pin = Pin { version: (*version).to_owned(), prefix: false };
+                // cu12 wheels carry the major in their name, cu13 ones mostly do not: whichever is installed.
+                requirement.pins.insert(format!("{wheel}-cu{major}"), pin.clone());
+                requirement.pins.insert(wheel.to_owned(), pin);
+            }
+        }
+        Ok(requirement)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs() {
+        let admits = |spec: &str, version: &str, tag: &str| spec.parse::<Spec>().unwrap().admits(version, Some(tag));
+        assert!(admits("2.5.1+cu124", "2.5.1+cu124", "cu124"));
+        assert!(!admits("2.5.1+cu124", "2.5.1", "cu121"));
+        assert!(admits("2.5", "2.5.1", "cu121"));
+        assert!(!admits("2.5", "2.50.0", "cu121"));
+        assert!(admits(">=2.4", "2.15.0", "cu132"));
+        assert!(admits("cu124", "2.4.0", "cu124"));
+        assert!(admits("auto", "anything", "cu1"));
+        for bad in ["", "two", "2.x", "cu", "2.5+gpu", ">=", "2..1"] {
+            assert!(bad.parse::<Spec>().is_err(), "{bad}");
+        }
+    }
+}

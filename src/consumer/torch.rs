@@ -1,0 +1,150 @@
+//! An installed torch: where it is, which build it is, what it asks for. Found without importing it.
+
+use super::{Closure, Kind, Requirement};
+use crate::host::{Host, Kind as FileKind};
+use crate::loader::Loader;
+use crate::objects::Objects;
+use crate::python::{Distribution, Interpreter, Pin, distributions, pins};
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// `c10::Error::Error(SourceLocation, std::string)` with the string of the new ABI: libc10.so defines
+/// it where torch was built with `_GLIBCXX_USE_CXX11_ABI=1`.
+const CXX11_SYMBOL: &[u8] = b"_ZN3c105ErrorC2ENS_14SourceLocationENSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE";
+
+/// Why there is no torch to serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TorchError {
+    /// None of the directories holds one.
+    #[error("no torch in {}", display_list(.0))]
+    NotInstalled(Vec<PathBuf>),
+}
+
+fn display_list(paths: &[PathBuf]) -> String {
+    let shown: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    if shown.is_empty() { "any directory".to_owned() } else { shown.join(", ") }
+}
+
+/// A torch as it is installed.
+///
+/// ```
+/// use cudashim::{consumer::TorchBuild, host::Host};
+/// let host = Host::current();
+/// if let Ok(torch) = TorchBuild::find(&host, &["/opt/venv/lib/python3.12/site-packages".into()]) {
+///     println!("torch {} for CUDA {:?}", torch.version, torch.cuda);
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TorchBuild {
+    /// The `torch` directory.
+    pub dir: PathBuf,
+    /// As `torch.__version__`: `2.5.1+cu124`.
+    pub version: String,
+    /// As `torch.version.cuda`: `12.4`; `None` for a build without CUDA.
+    pub cuda: Option<String>,
+    /// `_GLIBCXX_USE_CXX11_ABI`, where libc10.so tells.
+    pub cxx11_abi: Option<bool>,
+    /// What its metadata pins, by package name.
+    pub pins: BTreeMap<String, Pin>,
+    /// The directories it was looked for in.
+    pub sites: Vec<PathBuf>,
+}
+
+impl TorchBuild {
+    /// The torch that `import torch` would find in these directories.
+    pub fn find(host: &Host, sites: &[PathBuf]) -> Result<Self, TorchError> {
+        let found = sites.iter().find(|site| host.is_file(&site.join("torch/__init__.py")));
+        let Some(site) = found else { return Err(TorchError::NotInstalled(sites.to_vec())) };
+        let dir = site.join("torch");
+        let text = host.read_text(&dir.join("version.py")).unwrap_or_default();
+        let installed: Vec<Distribution> = sites.iter().flat_map(|site| distributions(host, site)).collect();
+        let recorded = installed.iter().find(|distribution| distribution.name == "torch").map(|torch| torch.version.clone());
+        let version = assigned(&text, "__version__").or(recorded).unwrap_or_default();
+        let cuda = assigned(&text, "cuda");
+        let pins = pins(host, &installed, "torch");
+        let cxx11_abi = host.map(&dir.join("lib/libc10.so")).ok().and_then(|(map, _)| {
+            let elf = crate::elf::Elf::parse(&map).ok()?;
+            Some(elf.defines(CXX11_SYMBOL, None))
+        });
+        Ok(Self { dir, version, cuda, cxx11_abi, pins, sites: sites.to_vec() })
+    }
+
+    /// The CUDA release it was built with: major and minor.
+    #[must_use]
+    pub fn cuda_release(&self) -> Option<(u32, Option<u32>)> {
+        let mut parts = self.cuda.as_deref()?.split('.');
+        Some((parts.next()?.parse().ok()?, parts.next().and_then(|minor| minor.parse().ok())))
+    }
+
+    /// What it asks for, read from its own objects: those that `import torch` maps, and those it loads later.
+    #[must_use]
+    pub fn require<'l, 'h>(&self, objects: &Objects<'h>, loader: &'l Loader<'h>, interpreter: Option<&Interpreter>) -> (Requirement, Closure<'l, 'h>) {
+        let host = objects.host();
+        let mut closure = Closure::start(loader, interpreter.map(|interpreter| interpreter.program.as_path()));
+        let mut imported = vec![self.dir.join("lib/libtorch_global_deps.so")];
+        let mut later = Vec::new();
+        for (dir, list) in [(self.dir.clone(), true), (self.dir.join("lib"), false)] {
+            for entry in host.list(&dir).unwrap_or_default() {
+                let name = entry.name.as_bytes();
+                if entry.kind == FileKind::Directory || !name.ends_with(b".so") {
+                    continue;
+                }
+                let path = dir.join(&entry.name);
+                if list && name.starts_with(b"_C.") {
+                    imported.push(path);
+                } else if !imported.contains(&path) {
+                    later.push(path);
+                }
+            }
+        }
+        imported.retain(|path| host.is_file(path));
+        for path in imported.iter().chain(&later) {
+            closure.open(path);
+        }
+        let hard = closure.reached_from(imported.len());
+        let mut requirement = Requirement::new(Kind::Torch, format!("torch {}", self.version));
+        requirement.path = Some(self.dir.clone());
+        requirement.cuda = self.cuda_release();
+        requirement.pins.clone_from(&self.pins);
+        requirement.sites.clone_from(&self.sites);
+        closure.require(&mut requirement, |index| hard.contains(&index));
+        (requirement, closure)
+    }
+
+    /// Whether a library belongs to the directory it is installed in.
+    #[must_use]
+    pub fn site(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
+    }
+}
+
+/// The string assigned to `name` at the top level of a Python file: `name = '…'` or `name: T = '…'`.
+fn assigned(text: &str, name: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let rest = line.strip_prefix(name)?.trim_start();
+        let value = match rest.strip_prefix(':') {
+            Some(annotated) => annotated.split_once('=')?.1,
+            None => rest.strip_prefix('=')?,
+        };
+        let value = value.trim();
+        let quote = value.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        value.get(1..)?.split(quote).next().map(str::to_owned)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_files_of_all_ages() {
+        assert_eq!(assigned("__version__ = '1.13.1+cu117'\ncuda = '11.7'\n", "cuda").as_deref(), Some("11.7"));
+        assert_eq!(assigned("cuda: Optional[str] = '12.8'", "cuda").as_deref(), Some("12.8"));
+        assert_eq!(assigned("cuda: Optional[str] = None", "cuda"), None);
+        assert_eq!(assigned("cuda = None\n", "cuda"), None);
+        assert_eq!(assigned("cuda_x = '1'\n", "cuda"), None);
+    }
+}

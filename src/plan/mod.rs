@@ -1,0 +1,153 @@
+//! The plan: which library a process gets for which name. Lock and shim input in one text file.
+//!
+//! Takes decisions; gives the file of `docs/PLAN_FORMAT.md`, and back. Tells whether what a plan names still
+//! stands on the disk. Never decides anything.
+
+mod read;
+mod write;
+
+pub use read::PlanError;
+
+use crate::host::{FileId, Host};
+use std::path::{Path, PathBuf};
+
+/// The most bytes a plan may have.
+pub const SIZE_LIMIT: u64 = 1 << 20;
+/// The most `lib` records.
+pub const LIBRARY_LIMIT: usize = 1024;
+/// The most records of all kinds.
+pub const RECORD_LIMIT: usize = 8192;
+
+/// How a library comes into the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Needed (`DT_NEEDED`) by something the plan serves: mapped before that is loaded.
+    Preload,
+    /// Asked for by name.
+    Redirect,
+    /// Left where ld.so finds it; mapped early to spare ld.so its search.
+    Keep,
+}
+
+/// One library of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanLibrary {
+    /// The name it answers to.
+    pub soname: String,
+    /// The file; absolute.
+    pub path: PathBuf,
+    /// Device and inode of the file.
+    pub id: FileId,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub mtime: i64,
+    /// `build-id:…` or `sha256:…`, where known.
+    pub identity: Option<String>,
+    /// The release, for people.
+    pub version: Option<String>,
+    /// How it is handed out.
+    pub how: How,
+}
+
+/// What a plan is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanFor {
+    /// `torch`, `elf`, `environment` or `spec`.
+    pub kind: String,
+    /// In a few words.
+    pub text: String,
+    /// Where the consumer is.
+    pub path: Option<PathBuf>,
+}
+
+/// A chosen set of libraries and how to hand it out.
+///
+/// ```
+/// use cudashim::plan::Plan;
+/// let plan = Plan::parse(b"cudashim-plan\t1\nalias\tlibx.so\tlibx.so.1\nend\t2\n");
+/// assert!(plan.is_err(), "an alias of a library that the plan does not hold");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Whom it is for.
+    pub made_for: Vec<PlanFor>,
+    /// The libraries, in the order they can be loaded.
+    pub libraries: Vec<PlanLibrary>,
+    /// Other names: name, soname.
+    pub aliases: Vec<(String, String)>,
+    /// Exact paths that get the library of a soname instead.
+    pub replaces: Vec<(PathBuf, String)>,
+    /// What is loaded before an object of a name is: name, sonames.
+    pub triggers: Vec<(String, Vec<String>)>,
+    /// Names no search would find, and the one path to ask for instead.
+    pub absent: Vec<(String, PathBuf)>,
+    /// Records of kinds not known here, kept as they are.
+    pub unknown: Vec<String>,
+}
+
+/// What became of a library since the plan was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Drift {
+    /// The file is gone.
+    Gone,
+    /// Another file stands there, or its content was changed.
+    Changed,
+}
+
+impl Plan {
+    /// The library of a soname.
+    #[must_use]
+    pub fn library(&self, soname: &str) -> Option<&PlanLibrary> {
+        self.libraries.iter().find(|library| library.soname == soname)
+    }
+
+    /// The library a bare name leads to, aliases followed.
+    #[must_use]
+    pub fn lookup(&self, name: &str) -> Option<&PlanLibrary> {
+        let soname = self.aliases.iter().find(|(alias, _)| alias == name).map_or(name, |(_, soname)| soname.as_str());
+        self.library(soname).filter(|library| library.how != How::Keep)
+    }
+
+    /// The libraries the plan chose, without those it leaves to ld.so.
+    pub fn chosen(&self) -> impl Iterator<Item = &PlanLibrary> {
+        self.libraries.iter().filter(|library| library.how != How::Keep)
+    }
+
+    /// The libraries that no longer are what the plan says.
+    #[must_use]
+    pub fn drift(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
+        let drifted = self.libraries.iter().filter_map(|library| {
+            let drift = match host.stat(&library.path) {
+                Err(_) => Drift::Gone,
+                Ok(stat) if (stat.id, stat.size, stat.mtime) == (library.id, library.size, library.mtime) => return None,
+                Ok(_) => Drift::Changed,
+            };
+            Some((library, drift))
+        });
+        drifted.collect()
+    }
+
+    /// Reads a plan file.
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        read::file(path)
+    }
+
+    /// Reads the bytes of a plan file.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
+        read::bytes(bytes)
+    }
+
+    /// The plan as a file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        write::bytes(self)
+    }
+
+    /// The plan that the environment names (`CUDASHIM_PLAN`), if any.
+    pub fn from_environment(host: &Host) -> Option<Result<Self, PlanError>> {
+        host.env("CUDASHIM_PLAN").map(|path| Self::read(Path::new(path)))
+    }
+}

@@ -1,0 +1,250 @@
+//! The lines of a plan file as a plan; anything doubtful is an error with its line.
+
+use super::{How, LIBRARY_LIMIT, Plan, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
+use crate::escape;
+use crate::host::FileId;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Why a plan cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The file could not be read.
+    #[error("the plan `{}` cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not a plan of a version known here.
+    #[error("not a plan: the first line is not `cudashim-plan<TAB>1`")]
+    NotAPlan,
+    /// The file does not end as a plan does.
+    #[error("the plan is cut off: its `end` line is missing or counts other lines")]
+    CutOff,
+    /// More than a plan may hold.
+    #[error("the plan is too large: at most {SIZE_LIMIT} bytes, {LIBRARY_LIMIT} libraries and {RECORD_LIMIT} records")]
+    TooLarge,
+    /// A line that cannot be read.
+    #[error("line {line} of the plan: {says}")]
+    Line {
+        /// Counted from one.
+        line: usize,
+        /// What is wrong with it.
+        says: &'static str,
+    },
+}
+
+pub(super) fn file(path: &Path) -> Result<Plan, PlanError> {
+    let error = |source| PlanError::Read { path: path.to_owned(), source };
+    let meta = std::fs::metadata(path).map_err(error)?;
+    if !meta.is_file() {
+        return Err(error(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    if meta.len() > SIZE_LIMIT {
+        return Err(PlanError::TooLarge);
+    }
+    bytes(&std::fs::read(path).map_err(error)?)
+}
+
+pub(super) fn bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
+    if u64::try_from(bytes.len()).map_or(true, |size| size > SIZE_LIMIT) {
+        return Err(PlanError::TooLarge);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| PlanError::Line {
+        line: bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count() + 1,
+        says: "not UTF-8",
+    })?;
+    let mut lines = text.strip_suffix('\n').unwrap_or_default().split('\n');
+    if lines.next().is_none_or(|line| !(line == "cudashim-plan\t1" || line.starts_with("cudashim-plan\t1\t"))) {
+        return Err(PlanError::NotAPlan);
+    }
+    let mut plan = Plan::default();
+    let mut ended = false;
+    for (index, line) in lines.enumerate() {
+        // The first record stands on line 2.
+        let number = index + 2;
+        if ended {
+            return Err(PlanError::CutOff);
+        }
+        if number > RECORD_LIMIT + 2 {
+            return Err(PlanError::TooLarge);
+        }
+        ended = record(&mut plan, line, number)?;
+    }
+    if !ended {
+        return Err(PlanError::CutOff);
+    }
+    check(&plan)?;
+    Ok(plan)
+}
+
+/// Adds one line to the plan; whether it was the last.
+fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError> {
+    let error = |says| PlanError::Line { line: number, says };
+    if line.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        return Err(error("a control character"));
+    }
+    let mut fields = line.split('\t');
+    let kind = fields.next().unwrap_or_default();
+    let mut next = || fields.next().ok_or(error("too few fields"));
+    let text = |field: &str| -> Result<String, PlanError> {
+        let bytes = escape::parse(field).ok_or(error("a wrong escape"))?;
+        String::from_utf8(bytes).ok().filter(|text| !text.is_empty()).ok_or(error("an empty or unreadable name"))
+    };
+    let path = |field: &str| -> Result<PathBuf, PlanError> {
+        let path = escape::parse_path(field).ok_or(error("a wrong escape"))?;
+        if path.is_absolute() { Ok(path) } else { Err(error("a path that is not absolute")) }
+    };
+    let optional = |field: String| (field != "-").then_some(field);
+    match kind {
+        "" => return Err(error("an empty line")),
+        "for" => {
+            let (kind, words, at) = (text(next()?)?, text(next()?)?, next()?);
+            plan.made_for.push(PlanFor { kind, text: words, path: if at == "-" { None } else { Some(path(at)?) } });
+        }
+        "lib" => {
+            if plan.libraries.len() >= LIBRARY_LIMIT {
+                return Err(PlanError::TooLarge);
+            }
+            let (soname, file) = (text(next()?)?, path(next()?)?);
+            let (dev, ino) = next()?.split_once(':').ok_or(error("device and inode are not two numbers"))?;
+            let id = FileId { dev: decimal(dev).ok_or(error("a wrong device"))?, ino: decimal(ino).ok_or(error("a wrong inode"))? };
+            let size = decimal(next()?).ok_or(error("a wrong size"))?;
+            let mtime = next()?;
+            let mtime = match mtime.strip_prefix('-') {
+                Some(digits) => decimal::<i64>(digits).map(|time| -time),
+                None => decimal(mtime),
+            };
+            let mtime = mtime.ok_or(error("a wrong time"))?;
+            let (identity, version) = (optional(text(next()?)?), optional(text(next()?)?));
+            let how = match next()? {
+                "preload" => How::Preload,
+                "redirect" => How::Redirect,
+                "keep" => How::Keep,
+                _ => return Err(error("neither `preload` nor `redirect` nor `keep`")),
+            };
+            plan.libraries.push(PlanLibrary { soname, path: file, id, size, mtime, identity, version, how });
+        }
+        "alias" => plan.aliases.push((text(next()?)?, text(next()?)?)),
+        "replace" => plan.replaces.push((path(next()?)?, text(next()?)?)),
+        "trigger" => {
+            let name = text(next()?)?;
+            let sonames: Result<Vec<String>, PlanError> = fields.map(text).collect();
+            let sonames = sonames?;
+            if sonames.is_empty() {
+                return Err(error("too few fields"));
+            }
+            plan.triggers.push((name, sonames));
+        }
+        "absent" => plan.absent.push((text(next()?)?, path(next()?)?)),
+        "end" => {
+            let count: usize = decimal(next()?).ok_or(error("a wrong count"))?;
+            return if count == number - 1 { Ok(true) } else { Err(PlanError::CutOff) };
+        }
+        _ => plan.unknown.push(line.to_owned()),
+    }
+    Ok(false)
+}
+
+/// Digits only: `from_str` would take a plus sign.
+fn decimal<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn check(plan: &Plan) -> Result<(), PlanError> {
+    let error = |says| PlanError::Line { line: 1, says };
+    let mut sonames: Vec<&str> = plan.libraries.iter().map(|library| library.soname.as_str()).collect();
+    sonames.sort_unstable();
+    if sonames.windows(2).any(|pair| pair.first() == pair.get(1)) {
+        return Err(error("one soname stands in two `lib` records"));
+    }
+    let held = |soname: &String| sonames.binary_search(&soname.as_str()).is_ok();
+    let named = plan.aliases.iter().map(|(_, soname)| soname).chain(plan.replaces.iter().map(|(_, soname)| soname));
+    let named = named.chain(plan.triggers.iter().flat_map(|(_, sonames)| sonames));
+    if named.into_iter().all(held) { Ok(()) } else { Err(error("a record names a soname that has no `lib` record")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Plan {
+        let library = |soname: &str, how| PlanLibrary {
+            soname: soname.into(),
+            path: PathBuf::from(format!("/opt/a b\t/{soname}")),
+            id: FileId { dev: 66306, ino: 42 },
+            size: 1,
+            mtime: -5,
+            identity: Some("build-id:00ff".into()),
+            version: None,
+            how,
+        };
+        Plan {
+            made_for: vec![PlanFor { kind: "torch".into(), text: "torch 2.5.1+cu124".into(), path: None }],
+            libraries: vec![library("libnvrtc.so.12", How::Redirect), library("libgomp.so.1", How::Keep)],
+            aliases: vec![("libnvrtc.so".into(), "libnvrtc.so.12".into())],
+            replaces: vec![("/x/libnvrtc.so.12".into(), "libnvrtc.so.12".into())],
+            triggers: vec![("libtorch.so".into(), vec!["libgomp.so.1".into(), "libnvrtc.so.12".into()])],
+            absent: vec![("libcuda.so.1".into(), "/usr/lib/libcuda.so.1".into())],
+            unknown: vec!["later\tx".into()],
+        }
+    }
+
+    #[test]
+    fn a_plan_round_trips() {
+        assert_eq!(Plan::parse(&sample().to_bytes()).unwrap(), sample());
+    }
+
+    #[test]
+    fn a_plan_cut_anywhere_is_refused() {
+        let bytes = sample().to_bytes();
+        for end in 0..bytes.len() {
+            assert!(Plan::parse(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_refused() {
+        let refused = |line: &str| Plan::parse(format!("cudashim-plan\t1\n{line}\nend\t2\n").as_bytes()).is_err();
+        assert!(!refused("unknown\tkind"));
+        for line in [
+            "",
+            "lib\ta\t/a\t1:2\t3\t4\t-\t-",
+            "lib\ta\ta\t1:2\t3\t4\t-\t-\tkeep",
+            "lib\ta\t/a\t1:2\t+3\t4\t-\t-\tkeep",
+            "lib\ta\t/a\t12\t3\t4\t-\t-\tkeep",
+            "lib\ta\t/a\t1:2\t3\t4\t-\t-\tmaybe",
+            "alias\ta\tb",
+            "trigger\ta",
+            "absent\ta\tb",
+            "alias\t\\q\tb",
+            "end\t9",
+            "x\ry",
+        ] {
+            assert!(refused(line), "{line:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            let _ = Plan::parse(&bytes);
+        }
+
+        #[test]
+        fn any_damage_is_survived(at in 0usize..400, byte: u8) {
+            let mut bytes = sample().to_bytes();
+            if let Some(slot) = bytes.get_mut(at) {
+                *slot = byte;
+            }
+            if let Ok(plan) = Plan::parse(&bytes) {
+                prop_assert_eq!(Plan::parse(&plan.to_bytes()).unwrap(), plan);
+            }
+        }
+    }
+}

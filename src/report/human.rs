@@ -1,0 +1,108 @@
+//! What people read.
+
+use super::json::{ChosenLibrary, ResolveReport};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// `text` made harmless for a terminal: control and bidirectional characters are escaped.
+#[must_use]
+pub fn sanitized(text: &str) -> String {
+    let hostile = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if hostile(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+        out
+    })
+}
+
+/// The set as a table: one line a library, grouped by the directory they share.
+#[must_use]
+pub fn resolution_text(report: &ResolveReport) -> String {
+    let mut text = report.r#for.clone();
+    if let Some(cuda) = &report.cuda
+        && !report.r#for.contains("+cu")
+    {
+        let _ = write!(text, " (CUDA {cuda})");
+    }
+    if let Some(path) = &report.path {
+        let _ = write!(text, " in {}", path.to_path().display());
+    }
+    text.push('\n');
+    let set = report.set.as_deref().unwrap_or_default();
+    if let Some(nothing) = &report.nothing {
+        return format!("{nothing}: nothing to choose\n");
+    }
+    if set.is_empty() {
+        text.push_str("\nno library of NVIDIA's is needed or asked for\n");
+    }
+    let mut roots: Vec<PathBuf> = Vec::new();
+    for library in set {
+        let root = root_of(&library.path.to_path());
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+    let name_width = set.iter().map(|library| library.soname.len()).max().unwrap_or_default();
+    let version_width = set.iter().map(|library| library.version.as_ref().map_or(1, String::len)).max().unwrap_or_default();
+    for root in roots {
+        let _ = write!(text, "\nfrom {}\n", root.display());
+        for library in set.iter().filter(|library| root_of(&library.path.to_path()) == root) {
+            let version = library.version.as_deref().unwrap_or("-");
+            let path = library.path.to_path();
+            let shown = path.strip_prefix(&root).unwrap_or(&path);
+            let _ = writeln!(text, "  {:name_width$}  {version:version_width$}  {:8}  {}", library.soname, library.how, shown.display());
+        }
+    }
+    if !report.unserved.is_empty() {
+        text.push_str("\nleft to the loader\n");
+        for unserved in &report.unserved {
+            let _ = writeln!(text, "  {:name_width$}  {}", unserved.soname, unserved.because);
+        }
+    }
+    let refused: usize = set.iter().map(|library| library.refused.len()).sum();
+    let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
+    if !set.is_empty() {
+        let _ = write!(text, "\n{} chosen", count(set.len(), "library", "libraries"));
+        if refused > 0 {
+            let _ = write!(text, ", {} refused; `--explain SONAME` tells why", count(refused, "other copy", "other copies"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The installation a path belongs to, as far as its shape tells: what stands before `nvidia/`, `torch/`
+/// or the last `lib` directory.
+fn root_of(path: &Path) -> PathBuf {
+    let dir = path.parent().unwrap_or(path);
+    let site = dir.ancestors().find(|dir| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages"));
+    let above = |name: &str| dir.ancestors().find(|dir| dir.file_name().is_some_and(|part| part == name)).and_then(Path::parent);
+    site.or_else(|| above("nvidia")).unwrap_or(dir).to_owned()
+}
+
+/// Why one soname got the copy it got, and why each other one was refused.
+#[must_use]
+pub fn explanation_text(library: &ChosenLibrary) -> String {
+    let version = |version: &Option<String>| version.as_ref().map_or(String::new(), |version| format!(" ({version})"));
+    let mut text = format!("{}{}\n  {}\n  chosen: {}\n", library.soname, version(&library.version), library.path.to_path().display(), library.because);
+    for copy in &library.refused {
+        let _ = write!(text, "\n  {}{}\n  refused: {}\n", copy.path.to_path().display(), version(&copy.version), copy.because);
+    }
+    if library.refused.is_empty() {
+        text.push_str("\n  no other copy was found\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_safe() {
+        assert_eq!(sanitized("a\u{1b}[31m\u{202e}b\nc"), "a\\u{1b}[31m\\u{202e}b\nc");
+    }
+}

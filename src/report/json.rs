@@ -1,0 +1,180 @@
+//! The wire types of `resolve --format json` (`docs/json-schema/resolve.json`). They also are what the cache
+//! keeps, so that a cached answer reads the same as a fresh one.
+
+use crate::plan::How;
+use crate::request::Answer;
+use crate::solve::NoSolution;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// The version of all JSON this program writes.
+pub const SCHEMA: u32 = 1;
+
+/// A path: a string, or its bytes where it is not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum JsonPath {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Bytes {
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+impl From<&Path> for JsonPath {
+    fn from(path: &Path) -> Self {
+        match path.to_str() {
+            Some(text) => Self::Text(text.to_owned()),
+            None => Self::Bytes { bytes: path.as_os_str().as_encoded_bytes().to_vec() },
+        }
+    }
+}
+
+impl JsonPath {
+    /// The path itself.
+    #[must_use]
+    pub fn to_path(&self) -> PathBuf {
+        match self {
+            Self::Text(text) => PathBuf::from(text),
+            Self::Bytes { bytes } => PathBuf::from(OsString::from_vec(bytes.clone())),
+        }
+    }
+}
+
+/// A copy that was not chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedCopy {
+    /// Where it is.
+    pub path: JsonPath,
+    /// Its release.
+    pub version: Option<String>,
+    /// Why not.
+    pub because: String,
+}
+
+/// A library of the set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenLibrary {
+    /// The name it answers to.
+    pub soname: String,
+    /// The file.
+    pub path: JsonPath,
+    /// Its release.
+    pub version: Option<String>,
+    /// `preload` or `redirect`.
+    pub how: String,
+    /// Why this copy.
+    pub because: String,
+    /// The others.
+    pub refused: Vec<RefusedCopy>,
+}
+
+/// A soname asked for that is not in the set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unserved {
+    /// The name.
+    pub soname: String,
+    /// Why that is no obstacle.
+    pub because: String,
+}
+
+/// What `resolve` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolveReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The consumer in a few words.
+    pub r#for: String,
+    /// Where it is.
+    pub path: Option<JsonPath>,
+    /// The CUDA release it was built with.
+    pub cuda: Option<String>,
+    /// The chosen set; absent where nothing fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<Vec<ChosenLibrary>>,
+    /// Sonames left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unserved: Vec<Unserved>,
+    /// The facts that cannot hold together, where nothing fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_solution: Option<Vec<String>>,
+    /// What would mend that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+    /// Why there is nothing to choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nothing: Option<String>,
+}
+
+impl ResolveReport {
+    /// What an answer says.
+    #[must_use]
+    pub fn new(answer: &Answer) -> Self {
+        let mut report = Self::empty();
+        if let Some(requirement) = &answer.requirement {
+            report.r#for.clone_from(&requirement.text);
+            report.path = requirement.path.as_deref().map(JsonPath::from);
+            report.cuda = requirement.cuda.map(|(major, minor)| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
+        }
+        report.nothing.clone_from(&answer.nothing);
+        report.set = Some(Vec::new());
+        if let Some(resolution) = &answer.resolution {
+            let set = resolution.set.iter().map(|choice| ChosenLibrary {
+                soname: choice.soname.clone(),
+                path: choice.path.as_path().into(),
+                version: choice.version.clone(),
+                how: if choice.how == How::Redirect { "redirect" } else { "preload" }.to_owned(),
+                because: choice.because.clone(),
+                refused: choice
+                    .refused
+                    .iter()
+                    .map(|copy| RefusedCopy { path: copy.path.as_path().into(), version: copy.version.clone(), because: copy.because.clone() })
+                    .collect(),
+            });
+            report.set = Some(set.collect());
+            report.unserved =
+                resolution.unserved.iter().map(|(soname, because)| Unserved { soname: soname.clone(), because: because.clone() }).collect();
+        }
+        report
+    }
+
+    /// What the lack of a solution says.
+    #[must_use]
+    pub fn none(none: &NoSolution) -> Self {
+        let mut report = Self::empty();
+        report.no_solution = Some(none.clauses.iter().map(ToString::to_string).collect());
+        report.hints = none.hints().iter().map(ToString::to_string).collect();
+        report
+    }
+
+    fn empty() -> Self {
+        Self {
+            schema: SCHEMA,
+            r#for: String::new(),
+            path: None,
+            cuda: None,
+            set: None,
+            unserved: Vec::new(),
+            no_solution: None,
+            hints: Vec::new(),
+            nothing: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_not_utf_8_is_not_lost() {
+        let path = PathBuf::from(OsString::from_vec(b"/a\xff".to_vec()));
+        let text = serde_json::to_string(&JsonPath::from(path.as_path())).unwrap();
+        assert_eq!(text, "{\"bytes\":[47,97,255]}");
+        assert_eq!(serde_json::from_str::<JsonPath>(&text).unwrap().to_path(), path);
+    }
+}

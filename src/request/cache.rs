@@ -1,0 +1,125 @@
+//! Answers kept on disk for as long as what they were read from stays the same.
+//!
+//! An entry is three files named by a digest of the question: the plan, the report, and the stamps of every path that was
+//! looked at. The stamps decide; nothing expires by time.
+
+use super::{Request, RequestError};
+use crate::host::{Host, Stamps, atomic_write};
+use crate::report::ResolveReport;
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Variables whose value can change an answer, by the beginning of their name.
+const VARIABLES: [&str; 15] = [
+    "CONDA_PREFIX", "CUDA", "CUDNN", "CUTENSOR", "EBROOT", "HOME", "LD_", "NCCL_HOME", "NVHPC", "PATH", "PYENV", "PYTHON", "UV_", "VIRTUAL_ENV",
+    "XDG_CACHE_HOME",
+];
+
+/// An answered request as it is kept.
+#[derive(Debug, Clone)]
+pub struct Cached {
+    /// What people and programs are told.
+    pub report: ResolveReport,
+    /// The plan file; `None` where there is nothing to hand out.
+    pub plan: Option<PathBuf>,
+    /// Whether it was read from the cache.
+    pub hit: bool,
+}
+
+/// A directory of kept answers.
+#[derive(Debug, Clone)]
+pub struct PlanCache {
+    dir: PathBuf,
+}
+
+impl PlanCache {
+    /// The cache below a cache directory; made where it is missing.
+    ///
+    /// # Errors
+    /// A directory that somebody else owns or may write to: plans decide what is loaded.
+    pub fn open(cache_dir: &Path) -> io::Result<Self> {
+        let dir = cache_dir.join("plans");
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        for dir in [cache_dir, &dir] {
+            let meta = std::fs::symlink_metadata(dir)?;
+            let own = meta.uid() == rustix::process::geteuid().as_raw() && meta.is_dir();
+            if !own || meta.mode() & 0o022 != 0 {
+                let says = format!("`{}` belongs to somebody else or may be written by others", dir.display());
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, says));
+            }
+        }
+        Ok(Self { dir })
+    }
+
+    /// Answers a request, from the cache where that still holds.
+    pub fn answer(&self, host: &Host, request: &Request) -> Result<Cached, RequestError> {
+        let key = key(host, request);
+        if let Some(found) = self.lookup(host, &key) {
+            return Ok(found);
+        }
+        let answer = request.answer(host)?;
+        let report = ResolveReport::new(&answer);
+        let plan = answer.resolution.as_ref().map(|resolution| resolution.plan.to_bytes());
+        let path = plan.as_ref().map(|_| self.file(&key, "plan"));
+        if let Err(error) = self.store(host, &key, &report, plan.as_deref()) {
+            log::warn!("{}: the plan cannot be kept: {error}", self.dir.display());
+            // Without a file there is nothing to hand to the shim.
+            return Ok(Cached { report, plan: path.filter(|path| path.exists()), hit: false });
+        }
+        Ok(Cached { report, plan: path, hit: false })
+    }
+
+    fn file(&self, key: &str, extension: &str) -> PathBuf {
+        self.dir.join(format!("{key}.{extension}"))
+    }
+
+    fn lookup(&self, host: &Host, key: &str) -> Option<Cached> {
+        let stamps = std::fs::read_to_string(self.file(key, "stamps")).ok()?;
+        let stamps = Stamps::from_text(&stamps)?;
+        if !stamps.hold(host) {
+            return None;
+        }
+        let report: ResolveReport = serde_json::from_slice(&std::fs::read(self.file(key, "json")).ok()?).ok()?;
+        let plan = self.file(key, "plan");
+        let plan = report.nothing.is_none().then_some(plan);
+        if plan.as_ref().is_some_and(|plan| !plan.is_file()) {
+            return None;
+        }
+        Some(Cached { report, plan, hit: true })
+    }
+
+    fn store(&self, host: &Host, key: &str, report: &ResolveReport, plan: Option<&[u8]>) -> io::Result<()> {
+        // The stamps come last: without them the entry does not count.
+        let _ = std::fs::remove_file(self.file(key, "stamps"));
+        if let Some(plan) = plan {
+            atomic_write(&self.file(key, "plan"), plan)?;
+        }
+        atomic_write(&self.file(key, "json"), &serde_json::to_vec(report).map_err(io::Error::other)?)?;
+        atomic_write(&self.file(key, "stamps"), host.stamps().to_text().as_bytes())
+    }
+}
+
+/// A digest of the question: the request, the environment as far as it matters, and this program itself.
+fn key(host: &Host, request: &Request) -> String {
+    if let Ok(program) = std::env::current_exe() {
+        // Another build may answer differently: its file is one of the conditions.
+        let _ = host.stat(&program);
+    }
+    let mut digest = Sha256::new();
+    digest.update(format!("{} {:?} {:?}\n", env!("CARGO_PKG_VERSION"), host.root(), host.cwd()));
+    digest.update(format!("{request:?}\n"));
+    for (name, value) in host.environment() {
+        if name.to_str().is_some_and(|name| VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_")) {
+            digest.update(format!("{name:?}={value:?}\n"));
+        }
+    }
+    digest.update(format!("{:?}\n", host.env("CUDASHIM_PLACE")));
+    let mut text = String::with_capacity(32);
+    for byte in digest.finalize().iter().take(16) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

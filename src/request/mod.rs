@@ -1,0 +1,193 @@
+//! A request as a user makes it, answered: whom it is for, what that needs, what is chosen.
+//!
+//! Takes what the command line or a crate user lays down; finds the interpreter meant and its torch,
+//! looks into the places, and resolves. The one way from a question to a plan.
+
+mod cache;
+
+pub use cache::{Cached, PlanCache};
+
+use crate::consumer::{Requirement, Spec, SpecError, TorchBuild};
+use crate::host::Host;
+use crate::inventory::{Inventory, Problem};
+use crate::loader::Loader;
+use crate::objects::Objects;
+use crate::places::{self, Place};
+use crate::python::{Command, Interpreter, InterpreterError, Options, find_on_path};
+use crate::resolve::{self, Policy, Resolution};
+use crate::solve::NoSolution;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `--torch SPEC`.
+    pub spec: Spec,
+    /// `--python PY`: an interpreter, or the directory of its environment.
+    pub python: Option<PathBuf>,
+    /// `--for PATH`: ELF files.
+    pub files: Vec<PathBuf>,
+    /// `--place DIR`.
+    pub places: Vec<PathBuf>,
+    /// `--use`, `--forbid`, `--explain`.
+    pub policy: Policy,
+    /// The command that is to be run, if any.
+    pub command: Vec<OsString>,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The consumer; `None` where nothing asks for CUDA.
+    pub requirement: Option<Requirement>,
+    /// The chosen set; `None` where there is nothing to choose.
+    pub resolution: Option<Resolution>,
+    /// Why there is nothing to choose.
+    pub nothing: Option<String>,
+    /// What was wrong with files on the way.
+    pub problems: Vec<Problem>,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The interpreter asked for cannot be described.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    /// The torch asked for is not the one that is there.
+    #[error("`{}` has torch {found}, not `{wanted}`", python.display())]
+    OtherTorch {
+        /// The interpreter.
+        python: PathBuf,
+        /// What it has.
+        found: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// The torch asked for is not known.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A file given with `--for` cannot be read as an ELF object.
+    #[error("`{}` {says}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        says: String,
+    },
+    /// Nothing fits.
+    #[error(transparent)]
+    NoSolution(Box<NoSolution>),
+}
+
+/// The consumer found, before anything is read of it.
+enum Meant {
+    Files(Vec<PathBuf>, Option<PathBuf>),
+    Torch(Box<TorchBuild>, Interpreter),
+    Environment(Interpreter),
+    Spec(Requirement),
+    Nothing(String),
+}
+
+impl Request {
+    /// Answers the request on a machine.
+    pub fn answer(&self, host: &Host) -> Result<Answer, RequestError> {
+        let objects = Objects::new(host);
+        let loader = Loader::new(&objects);
+        let (requirement, closure) = match self.meant(host, &objects)? {
+            Meant::Nothing(why) => return Ok(Answer { requirement: None, resolution: None, nothing: Some(why), problems: Vec::new() }),
+            Meant::Files(files, program) => {
+                for path in &files {
+                    objects.open(path).map_err(|error| RequestError::File { path: path.clone(), says: error.to_string() })?;
+                }
+                Requirement::of_files(&loader, &files, program.as_deref())
+            }
+            Meant::Torch(torch, interpreter) => torch.require(&objects, &loader, Some(&interpreter)),
+            Meant::Environment(interpreter) => {
+                let (requirement, closure) = Requirement::of_environment(&objects, &loader, &interpreter);
+                let wheels = places::sites(host, &interpreter.paths);
+                if requirement.wants.is_empty() && requirement.releases.is_empty() && wheels.is_empty() {
+                    let why = format!("`{}` has no torch, and nothing in its environment asks for CUDA", interpreter.program.display());
+                    return Ok(Answer { requirement: Some(requirement), resolution: None, nothing: Some(why), problems: Vec::new() });
+                }
+                (requirement, closure)
+            }
+            Meant::Spec(requirement) => (requirement, crate::consumer::Closure::start(&loader, None)),
+        };
+        let inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement));
+        let problems = inventory.problems.clone();
+        let resolution = resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy).map_err(|none| RequestError::NoSolution(Box::new(none)))?;
+        Ok(Answer { requirement: Some(requirement), resolution: Some(resolution), nothing: None, problems })
+    }
+
+    /// Given places, the consumer's own, then those of the machine.
+    fn all_places(&self, host: &Host, loader: &Loader<'_>, requirement: &Requirement) -> Vec<Place> {
+        let mut places = places::sites(host, &requirement.sites);
+        let from_environment = host.env("CUDASHIM_PLACE").unwrap_or_default();
+        let listed = std::env::split_paths(from_environment).filter(|path| !path.as_os_str().is_empty());
+        for dir in self.places.iter().cloned().chain(listed) {
+            places.extend(places::given(host, &dir));
+        }
+        // A fixed choice may stand anywhere.
+        for dir in self.policy.fixed.values().filter_map(|path| path.parent()) {
+            places.extend(places::given(host, dir).into_iter().take(1));
+        }
+        places.extend(places::machine(host, loader));
+        places
+    }
+
+    fn meant(&self, host: &Host, objects: &Objects<'_>) -> Result<Meant, RequestError> {
+        let command = Command::read(host, &self.command);
+        if !self.files.is_empty() {
+            let files = self.files.iter().map(|path| host.absolute(path)).collect();
+            return Ok(Meant::Files(files, command.map(|command| command.program)));
+        }
+        let named = self.python.as_deref().map(|python| (python.to_owned(), Options::default()));
+        let started = command.as_ref().and_then(|command| Some((command.program.clone(), command.python.clone()?)));
+        let explicit = named.is_some() || started.is_some();
+        if !explicit
+            && self.spec.is_auto()
+            && let Some(command) = &command
+            && let Ok(object) = objects.open(&command.program)
+            && object.facts.needed.iter().any(|name| crate::facts::parse_library_name(name.as_encoded_bytes()).is_some())
+        {
+            return Ok(Meant::Files(vec![command.program.clone()], Some(command.program.clone())));
+        }
+        let Some((program, options)) = named.or(started).or_else(|| default_python(host)) else {
+            if self.spec.is_auto() {
+                return Ok(Meant::Nothing("there is no Python here, and no file is named with `--for`".to_owned()));
+            }
+            return Ok(Meant::Spec(self.spec.require()?));
+        };
+        let interpreter = match Interpreter::find(host, &program, &options) {
+            Ok(interpreter) => interpreter,
+            Err(error) if explicit => return Err(error.into()),
+            Err(error) if self.spec.is_auto() => return Ok(Meant::Nothing(error.to_string())),
+            Err(_) => return Ok(Meant::Spec(self.spec.require()?)),
+        };
+        match TorchBuild::find(host, &interpreter.paths) {
+            Ok(torch) if self.spec.admits_build(&torch) => {
+                if torch.cuda.is_none() {
+                    let why = format!("torch {} in `{}` is built without CUDA", torch.version, torch.site().display());
+                    return Ok(Meant::Nothing(why));
+                }
+                Ok(Meant::Torch(Box::new(torch), interpreter))
+            }
+            Ok(torch) if explicit => {
+                Err(RequestError::OtherTorch { python: interpreter.program, found: torch.version, wanted: self.spec.to_string() })
+            }
+            Err(_) if self.spec.is_auto() => Ok(Meant::Environment(interpreter)),
+            _ => Ok(Meant::Spec(self.spec.require()?)),
+        }
+    }
+}
+
+/// The Python that is meant where none is named: of the active environment, else the one on PATH.
+fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
+    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(|name| host.env(name)).map(|prefix| Path::new(prefix).join("bin/python"));
+    let active = active.into_iter().find(|python| host.stat(python).is_ok());
+    let found = active.or_else(|| ["python3", "python"].into_iter().find_map(|name| find_on_path(host, OsStr::new(name))));
+    found.map(|python| (python, Options::default()))
+}

@@ -1,0 +1,61 @@
+//! The driver's own libraries: one group, from one directory, never from a toolkit.
+//!
+//! What ld.so finds stays, unless it is a stub or of another version than the kernel module while a copy of the
+//! right version is at hand.
+
+use crate::host::Host;
+use crate::inventory::{Inventory, Library};
+use crate::loader::Loader;
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// The library all others of the driver are chosen by.
+const LIBCUDA: &str = "libcuda.so.1";
+
+/// The driver libraries to hand out, with the reason; empty where no driver is installed.
+pub(super) struct Driver<'i> {
+    pub(super) libraries: Vec<&'i Library>,
+    pub(super) because: String,
+}
+
+pub(super) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Driver<'i> {
+    let usable: Vec<&Library> = inventory.libraries.iter().filter(|library| library.name.row.owner == "driver" && library.unusable.is_none()).collect();
+    let host = loader.host();
+    let kernel = kernel_version(host);
+    let matches = |library: &Library| kernel.is_none() || library.version.as_ref().map(ToString::to_string) == kernel;
+    let cuda: Vec<&&Library> = usable.iter().filter(|library| library.asked_as() == LIBCUDA).collect();
+    let today = loader.find(OsStr::new(LIBCUDA)).and_then(|(path, rule)| {
+        let id = host.stat(&path).ok()?.id;
+        let library = cuda.iter().find(|library| library.stat.id == id)?;
+        Some((**library, format!("found by ld.so: {rule}")))
+    });
+    let (chosen, because) = match today {
+        Some((library, because)) if matches(library) => (library, because),
+        today => {
+            let better = cuda.iter().find(|library| kernel.is_some() && matches(library));
+            match (better, &kernel, today) {
+                (Some(library), Some(version), _) => (**library, format!("of the kernel module's version {version}")),
+                // Nothing is known to fit better than what ld.so takes.
+                (_, _, Some((library, because))) => (library, because),
+                _ => match cuda.first() {
+                    Some(library) => (**library, "the only driver found; on no search path of ld.so".to_owned()),
+                    None => return Driver { libraries: Vec::new(), because: String::new() },
+                },
+            }
+        }
+    };
+    let dir = &chosen.place.dir;
+    let libraries = usable.into_iter().filter(|library| library.place.dir == *dir && (library.version == chosen.version || library.version.is_none()));
+    Driver { libraries: libraries.collect(), because }
+}
+
+/// The version of the loaded kernel module (`/sys/module/nvidia/version`, else `/proc/driver/nvidia/version`).
+pub(super) fn kernel_version(host: &Host) -> Option<String> {
+    if let Ok(text) = host.read_text(Path::new("/sys/module/nvidia/version")) {
+        return Some(text.trim().to_owned()).filter(|version| !version.is_empty());
+    }
+    let text = host.read_text(Path::new("/proc/driver/nvidia/version")).ok()?;
+    let line = text.lines().find(|line| line.contains("Kernel Module"))?;
+    let is_version = |word: &&str| word.contains('.') && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    line.split_whitespace().find(is_version).map(str::to_owned)
+}

@@ -1,0 +1,89 @@
+//! From what is asked and what is there to a plan, or to the reasons why there is none.
+//!
+//! Takes a [`Requirement`], the [`Closure`] it was read from and an [`Inventory`]; states the choice
+//! as a [`solve::Problem`], and turns the answer into a [`Plan`] with all that the shim needs to hand it
+//! out. Reads symbols of the files it is given; opens nothing new, prints nothing.
+//!
+//! [`solve::Problem`]: crate::solve::Problem
+
+mod assemble;
+mod driver;
+mod problem;
+mod runtime;
+
+use crate::consumer::{Closure, Requirement};
+use crate::inventory::Inventory;
+use crate::loader::Loader;
+use crate::plan::{How, Plan};
+use crate::solve::NoSolution;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// What the user lays down, besides the consumer.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// `--use SONAME=PATH`: this copy and no other.
+    pub fixed: BTreeMap<String, PathBuf>,
+    /// `--forbid PATH`: this file, or nothing in this directory.
+    pub forbidden: BTreeSet<PathBuf>,
+    /// Whether every refused copy gets its full reason; costs a look at the symbols of each.
+    pub explain: bool,
+}
+
+/// A copy that was not chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The copy.
+    pub path: PathBuf,
+    /// Its release.
+    pub version: Option<String>,
+    /// Why, in a clause.
+    pub because: String,
+}
+
+/// One library of the chosen set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The name it answers to.
+    pub soname: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its release.
+    pub version: Option<String>,
+    /// How it is handed out.
+    pub how: How,
+    /// Why this copy, in a clause.
+    pub because: String,
+    /// The other copies.
+    pub refused: Vec<Refused>,
+}
+
+/// An answered request.
+#[derive(Debug)]
+pub struct Resolution {
+    /// The plan, for the shim.
+    pub plan: Plan,
+    /// The set, for people and programs.
+    pub set: Vec<Choice>,
+    /// Sonames asked for that no copy can serve, and why that is no obstacle.
+    pub unserved: Vec<(String, String)>,
+}
+
+/// Chooses a set of libraries for a consumer.
+///
+/// # Errors
+/// The minimal set of facts that cannot hold together.
+pub fn resolve(
+    requirement: &Requirement,
+    closure: &Closure<'_, '_>,
+    inventory: &Inventory,
+    loader: &Loader<'_>,
+    policy: &Policy,
+) -> Result<Resolution, NoSolution> {
+    let stated = problem::State::new(requirement, closure, inventory, policy);
+    let solution = stated.solve(requirement, policy)?;
+    let members = stated.members(&solution);
+    let driver = driver::choose(loader, inventory);
+    let runtime = runtime::choose(requirement, closure, inventory, loader);
+    Ok(assemble::resolution(requirement, closure, inventory, loader, members, &driver, runtime, &solution.unserved))
+}

@@ -1,0 +1,281 @@
+//! The choice stated as plain data for `solve`, with an oracle that looks symbols up in the files.
+
+use super::Policy;
+use crate::consumer::{Closure, Requirement, Symbol, nodes_needed, symbols_by_provider};
+use crate::facts::{Version, parse_library_name};
+use crate::inventory::{Inventory, Library, Owner};
+use crate::objects::Object;
+use crate::plan::How;
+use crate::places::Provenance;
+use crate::solve::{
+    Bar, Built, Candidate, CudaRelease, Defines, Demand, Explain, MissingSymbol, Need, NoSolution, Pin, Problem, Rank, Release, ReleaseDemand, Solution,
+    SymbolSetId, Want,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::Choice;
+
+/// The sets of symbols somebody needs, each once.
+#[derive(Default)]
+struct SymbolSets {
+    sets: Vec<Vec<Symbol>>,
+    known: HashMap<Vec<Symbol>, SymbolSetId>,
+}
+
+impl SymbolSets {
+    fn id(&mut self, symbols: Vec<Symbol>) -> SymbolSetId {
+        if symbols.is_empty() {
+            return SymbolSetId::NONE;
+        }
+        if let Some(id) = self.known.get(&symbols) {
+            return *id;
+        }
+        let id = SymbolSetId(u32::try_from(self.sets.len()).unwrap_or(u32::MAX - 1));
+        self.sets.push(symbols.clone());
+        self.known.insert(symbols, id);
+        id
+    }
+}
+
+/// Numbers for things that are only compared.
+#[derive(Default)]
+struct Numbers(BTreeMap<PathBuf, u32>);
+
+impl Numbers {
+    fn of(&mut self, path: &Path) -> u32 {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry(path.to_owned()).or_insert(next)
+    }
+}
+
+/// The candidates, and the library of each.
+pub(super) struct State<'i> {
+    candidates: Vec<Candidate>,
+    libraries: Vec<&'i Library>,
+    wants: Vec<Want>,
+    demands: Vec<Demand>,
+    sets: SymbolSets,
+}
+
+/// A chosen library with all that a plan says of it.
+pub(super) struct Member<'i> {
+    pub(super) library: &'i Library,
+    pub(super) choice: Choice,
+}
+
+struct Oracle<'s, 'i>(&'s State<'i>);
+
+impl Defines for Oracle<'_, '_> {
+    fn missing(&self, symbols: SymbolSetId, candidate: usize) -> Option<MissingSymbol> {
+        let set = self.0.sets.sets.get(symbols.0 as usize)?;
+        let object = self.0.libraries.get(candidate)?.object.as_ref()?;
+        let elf = object.elf().ok()?;
+        let lacking = set.iter().find(|symbol| !elf.defines(symbol.name.as_bytes(), symbol.node.as_deref().map(str::as_bytes)))?;
+        Some(MissingSymbol { symbol: lacking.name.clone(), node: lacking.node.clone() })
+    }
+}
+
+impl<'i> State<'i> {
+    pub(super) fn new(requirement: &Requirement, closure: &Closure<'_, '_>, inventory: &'i Inventory, policy: &Policy) -> Self {
+        let mut sets = SymbolSets::default();
+        let mut wants: Vec<Want> = Vec::new();
+        for want in requirement.wants.iter().filter(|want| !is_driver(&want.soname)) {
+            wants.push(Want { soname: want.soname.clone(), hard: want.hard, by: want.by.display().to_string() });
+        }
+        let wanted: BTreeSet<String> = wants.iter().map(|want| want.soname.clone()).collect();
+        // What the consumer's own wheels hold may be asked for by name at any time.
+        for library in &inventory.libraries {
+            let soname = library.asked_as();
+            if serves(library) && at_home(requirement, library) && !wanted.contains(soname) && !wants.iter().any(|want| want.soname == soname) {
+                wants.push(Want { soname: soname.to_owned(), hard: false, by: "its own environment".to_owned() });
+            }
+        }
+        let cuda = requirement.cuda.map(|(major, minor)| CudaRelease { major, minor });
+        let demands = requirement
+            .demands
+            .iter()
+            .filter(|demand| !is_driver(&demand.soname))
+            .map(|demand| Demand {
+                consumer: demand.by.display().to_string(),
+                soname: demand.soname.clone(),
+                symbols: sets.id(demand.symbols.clone()),
+                cuda,
+            })
+            .collect();
+        let mut state = Self { candidates: Vec::new(), libraries: Vec::new(), wants, demands, sets };
+        state.add_candidates(requirement, closure, inventory, policy);
+        state
+    }
+
+    /// Candidates for what is wanted, for what those need, and so on.
+    fn add_candidates(&mut self, requirement: &Requirement, closure: &Closure<'_, '_>, inventory: &'i Inventory, policy: &Policy) {
+        let libc = closure.map().by_name(OsStr::new("libc.so.6")).map(|mapped| std::rc::Rc::clone(&mapped.object));
+        let (mut roots, mut directories) = (Numbers::default(), Numbers::default());
+        let mut queue: Vec<String> = self.wants.iter().map(|want| want.soname.clone()).chain(policy.fixed.keys().cloned()).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(soname) = queue.pop() {
+            if !seen.insert(soname.clone()) || is_driver(&soname) {
+                continue;
+            }
+            for (_, library) in inventory.serving(&soname) {
+                if library.name.hash.is_some() {
+                    continue;
+                }
+                let needs = self.needs(library);
+                queue.extend(needs.iter().map(|need| need.soname.clone()));
+                let barred = library.unusable.clone().or_else(|| library.object.as_ref().and_then(|object| too_new(object, libc.as_deref()?)));
+                self.candidates.push(Candidate {
+                    soname: soname.clone(),
+                    path: library.path.clone(),
+                    root: roots.of(&library.place.root),
+                    directory: directories.of(&library.place.dir),
+                    version: library.version.as_ref().map(|version| Release(version.parts().to_vec())),
+                    group: library.name.row.group.map(str::to_owned),
+                    cuda: library.cuda.map(|(major, minor)| CudaRelease { major, minor }),
+                    barred: barred.map(Bar),
+                    needs,
+                    rank: rank(requirement, library),
+                });
+                self.libraries.push(library);
+            }
+        }
+    }
+
+    fn needs(&mut self, library: &Library) -> Vec<Need> {
+        let Some(object) = &library.object else { return Vec::new() };
+        let mut by_provider = symbols_by_provider(object);
+        let mut needs = Vec::new();
+        for name in &object.facts.needed {
+            let Some(soname) = name.to_str() else { continue };
+            if parse_library_name(name.as_bytes()).is_some_and(|name| name.hash.is_none() && name.row.owner != "driver") {
+                let symbols = self.sets.id(by_provider.remove(soname).unwrap_or_default());
+                needs.push(Need { soname: soname.to_owned(), symbols, hard: true });
+            }
+        }
+        needs
+    }
+
+    pub(super) fn solve(&self, requirement: &Requirement, policy: &Policy) -> Result<Solution, NoSolution> {
+        let releases = requirement.releases.iter().map(|(group, version, by)| ReleaseDemand {
+            consumer: by.display().to_string(),
+            group: group.clone(),
+            prefix: Release(version.parts().to_vec()),
+        });
+        let problem = Problem {
+            wants: self.wants.clone(),
+            candidates: self.candidates.clone(),
+            demands: self.demands.clone(),
+            releases: releases.collect(),
+            built: requirement.cuda.map(|(major, _)| Built { consumer: requirement.text.clone(), major }),
+            conflicts: Vec::new(),
+            fix_hints: self.fix_hints(requirement),
+            defines: &Oracle(self),
+            policy: crate::solve::Policy {
+                provided: BTreeSet::new(),
+                fixed: policy.fixed.clone(),
+                forbidden: policy.forbidden.clone(),
+                explain: if policy.explain { Explain::Fully } else { Explain::AsKnown },
+            },
+        };
+        crate::solve::solve(&problem)
+    }
+
+    /// What a user can do to get a copy of each soname.
+    fn fix_hints(&self, requirement: &Requirement) -> BTreeMap<String, String> {
+        let mut hints = BTreeMap::new();
+        for soname in self.wants.iter().map(|want| &want.soname).chain(self.candidates.iter().flat_map(|candidate| candidate.needs.iter().map(|need| &need.soname))) {
+            let Some(name) = parse_library_name(soname.as_bytes()) else { continue };
+            let Some(wheel) = name.row.wheel else { continue };
+            let pinned = requirement.pins.iter().find(|(package, _)| package_is(package, wheel));
+            let hint = match (pinned, requirement.cuda) {
+                (Some((package, pin)), _) => format!("install `{package}=={pin}`"),
+                (None, Some((major, _))) if major < 13 => format!("install `{wheel}-cu{major}`"),
+                (None, _) => format!("install `{wheel}`"),
+            };
+            hints.insert(soname.clone(), format!("{hint}, or name a directory that holds `{soname}` with `--place`"));
+        }
+        hints
+    }
+
+    /// The chosen libraries, in the order of the sonames.
+    pub(super) fn members(&self, solution: &Solution) -> Vec<Member<'i>> {
+        let version = |index: usize| self.libraries.get(index).and_then(|library| library.version.as_ref()).map(ToString::to_string);
+        let members = solution.chosen.iter().filter_map(|chosen| {
+            let library = self.libraries.get(chosen.candidate)?;
+            let refused = chosen.refused.iter().filter_map(|refused| {
+                let path = self.candidates.get(refused.candidate)?.path.clone();
+                Some(super::Refused { path, version: version(refused.candidate), because: refused.because.to_string() })
+            });
+            let choice = Choice {
+                soname: chosen.soname.clone(),
+                path: library.path.clone(),
+                version: version(chosen.candidate),
+                how: How::Redirect,
+                because: chosen.because.to_string(),
+                refused: refused.collect(),
+            };
+            Some(Member { library, choice })
+        });
+        members.collect()
+    }
+}
+
+/// Whether a library can stand for its soname at all: not a bundle's renamed copy, not the driver's.
+fn serves(library: &Library) -> bool {
+    library.name.hash.is_none() && library.name.row.owner != "driver" && library.soname.is_some() && library.unusable.is_none()
+}
+
+fn is_driver(soname: &str) -> bool {
+    parse_library_name(soname.as_bytes()).is_some_and(|name| name.row.owner == "driver")
+}
+
+/// Whether a library belongs to the interpreter's own environment.
+fn at_home(requirement: &Requirement, library: &Library) -> bool {
+    library.place.provenance == Provenance::Site && requirement.sites.contains(&library.place.root)
+}
+
+fn package_is(package: &str, wheel: &str) -> bool {
+    package.strip_prefix(wheel).is_some_and(|rest| rest.is_empty() || rest.strip_prefix("-cu").is_some_and(|major| major.bytes().all(|b| b.is_ascii_digit())))
+}
+
+fn rank(requirement: &Requirement, library: &Library) -> Rank {
+    let pinned = library.name.row.wheel.and_then(|wheel| requirement.pins.iter().find(|(package, _)| package_is(package, wheel)));
+    let released = match &library.owner {
+        Owner::Wheel { version, .. } => Some(version.clone()),
+        _ => library.version.as_ref().map(ToString::to_string),
+    };
+    let mut rank = Rank { at_consumer_root: at_home(requirement, library), ..Rank::default() };
+    if let Some((_, pin)) = pinned {
+        rank.pin = if released.as_deref().is_some_and(|version| pin.admits(version)) { Pin::Met } else { Pin::Missed };
+        if let (Some(wanted), Some(found)) = (Version::parse(&pin.version), &library.version) {
+            (rank.newer_by, rank.older_by) = steps(found, &wanted);
+        }
+    } else if let (Some((major, Some(minor))), Some((found, Some(found_minor)))) = (requirement.cuda, library.cuda)
+        && major == found
+    {
+        (rank.newer_by, rank.older_by) = (found_minor.saturating_sub(minor), minor.saturating_sub(found_minor));
+    }
+    rank
+}
+
+/// How far a release is above and below the wanted one: steps of minor, and one for a patch.
+fn steps(found: &Version, wanted: &Version) -> (u32, u32) {
+    let part = |version: &Version, at: usize| version.parts().get(at).copied().unwrap_or_default();
+    let weight = |version: &Version| part(version, 0).saturating_mul(1000).saturating_add(part(version, 1));
+    match found.cmp(wanted) {
+        std::cmp::Ordering::Equal => (0, 0),
+        std::cmp::Ordering::Greater => ((weight(found).saturating_sub(weight(wanted))).max(1), 0),
+        std::cmp::Ordering::Less => (0, (weight(wanted).saturating_sub(weight(found))).max(1)),
+    }
+}
+
+/// The clause against a library that needs a newer libc than the consumer runs on.
+fn too_new(object: &Object, libc: &Object) -> Option<String> {
+    let needed = nodes_needed(object).remove("libc.so.6")?;
+    let defined = libc.elf().and_then(|elf| elf.version_definitions()).ok()?;
+    let lacking = needed.iter().find(|node| !defined.iter().any(|definition| definition.name == node.as_bytes()))?;
+    Some(format!("needs `{lacking}`, which this machine's libc.so.6 does not have"))
+}

@@ -1,0 +1,58 @@
+//! The GNU runtime libraries: they join the set only where the copy ld.so would take lacks a version
+//! node that is needed.
+
+use crate::consumer::{Closure, Requirement};
+use crate::inventory::Inventory;
+use crate::loader::Loader;
+use crate::objects::Object;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// The libraries that may join: what compilers ship, of which a machine holds several.
+pub(super) const SONAMES: [&str; 3] = ["libstdc++.so.6", "libgcc_s.so.1", "libgomp.so.1"];
+
+/// A runtime library chosen over the one ld.so would take.
+pub(super) struct Runtime {
+    pub(super) soname: String,
+    pub(super) path: PathBuf,
+    pub(super) object: Rc<Object>,
+    pub(super) because: String,
+}
+
+pub(super) fn choose(requirement: &Requirement, closure: &Closure<'_, '_>, inventory: &Inventory, loader: &Loader<'_>) -> Vec<Runtime> {
+    let mut needed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for demand in &requirement.nodes {
+        if SONAMES.contains(&demand.soname.as_str()) {
+            needed.entry(&demand.soname).or_default().extend(demand.nodes.iter().map(String::as_str));
+        }
+    }
+    let mut chosen = Vec::new();
+    for (soname, nodes) in needed {
+        let today = closure.map().by_name(OsStr::new(soname)).map(|mapped| Rc::clone(&mapped.object));
+        let Some(lacks) = today.as_ref().map_or(nodes.first().copied(), |object| lacking(object, &nodes)) else { continue };
+        let mut dirs: Vec<PathBuf> = requirement.path.iter().map(|path| path.join("lib")).collect();
+        dirs.extend(requirement.sites.iter().filter_map(|site| site.ancestors().nth(2)).map(PathBuf::from));
+        dirs.extend(inventory.libraries.iter().map(|library| library.place.dir.clone()));
+        dirs.extend(loader.cache().lookup(OsStr::new(soname)).and_then(|path| path.parent()).map(PathBuf::from));
+        dirs.extend(loader.default_dirs().iter().cloned());
+        let found = dirs.into_iter().map(|dir| dir.join(soname)).find_map(|path| {
+            let object = loader.objects().open(&path).ok()?;
+            lacking(&object, &nodes).is_none().then_some((path, object))
+        });
+        if let Some((path, object)) = found {
+            let other = today.map_or("ld.so finds none".to_owned(), |object| format!("`{}` lacks it", object.path.display()));
+            chosen.push(Runtime { soname: soname.to_owned(), path, object, because: format!("has `{lacks}`; {other}") });
+        } else {
+            log::warn!("no copy of {soname} here has `{lacks}`");
+        }
+    }
+    chosen
+}
+
+/// The first of `nodes` that the object does not define.
+fn lacking<'n>(object: &Object, nodes: &BTreeSet<&'n str>) -> Option<&'n str> {
+    let defined = object.elf().and_then(|elf| elf.version_definitions()).unwrap_or_default();
+    nodes.iter().copied().find(|node| !defined.iter().any(|definition| definition.name == node.as_bytes()))
+}
