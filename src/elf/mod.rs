@@ -288,6 +288,21 @@ impl<'a> Elf<'a> {
         versions::needs(&self.image, dynamic)
     }
 
+    /// Whether the loader looks at the versions of its symbols: it has a versym table, and defines
+    /// or needs a version.
+    ///
+    /// # Platform behaviour
+    ///
+    /// An object that is not versioned answers any node, with one exception: if it bears the soname
+    /// in the consumer's version need, an assertion in glibc's `check_match` ends the process.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables.
+    pub fn is_versioned(&self) -> Result<bool, ElfError> {
+        Ok(self.tables()?.is_some_and(SymbolTables::is_versioned))
+    }
+
     /// The symbols that it asks other objects for, in the file's order.
     ///
     /// # Errors
