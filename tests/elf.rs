@@ -156,6 +156,16 @@ fn the_build_id_is_the_link_editors() {
     assert_eq!(found.to_string(), id);
     assert_eq!(found.as_bytes().len(), 20);
 
+    // As patchelf leaves it: the segment's header no longer leads to the note, the section's does.
+    let mut stale = bytes.clone();
+    for segment in headers_at(&bytes, PT_NOTE) {
+        stale[segment + 8..segment + 16].fill(0);
+    }
+    assert_eq!(Elf::parse(&stale).unwrap().build_id(), Some(found));
+    let mut gone = stale.clone();
+    gone[0x28..0x30].fill(0);
+    assert_eq!(Elf::parse(&gone).unwrap().build_id(), None);
+
     let path = library(dir.path(), "libno.so", "", &["-Wl,--build-id=none"]);
     let bytes = std::fs::read(path).unwrap();
     assert_eq!(Elf::parse(&bytes).unwrap().build_id(), None);
@@ -323,15 +333,17 @@ fn section_headers_are_not_needed() {
     assert_eq!(whole.build_id(), bare.build_id());
 }
 
-/// The file offset of the value of dynamic tag `tag`; small libraries keep offset = address there.
+/// The file offsets of the program headers of type `kind`.
+fn headers_at(bytes: &[u8], kind: u8) -> impl Iterator<Item = usize> {
+    let headers = u64::from_le_bytes(bytes[0x20..0x28].try_into().unwrap()) as usize;
+    let all = (0..usize::from(bytes[0x38])).map(move |i| headers + 56 * i);
+    all.filter(move |at| bytes[*at..at + 4] == [kind, 0, 0, 0])
+}
+
+/// The file offset of the value of dynamic tag `tag`.
 fn tag_at(bytes: &[u8], tag: u64) -> usize {
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-    let headers = word(0x20) as usize;
-    let dynamic = (0..)
-        .map(|i| headers + 56 * i)
-        .find(|at| bytes[*at..at + 4] == [2, 0, 0, 0])
-        .unwrap();
-    let table = word(dynamic + 8) as usize;
+    let table = word(headers_at(bytes, PT_DYNAMIC).next().unwrap() + 8) as usize;
     (0..)
         .map(|i| table + 16 * i)
         .find(|at| word(*at) == tag)
@@ -339,6 +351,9 @@ fn tag_at(bytes: &[u8], tag: u64) -> usize {
         + 8
 }
 
+const PT_LOAD: u8 = 1;
+const PT_DYNAMIC: u8 = 2;
+const PT_NOTE: u8 = 4;
 const DT_VERDEF: u64 = 0x6fff_fffc;
 const DT_VERDEFNUM: u64 = 0x6fff_fffd;
 const DT_STRSZ: u64 = 10;
@@ -546,9 +561,7 @@ fn every_prefix_of_a_library_is_read_or_refused() {
     let whole = versioned(dir.path(), "prefix", &flat);
     let loaded_end = {
         let word = |at: usize| u64::from_le_bytes(whole[at..at + 8].try_into().unwrap()) as usize;
-        let headers = (0..usize::from(whole[56])).map(|i| word(32) + 56 * i);
-        headers
-            .filter(|at| whole[*at] == 1)
+        headers_at(&whole, PT_LOAD)
             .map(|at| word(at + 8) + word(at + 32))
             .max()
             .unwrap()

@@ -49,12 +49,13 @@ mod versions;
 use std::fmt;
 use std::sync::OnceLock;
 
-use goblin::elf::ProgramHeader;
 use goblin::elf::dynamic::{DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE, DF_STATIC_TLS};
 use goblin::elf::program_header::{PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_NOTE};
+use goblin::elf::{Header, ProgramHeader};
 
 use self::dynamic::{CTX, Dynamic};
 use self::image::{Image, to_usize};
+use self::notes::NoteTable;
 use self::symbols::{SymbolTables, Wanted};
 
 pub use self::error::{ElfError, Kind, Table};
@@ -68,11 +69,12 @@ pub type SymbolRef<'s> = (&'s [u8], Option<&'s [u8]>);
 
 /// A 64-bit little-endian object for x86-64 or aarch64, borrowed from the bytes of its file.
 pub struct Elf<'a> {
+    header: Header,
     ident: Ident,
     image: Image<'a>,
     interpreter: Option<&'a [u8]>,
     stack_flags: Option<u32>,
-    build_id: Option<BuildId<'a>>,
+    notes: Vec<NoteTable>,
     dynamic: Option<Dynamic<'a>>,
     /// Read when a symbol is first asked for.
     tables: OnceLock<Result<Option<SymbolTables<'a>>, ElfError>>,
@@ -128,15 +130,16 @@ impl<'a> Elf<'a> {
                     .filter(|path| !path.is_empty())
             }),
             stack_flags: find(PT_GNU_STACK).map(|header| header.p_flags),
-            build_id: headers
+            notes: headers
                 .iter()
                 .filter(|header| header.p_type == PT_NOTE)
-                .find_map(|header| {
-                    BuildId::find(
-                        image.slice(header.p_offset, header.p_filesz),
-                        header.p_align,
-                    )
-                }),
+                .map(|header| NoteTable {
+                    offset: header.p_offset,
+                    size: header.p_filesz,
+                    align: header.p_align,
+                })
+                .collect(),
+            header,
             dynamic,
             image,
             tables: OnceLock::new(),
@@ -258,10 +261,17 @@ impl<'a> Elf<'a> {
         self.stack_flags.is_none_or(|flags| flags & PF_X != 0)
     }
 
-    /// The build ID, from `PT_NOTE`.
+    /// The build ID, from `PT_NOTE`, else from the note sections: patchelf moves the note and leaves
+    /// `PT_NOTE` behind, as in the cuDNN wheels. The loader has no use for it, so sections will do.
     #[must_use]
     pub fn build_id(&self) -> Option<BuildId<'a>> {
-        self.build_id
+        let find =
+            |note: NoteTable| BuildId::find(self.image.slice(note.offset, note.size), note.align);
+        self.notes.iter().copied().find_map(find).or_else(|| {
+            NoteTable::of_sections(&self.header, &self.image)
+                .into_iter()
+                .find_map(find)
+        })
     }
 
     /// The versions that it defines.
