@@ -1,4 +1,4 @@
-//! Any bytes: every fact is read, or refused with an error.
+//! Any bytes: every fact is read, or refused with an error. Run with `cargo +nightly fuzz run elf_facts`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

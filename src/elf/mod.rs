@@ -111,25 +111,27 @@ impl<'a> Elf<'a> {
             })?;
 
         let image = Image::new(bytes, &headers);
-        let find = |kind| {
+        let last = |kind| {
             headers
                 .iter()
                 .rev()
                 .find(move |header| header.p_type == kind)
         };
-        let dynamic = find(PT_DYNAMIC)
+        // As glibc: an empty one marks debug information split off by objcopy.
+        let dynamic = last(PT_DYNAMIC)
+            .filter(|header| header.p_filesz > 0)
             .map(|header| Dynamic::parse(&image, header))
             .transpose()?;
         Ok(Self {
             ident,
-            interpreter: find(PT_INTERP).and_then(|header| {
+            interpreter: last(PT_INTERP).and_then(|header| {
                 let bytes = image.slice(header.p_offset, header.p_filesz);
                 bytes
                     .split(|&byte| byte == 0)
                     .next()
                     .filter(|path| !path.is_empty())
             }),
-            stack_flags: find(PT_GNU_STACK).map(|header| header.p_flags),
+            stack_flags: last(PT_GNU_STACK).map(|header| header.p_flags),
             notes: headers
                 .iter()
                 .filter(|header| header.p_type == PT_NOTE)
