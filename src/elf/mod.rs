@@ -49,12 +49,13 @@ mod versions;
 use std::fmt;
 use std::sync::OnceLock;
 
-use goblin::elf::ProgramHeader;
 use goblin::elf::dynamic::{DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE, DF_STATIC_TLS};
 use goblin::elf::program_header::{PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_NOTE};
+use goblin::elf::{Header, ProgramHeader};
 
 use self::dynamic::{CTX, Dynamic};
 use self::image::{Image, to_usize};
+use self::notes::NoteTable;
 use self::symbols::{SymbolTables, Wanted};
 
 pub use self::error::{ElfError, Kind, Table};
@@ -68,11 +69,12 @@ pub type SymbolRef<'s> = (&'s [u8], Option<&'s [u8]>);
 
 /// A 64-bit little-endian object for x86-64 or aarch64, borrowed from the bytes of its file.
 pub struct Elf<'a> {
+    header: Header,
     ident: Ident,
     image: Image<'a>,
     interpreter: Option<&'a [u8]>,
     stack_flags: Option<u32>,
-    build_id: Option<BuildId<'a>>,
+    notes: Vec<NoteTable>,
     dynamic: Option<Dynamic<'a>>,
     /// Read when a symbol is first asked for.
     tables: OnceLock<Result<Option<SymbolTables<'a>>, ElfError>>,
@@ -109,34 +111,37 @@ impl<'a> Elf<'a> {
             })?;
 
         let image = Image::new(bytes, &headers);
-        let find = |kind| {
+        let last = |kind| {
             headers
                 .iter()
                 .rev()
                 .find(move |header| header.p_type == kind)
         };
-        let dynamic = find(PT_DYNAMIC)
+        // As glibc: an empty one marks debug information split off by objcopy.
+        let dynamic = last(PT_DYNAMIC)
+            .filter(|header| header.p_filesz > 0)
             .map(|header| Dynamic::parse(&image, header))
             .transpose()?;
         Ok(Self {
             ident,
-            interpreter: find(PT_INTERP).and_then(|header| {
+            interpreter: last(PT_INTERP).and_then(|header| {
                 let bytes = image.slice(header.p_offset, header.p_filesz);
                 bytes
                     .split(|&byte| byte == 0)
                     .next()
                     .filter(|path| !path.is_empty())
             }),
-            stack_flags: find(PT_GNU_STACK).map(|header| header.p_flags),
-            build_id: headers
+            stack_flags: last(PT_GNU_STACK).map(|header| header.p_flags),
+            notes: headers
                 .iter()
                 .filter(|header| header.p_type == PT_NOTE)
-                .find_map(|header| {
-                    BuildId::find(
-                        image.slice(header.p_offset, header.p_filesz),
-                        header.p_align,
-                    )
-                }),
+                .map(|header| NoteTable {
+                    offset: header.p_offset,
+                    size: header.p_filesz,
+                    align: header.p_align,
+                })
+                .collect(),
+            header,
             dynamic,
             image,
             tables: OnceLock::new(),
@@ -258,10 +263,17 @@ impl<'a> Elf<'a> {
         self.stack_flags.is_none_or(|flags| flags & PF_X != 0)
     }
 
-    /// The build ID, from `PT_NOTE`.
+    /// The build ID, from `PT_NOTE`, else from the note sections: patchelf moves the note and leaves
+    /// `PT_NOTE` behind, as in the cuDNN wheels. The loader has no use for it, so sections will do.
     #[must_use]
     pub fn build_id(&self) -> Option<BuildId<'a>> {
-        self.build_id
+        let find =
+            |note: NoteTable| BuildId::find(self.image.slice(note.offset, note.size), note.align);
+        self.notes.iter().copied().find_map(find).or_else(|| {
+            NoteTable::of_sections(&self.header, &self.image)
+                .into_iter()
+                .find_map(find)
+        })
     }
 
     /// The versions that it defines.
@@ -286,6 +298,21 @@ impl<'a> Elf<'a> {
             return Ok(Vec::new());
         };
         versions::needs(&self.image, dynamic)
+    }
+
+    /// Whether the loader looks at the versions of its symbols: it has a versym table, and defines
+    /// or needs a version.
+    ///
+    /// # Platform behaviour
+    ///
+    /// An object that is not versioned answers any node, with one exception: if it bears the soname
+    /// in the consumer's version need, an assertion in glibc's `check_match` ends the process.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables.
+    pub fn is_versioned(&self) -> Result<bool, ElfError> {
+        Ok(self.tables()?.is_some_and(SymbolTables::is_versioned))
     }
 
     /// The symbols that it asks other objects for, in the file's order.

@@ -1,14 +1,17 @@
 //! The build ID among an object's notes.
 //!
-//! Takes the bytes of a `PT_NOTE` segment; gives the `NT_GNU_BUILD_ID` in it. Reads the notes
+//! Takes the bytes of a `PT_NOTE` segment or a note section; gives the `NT_GNU_BUILD_ID` in it. Reads the notes
 //! itself: goblin ends the walk at an owner that is not UTF-8.
 
 use std::fmt;
 
 use goblin::elf::note::NT_GNU_BUILD_ID;
+use goblin::elf::section_header::SHT_NOTE;
+use goblin::elf::{Header, SectionHeader};
 
+use super::dynamic::CTX;
 use super::error::Table;
-use super::image::{Chunk, to_usize};
+use super::image::{Chunk, Image, to_usize};
 
 /// The identity that the link editor gave to a file: equal build IDs, equal contents when linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +48,35 @@ impl<'a> BuildId<'a> {
             notes = notes.get(desc_end.checked_next_multiple_of(align)?..)?;
         }
         None
+    }
+}
+
+/// Where notes are in the file.
+#[derive(Clone, Copy)]
+pub(super) struct NoteTable {
+    pub(super) offset: u64,
+    pub(super) size: u64,
+    pub(super) align: u64,
+}
+
+impl NoteTable {
+    /// The note sections, as far as there are sound section headers.
+    pub(super) fn of_sections(header: &Header, image: &Image<'_>) -> Vec<Self> {
+        // For goblin no sections at all means "more than fit the field".
+        if header.e_shnum == 0 || usize::from(header.e_shentsize) != SectionHeader::size(CTX) {
+            return Vec::new();
+        }
+        let bytes = image.slice(0, u64::MAX);
+        SectionHeader::parse(bytes, to_usize(header.e_shoff), header.e_shnum.into(), CTX)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|section| section.sh_type == SHT_NOTE)
+            .map(|section| Self {
+                offset: section.sh_offset,
+                size: section.sh_size,
+                align: section.sh_addralign,
+            })
+            .collect()
     }
 }
 

@@ -160,6 +160,10 @@ impl<'a> SymbolTables<'a> {
         })
     }
 
+    pub(super) const fn is_versioned(&self) -> bool {
+        self.versyms.is_some()
+    }
+
     pub(super) fn undefined(&self) -> Result<Vec<Undefined<'a>>, ElfError> {
         let mut found = Vec::new();
         let mut names = self.strings.names();

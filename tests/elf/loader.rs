@@ -1,0 +1,187 @@
+//! ld.so itself answers: a program that asks for a symbol starts with a library where
+//! [`Elf::lookup`] finds the symbol, gets the same definition, and fails where it does not.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use cudashim::elf::Elf;
+use tempfile::TempDir;
+
+use crate::support::{cc, library, version_script};
+
+/// A library that has `foo` in some versions, each giving its own number.
+struct Provider {
+    name: &'static str,
+    /// The versions of `foo`: `V1` hidden, `@V2` default, an empty string for the base version.
+    versions: &'static [&'static str],
+    tables: Tables,
+}
+
+/// Which version tables a library has.
+#[derive(Clone, Copy, PartialEq)]
+enum Tables {
+    None,
+    /// `DT_VERNEED` alone, as most libraries without nodes.
+    Needs,
+    /// The nodes V1 to V3, used or not, so that ld.so's check of the nodes, which precedes the
+    /// symbols, always passes.
+    Definitions,
+}
+
+const PROVIDERS: [Provider; 10] = [
+    Provider {
+        name: "bare",
+        versions: &[""],
+        tables: Tables::None,
+    },
+    Provider {
+        name: "needs",
+        versions: &[""],
+        tables: Tables::Needs,
+    },
+    Provider {
+        name: "base",
+        versions: &[""],
+        tables: Tables::Definitions,
+    },
+    Provider {
+        name: "first",
+        versions: &["@V1"],
+        tables: Tables::Definitions,
+    },
+    Provider {
+        name: "first-hidden",
+        versions: &["V1"],
+        tables: Tables::Definitions,
+    },
+    Provider {
+        name: "two",
+        versions: &["V1", "@V2"],
+        tables: Tables::Definitions,
+    },
+    Provider {
+        name: "second",
+        versions: &["@V2"],
+        tables: Tables::Definitions,
+    },
+    Provider {
+        name: "second-hidden",
+        versions: &["V2"],
+        tables: Tables::Definitions,
+    },
+    Provider {
+        name: "three-no-first",
+        versions: &["V2", "@V3"],
+        tables: Tables::Definitions,
+    },
+    Provider {
+        name: "none",
+        versions: &[],
+        tables: Tables::Definitions,
+    },
+];
+
+const NODES: &str =
+    "V1 { global: other; foo; };\nV2 { global: foo; } V1;\nV3 { global: foo; } V2;\n";
+
+impl Provider {
+    fn build(&self, dir: &Path, style: &str) -> Vec<u8> {
+        let mut source = String::from("int other(void) { return 9; }\n");
+        if self.tables == Tables::Needs {
+            source += "extern int puts(const char *); int say(void) { return puts(\"\"); }\n";
+        }
+        for version in self.versions {
+            let number = version.trim_start_matches(['@', 'V']).parse().unwrap_or(0);
+            if version.is_empty() {
+                source += "int foo(void) { return 0; }\n";
+            } else {
+                source += &format!(
+                    "int foo_{number}(void) {{ return {number}; }}\n__asm__(\".symver foo_{number}, foo@{version}\");\n"
+                );
+            }
+        }
+        // A script that names no `foo` leaves it the base version.
+        let script = if self.versions == [""] {
+            NODES.replace("global: foo;", "").replace("foo;", "")
+        } else {
+            NODES.to_owned()
+        };
+        let script = version_script(dir, "nodes.map", &script);
+        let style = format!("-Wl,--hash-style={style}");
+        let mut args = vec!["-Wl,-soname,libp.so", &style];
+        if self.tables == Tables::Definitions {
+            args.push(&script);
+        }
+        std::fs::read(library(dir, "libp.so", &source, &args)).unwrap()
+    }
+}
+
+/// The number with which `program` ends under the library in `dir`; `None` if ld.so refused.
+fn run(program: &Path, dir: &Path) -> Option<i32> {
+    let mut command = Command::new(program);
+    command
+        .env("LD_LIBRARY_PATH", dir)
+        .env("LD_BIND_NOW", "1")
+        .stderr(Stdio::null());
+    command.status().unwrap().code().filter(|code| *code < 100)
+}
+
+fn number(found: Option<cudashim::elf::Definition<'_>>) -> Option<i32> {
+    let node = found?.node.unwrap_or(b"V0");
+    Some(i32::from(node[1] - b'0'))
+}
+
+#[test]
+fn lookups_answer_as_the_loader_does() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    // What the programs are linked against: every version of foo, or a foo without any.
+    let all = Provider {
+        name: "all",
+        versions: &["V1", "V2", "@V3"],
+        tables: Tables::Definitions,
+    };
+    let wanted = [None, Some("V1"), Some("V2"), Some("V3")];
+    let programs = wanted.map(|node| {
+        let link = dir.join(format!("link-{}", node.unwrap_or("bare")));
+        std::fs::create_dir(&link).unwrap();
+        if node.is_some() { &all } else { &PROVIDERS[0] }.build(&link, "gnu");
+        let name = node.map_or_else(String::new, |node| {
+            format!("__asm__(\".symver foo, foo@{node}\");")
+        });
+        let source = format!("extern int foo(void); {name} int main(void) {{ return foo(); }}");
+        cc(&link, "program", &source, &["-L.", "-l:libp.so"])
+    });
+    let source = "#include <dlfcn.h>
+        int main(void) {
+            void *library = dlopen(\"libp.so\", RTLD_NOW);
+            int (*foo)(void) = library ? (int (*)(void)) dlsym(library, \"foo\") : 0;
+            return foo ? foo() : 100;
+        }";
+    let dlsym = cc(dir, "dlsym", source, &["-ldl"]);
+
+    for provider in PROVIDERS {
+        for style in ["gnu", "sysv"] {
+            let place = dir.join(format!("{}-{style}", provider.name));
+            std::fs::create_dir(&place).unwrap();
+            let bytes = provider.build(&place, style);
+            let elf = Elf::parse(&bytes).unwrap();
+            for (program, node) in programs.iter().zip(wanted) {
+                let ours = number(elf.lookup(b"foo", node.map(str::as_bytes)).unwrap());
+                let theirs = run(program, &place);
+                // A file that must define a version and knows of none fails an assertion in ld.so.
+                let aborts = node.is_some() && !elf.is_versioned().unwrap();
+                assert_eq!(aborts, node.is_some() && provider.tables == Tables::None);
+                let ours = ours.filter(|_| !aborts);
+                assert_eq!(ours, theirs, "{node:?} of {} ({style})", provider.name);
+            }
+            let ours = number(elf.lookup_newest(b"foo").unwrap());
+            assert_eq!(
+                ours,
+                run(&dlsym, &place),
+                "dlsym of {} ({style})",
+                provider.name
+            );
+        }
+    }
+}
