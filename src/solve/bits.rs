@@ -33,10 +33,6 @@ impl Bits {
             .is_some_and(|word| word >> (at % WIDTH) & 1 == 1)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.fill(0);
-    }
-
     /// Removes what is in `other`.
     pub(super) fn subtract(&mut self, other: &Self) {
         for (own, other) in self.0.iter_mut().zip(&other.0) {

@@ -8,8 +8,8 @@ use std::fmt::Display;
 
 use super::asked::Asked;
 use super::model::{Key, Model};
-use super::no_solution::Clause;
-use super::problem::MissingSymbol;
+use super::no_solution::{Clause, Fact};
+use super::problem::{Bar, MissingSymbol};
 use super::rule::Rule;
 
 /// How many things of a kind are named before the rest is counted.
@@ -27,10 +27,7 @@ pub(super) fn say(model: &Model<'_>, asked: &Asked, keys: &[Key]) -> Vec<Clause>
     keys.iter()
         .map(|&key| Clause {
             rule: rule(key),
-            about: sonames(model, key)
-                .into_iter()
-                .map(|at| model.sonames[at].name.to_owned())
-                .collect(),
+            fact: fact(model, key),
             says: teller.says(key),
             hints: teller.hints(key),
         })
@@ -51,6 +48,27 @@ fn rule(key: Key) -> Rule {
         Key::Forbidden(_) => Rule::Forbidden,
         Key::Served(..) | Key::Want(_) => Rule::Served,
         Key::Fixed(_) => Rule::Fixed,
+    }
+}
+
+fn fact(model: &Model<'_>, key: Key) -> Fact {
+    let name = |at: usize| model.sonames[at].name.to_owned();
+    let group = |at: usize| model.groups[at].name.to_owned();
+    match key {
+        Key::Conflict(at) => Fact::Conflict(at),
+        Key::OneDirectory(at) => Fact::OneDirectory(group(at)),
+        Key::Linker(at) => Fact::Linker(name(at)),
+        Key::OneRelease(at) => Fact::OneRelease(group(at)),
+        Key::OneMajor => Fact::OneMajor,
+        Key::Symbols(user, provider) => Fact::Symbols(name(user), name(provider)),
+        Key::Demand(at) => Fact::Demand(at),
+        Key::ExactRelease(at) => Fact::ExactRelease(at),
+        Key::Built => Fact::Built,
+        Key::Barred(at, bar) => Fact::Barred(name(at), Bar(model.bars[bar].to_owned())),
+        Key::Forbidden(at) => Fact::Forbidden(model.forbidden[at].to_owned()),
+        Key::Served(user, provider) => Fact::Needs(name(user), name(provider)),
+        Key::Fixed(at) => Fact::Fixed(name(at)),
+        Key::Want(at) => Fact::Want(name(at)),
     }
 }
 

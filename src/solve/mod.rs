@@ -24,7 +24,7 @@ mod rule;
 mod search;
 
 pub use self::cost::Cost;
-pub use self::no_solution::{Clause, NoSolution};
+pub use self::no_solution::{Clause, Fact, NoSolution};
 pub use self::problem::{
     Bar, Built, Candidate, Conflict, CudaRelease, Defines, Demand, Explain, MissingSymbol, Named,
     Need, Pin, Policy, Problem, Rank, Release, ReleaseDemand, Side, SymbolSetId, Want,

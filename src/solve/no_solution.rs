@@ -5,10 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use super::asked::Asked;
 use super::clause;
 use super::model::{Key, Model};
+use super::problem::Bar;
 use super::rule::Rule;
 use super::search;
 use super::settled;
@@ -26,10 +28,47 @@ pub struct NoSolution {
 pub struct Clause {
     /// The rule.
     pub rule: Rule,
-    /// The sonames it speaks of.
-    pub about: Vec<String>,
+    /// What can be taken away, as data.
+    pub fact: Fact,
     pub(super) says: String,
     pub(super) hints: Vec<String>,
+}
+
+/// What a [`Clause`] states. Numbers are places in the lists of the [`Problem`](super::Problem).
+///
+/// Without it: a want or a need is soft; a file that was ruled out counts again; a rule is not
+/// applied. Which directories hold a group whole is read off the whole problem.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Fact {
+    /// A soname is wanted.
+    Want(String),
+    /// The user fixes a soname, which is wanted therefore.
+    Fixed(String),
+    /// Copies of the first soname cannot be loaded without the second.
+    Needs(String, String),
+    /// A file or directory is forbidden.
+    Forbidden(PathBuf),
+    /// Copies of a soname are ruled out by a bar.
+    Barred(String, Bar),
+    /// A consumer was built for a CUDA major.
+    Built,
+    /// A [`ReleaseDemand`](super::ReleaseDemand).
+    ExactRelease(usize),
+    /// A [`Demand`](super::Demand)'s symbols.
+    Demand(usize),
+    /// The symbols that copies of the first soname take from the second.
+    Symbols(String, String),
+    /// All members are for one CUDA major.
+    OneMajor,
+    /// A group is of one release.
+    OneRelease(String),
+    /// A group comes from one directory where one holds it all.
+    OneDirectory(String),
+    /// An nvJitLink is not older than its users.
+    Linker(String),
+    /// A [`Conflict`](super::Conflict).
+    Conflict(usize),
 }
 
 impl fmt::Display for Clause {
