@@ -1,0 +1,234 @@
+//! The least a branch can cost, and what it leaves possible within the limit.
+//!
+//! Every figure here is a lower bound, so what is cut could not have been part of a better set:
+//! cost fields are sums, sums of minima do not exceed minima of sums, and that holds for the
+//! order in which fields are compared as for numbers.
+
+use super::bits::Bits;
+use super::model::Key;
+use super::search::{Search, State, Status};
+
+/// The cheapest way to serve the open sonames of one group from each of its releases.
+struct Block {
+    group: usize,
+    /// Per release that some open item has, ascending: the sum, or none if a soname that must be
+    /// served has nothing of it.
+    sums: Vec<(usize, Option<u128>)>,
+    least: u128,
+}
+
+impl Search<'_> {
+    /// Removes what cannot be part of a set within the limit. None if there is no such set, else
+    /// whether anything was removed.
+    pub(super) fn cut(&self, state: &mut State) -> Option<bool> {
+        let model = self.model;
+        let mut least = state.spent;
+        let mut blocks: Vec<Block> = Vec::new();
+        for at in 0..model.sonames.len() {
+            if !state.is_open(at) {
+                continue;
+            }
+            match model.sonames[at]
+                .group
+                .filter(|&group| self.is_block(group))
+            {
+                Some(group) if blocks.iter().all(|block| block.group != group) => {
+                    let block = self.block(state, group)?;
+                    least = least.saturating_add(block.least);
+                    blocks.push(block);
+                }
+                Some(_) => {}
+                None => least = least.saturating_add(self.cheapest(state, at, None)?),
+            }
+        }
+        let roots = self.least_roots(state);
+        if least.saturating_add(self.roots_cost(roots)) > self.limit {
+            return None;
+        }
+
+        let used = state.roots.count();
+        let mut removed = false;
+        for at in 0..model.sonames.len() {
+            if !state.is_open(at) {
+                continue;
+            }
+            let block = blocks
+                .iter()
+                .find(|block| Some(block.group) == model.sonames[at].group);
+            let cheapest = self.cheapest(state, at, None).unwrap_or(0);
+            let mut out = Vec::new();
+            for item in state.open.within(&model.sonames[at].items) {
+                let own = &model.items[item];
+                // What the rest costs at least, beside this item.
+                let rest = match (block, own.release) {
+                    (None, _) => Some(least - cheapest),
+                    (Some(block), Some(release)) => block.at(release).map(|sum| {
+                        least - block.least + sum
+                            - self.cheapest(state, at, Some(release)).unwrap_or(0)
+                    }),
+                    (Some(block), None) => Some(least - block.least),
+                };
+                let opened = if state.roots.has(own.root) {
+                    roots
+                } else {
+                    roots.max(used + 1)
+                };
+                let fits = rest.is_some_and(|rest| {
+                    rest.saturating_add(self.costs[item])
+                        .saturating_add(self.roots_cost(opened))
+                        <= self.limit
+                });
+                if !fits {
+                    out.push(item);
+                }
+            }
+            removed |= !out.is_empty();
+            for item in out {
+                state.open.remove(item);
+            }
+            if state.status[at] == Status::Soft {
+                let without = match block {
+                    None => least - cheapest,
+                    Some(block) => least - block.least,
+                };
+                if without
+                    .saturating_add(self.leave[at])
+                    .saturating_add(self.roots_cost(used))
+                    > self.limit
+                {
+                    state.status[at] = Status::Hard;
+                    removed = true;
+                }
+            }
+        }
+        Some(removed)
+    }
+
+    /// Whether a group is of one release, so that its sonames are best bounded together.
+    fn is_block(&self, group: usize) -> bool {
+        self.off.is_empty() || !self.off.contains(&Key::OneRelease(group))
+    }
+
+    /// The cheapest way to deal with a soname, at one release (or of unknown release) if one is
+    /// given. None if it must be served and cannot.
+    fn cheapest(&self, state: &State, soname: usize, release: Option<usize>) -> Option<u128> {
+        let items = state.open.within(&self.model.sonames[soname].items);
+        let least = items
+            .filter(|&item| {
+                let own = self.model.items[item].release;
+                release.is_none() || own.is_none() || own == release
+            })
+            .map(|item| self.costs[item])
+            .min();
+        match state.status[soname] {
+            Status::Soft => {
+                Some(least.map_or(self.leave[soname], |least| least.min(self.leave[soname])))
+            }
+            _ => least,
+        }
+    }
+
+    /// None if no release serves what must be served.
+    fn block(&self, state: &State, group: usize) -> Option<Block> {
+        let model = self.model;
+        let open: Vec<usize> = (0..model.sonames.len())
+            .filter(|&at| model.sonames[at].group == Some(group) && state.is_open(at))
+            .collect();
+        let mut releases: Vec<usize> = open
+            .iter()
+            .flat_map(|&at| state.open.within(&model.sonames[at].items))
+            .filter_map(|item| model.items[item].release)
+            .collect();
+        releases.sort_unstable();
+        releases.dedup();
+        let sum = |release| {
+            open.iter().try_fold(0_u128, |sum, &at| {
+                Some(sum.saturating_add(self.cheapest(state, at, release)?))
+            })
+        };
+        let sums: Vec<(usize, Option<u128>)> = releases
+            .into_iter()
+            .map(|release| (release, sum(Some(release))))
+            .collect();
+        // All of unknown release, or all left out, is no release's sum.
+        let unreleased = open.iter().try_fold(0_u128, |sum, &at| {
+            let items = state.open.within(&model.sonames[at].items);
+            let least = items
+                .filter(|&item| model.items[item].release.is_none())
+                .map(|item| self.costs[item])
+                .min();
+            let least = match state.status[at] {
+                Status::Soft => {
+                    Some(least.map_or(self.leave[at], |least| least.min(self.leave[at])))
+                }
+                _ => least,
+            };
+            Some(sum.saturating_add(least?))
+        });
+        let least = sums
+            .iter()
+            .filter_map(|&(_, sum)| sum)
+            .chain(unreleased)
+            .min()?;
+        Some(Block { group, sums, least })
+    }
+
+    /// The fewest installations a set here can be of: those in use, and one for each of some open
+    /// sonames that have no installation in common, and none in use.
+    ///
+    /// A soft soname counts as well: leaving it out costs more than any number of roots.
+    fn least_roots(&self, state: &State) -> usize {
+        let used = state.roots.count();
+        if !self.count_roots {
+            return used;
+        }
+        let mut masks: Vec<(usize, Bits)> = Vec::new();
+        for (at, soname) in self.model.sonames.iter().enumerate() {
+            if state.is_open(at) {
+                let mut mask = Bits::none(self.model.roots);
+                for item in state.open.within(&soname.items) {
+                    mask.add(self.model.items[item].root);
+                }
+                if !mask.meets(&state.roots) {
+                    masks.push((mask.count(), mask));
+                }
+            }
+        }
+        masks.sort_by_key(|(count, _)| *count);
+        let mut taken = state.roots.clone();
+        let mut fewest = used;
+        for (_, mask) in &masks {
+            if !mask.meets(&taken) {
+                taken.join(mask);
+                fewest += 1;
+            }
+        }
+        fewest
+    }
+
+    /// Whether a set here could go before the best one in the written order.
+    pub(super) fn may_go_first(&self, state: &State) -> bool {
+        let Some(best) = &self.best else { return true };
+        let least =
+            self.model
+                .sonames
+                .iter()
+                .enumerate()
+                .map(|(at, soname)| match state.status[at] {
+                    Status::Served => state.set[at],
+                    Status::Hard => state.open.within(&soname.items).next(),
+                    Status::Idle | Status::Soft | Status::Left => None,
+                });
+        least.lt(best.iter().copied())
+    }
+}
+
+impl Block {
+    fn at(&self, release: usize) -> Option<u128> {
+        let at = self
+            .sums
+            .binary_search_by_key(&release, |&(its, _)| its)
+            .ok()?;
+        self.sums[at].1
+    }
+}

@@ -1,0 +1,360 @@
+//! A given set against the rules: what it costs, and which rule a member of it breaks.
+//!
+//! Takes a set and asks the oracle where a rule is about symbols. Shares no code with the search
+//! but the rules between two items.
+
+use std::collections::BTreeSet;
+
+use super::asked::Asked;
+use super::cost::Cost;
+use super::model::{Item, Key, Model};
+use super::pairs;
+use super::problem::{Explain, MissingSymbol, Release, SymbolSetId};
+use super::refusal::{Preference, Refusal};
+use super::rule::Rule;
+use super::search::Set;
+
+/// What a set costs.
+pub(super) fn cost(model: &Model<'_>, set: &Set) -> Cost {
+    let mut cost = Cost::default();
+    let mut roots = BTreeSet::new();
+    let mut needed = vec![false; model.sonames.len()];
+    for &item in set.iter().flatten() {
+        let item = &model.items[item];
+        cost = cost.plus(item.cost);
+        roots.insert(item.root);
+        for link in &item.needs {
+            needed[link.soname] = true;
+        }
+    }
+    cost.roots = roots.len() as u64;
+    for (at, soname) in model.sonames.iter().enumerate() {
+        if soname.servable && set[at].is_none() {
+            if soname.soft {
+                cost.unserved += 1;
+            } else if needed[at] {
+                cost.unserved_needs += 1;
+            }
+        }
+    }
+    cost
+}
+
+/// Tells why a copy is not the one chosen.
+pub(super) struct Critic<'m> {
+    pub(super) model: &'m Model<'m>,
+    pub(super) asked: &'m mut Asked,
+    pub(super) set: &'m Set,
+}
+
+impl Critic<'_> {
+    /// The first rule `item` breaks in the place of the copy chosen for its soname, else the
+    /// preference that goes against it.
+    pub(super) fn refusal(&mut self, item: usize) -> Refusal {
+        if let Some(refusal) = self
+            .alone(item)
+            .or_else(|| self.beside(item))
+            .or_else(|| self.symbols(item))
+        {
+            return refusal;
+        }
+        if let Some(refusal) = self.needs(item) {
+            return refusal;
+        }
+        let mut other = self.set.clone();
+        other[self.model.items[item].soname] = Some(item);
+        drop_unasked(self.model, &mut other);
+        if let Some(group) = (0..self.model.groups.len())
+            .find(|&group| pairs::holder(self.model, &other, group).is_some())
+        {
+            return Refusal::OtherDirectory {
+                group: self.model.groups[group].name.to_owned(),
+            };
+        }
+        Refusal::Worse(self.preference(item, &other))
+    }
+
+    /// The first rule it breaks whatever else is chosen, symbols aside.
+    fn alone(&self, item: usize) -> Option<Refusal> {
+        let model = self.model;
+        let problem = model.problem;
+        let own = model.candidate(item);
+        let soname = &model.sonames[model.items[item].soname];
+        model.items[item]
+            .excluded
+            .iter()
+            .find_map(|&key| match key {
+                Key::Barred(..) => own.barred.clone().map(Refusal::Barred),
+                Key::Forbidden(at) => Some(Refusal::Forbidden {
+                    by: model.forbidden[at].to_owned(),
+                }),
+                Key::Fixed(_) => soname.fixed.map(|path| Refusal::NotFixed {
+                    path: path.to_owned(),
+                }),
+                Key::ExactRelease(at) => {
+                    problem
+                        .releases
+                        .get(at)
+                        .map(|demand| Refusal::NotTheRelease {
+                            release: own.version.clone(),
+                            wanted: demand.prefix.clone(),
+                            consumer: demand.consumer.clone(),
+                        })
+                }
+                Key::Built => {
+                    own.cuda
+                        .zip(problem.built.as_ref())
+                        .map(|(cuda, built)| Refusal::OtherMajor {
+                            major: cuda.major,
+                            of: built.consumer.clone(),
+                            not: built.major,
+                        })
+                }
+                Key::Linker(_) => {
+                    let cuda = own.cuda?;
+                    let mut users = soname
+                        .demands
+                        .iter()
+                        .filter_map(|&at| problem.demands.get(at));
+                    let user = users
+                        .find(|user| user.cuda.is_some_and(|user| cuda.falls_short_of(user)))?;
+                    Some(Refusal::LinkerTooOld {
+                        cuda,
+                        user: user.consumer.clone(),
+                        needs: user.cuda?,
+                    })
+                }
+                _ => None,
+            })
+    }
+
+    /// The first rule it breaks with another member of the set, symbols aside.
+    fn beside(&self, item: usize) -> Option<Refusal> {
+        let model = self.model;
+        let own = &model.items[item];
+        let others = || {
+            self.set
+                .iter()
+                .flatten()
+                .copied()
+                .filter(|&other| model.items[other].soname != own.soname)
+        };
+        let name = |other: usize| model.candidate(other).soname.clone();
+
+        let clash = |other: &Item| {
+            own.cuda
+                .zip(other.cuda)
+                .is_some_and(|(own, its)| own.major != its.major)
+        };
+        let major = others()
+            .find(|&other| clash(&model.items[other]))
+            .and_then(|other| {
+                let (cuda, its) = own.cuda.zip(model.items[other].cuda)?;
+                Some(Refusal::OtherMajor {
+                    major: cuda.major,
+                    of: "the set".to_owned(),
+                    not: its.major,
+                })
+            });
+        let release = || {
+            others()
+                .filter(|&other| own.group.is_some() && model.items[other].group == own.group)
+                .filter(|&other| !pairs::of_one_release(own, &model.items[other]))
+                // The shortest name of a family is the one people know it by.
+                .min_by_key(|&other| (model.candidate(other).soname.len(), other))
+                .map(|other| Refusal::OtherRelease {
+                    than: name(other),
+                    release: model.candidate(item).version.clone(),
+                    not: model.candidate(other).version.clone(),
+                })
+        };
+        let bad = || {
+            others().find_map(|other| {
+                let at = pairs::known_bad(own, &model.items[other], &BTreeSet::new())?;
+                let why = model.problem.conflicts.get(at)?.why.clone();
+                Some(Refusal::KnownBad {
+                    with: name(other),
+                    why,
+                })
+            })
+        };
+        let linker = || {
+            others().find_map(|other| {
+                let its = &model.items[other];
+                let takes = |user: &Item, linker: &Item| {
+                    model.sonames[linker.soname].linker
+                        && user.needs.iter().any(|link| link.soname == linker.soname)
+                        && pairs::falls_short(linker, user)
+                };
+                let (cuda, other_cuda) = own.cuda.zip(its.cuda)?;
+                if takes(its, own) {
+                    Some(Refusal::LinkerTooOld {
+                        cuda,
+                        user: name(other),
+                        needs: other_cuda,
+                    })
+                } else if takes(own, its) {
+                    Some(Refusal::TooNewForLinker {
+                        cuda,
+                        linker: name(other),
+                        is: other_cuda,
+                    })
+                } else {
+                    None
+                }
+            })
+        };
+        major
+            .or_else(release)
+            .or_else(|| self.torn(item))
+            .or_else(bad)
+            .or_else(linker)
+    }
+
+    fn torn(&self, item: usize) -> Option<Refusal> {
+        let group = self.model.items[item].group?;
+        let mut other = self.set.clone();
+        other[self.model.items[item].soname] = Some(item);
+        pairs::holder(self.model, &other, group)?;
+        Some(Refusal::OtherDirectory {
+            group: self.model.groups[group].name.to_owned(),
+        })
+    }
+
+    /// The first symbol that binds wrongly with it in the set.
+    fn symbols(&mut self, item: usize) -> Option<Refusal> {
+        let model = self.model;
+        let own = &model.items[item];
+        let soname = &model.sonames[own.soname];
+        for &at in &soname.demands {
+            let demand = &model.problem.demands[at];
+            if let Some(symbol) = self.missing(demand.symbols, item) {
+                return Some(Refusal::Lacks {
+                    symbol,
+                    needed_by: demand.consumer.clone(),
+                });
+            }
+        }
+        for &(user, symbols) in &soname.needers {
+            if self.set[model.items[user].soname] == Some(user)
+                && let Some(symbol) = self.missing(symbols, item)
+            {
+                return Some(Refusal::Lacks {
+                    symbol,
+                    needed_by: model.candidate(user).soname.clone(),
+                });
+            }
+        }
+        for link in &own.needs {
+            if let Some(provider) = self.set[link.soname]
+                && let Some(symbol) = self.missing(link.symbols, provider)
+            {
+                return Some(Refusal::Takes {
+                    symbol,
+                    from: model.sonames[link.soname].name.to_owned(),
+                });
+            }
+        }
+        None
+    }
+
+    fn missing(&mut self, symbols: SymbolSetId, item: usize) -> Option<MissingSymbol> {
+        match self.model.problem.policy.explain {
+            Explain::Fully => self.asked.ask(self.model, symbols, item).cloned(),
+            Explain::AsKnown => self.asked.known(symbols, item).cloned(),
+        }
+    }
+
+    /// A library it cannot be loaded without, and that the set does not have.
+    fn needs(&self, item: usize) -> Option<Refusal> {
+        let model = self.model;
+        let mut links = model.items[item].needs.iter();
+        let link = links.find(|link| link.hard && self.set[link.soname].is_none())?;
+        let soname = &model.sonames[link.soname];
+        let needed = soname.name.to_owned();
+        Some(
+            if soname
+                .items
+                .clone()
+                .any(|item| model.items[item].excluded.is_empty())
+            {
+                Refusal::NeedsMore { soname: needed }
+            } else {
+                Refusal::Unserved { soname: needed }
+            },
+        )
+    }
+
+    /// The first preference by which the set goes before `other`, which has `item` instead.
+    fn preference(&self, item: usize, other: &Set) -> Preference {
+        let model = self.model;
+        let (ours, its) = (cost(model, self.set), cost(model, other));
+        let chosen = self.set[model.items[item].soname].map(|chosen| model.candidate(chosen));
+        let version = || chosen.and_then(|chosen| chosen.version.clone());
+        if its.unserved != ours.unserved || its.unserved_needs != ours.unserved_needs {
+            return Preference::Service;
+        }
+        if its.pin_missed != ours.pin_missed {
+            return Preference::Pin { release: version() };
+        }
+        if its.off_root != ours.off_root {
+            return Preference::ConsumerRoot;
+        }
+        if its.roots != ours.roots {
+            return Preference::FewerRoots;
+        }
+        if its.older != ours.older || its.newer != ours.newer {
+            return Preference::NearerRelease { release: version() };
+        }
+        let own = model.candidate(item);
+        let newer = |chosen: &Option<Release>| chosen > &own.version;
+        match chosen {
+            Some(chosen) if newer(&chosen.version) => Preference::Newer {
+                release: chosen.version.clone(),
+            },
+            _ => Preference::Order,
+        }
+    }
+}
+
+/// Removes what nobody asks for any more.
+fn drop_unasked(model: &Model<'_>, set: &mut Set) {
+    let mut asked: Vec<usize> = (0..model.sonames.len())
+        .filter(|&at| {
+            let soname = &model.sonames[at];
+            soname.hard || soname.soft || soname.fixed.is_some()
+        })
+        .collect();
+    let mut seen = vec![false; model.sonames.len()];
+    while let Some(at) = asked.pop() {
+        if !seen[at] {
+            seen[at] = true;
+            let needs = set[at].map_or(&[][..], |item| &model.items[item].needs);
+            asked.extend(needs.iter().map(|link| link.soname));
+        }
+    }
+    for (slot, seen) in set.iter_mut().zip(seen) {
+        if !seen {
+            *slot = None;
+        }
+    }
+}
+
+/// The rule a refusal rests on, if it is not a preference.
+pub(super) fn rule_of(refusal: &Refusal) -> Option<Rule> {
+    Some(match refusal {
+        Refusal::Barred(_) => Rule::Barred,
+        Refusal::Forbidden { .. } => Rule::Forbidden,
+        Refusal::NotFixed { .. } => Rule::Fixed,
+        Refusal::NotTheRelease { .. } => Rule::ExactRelease,
+        Refusal::OtherMajor { .. } => Rule::OneMajor,
+        Refusal::OtherRelease { .. } => Rule::OneRelease,
+        Refusal::OtherDirectory { .. } => Rule::OneDirectory,
+        Refusal::KnownBad { .. } => Rule::KnownBad,
+        Refusal::LinkerTooOld { .. } | Refusal::TooNewForLinker { .. } => Rule::LinkerNotOlder,
+        // Which of the two rules it is depends on who needs the symbol; for the user it is one.
+        Refusal::Lacks { .. } | Refusal::Takes { .. } => Rule::MemberSymbols,
+        Refusal::Unserved { .. } => Rule::Served,
+        Refusal::NeedsMore { .. } | Refusal::Worse(_) => return None,
+    })
+}

@@ -1,0 +1,409 @@
+//! The facts of a conflict in the user's words.
+//!
+//! Takes the keys of a conflict and what is known of symbols; gives one clause per key. Names
+//! files, sonames, releases and symbols; says once what holds for several copies.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use super::asked::Asked;
+use super::model::{Key, Model};
+use super::no_solution::{Clause, Fact};
+use super::problem::{Bar, MissingSymbol};
+use super::rule::Rule;
+
+/// How many things of a kind are named before the rest is counted.
+const NAMED: usize = 3;
+
+/// One clause per key.
+pub(super) fn say(model: &Model<'_>, asked: &Asked, keys: &[Key]) -> Vec<Clause> {
+    // What the conflict is about: the sonames its keys name.
+    let about: BTreeSet<usize> = keys.iter().flat_map(|&key| sonames(model, key)).collect();
+    let teller = Teller {
+        model,
+        asked,
+        about,
+    };
+    keys.iter()
+        .map(|&key| Clause {
+            rule: rule(key),
+            fact: fact(model, key),
+            says: teller.says(key),
+            hints: teller.hints(key),
+        })
+        .collect()
+}
+
+fn rule(key: Key) -> Rule {
+    match key {
+        Key::Conflict(_) => Rule::KnownBad,
+        Key::OneDirectory(_) => Rule::OneDirectory,
+        Key::Linker(_) => Rule::LinkerNotOlder,
+        Key::OneRelease(_) => Rule::OneRelease,
+        Key::OneMajor | Key::Built => Rule::OneMajor,
+        Key::Symbols(..) => Rule::MemberSymbols,
+        Key::Demand(_) => Rule::DemandSymbols,
+        Key::ExactRelease(_) => Rule::ExactRelease,
+        Key::Barred(..) => Rule::Barred,
+        Key::Forbidden(_) => Rule::Forbidden,
+        Key::Served(..) | Key::Want(_) => Rule::Served,
+        Key::Fixed(_) => Rule::Fixed,
+    }
+}
+
+fn fact(model: &Model<'_>, key: Key) -> Fact {
+    let name = |at: usize| model.sonames[at].name.to_owned();
+    let group = |at: usize| model.groups[at].name.to_owned();
+    match key {
+        Key::Conflict(at) => Fact::Conflict(at),
+        Key::OneDirectory(at) => Fact::OneDirectory(group(at)),
+        Key::Linker(at) => Fact::Linker(name(at)),
+        Key::OneRelease(at) => Fact::OneRelease(group(at)),
+        Key::OneMajor => Fact::OneMajor,
+        Key::Symbols(user, provider) => Fact::Symbols(name(user), name(provider)),
+        Key::Demand(at) => Fact::Demand(at),
+        Key::ExactRelease(at) => Fact::ExactRelease(at),
+        Key::Built => Fact::Built,
+        Key::Barred(at, bar) => Fact::Barred(name(at), Bar(model.bars[bar].to_owned())),
+        Key::Forbidden(at) => Fact::Forbidden(model.forbidden[at].to_owned()),
+        Key::Served(user, provider) => Fact::Needs(name(user), name(provider)),
+        Key::Fixed(at) => Fact::Fixed(name(at)),
+        Key::Want(at) => Fact::Want(name(at)),
+    }
+}
+
+/// The sonames a key itself names.
+fn sonames(model: &Model<'_>, key: Key) -> Vec<usize> {
+    match key {
+        Key::Linker(at) | Key::Barred(at, _) | Key::Fixed(at) | Key::Want(at) => vec![at],
+        Key::Symbols(user, provider) | Key::Served(user, provider) => vec![user, provider],
+        Key::Demand(at) => {
+            let demand = &model.problem.demands[at];
+            model
+                .sonames
+                .iter()
+                .position(|soname| soname.name == demand.soname)
+                .into_iter()
+                .collect()
+        }
+        Key::Conflict(_)
+        | Key::OneDirectory(_)
+        | Key::OneRelease(_)
+        | Key::OneMajor
+        | Key::ExactRelease(_)
+        | Key::Built
+        | Key::Forbidden(_) => Vec::new(),
+    }
+}
+
+struct Teller<'m> {
+    model: &'m Model<'m>,
+    asked: &'m Asked,
+    about: BTreeSet<usize>,
+}
+
+impl Teller<'_> {
+    fn says(&self, key: Key) -> String {
+        let model = self.model;
+        let problem = model.problem;
+        match key {
+            Key::Want(at) => {
+                let name = model.sonames[at].name;
+                let wants = problem
+                    .wants
+                    .iter()
+                    .filter(|want| want.hard && want.soname == name);
+                let by: BTreeSet<&str> = wants.map(|want| want.by.as_str()).collect();
+                format!("{} needs {name}{}", list(by), self.none_found(at))
+            }
+            Key::Served(user, provider) => {
+                let (user, name) = (model.sonames[user].name, model.sonames[provider].name);
+                format!("{user} needs {name}{}", self.none_found(provider))
+            }
+            Key::Fixed(at) => {
+                let soname = &model.sonames[at];
+                let path = soname
+                    .fixed
+                    .map(|path| path.display().to_string())
+                    .unwrap_or_default();
+                let known = soname
+                    .items
+                    .clone()
+                    .any(|item| Some(model.candidate(item).path.as_path()) == soname.fixed);
+                let none = if known {
+                    ""
+                } else {
+                    ", which is no copy of it that was found"
+                };
+                format!("{} is fixed to `{path}`{none}", soname.name)
+            }
+            Key::Forbidden(at) => {
+                let paths = self.paths(key, |_| true);
+                let by = model.forbidden[at].display();
+                if paths.len() == 1 && paths.first().is_some_and(|path| *path == format!("`{by}`"))
+                {
+                    format!("`{by}` is forbidden")
+                } else {
+                    format!("`{by}` is forbidden, and {} with it", list(paths))
+                }
+            }
+            Key::Barred(_, bar) => {
+                format!(
+                    "{} cannot be used: {}",
+                    list(self.paths(key, |_| true)),
+                    model.bars[bar]
+                )
+            }
+            Key::ExactRelease(at) => {
+                let demand = &problem.releases[at];
+                let here = self.releases(|item| model.items[item].excluded.contains(&key));
+                format!(
+                    "{} needs {} {}{here}",
+                    demand.consumer, demand.group, demand.prefix
+                )
+            }
+            Key::Built => {
+                let built = problem
+                    .built
+                    .as_ref()
+                    .map(|built| format!("{} is for CUDA {}", built.consumer, built.major));
+                let here = self.majors(|item| model.items[item].excluded.contains(&key));
+                format!("{}{here}", built.unwrap_or_default())
+            }
+            Key::OneMajor => format!(
+                "all libraries are for one CUDA major{}",
+                self.majors(|_| true)
+            ),
+            Key::OneRelease(group) => {
+                let name = model.groups[group].name;
+                let here = self.releases(|item| model.items[item].group == Some(group));
+                format!("the libraries of {name} are of one release{here}")
+            }
+            Key::OneDirectory(group) => {
+                format!(
+                    "the libraries of {} come from one directory where one holds them all",
+                    model.groups[group].name
+                )
+            }
+            Key::Linker(at) => {
+                let linker = &model.sonames[at];
+                let own = list(
+                    linker
+                        .items
+                        .clone()
+                        .filter_map(|item| model.items[item].cuda)
+                        .collect::<BTreeSet<_>>(),
+                );
+                let users: BTreeSet<String> = (linker.needers.iter())
+                    .filter(|(user, _)| {
+                        self.about.contains(&model.items[*user].soname) && self.fits(*user)
+                    })
+                    .filter_map(|(user, _)| {
+                        model.items[*user]
+                            .cuda
+                            .map(|cuda| format!("{} for {cuda}", model.candidate(*user).soname))
+                    })
+                    .chain(linker.demands.iter().filter_map(|&at| {
+                        let demand = problem.demands.get(at)?;
+                        demand
+                            .cuda
+                            .map(|cuda| format!("{} for {cuda}", demand.consumer))
+                    }))
+                    .collect();
+                format!(
+                    "{} is at least as new as its users; it is here for {own}, {}",
+                    linker.name,
+                    list(users)
+                )
+            }
+            Key::Conflict(at) => {
+                let conflict = &problem.conflicts[at];
+                format!(
+                    "{} and {} do not work together: {}",
+                    conflict.a, conflict.b, conflict.why
+                )
+            }
+            Key::Demand(at) => {
+                let demand = &problem.demands[at];
+                let items = sonames(model, key)
+                    .into_iter()
+                    .flat_map(|at| model.sonames[at].items.clone());
+                let lacking = items.filter(|&item| self.fits(item));
+                let lacking = lacking
+                    .filter_map(|item| Some((item, self.asked.known(demand.symbols, item)?)));
+                self.takes(&demand.consumer, &demand.soname, lacking.collect())
+            }
+            Key::Symbols(user, provider) => {
+                let needers = model.sonames[provider].needers.iter();
+                let needers = needers
+                    .filter(|(item, _)| model.items[*item].soname == user && self.fits(*item));
+                let lacking = needers.flat_map(|&(_, symbols)| {
+                    let items = model.sonames[provider]
+                        .items
+                        .clone()
+                        .filter(|&item| self.fits(item));
+                    items.filter_map(move |item| Some((item, self.asked.known(symbols, item)?)))
+                });
+                self.takes(
+                    model.sonames[user].name,
+                    model.sonames[provider].name,
+                    lacking.collect(),
+                )
+            }
+        }
+    }
+
+    /// "X takes `symbol@node` from Y, which 12.1 lacks"
+    fn takes(&self, user: &str, provider: &str, lacking: Vec<(usize, &MissingSymbol)>) -> String {
+        let symbols: BTreeSet<&MissingSymbol> = lacking.iter().map(|(_, symbol)| *symbol).collect();
+        let copies: BTreeSet<usize> = lacking.iter().map(|(item, _)| *item).collect();
+        if symbols.is_empty() {
+            return format!("every symbol {user} takes from {provider} is defined there");
+        }
+        let copies: Vec<String> = copies.into_iter().map(|item| self.copy(item)).collect();
+        let verb = if copies.len() == 1 { "lacks" } else { "lack" };
+        format!(
+            "{user} takes {} from {provider}, which {} {verb}",
+            list(symbols),
+            list(copies)
+        )
+    }
+
+    /// A copy by its release, where that is known, and its path.
+    fn copy(&self, item: usize) -> String {
+        let candidate = self.model.candidate(item);
+        match &candidate.version {
+            Some(version) => format!("{version} (`{}`)", candidate.path.display()),
+            None => format!("`{}`", candidate.path.display()),
+        }
+    }
+
+    fn none_found(&self, soname: usize) -> &'static str {
+        if self.model.sonames[soname].items.is_empty() {
+            ", and no copy of it was found"
+        } else {
+            ""
+        }
+    }
+
+    /// Whether nothing speaks against an item alone: a file ruled out otherwise is not brought up.
+    fn fits(&self, item: usize) -> bool {
+        self.model.usable(item)
+    }
+
+    /// The files a key takes out.
+    fn paths(&self, key: Key, also: impl Fn(usize) -> bool) -> Vec<String> {
+        (0..self.model.items.len())
+            .filter(|&item| self.model.items[item].excluded.contains(&key) && also(item))
+            .map(|item| format!("`{}`", self.model.candidate(item).path.display()))
+            .collect()
+    }
+
+    /// "; libcudnn.so.9 is here as 9.1.0, 9.10.2": what the conflict's sonames are here as.
+    fn releases(&self, of: impl Fn(usize) -> bool) -> String {
+        self.here("as", |item| {
+            let version = self.model.candidate(item).version.as_ref();
+            of(item).then(|| {
+                version.map_or_else(|| "an unknown release".to_owned(), ToString::to_string)
+            })
+        })
+    }
+
+    fn majors(&self, of: impl Fn(usize) -> bool) -> String {
+        self.here("for", |item| {
+            let cuda = self.model.items[item].cuda?;
+            of(item).then(|| format!("CUDA {}", cuda.major))
+        })
+    }
+
+    fn here(&self, word: &str, what: impl Fn(usize) -> Option<String>) -> String {
+        let mut text = String::new();
+        for &at in &self.about {
+            let soname = &self.model.sonames[at];
+            let items = soname.items.clone().filter(|&item| self.fits(item));
+            let mut all: Vec<String> = Vec::new();
+            for one in items.filter_map(&what) {
+                if !all.contains(&one) {
+                    all.push(one);
+                }
+            }
+            if !all.is_empty() {
+                text.push_str(&format!("; {} is here {word} {}", soname.name, list(all)));
+            }
+        }
+        text
+    }
+
+    fn hints(&self, key: Key) -> Vec<String> {
+        let model = self.model;
+        let problem = model.problem;
+        let fix = |at: usize| problem.fix_hints.get(model.sonames[at].name).cloned();
+        let place = |at: usize| {
+            let none = model.sonames[at].items.is_empty();
+            none.then(|| {
+                format!(
+                    "name a directory that holds {} with `--place DIR`",
+                    model.sonames[at].name
+                )
+            })
+        };
+        match key {
+            Key::Want(at) | Key::Served(_, at) => match place(at) {
+                Some(place) => fix(at).into_iter().chain([place]).collect(),
+                None => Vec::new(),
+            },
+            Key::Symbols(_, at) | Key::Linker(at) | Key::Barred(at, _) => {
+                fix(at).into_iter().collect()
+            }
+            Key::Demand(_) => sonames(model, key).into_iter().filter_map(fix).collect(),
+            Key::OneRelease(group) => {
+                let of = |at: &usize| model.sonames[*at].group == Some(group);
+                self.about
+                    .iter()
+                    .copied()
+                    .filter(of)
+                    .filter_map(fix)
+                    .collect()
+            }
+            Key::Built | Key::OneMajor | Key::ExactRelease(_) => {
+                let hit = |at: &usize| {
+                    let mut items = model.sonames[*at].items.clone();
+                    items.any(|item| {
+                        key == Key::OneMajor || model.items[item].excluded.contains(&key)
+                    })
+                };
+                self.about
+                    .iter()
+                    .copied()
+                    .filter(hit)
+                    .filter_map(fix)
+                    .collect()
+            }
+            Key::Forbidden(at) => {
+                vec![format!("drop `--forbid {}`", model.forbidden[at].display())]
+            }
+            Key::Fixed(at) => {
+                let path = model.sonames[at]
+                    .fixed
+                    .map(|path| path.display().to_string())
+                    .unwrap_or_default();
+                vec![format!("drop `--use {}={path}`", model.sonames[at].name)]
+            }
+            Key::Conflict(_) | Key::OneDirectory(_) => Vec::new(),
+        }
+    }
+}
+
+/// "a, b and 4 more"
+fn list<T: Display>(all: impl IntoIterator<Item = T>) -> String {
+    let all: Vec<String> = all.into_iter().map(|one| one.to_string()).collect();
+    match all.len() {
+        0 => String::new(),
+        1..=NAMED => all.join(", "),
+        len => format!(
+            "{} and {} more",
+            all.get(..NAMED - 1).unwrap_or_default().join(", "),
+            len + 1 - NAMED
+        ),
+    }
+}

@@ -1,0 +1,413 @@
+//! What is asked of the choice: plain data.
+//!
+//! Comes in from the inventory and the consumer; goes to the model. Nothing here decides, opens
+//! or looks up anything.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
+
+/// One question: which files serve these sonames, all rules kept.
+#[derive(Clone)]
+pub struct Problem<'a> {
+    /// The sonames asked for.
+    pub wants: Vec<Want>,
+    /// The files that could serve a soname. Soname and path together name a candidate.
+    pub candidates: Vec<Candidate>,
+    /// What consumers take from the copy chosen for a soname.
+    pub demands: Vec<Demand>,
+    /// Groups of which a consumer needs one release and no other.
+    pub releases: Vec<ReleaseDemand>,
+    /// The CUDA major the consumer was built for.
+    pub built: Option<Built>,
+    /// Pairs known not to work together.
+    pub conflicts: Vec<Conflict>,
+    /// Per soname, what a user can do to get a copy, such as ``install `nvidia-nccl-cu12` ``.
+    pub fix_hints: BTreeMap<String, String>,
+    /// Tells which symbols a candidate lacks.
+    pub defines: &'a dyn Defines,
+    /// What the user and the surroundings lay down.
+    pub policy: Policy,
+}
+
+/// Answers whether a candidate defines a set of symbols.
+///
+/// The same question must get the same answer. Each is asked at most once in a choice, and only
+/// when the answer matters.
+pub trait Defines {
+    /// The first of `symbols` that the candidate at this index of [`Problem::candidates`] lacks.
+    fn missing(&self, symbols: SymbolSetId, candidate: usize) -> Option<MissingSymbol>;
+}
+
+/// Names a set of strong undefined symbols that only [`Defines`] can look into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SymbolSetId(pub u32);
+
+impl SymbolSetId {
+    /// The empty set: every candidate defines it, and nobody is asked.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+/// A symbol that a file should define and does not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MissingSymbol {
+    /// The name, as in the dynamic symbol table.
+    pub symbol: String,
+    /// The version node it is bound to, if any.
+    pub node: Option<String>,
+}
+
+impl fmt::Display for MissingSymbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.node {
+            Some(node) => write!(f, "`{}@{node}`", self.symbol),
+            None => write!(f, "`{}`", self.symbol),
+        }
+    }
+}
+
+/// A soname that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// The name asked for.
+    pub soname: String,
+    /// Whether nothing works without it. Otherwise it is served if something fits.
+    pub hard: bool,
+    /// Who asks, for people.
+    pub by: String,
+}
+
+/// What a consumer takes from the copy chosen for a soname.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
+    /// Who takes it, for people.
+    pub consumer: String,
+    /// The soname it binds to.
+    pub soname: String,
+    /// The strong undefined symbols that bind there.
+    pub symbols: SymbolSetId,
+    /// The CUDA release the consumer was built with; only [`Rule::LinkerNotOlder`] reads it.
+    ///
+    /// [`Rule::LinkerNotOlder`]: super::Rule::LinkerNotOlder
+    pub cuda: Option<CudaRelease>,
+}
+
+/// A consumer that works with one release of a group only, as a bundled cuDNN dispatcher 9.1.0
+/// that needs its parts from 9.1.0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseDemand {
+    /// Who needs it, for people.
+    pub consumer: String,
+    /// The group, as in [`Candidate::group`].
+    pub group: String,
+    /// What the release must begin with.
+    pub prefix: Release,
+}
+
+/// The CUDA major a consumer was built for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// Who was built, for people.
+    pub consumer: String,
+    /// For which major.
+    pub major: u32,
+}
+
+/// A file that could serve a soname.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The soname it would serve.
+    pub soname: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The installation it belongs to: a site-packages, a toolkit, a conda prefix.
+    pub root: u32,
+    /// The directory it lies in.
+    pub directory: u32,
+    /// Its full release, where known.
+    pub version: Option<Release>,
+    /// The libraries it must be of one release with: `cublas`, `cudnn`, `nvrtc`, `driver`.
+    pub group: Option<String>,
+    /// The CUDA release it was built for. `None` never conflicts: driver libraries serve every
+    /// major and have none.
+    pub cuda: Option<CudaRelease>,
+    /// Why it was ruled out before: a stub, damaged, for another machine.
+    pub barred: Option<Bar>,
+    /// The set members it needs itself. An entry for its own soname is ignored.
+    pub needs: Vec<Need>,
+    /// How well it suits the consumer, rules apart.
+    pub rank: Rank,
+}
+
+/// A library that a candidate needs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need {
+    /// Its soname.
+    pub soname: String,
+    /// The strong undefined symbols that bind there.
+    pub symbols: SymbolSetId,
+    /// Whether the candidate cannot be loaded without it, as with `DT_NEEDED`. Otherwise it is
+    /// served if something fits, as with a name given to dlopen.
+    pub hard: bool,
+}
+
+/// Why a file was ruled out before the choice, as a clause that does not name the file:
+/// "a stub", "cut off at 4096 bytes". Equal bars are reported together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Bar(pub String);
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How well a candidate suits the consumer; see [`Cost`] for how it counts.
+///
+/// [`Cost`]: super::Cost
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// Whether it is of the release the consumer's metadata pins.
+    pub pin: Pin,
+    /// Whether it belongs to the consumer's own installation.
+    pub at_consumer_root: bool,
+    /// Steps (of minor release) above the wanted release.
+    pub newer_by: u32,
+    /// Steps below it.
+    pub older_by: u32,
+}
+
+/// How a candidate stands to the release that the consumer's metadata pins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pin {
+    /// It is the pinned release.
+    Met,
+    /// Nothing is pinned.
+    #[default]
+    Free,
+    /// Another release is pinned.
+    Missed,
+}
+
+/// Two libraries known not to work together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// One side.
+    pub a: Side,
+    /// The other.
+    pub b: Side,
+    /// What goes wrong, in a clause.
+    pub why: String,
+}
+
+/// One side of a [`Conflict`]: some releases of a library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Side {
+    /// Which library.
+    pub name: Named,
+    /// The first release meant; all older ones too if absent.
+    pub from: Option<Release>,
+    /// The first release no longer meant; all newer ones too if absent.
+    pub until: Option<Release>,
+}
+
+/// How a [`Side`] names its libraries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// By the whole soname.
+    Soname(String),
+    /// By the soname up to `.so`.
+    Stem(String),
+    /// By the group.
+    Group(String),
+}
+
+impl Side {
+    /// Whether it means this candidate. A candidate of unknown release is meant only by a side
+    /// that means every release.
+    #[must_use]
+    pub fn means(&self, candidate: &Candidate) -> bool {
+        let named = match &self.name {
+            Named::Soname(soname) => *soname == candidate.soname,
+            Named::Stem(stem) => *stem == stem_of(&candidate.soname),
+            Named::Group(group) => candidate.group.as_ref() == Some(group),
+        };
+        let inside = match &candidate.version {
+            Some(version) => {
+                self.from.as_ref().is_none_or(|from| from <= version)
+                    && self.until.as_ref().is_none_or(|until| version < until)
+            }
+            None => self.from.is_none() && self.until.is_none(),
+        };
+        named && inside
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Named::Soname(name) | Named::Stem(name) | Named::Group(name) => f.write_str(name)?,
+        }
+        if let Some(from) = &self.from {
+            write!(f, " >={from}")?;
+        }
+        if let Some(until) = &self.until {
+            write!(f, " <{until}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the user and the surroundings lay down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Sonames the loader finds elsewhere: served, with no choice to make.
+    pub provided: BTreeSet<String>,
+    /// Choices the user made. Each is a hard want as well, and goes before `provided`.
+    pub fixed: BTreeMap<String, PathBuf>,
+    /// Files, or directories with all in them, the user does not want.
+    pub forbidden: BTreeSet<PathBuf>,
+    /// How far to look for the reason why a copy was refused.
+    pub explain: Explain,
+}
+
+/// How far to look for the reason why a copy was refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Explain {
+    /// Ask for the symbols of every copy, so that a broken rule always goes before a preference.
+    #[default]
+    Fully,
+    /// Use only what the choice had to learn: nothing more is read from disk. A copy that lacks a
+    /// symbol may then be given the preference that beat it, which is true as well.
+    AsKnown,
+}
+
+/// A release as numbers: 12.4.5.8. Zeros at the end do not count: 13.0.3 is 13.0.3.0.
+#[derive(Debug, Clone, Default)]
+pub struct Release(pub Vec<u32>);
+
+impl Release {
+    fn trimmed(&self) -> &[u32] {
+        let len = self.0.iter().rposition(|&n| n != 0).map_or(0, |at| at + 1);
+        self.0.get(..len).unwrap_or_default()
+    }
+
+    /// Whether it begins with `prefix`: 9.1.0.70 with 9.1.0.
+    #[must_use]
+    pub fn starts_with(&self, prefix: &Self) -> bool {
+        let own = self.0.iter().copied().chain(std::iter::repeat(0));
+        prefix
+            .0
+            .iter()
+            .copied()
+            .zip(own)
+            .all(|(want, have)| want == have)
+    }
+}
+
+impl From<&[u32]> for Release {
+    fn from(numbers: &[u32]) -> Self {
+        Self(numbers.to_vec())
+    }
+}
+
+impl PartialEq for Release {
+    fn eq(&self, other: &Self) -> bool {
+        self.trimmed() == other.trimmed()
+    }
+}
+
+impl Eq for Release {}
+
+impl Hash for Release {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.trimmed().hash(state);
+    }
+}
+
+impl PartialOrd for Release {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Release {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.trimmed().cmp(other.trimmed())
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, number) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(".")?;
+            }
+            write!(f, "{number}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A CUDA release as far as it is known: 12, or 12.4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CudaRelease {
+    /// The major.
+    pub major: u32,
+    /// The minor, where known.
+    pub minor: Option<u32>,
+}
+
+impl CudaRelease {
+    /// Whether it is surely too old, or of another major, for what `user` hands it.
+    pub(super) fn falls_short_of(self, user: Self) -> bool {
+        self.major != user.major
+            || matches!((self.minor, user.minor), (Some(own), Some(its)) if own < its)
+    }
+}
+
+impl fmt::Display for CudaRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.minor {
+            Some(minor) => write!(f, "CUDA {}.{minor}", self.major),
+            None => write!(f, "CUDA {}", self.major),
+        }
+    }
+}
+
+/// The soname up to `.so`.
+fn stem_of(soname: &str) -> &str {
+    soname
+        .find(".so")
+        .map_or(soname, |at| soname.get(..at).unwrap_or(soname))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(numbers: &[u32]) -> Release {
+        numbers.into()
+    }
+
+    #[test]
+    fn releases_compare_without_zeros_at_the_end() {
+        assert_eq!(release(&[13, 0, 3]), release(&[13, 0, 3, 0]));
+        assert!(release(&[9, 10]) > release(&[9, 9, 9]));
+        assert!(release(&[9, 1, 0, 70]).starts_with(&release(&[9, 1, 0])));
+        assert!(release(&[9, 1]).starts_with(&release(&[9, 1, 0])));
+        assert!(!release(&[9, 10, 0]).starts_with(&release(&[9, 1])));
+        assert_eq!(release(&[12, 4, 127]).to_string(), "12.4.127");
+    }
+
+    #[test]
+    fn the_linker_falls_short_only_where_that_is_known() {
+        let cuda = |major, minor| CudaRelease { major, minor };
+        assert!(cuda(12, Some(1)).falls_short_of(cuda(12, Some(4))));
+        assert!(cuda(13, Some(1)).falls_short_of(cuda(12, Some(4))));
+        assert!(!cuda(12, Some(8)).falls_short_of(cuda(12, Some(4))));
+        assert!(!cuda(12, None).falls_short_of(cuda(12, Some(4))));
+    }
+}

@@ -1,0 +1,130 @@
+//! The rules no choice may break, each with what it rests on.
+
+use std::fmt;
+
+/// A rule that every set keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Rule {
+    /// What is asked for, and cannot be done without, is served.
+    Served,
+    /// The user's own choice holds.
+    Fixed,
+    /// What the user forbids is not used.
+    Forbidden,
+    /// A file ruled out before is not used.
+    Barred,
+    /// Every symbol a consumer takes from a soname is defined by the chosen copy.
+    DemandSymbols,
+    /// Every symbol a chosen library takes from another is defined there.
+    MemberSymbols,
+    /// A group is of one release.
+    OneRelease,
+    /// A group comes from one directory where one holds it all.
+    OneDirectory,
+    /// A consumer bound to one release of a group gets that release.
+    ExactRelease,
+    /// nvJitLink is at least as new as what it links.
+    LinkerNotOlder,
+    /// One CUDA major per set, the consumer's.
+    OneMajor,
+    /// No pair known not to work.
+    KnownBad,
+}
+
+impl Rule {
+    /// Every rule, in the order in which they are tried.
+    pub const ALL: [Self; 12] = [
+        Self::Served,
+        Self::Fixed,
+        Self::Forbidden,
+        Self::Barred,
+        Self::ExactRelease,
+        Self::OneMajor,
+        Self::OneRelease,
+        Self::OneDirectory,
+        Self::KnownBad,
+        Self::DemandSymbols,
+        Self::MemberSymbols,
+        Self::LinkerNotOlder,
+    ];
+
+    /// The name scripts know it by.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Fixed => "fixed",
+            Self::Forbidden => "forbidden",
+            Self::Barred => "barred",
+            Self::DemandSymbols => "demand-symbols",
+            Self::MemberSymbols => "member-symbols",
+            Self::OneRelease => "one-release",
+            Self::OneDirectory => "one-directory",
+            Self::ExactRelease => "exact-release",
+            Self::LinkerNotOlder => "linker-not-older",
+            Self::OneMajor => "one-major",
+            Self::KnownBad => "known-bad",
+        }
+    }
+
+    /// What it says, in one line.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Served => "what cannot be done without is served",
+            Self::Fixed => "the copy named by the user is the one used",
+            Self::Forbidden => "what the user forbids is not used",
+            Self::Barred => "stubs, damaged files and files for another machine are not used",
+            Self::DemandSymbols => {
+                "every strong symbol a consumer takes is defined by the copy it gets"
+            }
+            Self::MemberSymbols => {
+                "every strong symbol one chosen library takes from another is defined there"
+            }
+            Self::OneRelease => "the libraries of a group are of one release",
+            Self::OneDirectory => {
+                "the libraries of a group come from one directory where one holds them all"
+            }
+            Self::ExactRelease => "a consumer bound to one release of a group gets that release",
+            Self::LinkerNotOlder => {
+                "nvJitLink is of the same major as its users, and as new as the newest"
+            }
+            Self::OneMajor => "all libraries are for one CUDA major",
+            Self::KnownBad => "no two libraries that are known not to work together",
+        }
+    }
+
+    /// What it rests on.
+    #[must_use]
+    pub const fn source(self) -> &'static str {
+        match self {
+            Self::Served => "glibc elf/dl-load.c: cannot open shared object file",
+            Self::Fixed | Self::Forbidden => "the user's word",
+            Self::Barred => {
+                "glibc elf/dl-load.c open_verify; the CUDA toolkit's stubs are for linking only"
+            }
+            Self::DemandSymbols | Self::MemberSymbols => {
+                "glibc elf/dl-lookup.c: undefined symbol, version; pytorch/pytorch#140797"
+            }
+            Self::OneRelease => "pytorch/pytorch#119989, pytorch/pytorch#185512, coqui-ai/TTS#1517",
+            Self::OneDirectory => {
+                "cuDNN and cuBLAS look for their parts beside themselves (DT_RUNPATH $ORIGIN)"
+            }
+            Self::ExactRelease => "cuDNN's dispatcher compares its parts' version with its own",
+            Self::LinkerNotOlder => {
+                "nvJitLink documentation, compatibility: not older than the inputs, same major"
+            }
+            Self::OneMajor => {
+                "CUDA compatibility guide: minor versions are compatible within a major"
+            }
+            Self::KnownBad => "the table of known-bad pairs, each row with its source",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}

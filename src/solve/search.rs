@@ -1,0 +1,424 @@
+//! The search: the cheapest set that breaks no rule known so far, exactly.
+//!
+//! Takes a model, the answers so far and the rules in force; gives one item per soname, or none.
+//! Backtracks with forward checking. A branch is cut when the least it can cost exceeds the limit:
+//! what is spent, plus per soname its cheapest item left, plus per group the cheapest release for
+//! all of it at once, plus the installations that must still be opened. Never asks the oracle.
+
+use std::collections::BTreeSet;
+
+use super::asked::Asked;
+use super::bits::Bits;
+use super::cost::{ABOVE_ROOTS, ONE_NEED, ONE_ROOT, ONE_WANT};
+use super::model::{Key, Model};
+use super::pairs::Pairs;
+
+/// One copy per soname, by number; none for a soname that is not in the set.
+pub(super) type Set = Vec<Option<usize>>;
+
+/// Any set that breaks no known rule.
+pub(super) fn any(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>) -> Option<Set> {
+    let mut search = Search::new(model, asked, off);
+    search.aim(Aim::Any, 0, u128::MAX);
+    search.each_major();
+    search.best
+}
+
+/// The set of least cost that breaks no known rule; of several, the first in the written order.
+pub(super) fn best(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>) -> Option<Set> {
+    let mut search = Search::new(model, asked, off);
+    // What outranks the number of roots adds up soname by soname, so its optimum is found fast,
+    // and then rules out most items before roots, which do not add up, are counted.
+    search.aim(Aim::Cost, ABOVE_ROOTS, u128::MAX);
+    search.each_major();
+    let first = search.best.clone()?;
+    let limit = search.price(&first, u128::MAX);
+    search.aim(Aim::Cost, u128::MAX, limit.saturating_sub(1));
+    if limit > 0 {
+        search.each_major();
+    }
+    let limit = search.price(search.best.as_ref().unwrap_or(&first), u128::MAX);
+    search.aim(Aim::Order, u128::MAX, limit);
+    search.each_major();
+    search.best
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// The first set found.
+    Any,
+    /// A set of least cost.
+    Cost,
+    /// Among sets within the limit, the first in the written order.
+    Order,
+}
+
+pub(super) struct Search<'m> {
+    pub(super) model: &'m Model<'m>,
+    pub(super) off: &'m BTreeSet<Key>,
+    pairs: Pairs<'m>,
+    /// The items nothing speaks against, alone.
+    base: Bits,
+    aim: Aim,
+    /// Per item, the part of its cost that counts now.
+    pub(super) costs: Vec<u128>,
+    /// Per soname, what leaving it out costs.
+    pub(super) leave: Vec<u128>,
+    pub(super) count_roots: bool,
+    pub(super) limit: u128,
+    pub(super) best: Option<Set>,
+    done: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    /// Nobody asked for it yet.
+    Idle,
+    /// To be served if something fits.
+    Soft,
+    /// To be served.
+    Hard,
+    /// Served.
+    Served,
+    /// Asked for, and left out.
+    Left,
+}
+
+#[derive(Clone)]
+pub(super) struct State {
+    /// The items still possible.
+    pub(super) open: Bits,
+    pub(super) status: Vec<Status>,
+    pub(super) set: Set,
+    pub(super) roots: Bits,
+    pub(super) spent: u128,
+}
+
+impl State {
+    pub(super) fn is_open(&self, soname: usize) -> bool {
+        matches!(self.status[soname], Status::Hard | Status::Soft)
+    }
+}
+
+impl<'m> Search<'m> {
+    fn new(model: &'m Model<'m>, asked: &'m Asked, off: &'m BTreeSet<Key>) -> Self {
+        let mut base = Bits::none(model.items.len());
+        for (at, item) in model.items.iter().enumerate() {
+            let demands = &model.sonames[item.soname].demands;
+            let lacking = demands.iter().any(|&demand| {
+                asked
+                    .known(model.problem.demands[demand].symbols, at)
+                    .is_some()
+                    && !off.contains(&Key::Demand(demand))
+            });
+            if !lacking && item.excluded.iter().all(|key| off.contains(key)) {
+                base.add(at);
+            }
+        }
+        let pairs = Pairs::new(model, asked, off);
+        let (costs, leave) = (Vec::new(), Vec::new());
+        Self {
+            model,
+            off,
+            pairs,
+            base,
+            aim: Aim::Any,
+            costs,
+            leave,
+            count_roots: false,
+            limit: 0,
+            best: None,
+            done: false,
+        }
+    }
+
+    /// Says what to look for: only the fields of the cost in `mask` count.
+    fn aim(&mut self, aim: Aim, mask: u128, limit: u128) {
+        self.aim = aim;
+        self.costs = self
+            .model
+            .items
+            .iter()
+            .map(|item| item.cost.packed() & mask)
+            .collect();
+        self.leave = (0..self.model.sonames.len())
+            .map(|at| leave(self.model, at) & mask)
+            .collect();
+        self.count_roots = mask & ONE_ROOT != 0;
+        self.limit = limit;
+        self.done = false;
+    }
+
+    /// What a set costs, as far as the fields in `mask` go.
+    fn price(&self, set: &Set, mask: u128) -> u128 {
+        super::check::cost(self.model, set).packed() & mask
+    }
+
+    /// Searches once per CUDA major the set could be of. Within one, no rule between items speaks
+    /// of majors any more.
+    fn each_major(&mut self) {
+        let items = &self.model.items;
+        let mut majors: BTreeSet<Option<u32>> = BTreeSet::new();
+        if !self.off.contains(&Key::OneMajor) {
+            majors.extend(
+                self.base
+                    .within(&(0..items.len()))
+                    .filter_map(|item| items[item].cuda)
+                    .map(|cuda| Some(cuda.major)),
+            );
+        }
+        if majors.is_empty() {
+            majors.insert(None);
+        }
+        for major in majors.into_iter().rev() {
+            let mut open = self.base.clone();
+            for (at, item) in items.iter().enumerate() {
+                if major.is_some() && item.cuda.is_some_and(|cuda| Some(cuda.major) != major) {
+                    open.remove(at);
+                }
+            }
+            let state = self.start(open);
+            self.descend(state);
+        }
+    }
+
+    fn start(&self, open: Bits) -> State {
+        let status = self.model.sonames.iter().enumerate().map(|(at, soname)| {
+            let fixed = soname.fixed.is_some() && !self.off.contains(&Key::Fixed(at));
+            match soname.hard && !self.off.contains(&Key::Want(at)) || fixed {
+                true => Status::Hard,
+                // What is no longer insisted on is still welcome, so that taking a fact away never
+                // takes a set away.
+                false if soname.hard || soname.soft || soname.fixed.is_some() => Status::Soft,
+                false => Status::Idle,
+            }
+        });
+        State {
+            open,
+            status: status.collect(),
+            set: vec![None; self.model.sonames.len()],
+            roots: Bits::none(self.model.roots),
+            spent: 0,
+        }
+    }
+
+    fn descend(&mut self, mut state: State) {
+        if self.done
+            || !self.tighten(&mut state)
+            || self.aim == Aim::Order && !self.may_go_first(&state)
+        {
+            return;
+        }
+        let Some(soname) = self.next(&state) else {
+            return self.arrive(state);
+        };
+        let range = &self.model.sonames[soname].items;
+        let mut values: Vec<(u128, usize)> = state
+            .open
+            .within(range)
+            .map(|item| (self.price_in(&state, item), item))
+            .collect();
+        if self.aim != Aim::Order {
+            values.sort_unstable();
+        }
+        for (_, item) in values {
+            let mut next = state.clone();
+            if self.take(&mut next, item) {
+                self.descend(next);
+            }
+        }
+        if state.status[soname] == Status::Soft {
+            for item in range.clone() {
+                state.open.remove(item);
+            }
+            self.descend(state);
+        }
+    }
+
+    /// A set is complete: keep it if it is better.
+    fn arrive(&mut self, state: State) {
+        if self.pairs.torn(&state.set) {
+            return;
+        }
+        match self.aim {
+            Aim::Any => self.done = true,
+            Aim::Cost => {
+                let cost = self.paid(&state);
+                self.done = cost == 0;
+                self.limit = cost.saturating_sub(1);
+            }
+            Aim::Order => {
+                if self.best.as_ref().is_some_and(|best| state.set >= *best) {
+                    return;
+                }
+            }
+        }
+        self.best = Some(state.set);
+    }
+
+    fn paid(&self, state: &State) -> u128 {
+        state.spent + self.roots_cost(state.roots.count())
+    }
+
+    pub(super) fn roots_cost(&self, roots: usize) -> u128 {
+        if self.count_roots {
+            ONE_ROOT * roots as u128
+        } else {
+            0
+        }
+    }
+
+    /// What an item costs here, with the root it would open.
+    fn price_in(&self, state: &State, item: usize) -> u128 {
+        let opens = usize::from(!state.roots.has(self.model.items[item].root));
+        self.costs[item] + self.roots_cost(opens)
+    }
+
+    /// The soname to decide next.
+    fn next(&self, state: &State) -> Option<usize> {
+        let open = (0..self.model.sonames.len()).filter(|&soname| state.is_open(soname));
+        if self.aim == Aim::Order {
+            return open.into_iter().next();
+        }
+        open.min_by_key(|&soname| {
+            let items = state.open.within(&self.model.sonames[soname].items);
+            // Where a root must be opened anyway, it is opened first: the rest then follows.
+            let covered = self.count_roots
+                && items
+                    .clone()
+                    .any(|item| state.roots.has(self.model.items[item].root));
+            (
+                covered,
+                items.count() + usize::from(state.status[soname] == Status::Soft),
+                soname,
+            )
+        })
+    }
+
+    /// Puts an item into the set. False if that cannot be.
+    fn take(&mut self, state: &mut State, item: usize) -> bool {
+        let model = self.model;
+        let own = &model.items[item];
+        state.status[own.soname] = Status::Served;
+        state.set[own.soname] = Some(item);
+        state.spent += self.costs[item];
+        state.roots.add(own.root);
+        for other in model.sonames[own.soname].items.clone() {
+            state.open.remove(other);
+        }
+        state.open.add(item);
+        state.open.subtract(self.pairs.row(item));
+        own.needs
+            .iter()
+            .all(|link| self.ask_for(state, own.soname, link.soname, link.hard))
+    }
+
+    /// Notes that `by` needs `soname`. False if it is needed and was left out.
+    fn ask_for(&self, state: &mut State, by: usize, soname: usize, hard: bool) -> bool {
+        let hard = hard && (self.off.is_empty() || !self.off.contains(&Key::Served(by, soname)));
+        let status = &mut state.status[soname];
+        match (*status, hard) {
+            (Status::Left, true) => return false,
+            (Status::Idle | Status::Soft, true) => *status = Status::Hard,
+            (Status::Idle, false) => *status = Status::Soft,
+            _ => {}
+        }
+        true
+    }
+
+    /// Draws every conclusion that needs no choice. False if there is no set here within the limit.
+    fn tighten(&mut self, state: &mut State) -> bool {
+        loop {
+            if !self.settle(state) {
+                return false;
+            }
+            match self.cut(state) {
+                None => return false,
+                Some(false) => return true,
+                Some(true) => {}
+            }
+        }
+    }
+
+    /// Sonames with nothing left, with one item left, and what all items left of one need.
+    fn settle(&mut self, state: &mut State) -> bool {
+        let model = self.model;
+        let mut again = true;
+        while again {
+            again = false;
+            for (at, soname) in model.sonames.iter().enumerate() {
+                let status = state.status[at];
+                if matches!(status, Status::Served | Status::Left) {
+                    continue;
+                }
+                let mut left = state.open.within(&soname.items);
+                let (first, second) = (left.next(), left.next());
+                match (first, second, status) {
+                    (None, _, Status::Hard) => return false,
+                    (None, _, _) => {
+                        if status == Status::Soft {
+                            state.status[at] = Status::Left;
+                            state.spent = state.spent.saturating_add(self.leave[at]);
+                        }
+                        if state.open.meets(&soname.hard_needers) {
+                            again |= self.drop_needers(state, at);
+                        }
+                    }
+                    (Some(item), None, Status::Hard) => {
+                        if !self.take(state, item) {
+                            return false;
+                        }
+                        again = true;
+                    }
+                    (Some(first), Some(_), Status::Hard) => {
+                        for link in &model.items[first].needs {
+                            if link.hard
+                                && matches!(state.status[link.soname], Status::Idle | Status::Soft)
+                            {
+                                let needers = &model.sonames[link.soname].hard_needers;
+                                let all = state
+                                    .open
+                                    .within(&soname.items)
+                                    .all(|item| needers.has(item));
+                                if all {
+                                    self.ask_for(state, at, link.soname, true);
+                                    again |= state.status[link.soname] == Status::Hard;
+                                }
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        true
+    }
+
+    /// A soname has nothing left: what cannot be loaded without it goes too.
+    fn drop_needers(&self, state: &mut State, soname: usize) -> bool {
+        let needers = &self.model.sonames[soname].hard_needers;
+        if self.off.is_empty() {
+            state.open.subtract(needers);
+            return true;
+        }
+        let mut any = false;
+        for item in needers.within(&(0..self.model.items.len())) {
+            let served = Key::Served(self.model.items[item].soname, soname);
+            if state.open.has(item) && !self.off.contains(&served) {
+                state.open.remove(item);
+                any = true;
+            }
+        }
+        any
+    }
+}
+
+/// What leaving a soname out costs, if it was asked for.
+pub(super) fn leave(model: &Model<'_>, soname: usize) -> u128 {
+    let soname = &model.sonames[soname];
+    match (soname.servable, soname.soft) {
+        (false, _) => 0,
+        (true, true) => ONE_WANT,
+        (true, false) => ONE_NEED,
+    }
+}
