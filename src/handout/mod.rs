@@ -1,1 +1,3 @@
-//! (to come)
+//! Handing a chosen set out to a process.
+
+pub mod shim;

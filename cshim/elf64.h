@@ -1,0 +1,55 @@
+/* The parts of ELF64 that are read, with the names of the gABI; no header of a C library is included anywhere. */
+#ifndef CUDASHIM_ELF64_H
+#define CUDASHIM_ELF64_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct elf_header {
+	unsigned char ident[16];
+	uint16_t type, machine;
+	uint32_t version;
+	uint64_t entry, phoff, shoff;
+	uint32_t flags;
+	uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+};
+
+struct elf_segment {
+	uint32_t type, flags;
+	uint64_t offset, vaddr, paddr, filesz, memsz, align;
+};
+
+struct elf_dyn {
+	int64_t tag;
+	uint64_t val;
+};
+
+struct elf_sym {
+	uint32_t name;
+	unsigned char info, other;
+	uint16_t shndx;
+	uint64_t value, size;
+};
+
+enum {
+	ET_DYN = 3,
+	PT_LOAD = 1, PT_DYNAMIC = 2,
+	DT_NULL = 0, DT_NEEDED = 1, DT_HASH = 4, DT_STRTAB = 5, DT_SYMTAB = 6, DT_STRSZ = 10, DT_SONAME = 14,
+	DT_GNU_HASH = 0x6ffffef5, DT_VERSYM = 0x6ffffff0,
+	STT_FUNC = 2,
+	VERSYM_HIDDEN = 0x8000,
+};
+
+/* What dl_iterate_phdr(3) gives; only the fields that every libc has. */
+struct dl_phdr_info {
+	uint64_t addr;
+	const char *name;
+	const struct elf_segment *phdr;
+	uint16_t phnum;
+};
+
+_Static_assert(sizeof(struct elf_header) == 64 && sizeof(struct elf_segment) == 56 && sizeof(struct elf_dyn) == 16 &&
+		       sizeof(struct elf_sym) == 24,
+	       "the gABI's sizes");
+
+#endif

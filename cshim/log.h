@@ -1,0 +1,19 @@
+/* What the shim says, and where. */
+#ifndef CUDASHIM_LOG_H
+#define CUDASHIM_LOG_H
+
+#include <stdbool.h>
+
+/* Warnings are said unless CUDASHIM_LOG=off, decisions only where it asks for them. */
+enum log_level { LOG_WARNING, LOG_DECISION };
+
+/* Called once, when the environment is read; `value` may be NULL. */
+void log_setup(const char *value);
+
+/* Whether decisions are said. */
+bool log_is_on(void);
+
+/* One line of the strings up to NULL, with one write(2). */
+void log_say(enum log_level level, ...) __attribute__((sentinel));
+
+#endif

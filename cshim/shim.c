@@ -1,0 +1,524 @@
+/* The dlopen door: what name the loader shall get for the one it was asked for.
+ *
+ * cudashim_pick is called by the stub in entry.S for every dlopen of the process, from any thread, from constructors,
+ * and perhaps before our own constructor. It takes no lock, allocates nothing from the host, waits for nobody, and
+ * answers the name it was given wherever it is in doubt.
+ */
+#include "ask.h"
+#include "cudashim.h"
+#include "log.h"
+#include "objects.h"
+#include "peek.h"
+#include "plan.h"
+#include "sys.h"
+#include "text.h"
+
+enum {
+	RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_LOCAL = 0,
+	AT_NULL = 0, AT_SECURE = 23,
+	/* Members that load members that load members: far more than any program does, far less than a stack. */
+	DEPTH = 8,
+	/* Needed names of one file that the plan speaks of. */
+	WANTED = 64,
+};
+
+#define RTLD_NEXT ((void *)-1L)
+#define RTLD_DEFAULT ((void *)0)
+
+typedef void *dlopen_function(const char *name, int mode);
+
+extern void *dlsym(void *handle, const char *name) __attribute__((weak, visibility("default")));
+extern char **environ __attribute__((weak, visibility("default")));
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT const unsigned cudashim_abi = 1;
+
+/* --- the real dlopen --- */
+
+/* What the stub jumps to if there is no dlopen in the process at all. */
+static void *no_dlopen(const char *name, int mode)
+{
+	(void)name, (void)mode;
+	return NULL;
+}
+
+dlopen_function *cudashim_real = no_dlopen;
+
+/* Called first of all by cudashim_pick. dlsym finds what follows the object it is called from, so it must be called
+ * here and not in the stub. Two threads may do this at once; they find the same. */
+static bool have_real(void)
+{
+	dlopen_function *real = __atomic_load_n(&cudashim_real, __ATOMIC_ACQUIRE);
+
+	if (real != no_dlopen)
+		return true;
+	real = NULL;
+	if (dlsym)
+		real = (dlopen_function *)dlsym(RTLD_NEXT, "dlopen");
+	if (!real)
+		real = (dlopen_function *)objects_find_dlopen();
+	if (!real)
+		return false;
+	__atomic_store_n(&cudashim_real, real, __ATOMIC_RELEASE);
+	return true;
+}
+
+/* --- the environment --- */
+
+static bool off, strict;
+static char given_plan[4096];
+static bool given_plan_too_long;
+
+enum { UNREAD, READING, READ };
+
+static int environment;
+
+/* Called by the constructor, or by the first dlopen if that comes earlier; later changes of the environment are not
+ * seen. The values are copied: hosts overwrite the originals to change their name in ps(1). */
+static bool have_environment(void)
+{
+	int unread = UNREAD;
+	const char *log = NULL;
+
+	if (__atomic_load_n(&environment, __ATOMIC_ACQUIRE) == READ)
+		return true;
+	/* libc has not come so far; the next call may. */
+	if (!&environ || !environ)
+		return false;
+	if (!__atomic_compare_exchange_n(&environment, &unread, READING, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return unread == READ;
+	for (char **entry = environ; *entry; entry++) {
+		const char *s = *entry;
+
+		if (s[0] != 'C' || !text_starts(s, "CUDASHIM_"))
+			continue;
+		s += 9;
+		if (text_starts(s, "PLAN="))
+			given_plan_too_long = !text_copy(given_plan, sizeof given_plan, s + 5);
+		else if (text_starts(s, "LOG="))
+			log = s + 4;
+		else if (text_starts(s, "STRICT="))
+			strict = text_same(s + 7, "1");
+		else if (text_starts(s, "OFF="))
+			off = text_same(s + 4, "1");
+	}
+	log_setup(log);
+	__atomic_store_n(&environment, READ, __ATOMIC_RELEASE);
+	return true;
+}
+
+/* glibc hands argc, argv and envp to constructors, musl does not: `environ` is the same in both. */
+__attribute__((constructor)) static void start(void)
+{
+	(void)have_environment();
+}
+
+/* Whether the kernel asks for secure execution. The loader then drops preloads that have a slash in their name, but
+ * an administrator may have put us into a directory it trusts. In doubt: yes. */
+static bool is_secure(void)
+{
+	uint64_t pairs[2 * 64];
+	bool secure = true;
+	long got;
+	int fd = sys_open("/proc/self/auxv", O_RDONLY | O_CLOEXEC, 0);
+
+	if (fd == -ENOENT) /* no /proc: what of it we can see */
+		return SYS0(NR_getuid) != SYS0(NR_geteuid) || SYS0(NR_getgid) != SYS0(NR_getegid);
+	if (fd < 0)
+		return true;
+	got = sys_read(fd, pairs, sizeof pairs);
+	sys_close(fd);
+	for (long i = 0; i + 1 < got / (long)sizeof *pairs && pairs[i] != AT_NULL; i += 2)
+		if (pairs[i] == AT_SECURE)
+			secure = pairs[i + 1] != 0;
+	return secure;
+}
+
+/* --- the plan in force --- */
+
+/* What is known about the plan; below zero: the process of that number, negated, is finding out. Another thread of
+ * it passes by; a child that was forked off meanwhile starts again, for the thread that was at it is not there. */
+enum { UNKNOWN = 0, NO_PLAN, MAY_ASK, PLAN };
+
+static int phase;
+static struct plan plan;
+
+/* Called by one thread at a time, which has set `phase`. */
+static int read_plan(const char *path, const char *wrong)
+{
+	char digits[21];
+
+	if (!wrong)
+		wrong = plan_load(&plan, path);
+	if (wrong) {
+		if (plan.line)
+			log_say(LOG_WARNING, "the plan ", path, " is refused: ", wrong, " (line ",
+				text_decimal(digits, plan.line), ")", NULL);
+		else
+			log_say(LOG_WARNING, "the plan ", path, " is refused: ", wrong, NULL);
+		return NO_PLAN;
+	}
+	log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, plan.lib_count), " libraries", NULL);
+	return PLAN;
+}
+
+static int ask_for_plan(void)
+{
+	char path[ASK_ANSWER];
+	const char *wrong = ask_plan(path);
+
+	if (!wrong)
+		return read_plan(path, NULL);
+	if (*wrong)
+		log_say(LOG_WARNING, "no plan: the cudashim binary was asked, but ", wrong, NULL);
+	else
+		log_say(LOG_DECISION, "the cudashim binary has no plan for this process", NULL);
+	return NO_PLAN;
+}
+
+static int first_phase(void)
+{
+	if (off || !objects_can() || is_secure())
+		return NO_PLAN;
+	if (given_plan[0] || given_plan_too_long)
+		return read_plan(given_plan, given_plan_too_long ? "its path is too long" : NULL);
+	return ask_can() ? MAY_ASK : NO_PLAN;
+}
+
+/* The phase, found out as far as it can be without asking the binary, or (`ask`) with asking it. */
+static int phase_now(bool ask)
+{
+	int now = __atomic_load_n(&phase, __ATOMIC_ACQUIRE), next;
+
+	if (now == NO_PLAN || now == PLAN || (now == MAY_ASK && !ask))
+		return now;
+	if (now < 0 && now == -sys_getpid())
+		return NO_PLAN;
+	if (!__atomic_compare_exchange_n(&phase, &now, -sys_getpid(), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return now < 0 || now == UNKNOWN ? NO_PLAN : now;
+	next = now == MAY_ASK ? ask_for_plan() : first_phase();
+	__atomic_store_n(&phase, next, __ATOMIC_RELEASE);
+	return next;
+}
+
+/* --- libraries --- */
+
+/* A name that cannot be opened and says why, for CUDASHIM_STRICT=1. It must live on: a page for each library. */
+static const char *refusal_of(struct lib *lib)
+{
+	char *mine = NULL, *theirs = NULL;
+	size_t at = 0;
+
+	theirs = (char *)__atomic_load_n(&lib->refusal, __ATOMIC_ACQUIRE);
+	if (theirs)
+		return theirs;
+	mine = sys_memory(PAGE);
+	if (!mine)
+		return "/cudashim: strict: file changed since the plan was made";
+	for (int part = 0; part < 3; part++) {
+		const char *s = part == 0   ? "/cudashim: strict: "
+				: part == 1 ? lib->soname
+					    : ": file changed since the plan was made";
+
+		/* Short of PATH_MAX, and nothing that the loader would expand. */
+		for (; *s && at < 1024; s++)
+			mine[at++] = *s == '$' ? '?' : *s;
+	}
+	if (__atomic_compare_exchange_n(&lib->refusal, (const char **)&theirs, mine, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE))
+		return mine;
+	sys_release(mine, PAGE);
+	return theirs;
+}
+
+/* What makes the file another than the one the plan was made for; NULL if nothing does. */
+static const char *changed(const struct lib *lib)
+{
+	struct sys_stat st;
+
+	if (text_has(lib->path, '$'))
+		return "the loader would expand the `$` in it";
+	if (sys_stat(lib->path, &st) < 0)
+		return "it is gone";
+	if (st.dev != lib->dev || st.ino != lib->ino)
+		return "another file is there now";
+	if (st.size < 0 || (uint64_t)st.size != lib->size)
+		return "its size is another";
+	if (__builtin_mul_overflow(st.mtime, 1000000000, &st.mtime) ||
+	    __builtin_add_overflow(st.mtime, st.mtime_ns, &st.mtime) || st.mtime != lib->mtime)
+		return "its modification time is another";
+	return NULL;
+}
+
+/* A library that the plan only keeps where it is loses nothing if the loader finds it by itself. */
+static enum log_level level_of(const struct lib *lib)
+{
+	return lib->how == HOW_KEEP ? LOG_DECISION : LOG_WARNING;
+}
+
+/* The answer that refuses a call for want of `lib`, or NULL: only a library that the plan chose is worth that. */
+static const char *refused(struct lib *lib)
+{
+	return strict && lib->how != HOW_KEEP ? refusal_of(lib) : NULL;
+}
+
+static void tell_changed(struct lib *lib, const char *what)
+{
+	if (!__atomic_exchange_n(&lib->told_changed, 1, __ATOMIC_RELAXED))
+		log_say(level_of(lib), lib->soname, ": ", lib->path, " is not used: ", what,
+			refused(lib) ? "; refused" : "; left to the loader", NULL);
+}
+
+/* Where a library is now; says so once if another copy of it was there before. */
+static enum mapped where(struct lib *lib)
+{
+	char other[OBJECT_PATH];
+	enum mapped mapped = objects_find(lib->soname, lib, other);
+
+	if (mapped == MAPPED_OTHER && !__atomic_exchange_n(&lib->told_other, 1, __ATOMIC_RELAXED))
+		log_say(level_of(lib), lib->soname, " is already mapped from ", *other ? other : "the program",
+			" (before the plan could act; is it in LD_PRELOAD?); the plan's ", lib->path, " is not used",
+			NULL);
+	return mapped;
+}
+
+static bool is_mapped(const char *soname)
+{
+	char other[OBJECT_PATH];
+
+	return objects_find(soname, NULL, other) != MAPPED_NOT;
+}
+
+/* --- loading members --- */
+
+static __thread int depth __attribute__((tls_model("initial-exec")));
+
+/* Calls the real dlopen; it and what it runs may set errno, which the host's own call shall find as it was. Asked of
+ * dlsym here only: errno's place is a function of libc, and importing it would bind us to one. */
+static void *load(const char *path, int mode, const char **error)
+{
+	int *(*place)(void) = dlsym ? (int *(*)(void))dlsym(RTLD_DEFAULT, "__errno_location") : NULL;
+	const char *(*why)(void) = dlsym ? (const char *(*)(void))dlsym(RTLD_DEFAULT, "dlerror") : NULL;
+	int before = place ? *place() : 0;
+	void *handle;
+
+	depth++;
+	handle = cudashim_real(path, (mode & RTLD_NOW ? RTLD_NOW : RTLD_LAZY) | RTLD_LOCAL);
+	depth--;
+	*error = handle || !why ? NULL : why();
+	if (place)
+		*place() = before;
+	return handle;
+}
+
+/* Loads one library unless it is mapped. NULL when all may go on, else the answer that refuses the call.
+ *
+ * Two threads may come here for the same library: both call the real dlopen, whose own lock lets one wait for the
+ * other as it would without us, and the same path is the same object. The same thread may come here again from a
+ * constructor of what it loads: whatever runs constructors is mapped by then, and is not loaded again. */
+static const char *load_member(struct lib *lib, int mode)
+{
+	unsigned char state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
+	const char *what, *error;
+
+	if (state == LIB_LOADED)
+		return NULL;
+	if (state == LIB_FAILED)
+		return refused(lib);
+	if (where(lib) != MAPPED_NOT)
+		return NULL;
+	what = changed(lib);
+	if (what) {
+		tell_changed(lib, what);
+	} else if (load(lib->path, mode, &error)) {
+		__atomic_store_n(&lib->state, LIB_LOADED, __ATOMIC_RELEASE);
+		log_say(LOG_DECISION, lib->soname, " loaded from ", lib->path, NULL);
+		return NULL;
+	} else {
+		log_say(level_of(lib), lib->soname, ": ", lib->path, " could not be loaded: ",
+			error ? error : "the loader does not say why", NULL);
+	}
+	__atomic_store_n(&lib->state, LIB_FAILED, __ATOMIC_RELEASE);
+	return refused(lib);
+}
+
+/* Loads what must be there before an object called `name` is; `self` is left to the caller. As load_member. */
+static const char *load_list(const char *name, const struct lib *self, int mode)
+{
+	struct record *list = plan_find(&plan, KEY_TRIGGER, name);
+	const char *soname, *refusal;
+	bool done = true;
+
+	if (!list || depth >= DEPTH || __atomic_load_n(&list->done, __ATOMIC_ACQUIRE))
+		return NULL;
+	soname = list->value;
+	for (uint32_t i = 0; i < list->count; i++, soname += text_length(soname) + 1) {
+		struct lib *lib = plan_lib(&plan, soname);
+
+		if (!lib || lib == self)
+			continue;
+		refusal = load_member(lib, mode);
+		if (refusal)
+			return refusal;
+		done = done && __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE) == LIB_LOADED;
+	}
+	/* Only what we hold ourselves is sure to stay; the host may close what it opened. */
+	if (done)
+		__atomic_store_n(&list->done, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* --- decisions --- */
+
+static const char *told(const char *name, const char *answer, const char *why, const char *more)
+{
+	log_say(LOG_DECISION, name, " -> ", answer, " (", why, more, ")", NULL);
+	return answer;
+}
+
+/* Who asks for `name` shall get `lib`. `known` is what to ask for if it is mapped: the loader then finds it by its
+ * soname, before it looks anywhere. */
+static const char *give(struct lib *lib, const char *name, const char *known, int mode, const char *why,
+			const char *more)
+{
+	const char *what, *refusal;
+	enum mapped mapped = where(lib);
+
+	if (mapped == MAPPED_NOT) {
+		if (mode & RTLD_NOLOAD)
+			return name;
+		what = changed(lib);
+		if (what) {
+			tell_changed(lib, what);
+			refusal = refused(lib);
+			return refusal ? refusal : name;
+		}
+		refusal = load_list(lib->soname, lib, mode);
+		if (refusal)
+			return refusal;
+		/* One of the list may need it, and may have brought another copy along. */
+		mapped = where(lib);
+	}
+	return told(name, mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : lib->path, why, more);
+}
+
+static const char *by_name(const char *name, int mode)
+{
+	struct record *record = plan_find(&plan, KEY_NAME, name);
+
+	if (!record)
+		return name;
+	if (record->kind == RECORD_ALIAS)
+		return give(record->lib, name, record->lib->soname, mode, "alias of ", record->lib->soname);
+	if (record->kind == RECORD_LIB)
+		return record->lib->how == HOW_KEEP ? name
+						    : give(record->lib, name, name, mode, "chosen by the plan", "");
+	/* absent */
+	if ((mode & RTLD_NOLOAD) || is_mapped(name))
+		return name;
+	return told(name, record->value, "no search would find it", "");
+}
+
+/* The needed names of one file that the plan speaks of: as hashes would not do, their records. */
+struct wanted {
+	struct lib *libs[WANTED];
+	const char *names[WANTED];
+	unsigned count;
+};
+
+/* Called by peek_needed, while the file is open: only notes. */
+static bool note_wanted(void *with, const char *needed)
+{
+	struct wanted *wanted = with;
+	struct record *list = plan_find(&plan, KEY_TRIGGER, needed);
+	struct lib *lib = plan_lib(&plan, needed);
+
+	if (list || lib) {
+		wanted->libs[wanted->count] = lib;
+		wanted->names[wanted->count] = lib ? lib->soname : list->key;
+		wanted->count++;
+	}
+	return wanted->count == WANTED;
+}
+
+static const char *by_path(const char *name, int mode)
+{
+	struct record *record = name[0] == '/' ? plan_find(&plan, KEY_PATH, name) : NULL;
+	struct wanted wanted;
+
+	if (record)
+		return give(record->lib, name, record->lib->soname, mode, "replaced by ", record->lib->soname);
+	if ((mode & RTLD_NOLOAD) || plan.lib_count == 0)
+		return name;
+	wanted.count = 0;
+	peek_needed(name, note_wanted, &wanted);
+	for (unsigned i = 0; i < wanted.count; i++) {
+		struct lib *lib = wanted.libs[i];
+		const char *refusal;
+
+		if (lib ? where(lib) != MAPPED_NOT : is_mapped(wanted.names[i]))
+			continue;
+		refusal = load_list(wanted.names[i], lib, mode);
+		if (!refusal && lib && depth < DEPTH)
+			refusal = load_member(lib, mode);
+		if (refusal)
+			return told(name, refusal, "it needs ", wanted.names[i]);
+	}
+	return name;
+}
+
+static bool note_known(void *with, const char *needed)
+{
+	return *(bool *)with = ask_knows(needed);
+}
+
+/* Whether the call is CUDA's, so that it is worth asking for a plan. */
+static bool touches(const char *name, bool has_slash)
+{
+	bool known = ask_knows(text_base(name));
+
+	if (!known && has_slash)
+		peek_needed(name, note_known, &known);
+	return known;
+}
+
+/* Called by the stub in entry.S, before every dlopen; what it answers is asked for instead of `name`. */
+__attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name, int mode)
+{
+	bool has_slash;
+	int now;
+
+	if (!have_real() || !name || !*name || !have_environment())
+		return name;
+	now = phase_now(false);
+	if (now == NO_PLAN)
+		return name;
+	/* $ORIGIN and its like are the loader's to expand, by the caller that only it knows. */
+	if (text_has(name, '$'))
+		return name;
+	has_slash = text_has(name, '/');
+	if (now == MAY_ASK)
+		now = !(mode & RTLD_NOLOAD) && touches(name, has_slash) ? phase_now(true) : now;
+	/* One of our own answers, come back through another object that hooks dlopen: it is decided. */
+	if (now != PLAN || plan_owns(&plan, name))
+		return name;
+	return has_slash ? by_path(name, mode) : by_name(name, mode);
+}
+
+/* --- for programs (cudashim.h) --- */
+
+EXPORT const char *cudashim_plan(void)
+{
+	return have_environment() && phase_now(false) == PLAN ? plan.path : NULL;
+}
+
+EXPORT const char *cudashim_path(const char *soname)
+{
+	struct record *record;
+
+	if (!soname || !cudashim_plan())
+		return NULL;
+	record = plan_find(&plan, KEY_NAME, soname);
+	return record && record->lib && record->lib->how != HOW_KEEP ? record->lib->path : NULL;
+}
