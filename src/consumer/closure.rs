@@ -81,7 +81,7 @@ impl<'l, 'h> Closure<'l, 'h> {
             for name in &object.facts.needed {
                 if let (Some(family), Some(soname)) = (family_name(name), name.to_str()) {
                     // A process without a driver loads what needs one, or does not: not for us to refuse.
-                    let driver = family.row.owner == "driver";
+                    let driver = family.row.is_driver();
                     requirement.want(soname, hard(index) && !driver, &by);
                 }
             }

@@ -39,8 +39,8 @@ pub struct NodeDemand {
 }
 
 /// The name as one of NVIDIA's libraries under its own name, not as a bundle's renamed copy.
-pub(crate) fn family_name(name: &OsStr) -> Option<LibraryName> {
-    parse_library_name(name.as_bytes()).filter(|name| name.hash.is_none())
+pub(crate) fn family_name(name: &OsStr) -> Option<LibraryName<'_>> {
+    parse_library_name(name).filter(|name| name.hash.is_none())
 }
 
 /// The strong undefined symbols of `object`, by the NVIDIA soname they bind to.
@@ -49,7 +49,7 @@ pub(crate) fn family_name(name: &OsStr) -> Option<LibraryName> {
 /// library without nodes: of those needed, the one whose API prefix it has.
 #[must_use]
 pub fn symbols_by_provider(object: &Object) -> BTreeMap<String, Vec<Symbol>> {
-    let needed: Vec<(&str, LibraryName)> =
+    let needed: Vec<(&str, LibraryName<'_>)> =
         object.facts.needed.iter().filter_map(|name| Some((name.to_str()?, family_name(name)?))).collect();
     let mut found: BTreeMap<String, Vec<Symbol>> = BTreeMap::new();
     if needed.is_empty() {
@@ -64,7 +64,7 @@ pub fn symbols_by_provider(object: &Object) -> BTreeMap<String, Vec<Symbol>> {
             let Some((soname, _)) = needed.iter().find(|(soname, _)| soname.as_bytes() == version.file) else { continue };
             (*soname, Some(String::from_utf8_lossy(version.node).into_owned()))
         } else {
-            let prefix_of = |name: &LibraryName| name.row.prefix.filter(|prefix| !name.row.nodes && symbol.name.starts_with(prefix.as_bytes()));
+            let prefix_of = |name: &LibraryName<'_>| name.row.prefix.filter(|prefix| name.row.nodes != Some(true) && symbol.name.starts_with(prefix.as_bytes()));
             let best = needed.iter().filter_map(|(soname, name)| Some((prefix_of(name)?.len(), *soname))).max();
             let Some((_, soname)) = best else { continue };
             (soname, None)
@@ -86,7 +86,7 @@ pub fn nodes_needed(object: &Object) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for need in needs {
         let file = String::from_utf8_lossy(need.file).into_owned();
-        if parse_library_name(need.file).is_some() {
+        if parse_library_name(OsStr::from_bytes(need.file)).is_some() {
             continue;
         }
         let nodes = need.versions.iter().filter(|version| !version.weak).map(|version| String::from_utf8_lossy(version.name).into_owned());

@@ -5,7 +5,7 @@
 
 use super::demand::family_name;
 use super::{Closure, Kind, Requirement};
-use crate::facts::{Version, parse_library_name};
+use crate::facts::parse_library_name;
 use crate::host::{Host, Kind as FileKind};
 use crate::loader::Loader;
 use crate::objects::Objects;
@@ -27,15 +27,13 @@ impl Requirement {
         requirement.sites.clone_from(&interpreter.paths);
         for path in elf_files(host, &interpreter.paths) {
             let Ok(object) = objects.open(&path) else { continue };
-            let bundled = parse_library_name(path.file_name().unwrap_or_default().as_bytes()).filter(|name| name.hash.is_some());
+            let bundled = path.file_name().and_then(parse_library_name).filter(|name| name.hash.is_some());
             if let Some(name) = bundled {
                 // A bundled dispatcher finds its parts by name, and only those of its own release fit.
-                let release: Vec<String> = name.digits().iter().map(u32::to_string).collect();
-                if let (Some(group), Some(version)) = (name.row.group, Version::parse(&release.join(".")))
-                    && group == "cudnn"
-                    && release.len() >= 3
+                if let (Some("cudnn"), Some(version)) = (name.row.group, &name.version)
+                    && version.numbers().len() >= 3
                 {
-                    requirement.releases.push((group.to_owned(), version, path));
+                    requirement.releases.push(("cudnn".to_owned(), version.clone(), path.clone()));
                 }
             } else if object.facts.needed.iter().any(|name| family_name(name).is_some()) {
                 closure.open(&path);

@@ -15,8 +15,7 @@ pub use demand::{NodeDemand, Symbol, SymbolDemand, nodes_needed, symbols_by_prov
 pub use spec::{Spec, SpecError};
 pub use torch::{TorchBuild, TorchError};
 
-use crate::facts::Version;
-use crate::python::Pin;
+use crate::facts::{Version, VersionRange};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -77,7 +76,7 @@ pub struct Requirement {
     /// The CUDA release it was built with.
     pub cuda: Option<(u32, Option<u32>)>,
     /// The releases its metadata pins, by package name (`nvidia-cublas-cu12`).
-    pub pins: BTreeMap<String, Pin>,
+    pub pins: BTreeMap<String, VersionRange>,
     /// The directories its interpreter imports from.
     pub sites: Vec<PathBuf>,
     /// Names it is known to dlopen that are not NVIDIA's.

@@ -1,8 +1,7 @@
 //! A torch version as a user writes it: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, `auto`.
 
 use super::{Kind, Requirement, TorchBuild};
-use crate::facts::{TorchRow, Version, sonames_of, torch_builds};
-use crate::python::Pin;
+use crate::facts::{TorchRow, Version, families, sonames_of, torch_builds};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -108,28 +107,24 @@ impl Spec {
 
     /// The newest known build that fits, PyPI's own before others of the same release.
     pub fn known(&self) -> Result<&'static TorchRow, SpecError> {
-        let fitting = torch_builds().iter().filter(|row| self.admits(row.version, Some(row.tag)));
-        fitting.max_by_key(|row| (Version::parse(row.version), row.default, row.tag)).ok_or_else(|| SpecError::Unknown(self.text.clone()))
+        let fitting = torch_builds().iter().filter(|row| self.admits(row.version.as_str(), Some(row.cuda)));
+        fitting.max_by_key(|row| (&row.version, row.default, row.cuda)).ok_or_else(|| SpecError::Unknown(self.text.clone()))
     }
 
     /// What the newest known build that fits asks for: its pins, from the tables.
     pub fn require(&self) -> Result<Requirement, SpecError> {
         let row = self.known()?;
-        let mut requirement = Requirement::new(Kind::Spec, format!("torch {}+{}", row.version, row.tag));
-        let mut parts = row.cuda_version.split('.').map(str::parse::<u32>);
-        let major = parts.next().and_then(Result::ok).unwrap_or_default();
-        requirement.cuda = Some((major, parts.next().and_then(Result::ok)));
+        let mut requirement = Requirement::new(Kind::Spec, format!("torch {}+{}", row.version, row.cuda));
+        let major = row.cuda_version.major();
+        let number = |value: u64| u32::try_from(value).ok();
+        requirement.cuda = number(major).map(|major| (major, row.cuda_version.minor().and_then(number)));
         let by = Path::new("torch");
-        for (family, version) in &row.pins {
+        for (family, range) in &row.pins {
             for soname in sonames_of(major, family) {
                 requirement.want(soname, true, by);
             }
-            let names = crate::facts::families().iter().filter(|row| row.family == *family).filter_map(|row| row.wheel);
-            for wheel in names {
-                let pin = Pin { version: (*version).to_owned(), prefix: false };
-                // cu12 wheels carry the major in their name, cu13 ones mostly do not: whichever is installed.
-                requirement.pins.insert(format!("{wheel}-cu{major}"), pin.clone());
-                requirement.pins.insert(wheel.to_owned(), pin);
+            for wheel in families().iter().filter(|row| row.family == *family).flat_map(|row| row.wheel_names(major)) {
+                requirement.pins.insert(wheel, range.clone());
             }
         }
         Ok(requirement)

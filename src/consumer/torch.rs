@@ -4,7 +4,8 @@ use super::{Closure, Kind, Requirement};
 use crate::host::{Host, Kind as FileKind};
 use crate::loader::Loader;
 use crate::objects::Objects;
-use crate::python::{Distribution, Interpreter, Pin, distributions, pins};
+use crate::facts::VersionRange;
+use crate::python::{Distribution, Interpreter, distributions, pins};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ pub struct TorchBuild {
     /// `_GLIBCXX_USE_CXX11_ABI`, where libc10.so tells.
     pub cxx11_abi: Option<bool>,
     /// What its metadata pins, by package name.
-    pub pins: BTreeMap<String, Pin>,
+    pub pins: BTreeMap<String, VersionRange>,
     /// The directories it was looked for in.
     pub sites: Vec<PathBuf>,
 }

@@ -77,6 +77,13 @@ pub enum Kind {
 }
 
 impl ElfError {
+    /// Whether the object is sound but for another class or machine: ld.so passes such a file over and
+    /// looks on, where any other fault ends its search (`open_verify` in glibc's `elf/dl-load.c`).
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        matches!(self.kind, Kind::Foreign(_))
+    }
+
     pub(super) const fn new(table: Table, at: u64, kind: Kind) -> Self {
         Self { table, at, kind }
     }

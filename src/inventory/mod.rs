@@ -10,13 +10,12 @@ mod version;
 pub use owner::{Owner, Owners};
 pub use version::{Evidence, Kind as EvidenceKind};
 
-use crate::facts::{LibraryName, Version, parse_library_name};
+use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
 use crate::host::{Kind, Stat};
 use crate::objects::{Object, ObjectError, Objects};
 use crate::places::{self, Place};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -27,8 +26,10 @@ pub struct Library {
     pub path: PathBuf,
     /// Its other names in the same directory.
     pub names: Vec<OsString>,
-    /// What its name says.
-    pub name: LibraryName,
+    /// The library it is by name.
+    pub row: &'static FamilyRow,
+    /// The hash a bundle renamed it by (`libcudart-e409450e.so.11.0`).
+    pub renamed: Option<String>,
     /// `DT_SONAME`; `None` where the file cannot be read or has none.
     pub soname: Option<String>,
     /// Where it was found.
@@ -90,8 +91,8 @@ impl Inventory {
     }
 
     /// The copies that answer to a soname.
-    pub fn serving<'a>(&'a self, soname: &'a str) -> impl Iterator<Item = (usize, &'a Library)> {
-        self.libraries.iter().enumerate().filter(move |(_, library)| library.asked_as() == soname)
+    pub fn serving<'a, 's>(&'a self, soname: &'s str) -> impl Iterator<Item = &'a Library> + use<'a, 's> {
+        self.libraries.iter().filter(move |library| library.asked_as() == soname)
     }
 
     fn look_into(&mut self, objects: &Objects<'_>, place: &Place, owners: &mut Owners) {
@@ -101,7 +102,7 @@ impl Inventory {
         let mut by_file: BTreeMap<crate::host::FileId, Vec<OsString>> = BTreeMap::new();
         let mut order = Vec::new();
         for entry in entries {
-            if parse_library_name(entry.name.as_bytes()).is_none() {
+            if parse_library_name(&entry.name).is_none() {
                 continue;
             }
             let path = place.dir.join(&entry.name);
@@ -139,7 +140,7 @@ impl Inventory {
             return;
         }
         let file_name = names.remove(chosen);
-        let Some(name) = parse_library_name(file_name.as_bytes()) else { return };
+        let Some(name) = parse_library_name(&file_name) else { return };
         let path = place.dir.join(&file_name);
         let owner = owners.of(objects.host(), place, &path, stat.size);
         let unusable = match &opened {
@@ -150,7 +151,8 @@ impl Inventory {
         self.libraries.push(Library {
             path,
             names,
-            name,
+            row: name.row,
+            renamed: name.hash.map(str::to_owned),
             soname,
             place: place.clone(),
             stat,
@@ -181,20 +183,24 @@ impl Inventory {
 }
 
 /// Why a sound ELF object must not be handed out all the same.
-fn unusable(place: &Place, path: &std::path::Path, name: &LibraryName, object: &Object) -> Option<String> {
+fn unusable(place: &Place, path: &std::path::Path, name: &LibraryName<'_>, object: &Object) -> Option<String> {
     if place.dir.components().any(|part| part.as_os_str() == "stubs") {
         return Some("a stub, for linking only".to_owned());
     }
     let soname = object.facts.soname.as_deref()?;
     let file = path.file_name()?;
     // libcublasLt.so.11 that is a libcublasLt.so.12 inside: somebody linked or copied another major.
-    let said = parse_library_name(soname.as_bytes());
+    let said = parse_library_name(soname);
     let differs = said.as_ref().is_none_or(|said| said.row.stem != name.row.stem || said.hash != name.hash)
-        || said.is_some_and(|said| !agrees(name.digits(), said.digits()));
+        || said.as_ref().is_some_and(|said| !agrees(&numbers(name), &numbers(said)));
     (differs && file != soname).then(|| format!("named `{}`, but its soname is `{}`", file.display(), soname.display()))
 }
 
 /// Whether a file's version digits and its soname's can belong to one library: one begins the other.
-fn agrees(file: &[u32], soname: &[u32]) -> bool {
+fn agrees(file: &[u64], soname: &[u64]) -> bool {
     file.starts_with(soname) || soname.starts_with(file)
+}
+
+fn numbers(name: &LibraryName<'_>) -> Vec<u64> {
+    name.version.as_ref().map(|version| version.numbers().to_vec()).unwrap_or_default()
 }

@@ -71,7 +71,7 @@ fn decide(claims: &[Claim], size: u64) -> Owner {
 
 fn claims(host: &Host, site: &Path) -> BTreeMap<PathBuf, Vec<Claim>> {
     // Only wheels that hold libraries of ours: the headers of some others run to thousands of lines.
-    let stems: BTreeSet<String> = families().iter().filter_map(|row| row.wheel).map(normalized).collect();
+    let stems: BTreeSet<String> = families().iter().flat_map(|row| row.wheels.iter().copied()).map(normalized).collect();
     let ours = |name: &str| stems.contains(name.rsplit_once("-cu").map_or(name, |(stem, _)| stem)) || stems.contains(name);
     let mut claims: BTreeMap<PathBuf, Vec<Claim>> = BTreeMap::new();
     for distribution in distributions(host, site) {
@@ -79,7 +79,7 @@ fn claims(host: &Host, site: &Path) -> BTreeMap<PathBuf, Vec<Claim>> {
             continue;
         }
         for (path, size) in distribution.record(host) {
-            let is_library = path.file_name().is_some_and(|name| crate::facts::parse_library_name(name.as_encoded_bytes()).is_some());
+            let is_library = path.file_name().is_some_and(|name| crate::facts::parse_library_name(name).is_some());
             if is_library {
                 let claim = Claim { name: distribution.name.clone(), version: distribution.version.clone(), size };
                 claims.entry(path).or_default().push(claim);

@@ -42,7 +42,7 @@ pub(super) struct Found {
 /// Families whose own version is the version of the toolkit they belong to.
 const TOOLKIT_NUMBERED: [&str; 4] = ["cudart", "nvrtc", "nvjitlink", "cupti"];
 
-pub(super) fn of(host: &Host, path: &Path, name: &LibraryName, soname: Option<&str>, place: &Place, owner: &Owner) -> Found {
+pub(super) fn of(host: &Host, path: &Path, name: &LibraryName<'_>, soname: Option<&str>, place: &Place, owner: &Owner) -> Found {
     let mut evidence = Vec::new();
     let mut version = None;
     let mut cuda = None;
@@ -57,7 +57,7 @@ pub(super) fn of(host: &Host, path: &Path, name: &LibraryName, soname: Option<&s
         version = version.or(Some(digits));
     }
     if let Some(version) = &version {
-        let toolkit = toolkit_of(name.row.family, version).and_then(|toolkit| major_minor(&toolkit));
+        let toolkit = toolkit_of(name.row.family, version).and_then(|row| major_minor(&row.toolkit));
         let own = TOOLKIT_NUMBERED.contains(&name.row.family).then(|| major_minor(version)).flatten();
         // A wheel's suffix and the table never disagree for what NVIDIA ships; the suffix is the fact.
         match (cuda, own.or(toolkit)) {
@@ -72,13 +72,13 @@ pub(super) fn of(host: &Host, path: &Path, name: &LibraryName, soname: Option<&s
         });
     }
     if cuda.is_none()
-        && let Some(soname) = soname.and_then(|soname| parse_library_name(soname.as_bytes()))
+        && let Some(soname) = soname.and_then(parse_library_name).and_then(|name| name.version)
         && matches!(name.row.family, "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "cupti")
-        && let Some(major) = soname.digits().first().filter(|major| **major >= 11)
+        && let Some(major) = u32::try_from(soname.major()).ok().filter(|major| *major >= 11)
     {
         // These carry the CUDA major in their soname from CUDA 11 on (nvJitLink from 12).
         evidence.push(Evidence { kind: Kind::Soname, says: format!("CUDA {major}") });
-        cuda = Some((*major, None));
+        cuda = Some((major, None));
     }
     Found { version, evidence, cuda }
 }
@@ -86,11 +86,11 @@ pub(super) fn of(host: &Host, path: &Path, name: &LibraryName, soname: Option<&s
 /// The version in the name of the file behind all links, where it says more than the soname.
 fn real_digits(host: &Host, path: &Path, soname: Option<&str>) -> Option<Version> {
     let real = host.canonical(path).ok()?;
-    let digits = parse_library_name(real.file_name()?.as_bytes())?.digits().to_vec();
-    let known = soname.and_then(|soname| parse_library_name(soname.as_bytes())).map_or(0, |name| name.digits().len());
-    let text: Vec<String> = digits.iter().map(u32::to_string).collect();
+    let digits = parse_library_name(real.file_name()?)?.version?;
+    let known = soname.and_then(parse_library_name).and_then(|name| name.version).map_or(0, |version| version.numbers().len());
+    let count = digits.numbers().len();
     // libnvToolsExt.so.1.0.0 and the like: an ABI number, not a release.
-    (digits.len() > known && digits.len() >= 2 && digits != [1, 0, 0]).then(|| Version::parse(&text.join("."))).flatten()
+    (count > known && count >= 2 && digits.numbers() != [1, 0, 0]).then_some(digits)
 }
 
 /// `nvidia/cu13/lib` and `/usr/local/cuda-12.4/lib64` name the CUDA release in the path.
@@ -108,6 +108,6 @@ fn from_directory(path: &Path, place: &Place) -> Option<(u32, Option<u32>)> {
 }
 
 fn major_minor(version: &Version) -> Option<(u32, Option<u32>)> {
-    let mut parts = version.parts().iter().copied();
-    Some((parts.next()?, parts.next()))
+    let mut numbers = version.numbers().iter().map(|number| u32::try_from(*number).ok());
+    Some((numbers.next()??, numbers.next().flatten()))
 }

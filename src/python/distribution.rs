@@ -3,6 +3,7 @@
 //! Takes a site directory; gives names and versions, what a `RECORD` lists, and what `Requires-Dist`
 //! pins. Formats: the PyPA's "Recording installed projects" and "Core metadata" specifications.
 
+use crate::facts::VersionRange;
 use crate::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -17,30 +18,6 @@ pub struct Distribution {
     pub version: String,
     /// The `.dist-info` directory.
     pub dir: PathBuf,
-}
-
-/// The version a requirement allows, as far as it is one version.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pin {
-    /// `12.4.127` of `==12.4.127`, `13.2.86` of `==13.2.86.*`.
-    pub version: String,
-    /// Whether longer versions of the same beginning fit (`.*`).
-    pub prefix: bool,
-}
-
-impl Pin {
-    /// Whether `version` is what the pin asks for.
-    #[must_use]
-    pub fn admits(&self, version: &str) -> bool {
-        let rest = version.strip_prefix(self.version.as_str());
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+') || (self.prefix && rest.starts_with('.')))
-    }
-}
-
-impl std::fmt::Display for Pin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", self.version, if self.prefix { ".*" } else { "" })
-    }
 }
 
 /// A name as PEP 503 compares it: lower case, runs of `-_.` as one `-`.
@@ -113,7 +90,7 @@ fn csv_field(line: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 /// What distribution `name` pins among `nvidia-*` packages, directly or through the packages it
 /// requires (`cuda-toolkit[cublas,…]==13.2.2`), by package name.
 #[must_use]
-pub fn pins(host: &Host, installed: &[Distribution], name: &str) -> BTreeMap<String, Pin> {
+pub fn pins(host: &Host, installed: &[Distribution], name: &str) -> BTreeMap<String, VersionRange> {
     let mut pins = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut queue: Vec<(String, BTreeSet<String>)> = vec![(name.to_owned(), BTreeSet::new())];
@@ -128,7 +105,7 @@ pub fn pins(host: &Host, installed: &[Distribution], name: &str) -> BTreeMap<Str
                 continue;
             }
             if requirement.name.starts_with("nvidia-") {
-                pins.extend(requirement.pin.map(|pin| (requirement.name, pin)));
+                pins.extend(requirement.range.map(|range| (requirement.name, range)));
             } else if requirement.name.starts_with("cuda-") {
                 queue.push((requirement.name, requirement.extras));
             }
@@ -142,7 +119,7 @@ pub fn pins(host: &Host, installed: &[Distribution], name: &str) -> BTreeMap<Str
 struct Requirement {
     name: String,
     extras: BTreeSet<String>,
-    pin: Option<Pin>,
+    range: Option<VersionRange>,
     /// The extra that must be asked for, from an `extra == "…"` marker.
     extra: Option<String>,
 }
@@ -158,43 +135,30 @@ impl Requirement {
             None => (BTreeSet::new(), rest),
         };
         let version = rest.trim().trim_start_matches('(').trim_end_matches(')');
-        // Only `==` names one version; `>=` and the like leave the choice open.
-        let pin = version.split(',').find_map(|clause| clause.trim().strip_prefix("==")).map(|version| {
-            let version = version.trim_start_matches('=').trim();
-            match version.strip_suffix(".*") {
-                Some(version) => Pin { version: version.to_owned(), prefix: true },
-                None => Pin { version: version.to_owned(), prefix: false },
-            }
-        });
+        let range = VersionRange::parse(&version.split_whitespace().collect::<String>()).filter(|_| !version.is_empty());
         let extra = marker.split("extra").nth(1).and_then(|tail| tail.split(['\'', '"']).nth(1)).map(normalized);
-        (!name.is_empty()).then(|| Self { name: normalized(name), extras, pin, extra })
+        (!name.is_empty()).then(|| Self { name: normalized(name), extras, range, extra })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Version;
 
     #[test]
     fn requirements() {
         let parse = |line| Requirement::parse(line).unwrap();
         let old = parse("nvidia-cublas-cu11 (==11.10.3.66) ; platform_system == \"Linux\"");
-        assert_eq!((old.name.as_str(), old.pin.unwrap().to_string().as_str()), ("nvidia-cublas-cu11", "11.10.3.66"));
+        assert_eq!((old.name.as_str(), old.range.unwrap().to_string().as_str()), ("nvidia-cublas-cu11", "==11.10.3.66"));
         let extras = parse("cuda-toolkit[cublas,cudart]==13.2.2; platform_system == \"Linux\"");
         assert_eq!(extras.extras, BTreeSet::from(["cublas".to_owned(), "cudart".to_owned()]));
         let marked = parse("nvidia-cublas==13.4.1.3.*; (sys_platform == 'linux') and extra == 'cublas'");
         assert_eq!(marked.extra.as_deref(), Some("cublas"));
-        assert!(marked.pin.unwrap().admits("13.4.1.3.7"));
-        assert_eq!(parse("nvidia-nvjitlink<14,>=13.0.3").pin, None);
+        assert!(marked.range.unwrap().contains(&Version::parse("13.4.1.3.7").unwrap()));
+        assert_eq!(parse("nvidia-nvjitlink<14,>=13.0.3").range.unwrap().exact(), None);
+        assert_eq!(parse("nvidia-nvjitlink").range, None);
         assert_eq!(Requirement::parse(" ; x"), None);
-    }
-
-    #[test]
-    fn pins_admit() {
-        let exact = Pin { version: "9.1.0.70".into(), prefix: false };
-        assert!(exact.admits("9.1.0.70"));
-        assert!(!exact.admits("9.1.0.701"));
-        assert!(!exact.admits("9.1.0.70.1"));
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Request {
             && self.spec.is_auto()
             && let Some(command) = &command
             && let Ok(object) = objects.open(&command.program)
-            && object.facts.needed.iter().any(|name| crate::facts::parse_library_name(name.as_encoded_bytes()).is_some())
+            && object.facts.needed.iter().any(|name| crate::facts::parse_library_name(name).is_some())
         {
             return Ok(Meant::Files(vec![command.program.clone()], Some(command.program.clone())));
         }

@@ -14,7 +14,6 @@ use crate::plan::{How, Plan, PlanFor, PlanLibrary};
 use crate::solve::Unserved;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// What a needed name leads to in the plan.
@@ -88,7 +87,7 @@ pub(super) fn resolution(
             set.push(choice.clone());
         }
     }
-    let unserved = unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.because.to_string())).collect();
+    let unserved = unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.to_string())).collect();
     Resolution { plan, set, unserved }
 }
 
@@ -128,7 +127,7 @@ impl Assembly<'_> {
         if let Some(index) = name.to_str().and_then(|name| self.by_soname.get(name)) {
             return Some(Node::Member(*index));
         }
-        if parse_library_name(name.as_bytes()).is_some_and(|name| name.hash.is_none()) {
+        if parse_library_name(name).is_some_and(|name| name.hash.is_none()) {
             return None;
         }
         let objects = self.closure.map().objects();
@@ -215,13 +214,13 @@ impl Assembly<'_> {
         let mut aliases = BTreeMap::new();
         for ((choice, _), library) in self.members.iter().zip(libraries) {
             let Some(library) = library else { continue };
-            let row = library.name.row;
-            let stem = format!("lib{}.so", row.stem);
+            let row = library.row;
+            let stem = row.bare_name();
             if row.group == Some("cudnn")
                 && let Some(version) = &library.version
             {
                 for count in 2..=3 {
-                    let digits: Vec<String> = version.parts().iter().take(count).map(u32::to_string).collect();
+                    let digits: Vec<String> = version.numbers().iter().take(count).map(u64::to_string).collect();
                     aliases.insert(format!("{stem}.{}", digits.join(".")), choice.soname.clone());
                 }
             }
@@ -236,7 +235,7 @@ impl Assembly<'_> {
         for library in &inventory.libraries {
             let soname = library.asked_as();
             let Some((choice, object)) = self.by_soname.get(soname).and_then(|index| self.members.get(*index)) else { continue };
-            if library.name.hash.is_none() && requirement.sites.contains(&library.place.root) && library.stat.id != object.stat.id {
+            if library.renamed.is_none() && requirement.sites.contains(&library.place.root) && library.stat.id != object.stat.id {
                 let paths = library.names.iter().map(|name| library.place.dir.join(name)).chain([library.path.clone()]);
                 plan.replaces.extend(paths.map(|path| (path, choice.soname.clone())));
             }
@@ -278,10 +277,13 @@ impl Assembly<'_> {
         let host = loader.host();
         let mut dirs: BTreeSet<&Path> = self.closure.map().objects().iter().filter_map(|mapped| mapped.path.parent()).collect();
         dirs.extend(self.members.iter().filter_map(|(choice, _)| choice.path.parent()));
+        // Who may ask: the consumer's own objects and the chosen libraries, by stem.
+        let own = self.closure.map().objects().iter().filter_map(|mapped| mapped.object.name().to_str());
+        let stems: BTreeSet<&str> = own.chain(self.by_soname.keys().map(String::as_str)).map(stem).collect();
         let mut absent = BTreeMap::new();
-        for row in dlopens() {
+        for row in dlopens().iter().filter(|row| stems.contains(row.who)) {
             let name = row.name;
-            let known = name.contains('{') || plan.lookup(name).is_some() || plan.library(name).is_some();
+            let known = name.contains(['{', '*']) || plan.lookup(name).is_some() || plan.library(name).is_some();
             let stands = || {
                 inventory.libraries.iter().any(|library| library.asked_as() == name)
                     || dirs.iter().any(|dir| host.stat(&dir.join(name)).is_ok())
@@ -293,4 +295,11 @@ impl Assembly<'_> {
         }
         plan.absent = absent.into_iter().collect();
     }
+}
+
+/// `torch_cpu` of `libtorch_cpu.so`, `cudnn_ops` of `libcudnn_ops.so.9`.
+fn stem(name: &str) -> &str {
+    let end = name.find(".so").unwrap_or(name.len());
+    let stem = name.get(..end).unwrap_or(name);
+    stem.strip_prefix("lib").unwrap_or(stem)
 }

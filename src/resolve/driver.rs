@@ -19,7 +19,7 @@ pub(super) struct Driver<'i> {
 }
 
 pub(super) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Driver<'i> {
-    let usable: Vec<&Library> = inventory.libraries.iter().filter(|library| library.name.row.owner == "driver" && library.unusable.is_none()).collect();
+    let usable: Vec<&Library> = inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
     let host = loader.host();
     let kernel = kernel_version(host);
     let matches = |library: &Library| kernel.is_none() || library.version.as_ref().map(ToString::to_string) == kernel;

@@ -3,7 +3,7 @@
 use super::Policy;
 use crate::consumer::{Closure, Requirement, Symbol, nodes_needed, symbols_by_provider};
 use crate::facts::{Version, parse_library_name};
-use crate::inventory::{Inventory, Library, Owner};
+use crate::inventory::{Inventory, Library};
 use crate::objects::Object;
 use crate::plan::How;
 use crate::places::Provenance;
@@ -120,8 +120,8 @@ impl<'i> State<'i> {
             if !seen.insert(soname.clone()) || is_driver(&soname) {
                 continue;
             }
-            for (_, library) in inventory.serving(&soname) {
-                if library.name.hash.is_some() {
+            for library in inventory.serving(&soname) {
+                if library.renamed.is_some() {
                     continue;
                 }
                 let needs = self.needs(library);
@@ -132,8 +132,8 @@ impl<'i> State<'i> {
                     path: library.path.clone(),
                     root: roots.of(&library.place.root),
                     directory: directories.of(&library.place.dir),
-                    version: library.version.as_ref().map(|version| Release(version.parts().to_vec())),
-                    group: library.name.row.group.map(str::to_owned),
+                    version: library.version.as_ref().map(release),
+                    group: library.row.group.map(str::to_owned),
                     cuda: library.cuda.map(|(major, minor)| CudaRelease { major, minor }),
                     barred: barred.map(Bar),
                     needs,
@@ -150,7 +150,7 @@ impl<'i> State<'i> {
         let mut needs = Vec::new();
         for name in &object.facts.needed {
             let Some(soname) = name.to_str() else { continue };
-            if parse_library_name(name.as_bytes()).is_some_and(|name| name.hash.is_none() && name.row.owner != "driver") {
+            if parse_library_name(name).is_some_and(|name| name.hash.is_none() && !name.row.is_driver()) {
                 let symbols = self.sets.id(by_provider.remove(soname).unwrap_or_default());
                 needs.push(Need { soname: soname.to_owned(), symbols, hard: true });
             }
@@ -162,7 +162,7 @@ impl<'i> State<'i> {
         let releases = requirement.releases.iter().map(|(group, version, by)| ReleaseDemand {
             consumer: by.display().to_string(),
             group: group.clone(),
-            prefix: Release(version.parts().to_vec()),
+            prefix: release(version),
         });
         let problem = Problem {
             wants: self.wants.clone(),
@@ -187,13 +187,13 @@ impl<'i> State<'i> {
     fn fix_hints(&self, requirement: &Requirement) -> BTreeMap<String, String> {
         let mut hints = BTreeMap::new();
         for soname in self.wants.iter().map(|want| &want.soname).chain(self.candidates.iter().flat_map(|candidate| candidate.needs.iter().map(|need| &need.soname))) {
-            let Some(name) = parse_library_name(soname.as_bytes()) else { continue };
-            let Some(wheel) = name.row.wheel else { continue };
+            let Some(name) = parse_library_name(soname) else { continue };
+            let Some(wheel) = name.row.wheels.first() else { continue };
             let pinned = requirement.pins.iter().find(|(package, _)| package_is(package, wheel));
             let hint = match (pinned, requirement.cuda) {
-                (Some((package, pin)), _) => format!("install `{package}=={pin}`"),
-                (None, Some((major, _))) if major < 13 => format!("install `{wheel}-cu{major}`"),
-                (None, _) => format!("install `{wheel}`"),
+                (Some((package, range)), _) => format!("install `{package}{range}`"),
+                (None, Some((major, _))) => format!("install `{}`", name.row.wheel_names(major.into()).join("` or `")),
+                (None, None) => format!("install `{wheel}` for your CUDA"),
             };
             hints.insert(soname.clone(), format!("{hint}, or name a directory that holds `{soname}` with `--place`"));
         }
@@ -225,11 +225,11 @@ impl<'i> State<'i> {
 
 /// Whether a library can stand for its soname at all: not a bundle's renamed copy, not the driver's.
 fn serves(library: &Library) -> bool {
-    library.name.hash.is_none() && library.name.row.owner != "driver" && library.soname.is_some() && library.unusable.is_none()
+    library.renamed.is_none() && !library.row.is_driver() && library.soname.is_some() && library.unusable.is_none()
 }
 
 fn is_driver(soname: &str) -> bool {
-    parse_library_name(soname.as_bytes()).is_some_and(|name| name.row.owner == "driver")
+    parse_library_name(soname).is_some_and(|name| name.row.is_driver())
 }
 
 /// Whether a library belongs to the interpreter's own environment.
@@ -242,16 +242,12 @@ fn package_is(package: &str, wheel: &str) -> bool {
 }
 
 fn rank(requirement: &Requirement, library: &Library) -> Rank {
-    let pinned = library.name.row.wheel.and_then(|wheel| requirement.pins.iter().find(|(package, _)| package_is(package, wheel)));
-    let released = match &library.owner {
-        Owner::Wheel { version, .. } => Some(version.clone()),
-        _ => library.version.as_ref().map(ToString::to_string),
-    };
+    let pinned = requirement.pins.iter().find(|(package, _)| library.row.wheels.iter().any(|wheel| package_is(package, wheel)));
     let mut rank = Rank { at_consumer_root: at_home(requirement, library), ..Rank::default() };
-    if let Some((_, pin)) = pinned {
-        rank.pin = if released.as_deref().is_some_and(|version| pin.admits(version)) { Pin::Met } else { Pin::Missed };
-        if let (Some(wanted), Some(found)) = (Version::parse(&pin.version), &library.version) {
-            (rank.newer_by, rank.older_by) = steps(found, &wanted);
+    if let Some((_, range)) = pinned {
+        rank.pin = if library.version.as_ref().is_some_and(|version| range.contains(version)) { Pin::Met } else { Pin::Missed };
+        if let (Some(wanted), Some(found)) = (range.exact(), &library.version) {
+            (rank.newer_by, rank.older_by) = steps(found, wanted);
         }
     } else if let (Some((major, Some(minor))), Some((found, Some(found_minor)))) = (requirement.cuda, library.cuda)
         && major == found
@@ -263,7 +259,7 @@ fn rank(requirement: &Requirement, library: &Library) -> Rank {
 
 /// How far a release is above and below the wanted one: steps of minor, and one for a patch.
 fn steps(found: &Version, wanted: &Version) -> (u32, u32) {
-    let part = |version: &Version, at: usize| version.parts().get(at).copied().unwrap_or_default();
+    let part = |version: &Version, at: usize| version.numbers().get(at).and_then(|number| u32::try_from(*number).ok()).unwrap_or_default();
     let weight = |version: &Version| part(version, 0).saturating_mul(1000).saturating_add(part(version, 1));
     match found.cmp(wanted) {
         std::cmp::Ordering::Equal => (0, 0),
@@ -278,4 +274,8 @@ fn too_new(object: &Object, libc: &Object) -> Option<String> {
     let defined = libc.elf().and_then(|elf| elf.version_definitions()).ok()?;
     let lacking = needed.iter().find(|node| !defined.iter().any(|definition| definition.name == node.as_bytes()))?;
     Some(format!("needs `{lacking}`, which this machine's libc.so.6 does not have"))
+}
+
+fn release(version: &Version) -> Release {
+    Release(version.numbers().iter().map(|number| u32::try_from(*number).unwrap_or(u32::MAX)).collect())
 }
