@@ -371,6 +371,11 @@ fn tag_at(bytes: &[u8], tag: u64) -> usize {
         + 8
 }
 
+/// The file offset of the table at the address in `tag`; in small libraries the two are the same.
+fn table_at(bytes: &[u8], tag: u64) -> usize {
+    u64::from_le_bytes(bytes[tag_at(bytes, tag)..][..8].try_into().unwrap()) as usize
+}
+
 const PT_LOAD: u8 = 1;
 const PT_DYNAMIC: u8 = 2;
 const PT_NOTE: u8 = 4;
@@ -379,6 +384,8 @@ const DT_VERDEFNUM: u64 = 0x6fff_fffd;
 const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_STRSZ: u64 = 10;
+const DT_HASH: u64 = 4;
+const DT_VERSYM: u64 = 0x6fff_fff0;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 
 #[test]

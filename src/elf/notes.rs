@@ -90,3 +90,36 @@ impl fmt::Display for BuildId<'_> {
 const MAX_NOTES: u32 = 1024;
 /// Size of a note's three numbers.
 const HEADER: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::BuildId;
+
+    fn note(owner: &[u8], kind: u32, desc: &[u8], align: usize) -> Vec<u8> {
+        let lengths = [owner.len(), desc.len()].map(|len| u32::try_from(len).unwrap());
+        let mut bytes = [lengths[0], lengths[1], kind]
+            .map(u32::to_le_bytes)
+            .concat();
+        for part in [owner, desc] {
+            bytes.extend(part);
+            bytes.resize(bytes.len().next_multiple_of(align), 0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn other_notes_are_stepped_over() {
+        for align in [4, 8] {
+            let others = [
+                note(b"GNU\0", 5, &[1; 12], align),
+                note(b"\xff\xfeodd\0", 3, b"another owner", align),
+                note(b"", 0, b"", align),
+            ];
+            let notes = [others.concat(), note(b"GNU\0", 3, b"\x01\xab", align)].concat();
+            let found = BuildId::find(&notes, u64::try_from(align).unwrap());
+            assert_eq!(found.unwrap().to_string(), "01ab", "{align}");
+            let without = others.concat();
+            assert_eq!(BuildId::find(&without, u64::try_from(align).unwrap()), None);
+        }
+    }
+}

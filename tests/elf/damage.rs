@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 use super::elf_facts::read_everything;
 use super::{
-    DT_GNU_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, PT_LOAD, headers_at,
-    tag_at, versioned,
+    DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, PT_LOAD,
+    headers_at, table_at, tag_at, versioned,
 };
 use crate::support::library;
 
@@ -15,8 +15,7 @@ use crate::support::library;
 fn a_damaged_verdef_is_never_a_shorter_list() {
     let dir = TempDir::new().unwrap();
     let sound = versioned(dir.path(), "damaged", &[]);
-    let verdef =
-        u64::from_le_bytes(sound[tag_at(&sound, DT_VERDEF)..][..8].try_into().unwrap()) as usize;
+    let verdef = table_at(&sound, DT_VERDEF);
     let damaged = |at: usize, new: &[u8]| {
         let mut bytes = sound.clone();
         bytes[at..at + new.len()].copy_from_slice(new);
@@ -77,11 +76,7 @@ fn a_damaged_verdef_is_never_a_shorter_list() {
 fn a_damaged_string_or_hash_table_is_an_error() {
     let dir = TempDir::new().unwrap();
     let mut bytes = versioned(dir.path(), "strings", &["-Wl,--hash-style=gnu"]);
-    let hash = u64::from_le_bytes(
-        bytes[tag_at(&bytes, DT_GNU_HASH)..][..8]
-            .try_into()
-            .unwrap(),
-    ) as usize;
+    let hash = table_at(&bytes, DT_GNU_HASH);
     let words = bytes[hash + 8];
     bytes[hash + 8] = 3;
     let error = Elf::parse(&bytes)
@@ -119,7 +114,7 @@ fn a_damaged_string_or_hash_table_is_an_error() {
 fn a_chain_of_the_old_hash_table_that_bites_its_tail_ends() {
     let dir = TempDir::new().unwrap();
     let mut bytes = versioned(dir.path(), "loop", &["-Wl,--hash-style=sysv"]);
-    let hash = u64::from_le_bytes(bytes[tag_at(&bytes, 4)..][..8].try_into().unwrap()) as usize;
+    let hash = table_at(&bytes, DT_HASH);
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     let (buckets, chains) = (word(hash), word(hash + 4));
     let start = hash + 8 + 4 * buckets;
@@ -149,11 +144,7 @@ fn names_that_all_share_one_long_string_are_refused() {
         1001
     );
 
-    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
-    let (strings, symbols) = (
-        word(tag_at(&bytes, DT_STRTAB)),
-        word(tag_at(&bytes, DT_SYMTAB)),
-    );
+    let (strings, symbols) = (table_at(&bytes, DT_STRTAB), table_at(&bytes, DT_SYMTAB));
     let long_at = bytes[strings..]
         .windows(50_000)
         .position(|w| w == long.as_bytes())

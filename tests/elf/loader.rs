@@ -1,19 +1,20 @@
 //! ld.so itself answers: a program that asks for a symbol starts with a library where
 //! [`Elf::lookup`] finds the symbol, gets the same definition, and fails where it does not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cudashim::elf::Elf;
 use tempfile::TempDir;
 
+use super::{DT_STRTAB, DT_SYMTAB, DT_VERSYM, table_at};
 use crate::support::{cc, library, version_script};
 
 /// A library that has `foo` in some versions, each giving its own number.
-struct Provider {
-    name: &'static str,
+struct Provider<'v> {
+    name: &'v str,
     /// The versions of `foo`: `V1` hidden, `@V2` default, an empty string for the base version.
-    versions: &'static [&'static str],
+    versions: &'v [&'v str],
     tables: Tables,
 }
 
@@ -28,7 +29,7 @@ enum Tables {
     Definitions,
 }
 
-const PROVIDERS: [Provider; 10] = [
+const PROVIDERS: [Provider<'static>; 10] = [
     Provider {
         name: "bare",
         versions: &[""],
@@ -84,7 +85,7 @@ const PROVIDERS: [Provider; 10] = [
 const NODES: &str =
     "V1 { global: other; foo; };\nV2 { global: foo; } V1;\nV3 { global: foo; } V2;\n";
 
-impl Provider {
+impl Provider<'_> {
     fn build(&self, dir: &Path, style: &str) -> Vec<u8> {
         let mut source = String::from("int other(void) { return 9; }\n");
         if self.tables == Tables::Needs {
@@ -116,6 +117,33 @@ impl Provider {
     }
 }
 
+/// A program that asks for `foo` of version `node` and ends with the number that it gives.
+fn consumer(dir: &Path, node: Option<&str>) -> PathBuf {
+    let link = dir.join(format!("link-{}", node.unwrap_or("bare")));
+    std::fs::create_dir(&link).unwrap();
+    let versions: &[&str] = if node.is_some() {
+        &["V1", "V2", "@V3"]
+    } else {
+        &[""]
+    };
+    let tables = if node.is_some() {
+        Tables::Definitions
+    } else {
+        Tables::None
+    };
+    Provider {
+        name: "linked against",
+        versions,
+        tables,
+    }
+    .build(&link, "gnu");
+    let name = node.map_or_else(String::new, |node| {
+        format!("__asm__(\".symver foo, foo@{node}\");")
+    });
+    let source = format!("extern int foo(void); {name} int main(void) {{ return foo(); }}");
+    cc(&link, "program", &source, &["-L.", "-l:libp.so"])
+}
+
 /// The number with which `program` ends under the library in `dir`; `None` if ld.so refused.
 fn run(program: &Path, dir: &Path) -> Option<i32> {
     let mut command = Command::new(program);
@@ -135,23 +163,8 @@ fn number(found: Option<cudashim::elf::Definition<'_>>) -> Option<i32> {
 fn lookups_answer_as_the_loader_does() {
     let dir = TempDir::new().unwrap();
     let dir = dir.path();
-    // What the programs are linked against: every version of foo, or a foo without any.
-    let all = Provider {
-        name: "all",
-        versions: &["V1", "V2", "@V3"],
-        tables: Tables::Definitions,
-    };
     let wanted = [None, Some("V1"), Some("V2"), Some("V3")];
-    let programs = wanted.map(|node| {
-        let link = dir.join(format!("link-{}", node.unwrap_or("bare")));
-        std::fs::create_dir(&link).unwrap();
-        if node.is_some() { &all } else { &PROVIDERS[0] }.build(&link, "gnu");
-        let name = node.map_or_else(String::new, |node| {
-            format!("__asm__(\".symver foo, foo@{node}\");")
-        });
-        let source = format!("extern int foo(void); {name} int main(void) {{ return foo(); }}");
-        cc(&link, "program", &source, &["-L.", "-l:libp.so"])
-    });
+    let programs = wanted.map(|node| consumer(dir, node));
     let source = "#include <dlfcn.h>
         int main(void) {
             void *library = dlopen(\"libp.so\", RTLD_NOW);
@@ -183,5 +196,58 @@ fn lookups_answer_as_the_loader_does() {
                 provider.name
             );
         }
+    }
+}
+
+/// Damages one symbol of a library.
+type Change = fn(&mut [u8], usize);
+
+/// What no link editor writes, but ld.so has a rule for: two default versions of one name, and
+/// definitions that are hidden or local.
+#[test]
+fn odd_symbols_answer_as_the_loader_has_it() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    let unversioned = consumer(dir, None);
+    let changes: [(&str, Change); 3] = [
+        ("two defaults", |bytes, symbol| {
+            let versyms = table_at(bytes, DT_VERSYM);
+            bytes[versyms + 2 * symbol + 1] &= 0x7f;
+        }),
+        ("hidden", |bytes, symbol| {
+            let symbols = table_at(bytes, DT_SYMTAB);
+            bytes[symbols + 24 * symbol + 5] = 2;
+        }),
+        ("local", |bytes, symbol| {
+            let symbols = table_at(bytes, DT_SYMTAB);
+            bytes[symbols + 24 * symbol + 4] &= 0x0f;
+        }),
+    ];
+    let provider = PROVIDERS
+        .iter()
+        .find(|provider| provider.name == "three-no-first")
+        .unwrap();
+    for (name, change) in changes {
+        let place = dir.join(name);
+        std::fs::create_dir(&place).unwrap();
+        let mut bytes = provider.build(&place, "gnu");
+        assert_eq!(run(&unversioned, &place), Some(3));
+        assert_eq!(
+            number(Elf::parse(&bytes).unwrap().lookup(b"foo", None).unwrap()),
+            Some(3)
+        );
+
+        let strings = table_at(&bytes, DT_STRTAB);
+        let symbols = table_at(&bytes, DT_SYMTAB);
+        for symbol in 1..(strings - symbols) / 24 {
+            let name = u32::from_le_bytes(bytes[symbols + 24 * symbol..][..4].try_into().unwrap());
+            if bytes[strings + name as usize..].starts_with(b"foo\0") {
+                change(&mut bytes, symbol);
+            }
+        }
+        std::fs::write(place.join("libp.so"), &bytes).unwrap();
+        assert_eq!(run(&unversioned, &place), None, "{name}");
+        let elf = Elf::parse(&bytes).unwrap();
+        assert_eq!(elf.lookup(b"foo", None), Ok(None), "{name}");
     }
 }
