@@ -4,22 +4,22 @@
 
 use std::sync::LazyLock;
 
+use super::Version;
 use super::table::{self, yes_no};
-use super::{Version, VersionRange};
 
-/// A release of cuDNN.
+/// A release of cuDNN for Linux.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CudnnRow {
     /// The release, `9.1.0.70`.
     pub version: Version,
-    /// The day its first wheel was uploaded.
+    /// The day its first Linux wheel was uploaded.
     pub uploaded: Option<&'static str>,
     /// The CUDA majors it was built for.
     pub cuda_majors: Vec<u64>,
-    /// The variants on `PyPI`, `cu12`.
+    /// The variants for Linux on `PyPI`, `cu12`.
     pub wheels: Vec<&'static str>,
-    /// Whether its Linux wheel was withdrawn.
+    /// Whether one of them was withdrawn.
     pub yanked: bool,
     /// The libraries it holds, by stem; empty where no wheel was opened.
     pub parts: Vec<&'static str>,
@@ -69,7 +69,7 @@ static TABLE: LazyLock<Vec<CudnnRow>> = LazyLock::new(|| {
 mod tests {
     use super::*;
     use crate::facts::table::tests::{check, check_ids, check_sorted};
-    use crate::facts::{Level, family_of_stem, known_bad};
+    use crate::facts::{Level, VersionRange, family_of_stem, known_bad};
 
     #[test]
     fn table_is_whole() {

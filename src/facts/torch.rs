@@ -70,7 +70,7 @@ pub fn torch_builds() -> &'static [TorchRow] {
 
 /// The build of a release, `2.5.1` or `2.5.1+cu124`.
 ///
-/// Without a CUDA tag in `cuda` or in the version, the one that `PyPI` gives. A local part that is
+/// A shortened release reads with zeros: `2.5` is 2.5.0. Without a CUDA tag in `cuda` or in the version, the one that `PyPI` gives. A local part that is
 /// no CUDA tag (`+cpu`, `+rocm6.2`) names no build of the table.
 #[must_use]
 pub fn torch_build(version: &str, cuda: Option<&str>) -> Option<&'static TorchRow> {
@@ -205,7 +205,7 @@ mod tests {
         for (version, cuda) in [
             ("2.5.1+cpu", None),
             ("2.5.1+cu118", Some("cu121")),
-            ("2.5", None),
+            ("2.5.2", None),
             ("9.9", None),
             ("x", None),
             ("", None),
