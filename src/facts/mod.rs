@@ -1,1 +1,41 @@
-//! (to come)
+//! What is known about NVIDIA's libraries: the tables of `data/`, compiled in.
+//!
+//! Takes nothing at run time; gives typed rows, each with its source. The tables are parsed once,
+//! on first use. A row that cannot be read is skipped (and fails a unit test long before a user
+//! meets it). Never opens files, never logs, never panics.
+//!
+//! ```
+//! use cudashim::facts;
+//!
+//! let torch = facts::torch_build("2.5.1", Some("cu124")).unwrap();
+//! assert_eq!(torch.pins["cudnn"].to_string(), "9.1.0.70");
+//!
+//! let name = facts::parse_library_name("libcudnn-74a4c495.so.9.1.0").unwrap();
+//! assert_eq!((name.stem(), name.hash), ("cudnn", Some("74a4c495")));
+//! ```
+
+mod cudnn;
+mod dlopens;
+mod drivers;
+mod families;
+mod known_bad;
+mod name;
+mod range;
+mod table;
+mod toolkits;
+mod torch;
+mod version;
+
+pub use cudnn::{CudnnRow, cudnn_release, cudnn_releases};
+pub use dlopens::{DlopenRow, dlopens, dlopens_of};
+pub use drivers::{
+    CompatRow, ComputeRow, DriverRow, compute_capabilities, driver_cuda, driver_floor, drivers,
+    forward_compat,
+};
+pub use families::{FamilyRow, families, family_of_stem, group_members};
+pub use known_bad::{KnownBad, Level, Need, known_bad};
+pub use name::{LibraryName, parse_library_name};
+pub use range::VersionRange;
+pub use toolkits::{SonameRow, ToolkitRow, sonames, sonames_of, toolkit, toolkit_of, toolkits};
+pub use torch::{Supply, TorchRow, torch_build, torch_builds};
+pub use version::Version;
