@@ -52,7 +52,7 @@ impl Asked {
             let soname = model.items[item].soname;
             for &demand in &model.sonames[soname].demands {
                 if !off.contains(&Key::Demand(demand)) {
-                    lacking.push((model.problem.demands[demand].symbols, item));
+                    lacking.push((model.demands[demand].1.symbols, item));
                 }
             }
             for link in &model.items[item].needs {

@@ -176,7 +176,8 @@ impl Search<'_> {
     /// The fewest installations a set here can be of: those in use, and one for each of some open
     /// sonames that have no installation in common, and none in use.
     ///
-    /// A soft soname counts as well: leaving it out costs more than any number of roots.
+    /// A soft soname counts as well, as leaving it out costs more than any number of roots; but
+    /// not in a block, whose sum may have it left out already.
     fn least_roots(&self, state: &State) -> usize {
         let used = state.roots.count();
         if !self.count_roots {
@@ -184,7 +185,12 @@ impl Search<'_> {
         }
         let mut masks: Vec<(usize, Bits)> = Vec::new();
         for (at, soname) in self.model.sonames.iter().enumerate() {
-            if state.is_open(at) {
+            let counts = match state.status[at] {
+                Status::Hard => true,
+                Status::Soft => !soname.group.is_some_and(|group| self.is_block(group)),
+                Status::Idle | Status::Served | Status::Left => false,
+            };
+            if counts {
                 let mut mask = Bits::none(self.model.roots);
                 for item in state.open.within(&soname.items) {
                     mask.add(self.model.items[item].root);

@@ -92,10 +92,10 @@ impl Critic<'_> {
                     path: path.to_owned(),
                 }),
                 Key::ExactRelease(at) => {
-                    problem
-                        .releases
+                    model
+                        .bound
                         .get(at)
-                        .map(|demand| Refusal::NotTheRelease {
+                        .map(|(_, demand)| Refusal::NotTheRelease {
                             release: own.version.clone(),
                             wanted: demand.prefix.clone(),
                             consumer: demand.consumer.clone(),
@@ -115,7 +115,8 @@ impl Critic<'_> {
                     let mut users = soname
                         .demands
                         .iter()
-                        .filter_map(|&at| problem.demands.get(at));
+                        .filter_map(|&at| model.demands.get(at))
+                        .map(|(_, demand)| demand);
                     let user = users
                         .find(|user| user.cuda.is_some_and(|user| cuda.falls_short_of(user)))?;
                     Some(Refusal::LinkerTooOld {
@@ -171,7 +172,7 @@ impl Critic<'_> {
         let bad = || {
             others().find_map(|other| {
                 let at = pairs::known_bad(own, &model.items[other], &BTreeSet::new())?;
-                let why = model.problem.conflicts.get(at)?.why.clone();
+                let why = model.conflicts.get(at)?.1.why.clone();
                 Some(Refusal::KnownBad {
                     with: name(other),
                     why,
@@ -227,7 +228,7 @@ impl Critic<'_> {
         let own = &model.items[item];
         let soname = &model.sonames[own.soname];
         for &at in &soname.demands {
-            let demand = &model.problem.demands[at];
+            let demand = model.demands[at].1;
             if let Some(symbol) = self.missing(demand.symbols, item) {
                 return Some(Refusal::Lacks {
                     symbol,

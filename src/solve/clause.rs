@@ -55,14 +55,14 @@ fn fact(model: &Model<'_>, key: Key) -> Fact {
     let name = |at: usize| model.sonames[at].name.to_owned();
     let group = |at: usize| model.groups[at].name.to_owned();
     match key {
-        Key::Conflict(at) => Fact::Conflict(at),
+        Key::Conflict(at) => Fact::Conflict(model.conflicts[at].0),
         Key::OneDirectory(at) => Fact::OneDirectory(group(at)),
         Key::Linker(at) => Fact::Linker(name(at)),
         Key::OneRelease(at) => Fact::OneRelease(group(at)),
         Key::OneMajor => Fact::OneMajor,
         Key::Symbols(user, provider) => Fact::Symbols(name(user), name(provider)),
-        Key::Demand(at) => Fact::Demand(at),
-        Key::ExactRelease(at) => Fact::ExactRelease(at),
+        Key::Demand(at) => Fact::Demand(model.demands[at].0),
+        Key::ExactRelease(at) => Fact::ExactRelease(model.bound[at].0),
         Key::Built => Fact::Built,
         Key::Barred(at, bar) => Fact::Barred(name(at), Bar(model.bars[bar].to_owned())),
         Key::Forbidden(at) => Fact::Forbidden(model.forbidden[at].to_owned()),
@@ -78,7 +78,7 @@ fn sonames(model: &Model<'_>, key: Key) -> Vec<usize> {
         Key::Linker(at) | Key::Barred(at, _) | Key::Fixed(at) | Key::Want(at) => vec![at],
         Key::Symbols(user, provider) | Key::Served(user, provider) => vec![user, provider],
         Key::Demand(at) => {
-            let demand = &model.problem.demands[at];
+            let demand = model.demands[at].1;
             model
                 .sonames
                 .iter()
@@ -155,7 +155,7 @@ impl Teller<'_> {
                 )
             }
             Key::ExactRelease(at) => {
-                let demand = &problem.releases[at];
+                let demand = model.bound[at].1;
                 let here = self.releases(|item| model.items[item].excluded.contains(&key));
                 format!(
                     "{} needs {} {}{here}",
@@ -204,7 +204,7 @@ impl Teller<'_> {
                             .map(|cuda| format!("{} for {cuda}", model.candidate(*user).soname))
                     })
                     .chain(linker.demands.iter().filter_map(|&at| {
-                        let demand = problem.demands.get(at)?;
+                        let demand = model.demands.get(at)?.1;
                         demand
                             .cuda
                             .map(|cuda| format!("{} for {cuda}", demand.consumer))
@@ -217,14 +217,14 @@ impl Teller<'_> {
                 )
             }
             Key::Conflict(at) => {
-                let conflict = &problem.conflicts[at];
+                let conflict = model.conflicts[at].1;
                 format!(
                     "{} and {} do not work together: {}",
                     conflict.a, conflict.b, conflict.why
                 )
             }
             Key::Demand(at) => {
-                let demand = &problem.demands[at];
+                let demand = model.demands[at].1;
                 let items = sonames(model, key)
                     .into_iter()
                     .flat_map(|at| model.sonames[at].items.clone());

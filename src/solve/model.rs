@@ -5,12 +5,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
 
 use super::bits::Bits;
 use super::cost::Cost;
-use super::problem::{Candidate, CudaRelease, Problem, Release, SymbolSetId};
+use super::problem::{
+    Candidate, Conflict, CudaRelease, Demand, Need, Problem, Release, ReleaseDemand, SymbolSetId,
+};
 
 /// A [`Problem`] made ready for search. Sonames, items, groups and releases are numbers; an item
 /// is a candidate, and the items of one soname follow each other in the written total order.
@@ -22,6 +25,10 @@ pub(super) struct Model<'p> {
     /// Every release some item has, ascending.
     pub(super) releases: Vec<&'p Release>,
     pub(super) roots: usize,
+    /// What the problem lists, sorted, each with its place in the list.
+    pub(super) demands: Vec<(usize, &'p Demand)>,
+    pub(super) bound: Vec<(usize, &'p ReleaseDemand)>,
+    pub(super) conflicts: Vec<(usize, &'p Conflict)>,
     /// The distinct texts of bars.
     pub(super) bars: Vec<&'p str>,
     pub(super) forbidden: Vec<&'p Path>,
@@ -121,11 +128,7 @@ impl<'p> Model<'p> {
             .collect();
         let mut order: Vec<usize> = (0..problem.candidates.len()).collect();
         order.retain(|&source| index.contains_key(candidate(problem, source).soname.as_str()));
-        order.sort_by(|&a, &b| {
-            sort_key(candidate(problem, a))
-                .cmp(&sort_key(candidate(problem, b)))
-                .then(a.cmp(&b))
-        });
+        order.sort_by_cached_key(|&source| (sort_key(candidate(problem, source)), source));
 
         let taken = || order.iter().map(|&source| candidate(problem, source));
         let groups = sorted(taken().filter_map(|one| one.group.as_deref()));
@@ -148,6 +151,9 @@ impl<'p> Model<'p> {
                 .collect(),
             releases,
             roots: roots.len(),
+            demands: in_order(&problem.demands),
+            bound: in_order(&problem.releases),
+            conflicts: in_order(&problem.conflicts),
             bars,
             forbidden,
         };
@@ -173,7 +179,7 @@ impl<'p> Model<'p> {
                 cost: Cost::of(one.rank),
                 needs: links(one, &index),
                 excluded: model.excluded(one, soname),
-                conflicts: conflicts(problem, one),
+                conflicts: conflicts(&model.conflicts, one),
             };
             model.items.push(item);
         }
@@ -216,7 +222,7 @@ impl<'p> Model<'p> {
         {
             keys.push(Key::Fixed(soname));
         }
-        for (at, demand) in problem.releases.iter().enumerate() {
+        for (at, (_, demand)) in self.bound.iter().enumerate() {
             let fits = one
                 .version
                 .as_ref()
@@ -284,7 +290,7 @@ impl<'p> Model<'p> {
                 soname.soft |= !want.hard;
             }
         }
-        for (at, demand) in problem.demands.iter().enumerate() {
+        for (at, (_, demand)) in self.demands.iter().enumerate() {
             if let Some(soname) = index
                 .get(demand.soname.as_str())
                 .and_then(|&at| self.sonames.get_mut(at))
@@ -370,15 +376,15 @@ fn links(one: &Candidate, index: &BTreeMap<&str, usize>) -> Vec<Link> {
             }),
         }
     }
+    links.sort_by_key(|link| (link.soname, link.symbols));
     links
 }
 
-fn conflicts(problem: &Problem<'_>, one: &Candidate) -> Vec<(usize, End)> {
-    let sides = problem
-        .conflicts
+fn conflicts(all: &[(usize, &Conflict)], one: &Candidate) -> Vec<(usize, End)> {
+    let sides = all
         .iter()
         .enumerate()
-        .flat_map(|(at, both)| [(at, End::A, &both.a), (at, End::B, &both.b)]);
+        .flat_map(|(at, (_, both))| [(at, End::A, &both.a), (at, End::B, &both.b)]);
     sides
         .filter(|(_, _, side)| side.means(one))
         .map(|(at, end, _)| (at, end))
@@ -388,6 +394,8 @@ fn conflicts(problem: &Problem<'_>, one: &Candidate) -> Vec<(usize, End)> {
 /// The written total order: the newer release, unknown last, then the path; the rest only so that
 /// entries which differ in nothing else keep their order however they come in.
 fn sort_key(one: &Candidate) -> impl Ord + '_ {
+    let mut needs: Vec<&Need> = one.needs.iter().collect();
+    needs.sort_unstable();
     (
         &one.soname,
         Reverse(one.version.as_ref()),
@@ -398,7 +406,7 @@ fn sort_key(one: &Candidate) -> impl Ord + '_ {
             &one.group,
             one.cuda,
             &one.barred,
-            &one.needs,
+            needs,
             one.rank,
         ),
     )
@@ -411,6 +419,13 @@ fn is_linker(soname: &str) -> bool {
 
 fn candidate<'p>(problem: &'p Problem<'p>, source: usize) -> &'p Candidate {
     &problem.candidates[source]
+}
+
+fn in_order<T: Ord + Debug>(all: &[T]) -> Vec<(usize, &T)> {
+    let mut all: Vec<(usize, &T)> = all.iter().enumerate().collect();
+    // Releases may be equal and spelt differently: 9.1 and 9.1.0.
+    all.sort_by(|(_, a), (_, b)| a.cmp(b).then_with(|| format!("{a:?}").cmp(&format!("{b:?}"))));
+    all
 }
 
 fn sorted<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {

@@ -143,9 +143,8 @@ fn minimal(model: &Model<'_>, asked: &mut Asked) -> BTreeSet<Key> {
 /// Every fact and rule instance that could take part in a conflict, in the order in which they
 /// are tried to be done without.
 fn keys(model: &Model<'_>) -> Vec<Key> {
-    let problem = model.problem;
     let mut keys: BTreeSet<Key> = BTreeSet::new();
-    keys.extend((0..problem.conflicts.len()).map(Key::Conflict));
+    keys.extend((0..model.conflicts.len()).map(Key::Conflict));
     for group in 0..model.groups.len() {
         keys.extend([Key::OneDirectory(group), Key::OneRelease(group)]);
     }

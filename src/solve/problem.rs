@@ -80,7 +80,7 @@ pub struct Want {
 }
 
 /// What a consumer takes from the copy chosen for a soname.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Demand {
     /// Who takes it, for people.
     pub consumer: String,
@@ -96,7 +96,7 @@ pub struct Demand {
 
 /// A consumer that works with one release of a group only, as a bundled cuDNN dispatcher 9.1.0
 /// that needs its parts from 9.1.0.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReleaseDemand {
     /// Who needs it, for people.
     pub consumer: String,
@@ -192,7 +192,7 @@ pub enum Pin {
 }
 
 /// Two libraries known not to work together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
     /// One side.
     pub a: Side,
@@ -203,7 +203,7 @@ pub struct Conflict {
 }
 
 /// One side of a [`Conflict`]: some releases of a library.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Side {
     /// Which library.
     pub name: Named,
@@ -214,7 +214,7 @@ pub struct Side {
 }
 
 /// How a [`Side`] names its libraries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Named {
     /// By the whole soname.
     Soname(String),

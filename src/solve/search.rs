@@ -106,9 +106,7 @@ impl<'m> Search<'m> {
         for (at, item) in model.items.iter().enumerate() {
             let demands = &model.sonames[item.soname].demands;
             let lacking = demands.iter().any(|&demand| {
-                asked
-                    .known(model.problem.demands[demand].symbols, at)
-                    .is_some()
+                asked.known(model.demands[demand].1.symbols, at).is_some()
                     && !off.contains(&Key::Demand(demand))
             });
             if !lacking && item.excluded.iter().all(|key| off.contains(key)) {

@@ -112,6 +112,8 @@ impl Lab {
             .collect();
         other.wants.reverse();
         other.demands.reverse();
+        other.releases.reverse();
+        other.conflicts.reverse();
         for one in &mut other.candidates {
             one.needs.reverse();
         }

@@ -95,6 +95,8 @@ fn candidate() -> impl Strategy<Value = Candidate> {
 
 const SETS: u32 = 5;
 const COPIES: usize = 4;
+/// How many release demands, and how many conflicts; with more, nothing would fit.
+const FEW: std::ops::Range<usize> = 0..3;
 
 fn side() -> impl Strategy<Value = Side> {
     let name = prop_oneof![
@@ -113,9 +115,12 @@ fn lab() -> impl Strategy<Value = Lab> {
     let demand = (name(), 0..SETS, cuda());
     let facts = (
         proptest::collection::vec(demand, 0..3),
-        proptest::option::weighted(0.15, version()),
+        proptest::collection::vec(
+            (version(), prop_oneof![4 => Just("cudnn"), 1 => Just("odd")]),
+            FEW,
+        ),
         proptest::option::weighted(0.2, prop_oneof![Just(11_u32), Just(12)]),
-        proptest::option::weighted(0.2, (side(), side())),
+        proptest::collection::vec((side(), side()), FEW),
     );
     let policy = (
         proptest::option::weighted(0.15, name()),
@@ -179,21 +184,25 @@ fn lab() -> impl Strategy<Value = Lab> {
                         cuda,
                     });
                 }
-                let group = "cudnn".to_owned();
-                lab.releases.extend(exact.map(|prefix| ReleaseDemand {
-                    consumer: "torch".to_owned(),
-                    group,
-                    prefix,
-                }));
+                for (prefix, group) in exact {
+                    let (consumer, group) = ("torch".to_owned(), group.to_owned());
+                    lab.releases.push(ReleaseDemand {
+                        consumer,
+                        group,
+                        prefix,
+                    });
+                }
                 lab.built = built.map(|major| Built {
                     consumer: "torch".to_owned(),
                     major,
                 });
-                lab.conflicts.extend(conflict.map(|(a, b)| Conflict {
-                    a,
-                    b,
-                    why: "they crash".to_owned(),
-                }));
+                for (at, (a, b)) in conflict.into_iter().enumerate() {
+                    lab.conflicts.push(Conflict {
+                        a,
+                        b,
+                        why: format!("they crash, {at}"),
+                    });
+                }
                 lab.policy.provided.extend(provided);
                 if let Some(one) = fixed.map(|at| at.get(&lab.candidates)) {
                     lab.policy
@@ -216,10 +225,15 @@ fn set_of(solution: &Solution) -> Set {
         .collect()
 }
 
-/// What is said of a solution, with paths for numbers.
-fn told(lab: &Lab) -> Result<Vec<String>, ()> {
+/// What is said of the answer, with paths for numbers.
+fn told(lab: &Lab) -> Result<Vec<String>, Vec<String>> {
     let line = |one: &Refused| format!("  {} {}", lab.path(one.candidate), one.because);
-    let solution = lab.solve().map_err(drop)?;
+    let solution = lab.solve().map_err(|none| {
+        none.clauses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    })?;
     let mut lines = Vec::new();
     for one in &solution.chosen {
         lines.push(format!(
