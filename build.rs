@@ -59,15 +59,27 @@ fn main() -> Result<(), Box<dyn Error>> {
         // compilers turn the stack protector and fortified calls on, dynamic TLS calls __tls_get_addr, and a loop
         // that copies may become a call of memcpy.
         .args(["-fno-stack-protector", "-U_FORTIFY_SOURCE"])
-        .args(["-ftls-model=initial-exec", "-fno-tree-loop-distribute-patterns"])
+        .args([
+            "-ftls-model=initial-exec",
+            "-fno-tree-loop-distribute-patterns",
+        ])
         .args(["-fno-lto", "-fno-sanitize=all"])
         .args(machine)
         .arg("-I")
         .arg(&out)
         .args(sources(Path::new("cshim"))?)
         .args(["-shared", "-nostdlib", "-nostartfiles"])
-        .args(["-Wl,-soname,libcudashim.so", "-Wl,--build-id=sha1", "-Wl,-s"])
-        .args(["-Wl,-z,nodelete", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"])
+        .args([
+            "-Wl,-soname,libcudashim.so",
+            "-Wl,--build-id=sha1",
+            "-Wl,-s",
+        ])
+        .args([
+            "-Wl,-z,nodelete",
+            "-Wl,-z,relro",
+            "-Wl,-z,now",
+            "-Wl,-z,noexecstack",
+        ])
         // A text relocation or a strong import is an error here, not in somebody's process.
         .args(["-Wl,-z,text", "-Wl,-z,defs"])
         .arg("-Wl,--version-script=cshim/exports.map")
@@ -77,7 +89,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .status()
         .map_err(|error| format!("the C compiler could not be run: {command:?}: {error}"))?;
     if !status.success() {
-        return Err(format!("the preload object could not be built ({status}): {command:?}").into());
+        return Err(
+            format!("the preload object could not be built ({status}): {command:?}").into(),
+        );
     }
     Ok(())
 }
@@ -103,7 +117,9 @@ fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
         Err(error) => return Err(format!("{}: {error}", families.display()).into()),
     };
     // The first line that is not a comment names the columns; the first column is the stem.
-    let rows = table.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let rows = table
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     let stems: BTreeSet<&str> = rows
         .skip(1)
         .filter_map(|row| row.split('\t').next())

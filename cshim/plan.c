@@ -52,7 +52,7 @@ bool plan_owns(const struct plan *plan, const char *s)
 	return (uintptr_t)s >= (uintptr_t)plan->text && (uintptr_t)s < (uintptr_t)plan->text + plan->size;
 }
 
-/* Called by plan_parse with a record whose kind and key are set; false if the key is taken. */
+/* Called while parsing with a record whose kind and key are set; false if the key is taken. */
 static bool insert(struct plan *plan, struct record *record)
 {
 	uint32_t i;
@@ -269,6 +269,8 @@ static bool make_tables(struct plan *plan, uint32_t lines)
 	at = sys_memory(size);
 	if (!at)
 		return false;
+	plan->tables = at;
+	plan->tables_size = size;
 	plan->records = (void *)at;
 	plan->libs = (void *)(at + lines * sizeof(struct record));
 	plan->slots = (void *)(plan->libs + libs + 1);
@@ -276,15 +278,13 @@ static bool make_tables(struct plan *plan, uint32_t lines)
 	return true;
 }
 
-const char *plan_parse(struct plan *plan, char *text, size_t size)
+/* Called by read_all with bytes that are the plan's to change and to keep. */
+static const char *parse(struct plan *plan, char *text, size_t size)
 {
 	static const char first[] = "cudashim-plan\t1\n";
 	char *end = text + size;
 	uint32_t lines = 0, line;
 
-	plan->text = text;
-	plan->size = size;
-	plan->record_count = plan->lib_count = 0;
 	plan->line = 1;
 	if (size < sizeof first - 1 || memcmp(text, first, sizeof first - 1) != 0)
 		return "it does not begin as a plan of format 1";
@@ -329,13 +329,14 @@ const char *plan_parse(struct plan *plan, char *text, size_t size)
 /* Called by plan_load: the bytes of an open file that has passed the checks. */
 static const char *read_all(struct plan *plan, int fd, size_t size)
 {
-	const char *wrong;
 	size_t have = 0;
 	/* One more than the file has: it must be as long as it said. */
 	char *text = sys_memory(size + 1);
 
 	if (!text)
 		return "there is no memory for it";
+	plan->text = text;
+	plan->size = size;
 	while (have <= size) {
 		long got = sys_read(fd, text + have, size + 1 - have);
 
@@ -343,12 +344,15 @@ static const char *read_all(struct plan *plan, int fd, size_t size)
 			break;
 		have += (size_t)got;
 	}
-	wrong = have == size ? plan_parse(plan, text, size) : "it changed while it was read";
-	if (wrong)
-		sys_release(text, size + 1);
-	else
-		sys_read_only(text, size + 1);
-	return wrong;
+	return have == size ? parse(plan, text, size) : "it changed while it was read";
+}
+
+void plan_free(struct plan *plan)
+{
+	if (plan->text)
+		sys_release(plan->text, plan->size + 1);
+	if (plan->tables)
+		sys_release(plan->tables, plan->tables_size);
 }
 
 const char *plan_load(struct plan *plan, const char *path)
@@ -357,7 +361,6 @@ const char *plan_load(struct plan *plan, const char *path)
 	struct sys_stat st;
 	int fd;
 
-	plan->line = 0;
 	if (path[0] != '/')
 		return "its path is not absolute";
 	if (!text_copy(plan->path, sizeof plan->path, path))
@@ -377,5 +380,7 @@ const char *plan_load(struct plan *plan, const char *path)
 	else
 		wrong = read_all(plan, fd, (size_t)st.size);
 	sys_close(fd);
+	if (!wrong)
+		sys_read_only(plan->text, plan->size + 1);
 	return wrong;
 }
