@@ -8,6 +8,9 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+#[path = "build/program.rs"]
+mod program;
+
 /// What is torch's own and needs CUDA, though no family of NVIDIA's lists it.
 const TORCH: [&str; 7] = [
     "c10_cuda",
@@ -22,6 +25,7 @@ const TORCH: [&str; 7] = [
 const FAMILIES: &str = "data/families.tsv";
 
 fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=cshim");
     println!("cargo::rerun-if-changed={FAMILIES}");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
@@ -92,6 +96,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(
             format!("the preload object could not be built ({status}): {command:?}").into(),
         );
+    }
+    if target("ENV") == "gnu" {
+        program::link(&tool, &out)?;
     }
     Ok(())
 }
