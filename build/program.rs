@@ -11,7 +11,7 @@ use std::{fs, io};
 const LIBRARIES: [&str; 6] = ["c", "m", "dl", "rt", "pthread", "util"];
 
 /// Emits the link arguments of the program. `file` asks the C compiler for one of its files.
-pub fn link(compiler: &cc::Tool, out: &Path) -> io::Result<()> {
+pub(crate) fn link(compiler: &cc::Tool, out: &Path) -> io::Result<()> {
     let file = |name: &str| -> Option<String> {
         let output = compiler.to_command().arg(format!("-print-file-name={name}")).output().ok()?;
         let path = String::from_utf8(output.stdout).ok()?.trim().to_owned();
