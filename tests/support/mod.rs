@@ -1,3 +1,3 @@
 //! What tests share: a temporary machine, small libraries made with the C compiler.
 
-pub mod lab;
+pub(crate) mod lab;
