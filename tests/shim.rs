@@ -8,6 +8,7 @@ mod decisions;
 mod hostile;
 mod install;
 mod object;
+mod units;
 
 use std::fs;
 use std::path::{Path, PathBuf};
