@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -84,6 +85,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "-Wl,-z,now",
             "-Wl,-z,noexecstack",
         ])
+        // Two segments instead of four: fewer maps and page faults in every process, a fifth of our cost to `true`.
+        .arg("-Wl,-z,noseparate-code")
         // A text relocation or a strong import is an error here, not in somebody's process.
         .args(["-Wl,-z,text", "-Wl,-z,defs"])
         .arg("-Wl,--version-script=cshim/exports.map")
@@ -138,7 +141,7 @@ fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
         if stem.is_empty() || stem.len() > 64 || !stem.chars().all(plain) {
             return Err(format!("{}: `{stem}` cannot be a stem", families.display()).into());
         }
-        header.push_str(&format!("\"\\{:03o}\" \"{stem}\"\n", stem.len()));
+        writeln!(header, "\"\\{:03o}\" \"{stem}\"", stem.len())?;
     }
     Ok(header)
 }

@@ -104,9 +104,9 @@ static const char *split(struct fields *fields, char *at, char *end)
 			} else if (c == 'x') {
 				int high = end - at < 2 ? -1 : hex_digit(at[0]);
 				int low = end - at < 2 ? -1 : hex_digit(at[1]);
-				int byte = high << 4 | low;
+				int byte = high < 0 || low < 0 ? 0 : 16 * high + low;
 
-				if (high < 0 || low < 0 || byte == 0 || (byte >= 0x20 && byte < 0x7f))
+				if (byte == 0 || (byte >= 0x20 && byte < 0x7f))
 					return "an escape is malformed";
 				c = (char)byte;
 				at += 2;

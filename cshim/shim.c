@@ -390,7 +390,10 @@ static const char *load_list(const struct plan *plan, const char *name, const st
 
 static const char *told(const char *name, const char *answer, const char *why, const char *more)
 {
-	log_say(LOG_DECISION, name, " -> ", answer, " (", why, more, ")", NULL);
+	if (answer == name)
+		log_say(LOG_DECISION, name, " is mapped already (", why, more, ")", NULL);
+	else
+		log_say(LOG_DECISION, name, " -> ", answer, " (", why, more, ")", NULL);
 	return answer;
 }
 

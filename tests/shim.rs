@@ -1,12 +1,14 @@
 //! The preload object, in processes: small programs under `LD_PRELOAD` with plans written by hand.
 //!
 //! Each rule of `cshim/README.md` names its test here.
+#![allow(clippy::unwrap_used)]
 
 mod asking;
 mod decisions;
 mod hostile;
 mod install;
 mod object;
+mod units;
 
 use std::fs;
 use std::path::{Path, PathBuf};

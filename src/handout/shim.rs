@@ -216,12 +216,11 @@ fn binary_room(image: &mut [u8]) -> Option<&mut [u8]> {
 /// `libcudashim-<16 hex digits>.so`: names the content, and is found by a glob.
 fn file_name(image: &[u8]) -> String {
     let digest = Sha256::digest(image);
-    let hex: String = digest
+    let start = digest
         .iter()
         .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("libcudashim-{hex}.so")
+        .fold(0u64, |all, byte| all << 8 | u64::from(*byte));
+    format!("libcudashim-{start:016x}.so")
 }
 
 /// Makes the directory, for the user alone, and refuses one that the file could be exchanged in or not run from.

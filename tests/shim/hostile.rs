@@ -418,11 +418,8 @@ fn a_damaged_file_opened_by_path_does_not_end_the_host() {
     let damaged = one.lab.path("libdamaged.so");
     let plan = put_plan(&one.lab, &one.plan);
     let open = || {
-        let ran = run(
-            &one.lab,
-            host(&["open", utf8(&damaged), "l", "maps", "right"]).env("CUDASHIM_PLAN", &plan),
-        );
-        ran
+        let mut command = host(&["open", utf8(&damaged), "l", "maps", "right"]);
+        run(&one.lab, command.env("CUDASHIM_PLAN", &plan))
     };
     // Cut at the places that are read, and where the loader refuses the file rather than run into its end itself.
     for length in [0, 4, 16, 63, 64, 100, 64 + 56 * 4] {
@@ -590,18 +587,9 @@ fn names_are_made_harmless_in_the_log() {
             .env("CUDASHIM_LOG", "stderr"),
     );
     assert_eq!(ran.out, "open libodd.so.1: ok\nwhich: 4\n");
-    assert!(
-        ran.err
-            .contains("libodd.so.1 -> [R]/right/odd?[31m\u{c2}??é?.so (chosen")
-            || ran.err.contains("odd?[31m"),
-        "{}",
-        ran.err
-    );
-    assert!(
-        !ran.err.contains('\x1b') && !ran.err.contains('\u{9b}'),
-        "{:?}",
-        ran.err
-    );
+    let line = ran.err.lines().last().unwrap();
+    let said = "libodd.so.1 -> [R]/right/odd?[31m\u{fffd}?é?.so (chosen by the plan)";
+    assert!(line.ends_with(said), "{line:?}");
 }
 
 #[test]
