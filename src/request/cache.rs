@@ -132,7 +132,7 @@ fn key(host: &Host, request: &Request) -> String {
     }
     let mut digest = Sha256::new();
     digest.update(format!("{} {:?} {:?}\n", env!("CARGO_PKG_VERSION"), host.root(), host.cwd()));
-    digest.update(format!("{request:?}\n"));
+    digest.update(request.question(host) + "\n");
     for (name, value) in host.environment() {
         if name.to_str().is_some_and(|name| VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_")) {
             digest.update(format!("{name:?}={value:?}\n"));
