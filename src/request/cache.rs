@@ -75,9 +75,20 @@ impl PlanCache {
         Ok(Cached { report, plan: path, hit: false })
     }
 
-    /// The plan with a bundle beside it for each trigger that is worth one.
+    /// The plan with what stands beside it: a bundle for each trigger that is worth one, and for each library that is needed
+    /// by another name than its soname an object of that name which needs it.
     fn with_bundles(&self, key: &str, resolution: Resolution) -> Plan {
         let mut plan = resolution.plan;
+        for (index, name) in resolution.renamed.iter().enumerate() {
+            let path = self.file(key, &format!("name-{index}.so"));
+            let Some(library) = plan.libraries.iter_mut().find(|library| library.soname == *name) else { continue };
+            let Some(bytes) = bundle(name, std::slice::from_ref(&library.path)) else { continue };
+            if let Ok(meta) = atomic_write(&path, &bytes).and_then(|()| std::fs::metadata(&path)) {
+                let stat = Stat::from(&meta);
+                (library.path, library.id, library.size, library.mtime) = (path, stat.id, stat.size, stat.mtime);
+                library.identity = None;
+            }
+        }
         for (index, (name, sonames)) in resolution.bundles.into_iter().enumerate() {
             let paths: Vec<PathBuf> = sonames.iter().filter_map(|soname| plan.library(soname)).map(|library| library.path.clone()).collect();
             let path = self.file(key, &format!("{index}.so"));

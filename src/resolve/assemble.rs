@@ -88,8 +88,9 @@ pub(super) fn resolution(
         }
     }
     let bundles = assembly.bundles(&plan);
+    let renamed = assembly.renamed(&plan);
     let unserved = unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.to_string())).collect();
-    Resolution { plan, set, bundles, unserved }
+    Resolution { plan, set, bundles, renamed, unserved }
 }
 
 fn driver_choice(library: &Library, because: &str) -> Choice {
@@ -118,7 +119,8 @@ impl Assembly<'_> {
     fn soname(&self, node: Node) -> Option<&str> {
         match node {
             Node::Member(index) => self.members.get(index).map(|(choice, _)| choice.soname.as_str()),
-            Node::Kept(index) => self.mapped(index)?.names.iter().rev().find_map(|name| name.to_str().filter(|name| !name.contains('/'))),
+            // As it is asked for: the needed entries of a bundle are renamed more often than its sonames.
+            Node::Kept(index) => self.mapped(index)?.names.iter().find_map(|name| name.to_str().filter(|name| !name.contains('/'))),
         }
     }
 
@@ -274,6 +276,16 @@ impl Assembly<'_> {
             }
         }
         plan.triggers = triggers.into_iter().collect();
+    }
+
+    /// Libraries that are needed by another name than their soname: mapped by path, they would not be found again.
+    fn renamed(&self, plan: &Plan) -> Vec<String> {
+        let kept = plan.libraries.iter().filter(|library| library.how == How::Keep);
+        let other = |name: &str| {
+            let mapped = self.closure.map().by_name(OsStr::new(name));
+            mapped.is_some_and(|mapped| mapped.object.facts.soname.as_deref() != Some(OsStr::new(name)))
+        };
+        kept.map(|library| &library.soname).filter(|name| other(name)).cloned().collect()
     }
 
     /// What the consumer's own roots need, when that is a library left where it is: it and all below it, breadth
