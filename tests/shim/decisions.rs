@@ -240,6 +240,54 @@ fn noload_stays_true() {
 }
 
 #[test]
+fn noload_brings_nothing_else_along() {
+    let c = consumer();
+    let script = [
+        "open",
+        "libtwo.so.2",
+        "lN",
+        "open",
+        utf8(&c.consumer),
+        "lN",
+        "maps",
+        "libone",
+    ];
+    assert_eq!(
+        with_plan(&c.lab, &c.plan, &script).out,
+        "open libtwo.so.2: no\nopen [R]/wrong/libconsumer.so: no\nmaps libone: 0\n"
+    );
+}
+
+#[test]
+fn an_answer_is_not_decided_again() {
+    let two = Two::new();
+    let other = two.lab.copy("other/libtwo.so.2", "libtwo.so.2", 3);
+    let plan = two
+        .plan("redirect")
+        .lib("libtwo.so.2", &other, "redirect")
+        .record(&["replace", utf8(&two.right), "libtwo.so.2"]);
+    // The very string of the plan, as another hook after us would hand it back; then an equal one.
+    let ran = two.run(
+        &plan,
+        &[
+            "open-path-of",
+            "libone.so.1",
+            "call",
+            "which",
+            "open",
+            utf8(&two.right),
+            "l",
+            "call",
+            "which",
+        ],
+    );
+    assert_eq!(
+        ran.out,
+        "which: 2\nopen [R]/right/libone.so.1: ok\nwhich: 3\n"
+    );
+}
+
+#[test]
 fn flags_pass_as_they_came() {
     let two = Two::new();
     let script = |flags| ["open", "libone.so.1", flags, "default", "which"];
@@ -525,29 +573,37 @@ fn a_library_without_soname_is_found_mapped_by_its_path() {
         "int which(void) { return 6; }",
         &["-shared", "-fPIC"],
     );
-    let plan = PlanText::new()
-        .lib("libbare.so", &bare, "redirect")
-        .record(&["alias", "libbare.so.1", "libbare.so"]);
-    let ran = with_plan(
-        &lab,
-        &plan,
-        &[
+    // Its record's soname is its file's name, or is not.
+    for soname in ["libbare.so", "libother.so"] {
+        let plan = PlanText::new().lib(soname, &bare, "redirect").record(&[
+            "alias",
+            "libbare.so.1",
+            soname,
+        ]);
+        let script = [
             "open",
-            "libbare.so",
+            soname,
             "l",
             "open",
             "libbare.so.1",
             "l",
             "call",
             "which",
+            "open",
+            "libbare.so.1",
+            "lN",
             "maps",
             "libbare",
-        ],
-    );
-    assert_eq!(
-        ran.out,
-        "open libbare.so: ok\nopen libbare.so.1: ok\nwhich: 6\nmaps libbare: 1\n  [R]/libbare.so\n"
-    );
+        ];
+        let ran = with_plan(&lab, &plan, &script);
+        assert_eq!(
+            ran.out,
+            format!(
+                "open {soname}: ok\nopen libbare.so.1: ok\nwhich: 6\nopen libbare.so.1: ok\n\
+                 maps libbare: 1\n  [R]/libbare.so\n"
+            )
+        );
+    }
 }
 
 /// A constructor that opens by bare name; preloaded before us, it runs before our own.
