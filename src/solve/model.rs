@@ -424,7 +424,10 @@ fn candidate<'p>(problem: &'p Problem<'p>, source: usize) -> &'p Candidate {
 fn in_order<T: Ord + Debug>(all: &[T]) -> Vec<(usize, &T)> {
     let mut all: Vec<(usize, &T)> = all.iter().enumerate().collect();
     // Releases may be equal and spelt differently: 9.1 and 9.1.0.
-    all.sort_by(|(_, a), (_, b)| a.cmp(b).then_with(|| format!("{a:?}").cmp(&format!("{b:?}"))));
+    all.sort_by(|(_, a), (_, b)| {
+        a.cmp(b)
+            .then_with(|| format!("{a:?}").cmp(&format!("{b:?}")))
+    });
     all
 }
 
