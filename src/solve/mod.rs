@@ -34,7 +34,7 @@ pub use self::rule::Rule;
 
 use self::asked::Asked;
 use self::check::Critic;
-use self::model::{Key, Model};
+use self::model::{Key, Model, Wanted};
 use self::search::Set;
 
 /// The set chosen.
@@ -182,7 +182,7 @@ fn solution(model: &Model<'_>, asked: &mut Asked, set: &Set) -> Solution {
     let mut critic = Critic { model, asked, set };
     for (at, soname) in model.sonames.iter().enumerate() {
         let pick = set[at];
-        if pick.is_none() && !soname.soft && !needed[at] {
+        if pick.is_none() && soname.wanted == Wanted::Not && !needed[at] {
             continue;
         }
         let others = soname.items.clone().filter(|&item| Some(item) != pick);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::any;
 use super::asked::Asked;
 use super::clause;
-use super::model::{Key, Model};
+use super::model::{Key, Model, Wanted};
 use super::problem::Bar;
 use super::rule::Rule;
 
@@ -152,7 +152,7 @@ fn keys(model: &Model<'_>) -> Vec<Key> {
         if soname.linker {
             keys.insert(Key::Linker(at));
         }
-        if soname.hard {
+        if soname.wanted == Wanted::Hard {
             keys.insert(Key::Want(at));
         }
         if soname.fixed.is_some() {

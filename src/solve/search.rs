@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::asked::Asked;
 use super::bits::Bits;
 use super::cost::{ABOVE_ROOTS, ONE_NEED, ONE_ROOT, ONE_WANT};
-use super::model::{Key, Model};
+use super::model::{Key, Model, Wanted};
 use super::pairs::Pairs;
 
 /// One copy per soname, by number; none for a soname that is not in the set.
@@ -201,11 +201,11 @@ impl<'m> Search<'m> {
     fn start(&self, open: Bits) -> State {
         let status = self.model.sonames.iter().enumerate().map(|(at, soname)| {
             let fixed = soname.fixed.is_some() && !self.off.contains(&Key::Fixed(at));
-            match soname.hard && !self.off.contains(&Key::Want(at)) || fixed {
+            match soname.wanted == Wanted::Hard && !self.off.contains(&Key::Want(at)) || fixed {
                 true => Status::Hard,
                 // What is no longer insisted on is still welcome, so that taking a fact away never
                 // takes a set away.
-                false if soname.hard || soname.soft || soname.fixed.is_some() => Status::Soft,
+                false if soname.wanted > Wanted::Not => Status::Soft,
                 false => Status::Idle,
             }
         });
@@ -437,7 +437,7 @@ impl<'m> Search<'m> {
 /// What leaving a soname out costs, if it was asked for.
 pub(super) fn leave(model: &Model<'_>, soname: usize) -> u128 {
     let soname = &model.sonames[soname];
-    match (soname.servable, soname.soft) {
+    match (soname.servable, soname.wanted > Wanted::Not) {
         (false, _) => 0,
         (true, true) => ONE_WANT,
         (true, false) => ONE_NEED,
