@@ -61,6 +61,11 @@ impl Bits {
             .all(|(own, other)| other & !own == 0)
     }
 
+    /// Whether all members of `other` inside `range` are in it.
+    pub(super) fn holds_within(&self, other: &Self, range: &Range<usize>) -> bool {
+        other.within(range).all(|at| self.has(at))
+    }
+
     pub(super) fn count(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }

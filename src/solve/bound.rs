@@ -20,7 +20,7 @@ struct Block {
 impl Search<'_> {
     /// Removes what cannot be part of a set within the limit. None if there is no such set, else
     /// whether anything was removed.
-    pub(super) fn cut(&self, state: &mut State) -> Option<bool> {
+    pub(super) fn cut(&mut self, state: &mut State) -> Option<bool> {
         let model = self.model;
         let mut least = state.spent;
         let mut blocks: Vec<Block> = Vec::new();
@@ -68,11 +68,12 @@ impl Search<'_> {
                     }),
                     (Some(block), None) => Some(least - block.least),
                 };
-                let opened = if state.roots.has(own.root) {
-                    roots
-                } else {
-                    roots.max(used + 1)
-                };
+                // What leaves a soft soname out may spare its root as well.
+                let outlook = self.outlook(state, item);
+                let roots = if outlook == Some(0) { roots } else { used };
+                let opens = usize::from(!state.roots.has(own.root));
+                let opened = roots.max(used + opens);
+                let rest = rest.zip(outlook).map(|(rest, more)| rest + more);
                 let fits = rest.is_some_and(|rest| {
                     rest.saturating_add(self.costs[item])
                         .saturating_add(self.roots_cost(opened))
@@ -102,6 +103,33 @@ impl Search<'_> {
             }
         }
         Some(removed)
+    }
+
+    /// What an item costs beside its own cost, as it leaves nothing for some soft soname. None if
+    /// it leaves nothing for one that must be served.
+    fn outlook(&mut self, state: &State, item: usize) -> Option<u128> {
+        if !self.look_ahead {
+            return Some(0);
+        }
+        let mut more = 0;
+        for at in 0..self.pairs.row(item).touched.len() {
+            let row = self.pairs.row(item);
+            let soname = row.touched[at];
+            let items = &self.model.sonames[soname].items;
+            if !state.is_open(soname) || !row.out.holds_within(&state.open, items) {
+                continue;
+            }
+            match (state.status[soname], self.model.sonames[soname].group) {
+                (Status::Soft, None) => {
+                    more += self.leave[soname]
+                        - self.cheapest(state, soname, None)?.min(self.leave[soname]);
+                }
+                // In a block it may have been counted as left out.
+                (Status::Soft, Some(_)) => {}
+                _ => return None,
+            }
+        }
+        Some(more)
     }
 
     /// Whether a group is of one release, so that its sonames are best bounded together.

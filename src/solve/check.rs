@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::asked::Asked;
 use super::cost::Cost;
-use super::model::{Item, Key, Model};
+use super::model::{Item, Key, Model, Wanted};
 use super::pairs;
 use super::problem::{Explain, MissingSymbol, Release, SymbolSetId};
 use super::refusal::{Preference, Refusal};
@@ -30,7 +30,7 @@ pub(super) fn cost(model: &Model<'_>, set: &Set) -> Cost {
     cost.roots = roots.len() as u64;
     for (at, soname) in model.sonames.iter().enumerate() {
         if soname.servable && set[at].is_none() {
-            if soname.soft {
+            if soname.wanted > Wanted::Not {
                 cost.unserved += 1;
             } else if needed[at] {
                 cost.unserved_needs += 1;
@@ -321,10 +321,7 @@ impl Critic<'_> {
 /// Removes what nobody asks for any more.
 fn drop_unasked(model: &Model<'_>, set: &mut Set) {
     let mut asked: Vec<usize> = (0..model.sonames.len())
-        .filter(|&at| {
-            let soname = &model.sonames[at];
-            soname.hard || soname.soft || soname.fixed.is_some()
-        })
+        .filter(|&at| model.sonames[at].wanted > Wanted::Not)
         .collect();
     let mut seen = vec![false; model.sonames.len()];
     while let Some(at) = asked.pop() {

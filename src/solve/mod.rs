@@ -34,7 +34,7 @@ pub use self::rule::Rule;
 
 use self::asked::Asked;
 use self::check::Critic;
-use self::model::{Key, Model};
+use self::model::{Key, Model, Wanted};
 use self::search::Set;
 
 /// The set chosen.
@@ -133,23 +133,35 @@ impl fmt::Display for Unserved {
 pub fn solve(problem: &Problem<'_>) -> Result<Solution, NoSolution> {
     let model = Model::new(problem);
     let mut asked = Asked::default();
-    let all = BTreeSet::new();
-    match settled(&model, &mut asked, &all, search::best) {
+    match best(&model, &mut asked) {
         Some(set) => Ok(solution(&model, &mut asked, &set)),
         None => Err(no_solution::explain(&model, &mut asked)),
     }
 }
 
-/// Searches by what is known of symbols, then asks about the set found; what is learnt rules it
-/// out, or it stands. A set that is best while less is known stays best once it is checked.
-fn settled(
-    model: &Model<'_>,
-    asked: &mut Asked,
-    off: &BTreeSet<Key>,
-    find: impl Fn(&Model<'_>, &Asked, &BTreeSet<Key>) -> Option<Set>,
-) -> Option<Set> {
+/// The best set. A set that is best while less is known stays best once it is checked, so most
+/// often the first one stands, and nothing but its own files is looked into.
+fn best(model: &Model<'_>, asked: &mut Asked) -> Option<Set> {
+    let all = BTreeSet::new();
+    let set = search::best(model, asked, &all, None)?;
+    if asked.holds(model, &all, &set) {
+        return Some(set);
+    }
+    // Symbols matter here. Any set that stands bounds the search for the best one; and if there is
+    // none, that is found out sooner than which would be the best.
+    let fallback = any(model, asked, &all)?;
     loop {
-        let set = find(model, asked, off)?;
+        let set = search::best(model, asked, &all, Some(&fallback))?;
+        if asked.holds(model, &all, &set) {
+            return Some(set);
+        }
+    }
+}
+
+/// Any set that keeps the rules in force.
+fn any(model: &Model<'_>, asked: &mut Asked, off: &BTreeSet<Key>) -> Option<Set> {
+    loop {
+        let set = search::any(model, asked, off)?;
         if asked.holds(model, off, &set) {
             return Some(set);
         }
@@ -170,7 +182,7 @@ fn solution(model: &Model<'_>, asked: &mut Asked, set: &Set) -> Solution {
     let mut critic = Critic { model, asked, set };
     for (at, soname) in model.sonames.iter().enumerate() {
         let pick = set[at];
-        if pick.is_none() && !soname.soft && !needed[at] {
+        if pick.is_none() && soname.wanted == Wanted::Not && !needed[at] {
             continue;
         }
         let others = soname.items.clone().filter(|&item| Some(item) != pick);

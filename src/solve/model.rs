@@ -38,8 +38,7 @@ pub(super) struct Model<'p> {
 pub(super) struct Soname<'p> {
     pub(super) name: &'p str,
     pub(super) items: Range<usize>,
-    pub(super) hard: bool,
-    pub(super) soft: bool,
+    pub(super) wanted: Wanted,
     pub(super) fixed: Option<&'p Path>,
     /// The items that cannot be loaded without it.
     pub(super) hard_needers: Bits,
@@ -53,6 +52,15 @@ pub(super) struct Soname<'p> {
     pub(super) linker: bool,
     /// Whether some item of it may be used at all, alone; if none, leaving it out costs nothing.
     pub(super) servable: bool,
+}
+
+/// How a soname is wanted, whatever the members of a set need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    Not,
+    /// By a soft want; or because it is fixed, which insists on it by itself.
+    Softly,
+    Hard,
 }
 
 pub(super) struct Item {
@@ -270,8 +278,11 @@ impl<'p> Model<'p> {
             self.sonames.push(Soname {
                 name,
                 items,
-                hard: false,
-                soft: false,
+                wanted: if problem.policy.fixed.contains_key(name) {
+                    Wanted::Softly
+                } else {
+                    Wanted::Not
+                },
                 fixed: problem.policy.fixed.get(name).map(AsRef::as_ref),
                 hard_needers: Bits::none(self.items.len()),
                 needers: Vec::new(),
@@ -286,8 +297,12 @@ impl<'p> Model<'p> {
                 .get(want.soname.as_str())
                 .and_then(|&at| self.sonames.get_mut(at))
             {
-                soname.hard |= want.hard;
-                soname.soft |= !want.hard;
+                let wanted = if want.hard {
+                    Wanted::Hard
+                } else {
+                    Wanted::Softly
+                };
+                soname.wanted = soname.wanted.max(wanted);
             }
         }
         for (at, (_, demand)) in self.demands.iter().enumerate() {
@@ -424,7 +439,10 @@ fn candidate<'p>(problem: &'p Problem<'p>, source: usize) -> &'p Candidate {
 fn in_order<T: Ord + Debug>(all: &[T]) -> Vec<(usize, &T)> {
     let mut all: Vec<(usize, &T)> = all.iter().enumerate().collect();
     // Releases may be equal and spelt differently: 9.1 and 9.1.0.
-    all.sort_by(|(_, a), (_, b)| a.cmp(b).then_with(|| format!("{a:?}").cmp(&format!("{b:?}"))));
+    all.sort_by(|(_, a), (_, b)| {
+        a.cmp(b)
+            .then_with(|| format!("{a:?}").cmp(&format!("{b:?}")))
+    });
     all
 }
 

@@ -7,13 +7,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::any;
 use super::asked::Asked;
 use super::clause;
-use super::model::{Key, Model};
+use super::model::{Key, Model, Wanted};
 use super::problem::Bar;
 use super::rule::Rule;
-use super::search;
-use super::settled;
 
 /// No set keeps every rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +124,7 @@ fn minimal(model: &Model<'_>, asked: &mut Asked) -> BTreeSet<Key> {
         for piece in left.chunks(size) {
             let mut trial = off.clone();
             trial.extend(piece);
-            if settled(model, asked, &trial, search::any).is_none() {
+            if any(model, asked, &trial).is_none() {
                 off = trial;
             } else {
                 kept.extend(piece);
@@ -153,7 +152,7 @@ fn keys(model: &Model<'_>) -> Vec<Key> {
         if soname.linker {
             keys.insert(Key::Linker(at));
         }
-        if soname.hard {
+        if soname.wanted == Wanted::Hard {
             keys.insert(Key::Want(at));
         }
         if soname.fixed.is_some() {

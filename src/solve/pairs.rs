@@ -10,12 +10,20 @@ use super::asked::Asked;
 use super::bits::Bits;
 use super::model::{End, Item, Key, Model};
 
+/// What an item excludes.
+pub(super) struct Row {
+    /// The items that are out once it is in.
+    pub(super) out: Bits,
+    /// The sonames of those.
+    pub(super) touched: Vec<usize>,
+}
+
 /// The rules between items, those taken away excepted.
 pub(super) struct Pairs<'m> {
     model: &'m Model<'m>,
     asked: &'m Asked,
     off: &'m BTreeSet<Key>,
-    rows: Vec<Option<Bits>>,
+    rows: Vec<Option<Row>>,
 }
 
 impl<'m> Pairs<'m> {
@@ -24,12 +32,11 @@ impl<'m> Pairs<'m> {
             model,
             asked,
             off,
-            rows: vec![None; model.items.len()],
+            rows: model.items.iter().map(|_| None).collect(),
         }
     }
 
-    /// The items that are out once `item` is in.
-    pub(super) fn row(&mut self, item: usize) -> &Bits {
+    pub(super) fn row(&mut self, item: usize) -> &Row {
         let (model, asked, off) = (self.model, self.asked, self.off);
         self.rows[item].get_or_insert_with(|| row(model, asked, off, item))
     }
@@ -94,7 +101,7 @@ pub(super) fn known_bad(a: &Item, b: &Item, off: &BTreeSet<Key>) -> Option<usize
         .map(|&(at, _)| at)
 }
 
-fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Bits {
+fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Row {
     let item = &model.items[at];
     let mut out = Bits::none(model.items.len());
     if let Some(group) = item.group {
@@ -142,7 +149,12 @@ fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Bits
     for other in own.items.clone() {
         out.remove(other);
     }
-    out
+    let mut touched: Vec<usize> = out
+        .within(&(0..model.items.len()))
+        .map(|item| model.items[item].soname)
+        .collect();
+    touched.dedup();
+    Row { out, touched }
 }
 
 /// Whether nvJitLink is too old for a user of it.

@@ -7,18 +7,18 @@ use cudashim::solve::*;
 
 /// A problem and what its files define: symbols by candidate, each `symbol` or `symbol@node`.
 #[derive(Debug, Clone, Default)]
-pub struct Lab {
-    pub wants: Vec<Want>,
-    pub candidates: Vec<Candidate>,
-    pub demands: Vec<Demand>,
-    pub releases: Vec<ReleaseDemand>,
-    pub built: Option<Built>,
-    pub conflicts: Vec<Conflict>,
-    pub fix_hints: BTreeMap<String, String>,
-    pub policy: Policy,
+pub(super) struct Lab {
+    pub(super) wants: Vec<Want>,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) demands: Vec<Demand>,
+    pub(super) releases: Vec<ReleaseDemand>,
+    pub(super) built: Option<Built>,
+    pub(super) conflicts: Vec<Conflict>,
+    pub(super) fix_hints: BTreeMap<String, String>,
+    pub(super) policy: Policy,
     sets: Vec<Vec<String>>,
     lacks: BTreeSet<(usize, String)>,
-    pub asked: RefCell<Vec<(u32, usize)>>,
+    pub(super) asked: RefCell<Vec<(u32, usize)>>,
 }
 
 impl Defines for Lab {
@@ -39,7 +39,7 @@ impl Defines for Lab {
 impl Lab {
     /// A candidate: its soname is the file name. Directory and root get numbers by their names:
     /// the root is the first part of the path.
-    pub fn file(&mut self, path: &str) -> File<'_> {
+    pub(super) fn file(&mut self, path: &str) -> File<'_> {
         let (directory, soname) = path.rsplit_once('/').unwrap();
         let root = path.trim_start_matches('/').split('/').next().unwrap();
         self.candidates.push(Candidate {
@@ -57,7 +57,7 @@ impl Lab {
         File(self)
     }
 
-    pub fn want(&mut self, soname: &str) -> &mut Self {
+    pub(super) fn want(&mut self, soname: &str) -> &mut Self {
         self.wants.push(Want {
             soname: soname.to_owned(),
             hard: true,
@@ -66,7 +66,7 @@ impl Lab {
         self
     }
 
-    pub fn soft(&mut self, soname: &str) -> &mut Self {
+    pub(super) fn soft(&mut self, soname: &str) -> &mut Self {
         self.wants.push(Want {
             soname: soname.to_owned(),
             hard: false,
@@ -76,7 +76,7 @@ impl Lab {
     }
 
     /// The consumer takes symbols from a soname.
-    pub fn demand(&mut self, consumer: &str, soname: &str, symbols: &[&str]) -> &mut Self {
+    pub(super) fn demand(&mut self, consumer: &str, soname: &str, symbols: &[&str]) -> &mut Self {
         let symbols = self.set(symbols);
         self.demands.push(Demand {
             consumer: consumer.to_owned(),
@@ -87,18 +87,18 @@ impl Lab {
         self
     }
 
-    pub fn set(&mut self, symbols: &[&str]) -> SymbolSetId {
+    pub(super) fn set(&mut self, symbols: &[&str]) -> SymbolSetId {
         self.sets
             .push(symbols.iter().map(ToString::to_string).collect());
         SymbolSetId(self.sets.len() as u32 - 1)
     }
 
-    pub fn add_lack(&mut self, candidate: usize, symbol: &str) {
+    pub(super) fn add_lack(&mut self, candidate: usize, symbol: &str) {
         self.lacks.insert((candidate, symbol.to_owned()));
     }
 
     /// The same, its candidates in another order: `order[new] == old`.
-    pub fn permuted(&self, order: &[usize]) -> Lab {
+    pub(super) fn permuted(&self, order: &[usize]) -> Lab {
         let mut other = self.clone();
         other.candidates = order
             .iter()
@@ -120,7 +120,7 @@ impl Lab {
         other
     }
 
-    pub fn problem(&self) -> Problem<'_> {
+    pub(super) fn problem(&self) -> Problem<'_> {
         Problem {
             wants: self.wants.clone(),
             candidates: self.candidates.clone(),
@@ -134,16 +134,16 @@ impl Lab {
         }
     }
 
-    pub fn solve(&self) -> Result<Solution, NoSolution> {
+    pub(super) fn solve(&self) -> Result<Solution, NoSolution> {
         solve(&self.problem())
     }
 
-    pub fn path(&self, candidate: usize) -> String {
+    pub(super) fn path(&self, candidate: usize) -> String {
         self.candidates[candidate].path.display().to_string()
     }
 
     /// The paths chosen, in the order of their sonames.
-    pub fn paths(&self) -> Vec<String> {
+    pub(super) fn paths(&self) -> Vec<String> {
         let solution = self.solve().unwrap_or_else(|none| panic!("{none}"));
         solution
             .chosen
@@ -153,7 +153,7 @@ impl Lab {
     }
 
     /// Why a path was refused.
-    pub fn why_not(&self, path: &str) -> String {
+    pub(super) fn why_not(&self, path: &str) -> String {
         let solution = self.solve().unwrap_or_else(|none| panic!("{none}"));
         let chosen = solution.chosen.iter().flat_map(|one| &one.refused);
         let refused = chosen.chain(solution.unserved.iter().flat_map(|one| &one.refused));
@@ -165,30 +165,30 @@ impl Lab {
     }
 
     /// Why there is no set, a clause a line.
-    pub fn conflict(&self) -> Vec<String> {
+    pub(super) fn conflict(&self) -> Vec<String> {
         let none = self.solve().expect_err("there is a set");
         none.clauses.iter().map(ToString::to_string).collect()
     }
 }
 
-pub struct File<'l>(&'l mut Lab);
+pub(super) struct File<'l>(&'l mut Lab);
 
 impl File<'_> {
     fn last(&mut self) -> &mut Candidate {
         self.0.candidates.last_mut().unwrap()
     }
 
-    pub fn version(mut self, version: &str) -> Self {
+    pub(super) fn version(mut self, version: &str) -> Self {
         self.last().version = Some(release(version));
         self
     }
 
-    pub fn group(mut self, group: &str) -> Self {
+    pub(super) fn group(mut self, group: &str) -> Self {
         self.last().group = Some(group.to_owned());
         self
     }
 
-    pub fn cuda(mut self, major: u32, minor: u32) -> Self {
+    pub(super) fn cuda(mut self, major: u32, minor: u32) -> Self {
         self.last().cuda = Some(CudaRelease {
             major,
             minor: Some(minor),
@@ -196,12 +196,12 @@ impl File<'_> {
         self
     }
 
-    pub fn barred(mut self, why: &str) -> Self {
+    pub(super) fn barred(mut self, why: &str) -> Self {
         self.last().barred = Some(Bar(why.to_owned()));
         self
     }
 
-    pub fn needs(mut self, soname: &str, symbols: &[&str]) -> Self {
+    pub(super) fn needs(mut self, soname: &str, symbols: &[&str]) -> Self {
         let symbols = self.0.set(symbols);
         self.last().needs.push(Need {
             soname: soname.to_owned(),
@@ -211,7 +211,7 @@ impl File<'_> {
         self
     }
 
-    pub fn opens(mut self, soname: &str) -> Self {
+    pub(super) fn opens(mut self, soname: &str) -> Self {
         self.last().needs.push(Need {
             soname: soname.to_owned(),
             symbols: SymbolSetId::NONE,
@@ -220,30 +220,30 @@ impl File<'_> {
         self
     }
 
-    pub fn lacks(self, symbol: &str) -> Self {
+    pub(super) fn lacks(self, symbol: &str) -> Self {
         let at = self.0.candidates.len() - 1;
         self.0.add_lack(at, symbol);
         self
     }
 
-    pub fn pin(mut self, pin: Pin) -> Self {
+    pub(super) fn pin(mut self, pin: Pin) -> Self {
         self.last().rank.pin = pin;
         self
     }
 
-    pub fn at_consumer(mut self) -> Self {
+    pub(super) fn at_consumer(mut self) -> Self {
         self.last().rank.at_consumer_root = true;
         self
     }
 
-    pub fn off(mut self, newer_by: u32, older_by: u32) -> Self {
+    pub(super) fn off(mut self, newer_by: u32, older_by: u32) -> Self {
         self.last().rank.newer_by = newer_by;
         self.last().rank.older_by = older_by;
         self
     }
 }
 
-pub fn release(text: &str) -> Release {
+pub(super) fn release(text: &str) -> Release {
     Release(text.split('.').map(|n| n.parse().unwrap()).collect())
 }
 

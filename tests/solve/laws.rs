@@ -329,6 +329,15 @@ proptest! {
     }
 
     #[test]
+    fn how_far_to_explain_does_not_change_the_set(mut lab in lab()) {
+        let fully = lab.solve().map(|solution| set_of(&solution));
+        let asked = lab.asked.take().len();
+        lab.policy.explain = Explain::AsKnown;
+        prop_assert_eq!(fully, lab.solve().map(|solution| set_of(&solution)));
+        prop_assert!(lab.asked.borrow().len() <= asked);
+    }
+
+    #[test]
     fn symbols_are_asked_for_once(lab in lab()) {
         let _ = lab.solve();
         let asked = lab.asked.borrow();

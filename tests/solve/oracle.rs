@@ -7,18 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use cudashim::solve::*;
 
 /// A set: soname → index of the candidate.
-pub type Set = BTreeMap<String, usize>;
+pub(super) type Set = BTreeMap<String, usize>;
 
 /// What is in force: every fact, or all but some.
-pub type InForce<'f> = &'f dyn Fn(&Fact) -> bool;
+pub(super) type InForce<'f> = &'f dyn Fn(&Fact) -> bool;
 
-pub struct Judge<'p> {
+pub(super) struct Judge<'p> {
     p: &'p Problem<'p>,
     missing: BTreeMap<(SymbolSetId, usize), bool>,
 }
 
 impl<'p> Judge<'p> {
-    pub fn new(p: &'p Problem<'p>) -> Self {
+    pub(super) fn new(p: &'p Problem<'p>) -> Self {
         let mut missing = BTreeMap::new();
         let sets: BTreeSet<SymbolSetId> = (p.demands.iter().map(|d| d.symbols))
             .chain(
@@ -112,7 +112,7 @@ impl<'p> Judge<'p> {
     }
 
     /// Whether a set keeps every rule in force.
-    pub fn keeps(&self, set: &Set, on: InForce<'_>) -> bool {
+    pub(super) fn keeps(&self, set: &Set, on: InForce<'_>) -> bool {
         let p = self.p;
         let asked = self.asked(set, on);
         if set.keys().any(|soname| !asked.contains_key(soname)) {
@@ -214,7 +214,7 @@ impl<'p> Judge<'p> {
     }
 
     /// What a set costs, by the documentation of `Cost`.
-    pub fn cost(&self, set: &Set) -> Cost {
+    pub(super) fn cost(&self, set: &Set) -> Cost {
         let p = self.p;
         let asked = self.asked(set, &|_| true);
         let left = asked.keys().filter(|soname| !set.contains_key(*soname));
@@ -271,12 +271,12 @@ impl<'p> Judge<'p> {
         sets
     }
 
-    pub fn solvable(&self, on: InForce<'_>) -> bool {
+    pub(super) fn solvable(&self, on: InForce<'_>) -> bool {
         self.each().iter().any(|set| self.keeps(set, on))
     }
 
     /// The best set.
-    pub fn best(&self) -> Option<Set> {
+    pub(super) fn best(&self) -> Option<Set> {
         let sets = self
             .each()
             .into_iter()
