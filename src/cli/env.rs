@@ -13,7 +13,11 @@ pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
     for taken in &child.taken_out {
         output::note(&run::taken_out(taken));
     }
-    let lines = format!("export CUDASHIM_PLAN={}\nexport LD_PRELOAD={}\n", quoted(child.plan.as_os_str()), quoted(&child.preload));
+    let lines = format!(
+        "export CUDASHIM_PLAN={}\nexport LD_PRELOAD={}\n",
+        quoted(child.plan.as_os_str()),
+        quoted(&child.preload)
+    );
     resolve::print(&lines)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -59,7 +59,8 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         let Some(resolution) = &answer.resolution else {
             bail!("{}: there is no plan to write", answer.nothing.unwrap_or_default());
         };
-        atomic_write(file, &resolution.plan.to_bytes()).with_context(|| format!("the plan cannot be written to `{}`", file.display()))?;
+        atomic_write(file, &resolution.plan.to_bytes())
+            .with_context(|| format!("the plan cannot be written to `{}`", file.display()))?;
         output::note(&format!("wrote `{}`: use it with `cudashim run --plan {}`", file.display(), file.display()));
         return Ok(ExitCode::SUCCESS);
     }

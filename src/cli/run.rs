@@ -73,13 +73,22 @@ fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
             crate::plan::Drift::Gone => "is gone",
             crate::plan::Drift::Changed => "was changed since the plan was made",
         };
-        output::note(&format!("`{}` {what}: {} is left to the loader; make a new plan with `cudashim resolve -o`", library.path.display(), library.soname));
+        output::note(&format!(
+            "`{}` {what}: {} is left to the loader; make a new plan with `cudashim resolve -o`",
+            library.path.display(),
+            library.soname
+        ));
     }
     Ok((plan, path))
 }
 
 pub(super) fn taken_out(taken: &TakenOut) -> String {
-    format!("took `{}` out of LD_PRELOAD: the set has {} from `{}`", taken.entry.display(), taken.soname, taken.instead.display())
+    format!(
+        "took `{}` out of LD_PRELOAD: the set has {} from `{}`",
+        taken.entry.display(),
+        taken.soname,
+        taken.instead.display()
+    )
 }
 
 fn not_runnable(host: &Host, file: &Path) -> Option<String> {
@@ -102,12 +111,18 @@ fn out_of_reach(host: &Host, command: &[OsString]) -> Option<String> {
         Ok(object) => {
             let interpreter = object.facts.interpreter.as_ref().map(|path| path.display().to_string());
             match interpreter {
-                None if object.elf().is_ok_and(|elf: Elf<'_>| elf.is_executable()) => Some("is statically linked, so no LD_PRELOAD reaches it".to_owned()),
-                Some(path) if path.contains("ld-musl") => Some("is linked against musl, which NVIDIA's libraries are not made for".to_owned()),
+                None if object.elf().is_ok_and(|elf: Elf<'_>| elf.is_executable()) => {
+                    Some("is statically linked, so no LD_PRELOAD reaches it".to_owned())
+                }
+                Some(path) if path.contains("ld-musl") => {
+                    Some("is linked against musl, which NVIDIA's libraries are not made for".to_owned())
+                }
                 _ => None,
             }
         }
-        Err(ObjectError::Elf(error)) if error.is_foreign() => Some(format!("is {error}, which this shim is not built for")),
+        Err(ObjectError::Elf(error)) if error.is_foreign() => {
+            Some(format!("is {error}, which this shim is not built for"))
+        }
         Err(_) => None,
     }
 }

@@ -42,7 +42,9 @@ impl ChildEnvironment {
         let mut taken_out = Vec::new();
         let listed = host.env("LD_PRELOAD").unwrap_or_default().as_bytes();
         // ld.so splits at spaces and colons, and knows no escape (ld.so(8)).
-        for entry in listed.split(|byte| matches!(byte, b' ' | b':')).filter(|entry| !entry.is_empty()).map(OsStr::from_bytes) {
+        for entry in
+            listed.split(|byte| matches!(byte, b' ' | b':')).filter(|entry| !entry.is_empty()).map(OsStr::from_bytes)
+        {
             if is_shim(entry) {
                 continue;
             }
@@ -66,7 +68,8 @@ fn is_shim(entry: &OsStr) -> bool {
 
 /// The soname that both the entry and the plan would serve, from different files.
 fn contradiction(objects: &Objects<'_>, plan: &Plan, entry: &OsStr) -> Option<(String, PathBuf)> {
-    let path = if entry.as_bytes().contains(&b'/') { PathBuf::from(entry) } else { Loader::new(objects).find(entry)?.0 };
+    let path =
+        if entry.as_bytes().contains(&b'/') { PathBuf::from(entry) } else { Loader::new(objects).find(entry)?.0 };
     let object = objects.open(&path).ok()?;
     let soname = object.facts.soname.as_ref()?.to_str()?;
     let library = plan.library(soname).filter(|library| library.how != How::Keep)?;

@@ -151,7 +151,8 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
 fn file_state([id, size, mtime]: [&str; 3], line: usize) -> Result<(FileId, u64, i64), PlanError> {
     let error = |says| PlanError::Line { line, says };
     let (dev, ino) = id.split_once(':').ok_or(error("device and inode are not two numbers"))?;
-    let id = FileId { dev: decimal(dev).ok_or(error("a wrong device"))?, ino: decimal(ino).ok_or(error("a wrong inode"))? };
+    let id =
+        FileId { dev: decimal(dev).ok_or(error("a wrong device"))?, ino: decimal(ino).ok_or(error("a wrong inode"))? };
     let size = decimal(size).ok_or(error("a wrong size"))?;
     let mtime = match mtime.strip_prefix('-') {
         Some(digits) => decimal::<i64>(digits).map(|time| -time),
@@ -203,7 +204,13 @@ mod tests {
             aliases: vec![("libnvrtc.so".into(), "libnvrtc.so.12".into())],
             replaces: vec![("/x/libnvrtc.so.12".into(), "libnvrtc.so.12".into())],
             triggers: vec![("libtorch.so".into(), vec!["libgomp.so.1".into(), "libnvrtc.so.12".into()])],
-            bundles: vec![PlanBundle { name: "libtorch.so".into(), path: "/c/1.so".into(), id: FileId { dev: 1, ino: 2 }, size: 3, mtime: 4 }],
+            bundles: vec![PlanBundle {
+                name: "libtorch.so".into(),
+                path: "/c/1.so".into(),
+                id: FileId { dev: 1, ino: 2 },
+                size: 3,
+                mtime: 4,
+            }],
             absent: vec![("libcuda.so.1".into(), "/usr/lib/libcuda.so.1".into())],
             unknown: vec!["later\tx".into()],
         }

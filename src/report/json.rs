@@ -118,7 +118,9 @@ impl ResolveReport {
         if let Some(requirement) = &answer.requirement {
             report.r#for.clone_from(&requirement.text);
             report.path = requirement.path.as_deref().map(JsonPath::from);
-            report.cuda = requirement.cuda.map(|(major, minor)| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
+            report.cuda = requirement
+                .cuda
+                .map(|(major, minor)| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
         }
         report.nothing.clone_from(&answer.nothing);
         report.set = Some(Vec::new());
@@ -132,12 +134,19 @@ impl ResolveReport {
                 refused: choice
                     .refused
                     .iter()
-                    .map(|copy| RefusedCopy { path: copy.path.as_path().into(), version: copy.version.clone(), because: copy.because.clone() })
+                    .map(|copy| RefusedCopy {
+                        path: copy.path.as_path().into(),
+                        version: copy.version.clone(),
+                        because: copy.because.clone(),
+                    })
                     .collect(),
             });
             report.set = Some(set.collect());
-            report.unserved =
-                resolution.unserved.iter().map(|(soname, because)| Unserved { soname: soname.clone(), because: because.clone() }).collect();
+            report.unserved = resolution
+                .unserved
+                .iter()
+                .map(|(soname, because)| Unserved { soname: soname.clone(), because: because.clone() })
+                .collect();
         }
         report
     }

@@ -17,7 +17,20 @@ use std::path::{Path, PathBuf};
 
 /// Variables whose value can change an answer, by the beginning of their name.
 const VARIABLES: [&str; 15] = [
-    "CONDA_PREFIX", "CUDA", "CUDNN", "CUTENSOR", "EBROOT", "HOME", "LD_", "NCCL_HOME", "NVHPC", "PATH", "PYENV", "PYTHON", "UV_", "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "CUDA",
+    "CUDNN",
+    "CUTENSOR",
+    "EBROOT",
+    "HOME",
+    "LD_",
+    "NCCL_HOME",
+    "NVHPC",
+    "PATH",
+    "PYENV",
+    "PYTHON",
+    "UV_",
+    "VIRTUAL_ENV",
     "XDG_CACHE_HOME",
 ];
 
@@ -90,7 +103,8 @@ impl PlanCache {
             }
         }
         for (index, (name, sonames)) in resolution.bundles.into_iter().enumerate() {
-            let paths: Vec<PathBuf> = sonames.iter().filter_map(|soname| plan.library(soname)).map(|library| library.path.clone()).collect();
+            let paths: Vec<PathBuf> =
+                sonames.iter().filter_map(|soname| plan.library(soname)).map(|library| library.path.clone()).collect();
             let path = self.file(key, &format!("{index}.so"));
             let Some(bytes) = bundle(&format!("libcudashim-bundle-{key}-{index}.so"), &paths) else { continue };
             // Without it the libraries are opened one by one.
@@ -145,7 +159,10 @@ fn key(host: &Host, request: &Request) -> String {
     digest.update(format!("{} {:?} {:?}\n", env!("CARGO_PKG_VERSION"), host.root(), host.cwd()));
     digest.update(request.question(host) + "\n");
     for (name, value) in host.environment() {
-        if name.to_str().is_some_and(|name| VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_")) {
+        if name
+            .to_str()
+            .is_some_and(|name| VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_"))
+        {
             digest.update(format!("{name:?}={value:?}\n"));
         }
     }

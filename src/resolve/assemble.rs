@@ -73,7 +73,11 @@ pub(super) fn resolution(
     assembly.mark_preloads();
 
     let mut plan = Plan {
-        made_for: vec![PlanFor { kind: requirement.kind.to_string(), text: requirement.text.clone(), path: requirement.path.clone() }],
+        made_for: vec![PlanFor {
+            kind: requirement.kind.to_string(),
+            text: requirement.text.clone(),
+            path: requirement.path.clone(),
+        }],
         ..Plan::default()
     };
     assembly.add_libraries(&mut plan);
@@ -83,7 +87,9 @@ pub(super) fn resolution(
     assembly.add_absent(&mut plan, inventory, loader);
     let mut set: Vec<Choice> = Vec::new();
     for library in plan.chosen() {
-        if let Some((choice, _)) = assembly.by_soname.get(&library.soname).and_then(|index| assembly.members.get(*index)) {
+        if let Some((choice, _)) =
+            assembly.by_soname.get(&library.soname).and_then(|index| assembly.members.get(*index))
+        {
             set.push(choice.clone());
         }
     }
@@ -120,7 +126,9 @@ impl Assembly<'_> {
         match node {
             Node::Member(index) => self.members.get(index).map(|(choice, _)| choice.soname.as_str()),
             // As it is asked for: the needed entries of a bundle are renamed more often than its sonames.
-            Node::Kept(index) => self.mapped(index)?.names.iter().find_map(|name| name.to_str().filter(|name| !name.contains('/'))),
+            Node::Kept(index) => {
+                self.mapped(index)?.names.iter().find_map(|name| name.to_str().filter(|name| !name.contains('/')))
+            }
         }
     }
 
@@ -211,7 +219,16 @@ impl Assembly<'_> {
                 }
             };
             let stat = object.stat;
-            plan.libraries.push(PlanLibrary { soname: soname.to_owned(), path, id: stat.id, size: stat.size, mtime: stat.mtime, identity, version, how });
+            plan.libraries.push(PlanLibrary {
+                soname: soname.to_owned(),
+                path,
+                id: stat.id,
+                size: stat.size,
+                mtime: stat.mtime,
+                identity,
+                version,
+                how,
+            });
         }
     }
 
@@ -241,8 +258,13 @@ impl Assembly<'_> {
     fn add_replaces(&self, plan: &mut Plan, requirement: &Requirement, inventory: &Inventory) {
         for library in &inventory.libraries {
             let soname = library.asked_as();
-            let Some((choice, object)) = self.by_soname.get(soname).and_then(|index| self.members.get(*index)) else { continue };
-            if library.renamed.is_none() && requirement.sites.contains(&library.place.root) && library.stat.id != object.stat.id {
+            let Some((choice, object)) = self.by_soname.get(soname).and_then(|index| self.members.get(*index)) else {
+                continue;
+            };
+            if library.renamed.is_none()
+                && requirement.sites.contains(&library.place.root)
+                && library.stat.id != object.stat.id
+            {
                 let paths = library.names.iter().map(|name| library.place.dir.join(name)).chain([library.path.clone()]);
                 plan.replaces.extend(paths.map(|path| (path, choice.soname.clone())));
             }
@@ -255,8 +277,13 @@ impl Assembly<'_> {
         let mut triggers: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut add = |name: &str, object: &Object| {
             let start: Vec<Node> = object.facts.needed.iter().filter_map(|name| self.node(name)).collect();
-            let below: Vec<String> =
-                self.below(&start).into_iter().filter_map(|node| self.soname(node)).filter(|soname| *soname != name && held.contains(soname)).map(str::to_owned).collect();
+            let below: Vec<String> = self
+                .below(&start)
+                .into_iter()
+                .filter_map(|node| self.soname(node))
+                .filter(|soname| *soname != name && held.contains(soname))
+                .map(str::to_owned)
+                .collect();
             if !below.is_empty() {
                 triggers.insert(name.to_owned(), below);
             }
@@ -309,8 +336,15 @@ impl Assembly<'_> {
                     }
                 }
             }
-            let names: Vec<String> = order.iter().filter_map(|node| self.soname(*node)).filter(|name| held.contains(name)).map(str::to_owned).collect();
-            if let Some(name) = self.soname(start).filter(|name| plan.triggers.iter().any(|(trigger, _)| trigger == name)) {
+            let names: Vec<String> = order
+                .iter()
+                .filter_map(|node| self.soname(*node))
+                .filter(|name| held.contains(name))
+                .map(str::to_owned)
+                .collect();
+            if let Some(name) =
+                self.soname(start).filter(|name| plan.triggers.iter().any(|(trigger, _)| trigger == name))
+            {
                 bundles.insert(name.to_owned(), names);
             }
         }
@@ -321,7 +355,8 @@ impl Assembly<'_> {
     fn add_absent(&self, plan: &mut Plan, inventory: &Inventory, loader: &Loader<'_>) {
         let Some(dir) = loader.default_dirs().first() else { return };
         let host = loader.host();
-        let mut dirs: BTreeSet<&Path> = self.closure.map().objects().iter().filter_map(|mapped| mapped.path.parent()).collect();
+        let mut dirs: BTreeSet<&Path> =
+            self.closure.map().objects().iter().filter_map(|mapped| mapped.path.parent()).collect();
         dirs.extend(self.members.iter().filter_map(|(choice, _)| choice.path.parent()));
         // Who may ask: the consumer's own objects and the chosen libraries, by stem.
         let own = self.closure.map().objects().iter().filter_map(|mapped| mapped.object.name().to_str());

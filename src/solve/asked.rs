@@ -28,33 +28,21 @@ impl Asked {
     }
 
     /// The symbol missing.
-    pub(super) fn ask(
-        &mut self,
-        model: &Model<'_>,
-        symbols: SymbolSetId,
-        item: usize,
-    ) -> Option<&MissingSymbol> {
+    pub(super) fn ask(&mut self, model: &Model<'_>, symbols: SymbolSetId, item: usize) -> Option<&MissingSymbol> {
         if symbols == SymbolSetId::NONE {
             return None;
         }
-        let answer = self.answers.entry((symbols, item)).or_insert_with(|| {
-            model
-                .problem
-                .defines
-                .missing(symbols, model.items[item].source)
-        });
+        let answer = self
+            .answers
+            .entry((symbols, item))
+            .or_insert_with(|| model.problem.defines.missing(symbols, model.items[item].source));
         answer.as_ref()
     }
 
     /// Checks a set against the oracle. Where a file lacks a symbol, asks the same of all other
     /// copies of its soname, for now they matter; where one soname fails another a second time, asks
     /// all that could be asked between the two, for one clash at a time the search would be blind.
-    pub(super) fn holds(
-        &mut self,
-        model: &Model<'_>,
-        off: &BTreeSet<Key>,
-        set: &[Option<usize>],
-    ) -> bool {
+    pub(super) fn holds(&mut self, model: &Model<'_>, off: &BTreeSet<Key>, set: &[Option<usize>]) -> bool {
         let mut stands = true;
         for &item in set.iter().flatten() {
             let soname = model.items[item].soname;
@@ -70,9 +58,7 @@ impl Asked {
                     continue;
                 };
                 let pair = (soname, link.soname);
-                if off.contains(&Key::Symbols(pair.0, pair.1))
-                    || self.ask(model, link.symbols, provider).is_none()
-                {
+                if off.contains(&Key::Symbols(pair.0, pair.1)) || self.ask(model, link.symbols, provider).is_none() {
                     continue;
                 }
                 stands = false;
@@ -89,13 +75,7 @@ impl Asked {
         stands
     }
 
-    fn ask_of_all(
-        &mut self,
-        model: &Model<'_>,
-        off: &BTreeSet<Key>,
-        symbols: SymbolSetId,
-        soname: usize,
-    ) {
+    fn ask_of_all(&mut self, model: &Model<'_>, off: &BTreeSet<Key>, symbols: SymbolSetId, soname: usize) {
         for item in model.sonames[soname].items.clone() {
             if may_serve(model, off, item) {
                 self.ask(model, symbols, item);
@@ -105,8 +85,5 @@ impl Asked {
 }
 
 fn may_serve(model: &Model<'_>, off: &BTreeSet<Key>, item: usize) -> bool {
-    model.items[item]
-        .excluded
-        .iter()
-        .all(|key| off.contains(key))
+    model.items[item].excluded.iter().all(|key| off.contains(key))
 }

@@ -19,11 +19,7 @@ const NAMED: usize = 3;
 pub(super) fn say(model: &Model<'_>, asked: &Asked, keys: &[Key]) -> Vec<Clause> {
     // What the conflict is about: the sonames its keys name.
     let about: BTreeSet<usize> = keys.iter().flat_map(|&key| sonames(model, key)).collect();
-    let teller = Teller {
-        model,
-        asked,
-        about,
-    };
+    let teller = Teller { model, asked, about };
     keys.iter()
         .map(|&key| Clause {
             rule: rule(key),
@@ -79,12 +75,7 @@ fn sonames(model: &Model<'_>, key: Key) -> Vec<usize> {
         Key::Symbols(user, provider) | Key::Served(user, provider) => vec![user, provider],
         Key::Demand(at) => {
             let demand = model.demands[at].1;
-            model
-                .sonames
-                .iter()
-                .position(|soname| soname.name == demand.soname)
-                .into_iter()
-                .collect()
+            model.sonames.iter().position(|soname| soname.name == demand.soname).into_iter().collect()
         }
         Key::Conflict(_)
         | Key::OneDirectory(_)
@@ -120,33 +111,21 @@ impl Teller<'_> {
                 }
             }
             Key::Barred(_, bar) => {
-                format!(
-                    "{} cannot be used: {}",
-                    list(self.paths(key)),
-                    model.bars[bar]
-                )
+                format!("{} cannot be used: {}", list(self.paths(key)), model.bars[bar])
             }
             Key::ExactRelease(at) => {
-                let ReleaseDemand {
-                    consumer,
-                    group,
-                    prefix,
-                } = model.bound[at].1;
+                let ReleaseDemand { consumer, group, prefix } = model.bound[at].1;
                 let here = self.releases(|item| model.items[item].excluded.contains(&key));
                 format!("{consumer} needs {group} {prefix}{here}")
             }
             Key::Built => {
                 let built = model.problem.built.as_ref();
-                let built =
-                    built.map(|built| format!("{} is for CUDA {}", built.consumer, built.major));
+                let built = built.map(|built| format!("{} is for CUDA {}", built.consumer, built.major));
                 let here = self.majors(|item| model.items[item].excluded.contains(&key));
                 format!("{}{here}", built.unwrap_or_default())
             }
             Key::OneMajor => {
-                format!(
-                    "all libraries are for one CUDA major{}",
-                    self.majors(|_| true)
-                )
+                format!("all libraries are for one CUDA major{}", self.majors(|_| true))
             }
             Key::OneRelease(group) => {
                 let name = model.groups[group].name;
@@ -165,14 +144,8 @@ impl Teller<'_> {
             Key::Demand(at) => {
                 let demand = model.demands[at].1;
                 let providers = sonames(model, key);
-                let lacking = providers
-                    .into_iter()
-                    .flat_map(|at| self.lacking(demand.symbols, at));
-                self.takes(
-                    &demand.consumer,
-                    &demand.soname,
-                    &lacking.collect::<Vec<_>>(),
-                )
+                let lacking = providers.into_iter().flat_map(|at| self.lacking(demand.symbols, at));
+                self.takes(&demand.consumer, &demand.soname, &lacking.collect::<Vec<_>>())
             }
             Key::Symbols(user, provider) => {
                 let needers = model.sonames[provider].needers.iter();
@@ -195,14 +168,8 @@ impl Teller<'_> {
 
     fn fixed(&self, at: usize) -> String {
         let soname = &self.model.sonames[at];
-        let path = soname
-            .fixed
-            .map(|path| path.display().to_string())
-            .unwrap_or_default();
-        let mut paths = soname
-            .items
-            .clone()
-            .map(|item| &self.model.candidate(item).path);
+        let path = soname.fixed.map(|path| path.display().to_string()).unwrap_or_default();
+        let mut paths = soname.items.clone().map(|item| &self.model.candidate(item).path);
         let none = if paths.any(|path| Some(path.as_path()) == soname.fixed) {
             ""
         } else {
@@ -214,20 +181,11 @@ impl Teller<'_> {
     fn linker(&self, at: usize) -> String {
         let model = self.model;
         let linker = &model.sonames[at];
-        let own = linker
-            .items
-            .clone()
-            .filter_map(|item| model.items[item].cuda);
+        let own = linker.items.clone().filter_map(|item| model.items[item].cuda);
         let own: BTreeSet<CudaRelease> = own.collect();
         let users = linker.needers.iter().map(|&(user, _)| user);
-        let users =
-            users.filter(|&user| self.about.contains(&model.items[user].soname) && self.fits(user));
-        let users = users.map(|user| {
-            (
-                model.candidate(user).soname.as_str(),
-                model.items[user].cuda,
-            )
-        });
+        let users = users.filter(|&user| self.about.contains(&model.items[user].soname) && self.fits(user));
+        let users = users.map(|user| (model.candidate(user).soname.as_str(), model.items[user].cuda));
         let demands = linker.demands.iter().map(|&at| model.demands[at].1);
         let users: BTreeSet<String> = users
             .chain(demands.map(|demand| (demand.consumer.as_str(), demand.cuda)))
@@ -239,13 +197,8 @@ impl Teller<'_> {
 
     /// The usable copies of a soname known to lack one of these symbols.
     fn lacking(&self, symbols: SymbolSetId, soname: usize) -> Vec<(usize, &MissingSymbol)> {
-        let items = self.model.sonames[soname]
-            .items
-            .clone()
-            .filter(|&item| self.fits(item));
-        items
-            .filter_map(|item| Some((item, self.asked.known(symbols, item)?)))
-            .collect()
+        let items = self.model.sonames[soname].items.clone().filter(|&item| self.fits(item));
+        items.filter_map(|item| Some((item, self.asked.known(symbols, item)?))).collect()
     }
 
     /// "X takes `symbol@node` from Y, which 12.1 lacks"
@@ -257,11 +210,7 @@ impl Teller<'_> {
         }
         let copies: Vec<String> = copies.into_iter().map(|item| self.copy(item)).collect();
         let verb = if copies.len() == 1 { "lacks" } else { "lack" };
-        format!(
-            "{user} takes {} from {provider}, which {} {verb}",
-            list(symbols),
-            list(copies)
-        )
+        format!("{user} takes {} from {provider}, which {} {verb}", list(symbols), list(copies))
     }
 
     /// A copy by its release, where that is known, and its path.
@@ -274,11 +223,7 @@ impl Teller<'_> {
     }
 
     fn none_found(&self, soname: usize) -> &'static str {
-        if self.model.sonames[soname].items.is_empty() {
-            ", and no copy of it was found"
-        } else {
-            ""
-        }
+        if self.model.sonames[soname].items.is_empty() { ", and no copy of it was found" } else { "" }
     }
 
     /// Whether nothing speaks against an item alone: a file ruled out otherwise is not brought up.
@@ -298,9 +243,7 @@ impl Teller<'_> {
     fn releases(&self, of: impl Fn(usize) -> bool) -> String {
         self.here("as", |item| {
             let version = self.model.candidate(item).version.as_ref();
-            of(item).then(|| {
-                version.map_or_else(|| "an unknown release".to_owned(), ToString::to_string)
-            })
+            of(item).then(|| version.map_or_else(|| "an unknown release".to_owned(), ToString::to_string))
         })
     }
 
@@ -335,53 +278,31 @@ impl Teller<'_> {
         let fix = |at: usize| problem.fix_hints.get(model.sonames[at].name).cloned();
         let place = |at: usize| {
             let none = model.sonames[at].items.is_empty();
-            none.then(|| {
-                format!(
-                    "name a directory that holds {} with `--place DIR`",
-                    model.sonames[at].name
-                )
-            })
+            none.then(|| format!("name a directory that holds {} with `--place DIR`", model.sonames[at].name))
         };
         match key {
             Key::Want(at) | Key::Served(_, at) => match place(at) {
                 Some(place) => fix(at).into_iter().chain([place]).collect(),
                 None => Vec::new(),
             },
-            Key::Symbols(_, at) | Key::Linker(at) | Key::Barred(at, _) => {
-                fix(at).into_iter().collect()
-            }
+            Key::Symbols(_, at) | Key::Linker(at) | Key::Barred(at, _) => fix(at).into_iter().collect(),
             Key::Demand(_) => sonames(model, key).into_iter().filter_map(fix).collect(),
             Key::OneRelease(group) => {
                 let of = |at: &usize| model.sonames[*at].group == Some(group);
-                self.about
-                    .iter()
-                    .copied()
-                    .filter(of)
-                    .filter_map(fix)
-                    .collect()
+                self.about.iter().copied().filter(of).filter_map(fix).collect()
             }
             Key::Built | Key::OneMajor | Key::ExactRelease(_) => {
                 let hit = |at: &usize| {
                     let mut items = model.sonames[*at].items.clone();
-                    items.any(|item| {
-                        key == Key::OneMajor || model.items[item].excluded.contains(&key)
-                    })
+                    items.any(|item| key == Key::OneMajor || model.items[item].excluded.contains(&key))
                 };
-                self.about
-                    .iter()
-                    .copied()
-                    .filter(hit)
-                    .filter_map(fix)
-                    .collect()
+                self.about.iter().copied().filter(hit).filter_map(fix).collect()
             }
             Key::Forbidden(at) => {
                 vec![format!("drop `--forbid {}`", model.forbidden[at].display())]
             }
             Key::Fixed(at) => {
-                let path = model.sonames[at]
-                    .fixed
-                    .map(|path| path.display().to_string())
-                    .unwrap_or_default();
+                let path = model.sonames[at].fixed.map(|path| path.display().to_string()).unwrap_or_default();
                 vec![format!("drop `--use {}={path}`", model.sonames[at].name)]
             }
             Key::Conflict(_) | Key::OneDirectory(_) => Vec::new(),
@@ -395,10 +316,6 @@ fn list<T: Display>(all: impl IntoIterator<Item = T>) -> String {
     match all.len() {
         0 => String::new(),
         1..=NAMED => all.join(", "),
-        len => format!(
-            "{} and {} more",
-            all.get(..NAMED - 1).unwrap_or_default().join(", "),
-            len + 1 - NAMED
-        ),
+        len => format!("{} and {} more", all.get(..NAMED - 1).unwrap_or_default().join(", "), len + 1 - NAMED),
     }
 }

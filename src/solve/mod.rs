@@ -26,8 +26,8 @@ mod search;
 pub use self::cost::Cost;
 pub use self::no_solution::{Clause, Fact, NoSolution};
 pub use self::problem::{
-    Bar, Built, Candidate, Conflict, CudaRelease, Defines, Demand, Explain, MissingSymbol, Named,
-    Need, Pin, Policy, Problem, Rank, Release, ReleaseDemand, Side, SymbolSetId, Want,
+    Bar, Built, Candidate, Conflict, CudaRelease, Defines, Demand, Explain, MissingSymbol, Named, Need, Pin, Policy,
+    Problem, Rank, Release, ReleaseDemand, Side, SymbolSetId, Want,
 };
 pub use self::refusal::{Preference, Reason, Refusal, Refused};
 pub use self::rule::Rule;
@@ -172,11 +172,7 @@ fn solution(model: &Model<'_>, asked: &mut Asked, set: &Set) -> Solution {
     let mut chosen = Vec::new();
     let mut unserved = Vec::new();
     let mut needed = vec![false; model.sonames.len()];
-    for link in set
-        .iter()
-        .flatten()
-        .flat_map(|&item| &model.items[item].needs)
-    {
+    for link in set.iter().flatten().flat_map(|&item| &model.items[item].needs) {
         needed[link.soname] = true;
     }
     let mut critic = Critic { model, asked, set };
@@ -186,31 +182,18 @@ fn solution(model: &Model<'_>, asked: &mut Asked, set: &Set) -> Solution {
             continue;
         }
         let others = soname.items.clone().filter(|&item| Some(item) != pick);
-        let refused: Vec<Refused> = others
-            .map(|item| Refused {
-                candidate: model.items[item].source,
-                because: critic.refusal(item),
-            })
-            .collect();
+        let refused: Vec<Refused> =
+            others.map(|item| Refused { candidate: model.items[item].source, because: critic.refusal(item) }).collect();
         let soname = soname.name.to_owned();
         match pick {
             Some(item) => {
                 let because = reason(model, item, &refused);
-                chosen.push(Chosen {
-                    soname,
-                    candidate: model.items[item].source,
-                    because,
-                    refused,
-                });
+                chosen.push(Chosen { soname, candidate: model.items[item].source, because, refused });
             }
             None => unserved.push(Unserved { soname, refused }),
         }
     }
-    Solution {
-        chosen,
-        unserved,
-        cost: check::cost(model, set),
-    }
+    Solution { chosen, unserved, cost: check::cost(model, set) }
 }
 
 fn reason(model: &Model<'_>, item: usize, refused: &[Refused]) -> Reason {
@@ -225,9 +208,7 @@ fn reason(model: &Model<'_>, item: usize, refused: &[Refused]) -> Reason {
         Reason::Fixed
     } else if refused.is_empty() {
         Reason::OnlyCopy
-    } else if preferences().next().is_none()
-        && refused.iter().all(|one| one.because.rule().is_some())
-    {
+    } else if preferences().next().is_none() && refused.iter().all(|one| one.because.rule().is_some()) {
         Reason::OnlyFit
     } else if own.rank.pin == Pin::Met {
         Reason::Pinned
@@ -236,8 +217,6 @@ fn reason(model: &Model<'_>, item: usize, refused: &[Refused]) -> Reason {
     } else {
         // The preference that comes last decided against the copy that came closest.
         let closest = preferences().max_by_key(|preference| preference.place());
-        closest.map_or(Reason::OnlyFit, |closest| {
-            Reason::Preferred(closest.clone())
-        })
+        closest.map_or(Reason::OnlyFit, |closest| Reason::Preferred(closest.clone()))
     }
 }

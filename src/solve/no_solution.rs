@@ -108,9 +108,7 @@ pub(super) fn explain(model: &Model<'_>, asked: &mut Asked) -> NoSolution {
     let mut keys: Vec<Key> = core.into_iter().collect();
     // The user asked for something first, then came what stands against it.
     keys.reverse();
-    NoSolution {
-        clauses: clause::say(model, asked, &keys),
-    }
+    NoSolution { clauses: clause::say(model, asked, &keys) }
 }
 
 /// A smallest set of keys that cannot hold together: without any one of them, they can.

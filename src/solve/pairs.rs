@@ -28,12 +28,7 @@ pub(super) struct Pairs<'m> {
 
 impl<'m> Pairs<'m> {
     pub(super) fn new(model: &'m Model<'m>, asked: &'m Asked, off: &'m BTreeSet<Key>) -> Self {
-        Self {
-            model,
-            asked,
-            off,
-            rows: model.items.iter().map(|_| None).collect(),
-        }
+        Self { model, asked, off, rows: model.items.iter().map(|_| None).collect() }
     }
 
     pub(super) fn row(&mut self, item: usize) -> &Row {
@@ -43,20 +38,14 @@ impl<'m> Pairs<'m> {
 
     /// Whether a group is spread over directories though one holds it all.
     pub(super) fn torn(&self, set: &[Option<usize>]) -> bool {
-        (0..self.model.groups.len()).any(|group| {
-            !self.off.contains(&Key::OneDirectory(group))
-                && holder(self.model, set, group).is_some()
-        })
+        (0..self.model.groups.len())
+            .any(|group| !self.off.contains(&Key::OneDirectory(group)) && holder(self.model, set, group).is_some())
     }
 }
 
 /// The directory that holds all of a group that `set` takes from several, at the one release it is of.
 pub(super) fn holder(model: &Model<'_>, set: &[Option<usize>], group: usize) -> Option<u32> {
-    let mut members = set
-        .iter()
-        .flatten()
-        .map(|&item| &model.items[item])
-        .filter(|item| item.group == Some(group));
+    let mut members = set.iter().flatten().map(|&item| &model.items[item]).filter(|item| item.group == Some(group));
     let first = members.next()?;
     let release = first.release?;
     let mut chosen = Bits::none(model.sonames.len());
@@ -73,10 +62,7 @@ pub(super) fn holder(model: &Model<'_>, set: &[Option<usize>], group: usize) -> 
         return None;
     }
     let holders = model.groups[group].holders.get(&release)?;
-    holders
-        .iter()
-        .find(|(_, held)| held.holds_all(&chosen))
-        .map(|(&directory, _)| directory)
+    holders.iter().find(|(_, held)| held.holds_all(&chosen)).map(|(&directory, _)| directory)
 }
 
 /// Whether two members of a group are of one release.
@@ -90,15 +76,8 @@ pub(super) fn of_one_release(a: &Item, b: &Item) -> bool {
 
 /// The conflict that bars two items, if one does.
 pub(super) fn known_bad(a: &Item, b: &Item, off: &BTreeSet<Key>) -> Option<usize> {
-    let meets = |(at, end): &(usize, End)| {
-        b.conflicts
-            .iter()
-            .any(|(other, its)| at == other && end != its)
-    };
-    a.conflicts
-        .iter()
-        .find(|one| meets(one) && !off.contains(&Key::Conflict(one.0)))
-        .map(|&(at, _)| at)
+    let meets = |(at, end): &(usize, End)| b.conflicts.iter().any(|(other, its)| at == other && end != its);
+    a.conflicts.iter().find(|one| meets(one) && !off.contains(&Key::Conflict(one.0))).map(|&(at, _)| at)
 }
 
 fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Row {
@@ -106,13 +85,10 @@ fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Row 
     let mut out = Bits::none(model.items.len());
     if let Some(group) = item.group {
         let in_force = !off.contains(&Key::OneRelease(group));
-        let whole = in_force
-            && !off.contains(&Key::OneDirectory(group))
-            && held_whole(model, group, item.release);
+        let whole = in_force && !off.contains(&Key::OneDirectory(group)) && held_whole(model, group, item.release);
         for &other in &model.groups[group].items {
             let its = &model.items[other];
-            if in_force && (!of_one_release(item, its) || whole && item.directory != its.directory)
-            {
+            if in_force && (!of_one_release(item, its) || whole && item.directory != its.directory) {
                 out.add(other);
             }
         }
@@ -139,8 +115,7 @@ fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Row 
     let linker = own.linker && !off.contains(&Key::Linker(item.soname));
     for &(user, symbols) in &own.needers {
         let its = &model.items[user];
-        let lacking = asked.known(symbols, at).is_some()
-            && !off.contains(&Key::Symbols(its.soname, item.soname));
+        let lacking = asked.known(symbols, at).is_some() && !off.contains(&Key::Symbols(its.soname, item.soname));
         if lacking || linker && falls_short(item, its) {
             out.add(user);
         }
@@ -149,10 +124,7 @@ fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Row 
     for other in own.items.clone() {
         out.remove(other);
     }
-    let mut touched: Vec<usize> = out
-        .within(&(0..model.items.len()))
-        .map(|item| model.items[item].soname)
-        .collect();
+    let mut touched: Vec<usize> = out.within(&(0..model.items.len())).map(|item| model.items[item].soname).collect();
     touched.dedup();
     Row { out, touched }
 }
@@ -165,8 +137,7 @@ pub(super) fn falls_short(linker: &Item, user: &Item) -> bool {
 /// Whether some directory holds every soname the group has at this release: then no part of it
 /// can come from elsewhere, whichever parts are chosen.
 fn held_whole(model: &Model<'_>, group: usize, release: Option<usize>) -> bool {
-    let Some(holders) = release.and_then(|release| model.groups[group].holders.get(&release))
-    else {
+    let Some(holders) = release.and_then(|release| model.groups[group].holders.get(&release)) else {
         return false;
     };
     let mut all = Bits::none(model.sonames.len());

@@ -26,26 +26,14 @@ pub(super) fn any(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>) -> Opti
 
 /// The set of least cost that breaks no known rule; of several, the first in the written order.
 /// `fallback` is a set that surely stands, if one is known.
-pub(super) fn best(
-    model: &Model<'_>,
-    asked: &Asked,
-    off: &BTreeSet<Key>,
-    fallback: Option<&Set>,
-) -> Option<Set> {
+pub(super) fn best(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, fallback: Option<&Set>) -> Option<Set> {
     let mut search = Search::new(model, asked, off);
     search.best = fallback.cloned();
     // What outranks the number of roots adds up soname by soname, so its optimum is found fast,
     // and then rules out most items before roots, which do not add up, are counted.
     for mask in [ABOVE_ROOTS, u128::MAX] {
-        let limit = search
-            .best
-            .as_ref()
-            .map(|best| super::check::cost(model, best).packed() & mask);
-        search.aim(
-            Aim::Cost,
-            mask,
-            limit.map_or(u128::MAX, |cost| cost.saturating_sub(1)),
-        );
+        let limit = search.best.as_ref().map(|best| super::check::cost(model, best).packed() & mask);
+        search.aim(Aim::Cost, mask, limit.map_or(u128::MAX, |cost| cost.saturating_sub(1)));
         if limit != Some(0) {
             search.each_major();
         }
@@ -127,8 +115,7 @@ impl<'m> Search<'m> {
         for (at, item) in model.items.iter().enumerate() {
             let demands = &model.sonames[item.soname].demands;
             let lacking = demands.iter().any(|&demand| {
-                asked.known(model.demands[demand].1.symbols, at).is_some()
-                    && !off.contains(&Key::Demand(demand))
+                asked.known(model.demands[demand].1.symbols, at).is_some() && !off.contains(&Key::Demand(demand))
             });
             if !lacking && item.excluded.iter().all(|key| off.contains(key)) {
                 base.add(at);
@@ -156,15 +143,8 @@ impl<'m> Search<'m> {
     /// Says what to look for: only the fields of the cost in `mask` count.
     fn aim(&mut self, aim: Aim, mask: u128, limit: u128) {
         self.aim = aim;
-        self.costs = self
-            .model
-            .items
-            .iter()
-            .map(|item| item.cost.packed() & mask)
-            .collect();
-        self.leave = (0..self.model.sonames.len())
-            .map(|at| leave(self.model, at) & mask)
-            .collect();
+        self.costs = self.model.items.iter().map(|item| item.cost.packed() & mask).collect();
+        self.leave = (0..self.model.sonames.len()).map(|at| leave(self.model, at) & mask).collect();
         self.count_roots = mask & ONE_ROOT != 0;
         self.limit = limit;
         self.done = false;
@@ -177,10 +157,7 @@ impl<'m> Search<'m> {
         let mut majors: BTreeSet<Option<u32>> = BTreeSet::new();
         if !self.off.contains(&Key::OneMajor) {
             majors.extend(
-                self.base
-                    .within(&(0..items.len()))
-                    .filter_map(|item| items[item].cuda)
-                    .map(|cuda| Some(cuda.major)),
+                self.base.within(&(0..items.len())).filter_map(|item| items[item].cuda).map(|cuda| Some(cuda.major)),
             );
         }
         if majors.is_empty() {
@@ -219,21 +196,15 @@ impl<'m> Search<'m> {
     }
 
     fn descend(&mut self, mut state: State) {
-        if self.done
-            || !self.tighten(&mut state)
-            || self.aim == Aim::Order && !self.may_go_first(&state)
-        {
+        if self.done || !self.tighten(&mut state) || self.aim == Aim::Order && !self.may_go_first(&state) {
             return;
         }
         let Some(soname) = self.next(&state) else {
             return self.arrive(state);
         };
         let range = &self.model.sonames[soname].items;
-        let mut values: Vec<(u128, usize)> = state
-            .open
-            .within(range)
-            .map(|item| (self.price_in(&state, item), item))
-            .collect();
+        let mut values: Vec<(u128, usize)> =
+            state.open.within(range).map(|item| (self.price_in(&state, item), item)).collect();
         if self.aim != Aim::Order {
             values.sort_unstable();
         }
@@ -277,11 +248,7 @@ impl<'m> Search<'m> {
     }
 
     pub(super) fn roots_cost(&self, roots: usize) -> u128 {
-        if self.count_roots {
-            ONE_ROOT * roots as u128
-        } else {
-            0
-        }
+        if self.count_roots { ONE_ROOT * roots as u128 } else { 0 }
     }
 
     /// What an item costs here, with the root it would open.
@@ -299,17 +266,9 @@ impl<'m> Search<'m> {
         open.min_by_key(|&soname| {
             let items = state.open.within(&self.model.sonames[soname].items);
             // Where a root must be opened anyway, it is opened first: the rest then follows.
-            let covered = self.count_roots
-                && items
-                    .clone()
-                    .any(|item| state.roots.has(self.model.items[item].root));
+            let covered = self.count_roots && items.clone().any(|item| state.roots.has(self.model.items[item].root));
             let size = items.count() + usize::from(state.status[soname] == Status::Soft);
-            (
-                covered,
-                size * SCALE / (1 + self.trouble[soname]),
-                size,
-                soname,
-            )
+            (covered, size * SCALE / (1 + self.trouble[soname]), size, soname)
         })
     }
 
@@ -326,9 +285,7 @@ impl<'m> Search<'m> {
         }
         state.open.add(item);
         state.open.subtract(&self.pairs.row(item).out);
-        own.needs
-            .iter()
-            .all(|link| self.ask_for(state, own.soname, link.soname, link.hard))
+        own.needs.iter().all(|link| self.ask_for(state, own.soname, link.soname, link.hard))
     }
 
     /// Notes that `by` needs `soname`. False if it is needed and was left out.
@@ -393,14 +350,9 @@ impl<'m> Search<'m> {
                     }
                     (Some(first), Some(_), Status::Hard) => {
                         for link in &model.items[first].needs {
-                            if link.hard
-                                && matches!(state.status[link.soname], Status::Idle | Status::Soft)
-                            {
+                            if link.hard && matches!(state.status[link.soname], Status::Idle | Status::Soft) {
                                 let needers = &model.sonames[link.soname].hard_needers;
-                                let all = state
-                                    .open
-                                    .within(&soname.items)
-                                    .all(|item| needers.has(item));
+                                let all = state.open.within(&soname.items).all(|item| needers.has(item));
                                 if all {
                                     self.ask_for(state, at, link.soname, true);
                                     again |= state.status[link.soname] == Status::Hard;

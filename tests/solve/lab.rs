@@ -25,9 +25,7 @@ impl Defines for Lab {
     fn missing(&self, symbols: SymbolSetId, candidate: usize) -> Option<MissingSymbol> {
         assert!(candidate < self.candidates.len());
         self.asked.borrow_mut().push((symbols.0, candidate));
-        let lacking = self.sets[symbols.0 as usize]
-            .iter()
-            .find(|s| self.lacks.contains(&(candidate, (*s).clone())))?;
+        let lacking = self.sets[symbols.0 as usize].iter().find(|s| self.lacks.contains(&(candidate, (*s).clone())))?;
         let (symbol, node) = match lacking.split_once('@') {
             Some((symbol, node)) => (symbol.to_owned(), Some(node.to_owned())),
             None => (lacking.clone(), None),
@@ -58,38 +56,24 @@ impl Lab {
     }
 
     pub(super) fn want(&mut self, soname: &str) -> &mut Self {
-        self.wants.push(Want {
-            soname: soname.to_owned(),
-            hard: true,
-            by: "torch".to_owned(),
-        });
+        self.wants.push(Want { soname: soname.to_owned(), hard: true, by: "torch".to_owned() });
         self
     }
 
     pub(super) fn soft(&mut self, soname: &str) -> &mut Self {
-        self.wants.push(Want {
-            soname: soname.to_owned(),
-            hard: false,
-            by: "torch".to_owned(),
-        });
+        self.wants.push(Want { soname: soname.to_owned(), hard: false, by: "torch".to_owned() });
         self
     }
 
     /// The consumer takes symbols from a soname.
     pub(super) fn demand(&mut self, consumer: &str, soname: &str, symbols: &[&str]) -> &mut Self {
         let symbols = self.set(symbols);
-        self.demands.push(Demand {
-            consumer: consumer.to_owned(),
-            soname: soname.to_owned(),
-            symbols,
-            cuda: None,
-        });
+        self.demands.push(Demand { consumer: consumer.to_owned(), soname: soname.to_owned(), symbols, cuda: None });
         self
     }
 
     pub(super) fn set(&mut self, symbols: &[&str]) -> SymbolSetId {
-        self.sets
-            .push(symbols.iter().map(ToString::to_string).collect());
+        self.sets.push(symbols.iter().map(ToString::to_string).collect());
         SymbolSetId(self.sets.len() as u32 - 1)
     }
 
@@ -100,16 +84,9 @@ impl Lab {
     /// The same, its candidates in another order: `order[new] == old`.
     pub(super) fn permuted(&self, order: &[usize]) -> Lab {
         let mut other = self.clone();
-        other.candidates = order
-            .iter()
-            .map(|&old| self.candidates[old].clone())
-            .collect();
+        other.candidates = order.iter().map(|&old| self.candidates[old].clone()).collect();
         let new = |old: usize| order.iter().position(|&at| at == old).unwrap();
-        other.lacks = self
-            .lacks
-            .iter()
-            .map(|(old, symbol)| (new(*old), symbol.clone()))
-            .collect();
+        other.lacks = self.lacks.iter().map(|(old, symbol)| (new(*old), symbol.clone())).collect();
         other.wants.reverse();
         other.demands.reverse();
         other.releases.reverse();
@@ -145,11 +122,7 @@ impl Lab {
     /// The paths chosen, in the order of their sonames.
     pub(super) fn paths(&self) -> Vec<String> {
         let solution = self.solve().unwrap_or_else(|none| panic!("{none}"));
-        solution
-            .chosen
-            .iter()
-            .map(|one| self.path(one.candidate))
-            .collect()
+        solution.chosen.iter().map(|one| self.path(one.candidate)).collect()
     }
 
     /// Why a path was refused.
@@ -158,10 +131,7 @@ impl Lab {
         let chosen = solution.chosen.iter().flat_map(|one| &one.refused);
         let refused = chosen.chain(solution.unserved.iter().flat_map(|one| &one.refused));
         let mut hits = refused.filter(|one| self.path(one.candidate) == path);
-        hits.next()
-            .unwrap_or_else(|| panic!("{path} was not refused"))
-            .because
-            .to_string()
+        hits.next().unwrap_or_else(|| panic!("{path} was not refused")).because.to_string()
     }
 
     /// Why there is no set, a clause a line.
@@ -189,10 +159,7 @@ impl File<'_> {
     }
 
     pub(super) fn cuda(mut self, major: u32, minor: u32) -> Self {
-        self.last().cuda = Some(CudaRelease {
-            major,
-            minor: Some(minor),
-        });
+        self.last().cuda = Some(CudaRelease { major, minor: Some(minor) });
         self
     }
 
@@ -203,20 +170,12 @@ impl File<'_> {
 
     pub(super) fn needs(mut self, soname: &str, symbols: &[&str]) -> Self {
         let symbols = self.0.set(symbols);
-        self.last().needs.push(Need {
-            soname: soname.to_owned(),
-            symbols,
-            hard: true,
-        });
+        self.last().needs.push(Need { soname: soname.to_owned(), symbols, hard: true });
         self
     }
 
     pub(super) fn opens(mut self, soname: &str) -> Self {
-        self.last().needs.push(Need {
-            soname: soname.to_owned(),
-            symbols: SymbolSetId::NONE,
-            hard: false,
-        });
+        self.last().needs.push(Need { soname: soname.to_owned(), symbols: SymbolSetId::NONE, hard: false });
         self
     }
 
@@ -249,7 +208,5 @@ pub(super) fn release(text: &str) -> Release {
 
 /// A number that stands for a name: its bytes, folded. Short test names do not collide.
 fn number(name: &str) -> u32 {
-    name.bytes().fold(5381, |sum: u32, byte| {
-        sum.wrapping_mul(33) ^ u32::from(byte)
-    })
+    name.bytes().fold(5381, |sum: u32, byte| sum.wrapping_mul(33) ^ u32::from(byte))
 }

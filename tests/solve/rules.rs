@@ -22,13 +22,7 @@ fn two(change: impl FnOnce(&mut Lab)) -> Lab {
 
 #[track_caller]
 fn refuses_b(lab: &Lab, why: &str) {
-    assert_eq!(
-        lab.paths()
-            .iter()
-            .filter(|path| path.ends_with(CUDART))
-            .collect::<Vec<_>>(),
-        [A]
-    );
+    assert_eq!(lab.paths().iter().filter(|path| path.ends_with(CUDART)).collect::<Vec<_>>(), [A]);
     assert_eq!(lab.why_not(B), why);
 }
 
@@ -37,9 +31,7 @@ fn every_rule_has_its_own_name_and_rests_on_something() {
     let ids: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.id()).collect();
     assert_eq!(ids.len(), Rule::ALL.len());
     for rule in Rule::ALL {
-        assert!(
-            !rule.source().is_empty() && !rule.text().ends_with('.') && !rule.text().contains('\n')
-        );
+        assert!(!rule.source().is_empty() && !rule.text().ends_with('.') && !rule.text().contains('\n'));
     }
 }
 
@@ -78,11 +70,7 @@ fn fixed_is_wanted_even_where_the_loader_would_find_it() {
 #[test]
 fn demand_symbols() {
     let lab = two(|lab| {
-        lab.demand(
-            "torch",
-            CUDART,
-            &["cudaMalloc@libcudart.so.12", "cudaGone@libcudart.so.12"],
-        );
+        lab.demand("torch", CUDART, &["cudaMalloc@libcudart.so.12", "cudaGone@libcudart.so.12"]);
         lab.add_lack(1, "cudaGone@libcudart.so.12");
     });
     refuses_b(&lab, "lacks `cudaGone@libcudart.so.12`, which torch needs");
@@ -92,34 +80,23 @@ fn demand_symbols() {
 fn member_symbols_both_ways() {
     let mut lab = two(|_| ());
     lab.want("libcufile.so.0");
-    lab.file("/a/lib/libcufile.so.0")
-        .needs(CUDART, &["cudaGone"]);
+    lab.file("/a/lib/libcufile.so.0").needs(CUDART, &["cudaGone"]);
     lab.add_lack(1, "cudaGone");
     refuses_b(&lab, "lacks `cudaGone`, which libcufile.so.0 needs");
 
-    lab.file("/b/lib/libcufile.so.0")
-        .needs(CUDART, &["cudaNewer"]);
+    lab.file("/b/lib/libcufile.so.0").needs(CUDART, &["cudaNewer"]);
     lab.add_lack(0, "cudaNewer");
     lab.add_lack(1, "cudaNewer");
-    assert_eq!(
-        lab.why_not("/b/lib/libcufile.so.0"),
-        "needs `cudaNewer`, which the chosen libcudart.so.12 lacks"
-    );
+    assert_eq!(lab.why_not("/b/lib/libcufile.so.0"), "needs `cudaNewer`, which the chosen libcudart.so.12 lacks");
 }
 
 #[test]
 fn one_release() {
     let mut lab = Lab::default();
     lab.want("libcublas.so.12").want("libcublasLt.so.12");
-    lab.file("/a/libcublas.so.12")
-        .version("12.4.5.8")
-        .group("cublas");
-    lab.file("/a/libcublasLt.so.12")
-        .version("12.4.5.8")
-        .group("cublas");
-    lab.file("/b/libcublasLt.so.12")
-        .version("12.8.3.14")
-        .group("cublas");
+    lab.file("/a/libcublas.so.12").version("12.4.5.8").group("cublas");
+    lab.file("/a/libcublasLt.so.12").version("12.4.5.8").group("cublas");
+    lab.file("/b/libcublasLt.so.12").version("12.8.3.14").group("cublas");
     assert_eq!(lab.paths(), ["/a/libcublas.so.12", "/a/libcublasLt.so.12"]);
     let why = "of another release than libcublas.so.12 (12.8.3.14, not 12.4.5.8)";
     assert_eq!(lab.why_not("/b/libcublasLt.so.12"), why);
@@ -130,12 +107,8 @@ fn an_unknown_release_goes_with_its_own_directory_only() {
     let mut lab = Lab::default();
     lab.want("libcublas.so.12").want("libcublasLt.so.12");
     lab.file("/a/libcublas.so.12").group("cublas");
-    lab.file("/a/libcublasLt.so.12")
-        .version("12.4")
-        .group("cublas");
-    lab.file("/b/libcublasLt.so.12")
-        .version("12.8")
-        .group("cublas");
+    lab.file("/a/libcublasLt.so.12").version("12.4").group("cublas");
+    lab.file("/b/libcublasLt.so.12").version("12.8").group("cublas");
     assert_eq!(lab.paths(), ["/a/libcublas.so.12", "/a/libcublasLt.so.12"]);
     let why = "of another release than libcublas.so.12 (12.8, not unknown)";
     assert_eq!(lab.why_not("/b/libcublasLt.so.12"), why);
@@ -145,116 +118,55 @@ fn an_unknown_release_goes_with_its_own_directory_only() {
 fn one_directory_where_one_holds_them_all() {
     let mut lab = Lab::default();
     lab.want("libcudnn.so.9").want("libcudnn_ops.so.9");
-    lab.file("/a/libcudnn.so.9")
-        .version("9.1.0.70")
-        .group("cudnn")
-        .at_consumer();
-    lab.file("/b/libcudnn.so.9")
-        .version("9.1.0.70")
-        .group("cudnn");
-    lab.file("/b/libcudnn_ops.so.9")
-        .version("9.1.0.70")
-        .group("cudnn");
+    lab.file("/a/libcudnn.so.9").version("9.1.0.70").group("cudnn").at_consumer();
+    lab.file("/b/libcudnn.so.9").version("9.1.0.70").group("cudnn");
+    lab.file("/b/libcudnn_ops.so.9").version("9.1.0.70").group("cudnn");
     assert_eq!(lab.paths(), ["/b/libcudnn.so.9", "/b/libcudnn_ops.so.9"]);
-    assert_eq!(
-        lab.why_not("/a/libcudnn.so.9"),
-        "cudnn comes from one directory"
-    );
+    assert_eq!(lab.why_not("/a/libcudnn.so.9"), "cudnn comes from one directory");
 
     // With a part that no one directory has beside the others, the same release may be pieced together.
     lab.want("libcudnn_ext.so.9");
-    lab.file("/c/libcudnn_ext.so.9")
-        .version("9.1.0.70")
-        .group("cudnn");
-    assert_eq!(
-        lab.paths(),
-        [
-            "/a/libcudnn.so.9",
-            "/c/libcudnn_ext.so.9",
-            "/b/libcudnn_ops.so.9"
-        ]
-    );
+    lab.file("/c/libcudnn_ext.so.9").version("9.1.0.70").group("cudnn");
+    assert_eq!(lab.paths(), ["/a/libcudnn.so.9", "/c/libcudnn_ext.so.9", "/b/libcudnn_ops.so.9"]);
 }
 
 #[test]
 fn exact_release() {
     let mut lab = Lab::default();
     lab.want("libcudnn_ops.so.9");
-    lab.file("/a/libcudnn_ops.so.9")
-        .version("9.1.0.70")
-        .group("cudnn");
-    lab.file("/b/libcudnn_ops.so.9")
-        .version("9.10.2.21")
-        .group("cudnn")
-        .at_consumer();
-    lab.file("/c/libcudnn_ops.so.9")
-        .group("cudnn")
-        .at_consumer();
+    lab.file("/a/libcudnn_ops.so.9").version("9.1.0.70").group("cudnn");
+    lab.file("/b/libcudnn_ops.so.9").version("9.10.2.21").group("cudnn").at_consumer();
+    lab.file("/c/libcudnn_ops.so.9").group("cudnn").at_consumer();
     let (consumer, group) = ("ctranslate2".to_owned(), "cudnn".to_owned());
-    lab.releases.push(ReleaseDemand {
-        consumer,
-        group,
-        prefix: release("9.1.0"),
-    });
+    lab.releases.push(ReleaseDemand { consumer, group, prefix: release("9.1.0") });
     assert_eq!(lab.paths(), ["/a/libcudnn_ops.so.9"]);
-    assert_eq!(
-        lab.why_not("/b/libcudnn_ops.so.9"),
-        "of release 9.10.2.21, ctranslate2 needs 9.1.0"
-    );
-    assert_eq!(
-        lab.why_not("/c/libcudnn_ops.so.9"),
-        "of release unknown, ctranslate2 needs 9.1.0"
-    );
+    assert_eq!(lab.why_not("/b/libcudnn_ops.so.9"), "of release 9.10.2.21, ctranslate2 needs 9.1.0");
+    assert_eq!(lab.why_not("/c/libcudnn_ops.so.9"), "of release unknown, ctranslate2 needs 9.1.0");
 }
 
 #[test]
 fn the_linker_is_not_older_than_its_users() {
     let mut lab = Lab::default();
     lab.want("libcusparse.so.12").want("libnvJitLink.so.12");
-    lab.file("/a/libcusparse.so.12")
-        .cuda(12, 4)
-        .needs("libnvJitLink.so.12", &[]);
-    lab.file("/a/libnvJitLink.so.12")
-        .version("12.1.105")
-        .cuda(12, 1)
-        .at_consumer();
-    lab.file("/b/libnvJitLink.so.12")
-        .version("12.8.61")
-        .cuda(12, 8);
-    assert_eq!(
-        lab.paths(),
-        ["/a/libcusparse.so.12", "/b/libnvJitLink.so.12"]
-    );
-    assert_eq!(
-        lab.why_not("/a/libnvJitLink.so.12"),
-        "for CUDA 12.1, libcusparse.so.12 is for CUDA 12.4"
-    );
+    lab.file("/a/libcusparse.so.12").cuda(12, 4).needs("libnvJitLink.so.12", &[]);
+    lab.file("/a/libnvJitLink.so.12").version("12.1.105").cuda(12, 1).at_consumer();
+    lab.file("/b/libnvJitLink.so.12").version("12.8.61").cuda(12, 8);
+    assert_eq!(lab.paths(), ["/a/libcusparse.so.12", "/b/libnvJitLink.so.12"]);
+    assert_eq!(lab.why_not("/a/libnvJitLink.so.12"), "for CUDA 12.1, libcusparse.so.12 is for CUDA 12.4");
 
-    lab.file("/c/libcusparse.so.12")
-        .cuda(12, 9)
-        .needs("libnvJitLink.so.12", &[]);
-    assert_eq!(
-        lab.why_not("/c/libcusparse.so.12"),
-        "for CUDA 12.9, the chosen libnvJitLink.so.12 is for CUDA 12.8"
-    );
+    lab.file("/c/libcusparse.so.12").cuda(12, 9).needs("libnvJitLink.so.12", &[]);
+    assert_eq!(lab.why_not("/c/libcusparse.so.12"), "for CUDA 12.9, the chosen libnvJitLink.so.12 is for CUDA 12.8");
 }
 
 #[test]
 fn the_linker_is_not_older_than_the_consumer() {
     let mut lab = Lab::default();
-    lab.want("libnvJitLink.so.12")
-        .demand("cupy", "libnvJitLink.so.12", &[]);
-    lab.demands[0].cuda = Some(CudaRelease {
-        major: 12,
-        minor: Some(4),
-    });
+    lab.want("libnvJitLink.so.12").demand("cupy", "libnvJitLink.so.12", &[]);
+    lab.demands[0].cuda = Some(CudaRelease { major: 12, minor: Some(4) });
     lab.file("/a/libnvJitLink.so.12").cuda(12, 1).at_consumer();
     lab.file("/b/libnvJitLink.so.12").cuda(12, 4);
     assert_eq!(lab.paths(), ["/b/libnvJitLink.so.12"]);
-    assert_eq!(
-        lab.why_not("/a/libnvJitLink.so.12"),
-        "for CUDA 12.1, cupy is for CUDA 12.4"
-    );
+    assert_eq!(lab.why_not("/a/libnvJitLink.so.12"), "for CUDA 12.1, cupy is for CUDA 12.4");
 }
 
 #[test]
@@ -262,19 +174,10 @@ fn one_major_the_consumers() {
     let mut lab = Lab::default();
     lab.want("libcusparse.so.12");
     lab.file("/a/libcusparse.so.12").version("12.3").cuda(12, 4);
-    lab.file("/b/libcusparse.so.12")
-        .version("12.6")
-        .cuda(13, 0)
-        .at_consumer();
-    lab.built = Some(Built {
-        consumer: "torch".into(),
-        major: 12,
-    });
+    lab.file("/b/libcusparse.so.12").version("12.6").cuda(13, 0).at_consumer();
+    lab.built = Some(Built { consumer: "torch".into(), major: 12 });
     assert_eq!(lab.paths(), ["/a/libcusparse.so.12"]);
-    assert_eq!(
-        lab.why_not("/b/libcusparse.so.12"),
-        "for CUDA 13, torch is CUDA 12"
-    );
+    assert_eq!(lab.why_not("/b/libcusparse.so.12"), "for CUDA 13, torch is CUDA 12");
 }
 
 #[test]
@@ -282,30 +185,19 @@ fn one_major_the_rests() {
     let mut lab = Lab::default();
     lab.want("libcusparse.so.12").want("libcublas.so.12");
     lab.file("/a/libcusparse.so.12").version("12.3").cuda(12, 4);
-    lab.file("/b/libcusparse.so.12")
-        .version("12.6")
-        .cuda(13, 0)
-        .at_consumer();
+    lab.file("/b/libcusparse.so.12").version("12.6").cuda(13, 0).at_consumer();
     lab.file("/a/libcublas.so.12").cuda(12, 4);
     assert_eq!(lab.paths(), ["/a/libcublas.so.12", "/a/libcusparse.so.12"]);
-    assert_eq!(
-        lab.why_not("/b/libcusparse.so.12"),
-        "for CUDA 13, the set is CUDA 12"
-    );
+    assert_eq!(lab.why_not("/b/libcusparse.so.12"), "for CUDA 13, the set is CUDA 12");
 }
 
 #[test]
 fn an_unknown_major_never_conflicts() {
     let mut lab = Lab::default();
     lab.want("libcuda.so.1").want("libcublas.so.12");
-    lab.file("/usr/libcuda.so.1")
-        .version("580.65.6")
-        .group("driver");
+    lab.file("/usr/libcuda.so.1").version("580.65.6").group("driver");
     lab.file("/a/libcublas.so.12").cuda(12, 4);
-    lab.built = Some(Built {
-        consumer: "torch".into(),
-        major: 12,
-    });
+    lab.built = Some(Built { consumer: "torch".into(), major: 12 });
     assert_eq!(lab.paths(), ["/a/libcublas.so.12", "/usr/libcuda.so.1"]);
 }
 
@@ -315,16 +207,8 @@ fn known_bad() {
     lab.want("libnccl.so.2");
     lab.file("/a/libnccl.so.2").version("2.21.5");
     lab.conflicts.push(Conflict {
-        a: Side {
-            name: Named::Stem("libnccl".into()),
-            from: None,
-            until: Some(release("2.22")),
-        },
-        b: Side {
-            name: Named::Soname(CUDART.into()),
-            from: Some(release("12.8")),
-            until: None,
-        },
+        a: Side { name: Named::Stem("libnccl".into()), from: None, until: Some(release("2.22")) },
+        b: Side { name: Named::Soname(CUDART.into()), from: Some(release("12.8")), until: None },
         why: "hangs on exit".into(),
     });
     refuses_b(&lab, "known not to work with libnccl.so.2: hangs on exit");
@@ -333,11 +217,7 @@ fn known_bad() {
 #[test]
 fn what_a_copy_needs_is_served_or_the_copy_is_not_used() {
     let mut lab = two(|_| ());
-    lab.candidates[1].needs.push(Need {
-        soname: "libgone.so.1".into(),
-        symbols: SymbolSetId::NONE,
-        hard: true,
-    });
+    lab.candidates[1].needs.push(Need { soname: "libgone.so.1".into(), symbols: SymbolSetId::NONE, hard: true });
     refuses_b(&lab, "needs libgone.so.1, of which there is no usable copy");
     lab.file("/c/libgone.so.1");
     refuses_b(&lab, "needs libgone.so.1, which the set does without");
@@ -348,11 +228,7 @@ fn what_a_copy_needs_is_served_or_the_copy_is_not_used() {
 #[test]
 fn what_is_provided_is_neither_chosen_nor_missed() {
     let mut lab = two(|_| ());
-    lab.candidates[1].needs.push(Need {
-        soname: "libgone.so.1".into(),
-        symbols: SymbolSetId::NONE,
-        hard: true,
-    });
+    lab.candidates[1].needs.push(Need { soname: "libgone.so.1".into(), symbols: SymbolSetId::NONE, hard: true });
     lab.policy.provided.insert("libgone.so.1".into());
     assert_eq!(lab.paths(), [B]);
     lab.policy.provided.insert(CUDART.into());
@@ -362,17 +238,12 @@ fn what_is_provided_is_neither_chosen_nor_missed() {
 #[test]
 fn a_soft_want_goes_before_every_preference() {
     let mut lab = two(|lab| {
-        lab.candidates[0].rank = Rank {
-            pin: Pin::Met,
-            at_consumer_root: true,
-            ..Rank::default()
-        };
+        lab.candidates[0].rank = Rank { pin: Pin::Met, at_consumer_root: true, ..Rank::default() };
         lab.candidates[1].rank.pin = Pin::Missed;
     });
     assert_eq!(lab.paths(), [A]);
     lab.soft("libcufile.so.0");
-    lab.file("/b/lib/libcufile.so.0")
-        .needs(CUDART, &["cudaNew"]);
+    lab.file("/b/lib/libcufile.so.0").needs(CUDART, &["cudaNew"]);
     lab.add_lack(0, "cudaNew");
     assert_eq!(lab.paths(), [B, "/b/lib/libcufile.so.0"]);
 }
@@ -391,11 +262,7 @@ fn a_soft_want_that_nothing_fits_is_left_out() {
 #[test]
 fn a_soft_need_nobody_could_serve_does_not_push_away_the_pin() {
     let mut lab = two(|lab| {
-        let need = |soname: &str| Need {
-            soname: soname.into(),
-            symbols: SymbolSetId::NONE,
-            hard: false,
-        };
+        let need = |soname: &str| Need { soname: soname.into(), symbols: SymbolSetId::NONE, hard: false };
         lab.candidates[0].rank.pin = Pin::Met;
         lab.candidates[0].needs.push(need("libcudnn_ext.so.9"));
         lab.candidates[1].rank.pin = Pin::Missed;
@@ -408,38 +275,13 @@ fn a_soft_need_nobody_could_serve_does_not_push_away_the_pin() {
 
 #[test]
 fn preferences_in_their_order() {
-    let rank = |pin, at_consumer_root, newer_by, older_by| Rank {
-        pin,
-        at_consumer_root,
-        newer_by,
-        older_by,
-    };
+    let rank = |pin, at_consumer_root, newer_by, older_by| Rank { pin, at_consumer_root, newer_by, older_by };
     let cases = [
-        (
-            rank(Pin::Met, false, 9, 9),
-            rank(Pin::Missed, true, 0, 0),
-            "pinned release is 12.4.127",
-        ),
-        (
-            rank(Pin::Free, true, 9, 9),
-            rank(Pin::Free, false, 0, 0),
-            "not in the environment of the consumer",
-        ),
-        (
-            rank(Pin::Free, true, 9, 0),
-            rank(Pin::Free, true, 0, 1),
-            "12.4.127 is nearer to the release wanted",
-        ),
-        (
-            rank(Pin::Free, true, 1, 0),
-            rank(Pin::Free, true, 2, 0),
-            "12.4.127 is nearer to the release wanted",
-        ),
-        (
-            rank(Pin::Free, true, 0, 1),
-            rank(Pin::Free, true, 0, 2),
-            "12.4.127 is nearer to the release wanted",
-        ),
+        (rank(Pin::Met, false, 9, 9), rank(Pin::Missed, true, 0, 0), "pinned release is 12.4.127"),
+        (rank(Pin::Free, true, 9, 9), rank(Pin::Free, false, 0, 0), "not in the environment of the consumer"),
+        (rank(Pin::Free, true, 9, 0), rank(Pin::Free, true, 0, 1), "12.4.127 is nearer to the release wanted"),
+        (rank(Pin::Free, true, 1, 0), rank(Pin::Free, true, 2, 0), "12.4.127 is nearer to the release wanted"),
+        (rank(Pin::Free, true, 0, 1), rank(Pin::Free, true, 0, 2), "12.4.127 is nearer to the release wanted"),
     ];
     for (ours, theirs, why) in cases {
         let lab = two(|lab| {

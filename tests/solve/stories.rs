@@ -16,38 +16,20 @@ fn nvjitlink(venv_has_it: bool) -> Lab {
     let symbol = "__nvJitLinkComplete_12_4@libnvJitLink.so.12";
     let mut lab = Lab::default();
     lab.want("libcusparse.so.12");
-    let cusparse = lab
-        .file(&path(VENV, "libcusparse.so.12"))
-        .version("12.3.1.170")
-        .pin(Pin::Met)
-        .at_consumer();
+    let cusparse = lab.file(&path(VENV, "libcusparse.so.12")).version("12.3.1.170").pin(Pin::Met).at_consumer();
     let _ = cusparse.needs("libnvJitLink.so.12", &[symbol]);
-    lab.file(&path(TOOLKIT, "libnvJitLink.so.12"))
-        .version("12.1.105")
-        .lacks(symbol);
+    lab.file(&path(TOOLKIT, "libnvJitLink.so.12")).version("12.1.105").lacks(symbol);
     if venv_has_it {
-        lab.file(&path(VENV, "libnvJitLink.so.12"))
-            .version("12.4.127")
-            .pin(Pin::Met)
-            .at_consumer();
+        lab.file(&path(VENV, "libnvJitLink.so.12")).version("12.4.127").pin(Pin::Met).at_consumer();
     }
-    lab.fix_hints.insert(
-        "libnvJitLink.so.12".into(),
-        "install `nvidia-nvjitlink-cu12>=12.4`".into(),
-    );
+    lab.fix_hints.insert("libnvJitLink.so.12".into(), "install `nvidia-nvjitlink-cu12>=12.4`".into());
     lab
 }
 
 #[test]
 fn nvjitlink_older_wins() {
     let lab = nvjitlink(true);
-    assert_eq!(
-        lab.paths(),
-        [
-            path(VENV, "libcusparse.so.12"),
-            path(VENV, "libnvJitLink.so.12")
-        ]
-    );
+    assert_eq!(lab.paths(), [path(VENV, "libcusparse.so.12"), path(VENV, "libnvJitLink.so.12")]);
     assert_eq!(
         lab.why_not(&path(TOOLKIT, "libnvJitLink.so.12")),
         "lacks `__nvJitLinkComplete_12_4@libnvJitLink.so.12`, which libcusparse.so.12 needs"
@@ -68,27 +50,15 @@ fn nvjitlink_older_is_all_there_is() {
     );
     let none = lab.solve().unwrap_err();
     assert_eq!(none.hints(), ["install `nvidia-nvjitlink-cu12>=12.4`"]);
-    assert!(
-        none.to_string()
-            .starts_with("no set of libraries fits: torch needs libcusparse.so.12; ")
-    );
+    assert!(none.to_string().starts_with("no set of libraries fits: torch needs libcusparse.so.12; "));
 }
 
-const CUDNN: [&str; 4] = [
-    "libcudnn.so.9",
-    "libcudnn_cnn.so.9",
-    "libcudnn_graph.so.9",
-    "libcudnn_ops.so.9",
-];
+const CUDNN: [&str; 4] = ["libcudnn.so.9", "libcudnn_cnn.so.9", "libcudnn_graph.so.9", "libcudnn_ops.so.9"];
 
 /// All of a cuDNN release in a directory, but for `without`.
 fn cudnn(lab: &mut Lab, directory: &str, version: &str, pin: Pin, without: &str) {
     for soname in CUDNN.into_iter().filter(|soname| *soname != without) {
-        let mut file = lab
-            .file(&path(directory, soname))
-            .version(version)
-            .group("cudnn")
-            .pin(pin);
+        let mut file = lab.file(&path(directory, soname)).version(version).group("cudnn").pin(pin);
         if directory == VENV {
             file = file.at_consumer();
         }
@@ -119,29 +89,15 @@ fn cudnn8_mixed_sublibs() {
     // The train part is missing beside the others: the whole older set goes before a mix.
     let symbol = "_ZTIN10cask_cudnn14BaseKernelInfoE@libcudnn_cnn_infer.so.8";
     let mut lab = Lab::default();
-    lab.want("libcudnn_cnn_infer.so.8")
-        .want("libcudnn_cnn_train.so.8");
-    lab.file("/venv/libcudnn_cnn_infer.so.8")
-        .version("8.9.2.26")
-        .group("cudnn")
-        .at_consumer()
-        .lacks(symbol);
+    lab.want("libcudnn_cnn_infer.so.8").want("libcudnn_cnn_train.so.8");
+    lab.file("/venv/libcudnn_cnn_infer.so.8").version("8.9.2.26").group("cudnn").at_consumer().lacks(symbol);
     for part in ["infer", "train"] {
-        let file = lab
-            .file(&format!("/usr/lib/libcudnn_cnn_{part}.so.8"))
-            .version("8.5.0.96")
-            .group("cudnn");
+        let file = lab.file(&format!("/usr/lib/libcudnn_cnn_{part}.so.8")).version("8.5.0.96").group("cudnn");
         if part == "train" {
             let _ = file.needs("libcudnn_cnn_infer.so.8", &[symbol]);
         }
     }
-    assert_eq!(
-        lab.paths(),
-        [
-            "/usr/lib/libcudnn_cnn_infer.so.8",
-            "/usr/lib/libcudnn_cnn_train.so.8"
-        ]
-    );
+    assert_eq!(lab.paths(), ["/usr/lib/libcudnn_cnn_infer.so.8", "/usr/lib/libcudnn_cnn_train.so.8"]);
     assert_eq!(
         lab.why_not("/venv/libcudnn_cnn_infer.so.8"),
         "of another release than libcudnn_cnn_train.so.8 (8.9.2.26, not 8.5.0.96)"
@@ -153,27 +109,12 @@ fn cublas_silent_mix() {
     // Every symbol is there in every pairing; only the release tells.
     let mut lab = Lab::default();
     lab.want("libcublas.so.12").want("libcublasLt.so.12");
-    lab.file("/venv/libcublas.so.12")
-        .version("12.4.5.8")
-        .group("cublas")
-        .pin(Pin::Met)
-        .at_consumer();
-    lab.file("/toolkit/libcublas.so.12")
-        .version("12.8.3.14")
-        .group("cublas")
-        .pin(Pin::Missed);
-    lab.file("/toolkit/libcublasLt.so.12")
-        .version("12.8.3.14")
-        .group("cublas")
-        .pin(Pin::Missed);
-    assert_eq!(
-        lab.paths(),
-        ["/toolkit/libcublas.so.12", "/toolkit/libcublasLt.so.12"]
-    );
+    lab.file("/venv/libcublas.so.12").version("12.4.5.8").group("cublas").pin(Pin::Met).at_consumer();
+    lab.file("/toolkit/libcublas.so.12").version("12.8.3.14").group("cublas").pin(Pin::Missed);
+    lab.file("/toolkit/libcublasLt.so.12").version("12.8.3.14").group("cublas").pin(Pin::Missed);
+    assert_eq!(lab.paths(), ["/toolkit/libcublas.so.12", "/toolkit/libcublasLt.so.12"]);
 
-    lab.policy
-        .forbidden
-        .insert("/toolkit/libcublas.so.12".into());
+    lab.policy.forbidden.insert("/toolkit/libcublas.so.12".into());
     assert_eq!(
         lab.conflict(),
         [
@@ -184,10 +125,7 @@ fn cublas_silent_mix() {
              libcublasLt.so.12 is here as 12.8.3.14",
         ]
     );
-    assert_eq!(
-        lab.solve().unwrap_err().hints(),
-        ["drop `--forbid /toolkit/libcublas.so.12`"]
-    );
+    assert_eq!(lab.solve().unwrap_err().hints(), ["drop `--forbid /toolkit/libcublas.so.12`"]);
 }
 
 #[test]
@@ -195,22 +133,11 @@ fn cublaslt_older_wins() {
     let symbol = "cublasLtHSHMatmulAlgoInit@libcublasLt.so.11";
     let mut lab = Lab::default();
     lab.want("libcublas.so.11");
-    let cublas = lab
-        .file("/venv/libcublas.so.11")
-        .version("11.10.3.66")
-        .group("cublas")
-        .at_consumer();
+    let cublas = lab.file("/venv/libcublas.so.11").version("11.10.3.66").group("cublas").at_consumer();
     let _ = cublas.needs("libcublasLt.so.11", &[symbol]);
-    lab.file("/usr/local/cuda/lib64/libcublasLt.so.11")
-        .lacks(symbol);
-    lab.file("/venv/libcublasLt.so.11")
-        .version("11.10.3.66")
-        .group("cublas")
-        .at_consumer();
-    assert_eq!(
-        lab.paths(),
-        ["/venv/libcublas.so.11", "/venv/libcublasLt.so.11"]
-    );
+    lab.file("/usr/local/cuda/lib64/libcublasLt.so.11").lacks(symbol);
+    lab.file("/venv/libcublasLt.so.11").version("11.10.3.66").group("cublas").at_consumer();
+    assert_eq!(lab.paths(), ["/venv/libcublas.so.11", "/venv/libcublasLt.so.11"]);
     assert_eq!(
         lab.why_not("/usr/local/cuda/lib64/libcublasLt.so.11"),
         "lacks `cublasLtHSHMatmulAlgoInit@libcublasLt.so.11`, which libcublas.so.11 needs"
@@ -229,26 +156,16 @@ fn cudnn9_torn_set() {
 
     // Where a consumer is bound to the torn release, the part is left out rather than mixed in.
     let (consumer, group) = ("torch".to_owned(), "cudnn".to_owned());
-    lab.releases.push(ReleaseDemand {
-        consumer,
-        group,
-        prefix: release("9.20"),
-    });
+    lab.releases.push(ReleaseDemand { consumer, group, prefix: release("9.20") });
     let solution = lab.solve().unwrap();
     assert_eq!(solution.chosen.len(), 3);
-    assert_eq!(
-        solution.unserved[0].to_string(),
-        "of release 9.10.2.21, torch needs 9.20"
-    );
+    assert_eq!(solution.unserved[0].to_string(), "of release 9.10.2.21, torch needs 9.20");
 
     // And where it cannot do without the part, there is no set.
     lab.want("libcudnn_cnn.so.9");
     assert_eq!(
         lab.conflict(),
-        [
-            "torch needs libcudnn_cnn.so.9",
-            "torch needs cudnn 9.20; libcudnn_cnn.so.9 is here as 9.10.2.21",
-        ]
+        ["torch needs libcudnn_cnn.so.9", "torch needs cudnn 9.20; libcudnn_cnn.so.9 is here as 9.10.2.21",]
     );
 }
 
@@ -258,22 +175,9 @@ fn a_bundled_dispatcher_finds_its_parts_in_a_wheel_of_its_release() {
     lab.want("libcudnn_ops.so.9").want("libcudnn_graph.so.9");
     cudnn(&mut lab, VENV, "9.10.2.21", Pin::Free, "");
     cudnn(&mut lab, "/other/nvidia", "9.1.0.70", Pin::Free, "");
-    let (consumer, group) = (
-        "ctranslate2's libcudnn-74a4c495.so.9.1.0".to_owned(),
-        "cudnn".to_owned(),
-    );
-    lab.releases.push(ReleaseDemand {
-        consumer,
-        group,
-        prefix: release("9.1.0"),
-    });
-    assert_eq!(
-        lab.paths(),
-        [
-            "/other/nvidia/libcudnn_graph.so.9",
-            "/other/nvidia/libcudnn_ops.so.9"
-        ]
-    );
+    let (consumer, group) = ("ctranslate2's libcudnn-74a4c495.so.9.1.0".to_owned(), "cudnn".to_owned());
+    lab.releases.push(ReleaseDemand { consumer, group, prefix: release("9.1.0") });
+    assert_eq!(lab.paths(), ["/other/nvidia/libcudnn_graph.so.9", "/other/nvidia/libcudnn_ops.so.9"]);
 }
 
 #[test]
@@ -281,23 +185,15 @@ fn conda_pip_toolkit_mix() {
     // Three providers of one soname; linalg, loaded late, takes what only the newest has.
     let symbol = "cusolverDnXsyevBatched_bufferSize@libcusolver.so.11";
     let mut lab = Lab::default();
-    lab.want("libcusolver.so.11")
-        .demand("libtorch_cuda_linalg.so", "libcusolver.so.11", &[symbol]);
-    lab.file("/venv/libcusolver.so.11")
-        .version("11.4.5.107")
-        .at_consumer()
-        .lacks(symbol);
-    lab.file("/conda/libcusolver.so.11")
-        .version("11.6.1.9")
-        .lacks(symbol);
+    lab.want("libcusolver.so.11").demand("libtorch_cuda_linalg.so", "libcusolver.so.11", &[symbol]);
+    lab.file("/venv/libcusolver.so.11").version("11.4.5.107").at_consumer().lacks(symbol);
+    lab.file("/conda/libcusolver.so.11").version("11.6.1.9").lacks(symbol);
     lab.file("/toolkit/libcusolver.so.11").version("11.7.2.55");
     assert_eq!(lab.paths(), ["/toolkit/libcusolver.so.11"]);
     let why = "lacks `cusolverDnXsyevBatched_bufferSize@libcusolver.so.11`, which libtorch_cuda_linalg.so needs";
     assert_eq!(lab.why_not("/venv/libcusolver.so.11"), why);
 
-    lab.policy
-        .fixed
-        .insert("libcusolver.so.11".into(), "/venv/libcusolver.so.11".into());
+    lab.policy.fixed.insert("libcusolver.so.11".into(), "/venv/libcusolver.so.11".into());
     assert_eq!(
         lab.conflict(),
         [
@@ -313,8 +209,7 @@ fn stubs_are_told_of_in_one_clause() {
     let mut lab = Lab::default();
     lab.want("libcuda.so.1");
     for root in ["a", "b", "c", "d", "e"] {
-        lab.file(&format!("/{root}/stubs/libcuda.so.1"))
-            .barred("a stub");
+        lab.file(&format!("/{root}/stubs/libcuda.so.1")).barred("a stub");
     }
     assert_eq!(
         lab.conflict(),
@@ -329,20 +224,11 @@ fn stubs_are_told_of_in_one_clause() {
 fn no_copy_at_all() {
     let mut lab = Lab::default();
     lab.want("libcupti.so.12");
-    lab.fix_hints.insert(
-        "libcupti.so.12".into(),
-        "install `nvidia-cuda-cupti-cu12`".into(),
-    );
-    assert_eq!(
-        lab.conflict(),
-        ["torch needs libcupti.so.12, and no copy of it was found"]
-    );
+    lab.fix_hints.insert("libcupti.so.12".into(), "install `nvidia-cuda-cupti-cu12`".into());
+    assert_eq!(lab.conflict(), ["torch needs libcupti.so.12, and no copy of it was found"]);
     assert_eq!(
         lab.solve().unwrap_err().hints(),
-        [
-            "install `nvidia-cuda-cupti-cu12`",
-            "name a directory that holds libcupti.so.12 with `--place DIR`",
-        ]
+        ["install `nvidia-cuda-cupti-cu12`", "name a directory that holds libcupti.so.12 with `--place DIR`",]
     );
 }
 
@@ -351,19 +237,14 @@ fn a_fixed_path_that_is_no_copy() {
     let mut lab = Lab::default();
     lab.want("libcupti.so.12");
     lab.file("/a/libcupti.so.12");
-    lab.policy
-        .fixed
-        .insert("libcupti.so.12".into(), "/b/libcupti.so.12".into());
+    lab.policy.fixed.insert("libcupti.so.12".into(), "/b/libcupti.so.12".into());
     let none = lab.solve().unwrap_err();
     assert_eq!(none.clauses[0].rule, Rule::Fixed);
     assert_eq!(
         lab.conflict(),
         ["libcupti.so.12 is fixed to `/b/libcupti.so.12`, which is no copy of it that was found"]
     );
-    assert_eq!(
-        none.hints(),
-        ["drop `--use libcupti.so.12=/b/libcupti.so.12`"]
-    );
+    assert_eq!(none.hints(), ["drop `--use libcupti.so.12=/b/libcupti.so.12`"]);
 }
 
 #[test]
@@ -371,15 +252,9 @@ fn only_another_major_is_here() {
     let mut lab = Lab::default();
     lab.want("libnvrtc.so.12");
     lab.file("/a/libnvrtc.so.12").cuda(13, 0);
-    lab.built = Some(Built {
-        consumer: "torch".into(),
-        major: 12,
-    });
+    lab.built = Some(Built { consumer: "torch".into(), major: 12 });
     assert_eq!(
         lab.conflict(),
-        [
-            "torch needs libnvrtc.so.12",
-            "torch is for CUDA 12; libnvrtc.so.12 is here for CUDA 13"
-        ]
+        ["torch needs libnvrtc.so.12", "torch is for CUDA 12; libnvrtc.so.12 is here for CUDA 13"]
     );
 }
