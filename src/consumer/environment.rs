@@ -82,10 +82,10 @@ fn elf_files(host: &Host, sites: &[PathBuf]) -> Vec<PathBuf> {
                 let path = dir.join(&entry.name);
                 match entry.kind {
                     FileKind::Directory if depth < DEPTH && name != b"__pycache__" && path != site.join("nvidia") => {
-                        queue.push((path, depth + 1))
+                        queue.push((path, depth + 1));
                     }
                     FileKind::File | FileKind::Link if name.ends_with(b".so") || contains(name, b".so.") => {
-                        found.push(path)
+                        found.push(path);
                     }
                     _ => {}
                 }

@@ -48,12 +48,11 @@ impl ChildEnvironment {
             if is_shim(entry) {
                 continue;
             }
-            match contradiction(&objects, plan, entry) {
-                Some((soname, instead)) => taken_out.push(TakenOut { entry: entry.to_owned(), soname, instead }),
-                None => {
-                    preload.push(":");
-                    preload.push(entry);
-                }
+            if let Some((soname, instead)) = contradiction(&objects, plan, entry) {
+                taken_out.push(TakenOut { entry: entry.to_owned(), soname, instead });
+            } else {
+                preload.push(":");
+                preload.push(entry);
             }
         }
         Self { preload, plan: plan_path.to_owned(), taken_out }

@@ -316,7 +316,7 @@ fn system_dirs(bytes: &[u8]) -> Vec<PathBuf> {
             && text.len() < 256
             && text.starts_with(b"/")
             && text.ends_with(b"/")
-            && text.iter().all(|byte| byte.is_ascii_graphic())
+            && text.iter().all(u8::is_ascii_graphic)
             && text.windows(3).any(|window| window == b"lib");
         if is_dir {
             let dir = text.strip_suffix(b"/").unwrap_or(text);

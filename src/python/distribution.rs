@@ -1,7 +1,7 @@
 //! Installed distributions: their `.dist-info` directories.
 //!
 //! Takes a site directory; gives names and versions, what a `RECORD` lists, and what `Requires-Dist`
-//! pins. Formats: the PyPA's "Recording installed projects" and "Core metadata" specifications.
+//! pins. Formats: the Python packaging guide's "Recording installed projects" and "Core metadata" specifications.
 
 use crate::facts::VersionRange;
 use crate::host::Host;

@@ -4,14 +4,17 @@
 //! looked at. The stamps decide; nothing expires by time.
 
 use super::{Request, RequestError};
+use crate::escape;
 use crate::handout::bundle::bundle;
 use crate::host::{Host, Stamps, Stat, atomic_write};
 use crate::plan::{Plan, PlanBundle};
 use crate::report::ResolveReport;
 use crate::resolve::Resolution;
 use sha2::{Digest, Sha256};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -149,6 +152,20 @@ impl PlanCache {
     }
 }
 
+/// Whether anything is looked for relative to the working directory: packages in it, or an element of a path list
+/// that is empty or relative.
+fn cwd_matters(host: &Host) -> bool {
+    let relative = |name| {
+        host.env(name).is_some_and(|list| {
+            list.as_bytes().split(|byte| matches!(byte, b':' | b';')).any(|dir| !dir.starts_with(b"/"))
+        })
+    };
+    ["torch", "nvidia"].iter().any(|package| host.is_dir(&host.cwd().join(package)))
+        || relative("LD_LIBRARY_PATH")
+        || relative("PYTHONPATH")
+        || relative("CUDASHIM_PLACE")
+}
+
 /// A digest of the question: the request, the environment as far as it matters, and this program itself.
 fn key(host: &Host, request: &Request) -> String {
     if let Ok(program) = std::env::current_exe() {
@@ -156,17 +173,22 @@ fn key(host: &Host, request: &Request) -> String {
         let _ = host.stat(&program);
     }
     let mut digest = Sha256::new();
-    digest.update(format!("{} {:?} {:?}\n", env!("CARGO_PKG_VERSION"), host.root(), host.cwd()));
-    digest.update(request.question(host) + "\n");
+    let mut add = |label: &str, value: &OsStr| digest.update(format!("{label}={}\n", escape::bytes(value.as_bytes())));
+    add("version", OsStr::new(env!("CARGO_PKG_VERSION")));
+    add("root", host.root().as_os_str());
+    add("question", OsStr::new(&request.question(host)));
+    if cwd_matters(host) {
+        add("cwd", host.cwd().as_os_str());
+    }
     for (name, value) in host.environment() {
-        if name
-            .to_str()
-            .is_some_and(|name| VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_"))
-        {
-            digest.update(format!("{name:?}={value:?}\n"));
+        let counts = |name: &str| {
+            name == "CUDASHIM_PLACE"
+                || (VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_"))
+        };
+        if let Some(name) = name.to_str().filter(|name| counts(name)) {
+            add(name, value);
         }
     }
-    digest.update(format!("{:?}\n", host.env("CUDASHIM_PLACE")));
     let mut text = String::with_capacity(32);
     for byte in digest.finalize().iter().take(16) {
         let _ = write!(text, "{byte:02x}");

@@ -145,7 +145,15 @@ impl Request {
             });
             (command.program, options)
         });
-        format!("{:?} {:?} {:?} {:?} {:?} {command:?}", self.spec, self.python, self.files, self.places, self.policy)
+        let python = self.python.as_deref().map(|python| host.absolute(python));
+        let absolute = |paths: &[PathBuf]| paths.iter().map(|path| host.absolute(path)).collect::<Vec<_>>();
+        format!(
+            "{:?} {python:?} {:?} {:?} {:?} {command:?}",
+            self.spec,
+            absolute(&self.files),
+            absolute(&self.places),
+            self.policy
+        )
     }
 
     /// Given places, the consumer's own, then those of the machine.

@@ -39,7 +39,7 @@ pub(super) fn resolution(
     loader: &Loader<'_>,
     members: Vec<Member<'_>>,
     driver: &Driver<'_>,
-    runtime: Vec<Runtime>,
+    runtime: &[Runtime],
     unserved: &[Unserved],
 ) -> Resolution {
     let mut chosen: Vec<(Choice, &Object, Option<&Library>)> = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn resolution(
             chosen.push((driver_choice(library, &driver.because), object, Some(library)));
         }
     }
-    for library in &runtime {
+    for library in runtime {
         let choice = Choice {
             soname: library.soname.clone(),
             path: library.path.clone(),
@@ -218,13 +218,13 @@ impl Assembly<'_> {
                     (mapped.path.clone(), None, How::Keep)
                 }
             };
-            let stat = object.stat;
+            let file = object.stat;
             plan.libraries.push(PlanLibrary {
                 soname: soname.to_owned(),
                 path,
-                id: stat.id,
-                size: stat.size,
-                mtime: stat.mtime,
+                id: file.id,
+                size: file.size,
+                mtime: file.mtime,
                 identity,
                 version,
                 how,
@@ -233,7 +233,7 @@ impl Assembly<'_> {
     }
 
     /// `libnvrtc.so` for libnvrtc.so.12; `libcudnn_ops.so.9.10.2` and `libcudnn_ops.so.9.10`, which cuDNN 9 asks for first,
-    /// for libcudnn_ops.so.9.
+    /// for `libcudnn_ops.so.9`.
     fn add_aliases(&self, plan: &mut Plan, libraries: &[Option<&Library>]) {
         let mut aliases = BTreeMap::new();
         for ((choice, _), library) in self.members.iter().zip(libraries) {

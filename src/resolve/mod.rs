@@ -89,5 +89,5 @@ pub fn resolve(
     let members = stated.members(&solution);
     let driver = driver::choose(loader, inventory);
     let runtime = runtime::choose(requirement, closure, inventory, loader);
-    Ok(assemble::resolution(requirement, closure, inventory, loader, members, &driver, runtime, &solution.unserved))
+    Ok(assemble::resolution(requirement, closure, inventory, loader, members, &driver, &runtime, &solution.unserved))
 }

@@ -2,7 +2,7 @@
 
 use super::Policy;
 use crate::consumer::{Closure, Requirement, Symbol, nodes_needed, symbols_by_provider};
-use crate::facts::{Version, parse_library_name};
+use crate::facts::{Level, Version, known_bad, parse_library_name};
 use crate::inventory::{Inventory, Library};
 use crate::objects::Object;
 use crate::places::Provenance;
@@ -248,6 +248,18 @@ impl<'i> State<'i> {
         });
         members.collect()
     }
+}
+
+/// What the table of known-bad releases says against a library by itself.
+fn known_bad_release(library: &Library) -> Option<String> {
+    let version = library.version.as_ref()?;
+    let row = known_bad().iter().find(|row| {
+        row.level == Level::Hard
+            && row.with.is_none()
+            && row.family == library.row.family
+            && row.versions.contains(version)
+    })?;
+    Some(format!("known to be bad: {}", row.says))
 }
 
 /// Whether a library can stand for its soname at all: not a bundle's renamed copy, not the driver's.

@@ -170,7 +170,7 @@ fn limits_hold_and_what_is_at_them_is_taken() {
     let libs =
         |count: usize| (0..count).fold(one.plan.clone(), |plan, i| plan.lib(&format!("lib{i}.so"), &one.right, "keep"));
     one.taken(libs(1023).text().as_bytes());
-    one.refused(libs(1024).text().as_bytes(), "too many lib records");
+    one.refused(libs(1024).text().as_bytes(), "too many lib and bundle records");
     let sized = |size: usize| {
         let frame = one.plan.clone().record(&["later", ""]).text().len();
         one.plan.clone().record(&["later", &"x".repeat(size - frame)]).text()
