@@ -200,12 +200,12 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     if !once {
         return Err(error("a name stands twice"));
     }
-    let named = plan.aliases.iter().map(|(_, soname)| soname).chain(plan.replaces.iter().map(|(_, soname)| soname));
-    let named = named.chain(plan.triggers.iter().flat_map(|(_, sonames)| sonames));
+    let referred = plan.aliases.iter().map(|(_, soname)| soname).chain(plan.replaces.iter().map(|(_, soname)| soname));
+    let referred = referred.chain(plan.triggers.iter().flat_map(|(_, sonames)| sonames));
     if !plan.bundles.iter().all(|bundle| plan.triggers.iter().any(|(name, _)| *name == bundle.name)) {
         return Err(error("a bundle stands for a trigger that there is none of"));
     }
-    if named.into_iter().all(held) { Ok(()) } else { Err(error("a record names a soname that has no `lib` record")) }
+    if referred.into_iter().all(held) { Ok(()) } else { Err(error("a record names a soname that has no `lib` record")) }
 }
 
 #[cfg(test)]

@@ -146,6 +146,7 @@ impl<'i> State<'i> {
                 let barred = library
                     .unusable
                     .clone()
+                    .or_else(|| known_bad_release(library))
                     .or_else(|| library.object.as_ref().and_then(|object| too_new(object, libc.as_deref()?)));
                 self.candidates.push(Candidate {
                     soname: soname.clone(),
