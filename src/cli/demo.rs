@@ -123,9 +123,7 @@ impl<'m, W: Write> Story<'m, W> {
 
     /// Tells it; gives what went otherwise, if anything did.
     fn tell(&mut self) -> anyhow::Result<Option<&'static str>> {
-        self.page.heading(
-            "Tiny libraries stand for torch 2.5.1+cu124 in a virtual environment, and for a CUDA 12.1 toolkit.",
-        )?;
+        self.page.heading("Tiny libraries stand for a venv with torch 2.5.1+cu124 and for a CUDA 12.1 toolkit:")?;
         self.page.legend()?;
         if !self.breaks()? {
             return Ok(Some("step 1: the import did not fail by the symbol that the toolkit's copy lacks"));
