@@ -1,6 +1,7 @@
 //! All integration tests in one binary, so that they link once.
 #![allow(clippy::pedantic, clippy::print_stderr, missing_docs)]
 
+mod demo;
 mod elf;
 mod shim;
 mod solve;

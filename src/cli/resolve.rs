@@ -4,7 +4,7 @@ use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
 use super::output;
 use crate::handout::shim;
 use crate::host::{Host, atomic_write};
-use crate::report::{ResolveReport, explanation_text, resolution_text, sanitized};
+use crate::report::{ChosenLibrary, ResolveReport, explanation_text, resolution_text, sanitized};
 use crate::request::{Cached, PlanCache, Request, RequestError};
 use crate::resolve::Policy;
 use anyhow::{Context, bail};
@@ -75,11 +75,7 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         Err(error) => return Err(error),
     };
     if let Some(soname) = &args.explain {
-        let set = report.set.as_deref().unwrap_or_default();
-        let Some(library) = set.iter().find(|library| library.soname == *soname) else {
-            let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
-            bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));
-        };
+        let library = explained(&report, soname)?;
         match cli.format {
             Format::Json => print(&json(library)?)?,
             Format::Human => print(&sanitized(&explanation_text(library)))?,
@@ -91,6 +87,16 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         Format::Human => print(&sanitized(&resolution_text(&report)))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The library of a set that `--explain` names.
+pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> anyhow::Result<&'r ChosenLibrary> {
+    let set = report.set.as_deref().unwrap_or_default();
+    let Some(library) = set.iter().find(|library| library.soname == soname) else {
+        let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
+        bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));
+    };
+    Ok(library)
 }
 
 fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
