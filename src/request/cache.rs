@@ -61,7 +61,7 @@ impl PlanCache {
             return Ok(found);
         }
         let answer = request.answer(host)?;
-        let report = ResolveReport::new(&answer);
+        let report = answer.report();
         let plan = answer.resolution.as_ref().map(|resolution| resolution.plan.to_bytes());
         let path = plan.as_ref().map(|_| self.file(&key, "plan"));
         if let Err(error) = self.store(host, &key, &report, plan.as_deref()) {
