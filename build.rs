@@ -5,8 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
+
+#[path = "build/program.rs"]
+mod program;
 
 /// What is torch's own and needs CUDA, though no family of NVIDIA's lists it.
 const TORCH: [&str; 7] = [
@@ -22,6 +26,7 @@ const TORCH: [&str; 7] = [
 const FAMILIES: &str = "data/families.tsv";
 
 fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=cshim");
     println!("cargo::rerun-if-changed={FAMILIES}");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
@@ -59,15 +64,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         // compilers turn the stack protector and fortified calls on, dynamic TLS calls __tls_get_addr, and a loop
         // that copies may become a call of memcpy.
         .args(["-fno-stack-protector", "-U_FORTIFY_SOURCE"])
-        .args(["-ftls-model=initial-exec", "-fno-tree-loop-distribute-patterns"])
+        .args([
+            "-ftls-model=initial-exec",
+            "-fno-tree-loop-distribute-patterns",
+        ])
         .args(["-fno-lto", "-fno-sanitize=all"])
         .args(machine)
         .arg("-I")
         .arg(&out)
         .args(sources(Path::new("cshim"))?)
         .args(["-shared", "-nostdlib", "-nostartfiles"])
-        .args(["-Wl,-soname,libcudashim.so", "-Wl,--build-id=sha1", "-Wl,-s"])
-        .args(["-Wl,-z,nodelete", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"])
+        .args([
+            "-Wl,-soname,libcudashim.so",
+            "-Wl,--build-id=sha1",
+            "-Wl,-s",
+        ])
+        .args([
+            "-Wl,-z,nodelete",
+            "-Wl,-z,relro",
+            "-Wl,-z,now",
+            "-Wl,-z,noexecstack",
+        ])
+        // Two segments instead of four: fewer maps and page faults in every process, a fifth of our cost to `true`.
+        .arg("-Wl,-z,noseparate-code")
         // A text relocation or a strong import is an error here, not in somebody's process.
         .args(["-Wl,-z,text", "-Wl,-z,defs"])
         .arg("-Wl,--version-script=cshim/exports.map")
@@ -77,7 +96,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .status()
         .map_err(|error| format!("the C compiler could not be run: {command:?}: {error}"))?;
     if !status.success() {
-        return Err(format!("the preload object could not be built ({status}): {command:?}").into());
+        return Err(
+            format!("the preload object could not be built ({status}): {command:?}").into(),
+        );
+    }
+    if target("ENV") == "gnu" {
+        program::link(&tool, &out)?;
     }
     Ok(())
 }
@@ -103,7 +127,9 @@ fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
         Err(error) => return Err(format!("{}: {error}", families.display()).into()),
     };
     // The first line that is not a comment names the columns; the first column is the stem.
-    let rows = table.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let rows = table
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     let stems: BTreeSet<&str> = rows
         .skip(1)
         .filter_map(|row| row.split('\t').next())
@@ -115,7 +141,7 @@ fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
         if stem.is_empty() || stem.len() > 64 || !stem.chars().all(plain) {
             return Err(format!("{}: `{stem}` cannot be a stem", families.display()).into());
         }
-        header.push_str(&format!("\"\\{:03o}\" \"{stem}\"\n", stem.len()));
+        writeln!(header, "\"\\{:03o}\" \"{stem}\"", stem.len())?;
     }
     Ok(header)
 }

@@ -27,17 +27,17 @@ struct lib {
 	const char *refusal;
 };
 
-enum record_kind { RECORD_LIB, RECORD_ALIAS, RECORD_ABSENT, RECORD_TRIGGER, RECORD_REPLACE };
+enum record_kind { RECORD_LIB, RECORD_ALIAS, RECORD_ABSENT, RECORD_TRIGGER, RECORD_REPLACE, RECORD_BUNDLE };
 
-/* What a key may be: a name asked for without a slash, a name that triggers, an absolute path. In each space a
- * key stands once. */
-enum key_space { KEY_NAME, KEY_TRIGGER, KEY_PATH };
+/* What a key may be: a name asked for without a slash, a name that triggers, an absolute path, a trigger that has a
+ * bundle. In each space a key stands once. */
+enum key_space { KEY_NAME, KEY_TRIGGER, KEY_PATH, KEY_BUNDLE };
 
 struct record {
 	const char *key;
 	/* absent: the path; trigger: the first of `count` sonames, one after the other, each ended by NUL. */
 	const char *value;
-	struct lib *lib; /* lib, alias, replace */
+	struct lib *lib; /* lib, alias, replace; trigger: its bundle, or NULL */
 	uint32_t hash;
 	uint32_t count;
 	unsigned char kind;
@@ -54,14 +54,17 @@ struct plan {
 	uint16_t *slots; /* index of a record plus one; 0 is free */
 	uint32_t slot_mask;
 	uint32_t line; /* where parsing stopped, from 1 */
+	void *tables; /* records, libs and slots */
+	size_t tables_size;
 	char path[4096];
 };
 
-/* Opens, checks, reads and parses. NULL when the plan is in force, else why not (a string constant). */
+/* Opens, checks, reads and parses into a plan that is all zero. NULL when it can be used, else why not (a string
+ * constant); then `line` is where, or 0. */
 const char *plan_load(struct plan *plan, const char *path);
 
-/* Parses `size` bytes that the plan may change and keep; `text` has room for them only. As plan_load. */
-const char *plan_parse(struct plan *plan, char *text, size_t size);
+/* Gives back what plan_load took, whatever it answered. */
+void plan_free(struct plan *plan);
 
 struct record *plan_find(const struct plan *plan, enum key_space space, const char *key);
 

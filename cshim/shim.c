@@ -137,69 +137,84 @@ static bool is_secure(void)
 
 /* --- the plan in force --- */
 
-/* What is known about the plan; below zero: the process of that number, negated, is finding out. Another thread of
- * it passes by; a child that was forked off meanwhile starts again, for the thread that was at it is not there. */
-enum { UNKNOWN = 0, NO_PLAN, MAY_ASK, PLAN };
+/* What is known about the plan: one of these, an odd number above them (the process of half that number is asking for
+ * one), or the address of a plan. A plan is read by whoever comes, and published by whoever is first; so no thread
+ * waits, and none is let through with the wrong answer. Only one asks: the others pass by meanwhile. A child that is
+ * forked off meanwhile asks again, for the thread that was at it is not there. */
+enum { UNKNOWN = 0, NO_PLAN = 1, MAY_ASK = 2 };
 
-static int phase;
-static struct plan plan;
+static uintptr_t phase;
 
-/* Called by one thread at a time, which has set `phase`. */
-static int read_plan(const char *path, const char *wrong)
+static bool is_plan(uintptr_t now)
 {
-	char digits[21];
-
-	if (!wrong)
-		wrong = plan_load(&plan, path);
-	if (wrong) {
-		if (plan.line)
-			log_say(LOG_WARNING, "the plan ", path, " is refused: ", wrong, " (line ",
-				text_decimal(digits, plan.line), ")", NULL);
-		else
-			log_say(LOG_WARNING, "the plan ", path, " is refused: ", wrong, NULL);
-		return NO_PLAN;
-	}
-	log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, plan.lib_count), " libraries", NULL);
-	return PLAN;
+	return now > MAY_ASK && !(now & 1);
 }
 
-static int ask_for_plan(void)
+static bool is_asking(uintptr_t now)
 {
-	char path[ASK_ANSWER];
-	const char *wrong = ask_plan(path);
+	return now > NO_PLAN && (now & 1);
+}
 
+/* Replaces `from`; answers what is in force then. Says what became of the plan, once. */
+static uintptr_t publish(uintptr_t from, struct plan *plan, uintptr_t next, const char *path, const char *wrong)
+{
+	char digits[21];
+	uintptr_t now = from;
+
+	if (plan && !wrong)
+		next = (uintptr_t)plan;
+	if (!__atomic_compare_exchange_n(&phase, &now, next, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		next = now;
+	else if (!wrong && plan)
+		log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, plan->lib_count), " libraries", NULL);
+	else if (wrong && plan && plan->line)
+		log_say(LOG_WARNING, "the plan ", path, " is refused: ", wrong, " (line ",
+			text_decimal(digits, plan->line), ")", NULL);
+	else if (wrong)
+		log_say(LOG_WARNING, "the plan ", path, " is refused: ", wrong, NULL);
+	if (plan && next != (uintptr_t)plan) {
+		plan_free(plan);
+		sys_release(plan, sizeof *plan);
+	}
+	return next;
+}
+
+static uintptr_t read_plan(uintptr_t from, const char *path)
+{
+	struct plan *plan = sys_memory(sizeof *plan);
+
+	return publish(from, plan, NO_PLAN, path, plan ? plan_load(plan, path) : "there is no memory for it");
+}
+
+static uintptr_t first_phase(void)
+{
+	if (off || !objects_can() || is_secure())
+		return publish(UNKNOWN, NULL, NO_PLAN, NULL, NULL);
+	if (given_plan_too_long)
+		return publish(UNKNOWN, NULL, NO_PLAN, "of CUDASHIM_PLAN", "its path is too long");
+	if (given_plan[0])
+		return read_plan(UNKNOWN, given_plan);
+	return publish(UNKNOWN, NULL, ask_can() ? MAY_ASK : NO_PLAN, NULL, NULL);
+}
+
+/* Called for the first name that is CUDA's. */
+static uintptr_t ask_for_plan(uintptr_t from)
+{
+	uintptr_t asking = (uintptr_t)sys_getpid() << 1 | 1;
+	char path[ASK_ANSWER];
+	const char *wrong;
+
+	if (from == asking ||
+	    !__atomic_compare_exchange_n(&phase, &from, asking, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return from;
+	wrong = ask_plan(path);
 	if (!wrong)
-		return read_plan(path, NULL);
+		return read_plan(asking, path);
 	if (*wrong)
 		log_say(LOG_WARNING, "no plan: the cudashim binary was asked, but ", wrong, NULL);
 	else
 		log_say(LOG_DECISION, "the cudashim binary has no plan for this process", NULL);
-	return NO_PLAN;
-}
-
-static int first_phase(void)
-{
-	if (off || !objects_can() || is_secure())
-		return NO_PLAN;
-	if (given_plan[0] || given_plan_too_long)
-		return read_plan(given_plan, given_plan_too_long ? "its path is too long" : NULL);
-	return ask_can() ? MAY_ASK : NO_PLAN;
-}
-
-/* The phase, found out as far as it can be without asking the binary, or (`ask`) with asking it. */
-static int phase_now(bool ask)
-{
-	int now = __atomic_load_n(&phase, __ATOMIC_ACQUIRE), next;
-
-	if (now == NO_PLAN || now == PLAN || (now == MAY_ASK && !ask))
-		return now;
-	if (now < 0 && now == -sys_getpid())
-		return NO_PLAN;
-	if (!__atomic_compare_exchange_n(&phase, &now, -sys_getpid(), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		return now < 0 || now == UNKNOWN ? NO_PLAN : now;
-	next = now == MAY_ASK ? ask_for_plan() : first_phase();
-	__atomic_store_n(&phase, next, __ATOMIC_RELEASE);
-	return next;
+	return publish(asking, NULL, NO_PLAN, NULL, NULL);
 }
 
 /* --- libraries --- */
@@ -276,7 +291,9 @@ static enum mapped where(struct lib *lib)
 	char other[OBJECT_PATH];
 	enum mapped mapped = objects_find(lib->soname, lib, other);
 
-	if (mapped == MAPPED_OTHER && !__atomic_exchange_n(&lib->told_other, 1, __ATOMIC_RELAXED))
+	/* If ours was refused, that has been said, and the loader took another. */
+	if (mapped == MAPPED_OTHER && !__atomic_load_n(&lib->told_changed, __ATOMIC_RELAXED) &&
+	    __atomic_load_n(&lib->state, __ATOMIC_RELAXED) != LIB_FAILED && !__atomic_exchange_n(&lib->told_other, 1, __ATOMIC_RELAXED))
 		log_say(level_of(lib), lib->soname, " is already mapped from ", *other ? other : "the program",
 			" (before the plan could act; is it in LD_PRELOAD?); the plan's ", lib->path, " is not used",
 			NULL);
@@ -343,18 +360,71 @@ static const char *load_member(struct lib *lib, int mode)
 	return refused(lib);
 }
 
-/* Loads what must be there before an object called `name` is; `self` is left to the caller. As load_member. */
-static const char *load_list(const char *name, const struct lib *self, int mode)
+/* Called by load_list: loads all of a list, and what it is the list of, at once through its bundle. Only where nothing of
+ * it is mapped from another file or was changed: the bundle would map a second copy. What it does not do is done one by
+ * one. */
+static void load_bundle(const struct plan *plan, struct record *list, int mode)
 {
-	struct record *list = plan_find(&plan, KEY_TRIGGER, name);
+	struct lib *bundle = list->lib, *own = plan_lib(plan, list->key);
+	const char *soname = list->value, *error;
+	uint32_t missing = 0;
+
+	if (__atomic_load_n(&bundle->state, __ATOMIC_ACQUIRE) != LIB_UNTRIED)
+		return;
+	for (uint32_t i = 0; i <= list->count; i++) {
+		struct lib *lib = i < list->count ? plan_lib(plan, soname) : own;
+
+		if (i < list->count)
+			soname += text_length(soname) + 1;
+		if (!lib || __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE) == LIB_LOADED)
+			continue;
+		switch (where(lib)) {
+		case MAPPED_NOT:
+			if (changed(lib))
+				return;
+			missing++;
+			break;
+		case MAPPED_CHOSEN:
+			break;
+		default:
+			return;
+		}
+	}
+	if (missing < 2)
+		return;
+	error = changed(bundle);
+	if (error || !load(bundle->path, mode, &error)) {
+		__atomic_store_n(&bundle->state, LIB_FAILED, __ATOMIC_RELEASE);
+		log_say(LOG_DECISION, "what ", list->key, " needs could not be loaded at once: ",
+			error ? error : "the loader does not say why", NULL);
+		return;
+	}
+	__atomic_store_n(&bundle->state, LIB_LOADED, __ATOMIC_RELEASE);
+	soname = list->value;
+	for (uint32_t i = 0; i <= list->count; i++) {
+		struct lib *lib = i < list->count ? plan_lib(plan, soname) : own;
+
+		if (i < list->count)
+			soname += text_length(soname) + 1;
+		if (lib && !__atomic_exchange_n(&lib->state, LIB_LOADED, __ATOMIC_ACQ_REL))
+			log_say(LOG_DECISION, lib->soname, " loaded from ", lib->path, " (with ", list->key, ")", NULL);
+	}
+}
+
+/* Loads what must be there before an object called `name` is; `self` is left to the caller. As load_member. */
+static const char *load_list(const struct plan *plan, const char *name, const struct lib *self, int mode)
+{
+	struct record *list = plan_find(plan, KEY_TRIGGER, name);
 	const char *soname, *refusal;
 	bool done = true;
 
 	if (!list || depth >= DEPTH || __atomic_load_n(&list->done, __ATOMIC_ACQUIRE))
 		return NULL;
+	if (list->lib)
+		load_bundle(plan, list, mode);
 	soname = list->value;
 	for (uint32_t i = 0; i < list->count; i++, soname += text_length(soname) + 1) {
-		struct lib *lib = plan_lib(&plan, soname);
+		struct lib *lib = plan_lib(plan, soname);
 
 		if (!lib || lib == self)
 			continue;
@@ -373,14 +443,17 @@ static const char *load_list(const char *name, const struct lib *self, int mode)
 
 static const char *told(const char *name, const char *answer, const char *why, const char *more)
 {
-	log_say(LOG_DECISION, name, " -> ", answer, " (", why, more, ")", NULL);
+	if (answer == name)
+		log_say(LOG_DECISION, name, " is mapped already (", why, more, ")", NULL);
+	else
+		log_say(LOG_DECISION, name, " -> ", answer, " (", why, more, ")", NULL);
 	return answer;
 }
 
 /* Who asks for `name` shall get `lib`. `known` is what to ask for if it is mapped: the loader then finds it by its
  * soname, before it looks anywhere. */
-static const char *give(struct lib *lib, const char *name, const char *known, int mode, const char *why,
-			const char *more)
+static const char *give(const struct plan *plan, struct lib *lib, const char *name, const char *known, int mode,
+			const char *why, const char *more)
 {
 	const char *what, *refusal;
 	enum mapped mapped = where(lib);
@@ -394,7 +467,7 @@ static const char *give(struct lib *lib, const char *name, const char *known, in
 			refusal = refused(lib);
 			return refusal ? refusal : name;
 		}
-		refusal = load_list(lib->soname, lib, mode);
+		refusal = load_list(plan, lib->soname, lib, mode);
 		if (refusal)
 			return refusal;
 		/* One of the list may need it, and may have brought another copy along. */
@@ -403,17 +476,21 @@ static const char *give(struct lib *lib, const char *name, const char *known, in
 	return told(name, mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : lib->path, why, more);
 }
 
-static const char *by_name(const char *name, int mode)
+static const char *by_name(const struct plan *plan, const char *name, int mode)
 {
-	struct record *record = plan_find(&plan, KEY_NAME, name);
+	struct record *record = plan_find(plan, KEY_NAME, name);
 
-	if (!record)
-		return name;
+	if (!record) {
+		/* Not ours to find, but what it needs may be. */
+		const char *refusal = mode & RTLD_NOLOAD ? NULL : load_list(plan, name, NULL, mode);
+
+		return refusal ? refusal : name;
+	}
 	if (record->kind == RECORD_ALIAS)
-		return give(record->lib, name, record->lib->soname, mode, "alias of ", record->lib->soname);
+		return give(plan, record->lib, name, record->lib->soname, mode, "alias of ", record->lib->soname);
 	if (record->kind == RECORD_LIB)
 		return record->lib->how == HOW_KEEP ? name
-						    : give(record->lib, name, name, mode, "chosen by the plan", "");
+						    : give(plan, record->lib, name, name, mode, "chosen by the plan", "");
 	/* absent */
 	if ((mode & RTLD_NOLOAD) || is_mapped(name))
 		return name;
@@ -422,6 +499,7 @@ static const char *by_name(const char *name, int mode)
 
 /* The needed names of one file that the plan speaks of: as hashes would not do, their records. */
 struct wanted {
+	const struct plan *plan;
 	struct lib *libs[WANTED];
 	const char *names[WANTED];
 	unsigned count;
@@ -431,8 +509,8 @@ struct wanted {
 static bool note_wanted(void *with, const char *needed)
 {
 	struct wanted *wanted = with;
-	struct record *list = plan_find(&plan, KEY_TRIGGER, needed);
-	struct lib *lib = plan_lib(&plan, needed);
+	struct record *list = plan_find(wanted->plan, KEY_TRIGGER, needed);
+	struct lib *lib = plan_lib(wanted->plan, needed);
 
 	if (list || lib) {
 		wanted->libs[wanted->count] = lib;
@@ -442,15 +520,16 @@ static bool note_wanted(void *with, const char *needed)
 	return wanted->count == WANTED;
 }
 
-static const char *by_path(const char *name, int mode)
+static const char *by_path(const struct plan *plan, const char *name, int mode)
 {
-	struct record *record = name[0] == '/' ? plan_find(&plan, KEY_PATH, name) : NULL;
+	struct record *record = name[0] == '/' ? plan_find(plan, KEY_PATH, name) : NULL;
 	struct wanted wanted;
 
 	if (record)
-		return give(record->lib, name, record->lib->soname, mode, "replaced by ", record->lib->soname);
-	if ((mode & RTLD_NOLOAD) || plan.lib_count == 0)
+		return give(plan, record->lib, name, record->lib->soname, mode, "replaced by ", record->lib->soname);
+	if ((mode & RTLD_NOLOAD) || plan->lib_count == 0)
 		return name;
+	wanted.plan = plan;
 	wanted.count = 0;
 	peek_needed(name, note_wanted, &wanted);
 	for (unsigned i = 0; i < wanted.count; i++) {
@@ -459,7 +538,7 @@ static const char *by_path(const char *name, int mode)
 
 		if (lib ? where(lib) != MAPPED_NOT : is_mapped(wanted.names[i]))
 			continue;
-		refusal = load_list(wanted.names[i], lib, mode);
+		refusal = load_list(plan, wanted.names[i], lib, mode);
 		if (!refusal && lib && depth < DEPTH)
 			refusal = load_member(lib, mode);
 		if (refusal)
@@ -474,51 +553,61 @@ static bool note_known(void *with, const char *needed)
 }
 
 /* Whether the call is CUDA's, so that it is worth asking for a plan. */
-static bool touches(const char *name, bool has_slash)
+static bool touches(const char *name)
 {
 	bool known = ask_knows(text_base(name));
 
-	if (!known && has_slash)
+	if (!known && text_has(name, '/'))
 		peek_needed(name, note_known, &known);
 	return known;
+}
+
+/* The plan in force for this call, or NULL. */
+static const struct plan *plan_for(const char *name, int mode)
+{
+	uintptr_t now = __atomic_load_n(&phase, __ATOMIC_ACQUIRE);
+
+	if (now == UNKNOWN)
+		now = first_phase();
+	if (!name)
+		return is_plan(now) ? (const struct plan *)now : NULL;
+	if ((now == MAY_ASK || is_asking(now)) && !(mode & RTLD_NOLOAD) && touches(name))
+		now = ask_for_plan(now);
+	return is_plan(now) ? (const struct plan *)now : NULL;
 }
 
 /* Called by the stub in entry.S, before every dlopen; what it answers is asked for instead of `name`. */
 __attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name, int mode)
 {
-	bool has_slash;
-	int now;
+	const struct plan *plan;
 
 	if (!have_real() || !name || !*name || !have_environment())
 		return name;
-	now = phase_now(false);
-	if (now == NO_PLAN)
+	if (__atomic_load_n(&phase, __ATOMIC_ACQUIRE) == NO_PLAN)
 		return name;
 	/* $ORIGIN and its like are the loader's to expand, by the caller that only it knows. */
 	if (text_has(name, '$'))
 		return name;
-	has_slash = text_has(name, '/');
-	if (now == MAY_ASK)
-		now = !(mode & RTLD_NOLOAD) && touches(name, has_slash) ? phase_now(true) : now;
+	plan = plan_for(name, mode);
 	/* One of our own answers, come back through another object that hooks dlopen: it is decided. */
-	if (now != PLAN || plan_owns(&plan, name))
+	if (!plan || plan_owns(plan, name))
 		return name;
-	return has_slash ? by_path(name, mode) : by_name(name, mode);
+	return text_has(name, '/') ? by_path(plan, name, mode) : by_name(plan, name, mode);
 }
 
 /* --- for programs (cudashim.h) --- */
 
 EXPORT const char *cudashim_plan(void)
 {
-	return have_environment() && phase_now(false) == PLAN ? plan.path : NULL;
+	const struct plan *plan = have_environment() ? plan_for(NULL, 0) : NULL;
+
+	return plan ? plan->path : NULL;
 }
 
 EXPORT const char *cudashim_path(const char *soname)
 {
-	struct record *record;
+	const struct plan *plan = have_environment() ? plan_for(NULL, 0) : NULL;
+	const struct record *record = plan && soname ? plan_find(plan, KEY_NAME, soname) : NULL;
 
-	if (!soname || !cudashim_plan())
-		return NULL;
-	record = plan_find(&plan, KEY_NAME, soname);
 	return record && record->lib && record->lib->how != HOW_KEEP ? record->lib->path : NULL;
 }

@@ -1,5 +1,6 @@
 //! Handing a chosen set out to a process.
 
+pub mod bundle;
 mod child;
 pub mod shim;
 

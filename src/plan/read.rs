@@ -1,6 +1,6 @@
 //! The lines of a plan file as a plan; anything doubtful is an error with its line.
 
-use super::{How, LIBRARY_LIMIT, Plan, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
+use super::{How, LIBRARY_LIMIT, Plan, PlanBundle, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
 use crate::escape;
 use crate::host::FileId;
 use std::io;
@@ -111,15 +111,7 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
                 return Err(PlanError::TooLarge);
             }
             let (soname, file) = (text(next()?)?, path(next()?)?);
-            let (dev, ino) = next()?.split_once(':').ok_or(error("device and inode are not two numbers"))?;
-            let id = FileId { dev: decimal(dev).ok_or(error("a wrong device"))?, ino: decimal(ino).ok_or(error("a wrong inode"))? };
-            let size = decimal(next()?).ok_or(error("a wrong size"))?;
-            let mtime = next()?;
-            let mtime = match mtime.strip_prefix('-') {
-                Some(digits) => decimal::<i64>(digits).map(|time| -time),
-                None => decimal(mtime),
-            };
-            let mtime = mtime.ok_or(error("a wrong time"))?;
+            let (id, size, mtime) = file_state([next()?, next()?, next()?], number)?;
             let (identity, version) = (optional(text(next()?)?), optional(text(next()?)?));
             let how = match next()? {
                 "preload" => How::Preload,
@@ -140,6 +132,11 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
             }
             plan.triggers.push((name, sonames));
         }
+        "bundle" => {
+            let (name, file) = (text(next()?)?, path(next()?)?);
+            let (id, size, mtime) = file_state([next()?, next()?, next()?], number)?;
+            plan.bundles.push(PlanBundle { name, path: file, id, size, mtime });
+        }
         "absent" => plan.absent.push((text(next()?)?, path(next()?)?)),
         "end" => {
             let count: usize = decimal(next()?).ok_or(error("a wrong count"))?;
@@ -148,6 +145,19 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
         _ => plan.unknown.push(line.to_owned()),
     }
     Ok(false)
+}
+
+/// `dev:ino`, size and modification time of a file.
+fn file_state([id, size, mtime]: [&str; 3], line: usize) -> Result<(FileId, u64, i64), PlanError> {
+    let error = |says| PlanError::Line { line, says };
+    let (dev, ino) = id.split_once(':').ok_or(error("device and inode are not two numbers"))?;
+    let id = FileId { dev: decimal(dev).ok_or(error("a wrong device"))?, ino: decimal(ino).ok_or(error("a wrong inode"))? };
+    let size = decimal(size).ok_or(error("a wrong size"))?;
+    let mtime = match mtime.strip_prefix('-') {
+        Some(digits) => decimal::<i64>(digits).map(|time| -time),
+        None => decimal(mtime),
+    };
+    Ok((id, size, mtime.ok_or(error("a wrong time"))?))
 }
 
 /// Digits only: `from_str` would take a plus sign.
@@ -165,6 +175,9 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     let held = |soname: &String| sonames.binary_search(&soname.as_str()).is_ok();
     let named = plan.aliases.iter().map(|(_, soname)| soname).chain(plan.replaces.iter().map(|(_, soname)| soname));
     let named = named.chain(plan.triggers.iter().flat_map(|(_, sonames)| sonames));
+    if !plan.bundles.iter().all(|bundle| plan.triggers.iter().any(|(name, _)| *name == bundle.name)) {
+        return Err(error("a bundle stands for a trigger that there is none of"));
+    }
     if named.into_iter().all(held) { Ok(()) } else { Err(error("a record names a soname that has no `lib` record")) }
 }
 
@@ -190,6 +203,7 @@ mod tests {
             aliases: vec![("libnvrtc.so".into(), "libnvrtc.so.12".into())],
             replaces: vec![("/x/libnvrtc.so.12".into(), "libnvrtc.so.12".into())],
             triggers: vec![("libtorch.so".into(), vec!["libgomp.so.1".into(), "libnvrtc.so.12".into()])],
+            bundles: vec![PlanBundle { name: "libtorch.so".into(), path: "/c/1.so".into(), id: FileId { dev: 1, ino: 2 }, size: 3, mtime: 4 }],
             absent: vec![("libcuda.so.1".into(), "/usr/lib/libcuda.so.1".into())],
             unknown: vec!["later\tx".into()],
         }
@@ -222,6 +236,7 @@ mod tests {
             "alias\ta\tb",
             "trigger\ta",
             "absent\ta\tb",
+            "bundle\ta\t/b\t1:2\t3\t4",
             "alias\t\\q\tb",
             "end\t9",
             "x\ry",

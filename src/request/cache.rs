@@ -4,8 +4,11 @@
 //! looked at. The stamps decide; nothing expires by time.
 
 use super::{Request, RequestError};
-use crate::host::{Host, Stamps, atomic_write};
+use crate::handout::bundle::bundle;
+use crate::host::{Host, Stamps, Stat, atomic_write};
+use crate::plan::{Plan, PlanBundle};
 use crate::report::ResolveReport;
+use crate::resolve::Resolution;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::io;
@@ -62,7 +65,7 @@ impl PlanCache {
         }
         let answer = request.answer(host)?;
         let report = answer.report();
-        let plan = answer.resolution.as_ref().map(|resolution| resolution.plan.to_bytes());
+        let plan = answer.resolution.map(|resolution| self.with_bundles(&key, resolution).to_bytes());
         let path = plan.as_ref().map(|_| self.file(&key, "plan"));
         if let Err(error) = self.store(host, &key, &report, plan.as_deref()) {
             log::warn!("{}: the plan cannot be kept: {error}", self.dir.display());
@@ -70,6 +73,25 @@ impl PlanCache {
             return Ok(Cached { report, plan: path.filter(|path| path.exists()), hit: false });
         }
         Ok(Cached { report, plan: path, hit: false })
+    }
+
+    /// The plan with a bundle beside it for each trigger that is worth one.
+    fn with_bundles(&self, key: &str, resolution: Resolution) -> Plan {
+        let mut plan = resolution.plan;
+        for (index, (name, sonames)) in resolution.bundles.into_iter().enumerate() {
+            let paths: Vec<PathBuf> = sonames.iter().filter_map(|soname| plan.library(soname)).map(|library| library.path.clone()).collect();
+            let path = self.file(key, &format!("{index}.so"));
+            let Some(bytes) = bundle(&format!("libcudashim-bundle-{key}-{index}.so"), &paths) else { continue };
+            // Without it the libraries are opened one by one.
+            match atomic_write(&path, &bytes).and_then(|()| std::fs::metadata(&path)) {
+                Ok(meta) => {
+                    let stat = Stat::from(&meta);
+                    plan.bundles.push(PlanBundle { name, path, id: stat.id, size: stat.size, mtime: stat.mtime });
+                }
+                Err(error) => log::warn!("{}: {error}", path.display()),
+            }
+        }
+        plan
     }
 
     fn file(&self, key: &str, extension: &str) -> PathBuf {
@@ -110,7 +132,7 @@ fn key(host: &Host, request: &Request) -> String {
     }
     let mut digest = Sha256::new();
     digest.update(format!("{} {:?} {:?}\n", env!("CARGO_PKG_VERSION"), host.root(), host.cwd()));
-    digest.update(format!("{request:?}\n"));
+    digest.update(request.question(host) + "\n");
     for (name, value) in host.environment() {
         if name.to_str().is_some_and(|name| VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_")) {
             digest.update(format!("{name:?}={value:?}\n"));

@@ -131,6 +131,19 @@ impl Request {
         Ok(Answer { requirement: Some(requirement), resolution: Some(resolution), nothing: None, problems })
     }
 
+    /// All of the request that can change its answer, as text. Of the command only the program counts, and how a
+    /// Python is started: another argument of the script is the same question.
+    fn question(&self, host: &Host) -> String {
+        let command = Command::read(host, &self.command).map(|command| {
+            let options = command.python.map(|mut options| {
+                options.script = options.script.and_then(|script| host.absolute(&script).parent().map(Path::to_owned));
+                options
+            });
+            (command.program, options)
+        });
+        format!("{:?} {:?} {:?} {:?} {:?} {command:?}", self.spec, self.python, self.files, self.places, self.policy)
+    }
+
     /// Given places, the consumer's own, then those of the machine.
     fn all_places(&self, host: &Host, loader: &Loader<'_>, requirement: &Requirement) -> Vec<Place> {
         let mut places = places::sites(host, &requirement.sites);

@@ -87,8 +87,9 @@ pub(super) fn resolution(
             set.push(choice.clone());
         }
     }
+    let bundles = assembly.bundles(&plan);
     let unserved = unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.to_string())).collect();
-    Resolution { plan, set, unserved }
+    Resolution { plan, set, bundles, unserved }
 }
 
 fn driver_choice(library: &Library, because: &str) -> Choice {
@@ -138,7 +139,11 @@ impl Assembly<'_> {
     }
 
     fn children(&self, node: Node) -> Vec<Node> {
-        self.object(node).map(|object| object.facts.needed.iter().filter_map(|name| self.node(name)).collect()).unwrap_or_default()
+        self.object(node).map(|object| self.needed_nodes(object)).unwrap_or_default()
+    }
+
+    fn needed_nodes(&self, object: &Object) -> Vec<Node> {
+        object.facts.needed.iter().filter_map(|name| self.node(name)).collect()
     }
 
     /// Everything below `start`, each after what it needs itself.
@@ -269,6 +274,35 @@ impl Assembly<'_> {
             }
         }
         plan.triggers = triggers.into_iter().collect();
+    }
+
+    /// What the consumer's own roots need, when that is a library left where it is: it and all below it, breadth
+    /// first as `_dl_map_object_deps` goes, so that symbols are looked up in the order they would be without us.
+    fn bundles(&self, plan: &Plan) -> Vec<(String, Vec<String>)> {
+        let held: BTreeSet<&str> = plan.libraries.iter().map(|library| library.soname.as_str()).collect();
+        let roots = self.closure.roots().iter().filter_map(|index| self.mapped(*index));
+        let mut starts = BTreeSet::new();
+        for mapped in roots {
+            starts.extend(self.needed_nodes(&mapped.object).into_iter().filter(|node| matches!(node, Node::Kept(_))));
+        }
+        let mut bundles = BTreeMap::new();
+        for start in starts {
+            let mut order = vec![start];
+            let mut at = 0;
+            while let Some(node) = order.get(at).copied() {
+                at += 1;
+                for child in self.children(node) {
+                    if !order.contains(&child) {
+                        order.push(child);
+                    }
+                }
+            }
+            let names: Vec<String> = order.iter().filter_map(|node| self.soname(*node)).filter(|name| held.contains(name)).map(str::to_owned).collect();
+            if let Some(name) = self.soname(start).filter(|name| plan.triggers.iter().any(|(trigger, _)| trigger == name)) {
+                bundles.insert(name.to_owned(), names);
+            }
+        }
+        bundles.into_iter().collect()
     }
 
     /// Names that are known to be asked for, and that neither the set nor any search has.

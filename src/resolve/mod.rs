@@ -65,6 +65,8 @@ pub struct Resolution {
     pub plan: Plan,
     /// The set, for people and programs.
     pub set: Vec<Choice>,
+    /// For a trigger, the sonames to load with it in one go, in the order the loader would map them.
+    pub bundles: Vec<(String, Vec<String>)>,
     /// Sonames asked for that no copy can serve, and why that is no obstacle.
     pub unserved: Vec<(String, String)>,
 }

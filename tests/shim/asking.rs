@@ -1,0 +1,284 @@
+//! A process without a plan: whom it asks, when, and what it does with the answer.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use cudashim::handout::shim::image_for;
+
+use super::{host, put_plan, run};
+use crate::support::lab::{Lab, PlanText, Ran};
+
+/// A lab with a plan, a shim that asks `[R]/asked`, and that program.
+struct Asked {
+    lab: Lab,
+    shim: PathBuf,
+}
+
+/// `libc10_cuda.so` is a name of the catalogue, whatever the tables hold.
+fn asked(script: &str) -> Asked {
+    let lab = Lab::new();
+    let right = lab.copy("right/libc10_cuda.so", "libc10_cuda.so", 2);
+    lab.copy("wrong/libc10_cuda.so", "libc10_cuda.so", 1);
+    put_plan(
+        &lab,
+        &PlanText::new().lib("libc10_cuda.so", &right, "redirect"),
+    );
+    let root = lab.root().to_str().unwrap().to_owned();
+    let binary = lab.write(
+        "asked",
+        format!("#!/bin/sh\nroot={root}\necho \"$@\" >>$root/asked.log\n{script}\n"),
+    );
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let shim = lab.write("libshim.so", image_for(Some(&binary)).unwrap());
+    Asked { lab, shim }
+}
+
+impl Asked {
+    fn host(&self, script: &[&str], env: &[(&str, &str)]) -> Ran {
+        let mut command = host(script);
+        command
+            .env("LD_PRELOAD", &self.shim)
+            .env("LD_LIBRARY_PATH", self.lab.path("wrong"));
+        command.envs(env.iter().copied());
+        run(&self.lab, &mut command)
+    }
+
+    /// The arguments of each time that the binary ran.
+    fn times(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.lab.path("asked.log")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+}
+
+const OPEN: [&str; 5] = ["open", "libc10_cuda.so", "l", "call", "which"];
+const ANSWERS: &str = "echo $root/plan";
+
+#[test]
+fn the_first_cuda_name_asks_once() {
+    let a = asked(ANSWERS);
+    let script = [&OPEN[..], &OPEN, &["plan"]].concat();
+    let ran = a.host(&script, &[]);
+    assert_eq!(
+        ran.out,
+        "open libc10_cuda.so: ok\nwhich: 2\nopen libc10_cuda.so: ok\nwhich: 2\nplan: [R]/plan\n"
+    );
+    assert_eq!(ran.err, "");
+    let times = a.times();
+    assert_eq!(times.len(), 1);
+    assert!(
+        times[0]
+            .strip_prefix("plan-for ")
+            .is_some_and(|pid| pid.parse::<u32>().is_ok()),
+        "{times:?}"
+    );
+}
+
+#[test]
+fn names_that_are_not_cudas_ask_nobody() {
+    let a = asked(ANSWERS);
+    let mut script = vec!["null"];
+    for name in [
+        "libm.so.6",
+        "libc10_cuda.alt.so",
+        "libc10_cuda_more.so",
+        "libc10_cud.so",
+        "c10_cuda.so",
+        "libc10_cuda.so.x",
+        "libc10_cuda.so.1.",
+        "libc10_cuda-0123456.so",
+        "libc10_cuda-0123456g.so",
+        "libc10_cuda-012345678.so",
+        "libc10_cuda.sox",
+        "/usr/lib/libm.so.6",
+    ] {
+        script.extend(["open", name, "l"]);
+    }
+    script.extend(["open", "libc10_cuda.so", "lN"]);
+    assert_eq!(a.host(&script, &[]).code, Some(0));
+    assert_eq!(a.times(), [""; 0]);
+}
+
+#[test]
+fn every_form_of_a_cuda_name_asks() {
+    for name in [
+        "libc10_cuda.so",
+        "libc10_cuda.so.1",
+        "libc10_cuda.so.11.2.0",
+        "libc10_cuda-0a1b2c3d.so.1",
+        "/no/where/libc10_cuda.so",
+        "./libtorch_global_deps.so",
+    ] {
+        let a = asked(ANSWERS);
+        a.host(&["open", name, "l"], &[]);
+        assert_eq!(a.times().len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_needs_a_cuda_name_asks() {
+    let a = asked(ANSWERS);
+    let user = a.lab.library(
+        "wrong/plugin.so",
+        "plugin.so",
+        "int which(void); int w(void) { return which(); }",
+        &["-Lwrong", "-l:libc10_cuda.so"],
+    );
+    let ran = a.host(&["open", user.to_str().unwrap(), "l", "call", "w"], &[]);
+    assert_eq!(ran.out, "open [R]/wrong/plugin.so: ok\nw: 2\n");
+    assert_eq!(a.times().len(), 1);
+}
+
+/// An answer that gives no plan: the loader does as it would, and the binary is not asked again.
+fn no_plan(script: &str, says: Option<&str>) {
+    let a = asked(script);
+    let ran = a.host(&[&OPEN[..], &OPEN].concat(), &[]);
+    assert_eq!(
+        ran.out,
+        "open libc10_cuda.so: ok\nwhich: 1\n".repeat(2),
+        "{script}"
+    );
+    assert_eq!(
+        ran.err.lines().count(),
+        usize::from(says.is_some()),
+        "{script}: {}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains(says.unwrap_or_default()),
+        "{script}: {}",
+        ran.err
+    );
+    assert_eq!(a.times().len(), 1, "{script}");
+}
+
+#[test]
+fn an_empty_answer_is_no_plan() {
+    no_plan("exit 0", None);
+    no_plan("echo", None);
+    no_plan("exec >&-", None);
+}
+
+#[test]
+fn a_failure_is_no_plan_and_is_said() {
+    no_plan("echo $root/plan; exit 1", Some("it failed"));
+    no_plan("kill -9 $$", Some("it failed"));
+    no_plan("exec >&-; exit 3", Some("it failed"));
+}
+
+#[test]
+fn an_answer_that_is_not_one_path_is_no_plan() {
+    no_plan("echo plan", Some("not a path"));
+    no_plan("echo $root/plan; echo $root/plan", Some("not a path"));
+    no_plan("printf %s $root/plan", Some("not a path"));
+    no_plan("printf '/a\\0b\\n'", Some("not a path"));
+    no_plan("head -c 100000 /dev/zero", Some("too much"));
+    no_plan("echo $root/none", Some("is refused: it does not exist"));
+}
+
+#[test]
+fn a_binary_that_is_not_there_is_no_plan() {
+    let a = asked("");
+    fs::remove_file(a.lab.path("asked")).unwrap();
+    let ran = a.host(&OPEN, &[]);
+    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n");
+    assert!(
+        ran.err.contains("it failed") && ran.err.lines().count() == 1,
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_plan_or_the_off_switch_spares_the_question() {
+    let a = asked(ANSWERS);
+    let plan = a.lab.path("plan");
+    assert_eq!(
+        a.host(&OPEN, &[("CUDASHIM_OFF", "1")]).out,
+        "open libc10_cuda.so: ok\nwhich: 1\n"
+    );
+    assert_eq!(
+        a.host(&OPEN, &[("CUDASHIM_PLAN", plan.to_str().unwrap())])
+            .out,
+        "open libc10_cuda.so: ok\nwhich: 2\n"
+    );
+    assert_eq!(a.times(), [""; 0]);
+    // An empty one is none.
+    a.host(&OPEN, &[("CUDASHIM_PLAN", "")]);
+    assert_eq!(a.times().len(), 1);
+}
+
+#[test]
+fn the_binary_gets_a_small_environment() {
+    let a = asked("env | sort >$root/env; echo $root/plan");
+    let preload = a.shim.to_str().unwrap();
+    a.host(
+        &OPEN,
+        &[
+            ("HOME", "/home/x"),
+            ("SECRET", "y"),
+            ("CUDASHIM_SOME", "z"),
+            ("CUDASHIM_HOST_LD_PRELOAD", "old"),
+            ("HOMELESS", "1"),
+        ],
+    );
+    let env = fs::read_to_string(a.lab.path("env")).unwrap();
+    let of_shell = ["PWD=", "OLDPWD=", "SHLVL=", "_="];
+    let env: Vec<&str> = env
+        .lines()
+        .filter(|line| !of_shell.iter().any(|name| line.starts_with(name)))
+        .collect();
+    let wrong = a.lab.path("wrong");
+    assert_eq!(
+        env,
+        [
+            &format!("CUDASHIM_HOST_LD_LIBRARY_PATH={}", wrong.to_str().unwrap()),
+            &format!("CUDASHIM_HOST_LD_PRELOAD={preload}"),
+            "CUDASHIM_SOME=z",
+            "HOME=/home/x",
+            "PATH=/usr/bin:/bin",
+        ]
+    );
+}
+
+#[test]
+fn the_binary_gets_no_descriptor_but_the_three() {
+    let a = asked(
+        "for fd in 0 1 2 3 4 5 6 7 8 9; do readlink /proc/$$/fd/$fd; done >>$root/fds; echo $root/plan",
+    );
+    let leaked = a.lab.path("leaked");
+    let ran = a.host(
+        &[&["leak", leaked.to_str().unwrap()], &OPEN[..]].concat(),
+        &[],
+    );
+    assert_eq!(ran.out, "leaked: 3\nopen libc10_cuda.so: ok\nwhich: 2\n");
+    let fds = fs::read_to_string(a.lab.path("fds")).unwrap();
+    let fds: Vec<&str> = fds.lines().collect();
+    // 1 is where the shell writes this list to.
+    assert_eq!(
+        (fds[0], fds[2], fds.len()),
+        ("/dev/null", "/dev/null", 3),
+        "{fds:?}"
+    );
+}
+
+#[test]
+fn the_host_keeps_its_children_signals_and_descriptors() {
+    let a = asked(ANSWERS);
+    let ran = a.host(
+        &[&["sigchld", "fds"][..], &OPEN, &["fds", "sigchlds"]].concat(),
+        &[],
+    );
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines[1..3], ["open libc10_cuda.so: ok", "which: 2"]);
+    assert_eq!(lines[0], lines[3]);
+    assert_eq!(lines[4], "sigchlds: 0, children: none");
+}
+
+#[test]
+fn many_threads_ask_once() {
+    let a = asked(ANSWERS);
+    let ran = a.host(&["threads", "libc10_cuda.so"], &[]);
+    assert_eq!(ran.out, "threads: 32\n");
+    assert_eq!(a.times().len(), 1);
+}

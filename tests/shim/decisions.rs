@@ -1,0 +1,703 @@
+//! What the shim answers, name by name and path by path.
+
+use std::path::PathBuf;
+
+use super::{COMMON, host, put_plan, run, utf8, with_plan};
+use crate::support::lab::{Lab, PlanText, clean_command};
+
+/// A wrong copy that the loader would find (it is on `LD_LIBRARY_PATH`), and a right one that the plan chose.
+struct Two {
+    lab: Lab,
+    right: PathBuf,
+}
+
+impl Two {
+    fn new() -> Self {
+        let lab = Lab::new();
+        lab.copy("wrong/libone.so.1", "libone.so.1", 1);
+        let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+        Self { lab, right }
+    }
+
+    fn plan(&self, how: &str) -> PlanText {
+        PlanText::new().lib("libone.so.1", &self.right, how)
+    }
+
+    fn run(&self, plan: &PlanText, script: &[&str]) -> crate::support::lab::Ran {
+        let path = put_plan(&self.lab, plan);
+        let mut command = host(script);
+        command
+            .env("CUDASHIM_PLAN", path)
+            .env("LD_LIBRARY_PATH", self.lab.path("wrong"));
+        run(&self.lab, &mut command)
+    }
+}
+
+#[test]
+fn a_chosen_library_is_given_for_its_bare_name() {
+    let two = Two::new();
+    for how in ["redirect", "preload"] {
+        let ran = two.run(
+            &two.plan(how),
+            &["open", "libone.so.1", "l", "call", "which"],
+        );
+        assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 2\n");
+        assert_eq!(ran.err, "");
+    }
+}
+
+#[test]
+fn without_a_plan_or_switched_off_nothing_changes() {
+    let two = Two::new();
+    let plan = put_plan(&two.lab, &two.plan("redirect"));
+    for (name, value) in [("NOTHING", "1"), ("CUDASHIM_OFF", "1")] {
+        let mut command = host(&["open", "libone.so.1", "l", "call", "which"]);
+        command
+            .env("LD_LIBRARY_PATH", two.lab.path("wrong"))
+            .env(name, value);
+        if name == "CUDASHIM_OFF" {
+            command.env("CUDASHIM_PLAN", &plan);
+        }
+        let ran = run(&two.lab, &mut command);
+        assert_eq!(
+            (ran.out.as_str(), ran.err.as_str()),
+            ("open libone.so.1: ok\nwhich: 1\n", "")
+        );
+    }
+}
+
+#[test]
+fn the_environment_is_read_once() {
+    let two = Two::new();
+    let script = [
+        "setenv",
+        "CUDASHIM_OFF",
+        "1",
+        "open",
+        "libone.so.1",
+        "l",
+        "call",
+        "which",
+    ];
+    assert_eq!(
+        two.run(&two.plan("redirect"), &script).out,
+        "open libone.so.1: ok\nwhich: 2\n"
+    );
+}
+
+#[test]
+fn an_alias_leads_to_its_soname() {
+    let two = Two::new();
+    let plan = two
+        .plan("redirect")
+        .record(&["alias", "libone.so", "libone.so.1"])
+        .record(&["alias", "libone.so.1.10.2", "libone.so.1"]);
+    // The first by the file's path, the second finds it mapped.
+    let ran = two.run(
+        &plan,
+        &[
+            "open",
+            "libone.so",
+            "l",
+            "call",
+            "which",
+            "open",
+            "libone.so.1.10.2",
+            "l",
+            "call",
+            "which",
+            "maps",
+            "libone",
+        ],
+    );
+    assert_eq!(
+        ran.out,
+        "open libone.so: ok\nwhich: 2\nopen libone.so.1.10.2: ok\nwhich: 2\nmaps libone: 1\n  [R]/right/libone.so.1\n"
+    );
+}
+
+#[test]
+fn a_kept_library_is_left_to_the_loader() {
+    let two = Two::new();
+    let ran = two.run(
+        &two.plan("keep"),
+        &["open", "libone.so.1", "l", "call", "which"],
+    );
+    assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n");
+}
+
+#[test]
+fn an_exact_path_is_replaced_and_its_neighbour_is_not() {
+    let two = Two::new();
+    let wrong = two.lab.path("wrong/libone.so.1");
+    let other = two.lab.copy("other/libone.so.1", "libone.so.1", 3);
+    let plan = two
+        .plan("redirect")
+        .record(&["replace", utf8(&wrong), "libone.so.1"]);
+    let ran = two.run(
+        &plan,
+        &[
+            "open",
+            utf8(&wrong),
+            "n",
+            "call",
+            "which",
+            "open",
+            utf8(&wrong),
+            "n",
+            "maps",
+            "libone",
+        ],
+    );
+    assert_eq!(
+        ran.out,
+        "open [R]/wrong/libone.so.1: ok\nwhich: 2\nopen [R]/wrong/libone.so.1: ok\n\
+         maps libone: 1\n  [R]/right/libone.so.1\n"
+    );
+    // The basename of an opened file is not looked up.
+    let ran = two.run(&plan, &["open", utf8(&other), "n", "call", "which"]);
+    assert_eq!(ran.out, "open [R]/other/libone.so.1: ok\nwhich: 3\n");
+}
+
+#[test]
+fn an_absent_name_is_sent_to_its_path_alone() {
+    let lab = Lab::new();
+    let there = lab.copy("here/libgone.so", "libgone.so", 4);
+    let plan = PlanText::new()
+        .record(&["absent", "libgone.so", utf8(&there)])
+        .record(&["absent", "libnever.so", "/no/such/libnever.so"]);
+    let script = [
+        "open",
+        "libnever.so",
+        "l",
+        "error",
+        "open",
+        "libgone.so",
+        "l",
+        "call",
+        "which",
+    ];
+    let ran = with_plan(&lab, &plan, &script);
+    assert_eq!(
+        ran.out,
+        "open libnever.so: no\nerror: /no/such/libnever.so: cannot open shared object file: No such file or directory\n\
+         open libgone.so: ok\nwhich: 4\n"
+    );
+    // Asked whether it is mapped, the loader says so for the name that was asked.
+    let ran = with_plan(
+        &lab,
+        &plan,
+        &[
+            "open",
+            "libgone.so",
+            "lN",
+            "open",
+            utf8(&there),
+            "l",
+            "open",
+            "libgone.so",
+            "lN",
+        ],
+    );
+    assert_eq!(
+        ran.out,
+        "open libgone.so: no\nopen [R]/here/libgone.so: ok\nopen libgone.so: ok\n"
+    );
+}
+
+#[test]
+fn noload_stays_true() {
+    let two = Two::new();
+    let plan = two
+        .plan("redirect")
+        .record(&["alias", "libone.so", "libone.so.1"]);
+    let script = [
+        "open",
+        "libone.so.1",
+        "lN",
+        "open",
+        "libone.so",
+        "lN",
+        "maps",
+        "libone",
+        "open",
+        "libone.so",
+        "l",
+        "open",
+        "libone.so.1",
+        "lN",
+        "open",
+        "libone.so",
+        "lN",
+        "call",
+        "which",
+    ];
+    assert_eq!(
+        two.run(&plan, &script).out,
+        "open libone.so.1: no\nopen libone.so: no\nmaps libone: 0\n\
+         open libone.so: ok\nopen libone.so.1: ok\nopen libone.so: ok\nwhich: 2\n"
+    );
+}
+
+#[test]
+fn flags_pass_as_they_came() {
+    let two = Two::new();
+    let script = |flags| ["open", "libone.so.1", flags, "default", "which"];
+    assert_eq!(
+        two.run(&two.plan("redirect"), &script("l")).out,
+        "open libone.so.1: ok\nwhich: none\n"
+    );
+    assert_eq!(
+        two.run(&two.plan("redirect"), &script("lg")).out,
+        "open libone.so.1: ok\nwhich: 2\n"
+    );
+}
+
+#[test]
+fn errno_is_kept() {
+    let two = Two::new();
+    // A member that sets errno as it is loaded, before an object that needs it.
+    let loud = two.lab.library(
+        "loud/libloud.so.1",
+        "libloud.so.1",
+        "#include <errno.h>\n__attribute__((constructor)) static void f(void) { errno = 7; }",
+        &[],
+    );
+    let user = two
+        .lab
+        .library("libuser.so", "libuser.so", "", &[utf8(&loud)]);
+    let plan = two
+        .plan("redirect")
+        .lib("libloud.so.1", &loud, "preload")
+        .record(&["trigger", "libx.so", "libloud.so.1"]);
+    let script = [
+        "null",
+        "errno",
+        "open",
+        "libone.so.1",
+        "l",
+        "errno",
+        "open",
+        utf8(&user),
+        "l",
+        "errno",
+        "maps",
+        "libloud",
+    ];
+    assert_eq!(
+        two.run(&plan, &script).out,
+        "null: ok\nerrno: 42\nopen libone.so.1: ok\nerrno: 42\nopen [R]/libuser.so: ok\nerrno: 42\n\
+         maps libloud: 1\n  [R]/loud/libloud.so.1\n"
+    );
+}
+
+#[test]
+fn the_caller_stays_the_caller() {
+    let lab = Lab::new();
+    lab.copy("plugin/private/libinner.so", "libinner.so", 5);
+    let plugin = lab.library(
+        "plugin/libplugin.so",
+        "libplugin.so",
+        "#include <dlfcn.h>\n#include <stddef.h>\n\
+         int inner(void) { void *h = dlopen(\"libinner.so\", RTLD_NOW); \
+         int (*f)(void) = h ? (int (*)(void))dlsym(h, \"which\") : NULL; return f ? f() : -1; }",
+        &[
+            "-Wl,-rpath,$ORIGIN/private",
+            "-Wl,--enable-new-dtags",
+            "-ldl",
+        ],
+    );
+    let plan = PlanText::new();
+    let ran = with_plan(&lab, &plan, &["open", utf8(&plugin), "n", "call", "inner"]);
+    assert_eq!(ran.out, "open [R]/plugin/libplugin.so: ok\ninner: 5\n");
+}
+
+/// The set of a consumer whose DT_RPATH leads to the wrong copies.
+struct Consumer {
+    lab: Lab,
+    plan: PlanText,
+    consumer: PathBuf,
+}
+
+/// `libtwo.so.2` needs `libone.so.1`; the consumer needs both, and finds both beside itself.
+fn consumer() -> Consumer {
+    let lab = Lab::new();
+    let mut set = Vec::new();
+    for (dir, which) in [("wrong", 10), ("right", 20)] {
+        let one = lab.library(
+            &format!("{dir}/libone.so.1"),
+            "libone.so.1",
+            &format!("int one(void) {{ return {which}; }}"),
+            &[],
+        );
+        let two = lab.library(
+            &format!("{dir}/libtwo.so.2"),
+            "libtwo.so.2",
+            &format!("int one(void); int two(void) {{ return one() + {which} + 1; }}"),
+            &[utf8(&one), "-Wl,-rpath,$ORIGIN"],
+        );
+        set = vec![one, two];
+    }
+    let consumer = lab.library(
+        "wrong/libconsumer.so",
+        "libconsumer.so",
+        "int two(void); int sum(void) { return two(); }",
+        &[
+            "-Lwrong",
+            "-l:libone.so.1",
+            "-l:libtwo.so.2",
+            "-Wl,--disable-new-dtags,-rpath,$ORIGIN",
+        ],
+    );
+    let plan = PlanText::new()
+        .lib("libone.so.1", &set[0], "preload")
+        .lib("libtwo.so.2", &set[1], "preload")
+        .record(&["trigger", "libtwo.so.2", "libone.so.1"])
+        .record(&["trigger", "libconsumer.so", "libone.so.1", "libtwo.so.2"]);
+    Consumer {
+        lab,
+        plan,
+        consumer,
+    }
+}
+
+#[test]
+fn needed_libraries_are_loaded_first_against_rpath() {
+    let c = consumer();
+    let script = [
+        "open",
+        utf8(&c.consumer),
+        "l",
+        "call",
+        "sum",
+        "maps",
+        "libone",
+        "maps",
+        "libtwo",
+    ];
+    // The fixture can fail: without the shim the wrong ones win.
+    let bare = run(&c.lab, clean_command(&COMMON.host).args(script));
+    assert_eq!(bare.out.lines().nth(1), Some("sum: 21"));
+    let ran = with_plan(&c.lab, &c.plan, &script);
+    assert_eq!(
+        ran.out,
+        "open [R]/wrong/libconsumer.so: ok\nsum: 41\nmaps libone: 1\n  [R]/right/libone.so.1\n\
+         maps libtwo: 1\n  [R]/right/libtwo.so.2\n"
+    );
+    assert_eq!(ran.err, "");
+}
+
+#[test]
+fn a_trigger_acts_for_whatever_needs_its_name() {
+    let c = consumer();
+    // Two hops from the set: the file that is opened needs only libconsumer.so, which has no lib record.
+    let outer = c.lab.library(
+        "outer/libouter.so",
+        "libouter.so",
+        "int sum(void); int all(void) { return sum(); }",
+        &["wrong/libconsumer.so", "-Wl,-rpath,$ORIGIN/../wrong"],
+    );
+    let ran = with_plan(&c.lab, &c.plan, &["open", utf8(&outer), "l", "call", "all"]);
+    assert_eq!(ran.out, "open [R]/outer/libouter.so: ok\nall: 41\n");
+    // A relative path is looked at from where the process is.
+    let dir = c.lab.path("outer");
+    let ran = with_plan(
+        &c.lab,
+        &c.plan,
+        &[
+            "chdir",
+            utf8(&dir),
+            "open",
+            "./libouter.so",
+            "l",
+            "call",
+            "all",
+        ],
+    );
+    assert_eq!(ran.out, "open ./libouter.so: ok\nall: 41\n");
+}
+
+#[test]
+fn the_list_of_a_bare_name_comes_before_it() {
+    let c = consumer();
+    // The right libtwo would take the wrong libone from here.
+    let log = c.lab.path("log");
+    let plan = put_plan(&c.lab, &c.plan);
+    let mut command = host(&["open", "libtwo.so.2", "l", "call", "two"]);
+    command
+        .env("CUDASHIM_PLAN", plan)
+        .env("CUDASHIM_LOG", &log)
+        .env("LD_LIBRARY_PATH", c.lab.path("wrong"));
+    assert_eq!(
+        run(&c.lab, &mut command).out,
+        "open libtwo.so.2: ok\ntwo: 41\n"
+    );
+    let log = std::fs::read_to_string(log).unwrap();
+    let said: Vec<&str> = log
+        .lines()
+        .map(|line| line.split_once("]: ").unwrap().1)
+        .collect();
+    assert!(said[0].starts_with("plan "), "{log}");
+    assert!(said[1].starts_with("libone.so.1 loaded from "), "{log}");
+    assert!(
+        said[2].starts_with("libtwo.so.2 -> ") && said[2].ends_with(" (chosen by the plan)"),
+        "{log}"
+    );
+    assert_eq!(said.len(), 3);
+}
+
+#[test]
+fn a_mapped_soname_gets_no_second_copy() {
+    let c = consumer();
+    let early = c.lab.path("wrong/libone.so.1");
+    let plan = c
+        .plan
+        .clone()
+        .record(&["alias", "libone.so", "libone.so.1"]);
+    let script = [
+        "open",
+        utf8(&early),
+        "l",
+        "open",
+        utf8(&c.consumer),
+        "l",
+        "call",
+        "sum",
+        "open",
+        "libone.so.1",
+        "l",
+        "open",
+        "libone.so",
+        "l",
+        "call",
+        "one",
+        "maps",
+        "libone",
+    ];
+    let ran = with_plan(&c.lab, &plan, &script);
+    assert_eq!(
+        ran.out,
+        "open [R]/wrong/libone.so.1: ok\nopen [R]/wrong/libconsumer.so: ok\nsum: 31\n\
+         open libone.so.1: ok\nopen libone.so: ok\none: 10\nmaps libone: 1\n  [R]/wrong/libone.so.1\n"
+    );
+    // Once, with both files.
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    assert!(
+        ran.err.ends_with(
+            "]: libone.so.1 is already mapped from [R]/wrong/libone.so.1 (before the plan could act; is it in \
+             LD_PRELOAD?); the plan's [R]/right/libone.so.1 is not used\n"
+        ),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn the_chosen_file_under_another_path_is_no_other_copy() {
+    let two = Two::new();
+    std::os::unix::fs::symlink(&two.right, two.lab.path("link.so")).unwrap();
+    let link = two.lab.path("link.so");
+    let ran = two.run(
+        &two.plan("redirect"),
+        &[
+            "open",
+            utf8(&link),
+            "l",
+            "open",
+            "libone.so.1",
+            "l",
+            "call",
+            "which",
+        ],
+    );
+    assert_eq!(
+        ran.out,
+        "open [R]/link.so: ok\nopen libone.so.1: ok\nwhich: 2\n"
+    );
+    assert_eq!(ran.err, "");
+}
+
+#[test]
+fn a_library_without_soname_is_found_mapped_by_its_path() {
+    let lab = Lab::new();
+    let bare = lab.program(
+        "libbare.so",
+        "int which(void) { return 6; }",
+        &["-shared", "-fPIC"],
+    );
+    let plan = PlanText::new()
+        .lib("libbare.so", &bare, "redirect")
+        .record(&["alias", "libbare.so.1", "libbare.so"]);
+    let ran = with_plan(
+        &lab,
+        &plan,
+        &[
+            "open",
+            "libbare.so",
+            "l",
+            "open",
+            "libbare.so.1",
+            "l",
+            "call",
+            "which",
+            "maps",
+            "libbare",
+        ],
+    );
+    assert_eq!(
+        ran.out,
+        "open libbare.so: ok\nopen libbare.so.1: ok\nwhich: 6\nmaps libbare: 1\n  [R]/libbare.so\n"
+    );
+}
+
+/// A constructor that opens by bare name; preloaded before us, it runs before our own.
+const EARLY: &str = "#include <dlfcn.h>\n\
+    static void *h; __attribute__((constructor)) static void f(void) { h = dlopen(\"libone.so.1\", RTLD_NOW); }\n\
+    int early(void) { int (*w)(void) = h ? (int (*)(void))dlsym(h, \"which\") : 0; return w ? w() : -1; }";
+
+#[test]
+fn a_call_before_our_constructor_is_decided_too() {
+    let two = Two::new();
+    let early = two
+        .lab
+        .library("libearly.so", "libearly.so", EARLY, &["-ldl"]);
+    let plan = put_plan(&two.lab, &two.plan("redirect"));
+    for order in [[&COMMON.shim, &early], [&early, &COMMON.shim]] {
+        let mut command = host(&["default", "early"]);
+        command
+            .env(
+                "LD_PRELOAD",
+                format!("{}:{}", utf8(order[0]), utf8(order[1])),
+            )
+            .env("LD_LIBRARY_PATH", two.lab.path("wrong"))
+            .env("CUDASHIM_PLAN", &plan);
+        assert_eq!(run(&two.lab, &mut command).out, "early: 2\n", "{order:?}");
+    }
+}
+
+#[test]
+fn a_constructor_of_a_member_may_open_what_needs_the_same_list() {
+    let c = consumer();
+    // The first member opens the consumer itself, for which the same list is being loaded.
+    let first = c.lab.library(
+        "right/libfirst.so.1",
+        "libfirst.so.1",
+        &format!(
+            "#include <dlfcn.h>\n__attribute__((constructor)) static void f(void) {{ \
+             dlopen(\"libone.so.1\", RTLD_NOW); dlopen(\"{}\", RTLD_NOW); }}",
+            utf8(&c.consumer)
+        ),
+        &["-ldl"],
+    );
+    let outer = c.lab.library(
+        "libouter.so",
+        "libouter.so",
+        "int sum(void); int all(void) { return sum(); }",
+        &[
+            utf8(&first),
+            "wrong/libconsumer.so",
+            "-Wl,-rpath,$ORIGIN/wrong",
+        ],
+    );
+    let plan = PlanText::new()
+        .lib("libfirst.so.1", &first, "preload")
+        .lib("libone.so.1", &c.lab.path("right/libone.so.1"), "preload")
+        .lib("libtwo.so.2", &c.lab.path("right/libtwo.so.2"), "preload")
+        .record(&[
+            "trigger",
+            "libconsumer.so",
+            "libfirst.so.1",
+            "libone.so.1",
+            "libtwo.so.2",
+        ]);
+    let script = [
+        "open",
+        utf8(&outer),
+        "l",
+        "call",
+        "all",
+        "maps",
+        "libone",
+        "maps",
+        "libtwo",
+        "maps",
+        "libfirst",
+    ];
+    let ran = with_plan(&c.lab, &plan, &script);
+    assert_eq!(
+        ran.out,
+        "open [R]/libouter.so: ok\nall: 41\nmaps libone: 1\n  [R]/right/libone.so.1\n\
+         maps libtwo: 1\n  [R]/right/libtwo.so.2\nmaps libfirst: 1\n  [R]/right/libfirst.so.1\n"
+    );
+    assert_eq!(ran.err, "");
+}
+
+#[test]
+fn threads_that_come_together_get_one_set() {
+    let c = consumer();
+    for name in [utf8(&c.consumer), "libtwo.so.2"] {
+        let ran = with_plan(
+            &c.lab,
+            &c.plan,
+            &["threads", name, "maps", "libone", "maps", "libtwo"],
+        );
+        assert!(
+            ran.out.starts_with("threads: 32\nmaps libone: 1\n"),
+            "{}",
+            ran.out
+        );
+        assert!(ran.out.contains("maps libtwo: 1\n"), "{}", ran.out);
+        assert_eq!(ran.err, "");
+    }
+}
+
+#[test]
+fn a_forked_child_keeps_the_plan() {
+    let c = consumer();
+    for script in [
+        &["fork", "open", utf8(&c.consumer), "l", "call", "sum"][..],
+        &[
+            "open",
+            "libone.so.1",
+            "l",
+            "fork",
+            "open",
+            utf8(&c.consumer),
+            "l",
+            "call",
+            "sum",
+        ],
+    ] {
+        let ran = with_plan(&c.lab, &c.plan, script);
+        assert!(ran.out.contains("sum: 41\nchild: 0\n"), "{}", ran.out);
+    }
+}
+
+#[test]
+fn the_program_can_ask() {
+    let two = Two::new();
+    let plan = two
+        .plan("redirect")
+        .record(&["alias", "libone.so", "libone.so.1"]);
+    let ran = two.run(
+        &plan,
+        &[
+            "plan",
+            "path",
+            "libone.so.1",
+            "path",
+            "libone.so",
+            "path",
+            "libtwo.so",
+        ],
+    );
+    assert_eq!(
+        ran.out,
+        "plan: [R]/plan\npath libone.so.1: [R]/right/libone.so.1\npath libone.so: [R]/right/libone.so.1\n\
+         path libtwo.so: none\n"
+    );
+    assert_eq!(
+        run(&two.lab, &mut host(&["plan", "path", "libone.so"])).out,
+        "plan: none\npath libone.so: none\n"
+    );
+}

@@ -1,0 +1,172 @@
+/* A program that does what its arguments say, one after the other, and prints what came of it. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern const char *cudashim_plan(void) __attribute__((weak));
+extern const char *cudashim_path(const char *) __attribute__((weak));
+
+static void *last;
+static const char *to_open;
+static pthread_barrier_t barrier;
+static volatile sig_atomic_t sigchlds;
+
+static void count_sigchld(int sig)
+{
+	(void)sig;
+	sigchlds++;
+}
+
+static int flags_of(const char *letters)
+{
+	int flags = strchr(letters, 'n') ? RTLD_NOW : RTLD_LAZY;
+
+	if (strchr(letters, 'g'))
+		flags |= RTLD_GLOBAL;
+	if (strchr(letters, 'N'))
+		flags |= RTLD_NOLOAD;
+	return flags;
+}
+
+static void *open_it(void *unused)
+{
+	(void)unused;
+	pthread_barrier_wait(&barrier);
+	return dlopen(to_open, RTLD_NOW);
+}
+
+static void threads(int n)
+{
+	pthread_t ids[64];
+	int ok = 0;
+
+	pthread_barrier_init(&barrier, NULL, (unsigned)n);
+	for (int i = 0; i < n; i++)
+		pthread_create(&ids[i], NULL, open_it, NULL);
+	for (int i = 0; i < n; i++) {
+		void *handle;
+
+		pthread_join(ids[i], &handle);
+		ok += handle != NULL;
+	}
+	printf("threads: %d\n", ok);
+}
+
+/* The distinct files that are mapped and have `text` in their path, in the order of their addresses. */
+static void maps(const char *text)
+{
+	char line[4096], seen[64][512];
+	int count = 0;
+	FILE *f = fopen("/proc/self/maps", "r");
+
+	while (fgets(line, sizeof line, f)) {
+		char *path = strchr(line, '/');
+		int i = 0;
+
+		if (!path || !strstr(path, text))
+			continue;
+		path[strcspn(path, "\n")] = 0;
+		while (i < count && strcmp(seen[i], path))
+			i++;
+		if (i == count && count < 64)
+			snprintf(seen[count++], 512, "%s", path);
+	}
+	fclose(f);
+	printf("maps %s: %d\n", text, count);
+	for (int i = 0; i < count; i++)
+		printf("  %s\n", seen[i]);
+}
+
+static const char *or_none(const char *s)
+{
+	return s ? s : "none";
+}
+
+int main(int argc, char **argv)
+{
+	int after = 0;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (int i = 1; i < argc; i++) {
+		char *what = argv[i];
+
+		if (!strcmp(what, "open")) {
+			const char *name = argv[++i];
+			int flags = flags_of(argv[++i]);
+
+			errno = 42;
+			last = dlopen(name, flags);
+			after = errno;
+			printf("open %s: %s\n", name, last ? "ok" : "no");
+		} else if (!strcmp(what, "null")) {
+			errno = 42;
+			last = dlopen(NULL, RTLD_NOW);
+			after = errno;
+			printf("null: %s\n", last ? "ok" : "no");
+		} else if (!strcmp(what, "error")) {
+			printf("error: %s\n", or_none(dlerror()));
+		} else if (!strcmp(what, "errno")) {
+			printf("errno: %d\n", after);
+		} else if (!strcmp(what, "call") || !strcmp(what, "default")) {
+			const char *name = argv[++i];
+			void *in = *what == 'c' ? last : RTLD_DEFAULT;
+			int (*f)(void) = in || *what == 'd' ? (int (*)(void))dlsym(in, name) : NULL;
+
+			f ? printf("%s: %d\n", name, f()) : printf("%s: none\n", name);
+		} else if (!strcmp(what, "maps")) {
+			maps(argv[++i]);
+		} else if (!strcmp(what, "threads")) {
+			to_open = argv[++i];
+			threads(32);
+		} else if (!strcmp(what, "fork")) {
+			pid_t pid = fork();
+			int status;
+
+			if (pid) {
+				waitpid(pid, &status, 0);
+				printf("child: %d\n", WEXITSTATUS(status));
+				return 0;
+			}
+		} else if (!strcmp(what, "chdir")) {
+			if (chdir(argv[++i]))
+				return 9;
+		} else if (!strcmp(what, "setenv")) {
+			setenv(argv[i + 1], argv[i + 2], 1);
+			i += 2;
+		} else if (!strcmp(what, "sigchld")) {
+			signal(SIGCHLD, count_sigchld);
+		} else if (!strcmp(what, "sigchlds")) {
+			int status, left = waitpid(-1, &status, 0);
+
+			printf("sigchlds: %d, children: %s\n", (int)sigchlds, left < 0 ? "none" : "some");
+		} else if (!strcmp(what, "reuse2")) {
+			close(2);
+			if (open(argv[++i], O_WRONLY | O_CREAT, 0600) != 2)
+				return 9;
+		} else if (!strcmp(what, "leak")) {
+			printf("leaked: %d\n", open(argv[++i], O_WRONLY | O_CREAT, 0600));
+		} else if (!strcmp(what, "fds")) {
+			int count = 0;
+
+			for (int fd = 0; fd < 256; fd++)
+				count += fcntl(fd, F_GETFD) >= 0;
+			printf("fds: %d\n", count);
+		} else if (!strcmp(what, "plan")) {
+			printf("plan: %s\n", cudashim_plan ? or_none(cudashim_plan()) : "no shim");
+		} else if (!strcmp(what, "path")) {
+			i++;
+			printf("path %s: %s\n", argv[i], cudashim_path ? or_none(cudashim_path(argv[i])) : "no shim");
+		} else {
+			return 8;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,198 @@
+//! Writing the image where `LD_PRELOAD` can name it.
+
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::PathBuf;
+
+use cudashim::handout::shim::{IMAGE, ShimError, cache_dir, image_for, install};
+
+use crate::support::lab::{Lab, clean_command};
+
+#[test]
+fn the_file_holds_the_image_under_its_digest() {
+    let lab = Lab::new();
+    let dir = lab.path("a/cache");
+    let path = install(&dir, None).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), IMAGE);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let digest = name
+        .strip_prefix("libcudashim-")
+        .unwrap()
+        .strip_suffix(".so")
+        .unwrap();
+    assert!(
+        digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{name}"
+    );
+    assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o755);
+    // With a binary it is another file; both stay, and nothing else is left lying about.
+    let other = install(&dir, Some("/bin/cudashim".as_ref())).unwrap();
+    assert_eq!(
+        fs::read(&other).unwrap(),
+        image_for(Some("/bin/cudashim".as_ref())).unwrap()
+    );
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 2);
+}
+
+#[test]
+fn a_file_that_is_right_is_left_and_a_damaged_one_is_replaced() {
+    let lab = Lab::new();
+    let dir = lab.path("cache");
+    let path = install(&dir, None).unwrap();
+    let inode = || fs::symlink_metadata(&path).unwrap().ino();
+    let first = inode();
+    assert_eq!(install(&dir, None).unwrap(), path);
+    assert_eq!(inode(), first);
+
+    let mapped = fs::File::open(&path).unwrap();
+    fs::write(&path, b"cut").unwrap();
+    install(&dir, None).unwrap();
+    assert_ne!(inode(), first, "the old file was not written to");
+    assert_eq!(mapped.metadata().unwrap().len(), 3);
+    assert_eq!(fs::read(&path).unwrap(), IMAGE);
+
+    let elsewhere = lab.write("elsewhere", IMAGE);
+    fs::remove_file(&path).unwrap();
+    symlink(&elsewhere, &path).unwrap();
+    install(&dir, None).unwrap();
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+
+    fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+    install(&dir, None).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o755);
+}
+
+#[test]
+fn a_directory_that_others_may_write_is_refused() {
+    let lab = Lab::new();
+    let dir = lab.path("cache");
+    fs::create_dir(&dir).unwrap();
+    for mode in [0o770, 0o707, 0o720] {
+        fs::set_permissions(&dir, Permissions::from_mode(mode)).unwrap();
+        let error = install(&dir, None).unwrap_err();
+        assert!(
+            matches!(&error, ShimError::Writable { mode: m, .. } if *m == mode),
+            "{error}"
+        );
+        assert_eq!(
+            error.hints(),
+            [format!("run `chmod go-w {}`", dir.display())]
+        );
+    }
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+}
+
+#[test]
+fn a_foreign_directory_is_refused() {
+    if rustix::process::geteuid().is_root() {
+        let lab = Lab::new();
+        let dir = lab.path("cache");
+        fs::create_dir(&dir).unwrap();
+        std::os::unix::fs::chown(&dir, Some(65534), None).unwrap();
+        assert!(matches!(
+            install(&dir, None),
+            Err(ShimError::Foreign { owner: 65534, .. })
+        ));
+    } else {
+        assert!(matches!(
+            install("/usr".as_ref(), None),
+            Err(ShimError::Foreign { owner: 0, .. })
+        ));
+    }
+}
+
+/// In a user namespace of our own: the only way to a mount of our choice without being root.
+#[test]
+fn a_noexec_mount_is_refused() {
+    let lab = Lab::new();
+    let dir = lab.path("noexec");
+    fs::create_dir(&dir).unwrap();
+    let test = std::env::current_exe().unwrap();
+    let inner = "mount -t tmpfs -o noexec,mode=700 none \"$1\" || exit 77; exec \"$0\" --exact \
+                 shim::install::on_a_noexec_mount --include-ignored";
+    let output = clean_command("unshare")
+        .args(["-rm", "sh", "-c", inner])
+        .args([&test, &dir])
+        .env("CUDASHIM_TEST_NOEXEC", &dir)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => assert!(said.contains("1 passed"), "{said}"),
+        Some(1 | 77) if !said.contains("running") => {
+            eprintln!("skipped: this machine lends us no mount")
+        }
+        other => panic!("{other:?}: {said}"),
+    }
+}
+
+/// The inside of `a_noexec_mount_is_refused`.
+#[test]
+#[ignore = "run by a_noexec_mount_is_refused"]
+fn on_a_noexec_mount() {
+    let dir = PathBuf::from(std::env::var_os("CUDASHIM_TEST_NOEXEC").unwrap());
+    let error = install(&dir, None).unwrap_err();
+    assert!(matches!(error, ShimError::NoExec { .. }), "{error}");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+}
+
+#[test]
+fn a_path_that_ld_preload_cannot_say_is_refused() {
+    let lab = Lab::new();
+    for (name, character) in [("a b", ' '), ("a:b", ':'), ("$ORIGIN", '$')] {
+        let error = install(&lab.path(name), None).unwrap_err();
+        assert!(
+            matches!(error, ShimError::Unspeakable { character: c, .. } if c == character),
+            "{error}"
+        );
+        assert!(error.hints()[0].contains("CUDASHIM_CACHE"));
+        assert!(!lab.path(name).exists());
+    }
+}
+
+#[test]
+fn a_binary_that_does_not_fit_is_refused() {
+    let long = format!("/{}", "x".repeat(4095));
+    for path in ["cudashim", &long, "/a\0b"] {
+        assert!(
+            matches!(
+                image_for(Some(path.as_ref())),
+                Err(ShimError::Binary { .. })
+            ),
+            "{path}"
+        );
+    }
+    assert!(image_for(Some(long[..4095].as_ref())).is_ok());
+}
+
+#[test]
+fn the_cache_directory_follows_the_environment() {
+    let of = |vars: &[(&str, &str)]| {
+        cache_dir(|name| {
+            vars.iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| OsString::from(v))
+        })
+    };
+    let all = [
+        ("CUDASHIM_CACHE", "c"),
+        ("XDG_CACHE_HOME", "/x"),
+        ("HOME", "/h"),
+    ];
+    assert_eq!(of(&all).unwrap(), PathBuf::from("c"));
+    assert_eq!(of(&all[1..]).unwrap(), PathBuf::from("/x/cudashim"));
+    assert_eq!(of(&all[2..]).unwrap(), PathBuf::from("/h/.cache/cudashim"));
+    assert_eq!(
+        of(&[
+            ("CUDASHIM_CACHE", ""),
+            ("XDG_CACHE_HOME", "x"),
+            ("HOME", "/h")
+        ])
+        .unwrap(),
+        PathBuf::from("/h/.cache/cudashim")
+    );
+    assert!(matches!(of(&[("HOME", "h")]), Err(ShimError::NoCacheDir)));
+    assert!(matches!(of(&[]), Err(ShimError::NoCacheDir)));
+}
