@@ -49,16 +49,22 @@ fn seen(world: &World, command: &mut Command) -> String {
 
 /// cuBLAS in two parts, of which the first takes a symbol from the second.
 fn cublas() -> [(&'static str, Lib); 2] {
-    let first = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["cublasLtCreate"]);
+    let first =
+        Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["cublasLtCreate"]);
     let second = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate"]);
-    [("nvidia/cublas/lib/libcublas.so.12", first.link("-rpath,$ORIGIN")), ("nvidia/cublas/lib/libcublasLt.so.12", second)]
+    [
+        ("nvidia/cublas/lib/libcublas.so.12", first.link("-rpath,$ORIGIN")),
+        ("nvidia/cublas/lib/libcublasLt.so.12", second),
+    ]
 }
 
 /// cuDNN's dispatcher and two of its parts.
 fn cudnn() -> [(&'static str, Lib); 3] {
     let dispatcher = Lib::new("libcudnn.so.9").defines(&["cudnnCreate"]).link("-rpath,$ORIGIN");
     let graph = Lib::new("libcudnn_graph.so.9").defines(&["cudnnBackendCreateDescriptor"]);
-    let ops = Lib::new("libcudnn_ops.so.9").defines(&["cudnnAddTensor"]).uses("libcudnn_graph.so.9", &["cudnnBackendCreateDescriptor"]);
+    let ops = Lib::new("libcudnn_ops.so.9")
+        .defines(&["cudnnAddTensor"])
+        .uses("libcudnn_graph.so.9", &["cudnnBackendCreateDescriptor"]);
     [
         ("nvidia/cudnn/lib/libcudnn.so.9", dispatcher),
         ("nvidia/cudnn/lib/libcudnn_graph.so.9", graph),
@@ -263,7 +269,8 @@ fn why_this_copy() {
 #[test]
 fn a_copy_laid_down() {
     let world = two_copies();
-    let (code, answer) = json(&mut world.rooted(["resolve", "--python", "/venv", "--use", "libcublas.so.12=/opt/mine/libcublas.so.12"]));
+    let (code, answer) =
+        json(&mut world.rooted(["resolve", "--python", "/venv", "--use", "libcublas.so.12=/opt/mine/libcublas.so.12"]));
     assert_eq!(code, Some(0));
     // Its other half comes from the same release and directory.
     for soname in ["libcublas.so.12", "libcublasLt.so.12"] {
@@ -283,7 +290,8 @@ fn a_copy_forbidden() {
     let world = two_copies();
     let site = "/venv/lib/python3.11/site-packages/nvidia/cublas/lib";
     for forbidden in [site, &format!("{site}/libcublas.so.12")] {
-        let (code, answer) = json(&mut world.rooted(["resolve", "--python", "/venv", "--place", "/opt/mine", "--forbid", forbidden]));
+        let (code, answer) =
+            json(&mut world.rooted(["resolve", "--python", "/venv", "--place", "/opt/mine", "--forbid", forbidden]));
         assert_eq!(code, Some(0), "{answer}");
         assert_eq!(chosen(&answer, "libcublas.so.12").as_deref(), Some(Path::new("/opt/mine/libcublas.so.12")));
     }
@@ -387,11 +395,21 @@ fn completions() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let (world, _venv) = sound();
-    for arguments in [&["resolve", "--python", "/venv"][..], &["resolve", "--python", "/venv", "--format", "json"], &["completions", "bash"], &["--help"]] {
+    for arguments in [
+        &["resolve", "--python", "/venv"][..],
+        &["resolve", "--python", "/venv", "--format", "json"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = world.rooted(arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
-        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{arguments:?}");
+        let output =
+            world.rooted(arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
     }
 }
 
@@ -399,7 +417,14 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn what_cannot_be_written_is_a_failure() {
     let (world, _venv) = sound();
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let output = world.rooted(["resolve", "--python", "/venv"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    let output = world
+        .rooted(["resolve", "--python", "/venv"])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @"
     error: the answer cannot be written to stdout

@@ -40,13 +40,18 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut Vec<
             "const" if value != law => no(format!("{value} is not {law}")),
             "enum" if !law.as_array().unwrap().contains(value) => no(format!("{value} is none of {law}")),
             "type" => {
-                let names: Vec<&str> = law.as_array().map_or_else(|| vec![law.as_str().unwrap()], |list| list.iter().filter_map(Value::as_str).collect());
+                let names: Vec<&str> = law.as_array().map_or_else(
+                    || vec![law.as_str().unwrap()],
+                    |list| list.iter().filter_map(Value::as_str).collect(),
+                );
                 if !names.iter().any(|name| is_of(value, name)) {
                     no(format!("{value} is no {law}"));
                 }
             }
             "required" if value.is_object() => {
-                for name in law.as_array().unwrap().iter().filter_map(Value::as_str).filter(|name| value.get(name).is_none()) {
+                for name in
+                    law.as_array().unwrap().iter().filter_map(Value::as_str).filter(|name| value.get(name).is_none())
+                {
                     no(format!("`{name}` is missing"));
                 }
             }
@@ -63,12 +68,20 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut Vec<
                     check(root, law, item, &format!("{at}/{index}"), &mut below);
                 }
             }
-            "minItems" if value.as_array().is_some_and(|items| (items.len() as u64) < law.as_u64().unwrap()) => no("too few".into()),
-            "minLength" if value.as_str().is_some_and(|text| (text.chars().count() as u64) < law.as_u64().unwrap()) => no("too short".into()),
+            "minItems" if value.as_array().is_some_and(|items| (items.len() as u64) < law.as_u64().unwrap()) => {
+                no("too few".into())
+            }
+            "minLength" if value.as_str().is_some_and(|text| (text.chars().count() as u64) < law.as_u64().unwrap()) => {
+                no("too short".into())
+            }
             "minimum" if value.as_f64() < law.as_f64() && value.is_number() => no(format!("{value} is below {law}")),
             "maximum" if value.as_f64() > law.as_f64() => no(format!("{value} is above {law}")),
-            "anyOf" if !law.as_array().unwrap().iter().any(|schema| fits(schema, value)) => no("fits none of the alternatives".into()),
-            "oneOf" if law.as_array().unwrap().iter().filter(|schema| fits(schema, value)).count() != 1 => no("fits not exactly one of the alternatives".into()),
+            "anyOf" if !law.as_array().unwrap().iter().any(|schema| fits(schema, value)) => {
+                no("fits none of the alternatives".into())
+            }
+            "oneOf" if law.as_array().unwrap().iter().filter(|schema| fits(schema, value)).count() != 1 => {
+                no("fits not exactly one of the alternatives".into())
+            }
             "const" | "enum" | "required" | "minItems" | "minLength" | "minimum" | "maximum" | "anyOf" | "oneOf" => {}
             other => panic!("the keyword `{other}` is not checked here"),
         }
@@ -90,14 +103,20 @@ fn is_of(value: &Value, name: &str) -> bool {
 
 fn answer(command: &mut Command) -> Value {
     let output = command.args(["--format", "json"]).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// A torch that needs libcublas and knows of no other place for it than its own environment.
 fn torch_at(world: &World, name: &str) -> PathBuf {
     let venv = world.venv(name);
     let library = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
-    venv.torch("2.5.1+cu124", Some("12.4"), &["nvidia-cublas-cu12 (==12.4.5.8)"], &[("lib/libtorch_global_deps.so", library)]);
+    venv.torch(
+        "2.5.1+cu124",
+        Some("12.4"),
+        &["nvidia-cublas-cu12 (==12.4.5.8)"],
+        &[("lib/libtorch_global_deps.so", library)],
+    );
     venv.site
 }
 
@@ -125,10 +144,16 @@ fn a_set() {
     };
     assert_eq!(broken(&|answer| answer["schema"] = 2.into()), ["/schema: 2 is not 1"]);
     assert_eq!(broken(&|answer| drop(answer.as_object_mut().unwrap().remove("for"))), [": `for` is missing"]);
-    assert_eq!(broken(&|answer| answer["set"][0]["how"] = "link".into()), ["/set/0/how: \"link\" is none of [\"preload\",\"redirect\"]"]);
+    assert_eq!(
+        broken(&|answer| answer["set"][0]["how"] = "link".into()),
+        ["/set/0/how: \"link\" is none of [\"preload\",\"redirect\"]"]
+    );
     assert_eq!(broken(&|answer| answer["set"][0]["soname"] = 1.into()).len(), 1);
     assert_eq!(broken(&|answer| answer["set"][0]["path"] = serde_json::json!({"bytes": [256]})).len(), 1);
-    assert_eq!(broken(&|answer| answer["set"][0]["refused"][0]["new"] = 1.into()), ["/set/0/refused/0/new: not described"]);
+    assert_eq!(
+        broken(&|answer| answer["set"][0]["refused"][0]["new"] = 1.into()),
+        ["/set/0/refused/0/new: not described"]
+    );
     assert_eq!(broken(&|answer| answer["no_solution"] = serde_json::json!(["both"])).len(), 1);
 }
 

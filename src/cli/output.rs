@@ -78,7 +78,10 @@ pub(super) fn is_no(error: &anyhow::Error) -> bool {
 }
 
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn hints(error: &anyhow::Error) -> Vec<String> {
@@ -87,10 +90,16 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     }
     if let Some(error) = error.downcast_ref::<RequestError>() {
         return match error {
-            RequestError::Interpreter(InterpreterError::Foreign(_)) => vec!["name an environment that has a `pyvenv.cfg` with `--python`".to_owned()],
+            RequestError::Interpreter(InterpreterError::Foreign(_)) => {
+                vec!["name an environment that has a `pyvenv.cfg` with `--python`".to_owned()]
+            }
             RequestError::Interpreter(_) => vec!["name another interpreter with `--python`".to_owned()],
-            RequestError::OtherTorch { .. } => vec!["leave `--torch` out, or name the interpreter that has it with `--python`".to_owned()],
-            RequestError::File { .. } => vec!["`--for` takes 64-bit ELF programs and libraries of this machine".to_owned()],
+            RequestError::OtherTorch { .. } => {
+                vec!["leave `--torch` out, or name the interpreter that has it with `--python`".to_owned()]
+            }
+            RequestError::File { .. } => {
+                vec!["`--for` takes 64-bit ELF programs and libraries of this machine".to_owned()]
+            }
             _ => Vec::new(),
         };
     }

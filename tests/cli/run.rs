@@ -16,12 +16,19 @@ fn a_broken_search_path_is_healed() {
     let (world, venv) = sound();
     let library_path = hijack(&world);
     let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
-    let bare = Seen::of(std::process::Command::new(venv.python()).arg("--load").arg(&torch).env_clear().env("LD_LIBRARY_PATH", &library_path));
+    let bare = Seen::of(
+        std::process::Command::new(venv.python())
+            .arg("--load")
+            .arg(&torch)
+            .env_clear()
+            .env("LD_LIBRARY_PATH", &library_path),
+    );
     assert!(bare.out.contains("undefined symbol: cublasLtCreate, version libcublasLt.so.12"), "{}", bare.out);
     // The first run makes the plan, the second finds it.
     for _ in 0..2 {
         let mut command = world.cudashim(["run", "--"]);
-        let healed = Seen::of(command.arg(venv.python()).arg("--load").arg(&torch).env("LD_LIBRARY_PATH", &library_path));
+        let healed =
+            Seen::of(command.arg(venv.python()).arg("--load").arg(&torch).env("LD_LIBRARY_PATH", &library_path));
         assert_eq!((healed.code, healed.out.as_str(), healed.err.as_str()), (Some(0), "ok\n", ""));
     }
 }
@@ -42,7 +49,9 @@ fn a_kept_plan_is_handed_out() {
     };
     assert_eq!(load(&world).out, "ok\n");
     // A file that is no longer the one the plan names is said to be so, and not handed out.
-    Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "cublasLtNew"]).build(&venv.site.join("nvidia/cublas/lib/libcublasLt.so.12"));
+    Lib::new("libcublasLt.so.12")
+        .defines(&["cublasLtCreate", "cublasLtNew"])
+        .build(&venv.site.join("nvidia/cublas/lib/libcublasLt.so.12"));
     insta::assert_snapshot!(load(&world).all(&world), @"
     exit 0
     --- stdout
@@ -152,8 +161,17 @@ fn env_quotes_whatever_stands_in_a_path() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let mut script = output.stdout;
     script.extend(b"printf %s \"$CUDASHIM_PLAN\"\n");
-    let read = std::process::Command::new("/bin/sh").env_clear().arg("-c").arg(std::ffi::OsStr::from_bytes(&script)).output().unwrap();
-    assert!(fs::metadata(std::ffi::OsStr::from_bytes(&read.stdout)).is_ok(), "{}", String::from_utf8_lossy(&read.stdout));
+    let read = std::process::Command::new("/bin/sh")
+        .env_clear()
+        .arg("-c")
+        .arg(std::ffi::OsStr::from_bytes(&script))
+        .output()
+        .unwrap();
+    assert!(
+        fs::metadata(std::ffi::OsStr::from_bytes(&read.stdout)).is_ok(),
+        "{}",
+        String::from_utf8_lossy(&read.stdout)
+    );
 }
 
 #[test]

@@ -233,7 +233,8 @@ impl World {
     /// Puts programs of the tester's machine on this one's `PATH`.
     pub(crate) fn tools(&self, names: &[&str]) -> &Self {
         for name in names {
-            let found = ["/bin", "/usr/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|path| path.exists());
+            let found =
+                ["/bin", "/usr/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|path| path.exists());
             std::os::unix::fs::symlink(found.unwrap(), self.path("bin").join(name)).unwrap();
         }
         self
