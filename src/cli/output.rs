@@ -40,8 +40,11 @@ pub(super) fn note(text: &str) {
 /// An error with its causes, and what can be done.
 pub(super) fn error(error: &anyhow::Error) {
     let bold = anstyle("\u{1b}[1;31m");
-    eprintln!("{bold}error{}: {}", anstyle("\u{1b}[0m"), sanitized(&error.to_string()));
-    if let Some(none) = no_solution(error) {
+    let none = no_solution(error);
+    // The clauses of a contradiction stand one to a line.
+    let says = none.map_or_else(|| error.to_string(), |_| "no set of libraries fits".to_owned());
+    eprintln!("{bold}error{}: {}", anstyle("\u{1b}[0m"), sanitized(&says));
+    if let Some(none) = none {
         for clause in &none.clauses {
             eprintln!("  - {}", sanitized(&clause.to_string()));
         }

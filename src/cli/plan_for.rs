@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::request::Request;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,7 +34,8 @@ pub(super) fn plan_for(pid: u32) -> anyhow::Result<ExitCode> {
         command.insert(0, program.into_os_string());
     }
     let answered = resolve::answer(&host, &Request { command, ..Request::default() })?;
-    let plan = answered.plan.map(|plan| plan.display().to_string()).unwrap_or_default();
-    resolve::print(&format!("{plan}\n"))?;
+    let mut line = answered.plan.unwrap_or_default().into_os_string().into_vec();
+    line.push(b'\n');
+    resolve::print(line)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -45,7 +45,7 @@ pub(super) fn answer(host: &Host, request: &Request) -> anyhow::Result<Cached> {
         Some(cache) if !request.policy.explain => Ok(cache.answer(host, request)?),
         _ => {
             let answer = request.answer(host)?;
-            Ok(Cached { report: ResolveReport::new(&answer), plan: None, hit: false })
+            Ok(Cached { report: answer.report(), plan: None, hit: false })
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         Ok(answered) => answered.report,
         Err(error) if cli.format == Format::Json && output::is_no(&error) => {
             if let Some(RequestError::NoSolution(none)) = error.downcast_ref() {
-                print(&json(&ResolveReport::none(none))?)?;
+                print(json(&ResolveReport::none(none))?)?;
             }
             return Ok(ExitCode::from(1));
         }
@@ -77,14 +77,14 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
     if let Some(soname) = &args.explain {
         let library = explained(&report, soname)?;
         match cli.format {
-            Format::Json => print(&json(library)?)?,
-            Format::Human => print(&sanitized(&explanation_text(library)))?,
+            Format::Json => print(json(library)?)?,
+            Format::Human => print(sanitized(&explanation_text(library)))?,
         }
         return Ok(ExitCode::SUCCESS);
     }
     match cli.format {
-        Format::Json => print(&json(&report)?)?,
-        Format::Human => print(&sanitized(&resolution_text(&report)))?,
+        Format::Json => print(json(&report)?)?,
+        Format::Human => print(sanitized(&resolution_text(&report)))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -104,8 +104,7 @@ fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
 }
 
 /// Data, to stdout.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
+pub(super) fn print(data: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    stdout.write_all(data.as_ref()).and_then(|()| stdout.flush()).context("the answer cannot be written to stdout")
 }

@@ -80,7 +80,7 @@ impl PlanCache {
             return Ok(found);
         }
         let answer = request.answer(host)?;
-        let report = ResolveReport::new(&answer);
+        let report = answer.report();
         let plan = answer.resolution.map(|resolution| self.with_bundles(&key, resolution).to_bytes());
         let path = plan.as_ref().map(|_| self.file(&key, "plan"));
         if let Err(error) = self.store(host, &key, &report, plan.as_deref()) {

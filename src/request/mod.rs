@@ -14,6 +14,7 @@ use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places::{self, Place};
 use crate::python::{Command, Interpreter, InterpreterError, Options, find_on_path};
+use crate::report::ResolveReport;
 use crate::resolve::{self, Policy, Resolution};
 use crate::solve::NoSolution;
 use std::ffi::{OsStr, OsString};
@@ -47,6 +48,14 @@ pub struct Answer {
     pub nothing: Option<String>,
     /// What was wrong with files on the way.
     pub problems: Vec<Problem>,
+}
+
+impl Answer {
+    /// What people and programs are told.
+    #[must_use]
+    pub fn report(&self) -> ResolveReport {
+        ResolveReport::new(self.requirement.as_ref(), self.resolution.as_ref(), self.nothing.as_deref())
+    }
 }
 
 /// Why a request has no answer.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot build its objects says why by failing.
 
 pub(crate) mod lab;
+pub(crate) mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
