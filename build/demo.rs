@@ -1,6 +1,6 @@
 //! Builds what `cudashim demo` carries: tiny stand-ins for torch, NVIDIA's libraries and the interpreter.
 //!
-//! Takes the sources of `demo/`; gives `$OUT_DIR/demo/`, whose files `cli::demo` embeds. They are empty for a target that
+//! Takes the sources of `cshim/demo/`; gives `$OUT_DIR/demo/`, whose files `cli::demo` embeds. They are empty for a target that
 //! has no glibc: the demo is about the rules of its ld.so.
 
 use std::error::Error;
@@ -15,12 +15,12 @@ const LIBRARIES: [(&str, &str, &[&str]); 6] = [
     (
         "libnvJitLink.so.12.1",
         "nvjitlink.c",
-        &["-DMINOR=1", "-Wl,-soname,libnvJitLink.so.12", "-Wl,--version-script=demo/nvjitlink.map"],
+        &["-DMINOR=1", "-Wl,-soname,libnvJitLink.so.12", "-Wl,--version-script=cshim/demo/nvjitlink.map"],
     ),
     (
         "libnvJitLink.so.12.4",
         "nvjitlink.c",
-        &["-DMINOR=4", "-Wl,-soname,libnvJitLink.so.12", "-Wl,--version-script=demo/nvjitlink.map"],
+        &["-DMINOR=4", "-Wl,-soname,libnvJitLink.so.12", "-Wl,--version-script=cshim/demo/nvjitlink.map"],
     ),
     (
         "libcusparse.so.12",
@@ -28,7 +28,7 @@ const LIBRARIES: [(&str, &str, &[&str]); 6] = [
         &[
             "{out}/libnvJitLink.so.12.4",
             "-Wl,-soname,libcusparse.so.12",
-            "-Wl,--version-script=demo/cusparse.map",
+            "-Wl,--version-script=cshim/demo/cusparse.map",
             "-Wl,--enable-new-dtags,-rpath,$ORIGIN:$ORIGIN/../../nvjitlink/lib",
         ],
     ),
@@ -98,7 +98,7 @@ fn link<'a>(
     let mut command = compiler.to_command();
     command
         .args(["-Wall", "-Wextra", "-fno-lto", "-fno-sanitize=all"])
-        .arg(Path::new("demo").join(source))
+        .arg(Path::new("cshim/demo").join(source))
         .args(arguments)
         .args(["-Wl,-s", "-Wl,--build-id=sha1", "-Wl,-z,noexecstack"])
         .arg("-o")
