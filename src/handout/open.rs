@@ -12,7 +12,7 @@ mod version;
 pub use error::{CallError, LoadError};
 pub use version::{CudaVersion, CudnnVersion};
 
-use crate::facts::parse_library_name;
+use crate::facts::{dlopens_of, parse_library_name};
 use crate::host::Host;
 use crate::objects::Objects;
 use crate::plan::{How, Plan, PlanLibrary};
@@ -21,7 +21,7 @@ use mapped::{Copied, Mapped};
 use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Plan {
     /// Opens every library the plan chose. See [`Plan::load_only`].
@@ -71,9 +71,11 @@ impl Plan {
         }
         while let Some(library) = queue.pop() {
             if wanted.insert(library.soname.as_str()) {
-                let below = self.triggers.iter().filter(|(name, _)| *name == library.soname).flat_map(|(_, below)| below);
+                let below =
+                    self.triggers.iter().filter(|(name, _)| *name == library.soname).flat_map(|(_, below)| below);
                 // What is kept is where ld.so finds it without us.
-                queue.extend(below.filter_map(|soname| self.library(soname)).filter(|library| library.how != How::Keep));
+                queue
+                    .extend(below.filter_map(|soname| self.library(soname)).filter(|library| library.how != How::Keep));
             }
         }
         self.open(wanted)
@@ -82,7 +84,7 @@ impl Plan {
     fn open(&self, wanted: BTreeSet<&str>) -> Result<LoadedSet, LoadError> {
         let host = Host::current();
         let objects = Objects::new(&host);
-        let mut set = LoadedSet::default();
+        let mut set = LoadedSet { libraries: Vec::new(), plan: self.clone() };
         for library in self.libraries.iter().filter(|library| wanted.contains(library.soname.as_str())) {
             verify(&host, library)?;
             // Read anew each time: the library before may have brought this one along, as in a cycle of needed entries.
@@ -103,10 +105,11 @@ impl Plan {
 }
 
 /// A set of libraries open in this process. Dropping it closes none of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[must_use]
 pub struct LoadedSet {
     libraries: Vec<LoadedLibrary>,
+    plan: Plan,
 }
 
 /// One library of a [`LoadedSet`].
@@ -159,14 +162,21 @@ impl LoadedSet {
     }
 
     /// The version of cuDNN, by `cudnnGetVersion`; `None` where the set has none.
+    ///
+    /// From cuDNN 8 on, libcudnn only hands calls on to parts that it opens by name, and where it cannot open one, it
+    /// ends the process. So the part that knows the version is opened from the plan, and asked itself.
     pub fn cudnn_version(&self) -> Result<Option<CudnnVersion>, CallError> {
         let Some(library) = self.of_stem("cudnn") else { return Ok(None) };
-        // SAFETY: `size_t cudnnGetVersion(void)` in the header of every cuDNN release.
-        let get: unsafe extern "C" fn() -> usize = unsafe { library.symbol("cudnnGetVersion") }?;
-        // SAFETY: it takes nothing and may be called at any time, from any thread.
-        let number = unsafe { get() };
-        let version = CudnnVersion::from_number(number);
-        version.map(Some).ok_or_else(|| library.implausible("cudnnGetVersion", number.to_string()))
+        let function = "cudnnGetVersion";
+        let Some(part) = self.part_with(library, function) else {
+            if is_dispatcher(&library.soname) {
+                return Err(library.no_part(function, None));
+            }
+            return library.cudnn_version(function).map(Some);
+        };
+        let parts = self.plan.load_only(&[&part.soname]).map_err(|error| library.no_part(function, Some(error)))?;
+        let asked = parts.libraries.iter().find(|opened| opened.soname == part.soname).unwrap_or(library);
+        asked.cudnn_version(function).map(Some)
     }
 
     /// The address of a function or a variable that a library of the set defines.
@@ -199,8 +209,26 @@ impl LoadedSet {
         unsafe { library.symbol(name) }
     }
 
+    /// Another library of the same group in the plan that defines a function.
+    fn part_with(&self, library: &LoadedLibrary, function: &str) -> Option<&PlanLibrary> {
+        let group = |soname: &str| parse_library_name(soname).and_then(|name| name.row.group);
+        let host = Host::current();
+        let objects = Objects::new(&host);
+        let defines = |path: &Path| {
+            let object = objects.open(path).ok()?;
+            Some(object.elf().ok()?.defines(function.as_bytes(), None))
+        };
+        let mut others = self
+            .plan
+            .chosen()
+            .filter(|other| other.soname != library.soname && group(&other.soname) == group(&library.soname));
+        others.find(|other| defines(&other.path) == Some(true))
+    }
+
     fn of_stem(&self, stem: &str) -> Option<&LoadedLibrary> {
-        self.libraries.iter().find(|library| parse_library_name(&library.soname).is_some_and(|name| name.stem() == stem))
+        self.libraries
+            .iter()
+            .find(|library| parse_library_name(&library.soname).is_some_and(|name| name.stem() == stem))
     }
 
     /// Asks a function of the shape `int f(int *version)`.
@@ -233,16 +261,45 @@ impl LoadedLibrary {
         // SAFETY: the caller vouches for `T`; libloading checks its size.
         match unsafe { handle.get::<T>(name) } {
             // dlsym(3): an indirect function may resolve to a null pointer, which is no value of a function type.
-            Ok(found) if found.clone().into_raw().is_null() => Err(CallError::NoSymbol { soname, path, symbol, source: None }),
+            Ok(found) if found.clone().into_raw().is_null() => {
+                Err(CallError::NoSymbol { soname, path, symbol, source: None })
+            }
             // A copy outlives the `Symbol` it comes from, since the library is never closed.
             Ok(found) => Ok(*found),
             Err(source) => Err(CallError::NoSymbol { soname, path, symbol, source: Some(source) }),
         }
     }
 
-    fn implausible(&self, function: &str, value: String) -> CallError {
-        CallError::Implausible { soname: self.soname.clone(), path: self.path.clone(), function: function.to_owned(), value }
+    fn cudnn_version(&self, function: &str) -> Result<CudnnVersion, CallError> {
+        // SAFETY: `size_t cudnnGetVersion(void)` in the header of every cuDNN release.
+        let get: unsafe extern "C" fn() -> usize = unsafe { self.symbol(function) }?;
+        // SAFETY: it takes nothing, reads nothing that must be set up before, and may be called from any thread.
+        let number = unsafe { get() };
+        CudnnVersion::from_number(number).ok_or_else(|| self.implausible(function, number.to_string()))
     }
+
+    fn no_part(&self, function: &str, source: Option<LoadError>) -> CallError {
+        let (soname, path, function) = (self.soname.clone(), self.path.clone(), function.to_owned());
+        CallError::NoPart { soname, path, function, source: source.map(Box::new) }
+    }
+
+    fn implausible(&self, function: &str, value: String) -> CallError {
+        CallError::Implausible {
+            soname: self.soname.clone(),
+            path: self.path.clone(),
+            function: function.to_owned(),
+            value,
+        }
+    }
+}
+
+/// Whether a library is known to open others of its own major for the calls it gets.
+fn is_dispatcher(soname: &str) -> bool {
+    let Some(name) = parse_library_name(soname) else { return false };
+    let Some(version) = &name.version else { return false };
+    let tail = format!(".so.{}", version.major());
+    let mut parts = dlopens_of(name.row.stem, Some(version)).filter(|row| row.required);
+    parts.any(|row| row.expand(version, 0).is_some_and(|part| part.ends_with(&tail)))
 }
 
 /// Whether the file is still the one the plan was made of.
@@ -262,6 +319,10 @@ fn open(library: &PlanLibrary) -> Result<ManuallyDrop<Library>, LoadError> {
     // SAFETY: the file is the one the plan was made of, and the plan's maker answers for its initialisers (see "Trust"
     // at `load_only`); its finalisers run at exit only, since the handle is never closed.
     let opened = unsafe { Library::open(Some(&library.path), RTLD_LAZY | RTLD_LOCAL) };
-    let opened = opened.map_err(|source| LoadError::Open { soname: library.soname.clone(), path: library.path.clone(), source })?;
+    let opened = opened.map_err(|source| LoadError::Open {
+        soname: library.soname.clone(),
+        path: library.path.clone(),
+        source,
+    })?;
     Ok(ManuallyDrop::new(opened))
 }

@@ -98,6 +98,18 @@ pub enum CallError {
         /// What ld.so said; nothing where the symbol is a null pointer.
         source: Option<libloading::Error>,
     },
+    /// It leaves the function to a part of it that cannot be opened, or that the plan does not have.
+    #[error("{soname}: `{}` cannot open the part that has `{function}`", path.display())]
+    NoPart {
+        /// The library.
+        soname: String,
+        /// Its file.
+        path: PathBuf,
+        /// The function.
+        function: String,
+        /// Why the part cannot be opened; nothing where the plan has none.
+        source: Option<Box<LoadError>>,
+    },
     /// The function did not succeed.
     #[error("{soname}: `{function}` of `{}` failed with status {status}", path.display())]
     Status {

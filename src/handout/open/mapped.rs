@@ -29,7 +29,10 @@ impl Mapped {
             match objects.open(&path) {
                 Ok(object) => {
                     if let Some(soname) = object.facts.soname.clone() {
-                        mapped.entry(soname).or_default().push((path, host.stat(&object.path).ok().map(|stat| stat.id)));
+                        mapped
+                            .entry(soname)
+                            .or_default()
+                            .push((path, host.stat(&object.path).ok().map(|stat| stat.id)));
                     }
                 }
                 // Removed since it was mapped: its name is all that is left of it.
