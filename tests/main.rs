@@ -2,6 +2,7 @@
 #![allow(clippy::pedantic, clippy::print_stderr, missing_docs)]
 
 mod elf;
+mod open;
 mod shim;
 mod solve;
 mod support;
