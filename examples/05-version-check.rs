@@ -3,6 +3,7 @@
 //! - torch's: what it was built with; and the runtime's: the libcudart that torch will load;
 //! - the toolkit's: what `nvcc --version` prints. It says nothing of the driver, and torch does not use it to run;
 //! - the driver's: the newest CUDA it serves. That is the one `nvidia-smi` prints; no toolkit need be installed for it.
+//!
 //! cargo run --example 05-version-check -- [PYTHON or directory of an environment]
 #![expect(clippy::print_stdout, reason = "the numbers are its output")]
 
@@ -52,9 +53,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let (Some(torch), Some(toolkit)) = (&torch, &toolkit) {
         println!("toolkit and torch: one major, and only to build extensions; running torch does not use it");
-        match torch.major() == toolkit.major() {
-            true => println!("  kept: both are CUDA {}", torch.major()),
-            false => println!("  broken: to build extensions, put the nvcc of a CUDA {} first on PATH", torch.major()),
+        if torch.major() == toolkit.major() {
+            println!("  kept: both are CUDA {}", torch.major());
+        } else {
+            println!("  broken: to build extensions, put the nvcc of a CUDA {} first on PATH", torch.major());
         }
     }
     let (Some(runtime), Some(driver)) = (runtime, driver) else { return Ok(()) };

@@ -3,6 +3,7 @@
 //! What is loaded is never unloaded, so each case runs in a process of its own: the test binary, started again for
 //! that one test.
 #![expect(unsafe_code, reason = "dlopen and dlsym, as a caller of the crate would")]
+#![allow(clippy::unwrap_used)] // A failure is the test's answer.
 
 use crate::support::library;
 use cudashim::Host;
@@ -148,7 +149,7 @@ fn another_file_than_planned_is_not_loaded() {
         assert!(error.to_string().starts_with("libcudart.so.12: `/") && !error.hints().is_empty());
         assert!(mapped("libcudart").is_empty());
         fs::write(&runtime, "not ELF").unwrap();
-        let error = self::plan(&[&runtime]).load().unwrap_err();
+        let error = self::plan(&[&runtime]).load_only(&["libcudart.so.12"]).unwrap_err();
         assert!(matches!(&error, LoadError::Open { path, .. } if *path == runtime));
         let mut relative = self::plan(&[&runtime]);
         relative.libraries[0].path = "libcudart.so.12".into();
@@ -216,6 +217,12 @@ fn a_dispatcher_without_its_part_is_not_called() {
         fs::remove_file(absent).unwrap();
         let broken = plan(&[&graph, &dispatcher]).load_only(&["libcudnn.so.9"]).unwrap();
         assert!(matches!(broken.cudnn_version().unwrap_err(), CallError::NoPart { source: Some(_), .. }));
+        let rest = plan(&[&graph, &dispatcher]).load().unwrap();
+        assert_eq!(sonames(&rest), ["libcudnn.so.9"]);
+        assert!(matches!(rest.left_out(), [LoadError::Open { soname, .. }] if soname == "libcudnn_graph.so.9"));
+        let mut needed = plan(&[&graph, &dispatcher]);
+        needed.libraries[0].how = How::Preload;
+        assert!(matches!(needed.load().unwrap_err(), LoadError::Open { .. }));
         // cuDNN before 8 is one library.
         let whole = build(dir, "libcudnn.so.7", "__SIZE_TYPE__ cudnnGetVersion(void) { return 7605; }", &[]);
         let whole = plan(&[&whole]).load().unwrap();

@@ -18,15 +18,19 @@ use crate::objects::Objects;
 use crate::plan::{How, Plan, PlanLibrary};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 use mapped::{Copied, Mapped};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 impl Plan {
     /// Opens every library the plan chose. See [`Plan::load_only`].
+    ///
+    /// One that ld.so refuses is an error only where something needs it ([`How::Preload`]). What is opened by name, if
+    /// ever, may want what this machine does not have (`libcufile_rdma.so.1` an InfiniBand stack): it is told by
+    /// [`LoadedSet::left_out`].
     pub fn load(&self) -> Result<LoadedSet, LoadError> {
-        self.open(self.chosen().map(|library| library.soname.as_str()).collect())
+        self.open(&self.chosen().map(|library| (library.soname.as_str(), library.how == How::Preload)).collect())
     }
 
     /// Opens the libraries of these names (sonames, or aliases of the plan) and the chosen ones they need.
@@ -78,24 +82,35 @@ impl Plan {
                     .extend(below.filter_map(|soname| self.library(soname)).filter(|library| library.how != How::Keep));
             }
         }
-        self.open(wanted)
+        self.open(&wanted.into_iter().map(|soname| (soname, true)).collect())
     }
 
-    fn open(&self, wanted: BTreeSet<&str>) -> Result<LoadedSet, LoadError> {
+    /// Opens libraries by soname; the truth beside each tells whether the set is nothing without it.
+    fn open(&self, wanted: &BTreeMap<&str, bool>) -> Result<LoadedSet, LoadError> {
         let host = Host::current();
         let objects = Objects::new(&host);
-        let mut set = LoadedSet { libraries: Vec::new(), plan: self.clone() };
-        for library in self.libraries.iter().filter(|library| wanted.contains(library.soname.as_str())) {
+        let mut set = LoadedSet { libraries: Vec::new(), left_out: Vec::new(), plan: self.clone() };
+        for library in &self.libraries {
+            let Some(hard) = wanted.get(library.soname.as_str()) else { continue };
             verify(&host, library)?;
             // Read anew each time: the library before may have brought this one along, as in a cycle of needed entries.
             let mapped = Mapped::read(&objects).map_err(LoadError::Maps)?;
-            let (origin, handle) = match mapped.of(library) {
-                None => (Origin::Opened, Some(open(library)?)),
-                Some(Copied::Same) => (Origin::Present, Some(open(library)?)),
-                Some(Copied::Other(path)) => {
-                    log::debug!("{} is mapped from `{}` already", library.soname, path.display());
-                    (Origin::Other(path.to_owned()), None)
-                }
+            let copy = mapped.of(library);
+            let handle = match copy {
+                Some(Copied::Other(_)) => None,
+                Some(Copied::Same) | None => match open(library) {
+                    Ok(handle) => Some(handle),
+                    Err(error) if *hard => return Err(error),
+                    Err(error) => {
+                        set.left_out.push(error);
+                        continue;
+                    }
+                },
+            };
+            let origin = match copy {
+                None => Origin::Opened,
+                Some(Copied::Same) => Origin::Present,
+                Some(Copied::Other(path)) => Origin::Other(path.to_owned()),
             };
             let (soname, path, version) = (library.soname.clone(), library.path.clone(), library.version.clone());
             set.libraries.push(LoadedLibrary { soname, path, version, origin, handle });
@@ -109,6 +124,7 @@ impl Plan {
 #[must_use]
 pub struct LoadedSet {
     libraries: Vec<LoadedLibrary>,
+    left_out: Vec<LoadError>,
     plan: Plan,
 }
 
@@ -149,6 +165,12 @@ impl LoadedSet {
     /// The libraries whose soname was mapped before from another file: whatever needs them gets that one.
     pub fn mapped_before(&self) -> impl Iterator<Item = &LoadedLibrary> {
         self.libraries.iter().filter(|library| matches!(library.origin, Origin::Other(_)))
+    }
+
+    /// Why libraries that nothing needs are not open; see [`Plan::load`].
+    #[must_use]
+    pub fn left_out(&self) -> &[LoadError] {
+        &self.left_out
     }
 
     /// The CUDA version of the runtime, by `cudaRuntimeGetVersion` of libcudart; `None` where the set has none.

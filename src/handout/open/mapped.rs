@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Mapped(BTreeMap<OsString, Vec<(PathBuf, Option<FileId>)>>);
 
 /// Which copy of a soname is mapped.
+#[derive(Clone, Copy)]
 pub(super) enum Copied<'m> {
     Same,
     Other(&'m Path),
@@ -23,24 +24,18 @@ pub(super) enum Copied<'m> {
 impl Mapped {
     pub(super) fn read(objects: &Objects<'_>) -> io::Result<Self> {
         let host = objects.host();
-        let mut mapped = BTreeMap::<_, Vec<_>>::new();
+        let mut mapped: BTreeMap<OsString, Vec<_>> = BTreeMap::new();
         for path in loaded_files(&host.read(Path::new("/proc/self/maps"))?) {
             // The device in the table is not always that of stat(2) (btrfs, overlayfs), so the file is asked by its path.
-            match objects.open(&path) {
-                Ok(object) => {
-                    if let Some(soname) = object.facts.soname.clone() {
-                        mapped
-                            .entry(soname)
-                            .or_default()
-                            .push((path, host.stat(&object.path).ok().map(|stat| stat.id)));
-                    }
+            if let Ok(object) = objects.open(&path) {
+                if let Some(soname) = object.facts.soname.clone() {
+                    mapped.entry(soname).or_default().push((path, Some(object.stat.id)));
                 }
+            } else {
                 // Removed since it was mapped: its name is all that is left of it.
-                Err(_) => {
-                    let name = path.file_name().unwrap_or_default().as_bytes();
-                    let soname = OsStr::from_bytes(name.strip_suffix(b" (deleted)").unwrap_or(name)).to_owned();
-                    mapped.entry(soname).or_default().push((path, None));
-                }
+                let name = path.file_name().unwrap_or_default().as_bytes();
+                let soname = OsStr::from_bytes(name.strip_suffix(b" (deleted)").unwrap_or(name)).to_owned();
+                mapped.entry(soname).or_default().push((path, None));
             }
         }
         Ok(Self(mapped))
@@ -57,8 +52,8 @@ impl Mapped {
 
 /// The files of `/proc/self/maps` (proc(5)) that ld.so mapped.
 ///
-/// A file that was only mapped to be read, as [`Host::map`](crate::host::Host::map) does, is one read-only area from its beginning; an object
-/// that was loaded has segments beyond it, since its dynamic table is written to.
+/// A file that was only mapped to be read, as [`Host::map`](crate::host::Host::map) does, is one read-only area from
+/// its beginning; an object that was loaded has segments beyond it, since its dynamic table is written to.
 fn loaded_files(maps: &[u8]) -> BTreeSet<PathBuf> {
     let lines = maps.split(|byte| *byte == b'\n').filter_map(|line| {
         let (fields, path) = line.split_at(line.iter().position(|byte| *byte == b'/')?);
