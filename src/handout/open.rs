@@ -27,7 +27,7 @@ impl Plan {
     /// Opens every library the plan chose. See [`Plan::load_only`].
     ///
     /// One that ld.so refuses is an error only where something needs it ([`How::Preload`]). What is opened by name, if
-    /// ever, may want what this machine does not have (`libcufile_rdma.so.1` an InfiniBand stack): it is told by
+    /// ever, may want what this machine does not have (`libcufile_rdma.so.1` needs `libmlx5.so.1`): it is told by
     /// [`LoadedSet::left_out`].
     pub fn load(&self) -> Result<LoadedSet, LoadError> {
         self.open(&self.chosen().map(|library| (library.soname.as_str(), library.how == How::Preload)).collect())

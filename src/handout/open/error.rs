@@ -76,7 +76,7 @@ pub enum CallError {
         /// The name asked for.
         soname: String,
     },
-    /// Its soname was mapped before from another file; see [`Origin::Other`].
+    /// Its soname was mapped before from another file; see [`Origin::Other`](super::Origin::Other).
     #[error("{soname}: `{}` is not loaded, `{}` was there before", path.display(), mapped.display())]
     Elsewhere {
         /// The library.
