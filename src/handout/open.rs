@@ -2,7 +2,7 @@
 //!
 //! Takes a [`Plan`]; gives a [`LoadedSet`]: each library open, in the plan's order, by its absolute path, and kept open
 //! for the life of the process. Never loads a file that is not the one the plan was made of, never maps a soname a
-//! second time, never touches what the plan leaves to ld.so. The only place that calls `dlopen`.
+//! second time, never opens unasked what the plan leaves to ld.so. The only place that calls `dlopen`.
 #![expect(unsafe_code, reason = "dlopen, dlsym, and the version functions of NVIDIA's libraries")]
 
 mod error;
