@@ -60,7 +60,6 @@ const PYTHON: &str = "python";
 
 /// Builds all of it into `out`/demo.
 pub(crate) fn build(out: &Path) -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=demo");
     if env::var_os("CARGO_FEATURE_CLI").is_none() {
         return Ok(());
     }

@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod elf;
 mod json;
+mod open;
 mod shim;
 mod solve;
 mod support;

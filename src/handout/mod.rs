@@ -2,6 +2,8 @@
 
 pub mod bundle;
 mod child;
+mod open;
 pub mod shim;
 
 pub use child::{ChildEnvironment, TakenOut};
+pub use open::{CallError, CudaVersion, CudnnVersion, LoadError, LoadedLibrary, LoadedSet, Origin};
