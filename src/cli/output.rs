@@ -31,7 +31,6 @@ pub(super) fn color(choice: Color) {
 }
 
 /// One line for people that is no error.
-#[expect(clippy::print_stderr, reason = "talk goes to stderr")]
 pub(super) fn note(text: &str) {
     if !QUIET.load(std::sync::atomic::Ordering::Relaxed) {
         eprintln!("cudashim: {}", sanitized(text));
@@ -39,7 +38,6 @@ pub(super) fn note(text: &str) {
 }
 
 /// An error with its causes, and what can be done.
-#[expect(clippy::print_stderr, reason = "talk goes to stderr")]
 pub(super) fn error(error: &anyhow::Error) {
     let bold = anstyle("\u{1b}[1;31m");
     let none = no_solution(error);
