@@ -2,6 +2,7 @@
 #![allow(clippy::pedantic, clippy::print_stderr, missing_docs)]
 
 mod cli;
+mod demo;
 mod elf;
 mod json;
 mod shim;

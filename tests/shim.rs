@@ -27,16 +27,8 @@ struct Common {
 static COMMON: LazyLock<Common> = LazyLock::new(|| {
     let lab = Lab::new();
     let shim = lab.write("libcudashim.so", cudashim::handout::shim::IMAGE);
-    let host = lab.program(
-        "host",
-        include_str!("shim/host.c"),
-        &["-rdynamic", "-ldl", "-pthread"],
-    );
-    Common {
-        _lab: lab,
-        shim,
-        host,
-    }
+    let host = lab.program("host", include_str!("shim/host.c"), &["-rdynamic", "-ldl", "-pthread"]);
+    Common { _lab: lab, shim, host }
 });
 
 /// Writes the plan where only its owner may write.

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 pub(super) fn plan_for(pid: u32) -> anyhow::Result<ExitCode> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let cmdline = std::fs::read(proc.join("cmdline"))?;
-    let mut command: Vec<OsString> = cmdline.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect();
+    let mut command: Vec<OsString> =
+        cmdline.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect();
     command.pop();
     let cwd = std::fs::read_link(proc.join("cwd"))?;
     // The shim passes on what the host process had under names that cannot hurt us on the way.

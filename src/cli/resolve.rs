@@ -4,7 +4,7 @@ use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
 use super::output;
 use crate::handout::shim;
 use crate::host::{Host, atomic_write};
-use crate::report::{ResolveReport, explanation_text, resolution_text, sanitized};
+use crate::report::{ChosenLibrary, ResolveReport, explanation_text, resolution_text, sanitized};
 use crate::request::{Cached, PlanCache, Request, RequestError};
 use crate::resolve::Policy;
 use anyhow::{Context, bail};
@@ -59,7 +59,8 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         let Some(resolution) = &answer.resolution else {
             bail!("{}: there is no plan to write", answer.nothing.unwrap_or_default());
         };
-        atomic_write(file, &resolution.plan.to_bytes()).with_context(|| format!("the plan cannot be written to `{}`", file.display()))?;
+        atomic_write(file, &resolution.plan.to_bytes())
+            .with_context(|| format!("the plan cannot be written to `{}`", file.display()))?;
         output::note(&format!("wrote `{}`: use it with `cudashim run --plan {}`", file.display(), file.display()));
         return Ok(ExitCode::SUCCESS);
     }
@@ -74,14 +75,7 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         Err(error) => return Err(error),
     };
     if let Some(soname) = &args.explain {
-        let set = report.set.as_deref().unwrap_or_default();
-        let Some(library) = set.iter().find(|library| library.soname == *soname) else {
-            if let Some(nothing) = &report.nothing {
-                bail!("{nothing}: nothing to explain");
-            }
-            let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
-            bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));
-        };
+        let library = explained(&report, soname)?;
         match cli.format {
             Format::Json => print(json(library)?)?,
             Format::Human => print(sanitized(&explanation_text(library)))?,
@@ -93,6 +87,19 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         Format::Human => print(sanitized(&resolution_text(&report)))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The library of a set that `--explain` names.
+pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> anyhow::Result<&'r ChosenLibrary> {
+    let set = report.set.as_deref().unwrap_or_default();
+    let Some(library) = set.iter().find(|library| library.soname == soname) else {
+        if let Some(nothing) = &report.nothing {
+            bail!("{nothing}: nothing to explain");
+        }
+        let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
+        bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));
+    };
+    Ok(library)
 }
 
 fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {

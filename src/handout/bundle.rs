@@ -56,13 +56,13 @@ pub fn bundle(soname: &str, paths: &[PathBuf]) -> Option<Vec<u8>> {
     segment(&mut out, PT_GNU_STACK, RW, 0, 0, 16);
     let tags = needed.iter().map(|at| (1, *at)); // DT_NEEDED
     let rest = [
-        (14, soname),                  // DT_SONAME
-        (4, hash),                     // DT_HASH
-        (5, strtab),                   // DT_STRTAB
-        (6, symbols),                  // DT_SYMTAB
-        (10, strings.len() as u64),    // DT_STRSZ
-        (11, SYM),                     // DT_SYMENT
-        (0, 0),                        // DT_NULL
+        (14, soname),               // DT_SONAME
+        (4, hash),                  // DT_HASH
+        (5, strtab),                // DT_STRTAB
+        (6, symbols),               // DT_SYMTAB
+        (10, strings.len() as u64), // DT_STRSZ
+        (11, SYM),                  // DT_SYMENT
+        (0, 0),                     // DT_NULL
     ];
     for (tag, value) in tags.chain(rest) {
         out.extend(u64::to_le_bytes(tag));

@@ -140,7 +140,9 @@ impl Plan {
         let drifted = self.libraries.iter().filter_map(|library| {
             let drift = match host.stat(&library.path) {
                 Err(_) => Drift::Gone,
-                Ok(stat) if (stat.id, stat.size, stat.mtime) == (library.id, library.size, library.mtime) => return None,
+                Ok(stat) if (stat.id, stat.size, stat.mtime) == (library.id, library.size, library.mtime) => {
+                    return None;
+                }
                 Ok(_) => Drift::Changed,
             };
             Some((library, drift))

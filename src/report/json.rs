@@ -119,7 +119,9 @@ impl ResolveReport {
         if let Some(requirement) = requirement {
             report.r#for.clone_from(&requirement.text);
             report.path = requirement.path.as_deref().map(JsonPath::from);
-            report.cuda = requirement.cuda.map(|(major, minor)| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
+            report.cuda = requirement
+                .cuda
+                .map(|(major, minor)| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
         }
         report.nothing = nothing.map(str::to_owned);
         report.set = Some(Vec::new());
@@ -133,12 +135,19 @@ impl ResolveReport {
                 refused: choice
                     .refused
                     .iter()
-                    .map(|copy| RefusedCopy { path: copy.path.as_path().into(), version: copy.version.clone(), because: copy.because.clone() })
+                    .map(|copy| RefusedCopy {
+                        path: copy.path.as_path().into(),
+                        version: copy.version.clone(),
+                        because: copy.because.clone(),
+                    })
                     .collect(),
             });
             report.set = Some(set.collect());
-            report.unserved =
-                resolution.unserved.iter().map(|(soname, because)| Unserved { soname: soname.clone(), because: because.clone() }).collect();
+            report.unserved = resolution
+                .unserved
+                .iter()
+                .map(|(soname, because)| Unserved { soname: soname.clone(), because: because.clone() })
+                .collect();
         }
         report
     }

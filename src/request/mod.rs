@@ -106,10 +106,14 @@ impl Request {
         let objects = Objects::new(host);
         let loader = Loader::new(&objects);
         let (requirement, closure) = match self.meant(host, &objects)? {
-            Meant::Nothing(why) => return Ok(Answer { requirement: None, resolution: None, nothing: Some(why), problems: Vec::new() }),
+            Meant::Nothing(why) => {
+                return Ok(Answer { requirement: None, resolution: None, nothing: Some(why), problems: Vec::new() });
+            }
             Meant::Files(files, program) => {
                 for path in &files {
-                    objects.open(path).map_err(|error| RequestError::File { path: path.clone(), says: error.to_string() })?;
+                    objects
+                        .open(path)
+                        .map_err(|error| RequestError::File { path: path.clone(), says: error.to_string() })?;
                 }
                 Requirement::of_files(&loader, &files, program.as_deref())
             }
@@ -118,8 +122,16 @@ impl Request {
                 let (requirement, closure) = Requirement::of_environment(&objects, &loader, &interpreter);
                 let wheels = places::sites(host, &interpreter.paths);
                 if requirement.wants.is_empty() && requirement.releases.is_empty() && wheels.is_empty() {
-                    let why = format!("`{}` has no torch, and nothing in its environment asks for CUDA", interpreter.program.display());
-                    return Ok(Answer { requirement: Some(requirement), resolution: None, nothing: Some(why), problems: Vec::new() });
+                    let why = format!(
+                        "`{}` has no torch, and nothing in its environment asks for CUDA",
+                        interpreter.program.display()
+                    );
+                    return Ok(Answer {
+                        requirement: Some(requirement),
+                        resolution: None,
+                        nothing: Some(why),
+                        problems: Vec::new(),
+                    });
                 }
                 (requirement, closure)
             }
@@ -127,7 +139,8 @@ impl Request {
         };
         let inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement));
         let problems = inventory.problems.clone();
-        let resolution = resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy).map_err(|none| RequestError::NoSolution(Box::new(none)))?;
+        let resolution = resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy)
+            .map_err(|none| RequestError::NoSolution(Box::new(none)))?;
         Ok(Answer { requirement: Some(requirement), resolution: Some(resolution), nothing: None, problems })
     }
 
@@ -141,7 +154,15 @@ impl Request {
             });
             (command.program, options)
         });
-        format!("{:?} {:?} {:?} {:?} {:?} {command:?}", self.spec, self.python, self.files, self.places, self.policy)
+        let python = self.python.as_deref().map(|python| host.absolute(python));
+        let absolute = |paths: &[PathBuf]| paths.iter().map(|path| host.absolute(path)).collect::<Vec<_>>();
+        format!(
+            "{:?} {python:?} {:?} {:?} {:?} {command:?}",
+            self.spec,
+            absolute(&self.files),
+            absolute(&self.places),
+            self.policy
+        )
     }
 
     /// Given places, the consumer's own, then those of the machine.
@@ -197,9 +218,11 @@ impl Request {
                 }
                 Ok(Meant::Torch(Box::new(torch), interpreter))
             }
-            Ok(torch) if explicit => {
-                Err(RequestError::OtherTorch { python: interpreter.program, found: torch.version, wanted: self.spec.to_string() })
-            }
+            Ok(torch) if explicit => Err(RequestError::OtherTorch {
+                python: interpreter.program,
+                found: torch.version,
+                wanted: self.spec.to_string(),
+            }),
             Err(_) if self.spec.is_auto() => Ok(Meant::Environment(interpreter)),
             _ => Ok(Meant::Spec(self.spec.require()?)),
         }
@@ -208,8 +231,12 @@ impl Request {
 
 /// The Python that is meant where none is named: of the active environment, else the one on PATH.
 fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
-    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(|name| host.env(name)).map(|prefix| Path::new(prefix).join("bin/python"));
+    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"]
+        .into_iter()
+        .filter_map(|name| host.env(name))
+        .map(|prefix| Path::new(prefix).join("bin/python"));
     let active = active.into_iter().find(|python| host.stat(python).is_ok());
-    let found = active.or_else(|| ["python3", "python"].into_iter().find_map(|name| find_on_path(host, OsStr::new(name))));
+    let found =
+        active.or_else(|| ["python3", "python"].into_iter().find_map(|name| find_on_path(host, OsStr::new(name))));
     found.map(|python| (python, Options::default()))
 }

@@ -39,27 +39,16 @@ fn dlopen_is_found_without_dlsym() {
     lab.write("versions", "OLD_1 { }; NEW_2 { global: marker; } OLD_1;");
     let found = |name: &str, args: &[&str]| {
         let program = lab.program(name, WALK, &[&sources[..], args, &["-ldl"]].concat());
-        let output = Command::new(program)
-            .env_remove("LD_PRELOAD")
-            .output()
-            .unwrap();
+        let output = Command::new(program).env_remove("LD_PRELOAD").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(found("plain", &[]), "libc\n");
     for style in ["gnu", "sysv"] {
         let name = format!("{style}/libdl.so.2");
         let hash = format!("-Wl,--hash-style={style}");
-        let library = lab.library(
-            &name,
-            "libdl.so.2",
-            STAND_IN,
-            &["-nostdlib", &hash, "-Wl,--version-script=versions"],
-        );
+        let library =
+            lab.library(&name, "libdl.so.2", STAND_IN, &["-nostdlib", &hash, "-Wl,--version-script=versions"]);
         let rpath = format!("-Wl,-rpath,{}", utf8(library.parent().unwrap()));
-        assert_eq!(
-            found(&format!("with-{style}"), &[utf8(&library), &rpath]),
-            "stand-in\n",
-            "{style}"
-        );
+        assert_eq!(found(&format!("with-{style}"), &[utf8(&library), &rpath]), "stand-in\n", "{style}");
     }
 }

@@ -37,21 +37,12 @@ impl Lab {
     /// A shared object with a soname of its own.
     pub(crate) fn library(&self, name: &str, soname: &str, source: &str, args: &[&str]) -> PathBuf {
         let soname = format!("-Wl,-soname,{soname}");
-        self.compile(
-            name,
-            source,
-            &[&["-shared", "-fPIC", soname.as_str()], args].concat(),
-        )
+        self.compile(name, source, &[&["-shared", "-fPIC", soname.as_str()], args].concat())
     }
 
     /// A library whose function `which` tells the copies apart.
     pub(crate) fn copy(&self, name: &str, soname: &str, which: u32) -> PathBuf {
-        self.library(
-            name,
-            soname,
-            &format!("int which(void) {{ return {which}; }}"),
-            &[],
-        )
+        self.library(name, soname, &format!("int which(void) {{ return {which}; }}"), &[])
     }
 
     pub(crate) fn program(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
@@ -70,11 +61,7 @@ impl Lab {
             .args(args)
             .output()
             .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         path
     }
 }
@@ -87,9 +74,7 @@ pub(crate) struct PlanText {
 
 impl PlanText {
     pub(crate) fn new() -> Self {
-        Self {
-            lines: vec!["cudashim-plan\t1".into()],
-        }
+        Self { lines: vec!["cudashim-plan\t1".into()] }
     }
 
     pub(crate) fn record(mut self, fields: &[&str]) -> Self {
@@ -129,23 +114,14 @@ pub(crate) struct Ran {
 
 impl Ran {
     pub(crate) fn of(lab: &Lab, output: &Output) -> Self {
-        let clean = |bytes: &[u8]| {
-            String::from_utf8_lossy(bytes).replace(lab.root().to_str().unwrap(), "[R]")
-        };
-        Self {
-            out: clean(&output.stdout),
-            err: clean(&output.stderr),
-            code: output.status.code(),
-        }
+        let clean = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(lab.root().to_str().unwrap(), "[R]");
+        Self { out: clean(&output.stdout), err: clean(&output.stderr), code: output.status.code() }
     }
 }
 
 /// A command that sees nothing of this test's own environment.
 pub(crate) fn clean_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("LC_ALL", "C");
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
     command
 }
