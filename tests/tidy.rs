@@ -29,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
         "request",
         &[
             "consumer",
+            "escape",
             "facts",
             "handout",
             "host",
