@@ -191,10 +191,7 @@ fn what_has_a_home_stays_there() {
             })
         };
         let exists = |home: &&str| root().join("src").join(home).exists();
-        assert!(
-            homes.iter().filter(|home| exists(home)).all(|home| used(home)),
-            "one of {homes:?} holds none of {forbidden:?}"
-        );
+        assert!(homes.iter().filter(|home| exists(home)).all(used), "one of {homes:?} holds none of {forbidden:?}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
