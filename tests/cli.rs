@@ -259,6 +259,13 @@ fn why_this_copy() {
 
       no other copy was found
     ");
+    assert_eq!(Seen::of(world.rooted(arguments).args(["libcudnn.so.9", "-o", "plan"])).code, Some(2));
+    let nothing = World::new();
+    insta::assert_snapshot!(seen(&nothing, &mut nothing.rooted(["resolve", "--explain", "libcudnn.so.9"])), @"
+    exit 2
+    --- stderr
+    error: there is no Python here, and no file is named with `--for`: nothing to explain
+    ");
     insta::assert_snapshot!(explain("libnccl.so.2"), @"
     exit 2
     --- stderr
@@ -350,6 +357,27 @@ fn nothing_to_choose() {
 }
 
 #[test]
+fn which_interpreter_is_meant() {
+    let world = World::new();
+    for name in ["named", "active", "onpath"] {
+        world.venv(name).torch(&format!("2.5.1+{name}"), None, &[], &[]);
+    }
+    let path = world.path("onpath/bin");
+    let is_meant = |command: &mut Command, name: &str| {
+        let seen = Seen::of(command.env("PATH", &path));
+        assert!(seen.out.contains(&format!("torch 2.5.1+{name} in ")), "{name}: {}{}", seen.out, seen.err);
+    };
+    is_meant(&mut world.cudashim(["resolve"]), "onpath");
+    is_meant(world.cudashim(["resolve"]).env("VIRTUAL_ENV", world.path("active")), "active");
+    is_meant(world.cudashim(["resolve"]).env("CONDA_PREFIX", world.path("active")), "active");
+    for python in ["named", "named/bin/python"] {
+        is_meant(world.cudashim(["resolve", "--python", python]).env("VIRTUAL_ENV", world.path("active")), "named");
+    }
+    // An environment that was moved away leaves its variable behind.
+    is_meant(world.cudashim(["resolve"]).env("VIRTUAL_ENV", world.path("gone")), "onpath");
+}
+
+#[test]
 fn an_interpreter_that_is_not_there() {
     let world = World::new();
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--python", "none/bin/python"])), @"
@@ -358,7 +386,7 @@ fn an_interpreter_that_is_not_there() {
     error: `[WORLD]/none/bin/python` is no Python: there is no such file
     hint: name another interpreter with `--python`
     ");
-    let (_, _) = (world.venv("venv").torch("2.5.1+cu124", Some("12.4"), &[], &[]), ());
+    world.venv("venv").torch("2.5.1+cu124", Some("12.4"), &[], &[]);
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--python", "venv", "--torch", "2.4"])), @"
     exit 2
     --- stderr

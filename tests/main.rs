@@ -1,5 +1,6 @@
 //! All integration tests in one binary, so that they link once.
-#![allow(clippy::pedantic, clippy::print_stderr, missing_docs)]
+// unwrap: what a test cannot build or read ends it, with the place.
+#![allow(clippy::pedantic, clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 mod cli;
 mod demo;

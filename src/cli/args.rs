@@ -109,7 +109,7 @@ pub(super) struct ResolveArgs {
     pub(super) explain: Option<String>,
 
     /// Write the plan to a file, for `run --plan`
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "explain")]
     pub(super) output: Option<PathBuf>,
 }
 

@@ -93,6 +93,9 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
 pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> anyhow::Result<&'r ChosenLibrary> {
     let set = report.set.as_deref().unwrap_or_default();
     let Some(library) = set.iter().find(|library| library.soname == soname) else {
+        if let Some(nothing) = &report.nothing {
+            bail!("{nothing}: nothing to explain");
+        }
         let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
         bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));
     };

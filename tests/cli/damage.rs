@@ -131,7 +131,7 @@ fn unreadable() {
         eprintln!("skipped: root reads everything");
         return;
     }
-    insta::assert_snapshot!(instead_of(|path| fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap()), @"
+    insta::assert_snapshot!(instead_of(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap()), @"
     […]/libcublasLt.so.12 (12.4.5.8)
     refused: cannot be opened: Permission denied (os error 13)
     ");

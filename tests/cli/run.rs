@@ -203,3 +203,22 @@ fn the_same_question_the_same_answer() {
     assert_ne!(first.1, answer);
     assert_eq!(code, Some(1));
 }
+
+#[test]
+fn a_cache_that_others_can_write_to_is_not_used() {
+    let (world, venv) = sound();
+    let cache = world.path("cache");
+    fs::create_dir(&cache).unwrap();
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    let mut command = world.cudashim(["run", "--"]);
+    insta::assert_snapshot!(seen(&world, command.arg(venv.python())), @"
+    exit 125
+    --- stderr
+    [WARN ] no cache: `[WORLD]/cache` belongs to somebody else or may be written by others
+    error: the plan cannot be written: set `CUDASHIM_CACHE` to a directory of your own
+    ");
+    // The answer itself needs no cache.
+    assert_eq!(Seen::of(&mut world.cudashim(["resolve", "--python", "venv"])).code, Some(0));
+    let left: Vec<_> = fs::read_dir(cache.join("plans")).into_iter().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
