@@ -72,3 +72,8 @@ pub use python::Interpreter;
 pub use request::{Answer, Request};
 pub use resolve::{Policy, Resolution};
 pub use solve::NoSolution;
+
+/// The README's Rust block compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -7,6 +7,7 @@ mod demo;
 mod elf;
 mod json;
 mod open;
+mod readme;
 mod shim;
 mod solve;
 mod support;

@@ -23,8 +23,8 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("inventory", &["facts", "host", "objects", "places", "python"]),
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
-    ("report", &["consumer", "plan", "resolve", "solve"]),
-    ("handout", &["host", "loader", "objects", "plan"]),
+    ("report", &["consumer", "inventory", "plan", "resolve", "solve"]),
+    ("handout", &["facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
+    resolve::live(cli)?;
     let host = resolve::host(cli);
     let request = resolve::request(&host, args, &[]);
     let Some((plan, path)) = run::plan_of(&host, &request)? else { return Ok(ExitCode::SUCCESS) };

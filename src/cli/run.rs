@@ -16,13 +16,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 pub(super) fn run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    resolve::live(cli)?;
     let host = resolve::host(cli);
     let mut command = match prepare(&host, args)? {
         Ok(command) => command,
         Err(code) => return Ok(code),
     };
     let error = command.exec();
-    output::note(&format!("`{}`: {error}", Path::new(command.get_program()).display()));
+    let file = Path::new(command.get_program());
+    // A script whose interpreter is missing fails with the error of a missing file.
+    let missing = error.kind() == std::io::ErrorKind::NotFound && file.exists();
+    let says = if missing { "the interpreter it names is missing".to_owned() } else { error.to_string() };
+    output::note(&format!("`{}`: {says}", file.display()));
     Ok(ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }))
 }
 
@@ -76,6 +81,15 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
 /// A plan named by the user, with what no longer holds said.
 fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
     let path = std::fs::canonicalize(path).with_context(|| format!("the plan `{}` cannot be read", path.display()))?;
+    let stat = host.stat(&path)?;
+    let own = stat.uid == 0 || stat.uid == rustix::process::geteuid().as_raw();
+    if !own || stat.mode & 0o022 != 0 {
+        let mend = if own { format!("`chmod go-w {}`", path.display()) } else { "a copy of your own".to_owned() };
+        anyhow::bail!(
+            "`{}` belongs to another user or may be written by others, so the shim would refuse it: use {mend}",
+            path.display()
+        );
+    }
     let plan = Plan::read(&path).with_context(|| format!("`{}` cannot be used", path.display()))?;
     for (library, drift) in plan.drift(host) {
         let what = match drift {

@@ -90,9 +90,11 @@ impl Inventory {
         inventory
     }
 
-    /// The copies that answer to a soname.
+    /// The copies that answer to a soname, and the unusable ones that are named so.
     pub fn serving<'a, 's>(&'a self, soname: &'s str) -> impl Iterator<Item = &'a Library> + use<'a, 's> {
-        self.libraries.iter().filter(move |library| library.asked_as() == soname)
+        let named =
+            move |library: &Library| library.unusable.is_some() && library.path.file_name() == Some(OsStr::new(soname));
+        self.libraries.iter().filter(move |library| library.asked_as() == soname || named(library))
     }
 
     fn look_into(&mut self, objects: &Objects<'_>, place: &Place, owners: &mut Owners) {

@@ -4,4 +4,4 @@ mod human;
 mod json;
 
 pub use human::{explanation_text, resolution_text, sanitized};
-pub use json::{ChosenLibrary, JsonPath, RefusedCopy, ResolveReport, SCHEMA, Unserved};
+pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};

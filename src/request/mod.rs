@@ -55,6 +55,7 @@ impl Answer {
     #[must_use]
     pub fn report(&self) -> ResolveReport {
         ResolveReport::new(self.requirement.as_ref(), self.resolution.as_ref(), self.nothing.as_deref())
+            .with_problems(&self.problems)
     }
 }
 
@@ -79,7 +80,7 @@ pub enum RequestError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// A file given with `--for` cannot be read as an ELF object.
-    #[error("`{}` {says}", path.display())]
+    #[error("`{}` cannot be served: {says}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -87,8 +88,13 @@ pub enum RequestError {
         says: String,
     },
     /// Nothing fits.
-    #[error(transparent)]
-    NoSolution(Box<NoSolution>),
+    #[error("{source}")]
+    NoSolution {
+        /// The facts that cannot hold together.
+        source: Box<NoSolution>,
+        /// What was asked for.
+        requirement: Box<Requirement>,
+    },
 }
 
 /// The consumer found, before anything is read of it.
@@ -139,8 +145,12 @@ impl Request {
         };
         let inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement));
         let problems = inventory.problems.clone();
-        let resolution = resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy)
-            .map_err(|none| RequestError::NoSolution(Box::new(none)))?;
+        let resolution = match resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy) {
+            Ok(resolution) => resolution,
+            Err(none) => {
+                return Err(RequestError::NoSolution { source: Box::new(none), requirement: Box::new(requirement) });
+            }
+        };
         Ok(Answer { requirement: Some(requirement), resolution: Some(resolution), nothing: None, problems })
     }
 

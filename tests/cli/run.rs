@@ -214,7 +214,7 @@ fn a_cache_that_others_can_write_to_is_not_used() {
     insta::assert_snapshot!(seen(&world, command.arg(venv.python())), @"
     exit 125
     --- stderr
-    [WARN ] no cache: `[WORLD]/cache` belongs to somebody else or may be written by others
+    cudashim: no cache: `[WORLD]/cache` belongs to somebody else or may be written by others
     error: the plan cannot be written: set `CUDASHIM_CACHE` to a directory of your own
     ");
     // The answer itself needs no cache.
