@@ -13,7 +13,10 @@ struct fields {
 
 static enum key_space space_of(unsigned kind)
 {
-	return kind == RECORD_TRIGGER ? KEY_TRIGGER : kind == RECORD_REPLACE ? KEY_PATH : KEY_NAME;
+	return kind == RECORD_TRIGGER   ? KEY_TRIGGER
+	       : kind == RECORD_REPLACE ? KEY_PATH
+	       : kind == RECORD_BUNDLE  ? KEY_BUNDLE
+					: KEY_NAME;
 }
 
 /* FNV-1a, begun differently for each key space. */
@@ -104,9 +107,9 @@ static const char *split(struct fields *fields, char *at, char *end)
 			} else if (c == 'x') {
 				int high = end - at < 2 ? -1 : hex_digit(at[0]);
 				int low = end - at < 2 ? -1 : hex_digit(at[1]);
-				int byte = high << 4 | low;
+				int byte = high < 0 || low < 0 ? 0 : 16 * high + low;
 
-				if (high < 0 || low < 0 || byte == 0 || (byte >= 0x20 && byte < 0x7f))
+				if (byte == 0 || (byte >= 0x20 && byte < 0x7f))
 					return "an escape is malformed";
 				c = (char)byte;
 				at += 2;
@@ -159,30 +162,65 @@ static bool is_identity(const char *s)
 	return !*s;
 }
 
+/* Three fields: dev:ino, size, mtime. */
+static const char *read_state(struct lib *lib, const char *const at[3])
+{
+	uint64_t mtime;
+	const char *s = decimal(at[0], &lib->dev);
+
+	if (!s || *s != ':' || !whole_decimal(s + 1, &lib->ino))
+		return "a device and inode are malformed";
+	if (!whole_decimal(at[1], &lib->size))
+		return "a size is malformed";
+	s = at[2];
+	if (!whole_decimal(*s == '-' ? s + 1 : s, &mtime) || mtime > INT64_MAX)
+		return "a modification time is malformed";
+	lib->mtime = *s == '-' ? -(int64_t)mtime : (int64_t)mtime;
+	return NULL;
+}
+
+/* bundle: trigger, path, dev:ino, size, mtime. The file is handled as a library that nobody asks for by name. */
+static const char *read_bundle(struct plan *plan, struct record *record, const struct fields *fields)
+{
+	struct lib *lib = &plan->libs[plan->lib_count];
+	const char *wrong;
+
+	if (plan->lib_count == PLAN_LIBS)
+		return "it has too many lib and bundle records";
+	if (fields->count < 6)
+		return "a bundle record has too few fields";
+	lib->soname = fields->at[1];
+	lib->path = fields->at[2];
+	lib->how = HOW_KEEP;
+	if (!is_name(lib->soname) || lib->path[0] != '/')
+		return "a bundle record needs a name and an absolute path";
+	wrong = read_state(lib, &fields->at[3]);
+	if (wrong)
+		return wrong;
+	record->kind = RECORD_BUNDLE;
+	record->key = lib->soname;
+	record->lib = lib;
+	plan->lib_count++;
+	return insert(plan, record) ? NULL : "a name stands twice";
+}
+
 /* lib: soname, path, dev:ino, size, mtime, identity, version, how. */
 static const char *read_lib(struct plan *plan, struct record *record, const struct fields *fields)
 {
 	struct lib *lib = &plan->libs[plan->lib_count];
-	uint64_t mtime;
-	const char *s;
+	const char *s, *wrong;
 
 	if (plan->lib_count == PLAN_LIBS)
-		return "it has too many lib records";
+		return "it has too many lib and bundle records";
 	if (fields->count < 9)
 		return "a lib record has too few fields";
 	lib->soname = fields->at[1];
 	lib->path = fields->at[2];
 	if (!is_name(lib->soname) || lib->path[0] != '/')
 		return "a lib record needs a soname and an absolute path";
-	s = decimal(fields->at[3], &lib->dev);
-	if (!s || *s != ':' || !whole_decimal(s + 1, &lib->ino))
-		return "a device and inode are malformed";
-	if (!whole_decimal(fields->at[4], &lib->size))
-		return "a size is malformed";
-	s = fields->at[5];
-	if (!whole_decimal(*s == '-' ? s + 1 : s, &mtime) || mtime > INT64_MAX)
-		return "a modification time is malformed";
-	lib->mtime = *s == '-' ? -(int64_t)mtime : (int64_t)mtime;
+	wrong = read_state(lib, &fields->at[3]);
+	if (wrong)
+		return wrong;
 	if (!is_identity(fields->at[6]))
 		return "an identity is malformed";
 	s = fields->at[8];
@@ -211,6 +249,8 @@ static const char *read_record(struct plan *plan, const struct fields *fields)
 		return "a line has no kind";
 	if (text_same(kind, "lib"))
 		return read_lib(plan, record, fields);
+	if (text_same(kind, "bundle"))
+		return read_bundle(plan, record, fields);
 	if (text_same(kind, "for"))
 		return fields->count < 4 ? "a for record has too few fields" : NULL;
 	if (text_same(kind, "alias"))
@@ -235,14 +275,19 @@ static const char *read_record(struct plan *plan, const struct fields *fields)
 	return insert(plan, record) ? NULL : "a name stands twice";
 }
 
-/* Called once all records are read: what an alias, replace or trigger names must have a lib record. */
+/* Called once all records are read: what an alias, replace or trigger names must have a lib record, and a bundle a
+ * trigger. */
 static const char *resolve_names(struct plan *plan)
 {
+	uint32_t bundles = 0;
+
+	for (uint32_t i = 0; i < plan->record_count; i++)
+		bundles += plan->records[i].kind == RECORD_BUNDLE;
 	for (uint32_t i = 0; i < plan->record_count; i++) {
 		struct record *record = &plan->records[i];
 		const char *soname = record->value;
 
-		if (record->kind == RECORD_LIB || record->kind == RECORD_ABSENT)
+		if (record->kind == RECORD_LIB || record->kind == RECORD_ABSENT || record->kind == RECORD_BUNDLE)
 			continue;
 		/* The sonames of one line lie one after the other; an alias has one that counts. */
 		for (uint32_t n = record->kind == RECORD_TRIGGER ? record->count : 1; n; n--) {
@@ -251,8 +296,14 @@ static const char *resolve_names(struct plan *plan)
 				return "a record names a soname that has no lib record";
 			soname += text_length(soname) + 1;
 		}
+		if (record->kind == RECORD_TRIGGER) {
+			struct record *bundle = plan_find(plan, KEY_BUNDLE, record->key);
+
+			record->lib = bundle ? bundle->lib : NULL;
+			bundles -= bundle != NULL;
+		}
 	}
-	return NULL;
+	return bundles ? "a bundle stands for a trigger that there is none of" : NULL;
 }
 
 /* Memory for as many records as there are lines: records, libraries, then a table at most half full. */

@@ -27,17 +27,17 @@ struct lib {
 	const char *refusal;
 };
 
-enum record_kind { RECORD_LIB, RECORD_ALIAS, RECORD_ABSENT, RECORD_TRIGGER, RECORD_REPLACE };
+enum record_kind { RECORD_LIB, RECORD_ALIAS, RECORD_ABSENT, RECORD_TRIGGER, RECORD_REPLACE, RECORD_BUNDLE };
 
-/* What a key may be: a name asked for without a slash, a name that triggers, an absolute path. In each space a
- * key stands once. */
-enum key_space { KEY_NAME, KEY_TRIGGER, KEY_PATH };
+/* What a key may be: a name asked for without a slash, a name that triggers, an absolute path, a trigger that has a
+ * bundle. In each space a key stands once. */
+enum key_space { KEY_NAME, KEY_TRIGGER, KEY_PATH, KEY_BUNDLE };
 
 struct record {
 	const char *key;
 	/* absent: the path; trigger: the first of `count` sonames, one after the other, each ended by NUL. */
 	const char *value;
-	struct lib *lib; /* lib, alias, replace */
+	struct lib *lib; /* lib, alias, replace; trigger: its bundle, or NULL */
 	uint32_t hash;
 	uint32_t count;
 	unsigned char kind;

@@ -360,6 +360,57 @@ static const char *load_member(struct lib *lib, int mode)
 	return refused(lib);
 }
 
+/* Called by load_list: loads all of a list, and what it is the list of, at once through its bundle. Only where nothing of
+ * it is mapped from another file or was changed: the bundle would map a second copy. What it does not do is done one by
+ * one. */
+static void load_bundle(const struct plan *plan, struct record *list, int mode)
+{
+	struct lib *bundle = list->lib, *own = plan_lib(plan, list->key);
+	const char *soname = list->value, *error;
+	uint32_t missing = 0;
+
+	if (__atomic_load_n(&bundle->state, __ATOMIC_ACQUIRE) != LIB_UNTRIED)
+		return;
+	for (uint32_t i = 0; i <= list->count; i++) {
+		struct lib *lib = i < list->count ? plan_lib(plan, soname) : own;
+
+		if (i < list->count)
+			soname += text_length(soname) + 1;
+		if (!lib || __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE) == LIB_LOADED)
+			continue;
+		switch (where(lib)) {
+		case MAPPED_NOT:
+			if (changed(lib))
+				return;
+			missing++;
+			break;
+		case MAPPED_CHOSEN:
+			break;
+		default:
+			return;
+		}
+	}
+	if (missing < 2)
+		return;
+	error = changed(bundle);
+	if (error || !load(bundle->path, mode, &error)) {
+		__atomic_store_n(&bundle->state, LIB_FAILED, __ATOMIC_RELEASE);
+		log_say(LOG_DECISION, "what ", list->key, " needs could not be loaded at once: ",
+			error ? error : "the loader does not say why", NULL);
+		return;
+	}
+	__atomic_store_n(&bundle->state, LIB_LOADED, __ATOMIC_RELEASE);
+	soname = list->value;
+	for (uint32_t i = 0; i <= list->count; i++) {
+		struct lib *lib = i < list->count ? plan_lib(plan, soname) : own;
+
+		if (i < list->count)
+			soname += text_length(soname) + 1;
+		if (lib && !__atomic_exchange_n(&lib->state, LIB_LOADED, __ATOMIC_ACQ_REL))
+			log_say(LOG_DECISION, lib->soname, " loaded from ", lib->path, " (with ", list->key, ")", NULL);
+	}
+}
+
 /* Loads what must be there before an object called `name` is; `self` is left to the caller. As load_member. */
 static const char *load_list(const struct plan *plan, const char *name, const struct lib *self, int mode)
 {
@@ -369,6 +420,8 @@ static const char *load_list(const struct plan *plan, const char *name, const st
 
 	if (!list || depth >= DEPTH || __atomic_load_n(&list->done, __ATOMIC_ACQUIRE))
 		return NULL;
+	if (list->lib)
+		load_bundle(plan, list, mode);
 	soname = list->value;
 	for (uint32_t i = 0; i < list->count; i++, soname += text_length(soname) + 1) {
 		struct lib *lib = plan_lib(plan, soname);
@@ -390,7 +443,10 @@ static const char *load_list(const struct plan *plan, const char *name, const st
 
 static const char *told(const char *name, const char *answer, const char *why, const char *more)
 {
-	log_say(LOG_DECISION, name, " -> ", answer, " (", why, more, ")", NULL);
+	if (answer == name)
+		log_say(LOG_DECISION, name, " is mapped already (", why, more, ")", NULL);
+	else
+		log_say(LOG_DECISION, name, " -> ", answer, " (", why, more, ")", NULL);
 	return answer;
 }
 
@@ -424,8 +480,12 @@ static const char *by_name(const struct plan *plan, const char *name, int mode)
 {
 	struct record *record = plan_find(plan, KEY_NAME, name);
 
-	if (!record)
-		return name;
+	if (!record) {
+		/* Not ours to find, but what it needs may be. */
+		const char *refusal = mode & RTLD_NOLOAD ? NULL : load_list(plan, name, NULL, mode);
+
+		return refusal ? refusal : name;
+	}
 	if (record->kind == RECORD_ALIAS)
 		return give(plan, record->lib, name, record->lib->soname, mode, "alias of ", record->lib->soname);
 	if (record->kind == RECORD_LIB)

@@ -28,8 +28,7 @@ const VERSIONED: &str = r#"
     static int local(void) { return 5; }
     int (*keep)(void) = local;
 "#;
-const SCRIPT: &str =
-    "V1 { global: bar; foo; local: *; };\nV2 { global: foo; soft; tls; keep; } V1;\n";
+const SCRIPT: &str = "V1 { global: bar; foo; local: *; };\nV2 { global: foo; soft; tls; keep; } V1;\n";
 
 fn versioned(dir: &Path, out: &str, args: &[&str]) -> Vec<u8> {
     let script = version_script(dir, "versioned.map", SCRIPT);
@@ -58,9 +57,7 @@ fn defined(elf: &Elf<'_>) -> Vec<String> {
 }
 
 fn node_of(elf: &Elf<'_>, name: &str, node: Option<&str>) -> Option<String> {
-    let found = elf
-        .lookup(name.as_bytes(), node.map(str::as_bytes))
-        .unwrap()?;
+    let found = elf.lookup(name.as_bytes(), node.map(str::as_bytes)).unwrap()?;
     Some(text(found.node).unwrap_or("-").to_owned())
 }
 
@@ -71,47 +68,22 @@ fn the_dynamic_table_gives_names_paths_and_marks() {
     library(dir, "liba.so", "int a;", &["-Wl,-soname,liba.so.1"]);
     library(dir, "libb.so", "int b;", &[]);
     let common = ["-L.", "-Wl,--no-as-needed", "-la", "-lb", "-nostdlib"];
-    let runpath = [
-        "-Wl,-rpath,$ORIGIN/x:/y",
-        "-Wl,--enable-new-dtags",
-        "-Wl,-z,nodefaultlib",
-    ];
-    let path = library(
-        dir,
-        "libr.so",
-        "",
-        &[&common[..], &runpath, &["-Wl,-z,nodlopen"]].concat(),
-    );
+    let runpath = ["-Wl,-rpath,$ORIGIN/x:/y", "-Wl,--enable-new-dtags", "-Wl,-z,nodefaultlib"];
+    let path = library(dir, "libr.so", "", &[&common[..], &runpath, &["-Wl,-z,nodlopen"]].concat());
     let bytes = std::fs::read(path).unwrap();
     let elf = Elf::parse(&bytes).unwrap();
     assert_eq!(elf.needed(), [b"liba.so.1".as_slice(), b"libb.so"]);
     assert_eq!(text(elf.runpath()), Some("$ORIGIN/x:/y"));
-    assert_eq!(
-        (elf.rpath(), elf.soname(), elf.interpreter()),
-        (None, None, None)
-    );
+    assert_eq!((elf.rpath(), elf.soname(), elf.interpreter()), (None, None, None));
     assert!(elf.is_dynamic() && elf.nodeflib() && elf.noopen());
     assert!(!elf.is_executable() && !elf.truncated() && !elf.static_tls());
 
-    let rpath = [
-        "-Wl,-rpath,/old",
-        "-Wl,--disable-new-dtags",
-        "-Wl,-z,execstack",
-    ];
-    let tls =
-        "__attribute__((tls_model(\"initial-exec\"))) __thread int t; int *f(void) { return &t; }";
-    let path = library(
-        dir,
-        "libo.so",
-        tls,
-        &[&common[..], &rpath, &["-Wl,-soname,libo"]].concat(),
-    );
+    let rpath = ["-Wl,-rpath,/old", "-Wl,--disable-new-dtags", "-Wl,-z,execstack"];
+    let tls = "__attribute__((tls_model(\"initial-exec\"))) __thread int t; int *f(void) { return &t; }";
+    let path = library(dir, "libo.so", tls, &[&common[..], &rpath, &["-Wl,-soname,libo"]].concat());
     let bytes = std::fs::read(path).unwrap();
     let elf = Elf::parse(&bytes).unwrap();
-    assert_eq!(
-        (text(elf.rpath()), elf.runpath(), text(elf.soname())),
-        (Some("/old"), None, Some("libo"))
-    );
+    assert_eq!((text(elf.rpath()), elf.runpath(), text(elf.soname())), (Some("/old"), None, Some("libo")));
     assert!(elf.static_tls() && elf.executable_stack() && !elf.nodeflib() && !elf.noopen());
 }
 
@@ -119,8 +91,7 @@ fn the_dynamic_table_gives_names_paths_and_marks() {
 fn programs_are_told_from_libraries() {
     let dir = TempDir::new().unwrap();
     let program = "int main(void) { return 0; }";
-    let read =
-        |out: &str, args: &[&str]| std::fs::read(cc(dir.path(), out, program, args)).unwrap();
+    let read = |out: &str, args: &[&str]| std::fs::read(cc(dir.path(), out, program, args)).unwrap();
 
     let pie = read("pie", &["-pie", "-fPIE"]);
     let pie = Elf::parse(&pie).unwrap();
@@ -145,19 +116,11 @@ fn programs_are_told_from_libraries() {
 fn a_static_program_has_no_dynamic_table() {
     let dir = TempDir::new().unwrap();
     let source = "void _start(void) { for (;;) {} }";
-    let path = cc(
-        dir.path(),
-        "static",
-        source,
-        &["-nostdlib", "-static", "-Wl,--build-id=0xab"],
-    );
+    let path = cc(dir.path(), "static", source, &["-nostdlib", "-static", "-Wl,--build-id=0xab"]);
     let bytes = std::fs::read(path).unwrap();
     let elf = Elf::parse(&bytes).unwrap();
     assert!(!elf.is_dynamic() && elf.is_executable() && elf.needed().is_empty());
-    assert_eq!(
-        (elf.lookup(b"_start", None), elf.undefined()),
-        (Ok(None), Ok(Vec::new()))
-    );
+    assert_eq!((elf.lookup(b"_start", None), elf.undefined()), (Ok(None), Ok(Vec::new())));
     assert_eq!(elf.build_id().unwrap().to_string(), "ab");
 }
 
@@ -165,12 +128,7 @@ fn a_static_program_has_no_dynamic_table() {
 fn the_build_id_is_the_link_editors() {
     let dir = TempDir::new().unwrap();
     let id = "0123456789abcdef0123456789abcdef01234567";
-    let path = library(
-        dir.path(),
-        "libid.so",
-        "",
-        &[&format!("-Wl,--build-id=0x{id}")],
-    );
+    let path = library(dir.path(), "libid.so", "", &[&format!("-Wl,--build-id=0x{id}")]);
     let bytes = std::fs::read(path).unwrap();
     let found = Elf::parse(&bytes).unwrap().build_id().unwrap();
     assert_eq!(found.to_string(), id);
@@ -200,29 +158,14 @@ fn versions_and_symbols_are_the_same_through_either_hash_table() {
         assert_eq!(text(elf.soname()), Some("libv.so.7"));
 
         let definitions = elf.version_definitions().unwrap();
-        let nodes: Vec<_> = definitions
-            .iter()
-            .map(|d| (text(Some(d.name)).unwrap(), d.index, d.base, d.weak))
-            .collect();
-        assert_eq!(
-            nodes,
-            [
-                ("libv.so.7", 1, true, false),
-                ("V1", 2, false, false),
-                ("V2", 3, false, false)
-            ]
-        );
+        let nodes: Vec<_> =
+            definitions.iter().map(|d| (text(Some(d.name)).unwrap(), d.index, d.base, d.weak)).collect();
+        assert_eq!(nodes, [("libv.so.7", 1, true, false), ("V1", 2, false, false), ("V2", 3, false, false)]);
         let needs = elf.version_needs().unwrap();
         let libc = needs.iter().find(|need| need.file == b"libc.so.6").unwrap();
-        assert!(
-            libc.versions
-                .iter()
-                .any(|v| v.name.starts_with(b"GLIBC_2.") && !v.weak && v.index > 3)
-        );
+        assert!(libc.versions.iter().any(|v| v.name.starts_with(b"GLIBC_2.") && !v.weak && v.index > 3));
 
-        let symbols = [
-            "bar@@V1", "foo@@V2", "foo@V1", "keep@@V2", "soft@@V2", "tls@@V2",
-        ];
+        let symbols = ["bar@@V1", "foo@@V2", "foo@V1", "keep@@V2", "soft@@V2", "tls@@V2"];
         let mut found = defined(&elf);
         // GNU ld writes each node as an absolute symbol as well.
         found.retain(|name| !name.starts_with('V'));
@@ -230,48 +173,18 @@ fn versions_and_symbols_are_the_same_through_either_hash_table() {
 
         assert_eq!(node_of(&elf, "foo", Some("V1")).as_deref(), Some("V1"));
         assert_eq!(node_of(&elf, "foo", Some("V2")).as_deref(), Some("V2"));
-        assert_eq!(
-            node_of(&elf, "foo", None).as_deref(),
-            Some("V1"),
-            "a relocation gets the first"
-        );
-        assert_eq!(
-            text(elf.lookup_newest(b"foo").unwrap().unwrap().node),
-            Some("V2"),
-            "dlsym the default"
-        );
+        assert_eq!(node_of(&elf, "foo", None).as_deref(), Some("V1"), "a relocation gets the first");
+        assert_eq!(text(elf.lookup_newest(b"foo").unwrap().unwrap().node), Some("V2"), "dlsym the default");
         assert!(elf.lookup(b"foo", Some(b"V1")).unwrap().unwrap().hidden);
         assert!(elf.lookup(b"soft", Some(b"V2")).unwrap().unwrap().weak);
         assert!(elf.defines(b"tls", Some(b"V2")) && elf.defines(b"bar", None));
-        for (name, node) in [
-            ("foo", "V3"),
-            ("bar", "V2"),
-            ("local", "V1"),
-            ("puts", "V1"),
-            ("fo", "V1"),
-        ] {
-            assert!(
-                !elf.defines(name.as_bytes(), Some(node.as_bytes())),
-                "{name}@{node}"
-            );
+        for (name, node) in [("foo", "V3"), ("bar", "V2"), ("local", "V1"), ("puts", "V1"), ("fo", "V1")] {
+            assert!(!elf.defines(name.as_bytes(), Some(node.as_bytes())), "{name}@{node}");
         }
-        for name in [
-            "local",
-            "puts",
-            "getpid",
-            "elsewhere",
-            "fo",
-            "fooo",
-            "",
-            "foo\0",
-        ] {
+        for name in ["local", "puts", "getpid", "elsewhere", "fo", "fooo", "", "foo\0"] {
             assert!(!elf.defines(name.as_bytes(), None), "{name:?}");
         }
-        let wanted = [
-            (b"foo".as_slice(), Some(b"V1".as_slice())),
-            (b"gone", None),
-            (b"bar", Some(b"V9")),
-        ];
+        let wanted = [(b"foo".as_slice(), Some(b"V1".as_slice())), (b"gone", None), (b"bar", Some(b"V9"))];
         assert_eq!(elf.missing(wanted).unwrap(), wanted[1..]);
 
         let undefined = elf.undefined().unwrap();
@@ -280,11 +193,7 @@ fn versions_and_symbols_are_the_same_through_either_hash_table() {
         assert!(of(b"puts").version.unwrap().node.starts_with(b"GLIBC_2.") && !of(b"puts").weak);
         assert!(of(b"getpid").weak && of(b"getpid").version.is_some());
         assert!(of(b"elsewhere").version.is_none() && !of(b"elsewhere").weak);
-        assert!(
-            undefined
-                .iter()
-                .all(|symbol| symbol.name != b"foo" && !symbol.name.is_empty())
-        );
+        assert!(undefined.iter().all(|symbol| symbol.name != b"foo" && !symbol.name.is_empty()));
     }
 }
 
@@ -313,12 +222,7 @@ fn a_library_that_defines_nothing_still_tells_what_it_needs() {
     let bytes = std::fs::read(path).unwrap();
     let elf = Elf::parse(&bytes).unwrap();
     assert_eq!(elf.definitions(), Ok(Vec::new()));
-    let mut names: Vec<_> = elf
-        .undefined()
-        .unwrap()
-        .iter()
-        .map(|symbol| symbol.name)
-        .collect();
+    let mut names: Vec<_> = elf.undefined().unwrap().iter().map(|symbol| symbol.name).collect();
     names.sort_unstable();
     assert_eq!(names, [b"a", b"b"]);
 }
@@ -364,11 +268,7 @@ fn headers_at(bytes: &[u8], kind: u8) -> impl Iterator<Item = usize> {
 fn tag_at(bytes: &[u8], tag: u64) -> usize {
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     let table = word(headers_at(bytes, PT_DYNAMIC).next().unwrap() + 8) as usize;
-    (0..)
-        .map(|i| table + 16 * i)
-        .find(|at| word(*at) == tag)
-        .unwrap()
-        + 8
+    (0..).map(|i| table + 16 * i).find(|at| word(*at) == tag).unwrap() + 8
 }
 
 /// The file offset of the table at the address in `tag`; in small libraries the two are the same.

@@ -1,7 +1,13 @@
 //! All integration tests in one binary, so that they link once.
-#![allow(clippy::pedantic, clippy::print_stderr, missing_docs)]
+// unwrap: what a test cannot build or read ends it, with the place.
+#![allow(clippy::pedantic, clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
+mod cli;
+mod demo;
 mod elf;
+mod json;
+mod open;
 mod shim;
 mod solve;
 mod support;
+mod tidy;

@@ -1,12 +1,14 @@
 //! The preload object, in processes: small programs under `LD_PRELOAD` with plans written by hand.
 //!
 //! Each rule of `cshim/README.md` names its test here.
+#![allow(clippy::unwrap_used)]
 
 mod asking;
 mod decisions;
 mod hostile;
 mod install;
 mod object;
+mod units;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,16 +27,8 @@ struct Common {
 static COMMON: LazyLock<Common> = LazyLock::new(|| {
     let lab = Lab::new();
     let shim = lab.write("libcudashim.so", cudashim::handout::shim::IMAGE);
-    let host = lab.program(
-        "host",
-        include_str!("shim/host.c"),
-        &["-rdynamic", "-ldl", "-pthread"],
-    );
-    Common {
-        _lab: lab,
-        shim,
-        host,
-    }
+    let host = lab.program("host", include_str!("shim/host.c"), &["-rdynamic", "-ldl", "-pthread"]);
+    Common { _lab: lab, shim, host }
 });
 
 /// Writes the plan where only its owner may write.

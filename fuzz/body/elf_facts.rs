@@ -16,12 +16,7 @@ pub(crate) fn read_everything(bytes: &[u8]) -> usize {
         Err(error) => return found + error.to_string().len(),
     };
     let said = [elf.interpreter(), elf.soname(), elf.rpath(), elf.runpath()];
-    found += said
-        .iter()
-        .flatten()
-        .chain(elf.needed())
-        .map(|name| name.len())
-        .sum::<usize>();
+    found += said.iter().flatten().chain(elf.needed()).map(|name| name.len()).sum::<usize>();
     found += elf.build_id().map_or(0, |id| id.to_string().len());
     let marks = [
         elf.is_dynamic(),
@@ -35,24 +30,15 @@ pub(crate) fn read_everything(bytes: &[u8]) -> usize {
     found += marks.iter().filter(|mark| **mark).count();
     found += (elf.flags() ^ elf.flags_1()).count_ones() as usize + format!("{elf:?}").len();
 
-    found += elf
-        .version_definitions()
-        .map_or_else(|e| e.to_string().len(), |all| all.len());
+    found += elf.version_definitions().map_or_else(|e| e.to_string().len(), |all| all.len());
     found += usize::from(elf.is_versioned().unwrap_or_default());
     let needs = elf.version_needs();
-    found += needs.map_or_else(
-        |e| e.to_string().len(),
-        |all| all.iter().map(|n| n.versions.len()).sum(),
-    );
+    found += needs.map_or_else(|e| e.to_string().len(), |all| all.iter().map(|n| n.versions.len()).sum());
 
     match elf.undefined() {
         Ok(all) => {
-            let asked = all
-                .iter()
-                .map(|u| (u.name, u.version.map(|version| version.node)));
-            found += elf
-                .missing(asked)
-                .map_or_else(|e| e.to_string().len(), |all| all.len());
+            let asked = all.iter().map(|u| (u.name, u.version.map(|version| version.node)));
+            found += elf.missing(asked).map_or_else(|e| e.to_string().len(), |all| all.len());
         }
         Err(error) => found += error.to_string().len(),
     }
@@ -60,10 +46,7 @@ pub(crate) fn read_everything(bytes: &[u8]) -> usize {
         Ok(all) => {
             for symbol in all {
                 let answer = elf.lookup(symbol.name, symbol.node);
-                assert_eq!(
-                    elf.defines(symbol.name, symbol.node),
-                    matches!(answer, Ok(Some(_)))
-                );
+                assert_eq!(elf.defines(symbol.name, symbol.node), matches!(answer, Ok(Some(_))));
                 found += usize::from(elf.defines(symbol.name, None));
                 found += usize::from(elf.lookup_newest(symbol.name).is_ok());
             }

@@ -109,7 +109,7 @@ pub(super) struct ResolveArgs {
     pub(super) explain: Option<String>,
 
     /// Write the plan to a file, for `run --plan`
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "explain")]
     pub(super) output: Option<PathBuf>,
 }
 
@@ -135,7 +135,7 @@ pub(super) struct RunArgs {
     pub(super) via: Via,
 
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub(super) command: Vec<OsString>,
 }
 

@@ -3,6 +3,7 @@
 use super::args::{Cli, ConsumerArgs};
 use super::{output, resolve, run, shim};
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
@@ -13,12 +14,25 @@ pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
     for taken in &child.taken_out {
         output::note(&run::taken_out(taken));
     }
-    let lines = format!("export CUDASHIM_PLAN={}\nexport LD_PRELOAD={}\n", quoted(child.plan.as_os_str()), quoted(&child.preload));
-    resolve::print(&lines)?;
+    let mut lines = Vec::new();
+    for (name, value) in [("CUDASHIM_PLAN", child.plan.as_os_str()), ("LD_PRELOAD", &child.preload)] {
+        lines.extend_from_slice(format!("export {name}=").as_bytes());
+        lines.extend(quoted(value));
+        lines.push(b'\n');
+    }
+    resolve::print(lines)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A word that every POSIX shell reads back as it is.
-fn quoted(word: &OsStr) -> String {
-    format!("'{}'", word.display().to_string().replace('\'', "'\\''"))
+/// A word that every POSIX shell reads back as it is, whatever its bytes.
+fn quoted(word: &OsStr) -> Vec<u8> {
+    let mut quoted = vec![b'\''];
+    for &byte in word.as_bytes() {
+        match byte {
+            b'\'' => quoted.extend_from_slice(b"'\\''"),
+            byte => quoted.push(byte),
+        }
+    }
+    quoted.push(b'\'');
+    quoted
 }

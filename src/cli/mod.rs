@@ -24,7 +24,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let failed = error.use_stderr();
             let _ = error.print();
-            let code = if std::env::args_os().nth(1).is_some_and(|word| word == "run") { 125 } else { 2 };
+            // What can be understood of the arguments tells which command was meant.
+            let meant = Cli::command().ignore_errors(true).get_matches();
+            let code = if meant.subcommand_name() == Some("run") { 125 } else { 2 };
             return if failed { ExitCode::from(code) } else { ExitCode::SUCCESS };
         }
     };
@@ -39,8 +41,10 @@ pub fn main() -> ExitCode {
         Command::Demo => demo::demo(&cli),
         Command::PlanFor { pid } => plan_for::plan_for(*pid),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "cudashim", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            // `generate` ends the process where its writer fails: a pipe may.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "cudashim", &mut script);
+            resolve::print(&script).map(|()| ExitCode::SUCCESS)
         }
     };
     result.unwrap_or_else(|error| {

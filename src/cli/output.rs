@@ -31,7 +31,6 @@ pub(super) fn color(choice: Color) {
 }
 
 /// One line for people that is no error.
-#[expect(clippy::print_stderr, reason = "talk goes to stderr")]
 pub(super) fn note(text: &str) {
     if !QUIET.load(std::sync::atomic::Ordering::Relaxed) {
         eprintln!("cudashim: {}", sanitized(text));
@@ -39,11 +38,13 @@ pub(super) fn note(text: &str) {
 }
 
 /// An error with its causes, and what can be done.
-#[expect(clippy::print_stderr, reason = "talk goes to stderr")]
 pub(super) fn error(error: &anyhow::Error) {
     let bold = anstyle("\u{1b}[1;31m");
-    eprintln!("{bold}error{}: {}", anstyle("\u{1b}[0m"), sanitized(&error.to_string()));
-    if let Some(none) = no_solution(error) {
+    let none = no_solution(error);
+    // The clauses of a contradiction stand one to a line.
+    let says = none.map_or_else(|| error.to_string(), |_| "no set of libraries fits".to_owned());
+    eprintln!("{bold}error{}: {}", anstyle("\u{1b}[0m"), sanitized(&says));
+    if let Some(none) = none {
         for clause in &none.clauses {
             eprintln!("  - {}", sanitized(&clause.to_string()));
         }
@@ -75,7 +76,10 @@ pub(super) fn is_no(error: &anyhow::Error) -> bool {
 }
 
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn hints(error: &anyhow::Error) -> Vec<String> {
@@ -84,15 +88,24 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     }
     if let Some(error) = error.downcast_ref::<RequestError>() {
         return match error {
-            RequestError::Interpreter(InterpreterError::Foreign(_)) => vec!["name an environment that has a `pyvenv.cfg` with `--python`".to_owned()],
+            RequestError::Interpreter(InterpreterError::Foreign(_)) => {
+                vec!["name an environment that has a `pyvenv.cfg` with `--python`".to_owned()]
+            }
             RequestError::Interpreter(_) => vec!["name another interpreter with `--python`".to_owned()],
-            RequestError::OtherTorch { .. } => vec!["leave `--torch` out, or name the interpreter that has it with `--python`".to_owned()],
-            RequestError::File { .. } => vec!["`--for` takes 64-bit ELF programs and libraries of this machine".to_owned()],
+            RequestError::OtherTorch { .. } => {
+                vec!["leave `--torch` out, or name the interpreter that has it with `--python`".to_owned()]
+            }
+            RequestError::File { .. } => {
+                vec!["`--for` takes 64-bit ELF programs and libraries of this machine".to_owned()]
+            }
             _ => Vec::new(),
         };
     }
     if let Some(error) = error.downcast_ref::<crate::handout::shim::ShimError>() {
         return error.hints().iter().map(ToString::to_string).collect();
+    }
+    if let Some(error) = error.downcast_ref::<super::demo::DemoError>() {
+        return error.hint().map(ToString::to_string).into_iter().collect();
     }
     Vec::new()
 }

@@ -7,14 +7,15 @@ use crate::host::Host;
 use crate::request::Request;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(super) fn plan_for(pid: u32) -> anyhow::Result<ExitCode> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let cmdline = std::fs::read(proc.join("cmdline"))?;
-    let mut command: Vec<OsString> = cmdline.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect();
+    let mut command: Vec<OsString> =
+        cmdline.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect();
     command.pop();
     let cwd = std::fs::read_link(proc.join("cwd"))?;
     // The shim passes on what the host process had under names that cannot hurt us on the way.
@@ -33,7 +34,8 @@ pub(super) fn plan_for(pid: u32) -> anyhow::Result<ExitCode> {
         command.insert(0, program.into_os_string());
     }
     let answered = resolve::answer(&host, &Request { command, ..Request::default() })?;
-    let plan = answered.plan.map(|plan| plan.display().to_string()).unwrap_or_default();
-    resolve::print(&format!("{plan}\n"))?;
+    let mut line = answered.plan.unwrap_or_default().into_os_string().into_vec();
+    line.push(b'\n');
+    resolve::print(line)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
 use super::output;
 use crate::handout::shim;
 use crate::host::{Host, atomic_write};
-use crate::report::{ResolveReport, explanation_text, resolution_text, sanitized};
+use crate::report::{ChosenLibrary, ResolveReport, explanation_text, resolution_text, sanitized};
 use crate::request::{Cached, PlanCache, Request, RequestError};
 use crate::resolve::Policy;
 use anyhow::{Context, bail};
@@ -45,7 +45,7 @@ pub(super) fn answer(host: &Host, request: &Request) -> anyhow::Result<Cached> {
         Some(cache) if !request.policy.explain => Ok(cache.answer(host, request)?),
         _ => {
             let answer = request.answer(host)?;
-            Ok(Cached { report: ResolveReport::new(&answer), plan: None, hit: false })
+            Ok(Cached { report: answer.report(), plan: None, hit: false })
         }
     }
 }
@@ -59,7 +59,8 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         let Some(resolution) = &answer.resolution else {
             bail!("{}: there is no plan to write", answer.nothing.unwrap_or_default());
         };
-        atomic_write(file, &resolution.plan.to_bytes()).with_context(|| format!("the plan cannot be written to `{}`", file.display()))?;
+        atomic_write(file, &resolution.plan.to_bytes())
+            .with_context(|| format!("the plan cannot be written to `{}`", file.display()))?;
         output::note(&format!("wrote `{}`: use it with `cudashim run --plan {}`", file.display(), file.display()));
         return Ok(ExitCode::SUCCESS);
     }
@@ -67,29 +68,38 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         Ok(answered) => answered.report,
         Err(error) if cli.format == Format::Json && output::is_no(&error) => {
             if let Some(RequestError::NoSolution(none)) = error.downcast_ref() {
-                print(&json(&ResolveReport::none(none))?)?;
+                print(json(&ResolveReport::none(none))?)?;
             }
             return Ok(ExitCode::from(1));
         }
         Err(error) => return Err(error),
     };
     if let Some(soname) = &args.explain {
-        let set = report.set.as_deref().unwrap_or_default();
-        let Some(library) = set.iter().find(|library| library.soname == *soname) else {
-            let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
-            bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));
-        };
+        let library = explained(&report, soname)?;
         match cli.format {
-            Format::Json => print(&json(library)?)?,
-            Format::Human => print(&sanitized(&explanation_text(library)))?,
+            Format::Json => print(json(library)?)?,
+            Format::Human => print(sanitized(&explanation_text(library)))?,
         }
         return Ok(ExitCode::SUCCESS);
     }
     match cli.format {
-        Format::Json => print(&json(&report)?)?,
-        Format::Human => print(&sanitized(&resolution_text(&report)))?,
+        Format::Json => print(json(&report)?)?,
+        Format::Human => print(sanitized(&resolution_text(&report)))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The library of a set that `--explain` names.
+pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> anyhow::Result<&'r ChosenLibrary> {
+    let set = report.set.as_deref().unwrap_or_default();
+    let Some(library) = set.iter().find(|library| library.soname == soname) else {
+        if let Some(nothing) = &report.nothing {
+            bail!("{nothing}: nothing to explain");
+        }
+        let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
+        bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));
+    };
+    Ok(library)
 }
 
 fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
@@ -97,8 +107,7 @@ fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
 }
 
 /// Data, to stdout.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
+pub(super) fn print(data: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    stdout.write_all(data.as_ref()).and_then(|()| stdout.flush()).context("the answer cannot be written to stdout")
 }

@@ -17,26 +17,37 @@ use std::process::{Command, ExitCode};
 
 pub(super) fn run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let host = resolve::host(cli);
-    let Some(first) = args.command.first() else { anyhow::bail!("no command given") };
-    let Some(file) = python::find_on_path(&host, first) else {
-        output::note(&format!("`{}`: no such command", first.display()));
-        return Ok(ExitCode::from(127));
+    let mut command = match prepare(&host, args)? {
+        Ok(command) => command,
+        Err(code) => return Ok(code),
     };
-    if let Some(says) = not_runnable(&host, &file) {
+    let error = command.exec();
+    output::note(&format!("`{}`: {error}", Path::new(command.get_program()).display()));
+    Ok(ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }))
+}
+
+/// The command with the environment it is to have, or the exit code where there is none to run.
+pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Command, ExitCode>> {
+    let Some(first) = args.command.first() else { anyhow::bail!("no command given") };
+    let Some(file) = python::find_on_path(host, first) else {
+        output::note(&format!("`{}`: no such command", first.display()));
+        return Ok(Err(ExitCode::from(127)));
+    };
+    if let Some(says) = not_runnable(host, &file) {
         output::note(&format!("`{}`: {says}", file.display()));
-        return Ok(ExitCode::from(126));
+        return Ok(Err(ExitCode::from(126)));
     }
     let found = match &args.plan {
-        Some(path) => Some(given_plan(&host, path)?),
-        None => plan_of(&host, &resolve::request(&host, &args.consumer, &args.command))?,
+        Some(path) => Some(given_plan(host, path)?),
+        None => plan_of(host, &resolve::request(host, &args.consumer, &args.command))?,
     };
     let mut command = Command::new(&file);
-    command.arg0(first).args(args.command.iter().skip(1));
+    command.arg0(first).args(args.command.iter().skip(1)).env_clear().envs(host.environment());
     if let Some((plan, path)) = found {
-        if let Some(says) = out_of_reach(&host, &args.command) {
+        if let Some(says) = out_of_reach(host, &args.command) {
             output::note(&format!("`{}` {says}: it runs as it is", file.display()));
         } else {
-            let child = ChildEnvironment::new(&host, &plan, &path, &shim::install(&host)?);
+            let child = ChildEnvironment::new(host, &plan, &path, &shim::install(host)?);
             for taken in &child.taken_out {
                 output::note(&taken_out(taken));
             }
@@ -44,9 +55,7 @@ pub(super) fn run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
             command.env("LD_PRELOAD", child.preload).env("CUDASHIM_PLAN", child.plan);
         }
     }
-    let error = command.exec();
-    output::note(&format!("`{}`: {error}", file.display()));
-    Ok(ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }))
+    Ok(Ok(command))
 }
 
 /// The plan for a request and where it is written; `None`, with a word why, where nothing is to be handed out.
@@ -73,13 +82,22 @@ fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
             crate::plan::Drift::Gone => "is gone",
             crate::plan::Drift::Changed => "was changed since the plan was made",
         };
-        output::note(&format!("`{}` {what}: {} is left to the loader; make a new plan with `cudashim resolve -o`", library.path.display(), library.soname));
+        output::note(&format!(
+            "`{}` {what}: {} is left to the loader; make a new plan with `cudashim resolve -o`",
+            library.path.display(),
+            library.soname
+        ));
     }
     Ok((plan, path))
 }
 
 pub(super) fn taken_out(taken: &TakenOut) -> String {
-    format!("took `{}` out of LD_PRELOAD: the set has {} from `{}`", taken.entry.display(), taken.soname, taken.instead.display())
+    format!(
+        "took `{}` out of LD_PRELOAD: the set has {} from `{}`",
+        taken.entry.display(),
+        taken.soname,
+        taken.instead.display()
+    )
 }
 
 fn not_runnable(host: &Host, file: &Path) -> Option<String> {
@@ -102,12 +120,18 @@ fn out_of_reach(host: &Host, command: &[OsString]) -> Option<String> {
         Ok(object) => {
             let interpreter = object.facts.interpreter.as_ref().map(|path| path.display().to_string());
             match interpreter {
-                None if object.elf().is_ok_and(|elf: Elf<'_>| elf.is_executable()) => Some("is statically linked, so no LD_PRELOAD reaches it".to_owned()),
-                Some(path) if path.contains("ld-musl") => Some("is linked against musl, which NVIDIA's libraries are not made for".to_owned()),
+                None if object.elf().is_ok_and(|elf: Elf<'_>| elf.is_executable()) => {
+                    Some("is statically linked, so no LD_PRELOAD reaches it".to_owned())
+                }
+                Some(path) if path.contains("ld-musl") => {
+                    Some("is linked against musl, which NVIDIA's libraries are not made for".to_owned())
+                }
                 _ => None,
             }
         }
-        Err(ObjectError::Elf(error)) if error.is_foreign() => Some(format!("is {error}, which this shim is not built for")),
+        Err(ObjectError::Elf(error)) if error.is_foreign() => {
+            Some(format!("is {error}, which this shim is not built for"))
+        }
         Err(_) => None,
     }
 }

@@ -5,6 +5,7 @@ use super::resolve::{host, print};
 use crate::handout::shim;
 use crate::host::Host;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +17,8 @@ pub(super) fn install(host: &Host) -> anyhow::Result<PathBuf> {
 }
 
 pub(super) fn shim(cli: &Cli) -> anyhow::Result<ExitCode> {
-    print(&format!("{}\n", install(&host(cli))?.display()))?;
+    let mut line = install(&host(cli))?.into_os_string().into_vec();
+    line.push(b'\n');
+    print(line)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! The ELF closure of a consumer: what ld.so would map for it today, and which part is its own.
 
-use super::demand::{NodeDemand, SymbolDemand, family_name, nodes_needed, symbols_by_provider};
 use super::Requirement;
+use super::demand::{NodeDemand, SymbolDemand, family_name, nodes_needed, symbols_by_provider};
 use crate::loader::{LinkMap, Loader, Mapped};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -61,10 +61,16 @@ pub fn symbols_by_provider(object: &Object) -> BTreeMap<String, Vec<Symbol>> {
     });
     for symbol in undefined.iter().filter(|symbol| !symbol.weak) {
         let (soname, node) = if let Some(version) = symbol.version {
-            let Some((soname, _)) = needed.iter().find(|(soname, _)| soname.as_bytes() == version.file) else { continue };
+            let Some((soname, _)) = needed.iter().find(|(soname, _)| soname.as_bytes() == version.file) else {
+                continue;
+            };
             (*soname, Some(String::from_utf8_lossy(version.node).into_owned()))
         } else {
-            let prefix_of = |name: &LibraryName<'_>| name.row.prefix.filter(|prefix| name.row.nodes != Some(true) && symbol.name.starts_with(prefix.as_bytes()));
+            let prefix_of = |name: &LibraryName<'_>| {
+                name.row
+                    .prefix
+                    .filter(|prefix| name.row.nodes != Some(true) && symbol.name.starts_with(prefix.as_bytes()))
+            };
             let best = needed.iter().filter_map(|(soname, name)| Some((prefix_of(name)?.len(), *soname))).max();
             let Some((_, soname)) = best else { continue };
             (soname, None)
@@ -89,7 +95,11 @@ pub fn nodes_needed(object: &Object) -> BTreeMap<String, Vec<String>> {
         if parse_library_name(OsStr::from_bytes(need.file)).is_some() {
             continue;
         }
-        let nodes = need.versions.iter().filter(|version| !version.weak).map(|version| String::from_utf8_lossy(version.name).into_owned());
+        let nodes = need
+            .versions
+            .iter()
+            .filter(|version| !version.weak)
+            .map(|version| String::from_utf8_lossy(version.name).into_owned());
         found.entry(file).or_default().extend(nodes);
     }
     found

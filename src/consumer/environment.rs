@@ -19,10 +19,15 @@ const DEPTH: usize = 6;
 impl Requirement {
     /// What the environment of an interpreter asks for.
     #[must_use]
-    pub fn of_environment<'l, 'h>(objects: &Objects<'h>, loader: &'l Loader<'h>, interpreter: &Interpreter) -> (Self, Closure<'l, 'h>) {
+    pub fn of_environment<'l, 'h>(
+        objects: &Objects<'h>,
+        loader: &'l Loader<'h>,
+        interpreter: &Interpreter,
+    ) -> (Self, Closure<'l, 'h>) {
         let host = objects.host();
         let mut closure = Closure::start(loader, Some(&interpreter.program));
-        let mut requirement = Self::new(Kind::Environment, format!("the environment `{}`", interpreter.prefix.display()));
+        let mut requirement =
+            Self::new(Kind::Environment, format!("the environment `{}`", interpreter.prefix.display()));
         requirement.path = Some(interpreter.prefix.clone());
         requirement.sites.clone_from(&interpreter.paths);
         for path in elf_files(host, &interpreter.paths) {
@@ -45,7 +50,11 @@ impl Requirement {
 
     /// What some ELF files ask for; `program` is what would load them, if that is known.
     #[must_use]
-    pub fn of_files<'l, 'h>(loader: &'l Loader<'h>, files: &[PathBuf], program: Option<&Path>) -> (Self, Closure<'l, 'h>) {
+    pub fn of_files<'l, 'h>(
+        loader: &'l Loader<'h>,
+        files: &[PathBuf],
+        program: Option<&Path>,
+    ) -> (Self, Closure<'l, 'h>) {
         let mut closure = Closure::start(loader, program);
         for file in files {
             closure.open(file);
@@ -72,8 +81,12 @@ fn elf_files(host: &Host, sites: &[PathBuf]) -> Vec<PathBuf> {
                 let name = entry.name.as_bytes();
                 let path = dir.join(&entry.name);
                 match entry.kind {
-                    FileKind::Directory if depth < DEPTH && name != b"__pycache__" && path != site.join("nvidia") => queue.push((path, depth + 1)),
-                    FileKind::File | FileKind::Link if name.ends_with(b".so") || contains(name, b".so.") => found.push(path),
+                    FileKind::Directory if depth < DEPTH && name != b"__pycache__" && path != site.join("nvidia") => {
+                        queue.push((path, depth + 1));
+                    }
+                    FileKind::File | FileKind::Link if name.ends_with(b".so") || contains(name, b".so.") => {
+                        found.push(path);
+                    }
                     _ => {}
                 }
             }

@@ -50,16 +50,29 @@ impl FromStr for Spec {
             None => (text, None),
         };
         if let Some(tag) = tag {
-            let is_cuda = tag.strip_prefix("cu").is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+            let is_cuda = tag
+                .strip_prefix("cu")
+                .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
             if !is_cuda && tag != "cpu" {
                 return Err(malformed());
             }
             spec.tag = Some(tag.to_owned());
         }
-        let bounds = [(">=", Bound::AtLeast), ("<=", Bound::AtMost), ("==", Bound::Prefix), (">", Bound::Above), ("<", Bound::Below), ("", Bound::Prefix)];
+        let bounds = [
+            (">=", Bound::AtLeast),
+            ("<=", Bound::AtMost),
+            ("==", Bound::Prefix),
+            (">", Bound::Above),
+            ("<", Bound::Below),
+            ("", Bound::Prefix),
+        ];
         if !version.is_empty() {
-            let (bound, version) = bounds.iter().find_map(|(sign, bound)| version.strip_prefix(sign).map(|rest| (*bound, rest.trim()))).ok_or_else(malformed)?;
-            let numeric = version.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+            let (bound, version) = bounds
+                .iter()
+                .find_map(|(sign, bound)| version.strip_prefix(sign).map(|rest| (*bound, rest.trim())))
+                .ok_or_else(malformed)?;
+            let numeric =
+                version.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
             let version = Version::parse(version).filter(|_| numeric).ok_or_else(malformed)?;
             spec.bound = Some((bound, version));
         }
@@ -101,14 +114,18 @@ impl Spec {
     /// Whether an installed build fits.
     #[must_use]
     pub fn admits_build(&self, torch: &TorchBuild) -> bool {
-        let tag = torch.cuda_release().map_or("cpu".to_owned(), |(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()));
+        let tag = torch
+            .cuda_release()
+            .map_or("cpu".to_owned(), |(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()));
         self.admits(&torch.version, Some(&tag))
     }
 
     /// The newest known build that fits, PyPI's own before others of the same release.
     pub fn known(&self) -> Result<&'static TorchRow, SpecError> {
         let fitting = torch_builds().iter().filter(|row| self.admits(row.version.as_str(), Some(row.cuda)));
-        fitting.max_by_key(|row| (&row.version, row.default, row.cuda)).ok_or_else(|| SpecError::Unknown(self.text.clone()))
+        fitting
+            .max_by_key(|row| (&row.version, row.default, row.cuda))
+            .ok_or_else(|| SpecError::Unknown(self.text.clone()))
     }
 
     /// What the newest known build that fits asks for: its pins, from the tables.

@@ -1,10 +1,10 @@
 //! An installed torch: where it is, which build it is, what it asks for. Found without importing it.
 
 use super::{Closure, Kind, Requirement};
+use crate::facts::VersionRange;
 use crate::host::{Host, Kind as FileKind};
 use crate::loader::Loader;
 use crate::objects::Objects;
-use crate::facts::VersionRange;
 use crate::python::{Distribution, Interpreter, distributions, pins};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -62,7 +62,8 @@ impl TorchBuild {
         let dir = site.join("torch");
         let text = host.read_text(&dir.join("version.py")).unwrap_or_default();
         let installed: Vec<Distribution> = sites.iter().flat_map(|site| distributions(host, site)).collect();
-        let recorded = installed.iter().find(|distribution| distribution.name == "torch").map(|torch| torch.version.clone());
+        let recorded =
+            installed.iter().find(|distribution| distribution.name == "torch").map(|torch| torch.version.clone());
         let version = assigned(&text, "__version__").or(recorded).unwrap_or_default();
         let cuda = assigned(&text, "cuda");
         let pins = pins(host, &installed, "torch");
@@ -82,7 +83,12 @@ impl TorchBuild {
 
     /// What it asks for, read from its own objects: those that `import torch` maps, and those it loads later.
     #[must_use]
-    pub fn require<'l, 'h>(&self, objects: &Objects<'h>, loader: &'l Loader<'h>, interpreter: Option<&Interpreter>) -> (Requirement, Closure<'l, 'h>) {
+    pub fn require<'l, 'h>(
+        &self,
+        objects: &Objects<'h>,
+        loader: &'l Loader<'h>,
+        interpreter: Option<&Interpreter>,
+    ) -> (Requirement, Closure<'l, 'h>) {
         let host = objects.host();
         let mut closure = Closure::start(loader, interpreter.map(|interpreter| interpreter.program.as_path()));
         let mut imported = vec![self.dir.join("lib/libtorch_global_deps.so")];

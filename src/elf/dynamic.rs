@@ -16,10 +16,7 @@ use super::error::{ElfError, Kind, Table};
 use super::image::{Chunk, Image, to_usize};
 
 /// Every object that gets past [`parse`](super::Elf::parse) is 64-bit and little-endian.
-pub(super) const CTX: Ctx = Ctx {
-    container: Container::Big,
-    le: Endian::Little,
-};
+pub(super) const CTX: Ctx = Ctx { container: Container::Big, le: Endian::Little };
 
 /// The dynamic table of an object, with the names in it.
 pub(super) struct Dynamic<'a> {
@@ -36,16 +33,9 @@ pub(super) struct Dynamic<'a> {
 impl<'a> Dynamic<'a> {
     pub(super) fn parse(image: &Image<'a>, header: &ProgramHeader) -> Result<Self, ElfError> {
         let chunk = image.at(Table::Dynamic, header.p_vaddr)?;
-        let bytes = chunk
-            .bytes
-            .get(..to_usize(header.p_filesz))
-            .unwrap_or(chunk.bytes);
+        let bytes = chunk.bytes.get(..to_usize(header.p_filesz)).unwrap_or(chunk.bytes);
         // goblin goes by p_offset, ld.so by p_vaddr: hand it the bytes that ld.so would read.
-        let here = ProgramHeader {
-            p_offset: 0,
-            p_filesz: u64::try_from(bytes.len()).unwrap_or(0),
-            ..header.clone()
-        };
+        let here = ProgramHeader { p_offset: 0, p_filesz: u64::try_from(bytes.len()).unwrap_or(0), ..header.clone() };
         let mut entries = goblin::elf::Dynamic::parse(bytes, &[here], CTX)
             .map_err(|error| ElfError::from_goblin(Table::Dynamic, chunk.at, &error))?
             .map(|dynamic| dynamic.dyns)
@@ -57,11 +47,7 @@ impl<'a> Dynamic<'a> {
 
         let strings = Strings::find(image, &entries)?;
         let mut names = strings.names();
-        let mut name = |tag| {
-            last_value(&entries, tag)
-                .map(|at| names.get(at))
-                .transpose()
-        };
+        let mut name = |tag| last_value(&entries, tag).map(|at| names.get(at)).transpose();
         let (soname, rpath, runpath) = (name(DT_SONAME)?, name(DT_RPATH)?, name(DT_RUNPATH)?);
         Ok(Self {
             needed: entries
@@ -85,15 +71,8 @@ impl<'a> Dynamic<'a> {
     }
 
     /// The table that a tag's address leads to.
-    pub(super) fn table(
-        &self,
-        image: &Image<'a>,
-        table: Table,
-        tag: u64,
-    ) -> Result<Option<Chunk<'a>>, ElfError> {
-        self.value(tag)
-            .map(|address| image.at(table, address))
-            .transpose()
+    pub(super) fn table(&self, image: &Image<'a>, table: Table, tag: u64) -> Result<Option<Chunk<'a>>, ElfError> {
+        self.value(tag).map(|address| image.at(table, address)).transpose()
     }
 }
 
@@ -101,11 +80,7 @@ impl<'a> Dynamic<'a> {
 /// (`elf/get-dynamic-info.h`). Numbers come from here and never from goblin's `DynamicInfo`, which
 /// treats `DT_VERDEFNUM`, a count, as an address.
 fn last_value(entries: &[Dyn], tag: u64) -> Option<u64> {
-    entries
-        .iter()
-        .rev()
-        .find(|entry| entry.d_tag == tag)
-        .map(|entry| entry.d_val)
+    entries.iter().rev().find(|entry| entry.d_tag == tag).map(|entry| entry.d_val)
 }
 
 /// The dynamic string table.
@@ -127,10 +102,7 @@ impl<'a> Strings<'a> {
     /// Starts reading many names.
     pub(super) fn names(&self) -> Names<'a> {
         let len = u64::try_from(self.0.bytes.len()).unwrap_or(u64::MAX);
-        Names {
-            strings: *self,
-            left: len.saturating_mul(MAX_SHARING).max(MIN_READ),
-        }
+        Names { strings: *self, left: len.saturating_mul(MAX_SHARING).max(MIN_READ) }
     }
 
     /// Whether the string at `offset` is `name`; cheaper than reading it.
@@ -140,10 +112,7 @@ impl<'a> Strings<'a> {
     }
 
     fn tail(&self, offset: u64) -> Result<&'a [u8], ElfError> {
-        self.0
-            .bytes
-            .get(to_usize(offset)..)
-            .ok_or(self.outside(offset))
+        self.0.bytes.get(to_usize(offset)..).ok_or(self.outside(offset))
     }
 
     const fn outside(&self, offset: u64) -> ElfError {
@@ -162,9 +131,7 @@ impl<'a> Names<'a> {
     /// The string at `offset`, without its final NUL.
     pub(super) fn get(&mut self, offset: u64) -> Result<&'a [u8], ElfError> {
         let tail = self.strings.tail(offset)?;
-        let name = CStr::from_bytes_until_nul(tail)
-            .map_err(|_| self.strings.outside(offset))?
-            .to_bytes();
+        let name = CStr::from_bytes_until_nul(tail).map_err(|_| self.strings.outside(offset))?.to_bytes();
         let len = u64::try_from(name.len()).unwrap_or(u64::MAX);
         let at = self.strings.0.place(to_usize(offset));
         self.left = self.left.checked_sub(len).ok_or(ElfError::malformed(

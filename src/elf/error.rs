@@ -122,10 +122,7 @@ impl fmt::Display for ElfError {
             }
             Kind::Malformed(what) => write!(f, "{} at {at:#x}: {what}", table.entry()),
             Kind::CountMismatch { declared, read } => {
-                write!(
-                    f,
-                    "the {table} at {at:#x} declares {declared} entries but has {read}"
-                )
+                write!(f, "the {table} at {at:#x} declares {declared} entries but has {read}")
             }
         }
     }

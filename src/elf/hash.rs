@@ -23,8 +23,7 @@ impl<'a> GnuHash<'a> {
     /// Checks the table's extent once, so that each look-up is short.
     pub(super) fn parse(chunk: Chunk<'a>) -> Result<Self, ElfError> {
         let field = |index| chunk.u32_at(index).ok_or(chunk.out_of_bounds());
-        let (bucket_count, first, bloom_words, shift) =
-            (field(0)?, field(1)?, field(2)?, field(3)?);
+        let (bucket_count, first, bloom_words, shift) = (field(0)?, field(1)?, field(2)?, field(3)?);
         if !bloom_words.is_power_of_two() {
             return Err(chunk.malformed("the Bloom filter's size is not a power of two"));
         }
@@ -67,28 +66,16 @@ impl<'a> GnuHash<'a> {
     /// Symbols whose hash is that of `name`.
     pub(super) fn candidates(&self, name: &[u8]) -> Result<Candidates<'_>, ElfError> {
         let hash = gnu_hash(name);
-        let start = if self.may_hold(hash) {
-            self.bucket(hash)?
-        } else {
-            0
-        };
+        let start = if self.may_hold(hash) { self.bucket(hash)? } else { 0 };
         let state = match start.checked_sub(self.first) {
-            Some(link) if start != 0 => State::Gnu {
-                chains: &self.chains,
-                link,
-                hash,
-                first: self.first,
-            },
+            Some(link) if start != 0 => State::Gnu { chains: &self.chains, link, hash, first: self.first },
             _ => State::Done,
         };
         Ok(Candidates(state))
     }
 
     fn may_hold(&self, hash: u32) -> bool {
-        let word = self
-            .bloom
-            .u64_at(to_usize(((hash >> 6) & self.bloom_mask).into()))
-            .unwrap_or(0);
+        let word = self.bloom.u64_at(to_usize(((hash >> 6) & self.bloom_mask).into())).unwrap_or(0);
         // Shifts by 64 and more cannot occur: both amounts have six bits.
         let second = hash.checked_shr(self.shift).unwrap_or(0);
         (word >> (hash & 63)) & (word >> (second & 63)) & 1 != 0
@@ -100,9 +87,7 @@ impl<'a> GnuHash<'a> {
         };
         let symbol = self.buckets.u32_at(to_usize(index.into())).unwrap_or(0);
         if symbol != 0 && symbol < self.first {
-            return Err(self
-                .buckets
-                .malformed("a bucket begins below the first hashed symbol"));
+            return Err(self.buckets.malformed("a bucket begins below the first hashed symbol"));
         }
         Ok(symbol)
     }
@@ -114,18 +99,12 @@ impl<'a> GnuHash<'a> {
             return Ok(None);
         }
         let Some(link) = highest.checked_sub(self.first) else {
-            return Err(self
-                .buckets
-                .malformed("a bucket begins below the first hashed symbol"));
+            return Err(self.buckets.malformed("a bucket begins below the first hashed symbol"));
         };
         let chain = self.chains.after(to_usize(link.into()), WORD)?;
         words(&chain)
             .position(|word| word & 1 == 1)
-            .and_then(|length| {
-                highest
-                    .checked_add(u32::try_from(length).ok()?)?
-                    .checked_add(1)
-            })
+            .and_then(|length| highest.checked_add(u32::try_from(length).ok()?)?.checked_add(1))
             .map(Some)
             .ok_or(ElfError::new(chain.table, chain.at, Kind::TooShort))
     }
@@ -147,10 +126,7 @@ impl<'a> SysvHash<'a> {
         Ok(Self {
             buckets: chunk.after(2, WORD)?.entries(buckets, WORD)?,
             bucket_count,
-            chains: chunk
-                .after(2, WORD)?
-                .after(buckets, WORD)?
-                .entries(to_usize(count.into()), WORD)?,
+            chains: chunk.after(2, WORD)?.after(buckets, WORD)?.entries(to_usize(count.into()), WORD)?,
             count,
         })
     }
@@ -166,11 +142,7 @@ impl<'a> SysvHash<'a> {
             return Candidates(State::Done);
         };
         let symbol = self.buckets.u32_at(to_usize(index.into())).unwrap_or(0);
-        Candidates(State::Sysv {
-            chains: &self.chains,
-            symbol,
-            left: self.count,
-        })
+        Candidates(State::Sysv { chains: &self.chains, symbol, left: self.count })
     }
 }
 
@@ -178,17 +150,8 @@ impl<'a> SysvHash<'a> {
 pub(super) struct Candidates<'t>(State<'t>);
 
 enum State<'t> {
-    Gnu {
-        chains: &'t Chunk<'t>,
-        link: u32,
-        hash: u32,
-        first: u32,
-    },
-    Sysv {
-        chains: &'t Chunk<'t>,
-        symbol: u32,
-        left: u32,
-    },
+    Gnu { chains: &'t Chunk<'t>, link: u32, hash: u32, first: u32 },
+    Sysv { chains: &'t Chunk<'t>, symbol: u32, left: u32 },
     Done,
 }
 
@@ -200,12 +163,7 @@ impl Candidates<'_> {
     /// The next symbol's index; `None` at the end of the chain, and ever after.
     pub(super) fn next(&mut self) -> Result<Option<usize>, ElfError> {
         match &mut self.0 {
-            State::Gnu {
-                chains,
-                link,
-                hash,
-                first,
-            } => loop {
+            State::Gnu { chains, link, hash, first } => loop {
                 let index = to_usize((*link).into());
                 let Some(word) = chains.u32_at(index) else {
                     let error = ElfError::out_of_bounds(chains.table, chains.at);
@@ -224,11 +182,7 @@ impl Candidates<'_> {
                 }
             },
             State::Sysv { symbol: 0, .. } | State::Done => Ok(None),
-            State::Sysv {
-                chains,
-                symbol,
-                left,
-            } => {
+            State::Sysv { chains, symbol, left } => {
                 let found = to_usize((*symbol).into());
                 let next = chains.u32_at(found);
                 match (next, left.checked_sub(1)) {
@@ -255,9 +209,7 @@ impl Candidates<'_> {
 
 /// `_dl_new_hash` of glibc (`sysdeps/generic/dl-new-hash.h`), on bytes: names need not be UTF-8.
 pub(super) fn gnu_hash(name: &[u8]) -> u32 {
-    name.iter().fold(5381, |hash: u32, &byte| {
-        hash.wrapping_mul(33).wrapping_add(byte.into())
-    })
+    name.iter().fold(5381, |hash: u32, &byte| hash.wrapping_mul(33).wrapping_add(byte.into()))
 }
 
 /// The hash function of the gABI, which also serves the versions.
@@ -269,12 +221,7 @@ pub(super) fn sysv_hash(name: &[u8]) -> u32 {
 }
 
 fn words(chunk: &Chunk<'_>) -> impl Iterator<Item = u32> {
-    chunk
-        .bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|word| u32::from_le_bytes(*word))
+    chunk.bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word))
 }
 
 /// Size of a number in both tables.

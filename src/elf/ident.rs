@@ -6,9 +6,9 @@
 use std::fmt;
 
 use goblin::elf::header::{
-    self, EI_CLASS, EI_DATA, EI_OSABI, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, ELFOSABI_NONE,
-    EM_386, EM_AARCH64, EM_ARM, EM_CUDA, EM_LOONGARCH, EM_PPC, EM_PPC64, EM_RISCV, EM_S390,
-    EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL, Header,
+    self, EI_CLASS, EI_DATA, EI_OSABI, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, ELFOSABI_NONE, EM_386, EM_AARCH64,
+    EM_ARM, EM_CUDA, EM_LOONGARCH, EM_PPC, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL,
+    Header,
 };
 
 use super::error::{ElfError, Kind, Table};
@@ -83,24 +83,15 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<Header, ElfError> {
     if bytes.len() < header::SIZEOF_IDENT {
         return Err(ElfError::new(Table::Header, 0, Kind::TooShort));
     }
-    goblin::elf::Elf::parse_header(bytes)
-        .map_err(|error| ElfError::from_goblin(Table::Header, 0, &error))
+    goblin::elf::Elf::parse_header(bytes).map_err(|error| ElfError::from_goblin(Table::Header, 0, &error))
 }
 
 impl Ident {
     pub(super) fn of(header: &Header) -> Self {
         let field = |index| header.e_ident.get::<usize>(index).copied().unwrap_or(0);
         Self {
-            class: if field(EI_CLASS) == ELFCLASS64 {
-                Class::Elf64
-            } else {
-                Class::Elf32
-            },
-            endian: if field(EI_DATA) == ELFDATA2LSB {
-                Endian::Little
-            } else {
-                Endian::Big
-            },
+            class: if field(EI_CLASS) == ELFCLASS64 { Class::Elf64 } else { Class::Elf32 },
+            endian: if field(EI_DATA) == ELFDATA2LSB { Endian::Little } else { Endian::Big },
             os_abi: field(EI_OSABI),
             machine: header.e_machine,
             kind: match header.e_type {

@@ -26,11 +26,7 @@ impl<'a> Image<'a> {
         let loads = headers
             .iter()
             .filter(|header| header.p_type == PT_LOAD && header.p_filesz > 0)
-            .map(|header| Load {
-                address: header.p_vaddr,
-                offset: header.p_offset,
-                size: header.p_filesz,
-            })
+            .map(|header| Load { address: header.p_vaddr, offset: header.p_offset, size: header.p_filesz })
             .collect();
         Self { bytes, loads }
     }
@@ -52,11 +48,7 @@ impl<'a> Image<'a> {
             return Err(ElfError::out_of_bounds(table, offset));
         }
         let bytes = tail.get(..to_usize(left)).unwrap_or(tail);
-        Ok(Chunk {
-            table,
-            at: offset,
-            bytes,
-        })
+        Ok(Chunk { table, at: offset, bytes })
     }
 
     /// The bytes that a program header points at, as far as the file has them.
@@ -68,11 +60,7 @@ impl<'a> Image<'a> {
     /// Whether a segment runs past the end of the file.
     pub(super) fn is_truncated(&self) -> bool {
         let len = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
-        self.loads.iter().any(|load| {
-            load.offset
-                .checked_add(load.size)
-                .is_none_or(|end| end > len)
-        })
+        self.loads.iter().any(|load| load.offset.checked_add(load.size).is_none_or(|end| end > len))
     }
 }
 
@@ -86,38 +74,25 @@ pub(super) struct Chunk<'a> {
 
 impl Chunk<'_> {
     pub(super) const fn empty(table: Table) -> Self {
-        Self {
-            table,
-            at: 0,
-            bytes: &[],
-        }
+        Self { table, at: 0, bytes: &[] }
     }
 
     /// The first `count` entries of `size` bytes each.
     pub(super) fn entries(self, count: usize, size: usize) -> Result<Self, ElfError> {
-        let bytes = count
-            .checked_mul(size)
-            .and_then(|len| self.bytes.get(..len));
-        bytes
-            .map(|bytes| Self { bytes, ..self })
-            .ok_or(self.out_of_bounds())
+        let bytes = count.checked_mul(size).and_then(|len| self.bytes.get(..len));
+        bytes.map(|bytes| Self { bytes, ..self }).ok_or(self.out_of_bounds())
     }
 
     /// What follows the first `count` entries of `size` bytes each.
     pub(super) fn after(self, count: usize, size: usize) -> Result<Self, ElfError> {
         let skip = count.checked_mul(size).ok_or(self.out_of_bounds())?;
         let bytes = self.bytes.get(skip..).ok_or(self.out_of_bounds())?;
-        Ok(Self {
-            bytes,
-            at: self.place(skip),
-            ..self
-        })
+        Ok(Self { bytes, at: self.place(skip), ..self })
     }
 
     /// The file offset of the byte at `index`.
     pub(super) fn place(&self, index: usize) -> u64 {
-        self.at
-            .saturating_add(u64::try_from(index).unwrap_or(u64::MAX))
+        self.at.saturating_add(u64::try_from(index).unwrap_or(u64::MAX))
     }
 
     pub(super) fn u16_at(&self, index: usize) -> Option<u16> {

@@ -30,11 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 mod dynamic;
 mod error;
@@ -98,25 +94,14 @@ impl<'a> Elf<'a> {
         }
         // As glibc's open_verify; goblin reads on with the size that it knows.
         if header.e_phnum > 0 && usize::from(header.e_phentsize) != ProgramHeader::size(CTX) {
-            return Err(ElfError::malformed(
-                Table::Header,
-                0,
-                "unknown size of program headers",
-            ));
+            return Err(ElfError::malformed(Table::Header, 0, "unknown size of program headers"));
         }
         let count = usize::from(header.e_phnum);
-        let headers =
-            ProgramHeader::parse(bytes, to_usize(header.e_phoff), count, CTX).map_err(|error| {
-                ElfError::from_goblin(Table::ProgramHeaders, header.e_phoff, &error)
-            })?;
+        let headers = ProgramHeader::parse(bytes, to_usize(header.e_phoff), count, CTX)
+            .map_err(|error| ElfError::from_goblin(Table::ProgramHeaders, header.e_phoff, &error))?;
 
         let image = Image::new(bytes, &headers);
-        let last = |kind| {
-            headers
-                .iter()
-                .rev()
-                .find(move |header| header.p_type == kind)
-        };
+        let last = |kind| headers.iter().rev().find(move |header| header.p_type == kind);
         // As glibc: an empty one marks debug information split off by objcopy.
         let dynamic = last(PT_DYNAMIC)
             .filter(|header| header.p_filesz > 0)
@@ -126,20 +111,13 @@ impl<'a> Elf<'a> {
             ident,
             interpreter: last(PT_INTERP).and_then(|header| {
                 let bytes = image.slice(header.p_offset, header.p_filesz);
-                bytes
-                    .split(|&byte| byte == 0)
-                    .next()
-                    .filter(|path| !path.is_empty())
+                bytes.split(|&byte| byte == 0).next().filter(|path| !path.is_empty())
             }),
             stack_flags: last(PT_GNU_STACK).map(|header| header.p_flags),
             notes: headers
                 .iter()
                 .filter(|header| header.p_type == PT_NOTE)
-                .map(|header| NoteTable {
-                    offset: header.p_offset,
-                    size: header.p_filesz,
-                    align: header.p_align,
-                })
+                .map(|header| NoteTable { offset: header.p_offset, size: header.p_filesz, align: header.p_align })
                 .collect(),
             header,
             dynamic,
@@ -267,13 +245,12 @@ impl<'a> Elf<'a> {
     /// `PT_NOTE` behind, as in the cuDNN wheels. The loader has no use for it, so sections will do.
     #[must_use]
     pub fn build_id(&self) -> Option<BuildId<'a>> {
-        let find =
-            |note: NoteTable| BuildId::find(self.image.slice(note.offset, note.size), note.align);
-        self.notes.iter().copied().find_map(find).or_else(|| {
-            NoteTable::of_sections(&self.header, &self.image)
-                .into_iter()
-                .find_map(find)
-        })
+        let find = |note: NoteTable| BuildId::find(self.image.slice(note.offset, note.size), note.align);
+        self.notes
+            .iter()
+            .copied()
+            .find_map(find)
+            .or_else(|| NoteTable::of_sections(&self.header, &self.image).into_iter().find_map(find))
     }
 
     /// The versions that it defines.
@@ -321,8 +298,7 @@ impl<'a> Elf<'a> {
     ///
     /// Any fault of the symbol, hash or version tables.
     pub fn undefined(&self) -> Result<Vec<Undefined<'a>>, ElfError> {
-        self.tables()?
-            .map_or(Ok(Vec::new()), SymbolTables::undefined)
+        self.tables()?.map_or(Ok(Vec::new()), SymbolTables::undefined)
     }
 
     /// The symbols that it offers, in the file's order: all that [`lookup`](Self::lookup) can find.
@@ -331,8 +307,7 @@ impl<'a> Elf<'a> {
     ///
     /// Any fault of the symbol, hash or version tables.
     pub fn definitions(&self) -> Result<Vec<Defined<'a>>, ElfError> {
-        self.tables()?
-            .map_or(Ok(Vec::new()), SymbolTables::definitions)
+        self.tables()?.map_or(Ok(Vec::new()), SymbolTables::definitions)
     }
 
     /// The symbol with which it answers a relocation for `name`, of version `node` if there is one.
@@ -346,11 +321,7 @@ impl<'a> Elf<'a> {
     /// # Errors
     ///
     /// Any fault of the symbol, hash or version tables.
-    pub fn lookup(
-        &self,
-        name: &[u8],
-        node: Option<&[u8]>,
-    ) -> Result<Option<Definition<'a>>, ElfError> {
+    pub fn lookup(&self, name: &[u8], node: Option<&[u8]>) -> Result<Option<Definition<'a>>, ElfError> {
         self.search(name, Wanted::by_relocation(node))
     }
 
@@ -375,10 +346,7 @@ impl<'a> Elf<'a> {
     /// # Errors
     ///
     /// Any fault of the symbol, hash or version tables.
-    pub fn missing<'s>(
-        &self,
-        wanted: impl IntoIterator<Item = SymbolRef<'s>>,
-    ) -> Result<Vec<SymbolRef<'s>>, ElfError> {
+    pub fn missing<'s>(&self, wanted: impl IntoIterator<Item = SymbolRef<'s>>) -> Result<Vec<SymbolRef<'s>>, ElfError> {
         let mut missing = Vec::new();
         for (name, node) in wanted {
             if self.lookup(name, node)?.is_none() {
@@ -389,8 +357,7 @@ impl<'a> Elf<'a> {
     }
 
     fn search(&self, name: &[u8], wanted: Wanted<'_>) -> Result<Option<Definition<'a>>, ElfError> {
-        self.tables()?
-            .map_or(Ok(None), |tables| tables.lookup(name, wanted))
+        self.tables()?.map_or(Ok(None), |tables| tables.lookup(name, wanted))
     }
 
     fn tables(&self) -> Result<Option<&SymbolTables<'a>>, ElfError> {

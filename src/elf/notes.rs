@@ -29,11 +29,7 @@ impl<'a> BuildId<'a> {
         // gABI says 8 for 64-bit objects, all Linux tools say 4, save where p_align is 8.
         let align = if align == 8 { 8 } else { 4 };
         for _ in 0..MAX_NOTES {
-            let header = Chunk {
-                table: Table::ProgramHeaders,
-                at: 0,
-                bytes: notes,
-            };
+            let header = Chunk { table: Table::ProgramHeaders, at: 0, bytes: notes };
             let name_len = to_usize(header.u32_at(0)?.into());
             let desc_len = to_usize(header.u32_at(1)?.into());
             let kind = header.u32_at(2)?;
@@ -71,11 +67,7 @@ impl NoteTable {
             .unwrap_or_default()
             .into_iter()
             .filter(|section| section.sh_type == SHT_NOTE)
-            .map(|section| Self {
-                offset: section.sh_offset,
-                size: section.sh_size,
-                align: section.sh_addralign,
-            })
+            .map(|section| Self { offset: section.sh_offset, size: section.sh_size, align: section.sh_addralign })
             .collect()
     }
 }
@@ -97,9 +89,7 @@ mod tests {
 
     fn note(owner: &[u8], kind: u32, desc: &[u8], align: usize) -> Vec<u8> {
         let lengths = [owner.len(), desc.len()].map(|len| u32::try_from(len).unwrap());
-        let mut bytes = [lengths[0], lengths[1], kind]
-            .map(u32::to_le_bytes)
-            .concat();
+        let mut bytes = [lengths[0], lengths[1], kind].map(u32::to_le_bytes).concat();
         for part in [owner, desc] {
             bytes.extend(part);
             bytes.resize(bytes.len().next_multiple_of(align), 0);

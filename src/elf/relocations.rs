@@ -5,9 +5,7 @@
 //! how many symbols there are. The loader itself meets undefined symbols only through relocations.
 
 use goblin::elf::RelocSection;
-use goblin::elf::dynamic::{
-    DT_JMPREL, DT_PLTREL, DT_PLTRELSZ, DT_REL, DT_RELA, DT_RELASZ, DT_RELSZ,
-};
+use goblin::elf::dynamic::{DT_JMPREL, DT_PLTREL, DT_PLTRELSZ, DT_REL, DT_RELA, DT_RELASZ, DT_RELSZ};
 
 use super::dynamic::{CTX, Dynamic};
 use super::error::{ElfError, Table};
@@ -15,11 +13,7 @@ use super::image::{Image, to_usize};
 
 pub(super) fn symbol_count(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<usize, ElfError> {
     let plt_has_addends = dynamic.value(DT_PLTREL) == Some(DT_RELA);
-    let tables = [
-        (DT_RELA, DT_RELASZ, true),
-        (DT_REL, DT_RELSZ, false),
-        (DT_JMPREL, DT_PLTRELSZ, plt_has_addends),
-    ];
+    let tables = [(DT_RELA, DT_RELASZ, true), (DT_REL, DT_RELSZ, false), (DT_JMPREL, DT_PLTRELSZ, plt_has_addends)];
 
     let mut count = 0;
     for (tag, size_tag, has_addends) in tables {
@@ -34,10 +28,7 @@ pub(super) fn symbol_count(image: &Image<'_>, dynamic: &Dynamic<'_>) -> Result<u
         let section = RelocSection::parse(chunk.bytes, 0, size, has_addends, CTX)
             .map_err(|error| ElfError::from_goblin(Table::Relocations, chunk.at, &error))?;
         let above = |symbol: usize| symbol.saturating_add(1);
-        count = section
-            .iter()
-            .map(|entry| above(entry.r_sym))
-            .fold(count, usize::max);
+        count = section.iter().map(|entry| above(entry.r_sym)).fold(count, usize::max);
     }
     Ok(count)
 }

@@ -7,8 +7,8 @@
 use goblin::elf::Symtab;
 use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_SYMTAB, DT_VERSYM};
 use goblin::elf::sym::{
-    STB_GLOBAL, STB_GNU_UNIQUE, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE,
-    STT_OBJECT, STT_TLS, STV_HIDDEN, STV_INTERNAL, Sym,
+    STB_GLOBAL, STB_GNU_UNIQUE, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT, STT_TLS,
+    STV_HIDDEN, STV_INTERNAL, Sym,
 };
 
 use super::dynamic::{CTX, Dynamic, Strings};
@@ -69,10 +69,7 @@ pub(super) enum Wanted<'n> {
 
 impl<'n> Wanted<'n> {
     pub(super) fn by_relocation(node: Option<&'n [u8]>) -> Self {
-        node.map_or(Self::Oldest, |name| Self::Node {
-            name,
-            hash: sysv_hash(name),
-        })
+        node.map_or(Self::Oldest, |name| Self::Node { name, hash: sysv_hash(name) })
     }
 }
 
@@ -98,14 +95,8 @@ enum Hash<'a> {
 
 impl<'a> SymbolTables<'a> {
     pub(super) fn parse(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<Self, ElfError> {
-        let gnu = dynamic
-            .table(image, Table::GnuHash, DT_GNU_HASH)?
-            .map(GnuHash::parse)
-            .transpose()?;
-        let sysv = dynamic
-            .table(image, Table::Hash, DT_HASH)?
-            .map(SysvHash::parse)
-            .transpose()?;
+        let gnu = dynamic.table(image, Table::GnuHash, DT_GNU_HASH)?.map(GnuHash::parse).transpose()?;
+        let sysv = dynamic.table(image, Table::Hash, DT_HASH)?.map(SysvHash::parse).transpose()?;
 
         let chunk = dynamic.table(image, Table::Symbols, DT_SYMTAB)?;
         let chunk = chunk.unwrap_or(Chunk::empty(Table::Symbols));
@@ -114,10 +105,7 @@ impl<'a> SymbolTables<'a> {
             (gnu, Some(sysv)) => {
                 let (declared, hashed) = (sysv.count(), gnu.as_ref().and_then(GnuHash::end));
                 if let Some(read) = hashed.filter(|&hashed| hashed > declared) {
-                    let kind = Kind::CountMismatch {
-                        declared: declared.into(),
-                        read: read.into(),
-                    };
+                    let kind = Kind::CountMismatch { declared: declared.into(), read: read.into() };
                     return Err(ElfError::new(Table::Symbols, chunk.at, kind));
                 }
                 to_usize(declared.into())
@@ -149,15 +137,7 @@ impl<'a> SymbolTables<'a> {
             (Some(_), _) | (None, None) => (Hash::None, count),
             (None, Some(sysv)) => (Hash::Sysv(sysv), 1),
         };
-        Ok(Self {
-            strings: dynamic.strings,
-            symbols,
-            at: chunk.at,
-            first_findable,
-            versyms,
-            versions,
-            hash,
-        })
+        Ok(Self { strings: dynamic.strings, symbols, at: chunk.at, first_findable, versyms, versions, hash })
     }
 
     pub(super) const fn is_versioned(&self) -> bool {
@@ -175,18 +155,13 @@ impl<'a> SymbolTables<'a> {
                 continue;
             }
             let version = match self.version(index)? {
-                (_, Some(Version { name, file, .. })) => Some(NeededVersion {
-                    file: file.unwrap_or_default(),
-                    node: name,
-                }),
+                (_, Some(Version { name, file, .. })) => {
+                    Some(NeededVersion { file: file.unwrap_or_default(), node: name })
+                }
                 (_, None) => None,
             };
             let name = names.get(st_name(&symbol))?;
-            found.push(Undefined {
-                name,
-                version,
-                weak: symbol.st_bind() == STB_WEAK,
-            });
+            found.push(Undefined { name, version, weak: symbol.st_bind() == STB_WEAK });
         }
         Ok(found)
     }
@@ -199,21 +174,12 @@ impl<'a> SymbolTables<'a> {
                 continue;
             }
             let Definition { node, weak, hidden } = self.definition(index, &symbol)?;
-            found.push(Defined {
-                name: names.get(st_name(&symbol))?,
-                node,
-                weak,
-                hidden,
-            });
+            found.push(Defined { name: names.get(st_name(&symbol))?, node, weak, hidden });
         }
         Ok(found)
     }
 
-    pub(super) fn lookup(
-        &self,
-        name: &[u8],
-        wanted: Wanted<'_>,
-    ) -> Result<Option<Definition<'a>>, ElfError> {
+    pub(super) fn lookup(&self, name: &[u8], wanted: Wanted<'_>) -> Result<Option<Definition<'a>>, ElfError> {
         // A name ends at its first NUL, so none can hold one.
         if name.contains(&0) {
             return Ok(None);
@@ -266,11 +232,7 @@ impl<'a> SymbolTables<'a> {
                     // The base version serves for all, unless it is hidden.
                     None => !raw.is_hidden(),
                 };
-                return Ok(if taken {
-                    Verdict::Taken
-                } else {
-                    Verdict::Refused
-                });
+                return Ok(if taken { Verdict::Taken } else { Verdict::Refused });
             }
             // A relocation made before the object had versions: the first version is the one.
             Wanted::Oldest => 2,
@@ -293,28 +255,18 @@ impl<'a> SymbolTables<'a> {
     }
 
     /// The version index of a symbol, and what it means.
-    fn version(
-        &self,
-        index: usize,
-    ) -> Result<(Option<VersionIndex>, Option<Version<'a>>), ElfError> {
+    fn version(&self, index: usize) -> Result<(Option<VersionIndex>, Option<Version<'a>>), ElfError> {
         let Some(versyms) = &self.versyms else {
             return Ok((None, None));
         };
-        let raw = versyms
-            .u16_at(index)
-            .map(VersionIndex::new)
-            .ok_or(versyms.out_of_bounds())?;
+        let raw = versyms.u16_at(index).map(VersionIndex::new).ok_or(versyms.out_of_bounds())?;
         // VER_NDX_LOCAL and VER_NDX_GLOBAL need no entry; glibc's array always reaches that far.
         match self.versions.get(usize::from(raw.index())) {
             Some(version) => Ok((Some(raw), *version)),
             None if raw.index() <= 1 => Ok((Some(raw), None)),
             None => {
                 let at = versyms.place(index.saturating_mul(VERSYM));
-                Err(ElfError::malformed(
-                    Table::Versym,
-                    at,
-                    "a version that no table names",
-                ))
+                Err(ElfError::malformed(Table::Versym, at, "a version that no table names"))
             }
         }
     }
@@ -332,10 +284,7 @@ enum Verdict {
 fn is_definition(symbol: &Sym) -> bool {
     let kind = symbol.st_type();
     let has_value = symbol.st_value != 0 || symbol.st_shndx == ABS || kind == STT_TLS;
-    let is_code_or_data = matches!(
-        kind,
-        STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC
-    );
+    let is_code_or_data = matches!(kind, STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC);
     // ld.so takes an undefined symbol with a value too, the PLT entry of a program, but only to
     // compare function addresses; it defines nothing.
     symbol.st_shndx != UNDEF && has_value && is_code_or_data

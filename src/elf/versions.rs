@@ -8,9 +8,7 @@
 
 use goblin::elf::dynamic::{DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM};
 use goblin::elf::section_header::{SHT_GNU_VERDEF, SHT_GNU_VERNEED, SectionHeader};
-use goblin::elf::symver::{
-    VER_FLG_BASE, VER_FLG_WEAK, VERSYM_HIDDEN, VERSYM_VERSION, VerdefSection, VerneedSection,
-};
+use goblin::elf::symver::{VER_FLG_BASE, VER_FLG_WEAK, VERSYM_HIDDEN, VERSYM_VERSION, VerdefSection, VerneedSection};
 
 use super::dynamic::{CTX, Dynamic};
 use super::error::{ElfError, Kind, Table};
@@ -91,10 +89,7 @@ pub(super) fn definitions<'a>(
         if verdef.vd_version != 1 {
             return Err(walk.malformed("unsupported verdef revision"));
         }
-        let name = verdef
-            .iter()
-            .next()
-            .ok_or(walk.malformed("a version without a name"))?;
+        let name = verdef.iter().next().ok_or(walk.malformed("a version without a name"))?;
         found.push(VersionDefinition {
             name: names.get(name.vda_name.try_into().unwrap_or(u64::MAX))?,
             index: verdef.vd_ndx & VERSYM_VERSION,
@@ -108,10 +103,7 @@ pub(super) fn definitions<'a>(
     Ok(found)
 }
 
-pub(super) fn needs<'a>(
-    image: &Image<'a>,
-    dynamic: &Dynamic<'a>,
-) -> Result<Vec<VersionNeed<'a>>, ElfError> {
+pub(super) fn needs<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<Vec<VersionNeed<'a>>, ElfError> {
     let Some(chunk) = dynamic.table(image, Table::Verneed, DT_VERNEED)? else {
         return Ok(Vec::new());
     };
@@ -130,9 +122,7 @@ pub(super) fn needs<'a>(
             return Err(walk.malformed("unsupported verneed revision"));
         }
         let count = u64::from(verneed.vn_cnt);
-        room = room
-            .checked_sub(count)
-            .ok_or(walk.malformed("more versions than indices"))?;
+        room = room.checked_sub(count).ok_or(walk.malformed("more versions than indices"))?;
         let at = walk.at.saturating_add(verneed.vn_aux.into());
         let mut inner = Walk::new(chunk.table, at, count);
         let mut versions = Vec::new();
@@ -156,15 +146,10 @@ pub(super) fn needs<'a>(
 
 /// The meaning of each version index, in the order in which `_dl_check_map_versions` fills it in:
 /// needs first, then definitions, the base definition left out.
-pub(super) fn by_index<'a>(
-    image: &Image<'a>,
-    dynamic: &Dynamic<'a>,
-) -> Result<Vec<Option<Version<'a>>>, ElfError> {
+pub(super) fn by_index<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<Vec<Option<Version<'a>>>, ElfError> {
     let definitions = definitions(image, dynamic)?;
     let needs = needs(image, dynamic)?;
-    let required = needs
-        .iter()
-        .flat_map(|need| need.versions.iter().map(move |v| (v, need.file)));
+    let required = needs.iter().flat_map(|need| need.versions.iter().map(move |v| (v, need.file)));
 
     let indices = required.clone().map(|(version, _)| version.index);
     let Some(highest) = indices.chain(definitions.iter().map(|d| d.index)).max() else {
@@ -183,25 +168,11 @@ pub(super) fn by_index<'a>(
     };
     for (version, file) in required {
         let RequiredVersion { name, hash, .. } = *version;
-        put(
-            version.index,
-            Version {
-                name,
-                hash,
-                file: Some(file),
-            },
-        );
+        put(version.index, Version { name, hash, file: Some(file) });
     }
     for definition in definitions.iter().filter(|definition| !definition.base) {
         let VersionDefinition { name, hash, .. } = *definition;
-        put(
-            definition.index,
-            Version {
-                name,
-                hash,
-                file: None,
-            },
-        );
+        put(definition.index, Version { name, hash, file: None });
     }
     Ok(versions)
 }
@@ -237,14 +208,7 @@ struct Walk {
 
 impl Walk {
     const fn new(table: Table, start: u64, declared: u64) -> Self {
-        Self {
-            table,
-            start,
-            at: start,
-            declared,
-            read: 0,
-            ended: false,
-        }
+        Self { table, start, at: start, declared, read: 0, ended: false }
     }
 
     fn step(&mut self, next: u32) {
@@ -256,29 +220,14 @@ impl Walk {
     /// glibc walks the chain until its `next` is zero and ignores the count; goblin obeys both. In
     /// a sound table the two agree.
     fn finish(self) -> Result<(), ElfError> {
-        let Self {
-            table,
-            start,
-            at,
-            declared,
-            read,
-            ended,
-        } = self;
+        let Self { table, start, at, declared, read, ended } = self;
         match (ended, read == declared) {
             (true, true) => Ok(()),
             (false, false) => Err(ElfError::out_of_bounds(table, at)),
-            (true, false) => Err(ElfError::new(
-                table,
-                start,
-                Kind::CountMismatch { declared, read },
-            )),
+            (true, false) => Err(ElfError::new(table, start, Kind::CountMismatch { declared, read })),
             (false, true) => {
                 let read = read.saturating_add(1);
-                Err(ElfError::new(
-                    table,
-                    start,
-                    Kind::CountMismatch { declared, read },
-                ))
+                Err(ElfError::new(table, start, Kind::CountMismatch { declared, read }))
             }
         }
     }

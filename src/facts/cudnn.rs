@@ -38,11 +38,7 @@ pub fn cudnn_releases() -> &'static [CudnnRow] {
 #[must_use]
 pub fn cudnn_release(version: &Version) -> Option<&'static CudnnRow> {
     let exact = cudnn_releases().iter().find(|row| row.version == *version);
-    exact.or_else(|| {
-        cudnn_releases()
-            .iter()
-            .rfind(|row| row.version.starts_with(version))
-    })
+    exact.or_else(|| cudnn_releases().iter().rfind(|row| row.version.starts_with(version)))
 }
 
 const TEXT: &str = include_str!("../../data/cudnn.tsv");
@@ -53,10 +49,7 @@ static TABLE: LazyLock<Vec<CudnnRow>> = LazyLock::new(|| {
         Some(CudnnRow {
             version: Version::parse(cells.text("cudnn")?)?,
             uploaded: cells.text("uploaded"),
-            cuda_majors: majors
-                .into_iter()
-                .map(|major| major.parse().ok())
-                .collect::<Option<_>>()?,
+            cuda_majors: majors.into_iter().map(|major| major.parse().ok()).collect::<Option<_>>()?,
             wheels: cells.list("wheels", ' '),
             yanked: yes_no(cells.text("yanked")?)?,
             parts: cells.list("parts", ' '),
@@ -73,15 +66,7 @@ mod tests {
 
     #[test]
     fn table_is_whole() {
-        let columns = [
-            "cudnn",
-            "uploaded",
-            "cuda_majors",
-            "wheels",
-            "yanked",
-            "parts",
-            "source",
-        ];
+        let columns = ["cudnn", "uploaded", "cuda_majors", "wheels", "yanked", "parts", "source"];
         check(TEXT, &columns, cudnn_releases().len());
         check_ids(TEXT, cudnn_releases().iter().map(|row| row.source));
         check_sorted(cudnn_releases().iter().map(|row| &row.version));
@@ -95,23 +80,16 @@ mod tests {
                 assert_eq!(family_of_stem(part).unwrap().group, Some("cudnn"), "{part}");
             }
             let trains = row.parts.iter().any(|part| part.ends_with("_train"));
-            assert_eq!(
-                trains,
-                old.contains(&row.version) && !row.parts.is_empty(),
-                "{}",
-                row.version
-            );
+            assert_eq!(trains, old.contains(&row.version) && !row.parts.is_empty(), "{}", row.version);
         }
     }
 
     #[test]
     fn withdrawn_releases_are_known_bad() {
         for row in cudnn_releases().iter().filter(|row| row.yanked) {
-            let listed = known_bad().iter().any(|bad| {
-                bad.level == Level::Hard
-                    && bad.family == "cudnn"
-                    && bad.versions.contains(&row.version)
-            });
+            let listed = known_bad()
+                .iter()
+                .any(|bad| bad.level == Level::Hard && bad.family == "cudnn" && bad.versions.contains(&row.version));
             assert!(listed, "{}", row.version);
         }
         assert_eq!(cudnn_releases().iter().filter(|row| row.yanked).count(), 1);
@@ -119,8 +97,7 @@ mod tests {
 
     #[test]
     fn releases_are_found_by_what_the_library_reports() {
-        let found =
-            |text| cudnn_release(&Version::parse(text).unwrap()).map(|row| row.version.to_string());
+        let found = |text| cudnn_release(&Version::parse(text).unwrap()).map(|row| row.version.to_string());
         assert_eq!(found("9.1.0").as_deref(), Some("9.1.0.70"));
         assert_eq!(found("8.9.2.26").as_deref(), Some("8.9.2.26"));
         assert_eq!(found("9.99"), None);

@@ -58,9 +58,7 @@ pub fn dlopens_of<'q>(
     who: &'q str,
     version: Option<&'q Version>,
 ) -> impl Iterator<Item = &'static DlopenRow> + use<'q> {
-    dlopens().iter().filter(move |row| {
-        row.who == who && version.is_none_or(|version| row.versions.contains(version))
-    })
+    dlopens().iter().filter(move |row| row.who == who && version.is_none_or(|version| row.versions.contains(version)))
 }
 
 const TEXT: &str = include_str!("../../data/dlopens.tsv");
@@ -69,9 +67,7 @@ static TABLE: LazyLock<Vec<DlopenRow>> = LazyLock::new(|| {
     table::read(TEXT, |cells| {
         Some(DlopenRow {
             who: cells.text("who")?,
-            versions: cells
-                .maybe("versions", VersionRange::parse)?
-                .unwrap_or_else(VersionRange::any),
+            versions: cells.maybe("versions", VersionRange::parse)?.unwrap_or_else(VersionRange::any),
             name: cells.text("name")?,
             required: yes_no(cells.text("required")?)?,
             source: cells.text("source")?,
@@ -87,16 +83,8 @@ mod tests {
 
     #[test]
     fn table_is_whole() {
-        check(
-            TEXT,
-            &["who", "versions", "name", "required", "source"],
-            dlopens().len(),
-        );
-        check_sorted(
-            dlopens()
-                .iter()
-                .map(|row| (row.who, row.name, row.versions.to_string())),
-        );
+        check(TEXT, &["who", "versions", "name", "required", "source"], dlopens().len());
+        check_sorted(dlopens().iter().map(|row| (row.who, row.name, row.versions.to_string())));
     }
 
     #[test]
@@ -122,39 +110,25 @@ mod tests {
             }
         }
         for row in families().iter().filter(|row| row.bare) {
-            assert!(
-                dlopens()
-                    .iter()
-                    .any(|opened| opened.name == row.bare_name()),
-                "nobody opens {}",
-                row.bare_name()
-            );
+            assert!(dlopens().iter().any(|opened| opened.name == row.bare_name()), "nobody opens {}", row.bare_name());
         }
     }
 
     fn asks(who: &str, version: &str, cuda: u64) -> Vec<String> {
         let version = Version::parse(version).unwrap();
-        dlopens_of(who, Some(&version))
-            .filter_map(|row| row.expand(&version, cuda))
-            .collect()
+        dlopens_of(who, Some(&version)).filter_map(|row| row.expand(&version, cuda)).collect()
     }
 
     #[test]
     fn cudnn_9_asks_for_the_longest_name_first_and_8_for_its_own_parts() {
         let nine = asks("cudnn", "9.10.2.21", 12);
-        for name in [
-            "libcudnn_graph.so.9.10.2",
-            "libcudnn_graph.so.9.10",
-            "libcudnn_graph.so.9",
-            "libcudnn_ops.so.9",
-        ] {
+        for name in ["libcudnn_graph.so.9.10.2", "libcudnn_graph.so.9.10", "libcudnn_graph.so.9", "libcudnn_ops.so.9"] {
             assert!(nine.iter().any(|asked| asked == name), "{name}");
         }
         assert!(!nine.iter().any(|asked| asked.contains("_ext")));
         let eight = asks("cudnn", "8.9.2.26", 12);
         assert!(
-            eight.contains(&"libcudnn_cnn_train.so.8".to_owned())
-                && eight.iter().all(|name| name.ends_with(".so.8"))
+            eight.contains(&"libcudnn_cnn_train.so.8".to_owned()) && eight.iter().all(|name| name.ends_with(".so.8"))
         );
     }
 
@@ -168,9 +142,7 @@ mod tests {
 
     #[test]
     fn a_short_version_fills_no_long_name() {
-        let row = dlopens_of("cudnn", None)
-            .find(|row| row.name.contains("{patch}"))
-            .unwrap();
+        let row = dlopens_of("cudnn", None).find(|row| row.name.contains("{patch}")).unwrap();
         assert_eq!(row.expand(&Version::parse("9.1").unwrap(), 12), None);
     }
 
@@ -178,16 +150,9 @@ mod tests {
     fn openers_that_are_ours_are_spelt_as_stems() {
         for row in dlopens() {
             let foreign = row.who.contains(':')
-                || [
-                    "torch",
-                    "c10",
-                    "ctranslate2",
-                    "triton",
-                    "proton",
-                    "tensorflow",
-                ]
-                .iter()
-                .any(|p| row.who.starts_with(p));
+                || ["torch", "c10", "ctranslate2", "triton", "proton", "tensorflow"]
+                    .iter()
+                    .any(|p| row.who.starts_with(p));
             assert!(foreign || family_of_stem(row.who).is_some(), "{}", row.who);
         }
     }

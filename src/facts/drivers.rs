@@ -64,11 +64,7 @@ pub fn drivers() -> &'static [DriverRow] {
 /// The CUDA version that a driver branch reports.
 #[must_use]
 pub fn driver_cuda(branch: u64) -> Option<&'static Version> {
-    drivers()
-        .iter()
-        .find(|row| row.branch == branch)?
-        .cuda
-        .as_ref()
+    drivers().iter().find(|row| row.branch == branch)?.cuda.as_ref()
 }
 
 /// The oldest Linux driver on which a CUDA major runs at all.
@@ -76,10 +72,7 @@ pub fn driver_cuda(branch: u64) -> Option<&'static Version> {
 /// See [minor-version compatibility](https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html).
 #[must_use]
 pub fn driver_floor(cuda_major: u64) -> Option<&'static Version> {
-    FLOORS
-        .iter()
-        .find(|(major, _)| *major == cuda_major)
-        .map(|(_, driver)| driver)
+    FLOORS.iter().find(|(major, _)| *major == cuda_major).map(|(_, driver)| driver)
 }
 
 /// Every cuda-compat package.
@@ -115,10 +108,7 @@ static DRIVERS: LazyLock<Vec<DriverRow>> = LazyLock::new(|| {
 static FLOORS: LazyLock<Vec<(u64, Version)>> = LazyLock::new(|| {
     table::read(FLOORS_TEXT, |cells| {
         cells.text("source")?;
-        Some((
-            cells.text("cuda_major")?.parse().ok()?,
-            Version::parse(cells.text("driver")?)?,
-        ))
+        Some((cells.text("cuda_major")?.parse().ok()?, Version::parse(cells.text("driver")?)?))
     })
 });
 
@@ -129,10 +119,7 @@ static COMPAT: LazyLock<Vec<CompatRow>> = LazyLock::new(|| {
             package: cells.text("compat")?,
             cuda: Version::parse(cells.text("cuda")?)?,
             built_from: cells.text("built_from")?.parse().ok()?,
-            base_branches: branches
-                .into_iter()
-                .map(|branch| branch.parse().ok())
-                .collect::<Option<_>>()?,
+            base_branches: branches.into_iter().map(|branch| branch.parse().ok()).collect::<Option<_>>()?,
             source: cells.text("source")?,
         })
     })
@@ -157,45 +144,19 @@ mod tests {
 
     #[test]
     fn tables_are_whole() {
-        check(
-            DRIVERS_TEXT,
-            &[
-                "branch",
-                "cuda",
-                "cuda_number",
-                "designation",
-                "eol",
-                "source",
-            ],
-            drivers().len(),
-        );
+        check(DRIVERS_TEXT, &["branch", "cuda", "cuda_number", "designation", "eol", "source"], drivers().len());
         check_ids(DRIVERS_TEXT, drivers().iter().map(|row| row.source));
         check_sorted(drivers().iter().map(|row| row.branch));
 
-        check(
-            FLOORS_TEXT,
-            &["cuda_major", "driver", "source"],
-            FLOORS.len(),
-        );
+        check(FLOORS_TEXT, &["cuda_major", "driver", "source"], FLOORS.len());
         check_sorted(FLOORS.iter().map(|(major, _)| major));
 
-        check(
-            COMPAT_TEXT,
-            &["compat", "cuda", "built_from", "base_branches", "source"],
-            forward_compat().len(),
-        );
+        check(COMPAT_TEXT, &["compat", "cuda", "built_from", "base_branches", "source"], forward_compat().len());
         check_ids(COMPAT_TEXT, forward_compat().iter().map(|row| row.source));
         check_sorted(forward_compat().iter().map(|row| &row.cuda));
 
-        check(
-            COMPUTE_TEXT,
-            &["sm", "first_toolkit", "last_toolkit", "source"],
-            compute_capabilities().len(),
-        );
-        check_ids(
-            COMPUTE_TEXT,
-            compute_capabilities().iter().map(|row| row.source),
-        );
+        check(COMPUTE_TEXT, &["sm", "first_toolkit", "last_toolkit", "source"], compute_capabilities().len());
+        check_ids(COMPUTE_TEXT, compute_capabilities().iter().map(|row| row.source));
         check_sorted(compute_capabilities().iter().map(|row| &row.sm));
     }
 
@@ -217,23 +178,12 @@ mod tests {
                 continue;
             };
             // cuda.h: CUDA_VERSION is 1000 * major + 10 * minor.
-            assert_eq!(
-                u64::from(number),
-                cuda.major() * 1000 + cuda.minor().unwrap() * 10
-            );
-            let first = toolkits().iter().find(|toolkit| {
-                toolkit
-                    .driver_bundled
-                    .as_ref()
-                    .is_some_and(|driver| driver.major() == row.branch)
-            });
+            assert_eq!(u64::from(number), cuda.major() * 1000 + cuda.minor().unwrap() * 10);
+            let first = toolkits()
+                .iter()
+                .find(|toolkit| toolkit.driver_bundled.as_ref().is_some_and(|driver| driver.major() == row.branch));
             if let Some(first) = first {
-                assert!(
-                    first.toolkit.starts_with(cuda),
-                    "{}: {} and {cuda}",
-                    row.branch,
-                    first.toolkit
-                );
+                assert!(first.toolkit.starts_with(cuda), "{}: {} and {cuda}", row.branch, first.toolkit);
             }
         }
     }
@@ -242,11 +192,7 @@ mod tests {
     fn compat_packages_are_newer_than_what_they_run_on() {
         for row in forward_compat() {
             assert_eq!(driver_cuda(row.built_from), Some(&row.cuda));
-            assert!(
-                row.base_branches.iter().all(|base| *base < row.built_from),
-                "{}",
-                row.package
-            );
+            assert!(row.base_branches.iter().all(|base| *base < row.built_from), "{}", row.package);
         }
     }
 
@@ -255,18 +201,9 @@ mod tests {
         for build in torch_builds() {
             for sm in &build.sm {
                 let sm = Version::parse(sm).unwrap();
-                let row = compute_capabilities()
-                    .iter()
-                    .find(|row| row.sm == sm)
-                    .unwrap_or_else(|| panic!("{sm}"));
-                let late = row
-                    .last_toolkit
-                    .as_ref()
-                    .is_some_and(|last| &build.cuda_version > last);
-                let early = row
-                    .first_toolkit
-                    .as_ref()
-                    .is_some_and(|first| &build.cuda_version < first);
+                let row = compute_capabilities().iter().find(|row| row.sm == sm).unwrap_or_else(|| panic!("{sm}"));
+                let late = row.last_toolkit.as_ref().is_some_and(|last| &build.cuda_version > last);
+                let early = row.first_toolkit.as_ref().is_some_and(|first| &build.cuda_version < first);
                 assert!(!late && !early, "{}+{} sm {sm}", build.version, build.cuda);
             }
         }

@@ -51,11 +51,7 @@ impl FamilyRow {
     pub fn wheel_names(&self, cuda_major: u64) -> Vec<String> {
         let plain = self.owner == "toolkit" && cuda_major >= 13;
         let name = |wheel: &&str| {
-            if plain {
-                (*wheel).to_owned()
-            } else {
-                format!("{wheel}-cu{cuda_major}")
-            }
+            if plain { (*wheel).to_owned() } else { format!("{wheel}-cu{cuda_major}") }
         };
         self.wheels.iter().map(name).collect()
     }
@@ -76,9 +72,7 @@ pub fn family_of_stem(stem: &str) -> Option<&'static FamilyRow> {
 
 /// The rows that must come from one release together.
 pub fn group_members(group: &str) -> impl Iterator<Item = &'static FamilyRow> {
-    families()
-        .iter()
-        .filter(move |row| row.group == Some(group))
+    families().iter().filter(move |row| row.group == Some(group))
 }
 
 const TEXT: &str = include_str!("../../data/families.tsv");
@@ -115,10 +109,7 @@ mod tests {
 
     #[test]
     fn table_is_whole() {
-        let columns = [
-            "stem", "lead", "family", "group", "owner", "prefix", "nodes", "wheel", "bare",
-            "source",
-        ];
+        let columns = ["stem", "lead", "family", "group", "owner", "prefix", "nodes", "wheel", "bare", "source"];
         check(TEXT, &columns, families().len());
         check_ids(TEXT, families().iter().map(|row| row.source));
         let lines = TEXT.lines().filter(|line| !line.starts_with('#')).skip(1);
@@ -130,26 +121,13 @@ mod tests {
         let stems = |group| group_members(group).map(|row| row.stem).collect::<Vec<_>>();
         assert_eq!(stems("cublas"), ["cublas", "cublasLt", "nvblas"]);
         assert_eq!(stems("nvrtc"), ["nvrtc", "nvrtc-builtins"]);
-        assert_eq!(
-            stems("cupti"),
-            [
-                "checkpoint",
-                "cupti",
-                "nvperf_host",
-                "nvperf_target",
-                "pcsamplingutil"
-            ]
-        );
+        assert_eq!(stems("cupti"), ["checkpoint", "cupti", "nvperf_host", "nvperf_target", "pcsamplingutil"]);
         assert_eq!(stems("cudnn").len(), 16);
         assert!(stems("driver").contains(&"nvidia-ptxjitcompiler"));
         let mut family = BTreeMap::new();
         for row in families() {
             let Some(group) = row.group else { continue };
-            assert_eq!(
-                *family.entry(group).or_insert(row.family),
-                row.family,
-                "a group crosses families"
-            );
+            assert_eq!(*family.entry(group).or_insert(row.family), row.family, "a group crosses families");
             assert!(group_members(group).count() > 1, "{group} has one member");
         }
     }
@@ -179,11 +157,8 @@ mod tests {
 
     #[test]
     fn libraries_without_nodes_are_the_known_ones() {
-        let without: Vec<_> = families()
-            .iter()
-            .filter(|row| row.nodes == Some(false) && row.lead == "lib")
-            .map(|row| row.stem)
-            .collect();
+        let without: Vec<_> =
+            families().iter().filter(|row| row.nodes == Some(false) && row.lead == "lib").map(|row| row.stem).collect();
         let known = [
             "cuda",
             "cufile",

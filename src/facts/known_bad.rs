@@ -36,13 +36,8 @@ impl KnownBad {
     /// the version of a family in the set.
     #[must_use]
     pub fn applies<'v>(&self, version_of: impl Fn(&str) -> Option<&'v Version>) -> bool {
-        let inside = |family: &str, range: &VersionRange| {
-            version_of(family).is_some_and(|v| range.contains(v))
-        };
-        let with = self
-            .with
-            .as_ref()
-            .is_none_or(|(family, range)| inside(family, range));
+        let inside = |family: &str, range: &VersionRange| version_of(family).is_some_and(|v| range.contains(v));
+        let with = self.with.as_ref().is_none_or(|(family, range)| inside(family, range));
         with && inside(self.family, &self.versions)
     }
 }
@@ -95,14 +90,8 @@ static TABLE: LazyLock<Vec<KnownBad>> = LazyLock::new(|| {
             date: cells.text("date")?,
             family: cells.text("family")?,
             versions: VersionRange::parse(cells.text("versions")?)?,
-            with: both(
-                cells.text("with_family"),
-                cells.maybe("with_versions", VersionRange::parse)?,
-            )?,
-            needs: both(
-                cells.maybe("needs", need)?,
-                cells.maybe("is", VersionRange::parse)?,
-            )?,
+            with: both(cells.text("with_family"), cells.maybe("with_versions", VersionRange::parse)?)?,
+            needs: both(cells.maybe("needs", need)?, cells.maybe("is", VersionRange::parse)?)?,
             says: cells.text("says")?,
             source: cells.text("source")?,
         })
@@ -110,10 +99,7 @@ static TABLE: LazyLock<Vec<KnownBad>> = LazyLock::new(|| {
 });
 
 /// Two cells that are known together or not at all.
-#[expect(
-    clippy::option_option,
-    reason = "unknown and malformed are different answers"
-)]
+#[expect(clippy::option_option, reason = "unknown and malformed are different answers")]
 fn both<A, B>(a: Option<A>, b: Option<B>) -> Option<Option<(A, B)>> {
     match (a, b) {
         (Some(a), Some(b)) => Some(Some((a, b))),
@@ -147,11 +133,7 @@ mod tests {
         check_sorted(known_bad().iter().map(|row| row.id));
         let known = |family| families().iter().any(|row| row.family == family);
         for row in known_bad() {
-            assert!(
-                known(row.family) && row.with.as_ref().is_none_or(|(family, _)| known(family)),
-                "{}",
-                row.id
-            );
+            assert!(known(row.family) && row.with.as_ref().is_none_or(|(family, _)| known(family)), "{}", row.id);
             assert!(row.id.starts_with(row.family), "{}", row.id);
             assert_eq!(row.date.len(), "2026-11-22".len());
             // Hard entries are judged from versions alone, so they cannot need anything else.
@@ -161,30 +143,16 @@ mod tests {
     }
 
     fn ids(set: &[(&str, &str)]) -> Vec<&'static str> {
-        let set: Vec<_> = set
-            .iter()
-            .map(|(family, v)| (*family, Version::parse(v).unwrap()))
-            .collect();
-        let version_of =
-            |family: &str| set.iter().find(|(ours, _)| *ours == family).map(|(_, v)| v);
-        known_bad()
-            .iter()
-            .filter(|row| row.applies(version_of))
-            .map(|row| row.id)
-            .collect()
+        let set: Vec<_> = set.iter().map(|(family, v)| (*family, Version::parse(v).unwrap())).collect();
+        let version_of = |family: &str| set.iter().find(|(ours, _)| *ours == family).map(|(_, v)| v);
+        known_bad().iter().filter(|row| row.applies(version_of)).map(|row| row.id).collect()
     }
 
     #[test]
     fn entries_apply_to_the_sets_they_mean() {
-        assert_eq!(
-            ids(&[("cudnn", "9.25.0.15")]),
-            ["cudnn-9.11-pre-turing", "cudnn-9.25.0.15-yanked"]
-        );
+        assert_eq!(ids(&[("cudnn", "9.25.0.15")]), ["cudnn-9.11-pre-turing", "cudnn-9.25.0.15-yanked"]);
         assert_eq!(ids(&[("cudnn", "9.10.0.56")]), ["cudnn-9.10.0-enum"]);
-        assert_eq!(
-            ids(&[("cublas", "12.4.5.8"), ("cudnn", "9.1.0.70")]),
-            [""; 0]
-        );
+        assert_eq!(ids(&[("cublas", "12.4.5.8"), ("cudnn", "9.1.0.70")]), [""; 0]);
         assert_eq!(
             ids(&[("cublas", "12.9.1.4"), ("cudnn", "9.1.0.70")]),
             ["cublas-12.8-tmem", "cudnn-9.10.1-cublaslt-12.9"]

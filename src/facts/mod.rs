@@ -29,8 +29,7 @@ mod version;
 pub use cudnn::{CudnnRow, cudnn_release, cudnn_releases};
 pub use dlopens::{DlopenRow, dlopens, dlopens_of};
 pub use drivers::{
-    CompatRow, ComputeRow, DriverRow, compute_capabilities, driver_cuda, driver_floor, drivers,
-    forward_compat,
+    CompatRow, ComputeRow, DriverRow, compute_capabilities, driver_cuda, driver_floor, drivers, forward_compat,
 };
 pub use families::{FamilyRow, families, family_of_stem, group_members};
 pub use known_bad::{KnownBad, Level, Need, known_bad};

@@ -65,28 +65,17 @@ pub fn parse_library_name<S: AsRef<OsStr> + ?Sized>(name: &S) -> Option<LibraryN
     let file = body.strip_suffix(".so")?;
     // The whole stem first: `nvrtc-builtins` has a hyphen of its own.
     if let Some(row) = row_of(file) {
-        return Some(LibraryName {
-            row,
-            hash: None,
-            version,
-        });
+        return Some(LibraryName { row, hash: None, version });
     }
     let (file, hash) = file.rsplit_once('-')?;
     if hash.len() != 8 || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
-    Some(LibraryName {
-        row: row_of(file)?,
-        hash: Some(hash),
-        version,
-    })
+    Some(LibraryName { row: row_of(file)?, hash: Some(hash), version })
 }
 
 fn row_of(file: &str) -> Option<&'static FamilyRow> {
-    let with_lib = file
-        .strip_prefix("lib")
-        .and_then(family_of_stem)
-        .filter(|row| row.lead == "lib");
+    let with_lib = file.strip_prefix("lib").and_then(family_of_stem).filter(|row| row.lead == "lib");
     with_lib.or_else(|| family_of_stem(file).filter(|row| row.lead.is_empty()))
 }
 
@@ -104,55 +93,15 @@ mod tests {
             ("libcudart.so.12", "cudart", None, Some("12")),
             ("libcudart.so.11.0", "cudart", None, Some("11.0")),
             ("libcudart.so.12.4.127", "cudart", None, Some("12.4.127")),
-            (
-                "libcudart-e409450e.so.11.0",
-                "cudart",
-                Some("e409450e"),
-                Some("11.0"),
-            ),
-            (
-                "libcusparseLt-294d6944.so.0",
-                "cusparseLt",
-                Some("294d6944"),
-                Some("0"),
-            ),
-            (
-                "libcudnn-74a4c495.so.9.1.0",
-                "cudnn",
-                Some("74a4c495"),
-                Some("9.1.0"),
-            ),
-            (
-                "libnvrtc-d833c4f3.so.11.2",
-                "nvrtc",
-                Some("d833c4f3"),
-                Some("11.2"),
-            ),
-            (
-                "libnvrtc-builtins.so.12.4",
-                "nvrtc-builtins",
-                None,
-                Some("12.4"),
-            ),
-            (
-                "libnvrtc-builtins-07fb3db5.so.11.8",
-                "nvrtc-builtins",
-                Some("07fb3db5"),
-                Some("11.8"),
-            ),
+            ("libcudart-e409450e.so.11.0", "cudart", Some("e409450e"), Some("11.0")),
+            ("libcusparseLt-294d6944.so.0", "cusparseLt", Some("294d6944"), Some("0")),
+            ("libcudnn-74a4c495.so.9.1.0", "cudnn", Some("74a4c495"), Some("9.1.0")),
+            ("libnvrtc-d833c4f3.so.11.2", "nvrtc", Some("d833c4f3"), Some("11.2")),
+            ("libnvrtc-builtins.so.12.4", "nvrtc-builtins", None, Some("12.4")),
+            ("libnvrtc-builtins-07fb3db5.so.11.8", "nvrtc-builtins", Some("07fb3db5"), Some("11.8")),
             ("libnvrtc.alt.so.12", "nvrtc.alt", None, Some("12")),
-            (
-                "libnvrtc-builtins.alt.so.12.9",
-                "nvrtc-builtins.alt",
-                None,
-                Some("12.9"),
-            ),
-            (
-                "libcudnn_engines_runtime_compiled.so.9",
-                "cudnn_engines_runtime_compiled",
-                None,
-                Some("9"),
-            ),
+            ("libnvrtc-builtins.alt.so.12.9", "nvrtc-builtins.alt", None, Some("12.9")),
+            ("libcudnn_engines_runtime_compiled.so.9", "cudnn_engines_runtime_compiled", None, Some("9")),
             ("libcudnn_cnn.so.9.10.2", "cudnn_cnn", None, Some("9.10.2")),
             ("libcufile_rdma.so.1", "cufile_rdma", None, Some("1")),
             ("libcupti.so.2025.1.1", "cupti", None, Some("2025.1.1")),
@@ -160,32 +109,15 @@ mod tests {
             ("libcuda.so.580.82.07", "cuda", None, Some("580.82.07")),
             ("libcuda.so.1.1", "cuda", None, Some("1.1")),
             ("libnvidia-ml.so.1", "nvidia-ml", None, Some("1")),
-            (
-                "libnvidia-pkcs11-openssl3.so.580.82.07",
-                "nvidia-pkcs11-openssl3",
-                None,
-                Some("580.82.07"),
-            ),
-            (
-                "nvshmem_bootstrap_uid.so.3",
-                "nvshmem_bootstrap_uid",
-                None,
-                Some("3"),
-            ),
+            ("libnvidia-pkcs11-openssl3.so.580.82.07", "nvidia-pkcs11-openssl3", None, Some("580.82.07")),
+            ("nvshmem_bootstrap_uid.so.3", "nvshmem_bootstrap_uid", None, Some("3")),
         ];
         for (text, stem, hash, version) in cases {
             let name = parse_library_name(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(name.stem(), stem, "{text}");
             assert_eq!(name.hash, hash, "{text}");
-            assert_eq!(
-                name.version.as_ref().map(Version::as_str),
-                version,
-                "{text}"
-            );
-            let unhashed = hash.map_or_else(
-                || text.to_owned(),
-                |hash| text.replace(&format!("-{hash}"), ""),
-            );
+            assert_eq!(name.version.as_ref().map(Version::as_str), version, "{text}");
+            let unhashed = hash.map_or_else(|| text.to_owned(), |hash| text.replace(&format!("-{hash}"), ""));
             assert_eq!(name.unhashed(), unhashed);
         }
     }

@@ -46,10 +46,7 @@ impl VersionRange {
     /// The range that holds every version.
     #[must_use]
     pub fn any() -> Self {
-        Self {
-            text: "*".to_owned(),
-            clauses: Vec::new(),
-        }
+        Self { text: "*".to_owned(), clauses: Vec::new() }
     }
 
     /// Reads a range: `*`, a version, or clauses of `==`, `!=`, `>=`, `>`, `<=`, `<` joined by
@@ -60,10 +57,7 @@ impl VersionRange {
             return Some(Self::any());
         }
         let clauses = text.split(',').map(Clause::parse).collect::<Option<_>>()?;
-        Some(Self {
-            text: text.to_owned(),
-            clauses,
-        })
+        Some(Self { text: text.to_owned(), clauses })
     }
 
     /// Whether `version` lies inside.
@@ -76,12 +70,7 @@ impl VersionRange {
     #[must_use]
     pub fn exact(&self) -> Option<&Version> {
         match self.clauses.as_slice() {
-            [
-                Clause {
-                    operator: Operator::Equal,
-                    version,
-                },
-            ] => Some(version),
+            [Clause { operator: Operator::Equal, version }] => Some(version),
             _ => None,
         }
     }
@@ -97,9 +86,7 @@ impl Clause {
             (">", Operator::Above),
             ("<", Operator::Below),
         ];
-        let found = operators
-            .iter()
-            .find_map(|(sign, op)| text.strip_prefix(sign).map(|rest| (*op, rest)));
+        let found = operators.iter().find_map(|(sign, op)| text.strip_prefix(sign).map(|rest| (*op, rest)));
         let (mut operator, mut version) = found.unwrap_or((Operator::Equal, text));
         if let Some(prefix) = version.strip_suffix(".*") {
             operator = match operator {
@@ -109,10 +96,7 @@ impl Clause {
             };
             version = prefix;
         }
-        Some(Self {
-            operator,
-            version: Version::parse(version)?,
-        })
+        Some(Self { operator, version: Version::parse(version)? })
     }
 
     fn holds(&self, version: &Version) -> bool {
@@ -140,9 +124,7 @@ mod tests {
     use super::*;
 
     fn holds(range: &str, version: &str) -> bool {
-        VersionRange::parse(range)
-            .unwrap()
-            .contains(&Version::parse(version).unwrap())
+        VersionRange::parse(range).unwrap().contains(&Version::parse(version).unwrap())
     }
 
     #[test]
@@ -173,12 +155,7 @@ mod tests {
 
     #[test]
     fn exact_is_one_version() {
-        let exact = |text| {
-            VersionRange::parse(text)
-                .unwrap()
-                .exact()
-                .map(ToString::to_string)
-        };
+        let exact = |text| VersionRange::parse(text).unwrap().exact().map(ToString::to_string);
         assert_eq!(exact("9.1.0.70").as_deref(), Some("9.1.0.70"));
         assert_eq!(exact("==9.1.0.70").as_deref(), Some("9.1.0.70"));
         for text in ["*", "==9.1.0.*", ">=9", ">=9,<10", "!=9"] {
@@ -188,9 +165,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_range() {
-        for text in [
-            "", ",", ">=", "12,", "~=12", ">=12.*", "= 12", "**", "12 ,13",
-        ] {
+        for text in ["", ",", ">=", "12,", "~=12", ">=12.*", "= 12", "**", "12 ,13"] {
             assert!(VersionRange::parse(text).is_none(), "{text:?}");
         }
     }

@@ -18,15 +18,8 @@ impl Cells<'_> {
     }
 
     /// An optional cell put through `parse`: the outer `None` means malformed.
-    #[expect(
-        clippy::option_option,
-        reason = "unknown and malformed are different answers"
-    )]
-    pub(super) fn maybe<T>(
-        &self,
-        column: &str,
-        parse: impl Fn(&'static str) -> Option<T>,
-    ) -> Option<Option<T>> {
+    #[expect(clippy::option_option, reason = "unknown and malformed are different answers")]
+    pub(super) fn maybe<T>(&self, column: &str, parse: impl Fn(&'static str) -> Option<T>) -> Option<Option<T>> {
         match self.text(column) {
             None => Some(None),
             Some(cell) => parse(cell).map(Some),
@@ -35,8 +28,7 @@ impl Cells<'_> {
 
     /// The items of a cell, separated by `separator`; none where it is unknown.
     pub(super) fn list(&self, column: &str, separator: char) -> Vec<&'static str> {
-        self.text(column)
-            .map_or_else(Vec::new, |cell| cell.split(separator).collect())
+        self.text(column).map_or_else(Vec::new, |cell| cell.split(separator).collect())
     }
 }
 
@@ -54,10 +46,7 @@ pub(super) fn read<R>(text: &'static str, row: impl Fn(&Cells<'_>) -> Option<R>)
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
     let header: Vec<_> = lines.next().unwrap_or("").split('\t').collect();
     lines
-        .map(|line| Cells {
-            header: &header,
-            cells: line.split('\t').collect(),
-        })
+        .map(|line| Cells { header: &header, cells: line.split('\t').collect() })
         .filter(|cells| cells.cells.len() == header.len())
         .filter_map(|cells| row(&cells))
         .collect()
@@ -71,10 +60,7 @@ pub(super) mod tests {
     /// reader knows with `source` as the last, every line became a row, every row names its
     /// source, and cells hold neither stray blanks nor nothing.
     pub(crate) fn check(text: &'static str, columns: &[&str], rows: usize) {
-        let comments: Vec<_> = text
-            .lines()
-            .take_while(|line| line.starts_with('#'))
-            .collect();
+        let comments: Vec<_> = text.lines().take_while(|line| line.starts_with('#')).collect();
         assert!(comments.iter().any(|line| line.starts_with("# Recipe: ")));
         let mut lines = text.lines().skip(comments.len());
         let header: Vec<_> = lines.next().unwrap().split('\t').collect();
@@ -85,12 +71,7 @@ pub(super) mod tests {
             count += 1;
             let cells: Vec<_> = line.split('\t').collect();
             assert_eq!(cells.len(), header.len(), "{line}");
-            assert!(
-                cells
-                    .iter()
-                    .all(|cell| !cell.is_empty() && cell.trim() == *cell),
-                "{line}"
-            );
+            assert!(cells.iter().all(|cell| !cell.is_empty() && cell.trim() == *cell), "{line}");
             assert_ne!(cells.last(), Some(&"-"), "no source: {line}");
         }
         assert!(count > 0);
@@ -123,13 +104,7 @@ pub(super) mod tests {
     #[test]
     fn reads_cells_by_column_and_skips_broken_lines() {
         let text = "# c\na\tb\n1\tx y\n2\n3\t-\tz\n-\tq\n4\t-\n";
-        let rows = read(text, |cells| {
-            Some((
-                cells.text("a")?,
-                cells.list("b", ' '),
-                cells.text("nothing"),
-            ))
-        });
+        let rows = read(text, |cells| Some((cells.text("a")?, cells.list("b", ' '), cells.text("nothing"))));
         assert_eq!(rows, [("1", vec!["x", "y"], None), ("4", vec![], None)]);
         assert_eq!(read("", |_| Some(())), []);
     }

@@ -61,13 +61,7 @@ pub fn toolkit_of(component: &str, version: &Version) -> Option<&'static Toolkit
     let found = |exact: bool| {
         toolkits().iter().find(|row| {
             let ours = row.components.get(component);
-            ours.is_some_and(|ours| {
-                if exact {
-                    ours == version
-                } else {
-                    ours.starts_with(version)
-                }
-            })
+            ours.is_some_and(|ours| if exact { ours == version } else { ours.starts_with(version) })
         })
     };
     found(true).or_else(|| found(false))
@@ -91,19 +85,8 @@ pub fn sonames_of(cuda_major: u64, family: &str) -> impl Iterator<Item = &'stati
 const TEXT: &str = include_str!("../../data/toolkits.tsv");
 const SONAMES_TEXT: &str = include_str!("../../data/sonames.tsv");
 
-const COMPONENTS: [&str; 11] = [
-    "cudart",
-    "cublas",
-    "cufft",
-    "curand",
-    "cusolver",
-    "cusparse",
-    "nvjitlink",
-    "nvrtc",
-    "cupti",
-    "nvtx",
-    "cufile",
-];
+const COMPONENTS: [&str; 11] =
+    ["cudart", "cublas", "cufft", "curand", "cusolver", "cusparse", "nvjitlink", "nvrtc", "cupti", "nvtx", "cufile"];
 
 static TOOLKITS: LazyLock<Vec<ToolkitRow>> = LazyLock::new(|| {
     table::read(TEXT, |cells| {
@@ -153,49 +136,25 @@ mod tests {
         check(TEXT, &columns, toolkits().len());
         check_ids(TEXT, toolkits().iter().map(|row| row.source));
         check_sorted(toolkits().iter().map(|row| &row.toolkit));
-        check(
-            SONAMES_TEXT,
-            &["cuda_major", "stem", "soname", "source"],
-            sonames().len(),
-        );
-        let version =
-            |row: &SonameRow| parse_library_name(row.soname).and_then(|name| name.version);
-        check_sorted(
-            sonames()
-                .iter()
-                .map(|row| (row.cuda_major, row.stem, version(row))),
-        );
+        check(SONAMES_TEXT, &["cuda_major", "stem", "soname", "source"], sonames().len());
+        let version = |row: &SonameRow| parse_library_name(row.soname).and_then(|name| name.version);
+        check_sorted(sonames().iter().map(|row| (row.cuda_major, row.stem, version(row))));
     }
 
     #[test]
     fn the_floor_of_a_toolkit_is_that_of_its_major() {
         for row in toolkits() {
-            assert_eq!(
-                Some(&row.driver_min),
-                driver_floor(row.toolkit.major()),
-                "{}",
-                row.toolkit
-            );
+            assert_eq!(Some(&row.driver_min), driver_floor(row.toolkit.major()), "{}", row.toolkit);
         }
     }
 
     /// Up to the third number: cuSOLVER's fourth fell from 11.5.2 (11.3.2.107) to 11.6.0 (11.3.2.55).
     #[test]
     fn versions_grow_with_the_toolkit() {
-        let head = |version: &Version| {
-            version
-                .numbers()
-                .iter()
-                .take(3)
-                .copied()
-                .collect::<Vec<_>>()
-        };
+        let head = |version: &Version| version.numbers().iter().take(3).copied().collect::<Vec<_>>();
         for pair in toolkits().windows(2) {
             for (family, older) in &pair[0].components {
-                let grown = pair[1]
-                    .components
-                    .get(family)
-                    .is_none_or(|newer| head(newer) >= head(older));
+                let grown = pair[1].components.get(family).is_none_or(|newer| head(newer) >= head(older));
                 assert!(grown, "{family} {}", pair[1].toolkit);
             }
         }
@@ -212,11 +171,7 @@ mod tests {
             ("cublas", "13.4.1.3", "13.2.2"),
         ];
         for (component, version, toolkit) in cases {
-            assert_eq!(
-                toolkit_of(component, &v(version)).unwrap().toolkit,
-                v(toolkit),
-                "{component} {version}"
-            );
+            assert_eq!(toolkit_of(component, &v(version)).unwrap().toolkit, v(toolkit), "{component} {version}");
         }
         assert!(toolkit_of("cublas", &v("12.4.5.9")).is_none());
         assert!(toolkit_of("cudnn", &v("9.1.0.70")).is_none());
@@ -233,10 +188,7 @@ mod tests {
     #[test]
     fn sonames_of_a_family() {
         let names = |major, family| sonames_of(major, family).collect::<Vec<_>>();
-        assert_eq!(
-            names(12, "cublas"),
-            ["libcublas.so.12", "libcublasLt.so.12", "libnvblas.so.12"]
-        );
+        assert_eq!(names(12, "cublas"), ["libcublas.so.12", "libcublasLt.so.12", "libnvblas.so.12"]);
         assert_eq!(names(11, "cudart"), ["libcudart.so.11.0"]);
         assert_eq!(names(13, "cusparse"), names(12, "cusparse"));
         assert_eq!(names(11, "nvjitlink"), [""; 0]);

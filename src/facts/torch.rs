@@ -83,9 +83,7 @@ pub fn torch_build(version: &str, cuda: Option<&str>) -> Option<&'static TorchRo
         (cuda, local) => cuda.or(local),
     };
     let release = Version::parse(release)?;
-    torch_builds()
-        .iter()
-        .find(|row| row.version == release && cuda.map_or(row.default, |cuda| cuda == row.cuda))
+    torch_builds().iter().find(|row| row.version == release && cuda.map_or(row.default, |cuda| cuda == row.cuda))
 }
 
 fn pin(text: &'static str) -> Option<(&'static str, VersionRange)> {
@@ -119,16 +117,8 @@ static TABLE: LazyLock<Vec<TorchRow>> = LazyLock::new(|| {
             default: yes_no(cells.text("default")?)?,
             cxx11_abi: cells.maybe("cxx11_abi", yes_no)?,
             cudnn_compiled: cells.maybe("cudnn_compiled", Version::parse)?,
-            pins: cells
-                .list("pins", ';')
-                .into_iter()
-                .map(pin)
-                .collect::<Option<_>>()?,
-            supply: cells
-                .list("supply", ';')
-                .into_iter()
-                .map(supply)
-                .collect::<Option<_>>()?,
+            pins: cells.list("pins", ';').into_iter().map(pin).collect::<Option<_>>()?,
+            supply: cells.list("supply", ';').into_iter().map(supply).collect::<Option<_>>()?,
             python: cells.text("python"),
             sm: cells.list("sm", ' '),
             source: cells.text("source")?,
@@ -161,16 +151,9 @@ mod tests {
         ];
         check(TEXT, &columns, torch_builds().len());
         check_ids(TEXT, torch_builds().iter().map(|row| row.source));
-        check_sorted(
-            torch_builds()
-                .iter()
-                .map(|row| (&row.version, &row.cuda_version)),
-        );
+        check_sorted(torch_builds().iter().map(|row| (&row.version, &row.cuda_version)));
         for row in torch_builds() {
-            assert_eq!(
-                row.cuda,
-                format!("cu{}", row.cuda_version.as_str().replace('.', ""))
-            );
+            assert_eq!(row.cuda, format!("cu{}", row.cuda_version.as_str().replace('.', "")));
         }
     }
 
@@ -180,13 +163,7 @@ mod tests {
         assert_eq!(releases.len(), 30);
         for release in releases {
             let row = torch_build(release.as_str(), None).unwrap();
-            assert_eq!(
-                torch_builds()
-                    .iter()
-                    .filter(|r| r.version == row.version && r.default)
-                    .count(),
-                1
-            );
+            assert_eq!(torch_builds().iter().filter(|r| r.version == row.version && r.default).count(), 1);
             for family in ["cudart", "cublas", "cudnn", "nvrtc"] {
                 assert!(row.pins.contains_key(family), "{release} {family}");
             }
@@ -197,10 +174,7 @@ mod tests {
     fn builds_are_found_by_tag_and_local_part() {
         assert_eq!(torch_build("2.5.1", None).unwrap().cuda, "cu124");
         assert_eq!(torch_build("2.5.1+cu118", None).unwrap().cuda, "cu118");
-        assert_eq!(
-            torch_build("2.5.1+cu118", Some("cu118")).unwrap().cuda,
-            "cu118"
-        );
+        assert_eq!(torch_build("2.5.1+cu118", Some("cu118")).unwrap().cuda, "cu118");
         assert_eq!(torch_build("2.5.1", Some("cu121")).unwrap().cuda, "cu121");
         for (version, cuda) in [
             ("2.5.1+cpu", None),
@@ -217,10 +191,7 @@ mod tests {
     #[test]
     fn pins_name_families_and_components_that_exist() {
         let known: BTreeSet<_> = families().iter().map(|row| row.family).collect();
-        let components: BTreeSet<_> = toolkits()
-            .iter()
-            .flat_map(|row| row.components.keys().copied())
-            .collect();
+        let components: BTreeSet<_> = toolkits().iter().flat_map(|row| row.components.keys().copied()).collect();
         let mut checked = 0;
         for row in torch_builds() {
             for family in row.pins.keys().chain(row.supply.keys()) {
@@ -231,12 +202,7 @@ mod tests {
                     continue;
                 };
                 if components.contains(family) && row.cuda_version.as_str() >= "11.7" {
-                    assert!(
-                        toolkit_of(family, version).is_some(),
-                        "{} {}: {family} {version}",
-                        row.version,
-                        row.cuda
-                    );
+                    assert!(toolkit_of(family, version).is_some(), "{} {}: {family} {version}", row.version, row.cuda);
                     checked += 1;
                 }
                 if *family == "cudnn" {
@@ -256,9 +222,7 @@ mod tests {
                 continue;
             };
             for (family, range) in &row.pins {
-                let (Some(version), Some(component)) =
-                    (range.exact(), toolkit.components.get(family))
-                else {
+                let (Some(version), Some(component)) = (range.exact(), toolkit.components.get(family)) else {
                     continue;
                 };
                 if version == component {
@@ -267,18 +231,13 @@ mod tests {
                 }
                 let named = match (row.version.as_str(), row.cuda, *family) {
                     ("2.0.0" | "2.0.1", "cu117", "cufft") => true,
-                    (release, "cu126", "nvrtc") => [
-                        "2.6.0", "2.7.0", "2.7.1", "2.8.0", "2.9.0", "2.9.1", "2.10.0",
-                    ]
-                    .contains(&release),
+                    (release, "cu126", "nvrtc") => {
+                        ["2.6.0", "2.7.0", "2.7.1", "2.8.0", "2.9.0", "2.9.1", "2.10.0"].contains(&release)
+                    }
                     ("2.10.0", "cu130", _) => true,
                     _ => false,
                 };
-                assert!(
-                    named,
-                    "{}+{}: {family} {version}, the toolkit has {component}",
-                    row.version, row.cuda
-                );
+                assert!(named, "{}+{}: {family} {version}, the toolkit has {component}", row.version, row.cuda);
             }
         }
         assert!(equal > 400, "{equal}");

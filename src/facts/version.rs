@@ -51,17 +51,10 @@ impl Version {
         if rest.len() - word.len() > 1 || (word.is_empty() && !rest.is_empty()) {
             return None;
         }
-        if !word
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b".+-_~".contains(&b))
-        {
+        if !word.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_~".contains(&b)) {
             return None;
         }
-        Some(Self {
-            text: text.to_owned(),
-            numbers,
-            suffix: text.len() - rest.len(),
-        })
+        Some(Self { text: text.to_owned(), numbers, suffix: text.len() - rest.len() })
     }
 
     /// The version as it was written.
@@ -92,11 +85,7 @@ impl Version {
     /// and with itself, not with `9.1.0.7` and not with `9.1.0.70.1`.
     #[must_use]
     pub fn starts_with(&self, prefix: &Self) -> bool {
-        if prefix.suffix().is_empty() {
-            self.numbers.starts_with(&prefix.numbers)
-        } else {
-            self == prefix
-        }
+        if prefix.suffix().is_empty() { self.numbers.starts_with(&prefix.numbers) } else { self == prefix }
     }
 
     fn suffix(&self) -> &str {
@@ -105,11 +94,7 @@ impl Version {
 
     /// The numbers without trailing zeros: what equality and order look at.
     fn significant(&self) -> &[u64] {
-        let end = self
-            .numbers
-            .iter()
-            .rposition(|&n| n != 0)
-            .map_or(0, |at| at + 1);
+        let end = self.numbers.iter().rposition(|&n| n != 0).map_or(0, |at| at + 1);
         self.numbers.get(..end).unwrap_or(&[])
     }
 
@@ -206,10 +191,7 @@ mod tests {
         assert_eq!(v("13.0.3"), v("13.0.3.0"));
         assert_eq!(v("450.80.02"), v("450.80.2"));
         assert_ne!(v("12.4"), v("12.40"));
-        let set: HashSet<_> = ["13.0.3", "13.0.3.0", "13.00.3"]
-            .map(v)
-            .into_iter()
-            .collect();
+        let set: HashSet<_> = ["13.0.3", "13.0.3.0", "13.00.3"].map(v).into_iter().collect();
         assert_eq!(set.len(), 1);
     }
 
@@ -219,10 +201,7 @@ mod tests {
             assert_eq!(v(text).to_string(), text);
         }
         assert_eq!(v("2.5.1+cu124").numbers(), [2, 5, 1]);
-        assert_eq!(
-            (v("12.4").major(), v("12.4").minor(), v("12").minor()),
-            (12, Some(4), None)
-        );
+        assert_eq!((v("12.4").major(), v("12.4").minor(), v("12").minor()), (12, Some(4), None));
     }
 
     #[test]
@@ -237,22 +216,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_version() {
-        for text in [
-            "",
-            "a",
-            ".1",
-            "1.",
-            "1..2",
-            "-1",
-            "v1",
-            "1. 2",
-            "1 ",
-            " 1",
-            "1+",
-            "1.2/3",
-            "99999999999999999999",
-            "1é",
-        ] {
+        for text in
+            ["", "a", ".1", "1.", "1..2", "-1", "v1", "1. 2", "1 ", " 1", "1+", "1.2/3", "99999999999999999999", "1é"]
+        {
             assert!(Version::parse(text).is_none(), "{text:?}");
         }
     }

@@ -42,16 +42,17 @@ impl ChildEnvironment {
         let mut taken_out = Vec::new();
         let listed = host.env("LD_PRELOAD").unwrap_or_default().as_bytes();
         // ld.so splits at spaces and colons, and knows no escape (ld.so(8)).
-        for entry in listed.split(|byte| matches!(byte, b' ' | b':')).filter(|entry| !entry.is_empty()).map(OsStr::from_bytes) {
+        for entry in
+            listed.split(|byte| matches!(byte, b' ' | b':')).filter(|entry| !entry.is_empty()).map(OsStr::from_bytes)
+        {
             if is_shim(entry) {
                 continue;
             }
-            match contradiction(&objects, plan, entry) {
-                Some((soname, instead)) => taken_out.push(TakenOut { entry: entry.to_owned(), soname, instead }),
-                None => {
-                    preload.push(":");
-                    preload.push(entry);
-                }
+            if let Some((soname, instead)) = contradiction(&objects, plan, entry) {
+                taken_out.push(TakenOut { entry: entry.to_owned(), soname, instead });
+            } else {
+                preload.push(":");
+                preload.push(entry);
             }
         }
         Self { preload, plan: plan_path.to_owned(), taken_out }
@@ -66,7 +67,8 @@ fn is_shim(entry: &OsStr) -> bool {
 
 /// The soname that both the entry and the plan would serve, from different files.
 fn contradiction(objects: &Objects<'_>, plan: &Plan, entry: &OsStr) -> Option<(String, PathBuf)> {
-    let path = if entry.as_bytes().contains(&b'/') { PathBuf::from(entry) } else { Loader::new(objects).find(entry)?.0 };
+    let path =
+        if entry.as_bytes().contains(&b'/') { PathBuf::from(entry) } else { Loader::new(objects).find(entry)?.0 };
     let object = objects.open(&path).ok()?;
     let soname = object.facts.soname.as_ref()?.to_str()?;
     let library = plan.library(soname).filter(|library| library.how != How::Keep)?;

@@ -1,6 +1,9 @@
 //! Handing a chosen set out to a process.
 
+pub mod bundle;
 mod child;
+mod open;
 pub mod shim;
 
 pub use child::{ChildEnvironment, TakenOut};
+pub use open::{CallError, CudaVersion, CudnnVersion, LoadError, LoadedLibrary, LoadedSet, Origin};

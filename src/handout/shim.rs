@@ -31,9 +31,7 @@ pub fn image_for(binary: Option<&Path>) -> Result<Vec<u8>, ShimError> {
     let room = binary_room(&mut image).ok_or(ShimError::Image)?;
     // One byte stays NUL: the end of the string.
     if !binary.is_absolute() || path.len() >= room.len() || path.contains(&0) {
-        return Err(ShimError::Binary {
-            path: binary.into(),
-        });
+        return Err(ShimError::Binary { path: binary.into() });
     }
     for (to, from) in room.iter_mut().zip(path) {
         *to = *from;
@@ -53,20 +51,10 @@ pub fn image_for(binary: Option<&Path>) -> Result<Vec<u8>, ShimError> {
 /// mount with one line on stderr; so such directories are errors here.
 pub fn install(cache_dir: &Path, binary: Option<&Path>) -> Result<PathBuf, ShimError> {
     let image = image_for(binary)?;
-    let dir = std::path::absolute(cache_dir).map_err(|source| ShimError::Directory {
-        path: cache_dir.into(),
-        source,
-    })?;
-    if let Some(&byte) = dir
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .find(|b| b" :$".contains(b))
-    {
-        return Err(ShimError::Unspeakable {
-            path: dir,
-            character: byte.into(),
-        });
+    let dir =
+        std::path::absolute(cache_dir).map_err(|source| ShimError::Directory { path: cache_dir.into(), source })?;
+    if let Some(&byte) = dir.as_os_str().as_bytes().iter().find(|b| b" :$".contains(b)) {
+        return Err(ShimError::Unspeakable { path: dir, character: byte.into() });
     }
     prepare_dir(&dir)?;
     let path = dir.join(file_name(&image));
@@ -83,11 +71,7 @@ pub fn install(cache_dir: &Path, binary: Option<&Path>) -> Result<PathBuf, ShimE
 /// `env` looks a variable up. An empty variable counts as unset, and so does a relative `XDG_CACHE_HOME` or `HOME`
 /// (XDG Base Directory Specification).
 pub fn cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ShimError> {
-    let var = |name| {
-        env(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let var = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(dir) = var("CUDASHIM_CACHE") {
         return Ok(dir);
     }
@@ -117,9 +101,7 @@ pub enum ShimError {
         path: PathBuf,
     },
     /// No variable says where caches are.
-    #[error(
-        "there is no cache directory: neither CUDASHIM_CACHE nor XDG_CACHE_HOME nor HOME is set"
-    )]
+    #[error("there is no cache directory: neither CUDASHIM_CACHE nor XDG_CACHE_HOME nor HOME is set")]
     NoCacheDir,
     /// `LD_PRELOAD` has no way to name a file in this directory.
     #[error("`{path}` cannot stand in LD_PRELOAD: it contains `{character}`")]
@@ -199,55 +181,33 @@ const ROOM: usize = 4096;
 
 /// The field for the binary's path. The magic must stand in the image exactly once.
 fn binary_room(image: &mut [u8]) -> Option<&mut [u8]> {
-    let mut places = image
-        .windows(MAGIC.len())
-        .enumerate()
-        .filter(|(_, window)| window == MAGIC);
+    let mut places = image.windows(MAGIC.len()).enumerate().filter(|(_, window)| window == MAGIC);
     let (at, _) = places.next()?;
     if places.next().is_some() {
         return None;
     }
     let start = at.checked_add(MAGIC.len())?;
-    image
-        .get_mut(start..start.checked_add(ROOM)?)
-        .filter(|room| room.iter().all(|b| *b == 0))
+    image.get_mut(start..start.checked_add(ROOM)?).filter(|room| room.iter().all(|b| *b == 0))
 }
 
 /// `libcudashim-<16 hex digits>.so`: names the content, and is found by a glob.
 fn file_name(image: &[u8]) -> String {
     let digest = Sha256::digest(image);
-    let hex: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("libcudashim-{hex}.so")
+    let start = digest.iter().take(8).fold(0u64, |all, byte| all << 8 | u64::from(*byte));
+    format!("libcudashim-{start:016x}.so")
 }
 
 /// Makes the directory, for the user alone, and refuses one that the file could be exchanged in or not run from.
 fn prepare_dir(dir: &Path) -> Result<(), ShimError> {
-    let failed = |source| ShimError::Directory {
-        path: dir.into(),
-        source,
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(failed)?;
+    let failed = |source| ShimError::Directory { path: dir.into(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let meta = fs::metadata(dir).map_err(failed)?;
     if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err(ShimError::Foreign {
-            path: dir.into(),
-            owner: meta.uid(),
-        });
+        return Err(ShimError::Foreign { path: dir.into(), owner: meta.uid() });
     }
     let mode = meta.mode() & 0o777;
     if mode & 0o022 != 0 {
-        return Err(ShimError::Writable {
-            path: dir.into(),
-            mode,
-        });
+        return Err(ShimError::Writable { path: dir.into(), mode });
     }
     let mount = rustix::fs::statvfs(dir).map_err(|e| failed(e.into()))?;
     if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
@@ -258,10 +218,7 @@ fn prepare_dir(dir: &Path) -> Result<(), ShimError> {
 
 /// Whether the file is there, is ours, and holds exactly these bytes.
 fn holds(path: &Path, image: &[u8]) -> Result<bool, ShimError> {
-    let failed = |source| ShimError::Write {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| ShimError::Write { path: path.into(), source };
     let meta = match fs::symlink_metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -279,15 +236,10 @@ fn holds(path: &Path, image: &[u8]) -> Result<bool, ShimError> {
 
 /// Writes beside the place and renames: no process ever sees half a file, or one that changes.
 fn write_new(dir: &Path, path: &Path, image: &[u8]) -> Result<(), ShimError> {
-    let failed = |source| ShimError::Write {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| ShimError::Write { path: path.into(), source };
     let mut file = NamedTempFile::new_in(dir).map_err(failed)?;
     file.write_all(image).map_err(failed)?;
-    file.as_file()
-        .set_permissions(Permissions::from_mode(0o755))
-        .map_err(failed)?;
+    file.as_file().set_permissions(Permissions::from_mode(0o755)).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(()),
@@ -296,10 +248,7 @@ fn write_new(dir: &Path, path: &Path, image: &[u8]) -> Result<(), ShimError> {
             if holds(path, image)? {
                 return Ok(());
             }
-            lost.file
-                .persist(path)
-                .map(drop)
-                .map_err(|error| failed(error.error))
+            lost.file.persist(path).map(drop).map_err(|error| failed(error.error))
         }
         Err(lost) => Err(failed(lost.error)),
     }

@@ -135,7 +135,10 @@ impl Inventory {
         let first = names.first().cloned().unwrap_or_default();
         let opened = objects.open(&place.dir.join(&first));
         let soname = opened.as_ref().ok().and_then(|object| object.facts.soname.as_ref()?.to_str().map(str::to_owned));
-        let chosen = names.iter().position(|name| Some(name.as_os_str()) == soname.as_deref().map(OsStr::new)).unwrap_or_default();
+        let chosen = names
+            .iter()
+            .position(|name| Some(name.as_os_str()) == soname.as_deref().map(OsStr::new))
+            .unwrap_or_default();
         if chosen >= names.len() {
             return;
         }

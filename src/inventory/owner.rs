@@ -71,8 +71,10 @@ fn decide(claims: &[Claim], size: u64) -> Owner {
 
 fn claims(host: &Host, site: &Path) -> BTreeMap<PathBuf, Vec<Claim>> {
     // Only wheels that hold libraries of ours: the headers of some others run to thousands of lines.
-    let stems: BTreeSet<String> = families().iter().flat_map(|row| row.wheels.iter().copied()).map(normalized).collect();
-    let ours = |name: &str| stems.contains(name.rsplit_once("-cu").map_or(name, |(stem, _)| stem)) || stems.contains(name);
+    let stems: BTreeSet<String> =
+        families().iter().flat_map(|row| row.wheels.iter().copied()).map(normalized).collect();
+    let ours =
+        |name: &str| stems.contains(name.rsplit_once("-cu").map_or(name, |(stem, _)| stem)) || stems.contains(name);
     let mut claims: BTreeMap<PathBuf, Vec<Claim>> = BTreeMap::new();
     for distribution in distributions(host, site) {
         if !ours(&distribution.name) {

@@ -42,7 +42,14 @@ pub(super) struct Found {
 /// Families whose own version is the version of the toolkit they belong to.
 const TOOLKIT_NUMBERED: [&str; 4] = ["cudart", "nvrtc", "nvjitlink", "cupti"];
 
-pub(super) fn of(host: &Host, path: &Path, name: &LibraryName<'_>, soname: Option<&str>, place: &Place, owner: &Owner) -> Found {
+pub(super) fn of(
+    host: &Host,
+    path: &Path,
+    name: &LibraryName<'_>,
+    soname: Option<&str>,
+    place: &Place,
+    owner: &Owner,
+) -> Found {
     let mut evidence = Vec::new();
     let mut version = None;
     let mut cuda = None;
@@ -87,7 +94,8 @@ pub(super) fn of(host: &Host, path: &Path, name: &LibraryName<'_>, soname: Optio
 fn real_digits(host: &Host, path: &Path, soname: Option<&str>) -> Option<Version> {
     let real = host.canonical(path).ok()?;
     let digits = parse_library_name(real.file_name()?)?.version?;
-    let known = soname.and_then(parse_library_name).and_then(|name| name.version).map_or(0, |version| version.numbers().len());
+    let known =
+        soname.and_then(parse_library_name).and_then(|name| name.version).map_or(0, |version| version.numbers().len());
     let count = digits.numbers().len();
     // libnvToolsExt.so.1.0.0 and the like: an ABI number, not a release.
     (count > known && count >= 2 && digits.numbers() != [1, 0, 0]).then_some(digits)
@@ -98,12 +106,16 @@ fn from_directory(path: &Path, place: &Place) -> Option<(u32, Option<u32>)> {
     let relative = path.strip_prefix(&place.root).ok()?;
     let mut parts = relative.iter().map(OsStrExt::as_bytes);
     if parts.next() == Some(b"nvidia")
-        && let Some(major) = parts.next().and_then(|part| part.strip_prefix(b"cu")).and_then(|major| std::str::from_utf8(major).ok()?.parse().ok())
+        && let Some(major) = parts
+            .next()
+            .and_then(|part| part.strip_prefix(b"cu"))
+            .and_then(|major| std::str::from_utf8(major).ok()?.parse().ok())
     {
         return Some((major, None));
     }
     let root = place.root.file_name()?.to_str()?;
-    let release = root.strip_prefix("cuda-").filter(|_| matches!(place.provenance, Provenance::Toolkit | Provenance::Given))?;
+    let release =
+        root.strip_prefix("cuda-").filter(|_| matches!(place.provenance, Provenance::Toolkit | Provenance::Given))?;
     major_minor(&Version::parse(release)?)
 }
 

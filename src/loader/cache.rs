@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn only_this_architecture_counts() {
-        let bytes = build(&[(3, "libcuda.so.1", "/lib32/libcuda.so.1"), (FLAGS, "libcuda.so.1", "/lib64/libcuda.so.1")]);
+        let bytes =
+            build(&[(3, "libcuda.so.1", "/lib32/libcuda.so.1"), (FLAGS, "libcuda.so.1", "/lib64/libcuda.so.1")]);
         let cache = Cache::parse(&bytes, &[]);
         assert_eq!(cache.lookup(OsStr::new("libcuda.so.1")), Some(Path::new("/lib64/libcuda.so.1")));
         assert_eq!(cache.lookup(OsStr::new("libcuda.so")), None);

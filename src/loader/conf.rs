@@ -30,7 +30,7 @@ fn read(host: &Host, file: &Path, seen: &mut BTreeSet<PathBuf>, dirs: &mut Vec<P
     for line in bytes.split(|byte| *byte == b'\n') {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default().trim_ascii();
         if let Some(patterns) = keyword(line, b"include") {
-            for pattern in patterns.split(|b| b.is_ascii_whitespace()).filter(|pattern| !pattern.is_empty()) {
+            for pattern in patterns.split(u8::is_ascii_whitespace).filter(|pattern| !pattern.is_empty()) {
                 let pattern = file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(pattern));
                 for included in expand(host, &pattern) {
                     read(host, &included, seen, dirs);

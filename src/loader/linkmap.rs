@@ -52,7 +52,14 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     /// Nothing mapped yet.
     #[must_use]
     pub fn new(loader: &'l Loader<'h>) -> Self {
-        Self { loader, objects: Vec::new(), missing: Vec::new(), by_name: BTreeMap::new(), by_id: BTreeMap::new(), program: None }
+        Self {
+            loader,
+            objects: Vec::new(),
+            missing: Vec::new(),
+            by_name: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            program: None,
+        }
     }
 
     /// Maps a program, what `LD_PRELOAD` names, and all they need, as at start-up.
@@ -170,7 +177,14 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         Ok(self.add(path, object, rule.unwrap_or(found_by), caller, Some(name)))
     }
 
-    fn add(&mut self, path: PathBuf, object: Rc<Object>, rule: Rule, loader: Option<usize>, name: Option<&OsStr>) -> usize {
+    fn add(
+        &mut self,
+        path: PathBuf,
+        object: Rc<Object>,
+        rule: Rule,
+        loader: Option<usize>,
+        name: Option<&OsStr>,
+    ) -> usize {
         if let Some(&index) = self.by_id.get(&object.stat.id) {
             // The same file under another name: ld.so adds the name to the object it has.
             if let (Some(name), Some(mapped)) = (name, self.objects.get_mut(index)) {
@@ -196,7 +210,8 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     }
 
     fn chain_indices(&self, from: Option<usize>) -> impl Iterator<Item = usize> + '_ {
-        std::iter::successors(from, |index| self.objects.get(*index).and_then(|mapped| mapped.loader)).take(self.objects.len())
+        std::iter::successors(from, |index| self.objects.get(*index).and_then(|mapped| mapped.loader))
+            .take(self.objects.len())
     }
 
     fn chain(&self, from: Option<usize>) -> impl Iterator<Item = Requester<'_>> + '_ {

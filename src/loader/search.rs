@@ -87,13 +87,16 @@ impl<'h> Loader<'h> {
         let cache = host.read(Path::new("/etc/ld.so.cache")).unwrap_or_default();
         let default_dirs = default_dirs(host);
         // `$LIB` is the first default directory without its leading slash, on every glibc we know.
-        let lib = default_dirs.first().map_or(OsStr::new("lib"), |dir| dir.strip_prefix("/").unwrap_or(dir).as_os_str());
+        let lib =
+            default_dirs.first().map_or(OsStr::new("lib"), |dir| dir.strip_prefix("/").unwrap_or(dir).as_os_str());
         let lib = lib.to_owned();
         let mut loader = Self {
             host,
             objects,
             library_path: Vec::new(),
-            preload: split(host.env("LD_PRELOAD").unwrap_or_default(), b": ").filter(|entry| !entry.is_empty()).collect(),
+            preload: split(host.env("LD_PRELOAD").unwrap_or_default(), b": ")
+                .filter(|entry| !entry.is_empty())
+                .collect(),
             cache: Cache::parse(&cache, &hwcaps),
             default_dirs,
             hwcaps,
@@ -145,7 +148,11 @@ impl<'h> Loader<'h> {
     }
 
     /// Opens a name with a slash, tokens expanded against the requester.
-    pub(super) fn open_path(&self, name: &OsStr, requester: Option<&Requester<'_>>) -> Result<(PathBuf, Rc<Object>), Failure> {
+    pub(super) fn open_path(
+        &self,
+        name: &OsStr,
+        requester: Option<&Requester<'_>>,
+    ) -> Result<(PathBuf, Rc<Object>), Failure> {
         let origin = requester.and_then(|requester| requester.path.parent());
         let tokens = Tokens { origin, lib: &self.lib, platform: OsStr::new(std::env::consts::ARCH) };
         let path = dst::expand(name, tokens).map(PathBuf::from).ok_or(Failure::NotFound)?;
@@ -248,10 +255,23 @@ fn hwcaps() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
-        let v2 = has!("sse3") && has!("ssse3") && has!("sse4.1") && has!("sse4.2") && has!("popcnt") && has!("cmpxchg16b");
-        let v3 = v2 && has!("avx") && has!("avx2") && has!("bmi1") && has!("bmi2") && has!("f16c") && has!("fma") && has!("lzcnt") && has!("movbe");
+        let v2 =
+            has!("sse3") && has!("ssse3") && has!("sse4.1") && has!("sse4.2") && has!("popcnt") && has!("cmpxchg16b");
+        let v3 = v2
+            && has!("avx")
+            && has!("avx2")
+            && has!("bmi1")
+            && has!("bmi2")
+            && has!("f16c")
+            && has!("fma")
+            && has!("lzcnt")
+            && has!("movbe");
         let v4 = v3 && has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
-        [(v4, "x86-64-v4"), (v3, "x86-64-v3"), (v2, "x86-64-v2")].iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect()
+        [(v4, "x86-64-v4"), (v3, "x86-64-v3"), (v2, "x86-64-v2")]
+            .iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, name)| *name)
+            .collect()
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -274,9 +294,16 @@ fn default_dirs(host: &Host) -> Vec<PathBuf> {
     if found.is_empty() {
         // No ld.so to ask (an image without one): the two layouts in use, the multiarch one first.
         let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
-        return [format!("/lib/{multiarch}"), format!("/usr/lib/{multiarch}"), "/lib64".into(), "/usr/lib64".into(), "/lib".into(), "/usr/lib".into()]
-            .map(PathBuf::from)
-            .into();
+        return [
+            format!("/lib/{multiarch}"),
+            format!("/usr/lib/{multiarch}"),
+            "/lib64".into(),
+            "/usr/lib64".into(),
+            "/lib".into(),
+            "/usr/lib".into(),
+        ]
+        .map(PathBuf::from)
+        .into();
     }
     found
 }
@@ -289,7 +316,7 @@ fn system_dirs(bytes: &[u8]) -> Vec<PathBuf> {
             && text.len() < 256
             && text.starts_with(b"/")
             && text.ends_with(b"/")
-            && text.iter().all(|byte| byte.is_ascii_graphic())
+            && text.iter().all(u8::is_ascii_graphic)
             && text.windows(3).any(|window| window == b"lib");
         if is_dir {
             let dir = text.strip_suffix(b"/").unwrap_or(text);

@@ -15,7 +15,8 @@ pub(super) fn library_path(loader: &Loader<'_>) -> Vec<Place> {
 
 pub(super) fn system(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
     let cached: BTreeSet<&Path> = loader.cache().iter().filter_map(|(_, path)| path.parent()).collect();
-    let mut places: Vec<Place> = cached.into_iter().map(|dir| Place::alone(dir.to_owned(), Provenance::Cache)).collect();
+    let mut places: Vec<Place> =
+        cached.into_iter().map(|dir| Place::alone(dir.to_owned(), Provenance::Cache)).collect();
     places.extend(conf_directories(host).into_iter().map(|dir| Place::alone(dir, Provenance::Conf)));
     places.extend(loader.default_dirs().iter().map(|dir| Place::alone(dir.clone(), Provenance::Default)));
     places

@@ -6,8 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Directories of single packages that hold NVIDIA's libraries outside `nvidia/`.
-const PACKAGES: [&str; 7] =
-    ["torch/lib", "cusparselt/lib", "cutensor/lib", "cuquantum/lib", "tensorrt_libs", "tensorrt_llm/libs", "cupy/.data/lib"];
+const PACKAGES: [&str; 7] = [
+    "torch/lib",
+    "cusparselt/lib",
+    "cutensor/lib",
+    "cuquantum/lib",
+    "tensorrt_libs",
+    "tensorrt_llm/libs",
+    "cupy/.data/lib",
+];
 
 /// The places of site directories, in order.
 #[must_use]
@@ -62,14 +69,28 @@ mod tests {
     #[test]
     fn both_wheel_layouts_and_bundles() {
         let dir = tempfile::tempdir().unwrap();
-        for path in ["s/nvidia/cublas/lib", "s/nvidia/cu13/lib", "s/nvidia/cuda_nvcc/nvvm/lib64", "s/torch/lib", "s/ctranslate2.libs", "s/numpy"] {
+        for path in [
+            "s/nvidia/cublas/lib",
+            "s/nvidia/cu13/lib",
+            "s/nvidia/cuda_nvcc/nvvm/lib64",
+            "s/torch/lib",
+            "s/ctranslate2.libs",
+            "s/numpy",
+        ] {
             std::fs::create_dir_all(dir.path().join(path)).unwrap();
         }
         let host = Host::new(dir.path().to_owned(), BTreeMap::new(), "/".into());
-        let found: Vec<String> = sites(&host, &["/s".into()]).iter().map(|place| place.dir.display().to_string()).collect();
+        let found: Vec<String> =
+            sites(&host, &["/s".into()]).iter().map(|place| place.dir.display().to_string()).collect();
         assert_eq!(
             found,
-            ["/s/nvidia/cu13/lib", "/s/nvidia/cublas/lib", "/s/nvidia/cuda_nvcc/nvvm/lib64", "/s/torch/lib", "/s/ctranslate2.libs"]
+            [
+                "/s/nvidia/cu13/lib",
+                "/s/nvidia/cublas/lib",
+                "/s/nvidia/cuda_nvcc/nvvm/lib64",
+                "/s/torch/lib",
+                "/s/ctranslate2.libs"
+            ]
         );
     }
 }

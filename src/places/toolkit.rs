@@ -32,7 +32,12 @@ const DIRS: [&str; 8] = [
 ];
 
 pub(super) fn places(host: &Host) -> Vec<Place> {
-    let mut roots: Vec<PathBuf> = VARIABLES.iter().filter_map(|name| host.env(name)).map(PathBuf::from).filter(|path| path.is_absolute()).collect();
+    let mut roots: Vec<PathBuf> = VARIABLES
+        .iter()
+        .filter_map(|name| host.env(name))
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .collect();
     for parent in ["/usr/local", "/opt"] {
         let is_toolkit = |path: &PathBuf| {
             let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();

@@ -51,6 +51,22 @@ pub struct PlanLibrary {
     pub how: How,
 }
 
+/// A bundle: a file that needs, by absolute path, a trigger's libraries and what the trigger names
+/// (`handout::bundle`). It stands beside the plan, and is worth nothing without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanBundle {
+    /// The trigger it stands for.
+    pub name: String,
+    /// The file; absolute.
+    pub path: PathBuf,
+    /// Device and inode of the file.
+    pub id: FileId,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub mtime: i64,
+}
+
 /// What a plan is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanFor {
@@ -81,6 +97,8 @@ pub struct Plan {
     pub replaces: Vec<(PathBuf, String)>,
     /// What is loaded before an object of a name is: name, sonames.
     pub triggers: Vec<(String, Vec<String>)>,
+    /// Files that load a trigger's libraries in one go.
+    pub bundles: Vec<PlanBundle>,
     /// Names no search would find, and the one path to ask for instead.
     pub absent: Vec<(String, PathBuf)>,
     /// Records of kinds not known here, kept as they are.
@@ -122,7 +140,9 @@ impl Plan {
         let drifted = self.libraries.iter().filter_map(|library| {
             let drift = match host.stat(&library.path) {
                 Err(_) => Drift::Gone,
-                Ok(stat) if (stat.id, stat.size, stat.mtime) == (library.id, library.size, library.mtime) => return None,
+                Ok(stat) if (stat.id, stat.size, stat.mtime) == (library.id, library.size, library.mtime) => {
+                    return None;
+                }
                 Ok(_) => Drift::Changed,
             };
             Some((library, drift))

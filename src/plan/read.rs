@@ -1,6 +1,6 @@
 //! The lines of a plan file as a plan; anything doubtful is an error with its line.
 
-use super::{How, LIBRARY_LIMIT, Plan, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
+use super::{How, LIBRARY_LIMIT, Plan, PlanBundle, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
 use crate::escape;
 use crate::host::FileId;
 use std::io;
@@ -99,6 +99,10 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
         let path = escape::parse_path(field).ok_or(error("a wrong escape"))?;
         if path.is_absolute() { Ok(path) } else { Err(error("a path that is not absolute")) }
     };
+    let name = |field: &str| -> Result<String, PlanError> {
+        let name = text(field)?;
+        if name.contains('/') { Err(error("a name with a slash")) } else { Ok(name) }
+    };
     let optional = |field: String| (field != "-").then_some(field);
     match kind {
         "" => return Err(error("an empty line")),
@@ -110,17 +114,12 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
             if plan.libraries.len() >= LIBRARY_LIMIT {
                 return Err(PlanError::TooLarge);
             }
-            let (soname, file) = (text(next()?)?, path(next()?)?);
-            let (dev, ino) = next()?.split_once(':').ok_or(error("device and inode are not two numbers"))?;
-            let id = FileId { dev: decimal(dev).ok_or(error("a wrong device"))?, ino: decimal(ino).ok_or(error("a wrong inode"))? };
-            let size = decimal(next()?).ok_or(error("a wrong size"))?;
-            let mtime = next()?;
-            let mtime = match mtime.strip_prefix('-') {
-                Some(digits) => decimal::<i64>(digits).map(|time| -time),
-                None => decimal(mtime),
-            };
-            let mtime = mtime.ok_or(error("a wrong time"))?;
+            let (soname, file) = (name(next()?)?, path(next()?)?);
+            let (id, size, mtime) = file_state([next()?, next()?, next()?], number)?;
             let (identity, version) = (optional(text(next()?)?), optional(text(next()?)?));
+            if !identity.as_deref().is_none_or(is_identity) {
+                return Err(error("a wrong identity"));
+            }
             let how = match next()? {
                 "preload" => How::Preload,
                 "redirect" => How::Redirect,
@@ -129,18 +128,23 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
             };
             plan.libraries.push(PlanLibrary { soname, path: file, id, size, mtime, identity, version, how });
         }
-        "alias" => plan.aliases.push((text(next()?)?, text(next()?)?)),
-        "replace" => plan.replaces.push((path(next()?)?, text(next()?)?)),
+        "alias" => plan.aliases.push((name(next()?)?, name(next()?)?)),
+        "replace" => plan.replaces.push((path(next()?)?, name(next()?)?)),
         "trigger" => {
-            let name = text(next()?)?;
-            let sonames: Result<Vec<String>, PlanError> = fields.map(text).collect();
+            let trigger = name(next()?)?;
+            let sonames: Result<Vec<String>, PlanError> = fields.map(name).collect();
             let sonames = sonames?;
             if sonames.is_empty() {
                 return Err(error("too few fields"));
             }
-            plan.triggers.push((name, sonames));
+            plan.triggers.push((trigger, sonames));
         }
-        "absent" => plan.absent.push((text(next()?)?, path(next()?)?)),
+        "bundle" => {
+            let (trigger, file) = (name(next()?)?, path(next()?)?);
+            let (id, size, mtime) = file_state([next()?, next()?, next()?], number)?;
+            plan.bundles.push(PlanBundle { name: trigger, path: file, id, size, mtime });
+        }
+        "absent" => plan.absent.push((name(next()?)?, path(next()?)?)),
         "end" => {
             let count: usize = decimal(next()?).ok_or(error("a wrong count"))?;
             return if count == number - 1 { Ok(true) } else { Err(PlanError::CutOff) };
@@ -148,6 +152,33 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
         _ => plan.unknown.push(line.to_owned()),
     }
     Ok(false)
+}
+
+fn all_different<T: Ord>(items: impl Iterator<Item = T>) -> bool {
+    let mut seen = std::collections::BTreeSet::new();
+    items.into_iter().all(|item| seen.insert(item))
+}
+
+/// `build-id:` or `sha256:` and hexadecimal digits.
+fn is_identity(text: &str) -> bool {
+    let digits = text.strip_prefix("build-id:").or_else(|| text.strip_prefix("sha256:"));
+    digits.is_some_and(|digits| {
+        !digits.is_empty() && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// `dev:ino`, size and modification time of a file.
+fn file_state([id, size, mtime]: [&str; 3], line: usize) -> Result<(FileId, u64, i64), PlanError> {
+    let error = |says| PlanError::Line { line, says };
+    let (dev, ino) = id.split_once(':').ok_or(error("device and inode are not two numbers"))?;
+    let id =
+        FileId { dev: decimal(dev).ok_or(error("a wrong device"))?, ino: decimal(ino).ok_or(error("a wrong inode"))? };
+    let size = decimal(size).ok_or(error("a wrong size"))?;
+    let mtime = match mtime.strip_prefix('-') {
+        Some(digits) => decimal::<i64>(digits).map(|time| -time),
+        None => decimal(mtime),
+    };
+    Ok((id, size, mtime.ok_or(error("a wrong time"))?))
 }
 
 /// Digits only: `from_str` would take a plus sign.
@@ -159,13 +190,22 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     let error = |says| PlanError::Line { line: 1, says };
     let mut sonames: Vec<&str> = plan.libraries.iter().map(|library| library.soname.as_str()).collect();
     sonames.sort_unstable();
-    if sonames.windows(2).any(|pair| pair.first() == pair.get(1)) {
-        return Err(error("one soname stands in two `lib` records"));
-    }
     let held = |soname: &String| sonames.binary_search(&soname.as_str()).is_ok();
-    let named = plan.aliases.iter().map(|(_, soname)| soname).chain(plan.replaces.iter().map(|(_, soname)| soname));
-    let named = named.chain(plan.triggers.iter().flat_map(|(_, sonames)| sonames));
-    if named.into_iter().all(held) { Ok(()) } else { Err(error("a record names a soname that has no `lib` record")) }
+    let names = plan.libraries.iter().map(|library| &library.soname);
+    let names = names.chain(plan.aliases.iter().map(|(name, _)| name)).chain(plan.absent.iter().map(|(name, _)| name));
+    let once = all_different(names)
+        && all_different(plan.triggers.iter().map(|(name, _)| name))
+        && all_different(plan.bundles.iter().map(|bundle| &bundle.name))
+        && all_different(plan.replaces.iter().map(|(path, _)| path));
+    if !once {
+        return Err(error("a name stands twice"));
+    }
+    let referred = plan.aliases.iter().map(|(_, soname)| soname).chain(plan.replaces.iter().map(|(_, soname)| soname));
+    let referred = referred.chain(plan.triggers.iter().flat_map(|(_, sonames)| sonames));
+    if !plan.bundles.iter().all(|bundle| plan.triggers.iter().any(|(name, _)| *name == bundle.name)) {
+        return Err(error("a bundle stands for a trigger that there is none of"));
+    }
+    if referred.into_iter().all(held) { Ok(()) } else { Err(error("a record names a soname that has no `lib` record")) }
 }
 
 #[cfg(test)]
@@ -190,6 +230,13 @@ mod tests {
             aliases: vec![("libnvrtc.so".into(), "libnvrtc.so.12".into())],
             replaces: vec![("/x/libnvrtc.so.12".into(), "libnvrtc.so.12".into())],
             triggers: vec![("libtorch.so".into(), vec!["libgomp.so.1".into(), "libnvrtc.so.12".into()])],
+            bundles: vec![PlanBundle {
+                name: "libtorch.so".into(),
+                path: "/c/1.so".into(),
+                id: FileId { dev: 1, ino: 2 },
+                size: 3,
+                mtime: 4,
+            }],
             absent: vec![("libcuda.so.1".into(), "/usr/lib/libcuda.so.1".into())],
             unknown: vec!["later\tx".into()],
         }
@@ -222,6 +269,7 @@ mod tests {
             "alias\ta\tb",
             "trigger\ta",
             "absent\ta\tb",
+            "bundle\ta\t/b\t1:2\t3\t4",
             "alias\t\\q\tb",
             "end\t9",
             "x\ry",

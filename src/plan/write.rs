@@ -43,6 +43,14 @@ pub(super) fn bytes(plan: &Plan) -> Vec<u8> {
         }
         text.push('\n');
     }
+    for bundle in &plan.bundles {
+        let (name, path) = (field(&bundle.name), escape::path(&bundle.path));
+        let _ = writeln!(
+            text,
+            "bundle\t{name}\t{path}\t{}:{}\t{}\t{}",
+            bundle.id.dev, bundle.id.ino, bundle.size, bundle.mtime
+        );
+    }
     for (name, path) in &plan.absent {
         let _ = writeln!(text, "absent\t{}\t{}", field(name), escape::path(path));
     }

@@ -40,7 +40,10 @@ impl Command {
             let mut next: Vec<OsString> = argument.into_iter().collect();
             let mut interpreter = interpreter;
             if interpreter.file_name() == Some(OsStr::new("env")) {
-                let mut words = next.iter().flat_map(|word| split_words(word)).filter(|word| word != "-S" && !word.as_bytes().contains(&b'='));
+                let mut words = next
+                    .iter()
+                    .flat_map(|word| split_words(word))
+                    .filter(|word| word != "-S" && !word.as_bytes().contains(&b'='));
                 let Some(found) = words.next().and_then(|word| find_on_path(host, &word)) else { break };
                 let rest: Vec<OsString> = words.collect();
                 interpreter = found;
@@ -64,7 +67,10 @@ pub fn find_on_path(host: &Host, word: &OsStr) -> Option<PathBuf> {
         return host.stat(&path).is_ok().then_some(path);
     }
     let path = host.env("PATH").unwrap_or(OsStr::new("/bin:/usr/bin"));
-    let candidates = path.as_bytes().split(|byte| *byte == b':').map(|dir| host.absolute(Path::new(OsStr::from_bytes(dir))).join(word));
+    let candidates = path
+        .as_bytes()
+        .split(|byte| *byte == b':')
+        .map(|dir| host.absolute(Path::new(OsStr::from_bytes(dir))).join(word));
     let mut fallback = None;
     for candidate in candidates {
         match host.stat(&candidate) {
@@ -93,11 +99,17 @@ fn script_interpreter(host: &Host, path: &Path) -> Option<(PathBuf, Option<OsStr
     let (interpreter, argument) = line.split_at(end);
     let argument = argument.trim_ascii();
     let interpreter = PathBuf::from(OsStr::from_bytes(interpreter));
-    interpreter.is_absolute().then(|| (interpreter, (!argument.is_empty()).then(|| OsStr::from_bytes(argument).to_owned())))
+    interpreter
+        .is_absolute()
+        .then(|| (interpreter, (!argument.is_empty()).then(|| OsStr::from_bytes(argument).to_owned())))
 }
 
 fn split_words(text: &OsStr) -> Vec<OsString> {
-    text.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+    text.as_bytes()
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .map(|word| OsStr::from_bytes(word).to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -133,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_script_by_its_first_line() {
-        let (_dir, host) = machine(&[("usr/bin/torchrun", "#!/v/bin/python3 -s\nimport torch"), ("v/bin/python3", "\x7fELF")]);
+        let (_dir, host) =
+            machine(&[("usr/bin/torchrun", "#!/v/bin/python3 -s\nimport torch"), ("v/bin/python3", "\x7fELF")]);
         let command = Command::read(&host, &words("torchrun --nproc 2")).unwrap();
         assert_eq!(command.program, Path::new("/v/bin/python3"));
         let options = command.python.unwrap();

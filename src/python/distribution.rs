@@ -1,7 +1,7 @@
 //! Installed distributions: their `.dist-info` directories.
 //!
 //! Takes a site directory; gives names and versions, what a `RECORD` lists, and what `Requires-Dist`
-//! pins. Formats: the PyPA's "Recording installed projects" and "Core metadata" specifications.
+//! pins. Formats: the Python packaging guide's "Recording installed projects" and "Core metadata" specifications.
 
 use crate::facts::VersionRange;
 use crate::host::Host;
@@ -60,7 +60,10 @@ impl Distribution {
         let text = host.read_text(&self.dir.join("METADATA")).unwrap_or_default();
         // Headers end at the first empty line; the description follows.
         let headers = text.lines().take_while(|line| !line.trim().is_empty());
-        headers.filter_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(|value| value.trim().to_owned()).collect()
+        headers
+            .filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+            .map(|value| value.trim().to_owned())
+            .collect()
     }
 }
 
@@ -127,7 +130,8 @@ struct Requirement {
 impl Requirement {
     fn parse(line: &str) -> Option<Self> {
         let (specifier, marker) = line.split_once(';').unwrap_or((line, ""));
-        let end = specifier.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).unwrap_or(specifier.len());
+        let end =
+            specifier.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).unwrap_or(specifier.len());
         let (name, rest) = specifier.split_at(end);
         let rest = rest.trim();
         let (extras, rest) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -135,7 +139,8 @@ impl Requirement {
             None => (BTreeSet::new(), rest),
         };
         let version = rest.trim().trim_start_matches('(').trim_end_matches(')');
-        let range = VersionRange::parse(&version.split_whitespace().collect::<String>()).filter(|_| !version.is_empty());
+        let range =
+            VersionRange::parse(&version.split_whitespace().collect::<String>()).filter(|_| !version.is_empty());
         let extra = marker.split("extra").nth(1).and_then(|tail| tail.split(['\'', '"']).nth(1)).map(normalized);
         (!name.is_empty()).then(|| Self { name: normalized(name), extras, range, extra })
     }
@@ -150,7 +155,10 @@ mod tests {
     fn requirements() {
         let parse = |line| Requirement::parse(line).unwrap();
         let old = parse("nvidia-cublas-cu11 (==11.10.3.66) ; platform_system == \"Linux\"");
-        assert_eq!((old.name.as_str(), old.range.unwrap().to_string().as_str()), ("nvidia-cublas-cu11", "==11.10.3.66"));
+        assert_eq!(
+            (old.name.as_str(), old.range.unwrap().to_string().as_str()),
+            ("nvidia-cublas-cu11", "==11.10.3.66")
+        );
         let extras = parse("cuda-toolkit[cublas,cudart]==13.2.2; platform_system == \"Linux\"");
         assert_eq!(extras.extras, BTreeSet::from(["cublas".to_owned(), "cudart".to_owned()]));
         let marked = parse("nvidia-cublas==13.4.1.3.*; (sys_platform == 'linux') and extra == 'cublas'");

@@ -128,7 +128,11 @@ impl Interpreter {
             .flatten()
             .find_map(|dir| host.read_text(&dir.join("pyvenv.cfg")).ok().map(|text| (dir.to_owned(), text)))?;
         let value = |key: &str| {
-            config.lines().filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, value)| value.trim())
+            config
+                .lines()
+                .filter_map(|line| line.split_once('='))
+                .find(|(name, _)| name.trim().eq_ignore_ascii_case(key))
+                .map(|(_, value)| value.trim())
         };
         let version = minor_version(value("version_info").or_else(|| value("version"))?)?;
         let system = value("include-system-site-packages").is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -169,7 +173,10 @@ pub(super) fn python_path(host: &Host, options: &Options) -> Vec<PathBuf> {
         return Vec::new();
     }
     let list = host.env("PYTHONPATH").unwrap_or_default().as_bytes();
-    list.split(|byte| *byte == b':').filter(|entry| !entry.is_empty()).map(|entry| host.absolute(Path::new(OsStr::from_bytes(entry)))).collect()
+    list.split(|byte| *byte == b':')
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| host.absolute(Path::new(OsStr::from_bytes(entry))))
+        .collect()
 }
 
 /// `site.getusersitepackages`, where it is enabled.
@@ -195,7 +202,11 @@ pub(super) fn add_site(host: &Host, dir: &Path, paths: &mut Vec<PathBuf>) {
         let Ok(bytes) = host.read(&dir.join(&entry.name)) else { continue };
         for line in bytes.split(|byte| *byte == b'\n') {
             let line = line.trim_ascii_end();
-            if line.is_empty() || line.starts_with(b"#") || line.starts_with(b"import ") || line.starts_with(b"import\t") {
+            if line.is_empty()
+                || line.starts_with(b"#")
+                || line.starts_with(b"import ")
+                || line.starts_with(b"import\t")
+            {
                 continue;
             }
             let path = dir.join(OsStr::from_bytes(line));
@@ -226,12 +237,20 @@ mod tests {
     fn a_venv_is_read_not_run() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
-        for path in ["v/bin", "v/lib/python3.12/site-packages", "extra", "home/u/.local/lib/python3.12/site-packages", "usr/lib/python3/dist-packages"] {
+        for path in [
+            "v/bin",
+            "v/lib/python3.12/site-packages",
+            "extra",
+            "home/u/.local/lib/python3.12/site-packages",
+            "usr/lib/python3/dist-packages",
+        ] {
             std::fs::create_dir_all(at(path)).unwrap();
         }
         std::fs::write(at("v/bin/python"), "not run").unwrap();
         std::fs::write(at("v/lib/python3.12/site-packages/x.pth"), "import site\n# no\n/extra\n/gone\n").unwrap();
-        let config = |system: &str| format!("home = /usr/bin\nversion_info = 3.12.4.final.0\ninclude-system-site-packages = {system}\n");
+        let config = |system: &str| {
+            format!("home = /usr/bin\nversion_info = 3.12.4.final.0\ninclude-system-site-packages = {system}\n")
+        };
         std::fs::write(at("v/pyvenv.cfg"), config("false")).unwrap();
         let env = BTreeMap::from([("PYTHONPATH".into(), "/pp::rel".into()), ("HOME".into(), "/home/u".into())]);
         let host = Host::new(dir.path().to_owned(), env, "/work".into());

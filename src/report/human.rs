@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 /// `text` made harmless for a terminal: control and bidirectional characters are escaped.
 #[must_use]
 pub fn sanitized(text: &str) -> String {
-    let hostile = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hostile = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         if hostile(c) {
             out.extend(c.escape_default());
@@ -46,14 +49,21 @@ pub fn resolution_text(report: &ResolveReport) -> String {
         }
     }
     let name_width = set.iter().map(|library| library.soname.len()).max().unwrap_or_default();
-    let version_width = set.iter().map(|library| library.version.as_ref().map_or(1, String::len)).max().unwrap_or_default();
+    let version_width =
+        set.iter().map(|library| library.version.as_ref().map_or(1, String::len)).max().unwrap_or_default();
     for root in roots {
         let _ = write!(text, "\nfrom {}\n", root.display());
         for library in set.iter().filter(|library| root_of(&library.path.to_path()) == root) {
             let version = library.version.as_deref().unwrap_or("-");
             let path = library.path.to_path();
             let shown = path.strip_prefix(&root).unwrap_or(&path);
-            let _ = writeln!(text, "  {:name_width$}  {version:version_width$}  {:8}  {}", library.soname, library.how, shown.display());
+            let _ = writeln!(
+                text,
+                "  {:name_width$}  {version:version_width$}  {:8}  {}",
+                library.soname,
+                library.how,
+                shown.display()
+            );
         }
     }
     if !report.unserved.is_empty() {
@@ -67,7 +77,11 @@ pub fn resolution_text(report: &ResolveReport) -> String {
     if !set.is_empty() {
         let _ = write!(text, "\n{} chosen", count(set.len(), "library", "libraries"));
         if refused > 0 {
-            let _ = write!(text, ", {} refused; `--explain SONAME` tells why", count(refused, "other copy", "other copies"));
+            let _ = write!(
+                text,
+                ", {} refused; `--explain SONAME` tells why",
+                count(refused, "other copy", "other copies")
+            );
         }
         text.push('\n');
     }
@@ -78,8 +92,12 @@ pub fn resolution_text(report: &ResolveReport) -> String {
 /// or the last `lib` directory.
 fn root_of(path: &Path) -> PathBuf {
     let dir = path.parent().unwrap_or(path);
-    let site = dir.ancestors().find(|dir| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages"));
-    let above = |name: &str| dir.ancestors().find(|dir| dir.file_name().is_some_and(|part| part == name)).and_then(Path::parent);
+    let site = dir
+        .ancestors()
+        .find(|dir| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages"));
+    let above = |name: &str| {
+        dir.ancestors().find(|dir| dir.file_name().is_some_and(|part| part == name)).and_then(Path::parent)
+    };
     site.or_else(|| above("nvidia")).unwrap_or(dir).to_owned()
 }
 
@@ -87,9 +105,21 @@ fn root_of(path: &Path) -> PathBuf {
 #[must_use]
 pub fn explanation_text(library: &ChosenLibrary) -> String {
     let version = |version: &Option<String>| version.as_ref().map_or(String::new(), |version| format!(" ({version})"));
-    let mut text = format!("{}{}\n  {}\n  chosen: {}\n", library.soname, version(&library.version), library.path.to_path().display(), library.because);
+    let mut text = format!(
+        "{}{}\n  {}\n  chosen: {}\n",
+        library.soname,
+        version(&library.version),
+        library.path.to_path().display(),
+        library.because
+    );
     for copy in &library.refused {
-        let _ = write!(text, "\n  {}{}\n  refused: {}\n", copy.path.to_path().display(), version(&copy.version), copy.because);
+        let _ = write!(
+            text,
+            "\n  {}{}\n  refused: {}\n",
+            copy.path.to_path().display(),
+            version(&copy.version),
+            copy.because
+        );
     }
     if library.refused.is_empty() {
         text.push_str("\n  no other copy was found\n");

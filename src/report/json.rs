@@ -1,8 +1,9 @@
 //! The wire types of `resolve --format json` (`docs/json-schema/resolve.json`). They also are what the cache
 //! keeps, so that a cached answer reads the same as a fresh one.
 
+use crate::consumer::Requirement;
 use crate::plan::How;
-use crate::request::Answer;
+use crate::resolve::Resolution;
 use crate::solve::NoSolution;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -111,18 +112,20 @@ pub struct ResolveReport {
 }
 
 impl ResolveReport {
-    /// What an answer says.
+    /// What an answer says: for whom, what is chosen, or why there is nothing to choose.
     #[must_use]
-    pub fn new(answer: &Answer) -> Self {
+    pub fn new(requirement: Option<&Requirement>, resolution: Option<&Resolution>, nothing: Option<&str>) -> Self {
         let mut report = Self::empty();
-        if let Some(requirement) = &answer.requirement {
+        if let Some(requirement) = requirement {
             report.r#for.clone_from(&requirement.text);
             report.path = requirement.path.as_deref().map(JsonPath::from);
-            report.cuda = requirement.cuda.map(|(major, minor)| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
+            report.cuda = requirement
+                .cuda
+                .map(|(major, minor)| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
         }
-        report.nothing.clone_from(&answer.nothing);
+        report.nothing = nothing.map(str::to_owned);
         report.set = Some(Vec::new());
-        if let Some(resolution) = &answer.resolution {
+        if let Some(resolution) = resolution {
             let set = resolution.set.iter().map(|choice| ChosenLibrary {
                 soname: choice.soname.clone(),
                 path: choice.path.as_path().into(),
@@ -132,12 +135,19 @@ impl ResolveReport {
                 refused: choice
                     .refused
                     .iter()
-                    .map(|copy| RefusedCopy { path: copy.path.as_path().into(), version: copy.version.clone(), because: copy.because.clone() })
+                    .map(|copy| RefusedCopy {
+                        path: copy.path.as_path().into(),
+                        version: copy.version.clone(),
+                        because: copy.because.clone(),
+                    })
                     .collect(),
             });
             report.set = Some(set.collect());
-            report.unserved =
-                resolution.unserved.iter().map(|(soname, because)| Unserved { soname: soname.clone(), because: because.clone() }).collect();
+            report.unserved = resolution
+                .unserved
+                .iter()
+                .map(|(soname, because)| Unserved { soname: soname.clone(), because: because.clone() })
+                .collect();
         }
         report
     }

@@ -3,5 +3,5 @@
 mod human;
 mod json;
 
-pub use human::{resolution_text, explanation_text, sanitized};
+pub use human::{explanation_text, resolution_text, sanitized};
 pub use json::{ChosenLibrary, JsonPath, RefusedCopy, ResolveReport, SCHEMA, Unserved};

@@ -4,17 +4,36 @@
 //! looked at. The stamps decide; nothing expires by time.
 
 use super::{Request, RequestError};
-use crate::host::{Host, Stamps, atomic_write};
+use crate::escape;
+use crate::handout::bundle::bundle;
+use crate::host::{Host, Stamps, Stat, atomic_write};
+use crate::plan::{Plan, PlanBundle};
 use crate::report::ResolveReport;
+use crate::resolve::Resolution;
 use sha2::{Digest, Sha256};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Variables whose value can change an answer, by the beginning of their name.
 const VARIABLES: [&str; 15] = [
-    "CONDA_PREFIX", "CUDA", "CUDNN", "CUTENSOR", "EBROOT", "HOME", "LD_", "NCCL_HOME", "NVHPC", "PATH", "PYENV", "PYTHON", "UV_", "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "CUDA",
+    "CUDNN",
+    "CUTENSOR",
+    "EBROOT",
+    "HOME",
+    "LD_",
+    "NCCL_HOME",
+    "NVHPC",
+    "PATH",
+    "PYENV",
+    "PYTHON",
+    "UV_",
+    "VIRTUAL_ENV",
     "XDG_CACHE_HOME",
 ];
 
@@ -61,8 +80,8 @@ impl PlanCache {
             return Ok(found);
         }
         let answer = request.answer(host)?;
-        let report = ResolveReport::new(&answer);
-        let plan = answer.resolution.as_ref().map(|resolution| resolution.plan.to_bytes());
+        let report = answer.report();
+        let plan = answer.resolution.map(|resolution| self.with_bundles(&key, resolution).to_bytes());
         let path = plan.as_ref().map(|_| self.file(&key, "plan"));
         if let Err(error) = self.store(host, &key, &report, plan.as_deref()) {
             log::warn!("{}: the plan cannot be kept: {error}", self.dir.display());
@@ -70,6 +89,37 @@ impl PlanCache {
             return Ok(Cached { report, plan: path.filter(|path| path.exists()), hit: false });
         }
         Ok(Cached { report, plan: path, hit: false })
+    }
+
+    /// The plan with what stands beside it: a bundle for each trigger that is worth one, and for each library that is needed
+    /// by another name than its soname an object of that name which needs it.
+    fn with_bundles(&self, key: &str, resolution: Resolution) -> Plan {
+        let mut plan = resolution.plan;
+        for (index, name) in resolution.renamed.iter().enumerate() {
+            let path = self.file(key, &format!("name-{index}.so"));
+            let Some(library) = plan.libraries.iter_mut().find(|library| library.soname == *name) else { continue };
+            let Some(bytes) = bundle(name, std::slice::from_ref(&library.path)) else { continue };
+            if let Ok(meta) = atomic_write(&path, &bytes).and_then(|()| std::fs::metadata(&path)) {
+                let stat = Stat::from(&meta);
+                (library.path, library.id, library.size, library.mtime) = (path, stat.id, stat.size, stat.mtime);
+                library.identity = None;
+            }
+        }
+        for (index, (name, sonames)) in resolution.bundles.into_iter().enumerate() {
+            let paths: Vec<PathBuf> =
+                sonames.iter().filter_map(|soname| plan.library(soname)).map(|library| library.path.clone()).collect();
+            let path = self.file(key, &format!("{index}.so"));
+            let Some(bytes) = bundle(&format!("libcudashim-bundle-{key}-{index}.so"), &paths) else { continue };
+            // Without it the libraries are opened one by one.
+            match atomic_write(&path, &bytes).and_then(|()| std::fs::metadata(&path)) {
+                Ok(meta) => {
+                    let stat = Stat::from(&meta);
+                    plan.bundles.push(PlanBundle { name, path, id: stat.id, size: stat.size, mtime: stat.mtime });
+                }
+                Err(error) => log::warn!("{}: {error}", path.display()),
+            }
+        }
+        plan
     }
 
     fn file(&self, key: &str, extension: &str) -> PathBuf {
@@ -102,6 +152,20 @@ impl PlanCache {
     }
 }
 
+/// Whether anything is looked for relative to the working directory: packages in it, or an element of a path list
+/// that is empty or relative.
+fn cwd_matters(host: &Host) -> bool {
+    let relative = |name| {
+        host.env(name).is_some_and(|list| {
+            list.as_bytes().split(|byte| matches!(byte, b':' | b';')).any(|dir| !dir.starts_with(b"/"))
+        })
+    };
+    ["torch", "nvidia"].iter().any(|package| host.is_dir(&host.cwd().join(package)))
+        || relative("LD_LIBRARY_PATH")
+        || relative("PYTHONPATH")
+        || relative("CUDASHIM_PLACE")
+}
+
 /// A digest of the question: the request, the environment as far as it matters, and this program itself.
 fn key(host: &Host, request: &Request) -> String {
     if let Ok(program) = std::env::current_exe() {
@@ -109,14 +173,22 @@ fn key(host: &Host, request: &Request) -> String {
         let _ = host.stat(&program);
     }
     let mut digest = Sha256::new();
-    digest.update(format!("{} {:?} {:?}\n", env!("CARGO_PKG_VERSION"), host.root(), host.cwd()));
-    digest.update(format!("{request:?}\n"));
+    let mut add = |label: &str, value: &OsStr| digest.update(format!("{label}={}\n", escape::bytes(value.as_bytes())));
+    add("version", OsStr::new(env!("CARGO_PKG_VERSION")));
+    add("root", host.root().as_os_str());
+    add("question", OsStr::new(&request.question(host)));
+    if cwd_matters(host) {
+        add("cwd", host.cwd().as_os_str());
+    }
     for (name, value) in host.environment() {
-        if name.to_str().is_some_and(|name| VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_")) {
-            digest.update(format!("{name:?}={value:?}\n"));
+        let counts = |name: &str| {
+            name == "CUDASHIM_PLACE"
+                || (VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_"))
+        };
+        if let Some(name) = name.to_str().filter(|name| counts(name)) {
+            add(name, value);
         }
     }
-    digest.update(format!("{:?}\n", host.env("CUDASHIM_PLACE")));
     let mut text = String::with_capacity(32);
     for byte in digest.finalize().iter().take(16) {
         let _ = write!(text, "{byte:02x}");

@@ -14,6 +14,7 @@ use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places::{self, Place};
 use crate::python::{Command, Interpreter, InterpreterError, Options, find_on_path};
+use crate::report::ResolveReport;
 use crate::resolve::{self, Policy, Resolution};
 use crate::solve::NoSolution;
 use std::ffi::{OsStr, OsString};
@@ -47,6 +48,14 @@ pub struct Answer {
     pub nothing: Option<String>,
     /// What was wrong with files on the way.
     pub problems: Vec<Problem>,
+}
+
+impl Answer {
+    /// What people and programs are told.
+    #[must_use]
+    pub fn report(&self) -> ResolveReport {
+        ResolveReport::new(self.requirement.as_ref(), self.resolution.as_ref(), self.nothing.as_deref())
+    }
 }
 
 /// Why a request has no answer.
@@ -97,10 +106,14 @@ impl Request {
         let objects = Objects::new(host);
         let loader = Loader::new(&objects);
         let (requirement, closure) = match self.meant(host, &objects)? {
-            Meant::Nothing(why) => return Ok(Answer { requirement: None, resolution: None, nothing: Some(why), problems: Vec::new() }),
+            Meant::Nothing(why) => {
+                return Ok(Answer { requirement: None, resolution: None, nothing: Some(why), problems: Vec::new() });
+            }
             Meant::Files(files, program) => {
                 for path in &files {
-                    objects.open(path).map_err(|error| RequestError::File { path: path.clone(), says: error.to_string() })?;
+                    objects
+                        .open(path)
+                        .map_err(|error| RequestError::File { path: path.clone(), says: error.to_string() })?;
                 }
                 Requirement::of_files(&loader, &files, program.as_deref())
             }
@@ -109,8 +122,16 @@ impl Request {
                 let (requirement, closure) = Requirement::of_environment(&objects, &loader, &interpreter);
                 let wheels = places::sites(host, &interpreter.paths);
                 if requirement.wants.is_empty() && requirement.releases.is_empty() && wheels.is_empty() {
-                    let why = format!("`{}` has no torch, and nothing in its environment asks for CUDA", interpreter.program.display());
-                    return Ok(Answer { requirement: Some(requirement), resolution: None, nothing: Some(why), problems: Vec::new() });
+                    let why = format!(
+                        "`{}` has no torch, and nothing in its environment asks for CUDA",
+                        interpreter.program.display()
+                    );
+                    return Ok(Answer {
+                        requirement: Some(requirement),
+                        resolution: None,
+                        nothing: Some(why),
+                        problems: Vec::new(),
+                    });
                 }
                 (requirement, closure)
             }
@@ -118,8 +139,30 @@ impl Request {
         };
         let inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement));
         let problems = inventory.problems.clone();
-        let resolution = resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy).map_err(|none| RequestError::NoSolution(Box::new(none)))?;
+        let resolution = resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy)
+            .map_err(|none| RequestError::NoSolution(Box::new(none)))?;
         Ok(Answer { requirement: Some(requirement), resolution: Some(resolution), nothing: None, problems })
+    }
+
+    /// All of the request that can change its answer, as text. Of the command only the program counts, and how a
+    /// Python is started: another argument of the script is the same question.
+    fn question(&self, host: &Host) -> String {
+        let command = Command::read(host, &self.command).map(|command| {
+            let options = command.python.map(|mut options| {
+                options.script = options.script.and_then(|script| host.absolute(&script).parent().map(Path::to_owned));
+                options
+            });
+            (command.program, options)
+        });
+        let python = self.python.as_deref().map(|python| host.absolute(python));
+        let absolute = |paths: &[PathBuf]| paths.iter().map(|path| host.absolute(path)).collect::<Vec<_>>();
+        format!(
+            "{:?} {python:?} {:?} {:?} {:?} {command:?}",
+            self.spec,
+            absolute(&self.files),
+            absolute(&self.places),
+            self.policy
+        )
     }
 
     /// Given places, the consumer's own, then those of the machine.
@@ -175,9 +218,11 @@ impl Request {
                 }
                 Ok(Meant::Torch(Box::new(torch), interpreter))
             }
-            Ok(torch) if explicit => {
-                Err(RequestError::OtherTorch { python: interpreter.program, found: torch.version, wanted: self.spec.to_string() })
-            }
+            Ok(torch) if explicit => Err(RequestError::OtherTorch {
+                python: interpreter.program,
+                found: torch.version,
+                wanted: self.spec.to_string(),
+            }),
             Err(_) if self.spec.is_auto() => Ok(Meant::Environment(interpreter)),
             _ => Ok(Meant::Spec(self.spec.require()?)),
         }
@@ -186,8 +231,12 @@ impl Request {
 
 /// The Python that is meant where none is named: of the active environment, else the one on PATH.
 fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
-    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(|name| host.env(name)).map(|prefix| Path::new(prefix).join("bin/python"));
+    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"]
+        .into_iter()
+        .filter_map(|name| host.env(name))
+        .map(|prefix| Path::new(prefix).join("bin/python"));
     let active = active.into_iter().find(|python| host.stat(python).is_ok());
-    let found = active.or_else(|| ["python3", "python"].into_iter().find_map(|name| find_on_path(host, OsStr::new(name))));
+    let found =
+        active.or_else(|| ["python3", "python"].into_iter().find_map(|name| find_on_path(host, OsStr::new(name))));
     found.map(|python| (python, Options::default()))
 }

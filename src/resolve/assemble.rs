@@ -39,7 +39,7 @@ pub(super) fn resolution(
     loader: &Loader<'_>,
     members: Vec<Member<'_>>,
     driver: &Driver<'_>,
-    runtime: Vec<Runtime>,
+    runtime: &[Runtime],
     unserved: &[Unserved],
 ) -> Resolution {
     let mut chosen: Vec<(Choice, &Object, Option<&Library>)> = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn resolution(
             chosen.push((driver_choice(library, &driver.because), object, Some(library)));
         }
     }
-    for library in &runtime {
+    for library in runtime {
         let choice = Choice {
             soname: library.soname.clone(),
             path: library.path.clone(),
@@ -73,7 +73,11 @@ pub(super) fn resolution(
     assembly.mark_preloads();
 
     let mut plan = Plan {
-        made_for: vec![PlanFor { kind: requirement.kind.to_string(), text: requirement.text.clone(), path: requirement.path.clone() }],
+        made_for: vec![PlanFor {
+            kind: requirement.kind.to_string(),
+            text: requirement.text.clone(),
+            path: requirement.path.clone(),
+        }],
         ..Plan::default()
     };
     assembly.add_libraries(&mut plan);
@@ -83,12 +87,16 @@ pub(super) fn resolution(
     assembly.add_absent(&mut plan, inventory, loader);
     let mut set: Vec<Choice> = Vec::new();
     for library in plan.chosen() {
-        if let Some((choice, _)) = assembly.by_soname.get(&library.soname).and_then(|index| assembly.members.get(*index)) {
+        if let Some((choice, _)) =
+            assembly.by_soname.get(&library.soname).and_then(|index| assembly.members.get(*index))
+        {
             set.push(choice.clone());
         }
     }
+    let bundles = assembly.bundles(&plan);
+    let renamed = assembly.renamed(&plan);
     let unserved = unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.to_string())).collect();
-    Resolution { plan, set, unserved }
+    Resolution { plan, set, bundles, renamed, unserved }
 }
 
 fn driver_choice(library: &Library, because: &str) -> Choice {
@@ -117,7 +125,10 @@ impl Assembly<'_> {
     fn soname(&self, node: Node) -> Option<&str> {
         match node {
             Node::Member(index) => self.members.get(index).map(|(choice, _)| choice.soname.as_str()),
-            Node::Kept(index) => self.mapped(index)?.names.iter().rev().find_map(|name| name.to_str().filter(|name| !name.contains('/'))),
+            // As it is asked for: the needed entries of a bundle are renamed more often than its sonames.
+            Node::Kept(index) => {
+                self.mapped(index)?.names.iter().find_map(|name| name.to_str().filter(|name| !name.contains('/')))
+            }
         }
     }
 
@@ -138,7 +149,11 @@ impl Assembly<'_> {
     }
 
     fn children(&self, node: Node) -> Vec<Node> {
-        self.object(node).map(|object| object.facts.needed.iter().filter_map(|name| self.node(name)).collect()).unwrap_or_default()
+        self.object(node).map(|object| self.needed_nodes(object)).unwrap_or_default()
+    }
+
+    fn needed_nodes(&self, object: &Object) -> Vec<Node> {
+        object.facts.needed.iter().filter_map(|name| self.node(name)).collect()
     }
 
     /// Everything below `start`, each after what it needs itself.
@@ -203,13 +218,22 @@ impl Assembly<'_> {
                     (mapped.path.clone(), None, How::Keep)
                 }
             };
-            let stat = object.stat;
-            plan.libraries.push(PlanLibrary { soname: soname.to_owned(), path, id: stat.id, size: stat.size, mtime: stat.mtime, identity, version, how });
+            let file = object.stat;
+            plan.libraries.push(PlanLibrary {
+                soname: soname.to_owned(),
+                path,
+                id: file.id,
+                size: file.size,
+                mtime: file.mtime,
+                identity,
+                version,
+                how,
+            });
         }
     }
 
     /// `libnvrtc.so` for libnvrtc.so.12; `libcudnn_ops.so.9.10.2` and `libcudnn_ops.so.9.10`, which cuDNN 9 asks for first,
-    /// for libcudnn_ops.so.9.
+    /// for `libcudnn_ops.so.9`.
     fn add_aliases(&self, plan: &mut Plan, libraries: &[Option<&Library>]) {
         let mut aliases = BTreeMap::new();
         for ((choice, _), library) in self.members.iter().zip(libraries) {
@@ -234,8 +258,13 @@ impl Assembly<'_> {
     fn add_replaces(&self, plan: &mut Plan, requirement: &Requirement, inventory: &Inventory) {
         for library in &inventory.libraries {
             let soname = library.asked_as();
-            let Some((choice, object)) = self.by_soname.get(soname).and_then(|index| self.members.get(*index)) else { continue };
-            if library.renamed.is_none() && requirement.sites.contains(&library.place.root) && library.stat.id != object.stat.id {
+            let Some((choice, object)) = self.by_soname.get(soname).and_then(|index| self.members.get(*index)) else {
+                continue;
+            };
+            if library.renamed.is_none()
+                && requirement.sites.contains(&library.place.root)
+                && library.stat.id != object.stat.id
+            {
                 let paths = library.names.iter().map(|name| library.place.dir.join(name)).chain([library.path.clone()]);
                 plan.replaces.extend(paths.map(|path| (path, choice.soname.clone())));
             }
@@ -248,8 +277,13 @@ impl Assembly<'_> {
         let mut triggers: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut add = |name: &str, object: &Object| {
             let start: Vec<Node> = object.facts.needed.iter().filter_map(|name| self.node(name)).collect();
-            let below: Vec<String> =
-                self.below(&start).into_iter().filter_map(|node| self.soname(node)).filter(|soname| *soname != name && held.contains(soname)).map(str::to_owned).collect();
+            let below: Vec<String> = self
+                .below(&start)
+                .into_iter()
+                .filter_map(|node| self.soname(node))
+                .filter(|soname| *soname != name && held.contains(soname))
+                .map(str::to_owned)
+                .collect();
             if !below.is_empty() {
                 triggers.insert(name.to_owned(), below);
             }
@@ -271,11 +305,58 @@ impl Assembly<'_> {
         plan.triggers = triggers.into_iter().collect();
     }
 
+    /// Libraries that are needed by another name than their soname: mapped by path, they would not be found again.
+    fn renamed(&self, plan: &Plan) -> Vec<String> {
+        let kept = plan.libraries.iter().filter(|library| library.how == How::Keep);
+        let other = |name: &str| {
+            let mapped = self.closure.map().by_name(OsStr::new(name));
+            mapped.is_some_and(|mapped| mapped.object.facts.soname.as_deref() != Some(OsStr::new(name)))
+        };
+        kept.map(|library| &library.soname).filter(|name| other(name)).cloned().collect()
+    }
+
+    /// What the consumer's own roots need, when that is a library left where it is: it and all below it, breadth
+    /// first as `_dl_map_object_deps` goes, so that symbols are looked up in the order they would be without us.
+    fn bundles(&self, plan: &Plan) -> Vec<(String, Vec<String>)> {
+        let held: BTreeSet<&str> = plan.libraries.iter().map(|library| library.soname.as_str()).collect();
+        let roots = self.closure.roots().iter().filter_map(|index| self.mapped(*index));
+        let mut starts = BTreeSet::new();
+        for mapped in roots {
+            starts.extend(self.needed_nodes(&mapped.object).into_iter().filter(|node| matches!(node, Node::Kept(_))));
+        }
+        let mut bundles = BTreeMap::new();
+        for start in starts {
+            let mut order = vec![start];
+            let mut at = 0;
+            while let Some(node) = order.get(at).copied() {
+                at += 1;
+                for child in self.children(node) {
+                    if !order.contains(&child) {
+                        order.push(child);
+                    }
+                }
+            }
+            let names: Vec<String> = order
+                .iter()
+                .filter_map(|node| self.soname(*node))
+                .filter(|name| held.contains(name))
+                .map(str::to_owned)
+                .collect();
+            if let Some(name) =
+                self.soname(start).filter(|name| plan.triggers.iter().any(|(trigger, _)| trigger == name))
+            {
+                bundles.insert(name.to_owned(), names);
+            }
+        }
+        bundles.into_iter().collect()
+    }
+
     /// Names that are known to be asked for, and that neither the set nor any search has.
     fn add_absent(&self, plan: &mut Plan, inventory: &Inventory, loader: &Loader<'_>) {
         let Some(dir) = loader.default_dirs().first() else { return };
         let host = loader.host();
-        let mut dirs: BTreeSet<&Path> = self.closure.map().objects().iter().filter_map(|mapped| mapped.path.parent()).collect();
+        let mut dirs: BTreeSet<&Path> =
+            self.closure.map().objects().iter().filter_map(|mapped| mapped.path.parent()).collect();
         dirs.extend(self.members.iter().filter_map(|(choice, _)| choice.path.parent()));
         // Who may ask: the consumer's own objects and the chosen libraries, by stem.
         let own = self.closure.map().objects().iter().filter_map(|mapped| mapped.object.name().to_str());

@@ -19,7 +19,8 @@ pub(super) struct Driver<'i> {
 }
 
 pub(super) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Driver<'i> {
-    let usable: Vec<&Library> = inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
+    let usable: Vec<&Library> =
+        inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
     let host = loader.host();
     let kernel = kernel_version(host);
     let matches = |library: &Library| kernel.is_none() || library.version.as_ref().map(ToString::to_string) == kernel;
@@ -45,7 +46,9 @@ pub(super) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Drive
         }
     };
     let dir = &chosen.place.dir;
-    let libraries = usable.into_iter().filter(|library| library.place.dir == *dir && (library.version == chosen.version || library.version.is_none()));
+    let libraries = usable.into_iter().filter(|library| {
+        library.place.dir == *dir && (library.version == chosen.version || library.version.is_none())
+    });
     Driver { libraries: libraries.collect(), because }
 }
 

@@ -65,6 +65,10 @@ pub struct Resolution {
     pub plan: Plan,
     /// The set, for people and programs.
     pub set: Vec<Choice>,
+    /// For a trigger, the sonames to load with it in one go, in the order the loader would map them.
+    pub bundles: Vec<(String, Vec<String>)>,
+    /// Libraries of the plan that are needed by another name than their soname.
+    pub renamed: Vec<String>,
     /// Sonames asked for that no copy can serve, and why that is no obstacle.
     pub unserved: Vec<(String, String)>,
 }
@@ -85,5 +89,5 @@ pub fn resolve(
     let members = stated.members(&solution);
     let driver = driver::choose(loader, inventory);
     let runtime = runtime::choose(requirement, closure, inventory, loader);
-    Ok(assemble::resolution(requirement, closure, inventory, loader, members, &driver, runtime, &solution.unserved))
+    Ok(assemble::resolution(requirement, closure, inventory, loader, members, &driver, &runtime, &solution.unserved))
 }

@@ -2,18 +2,17 @@
 
 use super::Policy;
 use crate::consumer::{Closure, Requirement, Symbol, nodes_needed, symbols_by_provider};
-use crate::facts::{Version, parse_library_name};
+use crate::facts::{Level, Version, known_bad, parse_library_name};
 use crate::inventory::{Inventory, Library};
 use crate::objects::Object;
-use crate::plan::How;
 use crate::places::Provenance;
+use crate::plan::How;
 use crate::solve::{
-    Bar, Built, Candidate, CudaRelease, Defines, Demand, Explain, MissingSymbol, Need, NoSolution, Pin, Problem, Rank, Release, ReleaseDemand, Solution,
-    SymbolSetId, Want,
+    Bar, Built, Candidate, CudaRelease, Defines, Demand, Explain, MissingSymbol, Need, NoSolution, Pin, Problem, Rank,
+    Release, ReleaseDemand, Solution, SymbolSetId, Want,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Choice;
@@ -73,13 +72,20 @@ impl Defines for Oracle<'_, '_> {
         let set = self.0.sets.sets.get(symbols.0 as usize)?;
         let object = self.0.libraries.get(candidate)?.object.as_ref()?;
         let elf = object.elf().ok()?;
-        let lacking = set.iter().find(|symbol| !elf.defines(symbol.name.as_bytes(), symbol.node.as_deref().map(str::as_bytes)))?;
+        let lacking = set
+            .iter()
+            .find(|symbol| !elf.defines(symbol.name.as_bytes(), symbol.node.as_deref().map(str::as_bytes)))?;
         Some(MissingSymbol { symbol: lacking.name.clone(), node: lacking.node.clone() })
     }
 }
 
 impl<'i> State<'i> {
-    pub(super) fn new(requirement: &Requirement, closure: &Closure<'_, '_>, inventory: &'i Inventory, policy: &Policy) -> Self {
+    pub(super) fn new(
+        requirement: &Requirement,
+        closure: &Closure<'_, '_>,
+        inventory: &'i Inventory,
+        policy: &Policy,
+    ) -> Self {
         let mut sets = SymbolSets::default();
         let mut wants: Vec<Want> = Vec::new();
         for want in requirement.wants.iter().filter(|want| !is_driver(&want.soname)) {
@@ -89,7 +95,11 @@ impl<'i> State<'i> {
         // What the consumer's own wheels hold may be asked for by name at any time.
         for library in &inventory.libraries {
             let soname = library.asked_as();
-            if serves(library) && at_home(requirement, library) && !wanted.contains(soname) && !wants.iter().any(|want| want.soname == soname) {
+            if serves(library)
+                && at_home(requirement, library)
+                && !wanted.contains(soname)
+                && !wants.iter().any(|want| want.soname == soname)
+            {
                 wants.push(Want { soname: soname.to_owned(), hard: false, by: "its own environment".to_owned() });
             }
         }
@@ -111,10 +121,17 @@ impl<'i> State<'i> {
     }
 
     /// Candidates for what is wanted, for what those need, and so on.
-    fn add_candidates(&mut self, requirement: &Requirement, closure: &Closure<'_, '_>, inventory: &'i Inventory, policy: &Policy) {
+    fn add_candidates(
+        &mut self,
+        requirement: &Requirement,
+        closure: &Closure<'_, '_>,
+        inventory: &'i Inventory,
+        policy: &Policy,
+    ) {
         let libc = closure.map().by_name(OsStr::new("libc.so.6")).map(|mapped| std::rc::Rc::clone(&mapped.object));
         let (mut roots, mut directories) = (Numbers::default(), Numbers::default());
-        let mut queue: Vec<String> = self.wants.iter().map(|want| want.soname.clone()).chain(policy.fixed.keys().cloned()).collect();
+        let mut queue: Vec<String> =
+            self.wants.iter().map(|want| want.soname.clone()).chain(policy.fixed.keys().cloned()).collect();
         let mut seen = BTreeSet::new();
         while let Some(soname) = queue.pop() {
             if !seen.insert(soname.clone()) || is_driver(&soname) {
@@ -126,7 +143,11 @@ impl<'i> State<'i> {
                 }
                 let needs = self.needs(library);
                 queue.extend(needs.iter().map(|need| need.soname.clone()));
-                let barred = library.unusable.clone().or_else(|| library.object.as_ref().and_then(|object| too_new(object, libc.as_deref()?)));
+                let barred = library
+                    .unusable
+                    .clone()
+                    .or_else(|| known_bad_release(library))
+                    .or_else(|| library.object.as_ref().and_then(|object| too_new(object, libc.as_deref()?)));
                 self.candidates.push(Candidate {
                     soname: soname.clone(),
                     path: library.path.clone(),
@@ -186,7 +207,12 @@ impl<'i> State<'i> {
     /// What a user can do to get a copy of each soname.
     fn fix_hints(&self, requirement: &Requirement) -> BTreeMap<String, String> {
         let mut hints = BTreeMap::new();
-        for soname in self.wants.iter().map(|want| &want.soname).chain(self.candidates.iter().flat_map(|candidate| candidate.needs.iter().map(|need| &need.soname))) {
+        for soname in self
+            .wants
+            .iter()
+            .map(|want| &want.soname)
+            .chain(self.candidates.iter().flat_map(|candidate| candidate.needs.iter().map(|need| &need.soname)))
+        {
             let Some(name) = parse_library_name(soname) else { continue };
             let Some(wheel) = name.row.wheels.first() else { continue };
             let pinned = requirement.pins.iter().find(|(package, _)| package_is(package, wheel));
@@ -202,7 +228,9 @@ impl<'i> State<'i> {
 
     /// The chosen libraries, in the order of the sonames.
     pub(super) fn members(&self, solution: &Solution) -> Vec<Member<'i>> {
-        let version = |index: usize| self.libraries.get(index).and_then(|library| library.version.as_ref()).map(ToString::to_string);
+        let version = |index: usize| {
+            self.libraries.get(index).and_then(|library| library.version.as_ref()).map(ToString::to_string)
+        };
         let members = solution.chosen.iter().filter_map(|chosen| {
             let library = self.libraries.get(chosen.candidate)?;
             let refused = chosen.refused.iter().filter_map(|refused| {
@@ -223,6 +251,18 @@ impl<'i> State<'i> {
     }
 }
 
+/// What the table of known-bad releases says against a library by itself.
+fn known_bad_release(library: &Library) -> Option<String> {
+    let version = library.version.as_ref()?;
+    let row = known_bad().iter().find(|row| {
+        row.level == Level::Hard
+            && row.with.is_none()
+            && row.family == library.row.family
+            && row.versions.contains(version)
+    })?;
+    Some(format!("known to be bad: {}", row.says))
+}
+
 /// Whether a library can stand for its soname at all: not a bundle's renamed copy, not the driver's.
 fn serves(library: &Library) -> bool {
     library.renamed.is_none() && !library.row.is_driver() && library.soname.is_some() && library.unusable.is_none()
@@ -238,14 +278,21 @@ fn at_home(requirement: &Requirement, library: &Library) -> bool {
 }
 
 fn package_is(package: &str, wheel: &str) -> bool {
-    package.strip_prefix(wheel).is_some_and(|rest| rest.is_empty() || rest.strip_prefix("-cu").is_some_and(|major| major.bytes().all(|b| b.is_ascii_digit())))
+    package.strip_prefix(wheel).is_some_and(|rest| {
+        rest.is_empty() || rest.strip_prefix("-cu").is_some_and(|major| major.bytes().all(|b| b.is_ascii_digit()))
+    })
 }
 
 fn rank(requirement: &Requirement, library: &Library) -> Rank {
-    let pinned = requirement.pins.iter().find(|(package, _)| library.row.wheels.iter().any(|wheel| package_is(package, wheel)));
+    let pinned =
+        requirement.pins.iter().find(|(package, _)| library.row.wheels.iter().any(|wheel| package_is(package, wheel)));
     let mut rank = Rank { at_consumer_root: at_home(requirement, library), ..Rank::default() };
     if let Some((_, range)) = pinned {
-        rank.pin = if library.version.as_ref().is_some_and(|version| range.contains(version)) { Pin::Met } else { Pin::Missed };
+        rank.pin = if library.version.as_ref().is_some_and(|version| range.contains(version)) {
+            Pin::Met
+        } else {
+            Pin::Missed
+        };
         if let (Some(wanted), Some(found)) = (range.exact(), &library.version) {
             (rank.newer_by, rank.older_by) = steps(found, wanted);
         }
@@ -259,7 +306,9 @@ fn rank(requirement: &Requirement, library: &Library) -> Rank {
 
 /// How far a release is above and below the wanted one: steps of minor, and one for a patch.
 fn steps(found: &Version, wanted: &Version) -> (u32, u32) {
-    let part = |version: &Version, at: usize| version.numbers().get(at).and_then(|number| u32::try_from(*number).ok()).unwrap_or_default();
+    let part = |version: &Version, at: usize| {
+        version.numbers().get(at).and_then(|number| u32::try_from(*number).ok()).unwrap_or_default()
+    };
     let weight = |version: &Version| part(version, 0).saturating_mul(1000).saturating_add(part(version, 1));
     match found.cmp(wanted) {
         std::cmp::Ordering::Equal => (0, 0),

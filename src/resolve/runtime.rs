@@ -21,7 +21,12 @@ pub(super) struct Runtime {
     pub(super) because: String,
 }
 
-pub(super) fn choose(requirement: &Requirement, closure: &Closure<'_, '_>, inventory: &Inventory, loader: &Loader<'_>) -> Vec<Runtime> {
+pub(super) fn choose(
+    requirement: &Requirement,
+    closure: &Closure<'_, '_>,
+    inventory: &Inventory,
+    loader: &Loader<'_>,
+) -> Vec<Runtime> {
     let mut needed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for demand in &requirement.nodes {
         if SONAMES.contains(&demand.soname.as_str()) {
@@ -31,7 +36,9 @@ pub(super) fn choose(requirement: &Requirement, closure: &Closure<'_, '_>, inven
     let mut chosen = Vec::new();
     for (soname, nodes) in needed {
         let today = closure.map().by_name(OsStr::new(soname)).map(|mapped| Rc::clone(&mapped.object));
-        let Some(lacks) = today.as_ref().map_or(nodes.first().copied(), |object| lacking(object, &nodes)) else { continue };
+        let Some(lacks) = today.as_ref().map_or(nodes.first().copied(), |object| lacking(object, &nodes)) else {
+            continue;
+        };
         let mut dirs: Vec<PathBuf> = requirement.path.iter().map(|path| path.join("lib")).collect();
         dirs.extend(requirement.sites.iter().filter_map(|site| site.ancestors().nth(2)).map(PathBuf::from));
         dirs.extend(inventory.libraries.iter().map(|library| library.place.dir.clone()));
@@ -42,8 +49,14 @@ pub(super) fn choose(requirement: &Requirement, closure: &Closure<'_, '_>, inven
             lacking(&object, &nodes).is_none().then_some((path, object))
         });
         if let Some((path, object)) = found {
-            let other = today.map_or("ld.so finds none".to_owned(), |object| format!("`{}` lacks it", object.path.display()));
-            chosen.push(Runtime { soname: soname.to_owned(), path, object, because: format!("has `{lacks}`; {other}") });
+            let other =
+                today.map_or("ld.so finds none".to_owned(), |object| format!("`{}` lacks it", object.path.display()));
+            chosen.push(Runtime {
+                soname: soname.to_owned(),
+                path,
+                object,
+                because: format!("has `{lacks}`; {other}"),
+            });
         } else {
             log::warn!("no copy of {soname} here has `{lacks}`");
         }

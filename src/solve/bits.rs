@@ -28,9 +28,7 @@ impl Bits {
     }
 
     pub(super) fn has(&self, at: usize) -> bool {
-        self.0
-            .get(at / WIDTH)
-            .is_some_and(|word| word >> (at % WIDTH) & 1 == 1)
+        self.0.get(at / WIDTH).is_some_and(|word| word >> (at % WIDTH) & 1 == 1)
     }
 
     /// Removes what is in `other`.
@@ -48,17 +46,16 @@ impl Bits {
     }
 
     pub(super) fn meets(&self, other: &Self) -> bool {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .any(|(own, other)| own & other != 0)
+        self.0.iter().zip(&other.0).any(|(own, other)| own & other != 0)
     }
 
     pub(super) fn holds_all(&self, other: &Self) -> bool {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .all(|(own, other)| other & !own == 0)
+        self.0.iter().zip(&other.0).all(|(own, other)| other & !own == 0)
+    }
+
+    /// Whether all members of `other` inside `range` are in it.
+    pub(super) fn holds_within(&self, other: &Self, range: &Range<usize>) -> bool {
+        other.within(range).all(|at| self.has(at))
     }
 
     pub(super) fn count(&self) -> usize {
@@ -67,11 +64,7 @@ impl Bits {
 
     /// The members inside `range`, in order.
     pub(super) fn within(&self, range: &Range<usize>) -> Within<'_> {
-        Within {
-            bits: self,
-            next: range.start,
-            end: range.end,
-        }
+        Within { bits: self, next: range.start, end: range.end }
     }
 }
 
@@ -111,10 +104,7 @@ mod tests {
         for at in [0, 5, 63, 64, 127, 130, 199] {
             bits.add(at);
         }
-        assert_eq!(
-            bits.within(&(5..200)).collect::<Vec<_>>(),
-            [5, 63, 64, 127, 130, 199]
-        );
+        assert_eq!(bits.within(&(5..200)).collect::<Vec<_>>(), [5, 63, 64, 127, 130, 199]);
         assert_eq!(bits.within(&(6..63)).count(), 0);
         assert_eq!(bits.within(&(64..130)).collect::<Vec<_>>(), [64, 127]);
         bits.remove(64);

@@ -20,7 +20,7 @@ struct Block {
 impl Search<'_> {
     /// Removes what cannot be part of a set within the limit. None if there is no such set, else
     /// whether anything was removed.
-    pub(super) fn cut(&self, state: &mut State) -> Option<bool> {
+    pub(super) fn cut(&mut self, state: &mut State) -> Option<bool> {
         let model = self.model;
         let mut least = state.spent;
         let mut blocks: Vec<Block> = Vec::new();
@@ -28,10 +28,7 @@ impl Search<'_> {
             if !state.is_open(at) {
                 continue;
             }
-            match model.sonames[at]
-                .group
-                .filter(|&group| self.is_block(group))
-            {
+            match model.sonames[at].group.filter(|&group| self.is_block(group)) {
                 Some(group) if blocks.iter().all(|block| block.group != group) => {
                     let block = self.block(state, group)?;
                     least = least.saturating_add(block.least);
@@ -52,9 +49,7 @@ impl Search<'_> {
             if !state.is_open(at) {
                 continue;
             }
-            let block = blocks
-                .iter()
-                .find(|block| Some(block.group) == model.sonames[at].group);
+            let block = blocks.iter().find(|block| Some(block.group) == model.sonames[at].group);
             let cheapest = self.cheapest(state, at, None).unwrap_or(0);
             let mut out = Vec::new();
             for item in state.open.within(&model.sonames[at].items) {
@@ -62,21 +57,19 @@ impl Search<'_> {
                 // What the rest costs at least, beside this item.
                 let rest = match (block, own.release) {
                     (None, _) => Some(least - cheapest),
-                    (Some(block), Some(release)) => block.at(release).map(|sum| {
-                        least - block.least + sum
-                            - self.cheapest(state, at, Some(release)).unwrap_or(0)
-                    }),
+                    (Some(block), Some(release)) => block
+                        .at(release)
+                        .map(|sum| least - block.least + sum - self.cheapest(state, at, Some(release)).unwrap_or(0)),
                     (Some(block), None) => Some(least - block.least),
                 };
-                let opened = if state.roots.has(own.root) {
-                    roots
-                } else {
-                    roots.max(used + 1)
-                };
+                // What leaves a soft soname out may spare its root as well.
+                let outlook = self.outlook(state, item);
+                let roots = if outlook == Some(0) { roots } else { used };
+                let opens = usize::from(!state.roots.has(own.root));
+                let opened = roots.max(used + opens);
+                let rest = rest.zip(outlook).map(|(rest, more)| rest + more);
                 let fits = rest.is_some_and(|rest| {
-                    rest.saturating_add(self.costs[item])
-                        .saturating_add(self.roots_cost(opened))
-                        <= self.limit
+                    rest.saturating_add(self.costs[item]).saturating_add(self.roots_cost(opened)) <= self.limit
                 });
                 if !fits {
                     out.push(item);
@@ -91,17 +84,39 @@ impl Search<'_> {
                     None => least - cheapest,
                     Some(block) => least - block.least,
                 };
-                if without
-                    .saturating_add(self.leave[at])
-                    .saturating_add(self.roots_cost(used))
-                    > self.limit
-                {
+                if without.saturating_add(self.leave[at]).saturating_add(self.roots_cost(used)) > self.limit {
                     state.status[at] = Status::Hard;
                     removed = true;
                 }
             }
         }
         Some(removed)
+    }
+
+    /// What an item costs beside its own cost, as it leaves nothing for some soft soname. None if
+    /// it leaves nothing for one that must be served.
+    fn outlook(&mut self, state: &State, item: usize) -> Option<u128> {
+        if !self.look_ahead {
+            return Some(0);
+        }
+        let mut more = 0;
+        for at in 0..self.pairs.row(item).touched.len() {
+            let row = self.pairs.row(item);
+            let soname = row.touched[at];
+            let items = &self.model.sonames[soname].items;
+            if !state.is_open(soname) || !row.out.holds_within(&state.open, items) {
+                continue;
+            }
+            match (state.status[soname], self.model.sonames[soname].group) {
+                (Status::Soft, None) => {
+                    more += self.leave[soname] - self.cheapest(state, soname, None)?.min(self.leave[soname]);
+                }
+                // In a block it may have been counted as left out.
+                (Status::Soft, Some(_)) => {}
+                _ => return None,
+            }
+        }
+        Some(more)
     }
 
     /// Whether a group is of one release, so that its sonames are best bounded together.
@@ -121,9 +136,7 @@ impl Search<'_> {
             .map(|item| self.costs[item])
             .min();
         match state.status[soname] {
-            Status::Soft => {
-                Some(least.map_or(self.leave[soname], |least| least.min(self.leave[soname])))
-            }
+            Status::Soft => Some(least.map_or(self.leave[soname], |least| least.min(self.leave[soname]))),
             _ => least,
         }
     }
@@ -142,34 +155,21 @@ impl Search<'_> {
         releases.sort_unstable();
         releases.dedup();
         let sum = |release| {
-            open.iter().try_fold(0_u128, |sum, &at| {
-                Some(sum.saturating_add(self.cheapest(state, at, release)?))
-            })
+            open.iter().try_fold(0_u128, |sum, &at| Some(sum.saturating_add(self.cheapest(state, at, release)?)))
         };
-        let sums: Vec<(usize, Option<u128>)> = releases
-            .into_iter()
-            .map(|release| (release, sum(Some(release))))
-            .collect();
+        let sums: Vec<(usize, Option<u128>)> =
+            releases.into_iter().map(|release| (release, sum(Some(release)))).collect();
         // All of unknown release, or all left out, is no release's sum.
         let unreleased = open.iter().try_fold(0_u128, |sum, &at| {
             let items = state.open.within(&model.sonames[at].items);
-            let least = items
-                .filter(|&item| model.items[item].release.is_none())
-                .map(|item| self.costs[item])
-                .min();
+            let least = items.filter(|&item| model.items[item].release.is_none()).map(|item| self.costs[item]).min();
             let least = match state.status[at] {
-                Status::Soft => {
-                    Some(least.map_or(self.leave[at], |least| least.min(self.leave[at])))
-                }
+                Status::Soft => Some(least.map_or(self.leave[at], |least| least.min(self.leave[at]))),
                 _ => least,
             };
             Some(sum.saturating_add(least?))
         });
-        let least = sums
-            .iter()
-            .filter_map(|&(_, sum)| sum)
-            .chain(unreleased)
-            .min()?;
+        let least = sums.iter().filter_map(|&(_, sum)| sum).chain(unreleased).min()?;
         Some(Block { group, sums, least })
     }
 
@@ -215,26 +215,18 @@ impl Search<'_> {
     /// Whether a set here could go before the best one in the written order.
     pub(super) fn may_go_first(&self, state: &State) -> bool {
         let Some(best) = &self.best else { return true };
-        let least =
-            self.model
-                .sonames
-                .iter()
-                .enumerate()
-                .map(|(at, soname)| match state.status[at] {
-                    Status::Served => state.set[at],
-                    Status::Hard => state.open.within(&soname.items).next(),
-                    Status::Idle | Status::Soft | Status::Left => None,
-                });
+        let least = self.model.sonames.iter().enumerate().map(|(at, soname)| match state.status[at] {
+            Status::Served => state.set[at],
+            Status::Hard => state.open.within(&soname.items).next(),
+            Status::Idle | Status::Soft | Status::Left => None,
+        });
         least.lt(best.iter().copied())
     }
 }
 
 impl Block {
     fn at(&self, release: usize) -> Option<u128> {
-        let at = self
-            .sums
-            .binary_search_by_key(&release, |&(its, _)| its)
-            .ok()?;
+        let at = self.sums.binary_search_by_key(&release, |&(its, _)| its).ok()?;
         self.sums[at].1
     }
 }

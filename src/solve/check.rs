@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::asked::Asked;
 use super::cost::Cost;
-use super::model::{Item, Key, Model};
+use super::model::{Item, Key, Model, Wanted};
 use super::pairs;
 use super::problem::{Explain, MissingSymbol, Release, SymbolSetId};
 use super::refusal::{Preference, Refusal};
@@ -30,7 +30,7 @@ pub(super) fn cost(model: &Model<'_>, set: &Set) -> Cost {
     cost.roots = roots.len() as u64;
     for (at, soname) in model.sonames.iter().enumerate() {
         if soname.servable && set[at].is_none() {
-            if soname.soft {
+            if soname.wanted > Wanted::Not {
                 cost.unserved += 1;
             } else if needed[at] {
                 cost.unserved_needs += 1;
@@ -51,11 +51,7 @@ impl Critic<'_> {
     /// The first rule `item` breaks in the place of the copy chosen for its soname, else the
     /// preference that goes against it.
     pub(super) fn refusal(&mut self, item: usize) -> Refusal {
-        if let Some(refusal) = self
-            .alone(item)
-            .or_else(|| self.beside(item))
-            .or_else(|| self.symbols(item))
-        {
+        if let Some(refusal) = self.alone(item).or_else(|| self.beside(item)).or_else(|| self.symbols(item)) {
             return refusal;
         }
         if let Some(refusal) = self.needs(item) {
@@ -64,12 +60,10 @@ impl Critic<'_> {
         let mut other = self.set.clone();
         other[self.model.items[item].soname] = Some(item);
         drop_unasked(self.model, &mut other);
-        if let Some(group) = (0..self.model.groups.len())
-            .find(|&group| pairs::holder(self.model, &other, group).is_some())
+        if let Some(group) =
+            (0..self.model.groups.len()).find(|&group| pairs::holder(self.model, &other, group).is_some())
         {
-            return Refusal::OtherDirectory {
-                group: self.model.groups[group].name.to_owned(),
-            };
+            return Refusal::OtherDirectory { group: self.model.groups[group].name.to_owned() };
         }
         Refusal::Worse(self.preference(item, &other))
     }
@@ -80,83 +74,42 @@ impl Critic<'_> {
         let problem = model.problem;
         let own = model.candidate(item);
         let soname = &model.sonames[model.items[item].soname];
-        model.items[item]
-            .excluded
-            .iter()
-            .find_map(|&key| match key {
-                Key::Barred(..) => own.barred.clone().map(Refusal::Barred),
-                Key::Forbidden(at) => Some(Refusal::Forbidden {
-                    by: model.forbidden[at].to_owned(),
-                }),
-                Key::Fixed(_) => soname.fixed.map(|path| Refusal::NotFixed {
-                    path: path.to_owned(),
-                }),
-                Key::ExactRelease(at) => {
-                    model
-                        .bound
-                        .get(at)
-                        .map(|(_, demand)| Refusal::NotTheRelease {
-                            release: own.version.clone(),
-                            wanted: demand.prefix.clone(),
-                            consumer: demand.consumer.clone(),
-                        })
-                }
-                Key::Built => {
-                    own.cuda
-                        .zip(problem.built.as_ref())
-                        .map(|(cuda, built)| Refusal::OtherMajor {
-                            major: cuda.major,
-                            of: built.consumer.clone(),
-                            not: built.major,
-                        })
-                }
-                Key::Linker(_) => {
-                    let cuda = own.cuda?;
-                    let mut users = soname
-                        .demands
-                        .iter()
-                        .filter_map(|&at| model.demands.get(at))
-                        .map(|(_, demand)| demand);
-                    let user = users
-                        .find(|user| user.cuda.is_some_and(|user| cuda.falls_short_of(user)))?;
-                    Some(Refusal::LinkerTooOld {
-                        cuda,
-                        user: user.consumer.clone(),
-                        needs: user.cuda?,
-                    })
-                }
-                _ => None,
-            })
+        model.items[item].excluded.iter().find_map(|&key| match key {
+            Key::Barred(..) => own.barred.clone().map(Refusal::Barred),
+            Key::Forbidden(at) => Some(Refusal::Forbidden { by: model.forbidden[at].to_owned() }),
+            Key::Fixed(_) => soname.fixed.map(|path| Refusal::NotFixed { path: path.to_owned() }),
+            Key::ExactRelease(at) => model.bound.get(at).map(|(_, demand)| Refusal::NotTheRelease {
+                release: own.version.clone(),
+                wanted: demand.prefix.clone(),
+                consumer: demand.consumer.clone(),
+            }),
+            Key::Built => own.cuda.zip(problem.built.as_ref()).map(|(cuda, built)| Refusal::OtherMajor {
+                major: cuda.major,
+                of: built.consumer.clone(),
+                not: built.major,
+            }),
+            Key::Linker(_) => {
+                let cuda = own.cuda?;
+                let mut users = soname.demands.iter().filter_map(|&at| model.demands.get(at)).map(|(_, demand)| demand);
+                let user = users.find(|user| user.cuda.is_some_and(|user| cuda.falls_short_of(user)))?;
+                Some(Refusal::LinkerTooOld { cuda, user: user.consumer.clone(), needs: user.cuda? })
+            }
+            _ => None,
+        })
     }
 
     /// The first rule it breaks with another member of the set, symbols aside.
     fn beside(&self, item: usize) -> Option<Refusal> {
         let model = self.model;
         let own = &model.items[item];
-        let others = || {
-            self.set
-                .iter()
-                .flatten()
-                .copied()
-                .filter(|&other| model.items[other].soname != own.soname)
-        };
+        let others = || self.set.iter().flatten().copied().filter(|&other| model.items[other].soname != own.soname);
         let name = |other: usize| model.candidate(other).soname.clone();
 
-        let clash = |other: &Item| {
-            own.cuda
-                .zip(other.cuda)
-                .is_some_and(|(own, its)| own.major != its.major)
-        };
-        let major = others()
-            .find(|&other| clash(&model.items[other]))
-            .and_then(|other| {
-                let (cuda, its) = own.cuda.zip(model.items[other].cuda)?;
-                Some(Refusal::OtherMajor {
-                    major: cuda.major,
-                    of: "the set".to_owned(),
-                    not: its.major,
-                })
-            });
+        let clash = |other: &Item| own.cuda.zip(other.cuda).is_some_and(|(own, its)| own.major != its.major);
+        let major = others().find(|&other| clash(&model.items[other])).and_then(|other| {
+            let (cuda, its) = own.cuda.zip(model.items[other].cuda)?;
+            Some(Refusal::OtherMajor { major: cuda.major, of: "the set".to_owned(), not: its.major })
+        });
         let release = || {
             others()
                 .filter(|&other| own.group.is_some() && model.items[other].group == own.group)
@@ -173,10 +126,7 @@ impl Critic<'_> {
             others().find_map(|other| {
                 let at = pairs::known_bad(own, &model.items[other], &BTreeSet::new())?;
                 let why = model.conflicts.get(at)?.1.why.clone();
-                Some(Refusal::KnownBad {
-                    with: name(other),
-                    why,
-                })
+                Some(Refusal::KnownBad { with: name(other), why })
             })
         };
         let linker = || {
@@ -189,27 +139,15 @@ impl Critic<'_> {
                 };
                 let (cuda, other_cuda) = own.cuda.zip(its.cuda)?;
                 if takes(its, own) {
-                    Some(Refusal::LinkerTooOld {
-                        cuda,
-                        user: name(other),
-                        needs: other_cuda,
-                    })
+                    Some(Refusal::LinkerTooOld { cuda, user: name(other), needs: other_cuda })
                 } else if takes(own, its) {
-                    Some(Refusal::TooNewForLinker {
-                        cuda,
-                        linker: name(other),
-                        is: other_cuda,
-                    })
+                    Some(Refusal::TooNewForLinker { cuda, linker: name(other), is: other_cuda })
                 } else {
                     None
                 }
             })
         };
-        major
-            .or_else(release)
-            .or_else(|| self.torn(item))
-            .or_else(bad)
-            .or_else(linker)
+        major.or_else(release).or_else(|| self.torn(item)).or_else(bad).or_else(linker)
     }
 
     fn torn(&self, item: usize) -> Option<Refusal> {
@@ -217,9 +155,7 @@ impl Critic<'_> {
         let mut other = self.set.clone();
         other[self.model.items[item].soname] = Some(item);
         pairs::holder(self.model, &other, group)?;
-        Some(Refusal::OtherDirectory {
-            group: self.model.groups[group].name.to_owned(),
-        })
+        Some(Refusal::OtherDirectory { group: self.model.groups[group].name.to_owned() })
     }
 
     /// The first symbol that binds wrongly with it in the set.
@@ -230,30 +166,21 @@ impl Critic<'_> {
         for &at in &soname.demands {
             let demand = model.demands[at].1;
             if let Some(symbol) = self.missing(demand.symbols, item) {
-                return Some(Refusal::Lacks {
-                    symbol,
-                    needed_by: demand.consumer.clone(),
-                });
+                return Some(Refusal::Lacks { symbol, needed_by: demand.consumer.clone() });
             }
         }
         for &(user, symbols) in &soname.needers {
             if self.set[model.items[user].soname] == Some(user)
                 && let Some(symbol) = self.missing(symbols, item)
             {
-                return Some(Refusal::Lacks {
-                    symbol,
-                    needed_by: model.candidate(user).soname.clone(),
-                });
+                return Some(Refusal::Lacks { symbol, needed_by: model.candidate(user).soname.clone() });
             }
         }
         for link in &own.needs {
             if let Some(provider) = self.set[link.soname]
                 && let Some(symbol) = self.missing(link.symbols, provider)
             {
-                return Some(Refusal::Takes {
-                    symbol,
-                    from: model.sonames[link.soname].name.to_owned(),
-                });
+                return Some(Refusal::Takes { symbol, from: model.sonames[link.soname].name.to_owned() });
             }
         }
         None
@@ -273,17 +200,11 @@ impl Critic<'_> {
         let link = links.find(|link| link.hard && self.set[link.soname].is_none())?;
         let soname = &model.sonames[link.soname];
         let needed = soname.name.to_owned();
-        Some(
-            if soname
-                .items
-                .clone()
-                .any(|item| model.items[item].excluded.is_empty())
-            {
-                Refusal::NeedsMore { soname: needed }
-            } else {
-                Refusal::Unserved { soname: needed }
-            },
-        )
+        Some(if soname.items.clone().any(|item| model.items[item].excluded.is_empty()) {
+            Refusal::NeedsMore { soname: needed }
+        } else {
+            Refusal::Unserved { soname: needed }
+        })
     }
 
     /// The first preference by which the set goes before `other`, which has `item` instead.
@@ -310,9 +231,7 @@ impl Critic<'_> {
         let own = model.candidate(item);
         let newer = |chosen: &Option<Release>| chosen > &own.version;
         match chosen {
-            Some(chosen) if newer(&chosen.version) => Preference::Newer {
-                release: chosen.version.clone(),
-            },
+            Some(chosen) if newer(&chosen.version) => Preference::Newer { release: chosen.version.clone() },
             _ => Preference::Order,
         }
     }
@@ -320,12 +239,7 @@ impl Critic<'_> {
 
 /// Removes what nobody asks for any more.
 fn drop_unasked(model: &Model<'_>, set: &mut Set) {
-    let mut asked: Vec<usize> = (0..model.sonames.len())
-        .filter(|&at| {
-            let soname = &model.sonames[at];
-            soname.hard || soname.soft || soname.fixed.is_some()
-        })
-        .collect();
+    let mut asked: Vec<usize> = (0..model.sonames.len()).filter(|&at| model.sonames[at].wanted > Wanted::Not).collect();
     let mut seen = vec![false; model.sonames.len()];
     while let Some(at) = asked.pop() {
         if !seen[at] {

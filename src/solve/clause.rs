@@ -9,7 +9,7 @@ use std::fmt::Display;
 use super::asked::Asked;
 use super::model::{Key, Model};
 use super::no_solution::{Clause, Fact};
-use super::problem::{Bar, MissingSymbol};
+use super::problem::{Bar, Conflict, CudaRelease, MissingSymbol, ReleaseDemand, SymbolSetId};
 use super::rule::Rule;
 
 /// How many things of a kind are named before the rest is counted.
@@ -19,11 +19,7 @@ const NAMED: usize = 3;
 pub(super) fn say(model: &Model<'_>, asked: &Asked, keys: &[Key]) -> Vec<Clause> {
     // What the conflict is about: the sonames its keys name.
     let about: BTreeSet<usize> = keys.iter().flat_map(|&key| sonames(model, key)).collect();
-    let teller = Teller {
-        model,
-        asked,
-        about,
-    };
+    let teller = Teller { model, asked, about };
     keys.iter()
         .map(|&key| Clause {
             rule: rule(key),
@@ -79,12 +75,7 @@ fn sonames(model: &Model<'_>, key: Key) -> Vec<usize> {
         Key::Symbols(user, provider) | Key::Served(user, provider) => vec![user, provider],
         Key::Demand(at) => {
             let demand = model.demands[at].1;
-            model
-                .sonames
-                .iter()
-                .position(|soname| soname.name == demand.soname)
-                .into_iter()
-                .collect()
+            model.sonames.iter().position(|soname| soname.name == demand.soname).into_iter().collect()
         }
         Key::Conflict(_)
         | Key::OneDirectory(_)
@@ -105,156 +96,113 @@ struct Teller<'m> {
 impl Teller<'_> {
     fn says(&self, key: Key) -> String {
         let model = self.model;
-        let problem = model.problem;
         match key {
-            Key::Want(at) => {
-                let name = model.sonames[at].name;
-                let wants = problem
-                    .wants
-                    .iter()
-                    .filter(|want| want.hard && want.soname == name);
-                let by: BTreeSet<&str> = wants.map(|want| want.by.as_str()).collect();
-                format!("{} needs {name}{}", list(by), self.none_found(at))
-            }
+            Key::Want(at) => self.wanted(at),
             Key::Served(user, provider) => {
                 let (user, name) = (model.sonames[user].name, model.sonames[provider].name);
                 format!("{user} needs {name}{}", self.none_found(provider))
             }
-            Key::Fixed(at) => {
-                let soname = &model.sonames[at];
-                let path = soname
-                    .fixed
-                    .map(|path| path.display().to_string())
-                    .unwrap_or_default();
-                let known = soname
-                    .items
-                    .clone()
-                    .any(|item| Some(model.candidate(item).path.as_path()) == soname.fixed);
-                let none = if known {
-                    ""
-                } else {
-                    ", which is no copy of it that was found"
-                };
-                format!("{} is fixed to `{path}`{none}", soname.name)
-            }
+            Key::Fixed(at) => self.fixed(at),
             Key::Forbidden(at) => {
-                let paths = self.paths(key, |_| true);
-                let by = model.forbidden[at].display();
-                if paths.len() == 1 && paths.first().is_some_and(|path| *path == format!("`{by}`"))
-                {
-                    format!("`{by}` is forbidden")
-                } else {
-                    format!("`{by}` is forbidden, and {} with it", list(paths))
+                let by = format!("`{}`", model.forbidden[at].display());
+                match self.paths(key).as_slice() {
+                    [path] if *path == by => format!("{by} is forbidden"),
+                    paths => format!("{by} is forbidden, and {} with it", list(paths)),
                 }
             }
             Key::Barred(_, bar) => {
-                format!(
-                    "{} cannot be used: {}",
-                    list(self.paths(key, |_| true)),
-                    model.bars[bar]
-                )
+                format!("{} cannot be used: {}", list(self.paths(key)), model.bars[bar])
             }
             Key::ExactRelease(at) => {
-                let demand = model.bound[at].1;
+                let ReleaseDemand { consumer, group, prefix } = model.bound[at].1;
                 let here = self.releases(|item| model.items[item].excluded.contains(&key));
-                format!(
-                    "{} needs {} {}{here}",
-                    demand.consumer, demand.group, demand.prefix
-                )
+                format!("{consumer} needs {group} {prefix}{here}")
             }
             Key::Built => {
-                let built = problem
-                    .built
-                    .as_ref()
-                    .map(|built| format!("{} is for CUDA {}", built.consumer, built.major));
+                let built = model.problem.built.as_ref();
+                let built = built.map(|built| format!("{} is for CUDA {}", built.consumer, built.major));
                 let here = self.majors(|item| model.items[item].excluded.contains(&key));
                 format!("{}{here}", built.unwrap_or_default())
             }
-            Key::OneMajor => format!(
-                "all libraries are for one CUDA major{}",
-                self.majors(|_| true)
-            ),
+            Key::OneMajor => {
+                format!("all libraries are for one CUDA major{}", self.majors(|_| true))
+            }
             Key::OneRelease(group) => {
                 let name = model.groups[group].name;
                 let here = self.releases(|item| model.items[item].group == Some(group));
                 format!("the libraries of {name} are of one release{here}")
             }
             Key::OneDirectory(group) => {
-                format!(
-                    "the libraries of {} come from one directory where one holds them all",
-                    model.groups[group].name
-                )
+                let name = model.groups[group].name;
+                format!("the libraries of {name} come from one directory where one holds them all")
             }
-            Key::Linker(at) => {
-                let linker = &model.sonames[at];
-                let own = list(
-                    linker
-                        .items
-                        .clone()
-                        .filter_map(|item| model.items[item].cuda)
-                        .collect::<BTreeSet<_>>(),
-                );
-                let users: BTreeSet<String> = (linker.needers.iter())
-                    .filter(|(user, _)| {
-                        self.about.contains(&model.items[*user].soname) && self.fits(*user)
-                    })
-                    .filter_map(|(user, _)| {
-                        model.items[*user]
-                            .cuda
-                            .map(|cuda| format!("{} for {cuda}", model.candidate(*user).soname))
-                    })
-                    .chain(linker.demands.iter().filter_map(|&at| {
-                        let demand = model.demands.get(at)?.1;
-                        demand
-                            .cuda
-                            .map(|cuda| format!("{} for {cuda}", demand.consumer))
-                    }))
-                    .collect();
-                format!(
-                    "{} is at least as new as its users; it is here for {own}, {}",
-                    linker.name,
-                    list(users)
-                )
-            }
+            Key::Linker(at) => self.linker(at),
             Key::Conflict(at) => {
-                let conflict = model.conflicts[at].1;
-                format!(
-                    "{} and {} do not work together: {}",
-                    conflict.a, conflict.b, conflict.why
-                )
+                let Conflict { a, b, why } = model.conflicts[at].1;
+                format!("{a} and {b} do not work together: {why}")
             }
             Key::Demand(at) => {
                 let demand = model.demands[at].1;
-                let items = sonames(model, key)
-                    .into_iter()
-                    .flat_map(|at| model.sonames[at].items.clone());
-                let lacking = items.filter(|&item| self.fits(item));
-                let lacking = lacking
-                    .filter_map(|item| Some((item, self.asked.known(demand.symbols, item)?)));
-                self.takes(&demand.consumer, &demand.soname, lacking.collect())
+                let providers = sonames(model, key);
+                let lacking = providers.into_iter().flat_map(|at| self.lacking(demand.symbols, at));
+                self.takes(&demand.consumer, &demand.soname, &lacking.collect::<Vec<_>>())
             }
             Key::Symbols(user, provider) => {
                 let needers = model.sonames[provider].needers.iter();
-                let needers = needers
-                    .filter(|(item, _)| model.items[*item].soname == user && self.fits(*item));
-                let lacking = needers.flat_map(|&(_, symbols)| {
-                    let items = model.sonames[provider]
-                        .items
-                        .clone()
-                        .filter(|&item| self.fits(item));
-                    items.filter_map(move |item| Some((item, self.asked.known(symbols, item)?)))
-                });
-                self.takes(
-                    model.sonames[user].name,
-                    model.sonames[provider].name,
-                    lacking.collect(),
-                )
+                let lacking = needers
+                    .filter(|(item, _)| model.items[*item].soname == user && self.fits(*item))
+                    .flat_map(|&(_, symbols)| self.lacking(symbols, provider));
+                let (user, provider) = (model.sonames[user].name, model.sonames[provider].name);
+                self.takes(user, provider, &lacking.collect::<Vec<_>>())
             }
         }
     }
 
+    fn wanted(&self, at: usize) -> String {
+        let name = self.model.sonames[at].name;
+        let wants = self.model.problem.wants.iter();
+        let wants = wants.filter(|want| want.hard && want.soname == name);
+        let by: BTreeSet<&str> = wants.map(|want| want.by.as_str()).collect();
+        format!("{} needs {name}{}", list(by), self.none_found(at))
+    }
+
+    fn fixed(&self, at: usize) -> String {
+        let soname = &self.model.sonames[at];
+        let path = soname.fixed.map(|path| path.display().to_string()).unwrap_or_default();
+        let mut paths = soname.items.clone().map(|item| &self.model.candidate(item).path);
+        let none = if paths.any(|path| Some(path.as_path()) == soname.fixed) {
+            ""
+        } else {
+            ", which is no copy of it that was found"
+        };
+        format!("{} is fixed to `{path}`{none}", soname.name)
+    }
+
+    fn linker(&self, at: usize) -> String {
+        let model = self.model;
+        let linker = &model.sonames[at];
+        let own = linker.items.clone().filter_map(|item| model.items[item].cuda);
+        let own: BTreeSet<CudaRelease> = own.collect();
+        let users = linker.needers.iter().map(|&(user, _)| user);
+        let users = users.filter(|&user| self.about.contains(&model.items[user].soname) && self.fits(user));
+        let users = users.map(|user| (model.candidate(user).soname.as_str(), model.items[user].cuda));
+        let demands = linker.demands.iter().map(|&at| model.demands[at].1);
+        let users: BTreeSet<String> = users
+            .chain(demands.map(|demand| (demand.consumer.as_str(), demand.cuda)))
+            .filter_map(|(name, cuda)| Some(format!("{name} for {}", cuda?)))
+            .collect();
+        let (name, own, users) = (linker.name, list(own), list(users));
+        format!("{name} is at least as new as its users; it is here for {own}, {users}")
+    }
+
+    /// The usable copies of a soname known to lack one of these symbols.
+    fn lacking(&self, symbols: SymbolSetId, soname: usize) -> Vec<(usize, &MissingSymbol)> {
+        let items = self.model.sonames[soname].items.clone().filter(|&item| self.fits(item));
+        items.filter_map(|item| Some((item, self.asked.known(symbols, item)?))).collect()
+    }
+
     /// "X takes `symbol@node` from Y, which 12.1 lacks"
-    fn takes(&self, user: &str, provider: &str, lacking: Vec<(usize, &MissingSymbol)>) -> String {
+    fn takes(&self, user: &str, provider: &str, lacking: &[(usize, &MissingSymbol)]) -> String {
         let symbols: BTreeSet<&MissingSymbol> = lacking.iter().map(|(_, symbol)| *symbol).collect();
         let copies: BTreeSet<usize> = lacking.iter().map(|(item, _)| *item).collect();
         if symbols.is_empty() {
@@ -262,11 +210,7 @@ impl Teller<'_> {
         }
         let copies: Vec<String> = copies.into_iter().map(|item| self.copy(item)).collect();
         let verb = if copies.len() == 1 { "lacks" } else { "lack" };
-        format!(
-            "{user} takes {} from {provider}, which {} {verb}",
-            list(symbols),
-            list(copies)
-        )
+        format!("{user} takes {} from {provider}, which {} {verb}", list(symbols), list(copies))
     }
 
     /// A copy by its release, where that is known, and its path.
@@ -279,11 +223,7 @@ impl Teller<'_> {
     }
 
     fn none_found(&self, soname: usize) -> &'static str {
-        if self.model.sonames[soname].items.is_empty() {
-            ", and no copy of it was found"
-        } else {
-            ""
-        }
+        if self.model.sonames[soname].items.is_empty() { ", and no copy of it was found" } else { "" }
     }
 
     /// Whether nothing speaks against an item alone: a file ruled out otherwise is not brought up.
@@ -292,9 +232,9 @@ impl Teller<'_> {
     }
 
     /// The files a key takes out.
-    fn paths(&self, key: Key, also: impl Fn(usize) -> bool) -> Vec<String> {
+    fn paths(&self, key: Key) -> Vec<String> {
         (0..self.model.items.len())
-            .filter(|&item| self.model.items[item].excluded.contains(&key) && also(item))
+            .filter(|&item| self.model.items[item].excluded.contains(&key))
             .map(|item| format!("`{}`", self.model.candidate(item).path.display()))
             .collect()
     }
@@ -303,9 +243,7 @@ impl Teller<'_> {
     fn releases(&self, of: impl Fn(usize) -> bool) -> String {
         self.here("as", |item| {
             let version = self.model.candidate(item).version.as_ref();
-            of(item).then(|| {
-                version.map_or_else(|| "an unknown release".to_owned(), ToString::to_string)
-            })
+            of(item).then(|| version.map_or_else(|| "an unknown release".to_owned(), ToString::to_string))
         })
     }
 
@@ -317,7 +255,7 @@ impl Teller<'_> {
     }
 
     fn here(&self, word: &str, what: impl Fn(usize) -> Option<String>) -> String {
-        let mut text = String::new();
+        let mut texts: Vec<String> = Vec::new();
         for &at in &self.about {
             let soname = &self.model.sonames[at];
             let items = soname.items.clone().filter(|&item| self.fits(item));
@@ -328,10 +266,10 @@ impl Teller<'_> {
                 }
             }
             if !all.is_empty() {
-                text.push_str(&format!("; {} is here {word} {}", soname.name, list(all)));
+                texts.push(format!("; {} is here {word} {}", soname.name, list(all)));
             }
         }
-        text
+        texts.concat()
     }
 
     fn hints(&self, key: Key) -> Vec<String> {
@@ -340,53 +278,31 @@ impl Teller<'_> {
         let fix = |at: usize| problem.fix_hints.get(model.sonames[at].name).cloned();
         let place = |at: usize| {
             let none = model.sonames[at].items.is_empty();
-            none.then(|| {
-                format!(
-                    "name a directory that holds {} with `--place DIR`",
-                    model.sonames[at].name
-                )
-            })
+            none.then(|| format!("name a directory that holds {} with `--place DIR`", model.sonames[at].name))
         };
         match key {
             Key::Want(at) | Key::Served(_, at) => match place(at) {
                 Some(place) => fix(at).into_iter().chain([place]).collect(),
                 None => Vec::new(),
             },
-            Key::Symbols(_, at) | Key::Linker(at) | Key::Barred(at, _) => {
-                fix(at).into_iter().collect()
-            }
+            Key::Symbols(_, at) | Key::Linker(at) | Key::Barred(at, _) => fix(at).into_iter().collect(),
             Key::Demand(_) => sonames(model, key).into_iter().filter_map(fix).collect(),
             Key::OneRelease(group) => {
                 let of = |at: &usize| model.sonames[*at].group == Some(group);
-                self.about
-                    .iter()
-                    .copied()
-                    .filter(of)
-                    .filter_map(fix)
-                    .collect()
+                self.about.iter().copied().filter(of).filter_map(fix).collect()
             }
             Key::Built | Key::OneMajor | Key::ExactRelease(_) => {
                 let hit = |at: &usize| {
                     let mut items = model.sonames[*at].items.clone();
-                    items.any(|item| {
-                        key == Key::OneMajor || model.items[item].excluded.contains(&key)
-                    })
+                    items.any(|item| key == Key::OneMajor || model.items[item].excluded.contains(&key))
                 };
-                self.about
-                    .iter()
-                    .copied()
-                    .filter(hit)
-                    .filter_map(fix)
-                    .collect()
+                self.about.iter().copied().filter(hit).filter_map(fix).collect()
             }
             Key::Forbidden(at) => {
                 vec![format!("drop `--forbid {}`", model.forbidden[at].display())]
             }
             Key::Fixed(at) => {
-                let path = model.sonames[at]
-                    .fixed
-                    .map(|path| path.display().to_string())
-                    .unwrap_or_default();
+                let path = model.sonames[at].fixed.map(|path| path.display().to_string()).unwrap_or_default();
                 vec![format!("drop `--use {}={path}`", model.sonames[at].name)]
             }
             Key::Conflict(_) | Key::OneDirectory(_) => Vec::new(),
@@ -400,10 +316,6 @@ fn list<T: Display>(all: impl IntoIterator<Item = T>) -> String {
     match all.len() {
         0 => String::new(),
         1..=NAMED => all.join(", "),
-        len => format!(
-            "{} and {} more",
-            all.get(..NAMED - 1).unwrap_or_default().join(", "),
-            len + 1 - NAMED
-        ),
+        len => format!("{} and {} more", all.get(..NAMED - 1).unwrap_or_default().join(", "), len + 1 - NAMED),
     }
 }

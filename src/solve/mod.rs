@@ -26,15 +26,15 @@ mod search;
 pub use self::cost::Cost;
 pub use self::no_solution::{Clause, Fact, NoSolution};
 pub use self::problem::{
-    Bar, Built, Candidate, Conflict, CudaRelease, Defines, Demand, Explain, MissingSymbol, Named,
-    Need, Pin, Policy, Problem, Rank, Release, ReleaseDemand, Side, SymbolSetId, Want,
+    Bar, Built, Candidate, Conflict, CudaRelease, Defines, Demand, Explain, MissingSymbol, Named, Need, Pin, Policy,
+    Problem, Rank, Release, ReleaseDemand, Side, SymbolSetId, Want,
 };
 pub use self::refusal::{Preference, Reason, Refusal, Refused};
 pub use self::rule::Rule;
 
 use self::asked::Asked;
 use self::check::Critic;
-use self::model::{Key, Model};
+use self::model::{Key, Model, Wanted};
 use self::search::Set;
 
 /// The set chosen.
@@ -133,23 +133,35 @@ impl fmt::Display for Unserved {
 pub fn solve(problem: &Problem<'_>) -> Result<Solution, NoSolution> {
     let model = Model::new(problem);
     let mut asked = Asked::default();
-    let all = BTreeSet::new();
-    match settled(&model, &mut asked, &all, search::best) {
+    match best(&model, &mut asked) {
         Some(set) => Ok(solution(&model, &mut asked, &set)),
         None => Err(no_solution::explain(&model, &mut asked)),
     }
 }
 
-/// Searches by what is known of symbols, then asks about the set found; what is learnt rules it
-/// out, or it stands. A set that is best while less is known stays best once it is checked.
-fn settled(
-    model: &Model<'_>,
-    asked: &mut Asked,
-    off: &BTreeSet<Key>,
-    find: impl Fn(&Model<'_>, &Asked, &BTreeSet<Key>) -> Option<Set>,
-) -> Option<Set> {
+/// The best set. A set that is best while less is known stays best once it is checked, so most
+/// often the first one stands, and nothing but its own files is looked into.
+fn best(model: &Model<'_>, asked: &mut Asked) -> Option<Set> {
+    let all = BTreeSet::new();
+    let set = search::best(model, asked, &all, None)?;
+    if asked.holds(model, &all, &set) {
+        return Some(set);
+    }
+    // Symbols matter here. Any set that stands bounds the search for the best one; and if there is
+    // none, that is found out sooner than which would be the best.
+    let fallback = any(model, asked, &all)?;
     loop {
-        let set = find(model, asked, off)?;
+        let set = search::best(model, asked, &all, Some(&fallback))?;
+        if asked.holds(model, &all, &set) {
+            return Some(set);
+        }
+    }
+}
+
+/// Any set that keeps the rules in force.
+fn any(model: &Model<'_>, asked: &mut Asked, off: &BTreeSet<Key>) -> Option<Set> {
+    loop {
+        let set = search::any(model, asked, off)?;
         if asked.holds(model, off, &set) {
             return Some(set);
         }
@@ -160,45 +172,28 @@ fn solution(model: &Model<'_>, asked: &mut Asked, set: &Set) -> Solution {
     let mut chosen = Vec::new();
     let mut unserved = Vec::new();
     let mut needed = vec![false; model.sonames.len()];
-    for link in set
-        .iter()
-        .flatten()
-        .flat_map(|&item| &model.items[item].needs)
-    {
+    for link in set.iter().flatten().flat_map(|&item| &model.items[item].needs) {
         needed[link.soname] = true;
     }
     let mut critic = Critic { model, asked, set };
     for (at, soname) in model.sonames.iter().enumerate() {
         let pick = set[at];
-        if pick.is_none() && !soname.soft && !needed[at] {
+        if pick.is_none() && soname.wanted == Wanted::Not && !needed[at] {
             continue;
         }
         let others = soname.items.clone().filter(|&item| Some(item) != pick);
-        let refused: Vec<Refused> = others
-            .map(|item| Refused {
-                candidate: model.items[item].source,
-                because: critic.refusal(item),
-            })
-            .collect();
+        let refused: Vec<Refused> =
+            others.map(|item| Refused { candidate: model.items[item].source, because: critic.refusal(item) }).collect();
         let soname = soname.name.to_owned();
         match pick {
             Some(item) => {
                 let because = reason(model, item, &refused);
-                chosen.push(Chosen {
-                    soname,
-                    candidate: model.items[item].source,
-                    because,
-                    refused,
-                });
+                chosen.push(Chosen { soname, candidate: model.items[item].source, because, refused });
             }
             None => unserved.push(Unserved { soname, refused }),
         }
     }
-    Solution {
-        chosen,
-        unserved,
-        cost: check::cost(model, set),
-    }
+    Solution { chosen, unserved, cost: check::cost(model, set) }
 }
 
 fn reason(model: &Model<'_>, item: usize, refused: &[Refused]) -> Reason {
@@ -213,9 +208,7 @@ fn reason(model: &Model<'_>, item: usize, refused: &[Refused]) -> Reason {
         Reason::Fixed
     } else if refused.is_empty() {
         Reason::OnlyCopy
-    } else if preferences().next().is_none()
-        && refused.iter().all(|one| one.because.rule().is_some())
-    {
+    } else if preferences().next().is_none() && refused.iter().all(|one| one.because.rule().is_some()) {
         Reason::OnlyFit
     } else if own.rank.pin == Pin::Met {
         Reason::Pinned
@@ -224,8 +217,6 @@ fn reason(model: &Model<'_>, item: usize, refused: &[Refused]) -> Reason {
     } else {
         // The preference that comes last decided against the copy that came closest.
         let closest = preferences().max_by_key(|preference| preference.place());
-        closest.map_or(Reason::OnlyFit, |closest| {
-            Reason::Preferred(closest.clone())
-        })
+        closest.map_or(Reason::OnlyFit, |closest| Reason::Preferred(closest.clone()))
     }
 }

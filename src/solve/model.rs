@@ -11,9 +11,7 @@ use std::path::Path;
 
 use super::bits::Bits;
 use super::cost::Cost;
-use super::problem::{
-    Candidate, Conflict, CudaRelease, Demand, Need, Problem, Release, ReleaseDemand, SymbolSetId,
-};
+use super::problem::{Candidate, Conflict, CudaRelease, Demand, Need, Problem, Release, ReleaseDemand, SymbolSetId};
 
 /// A [`Problem`] made ready for search. Sonames, items, groups and releases are numbers; an item
 /// is a candidate, and the items of one soname follow each other in the written total order.
@@ -38,8 +36,7 @@ pub(super) struct Model<'p> {
 pub(super) struct Soname<'p> {
     pub(super) name: &'p str,
     pub(super) items: Range<usize>,
-    pub(super) hard: bool,
-    pub(super) soft: bool,
+    pub(super) wanted: Wanted,
     pub(super) fixed: Option<&'p Path>,
     /// The items that cannot be loaded without it.
     pub(super) hard_needers: Bits,
@@ -53,6 +50,15 @@ pub(super) struct Soname<'p> {
     pub(super) linker: bool,
     /// Whether some item of it may be used at all, alone; if none, leaving it out costs nothing.
     pub(super) servable: bool,
+}
+
+/// How a soname is wanted, whatever the members of a set need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    Not,
+    /// By a soft want; or because it is fixed, which insists on it by itself.
+    Softly,
+    Hard,
 }
 
 pub(super) struct Item {
@@ -121,11 +127,7 @@ impl Key {
 impl<'p> Model<'p> {
     pub(super) fn new(problem: &'p Problem<'p>) -> Self {
         let names = names(problem);
-        let index: BTreeMap<&str, usize> = names
-            .iter()
-            .enumerate()
-            .map(|(at, &name)| (name, at))
-            .collect();
+        let index: BTreeMap<&str, usize> = names.iter().enumerate().map(|(at, &name)| (name, at)).collect();
         let mut order: Vec<usize> = (0..problem.candidates.len()).collect();
         order.retain(|&source| index.contains_key(candidate(problem, source).soname.as_str()));
         order.sort_by_cached_key(|&source| (sort_key(candidate(problem, source)), source));
@@ -141,14 +143,7 @@ impl<'p> Model<'p> {
             problem,
             sonames: Vec::with_capacity(names.len()),
             items: Vec::with_capacity(order.len()),
-            groups: groups
-                .iter()
-                .map(|name| Group {
-                    name,
-                    items: Vec::new(),
-                    holders: BTreeMap::new(),
-                })
-                .collect(),
+            groups: groups.iter().map(|name| Group { name, items: Vec::new(), holders: BTreeMap::new() }).collect(),
             releases,
             roots: roots.len(),
             demands: in_order(&problem.demands),
@@ -167,14 +162,8 @@ impl<'p> Model<'p> {
                 soname,
                 root: place(&roots, &one.root).unwrap_or_default(),
                 directory: one.directory,
-                release: one
-                    .version
-                    .as_ref()
-                    .and_then(|version| place(&model.releases, &version)),
-                group: one
-                    .group
-                    .as_deref()
-                    .and_then(|group| place(&groups, &group)),
+                release: one.version.as_ref().and_then(|version| place(&model.releases, &version)),
+                group: one.group.as_deref().and_then(|group| place(&groups, &group)),
                 cuda: one.cuda,
                 cost: Cost::of(one.rank),
                 needs: links(one, &index),
@@ -200,11 +189,7 @@ impl<'p> Model<'p> {
     fn excluded(&self, one: &Candidate, soname: usize) -> Vec<Key> {
         let problem = self.problem;
         let mut keys = Vec::new();
-        if let Some(at) = one
-            .barred
-            .as_ref()
-            .and_then(|bar| place(&self.bars, &bar.0.as_str()))
-        {
+        if let Some(at) = one.barred.as_ref().and_then(|bar| place(&self.bars, &bar.0.as_str())) {
             keys.push(Key::Barred(soname, at));
         }
         keys.extend(
@@ -214,19 +199,11 @@ impl<'p> Model<'p> {
                 .filter(|(_, path)| one.path.starts_with(path))
                 .map(|(at, _)| Key::Forbidden(at)),
         );
-        if problem
-            .policy
-            .fixed
-            .get(&one.soname)
-            .is_some_and(|path| *path != one.path)
-        {
+        if problem.policy.fixed.get(&one.soname).is_some_and(|path| *path != one.path) {
             keys.push(Key::Fixed(soname));
         }
         for (at, (_, demand)) in self.bound.iter().enumerate() {
-            let fits = one
-                .version
-                .as_ref()
-                .is_some_and(|version| version.starts_with(&demand.prefix));
+            let fits = one.version.as_ref().is_some_and(|version| version.starts_with(&demand.prefix));
             if one.group.as_ref() == Some(&demand.group) && !fits {
                 keys.push(Key::ExactRelease(at));
             }
@@ -236,11 +213,8 @@ impl<'p> Model<'p> {
         {
             keys.push(Key::Built);
         }
-        let users = problem
-            .demands
-            .iter()
-            .filter(|demand| demand.soname == one.soname)
-            .filter_map(|demand| demand.cuda);
+        let users =
+            problem.demands.iter().filter(|demand| demand.soname == one.soname).filter_map(|demand| demand.cuda);
         if let Some(cuda) = one.cuda
             && is_linker(&one.soname)
             && users.into_iter().any(|user| cuda.falls_short_of(user))
@@ -254,24 +228,18 @@ impl<'p> Model<'p> {
         let problem = self.problem;
         let mut start = 0;
         for (at, &name) in names.iter().enumerate() {
-            let len = self.items[start..]
-                .iter()
-                .take_while(|item| item.soname == at)
-                .count();
+            let len = self.items[start..].iter().take_while(|item| item.soname == at).count();
             let items = start..start + len;
             start = items.end;
             let mut group = self.items.get(items.start).and_then(|item| item.group);
             if items.clone().any(|item| self.items[item].group != group) {
                 group = None;
             }
-            let servable = items
-                .clone()
-                .any(|item| self.items[item].excluded.is_empty());
+            let servable = items.clone().any(|item| self.items[item].excluded.is_empty());
             self.sonames.push(Soname {
                 name,
                 items,
-                hard: false,
-                soft: false,
+                wanted: if problem.policy.fixed.contains_key(name) { Wanted::Softly } else { Wanted::Not },
                 fixed: problem.policy.fixed.get(name).map(AsRef::as_ref),
                 hard_needers: Bits::none(self.items.len()),
                 needers: Vec::new(),
@@ -282,19 +250,13 @@ impl<'p> Model<'p> {
             });
         }
         for want in &problem.wants {
-            if let Some(soname) = index
-                .get(want.soname.as_str())
-                .and_then(|&at| self.sonames.get_mut(at))
-            {
-                soname.hard |= want.hard;
-                soname.soft |= !want.hard;
+            if let Some(soname) = index.get(want.soname.as_str()).and_then(|&at| self.sonames.get_mut(at)) {
+                let wanted = if want.hard { Wanted::Hard } else { Wanted::Softly };
+                soname.wanted = soname.wanted.max(wanted);
             }
         }
         for (at, (_, demand)) in self.demands.iter().enumerate() {
-            if let Some(soname) = index
-                .get(demand.soname.as_str())
-                .and_then(|&at| self.sonames.get_mut(at))
-            {
+            if let Some(soname) = index.get(demand.soname.as_str()).and_then(|&at| self.sonames.get_mut(at)) {
                 soname.demands.push(at);
             }
         }
@@ -336,17 +298,10 @@ fn names<'p>(problem: &'p Problem<'p>) -> Vec<&'p str> {
     let policy = &problem.policy;
     let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for one in &problem.candidates {
-        needs
-            .entry(&one.soname)
-            .or_default()
-            .extend(one.needs.iter().map(|need| need.soname.as_str()));
+        needs.entry(&one.soname).or_default().extend(one.needs.iter().map(|need| need.soname.as_str()));
     }
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut open: Vec<&str> = problem
-        .wants
-        .iter()
-        .map(|want| want.soname.as_str())
-        .collect();
+    let mut open: Vec<&str> = problem.wants.iter().map(|want| want.soname.as_str()).collect();
     open.extend(policy.fixed.keys().map(String::as_str));
     while let Some(name) = open.pop() {
         let elsewhere = policy.provided.contains(name) && !policy.fixed.contains_key(name);
@@ -364,16 +319,9 @@ fn links(one: &Candidate, index: &BTreeMap<&str, usize>) -> Vec<Link> {
         let Some(&soname) = index.get(need.soname.as_str()) else {
             continue;
         };
-        match links
-            .iter_mut()
-            .find(|link| link.soname == soname && link.symbols == need.symbols)
-        {
+        match links.iter_mut().find(|link| link.soname == soname && link.symbols == need.symbols) {
             Some(link) => link.hard |= need.hard,
-            None => links.push(Link {
-                soname,
-                symbols: need.symbols,
-                hard: need.hard,
-            }),
+            None => links.push(Link { soname, symbols: need.symbols, hard: need.hard }),
         }
     }
     links.sort_by_key(|link| (link.soname, link.symbols));
@@ -381,14 +329,8 @@ fn links(one: &Candidate, index: &BTreeMap<&str, usize>) -> Vec<Link> {
 }
 
 fn conflicts(all: &[(usize, &Conflict)], one: &Candidate) -> Vec<(usize, End)> {
-    let sides = all
-        .iter()
-        .enumerate()
-        .flat_map(|(at, (_, both))| [(at, End::A, &both.a), (at, End::B, &both.b)]);
-    sides
-        .filter(|(_, _, side)| side.means(one))
-        .map(|(at, end, _)| (at, end))
-        .collect()
+    let sides = all.iter().enumerate().flat_map(|(at, (_, both))| [(at, End::A, &both.a), (at, End::B, &both.b)]);
+    sides.filter(|(_, _, side)| side.means(one)).map(|(at, end, _)| (at, end)).collect()
 }
 
 /// The written total order: the newer release, unknown last, then the path; the rest only so that
@@ -400,15 +342,7 @@ fn sort_key(one: &Candidate) -> impl Ord + '_ {
         &one.soname,
         Reverse(one.version.as_ref()),
         &one.path,
-        (
-            one.root,
-            one.directory,
-            &one.group,
-            one.cuda,
-            &one.barred,
-            needs,
-            one.rank,
-        ),
+        (one.root, one.directory, &one.group, one.cuda, &one.barred, needs, one.rank),
     )
 }
 

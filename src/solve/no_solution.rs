@@ -7,13 +7,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::any;
 use super::asked::Asked;
 use super::clause;
-use super::model::{Key, Model};
+use super::model::{Key, Model, Wanted};
 use super::problem::Bar;
 use super::rule::Rule;
-use super::search;
-use super::settled;
 
 /// No set keeps every rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,9 +108,7 @@ pub(super) fn explain(model: &Model<'_>, asked: &mut Asked) -> NoSolution {
     let mut keys: Vec<Key> = core.into_iter().collect();
     // The user asked for something first, then came what stands against it.
     keys.reverse();
-    NoSolution {
-        clauses: clause::say(model, asked, &keys),
-    }
+    NoSolution { clauses: clause::say(model, asked, &keys) }
 }
 
 /// A smallest set of keys that cannot hold together: without any one of them, they can.
@@ -125,7 +122,7 @@ fn minimal(model: &Model<'_>, asked: &mut Asked) -> BTreeSet<Key> {
         for piece in left.chunks(size) {
             let mut trial = off.clone();
             trial.extend(piece);
-            if settled(model, asked, &trial, search::any).is_none() {
+            if any(model, asked, &trial).is_none() {
                 off = trial;
             } else {
                 kept.extend(piece);
@@ -153,7 +150,7 @@ fn keys(model: &Model<'_>) -> Vec<Key> {
         if soname.linker {
             keys.insert(Key::Linker(at));
         }
-        if soname.hard {
+        if soname.wanted == Wanted::Hard {
             keys.insert(Key::Want(at));
         }
         if soname.fixed.is_some() {

@@ -10,46 +10,42 @@ use super::asked::Asked;
 use super::bits::Bits;
 use super::model::{End, Item, Key, Model};
 
+/// What an item excludes.
+pub(super) struct Row {
+    /// The items that are out once it is in.
+    pub(super) out: Bits,
+    /// The sonames of those.
+    pub(super) touched: Vec<usize>,
+}
+
 /// The rules between items, those taken away excepted.
 pub(super) struct Pairs<'m> {
     model: &'m Model<'m>,
     asked: &'m Asked,
     off: &'m BTreeSet<Key>,
-    rows: Vec<Option<Bits>>,
+    rows: Vec<Option<Row>>,
 }
 
 impl<'m> Pairs<'m> {
     pub(super) fn new(model: &'m Model<'m>, asked: &'m Asked, off: &'m BTreeSet<Key>) -> Self {
-        Self {
-            model,
-            asked,
-            off,
-            rows: vec![None; model.items.len()],
-        }
+        Self { model, asked, off, rows: model.items.iter().map(|_| None).collect() }
     }
 
-    /// The items that are out once `item` is in.
-    pub(super) fn row(&mut self, item: usize) -> &Bits {
+    pub(super) fn row(&mut self, item: usize) -> &Row {
         let (model, asked, off) = (self.model, self.asked, self.off);
         self.rows[item].get_or_insert_with(|| row(model, asked, off, item))
     }
 
     /// Whether a group is spread over directories though one holds it all.
     pub(super) fn torn(&self, set: &[Option<usize>]) -> bool {
-        (0..self.model.groups.len()).any(|group| {
-            !self.off.contains(&Key::OneDirectory(group))
-                && holder(self.model, set, group).is_some()
-        })
+        (0..self.model.groups.len())
+            .any(|group| !self.off.contains(&Key::OneDirectory(group)) && holder(self.model, set, group).is_some())
     }
 }
 
 /// The directory that holds all of a group that `set` takes from several, at the one release it is of.
 pub(super) fn holder(model: &Model<'_>, set: &[Option<usize>], group: usize) -> Option<u32> {
-    let mut members = set
-        .iter()
-        .flatten()
-        .map(|&item| &model.items[item])
-        .filter(|item| item.group == Some(group));
+    let mut members = set.iter().flatten().map(|&item| &model.items[item]).filter(|item| item.group == Some(group));
     let first = members.next()?;
     let release = first.release?;
     let mut chosen = Bits::none(model.sonames.len());
@@ -66,10 +62,7 @@ pub(super) fn holder(model: &Model<'_>, set: &[Option<usize>], group: usize) -> 
         return None;
     }
     let holders = model.groups[group].holders.get(&release)?;
-    holders
-        .iter()
-        .find(|(_, held)| held.holds_all(&chosen))
-        .map(|(&directory, _)| directory)
+    holders.iter().find(|(_, held)| held.holds_all(&chosen)).map(|(&directory, _)| directory)
 }
 
 /// Whether two members of a group are of one release.
@@ -83,29 +76,19 @@ pub(super) fn of_one_release(a: &Item, b: &Item) -> bool {
 
 /// The conflict that bars two items, if one does.
 pub(super) fn known_bad(a: &Item, b: &Item, off: &BTreeSet<Key>) -> Option<usize> {
-    let meets = |(at, end): &(usize, End)| {
-        b.conflicts
-            .iter()
-            .any(|(other, its)| at == other && end != its)
-    };
-    a.conflicts
-        .iter()
-        .find(|one| meets(one) && !off.contains(&Key::Conflict(one.0)))
-        .map(|&(at, _)| at)
+    let meets = |(at, end): &(usize, End)| b.conflicts.iter().any(|(other, its)| at == other && end != its);
+    a.conflicts.iter().find(|one| meets(one) && !off.contains(&Key::Conflict(one.0))).map(|&(at, _)| at)
 }
 
-fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Bits {
+fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Row {
     let item = &model.items[at];
     let mut out = Bits::none(model.items.len());
     if let Some(group) = item.group {
         let in_force = !off.contains(&Key::OneRelease(group));
-        let whole = in_force
-            && !off.contains(&Key::OneDirectory(group))
-            && held_whole(model, group, item.release);
+        let whole = in_force && !off.contains(&Key::OneDirectory(group)) && held_whole(model, group, item.release);
         for &other in &model.groups[group].items {
             let its = &model.items[other];
-            if in_force && (!of_one_release(item, its) || whole && item.directory != its.directory)
-            {
+            if in_force && (!of_one_release(item, its) || whole && item.directory != its.directory) {
                 out.add(other);
             }
         }
@@ -132,8 +115,7 @@ fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Bits
     let linker = own.linker && !off.contains(&Key::Linker(item.soname));
     for &(user, symbols) in &own.needers {
         let its = &model.items[user];
-        let lacking = asked.known(symbols, at).is_some()
-            && !off.contains(&Key::Symbols(its.soname, item.soname));
+        let lacking = asked.known(symbols, at).is_some() && !off.contains(&Key::Symbols(its.soname, item.soname));
         if lacking || linker && falls_short(item, its) {
             out.add(user);
         }
@@ -142,7 +124,9 @@ fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Bits
     for other in own.items.clone() {
         out.remove(other);
     }
-    out
+    let mut touched: Vec<usize> = out.within(&(0..model.items.len())).map(|item| model.items[item].soname).collect();
+    touched.dedup();
+    Row { out, touched }
 }
 
 /// Whether nvJitLink is too old for a user of it.
@@ -153,8 +137,7 @@ pub(super) fn falls_short(linker: &Item, user: &Item) -> bool {
 /// Whether some directory holds every soname the group has at this release: then no part of it
 /// can come from elsewhere, whichever parts are chosen.
 fn held_whole(model: &Model<'_>, group: usize, release: Option<usize>) -> bool {
-    let Some(holders) = release.and_then(|release| model.groups[group].holders.get(&release))
-    else {
+    let Some(holders) = release.and_then(|release| model.groups[group].holders.get(&release)) else {
         return false;
     };
     let mut all = Bits::none(model.sonames.len());

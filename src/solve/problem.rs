@@ -298,12 +298,7 @@ impl Release {
     #[must_use]
     pub fn starts_with(&self, prefix: &Self) -> bool {
         let own = self.0.iter().copied().chain(std::iter::repeat(0));
-        prefix
-            .0
-            .iter()
-            .copied()
-            .zip(own)
-            .all(|(want, have)| want == have)
+        prefix.0.iter().copied().zip(own).all(|(want, have)| want == have)
     }
 }
 
@@ -363,8 +358,7 @@ pub struct CudaRelease {
 impl CudaRelease {
     /// Whether it is surely too old, or of another major, for what `user` hands it.
     pub(super) fn falls_short_of(self, user: Self) -> bool {
-        self.major != user.major
-            || matches!((self.minor, user.minor), (Some(own), Some(its)) if own < its)
+        self.major != user.major || matches!((self.minor, user.minor), (Some(own), Some(its)) if own < its)
     }
 }
 
@@ -379,9 +373,7 @@ impl fmt::Display for CudaRelease {
 
 /// The soname up to `.so`.
 fn stem_of(soname: &str) -> &str {
-    soname
-        .find(".so")
-        .map_or(soname, |at| soname.get(..at).unwrap_or(soname))
+    soname.find(".so").map_or(soname, |at| soname.get(..at).unwrap_or(soname))
 }
 
 #[cfg(test)]

@@ -206,27 +206,14 @@ impl fmt::Display for Refusal {
             Self::Barred(bar) => bar.fmt(f),
             Self::Forbidden { by } => write!(f, "forbidden by `{}`", by.display()),
             Self::NotFixed { path } => write!(f, "fixed to `{}`", path.display()),
-            Self::NotTheRelease {
-                release,
-                wanted,
-                consumer,
-            } => {
-                write!(
-                    f,
-                    "of release {}, {consumer} needs {wanted}",
-                    Maybe(release)
-                )
+            Self::NotTheRelease { release, wanted, consumer } => {
+                write!(f, "of release {}, {consumer} needs {wanted}", Maybe(release))
             }
             Self::OtherMajor { major, of, not } => {
                 write!(f, "for CUDA {major}, {of} is CUDA {not}")
             }
             Self::OtherRelease { than, release, not } => {
-                write!(
-                    f,
-                    "of another release than {than} ({}, not {})",
-                    Maybe(release),
-                    Maybe(not)
-                )
+                write!(f, "of another release than {than} ({}, not {})", Maybe(release), Maybe(not))
             }
             Self::OtherDirectory { group } => write!(f, "{group} comes from one directory"),
             Self::KnownBad { with, why } => write!(f, "known not to work with {with}: {why}"),
@@ -255,21 +242,13 @@ impl fmt::Display for Preference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Service => f.write_str("less of what is asked for would be served"),
-            Self::Pin {
-                release: Some(release),
-            } => write!(f, "pinned release is {release}"),
+            Self::Pin { release: Some(release) } => write!(f, "pinned release is {release}"),
             Self::Pin { release: None } => f.write_str("not the pinned release"),
             Self::ConsumerRoot => f.write_str("not in the environment of the consumer"),
             Self::FewerRoots => f.write_str("not in an environment the rest of the set comes from"),
-            Self::NearerRelease {
-                release: Some(release),
-            } => write!(f, "{release} is nearer to the release wanted"),
-            Self::NearerRelease { release: None } => {
-                f.write_str("another is nearer to the release wanted")
-            }
-            Self::Newer {
-                release: Some(release),
-            } => write!(f, "{release} is newer"),
+            Self::NearerRelease { release: Some(release) } => write!(f, "{release} is nearer to the release wanted"),
+            Self::NearerRelease { release: None } => f.write_str("another is nearer to the release wanted"),
+            Self::Newer { release: Some(release) } => write!(f, "{release} is newer"),
             Self::Newer { release: None } => f.write_str("another is newer"),
             Self::Order => f.write_str("equal, and another path sorts first"),
         }
@@ -285,18 +264,10 @@ impl fmt::Display for Reason {
             Self::Pinned => f.write_str("the pinned release"),
             Self::WithConsumer => f.write_str("in the environment of the consumer"),
             Self::Preferred(Preference::Service) => f.write_str("serves most of what is asked for"),
-            Self::Preferred(Preference::Pin { .. }) => {
-                f.write_str("lets more of the set be of the pinned release")
-            }
-            Self::Preferred(Preference::ConsumerRoot) => {
-                f.write_str("in the environment of the consumer")
-            }
-            Self::Preferred(Preference::FewerRoots) => {
-                f.write_str("in an environment the rest of the set comes from")
-            }
-            Self::Preferred(Preference::NearerRelease { .. }) => {
-                f.write_str("nearest to the release wanted")
-            }
+            Self::Preferred(Preference::Pin { .. }) => f.write_str("lets more of the set be of the pinned release"),
+            Self::Preferred(Preference::ConsumerRoot) => f.write_str("in the environment of the consumer"),
+            Self::Preferred(Preference::FewerRoots) => f.write_str("in an environment the rest of the set comes from"),
+            Self::Preferred(Preference::NearerRelease { .. }) => f.write_str("nearest to the release wanted"),
             Self::Preferred(Preference::Newer { .. }) => f.write_str("the newest"),
             Self::Preferred(Preference::Order) => f.write_str("first of equal copies"),
         }

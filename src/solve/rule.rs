@@ -76,20 +76,12 @@ impl Rule {
             Self::Fixed => "the copy named by the user is the one used",
             Self::Forbidden => "what the user forbids is not used",
             Self::Barred => "stubs, damaged files and files for another machine are not used",
-            Self::DemandSymbols => {
-                "every strong symbol a consumer takes is defined by the copy it gets"
-            }
-            Self::MemberSymbols => {
-                "every strong symbol one chosen library takes from another is defined there"
-            }
+            Self::DemandSymbols => "every strong symbol a consumer takes is defined by the copy it gets",
+            Self::MemberSymbols => "every strong symbol one chosen library takes from another is defined there",
             Self::OneRelease => "the libraries of a group are of one release",
-            Self::OneDirectory => {
-                "the libraries of a group come from one directory where one holds them all"
-            }
+            Self::OneDirectory => "the libraries of a group come from one directory where one holds them all",
             Self::ExactRelease => "a consumer bound to one release of a group gets that release",
-            Self::LinkerNotOlder => {
-                "nvJitLink is of the same major as its users, and as new as the newest"
-            }
+            Self::LinkerNotOlder => "nvJitLink is of the same major as its users, and as new as the newest",
             Self::OneMajor => "all libraries are for one CUDA major",
             Self::KnownBad => "no two libraries that are known not to work together",
         }
@@ -101,23 +93,15 @@ impl Rule {
         match self {
             Self::Served => "glibc elf/dl-load.c: cannot open shared object file",
             Self::Fixed | Self::Forbidden => "the user's word",
-            Self::Barred => {
-                "glibc elf/dl-load.c open_verify; the CUDA toolkit's stubs are for linking only"
-            }
+            Self::Barred => "glibc elf/dl-load.c open_verify; the CUDA toolkit's stubs are for linking only",
             Self::DemandSymbols | Self::MemberSymbols => {
                 "glibc elf/dl-lookup.c: undefined symbol, version; pytorch/pytorch#140797"
             }
             Self::OneRelease => "pytorch/pytorch#119989, pytorch/pytorch#185512, coqui-ai/TTS#1517",
-            Self::OneDirectory => {
-                "cuDNN and cuBLAS look for their parts beside themselves (DT_RUNPATH $ORIGIN)"
-            }
+            Self::OneDirectory => "cuDNN and cuBLAS look for their parts beside themselves (DT_RUNPATH $ORIGIN)",
             Self::ExactRelease => "cuDNN's dispatcher compares its parts' version with its own",
-            Self::LinkerNotOlder => {
-                "nvJitLink documentation, compatibility: not older than the inputs, same major"
-            }
-            Self::OneMajor => {
-                "CUDA compatibility guide: minor versions are compatible within a major"
-            }
+            Self::LinkerNotOlder => "nvJitLink documentation, compatibility: not older than the inputs, same major",
+            Self::OneMajor => "CUDA compatibility guide: minor versions are compatible within a major",
             Self::KnownBad => "the table of known-bad pairs, each row with its source",
         }
     }

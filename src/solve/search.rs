@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::asked::Asked;
 use super::bits::Bits;
 use super::cost::{ABOVE_ROOTS, ONE_NEED, ONE_ROOT, ONE_WANT};
-use super::model::{Key, Model};
+use super::model::{Key, Model, Wanted};
 use super::pairs::Pairs;
 
 /// One copy per soname, by number; none for a soname that is not in the set.
@@ -25,23 +25,27 @@ pub(super) fn any(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>) -> Opti
 }
 
 /// The set of least cost that breaks no known rule; of several, the first in the written order.
-pub(super) fn best(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>) -> Option<Set> {
+/// `fallback` is a set that surely stands, if one is known.
+pub(super) fn best(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, fallback: Option<&Set>) -> Option<Set> {
     let mut search = Search::new(model, asked, off);
+    search.best = fallback.cloned();
     // What outranks the number of roots adds up soname by soname, so its optimum is found fast,
     // and then rules out most items before roots, which do not add up, are counted.
-    search.aim(Aim::Cost, ABOVE_ROOTS, u128::MAX);
-    search.each_major();
-    let first = search.best.clone()?;
-    let limit = search.price(&first, u128::MAX);
-    search.aim(Aim::Cost, u128::MAX, limit.saturating_sub(1));
-    if limit > 0 {
-        search.each_major();
+    for mask in [ABOVE_ROOTS, u128::MAX] {
+        let limit = search.best.as_ref().map(|best| super::check::cost(model, best).packed() & mask);
+        search.aim(Aim::Cost, mask, limit.map_or(u128::MAX, |cost| cost.saturating_sub(1)));
+        if limit != Some(0) {
+            search.each_major();
+        }
     }
-    let limit = search.price(search.best.as_ref().unwrap_or(&first), u128::MAX);
+    let limit = super::check::cost(model, search.best.as_ref()?).packed();
     search.aim(Aim::Order, u128::MAX, limit);
     search.each_major();
     search.best
 }
+
+/// So that a quotient of small numbers keeps its order.
+const SCALE: usize = 1 << 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Aim {
@@ -56,7 +60,10 @@ enum Aim {
 pub(super) struct Search<'m> {
     pub(super) model: &'m Model<'m>,
     pub(super) off: &'m BTreeSet<Key>,
-    pairs: Pairs<'m>,
+    pub(super) pairs: Pairs<'m>,
+    /// Whether to look at what an item excludes before it is tried: it costs more than forward
+    /// checking, and pays only where symbols tie sonames together that no group does.
+    pub(super) look_ahead: bool,
     /// The items nothing speaks against, alone.
     base: Bits,
     aim: Aim,
@@ -68,6 +75,8 @@ pub(super) struct Search<'m> {
     pub(super) limit: u128,
     pub(super) best: Option<Set>,
     done: bool,
+    /// Per soname, how often it had nothing left: the sonames that make trouble are decided first.
+    trouble: Vec<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,8 +115,7 @@ impl<'m> Search<'m> {
         for (at, item) in model.items.iter().enumerate() {
             let demands = &model.sonames[item.soname].demands;
             let lacking = demands.iter().any(|&demand| {
-                asked.known(model.demands[demand].1.symbols, at).is_some()
-                    && !off.contains(&Key::Demand(demand))
+                asked.known(model.demands[demand].1.symbols, at).is_some() && !off.contains(&Key::Demand(demand))
             });
             if !lacking && item.excluded.iter().all(|key| off.contains(key)) {
                 base.add(at);
@@ -119,6 +127,7 @@ impl<'m> Search<'m> {
             model,
             off,
             pairs,
+            look_ahead: asked.any(),
             base,
             aim: Aim::Any,
             costs,
@@ -127,29 +136,18 @@ impl<'m> Search<'m> {
             limit: 0,
             best: None,
             done: false,
+            trouble: vec![0; model.sonames.len()],
         }
     }
 
     /// Says what to look for: only the fields of the cost in `mask` count.
     fn aim(&mut self, aim: Aim, mask: u128, limit: u128) {
         self.aim = aim;
-        self.costs = self
-            .model
-            .items
-            .iter()
-            .map(|item| item.cost.packed() & mask)
-            .collect();
-        self.leave = (0..self.model.sonames.len())
-            .map(|at| leave(self.model, at) & mask)
-            .collect();
+        self.costs = self.model.items.iter().map(|item| item.cost.packed() & mask).collect();
+        self.leave = (0..self.model.sonames.len()).map(|at| leave(self.model, at) & mask).collect();
         self.count_roots = mask & ONE_ROOT != 0;
         self.limit = limit;
         self.done = false;
-    }
-
-    /// What a set costs, as far as the fields in `mask` go.
-    fn price(&self, set: &Set, mask: u128) -> u128 {
-        super::check::cost(self.model, set).packed() & mask
     }
 
     /// Searches once per CUDA major the set could be of. Within one, no rule between items speaks
@@ -159,10 +157,7 @@ impl<'m> Search<'m> {
         let mut majors: BTreeSet<Option<u32>> = BTreeSet::new();
         if !self.off.contains(&Key::OneMajor) {
             majors.extend(
-                self.base
-                    .within(&(0..items.len()))
-                    .filter_map(|item| items[item].cuda)
-                    .map(|cuda| Some(cuda.major)),
+                self.base.within(&(0..items.len())).filter_map(|item| items[item].cuda).map(|cuda| Some(cuda.major)),
             );
         }
         if majors.is_empty() {
@@ -183,11 +178,11 @@ impl<'m> Search<'m> {
     fn start(&self, open: Bits) -> State {
         let status = self.model.sonames.iter().enumerate().map(|(at, soname)| {
             let fixed = soname.fixed.is_some() && !self.off.contains(&Key::Fixed(at));
-            match soname.hard && !self.off.contains(&Key::Want(at)) || fixed {
+            match soname.wanted == Wanted::Hard && !self.off.contains(&Key::Want(at)) || fixed {
                 true => Status::Hard,
                 // What is no longer insisted on is still welcome, so that taking a fact away never
                 // takes a set away.
-                false if soname.hard || soname.soft || soname.fixed.is_some() => Status::Soft,
+                false if soname.wanted > Wanted::Not => Status::Soft,
                 false => Status::Idle,
             }
         });
@@ -201,21 +196,15 @@ impl<'m> Search<'m> {
     }
 
     fn descend(&mut self, mut state: State) {
-        if self.done
-            || !self.tighten(&mut state)
-            || self.aim == Aim::Order && !self.may_go_first(&state)
-        {
+        if self.done || !self.tighten(&mut state) || self.aim == Aim::Order && !self.may_go_first(&state) {
             return;
         }
         let Some(soname) = self.next(&state) else {
             return self.arrive(state);
         };
         let range = &self.model.sonames[soname].items;
-        let mut values: Vec<(u128, usize)> = state
-            .open
-            .within(range)
-            .map(|item| (self.price_in(&state, item), item))
-            .collect();
+        let mut values: Vec<(u128, usize)> =
+            state.open.within(range).map(|item| (self.price_in(&state, item), item)).collect();
         if self.aim != Aim::Order {
             values.sort_unstable();
         }
@@ -259,11 +248,7 @@ impl<'m> Search<'m> {
     }
 
     pub(super) fn roots_cost(&self, roots: usize) -> u128 {
-        if self.count_roots {
-            ONE_ROOT * roots as u128
-        } else {
-            0
-        }
+        if self.count_roots { ONE_ROOT * roots as u128 } else { 0 }
     }
 
     /// What an item costs here, with the root it would open.
@@ -281,15 +266,9 @@ impl<'m> Search<'m> {
         open.min_by_key(|&soname| {
             let items = state.open.within(&self.model.sonames[soname].items);
             // Where a root must be opened anyway, it is opened first: the rest then follows.
-            let covered = self.count_roots
-                && items
-                    .clone()
-                    .any(|item| state.roots.has(self.model.items[item].root));
-            (
-                covered,
-                items.count() + usize::from(state.status[soname] == Status::Soft),
-                soname,
-            )
+            let covered = self.count_roots && items.clone().any(|item| state.roots.has(self.model.items[item].root));
+            let size = items.count() + usize::from(state.status[soname] == Status::Soft);
+            (covered, size * SCALE / (1 + self.trouble[soname]), size, soname)
         })
     }
 
@@ -305,10 +284,8 @@ impl<'m> Search<'m> {
             state.open.remove(other);
         }
         state.open.add(item);
-        state.open.subtract(self.pairs.row(item));
-        own.needs
-            .iter()
-            .all(|link| self.ask_for(state, own.soname, link.soname, link.hard))
+        state.open.subtract(&self.pairs.row(item).out);
+        own.needs.iter().all(|link| self.ask_for(state, own.soname, link.soname, link.hard))
     }
 
     /// Notes that `by` needs `soname`. False if it is needed and was left out.
@@ -352,7 +329,10 @@ impl<'m> Search<'m> {
                 let mut left = state.open.within(&soname.items);
                 let (first, second) = (left.next(), left.next());
                 match (first, second, status) {
-                    (None, _, Status::Hard) => return false,
+                    (None, _, Status::Hard) => {
+                        self.trouble[at] += 1;
+                        return false;
+                    }
                     (None, _, _) => {
                         if status == Status::Soft {
                             state.status[at] = Status::Left;
@@ -370,14 +350,9 @@ impl<'m> Search<'m> {
                     }
                     (Some(first), Some(_), Status::Hard) => {
                         for link in &model.items[first].needs {
-                            if link.hard
-                                && matches!(state.status[link.soname], Status::Idle | Status::Soft)
-                            {
+                            if link.hard && matches!(state.status[link.soname], Status::Idle | Status::Soft) {
                                 let needers = &model.sonames[link.soname].hard_needers;
-                                let all = state
-                                    .open
-                                    .within(&soname.items)
-                                    .all(|item| needers.has(item));
+                                let all = state.open.within(&soname.items).all(|item| needers.has(item));
                                 if all {
                                     self.ask_for(state, at, link.soname, true);
                                     again |= state.status[link.soname] == Status::Hard;
@@ -414,7 +389,7 @@ impl<'m> Search<'m> {
 /// What leaving a soname out costs, if it was asked for.
 pub(super) fn leave(model: &Model<'_>, soname: usize) -> u128 {
     let soname = &model.sonames[soname];
-    match (soname.servable, soname.soft) {
+    match (soname.servable, soname.wanted > Wanted::Not) {
         (false, _) => 0,
         (true, true) => ONE_WANT,
         (true, false) => ONE_NEED,

@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 use super::elf_facts::read_everything;
 use super::{
-    DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, PT_LOAD,
-    headers_at, table_at, tag_at, versioned,
+    DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, PT_LOAD, headers_at, table_at,
+    tag_at, versioned,
 };
 use crate::support::library;
 
@@ -21,55 +21,30 @@ fn a_damaged_verdef_is_never_a_shorter_list() {
         bytes[at..at + new.len()].copy_from_slice(new);
         let elf = Elf::parse(&bytes).unwrap();
         let error = elf.version_definitions().unwrap_err();
-        assert_eq!(
-            elf.lookup(b"foo", Some(b"V1")),
-            Err(error),
-            "look-ups must not guess"
-        );
+        assert_eq!(elf.lookup(b"foo", Some(b"V1")), Err(error), "look-ups must not guess");
         assert!(!elf.defines(b"foo", Some(b"V1")));
         error
     };
     let start = verdef as u64;
     let next = verdef + 16;
-    let mismatch = |declared, read| ElfError {
-        table: Table::Verdef,
-        at: start,
-        kind: Kind::CountMismatch { declared, read },
-    };
+    let mismatch =
+        |declared, read| ElfError { table: Table::Verdef, at: start, kind: Kind::CountMismatch { declared, read } };
     assert_eq!(damaged(next, &[0; 4]), mismatch(3, 1));
     assert_eq!(damaged(tag_at(&sound, DT_VERDEFNUM), &[2]), mismatch(2, 3));
     assert_eq!(damaged(tag_at(&sound, DT_VERDEFNUM), &[9]), mismatch(9, 3));
 
     let error = damaged(next, &0x0f00_0000_u32.to_le_bytes());
-    assert_eq!(
-        (error.table, error.kind),
-        (Table::Verdef, Kind::OutOfBounds)
-    );
+    assert_eq!((error.table, error.kind), (Table::Verdef, Kind::OutOfBounds));
     assert_eq!(error.at, start + 0x0f00_0000);
-    assert_eq!(
-        error.to_string(),
-        format!("verdef entry at {:#x} points outside the file", error.at)
-    );
+    assert_eq!(error.to_string(), format!("verdef entry at {:#x} points outside the file", error.at));
 
     let error = damaged(tag_at(&sound, DT_VERDEF), &0x0f00_0000_u64.to_le_bytes());
-    assert_eq!(
-        error,
-        ElfError {
-            table: Table::Verdef,
-            at: 0x0f00_0000,
-            kind: Kind::Unmapped
-        }
-    );
+    assert_eq!(error, ElfError { table: Table::Verdef, at: 0x0f00_0000, kind: Kind::Unmapped });
     let error = damaged(verdef, &[7]);
-    assert!(
-        matches!(error, ElfError { table: Table::Verdef, kind: Kind::Malformed(_), at } if at == start)
-    );
+    assert!(matches!(error, ElfError { table: Table::Verdef, kind: Kind::Malformed(_), at } if at == start));
     // A name outside the string table.
     let error = damaged(verdef + 20, &u32::MAX.to_le_bytes());
-    assert_eq!(
-        (error.table, error.kind),
-        (Table::Strings, Kind::OutOfBounds)
-    );
+    assert_eq!((error.table, error.kind), (Table::Strings, Kind::OutOfBounds));
 }
 
 #[test]
@@ -79,18 +54,8 @@ fn a_damaged_string_or_hash_table_is_an_error() {
     let hash = table_at(&bytes, DT_GNU_HASH);
     let words = bytes[hash + 8];
     bytes[hash + 8] = 3;
-    let error = Elf::parse(&bytes)
-        .unwrap()
-        .lookup(b"foo", None)
-        .unwrap_err();
-    assert!(matches!(
-        error,
-        ElfError {
-            table: Table::GnuHash,
-            kind: Kind::Malformed(_),
-            ..
-        }
-    ));
+    let error = Elf::parse(&bytes).unwrap().lookup(b"foo", None).unwrap_err();
+    assert!(matches!(error, ElfError { table: Table::GnuHash, kind: Kind::Malformed(_), .. }));
     bytes[hash + 8] = words;
     assert!(Elf::parse(&bytes).unwrap().defines(b"foo", None));
 
@@ -104,10 +69,7 @@ fn a_damaged_string_or_hash_table_is_an_error() {
     let at = tag_at(&bytes, DT_STRSZ);
     bytes[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
     let error = Elf::parse(&bytes).unwrap_err();
-    assert_eq!(
-        (error.table, error.kind),
-        (Table::Strings, Kind::OutOfBounds)
-    );
+    assert_eq!((error.table, error.kind), (Table::Strings, Kind::OutOfBounds));
 }
 
 #[test]
@@ -122,10 +84,8 @@ fn a_chain_of_the_old_hash_table_that_bites_its_tail_ends() {
         bytes[start + 4 * symbol..][..4].copy_from_slice(&(symbol as u32).to_le_bytes());
     }
     let elf = Elf::parse(&bytes).unwrap();
-    let answers: Vec<_> = [b"absent".as_slice(), b"a", b"b", b"c", b"d"]
-        .iter()
-        .map(|name| elf.lookup(name, None))
-        .collect();
+    let answers: Vec<_> =
+        [b"absent".as_slice(), b"a", b"b", b"c", b"d"].iter().map(|name| elf.lookup(name, None)).collect();
     assert!(answers.iter().any(Result::is_err), "{answers:?}");
     assert!(answers.iter().flatten().all(Option::is_none));
 }
@@ -139,49 +99,25 @@ fn names_that_all_share_one_long_string_are_refused() {
     let source = format!("int {long}; {many}");
     let args = ["-nostdlib", "-Wl,--hash-style=sysv"];
     let mut bytes = std::fs::read(library(dir.path(), "libshared.so", &source, &args)).unwrap();
-    assert_eq!(
-        Elf::parse(&bytes).unwrap().definitions().unwrap().len(),
-        1001
-    );
+    assert_eq!(Elf::parse(&bytes).unwrap().definitions().unwrap().len(), 1001);
 
     let (strings, symbols) = (table_at(&bytes, DT_STRTAB), table_at(&bytes, DT_SYMTAB));
-    let long_at = bytes[strings..]
-        .windows(50_000)
-        .position(|w| w == long.as_bytes())
-        .unwrap();
+    let long_at = bytes[strings..].windows(50_000).position(|w| w == long.as_bytes()).unwrap();
     for symbol in 1..=1001 {
         let name = (long_at as u32).to_le_bytes();
         bytes[symbols + 24 * symbol..][..4].copy_from_slice(&name);
     }
     let error = Elf::parse(&bytes).unwrap().definitions().unwrap_err();
-    assert!(matches!(
-        error,
-        ElfError {
-            table: Table::Strings,
-            kind: Kind::Malformed(_),
-            ..
-        }
-    ));
+    assert!(matches!(error, ElfError { table: Table::Strings, kind: Kind::Malformed(_), .. }));
 }
 
 #[test]
 fn what_is_not_ours_to_read_is_named() {
-    let not_elf = ElfError {
-        table: Table::Header,
-        at: 0,
-        kind: Kind::BadMagic,
-    };
-    assert_eq!(
-        Elf::parse(b"/* GNU ld script */ INPUT(libm.so.6)").unwrap_err(),
-        not_elf
-    );
+    let not_elf = ElfError { table: Table::Header, at: 0, kind: Kind::BadMagic };
+    assert_eq!(Elf::parse(b"/* GNU ld script */ INPUT(libm.so.6)").unwrap_err(), not_elf);
     assert_eq!(ident(b"\x7fELG").unwrap_err(), not_elf);
     assert_eq!(not_elf.to_string(), "not an ELF file");
-    let short = ElfError {
-        table: Table::Header,
-        at: 0,
-        kind: Kind::TooShort,
-    };
+    let short = ElfError { table: Table::Header, at: 0, kind: Kind::TooShort };
     assert_eq!(Elf::parse(b"").unwrap_err(), short);
     assert_eq!(ident(b"\x7fELF\x02\x01\x01").unwrap_err(), short);
 
@@ -194,58 +130,29 @@ fn what_is_not_ours_to_read_is_named() {
         assert_eq!(error.kind, Kind::Foreign(ident(&bytes).unwrap()));
         error.to_string()
     };
-    assert_eq!(
-        foreign(&[(4, 1), (18, 3)]),
-        "an object for another machine: 32-bit i386"
-    );
-    assert_eq!(
-        foreign(&[(18, 243)]),
-        "an object for another machine: 64-bit riscv"
-    );
-    assert_eq!(
-        foreign(&[(18, 77)]),
-        "an object for another machine: 64-bit machine 77"
-    );
-    assert_eq!(
-        foreign(&[(7, 9)]),
-        format!(
-            "an object for another machine: {}, OS ABI 9",
-            ident(&sound).unwrap()
-        )
-    );
+    assert_eq!(foreign(&[(4, 1), (18, 3)]), "an object for another machine: 32-bit i386");
+    assert_eq!(foreign(&[(18, 243)]), "an object for another machine: 64-bit riscv");
+    assert_eq!(foreign(&[(18, 77)]), "an object for another machine: 64-bit machine 77");
+    assert_eq!(foreign(&[(7, 9)]), format!("an object for another machine: {}, OS ABI 9", ident(&sound).unwrap()));
     let mut bytes = sound.clone();
     (bytes[4], bytes[18]) = (1, 3);
     let i386 = ident(&bytes).unwrap();
-    assert_eq!(
-        (i386.class, i386.machine, i386.machine_name()),
-        (Class::Elf32, 3, "i386")
-    );
+    assert_eq!((i386.class, i386.machine, i386.machine_name()), (Class::Elf32, 3, "i386"));
 
     let mut bytes = sound.clone();
     bytes[18] = 183;
-    assert_eq!(
-        Elf::parse(&bytes).unwrap().ident().machine_name(),
-        "aarch64"
-    );
+    assert_eq!(Elf::parse(&bytes).unwrap().ident().machine_name(), "aarch64");
 }
 
 /// As after a download that broke off, at every byte.
 #[test]
 fn every_prefix_of_a_library_is_read_or_refused() {
     let dir = TempDir::new().unwrap();
-    let flat = [
-        "-nostdlib",
-        "-Wl,-z,noseparate-code",
-        "-Wl,-z,max-page-size=4096",
-        "-Wl,--hash-style=both",
-    ];
+    let flat = ["-nostdlib", "-Wl,-z,noseparate-code", "-Wl,-z,max-page-size=4096", "-Wl,--hash-style=both"];
     let whole = versioned(dir.path(), "prefix", &flat);
     let loaded_end = {
         let word = |at: usize| u64::from_le_bytes(whole[at..at + 8].try_into().unwrap()) as usize;
-        headers_at(&whole, PT_LOAD)
-            .map(|at| word(at + 8) + word(at + 32))
-            .max()
-            .unwrap()
+        headers_at(&whole, PT_LOAD).map(|at| word(at + 8) + word(at + 32)).max().unwrap()
     };
     for len in 0..=whole.len() {
         let bytes = &whole[..len];
@@ -302,9 +209,7 @@ fn samples() -> &'static [Vec<u8>] {
     SAMPLES.get_or_init(|| {
         let dir = TempDir::new().unwrap();
         let styles = ["gnu", "sysv", "both"];
-        styles
-            .map(|style| versioned(dir.path(), style, &[&format!("-Wl,--hash-style={style}")]))
-            .into()
+        styles.map(|style| versioned(dir.path(), style, &[&format!("-Wl,--hash-style={style}")])).into()
     })
 }
 

@@ -30,60 +30,19 @@ enum Tables {
 }
 
 const PROVIDERS: [Provider<'static>; 10] = [
-    Provider {
-        name: "bare",
-        versions: &[""],
-        tables: Tables::None,
-    },
-    Provider {
-        name: "needs",
-        versions: &[""],
-        tables: Tables::Needs,
-    },
-    Provider {
-        name: "base",
-        versions: &[""],
-        tables: Tables::Definitions,
-    },
-    Provider {
-        name: "first",
-        versions: &["@V1"],
-        tables: Tables::Definitions,
-    },
-    Provider {
-        name: "first-hidden",
-        versions: &["V1"],
-        tables: Tables::Definitions,
-    },
-    Provider {
-        name: "two",
-        versions: &["V1", "@V2"],
-        tables: Tables::Definitions,
-    },
-    Provider {
-        name: "second",
-        versions: &["@V2"],
-        tables: Tables::Definitions,
-    },
-    Provider {
-        name: "second-hidden",
-        versions: &["V2"],
-        tables: Tables::Definitions,
-    },
-    Provider {
-        name: "three-no-first",
-        versions: &["V2", "@V3"],
-        tables: Tables::Definitions,
-    },
-    Provider {
-        name: "none",
-        versions: &[],
-        tables: Tables::Definitions,
-    },
+    Provider { name: "bare", versions: &[""], tables: Tables::None },
+    Provider { name: "needs", versions: &[""], tables: Tables::Needs },
+    Provider { name: "base", versions: &[""], tables: Tables::Definitions },
+    Provider { name: "first", versions: &["@V1"], tables: Tables::Definitions },
+    Provider { name: "first-hidden", versions: &["V1"], tables: Tables::Definitions },
+    Provider { name: "two", versions: &["V1", "@V2"], tables: Tables::Definitions },
+    Provider { name: "second", versions: &["@V2"], tables: Tables::Definitions },
+    Provider { name: "second-hidden", versions: &["V2"], tables: Tables::Definitions },
+    Provider { name: "three-no-first", versions: &["V2", "@V3"], tables: Tables::Definitions },
+    Provider { name: "none", versions: &[], tables: Tables::Definitions },
 ];
 
-const NODES: &str =
-    "V1 { global: other; foo; };\nV2 { global: foo; } V1;\nV3 { global: foo; } V2;\n";
+const NODES: &str = "V1 { global: other; foo; };\nV2 { global: foo; } V1;\nV3 { global: foo; } V2;\n";
 
 impl Provider<'_> {
     fn build(&self, dir: &Path, style: &str) -> Vec<u8> {
@@ -121,25 +80,10 @@ impl Provider<'_> {
 fn consumer(dir: &Path, node: Option<&str>) -> PathBuf {
     let link = dir.join(format!("link-{}", node.unwrap_or("bare")));
     std::fs::create_dir(&link).unwrap();
-    let versions: &[&str] = if node.is_some() {
-        &["V1", "V2", "@V3"]
-    } else {
-        &[""]
-    };
-    let tables = if node.is_some() {
-        Tables::Definitions
-    } else {
-        Tables::None
-    };
-    Provider {
-        name: "linked against",
-        versions,
-        tables,
-    }
-    .build(&link, "gnu");
-    let name = node.map_or_else(String::new, |node| {
-        format!("__asm__(\".symver foo, foo@{node}\");")
-    });
+    let versions: &[&str] = if node.is_some() { &["V1", "V2", "@V3"] } else { &[""] };
+    let tables = if node.is_some() { Tables::Definitions } else { Tables::None };
+    Provider { name: "linked against", versions, tables }.build(&link, "gnu");
+    let name = node.map_or_else(String::new, |node| format!("__asm__(\".symver foo, foo@{node}\");"));
     let source = format!("extern int foo(void); {name} int main(void) {{ return foo(); }}");
     cc(&link, "program", &source, &["-L.", "-l:libp.so"])
 }
@@ -147,10 +91,7 @@ fn consumer(dir: &Path, node: Option<&str>) -> PathBuf {
 /// The number with which `program` ends under the library in `dir`; `None` if ld.so refused.
 fn run(program: &Path, dir: &Path) -> Option<i32> {
     let mut command = Command::new(program);
-    command
-        .env("LD_LIBRARY_PATH", dir)
-        .env("LD_BIND_NOW", "1")
-        .stderr(Stdio::null());
+    command.env("LD_LIBRARY_PATH", dir).env("LD_BIND_NOW", "1").stderr(Stdio::null());
     command.status().unwrap().code().filter(|code| *code < 100)
 }
 
@@ -189,12 +130,7 @@ fn lookups_answer_as_the_loader_does() {
                 assert_eq!(ours, theirs, "{node:?} of {} ({style})", provider.name);
             }
             let ours = number(elf.lookup_newest(b"foo").unwrap());
-            assert_eq!(
-                ours,
-                run(&dlsym, &place),
-                "dlsym of {} ({style})",
-                provider.name
-            );
+            assert_eq!(ours, run(&dlsym, &place), "dlsym of {} ({style})", provider.name);
         }
     }
 }
@@ -223,19 +159,13 @@ fn odd_symbols_answer_as_the_loader_has_it() {
             bytes[symbols + 24 * symbol + 4] &= 0x0f;
         }),
     ];
-    let provider = PROVIDERS
-        .iter()
-        .find(|provider| provider.name == "three-no-first")
-        .unwrap();
+    let provider = PROVIDERS.iter().find(|provider| provider.name == "three-no-first").unwrap();
     for (name, change) in changes {
         let place = dir.join(name);
         std::fs::create_dir(&place).unwrap();
         let mut bytes = provider.build(&place, "gnu");
         assert_eq!(run(&unversioned, &place), Some(3));
-        assert_eq!(
-            number(Elf::parse(&bytes).unwrap().lookup(b"foo", None).unwrap()),
-            Some(3)
-        );
+        assert_eq!(number(Elf::parse(&bytes).unwrap().lookup(b"foo", None).unwrap()), Some(3));
 
         let strings = table_at(&bytes, DT_STRTAB);
         let symbols = table_at(&bytes, DT_SYMTAB);

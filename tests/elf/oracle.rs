@@ -31,10 +31,7 @@ fn another_reader_agrees_on_every_library_here() {
             }
             // Linker scripts, libraries for emulators and other files that only look like ours.
             Err(error) => assert!(
-                matches!(
-                    error.kind,
-                    Kind::BadMagic | Kind::Foreign(_) | Kind::TooShort
-                ),
+                matches!(error.kind, Kind::BadMagic | Kind::Foreign(_) | Kind::TooShort),
                 "{}: {error}",
                 path.display()
             ),
@@ -44,15 +41,9 @@ fn another_reader_agrees_on_every_library_here() {
 }
 
 fn defaults() -> Vec<PathBuf> {
-    [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/lib64",
-        "/usr/lib",
-    ]
-    .map(PathBuf::from)
-    .into()
+    ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/lib64", "/usr/lib"]
+        .map(PathBuf::from)
+        .into()
 }
 
 fn collect(dir: &Path, files: &mut BTreeSet<PathBuf>) {
@@ -81,30 +72,13 @@ fn agree(path: &Path, ours: &Elf<'_>, bytes: &[u8]) {
         return;
     }
     let strings = |tag| -> Vec<&[u8]> {
-        let entries = dynamic
-            .dynamics()
-            .iter()
-            .filter(|entry| entry.tag(Le) == tag);
-        entries
-            .map(|entry| entry.string(Le, *dynamic.strings()).unwrap())
-            .collect()
+        let entries = dynamic.dynamics().iter().filter(|entry| entry.tag(Le) == tag);
+        entries.map(|entry| entry.string(Le, *dynamic.strings()).unwrap()).collect()
     };
     assert_eq!(ours.needed(), strings(elf::DT_NEEDED), "{path}");
-    assert_eq!(
-        ours.soname(),
-        strings(elf::DT_SONAME).last().copied(),
-        "{path}"
-    );
-    assert_eq!(
-        ours.rpath(),
-        strings(elf::DT_RPATH).last().copied(),
-        "{path}"
-    );
-    assert_eq!(
-        ours.runpath(),
-        strings(elf::DT_RUNPATH).last().copied(),
-        "{path}"
-    );
+    assert_eq!(ours.soname(), strings(elf::DT_SONAME).last().copied(), "{path}");
+    assert_eq!(ours.rpath(), strings(elf::DT_RPATH).last().copied(), "{path}");
+    assert_eq!(ours.runpath(), strings(elf::DT_RUNPATH).last().copied(), "{path}");
 
     let build_id = object::Object::build_id(&theirs).unwrap();
     assert_eq!(ours.build_id().map(|id| id.as_bytes()), build_id, "{path}");
@@ -124,27 +98,14 @@ fn agree(path: &Path, ours: &Elf<'_>, bytes: &[u8]) {
         while let Some((verneed, mut names)) = verneeds.next().unwrap() {
             while let Some(name) = names.next().unwrap() {
                 let file = verneed.file(Le, strings).unwrap();
-                needs.insert((
-                    file,
-                    name.name(Le, strings).unwrap(),
-                    name.vna_other(Le).index().0,
-                ));
+                needs.insert((file, name.name(Le, strings).unwrap(), name.vna_other(Le).index().0));
             }
         }
     }
     let found: Vec<_> = ours.version_definitions().unwrap();
-    assert_eq!(
-        found
-            .iter()
-            .map(|d| (d.name, d.index))
-            .collect::<BTreeSet<_>>(),
-        nodes,
-        "{path}"
-    );
+    assert_eq!(found.iter().map(|d| (d.name, d.index)).collect::<BTreeSet<_>>(), nodes, "{path}");
     let found = ours.version_needs().unwrap();
-    let found = found
-        .iter()
-        .flat_map(|n| n.versions.iter().map(move |v| (n.file, v.name, v.index)));
+    let found = found.iter().flat_map(|n| n.versions.iter().map(move |v| (n.file, v.name, v.index)));
     assert_eq!(found.collect::<BTreeSet<_>>(), needs, "{path}");
 
     let symbols = sections.symbols(Le, bytes, elf::SHT_DYNSYM).unwrap();
@@ -155,15 +116,8 @@ fn agree(path: &Path, ours: &Elf<'_>, bytes: &[u8]) {
         if index.0 == 0 || !global || !visible {
             continue;
         }
-        let version = if versions.is_empty() {
-            Default::default()
-        } else {
-            versions.version_index(Le, index)
-        };
-        let node = versions
-            .version(version.index())
-            .unwrap()
-            .map(|version| version.name().to_vec());
+        let version = if versions.is_empty() { Default::default() } else { versions.version_index(Le, index) };
+        let node = versions.version(version.index()).unwrap().map(|version| version.name().to_vec());
         let name = symbol.name(Le, symbols.strings()).unwrap().to_vec();
         let weak = symbol.st_bind() == elf::STB_WEAK;
         if symbol.st_shndx(Le) == elf::SHN_UNDEF {
@@ -173,26 +127,12 @@ fn agree(path: &Path, ours: &Elf<'_>, bytes: &[u8]) {
         }
     }
     let found = ours.undefined().unwrap();
-    let found = found.iter().map(|u| {
-        (
-            u.name.to_vec(),
-            u.version.map(|version| version.node.to_vec()),
-            u.weak,
-            false,
-        )
-    });
+    let found = found.iter().map(|u| (u.name.to_vec(), u.version.map(|version| version.node.to_vec()), u.weak, false));
     assert_eq!(found.collect::<Names>(), undefined, "{path}");
     let found = ours.definitions().unwrap();
     for symbol in &found {
         assert!(ours.defines(symbol.name, symbol.node), "{path}: {symbol:?}");
     }
-    let found = found.iter().map(|d| {
-        (
-            d.name.to_vec(),
-            d.node.map(<[u8]>::to_vec),
-            d.weak,
-            d.hidden,
-        )
-    });
+    let found = found.iter().map(|d| (d.name.to_vec(), d.node.map(<[u8]>::to_vec), d.weak, d.hidden));
     assert_eq!(found.collect::<Names>(), defined, "{path}");
 }

@@ -20,15 +20,9 @@ fn asked(script: &str) -> Asked {
     let lab = Lab::new();
     let right = lab.copy("right/libc10_cuda.so", "libc10_cuda.so", 2);
     lab.copy("wrong/libc10_cuda.so", "libc10_cuda.so", 1);
-    put_plan(
-        &lab,
-        &PlanText::new().lib("libc10_cuda.so", &right, "redirect"),
-    );
+    put_plan(&lab, &PlanText::new().lib("libc10_cuda.so", &right, "redirect"));
     let root = lab.root().to_str().unwrap().to_owned();
-    let binary = lab.write(
-        "asked",
-        format!("#!/bin/sh\nroot={root}\necho \"$@\" >>$root/asked.log\n{script}\n"),
-    );
+    let binary = lab.write("asked", format!("#!/bin/sh\nroot={root}\necho \"$@\" >>$root/asked.log\n{script}\n"));
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
     let shim = lab.write("libshim.so", image_for(Some(&binary)).unwrap());
     Asked { lab, shim }
@@ -37,9 +31,7 @@ fn asked(script: &str) -> Asked {
 impl Asked {
     fn host(&self, script: &[&str], env: &[(&str, &str)]) -> Ran {
         let mut command = host(script);
-        command
-            .env("LD_PRELOAD", &self.shim)
-            .env("LD_LIBRARY_PATH", self.lab.path("wrong"));
+        command.env("LD_PRELOAD", &self.shim).env("LD_LIBRARY_PATH", self.lab.path("wrong"));
         command.envs(env.iter().copied());
         run(&self.lab, &mut command)
     }
@@ -59,19 +51,11 @@ fn the_first_cuda_name_asks_once() {
     let a = asked(ANSWERS);
     let script = [&OPEN[..], &OPEN, &["plan"]].concat();
     let ran = a.host(&script, &[]);
-    assert_eq!(
-        ran.out,
-        "open libc10_cuda.so: ok\nwhich: 2\nopen libc10_cuda.so: ok\nwhich: 2\nplan: [R]/plan\n"
-    );
+    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 2\nopen libc10_cuda.so: ok\nwhich: 2\nplan: [R]/plan\n");
     assert_eq!(ran.err, "");
     let times = a.times();
     assert_eq!(times.len(), 1);
-    assert!(
-        times[0]
-            .strip_prefix("plan-for ")
-            .is_some_and(|pid| pid.parse::<u32>().is_ok()),
-        "{times:?}"
-    );
+    assert!(times[0].strip_prefix("plan-for ").is_some_and(|pid| pid.parse::<u32>().is_ok()), "{times:?}");
 }
 
 #[test]
@@ -133,22 +117,9 @@ fn a_file_that_needs_a_cuda_name_asks() {
 fn no_plan(script: &str, says: Option<&str>) {
     let a = asked(script);
     let ran = a.host(&[&OPEN[..], &OPEN].concat(), &[]);
-    assert_eq!(
-        ran.out,
-        "open libc10_cuda.so: ok\nwhich: 1\n".repeat(2),
-        "{script}"
-    );
-    assert_eq!(
-        ran.err.lines().count(),
-        usize::from(says.is_some()),
-        "{script}: {}",
-        ran.err
-    );
-    assert!(
-        ran.err.contains(says.unwrap_or_default()),
-        "{script}: {}",
-        ran.err
-    );
+    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n".repeat(2), "{script}");
+    assert_eq!(ran.err.lines().count(), usize::from(says.is_some()), "{script}: {}", ran.err);
+    assert!(ran.err.contains(says.unwrap_or_default()), "{script}: {}", ran.err);
     assert_eq!(a.times().len(), 1, "{script}");
 }
 
@@ -182,26 +153,15 @@ fn a_binary_that_is_not_there_is_no_plan() {
     fs::remove_file(a.lab.path("asked")).unwrap();
     let ran = a.host(&OPEN, &[]);
     assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n");
-    assert!(
-        ran.err.contains("it failed") && ran.err.lines().count() == 1,
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("it failed") && ran.err.lines().count() == 1, "{}", ran.err);
 }
 
 #[test]
 fn a_plan_or_the_off_switch_spares_the_question() {
     let a = asked(ANSWERS);
     let plan = a.lab.path("plan");
-    assert_eq!(
-        a.host(&OPEN, &[("CUDASHIM_OFF", "1")]).out,
-        "open libc10_cuda.so: ok\nwhich: 1\n"
-    );
-    assert_eq!(
-        a.host(&OPEN, &[("CUDASHIM_PLAN", plan.to_str().unwrap())])
-            .out,
-        "open libc10_cuda.so: ok\nwhich: 2\n"
-    );
+    assert_eq!(a.host(&OPEN, &[("CUDASHIM_OFF", "1")]).out, "open libc10_cuda.so: ok\nwhich: 1\n");
+    assert_eq!(a.host(&OPEN, &[("CUDASHIM_PLAN", plan.to_str().unwrap())]).out, "open libc10_cuda.so: ok\nwhich: 2\n");
     assert_eq!(a.times(), [""; 0]);
     // An empty one is none.
     a.host(&OPEN, &[("CUDASHIM_PLAN", "")]);
@@ -224,10 +184,7 @@ fn the_binary_gets_a_small_environment() {
     );
     let env = fs::read_to_string(a.lab.path("env")).unwrap();
     let of_shell = ["PWD=", "OLDPWD=", "SHLVL=", "_="];
-    let env: Vec<&str> = env
-        .lines()
-        .filter(|line| !of_shell.iter().any(|name| line.starts_with(name)))
-        .collect();
+    let env: Vec<&str> = env.lines().filter(|line| !of_shell.iter().any(|name| line.starts_with(name))).collect();
     let wrong = a.lab.path("wrong");
     assert_eq!(
         env,
@@ -243,32 +200,20 @@ fn the_binary_gets_a_small_environment() {
 
 #[test]
 fn the_binary_gets_no_descriptor_but_the_three() {
-    let a = asked(
-        "for fd in 0 1 2 3 4 5 6 7 8 9; do readlink /proc/$$/fd/$fd; done >>$root/fds; echo $root/plan",
-    );
+    let a = asked("for fd in 0 1 2 3 4 5 6 7 8 9; do readlink /proc/$$/fd/$fd; done >>$root/fds; echo $root/plan");
     let leaked = a.lab.path("leaked");
-    let ran = a.host(
-        &[&["leak", leaked.to_str().unwrap()], &OPEN[..]].concat(),
-        &[],
-    );
+    let ran = a.host(&[&["leak", leaked.to_str().unwrap()], &OPEN[..]].concat(), &[]);
     assert_eq!(ran.out, "leaked: 3\nopen libc10_cuda.so: ok\nwhich: 2\n");
     let fds = fs::read_to_string(a.lab.path("fds")).unwrap();
     let fds: Vec<&str> = fds.lines().collect();
     // 1 is where the shell writes this list to.
-    assert_eq!(
-        (fds[0], fds[2], fds.len()),
-        ("/dev/null", "/dev/null", 3),
-        "{fds:?}"
-    );
+    assert_eq!((fds[0], fds[2], fds.len()), ("/dev/null", "/dev/null", 3), "{fds:?}");
 }
 
 #[test]
 fn the_host_keeps_its_children_signals_and_descriptors() {
     let a = asked(ANSWERS);
-    let ran = a.host(
-        &[&["sigchld", "fds"][..], &OPEN, &["fds", "sigchlds"]].concat(),
-        &[],
-    );
+    let ran = a.host(&[&["sigchld", "fds"][..], &OPEN, &["fds", "sigchlds"]].concat(), &[]);
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines[1..3], ["open libc10_cuda.so: ok", "which: 2"]);
     assert_eq!(lines[0], lines[3]);

@@ -26,9 +26,7 @@ impl Two {
     fn run(&self, plan: &PlanText, script: &[&str]) -> crate::support::lab::Ran {
         let path = put_plan(&self.lab, plan);
         let mut command = host(script);
-        command
-            .env("CUDASHIM_PLAN", path)
-            .env("LD_LIBRARY_PATH", self.lab.path("wrong"));
+        command.env("CUDASHIM_PLAN", path).env("LD_LIBRARY_PATH", self.lab.path("wrong"));
         run(&self.lab, &mut command)
     }
 }
@@ -37,10 +35,7 @@ impl Two {
 fn a_chosen_library_is_given_for_its_bare_name() {
     let two = Two::new();
     for how in ["redirect", "preload"] {
-        let ran = two.run(
-            &two.plan(how),
-            &["open", "libone.so.1", "l", "call", "which"],
-        );
+        let ran = two.run(&two.plan(how), &["open", "libone.so.1", "l", "call", "which"]);
         assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 2\n");
         assert_eq!(ran.err, "");
     }
@@ -52,46 +47,30 @@ fn without_a_plan_or_switched_off_nothing_changes() {
     let plan = put_plan(&two.lab, &two.plan("redirect"));
     for (name, value) in [("NOTHING", "1"), ("CUDASHIM_OFF", "1")] {
         let mut command = host(&["open", "libone.so.1", "l", "call", "which"]);
-        command
-            .env("LD_LIBRARY_PATH", two.lab.path("wrong"))
-            .env(name, value);
+        command.env("LD_LIBRARY_PATH", two.lab.path("wrong")).env(name, value);
         if name == "CUDASHIM_OFF" {
             command.env("CUDASHIM_PLAN", &plan);
         }
         let ran = run(&two.lab, &mut command);
-        assert_eq!(
-            (ran.out.as_str(), ran.err.as_str()),
-            ("open libone.so.1: ok\nwhich: 1\n", "")
-        );
+        assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libone.so.1: ok\nwhich: 1\n", ""));
     }
 }
 
 #[test]
 fn the_environment_is_read_once() {
     let two = Two::new();
-    let script = [
-        "setenv",
-        "CUDASHIM_OFF",
-        "1",
-        "open",
-        "libone.so.1",
-        "l",
-        "call",
-        "which",
-    ];
-    assert_eq!(
-        two.run(&two.plan("redirect"), &script).out,
-        "open libone.so.1: ok\nwhich: 2\n"
-    );
+    let script = ["setenv", "CUDASHIM_OFF", "1", "open", "libone.so.1", "l", "call", "which"];
+    assert_eq!(two.run(&two.plan("redirect"), &script).out, "open libone.so.1: ok\nwhich: 2\n");
 }
 
 #[test]
 fn an_alias_leads_to_its_soname() {
     let two = Two::new();
-    let plan = two
-        .plan("redirect")
-        .record(&["alias", "libone.so", "libone.so.1"])
-        .record(&["alias", "libone.so.1.10.2", "libone.so.1"]);
+    let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]).record(&[
+        "alias",
+        "libone.so.1.10.2",
+        "libone.so.1",
+    ]);
     // The first by the file's path, the second finds it mapped.
     let ran = two.run(
         &plan,
@@ -119,10 +98,7 @@ fn an_alias_leads_to_its_soname() {
 #[test]
 fn a_kept_library_is_left_to_the_loader() {
     let two = Two::new();
-    let ran = two.run(
-        &two.plan("keep"),
-        &["open", "libone.so.1", "l", "call", "which"],
-    );
+    let ran = two.run(&two.plan("keep"), &["open", "libone.so.1", "l", "call", "which"]);
     assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n");
 }
 
@@ -131,24 +107,9 @@ fn an_exact_path_is_replaced_and_its_neighbour_is_not() {
     let two = Two::new();
     let wrong = two.lab.path("wrong/libone.so.1");
     let other = two.lab.copy("other/libone.so.1", "libone.so.1", 3);
-    let plan = two
-        .plan("redirect")
-        .record(&["replace", utf8(&wrong), "libone.so.1"]);
-    let ran = two.run(
-        &plan,
-        &[
-            "open",
-            utf8(&wrong),
-            "n",
-            "call",
-            "which",
-            "open",
-            utf8(&wrong),
-            "n",
-            "maps",
-            "libone",
-        ],
-    );
+    let plan = two.plan("redirect").record(&["replace", utf8(&wrong), "libone.so.1"]);
+    let ran =
+        two.run(&plan, &["open", utf8(&wrong), "n", "call", "which", "open", utf8(&wrong), "n", "maps", "libone"]);
     assert_eq!(
         ran.out,
         "open [R]/wrong/libone.so.1: ok\nwhich: 2\nopen [R]/wrong/libone.so.1: ok\n\
@@ -163,20 +124,12 @@ fn an_exact_path_is_replaced_and_its_neighbour_is_not() {
 fn an_absent_name_is_sent_to_its_path_alone() {
     let lab = Lab::new();
     let there = lab.copy("here/libgone.so", "libgone.so", 4);
-    let plan = PlanText::new()
-        .record(&["absent", "libgone.so", utf8(&there)])
-        .record(&["absent", "libnever.so", "/no/such/libnever.so"]);
-    let script = [
-        "open",
+    let plan = PlanText::new().record(&["absent", "libgone.so", utf8(&there)]).record(&[
+        "absent",
         "libnever.so",
-        "l",
-        "error",
-        "open",
-        "libgone.so",
-        "l",
-        "call",
-        "which",
-    ];
+        "/no/such/libnever.so",
+    ]);
+    let script = ["open", "libnever.so", "l", "error", "open", "libgone.so", "l", "call", "which"];
     let ran = with_plan(&lab, &plan, &script);
     assert_eq!(
         ran.out,
@@ -184,33 +137,15 @@ fn an_absent_name_is_sent_to_its_path_alone() {
          open libgone.so: ok\nwhich: 4\n"
     );
     // Asked whether it is mapped, the loader says so for the name that was asked.
-    let ran = with_plan(
-        &lab,
-        &plan,
-        &[
-            "open",
-            "libgone.so",
-            "lN",
-            "open",
-            utf8(&there),
-            "l",
-            "open",
-            "libgone.so",
-            "lN",
-        ],
-    );
-    assert_eq!(
-        ran.out,
-        "open libgone.so: no\nopen [R]/here/libgone.so: ok\nopen libgone.so: ok\n"
-    );
+    let ran =
+        with_plan(&lab, &plan, &["open", "libgone.so", "lN", "open", utf8(&there), "l", "open", "libgone.so", "lN"]);
+    assert_eq!(ran.out, "open libgone.so: no\nopen [R]/here/libgone.so: ok\nopen libgone.so: ok\n");
 }
 
 #[test]
 fn noload_stays_true() {
     let two = Two::new();
-    let plan = two
-        .plan("redirect")
-        .record(&["alias", "libone.so", "libone.so.1"]);
+    let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
     let script = [
         "open",
         "libone.so.1",
@@ -240,17 +175,36 @@ fn noload_stays_true() {
 }
 
 #[test]
+fn noload_brings_nothing_else_along() {
+    let c = consumer();
+    let script = ["open", "libtwo.so.2", "lN", "open", utf8(&c.consumer), "lN", "maps", "libone"];
+    assert_eq!(
+        with_plan(&c.lab, &c.plan, &script).out,
+        "open libtwo.so.2: no\nopen [R]/wrong/libconsumer.so: no\nmaps libone: 0\n"
+    );
+}
+
+#[test]
+fn an_answer_is_not_decided_again() {
+    let two = Two::new();
+    let other = two.lab.copy("other/libtwo.so.2", "libtwo.so.2", 3);
+    let plan = two.plan("redirect").lib("libtwo.so.2", &other, "redirect").record(&[
+        "replace",
+        utf8(&two.right),
+        "libtwo.so.2",
+    ]);
+    // The very string of the plan, as another hook after us would hand it back; then an equal one.
+    let ran = two
+        .run(&plan, &["open-path-of", "libone.so.1", "call", "which", "open", utf8(&two.right), "l", "call", "which"]);
+    assert_eq!(ran.out, "which: 2\nopen [R]/right/libone.so.1: ok\nwhich: 3\n");
+}
+
+#[test]
 fn flags_pass_as_they_came() {
     let two = Two::new();
     let script = |flags| ["open", "libone.so.1", flags, "default", "which"];
-    assert_eq!(
-        two.run(&two.plan("redirect"), &script("l")).out,
-        "open libone.so.1: ok\nwhich: none\n"
-    );
-    assert_eq!(
-        two.run(&two.plan("redirect"), &script("lg")).out,
-        "open libone.so.1: ok\nwhich: 2\n"
-    );
+    assert_eq!(two.run(&two.plan("redirect"), &script("l")).out, "open libone.so.1: ok\nwhich: none\n");
+    assert_eq!(two.run(&two.plan("redirect"), &script("lg")).out, "open libone.so.1: ok\nwhich: 2\n");
 }
 
 #[test]
@@ -263,27 +217,11 @@ fn errno_is_kept() {
         "#include <errno.h>\n__attribute__((constructor)) static void f(void) { errno = 7; }",
         &[],
     );
-    let user = two
-        .lab
-        .library("libuser.so", "libuser.so", "", &[utf8(&loud)]);
-    let plan = two
-        .plan("redirect")
-        .lib("libloud.so.1", &loud, "preload")
-        .record(&["trigger", "libx.so", "libloud.so.1"]);
-    let script = [
-        "null",
-        "errno",
-        "open",
-        "libone.so.1",
-        "l",
-        "errno",
-        "open",
-        utf8(&user),
-        "l",
-        "errno",
-        "maps",
-        "libloud",
-    ];
+    let user = two.lab.library("libuser.so", "libuser.so", "", &[utf8(&loud)]);
+    let plan =
+        two.plan("redirect").lib("libloud.so.1", &loud, "preload").record(&["trigger", "libx.so", "libloud.so.1"]);
+    let script =
+        ["null", "errno", "open", "libone.so.1", "l", "errno", "open", utf8(&user), "l", "errno", "maps", "libloud"];
     assert_eq!(
         two.run(&plan, &script).out,
         "null: ok\nerrno: 42\nopen libone.so.1: ok\nerrno: 42\nopen [R]/libuser.so: ok\nerrno: 42\n\
@@ -301,11 +239,7 @@ fn the_caller_stays_the_caller() {
         "#include <dlfcn.h>\n#include <stddef.h>\n\
          int inner(void) { void *h = dlopen(\"libinner.so\", RTLD_NOW); \
          int (*f)(void) = h ? (int (*)(void))dlsym(h, \"which\") : NULL; return f ? f() : -1; }",
-        &[
-            "-Wl,-rpath,$ORIGIN/private",
-            "-Wl,--enable-new-dtags",
-            "-ldl",
-        ],
+        &["-Wl,-rpath,$ORIGIN/private", "-Wl,--enable-new-dtags", "-ldl"],
     );
     let plan = PlanText::new();
     let ran = with_plan(&lab, &plan, &["open", utf8(&plugin), "n", "call", "inner"]);
@@ -342,39 +276,20 @@ fn consumer() -> Consumer {
         "wrong/libconsumer.so",
         "libconsumer.so",
         "int two(void); int sum(void) { return two(); }",
-        &[
-            "-Lwrong",
-            "-l:libone.so.1",
-            "-l:libtwo.so.2",
-            "-Wl,--disable-new-dtags,-rpath,$ORIGIN",
-        ],
+        &["-Lwrong", "-l:libone.so.1", "-l:libtwo.so.2", "-Wl,--disable-new-dtags,-rpath,$ORIGIN"],
     );
     let plan = PlanText::new()
         .lib("libone.so.1", &set[0], "preload")
         .lib("libtwo.so.2", &set[1], "preload")
         .record(&["trigger", "libtwo.so.2", "libone.so.1"])
         .record(&["trigger", "libconsumer.so", "libone.so.1", "libtwo.so.2"]);
-    Consumer {
-        lab,
-        plan,
-        consumer,
-    }
+    Consumer { lab, plan, consumer }
 }
 
 #[test]
 fn needed_libraries_are_loaded_first_against_rpath() {
     let c = consumer();
-    let script = [
-        "open",
-        utf8(&c.consumer),
-        "l",
-        "call",
-        "sum",
-        "maps",
-        "libone",
-        "maps",
-        "libtwo",
-    ];
+    let script = ["open", utf8(&c.consumer), "l", "call", "sum", "maps", "libone", "maps", "libtwo"];
     // The fixture can fail: without the shim the wrong ones win.
     let bare = run(&c.lab, clean_command(&COMMON.host).args(script));
     assert_eq!(bare.out.lines().nth(1), Some("sum: 21"));
@@ -401,19 +316,7 @@ fn a_trigger_acts_for_whatever_needs_its_name() {
     assert_eq!(ran.out, "open [R]/outer/libouter.so: ok\nall: 41\n");
     // A relative path is looked at from where the process is.
     let dir = c.lab.path("outer");
-    let ran = with_plan(
-        &c.lab,
-        &c.plan,
-        &[
-            "chdir",
-            utf8(&dir),
-            "open",
-            "./libouter.so",
-            "l",
-            "call",
-            "all",
-        ],
-    );
+    let ran = with_plan(&c.lab, &c.plan, &["chdir", utf8(&dir), "open", "./libouter.so", "l", "call", "all"]);
     assert_eq!(ran.out, "open ./libouter.so: ok\nall: 41\n");
 }
 
@@ -424,25 +327,13 @@ fn the_list_of_a_bare_name_comes_before_it() {
     let log = c.lab.path("log");
     let plan = put_plan(&c.lab, &c.plan);
     let mut command = host(&["open", "libtwo.so.2", "l", "call", "two"]);
-    command
-        .env("CUDASHIM_PLAN", plan)
-        .env("CUDASHIM_LOG", &log)
-        .env("LD_LIBRARY_PATH", c.lab.path("wrong"));
-    assert_eq!(
-        run(&c.lab, &mut command).out,
-        "open libtwo.so.2: ok\ntwo: 41\n"
-    );
+    command.env("CUDASHIM_PLAN", plan).env("CUDASHIM_LOG", &log).env("LD_LIBRARY_PATH", c.lab.path("wrong"));
+    assert_eq!(run(&c.lab, &mut command).out, "open libtwo.so.2: ok\ntwo: 41\n");
     let log = std::fs::read_to_string(log).unwrap();
-    let said: Vec<&str> = log
-        .lines()
-        .map(|line| line.split_once("]: ").unwrap().1)
-        .collect();
+    let said: Vec<&str> = log.lines().map(|line| line.split_once("]: ").unwrap().1).collect();
     assert!(said[0].starts_with("plan "), "{log}");
     assert!(said[1].starts_with("libone.so.1 loaded from "), "{log}");
-    assert!(
-        said[2].starts_with("libtwo.so.2 -> ") && said[2].ends_with(" (chosen by the plan)"),
-        "{log}"
-    );
+    assert!(said[2].starts_with("libtwo.so.2 -> ") && said[2].ends_with(" (chosen by the plan)"), "{log}");
     assert_eq!(said.len(), 3);
 }
 
@@ -450,10 +341,7 @@ fn the_list_of_a_bare_name_comes_before_it() {
 fn a_mapped_soname_gets_no_second_copy() {
     let c = consumer();
     let early = c.lab.path("wrong/libone.so.1");
-    let plan = c
-        .plan
-        .clone()
-        .record(&["alias", "libone.so", "libone.so.1"]);
+    let plan = c.plan.clone().record(&["alias", "libone.so", "libone.so.1"]);
     let script = [
         "open",
         utf8(&early),
@@ -497,57 +385,42 @@ fn the_chosen_file_under_another_path_is_no_other_copy() {
     let two = Two::new();
     std::os::unix::fs::symlink(&two.right, two.lab.path("link.so")).unwrap();
     let link = two.lab.path("link.so");
-    let ran = two.run(
-        &two.plan("redirect"),
-        &[
-            "open",
-            utf8(&link),
-            "l",
-            "open",
-            "libone.so.1",
-            "l",
-            "call",
-            "which",
-        ],
-    );
-    assert_eq!(
-        ran.out,
-        "open [R]/link.so: ok\nopen libone.so.1: ok\nwhich: 2\n"
-    );
+    let ran = two.run(&two.plan("redirect"), &["open", utf8(&link), "l", "open", "libone.so.1", "l", "call", "which"]);
+    assert_eq!(ran.out, "open [R]/link.so: ok\nopen libone.so.1: ok\nwhich: 2\n");
     assert_eq!(ran.err, "");
 }
 
 #[test]
 fn a_library_without_soname_is_found_mapped_by_its_path() {
     let lab = Lab::new();
-    let bare = lab.program(
-        "libbare.so",
-        "int which(void) { return 6; }",
-        &["-shared", "-fPIC"],
-    );
-    let plan = PlanText::new()
-        .lib("libbare.so", &bare, "redirect")
-        .record(&["alias", "libbare.so.1", "libbare.so"]);
-    let ran = with_plan(
-        &lab,
-        &plan,
-        &[
+    let bare = lab.program("libbare.so", "int which(void) { return 6; }", &["-shared", "-fPIC"]);
+    // Its record's soname is its file's name, or is not.
+    for soname in ["libbare.so", "libother.so"] {
+        let plan = PlanText::new().lib(soname, &bare, "redirect").record(&["alias", "libbare.so.1", soname]);
+        let script = [
             "open",
-            "libbare.so",
+            soname,
             "l",
             "open",
             "libbare.so.1",
             "l",
             "call",
             "which",
+            "open",
+            "libbare.so.1",
+            "lN",
             "maps",
             "libbare",
-        ],
-    );
-    assert_eq!(
-        ran.out,
-        "open libbare.so: ok\nopen libbare.so.1: ok\nwhich: 6\nmaps libbare: 1\n  [R]/libbare.so\n"
-    );
+        ];
+        let ran = with_plan(&lab, &plan, &script);
+        assert_eq!(
+            ran.out,
+            format!(
+                "open {soname}: ok\nopen libbare.so.1: ok\nwhich: 6\nopen libbare.so.1: ok\n\
+                 maps libbare: 1\n  [R]/libbare.so\n"
+            )
+        );
+    }
 }
 
 /// A constructor that opens by bare name; preloaded before us, it runs before our own.
@@ -558,17 +431,12 @@ const EARLY: &str = "#include <dlfcn.h>\n\
 #[test]
 fn a_call_before_our_constructor_is_decided_too() {
     let two = Two::new();
-    let early = two
-        .lab
-        .library("libearly.so", "libearly.so", EARLY, &["-ldl"]);
+    let early = two.lab.library("libearly.so", "libearly.so", EARLY, &["-ldl"]);
     let plan = put_plan(&two.lab, &two.plan("redirect"));
     for order in [[&COMMON.shim, &early], [&early, &COMMON.shim]] {
         let mut command = host(&["default", "early"]);
         command
-            .env(
-                "LD_PRELOAD",
-                format!("{}:{}", utf8(order[0]), utf8(order[1])),
-            )
+            .env("LD_PRELOAD", format!("{}:{}", utf8(order[0]), utf8(order[1])))
             .env("LD_LIBRARY_PATH", two.lab.path("wrong"))
             .env("CUDASHIM_PLAN", &plan);
         assert_eq!(run(&two.lab, &mut command).out, "early: 2\n", "{order:?}");
@@ -593,36 +461,14 @@ fn a_constructor_of_a_member_may_open_what_needs_the_same_list() {
         "libouter.so",
         "libouter.so",
         "int sum(void); int all(void) { return sum(); }",
-        &[
-            utf8(&first),
-            "wrong/libconsumer.so",
-            "-Wl,-rpath,$ORIGIN/wrong",
-        ],
+        &[utf8(&first), "wrong/libconsumer.so", "-Wl,-rpath,$ORIGIN/wrong"],
     );
     let plan = PlanText::new()
         .lib("libfirst.so.1", &first, "preload")
         .lib("libone.so.1", &c.lab.path("right/libone.so.1"), "preload")
         .lib("libtwo.so.2", &c.lab.path("right/libtwo.so.2"), "preload")
-        .record(&[
-            "trigger",
-            "libconsumer.so",
-            "libfirst.so.1",
-            "libone.so.1",
-            "libtwo.so.2",
-        ]);
-    let script = [
-        "open",
-        utf8(&outer),
-        "l",
-        "call",
-        "all",
-        "maps",
-        "libone",
-        "maps",
-        "libtwo",
-        "maps",
-        "libfirst",
-    ];
+        .record(&["trigger", "libconsumer.so", "libfirst.so.1", "libone.so.1", "libtwo.so.2"]);
+    let script = ["open", utf8(&outer), "l", "call", "all", "maps", "libone", "maps", "libtwo", "maps", "libfirst"];
     let ran = with_plan(&c.lab, &plan, &script);
     assert_eq!(
         ran.out,
@@ -636,16 +482,8 @@ fn a_constructor_of_a_member_may_open_what_needs_the_same_list() {
 fn threads_that_come_together_get_one_set() {
     let c = consumer();
     for name in [utf8(&c.consumer), "libtwo.so.2"] {
-        let ran = with_plan(
-            &c.lab,
-            &c.plan,
-            &["threads", name, "maps", "libone", "maps", "libtwo"],
-        );
-        assert!(
-            ran.out.starts_with("threads: 32\nmaps libone: 1\n"),
-            "{}",
-            ran.out
-        );
+        let ran = with_plan(&c.lab, &c.plan, &["threads", name, "maps", "libone", "maps", "libtwo"]);
+        assert!(ran.out.starts_with("threads: 32\nmaps libone: 1\n"), "{}", ran.out);
         assert!(ran.out.contains("maps libtwo: 1\n"), "{}", ran.out);
         assert_eq!(ran.err, "");
     }
@@ -656,17 +494,7 @@ fn a_forked_child_keeps_the_plan() {
     let c = consumer();
     for script in [
         &["fork", "open", utf8(&c.consumer), "l", "call", "sum"][..],
-        &[
-            "open",
-            "libone.so.1",
-            "l",
-            "fork",
-            "open",
-            utf8(&c.consumer),
-            "l",
-            "call",
-            "sum",
-        ],
+        &["open", "libone.so.1", "l", "fork", "open", utf8(&c.consumer), "l", "call", "sum"],
     ] {
         let ran = with_plan(&c.lab, &c.plan, script);
         assert!(ran.out.contains("sum: 41\nchild: 0\n"), "{}", ran.out);
@@ -676,28 +504,12 @@ fn a_forked_child_keeps_the_plan() {
 #[test]
 fn the_program_can_ask() {
     let two = Two::new();
-    let plan = two
-        .plan("redirect")
-        .record(&["alias", "libone.so", "libone.so.1"]);
-    let ran = two.run(
-        &plan,
-        &[
-            "plan",
-            "path",
-            "libone.so.1",
-            "path",
-            "libone.so",
-            "path",
-            "libtwo.so",
-        ],
-    );
+    let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
+    let ran = two.run(&plan, &["plan", "path", "libone.so.1", "path", "libone.so", "path", "libtwo.so"]);
     assert_eq!(
         ran.out,
         "plan: [R]/plan\npath libone.so.1: [R]/right/libone.so.1\npath libone.so: [R]/right/libone.so.1\n\
          path libtwo.so: none\n"
     );
-    assert_eq!(
-        run(&two.lab, &mut host(&["plan", "path", "libone.so"])).out,
-        "plan: none\npath libone.so: none\n"
-    );
+    assert_eq!(run(&two.lab, &mut host(&["plan", "path", "libone.so"])).out, "plan: none\npath libone.so: none\n");
 }

@@ -106,6 +106,8 @@ int main(int argc, char **argv)
 			last = dlopen(name, flags);
 			after = errno;
 			printf("open %s: %s\n", name, last ? "ok" : "no");
+		} else if (!strcmp(what, "open-path-of")) {
+			last = cudashim_path ? dlopen(cudashim_path(argv[++i]), RTLD_NOW) : NULL;
 		} else if (!strcmp(what, "null")) {
 			errno = 42;
 			last = dlopen(NULL, RTLD_NOW);

@@ -16,23 +16,13 @@ fn the_file_holds_the_image_under_its_digest() {
     let path = install(&dir, None).unwrap();
     assert_eq!(fs::read(&path).unwrap(), IMAGE);
     let name = path.file_name().unwrap().to_str().unwrap();
-    let digest = name
-        .strip_prefix("libcudashim-")
-        .unwrap()
-        .strip_suffix(".so")
-        .unwrap();
-    assert!(
-        digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit()),
-        "{name}"
-    );
+    let digest = name.strip_prefix("libcudashim-").unwrap().strip_suffix(".so").unwrap();
+    assert!(digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit()), "{name}");
     assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o755);
     // With a binary it is another file; both stay, and nothing else is left lying about.
     let other = install(&dir, Some("/bin/cudashim".as_ref())).unwrap();
-    assert_eq!(
-        fs::read(&other).unwrap(),
-        image_for(Some("/bin/cudashim".as_ref())).unwrap()
-    );
+    assert_eq!(fs::read(&other).unwrap(), image_for(Some("/bin/cudashim".as_ref())).unwrap());
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 2);
 }
 
@@ -72,14 +62,8 @@ fn a_directory_that_others_may_write_is_refused() {
     for mode in [0o770, 0o707, 0o720] {
         fs::set_permissions(&dir, Permissions::from_mode(mode)).unwrap();
         let error = install(&dir, None).unwrap_err();
-        assert!(
-            matches!(&error, ShimError::Writable { mode: m, .. } if *m == mode),
-            "{error}"
-        );
-        assert_eq!(
-            error.hints(),
-            [format!("run `chmod go-w {}`", dir.display())]
-        );
+        assert!(matches!(&error, ShimError::Writable { mode: m, .. } if *m == mode), "{error}");
+        assert_eq!(error.hints(), [format!("run `chmod go-w {}`", dir.display())]);
     }
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
 }
@@ -91,15 +75,9 @@ fn a_foreign_directory_is_refused() {
         let dir = lab.path("cache");
         fs::create_dir(&dir).unwrap();
         std::os::unix::fs::chown(&dir, Some(65534), None).unwrap();
-        assert!(matches!(
-            install(&dir, None),
-            Err(ShimError::Foreign { owner: 65534, .. })
-        ));
+        assert!(matches!(install(&dir, None), Err(ShimError::Foreign { owner: 65534, .. })));
     } else {
-        assert!(matches!(
-            install("/usr".as_ref(), None),
-            Err(ShimError::Foreign { owner: 0, .. })
-        ));
+        assert!(matches!(install("/usr".as_ref(), None), Err(ShimError::Foreign { owner: 0, .. })));
     }
 }
 
@@ -143,10 +121,7 @@ fn a_path_that_ld_preload_cannot_say_is_refused() {
     let lab = Lab::new();
     for (name, character) in [("a b", ' '), ("a:b", ':'), ("$ORIGIN", '$')] {
         let error = install(&lab.path(name), None).unwrap_err();
-        assert!(
-            matches!(error, ShimError::Unspeakable { character: c, .. } if c == character),
-            "{error}"
-        );
+        assert!(matches!(error, ShimError::Unspeakable { character: c, .. } if c == character), "{error}");
         assert!(error.hints()[0].contains("CUDASHIM_CACHE"));
         assert!(!lab.path(name).exists());
     }
@@ -156,41 +131,21 @@ fn a_path_that_ld_preload_cannot_say_is_refused() {
 fn a_binary_that_does_not_fit_is_refused() {
     let long = format!("/{}", "x".repeat(4095));
     for path in ["cudashim", &long, "/a\0b"] {
-        assert!(
-            matches!(
-                image_for(Some(path.as_ref())),
-                Err(ShimError::Binary { .. })
-            ),
-            "{path}"
-        );
+        assert!(matches!(image_for(Some(path.as_ref())), Err(ShimError::Binary { .. })), "{path}");
     }
     assert!(image_for(Some(long[..4095].as_ref())).is_ok());
 }
 
 #[test]
 fn the_cache_directory_follows_the_environment() {
-    let of = |vars: &[(&str, &str)]| {
-        cache_dir(|name| {
-            vars.iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, v)| OsString::from(v))
-        })
-    };
-    let all = [
-        ("CUDASHIM_CACHE", "c"),
-        ("XDG_CACHE_HOME", "/x"),
-        ("HOME", "/h"),
-    ];
+    let of =
+        |vars: &[(&str, &str)]| cache_dir(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v)));
+    let all = [("CUDASHIM_CACHE", "c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
     assert_eq!(of(&all).unwrap(), PathBuf::from("c"));
     assert_eq!(of(&all[1..]).unwrap(), PathBuf::from("/x/cudashim"));
     assert_eq!(of(&all[2..]).unwrap(), PathBuf::from("/h/.cache/cudashim"));
     assert_eq!(
-        of(&[
-            ("CUDASHIM_CACHE", ""),
-            ("XDG_CACHE_HOME", "x"),
-            ("HOME", "/h")
-        ])
-        .unwrap(),
+        of(&[("CUDASHIM_CACHE", ""), ("XDG_CACHE_HOME", "x"), ("HOME", "/h")]).unwrap(),
         PathBuf::from("/h/.cache/cudashim")
     );
     assert!(matches!(of(&[("HOME", "h")]), Err(ShimError::NoCacheDir)));

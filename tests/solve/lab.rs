@@ -7,27 +7,25 @@ use cudashim::solve::*;
 
 /// A problem and what its files define: symbols by candidate, each `symbol` or `symbol@node`.
 #[derive(Debug, Clone, Default)]
-pub struct Lab {
-    pub wants: Vec<Want>,
-    pub candidates: Vec<Candidate>,
-    pub demands: Vec<Demand>,
-    pub releases: Vec<ReleaseDemand>,
-    pub built: Option<Built>,
-    pub conflicts: Vec<Conflict>,
-    pub fix_hints: BTreeMap<String, String>,
-    pub policy: Policy,
+pub(super) struct Lab {
+    pub(super) wants: Vec<Want>,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) demands: Vec<Demand>,
+    pub(super) releases: Vec<ReleaseDemand>,
+    pub(super) built: Option<Built>,
+    pub(super) conflicts: Vec<Conflict>,
+    pub(super) fix_hints: BTreeMap<String, String>,
+    pub(super) policy: Policy,
     sets: Vec<Vec<String>>,
     lacks: BTreeSet<(usize, String)>,
-    pub asked: RefCell<Vec<(u32, usize)>>,
+    pub(super) asked: RefCell<Vec<(u32, usize)>>,
 }
 
 impl Defines for Lab {
     fn missing(&self, symbols: SymbolSetId, candidate: usize) -> Option<MissingSymbol> {
         assert!(candidate < self.candidates.len());
         self.asked.borrow_mut().push((symbols.0, candidate));
-        let lacking = self.sets[symbols.0 as usize]
-            .iter()
-            .find(|s| self.lacks.contains(&(candidate, (*s).clone())))?;
+        let lacking = self.sets[symbols.0 as usize].iter().find(|s| self.lacks.contains(&(candidate, (*s).clone())))?;
         let (symbol, node) = match lacking.split_once('@') {
             Some((symbol, node)) => (symbol.to_owned(), Some(node.to_owned())),
             None => (lacking.clone(), None),
@@ -39,7 +37,7 @@ impl Defines for Lab {
 impl Lab {
     /// A candidate: its soname is the file name. Directory and root get numbers by their names:
     /// the root is the first part of the path.
-    pub fn file(&mut self, path: &str) -> File<'_> {
+    pub(super) fn file(&mut self, path: &str) -> File<'_> {
         let (directory, soname) = path.rsplit_once('/').unwrap();
         let root = path.trim_start_matches('/').split('/').next().unwrap();
         self.candidates.push(Candidate {
@@ -57,59 +55,38 @@ impl Lab {
         File(self)
     }
 
-    pub fn want(&mut self, soname: &str) -> &mut Self {
-        self.wants.push(Want {
-            soname: soname.to_owned(),
-            hard: true,
-            by: "torch".to_owned(),
-        });
+    pub(super) fn want(&mut self, soname: &str) -> &mut Self {
+        self.wants.push(Want { soname: soname.to_owned(), hard: true, by: "torch".to_owned() });
         self
     }
 
-    pub fn soft(&mut self, soname: &str) -> &mut Self {
-        self.wants.push(Want {
-            soname: soname.to_owned(),
-            hard: false,
-            by: "torch".to_owned(),
-        });
+    pub(super) fn soft(&mut self, soname: &str) -> &mut Self {
+        self.wants.push(Want { soname: soname.to_owned(), hard: false, by: "torch".to_owned() });
         self
     }
 
     /// The consumer takes symbols from a soname.
-    pub fn demand(&mut self, consumer: &str, soname: &str, symbols: &[&str]) -> &mut Self {
+    pub(super) fn demand(&mut self, consumer: &str, soname: &str, symbols: &[&str]) -> &mut Self {
         let symbols = self.set(symbols);
-        self.demands.push(Demand {
-            consumer: consumer.to_owned(),
-            soname: soname.to_owned(),
-            symbols,
-            cuda: None,
-        });
+        self.demands.push(Demand { consumer: consumer.to_owned(), soname: soname.to_owned(), symbols, cuda: None });
         self
     }
 
-    pub fn set(&mut self, symbols: &[&str]) -> SymbolSetId {
-        self.sets
-            .push(symbols.iter().map(ToString::to_string).collect());
+    pub(super) fn set(&mut self, symbols: &[&str]) -> SymbolSetId {
+        self.sets.push(symbols.iter().map(ToString::to_string).collect());
         SymbolSetId(self.sets.len() as u32 - 1)
     }
 
-    pub fn add_lack(&mut self, candidate: usize, symbol: &str) {
+    pub(super) fn add_lack(&mut self, candidate: usize, symbol: &str) {
         self.lacks.insert((candidate, symbol.to_owned()));
     }
 
     /// The same, its candidates in another order: `order[new] == old`.
-    pub fn permuted(&self, order: &[usize]) -> Lab {
+    pub(super) fn permuted(&self, order: &[usize]) -> Lab {
         let mut other = self.clone();
-        other.candidates = order
-            .iter()
-            .map(|&old| self.candidates[old].clone())
-            .collect();
+        other.candidates = order.iter().map(|&old| self.candidates[old].clone()).collect();
         let new = |old: usize| order.iter().position(|&at| at == old).unwrap();
-        other.lacks = self
-            .lacks
-            .iter()
-            .map(|(old, symbol)| (new(*old), symbol.clone()))
-            .collect();
+        other.lacks = self.lacks.iter().map(|(old, symbol)| (new(*old), symbol.clone())).collect();
         other.wants.reverse();
         other.demands.reverse();
         other.releases.reverse();
@@ -120,7 +97,7 @@ impl Lab {
         other
     }
 
-    pub fn problem(&self) -> Problem<'_> {
+    pub(super) fn problem(&self) -> Problem<'_> {
         Problem {
             wants: self.wants.clone(),
             candidates: self.candidates.clone(),
@@ -134,122 +111,102 @@ impl Lab {
         }
     }
 
-    pub fn solve(&self) -> Result<Solution, NoSolution> {
+    pub(super) fn solve(&self) -> Result<Solution, NoSolution> {
         solve(&self.problem())
     }
 
-    pub fn path(&self, candidate: usize) -> String {
+    pub(super) fn path(&self, candidate: usize) -> String {
         self.candidates[candidate].path.display().to_string()
     }
 
     /// The paths chosen, in the order of their sonames.
-    pub fn paths(&self) -> Vec<String> {
+    pub(super) fn paths(&self) -> Vec<String> {
         let solution = self.solve().unwrap_or_else(|none| panic!("{none}"));
-        solution
-            .chosen
-            .iter()
-            .map(|one| self.path(one.candidate))
-            .collect()
+        solution.chosen.iter().map(|one| self.path(one.candidate)).collect()
     }
 
     /// Why a path was refused.
-    pub fn why_not(&self, path: &str) -> String {
+    pub(super) fn why_not(&self, path: &str) -> String {
         let solution = self.solve().unwrap_or_else(|none| panic!("{none}"));
         let chosen = solution.chosen.iter().flat_map(|one| &one.refused);
         let refused = chosen.chain(solution.unserved.iter().flat_map(|one| &one.refused));
         let mut hits = refused.filter(|one| self.path(one.candidate) == path);
-        hits.next()
-            .unwrap_or_else(|| panic!("{path} was not refused"))
-            .because
-            .to_string()
+        hits.next().unwrap_or_else(|| panic!("{path} was not refused")).because.to_string()
     }
 
     /// Why there is no set, a clause a line.
-    pub fn conflict(&self) -> Vec<String> {
+    pub(super) fn conflict(&self) -> Vec<String> {
         let none = self.solve().expect_err("there is a set");
         none.clauses.iter().map(ToString::to_string).collect()
     }
 }
 
-pub struct File<'l>(&'l mut Lab);
+pub(super) struct File<'l>(&'l mut Lab);
 
 impl File<'_> {
     fn last(&mut self) -> &mut Candidate {
         self.0.candidates.last_mut().unwrap()
     }
 
-    pub fn version(mut self, version: &str) -> Self {
+    pub(super) fn version(mut self, version: &str) -> Self {
         self.last().version = Some(release(version));
         self
     }
 
-    pub fn group(mut self, group: &str) -> Self {
+    pub(super) fn group(mut self, group: &str) -> Self {
         self.last().group = Some(group.to_owned());
         self
     }
 
-    pub fn cuda(mut self, major: u32, minor: u32) -> Self {
-        self.last().cuda = Some(CudaRelease {
-            major,
-            minor: Some(minor),
-        });
+    pub(super) fn cuda(mut self, major: u32, minor: u32) -> Self {
+        self.last().cuda = Some(CudaRelease { major, minor: Some(minor) });
         self
     }
 
-    pub fn barred(mut self, why: &str) -> Self {
+    pub(super) fn barred(mut self, why: &str) -> Self {
         self.last().barred = Some(Bar(why.to_owned()));
         self
     }
 
-    pub fn needs(mut self, soname: &str, symbols: &[&str]) -> Self {
+    pub(super) fn needs(mut self, soname: &str, symbols: &[&str]) -> Self {
         let symbols = self.0.set(symbols);
-        self.last().needs.push(Need {
-            soname: soname.to_owned(),
-            symbols,
-            hard: true,
-        });
+        self.last().needs.push(Need { soname: soname.to_owned(), symbols, hard: true });
         self
     }
 
-    pub fn opens(mut self, soname: &str) -> Self {
-        self.last().needs.push(Need {
-            soname: soname.to_owned(),
-            symbols: SymbolSetId::NONE,
-            hard: false,
-        });
+    pub(super) fn opens(mut self, soname: &str) -> Self {
+        self.last().needs.push(Need { soname: soname.to_owned(), symbols: SymbolSetId::NONE, hard: false });
         self
     }
 
-    pub fn lacks(self, symbol: &str) -> Self {
+    pub(super) fn lacks(self, symbol: &str) -> Self {
         let at = self.0.candidates.len() - 1;
         self.0.add_lack(at, symbol);
         self
     }
 
-    pub fn pin(mut self, pin: Pin) -> Self {
+    pub(super) fn pin(mut self, pin: Pin) -> Self {
         self.last().rank.pin = pin;
         self
     }
 
-    pub fn at_consumer(mut self) -> Self {
+    pub(super) fn at_consumer(mut self) -> Self {
         self.last().rank.at_consumer_root = true;
         self
     }
 
-    pub fn off(mut self, newer_by: u32, older_by: u32) -> Self {
+    pub(super) fn off(mut self, newer_by: u32, older_by: u32) -> Self {
         self.last().rank.newer_by = newer_by;
         self.last().rank.older_by = older_by;
         self
     }
 }
 
-pub fn release(text: &str) -> Release {
+pub(super) fn release(text: &str) -> Release {
     Release(text.split('.').map(|n| n.parse().unwrap()).collect())
 }
 
 /// A number that stands for a name: its bytes, folded. Short test names do not collide.
 fn number(name: &str) -> u32 {
-    name.bytes().fold(5381, |sum: u32, byte| {
-        sum.wrapping_mul(33) ^ u32::from(byte)
-    })
+    name.bytes().fold(5381, |sum: u32, byte| sum.wrapping_mul(33) ^ u32::from(byte))
 }

@@ -8,27 +8,18 @@ use proptest::prelude::*;
 use super::lab::Lab;
 use super::oracle::{Judge, Set};
 
-const NAMES: [&str; 5] = [
-    "libcudart.so.12",
-    "libcudnn.so.9",
-    "libcudnn_graph.so.9",
-    "libcusparse.so.12",
-    "libnvJitLink.so.12",
-];
+const NAMES: [&str; 5] =
+    ["libcudart.so.12", "libcudnn.so.9", "libcudnn_graph.so.9", "libcusparse.so.12", "libnvJitLink.so.12"];
 
 fn cuda() -> impl Strategy<Value = Option<CudaRelease>> {
     let minor = prop_oneof![1 => Just(None), 3 => (1..4_u32).prop_map(Some)];
-    let known = (prop_oneof![1 => Just(11), 4 => Just(12)], minor)
-        .prop_map(|(major, minor)| CudaRelease { major, minor });
+    let known =
+        (prop_oneof![1 => Just(11), 4 => Just(12)], minor).prop_map(|(major, minor)| CudaRelease { major, minor });
     proptest::option::weighted(0.5, known)
 }
 
 fn version() -> impl Strategy<Value = Release> {
-    prop_oneof![
-        Just(Release(vec![9, 1])),
-        Just(Release(vec![9, 1, 0])),
-        Just(Release(vec![9, 10, 2]))
-    ]
+    prop_oneof![Just(Release(vec![9, 1])), Just(Release(vec![9, 1, 0])), Just(Release(vec![9, 10, 2]))]
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -37,23 +28,17 @@ fn name() -> impl Strategy<Value = String> {
 
 fn need() -> impl Strategy<Value = Need> {
     let symbols = prop_oneof![2 => (0..SETS).prop_map(SymbolSetId), 1 => Just(SymbolSetId::NONE)];
-    (name(), symbols, any::<bool>()).prop_map(|(soname, symbols, hard)| Need {
-        soname,
-        symbols,
-        hard,
-    })
+    (name(), symbols, any::<bool>()).prop_map(|(soname, symbols, hard)| Need { soname, symbols, hard })
 }
 
 fn rank() -> impl Strategy<Value = Rank> {
     let pin = prop_oneof![Just(Pin::Met), Just(Pin::Free), Just(Pin::Missed)];
-    (pin, any::<bool>(), 0..2_u32, 0..2_u32).prop_map(
-        |(pin, at_consumer_root, newer_by, older_by)| Rank {
-            pin,
-            at_consumer_root,
-            newer_by,
-            older_by,
-        },
-    )
+    (pin, any::<bool>(), 0..2_u32, 0..2_u32).prop_map(|(pin, at_consumer_root, newer_by, older_by)| Rank {
+        pin,
+        at_consumer_root,
+        newer_by,
+        older_by,
+    })
 }
 
 fn candidate() -> impl Strategy<Value = Candidate> {
@@ -69,28 +54,15 @@ fn candidate() -> impl Strategy<Value = Candidate> {
         proptest::collection::vec(need(), 0..3),
         rank(),
     )
-        .prop_map(
-            |(soname, (root, directory), version, group, cuda, barred, needs, rank)| {
-                let group = match group {
-                    "of its own" => soname.starts_with("libcudnn").then(|| "cudnn".to_owned()),
-                    "none" => None,
-                    _ => Some("odd".to_owned()),
-                };
-                let path = Default::default();
-                Candidate {
-                    soname,
-                    path,
-                    root,
-                    directory,
-                    version,
-                    group,
-                    cuda,
-                    barred,
-                    needs,
-                    rank,
-                }
-            },
-        )
+        .prop_map(|(soname, (root, directory), version, group, cuda, barred, needs, rank)| {
+            let group = match group {
+                "of its own" => soname.starts_with("libcudnn").then(|| "cudnn".to_owned()),
+                "none" => None,
+                _ => Some("odd".to_owned()),
+            };
+            let path = Default::default();
+            Candidate { soname, path, root, directory, version, group, cuda, barred, needs, rank }
+        })
 }
 
 const SETS: u32 = 5;
@@ -99,10 +71,7 @@ const COPIES: usize = 4;
 const FEW: std::ops::Range<usize> = 0..3;
 
 fn side() -> impl Strategy<Value = Side> {
-    let name = prop_oneof![
-        name().prop_map(Named::Soname),
-        Just(Named::Group("cudnn".into()))
-    ];
+    let name = prop_oneof![name().prop_map(Named::Soname), Just(Named::Group("cudnn".into()))];
     (name, version(), any::<bool>()).prop_map(|(name, from, bounded)| Side {
         name,
         from: bounded.then_some(from),
@@ -115,10 +84,7 @@ fn lab() -> impl Strategy<Value = Lab> {
     let demand = (name(), 0..SETS, cuda());
     let facts = (
         proptest::collection::vec(demand, 0..3),
-        proptest::collection::vec(
-            (version(), prop_oneof![4 => Just("cudnn"), 1 => Just("odd")]),
-            FEW,
-        ),
+        proptest::collection::vec((version(), prop_oneof![4 => Just("cudnn"), 1 => Just("odd")]), FEW),
         proptest::option::weighted(0.2, prop_oneof![Just(11_u32), Just(12)]),
         proptest::collection::vec((side(), side()), FEW),
     );
@@ -132,116 +98,61 @@ fn lab() -> impl Strategy<Value = Lab> {
         proptest::collection::vec(candidate(), 1..17),
         facts,
         policy,
-        proptest::collection::vec(
-            proptest::bool::weighted(0.2),
-            SETS as usize * NAMES.len() * COPIES,
-        ),
+        proptest::collection::vec(proptest::bool::weighted(0.2), SETS as usize * NAMES.len() * COPIES),
     )
-        .prop_map(
-            |(
-                wants,
-                candidates,
-                (demands, exact, built, conflict),
-                (provided, fixed, forbidden),
-                lacks,
-            )| {
-                let mut lab = Lab::default();
-                for (soname, hard) in wants {
-                    lab.wants.push(Want {
-                        soname,
-                        hard,
-                        by: "torch".to_owned(),
-                    });
+        .prop_map(|(wants, candidates, (demands, exact, built, conflict), (provided, fixed, forbidden), lacks)| {
+            let mut lab = Lab::default();
+            for (soname, hard) in wants {
+                lab.wants.push(Want { soname, hard, by: "torch".to_owned() });
+            }
+            for mut one in candidates {
+                if lab.candidates.iter().filter(|other| other.soname == one.soname).count() < COPIES {
+                    one.path = format!("/r{}/d{}/{}", one.root, one.directory, lab.candidates.len()).into();
+                    lab.candidates.push(one);
                 }
-                for mut one in candidates {
-                    if lab
-                        .candidates
-                        .iter()
-                        .filter(|other| other.soname == one.soname)
-                        .count()
-                        < COPIES
-                    {
-                        one.path =
-                            format!("/r{}/d{}/{}", one.root, one.directory, lab.candidates.len())
-                                .into();
-                        lab.candidates.push(one);
+            }
+            for set in 0..SETS as usize {
+                let symbol = format!("s{set}");
+                lab.set(&[&symbol]);
+                for at in 0..lab.candidates.len() {
+                    if lacks[set * NAMES.len() * COPIES + at] {
+                        lab.add_lack(at, &symbol);
                     }
                 }
-                for set in 0..SETS as usize {
-                    let symbol = format!("s{set}");
-                    lab.set(&[&symbol]);
-                    for at in 0..lab.candidates.len() {
-                        if lacks[set * NAMES.len() * COPIES + at] {
-                            lab.add_lack(at, &symbol);
-                        }
-                    }
-                }
-                for (soname, set, cuda) in demands {
-                    lab.demands.push(Demand {
-                        consumer: "torch".to_owned(),
-                        soname,
-                        symbols: SymbolSetId(set),
-                        cuda,
-                    });
-                }
-                for (prefix, group) in exact {
-                    let (consumer, group) = ("torch".to_owned(), group.to_owned());
-                    lab.releases.push(ReleaseDemand {
-                        consumer,
-                        group,
-                        prefix,
-                    });
-                }
-                lab.built = built.map(|major| Built {
-                    consumer: "torch".to_owned(),
-                    major,
-                });
-                for (at, (a, b)) in conflict.into_iter().enumerate() {
-                    lab.conflicts.push(Conflict {
-                        a,
-                        b,
-                        why: format!("they crash, {at}"),
-                    });
-                }
-                lab.policy.provided.extend(provided);
-                if let Some(one) = fixed.map(|at| at.get(&lab.candidates)) {
-                    lab.policy
-                        .fixed
-                        .insert(one.soname.clone(), one.path.clone());
-                }
-                if let Some(one) = forbidden.map(|at| at.get(&lab.candidates)) {
-                    lab.policy.forbidden.insert(one.path.clone());
-                }
-                lab
-            },
-        )
+            }
+            for (soname, set, cuda) in demands {
+                lab.demands.push(Demand { consumer: "torch".to_owned(), soname, symbols: SymbolSetId(set), cuda });
+            }
+            for (prefix, group) in exact {
+                let (consumer, group) = ("torch".to_owned(), group.to_owned());
+                lab.releases.push(ReleaseDemand { consumer, group, prefix });
+            }
+            lab.built = built.map(|major| Built { consumer: "torch".to_owned(), major });
+            for (at, (a, b)) in conflict.into_iter().enumerate() {
+                lab.conflicts.push(Conflict { a, b, why: format!("they crash, {at}") });
+            }
+            lab.policy.provided.extend(provided);
+            if let Some(one) = fixed.map(|at| at.get(&lab.candidates)) {
+                lab.policy.fixed.insert(one.soname.clone(), one.path.clone());
+            }
+            if let Some(one) = forbidden.map(|at| at.get(&lab.candidates)) {
+                lab.policy.forbidden.insert(one.path.clone());
+            }
+            lab
+        })
 }
 
 fn set_of(solution: &Solution) -> Set {
-    solution
-        .chosen
-        .iter()
-        .map(|one| (one.soname.clone(), one.candidate))
-        .collect()
+    solution.chosen.iter().map(|one| (one.soname.clone(), one.candidate)).collect()
 }
 
 /// What is said of the answer, with paths for numbers.
 fn told(lab: &Lab) -> Result<Vec<String>, Vec<String>> {
     let line = |one: &Refused| format!("  {} {}", lab.path(one.candidate), one.because);
-    let solution = lab.solve().map_err(|none| {
-        none.clauses
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-    })?;
+    let solution = lab.solve().map_err(|none| none.clauses.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let mut lines = Vec::new();
     for one in &solution.chosen {
-        lines.push(format!(
-            "{} {} {}",
-            one.soname,
-            lab.path(one.candidate),
-            one.because
-        ));
+        lines.push(format!("{} {} {}", one.soname, lab.path(one.candidate), one.because));
         lines.extend(one.refused.iter().map(line));
     }
     for one in &solution.unserved {
@@ -326,6 +237,15 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn how_far_to_explain_does_not_change_the_set(mut lab in lab()) {
+        let fully = lab.solve().map(|solution| set_of(&solution));
+        let asked = lab.asked.take().len();
+        lab.policy.explain = Explain::AsKnown;
+        prop_assert_eq!(fully, lab.solve().map(|solution| set_of(&solution)));
+        prop_assert!(lab.asked.borrow().len() <= asked);
     }
 
     #[test]

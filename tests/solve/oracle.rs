@@ -7,26 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use cudashim::solve::*;
 
 /// A set: soname → index of the candidate.
-pub type Set = BTreeMap<String, usize>;
+pub(super) type Set = BTreeMap<String, usize>;
 
 /// What is in force: every fact, or all but some.
-pub type InForce<'f> = &'f dyn Fn(&Fact) -> bool;
+pub(super) type InForce<'f> = &'f dyn Fn(&Fact) -> bool;
 
-pub struct Judge<'p> {
+pub(super) struct Judge<'p> {
     p: &'p Problem<'p>,
     missing: BTreeMap<(SymbolSetId, usize), bool>,
 }
 
 impl<'p> Judge<'p> {
-    pub fn new(p: &'p Problem<'p>) -> Self {
+    pub(super) fn new(p: &'p Problem<'p>) -> Self {
         let mut missing = BTreeMap::new();
         let sets: BTreeSet<SymbolSetId> = (p.demands.iter().map(|d| d.symbols))
-            .chain(
-                p.candidates
-                    .iter()
-                    .flat_map(|c| &c.needs)
-                    .map(|n| n.symbols),
-            )
+            .chain(p.candidates.iter().flat_map(|c| &c.needs).map(|n| n.symbols))
             .filter(|s| *s != SymbolSetId::NONE)
             .collect();
         for set in sets {
@@ -50,8 +45,7 @@ impl<'p> Judge<'p> {
         let p = self.p;
         let mut asked: BTreeMap<String, bool> = BTreeMap::new();
         for want in &p.wants {
-            *asked.entry(want.soname.clone()).or_default() |=
-                want.hard && on(&Fact::Want(want.soname.clone()));
+            *asked.entry(want.soname.clone()).or_default() |= want.hard && on(&Fact::Want(want.soname.clone()));
         }
         for soname in p.policy.fixed.keys() {
             *asked.entry(soname.clone()).or_default() |= on(&Fact::Fixed(soname.clone()));
@@ -59,14 +53,9 @@ impl<'p> Judge<'p> {
         loop {
             let before = asked.clone();
             for soname in before.keys() {
-                for need in set
-                    .get(soname)
-                    .into_iter()
-                    .flat_map(|&at| &p.candidates[at].needs)
-                {
+                for need in set.get(soname).into_iter().flat_map(|&at| &p.candidates[at].needs) {
                     let hard = need.hard && on(&Fact::Needs(soname.clone(), need.soname.clone()));
-                    *asked.entry(need.soname.clone()).or_default() |=
-                        hard && need.soname != *soname;
+                    *asked.entry(need.soname.clone()).or_default() |= hard && need.soname != *soname;
                 }
             }
             if asked == before {
@@ -80,48 +69,31 @@ impl<'p> Judge<'p> {
     fn ruled_out(&self, at: usize, on: InForce<'_>) -> bool {
         let (p, c) = (self.p, &self.p.candidates[at]);
         self.off_limits(at, on)
-            || c.cuda
-                .is_some_and(|cuda| p.built.as_ref().is_some_and(|b| b.major != cuda.major))
-                && on(&Fact::Built)
+            || c.cuda.is_some_and(|cuda| p.built.as_ref().is_some_and(|b| b.major != cuda.major)) && on(&Fact::Built)
             || p.releases.iter().enumerate().any(|(i, r)| {
-                let fits = c
-                    .version
-                    .as_ref()
-                    .is_some_and(|v| begins(&v.0, &r.prefix.0));
+                let fits = c.version.as_ref().is_some_and(|v| begins(&v.0, &r.prefix.0));
                 c.group.as_ref() == Some(&r.group) && !fits && on(&Fact::ExactRelease(i))
             })
             || p.demands.iter().any(|d| {
-                d.soname == c.soname
-                    && jit(&c.soname)
-                    && short(c.cuda, d.cuda)
-                    && on(&Fact::Linker(c.soname.clone()))
+                d.soname == c.soname && jit(&c.soname) && short(c.cuda, d.cuda) && on(&Fact::Linker(c.soname.clone()))
             })
     }
 
     fn off_limits(&self, at: usize, on: InForce<'_>) -> bool {
         let (p, c) = (self.p, &self.p.candidates[at]);
-        c.barred
-            .as_ref()
-            .is_some_and(|bar| on(&Fact::Barred(c.soname.clone(), bar.clone())))
-            || p.policy
-                .forbidden
-                .iter()
-                .any(|f| c.path.starts_with(f) && on(&Fact::Forbidden(f.clone())))
-            || p.policy.fixed.get(&c.soname).is_some_and(|f| *f != c.path)
-                && on(&Fact::Fixed(c.soname.clone()))
+        c.barred.as_ref().is_some_and(|bar| on(&Fact::Barred(c.soname.clone(), bar.clone())))
+            || p.policy.forbidden.iter().any(|f| c.path.starts_with(f) && on(&Fact::Forbidden(f.clone())))
+            || p.policy.fixed.get(&c.soname).is_some_and(|f| *f != c.path) && on(&Fact::Fixed(c.soname.clone()))
     }
 
     /// Whether a set keeps every rule in force.
-    pub fn keeps(&self, set: &Set, on: InForce<'_>) -> bool {
+    pub(super) fn keeps(&self, set: &Set, on: InForce<'_>) -> bool {
         let p = self.p;
         let asked = self.asked(set, on);
         if set.keys().any(|soname| !asked.contains_key(soname)) {
             return false;
         }
-        if asked
-            .iter()
-            .any(|(soname, hard)| *hard && !set.contains_key(soname))
-        {
+        if asked.iter().any(|(soname, hard)| *hard && !set.contains_key(soname)) {
             return false;
         }
         for (soname, &at) in set {
@@ -139,13 +111,10 @@ impl<'p> Judge<'p> {
                     continue;
                 };
                 let name = need.soname.clone();
-                if self.lacks(need.symbols, other)
-                    && on(&Fact::Symbols(soname.clone(), name.clone()))
-                {
+                if self.lacks(need.symbols, other) && on(&Fact::Symbols(soname.clone(), name.clone())) {
                     return false;
                 }
-                if jit(&name) && short(p.candidates[other].cuda, c.cuda) && on(&Fact::Linker(name))
-                {
+                if jit(&name) && short(p.candidates[other].cuda, c.cuda) && on(&Fact::Linker(name)) {
                     return false;
                 }
             }
@@ -157,9 +126,7 @@ impl<'p> Judge<'p> {
                 {
                     return false;
                 }
-                let bad = |(i, x): (usize, &Conflict)| {
-                    x.a.means(c) && x.b.means(o) && on(&Fact::Conflict(i))
-                };
+                let bad = |(i, x): (usize, &Conflict)| x.a.means(c) && x.b.means(o) && on(&Fact::Conflict(i));
                 if p.conflicts.iter().enumerate().any(bad) {
                     return false;
                 }
@@ -174,23 +141,14 @@ impl<'p> Judge<'p> {
                 }
             }
         }
-        let groups: BTreeSet<&String> = p
-            .candidates
-            .iter()
-            .filter_map(|c| c.group.as_ref())
-            .collect();
-        groups
-            .into_iter()
-            .all(|group| !on(&Fact::OneDirectory(group.clone())) || !self.torn(set, group))
+        let groups: BTreeSet<&String> = p.candidates.iter().filter_map(|c| c.group.as_ref()).collect();
+        groups.into_iter().all(|group| !on(&Fact::OneDirectory(group.clone())) || !self.torn(set, group))
     }
 
     fn torn(&self, set: &Set, group: &str) -> bool {
         let p = self.p;
-        let members: Vec<&Candidate> = set
-            .values()
-            .map(|&at| &p.candidates[at])
-            .filter(|c| c.group.as_deref() == Some(group))
-            .collect();
+        let members: Vec<&Candidate> =
+            set.values().map(|&at| &p.candidates[at]).filter(|c| c.group.as_deref() == Some(group)).collect();
         let versions: Vec<Option<&Release>> = members.iter().map(|c| c.version.as_ref()).collect();
         let directories: BTreeSet<u32> = members.iter().map(|c| c.directory).collect();
         let Some(Some(version)) = versions.first() else {
@@ -214,16 +172,14 @@ impl<'p> Judge<'p> {
     }
 
     /// What a set costs, by the documentation of `Cost`.
-    pub fn cost(&self, set: &Set) -> Cost {
+    pub(super) fn cost(&self, set: &Set) -> Cost {
         let p = self.p;
         let asked = self.asked(set, &|_| true);
         let left = asked.keys().filter(|soname| !set.contains_key(*soname));
         let left = left.filter(|soname| {
-            (0..p.candidates.len())
-                .any(|at| p.candidates[at].soname == **soname && !self.ruled_out(at, &|_| true))
+            (0..p.candidates.len()).any(|at| p.candidates[at].soname == **soname && !self.ruled_out(at, &|_| true))
         });
-        let (wants, needs): (Vec<_>, Vec<_>) =
-            left.partition(|soname| p.wants.iter().any(|w| w.soname == **soname));
+        let (wants, needs): (Vec<_>, Vec<_>) = left.partition(|soname| p.wants.iter().any(|w| w.soname == **soname));
         let ranks: Vec<Rank> = set.values().map(|&at| p.candidates[at].rank).collect();
         let roots: BTreeSet<u32> = set.values().map(|&at| p.candidates[at].root).collect();
         Cost {
@@ -255,8 +211,7 @@ impl<'p> Judge<'p> {
         let mut sets = vec![Set::new()];
         let names: BTreeSet<&String> = self.p.candidates.iter().map(|c| &c.soname).collect();
         for name in names {
-            let copies =
-                (0..self.p.candidates.len()).filter(|&at| self.p.candidates[at].soname == *name);
+            let copies = (0..self.p.candidates.len()).filter(|&at| self.p.candidates[at].soname == *name);
             let with: Vec<Set> = copies
                 .flat_map(|at| {
                     sets.iter().map(move |set| {
@@ -271,21 +226,14 @@ impl<'p> Judge<'p> {
         sets
     }
 
-    pub fn solvable(&self, on: InForce<'_>) -> bool {
+    pub(super) fn solvable(&self, on: InForce<'_>) -> bool {
         self.each().iter().any(|set| self.keeps(set, on))
     }
 
     /// The best set.
-    pub fn best(&self) -> Option<Set> {
-        let sets = self
-            .each()
-            .into_iter()
-            .filter(|set| self.keeps(set, &|_| true));
-        sets.min_by(|a, b| {
-            self.cost(a)
-                .cmp(&self.cost(b))
-                .then_with(|| self.order(a).cmp(&self.order(b)))
-        })
+    pub(super) fn best(&self) -> Option<Set> {
+        let sets = self.each().into_iter().filter(|set| self.keeps(set, &|_| true));
+        sets.min_by(|a, b| self.cost(a).cmp(&self.cost(b)).then_with(|| self.order(a).cmp(&self.order(b))))
     }
 }
 
@@ -301,8 +249,5 @@ fn short(linker: Option<CudaRelease>, user: Option<CudaRelease>) -> bool {
 }
 
 fn begins(version: &[u32], prefix: &[u32]) -> bool {
-    prefix
-        .iter()
-        .enumerate()
-        .all(|(i, n)| version.get(i).unwrap_or(&0) == n)
+    prefix.iter().enumerate().all(|(i, n)| version.get(i).unwrap_or(&0) == n)
 }

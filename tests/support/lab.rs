@@ -1,4 +1,5 @@
 //! A directory of small libraries and programs, made with the C compiler, and runs of them.
+#![allow(clippy::unwrap_used)]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,25 +9,25 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-pub struct Lab {
+pub(crate) struct Lab {
     dir: TempDir,
 }
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("lab").tempdir().unwrap();
         Self { dir }
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root().join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -34,26 +35,17 @@ impl Lab {
     }
 
     /// A shared object with a soname of its own.
-    pub fn library(&self, name: &str, soname: &str, source: &str, args: &[&str]) -> PathBuf {
+    pub(crate) fn library(&self, name: &str, soname: &str, source: &str, args: &[&str]) -> PathBuf {
         let soname = format!("-Wl,-soname,{soname}");
-        self.compile(
-            name,
-            source,
-            &[&["-shared", "-fPIC", soname.as_str()], args].concat(),
-        )
+        self.compile(name, source, &[&["-shared", "-fPIC", soname.as_str()], args].concat())
     }
 
     /// A library whose function `which` tells the copies apart.
-    pub fn copy(&self, name: &str, soname: &str, which: u32) -> PathBuf {
-        self.library(
-            name,
-            soname,
-            &format!("int which(void) {{ return {which}; }}"),
-            &[],
-        )
+    pub(crate) fn copy(&self, name: &str, soname: &str, which: u32) -> PathBuf {
+        self.library(name, soname, &format!("int which(void) {{ return {which}; }}"), &[])
     }
 
-    pub fn program(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
+    pub(crate) fn program(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
         self.compile(name, source, args)
     }
 
@@ -69,35 +61,29 @@ impl Lab {
             .args(args)
             .output()
             .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         path
     }
 }
 
 /// A plan written by hand, record by record.
 #[derive(Clone, Default)]
-pub struct PlanText {
+pub(crate) struct PlanText {
     lines: Vec<String>,
 }
 
 impl PlanText {
-    pub fn new() -> Self {
-        Self {
-            lines: vec!["cudashim-plan\t1".into()],
-        }
+    pub(crate) fn new() -> Self {
+        Self { lines: vec!["cudashim-plan\t1".into()] }
     }
 
-    pub fn record(mut self, fields: &[&str]) -> Self {
+    pub(crate) fn record(mut self, fields: &[&str]) -> Self {
         self.lines.push(fields.join("\t"));
         self
     }
 
     /// A library with the identity its file has now.
-    pub fn lib(self, soname: &str, path: &Path, how: &str) -> Self {
+    pub(crate) fn lib(self, soname: &str, path: &Path, how: &str) -> Self {
         let meta = fs::metadata(path).unwrap();
         let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
         self.record(&[
@@ -113,38 +99,29 @@ impl PlanText {
         ])
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let count = self.lines.len();
         format!("{}\nend\t{count}\n", self.lines.join("\n"))
     }
 }
 
 /// What a run printed, with the lab's directory written as `[R]`.
-pub struct Ran {
-    pub out: String,
-    pub err: String,
-    pub code: Option<i32>,
+pub(crate) struct Ran {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) code: Option<i32>,
 }
 
 impl Ran {
-    pub fn of(lab: &Lab, output: &Output) -> Self {
-        let clean = |bytes: &[u8]| {
-            String::from_utf8_lossy(bytes).replace(lab.root().to_str().unwrap(), "[R]")
-        };
-        Self {
-            out: clean(&output.stdout),
-            err: clean(&output.stderr),
-            code: output.status.code(),
-        }
+    pub(crate) fn of(lab: &Lab, output: &Output) -> Self {
+        let clean = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(lab.root().to_str().unwrap(), "[R]");
+        Self { out: clean(&output.stdout), err: clean(&output.stderr), code: output.status.code() }
     }
 }
 
 /// A command that sees nothing of this test's own environment.
-pub fn clean_command(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn clean_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("LC_ALL", "C");
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
     command
 }

@@ -1,0 +1,146 @@
+//! What stands in an environment's library directory and is no library: the good copy elsewhere is chosen, and
+//! everything else goes on.
+
+use super::{Seen, World, chosen, cublas, cudnn, json, torch};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+/// Puts something at the path of the environment's libcublasLt, finds the copy in `/opt/mine` chosen instead, and gives
+/// what is said of the first.
+fn instead_of(put: impl Fn(&Path)) -> String {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch(&venv);
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
+    venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &cudnn());
+    for (path, library) in cublas() {
+        library.build(&world.path("opt/mine").join(Path::new(path).file_name().unwrap()));
+    }
+    put(&venv.site.join("nvidia/cublas/lib/libcublasLt.so.12"));
+
+    let (code, answer) = json(&mut world.rooted(["resolve", "--python", "/venv", "--place", "/opt/mine"]));
+    assert_eq!(code, Some(0), "{answer}");
+    for soname in ["libcublas.so.12", "libcublasLt.so.12"] {
+        assert_eq!(chosen(&answer, soname).as_deref(), Some(&*Path::new("/opt/mine").join(soname)), "{answer}");
+    }
+    // Without the good copy the answer is no, and still an answer.
+    assert_eq!(Seen::of(&mut world.rooted(["resolve", "--python", "/venv"])).code, Some(1));
+
+    let explained = Seen::of(&mut world.rooted([
+        "resolve",
+        "--python",
+        "/venv",
+        "--place",
+        "/opt/mine",
+        "--explain",
+        "libcublasLt.so.12",
+    ]));
+    assert_eq!((explained.code, explained.err.as_str()), (Some(0), ""));
+    let (_, others) = explained.out.split_once("\n\n").unwrap();
+    let others = others.replace("/venv/lib/python3.11/site-packages/nvidia/cublas/lib/", "[…]/");
+    // Where the linker put the dynamic table, and for what machine, is its own affair.
+    let words = others.split_inclusive([' ', '\n']).map(|word| match word.trim_end() {
+        "x86-64" | "aarch64" => word.replace(word.trim_end(), "[MACHINE]"),
+        offset if offset.starts_with("0x") && offset.len() > 4 => word.replace(offset, "[OFFSET]"),
+        _ => word.to_owned(),
+    });
+    words.collect()
+}
+
+/// Changes the bytes of the library.
+fn rewritten(change: impl Fn(&mut Vec<u8>)) -> String {
+    instead_of(|path| {
+        let mut bytes = fs::read(path).unwrap();
+        change(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    })
+}
+
+#[test]
+fn truncated() {
+    insta::assert_snapshot!(rewritten(|bytes| bytes.truncate(bytes.len() / 2)), @"
+    […]/libcublasLt.so.12 (12.4.5.8)
+    refused: dynamic entry at [OFFSET] points outside the file
+    ");
+    // In the middle of the ELF header, and of the program headers.
+    insta::assert_snapshot!(rewritten(|bytes| bytes.truncate(40)), @"
+    […]/libcublasLt.so.12 (12.4.5.8)
+    refused: the file ends inside its ELF header at 0x0
+    ");
+    insta::assert_snapshot!(rewritten(|bytes| bytes.truncate(100)), @"
+    […]/libcublasLt.so.12 (12.4.5.8)
+    refused: the file ends inside its program headers at 0x40
+    ");
+    insta::assert_snapshot!(rewritten(Vec::clear), @"
+    […]/libcublasLt.so.12 (12.4.5.8)
+    refused: the file ends inside its ELF header at 0x0
+    ");
+}
+
+#[test]
+fn not_elf() {
+    insta::assert_snapshot!(rewritten(|bytes| *bytes = b"version https://git-lfs.github.com/spec/v1\n".to_vec()), @"
+    […]/libcublasLt.so.12 (12.4.5.8)
+    refused: not an ELF file
+    ");
+}
+
+#[test]
+fn of_another_class_or_machine() {
+    insta::assert_snapshot!(rewritten(|bytes| bytes[4] = 1), @"
+    […]/libcublasLt.so.12 (12.4.5.8)
+    refused: an object for another machine: 32-bit [MACHINE]
+    ");
+    // s390x is none of the machines this is built for.
+    insta::assert_snapshot!(rewritten(|bytes| bytes[18] = 22), @"
+    […]/libcublasLt.so.12 (12.4.5.8)
+    refused: an object for another machine: 64-bit s390
+    ");
+}
+
+#[test]
+fn not_a_file() {
+    insta::assert_snapshot!(instead_of(|path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    }), @"  no other copy was found");
+    insta::assert_snapshot!(instead_of(|path| {
+        fs::remove_file(path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    }), @"  no other copy was found");
+}
+
+#[test]
+fn links_that_lead_nowhere() {
+    insta::assert_snapshot!(instead_of(|path| {
+        fs::remove_file(path).unwrap();
+        symlink("libcublasLt.so.12.4.5.8", path).unwrap();
+    }), @"  no other copy was found");
+    insta::assert_snapshot!(instead_of(|path| {
+        fs::remove_file(path).unwrap();
+        let other = path.with_file_name("libcublasLt.so");
+        symlink(&other, path).unwrap();
+        symlink(path, other).unwrap();
+    }), @"  no other copy was found");
+}
+
+#[test]
+fn unreadable() {
+    if rustix::process::geteuid().is_root() {
+        eprintln!("skipped: root reads everything");
+        return;
+    }
+    insta::assert_snapshot!(instead_of(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap()), @"
+    […]/libcublasLt.so.12 (12.4.5.8)
+    refused: cannot be opened: Permission denied (os error 13)
+    ");
+}
+
+#[test]
+fn another_library_under_its_name() {
+    insta::assert_snapshot!(instead_of(|path| {
+        let other = crate::support::world::Lib::new("libcublasLt.so.11").defines(&["cublasLtCreate"]);
+        other.build(path);
+    }), @"  no other copy was found");
+}

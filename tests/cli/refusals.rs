@@ -1,0 +1,81 @@
+//! Where no set fits: what is said, and what is proposed.
+
+use super::{Lib, World, cublas, cudnn, json, seen, sound, torch};
+
+#[test]
+fn a_library_that_is_nowhere() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch(&venv);
+    venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &cudnn());
+    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"
+    exit 1
+    --- stderr
+    error: no set of libraries fits
+      - /venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so needs libcublas.so.12, and no copy of it was found
+    hint: install `nvidia-cublas-cu12==12.4.5.8`, or name a directory that holds `libcublas.so.12` with `--place`
+    hint: name a directory that holds libcublas.so.12 with `--place DIR`
+    ");
+    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv", "--format", "json"])), @r#"
+    exit 1
+    --- stdout
+    {
+      "schema": 1,
+      "for": "",
+      "path": null,
+      "cuda": null,
+      "no_solution": [
+        "/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so needs libcublas.so.12, and no copy of it was found"
+      ],
+      "hints": [
+        "install `nvidia-cublas-cu12==12.4.5.8`, or name a directory that holds `libcublas.so.12` with `--place`",
+        "name a directory that holds libcublas.so.12 with `--place DIR`"
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn a_symbol_that_no_copy_has() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch(&venv);
+    let [(path, _), lt] = cublas();
+    let old = Lib::new("libcublas.so.12").defines(&["cublasCreate"]).uses("libcublasLt.so.12", &[]);
+    venv.wheel("nvidia-cublas-cu12", "12.1.3.1", &[(path, old), lt]);
+    venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &cudnn());
+    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"
+    exit 1
+    --- stderr
+    error: no set of libraries fits
+      - /venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so needs libcublas.so.12
+      - /venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so takes `cublasCreate_v2@libcublas.so.12` from libcublas.so.12, which 12.1.3.1 (`/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`) lacks
+    hint: install `nvidia-cublas-cu12==12.4.5.8`, or name a directory that holds `libcublas.so.12` with `--place`
+    ");
+}
+
+#[test]
+fn the_plan_is_not_written() {
+    let world = World::new();
+    torch(&world.venv("venv"));
+    let plan = world.path("plan");
+    let arguments = ["resolve", "--python", "venv", "-o", "plan"];
+    assert!(seen(&world, &mut world.cudashim(arguments)).starts_with("exit 1\n"));
+    assert!(!plan.exists());
+}
+
+#[test]
+fn a_wish_that_cannot_hold() {
+    let (world, _venv) = sound();
+    let fixed = "libcublas.so.12=/venv/pyvenv.cfg";
+    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv", "--use", fixed])), @"
+    exit 1
+    --- stderr
+    error: no set of libraries fits
+      - libcublas.so.12 is fixed to `/venv/pyvenv.cfg`, which is no copy of it that was found
+    hint: drop `--use libcublas.so.12=/venv/pyvenv.cfg`
+    ");
+    let (code, answer) = json(&mut world.rooted(["resolve", "--python", "/venv", "--use", fixed]));
+    assert_eq!(code, Some(1));
+    assert!(answer["no_solution"].as_array().is_some_and(|clauses| !clauses.is_empty()), "{answer}");
+}

@@ -1,0 +1,263 @@
+//! A machine to try things on: environments, wheels and toolkits made of tiny libraries in a directory of their own.
+//!
+//! Takes what a test describes; gives paths below the directory, and commands that see nothing else: no variable of the
+//! tester's environment, no home, no cache. Never starts cudashim itself, never writes outside its directory and the
+//! build's own directory for temporary files.
+
+use super::{cc, library, version_script};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+use tempfile::TempDir;
+
+/// Stands in for an interpreter: loads what follows `--load`, and says of each file whether that went well.
+const PYTHON: &str = r#"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+int main(int argc, char **argv)
+{
+    int loading = 0;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "-c"))
+            i++;
+        else if (!strcmp(argv[i], "--load"))
+            loading = 1;
+        else if (loading)
+            printf("%s\n", dlopen(argv[i], RTLD_NOW) ? "ok" : dlerror());
+    }
+    return 0;
+}
+"#;
+
+/// The stand-in for Python, compiled once in a run of the tests.
+fn python() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let fresh = cc(dir, &format!("python-{}", std::process::id()), PYTHON, &["-ldl"]);
+        fs::remove_file(fresh.with_extension("c")).unwrap();
+        let program = dir.join("python");
+        fs::rename(&fresh, &program).unwrap();
+        program
+    })
+}
+
+/// A library to be built: what it is called, what it defines, what it takes from others.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lib {
+    soname: String,
+    node: Option<String>,
+    defines: Vec<String>,
+    uses: Vec<(String, Option<String>, Vec<String>)>,
+    arguments: Vec<String>,
+}
+
+impl Lib {
+    /// A library whose one version node is its soname, as NVIDIA builds them.
+    pub(crate) fn new(soname: &str) -> Self {
+        Self {
+            soname: soname.into(),
+            node: Some(soname.into()),
+            defines: Vec::new(),
+            uses: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Without a version node: torch's own libraries, NCCL, cuSPARSELt.
+    pub(crate) fn unversioned(mut self) -> Self {
+        self.node = None;
+        self
+    }
+
+    /// Functions it has.
+    pub(crate) fn defines(mut self, symbols: &[&str]) -> Self {
+        self.defines.extend(symbols.iter().map(|&symbol| symbol.into()));
+        self
+    }
+
+    /// A needed entry for `soname`, and functions taken from that library's node.
+    pub(crate) fn uses(mut self, soname: &str, symbols: &[&str]) -> Self {
+        let symbols = symbols.iter().map(|&symbol| symbol.into()).collect();
+        self.uses.push((soname.into(), Some(soname.into()), symbols));
+        self
+    }
+
+    /// A further argument for the linker, such as `-rpath,$ORIGIN`.
+    pub(crate) fn link(mut self, argument: &str) -> Self {
+        self.arguments.push(format!("-Wl,{argument}"));
+        self
+    }
+
+    /// Builds it at `path`.
+    pub(crate) fn build(&self, path: &Path) -> PathBuf {
+        static BUILT: Mutex<BTreeMap<Lib, Vec<u8>>> = Mutex::new(BTreeMap::new());
+        let known = BUILT.lock().unwrap().get(self).cloned();
+        let bytes = known.unwrap_or_else(|| self.bytes());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &bytes).unwrap();
+        BUILT.lock().unwrap().insert(self.clone(), bytes);
+        path.to_owned()
+    }
+
+    /// The file. What it uses is linked against stand-ins that are gone afterwards.
+    fn bytes(&self) -> Vec<u8> {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut source = String::new();
+        let mut stubs = Vec::new();
+        for (at, (soname, node, symbols)) in self.uses.iter().enumerate() {
+            let stub = Self { node: node.clone(), ..Self::new(soname) };
+            let stub = Self { defines: symbols.clone(), ..stub };
+            stubs.push(stub.compile(scratch.path(), &format!("stub{at}.so"), "", &[]).display().to_string());
+            for symbol in symbols {
+                let _ = writeln!(source, "int {symbol}(void);\nint (*use_{symbol}_{at})(void) = {symbol};");
+            }
+        }
+        fs::read(self.compile(scratch.path(), "built.so", &source, &stubs)).unwrap()
+    }
+
+    fn compile(&self, dir: &Path, out: &str, uses: &str, others: &[String]) -> PathBuf {
+        let mut source = uses.to_owned();
+        for symbol in &self.defines {
+            let _ = writeln!(source, "int {symbol}(void) {{ return 0; }}");
+        }
+        let mut arguments = vec![format!("-Wl,-soname,{}", self.soname), "-Wl,--no-as-needed".into()];
+        if let Some(node) = &self.node {
+            let globals: String = self.defines.iter().map(|symbol| format!("{symbol};")).collect();
+            let global = if globals.is_empty() { String::new() } else { format!("global: {globals}") };
+            arguments.push(version_script(dir, &format!("{out}.map"), &format!("{node} {{ {global} local: *; }};\n")));
+        }
+        arguments.extend(others.iter().cloned());
+        arguments.extend(self.arguments.iter().cloned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        library(dir, out, &source, &arguments)
+    }
+}
+
+/// A virtual environment.
+pub(crate) struct Venv {
+    /// Its directory.
+    pub(crate) dir: PathBuf,
+    /// Its `site-packages`.
+    pub(crate) site: PathBuf,
+}
+
+impl Venv {
+    /// Its interpreter.
+    pub(crate) fn python(&self) -> PathBuf {
+        self.dir.join("bin/python")
+    }
+
+    /// Installs a wheel that holds libraries at these paths below `site-packages`.
+    pub(crate) fn wheel(&self, name: &str, version: &str, libraries: &[(&str, Lib)]) -> &Self {
+        let mut record = String::new();
+        for (path, library) in libraries {
+            let size = fs::metadata(library.build(&self.site.join(path))).unwrap().len();
+            let _ = writeln!(record, "{path},,{size}");
+        }
+        self.dist_info(name, version, "", &record);
+        self
+    }
+
+    /// Installs a torch build with libraries at these paths below `torch`.
+    pub(crate) fn torch(&self, version: &str, cuda: Option<&str>, pins: &[&str], libraries: &[(&str, Lib)]) -> &Self {
+        let dir = self.site.join("torch");
+        fs::create_dir_all(dir.join("lib")).unwrap();
+        fs::write(dir.join("__init__.py"), "").unwrap();
+        let cuda = cuda.map_or("None".into(), |cuda| format!("'{cuda}'"));
+        fs::write(dir.join("version.py"), format!("__version__ = '{version}'\ncuda = {cuda}\n")).unwrap();
+        for (path, library) in libraries {
+            library.build(&dir.join(path));
+        }
+        let requires: String = pins.iter().map(|pin| format!("Requires-Dist: {pin}\n")).collect();
+        self.dist_info("torch", version, &requires, "");
+        self
+    }
+
+    fn dist_info(&self, name: &str, version: &str, more: &str, record: &str) {
+        let dir = self.site.join(format!("{}-{version}.dist-info", name.replace('-', "_")));
+        fs::create_dir_all(&dir).unwrap();
+        let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}\n");
+        fs::write(dir.join("METADATA"), metadata).unwrap();
+        fs::write(dir.join("RECORD"), record).unwrap();
+    }
+}
+
+/// The machine.
+pub(crate) struct World {
+    _dir: TempDir,
+    root: PathBuf,
+}
+
+impl World {
+    /// One with nothing on it but a home, an empty `bin`, and a cache that is the user's own.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for name in ["home", "bin"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        Self { _dir: dir, root }
+    }
+
+    /// Its directory, without symbolic links.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path below its directory.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// Makes a virtual environment of Python 3.11.
+    pub(crate) fn venv(&self, name: &str) -> Venv {
+        let dir = self.path(name);
+        let site = dir.join("lib/python3.11/site-packages");
+        fs::create_dir_all(&site).unwrap();
+        fs::create_dir_all(dir.join("bin")).unwrap();
+        fs::write(dir.join("pyvenv.cfg"), "home = /usr/bin\nversion = 3.11.2\n").unwrap();
+        // A child writes the copy: a file that this process has open for writing while another test starts
+        // a program could not be executed (ETXTBSY).
+        let copied = Command::new("cp").arg(python()).arg(dir.join("bin/python")).status().unwrap();
+        assert!(copied.success());
+        Venv { dir, site }
+    }
+
+    /// Puts programs of the tester's machine on this one's `PATH`.
+    pub(crate) fn tools(&self, names: &[&str]) -> &Self {
+        for name in names {
+            let found =
+                ["/bin", "/usr/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|path| path.exists());
+            std::os::unix::fs::symlink(found.unwrap(), self.path("bin").join(name)).unwrap();
+        }
+        self
+    }
+
+    /// cudashim on this machine's directories, but with the tester's system around them.
+    pub(crate) fn cudashim<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cudashim"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", self.path("bin"))
+            .env("HOME", self.path("home"))
+            .env("CUDASHIM_CACHE", self.path("cache"))
+            .current_dir(&self.root);
+        command
+    }
+
+    /// cudashim that takes the machine's directory for the root: what stands on the tester's system plays no part, and
+    /// paths read the same everywhere.
+    pub(crate) fn rooted<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.cudashim(["--root"]);
+        command.arg(&self.root).args(arguments);
+        command
+    }
+}
