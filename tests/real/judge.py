@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Optional
@@ -88,6 +89,17 @@ class Expected:
         if self.says is not None and not re.search(self.says, outcome.stderr):
             said.append(f"says nothing like /{self.says}/")
         return said
+
+
+class Names(Counter):
+    """Names of files that were not there, each as often as it was tried."""
+
+    @property
+    def tries(self) -> int:
+        return sum(self.values())
+
+    def most(self, without: Names) -> str:
+        return ", ".join(f"{name} ({count})" for name, count in (self - without).most_common(3))
 
 
 @dataclass
@@ -165,21 +177,27 @@ class Case:
         if not shutil.which("strace"):
             row.complaints.append("failed opens are not counted: there is no strace")
             return
-        counts = {way: self.failed_opens(way, cudashim) for way in WAYS}
+        names = {way: self.failed_opens(way, cudashim, self.opens_of) for way in WAYS}
+        own = self.failed_opens("bare", cudashim, "pass")
+        bare = names["bare"].tries
         for way in WAYS:
-            row.cells[way] += f"; {counts[way]} failed opens"
+            failed = names[way].tries
+            row.cells[way] += f"; {failed} failed opens"
             if way == "bare":
                 continue
-            ratio = counts["bare"] / max(counts[way], 1)
+            ratio = bare / max(failed, 1)
             row.cells[way] += f" ({ratio:.1f} x fewer)"
             if ratio < FEWER_OPENS:
-                row.complaints.append(f"{way}: {counts[way]} failed opens of `.so` files, {counts['bare']} bare: not {FEWER_OPENS} x fewer")
+                row.complaints.append(
+                    f"{way}: {failed} failed opens of `.so` files, {bare} bare: not {FEWER_OPENS} x fewer;"
+                    f" {own.tries} are the interpreter's own, most are for {names[way].most(own)}"
+                )
                 row.verdict = SHORT if row.verdict == OK else row.verdict
 
-    def failed_opens(self, way: str, cudashim: Path) -> int:
+    def failed_opens(self, way: str, cudashim: Path, program: str) -> Names:
         with tempfile.TemporaryDirectory(prefix="cudashim-real-") as scratch:
             trace = Path(scratch, "trace")
-            command, env = self.command(way, cudashim, scratch, ["-c", self.opens_of])
+            command, env = self.command(way, cudashim, scratch, ["-c", program])
             # strace itself is not to be preloaded into; without -f, only what becomes Python is followed.
             preload = env.pop("LD_PRELOAD", None)
             given = ["-E", f"LD_PRELOAD={preload}"] if preload else []
@@ -190,7 +208,7 @@ class Case:
             lines = trace.read_text(errors="replace").splitlines()
         # What `cudashim run` opened before it became Python is not the loader's.
         last = max(at for at, line in enumerate(lines) if line.startswith("execve(") and line.endswith("= 0"))
-        return sum(1 for line in lines[last:] if re.search(r'\.so[.0-9]*", .*= -1 E', line))
+        return Names(re.findall(r'([^/"]*\.so[.0-9]*)", .*= -1 E', "\n".join(lines[last:])))
 
 
 def spawn(command: list, env: dict, directory: str) -> tuple[int, str]:
