@@ -472,3 +472,30 @@ fn file_names_cannot_speak_to_the_terminal() {
     assert!(!seen.out.contains(['\u{1b}', '\u{202e}']), "{}", seen.out);
     assert!(seen.out.contains("/a\\u{1b}[31m\\u{202e}b/"), "{}", seen.out);
 }
+
+/// A `libgomp.so.1` too old for torch hides the system's: it joins the set, and says why.
+#[test]
+fn a_runtime_library_that_lacks_a_node() {
+    let world = World::new();
+    let library = Lib::new("libtorch_global_deps.so").unversioned().uses("libgomp.so.1", &["newer"]);
+    world.venv("venv").torch("2.5.1+cu124", Some("12.4"), &[], &[("lib/libtorch_global_deps.so", library)]);
+    Lib::new("libgomp.so.1").unversioned().build(&world.path("old/libgomp.so.1"));
+    let system = world.path("lib/x86_64-linux-gnu/libgomp.so.1");
+    Lib::new("libgomp.so.1").defines(&["newer"]).build(&system);
+    let explain = |library_path: &str| {
+        let mut command = world.rooted(["resolve", "--python", "/venv", "--explain", "libgomp.so.1"]);
+        seen(&world, command.env("LD_LIBRARY_PATH", library_path))
+    };
+    insta::assert_snapshot!(explain("/old"), @"
+    exit 0
+    --- stdout
+    libgomp.so.1
+      /lib/x86_64-linux-gnu/libgomp.so.1
+      chosen: has the version node `libgomp.so.1`, which is needed
+
+      /old/libgomp.so.1
+      refused: lacks the version node `libgomp.so.1`
+    ");
+    // The copy ld.so takes by itself is left to it.
+    assert!(explain("/none").contains("is not in the set"), "{}", explain("/none"));
+}

@@ -217,7 +217,10 @@ impl<'i> State<'i> {
             let Some(wheel) = name.row.wheels.first() else { continue };
             let pinned = requirement.pins.iter().find(|(package, _)| package_is(package, wheel));
             let hint = match (pinned, requirement.cuda) {
-                (Some((package, range)), _) => format!("install `{package}{range}`"),
+                (Some((package, range)), _) => match range.exact() {
+                    Some(version) => format!("install `{package}=={version}`"),
+                    None => format!("install `{package}{range}`"),
+                },
                 (None, Some((major, _))) => format!("install `{}`", name.row.wheel_names(major.into()).join("` or `")),
                 (None, None) => format!("install `{wheel}` for your CUDA"),
             };
