@@ -15,7 +15,7 @@
 
 enum {
 	RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_LOCAL = 0,
-	AT_NULL = 0, AT_SECURE = 23,
+	AT_NULL = 0, AT_SECURE = 23, AT_EXECFN = 31,
 	/* Members that load members that load members: far more than any program does, far less than a stack. */
 	DEPTH = 8,
 	/* Needed names of one file that the plan speaks of. */
@@ -114,7 +114,10 @@ __attribute__((constructor)) static void start(void)
 	(void)have_environment();
 }
 
-/* Whether the kernel asks for secure execution. The loader then drops preloads that have a slash in their name, but
+/* The path this program was started by, as the kernel was told it; empty if that is not known. */
+static char program[4096];
+
+/* Whether the kernel asks for secure execution; notes `program` on the way. The loader then drops preloads that have a slash in their name, but
  * an administrator may have put us into a directory it trusts. In doubt: yes. */
 static bool is_secure(void)
 {
@@ -129,9 +132,12 @@ static bool is_secure(void)
 		return true;
 	got = sys_read(fd, pairs, sizeof pairs);
 	sys_close(fd);
-	for (long i = 0; i + 1 < got / (long)sizeof *pairs && pairs[i] != AT_NULL; i += 2)
+	for (long i = 0; i + 1 < got / (long)sizeof *pairs && pairs[i] != AT_NULL; i += 2) {
 		if (pairs[i] == AT_SECURE)
 			secure = pairs[i + 1] != 0;
+		if (pairs[i] == AT_EXECFN && pairs[i + 1] && !text_copy(program, sizeof program, (const char *)(uintptr_t)pairs[i + 1]))
+			program[0] = '\0';
+	}
 	return secure;
 }
 
@@ -179,11 +185,20 @@ static uintptr_t publish(uintptr_t from, struct plan *plan, uintptr_t next, cons
 	return next;
 }
 
-static uintptr_t read_plan(uintptr_t from, const char *path)
+/* `given`: the plan came with the environment, which children of other environments inherit too; what it says of one
+ * would be wrong for another. Such a process is as one that was given none. */
+static uintptr_t read_plan(uintptr_t from, const char *path, bool given)
 {
 	struct plan *plan = sys_memory(sizeof *plan);
+	const char *wrong = plan ? plan_load(plan, path) : "there is no memory for it";
 
-	return publish(from, plan, NO_PLAN, path, plan ? plan_load(plan, path) : "there is no memory for it");
+	if (plan && !wrong && given && !plan_covers(plan, program)) {
+		log_say(LOG_DECISION, "the plan ", path, " is not meant for ", program, NULL);
+		plan_free(plan);
+		sys_release(plan, sizeof *plan);
+		return publish(from, NULL, ask_can() ? MAY_ASK : NO_PLAN, NULL, NULL);
+	}
+	return publish(from, plan, NO_PLAN, path, wrong);
 }
 
 static uintptr_t first_phase(void)
@@ -193,7 +208,7 @@ static uintptr_t first_phase(void)
 	if (given_plan_too_long)
 		return publish(UNKNOWN, NULL, NO_PLAN, "of CUDASHIM_PLAN", "its path is too long");
 	if (given_plan[0])
-		return read_plan(UNKNOWN, given_plan);
+		return read_plan(UNKNOWN, given_plan, true);
 	return publish(UNKNOWN, NULL, ask_can() ? MAY_ASK : NO_PLAN, NULL, NULL);
 }
 
@@ -209,7 +224,7 @@ static uintptr_t ask_for_plan(uintptr_t from)
 		return from;
 	wrong = ask_plan(path);
 	if (!wrong)
-		return read_plan(asking, path);
+		return read_plan(asking, path, false);
 	if (*wrong)
 		log_say(LOG_WARNING, "no plan: the cudashim binary was asked, but ", wrong, NULL);
 	else

@@ -42,25 +42,38 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         output::note(&format!("`{}`: {says}", file.display()));
         return Ok(Err(ExitCode::from(126)));
     }
-    let found = match &args.plan {
-        Some(path) => Some(given_plan(host, path)?),
-        None => plan_of(host, &resolve::request(host, &args.consumer, &args.command))?,
-    };
     let mut command = Command::new(&file);
     command.arg0(first).args(args.command.iter().skip(1)).env_clear().envs(host.environment());
-    if let Some((plan, path)) = found {
-        if let Some(says) = out_of_reach(host, &args.command) {
-            output::note(&format!("`{}` {says}: it runs as it is", file.display()));
-        } else {
-            let child = ChildEnvironment::new(host, &plan, &path, &shim::install(host)?);
-            for taken in &child.taken_out {
-                output::note(&taken_out(taken));
-            }
-            log::info!("LD_PRELOAD={} CUDASHIM_PLAN={}", child.preload.display(), child.plan.display());
-            command.env("LD_PRELOAD", child.preload).env("CUDASHIM_PLAN", child.plan);
-        }
+    let Some(child) = child(host, args)? else { return Ok(Ok(command)) };
+    if let Some(says) = out_of_reach(host, &args.command) {
+        output::note(&format!("`{}` {says}: only what it starts can be served", file.display()));
+    }
+    for taken in &child.taken_out {
+        output::note(&taken_out(taken));
+    }
+    for (name, value) in child.variables() {
+        log::info!("{name}={}", value.unwrap_or_default().display());
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
     Ok(Ok(command))
+}
+
+/// The environment the command is to have; `None`, with a word why, where nothing is to be handed out.
+fn child(host: &Host, args: &RunArgs) -> anyhow::Result<Option<ChildEnvironment>> {
+    let request = resolve::request(host, &args.consumer, &args.command);
+    if args.plan.is_none() && request.is_open(host) {
+        // A shell, a launcher: which environments it will start, only they know. Each is asked for its own plan.
+        return Ok(Some(ChildEnvironment::new(host, None, &shim::install(host)?)));
+    }
+    let found = match &args.plan {
+        Some(path) => Some(given_plan(host, path)?),
+        None => plan_of(host, &request)?,
+    };
+    let Some((plan, path)) = found else { return Ok(None) };
+    Ok(Some(ChildEnvironment::new(host, Some((&plan, &path)), &shim::install(host)?)))
 }
 
 /// The plan for a request and where it is written; `None`, with a word why, where nothing is to be handed out.

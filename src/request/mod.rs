@@ -154,6 +154,19 @@ impl Request {
         Ok(Answer { requirement: Some(requirement), resolution: Some(resolution), nothing: None, problems })
     }
 
+    /// Whether the command may start any environment: nobody is named, and its program is neither a Python nor a
+    /// program that needs CUDA itself.
+    #[must_use]
+    pub fn is_open(&self, host: &Host) -> bool {
+        let named = !self.spec.is_auto() || self.python.is_some() || !self.files.is_empty();
+        let laid_down = !self.places.is_empty() || !self.policy.fixed.is_empty() || !self.policy.forbidden.is_empty();
+        let command = Command::read(host, &self.command);
+        !named
+            && !laid_down
+            && command
+                .is_some_and(|command| command.python.is_none() && !needs_cuda(&Objects::new(host), &command.program))
+    }
+
     /// All of the request that can change its answer, as text. Of the command only the program counts, and how a
     /// Python is started: another argument of the script is the same question.
     fn question(&self, host: &Host) -> String {
@@ -203,8 +216,7 @@ impl Request {
         if !explicit
             && self.spec.is_auto()
             && let Some(command) = &command
-            && let Ok(object) = objects.open(&command.program)
-            && object.facts.needed.iter().any(|name| crate::facts::parse_library_name(name).is_some())
+            && needs_cuda(objects, &command.program)
         {
             return Ok(Meant::Files(vec![command.program.clone()], Some(command.program.clone())));
         }
@@ -237,6 +249,12 @@ impl Request {
             _ => Ok(Meant::Spec(self.spec.require()?)),
         }
     }
+}
+
+/// Whether a program is linked against a library of NVIDIA's.
+fn needs_cuda(objects: &Objects<'_>, program: &Path) -> bool {
+    let object = objects.open(program);
+    object.is_ok_and(|object| object.facts.needed.iter().any(|name| crate::facts::parse_library_name(name).is_some()))
 }
 
 /// The Python that is meant where none is named: of the active environment, else the one on PATH.

@@ -82,6 +82,7 @@ pub(super) fn resolution(
             text: requirement.text.clone(),
             path: requirement.path.clone(),
         }],
+        scopes: requirement.scopes.clone(),
         ..Plan::default()
     };
     assembly.add_libraries(&mut plan);

@@ -64,6 +64,27 @@ fn the_environment_is_read_once() {
 }
 
 #[test]
+fn a_plan_is_for_the_programs_of_its_scope() {
+    let two = Two::new();
+    let host = super::COMMON.host.to_str().unwrap();
+    let dir = super::COMMON.host.parent().unwrap().to_str().unwrap();
+    // A path that only begins alike is another; what is below a directory is in it.
+    let beside = format!("{}x", &host[..host.len() - 1]);
+    for (scopes, which) in [
+        (vec![host], 2),
+        (vec![dir], 2),
+        (vec!["/"], 2),
+        (vec!["/none", dir], 2),
+        (vec!["/none"], 1),
+        (vec![&beside], 1),
+    ] {
+        let plan = scopes.iter().fold(two.plan("redirect"), |plan, scope| plan.record(&["scope", scope]));
+        let ran = two.run(&plan, &["open", "libone.so.1", "l", "call", "which"]);
+        assert_eq!((ran.out, ran.err.as_str()), (format!("open libone.so.1: ok\nwhich: {which}\n"), ""), "{scopes:?}");
+    }
+}
+
+#[test]
 fn an_alias_leads_to_its_soname() {
     let two = Two::new();
     let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]).record(&[
