@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("objects", &["elf", "host"]),
     ("loader", &["elf", "host", "objects"]),
     ("python", &["facts", "host"]),
-    ("places", &["host", "loader"]),
+    ("places", &["facts", "host", "loader"]),
     ("inventory", &["facts", "host", "objects", "places", "python"]),
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
@@ -52,7 +52,10 @@ const LAYERS: [(&str, &[&str]); 17] = [
 
 /// Words, and the files or directories below `src` that may hold them.
 const HOMES: [(&[&str], &[&str]); 5] = [
-    (&["std::fs", "fs::", "std::io::stdin"], &["host/", "plan/read.rs", "request/cache.rs", "handout/", "cli/"]),
+    (
+        &["std::fs", "fs::", "std::io::stdin"],
+        &["host/", "places/walk/", "plan/read.rs", "request/cache.rs", "handout/", "cli/"],
+    ),
     (&["std::process::{Command", "std::process::Command", "exec("], &["python/ask.rs", "cli/"]),
     (&["clap::", "clap_complete::", "anyhow::", "anstream::", "env_logger::"], &["cli/"]),
     (&["print!", "println!", "eprint!", "eprintln!", "io::stdout", "io::stderr", "process::exit"], &["cli/"]),
