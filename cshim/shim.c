@@ -503,9 +503,16 @@ static const char *by_name(const struct plan *plan, const char *name, int mode)
 	}
 	if (record->kind == RECORD_ALIAS)
 		return give(plan, record->lib, name, record->lib->soname, mode, "alias of ", record->lib->soname);
+	if (record->kind == RECORD_LIB && record->lib->how == HOW_KEEP) {
+		/* The loader finds it, but what it needs may be found elsewhere. */
+		const char *refusal = (mode & RTLD_NOLOAD) || where(record->lib) != MAPPED_NOT
+					      ? NULL
+					      : load_list(plan, name, record->lib, mode);
+
+		return refusal ? refusal : name;
+	}
 	if (record->kind == RECORD_LIB)
-		return record->lib->how == HOW_KEEP ? name
-						    : give(plan, record->lib, name, name, mode, "chosen by the plan", "");
+		return give(plan, record->lib, name, name, mode, "chosen by the plan", "");
 	/* absent */
 	if ((mode & RTLD_NOLOAD) || is_mapped(name))
 		return name;

@@ -359,6 +359,17 @@ fn the_list_of_a_bare_name_comes_before_it() {
 }
 
 #[test]
+fn the_list_of_a_kept_name_comes_before_it() {
+    let c = consumer();
+    // The loader takes the kept consumer from here, and what that needs from beside it.
+    let plan = c.plan.clone().lib("libconsumer.so", &c.consumer, "keep");
+    let path = put_plan(&c.lab, &plan);
+    let script = ["open", "libconsumer.so", "lN", "maps", "libone", "open", "libconsumer.so", "l", "call", "sum"];
+    let ran = run(&c.lab, host(&script).env("CUDASHIM_PLAN", path).env("LD_LIBRARY_PATH", c.lab.path("wrong")));
+    assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 41\n");
+}
+
+#[test]
 fn a_mapped_soname_gets_no_second_copy() {
     let c = consumer();
     let early = c.lab.path("wrong/libone.so.1");
