@@ -117,14 +117,31 @@ __attribute__((constructor)) static void start(void)
 /* The path this program was started by, as the kernel was told it; empty if that is not known. */
 static char program[4096];
 
-/* Whether the kernel asks for secure execution; notes `program` on the way. The loader then drops preloads that have a slash in their name, but
- * an administrator may have put us into a directory it trusts. In doubt: yes. */
+static void note_program(uint64_t at)
+{
+	if (at && !text_copy(program, sizeof program, (const char *)(uintptr_t)at))
+		program[0] = '\0';
+}
+
+/* Whether the kernel asks for secure execution; notes `program` on the way. The loader then drops preloads that have a
+ * slash in their name, but an administrator may have put us into a directory it trusts. In doubt: yes.
+ *
+ * libc is asked first: a server that has given its user up may not read its own auxv file any more (proc(5),
+ * PR_SET_DUMPABLE), nor one that has no descriptor left. */
 static bool is_secure(void)
 {
+	unsigned long (*of_libc)(unsigned long) =
+		dlsym ? (unsigned long (*)(unsigned long))dlsym(RTLD_DEFAULT, "getauxval") : NULL;
 	uint64_t pairs[2 * 64];
 	bool secure = true;
 	long got;
-	int fd = sys_open("/proc/self/auxv", O_RDONLY | O_CLOEXEC, 0);
+	int fd;
+
+	if (of_libc) {
+		note_program(of_libc(AT_EXECFN));
+		return of_libc(AT_SECURE) != 0;
+	}
+	fd = sys_open("/proc/self/auxv", O_RDONLY | O_CLOEXEC, 0);
 
 	if (fd == -ENOENT) /* no /proc: what of it we can see */
 		return SYS0(NR_getuid) != SYS0(NR_geteuid) || SYS0(NR_getgid) != SYS0(NR_getegid);
@@ -135,8 +152,8 @@ static bool is_secure(void)
 	for (long i = 0; i + 1 < got / (long)sizeof *pairs && pairs[i] != AT_NULL; i += 2) {
 		if (pairs[i] == AT_SECURE)
 			secure = pairs[i + 1] != 0;
-		if (pairs[i] == AT_EXECFN && pairs[i + 1] && !text_copy(program, sizeof program, (const char *)(uintptr_t)pairs[i + 1]))
-			program[0] = '\0';
+		if (pairs[i] == AT_EXECFN)
+			note_program(pairs[i + 1]);
 	}
 	return secure;
 }

@@ -57,6 +57,19 @@ fn without_a_plan_or_switched_off_nothing_changes() {
 }
 
 #[test]
+fn a_host_that_gave_its_user_up_gets_the_plan() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let two = Two::new();
+    let plan = put_plan(&two.lab, &two.plan("redirect"));
+    for (path, mode) in [(two.lab.root(), 0o755), (plan.as_path(), 0o644)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = host(&["drop", "open", "libone.so.1", "l", "call", "which"]);
+    command.env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", two.lab.path("wrong"));
+    assert_eq!(run(&two.lab, &mut command).out, "open libone.so.1: ok\nwhich: 2\n");
+}
+
+#[test]
 fn the_environment_is_read_once() {
     let two = Two::new();
     let script = ["setenv", "CUDASHIM_OFF", "1", "open", "libone.so.1", "l", "call", "which"];

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -152,6 +153,10 @@ int main(int argc, char **argv)
 		} else if (!strcmp(what, "reuse2")) {
 			close(2);
 			if (open(argv[++i], O_WRONLY | O_CREAT, 0600) != 2)
+				return 9;
+		} else if (!strcmp(what, "drop")) {
+			/* As a server that was started by root does; the files of its /proc are root's from then on. */
+			if ((geteuid() == 0 && setresuid(65534, 65534, 65534)) || prctl(PR_SET_DUMPABLE, 0))
 				return 9;
 		} else if (!strcmp(what, "leak")) {
 			printf("leaked: %d\n", open(argv[++i], O_WRONLY | O_CREAT, 0600));
