@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -157,6 +158,11 @@ int main(int argc, char **argv)
 		} else if (!strcmp(what, "drop")) {
 			/* As a server that was started by root does; the files of its /proc are root's from then on. */
 			if ((geteuid() == 0 && setresuid(65534, 65534, 65534)) || prctl(PR_SET_DUMPABLE, 0))
+				return 9;
+		} else if (!strcmp(what, "limit-files")) {
+			struct rlimit limit = {(rlim_t)atoi(argv[++i]), RLIM_INFINITY};
+
+			if (setrlimit(RLIMIT_FSIZE, &limit))
 				return 9;
 		} else if (!strcmp(what, "leak")) {
 			printf("leaked: %d\n", open(argv[++i], O_WRONLY | O_CREAT, 0600));
