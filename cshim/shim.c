@@ -365,24 +365,28 @@ static void *load(const char *path, int mode, const char **error)
  *
  * Two threads may come here for the same library: both call the real dlopen, whose own lock lets one wait for the
  * other as it would without us, and the same path is the same object. The same thread may come here again from a
- * constructor of what it loads: whatever runs constructors is mapped by then, and is not loaded again. */
+ * constructor of what it loads: whatever runs constructors is mapped by then, and to load it again only counts. */
 static const char *load_member(struct lib *lib, int mode)
 {
 	unsigned char state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
 	const char *what, *error;
+	enum mapped mapped;
 
 	if (state == LIB_LOADED)
 		return NULL;
 	if (state == LIB_FAILED)
 		return refused(lib);
-	if (where(lib) != MAPPED_NOT)
+	mapped = where(lib);
+	what = mapped == MAPPED_OTHER ? NULL : changed(lib);
+	/* Ours that the host has opened is opened once more, so that it stays even if the host closes it meanwhile. */
+	if (mapped == MAPPED_OTHER || (what && mapped != MAPPED_NOT))
 		return NULL;
-	what = changed(lib);
 	if (what) {
 		tell_changed(lib, what);
 	} else if (load(lib->path, mode, &error)) {
 		__atomic_store_n(&lib->state, LIB_LOADED, __ATOMIC_RELEASE);
-		log_say(LOG_DECISION, lib->soname, " loaded from ", lib->path, NULL);
+		if (mapped == MAPPED_NOT)
+			log_say(LOG_DECISION, lib->soname, " loaded from ", lib->path, NULL);
 		return NULL;
 	} else {
 		log_say(level_of(lib), lib->soname, ": ", lib->path, " could not be loaded: ",
@@ -573,11 +577,10 @@ static const char *by_path(const struct plan *plan, const char *name, int mode)
 	peek_needed(name, note_wanted, &wanted);
 	for (unsigned i = 0; i < wanted.count; i++) {
 		struct lib *lib = wanted.libs[i];
-		const char *refusal;
+		const char *refusal = NULL;
 
-		if (lib ? where(lib) != MAPPED_NOT : is_mapped(wanted.names[i]))
-			continue;
-		refusal = load_list(plan, wanted.names[i], lib, mode);
+		if (lib ? where(lib) == MAPPED_NOT : !is_mapped(wanted.names[i]))
+			refusal = load_list(plan, wanted.names[i], lib, mode);
 		if (!refusal && lib && depth < DEPTH)
 			refusal = load_member(lib, mode);
 		if (refusal)

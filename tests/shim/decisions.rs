@@ -383,6 +383,21 @@ fn the_list_of_a_kept_name_comes_before_it() {
 }
 
 #[test]
+fn what_the_host_closes_meanwhile_stays() {
+    let c = consumer();
+    let close = "void close_last(void); __attribute__((constructor)) static void start(void) { close_last(); }";
+    let close = c.lab.library("right/libclose.so", "libclose.so", close, &[]);
+    let plan = PlanText::new()
+        .lib("libone.so.1", &c.lab.path("right/libone.so.1"), "preload")
+        .lib("libclose.so", &close, "preload")
+        .record(&["trigger", "libconsumer.so", "libone.so.1", "libclose.so"]);
+    let outer = c.lab.library("outer.so", "outer.so", "", &["wrong/libconsumer.so", "-Wl,-rpath,$ORIGIN/wrong"]);
+    let script = ["open", "libone.so.1", "l", "open", utf8(&outer), "l", "call", "sum", "maps", "libone"];
+    let ran = with_plan(&c.lab, &plan, &script);
+    assert!(ran.out.ends_with("sum: 31\nmaps libone: 1\n  [R]/right/libone.so.1\n"), "{}{}", ran.out, ran.err);
+}
+
+#[test]
 fn a_mapped_soname_gets_no_second_copy() {
     let c = consumer();
     let early = c.lab.path("wrong/libone.so.1");

@@ -27,6 +27,13 @@ static void count_sigchld(int sig)
 	sigchlds++;
 }
 
+/* For constructors: what was opened last is closed under their hands. */
+void close_last(void)
+{
+	dlclose(last);
+	last = NULL;
+}
+
 static int flags_of(const char *letters)
 {
 	int flags = strchr(letters, 'n') ? RTLD_NOW : RTLD_LAZY;
