@@ -14,7 +14,7 @@
 #include "text.h"
 
 enum {
-	RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_LOCAL = 0,
+	RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_DEEPBIND = 8, RTLD_LOCAL = 0,
 	AT_NULL = 0, AT_SECURE = 23, AT_EXECFN = 31,
 	/* Members that load members that load members: far more than any program does, far less than a stack. */
 	DEPTH = 8,
@@ -456,7 +456,8 @@ static const char *load_list(const struct plan *plan, const char *name, const st
 
 	if (!list || depth >= DEPTH || __atomic_load_n(&list->done, __ATOMIC_ACQUIRE))
 		return NULL;
-	if (list->lib)
+	/* The bundle brings `self` along, and how symbols are looked up for it is settled then. */
+	if (list->lib && !(self && (mode & RTLD_DEEPBIND)))
 		load_bundle(plan, list, mode);
 	soname = list->value;
 	for (uint32_t i = 0; i < list->count; i++, soname += text_length(soname) + 1) {

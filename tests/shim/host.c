@@ -40,6 +40,8 @@ static int flags_of(const char *letters)
 
 	if (strchr(letters, 'g'))
 		flags |= RTLD_GLOBAL;
+	if (strchr(letters, 'd'))
+		flags |= RTLD_DEEPBIND;
 	if (strchr(letters, 'N'))
 		flags |= RTLD_NOLOAD;
 	return flags;
