@@ -33,7 +33,7 @@ fn main() {
         let version = library.version.as_ref().map_or("?", |version| version.as_str());
         let owner = match (&library.owner, library.owner.name()) {
             (Owner::None, _) => "nobody known".to_owned(),
-            (owner, name) => format!("{:?} {} {}", owner.kind(), name.unwrap_or(""), owner.version().unwrap_or("")),
+            (owner, name) => format!("{} {} {}", owner.kind(), name.unwrap_or(""), owner.version().unwrap_or("")),
         };
         println!("{:32} {version:16} {owner}\n    {}", library.asked_as(), library.path.display());
         for reach in reached {

@@ -204,17 +204,15 @@ fn bytes_are_compared_with_every_record() {
     // "hello" in URL-safe base64, hex and MD5; what is in the file is nothing to a digest.
     let hello = "sha256=LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ";
     let other = "sha256=AAAAul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ";
-    let wheels: [(&str, &str, &[(&str, &str)]); 3] = [
-        ("nvidia_cublas_cu12-12.4.5.8", hello, &[("nvidia/cublas/lib/libcublas.so.12", "hello")]),
-        ("nvidia_nccl_cu13-2.30.7", other, &[("nvidia/nccl/lib/libnccl.so.2", "hello")]),
-        ("nvidia_cufft_cu12-11.2.1.3", other, &[("nvidia/cufft/lib/libcufft.so.11", "hello")]),
+    let wheels = [
+        ("nvidia_cublas_cu12-12.4.5.8", hello, "nvidia/cublas/lib/libcublas.so.12"),
+        ("nvidia_nccl_cu13-2.30.7", other, "nvidia/nccl/lib/libnccl.so.2"),
+        ("nvidia_cufft_cu12-11.2.1.3", other, "nvidia/cufft/lib/libcufft.so.11"),
     ];
     let site = SITE.trim_start_matches('/');
-    for (wheel, digest, files) in wheels {
-        for (path, text) in files {
-            put(&world, &format!("{site}/{path}"), text);
-            put(&world, &format!("{site}/{wheel}.dist-info/RECORD"), &format!("{path},{digest},5\n"));
-        }
+    for (wheel, digest, path) in wheels {
+        put(&world, &format!("{site}/{path}"), "hello");
+        put(&world, &format!("{site}/{wheel}.dist-info/RECORD"), &format!("{path},{digest},5\n"));
     }
     // Of the same size as its rival's: only the digest tells.
     put(
@@ -354,6 +352,22 @@ fn groups_torn_in_a_directory_or_along_the_path() {
     let seen = look(&world, &[], &[("LD_LIBRARY_PATH", "/old")], "/");
     assert_eq!(seen.ids(), [("cublas-silent-mix", "/usr/lib/libcublas.so.12")]);
     assert!(seen.says("cublas-silent-mix")[0].contains("`/old/libcublasLt.so.12` of 12.1.3.1"), "{:?}", seen.problems);
+
+    // An environment that is whole and finds its own by DT_RUNPATH, which LD_LIBRARY_PATH comes before.
+    let world = World::new();
+    whole(&world.venv("venv"), "12.4.5.8", "9.1.0.70");
+    for part in CUDNN {
+        release(&world, "newer", &format!("libcudnn{part}.so.9"), "9.10.2");
+    }
+    assert_eq!(look(&world, &["/venv", "/newer"], &[], "/").ids(), []);
+    let seen = look(&world, &["/venv"], &[("LD_LIBRARY_PATH", "/newer")], "/");
+    assert_eq!(seen.ids(), [("cudnn9-torn-set", &*format!("{SITE}/nvidia/cudnn/lib/libcudnn.so.9"))]);
+    assert!(seen.says("cudnn9-torn-set")[0].ends_with("of 9.10.2: LD_LIBRARY_PATH"), "{:?}", seen.problems);
+    // A dispatcher with a DT_RPATH maps its own parts first.
+    let guarded = Lib::new("libcudnn.so.9").defines(&["v9_1_0_70"]).link("-rpath,$ORIGIN").link("--disable-new-dtags");
+    guarded.build(&world.path(&format!("{}/nvidia/cudnn/lib/libcudnn.so.9", SITE.trim_start_matches('/'))));
+    let seen = look(&world, &["/venv"], &[("LD_LIBRARY_PATH", "/newer")], "/");
+    assert!(seen.says("cudnn9-torn-set").is_empty(), "{:?}", seen.problems);
 }
 
 #[test]
@@ -369,7 +383,7 @@ fn a_cudnn_that_lacks_parts() {
     let seen = look(&world, &["/venv"], &[], "/");
     assert_eq!(seen.ids(), [("cudnn9-sublib-not-found", path.as_str())]);
     assert!(
-        seen.says("cudnn9-sublib-not-found")[0].starts_with("`libcudnn_adv.so.9` and 6 more"),
+        seen.says("cudnn9-sublib-not-found")[0].starts_with("`libcudnn_adv.so.9` and 6 more parts are not"),
         "{:?}",
         seen.problems
     );
@@ -410,6 +424,8 @@ fn stubs_drivers_stacks_and_names() {
     build(&world, "hack/libnccl.so.2", "libcufft.so.11", "fft");
     put(&world, "hack/libcurand.so.10", "version https://git-lfs.github.com/spec/v1\n");
     symlink("nowhere", world.path("hack/libcupti.so.12")).unwrap();
+    // torch renames what it bundles, and leaves the soname as it was.
+    build(&world, "hack/libcudart-e409450e.so.11.0", "libcudart.so.11.0", "renamed");
 
     let seen = look(&world, &["/hack"], &[("LD_LIBRARY_PATH", "/innocent")], "/");
     assert_eq!(

@@ -64,14 +64,6 @@ impl Library {
         in_stubs(&self.place.dir)
     }
 
-    /// Whether the file's name and its soname tell of different libraries.
-    #[must_use]
-    pub fn soname_differs(&self) -> bool {
-        let soname = self.object.as_ref().and_then(|object| object.facts.soname.as_deref());
-        let name = self.path.file_name().and_then(parse_library_name);
-        soname.zip(name).is_some_and(|(soname, name)| differs(&name, soname))
-    }
-
     /// Its names in its directory, the one to open it by first.
     pub fn file_names(&self) -> impl Iterator<Item = &OsStr> {
         self.path.file_name().into_iter().chain(self.names.iter().map(OsString::as_os_str))

@@ -7,12 +7,12 @@
 //! [`Owners::verify`]: super::Owners::verify
 
 use super::reach::{Copies, SearchPath, asked_for};
-use super::{Inventory, Library, Owner, Problem, kernel_version, numbers};
+use super::{Inventory, Library, Owner, Problem, agrees, kernel_version, numbers};
 use crate::facts::{Version, cudnn_releases, parse_library_name};
-use crate::loader::Loader;
+use crate::loader::{Loader, Rule};
 use crate::places::Provenance;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Every id a problem may have, with its meaning. An id is never given another meaning.
@@ -49,7 +49,9 @@ pub fn problems(inventory: &Inventory, loader: &Loader<'_>) -> Vec<Problem> {
     let mut look = Look { inventory, loader, copies, problems: met(inventory) };
     look.duplicates();
     look.directories();
-    look.search_path();
+    let today = look.today();
+    look.groups_as_found(&today);
+    look.driver(today);
     look.stubs();
     look.working_directory();
     for library in &inventory.libraries {
@@ -221,36 +223,65 @@ impl<'a> Look<'a> {
             self.add("partial-cudnn", &asker.path, says);
         }
         if let Some(name) = nowhere.first() {
-            let more = if nowhere.len() > 1 { format!(" and {} more", nowhere.len() - 1) } else { String::new() };
+            let more = match nowhere.len() {
+                1 => " is".to_owned(),
+                count => format!(" and {} more parts are", count - 1),
+            };
             let id = if major >= 9 { "cudnn9-sublib-not-found" } else { "partial-cudnn" };
-            self.add(id, &asker.path, format!("`{name}`{more} is not beside it, and ld.so finds no other"));
+            self.add(id, &asker.path, format!("`{name}`{more} not beside it, and ld.so finds no other"));
         }
     }
 
-    /// What is found today must find its own group in its own release.
-    fn search_path(&mut self) {
-        let today = self.today();
-        for library in &today {
-            let (Some(object), Some(version)) = (&library.object, release(library)) else { continue };
-            for name in asked_for(library) {
-                let in_group = parse_library_name(&name).is_some_and(|name| name.row.group == library.row.group);
-                if !in_group || library.row.group.is_none() {
-                    continue;
-                }
-                let path = self.loader.find_from(&library.path, object, &name).map(|(path, _)| path);
-                let Some(other) = path.and_then(|path| self.copies.of_file(&path)) else { continue };
-                if let Some(found) = release(other).filter(|found| !agree(version, found))
-                    && other.place.dir != library.place.dir
-                {
-                    let says = format!(
-                        "of {version}, but ld.so gives it `{}` of {found} for `{}`",
-                        other.path.display(),
-                        name.display()
-                    );
-                    self.add(torn_id(library), &library.path, says);
-                }
+    /// What is found today must find its own group in its own release; and so must what stands in an environment, whose
+    /// `DT_RUNPATH` ld.so asks only after `LD_LIBRARY_PATH`.
+    fn groups_as_found(&mut self, today: &[&'a Library]) {
+        // A member with a `DT_RPATH` maps its own siblings before the path has a say, as cuDNN's dispatcher of 9.26.
+        let facts = |library: &'a Library| library.object.as_ref().map(|object| &object.facts);
+        let guarded: BTreeSet<(&Path, Option<&str>)> = self
+            .inventory
+            .libraries
+            .iter()
+            .filter(|library| facts(library).is_some_and(|facts| facts.rpath.is_some() && facts.runpath.is_none()))
+            .map(|library| (library.place.dir.as_path(), library.row.group))
+            .collect();
+        let hijacked = |library: &&'a Library| {
+            facts(library).is_some_and(|facts| facts.runpath.is_some())
+                && library.unusable.is_none()
+                && !guarded.contains(&(&library.place.dir, library.row.group))
+        };
+        let mut asking: Vec<(&Library, bool)> = today.iter().map(|library| (*library, true)).collect();
+        asking.extend(self.inventory.libraries.iter().filter(hijacked).map(|library| (library, false)));
+        asking.sort_by_key(|(library, today)| (!today, library.row.stem.len(), library.row.stem));
+        let mut told = BTreeSet::new();
+        for (library, is_found) in asking {
+            if let Some(says) = self.asks_another_release(library, is_found)
+                && told.insert((&library.place.dir, library.row.group))
+            {
+                self.add(torn_id(library), &library.path, says);
             }
         }
+    }
+
+    fn asks_another_release(&self, library: &Library, is_found: bool) -> Option<String> {
+        let (object, version, group) = (library.object.as_ref()?, release(library)?, library.row.group?);
+        let in_group = |name: &OsString| parse_library_name(name).is_some_and(|name| name.row.group == Some(group));
+        asked_for(library).into_iter().filter(in_group).find_map(|name| {
+            let (path, rule) = self.loader.find_from(&library.path, object, &name)?;
+            let other = self.copies.of_file(&path).filter(|_| is_found || rule == Rule::LdLibraryPath)?;
+            let found = release(other).filter(|found| !agree(version, found))?;
+            // Within one directory that is told already.
+            (other.place.dir != library.place.dir).then(|| {
+                format!(
+                    "of {version}, but for `{}` ld.so gives it `{}` of {found}: {rule}",
+                    name.display(),
+                    path.display()
+                )
+            })
+        })
+    }
+
+    /// The driver's libraries must be of the version of its kernel module.
+    fn driver(&mut self, today: Vec<&'a Library>) {
         let Some(kernel) = kernel_version(self.loader.host()) else { return };
         let mut dirs = BTreeSet::new();
         let mut drivers: Vec<&Library> = today.into_iter().filter(|library| library.row.is_driver()).collect();
@@ -326,13 +357,15 @@ impl<'a> Look<'a> {
         let real = numbers(&said);
         for file in library.file_names() {
             let Some(name) = parse_library_name(file) else { continue };
-            let same = name.row.stem == said.row.stem && name.hash == said.hash;
+            // torch renames what it bundles and leaves the soname as it was.
+            let same = name.row.stem == said.row.stem && (name.hash == said.hash || said.hash.is_none());
             // `libcupti.so.2025.1.1` beside `libcupti.so.12` is a release, not another major.
             let major = numbers(&name).len() == real.len() && numbers(&name) != real;
             let opened = library.path.file_name() == Some(file);
             let says = format!("named `{}`, but its soname is `{}`", file.display(), soname.display());
             let path = library.place.dir.join(file);
-            if same && (major || opened && library.soname_differs()) {
+            let other = !agrees(&numbers(&name), &real);
+            if same && (major || opened && other) {
                 self.add("major-symlink-hack", &path, says);
             } else if !same {
                 self.add("soname-differs", &path, says);

@@ -11,6 +11,7 @@ use super::{Inventory, Library};
 use crate::facts::{dlopens_of, parse_library_name};
 use crate::host::FileId;
 use crate::loader::{Loader, Rule};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -156,13 +157,13 @@ pub(super) struct Copies<'a> {
     loader: &'a Loader<'a>,
     by_dir: BTreeMap<FileId, Vec<usize>>,
     by_file: BTreeMap<FileId, usize>,
-    dirs: std::cell::RefCell<BTreeMap<PathBuf, Option<FileId>>>,
+    dirs: RefCell<BTreeMap<PathBuf, Option<FileId>>>,
 }
 
 impl<'a> Copies<'a> {
     pub(super) fn new(inventory: &'a Inventory, loader: &'a Loader<'a>) -> Self {
         let mut copies =
-            Self { inventory, loader, by_dir: BTreeMap::new(), by_file: BTreeMap::new(), dirs: Default::default() };
+            Self { inventory, loader, by_dir: BTreeMap::new(), by_file: BTreeMap::new(), dirs: RefCell::default() };
         // ld.so passes over files of another class or machine (`open_verify`), and stops at damaged ones.
         let foreign: BTreeSet<&Path> = inventory
             .problems

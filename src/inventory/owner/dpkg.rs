@@ -63,15 +63,18 @@ impl Database {
         Some(File { path: path.clone(), package: package.clone() })
     }
 
-    pub(super) fn owner(&self, file: File) -> Option<Owner> {
+    pub(super) fn owner(&self, file: &File) -> Option<Owner> {
         let name = file.package.split(':').next()?.to_owned();
         let version = self.versions.get(&file.package).or_else(|| self.versions.get(&name)).cloned();
         Some(Owner::Dpkg { name, version })
     }
+}
 
-    pub(super) fn md5(&self, host: &Host, file: File) -> Option<[u8; 16]> {
-        let sums = host.read_text(&Path::new(INFO).join(format!("{}.md5sums", file.package))).ok()?;
-        let relative = file.path.strip_prefix("/").ok()?.to_str()?;
+impl File {
+    /// The digest its package recorded.
+    pub(super) fn md5(&self, host: &Host) -> Option<[u8; 16]> {
+        let sums = host.read_text(&Path::new(INFO).join(format!("{}.md5sums", self.package))).ok()?;
+        let relative = self.path.strip_prefix("/").ok()?.to_str()?;
         sums.lines().find_map(|line| {
             let (digest, path) = line.split_once("  ")?;
             (path == relative).then(|| from_hex(digest))?
@@ -125,7 +128,7 @@ mod tests {
         let files = [("/lib/x/libcuda.so.1.1", "libcuda1:amd64"), ("/usr/lib/x/libcudart.so.12.2.140", "libcudart12")];
         let files = files.map(|(path, package)| (PathBuf::from(path), package.to_owned())).into();
         let database = Database { files, versions: versions(TEXT) };
-        let owner = |path: &str| database.file(Path::new(path)).and_then(|file| database.owner(file));
+        let owner = |path: &str| database.file(Path::new(path)).and_then(|file| database.owner(&file));
         for path in ["/usr/lib/x/libcuda.so.1.1", "/lib/x/libcuda.so.1.1"] {
             assert_eq!(owner(path), Some(Owner::Dpkg { name: "libcuda1".into(), version: Some("525".into()) }));
         }

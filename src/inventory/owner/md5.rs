@@ -45,20 +45,24 @@ fn mix(state: [u32; 4], block: &[u8; 64], constants: &[u32; 64]) -> [u32; 4] {
     for (word, bytes) in words.iter_mut().zip(block.as_chunks::<4>().0) {
         *word = u32::from_le_bytes(*bytes);
     }
-    let [mut a, mut b, mut c, mut d] = state;
+    // The four words of the state, which the RFC calls a, b, c and d.
+    let mut now = state;
     for (step, constant) in constants.iter().enumerate() {
+        let [first, b, c, d] = now;
         let (value, word) = match step / 16 {
             0 => ((b & c) | (!b & d), step),
             1 => ((d & b) | (!d & c), 5 * step + 1),
             2 => (b ^ c ^ d, 3 * step + 5),
             _ => (c ^ (b | !d), 7 * step),
         };
-        let sum = a.wrapping_add(value).wrapping_add(*constant).wrapping_add(words[word % 16]);
+        let sum = first.wrapping_add(value).wrapping_add(*constant).wrapping_add(words[word % 16]);
         let rotated = b.wrapping_add(sum.rotate_left(ROTATIONS[step / 16 % 4][step % 4]));
-        (a, d, c, b) = (d, c, b, rotated);
+        now = [d, rotated, b, c];
     }
-    let [e, f, g, h] = state;
-    [e.wrapping_add(a), f.wrapping_add(b), g.wrapping_add(c), h.wrapping_add(d)]
+    for (word, before) in now.iter_mut().zip(state) {
+        *word = word.wrapping_add(before);
+    }
+    now
 }
 
 #[cfg(test)]

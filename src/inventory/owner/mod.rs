@@ -94,6 +94,20 @@ pub enum OwnerKind {
     None,
 }
 
+impl fmt::Display for OwnerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wheel => "wheel",
+            Self::Conda => "conda",
+            Self::Dpkg => "dpkg",
+            Self::Toolkit => "toolkit",
+            Self::Driver => "driver",
+            Self::Application => "application",
+            Self::None => "none",
+        })
+    }
+}
+
 /// A package in a release.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Package {
@@ -193,7 +207,7 @@ impl Owners {
             let package = self.environment(host, &prefix).package(host, &prefix, path).map(|file| file.package.clone());
             return Owner::Conda { prefix, package };
         }
-        if let Some(owner) = self.dpkg(host, path).and_then(|(database, file)| database.owner(file)) {
+        if let Some(owner) = self.dpkg(host, path).and_then(|(database, file)| database.owner(&file)) {
             return owner;
         }
         if let Some(root) = home.toolkit {
@@ -248,7 +262,7 @@ impl Owners {
             }
             Owner::Dpkg { name, version } => {
                 let package = Package { name: name.clone(), version: version.clone().unwrap_or_default() };
-                let digest = self.dpkg(host, &library.path).and_then(|(database, file)| database.md5(host, file));
+                let digest = self.dpkg(host, &library.path).and_then(|(_, file)| file.md5(host));
                 digest.map(|digest| (package, Sum::Md5(digest))).into_iter().collect()
             }
             _ => Vec::new(),
@@ -336,7 +350,7 @@ const APPLICATIONS: [(&str, &str, bool); 9] = [
 ];
 
 fn application(path: &Path) -> Option<Owner> {
-    let mut parts = path.parent()?.components().map(|part| part.as_os_str());
+    let mut parts = path.parent()?.iter();
     while let Some(part) = parts.next() {
         if let Some((_, name, versioned)) = APPLICATIONS.iter().find(|(dir, ..)| part == OsStr::new(dir)) {
             let version = parts.next().filter(|_| *versioned).and_then(OsStr::to_str).map(str::to_owned);

@@ -52,8 +52,8 @@ impl Site {
         read
     }
 
-    pub(super) fn owner(&mut self, host: &Host, site: &Path, path: &Path, size: u64) -> Option<Owner> {
-        let relative = path.strip_prefix(site).ok()?;
+    pub(super) fn owner(&mut self, host: &Host, root: &Path, path: &Path, size: u64) -> Option<Owner> {
+        let relative = path.strip_prefix(root).ok()?;
         if !self.claims.contains_key(relative) {
             self.ask_others(host, relative);
         }
@@ -72,9 +72,9 @@ impl Site {
         let top = normalized(top.strip_suffix(".libs").unwrap_or(top));
         let first = top.split('-').next().unwrap_or_default();
         let called = |name: &str| name == first || name.strip_prefix(first).is_some_and(|rest| rest.starts_with('-'));
-        let (asked, others) = self.others.drain(..).partition(|distribution| called(&distribution.name));
+        let (asked, others): (Vec<_>, Vec<_>) = self.others.drain(..).partition(|other| called(&other.name));
         self.others = others;
-        for distribution in Vec::<Distribution>::from(asked) {
+        for distribution in asked {
             self.add(host, &distribution, false);
         }
     }
