@@ -208,6 +208,7 @@ fn bytes_are_compared_with_every_record() {
         ("nvidia_cublas_cu12-12.4.5.8", hello, "nvidia/cublas/lib/libcublas.so.12"),
         ("nvidia_nccl_cu13-2.30.7", other, "nvidia/nccl/lib/libnccl.so.2"),
         ("nvidia_cufft_cu12-11.2.1.3", other, "nvidia/cufft/lib/libcufft.so.11"),
+        ("torch-2.5.1", hello, "torch/lib/libcusparseLt-294d6944.so.0"),
     ];
     let site = SITE.trim_start_matches('/');
     for (wheel, digest, path) in wheels {
@@ -243,6 +244,7 @@ fn bytes_are_compared_with_every_record() {
     let verified = |path: &str| seen.verified.get(path).unwrap_or_else(|| panic!("{path} in {:?}", seen.verified));
     assert_eq!(*verified(&format!("{SITE}/nvidia/cublas/lib/libcublas.so.12")), Verified::Intact);
     assert_eq!(*verified(&format!("{SITE}/nvidia/cufft/lib/libcufft.so.11")), Verified::Altered);
+    assert_eq!(*verified(&format!("{SITE}/torch/lib/libcusparseLt-294d6944.so.0")), Verified::Intact);
     assert_eq!(*verified(&format!("{SITE}/nvidia/curand/lib/libcurand.so.10")), Verified::Unknown);
     assert_eq!(*verified("/opt/conda/lib/libnvrtc.so.12"), Verified::Intact);
     assert_eq!(*verified("/usr/lib/libcudart.so.12"), Verified::Intact);

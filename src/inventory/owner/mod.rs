@@ -253,7 +253,7 @@ impl Owners {
         match &library.owner {
             Owner::Wheel { .. } | Owner::Bundle(_) => {
                 let Some(site) = home.site else { return Vec::new() };
-                let claims = self.site(host, &site).claims(&site, &library.path);
+                let claims = self.site(host, &site).claims(host, &site, &library.path);
                 claims.iter().filter_map(|claim| Some((claim.package(), Sum::Sha256(claim.sha256?)))).collect()
             }
             Owner::Conda { prefix, package: Some(_) } => {

@@ -53,16 +53,16 @@ impl Site {
     }
 
     pub(super) fn owner(&mut self, host: &Host, root: &Path, path: &Path, size: u64) -> Option<Owner> {
-        let relative = path.strip_prefix(root).ok()?;
+        decide(self.claims(host, root, path), size)
+    }
+
+    /// Who lists a path below the site directory `root`.
+    pub(super) fn claims(&mut self, host: &Host, root: &Path, path: &Path) -> &[Claim] {
+        let Ok(relative) = path.strip_prefix(root) else { return &[] };
         if !self.claims.contains_key(relative) {
             self.ask_others(host, relative);
         }
-        decide(self.claims.get(relative)?, size)
-    }
-
-    /// Who lists a path; known after [`Site::owner`] was asked for it.
-    pub(super) fn claims(&self, site: &Path, path: &Path) -> &[Claim] {
-        path.strip_prefix(site).ok().and_then(|relative| self.claims.get(relative)).map_or(&[], Vec::as_slice)
+        self.claims.get(relative).map_or(&[], Vec::as_slice)
     }
 
     /// Reads the records of the distributions that are called as the directory is: `torch` for `torch/lib`,
