@@ -5,6 +5,7 @@
 mod cli;
 mod demo;
 mod elf;
+mod inventory;
 mod json;
 mod open;
 mod readme;

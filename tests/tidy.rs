@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("loader", &["elf", "host", "objects"]),
     ("python", &["facts", "host"]),
     ("places", &["facts", "host", "loader"]),
-    ("inventory", &["facts", "host", "objects", "places", "python"]),
+    ("inventory", &["facts", "host", "loader", "objects", "places", "python"]),
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
     ("report", &["consumer", "inventory", "plan", "resolve", "solve"]),
