@@ -58,6 +58,7 @@ pub mod python;
 pub mod report;
 pub mod request;
 pub mod resolve;
+pub mod scan;
 pub mod solve;
 
 pub use consumer::{Requirement, TorchBuild};

@@ -87,13 +87,15 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
     if let Some(soname) = &args.explain {
         let library = explained(&report, soname)?;
         match cli.format {
-            Format::Json => print(json(&ExplainReport { schema: SCHEMA, r#for: &report.r#for, library })?)?,
+            Format::Json | Format::Jsonl => {
+                print(json(&ExplainReport { schema: SCHEMA, r#for: &report.r#for, library })?)?
+            }
             Format::Human => print(sanitized(&explanation_text(library)))?,
         }
         return Ok(ExitCode::SUCCESS);
     }
     match cli.format {
-        Format::Json => print(json(&report)?)?,
+        Format::Json | Format::Jsonl => print(json(&report)?)?,
         Format::Human => print(sanitized(&resolution_text(&report)))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -115,7 +117,7 @@ pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> anyhow::
     Ok(library)
 }
 
-fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
