@@ -17,6 +17,7 @@ static enum key_space space_of(unsigned kind)
 	       : kind == RECORD_REPLACE ? KEY_PATH
 	       : kind == RECORD_BUNDLE  ? KEY_BUNDLE
 	       : kind == RECORD_SCOPE   ? KEY_SCOPE
+	       : kind == RECORD_OWN     ? KEY_OWN
 					: KEY_NAME;
 }
 
@@ -254,10 +255,16 @@ static const char *read_record(struct plan *plan, const struct fields *fields)
 		return read_bundle(plan, record, fields);
 	if (text_same(kind, "for"))
 		return fields->count < 4 ? "a for record has too few fields" : NULL;
-	if (text_same(kind, "scope")) {
+	if (text_same(kind, "searched")) {
+		if (fields->count < 2 || plan->searched)
+			return "a searched record needs one value, and stands once";
+		plan->searched = fields->at[1];
+		return NULL;
+	}
+	if (text_same(kind, "scope") || text_same(kind, "own")) {
 		if (fields->count < 2 || fields->at[1][0] != '/')
-			return "a scope record needs an absolute path";
-		record->kind = RECORD_SCOPE;
+			return "a scope or own record needs an absolute path";
+		record->kind = text_same(kind, "own") ? RECORD_OWN : RECORD_SCOPE;
 		record->key = fields->at[1];
 		return insert(plan, record) ? NULL : "a name stands twice";
 	}
@@ -296,7 +303,7 @@ static const char *resolve_names(struct plan *plan)
 		const char *soname = record->value;
 
 		if (record->kind == RECORD_LIB || record->kind == RECORD_ABSENT || record->kind == RECORD_BUNDLE ||
-		    record->kind == RECORD_SCOPE)
+		    record->kind == RECORD_SCOPE || record->kind == RECORD_OWN)
 			continue;
 		/* The sonames of one line lie one after the other; an alias has one that counts. */
 		for (uint32_t n = record->kind == RECORD_TRIGGER ? record->count : 1; n; n--) {
@@ -407,25 +414,32 @@ static const char *read_all(struct plan *plan, int fd, size_t size)
 	return have == size ? parse(plan, text, size) : "it changed while it was read";
 }
 
-bool plan_covers(const struct plan *plan, const char *program)
+/* Whether `path` is one of the records of a kind, or lies below one; `none` where there is no such record. */
+static bool is_below(const struct plan *plan, unsigned kind, const char *path, bool none)
 {
-	bool covers = true;
-
-	if (program[0] != '/')
-		return true;
 	for (uint32_t i = 0; i < plan->record_count; i++) {
-		const char *scope = plan->records[i].key, *at = program;
+		const char *dir = plan->records[i].key, *at = path;
 
-		if (plan->records[i].kind != RECORD_SCOPE)
+		if (plan->records[i].kind != kind)
 			continue;
-		covers = false;
-		for (; *scope && *scope == *at; scope++)
+		none = false;
+		for (; *dir && *dir == *at; dir++)
 			at++;
-		/* The program itself, or something below the directory; `/` is above everything. */
-		if (!*scope && (!*at || *at == '/' || scope[-1] == '/'))
+		/* `/` is above everything. */
+		if (!*dir && (!*at || *at == '/' || dir[-1] == '/'))
 			return true;
 	}
-	return covers;
+	return none;
+}
+
+bool plan_covers(const struct plan *plan, const char *program)
+{
+	return program[0] != '/' || is_below(plan, RECORD_SCOPE, program, true);
+}
+
+bool plan_is_home(const struct plan *plan, const char *path)
+{
+	return is_below(plan, RECORD_OWN, path, true);
 }
 
 void plan_free(struct plan *plan)

@@ -27,11 +27,11 @@ struct lib {
 	const char *refusal;
 };
 
-enum record_kind { RECORD_LIB, RECORD_ALIAS, RECORD_ABSENT, RECORD_TRIGGER, RECORD_REPLACE, RECORD_BUNDLE, RECORD_SCOPE };
+enum record_kind { RECORD_LIB, RECORD_ALIAS, RECORD_ABSENT, RECORD_TRIGGER, RECORD_REPLACE, RECORD_BUNDLE, RECORD_SCOPE, RECORD_OWN };
 
 /* What a key may be: a name asked for without a slash, a name that triggers, an absolute path, a trigger that has a
  * bundle, a scope. In each space a key stands once. */
-enum key_space { KEY_NAME, KEY_TRIGGER, KEY_PATH, KEY_BUNDLE, KEY_SCOPE };
+enum key_space { KEY_NAME, KEY_TRIGGER, KEY_PATH, KEY_BUNDLE, KEY_SCOPE, KEY_OWN };
 
 struct record {
 	const char *key;
@@ -53,6 +53,7 @@ struct plan {
 	uint32_t lib_count;
 	uint16_t *slots; /* index of a record plus one; 0 is free */
 	uint32_t slot_mask;
+	const char *searched; /* the LD_LIBRARY_PATH that `absent` holds for; NULL: for any */
 	uint32_t line; /* where parsing stopped, from 1 */
 	void *tables; /* records, libs and slots */
 	size_t tables_size;
@@ -74,6 +75,9 @@ struct lib *plan_lib(const struct plan *plan, const char *soname);
 /* Whether the plan is meant for a program, by the path it was started by. A plan without scopes is for all, and a path
  * that is not absolute proves nothing. */
 bool plan_covers(const struct plan *plan, const char *program);
+
+/* Whether a file lies in a directory of the consumer itself. A plan that names none does not tell them apart. */
+bool plan_is_home(const struct plan *plan, const char *path);
 
 /* Whether the string is one of the plan's own: an answer that we gave earlier. */
 bool plan_owns(const struct plan *plan, const char *s);

@@ -69,6 +69,9 @@ static bool have_real(void)
 static bool off, strict;
 static char given_plan[4096];
 static bool given_plan_too_long;
+/* LD_LIBRARY_PATH as the loader read it; empty if unset. */
+static char library_path[8192];
+static bool library_path_too_long;
 
 enum { UNREAD, READING, READ };
 
@@ -91,6 +94,8 @@ static bool have_environment(void)
 	for (char **entry = environ; *entry; entry++) {
 		const char *s = *entry;
 
+		if (s[0] == 'L' && text_starts(s, "LD_LIBRARY_PATH="))
+			library_path_too_long = !text_copy(library_path, sizeof library_path, s + 16);
 		if (s[0] != 'C' || !text_starts(s, "CUDASHIM_"))
 			continue;
 		s += 9;
@@ -447,8 +452,9 @@ static void load_bundle(const struct plan *plan, struct record *list, int mode)
 	}
 }
 
-/* Loads what must be there before an object called `name` is; `self` is left to the caller. As load_member. */
-static const char *load_list(const struct plan *plan, const char *name, const struct lib *self, int mode)
+/* Loads what must be there before an object called `name` is; `self` is left to the caller; unless the
+ * object is of the consumer's `home`, what the plan only keeps is, too. As load_member. */
+static const char *load_list(const struct plan *plan, const char *name, const struct lib *self, int mode, bool home)
 {
 	struct record *list = plan_find(plan, KEY_TRIGGER, name);
 	const char *soname, *refusal;
@@ -457,7 +463,7 @@ static const char *load_list(const struct plan *plan, const char *name, const st
 	if (!list || depth >= DEPTH || __atomic_load_n(&list->done, __ATOMIC_ACQUIRE))
 		return NULL;
 	/* The bundle brings `self` along, and how symbols are looked up for it is settled then. */
-	if (list->lib && !(self && (mode & RTLD_DEEPBIND)))
+	if (list->lib && home && !(self && (mode & RTLD_DEEPBIND)))
 		load_bundle(plan, list, mode);
 	soname = list->value;
 	for (uint32_t i = 0; i < list->count; i++, soname += text_length(soname) + 1) {
@@ -465,6 +471,10 @@ static const char *load_list(const struct plan *plan, const char *name, const st
 
 		if (!lib || lib == self)
 			continue;
+		if (!home && lib->how == HOW_KEEP) {
+			done = false;
+			continue;
+		}
 		refusal = load_member(lib, mode);
 		if (refusal)
 			return refusal;
@@ -504,7 +514,7 @@ static const char *give(const struct plan *plan, struct lib *lib, const char *na
 			refusal = refused(lib);
 			return refusal ? refusal : name;
 		}
-		refusal = load_list(plan, lib->soname, lib, mode);
+		refusal = load_list(plan, lib->soname, lib, mode, true);
 		if (refusal)
 			return refusal;
 		/* One of the list may need it, and may have brought another copy along. */
@@ -519,7 +529,7 @@ static const char *by_name(const struct plan *plan, const char *name, int mode)
 
 	if (!record) {
 		/* Not ours to find, but what it needs may be. */
-		const char *refusal = mode & RTLD_NOLOAD ? NULL : load_list(plan, name, NULL, mode);
+		const char *refusal = mode & RTLD_NOLOAD ? NULL : load_list(plan, name, NULL, mode, true);
 
 		return refusal ? refusal : name;
 	}
@@ -529,7 +539,7 @@ static const char *by_name(const struct plan *plan, const char *name, int mode)
 		/* The loader finds it, but what it needs may be found elsewhere. */
 		const char *refusal = (mode & RTLD_NOLOAD) || where(record->lib) != MAPPED_NOT
 					      ? NULL
-					      : load_list(plan, name, record->lib, mode);
+					      : load_list(plan, name, record->lib, mode, true);
 
 		return refusal ? refusal : name;
 	}
@@ -538,7 +548,10 @@ static const char *by_name(const struct plan *plan, const char *name, int mode)
 	/* absent */
 	if ((mode & RTLD_NOLOAD) || is_mapped(name))
 		return name;
-	return told(name, record->value, "no search would find it", "");
+	/* Another search path may have it. */
+	if (plan->searched && (library_path_too_long || !text_same(plan->searched, library_path)))
+		return name;
+	return told(name, record->value, "known to be absent, so it is not searched for", "");
 }
 
 /* The needed names of one file that the plan speaks of: as hashes would not do, their records. */
@@ -567,6 +580,7 @@ static bool note_wanted(void *with, const char *needed)
 static const char *by_path(const struct plan *plan, const char *name, int mode)
 {
 	struct record *record = name[0] == '/' ? plan_find(plan, KEY_PATH, name) : NULL;
+	bool home;
 	struct wanted wanted;
 
 	if (record)
@@ -576,13 +590,15 @@ static const char *by_path(const struct plan *plan, const char *name, int mode)
 	wanted.plan = plan;
 	wanted.count = 0;
 	peek_needed(name, note_wanted, &wanted);
+	/* What the plan keeps is where the loader finds it for the consumer; another object may have its own. */
+	home = plan_is_home(plan, name);
 	for (unsigned i = 0; i < wanted.count; i++) {
 		struct lib *lib = wanted.libs[i];
 		const char *refusal = NULL;
 
 		if (lib ? where(lib) == MAPPED_NOT : !is_mapped(wanted.names[i]))
-			refusal = load_list(plan, wanted.names[i], lib, mode);
-		if (!refusal && lib && depth < DEPTH)
+			refusal = load_list(plan, wanted.names[i], lib, mode, home);
+		if (!refusal && lib && depth < DEPTH && (home || lib->how != HOW_KEEP))
 			refusal = load_member(lib, mode);
 		if (refusal)
 			return told(name, refusal, "it needs ", wanted.names[i]);

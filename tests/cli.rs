@@ -130,6 +130,10 @@ fn no_arguments_is_a_question_for_help() {
     Commands:
       run          Run a command with the libraries that fit it
       resolve      Show the set that would be handed out, and why
+      scan         List every CUDA library on the machine: what it is, whose, how it is reached, what is
+                   wrong
+      inspect      Show one file in full
+      diff         Compare two libraries, or two saved scans (`scan --format json`)
       env          Print shell lines that hand the set to everything started later
       shim         Print the path for `LD_PRELOAD`, writing the shim first
       demo         Tell the whole story on tiny libraries: broken, explained, healed
@@ -140,9 +144,9 @@ fn no_arguments_is_a_question_for_help() {
       -v, --verbose...       Say more: -v decisions, -vv everything looked at
       -q, --quiet            Say nothing but errors
           --color <COLOR>    When to use colour [default: auto] [possible values: auto, always, never]
-          --format <FORMAT>  How to print results [default: human] [possible values: human, json]
+          --format <FORMAT>  How to print results [default: human] [possible values: human, json, jsonl]
           --root <DIR>       Look at the machine mounted at this directory
-      -h, --help             Print help
+      -h, --help             Print help (see more with '--help')
       -V, --version          Print version
     ");
 }

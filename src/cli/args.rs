@@ -117,6 +117,7 @@ pub(super) struct ConsumerArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct ScanArgs {
     /// Look into these trees only
     #[arg(value_name = "PATH")]

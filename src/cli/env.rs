@@ -2,6 +2,7 @@
 
 use super::args::{Cli, ConsumerArgs};
 use super::{output, resolve, run, shim};
+use crate::handout::ChildEnvironment;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -10,15 +11,24 @@ pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
     resolve::live(cli)?;
     let host = resolve::host(cli);
     let request = resolve::request(&host, args, &[]);
-    let Some((plan, path)) = run::plan_of(&host, &request)? else { return Ok(ExitCode::SUCCESS) };
-    let child = crate::handout::ChildEnvironment::new(&host, Some((&plan, &path)), &shim::install(&host)?);
+    let child = match run::plan_of(&host, &request)? {
+        Some((plan, path)) => ChildEnvironment::new(&host, Some((&plan, &path)), &shim::install(&host)?),
+        // What an earlier `env` set is for another consumer.
+        None => ChildEnvironment::without_shim(&host),
+    };
     for taken in &child.taken_out {
         output::note(&run::taken_out(taken));
     }
     let mut lines = Vec::new();
-    for (name, value) in child.variables().into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        lines.extend_from_slice(format!("export {name}=").as_bytes());
-        lines.extend(quoted(value));
+    for (name, value) in child.variables() {
+        match value {
+            Some(value) => {
+                lines.extend_from_slice(format!("export {name}=").as_bytes());
+                lines.extend(quoted(value));
+            }
+            None if host.env(name).is_some() => lines.extend_from_slice(format!("unset {name}").as_bytes()),
+            None => continue,
+        }
         lines.push(b'\n');
     }
     resolve::print(lines)?;

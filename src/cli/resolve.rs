@@ -2,16 +2,19 @@
 
 use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
 use super::output;
+use crate::facts::parse_library_name;
 use crate::handout::shim;
-use crate::host::{Host, atomic_write};
+use crate::host::{Host, Kind, atomic_write};
+use crate::plan::Plan;
 use crate::report::{
-    ChosenLibrary, ExplainReport, ResolveReport, SCHEMA, explanation_text, resolution_text, sanitized,
+    ChosenLibrary, ExplainReport, JsonPath, ResolveReport, SCHEMA, explanation_text, resolution_text, sanitized,
 };
 use crate::request::{Cached, PlanCache, Request, RequestError};
 use crate::resolve::Policy;
 use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The machine meant.
@@ -25,6 +28,13 @@ pub(super) fn host(cli: &Cli) -> Host {
 
 /// The request that the arguments make.
 pub(super) fn request(host: &Host, args: &ConsumerArgs, command: &[OsString]) -> Request {
+    for (option, path) in
+        args.places.iter().map(|path| ("--place", path)).chain(args.forbidden.iter().map(|path| ("--forbid", path)))
+    {
+        if host.stat(path).is_err() {
+            output::note(&format!("`{option} {}` names nothing that is there", path.display()));
+        }
+    }
     Request {
         spec: args.torch.clone(),
         python: args.python.clone(),
@@ -65,11 +75,14 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
     let mut request = request(&host, &args.consumer, &[]);
     request.policy.explain = args.explain.is_some();
     if let Some(file) = &args.output {
+        let target = kept_file(&host, file)?;
         let answer = request.answer(&host)?;
-        let Some(resolution) = &answer.resolution else {
+        let Some(resolution) = answer.resolution else {
             bail!("{}: there is no plan to write", answer.nothing.unwrap_or_default());
         };
-        atomic_write(file, &resolution.plan.to_bytes())
+        // What is absent here may be there where, or when, the plan is used: a driver above all.
+        let plan = Plan { absent: Vec::new(), searched: None, ..resolution.plan };
+        atomic_write(&target, &plan.to_bytes())
             .with_context(|| format!("the plan cannot be written to `{}`", file.display()))?;
         output::note(&format!("wrote `{}`: use it with `cudashim run --plan {}`", file.display(), file.display()));
         return Ok(ExitCode::SUCCESS);
@@ -88,7 +101,7 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         let library = explained(&report, soname)?;
         match cli.format {
             Format::Json | Format::Jsonl => {
-                print(json(&ExplainReport { schema: SCHEMA, r#for: &report.r#for, library })?)?
+                print(json(&ExplainReport { schema: SCHEMA, r#for: &report.r#for, library })?)?;
             }
             Format::Human => print(sanitized(&explanation_text(library)))?,
         }
@@ -101,15 +114,35 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where a plan is to be written: what a symbolic link leads to, and nothing but a regular file is replaced.
+fn kept_file(host: &Host, file: &Path) -> anyhow::Result<PathBuf> {
+    let path = host.canonical(file).unwrap_or_else(|_| host.absolute(file));
+    match host.stat(&path) {
+        Ok(stat) if stat.kind != Kind::File => {
+            bail!("`{}` is no regular file: a plan cannot be written there", file.display())
+        }
+        _ => Ok(path),
+    }
+}
+
 /// The library of a set that `--explain` names.
 pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> anyhow::Result<&'r ChosenLibrary> {
     let set = report.set.as_deref().unwrap_or_default();
-    let Some(library) = set.iter().find(|library| library.soname == soname) else {
+    // As people say it: `libnvrtc.so`, `nvrtc`.
+    let said = |library: &&ChosenLibrary| {
+        let stem = parse_library_name(&library.soname).map(|name| (name.stem(), name.row.bare_name()));
+        library.soname == soname || stem.is_some_and(|(stem, bare)| stem.eq_ignore_ascii_case(soname) || bare == soname)
+    };
+    let Some(library) = set.iter().find(said) else {
         if let Some(nothing) = &report.nothing {
             bail!("{nothing}: nothing to explain");
         }
         if let Some(unserved) = report.unserved.iter().find(|unserved| unserved.soname == soname) {
             bail!("`{soname}` is left to the loader: {}", unserved.because);
+        }
+        let named = |path: &JsonPath| path.to_path().file_name().is_some_and(|name| name == soname);
+        if let Some(problem) = report.problems.iter().find(|problem| named(&problem.path)) {
+            bail!("`{}` cannot be used: {}", problem.path.to_path().display(), problem.says);
         }
         let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
         bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));

@@ -5,7 +5,7 @@ use super::{output, resolve, shim};
 use crate::elf::Elf;
 use crate::handout::{ChildEnvironment, TakenOut};
 use crate::host::{Host, Kind};
-use crate::objects::{ObjectError, Objects};
+use crate::objects::{Object, ObjectError, Objects};
 use crate::plan::Plan;
 use crate::python;
 use crate::request::Request;
@@ -42,7 +42,8 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         output::note(&format!("`{}`: {says}", file.display()));
         return Ok(Err(ExitCode::from(126)));
     }
-    let mut command = Command::new(&file);
+    // As typed: it is what the command sees as its own name.
+    let mut command = if first.as_encoded_bytes().contains(&b'/') { Command::new(first) } else { Command::new(&file) };
     command.arg0(first).args(args.command.iter().skip(1)).env_clear().envs(host.environment());
     let Some(child) = child(host, args)? else { return Ok(Ok(command)) };
     if let Some(says) = out_of_reach(host, &args.command) {
@@ -70,9 +71,21 @@ fn child(host: &Host, args: &RunArgs) -> anyhow::Result<Option<ChildEnvironment>
     }
     let found = match &args.plan {
         Some(path) => Some(given_plan(host, path)?),
-        None => plan_of(host, &request)?,
+        None => match plan_of(host, &request) {
+            Ok(found) => found,
+            // A program that is itself linked against CUDA may find what it needs by means of its own.
+            Err(error) if output::is_no(&error) && request.is_of_its_own(host) => {
+                output::note(&format!(
+                    "{error}: `{}` runs as it is",
+                    args.command.first().map(|word| word.display().to_string()).unwrap_or_default()
+                ));
+                None
+            }
+            Err(error) => return Err(error),
+        },
     };
-    let Some((plan, path)) = found else { return Ok(None) };
+    // What an outer `run` or `env` left behind is for another program.
+    let Some((plan, path)) = found else { return Ok(Some(ChildEnvironment::without_shim(host))) };
     Ok(Some(ChildEnvironment::new(host, Some((&plan, &path)), &shim::install(host)?)))
 }
 
@@ -95,6 +108,9 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
 fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
     let path = std::fs::canonicalize(path).with_context(|| format!("the plan `{}` cannot be read", path.display()))?;
     let stat = host.stat(&path)?;
+    if stat.kind != Kind::File {
+        anyhow::bail!("`{}` is no plan: it is no regular file", path.display());
+    }
     let own = stat.uid == 0 || stat.uid == rustix::process::geteuid().as_raw();
     if !own || stat.mode & 0o022 != 0 {
         let mend = if own { format!("`chmod go-w {}`", path.display()) } else { "a copy of your own".to_owned() };
@@ -153,7 +169,8 @@ fn out_of_reach(host: &Host, command: &[OsString]) -> Option<String> {
                 Some(path) if path.contains("ld-musl") => {
                     Some("is linked against musl, which NVIDIA's libraries are not made for".to_owned())
                 }
-                _ => None,
+                _ => linked(&object)
+                    .map(|soname| format!("is itself linked against {soname}, which is mapped before the shim acts")),
             }
         }
         Err(ObjectError::Elf(error)) if error.is_foreign() => {
@@ -161,4 +178,10 @@ fn out_of_reach(host: &Host, command: &[OsString]) -> Option<String> {
         }
         Err(_) => None,
     }
+}
+
+/// The first library of NVIDIA's that an object needs.
+fn linked(object: &Object) -> Option<String> {
+    let needed = object.facts.needed.iter().filter_map(|name| name.to_str());
+    needed.into_iter().find(|name| crate::facts::parse_library_name(name).is_some()).map(str::to_owned)
 }

@@ -22,7 +22,7 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     let host = resolve::host(cli);
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
-    let inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet)?);
+    let inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet));
     let (reach, problems) = (inventory::reach(&inventory, &loader), inventory::problems(&inventory, &loader));
     let scan = Scan::new(inventory, reach, problems);
     match cli.format {
@@ -38,9 +38,9 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The known places; whole trees where they are named or asked for.
-fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool) -> anyhow::Result<Vec<Place>> {
+fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool) -> Vec<Place> {
     if args.paths.is_empty() && !args.deep {
-        return Ok(places::known(host, loader, Demand::Usual));
+        return places::known(host, loader, Demand::Usual);
     }
     let roots: Vec<PathBuf> = match args.paths.as_slice() {
         [] => vec![PathBuf::from("/")],
@@ -72,5 +72,5 @@ fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool) -> 
     if walked.unreadable > 0 {
         output::note(&format!("{} directories could not be read", walked.unreadable));
     }
-    Ok(walked.places)
+    walked.places
 }

@@ -64,12 +64,22 @@ impl<'l, 'h> Closure<'l, 'h> {
             if self.at_startup(index) && !self.roots.contains(&index) {
                 continue;
             }
-            let is_family = mapped.names.iter().any(|name| family_name(name).is_some());
+            // What is asked about itself is a consumer, whatever it is called.
+            let is_family = !self.roots.contains(&index) && mapped.names.iter().any(|name| family_name(name).is_some());
             if !is_family && seen.insert(index) {
                 queue.extend(&mapped.needed);
             }
         }
         seen.into_iter().filter_map(|index| Some((index, objects.get(index)?))).collect()
+    }
+
+    /// Where ld.so finds libraries of NVIDIA's for the consumer today.
+    #[must_use]
+    pub fn family_directories(&self) -> Vec<PathBuf> {
+        let family = |mapped: &&Mapped| mapped.names.iter().any(|name| family_name(name).is_some());
+        let found = self.map.objects().iter().filter(family);
+        let dirs: BTreeSet<PathBuf> = found.filter_map(|mapped| mapped.path.parent()).map(tidy).collect();
+        dirs.into_iter().filter(|dir| dir.is_absolute()).collect()
     }
 
     /// Adds what the consumer's own objects need to `requirement`. `hard` tells whether an object belongs

@@ -36,7 +36,17 @@ pub struct ChildEnvironment {
 impl ChildEnvironment {
     /// The variables to set, and to unset where there is no value.
     pub fn variables(&self) -> [(&'static str, Option<&OsStr>); 2] {
-        [("LD_PRELOAD", Some(&self.preload)), ("CUDASHIM_PLAN", self.plan.as_deref().map(Path::as_os_str))]
+        let preload = Some(self.preload.as_os_str()).filter(|preload| !preload.is_empty());
+        [("LD_PRELOAD", preload), ("CUDASHIM_PLAN", self.plan.as_deref().map(Path::as_os_str))]
+    }
+
+    /// The environment as it is, less a shim and a plan that were there for another program.
+    #[must_use]
+    pub fn without_shim(host: &Host) -> Self {
+        let listed = host.env("LD_PRELOAD").unwrap_or_default().as_bytes();
+        let entries = listed.split(|byte| matches!(byte, b' ' | b':')).map(OsStr::from_bytes);
+        let kept: Vec<&OsStr> = entries.filter(|entry| !entry.is_empty() && !is_shim(entry)).collect();
+        Self { preload: kept.join(OsStr::new(":")), plan: None, taken_out: Vec::new() }
     }
 
     /// The environment for a child of a process with the environment of `host`.

@@ -117,6 +117,12 @@ pub fn known(host: &Host, loader: &Loader<'_>, demand: Demand) -> Vec<Place> {
     places
 }
 
+/// A directory that ld.so finds a library in for a consumer.
+#[must_use]
+pub fn found(dir: PathBuf) -> Place {
+    Place::alone(dir, Provenance::Found)
+}
+
 /// The same directory is looked into once: the first place that names it stays. Places that are no
 /// directories are left out.
 #[must_use]

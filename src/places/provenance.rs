@@ -9,6 +9,8 @@ use std::fmt;
 pub enum Provenance {
     /// Named by the user (`--place`, `CUDASHIM_PLACE`).
     Given,
+    /// Where ld.so finds libraries for what asks, by its run path.
+    Found,
     /// Below a directory the interpreter imports from.
     Site,
     /// A conda environment, or conda's cache of packages.
@@ -65,6 +67,7 @@ impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Given => "named by the user",
+            Self::Found => "found by ld.so for what asks",
             Self::Site => "Python packages",
             Self::Conda => "conda",
             Self::LdLibraryPath => "LD_LIBRARY_PATH",

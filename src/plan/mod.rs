@@ -91,6 +91,10 @@ pub struct Plan {
     pub made_for: Vec<PlanFor>,
     /// Where the programs it is meant for are started from; none: it is meant for all.
     pub scopes: Vec<PathBuf>,
+    /// The consumer's own directories: what is kept is loaded for files in these only. None: for all.
+    pub owns: Vec<PathBuf>,
+    /// The `LD_LIBRARY_PATH` that [`Plan::absent`] holds for; `None`: for any.
+    pub searched: Option<String>,
     /// The libraries, in the order they can be loaded.
     pub libraries: Vec<PlanLibrary>,
     /// Other names: name, soname.

@@ -58,9 +58,12 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
         line: bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count() + 1,
         says: "not UTF-8",
     })?;
-    let mut lines = text.strip_suffix('\n').unwrap_or_default().split('\n');
+    let mut lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
     if lines.next().is_none_or(|line| !(line == "cudashim-plan\t1" || line.starts_with("cudashim-plan\t1\t"))) {
         return Err(PlanError::NotAPlan);
+    }
+    if !text.ends_with('\n') {
+        return Err(PlanError::CutOff);
     }
     let mut plan = Plan::default();
     let mut ended = false;
@@ -111,6 +114,14 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
             plan.made_for.push(PlanFor { kind, text: words, path: if at == "-" { None } else { Some(path(at)?) } });
         }
         "scope" => plan.scopes.push(path(next()?)?),
+        "own" => plan.owns.push(path(next()?)?),
+        // Kept escaped: it is compared, never used.
+        "searched" if plan.searched.is_none() => {
+            let value = next()?;
+            escape::parse(value).ok_or(error("a wrong escape"))?;
+            plan.searched = Some(value.to_owned());
+        }
+        "searched" => return Err(error("stands twice")),
         "lib" => {
             if plan.libraries.len() >= LIBRARY_LIMIT {
                 return Err(PlanError::TooLarge);
@@ -198,6 +209,7 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
         && all_different(plan.triggers.iter().map(|(name, _)| name))
         && all_different(plan.bundles.iter().map(|bundle| &bundle.name))
         && all_different(plan.scopes.iter())
+        && all_different(plan.owns.iter())
         && all_different(plan.replaces.iter().map(|(path, _)| path));
     if !once {
         return Err(error("a name stands twice"));
@@ -229,6 +241,8 @@ mod tests {
         Plan {
             made_for: vec![PlanFor { kind: "torch".into(), text: "torch 2.5.1+cu124".into(), path: None }],
             scopes: vec!["/venv".into()],
+            owns: vec!["/venv/torch".into()],
+            searched: Some(String::new()),
             libraries: vec![library("libnvrtc.so.12", How::Redirect), library("libgomp.so.1", How::Keep)],
             aliases: vec![("libnvrtc.so".into(), "libnvrtc.so.12".into())],
             replaces: vec![("/x/libnvrtc.so.12".into(), "libnvrtc.so.12".into())],

@@ -14,6 +14,12 @@ pub(super) fn bytes(plan: &Plan) -> Vec<u8> {
     for scope in &plan.scopes {
         let _ = writeln!(text, "scope\t{}", escape::path(scope));
     }
+    for own in &plan.owns {
+        let _ = writeln!(text, "own\t{}", escape::path(own));
+    }
+    if let Some(searched) = &plan.searched {
+        let _ = writeln!(text, "searched\t{searched}");
+    }
     for library in &plan.libraries {
         let how = match library.how {
             How::Preload => "preload",

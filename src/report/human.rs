@@ -41,7 +41,7 @@ pub fn resolution_text(report: &ResolveReport) -> String {
     if let Some(nothing) = &report.nothing {
         return format!("{nothing}: nothing to choose\n");
     }
-    if set.is_empty() {
+    if set.is_empty() && report.unserved.is_empty() {
         text.push_str("\nno library of NVIDIA's is needed or asked for\n");
     }
     let mut roots: Vec<PathBuf> = Vec::new();

@@ -135,7 +135,8 @@ impl PlanCache {
         let report: ResolveReport = serde_json::from_slice(&std::fs::read(self.file(key, "json")).ok()?).ok()?;
         let plan = self.file(key, "plan");
         let plan = report.nothing.is_none().then_some(plan);
-        if plan.as_ref().is_some_and(|plan| !plan.is_file()) {
+        // Whatever befell the file, a new one mends it.
+        if plan.as_ref().is_some_and(|plan| !is_sound(plan)) {
             return None;
         }
         Some(Cached { report, plan, hit: true })
@@ -150,6 +151,13 @@ impl PlanCache {
         atomic_write(&self.file(key, "json"), &serde_json::to_vec(report).map_err(io::Error::other)?)?;
         atomic_write(&self.file(key, "stamps"), host.stamps().condensed(host).to_text().as_bytes())
     }
+}
+
+/// Whether the shim would take a plan.
+fn is_sound(plan: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    std::fs::symlink_metadata(plan).is_ok_and(|meta| meta.is_file() && meta.uid() == own && meta.mode() & 0o022 == 0)
+        && Plan::read(plan).is_ok()
 }
 
 /// Whether anything is looked for relative to the working directory: packages in it, or an element of a path list

@@ -7,7 +7,7 @@ mod cache;
 
 pub use cache::{Cached, PlanCache};
 
-use crate::consumer::{Requirement, Spec, SpecError, TorchBuild};
+use crate::consumer::{Closure, Requirement, Spec, SpecError, TorchBuild};
 use crate::host::Host;
 use crate::inventory::{Inventory, Problem};
 use crate::loader::Loader;
@@ -141,9 +141,9 @@ impl Request {
                 }
                 (requirement, closure)
             }
-            Meant::Spec(requirement) => (requirement, crate::consumer::Closure::start(&loader, None)),
+            Meant::Spec(requirement) => (requirement, Closure::start(&loader, None)),
         };
-        let inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement));
+        let inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement, &closure));
         let problems = inventory.problems.clone();
         let resolution = match resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy) {
             Ok(resolution) => resolution,
@@ -165,6 +165,16 @@ impl Request {
             && !laid_down
             && command
                 .is_some_and(|command| command.python.is_none() && !needs_cuda(&Objects::new(host), &command.program))
+    }
+
+    /// Whether the command itself is the consumer: a program linked against CUDA, and nobody else is named.
+    #[must_use]
+    pub fn is_of_its_own(&self, host: &Host) -> bool {
+        let command = Command::read(host, &self.command);
+        self.spec.is_auto()
+            && self.python.is_none()
+            && self.files.is_empty()
+            && command.is_some_and(|command| command.python.is_none())
     }
 
     /// All of the request that can change its answer, as text. Of the command only the program counts, and how a
@@ -189,13 +199,21 @@ impl Request {
     }
 
     /// Given places, the consumer's own, then those of the machine.
-    fn all_places(&self, host: &Host, loader: &Loader<'_>, requirement: &Requirement) -> Vec<Place> {
+    fn all_places(
+        &self,
+        host: &Host,
+        loader: &Loader<'_>,
+        requirement: &Requirement,
+        closure: &Closure<'_, '_>,
+    ) -> Vec<Place> {
         let mut places = places::sites(host, &requirement.sites);
         let from_environment = host.env("CUDASHIM_PLACE").unwrap_or_default();
         let listed = std::env::split_paths(from_environment).filter(|path| !path.as_os_str().is_empty());
         for dir in self.places.iter().cloned().chain(listed) {
             places.extend(places::given(host, &dir));
         }
+        // Its own run paths may lead anywhere.
+        places.extend(closure.family_directories().into_iter().map(places::found));
         // A fixed choice may stand anywhere.
         for dir in self.policy.fixed.values().filter_map(|path| path.parent()) {
             places.extend(places::given(host, dir).into_iter().take(1));

@@ -6,6 +6,7 @@ use super::problem::Member;
 use super::runtime::Runtime;
 use super::{Choice, Refused, Resolution};
 use crate::consumer::{Closure, Requirement};
+use crate::escape;
 use crate::facts::{dlopens, parse_library_name};
 use crate::inventory::{Inventory, Library};
 use crate::loader::{Loader, Mapped};
@@ -14,7 +15,8 @@ use crate::plan::{How, Plan, PlanFor, PlanLibrary};
 use crate::solve::Unserved;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// What a needed name leads to in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +85,8 @@ pub(super) fn resolution(
             path: requirement.path.clone(),
         }],
         scopes: requirement.scopes.clone(),
+        owns: own_directories(closure),
+        searched: Some(escape::bytes(loader.host().env("LD_LIBRARY_PATH").unwrap_or_default().as_bytes())),
         ..Plan::default()
     };
     assembly.add_libraries(&mut plan);
@@ -102,6 +106,14 @@ pub(super) fn resolution(
     let renamed = assembly.renamed(&plan);
     let unserved = unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.to_string())).collect();
     Resolution { plan, set, bundles, renamed, unserved }
+}
+
+/// Where the objects are that the consumer opens by path.
+fn own_directories(closure: &Closure<'_, '_>) -> Vec<PathBuf> {
+    let objects = closure.map().objects();
+    let roots = closure.roots().iter().filter_map(|index| objects.get(*index)?.path.parent());
+    let dirs: BTreeSet<PathBuf> = roots.filter(|dir| dir.is_absolute()).map(Path::to_owned).collect();
+    dirs.into_iter().collect()
 }
 
 fn driver_choice(library: &Library, because: &str) -> Choice {
