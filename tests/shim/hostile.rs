@@ -109,6 +109,14 @@ fn malformed_records_are_refused() {
         (&["for", "torch", "x"], "too few fields"),
         (&["alias", "liba.so"], "too few fields"),
         (&["trigger", "liba.so"], "too few fields"),
+        (&["bundle", "liba.so", "/x", "1:2", "3"], "too few fields"),
+        (&["bundle", "a/liba.so", "/x", "1:2", "3", "4"], "name and an absolute path"),
+        (&["bundle", "liba.so", "x", "1:2", "3", "4"], "name and an absolute path"),
+        (&["bundle", "liba.so", "/x", "1", "3", "4"], "inode"),
+        (&["bundle", "liba.so", "/x", "1:2", "-3", "4"], "size"),
+        (&["bundle", "liba.so", "/x", "1:2", "3", "x"], "time"),
+        (&["scope"], "absolute path"),
+        (&["scope", "venv"], "absolute path"),
         (&["replace", "/x"], "too few fields"),
         (&["absent", "liba.so"], "too few fields"),
         (&["alias", "a/liba.so", "libone.so.1"], "malformed"),
@@ -171,6 +179,12 @@ fn limits_hold_and_what_is_at_them_is_taken() {
         |count: usize| (0..count).fold(one.plan.clone(), |plan, i| plan.lib(&format!("lib{i}.so"), &one.right, "keep"));
     one.taken(libs(1023).text().as_bytes());
     one.refused(libs(1024).text().as_bytes(), "too many lib and bundle records");
+    let bundled = |count: usize| {
+        let plan = libs(count).record(&["trigger", "liba.so", "libone.so.1"]);
+        plan.record(&["bundle", "liba.so", "/x", "1:2", "3", "4"]).text()
+    };
+    one.taken(bundled(1022).as_bytes());
+    one.refused(bundled(1023).as_bytes(), "too many lib and bundle records");
     let sized = |size: usize| {
         let frame = one.plan.clone().record(&["later", ""]).text().len();
         one.plan.clone().record(&["later", &"x".repeat(size - frame)]).text()
