@@ -47,7 +47,23 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ),
     (
         "cli",
-        &["consumer", "elf", "handout", "host", "inventory", "loader", "objects", "places", "plan", "python", "report", "request", "resolve", "scan", "solve"],
+        &[
+            "consumer",
+            "elf",
+            "handout",
+            "host",
+            "inventory",
+            "loader",
+            "objects",
+            "places",
+            "plan",
+            "python",
+            "report",
+            "request",
+            "resolve",
+            "scan",
+            "solve",
+        ],
     ),
 ];
 
