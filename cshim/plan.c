@@ -142,9 +142,41 @@ static bool whole_decimal(const char *s, uint64_t *n)
 	return s && !*s;
 }
 
+/* Well-formed UTF-8 up to `end` (the Unicode Standard, table 3-7). */
+static bool is_utf8(const char *text, const char *end)
+{
+	const unsigned char *s = (const unsigned char *)text, *stop = (const unsigned char *)end;
+
+	while (s < stop) {
+		unsigned char c = *s++, low = 0x80, high = 0xbf;
+		int more = c < 0x80 ? 0 : c < 0xc2 ? -1 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : -1;
+
+		if (more < 0 || stop - s < more)
+			return false;
+		if (c == 0xe0)
+			low = 0xa0;
+		else if (c == 0xed)
+			high = 0x9f;
+		else if (c == 0xf0)
+			low = 0x90;
+		else if (c == 0xf4)
+			high = 0x8f;
+		for (; more; more--, s++, low = 0x80, high = 0xbf)
+			if (*s < low || *s > high)
+				return false;
+	}
+	return true;
+}
+
+/* What is for people, or a name: not empty, and UTF-8 also where bytes of it are escaped. */
+static bool is_text(const char *s)
+{
+	return *s && is_utf8(s, s + text_length(s));
+}
+
 static bool is_name(const char *s)
 {
-	return *s && !text_has(s, '/');
+	return is_text(s) && !text_has(s, '/');
 }
 
 static bool is_identity(const char *s)
@@ -225,6 +257,8 @@ static const char *read_lib(struct plan *plan, struct record *record, const stru
 		return wrong;
 	if (!is_identity(fields->at[6]))
 		return "an identity is malformed";
+	if (!is_text(fields->at[7]))
+		return "a version is malformed";
 	s = fields->at[8];
 	if (text_same(s, "preload"))
 		lib->how = HOW_PRELOAD;
@@ -241,6 +275,17 @@ static const char *read_lib(struct plan *plan, struct record *record, const stru
 	return insert(plan, record) ? NULL : "a name stands twice";
 }
 
+/* for: kind, text, path. Only looked at: the tools would refuse it. */
+static const char *read_for(const struct fields *fields)
+{
+	if (fields->count < 4)
+		return "a for record has too few fields";
+	if (!is_text(fields->at[1]) || !is_text(fields->at[2]) ||
+	    (fields->at[3][0] != '/' && !text_same(fields->at[3], "-")))
+		return "a for record is malformed";
+	return NULL;
+}
+
 /* One line between the first and the last. Sonames are looked up later: their records may follow. */
 static const char *read_record(struct plan *plan, const struct fields *fields)
 {
@@ -254,7 +299,7 @@ static const char *read_record(struct plan *plan, const struct fields *fields)
 	if (text_same(kind, "bundle"))
 		return read_bundle(plan, record, fields);
 	if (text_same(kind, "for"))
-		return fields->count < 4 ? "a for record has too few fields" : NULL;
+		return read_for(fields);
 	if (text_same(kind, "searched")) {
 		if (fields->count < 2 || plan->searched)
 			return "a searched record needs one value, and stands once";
@@ -376,6 +421,8 @@ static const char *parse(struct plan *plan, char *text, size_t size)
 			stop++;
 		if (stop == text)
 			return "a line is empty";
+		if (!is_utf8(text, stop))
+			return "a line is not UTF-8";
 		wrong = split(&fields, text, stop);
 		if (wrong)
 			return wrong;

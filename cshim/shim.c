@@ -207,6 +207,22 @@ static uintptr_t publish(uintptr_t from, struct plan *plan, uintptr_t next, cons
 	return next;
 }
 
+/* Of a script, the kernel tells what it was started by, but the program is what its `#!` names: the first argument then
+ * (execve(2), "Interpreter scripts"). */
+static bool covers_interpreter(const struct plan *plan)
+{
+	char first[4096];
+	long got = 0;
+	int fd = sys_open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
+
+	if (fd >= 0) {
+		got = sys_read(fd, first, sizeof first - 1);
+		sys_close(fd);
+	}
+	first[got > 0 ? got : 0] = '\0';
+	return first[0] == '/' && plan_covers(plan, first);
+}
+
 /* `given`: the plan came with the environment, which children of other environments inherit too; what it says of one
  * would be wrong for another. Such a process is as one that was given none. */
 static uintptr_t read_plan(uintptr_t from, const char *path, bool given)
@@ -214,7 +230,7 @@ static uintptr_t read_plan(uintptr_t from, const char *path, bool given)
 	struct plan *plan = sys_memory(sizeof *plan);
 	const char *wrong = plan ? plan_load(plan, path) : "there is no memory for it";
 
-	if (plan && !wrong && given && !plan_covers(plan, program)) {
+	if (plan && !wrong && given && !plan_covers(plan, program) && !covers_interpreter(plan)) {
 		log_say(LOG_DECISION, "the plan ", path, " is not meant for ", program, NULL);
 		plan_free(plan);
 		sys_release(plan, sizeof *plan);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// What makes a file the same file under all its names.
@@ -101,9 +101,30 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// Opens a regular file and no other: what stands at a path may have changed since it was looked at, and to open a FIFO
+/// waits for a writer. Files of proc(5) are regular by their mode, but some never end, and some wait when they are read.
+fn open(path: &Path) -> io::Result<std::fs::File> {
+    let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
+pub(super) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|count| count <= limit) {
+        Ok(bytes)
+    } else {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"))
+    }
+}
+
 pub(super) fn read_start(path: &Path, count: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(count);
     let limit = u64::try_from(count).unwrap_or(u64::MAX);
-    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -20,6 +20,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// More symbolic links than this in one path are a loop (`ELOOP`), as in Linux' own limit.
 const LINK_LIMIT: u32 = 40;
@@ -39,6 +40,8 @@ pub struct Host {
     env: BTreeMap<OsString, OsString>,
     cwd: PathBuf,
     stamps: Mutex<Stamps>,
+    /// When the first question could be asked.
+    since: SystemTime,
 }
 
 impl Host {
@@ -52,7 +55,7 @@ impl Host {
     /// A machine whose file system is mounted at `root`.
     #[must_use]
     pub fn new(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
-        Self { root, env, cwd, stamps: Mutex::default() }
+        Self { root, env, cwd, stamps: Mutex::default(), since: SystemTime::now() }
     }
 
     /// The directory this machine's `/` is mounted at.
@@ -196,7 +199,7 @@ impl Host {
         if stat.size > READ_LIMIT {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
         }
-        std::fs::read(self.outside(path)?)
+        files::read(&self.outside(path)?, READ_LIMIT)
     }
 
     /// The text of a small regular file; bytes that are not UTF-8 become U+FFFD.
@@ -294,6 +297,19 @@ mod tests {
         });
         assert!(host.read(Path::new("/pipe")).is_err());
         assert!(host.map(Path::new("/pipe")).is_err());
+        // Not even where it has taken the place of a file meanwhile.
+        let pipe = host.root().join("pipe");
+        assert!(files::read(&pipe, 9).is_err() && files::read_start(&pipe, 9).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_longer_than_its_size_is_not_read_on() {
+        let (_dir, host) = image(|root| std::fs::write(root.join("a"), "12345").unwrap());
+        let path = host.root().join("a");
+        assert_eq!(files::read(&path, 5).unwrap(), b"12345");
+        assert!(files::read(&path, 4).is_err());
+        // Regular by its mode, of no size.
+        assert!(!Host::current().read(Path::new("/proc/self/status")).unwrap().is_empty());
     }
 
     #[test]

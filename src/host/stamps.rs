@@ -5,12 +5,12 @@ use crate::escape;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Names looked for in vain in one directory, from which on the directory stands for them.
 const MANY: usize = 4;
 
-/// How long a directory must have been left alone.
+/// How long before the first look a directory must have been left alone.
 const SETTLED: Duration = Duration::from_secs(3);
 
 /// What stood at a path when it was looked at.
@@ -59,7 +59,9 @@ impl Stamps {
     /// The same conditions in fewer paths: where many names were looked for in one directory in vain, the
     /// directory's own stamp stands for them, since a new name changes its modification time.
     ///
-    /// A directory that changed in the last seconds stands for nothing: a change while we looked might not show.
+    /// A directory that changed since shortly before the first look stands for nothing: a change while we looked might
+    /// not show. Nor does it stand for a link that leads nowhere, or a file that cannot be opened: they may come to
+    /// something without it.
     #[must_use]
     pub fn condensed(&self, host: &Host) -> Self {
         let mut in_vain: BTreeMap<&Path, usize> = BTreeMap::new();
@@ -68,7 +70,7 @@ impl Stamps {
                 *in_vain.entry(parent).or_default() += 1;
             }
         }
-        let settled = SystemTime::now().checked_sub(SETTLED).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let settled = host.since.checked_sub(SETTLED).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let settled = settled.and_then(|time| i64::try_from(time.as_nanos()).ok()).unwrap_or_default();
         let mut kept = BTreeMap::new();
         let mut standing = BTreeMap::new();
@@ -81,8 +83,11 @@ impl Stamps {
             }
         }
         for (path, stamp) in &self.0 {
-            let dir =
-                path.parent().and_then(|parent| standing.get_key_value(parent)).filter(|_| *stamp == Stamp::Absent);
+            let stands = |dir: &Stamp| {
+                *stamp == Stamp::Absent
+                    && (*dir == Stamp::Absent || (host.link_target(path).is_err() && host.stat(path).is_err()))
+            };
+            let dir = path.parent().and_then(|parent| standing.get_key_value(parent)).filter(|(_, dir)| stands(dir));
             match dir {
                 Some((dir, stamp)) => kept.insert((*dir).to_owned(), *stamp),
                 None => kept.insert(path.clone(), *stamp),
@@ -133,6 +138,7 @@ impl Stamps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     #[test]
     fn a_directory_stands_for_what_is_not_in_it() {
@@ -154,6 +160,39 @@ mod tests {
         assert_eq!(condensed.len(), 2);
         assert!(condensed.hold(&machine()));
         std::fs::write(at("lib").join("c"), "").unwrap();
+        assert!(!condensed.hold(&machine()));
+    }
+
+    #[test]
+    fn a_directory_that_changed_since_the_first_look_stands_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::new("/".into(), BTreeMap::new(), "/".into());
+        let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+        // The answer took a minute, and halfway something was put where we had looked already.
+        host.since = ago(60);
+        for name in ["a", "b", "c", "d"] {
+            assert!(host.stat(&dir.path().join(name)).is_err());
+        }
+        std::fs::write(dir.path().join("a"), "").unwrap();
+        std::fs::File::open(dir.path()).unwrap().set_modified(ago(30)).unwrap();
+        assert!(!host.stamps().condensed(&host).hold(&host));
+    }
+
+    #[test]
+    fn a_directory_does_not_stand_for_a_dangling_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("lib")).unwrap();
+        std::os::unix::fs::symlink(at("target"), at("lib/link")).unwrap();
+        std::fs::File::open(at("lib")).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        let machine = || Host::new("/".into(), BTreeMap::new(), "/".into());
+        let host = machine();
+        for name in ["link", "b", "c", "d", "e"] {
+            assert!(host.stat(&at("lib").join(name)).is_err());
+        }
+        let condensed = host.stamps().condensed(&host);
+        assert!(condensed.len() == 2 && condensed.hold(&machine()));
+        std::fs::write(at("target"), "").unwrap();
         assert!(!condensed.hold(&machine()));
     }
 

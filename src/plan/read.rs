@@ -26,7 +26,9 @@ pub enum PlanError {
     #[error("the plan is cut off: its `end` line is missing or counts other lines")]
     CutOff,
     /// More than a plan may hold.
-    #[error("the plan is too large: at most {SIZE_LIMIT} bytes, {LIBRARY_LIMIT} libraries and {RECORD_LIMIT} records")]
+    #[error(
+        "the plan is too large: at most {SIZE_LIMIT} bytes, {LIBRARY_LIMIT} libraries and bundles, and {RECORD_LIMIT} records"
+    )]
     TooLarge,
     /// A line that cannot be read.
     #[error("line {line} of the plan: {says}")]
@@ -59,7 +61,7 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
         says: "not UTF-8",
     })?;
     let mut lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
-    if lines.next().is_none_or(|line| !(line == "cudashim-plan\t1" || line.starts_with("cudashim-plan\t1\t"))) {
+    if lines.next() != Some("cudashim-plan\t1") {
         return Err(PlanError::NotAPlan);
     }
     if !text.ends_with('\n') {
@@ -90,6 +92,10 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
     let error = |says| PlanError::Line { line: number, says };
     if line.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
         return Err(error("a control character"));
+    }
+    // Also of fields and kinds that are not read.
+    if line.split('\t').any(|field| escape::parse(field).is_none()) {
+        return Err(error("a wrong escape"));
     }
     let mut fields = line.split('\t');
     let kind = fields.next().unwrap_or_default();
@@ -123,9 +129,7 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
         }
         "searched" => return Err(error("stands twice")),
         "lib" => {
-            if plan.libraries.len() >= LIBRARY_LIMIT {
-                return Err(PlanError::TooLarge);
-            }
+            room(plan)?;
             let (soname, file) = (name(next()?)?, path(next()?)?);
             let (id, size, mtime) = file_state([next()?, next()?, next()?], number)?;
             let (identity, version) = (optional(text(next()?)?), optional(text(next()?)?));
@@ -152,6 +156,7 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
             plan.triggers.push((trigger, sonames));
         }
         "bundle" => {
+            room(plan)?;
             let (trigger, file) = (name(next()?)?, path(next()?)?);
             let (id, size, mtime) = file_state([next()?, next()?, next()?], number)?;
             plan.bundles.push(PlanBundle { name: trigger, path: file, id, size, mtime });
@@ -164,6 +169,11 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
         _ => plan.unknown.push(line.to_owned()),
     }
     Ok(false)
+}
+
+/// Bundles are files that are handed out, as libraries are.
+fn room(plan: &Plan) -> Result<(), PlanError> {
+    if plan.libraries.len() + plan.bundles.len() >= LIBRARY_LIMIT { Err(PlanError::TooLarge) } else { Ok(()) }
 }
 
 fn all_different<T: Ord>(items: impl Iterator<Item = T>) -> bool {
@@ -208,9 +218,9 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     let once = all_different(names)
         && all_different(plan.triggers.iter().map(|(name, _)| name))
         && all_different(plan.bundles.iter().map(|bundle| &bundle.name))
-        && all_different(plan.scopes.iter())
-        && all_different(plan.owns.iter())
-        && all_different(plan.replaces.iter().map(|(path, _)| path));
+        && all_different(plan.scopes.iter().map(|path| path.as_os_str()))
+        && all_different(plan.owns.iter().map(|path| path.as_os_str()))
+        && all_different(plan.replaces.iter().map(|(path, _)| path.as_os_str()));
     if !once {
         return Err(error("a name stands twice"));
     }
@@ -290,9 +300,32 @@ mod tests {
             "alias\t\\q\tb",
             "end\t9",
             "x\ry",
+            "later\t\\q",
+            "\\q",
+            "end\t2\t\\",
+            "for\t\tx\t-",
+            "for\tx\t\\xff\t-",
+            "for\tx\ty\tz",
         ] {
             assert!(refused(line), "{line:?}");
         }
+        assert!(Plan::parse(b"cudashim-plan\t1\tx\nend\t1\n").is_err());
+        // Other bytes are another path.
+        let lib = "lib\ta\t/a\t1:2\t3\t4\t-\t-\tkeep";
+        let twice = |path: &str| format!("cudashim-plan\t1\n{lib}\nreplace\t/x/y\ta\nreplace\t{path}\ta\nend\t4\n");
+        assert!(Plan::parse(twice("/x//y").as_bytes()).is_ok() && Plan::parse(twice("/x/y").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn bundles_count_as_libraries() {
+        let plan = |libraries: usize| {
+            let libs: String =
+                (0..libraries).map(|at| format!("lib\tlib{at}.so\t/a\t1:2\t3\t4\t-\t-\tkeep\n")).collect();
+            let count = libraries + 3;
+            format!("cudashim-plan\t1\n{libs}trigger\tt\tlib0.so\nbundle\tt\t/b\t1:2\t3\t4\nend\t{count}\n")
+        };
+        assert!(Plan::parse(plan(LIBRARY_LIMIT - 1).as_bytes()).is_ok());
+        assert!(Plan::parse(plan(LIBRARY_LIMIT).as_bytes()).is_err());
     }
 
     proptest! {

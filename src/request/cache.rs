@@ -60,6 +60,8 @@ impl PlanCache {
     /// # Errors
     /// A directory that somebody else owns or may write to: plans decide what is loaded.
     pub fn open(cache_dir: &Path) -> io::Result<Self> {
+        // Plans name files beside them, and are named themselves, by absolute path.
+        let cache_dir = &std::path::absolute(cache_dir)?;
         let dir = cache_dir.join("plans");
         for dir in [cache_dir, &dir] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -81,7 +83,7 @@ impl PlanCache {
         }
         let answer = request.answer(host)?;
         let report = answer.report();
-        let plan = answer.resolution.map(|resolution| self.with_bundles(&key, resolution).to_bytes());
+        let plan = answer.resolution.map(|resolution| self.with_bundles(host, &key, resolution).to_bytes());
         let path = plan.as_ref().map(|_| self.file(&key, "plan"));
         if let Err(error) = self.store(host, &key, &report, plan.as_deref()) {
             log::warn!("{}: the plan cannot be kept: {error}", self.dir.display());
@@ -93,14 +95,13 @@ impl PlanCache {
 
     /// The plan with what stands beside it: a bundle for each trigger that is worth one, and for each library that is needed
     /// by another name than its soname an object of that name which needs it.
-    fn with_bundles(&self, key: &str, resolution: Resolution) -> Plan {
+    fn with_bundles(&self, host: &Host, key: &str, resolution: Resolution) -> Plan {
         let mut plan = resolution.plan;
         for (index, name) in resolution.renamed.iter().enumerate() {
             let path = self.file(key, &format!("name-{index}.so"));
             let Some(library) = plan.libraries.iter_mut().find(|library| library.soname == *name) else { continue };
             let Some(bytes) = bundle(name, std::slice::from_ref(&library.path)) else { continue };
-            if let Ok(meta) = atomic_write(&path, &bytes).and_then(|()| std::fs::metadata(&path)) {
-                let stat = Stat::from(&meta);
+            if let Ok(stat) = put(host, &path, &bytes) {
                 (library.path, library.id, library.size, library.mtime) = (path, stat.id, stat.size, stat.mtime);
                 library.identity = None;
             }
@@ -111,9 +112,8 @@ impl PlanCache {
             let path = self.file(key, &format!("{index}.so"));
             let Some(bytes) = bundle(&format!("libcudashim-bundle-{key}-{index}.so"), &paths) else { continue };
             // Without it the libraries are opened one by one.
-            match atomic_write(&path, &bytes).and_then(|()| std::fs::metadata(&path)) {
-                Ok(meta) => {
-                    let stat = Stat::from(&meta);
+            match put(host, &path, &bytes) {
+                Ok(stat) => {
                     plan.bundles.push(PlanBundle { name, path, id: stat.id, size: stat.size, mtime: stat.mtime });
                 }
                 Err(error) => log::warn!("{}: {error}", path.display()),
@@ -158,6 +158,15 @@ fn is_sound(plan: &Path) -> bool {
     let own = rustix::process::geteuid().as_raw();
     std::fs::symlink_metadata(plan).is_ok_and(|meta| meta.is_file() && meta.uid() == own && meta.mode() & 0o022 == 0)
         && Plan::read(plan).is_ok()
+}
+
+/// Writes a file that a plan names, unless it is there. What is the same stays the same file, since processes that run have
+/// its inode from an earlier plan. Its stamp is one of the answer's: a plan without it is not worth keeping.
+fn put(host: &Host, path: &Path, bytes: &[u8]) -> io::Result<Stat> {
+    if host.read(path).ok().as_deref() != Some(bytes) {
+        atomic_write(path, bytes)?;
+    }
+    host.stat(path)
 }
 
 /// Whether anything is looked for relative to the working directory: packages in it, or an element of a path list

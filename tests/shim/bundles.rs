@@ -54,7 +54,15 @@ fn a_bundle_is_one_scope() {
 fn a_bundle_brings_no_second_copy() {
     let b = bundled();
     let wrong = b.lab.path("wrong/libone.so.1");
-    let ran = b.run(&b.plan, &[&["open", utf8(&wrong), "l"], &USE[..]].concat());
+    // Two are missing, so that the bundle would be worth its while.
+    let two = b.lab.library("right/libtwo.so.2", "libtwo.so.2", "", &[]);
+    let plan = PlanText::new()
+        .lib("libuser.so", &b.files[0], "redirect")
+        .lib("libone.so.1", &b.files[1], "preload")
+        .lib("libtwo.so.2", &two, "preload")
+        .record(&["trigger", "libuser.so", "libone.so.1", "libtwo.so.2"])
+        .bundle("libuser.so", &b.lab.path("bundle.so"), &[b.files[0].clone(), b.files[1].clone(), two]);
+    let ran = b.run(&plan, &[&["open", utf8(&wrong), "l"], &USE[..]].concat());
     assert_eq!(
         ran.out,
         "open [R]/wrong/libone.so.1: ok\nopen libuser.so: ok\nuse: -1\nmaps libone: 1\n  [R]/wrong/libone.so.1\n\

@@ -98,6 +98,24 @@ fn a_plan_is_for_the_programs_of_its_scope() {
 }
 
 #[test]
+fn a_script_is_a_program_of_its_interpreter() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let two = Two::new();
+    let source = "#include <dlfcn.h>\n#include <stdio.h>\nint main(void) { void *in = dlopen(\"libone.so.1\", RTLD_NOW); \
+                  return in ? ((int (*)(void))dlsym(in, \"which\"))() : 9; }";
+    let python = two.lab.program("env/bin/python", source, &["-ldl"]);
+    let script = two.lab.write("elsewhere/tool", format!("#!{}\n", utf8(&python)));
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (scope, which) in [("env", 2), ("en", 1), ("other", 1)] {
+        let plan = two.plan("redirect").record(&["scope", utf8(&two.lab.path(scope))]);
+        let mut command = clean_command(&script);
+        command.env("LD_PRELOAD", &COMMON.shim).env("LD_LIBRARY_PATH", two.lab.path("wrong"));
+        let ran = run(&two.lab, command.env("CUDASHIM_PLAN", put_plan(&two.lab, &plan)));
+        assert_eq!(ran.code, Some(which), "{scope}: {}", ran.err);
+    }
+}
+
+#[test]
 fn an_alias_leads_to_its_soname() {
     let two = Two::new();
     let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]).record(&[

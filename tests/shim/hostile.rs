@@ -60,7 +60,7 @@ fn unknown_records_and_further_fields_are_skipped() {
     let one = one();
     one.taken(one.plan.clone().record(&["later", "x", "y"]).record(&["later"]).text().as_bytes());
     one.taken(one.plan.clone().record(&["alias", "liba.so", "libone.so.1", "more"]).text().as_bytes());
-    one.taken(one.plan.clone().record(&["for", "torch", "2.5.1 \\\\ \\t\\n\\xff", "-"]).text().as_bytes());
+    one.taken(one.plan.clone().record(&["for", "torch", "2.5.1 \\\\ \\t\\n\\x7f", "/\\xff"]).text().as_bytes());
     // A record may come before the one it names.
     let text = one.plan.text();
     let lib = text.lines().nth(1).unwrap();
@@ -99,6 +99,9 @@ fn malformed_records_are_refused() {
         (6, "build-id:"),
         (6, "build-id:zz"),
         (6, "md5:00"),
+        (1, "\\xff"),
+        (7, ""),
+        (7, "\\xff"),
         (8, ""),
         (8, "Keep"),
     ] {
@@ -107,8 +110,19 @@ fn malformed_records_are_refused() {
     for (record, reason) in [
         (&good[..8], "too few fields"),
         (&["for", "torch", "x"], "too few fields"),
+        (&["for", "", "x", "-"], "malformed"),
+        (&["for", "x", "\\xff", "-"], "malformed"),
+        (&["for", "x", "y", "z"], "malformed"),
         (&["alias", "liba.so"], "too few fields"),
         (&["trigger", "liba.so"], "too few fields"),
+        (&["bundle", "liba.so", "/x", "1:2", "3"], "too few fields"),
+        (&["bundle", "a/liba.so", "/x", "1:2", "3", "4"], "name and an absolute path"),
+        (&["bundle", "liba.so", "x", "1:2", "3", "4"], "name and an absolute path"),
+        (&["bundle", "liba.so", "/x", "1", "3", "4"], "inode"),
+        (&["bundle", "liba.so", "/x", "1:2", "-3", "4"], "size"),
+        (&["bundle", "liba.so", "/x", "1:2", "3", "x"], "time"),
+        (&["scope"], "absolute path"),
+        (&["scope", "venv"], "absolute path"),
         (&["replace", "/x"], "too few fields"),
         (&["absent", "liba.so"], "too few fields"),
         (&["alias", "a/liba.so", "libone.so.1"], "malformed"),
@@ -137,6 +151,34 @@ fn malformed_records_are_refused() {
 }
 
 #[test]
+fn a_plan_is_utf8() {
+    let one = one();
+    let with = |bytes: &[u8]| {
+        let text = one.plan.clone().record(&["later", "@"]).text().into_bytes();
+        let at = text.iter().position(|byte| *byte == b'@').unwrap();
+        [&text[..at], bytes, &text[at + 1..]].concat()
+    };
+    // The ends of each row of table 3-7 of the Unicode Standard, and what lies just outside.
+    for good in ["\u{80}\u{7ff}\u{800}\u{fff}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{3ffff}\u{100000}\u{10ffff}"] {
+        one.taken(&with(good.as_bytes()));
+    }
+    for bad in [
+        &b"\x80"[..],
+        b"\xc1\xbf",
+        b"\xc2",
+        b"\xc2\xc0",
+        b"\xe0\x9f\xbf",
+        b"\xed\xa0\x80",
+        b"\xef\xbf",
+        b"\xf0\x8f\xbf\xbf",
+        b"\xf4\x90\x80\x80",
+        b"\xf5\x80\x80\x80",
+    ] {
+        one.refused(&with(bad), "not UTF-8");
+    }
+}
+
+#[test]
 fn the_frame_of_a_plan_is_checked() {
     let one = one();
     let text = one.plan.text();
@@ -145,6 +187,7 @@ fn the_frame_of_a_plan_is_checked() {
     };
     for (text, reason) in [
         (text.replace("plan\t1", "plan\t2"), "format 1"),
+        (text.replace("plan\t1", "plan\t1\tx"), "format 1"),
         (text.replace("end\t2", "end\t3"), "count its lines"),
         (text.replace("end\t2", "end\tx"), "count its lines"),
         (text.replace("end\t2", "end"), "count its lines"),
@@ -171,6 +214,12 @@ fn limits_hold_and_what_is_at_them_is_taken() {
         |count: usize| (0..count).fold(one.plan.clone(), |plan, i| plan.lib(&format!("lib{i}.so"), &one.right, "keep"));
     one.taken(libs(1023).text().as_bytes());
     one.refused(libs(1024).text().as_bytes(), "too many lib and bundle records");
+    let bundled = |count: usize| {
+        let plan = libs(count).record(&["trigger", "liba.so", "libone.so.1"]);
+        plan.record(&["bundle", "liba.so", "/x", "1:2", "3", "4"]).text()
+    };
+    one.taken(bundled(1022).as_bytes());
+    one.refused(bundled(1023).as_bytes(), "too many lib and bundle records");
     let sized = |size: usize| {
         let frame = one.plan.clone().record(&["later", ""]).text().len();
         one.plan.clone().record(&["later", &"x".repeat(size - frame)]).text()
