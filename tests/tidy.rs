@@ -9,8 +9,9 @@ use std::process::Command;
 
 /// Each module of `src/lib.rs` and those it may use. A module names only those above it, so the arrows cannot
 /// run in a circle. `cli` is last: it sees all, and no row names it.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("elf", &[]),
+    ("fatbin", &[]),
     ("facts", &[]),
     ("escape", &[]),
     ("solve", &[]),
@@ -20,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("loader", &["elf", "host", "objects"]),
     ("python", &["facts", "host"]),
     ("places", &["host", "loader"]),
-    ("inventory", &["facts", "host", "objects", "places", "python"]),
+    ("inventory", &["elf", "facts", "fatbin", "host", "objects", "places", "python"]),
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
     ("report", &["consumer", "plan", "resolve", "solve"]),
