@@ -138,7 +138,16 @@ fn weigh(evidence: Vec<Evidence>) -> Found {
     {
         confidence = Confidence::Unsure;
     }
-    let version = decides.and_then(|one| one.version.clone());
+    // A function that returns 12.4 decides between releases, a text that says 12.4.127 also which of them.
+    let mut version = decides.and_then(|one| one.version.clone());
+    for more in evidence.iter().filter(|one| one.confidence > Confidence::Unsure).filter_map(|one| one.version.as_ref())
+    {
+        if let Some(known) = &mut version
+            && more.starts_with(known)
+        {
+            *known = more.clone();
+        }
+    }
     let mut cuda = decides.and_then(|one| one.cuda);
     for more in evidence.iter().filter_map(|one| one.cuda) {
         match cuda {
