@@ -5,7 +5,7 @@
 #include "sys.h"
 #include "text.h"
 
-enum { LINE = 1024 };
+enum { LINE = 1024, SIGPIPE = 13, SIGXFSZ = 25, SIG_BLOCK = 0, SIG_SETMASK = 2 };
 
 static enum { TO_STDERR, TO_FILE, TO_NOTHING } to;
 static bool decisions;
@@ -61,6 +61,24 @@ static size_t add(char *line, size_t at, const char *s)
 	return at;
 }
 
+/* A file at the limit of its size is SIGXFSZ, a pipe whose reader has just gone SIGPIPE, both sent to the thread that
+ * writes (setrlimit(2), write(2)): a line of ours must not end the host. One that was pending before stays so. */
+static void write_quietly(int fd, const char *line, size_t size)
+{
+	const uint64_t quiet = 1ULL << (SIGPIPE - 1) | 1ULL << (SIGXFSZ - 1);
+	uint64_t before = 0, pending = 0, ours;
+	struct sys_time now = {0, 0};
+	long got;
+
+	(void)SYS4(NR_rt_sigprocmask, SIG_BLOCK, &quiet, &before, 8);
+	(void)SYS2(NR_rt_sigpending, &pending, 8);
+	got = SYS3(NR_write, fd, line, size);
+	ours = quiet & ~pending;
+	if (got < 0 && ours)
+		(void)SYS4(NR_rt_sigtimedwait, &ours, NULL, &now, 8);
+	(void)SYS4(NR_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
+}
+
 /* The file is opened for each line: a descriptor kept open is one that hosts close, reuse, or count. */
 static void write_line(const char *line, size_t size)
 {
@@ -74,13 +92,13 @@ static void write_line(const char *line, size_t size)
 
 		if (stderr_known && sys_fstat(2, &st) == 0 && st.dev == stderr_dev && st.ino == stderr_ino &&
 		    SYS5(NR_ppoll, &poll, 1, &now, NULL, 8) == 1 && poll.revents == POLLOUT)
-			(void)SYS3(NR_write, 2, line, size);
+			write_quietly(2, line, size);
 		return;
 	}
 	fd = sys_open(file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
 	if (fd < 0)
 		return;
-	(void)SYS3(NR_write, fd, line, size);
+	write_quietly(fd, line, size);
 	sys_close(fd);
 }
 

@@ -16,6 +16,7 @@ static enum key_space space_of(unsigned kind)
 	return kind == RECORD_TRIGGER   ? KEY_TRIGGER
 	       : kind == RECORD_REPLACE ? KEY_PATH
 	       : kind == RECORD_BUNDLE  ? KEY_BUNDLE
+	       : kind == RECORD_SCOPE   ? KEY_SCOPE
 					: KEY_NAME;
 }
 
@@ -253,6 +254,13 @@ static const char *read_record(struct plan *plan, const struct fields *fields)
 		return read_bundle(plan, record, fields);
 	if (text_same(kind, "for"))
 		return fields->count < 4 ? "a for record has too few fields" : NULL;
+	if (text_same(kind, "scope")) {
+		if (fields->count < 2 || fields->at[1][0] != '/')
+			return "a scope record needs an absolute path";
+		record->kind = RECORD_SCOPE;
+		record->key = fields->at[1];
+		return insert(plan, record) ? NULL : "a name stands twice";
+	}
 	if (text_same(kind, "alias"))
 		record->kind = RECORD_ALIAS;
 	else if (text_same(kind, "replace"))
@@ -287,7 +295,8 @@ static const char *resolve_names(struct plan *plan)
 		struct record *record = &plan->records[i];
 		const char *soname = record->value;
 
-		if (record->kind == RECORD_LIB || record->kind == RECORD_ABSENT || record->kind == RECORD_BUNDLE)
+		if (record->kind == RECORD_LIB || record->kind == RECORD_ABSENT || record->kind == RECORD_BUNDLE ||
+		    record->kind == RECORD_SCOPE)
 			continue;
 		/* The sonames of one line lie one after the other; an alias has one that counts. */
 		for (uint32_t n = record->kind == RECORD_TRIGGER ? record->count : 1; n; n--) {
@@ -396,6 +405,27 @@ static const char *read_all(struct plan *plan, int fd, size_t size)
 		have += (size_t)got;
 	}
 	return have == size ? parse(plan, text, size) : "it changed while it was read";
+}
+
+bool plan_covers(const struct plan *plan, const char *program)
+{
+	bool covers = true;
+
+	if (program[0] != '/')
+		return true;
+	for (uint32_t i = 0; i < plan->record_count; i++) {
+		const char *scope = plan->records[i].key, *at = program;
+
+		if (plan->records[i].kind != RECORD_SCOPE)
+			continue;
+		covers = false;
+		for (; *scope && *scope == *at; scope++)
+			at++;
+		/* The program itself, or something below the directory; `/` is above everything. */
+		if (!*scope && (!*at || *at == '/' || scope[-1] == '/'))
+			return true;
+	}
+	return covers;
 }
 
 void plan_free(struct plan *plan)

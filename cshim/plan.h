@@ -27,11 +27,11 @@ struct lib {
 	const char *refusal;
 };
 
-enum record_kind { RECORD_LIB, RECORD_ALIAS, RECORD_ABSENT, RECORD_TRIGGER, RECORD_REPLACE, RECORD_BUNDLE };
+enum record_kind { RECORD_LIB, RECORD_ALIAS, RECORD_ABSENT, RECORD_TRIGGER, RECORD_REPLACE, RECORD_BUNDLE, RECORD_SCOPE };
 
 /* What a key may be: a name asked for without a slash, a name that triggers, an absolute path, a trigger that has a
- * bundle. In each space a key stands once. */
-enum key_space { KEY_NAME, KEY_TRIGGER, KEY_PATH, KEY_BUNDLE };
+ * bundle, a scope. In each space a key stands once. */
+enum key_space { KEY_NAME, KEY_TRIGGER, KEY_PATH, KEY_BUNDLE, KEY_SCOPE };
 
 struct record {
 	const char *key;
@@ -70,6 +70,10 @@ struct record *plan_find(const struct plan *plan, enum key_space space, const ch
 
 /* The library of a soname, or NULL. */
 struct lib *plan_lib(const struct plan *plan, const char *soname);
+
+/* Whether the plan is meant for a program, by the path it was started by. A plan without scopes is for all, and a path
+ * that is not absolute proves nothing. */
+bool plan_covers(const struct plan *plan, const char *program);
 
 /* Whether the string is one of the plan's own: an answer that we gave earlier. */
 bool plan_owns(const struct plan *plan, const char *s);

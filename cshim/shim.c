@@ -14,8 +14,8 @@
 #include "text.h"
 
 enum {
-	RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_LOCAL = 0,
-	AT_NULL = 0, AT_SECURE = 23,
+	RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_DEEPBIND = 8, RTLD_LOCAL = 0,
+	AT_NULL = 0, AT_SECURE = 23, AT_EXECFN = 31,
 	/* Members that load members that load members: far more than any program does, far less than a stack. */
 	DEPTH = 8,
 	/* Needed names of one file that the plan speaks of. */
@@ -114,14 +114,34 @@ __attribute__((constructor)) static void start(void)
 	(void)have_environment();
 }
 
-/* Whether the kernel asks for secure execution. The loader then drops preloads that have a slash in their name, but
- * an administrator may have put us into a directory it trusts. In doubt: yes. */
+/* The path this program was started by, as the kernel was told it; empty if that is not known. */
+static char program[4096];
+
+static void note_program(uint64_t at)
+{
+	if (at && !text_copy(program, sizeof program, (const char *)(uintptr_t)at))
+		program[0] = '\0';
+}
+
+/* Whether the kernel asks for secure execution; notes `program` on the way. The loader then drops preloads that have a
+ * slash in their name, but an administrator may have put us into a directory it trusts. In doubt: yes.
+ *
+ * libc is asked first: a server that has given its user up may not read its own auxv file any more (proc(5),
+ * PR_SET_DUMPABLE), nor one that has no descriptor left. */
 static bool is_secure(void)
 {
+	unsigned long (*of_libc)(unsigned long) =
+		dlsym ? (unsigned long (*)(unsigned long))dlsym(RTLD_DEFAULT, "getauxval") : NULL;
 	uint64_t pairs[2 * 64];
 	bool secure = true;
 	long got;
-	int fd = sys_open("/proc/self/auxv", O_RDONLY | O_CLOEXEC, 0);
+	int fd;
+
+	if (of_libc) {
+		note_program(of_libc(AT_EXECFN));
+		return of_libc(AT_SECURE) != 0;
+	}
+	fd = sys_open("/proc/self/auxv", O_RDONLY | O_CLOEXEC, 0);
 
 	if (fd == -ENOENT) /* no /proc: what of it we can see */
 		return SYS0(NR_getuid) != SYS0(NR_geteuid) || SYS0(NR_getgid) != SYS0(NR_getegid);
@@ -129,9 +149,12 @@ static bool is_secure(void)
 		return true;
 	got = sys_read(fd, pairs, sizeof pairs);
 	sys_close(fd);
-	for (long i = 0; i + 1 < got / (long)sizeof *pairs && pairs[i] != AT_NULL; i += 2)
+	for (long i = 0; i + 1 < got / (long)sizeof *pairs && pairs[i] != AT_NULL; i += 2) {
 		if (pairs[i] == AT_SECURE)
 			secure = pairs[i + 1] != 0;
+		if (pairs[i] == AT_EXECFN)
+			note_program(pairs[i + 1]);
+	}
 	return secure;
 }
 
@@ -179,11 +202,20 @@ static uintptr_t publish(uintptr_t from, struct plan *plan, uintptr_t next, cons
 	return next;
 }
 
-static uintptr_t read_plan(uintptr_t from, const char *path)
+/* `given`: the plan came with the environment, which children of other environments inherit too; what it says of one
+ * would be wrong for another. Such a process is as one that was given none. */
+static uintptr_t read_plan(uintptr_t from, const char *path, bool given)
 {
 	struct plan *plan = sys_memory(sizeof *plan);
+	const char *wrong = plan ? plan_load(plan, path) : "there is no memory for it";
 
-	return publish(from, plan, NO_PLAN, path, plan ? plan_load(plan, path) : "there is no memory for it");
+	if (plan && !wrong && given && !plan_covers(plan, program)) {
+		log_say(LOG_DECISION, "the plan ", path, " is not meant for ", program, NULL);
+		plan_free(plan);
+		sys_release(plan, sizeof *plan);
+		return publish(from, NULL, ask_can() ? MAY_ASK : NO_PLAN, NULL, NULL);
+	}
+	return publish(from, plan, NO_PLAN, path, wrong);
 }
 
 static uintptr_t first_phase(void)
@@ -193,7 +225,7 @@ static uintptr_t first_phase(void)
 	if (given_plan_too_long)
 		return publish(UNKNOWN, NULL, NO_PLAN, "of CUDASHIM_PLAN", "its path is too long");
 	if (given_plan[0])
-		return read_plan(UNKNOWN, given_plan);
+		return read_plan(UNKNOWN, given_plan, true);
 	return publish(UNKNOWN, NULL, ask_can() ? MAY_ASK : NO_PLAN, NULL, NULL);
 }
 
@@ -209,7 +241,7 @@ static uintptr_t ask_for_plan(uintptr_t from)
 		return from;
 	wrong = ask_plan(path);
 	if (!wrong)
-		return read_plan(asking, path);
+		return read_plan(asking, path, false);
 	if (*wrong)
 		log_say(LOG_WARNING, "no plan: the cudashim binary was asked, but ", wrong, NULL);
 	else
@@ -333,24 +365,28 @@ static void *load(const char *path, int mode, const char **error)
  *
  * Two threads may come here for the same library: both call the real dlopen, whose own lock lets one wait for the
  * other as it would without us, and the same path is the same object. The same thread may come here again from a
- * constructor of what it loads: whatever runs constructors is mapped by then, and is not loaded again. */
+ * constructor of what it loads: whatever runs constructors is mapped by then, and to load it again only counts. */
 static const char *load_member(struct lib *lib, int mode)
 {
 	unsigned char state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
 	const char *what, *error;
+	enum mapped mapped;
 
 	if (state == LIB_LOADED)
 		return NULL;
 	if (state == LIB_FAILED)
 		return refused(lib);
-	if (where(lib) != MAPPED_NOT)
+	mapped = where(lib);
+	what = mapped == MAPPED_OTHER ? NULL : changed(lib);
+	/* Ours that the host has opened is opened once more, so that it stays even if the host closes it meanwhile. */
+	if (mapped == MAPPED_OTHER || (what && mapped != MAPPED_NOT))
 		return NULL;
-	what = changed(lib);
 	if (what) {
 		tell_changed(lib, what);
 	} else if (load(lib->path, mode, &error)) {
 		__atomic_store_n(&lib->state, LIB_LOADED, __ATOMIC_RELEASE);
-		log_say(LOG_DECISION, lib->soname, " loaded from ", lib->path, NULL);
+		if (mapped == MAPPED_NOT)
+			log_say(LOG_DECISION, lib->soname, " loaded from ", lib->path, NULL);
 		return NULL;
 	} else {
 		log_say(level_of(lib), lib->soname, ": ", lib->path, " could not be loaded: ",
@@ -420,7 +456,8 @@ static const char *load_list(const struct plan *plan, const char *name, const st
 
 	if (!list || depth >= DEPTH || __atomic_load_n(&list->done, __ATOMIC_ACQUIRE))
 		return NULL;
-	if (list->lib)
+	/* The bundle brings `self` along, and how symbols are looked up for it is settled then. */
+	if (list->lib && !(self && (mode & RTLD_DEEPBIND)))
 		load_bundle(plan, list, mode);
 	soname = list->value;
 	for (uint32_t i = 0; i < list->count; i++, soname += text_length(soname) + 1) {
@@ -488,9 +525,16 @@ static const char *by_name(const struct plan *plan, const char *name, int mode)
 	}
 	if (record->kind == RECORD_ALIAS)
 		return give(plan, record->lib, name, record->lib->soname, mode, "alias of ", record->lib->soname);
+	if (record->kind == RECORD_LIB && record->lib->how == HOW_KEEP) {
+		/* The loader finds it, but what it needs may be found elsewhere. */
+		const char *refusal = (mode & RTLD_NOLOAD) || where(record->lib) != MAPPED_NOT
+					      ? NULL
+					      : load_list(plan, name, record->lib, mode);
+
+		return refusal ? refusal : name;
+	}
 	if (record->kind == RECORD_LIB)
-		return record->lib->how == HOW_KEEP ? name
-						    : give(plan, record->lib, name, name, mode, "chosen by the plan", "");
+		return give(plan, record->lib, name, name, mode, "chosen by the plan", "");
 	/* absent */
 	if ((mode & RTLD_NOLOAD) || is_mapped(name))
 		return name;
@@ -534,11 +578,10 @@ static const char *by_path(const struct plan *plan, const char *name, int mode)
 	peek_needed(name, note_wanted, &wanted);
 	for (unsigned i = 0; i < wanted.count; i++) {
 		struct lib *lib = wanted.libs[i];
-		const char *refusal;
+		const char *refusal = NULL;
 
-		if (lib ? where(lib) != MAPPED_NOT : is_mapped(wanted.names[i]))
-			continue;
-		refusal = load_list(plan, wanted.names[i], lib, mode);
+		if (lib ? where(lib) == MAPPED_NOT : !is_mapped(wanted.names[i]))
+			refusal = load_list(plan, wanted.names[i], lib, mode);
 		if (!refusal && lib && depth < DEPTH)
 			refusal = load_member(lib, mode);
 		if (refusal)

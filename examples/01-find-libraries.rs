@@ -3,7 +3,7 @@
 //! cargo run --example 01-find-libraries -- [DIRECTORY…]
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
-use cudashim::inventory::Owner;
+use cudashim::inventory::{Owner, problems, reach};
 use cudashim::{Host, Inventory, Loader, Objects, places};
 use std::path::Path;
 
@@ -27,15 +27,18 @@ fn main() {
 
     // Reads file names, dynamic tables and package records. No library is run.
     let inventory = Inventory::scan(&objects, places);
-    for library in &inventory.libraries {
+    // By which search path, if by any, a `dlopen` would come to each copy today.
+    let reached = reach(&inventory, &loader);
+    for (library, reached) in inventory.libraries.iter().zip(&reached) {
         let version = library.version.as_ref().map_or("?", |version| version.as_str());
-        let owner = match &library.owner {
-            Owner::Wheel { name, version, .. } => format!("wheel {name} {version}"),
-            Owner::Toolkit(root) => format!("toolkit {}", root.display()),
-            Owner::Conda(prefix) => format!("conda {}", prefix.display()),
-            _ => "nobody known".to_owned(),
+        let owner = match (&library.owner, library.owner.name()) {
+            (Owner::None, _) => "nobody known".to_owned(),
+            (owner, name) => format!("{} {} {}", owner.kind(), name.unwrap_or(""), owner.version().unwrap_or("")),
         };
         println!("{:32} {version:16} {owner}\n    {}", library.asked_as(), library.path.display());
+        for reach in reached {
+            println!("    reached by {}", reach.rule());
+        }
         // A version is only as good as what speaks for it.
         for evidence in &library.evidence {
             println!("    {:?}: {}", evidence.kind, evidence.says);
@@ -44,8 +47,8 @@ fn main() {
             println!("    not to be loaded: {why}");
         }
     }
-    for problem in &inventory.problems {
-        println!("problem: {}: {}", problem.path.display(), problem.says);
+    for problem in problems(&inventory, &loader) {
+        println!("problem: {}: {}: {}", problem.id, problem.path.display(), problem.says);
     }
     if inventory.libraries.is_empty() {
         println!("no library of NVIDIA's here: name a directory, or activate an environment that has torch");

@@ -59,6 +59,7 @@ pub mod python;
 pub mod report;
 pub mod request;
 pub mod resolve;
+pub mod scan;
 pub mod solve;
 
 pub use consumer::{Requirement, TorchBuild};
@@ -73,3 +74,8 @@ pub use python::Interpreter;
 pub use request::{Answer, Request};
 pub use resolve::{Policy, Resolution};
 pub use solve::NoSolution;
+
+/// The README's Rust block compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

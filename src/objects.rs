@@ -130,7 +130,10 @@ impl<'h> Objects<'h> {
 }
 
 fn facts(bytes: &[u8]) -> Result<Facts, ObjectError> {
-    let elf = Elf::parse(bytes).map_err(ObjectError::Elf)?;
+    let elf = Elf::parse(bytes).map_err(|error| match error.kind {
+        crate::elf::Kind::CutOff => ObjectError::Truncated,
+        _ => ObjectError::Elf(error),
+    })?;
     if elf.truncated() {
         return Err(ObjectError::Truncated);
     }

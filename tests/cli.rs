@@ -248,7 +248,7 @@ fn why_this_copy() {
       chosen: the only copy that fits
 
       /opt/mine/libcublasLt.so.12
-      refused: of another release than libcublas.so.12 (unknown, not 12.4.5.8)
+      refused: its release is unknown, that of libcublas.so.12 is 12.4.5.8
     ");
     insta::assert_snapshot!(explain("libcudnn_ops.so.9"), @"
     exit 0
@@ -287,7 +287,7 @@ fn a_copy_laid_down() {
     exit 1
     --- stderr
     error: no set of libraries fits
-      - libcublas.so.12 is fixed to `/opt/none/libcublas.so.12`, which is no copy of it that was found
+      - libcublas.so.12 is fixed to `/opt/none/libcublas.so.12`, and no usable copy of it stands there
     hint: drop `--use libcublas.so.12=/opt/none/libcublas.so.12`
     ");
 }
@@ -306,7 +306,7 @@ fn a_copy_forbidden() {
     exit 1
     --- stderr
     error: no set of libraries fits
-      - /venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so needs libcublas.so.12
+      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12
       - `/venv/lib/python3.11/site-packages/nvidia/cublas/lib` is forbidden, and `/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`, `/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` with it
     hint: drop `--forbid /venv/lib/python3.11/site-packages/nvidia/cublas/lib`
     ");
@@ -396,7 +396,7 @@ fn an_interpreter_that_is_not_there() {
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--for", "venv/pyvenv.cfg"])), @"
     exit 2
     --- stderr
-    error: `[WORLD]/venv/pyvenv.cfg` not an ELF file
+    error: `[WORLD]/venv/pyvenv.cfg` cannot be served: not an ELF file
     hint: `--for` takes 64-bit ELF programs and libraries of this machine
     ");
 }
@@ -471,4 +471,31 @@ fn file_names_cannot_speak_to_the_terminal() {
     assert_eq!(seen.code, Some(0), "{}", seen.err);
     assert!(!seen.out.contains(['\u{1b}', '\u{202e}']), "{}", seen.out);
     assert!(seen.out.contains("/a\\u{1b}[31m\\u{202e}b/"), "{}", seen.out);
+}
+
+/// A `libgomp.so.1` too old for torch hides the system's: it joins the set, and says why.
+#[test]
+fn a_runtime_library_that_lacks_a_node() {
+    let world = World::new();
+    let library = Lib::new("libtorch_global_deps.so").unversioned().uses("libgomp.so.1", &["newer"]);
+    world.venv("venv").torch("2.5.1+cu124", Some("12.4"), &[], &[("lib/libtorch_global_deps.so", library)]);
+    Lib::new("libgomp.so.1").unversioned().build(&world.path("old/libgomp.so.1"));
+    let system = world.path("lib/x86_64-linux-gnu/libgomp.so.1");
+    Lib::new("libgomp.so.1").defines(&["newer"]).build(&system);
+    let explain = |library_path: &str| {
+        let mut command = world.rooted(["resolve", "--python", "/venv", "--explain", "libgomp.so.1"]);
+        seen(&world, command.env("LD_LIBRARY_PATH", library_path))
+    };
+    insta::assert_snapshot!(explain("/old"), @"
+    exit 0
+    --- stdout
+    libgomp.so.1
+      /lib/x86_64-linux-gnu/libgomp.so.1
+      chosen: has the version node `libgomp.so.1`, which is needed
+
+      /old/libgomp.so.1
+      refused: lacks the version node `libgomp.so.1`
+    ");
+    // The copy ld.so takes by itself is left to it.
+    assert!(explain("/none").contains("is not in the set"), "{}", explain("/none"));
 }

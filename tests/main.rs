@@ -5,8 +5,10 @@
 mod cli;
 mod demo;
 mod elf;
+mod inventory;
 mod json;
 mod open;
+mod readme;
 mod shim;
 mod solve;
 mod support;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod asking;
+mod bundles;
 mod decisions;
 mod hostile;
 mod install;

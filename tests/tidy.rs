@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Each module of `src/lib.rs` and those it may use. A module names only those above it, so the arrows cannot
 /// run in a circle. `cli` is last: it sees all, and no row names it.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("elf", &[]),
     ("fatbin", &[]),
     ("facts", &[]),
@@ -20,12 +20,13 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("objects", &["elf", "host"]),
     ("loader", &["elf", "host", "objects"]),
     ("python", &["facts", "host"]),
-    ("places", &["host", "loader"]),
-    ("inventory", &["elf", "facts", "fatbin", "host", "objects", "places", "python"]),
+    ("places", &["facts", "host", "loader"]),
+    ("inventory", &["elf", "facts", "fatbin", "host", "loader", "objects", "places", "python"]),
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
-    ("report", &["consumer", "plan", "resolve", "solve"]),
-    ("handout", &["host", "loader", "objects", "plan"]),
+    ("scan", &["consumer", "elf", "host", "inventory", "objects"]),
+    ("report", &["consumer", "inventory", "objects", "plan", "resolve", "scan", "solve"]),
+    ("handout", &["facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[
@@ -47,13 +48,32 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ),
     (
         "cli",
-        &["consumer", "elf", "handout", "host", "objects", "plan", "python", "report", "request", "resolve", "solve"],
+        &[
+            "consumer",
+            "elf",
+            "handout",
+            "host",
+            "inventory",
+            "loader",
+            "objects",
+            "places",
+            "plan",
+            "python",
+            "report",
+            "request",
+            "resolve",
+            "scan",
+            "solve",
+        ],
     ),
 ];
 
 /// Words, and the files or directories below `src` that may hold them.
 const HOMES: [(&[&str], &[&str]); 5] = [
-    (&["std::fs", "fs::", "std::io::stdin"], &["host/", "plan/read.rs", "request/cache.rs", "handout/", "cli/"]),
+    (
+        &["std::fs", "fs::", "std::io::stdin"],
+        &["host/", "places/walk/", "plan/read.rs", "request/cache.rs", "handout/", "cli/"],
+    ),
     (&["std::process::{Command", "std::process::Command", "exec("], &["python/ask.rs", "cli/"]),
     (&["clap::", "clap_complete::", "anyhow::", "anstream::", "env_logger::"], &["cli/"]),
     (&["print!", "println!", "eprint!", "eprintln!", "io::stdout", "io::stderr", "process::exit"], &["cli/"]),

@@ -37,6 +37,8 @@ pub(super) struct Cli {
 pub(super) enum Format {
     Human,
     Json,
+    /// One JSON object a line (`scan`)
+    Jsonl,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,6 +54,21 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Show the set that would be handed out, and why
     Resolve(ResolveArgs),
+    /// List every CUDA library on the machine: what it is, whose, how it is reached, what is wrong
+    Scan(ScanArgs),
+    /// Show one file in full
+    Inspect {
+        /// ELF files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Compare two libraries, or two saved scans (`scan --format json`)
+    Diff {
+        /// The first
+        a: PathBuf,
+        /// The second
+        b: PathBuf,
+    },
     /// Print shell lines that hand the set to everything started later
     Env(ConsumerArgs),
     /// Print the path for `LD_PRELOAD`, writing the shim first
@@ -97,6 +114,29 @@ pub(super) struct ConsumerArgs {
     /// Do not take this file, or anything in this directory
     #[arg(long = "forbid", value_name = "PATH")]
     pub(super) forbidden: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ScanArgs {
+    /// Look into these trees only
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+
+    /// Look into whole trees: the disk, where no PATH is given
+    #[arg(long)]
+    pub(super) deep: bool,
+
+    /// Cross into other mounted file systems, those of a network too
+    #[arg(long)]
+    pub(super) all_mounts: bool,
+
+    /// Show every name of a file, and how it is reached
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// Exit with 1 where there are problems
+    #[arg(long)]
+    pub(super) strict: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,15 +7,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
+    resolve::live(cli)?;
     let host = resolve::host(cli);
     let request = resolve::request(&host, args, &[]);
     let Some((plan, path)) = run::plan_of(&host, &request)? else { return Ok(ExitCode::SUCCESS) };
-    let child = crate::handout::ChildEnvironment::new(&host, &plan, &path, &shim::install(&host)?);
+    let child = crate::handout::ChildEnvironment::new(&host, Some((&plan, &path)), &shim::install(&host)?);
     for taken in &child.taken_out {
         output::note(&run::taken_out(taken));
     }
     let mut lines = Vec::new();
-    for (name, value) in [("CUDASHIM_PLAN", child.plan.as_os_str()), ("LD_PRELOAD", &child.preload)] {
+    for (name, value) in child.variables().into_iter().filter_map(|(name, value)| Some((name, value?))) {
         lines.extend_from_slice(format!("export {name}=").as_bytes());
         lines.extend(quoted(value));
         lines.push(b'\n');

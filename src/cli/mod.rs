@@ -6,10 +6,12 @@
 mod args;
 mod demo;
 mod env;
+mod inspect;
 mod output;
 mod plan_for;
 mod resolve;
 mod run;
+mod scan;
 mod shim;
 
 use args::{Cli, Command};
@@ -37,6 +39,9 @@ pub fn main() -> ExitCode {
         Command::Resolve(args) => resolve::resolve(&cli, args),
         Command::Run(args) => run::run(&cli, args),
         Command::Env(args) => env::env(&cli, args),
+        Command::Scan(args) => scan::scan(&cli, args),
+        Command::Inspect { files } => inspect::inspect(&cli, files),
+        Command::Diff { a, b } => inspect::diff(&cli, a, b),
         Command::Shim => shim::shim(&cli),
         Command::Demo => demo::demo(&cli),
         Command::PlanFor { pid } => plan_for::plan_for(*pid),

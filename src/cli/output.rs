@@ -6,7 +6,7 @@ use crate::report::sanitized;
 use crate::request::RequestError;
 use crate::solve::NoSolution;
 use anstream::eprintln;
-use std::io;
+use std::io::{self, Write};
 
 pub(super) fn logger(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
@@ -16,7 +16,10 @@ pub(super) fn logger(verbose: u8, quiet: bool) {
         (false, 2) => log::LevelFilter::Debug,
         _ => log::LevelFilter::Trace,
     };
-    let _ = env_logger::Builder::new().filter_level(level).format_timestamp(None).format_target(false).try_init();
+    let line = |out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
+        writeln!(out, "cudashim: {}", sanitized(&record.args().to_string()))
+    };
+    let _ = env_logger::Builder::new().filter_level(level).format(line).try_init();
     QUIET.store(quiet, std::sync::atomic::Ordering::Relaxed);
 }
 
@@ -65,7 +68,7 @@ fn anstyle(code: &'static str) -> &'static str {
 
 fn no_solution(error: &anyhow::Error) -> Option<&NoSolution> {
     match error.downcast_ref::<RequestError>()? {
-        RequestError::NoSolution(none) => Some(none),
+        RequestError::NoSolution { source, .. } => Some(source),
         _ => None,
     }
 }

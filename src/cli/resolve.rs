@@ -4,7 +4,9 @@ use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
 use super::output;
 use crate::handout::shim;
 use crate::host::{Host, atomic_write};
-use crate::report::{ChosenLibrary, ResolveReport, explanation_text, resolution_text, sanitized};
+use crate::report::{
+    ChosenLibrary, ExplainReport, ResolveReport, SCHEMA, explanation_text, resolution_text, sanitized,
+};
 use crate::request::{Cached, PlanCache, Request, RequestError};
 use crate::resolve::Policy;
 use anyhow::{Context, bail};
@@ -50,6 +52,14 @@ pub(super) fn answer(host: &Host, request: &Request) -> anyhow::Result<Cached> {
     }
 }
 
+/// Refuses an image where a process of this machine is to be started.
+pub(super) fn live(cli: &Cli) -> anyhow::Result<()> {
+    if cli.root.is_some() {
+        bail!("`--root` is for looking at an image: nothing on it can be started from here");
+    }
+    Ok(())
+}
+
 pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode> {
     let host = host(cli);
     let mut request = request(&host, &args.consumer, &[]);
@@ -67,8 +77,8 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
     let report = match answer(&host, &request) {
         Ok(answered) => answered.report,
         Err(error) if cli.format == Format::Json && output::is_no(&error) => {
-            if let Some(RequestError::NoSolution(none)) = error.downcast_ref() {
-                print(json(&ResolveReport::none(none))?)?;
+            if let Some(RequestError::NoSolution { source, requirement }) = error.downcast_ref() {
+                print(json(&ResolveReport::none(requirement, source))?)?;
             }
             return Ok(ExitCode::from(1));
         }
@@ -77,13 +87,15 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
     if let Some(soname) = &args.explain {
         let library = explained(&report, soname)?;
         match cli.format {
-            Format::Json => print(json(library)?)?,
+            Format::Json | Format::Jsonl => {
+                print(json(&ExplainReport { schema: SCHEMA, r#for: &report.r#for, library })?)?
+            }
             Format::Human => print(sanitized(&explanation_text(library)))?,
         }
         return Ok(ExitCode::SUCCESS);
     }
     match cli.format {
-        Format::Json => print(json(&report)?)?,
+        Format::Json | Format::Jsonl => print(json(&report)?)?,
         Format::Human => print(sanitized(&resolution_text(&report)))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -96,13 +108,16 @@ pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> anyhow::
         if let Some(nothing) = &report.nothing {
             bail!("{nothing}: nothing to explain");
         }
+        if let Some(unserved) = report.unserved.iter().find(|unserved| unserved.soname == soname) {
+            bail!("`{soname}` is left to the loader: {}", unserved.because);
+        }
         let known: Vec<&str> = set.iter().map(|library| library.soname.as_str()).collect();
         bail!("`{soname}` is not in the set, which holds: {}", known.join(", "));
     };
     Ok(library)
 }
 
-fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 

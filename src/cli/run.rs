@@ -16,13 +16,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 pub(super) fn run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    resolve::live(cli)?;
     let host = resolve::host(cli);
     let mut command = match prepare(&host, args)? {
         Ok(command) => command,
         Err(code) => return Ok(code),
     };
     let error = command.exec();
-    output::note(&format!("`{}`: {error}", Path::new(command.get_program()).display()));
+    let file = Path::new(command.get_program());
+    // A script whose interpreter is missing fails with the error of a missing file.
+    let missing = error.kind() == std::io::ErrorKind::NotFound && file.exists();
+    let says = if missing { "the interpreter it names is missing".to_owned() } else { error.to_string() };
+    output::note(&format!("`{}`: {says}", file.display()));
     Ok(ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }))
 }
 
@@ -37,25 +42,38 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         output::note(&format!("`{}`: {says}", file.display()));
         return Ok(Err(ExitCode::from(126)));
     }
-    let found = match &args.plan {
-        Some(path) => Some(given_plan(host, path)?),
-        None => plan_of(host, &resolve::request(host, &args.consumer, &args.command))?,
-    };
     let mut command = Command::new(&file);
     command.arg0(first).args(args.command.iter().skip(1)).env_clear().envs(host.environment());
-    if let Some((plan, path)) = found {
-        if let Some(says) = out_of_reach(host, &args.command) {
-            output::note(&format!("`{}` {says}: it runs as it is", file.display()));
-        } else {
-            let child = ChildEnvironment::new(host, &plan, &path, &shim::install(host)?);
-            for taken in &child.taken_out {
-                output::note(&taken_out(taken));
-            }
-            log::info!("LD_PRELOAD={} CUDASHIM_PLAN={}", child.preload.display(), child.plan.display());
-            command.env("LD_PRELOAD", child.preload).env("CUDASHIM_PLAN", child.plan);
-        }
+    let Some(child) = child(host, args)? else { return Ok(Ok(command)) };
+    if let Some(says) = out_of_reach(host, &args.command) {
+        output::note(&format!("`{}` {says}: only what it starts can be served", file.display()));
+    }
+    for taken in &child.taken_out {
+        output::note(&taken_out(taken));
+    }
+    for (name, value) in child.variables() {
+        log::info!("{name}={}", value.unwrap_or_default().display());
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
     Ok(Ok(command))
+}
+
+/// The environment the command is to have; `None`, with a word why, where nothing is to be handed out.
+fn child(host: &Host, args: &RunArgs) -> anyhow::Result<Option<ChildEnvironment>> {
+    let request = resolve::request(host, &args.consumer, &args.command);
+    if args.plan.is_none() && request.is_open(host) {
+        // A shell, a launcher: which environments it will start, only they know. Each is asked for its own plan.
+        return Ok(Some(ChildEnvironment::new(host, None, &shim::install(host)?)));
+    }
+    let found = match &args.plan {
+        Some(path) => Some(given_plan(host, path)?),
+        None => plan_of(host, &request)?,
+    };
+    let Some((plan, path)) = found else { return Ok(None) };
+    Ok(Some(ChildEnvironment::new(host, Some((&plan, &path)), &shim::install(host)?)))
 }
 
 /// The plan for a request and where it is written; `None`, with a word why, where nothing is to be handed out.
@@ -76,6 +94,15 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
 /// A plan named by the user, with what no longer holds said.
 fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
     let path = std::fs::canonicalize(path).with_context(|| format!("the plan `{}` cannot be read", path.display()))?;
+    let stat = host.stat(&path)?;
+    let own = stat.uid == 0 || stat.uid == rustix::process::geteuid().as_raw();
+    if !own || stat.mode & 0o022 != 0 {
+        let mend = if own { format!("`chmod go-w {}`", path.display()) } else { "a copy of your own".to_owned() };
+        anyhow::bail!(
+            "`{}` belongs to another user or may be written by others, so the shim would refuse it: use {mend}",
+            path.display()
+        );
+    }
     let plan = Plan::read(&path).with_context(|| format!("`{}` cannot be used", path.display()))?;
     for (library, drift) in plan.drift(host) {
         let what = match drift {

@@ -30,6 +30,7 @@ impl Requirement {
             Self::new(Kind::Environment, format!("the environment `{}`", interpreter.prefix.display()));
         requirement.path = Some(interpreter.prefix.clone());
         requirement.sites.clone_from(&interpreter.paths);
+        requirement.scopes = interpreter.scopes();
         for path in elf_files(host, &interpreter.paths) {
             let Ok(object) = objects.open(&path) else { continue };
             let bundled = path.file_name().and_then(parse_library_name).filter(|name| name.hash.is_some());
@@ -62,6 +63,7 @@ impl Requirement {
         let names: Vec<String> = files.iter().map(|file| format!("`{}`", file.display())).collect();
         let mut requirement = Self::new(Kind::Elf, names.join(", "));
         requirement.path = files.first().cloned();
+        requirement.scopes = program.map(Path::to_owned).into_iter().collect();
         closure.require(&mut requirement, |_| true);
         (requirement, closure)
     }

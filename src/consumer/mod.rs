@@ -79,6 +79,8 @@ pub struct Requirement {
     pub pins: BTreeMap<String, VersionRange>,
     /// The directories its interpreter imports from.
     pub sites: Vec<PathBuf>,
+    /// Where its programs are started from: the prefix of its interpreter, or the program itself.
+    pub scopes: Vec<PathBuf>,
     /// Names it is known to dlopen that are not NVIDIA's.
     pub asks: Vec<String>,
 }
@@ -98,6 +100,7 @@ impl Requirement {
             cuda: None,
             pins: BTreeMap::new(),
             sites: Vec::new(),
+            scopes: Vec::new(),
             asks: Vec::new(),
         }
     }

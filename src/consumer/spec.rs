@@ -1,7 +1,7 @@
 //! A torch version as a user writes it: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, `auto`.
 
 use super::{Kind, Requirement, TorchBuild};
-use crate::facts::{TorchRow, Version, families, sonames_of, torch_builds};
+use crate::facts::{TorchRow, Version, families, parse_library_name, sonames_of, torch_builds};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -138,7 +138,9 @@ impl Spec {
         let by = Path::new("torch");
         for (family, range) in &row.pins {
             for soname in sonames_of(major, family) {
-                requirement.want(soname, true, by);
+                // What a family is named after is needed; its other libraries come and go with the releases.
+                let main = parse_library_name(soname).is_some_and(|name| name.stem().eq_ignore_ascii_case(family));
+                requirement.want(soname, main, by);
             }
             for wheel in families().iter().filter(|row| row.family == *family).flat_map(|row| row.wheel_names(major)) {
                 requirement.pins.insert(wheel, range.clone());
@@ -151,6 +153,22 @@ impl Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_torch_that_is_not_installed_asks_for() {
+        let requirement = "2.5.1+cu124".parse::<Spec>().unwrap().require().unwrap();
+        let hard = |soname: &str| requirement.wants.iter().find(|want| want.soname == soname).map(|want| want.hard);
+        assert_eq!(hard("libcublas.so.12"), Some(true));
+        assert_eq!(hard("libcudnn.so.9"), Some(true));
+        // Another name for the same in later releases: not both can be there.
+        assert_eq!(hard("libnvtx3interop.so.1"), Some(false));
+        assert_eq!(hard("libcublas.so.13"), None);
+        assert_eq!(
+            requirement.pins.get("nvidia-cublas-cu12").and_then(|range| range.exact()).unwrap().as_str(),
+            "12.4.5.8"
+        );
+        assert_eq!(requirement.cuda, Some((12, Some(4))));
+    }
 
     #[test]
     fn specs() {

@@ -117,6 +117,7 @@ impl TorchBuild {
         requirement.cuda = self.cuda_release();
         requirement.pins.clone_from(&self.pins);
         requirement.sites.clone_from(&self.sites);
+        requirement.scopes = interpreter.map(Interpreter::scopes).unwrap_or_default();
         closure.require(&mut requirement, |index| hard.contains(&index));
         (requirement, closure)
     }

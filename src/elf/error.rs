@@ -57,6 +57,8 @@ pub enum Table {
 pub enum Kind {
     /// The file ends before the table does.
     TooShort,
+    /// The file ends before its segments do, and what is read would lie behind its end.
+    CutOff,
     /// The file does not begin as ELF files do.
     BadMagic,
     /// A sound header of an object that no process on a machine we serve can load.
@@ -112,6 +114,7 @@ impl fmt::Display for ElfError {
         let Self { table, at, kind } = *self;
         match kind {
             Kind::TooShort => write!(f, "the file ends inside its {table} at {at:#x}"),
+            Kind::CutOff => f.write_str("the file ends before its segments do"),
             Kind::BadMagic => f.write_str("not an ELF file"),
             Kind::Foreign(ident) => write!(f, "an object for another machine: {ident}"),
             Kind::OutOfBounds => {

@@ -111,7 +111,9 @@ impl<'a> Elf<'a> {
         let dynamic = last(PT_DYNAMIC)
             .filter(|header| header.p_filesz > 0)
             .map(|header| Dynamic::parse(&image, header))
-            .transpose()?;
+            .transpose()
+            // Half a file mostly lacks the half its tables are in: say what is really wrong.
+            .map_err(|error| if image.is_truncated() { ElfError { kind: Kind::CutOff, ..error } } else { error })?;
         Ok(Self {
             ident,
             interpreter: last(PT_INTERP).and_then(|header| {

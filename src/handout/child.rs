@@ -27,16 +27,21 @@ pub struct TakenOut {
 pub struct ChildEnvironment {
     /// `LD_PRELOAD`: the shim, then what was there and may stay.
     pub preload: OsString,
-    /// `CUDASHIM_PLAN`.
-    pub plan: PathBuf,
+    /// `CUDASHIM_PLAN`; `None`: the shim asks for one in each process.
+    pub plan: Option<PathBuf>,
     /// What was taken out of `LD_PRELOAD`.
     pub taken_out: Vec<TakenOut>,
 }
 
 impl ChildEnvironment {
+    /// The variables to set, and to unset where there is no value.
+    pub fn variables(&self) -> [(&'static str, Option<&OsStr>); 2] {
+        [("LD_PRELOAD", Some(&self.preload)), ("CUDASHIM_PLAN", self.plan.as_deref().map(Path::as_os_str))]
+    }
+
     /// The environment for a child of a process with the environment of `host`.
     #[must_use]
-    pub fn new(host: &Host, plan: &Plan, plan_path: &Path, shim: &Path) -> Self {
+    pub fn new(host: &Host, plan: Option<(&Plan, &Path)>, shim: &Path) -> Self {
         let objects = Objects::new(host);
         let mut preload = shim.as_os_str().to_owned();
         let mut taken_out = Vec::new();
@@ -48,14 +53,14 @@ impl ChildEnvironment {
             if is_shim(entry) {
                 continue;
             }
-            if let Some((soname, instead)) = contradiction(&objects, plan, entry) {
+            if let Some((soname, instead)) = plan.and_then(|(plan, _)| contradiction(&objects, plan, entry)) {
                 taken_out.push(TakenOut { entry: entry.to_owned(), soname, instead });
             } else {
                 preload.push(":");
                 preload.push(entry);
             }
         }
-        Self { preload, plan: plan_path.to_owned(), taken_out }
+        Self { preload, plan: plan.map(|(_, path)| path.to_owned()), taken_out }
     }
 }
 

@@ -4,7 +4,14 @@ use super::{FileId, Host, Stat};
 use crate::escape;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Names looked for in vain in one directory, from which on the directory stands for them.
+const MANY: usize = 4;
+
+/// How long a directory must have been left alone.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// What stood at a path when it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +56,41 @@ impl Stamps {
         self.0.is_empty()
     }
 
+    /// The same conditions in fewer paths: where many names were looked for in one directory in vain, the
+    /// directory's own stamp stands for them, since a new name changes its modification time.
+    ///
+    /// A directory that changed in the last seconds stands for nothing: a change while we looked might not show.
+    #[must_use]
+    pub fn condensed(&self, host: &Host) -> Self {
+        let mut in_vain: BTreeMap<&Path, usize> = BTreeMap::new();
+        for (path, stamp) in &self.0 {
+            if let (Stamp::Absent, Some(parent)) = (stamp, path.parent()) {
+                *in_vain.entry(parent).or_default() += 1;
+            }
+        }
+        let settled = SystemTime::now().checked_sub(SETTLED).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let settled = settled.and_then(|time| i64::try_from(time.as_nanos()).ok()).unwrap_or_default();
+        let mut kept = BTreeMap::new();
+        let mut standing = BTreeMap::new();
+        for (dir, _) in in_vain.into_iter().filter(|(_, count)| *count >= MANY) {
+            match host.stat(dir) {
+                Ok(stat) if stat.mtime < settled => drop(standing.insert(dir, Stamp::from(stat))),
+                Ok(_) => {}
+                // It is missing itself: that says it all.
+                Err(_) => drop(standing.insert(dir, Stamp::Absent)),
+            }
+        }
+        for (path, stamp) in &self.0 {
+            let dir =
+                path.parent().and_then(|parent| standing.get_key_value(parent)).filter(|_| *stamp == Stamp::Absent);
+            match dir {
+                Some((dir, stamp)) => kept.insert((*dir).to_owned(), *stamp),
+                None => kept.insert(path.clone(), *stamp),
+            };
+        }
+        Self(kept)
+    }
+
     /// Whether every path still has the same answer.
     #[must_use]
     pub fn hold(&self, host: &Host) -> bool {
@@ -91,6 +133,29 @@ impl Stamps {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_stands_for_what_is_not_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let machine = || Host::new("/".into(), BTreeMap::new(), "/".into());
+        std::fs::create_dir(at("lib")).unwrap();
+        let host = machine();
+        for name in ["a", "b", "c", "d"] {
+            assert!(host.stat(&at("lib").join(name)).is_err());
+            assert!(host.stat(&at("gone").join(name)).is_err());
+        }
+        let fresh = host.stamps().condensed(&host);
+        // Just made: its time proves nothing yet.
+        assert!(fresh.0.contains_key(&at("lib").join("a")) && fresh.0.get(&at("gone")) == Some(&Stamp::Absent));
+        let old = SystemTime::now() - Duration::from_secs(60);
+        std::fs::File::open(at("lib")).unwrap().set_modified(old).unwrap();
+        let condensed = host.stamps().condensed(&host);
+        assert_eq!(condensed.len(), 2);
+        assert!(condensed.hold(&machine()));
+        std::fs::write(at("lib").join("c"), "").unwrap();
+        assert!(!condensed.hold(&machine()));
+    }
 
     #[test]
     fn text_round_trips() {

@@ -1,21 +1,27 @@
 //! Which libraries stand in the places: each copy with its identity, version, owner, and what is
 //! wrong with it.
 //!
-//! Takes [`Place`]s; gives [`Library`]s and [`Problem`]s. Reads headers, dynamic tables and package
-//! records only, until it is asked to look inside ([`evidence`], [`Inventory::look_inside`], [`flags()`], [`gpu_code`]).
-//! Never chooses, never follows a needed entry.
+//! Takes [`Place`]s; gives [`Library`]s and [`Problem`]s; then, of the whole, how each copy is reached today
+//! ([`reach`]) and what is wrong among them ([`problems`]). Reads headers, dynamic tables and package records only,
+//! until it is asked to look inside ([`evidence`], [`Inventory::look_inside`], [`flags()`], [`gpu_code`]). Never chooses.
 //!
 //! Choosing does without the look inside: what a library says of itself has three numbers where pins and packages
 //! have four, so it would tear apart groups that belong together.
 
+mod driver;
 mod flags;
 mod owner;
+mod problems;
+mod reach;
 mod strings;
 mod symbols;
 mod version;
 
+pub(crate) use driver::kernel_version;
 pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
-pub use owner::{Owner, Owners};
+pub use owner::{Owner, OwnerKind, Owners, Package, Verified};
+pub use problems::{PROBLEMS, problems};
+pub use reach::{Reach, reach};
 pub use version::{Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, observe};
 
 use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
@@ -61,6 +67,17 @@ pub struct Library {
 }
 
 impl Library {
+    /// Whether it is for linking only: it stands in a `stubs` directory.
+    #[must_use]
+    pub fn is_stub(&self) -> bool {
+        in_stubs(&self.place.dir)
+    }
+
+    /// Its names in its directory, the one to open it by first.
+    pub fn file_names(&self) -> impl Iterator<Item = &OsStr> {
+        self.path.file_name().into_iter().chain(self.names.iter().map(OsString::as_os_str))
+    }
+
     /// What a process that asks for it by soname must be told; its file name where it has no soname.
     #[must_use]
     pub fn asked_as(&self) -> &str {
@@ -130,9 +147,11 @@ impl Inventory {
         inventory
     }
 
-    /// The copies that answer to a soname.
+    /// The copies that answer to a soname, and the unusable ones that are named so.
     pub fn serving<'a, 's>(&'a self, soname: &'s str) -> impl Iterator<Item = &'a Library> + use<'a, 's> {
-        self.libraries.iter().filter(move |library| library.asked_as() == soname)
+        let named =
+            move |library: &Library| library.unusable.is_some() && library.path.file_name() == Some(OsStr::new(soname));
+        self.libraries.iter().filter(move |library| library.asked_as() == soname || named(library))
     }
 
     /// Looks inside every library that can be used, then beside those whose release nothing in them tells.
@@ -205,7 +224,7 @@ impl Inventory {
         let file_name = names.remove(chosen);
         let Some(name) = parse_library_name(&file_name) else { return };
         let path = place.dir.join(&file_name);
-        let owner = owners.of(objects.host(), place, &path, stat.size);
+        let owner = owners.of(objects.host(), place, &path, stat, name.row);
         let unusable = match &opened {
             Err(error) => Some(self.damaged(&path, error)),
             Ok(object) => unusable(place, &path, &name, object),
@@ -248,21 +267,29 @@ impl Inventory {
 
 /// Why a sound ELF object must not be handed out all the same.
 fn unusable(place: &Place, path: &std::path::Path, name: &LibraryName<'_>, object: &Object) -> Option<String> {
-    if place.dir.components().any(|part| part.as_os_str() == "stubs") {
+    if in_stubs(&place.dir) {
         return Some("a stub, for linking only".to_owned());
     }
     let soname = object.facts.soname.as_deref()?;
     let file = path.file_name()?;
-    // libcublasLt.so.11 that is a libcublasLt.so.12 inside: somebody linked or copied another major.
-    let said = parse_library_name(soname);
-    let differs = said.as_ref().is_none_or(|said| said.row.stem != name.row.stem || said.hash != name.hash)
-        || said.as_ref().is_some_and(|said| !agrees(&numbers(name), &numbers(said)));
-    (differs && file != soname).then(|| format!("named `{}`, but its soname is `{}`", file.display(), soname.display()))
+    differs(name, soname).then(|| format!("named `{}`, but its soname is `{}`", file.display(), soname.display()))
 }
 
-/// Whether a file's version digits and its soname's can belong to one library: one begins the other.
+fn in_stubs(dir: &std::path::Path) -> bool {
+    dir.components().any(|part| part.as_os_str() == "stubs")
+}
+
+/// libcublasLt.so.11 that is a libcublasLt.so.12 inside: somebody linked or copied another major.
+fn differs(name: &LibraryName<'_>, soname: &OsStr) -> bool {
+    parse_library_name(soname).is_none_or(|said| {
+        said.row.stem != name.row.stem || said.hash != name.hash || !agrees(&numbers(name), &numbers(&said))
+    })
+}
+
+/// Whether a file's version digits and its soname's can belong to one library: one begins the other, or the file is
+/// numbered by the year, as `libcupti.so.2025.1.1` is.
 fn agrees(file: &[u64], soname: &[u64]) -> bool {
-    file.starts_with(soname) || soname.starts_with(file)
+    file.starts_with(soname) || soname.starts_with(file) || file.first().is_some_and(|first| *first >= 2000)
 }
 
 fn numbers(name: &LibraryName<'_>) -> Vec<u64> {

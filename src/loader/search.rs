@@ -208,6 +208,19 @@ impl<'h> Loader<'h> {
         self.search(name, &[], None).ok().map(|(path, _, rule)| (path, rule))
     }
 
+    /// What `dlopen(name)` called from `object`, mapped from `path`, leads to.
+    #[must_use]
+    pub fn find_from(&self, path: &Path, object: &Object, name: &OsStr) -> Option<(PathBuf, Rule)> {
+        self.search(name, &[Requester { path, object }], None).ok().map(|(path, _, rule)| (path, rule))
+    }
+
+    /// The directories of an object's own run path, `DT_RUNPATH` or else `DT_RPATH`, tokens expanded.
+    #[must_use]
+    pub fn run_path(&self, path: &Path, object: &Object) -> Vec<PathBuf> {
+        let list = object.facts.runpath.as_deref().or(object.facts.rpath.as_deref());
+        list.map(|list| self.directories(list, b":", path.parent())).unwrap_or_default()
+    }
+
     /// `DT_RPATH` counts only where the same object has no `DT_RUNPATH` (`elf_get_dynamic_info`).
     fn rpath_of(&self, link: &Requester<'_>) -> Option<Vec<PathBuf>> {
         let facts = &link.object.facts;

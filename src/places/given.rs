@@ -24,3 +24,28 @@ pub fn given(host: &Host, dir: &Path) -> Vec<Place> {
     }
     places
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Machine, dirs};
+    use super::*;
+
+    #[test]
+    fn what_stands_in_it_shows_what_it_is() {
+        let machine = Machine::with(&[
+            "venv/lib/python3.12/site-packages/torch/lib",
+            "site/nvidia/nccl/lib",
+            "toolkit/lib64",
+            "conda/conda-meta",
+            "conda/lib/python3.12/site-packages/torch/lib",
+        ])
+        .at("/venv");
+        let host = machine.host();
+        let found = |dir: &str| dirs(&given(&host, Path::new(dir)));
+        assert_eq!(found("."), ["/venv/.", "/venv/./lib/python3.12/site-packages/torch/lib"]);
+        assert_eq!(found("/site"), ["/site", "/site/nvidia/nccl/lib"]);
+        assert_eq!(found("/toolkit"), ["/toolkit", "/toolkit/lib64"]);
+        assert_eq!(found("/conda"), ["/conda", "/conda/lib", "/conda/lib/python3.12/site-packages/torch/lib"]);
+        assert!(given(&host, Path::new("/conda")).iter().all(|place| place.provenance == Provenance::Given));
+    }
+}

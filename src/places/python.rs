@@ -1,7 +1,8 @@
 //! Below a directory that Python imports from: NVIDIA's wheels in both layouts, torch, bundles.
 
-use super::{Place, Provenance, subdirectories};
-use crate::host::{Host, Kind};
+use super::{Place, Provenance, pattern, subdirectories, subdirectories_named};
+use crate::host::{Entry, Host, Kind};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -16,81 +17,155 @@ const PACKAGES: [&str; 7] = [
     "cupy/.data/lib",
 ];
 
+/// More of them, for a survey: packages that bring single libraries for their own use, or whose plugins need ours.
+const MORE_PACKAGES: [&str; 21] = [
+    "nvidia/*/cu*/lib",
+    "nvpl/lib",
+    "cupy_backends/cuda/libs",
+    "tensorflow",
+    "tensorflow/python",
+    "tensorflow/python/platform",
+    "tensorrt",
+    "jaxlib",
+    "jaxlib/cuda",
+    "jax_plugins/xla_cuda*",
+    "onnxruntime/capi",
+    "triton/backends/nvidia/lib",
+    "triton/backends/nvidia/lib/*",
+    "triton/third_party/cuda/lib",
+    "bitsandbytes",
+    "torchaudio/lib",
+    "vllm",
+    "xformers",
+    "paddle/libs",
+    "mxnet",
+    "llama_cpp/lib",
+];
+
 /// The places of site directories, in order.
 #[must_use]
 pub fn sites(host: &Host, sites: &[PathBuf]) -> Vec<Place> {
+    sites.iter().flat_map(|site| searched(host, site, &host.list(site).unwrap_or_default())).collect()
+}
+
+/// The places of site directories and of everything known to bring libraries of ours in them.
+pub(super) fn all(host: &Host, sites: &[PathBuf]) -> Vec<Place> {
     let mut places = Vec::new();
     for site in sites {
-        // nvidia/cublas/lib of the CUDA 11 and 12 wheels, nvidia/cu13/lib of the later ones.
-        for package in subdirectories(host, &site.join("nvidia")) {
-            for lib in ["lib", "lib64", "nvvm/lib64"] {
-                let dir = package.join(lib);
-                if host.is_dir(&dir) {
-                    places.push(Place::new(dir, Provenance::Site, site));
-                }
-            }
-        }
-        for package in PACKAGES {
-            let dir = site.join(package);
-            if host.is_dir(&dir) {
-                places.push(Place::new(dir, Provenance::Site, site));
-            }
-        }
-        // auditwheel puts what it bundles into NAME.libs.
-        for entry in host.list(site).unwrap_or_default() {
-            if entry.kind == Kind::Directory && entry.name.as_bytes().ends_with(b".libs") {
-                places.push(Place::new(site.join(entry.name), Provenance::Site, site));
-            }
-        }
+        let entries = host.list(site).unwrap_or_default();
+        places.extend(searched(host, site, &entries));
+        let packages: Vec<&str> = MORE_PACKAGES.into_iter().filter(|package| holds(&entries, package)).collect();
+        places.extend(pattern::below(host, site, &packages, Provenance::Site));
     }
     places
+}
+
+fn searched(host: &Host, site: &Path, entries: &[Entry]) -> Vec<Place> {
+    let mut dirs = Vec::new();
+    if holds(entries, "nvidia") {
+        // nvidia/cublas/lib of the CUDA 11 and 12 wheels, nvidia/cu13/lib of the later ones.
+        for package in subdirectories(host, &site.join("nvidia")) {
+            dirs.extend(["lib", "lib64", "nvvm/lib64"].map(|lib| package.join(lib)));
+        }
+    }
+    dirs.extend(PACKAGES.into_iter().filter(|package| holds(entries, package)).map(|package| site.join(package)));
+    dirs.retain(|dir| host.is_dir(dir));
+    // auditwheel puts what it bundles into NAME.libs.
+    let bundles = entries
+        .iter()
+        .filter(|entry| entry.kind == Kind::Directory && entry.name.as_bytes().ends_with(b".libs"))
+        .map(|entry| site.join(&entry.name));
+    dirs.into_iter().chain(bundles).map(|dir| Place::new(dir, Provenance::Site, site)).collect()
+}
+
+/// Whether a sorted listing has the first part of a package's path: most sites lack most packages.
+fn holds(entries: &[Entry], package: &str) -> bool {
+    let top = OsStr::new(package.split('/').next().unwrap_or_default());
+    entries.binary_search_by(|entry| entry.name.as_os_str().cmp(top)).is_ok()
 }
 
 /// The site-packages directories of a virtual environment or conda environment.
 #[must_use]
 pub fn venv_sites(host: &Host, prefix: &Path) -> Vec<PathBuf> {
-    let mut sites = Vec::new();
-    for lib in ["lib", "lib64"] {
-        for dir in subdirectories(host, &prefix.join(lib)) {
-            let site = dir.join("site-packages");
-            if dir.file_name().is_some_and(|name| name.as_bytes().starts_with(b"python")) && host.is_dir(&site) {
-                sites.push(site);
-            }
-        }
-    }
-    sites
+    site_directories(host, prefix, &["site-packages"])
+}
+
+/// The directories called `names` below `lib/python*` and `lib64/python*` of a prefix.
+pub(super) fn site_directories(host: &Host, prefix: &Path, names: &[&str]) -> Vec<PathBuf> {
+    // A venv's lib64 is a link to its lib.
+    let libs = super::once(host, ["lib", "lib64"].map(|lib| prefix.join(lib)).into());
+    let is_python = |name: &OsStr| name.as_bytes().starts_with(b"python");
+    let pythons = libs.iter().flat_map(|lib| subdirectories_named(host, lib, is_python));
+    let dirs = pythons.flat_map(|python| names.iter().map(move |name| python.join(name)));
+    dirs.filter(|dir| host.is_dir(dir)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{Machine, dirs};
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn both_wheel_layouts_and_bundles() {
-        let dir = tempfile::tempdir().unwrap();
-        for path in [
+        let machine = Machine::with(&[
             "s/nvidia/cublas/lib",
             "s/nvidia/cu13/lib",
             "s/nvidia/cuda_nvcc/nvvm/lib64",
             "s/torch/lib",
+            "s/cupy/.data/lib",
             "s/ctranslate2.libs",
             "s/numpy",
-        ] {
-            std::fs::create_dir_all(dir.path().join(path)).unwrap();
-        }
-        let host = Host::new(dir.path().to_owned(), BTreeMap::new(), "/".into());
-        let found: Vec<String> =
-            sites(&host, &["/s".into()]).iter().map(|place| place.dir.display().to_string()).collect();
-        assert_eq!(
-            found,
-            [
-                "/s/nvidia/cu13/lib",
-                "/s/nvidia/cublas/lib",
-                "/s/nvidia/cuda_nvcc/nvvm/lib64",
-                "/s/torch/lib",
-                "/s/ctranslate2.libs"
-            ]
-        );
+        ]);
+        let found = dirs(&sites(&machine.host(), &["/s".into()]));
+        let expected = [
+            "/s/nvidia/cu13/lib",
+            "/s/nvidia/cublas/lib",
+            "/s/nvidia/cuda_nvcc/nvvm/lib64",
+            "/s/torch/lib",
+            "/s/cupy/.data/lib",
+            "/s/ctranslate2.libs",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_survey_looks_into_packages_that_bring_their_own() {
+        let machine = Machine::with(&[
+            "s/tensorrt_libs",
+            "s/jax_plugins/xla_cuda12",
+            "s/onnxruntime/capi",
+            "s/triton/backends/nvidia/lib/cupti",
+            "s/bitsandbytes",
+            "s/tensorflow/python",
+            "s/nvidia/cublasmp/cu12/lib",
+            "s/jax_plugins/rocm",
+        ]);
+        let places = all(&machine.host(), &["/s".into()]);
+        let expected = [
+            "/s/tensorrt_libs",
+            "/s/nvidia/cublasmp/cu12/lib",
+            "/s/tensorflow",
+            "/s/tensorflow/python",
+            "/s/jax_plugins/xla_cuda12",
+            "/s/onnxruntime/capi",
+            "/s/triton/backends/nvidia/lib",
+            "/s/triton/backends/nvidia/lib/cupti",
+            "/s/bitsandbytes",
+        ];
+        assert_eq!(dirs(&places), expected);
+        assert!(places.iter().all(|place| place.root == Path::new("/s")));
+    }
+
+    #[test]
+    fn lib64_that_is_lib_counts_once() {
+        let machine = Machine::with(&["v/lib/python3.12/site-packages"]).link("v/lib64", "lib");
+        let sites = venv_sites(&machine.host(), Path::new("/v"));
+        assert_eq!(sites, [Path::new("/v/lib/python3.12/site-packages")]);
+    }
+
+    #[test]
+    fn lib64_of_its_own_counts() {
+        let machine = Machine::with(&["v/lib/python3.12/site-packages", "v/lib64/python3.12/site-packages"]);
+        assert_eq!(venv_sites(&machine.host(), Path::new("/v")).len(), 2);
     }
 }

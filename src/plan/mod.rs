@@ -89,6 +89,8 @@ pub struct PlanFor {
 pub struct Plan {
     /// Whom it is for.
     pub made_for: Vec<PlanFor>,
+    /// Where the programs it is meant for are started from; none: it is meant for all.
+    pub scopes: Vec<PathBuf>,
     /// The libraries, in the order they can be loaded.
     pub libraries: Vec<PlanLibrary>,
     /// Other names: name, soname.

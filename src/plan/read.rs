@@ -110,6 +110,7 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
             let (kind, words, at) = (text(next()?)?, text(next()?)?, next()?);
             plan.made_for.push(PlanFor { kind, text: words, path: if at == "-" { None } else { Some(path(at)?) } });
         }
+        "scope" => plan.scopes.push(path(next()?)?),
         "lib" => {
             if plan.libraries.len() >= LIBRARY_LIMIT {
                 return Err(PlanError::TooLarge);
@@ -196,6 +197,7 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     let once = all_different(names)
         && all_different(plan.triggers.iter().map(|(name, _)| name))
         && all_different(plan.bundles.iter().map(|bundle| &bundle.name))
+        && all_different(plan.scopes.iter())
         && all_different(plan.replaces.iter().map(|(path, _)| path));
     if !once {
         return Err(error("a name stands twice"));
@@ -226,6 +228,7 @@ mod tests {
         };
         Plan {
             made_for: vec![PlanFor { kind: "torch".into(), text: "torch 2.5.1+cu124".into(), path: None }],
+            scopes: vec!["/venv".into()],
             libraries: vec![library("libnvrtc.so.12", How::Redirect), library("libgomp.so.1", How::Keep)],
             aliases: vec![("libnvrtc.so".into(), "libnvrtc.so.12".into())],
             replaces: vec![("/x/libnvrtc.so.12".into(), "libnvrtc.so.12".into())],

@@ -11,6 +11,9 @@ pub(super) fn bytes(plan: &Plan) -> Vec<u8> {
         let path = made_for.path.as_deref().map_or("-".to_owned(), escape::path);
         let _ = writeln!(text, "for\t{}\t{}\t{path}", field(&made_for.kind), field(&made_for.text));
     }
+    for scope in &plan.scopes {
+        let _ = writeln!(text, "scope\t{}", escape::path(scope));
+    }
     for library in &plan.libraries {
         let how = match library.how {
             How::Preload => "preload",

@@ -20,6 +20,29 @@ pub struct Distribution {
     pub dir: PathBuf,
 }
 
+/// One line of a `RECORD`: a file as it was when it was installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its path, relative to the site directory.
+    pub path: PathBuf,
+    /// Its SHA-256 as written there: URL-safe base64 without padding.
+    pub sha256: Option<String>,
+    /// Bytes.
+    pub size: Option<u64>,
+}
+
+impl Recorded {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let (path, rest) = csv_field(line)?;
+        let rest = std::str::from_utf8(rest).unwrap_or_default();
+        let mut fields = rest.trim().rsplit(',');
+        let size = fields.next().and_then(|size| size.trim().parse().ok());
+        let digest = fields.next().and_then(|digest| digest.trim().strip_prefix("sha256="));
+        let sha256 = digest.map(|digest| digest.trim_end_matches('=').to_owned());
+        Some(Self { path: PathBuf::from(std::ffi::OsStr::from_bytes(&path)), sha256, size })
+    }
+}
+
 /// A name as PEP 503 compares it: lower case, runs of `-_.` as one `-`.
 #[must_use]
 pub fn normalized(name: &str) -> String {
@@ -40,18 +63,11 @@ pub fn distributions(host: &Host, site: &Path) -> Vec<Distribution> {
 }
 
 impl Distribution {
-    /// The files the distribution recorded at installation, relative to its site directory, with
-    /// their sizes where given.
+    /// The files the distribution recorded at installation.
     #[must_use]
-    pub fn record(&self, host: &Host) -> Vec<(PathBuf, Option<u64>)> {
+    pub fn record(&self, host: &Host) -> Vec<Recorded> {
         let bytes = host.read(&self.dir.join("RECORD")).unwrap_or_default();
-        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| {
-            let (path, rest) = csv_field(line)?;
-            let size = rest.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
-            let size = std::str::from_utf8(size).ok().and_then(|size| size.parse().ok());
-            Some((PathBuf::from(std::ffi::OsStr::from_bytes(&path)), size))
-        });
-        lines.collect()
+        bytes.split(|byte| *byte == b'\n').filter_map(Recorded::parse).collect()
     }
 
     /// The lines of its `METADATA` with a given key.
@@ -175,5 +191,16 @@ mod tests {
         assert_eq!((field.as_slice(), rest), (&b"a,\"b"[..], &b".so,sha256=x,12"[..]));
         assert_eq!(csv_field(b""), None);
         assert_eq!(csv_field(b"\"open"), None);
+    }
+
+    #[test]
+    fn record_lines() {
+        let parse = |line: &str| Recorded::parse(line.as_bytes()).unwrap();
+        let whole = parse("nvidia/nccl/lib/libnccl.so.2,sha256=H8Nu68hPSxCS_u4-,429634192\r");
+        assert_eq!((whole.sha256.as_deref(), whole.size), (Some("H8Nu68hPSxCS_u4-"), Some(429_634_192)));
+        let itself = parse("nvidia_nccl_cu12-2.27.3.dist-info/RECORD,,");
+        assert_eq!((itself.sha256, itself.size), (None, None));
+        let weak = parse("a.so,md5=abc,3");
+        assert_eq!((weak.sha256, weak.size), (None, Some(3)));
     }
 }

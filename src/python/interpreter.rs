@@ -121,6 +121,16 @@ impl Interpreter {
         Ok(found)
     }
 
+    /// Where programs of this environment are started from: its prefix, and the interpreter itself where that lies
+    /// elsewhere.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<PathBuf> {
+        let mut scopes = vec![self.prefix.clone()];
+        scopes.extend(Some(self.program.clone()).filter(|program| !program.starts_with(&self.prefix)));
+        scopes.retain(|path| path.is_absolute());
+        scopes
+    }
+
     fn of_venv(host: &Host, program: &Path, options: &Options) -> Option<Self> {
         let bin = program.parent()?;
         let (prefix, config) = [bin.parent(), Some(bin)]

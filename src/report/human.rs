@@ -21,6 +21,9 @@ pub fn sanitized(text: &str) -> String {
     })
 }
 
+/// Files that cannot be used, at most this many on a page.
+const SHOWN: usize = 10;
+
 /// The set as a table: one line a library, grouped by the directory they share.
 #[must_use]
 pub fn resolution_text(report: &ResolveReport) -> String {
@@ -70,6 +73,15 @@ pub fn resolution_text(report: &ResolveReport) -> String {
         text.push_str("\nleft to the loader\n");
         for unserved in &report.unserved {
             let _ = writeln!(text, "  {:name_width$}  {}", unserved.soname, unserved.because);
+        }
+    }
+    if !report.problems.is_empty() {
+        text.push_str("\ncannot be used\n");
+        for problem in report.problems.iter().take(SHOWN) {
+            let _ = writeln!(text, "  {}  {}", problem.path.to_path().display(), problem.says);
+        }
+        if report.problems.len() > SHOWN {
+            let _ = writeln!(text, "  and {} more; `--format json` lists them", report.problems.len() - SHOWN);
         }
     }
     let refused: usize = set.iter().map(|library| library.refused.len()).sum();

@@ -2,6 +2,7 @@
 //! keeps, so that a cached answer reads the same as a fresh one.
 
 use crate::consumer::Requirement;
+use crate::inventory::Problem;
 use crate::plan::How;
 use crate::resolve::Resolution;
 use crate::solve::NoSolution;
@@ -83,6 +84,29 @@ pub struct Unserved {
     pub because: String,
 }
 
+/// A file that was met on the way and cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemFile {
+    /// A stable word.
+    pub id: String,
+    /// The file.
+    pub path: JsonPath,
+    /// What is wrong with it.
+    pub says: String,
+}
+
+/// What `resolve --explain` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainReport<'r> {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The consumer in a few words.
+    pub r#for: &'r str,
+    /// The library.
+    #[serde(flatten)]
+    pub library: &'r ChosenLibrary,
+}
+
 /// What `resolve` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolveReport {
@@ -106,6 +130,9 @@ pub struct ResolveReport {
     /// What would mend that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
+    /// Files that cannot be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProblemFile>,
     /// Why there is nothing to choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nothing: Option<String>,
@@ -115,14 +142,7 @@ impl ResolveReport {
     /// What an answer says: for whom, what is chosen, or why there is nothing to choose.
     #[must_use]
     pub fn new(requirement: Option<&Requirement>, resolution: Option<&Resolution>, nothing: Option<&str>) -> Self {
-        let mut report = Self::empty();
-        if let Some(requirement) = requirement {
-            report.r#for.clone_from(&requirement.text);
-            report.path = requirement.path.as_deref().map(JsonPath::from);
-            report.cuda = requirement
-                .cuda
-                .map(|(major, minor)| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
-        }
+        let mut report = Self::empty(requirement);
         report.nothing = nothing.map(str::to_owned);
         report.set = Some(Vec::new());
         if let Some(resolution) = resolution {
@@ -154,23 +174,37 @@ impl ResolveReport {
 
     /// What the lack of a solution says.
     #[must_use]
-    pub fn none(none: &NoSolution) -> Self {
-        let mut report = Self::empty();
+    pub fn none(requirement: &Requirement, none: &NoSolution) -> Self {
+        let mut report = Self::empty(Some(requirement));
         report.no_solution = Some(none.clauses.iter().map(ToString::to_string).collect());
         report.hints = none.hints().iter().map(ToString::to_string).collect();
         report
     }
 
-    fn empty() -> Self {
+    /// The report with the files that cannot be used.
+    #[must_use]
+    pub fn with_problems(mut self, problems: &[Problem]) -> Self {
+        let listed = problems.iter().map(|problem| ProblemFile {
+            id: problem.id.to_owned(),
+            path: problem.path.as_path().into(),
+            says: problem.says.clone(),
+        });
+        self.problems = listed.collect();
+        self
+    }
+
+    fn empty(requirement: Option<&Requirement>) -> Self {
+        let cuda = requirement.and_then(|requirement| requirement.cuda);
         Self {
             schema: SCHEMA,
-            r#for: String::new(),
-            path: None,
-            cuda: None,
+            r#for: requirement.map(|requirement| requirement.text.clone()).unwrap_or_default(),
+            path: requirement.and_then(|requirement| requirement.path.as_deref()).map(JsonPath::from),
+            cuda: cuda.map(|(major, minor)| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}"))),
             set: None,
             unserved: Vec::new(),
             no_solution: None,
             hints: Vec::new(),
+            problems: Vec::new(),
             nothing: None,
         }
     }

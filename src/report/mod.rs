@@ -1,7 +1,11 @@
 //! Results as text for people and as JSON for programs. Pure: values in, strings out.
 
 mod human;
+mod inspect;
 mod json;
+mod scan;
 
 pub use human::{explanation_text, resolution_text, sanitized};
-pub use json::{ChosenLibrary, JsonPath, RefusedCopy, ResolveReport, SCHEMA, Unserved};
+pub use inspect::{InspectReport, Symbols, comparison_text};
+pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};
+pub use scan::{EvidenceLine, OwnerLine, ScanDiff, ScanLibrary, ScanReport, scan_text};

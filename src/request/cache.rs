@@ -61,8 +61,8 @@ impl PlanCache {
     /// A directory that somebody else owns or may write to: plans decide what is loaded.
     pub fn open(cache_dir: &Path) -> io::Result<Self> {
         let dir = cache_dir.join("plans");
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         for dir in [cache_dir, &dir] {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
             let meta = std::fs::symlink_metadata(dir)?;
             let own = meta.uid() == rustix::process::geteuid().as_raw() && meta.is_dir();
             if !own || meta.mode() & 0o022 != 0 {
@@ -148,7 +148,7 @@ impl PlanCache {
             atomic_write(&self.file(key, "plan"), plan)?;
         }
         atomic_write(&self.file(key, "json"), &serde_json::to_vec(report).map_err(io::Error::other)?)?;
-        atomic_write(&self.file(key, "stamps"), host.stamps().to_text().as_bytes())
+        atomic_write(&self.file(key, "stamps"), host.stamps().condensed(host).to_text().as_bytes())
     }
 }
 
@@ -168,13 +168,12 @@ fn cwd_matters(host: &Host) -> bool {
 
 /// A digest of the question: the request, the environment as far as it matters, and this program itself.
 fn key(host: &Host, request: &Request) -> String {
-    if let Ok(program) = std::env::current_exe() {
-        // Another build may answer differently: its file is one of the conditions.
-        let _ = host.stat(&program);
-    }
     let mut digest = Sha256::new();
     let mut add = |label: &str, value: &OsStr| digest.update(format!("{label}={}\n", escape::bytes(value.as_bytes())));
     add("version", OsStr::new(env!("CARGO_PKG_VERSION")));
+    // Another build may answer differently.
+    let program = std::env::current_exe().and_then(std::fs::metadata).map(|meta| Stat::from(&meta));
+    add("program", OsStr::new(&format!("{program:?}")));
     add("root", host.root().as_os_str());
     add("question", OsStr::new(&request.question(host)));
     if cwd_matters(host) {

@@ -55,6 +55,7 @@ impl Answer {
     #[must_use]
     pub fn report(&self) -> ResolveReport {
         ResolveReport::new(self.requirement.as_ref(), self.resolution.as_ref(), self.nothing.as_deref())
+            .with_problems(&self.problems)
     }
 }
 
@@ -79,7 +80,7 @@ pub enum RequestError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// A file given with `--for` cannot be read as an ELF object.
-    #[error("`{}` {says}", path.display())]
+    #[error("`{}` cannot be served: {says}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -87,8 +88,13 @@ pub enum RequestError {
         says: String,
     },
     /// Nothing fits.
-    #[error(transparent)]
-    NoSolution(Box<NoSolution>),
+    #[error("{source}")]
+    NoSolution {
+        /// The facts that cannot hold together.
+        source: Box<NoSolution>,
+        /// What was asked for.
+        requirement: Box<Requirement>,
+    },
 }
 
 /// The consumer found, before anything is read of it.
@@ -139,9 +145,26 @@ impl Request {
         };
         let inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement));
         let problems = inventory.problems.clone();
-        let resolution = resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy)
-            .map_err(|none| RequestError::NoSolution(Box::new(none)))?;
+        let resolution = match resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy) {
+            Ok(resolution) => resolution,
+            Err(none) => {
+                return Err(RequestError::NoSolution { source: Box::new(none), requirement: Box::new(requirement) });
+            }
+        };
         Ok(Answer { requirement: Some(requirement), resolution: Some(resolution), nothing: None, problems })
+    }
+
+    /// Whether the command may start any environment: nobody is named, and its program is neither a Python nor a
+    /// program that needs CUDA itself.
+    #[must_use]
+    pub fn is_open(&self, host: &Host) -> bool {
+        let named = !self.spec.is_auto() || self.python.is_some() || !self.files.is_empty();
+        let laid_down = !self.places.is_empty() || !self.policy.fixed.is_empty() || !self.policy.forbidden.is_empty();
+        let command = Command::read(host, &self.command);
+        !named
+            && !laid_down
+            && command
+                .is_some_and(|command| command.python.is_none() && !needs_cuda(&Objects::new(host), &command.program))
     }
 
     /// All of the request that can change its answer, as text. Of the command only the program counts, and how a
@@ -193,8 +216,7 @@ impl Request {
         if !explicit
             && self.spec.is_auto()
             && let Some(command) = &command
-            && let Ok(object) = objects.open(&command.program)
-            && object.facts.needed.iter().any(|name| crate::facts::parse_library_name(name).is_some())
+            && needs_cuda(objects, &command.program)
         {
             return Ok(Meant::Files(vec![command.program.clone()], Some(command.program.clone())));
         }
@@ -227,6 +249,12 @@ impl Request {
             _ => Ok(Meant::Spec(self.spec.require()?)),
         }
     }
+}
+
+/// Whether a program is linked against a library of NVIDIA's.
+fn needs_cuda(objects: &Objects<'_>, program: &Path) -> bool {
+    let object = objects.open(program);
+    object.is_ok_and(|object| object.facts.needed.iter().any(|name| crate::facts::parse_library_name(name).is_some()))
 }
 
 /// The Python that is meant where none is named: of the active environment, else the one on PATH.

@@ -4,7 +4,7 @@
 use super::driver::Driver;
 use super::problem::Member;
 use super::runtime::Runtime;
-use super::{Choice, Resolution};
+use super::{Choice, Refused, Resolution};
 use crate::consumer::{Closure, Requirement};
 use crate::facts::{dlopens, parse_library_name};
 use crate::inventory::{Inventory, Library};
@@ -60,7 +60,11 @@ pub(super) fn resolution(
             version: None,
             how: How::Preload,
             because: library.because.clone(),
-            refused: Vec::new(),
+            refused: library
+                .refused
+                .iter()
+                .map(|(path, because)| Refused { path: path.clone(), version: None, because: because.clone() })
+                .collect(),
         };
         chosen.push((choice, &library.object, None));
     }
@@ -78,6 +82,7 @@ pub(super) fn resolution(
             text: requirement.text.clone(),
             path: requirement.path.clone(),
         }],
+        scopes: requirement.scopes.clone(),
         ..Plan::default()
     };
     assembly.add_libraries(&mut plan);

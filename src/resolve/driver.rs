@@ -3,11 +3,9 @@
 //! What ld.so finds stays, unless it is a stub or of another version than the kernel module while a copy of the
 //! right version is at hand.
 
-use crate::host::Host;
-use crate::inventory::{Inventory, Library};
+use crate::inventory::{Inventory, Library, kernel_version};
 use crate::loader::Loader;
 use std::ffi::OsStr;
-use std::path::Path;
 
 /// The library all others of the driver are chosen by.
 const LIBCUDA: &str = "libcuda.so.1";
@@ -50,15 +48,4 @@ pub(super) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Drive
         library.place.dir == *dir && (library.version == chosen.version || library.version.is_none())
     });
     Driver { libraries: libraries.collect(), because }
-}
-
-/// The version of the loaded kernel module (`/sys/module/nvidia/version`, else `/proc/driver/nvidia/version`).
-pub(super) fn kernel_version(host: &Host) -> Option<String> {
-    if let Ok(text) = host.read_text(Path::new("/sys/module/nvidia/version")) {
-        return Some(text.trim().to_owned()).filter(|version| !version.is_empty());
-    }
-    let text = host.read_text(Path::new("/proc/driver/nvidia/version")).ok()?;
-    let line = text.lines().find(|line| line.contains("Kernel Module"))?;
-    let is_version = |word: &&str| word.contains('.') && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    line.split_whitespace().find(is_version).map(str::to_owned)
 }

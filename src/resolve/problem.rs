@@ -89,7 +89,7 @@ impl<'i> State<'i> {
         let mut sets = SymbolSets::default();
         let mut wants: Vec<Want> = Vec::new();
         for want in requirement.wants.iter().filter(|want| !is_driver(&want.soname)) {
-            wants.push(Want { soname: want.soname.clone(), hard: want.hard, by: want.by.display().to_string() });
+            wants.push(Want { soname: want.soname.clone(), hard: want.hard, by: named(&want.by) });
         }
         let wanted: BTreeSet<String> = wants.iter().map(|want| want.soname.clone()).collect();
         // What the consumer's own wheels hold may be asked for by name at any time.
@@ -109,7 +109,7 @@ impl<'i> State<'i> {
             .iter()
             .filter(|demand| !is_driver(&demand.soname))
             .map(|demand| Demand {
-                consumer: demand.by.display().to_string(),
+                consumer: named(&demand.by),
                 soname: demand.soname.clone(),
                 symbols: sets.id(demand.symbols.clone()),
                 cuda,
@@ -181,7 +181,7 @@ impl<'i> State<'i> {
 
     pub(super) fn solve(&self, requirement: &Requirement, policy: &Policy) -> Result<Solution, NoSolution> {
         let releases = requirement.releases.iter().map(|(group, version, by)| ReleaseDemand {
-            consumer: by.display().to_string(),
+            consumer: named(by),
             group: group.clone(),
             prefix: release(version),
         });
@@ -217,11 +217,14 @@ impl<'i> State<'i> {
             let Some(wheel) = name.row.wheels.first() else { continue };
             let pinned = requirement.pins.iter().find(|(package, _)| package_is(package, wheel));
             let hint = match (pinned, requirement.cuda) {
-                (Some((package, range)), _) => format!("install `{package}{range}`"),
+                (Some((package, range)), _) => match range.exact() {
+                    Some(version) => format!("install `{package}=={version}`"),
+                    None => format!("install `{package}{range}`"),
+                },
                 (None, Some((major, _))) => format!("install `{}`", name.row.wheel_names(major.into()).join("` or `")),
                 (None, None) => format!("install `{wheel}` for your CUDA"),
             };
-            hints.insert(soname.clone(), format!("{hint}, or name a directory that holds `{soname}` with `--place`"));
+            hints.insert(soname.clone(), hint);
         }
         hints
     }
@@ -327,4 +330,9 @@ fn too_new(object: &Object, libc: &Object) -> Option<String> {
 
 fn release(version: &Version) -> Release {
     Release(version.numbers().iter().map(|number| u32::try_from(*number).unwrap_or(u32::MAX)).collect())
+}
+
+/// A consumer's file, as clauses name it.
+fn named(path: &Path) -> String {
+    format!("`{}`", path.display())
 }

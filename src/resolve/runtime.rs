@@ -19,6 +19,8 @@ pub(super) struct Runtime {
     pub(super) path: PathBuf,
     pub(super) object: Rc<Object>,
     pub(super) because: String,
+    /// The copy ld.so would take, if any, and what speaks against it.
+    pub(super) refused: Option<(PathBuf, String)>,
 }
 
 pub(super) fn choose(
@@ -49,14 +51,9 @@ pub(super) fn choose(
             lacking(&object, &nodes).is_none().then_some((path, object))
         });
         if let Some((path, object)) = found {
-            let other =
-                today.map_or("ld.so finds none".to_owned(), |object| format!("`{}` lacks it", object.path.display()));
-            chosen.push(Runtime {
-                soname: soname.to_owned(),
-                path,
-                object,
-                because: format!("has `{lacks}`; {other}"),
-            });
+            let refused = today.map(|object| (object.path.clone(), format!("lacks the version node `{lacks}`")));
+            let because = format!("has the version node `{lacks}`, which is needed");
+            chosen.push(Runtime { soname: soname.to_owned(), path, object, because, refused });
         } else {
             log::warn!("no copy of {soname} here has `{lacks}`");
         }

@@ -173,7 +173,7 @@ impl Teller<'_> {
         let none = if paths.any(|path| Some(path.as_path()) == soname.fixed) {
             ""
         } else {
-            ", which is no copy of it that was found"
+            ", and no usable copy of it stands there"
         };
         format!("{} is fixed to `{path}`{none}", soname.name)
     }

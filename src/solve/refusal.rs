@@ -212,9 +212,10 @@ impl fmt::Display for Refusal {
             Self::OtherMajor { major, of, not } => {
                 write!(f, "for CUDA {major}, {of} is CUDA {not}")
             }
-            Self::OtherRelease { than, release, not } => {
-                write!(f, "of another release than {than} ({}, not {})", Maybe(release), Maybe(not))
-            }
+            Self::OtherRelease { than, release, not } => match (release, not) {
+                (None, Some(not)) => write!(f, "its release is unknown, that of {than} is {not}"),
+                _ => write!(f, "of another release than {than} ({}, not {})", Maybe(release), Maybe(not)),
+            },
             Self::OtherDirectory { group } => write!(f, "{group} comes from one directory"),
             Self::KnownBad { with, why } => write!(f, "known not to work with {with}: {why}"),
             Self::Lacks { symbol, needed_by } => {

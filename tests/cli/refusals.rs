@@ -12,8 +12,8 @@ fn a_library_that_is_nowhere() {
     exit 1
     --- stderr
     error: no set of libraries fits
-      - /venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so needs libcublas.so.12, and no copy of it was found
-    hint: install `nvidia-cublas-cu12==12.4.5.8`, or name a directory that holds `libcublas.so.12` with `--place`
+      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12, and no copy of it was found
+    hint: install `nvidia-cublas-cu12==12.4.5.8`
     hint: name a directory that holds libcublas.so.12 with `--place DIR`
     ");
     insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv", "--format", "json"])), @r#"
@@ -21,14 +21,14 @@ fn a_library_that_is_nowhere() {
     --- stdout
     {
       "schema": 1,
-      "for": "",
-      "path": null,
-      "cuda": null,
+      "for": "torch 2.5.1+cu124",
+      "path": "/venv/lib/python3.11/site-packages/torch",
+      "cuda": "12.4",
       "no_solution": [
-        "/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so needs libcublas.so.12, and no copy of it was found"
+        "`/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12, and no copy of it was found"
       ],
       "hints": [
-        "install `nvidia-cublas-cu12==12.4.5.8`, or name a directory that holds `libcublas.so.12` with `--place`",
+        "install `nvidia-cublas-cu12==12.4.5.8`",
         "name a directory that holds libcublas.so.12 with `--place DIR`"
       ]
     }
@@ -48,9 +48,9 @@ fn a_symbol_that_no_copy_has() {
     exit 1
     --- stderr
     error: no set of libraries fits
-      - /venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so needs libcublas.so.12
-      - /venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so takes `cublasCreate_v2@libcublas.so.12` from libcublas.so.12, which 12.1.3.1 (`/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`) lacks
-    hint: install `nvidia-cublas-cu12==12.4.5.8`, or name a directory that holds `libcublas.so.12` with `--place`
+      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12
+      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` takes `cublasCreate_v2@libcublas.so.12` from libcublas.so.12, which 12.1.3.1 (`/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`) lacks
+    hint: install `nvidia-cublas-cu12==12.4.5.8`
     ");
 }
 
@@ -72,7 +72,7 @@ fn a_wish_that_cannot_hold() {
     exit 1
     --- stderr
     error: no set of libraries fits
-      - libcublas.so.12 is fixed to `/venv/pyvenv.cfg`, which is no copy of it that was found
+      - libcublas.so.12 is fixed to `/venv/pyvenv.cfg`, and no usable copy of it stands there
     hint: drop `--use libcublas.so.12=/venv/pyvenv.cfg`
     ");
     let (code, answer) = json(&mut world.rooted(["resolve", "--python", "/venv", "--use", fixed]));

@@ -33,6 +33,47 @@ fn a_broken_search_path_is_healed() {
     }
 }
 
+/// A shell may start any environment: each process it starts gets the plan of its own.
+#[test]
+fn what_a_shell_starts_is_healed() {
+    let (world, venv) = sound();
+    world.tools(&["sh"]);
+    let library_path = hijack(&world);
+    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
+    let line = format!("'{}' --load '{}'", venv.python().display(), torch.display());
+    let mut command = world.cudashim(["run", "--", "sh", "-c", &line]);
+    let healed = Seen::of(command.env("LD_LIBRARY_PATH", &library_path));
+    assert_eq!((healed.code, healed.out.as_str(), healed.err.as_str()), (Some(0), "ok\n", ""));
+}
+
+/// A process that starts a Python of another environment does not force its own plan on it.
+#[test]
+fn a_child_of_another_environment_gets_a_plan_of_its_own() {
+    let (world, venv) = sound();
+    world.tools(&["sh"]);
+    let other = world.venv("other");
+    super::torch(&other);
+    other.wheel("nvidia-cublas-cu12", "12.4.5.8", &super::cublas());
+    other.wheel("nvidia-cudnn-cu12", "9.1.0.70", &super::cudnn());
+    let plan = Seen::of(&mut world.cudashim(["resolve", "--python", "venv", "-o", "kept.plan"]));
+    assert_eq!(plan.code, Some(0), "{}", plan.err);
+    // A script in the first environment's `bin` stands for its Python.
+    let script = venv.python().with_file_name("start");
+    let torch = other.site.join("torch/lib/libtorch_global_deps.so");
+    fs::write(&script, format!("#!/bin/sh\n'{}' --load '{}'\n", other.python().display(), torch.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = world.cudashim(["run", "--plan", "kept.plan", "--"]);
+    let log = world.path("log");
+    let healed = Seen::of(command.arg(&script).env("LD_LIBRARY_PATH", hijack(&world)).env("CUDASHIM_LOG", &log));
+    assert_eq!((healed.code, healed.out.as_str()), (Some(0), "ok\n"), "{}", healed.err);
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("is not meant for"), "{log}");
+    assert!(
+        log.contains(&*other.site.to_string_lossy()) && !log.contains(&format!("loaded from {}", venv.site.display())),
+        "{log}"
+    );
+}
+
 #[test]
 fn a_kept_plan_is_handed_out() {
     let (world, venv) = sound();
@@ -123,7 +164,6 @@ fn the_commands_own_code_and_words() {
     --- stdout
     out
     --- stderr
-    cudashim: there is no Python here, and no file is named with `--for`: nothing to hand out
     err
     ");
 }
@@ -214,7 +254,7 @@ fn a_cache_that_others_can_write_to_is_not_used() {
     insta::assert_snapshot!(seen(&world, command.arg(venv.python())), @"
     exit 125
     --- stderr
-    [WARN ] no cache: `[WORLD]/cache` belongs to somebody else or may be written by others
+    cudashim: no cache: `[WORLD]/cache` belongs to somebody else or may be written by others
     error: the plan cannot be written: set `CUDASHIM_CACHE` to a directory of your own
     ");
     // The answer itself needs no cache.

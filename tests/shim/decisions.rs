@@ -57,10 +57,44 @@ fn without_a_plan_or_switched_off_nothing_changes() {
 }
 
 #[test]
+fn a_host_that_gave_its_user_up_gets_the_plan() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let two = Two::new();
+    let plan = put_plan(&two.lab, &two.plan("redirect"));
+    for (path, mode) in [(two.lab.root(), 0o755), (plan.as_path(), 0o644)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = host(&["drop", "open", "libone.so.1", "l", "call", "which"]);
+    command.env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", two.lab.path("wrong"));
+    assert_eq!(run(&two.lab, &mut command).out, "open libone.so.1: ok\nwhich: 2\n");
+}
+
+#[test]
 fn the_environment_is_read_once() {
     let two = Two::new();
     let script = ["setenv", "CUDASHIM_OFF", "1", "open", "libone.so.1", "l", "call", "which"];
     assert_eq!(two.run(&two.plan("redirect"), &script).out, "open libone.so.1: ok\nwhich: 2\n");
+}
+
+#[test]
+fn a_plan_is_for_the_programs_of_its_scope() {
+    let two = Two::new();
+    let host = super::COMMON.host.to_str().unwrap();
+    let dir = super::COMMON.host.parent().unwrap().to_str().unwrap();
+    // A path that only begins alike is another; what is below a directory is in it.
+    let beside = format!("{}x", &host[..host.len() - 1]);
+    for (scopes, which) in [
+        (vec![host], 2),
+        (vec![dir], 2),
+        (vec!["/"], 2),
+        (vec!["/none", dir], 2),
+        (vec!["/none"], 1),
+        (vec![&beside], 1),
+    ] {
+        let plan = scopes.iter().fold(two.plan("redirect"), |plan, scope| plan.record(&["scope", scope]));
+        let ran = two.run(&plan, &["open", "libone.so.1", "l", "call", "which"]);
+        assert_eq!((ran.out, ran.err.as_str()), (format!("open libone.so.1: ok\nwhich: {which}\n"), ""), "{scopes:?}");
+    }
 }
 
 #[test]
@@ -335,6 +369,32 @@ fn the_list_of_a_bare_name_comes_before_it() {
     assert!(said[1].starts_with("libone.so.1 loaded from "), "{log}");
     assert!(said[2].starts_with("libtwo.so.2 -> ") && said[2].ends_with(" (chosen by the plan)"), "{log}");
     assert_eq!(said.len(), 3);
+}
+
+#[test]
+fn the_list_of_a_kept_name_comes_before_it() {
+    let c = consumer();
+    // The loader takes the kept consumer from here, and what that needs from beside it.
+    let plan = c.plan.clone().lib("libconsumer.so", &c.consumer, "keep");
+    let path = put_plan(&c.lab, &plan);
+    let script = ["open", "libconsumer.so", "lN", "maps", "libone", "open", "libconsumer.so", "l", "call", "sum"];
+    let ran = run(&c.lab, host(&script).env("CUDASHIM_PLAN", path).env("LD_LIBRARY_PATH", c.lab.path("wrong")));
+    assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 41\n");
+}
+
+#[test]
+fn what_the_host_closes_meanwhile_stays() {
+    let c = consumer();
+    let close = "void close_last(void); __attribute__((constructor)) static void start(void) { close_last(); }";
+    let close = c.lab.library("right/libclose.so", "libclose.so", close, &[]);
+    let plan = PlanText::new()
+        .lib("libone.so.1", &c.lab.path("right/libone.so.1"), "preload")
+        .lib("libclose.so", &close, "preload")
+        .record(&["trigger", "libconsumer.so", "libone.so.1", "libclose.so"]);
+    let outer = c.lab.library("outer.so", "outer.so", "", &["wrong/libconsumer.so", "-Wl,-rpath,$ORIGIN/wrong"]);
+    let script = ["open", "libone.so.1", "l", "open", utf8(&outer), "l", "call", "sum", "maps", "libone"];
+    let ran = with_plan(&c.lab, &plan, &script);
+    assert!(ran.out.ends_with("sum: 31\nmaps libone: 1\n  [R]/right/libone.so.1\n"), "{}{}", ran.out, ran.err);
 }
 
 #[test]

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,12 +27,21 @@ static void count_sigchld(int sig)
 	sigchlds++;
 }
 
+/* For constructors: what was opened last is closed under their hands. */
+void close_last(void)
+{
+	dlclose(last);
+	last = NULL;
+}
+
 static int flags_of(const char *letters)
 {
 	int flags = strchr(letters, 'n') ? RTLD_NOW : RTLD_LAZY;
 
 	if (strchr(letters, 'g'))
 		flags |= RTLD_GLOBAL;
+	if (strchr(letters, 'd'))
+		flags |= RTLD_DEEPBIND;
 	if (strchr(letters, 'N'))
 		flags |= RTLD_NOLOAD;
 	return flags;
@@ -152,6 +163,15 @@ int main(int argc, char **argv)
 		} else if (!strcmp(what, "reuse2")) {
 			close(2);
 			if (open(argv[++i], O_WRONLY | O_CREAT, 0600) != 2)
+				return 9;
+		} else if (!strcmp(what, "drop")) {
+			/* As a server that was started by root does; the files of its /proc are root's from then on. */
+			if ((geteuid() == 0 && setresuid(65534, 65534, 65534)) || prctl(PR_SET_DUMPABLE, 0))
+				return 9;
+		} else if (!strcmp(what, "limit-files")) {
+			struct rlimit limit = {(rlim_t)atoi(argv[++i]), RLIM_INFINITY};
+
+			if (setrlimit(RLIMIT_FSIZE, &limit))
 				return 9;
 		} else if (!strcmp(what, "leak")) {
 			printf("leaked: %d\n", open(argv[++i], O_WRONLY | O_CREAT, 0600));

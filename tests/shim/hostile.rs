@@ -407,6 +407,17 @@ fn a_warning_that_nobody_reads_does_not_end_the_host() {
 }
 
 #[test]
+fn a_log_at_the_limit_of_files_does_not_end_the_host() {
+    let one = one();
+    let log = one.lab.write("log", "x".repeat(100));
+    let mut command = host(&["limit-files", "100", "open", "libone.so.1", "l", "call", "which"]);
+    command.env("CUDASHIM_PLAN", put_plan(&one.lab, &one.plan)).env("CUDASHIM_LOG", &log);
+    let ran = run(&one.lab, &mut command);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "open libone.so.1: ok\nwhich: 2\n"));
+    assert_eq!(fs::metadata(log).unwrap().len(), 100);
+}
+
+#[test]
 fn names_are_made_harmless_in_the_log() {
     let one = one();
     let odd = one.lab.copy("right/odd\x1b[31m\u{9b}é\n.so", "libodd.so.1", 4);

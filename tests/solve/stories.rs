@@ -242,7 +242,7 @@ fn a_fixed_path_that_is_no_copy() {
     assert_eq!(none.clauses[0].rule, Rule::Fixed);
     assert_eq!(
         lab.conflict(),
-        ["libcupti.so.12 is fixed to `/b/libcupti.so.12`, which is no copy of it that was found"]
+        ["libcupti.so.12 is fixed to `/b/libcupti.so.12`, and no usable copy of it stands there"]
     );
     assert_eq!(none.hints(), ["drop `--use libcupti.so.12=/b/libcupti.so.12`"]);
 }

@@ -66,6 +66,13 @@ impl Lab {
     }
 }
 
+/// Device and inode, size and time, as a plan has them.
+fn state(path: &Path) -> [String; 3] {
+    let meta = fs::metadata(path).unwrap();
+    let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+    [format!("{}:{}", meta.dev(), meta.ino()), meta.len().to_string(), mtime.to_string()]
+}
+
 /// A plan written by hand, record by record.
 #[derive(Clone, Default)]
 pub(crate) struct PlanText {
@@ -84,19 +91,15 @@ impl PlanText {
 
     /// A library with the identity its file has now.
     pub(crate) fn lib(self, soname: &str, path: &Path, how: &str) -> Self {
-        let meta = fs::metadata(path).unwrap();
-        let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-        self.record(&[
-            "lib",
-            soname,
-            path.to_str().unwrap(),
-            &format!("{}:{}", meta.dev(), meta.ino()),
-            &meta.len().to_string(),
-            &mtime.to_string(),
-            "-",
-            "-",
-            how,
-        ])
+        let [id, size, mtime] = state(path);
+        self.record(&["lib", soname, path.to_str().unwrap(), &id, &size, &mtime, "-", "-", how])
+    }
+
+    /// A bundle of these files for a trigger.
+    pub(crate) fn bundle(self, trigger: &str, path: &Path, files: &[PathBuf]) -> Self {
+        fs::write(path, cudashim::handout::bundle::bundle("libbundle.so", files).unwrap()).unwrap();
+        let [id, size, mtime] = state(path);
+        self.record(&["bundle", trigger, path.to_str().unwrap(), &id, &size, &mtime])
     }
 
     pub(crate) fn text(&self) -> String {

@@ -1,0 +1,380 @@
+//! Who installed a file: a wheel, conda, dpkg, a toolkit's or driver's own installer, an application.
+//!
+//! Takes the path of a library and the place it was found in; gives the [`Owner`] that the records on disk name. Each
+//! record is read once, and only when a library lies where it could speak of it. On demand the bytes are compared with
+//! what was recorded ([`Owners::verify`]). Never runs a package manager, and never reads rpm's database: a file that
+//! rpm installed has no owner here.
+
+mod conda;
+mod dpkg;
+mod md5;
+mod toolkit;
+mod wheel;
+
+use super::Library;
+use crate::facts::FamilyRow;
+use crate::host::{Host, Stat};
+use crate::places::{Place, Provenance};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The owner of a file, as far as files tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Owner {
+    /// A wheel of the library's own, whose `RECORD` lists the file: its version is the library's.
+    Wheel {
+        /// Normalised name, `nvidia-cublas-cu12`.
+        name: String,
+        /// Its version.
+        version: String,
+        /// Another wheel that recorded other bytes at the same path: one has overwritten the other's file.
+        rival: Option<Package>,
+        /// The bytes that the wheel recorded, where it says.
+        size: Option<u64>,
+    },
+    /// A wheel of something else that holds a copy for itself: `torch`, `ctranslate2`.
+    Bundle(Package),
+    /// A conda environment.
+    Conda {
+        /// Its prefix.
+        prefix: PathBuf,
+        /// The package of it that lists the file.
+        package: Option<Package>,
+    },
+    /// A package of Debian or its kin.
+    Dpkg {
+        /// Its name, without the architecture.
+        name: String,
+        /// Its version, where the status file could be read.
+        version: Option<String>,
+    },
+    /// A CUDA toolkit that no package manager knows of.
+    Toolkit {
+        /// Its root.
+        root: PathBuf,
+        /// Its release, `12.4.1`.
+        release: Option<String>,
+    },
+    /// The driver's own installer, or the container runtime that mounts the host's driver.
+    Driver,
+    /// An application that brings libraries of its own.
+    Application {
+        /// `ollama`, `MATLAB`.
+        name: &'static str,
+        /// Its release, where a directory is named after it.
+        version: Option<String>,
+    },
+    /// Nobody known.
+    #[default]
+    None,
+}
+
+/// The kinds of [`Owner`], under the names that programs read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OwnerKind {
+    /// pip, uv and their kin.
+    Wheel,
+    /// conda.
+    Conda,
+    /// dpkg.
+    Dpkg,
+    /// A CUDA toolkit's own installer.
+    Toolkit,
+    /// The driver's own installer.
+    Driver,
+    /// An application.
+    Application,
+    /// Nobody known.
+    None,
+}
+
+impl fmt::Display for OwnerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wheel => "wheel",
+            Self::Conda => "conda",
+            Self::Dpkg => "dpkg",
+            Self::Toolkit => "toolkit",
+            Self::Driver => "driver",
+            Self::Application => "application",
+            Self::None => "none",
+        })
+    }
+}
+
+/// A package in a release.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+impl Owner {
+    /// What kind of owner it is.
+    #[must_use]
+    pub fn kind(&self) -> OwnerKind {
+        match self {
+            Self::Wheel { .. } | Self::Bundle(_) => OwnerKind::Wheel,
+            Self::Conda { .. } => OwnerKind::Conda,
+            Self::Dpkg { .. } => OwnerKind::Dpkg,
+            Self::Toolkit { .. } => OwnerKind::Toolkit,
+            Self::Driver => OwnerKind::Driver,
+            Self::Application { .. } => OwnerKind::Application,
+            Self::None => OwnerKind::None,
+        }
+    }
+
+    /// The name its package manager knows it by; for an application its own.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Wheel { name, .. } | Self::Dpkg { name, .. } => Some(name),
+            Self::Bundle(package) | Self::Conda { package: Some(package), .. } => Some(&package.name),
+            Self::Application { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The version of that package, toolkit or application. Only a wheel's own is the library's too.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Self::Wheel { version, .. } => Some(version),
+            Self::Bundle(package) | Self::Conda { package: Some(package), .. } => Some(&package.version),
+            Self::Dpkg { version, .. } | Self::Application { version, .. } => version.as_deref(),
+            Self::Toolkit { release, .. } => release.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// What a comparison of a file's bytes with its owner's record gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verified {
+    /// They are the recorded ones.
+    Intact,
+    /// They are those that another package recorded for the same path.
+    WrittenBy(Package),
+    /// They are in nobody's record.
+    Altered,
+    /// Nobody recorded a digest, or the file cannot be read.
+    Unknown,
+}
+
+/// The records read so far.
+#[derive(Debug, Default)]
+pub struct Owners {
+    sites: BTreeMap<PathBuf, wheel::Site>,
+    conda: BTreeMap<PathBuf, conda::Environment>,
+    dpkg: Option<dpkg::Database>,
+    releases: BTreeMap<PathBuf, Option<String>>,
+    homes: BTreeMap<PathBuf, Home>,
+}
+
+/// The installations that a directory lies in.
+#[derive(Debug, Clone, Default)]
+struct Home {
+    site: Option<PathBuf>,
+    conda: Option<PathBuf>,
+    toolkit: Option<PathBuf>,
+}
+
+impl Owners {
+    /// The owner of `path`, found in `place`.
+    pub(super) fn of(&mut self, host: &Host, place: &Place, path: &Path, stat: Stat, row: &FamilyRow) -> Owner {
+        let home = self.home(host, place);
+        if let Some(site) = &home.site
+            && let Some(owner) = self.site(host, site).owner(host, site, path, stat.size)
+        {
+            return owner;
+        }
+        if let Some(prefix) = home.conda {
+            let package = self.environment(host, &prefix).package(host, &prefix, path).map(|file| file.package.clone());
+            return Owner::Conda { prefix, package };
+        }
+        if let Some(owner) = self.dpkg(host, path).and_then(|(database, file)| database.owner(&file)) {
+            return owner;
+        }
+        if let Some(root) = home.toolkit {
+            let release = self.releases.entry(root.clone()).or_insert_with(|| toolkit::release(host, &root)).clone();
+            return Owner::Toolkit { root, release };
+        }
+        if let Some(owner) = application(path) {
+            return owner;
+        }
+        let installed =
+            matches!(place.provenance, Provenance::Driver | Provenance::Cache | Provenance::Conf | Provenance::Default);
+        if row.is_driver() && installed { Owner::Driver } else { Owner::None }
+    }
+
+    /// Whether the file's bytes are those that its owner recorded. Reads the whole file.
+    ///
+    /// A wheel's `RECORD` and conda's `paths_data` hold a SHA-256, dpkg's `md5sums` an MD5; nobody else records any.
+    pub fn verify(&mut self, host: &Host, library: &Library) -> Verified {
+        let recorded = self.recorded(host, library);
+        if recorded.is_empty() {
+            return Verified::Unknown;
+        }
+        let Ok((bytes, _)) = host.map(&library.path) else { return Verified::Unknown };
+        let mut sha256 = None;
+        for (package, digest) in recorded {
+            let same = match digest {
+                Sum::Sha256(digest) => {
+                    *sha256.get_or_insert_with(|| <[u8; 32]>::from(Sha256::digest(&*bytes))) == digest
+                }
+                Sum::Md5(digest) => md5::digest(&bytes) == digest,
+            };
+            if same {
+                let own = library.owner.name().is_some_and(|name| name == package.name)
+                    && library.owner.version().is_none_or(|version| version == package.version);
+                return if own { Verified::Intact } else { Verified::WrittenBy(package) };
+            }
+        }
+        Verified::Altered
+    }
+
+    fn recorded(&mut self, host: &Host, library: &Library) -> Vec<(Package, Sum)> {
+        let home = self.home(host, &library.place);
+        match &library.owner {
+            Owner::Wheel { .. } | Owner::Bundle(_) => {
+                let Some(site) = home.site else { return Vec::new() };
+                let claims = self.site(host, &site).claims(host, &site, &library.path);
+                claims.iter().filter_map(|claim| Some((claim.package(), Sum::Sha256(claim.sha256?)))).collect()
+            }
+            Owner::Conda { prefix, package: Some(_) } => {
+                let file = self.environment(host, prefix).package(host, prefix, &library.path);
+                file.and_then(|file| Some((file.package.clone(), Sum::Sha256(file.sha256?)))).into_iter().collect()
+            }
+            Owner::Dpkg { name, version } => {
+                let package = Package { name: name.clone(), version: version.clone().unwrap_or_default() };
+                let digest = self.dpkg(host, &library.path).and_then(|(_, file)| file.md5(host));
+                digest.map(|digest| (package, Sum::Md5(digest))).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn site(&mut self, host: &Host, site: &Path) -> &mut wheel::Site {
+        self.sites.entry(site.to_owned()).or_insert_with(|| wheel::Site::read(host, site))
+    }
+
+    fn environment(&mut self, host: &Host, prefix: &Path) -> &conda::Environment {
+        self.conda.entry(prefix.to_owned()).or_insert_with(|| conda::Environment::read(host, prefix))
+    }
+
+    /// dpkg's record of a file, where dpkg could have put it there.
+    fn dpkg(&mut self, host: &Host, path: &Path) -> Option<(&dpkg::Database, dpkg::File)> {
+        let real = host.canonical(path).ok()?;
+        if !["/usr", "/lib", "/lib32", "/lib64", "/opt"].iter().any(|dir| real.starts_with(dir)) {
+            return None;
+        }
+        let database = self.dpkg.get_or_insert_with(|| dpkg::Database::read(host));
+        database.file(&real).map(|file| (&*database, file))
+    }
+
+    /// The installations a place lies in: what it was found for, else what stands in the directories above it, so that
+    /// a directory of `LD_LIBRARY_PATH` in somebody's environment is known for what it is.
+    fn home(&mut self, host: &Host, place: &Place) -> Home {
+        if let Some(home) = self.homes.get(&place.dir) {
+            return home.clone();
+        }
+        let mut home = Home::default();
+        match place.provenance {
+            Provenance::Site => {
+                home.site = Some(place.root.clone());
+                // PREFIX/lib/pythonX.Y/site-packages: conda puts files of its own there too.
+                let prefix = place.root.ancestors().nth(3).filter(|prefix| host.is_dir(&prefix.join("conda-meta")));
+                home.conda = prefix.map(Path::to_owned);
+            }
+            Provenance::Conda => home.conda = Some(place.root.clone()),
+            Provenance::Toolkit => home.toolkit = Some(place.root.clone()),
+            _ => {
+                // A directory given with `--place` holds wheels directly, as `pip install --target` leaves them.
+                home.site = above(&place.dir).find(|dir| is_site(dir)).map(Path::to_owned);
+                if home.site.is_none() && place.root != place.dir {
+                    home.site = Some(place.root.clone());
+                }
+                home.conda = above(&place.dir).find(|dir| host.is_dir(&dir.join("conda-meta"))).map(Path::to_owned);
+                home.toolkit = above(&place.dir).find(|dir| toolkit::is_root(host, dir)).map(Path::to_owned);
+            }
+        }
+        self.homes.insert(place.dir.clone(), home.clone());
+        home
+    }
+}
+
+/// A digest as somebody recorded it.
+enum Sum {
+    Sha256([u8; 32]),
+    Md5([u8; 16]),
+}
+
+/// How many directories above a library's own may be the root of what it belongs to
+/// (`lib/python3.12/site-packages/nvidia/cuda_nvcc/nvvm/lib64` is seven below a conda prefix).
+const LEVELS: usize = 8;
+
+fn above(dir: &Path) -> impl Iterator<Item = &Path> {
+    dir.ancestors().take(LEVELS).filter(|dir| dir.parent().is_some_and(|parent| parent != Path::new("/")))
+}
+
+fn is_site(dir: &Path) -> bool {
+    dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages")
+}
+
+/// Names of directories that only one application has, and whether the next one below is its release.
+const APPLICATIONS: [(&str, &str, bool); 9] = [
+    ("ollama", "ollama", false),
+    (".lmstudio", "LM Studio", false),
+    ("lm-studio", "LM Studio", false),
+    ("MATLAB", "MATLAB", true),
+    ("nsight-compute", "Nsight Compute", true),
+    ("nsight-systems", "Nsight Systems", true),
+    (".julia", "Julia", false),
+    (".unsloth", "Unsloth", false),
+    ("Koharu", "Koharu", false),
+];
+
+fn application(path: &Path) -> Option<Owner> {
+    let mut parts = path.parent()?.iter();
+    while let Some(part) = parts.next() {
+        if let Some((_, name, versioned)) = APPLICATIONS.iter().find(|(dir, ..)| part == OsStr::new(dir)) {
+            let version = parts.next().filter(|_| *versioned).and_then(OsStr::to_str).map(str::to_owned);
+            return Some(Owner::Application { name, version });
+        }
+    }
+    None
+}
+
+/// Whether a package of this name can hold a library of NVIDIA's. All that are known to hold one do, in Debian, in
+/// Ubuntu, in NVIDIA's repositories and on conda: `libcudart12`, `libnvidia-compute-580`, `cuda-nvrtc-12-4`, `libnpp`.
+/// Reading the lists of the thousands of others would cost more than all else.
+fn may_hold_ours(package: &str) -> bool {
+    ["cu", "nv", "nccl", "npp"].iter().any(|word| package.contains(word))
+}
+
+/// Reads a digest in hex.
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}

@@ -1,0 +1,183 @@
+//! Wheels: what the `RECORD`s of one site directory claim.
+
+use super::{Owner, Package};
+use crate::facts::{families, parse_library_name};
+use crate::host::Host;
+use crate::python::{Distribution, distributions, normalized};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// A wheel's claim to a path.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    name: String,
+    version: String,
+    size: Option<u64>,
+    pub(super) sha256: Option<[u8; 32]>,
+    /// Whether the wheel is one of NVIDIA's libraries, not something that bundles them.
+    own: bool,
+}
+
+impl Claim {
+    pub(super) fn package(&self) -> Package {
+        Package { name: self.name.clone(), version: self.version.clone() }
+    }
+}
+
+/// The records of a site directory, by path relative to it.
+#[derive(Debug, Default)]
+pub(super) struct Site {
+    claims: BTreeMap<PathBuf, Vec<Claim>>,
+    /// The distributions whose records were not read: they are asked only for what nobody else claims.
+    others: Vec<Distribution>,
+}
+
+impl Site {
+    /// Reads the records of the wheels that hold libraries of ours. The headers of some others run to thousands of
+    /// lines.
+    pub(super) fn read(host: &Host, site: &Path) -> Self {
+        let stems: BTreeSet<String> =
+            families().iter().flat_map(|row| row.wheels.iter().copied()).map(normalized).collect();
+        let ours =
+            |name: &str| stems.contains(name.rsplit_once("-cu").map_or(name, |(stem, _)| stem)) || stems.contains(name);
+        let mut read = Self::default();
+        for distribution in distributions(host, site) {
+            if ours(&distribution.name) {
+                read.add(host, &distribution, true);
+            } else {
+                read.others.push(distribution);
+            }
+        }
+        read
+    }
+
+    pub(super) fn owner(&mut self, host: &Host, root: &Path, path: &Path, size: u64) -> Option<Owner> {
+        decide(self.claims(host, root, path), size)
+    }
+
+    /// Who lists a path below the site directory `root`.
+    pub(super) fn claims(&mut self, host: &Host, root: &Path, path: &Path) -> &[Claim] {
+        let Ok(relative) = path.strip_prefix(root) else { return &[] };
+        if !self.claims.contains_key(relative) {
+            self.ask_others(host, relative);
+        }
+        self.claims.get(relative).map_or(&[], Vec::as_slice)
+    }
+
+    /// Reads the records of the distributions that are called as the directory is: `torch` for `torch/lib`,
+    /// `ctranslate2` for `ctranslate2.libs`, `cupy-cuda12x` for `cupy/.data`.
+    fn ask_others(&mut self, host: &Host, relative: &Path) {
+        let Some(top) = relative.iter().next().and_then(OsStr::to_str) else { return };
+        let top = normalized(top.strip_suffix(".libs").unwrap_or(top));
+        let first = top.split('-').next().unwrap_or_default();
+        let called = |name: &str| name == first || name.strip_prefix(first).is_some_and(|rest| rest.starts_with('-'));
+        let (asked, others): (Vec<_>, Vec<_>) = self.others.drain(..).partition(|other| called(&other.name));
+        self.others = others;
+        for distribution in asked {
+            self.add(host, &distribution, false);
+        }
+    }
+
+    fn add(&mut self, host: &Host, distribution: &Distribution, own: bool) {
+        for recorded in distribution.record(host) {
+            if recorded.path.file_name().is_some_and(|name| parse_library_name(name).is_some()) {
+                let claim = Claim {
+                    name: distribution.name.clone(),
+                    version: distribution.version.clone(),
+                    size: recorded.size,
+                    sha256: recorded.sha256.as_deref().and_then(from_base64),
+                    own,
+                };
+                self.claims.entry(recorded.path).or_default().push(claim);
+            }
+        }
+    }
+}
+
+/// The last writer of a path that two wheels list is the one whose recorded size the file has.
+fn decide(claims: &[Claim], size: u64) -> Option<Owner> {
+    let owner = claims.iter().find(|claim| claim.size == Some(size)).or_else(|| claims.first())?;
+    if !owner.own {
+        return Some(Owner::Bundle(owner.package()));
+    }
+    // The very same bytes in two wheels have overwritten nothing.
+    let differs = |claim: &&Claim| {
+        (&claim.name, &claim.version) != (&owner.name, &owner.version)
+            && (claim.sha256.is_none() || claim.sha256 != owner.sha256)
+    };
+    let rival = claims.iter().find(differs).map(Claim::package);
+    let Package { name, version } = owner.package();
+    Some(Owner::Wheel { name, version, rival, size: owner.size })
+}
+
+/// A digest in URL-safe base64 without padding (RFC 4648, §5), as the `RECORD` format has it.
+fn from_base64(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = Vec::with_capacity(33);
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in text.bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    bytes.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use sha2::{Digest as _, Sha256};
+
+    fn claim(name: &str, size: u64, sha256: Option<u8>) -> Claim {
+        let sha256 = sha256.map(|byte| [byte; 32]);
+        Claim { name: name.into(), version: "1".into(), size: Some(size), sha256, own: true }
+    }
+
+    fn rival(claims: &[Claim], size: u64) -> (String, Option<String>) {
+        let Some(Owner::Wheel { name, rival, .. }) = decide(claims, size) else { panic!("no wheel") };
+        (name, rival.map(|rival| rival.name))
+    }
+
+    #[test]
+    fn size_tells_the_last_writer() {
+        let both = [claim("a", 1, Some(1)), claim("b", 2, Some(2))];
+        assert_eq!(rival(&both, 1), ("a".into(), Some("b".into())));
+        assert_eq!(rival(&both, 2), ("b".into(), Some("a".into())));
+        assert_eq!(rival(&both, 3), ("a".into(), Some("b".into())));
+    }
+
+    #[test]
+    fn the_same_bytes_overwrite_nothing() {
+        assert_eq!(rival(&[claim("a", 1, Some(1)), claim("b", 1, Some(1))], 1), ("a".into(), None));
+        // Nothing recorded proves nothing.
+        assert_eq!(rival(&[claim("a", 1, None), claim("b", 1, None)], 1), ("a".into(), Some("b".into())));
+    }
+
+    #[test]
+    fn digests_as_pip_writes_them() {
+        let digest: [u8; 32] = Sha256::digest(b"hello").into();
+        assert_eq!(from_base64("LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"), Some(digest));
+        for wrong in ["", "LPJNul", "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"] {
+            assert_eq!(from_base64(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text: String) {
+            let _ = from_base64(&text);
+        }
+    }
+}

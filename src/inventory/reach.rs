@@ -1,0 +1,240 @@
+//! How each copy is reached today: which search path leads `dlopen` to it.
+//!
+//! Takes an inventory and the loader of this environment; gives, for each library, the search paths on which it is the
+//! first of one of its names. Each path is judged by itself; ld.so asks them in the order run path (`DT_RPATH`),
+//! `LD_LIBRARY_PATH`, run path (`DT_RUNPATH`), cache, defaults. A library that is opened by its whole path, as torch
+//! opens some, is reached by nobody here.
+//!
+//! Only directories of the inventory count, so it has to be made from all places of the machine.
+
+use super::{Inventory, Library};
+use crate::facts::{dlopens_of, parse_library_name};
+use crate::host::FileId;
+use crate::loader::{Loader, Rule};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// A search path that leads to a library.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Reach {
+    /// `LD_LIBRARY_PATH`.
+    LibraryPath {
+        /// Which of its elements, from 0.
+        element: usize,
+        /// Whether that element is empty or relative, and so means the working directory or something below it.
+        current_directory: bool,
+    },
+    /// The run path of another library, which needs it or is known to open it.
+    RunPath {
+        /// That library.
+        of: PathBuf,
+        /// [`Rule::Rpath`] or [`Rule::Runpath`].
+        rule: Rule,
+    },
+    /// `/etc/ld.so.cache`.
+    Cache,
+    /// A default directory of ld.so.
+    Default,
+}
+
+impl Reach {
+    /// The loader's rule.
+    #[must_use]
+    pub fn rule(&self) -> Rule {
+        match self {
+            Self::LibraryPath { .. } => Rule::LdLibraryPath,
+            Self::RunPath { rule, .. } => *rule,
+            Self::Cache => Rule::Cache,
+            Self::Default => Rule::Default,
+        }
+    }
+}
+
+/// For each library of the inventory, in its order, the search paths that lead to it; none where nobody does.
+#[must_use]
+pub fn reach(inventory: &Inventory, loader: &Loader<'_>) -> Vec<Vec<Reach>> {
+    let copies = Copies::new(inventory, loader);
+    let mut reached: Vec<BTreeSet<Reach>> = vec![BTreeSet::new(); inventory.libraries.len()];
+    let mut add = |at: usize, reach: Reach| {
+        if let Some(reached) = reached.get_mut(at) {
+            reached.insert(reach);
+        }
+    };
+    for found in copies.library_path().firsts() {
+        let current_directory = loader.library_path().get(found.element).is_some_and(|dir| !dir.is_absolute());
+        add(found.library, Reach::LibraryPath { element: found.element, current_directory });
+    }
+    for found in copies.cache().firsts() {
+        add(found.library, Reach::Cache);
+    }
+    for found in copies.defaults().firsts() {
+        add(found.library, Reach::Default);
+    }
+    for (at, library) in inventory.libraries.iter().enumerate() {
+        let Some(object) = library.object.as_ref().filter(|_| library.unusable.is_none()) else { continue };
+        let dirs = loader.run_path(&library.path, object);
+        if dirs.is_empty() {
+            continue;
+        }
+        let rule = if object.facts.runpath.is_some() { Rule::Runpath } else { Rule::Rpath };
+        let path = copies.in_directories(&dirs);
+        for name in asked_for(library) {
+            if let Some(found) = path.first(&name).filter(|found| found.library != at) {
+                add(found.library, Reach::RunPath { of: library.path.clone(), rule });
+            }
+        }
+    }
+    reached.into_iter().map(|reached| reached.into_iter().collect()).collect()
+}
+
+/// The names of ours that a library needs or is known to open.
+pub(super) fn asked_for(library: &Library) -> BTreeSet<OsString> {
+    let needed = library.object.iter().flat_map(|object| object.facts.needed.iter().cloned());
+    let mut names: BTreeSet<OsString> = needed.filter(|name| parse_library_name(name).is_some()).collect();
+    if let Some(version) = &library.version {
+        let major = library.cuda.map_or(0, |(major, _)| u64::from(major));
+        let opened = dlopens_of(library.row.stem, Some(version)).filter_map(|row| row.expand(version, major));
+        names.extend(opened.map(OsString::from));
+    }
+    names
+}
+
+/// A library that a search path holds under some name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Which element of the path holds it.
+    pub(super) element: usize,
+    /// Its place in the inventory.
+    pub(super) library: usize,
+    id: FileId,
+}
+
+/// A search path, by name: the files of that name, in the order ld.so would meet them, each file once.
+#[derive(Debug, Default)]
+pub(super) struct SearchPath {
+    by_name: BTreeMap<OsString, Vec<Found>>,
+}
+
+impl SearchPath {
+    fn put(&mut self, name: &OsStr, found: Found) {
+        let files = self.by_name.entry(name.to_owned()).or_default();
+        if files.iter().all(|other| other.id != found.id) {
+            files.push(found);
+        }
+    }
+
+    /// What ld.so takes for a name.
+    pub(super) fn first(&self, name: &OsStr) -> Option<Found> {
+        self.by_name.get(name)?.first().copied()
+    }
+
+    fn firsts(&self) -> impl Iterator<Item = Found> {
+        self.by_name.values().filter_map(|files| files.first().copied())
+    }
+
+    /// Every name with its files.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&OsStr, &[Found])> {
+        self.by_name.iter().map(|(name, files)| (name.as_os_str(), files.as_slice()))
+    }
+
+    /// This path, and after it another.
+    pub(super) fn then(mut self, other: Self) -> Self {
+        for (name, files) in other.by_name {
+            for found in files {
+                self.put(&name, found);
+            }
+        }
+        self
+    }
+}
+
+/// The libraries of an inventory by directory and by file, as a loader meets them.
+pub(super) struct Copies<'a> {
+    inventory: &'a Inventory,
+    loader: &'a Loader<'a>,
+    by_dir: BTreeMap<FileId, Vec<usize>>,
+    by_file: BTreeMap<FileId, usize>,
+    dirs: RefCell<BTreeMap<PathBuf, Option<FileId>>>,
+}
+
+impl<'a> Copies<'a> {
+    pub(super) fn new(inventory: &'a Inventory, loader: &'a Loader<'a>) -> Self {
+        let mut copies =
+            Self { inventory, loader, by_dir: BTreeMap::new(), by_file: BTreeMap::new(), dirs: RefCell::default() };
+        // ld.so passes over files of another class or machine (`open_verify`), and stops at damaged ones.
+        let foreign: BTreeSet<&Path> = inventory
+            .problems
+            .iter()
+            .filter(|problem| problem.id == "wrong-class")
+            .map(|problem| problem.path.as_path())
+            .collect();
+        for (at, library) in inventory.libraries.iter().enumerate() {
+            if foreign.contains(library.path.as_path()) {
+                continue;
+            }
+            copies.by_file.entry(library.stat.id).or_insert(at);
+            if let Some(id) = copies.directory(&library.place.dir) {
+                copies.by_dir.entry(id).or_default().push(at);
+            }
+        }
+        copies
+    }
+
+    /// The libraries of the inventory in a directory, under whatever name it is known.
+    pub(super) fn in_directory(&self, dir: &Path) -> &[usize] {
+        self.directory(dir).and_then(|id| self.by_dir.get(&id)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The library that is this file.
+    pub(super) fn of_file(&self, path: &Path) -> Option<&'a Library> {
+        let id = self.loader.host().stat(path).ok()?.id;
+        self.inventory.libraries.get(*self.by_file.get(&id)?)
+    }
+
+    pub(super) fn library_path(&self) -> SearchPath {
+        self.in_directories(self.loader.library_path())
+    }
+
+    pub(super) fn defaults(&self) -> SearchPath {
+        self.in_directories(self.loader.default_dirs())
+    }
+
+    pub(super) fn cache(&self) -> SearchPath {
+        let mut path = SearchPath::default();
+        for (element, (name, file)) in self.loader.cache().iter().enumerate() {
+            if parse_library_name(name).is_none() {
+                continue;
+            }
+            let id = self.loader.host().stat(file).ok().map(|stat| stat.id);
+            if let Some(id) = id
+                && let Some(library) = self.by_file.get(&id)
+            {
+                path.put(name, Found { element, library: *library, id });
+            }
+        }
+        path
+    }
+
+    pub(super) fn in_directories(&self, dirs: &[PathBuf]) -> SearchPath {
+        let mut path = SearchPath::default();
+        for (element, dir) in dirs.iter().enumerate() {
+            for at in self.in_directory(dir) {
+                let Some(library) = self.inventory.libraries.get(*at) else { continue };
+                let found = Found { element, library: *at, id: library.stat.id };
+                for name in library.file_names() {
+                    path.put(name, found);
+                }
+            }
+        }
+        path
+    }
+
+    fn directory(&self, dir: &Path) -> Option<FileId> {
+        let host = self.loader.host();
+        let stat = || host.stat(&host.absolute(dir)).ok().map(|stat| stat.id);
+        *self.dirs.borrow_mut().entry(dir.to_owned()).or_insert_with(stat)
+    }
+}

@@ -1,0 +1,247 @@
+"""One row: a set-up that is broken, and what must come of it without cudashim, under `run` and under the shim alone.
+
+Takes a `Case`; starts its child once for each way and gives a `Row` for the table. A child gets a cache of its
+own, so that no answer is left over from another, and a time limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Optional
+
+from environments import clean_environment
+
+WITNESS = Path(__file__).resolve().parent / "witness.py"
+SECONDS = 300
+FEWER_OPENS = 10
+WAYS = ("bare", "run", "plain")
+
+OK, WRONG, SHORT, SKIPPED = "ok", "WRONG", "short", "skipped"
+
+
+@dataclass
+class Outcome:
+    """What became of one child."""
+
+    code: int
+    gave: list
+    error: Optional[str]
+    mapped: dict
+    faults: list
+    stderr: str
+    opens: Optional[int] = None
+
+    @property
+    def failed(self) -> bool:
+        return self.code != 0
+
+    @property
+    def last_line(self) -> str:
+        lines = self.stderr.strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+    @property
+    def text(self) -> str:
+        """In one line: the error with what was said about it, or what the steps gave."""
+        if self.error:
+            return self.error
+        if self.code < 0:
+            return f"{signal.Signals(-self.code).name}: {self.last_line}"
+        if self.code:
+            return f"exit {self.code}: {self.last_line}"
+        return ", ".join(self.gave)
+
+
+@dataclass
+class Expected:
+    """What must come of a child: `fails` with, or `gives`; what is said meanwhile."""
+
+    fails: Optional[str] = None
+    gives: Optional[str] = None
+    says: Optional[str] = None
+    # Complaints about the libraries mapped; only asked of a child that is to be whole.
+    mapped: Callable[[dict], list] = lambda mapped: []
+
+    def complaints(self, outcome: Outcome) -> list:
+        said = []
+        if self.fails is not None:
+            if not outcome.failed:
+                said.append(f"works ({outcome.text}), but should fail with /{self.fails}/")
+            elif not re.search(self.fails, f"{outcome.text}\n{outcome.stderr}"):
+                said.append(f"fails in another way than with /{self.fails}/: {outcome.text}")
+        if self.gives is not None:
+            if outcome.failed:
+                said.append(outcome.text)
+            else:
+                if not re.fullmatch(self.gives, outcome.text):
+                    said.append(f"gives `{outcome.text}`, not /{self.gives}/")
+                said += outcome.faults + self.mapped(outcome.mapped)
+        if self.says is not None and not re.search(self.says, outcome.stderr):
+            said.append(f"says nothing like /{self.says}/")
+        return said
+
+
+class Names(Counter):
+    """Names of files that were not there, each as often as it was tried."""
+
+    @property
+    def tries(self) -> int:
+        return sum(self.values())
+
+    def most(self, without: Names) -> str:
+        return ", ".join(f"{name} ({count})" for name, count in (self - without).most_common(3))
+
+
+@dataclass
+class Row:
+    """A line of the table, and what is to be said about it."""
+
+    name: str
+    cells: dict
+    verdict: str
+    complaints: list = field(default_factory=list)
+
+
+@dataclass
+class Case:
+    """One broken, or sound, set-up."""
+
+    name: str
+    python: Path
+    steps: list
+    bare: Expected
+    run: Expected
+    plain: Expected
+    env: dict = field(default_factory=dict)
+    # Something preloaded already; `{shim}` stands where the shim comes in plain's LD_PRELOAD.
+    preload: Optional[Path] = None
+    plain_preload: str = "{shim}"
+    place: Optional[Path] = None
+    # Count failed opens of `.so` files while this runs.
+    opens_of: Optional[str] = None
+
+    def judge(self, cudashim: Path) -> Row:
+        row = Row(self.name, {}, OK)
+        outcomes = {}
+        for way in WAYS:
+            outcome = outcomes[way] = self.start(way, cudashim)
+            expected: Expected = getattr(self, way)
+            row.cells[way] = shorten(outcome.text)
+            for complaint in expected.complaints(outcome):
+                row.verdict = WRONG
+                row.complaints.append(f"{way}: {complaint}")
+                if outcome.last_line and outcome.last_line not in complaint:
+                    row.complaints.append(f"{way}: last line: {outcome.last_line}")
+        if self.opens_of:
+            self.compare_opens(row, cudashim)
+        return row
+
+    def start(self, way: str, cudashim: Path) -> Outcome:
+        with tempfile.TemporaryDirectory(prefix="cudashim-real-") as scratch:
+            out = Path(scratch, "answer.json")
+            command, env = self.command(way, cudashim, scratch, [WITNESS, out, json.dumps(self.steps)])
+            code, stderr = spawn(command, env, scratch)
+            answer = json.loads(out.read_text()) if out.exists() else {}
+        mapped, faults = answer.get("mapped", {}), answer.get("faults", [])
+        return Outcome(code, answer.get("gave", []), answer.get("error"), mapped, faults, stderr)
+
+    def command(self, way: str, cudashim: Path, scratch: str, arguments: list) -> tuple[list, dict]:
+        """What to start, and its environment; LD_PRELOAD is in that for the child only to see."""
+        env = {**clean_environment(), **self.env, "CUDASHIM_CACHE": str(Path(scratch, "cache"))}
+        command = [self.python, *arguments]
+        if self.preload:
+            env["LD_PRELOAD"] = str(self.preload)
+        if way == "run":
+            place = ["--place", self.place] if self.place else []
+            command = [cudashim, "run", *place, "--", *command]
+        elif way == "plain":
+            asked = {**clean_environment(), "CUDASHIM_CACHE": env["CUDASHIM_CACHE"]}
+            shim = subprocess.run([cudashim, "shim"], env=asked, check=True, capture_output=True, text=True).stdout.strip()
+            env["LD_PRELOAD"] = self.plain_preload.format(shim=shim, preload=self.preload)
+            if self.place:
+                env["CUDASHIM_PLACE"] = str(self.place)
+        return command, env
+
+    def compare_opens(self, row: Row, cudashim: Path) -> None:
+        """How many names of shared objects the loader tries in vain, and how many fewer it is with us."""
+        if not shutil.which("strace"):
+            row.complaints.append("failed opens are not counted: there is no strace")
+            return
+        names = {way: self.failed_opens(way, cudashim, self.opens_of) for way in WAYS}
+        own = self.failed_opens("bare", cudashim, "pass")
+        bare = names["bare"].tries
+        for way in WAYS:
+            failed = names[way].tries
+            row.cells[way] += f"; {failed} failed opens"
+            if way == "bare":
+                continue
+            ratio = bare / max(failed, 1)
+            row.cells[way] += f" ({ratio:.1f} x fewer)"
+            if ratio < FEWER_OPENS:
+                row.complaints.append(
+                    f"{way}: {failed} failed opens of `.so` files, {bare} bare: not {FEWER_OPENS} x fewer;"
+                    f" {own.tries} are the interpreter's own, most are for {names[way].most(own)}"
+                )
+                row.verdict = SHORT if row.verdict == OK else row.verdict
+
+    def failed_opens(self, way: str, cudashim: Path, program: str) -> Names:
+        with tempfile.TemporaryDirectory(prefix="cudashim-real-") as scratch:
+            trace = Path(scratch, "trace")
+            command, env = self.command(way, cudashim, scratch, ["-c", program])
+            # strace itself is not to be preloaded into; without -f, only what becomes Python is followed.
+            preload = env.pop("LD_PRELOAD", None)
+            given = ["-E", f"LD_PRELOAD={preload}"] if preload else []
+            calls = "trace=open,openat,execve"
+            code, stderr = spawn(["strace", "-s", "4096", "-o", trace, "-e", calls, *given, *command], env, scratch)
+            if code:
+                raise RuntimeError(f"strace of {self.name} ended with {code}: {stderr.strip()}")
+            lines = trace.read_text(errors="replace").splitlines()
+        # What `cudashim run` opened before it became Python is not the loader's.
+        last = max(at for at, line in enumerate(lines) if line.startswith("execve(") and line.endswith("= 0"))
+        return Names(re.findall(r'([^/"]*\.so[.0-9]*)", .*= -1 E', "\n".join(lines[last:])))
+
+
+def spawn(command: list, env: dict, directory: str) -> tuple[int, str]:
+    """Runs a child to its end or its limit; its exit code, and what it wrote to stderr."""
+    # Into a file: a pipe would stay open as long as anything the child left behind.
+    with open(Path(directory, "stderr"), "w+b") as stderr:
+        child = subprocess.Popen(
+            [os.fspath(part) for part in command],
+            env=env,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        late = ""
+        try:
+            child.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            late = f"\nended after {SECONDS} s"
+        finally:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        stderr.seek(0)
+        return child.returncode, stderr.read().decode(errors="replace") + late
+
+
+def shorten(text: str) -> str:
+    """For a cell of the table: paths down to the file's name, no more than fits."""
+    text = re.sub(r"(?<![\w.])/(?:[^\s:,'\"/]*/)+", "", " ".join(text.split()))
+    return text if len(text) <= 64 else text[:61] + "..."
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
