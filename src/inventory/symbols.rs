@@ -174,6 +174,9 @@ impl Numbers {
                 // movl $n, (%reg), with a short displacement, or with a base that needs one more byte
                 [0xc7, 0x00..=0x03, rest @ ..] | [0xc7, 0x04, _, rest @ ..] => number(rest),
                 [0xc7, 0x44, _, _, rest @ ..] | [0xc7, 0x40..=0x47, _, rest @ ..] => number(rest),
+                // with a long displacement, from a base or from the next instruction
+                [0xc7, 0x84, _, _, _, _, _, rest @ ..] => number(rest),
+                [0xc7, 0x05 | 0x80..=0x87, _, _, _, _, rest @ ..] => number(rest),
                 _ => None,
             };
             self.all.extend(found);
@@ -267,6 +270,8 @@ mod tests {
         assert_eq!(numbers(&nvrtc.concat()).pair().unwrap().to_string(), "12.4");
         let cudnn = numbers(&[0xb8, 0, 0, 1, 0, 0xb8, 0xf4, 0x5f, 1, 0, 0xc3]);
         assert_eq!(cudnn.only(|n| release(Form::Cudnn, n, Some(9))).unwrap().to_string(), "9.1.0");
+        let on_the_stack = numbers(&[0xc7, 0x84, 0x24, 0, 1, 0, 0, 0xf4, 0x5f, 1, 0]);
+        assert_eq!(on_the_stack.only(|n| release(Form::Cudnn, n, Some(9))).unwrap().to_string(), "9.1.0");
         // Two releases that fit: which is meant cannot be told.
         let two = numbers(&[0xb8, 0xf4, 0x5f, 1, 0, 0xb8, 0xf5, 0x5f, 1, 0]);
         assert_eq!(two.only(|n| release(Form::Cudnn, n, Some(9))), None);
