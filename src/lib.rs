@@ -47,6 +47,7 @@ pub mod consumer;
 pub mod elf;
 pub mod escape;
 pub mod facts;
+pub mod fatbin;
 pub mod handout;
 pub mod host;
 pub mod inventory;

@@ -73,6 +73,11 @@ impl Object {
         &self.map
     }
 
+    /// Tells the kernel that single places of the file will be looked at, far apart, or no longer so.
+    pub fn expect_scattered(&self, scattered: bool) {
+        self.map.expect_scattered(scattered);
+    }
+
     /// The name other objects know it by: its soname, else its file name.
     #[must_use]
     pub fn name(&self) -> &OsStr {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on says why by failing.
 
 mod damage;
+mod inside;
 mod loader;
 mod oracle;
 
@@ -14,6 +15,8 @@ use crate::support::{cc, library, version_script};
 
 #[path = "../fuzz/body/elf_facts.rs"]
 mod elf_facts;
+#[path = "../fuzz/body/evidence.rs"]
+mod evidence;
 
 /// Defines `foo@V1` (hidden), `foo@@V2`, `bar@@V1`, weak `soft@@V2`, TLS `tls@@V2`, and asks for
 /// `puts`, `getpid` (weak) and the version-less `elsewhere`.

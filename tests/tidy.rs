@@ -9,8 +9,9 @@ use std::process::Command;
 
 /// Each module of `src/lib.rs` and those it may use. A module names only those above it, so the arrows cannot
 /// run in a circle. `cli` is last: it sees all, and no row names it.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("elf", &[]),
+    ("fatbin", &[]),
     ("facts", &[]),
     ("escape", &[]),
     ("solve", &[]),
@@ -20,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("loader", &["elf", "host", "objects"]),
     ("python", &["facts", "host"]),
     ("places", &["facts", "host", "loader"]),
-    ("inventory", &["facts", "host", "loader", "objects", "places", "python"]),
+    ("inventory", &["elf", "facts", "fatbin", "host", "loader", "objects", "places", "python"]),
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
     ("scan", &["consumer", "elf", "host", "inventory", "objects"]),

@@ -26,9 +26,17 @@ pub(crate) fn read_everything(bytes: &[u8]) -> usize {
         elf.noopen(),
         elf.static_tls(),
         elf.executable_stack(),
+        elf.relr(),
+        elf.text_relocations(),
+        elf.tls().is_some_and(|tls| tls.size > tls.align),
     ];
     found += marks.iter().filter(|mark| **mark).count();
     found += (elf.flags() ^ elf.flags_1()).count_ones() as usize + format!("{elf:?}").len();
+
+    found += elf.sections().iter().map(|section| section.name.len().min(section.bytes.len())).sum::<usize>();
+    found += elf.segments().count() + elf.forward_compatibility().map_or(0, <[u8]>::len);
+    found += elf.glibc_floor().map_or_else(|e| e.to_string().len(), |floor| floor.map_or(0, |f| f.to_string().len()));
+    found += elf.symbol_counts().map_or_else(|e| e.to_string().len(), |counts| counts.defined + counts.undefined);
 
     found += elf.version_definitions().map_or_else(|e| e.to_string().len(), |all| all.len());
     found += usize::from(elf.is_versioned().unwrap_or_default());
@@ -49,6 +57,7 @@ pub(crate) fn read_everything(bytes: &[u8]) -> usize {
                 assert_eq!(elf.defines(symbol.name, symbol.node), matches!(answer, Ok(Some(_))));
                 found += usize::from(elf.defines(symbol.name, None));
                 found += usize::from(elf.lookup_newest(symbol.name).is_ok());
+                found += elf.code(symbol.name, 64).map_or(0, |code| code.map_or(0, |(_, code)| code.len()));
             }
         }
         Err(error) => found += error.to_string().len(),

@@ -22,7 +22,8 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     let host = resolve::host(cli);
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
-    let inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet));
+    let mut inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet));
+    inventory.look_inside();
     let (reach, problems) = (inventory::reach(&inventory, &loader), inventory::problems(&inventory, &loader));
     let scan = Scan::new(inventory, reach, problems);
     match cli.format {

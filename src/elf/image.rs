@@ -57,6 +57,11 @@ impl<'a> Image<'a> {
         tail.get(..to_usize(size)).unwrap_or(tail)
     }
 
+    /// The bytes of each segment, as far as the file has them.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.loads.iter().map(|load| self.slice(load.offset, load.size))
+    }
+
     /// Whether a segment runs past the end of the file.
     pub(super) fn is_truncated(&self) -> bool {
         let len = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);

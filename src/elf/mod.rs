@@ -37,16 +37,18 @@ mod error;
 mod hash;
 mod ident;
 mod image;
+mod loading;
 mod notes;
 mod relocations;
+mod sections;
 mod symbols;
 mod versions;
 
 use std::fmt;
 use std::sync::OnceLock;
 
-use goblin::elf::dynamic::{DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE, DF_STATIC_TLS};
-use goblin::elf::program_header::{PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_NOTE};
+use goblin::elf::dynamic::{DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE, DF_STATIC_TLS, DF_TEXTREL, DT_TEXTREL};
+use goblin::elf::program_header::{PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_NOTE, PT_TLS};
 use goblin::elf::{Header, ProgramHeader};
 
 use self::dynamic::{CTX, Dynamic};
@@ -56,7 +58,9 @@ use self::symbols::{SymbolTables, Wanted};
 
 pub use self::error::{ElfError, Kind, Table};
 pub use self::ident::{Class, Endian, Ident, ObjectKind, ident};
+pub use self::loading::{Glibc, SymbolCounts, Tls};
 pub use self::notes::BuildId;
+pub use self::sections::Section;
 pub use self::symbols::{Defined, Definition, Undefined};
 pub use self::versions::{NeededVersion, RequiredVersion, VersionDefinition, VersionNeed};
 
@@ -70,6 +74,7 @@ pub struct Elf<'a> {
     image: Image<'a>,
     interpreter: Option<&'a [u8]>,
     stack_flags: Option<u32>,
+    tls: Option<Tls>,
     notes: Vec<NoteTable>,
     dynamic: Option<Dynamic<'a>>,
     /// Read when a symbol is first asked for.
@@ -116,6 +121,7 @@ impl<'a> Elf<'a> {
                 bytes.split(|&byte| byte == 0).next().filter(|path| !path.is_empty())
             }),
             stack_flags: last(PT_GNU_STACK).map(|header| header.p_flags),
+            tls: last(PT_TLS).map(|header| Tls { size: header.p_memsz, align: header.p_align }),
             notes: headers
                 .iter()
                 .filter(|header| header.p_type == PT_NOTE)
@@ -241,6 +247,103 @@ impl<'a> Elf<'a> {
     #[must_use]
     pub fn executable_stack(&self) -> bool {
         self.stack_flags.is_none_or(|flags| flags & PF_X != 0)
+    }
+
+    /// Its thread-local storage, if it has any.
+    #[must_use]
+    pub fn tls(&self) -> Option<Tls> {
+        self.tls
+    }
+
+    /// Whether it has relocations in the packed form `DT_RELR`.
+    ///
+    /// # Platform behaviour
+    ///
+    /// A glibc before 2.36 leaves them undone without a word; link editors add a need of `GLIBC_ABI_DT_RELR` for that
+    /// reason, which makes it refuse the object.
+    #[must_use]
+    pub fn relr(&self) -> bool {
+        self.dynamic.as_ref().is_some_and(|dynamic| dynamic.value(DT_RELR).is_some())
+    }
+
+    /// Whether the loader must write to its code: `DT_TEXTREL` or `DF_TEXTREL`. `SELinux` forbids it by default.
+    #[must_use]
+    pub fn text_relocations(&self) -> bool {
+        let tag = self.dynamic.as_ref().is_some_and(|dynamic| dynamic.value(DT_TEXTREL).is_some());
+        tag || self.flags() & DF_TEXTREL != 0
+    }
+
+    /// The oldest C library that defines all the nodes it needs; `None` where it needs none.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of `DT_VERNEED`.
+    pub fn glibc_floor(&self) -> Result<Option<Glibc>, ElfError> {
+        let needs = self.version_needs()?;
+        let strong = needs.iter().flat_map(|need| &need.versions).filter(|version| !version.weak);
+        Ok(strong.filter_map(|version| Glibc::of_node(version.name)).max())
+    }
+
+    /// How many symbols it offers and asks for.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables.
+    pub fn symbol_counts(&self) -> Result<SymbolCounts, ElfError> {
+        let undefined = self.undefined()?;
+        let weak = undefined.iter().filter(|symbol| symbol.weak).count();
+        let defined = self.definitions()?.len();
+        Ok(SymbolCounts { defined, undefined: undefined.len().saturating_sub(weak), weak })
+    }
+
+    /// What a `libcuda` of NVIDIA's forward-compatibility package says about the drivers it may run on: a JSON
+    /// text in a note of `NVIDIA Corporation`, in the section `.note.cuda.fwd_compatibility`. Known from
+    /// NVIDIA's container toolkit, which reads it (`cmd/nvidia-cdi-hook/cudacompat`).
+    #[must_use]
+    pub fn forward_compatibility(&self) -> Option<&'a [u8]> {
+        let find = |note: NoteTable| {
+            notes::described(self.image.slice(note.offset, note.size), note.align, b"NVIDIA Corporation")
+        };
+        let by_section = self.sections().into_iter().filter(|section| section.name == FORWARD_COMPATIBILITY);
+        by_section
+            .map(|section| NoteTable::of(&section))
+            .chain(self.notes.iter().copied())
+            .find_map(find)
+            // Other notes of the same owner may exist; this one is a JSON object.
+            .filter(|text| text.first() == Some(&b'{'))
+    }
+
+    /// Its sections, in the file's order; none where `strip` took the headers.
+    #[must_use]
+    pub fn sections(&self) -> Vec<Section<'a>> {
+        sections::sections(&self.header, &self.image)
+    }
+
+    /// The bytes of the file that are mapped, segment by segment.
+    pub fn segments(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.image.segments()
+    }
+
+    /// The first bytes of the function that answers `dlsym(3)` for `name`: as many as its symbol gives it, at
+    /// most `limit`, with the address they are loaded at.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables, and an address in no segment.
+    pub fn code(&self, name: &[u8], limit: u64) -> Result<Option<(u64, &'a [u8])>, ElfError> {
+        let Some(tables) = self.tables()? else { return Ok(None) };
+        let Some((address, size)) = tables.function(name)? else { return Ok(None) };
+        Ok(Some((address, self.loaded(address, size.min(limit))?)))
+    }
+
+    /// At most `size` bytes of the file, as they are loaded at `address`.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unmapped`] and [`Kind::OutOfBounds`].
+    pub fn loaded(&self, address: u64, size: u64) -> Result<&'a [u8], ElfError> {
+        let bytes = self.image.at(Table::Symbols, address)?.bytes;
+        Ok(bytes.get(..to_usize(size)).unwrap_or(bytes))
     }
 
     /// The build ID, from `PT_NOTE`, else from the note sections: patchelf moves the note and leaves
@@ -373,6 +476,11 @@ impl<'a> Elf<'a> {
         }
     }
 }
+
+/// Packed relative relocations (gABI, "Dynamic Section"); goblin does not name it.
+const DT_RELR: u64 = 36;
+
+const FORWARD_COMPATIBILITY: &[u8] = b".note.cuda.fwd_compatibility";
 
 impl fmt::Debug for Elf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

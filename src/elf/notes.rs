@@ -1,17 +1,17 @@
-//! The build ID among an object's notes.
+//! The notes of an object: its build ID, and what a vendor says in a note of its own.
 //!
-//! Takes the bytes of a `PT_NOTE` segment or a note section; gives the `NT_GNU_BUILD_ID` in it. Reads the notes
+//! Takes the bytes of a `PT_NOTE` segment or a note section; gives what one note in it holds. Reads the notes
 //! itself: goblin ends the walk at an owner that is not UTF-8.
 
 use std::fmt;
 
+use goblin::elf::Header;
 use goblin::elf::note::NT_GNU_BUILD_ID;
 use goblin::elf::section_header::SHT_NOTE;
-use goblin::elf::{Header, SectionHeader};
 
-use super::dynamic::CTX;
 use super::error::Table;
 use super::image::{Chunk, Image, to_usize};
+use super::sections::{Section, sections};
 
 /// The identity that the link editor gave to a file: equal build IDs, equal contents when linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,25 +25,58 @@ impl<'a> BuildId<'a> {
     }
 
     /// Looks through the notes of one segment, each padded to `align` bytes.
-    pub(super) fn find(mut notes: &'a [u8], align: u64) -> Option<Self> {
-        // gABI says 8 for 64-bit objects, all Linux tools say 4, save where p_align is 8.
-        let align = if align == 8 { 8 } else { 4 };
-        for _ in 0..MAX_NOTES {
-            let header = Chunk { table: Table::ProgramHeaders, at: 0, bytes: notes };
-            let name_len = to_usize(header.u32_at(0)?.into());
-            let desc_len = to_usize(header.u32_at(1)?.into());
-            let kind = header.u32_at(2)?;
+    pub(super) fn find(notes: &'a [u8], align: u64) -> Option<Self> {
+        let is_build_id = |note: &Note<'_>| note.kind == NT_GNU_BUILD_ID && note.owner == b"GNU\0";
+        let note = Notes::new(notes, align).find(is_build_id)?;
+        Some(Self(note.desc)).filter(|_| !note.desc.is_empty())
+    }
+}
 
-            let name_end = HEADER.checked_add(name_len)?;
-            let desc_start = name_end.checked_next_multiple_of(align)?;
-            let desc_end = desc_start.checked_add(desc_len)?;
-            let desc = notes.get(desc_start..desc_end)?;
-            if kind == NT_GNU_BUILD_ID && notes.get(HEADER..name_end)? == b"GNU\0" {
-                return Some(Self(desc)).filter(|_| !desc.is_empty());
-            }
-            notes = notes.get(desc_end.checked_next_multiple_of(align)?..)?;
-        }
-        None
+/// What the first note of `owner` holds, without the NULs that end it.
+pub(super) fn described<'a>(notes: &'a [u8], align: u64, owner: &[u8]) -> Option<&'a [u8]> {
+    let note = Notes::new(notes, align).find(|note| note.owner.strip_suffix(b"\0") == Some(owner))?;
+    let end = note.desc.iter().rposition(|&byte| byte != 0)?;
+    note.desc.get(..=end)
+}
+
+/// One note.
+struct Note<'a> {
+    owner: &'a [u8],
+    kind: u32,
+    desc: &'a [u8],
+}
+
+/// Walks the notes of one segment; ends at the first that leaves it.
+struct Notes<'a> {
+    rest: &'a [u8],
+    align: usize,
+    left: u32,
+}
+
+impl<'a> Notes<'a> {
+    fn new(rest: &'a [u8], align: u64) -> Self {
+        // gABI says 8 for 64-bit objects, all Linux tools say 4, save where p_align is 8.
+        Self { rest, align: if align == 8 { 8 } else { 4 }, left: MAX_NOTES }
+    }
+}
+
+impl<'a> Iterator for Notes<'a> {
+    type Item = Note<'a>;
+
+    fn next(&mut self) -> Option<Note<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let header = Chunk { table: Table::ProgramHeaders, at: 0, bytes: self.rest };
+        let owner_len = to_usize(header.u32_at(0)?.into());
+        let desc_len = to_usize(header.u32_at(1)?.into());
+        let kind = header.u32_at(2)?;
+
+        let owner_end = HEADER.checked_add(owner_len)?;
+        let desc_start = owner_end.checked_next_multiple_of(self.align)?;
+        let desc_end = desc_start.checked_add(desc_len)?;
+        let desc = self.rest.get(desc_start..desc_end)?;
+        let owner = self.rest.get(HEADER..owner_end)?;
+        self.rest = self.rest.get(desc_end.checked_next_multiple_of(self.align)?..).unwrap_or_default();
+        Some(Note { owner, kind, desc })
     }
 }
 
@@ -58,17 +91,13 @@ pub(super) struct NoteTable {
 impl NoteTable {
     /// The note sections, as far as there are sound section headers.
     pub(super) fn of_sections(header: &Header, image: &Image<'_>) -> Vec<Self> {
-        // For goblin no sections at all means "more than fit the field".
-        if header.e_shnum == 0 || usize::from(header.e_shentsize) != SectionHeader::size(CTX) {
-            return Vec::new();
-        }
-        let bytes = image.slice(0, u64::MAX);
-        SectionHeader::parse(bytes, to_usize(header.e_shoff), header.e_shnum.into(), CTX)
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|section| section.sh_type == SHT_NOTE)
-            .map(|section| Self { offset: section.sh_offset, size: section.sh_size, align: section.sh_addralign })
-            .collect()
+        let sections = sections(header, image).into_iter().filter(|section| section.kind == SHT_NOTE);
+        sections.map(|section| Self::of(&section)).collect()
+    }
+
+    pub(super) fn of(section: &Section<'_>) -> Self {
+        let size = u64::try_from(section.bytes.len()).unwrap_or(0);
+        Self { offset: section.offset, size, align: section.align }
     }
 }
 
@@ -85,7 +114,7 @@ const HEADER: usize = 12;
 
 #[cfg(test)]
 mod tests {
-    use super::BuildId;
+    use super::{BuildId, described};
 
     fn note(owner: &[u8], kind: u32, desc: &[u8], align: usize) -> Vec<u8> {
         let lengths = [owner.len(), desc.len()].map(|len| u32::try_from(len).unwrap());
@@ -110,6 +139,23 @@ mod tests {
             assert_eq!(found.unwrap().to_string(), "01ab", "{align}");
             let without = others.concat();
             assert_eq!(BuildId::find(&without, u64::try_from(align).unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn a_vendor_is_found_by_its_whole_name() {
+        let text = b"{\"Format\":1}\0\0";
+        for align in [4, 8] {
+            let notes = [
+                note(b"NVIDIA\0", 1, b"no", align),
+                note(b"NVIDIA Corporation\0", 1, text, align),
+                note(b"NVIDIA Corporation\0", 1, b"later", align),
+            ];
+            let bytes = notes.concat();
+            let align = u64::try_from(align).unwrap();
+            assert_eq!(described(&bytes, align, b"NVIDIA Corporation"), text.strip_suffix(b"\0\0"));
+            assert_eq!(described(&bytes, align, b"NVIDIA Corp"), None);
+            assert_eq!(described(bytes.split_at(40).0, align, b"NVIDIA Corporation"), None);
         }
     }
 }

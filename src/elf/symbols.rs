@@ -180,6 +180,16 @@ impl<'a> SymbolTables<'a> {
     }
 
     pub(super) fn lookup(&self, name: &[u8], wanted: Wanted<'_>) -> Result<Option<Definition<'a>>, ElfError> {
+        self.find(name, wanted)?.map(|(index, symbol)| self.definition(index, &symbol)).transpose()
+    }
+
+    /// Address and size of the function that `dlsym(3)` finds; an indirect one has no code of its own.
+    pub(super) fn function(&self, name: &[u8]) -> Result<Option<(u64, u64)>, ElfError> {
+        let found = self.find(name, Wanted::Newest)?.filter(|(_, symbol)| symbol.st_type() == STT_FUNC);
+        Ok(found.map(|(_, symbol)| (symbol.st_value, symbol.st_size)))
+    }
+
+    fn find(&self, name: &[u8], wanted: Wanted<'_>) -> Result<Option<(usize, Sym)>, ElfError> {
         // A name ends at its first NUL, so none can hold one.
         if name.contains(&0) {
             return Ok(None);
@@ -213,10 +223,7 @@ impl<'a> SymbolTables<'a> {
         // "Exactly one versioned symbol": with more there is no telling which is meant.
         let answer = answer.or(default.filter(|_| defaults == 1));
         // ld.so looks at visibility and binding after the search, and then leaves the object.
-        answer
-            .filter(|(_, symbol)| !binds_locally(symbol) && is_global(symbol))
-            .map(|(index, symbol)| self.definition(index, &symbol))
-            .transpose()
+        Ok(answer.filter(|(_, symbol)| !binds_locally(symbol) && is_global(symbol)))
     }
 
     /// Whether the version of a symbol answers, as `check_match` decides.

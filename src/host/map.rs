@@ -14,6 +14,17 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Map(Option<memmap2::Mmap>);
 
+impl Map {
+    /// Tells the kernel whether single places far apart will be looked at, rather than what follows them: it then
+    /// reads one page for each, and not its surroundings. Only costs change.
+    pub fn expect_scattered(&self, scattered: bool) {
+        let advice = if scattered { memmap2::Advice::Random } else { memmap2::Advice::Normal };
+        if let Some(Err(error)) = self.0.as_ref().map(|map| map.advise(advice)) {
+            log::debug!("madvise: {error}");
+        }
+    }
+}
+
 impl Deref for Map {
     type Target = [u8];
 

@@ -2,20 +2,27 @@
 //! wrong with it.
 //!
 //! Takes [`Place`]s; gives [`Library`]s and [`Problem`]s; then, of the whole, how each copy is reached today
-//! ([`reach`]) and what is wrong among them ([`problems`]). Reads headers, dynamic tables and package records only.
-//! Never chooses.
+//! ([`reach`]) and what is wrong among them ([`problems`]). Reads headers, dynamic tables and package records only,
+//! until it is asked to look inside ([`evidence`], [`Inventory::look_inside`], [`flags()`], [`gpu_code`]). Never chooses.
+//!
+//! Choosing does without the look inside: what a library says of itself has three numbers where pins and packages
+//! have four, so it would tear apart groups that belong together.
 
 mod driver;
+mod flags;
 mod owner;
 mod problems;
 mod reach;
+mod strings;
+mod symbols;
 mod version;
 
 pub(crate) use driver::kernel_version;
+pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use owner::{Owner, OwnerKind, Owners, Package, Verified};
 pub use problems::{PROBLEMS, problems};
 pub use reach::{Reach, reach};
-pub use version::{Evidence, Kind as EvidenceKind};
+pub use version::{Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, observe};
 
 use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
 use crate::host::{Kind, Stat};
@@ -47,8 +54,10 @@ pub struct Library {
     pub version: Option<Version>,
     /// What speaks for the version.
     pub evidence: Vec<Evidence>,
+    /// How far the version can be believed.
+    pub confidence: Confidence,
     /// The CUDA release it is built for: major, and minor where known.
-    pub cuda: Option<(u32, Option<u32>)>,
+    pub cuda: Option<Cuda>,
     /// Who installed it.
     pub owner: Owner,
     /// Why nothing may load it: a stub, damage, another machine's.
@@ -73,6 +82,36 @@ impl Library {
     #[must_use]
     pub fn asked_as(&self) -> &str {
         self.soname.as_deref().or_else(|| self.path.file_name().and_then(OsStr::to_str)).unwrap_or_default()
+    }
+}
+
+impl Library {
+    /// What is known about its release.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        let Self { version, cuda, confidence, evidence, .. } = self.clone();
+        Found { version, cuda, confidence, evidence }
+    }
+
+    fn conclude(&mut self, found: Found) {
+        (self.version, self.cuda, self.confidence, self.evidence) =
+            (found.version, found.cuda, found.confidence, found.evidence);
+    }
+}
+
+/// What is known about the release of a library, and the number of bytes of text that were searched for it.
+/// At [`Depth::Quick`] that is what the scan knows.
+#[must_use]
+pub fn evidence(library: &Library, depth: Depth) -> (Found, u64) {
+    let known = library.found();
+    let inside = || {
+        let elf = library.object.as_ref().filter(|_| depth == Depth::Full)?.elf().ok()?;
+        // A bundle's hash is in the soname as well as in the file name.
+        Some(observe(&elf, library.asked_as()))
+    };
+    match inside() {
+        Some((more, searched)) => (known.with(more), searched),
+        None => (known, 0),
     }
 }
 
@@ -113,6 +152,26 @@ impl Inventory {
         let named =
             move |library: &Library| library.unusable.is_some() && library.path.file_name() == Some(OsStr::new(soname));
         self.libraries.iter().filter(move |library| library.asked_as() == soname || named(library))
+    }
+
+    /// Looks inside every library that can be used, then beside those whose release nothing in them tells.
+    /// Gives the number of bytes of text that were searched.
+    pub fn look_inside(&mut self) -> u64 {
+        let mut searched = 0_u64;
+        for library in &mut self.libraries {
+            let (found, bytes) = evidence(library, Depth::Full);
+            searched = searched.saturating_add(bytes);
+            library.conclude(found);
+        }
+        let beside: Vec<Vec<Evidence>> =
+            self.libraries.iter().map(|library| version::beside(library, &self.libraries)).collect();
+        for (library, more) in self.libraries.iter_mut().zip(beside) {
+            if !more.is_empty() {
+                let found = library.found().with(more);
+                library.conclude(found);
+            }
+        }
+        searched
     }
 
     fn look_into(&mut self, objects: &Objects<'_>, place: &Place, owners: &mut Owners) {
@@ -181,6 +240,7 @@ impl Inventory {
             stat,
             version: found.version,
             evidence: found.evidence,
+            confidence: found.confidence,
             cuda: found.cuda,
             owner,
             unusable,

@@ -1,27 +1,65 @@
 //! Which release a copy is, and what says so.
 //!
-//! From strongest to weakest: the wheel that owns it, the digits of the real file name, the soname.
+//! Quickly, from names: the wheel that owns it, the digits of the real file name, the directory, the soname. With a
+//! look inside ([`observe`]) also from its version functions, its texts and its symbols. What speaks for a release is
+//! kept, so that it can be seen where it disagrees.
 
 use super::Owner;
-use crate::facts::{LibraryName, Version, parse_library_name, toolkit_of};
+use super::{strings, symbols};
+use crate::elf::Elf;
+use crate::facts::{LibraryName, Version, parse_library_name, toolkit_of, toolkits};
 use crate::host::Host;
 use crate::places::{Place, Provenance};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// What kind of thing speaks for a version.
+/// A CUDA release: major, and minor where known.
+pub type Cuda = (u32, Option<u32>);
+
+/// What kind of thing speaks for a version, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Kind {
     /// The wheel whose record lists the file.
     Package,
+    /// The number that its own version function returns.
+    Function,
+    /// A text in it.
+    Text,
     /// The digits of the file name behind all links.
     FileName,
     /// The directory of the toolkit.
     Directory,
+    /// The symbols that it exports.
+    Symbols,
     /// The soname.
     Soname,
+    /// What the libraries beside it are.
+    Neighbours,
+}
+
+/// How far a version can be believed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// A guess, or what speaks for it disagrees.
+    #[default]
+    Unsure,
+    /// One thing says so that could have been made to by renaming or copying.
+    Likely,
+    /// The library or its package says so.
+    Certain,
+}
+
+/// How closely a library is looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// Names and package records.
+    #[default]
+    Quick,
+    /// Its code, texts and symbols as well.
+    Full,
 }
 
 /// One thing that speaks for a version.
@@ -31,12 +69,99 @@ pub struct Evidence {
     pub kind: Kind,
     /// What it says.
     pub says: String,
+    /// The release that it speaks for.
+    pub version: Option<Version>,
+    /// The CUDA release that it speaks for.
+    pub cuda: Option<Cuda>,
+    /// How far it can be believed by itself.
+    pub confidence: Confidence,
 }
 
-pub(super) struct Found {
-    pub(super) version: Option<Version>,
-    pub(super) evidence: Vec<Evidence>,
-    pub(super) cuda: Option<(u32, Option<u32>)>,
+/// What is known about a copy's release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The release, as far as it is known: often the first three of its four numbers.
+    pub version: Option<Version>,
+    /// The CUDA release it is built for.
+    pub cuda: Option<Cuda>,
+    /// How far to believe the release; where it is unknown, the CUDA release.
+    pub confidence: Confidence,
+    /// What speaks for it, the strongest first.
+    pub evidence: Vec<Evidence>,
+}
+
+impl Found {
+    /// The first two things that cannot both be true.
+    #[must_use]
+    pub fn disagreement(&self) -> Option<(&Evidence, &Evidence)> {
+        let later = |at: usize| self.evidence.iter().skip(at.saturating_add(1));
+        self.evidence.iter().enumerate().find_map(|(at, one)| Some((one, later(at).find(|other| !one.agrees(other))?)))
+    }
+
+    /// Draws the conclusion anew, with `more` beside what is known.
+    #[must_use]
+    pub fn with(mut self, more: Vec<Evidence>) -> Self {
+        self.evidence.extend(more);
+        self.evidence.sort_by_key(|evidence| evidence.kind);
+        weigh(self.evidence)
+    }
+}
+
+impl Evidence {
+    fn new(kind: Kind, says: String, confidence: Confidence) -> Self {
+        Self { kind, says, version: None, cuda: None, confidence }
+    }
+
+    /// Whether both can be true: `9.1.0` and `9.1.0.70` can.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        let versions = match (&self.version, &other.version) {
+            (Some(one), Some(other)) => one.starts_with(other) || other.starts_with(one),
+            _ => true,
+        };
+        let cuda = match (self.cuda, other.cuda) {
+            (Some((one, Some(a))), Some((other, Some(b)))) => (one, a) == (other, b),
+            (Some((one, _)), Some((other, _))) => one == other,
+            _ => true,
+        };
+        versions && cuda
+    }
+}
+
+/// The strongest evidence decides; any that contradicts it and is to be believed by itself makes it a guess.
+fn weigh(evidence: Vec<Evidence>) -> Found {
+    let decides = evidence.iter().find(|one| one.version.is_some());
+    let decides = decides.or_else(|| evidence.iter().find(|one| one.cuda.is_some()));
+    let mut confidence = decides.map(|one| one.confidence).unwrap_or_default();
+    if let Some(one) = decides
+        && evidence.iter().any(|other| other.confidence > Confidence::Unsure && !one.agrees(other))
+    {
+        confidence = Confidence::Unsure;
+    }
+    // A function that returns 12.4 decides between releases, a text that says 12.4.127 also which of them.
+    let mut version = decides.and_then(|one| one.version.clone());
+    for more in evidence.iter().filter(|one| one.confidence > Confidence::Unsure).filter_map(|one| one.version.as_ref())
+    {
+        if let Some(known) = &mut version
+            && more.starts_with(known)
+        {
+            *known = more.clone();
+        }
+    }
+    let mut cuda = decides.and_then(|one| one.cuda);
+    for more in evidence.iter().filter_map(|one| one.cuda) {
+        match cuda {
+            None => cuda = Some(more),
+            Some((major, None)) if major == more.0 => cuda = Some(more),
+            Some(_) => {}
+        }
+    }
+    if version.is_none()
+        && let Some(one) = evidence.iter().find(|one| one.cuda == cuda)
+    {
+        confidence = confidence.min(one.confidence);
+    }
+    Found { version, cuda, confidence, evidence }
 }
 
 /// Families whose own version is the version of the toolkit they belong to.
@@ -51,43 +176,191 @@ pub(super) fn of(
     owner: &Owner,
 ) -> Found {
     let mut evidence = Vec::new();
-    let mut version = None;
-    let mut cuda = None;
     if let Owner::Wheel { name: wheel, version: released, .. } = owner {
-        evidence.push(Evidence { kind: Kind::Package, says: format!("{wheel} {released}") });
-        version = Version::parse(released);
+        let mut one = Evidence::new(Kind::Package, format!("{wheel} {released}"), Confidence::Certain);
+        one.version = Version::parse(released);
         // nvidia-cublas-cu12 names its CUDA major; nvidia-cublas of CUDA 13 does not, its version does.
-        cuda = wheel.rsplit_once("-cu").and_then(|(_, major)| major.parse().ok()).map(|major| (major, None));
+        let suffix = wheel.rsplit_once("-cu").and_then(|(_, major)| major.parse().ok()).map(|major| (major, None));
+        let table = one.version.as_ref().and_then(|version| first_cuda(name.row.family, version));
+        // A wheel's suffix and the table never disagree for what NVIDIA ships; the suffix is the fact.
+        one.cuda = match (suffix, table) {
+            (None, found) => found,
+            (Some((major, None)), Some((found, minor))) if major == found => Some((found, minor)),
+            (suffix, _) => suffix,
+        };
+        evidence.push(one);
     }
     if let Some(digits) = real_digits(host, path, soname) {
-        evidence.push(Evidence { kind: Kind::FileName, says: digits.to_string() });
-        version = version.or(Some(digits));
+        let mut one = Evidence::new(Kind::FileName, digits.to_string(), Confidence::Likely);
+        one.cuda = first_cuda(name.row.family, &digits);
+        one.version = Some(digits);
+        evidence.push(one);
     }
-    if let Some(version) = &version {
-        let toolkit = toolkit_of(name.row.family, version).and_then(|row| major_minor(&row.toolkit));
-        let own = TOOLKIT_NUMBERED.contains(&name.row.family).then(|| major_minor(version)).flatten();
-        // A wheel's suffix and the table never disagree for what NVIDIA ships; the suffix is the fact.
-        match (cuda, own.or(toolkit)) {
-            (None, found) => cuda = found,
-            (Some((major, None)), Some((found, minor))) if major == found => cuda = Some((found, minor)),
-            _ => {}
-        }
+    if evidence.iter().all(|one| one.cuda.is_none())
+        && let Some(cuda) = from_directory(path, place)
+    {
+        let mut one = Evidence::new(Kind::Directory, place.dir.display().to_string(), Confidence::Likely);
+        one.cuda = Some(cuda);
+        evidence.push(one);
     }
-    if cuda.is_none() {
-        cuda = from_directory(path, place).inspect(|_| {
-            evidence.push(Evidence { kind: Kind::Directory, says: place.dir.display().to_string() });
-        });
-    }
-    if cuda.is_none()
+    if evidence.iter().all(|one| one.cuda.is_none())
         && let Some(soname) = soname.and_then(parse_library_name).and_then(|name| name.version)
         && matches!(name.row.family, "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "cupti")
-        && let Some(major) = u32::try_from(soname.major()).ok().filter(|major| *major >= 11)
+        && let Some((major, minor)) = major_minor(&soname)
     {
-        // These carry the CUDA major in their soname from CUDA 11 on (nvJitLink from 12).
-        evidence.push(Evidence { kind: Kind::Soname, says: format!("CUDA {major}") });
-        cuda = Some((major, None));
+        // These carry the CUDA major in their soname from CUDA 11 on (nvJitLink from 12), the builtins the minor too.
+        let minor = minor.filter(|_| name.stem().starts_with("nvrtc-builtins"));
+        let says = minor.map_or(format!("CUDA {major}"), |minor| format!("CUDA {major}.{minor}"));
+        let mut one = Evidence::new(Kind::Soname, says, Confidence::Likely);
+        one.cuda = Some((major, minor));
+        evidence.push(one);
     }
-    Found { version, evidence, cuda }
+    weigh(evidence)
+}
+
+/// What the library itself says about its release: its version functions, its texts, its symbols. Gives the number of
+/// bytes of text that were searched, too: the work of it, a few mebibytes at most for all but a compiler.
+///
+/// `soname` is its soname or, where it has none, its file name.
+#[must_use]
+pub fn observe(elf: &Elf<'_>, soname: &str) -> (Vec<Evidence>, u64) {
+    let Some(name) = parse_library_name(soname) else { return (Vec::new(), 0) };
+    let family = name.row.family;
+    let major = name.version.as_ref().map_or(0, Version::major);
+    let mut evidence = Vec::new();
+
+    for returned in symbols::returned(elf, name.stem(), major) {
+        let says = format!("{} returns {}", returned.function, returned.release);
+        let mut one = Evidence::new(Kind::Function, says, Confidence::Certain);
+        if returned.own {
+            one.cuda = only_cuda(family, &returned.release);
+            one.version = Some(returned.release);
+        } else {
+            one.confidence = Confidence::Likely;
+            one.cuda = major_minor(&returned.release);
+        }
+        evidence.push(one);
+    }
+
+    let mut searched = 0_u64;
+    if reads_texts(family) {
+        let mut told: Vec<strings::Said> = Vec::new();
+        for part in strings::constants(elf) {
+            searched = searched.saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
+            told.extend(strings::said(part));
+        }
+        evidence.extend(from_texts(name.stem(), family, told));
+    }
+
+    if name.stem().starts_with("nvrtc-builtins")
+        && let Some(release) = name.version.clone().filter(|release| release.minor().is_some())
+    {
+        let mut one = Evidence::new(Kind::Soname, format!("CUDA {release}"), Confidence::Likely);
+        one.cuda = major_minor(&release);
+        one.version = Some(release);
+        evidence.push(one);
+    }
+
+    let soname_of_table = name.unhashed();
+    if let Some(found) = symbols::between(elf, name.stem(), &soname_of_table) {
+        evidence.push(from_symbols(family, &found));
+    }
+    (evidence, searched)
+}
+
+/// The families in whose texts a release was found; of the others, tens of mebibytes would be read in vain.
+fn reads_texts(family: &str) -> bool {
+    matches!(
+        family,
+        "nvrtc"
+            | "nvrtc-alt"
+            | "nvjitlink"
+            | "nccl"
+            | "nvshmem"
+            | "curand"
+            | "cusolver"
+            | "cusparse"
+            | "npp"
+            | "nvjpeg"
+    )
+}
+
+fn from_texts(stem: &str, family: &str, mut told: Vec<strings::Said>) -> Vec<Evidence> {
+    use strings::Text;
+    told.sort();
+    told.dedup();
+    let about = |text: Text| match text {
+        Text::Tools => matches!(stem, "nvrtc" | "nvrtc.alt" | "nvJitLink"),
+        Text::Nccl => family == "nccl",
+        Text::Nvshmem => stem == "nvshmem_host",
+        Text::Branch => !matches!(family, "nvrtc" | "nvrtc-alt" | "nvjitlink" | "nccl"),
+    };
+    let mut evidence = Vec::new();
+    for text in [Text::Tools, Text::Nccl, Text::Nvshmem, Text::Branch].into_iter().filter(|text| about(*text)) {
+        let mut said = told.iter().filter(|said| said.text == text);
+        // Two releases in one library: neither is known to be its own.
+        let (Some(said), None) = (said.next(), said.next()) else { continue };
+        let release = said.release.clone();
+        evidence.push(match text {
+            Text::Tools => Evidence {
+                cuda: major_minor(&release),
+                version: Some(release.clone()),
+                ..Evidence::new(Kind::Text, format!("Cuda compilation tools {release}"), Confidence::Certain)
+            },
+            Text::Nccl => Evidence {
+                cuda: said.cuda.as_ref().and_then(major_minor),
+                version: Some(release.clone()),
+                ..Evidence::new(Kind::Text, format!("NCCL version {release}"), Confidence::Certain)
+            },
+            Text::Nvshmem => Evidence {
+                version: Some(release.clone()),
+                ..Evidence::new(Kind::Text, format!("NVSHMEM v{release}"), Confidence::Certain)
+            },
+            Text::Branch => Evidence {
+                cuda: major_minor(&release),
+                ..Evidence::new(Kind::Text, format!("built in toolkit/r{release}"), Confidence::Likely)
+            },
+        });
+    }
+    evidence
+}
+
+fn from_symbols(family: &str, found: &crate::facts::Bracket) -> Evidence {
+    let from = found.from.as_ref().map(|from| format!("has `{}`, as {from} does", found.because));
+    let below = found.below.as_ref().map(|below| format!("lacks what came with {below}"));
+    let says = [from, below].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    // A guess at best: releases between the two opened ones may have the same symbols.
+    let mut one = Evidence::new(Kind::Symbols, says, Confidence::Unsure);
+    let bounds = [&found.from, &found.below].map(|bound| bound.as_ref().and_then(|bound| first_cuda(family, bound)));
+    if let [Some((major, Some(from))), Some((below_major, Some(below)))] = bounds
+        && major == below_major
+        && below.checked_sub(1) == Some(from)
+    {
+        one.cuda = Some((major, Some(from)));
+    }
+    one
+}
+
+/// The first CUDA release that shipped this version of a family.
+fn first_cuda(family: &str, version: &Version) -> Option<Cuda> {
+    if TOOLKIT_NUMBERED.contains(&family) {
+        return major_minor(version);
+    }
+    toolkit_of(family, version).and_then(|row| major_minor(&row.toolkit))
+}
+
+/// The CUDA release of all toolkits that hold this version of a family, as far as they agree.
+fn only_cuda(family: &str, version: &Version) -> Option<Cuda> {
+    if TOOLKIT_NUMBERED.contains(&family) || family == "nvrtc-alt" {
+        return major_minor(version);
+    }
+    let holds = |component: &Version| component.starts_with(version);
+    let rows = toolkits().iter().filter(|row| row.components.get(family).is_some_and(holds));
+    let mut releases = rows.filter_map(|row| major_minor(&row.toolkit));
+    let first = releases.next()?;
+    releases.try_fold(first, |(major, minor), (other, other_minor)| {
+        (major == other).then_some((major, minor.filter(|_| minor == other_minor)))
+    })
 }
 
 /// The version in the name of the file behind all links, where it says more than the soname.
@@ -98,7 +371,8 @@ fn real_digits(host: &Host, path: &Path, soname: Option<&str>) -> Option<Version
         soname.and_then(parse_library_name).and_then(|name| name.version).map_or(0, |version| version.numbers().len());
     let count = digits.numbers().len();
     // libnvToolsExt.so.1.0.0 and the like: an ABI number, not a release.
-    (count > known && count >= 2 && digits.numbers() != [1, 0, 0]).then_some(digits)
+    // CUPTI counts in years (libcupti.so.2025.1.1), which no other name of its releases does.
+    (count > known && count >= 2 && digits.numbers() != [1, 0, 0] && digits.major() < 1000).then_some(digits)
 }
 
 /// `nvidia/cu13/lib` and `/usr/local/cuda-12.4/lib64` name the CUDA release in the path.
@@ -122,4 +396,40 @@ fn from_directory(path: &Path, place: &Place) -> Option<(u32, Option<u32>)> {
 fn major_minor(version: &Version) -> Option<(u32, Option<u32>)> {
     let mut numbers = version.numbers().iter().map(|number| u32::try_from(*number).ok());
     Some((numbers.next()??, numbers.next().flatten()))
+}
+
+/// What the libraries in the same directory say about one that says nothing itself: the release of its group, and
+/// the CUDA release that most of its kind are of. A guess: one file can be exchanged.
+pub(super) fn beside(library: &super::Library, all: &[super::Library]) -> Vec<Evidence> {
+    let knows = |other: &&super::Library| {
+        other.place.dir == library.place.dir && other.path != library.path && other.confidence > Confidence::Unsure
+    };
+    let neighbours: Vec<&super::Library> = all.iter().filter(knows).collect();
+    let mut evidence = Vec::new();
+
+    if library.version.is_none() && library.row.group.is_some() {
+        let group = neighbours.iter().copied().filter(|other| other.row.group == library.row.group);
+        let group: Vec<_> = group.filter(|other| other.version.is_some()).collect();
+        if let Some(other) = group.first()
+            && group.iter().all(|another| another.version == other.version)
+        {
+            let says = format!("`{}` beside it", other.asked_as());
+            let one = Evidence::new(Kind::Neighbours, says, Confidence::Unsure);
+            evidence.push(Evidence { version: other.version.clone(), cuda: other.cuda, ..one });
+        }
+    }
+    let minor = |cuda: &Cuda| cuda.1.is_some();
+    let mut told = evidence.iter().filter_map(|one| one.cuda).chain(library.cuda);
+    if !told.any(|cuda| minor(&cuda)) {
+        let kin = neighbours.iter().filter(|other| other.row.owner == library.row.owner);
+        let releases: Vec<Cuda> = kin.filter_map(|other| other.cuda.filter(minor)).collect();
+        let votes = |cuda: &Cuda| releases.iter().filter(|other| *other == cuda).count();
+        // More than half: nvJitLink is often newer than the rest, for its own package asks for no release.
+        if let Some(cuda) = releases.iter().find(|cuda| votes(cuda).saturating_mul(2) > releases.len()) {
+            let says = format!("{} of {} libraries beside it are of this release", votes(cuda), releases.len());
+            let one = Evidence::new(Kind::Neighbours, says, Confidence::Unsure);
+            evidence.push(Evidence { cuda: Some(*cuda), ..one });
+        }
+    }
+    evidence
 }

@@ -1,7 +1,7 @@
 //! The wire types of `scan --format json` and `jsonl` (`docs/json-schema/scan.json`), and the scan as a table.
 
 use super::json::{JsonPath, ProblemFile, SCHEMA};
-use crate::inventory::{EvidenceKind, Library, Owner, Reach};
+use crate::inventory::{Owner, Reach};
 use crate::scan::{Entry, Scan, group_of};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -106,7 +106,7 @@ impl ScanLibrary {
             family: library.row.family.to_owned(),
             soname: library.soname.clone(),
             version: library.version.as_ref().map(ToString::to_string),
-            confidence: confidence(library).to_owned(),
+            confidence: word(&library.confidence),
             evidence: evidence.collect(),
             cuda: library.cuda.map(cuda_text),
             owner: owner_line(&library.owner),
@@ -188,18 +188,6 @@ fn owner_line(owner: &Owner) -> OwnerLine {
         kind: word(&owner.kind()),
         name: owner.name().map(str::to_owned),
         version: owner.version().map(str::to_owned),
-    }
-}
-
-/// How sure the version is: a package that recorded the file, the file's own name, or less.
-fn confidence(library: &Library) -> &'static str {
-    let says = |kind| library.evidence.iter().any(|evidence| evidence.kind == kind);
-    if library.version.is_none() {
-        "unsure"
-    } else if says(EvidenceKind::Package) {
-        "certain"
-    } else {
-        "likely"
     }
 }
 

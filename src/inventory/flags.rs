@@ -1,0 +1,149 @@
+//! What else decides whether a library loads and runs: what it asks of the process and of the machine.
+//!
+//! Takes an object; gives its demands on libc, stacks and thread-local storage, the CUDA runtime linked into it, what a
+//! forward-compatible driver says, and the GPUs its code is for. Asked for one library at a time, for it reads more
+//! than headers.
+
+use super::{Depth, strings};
+use crate::elf::{Elf, ElfError, Glibc, SymbolCounts, Tls};
+use crate::fatbin::FatBinaries;
+use crate::objects::Object;
+
+/// What a library asks of the process that loads it, and what is linked into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct Flags {
+    /// It wants executable stacks, which glibc 2.41 refuses to `dlopen`.
+    pub executable_stack: bool,
+    /// Its thread-local storage must lie in the static block.
+    pub static_tls: bool,
+    /// Its thread-local storage.
+    pub tls: Option<Tls>,
+    /// It has relocations in the packed form.
+    pub relr: bool,
+    /// The loader must write to its code.
+    pub text_relocations: bool,
+    /// The oldest C library it loads on.
+    pub glibc_floor: Option<Glibc>,
+    /// Its dynamic symbols.
+    pub symbols: SymbolCounts,
+    /// The nodes that it defines, its base version left out.
+    pub defines: Vec<String>,
+    /// The nodes that it needs, by the object that must define them.
+    pub needs: Vec<(String, Vec<String>)>,
+    /// Why it is thought to hold a CUDA runtime of its own: no other copy of libcudart reaches its calls.
+    pub static_runtime: Option<&'static str>,
+    /// What a driver library of the forward-compatibility package says about itself.
+    pub forward_compatibility: Option<ForwardCompatibility>,
+}
+
+/// The drivers under which a forward-compatible `libcuda` may be used, as its note says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ForwardCompatibility {
+    /// The CUDA release it brings.
+    #[serde(rename = "CUDA Version")]
+    pub cuda: String,
+    /// The branches of kernel drivers it runs on: 535, 550. Where there are none, any older driver will do.
+    #[serde(rename = "Driver")]
+    pub drivers: Vec<u32>,
+}
+
+impl ForwardCompatibility {
+    /// Whether it was made for the kernel driver of a branch; `None` where it does not say.
+    #[must_use]
+    pub fn runs_on(&self, branch: u32) -> Option<bool> {
+        (!self.drivers.is_empty()).then(|| self.drivers.contains(&branch))
+    }
+}
+
+/// Reads the flags of an object. `is_runtime` says that it is libcudart itself.
+///
+/// # Errors
+///
+/// Any fault of its symbol or version tables.
+pub fn flags(elf: &Elf<'_>, is_runtime: bool) -> Result<Flags, ElfError> {
+    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let definitions = elf.version_definitions()?;
+    let needs = elf.version_needs()?;
+    Ok(Flags {
+        executable_stack: elf.executable_stack(),
+        static_tls: elf.static_tls(),
+        tls: elf.tls(),
+        relr: elf.relr(),
+        text_relocations: elf.text_relocations(),
+        glibc_floor: elf.glibc_floor()?,
+        symbols: elf.symbol_counts()?,
+        defines: definitions.iter().filter(|node| !node.base).map(|node| text(node.name)).collect(),
+        needs: needs
+            .iter()
+            .map(|need| (text(need.file), need.versions.iter().map(|version| text(version.name)).collect()))
+            .collect(),
+        static_runtime: if is_runtime { None } else { static_runtime(elf)? },
+        forward_compatibility: elf.forward_compatibility().and_then(|json| serde_json::from_slice(json).ok()),
+    })
+}
+
+/// What shows that a CUDA runtime is linked into an object.
+fn static_runtime(elf: &Elf<'_>) -> Result<Option<&'static str>, ElfError> {
+    const REGISTER: &[u8] = b"__cudaRegisterFatBinary";
+    let undefined = elf.undefined()?;
+    let asks = |name: &[u8]| undefined.iter().any(|symbol| symbol.name == name);
+    if asks(REGISTER) {
+        return Ok(None);
+    }
+    // nvcc's start-up code registers each fat binary of this section with the runtime.
+    if elf.sections().iter().any(|section| section.name == FAT_SEGMENT && !section.bytes.is_empty()) {
+        return Ok(Some("it registers GPU code and asks nobody for `__cudaRegisterFatBinary`"));
+    }
+    let texts = strings::constants(elf);
+    Ok(texts.iter().any(|part| strings::holds_runtime(part)).then_some("it holds the runtime's texts"))
+}
+
+/// The GPUs that an object's own code is for. Quickly, from the sections that hold nothing else. In full also
+/// from the constants and data, where cuFFT keeps its kernels: reads these to the last byte.
+/// Where there are no section headers, only a full look finds anything.
+///
+/// # Errors
+///
+/// As [`Object::elf`].
+pub fn gpu_code(object: &Object, depth: Depth) -> Result<FatBinaries, ElfError> {
+    let elf = object.elf()?;
+    let mut found = FatBinaries::default();
+    let sections = elf.sections();
+    // The headers are a hundred kilobytes apart.
+    object.expect_scattered(true);
+    // Relocatable device code (`nvcc -rdc=true`) lies in a section of its own.
+    for section in sections.iter().filter(|section| matches!(section.name, b".nv_fatbin" | b"__nv_relfatbin")) {
+        found.add(section.bytes);
+    }
+    object.expect_scattered(false);
+    if depth == Depth::Full {
+        if sections.is_empty() {
+            elf.segments().for_each(|segment| found.search(segment));
+        }
+        let data =
+            sections.iter().filter(|section| matches!(section.name, b".rodata" | b".lrodata" | b".data" | b".ldata"));
+        data.for_each(|section| found.search(section.bytes));
+    }
+    Ok(found)
+}
+
+const FAT_SEGMENT: &[u8] = b".nvFatBinSegment";
+
+#[cfg(test)]
+mod tests {
+    use super::ForwardCompatibility;
+
+    #[test]
+    fn the_note_of_a_compat_driver_is_read() {
+        let note = r#"{"Format":1,"CUDA Version":"13.1","Driver":[535,550,580],"Device":[1,2],"more":null}"#;
+        let read: ForwardCompatibility = serde_json::from_str(note).unwrap();
+        assert_eq!(read.cuda, "13.1");
+        assert_eq!((read.runs_on(550), read.runs_on(565)), (Some(true), Some(false)));
+        let old: ForwardCompatibility = serde_json::from_str(r#"{"CUDA Version":"12.2"}"#).unwrap();
+        assert_eq!(old.runs_on(535), None);
+    }
+}
