@@ -319,8 +319,8 @@ mod tests {
     #[test]
     fn bundles_count_as_libraries() {
         let plan = |libraries: usize| {
-            let libs: String =
-                (0..libraries).map(|at| format!("lib\tlib{at}.so\t/a\t1:2\t3\t4\t-\t-\tkeep\n")).collect();
+            let one = |at| format!("lib\tlib{at}.so\t/a\t1:2\t3\t4\t-\t-\tkeep\n");
+            let libs = (0..libraries).map(one).collect::<Vec<_>>().concat();
             let count = libraries + 3;
             format!("cudashim-plan\t1\n{libs}trigger\tt\tlib0.so\nbundle\tt\t/b\t1:2\t3\t4\nend\t{count}\n")
         };
