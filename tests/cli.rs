@@ -141,7 +141,8 @@ fn no_arguments_is_a_question_for_help() {
       help         Print this message or the help of the given subcommand(s)
 
     Options:
-      -v, --verbose...       Say more: -v decisions, -vv everything looked at
+      -v, --verbose...       Say more: -v decisions, -vv where was looked (a kept answer was decided
+                             before)
       -q, --quiet            Say nothing but errors
           --color <COLOR>    When to use colour [default: auto] [possible values: auto, always, never]
           --format <FORMAT>  How to print results [default: human] [possible values: human, json, jsonl]

@@ -94,6 +94,7 @@ fn is_of(value: &Value, name: &str) -> bool {
     match name {
         "object" => value.is_object(),
         "array" => value.is_array(),
+        "boolean" => value.is_boolean(),
         "string" => value.is_string(),
         "integer" => value.is_i64() || value.is_u64(),
         "null" => value.is_null(),
@@ -155,6 +156,28 @@ fn a_set() {
         ["/set/0/refused/0/new: not described"]
     );
     assert_eq!(broken(&|answer| answer["no_solution"] = serde_json::json!(["both"])).len(), 1);
+}
+
+#[test]
+fn a_scan() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", cublas())]);
+    cublas().build(&world.path("usr/local/cuda-12.1/lib64/stubs/libcublas.so.12"));
+    std::fs::write(venv.site.join("nvidia/cublas/lib/libcublasLt.so.12"), "no library").unwrap();
+    let answer = answer(&mut world.rooted(["scan", "/"]));
+    assert_eq!(wrong(&schema("scan.json"), &answer), [""; 0]);
+    let found = |name: &str| {
+        let libraries = answer["libraries"].as_array().unwrap().iter();
+        libraries.filter(|library| library["path"].as_str().unwrap().ends_with(name)).collect::<Vec<_>>()
+    };
+    let [stub] = found("stubs/libcublas.so.12")[..] else { panic!("{answer:#}") };
+    let [wheel] = found("nvidia/cublas/lib/libcublas.so.12")[..] else { panic!("{answer:#}") };
+    assert_eq!((stub["stub"].as_bool(), wheel["stub"].as_bool()), (Some(true), Some(false)));
+    assert_eq!((wheel["version"].as_str(), wheel["confidence"].as_str()), (Some("12.4.5.8"), Some("certain")));
+    assert_eq!(wheel["owner"]["name"], "nvidia-cublas-cu12");
+    let [damaged] = found("libcublasLt.so.12")[..] else { panic!("{answer:#}") };
+    assert_eq!(damaged["problems"][0], "not-elf");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod decisions;
 mod hostile;
 mod install;
 mod object;
+mod own;
 mod units;
 
 use std::fs;

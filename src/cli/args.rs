@@ -12,7 +12,7 @@ pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
 
-    /// Say more: -v decisions, -vv everything looked at
+    /// Say more: -v decisions, -vv where was looked (a kept answer was decided before)
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(super) verbose: u8,
 

@@ -177,6 +177,7 @@ impl Inventory {
     fn look_into(&mut self, objects: &Objects<'_>, place: &Place, owners: &mut Owners) {
         let host = objects.host();
         let Ok(entries) = host.list(&place.dir) else { return };
+        log::debug!("looking into {} ({})", place.dir.display(), place.provenance);
         // Several names of one file in one directory are one library.
         let mut by_file: BTreeMap<crate::host::FileId, Vec<OsString>> = BTreeMap::new();
         let mut order = Vec::new();

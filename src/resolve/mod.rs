@@ -87,6 +87,9 @@ pub fn resolve(
     let stated = problem::State::new(requirement, closure, inventory, policy);
     let solution = stated.solve(requirement, policy)?;
     let members = stated.members(&solution);
+    for member in &members {
+        log::info!("{} from {}: {}", member.choice.soname, member.choice.path.display(), member.choice.because);
+    }
     let driver = driver::choose(loader, inventory);
     let runtime = runtime::choose(requirement, closure, inventory, loader);
     Ok(assemble::resolution(requirement, closure, inventory, loader, members, &driver, &runtime, &solution.unserved))
