@@ -2,7 +2,7 @@
 //! wrong with it.
 //!
 //! Takes [`Place`]s; gives [`Library`]s and [`Problem`]s; then, of the whole, how each copy is reached today
-//! ([`reach`]) and what is wrong among them ([`problems`]). Reads headers, dynamic tables and package records only,
+//! ([`reach()`]) and what is wrong among them ([`problems()`]). Reads headers, dynamic tables and package records only,
 //! until it is asked to look inside ([`evidence`], [`Inventory::look_inside`], [`flags()`], [`gpu_code`]). Never chooses.
 //!
 //! Choosing does without the look inside: what a library says of itself has three numbers where pins and packages
