@@ -305,10 +305,10 @@ mod tests {
     #[test]
     fn bundles_count_as_libraries() {
         let plan = |libraries: usize| {
-            let libs: String =
-                (0..libraries).map(|at| format!("lib\tlib{at}.so\t/a\t1:2\t3\t4\t-\t-\tkeep\n")).collect();
+            let lib = |at| format!("lib\tlib{at}.so\t/a\t1:2\t3\t4\t-\t-\tkeep");
+            let libs = (0..libraries).map(lib).collect::<Vec<_>>().join("\n");
             let count = libraries + 3;
-            format!("cudashim-plan\t1\n{libs}trigger\tt\tlib0.so\nbundle\tt\t/b\t1:2\t3\t4\nend\t{count}\n")
+            format!("cudashim-plan\t1\n{libs}\ntrigger\tt\tlib0.so\nbundle\tt\t/b\t1:2\t3\t4\nend\t{count}\n")
         };
         assert!(Plan::parse(plan(LIBRARY_LIMIT - 1).as_bytes()).is_ok());
         assert!(Plan::parse(plan(LIBRARY_LIMIT).as_bytes()).is_err());
