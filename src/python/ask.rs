@@ -11,8 +11,10 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// A Python starts in a tenth of a second; one on a network disk may take seconds.
-const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// A Python starts in a tenth of a second; one on a network disk may take seconds. Less than the shim of a process that
+/// waits for us gives us (`cshim/ask.c`): it ends us, not the interpreter, which would then be that process' child where it
+/// takes orphans in (`PR_SET_CHILD_SUBREAPER`).
+const TIME_LIMIT: Duration = Duration::from_secs(8);
 
 const QUESTION: &str = "import sys\n\
 sys.stdout.buffer.write(b'\\0'.join(p.encode('utf-8','surrogateescape') for p in \
@@ -74,4 +76,17 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
 fn path(bytes: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interpreter_has_less_time_than_we_have() {
+        let shim = include_str!("../../cshim/ask.c");
+        let (_, limit) = shim.split_once("SECONDS = ").unwrap();
+        let limit: u64 = limit.split(',').next().unwrap().parse().unwrap();
+        assert!(TIME_LIMIT + Duration::from_secs(1) < Duration::from_secs(limit));
+    }
 }
