@@ -322,7 +322,7 @@ mod tests {
             let one = |at| format!("lib\tlib{at}.so\t/a\t1:2\t3\t4\t-\t-\tkeep\n");
             let libs = (0..libraries).map(one).collect::<Vec<_>>().concat();
             let count = libraries + 3;
-            format!("cudashim-plan\t1\n{libs}\ntrigger\tt\tlib0.so\nbundle\tt\t/b\t1:2\t3\t4\nend\t{count}\n")
+            format!("cudashim-plan\t1\n{libs}trigger\tt\tlib0.so\nbundle\tt\t/b\t1:2\t3\t4\nend\t{count}\n")
         };
         assert!(Plan::parse(plan(LIBRARY_LIMIT - 1).as_bytes()).is_ok());
         assert!(Plan::parse(plan(LIBRARY_LIMIT).as_bytes()).is_err());
