@@ -112,11 +112,11 @@ mod tests {
             "home/me/.local/share/uv/tools/vllm",
             "home/me/.local/share/pipx/venvs/b",
             "home/me/.cache/pypoetry/virtualenvs/c",
-            "work/d",
+            "hold/d",
         ];
         let machine = with_venvs(&prefixes)
             .set("VIRTUAL_ENV", "/active")
-            .set("WORKON_HOME", "/work")
+            .set("WORKON_HOME", "/hold")
             .file("home/me/.virtualenvs/postactivate", "#!/bin/sh")
             .at("/home/me/p/sub");
         assert_eq!(found(&machine, Demand::Usual), prefixes.map(|prefix| format!("/{prefix}")));

@@ -127,7 +127,7 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         let env = BTreeMap::from([("PATH".into(), "/v/bin:/usr/bin".into())]);
-        let host = Host::new(dir.path().to_owned(), env, "/work".into());
+        let host = Host::new(dir.path().to_owned(), env, "/job".into());
         (dir, host)
     }
 
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_script_through_env() {
         let (_dir, host) = machine(&[
-            ("work/run.py", "#!/usr/bin/env -S A=1 python3.12 -E\n"),
+            ("job/run.py", "#!/usr/bin/env -S A=1 python3.12 -E\n"),
             ("usr/bin/env", "\x7fELF"),
             ("usr/bin/python3.12", "\x7fELF"),
         ]);

@@ -263,18 +263,18 @@ mod tests {
         };
         std::fs::write(at("v/pyvenv.cfg"), config("false")).unwrap();
         let env = BTreeMap::from([("PYTHONPATH".into(), "/pp::rel".into()), ("HOME".into(), "/home/u".into())]);
-        let host = Host::new(dir.path().to_owned(), env, "/work".into());
+        let host = Host::new(dir.path().to_owned(), env, "/job".into());
         let paths = |options: &Options| {
             let found = Interpreter::find(&host, Path::new("/v"), options).unwrap();
             found.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
         };
         let isolated = Options { isolated: true, ..Options::default() };
-        assert_eq!(paths(&Options::default()), "/pp /work/rel /v/lib/python3.12/site-packages /extra");
+        assert_eq!(paths(&Options::default()), "/pp /job/rel /v/lib/python3.12/site-packages /extra");
         assert_eq!(paths(&isolated), "/v/lib/python3.12/site-packages /extra");
         std::fs::write(at("v/pyvenv.cfg"), config("true")).unwrap();
         assert_eq!(
             paths(&Options::default()),
-            "/pp /work/rel /v/lib/python3.12/site-packages /extra /home/u/.local/lib/python3.12/site-packages /usr/lib/python3/dist-packages"
+            "/pp /job/rel /v/lib/python3.12/site-packages /extra /home/u/.local/lib/python3.12/site-packages /usr/lib/python3/dist-packages"
         );
     }
 }
