@@ -144,7 +144,9 @@ impl Interpreter {
                 .find(|(name, _)| name.trim().eq_ignore_ascii_case(key))
                 .map(|(_, value)| value.trim())
         };
-        let version = minor_version(value("version_info").or_else(|| value("version"))?)?;
+        // A file that does not tell the version is still no reason to run what stands in somebody's directory.
+        let told = value("version_info").or_else(|| value("version")).and_then(minor_version);
+        let version = told.or_else(|| version_of_lib(host, &prefix))?;
         let system = value("include-system-site-packages").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let mut paths = python_path(host, options);
         add_site(host, &prefix.join(format!("lib/python{version}/site-packages")), &mut paths);
@@ -175,6 +177,12 @@ fn minor_version(text: &str) -> Option<String> {
     let (major, minor) = (parts.next()?.parse::<u32>().ok()?, parts.next()?);
     let minor: String = minor.chars().take_while(char::is_ascii_digit).collect();
     (!minor.is_empty()).then(|| format!("{major}.{minor}"))
+}
+
+/// The version in the name of the first `lib/python3.12` of an environment.
+fn version_of_lib(host: &Host, prefix: &Path) -> Option<String> {
+    let entries = host.list(&prefix.join("lib")).ok()?;
+    entries.iter().find_map(|entry| minor_version(entry.name.to_str()?.strip_prefix("python")?))
 }
 
 /// The entries of `PYTHONPATH`, where it counts.
@@ -270,6 +278,8 @@ mod tests {
         };
         let isolated = Options { isolated: true, ..Options::default() };
         assert_eq!(paths(&Options::default()), "/pp /job/rel /v/lib/python3.12/site-packages /extra");
+        assert_eq!(paths(&isolated), "/v/lib/python3.12/site-packages /extra");
+        std::fs::write(at("v/pyvenv.cfg"), "home = /usr/bin\n").unwrap();
         assert_eq!(paths(&isolated), "/v/lib/python3.12/site-packages /extra");
         std::fs::write(at("v/pyvenv.cfg"), config("true")).unwrap();
         assert_eq!(
