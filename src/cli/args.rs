@@ -131,7 +131,7 @@ pub(super) struct ScanArgs {
     #[arg(long)]
     pub(super) all_mounts: bool,
 
-    /// Show every name of a file, and how it is reached
+    /// Show every name of a file, and look inside those that a package vouches for, too
     #[arg(long)]
     pub(super) all: bool,
 

@@ -3,7 +3,7 @@
 use super::args::{Cli, Format, ScanArgs};
 use super::{output, resolve};
 use crate::host::Host;
-use crate::inventory::{self, Inventory};
+use crate::inventory::{self, Depth, Inventory};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places::{self, Demand, Mounts, Place, Walk};
@@ -23,7 +23,7 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
     let mut inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet));
-    inventory.look_inside();
+    inventory.look_inside(if args.all { Depth::Full } else { Depth::Quick });
     let (reach, problems) = (inventory::reach(&inventory, &loader), inventory::problems(&inventory, &loader));
     let scan = Scan::new(inventory, reach, problems);
     match cli.format {

@@ -137,10 +137,22 @@ impl Spec {
         requirement.cuda = number(major).map(|major| (major, row.cuda_version.minor().and_then(number)));
         let by = Path::new("torch");
         for (family, range) in &row.pins {
+            // What a family is named after is needed; its other libraries come and go with the releases.
+            let is_main = |soname: &&str| {
+                parse_library_name(*soname).is_some_and(|name| name.stem().eq_ignore_ascii_case(family))
+            };
+            // cuDNN 8 and 9 were both built for CUDA 12: the pin tells which is meant.
+            let pinned = range.exact().map(Version::major);
+            let of_pin = |soname: &str| {
+                parse_library_name(soname).and_then(|name| name.version).map(|version| version.major()) == pinned
+            };
+            let mains: Vec<&str> = sonames_of(major, family).filter(is_main).collect();
+            let several = mains.len() > 1;
             for soname in sonames_of(major, family) {
-                // What a family is named after is needed; its other libraries come and go with the releases.
-                let main = parse_library_name(soname).is_some_and(|name| name.stem().eq_ignore_ascii_case(family));
-                requirement.want(soname, main, by);
+                let main = mains.contains(&soname);
+                if !several || of_pin(soname) {
+                    requirement.want(soname, main, by);
+                }
             }
             for wheel in families().iter().filter(|row| row.family == *family).flat_map(|row| row.wheel_names(major)) {
                 requirement.pins.insert(wheel, range.clone());
@@ -163,6 +175,7 @@ mod tests {
         // Another name for the same in later releases: not both can be there.
         assert_eq!(hard("libnvtx3interop.so.1"), Some(false));
         assert_eq!(hard("libcublas.so.13"), None);
+        assert_eq!(hard("libcudnn.so.8"), None);
         assert_eq!(
             requirement.pins.get("nvidia-cublas-cu12").and_then(|range| range.exact()).unwrap().as_str(),
             "12.4.5.8"

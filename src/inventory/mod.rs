@@ -154,11 +154,13 @@ impl Inventory {
         self.libraries.iter().filter(move |library| library.asked_as() == soname || named(library))
     }
 
-    /// Looks inside every library that can be used, then beside those whose release nothing in them tells.
+    /// Looks inside the libraries whose release no package tells (with [`Depth::Full`]: inside every one), then beside those whose release nothing in them tells.
     /// Gives the number of bytes of text that were searched.
-    pub fn look_inside(&mut self) -> u64 {
+    pub fn look_inside(&mut self, depth: Depth) -> u64 {
         let mut searched = 0_u64;
-        for library in &mut self.libraries {
+        // What a package recorded is known; its bytes are asked only by who wants to hear whether they agree.
+        let asks = |library: &Library| depth == Depth::Full || library.confidence != Confidence::Certain;
+        for library in self.libraries.iter_mut().filter(|library| asks(library)) {
             let (found, bytes) = evidence(library, Depth::Full);
             searched = searched.saturating_add(bytes);
             library.conclude(found);

@@ -29,7 +29,7 @@ fn look(dir: &Path) -> Inventory {
     let objects = Objects::new(&host);
     let place = Place { dir: dir.to_owned(), root: dir.to_owned(), provenance: Provenance::Given };
     let mut inventory = Inventory::scan(&objects, vec![place]);
-    inventory.look_inside();
+    inventory.look_inside(Depth::Full);
     inventory
 }
 
