@@ -81,8 +81,6 @@ pub struct Requirement {
     pub sites: Vec<PathBuf>,
     /// Where its programs are started from: the prefix of its interpreter, or the program itself.
     pub scopes: Vec<PathBuf>,
-    /// Names it is known to dlopen that are not NVIDIA's.
-    pub asks: Vec<String>,
 }
 
 impl Requirement {
@@ -101,7 +99,6 @@ impl Requirement {
             pins: BTreeMap::new(),
             sites: Vec::new(),
             scopes: Vec::new(),
-            asks: Vec::new(),
         }
     }
 

@@ -122,7 +122,7 @@ impl TorchBuild {
         (requirement, closure)
     }
 
-    /// Whether a library belongs to the directory it is installed in.
+    /// The site directory it is installed in.
     #[must_use]
     pub fn site(&self) -> &Path {
         self.dir.parent().unwrap_or(&self.dir)
