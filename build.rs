@@ -11,6 +11,8 @@ use std::{env, fs};
 
 #[path = "build/demo.rs"]
 mod demo;
+#[path = "build/probe.rs"]
+mod probe;
 #[path = "build/program.rs"]
 mod program;
 
@@ -26,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={FAMILIES}");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     demo::build(&out)?;
+    probe::build(&out)?;
     let object = out.join("libcudashim.so");
     let target = |part: &str| env::var(format!("CARGO_CFG_TARGET_{part}")).unwrap_or_default();
 

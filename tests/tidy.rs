@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("resolve", &["consumer", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
     ("scan", &["consumer", "elf", "host", "inventory", "objects"]),
     ("report", &["consumer", "inventory", "objects", "plan", "resolve", "scan", "solve"]),
-    ("handout", &["facts", "host", "loader", "objects", "plan"]),
+    ("handout", &["escape", "facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[
@@ -75,7 +75,7 @@ const HOMES: [(&[&str], &[&str]); 5] = [
         &["std::fs", "fs::", "std::io::stdin"],
         &["host/", "places/walk/", "plan/read.rs", "request/cache.rs", "handout/", "cli/"],
     ),
-    (&["std::process::{Command", "std::process::Command", "exec("], &["python/ask.rs", "cli/"]),
+    (&["std::process::{Command", "std::process::Command", "exec("], &["python/ask.rs", "handout/probe/", "cli/"]),
     (&["clap::", "clap_complete::", "anyhow::", "anstream::", "env_logger::"], &["cli/"]),
     (&["print!", "println!", "eprint!", "eprintln!", "io::stdout", "io::stderr", "process::exit"], &["cli/"]),
     (&["unsafe ", "unsafe_code"], &["host/map.rs", "handout/open.rs"]),

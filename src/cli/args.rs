@@ -61,6 +61,10 @@ pub(super) enum Command {
         /// ELF files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+
+        /// Load it, in a process of its own, and ask it what it is
+        #[arg(long)]
+        probe: bool,
     },
     /// Compare two libraries, or two saved scans (`scan --format json`)
     Diff {
@@ -134,6 +138,10 @@ pub(super) struct ScanArgs {
     /// Show every name of a file, and look inside those that a package vouches for, too
     #[arg(long)]
     pub(super) all: bool,
+
+    /// Load each library, in a process of its own, and ask it what it is
+    #[arg(long)]
+    pub(super) probe: bool,
 
     /// Exit with 1 where there are problems
     #[arg(long)]

@@ -1,24 +1,31 @@
 //! `cudashim inspect` and `cudashim diff`.
 
 use super::args::{Cli, Format};
-use super::resolve;
+use super::{probe, resolve};
+use crate::handout::probe::Answer;
 use crate::host::Host;
 use crate::inventory::Inventory;
 use crate::loader::Loader;
 use crate::objects::{Object, Objects};
 use crate::places::{self, Demand};
-use crate::report::{InspectReport, ScanDiff, ScanReport, comparison_text, sanitized};
+use crate::report::{InspectReport, ProbeLine, ScanDiff, ScanReport, comparison_text, sanitized};
 use crate::scan::Comparison;
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-pub(super) fn inspect(cli: &Cli, files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool) -> anyhow::Result<ExitCode> {
+    if asks {
+        resolve::live(cli)?;
+    }
     let host = resolve::host(cli);
     let objects = Objects::new(&host);
     for (index, file) in files.iter().enumerate() {
-        let report = InspectReport::new(file, &*open(&objects, file)?);
+        let mut report = InspectReport::new(file, &*open(&objects, file)?);
+        if asks {
+            report.probe = asked(&objects, file)?;
+        }
         match cli.format {
             Format::Human if index == 0 => resolve::print(sanitized(&report.text()))?,
             Format::Human => resolve::print(format!("\n{}", sanitized(&report.text())))?,
@@ -27,6 +34,36 @@ pub(super) fn inspect(cli: &Cli, files: &[PathBuf]) -> anyhow::Result<ExitCode> 
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a file answers when it is asked what it is.
+fn asked(objects: &Objects<'_>, file: &Path) -> anyhow::Result<Vec<ProbeLine>> {
+    let host = objects.host();
+    let path = host.absolute(file);
+    let id = host.stat(&path).with_context(|| format!("`{}` cannot be read", file.display()))?.id;
+    let real = host.canonical(&path).unwrap_or(path);
+    // The installation around it holds what it needs.
+    let dir = real.parent().unwrap_or(Path::new("/"));
+    let mut places = places::given(host, places::installation(dir));
+    places.extend(places::given(host, dir));
+    let inventory = Inventory::scan(objects, places);
+    let Some(library) = inventory.libraries.iter().find(|library| library.stat.id == id) else {
+        bail!("`{}` cannot be asked what it is: it is not named like a library of NVIDIA's", file.display());
+    };
+    let job = match probe::Job::new(host, &inventory, library) {
+        Some(Ok(job)) => job,
+        Some(Err(why)) => bail!("`{}` is not loaded to ask it what it is: {why}", file.display()),
+        None => match &library.unusable {
+            Some(why) => bail!("`{}` is not loaded to ask it what it is: {why}", file.display()),
+            None => bail!("`{}` cannot be asked what it is: it has no function that tells", file.display()),
+        },
+    };
+    let asked = job.ask(&probe::prober(host)?)?;
+    let line = |(row, answer): &(&crate::facts::ProbeRow, Answer)| ProbeLine {
+        function: row.function.to_owned(),
+        says: answer.to_string(),
+    };
+    Ok(asked.answers.iter().map(line).collect())
 }
 
 /// Two saved scans where both are JSON, else two libraries. 1: they differ, or the second may not stand in.

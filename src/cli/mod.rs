@@ -9,6 +9,7 @@ mod env;
 mod inspect;
 mod output;
 mod plan_for;
+mod probe;
 mod resolve;
 mod run;
 mod scan;
@@ -40,7 +41,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&cli, args),
         Command::Env(args) => env::env(&cli, args),
         Command::Scan(args) => scan::scan(&cli, args),
-        Command::Inspect { files } => inspect::inspect(&cli, files),
+        Command::Inspect { files, probe } => inspect::inspect(&cli, files, *probe),
         Command::Diff { a, b } => inspect::diff(&cli, a, b),
         Command::Shim => shim::shim(&cli),
         Command::Demo => demo::demo(&cli),

@@ -1,7 +1,7 @@
 //! `cudashim scan`.
 
 use super::args::{Cli, Format, ScanArgs};
-use super::{output, resolve};
+use super::{output, probe, resolve};
 use crate::host::Host;
 use crate::inventory::{self, Depth, Inventory};
 use crate::loader::Loader;
@@ -19,11 +19,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const STEP: u64 = 2000;
 
 pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
+    if args.probe {
+        resolve::live(cli)?;
+    }
     let host = resolve::host(cli);
+    let stop = Arc::new(AtomicBool::new(false));
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
-    let mut inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet));
+    let mut inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet, &stop));
     inventory.look_inside(if args.all { Depth::Full } else { Depth::Quick });
+    if args.probe {
+        probe::probe(&host, &mut inventory, &stop, cli.quiet)?;
+    }
     let (reach, problems) = (inventory::reach(&inventory, &loader), inventory::problems(&inventory, &loader));
     let scan = Scan::new(inventory, reach, problems);
     match cli.format {
@@ -39,7 +46,7 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The known places; whole trees where they are named or asked for.
-fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool) -> Vec<Place> {
+fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool, stop: &Arc<AtomicBool>) -> Vec<Place> {
     if args.paths.is_empty() && !args.deep {
         return places::known(host, loader, Demand::Usual);
     }
@@ -47,8 +54,7 @@ fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool) -> 
         [] => vec![PathBuf::from("/")],
         paths => paths.iter().map(|path| host.absolute(path)).collect(),
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
+    let asked = Arc::clone(stop);
     // Without it Ctrl-C ends us with nothing printed; that is no reason not to look.
     if let Err(error) = ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)) {
         log::debug!("Ctrl-C: {error}");
@@ -60,7 +66,7 @@ fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool) -> 
         }
     };
     let mounts = if args.all_mounts { Mounts::Network } else { Mounts::OneFileSystem };
-    let walked = Walk::new(roots).mounts(mounts).run(host, &progress, &stop);
+    let walked = Walk::new(roots).mounts(mounts).run(host, &progress, stop);
     if talks {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }

@@ -2,7 +2,9 @@
 
 pub mod bundle;
 mod child;
+mod image;
 mod open;
+pub mod probe;
 pub mod shim;
 
 pub use child::{ChildEnvironment, TakenOut};

@@ -22,7 +22,7 @@ pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use owner::{Owner, OwnerKind, Owners, Package, Verified};
 pub use problems::{PROBLEMS, problems};
 pub use reach::{Reach, reach};
-pub use version::{Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, observe};
+pub use version::{About, Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, answered, observe};
 
 use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
 use crate::host::{Kind, Stat};
@@ -91,6 +91,14 @@ impl Library {
     pub fn found(&self) -> Found {
         let Self { version, cuda, confidence, evidence, .. } = self.clone();
         Found { version, cuda, confidence, evidence }
+    }
+
+    /// Takes more evidence, and draws the conclusion anew.
+    pub fn learn(&mut self, more: Vec<Evidence>) {
+        if !more.is_empty() {
+            let found = self.found().with(more);
+            self.conclude(found);
+        }
     }
 
     fn conclude(&mut self, found: Found) {
@@ -168,10 +176,7 @@ impl Inventory {
         let beside: Vec<Vec<Evidence>> =
             self.libraries.iter().map(|library| version::beside(library, &self.libraries)).collect();
         for (library, more) in self.libraries.iter_mut().zip(beside) {
-            if !more.is_empty() {
-                let found = library.found().with(more);
-                library.conclude(found);
-            }
+            library.learn(more);
         }
         searched
     }

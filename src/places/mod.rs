@@ -33,7 +33,7 @@ mod walk;
 pub use given::given;
 pub use provenance::Provenance;
 pub use python::{sites, venv_sites};
-pub use walk::{Mounts, Walk, Walked};
+pub use walk::{Mounts, Walk, Walked, installation};
 
 use crate::host::{FileId, Host, Kind};
 use crate::loader::Loader;

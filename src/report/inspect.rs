@@ -38,6 +38,18 @@ pub struct InspectReport {
     pub symbols: Symbols,
     /// Flags that break loading somewhere: `executable-stack`, `static-tls`, `nodeflib`.
     pub flags: Vec<String>,
+    /// What it answered when it was asked what it is; absent where it was not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probe: Vec<ProbeLine>,
+}
+
+/// One function that tells what a library is, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProbeLine {
+    /// Its name.
+    pub function: String,
+    /// `returned 90100, which is 9.1.0`, or what went wrong.
+    pub says: String,
 }
 
 /// Counts of dynamic symbols.
@@ -71,6 +83,7 @@ impl InspectReport {
             needs: Vec::new(),
             symbols: Symbols { defined: 0, undefined: 0 },
             flags: Vec::new(),
+            probe: Vec::new(),
         };
         let Ok(elf) = object.elf() else { return report };
         report.ident = elf.ident().to_string();
@@ -117,6 +130,9 @@ impl InspectReport {
         }
         line("symbols", &format!("{} defined, {} undefined", self.symbols.defined, self.symbols.undefined));
         line("flags", &self.flags.join(", "));
+        for asked in &self.probe {
+            line("probe", &format!("{} {}", asked.function, asked.says));
+        }
         text
     }
 }

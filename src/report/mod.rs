@@ -6,6 +6,6 @@ mod json;
 mod scan;
 
 pub use human::{explanation_text, resolution_text, sanitized};
-pub use inspect::{InspectReport, Symbols, comparison_text};
+pub use inspect::{InspectReport, ProbeLine, Symbols, comparison_text};
 pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};
 pub use scan::{EvidenceLine, OwnerLine, ScanDiff, ScanLibrary, ScanReport, scan_text};

@@ -1,7 +1,7 @@
 //! The wire types of `scan --format json` and `jsonl` (`docs/json-schema/scan.json`), and the scan as a table.
 
 use super::json::{JsonPath, ProblemFile, SCHEMA};
-use crate::inventory::{Owner, Reach};
+use crate::inventory::{EvidenceKind, Owner, Reach};
 use crate::scan::{Entry, Scan, group_of};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -153,6 +153,9 @@ pub fn scan_text(scan: &Scan, all: bool) -> String {
             if all {
                 for path in entry.paths.iter().filter(|path| **path != library.path) {
                     let _ = writeln!(text, "    also {}", path.display());
+                }
+                for one in library.evidence.iter().filter(|one| one.kind == EvidenceKind::Probe) {
+                    let _ = writeln!(text, "    {}", one.says);
                 }
             }
         }

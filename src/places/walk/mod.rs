@@ -154,15 +154,20 @@ fn inside(base: &Path, dir: PathBuf) -> PathBuf {
     dir.strip_prefix(base).map(|relative| Path::new("/").join(relative)).unwrap_or(dir)
 }
 
-/// The installation a directory belongs to shows in its path: a site directory, or a toolkit with its release.
 fn place(dir: PathBuf) -> Place {
+    let root = installation(&dir).to_owned();
+    Place { dir, provenance: Provenance::Walked, root }
+}
+
+/// The installation a directory belongs to, as its path shows it: a site directory, a toolkit with its release, or itself.
+#[must_use]
+pub fn installation(dir: &Path) -> &Path {
     let is_root = |path: &&Path| {
         let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
         let release = name.strip_prefix(b"cuda-").and_then(|release| release.first());
         matches!(name, b"site-packages" | b"dist-packages") || release.is_some_and(u8::is_ascii_digit)
     };
-    let root = dir.ancestors().find(is_root).unwrap_or(&dir).to_owned();
-    Place { dir, provenance: Provenance::Walked, root }
+    dir.ancestors().find(is_root).unwrap_or(dir)
 }
 
 #[cfg(test)]

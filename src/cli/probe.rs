@@ -1,0 +1,200 @@
+//! `--probe`: the libraries of an inventory asked what they are, several at a time.
+
+use super::output;
+use crate::facts::{ProbeRow, Version, parse_library_name, probes_of};
+use crate::handout::probe::{Answer, Asked, End, ProbeError, Prober};
+use crate::handout::shim;
+use crate::host::{FileId, Host};
+use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+/// The program that asks, where it can be written.
+pub(super) fn prober(host: &Host) -> anyhow::Result<Prober> {
+    Ok(Prober::new(&shim::cache_dir(|name| host.env(name).map(OsString::from))?)?)
+}
+
+/// One file to be asked.
+pub(super) struct Job {
+    path: PathBuf,
+    file: FileId,
+    questions: Vec<&'static ProbeRow>,
+    neighbours: Vec<PathBuf>,
+}
+
+impl Job {
+    /// `None` where nothing is to be asked, or nobody knows how. A file of another user is not run for its asking.
+    pub(super) fn new(host: &Host, inventory: &Inventory, library: &Library) -> Option<Result<Self, String>> {
+        let questions: Vec<_> = probes_of(library.row.stem).collect();
+        if questions.is_empty() || library.unusable.is_some() || library.object.is_none() {
+            return None;
+        }
+        if let Some(why) = untrusted(host, library) {
+            return Some(Err(why));
+        }
+        // Of its own installation: what a program there would find.
+        let same = |other: &&Library| other.place.root == library.place.root && !other.is_stub();
+        let neighbours: BTreeSet<&PathBuf> =
+            inventory.libraries.iter().filter(same).map(|other| &other.place.dir).collect();
+        let neighbours = neighbours.into_iter().filter(|dir| **dir != library.place.dir).cloned().collect();
+        Some(Ok(Self { path: library.path.clone(), file: library.stat.id, questions, neighbours }))
+    }
+
+    pub(super) fn ask(&self, prober: &Prober) -> Result<Asked, ProbeError> {
+        prober.ask(&self.path, &self.questions, &self.neighbours)
+    }
+}
+
+/// Why a file is not to be loaded: somebody else could have written it, or what it would load.
+fn untrusted(host: &Host, library: &Library) -> Option<String> {
+    let own = rustix::process::geteuid().as_raw();
+    let dir = host.stat(&library.place.dir).ok()?;
+    [library.stat, dir].into_iter().find_map(|stat| {
+        if stat.uid != 0 && stat.uid != own {
+            Some(format!("it belongs to user {}", stat.uid))
+        } else if stat.mode & 0o002 != 0 {
+            Some("everybody can write to it".to_owned())
+        } else {
+            None
+        }
+    })
+}
+
+/// Asks every library that knows an answer, and takes the answers into the inventory.
+pub(super) fn probe(host: &Host, inventory: &mut Inventory, stop: &AtomicBool, quiet: bool) -> anyhow::Result<()> {
+    let mut files = BTreeSet::new();
+    let mut jobs = Vec::new();
+    let mut foreign = 0_usize;
+    for library in &inventory.libraries {
+        match Job::new(host, inventory, library) {
+            Some(Ok(job)) if files.insert(job.file) => jobs.push(job),
+            Some(Err(why)) => {
+                foreign = foreign.saturating_add(1);
+                log::info!("not asked: `{}`: {why}", library.path.display());
+            }
+            _ => {}
+        }
+    }
+    if jobs.is_empty() && foreign == 0 {
+        output::note("there is no library to ask what it is");
+        return Ok(());
+    }
+    let asked = ask_all(&prober(host)?, &jobs, stop, quiet)?;
+    let mut answers = 0_usize;
+    for (job, asked) in jobs.iter().zip(&asked) {
+        let Some(asked) = asked else { continue };
+        answers = answers
+            .saturating_add(usize::from(asked.answers.iter().any(|(_, answer)| matches!(answer, Answer::Says { .. }))));
+        inventory.problems.extend(problem(job, asked));
+        for library in inventory.libraries.iter_mut().filter(|library| library.stat.id == job.file) {
+            library.learn(evidence(host, library, asked));
+        }
+    }
+    let mut note = format!("asked {} libraries what they are: {answers} answered", asked.iter().flatten().count());
+    if foreign > 0 {
+        note += &format!("; {foreign} were not asked, for others can write to them (-v lists them)");
+    }
+    output::note(&note);
+    Ok(())
+}
+
+/// The answers, in the order of the jobs; none for what was left when the user had enough.
+fn ask_all(prober: &Prober, jobs: &[Job], stop: &AtomicBool, quiet: bool) -> Result<Vec<Option<Asked>>, ProbeError> {
+    let talks = !quiet && std::io::stderr().is_terminal();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let mut answers: Vec<Option<Asked>> = jobs.iter().map(|_| None).collect();
+    let mut failed = None;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(at) else { break };
+                    if sender.send((at, job.ask(prober))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (count, (at, asked)) in receiver.iter().enumerate() {
+            match (asked, answers.get_mut(at)) {
+                (Ok(asked), Some(slot)) => *slot = Some(asked),
+                (Err(error), _) => {
+                    failed = Some(error);
+                    stop.store(true, Ordering::Relaxed);
+                }
+                _ => {}
+            }
+            if talks {
+                let _ = write!(std::io::stderr(), "\rcudashim: asked {} of {} libraries", count + 1, jobs.len());
+            }
+        }
+    });
+    if talks {
+        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+    }
+    failed.map_or(Ok(answers), Err)
+}
+
+/// What the answers say of the release.
+pub(super) fn evidence(host: &Host, library: &Library, asked: &Asked) -> Vec<Evidence> {
+    let via = stranger(host, library, asked);
+    let spoken = asked.answers.iter().filter_map(|(row, answer)| match answer {
+        Answer::Says { version, .. } => Some((row, version.clone(), format!("{} {answer}", row.function))),
+        _ => None,
+    });
+    let evidence = |(row, version, says): (&&ProbeRow, Option<Version>, String)| {
+        let about = if row.own { About::Library } else { About::Cuda };
+        match via {
+            // The word of another file: worth telling, and no evidence.
+            Some(path) => answered(library.row.family, format!("{says}, as `{}` has it", path.display()), None, about),
+            None => answered(library.row.family, says, version, about),
+        }
+    };
+    spoken.map(evidence).collect()
+}
+
+/// A file of the same group from another directory that was there when the answer was given: cuDNN's dispatcher asks the
+/// part that it finds.
+fn stranger<'a>(host: &Host, library: &Library, asked: &'a Asked) -> Option<&'a Path> {
+    let group = library.row.group?;
+    let own = host.stat(&library.place.dir).ok()?.id;
+    let elsewhere = |path: &&PathBuf| {
+        let kin = path.file_name().and_then(parse_library_name).is_some_and(|name| name.row.group == Some(group));
+        kin && path.parent().and_then(|dir| host.stat(dir).ok()).is_some_and(|dir| dir.id != own)
+    };
+    asked.mapped.iter().find(elsewhere).map(PathBuf::as_path)
+}
+
+/// What went wrong, in the words of a problem. A refusal is none: it may want the driver that is not there.
+fn problem(job: &Job, asked: &Asked) -> Option<Problem> {
+    let id = match &asked.end {
+        End::Done => return None,
+        // Without a driver its own parts cannot be loaded, and that is told elsewhere.
+        End::NotLoaded(says) if missing_driver(says) => return None,
+        End::NotLoaded(_) => "probe-not-loaded",
+        End::TimedOut => "probe-timed-out",
+        _ => "probe-crashed",
+    };
+    let failed = asked.answers.iter().find(|(_, answer)| matches!(answer, Answer::Failed(_)));
+    let function = failed.map(|(row, _)| *row).filter(|_| id != "probe-not-loaded");
+    let says = match function {
+        Some(row) if row.needs_driver => format!("`{}` {}; it may need a driver", row.function, asked.end),
+        Some(row) => format!("`{}` {}", row.function, asked.end),
+        None => asked.end.to_string(),
+    };
+    Some(Problem { id, path: job.path.clone(), says })
+}
+
+/// Whether ld.so says that a library of the driver's is missing: `libcuda.so.1: cannot open shared object file: …`.
+fn missing_driver(says: &str) -> bool {
+    says.split_once(':').and_then(|(name, _)| parse_library_name(name)).is_some_and(|name| name.row.is_driver())
+}
