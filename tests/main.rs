@@ -8,6 +8,7 @@ mod elf;
 mod inventory;
 mod json;
 mod open;
+mod probe;
 mod readme;
 mod shim;
 mod solve;

@@ -6,8 +6,9 @@ use crate::handout::probe::{Answer, Asked, End, ProbeError, Prober};
 use crate::handout::shim;
 use crate::host::{FileId, Host};
 use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
+use crate::loader::Loader;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -65,7 +66,13 @@ fn untrusted(host: &Host, library: &Library) -> Option<String> {
 }
 
 /// Asks every library that knows an answer, and takes the answers into the inventory.
-pub(super) fn probe(host: &Host, inventory: &mut Inventory, stop: &AtomicBool, quiet: bool) -> anyhow::Result<()> {
+pub(super) fn probe(
+    loader: &Loader<'_>,
+    inventory: &mut Inventory,
+    stop: &AtomicBool,
+    quiet: bool,
+) -> anyhow::Result<()> {
+    let host = loader.host();
     let mut files = BTreeSet::new();
     let mut jobs = Vec::new();
     let mut foreign = 0_usize;
@@ -84,22 +91,30 @@ pub(super) fn probe(host: &Host, inventory: &mut Inventory, stop: &AtomicBool, q
         return Ok(());
     }
     let asked = ask_all(&prober(host)?, &jobs, stop, quiet)?;
-    let mut answers = 0_usize;
+    let driver = loader.find(OsStr::new("libcuda.so.1")).is_some();
+    let mut silent = 0_usize;
     for (job, asked) in jobs.iter().zip(&asked) {
         let Some(asked) = asked else { continue };
-        answers = answers
-            .saturating_add(usize::from(asked.answers.iter().any(|(_, answer)| matches!(answer, Answer::Says { .. }))));
-        inventory.problems.extend(problem(job, asked));
+        if let Some((row, answer)) = failure(asked) {
+            silent = silent.saturating_add(1);
+            log::info!("no answer: `{}`: {} {answer}", job.path.display(), row.function);
+        }
+        inventory.problems.extend(problem(job, asked, driver));
         for library in inventory.libraries.iter_mut().filter(|library| library.stat.id == job.file) {
             library.learn(evidence(host, library, asked));
         }
     }
-    let mut note = format!("asked {} libraries what they are: {answers} answered", asked.iter().flatten().count());
+    let count = asked.iter().flatten().count();
+    output::note(&format!("asked {count} libraries what they are: {} answered", count.saturating_sub(silent)));
     if foreign > 0 {
-        note += &format!("; {foreign} were not asked, for others can write to them (-v lists them)");
+        output::note(&format!("{foreign} were not asked, for others can write to them: -v lists them"));
     }
-    output::note(&note);
     Ok(())
+}
+
+/// The first function that gave no number, and what it gave instead.
+fn failure(asked: &Asked) -> Option<&(&'static ProbeRow, Answer)> {
+    asked.answers.iter().find(|(_, answer)| matches!(answer, Answer::Refused { .. } | Answer::Failed(_)))
 }
 
 /// The answers, in the order of the jobs; none for what was left when the user had enough.
@@ -144,9 +159,10 @@ fn ask_all(prober: &Prober, jobs: &[Job], stop: &AtomicBool, quiet: bool) -> Res
     failed.map_or(Ok(answers), Err)
 }
 
-/// What the answers say of the release.
-pub(super) fn evidence(host: &Host, library: &Library, asked: &Asked) -> Vec<Evidence> {
+/// What the answers say of the release. One that failed says nothing of it, but is told.
+fn evidence(host: &Host, library: &Library, asked: &Asked) -> Vec<Evidence> {
     let via = stranger(host, library, asked);
+    let failure = failure(asked).into_iter().map(|(row, answer)| (row, None, format!("{} {answer}", row.function)));
     let spoken = asked.answers.iter().filter_map(|(row, answer)| match answer {
         Answer::Says { version, .. } => Some((row, version.clone(), format!("{} {answer}", row.function))),
         _ => None,
@@ -159,7 +175,7 @@ pub(super) fn evidence(host: &Host, library: &Library, asked: &Asked) -> Vec<Evi
             None => answered(library.row.family, says, version, about),
         }
     };
-    spoken.map(evidence).collect()
+    spoken.chain(failure).map(evidence).collect()
 }
 
 /// A file of the same group from another directory that was there when the answer was given: cuDNN's dispatcher asks the
@@ -174,21 +190,19 @@ fn stranger<'a>(host: &Host, library: &Library, asked: &'a Asked) -> Option<&'a 
     asked.mapped.iter().find(elsewhere).map(PathBuf::as_path)
 }
 
-/// What went wrong, in the words of a problem. A refusal is none: it may want the driver that is not there.
-fn problem(job: &Job, asked: &Asked) -> Option<Problem> {
+/// What went wrong, in the words of a problem. An error code is none, nor what the missing `driver` explains.
+fn problem(job: &Job, asked: &Asked, driver: bool) -> Option<Problem> {
+    let failed = asked.answers.iter().find(|(_, answer)| matches!(answer, Answer::Failed(_))).map(|(row, _)| *row);
     let id = match &asked.end {
         End::Done => return None,
-        // Without a driver its own parts cannot be loaded, and that is told elsewhere.
+        _ if !driver && failed.is_some_and(|row| row.needs_driver) => return None,
         End::NotLoaded(says) if missing_driver(says) => return None,
         End::NotLoaded(_) => "probe-not-loaded",
         End::TimedOut => "probe-timed-out",
         _ => "probe-crashed",
     };
-    let failed = asked.answers.iter().find(|(_, answer)| matches!(answer, Answer::Failed(_)));
-    let function = failed.map(|(row, _)| *row).filter(|_| id != "probe-not-loaded");
-    let says = match function {
-        Some(row) if row.needs_driver => format!("`{}` {}; it may need a driver", row.function, asked.end),
-        Some(row) => format!("`{}` {}", row.function, asked.end),
+    let says = match failed.filter(|_| id != "probe-not-loaded") {
+        Some(row) => format!("{} {}", row.function, asked.end),
         None => asked.end.to_string(),
     };
     Some(Problem { id, path: job.path.clone(), says })
@@ -197,4 +211,47 @@ fn problem(job: &Job, asked: &Asked) -> Option<Problem> {
 /// Whether ld.so says that a library of the driver's is missing: `libcuda.so.1: cannot open shared object file: …`.
 fn missing_driver(says: &str) -> bool {
     says.split_once(':').and_then(|(name, _)| parse_library_name(name)).is_some_and(|name| name.row.is_driver())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(stem: &str, end: &End) -> (Job, Asked) {
+        let questions: Vec<_> = probes_of(stem).collect();
+        let answers = questions.iter().map(|row| (*row, Answer::Failed(end.clone()))).collect();
+        let job = Job {
+            path: format!("/lib{stem}.so").into(),
+            file: FileId { dev: 0, ino: 0 },
+            questions,
+            neighbours: Vec::new(),
+        };
+        (job, Asked { answers, mapped: Vec::new(), end: end.clone() })
+    }
+
+    fn found(stem: &str, end: &End, driver: bool) -> Option<(&'static str, String)> {
+        let (job, asked) = asked(stem, end);
+        problem(&job, &asked, driver).map(|problem| (problem.id, problem.says))
+    }
+
+    #[test]
+    fn what_goes_wrong_is_a_problem_of_its_own() {
+        let not_loaded = |says: &str| End::NotLoaded(says.to_owned());
+        let timed_out = ("probe-timed-out", "cublasGetProperty gave no answer in time".to_owned());
+        assert_eq!(found("cublas", &End::TimedOut, false), Some(timed_out));
+        assert_eq!(found("cublas", &End::Garbled, false).map(|(id, _)| id), Some("probe-crashed"));
+        let missing = "libmlx5.so.1: cannot open shared object file: No such file or directory";
+        assert_eq!(found("cublas", &not_loaded(missing), true).map(|(id, _)| id), Some("probe-not-loaded"));
+        assert_eq!(found("cublas", &not_loaded("libcuda.so.1: cannot open"), true), None);
+        assert_eq!(found("cublas", &End::Done, true), None);
+    }
+
+    #[test]
+    fn a_missing_driver_explains_what_is_known_to_want_one() {
+        let crashed = End::Crashed { signal: 11 };
+        assert_eq!(found("cupti", &crashed, false), None);
+        let crash = ("probe-crashed", "cuptiGetVersion crashed with SIGSEGV".to_owned());
+        assert_eq!(found("cupti", &crashed, true), Some(crash));
+        assert_eq!(found("cublas", &crashed, false).map(|(id, _)| id), Some("probe-crashed"));
+    }
 }

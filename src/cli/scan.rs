@@ -29,7 +29,7 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     let mut inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet, &stop));
     inventory.look_inside(if args.all { Depth::Full } else { Depth::Quick });
     if args.probe {
-        probe::probe(&host, &mut inventory, &stop, cli.quiet)?;
+        probe::probe(&loader, &mut inventory, &stop, cli.quiet)?;
     }
     let (reach, problems) = (inventory::reach(&inventory, &loader), inventory::problems(&inventory, &loader));
     let scan = Scan::new(inventory, reach, problems);

@@ -387,14 +387,18 @@ impl<'a> Look<'a> {
     }
 
     /// What it answers when it is asked counts for more than a name; both are told.
-    fn answer(&mut self, library: &Library) {
+    fn answer(&mut self, library: &'a Library) {
         let answers = library.evidence.iter().filter(|one| one.kind == EvidenceKind::Probe);
         let others = || library.evidence.iter().filter(|one| one.kind != EvidenceKind::Probe);
         let believed = |other: &&Evidence| other.confidence > Confidence::Unsure;
-        let disagreement =
-            answers.filter_map(|one| Some((one, others().filter(believed).find(|other| !one.agrees(other))?))).next();
-        if let Some((answer, other)) = disagreement {
-            self.add("probe-disagrees", &library.path, format!("{}, but {} says {}", answer.says, other.kind, other.says));
+        let mut answers = answers;
+        let contradicts = |one: &'a Evidence| Some((one, others().filter(believed).find(|other| !one.agrees(other))?));
+        if let Some((answer, other)) = answers.find_map(contradicts) {
+            self.add(
+                "probe-disagrees",
+                &library.path,
+                format!("{}, but {} says {}", answer.says, other.kind, other.says),
+            );
         }
     }
 }

@@ -205,9 +205,7 @@ fn heard(bytes: &[u8], stopped: Stopped, status: Option<ExitStatus>) -> Heard {
     let done = lines.last().is_some_and(|line| is(line, "end"));
     let refused = lines.iter().find(|line| is(line, "not-loaded"));
     let end = match (stopped, status) {
-        _ if refused.is_some() => {
-            End::NotLoaded(refused.and_then(|line| line.get(1)).cloned().unwrap_or_default())
-        }
+        _ if refused.is_some() => End::NotLoaded(refused.and_then(|line| line.get(1)).cloned().unwrap_or_default()),
         _ if done => End::Done,
         (Stopped::TooMuch, _) => End::Garbled,
         (_, Some(status)) => match (status.code(), status.signal(), stopped) {
@@ -222,4 +220,72 @@ fn heard(bytes: &[u8], stopped: Stopped, status: Option<ExitStatus>) -> Heard {
     };
     lines.pop_if(|line| is(line, "end"));
     Heard { lines, end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// wait(2)'s statuses.
+    fn exited(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    fn killed(signal: i32) -> ExitStatus {
+        ExitStatus::from_raw(signal)
+    }
+
+    fn end(text: &str, stopped: Stopped, status: impl Into<Option<ExitStatus>>) -> End {
+        heard(text.as_bytes(), stopped, status.into()).end
+    }
+
+    #[test]
+    fn how_it_ended_follows_from_what_was_said_and_seen() {
+        use Stopped::{Silent, TimedOut, TooMuch};
+        // Killed once it had said all, before it could end by itself.
+        assert_eq!(end("loaded\nend\n", Silent, killed(9)), End::Done);
+        assert_eq!(end("loaded\nend\n", Silent, None), End::Done);
+        assert_eq!(end("loaded\n", Silent, exited(0)), End::Ended { code: 0 });
+        assert_eq!(end("loaded\n", Silent, killed(11)), End::Crashed { signal: 11 });
+        assert_eq!(end("loaded\n", TimedOut, killed(9)), End::TimedOut);
+        // It sleeps in the kernel, where no signal reaches it.
+        assert_eq!(end("", TimedOut, None), End::TimedOut);
+        // It was dead already when the time was up: what it started held the pipe.
+        assert_eq!(end("loaded\n", TimedOut, killed(6)), End::Crashed { signal: 6 });
+        // Somebody else killed it.
+        assert_eq!(end("loaded\n", Silent, killed(9)), End::Crashed { signal: 9 });
+        assert_eq!(end("x\n", TooMuch, killed(9)), End::Garbled);
+        assert_eq!(end("not-loaded\ta\\tb\nend\n", Silent, exited(0)), End::NotLoaded("a\tb".into()));
+        // A last line that was cut off is none.
+        assert_eq!(end("loaded\nend", Silent, exited(1)), End::Ended { code: 1 });
+    }
+
+    #[test]
+    fn lines_are_fields() {
+        let heard = heard(b"said\t0\t0\t12\nname\t0\ta\\x1bb\\\\\nend\n", Stopped::Silent, Some(exited(0)));
+        assert_eq!(heard.lines, [vec!["said", "0", "0", "12"], vec!["name", "0", "a\u{1b}b\\"]]);
+    }
+
+    #[test]
+    fn ends_are_told_in_words() {
+        let said = [End::Crashed { signal: 11 }, End::Crashed { signal: 40 }, End::Ended { code: 3 }, End::TimedOut];
+        let said: Vec<String> = said.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "crashed with SIGSEGV",
+                "was ended by signal 40",
+                "ended the process with exit code 3",
+                "gave no answer in time"
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            let _ = heard(&bytes, Stopped::Silent, Some(exited(0)));
+        }
+    }
 }
