@@ -262,7 +262,7 @@ fn what_a_library_started_is_ended_too() {
     assert_eq!(asked.end, End::Done);
     // Waits for whoever has it: for ever, were that process still there.
     let file = fs::File::open(&lock).unwrap();
-    file.lock().unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
 }
 
 #[test]

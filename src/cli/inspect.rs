@@ -50,7 +50,7 @@ fn asked(objects: &Objects<'_>, file: &Path) -> anyhow::Result<Vec<ProbeLine>> {
     let Some(library) = inventory.libraries.iter().find(|library| library.stat.id == id) else {
         bail!("`{}` cannot be asked what it is: it is not named like a library of NVIDIA's", file.display());
     };
-    let job = match probe::Job::new(host, &inventory, library) {
+    let job = match probe::Job::new(host, &probe::Directories::new(&inventory), library) {
         Some(Ok(job)) => job,
         Some(Err(why)) => bail!("`{}` is not loaded to ask it what it is: {why}", file.display()),
         None => match &library.unusable {

@@ -107,7 +107,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = error.downcast_ref::<crate::handout::shim::ShimError>() {
         return error.hints().iter().map(ToString::to_string).collect();
     }
-    if let Some(crate::handout::probe::ProbeError::Install(error)) = error.downcast_ref() {
+    if let Some(error) = error.downcast_ref::<crate::handout::probe::ProbeError>() {
         return error.hints();
     }
     if let Some(error) = error.downcast_ref::<super::demo::DemoError>() {

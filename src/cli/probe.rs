@@ -7,7 +7,7 @@ use crate::handout::shim;
 use crate::host::{FileId, Host};
 use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
 use crate::loader::Loader;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,19 @@ use std::sync::mpsc;
 /// The program that asks, where it can be written.
 pub(super) fn prober(host: &Host) -> anyhow::Result<Prober> {
     Ok(Prober::new(&shim::cache_dir(|name| host.env(name).map(OsString::from))?)?)
+}
+
+/// The directories of each installation that hold libraries.
+pub(super) struct Directories(BTreeMap<PathBuf, BTreeSet<PathBuf>>);
+
+impl Directories {
+    pub(super) fn new(inventory: &Inventory) -> Self {
+        let mut dirs: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for library in inventory.libraries.iter().filter(|library| !library.is_stub()) {
+            dirs.entry(library.place.root.clone()).or_default().insert(library.place.dir.clone());
+        }
+        Self(dirs)
+    }
 }
 
 /// One file to be asked.
@@ -29,7 +42,7 @@ pub(super) struct Job {
 
 impl Job {
     /// `None` where nothing is to be asked, or nobody knows how. A file of another user is not run for its asking.
-    pub(super) fn new(host: &Host, inventory: &Inventory, library: &Library) -> Option<Result<Self, String>> {
+    pub(super) fn new(host: &Host, dirs: &Directories, library: &Library) -> Option<Result<Self, String>> {
         let questions: Vec<_> = probes_of(library.row.stem).collect();
         if questions.is_empty() || library.unusable.is_some() || library.object.is_none() {
             return None;
@@ -38,10 +51,8 @@ impl Job {
             return Some(Err(why));
         }
         // Of its own installation: what a program there would find.
-        let same = |other: &&Library| other.place.root == library.place.root && !other.is_stub();
-        let neighbours: BTreeSet<&PathBuf> =
-            inventory.libraries.iter().filter(same).map(|other| &other.place.dir).collect();
-        let neighbours = neighbours.into_iter().filter(|dir| **dir != library.place.dir).cloned().collect();
+        let near = dirs.0.get(&library.place.root).into_iter().flatten();
+        let neighbours = near.filter(|dir| **dir != library.place.dir).cloned().collect();
         Some(Ok(Self { path: library.path.clone(), file: library.stat.id, questions, neighbours }))
     }
 
@@ -73,11 +84,12 @@ pub(super) fn probe(
     quiet: bool,
 ) -> anyhow::Result<()> {
     let host = loader.host();
+    let dirs = Directories::new(inventory);
     let mut files = BTreeSet::new();
     let mut jobs = Vec::new();
     let mut foreign = 0_usize;
     for library in &inventory.libraries {
-        match Job::new(host, inventory, library) {
+        match Job::new(host, &dirs, library) {
             Some(Ok(job)) if files.insert(job.file) => jobs.push(job),
             Some(Err(why)) => {
                 foreign = foreign.saturating_add(1);
@@ -103,6 +115,9 @@ pub(super) fn probe(
         for library in inventory.libraries.iter_mut().filter(|library| library.stat.id == job.file) {
             library.learn(evidence(host, library, asked));
         }
+    }
+    if stop.load(Ordering::Relaxed) {
+        output::note("stopped: not all libraries were asked");
     }
     let count = asked.iter().flatten().count();
     output::note(&format!("asked {count} libraries what they are: {} answered", count.saturating_sub(silent)));

@@ -24,6 +24,9 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     }
     let host = resolve::host(cli);
     let stop = Arc::new(AtomicBool::new(false));
+    if args.probe || args.deep || !args.paths.is_empty() {
+        stop_on_ctrl_c(&stop);
+    }
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
     let mut inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet, &stop));
@@ -45,8 +48,16 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(args.strict && !scan.problems.is_empty())))
 }
 
+/// Lets Ctrl-C end the search, not us. Without it, it ends us with nothing printed; that is no reason not to look.
+fn stop_on_ctrl_c(stop: &Arc<AtomicBool>) {
+    let stop = Arc::clone(stop);
+    if let Err(error) = ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)) {
+        log::debug!("Ctrl-C: {error}");
+    }
+}
+
 /// The known places; whole trees where they are named or asked for.
-fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool, stop: &Arc<AtomicBool>) -> Vec<Place> {
+fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool, stop: &AtomicBool) -> Vec<Place> {
     if args.paths.is_empty() && !args.deep {
         return places::known(host, loader, Demand::Usual);
     }
@@ -54,11 +65,6 @@ fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool, sto
         [] => vec![PathBuf::from("/")],
         paths => paths.iter().map(|path| host.absolute(path)).collect(),
     };
-    let asked = Arc::clone(stop);
-    // Without it Ctrl-C ends us with nothing printed; that is no reason not to look.
-    if let Err(error) = ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)) {
-        log::debug!("Ctrl-C: {error}");
-    }
     let talks = !quiet && std::io::stderr().is_terminal();
     let progress = |count: u64| {
         if talks && count.is_multiple_of(STEP) {

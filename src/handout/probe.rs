@@ -31,6 +31,9 @@ pub const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cudashim-prob
 /// The time a child has by default. A library is loaded in a tenth of a second; from a network disk in some.
 pub const TIME_LIMIT: Duration = Duration::from_secs(10);
 
+/// A list of directories that Linux takes as one variable (128 kibibytes: execve(2)). What is beyond is left out.
+const LIST_LIMIT: usize = 100_000;
+
 /// Why nothing can be asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,6 +55,18 @@ pub enum ProbeError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl ProbeError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Install(error) => error.hints(),
+            Self::Directory(_) => vec!["set `TMPDIR` to a directory that can be written".to_owned()],
+            Self::Unsupported | Self::Start { .. } => Vec::new(),
+        }
+    }
 }
 
 /// What a library answered to one question.
@@ -199,7 +214,13 @@ impl Prober {
         let mut variables = self.variables.clone();
         // ld.so splits the list at colons and semicolons, and knows no escape (ld.so(8)).
         let speakable = |dir: &&PathBuf| !dir.as_os_str().as_encoded_bytes().iter().any(|byte| b":;$".contains(byte));
-        let list: Vec<&OsStr> = dirs.filter(speakable).map(|dir| dir.as_os_str()).collect();
+        let mut room = LIST_LIMIT;
+        let mut fits = |dir: &&OsStr| {
+            let left = room.checked_sub(dir.len().saturating_add(1));
+            room = left.unwrap_or_default();
+            left.is_some()
+        };
+        let list: Vec<&OsStr> = dirs.filter(speakable).map(|dir| dir.as_os_str()).take_while(|dir| fits(dir)).collect();
         if !list.is_empty() {
             variables.push(("LD_LIBRARY_PATH".into(), list.join(OsStr::new(":"))));
         }
