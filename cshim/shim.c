@@ -130,12 +130,39 @@ static bool have_environment(void)
 	return true;
 }
 
+/* CUDASHIM_ONCE is a part of LD_PRELOAD that was meant for this program: its children shall not map that too. */
+static void end_once(char **entry)
+{
+	char *list = NULL, **once = NULL;
+
+	for (; *entry; entry++) {
+		if (text_starts(*entry, "LD_PRELOAD="))
+			list = *entry;
+		if (text_starts(*entry, "CUDASHIM_ONCE="))
+			once = entry;
+	}
+	if (!once)
+		return;
+	for (; list && *list; list++)
+		if (*list == ':' && text_starts(list + 1, *once + 14)) {
+			const char *rest = list + 1 + text_length(*once + 14);
+
+			memmove(list, rest, text_length(rest) + 1);
+			break;
+		}
+	do
+		once[0] = once[1];
+	while (*once++);
+}
+
 /* glibc hands argc, argv and envp to constructors, musl does not: `environ` is the same in both. */
 __attribute__((constructor)) static void start(int argc, char **argv, char **envp)
 {
 	(void)argc, (void)argv;
 	if (!&environ)
 		first_environ = envp;
+	else if (environ)
+		end_once(environ);
 	(void)have_environment();
 }
 
