@@ -85,7 +85,7 @@ static bool in_base(const struct link_map *map)
 static int recorded_pid;
 /* Files tried in vain by the searches of this process; what was tried since the last question. */
 static uint64_t failed, told_failed;
-static bool tried, searching;
+static bool tried, searching, closed;
 
 static size_t add(char *line, size_t at, const char *s)
 {
@@ -154,13 +154,15 @@ static void record_start(void)
 	record("start", exe, line, text_decimal(parent, (uint64_t)SYS0(NR_getppid)), NULL);
 }
 
+/* Also after what was unmapped: at the end of a process the loader is not active any more, so it is no dlclose. */
 static void record_failed(void)
 {
 	char digits[21];
 
-	if (failed == told_failed)
+	if (failed == told_failed && !closed)
 		return;
 	told_failed = failed;
+	closed = false;
 	record("failed", text_decimal(digits, failed), NULL);
 }
 
@@ -298,6 +300,7 @@ EXPORT void la_activity(uintptr_t *cookie, unsigned what)
 
 EXPORT unsigned la_objclose(const uintptr_t *cookie)
 {
+	closed = true;
 	if (*shim_trace)
 		record("close", name_of((const struct link_map *)*cookie), NULL);
 	return 0;

@@ -56,6 +56,12 @@ impl ChildEnvironment {
         Self { preload: joined(preloads(host)), audit: joined(auditors(host)), ..Self::default() }
     }
 
+    /// `LD_AUDIT` with the shim in it, and what was there.
+    #[must_use]
+    pub fn audited(host: &Host, shim: &Path) -> OsString {
+        joined([shim.as_os_str()].into_iter().chain(auditors(host)))
+    }
+
     /// The environment for a child of a process with the environment of `host`.
     #[must_use]
     pub fn new(host: &Host, plan: Option<(&Plan, &Path)>, shim: &Path, door: Door) -> Self {
@@ -72,7 +78,7 @@ impl ChildEnvironment {
         let shim = shim.as_os_str();
         let once = plan.filter(|_| door == Door::Listed).and_then(|(plan, _)| door::listed(plan));
         let (preload, audit) = match door {
-            Door::Audit => (joined(kept), joined([shim].into_iter().chain(auditors(host)))),
+            Door::Audit => (joined(kept), Self::audited(host, Path::new(shim))),
             Door::Preload | Door::Listed => {
                 (joined([shim].into_iter().chain(once.as_deref()).chain(kept)), joined(auditors(host)))
             }
@@ -92,7 +98,8 @@ fn auditors(host: &Host) -> impl Iterator<Item = &OsStr> {
 }
 
 fn entries<'h>(list: Option<&'h OsStr>, separators: &'static [u8]) -> impl Iterator<Item = &'h OsStr> {
-    let entries = list.unwrap_or_default().as_bytes().split(move |byte| separators.contains(byte)).map(OsStr::from_bytes);
+    let entries =
+        list.unwrap_or_default().as_bytes().split(move |byte| separators.contains(byte)).map(OsStr::from_bytes);
     entries.filter(|entry| !entry.is_empty() && !is_shim(entry))
 }
 

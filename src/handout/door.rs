@@ -97,12 +97,17 @@ impl Target {
             return (Door::Preload, "the program itself is not linked against CUDA".to_owned());
         };
         if self.audits_freely() {
-            return (Door::Audit, format!("the program is linked against {soname}, which is mapped before a preload acts"));
+            return (
+                Door::Audit,
+                format!("the program is linked against {soname}, which is mapped before a preload acts"),
+            );
         }
         let glibc = self.glibc.map_or_else(String::new, |glibc| format!(" {glibc}"));
         (
             Door::Listed,
-            format!("the program is linked against {soname}, and glibc{glibc} makes every call of an audited one slower"),
+            format!(
+                "the program is linked against {soname}, and glibc{glibc} makes every call of an audited one slower"
+            ),
         )
     }
 }
@@ -195,7 +200,8 @@ mod tests {
             how,
         };
         let plan = |libraries| Plan { libraries, ..Plan::default() };
-        let both = plan(vec![library("/a/1", How::Preload), library("/b", How::Redirect), library("/a/2", How::Preload)]);
+        let both =
+            plan(vec![library("/a/1", How::Preload), library("/b", How::Redirect), library("/a/2", How::Preload)]);
         assert_eq!(listed(&both).as_deref(), Some(OsStr::new("/a/1:/a/2")));
         assert_eq!(listed(&plan(vec![library("/a b/1", How::Preload)])), None);
         assert_eq!(listed(&plan(vec![library("/a", How::Keep)])), None);
