@@ -226,7 +226,8 @@ static const char *decide(const char *name, const struct link_map *asker, bool n
 
 /* --- what the loader calls --- */
 
-/* Called first, once the constructor has run. 0 lets the loader take us out again: then nothing is slower for us. */
+/* Called first, once the constructor has run. Never 0, which is to refuse: the loader takes such an auditor out again, and
+ * ends the process if that is marked not to be unloaded, as we are (glibc, elf/rtld.c, unload_audit_module). */
 EXPORT unsigned la_version(unsigned version)
 {
 	shim_auditing = true;
@@ -237,7 +238,7 @@ EXPORT unsigned la_version(unsigned version)
 	if (*shim_trace)
 		record_start();
 	/* The loader's own: glibc before 2.35 knows 1 only, and on aarch64 no other than its own will do. */
-	return acts || *shim_trace ? version : 0;
+	return version;
 }
 
 EXPORT char *la_objsearch(const char *name, const uintptr_t *cookie, unsigned flag)
