@@ -61,6 +61,7 @@ pub mod request;
 pub mod resolve;
 pub mod scan;
 pub mod solve;
+pub mod trace;
 
 pub use consumer::{Requirement, TorchBuild};
 pub use facts::Version;

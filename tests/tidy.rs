@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Each module of `src/lib.rs` and those it may use. A module names only those above it, so the arrows cannot
 /// run in a circle. `cli` is last: it sees all, and no row names it.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("elf", &[]),
     ("fatbin", &[]),
     ("facts", &[]),
@@ -25,8 +25,9 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
     ("scan", &["consumer", "elf", "host", "inventory", "objects"]),
-    ("report", &["consumer", "inventory", "objects", "plan", "resolve", "scan", "solve"]),
-    ("handout", &["facts", "host", "loader", "objects", "plan"]),
+    ("trace", &["escape", "facts", "host", "inventory", "loader", "objects"]),
+    ("report", &["consumer", "facts", "inventory", "objects", "plan", "resolve", "scan", "solve", "trace"]),
+    ("handout", &["elf", "facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[
@@ -65,6 +66,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "resolve",
             "scan",
             "solve",
+            "trace",
         ],
     ),
 ];

@@ -52,6 +52,8 @@ pub(super) enum Color {
 pub(super) enum Command {
     /// Run a command with the libraries that fit it
     Run(RunArgs),
+    /// Run a command and tell which CUDA libraries it loads: for whom, by which rule, what was tried in vain
+    Trace(TraceArgs),
     /// Show the set that would be handed out, and why
     Resolve(ResolveArgs),
     /// List every CUDA library on the machine: what it is, whose, how it is reached, what is wrong
@@ -160,6 +162,8 @@ pub(super) enum Via {
     Auto,
     /// The shim in `LD_PRELOAD`
     Preload,
+    /// The shim as an auditor of the loader, in `LD_AUDIT`
+    Audit,
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +178,21 @@ pub(super) struct RunArgs {
     /// How the libraries are handed out
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) via: Via,
+
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TraceArgs {
+    /// Hand out this plan meanwhile; without it, all is left as it is
+    #[arg(long, value_name = "FILE")]
+    pub(super) plan: Option<PathBuf>,
+
+    /// Write the report to a file, instead of stderr (JSON: stdout)
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
 
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
