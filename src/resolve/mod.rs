@@ -7,7 +7,6 @@
 //! [`solve::Problem`]: crate::solve::Problem
 
 mod assemble;
-mod driver;
 mod problem;
 mod runtime;
 
@@ -90,7 +89,7 @@ pub fn resolve(
     for member in &members {
         log::info!("{} from {}: {}", member.choice.soname, member.choice.path.display(), member.choice.because);
     }
-    let driver = driver::choose(loader, inventory);
+    let driver = crate::driver::choose(loader, inventory);
     let runtime = runtime::choose(requirement, closure, inventory, loader);
     Ok(assemble::resolution(requirement, closure, inventory, loader, members, &driver, &runtime, &solution.unserved))
 }

@@ -11,12 +11,12 @@ use std::ffi::OsStr;
 const LIBCUDA: &str = "libcuda.so.1";
 
 /// The driver libraries to hand out, with the reason; empty where no driver is installed.
-pub(super) struct Driver<'i> {
-    pub(super) libraries: Vec<&'i Library>,
-    pub(super) because: String,
+pub(crate) struct Driver<'i> {
+    pub(crate) libraries: Vec<&'i Library>,
+    pub(crate) because: String,
 }
 
-pub(super) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Driver<'i> {
+pub(crate) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Driver<'i> {
     let usable: Vec<&Library> =
         inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
     let host = loader.host();

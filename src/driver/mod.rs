@@ -1,0 +1,221 @@
+//! What the NVIDIA driver of a machine is, and what runs on it; nothing of it is run.
+//!
+//! Takes a machine through its [`Host`] and [`Inventory`]; gives a [`Machine`], a value that can be written down and
+//! read back, so that what was seen on one machine is judged on another. The judgements ([`rules`]) take such values and
+//! the tables of [`facts`] alone. What only the driver itself can tell, its devices, is passed in ([`Devices`]).
+//!
+//! [`facts`]: crate::facts
+
+mod bus;
+mod choose;
+mod files;
+mod record;
+pub mod rules;
+mod surroundings;
+
+pub(crate) use choose::{Driver, choose};
+
+pub use crate::inventory::{Flavour, KernelModule, Proc};
+pub use bus::{Gpu, Node};
+pub use files::{DriverFile, Found, Role};
+pub use record::RecordError;
+pub use surroundings::{Container, Surroundings};
+
+use crate::facts::{Version, driver_cuda};
+use crate::inventory::Inventory;
+use crate::loader::Loader;
+use serde::{Deserialize, Serialize};
+
+/// The version of the format of a recorded machine.
+pub const RECORD: u32 = 1;
+
+/// The driver of a machine and what it stands on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Machine {
+    /// The kernel module.
+    pub kernel: KernelModule,
+    /// Whether nouveau, the kernel's own driver, is loaded.
+    pub nouveau: bool,
+    /// The GPUs of NVIDIA's on the PCI bus; `None` where the bus cannot be seen.
+    pub gpus: Option<Vec<Gpu>>,
+    /// The device files of the driver.
+    pub nodes: Vec<Node>,
+    /// What the machine is.
+    pub surroundings: Surroundings,
+    /// Every library of a driver: installed, of the compatibility package, stubs.
+    pub files: Vec<DriverFile>,
+    /// What ld.so finds today as `libcuda.so.1`.
+    pub libcuda: Option<Found>,
+    /// What ld.so finds today as `libnvidia-ml.so.1`.
+    pub nvml: Option<Found>,
+    /// What ld.so finds today as `libnvidia-ptxjitcompiler.so.1`.
+    pub jit: Option<Found>,
+    /// Whether the cache of ld.so knows `libcuda.so.1`.
+    pub cached: bool,
+    /// What libcuda and NVML said, where they were asked.
+    pub devices: Devices,
+}
+
+/// What came of asking the driver for its devices. Whoever asks does so in a process of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Devices {
+    /// Nobody asked.
+    #[default]
+    NotAsked,
+    /// The driver answered.
+    Answered(Answer),
+    /// It did not answer in time.
+    Hangs,
+    /// The process that asked ended, and how.
+    Crashed(String),
+}
+
+/// What libcuda and NVML said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Answer {
+    /// `cuInit`'s result, where it was not success: 3, 34, 100, 803, 804, 999, ….
+    pub error: Option<i32>,
+    /// `cuDriverGetVersion`, `12.2`.
+    pub cuda: Option<String>,
+    /// `nvmlSystemGetDriverVersion`, `535.261.03`.
+    pub driver: Option<String>,
+    /// The devices, in CUDA's order.
+    pub devices: Vec<Device>,
+}
+
+/// A GPU as the driver names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// `NVIDIA H100 80GB HBM3`.
+    pub name: String,
+    /// Its compute capability.
+    pub compute: Compute,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// `GPU-…`, where it was told.
+    pub uuid: Option<String>,
+}
+
+/// A compute capability: 9.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Compute {
+    /// The first number.
+    pub major: u32,
+    /// The second.
+    pub minor: u32,
+}
+
+impl Compute {
+    /// `9.0`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Compute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl Machine {
+    /// Looks at the driver of a machine. `inventory` holds the libraries of the places that count.
+    #[must_use]
+    pub fn look(loader: &Loader<'_>, inventory: &Inventory) -> Self {
+        let host = loader.host();
+        Self {
+            kernel: KernelModule::look(host),
+            nouveau: host.is_dir("/sys/module/nouveau".as_ref()),
+            gpus: bus::gpus(host),
+            nodes: bus::nodes(host),
+            surroundings: Surroundings::look(host),
+            files: files::files(inventory),
+            libcuda: files::found(loader, "libcuda.so.1"),
+            nvml: files::found(loader, "libnvidia-ml.so.1"),
+            jit: files::found(loader, "libnvidia-ptxjitcompiler.so.1"),
+            cached: loader.cache().lookup("libcuda.so.1".as_ref()).is_some(),
+            devices: Devices::NotAsked,
+        }
+    }
+
+    /// The machine with what its driver said.
+    #[must_use]
+    pub fn with_devices(mut self, devices: Devices) -> Self {
+        self.devices = devices;
+        self
+    }
+
+    /// The devices, where the driver told them.
+    #[must_use]
+    pub fn devices(&self) -> &[Device] {
+        match &self.devices {
+            Devices::Answered(answer) => &answer.devices,
+            _ => &[],
+        }
+    }
+
+    /// The copy of libcuda that is found today.
+    #[must_use]
+    pub fn found_libcuda(&self) -> Option<&DriverFile> {
+        let found = self.libcuda.as_ref()?;
+        self.files.iter().find(|file| file.is_libcuda() && file.is_at(&found.path))
+    }
+
+    /// The copies of libcuda that a process could use: no stub, nothing damaged, nothing of another machine.
+    pub fn usable_libcudas(&self) -> impl Iterator<Item = &DriverFile> {
+        self.files.iter().filter(|file| file.is_libcuda() && file.is_usable())
+    }
+
+    /// The installed libcuda, not that of a compatibility package, that goes with the kernel module: the one that
+    /// should be loaded unless forward compatibility is wanted.
+    #[must_use]
+    pub fn fitting_libcuda(&self) -> Option<&DriverFile> {
+        let mut installed = self.usable_libcudas().filter(|file| file.role == Role::Driver);
+        match &self.kernel.version {
+            Some(kernel) => installed.find(|file| file.version.as_ref() == Some(kernel)),
+            None => installed.next(),
+        }
+    }
+
+    /// The version of the driver: of the kernel module, else, where that cannot be seen as on WSL and in some containers,
+    /// what NVML said, else of the libcuda that is found or that there is.
+    #[must_use]
+    pub fn driver_version(&self) -> Option<Version> {
+        let said = match &self.devices {
+            Devices::Answered(answer) => answer.driver.as_deref(),
+            _ => None,
+        };
+        let of_file = || {
+            let installed = |file: &&DriverFile| file.role == Role::Driver;
+            let found = self.found_libcuda().filter(installed).or_else(|| self.usable_libcudas().find(installed))?;
+            Version::parse(found.version.as_deref()?)
+        };
+        self.kernel.version.as_deref().or(said).and_then(Version::parse).or_else(of_file)
+    }
+
+    /// The CUDA release of the driver: what `cuDriverGetVersion` said, else that of its branch.
+    #[must_use]
+    pub fn driver_cuda(&self) -> Option<Version> {
+        if let Devices::Answered(Answer { cuda: Some(cuda), error: None, .. }) = &self.devices
+            && let Some(cuda) = Version::parse(cuda)
+        {
+            return Some(cuda);
+        }
+        driver_cuda(self.driver_version()?.major()).cloned()
+    }
+
+    /// Whether a program can be given GPUs at all, as far as that can be seen from outside the driver.
+    #[must_use]
+    pub fn has_gpu(&self) -> bool {
+        let wanted = |gpu: &Gpu| !gpu.passed_through();
+        self.gpus.as_ref().is_some_and(|gpus| gpus.iter().any(wanted)) || !self.devices().is_empty()
+    }
+}
