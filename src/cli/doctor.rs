@@ -19,7 +19,7 @@ pub(super) fn doctor(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let ask = Ask {
         spec: args.torch.clone(),
         python: args.python.clone(),
-        devices: Devices::NotAsked,
+        devices: Devices::default(),
         recorded: recorded.transpose()?,
     };
     let report = doctor::examine(&host, &ask)?;

@@ -45,8 +45,9 @@ pub fn text(report: &Report, all: bool) -> String {
 pub(super) fn lines(report: &Report) -> Vec<(&'static str, String)> {
     let mut lines = vec![("driver", driver(report))];
     for device in &report.devices {
-        let gib = device.memory >> 30;
-        lines.push(("device", format!("{}, compute capability {}, {gib} GiB", device.name, device.compute)));
+        let compute = device.compute.map(|compute| format!(", compute capability {compute}")).unwrap_or_default();
+        let memory = device.memory.map(|bytes| format!(", {} GiB", bytes >> 30)).unwrap_or_default();
+        lines.push(("device", format!("{}{compute}{memory}", device.name)));
     }
     for toolkit in &report.toolkits {
         let cuda = toolkit.cuda.as_deref().map_or_else(|| "CUDA".to_owned(), |cuda| format!("CUDA {cuda}"));

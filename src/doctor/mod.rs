@@ -53,7 +53,6 @@ pub(crate) struct Case<'a> {
     /// The machine.
     pub(crate) host: &'a Host,
     /// Its ELF files.
-    #[expect(dead_code, reason = "for the rules about libraries")]
     pub(crate) objects: &'a Objects<'a>,
     /// Its ld.so in this environment.
     #[expect(dead_code, reason = "for the rules about libraries")]

@@ -131,6 +131,7 @@ fn verdict(findings: &[Finding], torch: Option<&TorchLine>) -> Verdict {
         (0, 0, _) => format!("{whom}: nothing is wrong"),
         (0, 1, Some(first)) => format!("{whom}: works, with a warning: {}", first.cause),
         (0, many, _) => format!("{whom}: works, with {many} warnings"),
+        (_, _, Some(first)) if first.cause.starts_with(&whom) => first.cause.clone(),
         (_, _, Some(first)) => format!("{whom}: {}", first.cause),
         (..) => whom,
     };

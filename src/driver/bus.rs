@@ -62,13 +62,14 @@ pub(super) fn gpus(host: &Host) -> Option<Vec<Gpu>> {
     Some(found.collect())
 }
 
-/// The device files below `/dev`, by name.
-pub(super) fn nodes(host: &Host) -> Vec<Node> {
+/// The device files below `/dev`, by name; `None` where that is no directory of devices.
+pub(super) fn nodes(host: &Host) -> Option<Vec<Node>> {
     let dev = Path::new("/dev");
     let named = |name: &str| {
         let is_gpu = name.strip_prefix("nvidia").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
         is_gpu && name != "nvidia" || matches!(name, "nvidiactl" | "nvidia-uvm" | "nvidia-uvm-tools" | "dxg")
     };
+    host.stat(&dev.join("null")).ok()?;
     let entries = host.list(dev).unwrap_or_default();
     let found = entries.into_iter().filter_map(|entry| {
         let name = entry.name.to_str().filter(|name| named(name))?;
@@ -76,5 +77,5 @@ pub(super) fn nodes(host: &Host) -> Vec<Node> {
         let stat = host.stat(&path).ok().filter(|stat| stat.kind != Kind::Directory)?;
         Some(Node { name: name.to_owned(), mode: stat.mode, usable: host.may_use(&path) })
     });
-    found.collect()
+    Some(found.collect())
 }

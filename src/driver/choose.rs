@@ -1,8 +1,11 @@
 //! The driver's own libraries: one group, from one directory, never from a toolkit.
 //!
 //! What ld.so finds stays, unless it is a stub or of another version than the kernel module while a copy of the
-//! right version is at hand.
+//! right version is at hand. The forward-compatible libcuda that ld.so finds stays only where it goes with the kernel
+//! module, and the driver itself does not run what asks: GPUs it does not serve refuse it (error 804).
 
+use super::rules;
+use crate::facts::Version;
 use crate::inventory::{Inventory, Library, kernel_version};
 use crate::loader::Loader;
 use std::ffi::OsStr;
@@ -16,12 +19,21 @@ pub(crate) struct Driver<'i> {
     pub(crate) because: String,
 }
 
-pub(crate) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Driver<'i> {
+/// Chooses them for what is built for a CUDA release.
+pub(crate) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory, cuda: Option<&Version>) -> Driver<'i> {
     let usable: Vec<&Library> =
         inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
     let host = loader.host();
     let kernel = kernel_version(host);
     let matches = |library: &Library| kernel.is_none() || library.version.as_ref().map(ToString::to_string) == kernel;
+    let kernel_release = kernel.as_deref().and_then(Version::parse);
+    let helps = |library: &Library| {
+        let file = super::DriverFile::of(library);
+        let own =
+            cuda.zip(kernel_release.as_ref()).map(|(cuda, kernel)| rules::on_driver_with(cuda, kernel, Some(&file)));
+        let alone = cuda.zip(kernel_release.as_ref()).map(|(cuda, kernel)| rules::on_driver(cuda, kernel));
+        matches!(own, Some(rules::Verdict::ViaCompat { .. })) && alone.is_some_and(|alone| !alone.runs())
+    };
     let cuda: Vec<&&Library> = usable.iter().filter(|library| library.asked_as() == LIBCUDA).collect();
     let today = loader.find(OsStr::new(LIBCUDA)).and_then(|(path, rule)| {
         let id = host.stat(&path).ok()?.id;
@@ -29,7 +41,7 @@ pub(crate) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Drive
         Some((**library, format!("found by ld.so: {rule}")))
     });
     let (chosen, because) = match today {
-        Some((library, because)) if matches(library) => (library, because),
+        Some((library, because)) if matches(library) || helps(library) => (library, because),
         today => {
             let better = cuda.iter().find(|library| kernel.is_some() && matches(library));
             match (better, &kernel, today) {

@@ -1,5 +1,6 @@
 //! The libraries of drivers on a machine: what each is for, and which of them ld.so finds.
 
+use super::embedded;
 use crate::inventory::{Inventory, Library, forward_compatibility};
 use crate::loader::Loader;
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub struct Found {
 }
 
 impl DriverFile {
-    fn of(library: &Library) -> Self {
+    pub(super) fn of(library: &Library) -> Self {
         let role = match (&library.unusable, forward_compatibility(library)) {
             (Some(_), _) if library.is_stub() => Role::Stub,
             (Some(why), _) => Role::Unusable(why.clone()),
@@ -68,7 +69,10 @@ impl DriverFile {
             path: library.path.clone(),
             names: library.names.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
             soname: library.asked_as().to_owned(),
-            version: library.version.as_ref().map(ToString::to_string),
+            version: library.version.as_ref().filter(|version| version.major() >= 100).map_or_else(
+                || embedded::version(library).map(|version| version.to_string()),
+                |version| Some(version.to_string()),
+            ),
             role,
         }
     }

@@ -8,6 +8,7 @@
 
 mod bus;
 mod choose;
+mod embedded;
 mod files;
 mod record;
 pub mod rules;
@@ -21,7 +22,7 @@ pub use files::{DriverFile, Found, Role};
 pub use record::RecordError;
 pub use surroundings::{Container, Surroundings};
 
-use crate::facts::{Version, driver_cuda};
+use crate::facts::Version;
 use crate::inventory::Inventory;
 use crate::loader::Loader;
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,8 @@ pub struct Machine {
     pub nouveau: bool,
     /// The GPUs of NVIDIA's on the PCI bus; `None` where the bus cannot be seen.
     pub gpus: Option<Vec<Gpu>>,
-    /// The device files of the driver.
-    pub nodes: Vec<Node>,
+    /// The device files of the driver; `None` where no device can be seen, as in an image.
+    pub nodes: Option<Vec<Node>>,
     /// What the machine is.
     pub surroundings: Surroundings,
     /// Every library of a driver: installed, of the compatibility package, stubs.
@@ -52,54 +53,75 @@ pub struct Machine {
     pub nvml: Option<Found>,
     /// What ld.so finds today as `libnvidia-ptxjitcompiler.so.1`.
     pub jit: Option<Found>,
-    /// Whether the cache of ld.so knows `libcuda.so.1`.
-    pub cached: bool,
+    /// Whether the cache of ld.so knows `libcuda.so.1`; `None` where there is no cache.
+    pub cached: Option<bool>,
     /// What libcuda and NVML said, where they were asked.
     pub devices: Devices,
 }
 
-/// What came of asking the driver for its devices. Whoever asks does so in a process of its own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Devices {
-    /// Nobody asked.
-    #[default]
-    NotAsked,
-    /// The driver answered.
-    Answered(Answer),
-    /// It did not answer in time.
-    Hangs,
-    /// The process that asked ended, and how.
-    Crashed(String),
-}
-
-/// What libcuda and NVML said.
+/// What came of asking libcuda and NVML, each in a process of its own; `None` where nobody asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct Answer {
-    /// `cuInit`'s result, where it was not success: 3, 34, 100, 803, 804, 999, ….
+pub struct Devices {
+    /// libcuda: whether CUDA works for a process of this user.
+    pub cuda: Option<Said>,
+    /// NVML: what is there, even where CUDA does not work.
+    pub nvml: Option<Said>,
+}
+
+/// What one of them said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Said {
+    /// How the process that asked ended.
+    pub end: End,
+    /// What `cuInit` or `nvmlInit` returned, where it was not success: 3, 34, 100, 803, 804, 999; 9, 18.
     pub error: Option<i32>,
-    /// `cuDriverGetVersion`, `12.2`.
+    /// The CUDA release that it serves: `12.2`.
     pub cuda: Option<String>,
-    /// `nvmlSystemGetDriverVersion`, `535.261.03`.
+    /// The version of the driver: `535.261.03`. Only NVML tells.
     pub driver: Option<String>,
-    /// The devices, in CUDA's order.
+    /// The devices, in its order.
     pub devices: Vec<Device>,
 }
 
-/// A GPU as the driver names it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How a process that asked the driver ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum End {
+    /// It said all it was asked.
+    #[default]
+    Done,
+    /// It did not answer in time.
+    Hangs,
+    /// It ended otherwise, and how: a signal, an exit, a library that cannot be loaded.
+    Failed(String),
+}
+
+/// A GPU as the driver names it. What it did not tell is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
 pub struct Device {
     /// `NVIDIA H100 80GB HBM3`.
     pub name: String,
     /// Its compute capability.
-    pub compute: Compute,
+    pub compute: Option<Compute>,
     /// Bytes of memory.
-    pub memory: u64,
-    /// `GPU-…`, where it was told.
+    pub memory: Option<u64>,
+    /// `GPU-…`.
     pub uuid: Option<String>,
+}
+
+impl Device {
+    /// A device of this name and capability.
+    #[must_use]
+    pub fn new(name: &str, compute: Compute) -> Self {
+        Self { name: name.to_owned(), compute: Some(compute), ..Self::default() }
+    }
 }
 
 /// A compute capability: 9.0.
@@ -141,8 +163,8 @@ impl Machine {
             libcuda: files::found(loader, "libcuda.so.1"),
             nvml: files::found(loader, "libnvidia-ml.so.1"),
             jit: files::found(loader, "libnvidia-ptxjitcompiler.so.1"),
-            cached: loader.cache().lookup("libcuda.so.1".as_ref()).is_some(),
-            devices: Devices::NotAsked,
+            cached: loader.cache().iter().next().map(|_| loader.cache().lookup("libcuda.so.1".as_ref()).is_some()),
+            devices: Devices::default(),
         }
     }
 
@@ -153,13 +175,18 @@ impl Machine {
         self
     }
 
-    /// The devices, where the driver told them.
+    /// The devices as CUDA sees them; as NVML does, where CUDA says nothing.
     #[must_use]
     pub fn devices(&self) -> &[Device] {
-        match &self.devices {
-            Devices::Answered(answer) => &answer.devices,
-            _ => &[],
-        }
+        let told = |said: &Option<Said>| said.as_ref().is_some_and(|said| !said.devices.is_empty());
+        let said = Some(&self.devices.cuda).filter(|said| told(said)).unwrap_or(&self.devices.nvml);
+        said.as_ref().map(|said| said.devices.as_slice()).unwrap_or_default()
+    }
+
+    /// Whether somebody can see that the kernel has the driver: its module, or its device files.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.kernel.loaded || self.nodes.as_ref().is_some_and(|nodes| !nodes.is_empty())
     }
 
     /// The copy of libcuda that is found today.
@@ -189,10 +216,7 @@ impl Machine {
     /// what NVML said, else of the libcuda that is found or that there is.
     #[must_use]
     pub fn driver_version(&self) -> Option<Version> {
-        let said = match &self.devices {
-            Devices::Answered(answer) => answer.driver.as_deref(),
-            _ => None,
-        };
+        let said = self.devices.nvml.as_ref().and_then(|said| said.driver.as_deref());
         let of_file = || {
             let installed = |file: &&DriverFile| file.role == Role::Driver;
             let found = self.found_libcuda().filter(installed).or_else(|| self.usable_libcudas().find(installed))?;
@@ -204,12 +228,10 @@ impl Machine {
     /// The CUDA release of the driver: what `cuDriverGetVersion` said, else that of its branch.
     #[must_use]
     pub fn driver_cuda(&self) -> Option<Version> {
-        if let Devices::Answered(Answer { cuda: Some(cuda), error: None, .. }) = &self.devices
-            && let Some(cuda) = Version::parse(cuda)
-        {
-            return Some(cuda);
-        }
-        driver_cuda(self.driver_version()?.major()).cloned()
+        // NVML is never that of a compatibility package.
+        let said = [&self.devices.nvml, &self.devices.cuda].into_iter().flatten();
+        let told = said.filter(|said| said.error.is_none()).find_map(|said| Version::parse(said.cuda.as_deref()?));
+        told.or_else(|| rules::cuda_of_driver(&self.driver_version()?))
     }
 
     /// Whether a program can be given GPUs at all, as far as that can be seen from outside the driver.

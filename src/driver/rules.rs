@@ -179,8 +179,14 @@ impl Code {
     /// What the table says of a torch build; `None` where it says nothing.
     #[must_use]
     pub fn of_torch(version: &str) -> Option<Self> {
-        let row = facts::torch_build(version, None).filter(|row| !row.sm.is_empty())?;
-        Some(Self { cubins: row.sm.iter().filter_map(|sm| arch(sm)).collect(), ptx: Vec::new() })
+        Self::of_row(facts::torch_build(version, None)?)
+    }
+
+    /// What a row of that table says.
+    #[must_use]
+    pub fn of_row(row: &facts::TorchRow) -> Option<Self> {
+        let cubins: Vec<Arch> = row.sm.iter().filter_map(|sm| arch(sm)).collect();
+        (!cubins.is_empty()).then_some(Self { cubins, ptx: Vec::new() })
     }
 
     /// What is in the fat binaries of an object; `None` where there are none.

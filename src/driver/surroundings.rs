@@ -45,8 +45,9 @@ pub struct Surroundings {
     pub container: Option<Container>,
     /// Windows Subsystem for Linux: the driver is that of Windows.
     pub wsl: bool,
-    /// A Jetson: the driver belongs to the system image, and there is no PCI bus to see the GPU on.
-    pub jetson: bool,
+    /// The release of a Jetson's system image (36 of R36): the driver belongs to it, and there is no PCI bus to see the
+    /// GPU on.
+    pub jetson: Option<u64>,
     /// `NixOS`: no directory of the driver is on a search path by itself.
     pub nixos: bool,
     /// `NVIDIA_VISIBLE_DEVICES`: what the container was to be given.
@@ -72,7 +73,7 @@ impl Surroundings {
             container: container(host),
             // https://learn.microsoft.com/windows/wsl: the kernel's release names Microsoft; /dev/dxg is its GPU.
             wsl: kernel.contains("microsoft") || is_there("/usr/lib/wsl/lib"),
-            jetson: is_there("/etc/nv_tegra_release") || is_there("/sys/module/tegra_fuse"),
+            jetson: host.read_text(Path::new("/etc/nv_tegra_release")).ok().map(|text| jetson(&text)),
             nixos: is_there("/etc/NIXOS"),
             visible: text("NVIDIA_VISIBLE_DEVICES"),
             capabilities: text("NVIDIA_DRIVER_CAPABILITIES"),
@@ -87,6 +88,12 @@ impl Surroundings {
     pub fn wants_gpus(&self) -> bool {
         self.visible.as_deref().is_some_and(|visible| !matches!(visible, "" | "none" | "void"))
     }
+}
+
+/// The release in `# R36 (release), REVISION: 4.3, …`; 0 where it is written otherwise.
+fn jetson(text: &str) -> u64 {
+    let release = text.split_whitespace().find_map(|word| word.strip_prefix('R'));
+    release.and_then(|release| release.parse().ok()).unwrap_or_default()
 }
 
 fn container(host: &Host) -> Option<Container> {
