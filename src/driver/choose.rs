@@ -9,9 +9,13 @@ use crate::facts::Version;
 use crate::inventory::{Inventory, Library, kernel_version};
 use crate::loader::Loader;
 use std::ffi::OsStr;
+use std::path::Path;
 
 /// The library all others of the driver are chosen by.
 const LIBCUDA: &str = "libcuda.so.1";
+
+/// Where Windows hands its driver to WSL: any other that is installed there has no kernel module to talk to.
+pub(super) const WSL: &str = "/usr/lib/wsl";
 
 /// The driver libraries to hand out, with the reason; empty where no driver is installed.
 pub(crate) struct Driver<'i> {
@@ -25,7 +29,11 @@ pub(crate) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory, cuda: Op
         inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
     let host = loader.host();
     let kernel = kernel_version(host);
-    let matches = |library: &Library| kernel.is_none() || library.version.as_ref().map(ToString::to_string) == kernel;
+    let on_wsl = kernel.is_none() && host.is_dir(Path::new(WSL));
+    let matches = |library: &Library| match &kernel {
+        Some(kernel) => library.version.as_ref().is_some_and(|version| version.as_str() == kernel),
+        None => !on_wsl || library.place.dir.starts_with(WSL),
+    };
     let kernel_release = kernel.as_deref().and_then(Version::parse);
     let helps = |library: &Library| {
         let file = super::DriverFile::of(library);
@@ -43,9 +51,10 @@ pub(crate) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory, cuda: Op
     let (chosen, because) = match today {
         Some((library, because)) if matches(library) || helps(library) => (library, because),
         today => {
-            let better = cuda.iter().find(|library| kernel.is_some() && matches(library));
+            let better = cuda.iter().find(|library| (kernel.is_some() || on_wsl) && matches(library));
             match (better, &kernel, today) {
                 (Some(library), Some(version), _) => (**library, format!("of the kernel module's version {version}")),
+                (Some(library), None, _) => (**library, "of the driver of Windows".to_owned()),
                 // Nothing is known to fit better than what ld.so takes.
                 (_, _, Some((library, because))) => (library, because),
                 _ => match cuda.first() {

@@ -202,27 +202,26 @@ impl Machine {
     }
 
     /// The installed libcuda, not that of a compatibility package, that goes with the kernel module: the one that
-    /// should be loaded unless forward compatibility is wanted.
+    /// should be loaded unless forward compatibility is wanted. On WSL that of Windows; where no module can be seen, the
+    /// one that is found, or the first there is.
     #[must_use]
     pub fn fitting_libcuda(&self) -> Option<&DriverFile> {
-        let mut installed = self.usable_libcudas().filter(|file| file.role == Role::Driver);
-        match &self.kernel.version {
-            Some(kernel) => installed.find(|file| file.version.as_ref() == Some(kernel)),
-            None => installed.next(),
+        let installed = || self.usable_libcudas().filter(|file| file.role == Role::Driver);
+        if let Some(kernel) = &self.kernel.version {
+            return installed().find(|file| file.version.as_ref() == Some(kernel));
         }
+        let of_windows = || installed().find(|file| self.surroundings.wsl && file.path.starts_with(choose::WSL));
+        let found = || self.found_libcuda().filter(|file| file.role == Role::Driver);
+        of_windows().or_else(found).or_else(|| installed().next())
     }
 
     /// The version of the driver: of the kernel module, else, where that cannot be seen as on WSL and in some containers,
-    /// what NVML said, else of the libcuda that is found or that there is.
+    /// what NVML said, else of the libcuda that fits.
     #[must_use]
     pub fn driver_version(&self) -> Option<Version> {
         let said = self.devices.nvml.as_ref().and_then(|said| said.driver.as_deref());
-        let of_file = || {
-            let installed = |file: &&DriverFile| file.role == Role::Driver;
-            let found = self.found_libcuda().filter(installed).or_else(|| self.usable_libcudas().find(installed))?;
-            Version::parse(found.version.as_deref()?)
-        };
-        self.kernel.version.as_deref().or(said).and_then(Version::parse).or_else(of_file)
+        let told = self.kernel.version.as_deref().or(said).and_then(Version::parse);
+        told.or_else(|| Version::parse(self.fitting_libcuda()?.version.as_deref()?))
     }
 
     /// The CUDA release of the driver: what `cuDriverGetVersion` said, else that of its branch.

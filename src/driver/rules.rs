@@ -259,3 +259,114 @@ fn release(cuda: &Version) -> Version {
     let text = format!("{}.{}", cuda.major(), cuda.minor().unwrap_or(0));
     Version::parse(&text).unwrap_or_else(|| cuda.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        Version::parse(text).unwrap()
+    }
+
+    fn compat(version: &str, branches: &[u64]) -> DriverFile {
+        DriverFile {
+            path: "/usr/local/cuda/compat/libcuda.so.1".into(),
+            names: Vec::new(),
+            soname: "libcuda.so.1".to_owned(),
+            version: Some(version.to_owned()),
+            role: Role::Compat { cuda: None, branches: branches.to_vec() },
+        }
+    }
+
+    #[test]
+    fn floors_and_minors() {
+        let on = |cuda, driver| on_driver(&version(cuda), &version(driver));
+        let minor = |own| Verdict::RunsByMinorCompat { driver: version(own) };
+        let needs = |floor| Verdict::NeedsDriver { floor: Some(version(floor)) };
+        // The patch of a release does not count, and a driver serves what came before it.
+        for (cuda, driver) in
+            [("12.2.2", "535.54.03"), ("11.8", "535.54.03"), ("10.2", "535.54.03"), ("13.4", "700.10")]
+        {
+            assert_eq!(on(cuda, driver), Verdict::Runs, "{cuda} on {driver}");
+        }
+        assert_eq!(on("12.9", "525.60.13"), minor("12.0"));
+        assert_eq!(on("12.9", "525.60.12"), needs("525.60.13"));
+        assert_eq!(on("12.0", "525.60.12"), Verdict::Runs);
+        assert_eq!(on("11.8", "450.80.02"), minor("11.0"));
+        assert_eq!(on("13.0", "575.57.08"), needs("580.65.06"));
+        assert_eq!(on("14.0", "580.65.06"), Verdict::NeedsDriver { floor: None });
+        assert_eq!(on("12.8", "565.57.01"), Verdict::Unknown);
+        // Later than all branches known: at least the last release known, and of the next nothing is known.
+        assert_eq!(on("13.9", "700.10"), minor("13.4"));
+    }
+
+    #[test]
+    fn compatibility_packages() {
+        let fits = |file: &DriverFile, kernel| compat_fits(file, &version(kernel));
+        // Its note says, whatever the table says.
+        assert_eq!(fits(&compat("580.95.05", &[535, 545]), "545.23.08"), Some(true));
+        assert_eq!(fits(&compat("580.95.05", &[535]), "570.124.06"), Some(false));
+        // The table says.
+        assert_eq!(fits(&compat("580.95.05", &[]), "570.124.06"), Some(true));
+        assert_eq!(fits(&compat("580.95.05", &[]), "545.23.08"), Some(false));
+        // No row for CUDA 12.2.
+        assert_eq!(fits(&compat("535.54.03", &[]), "525.60.13"), None);
+        // Not on its own branch, unless it is the driver itself.
+        assert_eq!(fits(&compat("580.95.05", &[]), "580.65.06"), Some(false));
+        assert_eq!(fits(&compat("580.95.05", &[]), "580.95.05"), Some(true));
+        let with = |cuda: &str, file| on_driver_with(&version(cuda), &version("535.54.03"), Some(file));
+        let path = compat("", &[]).path;
+        assert_eq!(with("13.0", &compat("580.95.05", &[])), Verdict::ViaCompat { path });
+        assert!(!with("13.0", &compat("570.124.06", &[])).runs());
+        assert_eq!(with("12.1", &compat("580.95.05", &[])), Verdict::Runs);
+    }
+
+    #[test]
+    fn names_of_devices() {
+        for (name, serves) in [
+            ("NVIDIA GeForce RTX 4090", Some(false)),
+            ("NVIDIA TITAN V", Some(false)),
+            ("NVIDIA H100 80GB HBM3", Some(true)),
+            ("NVIDIA A100-SXM4-40GB", Some(true)),
+            ("Tesla T4", Some(true)),
+            ("NVIDIA RTX 6000 Ada Generation", None),
+        ] {
+            assert_eq!(compat_serves(name), serves, "{name}");
+        }
+    }
+
+    #[test]
+    fn code_for_devices() {
+        let code = |cubins: &[&str], ptx: &[&str]| {
+            let arches = |list: &[&str]| list.iter().map(|text| arch(text).unwrap()).collect();
+            Code { cubins: arches(cubins), ptx: arches(ptx) }
+        };
+        let on = |code: &Code, device: &str| {
+            on_device(code, Compute::parse(device).unwrap(), Some(&version("12.8")), Some(&version("12.4")))
+        };
+        let torch = code(&["7.5", "8.0", "9.0a"], &[]);
+        assert_eq!(on(&torch, "8.9"), Verdict::Runs);
+        assert_eq!(on(&torch, "7.5"), Verdict::Runs);
+        assert_eq!(on(&torch, "9.0"), Verdict::Runs);
+        let none = |device| Verdict::NoCode { device: Compute::parse(device).unwrap() };
+        // Neither an earlier minor, nor another major, nor a neighbour of `a`.
+        assert_eq!((on(&torch, "7.0"), on(&torch, "10.0")), (none("7.0"), none("10.0")));
+        assert_eq!(on(&code(&["10.0f"], &[]), "10.3"), Verdict::Runs);
+        assert_eq!(on(&code(&["12.0a"], &[]), "12.1"), none("12.1"));
+        let from = Compute { major: 8, minor: 0 };
+        let ptx = code(&["7.5"], &["7.5", "8.0", "10.0"]);
+        assert_eq!(on(&ptx, "9.0"), Verdict::PtxTooNew { from });
+        assert_eq!(
+            on_device(&ptx, Compute { major: 9, minor: 0 }, Some(&version("12.4.1")), Some(&version("12.4"))),
+            Verdict::PtxOnly { from }
+        );
+        assert_eq!(ptx.list(), "7.5 7.5+PTX 8.0+PTX 10.0+PTX");
+    }
+
+    #[test]
+    fn torch_builds_carry_code() {
+        let code = Code::of_torch("2.8.0+cu128").unwrap();
+        assert_eq!(on_device(&code, Compute { major: 12, minor: 0 }, None, None), Verdict::Runs);
+        assert!(Code::of_torch("2.8.0+cpu").is_none() && Code::of_torch("x").is_none());
+    }
+}

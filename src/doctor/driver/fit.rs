@@ -1,16 +1,16 @@
 //! Whether the libcuda that is found is the one of this machine's driver.
 
 use super::super::{Case, Finding, Remedy};
-use crate::driver::{DriverFile, Role, rules};
+use crate::driver::{DriverFile, Found, Role, rules};
 use crate::facts::{Severity, Version};
 
 /// The driver is there, where ld.so does not look.
 pub(super) fn not_found(case: &Case<'_>) -> Option<Finding> {
     let machine = case.machine;
-    if machine.libcuda.is_some() {
-        return triton(case);
-    }
     let file = machine.fitting_libcuda().or_else(|| machine.usable_libcudas().next())?;
+    if let Some(found) = &machine.libcuda {
+        return shadowed(case, file, found).or_else(|| triton(case));
+    }
     let dir = file.dir().display();
     let around = &machine.surroundings;
     let found = case
@@ -24,6 +24,29 @@ pub(super) fn not_found(case: &Case<'_>) -> Option<Finding> {
         Remedy::command(format!("echo {dir} | sudo tee /etc/ld.so.conf.d/nvidia-driver.conf && sudo ldconfig"))
     };
     Some(found.healed_by([Remedy::command(case.run_line()), lasting]))
+}
+
+/// On WSL another libcuda comes first: it has no kernel module to talk to.
+fn shadowed(case: &Case<'_>, windows: &DriverFile, found: &Found) -> Option<Finding> {
+    let machine = case.machine;
+    let is_windows = machine.kernel.version.is_none() && machine.surroundings.wsl;
+    if !is_windows || found.path.parent() == Some(windows.dir()) || machine.found_libcuda() == Some(windows) {
+        return None;
+    }
+    let dir = windows.dir().display();
+    let because = format!("`{}` comes before the driver of Windows in `{dir}`", found.path.display());
+    Some(
+        case.finding("libcuda-off-cache")?
+            .because(because)
+            .seen_at("file", &found.path, format!("libcuda, found by {}", found.rule))
+            .seen_at("file", &windows.path, "libcuda of the driver of Windows")
+            .healed_by([
+                Remedy::command(case.run_line()),
+                Remedy::action(
+                    "remove the driver that is installed in WSL: Windows brings the only one that works there",
+                ),
+            ]),
+    )
 }
 
 /// triton reads the list of the cache (`ldconfig -p`), then `LD_LIBRARY_PATH`; what ld.so finds in a default directory it
