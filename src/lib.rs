@@ -44,6 +44,8 @@
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod consumer;
+pub mod doctor;
+pub mod driver;
 pub mod elf;
 pub mod escape;
 pub mod facts;

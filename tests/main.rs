@@ -4,6 +4,7 @@
 
 mod cli;
 mod demo;
+mod doctor;
 mod elf;
 mod inventory;
 mod json;

@@ -39,6 +39,8 @@ pub(super) enum Format {
     Json,
     /// One JSON object a line (`scan`)
     Jsonl,
+    /// For a bug thread (`doctor`)
+    Markdown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,6 +77,8 @@ pub(super) enum Command {
     Env(ConsumerArgs),
     /// Print the path for `LD_PRELOAD`, writing the shim first
     Shim,
+    /// Say what is wrong with this machine, why, and what to do
+    Doctor(DoctorArgs),
     /// Tell the whole story on tiny libraries: broken, explained, healed
     Demo,
     /// Print a completion script
@@ -140,6 +144,33 @@ pub(super) struct ScanArgs {
     /// Exit with 1 where there are problems
     #[arg(long)]
     pub(super) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// The torch meant: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto`
+    #[arg(long, value_name = "SPEC", default_value = "auto")]
+    pub(super) torch: Spec,
+
+    /// The interpreter, or the directory of its environment
+    #[arg(long, value_name = "PY")]
+    pub(super) python: Option<PathBuf>,
+
+    /// Leave nothing out
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// Leave out the names of users and of the machine
+    #[arg(long)]
+    pub(super) redact: bool,
+
+    /// Write what was seen of the driver to a file
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+
+    /// Judge the driver in this file instead of the one that is here
+    #[arg(long, value_name = "FILE", conflicts_with = "record")]
+    pub(super) recorded: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

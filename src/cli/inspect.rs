@@ -20,8 +20,8 @@ pub(super) fn inspect(cli: &Cli, files: &[PathBuf]) -> anyhow::Result<ExitCode> 
     for (index, file) in files.iter().enumerate() {
         let report = InspectReport::new(file, &*open(&objects, file)?);
         match cli.format {
-            Format::Human if index == 0 => resolve::print(sanitized(&report.text()))?,
-            Format::Human => resolve::print(format!("\n{}", sanitized(&report.text())))?,
+            Format::Human | Format::Markdown if index == 0 => resolve::print(sanitized(&report.text()))?,
+            Format::Human | Format::Markdown => resolve::print(format!("\n{}", sanitized(&report.text())))?,
             Format::Json => resolve::print(resolve::json(&report)?)?,
             Format::Jsonl => resolve::print(serde_json::to_string(&report)? + "\n")?,
         }
@@ -36,7 +36,7 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
     if is_a && is_b {
         let diff = ScanDiff::new(&saved(&host, a)?, &saved(&host, b)?);
         match cli.format {
-            Format::Human => resolve::print(sanitized(&diff.text()))?,
+            Format::Human | Format::Markdown => resolve::print(sanitized(&diff.text()))?,
             Format::Json | Format::Jsonl => resolve::print(resolve::json(&diff)?)?,
         }
         return Ok(ExitCode::from(u8::from(!diff.is_empty())));
@@ -52,7 +52,7 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
     let users = inventory.libraries.iter().filter_map(|library| library.object.as_deref());
     let comparison = Comparison::new(&a, &b, users).context("the symbols cannot be compared")?;
     match cli.format {
-        Format::Human => resolve::print(sanitized(&comparison_text(&comparison)))?,
+        Format::Human | Format::Markdown => resolve::print(sanitized(&comparison_text(&comparison)))?,
         Format::Json | Format::Jsonl => resolve::print(resolve::json(&comparison)?)?,
     }
     Ok(ExitCode::from(u8::from(!comparison.stands_in())))

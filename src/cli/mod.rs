@@ -5,6 +5,7 @@
 
 mod args;
 mod demo;
+mod doctor;
 mod env;
 mod inspect;
 mod output;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Inspect { files } => inspect::inspect(&cli, files),
         Command::Diff { a, b } => inspect::diff(&cli, a, b),
         Command::Shim => shim::shim(&cli),
+        Command::Doctor(args) => doctor::doctor(&cli, args),
         Command::Demo => demo::demo(&cli),
         Command::PlanFor { pid } => plan_for::plan_for(*pid),
         Command::Completions { shell } => {

@@ -33,7 +33,7 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
                 resolve::print(serde_json::to_string(&library)? + "\n")?;
             }
         }
-        Format::Human => resolve::print(sanitized(&scan_text(&scan, args.all)))?,
+        Format::Human | Format::Markdown => resolve::print(sanitized(&scan_text(&scan, args.all)))?,
     }
     Ok(ExitCode::from(u8::from(args.strict && !scan.problems.is_empty())))
 }

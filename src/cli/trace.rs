@@ -81,7 +81,7 @@ fn tell(cli: &Cli, args: &TraceArgs, host: &Host, seen: &[u8], code: u8) -> anyh
     let report = TraceReport::new(&trace, &judgement, &inventory, &words, code);
     let text = match cli.format {
         Format::Json | Format::Jsonl => resolve::json(&report)?,
-        Format::Human => sanitized(&report.text()),
+        Format::Human | Format::Markdown => sanitized(&report.text()),
     };
     match &args.output {
         Some(file) => atomic_write(file, text.as_bytes())

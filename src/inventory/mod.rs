@@ -17,7 +17,8 @@ mod strings;
 mod symbols;
 mod version;
 
-pub(crate) use driver::kernel_version;
+pub use driver::{Flavour, KernelModule, Proc};
+pub(crate) use driver::{forward_compatibility, kernel_version};
 pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use owner::{Owner, OwnerKind, Owners, Package, Verified};
 pub use problems::{PROBLEMS, problems};

@@ -7,7 +7,7 @@
 //! [`Owners::verify`]: super::Owners::verify
 
 use super::reach::{Copies, SearchPath, asked_for};
-use super::{Inventory, Library, Owner, Problem, agrees, kernel_version, numbers};
+use super::{Inventory, Library, Owner, Problem, agrees, forward_compatibility, kernel_version, numbers};
 use crate::facts::{Version, cudnn_releases, parse_library_name};
 use crate::loader::{Loader, Rule};
 use crate::places::Provenance;
@@ -288,7 +288,7 @@ impl<'a> Look<'a> {
         drivers.sort_by_key(|library| (library.row.stem.len(), library.row.stem));
         for library in drivers {
             // The forward compatibility package is newer than the module on purpose.
-            let compat = library.place.dir.iter().any(|part| part == "compat");
+            let compat = forward_compatibility(library).is_some();
             if let Some(version) = release(library).filter(|version| version.to_string() != kernel && !compat)
                 && dirs.insert(&library.place.dir)
             {

@@ -85,6 +85,19 @@ pub fn machine(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
     places
 }
 
+/// The places of [`machine`], and with them those of drivers, stubs and compatibility packages that nobody should use:
+/// what may stand in the way of the environment that is examined, but no other environment.
+#[must_use]
+pub fn survey(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
+    let mut places = Vec::new();
+    places.extend(conda::places(host));
+    places.extend(toolkit::known(host));
+    places.extend(driver::known(host));
+    places.extend(ldso::library_path(loader));
+    places.extend(ldso::system(host, loader));
+    places
+}
+
 /// Every place of a machine that is known by name, whoever may use it, for a survey of all copies.
 ///
 /// The order is fixed. Kinds that tell who installed a library stand before those that only lead to it

@@ -275,7 +275,7 @@ fn needs_cuda(objects: &Objects<'_>, program: &Path) -> bool {
 }
 
 /// The Python that is meant where none is named: of the active environment, else the one on PATH.
-fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
+pub(crate) fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
     let active = ["VIRTUAL_ENV", "CONDA_PREFIX"]
         .into_iter()
         .filter_map(|name| host.env(name))
