@@ -24,8 +24,8 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("inventory", &["elf", "facts", "fatbin", "host", "loader", "objects", "places", "python"]),
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
-    ("scan", &["consumer", "elf", "host", "inventory", "objects"]),
-    ("report", &["consumer", "inventory", "objects", "plan", "resolve", "scan", "solve"]),
+    ("scan", &["consumer", "elf", "facts", "fatbin", "host", "inventory", "loader", "objects", "places"]),
+    ("report", &["consumer", "fatbin", "inventory", "objects", "plan", "resolve", "scan", "solve"]),
     ("handout", &["facts", "host", "loader", "objects", "plan"]),
     (
         "request",

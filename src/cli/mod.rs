@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&cli, args),
         Command::Env(args) => env::env(&cli, args),
         Command::Scan(args) => scan::scan(&cli, args),
-        Command::Inspect { files } => inspect::inspect(&cli, files),
+        Command::Inspect { files, hash } => inspect::inspect(&cli, files, *hash),
         Command::Diff { a, b } => inspect::diff(&cli, a, b),
         Command::Shim => shim::shim(&cli),
         Command::Demo => demo::demo(&cli),

@@ -14,6 +14,12 @@ pub(crate) fn kernel_version(host: &Host) -> Option<String> {
     line.split_whitespace().find(is_version).map(str::to_owned)
 }
 
+/// The branch of the loaded kernel module: 550 of 550.54.15.
+#[must_use]
+pub fn kernel_branch(host: &Host) -> Option<u32> {
+    kernel_version(host)?.split('.').next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +40,7 @@ mod tests {
             "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version: 12.2.0\n",
         );
         assert_eq!(kernel_version(&host()).as_deref(), Some("550.54.15"));
+        assert_eq!(kernel_branch(&host()), Some(550));
         put("sys/module/nvidia/version", "560.35.03\n");
         assert_eq!(kernel_version(&host()).as_deref(), Some("560.35.03"));
     }

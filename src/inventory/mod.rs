@@ -19,11 +19,12 @@ mod strings;
 mod symbols;
 mod version;
 
+pub use driver::kernel_branch;
 pub(crate) use driver::kernel_version;
 pub use advice::advice;
 pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use listing::Listing;
-pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified};
+pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified, sha256};
 pub use problems::{PROBLEMS, problems};
 pub use reach::{Reach, reach};
 pub use version::{Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, observe};

@@ -275,12 +275,12 @@ impl Owners {
     /// Where the file cannot be read.
     pub fn digest(&mut self, host: &Host, library: &Library) -> io::Result<Digest> {
         let (bytes, _) = host.map(&library.path)?;
-        let sha256: [u8; 32] = Sha256::digest(&*bytes).into();
+        let digest: [u8; 32] = Sha256::digest(&*bytes).into();
         let recorded = self.recorded(host, library);
         let mut verified = if recorded.is_empty() { Verified::Unknown } else { Verified::Altered };
         for (package, sum) in recorded {
             let same = match sum {
-                Sum::Sha256(sum) => sum == sha256,
+                Sum::Sha256(sum) => sum == digest,
                 Sum::Md5(sum) => sum == md5::digest(&bytes),
             };
             if same {
@@ -290,11 +290,7 @@ impl Owners {
                 break;
             }
         }
-        let sha256 = sha256.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
-        Ok(Digest { sha256, verified })
+        Ok(Digest { sha256: to_hex(&digest), verified })
     }
 
     fn recorded(&mut self, host: &Host, library: &Library) -> Vec<(Package, Sum)> {
@@ -405,6 +401,19 @@ fn is_site(dir: &Path) -> bool {
 /// Reading the lists of the thousands of others would cost more than all else.
 fn may_hold_ours(package: &str) -> bool {
     ["cu", "nv", "nccl", "npp"].iter().any(|word| package.contains(word))
+}
+
+/// The SHA-256 of bytes, in hex.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    to_hex(&Sha256::digest(bytes))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Reads a digest in hex.

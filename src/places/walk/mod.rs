@@ -114,7 +114,7 @@ impl Walk {
         let unreadable = found.iter().map(|finds| finds.unreadable).sum();
         let mut dirs: Vec<PathBuf> = found.into_iter().flat_map(|finds| finds.dirs).collect();
         dirs.sort_unstable();
-        let places = dirs.into_iter().map(|dir| place(inside(&base, dir))).collect();
+        let places = dirs.into_iter().map(|dir| walked(inside(&base, dir))).collect();
         Walked {
             // Roots may overlap, and one directory may be mounted twice.
             places: distinct(host, places),
@@ -154,8 +154,10 @@ fn inside(base: &Path, dir: PathBuf) -> PathBuf {
     dir.strip_prefix(base).map(|relative| Path::new("/").join(relative)).unwrap_or(dir)
 }
 
-/// The installation a directory belongs to shows in its path: a site directory, or a toolkit with its release.
-fn place(dir: PathBuf) -> Place {
+/// A directory as a walk takes it: the installation that it belongs to shows in its path, as a site directory, or a
+/// toolkit with its release.
+#[must_use]
+pub fn walked(dir: PathBuf) -> Place {
     let is_root = |path: &&Path| {
         let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
         let release = name.strip_prefix(b"cuda-").and_then(|release| release.first());
