@@ -5,6 +5,7 @@
 mod cli;
 mod demo;
 mod elf;
+mod forensics;
 mod inventory;
 mod json;
 mod open;

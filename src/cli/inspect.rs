@@ -104,8 +104,7 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
     let objects = Objects::new(&host);
     let (a, b) = (open(&objects, a)?, open(&objects, b)?);
     let users = users_around(&host, &objects, &[&a, &b]);
-    let comparison =
-        Comparison::new(&a, &b, users.iter().map(Rc::as_ref)).context("the symbols cannot be compared")?;
+    let comparison = Comparison::new(&a, &b, users.iter().map(Rc::as_ref)).context("the symbols cannot be compared")?;
     let report = ComparisonReport::new(&a, &b, &comparison);
     match cli.format {
         Format::Human => resolve::print(report.text(output::width()))?,

@@ -12,8 +12,14 @@ const ADVICE: [(&[&str], &str); 13] = [
     (&["dangling-link"], "remove the link, or install what it should lead to"),
     (&["duplicate-soname"], "keep one of the two directories on the search path"),
     (&["executable-stack"], "clear the flag with `patchelf --clear-execstack FILE`, or use a later release"),
-    (&["major-symlink-hack", "soname-differs"], "remove the name: it leads programs to a library they were not built for"),
-    (&["not-a-file", "not-elf", "truncated", "wrong-class"], "reinstall the package that should stand there, or remove it"),
+    (
+        &["major-symlink-hack", "soname-differs"],
+        "remove the name: it leads programs to a library they were not built for",
+    ),
+    (
+        &["not-a-file", "not-elf", "truncated", "wrong-class"],
+        "reinstall the package that should stand there, or remove it",
+    ),
     (&["nvml-kernel-user-mismatch"], "reboot, or reload the kernel module: the driver was updated under it"),
     (
         &["pip-cu12-cu13-overwrite"],

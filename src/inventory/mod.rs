@@ -19,9 +19,9 @@ mod strings;
 mod symbols;
 mod version;
 
+pub use advice::advice;
 pub use driver::kernel_branch;
 pub(crate) use driver::kernel_version;
-pub use advice::advice;
 pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use listing::Listing;
 pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified, sha256};

@@ -123,7 +123,9 @@ impl ComparisonReport {
         let libraries = |count: usize| if count == 1 { "1 library".to_owned() } else { format!("{count} libraries") };
         match (self.users, self.breaks.len()) {
             (0, _) => page.words("", 2, "nothing that was looked at here needs the first"),
-            (users, 0) => page.words("", 2, &format!("of {} here that need the first, none would break", libraries(users))),
+            (users, 0) => {
+                page.words("", 2, &format!("of {} here that need the first, none would break", libraries(users)))
+            }
             (users, breaks) => {
                 page.words("", 2, &format!("of {} here that need the first, {breaks} would break:", libraries(users)));
             }

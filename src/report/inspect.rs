@@ -69,7 +69,7 @@ pub struct InspectFile {
     /// The owner as people say it.
     #[serde(skip)]
     whose: String,
-    /// The kinds of a path that lead to it, for people: none where a scan did not look.
+    /// Whether all that could lead to it was looked at.
     #[serde(skip)]
     scanned: bool,
 }
@@ -320,7 +320,10 @@ fn names(page: &mut Page, file: &InspectFile) {
     match (&file.soname, file.soname_is_a_name) {
         (Some(soname), Some(true)) => page.field("soname", &format!("{soname}, which is one of its names")),
         (Some(soname), _) => {
-            page.field("soname", &format!("{soname}, which is none of its names: who asks for it does not find this file"));
+            page.field(
+                "soname",
+                &format!("{soname}, which is none of its names: who asks for it does not find this file"),
+            );
         }
         _ => page.field("soname", "none"),
     }
@@ -333,15 +336,18 @@ fn names(page: &mut Page, file: &InspectFile) {
     if file.real_path != file.path {
         page.path(&format!("  {:13} ", "real path"), &file.real_path.to_path());
     }
-    for name in &file.names {
+    let shown = |name: &&JsonPath| **name != file.real_path && file.links.iter().all(|link| link.path != **name);
+    for name in file.names.iter().filter(shown) {
         page.path(&format!("  {:13} ", "also"), &name.to_path());
     }
 }
 
 fn reached(page: &mut Page, file: &InspectFile) {
-    let nobody = if file.scanned || file.soname.is_some() { "by nobody: only by its whole path" } else { "" };
-    if file.reach.is_empty() {
-        page.field("found", nobody);
+    match (file.reach.is_empty(), file.scanned) {
+        (true, true) => page.field("found by", "nobody's search path: only by its whole path"),
+        // Whose run path leads to a library of others is not looked for.
+        (true, false) => page.field("found by", "neither LD_LIBRARY_PATH nor the cache"),
+        _ => {}
     }
     for (at, way) in file.reach.iter().take(SHOWN).enumerate() {
         page.field(if at == 0 { "found by" } else { "" }, way);
@@ -352,6 +358,9 @@ fn reached(page: &mut Page, file: &InspectFile) {
 }
 
 fn loading(page: &mut Page, file: &InspectFile) {
+    if file.ident.is_none() {
+        return;
+    }
     page.blank();
     page.field("interpreter", file.interpreter.as_deref().unwrap_or_default());
     page.field("needed", &file.needed.join(" "));
@@ -362,14 +371,21 @@ fn loading(page: &mut Page, file: &InspectFile) {
         page.field(if at == 0 { "needs" } else { "" }, &format!("{}: {}", need.file, need.nodes.join(" ")));
     }
     if let Some(symbols) = &file.symbols {
-        let text = format!("{} defined, {} undefined, {} of them weak", symbols.defined, symbols.undefined + symbols.weak, symbols.weak);
+        let text = format!(
+            "{} defined, {} undefined, {} of them weak",
+            symbols.defined,
+            symbols.undefined + symbols.weak,
+            symbols.weak
+        );
         page.field("symbols", &text);
     }
     page.field("damaged", file.damage.as_deref().unwrap_or_default());
     if let Some(loading) = &file.loading {
         let tls = loading.tls_size.filter(|_| loading.static_tls);
         let flags = [
-            loading.executable_stack.then(|| "wants an executable stack, which `dlopen` refuses from glibc 2.41 on".to_owned()),
+            loading
+                .executable_stack
+                .then(|| "wants an executable stack, which `dlopen` refuses from glibc 2.41 on".to_owned()),
             tls.map(|size| format!("{size} bytes of static TLS, which a late `dlopen` may find used up")),
             (loading.static_tls && loading.tls_size.is_none()).then(|| "uses the static TLS of others".to_owned()),
             loading.relr.then(|| "packed relocations (DT_RELR), which glibc knows from 2.36 on".to_owned()),
@@ -384,10 +400,17 @@ fn loading(page: &mut Page, file: &InspectFile) {
 }
 
 fn gpu(page: &mut Page, file: &InspectFile) {
-    page.field("static CUDA", &file.static_runtime.as_deref().map_or(String::new(), |why| format!("a CUDA runtime of its own: {why}")));
+    page.field(
+        "static CUDA",
+        &file.static_runtime.as_deref().map_or(String::new(), |why| format!("a CUDA runtime of its own: {why}")),
+    );
     if let Some(note) = &file.forward_compatibility {
         let drivers: Vec<String> = note.drivers.iter().map(u32::to_string).collect();
-        let on = if drivers.is_empty() { "any older driver".to_owned() } else { format!("kernel drivers {}", drivers.join(", ")) };
+        let on = if drivers.is_empty() {
+            "any older driver".to_owned()
+        } else {
+            format!("kernel drivers {}", drivers.join(", "))
+        };
         let here = match note.runs_here {
             Some(true) => "; the one loaded here is among them",
             Some(false) => "; the one loaded here is NOT among them",

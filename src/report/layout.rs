@@ -37,6 +37,10 @@ impl Page {
         self.text
     }
 
+    pub(super) fn columns(&self) -> usize {
+        self.width.columns
+    }
+
     pub(super) fn blank(&mut self) {
         self.text.push('\n');
     }
@@ -49,7 +53,7 @@ impl Page {
             let space = usize::from(!empty);
             if !empty && count(&line) + space + count(word) > self.width.columns {
                 self.push(&line);
-                line = " ".repeat(hanging);
+                line = " ".repeat(self.indent(hanging, word));
                 empty = true;
             }
             if !empty {
@@ -65,9 +69,22 @@ impl Page {
     /// A path on a line of its own, after `first`.
     pub(super) fn path(&mut self, first: &str, path: &Path) {
         let shown = one_line(&path.display().to_string());
-        let left = self.width.columns.saturating_sub(count(first));
+        let mut first = first.to_owned();
+        let indent = self.indent(count(&first), &shown);
+        if indent < count(&first) {
+            if !first.trim().is_empty() {
+                self.push(&first);
+            }
+            first = " ".repeat(indent);
+        }
+        let left = self.width.columns.saturating_sub(count(&first));
         let line = format!("{first}{}", self.fitted(&shown, left));
         self.push(&line);
+    }
+
+    /// How far a word is set in: less than wanted where it must stay whole and has no room.
+    fn indent(&self, wanted: usize, word: &str) -> usize {
+        if self.width.whole_paths { wanted.min(self.width.columns.saturating_sub(count(word))) } else { wanted }
     }
 
     /// Cells of a row, each as wide as told, and words after them that are wrapped under the first.
@@ -151,7 +168,10 @@ mod tests {
         let mut page = Page::new(Width { columns: 40, whole_paths: false });
         page.field("needed", "one two three four five six seven eight");
         page.path("  ", Path::new("/a/b\nc"));
-        assert_eq!(page.finish(), "  needed        one two three four five\n                six seven eight\n  /a/b\\nc\n");
+        assert_eq!(
+            page.finish(),
+            "  needed        one two three four five\n                six seven eight\n  /a/b\\nc\n"
+        );
     }
 
     #[test]

@@ -10,7 +10,9 @@ mod table;
 
 pub use comparison::{Broken, Change, ComparisonReport, Side};
 pub use human::{explanation_text, resolution_text, sanitized};
-pub use inspect::{Compatibility, GpuCode, InspectFile, InspectReport, LinkLine, Loading, NeedLine, Symbols, inspect_text};
+pub use inspect::{
+    Compatibility, GpuCode, InspectFile, InspectReport, LinkLine, Loading, NeedLine, Symbols, inspect_text,
+};
 pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};
 pub use layout::Width;
 pub use scan::{

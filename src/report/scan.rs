@@ -288,7 +288,7 @@ pub(super) fn owner_text(owner: &Owner) -> String {
         (Owner::Conda { prefix, .. }, ..) => format!("in the conda environment {}, of no package", prefix.display()),
         (Owner::Driver, ..) => "the driver's own installer".to_owned(),
         (Owner::Rpm, ..) => "maybe rpm: ask `rpm -qf FILE`".to_owned(),
-        _ => "nobody known".to_owned(),
+        _ => "unknown: no package, toolkit or application claims it".to_owned(),
     }
 }
 
@@ -366,9 +366,13 @@ impl FileState {
         let version = self.version.as_deref().unwrap_or("release unknown").to_owned();
         match other {
             Some(other) if other.version == self.version => {
-                let id = |state: &Self| state.build_id.as_deref().and_then(|id| id.get(..8)).unwrap_or("none").to_owned();
+                let id =
+                    |state: &Self| state.build_id.as_deref().and_then(|id| id.get(..8)).unwrap_or("none").to_owned();
                 if id(self) == id(other) && self.size == other.size {
-                    format!("{version} (SHA-256 {})", self.sha256.as_deref().and_then(|hex| hex.get(..8)).unwrap_or("?"))
+                    format!(
+                        "{version} (SHA-256 {})",
+                        self.sha256.as_deref().and_then(|hex| hex.get(..8)).unwrap_or("?")
+                    )
                 } else {
                     format!("{version} ({} bytes, build ID {})", self.size, id(self))
                 }

@@ -20,13 +20,17 @@ pub fn scan_text(scan: &Scan, all: bool, width: Width) -> String {
             None => owners.push((owner, vec![entry])),
         }
     }
-    let columns = Columns::of(&scan.entries);
+    let columns = Columns::of(&scan.entries, page.columns());
+    if !scan.entries.is_empty() {
+        columns.row(&mut page, ["library", "release", "CUDA", "found by"], "");
+    }
     for (root, owners) in &roots {
         page.path("", root);
         for (owner, entries) in owners {
-            page.words(&format!("  {owner}"), 4, "");
+            page.words("  ", 4, owner);
             for entry in entries {
-                columns.row(&mut page, entry);
+                let cuda = entry.library.cuda.map_or("-".to_owned(), cuda_text);
+                columns.row(&mut page, [&name(entry), &release(entry), &cuda, &found(entry)], &notes(entry));
                 for path in entry.paths.iter().filter(|path| all && **path != entry.library.path) {
                     page.path("      also ", path);
                 }
@@ -47,19 +51,21 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(entries: &[Entry]) -> Self {
+    /// As wide as what stands in them, and no wider than leaves room for the notes.
+    fn of(entries: &[Entry], page: usize) -> Self {
+        let part = |hundredths: usize| (page.min(100) * hundredths) / 100;
         let widest = |cell: fn(&Entry) -> String, limit| {
             entries.iter().map(|entry| count(&cell(entry))).max().unwrap_or(0).min(limit)
         };
-        Self { name: widest(name, 38), release: widest(release, 18), found: widest(found, 15) }
+        Self {
+            name: widest(name, part(38)),
+            release: widest(release, part(18)).max(7),
+            found: widest(found, part(15)).max(8),
+        }
     }
 
-    fn row(&self, page: &mut Page, entry: &Entry) {
-        let cuda = entry.library.cuda.map_or("-".to_owned(), cuda_text);
-        let (name, release, found) = (name(entry), release(entry), found(entry));
-        let cells =
-            [(name.as_str(), self.name), (release.as_str(), self.release), (cuda.as_str(), 5), (&found, self.found)];
-        page.row(4, &cells, &notes(entry));
+    fn row(&self, page: &mut Page, [name, release, cuda, found]: [&str; 4], notes: &str) {
+        page.row(4, &[(name, self.name), (release, self.release), (cuda, 4), (found, self.found)], notes);
     }
 }
 
@@ -109,7 +115,7 @@ fn notes(entry: &Entry) -> String {
 
 fn heading(owner: &Owner) -> String {
     match owner.kind() {
-        OwnerKind::None => "of nobody known".to_owned(),
+        OwnerKind::None => "owner unknown".to_owned(),
         OwnerKind::Wheel | OwnerKind::Dpkg => format!("{} ({})", owner_text(owner), owner.kind()),
         OwnerKind::Conda if owner.name().is_some() => format!("{} (conda)", owner_text(owner)),
         _ => owner_text(owner),
@@ -123,14 +129,11 @@ fn summary(page: &mut Page, scan: &Scan, places: usize) {
         count => format!("{count} libraries"),
     };
     let places = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
-    page.words(
-        "",
-        0,
-        &format!("{libraries} in {places}. Columns: name, release, CUDA, found by; `cudashim inspect FILE` tells all about one"),
-    );
+    page.words("", 0, &format!("{libraries} in {places}; `cudashim inspect FILE` tells all about one"));
     let unreached = scan.entries.iter().filter(|entry| entry.reach.is_empty()).count();
     if unreached > 0 {
-        page.words("", 0, &format!("{unreached} with `-` are found only by their whole path"));
+        let are = if unreached == 1 { "is" } else { "are" };
+        page.words("", 0, &format!("{unreached} with `-` {are} on nobody's search path: found only by the whole path"));
     }
 }
 

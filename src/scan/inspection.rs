@@ -132,7 +132,8 @@ impl Inspection {
     pub fn soname_is_a_name(&self) -> Option<bool> {
         let soname = self.object.as_ref()?.facts.soname.as_deref()?;
         let real = std::iter::once(&self.real);
-        let mut paths = self.names.iter().chain([&self.path]).chain(real).chain(self.links.iter().map(|(link, _)| link));
+        let mut paths =
+            self.names.iter().chain([&self.path]).chain(real).chain(self.links.iter().map(|(link, _)| link));
         Some(paths.any(|path| path.file_name() == Some(soname)))
     }
 }
@@ -189,12 +190,13 @@ fn of_release(entry: Option<&Entry>, object: Option<&Object>, soname: Option<&Os
     found
 }
 
-/// The GPU code of an object. Where the sections made for it are empty, a library of NVIDIA's may keep its own among its
-/// constants; nobody else does.
+/// The GPU code of an object. cuFFT and CUPTI keep theirs among their constants, which are read whole for it; in the
+/// other libraries of CUDA 11.7 to 13.2 these hold none.
 fn gpu(object: &Object, name: Option<&LibraryName<'_>>) -> Option<FatBinaries> {
-    let quick = gpu_code(object, Depth::Quick).ok()?;
-    let ours = name.is_some_and(|name| !name.row.is_driver());
-    if quick.is_empty() && ours { gpu_code(object, Depth::Full).ok() } else { Some(quick) }
+    let family = name.map_or("", |name| name.row.family);
+    let bare = name.is_some() && object.elf().is_ok_and(|elf| elf.sections().is_empty());
+    let depth = if matches!(family, "cufft" | "cupti") || bare { Depth::Full } else { Depth::Quick };
+    gpu_code(object, depth).ok()
 }
 
 fn digest(host: &Host, path: &Path, entry: Option<&Entry>) -> Option<Digest> {

@@ -217,7 +217,8 @@ pub fn users(objects: &Objects<'_>, sites: &BTreeSet<PathBuf>) -> Vec<Rc<Object>
         for entry in host.list(&dir).unwrap_or_default() {
             let name = entry.name.as_bytes();
             let is_object = name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.");
-            if !is_object || !matches!(entry.kind, Kind::File | Kind::Link) || parse_library_name(&entry.name).is_some() {
+            if !is_object || !matches!(entry.kind, Kind::File | Kind::Link) || parse_library_name(&entry.name).is_some()
+            {
                 continue;
             }
             let Ok(object) = objects.open(&dir.join(&entry.name)) else { continue };

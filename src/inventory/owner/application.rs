@@ -74,7 +74,9 @@ fn by_path(host: &Host, place: &Place, path: &Path) -> Option<Owner> {
             ("gnu", "store") => next(1).and_then(|entry| of_store(entry, "Guix")),
             (_, "hpc_sdk") => Some(owner("HPC SDK", next(2).and_then(release))),
             // Spack's roots end in the architecture, with the compiler below it up to Spack 0.23.
-            (before, part) if part.starts_with("linux-") && (before == "spack" || place.provenance == Provenance::Spack) => {
+            (before, part)
+                if part.starts_with("linux-") && (before == "spack" || place.provenance == Provenance::Spack) =>
+            {
                 next(1).and_then(of_spack).or_else(|| next(2).and_then(of_spack))
             }
             (_, "software") => of_easybuild(host, place, &root, next(1), next(2)),
@@ -109,9 +111,7 @@ fn by_name(before: &str, part: &str, next: Option<&str>) -> Option<Owner> {
         match *beginning {
             // The driver's version, with hyphens for its dots; within an application it is mounted below `GL`.
             "nvidia-" if before != "GL" => None,
-            "nvidia-" | "org.freedesktop.Platform.GL.nvidia-" => {
-                Some(owner(*name, release(&rest.replace('-', "."))))
-            }
+            "nvidia-" | "org.freedesktop.Platform.GL.nvidia-" => Some(owner(*name, release(&rest.replace('-', ".")))),
             "matlab-" => Some(owner(*name, Some(rest))),
             _ => release(rest).map(|rest| owner(*name, rest.split('-').next())),
         }
@@ -136,7 +136,8 @@ fn of_store(entry: &str, store: &str) -> Option<Owner> {
 /// `NAME-VERSION-HASH`.
 fn of_spack(entry: &str) -> Option<Owner> {
     let (rest, hash) = entry.rsplit_once('-')?;
-    let is_hash = hash.len() >= MIN_HASH && hash.bytes().all(|digit| digit.is_ascii_lowercase() || digit.is_ascii_digit());
+    let is_hash =
+        hash.len() >= MIN_HASH && hash.bytes().all(|digit| digit.is_ascii_lowercase() || digit.is_ascii_digit());
     let (name, version) = name_and_version(rest);
     (is_hash && version.is_some()).then(|| owner(format!("{name} (Spack)"), version))
 }
@@ -150,7 +151,13 @@ fn name_and_version(text: &str) -> (&str, Option<&str>) {
 }
 
 /// `software/NAME/VERSION`, which is `EasyBuild`'s where it left its log, or where it is known to install.
-fn of_easybuild(host: &Host, place: &Place, software: &Path, name: Option<&str>, version: Option<&str>) -> Option<Owner> {
+fn of_easybuild(
+    host: &Host,
+    place: &Place,
+    software: &Path,
+    name: Option<&str>,
+    version: Option<&str>,
+) -> Option<Owner> {
     let (name, version) = (name?, version.and_then(release)?);
     let known = matches!(place.provenance, Provenance::EasyBuild | Provenance::Cvmfs);
     (known || host.is_dir(&software.join(name).join(version).join("easybuild")))
@@ -227,7 +234,11 @@ mod tests {
             (&guix, "cudnn (Guix)", Some("9.1.0")),
             (&artifact, "Julia", None),
             ("/opt/nvidia/hpc_sdk/Linux_x86_64/24.5/math_libs/12.4/lib64/libcublas.so.12", "HPC SDK", Some("24.5")),
-            ("/opt/spack/linux-zen4/gcc-12.3.0/cuda-12.4.0-abcdefg/lib64/libcudart.so.12", "cuda (Spack)", Some("12.4.0")),
+            (
+                "/opt/spack/linux-zen4/gcc-12.3.0/cuda-12.4.0-abcdefg/lib64/libcudart.so.12",
+                "cuda (Spack)",
+                Some("12.4.0"),
+            ),
             ("/s/opt/spack/linux-zen4/py-torch-2.5.1-abcdefg/lib/libcudart.so.12", "py-torch (Spack)", Some("2.5.1")),
             ("/usr/lib/ollama/cuda_v12/libcudart.so.12", "ollama", None),
             ("/h/.lmstudio/extensions/backends/vendor/x/libcudart.so.12", "LM Studio", None),
@@ -241,7 +252,11 @@ mod tests {
                 "NVIDIA's driver (flatpak)",
                 Some("550.120"),
             ),
-            ("/usr/lib/x86_64-linux-gnu/GL/nvidia-550-120/lib/libcuda.so.1", "NVIDIA's driver (flatpak)", Some("550.120")),
+            (
+                "/usr/lib/x86_64-linux-gnu/GL/nvidia-550-120/lib/libcuda.so.1",
+                "NVIDIA's driver (flatpak)",
+                Some("550.120"),
+            ),
             ("/var/lib/snapd/lib/gl/libcuda.so.1", "NVIDIA's driver (snapd)", None),
         ];
         for (path, name, version) in cases {
@@ -264,11 +279,21 @@ mod tests {
         let told = |path, provenance, file, text| told(path, provenance, &[(file, text)]).unwrap();
         let snap = "snap/ollama/42/meta/snap.yaml";
         assert_eq!(
-            told("/snap/ollama/42/lib/ollama/libcudart.so.12", Provenance::Walked, snap, "name: ollama\nversion: '0.5.1'\n"),
+            told(
+                "/snap/ollama/42/lib/ollama/libcudart.so.12",
+                Provenance::Walked,
+                snap,
+                "name: ollama\nversion: '0.5.1'\n"
+            ),
             ("ollama (snap)".to_owned(), Some("0.5.1".to_owned()))
         );
         assert_eq!(
-            told("/h/libtorch/lib/libcudart-e409450e.so.11.0", Provenance::Walked, "h/libtorch/build-version", "2.5.1+cu124\n"),
+            told(
+                "/h/libtorch/lib/libcudart-e409450e.so.11.0",
+                Provenance::Walked,
+                "h/libtorch/build-version",
+                "2.5.1+cu124\n"
+            ),
             ("libtorch".to_owned(), Some("2.5.1+cu124".to_owned()))
         );
         let log = "apps/software/cuDNN/9.1.0.70-CUDA-12.4/easybuild/x.log";

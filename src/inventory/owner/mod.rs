@@ -253,7 +253,9 @@ impl Owners {
                 let claims = self.site(host, &site).claims(host, &site, path);
                 claims.iter().find(|claim| claim.package() == *package)?.size
             }
-            Owner::Conda { prefix, package: Some(_) } => self.environment(host, prefix).package(host, prefix, path)?.size,
+            Owner::Conda { prefix, package: Some(_) } => {
+                self.environment(host, prefix).package(host, prefix, path)?.size
+            }
             _ => None,
         }
     }
@@ -370,7 +372,8 @@ impl Owners {
                     home.site = Some(place.root.clone());
                 }
                 home.conda = above(&place.dir).find(|dir| host.is_dir(&dir.join("conda-meta"))).map(Path::to_owned);
-                home.toolkit = above(&place.dir).find(|dir| toolkit::is_root(host, dir)).map(Path::to_owned);
+                let is_root = |dir: &&Path| toolkit::is_root(host, dir) || toolkit::is_named(dir);
+                home.toolkit = above(&place.dir).find(is_root).map(Path::to_owned);
             }
         }
         self.homes.insert(place.dir.clone(), home.clone());
