@@ -80,8 +80,9 @@ fn is_ours(path: &Path) -> bool {
 /// The directory of a file, and the Python environment it belongs to.
 fn around(host: &Host, path: &Path) -> Vec<Place> {
     let Some(dir) = path.parent() else { return Vec::new() };
-    let mut around = places::sites(host, &sites(dir.ancestors()).into_iter().collect::<Vec<_>>());
-    around.push(places::walked(dir.to_owned()));
+    let place = places::walked(host, dir.to_owned());
+    let mut around = places::sites(host, &sites(std::iter::once(place.root.as_path())).into_iter().collect::<Vec<_>>());
+    around.push(place);
     around
 }
 
