@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod doctor;
 mod elf;
+mod forensics;
 mod inventory;
 mod json;
 mod open;

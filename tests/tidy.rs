@@ -28,9 +28,9 @@ const LAYERS: &[(&str, &[&str])] = &[
         "resolve",
         &["consumer", "driver", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"],
     ),
-    ("scan", &["consumer", "elf", "host", "inventory", "objects"]),
+    ("scan", &["consumer", "elf", "facts", "fatbin", "host", "inventory", "loader", "objects", "places"]),
     ("trace", &["escape", "facts", "host", "inventory", "loader", "objects"]),
-    ("report", &["consumer", "facts", "inventory", "objects", "plan", "resolve", "scan", "solve", "trace"]),
+    ("report", &["consumer", "facts", "fatbin", "inventory", "objects", "plan", "resolve", "scan", "solve", "trace"]),
     ("handout", &["elf", "facts", "host", "loader", "objects", "plan"]),
     (
         "request",

@@ -37,7 +37,7 @@ pub(super) struct Cli {
 pub(super) enum Format {
     Human,
     Json,
-    /// One JSON object a line (`scan`)
+    /// One JSON object a line, as soon as it is known (`scan`)
     Jsonl,
     /// For a bug thread (`doctor`)
     Markdown,
@@ -65,6 +65,10 @@ pub(super) enum Command {
         /// ELF files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+
+        /// Read the whole file: its SHA-256, and whether it is the one its package recorded
+        #[arg(long)]
+        hash: bool,
     },
     /// Compare two libraries, or two saved scans (`scan --format json`)
     Diff {
@@ -140,6 +144,10 @@ pub(super) struct ScanArgs {
     /// Show every name of a file, and look inside those that a package vouches for, too
     #[arg(long)]
     pub(super) all: bool,
+
+    /// Read every file whole: its SHA-256, and whether it is the one its package recorded
+    #[arg(long)]
+    pub(super) hash: bool,
 
     /// Exit with 1 where there are problems
     #[arg(long)]

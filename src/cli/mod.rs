@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::trace(&cli, args),
         Command::Env(args) => env::env(&cli, args),
         Command::Scan(args) => scan::scan(&cli, args),
-        Command::Inspect { files } => inspect::inspect(&cli, files),
+        Command::Inspect { files, hash } => inspect::inspect(&cli, files, *hash),
         Command::Diff { a, b } => inspect::diff(&cli, a, b),
         Command::Shim => shim::shim(&cli),
         Command::Doctor(args) => doctor::doctor(&cli, args),

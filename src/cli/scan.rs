@@ -3,12 +3,12 @@
 use super::args::{Cli, Format, ScanArgs};
 use super::{output, resolve};
 use crate::host::Host;
-use crate::inventory::{self, Depth, Inventory};
+use crate::inventory::Depth;
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places::{self, Demand, Mounts, Place, Walk};
-use crate::report::{ScanReport, sanitized, scan_text};
-use crate::scan::Scan;
+use crate::report::{ScanEnd, ScanLibrary, ScanLine, ScanReport, scan_text};
+use crate::scan::Survey;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,29 +17,66 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Directories between two progress lines.
 const STEP: u64 = 2000;
+/// What a shell gives for a process that SIGINT ended.
+const INTERRUPTED: u8 = 130;
 
 pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     let host = resolve::host(cli);
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
-    let mut inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet));
-    inventory.look_inside(if args.all { Depth::Full } else { Depth::Quick });
-    let (reach, problems) = (inventory::reach(&inventory, &loader), inventory::problems(&inventory, &loader));
-    let scan = Scan::new(inventory, reach, problems);
-    match cli.format {
-        Format::Json => resolve::print(resolve::json(&ScanReport::new(&scan))?)?,
-        Format::Jsonl => {
-            for library in ScanReport::new(&scan).libraries {
-                resolve::print(serde_json::to_string(&library)? + "\n")?;
+    let stop = stop();
+    let places = places_of(&host, &loader, args, cli.quiet, &stop);
+    let mut survey = Survey::new(&objects, places, if args.all { Depth::Full } else { Depth::Quick });
+    // A walk that was stopped has found something: that is read and shown. From here on the next Ctrl-C counts.
+    let mut stopped = stop.swap(false, Ordering::Relaxed);
+    while let Some(entries) = survey.read_next(&stop) {
+        for mut entry in entries {
+            if args.hash && !stop.load(Ordering::Relaxed) {
+                survey.digest(&mut entry);
+            }
+            if cli.format == Format::Jsonl {
+                let line = ScanLine::Library(Box::new(ScanLibrary::new(&entry)));
+                resolve::print(serde_json::to_string(&line)? + "\n")?;
             }
         }
-        Format::Human | Format::Markdown => resolve::print(sanitized(&scan_text(&scan, args.all)))?,
     }
-    Ok(ExitCode::from(u8::from(args.strict && !scan.problems.is_empty())))
+    if stop.load(Ordering::Relaxed) {
+        stopped = true;
+        output::note("stopped: what follows is what was read so far");
+    }
+    let scan = survey.finish(&loader);
+    match cli.format {
+        Format::Json => resolve::print(resolve::json(&ScanReport::new(&scan, stopped))?)?,
+        Format::Jsonl => {
+            resolve::print(serde_json::to_string(&ScanLine::End(ScanEnd::new(&scan, stopped)))? + "\n")?;
+        }
+        Format::Human | Format::Markdown => resolve::print(scan_text(&scan, args.all, output::width()))?,
+    }
+    Ok(if stopped {
+        ExitCode::from(INTERRUPTED)
+    } else {
+        ExitCode::from(u8::from(args.strict && !scan.problems.is_empty()))
+    })
+}
+
+/// What Ctrl-C sets. The second one ends us at once.
+fn stop() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    let handler = move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    };
+    // Without it Ctrl-C ends us with nothing printed; that is no reason not to look.
+    if let Err(error) = ctrlc::set_handler(handler) {
+        log::debug!("Ctrl-C: {error}");
+    }
+    stop
 }
 
 /// The known places; whole trees where they are named or asked for.
-fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool) -> Vec<Place> {
+fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool, stop: &AtomicBool) -> Vec<Place> {
     if args.paths.is_empty() && !args.deep {
         return places::known(host, loader, Demand::Usual);
     }
@@ -47,12 +84,6 @@ fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool) -> 
         [] => vec![PathBuf::from("/")],
         paths => paths.iter().map(|path| host.absolute(path)).collect(),
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    // Without it Ctrl-C ends us with nothing printed; that is no reason not to look.
-    if let Err(error) = ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)) {
-        log::debug!("Ctrl-C: {error}");
-    }
     let talks = !quiet && std::io::stderr().is_terminal();
     let progress = |count: u64| {
         if talks && count.is_multiple_of(STEP) {
@@ -60,7 +91,7 @@ fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool) -> 
         }
     };
     let mounts = if args.all_mounts { Mounts::Network } else { Mounts::OneFileSystem };
-    let walked = Walk::new(roots).mounts(mounts).run(host, &progress, &stop);
+    let walked = Walk::new(roots).mounts(mounts).run(host, &progress, stop);
     if talks {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }

@@ -142,6 +142,12 @@ pub(crate) fn forward_compatibility(library: &Library) -> Option<ForwardCompatib
     note.or_else(directory)
 }
 
+/// The branch of the loaded kernel module: 550 of 550.54.15.
+#[must_use]
+pub fn kernel_branch(host: &Host) -> Option<u32> {
+    kernel_version(host)?.split('.').next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +182,7 @@ mod tests {
         assert_eq!(KernelModule::look(&machine.host()), KernelModule { proc: Proc::NotMounted, ..Default::default() });
         let machine = machine.put("proc/driver/nvidia/version", PROPRIETARY);
         assert_eq!(kernel_version(&machine.host()).as_deref(), Some("550.54.15"));
+        assert_eq!(kernel_branch(&machine.host()), Some(550));
         let module = KernelModule::look(&machine.host());
         assert!(module.loaded && !module.uvm);
         assert_eq!((module.flavour, module.proc), (Some(Flavour::Proprietary), Proc::Told));

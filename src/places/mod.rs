@@ -32,8 +32,8 @@ mod walk;
 
 pub use given::given;
 pub use provenance::Provenance;
-pub use python::{sites, venv_sites};
-pub use walk::{Mounts, Walk, Walked};
+pub use python::{packages, sites, venv_sites};
+pub use walk::{Mounts, Walk, Walked, walked};
 
 use crate::host::{FileId, Host, Kind};
 use crate::loader::Loader;
