@@ -227,3 +227,16 @@ fn a_path_that_is_not_utf_8_is_not_lost() {
     let bytes: Vec<u8> = serde_json::from_value(answer["set"][0]["path"]["bytes"].clone()).unwrap();
     assert!(bytes.starts_with(b"/odd\xff/lib/"), "{bytes:?}");
 }
+
+#[test]
+fn doctor_says_what_its_schema_says() {
+    use crate::doctor::driver::{answering, device, healthy};
+    let root = schema("doctor.json");
+    let sick = healthy("535.261.03").torch("2.15.0+cu132", "13.2");
+    let sick = sick.says(answering(vec![device("NVIDIA H100 80GB HBM3", 9, 0)]));
+    for patient in [sick, crate::doctor::Patient::new()] {
+        let value = serde_json::to_value(patient.report()).unwrap();
+        assert_eq!(wrong(&root, &value), Vec::<String>::new());
+        assert!(!value["findings"].as_array().unwrap().is_empty());
+    }
+}

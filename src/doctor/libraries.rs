@@ -13,5 +13,5 @@ fn no_set(case: &Case<'_>) -> Option<Finding> {
     let Err(RequestError::NoSolution { source, .. }) = case.answer else { return None };
     let found = case.finding("no-set")?;
     let found = source.clauses.iter().fold(found, |found, clause| found.seen("rule", clause.to_string()));
-    Some(found.healed_by(source.hints().iter().map(|hint| super::Remedy::action(hint.to_string()))))
+    Some(found.healed_by(source.hints().into_iter().map(super::Remedy::action)))
 }

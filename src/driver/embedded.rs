@@ -66,11 +66,11 @@ mod tests {
     #[test]
     fn texts_of_libcuda_and_nvml() {
         let text = |bytes: &[u8], read: fn(&[u8]) -> Option<Version>| read(bytes).map(|version| version.to_string());
-        let libcuda = b"x\0535.54.02\0535.86.06\0libnvidia-ml.so.1\0libnvidia-pkcs11.so.535.261.03\0";
+        let libcuda = b"x\x00535.54.02\x00535.86.06\0libnvidia-ml.so.1\0libnvidia-pkcs11.so.535.261.03\0";
         assert_eq!(text(libcuda, named_part).as_deref(), Some("535.261.03"));
         // Two of them: neither is believed.
         assert_eq!(text(libcuda, alone), None);
-        assert_eq!(text(b"\012.535.261.03\0535.261.03\0535.261.\0", alone).as_deref(), Some("535.261.03"));
+        assert_eq!(text(b"\x0012.535.261.03\x00535.261.03\x00535.261.\0", alone).as_deref(), Some("535.261.03"));
         assert_eq!(text(b"libnvidia-%s.so.%s", named_part), None);
         assert_eq!(text(b"123.45.67\0", alone), None);
     }

@@ -126,6 +126,7 @@ impl Device {
 
 /// A compute capability: 9.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Compute {
     /// The first number.
     pub major: u32,
@@ -139,6 +140,20 @@ impl Compute {
     pub fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.split_once('.')?;
         Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+}
+
+impl TryFrom<String> for Compute {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("a compute capability is two numbers: 9.0")
+    }
+}
+
+impl From<Compute> for String {
+    fn from(compute: Compute) -> Self {
+        compute.to_string()
     }
 }
 

@@ -314,7 +314,7 @@ mod tests {
         // Not on its own branch, unless it is the driver itself.
         assert_eq!(fits(&compat("580.95.05", &[]), "580.65.06"), Some(false));
         assert_eq!(fits(&compat("580.95.05", &[]), "580.95.05"), Some(true));
-        let with = |cuda: &str, file| on_driver_with(&version(cuda), &version("535.54.03"), Some(file));
+        let with = |cuda: &str, file: &DriverFile| on_driver_with(&version(cuda), &version("535.54.03"), Some(file));
         let path = compat("", &[]).path;
         assert_eq!(with("13.0", &compat("580.95.05", &[])), Verdict::ViaCompat { path });
         assert!(!with("13.0", &compat("570.124.06", &[])).runs());

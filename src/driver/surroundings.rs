@@ -40,6 +40,7 @@ impl std::fmt::Display for Container {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Surroundings {
     /// The container, where it is one.
     pub container: Option<Container>,

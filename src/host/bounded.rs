@@ -36,16 +36,12 @@ fn output(mut command: Command, time: Duration) -> io::Result<Vec<u8>> {
         let read = stdout.map_or(Ok(0), |stdout| stdout.take(LIMIT).read_to_end(&mut bytes));
         let _ = sender.send(read.map(|_| bytes));
     });
-    match receiver.recv_timeout(time) {
-        Ok(read) => {
-            let bytes = read?;
-            if child.wait()?.success() { Ok(bytes) } else { Err(io::Error::other("it cannot be read")) }
-        }
-        Err(_) => {
-            let _ = child.kill();
-            Err(io::ErrorKind::TimedOut.into())
-        }
-    }
+    let Ok(read) = receiver.recv_timeout(time) else {
+        let _ = child.kill();
+        return Err(io::ErrorKind::TimedOut.into());
+    };
+    let bytes = read?;
+    if child.wait()?.success() { Ok(bytes) } else { Err(io::Error::other("it cannot be read")) }
 }
 
 #[cfg(test)]

@@ -56,16 +56,16 @@ impl Patient {
 }
 
 /// A machine on which the driver is as it should be.
-pub(super) fn healthy(version: &str) -> Patient {
+pub(crate) fn healthy(version: &str) -> Patient {
     Patient::new().gpu("0000:01:00.0", Some("nvidia")).module(version).devices().driver(SYSTEM, version)
 }
 
-fn device(name: &str, major: u32, minor: u32) -> Device {
+pub(crate) fn device(name: &str, major: u32, minor: u32) -> Device {
     Device::new(name, Compute { major, minor })
 }
 
 /// libcuda answers with these devices.
-fn answering(devices: Vec<Device>) -> Devices {
+pub(crate) fn answering(devices: Vec<Device>) -> Devices {
     let mut said = Said::default();
     said.devices = devices;
     let mut all = Devices::default();
