@@ -44,6 +44,8 @@
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod consumer;
+pub mod doctor;
+pub mod driver;
 pub mod elf;
 pub mod escape;
 pub mod facts;
@@ -61,6 +63,7 @@ pub mod request;
 pub mod resolve;
 pub mod scan;
 pub mod solve;
+pub mod trace;
 
 pub use consumer::{Requirement, TorchBuild};
 pub use facts::Version;

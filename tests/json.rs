@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn schema(name: &str) -> Value {
+pub(crate) fn schema(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json-schema").join(name);
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
@@ -15,7 +15,7 @@ fn schema(name: &str) -> Value {
 /// What is wrong with `value`, each with the place it is wrong at. Knows the part of JSON Schema 2020-12 that the
 /// schemas here use; any other keyword ends the test, so that none is taken for checked. Members that no schema names
 /// are wrong as well: a program's output is described in full.
-fn wrong(root: &Value, value: &Value) -> Vec<String> {
+pub(crate) fn wrong(root: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(root, root, value, "", &mut found);
     found
@@ -61,6 +61,11 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut Vec<
                         Some(schema) => check(root, schema, member, &format!("{at}/{name}"), &mut below),
                         None => below.push(format!("{at}/{name}: not described")),
                     }
+                }
+            }
+            "additionalProperties" => {
+                for (name, member) in value.as_object().into_iter().flatten() {
+                    check(root, law, member, &format!("{at}/{name}"), &mut below);
                 }
             }
             "items" => {
@@ -232,4 +237,17 @@ fn a_path_that_is_not_utf_8_is_not_lost() {
     assert_eq!(wrong(&schema("resolve.json"), &answer), [""; 0]);
     let bytes: Vec<u8> = serde_json::from_value(answer["set"][0]["path"]["bytes"].clone()).unwrap();
     assert!(bytes.starts_with(b"/odd\xff/lib/"), "{bytes:?}");
+}
+
+#[test]
+fn doctor_says_what_its_schema_says() {
+    use crate::doctor::driver::{answering, device, healthy};
+    let root = schema("doctor.json");
+    let sick = healthy("535.261.03").torch("2.15.0+cu132", "13.2");
+    let sick = sick.says(answering(vec![device("NVIDIA H100 80GB HBM3", 9, 0)]));
+    for patient in [sick, crate::doctor::Patient::new()] {
+        let value = serde_json::to_value(patient.report()).unwrap();
+        assert_eq!(wrong(&root, &value), Vec::<String>::new());
+        assert!(!value["findings"].as_array().unwrap().is_empty());
+    }
 }

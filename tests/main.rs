@@ -4,7 +4,9 @@
 
 mod cli;
 mod demo;
+mod doctor;
 mod elf;
+mod forensics;
 mod inventory;
 mod json;
 mod open;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod asking;
+mod audit;
 mod bundles;
 mod decisions;
 mod hostile;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Each module of `src/lib.rs` and those it may use. A module names only those above it, so the arrows cannot
 /// run in a circle. `cli` is last: it sees all, and no row names it.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: &[(&str, &[&str])] = &[
     ("elf", &[]),
     ("fatbin", &[]),
     ("facts", &[]),
@@ -23,10 +23,15 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("places", &["facts", "host", "loader"]),
     ("inventory", &["elf", "facts", "fatbin", "host", "loader", "objects", "places", "python"]),
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
-    ("resolve", &["consumer", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
-    ("scan", &["consumer", "elf", "host", "inventory", "objects"]),
-    ("report", &["consumer", "inventory", "objects", "plan", "resolve", "scan", "solve"]),
-    ("handout", &["escape", "facts", "host", "loader", "objects", "plan"]),
+    ("driver", &["elf", "escape", "facts", "fatbin", "host", "inventory", "loader", "objects", "places"]),
+    (
+        "resolve",
+        &["consumer", "driver", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"],
+    ),
+    ("scan", &["consumer", "elf", "facts", "fatbin", "host", "inventory", "loader", "objects", "places"]),
+    ("trace", &["escape", "facts", "host", "inventory", "loader", "objects"]),
+    ("report", &["consumer", "facts", "fatbin", "inventory", "objects", "plan", "resolve", "scan", "solve", "trace"]),
+    ("handout", &["elf", "escape", "facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[
@@ -47,9 +52,31 @@ const LAYERS: [(&str, &[&str]); 19] = [
         ],
     ),
     (
+        "doctor",
+        &[
+            "consumer",
+            "driver",
+            "elf",
+            "facts",
+            "fatbin",
+            "host",
+            "inventory",
+            "loader",
+            "objects",
+            "places",
+            "python",
+            "report",
+            "request",
+            "resolve",
+            "solve",
+        ],
+    ),
+    (
         "cli",
         &[
             "consumer",
+            "doctor",
+            "driver",
             "elf",
             "facts",
             "handout",
@@ -65,6 +92,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "resolve",
             "scan",
             "solve",
+            "trace",
         ],
     ),
 ];
@@ -75,7 +103,10 @@ const HOMES: [(&[&str], &[&str]); 5] = [
         &["std::fs", "fs::", "std::io::stdin"],
         &["host/", "places/walk/", "plan/read.rs", "request/cache.rs", "handout/", "cli/"],
     ),
-    (&["std::process::{Command", "std::process::Command", "exec("], &["python/ask.rs", "handout/probe/", "cli/"]),
+    (
+        &["std::process::{Command", "std::process::Command", "exec("],
+        &["host/bounded.rs", "python/ask.rs", "handout/probe/", "cli/"],
+    ),
     (&["clap::", "clap_complete::", "anyhow::", "anstream::", "env_logger::"], &["cli/"]),
     (&["print!", "println!", "eprint!", "eprintln!", "io::stdout", "io::stderr", "process::exit"], &["cli/"]),
     (&["unsafe ", "unsafe_code"], &["host/map.rs", "handout/open.rs"]),

@@ -37,8 +37,10 @@ pub(super) struct Cli {
 pub(super) enum Format {
     Human,
     Json,
-    /// One JSON object a line (`scan`)
+    /// One JSON object a line, as soon as it is known (`scan`)
     Jsonl,
+    /// For a bug thread (`doctor`)
+    Markdown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,6 +54,8 @@ pub(super) enum Color {
 pub(super) enum Command {
     /// Run a command with the libraries that fit it
     Run(RunArgs),
+    /// Run a command and tell which CUDA libraries it loads: for whom, by which rule, what was tried in vain
+    Trace(TraceArgs),
     /// Show the set that would be handed out, and why
     Resolve(ResolveArgs),
     /// List every CUDA library on the machine: what it is, whose, how it is reached, what is wrong
@@ -65,6 +69,10 @@ pub(super) enum Command {
         /// Load it, in a process of its own, and ask it what it is
         #[arg(long)]
         probe: bool,
+
+        /// Read the whole file: its SHA-256, and whether it is the one its package recorded
+        #[arg(long)]
+        hash: bool,
     },
     /// Compare two libraries, or two saved scans (`scan --format json`)
     Diff {
@@ -77,6 +85,8 @@ pub(super) enum Command {
     Env(ConsumerArgs),
     /// Print the path for `LD_PRELOAD`, writing the shim first
     Shim,
+    /// Say what is wrong with this machine, why, and what to do
+    Doctor(DoctorArgs),
     /// Tell the whole story on tiny libraries: broken, explained, healed
     Demo,
     /// Print a completion script
@@ -143,9 +153,40 @@ pub(super) struct ScanArgs {
     #[arg(long)]
     pub(super) probe: bool,
 
+    /// Read every file whole: its SHA-256, and whether it is the one its package recorded
+    #[arg(long)]
+    pub(super) hash: bool,
+
     /// Exit with 1 where there are problems
     #[arg(long)]
     pub(super) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// The torch meant: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto`
+    #[arg(long, value_name = "SPEC", default_value = "auto")]
+    pub(super) torch: Spec,
+
+    /// The interpreter, or the directory of its environment
+    #[arg(long, value_name = "PY")]
+    pub(super) python: Option<PathBuf>,
+
+    /// Leave nothing out
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// Leave out the names of users and of the machine
+    #[arg(long)]
+    pub(super) redact: bool,
+
+    /// Write what was seen of the driver to a file
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+
+    /// Judge the driver in this file instead of the one that is here
+    #[arg(long, value_name = "FILE", conflicts_with = "record")]
+    pub(super) recorded: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -168,6 +209,8 @@ pub(super) enum Via {
     Auto,
     /// The shim in `LD_PRELOAD`
     Preload,
+    /// The shim as an auditor of the loader, in `LD_AUDIT`
+    Audit,
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +225,21 @@ pub(super) struct RunArgs {
     /// How the libraries are handed out
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) via: Via,
+
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TraceArgs {
+    /// Hand out this plan meanwhile; without it, all is left as it is
+    #[arg(long, value_name = "FILE")]
+    pub(super) plan: Option<PathBuf>,
+
+    /// Write the report to a file, instead of stderr (JSON: stdout)
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
 
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]

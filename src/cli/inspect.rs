@@ -1,69 +1,109 @@
 //! `cudashim inspect` and `cudashim diff`.
 
 use super::args::{Cli, Format};
-use super::{probe, resolve};
-use crate::handout::probe::Answer;
+use super::{output, probe, resolve};
+use crate::facts::parse_library_name;
 use crate::host::Host;
-use crate::inventory::Inventory;
+use crate::inventory::{Depth, Inventory};
 use crate::loader::Loader;
 use crate::objects::{Object, Objects};
-use crate::places::{self, Demand};
-use crate::report::{InspectReport, ProbeLine, ScanDiff, ScanReport, comparison_text, sanitized};
-use crate::scan::Comparison;
+use crate::places::{self, Demand, Place};
+use crate::report::{ComparisonReport, InspectFile, InspectReport, ScanDiff, ScanReport, inspect_text, sanitized};
+use crate::scan::{Comparison, Inspection, Scan, Survey, sites, users};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
-pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool) -> anyhow::Result<ExitCode> {
+/// 2: one of the files cannot be read; the others are shown all the same.
+pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool, hash: bool) -> anyhow::Result<ExitCode> {
     if asks {
         resolve::live(cli)?;
     }
     let host = resolve::host(cli);
     let objects = Objects::new(&host);
-    for (index, file) in files.iter().enumerate() {
-        let mut report = InspectReport::new(file, &*open(&objects, file)?);
-        if asks {
-            report.probe = asked(&objects, file)?;
-        }
-        match cli.format {
-            Format::Human if index == 0 => resolve::print(sanitized(&report.text()))?,
-            Format::Human => resolve::print(format!("\n{}", sanitized(&report.text())))?,
-            Format::Json => resolve::print(resolve::json(&report)?)?,
-            Format::Jsonl => resolve::print(serde_json::to_string(&report)? + "\n")?,
+    let loader = Loader::new(&objects);
+    let scan = scan_around(&host, &objects, &loader, files, asks, hash)?;
+    let mut seen = Vec::new();
+    let mut failed = None;
+    for file in files {
+        let looked = Inspection::new(&objects, &loader, &scan, file, hash);
+        match looked.map_err(|error| anyhow::anyhow!("`{}`: {error}", file.display())) {
+            Ok(inspection) => {
+                let report = InspectFile::new(&inspection);
+                match cli.format {
+                    Format::Human | Format::Markdown if seen.is_empty() => {
+                        resolve::print(inspect_text(&report, output::width()))?
+                    }
+                    Format::Human | Format::Markdown => {
+                        resolve::print(format!("\n{}", inspect_text(&report, output::width())))?
+                    }
+                    Format::Json => {}
+                    Format::Jsonl => resolve::print(serde_json::to_string(&report)? + "\n")?,
+                }
+                seen.push(report);
+            }
+            Err(error) => {
+                if let Some(earlier) = failed.replace(error) {
+                    output::error(&earlier);
+                }
+            }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    if cli.format == Format::Json && !seen.is_empty() {
+        resolve::print(resolve::json(&InspectReport::new(seen))?)?;
+    }
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-/// What a file answers when it is asked what it is.
-fn asked(objects: &Objects<'_>, file: &Path) -> anyhow::Result<Vec<ProbeLine>> {
-    let host = objects.host();
-    let path = host.absolute(file);
-    let id = host.stat(&path).with_context(|| format!("`{}` cannot be read", file.display()))?.id;
-    let real = host.canonical(&path).unwrap_or(path);
-    // The installation around it holds what it needs.
-    let dir = real.parent().unwrap_or(Path::new("/"));
-    let mut places = places::given(host, places::installation(dir));
-    places.extend(places::given(host, dir));
-    let inventory = Inventory::scan(objects, places);
-    let Some(library) = inventory.libraries.iter().find(|library| library.stat.id == id) else {
-        bail!("`{}` cannot be asked what it is: it is not named like a library of NVIDIA's", file.display());
-    };
-    let job = match probe::Job::new(host, &probe::Directories::new(&inventory), library) {
-        Some(Ok(job)) => job,
-        Some(Err(why)) => bail!("`{}` is not loaded to ask it what it is: {why}", file.display()),
-        None => match &library.unusable {
-            Some(why) => bail!("`{}` is not loaded to ask it what it is: {why}", file.display()),
-            None => bail!("`{}` cannot be asked what it is: it has no function that tells", file.display()),
-        },
-    };
-    let asked = job.ask(&probe::prober(host)?)?;
-    let line = |(row, answer): &(&crate::facts::ProbeRow, Answer)| ProbeLine {
-        function: row.function.to_owned(),
-        says: answer.to_string(),
-    };
-    Ok(asked.answers.iter().map(line).collect())
+/// A scan of the machine and of the directories and environments that files stand in; of nothing, where no file has the
+/// name of a library of NVIDIA's.
+fn scan_around(
+    host: &Host,
+    objects: &Objects<'_>,
+    loader: &Loader<'_>,
+    files: &[PathBuf],
+    asks: bool,
+    hash: bool,
+) -> anyhow::Result<Scan> {
+    let paths = files.iter().map(|file| host.absolute(file));
+    let real = |path: PathBuf| host.canonical(&path).ok().filter(|real| *real != path).into_iter().chain([path]);
+    let ours: Vec<PathBuf> = paths.flat_map(real).filter(|path| is_ours(path)).collect();
+    if ours.is_empty() {
+        if asks {
+            probe::files(loader, &mut Inventory::default(), files)?;
+        }
+        return Ok(Scan::default());
+    }
+    let mut places = places::known(host, loader, Demand::Usual);
+    places.extend(ours.iter().flat_map(|path| around(host, path)));
+    let mut survey = Survey::new(objects, places, Depth::Quick);
+    let wanted = |path: &Path| ours.iter().any(|own| own == path);
+    while let Some(entries) = survey.read_next(&AtomicBool::new(false)) {
+        for mut entry in entries {
+            if hash && entry.paths.iter().any(|path| wanted(path)) {
+                survey.digest(&mut entry);
+            }
+        }
+    }
+    if asks {
+        probe::files(loader, survey.inventory(), files)?;
+    }
+    Ok(survey.finish(loader))
+}
+
+fn is_ours(path: &Path) -> bool {
+    path.file_name().and_then(parse_library_name).is_some()
+}
+
+/// The directory of a file, and the Python environment it belongs to.
+fn around(host: &Host, path: &Path) -> Vec<Place> {
+    let Some(dir) = path.parent() else { return Vec::new() };
+    let place = places::walked(host, dir.to_owned());
+    let mut around = places::sites(host, &sites(std::iter::once(place.root.as_path())).into_iter().collect::<Vec<_>>());
+    around.push(place);
+    around
 }
 
 /// Two saved scans where both are JSON, else two libraries. 1: they differ, or the second may not stand in.
@@ -73,8 +113,9 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
     if is_a && is_b {
         let diff = ScanDiff::new(&saved(&host, a)?, &saved(&host, b)?);
         match cli.format {
-            Format::Human => resolve::print(sanitized(&diff.text()))?,
-            Format::Json | Format::Jsonl => resolve::print(resolve::json(&diff)?)?,
+            Format::Human | Format::Markdown => resolve::print(sanitized(&diff.text()))?,
+            Format::Json => resolve::print(resolve::json(&diff)?)?,
+            Format::Jsonl => resolve::print(serde_json::to_string(&diff)? + "\n")?,
         }
         return Ok(ExitCode::from(u8::from(!diff.is_empty())));
     }
@@ -83,16 +124,29 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
     }
     let objects = Objects::new(&host);
     let (a, b) = (open(&objects, a)?, open(&objects, b)?);
-    // Who here would break: the libraries known to this machine.
-    let loader = Loader::new(&objects);
-    let inventory = Inventory::scan(&objects, places::known(&host, &loader, Demand::Usual));
-    let users = inventory.libraries.iter().filter_map(|library| library.object.as_deref());
-    let comparison = Comparison::new(&a, &b, users).context("the symbols cannot be compared")?;
+    let users = users_around(&host, &objects, &[&a, &b]);
+    let comparison = Comparison::new(&a, &b, users.iter().map(Rc::as_ref)).context("the symbols cannot be compared")?;
+    let report = ComparisonReport::new(&a, &b, &comparison);
     match cli.format {
-        Format::Human => resolve::print(sanitized(&comparison_text(&comparison)))?,
-        Format::Json | Format::Jsonl => resolve::print(resolve::json(&comparison)?)?,
+        Format::Human | Format::Markdown => resolve::print(report.text(output::width()))?,
+        Format::Json => resolve::print(resolve::json(&report)?)?,
+        Format::Jsonl => resolve::print(serde_json::to_string(&report)? + "\n")?,
     }
     Ok(ExitCode::from(u8::from(!comparison.stands_in())))
+}
+
+/// Who might bind to one of two libraries: what is known to this machine, and what stands in their environments.
+fn users_around(host: &Host, objects: &Objects<'_>, compared: &[&Object]) -> Vec<Rc<Object>> {
+    let loader = Loader::new(objects);
+    let mut places = places::known(host, &loader, Demand::Usual);
+    places.extend(compared.iter().flat_map(|object| around(host, &object.path)));
+    let roots: Vec<PathBuf> = places.iter().map(|place| place.root.clone()).collect();
+    let mut found = users(objects, &sites(roots.iter().map(PathBuf::as_path)));
+    for place in places::distinct(host, places) {
+        let names = host.list(&place.dir).unwrap_or_default().into_iter().map(|entry| place.dir.join(entry.name));
+        found.extend(names.filter(|path| is_ours(path)).filter_map(|path| objects.open(&path).ok()));
+    }
+    found
 }
 
 fn open(objects: &Objects<'_>, file: &Path) -> anyhow::Result<Rc<Object>> {
@@ -106,6 +160,6 @@ fn is_json(host: &Host, file: &Path) -> bool {
 
 fn saved(host: &Host, file: &Path) -> anyhow::Result<ScanReport> {
     let bytes = host.read(&host.absolute(file)).with_context(|| format!("`{}` cannot be read", file.display()))?;
-    serde_json::from_slice(&bytes)
+    ScanReport::parse(&bytes)
         .with_context(|| format!("`{}` is no saved scan: save one with `cudashim scan --format json`", file.display()))
 }

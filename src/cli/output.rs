@@ -2,7 +2,7 @@
 
 use super::args::Color;
 use crate::python::InterpreterError;
-use crate::report::sanitized;
+use crate::report::{Width, sanitized};
 use crate::request::RequestError;
 use crate::solve::NoSolution;
 use anstream::eprintln;
@@ -39,6 +39,23 @@ pub(super) fn note(text: &str) {
         eprintln!("cudashim: {}", sanitized(text));
     }
 }
+
+/// How wide tables may be: `COLUMNS` where it is set, a terminal's width up to that of a table, else 100 columns, in which
+/// a path may be wider by itself, for a program reads it.
+pub(super) fn width() -> Width {
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let terminal = || {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0).map(|columns| columns.min(TABLE))
+    };
+    match columns.or_else(terminal) {
+        Some(columns) => Width { columns, whole_paths: false },
+        None => Width::default(),
+    }
+}
+
+/// A wider table is no easier to read.
+const TABLE: usize = 120;
 
 /// An error with its causes, and what can be done.
 pub(super) fn error(error: &anyhow::Error) {

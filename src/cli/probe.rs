@@ -15,15 +15,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 /// The program that asks, where it can be written.
-pub(super) fn prober(host: &Host) -> anyhow::Result<Prober> {
+fn prober(host: &Host) -> anyhow::Result<Prober> {
     Ok(Prober::new(&shim::cache_dir(|name| host.env(name).map(OsString::from))?)?)
 }
 
 /// The directories of each installation that hold libraries.
-pub(super) struct Directories(BTreeMap<PathBuf, BTreeSet<PathBuf>>);
+struct Directories(BTreeMap<PathBuf, BTreeSet<PathBuf>>);
 
 impl Directories {
-    pub(super) fn new(inventory: &Inventory) -> Self {
+    fn new(inventory: &Inventory) -> Self {
         let mut dirs: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for library in inventory.libraries.iter().filter(|library| !library.is_stub()) {
             dirs.entry(library.place.root.clone()).or_default().insert(library.place.dir.clone());
@@ -33,7 +33,7 @@ impl Directories {
 }
 
 /// One file to be asked.
-pub(super) struct Job {
+struct Job {
     path: PathBuf,
     file: FileId,
     questions: Vec<&'static ProbeRow>,
@@ -42,7 +42,7 @@ pub(super) struct Job {
 
 impl Job {
     /// `None` where nothing is to be asked, or nobody knows how. A file of another user is not run for its asking.
-    pub(super) fn new(host: &Host, dirs: &Directories, library: &Library) -> Option<Result<Self, String>> {
+    fn new(host: &Host, dirs: &Directories, library: &Library) -> Option<Result<Self, String>> {
         let questions: Vec<_> = probes_of(library.row.stem).collect();
         if questions.is_empty() || library.unusable.is_some() || library.object.is_none() {
             return None;
@@ -56,7 +56,7 @@ impl Job {
         Some(Ok(Self { path: library.path.clone(), file: library.stat.id, questions, neighbours }))
     }
 
-    pub(super) fn ask(&self, prober: &Prober) -> Result<Asked, ProbeError> {
+    fn ask(&self, prober: &Prober) -> Result<Asked, ProbeError> {
         prober.ask(&self.path, &self.questions, &self.neighbours)
     }
 }
@@ -103,9 +103,48 @@ pub(super) fn probe(
         return Ok(());
     }
     let asked = ask_all(&prober(host)?, &jobs, stop, quiet)?;
+    let silent = learn(loader, inventory, &jobs, &asked);
+    let count = asked.iter().flatten().count();
+    output::note(&format!("asked {count} libraries what they are: {} answered", count.saturating_sub(silent)));
+    if foreign > 0 {
+        output::note(&format!("{foreign} were not asked, for others can write to them: -v lists them"));
+    }
+    Ok(())
+}
+
+/// Asks these files, and says of those that are not asked why.
+pub(super) fn files(loader: &Loader<'_>, inventory: &mut Inventory, files: &[PathBuf]) -> anyhow::Result<()> {
+    let host = loader.host();
+    let dirs = Directories::new(inventory);
+    let mut jobs = Vec::new();
+    for file in files {
+        let id = host.stat(file).ok().map(|stat| stat.id);
+        let library = inventory.libraries.iter().find(|library| Some(library.stat.id) == id);
+        let why = match library.map(|library| (Job::new(host, &dirs, library), &library.unusable)) {
+            Some((Some(Ok(job)), _)) => {
+                jobs.push(job);
+                continue;
+            }
+            Some((Some(Err(why)), _)) => why,
+            Some((None, Some(why))) => why.clone(),
+            Some((None, None)) => "it has no function that tells".to_owned(),
+            None => "it is not named like a library of NVIDIA's".to_owned(),
+        };
+        output::note(&format!("`{}` was not asked what it is: {why}", file.display()));
+    }
+    if !jobs.is_empty() {
+        let asked = ask_all(&prober(host)?, &jobs, &AtomicBool::new(false), true)?;
+        learn(loader, inventory, &jobs, &asked);
+    }
+    Ok(())
+}
+
+/// Takes the answers into the inventory; gives how many libraries had none.
+fn learn(loader: &Loader<'_>, inventory: &mut Inventory, jobs: &[Job], asked: &[Option<Asked>]) -> usize {
+    let host = loader.host();
     let driver = loader.find(OsStr::new("libcuda.so.1")).is_some();
     let mut silent = 0_usize;
-    for (job, asked) in jobs.iter().zip(&asked) {
+    for (job, asked) in jobs.iter().zip(asked) {
         let Some(asked) = asked else { continue };
         if let Some((row, answer)) = failure(asked) {
             silent = silent.saturating_add(1);
@@ -116,15 +155,7 @@ pub(super) fn probe(
             library.learn(evidence(host, library, asked));
         }
     }
-    if stop.load(Ordering::Relaxed) {
-        output::note("stopped: not all libraries were asked");
-    }
-    let count = asked.iter().flatten().count();
-    output::note(&format!("asked {count} libraries what they are: {} answered", count.saturating_sub(silent)));
-    if foreign > 0 {
-        output::note(&format!("{foreign} were not asked, for others can write to them: -v lists them"));
-    }
-    Ok(())
+    silent
 }
 
 /// The first function that gave no number, and what it gave instead.

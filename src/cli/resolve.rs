@@ -103,13 +103,13 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
             Format::Json | Format::Jsonl => {
                 print(json(&ExplainReport { schema: SCHEMA, r#for: &report.r#for, library })?)?;
             }
-            Format::Human => print(sanitized(&explanation_text(library)))?,
+            Format::Human | Format::Markdown => print(sanitized(&explanation_text(library)))?,
         }
         return Ok(ExitCode::SUCCESS);
     }
     match cli.format {
         Format::Json | Format::Jsonl => print(json(&report)?)?,
-        Format::Human => print(sanitized(&resolution_text(&report)))?,
+        Format::Human | Format::Markdown => print(sanitized(&resolution_text(&report)))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,12 +3,12 @@
 use super::args::{Cli, Format, ScanArgs};
 use super::{output, probe, resolve};
 use crate::host::Host;
-use crate::inventory::{self, Depth, Inventory};
+use crate::inventory::Depth;
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places::{self, Demand, Mounts, Place, Walk};
-use crate::report::{ScanReport, sanitized, scan_text};
-use crate::scan::Scan;
+use crate::report::{ScanEnd, ScanLibrary, ScanLine, ScanReport, scan_text};
+use crate::scan::{Entry, Survey};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,43 +17,76 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Directories between two progress lines.
 const STEP: u64 = 2000;
+/// What a shell gives for a process that SIGINT ended.
+const INTERRUPTED: u8 = 130;
 
 pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     if args.probe {
         resolve::live(cli)?;
     }
     let host = resolve::host(cli);
-    let stop = Arc::new(AtomicBool::new(false));
-    if args.probe || args.deep || !args.paths.is_empty() {
-        stop_on_ctrl_c(&stop);
-    }
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
-    let mut inventory = Inventory::scan(&objects, places_of(&host, &loader, args, cli.quiet, &stop));
-    inventory.look_inside(if args.all { Depth::Full } else { Depth::Quick });
-    if args.probe {
-        probe::probe(&loader, &mut inventory, &stop, cli.quiet)?;
-    }
-    let (reach, problems) = (inventory::reach(&inventory, &loader), inventory::problems(&inventory, &loader));
-    let scan = Scan::new(inventory, reach, problems);
-    match cli.format {
-        Format::Json => resolve::print(resolve::json(&ScanReport::new(&scan))?)?,
-        Format::Jsonl => {
-            for library in ScanReport::new(&scan).libraries {
-                resolve::print(serde_json::to_string(&library)? + "\n")?;
+    let stop = stop();
+    let places = places_of(&host, &loader, args, cli.quiet, &stop);
+    let mut survey = Survey::new(&objects, places, if args.all { Depth::Full } else { Depth::Quick });
+    // A walk that was stopped has found something: that is read and shown. From here on the next Ctrl-C counts.
+    let mut stopped = stop.swap(false, Ordering::Relaxed);
+    while let Some(entries) = survey.read_next(&stop) {
+        for mut entry in entries {
+            if args.hash && !stop.load(Ordering::Relaxed) {
+                survey.digest(&mut entry);
+            }
+            // What a library answers is part of its line.
+            if cli.format == Format::Jsonl && !args.probe {
+                resolve::print(line(&entry)?)?;
             }
         }
-        Format::Human => resolve::print(sanitized(&scan_text(&scan, args.all)))?,
     }
-    Ok(ExitCode::from(u8::from(args.strict && !scan.problems.is_empty())))
+    if args.probe {
+        probe::probe(&loader, survey.inventory(), &stop, cli.quiet)?;
+    }
+    if stop.load(Ordering::Relaxed) {
+        stopped = true;
+        output::note("stopped: what follows is what was read so far");
+    }
+    let scan = survey.finish(&loader);
+    match cli.format {
+        Format::Json => resolve::print(resolve::json(&ScanReport::new(&scan, stopped))?)?,
+        Format::Jsonl => {
+            for entry in scan.entries.iter().filter(|_| args.probe) {
+                resolve::print(line(entry)?)?;
+            }
+            resolve::print(serde_json::to_string(&ScanLine::End(ScanEnd::new(&scan, stopped)))? + "\n")?;
+        }
+        Format::Human | Format::Markdown => resolve::print(scan_text(&scan, args.all, output::width()))?,
+    }
+    Ok(if stopped {
+        ExitCode::from(INTERRUPTED)
+    } else {
+        ExitCode::from(u8::from(args.strict && !scan.problems.is_empty()))
+    })
 }
 
-/// Lets Ctrl-C end the search, not us. Without it, it ends us with nothing printed; that is no reason not to look.
-fn stop_on_ctrl_c(stop: &Arc<AtomicBool>) {
-    let stop = Arc::clone(stop);
-    if let Err(error) = ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)) {
+/// A file as one line.
+fn line(entry: &Entry) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(&ScanLine::Library(Box::new(ScanLibrary::new(entry))))? + "\n")
+}
+
+/// What Ctrl-C sets. The second one ends us at once.
+fn stop() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    let handler = move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    };
+    // Without it Ctrl-C ends us with nothing printed; that is no reason not to look.
+    if let Err(error) = ctrlc::set_handler(handler) {
         log::debug!("Ctrl-C: {error}");
     }
+    stop
 }
 
 /// The known places; whole trees where they are named or asked for.

@@ -18,6 +18,7 @@ mod cudnn;
 mod dlopens;
 mod drivers;
 mod families;
+mod findings;
 mod first_seen;
 mod known_bad;
 mod name;
@@ -34,6 +35,7 @@ pub use drivers::{
     CompatRow, ComputeRow, DriverRow, compute_capabilities, driver_cuda, driver_floor, drivers, forward_compat,
 };
 pub use families::{FamilyRow, families, family_of_stem, group_members};
+pub use findings::{FindingRow, Group, RemedyRow, Severity, finding_row, finding_rows};
 pub use first_seen::{Bracket, FirstSeenRow, bracket, first_seen};
 pub use known_bad::{KnownBad, Level, Need, known_bad};
 pub use name::{LibraryName, parse_library_name};

@@ -5,6 +5,7 @@
 //! result can be kept on disk for as long as the same questions have the same answers. Never parses
 //! what it reads, never decides anything.
 
+mod bounded;
 mod files;
 mod map;
 mod stamps;
@@ -20,7 +21,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// More symbolic links than this in one path are a loop (`ELOOP`), as in Linux' own limit.
 const LINK_LIMIT: u32 = 40;
@@ -86,6 +87,14 @@ impl Host {
     #[must_use]
     pub fn environment(&self) -> &BTreeMap<OsString, OsString> {
         &self.env
+    }
+
+    /// Whether a program gives another user's rights to who starts it: set-user-ID or set-group-ID, of an owner that is
+    /// not ours (`AT_SECURE`). File capabilities are not looked at.
+    #[must_use]
+    pub fn gives_rights(&self, program: &Stat) -> bool {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        program.mode & 0o4000 != 0 && program.uid != uid || program.mode & 0o2010 == 0o2010 && program.gid != gid
     }
 
     /// `path` made absolute against the working directory; nothing else is changed.
@@ -205,6 +214,30 @@ impl Host {
     /// The text of a small regular file; bytes that are not UTF-8 become U+FFFD.
     pub fn read_text(&self, path: &Path) -> io::Result<String> {
         self.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The text of a file that the kernel makes while it is read: of a module that hangs, such a read never ends.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] where it took longer. In an image all files are at rest, and none does.
+    pub fn read_text_within(&self, path: &Path, time: Duration) -> io::Result<String> {
+        if !self.is_live() {
+            return self.read_text(path);
+        }
+        if self.stat(path)?.kind != Kind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        bounded::read(&self.outside(path)?, time).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Whether what stands at `path` may be read and written: by this process, or in an image by everybody.
+    #[must_use]
+    pub fn may_use(&self, path: &Path) -> bool {
+        if self.is_live() {
+            use rustix::fs::{Access, access};
+            return access(self.absolute(path), Access::READ_OK | Access::WRITE_OK).is_ok();
+        }
+        self.stat(path).is_ok_and(|stat| stat.mode & 0o006 == 0o006)
     }
 
     /// The first bytes of a regular file, at most `count`.

@@ -8,8 +8,10 @@
 //! Choosing does without the look inside: what a library says of itself has three numbers where pins and packages
 //! have four, so it would tear apart groups that belong together.
 
+mod advice;
 mod driver;
 mod flags;
+mod listing;
 mod owner;
 mod problems;
 mod reach;
@@ -17,19 +19,22 @@ mod strings;
 mod symbols;
 mod version;
 
-pub(crate) use driver::kernel_version;
+pub use advice::advice;
+pub use driver::{Flavour, KernelModule, Proc, kernel_branch};
+pub(crate) use driver::{forward_compatibility, kernel_version};
 pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
-pub use owner::{Owner, OwnerKind, Owners, Package, Verified};
+pub use listing::Listing;
+pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified, sha256};
 pub use problems::{PROBLEMS, problems};
 pub use reach::{Reach, reach};
 pub use version::{About, Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, answered, observe};
 
 use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
-use crate::host::{Kind, Stat};
+use crate::host::Stat;
 use crate::objects::{Object, ObjectError, Objects};
 use crate::places::{self, Place};
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -60,6 +65,8 @@ pub struct Library {
     pub cuda: Option<Cuda>,
     /// Who installed it.
     pub owner: Owner,
+    /// The bytes that its owner recorded for it.
+    pub recorded: Option<u64>,
     /// Why nothing may load it: a stub, damage, another machine's.
     pub unusable: Option<String>,
     /// The file itself, where it can be used.
@@ -141,6 +148,9 @@ pub struct Inventory {
     pub libraries: Vec<Library>,
     /// What was wrong on the way.
     pub problems: Vec<Problem>,
+    /// Objects of others that need libraries of ours, as far as somebody named them: torch's, the extensions of Python
+    /// packages. Only [`reach()`] asks them.
+    pub users: Vec<Rc<Object>>,
 }
 
 impl Inventory {
@@ -150,7 +160,7 @@ impl Inventory {
         let mut inventory = Self::default();
         let mut owners = Owners::default();
         for place in places::distinct(objects.host(), places) {
-            inventory.look_into(objects, &place, &mut owners);
+            inventory.read(objects, Listing::new(objects.host(), place), &mut owners);
         }
         inventory
     }
@@ -162,59 +172,45 @@ impl Inventory {
         self.libraries.iter().filter(move |library| library.asked_as() == soname || named(library))
     }
 
-    /// Looks inside the libraries whose release no package tells (with [`Depth::Full`]: inside every one), then beside those whose release nothing in them tells.
-    /// Gives the number of bytes of text that were searched.
+    /// Reads the files of a listing; gives where in `libraries` they are.
+    pub fn read(&mut self, objects: &Objects<'_>, listing: Listing, owners: &mut Owners) -> Range<usize> {
+        let Listing { place, files, problems } = listing;
+        log::debug!("looking into {} ({})", place.dir.display(), place.provenance);
+        let start = self.libraries.len();
+        self.problems.extend(problems);
+        for (stat, names) in files {
+            self.add(objects, &place, stat, names, owners);
+        }
+        start..self.libraries.len()
+    }
+
+    /// Looks inside every library, as [`look_inside_some`](Self::look_inside_some) does.
     pub fn look_inside(&mut self, depth: Depth) -> u64 {
+        self.look_inside_some(0..self.libraries.len(), depth)
+    }
+
+    /// Looks inside those of some libraries whose release no package tells (with [`Depth::Full`]: inside every one), then
+    /// beside those whose release nothing in them tells; `range` holds the whole of each directory.
+    /// Gives the number of bytes of text that were searched.
+    pub fn look_inside_some(&mut self, range: Range<usize>, depth: Depth) -> u64 {
+        let Some(libraries) = self.libraries.get_mut(range) else { return 0 };
         let mut searched = 0_u64;
         // What a package recorded is known; its bytes are asked only by who wants to hear whether they agree.
         let asks = |library: &Library| depth == Depth::Full || library.confidence != Confidence::Certain;
-        for library in self.libraries.iter_mut().filter(|library| asks(library)) {
+        for library in libraries.iter_mut().filter(|library| asks(library)) {
             let (found, bytes) = evidence(library, Depth::Full);
             searched = searched.saturating_add(bytes);
             library.conclude(found);
         }
-        let beside: Vec<Vec<Evidence>> =
-            self.libraries.iter().map(|library| version::beside(library, &self.libraries)).collect();
-        for (library, more) in self.libraries.iter_mut().zip(beside) {
-            library.learn(more);
+        // A place is read at once, so what stands in one directory stands together here.
+        for directory in libraries.chunk_by_mut(|one, other| one.place.dir == other.place.dir) {
+            let beside: Vec<Vec<Evidence>> =
+                directory.iter().map(|library| version::beside(library, directory)).collect();
+            for (library, more) in directory.iter_mut().zip(beside) {
+                library.learn(more);
+            }
         }
         searched
-    }
-
-    fn look_into(&mut self, objects: &Objects<'_>, place: &Place, owners: &mut Owners) {
-        let host = objects.host();
-        let Ok(entries) = host.list(&place.dir) else { return };
-        log::debug!("looking into {} ({})", place.dir.display(), place.provenance);
-        // Several names of one file in one directory are one library.
-        let mut by_file: BTreeMap<crate::host::FileId, Vec<OsString>> = BTreeMap::new();
-        let mut order = Vec::new();
-        for entry in entries {
-            if parse_library_name(&entry.name).is_none() {
-                continue;
-            }
-            let path = place.dir.join(&entry.name);
-            match host.stat(&path) {
-                Ok(stat) if stat.kind == Kind::File => {
-                    let names = by_file.entry(stat.id).or_default();
-                    if names.is_empty() {
-                        order.push(stat);
-                    }
-                    names.push(entry.name);
-                }
-                Ok(stat) => {
-                    let what = if stat.kind == Kind::Directory { "a directory" } else { "neither file nor directory" };
-                    self.problem("not-a-file", path, format!("named like a library, but {what}"));
-                }
-                Err(error) if entry.kind == Kind::Link => {
-                    self.problem("dangling-link", path, format!("the link leads nowhere: {error}"));
-                }
-                Err(error) => self.problem("unreadable", path, error.to_string()),
-            }
-        }
-        for stat in order {
-            let names = by_file.remove(&stat.id).unwrap_or_default();
-            self.add(objects, place, stat, names, owners);
-        }
     }
 
     fn add(&mut self, objects: &Objects<'_>, place: &Place, stat: Stat, mut names: Vec<OsString>, owners: &mut Owners) {
@@ -233,6 +229,7 @@ impl Inventory {
         let Some(name) = parse_library_name(&file_name) else { return };
         let path = place.dir.join(&file_name);
         let owner = owners.of(objects.host(), place, &path, stat, name.row);
+        let recorded = owners.recorded_size(objects.host(), place, &path, &owner);
         let unusable = match &opened {
             Err(error) => Some(self.damaged(&path, error)),
             Ok(object) => unusable(place, &path, &name, object),
@@ -251,6 +248,7 @@ impl Inventory {
             confidence: found.confidence,
             cuda: found.cuda,
             owner,
+            recorded,
             unusable,
             object: opened.ok(),
         });
@@ -261,7 +259,7 @@ impl Inventory {
             ObjectError::Open(_) => "unreadable",
             ObjectError::Truncated => "truncated",
             ObjectError::Elf(error) if error.is_foreign() => "wrong-class",
-            ObjectError::Elf(_) => "not-elf",
+            ObjectError::Elf(_) | ObjectError::Refused(_) => "not-elf",
         };
         self.problem(id, path.to_owned(), error.to_string());
         error.to_string()

@@ -7,7 +7,10 @@
 //! [`Owners::verify`]: super::Owners::verify
 
 use super::reach::{Copies, SearchPath, asked_for};
-use super::{Confidence, Evidence, EvidenceKind, Inventory, Library, Owner, Problem, agrees, kernel_version, numbers};
+use super::{
+    Confidence, Evidence, EvidenceKind, Inventory, Library, Owner, Problem, agrees, forward_compatibility,
+    kernel_version, numbers,
+};
 use crate::facts::{Version, cudnn_releases, parse_library_name};
 use crate::loader::{Loader, Rule};
 use crate::places::Provenance;
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// Every id a problem may have, with its meaning. An id is never given another meaning.
 pub const PROBLEMS: [(&str, &str); 27] = [
-    ("altered-file", "the file is not of the size its wheel recorded"),
+    ("altered-file", "the file is not the one its package recorded"),
     ("cublas-silent-mix", "cuBLAS and cuBLASLt of different releases meet"),
     ("cudnn8-mixed-sublibs", "parts of different releases of cuDNN 8 meet"),
     ("cudnn9-sublib-not-found", "parts of cuDNN 9 that this one opens are nowhere to be found"),
@@ -293,7 +296,7 @@ impl<'a> Look<'a> {
         drivers.sort_by_key(|library| (library.row.stem.len(), library.row.stem));
         for library in drivers {
             // The forward compatibility package is newer than the module on purpose.
-            let compat = library.place.dir.iter().any(|part| part == "compat");
+            let compat = forward_compatibility(library).is_some();
             if let Some(version) = release(library).filter(|version| version.to_string() != kernel && !compat)
                 && dirs.insert(&library.place.dir)
             {
@@ -337,7 +340,14 @@ impl<'a> Look<'a> {
     }
 
     fn owner(&mut self, library: &Library) {
-        let Owner::Wheel { name, version, rival, size } = &library.owner else { return };
+        let Owner::Wheel { name, version, rival, size } = &library.owner else {
+            if let Some(recorded) = library.recorded.filter(|recorded| *recorded != library.stat.size) {
+                let who = [library.owner.name(), library.owner.version()].into_iter().flatten().collect::<Vec<_>>();
+                let says = format!("of {} bytes, but {} recorded {recorded}", library.stat.size, who.join(" "));
+                self.add("altered-file", &library.path, says);
+            }
+            return;
+        };
         let as_recorded = size.is_none_or(|size| size == library.stat.size);
         match (rival, size) {
             (Some(rival), _) if as_recorded => {

@@ -11,6 +11,7 @@ use super::{Inventory, Library};
 use crate::facts::{dlopens_of, parse_library_name};
 use crate::host::FileId;
 use crate::loader::{Loader, Rule};
+use crate::objects::Object;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -73,33 +74,41 @@ pub fn reach(inventory: &Inventory, loader: &Loader<'_>) -> Vec<Vec<Reach>> {
     for found in copies.defaults().firsts() {
         add(found.library, Reach::Default);
     }
-    for (at, library) in inventory.libraries.iter().enumerate() {
-        let Some(object) = library.object.as_ref().filter(|_| library.unusable.is_none()) else { continue };
-        let dirs = loader.run_path(&library.path, object);
-        if dirs.is_empty() {
-            continue;
+    let mut by_run_path = |of: &Path, object: &Object, names: BTreeSet<OsString>| {
+        let dirs = loader.run_path(of, object);
+        if dirs.is_empty() || names.is_empty() {
+            return;
         }
         let rule = if object.facts.runpath.is_some() { Rule::Runpath } else { Rule::Rpath };
         let path = copies.in_directories(&dirs);
-        for name in asked_for(library) {
-            if let Some(found) = path.first(&name).filter(|found| found.library != at) {
-                add(found.library, Reach::RunPath { of: library.path.clone(), rule });
-            }
+        for found in names.iter().filter_map(|name| path.first(name)).filter(|found| found.id != object.stat.id) {
+            add(found.library, Reach::RunPath { of: of.to_owned(), rule });
         }
+    };
+    for library in &inventory.libraries {
+        if let Some(object) = library.object.as_ref().filter(|_| library.unusable.is_none()) {
+            by_run_path(&library.path, object, asked_for(library));
+        }
+    }
+    for user in &inventory.users {
+        by_run_path(&user.path, user, needed(user).collect());
     }
     reached.into_iter().map(|reached| reached.into_iter().collect()).collect()
 }
 
 /// The names of ours that a library needs or is known to open.
 pub(super) fn asked_for(library: &Library) -> BTreeSet<OsString> {
-    let needed = library.object.iter().flat_map(|object| object.facts.needed.iter().cloned());
-    let mut names: BTreeSet<OsString> = needed.filter(|name| parse_library_name(name).is_some()).collect();
+    let mut names: BTreeSet<OsString> = library.object.iter().flat_map(|object| needed(object)).collect();
     if let Some(version) = &library.version {
         let major = library.cuda.map_or(0, |(major, _)| u64::from(major));
         let opened = dlopens_of(library.row.stem, Some(version)).filter_map(|row| row.expand(version, major));
         names.extend(opened.map(OsString::from));
     }
     names
+}
+
+fn needed(object: &Object) -> impl Iterator<Item = OsString> {
+    object.facts.needed.iter().filter(|name| parse_library_name(name).is_some()).cloned()
 }
 
 /// A library that a search path holds under some name.

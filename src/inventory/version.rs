@@ -431,8 +431,8 @@ fn from_directory(path: &Path, place: &Place) -> Option<(u32, Option<u32>)> {
         return Some((major, None));
     }
     let root = place.root.file_name()?.to_str()?;
-    let release =
-        root.strip_prefix("cuda-").filter(|_| matches!(place.provenance, Provenance::Toolkit | Provenance::Given))?;
+    let told = matches!(place.provenance, Provenance::Toolkit | Provenance::Given | Provenance::Walked);
+    let release = root.strip_prefix("cuda-").filter(|_| told)?;
     major_minor(&Version::parse(release)?)
 }
 

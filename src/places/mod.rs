@@ -32,8 +32,8 @@ mod walk;
 
 pub use given::given;
 pub use provenance::Provenance;
-pub use python::{sites, venv_sites};
-pub use walk::{Mounts, Walk, Walked, installation};
+pub use python::{packages, sites, venv_sites};
+pub use walk::{Mounts, Walk, Walked, walked};
 
 use crate::host::{FileId, Host, Kind};
 use crate::loader::Loader;
@@ -81,6 +81,19 @@ pub fn machine(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
     places.extend(ldso::library_path(loader));
     places.extend(toolkit::places(host));
     places.extend(driver::places(host));
+    places.extend(ldso::system(host, loader));
+    places
+}
+
+/// The places of [`machine`], and with them those of drivers, stubs and compatibility packages that nobody should use:
+/// what may stand in the way of the environment that is examined, but no other environment.
+#[must_use]
+pub fn survey(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
+    let mut places = Vec::new();
+    places.extend(conda::places(host));
+    places.extend(toolkit::known(host));
+    places.extend(driver::known(host));
+    places.extend(ldso::library_path(loader));
     places.extend(ldso::system(host, loader));
     places
 }

@@ -48,6 +48,14 @@ pub fn sites(host: &Host, sites: &[PathBuf]) -> Vec<Place> {
     sites.iter().flat_map(|site| searched(host, site, &host.list(site).unwrap_or_default())).collect()
 }
 
+/// The directories of packages that are known to hold libraries of ours, or to need them.
+#[must_use]
+pub fn packages(host: &Host, site: &Path) -> Vec<PathBuf> {
+    let entries = host.list(site).unwrap_or_default();
+    let known = PACKAGES.iter().chain(&MORE_PACKAGES).filter(|package| holds(&entries, package));
+    known.flat_map(|package| pattern::expand(host, site, package)).collect()
+}
+
 /// The places of site directories and of everything known to bring libraries of ours in them.
 pub(super) fn all(host: &Host, sites: &[PathBuf]) -> Vec<Place> {
     let mut places = Vec::new();

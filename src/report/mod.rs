@@ -1,11 +1,24 @@
 //! Results as text for people and as JSON for programs. Pure: values in, strings out.
 
+mod comparison;
 mod human;
 mod inspect;
 mod json;
+mod layout;
 mod scan;
+mod table;
+mod trace;
 
+pub use comparison::{Broken, Change, ComparisonReport, Side};
 pub use human::{explanation_text, resolution_text, sanitized};
-pub use inspect::{InspectReport, ProbeLine, Symbols, comparison_text};
+pub use inspect::{
+    Compatibility, GpuCode, InspectFile, InspectReport, LinkLine, Loading, NeedLine, Symbols, inspect_text,
+};
 pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};
-pub use scan::{EvidenceLine, OwnerLine, ScanDiff, ScanLibrary, ScanReport, scan_text};
+pub use layout::Width;
+pub use scan::{
+    ChangedFile, EvidenceLine, FileLine, FileState, OwnerLine, ReachLine, ScanDiff, ScanEnd, ScanLibrary, ScanLine,
+    ScanReport,
+};
+pub use table::scan_text;
+pub use trace::{TraceReport, TracedFinding, TracedName, TracedObject, TracedProcess, TracedSymbol};

@@ -1,12 +1,13 @@
-//! The wire types of `scan --format json` and `jsonl` (`docs/json-schema/scan.json`), and the scan as a table.
+//! The wire types of `scan --format json` and `jsonl` (`docs/json-schema/scan.json`), and two saved scans compared
+//! (`diff.json`).
 
 use super::json::{JsonPath, ProblemFile, SCHEMA};
-use crate::inventory::{EvidenceKind, Owner, Reach};
-use crate::scan::{Entry, Scan, group_of};
+use crate::inventory::{Digest, Evidence, Library, Owner, Problem, Reach, Verified};
+use crate::scan::{Entry, Scan};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// One thing that speaks for a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,12 @@ pub struct EvidenceLine {
     pub kind: String,
     /// What it says.
     pub says: String,
+    /// The release that it speaks for.
+    pub version: Option<String>,
+    /// The CUDA release that it speaks for.
+    pub cuda: Option<String>,
+    /// How far it can be believed by itself.
+    pub confidence: String,
 }
 
 /// Who installed a file.
@@ -26,6 +33,11 @@ pub struct OwnerLine {
     pub name: Option<String>,
     /// Its version.
     pub version: Option<String>,
+    /// What its record says of the file: `unrecorded`; `size_as_recorded` or `size_differs` where only sizes were
+    /// compared; `intact`, `altered` or `written_by_other` where the bytes were.
+    pub record: String,
+    /// The other package whose record the bytes are in.
+    pub written_by: Option<String>,
 }
 
 /// One file.
@@ -55,14 +67,18 @@ pub struct ScanLibrary {
     pub size: u64,
     /// The GNU build ID in hex.
     pub build_id: Option<String>,
-    /// How a program finds it today without naming its path; empty: nobody does.
-    pub reach: Vec<String>,
+    /// The digest in hex, where it was asked for.
+    pub sha256: Option<String>,
     /// Whether it is for linking only.
     pub stub: bool,
     /// Why nothing may load it.
     pub unusable: Option<String>,
-    /// The ids of its problems.
-    pub problems: Vec<String>,
+    /// How a program finds it today without naming its path; empty: nobody does. Known when all was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Vec<String>>,
+    /// The ids of its problems. Known when all was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problems: Option<Vec<String>>,
 }
 
 /// What `scan` says.
@@ -70,36 +86,111 @@ pub struct ScanLibrary {
 pub struct ScanReport {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
     /// The files.
     pub libraries: Vec<ScanLibrary>,
     /// What is wrong.
     pub problems: Vec<ProblemFile>,
 }
 
+/// A line of `scan --format jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ScanLine {
+    /// A file, as soon as it was read.
+    Library(Box<ScanLibrary>),
+    /// The last line: what concerns all of them together.
+    End(ScanEnd),
+}
+
+/// What is known when all was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanEnd {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+    /// The number of files.
+    pub count: usize,
+    /// The files that a program finds today without naming their paths.
+    pub reach: Vec<ReachLine>,
+    /// What is wrong.
+    pub problems: Vec<ProblemFile>,
+}
+
+/// How a file is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachLine {
+    /// The file.
+    pub path: JsonPath,
+    /// By which ways.
+    pub ways: Vec<String>,
+}
+
 impl ScanReport {
     /// What a scan says.
     #[must_use]
-    pub fn new(scan: &Scan) -> Self {
-        let problems = scan.problems.iter().map(|problem| ProblemFile {
-            id: problem.id.to_owned(),
-            path: problem.path.as_path().into(),
-            says: problem.says.clone(),
+    pub fn new(scan: &Scan, stopped: bool) -> Self {
+        let whole = |entry| {
+            let mut library = ScanLibrary::new(entry);
+            library.reach = Some(entry.reach.iter().map(way).collect());
+            library.problems = Some(entry.problems.iter().map(|id| (*id).to_owned()).collect());
+            library
+        };
+        Self {
+            schema: SCHEMA,
+            stopped,
+            libraries: scan.entries.iter().map(whole).collect(),
+            problems: problem_lines(&scan.problems),
+        }
+    }
+
+    /// Reads a saved scan in either of its formats.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are neither.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        let as_one = match serde_json::from_slice(bytes) {
+            Ok(report) => return Ok(report),
+            Err(error) => error,
+        };
+        let mut report = Self { schema: SCHEMA, stopped: true, libraries: Vec::new(), problems: Vec::new() };
+        for line in serde_json::Deserializer::from_slice(bytes).into_iter() {
+            match line.map_err(|_| serde::de::Error::custom(&as_one))? {
+                ScanLine::Library(library) => report.libraries.push(*library),
+                ScanLine::End(end) => (report.stopped, report.problems) = (end.stopped, end.problems),
+            }
+        }
+        Ok(report)
+    }
+}
+
+impl ScanEnd {
+    /// The last line about a scan.
+    #[must_use]
+    pub fn new(scan: &Scan, stopped: bool) -> Self {
+        let found = scan.entries.iter().filter(|entry| !entry.reach.is_empty());
+        let reach = found.map(|entry| ReachLine {
+            path: entry.library.path.as_path().into(),
+            ways: entry.reach.iter().map(way).collect(),
         });
         Self {
             schema: SCHEMA,
-            libraries: scan.entries.iter().map(ScanLibrary::new).collect(),
-            problems: problems.collect(),
+            stopped,
+            count: scan.entries.len(),
+            reach: reach.collect(),
+            problems: problem_lines(&scan.problems),
         }
     }
 }
 
 impl ScanLibrary {
-    fn new(entry: &Entry) -> Self {
+    /// What is known of a file once it was read.
+    #[must_use]
+    pub fn new(entry: &Entry) -> Self {
         let library = &entry.library;
-        let evidence = library
-            .evidence
-            .iter()
-            .map(|evidence| EvidenceLine { kind: word(&evidence.kind), says: evidence.says.clone() });
         Self {
             path: library.path.as_path().into(),
             names: entry.paths.iter().map(|path| path.as_path().into()).collect(),
@@ -107,95 +198,79 @@ impl ScanLibrary {
             soname: library.soname.clone(),
             version: library.version.as_ref().map(ToString::to_string),
             confidence: word(&library.confidence),
-            evidence: evidence.collect(),
+            evidence: library.evidence.iter().map(EvidenceLine::new).collect(),
             cuda: library.cuda.map(cuda_text),
-            owner: owner_line(&library.owner),
+            owner: OwnerLine::new(library, entry.digest.as_ref()),
             place: word(&library.place.provenance),
             size: library.stat.size,
             build_id: library.object.as_ref().and_then(|object| object.facts.build_id.clone()),
-            reach: entry.reach.iter().map(way).collect(),
+            sha256: entry.digest.as_ref().map(|digest| digest.sha256.clone()),
             stub: library.is_stub(),
             unusable: library.unusable.clone(),
-            problems: entry.problems.iter().map(|id| (*id).to_owned()).collect(),
+            reach: None,
+            problems: None,
         }
     }
 }
 
+impl EvidenceLine {
+    pub(super) fn new(evidence: &Evidence) -> Self {
+        Self {
+            kind: word(&evidence.kind),
+            says: evidence.says.clone(),
+            version: evidence.version.as_ref().map(ToString::to_string),
+            cuda: evidence.cuda.map(cuda_text),
+            confidence: word(&evidence.confidence),
+        }
+    }
+}
+
+impl OwnerLine {
+    pub(super) fn new(library: &Library, digest: Option<&Digest>) -> Self {
+        let as_recorded = library.recorded.map(|size| size == library.stat.size);
+        let (record, other) = match digest.map(|digest| &digest.verified) {
+            Some(Verified::Intact) => ("intact", None),
+            Some(Verified::Altered) => ("altered", None),
+            Some(Verified::WrittenBy(other)) => ("written_by_other", Some(other.to_string())),
+            _ => match as_recorded {
+                Some(true) => ("size_as_recorded", None),
+                Some(false) => ("size_differs", None),
+                None => ("unrecorded", None),
+            },
+        };
+        Self {
+            kind: word(&library.owner.kind()),
+            name: library.owner.name().map(str::to_owned),
+            version: library.owner.version().map(str::to_owned),
+            record: record.to_owned(),
+            written_by: other,
+        }
+    }
+}
+
+pub(super) fn problem_lines(problems: &[Problem]) -> Vec<ProblemFile> {
+    let line = |problem: &Problem| ProblemFile {
+        id: problem.id.to_owned(),
+        path: problem.path.as_path().into(),
+        says: problem.says.clone(),
+    };
+    problems.iter().map(line).collect()
+}
+
 /// The word a value is written as in JSON.
-fn word(value: &impl Serialize) -> String {
+pub(super) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),
     }
 }
 
-fn cuda_text((major, minor): (u32, Option<u32>)) -> String {
+pub(super) fn cuda_text((major, minor): (u32, Option<u32>)) -> String {
     minor.map_or(major.to_string(), |minor| format!("{major}.{minor}"))
 }
 
-/// The scan as a table of at most 100 columns: one line a file, by installation; problems last.
-#[must_use]
-pub fn scan_text(scan: &Scan, all: bool) -> String {
-    let mut groups: BTreeMap<&Path, Vec<&Entry>> = BTreeMap::new();
-    for entry in &scan.entries {
-        groups.entry(group_of(&entry.library)).or_default().push(entry);
-    }
-    let mut text = String::new();
-    for (root, entries) in &groups {
-        let _ = writeln!(text, "{}", root.display());
-        for entry in entries {
-            let library = &entry.library;
-            let name = library.path.file_name().unwrap_or_default().display().to_string();
-            let version = library.version.as_ref().map_or("?".to_owned(), ToString::to_string);
-            let cuda = library.cuda.map_or("-".to_owned(), cuda_text);
-            let line = format!("  {name:38} {version:15} {cuda:5} {}", notes(entry));
-            let _ = writeln!(text, "{}", line.trim_end());
-            if all {
-                for path in entry.paths.iter().filter(|path| **path != library.path) {
-                    let _ = writeln!(text, "    also {}", path.display());
-                }
-                for one in library.evidence.iter().filter(|one| one.kind == EvidenceKind::Probe) {
-                    let _ = writeln!(text, "    {}", one.says);
-                }
-            }
-        }
-        text.push('\n');
-    }
-    let files = |count: usize| format!("{count} {}", if count == 1 { "library" } else { "libraries" });
-    let places = format!("{} {}", groups.len(), if groups.len() == 1 { "place" } else { "places" });
-    let _ = writeln!(text, "{} in {places}", files(scan.entries.len()));
-    if !scan.problems.is_empty() {
-        text.push_str("\nproblems\n");
-        for problem in &scan.problems {
-            let _ = writeln!(text, "  {}: {}\n    {}", problem.id, problem.says, problem.path.display());
-        }
-    }
-    text
-}
-
-/// Owner, and what is not as it should be.
-fn notes(entry: &Entry) -> String {
-    let library = &entry.library;
-    let owner = owner_line(&library.owner);
-    let mut notes = vec![owner.name.unwrap_or_default()];
-    notes.extend(library.version.is_none().then(|| "release unknown".to_owned()));
-    notes.extend(library.unusable.clone());
-    notes.extend(entry.problems.iter().map(|id| (*id).to_owned()));
-    notes.extend((entry.paths.len() > 1).then(|| format!("{} names", entry.paths.len())));
-    notes.retain(|note| !note.is_empty());
-    notes.join(", ")
-}
-
-fn owner_line(owner: &Owner) -> OwnerLine {
-    OwnerLine {
-        kind: word(&owner.kind()),
-        name: owner.name().map(str::to_owned),
-        version: owner.version().map(str::to_owned),
-    }
-}
-
 /// One way a file is found, in a few words.
-fn way(reach: &Reach) -> String {
+pub(super) fn way(reach: &Reach) -> String {
     match reach {
         Reach::RunPath { of, .. } => format!("{} of {}", reach.rule(), of.display()),
         Reach::LibraryPath { current_directory: true, .. } => "LD_LIBRARY_PATH, from this working directory".to_owned(),
@@ -203,73 +278,174 @@ fn way(reach: &Reach) -> String {
     }
 }
 
+/// An owner in a few words: its package and version, else what kind it is.
+pub(super) fn owner_text(owner: &Owner) -> String {
+    match (owner, owner.name(), owner.version()) {
+        (_, Some(name), Some(version)) => format!("{name} {version}"),
+        (_, Some(name), None) => name.to_owned(),
+        (Owner::Toolkit { root, .. }, _, Some(version)) => format!("toolkit {version} in {}", root.display()),
+        (Owner::Toolkit { root, .. }, ..) => format!("toolkit in {}", root.display()),
+        (Owner::Conda { prefix, .. }, ..) => format!("in the conda environment {}, of no package", prefix.display()),
+        (Owner::Driver, ..) => "the driver's own installer".to_owned(),
+        (Owner::Rpm, ..) => "maybe rpm: ask `rpm -qf FILE`".to_owned(),
+        _ => "unknown: no package, toolkit or application claims it".to_owned(),
+    }
+}
+
 /// What came, went and changed between two saved scans, by path.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScanDiff {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Paths only in the second.
-    pub came: Vec<JsonPath>,
-    /// Paths only in the first.
-    pub went: Vec<JsonPath>,
-    /// Paths in both with another file: path, what was, what is.
-    pub changed: Vec<(JsonPath, String, String)>,
+    /// `scans`.
+    pub compared: &'static str,
+    /// Files only in the second.
+    pub came: Vec<FileLine>,
+    /// Files only in the first.
+    pub went: Vec<FileLine>,
+    /// Paths in both, with another file.
+    pub changed: Vec<ChangedFile>,
+    /// What is wrong in the second only.
+    pub new_problems: Vec<ProblemFile>,
+    /// What is wrong in the first only.
+    pub gone_problems: Vec<ProblemFile>,
+}
+
+/// What a scan knew of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileLine {
+    /// The path.
+    pub path: JsonPath,
+    /// What stands there.
+    #[serde(flatten)]
+    pub file: FileState,
+}
+
+/// A path with another file than before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChangedFile {
+    /// The path.
+    pub path: JsonPath,
+    /// What stood there.
+    pub before: FileState,
+    /// What stands there.
+    pub after: FileState,
+}
+
+/// What makes a file at a path another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileState {
+    /// Its release.
+    pub version: Option<String>,
+    /// Its build ID.
+    pub build_id: Option<String>,
+    /// Bytes.
+    pub size: u64,
+    /// Its digest, where the scan has it.
+    pub sha256: Option<String>,
+}
+
+impl FileState {
+    fn of(library: &ScanLibrary) -> Self {
+        Self {
+            version: library.version.clone(),
+            build_id: library.build_id.clone(),
+            size: library.size,
+            sha256: library.sha256.clone(),
+        }
+    }
+
+    /// A digest counts only where both scans have one.
+    fn differs(&self, other: &Self) -> bool {
+        let digests = self.sha256.as_ref().zip(other.sha256.as_ref()).is_some_and(|(one, other)| one != other);
+        digests || (&self.version, &self.build_id, self.size) != (&other.version, &other.build_id, other.size)
+    }
+
+    /// What tells it from another.
+    fn text(&self, other: Option<&Self>) -> String {
+        let version = self.version.as_deref().unwrap_or("release unknown").to_owned();
+        match other {
+            Some(other) if other.version == self.version => {
+                let id =
+                    |state: &Self| state.build_id.as_deref().and_then(|id| id.get(..8)).unwrap_or("none").to_owned();
+                if id(self) == id(other) && self.size == other.size {
+                    format!(
+                        "{version} (SHA-256 {})",
+                        self.sha256.as_deref().and_then(|hex| hex.get(..8)).unwrap_or("?")
+                    )
+                } else {
+                    format!("{version} ({} bytes, build ID {})", self.size, id(self))
+                }
+            }
+            _ => version,
+        }
+    }
 }
 
 impl ScanDiff {
     /// Compares two scans.
     #[must_use]
     pub fn new(before: &ScanReport, after: &ScanReport) -> Self {
-        let index = |report: &ScanReport| -> BTreeMap<PathBuf, ScanLibrary> {
-            report.libraries.iter().map(|library| (library.path.to_path(), library.clone())).collect()
+        let index = |report: &ScanReport| -> BTreeMap<PathBuf, FileState> {
+            report.libraries.iter().map(|library| (library.path.to_path(), FileState::of(library))).collect()
         };
-        let (before, after) = (index(before), index(after));
-        let mut diff = Self { schema: SCHEMA, ..Self::default() };
-        for (path, library) in &after {
-            match before.get(path) {
-                None => diff.came.push(path.as_path().into()),
-                Some(old) if identity(old) != identity(library) => {
-                    diff.changed.push((path.as_path().into(), described(old), described(library)));
-                }
-                Some(_) => {}
-            }
+        let (old, new) = (index(before), index(after));
+        let only = |these: &BTreeMap<PathBuf, FileState>, those: &BTreeMap<PathBuf, FileState>| -> Vec<FileLine> {
+            let only = these.iter().filter(|(path, _)| !those.contains_key(*path));
+            only.map(|(path, file)| FileLine { path: path.as_path().into(), file: file.clone() }).collect()
+        };
+        let changed = new.iter().filter_map(|(path, after)| {
+            let before = old.get(path).filter(|before| before.differs(after))?;
+            Some(ChangedFile { path: path.as_path().into(), before: before.clone(), after: after.clone() })
+        });
+        let beyond = |these: &ScanReport, those: &ScanReport| -> Vec<ProblemFile> {
+            these.problems.iter().filter(|problem| !those.problems.contains(problem)).cloned().collect()
+        };
+        Self {
+            schema: SCHEMA,
+            compared: "scans",
+            came: only(&new, &old),
+            went: only(&old, &new),
+            changed: changed.collect(),
+            new_problems: beyond(after, before),
+            gone_problems: beyond(before, after),
         }
-        diff.went = before.keys().filter(|path| !after.contains_key(*path)).map(|path| path.as_path().into()).collect();
-        diff
     }
 
     /// Whether nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.came.is_empty() && self.went.is_empty() && self.changed.is_empty()
+        self.came.is_empty()
+            && self.went.is_empty()
+            && self.changed.is_empty()
+            && self.new_problems.is_empty()
+            && self.gone_problems.is_empty()
     }
 
     /// One line for each difference: `+` came, `-` went, `~` changed.
     #[must_use]
     pub fn text(&self) -> String {
+        if self.is_empty() {
+            return "nothing differs\n".to_owned();
+        }
         let mut text = String::new();
-        for path in &self.went {
-            let _ = writeln!(text, "- {}", path.to_path().display());
+        for line in &self.went {
+            let _ = writeln!(text, "- {} ({})", line.path.to_path().display(), line.file.text(None));
         }
-        for path in &self.came {
-            let _ = writeln!(text, "+ {}", path.to_path().display());
+        for line in &self.came {
+            let _ = writeln!(text, "+ {} ({})", line.path.to_path().display(), line.file.text(None));
         }
-        for (path, old, new) in &self.changed {
+        for ChangedFile { path, before, after } in &self.changed {
+            let (old, new) = (before.text(Some(after)), after.text(Some(before)));
             let _ = writeln!(text, "~ {}: {old} → {new}", path.to_path().display());
         }
+        for (sign, problems) in [("no longer", &self.gone_problems), ("now", &self.new_problems)] {
+            for problem in problems {
+                let _ = writeln!(text, "{sign} {}: {}: {}", problem.id, problem.path.to_path().display(), problem.says);
+            }
+        }
+        let counts = format!("{} came, {} went, {} changed", self.came.len(), self.went.len(), self.changed.len());
+        let _ = writeln!(text, "{counts}");
         text
-    }
-}
-
-/// What makes a file at a path another one.
-fn identity(library: &ScanLibrary) -> (&Option<String>, u64, &Option<String>) {
-    (&library.build_id, library.size, &library.version)
-}
-
-fn described(library: &ScanLibrary) -> String {
-    let version = library.version.as_deref().unwrap_or("unknown release");
-    match &library.build_id {
-        Some(id) => format!("{version} (build ID {})", id.get(..8).unwrap_or(id)),
-        None => version.to_owned(),
     }
 }

@@ -1,11 +1,11 @@
 //! A chosen set as a plan: order, aliases, replaced paths, triggers, and what is kept to spare ld.so its
 //! search.
 
-use super::driver::Driver;
 use super::problem::Member;
 use super::runtime::Runtime;
 use super::{Choice, Refused, Resolution};
 use crate::consumer::{Closure, Requirement};
+use crate::driver::Driver;
 use crate::escape;
 use crate::facts::{dlopens, parse_library_name};
 use crate::inventory::{Inventory, Library};

@@ -7,11 +7,12 @@
 //! [`solve::Problem`]: crate::solve::Problem
 
 mod assemble;
-mod driver;
 mod problem;
 mod runtime;
 
 use crate::consumer::{Closure, Requirement};
+use crate::driver;
+use crate::facts::Version;
 use crate::inventory::Inventory;
 use crate::loader::Loader;
 use crate::plan::{How, Plan};
@@ -90,7 +91,8 @@ pub fn resolve(
     for member in &members {
         log::info!("{} from {}: {}", member.choice.soname, member.choice.path.display(), member.choice.because);
     }
-    let driver = driver::choose(loader, inventory);
+    let cuda = requirement.cuda.map(|(major, minor)| format!("{major}.{}", minor.unwrap_or(0)));
+    let driver = driver::choose(loader, inventory, cuda.as_deref().and_then(Version::parse).as_ref());
     let runtime = runtime::choose(requirement, closure, inventory, loader);
     Ok(assemble::resolution(requirement, closure, inventory, loader, members, &driver, &runtime, &solution.unserved))
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Two libraries compared. "Gained" is what B has beyond A, "lost" what A has beyond B.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Comparison {
     /// The sonames, where they differ.
@@ -27,8 +27,11 @@ pub struct Comparison {
     pub needs_gained: Vec<String>,
     /// As `needs_gained`.
     pub needs_lost: Vec<String>,
-    /// Libraries here that take a lost symbol: the library, and the first symbol.
-    pub broken: Vec<(PathBuf, String)>,
+    /// How many of the libraries here need A.
+    pub users: usize,
+    /// Those of them that B would break: the library, and the first symbol that it takes and B lacks; none where it
+    /// asks for a soname that B has not.
+    pub broken: Vec<(PathBuf, Option<String>)>,
 }
 
 impl Comparison {
@@ -47,17 +50,29 @@ impl Comparison {
         let lost = beyond(&of_a, &of_b);
         let missing: BTreeSet<&String> = lost.iter().collect();
         let name = soname(a);
-        let broken = users.into_iter().filter_map(|user| {
-            let taken = symbols_by_provider(user).remove(&name)?;
-            let first = taken
-                .iter()
-                .map(|symbol| spelled(&symbol.name, symbol.node.as_deref()))
-                .find(|symbol| missing.contains(symbol))?;
-            Some((user.path.clone(), first))
-        });
+        let renamed = name != soname(b);
+        // One file under several names is one user, and no library uses itself.
+        let mut seen = BTreeSet::from([a.stat.id]);
+        let mut count = 0;
+        let mut broken = Vec::new();
+        for user in users {
+            let needs = user.facts.needed.iter().any(|needed| needed.to_str() == Some(&name));
+            if name.is_empty() || !needs || !seen.insert(user.stat.id) {
+                continue;
+            }
+            count += 1;
+            let taken = symbols_by_provider(user).remove(&name).unwrap_or_default();
+            let mut taken = taken.iter().map(|symbol| spelled(&symbol.name, symbol.node.as_deref()));
+            match taken.find(|symbol| missing.contains(symbol)) {
+                Some(symbol) => broken.push((user.path.clone(), Some(symbol))),
+                None if renamed => broken.push((user.path.clone(), None)),
+                None => {}
+            }
+        }
         Ok(Self {
             sonames: (soname(a) != soname(b)).then(|| (soname(a), soname(b))),
-            broken: broken.collect(),
+            users: count,
+            broken,
             gained: beyond(&of_b, &of_a),
             nodes_gained: beyond(&nodes_b, &nodes_a),
             nodes_lost: beyond(&nodes_a, &nodes_b),

@@ -51,7 +51,9 @@ impl Critic<'_> {
     /// The first rule `item` breaks in the place of the copy chosen for its soname, else the
     /// preference that goes against it.
     pub(super) fn refusal(&mut self, item: usize) -> Refusal {
-        if let Some(refusal) = self.alone(item).or_else(|| self.beside(item)).or_else(|| self.symbols(item)) {
+        // A missing symbol is a cause one can look up; that a group comes from one release is our rule because of it.
+        let broken = self.alone(item).or_else(|| self.other_major(item)).or_else(|| self.symbols(item));
+        if let Some(refusal) = broken.or_else(|| self.beside(item)) {
             return refusal;
         }
         if let Some(refusal) = self.needs(item) {
@@ -98,18 +100,25 @@ impl Critic<'_> {
         })
     }
 
-    /// The first rule it breaks with another member of the set, symbols aside.
+    /// A member of the set that is for another CUDA major.
+    fn other_major(&self, item: usize) -> Option<Refusal> {
+        let model = self.model;
+        let own = &model.items[item];
+        let mut others = self.set.iter().flatten().map(|&other| &model.items[other]);
+        let (cuda, its) = others.find_map(|other| {
+            let both = own.cuda.zip(other.cuda)?;
+            (other.soname != own.soname && both.0.major != both.1.major).then_some(both)
+        })?;
+        Some(Refusal::OtherMajor { major: cuda.major, of: "the set".to_owned(), not: its.major })
+    }
+
+    /// The first rule it breaks with another member of the set, symbols and majors aside.
     fn beside(&self, item: usize) -> Option<Refusal> {
         let model = self.model;
         let own = &model.items[item];
         let others = || self.set.iter().flatten().copied().filter(|&other| model.items[other].soname != own.soname);
         let name = |other: usize| model.candidate(other).soname.clone();
 
-        let clash = |other: &Item| own.cuda.zip(other.cuda).is_some_and(|(own, its)| own.major != its.major);
-        let major = others().find(|&other| clash(&model.items[other])).and_then(|other| {
-            let (cuda, its) = own.cuda.zip(model.items[other].cuda)?;
-            Some(Refusal::OtherMajor { major: cuda.major, of: "the set".to_owned(), not: its.major })
-        });
         let release = || {
             others()
                 .filter(|&other| own.group.is_some() && model.items[other].group == own.group)
@@ -147,7 +156,7 @@ impl Critic<'_> {
                 }
             })
         };
-        major.or_else(release).or_else(|| self.torn(item)).or_else(bad).or_else(linker)
+        release().or_else(|| self.torn(item)).or_else(bad).or_else(linker)
     }
 
     fn torn(&self, item: usize) -> Option<Refusal> {

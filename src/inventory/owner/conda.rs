@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) package: Package,
+    pub(super) size: Option<u64>,
     pub(super) sha256: Option<[u8; 32]>,
 }
 
@@ -44,6 +45,8 @@ struct PathData {
     path: String,
     sha256: Option<String>,
     sha256_in_prefix: Option<String>,
+    path_type: Option<String>,
+    size_in_bytes: Option<u64>,
 }
 
 impl Environment {
@@ -66,15 +69,18 @@ impl Environment {
 
     fn add(&mut self, meta: Meta) {
         let package = Package { name: meta.name, version: meta.version };
-        let listed = meta.files.into_iter().map(|path| (path, None));
+        let listed = meta.files.into_iter().map(|path| (path, None, None));
         let with_digest = meta.paths_data.paths.into_iter().map(|data| {
+            // Where conda wrote the prefix into a file, or links to one, the size is that of another.
+            let own = data.sha256_in_prefix.is_none() || data.sha256_in_prefix == data.sha256;
+            let size = data.size_in_bytes.filter(|_| own && data.path_type.as_deref() != Some("softlink"));
             let digest = data.sha256_in_prefix.or(data.sha256);
-            (data.path, digest.and_then(|digest| from_hex(&digest)))
+            (data.path, size, digest.and_then(|digest| from_hex(&digest)))
         });
-        for (path, sha256) in listed.chain(with_digest) {
+        for (path, size, sha256) in listed.chain(with_digest) {
             let path = PathBuf::from(path);
             if path.file_name().is_some_and(|name| parse_library_name(name).is_some()) {
-                self.files.insert(path, File { package: package.clone(), sha256 });
+                self.files.insert(path, File { package: package.clone(), size, sha256 });
             }
         }
     }

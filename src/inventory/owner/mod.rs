@@ -2,9 +2,10 @@
 //!
 //! Takes the path of a library and the place it was found in; gives the [`Owner`] that the records on disk name. Each
 //! record is read once, and only when a library lies where it could speak of it. On demand the bytes are compared with
-//! what was recorded ([`Owners::verify`]). Never runs a package manager, and never reads rpm's database: a file that
-//! rpm installed has no owner here.
+//! what was recorded ([`Owners::verify`]). Never runs a package manager, and never reads rpm's database, which has four
+//! formats: where rpm could own a file, its owner is [`Owner::Rpm`], and `rpm -qf` is to be asked.
 
+mod application;
 mod conda;
 mod dpkg;
 mod md5;
@@ -17,8 +18,8 @@ use crate::host::{Host, Stat};
 use crate::places::{Place, Provenance};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The owner of a file, as far as files tell.
@@ -52,6 +53,9 @@ pub enum Owner {
         /// Its version, where the status file could be read.
         version: Option<String>,
     },
+    /// Maybe a package of rpm's: the file stands where rpm installs, on a machine that has rpm's database. That is not
+    /// read here; `rpm -qf` tells.
+    Rpm,
     /// A CUDA toolkit that no package manager knows of.
     Toolkit {
         /// Its root.
@@ -61,11 +65,11 @@ pub enum Owner {
     },
     /// The driver's own installer, or the container runtime that mounts the host's driver.
     Driver,
-    /// An application that brings libraries of its own.
+    /// An application that brings libraries of its own, or something that installs software below a root of its own.
     Application {
-        /// `ollama`, `MATLAB`.
-        name: &'static str,
-        /// Its release, where a directory is named after it.
+        /// `ollama`, `MATLAB`, `cuda (Spack)`.
+        name: String,
+        /// Its release, where the path tells it.
         version: Option<String>,
     },
     /// Nobody known.
@@ -84,6 +88,8 @@ pub enum OwnerKind {
     Conda,
     /// dpkg.
     Dpkg,
+    /// Maybe rpm.
+    Rpm,
     /// A CUDA toolkit's own installer.
     Toolkit,
     /// The driver's own installer.
@@ -100,6 +106,7 @@ impl fmt::Display for OwnerKind {
             Self::Wheel => "wheel",
             Self::Conda => "conda",
             Self::Dpkg => "dpkg",
+            Self::Rpm => "rpm",
             Self::Toolkit => "toolkit",
             Self::Driver => "driver",
             Self::Application => "application",
@@ -131,6 +138,7 @@ impl Owner {
             Self::Wheel { .. } | Self::Bundle(_) => OwnerKind::Wheel,
             Self::Conda { .. } => OwnerKind::Conda,
             Self::Dpkg { .. } => OwnerKind::Dpkg,
+            Self::Rpm => OwnerKind::Rpm,
             Self::Toolkit { .. } => OwnerKind::Toolkit,
             Self::Driver => OwnerKind::Driver,
             Self::Application { .. } => OwnerKind::Application,
@@ -142,9 +150,8 @@ impl Owner {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
-            Self::Wheel { name, .. } | Self::Dpkg { name, .. } => Some(name),
+            Self::Wheel { name, .. } | Self::Dpkg { name, .. } | Self::Application { name, .. } => Some(name),
             Self::Bundle(package) | Self::Conda { package: Some(package), .. } => Some(&package.name),
-            Self::Application { name, .. } => Some(name),
             _ => None,
         }
     }
@@ -176,6 +183,15 @@ pub enum Verified {
     Unknown,
 }
 
+/// The digest of a file, and what its owner's record says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// SHA-256 in hex.
+    pub sha256: String,
+    /// Whether the bytes are the recorded ones.
+    pub verified: Verified,
+}
+
 /// The records read so far.
 #[derive(Debug, Default)]
 pub struct Owners {
@@ -183,6 +199,8 @@ pub struct Owners {
     conda: BTreeMap<PathBuf, conda::Environment>,
     dpkg: Option<dpkg::Database>,
     releases: BTreeMap<PathBuf, Option<String>>,
+    /// Whether this is a machine of rpm's.
+    rpm: Option<bool>,
     homes: BTreeMap<PathBuf, Home>,
 }
 
@@ -210,42 +228,71 @@ impl Owners {
         if let Some(owner) = self.dpkg(host, path).and_then(|(database, file)| database.owner(&file)) {
             return owner;
         }
+        // Before the toolkit: what Spack or the HPC SDK installs looks like one.
+        if let Some(owner) = application::of(host, place, path) {
+            return owner;
+        }
         if let Some(root) = home.toolkit {
             let release = self.releases.entry(root.clone()).or_insert_with(|| toolkit::release(host, &root)).clone();
             return Owner::Toolkit { root, release };
         }
-        if let Some(owner) = application(path) {
-            return owner;
+        if self.may_be_rpm(host, path) {
+            return Owner::Rpm;
         }
         let installed =
             matches!(place.provenance, Provenance::Driver | Provenance::Cache | Provenance::Conf | Provenance::Default);
         if row.is_driver() && installed { Owner::Driver } else { Owner::None }
     }
 
+    /// The size that its owner recorded for a file: wheels and conda packages do.
+    pub(super) fn recorded_size(&mut self, host: &Host, place: &Place, path: &Path, owner: &Owner) -> Option<u64> {
+        match owner {
+            Owner::Wheel { size, .. } => *size,
+            Owner::Bundle(package) => {
+                let site = self.home(host, place).site?;
+                let claims = self.site(host, &site).claims(host, &site, path);
+                claims.iter().find(|claim| claim.package() == *package)?.size
+            }
+            Owner::Conda { prefix, package: Some(_) } => {
+                self.environment(host, prefix).package(host, prefix, path)?.size
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the file's bytes are those that its owner recorded. Reads the whole file.
     ///
     /// A wheel's `RECORD` and conda's `paths_data` hold a SHA-256, dpkg's `md5sums` an MD5; nobody else records any.
     pub fn verify(&mut self, host: &Host, library: &Library) -> Verified {
-        let recorded = self.recorded(host, library);
-        if recorded.is_empty() {
+        if self.recorded(host, library).is_empty() {
             return Verified::Unknown;
         }
-        let Ok((bytes, _)) = host.map(&library.path) else { return Verified::Unknown };
-        let mut sha256 = None;
-        for (package, digest) in recorded {
-            let same = match digest {
-                Sum::Sha256(digest) => {
-                    *sha256.get_or_insert_with(|| <[u8; 32]>::from(Sha256::digest(&*bytes))) == digest
-                }
-                Sum::Md5(digest) => md5::digest(&bytes) == digest,
+        self.digest(host, library).map_or(Verified::Unknown, |digest| digest.verified)
+    }
+
+    /// The SHA-256 of a library, and whether its bytes are those that its owner recorded. Reads the whole file.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read.
+    pub fn digest(&mut self, host: &Host, library: &Library) -> io::Result<Digest> {
+        let (bytes, _) = host.map(&library.path)?;
+        let digest: [u8; 32] = Sha256::digest(&*bytes).into();
+        let recorded = self.recorded(host, library);
+        let mut verified = if recorded.is_empty() { Verified::Unknown } else { Verified::Altered };
+        for (package, sum) in recorded {
+            let same = match sum {
+                Sum::Sha256(sum) => sum == digest,
+                Sum::Md5(sum) => sum == md5::digest(&bytes),
             };
             if same {
                 let own = library.owner.name().is_some_and(|name| name == package.name)
                     && library.owner.version().is_none_or(|version| version == package.version);
-                return if own { Verified::Intact } else { Verified::WrittenBy(package) };
+                verified = if own { Verified::Intact } else { Verified::WrittenBy(package) };
+                break;
             }
         }
-        Verified::Altered
+        Ok(Digest { sha256: to_hex(&digest), verified })
     }
 
     fn recorded(&mut self, host: &Host, library: &Library) -> Vec<(Package, Sum)> {
@@ -287,6 +334,21 @@ impl Owners {
         database.file(&real).map(|file| (&*database, file))
     }
 
+    fn may_be_rpm(&mut self, host: &Host, path: &Path) -> bool {
+        let is_rpm = || {
+            // Where rpm keeps its database, in each of its formats (`%_dbpath`); a machine of dpkg's may have rpm as a tool.
+            let dirs = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"].map(Path::new);
+            let names = ["rpmdb.sqlite", "Packages.db", "Packages"];
+            dirs.iter().any(|dir| names.iter().any(|name| host.is_file(&dir.join(name))))
+                && !host.is_file(Path::new("/var/lib/dpkg/status"))
+        };
+        if !*self.rpm.get_or_insert_with(is_rpm) {
+            return false;
+        }
+        let real = host.canonical(path).unwrap_or_else(|_| path.to_owned());
+        ["/usr", "/lib", "/lib64", "/opt"].iter().any(|dir| real.starts_with(dir)) && !real.starts_with("/usr/local")
+    }
+
     /// The installations a place lies in: what it was found for, else what stands in the directories above it, so that
     /// a directory of `LD_LIBRARY_PATH` in somebody's environment is known for what it is.
     fn home(&mut self, host: &Host, place: &Place) -> Home {
@@ -310,7 +372,8 @@ impl Owners {
                     home.site = Some(place.root.clone());
                 }
                 home.conda = above(&place.dir).find(|dir| host.is_dir(&dir.join("conda-meta"))).map(Path::to_owned);
-                home.toolkit = above(&place.dir).find(|dir| toolkit::is_root(host, dir)).map(Path::to_owned);
+                let is_root = |dir: &&Path| toolkit::is_root(host, dir) || toolkit::is_named(dir);
+                home.toolkit = above(&place.dir).find(is_root).map(Path::to_owned);
             }
         }
         self.homes.insert(place.dir.clone(), home.clone());
@@ -336,35 +399,24 @@ fn is_site(dir: &Path) -> bool {
     dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages")
 }
 
-/// Names of directories that only one application has, and whether the next one below is its release.
-const APPLICATIONS: [(&str, &str, bool); 9] = [
-    ("ollama", "ollama", false),
-    (".lmstudio", "LM Studio", false),
-    ("lm-studio", "LM Studio", false),
-    ("MATLAB", "MATLAB", true),
-    ("nsight-compute", "Nsight Compute", true),
-    ("nsight-systems", "Nsight Systems", true),
-    (".julia", "Julia", false),
-    (".unsloth", "Unsloth", false),
-    ("Koharu", "Koharu", false),
-];
-
-fn application(path: &Path) -> Option<Owner> {
-    let mut parts = path.parent()?.iter();
-    while let Some(part) = parts.next() {
-        if let Some((_, name, versioned)) = APPLICATIONS.iter().find(|(dir, ..)| part == OsStr::new(dir)) {
-            let version = parts.next().filter(|_| *versioned).and_then(OsStr::to_str).map(str::to_owned);
-            return Some(Owner::Application { name, version });
-        }
-    }
-    None
-}
-
 /// Whether a package of this name can hold a library of NVIDIA's. All that are known to hold one do, in Debian, in
 /// Ubuntu, in NVIDIA's repositories and on conda: `libcudart12`, `libnvidia-compute-580`, `cuda-nvrtc-12-4`, `libnpp`.
 /// Reading the lists of the thousands of others would cost more than all else.
 fn may_hold_ours(package: &str) -> bool {
     ["cu", "nv", "nccl", "npp"].iter().any(|word| package.contains(word))
+}
+
+/// The SHA-256 of bytes, in hex.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    to_hex(&Sha256::digest(bytes))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Reads a digest in hex.

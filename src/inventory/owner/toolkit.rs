@@ -1,11 +1,19 @@
 //! The release of a CUDA toolkit: `version.json` since 11.1, `version.txt` before, else its directory's name.
 
+use crate::facts::Version;
 use crate::host::Host;
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// Whether a toolkit's root stands here.
 pub(super) fn is_root(host: &Host, dir: &Path) -> bool {
     named(host, dir).is_some()
+}
+
+/// Whether a directory is called as the toolkit's own installer calls it, `cuda-12.4`.
+pub(super) fn is_named(dir: &Path) -> bool {
+    let release = dir.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("cuda-"));
+    release.and_then(Version::parse).is_some_and(|release| release.minor().is_some())
 }
 
 pub(super) fn release(host: &Host, root: &Path) -> Option<String> {
@@ -49,5 +57,9 @@ mod tests {
             assert_eq!(is_root(&host, Path::new(root)), is);
         }
         assert!(!is_root(&host, Path::new("/other")));
+        assert!(is_named(Path::new("/opt/cuda-13.0")));
+        for other in ["/opt/cuda", "/opt/cuda-old", "/opt/cuda-13", "/"] {
+            assert!(!is_named(Path::new(other)), "{other}");
+        }
     }
 }

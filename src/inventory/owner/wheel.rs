@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Claim {
     name: String,
     version: String,
-    size: Option<u64>,
+    pub(super) size: Option<u64>,
     pub(super) sha256: Option<[u8; 32]>,
     /// Whether the wheel is one of NVIDIA's libraries, not something that bundles them.
     own: bool,

@@ -114,7 +114,7 @@ impl Walk {
         let unreadable = found.iter().map(|finds| finds.unreadable).sum();
         let mut dirs: Vec<PathBuf> = found.into_iter().flat_map(|finds| finds.dirs).collect();
         dirs.sort_unstable();
-        let places = dirs.into_iter().map(|dir| place(inside(&base, dir))).collect();
+        let places = dirs.into_iter().map(|dir| walked(host, inside(&base, dir))).collect();
         Walked {
             // Roots may overlap, and one directory may be mounted twice.
             places: distinct(host, places),
@@ -154,20 +154,24 @@ fn inside(base: &Path, dir: PathBuf) -> PathBuf {
     dir.strip_prefix(base).map(|relative| Path::new("/").join(relative)).unwrap_or(dir)
 }
 
-fn place(dir: PathBuf) -> Place {
-    let root = installation(&dir).to_owned();
-    Place { dir, provenance: Provenance::Walked, root }
-}
-
-/// The installation a directory belongs to, as its path shows it: a site directory, a toolkit with its release, or itself.
+/// A directory as a walk takes it: the installation that it belongs to shows in its path, as a site directory, or a
+/// toolkit with its release; or in what stands above it, as what `pip install --target` leaves.
 #[must_use]
-pub fn installation(dir: &Path) -> &Path {
+pub fn walked(host: &Host, dir: PathBuf) -> Place {
     let is_root = |path: &&Path| {
         let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
         let release = name.strip_prefix(b"cuda-").and_then(|release| release.first());
         matches!(name, b"site-packages" | b"dist-packages") || release.is_some_and(u8::is_ascii_digit)
     };
-    dir.ancestors().find(is_root).unwrap_or(dir)
+    // Wheels of NVIDIA's install into `nvidia`, with their records beside it.
+    let target = || {
+        let nvidia = dir.ancestors().skip(1).find(|dir| dir.file_name() == Some(OsStr::new("nvidia")))?;
+        let above = nvidia.parent()?;
+        let records = |entry: &crate::host::Entry| entry.name.as_bytes().ends_with(b".dist-info");
+        host.list(above).ok()?.iter().any(records).then_some(above)
+    };
+    let root = dir.ancestors().find(is_root).or_else(target).unwrap_or(&dir).to_owned();
+    Place { dir, provenance: Provenance::Walked, root }
 }
 
 #[cfg(test)]
@@ -321,8 +325,13 @@ mod tests {
         let machine = Machine::with(&[])
             .file("v/lib/python3.12/site-packages/nvidia/nccl/lib/libnccl.so.2", "")
             .file("x/cuda-12.4/targets/x86_64-linux/lib/libcudart.so.12", "")
-            .file("x/cuda-old/libcudart.so.12", "");
+            .file("x/cuda-old/libcudart.so.12", "")
+            .file("target/nvidia/nccl/lib/libnccl.so.2", "")
+            .file("target/nvidia_nccl_cu12-2.27.3.dist-info/RECORD", "")
+            .file("opt/nvidia/x/lib/libnccl.so.2", "");
         let roots: Vec<_> = walk(&machine, "/").places.into_iter().map(|place| place.root).collect();
-        assert_eq!(roots, ["/v/lib/python3.12/site-packages", "/x/cuda-12.4", "/x/cuda-old"].map(PathBuf::from));
+        let expected =
+            ["/opt/nvidia/x/lib", "/target", "/v/lib/python3.12/site-packages", "/x/cuda-12.4", "/x/cuda-old"];
+        assert_eq!(roots, expected.map(PathBuf::from));
     }
 }

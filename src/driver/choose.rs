@@ -1,27 +1,47 @@
 //! The driver's own libraries: one group, from one directory, never from a toolkit.
 //!
 //! What ld.so finds stays, unless it is a stub or of another version than the kernel module while a copy of the
-//! right version is at hand.
+//! right version is at hand. The forward-compatible libcuda that ld.so finds stays only where it goes with the kernel
+//! module, and the driver itself does not run what asks: GPUs it does not serve refuse it (error 804).
 
+use super::rules;
+use crate::facts::Version;
 use crate::inventory::{Inventory, Library, kernel_version};
 use crate::loader::Loader;
 use std::ffi::OsStr;
+use std::path::Path;
 
 /// The library all others of the driver are chosen by.
 const LIBCUDA: &str = "libcuda.so.1";
 
+/// Where Windows hands its driver to WSL: any other that is installed there has no kernel module to talk to.
+pub(super) const WSL: &str = "/usr/lib/wsl";
+
 /// The driver libraries to hand out, with the reason; empty where no driver is installed.
-pub(super) struct Driver<'i> {
-    pub(super) libraries: Vec<&'i Library>,
-    pub(super) because: String,
+pub(crate) struct Driver<'i> {
+    pub(crate) libraries: Vec<&'i Library>,
+    pub(crate) because: String,
 }
 
-pub(super) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Driver<'i> {
+/// Chooses them for what is built for a CUDA release.
+pub(crate) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory, cuda: Option<&Version>) -> Driver<'i> {
     let usable: Vec<&Library> =
         inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
     let host = loader.host();
     let kernel = kernel_version(host);
-    let matches = |library: &Library| kernel.is_none() || library.version.as_ref().map(ToString::to_string) == kernel;
+    let on_wsl = kernel.is_none() && host.is_dir(Path::new(WSL));
+    let matches = |library: &Library| match &kernel {
+        Some(kernel) => library.version.as_ref().is_some_and(|version| version.as_str() == kernel),
+        None => !on_wsl || library.place.dir.starts_with(WSL),
+    };
+    let kernel_release = kernel.as_deref().and_then(Version::parse);
+    let helps = |library: &Library| {
+        let file = super::DriverFile::of(library);
+        let own =
+            cuda.zip(kernel_release.as_ref()).map(|(cuda, kernel)| rules::on_driver_with(cuda, kernel, Some(&file)));
+        let alone = cuda.zip(kernel_release.as_ref()).map(|(cuda, kernel)| rules::on_driver(cuda, kernel));
+        matches!(own, Some(rules::Verdict::ViaCompat { .. })) && alone.is_some_and(|alone| !alone.runs())
+    };
     let cuda: Vec<&&Library> = usable.iter().filter(|library| library.asked_as() == LIBCUDA).collect();
     let today = loader.find(OsStr::new(LIBCUDA)).and_then(|(path, rule)| {
         let id = host.stat(&path).ok()?.id;
@@ -29,11 +49,12 @@ pub(super) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory) -> Drive
         Some((**library, format!("found by ld.so: {rule}")))
     });
     let (chosen, because) = match today {
-        Some((library, because)) if matches(library) => (library, because),
+        Some((library, because)) if matches(library) || helps(library) => (library, because),
         today => {
-            let better = cuda.iter().find(|library| kernel.is_some() && matches(library));
+            let better = cuda.iter().find(|library| (kernel.is_some() || on_wsl) && matches(library));
             match (better, &kernel, today) {
                 (Some(library), Some(version), _) => (**library, format!("of the kernel module's version {version}")),
+                (Some(library), None, _) => (**library, "of the driver of Windows".to_owned()),
                 // Nothing is known to fit better than what ld.so takes.
                 (_, _, Some((library, because))) => (library, because),
                 _ => match cuda.first() {

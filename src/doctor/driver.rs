@@ -1,0 +1,283 @@
+//! Findings about the driver: is there one, is it whole, does it go together, is it new enough.
+//!
+//! Each rule looks at the [`Machine`] alone, and at what `scan` says is wrong; what asks for CUDA is judged in
+//! [`builds`].
+
+mod builds;
+mod fit;
+
+use super::{Case, Finding, Remedy};
+use crate::driver::{Container, End, Machine, Node, Proc, Role, Said};
+use crate::facts::Severity;
+use std::path::Path;
+
+/// What is found, first causes first.
+pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
+    let machine = case.machine;
+    let mut found: Vec<Finding> = silent(case).into_iter().collect();
+    if machine.usable_libcudas().next().is_none() {
+        found.extend(absent(case));
+        found.extend(fit::stubs(case));
+        found.extend(passed_through(case));
+        return found;
+    }
+    let at_rest = not_loaded(case);
+    let loaded = at_rest.is_none();
+    found.extend(at_rest);
+    if loaded {
+        found.extend(fit::not_found(case));
+        found.extend(fit::mismatched(case));
+        found.extend(nodes(case));
+        found.extend(hidden(case));
+        found.extend(half(case));
+    }
+    found.extend(fit::stubs(case));
+    found.extend(fit::torn(case));
+    found.extend(passed_through(case));
+    found.extend(builds::findings(case));
+    let explained = found.iter().any(|finding| finding.severity == Severity::Fatal);
+    found.extend(refused(case).filter(|_| !explained));
+    found
+}
+
+/// The driver hangs, or ends whoever asks it.
+fn silent(case: &Case<'_>) -> Option<Finding> {
+    let machine = case.machine;
+    let mut seen = Vec::new();
+    if machine.kernel.proc == Proc::Hangs {
+        seen.push("a read of `/proc/driver/nvidia/version` does not end".to_owned());
+    }
+    for (name, said) in [("libcuda", &machine.devices.cuda), ("NVML", &machine.devices.nvml)] {
+        match said.as_ref().map(|said| &said.end) {
+            Some(End::Hangs) => seen.push(format!("{name} was asked for its devices, and does not answer")),
+            Some(End::Failed(how)) => seen.push(format!("{name} was asked for its devices: {how}")),
+            _ => {}
+        }
+    }
+    let first = seen.first()?.clone();
+    let found = case.finding("driver-does-not-answer")?.because(format!("the driver does not answer: {first}"));
+    Some(seen.into_iter().fold(found, |found, says| found.seen("driver", says)))
+}
+
+/// There is no libcuda that could be used.
+fn absent(case: &Case<'_>) -> Option<Finding> {
+    let (machine, around) = (case.machine, &case.machine.surroundings);
+    let parts = machine.files.iter().find(|file| file.role == Role::Driver);
+    let visible = machine.is_loaded() || machine.has_gpu();
+    if let Some(container) = around.container.filter(|_| visible || around.wants_gpus()) {
+        if let Some(part) = parts {
+            let wanted = around.capabilities.as_deref().unwrap_or("utility");
+            return Some(
+                case.finding("half-a-driver")?
+                    .severity(Severity::Fatal)
+                    .because("this container was given the driver of its host without libcuda")
+                    .seen_at("file", &part.path, "is there, and no `libcuda.so.1`")
+                    .seen("variable", format!("NVIDIA_DRIVER_CAPABILITIES={wanted}"))
+                    .healed_by([Remedy::action(
+                        "start the container with `NVIDIA_DRIVER_CAPABILITIES=compute,utility`, or `all`",
+                    )]),
+            );
+        }
+        let found = case
+            .finding("libcuda-not-injected")?
+            .severity(if visible { Severity::Fatal } else { Severity::Warning })
+            .because(format!("this container ({container}) was started without the driver of its host"))
+            .healed_by([injection(container)]);
+        return Some(bus_and_module(found, machine));
+    }
+    if machine.has_gpu() && machine.nouveau && !machine.kernel.loaded {
+        return Some(bus_and_module(case.finding("nouveau-loaded")?, machine));
+    }
+    if let Some(says) = version_of_module(machine) {
+        let found = case
+            .finding("half-a-driver")?
+            .severity(Severity::Fatal)
+            .because(format!("the kernel module of the driver is loaded ({says}), but there is no libcuda"));
+        let compute = "install the libraries of the driver that CUDA needs, of the same version: `libcuda1` on Debian, \
+                       `libnvidia-compute-…` on Ubuntu, `xorg-x11-drv-nvidia-cuda` on Fedora, `nvidia-utils` on Arch";
+        return Some(bus_and_module(found, machine).healed_by([Remedy::action(compute)]));
+    }
+    if machine.has_gpu() {
+        return Some(bus_and_module(case.finding("gpu-without-driver")?, machine));
+    }
+    let found = case.finding("no-driver")?;
+    if around.wsl {
+        return Some(found.because("there is no NVIDIA driver on this machine: Windows hands none to WSL").healed_by(
+            [Remedy::action("where there is an NVIDIA GPU: install the NVIDIA driver on Windows, none in WSL")],
+        ));
+    }
+    Some(found)
+}
+
+/// How each kind of container is given the driver of its host.
+fn injection(container: Container) -> Remedy {
+    Remedy::action(match container {
+        Container::Docker => "start the container with `--gpus all`",
+        Container::Podman => "start the container with `--device nvidia.com/gpu=all`",
+        Container::Kubernetes => {
+            "give the pod `resources: limits: nvidia.com/gpu: 1`, on a node with NVIDIA's device plugin"
+        }
+        Container::Apptainer => "start the container with `--nv`",
+        Container::Lxc => "set `nvidia.runtime=true` for the container, and give it a `gpu` device",
+        _ => "start the container with the devices and libraries of the driver (CDI: `nvidia.com/gpu=all`)",
+    })
+}
+
+/// What of the driver can be seen on the machine.
+fn bus_and_module(mut found: Finding, machine: &Machine) -> Finding {
+    if let Some(says) = version_of_module(machine) {
+        found = found.seen("module", says);
+    }
+    for gpu in machine.gpus.iter().flatten().filter(|gpu| !gpu.passed_through()) {
+        let driver = gpu
+            .driver
+            .as_deref()
+            .map_or_else(|| "no kernel driver has it".to_owned(), |name| format!("`{name}` has it"));
+        found = found.seen("device", format!("PCI {}, NVIDIA {}: {driver}", gpu.slot, gpu.device));
+    }
+    match &machine.surroundings.visible {
+        Some(visible) => found.seen("variable", format!("NVIDIA_VISIBLE_DEVICES={visible}")),
+        None => found,
+    }
+}
+
+fn version_of_module(machine: &Machine) -> Option<String> {
+    machine.kernel.loaded.then(|| match &machine.kernel.version {
+        Some(version) => format!("nvidia {version}"),
+        None => "nvidia, of a version that cannot be read".to_owned(),
+    })
+}
+
+/// The libraries are there, and the kernel has no driver for them.
+fn not_loaded(case: &Case<'_>) -> Option<Finding> {
+    let machine = case.machine;
+    if machine.is_loaded() || machine.surroundings.wsl || machine.surroundings.jetson.is_some() {
+        return None;
+    }
+    let file = machine.usable_libcudas().next()?;
+    let version = file.version.as_deref().unwrap_or("of an unknown version");
+    let found = if machine.has_gpu() && machine.nouveau {
+        bus_and_module(case.finding("nouveau-loaded")?, machine)
+    } else if machine.has_gpu() {
+        let found = case.finding("gpu-without-driver")?.because(format!(
+            "there is an NVIDIA GPU, and libraries of a driver ({version}), but the kernel module is not loaded"
+        ));
+        bus_and_module(found, machine).healed_by([
+            Remedy::command("sudo modprobe nvidia"),
+            Remedy::action(
+                "where that fails, install the kernel module of the same version (with Secure Boot, a signed one)",
+            ),
+        ])
+    } else if machine.gpus.is_some() {
+        case.finding("no-driver")?.because(format!(
+            "there is no NVIDIA GPU on this machine; the libraries of a driver ({version}) are installed"
+        ))
+    } else {
+        case.finding("driver-unknown")?.because(format!(
+            "whether a driver is loaded cannot be seen (`/sys` is not mounted); its libraries are of {version}"
+        ))
+    };
+    Some(found.seen_at("file", &file.path, format!("libcuda, {version}")))
+}
+
+/// Device files that are not there, or not for this user.
+fn nodes(case: &Case<'_>) -> Option<Finding> {
+    let (machine, around) = (case.machine, &case.machine.surroundings);
+    let nodes = machine.nodes.as_ref().filter(|_| !around.wsl && around.jetson.is_none())?;
+    let at = |name: &str| Path::new("/dev").join(name);
+    let is_gpu = |node: &&Node| node.name.trim_start_matches("nvidia").starts_with(|c: char| c.is_ascii_digit());
+    let no_gpu_usable = nodes.iter().filter(is_gpu).all(|node| !node.usable);
+    let needed =
+        |node: &&Node| matches!(node.name.as_str(), "nvidiactl" | "nvidia-uvm") || (is_gpu(node) && no_gpu_usable);
+    let closed: Vec<&Node> = nodes.iter().filter(|node| !node.usable).filter(needed).collect();
+    if !closed.is_empty() {
+        let found = case.finding("cuinit-999")?.because("the device files of the driver are closed to this user");
+        let seen =
+            |found: Finding, node: &&Node| found.seen_at("file", &at(&node.name), format!("mode {:04o}", node.mode));
+        return Some(closed.iter().fold(found, seen).healed_by([Remedy::action(
+            "give the user the group of the files (often `video` or `render`), or start the container with the rights to them",
+        )]));
+    }
+    // Where `nvidia-modprobe` is, the first program that asks makes them; in a container nobody does.
+    if around.modprobe && around.container.is_none() {
+        return None;
+    }
+    let has = |name: &str| nodes.iter().any(|node| node.name == name);
+    let mut missing: Vec<&str> = ["nvidiactl", "nvidia-uvm"].into_iter().filter(|name| !has(name)).collect();
+    if !nodes.iter().any(|node| is_gpu(&node)) {
+        missing.push("nvidia0");
+    }
+    let found = case.finding("cuinit-999").filter(|_| !missing.is_empty())?;
+    let found = found.because("device files of the driver are missing");
+    let found = missing.iter().fold(found, |found, name| found.seen_at("file", &at(name), "is not there"));
+    Some(found.healed_by([match around.container {
+        Some(container) => injection(container),
+        None => Remedy::command("sudo nvidia-modprobe -u -c=0"),
+    }]))
+}
+
+/// `CUDA_VISIBLE_DEVICES` with nothing that is a device in front: CUDA stops at the first that is none.
+fn hidden(case: &Case<'_>) -> Option<Finding> {
+    let shown = case.machine.surroundings.shown.as_deref()?.trim();
+    let hides = shown.is_empty() || shown.starts_with('-') || shown.eq_ignore_ascii_case("nodevfiles");
+    let found = case.finding("devices-hidden").filter(|_| hides && case.machine.has_gpu())?;
+    Some(found.seen("variable", format!("CUDA_VISIBLE_DEVICES={shown}")))
+}
+
+/// libcuda without the libraries it opens, or without NVML.
+fn half(case: &Case<'_>) -> Option<Finding> {
+    let machine = case.machine;
+    let libcuda = machine.libcuda.as_ref().filter(|_| machine.surroundings.jetson.is_none())?;
+    let parts = [
+        ("libnvidia-ml.so.1", &machine.nvml, "nvidia-smi, and torch's view of the devices, need it"),
+        ("libnvidia-ptxjitcompiler.so.1", &machine.jit, "PTX cannot be compiled without it"),
+    ];
+    let missing: Vec<_> = parts.into_iter().filter(|(_, found, _)| found.is_none()).collect();
+    let names: Vec<String> = missing.iter().map(|(name, ..)| format!("`{name}`")).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let found = case.finding("half-a-driver")?;
+    let found = found.because(format!("parts of the driver are missing: {}", names.join(", ")));
+    let found = found.seen_at("file", &libcuda.path, format!("libcuda, found by {}", libcuda.rule));
+    let found =
+        missing.iter().fold(found, |found, (name, _, says)| found.seen("rule", format!("{name} is not found: {says}")));
+    Some(found.healed_by([match machine.surroundings.container {
+        Some(_) => Remedy::action("start the container with `NVIDIA_DRIVER_CAPABILITIES=compute,utility`, or `all`"),
+        None => Remedy::action(
+            "install all libraries of the driver, of one version (Debian: `libnvidia-ml1`, `libnvidia-ptxjitcompiler1`)",
+        ),
+    }]))
+}
+
+/// GPUs that are set aside for virtual machines.
+fn passed_through(case: &Case<'_>) -> Option<Finding> {
+    let aside: Vec<_> = case.machine.gpus.iter().flatten().filter(|gpu| gpu.passed_through()).collect();
+    let found = case.finding("gpu-passed-through").filter(|_| !aside.is_empty())?;
+    let one =
+        |gpu: &crate::driver::Gpu| format!("PCI {}: `{}` has it", gpu.slot, gpu.driver.as_deref().unwrap_or_default());
+    Some(aside.into_iter().fold(found, |found, gpu| found.seen("device", one(gpu))))
+}
+
+/// What CUDA said when it was asked, where nothing that can be seen from outside explains it.
+fn refused(case: &Case<'_>) -> impl Iterator<Item = Finding> {
+    let error = |said: &Option<Said>| said.as_ref().and_then(|said| said.error);
+    let (cuda, nvml) = (error(&case.machine.devices.cuda), error(&case.machine.devices.nvml));
+    let by_cuda = cuda.and_then(|code| {
+        let found = match code {
+            34 => case.finding("stub-libcuda")?,
+            35 => case.finding("driver-too-old")?,
+            803 => case.finding("compat-libcuda-803")?,
+            804 => case.finding("compat-libcuda-804")?,
+            999 => case.finding("cuinit-999")?,
+            100 => case.finding("driver-does-not-answer")?.because("the driver shows CUDA no device (error 100)"),
+            _ => case.finding("driver-does-not-answer")?.because(format!("CUDA cannot be started: error {code}")),
+        };
+        Some(found.seen("driver", format!("cuInit returns {code}")))
+    });
+    // NVML_ERROR_LIB_RM_VERSION_MISMATCH of nvml.h.
+    let by_nvml = nvml.filter(|code| *code == 18 && by_cuda.is_none()).and_then(|code| {
+        Some(case.finding("nvml-kernel-user-mismatch")?.seen("driver", format!("nvmlInit returns {code}")))
+    });
+    by_cuda.into_iter().chain(by_nvml)
+}

@@ -1,0 +1,209 @@
+//! Whether what is installed runs on this driver and on its devices.
+
+use super::super::{Case, Finding, Remedy};
+use crate::consumer::TorchBuild;
+use crate::driver::Device;
+use crate::driver::rules::{self, Code, Verdict};
+use crate::facts::{self, TorchRow, Version};
+use crate::inventory::{self, Depth};
+use crate::places::Provenance;
+
+/// What is found, of torch first.
+pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let (Some(torch), Some(driver)) = (case.torch, case.machine.driver_version())
+        && let Some(cuda) = torch.cuda.as_deref().and_then(Version::parse)
+    {
+        found.extend(on_driver(case, torch, &cuda, &driver));
+        found.extend(on_devices(case, torch, &cuda));
+        found.extend(jetson(case, torch));
+    }
+    found.extend(compiled_later(case));
+    found
+}
+
+fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Version) -> Option<Finding> {
+    let name = &torch.version;
+    let own = case.machine.driver_cuda().map_or_else(String::new, |cuda| format!(", for CUDA {cuda}"));
+    match rules::on_driver_with(cuda, driver, case.machine.found_libcuda()) {
+        Verdict::NeedsDriver { floor } => {
+            let needs = match &floor {
+                // The branch is what people look for; within it the whole number counts.
+                Some(floor) if floor.major() > driver.major() => format!("needs {} or newer", floor.major()),
+                Some(floor) => format!("needs {floor} or newer"),
+                None => "needs a newer one".to_owned(),
+            };
+            let found = case
+                .finding("driver-too-old")?
+                .because(format!("torch {name} {needs}: the driver is {driver}"))
+                .seen("version", format!("driver {driver}{own}"))
+                .seen_at("version", &torch.dir, format!("torch {name}, built with CUDA {cuda}"));
+            let found = match &floor {
+                Some(floor) => found.seen("rule", format!("CUDA {} runs on drivers from {floor} on", cuda.major())),
+                None => found,
+            };
+            Some(found.healed_by(newer_or_other(case, torch, cuda, driver, floor.as_ref())))
+        }
+        Verdict::RunsByMinorCompat { driver: can } => Some(
+            case.finding("driver-by-minor-compatibility")?
+                .because(format!(
+                    "torch {name} runs by minor-version compatibility: the driver {driver} is for CUDA {can}"
+                ))
+                .seen("rule", format!("all of CUDA {} runs, but for PTX of a later release than {can}", cuda.major())),
+        ),
+        Verdict::ViaCompat { path } => Some(
+            case.finding("driver-by-minor-compatibility")?
+                .because(format!(
+                    "torch {name} runs through the compatibility package: the driver {driver} alone is too old"
+                ))
+                .seen_at("file", &path, "the libcuda that is found"),
+        ),
+        Verdict::Unknown => Some(case.finding("driver-unknown")?.because(format!(
+            "whether torch {name} runs on driver {driver} is not known: no source tells the CUDA release of that driver"
+        ))),
+        _ => None,
+    }
+}
+
+/// A newer driver; a compatibility package where it may be one; the same torch for a CUDA that this driver runs.
+fn newer_or_other(
+    case: &Case<'_>,
+    torch: &TorchBuild,
+    cuda: &Version,
+    driver: &Version,
+    floor: Option<&Version>,
+) -> Vec<Remedy> {
+    let mut remedies = vec![match floor {
+        Some(floor) => Remedy::action(format!("install driver {floor} or newer")),
+        None => Remedy::action("install a newer driver"),
+    }];
+    if let Some(row) = other_build(torch, driver) {
+        let (version, tag) = (&row.version, row.cuda);
+        let program =
+            case.interpreter.map_or_else(|| "python".to_owned(), |python| python.program.display().to_string());
+        let index = format!("https://download.pytorch.org/whl/{tag}");
+        let line = format!("{program} -m pip install --force-reinstall torch=={version} --index-url {index}");
+        remedies.push(Remedy::command(line));
+    }
+    let served = case.machine.devices().iter().all(|device| rules::compat_serves(&device.name) != Some(false));
+    let fits =
+        |row: &&facts::CompatRow| row.base_branches.contains(&driver.major()) && row.cuda.major() == cuda.major();
+    if let Some(row) = facts::forward_compat().iter().rfind(fits).filter(|_| served) {
+        let package = row.package;
+        remedies.push(Remedy::action(format!(
+            "on a data-center GPU: install `{package}`, and run with its directory first"
+        )));
+    }
+    remedies
+}
+
+/// The build of the same torch, else of the newest, for the latest CUDA that a driver runs.
+fn other_build(torch: &TorchBuild, driver: &Version) -> Option<&'static TorchRow> {
+    let release = Version::parse(torch.version.split('+').next()?)?;
+    let runs = |row: &&TorchRow| {
+        matches!(rules::on_driver(&row.cuda_version, driver), Verdict::Runs | Verdict::RunsByMinorCompat { .. })
+    };
+    let same = facts::torch_builds().iter().filter(|row| row.version == release).filter(runs);
+    let newest = || facts::torch_builds().iter().filter(runs).max_by_key(|row| (&row.version, &row.cuda_version));
+    same.max_by_key(|row| &row.cuda_version).or_else(newest)
+}
+
+/// The code that torch carries, against each device.
+fn on_devices(case: &Case<'_>, torch: &TorchBuild, cuda: &Version) -> Vec<Finding> {
+    let devices = case.machine.devices();
+    if devices.is_empty() {
+        return Vec::new();
+    }
+    let Some(code) = Code::of_torch(&torch.version).or_else(|| code_inside(case, torch)) else { return Vec::new() };
+    let driver = case.machine.driver_cuda();
+    let judged = devices.iter().filter_map(|device| {
+        let verdict = rules::on_device(&code, device.compute?, Some(cuda), driver.as_ref());
+        on_device(case, torch, &code, device, &verdict)
+    });
+    judged.collect()
+}
+
+fn on_device(case: &Case<'_>, torch: &TorchBuild, code: &Code, device: &Device, verdict: &Verdict) -> Option<Finding> {
+    let (name, version, compute) = (&device.name, &torch.version, device.compute?);
+    let seen = |found: Finding| {
+        found.seen("device", format!("{name}, compute capability {compute}")).seen_at(
+            "version",
+            &torch.dir,
+            format!("torch {version} has code for {}", code.list()),
+        )
+    };
+    match verdict {
+        Verdict::NoCode { .. } => {
+            let found = case
+                .finding("no-code-for-device")?
+                .because(format!("torch {version} has no code for {name} ({compute}): no kernel image is available"));
+            let sm = compute.to_string();
+            let carries = |row: &&TorchRow| {
+                row.default
+                    && Code::of_row(row)
+                        .is_some_and(|code| rules::on_device(&code, compute, None, None) == Verdict::Runs)
+            };
+            let row = facts::torch_builds().iter().rfind(carries);
+            let remedy = match row {
+                Some(row) => Remedy::command(format!("pip install torch=={}", row.version)),
+                None => Remedy::action(format!("install a torch with code for compute capability {sm}")),
+            };
+            Some(seen(found).healed_by([remedy]))
+        }
+        Verdict::PtxTooNew { from } => {
+            let found = case.finding("ptx-unsupported-toolchain")?.because(format!(
+                "torch {version} has only PTX ({from}) for {name}, of a later CUDA than the driver can compile"
+            ));
+            Some(seen(found).severity(crate::facts::Severity::Fatal))
+        }
+        _ => None,
+    }
+}
+
+/// What the fat binaries of torch's own library hold, where the table does not tell.
+fn code_inside(case: &Case<'_>, torch: &TorchBuild) -> Option<Code> {
+    let object = case.objects.open(&torch.dir.join("lib/libtorch_cuda.so")).ok()?;
+    Code::of_fat_binaries(&inventory::gpu_code(&object, Depth::Quick).ok()?)
+}
+
+/// Wheels of `PyPI` are built for servers; up to R36 a Jetson needs those that NVIDIA builds for it.
+fn jetson(case: &Case<'_>, torch: &TorchBuild) -> Option<Finding> {
+    /// From this release of the system image on, a Jetson runs what servers run.
+    const SERVER_BASE: u64 = 38;
+    let release = case.machine.surroundings.jetson.filter(|release| *release < SERVER_BASE)?;
+    let local = torch.version.split_once('+').map(|(_, local)| local)?;
+    local.starts_with("cu").then_some(())?;
+    Some(
+        case.finding("jetson-sbsa")?
+            .because(format!("torch {} is built for servers, and this is a Jetson (R{release})", torch.version))
+            .seen_at("version", &torch.dir, format!("torch {}", torch.version)),
+    )
+}
+
+/// numba hands PTX to the driver, which compiles none of a later release than its own.
+fn compiled_later(case: &Case<'_>) -> Option<Finding> {
+    const SWITCH: &str = "NUMBA_CUDA_ENABLE_MINOR_VERSION_COMPATIBILITY";
+    let driver = case.machine.driver_cuda()?;
+    let numba = case.has_package("numba-cuda").or_else(|| case.has_package("numba"))?;
+    if case.host.env(SWITCH).is_some_and(|value| value == "1") {
+        return None;
+    }
+    let in_environment = |place| matches!(place, Provenance::Site | Provenance::Conda);
+    let later = case.inventory.libraries.iter().find_map(|library| {
+        let compiles = matches!(library.row.family, "nvrtc" | "nvvm") && in_environment(library.place.provenance);
+        let (major, minor) = library.cuda.filter(|_| compiles && library.unusable.is_none())?;
+        let release = Version::parse(&format!("{major}.{}", minor?))?;
+        (release > driver && release.major() == driver.major()).then_some((library, release))
+    });
+    let (library, release) = later?;
+    let package = library.row.wheel_names(driver.major()).into_iter().next();
+    let older = package.map(|package| Remedy::command(format!("pip install '{package}=={driver}.*'")));
+    let found = case
+        .finding("ptx-unsupported-toolchain")?
+        .because(format!("numba compiles with CUDA {release}, and the driver takes PTX up to CUDA {driver} only"))
+        .seen_at("version", &library.path, format!("CUDA {release}"))
+        .seen("version", format!("{} {}, driver for CUDA {driver}", numba.name, numba.version));
+    let switch = Remedy::command(format!("{SWITCH}=1"));
+    let newer = Remedy::action(format!("install a driver for CUDA {release} or newer"));
+    Some(found.healed_by(older.into_iter().chain([newer, switch])))
+}

@@ -1,0 +1,177 @@
+//! Whether the libcuda that is found is the one of this machine's driver.
+
+use super::super::{Case, Finding, Remedy};
+use crate::driver::{DriverFile, Found, Role, rules};
+use crate::facts::{Severity, Version};
+
+/// The driver is there, where ld.so does not look.
+pub(super) fn not_found(case: &Case<'_>) -> Option<Finding> {
+    let machine = case.machine;
+    let file = machine.fitting_libcuda().or_else(|| machine.usable_libcudas().next())?;
+    if let Some(found) = &machine.libcuda {
+        return shadowed(case, file, found).or_else(|| triton(case));
+    }
+    let dir = file.dir().display();
+    let around = &machine.surroundings;
+    let found = case
+        .finding("libcuda-off-cache")?
+        .because(format!("the driver is in `{dir}`, where ld.so does not look"))
+        .seen_at("file", &file.path, format!("libcuda, {}", file.version.as_deref().unwrap_or("of an unknown version")))
+        .seen("rule", "`libcuda.so.1` is on no search path: LD_LIBRARY_PATH, the cache, the default directories");
+    let lasting = if around.nixos {
+        Remedy::command(format!("export LD_LIBRARY_PATH={dir}"))
+    } else {
+        Remedy::command(format!("echo {dir} | sudo tee /etc/ld.so.conf.d/nvidia-driver.conf && sudo ldconfig"))
+    };
+    Some(found.healed_by([Remedy::command(case.run_line()), lasting]))
+}
+
+/// On WSL another libcuda comes first: it has no kernel module to talk to.
+fn shadowed(case: &Case<'_>, windows: &DriverFile, found: &Found) -> Option<Finding> {
+    let machine = case.machine;
+    let is_windows = machine.kernel.version.is_none() && machine.surroundings.wsl;
+    if !is_windows || found.path.parent() == Some(windows.dir()) || machine.found_libcuda() == Some(windows) {
+        return None;
+    }
+    let dir = windows.dir().display();
+    let because = format!("`{}` comes before the driver of Windows in `{dir}`", found.path.display());
+    Some(
+        case.finding("libcuda-off-cache")?
+            .because(because)
+            .seen_at("file", &found.path, format!("libcuda, found by {}", found.rule))
+            .seen_at("file", &windows.path, "libcuda of the driver of Windows")
+            .healed_by([
+                Remedy::command(case.run_line()),
+                Remedy::action(
+                    "remove the driver that is installed in WSL: Windows brings the only one that works there",
+                ),
+            ]),
+    )
+}
+
+/// triton reads the list of the cache (`ldconfig -p`), then `LD_LIBRARY_PATH`; what ld.so finds in a default directory it
+/// does not see.
+fn triton(case: &Case<'_>) -> Option<Finding> {
+    let (machine, found) = (case.machine, case.machine.libcuda.as_ref()?);
+    let triton = case.has_package("triton")?;
+    if machine.cached != Some(false) || machine.surroundings.triton_path || found.rule == "LD_LIBRARY_PATH" {
+        return None;
+    }
+    let dir = found.path.parent()?.display();
+    Some(
+        case.finding("triton-libcuda-not-found")?
+            .seen_at("file", &found.path, format!("libcuda, found by {}", found.rule))
+            .seen("rule", format!("triton {} asks `ldconfig -p`, whose list does not have it", triton.version))
+            .healed_by([
+                Remedy::command("sudo ldconfig"),
+                Remedy::command(format!("export TRITON_LIBCUDA_PATH={dir}")),
+            ]),
+    )
+}
+
+/// The libcuda that is found is of another version than the kernel module.
+pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
+    let machine = case.machine;
+    let (file, found) = (machine.found_libcuda()?, machine.libcuda.as_ref()?);
+    let kernel = machine.kernel.version.as_deref().and_then(Version::parse)?;
+    let own = file.version.as_deref().and_then(Version::parse);
+    let proofs = |finding: Finding| {
+        let version = file.version.as_deref().unwrap_or("of an unknown version");
+        let finding = finding
+            .seen_at("file", &file.path, format!("libcuda {version}, found by {}", found.rule))
+            .seen("module", format!("nvidia {kernel}"));
+        match machine.fitting_libcuda().filter(|fitting| fitting.path != file.path) {
+            Some(fitting) => finding.seen_at("file", &fitting.path, format!("libcuda {kernel}: goes with the module")),
+            None => finding,
+        }
+    };
+    if matches!(file.role, Role::Compat { .. }) {
+        return compat(case, file, &kernel).map(proofs);
+    }
+    if own.is_none_or(|own| own == kernel) {
+        return None;
+    }
+    if machine.fitting_libcuda().is_some() {
+        let because = format!("ld.so finds the libcuda of another driver than the loaded one, {kernel} (error 803)");
+        let found = case.finding("compat-libcuda-803")?.because(because);
+        return Some(proofs(found).healed_by([
+            Remedy::command(case.run_line()),
+            Remedy::action(format!(
+                "take `{}` off the search path, or remove what is left of that driver",
+                file.dir().display()
+            )),
+        ]));
+    }
+    let found = case.finding("nvml-kernel-user-mismatch")?;
+    let says = |version: &str| {
+        format!("the libraries of the driver are of {version}, its loaded kernel module is of {kernel}")
+    };
+    let found = proofs(found.because(says(file.version.as_deref().unwrap_or_default())));
+    Some(match machine.surroundings.container {
+        Some(_) => found.healed_by([Remedy::action("restart the container: the driver of its host was changed")]),
+        None => found,
+    })
+}
+
+/// A forward-compatible libcuda is found: does it help?
+fn compat(case: &Case<'_>, file: &DriverFile, kernel: &Version) -> Option<Finding> {
+    let machine = case.machine;
+    let brings = rules::cuda_of_compat(file).map_or_else(String::new, |cuda| format!(" for CUDA {cuda}"));
+    let off = || Remedy::action(format!("take `{}` off the search path, or remove that package", file.dir().display()));
+    if rules::compat_fits(file, kernel) == Some(false) {
+        let found = case.finding("compat-libcuda-803")?.because(format!(
+            "the compatibility package{brings} comes first, and it does not go with the kernel module {kernel} (error 803)"
+        ));
+        let by_choice = machine.fitting_libcuda().map(|_| Remedy::command(case.run_line()));
+        return Some(branches(found, file).healed_by(by_choice.into_iter().chain([off()])));
+    }
+    let unserved = machine.devices().iter().find(|device| rules::compat_serves(&device.name) == Some(false))?;
+    let found = case.finding("compat-libcuda-804")?.because(format!(
+        "the compatibility package{brings} comes first, and it does not serve {} (error 804)",
+        unserved.name
+    ));
+    let cuda = case.torch.and_then(|torch| Version::parse(torch.cuda.as_deref()?));
+    let by_choice = cuda.filter(|cuda| rules::on_driver(cuda, kernel).runs() && machine.fitting_libcuda().is_some());
+    let by_choice = by_choice.map(|_| Remedy::command(case.run_line()));
+    Some(branches(found, file).healed_by(by_choice.into_iter().chain([off()])))
+}
+
+fn branches(found: Finding, file: &DriverFile) -> Finding {
+    match &file.role {
+        Role::Compat { branches, .. } if !branches.is_empty() => {
+            let list: Vec<String> = branches.iter().map(ToString::to_string).collect();
+            found.seen("rule", format!("its note says that it runs on kernel modules of {}", list.join(", ")))
+        }
+        _ => found.seen("rule", "a compatibility package runs on kernel modules older than itself only"),
+    }
+}
+
+/// Search paths that lead to the stub of the driver. Fatal where everybody who asks for libcuda gets it.
+pub(super) fn stubs(case: &Case<'_>) -> Option<Finding> {
+    let machine = case.machine;
+    let by_soname = machine.found_libcuda().filter(|file| file.role == Role::Stub);
+    let mut problems = case.problems_of("stub-libcuda").peekable();
+    problems.peek()?;
+    let fatal = by_soname.is_some() && machine.is_loaded();
+    let found = case.finding("stub-libcuda")?.severity(if fatal { Severity::Fatal } else { Severity::Warning });
+    let found = problems.fold(found, |found, problem| found.seen_at("file", &problem.path, problem.says.clone()));
+    let usable = machine.usable_libcudas().next().is_some();
+    Some(if usable {
+        found
+    } else {
+        found.healed_by([Remedy::action("take the `stubs` directory off the search path: it is for linking only")])
+    })
+}
+
+/// Libraries of different drivers in one place, as `scan` tells it.
+pub(super) fn torn(case: &Case<'_>) -> Option<Finding> {
+    let mut problems = case.problems_of("torn-driver").peekable();
+    let first = problems.peek()?;
+    let found = case.finding("torn-driver")?;
+    let because =
+        format!("libraries of different drivers meet in `{}`", first.path.parent().unwrap_or(&first.path).display());
+    Some(
+        problems
+            .fold(found.because(because), |found, problem| found.seen_at("file", &problem.path, problem.says.clone())),
+    )
+}

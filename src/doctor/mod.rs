@@ -1,0 +1,144 @@
+//! What is wrong with a machine, why, and what to do about it.
+//!
+//! Takes a machine and whom it is asked for; looks once, at the driver, the libraries, the environment and the
+//! frameworks, then lets each group of rules say what it finds, and gives a [`Report`]. It judges by what the other
+//! modules say (inventory, loader, driver, request) and holds no second copy of their rules. Runs nothing but an
+//! interpreter that cannot be described otherwise; what only the driver can tell is passed in.
+//!
+//! To add a finding: a row in `data/findings.tsv`, and a rule in the file of its group.
+
+mod driver;
+mod environment;
+mod finding;
+mod frameworks;
+mod human;
+mod libraries;
+mod markdown;
+mod redact;
+mod report;
+
+pub use finding::{Evidence, Finding, Remedy};
+pub use human::text;
+pub use markdown::markdown;
+pub use redact::redacted;
+pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
+
+use crate::consumer::{Spec, TorchBuild};
+use crate::driver::{Devices, Machine};
+use crate::host::Host;
+use crate::inventory::{Inventory, Problem, problems};
+use crate::loader::Loader;
+use crate::objects::Objects;
+use crate::places;
+use crate::python::{Distribution, Interpreter, Options, distributions};
+use crate::request::{Answer, Request, RequestError, default_python};
+use std::path::PathBuf;
+
+/// Whom a machine is examined for.
+#[derive(Debug, Clone, Default)]
+pub struct Ask {
+    /// `--torch SPEC`.
+    pub spec: Spec,
+    /// `--python PY`: an interpreter, or the directory of its environment.
+    pub python: Option<PathBuf>,
+    /// What libcuda and NVML said; it is left out of the judgement where nobody asked them.
+    pub devices: Devices,
+    /// The driver as it was recorded, instead of the one of the machine.
+    pub recorded: Option<Machine>,
+}
+
+/// All that the rules may look at.
+#[derive(Debug)]
+pub(crate) struct Case<'a> {
+    /// The machine.
+    pub(crate) host: &'a Host,
+    /// Its ELF files.
+    pub(crate) objects: &'a Objects<'a>,
+    /// Its ld.so in this environment.
+    #[expect(dead_code, reason = "for the rules about libraries")]
+    pub(crate) loader: &'a Loader<'a>,
+    /// The libraries of the environment asked for and of the machine.
+    pub(crate) inventory: &'a Inventory,
+    /// What `scan` says is wrong among them.
+    pub(crate) problems: &'a [Problem],
+    /// The driver.
+    pub(crate) machine: &'a Machine,
+    /// The Python asked for.
+    pub(crate) interpreter: Option<&'a Interpreter>,
+    /// Its torch.
+    pub(crate) torch: Option<&'a TorchBuild>,
+    /// What is installed where it imports from.
+    pub(crate) installed: &'a [Distribution],
+    /// What `resolve` says.
+    pub(crate) answer: &'a Result<Answer, RequestError>,
+}
+
+impl Case<'_> {
+    /// A finding of this id, with what its row says; none where the id is not in the table.
+    pub(crate) fn finding(&self, id: &str) -> Option<Finding> {
+        Finding::of(id, &self.run_line())
+    }
+
+    /// The line that hands the chosen set to a program of this environment.
+    pub(crate) fn run_line(&self) -> String {
+        let python =
+            self.interpreter.map_or_else(|| "python".to_owned(), |python| python.program.display().to_string());
+        format!("cudashim run -- {python} your_script.py")
+    }
+
+    /// Whether a package is installed, by its normalized name.
+    pub(crate) fn has_package(&self, name: &str) -> Option<&Distribution> {
+        self.installed.iter().find(|found| found.name == name)
+    }
+
+    /// The problems of an id.
+    pub(crate) fn problems_of<'s>(&'s self, id: &'s str) -> impl Iterator<Item = &'s Problem> {
+        self.problems.iter().filter(move |problem| problem.id == id)
+    }
+}
+
+/// Examines a machine.
+///
+/// # Errors
+/// Where the interpreter, the torch or a file that is named cannot be used. That nothing fits is a finding.
+pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
+    let objects = Objects::new(host);
+    let loader = Loader::new(&objects);
+    let request = Request { spec: ask.spec.clone(), python: ask.python.clone(), ..Request::default() };
+    let answer = match request.answer(host) {
+        Err(error) if !matches!(error, RequestError::NoSolution { .. }) => return Err(error),
+        answer => answer,
+    };
+    let program = ask.python.clone().map(|python| (python, Options::default())).or_else(|| default_python(host));
+    let interpreter = program.and_then(|(program, options)| Interpreter::find(host, &program, &options).ok());
+    let paths = interpreter.as_ref().map(|interpreter| interpreter.paths.as_slice()).unwrap_or_default();
+    let torch = TorchBuild::find(host, paths).ok();
+    let installed: Vec<Distribution> = paths.iter().flat_map(|path| distributions(host, path)).collect();
+    let mut dirs = places::sites(host, paths);
+    dirs.extend(places::survey(host, &loader));
+    let inventory = Inventory::scan(&objects, dirs);
+    let machine = match &ask.recorded {
+        Some(machine) => machine.clone(),
+        None => Machine::look(&loader, &inventory).with_devices(ask.devices.clone()),
+    };
+    let problems = problems(&inventory, &loader);
+    let case = Case {
+        host,
+        objects: &objects,
+        loader: &loader,
+        inventory: &inventory,
+        problems: &problems,
+        machine: &machine,
+        interpreter: interpreter.as_ref(),
+        torch: torch.as_ref(),
+        installed: &installed,
+        answer: &answer,
+    };
+    let mut findings = driver::findings(&case);
+    findings.extend(libraries::findings(&case));
+    findings.extend(environment::findings(&case));
+    findings.extend(frameworks::findings(&case));
+    // The worst first; what is equally bad stays in the order of the groups, whose first cause comes first.
+    findings.sort_by_key(|finding| finding.severity);
+    Ok(Report::new(&case, findings))
+}

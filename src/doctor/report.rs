@@ -1,0 +1,167 @@
+//! All that a machine's doctor has to say, as a value; `--format json` prints it as it is.
+
+use super::{Case, Finding};
+use crate::driver::{Device, Machine};
+use crate::facts::Severity;
+use crate::inventory::{Cuda, Flavour};
+use crate::places::Provenance;
+use crate::report::{JsonPath, ResolveReport, SCHEMA};
+use crate::request::RequestError;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What was found.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// The version of the format.
+    pub schema: u32,
+    /// The answer in one line.
+    pub verdict: Verdict,
+    /// The driver.
+    pub driver: DriverLine,
+    /// Its devices, where it was asked.
+    pub devices: Vec<Device>,
+    /// The toolkits of the machine.
+    pub toolkits: Vec<Toolkit>,
+    /// The torch asked for.
+    pub torch: Option<TorchLine>,
+    /// What `cudashim resolve` answers; absent where nothing fits.
+    pub set: Option<ResolveReport>,
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+    /// The driver as it can be recorded.
+    #[serde(skip)]
+    pub machine: Machine,
+}
+
+/// The answer in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Whether nothing is wrong: there are facts at most.
+    pub fine: bool,
+    /// In words.
+    pub says: String,
+}
+
+/// The driver in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DriverLine {
+    /// Its version.
+    pub version: Option<String>,
+    /// Its CUDA release.
+    pub cuda: Option<String>,
+    /// Which kernel module, where one is loaded.
+    pub module: Option<Flavour>,
+    /// The libcuda that ld.so finds.
+    pub libcuda: Option<JsonPath>,
+    /// The rule it is found by.
+    pub rule: Option<String>,
+    /// The CUDA release of that libcuda, where it is a compatibility package's.
+    pub compat: Option<String>,
+}
+
+/// A toolkit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Toolkit {
+    /// Its root.
+    pub path: JsonPath,
+    /// Its CUDA release.
+    pub cuda: Option<String>,
+}
+
+/// The torch in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TorchLine {
+    /// As `torch.__version__`.
+    pub version: String,
+    /// As `torch.version.cuda`.
+    pub cuda: Option<String>,
+    /// Its directory.
+    pub path: JsonPath,
+}
+
+impl Report {
+    pub(super) fn new(case: &Case<'_>, findings: Vec<Finding>) -> Self {
+        let machine = case.machine;
+        let libcuda = machine.libcuda.as_ref();
+        let compat = machine.found_libcuda().and_then(crate::driver::rules::cuda_of_compat);
+        let torch = case.torch.map(|torch| TorchLine {
+            version: torch.version.clone(),
+            cuda: torch.cuda.clone(),
+            path: torch.dir.as_path().into(),
+        });
+        let set = match case.answer {
+            Ok(answer) => Some(answer.report()),
+            Err(RequestError::NoSolution { source, requirement }) => Some(ResolveReport::none(requirement, source)),
+            Err(_) => None,
+        };
+        Self {
+            schema: SCHEMA,
+            verdict: verdict(&findings, torch.as_ref()),
+            driver: DriverLine {
+                version: machine.driver_version().map(|version| version.to_string()),
+                cuda: machine.driver_cuda().map(|cuda| cuda.to_string()),
+                module: machine.kernel.flavour,
+                libcuda: libcuda.map(|found| found.path.as_path().into()),
+                rule: libcuda.map(|found| found.rule.clone()),
+                compat: compat.map(|cuda| cuda.to_string()),
+            },
+            devices: machine.devices().to_vec(),
+            toolkits: toolkits(case),
+            torch,
+            set,
+            findings,
+            machine: machine.clone(),
+        }
+    }
+
+    /// Whether nothing is wrong: there are facts at most.
+    #[must_use]
+    pub fn is_fine(&self) -> bool {
+        self.verdict.fine
+    }
+}
+
+fn verdict(findings: &[Finding], torch: Option<&TorchLine>) -> Verdict {
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let whom = torch.map_or_else(|| "the libraries".to_owned(), |torch| format!("torch {}", torch.version));
+    let says = match (count(Severity::Fatal), count(Severity::Warning), findings.first()) {
+        (0, 0, _) => format!("{whom}: nothing is wrong"),
+        (0, 1, Some(first)) => format!("{whom}: works, with a warning: {}", first.cause),
+        (0, many, _) => format!("{whom}: works, with {many} warnings"),
+        (_, _, Some(first)) if first.cause.starts_with(&whom) => first.cause.clone(),
+        (_, _, Some(first)) => format!("{whom}: {}", first.cause),
+        (..) => whom,
+    };
+    Verdict { fine: count(Severity::Fatal) + count(Severity::Warning) == 0, says }
+}
+
+fn release_text((major, minor): Cuda) -> String {
+    minor.map_or_else(|| major.to_string(), |minor| format!("{major}.{minor}"))
+}
+
+/// The toolkits by root, in the order of the places, each with the release that its libraries tell.
+fn toolkits(case: &Case<'_>) -> Vec<Toolkit> {
+    let mut order = Vec::new();
+    let mut releases: BTreeMap<_, Option<String>> = BTreeMap::new();
+    let of_toolkit = |library: &&crate::inventory::Library| {
+        matches!(library.place.provenance, Provenance::Toolkit) && library.row.owner == "toolkit"
+    };
+    for library in case.inventory.libraries.iter().filter(of_toolkit) {
+        // `/usr/local/cuda` leads to one that has a number.
+        let root = case.host.canonical(&library.place.root).unwrap_or_else(|_| library.place.root.clone());
+        if !releases.contains_key(&root) {
+            order.push(root.clone());
+        }
+        let release = releases.entry(root).or_default();
+        if library.row.family == "cudart" || release.is_none() {
+            *release = library.cuda.map(release_text).or(release.take());
+        }
+    }
+    let made = order
+        .into_iter()
+        .map(|root| Toolkit { path: root.as_path().into(), cuda: releases.get(&root).cloned().flatten() });
+    made.collect()
+}

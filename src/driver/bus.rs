@@ -1,0 +1,81 @@
+//! The GPUs on the PCI bus, and the device files of the driver.
+//!
+//! Reads what sysfs knows without asking the device: no GPU is woken.
+
+use crate::host::{Host, Kind};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// NVIDIA's number in the registry of PCI vendors.
+const NVIDIA: &str = "0x10de";
+
+/// The base class of display controllers: VGA (`0x0300`), 3D (`0x0302`). The GPU's own sound, USB and the bridges of
+/// `NVSwitch` are of others.
+const DISPLAY: &str = "0x03";
+
+/// A GPU on the PCI bus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Where: `0000:01:00.0`.
+    pub slot: String,
+    /// Its number: `0x2330`.
+    pub device: String,
+    /// The kernel module that has it: `nvidia`, `nouveau`, `vfio-pci`.
+    pub driver: Option<String>,
+}
+
+impl Gpu {
+    /// Whether it is set aside for a virtual machine.
+    #[must_use]
+    pub fn passed_through(&self) -> bool {
+        matches!(self.driver.as_deref(), Some("vfio-pci" | "pci-stub" | "xen-pciback"))
+    }
+}
+
+/// A device file of the driver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// `nvidia0`, `nvidiactl`, `nvidia-uvm`, `dxg`.
+    pub name: String,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Whether whoever asks may use it.
+    pub usable: bool,
+}
+
+/// The GPUs of NVIDIA's; `None` where sysfs does not show the bus.
+pub(super) fn gpus(host: &Host) -> Option<Vec<Gpu>> {
+    let bus = Path::new("/sys/bus/pci/devices");
+    let read = |path: &Path| host.read_text(path).ok().map(|text| text.trim().to_ascii_lowercase());
+    let found = host.list(bus).ok()?.into_iter().filter_map(|entry| {
+        let dir = bus.join(&entry.name);
+        if read(&dir.join("vendor"))? != NVIDIA || !read(&dir.join("class"))?.starts_with(DISPLAY) {
+            return None;
+        }
+        let driver = host.link_target(&dir.join("driver")).ok();
+        Some(Gpu {
+            slot: entry.name.to_string_lossy().into_owned(),
+            device: read(&dir.join("device")).unwrap_or_default(),
+            driver: driver.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())),
+        })
+    });
+    Some(found.collect())
+}
+
+/// The device files below `/dev`, by name; `None` where that is no directory of devices.
+pub(super) fn nodes(host: &Host) -> Option<Vec<Node>> {
+    let dev = Path::new("/dev");
+    let named = |name: &str| {
+        let is_gpu = name.strip_prefix("nvidia").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+        is_gpu && name != "nvidia" || matches!(name, "nvidiactl" | "nvidia-uvm" | "nvidia-uvm-tools" | "dxg")
+    };
+    host.stat(&dev.join("null")).ok()?;
+    let entries = host.list(dev).unwrap_or_default();
+    let found = entries.into_iter().filter_map(|entry| {
+        let name = entry.name.to_str().filter(|name| named(name))?;
+        let path = dev.join(name);
+        let stat = host.stat(&path).ok().filter(|stat| stat.kind != Kind::Directory)?;
+        Some(Node { name: name.to_owned(), mode: stat.mode, usable: host.may_use(&path) })
+    });
+    Some(found.collect())
+}

@@ -1,0 +1,65 @@
+//! Files whose content the kernel makes while it is read, and may never finish.
+//!
+//! Another process reads: one that sits in an uninterruptible sleep cannot be ended, and would hold up our own end,
+//! were it one of our threads. It is left behind, and the kernel takes it away once its read returns.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Text of this length is longer than any that is read so.
+const LIMIT: u64 = 1 << 16;
+
+/// What cat(1) prints of a file within the time.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`] where it did not end; what it said where it failed.
+pub(super) fn read(path: &Path, time: Duration) -> io::Result<Vec<u8>> {
+    let program = ["/bin/cat", "/usr/bin/cat"].into_iter().find(|program| Path::new(program).exists());
+    let program = program.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "there is no `cat`"))?;
+    let mut command = Command::new(program);
+    command.args([OsStr::new("--"), path.as_os_str()]).stdin(Stdio::null());
+    output(command, time)
+}
+
+/// The output of a command that ends within the time.
+fn output(mut command: Command, time: Duration) -> io::Result<Vec<u8>> {
+    let mut child = command.env_clear().stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let stdout = child.stdout.take();
+    let (sender, receiver) = mpsc::channel();
+    // A read of a pipe can always be interrupted: this thread holds nothing up.
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = stdout.map_or(Ok(0), |stdout| stdout.take(LIMIT).read_to_end(&mut bytes));
+        let _ = sender.send(read.map(|_| bytes));
+    });
+    let Ok(read) = receiver.recv_timeout(time) else {
+        let _ = child.kill();
+        return Err(io::ErrorKind::TimedOut.into());
+    };
+    let bytes = read?;
+    if child.wait()?.success() { Ok(bytes) } else { Err(io::Error::other("it cannot be read")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_is_read() {
+        assert!(!read(Path::new("/proc/self/status"), Duration::from_secs(60)).unwrap().is_empty());
+        assert_eq!(read(Path::new("/proc/none"), Duration::from_secs(60)).unwrap_err().kind(), io::ErrorKind::Other);
+    }
+
+    #[test]
+    fn what_never_ends_is_left() {
+        // It waits for an end of input that comes only when this test drops its side.
+        let (input, _held) = io::pipe().unwrap();
+        let mut command = Command::new("/bin/cat");
+        command.stdin(input);
+        assert_eq!(output(command, Duration::ZERO).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

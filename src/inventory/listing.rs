@@ -1,0 +1,63 @@
+//! The files of one place that are named like libraries of ours, each once with all its names there.
+//!
+//! Takes a place; gives files with their stat, and what is wrong with the names that lead to none. Reads the directory
+//! and stats what is named so; opens nothing, so that the whole of a machine can be listed before the first file of it
+//! is read.
+
+use super::Problem;
+use crate::facts::parse_library_name;
+use crate::host::{FileId, Host, Kind, Stat};
+use crate::places::Place;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What a place holds by name.
+#[derive(Debug)]
+#[must_use]
+pub struct Listing {
+    /// The place.
+    pub place: Place,
+    pub(super) files: Vec<(Stat, Vec<OsString>)>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Listing {
+    /// Lists a place. One that cannot be read holds nothing.
+    pub fn new(host: &Host, place: Place) -> Self {
+        let mut by_file: BTreeMap<FileId, usize> = BTreeMap::new();
+        let mut files: Vec<(Stat, Vec<OsString>)> = Vec::new();
+        let mut problems = Vec::new();
+        for entry in host.list(&place.dir).unwrap_or_default() {
+            if parse_library_name(&entry.name).is_none() {
+                continue;
+            }
+            let path = place.dir.join(&entry.name);
+            let (id, says) = match host.stat(&path) {
+                Ok(stat) if stat.kind == Kind::File => {
+                    let at = *by_file.entry(stat.id).or_insert(files.len());
+                    match files.get_mut(at) {
+                        // Several names of one file in one directory are one library.
+                        Some((_, names)) => names.push(entry.name),
+                        None => files.push((stat, vec![entry.name])),
+                    }
+                    continue;
+                }
+                Ok(stat) => {
+                    let what = if stat.kind == Kind::Directory { "a directory" } else { "neither file nor directory" };
+                    ("not-a-file", format!("named like a library, but {what}"))
+                }
+                Err(error) if entry.kind == Kind::Link => ("dangling-link", format!("the link leads nowhere: {error}")),
+                Err(error) => ("unreadable", error.to_string()),
+            };
+            log::debug!("{}: {says}", path.display());
+            problems.push(Problem { id, path, says });
+        }
+        Self { place, files, problems }
+    }
+
+    /// The files, each with its paths here.
+    pub fn files(&self) -> impl Iterator<Item = (FileId, impl Iterator<Item = PathBuf> + '_)> {
+        self.files.iter().map(|(stat, names)| (stat.id, names.iter().map(|name| self.place.dir.join(name))))
+    }
+}

@@ -1,0 +1,149 @@
+//! Two libraries compared (`diff`, `docs/json-schema/diff.json`), as wire types and as text.
+
+use super::json::{JsonPath, SCHEMA};
+use super::layout::{Page, Width};
+use crate::objects::Object;
+use crate::scan::Comparison;
+use serde::Serialize;
+
+/// Two libraries compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ComparisonReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// `libraries`.
+    pub compared: &'static str,
+    /// The first.
+    pub a: Side,
+    /// The second.
+    pub b: Side,
+    /// Whether the second may stand in for the first, for every user there could be.
+    pub stands_in: bool,
+    /// Symbols, as `name@node`.
+    pub symbols: Change,
+    /// Version nodes.
+    pub nodes: Change,
+    /// Needed entries.
+    pub needed: Change,
+    /// The libraries here that need the first.
+    pub users: usize,
+    /// Those of them that would break.
+    pub breaks: Vec<Broken>,
+}
+
+/// One of two libraries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// Where it is.
+    pub path: JsonPath,
+    /// `DT_SONAME`.
+    pub soname: Option<String>,
+    /// The GNU build ID in hex.
+    pub build_id: Option<String>,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What the second has beyond the first, and the first beyond the second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Only in the second.
+    pub gained: Vec<String>,
+    /// Only in the first.
+    pub lost: Vec<String>,
+}
+
+/// A library that takes what the second lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Broken {
+    /// Where it is.
+    pub path: JsonPath,
+    /// The first symbol that it would miss; none where it asks for a soname that the second has not.
+    pub symbol: Option<String>,
+}
+
+impl ComparisonReport {
+    /// What a comparison says.
+    #[must_use]
+    pub fn new(a: &Object, b: &Object, comparison: &Comparison) -> Self {
+        let side = |object: &Object| Side {
+            path: object.path.as_path().into(),
+            soname: object.facts.soname.as_ref().map(|name| name.display().to_string()),
+            build_id: object.facts.build_id.clone(),
+            size: object.stat.size,
+        };
+        let change = |gained: &[String], lost: &[String]| Change { gained: gained.to_vec(), lost: lost.to_vec() };
+        let broken = comparison.broken.iter();
+        Self {
+            schema: SCHEMA,
+            compared: "libraries",
+            a: side(a),
+            b: side(b),
+            stands_in: comparison.stands_in(),
+            symbols: change(&comparison.gained, &comparison.lost),
+            nodes: change(&comparison.nodes_gained, &comparison.nodes_lost),
+            needed: change(&comparison.needs_gained, &comparison.needs_lost),
+            users: comparison.users,
+            breaks: broken
+                .map(|(path, symbol)| Broken { path: path.as_path().into(), symbol: symbol.clone() })
+                .collect(),
+        }
+    }
+
+    /// The comparison as text.
+    #[must_use]
+    pub fn text(&self, width: Width) -> String {
+        let mut page = Page::new(width);
+        page.path("- ", &self.a.path.to_path());
+        page.path("+ ", &self.b.path.to_path());
+        if self.a.build_id.is_some() && self.a.build_id == self.b.build_id && self.a.size == self.b.size {
+            page.words("", 2, "the same build: equal build IDs and sizes");
+        }
+        let name = |side: &Side| side.soname.clone().unwrap_or_else(|| "none".to_owned());
+        if self.a.soname != self.b.soname {
+            page.words("", 2, &format!("soname: {} → {}", name(&self.a), name(&self.b)));
+        }
+        for (label, change) in [("nodes", &self.nodes), ("needed", &self.needed), ("symbols", &self.symbols)] {
+            if change.gained.is_empty() && change.lost.is_empty() {
+                continue;
+            }
+            page.words("", 2, &format!("{label}: {} gained, {} lost", change.gained.len(), change.lost.len()));
+            for (sign, list) in [('-', &change.lost), ('+', &change.gained)] {
+                for symbol in list.iter().take(SHOWN) {
+                    page.words(&format!("  {sign} "), 6, symbol);
+                }
+                if list.len() > SHOWN {
+                    page.words(&format!("  {sign} "), 6, &format!("and {} more", list.len() - SHOWN));
+                }
+            }
+        }
+        page.blank();
+        let may = if self.stands_in { "may" } else { "may NOT" };
+        page.words("", 2, &format!("the second {may} stand in for the first"));
+        let libraries = |count: usize| if count == 1 { "1 library".to_owned() } else { format!("{count} libraries") };
+        match (self.users, self.breaks.len()) {
+            (0, _) => page.words("", 2, "nothing that was looked at here needs the first"),
+            (users, 0) => {
+                page.words("", 2, &format!("of {} here that need the first, none would break", libraries(users)))
+            }
+            (users, breaks) => {
+                page.words("", 2, &format!("of {} here that need the first, {breaks} would break:", libraries(users)));
+            }
+        }
+        for broken in self.breaks.iter().take(SHOWN) {
+            page.path("  ", &broken.path.to_path());
+            let why = match &broken.symbol {
+                Some(symbol) => format!("takes `{symbol}`"),
+                None => format!("asks for `{}`", name(&self.a)),
+            };
+            page.words("    ", 6, &why);
+        }
+        if self.breaks.len() > SHOWN {
+            page.words("  ", 4, &format!("and {} more", self.breaks.len() - SHOWN));
+        }
+        page.finish()
+    }
+}
+
+/// Lines of each list that a page shows.
+const SHOWN: usize = 20;

@@ -1,0 +1,167 @@
+//! A scan as a table that people read: by installation and owner, problems last.
+
+use super::layout::{Page, Width, count};
+use super::scan::{cuda_text, owner_text};
+use crate::inventory::{Confidence, EvidenceKind, Owner, OwnerKind, PROBLEMS, Problem, Reach, Verified, advice};
+use crate::scan::{Entry, Scan, group_of};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The scan as a table: one line a file. `all` shows every path of a file, too.
+#[must_use]
+pub fn scan_text(scan: &Scan, all: bool, width: Width) -> String {
+    let mut page = Page::new(width);
+    let mut roots: BTreeMap<&Path, Vec<(String, Vec<&Entry>)>> = BTreeMap::new();
+    for entry in &scan.entries {
+        let owners = roots.entry(group_of(&entry.library)).or_default();
+        let owner = heading(&entry.library.owner);
+        match owners.iter_mut().find(|(known, _)| *known == owner) {
+            Some((_, entries)) => entries.push(entry),
+            None => owners.push((owner, vec![entry])),
+        }
+    }
+    let columns = Columns::of(&scan.entries, page.columns());
+    if !scan.entries.is_empty() {
+        columns.row(&mut page, ["library", "release", "CUDA", "found by"], "");
+    }
+    for (root, owners) in &roots {
+        page.path("", root);
+        for (owner, entries) in owners {
+            page.words("  ", 4, owner);
+            for entry in entries {
+                let cuda = entry.library.cuda.map_or("-".to_owned(), cuda_text);
+                columns.row(&mut page, [&name(entry), &release(entry), &cuda, &found(entry)], &notes(entry));
+                for path in entry.paths.iter().filter(|path| all && **path != entry.library.path) {
+                    page.path("      also ", path);
+                }
+                let answers = entry.library.evidence.iter().filter(|one| all && one.kind == EvidenceKind::Probe);
+                for answer in answers {
+                    page.words("      ", 8, &answer.says);
+                }
+            }
+        }
+        page.blank();
+    }
+    summary(&mut page, scan, roots.len());
+    problems(&mut page, &scan.problems);
+    page.finish()
+}
+
+/// The widths of the table's columns.
+struct Columns {
+    name: usize,
+    release: usize,
+    found: usize,
+}
+
+impl Columns {
+    /// As wide as what stands in them, and no wider than leaves room for the notes.
+    fn of(entries: &[Entry], page: usize) -> Self {
+        let part = |hundredths: usize| (page.min(100) * hundredths) / 100;
+        let widest = |cell: fn(&Entry) -> String, limit| {
+            entries.iter().map(|entry| count(&cell(entry))).max().unwrap_or(0).min(limit)
+        };
+        Self {
+            name: widest(name, part(38)),
+            release: widest(release, part(18)).max(7),
+            found: widest(found, part(15)).max(8),
+        }
+    }
+
+    fn row(&self, page: &mut Page, [name, release, cuda, found]: [&str; 4], notes: &str) {
+        page.row(4, &[(name, self.name), (release, self.release), (cuda, 4), (found, self.found)], notes);
+    }
+}
+
+fn name(entry: &Entry) -> String {
+    entry.library.path.file_name().unwrap_or_default().display().to_string()
+}
+
+/// The release, and how far it is to be believed where that is not all the way.
+fn release(entry: &Entry) -> String {
+    let Some(version) = &entry.library.version else { return "?".to_owned() };
+    match entry.library.confidence {
+        Confidence::Certain => version.to_string(),
+        Confidence::Likely => format!("{version} likely"),
+        Confidence::Unsure => format!("{version} unsure"),
+    }
+}
+
+/// The first way that leads to a file.
+fn found(entry: &Entry) -> String {
+    let way = entry.reach.first().map(|reach| match reach {
+        Reach::LibraryPath { .. } => "LD_LIBRARY_PATH",
+        Reach::RunPath { .. } => "run path",
+        Reach::Cache => "cache",
+        _ => "default",
+    });
+    way.unwrap_or("-").to_owned()
+}
+
+/// What is not as it should be.
+fn notes(entry: &Entry) -> String {
+    let library = &entry.library;
+    let mut notes: Vec<String> = Vec::new();
+    if library.is_stub() {
+        notes.push("a stub, for linking only".to_owned());
+    } else if library.renamed.is_some() {
+        notes.push("renamed copy".to_owned());
+    }
+    match entry.digest.as_ref().map(|digest| &digest.verified) {
+        Some(Verified::Intact) => notes.push("intact".to_owned()),
+        Some(Verified::Unknown) => notes.push("no digest recorded".to_owned()),
+        _ => {}
+    }
+    notes.extend(entry.problems.iter().map(|id| (*id).to_owned()));
+    notes.extend((entry.paths.len() > 1).then(|| format!("{} names", entry.paths.len())));
+    notes.join(", ")
+}
+
+fn heading(owner: &Owner) -> String {
+    match owner.kind() {
+        OwnerKind::None => "owner unknown".to_owned(),
+        OwnerKind::Wheel | OwnerKind::Dpkg => format!("{} ({})", owner_text(owner), owner.kind()),
+        OwnerKind::Conda if owner.name().is_some() => format!("{} (conda)", owner_text(owner)),
+        _ => owner_text(owner),
+    }
+}
+
+fn summary(page: &mut Page, scan: &Scan, places: usize) {
+    let libraries = match scan.entries.len() {
+        0 => return page.words("", 0, "no library of NVIDIA's was found; `cudashim scan DIR` looks into a whole tree, `scan --deep` into the whole disk"),
+        1 => "1 library".to_owned(),
+        count => format!("{count} libraries"),
+    };
+    let places = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
+    page.words("", 0, &format!("{libraries} in {places}; `cudashim inspect FILE` tells all about one"));
+    let unreached = scan.entries.iter().filter(|entry| entry.reach.is_empty()).count();
+    if unreached > 0 {
+        let are = if unreached == 1 { "is" } else { "are" };
+        page.words("", 0, &format!("{unreached} with `-` {are} on nobody's search path: found only by the whole path"));
+    }
+}
+
+/// The problems by id: what it means, where it is, what to do.
+fn problems(page: &mut Page, problems: &[Problem]) {
+    let mut by_id: BTreeMap<&str, Vec<&Problem>> = BTreeMap::new();
+    for problem in problems {
+        by_id.entry(problem.id).or_default().push(problem);
+    }
+    if by_id.is_empty() {
+        return;
+    }
+    page.blank();
+    page.words("", 0, &format!("{} problem{}", problems.len(), if problems.len() == 1 { "" } else { "s" }));
+    for (id, found) in by_id {
+        let meaning = PROBLEMS.iter().find(|(known, _)| *known == id).map_or("", |(_, meaning)| meaning);
+        page.blank();
+        page.words(&format!("{id}: "), 2, meaning);
+        for problem in found {
+            page.path("  ", &problem.path);
+            page.words("    ", 4, &problem.says);
+        }
+        if let Some(advice) = advice(id) {
+            page.words("  what to do: ", 4, advice);
+        }
+    }
+}

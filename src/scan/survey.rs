@@ -1,0 +1,236 @@
+//! A scan in steps: everything is listed by name, then read one directory after the other.
+//!
+//! Takes places; gives entries as soon as they are whole, and in the end the [`Scan`]. Listing tells every path of each
+//! file, so an entry is whole once its file was read. Only what concerns all of them together, how each is reached and
+//! what is wrong among them, is known at the end.
+
+use super::{Entry, Scan, group_of};
+use crate::facts::parse_library_name;
+use crate::host::{FileId, Host, Kind};
+use crate::inventory::{
+    Depth, Digest, Inventory, Library, Listing, OwnerKind, Owners, Problem, Verified, problems, reach,
+};
+use crate::loader::Loader;
+use crate::objects::{Object, Objects};
+use crate::places::{self, Place};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A scan that is under way.
+#[derive(Debug)]
+pub struct Survey<'a, 'h> {
+    objects: &'a Objects<'h>,
+    depth: Depth,
+    todo: VecDeque<Listing>,
+    /// Every path of each file, sorted.
+    paths: BTreeMap<FileId, Vec<PathBuf>>,
+    /// How many directories that hold a file were not read yet.
+    left: BTreeMap<FileId, usize>,
+    /// The libraries of files that were read and not given yet, by their place in the inventory.
+    held: BTreeMap<FileId, Vec<usize>>,
+    given: BTreeSet<FileId>,
+    digests: BTreeMap<FileId, Digest>,
+    inventory: Inventory,
+    owners: Owners,
+}
+
+impl<'a, 'h> Survey<'a, 'h> {
+    /// Lists the places; a directory named twice counts once. With [`Depth::Full`] even the libraries that a package
+    /// vouches for will be looked into.
+    #[must_use]
+    pub fn new(objects: &'a Objects<'h>, places: Vec<Place>, depth: Depth) -> Self {
+        let host = objects.host();
+        let places = places::distinct(host, places).into_iter();
+        let mut todo: Vec<Listing> = places.map(|place| Listing::new(host, place)).collect();
+        todo.sort_by(|one, other| (&one.place.root, &one.place.dir).cmp(&(&other.place.root, &other.place.dir)));
+        let mut paths: BTreeMap<FileId, Vec<PathBuf>> = BTreeMap::new();
+        let mut left: BTreeMap<FileId, usize> = BTreeMap::new();
+        for (id, names) in todo.iter().flat_map(Listing::files) {
+            paths.entry(id).or_default().extend(names);
+            *left.entry(id).or_default() += 1;
+        }
+        paths.values_mut().for_each(|paths| paths.sort());
+        Self {
+            objects,
+            depth,
+            todo: todo.into(),
+            paths,
+            left,
+            held: BTreeMap::new(),
+            given: BTreeSet::new(),
+            digests: BTreeMap::new(),
+            inventory: Inventory::default(),
+            owners: Owners::default(),
+        }
+    }
+
+    /// Reads one more directory; gives the entries that this completes, by path. `None`: all was given. Once `stop` is
+    /// set, gives what was read so far, and no more.
+    pub fn read_next(&mut self, stop: &AtomicBool) -> Option<Vec<Entry>> {
+        let complete: Vec<Vec<usize>> =
+            if let Some(listing) = self.todo.pop_front().filter(|_| !stop.load(Ordering::Relaxed)) {
+                self.read(listing)
+            } else {
+                self.todo.clear();
+                std::mem::take(&mut self.held).into_values().collect()
+            };
+        if complete.is_empty() && self.todo.is_empty() && self.held.is_empty() {
+            return None;
+        }
+        let mut entries: Vec<Entry> = complete.into_iter().filter_map(|group| self.entry(&group)).collect();
+        entries.sort_by(|one, other| one.library.path.cmp(&other.library.path));
+        self.given.extend(entries.iter().map(|entry| entry.library.stat.id));
+        Some(entries)
+    }
+
+    /// Reads one directory; the files of which nothing more can be learnt, each by its libraries.
+    fn read(&mut self, listing: Listing) -> Vec<Vec<usize>> {
+        let range = self.inventory.read(self.objects, listing, &mut self.owners);
+        self.inventory.look_inside_some(range.clone(), self.depth);
+        let mut complete = Vec::new();
+        for (at, library) in range.clone().zip(self.inventory.libraries.get(range).unwrap_or_default()) {
+            let id = library.stat.id;
+            let left = self.left.get_mut(&id).map_or(0, |left| {
+                *left = left.saturating_sub(1);
+                *left
+            });
+            if self.given.contains(&id) {
+                continue;
+            }
+            let mut group = self.held.remove(&id).unwrap_or_default();
+            group.push(at);
+            // A name further on may tell whose it is.
+            if left > 0 && !speaks(library) {
+                self.held.insert(id, group);
+            } else {
+                complete.push(group);
+            }
+        }
+        complete
+    }
+
+    /// Reads the whole of a file, for its digest, and compares it with what its package recorded.
+    pub fn digest(&mut self, entry: &mut Entry) {
+        match self.owners.digest(self.objects.host(), &entry.library) {
+            Ok(digest) => {
+                self.digests.insert(entry.library.stat.id, digest.clone());
+                entry.digest = Some(digest);
+            }
+            Err(error) => log::warn!("{}: {error}", entry.library.path.display()),
+        }
+    }
+
+    /// What was read so far, for whoever has more evidence before all is weighed together.
+    pub fn inventory(&mut self) -> &mut Inventory {
+        &mut self.inventory
+    }
+
+    /// What the libraries that were read are together.
+    #[must_use]
+    pub fn finish(mut self, loader: &Loader<'_>) -> Scan {
+        let sites = sites(self.inventory.libraries.iter().map(|library| library.place.root.as_path()));
+        self.inventory.users = users(self.objects, &sites);
+        let reached = reach(&self.inventory, loader);
+        let mut found = problems(&self.inventory, loader);
+        let mut groups: BTreeMap<FileId, Vec<usize>> = BTreeMap::new();
+        for (at, library) in self.inventory.libraries.iter().enumerate() {
+            groups.entry(library.stat.id).or_default().push(at);
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        for group in groups.into_values() {
+            let Some(mut entry) = self.entry(&group) else { continue };
+            let mut ways: Vec<_> = group.iter().filter_map(|at| reached.get(*at)).flatten().cloned().collect();
+            ways.sort();
+            ways.dedup();
+            entry.reach = ways;
+            entry.digest = self.digests.get(&entry.library.stat.id).cloned();
+            found.extend(digest_problem(&entry, &found));
+            entries.push(entry);
+        }
+        found.sort_by(|one, other| (&one.path, one.id, &one.says).cmp(&(&other.path, other.id, &other.says)));
+        let mut about: BTreeMap<&Path, BTreeSet<&'static str>> = BTreeMap::new();
+        for problem in &found {
+            about.entry(&problem.path).or_default().insert(problem.id);
+        }
+        for entry in &mut entries {
+            let ids: BTreeSet<&'static str> =
+                entry.paths.iter().filter_map(|path| about.get(path.as_path())).flatten().copied().collect();
+            entry.problems = ids.into_iter().collect();
+        }
+        entries.sort_by(|one, other| order(&one.library).cmp(&order(&other.library)));
+        Scan { entries, problems: found }
+    }
+
+    /// One file, from the libraries it is in several directories: the one that tells most stands for all.
+    fn entry(&self, group: &[usize]) -> Option<Entry> {
+        let libraries = group.iter().filter_map(|at| self.inventory.libraries.get(*at));
+        let library = libraries.min_by_key(|library| (!speaks(library), order(library)))?;
+        let mut paths = vec![library.path.clone()];
+        let all = self.paths.get(&library.stat.id).into_iter().flatten();
+        paths.extend(all.filter(|path| **path != library.path).cloned());
+        Some(Entry { library: library.clone(), paths, digest: None, reach: Vec::new(), problems: Vec::new() })
+    }
+}
+
+/// The order of entries: by installation, directory and name.
+fn order(library: &Library) -> (&Path, &Path, &Path) {
+    (group_of(library), &library.place.dir, &library.path)
+}
+
+/// Whether no other name of a file can tell more of it.
+fn speaks(library: &Library) -> bool {
+    library.owner.kind() != OwnerKind::None && library.version.is_some()
+}
+
+/// What the bytes of a file show to be wrong, where nothing else showed it.
+fn digest_problem(entry: &Entry, known: &[Problem]) -> Option<Problem> {
+    let library = &entry.library;
+    let whose = || {
+        let words = [library.owner.name(), library.owner.version()].into_iter().flatten();
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let (id, says) = match &entry.digest.as_ref()?.verified {
+        Verified::Altered => ("altered-file", format!("its bytes are not those that {} recorded", whose())),
+        Verified::WrittenBy(other) => {
+            ("pip-cu12-cu13-overwrite", format!("holds the bytes that {other} recorded, not those of {}", whose()))
+        }
+        _ => return None,
+    };
+    let told = known.iter().any(|problem| problem.id == id && problem.path == library.path);
+    (!told).then(|| Problem { id, path: library.path.clone(), says })
+}
+
+/// The site directories among roots, each once.
+pub fn sites<'p>(roots: impl Iterator<Item = &'p Path>) -> BTreeSet<PathBuf> {
+    let is_site = |root: &&Path| {
+        root.file_name().is_some_and(|name| name == OsStr::new("site-packages") || name == OsStr::new("dist-packages"))
+    };
+    roots.filter(is_site).map(Path::to_owned).collect()
+}
+
+/// The libraries and extension modules of Python packages that need libraries of ours: those in the directories that
+/// are known to hold any.
+#[must_use]
+pub fn users(objects: &Objects<'_>, sites: &BTreeSet<PathBuf>) -> Vec<Rc<Object>> {
+    let host: &Host = objects.host();
+    let mut found = Vec::new();
+    for dir in sites.iter().flat_map(|site| places::packages(host, site)) {
+        for entry in host.list(&dir).unwrap_or_default() {
+            let name = entry.name.as_bytes();
+            let is_object = name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.");
+            if !is_object || !matches!(entry.kind, Kind::File | Kind::Link) || parse_library_name(&entry.name).is_some()
+            {
+                continue;
+            }
+            let Ok(object) = objects.open(&dir.join(&entry.name)) else { continue };
+            if object.facts.needed.iter().any(|needed| parse_library_name(needed).is_some()) {
+                found.push(object);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,200 @@
+//! `cudashim doctor`: each finding on a machine that has it, and none on one that has not.
+
+pub(crate) mod driver;
+
+use crate::support::world::World;
+use cudashim::Host;
+use cudashim::doctor::{Ask, Finding, Remedy, Report, examine};
+use cudashim::driver::{Devices, Machine};
+use cudashim::facts::Severity;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+/// A machine to be examined: its files in a directory, its environment, what its driver says.
+pub(crate) struct Patient {
+    pub(crate) world: World,
+    env: BTreeMap<OsString, OsString>,
+    devices: Devices,
+}
+
+impl Patient {
+    /// One with nothing on it.
+    pub(crate) fn new() -> Self {
+        Self { world: World::new(), env: BTreeMap::new(), devices: Devices::default() }
+    }
+
+    /// With a file.
+    pub(crate) fn file(self, path: &str, text: &str) -> Self {
+        let path = self.world.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    /// With a symbolic link.
+    pub(crate) fn link(self, path: &str, target: &str) -> Self {
+        let path = self.world.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(target, path).unwrap();
+        self
+    }
+
+    /// With a file of these rights.
+    pub(crate) fn node(self, path: &str, mode: u32) -> Self {
+        let path = self.file(path, "").world_path(path);
+        fs::set_permissions(&path.1, fs::Permissions::from_mode(mode)).unwrap();
+        path.0
+    }
+
+    fn world_path(self, path: &str) -> (Self, std::path::PathBuf) {
+        let path = self.world.path(path);
+        (self, path)
+    }
+
+    /// Without a file, or a whole directory.
+    pub(crate) fn without(self, path: &str) -> Self {
+        let path = self.world.path(path);
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
+        self
+    }
+
+    /// With a variable.
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// With what its driver says.
+    pub(crate) fn says(mut self, devices: Devices) -> Self {
+        self.devices = devices;
+        self
+    }
+
+    /// With an environment at `/venv` that has this torch.
+    pub(crate) fn torch(self, version: &str, cuda: &str) -> Self {
+        self.world.venv("venv").torch(version, Some(cuda), &[], &[]);
+        self
+    }
+
+    pub(crate) fn host(&self) -> Host {
+        Host::new(self.world.root().to_owned(), self.env.clone(), "/".into())
+    }
+
+    /// What its doctor says.
+    pub(crate) fn report(&self) -> Report {
+        let python = self.world.path("venv").is_dir().then(|| "/venv".into());
+        let ask = Ask { python, devices: self.devices.clone(), ..Ask::default() };
+        examine(&self.host(), &ask).unwrap()
+    }
+
+    /// The ids of what is found, worst first.
+    pub(crate) fn ids(&self) -> Vec<(&'static str, Severity)> {
+        self.report().findings.iter().map(|finding| (finding.id, finding.severity)).collect()
+    }
+
+    /// The finding that comes first.
+    pub(crate) fn first(&self) -> Finding {
+        let report = self.report();
+        report.findings.first().cloned().unwrap_or_else(|| panic!("nothing is found: {:?}", report.machine))
+    }
+}
+
+/// The lines for a shell among the remedies.
+pub(crate) fn commands(finding: &Finding) -> Vec<&str> {
+    let lines = finding.remedies.iter().filter_map(|remedy| match remedy {
+        Remedy::Command(line) => Some(line.as_str()),
+        _ => None,
+    });
+    lines.collect()
+}
+
+/// What is recorded of a machine reads back as it was, and is judged alike.
+#[test]
+fn a_recorded_machine_is_the_machine() {
+    let patient = driver::healthy("535.261.03").file(".dockerenv", "").set("LD_LIBRARY_PATH", "/opt/x");
+    let report = patient.report();
+    let text = report.machine.to_json().unwrap();
+    let again = Machine::from_json(&text).unwrap();
+    assert_eq!(again, report.machine);
+    let ask = Ask { recorded: Some(again), ..Ask::default() };
+    let elsewhere = Patient::new();
+    let read = examine(&elsewhere.host(), &ask).unwrap();
+    assert_eq!(read.driver, report.driver);
+    // What is not known of is skipped, what is missing was not seen, and a later format is refused.
+    assert_eq!(Machine::from_json(r#"{"schema":1,"later":[1]}"#).unwrap(), Machine::default());
+    assert!(Machine::from_json(r#"{"schema":2}"#).unwrap_err().to_string().contains("format 2"));
+    assert!(Machine::from_json("[").is_err());
+}
+
+/// The command on a machine: what it prints, and its exit code.
+fn run(patient: &Patient, arguments: &[&str]) -> (String, Option<i32>) {
+    let mut command = patient.world.rooted(["doctor"]);
+    let output = command.args(arguments).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+#[test]
+fn the_page_has_the_verdict_first() {
+    let patient = driver::healthy("535.261.03").torch("2.15.0+cu132", "13.2");
+    let (text, code) = run(&patient, &["--python", "/venv"]);
+    let text = text.replace("aarch64-linux-gnu", "x86_64-linux-gnu");
+    insta::assert_snapshot!(text, @"
+    torch 2.15.0+cu132 needs 580 or newer: the driver is 535.261.03
+
+    driver   535.261.03, proprietary kernel module, CUDA 12.2, /usr/lib/x86_64-linux-gnu/libcuda.so.1 by default directory
+    torch    2.15.0+cu132 in /venv/lib/python3.11/site-packages/torch
+    set      3 libraries; `cudashim resolve` lists them
+
+    fatal: torch 2.15.0+cu132 needs 580 or newer: the driver is 535.261.03 [driver-too-old]
+      version  driver 535.261.03, for CUDA 12.2
+      version  /venv/lib/python3.11/site-packages/torch: torch 2.15.0+cu132, built with CUDA 13.2
+      rule     CUDA 13 runs on drivers from 580.65.06 on
+      do       install driver 580.65.06 or newer
+      or       $ /venv/bin/python -m pip install --force-reinstall torch==2.14.1 --index-url https://download.pytorch.org/whl/cu126
+      or       on a data-center GPU: install `cuda-compat-13-3`, and run with its directory first
+      see      https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+    ");
+    assert_eq!(code, Some(1));
+    let (text, code) = run(&Patient::new(), &[]);
+    insta::assert_snapshot!(text, @"
+    the libraries: nothing is wrong
+
+    driver   none
+    torch    none
+    set      nothing to choose: there is no Python here, and no file is named with `--for`
+
+    fact: there is no NVIDIA driver on this machine [no-driver]
+    ");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn other_formats_and_a_record() {
+    let patient = driver::healthy("535.261.03").torch("2.15.0+cu132", "13.2");
+    let (json, code) = run(&patient, &["--python", "/venv", "--format", "json"]);
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((value["findings"][0]["id"].as_str(), code), (Some("driver-too-old"), Some(1)));
+    let (markdown, _) = run(&patient, &["--python", "/venv", "--format", "markdown"]);
+    assert!(markdown.contains("### fatal: torch 2.15.0+cu132 needs 580 or newer"), "{markdown}");
+    // Written down here, judged there.
+    let file = patient.world.path("driver.json");
+    let (_, code) = run(&patient, &["--python", "/venv", "--record", file.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    let elsewhere = Patient::new().torch("2.15.0+cu132", "13.2");
+    let (text, code) = run(&elsewhere, &["--python", "/venv", "--recorded", file.to_str().unwrap()]);
+    assert!(text.starts_with("torch 2.15.0+cu132 needs 580 or newer"), "{text}");
+    assert_eq!(code, Some(1));
+    // What is no record ends with the file's name.
+    fs::write(&file, r#"{"schema":9}"#).unwrap();
+    let output = elsewhere.world.rooted(["doctor", "--recorded"]).arg(&file).output().unwrap();
+    let says = String::from_utf8_lossy(&output.stderr);
+    assert!(says.contains("driver.json` cannot be used") && says.contains("format 9"), "{says}");
+    assert_eq!(output.status.code(), Some(2));
+}

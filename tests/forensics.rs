@@ -1,0 +1,534 @@
+//! `scan`, `inspect` and `diff` on machines made for it: what they say, in which order, and how wide.
+
+use crate::json::{schema, wrong};
+use crate::support::world::{Lib, Venv, World};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const SITE: &str = "/venv/lib/python3.11/site-packages";
+
+fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn answer(command: &mut Command, against: &str) -> (Option<i32>, Value) {
+    let (code, out, err) = run(command.args(["--format", "json"]));
+    let value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+    assert_eq!(wrong(&schema(against), &value), [""; 0]);
+    (code, value)
+}
+
+fn cublas(lt: &[&str]) -> [(&'static str, Lib); 2] {
+    let first =
+        Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["cublasLtCreate"]);
+    let second = Lib::new("libcublasLt.so.12").defines(lt);
+    [
+        ("nvidia/cublas/lib/libcublas.so.12", first.link("-rpath,$ORIGIN")),
+        ("nvidia/cublas/lib/libcublasLt.so.12", second),
+    ]
+}
+
+/// A machine with a wheel, a toolkit, a bundle, a stub and damage.
+fn machine() -> (World, Venv) {
+    let world = World::new();
+    let venv = world.venv("venv");
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas(&["cublasLtCreate", "cublasLtMatmul"]));
+    let torch = Lib::new("libtorch_cuda.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
+    let torch = torch.link("-rpath,$ORIGIN/../../nvidia/cublas/lib");
+    let renamed = Lib::new("libcudart.so.11.0").defines(&["cudaRuntimeGetVersion"]);
+    venv.torch(
+        "2.5.1+cu124",
+        Some("12.4"),
+        &[],
+        &[("lib/libtorch_cuda.so", torch), ("lib/libcudart-e409450e.so.11.0", renamed)],
+    );
+    let toolkit = "usr/local/cuda-12.1/lib64";
+    for (path, library) in cublas(&["cublasLtCreate"]) {
+        let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+        library.build(&world.path(toolkit).join(format!("{name}.1.0.26")));
+        symlink(format!("{name}.1.0.26"), world.path(toolkit).join(name)).unwrap();
+    }
+    Lib::new("libcuda.so.1").unversioned().defines(&["cuInit"]).build(&world.path(toolkit).join("stubs/libcuda.so"));
+    fs::write(world.path(toolkit).join("libcufft.so.11"), "no library").unwrap();
+    (world, venv)
+}
+
+#[test]
+fn a_scan_that_people_read() {
+    let (world, _venv) = machine();
+    let (code, out, err) = run(&mut world.rooted(["scan", "/"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(out, @"
+        library                    release          CUDA found by
+    /usr/local/cuda-12.1
+      toolkit 12.1 in /usr/local/cuda-12.1
+        libcublas.so.12            12.1.0.26 likely 12.1 -        2 names
+        libcublasLt.so.12          12.1.0.26 likely 12.1 run path 2 names
+        libcufft.so.11             ?                12.1 -        not-elf
+        libcuda.so                 ?                12.1 -        a stub, for linking only
+
+    /venv/lib/python3.11/site-packages
+      nvidia-cublas-cu12 12.4.5.8 (wheel)
+        libcublas.so.12            12.4.5.8         12.4 run path
+        libcublasLt.so.12          12.4.5.8         12.4 run path
+      owner unknown
+        libcudart-e409450e.so.11.0 ?                11   -        renamed copy
+
+    7 libraries in 2 places; `cudashim inspect FILE` tells all about one
+    4 with `-` are on nobody's search path: found only by the whole path
+
+    1 problem
+
+    not-elf: no ELF object, or a damaged one
+      /usr/local/cuda-12.1/lib64/libcufft.so.11
+        not an ELF file
+      what to do: reinstall the package that should stand there, or remove it
+    ");
+    let strict = run(&mut world.rooted(["scan", "/", "--strict"]));
+    assert_eq!((strict.0, strict.1), (Some(1), out));
+    let nothing = World::new();
+    insta::assert_snapshot!(run(&mut nothing.rooted(["scan", "/"])).1, @"
+    no library of NVIDIA's was found; `cudashim scan DIR` looks into a whole tree, `scan --deep` into
+    the whole disk
+    ");
+}
+
+/// Long names of everything: directories, packages, versions, sonames.
+#[test]
+fn no_line_is_wider_than_the_table() {
+    let world = World::new();
+    let long = "a-rather-long-name-of-a-directory/".repeat(4);
+    let venv = world.venv(&format!("{long}venv"));
+    let version = "12.4.5.8.1111111.2222222.3333333.4444444";
+    venv.wheel("nvidia-cublas-cu12", version, &cublas(&["cublasLtCreate"]));
+    let engines = Lib::new("libcudnn_engines_runtime_compiled.so.9").unversioned().link("-z,execstack");
+    engines.build(&world.path(&format!("{long}lib/libcudnn_engines_runtime_compiled-0123abcd.so.9.1.0.1234567")));
+    symlink("nowhere-".repeat(30), world.path(&format!("{long}lib/libnvrtc.so.12"))).unwrap();
+    fs::write(world.path(&format!("{long}lib/libcufft.so.11")), "no library").unwrap();
+    let wide = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+    let library = venv.site.join("nvidia/cublas/lib/libcublas.so.12");
+    let inspect = ["inspect".as_ref(), library.as_os_str()];
+    for columns in ["60", "100"] {
+        let seen = |command: &mut Command| run(command.env("COLUMNS", columns)).1;
+        for text in [
+            seen(&mut world.cudashim(["scan", ".", "--all"])),
+            seen(&mut world.cudashim(inspect)),
+            seen(&mut world.cudashim(["diff".as_ref(), library.as_os_str(), library.as_os_str()])),
+        ] {
+            assert!(wide(&text) <= columns.parse().unwrap() && text.lines().count() > 2, "{columns}: {text}");
+        }
+    }
+    // Where a program reads, paths are whole, and only they are wider.
+    for text in [run(&mut world.cudashim(["scan", ".", "--all"])).1, run(&mut world.cudashim(inspect)).1] {
+        assert!(text.contains(venv.site.to_str().unwrap()), "{text}");
+        for line in text.lines().filter(|line| line.chars().count() > 100) {
+            assert!(line.trim().split(' ').any(|word| word.chars().count() > 84), "{line}");
+        }
+    }
+}
+
+#[test]
+fn one_library_a_line_and_one_line_about_all() {
+    let (world, _venv) = machine();
+    let (code, out, _) = run(&mut world.rooted(["scan", "/", "--format", "jsonl"]));
+    assert_eq!(code, Some(0));
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let line_schema = schema("scan-line.json");
+    for line in &lines {
+        assert_eq!(wrong(&line_schema, line), [""; 0]);
+    }
+    let (end, libraries) = lines.split_last().unwrap();
+    assert_eq!((end["type"].as_str(), end["count"].as_u64()), (Some("end"), Some(libraries.len() as u64)));
+    // The same in the same order as in one piece.
+    let (_, whole) = answer(&mut world.rooted(["scan", "/"]), "scan.json");
+    let rest = |library: &Value| {
+        let mut library = library.clone();
+        for key in ["type", "reach", "problems"] {
+            library.as_object_mut().unwrap().remove(key);
+        }
+        library
+    };
+    let expected: Vec<Value> = whole["libraries"].as_array().unwrap().iter().map(rest).collect();
+    assert_eq!(libraries.iter().map(rest).collect::<Vec<_>>(), expected);
+    assert_eq!(end["problems"], whole["problems"]);
+    let reached =
+        whole["libraries"].as_array().unwrap().iter().filter(|library| library["reach"] != Value::Array(vec![]));
+    assert_eq!(
+        reached.map(|library| library["path"].clone()).collect::<Vec<_>>(),
+        end["reach"].as_array().unwrap().iter().map(|found| found["path"].clone()).collect::<Vec<_>>()
+    );
+    // Torch's own run path leads to cuBLAS.
+    assert!(end["reach"][0]["ways"].to_string().contains("DT_RUNPATH of"), "{end}");
+    assert!(end["reach"].to_string().contains("libtorch_cuda.so"), "{end}");
+}
+
+/// A file with a name in two environments, and one in a directory that tells nothing of it.
+#[test]
+fn one_file_is_listed_once() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas(&["cublasLtCreate"]));
+    fs::create_dir(world.path("bare")).unwrap();
+    let file = venv.site.join("nvidia/cublas/lib/libcublas.so.12");
+    fs::hard_link(&file, world.path("bare/libcublas.so.12")).unwrap();
+    symlink("libcublas.so.12", world.path("bare/libcublas.so")).unwrap();
+    let (_, out, _) = run(&mut world.rooted(["scan", "/", "--format", "jsonl"]));
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["path"].as_str().is_some_and(|path| path.ends_with("libcublas.so.12")))
+        .collect();
+    let [one] = found[..] else { panic!("{found:?}") };
+    let names = ["/bare/libcublas.so", "/bare/libcublas.so.12"];
+    assert_eq!(
+        one["names"],
+        serde_json::json!([format!("{SITE}/nvidia/cublas/lib/libcublas.so.12"), names[0], names[1]])
+    );
+    assert_eq!((one["version"].as_str(), one["confidence"].as_str()), (Some("12.4.5.8"), Some("certain")));
+}
+
+#[test]
+fn the_first_lines_come_before_the_last_file_is_read_and_ctrl_c_ends_it_cleanly() {
+    let world = World::new();
+    // More than the pipe holds: the reader decides how far it comes.
+    let count = 2000;
+    for number in 0..count {
+        let dir = world.path(&format!("tree/{}/{number}", number % 20));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("libcudart.so.12"), "no library").unwrap();
+    }
+    let mut child = world
+        .rooted(["scan", "--deep", "--format", "jsonl"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = BufReader::with_capacity(4096, child.stdout.take().unwrap());
+    let mut first = String::new();
+    reader.read_line(&mut first).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&first).unwrap()["type"], "library");
+    assert!(child.try_wait().unwrap().is_none(), "all was read before the first line was");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "cudashim: stopped: what follows is what was read so far\n");
+    let lines: Vec<Value> = rest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (end, libraries) = lines.split_last().unwrap();
+    assert_eq!((end["type"].as_str(), end["stopped"].as_bool()), (Some("end"), Some(true)));
+    assert_eq!(end["count"].as_u64(), Some(libraries.len() as u64 + 1));
+    assert!(libraries.len() + 1 < count, "{} of {count}", libraries.len() + 1);
+    assert_eq!(wrong(&schema("scan-line.json"), end), [""; 0]);
+}
+
+#[test]
+fn bytes_are_compared_when_asked() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let path = "nvidia/nccl/lib/libnccl.so.2";
+    let file = Lib::new("libnccl.so.2").unversioned().build(&venv.site.join(path));
+    let bytes = fs::read(&file).unwrap();
+    let hex: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let records = |digest: &str| {
+        let dir = venv.site.join("nvidia_nccl_cu12-2.27.3.dist-info");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("METADATA"), "Metadata-Version: 2.1\nName: nvidia-nccl-cu12\nVersion: 2.27.3\n").unwrap();
+        fs::write(dir.join("RECORD"), format!("{path},sha256={digest},{}\n", bytes.len())).unwrap();
+    };
+    let verdict = |arguments: &[&str]| {
+        let (_, answer) = answer(&mut world.rooted(arguments), "scan.json");
+        let library = &answer["libraries"][0];
+        let ids = library["problems"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned());
+        (library["owner"]["record"].as_str().unwrap().to_owned(), library["sha256"].clone(), ids.collect::<Vec<_>>())
+    };
+    records(&base64(&Sha256::digest(&bytes)));
+    assert_eq!(verdict(&["scan", "/"]), ("size_as_recorded".to_owned(), Value::Null, vec![]));
+    assert_eq!(verdict(&["scan", "/", "--hash"]), ("intact".to_owned(), hex.clone().into(), vec![]));
+    // As long, with other bytes: only the digest tells.
+    records(&base64(&[7; 32]));
+    assert_eq!(verdict(&["scan", "/"]).0, "size_as_recorded");
+    assert_eq!(
+        verdict(&["scan", "/", "--hash"]),
+        ("altered".to_owned(), hex.clone().into(), vec!["altered-file".to_owned()])
+    );
+    let inside = format!("{SITE}/{path}");
+    let (_, out, _) = run(&mut world.rooted(["inspect", "--hash", &inside]));
+    assert!(
+        out.contains("its bytes are NOT those that were recorded") && out.contains("problem       altered-file"),
+        "{out}"
+    );
+    assert!(out.contains(&hex), "{out}");
+    // The other wheel's bytes, of the same size.
+    let other = venv.site.join("nvidia_nccl_cu13-2.30.7.dist-info");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("METADATA"), "Metadata-Version: 2.1\nName: nvidia-nccl-cu13\nVersion: 2.30.7\n").unwrap();
+    let digest = base64(&Sha256::digest(&bytes));
+    fs::write(other.join("RECORD"), format!("{path},sha256={digest},{}\n", bytes.len())).unwrap();
+    let (record, _, ids) = verdict(&["scan", "/", "--hash"]);
+    assert_eq!((record.as_str(), ids), ("written_by_other", vec!["pip-cu12-cu13-overwrite".to_owned()]));
+    let (_, answer) = answer(&mut world.rooted(["inspect", "--hash", &inside]), "inspect.json");
+    assert_eq!(answer["files"][0]["owner"]["written_by"], "nvidia-nccl-cu13 2.30.7");
+}
+
+/// URL-safe base64 without padding, as `RECORD` has it.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        text.extend((0..=chunk.len()).map(|at| char::from(DIGITS[(word >> (18 - 6 * at) & 63) as usize])));
+    }
+    text
+}
+
+#[test]
+fn a_file_in_full() {
+    let (world, _venv) = machine();
+    let shown = |path: &str| {
+        let (code, out, err) = run(&mut world.rooted(["inspect", path]));
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{path}");
+        // Sizes and build IDs are the linker's.
+        let lines = out.lines().map(|line| line.split(" bytes").next().unwrap());
+        let steady = lines.filter(|line| !line.contains("build ID")).map(|line| {
+            line.split_once("x86-64, ").map_or(line.to_owned(), |(before, _)| format!("{before}[MACHINE], [SIZE]"))
+        });
+        steady.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(shown(&format!("{SITE}/nvidia/cublas/lib/libcublasLt.so.12")), @"
+    /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12
+      is            cublas, 64-bit [MACHINE], [SIZE]
+      release       12.4.5.8 (certain), built for CUDA 12.4
+      by            package: nvidia-cublas-cu12 12.4.5.8
+                    symbols: lacks what came with 12.9.3.13
+      owner         nvidia-cublas-cu12 12.4.5.8 (wheel): of the size that was recorded; `--hash`
+                    compares the
+
+      soname        libcublasLt.so.12, which is one of its names
+      found by      DT_RUNPATH of /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12
+
+      needed        libc.so.6
+      defines       libcublasLt.so.12
+      needs         libc.so.6: GLIBC_2.2.5
+      symbols       3 defined, 4 undefined, 4 of them weak
+      to load       glibc 2.2.5 or later
+    ");
+    insta::assert_snapshot!(shown("/usr/local/cuda-12.1/lib64/libcublas.so.12"), @"
+    /usr/local/cuda-12.1/lib64/libcublas.so.12
+      is            cublas, 64-bit [MACHINE], [SIZE]
+      release       12.1.0.26 (likely), built for CUDA 12.1
+      by            file name: 12.1.0.26
+                    symbols: lacks what came with 12.4.5.8
+      owner         toolkit 12.1 in /usr/local/cuda-12.1
+
+      soname        libcublas.so.12, which is one of its names
+      link to       libcublas.so.12.1.0.26
+      real path     /usr/local/cuda-12.1/lib64/libcublas.so.12.1.0.26
+      found by      nobody's search path: only by its whole path
+
+      needed        libcublasLt.so.12 libc.so.6
+      runpath       $ORIGIN
+      defines       libcublas.so.12
+      needs         libc.so.6: GLIBC_2.2.5
+                    libcublasLt.so.12: libcublasLt.so.12
+      symbols       2 defined, 5 undefined, 4 of them weak
+      to load       glibc 2.2.5 or later
+    ");
+    insta::assert_snapshot!(shown(&format!("{SITE}/torch/lib/libcudart-e409450e.so.11.0")), @"
+    /venv/lib/python3.11/site-packages/torch/lib/libcudart-e409450e.so.11.0
+      is            cudart, 64-bit [MACHINE], [SIZE]
+      unusable      named `libcudart-e409450e.so.11.0`, but its soname is `libcudart.so.11.0`
+      release       unknown, built for CUDA 11 (likely)
+      by            symbols: lacks what came with 11.8.89
+                    soname: CUDA 11
+      owner         unknown: no package, toolkit or application claims it
+
+      soname        libcudart.so.11.0, which is none of its names: who asks for it does not find this
+                    file
+      renamed       a bundle put the hash e409450e into its name, so that nobody else finds it
+      found by      nobody's search path: only by its whole path
+
+      needed        libc.so.6
+      defines       libcudart.so.11.0
+      needs         libc.so.6: GLIBC_2.2.5
+      symbols       2 defined, 4 undefined, 4 of them weak
+      to load       glibc 2.2.5 or later
+    ");
+    insta::assert_snapshot!(shown(&format!("{SITE}/torch/lib/libtorch_cuda.so")), @"
+    /venv/lib/python3.11/site-packages/torch/lib/libtorch_cuda.so
+      is            64-bit [MACHINE], [SIZE]
+
+      soname        libtorch_cuda.so, which is one of its names
+      found by      neither LD_LIBRARY_PATH nor the cache
+
+      needed        libcublas.so.12 libc.so.6
+      runpath       $ORIGIN/../../nvidia/cublas/lib
+      needs         libc.so.6: GLIBC_2.2.5
+                    libcublas.so.12: libcublas.so.12
+      symbols       1 defined, 5 undefined, 4 of them weak
+      to load       glibc 2.2.5 or later
+    ");
+    insta::assert_snapshot!(shown("/usr/local/cuda-12.1/lib64/stubs/libcuda.so"), @"
+    /usr/local/cuda-12.1/lib64/stubs/libcuda.so
+      is            driver, 64-bit [MACHINE], [SIZE]
+      stub          for linking only: it stands in a directory of stubs
+      release       unknown, built for CUDA 12.1 (likely)
+      by            directory: /usr/local/cuda-12.1/lib64/stubs
+      owner         toolkit 12.1 in /usr/local/cuda-12.1
+
+      soname        libcuda.so.1, which is none of its names: who asks for it does not find this file
+      found by      nobody's search path: only by its whole path
+
+      needed        libc.so.6
+      needs         libc.so.6: GLIBC_2.2.5
+      symbols       1 defined, 4 undefined, 4 of them weak
+      to load       glibc 2.2.5 or later
+    ");
+    insta::assert_snapshot!(shown("/usr/local/cuda-12.1/lib64/libcufft.so.11"), @"
+    /usr/local/cuda-12.1/lib64/libcufft.so.11
+      is            cufft, no ELF object that can be loaded here, 10
+      unusable      not an ELF file
+      release       unknown, built for CUDA 12.1 (likely)
+      by            directory: /usr/local/cuda-12.1/lib64
+      owner         toolkit 12.1 in /usr/local/cuda-12.1
+
+      soname        none
+      found by      nobody's search path: only by its whole path
+
+      problem       not-elf: not an ELF file
+      what to do    reinstall the package that should stand there, or remove it
+    ");
+}
+
+#[test]
+fn files_in_full_for_programs() {
+    let (world, _venv) = machine();
+    let toolkit = "/usr/local/cuda-12.1/lib64";
+    let files = [format!("{toolkit}/libcublas.so.12"), format!("{SITE}/torch/lib/libtorch_cuda.so")];
+    let (code, report) = answer(world.rooted(["inspect"]).args(&files), "inspect.json");
+    assert_eq!(code, Some(0));
+    let [cublas, torch] = &report["files"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    assert_eq!(cublas["links"][0]["target"], "libcublas.so.12.1.0.26");
+    assert_eq!(cublas["real_path"], format!("{toolkit}/libcublas.so.12.1.0.26"));
+    assert_eq!((&cublas["soname_is_a_name"], &cublas["owner"]["kind"]), (&true.into(), &"toolkit".into()));
+    assert!(cublas["needs"].to_string().contains(r#"{"file":"libcublasLt.so.12","nodes":["libcublasLt.so.12"]}"#));
+    assert_eq!((&torch["family"], &torch["owner"], &torch["version"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(torch["runpath"], "$ORIGIN/../../nvidia/cublas/lib");
+
+    // One that cannot be read does not hide the others.
+    fs::write(world.path("text"), "no library").unwrap();
+    let (code, out, err) = run(world.rooted(["inspect", "/text", "--format", "jsonl"]).args(&files).arg("/none"));
+    assert_eq!((code, out.lines().count()), (Some(2), 2));
+    assert!(err.contains("error: `/text`: not an ELF file") && err.contains("error: `/none`: "), "{err}");
+    let paths: BTreeSet<String> =
+        out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["path"].to_string()).collect();
+    assert_eq!(paths.len(), 2);
+}
+
+#[test]
+fn two_libraries_compared() {
+    let (world, _venv) = machine();
+    let (new, old) = (
+        format!("{SITE}/nvidia/cublas/lib/libcublasLt.so.12"),
+        "/usr/local/cuda-12.1/lib64/libcublasLt.so.12".to_owned(),
+    );
+    insta::assert_snapshot!(run(&mut world.rooted(["diff", &new, &old])).1, @"
+    - /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12
+    + /usr/local/cuda-12.1/lib64/libcublasLt.so.12
+    symbols: 0 gained, 1 lost
+      - cublasLtMatmul@libcublasLt.so.12
+
+    the second may NOT stand in for the first
+    of 2 libraries here that need the first, none would break
+    ");
+    insta::assert_snapshot!(run(&mut world.rooted(["diff", &old, &new])).1, @"
+    - /usr/local/cuda-12.1/lib64/libcublasLt.so.12
+    + /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12
+    symbols: 1 gained, 0 lost
+      + cublasLtMatmul@libcublasLt.so.12
+
+    the second may stand in for the first
+    of 2 libraries here that need the first, none would break
+    ");
+    let (code, report) = answer(&mut world.rooted(["diff", &new, &old]), "diff.json");
+    assert_eq!((code, report["stands_in"].as_bool()), (Some(1), Some(false)));
+    assert_eq!(report["symbols"]["lost"], serde_json::json!(["cublasLtMatmul@libcublasLt.so.12"]));
+    assert_eq!((report["users"].as_u64(), report["breaks"].as_array().map(Vec::len)), (Some(2), Some(0)));
+    assert_eq!(answer(&mut world.rooted(["diff", &old, &new]), "diff.json").0, Some(0));
+
+    // What torch takes is lost.
+    let empty = Lib::new("libcublas.so.12").defines(&["cublasOther"]).build(&world.path("other/libcublas.so.12"));
+    let first = format!("{SITE}/nvidia/cublas/lib/libcublas.so.12");
+    let (code, report) = answer(&mut world.rooted(["diff", &first, "/other/libcublas.so.12"]), "diff.json");
+    assert!(empty.exists() && code == Some(1));
+    assert_eq!(report["breaks"][0]["path"], format!("{SITE}/torch/lib/libtorch_cuda.so"));
+    assert_eq!(report["breaks"][0]["symbol"], "cublasCreate_v2@libcublas.so.12");
+}
+
+#[test]
+fn two_scans_compared() {
+    let (world, venv) = machine();
+    let save = |name: &str, format: &str| {
+        let out = run(&mut world.rooted(["scan", "/", "--format", format])).1;
+        fs::write(world.path(name), out).unwrap();
+    };
+    save("before.json", "json");
+    save("before.jsonl", "jsonl");
+    let (code, same) = answer(&mut world.rooted(["diff", "/before.json", "/before.jsonl"]), "diff.json");
+    assert_eq!((code, same["came"].as_array().map(Vec::len)), (Some(0), Some(0)), "{same:#}");
+    assert_eq!(run(&mut world.rooted(["diff", "/before.json", "/before.jsonl"])).1, "nothing differs\n");
+
+    fs::remove_dir_all(venv.site.join("nvidia_cublas_cu12-12.4.5.8.dist-info")).unwrap();
+    venv.wheel("nvidia-cublas-cu12", "12.6.4.1", &cublas(&["cublasLtCreate", "cublasLtNew"]));
+    fs::remove_file(world.path("usr/local/cuda-12.1/lib64/libcufft.so.11")).unwrap();
+    Lib::new("libnccl.so.2").unversioned().build(&world.path("new/libnccl.so.2"));
+    save("after.json", "json");
+    let (code, diff) = answer(&mut world.rooted(["diff", "/before.json", "/after.json"]), "diff.json");
+    assert_eq!(code, Some(1));
+    assert_eq!(diff["came"][0]["path"], "/new/libnccl.so.2");
+    assert_eq!(diff["went"][0]["path"], "/usr/local/cuda-12.1/lib64/libcufft.so.11");
+    assert_eq!(diff["changed"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        (&diff["changed"][0]["before"]["version"], &diff["changed"][0]["after"]["version"]),
+        (&"12.4.5.8".into(), &"12.6.4.1".into())
+    );
+    assert_eq!(diff["gone_problems"][0]["id"], "not-elf");
+    insta::assert_snapshot!(run(&mut world.rooted(["diff", "/before.json", "/after.json"])).1, @"
+    - /usr/local/cuda-12.1/lib64/libcufft.so.11 (release unknown)
+    + /new/libnccl.so.2 (release unknown)
+    ~ /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: 12.4.5.8 → 12.6.4.1
+    ~ /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12: 12.4.5.8 → 12.6.4.1
+    no longer not-elf: /usr/local/cuda-12.1/lib64/libcufft.so.11: not an ELF file
+    1 came, 1 went, 2 changed
+    ");
+    // A scan and a library.
+    assert_eq!(run(&mut world.rooted(["diff", "/before.json", "/new/libnccl.so.2"])).0, Some(2));
+}
+
+/// On a machine of rpm's, whose database is not read, nobody is named for what rpm could have installed.
+#[test]
+fn rpm_is_to_be_asked() {
+    let world = World::new();
+    Lib::new("libcudart.so.12").build(&world.path("usr/lib64/libcudart.so.12"));
+    Lib::new("libcudart.so.12").defines(&["mine"]).build(&world.path("usr/local/lib/libcudart.so.12"));
+    fs::create_dir_all(world.path("usr/lib/sysimage/rpm")).unwrap();
+    let kinds = || {
+        let (_, answer) = answer(&mut world.rooted(["scan", "/"]), "scan.json");
+        let kind = |library: &Value| library["owner"]["kind"].as_str().unwrap().to_owned();
+        answer["libraries"].as_array().unwrap().iter().map(kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(), ["none", "none"]);
+    fs::write(world.path("usr/lib/sysimage/rpm/rpmdb.sqlite"), "").unwrap();
+    assert_eq!(kinds(), ["rpm", "none"]);
+    let (_, out, _) = run(&mut world.rooted(["inspect", "/usr/lib64/libcudart.so.12"]));
+    assert!(out.contains("owner         maybe rpm: ask `rpm -qf FILE`\n"), "{out}");
+}
