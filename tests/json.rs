@@ -192,8 +192,10 @@ fn a_scan_that_asks() {
     crate::support::library(&world.path("m"), "libnccl.so.2", source, &[]);
     let answer = answer(&mut world.cudashim(["scan", "--probe", "m"]));
     assert_eq!(wrong(&schema("scan.json"), &answer), [""; 0]);
-    let evidence = serde_json::json!({"kind": "probe", "says": "ncclGetVersion returned 22105, which is 2.21.5"});
-    assert!(answer["libraries"][0]["evidence"].as_array().unwrap().contains(&evidence), "{answer:#}");
+    let evidence = answer["libraries"][0]["evidence"].as_array().unwrap();
+    let told = evidence.iter().find(|one| one["kind"] == "probe").unwrap();
+    assert_eq!(told["says"], "ncclGetVersion returned 22105, which is 2.21.5");
+    assert_eq!((&told["version"], &told["confidence"]), (&"2.21.5".into(), &"certain".into()));
 }
 
 #[test]
