@@ -19,6 +19,9 @@ const HWCAP_EXTENSION: u64 = 1 << 62;
 const EXTENSION_MAGIC: u32 = 0xEAA4_2174;
 const TAG_HWCAPS: u32 = 1;
 
+/// How often the strings of a cache may be taken, on average.
+const MAX_SHARING: usize = 16;
+
 /// `FLAG_ELF_LIBC6` with the architecture's own flag (`sysdeps/generic/ldconfig.h`).
 #[cfg(target_arch = "aarch64")]
 const FLAGS: u32 = 0x0a03;
@@ -45,6 +48,8 @@ impl Cache {
         let count = u32_at(cache, 20)? as usize;
         let names = hwcap_names(cache);
         let mut found: BTreeMap<OsString, Vec<(usize, PathBuf)>> = BTreeMap::new();
+        // ldconfig lets a name share the end of a path, and no more: a small cache that asks for much is damaged.
+        let mut left = cache.len().saturating_mul(MAX_SHARING);
         for index in 0..count {
             let at = NEW_HEADER.checked_add(index.checked_mul(NEW_ENTRY)?)?;
             // A count larger than the file is a damaged cache; what was read so far counts.
@@ -70,6 +75,8 @@ impl Cache {
                 continue;
             };
             if let (Some(key), Some(value)) = (text_at(cache, key), text_at(cache, value)) {
+                let Some(less) = left.checked_sub(key.len() + value.len()) else { break };
+                left = less;
                 found.entry(key.to_owned()).or_default().push((rank, PathBuf::from(value)));
             }
         }
@@ -191,6 +198,19 @@ mod tests {
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         bytes.extend(new);
         assert_eq!(Cache::parse(&bytes, &[]).iter().count(), 1);
+    }
+
+    #[test]
+    fn entries_that_all_share_one_long_string_are_not_all_taken() {
+        let long = "n".repeat(10_000);
+        let mut bytes = build(&vec![(FLAGS, "a", ""); 10_000]);
+        let at = u32::try_from(bytes.len()).unwrap();
+        bytes.extend([long.as_bytes(), b"\0"].concat());
+        for entry in bytes[NEW_HEADER..].chunks_exact_mut(NEW_ENTRY).take(10_000) {
+            entry[8..12].copy_from_slice(&at.to_ne_bytes());
+        }
+        let taken: usize = Cache::parse(&bytes, &[]).iter().map(|(_, path)| path.as_os_str().len()).sum();
+        assert!((10_000..=MAX_SHARING * bytes.len()).contains(&taken), "{taken} from {}", bytes.len());
     }
 
     proptest! {
