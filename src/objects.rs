@@ -73,6 +73,12 @@ impl Object {
         &self.map
     }
 
+    /// Whether the file was cut short while it was read: what its missing part would have said was read as zeros.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.map.is_cut()
+    }
+
     /// Tells the kernel that single places of the file will be looked at, far apart, or no longer so.
     pub fn expect_scattered(&self, scattered: bool) {
         self.map.expect_scattered(scattered);
@@ -123,7 +129,12 @@ impl<'h> Objects<'h> {
         if let Some(opened) = self.by_id.borrow().get(&stat.id) {
             return opened.clone();
         }
-        let opened = facts(&map).map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, map }));
+        let facts = facts(&map);
+        let opened = match facts {
+            // Whatever the zeros looked like.
+            _ if map.is_cut() => Err(ObjectError::Truncated),
+            facts => facts.map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, map })),
+        };
         self.by_id.borrow_mut().insert(stat.id, opened.clone());
         opened
     }

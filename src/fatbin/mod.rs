@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn regions_in_regions_are_not_read_again_and_again() {
         let count = 2000;
-        let mut bytes = region(&vec![entry(CUBIN, 90, 0, REGION, 0); count]);
+        let mut bytes = region(&vec![entry(2, 90, 0, REGION, 0); count]);
         // Each payload begins a region of all that follows, which ends in damage.
         for at in (REGION + ENTRY..bytes.len()).step_by(ENTRY + REGION) {
             let rest = len(bytes.len() - at - REGION);

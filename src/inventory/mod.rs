@@ -163,7 +163,14 @@ impl Inventory {
         for library in self.libraries.iter_mut().filter(|library| asks(library)) {
             let (found, bytes) = evidence(library, Depth::Full);
             searched = searched.saturating_add(bytes);
-            library.conclude(found);
+            if library.object.take_if(|object| object.is_cut()).is_none() {
+                library.conclude(found);
+                continue;
+            }
+            // It was whole when it was opened. What its zeros seemed to say counts for nothing.
+            let error = ObjectError::Truncated.to_string();
+            self.problems.push(Problem { id: "truncated", path: library.path.clone(), says: error.clone() });
+            library.unusable.get_or_insert(error);
         }
         let beside: Vec<Vec<Evidence>> =
             self.libraries.iter().map(|library| version::beside(library, &self.libraries)).collect();
