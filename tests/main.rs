@@ -1,12 +1,13 @@
 //! All integration tests in one binary, so that they link once.
-// unwrap: what a test cannot build or read ends it, with the place.
-#![allow(clippy::pedantic, clippy::unwrap_used, clippy::print_stderr, missing_docs)]
+// unwrap, expect: what a test cannot build or read ends it, with the place.
+#![allow(clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 mod cli;
 mod demo;
 mod doctor;
 mod elf;
 mod forensics;
+mod fuzz;
 mod inventory;
 mod json;
 mod open;

@@ -34,6 +34,7 @@ pub fn main() -> ExitCode {
             return if failed { ExitCode::from(code) } else { ExitCode::SUCCESS };
         }
     };
+    crate::host::outlive_truncation();
     output::logger(cli.verbose, cli.quiet);
     output::color(cli.color);
     let is_run = matches!(cli.command, Command::Run(_) | Command::Trace(_));

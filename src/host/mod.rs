@@ -12,7 +12,7 @@ mod stamps;
 mod write;
 
 pub use files::{Entry, FileId, Kind, Stat};
-pub use map::Map;
+pub use map::{Map, outlive_truncation};
 pub use stamps::{Stamp, Stamps};
 pub use write::atomic_write;
 
