@@ -10,6 +10,7 @@ mod forensics;
 mod fuzz;
 mod inventory;
 mod json;
+mod loader;
 mod open;
 mod readme;
 mod shim;
