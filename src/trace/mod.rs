@@ -385,3 +385,59 @@ fn found_by(search: &Search, place: Option<Place>) -> By {
         Some(Place::Default) => Rule::Default,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rule for one search that ended at `/a/libcudart.so.12`, tried by this `LA_SER_*`.
+    fn rule(place: &str, runpath: &str) -> &'static str {
+        let text = format!(
+            "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcudart.so.12\tneeded\t/u\t{runpath}\t\t.\n\
+             7\ttry\t2\t/none/libcudart.so.12\t.\n7\ttry\t{place}\t/a/libcudart.so.12\t.\n7\topen\t0\t/a/libcudart.so.12\t.\n"
+        );
+        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
+        let objects = Objects::new(&host);
+        let trace = Trace::read(text.as_bytes(), &objects);
+        let (asked, by) = trace.processes[0].loads[0].asked.clone().unwrap();
+        assert_eq!((asked.tried_count, asked.tried.len()), (1, 1));
+        by.id()
+    }
+
+    #[test]
+    fn the_last_file_that_was_tried_tells_the_rule() {
+        assert_eq!(rule("2", "runpath"), "ld_library_path");
+        assert_eq!(rule("4", "runpath"), "runpath");
+        assert_eq!(rule("4", "rpath"), "rpath");
+        assert_eq!(rule("8", "rpath"), "cache");
+        assert_eq!(rule("64", "rpath"), "default");
+    }
+
+    #[test]
+    fn what_ends_unmaps_nothing_and_what_is_closed_stays_closed() {
+        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
+        let objects = Objects::new(&host);
+        let read = |rest: &str| {
+            let text = format!("7\tstart\t/p\tp\t1\t.\n7\topen\t0\t/a\t.\n7\topen\t0\t/b\t.\n{rest}");
+            let process = Trace::read(text.as_bytes(), &objects).processes.remove(0);
+            (process.at_the_end(), process.unmapped)
+        };
+        assert_eq!(read("7\tclose\t/b\t.\n7\tclose\t\t.\n7\tclose\t/a\t.\n"), (vec![0, 1], vec![]));
+        assert_eq!(read("7\tclose\t\t.\n7\tclose\t/b\t.\n7\tfailed\t0\t.\n"), (vec![0, 1], vec![]));
+        assert_eq!(read("7\tclose\t/b\t.\n7\tfailed\t0\t.\n"), (vec![0], vec![(vec![0, 1], vec![1])]));
+    }
+
+    #[test]
+    fn only_so_many_tries_are_kept() {
+        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
+        let objects = Objects::new(&host);
+        let mut text = "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcuda.so.1\tdlopen\t\trpath\t\t.\n".to_owned();
+        for at in 0..1000 {
+            text += &format!("7\ttry\t64\t/{at}/libcuda.so.1\t.\n");
+        }
+        let process = Trace::read(text.as_bytes(), &objects).processes.remove(0);
+        let (asked, vain) = &process.in_vain[0];
+        assert_eq!((asked.tried.len(), asked.tried_count, vain), (TRIED, 1000, &Vain::NotFound));
+        assert_eq!(asked.asker, Path::new("/p"));
+    }
+}
