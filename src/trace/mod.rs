@@ -431,10 +431,9 @@ mod tests {
     fn only_so_many_tries_are_kept() {
         let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
         let objects = Objects::new(&host);
-        let mut text = "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcuda.so.1\tdlopen\t\trpath\t\t.\n".to_owned();
-        for at in 0..1000 {
-            text += &format!("7\ttry\t64\t/{at}/libcuda.so.1\t.\n");
-        }
+        let start = "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcuda.so.1\tdlopen\t\trpath\t\t.\n".to_owned();
+        let tries = (0..1000).map(|at| format!("7\ttry\t64\t/{at}/libcuda.so.1\t.\n"));
+        let text: String = [start].into_iter().chain(tries).collect();
         let process = Trace::read(text.as_bytes(), &objects).processes.remove(0);
         let (asked, vain) = &process.in_vain[0];
         assert_eq!((asked.tried.len(), asked.tried_count, vain), (TRIED, 1000, &Vain::NotFound));
