@@ -3,12 +3,14 @@
 //! Takes the processes of a trace, the releases of the files, and how the command ended; gives a [`Verdict`] with findings.
 //! What was mapped together is judged together: a library that was unmapped before the next was mapped tears nothing.
 
-use super::{Call, Load, Process, Trace, Vain};
+use super::{Asked, Call, Load, Process, Trace, Vain};
+use crate::facts::parse_library_name;
 use crate::host::FileId;
 use crate::inventory::{Inventory, Library};
 use crate::objects::{Object, Objects};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// The answer in one word.
@@ -76,7 +78,7 @@ pub fn judge(trace: &Trace, inventory: &Inventory, objects: &Objects<'_>, failed
         if failed {
             bench.symbols(process, &end, &end);
         }
-        bench.not_found(process);
+        bench.not_found(process, failed);
     }
     if !bench.missing.is_empty() {
         bench.verdict = Verdict::Fails;
@@ -192,7 +194,7 @@ impl<'a> Bench<'a> {
         self.missing.extend(missing);
     }
 
-    fn not_found(&mut self, process: &Process) {
+    fn not_found(&mut self, process: &Process, failed: bool) {
         for (asked, vain) in &process.in_vain {
             let name = asked.name.display();
             let asker = asked.asker.display();
@@ -205,11 +207,22 @@ impl<'a> Bench<'a> {
                     let says = format!("{name}, asked for by `{asker}`, led to `{}`: {error}", path.display());
                     self.add(process, "damaged-library", Verdict::Fails, says);
                 }
-                // A program may do without what it asks for by dlopen.
+                // A program may do without what it asks for by dlopen, unless it failed and got no other of the kind.
+                Vain::NotFound if failed && !has_kind(process, asked) => {
+                    let says = format!("`{asker}` asked for {name}, which was not found");
+                    self.add(process, "library-not-found", Verdict::Fails, says);
+                }
                 _ => {}
             }
         }
     }
+}
+
+/// Whether the process had a library of the same stem, or the name asked for is none of CUDA's.
+fn has_kind(process: &Process, asked: &Asked) -> bool {
+    let stem = |name: &OsStr| Some(parse_library_name(Path::new(name).file_name()?)?.stem());
+    let Some(wanted) = stem(&asked.name) else { return true };
+    process.loads.iter().any(|load| stem(load.path.as_os_str()) == Some(wanted))
 }
 
 /// The word for a torn group, the same as of a scan.
