@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Each module of `src/lib.rs` and those it may use. A module names only those above it, so the arrows cannot
 /// run in a circle. `cli` is last: it sees all, and no row names it.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("elf", &[]),
     ("fatbin", &[]),
     ("facts", &[]),
@@ -25,11 +25,13 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
     ("scan", &["consumer", "elf", "host", "inventory", "objects"]),
-    ("report", &["consumer", "inventory", "objects", "plan", "resolve", "scan", "solve"]),
+    ("check", &["consumer", "elf", "facts", "host", "inventory", "loader", "objects", "places", "plan", "python"]),
+    ("report", &["check", "consumer", "inventory", "loader", "objects", "plan", "resolve", "scan", "solve"]),
     ("handout", &["facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[
+            "check",
             "consumer",
             "escape",
             "facts",
@@ -49,6 +51,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
+            "check",
             "consumer",
             "elf",
             "facts",

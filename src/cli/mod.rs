@@ -4,6 +4,7 @@
 //! command's own, 125 where cudashim failed, 126 and 127 as env(1).
 
 mod args;
+mod check;
 mod demo;
 mod env;
 mod inspect;
@@ -13,6 +14,7 @@ mod resolve;
 mod run;
 mod scan;
 mod shim;
+mod why;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
@@ -39,6 +41,8 @@ pub fn main() -> ExitCode {
         Command::Resolve(args) => resolve::resolve(&cli, args),
         Command::Run(args) => run::run(&cli, args),
         Command::Env(args) => env::env(&cli, args),
+        Command::Check(args) => check::check(&cli, args),
+        Command::Why(args) => why::why(&cli, args),
         Command::Scan(args) => scan::scan(&cli, args),
         Command::Inspect { files } => inspect::inspect(&cli, files),
         Command::Diff { a, b } => inspect::diff(&cli, a, b),

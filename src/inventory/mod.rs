@@ -21,6 +21,7 @@ pub(crate) use driver::kernel_version;
 pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use owner::{Owner, OwnerKind, Owners, Package, Verified};
 pub use problems::{PROBLEMS, problems};
+pub(crate) use problems::{agree, release, torn_id};
 pub use reach::{Reach, reach};
 pub use version::{Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, observe};
 

@@ -1,8 +1,8 @@
 //! The link map ld.so would build: breadth first over `DT_NEEDED`, as `_dl_map_object_deps` does.
 
 use super::search::{Failure, Loader, Requester, Rule};
-use crate::host::FileId;
-use crate::objects::{Object, ObjectError};
+use crate::host::{FileId, Host};
+use crate::objects::{Object, ObjectError, Objects};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -38,7 +38,7 @@ pub struct Missing {
 }
 
 /// Objects in the order ld.so would map them, and what it would miss.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LinkMap<'l, 'h> {
     loader: &'l Loader<'h>,
     objects: Vec<Mapped>,
@@ -115,6 +115,47 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     #[must_use]
     pub fn by_name(&self, name: &OsStr) -> Option<&Mapped> {
         self.by_name.get(name).and_then(|index| self.objects.get(*index))
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn host(&self) -> &'h Host {
+        self.loader.host()
+    }
+
+    /// The files of the machine.
+    #[must_use]
+    pub fn files(&self) -> &'h Objects<'h> {
+        self.loader.objects()
+    }
+
+    /// The place of an object among [`LinkMap::objects`], by the file it is.
+    #[must_use]
+    pub fn by_file(&self, id: FileId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Takes objects as they are mapped in a process, the program first; what they need is looked for among them, and
+    /// nothing is searched.
+    pub fn adopt(&mut self, mapped: impl IntoIterator<Item = (PathBuf, Rc<Object>)>) {
+        for (path, object) in mapped {
+            let index = self.add(path, object, Rule::Mapped, None, None);
+            self.program.get_or_insert(index);
+        }
+        for index in 0..self.objects.len() {
+            let needed = self.objects.get(index).map(|mapped| mapped.object.facts.needed.clone()).unwrap_or_default();
+            let found: Vec<usize> = needed.iter().filter_map(|name| self.by_name.get(name).copied()).collect();
+            for needed in &found {
+                // Who needs whom may run in a circle; who loaded whom may not.
+                let above = self.chain_indices(Some(index)).any(|above| above == *needed);
+                if let Some(needed) = self.objects.get_mut(*needed).filter(|_| !above && Some(*needed) != self.program) {
+                    needed.loader.get_or_insert(index);
+                }
+            }
+            if let Some(mapped) = self.objects.get_mut(index) {
+                mapped.needed = found;
+            }
+        }
     }
 
     fn map_needed(&mut self, roots: &[usize]) {

@@ -1,0 +1,448 @@
+//! The link map a subject would get: what is there from the start, what loading it brings, what it opens later by name.
+//!
+//! Takes a [`Subject`] and a loader; gives its [`Judgement`]. Given a plan, its libraries come first, as the shim would
+//! hand them out: that shows whether the plan heals.
+
+use super::copies::{Copies, stem_of};
+use super::judge::{Facts, judge};
+use super::names::cuda_major;
+use super::torch::ImportOrder;
+use super::{Depth, Judgement, NotFound};
+use crate::consumer::{TorchBuild, library_files};
+use crate::facts::{Version, dlopens_of, parse_library_name};
+use crate::loader::{LinkMap, Loader, Missing};
+use crate::objects::{Object, ObjectError, Objects};
+use crate::places::{self, Place};
+use crate::plan::{How, Plan};
+use crate::python::{Distribution, Interpreter, distributions};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What is to be loaded.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    of: String,
+    at: Option<PathBuf>,
+    /// The program that loads it; [`What::Program`]: that is judged.
+    program: Option<PathBuf>,
+    pub(super) what: What,
+    pub(super) cuda: Option<u64>,
+    sites: Vec<PathBuf>,
+}
+
+/// The ways of loading.
+#[derive(Debug, Clone)]
+pub(super) enum What {
+    /// A program as it starts; then libraries it opens.
+    Program(Vec<PathBuf>),
+    /// Libraries, opened by path one after the other.
+    Libraries(Vec<PathBuf>),
+    /// `import torch`.
+    Torch(Box<TorchBuild>),
+    /// Each extension module of an environment that needs a library of ours.
+    Environment(Vec<PathBuf>),
+    /// Names that are opened; which must be there.
+    Names(Vec<(OsString, bool)>),
+}
+
+/// Why something cannot be judged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubjectError {
+    /// It cannot be read as an ELF object of this machine.
+    #[error("`{}` cannot be checked: {says}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        says: String,
+    },
+    /// Another loader's rules hold for it.
+    #[error("`{}` is started by `{}`, whose rules are not those of glibc's ld.so", path.display(), interpreter.display())]
+    OtherLoader {
+        /// The program.
+        path: PathBuf,
+        /// Its `PT_INTERP`.
+        interpreter: PathBuf,
+    },
+    /// Two programs do not share a process.
+    #[error("`{}` and `{}` are both programs: check one at a time", .0.display(), .1.display())]
+    TwoPrograms(PathBuf, PathBuf),
+}
+
+impl Subject {
+    /// What `import torch` maps.
+    #[must_use]
+    pub fn torch(torch: TorchBuild, interpreter: &Interpreter) -> Self {
+        Self {
+            of: format!("torch {}", torch.version),
+            at: Some(torch.dir.clone()),
+            program: Some(interpreter.program.clone()),
+            cuda: torch.cuda_release().map(|(major, _)| major.into()),
+            sites: torch.sites.clone(),
+            what: What::Torch(Box::new(torch)),
+        }
+    }
+
+    /// Every extension module of an environment that needs a library of NVIDIA's.
+    #[must_use]
+    pub fn environment(objects: &Objects<'_>, interpreter: &Interpreter) -> Self {
+        let host = objects.host();
+        let needs_ours =
+            |object: &Object| object.facts.needed.iter().any(|name| parse_library_name(name).is_some());
+        let bundled = |path: &Path| path.file_name().is_some_and(|name| parse_library_name(name).is_some());
+        let files = library_files(host, &interpreter.paths);
+        let roots = files.into_iter().filter(|path| !bundled(path) && objects.open(path).is_ok_and(|it| needs_ours(&it)));
+        let installed: Vec<Distribution> =
+            interpreter.paths.iter().flat_map(|site| distributions(host, site)).collect();
+        Self {
+            of: "the environment".to_owned(),
+            at: Some(interpreter.prefix.clone()),
+            program: Some(interpreter.program.clone()),
+            what: What::Environment(roots.collect()),
+            cuda: cuda_major(&installed),
+            sites: interpreter.paths.clone(),
+        }
+    }
+
+    /// A program with what it opens, or libraries that `program` opens. Paths are absolute.
+    ///
+    /// # Errors
+    ///
+    /// [`SubjectError`], where a file is none that this machine's ld.so loads.
+    pub fn files(objects: &Objects<'_>, files: &[PathBuf], interpreter: Option<&Interpreter>) -> Result<Self, SubjectError> {
+        let (mut own, mut libraries) = (None, Vec::new());
+        for path in files {
+            match opened(objects, path)? {
+                Role::Library => libraries.push(path.clone()),
+                Role::Program if own.is_none() => own = Some(path.clone()),
+                Role::Program => return Err(SubjectError::TwoPrograms(own.unwrap_or_default(), path.clone())),
+            }
+        }
+        let names: Vec<String> = files.iter().map(|path| format!("`{}`", path.display())).collect();
+        let program = own.clone().or_else(|| interpreter.map(|interpreter| interpreter.program.clone()));
+        Ok(Self {
+            of: names.join(", "),
+            at: files.first().cloned(),
+            what: if own.is_some() { What::Program(libraries) } else { What::Libraries(libraries) },
+            program,
+            cuda: None,
+            sites: interpreter.map(|interpreter| interpreter.paths.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// Names that somebody opens, each with whether it must be there.
+    #[must_use]
+    pub fn names(of: String, names: Vec<(OsString, bool)>, interpreter: Option<&Interpreter>) -> Self {
+        Self {
+            of,
+            at: None,
+            program: interpreter.map(|interpreter| interpreter.program.clone()),
+            what: What::Names(names),
+            cuda: None,
+            sites: interpreter.map(|interpreter| interpreter.paths.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The program that loads it.
+    #[must_use]
+    pub fn program(&self) -> Option<&Path> {
+        self.program.as_deref()
+    }
+
+    /// Whether the program itself is judged.
+    #[must_use]
+    pub fn is_program(&self) -> bool {
+        matches!(self.what, What::Program(_))
+    }
+
+    /// Whether nothing of NVIDIA's is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.what, What::Environment(roots) if roots.is_empty())
+    }
+}
+
+enum Role {
+    Program,
+    Library,
+}
+
+/// Whether a file is a program or a library; an error where ld.so has nothing to do with it.
+fn opened(objects: &Objects<'_>, path: &Path) -> Result<Role, SubjectError> {
+    let refused = |says: String| SubjectError::File { path: path.to_owned(), says };
+    let stat = objects.host().stat(path).map_err(|error| refused(error.to_string()))?;
+    if stat.kind == crate::host::Kind::Directory {
+        return Err(refused("it is a directory".to_owned()));
+    }
+    match objects.open(path) {
+        Ok(object) => {
+            let executable = object.elf().is_ok_and(|elf| elf.is_executable());
+            match object.facts.interpreter.as_deref() {
+                Some(interpreter) if interpreter.as_bytes().windows(3).any(|part| part == b"mus") => {
+                    Err(SubjectError::OtherLoader { path: path.to_owned(), interpreter: interpreter.into() })
+                }
+                Some(_) => Ok(Role::Program),
+                None if executable => Ok(Role::Program),
+                None if !object.facts.dynamic => Err(refused("it has no dynamic table: nothing is to be loaded".to_owned())),
+                None => Ok(Role::Library),
+            }
+        }
+        // A library that was cut short is one: ld.so has words for it.
+        Err(ObjectError::Truncated) => Ok(Role::Library),
+        Err(_) if stat.size == 0 => Err(refused("it is empty".to_owned())),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+/// Predicts the link map of a subject and judges it. With a plan, as if that were handed out.
+pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Judgement {
+    let mut map = LinkMap::new(loader);
+    if let Some(program) = &subject.program
+        && let Err(error) = map.start(program)
+    {
+        log::info!("{}: {error}", program.display());
+    }
+    let is_program = matches!(subject.what, What::Program(_));
+    let startup = map.objects().len();
+    let mut opening = Opening { plan, roots: Vec::new() };
+    for library in plan.iter().flat_map(|plan| &plan.libraries).filter(|library| library.how != How::Redirect) {
+        let _ = map.open(library.path.as_os_str(), (startup > 0).then_some(0));
+    }
+    match &subject.what {
+        What::Program(files) | What::Libraries(files) | What::Environment(files) => {
+            files.iter().for_each(|file| opening.path(&mut map, file));
+        }
+        What::Torch(torch) => opening.torch(&mut map, torch),
+        What::Names(names) => names.iter().for_each(|(name, _)| opening.name(&mut map, name, None)),
+    }
+    let mut not_found: Vec<NotFound> = map.missing().iter().map(|missing| not_found(missing, false)).collect();
+    let loaded = map.objects().len();
+    let mut copies = Copies::new(sites(loader, subject));
+    let judged = map.clone();
+    let later = later(&mut map, &mut copies, Some(subject), &opening);
+    for missing in &mut not_found {
+        missing.optional = optional(&copies, loader, subject, missing);
+    }
+    not_found.extend(later);
+    log::debug!("{}: {loaded} objects, {} with what is opened later", subject.of, map.objects().len());
+    let roots = if is_program { vec![0] } else { opening.roots };
+    judge(
+        Facts {
+            of: subject.of.clone(),
+            at: subject.at.clone(),
+            map: &map,
+            judged: &judged,
+            startup: if is_program { 0 } else { startup },
+            loaded,
+            roots: &roots,
+            copies: &copies,
+            subject: Some(subject),
+            rules: Vec::new(),
+        },
+        not_found,
+        depth,
+    )
+}
+
+/// Where the subject's own packages keep libraries.
+fn sites(loader: &Loader<'_>, subject: &Subject) -> Vec<Place> {
+    places::sites(loader.objects().host(), &subject.sites)
+}
+
+/// Whether a subject can be loaded without a name that is not found.
+fn optional(copies: &Copies, loader: &Loader<'_>, subject: &Subject, missing: &NotFound) -> bool {
+    match &subject.what {
+        // Packages of one environment are imported one by one: what is not installed is for those that do without. What is
+        // there and not found is another matter, and so is a damaged file.
+        What::Environment(_) => {
+            missing.damaged.is_none() && copies.installed(loader.objects(), Path::new(&missing.name)).is_none()
+        }
+        What::Names(names) => names.iter().any(|(name, required)| *name == missing.name && !required),
+        _ => false,
+    }
+}
+
+/// One attempt after the other to open things.
+#[derive(Default)]
+pub(super) struct Opening<'p> {
+    plan: Option<&'p Plan>,
+    roots: Vec<usize>,
+}
+
+impl Opening<'_> {
+    /// By path, or what the plan hands out instead.
+    fn path(&mut self, map: &mut LinkMap<'_, '_>, path: &Path) {
+        let instead = self.plan.and_then(|plan| plan.lookup(path.file_name()?.to_str()?));
+        let instead = instead.map_or(path, |library| library.path.as_path());
+        let caller = (!map.objects().is_empty()).then_some(0);
+        self.roots.extend(map.open(instead.as_os_str(), caller));
+    }
+
+    fn name(&mut self, map: &mut LinkMap<'_, '_>, name: &OsStr, caller: Option<usize>) {
+        let caller = caller.or_else(|| (!map.objects().is_empty()).then_some(0));
+        let instead = self.instead(name);
+        self.roots.extend(map.open(instead.as_deref().unwrap_or(name), caller));
+    }
+
+    fn instead(&self, name: &OsStr) -> Option<OsString> {
+        Some(self.plan?.lookup(name.to_str()?)?.path.clone().into_os_string())
+    }
+
+    /// As `torch/__init__.py` does it.
+    fn torch(&mut self, map: &mut LinkMap<'_, '_>, torch: &TorchBuild) {
+        let host = map.host();
+        let order = ImportOrder::read(host, torch);
+        let global = torch.dir.join("lib/libtorch_global_deps.so");
+        if host.is_file(&global) {
+            let before = map.clone();
+            let known = map.missing().len();
+            self.path(map, &global);
+            let first = map.missing().get(known);
+            let wanted = |missing: &Missing| {
+                let name = missing.name.to_string_lossy();
+                order.fallback.iter().any(|opened| name.contains(opened.stem()))
+            };
+            if first.is_some_and(wanted) {
+                // dlopen that fails leaves nothing behind; torch then opens what it has a name for, and tries again.
+                *map = before;
+                self.roots.clear();
+                for path in order.fallback.iter().filter_map(|opened| opened.find(host, torch)) {
+                    self.path(map, &path);
+                }
+                self.path(map, &global);
+            } else if first.is_none() && order.guard.as_deref().is_none_or(|guard| is_mapped(map, guard)) {
+                for path in order.after.iter().filter_map(|opened| opened.find(host, torch)) {
+                    self.path(map, &path);
+                }
+            }
+        }
+        let entries = host.list(&torch.dir).unwrap_or_default();
+        let extension = |name: &OsStr| name.as_bytes().starts_with(b"_C.") && name.as_bytes().ends_with(b".so");
+        for entry in entries.iter().filter(|entry| extension(&entry.name)) {
+            self.path(map, &torch.dir.join(&entry.name));
+        }
+    }
+}
+
+/// Whether a text is in `/proc/self/maps`: the kernel shows paths without links and dots.
+fn is_mapped(map: &LinkMap<'_, '_>, text: &str) -> bool {
+    let real = |path: &Path| map.host().canonical(path).unwrap_or_else(|_| path.to_owned());
+    map.objects().iter().any(|mapped| {
+        let path = real(&mapped.path).into_os_string();
+        path.as_bytes().windows(text.len().max(1)).any(|part| part == text.as_bytes())
+    })
+}
+
+/// Opens what the mapped objects are known to open by name, and what those open, to the end. Gives the names that must be
+/// there and are not.
+pub(super) fn later(map: &mut LinkMap<'_, '_>, copies: &mut Copies, subject: Option<&Subject>, opening: &Opening<'_>) -> Vec<NotFound> {
+    let objects = map.files();
+    let mut lost: BTreeMap<OsString, NotFound> = BTreeMap::new();
+    let mut at = 0;
+    while at < map.objects().len() {
+        let end = map.objects().len();
+        copies.learn(objects, map.objects().iter().skip(at).map(|mapped| (mapped.object.stat.id, mapped.path.as_path())));
+        for index in at..end {
+            for names in opened_by(map, index, copies, subject) {
+                open_first(map, index, &names, opening, &mut lost);
+            }
+        }
+        at = end;
+    }
+    copies.learn(objects, map.objects().iter().map(|mapped| (mapped.object.stat.id, mapped.path.as_path())));
+    lost.into_values().collect()
+}
+
+/// The names one object opens, those of one library together, the longest first, each with whether it must be there.
+fn opened_by(map: &LinkMap<'_, '_>, index: usize, copies: &Copies, subject: Option<&Subject>) -> Vec<Vec<(String, bool)>> {
+    let Some(mapped) = map.objects().get(index) else { return Vec::new() };
+    let Some((stem, named)) = stem_of(&mapped.path) else { return Vec::new() };
+    let library = copies.of(mapped.object.stat.id);
+    let torch = match subject.map(|subject| &subject.what) {
+        Some(What::Torch(torch)) if mapped.path.starts_with(&torch.dir) && library.is_none() => Version::parse(&torch.version),
+        _ => None,
+    };
+    let version = library.and_then(|library| library.version.clone()).or(torch).or(named);
+    let major = library.and_then(|library| library.cuda).map(|(major, _)| u64::from(major)).or(subject.and_then(|subject| subject.cuda));
+    let Some(unknown) = Version::parse("0") else { return Vec::new() };
+    let mut by_stem: BTreeMap<&str, Vec<(String, bool)>> = BTreeMap::new();
+    for row in dlopens_of(&stem, version.as_ref()) {
+        // A release or a major that is not known fills no name.
+        if row.name.contains("{m") && version.is_none() || row.name.contains("{cuda_major}") && major.is_none() {
+            continue;
+        }
+        let name = row.expand(version.as_ref().unwrap_or(&unknown), major.unwrap_or_default());
+        let stem = row.name.split(".so").next().unwrap_or_default();
+        by_stem.entry(stem).or_default().extend(name.map(|name| (name, row.required)));
+    }
+    by_stem
+        .into_values()
+        .map(|mut names| {
+            names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+            names
+        })
+        .collect()
+}
+
+/// Opens the first of several names that leads to a file.
+fn open_first(
+    map: &mut LinkMap<'_, '_>,
+    caller: usize,
+    names: &[(String, bool)],
+    opening: &Opening<'_>,
+    lost: &mut BTreeMap<OsString, NotFound>,
+) {
+    let known = map.missing().len();
+    for (name, _) in names {
+        let name = OsStr::new(name);
+        let instead = opening.instead(name);
+        if map.open(instead.as_deref().unwrap_or(name), Some(caller)).is_some() {
+            break;
+        }
+    }
+    let asked = |missing: &Missing| names.iter().any(|(name, _)| missing.name == OsStr::new(name));
+    let opened = !map.missing().iter().skip(known).any(asked) || names.iter().any(|(name, _)| map.by_name(OsStr::new(name)).is_some());
+    for missing in map.missing().iter().skip(known) {
+        let is_asked = asked(missing);
+        let required = names.iter().any(|(name, required)| *required && missing.name == OsStr::new(name));
+        // Of the names tried in vain only the one that had to be there is worth a word; a damaged file always is.
+        if is_asked && missing.unusable.is_none() && (opened || !required) {
+            continue;
+        }
+        lost.entry(missing.name.clone()).or_insert_with(|| not_found(missing, true));
+    }
+}
+
+/// What ld.so says of a name that leads nowhere.
+fn not_found(missing: &Missing, later: bool) -> NotFound {
+    // A machine without a GPU has no driver; what asks for it by dlopen does without.
+    let driver = parse_library_name(&missing.name).is_some_and(|name| name.row.is_driver());
+    let (says, damaged) = match &missing.unusable {
+        None => ("cannot open shared object file: No such file or directory".to_owned(), None),
+        Some((path, error)) => (loader_words(error), Some(path.clone())),
+    };
+    NotFound {
+        name: missing.name.clone(),
+        needed_by: Some(missing.needed_by.clone()).filter(|path| !path.as_os_str().is_empty()),
+        says,
+        damaged,
+        later,
+        optional: driver && later,
+    }
+}
+
+/// The words of `open_verify` in glibc's `elf/dl-load.c` for a file it will not map.
+fn loader_words(error: &ObjectError) -> String {
+    match error {
+        ObjectError::Open(error) => format!("cannot open shared object file: {error}"),
+        ObjectError::Truncated => "file too short".to_owned(),
+        ObjectError::Elf(error) => match error.kind {
+            crate::elf::Kind::TooShort | crate::elf::Kind::CutOff => "file too short".to_owned(),
+            crate::elf::Kind::BadMagic => "invalid ELF header".to_owned(),
+            _ => error.to_string(),
+        },
+    }
+}
