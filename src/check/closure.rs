@@ -15,10 +15,11 @@ use crate::objects::{Object, ObjectError, Objects};
 use crate::places::{self, Place};
 use crate::plan::{How, Plan};
 use crate::python::{Distribution, Interpreter, distributions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// What is to be loaded.
 #[derive(Debug, Clone)]
@@ -86,22 +87,17 @@ impl Subject {
         }
     }
 
-    /// Every extension module of an environment that needs a library of NVIDIA's.
+    /// Every extension module of an environment that leads to a library of NVIDIA's.
     #[must_use]
     pub fn environment(objects: &Objects<'_>, interpreter: &Interpreter) -> Self {
         let host = objects.host();
-        let needs_ours =
-            |object: &Object| object.facts.needed.iter().any(|name| parse_library_name(name).is_some());
-        let bundled = |path: &Path| path.file_name().is_some_and(|name| parse_library_name(name).is_some());
-        let files = library_files(host, &interpreter.paths);
-        let roots = files.into_iter().filter(|path| !bundled(path) && objects.open(path).is_ok_and(|it| needs_ours(&it)));
         let installed: Vec<Distribution> =
             interpreter.paths.iter().flat_map(|site| distributions(host, site)).collect();
         Self {
             of: "the environment".to_owned(),
             at: Some(interpreter.prefix.clone()),
             program: Some(interpreter.program.clone()),
-            what: What::Environment(roots.collect()),
+            what: What::Environment(roots(objects, library_files(host, &interpreter.paths))),
             cuda: cuda_major(&installed),
             sites: interpreter.paths.clone(),
         }
@@ -163,6 +159,40 @@ impl Subject {
     pub fn is_empty(&self) -> bool {
         matches!(&self.what, What::Environment(roots) if roots.is_empty())
     }
+}
+
+/// The files that nobody beside them needs, and that lead to a library of NVIDIA's: what is imported. The others come with
+/// them, through run paths of theirs.
+fn roots(objects: &Objects<'_>, files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let opened: Vec<(PathBuf, Rc<Object>)> =
+        files.into_iter().filter_map(|path| Some((path.clone(), objects.open(&path).ok()?))).collect();
+    let mut by_name: BTreeMap<&OsStr, usize> = BTreeMap::new();
+    for (index, (path, object)) in opened.iter().enumerate() {
+        by_name.entry(object.name()).or_insert(index);
+        by_name.entry(path.file_name().unwrap_or_default()).or_insert(index);
+    }
+    let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); opened.len()];
+    let mut queue = Vec::new();
+    for (index, (path, object)) in opened.iter().enumerate() {
+        for name in &object.facts.needed {
+            if let Some(users) = by_name.get(name.as_os_str()).and_then(|needed| needed_by.get_mut(*needed)) {
+                users.push(index);
+            }
+        }
+        let ours = |name: &OsStr| parse_library_name(name).is_some();
+        if object.facts.needed.iter().any(|name| ours(name)) && !path.file_name().is_some_and(ours) {
+            queue.push(index);
+        }
+    }
+    let mut leads = BTreeSet::new();
+    while let Some(index) = queue.pop() {
+        if leads.insert(index) {
+            queue.extend(needed_by.get(index).into_iter().flatten());
+        }
+    }
+    // Of a circle nobody is on top: a library that is needed in one is opened by itself.
+    let top = |index: &usize| needed_by.get(*index).is_none_or(|users| users.iter().all(|user| user == index));
+    leads.iter().filter(|index| top(index)).filter_map(|index| Some(opened.get(*index)?.0.clone())).collect()
 }
 
 enum Role {
@@ -341,13 +371,25 @@ fn is_mapped(map: &LinkMap<'_, '_>, text: &str) -> bool {
 pub(super) fn later(map: &mut LinkMap<'_, '_>, copies: &mut Copies, subject: Option<&Subject>, opening: &Opening<'_>) -> Vec<NotFound> {
     let objects = map.files();
     let mut lost: BTreeMap<OsString, NotFound> = BTreeMap::new();
+    // What was opened though it need not be there, and all it brought: nothing is lost where that lacks something.
+    let mut elective: BTreeSet<usize> = BTreeSet::new();
     let mut at = 0;
     while at < map.objects().len() {
         let end = map.objects().len();
         copies.learn(objects, map.objects().iter().skip(at).map(|mapped| (mapped.object.stat.id, mapped.path.as_path())));
         for index in at..end {
             for names in opened_by(map, index, copies, subject) {
-                open_first(map, index, &names, opening, &mut lost);
+                let before = map.objects().len();
+                let optional = elective.contains(&index) || names.iter().all(|(_, required)| !required);
+                for mut missing in open_first(map, index, &names, opening) {
+                    missing.optional |= optional;
+                    // Who cannot do without has the say.
+                    match lost.get(&missing.name) {
+                        Some(known) if !known.optional || missing.optional => {}
+                        _ => drop(lost.insert(missing.name.clone(), missing)),
+                    }
+                }
+                elective.extend((before..map.objects().len()).filter(|_| optional));
             }
         }
         at = end;
@@ -387,33 +429,29 @@ fn opened_by(map: &LinkMap<'_, '_>, index: usize, copies: &Copies, subject: Opti
         .collect()
 }
 
-/// Opens the first of several names that leads to a file.
+/// Opens the first of several names that leads to a file; gives what was not found on the way.
 fn open_first(
     map: &mut LinkMap<'_, '_>,
     caller: usize,
     names: &[(String, bool)],
     opening: &Opening<'_>,
-    lost: &mut BTreeMap<OsString, NotFound>,
-) {
+) -> Vec<NotFound> {
     let known = map.missing().len();
+    let mut opened = false;
     for (name, _) in names {
         let name = OsStr::new(name);
         let instead = opening.instead(name);
-        if map.open(instead.as_deref().unwrap_or(name), Some(caller)).is_some() {
+        opened = map.open(instead.as_deref().unwrap_or(name), Some(caller)).is_some();
+        if opened {
             break;
         }
     }
-    let asked = |missing: &Missing| names.iter().any(|(name, _)| missing.name == OsStr::new(name));
-    let opened = !map.missing().iter().skip(known).any(asked) || names.iter().any(|(name, _)| map.by_name(OsStr::new(name)).is_some());
-    for missing in map.missing().iter().skip(known) {
-        let is_asked = asked(missing);
-        let required = names.iter().any(|(name, required)| *required && missing.name == OsStr::new(name));
+    let missing = map.missing().iter().skip(known).filter(|missing| {
+        let asked = names.iter().find(|(name, _)| missing.name == OsStr::new(name));
         // Of the names tried in vain only the one that had to be there is worth a word; a damaged file always is.
-        if is_asked && missing.unusable.is_none() && (opened || !required) {
-            continue;
-        }
-        lost.entry(missing.name.clone()).or_insert_with(|| not_found(missing, true));
-    }
+        asked.is_none_or(|(_, required)| missing.unusable.is_some() || !opened && *required)
+    });
+    missing.map(|missing| not_found(missing, true)).collect()
 }
 
 /// What ld.so says of a name that leads nowhere.

@@ -167,21 +167,19 @@ fn ruled(rule: Rule) -> String {
 /// What is not found, with the copy that stands in the subject's own packages but on no search path.
 fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
     let mut groups: BTreeMap<(&'static str, Option<&Path>, bool), Vec<&NotFound>> = BTreeMap::new();
+    let mut absent: Vec<&NotFound> = Vec::new();
     for lost in not_found {
-        // A machine without a GPU has no driver: a fact, and no fault of the set.
-        if lost.optional && parse_library_name(&lost.name).is_some_and(|name| name.row.is_driver()) {
-            continue;
+        match (lost.optional, lost.later) {
+            // It does without, as on a machine without a GPU, which has no driver.
+            (true, true) => {}
+            (true, false) => absent.push(lost),
+            (false, later) => {
+                groups.entry((lost_id(facts, lost), lost.needed_by.as_deref(), later)).or_default().push(lost);
+            }
         }
-        let id = lost_id(facts, lost);
-        groups.entry((id, lost.needed_by.as_deref(), lost.later)).or_default().push(lost);
     }
     for ((id, by, later), lost) in groups {
         let Some(first) = lost.first() else { continue };
-        let more = match lost.len() {
-            1 => String::new(),
-            2 => " and one more".to_owned(),
-            count => format!(" and {} more", count - 1),
-        };
         let verb = if later { "opens" } else { "needs" };
         let by = by.map_or_else(|| "it is asked for".to_owned(), |by| format!("`{}` {verb} it", shown(by)));
         if let Some(damaged) = &first.damaged {
@@ -191,9 +189,25 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         }
         let installed = facts.copies.installed(facts.map.files(), Path::new(&first.name));
         let installed = installed.map(|path| format!("; `{}` is on no search path", shown(&path))).unwrap_or_default();
-        let says = format!("`{}`{more} is nowhere to be found: {by}{installed}", first.name.display());
+        let names: Vec<&OsStr> = lost.iter().map(|lost| lost.name.as_os_str()).collect();
+        let says = format!("ld.so finds no {}: {by}{installed}", listed(&names));
         findings.push(Finding { id, says, path: first.needed_by.clone() });
     }
+    if let Some(first) = absent.first() {
+        let names: BTreeSet<&OsStr> = absent.iter().map(|lost| lost.name.as_os_str()).collect();
+        let names: Vec<&OsStr> = names.into_iter().collect();
+        let says = format!("nothing here has {}: what needs it cannot be used", listed(&names));
+        findings.push(Finding { id: "optional-lib-missing", says, path: first.needed_by.clone() });
+    }
+}
+
+/// The first names of a list, and how many more there are.
+fn listed(names: &[&OsStr]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", name.display())).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }
 
 fn lost_id(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> &'static str {
@@ -204,7 +218,12 @@ fn lost_id(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> &'static str {
     if by_provider.is_some_and(|name| name.starts_with("libonnxruntime_providers")) {
         return "ort-cuda-ep-missing-lib";
     }
-    let Some(name) = parse_library_name(&lost.name) else { return "bare-name-dlopen-consumers" };
+    let unknown = if lost.later { "bare-name-dlopen-consumers" } else { "library-not-found" };
+    let Some(name) = parse_library_name(&lost.name) else { return unknown };
+    let by_cudnn = lost.needed_by.as_ref().and_then(|by| by.file_name()).and_then(parse_library_name);
+    if name.version.is_none() && by_cudnn.is_some_and(|by| by.row.group == Some("cudnn")) {
+        return "cudnn-bare-libnvrtc-libcuda";
+    }
     let major = |name: &OsStr| parse_library_name(name).and_then(|name| Some((name.row.stem, name.version?.major())));
     let asked = major(&lost.name);
     let other = |mapped: &Mapped| {
@@ -216,11 +235,11 @@ fn lost_id(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> &'static str {
     match (name.row.group, name.row.stem) {
         (Some("driver"), _) => "libcuda-not-injected",
         (Some("cudnn"), _) if other_major => "cudnn8-vs-9-major",
-        (Some("cudnn"), "cudnn") => "bare-name-dlopen-consumers",
+        (Some("cudnn"), "cudnn") => unknown,
         (Some("cudnn"), _) if asked.is_some_and(|(_, major)| major >= 9) => "cudnn9-sublib-not-found",
         (_, "nvrtc-builtins") => "nvrtc-builtins-missing",
         _ if other_major => "ext-other-cuda-major",
-        _ => "bare-name-dlopen-consumers",
+        _ => unknown,
     }
 }
 

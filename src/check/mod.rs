@@ -25,12 +25,13 @@ use std::path::PathBuf;
 /// given another meaning.
 ///
 /// [`PROBLEMS`]: crate::inventory::PROBLEMS
-pub const FINDINGS: [(&str, &str); 30] = [
+pub const FINDINGS: [(&str, &str); 33] = [
     ("bare-name-dlopen-consumers", "a library that is opened by a bare name is nowhere on the search path"),
     ("conda-pip-toolkit-mix", "a library is older than what binds to it"),
     ("cublas-silent-mix", "cuBLAS and cuBLASLt of different releases meet"),
     ("cublaslt-older-wins", "cuBLASLt is older than what binds to it"),
     ("cudart-or-cupti-older-wins", "the CUDA runtime or CUPTI is older than what binds to it"),
+    ("cudnn-bare-libnvrtc-libcuda", "cuDNN opens a library by its bare name, and the search path has none of that name"),
     ("cudnn-older-than-torch", "cuDNN is older than what binds to it"),
     ("cudnn8-mixed-sublibs", "parts of different releases of cuDNN 8 meet"),
     ("cudnn8-vs-9-major", "another major of cuDNN is asked for than is there"),
@@ -41,6 +42,7 @@ pub const FINDINGS: [(&str, &str); 30] = [
     ("ext-torch-abi", "an extension was built against another torch"),
     ("glibcxx-too-old", "the C++ runtime that is mapped first lacks a version node"),
     ("libcuda-not-injected", "the driver's library is not there"),
+    ("library-not-found", "a library that is needed is nowhere on the search path"),
     ("major-symlink-hack", "a library of one major stands under the name of another"),
     ("nccl-older-wins", "NCCL is older than what binds to it"),
     ("not-as-planned", "a library of the plan is mapped from another file"),
@@ -48,6 +50,7 @@ pub const FINDINGS: [(&str, &str); 30] = [
     ("nvjitlink-older-wins", "nvJitLink is older than what binds to it"),
     ("nvrtc-builtins-missing", "NVRTC's builtins of its own minor release are nowhere to be found"),
     ("nvrtc-wrong-builtins", "NVRTC stands with the builtins of another minor release"),
+    ("optional-lib-missing", "a library that parts of it need is not installed"),
     ("ort-cuda-ep-missing-lib", "the CUDA provider of ONNX Runtime lacks a library"),
     ("replaced-file", "a mapped file was removed or replaced since"),
     ("stub-libcuda", "the stub of the driver is taken for the driver"),

@@ -240,7 +240,7 @@ impl<'j> Tree<'j> {
             let _ = write!(text, " in {}", at.display());
         }
         text.push('\n');
-        let base = judgement.at.as_deref().and_then(site_of);
+        let base = judgement.at.as_deref().map(site_of);
         Self { judgement, view, children, base, text, hidden: 0 }
     }
 
@@ -331,8 +331,8 @@ impl<'j> Tree<'j> {
             let later = if lost.later { "opened later, " } else { "" };
             let what = match (&lost.damaged, lost.optional) {
                 (Some(path), _) => format!("{}: {}", path.display(), lost.says),
-                (None, true) => "not found, and it does without".to_owned(),
-                (None, false) => "not found".to_owned(),
+                (None, true) if lost.later => "not found, and it does without".to_owned(),
+                (None, _) => "not found".to_owned(),
             };
             let _ = writeln!(self.text, "{below}{lead}{} [{later}{what}]", lost.name.display());
         }
@@ -352,10 +352,10 @@ fn tidied(path: &Path) -> PathBuf {
     out
 }
 
-/// The site directory a torch or an environment keeps its packages in.
-fn site_of(at: &Path) -> Option<PathBuf> {
+/// What paths are shown from: the site directory of a torch, an environment, where a file is.
+fn site_of(at: &Path) -> PathBuf {
     let named = |dir: &&Path| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
-    at.ancestors().find(named).map(Path::to_owned)
+    at.ancestors().find(named).unwrap_or(at).to_owned()
 }
 
 fn is_system(path: &Path) -> bool {
