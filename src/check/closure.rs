@@ -251,7 +251,6 @@ pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Optio
     let mut not_found: Vec<NotFound> = map.missing().iter().map(|missing| not_found(missing, false)).collect();
     let loaded = map.objects().len();
     let mut copies = Copies::new(sites(loader, subject));
-    let judged = map.clone();
     let later = later(&mut map, &mut copies, Some(subject), &opening);
     for missing in &mut not_found {
         missing.optional = optional(&copies, loader, subject, missing);
@@ -264,7 +263,6 @@ pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Optio
             of: subject.of.clone(),
             at: subject.at.clone(),
             map: &map,
-            judged: &judged,
             startup: if is_program { 0 } else { startup },
             loaded,
             roots: &roots,

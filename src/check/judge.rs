@@ -8,7 +8,7 @@ use super::{Depth, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Ph
 use crate::consumer::symbols_by_provider;
 use crate::facts::parse_library_name;
 use crate::inventory::{Library, agree, release, torn_id};
-use crate::loader::{LinkMap, Mapped, Rule};
+use crate::loader::{LinkMap, Mapped, Rule, Symbols};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,6 @@ pub(super) struct Facts<'a, 'l, 'h> {
     pub(super) at: Option<PathBuf>,
     /// With what is opened later.
     pub(super) map: &'a LinkMap<'l, 'h>,
-    /// Without.
-    pub(super) judged: &'a LinkMap<'l, 'h>,
     /// How many objects are there before.
     pub(super) startup: usize,
     /// How many are there once it is loaded.
@@ -84,7 +82,7 @@ impl<'a> Facts<'a, '_, '_> {
 
 /// Judges a map. `not_found` is what the map lacks.
 pub(super) fn judge(facts: Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
-    let (missing, refused) = if depth == Depth::Symbols { symbols(&facts) } else { (Vec::new(), None) };
+    let (missing, refused) = unmet(&facts, depth);
     let mut findings = Vec::new();
     lost(&facts, &not_found, &mut findings);
     unbound(&facts, &missing, &mut findings);
@@ -97,8 +95,11 @@ pub(super) fn judge(facts: Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: D
         let name = lost.damaged.as_ref().map_or_else(|| lost.name.display().to_string(), |path| shown(path));
         format!("{name}: {}", lost.says)
     };
-    let error = hard.map(words).or(refused);
-    let fails = error.is_some() || missing.iter().any(|missing| !missing.later);
+    let unbound = missing.iter().find(|missing| !missing.later);
+    let fails = hard.is_some() || unbound.is_some();
+    // The first error of an environment may be that of a package that is not meant.
+    let whole = !facts.subject.is_some_and(|subject| matches!(subject.what, What::Environment(_)));
+    let error = refused.filter(|_| fails && whole).or_else(|| hard.map(words)).or_else(|| unbound.map(line));
     let verdict = match (fails, torn || crossed) {
         (true, _) => Verdict::Fails,
         (false, true) => Verdict::Torn,
@@ -117,34 +118,62 @@ pub(super) fn judge(facts: Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: D
     }
 }
 
-/// The symbols nobody defines, and the line ld.so would print of them.
-fn symbols(facts: &Facts<'_, '_, '_>) -> (Vec<MissingSymbol>, Option<String>) {
+/// The nodes and symbols nobody defines, and with what ld.so ends it first.
+fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
+    let Some(subject) = facts.subject else { return (unbound_in_groups(facts, depth), None) };
+    let link = facts.map.link(if depth == Depth::Symbols { Symbols::Now } else { Symbols::Skip });
+    let path = |index: usize| facts.mapped(index).map(|mapped| mapped.path.clone());
+    let text = |name: &OsStr| name.to_string_lossy().into_owned();
+    let nodes = link.nodes.iter().filter(|node| !node.weak && !node.unversioned).map(|node| MissingSymbol {
+        symbol: None,
+        node: Some(text(&node.node)),
+        wanted_by: path(node.object).unwrap_or_default(),
+        provider: node.provider.and_then(path),
+        later: node.object >= facts.loaded,
+    });
+    let symbols = link.symbols.iter().map(|symbol| MissingSymbol {
+        symbol: Some(text(&symbol.symbol)),
+        node: symbol.node.as_deref().map(text),
+        wanted_by: path(symbol.object).unwrap_or_default(),
+        provider: symbol.file.as_deref().and_then(|file| facts.map.by_name(file)).map(|mapped| mapped.path.clone()),
+        later: symbol.object >= facts.loaded,
+    });
+    // Packages of an environment count on what others have loaded before them; of ours they say where it is to come from.
+    let told = |missing: &MissingSymbol| {
+        let ours = missing.provider.as_deref().and_then(Path::file_name).is_some_and(|name| parse_library_name(name).is_some());
+        ours || !matches!(subject.what, What::Environment(_))
+    };
+    let missing = nodes.chain(symbols).filter(told).collect();
+    (missing, link.first_error.map(|error| error.to_string()))
+}
+
+/// Of a live process its scopes are not known: only what names its provider is looked at.
+fn unbound_in_groups(facts: &Facts<'_, '_, '_>, depth: Depth) -> Vec<MissingSymbol> {
     let mut found = Vec::new();
-    let mut first = None;
     for (index, mapped) in facts.map.objects().iter().enumerate() {
+        if depth != Depth::Symbols {
+            break;
+        }
         for (soname, wanted) in symbols_by_provider(&mapped.object) {
             let Some(provider) = facts.map.by_name(OsStr::new(&soname)) else { continue };
             let Ok(elf) = provider.object.elf() else { continue };
             let refs = wanted.iter().map(|symbol| (symbol.name.as_bytes(), symbol.node.as_ref().map(String::as_bytes)));
             for (name, node) in elf.missing(refs).unwrap_or_default() {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                let missing = MissingSymbol {
+                found.push(MissingSymbol {
                     symbol: Some(text(name)),
                     node: node.map(text),
                     wanted_by: mapped.path.clone(),
                     provider: Some(provider.path.clone()),
                     later: index >= facts.loaded,
-                };
-                if !missing.later {
-                    first.get_or_insert_with(|| line(&missing));
-                }
-                found.push(missing);
+                });
             }
         }
     }
-    (found, first)
+    found
 }
 
+/// The words of `_dl_lookup_symbol_x`.
 fn line(missing: &MissingSymbol) -> String {
     let node = missing.node.as_ref().map(|node| format!(", version {node}")).unwrap_or_default();
     format!("{}: undefined symbol: {}{node}", missing.wanted_by.display(), missing.symbol.as_deref().unwrap_or_default())

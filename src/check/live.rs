@@ -180,14 +180,12 @@ pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>)
     let rules = explained(loader, &map);
     let loaded = map.objects().len();
     let mut copies = Copies::new(Vec::new());
-    let judged = map.clone();
     let not_found = later(&mut map, &mut copies, None, &Opening::default());
     let mut judgement = judge(
         Facts {
             of: maps.of.clone(),
             at: maps.program.clone(),
             map: &map,
-            judged: &judged,
             startup: 0,
             loaded,
             roots: &[0],

@@ -20,10 +20,14 @@ pub struct Mapped {
     pub rule: Rule,
     /// The file.
     pub object: Rc<Object>,
-    /// Who caused it to be loaded; `None` for the program and what it preloads.
+    /// Who caused it to be loaded; `None` for the program and for what was opened without a caller.
     pub loader: Option<usize>,
     /// The objects its needed entries led to, in order; missing ones are left out.
     pub needed: Vec<usize>,
+    /// `l_loader`: as `loader`, but a library that was opened by `dlopen` has none.
+    pub(super) parent: Option<usize>,
+    /// The needed entries were followed.
+    walked: bool,
 }
 
 /// A needed name that led to no object.
@@ -37,6 +41,19 @@ pub struct Missing {
     pub unusable: Option<(PathBuf, ObjectError)>,
 }
 
+/// Start-up, or one `dlopen`: what it maps is linked together.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    /// The program, or the object that was opened; `None` where it could not be.
+    pub(super) root: Option<usize>,
+    /// `l_searchlist`: the root, what it preloads, and all they need, breadth first.
+    pub(super) search: Vec<usize>,
+    /// How many were missing before.
+    pub(super) missing: usize,
+    /// Whether it is start-up.
+    pub(super) startup: bool,
+}
+
 /// Objects in the order ld.so would map them, and what it would miss.
 #[derive(Debug, Clone)]
 pub struct LinkMap<'l, 'h> {
@@ -46,6 +63,7 @@ pub struct LinkMap<'l, 'h> {
     by_name: BTreeMap<OsString, usize>,
     by_id: BTreeMap<FileId, usize>,
     program: Option<usize>,
+    stages: Vec<Stage>,
 }
 
 impl<'l, 'h> LinkMap<'l, 'h> {
@@ -59,6 +77,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             by_name: BTreeMap::new(),
             by_id: BTreeMap::new(),
             program: None,
+            stages: Vec::new(),
         }
     }
 
@@ -79,7 +98,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
                 roots.push(index);
             }
         }
-        self.map_needed(&roots);
+        self.stage(&roots, true);
         Ok(())
     }
 
@@ -88,12 +107,14 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     pub fn open(&mut self, name: &OsStr, caller: Option<usize>) -> Option<usize> {
         match self.find(name, caller, None) {
             Ok(index) => {
-                self.map_needed(&[index]);
+                self.stage(&[index], false);
                 Some(index)
             }
             Err(failure) => {
                 let needed_by = caller.and_then(|caller| self.objects.get(caller)).map(|mapped| mapped.path.clone());
+                let missing = self.missing.len();
                 self.miss(name, needed_by.unwrap_or_default(), failure);
+                self.stages.push(Stage { root: None, search: Vec::new(), missing, startup: false });
                 None
             }
         }
@@ -154,42 +175,73 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             }
             if let Some(mapped) = self.objects.get_mut(index) {
                 mapped.needed = found;
+                mapped.walked = true;
             }
         }
     }
 
-    fn map_needed(&mut self, roots: &[usize]) {
-        let mut queue: Vec<usize> = roots.to_vec();
+    pub(super) fn index_of(&self, name: &OsStr) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    pub(super) fn program(&self) -> Option<usize> {
+        self.program
+    }
+
+    fn stage(&mut self, roots: &[usize], startup: bool) {
+        let missing = self.missing.len();
+        let search = self.map_needed(roots);
+        self.stages.push(Stage { root: roots.first().copied(), search, missing, startup });
+    }
+
+    /// Follows the needed entries of `roots`; gives all they reach, breadth first.
+    fn map_needed(&mut self, roots: &[usize]) -> Vec<usize> {
+        let mut queue: Vec<usize> = Vec::new();
         let mut seen: Vec<bool> = Vec::new();
-        let mut at = 0;
-        while let Some(&index) = queue.get(at) {
-            at += 1;
+        let mut push = |queue: &mut Vec<usize>, index: usize| {
             if seen.len() <= index {
                 seen.resize(index + 1, false);
             }
             if let Some(seen) = seen.get_mut(index)
-                && std::mem::replace(seen, true)
+                && !std::mem::replace(seen, true)
             {
-                continue;
+                queue.push(index);
             }
-            let Some(mapped) = self.objects.get(index) else { continue };
-            if !mapped.needed.is_empty() {
-                // Mapped by an earlier dlopen, with everything below it.
-                queue.extend(mapped.needed.clone());
-                continue;
+        };
+        for root in roots {
+            push(&mut queue, *root);
+        }
+        let mut at = 0;
+        while let Some(&index) = queue.get(at) {
+            at += 1;
+            self.walk(index);
+            for needed in self.objects.get(index).map(|mapped| mapped.needed.as_slice()).unwrap_or_default() {
+                push(&mut queue, *needed);
             }
-            let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
-            let mut found = Vec::with_capacity(object.facts.needed.len());
-            for name in &object.facts.needed {
-                match self.find(name, Some(index), None) {
-                    Ok(needed) => found.push(needed),
-                    Err(failure) => self.miss(name, path.clone(), failure),
-                }
+        }
+        queue
+    }
+
+    /// Maps what the object at `index` needs, if that was not done by an earlier `dlopen`.
+    fn walk(&mut self, index: usize) {
+        let Some(mapped) = self.objects.get_mut(index) else { return };
+        if std::mem::replace(&mut mapped.walked, true) {
+            return;
+        }
+        let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
+        let mut found = Vec::with_capacity(object.facts.needed.len());
+        for name in &object.facts.needed {
+            match self.find(name, Some(index), None) {
+                Ok(needed) => found.push(needed),
+                Err(failure) => self.miss(name, path.clone(), failure),
             }
-            queue.extend(&found);
-            if let Some(mapped) = self.objects.get_mut(index) {
-                mapped.needed = found;
-            }
+        }
+        if let Some(mapped) = self.objects.get_mut(index) {
+            mapped.needed = found;
         }
     }
 
@@ -242,7 +294,16 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             self.by_name.entry(name.clone()).or_insert(index);
         }
         self.by_id.insert(object.stat.id, index);
-        self.objects.push(Mapped { names, path, rule, object, loader, needed: Vec::new() });
+        self.objects.push(Mapped {
+            names,
+            path,
+            rule,
+            object,
+            loader,
+            needed: Vec::new(),
+            parent: loader,
+            walked: false,
+        });
         index
     }
 

@@ -9,10 +9,15 @@
 mod cache;
 mod conf;
 mod dst;
+mod error;
+mod link;
 mod linkmap;
+mod order;
 mod search;
 
 pub use cache::Cache;
 pub use conf::directories as conf_directories;
+pub use error::{Fault, LinkError};
+pub use link::{Link, MissingNode, MissingSymbol, Symbols};
 pub use linkmap::{LinkMap, Mapped, Missing};
 pub use search::{Loader, Rule};
