@@ -251,7 +251,7 @@ pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Optio
     let mut not_found: Vec<NotFound> = map.missing().iter().map(|missing| not_found(missing, false)).collect();
     let loaded = map.objects().len();
     let mut copies = Copies::new(sites(loader, subject));
-    let later = later(&mut map, &mut copies, Some(subject), &opening);
+    let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
     for missing in &mut not_found {
         missing.optional = optional(&copies, loader, subject, missing);
     }
@@ -269,6 +269,7 @@ pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Optio
             copies: &copies,
             subject: Some(subject),
             rules: Vec::new(),
+            elective: &elective,
         },
         not_found,
         depth,
@@ -365,8 +366,8 @@ fn is_mapped(map: &LinkMap<'_, '_>, text: &str) -> bool {
 }
 
 /// Opens what the mapped objects are known to open by name, and what those open, to the end. Gives the names that must be
-/// there and are not.
-pub(super) fn later(map: &mut LinkMap<'_, '_>, copies: &mut Copies, subject: Option<&Subject>, opening: &Opening<'_>) -> Vec<NotFound> {
+/// there and are not, and which objects need not be.
+pub(super) fn later(map: &mut LinkMap<'_, '_>, copies: &mut Copies, subject: Option<&Subject>, opening: &Opening<'_>) -> (Vec<NotFound>, BTreeSet<usize>) {
     let objects = map.files();
     let mut lost: BTreeMap<OsString, NotFound> = BTreeMap::new();
     // What was opened though it need not be there, and all it brought: nothing is lost where that lacks something.
@@ -393,7 +394,7 @@ pub(super) fn later(map: &mut LinkMap<'_, '_>, copies: &mut Copies, subject: Opt
         at = end;
     }
     copies.learn(objects, map.objects().iter().map(|mapped| (mapped.object.stat.id, mapped.path.as_path())));
-    lost.into_values().collect()
+    (lost.into_values().collect(), elective)
 }
 
 /// The names one object opens, those of one library together, the longest first, each with whether it must be there.

@@ -47,7 +47,7 @@ impl Copies {
         for mut library in Inventory::scan(objects, places).libraries {
             if library.version.is_none() && mapped.contains(&library.stat.id) {
                 let (found, _) = evidence(&library, Depth::Full);
-                (library.version, library.cuda) = (found.version, library.cuda.or(found.cuda));
+                (library.version, library.cuda) = (found.version.or_else(|| named(&library)), library.cuda.or(found.cuda));
             }
             self.by_id.entry(library.stat.id).or_insert(library);
         }
@@ -63,6 +63,12 @@ impl Copies {
         let candidates = self.sites.iter().map(|place| place.dir.join(name));
         candidates.into_iter().find(|path| objects.host().is_file(path))
     }
+}
+
+/// auditwheel names what it bundles by the whole release.
+fn named(library: &Library) -> Option<Version> {
+    let name = parse_library_name(library.path.file_name()?)?;
+    name.version.filter(|version| name.hash.is_some() && version.numbers().len() >= 3)
 }
 
 fn is_ours(path: &Path) -> bool {

@@ -6,7 +6,7 @@ use super::closure::What;
 use super::copies::Copies;
 use super::{Depth, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Phase, Subject, Verdict};
 use crate::consumer::symbols_by_provider;
-use crate::facts::parse_library_name;
+use crate::facts::{Version, parse_library_name};
 use crate::inventory::{Library, agree, release, torn_id};
 use crate::loader::{LinkMap, Mapped, Rule, Symbols};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,8 @@ pub(super) struct Facts<'a, 'l, 'h> {
     pub(super) subject: Option<&'a Subject>,
     /// The rules that explain a live map, in its order; none: those of the map.
     pub(super) rules: Vec<Rule>,
+    /// Objects that are opened by somebody who does without them.
+    pub(super) elective: &'a BTreeSet<usize>,
 }
 
 impl<'a> Facts<'a, '_, '_> {
@@ -124,14 +126,15 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
     let link = facts.map.link(if depth == Depth::Symbols { Symbols::Now } else { Symbols::Skip });
     let path = |index: usize| facts.mapped(index).map(|mapped| mapped.path.clone());
     let text = |name: &OsStr| name.to_string_lossy().into_owned();
-    let nodes = link.nodes.iter().filter(|node| !node.weak && !node.unversioned).map(|node| MissingSymbol {
+    let needed = |object: usize| !facts.elective.contains(&object);
+    let nodes = link.nodes.iter().filter(|node| !node.weak && !node.unversioned && needed(node.object)).map(|node| MissingSymbol {
         symbol: None,
         node: Some(text(&node.node)),
         wanted_by: path(node.object).unwrap_or_default(),
         provider: node.provider.and_then(path),
         later: node.object >= facts.loaded,
     });
-    let symbols = link.symbols.iter().map(|symbol| MissingSymbol {
+    let symbols = link.symbols.iter().filter(|symbol| needed(symbol.object)).map(|symbol| MissingSymbol {
         symbol: Some(text(&symbol.symbol)),
         node: symbol.node.as_deref().map(text),
         wanted_by: path(symbol.object).unwrap_or_default(),
@@ -151,8 +154,8 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
 fn unbound_in_groups(facts: &Facts<'_, '_, '_>, depth: Depth) -> Vec<MissingSymbol> {
     let mut found = Vec::new();
     for (index, mapped) in facts.map.objects().iter().enumerate() {
-        if depth != Depth::Symbols {
-            break;
+        if depth != Depth::Symbols || facts.elective.contains(&index) {
+            continue;
         }
         for (soname, wanted) in symbols_by_provider(&mapped.object) {
             let Some(provider) = facts.map.by_name(OsStr::new(&soname)) else { continue };
@@ -351,14 +354,22 @@ fn torn(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) -> bool {
         };
         let Some(version) = release(first) else { continue };
         let builtins = |library: &Library| library.row.stem == "nvrtc-builtins";
-        let other = known.iter().find(|(_, library)| {
-            release(library).is_some_and(|found| {
-                if builtins(library) { found.numbers().get(..2) != version.numbers().get(..2) } else { !agree(version, found) }
+        let others: Vec<&(usize, &Library)> = known
+            .iter()
+            .filter(|(_, library)| {
+                release(library).is_some_and(|found| {
+                    let minor = |version: &Version| version.numbers().get(..2).map(<[u64]>::to_vec);
+                    if builtins(library) { minor(found) != minor(version) } else { !agree(version, found) }
+                })
             })
-        });
-        if let Some((index, library)) = other {
+            .collect();
+        if let Some((index, library)) = others.first() {
             any = true;
-            let says = format!("{} meets {}: they must be of one release", facts.told(main), facts.told(*index));
+            let more = match others.len() {
+                1 => String::new(),
+                count => format!(" and {} more parts of another release", count - 1),
+            };
+            let says = format!("{} meets {}{more}: they must be of one release", facts.told(main), facts.told(*index));
             findings.push(Finding { id: torn_id(library), says, path: facts.mapped(*index).map(|it| it.path.clone()) });
         }
     }

@@ -180,7 +180,7 @@ pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>)
     let rules = explained(loader, &map);
     let loaded = map.objects().len();
     let mut copies = Copies::new(Vec::new());
-    let not_found = later(&mut map, &mut copies, None, &Opening::default());
+    let (not_found, elective) = later(&mut map, &mut copies, None, &Opening::default());
     let mut judgement = judge(
         Facts {
             of: maps.of.clone(),
@@ -192,6 +192,7 @@ pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>)
             copies: &copies,
             subject: None,
             rules,
+            elective: &elective,
         },
         not_found,
         depth,

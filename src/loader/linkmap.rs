@@ -105,8 +105,13 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     /// Maps what `dlopen(name)` called from object `caller` would map. The index of the object, if
     /// there is one.
     pub fn open(&mut self, name: &OsStr, caller: Option<usize>) -> Option<usize> {
+        let known = self.objects.len();
         match self.find(name, caller, None) {
             Ok(index) => {
+                // Its scope is its own, whoever asked for it.
+                if let Some(opened) = self.objects.get_mut(index).filter(|_| index >= known) {
+                    opened.parent = None;
+                }
                 self.stage(&[index], false);
                 Some(index)
             }
@@ -136,6 +141,10 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     #[must_use]
     pub fn by_name(&self, name: &OsStr) -> Option<&Mapped> {
         self.by_name.get(name).and_then(|index| self.objects.get(*index))
+    }
+
+    pub(super) fn loader(&self) -> &'l Loader<'h> {
+        self.loader
     }
 
     /// The machine.

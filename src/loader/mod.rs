@@ -14,6 +14,7 @@ mod link;
 mod linkmap;
 mod order;
 mod search;
+mod why;
 
 pub use cache::Cache;
 pub use conf::directories as conf_directories;
@@ -21,3 +22,4 @@ pub use error::{Fault, LinkError};
 pub use link::{Link, MissingNode, MissingSymbol, Symbols};
 pub use linkmap::{LinkMap, Mapped, Missing};
 pub use search::{Loader, Rule};
+pub use why::{Candidate, Fate, Stands, Station, Why, Without};

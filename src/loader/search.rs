@@ -221,6 +221,13 @@ impl<'h> Loader<'h> {
         list.map(|list| self.directories(list, b":", path.parent())).unwrap_or_default()
     }
 
+    /// The subdirectories of a directory that are searched before it.
+    pub(super) fn subdirectories(&self, dir: &Path) -> Vec<PathBuf> {
+        let hwcaps = Path::new("glibc-hwcaps");
+        let levels = self.hwcaps.iter().map(|level| hwcaps.join(level));
+        if self.host.is_dir(&dir.join(hwcaps)) { levels.collect() } else { Vec::new() }
+    }
+
     /// `DT_RPATH` counts only where the same object has no `DT_RUNPATH` (`elf_get_dynamic_info`).
     fn rpath_of(&self, link: &Requester<'_>) -> Option<Vec<PathBuf>> {
         let facts = &link.object.facts;
