@@ -227,43 +227,21 @@ fn opened(objects: &Objects<'_>, path: &Path) -> Result<Role, SubjectError> {
     }
 }
 
+/// The link map a subject would get, with what it opens later.
+#[must_use]
+pub fn closure<'l, 'h>(loader: &'l Loader<'h>, subject: &Subject) -> LinkMap<'l, 'h> {
+    Prediction::new(loader, subject, None).map
+}
+
 /// Predicts the link map of a subject and judges it. With a plan, as if that were handed out.
 pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Judgement {
-    let mut map = LinkMap::new(loader);
-    if let Some(program) = &subject.program
-        && let Err(error) = map.start(program)
-    {
-        log::info!("{}: {error}", program.display());
-    }
-    let is_program = matches!(subject.what, What::Program(_));
-    let startup = map.objects().len();
-    let mut opening = Opening { plan, roots: Vec::new() };
-    for library in plan.iter().flat_map(|plan| &plan.libraries).filter(|library| library.how != How::Redirect) {
-        let _ = map.open(library.path.as_os_str(), (startup > 0).then_some(0));
-    }
-    match &subject.what {
-        What::Program(files) | What::Libraries(files) | What::Environment(files) => {
-            files.iter().for_each(|file| opening.path(&mut map, file));
-        }
-        What::Torch(torch) => opening.torch(&mut map, torch),
-        What::Names(names) => names.iter().for_each(|(name, _)| opening.name(&mut map, name, None)),
-    }
-    let mut not_found: Vec<NotFound> = map.missing().iter().map(|missing| not_found(missing, false)).collect();
-    let loaded = map.objects().len();
-    let mut copies = Copies::new(sites(loader, subject));
-    let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
-    for missing in &mut not_found {
-        missing.optional = optional(&copies, loader, subject, missing);
-    }
-    not_found.extend(later);
-    log::debug!("{}: {loaded} objects, {} with what is opened later", subject.of, map.objects().len());
-    let roots = if is_program { vec![0] } else { opening.roots };
+    let Prediction { map, startup, loaded, roots, copies, not_found, elective } = Prediction::new(loader, subject, plan);
     judge(
-        Facts {
+        &Facts {
             of: subject.of.clone(),
             at: subject.at.clone(),
             map: &map,
-            startup: if is_program { 0 } else { startup },
+            startup,
             loaded,
             roots: &roots,
             copies: &copies,
@@ -274,6 +252,51 @@ pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Optio
         not_found,
         depth,
     )
+}
+
+/// A link map in the making.
+struct Prediction<'l, 'h> {
+    map: LinkMap<'l, 'h>,
+    startup: usize,
+    loaded: usize,
+    roots: Vec<usize>,
+    copies: Copies,
+    not_found: Vec<NotFound>,
+    elective: BTreeSet<usize>,
+}
+
+impl<'l, 'h> Prediction<'l, 'h> {
+    fn new(loader: &'l Loader<'h>, subject: &Subject, plan: Option<&Plan>) -> Self {
+        let mut map = LinkMap::new(loader);
+        if let Some(program) = &subject.program
+            && let Err(error) = map.start(program)
+        {
+            log::info!("{}: {error}", program.display());
+        }
+        let is_program = matches!(subject.what, What::Program(_));
+        let startup = map.objects().len();
+        let mut opening = Opening { plan, roots: Vec::new() };
+        for library in plan.iter().flat_map(|plan| &plan.libraries).filter(|library| library.how != How::Redirect) {
+            let _ = map.open(library.path.as_os_str(), (startup > 0).then_some(0));
+        }
+        match &subject.what {
+            What::Program(files) | What::Libraries(files) | What::Environment(files) => {
+                files.iter().for_each(|file| opening.path(&mut map, file));
+            }
+            What::Torch(torch) => opening.torch(&mut map, torch),
+            What::Names(names) => names.iter().for_each(|(name, _)| opening.name(&mut map, name)),
+        }
+        let mut not_found: Vec<NotFound> = map.missing().iter().map(|missing| not_found(missing, false)).collect();
+        let loaded = map.objects().len();
+        let mut copies = Copies::new(sites(loader, subject));
+        let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
+        for missing in &mut not_found {
+            missing.optional = optional(&copies, loader, subject, missing);
+        }
+        not_found.extend(later);
+        let (startup, roots) = if is_program { (0, vec![0]) } else { (startup, opening.roots) };
+        Self { map, startup, loaded, roots, copies, not_found, elective }
+    }
 }
 
 /// Where the subject's own packages keep libraries.
@@ -310,8 +333,8 @@ impl Opening<'_> {
         self.roots.extend(map.open(instead.as_os_str(), caller));
     }
 
-    fn name(&mut self, map: &mut LinkMap<'_, '_>, name: &OsStr, caller: Option<usize>) {
-        let caller = caller.or_else(|| (!map.objects().is_empty()).then_some(0));
+    fn name(&mut self, map: &mut LinkMap<'_, '_>, name: &OsStr) {
+        let caller = (!map.objects().is_empty()).then_some(0);
         let instead = self.instead(name);
         self.roots.extend(map.open(instead.as_deref().unwrap_or(name), caller));
     }

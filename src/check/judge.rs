@@ -83,15 +83,15 @@ impl<'a> Facts<'a, '_, '_> {
 }
 
 /// Judges a map. `not_found` is what the map lacks.
-pub(super) fn judge(facts: Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
-    let (missing, refused) = unmet(&facts, depth);
+pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
+    let (missing, refused) = unmet(facts, depth);
     let mut findings = Vec::new();
-    lost(&facts, &not_found, &mut findings);
-    unbound(&facts, &missing, &mut findings);
-    let torn = torn(&facts, &mut findings);
-    let crossed = two_majors(&facts, &mut findings);
-    doubled(&facts, &mut findings);
-    stubs(&facts, &mut findings);
+    lost(facts, &not_found, &mut findings);
+    unbound(facts, &missing, &mut findings);
+    let torn = torn(facts, &mut findings);
+    let crossed = two_majors(facts, &mut findings);
+    doubled(facts, &mut findings);
+    stubs(facts, &mut findings);
     let hard = not_found.iter().find(|lost| !lost.later && !lost.optional);
     let words = |lost: &NotFound| {
         let name = lost.damaged.as_ref().map_or_else(|| lost.name.display().to_string(), |path| shown(path));

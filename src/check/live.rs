@@ -182,7 +182,7 @@ pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>)
     let mut copies = Copies::new(Vec::new());
     let (not_found, elective) = later(&mut map, &mut copies, None, &Opening::default());
     let mut judgement = judge(
-        Facts {
+        &Facts {
             of: maps.of.clone(),
             at: maps.program.clone(),
             map: &map,

@@ -11,7 +11,7 @@ mod live;
 mod names;
 mod torch;
 
-pub use closure::{Subject, SubjectError, predict};
+pub use closure::{Subject, SubjectError, closure, predict};
 pub use live::{LiveError, Maps, Process, live};
 pub use names::{Consumer, consumers_of};
 
