@@ -291,6 +291,11 @@ impl<'l, 'h> Prediction<'l, 'h> {
         let mut copies = Copies::new(sites(loader, subject));
         let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
         for missing in &mut not_found {
+            // A name of the command line is nobody's.
+            let asked = |names: &[(OsString, bool)]| names.iter().any(|(name, _)| *name == missing.name);
+            if matches!(&subject.what, What::Names(names) if asked(names)) {
+                missing.needed_by = None;
+            }
             missing.optional = optional(&copies, loader, subject, missing);
         }
         not_found.extend(later);
@@ -429,7 +434,7 @@ fn opened_by(map: &LinkMap<'_, '_>, index: usize, copies: &Copies, subject: Opti
         Some(What::Torch(torch)) if mapped.path.starts_with(&torch.dir) && library.is_none() => Version::parse(&torch.version),
         _ => None,
     };
-    let version = library.and_then(|library| library.version.clone()).or(torch).or(named);
+    let version = library.and_then(|library| library.version.clone()).or(torch).or(named).or_else(|| major_of(&mapped.object));
     let major = library.and_then(|library| library.cuda).map(|(major, _)| u64::from(major)).or(subject.and_then(|subject| subject.cuda));
     let Some(unknown) = Version::parse("0") else { return Vec::new() };
     let mut by_stem: BTreeMap<&str, Vec<(String, bool)>> = BTreeMap::new();
@@ -449,6 +454,11 @@ fn opened_by(map: &LinkMap<'_, '_>, index: usize, copies: &Copies, subject: Opti
             names
         })
         .collect()
+}
+
+/// As little as the soname tells of a release: its major.
+fn major_of(object: &Object) -> Option<Version> {
+    parse_library_name(object.facts.soname.as_deref()?)?.version
 }
 
 /// Opens the first of several names that leads to a file; gives what was not found on the way.

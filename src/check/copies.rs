@@ -15,13 +15,15 @@ use std::path::{Path, PathBuf};
 pub(super) struct Copies {
     by_id: BTreeMap<FileId, Library>,
     dirs: BTreeSet<PathBuf>,
+    /// Those of the subject first.
     sites: Vec<Place>,
+    own: usize,
 }
 
 impl Copies {
     /// None yet. What stands in the site directories is told apart by their records.
     pub(super) fn new(sites: Vec<Place>) -> Self {
-        Self { sites, ..Self::default() }
+        Self { own: sites.len(), sites, ..Self::default() }
     }
 
     /// Looks into the directories of these files that hold libraries of ours.
@@ -38,6 +40,11 @@ impl Copies {
             return;
         }
         let host = objects.host();
+        // A file is of the packages of the site directory it stands in, whoever maps it.
+        let sites: BTreeSet<&Path> = wanted.iter().filter_map(|place| site_of(&place.dir)).collect();
+        let unknown = sites.into_iter().filter(|site| !self.sites.iter().any(|place| place.root == *site));
+        let more: Vec<Place> = unknown.flat_map(|site| places::sites(host, &[site.to_owned()])).collect();
+        self.sites.extend(more);
         // The same directory as a place of a site-packages comes first, for that place knows the packages.
         let id = |dir: &Path| host.stat(dir).ok().map(|stat| stat.id);
         let ids: BTreeSet<Option<FileId>> = wanted.iter().map(|place| id(&place.dir)).collect();
@@ -60,7 +67,7 @@ impl Copies {
 
     /// A library of this name in the site directories, whoever may find it there.
     pub(super) fn installed(&self, objects: &Objects<'_>, name: &Path) -> Option<PathBuf> {
-        let candidates = self.sites.iter().map(|place| place.dir.join(name));
+        let candidates = self.sites.iter().take(self.own).map(|place| place.dir.join(name));
         candidates.into_iter().find(|path| objects.host().is_file(path))
     }
 }
@@ -69,6 +76,11 @@ impl Copies {
 fn named(library: &Library) -> Option<Version> {
     let name = parse_library_name(library.path.file_name()?)?;
     name.version.filter(|version| name.hash.is_some() && version.numbers().len() >= 3)
+}
+
+fn site_of(dir: &Path) -> Option<&Path> {
+    let named = |dir: &&Path| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
+    dir.ancestors().find(named)
 }
 
 fn is_ours(path: &Path) -> bool {
