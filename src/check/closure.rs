@@ -10,7 +10,7 @@ use super::torch::ImportOrder;
 use super::{Depth, Judgement, NotFound};
 use crate::consumer::{TorchBuild, library_files};
 use crate::facts::{Version, dlopens_of, parse_library_name};
-use crate::loader::{LinkMap, Loader, Missing};
+use crate::loader::{Fault, Flags, LinkMap, Loader, Missing, ProgramKind, Rule};
 use crate::objects::{Object, ObjectError, Objects};
 use crate::places::{self, Place};
 use crate::plan::{How, Plan};
@@ -108,10 +108,10 @@ impl Subject {
     /// # Errors
     ///
     /// [`SubjectError`], where a file is none that this machine's ld.so loads.
-    pub fn files(objects: &Objects<'_>, files: &[PathBuf], interpreter: Option<&Interpreter>) -> Result<Self, SubjectError> {
+    pub fn files(loader: &Loader<'_>, files: &[PathBuf], interpreter: Option<&Interpreter>) -> Result<Self, SubjectError> {
         let (mut own, mut libraries) = (None, Vec::new());
         for path in files {
-            match opened(objects, path)? {
+            match role_of(loader, path)? {
                 Role::Library => libraries.push(path.clone()),
                 Role::Program if own.is_none() => own = Some(path.clone()),
                 Role::Program => return Err(SubjectError::TwoPrograms(own.unwrap_or_default(), path.clone())),
@@ -201,29 +201,24 @@ enum Role {
 }
 
 /// Whether a file is a program or a library; an error where ld.so has nothing to do with it.
-fn opened(objects: &Objects<'_>, path: &Path) -> Result<Role, SubjectError> {
-    let refused = |says: String| SubjectError::File { path: path.to_owned(), says };
-    let stat = objects.host().stat(path).map_err(|error| refused(error.to_string()))?;
-    if stat.kind == crate::host::Kind::Directory {
-        return Err(refused("it is a directory".to_owned()));
+fn role_of(loader: &Loader<'_>, path: &Path) -> Result<Role, SubjectError> {
+    let refused = |says: String| Err(SubjectError::File { path: path.to_owned(), says });
+    if let Err(error) = loader.objects().host().stat(path) {
+        return refused(error.to_string());
     }
-    match objects.open(path) {
-        Ok(object) => {
-            let executable = object.elf().is_ok_and(|elf| elf.is_executable());
-            match object.facts.interpreter.as_deref() {
-                Some(interpreter) if interpreter.as_bytes().windows(3).any(|part| part == b"mus") => {
-                    Err(SubjectError::OtherLoader { path: path.to_owned(), interpreter: interpreter.into() })
-                }
-                Some(_) => Ok(Role::Program),
-                None if executable => Ok(Role::Program),
-                None if !object.facts.dynamic => Err(refused("it has no dynamic table: nothing is to be loaded".to_owned())),
-                None => Ok(Role::Library),
-            }
+    match ProgramKind::of(loader, path) {
+        // A static program is loaded by nobody, and that is an answer.
+        ProgramKind::Dynamic { .. } | ProgramKind::Static => Ok(Role::Program),
+        ProgramKind::Library => Ok(Role::Library),
+        ProgramKind::Musl { interpreter } | ProgramKind::OtherLoader { interpreter } => {
+            Err(SubjectError::OtherLoader { path: path.to_owned(), interpreter })
         }
+        ProgramKind::Script { interpreter, .. } => refused(format!("it is a script for `{}`", interpreter.display())),
+        ProgramKind::Directory => refused("it is a directory".to_owned()),
+        ProgramKind::Empty => refused("it is empty".to_owned()),
         // A library that was cut short is one: ld.so has words for it.
-        Err(ObjectError::Truncated) => Ok(Role::Library),
-        Err(_) if stat.size == 0 => Err(refused("it is empty".to_owned())),
-        Err(error) => Err(refused(error.to_string())),
+        ProgramKind::Unreadable(ObjectError::Truncated) => Ok(Role::Library),
+        ProgramKind::Unreadable(error) => refused(error.to_string()),
     }
 }
 
@@ -235,7 +230,7 @@ pub fn closure<'l, 'h>(loader: &'l Loader<'h>, subject: &Subject) -> LinkMap<'l,
 
 /// Predicts the link map of a subject and judges it. With a plan, as if that were handed out.
 pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Judgement {
-    let Prediction { map, startup, loaded, roots, copies, not_found, elective } = Prediction::new(loader, subject, plan);
+    let Prediction { map, startup, loaded, roots, copies, not_found, elective, rules } = Prediction::new(loader, subject, plan);
     judge(
         &Facts {
             of: subject.of.clone(),
@@ -246,7 +241,7 @@ pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Optio
             roots: &roots,
             copies: &copies,
             subject: Some(subject),
-            rules: Vec::new(),
+            rules,
             elective: &elective,
         },
         not_found,
@@ -263,6 +258,7 @@ struct Prediction<'l, 'h> {
     copies: Copies,
     not_found: Vec<NotFound>,
     elective: BTreeSet<usize>,
+    rules: Vec<Rule>,
 }
 
 impl<'l, 'h> Prediction<'l, 'h> {
@@ -274,10 +270,17 @@ impl<'l, 'h> Prediction<'l, 'h> {
             log::info!("{}: {error}", program.display());
         }
         let is_program = matches!(subject.what, What::Program(_));
-        let startup = map.objects().len();
-        let mut opening = Opening { plan, roots: Vec::new() };
+        if map.objects().is_empty() {
+            // Of a library whose program is not known, what is preloaded comes first all the same.
+            for entry in loader.preload_file().iter().chain(loader.preload()) {
+                let _ = map.open(entry, None);
+            }
+        }
+        let (startup, ignored) = (map.objects().len(), if subject.program.is_some() { 0 } else { map.missing().len() });
+        let program = (subject.program.is_some() && startup > 0).then_some(0);
+        let mut opening = Opening { plan, program, roots: Vec::new() };
         for library in plan.iter().flat_map(|plan| &plan.libraries).filter(|library| library.how != How::Redirect) {
-            let _ = map.open(library.path.as_os_str(), (startup > 0).then_some(0));
+            let _ = map.open(library.path.as_os_str(), program);
         }
         match &subject.what {
             What::Program(files) | What::Libraries(files) | What::Environment(files) => {
@@ -286,7 +289,7 @@ impl<'l, 'h> Prediction<'l, 'h> {
             What::Torch(torch) => opening.torch(&mut map, torch),
             What::Names(names) => names.iter().for_each(|(name, _)| opening.name(&mut map, name)),
         }
-        let mut not_found: Vec<NotFound> = map.missing().iter().map(|missing| not_found(missing, false)).collect();
+        let mut not_found: Vec<NotFound> = map.missing().iter().skip(ignored).map(|missing| not_found(missing, false)).collect();
         let loaded = map.objects().len();
         let mut copies = Copies::new(sites(loader, subject));
         let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
@@ -300,8 +303,18 @@ impl<'l, 'h> Prediction<'l, 'h> {
         }
         not_found.extend(later);
         let (startup, roots) = if is_program { (0, vec![0]) } else { (startup, opening.roots) };
-        Self { map, startup, loaded, roots, copies, not_found, elective }
+        let rules = rules(&map, if subject.program.is_some() { 0 } else { startup }, loader);
+        Self { map, startup, loaded, roots, copies, not_found, elective, rules }
     }
+}
+
+/// The rules of a map whose first objects were preloaded.
+fn rules(map: &LinkMap<'_, '_>, preloaded: usize, loader: &Loader<'_>) -> Vec<Rule> {
+    let named = |names: &[OsString]| loader.preload().iter().chain(loader.preload_file()).any(|it| names.contains(it));
+    let rules = map.objects().iter().enumerate().map(|(index, mapped)| {
+        if index < preloaded && named(&mapped.names) { Rule::Preload } else { mapped.rule }
+    });
+    rules.collect()
 }
 
 /// Where the subject's own packages keep libraries.
@@ -326,20 +339,26 @@ fn optional(copies: &Copies, loader: &Loader<'_>, subject: &Subject, missing: &N
 #[derive(Default)]
 pub(super) struct Opening<'p> {
     plan: Option<&'p Plan>,
+    /// The object whose code opens.
+    program: Option<usize>,
     roots: Vec<usize>,
 }
 
 impl Opening<'_> {
     /// By path, or what the plan hands out instead.
     fn path(&mut self, map: &mut LinkMap<'_, '_>, path: &Path) {
+        self.path_with(map, path, Flags::default());
+    }
+
+    fn path_with(&mut self, map: &mut LinkMap<'_, '_>, path: &Path, flags: Flags) {
         let instead = self.plan.and_then(|plan| plan.lookup(path.file_name()?.to_str()?));
         let instead = instead.map_or(path, |library| library.path.as_path());
-        let caller = (!map.objects().is_empty()).then_some(0);
-        self.roots.extend(map.open(instead.as_os_str(), caller));
+        let caller = self.program;
+        self.roots.extend(map.open_with(instead.as_os_str(), caller, flags));
     }
 
     fn name(&mut self, map: &mut LinkMap<'_, '_>, name: &OsStr) {
-        let caller = (!map.objects().is_empty()).then_some(0);
+        let caller = self.program;
         let instead = self.instead(name);
         self.roots.extend(map.open(instead.as_deref().unwrap_or(name), caller));
     }
@@ -356,7 +375,9 @@ impl Opening<'_> {
         if host.is_file(&global) {
             let before = map.clone();
             let known = map.missing().len();
-            self.path(map, &global);
+            // `ctypes.CDLL(…, mode=RTLD_GLOBAL)`
+            let everywhere = Flags { global: true, ..Flags::default() };
+            self.path_with(map, &global, everywhere);
             let first = map.missing().get(known);
             let wanted = |missing: &Missing| {
                 let name = missing.name.to_string_lossy();
@@ -369,7 +390,7 @@ impl Opening<'_> {
                 for path in order.fallback.iter().filter_map(|opened| opened.find(host, torch)) {
                     self.path(map, &path);
                 }
-                self.path(map, &global);
+                self.path_with(map, &global, everywhere);
             } else if first.is_none() && order.guard.as_deref().is_none_or(|guard| is_mapped(map, guard)) {
                 for path in order.after.iter().filter_map(|opened| opened.find(host, torch)) {
                     self.path(map, &path);
@@ -490,29 +511,18 @@ fn open_first(
 fn not_found(missing: &Missing, later: bool) -> NotFound {
     // A machine without a GPU has no driver; what asks for it by dlopen does without.
     let driver = parse_library_name(&missing.name).is_some_and(|name| name.row.is_driver());
-    let (says, damaged) = match &missing.unusable {
-        None => ("cannot open shared object file: No such file or directory".to_owned(), None),
-        Some((path, error)) => (loader_words(error), Some(path.clone())),
+    let error = missing.error();
+    let says = match &error.fault {
+        Fault::Library { reason, .. } => reason.clone(),
+        _ => error.to_string(),
     };
     NotFound {
         name: missing.name.clone(),
         needed_by: Some(missing.needed_by.clone()).filter(|path| !path.as_os_str().is_empty()),
         says,
-        damaged,
+        error: error.to_string(),
+        damaged: missing.unusable.as_ref().map(|(path, _)| path.clone()),
         later,
         optional: driver && later,
-    }
-}
-
-/// The words of `open_verify` in glibc's `elf/dl-load.c` for a file it will not map.
-fn loader_words(error: &ObjectError) -> String {
-    match error {
-        ObjectError::Open(error) => format!("cannot open shared object file: {error}"),
-        ObjectError::Truncated => "file too short".to_owned(),
-        ObjectError::Elf(error) => match error.kind {
-            crate::elf::Kind::TooShort | crate::elf::Kind::CutOff => "file too short".to_owned(),
-            crate::elf::Kind::BadMagic => "invalid ELF header".to_owned(),
-            _ => error.to_string(),
-        },
     }
 }

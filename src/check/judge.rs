@@ -93,15 +93,11 @@ pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: 
     doubled(facts, &mut findings);
     stubs(facts, &mut findings);
     let hard = not_found.iter().find(|lost| !lost.later && !lost.optional);
-    let words = |lost: &NotFound| {
-        let name = lost.damaged.as_ref().map_or_else(|| lost.name.display().to_string(), |path| shown(path));
-        format!("{name}: {}", lost.says)
-    };
     let unbound = missing.iter().find(|missing| !missing.later);
     let fails = hard.is_some() || unbound.is_some();
     // The first error of an environment may be that of a package that is not meant.
     let whole = !facts.subject.is_some_and(|subject| matches!(subject.what, What::Environment(_)));
-    let error = refused.filter(|_| fails && whole).or_else(|| hard.map(words)).or_else(|| unbound.map(line));
+    let error = refused.filter(|_| fails && whole).or_else(|| hard.map(|lost| lost.error.clone())).or_else(|| unbound.map(line));
     let verdict = match (fails, torn || crossed) {
         (true, _) => Verdict::Fails,
         (false, true) => Verdict::Torn,

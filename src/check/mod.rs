@@ -147,6 +147,8 @@ pub struct NotFound {
     pub needed_by: Option<PathBuf>,
     /// What dlerror(3) says after the name, or why it is not looked for further.
     pub says: String,
+    /// All that dlerror(3) says.
+    pub error: String,
     /// The file that ended the search, where there is one.
     pub damaged: Option<PathBuf>,
     /// Whether it is asked for only when something is first used.

@@ -37,7 +37,7 @@ pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
         return told(cli, args, &judgement, &[]);
     }
     let asked = Asked::new(&host, args)?;
-    let subject = match asked.subject(&host, &objects)? {
+    let subject = match asked.subject(&host, &loader)? {
         Checked::Subject(subject) => subject,
         Checked::Nothing(why) => {
             output::note(&format!("{why}: nothing to check"));
@@ -132,7 +132,7 @@ impl Asked {
         }
     }
 
-    fn subject(&self, host: &Host, objects: &Objects<'_>) -> Result<Checked, RequestError> {
+    fn subject(&self, host: &Host, loader: &Loader<'_>) -> Result<Checked, RequestError> {
         let interpreter = || self.request.interpreter(host);
         if !self.names.is_empty() {
             let interpreter = interpreter()?;
@@ -149,9 +149,9 @@ impl Asked {
         }
         if !self.files.is_empty() {
             let interpreter = if self.request.python.is_some() { interpreter()? } else { None };
-            return Ok(Checked::Subject(Box::new(Subject::files(objects, &self.files, interpreter.as_ref())?)));
+            return Ok(Checked::Subject(Box::new(Subject::files(loader, &self.files, interpreter.as_ref())?)));
         }
-        self.request.subject(host, objects)
+        self.request.subject(loader)
     }
 
     /// What to do about it: `run`, where the set it would hand out is seen to heal; else what `resolve` says would.

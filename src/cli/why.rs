@@ -18,7 +18,7 @@ pub(super) fn why(cli: &Cli, args: &WhyArgs) -> anyhow::Result<ExitCode> {
     let loader = Loader::new(&objects);
     let file = args.file.as_deref().map(|file| host.absolute(file));
     let python = args.python.clone().or_else(|| file.as_deref().and_then(|file| environment_of(&host, file)));
-    let (map, asker) = mapped(&host, &objects, &loader, python, file.as_deref())?;
+    let (map, asker) = mapped(&host, &loader, python, file.as_deref())?;
     let why = map.why(asker, args.name.as_os_str());
     match cli.format {
         Format::Human => resolve::print(sanitized(&why_text(&why)))?,
@@ -31,7 +31,6 @@ pub(super) fn why(cli: &Cli, args: &WhyArgs) -> anyhow::Result<ExitCode> {
 /// mapped in it; else the file alone.
 fn mapped<'l, 'h>(
     host: &Host,
-    objects: &'h Objects<'h>,
     loader: &'l Loader<'h>,
     python: Option<PathBuf>,
     file: Option<&Path>,
@@ -39,7 +38,7 @@ fn mapped<'l, 'h>(
     if file.is_none() || python.is_some() {
         let named = python.is_some();
         let request = Request { python, ..Request::default() };
-        match request.subject(host, objects) {
+        match request.subject(loader) {
             Ok(Checked::Subject(subject)) => {
                 let map = closure(loader, &subject);
                 let Some(file) = file else { return Ok((map, 0)) };
@@ -54,7 +53,7 @@ fn mapped<'l, 'h>(
         }
     }
     let file = file.context("name who asks with `--for`")?;
-    let subject = Subject::files(objects, &[file.to_owned()], None)?;
+    let subject = Subject::files(loader, &[file.to_owned()], None)?;
     let map = closure(loader, &subject);
     let index = host.stat(file).ok().and_then(|stat| map.by_file(stat.id));
     let Some(index) = index else { bail!("`{}` cannot be mapped", file.display()) };

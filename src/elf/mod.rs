@@ -43,6 +43,7 @@ mod references;
 mod relocations;
 mod sections;
 mod symbols;
+mod verify;
 mod versions;
 
 use std::fmt;
@@ -60,6 +61,7 @@ use self::image::{Image, to_usize};
 use self::notes::NoteTable;
 use self::symbols::{SymbolTables, Wanted};
 
+pub use self::dynamic::Filter;
 pub use self::error::{ElfError, Kind, Table};
 pub use self::ident::{Class, Endian, Ident, ObjectKind, ident};
 pub use self::loading::{Glibc, SymbolCounts, Tls};
@@ -67,6 +69,7 @@ pub use self::notes::BuildId;
 pub use self::references::{Binding, RelocationClass};
 pub use self::sections::Section;
 pub use self::symbols::{Defined, Definition, Reference, Undefined};
+pub use self::verify::{Refusal, Role, dies_when_mapped, mapping_fault, open_verify};
 pub use self::versions::{NeededVersion, RequiredVersion, VersionDefinition, VersionNeed};
 
 /// A symbol as it is asked for: its name, and the node it must have.
@@ -188,6 +191,12 @@ impl<'a> Elf<'a> {
     #[must_use]
     pub fn needed(&self) -> &[&'a [u8]] {
         self.dynamic.as_ref().map_or(&[], |dynamic| &dynamic.needed)
+    }
+
+    /// The filters, `DT_FILTER` and `DT_AUXILIARY`, each with the number of needed entries before it.
+    #[must_use]
+    pub fn filters(&self) -> &[(usize, Filter<'a>)] {
+        self.dynamic.as_ref().map_or(&[], |dynamic| &dynamic.filters)
     }
 
     /// The search path `DT_RPATH`, unexpanded.

@@ -90,6 +90,14 @@ impl Host {
         &self.env
     }
 
+    /// Whether a program gives another user's rights to who starts it: set-user-ID or set-group-ID, of an owner that is
+    /// not ours (`AT_SECURE`). File capabilities are not looked at.
+    #[must_use]
+    pub fn gives_rights(&self, program: &Stat) -> bool {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        program.mode & 0o4000 != 0 && program.uid != uid || program.mode & 0o2010 == 0o2010 && program.gid != gid
+    }
+
     /// `path` made absolute against the working directory; nothing else is changed.
     #[must_use]
     pub fn absolute(&self, path: &Path) -> PathBuf {

@@ -257,7 +257,7 @@ impl Inventory {
             ObjectError::Open(_) => "unreadable",
             ObjectError::Truncated => "truncated",
             ObjectError::Elf(error) if error.is_foreign() => "wrong-class",
-            ObjectError::Elf(_) => "not-elf",
+            ObjectError::Elf(_) | ObjectError::Refused(_) => "not-elf",
         };
         self.problem(id, path.to_owned(), error.to_string());
         error.to_string()

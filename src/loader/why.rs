@@ -176,13 +176,13 @@ impl LinkMap<'_, '_> {
                 let note = format!("not asked: `{}` has a DT_RUNPATH too", file_name(&mapped.path));
                 stations.push(Station::noted(Rule::Rpath, of, note));
             } else {
-                self.list(Rule::Rpath, of, &loader.run_path(&mapped.path, &mapped.object), name, &mut stations);
+                self.entries(Rule::Rpath, of, &loader.run_path(&mapped.path, &mapped.object), name, &mut stations);
             }
         }
-        self.list(Rule::LdLibraryPath, None, loader.library_path(), name, &mut stations);
+        self.entries(Rule::LdLibraryPath, None, loader.library_path(), name, &mut stations);
         if let Some(mapped) = runpath {
             let dirs = loader.run_path(&mapped.path, &mapped.object);
-            self.list(Rule::Runpath, Some(mapped.path.clone()), &dirs, name, &mut stations);
+            self.entries(Rule::Runpath, Some(mapped.path.clone()), &dirs, name, &mut stations);
         }
         let nodeflib = asking.is_some_and(|mapped| mapped.object.facts.nodeflib);
         let cached = loader.cache().lookup(name).map(Path::to_owned);
@@ -202,7 +202,7 @@ impl LinkMap<'_, '_> {
         if nodeflib {
             stations.push(Station::noted(Rule::Default, None, "not asked: DF_1_NODEFLIB".to_owned()));
         } else {
-            self.list(Rule::Default, None, loader.default_dirs(), name, &mut stations);
+            self.entries(Rule::Default, None, loader.default_dirs(), name, &mut stations);
         }
         stations
     }
@@ -213,14 +213,14 @@ impl LinkMap<'_, '_> {
         let mut at = Some(asker);
         while let Some(mapped) = at.and_then(|index| self.objects().get(index)) {
             found.push(mapped);
-            at = mapped.loader.filter(|_| found.len() <= self.objects().len());
+            at = mapped.parent.filter(|_| found.len() <= self.objects().len());
         }
         let program = self.program().and_then(|program| self.objects().get(program));
         found.extend(program.filter(|program| !found.iter().any(|known| std::ptr::eq(*known, *program))));
         found
     }
 
-    fn list(&self, rule: Rule, of: Option<PathBuf>, dirs: &[PathBuf], name: &OsStr, stations: &mut Vec<Station>) {
+    fn entries(&self, rule: Rule, of: Option<PathBuf>, dirs: &[PathBuf], name: &OsStr, stations: &mut Vec<Station>) {
         for (at, dir) in dirs.iter().enumerate() {
             let mut station = Station::new(rule, of.clone(), Some(at + 1), Some(dir.clone()));
             let subdirs = self.loader().subdirectories(dir);

@@ -118,7 +118,8 @@ impl CheckReport {
         let objects = judgement.objects.iter().map(|object| CheckObject {
             name: Path::new(&object.name).into(),
             path: object.path.as_path().into(),
-            rule: object.rule,
+            // The kernel maps ld.so before anything is asked for.
+            rule: if object.rule == Rule::Interpreter { Rule::Mapped } else { object.rule },
             needed_by: path_of(object.needed_by),
             phase: object.phase,
             version: object.version.as_ref().map(ToString::to_string),

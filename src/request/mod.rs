@@ -198,7 +198,9 @@ impl Request {
     /// # Errors
     ///
     /// As [`Request::answer`]; [`RequestError::NotInstalled`], where a torch is meant that is not there.
-    pub fn subject(&self, host: &Host, objects: &Objects<'_>) -> Result<Checked, RequestError> {
+    pub fn subject(&self, loader: &Loader<'_>) -> Result<Checked, RequestError> {
+        let objects = loader.objects();
+        let host = objects.host();
         Ok(match self.meant(host, objects)? {
             Meant::Torch(torch, interpreter) => Checked::Subject(Box::new(Subject::torch(*torch, &interpreter))),
             Meant::Environment(interpreter) => {
@@ -210,7 +212,7 @@ impl Request {
                 }
                 Checked::Subject(Box::new(subject))
             }
-            Meant::Files(files, _) => Checked::Subject(Box::new(Subject::files(objects, &files, None)?)),
+            Meant::Files(files, _) => Checked::Subject(Box::new(Subject::files(loader, &files, None)?)),
             Meant::Spec(_) => return Err(RequestError::NotInstalled(self.spec.to_string())),
             Meant::Nothing(why) => Checked::Nothing(why),
         })
