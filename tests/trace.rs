@@ -173,7 +173,7 @@ fn what_was_asked_for_in_vain() {
     // A damaged file is one, and says so.
     bench.lab.write("damaged/libcudart.so.12", "no ELF");
     let report = bench.traced(&[("LD_LIBRARY_PATH", &bench.lab.path("damaged"))], &["libcudart.so.12"]);
-    assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"fails".into(), &"damaged-library".into()));
+    assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"fails".into(), &"not-elf".into()));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn two_files_of_one_soname_are_torn_only_together() {
     let one = bench.text(&bench.lab.copy("one/libcudart.so.12", "libcudart.so.12", 1));
     let two = bench.text(&bench.lab.copy("two/libcudart.so.12", "libcudart.so.12", 2));
     let report = bench.traced(&[], &[&one, &two]);
-    assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"torn".into(), &"duplicate-soname".into()));
+    assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"torn".into(), &"doubled-soname".into()));
     let says = report["findings"][0]["says"].as_str().unwrap();
     assert!(says.contains(&one) && says.contains(&two), "{says}");
     let report = bench.traced(&[], &[&one, "close", &two]);

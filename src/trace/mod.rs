@@ -1,13 +1,13 @@
 //! What the loader really did in a tree of processes: which library it mapped, for whom, and by which rule.
 //!
 //! Takes the records of the audit door and the files they name; gives one [`Process`] for each program that ran, and the
-//! [`Verdict`] on what each had mapped. The shim tells only of processes it was loaded into; whose loader is not glibc's, or
+//! verdict on what each had mapped. The shim tells only of processes it was loaded into; whose loader is not glibc's, or
 //! whose environment was cleared, leaves no record.
 
 mod judge;
 mod records;
 
-pub use judge::{Finding, Judgement, MissingSymbol, Verdict, judge};
+pub use judge::{Finding, Judgement, judge};
 pub use records::Call;
 
 use crate::host::{FileId, Host};
@@ -80,6 +80,8 @@ pub struct Load {
     pub path: PathBuf,
     /// Which file that is; `None` where it is gone by now.
     pub id: Option<FileId>,
+    /// `DT_SONAME`.
+    pub soname: Option<String>,
     /// What it was asked for as, and by what it was found; known of CUDA's names only.
     pub asked: Option<(Asked, By)>,
     /// The link-map namespace: 0 is the program's own.
@@ -120,9 +122,9 @@ pub struct Process {
     pub in_vain: Vec<(Asked, Vain)>,
     /// How many files its searches tried that were not there.
     pub failed_opens: u64,
-    /// What was mapped together when something was unmapped again, as indices of `loads`, with what was unmapped: where a
-    /// dlopen fails, that is what it failed with.
-    pub unmapped: Vec<(Vec<usize>, Vec<usize>)>,
+    /// What was mapped together when something was unmapped again, as indices of `loads`: where a dlopen fails, that is
+    /// what it failed with.
+    pub unmapped: Vec<Vec<usize>>,
 }
 
 impl Process {
@@ -287,7 +289,9 @@ impl<'o> Watch<'o> {
             return;
         }
         let id = self.host().stat(&path).ok().map(|stat| stat.id);
-        self.process.loads.push(Load { path, id, asked, namespace, inherited: false, stayed: true });
+        let object = self.objects.open(&path).ok();
+        let soname = object.and_then(|object| object.facts.soname.as_ref()?.to_str().map(str::to_owned));
+        self.process.loads.push(Load { path, id, soname, asked, namespace, inherited: false, stayed: true });
     }
 
     fn asked(&mut self, search: Search) -> Asked {
@@ -353,9 +357,9 @@ impl<'o> Watch<'o> {
         }
         let closed = std::mem::take(&mut self.closed);
         let mut together = self.process.at_the_end();
-        together.extend(&closed);
+        together.extend(closed);
         together.sort_unstable();
-        self.process.unmapped.push((together, closed));
+        self.process.unmapped.push(together);
     }
 
     fn end(mut self) -> (usize, Process) {
@@ -424,7 +428,7 @@ mod tests {
         };
         assert_eq!(read("7\tclose\t/b\t.\n7\tclose\t\t.\n7\tclose\t/a\t.\n"), (vec![0, 1], vec![]));
         assert_eq!(read("7\tclose\t\t.\n7\tclose\t/b\t.\n7\tfailed\t0\t.\n"), (vec![0, 1], vec![]));
-        assert_eq!(read("7\tclose\t/b\t.\n7\tfailed\t0\t.\n"), (vec![0], vec![(vec![0, 1], vec![1])]));
+        assert_eq!(read("7\tclose\t/b\t.\n7\tfailed\t0\t.\n"), (vec![0], vec![vec![0, 1]]));
     }
 
     #[test]
