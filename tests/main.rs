@@ -17,3 +17,4 @@ mod shim;
 mod solve;
 mod support;
 mod tidy;
+mod trace;

@@ -8,11 +8,13 @@
 mod bounded;
 mod files;
 mod map;
+mod maps;
 mod stamps;
 mod write;
 
 pub use files::{Entry, FileId, Kind, Stat};
 pub use map::{Map, outlive_truncation};
+pub use maps::{MappedFile, mapped_files};
 pub use stamps::{Stamp, Stamps};
 pub use write::atomic_write;
 

@@ -26,6 +26,7 @@ pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use listing::Listing;
 pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified, sha256};
 pub use problems::{PROBLEMS, problems};
+pub(crate) use problems::{agree, release, torn_id};
 pub use reach::{Reach, reach};
 pub use version::{Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, observe};
 

@@ -351,6 +351,11 @@ impl<'h> Loader<'h> {
         list.map(|list| self.directories(list, b":", &self.tokens(Some(&origin), Trust::All))).unwrap_or_default()
     }
 
+    /// The subdirectories of a directory that are searched before it.
+    pub(super) fn subdirectories(&self, dir: &Path) -> Vec<PathBuf> {
+        self.directory(dir).subdirs.clone()
+    }
+
     /// `open_path`.
     fn in_dirs(
         &self,
