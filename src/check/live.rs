@@ -54,7 +54,9 @@ impl LiveError {
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Denied { pid, .. } => vec![format!("run `sudo cudashim check --pid {pid}`, or as the user it belongs to")],
+            Self::Denied { pid, .. } => {
+                vec![format!("run `sudo cudashim check --pid {pid}`, or as the user it belongs to")]
+            }
             _ => Vec::new(),
         }
     }
@@ -226,7 +228,8 @@ fn replaced(judgement: &mut Judgement, files: &[Found]) {
         object.deleted = gone.contains(object.path.as_path());
     }
     for path in gone {
-        let says = format!("`{}` was removed or replaced since it was mapped: the process has the old file", shown(path));
+        let says =
+            format!("`{}` was removed or replaced since it was mapped: the process has the old file", shown(path));
         judgement.findings.push(Finding { id: "replaced-file", says, path: Some(path.to_owned()) });
     }
 }

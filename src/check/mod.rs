@@ -31,7 +31,10 @@ pub const FINDINGS: [(&str, &str); 33] = [
     ("cublas-silent-mix", "cuBLAS and cuBLASLt of different releases meet"),
     ("cublaslt-older-wins", "cuBLASLt is older than what binds to it"),
     ("cudart-or-cupti-older-wins", "the CUDA runtime or CUPTI is older than what binds to it"),
-    ("cudnn-bare-libnvrtc-libcuda", "cuDNN opens a library by its bare name, and the search path has none of that name"),
+    (
+        "cudnn-bare-libnvrtc-libcuda",
+        "cuDNN opens a library by its bare name, and the search path has none of that name",
+    ),
     ("cudnn-older-than-torch", "cuDNN is older than what binds to it"),
     ("cudnn8-mixed-sublibs", "parts of different releases of cuDNN 8 meet"),
     ("cudnn8-vs-9-major", "another major of cuDNN is asked for than is there"),

@@ -11,5 +11,5 @@ pub use check::{CheckReport, View, check_text};
 pub use human::{explanation_text, resolution_text, sanitized};
 pub use inspect::{InspectReport, Symbols, comparison_text};
 pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};
-pub use why::{WhyReport, why_text};
 pub use scan::{EvidenceLine, OwnerLine, ScanDiff, ScanLibrary, ScanReport, scan_text};
+pub use why::{WhyReport, why_text};

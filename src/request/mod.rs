@@ -207,7 +207,8 @@ impl Request {
                 let subject = Subject::environment(objects, &interpreter);
                 if subject.is_empty() {
                     let program = interpreter.program.display();
-                    let why = format!("`{program}` has no torch, and nothing in its environment needs a library of NVIDIA's");
+                    let why =
+                        format!("`{program}` has no torch, and nothing in its environment needs a library of NVIDIA's");
                     return Ok(Checked::Nothing(why));
                 }
                 Checked::Subject(Box::new(subject))
