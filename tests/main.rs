@@ -8,6 +8,7 @@ mod demo;
 mod elf;
 mod inventory;
 mod json;
+mod loader;
 mod open;
 mod readme;
 mod shim;
