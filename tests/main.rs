@@ -2,6 +2,7 @@
 // unwrap, expect: what a test cannot build or read ends it, with the place.
 #![allow(clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
+mod check;
 mod cli;
 mod demo;
 mod doctor;
