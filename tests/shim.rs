@@ -4,12 +4,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod asking;
+
 mod bundles;
+mod callers;
+mod crowd;
 mod decisions;
 mod hostile;
 mod install;
+mod machines;
 mod object;
 mod own;
+mod rules;
+mod secure;
 mod units;
 
 use std::fs;
