@@ -45,12 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     // `cc` finds the compiler for the target; `compile` would make an archive, so we link by hand.
     let tool =
         cc::Build::new().opt_level(2).debug(false).pic(true).std("gnu11").cargo_metadata(false).try_get_compiler()?;
-    let mut command = tool.to_command();
-    // Last, so that they win over CFLAGS.
-    command.args(object::arguments(machine, &out, Path::new("cshim"), &file)?);
-    let status = command.status().map_err(|error| format!("the C compiler could not be run: {command:?}: {error}"))?;
-    if !status.success() {
-        return Err(format!("the preload object could not be built ({status}): {command:?}").into());
+    for arguments in object::runs(machine, &out, Path::new("cshim"), &file)? {
+        let mut command = tool.to_command();
+        command.args(arguments);
+        let status =
+            command.status().map_err(|error| format!("the C compiler could not be run: {command:?}: {error}"))?;
+        if !status.success() {
+            return Err(format!("the preload object could not be built ({status}): {command:?}").into());
+        }
     }
     if target("ENV") == "gnu" {
         program::link(&tool, &out)?;

@@ -1,7 +1,7 @@
 //! How the preload object is compiled and linked, for each machine that it knows.
 //!
-//! Of the machine's name, the directory with `stems.h`, the sources' directory and the file to make, gives the
-//! compiler's arguments. The test that builds it for another machine uses the same.
+//! Of the machine's arguments, the directory with `stems.h` and the sources' directory, gives the compiler's arguments for
+//! each part and for the whole. The test that builds it for another machine uses the same.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -16,9 +16,11 @@ pub(crate) fn of_machine(arch: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// What does not depend on the machine.
-const COMPILE: [&str; 13] = [
-    "-O2",
+/// The sources that a process goes through for each name, built for speed. The rest is built for size: what is mapped
+/// into every process is to stay small.
+const HOT: [&str; 2] = ["plan.c", "text.c"];
+
+const COMPILE: [&str; 12] = [
     "-fPIC",
     "-ffreestanding",
     "-fvisibility=hidden",
@@ -33,11 +35,10 @@ const COMPILE: [&str; 13] = [
     "-U_FORTIFY_SOURCE",
     "-ftls-model=initial-exec",
     "-fno-tree-loop-distribute-patterns",
-    "-fno-lto",
+    "-c",
 ];
 
-const LINK: [&str; 14] = [
-    "-fno-sanitize=all",
+const LINK: [&str; 13] = [
     "-shared",
     "-nostdlib",
     "-nostartfiles",
@@ -55,25 +56,35 @@ const LINK: [&str; 14] = [
     "-Wl,-z,defs",
 ];
 
-/// All arguments of the compiler; they win over what stands before them.
-pub(crate) fn arguments(machine: &[&str], stems: &Path, cshim: &Path, object: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut arguments: Vec<PathBuf> = COMPILE.iter().chain(&LINK).chain(machine).map(PathBuf::from).collect();
-    arguments.extend(["-I".into(), stems.to_owned()]);
-    arguments.extend(sources(cshim)?);
-    arguments.push(format!("-Wl,--version-script={}", cshim.join("exports.map").display()).into());
-    arguments.extend(["-o".into(), object.to_owned()]);
-    Ok(arguments)
-}
+const BOTH: [&str; 2] = ["-fno-lto", "-fno-sanitize=all"];
 
-/// The C and assembly sources, in a fixed order: the same sources give the same object.
-fn sources(dir: &Path) -> io::Result<Vec<PathBuf>> {
+/// The arguments of each run of the compiler: one for a source, then the one that links `object`. They stand last, so that
+/// they win over CFLAGS. The sources are in a fixed order: the same sources give the same object.
+pub(crate) fn runs(machine: &[&str], stems: &Path, cshim: &Path, object: &Path) -> io::Result<Vec<Vec<PathBuf>>> {
     let mut sources = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in fs::read_dir(cshim)? {
         let path = entry?.path();
         if path.extension().is_some_and(|e| e == "c" || e == "S") {
             sources.push(path);
         }
     }
     sources.sort();
-    Ok(sources)
+    let words = |words: &[&str]| words.iter().chain(&BOTH).chain(machine).map(PathBuf::from).collect::<Vec<_>>();
+    let mut runs = Vec::new();
+    let mut parts = Vec::new();
+    for source in sources {
+        let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let part = object.with_file_name(format!("{name}.o"));
+        let mut run = words(&COMPILE);
+        run.push(if HOT.contains(&&*name) { "-O2" } else { "-Os" }.into());
+        run.extend(["-I".into(), stems.to_owned(), source, "-o".into(), part.clone()]);
+        runs.push(run);
+        parts.push(part);
+    }
+    let mut link = parts;
+    link.extend(words(&LINK));
+    link.push(format!("-Wl,--version-script={}", cshim.join("exports.map").display()).into());
+    link.extend(["-o".into(), object.to_owned()]);
+    runs.push(link);
+    Ok(runs)
 }

@@ -34,7 +34,7 @@ struct elf_sym {
 enum {
 	ET_DYN = 3,
 	PT_LOAD = 1, PT_DYNAMIC = 2,
-	DT_NULL = 0, DT_NEEDED = 1, DT_HASH = 4, DT_STRTAB = 5, DT_SYMTAB = 6, DT_STRSZ = 10, DT_SONAME = 14,
+	DT_NULL = 0, DT_NEEDED = 1, DT_HASH = 4, DT_STRTAB = 5, DT_SYMTAB = 6, DT_STRSZ = 10, DT_SONAME = 14, DT_RUNPATH = 29,
 	DT_GNU_HASH = 0x6ffffef5, DT_VERSYM = 0x6ffffff0,
 	STT_FUNC = 2,
 	VERSYM_HIDDEN = 0x8000,
@@ -46,6 +46,14 @@ struct dl_phdr_info {
 	const char *name;
 	const struct elf_segment *phdr;
 	uint16_t phnum;
+};
+
+/* What an auditor is told of an object (link.h); only the fields that are public. */
+struct link_map {
+	uint64_t addr;
+	const char *name;
+	const struct elf_dyn *ld;
+	const struct link_map *next, *prev;
 };
 
 _Static_assert(sizeof(struct elf_header) == 64 && sizeof(struct elf_segment) == 56 && sizeof(struct elf_dyn) == 16 &&

@@ -79,11 +79,20 @@ static void write_quietly(int fd, const char *line, size_t size)
 	(void)SYS4(NR_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
 }
 
-/* The file is opened for each line: a descriptor kept open is one that hosts close, reuse, or count. */
+/* Opened for each line: a descriptor kept open is one that hosts close, reuse, or count. */
+void log_append(const char *path, const char *line, size_t size)
+{
+	int fd = sys_open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+
+	if (fd < 0)
+		return;
+	write_quietly(fd, line, size);
+	sys_close(fd);
+}
+
 static void write_line(const char *line, size_t size)
 {
 	struct sys_stat st;
-	int fd;
 
 	if (to == TO_STDERR) {
 		/* A pipe that is full would make us wait, one that nobody reads would end the host by SIGPIPE. */
@@ -95,11 +104,7 @@ static void write_line(const char *line, size_t size)
 			write_quietly(2, line, size);
 		return;
 	}
-	fd = sys_open(file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
-	if (fd < 0)
-		return;
-	write_quietly(fd, line, size);
-	sys_close(fd);
+	log_append(file, line, size);
 }
 
 void log_say(enum log_level level, ...)

@@ -3,6 +3,7 @@
 #define CUDASHIM_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Warnings are said unless CUDASHIM_LOG=off, decisions only where it asks for them. */
 enum log_level { LOG_WARNING, LOG_DECISION };
@@ -15,5 +16,8 @@ bool log_is_on(void);
 
 /* One line of the strings up to NULL, with one write(2). */
 void log_say(enum log_level level, ...) __attribute__((sentinel));
+
+/* Appends to a file of that path, made if it is not there, with one write(2). */
+void log_append(const char *path, const char *line, size_t size);
 
 #endif

@@ -10,6 +10,7 @@
 #include "objects.h"
 #include "peek.h"
 #include "plan.h"
+#include "shim.h"
 #include "sys.h"
 #include "text.h"
 
@@ -67,6 +68,11 @@ static bool have_real(void)
 /* --- the environment --- */
 
 static bool off, strict;
+/* Whether the loader may be auditing with another instance of us. */
+static bool may_be_audited;
+bool shim_auditing;
+char shim_trace[4096];
+static bool trace_acts;
 static char given_plan[4096];
 static bool given_plan_too_long;
 /* LD_LIBRARY_PATH as the loader read it; empty if unset. */
@@ -77,25 +83,32 @@ enum { UNREAD, READING, READ };
 
 static int environment;
 
+/* What glibc hands to constructors. An auditor has a namespace of its own, without libc and its `environ`. */
+static char **first_environ;
+
 /* Called by the constructor, or by the first dlopen if that comes earlier; later changes of the environment are not
  * seen. The values are copied: hosts overwrite the originals to change their name in ps(1). */
 static bool have_environment(void)
 {
 	int unread = UNREAD;
 	const char *log = NULL;
+	char **entry;
 
 	if (__atomic_load_n(&environment, __ATOMIC_ACQUIRE) == READ)
 		return true;
 	/* libc has not come so far; the next call may. */
-	if (!&environ || !environ)
+	entry = &environ ? environ : first_environ;
+	if (!entry)
 		return false;
 	if (!__atomic_compare_exchange_n(&environment, &unread, READING, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		return unread == READ;
-	for (char **entry = environ; *entry; entry++) {
+	for (; *entry; entry++) {
 		const char *s = *entry;
 
 		if (s[0] == 'L' && text_starts(s, "LD_LIBRARY_PATH="))
 			library_path_too_long = !text_copy(library_path, sizeof library_path, s + 16);
+		if (s[0] == 'L' && text_starts(s, "LD_AUDIT="))
+			may_be_audited = s[9] != '\0';
 		if (s[0] != 'C' || !text_starts(s, "CUDASHIM_"))
 			continue;
 		s += 9;
@@ -107,33 +120,67 @@ static bool have_environment(void)
 			strict = text_same(s + 7, "1");
 		else if (text_starts(s, "OFF="))
 			off = text_same(s + 4, "1");
+		else if (text_starts(s, "TRACE=/"))
+			(void)text_copy(shim_trace, sizeof shim_trace, s + 6);
+		else if (text_starts(s, "TRACE_ACTS="))
+			trace_acts = text_same(s + 11, "1");
 	}
 	log_setup(log);
 	__atomic_store_n(&environment, READ, __ATOMIC_RELEASE);
 	return true;
 }
 
-/* glibc hands argc, argv and envp to constructors, musl does not: `environ` is the same in both. */
-__attribute__((constructor)) static void start(void)
+/* CUDASHIM_ONCE is a part of LD_PRELOAD that was meant for this program: its children shall not map that too. */
+static void end_once(char **entry)
 {
+	char *list = NULL, **once = NULL;
+
+	for (; *entry; entry++) {
+		if (text_starts(*entry, "LD_PRELOAD="))
+			list = *entry;
+		if (text_starts(*entry, "CUDASHIM_ONCE="))
+			once = entry;
+	}
+	if (!once)
+		return;
+	for (; list && *list; list++)
+		if (*list == ':' && text_starts(list + 1, *once + 14)) {
+			const char *rest = list + 1 + text_length(*once + 14);
+
+			memmove(list, rest, text_length(rest) + 1);
+			break;
+		}
+	do
+		once[0] = once[1];
+	while (*once++);
+}
+
+/* glibc hands argc, argv and envp to constructors, musl does not: `environ` is the same in both. */
+__attribute__((constructor)) static void start(int argc, char **argv, char **envp)
+{
+	(void)argc, (void)argv;
+	if (!&environ)
+		first_environ = envp;
+	else if (environ)
+		end_once(environ);
 	(void)have_environment();
 }
 
 /* The path this program was started by, as the kernel was told it; empty if that is not known. */
-static char program[4096];
+char shim_program[4096];
 
 static void note_program(uint64_t at)
 {
-	if (at && !text_copy(program, sizeof program, (const char *)(uintptr_t)at))
-		program[0] = '\0';
+	if (at && !text_copy(shim_program, sizeof shim_program, (const char *)(uintptr_t)at))
+		shim_program[0] = '\0';
 }
 
-/* Whether the kernel asks for secure execution; notes `program` on the way. The loader then drops preloads that have a
+/* Whether the kernel asks for secure execution; notes `shim_program` on the way. The loader then drops preloads that have a
  * slash in their name, but an administrator may have put us into a directory it trusts. In doubt: yes.
  *
  * libc is asked first: a server that has given its user up may not read its own auxv file any more (proc(5),
  * PR_SET_DUMPABLE), nor one that has no descriptor left. */
-static bool is_secure(void)
+bool shim_is_secure(void)
 {
 	unsigned long (*of_libc)(unsigned long) =
 		dlsym ? (unsigned long (*)(unsigned long))dlsym(RTLD_DEFAULT, "getauxval") : NULL;
@@ -230,8 +277,8 @@ static uintptr_t read_plan(uintptr_t from, const char *path, bool given)
 	struct plan *plan = sys_memory(sizeof *plan);
 	const char *wrong = plan ? plan_load(plan, path) : "there is no memory for it";
 
-	if (plan && !wrong && given && !plan_covers(plan, program) && !covers_interpreter(plan)) {
-		log_say(LOG_DECISION, "the plan ", path, " is not meant for ", program, NULL);
+	if (plan && !wrong && given && !plan_covers(plan, shim_program) && !covers_interpreter(plan)) {
+		log_say(LOG_DECISION, "the plan ", path, " is not meant for ", shim_program, NULL);
 		plan_free(plan);
 		sys_release(plan, sizeof *plan);
 		return publish(from, NULL, ask_can() ? MAY_ASK : NO_PLAN, NULL, NULL);
@@ -241,7 +288,7 @@ static uintptr_t read_plan(uintptr_t from, const char *path, bool given)
 
 static uintptr_t first_phase(void)
 {
-	if (off || !objects_can() || is_secure())
+	if (off || !(shim_auditing || objects_can()) || shim_is_secure())
 		return publish(UNKNOWN, NULL, NO_PLAN, NULL, NULL);
 	if (given_plan_too_long)
 		return publish(UNKNOWN, NULL, NO_PLAN, "of CUDASHIM_PLAN", "its path is too long");
@@ -338,18 +385,35 @@ static void tell_changed(struct lib *lib, const char *what)
 			refused(lib) ? "; refused" : "; left to the loader", NULL);
 }
 
+const char *shim_changed(struct lib *lib, const char *name)
+{
+	const char *what = changed(lib), *refusal;
+
+	if (!what)
+		return NULL;
+	tell_changed(lib, what);
+	refusal = refused(lib);
+	return refusal ? refusal : name;
+}
+
+void shim_tell_other(struct lib *lib, const char *other)
+{
+	/* If ours was refused, that has been said, and the loader took another. */
+	if (!__atomic_load_n(&lib->told_changed, __ATOMIC_RELAXED) && __atomic_load_n(&lib->state, __ATOMIC_RELAXED) != LIB_FAILED &&
+	    !__atomic_exchange_n(&lib->told_other, 1, __ATOMIC_RELAXED))
+		log_say(level_of(lib), lib->soname, " is already mapped from ", *other ? other : "the program",
+			" (before the plan could act; is it in LD_PRELOAD?); the plan's ", lib->path, " is not used",
+			NULL);
+}
+
 /* Where a library is now; says so once if another copy of it was there before. */
 static enum mapped where(struct lib *lib)
 {
 	char other[OBJECT_PATH];
 	enum mapped mapped = objects_find(lib->soname, lib, other);
 
-	/* If ours was refused, that has been said, and the loader took another. */
-	if (mapped == MAPPED_OTHER && !__atomic_load_n(&lib->told_changed, __ATOMIC_RELAXED) &&
-	    __atomic_load_n(&lib->state, __ATOMIC_RELAXED) != LIB_FAILED && !__atomic_exchange_n(&lib->told_other, 1, __ATOMIC_RELAXED))
-		log_say(level_of(lib), lib->soname, " is already mapped from ", *other ? other : "the program",
-			" (before the plan could act; is it in LD_PRELOAD?); the plan's ", lib->path, " is not used",
-			NULL);
+	if (mapped == MAPPED_OTHER)
+		shim_tell_other(lib, other);
 	return mapped;
 }
 
@@ -504,7 +568,7 @@ static const char *load_list(const struct plan *plan, const char *name, const st
 
 /* --- decisions --- */
 
-static const char *told(const char *name, const char *answer, const char *why, const char *more)
+const char *shim_told(const char *name, const char *answer, const char *why, const char *more)
 {
 	if (answer == name)
 		log_say(LOG_DECISION, name, " is mapped already (", why, more, ")", NULL);
@@ -518,25 +582,27 @@ static const char *told(const char *name, const char *answer, const char *why, c
 static const char *give(const struct plan *plan, struct lib *lib, const char *name, const char *known, int mode,
 			const char *why, const char *more)
 {
-	const char *what, *refusal;
+	const char *refusal;
 	enum mapped mapped = where(lib);
 
 	if (mapped == MAPPED_NOT) {
 		if (mode & RTLD_NOLOAD)
 			return name;
-		what = changed(lib);
-		if (what) {
-			tell_changed(lib, what);
-			refusal = refused(lib);
-			return refusal ? refusal : name;
-		}
+		refusal = shim_changed(lib, name);
+		if (refusal)
+			return refusal;
 		refusal = load_list(plan, lib->soname, lib, mode, true);
 		if (refusal)
 			return refusal;
 		/* One of the list may need it, and may have brought another copy along. */
 		mapped = where(lib);
 	}
-	return told(name, mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : lib->path, why, more);
+	return shim_told(name, mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : lib->path, why, more);
+}
+
+bool shim_searched_alike(const struct plan *plan)
+{
+	return !plan->searched || (!library_path_too_long && text_same(plan->searched, library_path));
 }
 
 static const char *by_name(const struct plan *plan, const char *name, int mode)
@@ -565,9 +631,9 @@ static const char *by_name(const struct plan *plan, const char *name, int mode)
 	if ((mode & RTLD_NOLOAD) || is_mapped(name))
 		return name;
 	/* Another search path may have it. */
-	if (plan->searched && (library_path_too_long || !text_same(plan->searched, library_path)))
+	if (!shim_searched_alike(plan))
 		return name;
-	return told(name, record->value, "known to be absent, so it is not searched for", "");
+	return shim_told(name, record->value, "known to be absent, so it is not searched for", "");
 }
 
 /* The needed names of one file that the plan speaks of: as hashes would not do, their records. */
@@ -617,7 +683,7 @@ static const char *by_path(const struct plan *plan, const char *name, int mode)
 		if (!refusal && lib && depth < DEPTH && (home || lib->how != HOW_KEEP))
 			refusal = load_member(lib, mode);
 		if (refusal)
-			return told(name, refusal, "it needs ", wanted.names[i]);
+			return shim_told(name, refusal, "it needs ", wanted.names[i]);
 	}
 	return name;
 }
@@ -632,13 +698,20 @@ static bool touches(const char *name)
 {
 	bool known = ask_knows(text_base(name));
 
-	if (!known && text_has(name, '/'))
+	/* What a file needs, an auditor is asked for by and by. */
+	if (!known && !shim_auditing && text_has(name, '/'))
 		peek_needed(name, note_known, &known);
 	return known;
 }
 
-/* The plan in force for this call, or NULL. */
-static const struct plan *plan_for(const char *name, int mode)
+bool shim_may_act(void)
+{
+	return have_environment() && !off && (!*shim_trace || !shim_auditing || trace_acts) &&
+	       (given_plan[0] || given_plan_too_long || ask_can());
+}
+
+/* `name` may be NULL: then none is asked for. */
+const struct plan *shim_plan_for(const char *name, bool noload)
 {
 	uintptr_t now = __atomic_load_n(&phase, __ATOMIC_ACQUIRE);
 
@@ -646,9 +719,22 @@ static const struct plan *plan_for(const char *name, int mode)
 		now = first_phase();
 	if (!name)
 		return is_plan(now) ? (const struct plan *)now : NULL;
-	if ((now == MAY_ASK || is_asking(now)) && !(mode & RTLD_NOLOAD) && touches(name))
+	if ((now == MAY_ASK || is_asking(now)) && !noload && touches(name))
 		now = ask_for_plan(now);
 	return is_plan(now) ? (const struct plan *)now : NULL;
+}
+
+/* Whether another instance of us is the loader's auditor, and hands out what there is to hand out. It is asked by way of
+ * the loader, which leads to an object that is mapped, ourselves, or to nothing; so an auditor that the loader did not
+ * take is none. */
+static bool is_audited(void)
+{
+	static unsigned char answer;
+	const char *error;
+
+	if (may_be_audited && !__atomic_load_n(&answer, __ATOMIC_RELAXED))
+		__atomic_store_n(&answer, load(AUDIT_QUESTION, RTLD_LAZY, &error) ? 2 : 1, __ATOMIC_RELAXED);
+	return answer == 2;
 }
 
 /* Called by the stub in entry.S, before every dlopen; what it answers is asked for instead of `name`. */
@@ -661,9 +747,9 @@ __attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name
 	if (__atomic_load_n(&phase, __ATOMIC_ACQUIRE) == NO_PLAN)
 		return name;
 	/* $ORIGIN and its like are the loader's to expand, by the caller that only it knows. */
-	if (text_has(name, '$'))
+	if (text_has(name, '$') || is_audited())
 		return name;
-	plan = plan_for(name, mode);
+	plan = shim_plan_for(name, mode & RTLD_NOLOAD);
 	/* One of our own answers, come back through another object that hooks dlopen: it is decided. */
 	if (!plan || plan_owns(plan, name))
 		return name;
@@ -674,14 +760,14 @@ __attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name
 
 EXPORT const char *cudashim_plan(void)
 {
-	const struct plan *plan = have_environment() ? plan_for(NULL, 0) : NULL;
+	const struct plan *plan = have_environment() ? shim_plan_for(NULL, true) : NULL;
 
 	return plan ? plan->path : NULL;
 }
 
 EXPORT const char *cudashim_path(const char *soname)
 {
-	const struct plan *plan = have_environment() ? plan_for(NULL, 0) : NULL;
+	const struct plan *plan = have_environment() ? shim_plan_for(NULL, true) : NULL;
 	const struct record *record = plan && soname ? plan_find(plan, KEY_NAME, soname) : NULL;
 
 	return record && record->lib && record->lib->how != HOW_KEEP ? record->lib->path : NULL;

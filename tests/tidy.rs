@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("resolve", &["consumer", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
     ("scan", &["consumer", "elf", "host", "inventory", "objects"]),
     ("report", &["consumer", "inventory", "objects", "plan", "resolve", "scan", "solve"]),
-    ("handout", &["facts", "host", "loader", "objects", "plan"]),
+    ("handout", &["elf", "facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[

@@ -160,6 +160,8 @@ pub(super) enum Via {
     Auto,
     /// The shim in `LD_PRELOAD`
     Preload,
+    /// The shim as an auditor of the loader, in `LD_AUDIT`
+    Audit,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use super::args::{Cli, ConsumerArgs};
 use super::{output, resolve, run, shim};
-use crate::handout::ChildEnvironment;
+use crate::handout::{ChildEnvironment, Door};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
     let host = resolve::host(cli);
     let request = resolve::request(&host, args, &[]);
     let child = match run::plan_of(&host, &request)? {
-        Some((plan, path)) => ChildEnvironment::new(&host, Some((&plan, &path)), &shim::install(&host)?),
+        Some((plan, path)) => ChildEnvironment::new(&host, Some((&plan, &path)), &shim::install(&host)?, Door::Preload),
         // What an earlier `env` set is for another consumer.
         None => ChildEnvironment::without_shim(&host),
     };

@@ -1,11 +1,9 @@
 //! `cudashim run`: resolve, hand out, become the command.
 
-use super::args::{Cli, RunArgs};
+use super::args::{Cli, RunArgs, Via};
 use super::{output, resolve, shim};
-use crate::elf::Elf;
-use crate::handout::{ChildEnvironment, TakenOut};
+use crate::handout::{ChildEnvironment, Door, TakenOut, Target};
 use crate::host::{Host, Kind};
-use crate::objects::{Object, ObjectError, Objects};
 use crate::plan::Plan;
 use crate::python;
 use crate::request::Request;
@@ -23,17 +21,56 @@ pub(super) fn run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let error = command.exec();
+    Ok(not_started(&command, &error))
+}
+
+/// The exit code for a command that could not be started, as env(1) gives it; says why.
+pub(super) fn not_started(command: &Command, error: &std::io::Error) -> ExitCode {
     let file = Path::new(command.get_program());
     // A script whose interpreter is missing fails with the error of a missing file.
     let missing = error.kind() == std::io::ErrorKind::NotFound && file.exists();
     let says = if missing { "the interpreter it names is missing".to_owned() } else { error.to_string() };
     output::note(&format!("`{}`: {says}", file.display()));
-    Ok(ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }))
+    ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
 }
 
 /// The command with the environment it is to have, or the exit code where there is none to run.
 pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Command, ExitCode>> {
-    let Some(first) = args.command.first() else { anyhow::bail!("no command given") };
+    let (file, mut command) = match plain(host, &args.command)? {
+        Ok(found) => found,
+        Err(code) => return Ok(Err(code)),
+    };
+    let program = python::Command::read(host, &args.command).map(|command| command.program);
+    let target = program.map(|program| Target::read(host, &program)).unwrap_or_default();
+    let (door, why) = match args.via {
+        Via::Auto => target.choose(),
+        Via::Preload => (Door::Preload, "asked for".to_owned()),
+        Via::Audit => (Door::Audit, "asked for".to_owned()),
+    };
+    let Some(child) = child(host, args, door)? else { return Ok(Ok(command)) };
+    if let Some(says) = &target.out_of_reach {
+        output::note(&format!("`{}` {says}: only what it starts can be served", file.display()));
+    } else if door == Door::Preload
+        && let Some(soname) = &target.linked
+    {
+        output::note(&format!(
+            "`{}` is linked against {soname}, which is mapped before a preload acts: use `--via audit`",
+            file.display()
+        ));
+    } else if door == Door::Audit && !target.audits_freely() {
+        output::note(&format!("`{}`: before glibc 2.35, every call of an audited program is slower", file.display()));
+    }
+    log::info!("by {}: {why}", name_of(door));
+    for taken in &child.taken_out {
+        output::note(&taken_out(taken));
+    }
+    set(&mut command, &child);
+    Ok(Ok(command))
+}
+
+/// A command as it was typed, with the environment as it is and the file it starts; or the exit code where it cannot be run.
+pub(super) fn plain(host: &Host, words: &[OsString]) -> anyhow::Result<Result<(PathBuf, Command), ExitCode>> {
+    let Some(first) = words.first() else { anyhow::bail!("no command given") };
     let Some(file) = python::find_on_path(host, first) else {
         output::note(&format!("`{}`: no such command", first.display()));
         return Ok(Err(ExitCode::from(127)));
@@ -44,14 +81,12 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
     }
     // As typed: it is what the command sees as its own name.
     let mut command = if first.as_encoded_bytes().contains(&b'/') { Command::new(first) } else { Command::new(&file) };
-    command.arg0(first).args(args.command.iter().skip(1)).env_clear().envs(host.environment());
-    let Some(child) = child(host, args)? else { return Ok(Ok(command)) };
-    if let Some(says) = out_of_reach(host, &args.command) {
-        output::note(&format!("`{}` {says}: only what it starts can be served", file.display()));
-    }
-    for taken in &child.taken_out {
-        output::note(&taken_out(taken));
-    }
+    command.arg0(first).args(words.iter().skip(1)).env_clear().envs(host.environment());
+    Ok(Ok((file, command)))
+}
+
+/// Gives a command the variables of a child.
+pub(super) fn set(command: &mut Command, child: &ChildEnvironment) {
     for (name, value) in child.variables() {
         log::info!("{name}={}", value.unwrap_or_default().display());
         match value {
@@ -59,15 +94,22 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
             None => command.env_remove(name),
         };
     }
-    Ok(Ok(command))
+}
+
+fn name_of(door: Door) -> &'static str {
+    match door {
+        Door::Preload => "LD_PRELOAD",
+        Door::Audit => "LD_AUDIT",
+        Door::Listed => "an LD_PRELOAD list for this one program",
+    }
 }
 
 /// The environment the command is to have; `None`, with a word why, where nothing is to be handed out.
-fn child(host: &Host, args: &RunArgs) -> anyhow::Result<Option<ChildEnvironment>> {
+fn child(host: &Host, args: &RunArgs, door: Door) -> anyhow::Result<Option<ChildEnvironment>> {
     let request = resolve::request(host, &args.consumer, &args.command);
     if args.plan.is_none() && request.is_open(host) {
         // A shell, a launcher: which environments it will start, only they know. Each is asked for its own plan.
-        return Ok(Some(ChildEnvironment::new(host, None, &shim::install(host)?)));
+        return Ok(Some(ChildEnvironment::new(host, None, &shim::install(host)?, door)));
     }
     let found = match &args.plan {
         Some(path) => Some(given_plan(host, path)?),
@@ -86,7 +128,7 @@ fn child(host: &Host, args: &RunArgs) -> anyhow::Result<Option<ChildEnvironment>
     };
     // What an outer `run` or `env` left behind is for another program.
     let Some((plan, path)) = found else { return Ok(Some(ChildEnvironment::without_shim(host))) };
-    Ok(Some(ChildEnvironment::new(host, Some((&plan, &path)), &shim::install(host)?)))
+    Ok(Some(ChildEnvironment::new(host, Some((&plan, &path)), &shim::install(host)?, door)))
 }
 
 /// The plan for a request and where it is written; `None`, with a word why, where nothing is to be handed out.
@@ -105,7 +147,7 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
 }
 
 /// A plan named by the user, with what no longer holds said.
-fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
+pub(super) fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
     let path = std::fs::canonicalize(path).with_context(|| format!("the plan `{}` cannot be read", path.display()))?;
     let stat = host.stat(&path)?;
     if stat.kind != Kind::File {
@@ -150,38 +192,4 @@ fn not_runnable(host: &Host, file: &Path) -> Option<String> {
         Ok(stat) if stat.mode & 0o111 == 0 => Some("not executable".to_owned()),
         Ok(_) => None,
     }
-}
-
-/// Why `LD_PRELOAD` cannot reach a command's program, in words that follow its name.
-fn out_of_reach(host: &Host, command: &[OsString]) -> Option<String> {
-    let program = python::Command::read(host, command)?.program;
-    let stat = host.stat(&program).ok()?;
-    if stat.mode & 0o6000 != 0 && stat.uid != rustix::process::geteuid().as_raw() {
-        return Some("is set-user-ID, so the loader ignores LD_PRELOAD".to_owned());
-    }
-    match Objects::new(host).open(&program) {
-        Ok(object) => {
-            let interpreter = object.facts.interpreter.as_ref().map(|path| path.display().to_string());
-            match interpreter {
-                None if object.elf().is_ok_and(|elf: Elf<'_>| elf.is_executable()) => {
-                    Some("is statically linked, so no LD_PRELOAD reaches it".to_owned())
-                }
-                Some(path) if path.contains("ld-musl") => {
-                    Some("is linked against musl, which NVIDIA's libraries are not made for".to_owned())
-                }
-                _ => linked(&object)
-                    .map(|soname| format!("is itself linked against {soname}, which is mapped before the shim acts")),
-            }
-        }
-        Err(ObjectError::Elf(error)) if error.is_foreign() => {
-            Some(format!("is {error}, which this shim is not built for"))
-        }
-        Err(_) => None,
-    }
-}
-
-/// The first library of NVIDIA's that an object needs.
-fn linked(object: &Object) -> Option<String> {
-    let needed = object.facts.needed.iter().filter_map(|name| name.to_str());
-    needed.into_iter().find(|name| crate::facts::parse_library_name(name).is_some()).map(str::to_owned)
 }

@@ -3,6 +3,7 @@
 //! Takes the environment as it is; gives the variables to set and what had to go from `LD_PRELOAD`. Never
 //! touches `LD_LIBRARY_PATH`: children that are not ours may need it, and a mapped soname wins over it anyway.
 
+use super::door::{self, Door};
 use crate::host::Host;
 use crate::loader::Loader;
 use crate::objects::Objects;
@@ -23,10 +24,14 @@ pub struct TakenOut {
 }
 
 /// What changes in a child's environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChildEnvironment {
-    /// `LD_PRELOAD`: the shim, then what was there and may stay.
+    /// `LD_PRELOAD`: the shim, unless it comes by the other door, then what was there and may stay.
     pub preload: OsString,
+    /// `LD_AUDIT`: the shim, where it comes by that door, then what was there.
+    pub audit: OsString,
+    /// `CUDASHIM_ONCE`: the part of [`Self::preload`] that is for this program and not for its children.
+    pub once: Option<OsString>,
     /// `CUDASHIM_PLAN`; `None`: the shim asks for one in each process.
     pub plan: Option<PathBuf>,
     /// What was taken out of `LD_PRELOAD`.
@@ -35,43 +40,65 @@ pub struct ChildEnvironment {
 
 impl ChildEnvironment {
     /// The variables to set, and to unset where there is no value.
-    pub fn variables(&self) -> [(&'static str, Option<&OsStr>); 2] {
-        let preload = Some(self.preload.as_os_str()).filter(|preload| !preload.is_empty());
-        [("LD_PRELOAD", preload), ("CUDASHIM_PLAN", self.plan.as_deref().map(Path::as_os_str))]
+    pub fn variables(&self) -> [(&'static str, Option<&OsStr>); 4] {
+        let list = |list: &'_ OsString| !list.is_empty();
+        [
+            ("LD_PRELOAD", Some(&self.preload).filter(|preload| list(preload)).map(OsString::as_os_str)),
+            ("LD_AUDIT", Some(&self.audit).filter(|audit| list(audit)).map(OsString::as_os_str)),
+            ("CUDASHIM_ONCE", self.once.as_deref()),
+            ("CUDASHIM_PLAN", self.plan.as_deref().map(Path::as_os_str)),
+        ]
     }
 
     /// The environment as it is, less a shim and a plan that were there for another program.
     #[must_use]
     pub fn without_shim(host: &Host) -> Self {
-        let listed = host.env("LD_PRELOAD").unwrap_or_default().as_bytes();
-        let entries = listed.split(|byte| matches!(byte, b' ' | b':')).map(OsStr::from_bytes);
-        let kept: Vec<&OsStr> = entries.filter(|entry| !entry.is_empty() && !is_shim(entry)).collect();
-        Self { preload: kept.join(OsStr::new(":")), plan: None, taken_out: Vec::new() }
+        Self { preload: joined(preloads(host)), audit: joined(auditors(host)), ..Self::default() }
     }
 
     /// The environment for a child of a process with the environment of `host`.
     #[must_use]
-    pub fn new(host: &Host, plan: Option<(&Plan, &Path)>, shim: &Path) -> Self {
+    pub fn new(host: &Host, plan: Option<(&Plan, &Path)>, shim: &Path, door: Door) -> Self {
         let objects = Objects::new(host);
-        let mut preload = shim.as_os_str().to_owned();
         let mut taken_out = Vec::new();
-        let listed = host.env("LD_PRELOAD").unwrap_or_default().as_bytes();
-        // ld.so splits at spaces and colons, and knows no escape (ld.so(8)).
-        for entry in
-            listed.split(|byte| matches!(byte, b' ' | b':')).filter(|entry| !entry.is_empty()).map(OsStr::from_bytes)
-        {
-            if is_shim(entry) {
-                continue;
-            }
+        let mut kept = Vec::new();
+        for entry in preloads(host) {
             if let Some((soname, instead)) = plan.and_then(|(plan, _)| contradiction(&objects, plan, entry)) {
                 taken_out.push(TakenOut { entry: entry.to_owned(), soname, instead });
             } else {
-                preload.push(":");
-                preload.push(entry);
+                kept.push(entry);
             }
         }
-        Self { preload, plan: plan.map(|(_, path)| path.to_owned()), taken_out }
+        let shim = shim.as_os_str();
+        let once = plan.filter(|_| door == Door::Listed).and_then(|(plan, _)| door::listed(plan));
+        let (preload, audit) = match door {
+            Door::Audit => (joined(kept), joined([shim].into_iter().chain(auditors(host)))),
+            Door::Preload | Door::Listed => {
+                (joined([shim].into_iter().chain(once.as_deref()).chain(kept)), joined(auditors(host)))
+            }
+        };
+        Self { preload, audit, once, plan: plan.map(|(_, path)| path.to_owned()), taken_out }
     }
+}
+
+/// The entries of `LD_PRELOAD` without shims: ld.so splits at spaces and colons, and knows no escape (ld.so(8)).
+fn preloads(host: &Host) -> impl Iterator<Item = &OsStr> {
+    entries(host.env("LD_PRELOAD"), b" :")
+}
+
+/// The entries of `LD_AUDIT` without shims: colons only.
+fn auditors(host: &Host) -> impl Iterator<Item = &OsStr> {
+    entries(host.env("LD_AUDIT"), b":")
+}
+
+fn entries<'h>(list: Option<&'h OsStr>, separators: &'static [u8]) -> impl Iterator<Item = &'h OsStr> {
+    let entries =
+        list.unwrap_or_default().as_bytes().split(move |byte| separators.contains(byte)).map(OsStr::from_bytes);
+    entries.filter(|entry| !entry.is_empty() && !is_shim(entry))
+}
+
+fn joined<'e>(entries: impl IntoIterator<Item = &'e OsStr>) -> OsString {
+    entries.into_iter().collect::<Vec<_>>().join(OsStr::new(":"))
 }
 
 /// Whether an entry is a shim that an outer `run` put there.

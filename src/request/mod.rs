@@ -269,10 +269,9 @@ impl Request {
     }
 }
 
-/// Whether a program is linked against a library of NVIDIA's.
+/// Whether a program, or what it is linked against, needs a library of NVIDIA's.
 fn needs_cuda(objects: &Objects<'_>, program: &Path) -> bool {
-    let object = objects.open(program);
-    object.is_ok_and(|object| object.facts.needed.iter().any(|name| crate::facts::parse_library_name(name).is_some()))
+    crate::handout::door::linked(objects, program).is_some()
 }
 
 /// The Python that is meant where none is named: of the active environment, else the one on PATH.

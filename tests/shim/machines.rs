@@ -37,9 +37,10 @@ impl Machine {
         let path = lab.path("libcudashim.so");
         let cshim = Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim");
         let machine = object::of_machine("aarch64").unwrap();
-        let arguments = object::arguments(machine, Path::new(env!("OUT_DIR")), &cshim, &path).unwrap();
-        let output = Command::new(COMPILER).arg("-std=gnu11").args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        for arguments in object::runs(machine, Path::new(env!("OUT_DIR")), &cshim, &path).unwrap() {
+            let output = Command::new(COMPILER).arg("-std=gnu11").args(arguments).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
         Some(Self { lab, object: path })
     }
 

@@ -1,0 +1,209 @@
+//! Which door reaches a program: the shim in `LD_PRELOAD`, or the loader's own auditor (rtld-audit(7)).
+//!
+//! Takes a program's file; gives what stands in the way of each door, and the one to choose. Never starts it.
+//!
+//! A dlopen hook comes too late for what the program itself is linked against: ld.so maps that before anybody's
+//! constructor runs. An auditor is asked first, but before glibc 2.35 any auditor makes every call through the PLT
+//! slower (sourceware bug 15533) and breaks `BIND_NOW` programs (bug 23734).
+
+use crate::elf::Glibc;
+use crate::facts::parse_library_name;
+use crate::host::Host;
+use crate::loader::{LinkMap, Loader};
+use crate::objects::{ObjectError, Objects};
+use crate::plan::{How, Plan};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The first glibc in which an auditor without `la_symbind` costs the program's calls nothing (its `NEWS`).
+const AUDITED_FREELY: Glibc = Glibc { major: 2, minor: 35, patch: 0 };
+
+/// How a process gets the shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Door {
+    /// `LD_PRELOAD`.
+    #[default]
+    Preload,
+    /// `LD_AUDIT`.
+    Audit,
+    /// `LD_PRELOAD`, with the libraries beside it for this one program: the shim takes them out of the environment, so
+    /// that its children do not load them too.
+    Listed,
+}
+
+/// Why neither door reaches a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutOfReach {
+    /// The kernel asks for secure execution, and ld.so obeys neither variable (ld.so(8)).
+    SetUser,
+    /// There is no ld.so in it.
+    Static,
+    /// Its loader is musl's.
+    Musl,
+    /// It is for another machine, or of another class.
+    Foreign(String),
+}
+
+impl fmt::Display for OutOfReach {
+    /// In words that follow the program's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetUser => f.write_str("is set-user-ID, so the loader ignores LD_PRELOAD and LD_AUDIT"),
+            Self::Static => f.write_str("is statically linked, so no LD_PRELOAD or LD_AUDIT reaches it"),
+            Self::Musl => f.write_str("is linked against musl, which NVIDIA's libraries are not made for"),
+            Self::Foreign(what) => write!(f, "is {what}, which this shim is not built for"),
+        }
+    }
+}
+
+/// What decides which door reaches a program.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Target {
+    /// Why none does.
+    pub out_of_reach: Option<OutOfReach>,
+    /// The first library of NVIDIA's that it, or what it is linked against, needs.
+    pub linked: Option<String>,
+    /// The C library it would start with, where that can be told.
+    pub glibc: Option<Glibc>,
+}
+
+impl Target {
+    /// Reads a program's file, and what ld.so would map for it. What cannot be read has nothing in the way.
+    #[must_use]
+    pub fn read(host: &Host, program: &Path) -> Self {
+        let out_of_reach = out_of_reach(host, program);
+        if out_of_reach.is_some() {
+            return Self { out_of_reach, ..Self::default() };
+        }
+        let objects = Objects::new(host);
+        let loader = Loader::new(&objects);
+        let map = link_map(&loader, program);
+        Self { out_of_reach, linked: linked_in(&map), glibc: glibc(&map) }
+    }
+
+    /// Whether an auditor costs the program's calls nothing. Where the release cannot be told, it is taken for new.
+    #[must_use]
+    pub fn audits_freely(&self) -> bool {
+        self.glibc.is_none_or(|glibc| glibc >= AUDITED_FREELY)
+    }
+
+    /// The door to choose, and why, in words that follow its name.
+    #[must_use]
+    pub fn choose(&self) -> (Door, String) {
+        let Some(soname) = &self.linked else {
+            return (Door::Preload, "the program itself is not linked against CUDA".to_owned());
+        };
+        if self.audits_freely() {
+            return (
+                Door::Audit,
+                format!("the program is linked against {soname}, which is mapped before a preload acts"),
+            );
+        }
+        let glibc = self.glibc.map_or_else(String::new, |glibc| format!(" {glibc}"));
+        (
+            Door::Listed,
+            format!(
+                "the program is linked against {soname}, and glibc{glibc} makes every call of an audited one slower"
+            ),
+        )
+    }
+}
+
+/// Whether a program, or what it is linked against, needs a library of NVIDIA's: the first such name.
+#[must_use]
+pub fn linked(objects: &Objects<'_>, program: &Path) -> Option<String> {
+    let loader = Loader::new(objects);
+    linked_in(&link_map(&loader, program))
+}
+
+/// The entries of `LD_PRELOAD` by which the libraries that a plan wants mapped early come in with the program itself, in
+/// the plan's order. `None` where one of them cannot be written there: ld.so splits at spaces and colons, and expands `$`.
+#[must_use]
+pub fn listed(plan: &Plan) -> Option<OsString> {
+    let mut list = OsString::new();
+    for library in plan.libraries.iter().filter(|library| library.how == How::Preload) {
+        if library.path.as_os_str().as_bytes().iter().any(|byte| b" :$".contains(byte)) {
+            return None;
+        }
+        if !list.is_empty() {
+            list.push(":");
+        }
+        list.push(&library.path);
+    }
+    (!list.is_empty()).then_some(list)
+}
+
+fn out_of_reach(host: &Host, program: &Path) -> Option<OutOfReach> {
+    let stat = host.stat(program).ok()?;
+    if stat.mode & 0o6000 != 0 && stat.uid != rustix::process::geteuid().as_raw() {
+        return Some(OutOfReach::SetUser);
+    }
+    match Objects::new(host).open(program) {
+        Ok(object) => match &object.facts.interpreter {
+            None => object.elf().is_ok_and(|elf| elf.is_executable()).then_some(OutOfReach::Static),
+            Some(path) if path.as_bytes().windows(7).any(|part| part == b"ld-musl") => Some(OutOfReach::Musl),
+            Some(_) => None,
+        },
+        Err(ObjectError::Elf(error)) if error.is_foreign() => Some(OutOfReach::Foreign(error.to_string())),
+        Err(_) => None,
+    }
+}
+
+/// What ld.so would map for the program alone, without what `LD_PRELOAD` names.
+fn link_map<'l, 'h>(loader: &'l Loader<'h>, program: &Path) -> LinkMap<'l, 'h> {
+    let mut map = LinkMap::new(loader);
+    map.open(program.as_os_str(), None);
+    map
+}
+
+fn linked_in(map: &LinkMap<'_, '_>) -> Option<String> {
+    let needed = map.objects().iter().flat_map(|mapped| &mapped.object.facts.needed);
+    needed.filter_map(|name| name.to_str()).find(|name| parse_library_name(name).is_some()).map(str::to_owned)
+}
+
+/// The newest release that the mapped libc.so.6 defines a node of.
+fn glibc(map: &LinkMap<'_, '_>) -> Option<Glibc> {
+    let libc = map.by_name(OsStr::new("libc.so.6"))?;
+    let elf = libc.object.elf().ok()?;
+    elf.version_definitions().ok()?.iter().filter_map(|node| Glibc::of_node(node.name)).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_door_follows_from_the_program_and_its_libc() {
+        let of = |linked: Option<&str>, minor| {
+            let glibc = Some(Glibc { major: 2, minor, patch: 0 });
+            Target { out_of_reach: None, linked: linked.map(str::to_owned), glibc }.choose().0
+        };
+        assert_eq!(of(None, 36), Door::Preload);
+        assert_eq!(of(None, 31), Door::Preload);
+        assert_eq!(of(Some("libcudart.so.12"), 35), Door::Audit);
+        assert_eq!(of(Some("libcudart.so.12"), 34), Door::Listed);
+    }
+
+    #[test]
+    fn a_list_holds_only_what_a_preload_can_say() {
+        let library = |path: &str, how| crate::plan::PlanLibrary {
+            soname: "libx.so.1".into(),
+            path: path.into(),
+            id: crate::host::FileId { dev: 1, ino: 1 },
+            size: 1,
+            mtime: 1,
+            identity: None,
+            version: None,
+            how,
+        };
+        let plan = |libraries| Plan { libraries, ..Plan::default() };
+        let both =
+            plan(vec![library("/a/1", How::Preload), library("/b", How::Redirect), library("/a/2", How::Preload)]);
+        assert_eq!(listed(&both).as_deref(), Some(OsStr::new("/a/1:/a/2")));
+        assert_eq!(listed(&plan(vec![library("/a b/1", How::Preload)])), None);
+        assert_eq!(listed(&plan(vec![library("/a", How::Keep)])), None);
+    }
+}
