@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod asking;
+mod attack;
 
 mod bundles;
 mod callers;

@@ -13,7 +13,7 @@ mod write;
 pub use files::{Entry, FileId, Kind, Stat};
 pub use map::Map;
 pub use stamps::{Stamp, Stamps};
-pub use write::atomic_write;
+pub use write::{atomic_write, atomic_write_new};
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

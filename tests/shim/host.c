@@ -218,6 +218,9 @@ int main(int argc, char **argv)
 		} else if (!strcmp(what, "storm")) {
 			to_open = argv[++i];
 			storm();
+		} else if (!strcmp(what, "cut")) {
+			if (truncate(argv[++i], 0))
+				return 9;
 		} else if (!strcmp(what, "hold")) {
 			held = dlopen(argv[++i], RTLD_LAZY);
 		} else if (!strcmp(what, "release")) {
