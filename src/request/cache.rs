@@ -193,7 +193,7 @@ fn is_sound(plan: &Path) -> bool {
 fn put(host: &Host, path: &Path, bytes: &[u8]) -> io::Result<Stat> {
     let same = || host.read(path).ok().as_deref() == Some(bytes);
     // Who finds nothing there may not be the first to write: the file that is there then is the one that counts.
-    if !same() && !(atomic_write_new(path, bytes)? || same()) {
+    if !(same() || atomic_write_new(path, bytes)? || same()) {
         atomic_write(path, bytes)?;
     }
     host.stat(path)
