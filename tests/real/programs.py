@@ -1,7 +1,7 @@
 """Programs that start others, trace others or are traced: each does its work in an environment that cudashim heals.
 
-torch 2.8.0 with an older nvJitLink on LD_LIBRARY_PATH: `import torch` fails in every process that is not served. So a row
-shows that the workers, kernels and children of a program are served too, by nothing but what they inherit. pytest, ipykernel
+torch 2.8.0 with an older cuDNN on LD_LIBRARY_PATH: what asks torch for its cuDNN fails in every process that is not served,
+and each process of a row asks. So it shows that the workers, kernels and children of a program are served too, by nothing but what they inherit. pytest, ipykernel
 and uv are in an environment of their own, which finds torch's by a `.pth` file.
 """
 
@@ -18,13 +18,16 @@ import judge
 from environments import Environment, Missing, clean_environment, environment
 from judge import OK, WRONG, Row
 
-FAILS = "undefined symbol: __nvJitLink"
+FAILS = "cuDNN version incompatibility"
 WAYS = ("bare", "run", "audit", "plain")
 VERSION = "2.8.0+cu128"
 
 # Each script says what it did as the last word, into the file that $ANSWER names.
 SAY = """
 import os
+def whole():
+    import torch
+    assert torch.backends.cudnn.version() == 91002
 def say(what):
     with open(os.environ["ANSWER"], "w") as answer: answer.write(str(what))
 """
@@ -37,7 +40,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 class Numbers(Dataset):
     def __len__(self): return 64
-    def __getitem__(self, at): return torch.tensor([at, os.getpid()])
+    def __getitem__(self, at):
+        whole()
+        return torch.tensor([at, os.getpid()])
 if __name__ == "__main__":
     rows = torch.cat(list(DataLoader(Numbers(), batch_size=4, num_workers=4, multiprocessing_context=sys.argv[1])))
     say("%d by %d workers" % (rows[:, 0].sum(), len(set(rows[:, 1].tolist()))))
@@ -50,6 +55,7 @@ SPAWN = (
 import torch
 import torch.multiprocessing as mp
 def work(rank, queue, done, shared):
+    whole()
     shared[rank] = rank + 1
     queue.put(torch.full((4,), float(rank)))
     done.wait()
@@ -69,6 +75,7 @@ GLOO = (
     SAY
     + """
 import torch, torch.distributed as dist
+whole()
 dist.init_process_group("gloo")
 one = torch.tensor([dist.get_rank() + 1])
 dist.all_reduce(one)
@@ -81,15 +88,16 @@ LDD = (
     SAY
     + """
 import subprocess, torch
+whole()
 library = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cuda.so")
 done = subprocess.run(["ldd", library], capture_output=True, text=True)
 say("ldd %d, not found %d, cublas %s" % (done.returncode, done.stdout.count("not found"), "libcublas.so.12" in done.stdout))
 """
 )
 
-IMPORT = SAY + "import torch\nsay(torch.__version__)\n"
+IMPORT = SAY + "import torch\nwhole()\nsay(torch.__version__)\n"
 
-TEST = SAY + "def test_import():\n    import torch\n    say(torch.__version__)\n    assert torch.ones(2).sum() == 2\n"
+TEST = SAY + "def test_import():\n    import torch\n    whole()\n    say(torch.__version__)\n    assert torch.ones(2).sum() == 2\n"
 
 KERNEL = (
     SAY
@@ -98,7 +106,7 @@ from jupyter_client.manager import start_new_kernel
 manager, client = start_new_kernel(kernel_name="python3", startup_timeout=240)
 said = []
 def hear(message): said.append(message["content"].get("text", ""))
-reply = client.execute_interactive("import torch; print(torch.__version__)", timeout=240, output_hook=hear)
+reply = client.execute_interactive("import torch; print(torch.backends.cudnn.version())", timeout=240, output_hook=hear)
 content = reply["content"]
 client.stop_channels()
 manager.shutdown_kernel(now=True)
@@ -107,16 +115,15 @@ say("ok %s" % "".join(said).strip())
 """
 )
 
-PDB = SAY + "import torch\nbreakpoint_here = torch.__version__\nsay(breakpoint_here)\n"
+PDB = SAY + "import torch\nwhole()\nsay(torch.__version__)\n"
 
 GDB = (
     SAY
     + """
-import subprocess, sys, torch
-read, write = os.pipe()
-child = subprocess.Popen([sys.executable, "-c", "import torch, sys; print('ready', flush=True); sys.stdin.read()"],
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import torch, sys; torch.backends.cudnn.version(); print('ready', flush=True); sys.stdin.read()"],
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-assert child.stdout.readline() == "ready\\n"
+if child.stdout.readline() != "ready\\n": raise SystemExit("the child did not start")
 traced = subprocess.run(["gdb", "-nx", "-batch", "-p", str(child.pid), "-ex", "info sharedlibrary", "-ex", "bt 3"],
                         capture_output=True, text=True)
 child.communicate()
@@ -148,7 +155,8 @@ class Program:
             code, answer, said = self.start(way, cudashim)
             row.cells[way] = judge.shorten(answer or f"exit {code}")
             if way == "bare":
-                wrong = code == 0 or answer or FAILS not in said
+                # A debugger ends well where its program does not.
+                wrong = bool(answer) or FAILS not in said
             else:
                 wrong = code != 0 or answer != self.gives
             if wrong:
@@ -158,7 +166,7 @@ class Program:
         return row
 
     def start(self, way: str, cudashim: Path) -> tuple:
-        older = environment("nvjitlink-12.1")
+        older = environment("cudnn-9.1.0")
         with tempfile.TemporaryDirectory(prefix="cudashim-real-") as scratch:
             script, answer = Path(scratch, "test_program.py"), Path(scratch, "answer")
             script.write_text(self.script)
@@ -166,7 +174,7 @@ class Program:
                 **clean_environment(),
                 "PATH": f"{self.venv.root}/bin:{os.environ['PATH']}",
                 "PYTHONDONTWRITEBYTECODE": "1",
-                "LD_LIBRARY_PATH": str(older.lib("nvjitlink")),
+                "LD_LIBRARY_PATH": str(older.lib("cudnn")),
                 "CUDASHIM_CACHE": str(Path(scratch, "cache")),
                 "ANSWER": str(answer),
                 "HOME": scratch,
@@ -214,7 +222,7 @@ def programs(scratch: Path) -> Iterator[Program]:
     by_uv = lambda venv, script: [uv, "run", "--no-project", "--offline", "--python", venv.python, "python", script]  # noqa: E731
     yield Program("programs/uv", venv, IMPORT, by_uv, VERSION)
     yield Program("programs/pytest", venv, TEST, python("-m", "pytest", "-q", "-p", "no:cacheprovider"), VERSION)
-    yield Program("programs/kernel", venv, KERNEL, python(), f"ok {VERSION}")
+    yield Program("programs/kernel", venv, KERNEL, python(), "ok 91002")
     yield Program("programs/pdb", venv, PDB, python("-m", "pdb", "-c", "continue", "-c", "quit"), VERSION)
     needs("gdb")
     yield Program("programs/gdb", venv, GDB, python(), "gdb 0, shim True, torch True, child 0")

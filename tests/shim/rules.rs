@@ -85,6 +85,19 @@ fn noload_of_a_name_that_only_triggers_loads_nothing() {
     assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 20\n");
 }
 
+/// The path that an absent name is sent to may be mapped, under another name: that is no answer to this question.
+#[test]
+fn noload_of_an_absent_name_is_about_that_name() {
+    let lab = Lab::new();
+    let other = lab.copy("libother.so", "libother.so", 1);
+    let plan = PlanText::new().record(&["absent", "libnick.so", utf8(&other)]);
+    let script = ["open", utf8(&other), "l", "open", "libnick.so", "lN", "open", "libnick.so", "l"];
+    assert_eq!(
+        with_plan(&lab, &plan, &script).out,
+        "open [R]/libother.so: ok\nopen libnick.so: no\nopen libnick.so: ok\n"
+    );
+}
+
 /// What the host holds it may let go; the list is done when each of it is ours to keep.
 #[test]
 fn a_list_is_not_done_while_another_copy_stands_in() {
