@@ -85,7 +85,7 @@ static bool in_base(const struct link_map *map)
 static int recorded_pid;
 /* Files tried in vain by the searches of this process; what was tried since the last question. */
 static uint64_t failed, told_failed;
-static bool tried, searching;
+static bool tried, searching, closed;
 
 static size_t add(char *line, size_t at, const char *s)
 {
@@ -154,13 +154,15 @@ static void record_start(void)
 	record("start", exe, line, text_decimal(parent, (uint64_t)SYS0(NR_getppid)), NULL);
 }
 
+/* Also after what was unmapped: at the end of a process the loader is not active any more, so it is no dlclose. */
 static void record_failed(void)
 {
 	char digits[21];
 
-	if (failed == told_failed)
+	if (failed == told_failed && !closed)
 		return;
 	told_failed = failed;
+	closed = false;
 	record("failed", text_decimal(digits, failed), NULL);
 }
 
@@ -170,6 +172,15 @@ static void record_failed(void)
 static bool is_plain(const char *name)
 {
 	return text_starts(name, "libc.so.") || text_starts(name, "libm.so.") || text_starts(name, "ld-linux");
+}
+
+/* Whether what is kept is kept for this object: it is of the consumer's own, or the plan's. */
+static bool is_home(const struct plan *plan, const char *asker)
+{
+	for (uint32_t i = 0; i < plan->lib_count; i++)
+		if (text_same(plan->libs[i].path, asker))
+			return true;
+	return plan_is_home(plan, *asker ? asker : shim_program);
 }
 
 /* What the loader shall look for when `asker` asks for `name`. The loader has not found it among what is mapped, neither
@@ -195,9 +206,8 @@ static const char *decide(const char *name, const struct link_map *asker, bool n
 			       ? name
 			       : shim_told(name, found->value, "known to be absent, so it is not searched for", "");
 	lib = found->lib;
-	/* What is only kept spares the loader a search where the consumer's own needs it; else the loader knows better. */
-	if (found->kind == RECORD_LIB && lib->how == HOW_KEEP &&
-	    !(needed && plan_is_home(plan, *name_of(asker) ? name_of(asker) : shim_program)))
+	/* It spares the loader a search there; elsewhere the loader knows better. */
+	if (found->kind == RECORD_LIB && lib->how == HOW_KEEP && !(needed && is_home(plan, name_of(asker))))
 		return name;
 	other = find_mapped(lib->soname, &nameless);
 	if (other) {
@@ -224,7 +234,8 @@ static const char *decide(const char *name, const struct link_map *asker, bool n
 
 /* --- what the loader calls --- */
 
-/* Called first, once the constructor has run. 0 lets the loader take us out again: then nothing is slower for us. */
+/* Called first, once the constructor has run. Never 0, which is to refuse: the loader takes such an auditor out again, and
+ * ends the process if that is marked not to be unloaded, as we are (glibc, elf/rtld.c, unload_audit_module). */
 EXPORT unsigned la_version(unsigned version)
 {
 	shim_auditing = true;
@@ -235,7 +246,7 @@ EXPORT unsigned la_version(unsigned version)
 	if (*shim_trace)
 		record_start();
 	/* The loader's own: glibc before 2.35 knows 1 only, and on aarch64 no other than its own will do. */
-	return acts || *shim_trace ? version : 0;
+	return version;
 }
 
 EXPORT char *la_objsearch(const char *name, const uintptr_t *cookie, unsigned flag)
@@ -298,6 +309,7 @@ EXPORT void la_activity(uintptr_t *cookie, unsigned what)
 
 EXPORT unsigned la_objclose(const uintptr_t *cookie)
 {
+	closed = true;
 	if (*shim_trace)
 		record("close", name_of((const struct link_map *)*cookie), NULL);
 	return 0;

@@ -41,6 +41,7 @@
 //! No function of CUDA's API is interposed, no file of an installation is written, nothing is fetched, and no library
 //! is run to find out about it: only [`Plan::load`] executes code of theirs.
 
+pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod consumer;
@@ -61,6 +62,7 @@ pub mod request;
 pub mod resolve;
 pub mod scan;
 pub mod solve;
+pub mod trace;
 
 pub use consumer::{Requirement, TorchBuild};
 pub use facts::Version;

@@ -3,7 +3,7 @@
 //! Takes paths; gives [`Object`]s: the stat of the file, its bytes, and what its dynamic table says.
 //! The same file under two names is opened once. Never searches for anything.
 
-use crate::elf::{Elf, ElfError};
+use crate::elf::{Elf, ElfError, Filter, Kind, Refusal, dies_when_mapped, open_verify};
 use crate::host::{FileId, Host, Map, Stat};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,6 +26,34 @@ pub enum ObjectError {
     /// The file ends before the segments its program headers promise: mapping it ends in `SIGBUS`.
     #[error("truncated: the file ends before its segments do")]
     Truncated,
+    /// A sound object that ld.so does not load, in its own words.
+    #[error("{0}")]
+    Refused(&'static str),
+}
+
+/// Why ld.so does not map a file, or dies of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// It cannot be opened; the search goes on after most of these.
+    Open(Rc<io::Error>),
+    /// It is not for this ld.so, or not at all; see there whether the search goes on.
+    Refused(Refusal),
+    /// What stands there cannot be read, a directory for instance; the search ends.
+    Read(Rc<io::Error>),
+    /// ld.so takes it and the process dies by a signal: the file is cut short, or its tables lead nowhere.
+    Dies(ObjectError),
+}
+
+/// An entry of the dynamic table that makes ld.so load another object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dependency {
+    /// `DT_NEEDED`.
+    Needed(OsString),
+    /// `DT_FILTER`.
+    Filter(OsString),
+    /// `DT_AUXILIARY`.
+    Auxiliary(OsString),
 }
 
 /// What the dynamic table of an object says, owned.
@@ -35,6 +63,8 @@ pub struct Facts {
     pub soname: Option<OsString>,
     /// `DT_NEEDED`, in order.
     pub needed: Vec<OsString>,
+    /// All that it loads, in order: `needed` and the filters between.
+    pub dependencies: Vec<Dependency>,
     /// `DT_RPATH`; glibc does not look at it where there is a `DT_RUNPATH`.
     pub rpath: Option<OsString>,
     /// `DT_RUNPATH`.
@@ -58,6 +88,8 @@ pub struct Object {
     pub stat: Stat,
     /// What its dynamic table says.
     pub facts: Facts,
+    /// The file ends before its segments do. Only [`Objects::load`] gives such an object.
+    pub truncated: bool,
     map: Map,
 }
 
@@ -86,6 +118,7 @@ impl Object {
 }
 
 type Opened = Result<Rc<Object>, ObjectError>;
+type Loaded = Result<Rc<Object>, LoadError>;
 
 /// The ELF files opened so far.
 #[derive(Debug)]
@@ -93,13 +126,15 @@ pub struct Objects<'h> {
     host: &'h Host,
     by_path: RefCell<BTreeMap<PathBuf, Opened>>,
     by_id: RefCell<BTreeMap<FileId, Opened>>,
+    /// What ld.so makes of files that we would not open.
+    damaged: RefCell<BTreeMap<FileId, Loaded>>,
 }
 
 impl<'h> Objects<'h> {
     /// None yet, on this machine.
     #[must_use]
     pub fn new(host: &'h Host) -> Self {
-        Self { host, by_path: RefCell::default(), by_id: RefCell::default() }
+        Self { host, by_path: RefCell::default(), by_id: RefCell::default(), damaged: RefCell::default() }
     }
 
     /// The machine the files are on.
@@ -118,34 +153,73 @@ impl<'h> Objects<'h> {
         opened
     }
 
+    /// The object at `path` as the ld.so of `machine` takes it: a file that is cut short is mapped all the same.
+    pub fn load(&self, path: &Path, machine: u16) -> Result<Rc<Object>, LoadError> {
+        match self.open(path) {
+            Ok(object) => open_verify(&object.map, machine).map(|()| object).map_err(LoadError::Refused),
+            // open(2) of a directory goes well, and read(2) says what it is.
+            Err(ObjectError::Open(_)) if self.host.is_dir(path) => {
+                Err(LoadError::Read(Rc::new(io::Error::from_raw_os_error(rustix::io::Errno::ISDIR.raw_os_error()))))
+            }
+            Err(ObjectError::Open(error)) => Err(LoadError::Open(error)),
+            Err(error) => self.load_damaged(path, machine, error),
+        }
+    }
+
+    fn load_damaged(&self, path: &Path, machine: u16, error: ObjectError) -> Loaded {
+        let (map, stat) = self.host.map(path).map_err(|error| LoadError::Open(Rc::new(error)))?;
+        if let Some(loaded) = self.damaged.borrow().get(&stat.id) {
+            return loaded.clone();
+        }
+        let judge = || {
+            open_verify(&map, machine).map_err(LoadError::Refused)?;
+            match Elf::parse(&map) {
+                Ok(elf) if !dies_when_mapped(&map) => Ok(facts(&elf)),
+                _ => Err(LoadError::Dies(error)),
+            }
+        };
+        let loaded = judge().map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, truncated: true, map }));
+        self.damaged.borrow_mut().insert(stat.id, loaded.clone());
+        loaded
+    }
+
     fn open_new(&self, path: &Path) -> Opened {
         let (map, stat) = self.host.map(path).map_err(|error| ObjectError::Open(Rc::new(error)))?;
         if let Some(opened) = self.by_id.borrow().get(&stat.id) {
             return opened.clone();
         }
-        let opened = facts(&map).map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, map }));
+        let opened = match Elf::parse(&map) {
+            Ok(elf) if elf.truncated() => Err(ObjectError::Truncated),
+            Ok(elf) => Ok(facts(&elf)),
+            Err(error) if error.kind == Kind::CutOff => Err(ObjectError::Truncated),
+            Err(error) => Err(ObjectError::Elf(error)),
+        };
+        let opened = opened.map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, truncated: false, map }));
         self.by_id.borrow_mut().insert(stat.id, opened.clone());
         opened
     }
 }
 
-fn facts(bytes: &[u8]) -> Result<Facts, ObjectError> {
-    let elf = Elf::parse(bytes).map_err(|error| match error.kind {
-        crate::elf::Kind::CutOff => ObjectError::Truncated,
-        _ => ObjectError::Elf(error),
-    })?;
-    if elf.truncated() {
-        return Err(ObjectError::Truncated);
-    }
+fn facts(elf: &Elf<'_>) -> Facts {
     let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
-    Ok(Facts {
+    let filter = |filter: &Filter<'_>| match filter {
+        Filter::Standard(name) => Dependency::Filter(own(name)),
+        Filter::Auxiliary(name) => Dependency::Auxiliary(own(name)),
+    };
+    let mut dependencies: Vec<Dependency> =
+        elf.needed().iter().copied().map(|name| Dependency::Needed(own(name))).collect();
+    for (at, name) in elf.filters().iter().rev() {
+        dependencies.insert(*at, filter(name));
+    }
+    Facts {
         soname: elf.soname().map(own),
         needed: elf.needed().iter().copied().map(own).collect(),
+        dependencies,
         rpath: elf.rpath().map(own),
         runpath: elf.runpath().map(own),
         nodeflib: elf.nodeflib(),
         interpreter: elf.interpreter().map(own),
         dynamic: elf.is_dynamic(),
         build_id: elf.build_id().map(|id| id.to_string()),
-    })
+    }
 }

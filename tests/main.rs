@@ -13,3 +13,4 @@ mod shim;
 mod solve;
 mod support;
 mod tidy;
+mod trace;

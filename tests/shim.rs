@@ -5,7 +5,7 @@
 
 mod asking;
 mod attack;
-
+mod audit;
 mod bundles;
 mod callers;
 mod crowd;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Each module of `src/lib.rs` and those it may use. A module names only those above it, so the arrows cannot
 /// run in a circle. `cli` is last: it sees all, and no row names it.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("elf", &[]),
     ("fatbin", &[]),
     ("facts", &[]),
@@ -25,11 +25,17 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("resolve", &["consumer", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"]),
     ("scan", &["consumer", "elf", "host", "inventory", "objects"]),
-    ("report", &["consumer", "inventory", "objects", "plan", "resolve", "scan", "solve"]),
+    ("check", &["consumer", "elf", "facts", "host", "inventory", "loader", "objects", "places", "plan", "python"]),
+    ("trace", &["check", "escape", "facts", "host", "loader", "objects"]),
+    (
+        "report",
+        &["check", "consumer", "facts", "inventory", "loader", "objects", "plan", "resolve", "scan", "solve", "trace"],
+    ),
     ("handout", &["elf", "facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[
+            "check",
             "consumer",
             "escape",
             "facts",
@@ -49,6 +55,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
+            "check",
             "consumer",
             "elf",
             "facts",
@@ -65,6 +72,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "resolve",
             "scan",
             "solve",
+            "trace",
         ],
     ),
 ];

@@ -1,9 +1,10 @@
 //! The command line: the only home of clap, anyhow and printing.
 //!
-//! stdout is data, stderr is talk. Exit codes: 0 done, 1 the answer is no, 2 it could not be done; `run` gives the
+//! stdout is data, stderr is talk. Exit codes: 0 done, 1 the answer is no, 2 it could not be done; `run` and `trace` give the
 //! command's own, 125 where cudashim failed, 126 and 127 as env(1).
 
 mod args;
+mod check;
 mod demo;
 mod env;
 mod inspect;
@@ -13,6 +14,8 @@ mod resolve;
 mod run;
 mod scan;
 mod shim;
+mod trace;
+mod why;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
@@ -28,17 +31,20 @@ pub fn main() -> ExitCode {
             let _ = error.print();
             // What can be understood of the arguments tells which command was meant.
             let meant = Cli::command().ignore_errors(true).get_matches();
-            let code = if meant.subcommand_name() == Some("run") { 125 } else { 2 };
+            let code = if matches!(meant.subcommand_name(), Some("run" | "trace")) { 125 } else { 2 };
             return if failed { ExitCode::from(code) } else { ExitCode::SUCCESS };
         }
     };
     output::logger(cli.verbose, cli.quiet);
     output::color(cli.color);
-    let is_run = matches!(cli.command, Command::Run(_));
+    let is_run = matches!(cli.command, Command::Run(_) | Command::Trace(_));
     let result = match &cli.command {
         Command::Resolve(args) => resolve::resolve(&cli, args),
         Command::Run(args) => run::run(&cli, args),
+        Command::Trace(args) => trace::trace(&cli, args),
         Command::Env(args) => env::env(&cli, args),
+        Command::Check(args) => check::check(&cli, args),
+        Command::Why(args) => why::why(&cli, args),
         Command::Scan(args) => scan::scan(&cli, args),
         Command::Inspect { files } => inspect::inspect(&cli, files),
         Command::Diff { a, b } => inspect::diff(&cli, a, b),

@@ -18,11 +18,21 @@ use super::image::{Chunk, Image, to_usize};
 /// Every object that gets past [`parse`](super::Elf::parse) is 64-bit and little-endian.
 pub(super) const CTX: Ctx = Ctx { container: Container::Big, le: Endian::Little };
 
+/// An object that is to be asked for symbols before the one that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Filter<'a> {
+    /// `DT_FILTER`: it must be there.
+    Standard(&'a [u8]),
+    /// `DT_AUXILIARY`: it may be missing.
+    Auxiliary(&'a [u8]),
+}
+
 /// The dynamic table of an object, with the names in it.
 pub(super) struct Dynamic<'a> {
     entries: Vec<Dyn>,
     pub(super) strings: Strings<'a>,
     pub(super) needed: Vec<&'a [u8]>,
+    pub(super) filters: Vec<(usize, Filter<'a>)>,
     pub(super) soname: Option<&'a [u8]>,
     pub(super) rpath: Option<&'a [u8]>,
     pub(super) runpath: Option<&'a [u8]>,
@@ -49,12 +59,18 @@ impl<'a> Dynamic<'a> {
         let mut names = strings.names();
         let mut name = |tag| last_value(&entries, tag).map(|at| names.get(at)).transpose();
         let (soname, rpath, runpath) = (name(DT_SONAME)?, name(DT_RPATH)?, name(DT_RUNPATH)?);
+        let (mut needed, mut filters) = (Vec::new(), Vec::new());
+        for entry in &entries {
+            match entry.d_tag {
+                DT_NEEDED => needed.push(names.get(entry.d_val)?),
+                DT_FILTER => filters.push((needed.len(), Filter::Standard(names.get(entry.d_val)?))),
+                DT_AUXILIARY => filters.push((needed.len(), Filter::Auxiliary(names.get(entry.d_val)?))),
+                _ => {}
+            }
+        }
         Ok(Self {
-            needed: entries
-                .iter()
-                .filter(|entry| entry.d_tag == DT_NEEDED)
-                .map(|entry| names.get(entry.d_val))
-                .collect::<Result<_, _>>()?,
+            needed,
+            filters,
             soname,
             rpath,
             runpath,
@@ -148,3 +164,6 @@ impl<'a> Names<'a> {
 const MAX_SHARING: u64 = 64;
 /// What may be read of small tables, where a single much used name weighs more.
 const MIN_READ: u64 = 1 << 20;
+/// Solaris' filters (`elf.h`); goblin does not name them.
+const DT_AUXILIARY: u64 = 0x7fff_fffd;
+const DT_FILTER: u64 = 0x7fff_ffff;

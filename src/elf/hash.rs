@@ -63,9 +63,8 @@ impl<'a> GnuHash<'a> {
         self.end
     }
 
-    /// Symbols whose hash is that of `name`.
-    pub(super) fn candidates(&self, name: &[u8]) -> Result<Candidates<'_>, ElfError> {
-        let hash = gnu_hash(name);
+    /// Symbols whose hash is `hash`.
+    pub(super) fn candidates(&self, hash: u32) -> Result<Candidates<'_>, ElfError> {
         let start = if self.may_hold(hash) { self.bucket(hash)? } else { 0 };
         let state = match start.checked_sub(self.first) {
             Some(link) if start != 0 => State::Gnu { chains: &self.chains, link, hash, first: self.first },

@@ -39,15 +39,20 @@ mod ident;
 mod image;
 mod loading;
 mod notes;
+mod references;
 mod relocations;
 mod sections;
 mod symbols;
+mod verify;
 mod versions;
 
 use std::fmt;
 use std::sync::OnceLock;
 
-use goblin::elf::dynamic::{DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE, DF_STATIC_TLS, DF_TEXTREL, DT_TEXTREL};
+use goblin::elf::dynamic::{
+    DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_NOW, DF_1_PIE, DF_BIND_NOW, DF_STATIC_TLS, DF_SYMBOLIC, DF_TEXTREL, DT_BIND_NOW,
+    DT_SYMBOLIC, DT_TEXTREL,
+};
 use goblin::elf::program_header::{PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_NOTE, PT_TLS};
 use goblin::elf::{Header, ProgramHeader};
 
@@ -56,12 +61,15 @@ use self::image::{Image, to_usize};
 use self::notes::NoteTable;
 use self::symbols::{SymbolTables, Wanted};
 
+pub use self::dynamic::Filter;
 pub use self::error::{ElfError, Kind, Table};
 pub use self::ident::{Class, Endian, Ident, ObjectKind, ident};
 pub use self::loading::{Glibc, SymbolCounts, Tls};
 pub use self::notes::BuildId;
+pub use self::references::{Binding, RelocationClass};
 pub use self::sections::Section;
-pub use self::symbols::{Defined, Definition, Undefined};
+pub use self::symbols::{Defined, Definition, Reference, Undefined};
+pub use self::verify::{Refusal, Role, dies_when_mapped, mapping_fault, open_verify};
 pub use self::versions::{NeededVersion, RequiredVersion, VersionDefinition, VersionNeed};
 
 /// A symbol as it is asked for: its name, and the node it must have.
@@ -185,6 +193,12 @@ impl<'a> Elf<'a> {
         self.dynamic.as_ref().map_or(&[], |dynamic| &dynamic.needed)
     }
 
+    /// The filters, `DT_FILTER` and `DT_AUXILIARY`, each with the number of needed entries before it.
+    #[must_use]
+    pub fn filters(&self) -> &[(usize, Filter<'a>)] {
+        self.dynamic.as_ref().map_or(&[], |dynamic| &dynamic.filters)
+    }
+
     /// The search path `DT_RPATH`, unexpanded.
     ///
     /// # Platform behaviour
@@ -223,6 +237,20 @@ impl<'a> Elf<'a> {
     #[must_use]
     pub fn nodeflib(&self) -> bool {
         self.flags_1() & DF_1_NODEFLIB != 0
+    }
+
+    /// Whether all its symbols are bound when it is loaded: `DT_BIND_NOW`, `DF_BIND_NOW` or `DF_1_NOW`.
+    #[must_use]
+    pub fn binds_now(&self) -> bool {
+        let tag = self.dynamic.as_ref().is_some_and(|dynamic| dynamic.value(DT_BIND_NOW).is_some());
+        tag || self.flags() & DF_BIND_NOW != 0 || self.flags_1() & DF_1_NOW != 0
+    }
+
+    /// Whether it is asked first for the symbols it defines itself: `DT_SYMBOLIC` or `DF_SYMBOLIC`.
+    #[must_use]
+    pub fn symbolic(&self) -> bool {
+        let tag = self.dynamic.as_ref().is_some_and(|dynamic| dynamic.value(DT_SYMBOLIC).is_some());
+        tag || self.flags() & DF_SYMBOLIC != 0
     }
 
     /// `DF_1_NOOPEN`: `dlopen` refuses it.
@@ -459,6 +487,28 @@ impl<'a> Elf<'a> {
             }
         }
         Ok(missing)
+    }
+
+    /// The symbols that its relocations ask for, each once for each class, in the order in which ld.so asks.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash, version or relocation tables.
+    pub fn references(&self, binding: Binding) -> Result<Vec<Reference<'a>>, ElfError> {
+        let mut found = Vec::new();
+        if let (Some(dynamic), Some(tables)) = (&self.dynamic, self.tables()?) {
+            references::walk(&self.image, dynamic, tables, self.ident.machine, binding, |one| found.push(one))?;
+        }
+        Ok(found)
+    }
+
+    /// The symbol with which it answers a relocation of another object, or of its own.
+    ///
+    /// # Errors
+    ///
+    /// Any fault of the symbol, hash or version tables.
+    pub fn answer(&self, reference: &Reference<'_>) -> Result<Option<Definition<'a>>, ElfError> {
+        self.tables()?.map_or(Ok(None), |tables| tables.answer(reference))
     }
 
     fn search(&self, name: &[u8], wanted: Wanted<'_>) -> Result<Option<Definition<'a>>, ElfError> {

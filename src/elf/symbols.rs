@@ -7,14 +7,15 @@
 use goblin::elf::Symtab;
 use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_SYMTAB, DT_VERSYM};
 use goblin::elf::sym::{
-    STB_GLOBAL, STB_GNU_UNIQUE, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT, STT_TLS,
-    STV_HIDDEN, STV_INTERNAL, Sym,
+    STB_GLOBAL, STB_GNU_UNIQUE, STB_LOCAL, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT,
+    STT_TLS, STV_HIDDEN, STV_INTERNAL, Sym,
 };
 
 use super::dynamic::{CTX, Dynamic, Strings};
 use super::error::{ElfError, Kind, Table};
-use super::hash::{Candidates, GnuHash, SysvHash, sysv_hash};
+use super::hash::{Candidates, GnuHash, SysvHash, gnu_hash, sysv_hash};
 use super::image::{Chunk, Image, to_usize};
+use super::references::RelocationClass;
 use super::relocations;
 use super::versions::{self, NeededVersion, Version, VersionIndex};
 
@@ -56,11 +57,29 @@ pub struct Definition<'a> {
     pub hidden: bool,
 }
 
+/// A symbol that a relocation asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Reference<'a> {
+    /// The symbol's name.
+    pub name: &'a [u8],
+    /// The version it must have.
+    pub version: Option<NeededVersion<'a>>,
+    /// The object can live without it: an unanswered one is zero.
+    pub weak: bool,
+    /// The object defines the symbol too, so that it is answered in any case.
+    pub own: bool,
+    /// Which definitions may answer.
+    pub class: RelocationClass,
+    hash: u32,
+    node: Option<(u32, bool)>,
+}
+
 /// Which version of a name is asked for.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'n> {
-    /// This one, as a relocation with a version asks.
-    Node { name: &'n [u8], hash: u32 },
+    /// This one, as a relocation with a version asks. A strict one is not answered by the base version.
+    Node { name: &'n [u8], hash: u32, strict: bool },
     /// Any, as a relocation without a version asks: the oldest, or the only default one.
     Oldest,
     /// Any, as `dlsym(3)` asks: the default one.
@@ -69,7 +88,7 @@ pub(super) enum Wanted<'n> {
 
 impl<'n> Wanted<'n> {
     pub(super) fn by_relocation(node: Option<&'n [u8]>) -> Self {
-        node.map_or(Self::Oldest, |name| Self::Node { name, hash: sysv_hash(name) })
+        node.map_or(Self::Oldest, |name| Self::Node { name, hash: sysv_hash(name), strict: false })
     }
 }
 
@@ -140,6 +159,43 @@ impl<'a> SymbolTables<'a> {
         Ok(Self { strings: dynamic.strings, symbols, at: chunk.at, first_findable, versyms, versions, hash })
     }
 
+    /// The number of symbols.
+    pub(super) fn len(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// What a relocation that names the symbol at `index` asks for; nothing where it binds to the object itself.
+    pub(super) fn reference(&self, index: usize, class: RelocationClass) -> Result<Option<Reference<'a>>, ElfError> {
+        let symbol = self.symbols.get(index).ok_or(ElfError::out_of_bounds(Table::Symbols, self.at))?;
+        // `resolve_map` in `elf/dl-reloc.c`.
+        if symbol.st_bind() == STB_LOCAL || binds_locally(&symbol) {
+            return Ok(None);
+        }
+        let name = self.strings.names().get(st_name(&symbol))?;
+        let (_, version) = self.version(index)?;
+        let own = index >= self.first_findable && is_definition(&symbol);
+        Ok(Some(Reference {
+            name,
+            version: version
+                .map(|Version { name, file, .. }| NeededVersion { file: file.unwrap_or_default(), node: name }),
+            weak: symbol.st_bind() == STB_WEAK,
+            own,
+            class,
+            hash: gnu_hash(name),
+            node: version.map(|version| (version.hash, version.hidden)),
+        }))
+    }
+
+    /// The symbol with which the object answers a relocation of another.
+    pub(super) fn answer(&self, reference: &Reference<'_>) -> Result<Option<Definition<'a>>, ElfError> {
+        let wanted = match (reference.version, reference.node) {
+            (Some(version), Some((hash, strict))) => Wanted::Node { name: version.node, hash, strict },
+            _ => Wanted::Oldest,
+        };
+        let found = self.seek(reference.name, reference.hash, wanted, reference.class == RelocationClass::Any)?;
+        found.map(|(index, symbol)| self.definition(index, &symbol)).transpose()
+    }
+
     pub(super) const fn is_versioned(&self) -> bool {
         self.versyms.is_some()
     }
@@ -194,8 +250,13 @@ impl<'a> SymbolTables<'a> {
         if name.contains(&0) {
             return Ok(None);
         }
+        self.seek(name, gnu_hash(name), wanted, false)
+    }
+
+    /// `do_lookup_x` for one object. With `stubs`, an undefined symbol that has a value answers too.
+    fn seek(&self, name: &[u8], hash: u32, wanted: Wanted<'_>, stubs: bool) -> Result<Option<(usize, Sym)>, ElfError> {
         let mut candidates = match &self.hash {
-            Hash::Gnu(gnu) => gnu.candidates(name)?,
+            Hash::Gnu(gnu) => gnu.candidates(hash)?,
             Hash::Sysv(sysv) => sysv.candidates(name),
             Hash::None => Candidates::none(),
         };
@@ -205,7 +266,8 @@ impl<'a> SymbolTables<'a> {
         while let Some(index) = candidates.next()? {
             let outside = ElfError::out_of_bounds(Table::Symbols, self.at);
             let symbol = self.symbols.get(index).ok_or(outside)?;
-            if !is_definition(&symbol) || !self.strings.is(st_name(&symbol), name)? {
+            let answers = is_definition(&symbol) || stubs && is_stub(&symbol);
+            if !answers || !self.strings.is(st_name(&symbol), name)? {
                 continue;
             }
             match self.judge(index, wanted)? {
@@ -233,11 +295,11 @@ impl<'a> SymbolTables<'a> {
             return Ok(Verdict::Taken);
         };
         let newest_unversioned = match wanted {
-            Wanted::Node { name, hash } => {
+            Wanted::Node { name, hash, strict } => {
                 let taken = match version {
                     Some(version) => version.hash == hash && version.name == name,
                     // The base version serves for all, unless it is hidden.
-                    None => !raw.is_hidden(),
+                    None => !strict && !raw.is_hidden(),
                 };
                 return Ok(if taken { Verdict::Taken } else { Verdict::Refused });
             }
@@ -291,10 +353,18 @@ enum Verdict {
 fn is_definition(symbol: &Sym) -> bool {
     let kind = symbol.st_type();
     let has_value = symbol.st_value != 0 || symbol.st_shndx == ABS || kind == STT_TLS;
-    let is_code_or_data = matches!(kind, STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC);
     // ld.so takes an undefined symbol with a value too, the PLT entry of a program, but only to
     // compare function addresses; it defines nothing.
-    symbol.st_shndx != UNDEF && has_value && is_code_or_data
+    symbol.st_shndx != UNDEF && has_value && is_code_or_data(symbol)
+}
+
+/// The PLT entry of a program: undefined, yet with a value that stands for the function's address.
+fn is_stub(symbol: &Sym) -> bool {
+    symbol.st_shndx == UNDEF && symbol.st_value != 0 && is_code_or_data(symbol)
+}
+
+fn is_code_or_data(symbol: &Sym) -> bool {
+    matches!(symbol.st_type(), STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC)
 }
 
 fn binds_locally(symbol: &Sym) -> bool {

@@ -50,6 +50,7 @@ pub struct RequiredVersion<'a> {
     /// `VER_FLG_WEAK`: ld.so starts the program even where it is not defined.
     pub weak: bool,
     hash: u32,
+    hidden: bool,
 }
 
 /// A version need of one symbol: the node, and the object that must define it.
@@ -68,6 +69,8 @@ pub(super) struct Version<'a> {
     pub(super) name: &'a [u8],
     pub(super) hash: u32,
     pub(super) file: Option<&'a [u8]>,
+    /// The need is of a hidden version (`foo@V1`, with bit 15 set): the base version does not serve.
+    pub(super) hidden: bool,
 }
 
 pub(super) fn definitions<'a>(
@@ -132,6 +135,7 @@ pub(super) fn needs<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<Vec<
                 index: vernaux.vna_other & VERSYM_VERSION,
                 weak: vernaux.vna_flags & VER_FLG_WEAK != 0,
                 hash: vernaux.vna_hash,
+                hidden: vernaux.vna_other & VERSYM_HIDDEN != 0,
             });
             inner.step(vernaux.vna_next);
         }
@@ -167,12 +171,12 @@ pub(super) fn by_index<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<V
         }
     };
     for (version, file) in required {
-        let RequiredVersion { name, hash, .. } = *version;
-        put(version.index, Version { name, hash, file: Some(file) });
+        let RequiredVersion { name, hash, hidden, .. } = *version;
+        put(version.index, Version { name, hash, file: Some(file), hidden });
     }
     for definition in definitions.iter().filter(|definition| !definition.base) {
         let VersionDefinition { name, hash, .. } = *definition;
-        put(definition.index, Version { name, hash, file: None });
+        put(definition.index, Version { name, hash, file: None, hidden: false });
     }
     Ok(versions)
 }
@@ -180,6 +184,14 @@ pub(super) fn by_index<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<V
 /// The version of one symbol, from the versym table.
 #[derive(Clone, Copy)]
 pub(super) struct VersionIndex(u16);
+
+impl RequiredVersion<'_> {
+    /// Whether a definition is the version asked for: hash and name, as `match_symbol` in `elf/dl-version.c`.
+    #[must_use]
+    pub fn is_met_by(&self, definition: &VersionDefinition<'_>) -> bool {
+        self.hash == definition.hash && self.name == definition.name
+    }
+}
 
 impl VersionIndex {
     pub(super) const fn new(raw: u16) -> Self {

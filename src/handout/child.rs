@@ -56,6 +56,12 @@ impl ChildEnvironment {
         Self { preload: joined(preloads(host)), audit: joined(auditors(host)), ..Self::default() }
     }
 
+    /// `LD_AUDIT` with the shim in it, and what was there.
+    #[must_use]
+    pub fn audited(host: &Host, shim: &Path) -> OsString {
+        joined([shim.as_os_str()].into_iter().chain(auditors(host)))
+    }
+
     /// The environment for a child of a process with the environment of `host`.
     #[must_use]
     pub fn new(host: &Host, plan: Option<(&Plan, &Path)>, shim: &Path, door: Door) -> Self {
@@ -72,7 +78,7 @@ impl ChildEnvironment {
         let shim = shim.as_os_str();
         let once = plan.filter(|_| door == Door::Listed).and_then(|(plan, _)| door::listed(plan));
         let (preload, audit) = match door {
-            Door::Audit => (joined(kept), joined([shim].into_iter().chain(auditors(host)))),
+            Door::Audit => (joined(kept), Self::audited(host, Path::new(shim))),
             Door::Preload | Door::Listed => {
                 (joined([shim].into_iter().chain(once.as_deref()).chain(kept)), joined(auditors(host)))
             }

@@ -56,6 +56,8 @@ pub struct Stat {
     pub mtime: i64,
     /// Owner.
     pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Permission bits, with set-user-ID and set-group-ID.
     pub mode: u32,
 }
@@ -74,6 +76,7 @@ impl From<&std::fs::Metadata> for Stat {
             size: meta.size(),
             mtime: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
             uid: meta.uid(),
+            gid: meta.gid(),
             mode: meta.permissions().mode() & 0o7777,
         }
     }

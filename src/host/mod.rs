@@ -7,11 +7,13 @@
 
 mod files;
 mod map;
+mod maps;
 mod stamps;
 mod write;
 
 pub use files::{Entry, FileId, Kind, Stat};
 pub use map::Map;
+pub use maps::{MappedFile, mapped_files};
 pub use stamps::{Stamp, Stamps};
 pub use write::{atomic_write, atomic_write_new};
 
@@ -86,6 +88,14 @@ impl Host {
     #[must_use]
     pub fn environment(&self) -> &BTreeMap<OsString, OsString> {
         &self.env
+    }
+
+    /// Whether a program gives another user's rights to who starts it: set-user-ID or set-group-ID, of an owner that is
+    /// not ours (`AT_SECURE`). File capabilities are not looked at.
+    #[must_use]
+    pub fn gives_rights(&self, program: &Stat) -> bool {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        program.mode & 0o4000 != 0 && program.uid != uid || program.mode & 0o2010 == 0o2010 && program.gid != gid
     }
 
     /// `path` made absolute against the working directory; nothing else is changed.

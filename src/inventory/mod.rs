@@ -21,6 +21,7 @@ pub(crate) use driver::kernel_version;
 pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use owner::{Owner, OwnerKind, Owners, Package, Verified};
 pub use problems::{PROBLEMS, problems};
+pub(crate) use problems::{agree, release, torn_id};
 pub use reach::{Reach, reach};
 pub use version::{Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, observe};
 
@@ -256,7 +257,7 @@ impl Inventory {
             ObjectError::Open(_) => "unreadable",
             ObjectError::Truncated => "truncated",
             ObjectError::Elf(error) if error.is_foreign() => "wrong-class",
-            ObjectError::Elf(_) => "not-elf",
+            ObjectError::Elf(_) | ObjectError::Refused(_) => "not-elf",
         };
         self.problem(id, path.to_owned(), error.to_string());
         error.to_string()

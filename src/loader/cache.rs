@@ -1,109 +1,289 @@
 //! `/etc/ld.so.cache`: which file ldconfig found for a soname.
 //!
-//! Takes the bytes of the cache; gives the entries of one architecture. Reads the new format alone
-//! or behind the old one, as `elf/dl-cache.c` does (`sysdeps/generic/dl-cache.h` has the layout).
-//! Whatever does not fit is left out; nothing panics.
+//! Takes the bytes of the cache; answers a name as `_dl_load_cache_lookup` in `elf/dl-cache.c` does, damage and all, and
+//! lists the entries of one architecture. Reads the new format, alone or behind the old one, and the old one alone
+//! (`sysdeps/generic/dl-cache.h` has the layouts). Nothing panics.
 
+use std::cell::OnceCell;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const NEW_MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
-const OLD_MAGIC: &[u8] = b"ld.so-1.7.0\0";
+const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
+const OLD_HEADER: usize = 16;
 const OLD_ENTRY: usize = 12;
 const NEW_HEADER: usize = 48;
 const NEW_ENTRY: usize = 24;
 /// `DL_CACHE_HWCAP_EXTENSION`: the entry is for a glibc-hwcaps subdirectory, named by index.
 const HWCAP_EXTENSION: u64 = 1 << 62;
+/// `DL_CACHE_HWCAP_ISA_LEVEL_MASK`, in place: the level that the file itself asks for.
+const ISA_LEVEL: u64 = 0x3ff << 32;
+const LOW_WORD: u64 = 0xffff_ffff;
+/// `_DL_HWCAP_TLS_MASK`.
+const TLS: u64 = 1 << 63;
 const EXTENSION_MAGIC: u32 = 0xEAA4_2174;
 const TAG_HWCAPS: u32 = 1;
 
-/// `FLAG_ELF_LIBC6` with the architecture's own flag (`sysdeps/generic/ldconfig.h`).
-#[cfg(target_arch = "aarch64")]
-const FLAGS: u32 = 0x0a03;
-#[cfg(not(target_arch = "aarch64"))]
-const FLAGS: u32 = 0x0303;
+/// The bits of entries for old subdirectories, such as `tls/x86_64`, that count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Legacy {
+    /// `dl_hwcap`, as far as it is important.
+    pub(super) bits: u64,
+    /// `_DL_HWCAP_PLATFORM`.
+    pub(super) platforms: u64,
+    /// The platform's own bit.
+    pub(super) platform: u64,
+}
 
-/// The entries for this architecture, by soname, in the order ld.so would prefer them.
+/// The entries for one architecture, by soname.
 #[derive(Debug, Clone, Default)]
 pub struct Cache {
-    entries: BTreeMap<OsString, Vec<PathBuf>>,
+    bytes: Vec<u8>,
+    table: Table,
+    /// `_DL_CACHE_DEFAULT_ID`.
+    id: u32,
+    /// The place of each glibc-hwcaps subdirectory of the cache among those in use; `None` for the others.
+    ranks: Vec<Option<usize>>,
+    /// How many of the levels x86-64-v2 and up the processor has.
+    levels: usize,
+    legacy: Option<Legacy>,
+    listed: OnceCell<BTreeMap<OsString, Vec<PathBuf>>>,
+}
+
+/// Where the entries are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Table {
+    at: usize,
+    count: usize,
+    entry: usize,
+    /// What the offsets of strings start from, and how far they may go.
+    strings: usize,
+    end: usize,
+}
+
+/// One entry of the table.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    flags: u32,
+    key: u32,
+    value: u32,
+    hwcap: u64,
 }
 
 impl Cache {
     /// Reads a cache. `hwcaps` are the glibc-hwcaps subdirectories in use, best first; entries for
-    /// others are left out.
+    /// others are left out. A cache that ld.so would not use is an empty one.
     #[must_use]
-    pub fn parse(bytes: &[u8], hwcaps: &[&str]) -> Self {
-        Self::read(bytes, hwcaps).unwrap_or_default()
+    pub(super) fn parse(bytes: Vec<u8>, id: u32, hwcaps: &[&str]) -> Self {
+        let Some(table) = Table::find(&bytes) else { return Self::default() };
+        let names = bytes.get(table.strings..).filter(|_| table.entry == NEW_ENTRY).map(hwcap_names);
+        let rank = |name: &[u8]| hwcaps.iter().position(|active| active.as_bytes() == name);
+        let ranks = names.unwrap_or_default().into_iter().map(rank).collect();
+        Self { table, id, ranks, levels: hwcaps.len(), bytes, ..Self::default() }
     }
 
-    fn read(bytes: &[u8], hwcaps: &[&str]) -> Option<Self> {
-        let start = new_start(bytes)?;
-        let cache = bytes.get(start..)?;
-        let count = u32_at(cache, 20)? as usize;
-        let names = hwcap_names(cache);
-        let mut found: BTreeMap<OsString, Vec<(usize, PathBuf)>> = BTreeMap::new();
-        for index in 0..count {
-            let at = NEW_HEADER.checked_add(index.checked_mul(NEW_ENTRY)?)?;
-            // A count larger than the file is a damaged cache; what was read so far counts.
-            let Some(entry) = cache.get(at..at + NEW_ENTRY) else { break };
-            let (Some(flags), Some(key), Some(value), Some(hwcap)) =
-                (u32_at(entry, 0), u32_at(entry, 4), u32_at(entry, 8), u64_at(entry, 16))
-            else {
-                break;
-            };
-            if flags != FLAGS {
-                continue;
-            }
-            let rank = if hwcap & HWCAP_EXTENSION != 0 {
-                let name = usize::try_from(hwcap & 0xffff_ffff).ok().and_then(|index| names.get(index));
-                match name.and_then(|name| hwcaps.iter().position(|active| active.as_bytes() == *name)) {
-                    Some(rank) => rank,
-                    None => continue,
-                }
-            } else if hwcap == 0 {
-                hwcaps.len()
-            } else {
-                // Legacy hwcap bits: for subdirectories that glibc 2.33 and later do not search.
-                continue;
-            };
-            if let (Some(key), Some(value)) = (text_at(cache, key), text_at(cache, value)) {
-                found.entry(key.to_owned()).or_default().push((rank, PathBuf::from(value)));
-            }
-        }
-        let entries = found.into_iter().map(|(name, mut paths)| {
-            paths.sort_by_key(|(rank, _)| *rank);
-            (name, paths.into_iter().map(|(_, path)| path).collect())
-        });
-        Some(Self { entries: entries.collect() })
+    /// Whether there are entries for old subdirectories.
+    pub(super) fn has_legacy_entries(&self) -> bool {
+        self.entries().any(|entry| entry.hwcap != 0 && !entry.is_named())
     }
 
-    /// The file ld.so would take for `name`.
+    /// Makes entries for old subdirectories count, as they did before glibc 2.37.
+    pub(super) fn set_legacy(&mut self, legacy: Legacy) {
+        self.legacy = Some(legacy);
+    }
+
+    /// The file ld.so would take for `name`: `search_cache`, a binary search and then the best of the equal names.
     #[must_use]
     pub fn lookup(&self, name: &OsStr) -> Option<&Path> {
-        self.entries.get(name)?.first().map(PathBuf::as_path)
+        let name = name.as_bytes();
+        let (mut left, mut right) = (0, self.table.count);
+        while left < right {
+            // As glibc, which keeps the last index and not the one behind it.
+            let middle = (left + right - 1) / 2;
+            match compare(name, self.text(self.entry(middle)?.key)?) {
+                Ordering::Equal => return self.best(name, middle, right),
+                // The table is sorted the other way round.
+                Ordering::Less => left = middle + 1,
+                Ordering::Greater => right = middle,
+            }
+        }
+        None
     }
 
-    /// All entries.
+    /// The entry to take of those around `middle` that bear the name.
+    fn best(&self, name: &[u8], middle: usize, right: usize) -> Option<&Path> {
+        let bears = |at: usize| {
+            let key = self.entry(at).and_then(|entry| self.text(entry.key));
+            key.is_some_and(|key| compare(name, key) == Ordering::Equal)
+        };
+        let mut first = middle;
+        while first > 0 && bears(first - 1) {
+            first -= 1;
+        }
+        let mut best: Option<(usize, &Path)> = None;
+        for at in first..right {
+            if at > middle && !bears(at) {
+                break;
+            }
+            let Some(entry) = self.entry(at) else { break };
+            let Some(value) = self.text(entry.value).filter(|_| entry.flags == self.id) else { continue };
+            let path = Path::new(OsStr::from_bytes(value));
+            if !entry.is_named() {
+                // Named ones come first; one of them that was usable is the answer.
+                if best.is_none() && self.takes(entry) {
+                    return Some(path);
+                }
+                if best.is_some() {
+                    break;
+                }
+            } else if let Some(rank) = self.rank(entry)
+                && best.is_none_or(|(known, _)| rank < known)
+            {
+                best = Some((rank, path));
+            }
+        }
+        best.map(|(_, path)| path)
+    }
+
+    /// Whether an entry without a name for its hwcaps counts.
+    fn takes(&self, entry: Entry) -> bool {
+        match self.legacy {
+            _ if entry.hwcap == 0 => true,
+            None => false,
+            Some(Legacy { bits, platforms, platform }) => {
+                let asked = entry.hwcap & platforms;
+                entry.hwcap & !(bits | platforms | TLS) == 0 && (asked == 0 || asked == platform)
+            }
+        }
+    }
+
+    /// The place of the entry's glibc-hwcaps subdirectory among those in use.
+    fn rank(&self, entry: Entry) -> Option<usize> {
+        let level = usize::try_from((entry.hwcap & ISA_LEVEL) >> 32).ok()?;
+        if level > self.levels {
+            return None;
+        }
+        self.ranks.get(usize::try_from(entry.hwcap & LOW_WORD).ok()?).copied().flatten()
+    }
+
+    /// All entries of this architecture that count, by name, and of one name the best first.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &Path)> {
-        self.entries.iter().flat_map(|(name, paths)| paths.iter().map(move |path| (name.as_os_str(), path.as_path())))
+        let listed = self.listed.get_or_init(|| {
+            let mut found: BTreeMap<OsString, Vec<(usize, PathBuf)>> = BTreeMap::new();
+            for entry in self.entries().filter(|entry| entry.flags == self.id) {
+                let rank = if entry.is_named() { self.rank(entry) } else { self.takes(entry).then_some(self.levels) };
+                if let (Some(rank), Some(key), Some(value)) = (rank, self.text(entry.key), self.text(entry.value)) {
+                    let paths = found.entry(OsStr::from_bytes(key).to_owned()).or_default();
+                    paths.push((rank, PathBuf::from(OsStr::from_bytes(value))));
+                }
+            }
+            let sorted = |mut paths: Vec<(usize, PathBuf)>| {
+                paths.sort_by_key(|(rank, _)| *rank);
+                paths.into_iter().map(|(_, path)| path).collect()
+            };
+            found.into_iter().map(|(name, paths)| (name, sorted(paths))).collect()
+        });
+        listed.iter().flat_map(|(name, paths)| paths.iter().map(move |path| (name.as_os_str(), path.as_path())))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        (0..self.table.count).map_while(|index| self.entry(index))
+    }
+
+    fn entry(&self, index: usize) -> Option<Entry> {
+        let Table { at, count, entry, .. } = self.table;
+        let bytes = self.bytes.get(at.checked_add(index.checked_mul(entry)?)?..).filter(|_| index < count)?;
+        let hwcap = if entry == NEW_ENTRY { u64_at(bytes, 16)? } else { 0 };
+        Some(Entry { flags: u32_at(bytes, 0)?, key: u32_at(bytes, 4)?, value: u32_at(bytes, 8)?, hwcap })
+    }
+
+    fn text(&self, offset: u32) -> Option<&[u8]> {
+        if offset as usize >= self.table.end {
+            return None;
+        }
+        text_at(self.bytes.get(self.table.strings..)?, offset)
     }
 }
 
-/// Where the new format begins: at once, or after the old table, aligned to eight bytes.
-fn new_start(bytes: &[u8]) -> Option<usize> {
-    if bytes.starts_with(NEW_MAGIC) {
-        return Some(0);
+impl Table {
+    /// `_dl_load_cache_lookup`: which format it is, and whether the table fits into the file.
+    fn find(bytes: &[u8]) -> Option<Self> {
+        let size = bytes.len();
+        if size > NEW_HEADER && bytes.starts_with(NEW_MAGIC) {
+            let count = u32_at(bytes, 20)? as usize;
+            return (count <= (size - NEW_HEADER) / NEW_ENTRY && same_endian(bytes)).then_some(Self {
+                at: NEW_HEADER,
+                count,
+                entry: NEW_ENTRY,
+                strings: 0,
+                end: size,
+            });
+        }
+        if size <= OLD_HEADER || !bytes.starts_with(OLD_MAGIC) {
+            return None;
+        }
+        let count = u32_at(bytes, 12)? as usize;
+        if count > (size - OLD_HEADER) / OLD_ENTRY {
+            return None;
+        }
+        let end = OLD_HEADER + count * OLD_ENTRY;
+        let start = end.checked_next_multiple_of(8)?;
+        match bytes.get(start..).filter(|new| new.len() >= NEW_HEADER && new.starts_with(NEW_MAGIC)) {
+            Some(new) if same_endian(new) => {
+                // glibc does not compare this count with the file; what it does not hold reads as the end here.
+                let count = u32_at(new, 20)? as usize;
+                Some(Self { at: start + NEW_HEADER, count, entry: NEW_ENTRY, strings: start, end: size })
+            }
+            Some(_) => None,
+            None => Some(Self { at: OLD_HEADER, count, entry: OLD_ENTRY, strings: end, end: size - end }),
+        }
     }
-    if !bytes.starts_with(OLD_MAGIC) {
-        return None;
+}
+
+impl Entry {
+    /// `dl_cache_hwcap_extension`: its hwcaps are a glibc-hwcaps subdirectory.
+    const fn is_named(self) -> bool {
+        self.hwcap & !ISA_LEVEL & !LOW_WORD == HWCAP_EXTENSION
     }
-    let count = u32_at(bytes, OLD_MAGIC.len())? as usize;
-    let end = count.checked_mul(OLD_ENTRY)?.checked_add(OLD_MAGIC.len() + 4)?;
-    let start = end.checked_next_multiple_of(8)?;
-    bytes.get(start..)?.starts_with(NEW_MAGIC).then_some(start)
+}
+
+/// `cache_file_new_matches_endian`: an older ldconfig leaves the field zero. Both architectures are little-endian.
+fn same_endian(new: &[u8]) -> bool {
+    new.get(28).is_some_and(|flags| *flags == 0 || flags & 3 == 2)
+}
+
+/// `_dl_cache_libcmp`: runs of digits compare as numbers.
+fn compare(left: &[u8], right: &[u8]) -> Ordering {
+    let (mut left, mut right) = (left.iter().copied().peekable(), right.iter().copied().peekable());
+    let number = |digits: &mut std::iter::Peekable<_>| {
+        let mut value = 0_i32;
+        while let Some(digit) = digits.next_if(u8::is_ascii_digit) {
+            value = value.wrapping_mul(10).wrapping_add(i32::from(digit - b'0'));
+        }
+        value
+    };
+    loop {
+        let (Some(&l), r) = (left.peek(), right.peek().copied().unwrap_or(0)) else {
+            return 0.cmp(&right.peek().copied().unwrap_or(0));
+        };
+        match (l.is_ascii_digit(), r.is_ascii_digit()) {
+            (true, true) => match number(&mut left).wrapping_sub(number(&mut right)).cmp(&0) {
+                Ordering::Equal => {}
+                other => return other,
+            },
+            (true, false) => return Ordering::Greater,
+            (false, true) => return Ordering::Less,
+            // Characters are signed on x86 and unsigned on aarch64; names beyond ASCII are none of ldconfig's.
+            (false, false) if l != r => return l.cmp(&r),
+            (false, false) => {
+                left.next();
+                right.next();
+            }
+        }
+    }
 }
 
 /// The names of the glibc-hwcaps subdirectories, from the extension section.
@@ -121,7 +301,7 @@ fn hwcap_names(cache: &[u8]) -> Vec<&[u8]> {
                 let size = u32_at(cache, header + 12)? as usize;
                 let list = cache.get(offset..offset.checked_add(size)?)?;
                 let names = list.chunks_exact(4).filter_map(|chunk| text_at(cache, u32_at(chunk, 0)?));
-                return Some(names.map(OsStr::as_bytes).collect());
+                return Some(names.collect());
             }
         }
         None
@@ -129,10 +309,10 @@ fn hwcap_names(cache: &[u8]) -> Vec<&[u8]> {
     read().unwrap_or_default()
 }
 
-fn text_at(bytes: &[u8], at: u32) -> Option<&OsStr> {
+fn text_at(bytes: &[u8], at: u32) -> Option<&[u8]> {
     let tail = bytes.get(at as usize..)?;
     let end = tail.iter().position(|byte| *byte == 0)?;
-    tail.get(..end).map(OsStr::from_bytes)
+    tail.get(..end)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -149,6 +329,8 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const FLAGS: u32 = 0x0303;
 
     /// A cache in the new format, as ldconfig lays it out.
     fn build(entries: &[(u32, &str, &str)]) -> Vec<u8> {
@@ -177,20 +359,36 @@ mod tests {
     fn only_this_architecture_counts() {
         let bytes =
             build(&[(3, "libcuda.so.1", "/lib32/libcuda.so.1"), (FLAGS, "libcuda.so.1", "/lib64/libcuda.so.1")]);
-        let cache = Cache::parse(&bytes, &[]);
+        let cache = Cache::parse(bytes, FLAGS, &[]);
         assert_eq!(cache.lookup(OsStr::new("libcuda.so.1")), Some(Path::new("/lib64/libcuda.so.1")));
         assert_eq!(cache.lookup(OsStr::new("libcuda.so")), None);
     }
 
     #[test]
+    fn names_compare_as_glibc_has_it() {
+        for (left, right, order) in [
+            ("libc.so.6", "libc.so.6", Ordering::Equal),
+            ("libc.so.10", "libc.so.9", Ordering::Greater),
+            ("libc.so.09", "libc.so.9", Ordering::Equal),
+            ("liba", "lib1", Ordering::Less),
+            ("lib", "liba", Ordering::Less),
+            ("lib1", "lib", Ordering::Greater),
+            ("", "", Ordering::Equal),
+        ] {
+            assert_eq!(compare(left.as_bytes(), right.as_bytes()), order, "{left} {right}");
+            assert_eq!(compare(right.as_bytes(), left.as_bytes()), order.reverse(), "{right} {left}");
+        }
+    }
+
+    #[test]
     fn behind_the_old_format() {
         let new = build(&[(FLAGS, "liba.so.1", "/lib/liba.so.1")]);
-        let mut bytes = OLD_MAGIC.to_vec();
+        let mut bytes = [OLD_MAGIC, b"\0"].concat();
         bytes.extend(1u32.to_ne_bytes());
         bytes.extend([0; OLD_ENTRY]);
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         bytes.extend(new);
-        assert_eq!(Cache::parse(&bytes, &[]).iter().count(), 1);
+        assert_eq!(Cache::parse(bytes, FLAGS, &[]).iter().count(), 1);
     }
 
     proptest! {
@@ -201,7 +399,7 @@ mod tests {
                 *slot = byte;
             }
             bytes.truncate(cut);
-            let _ = Cache::parse(&bytes, &["x86-64-v2"]).iter().count();
+            let _ = Cache::parse(bytes, FLAGS, &["x86-64-v2"]).iter().count();
         }
     }
 }

@@ -3,59 +3,119 @@
 //! Takes one element of a path list; gives it with the tokens replaced, or nothing where ld.so would
 //! drop the element (`_dl_dst_substitute` in glibc's `elf/dl-load.c`).
 
+use super::machine::Machine;
+use crate::host::Host;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// What the tokens stand for where an element is expanded.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Tokens<'a> {
     /// Directory of the object that carries the element; `None` where it is not known.
     pub(super) origin: Option<&'a Path>,
     pub(super) lib: &'a OsStr,
-    pub(super) platform: &'a OsStr,
+    pub(super) platform: Platform<'a>,
+    pub(super) trust: Trust<'a>,
+}
+
+/// What `$PLATFORM` stands for: it costs a look at the processor, so it is asked only where it is wanted.
+#[derive(Clone, Copy)]
+pub(super) enum Platform<'a> {
+    Of(&'a Machine, &'a Host),
+    #[cfg(test)]
+    Named(&'static str),
+}
+
+/// Where `$ORIGIN` counts.
+#[derive(Clone, Copy)]
+pub(super) enum Trust<'a> {
+    /// Everywhere.
+    All,
+    /// In secure mode: only as the first part of a path, and where there are trusted directories, only below one.
+    First(&'a [PathBuf]),
 }
 
 /// `None`: the element cannot be expanded and is dropped.
-pub(super) fn expand(element: &OsStr, tokens: Tokens<'_>) -> Option<OsString> {
+pub(super) fn expand(element: &OsStr, tokens: &Tokens<'_>) -> Option<OsString> {
     let mut rest = element.as_bytes();
     let mut out = Vec::with_capacity(rest.len());
+    let mut has_origin = false;
     while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
         let (before, token) = rest.split_at(at);
         out.extend_from_slice(before);
         let after = token.get(1..).unwrap_or_default();
-        if let Some((value, length)) = value(after, tokens) {
-            out.extend_from_slice(value?.as_bytes());
-            rest = after.get(length..).unwrap_or_default();
+        if let Some((token, length)) = token_of(after) {
+            let tail = after.get(length..).unwrap_or_default();
+            match token {
+                Token::Origin => {
+                    let leads = rest.len() == element.len() && at == 0 && (tail.is_empty() || tail.starts_with(b"/"));
+                    let allowed = leads || matches!(tokens.trust, Trust::All);
+                    out.extend_from_slice(tokens.origin.filter(|_| allowed)?.as_os_str().as_bytes());
+                    has_origin = true;
+                }
+                Token::Lib => out.extend_from_slice(tokens.lib.as_bytes()),
+                Token::Platform => {
+                    let name = match tokens.platform {
+                        Platform::Of(machine, host) => machine.platform(host),
+                        #[cfg(test)]
+                        Platform::Named(name) => name,
+                    };
+                    out.extend_from_slice(name.as_bytes());
+                }
+            }
+            rest = tail;
         } else {
             out.push(b'$');
             rest = after;
         }
     }
     out.extend_from_slice(rest);
-    Some(OsString::from_vec(out))
+    let path = OsString::from_vec(out);
+    match tokens.trust {
+        Trust::First(trusted) if has_origin && !trusted.is_empty() && !is_trusted(&path, trusted) => None,
+        _ => Some(path),
+    }
 }
 
-/// The value of the token that `text` starts with, and the token's length; `None` where it starts with none.
-fn value<'a>(text: &[u8], tokens: Tokens<'a>) -> Option<(Option<&'a OsStr>, usize)> {
-    let known = [
-        (&b"ORIGIN"[..], tokens.origin.map(Path::as_os_str)),
-        (b"LIB", Some(tokens.lib)),
-        (b"PLATFORM", Some(tokens.platform)),
-    ];
-    for (name, value) in known {
+#[derive(Clone, Copy)]
+enum Token {
+    Origin,
+    Lib,
+    Platform,
+}
+
+/// The token that `text` starts with, and its length; `None` where it starts with none.
+fn token_of(text: &[u8]) -> Option<(Token, usize)> {
+    let known = [(&b"ORIGIN"[..], Token::Origin), (b"LIB", Token::Lib), (b"PLATFORM", Token::Platform)];
+    for (name, token) in known {
         if let Some(inner) = text.strip_prefix(b"{") {
             if inner.strip_prefix(name).is_some_and(|tail| tail.first() == Some(&b'}')) {
-                return Some((value, name.len() + 2));
+                return Some((token, name.len() + 2));
             }
         } else if let Some(tail) = text.strip_prefix(name) {
             // A longer identifier is another word: `$ORIGINAL` is no token.
             if !tail.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
-                return Some((value, name.len()));
+                return Some((token, name.len()));
             }
         }
     }
     None
+}
+
+/// `is_trusted_path_normalize`: the path without `.` and `..` lies in a default directory.
+fn is_trusted(path: &OsStr, trusted: &[PathBuf]) -> bool {
+    let mut plain = PathBuf::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    trusted.iter().any(|dir| plain.starts_with(dir))
 }
 
 #[cfg(test)]
@@ -67,7 +127,8 @@ mod tests {
         let tokens = Tokens {
             origin: Some(Path::new("/opt/app")),
             lib: OsStr::new("lib/x86_64-linux-gnu"),
-            platform: OsStr::new("x86_64"),
+            platform: Platform::Named("x86_64"),
+            trust: Trust::All,
         };
         for (element, expected) in [
             ("$ORIGIN/../lib", "/opt/app/../lib"),
@@ -78,8 +139,20 @@ mod tests {
             ("$", "$"),
             ("${ORIGIN", "${ORIGIN"),
         ] {
-            assert_eq!(expand(OsStr::new(element), tokens).unwrap(), expected);
+            assert_eq!(expand(OsStr::new(element), &tokens).unwrap(), expected);
         }
-        assert_eq!(expand(OsStr::new("$ORIGIN"), Tokens { origin: None, ..tokens }), None);
+        let trusted = [PathBuf::from("/opt/lib")];
+        for (trusted, element, expected) in [
+            (&[][..], "$ORIGIN/../lib", Some("/opt/app/../lib")),
+            (&[][..], "/x/$ORIGIN", None),
+            (&[][..], "$ORIGIN:", None),
+            (&trusted[..], "$ORIGIN/../lib/x", Some("/opt/app/../lib/x")),
+            (&trusted[..], "$ORIGIN/x", None),
+            (&trusted[..], "/anywhere/$LIB", Some("/anywhere/lib/x86_64-linux-gnu")),
+        ] {
+            let secure = Tokens { trust: Trust::First(trusted), ..tokens };
+            assert_eq!(expand(OsStr::new(element), &secure).as_deref(), expected.map(OsStr::new), "{element}");
+        }
+        assert_eq!(expand(OsStr::new("$ORIGIN"), &Tokens { origin: None, ..tokens }), None);
     }
 }

@@ -1,9 +1,13 @@
 //! The link map ld.so would build: breadth first over `DT_NEEDED`, as `_dl_map_object_deps` does.
 
-use super::search::{Failure, Loader, Requester, Rule};
-use crate::host::FileId;
-use crate::objects::{Object, ObjectError};
-use std::collections::BTreeMap;
+use super::error::LinkError;
+use super::failure::Words;
+use super::names::Names;
+use super::program::ProgramKind;
+use super::search::{Errno, Failure, Loader, Process, Requester, Rule, Search};
+use crate::elf::{Role, mapping_fault};
+use crate::host::{FileId, Host};
+use crate::objects::{Dependency, Object, ObjectError, Objects};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -20,14 +24,21 @@ pub struct Mapped {
     pub rule: Rule,
     /// The file.
     pub object: Rc<Object>,
-    /// Who caused it to be loaded; `None` for the program and what it preloads.
+    /// Who caused it to be loaded; `None` for the program and for what was opened without a caller.
     pub loader: Option<usize>,
-    /// The objects its needed entries led to, in order; missing ones are left out.
+    /// The objects its needed entries and filters led to, in order; missing ones are left out.
     pub needed: Vec<usize>,
+    /// `l_loader`: as `loader`, but a library that was opened by `dlopen` has none.
+    pub(super) parent: Option<usize>,
+    /// The stage that mapped it.
+    pub(super) stage: usize,
+    /// The needed entries were followed.
+    walked: bool,
 }
 
 /// A needed name that led to no object.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Missing {
     /// The name.
     pub name: OsString,
@@ -35,65 +46,172 @@ pub struct Missing {
     pub needed_by: PathBuf,
     /// The first file of that name, if it cannot be used; `None` where there is no such file.
     pub unusable: Option<(PathBuf, ObjectError)>,
+    /// How ld.so puts it.
+    pub(super) words: Words,
+}
+
+/// An entry of `LD_PRELOAD` or `/etc/ld.so.preload` that ld.so passes over, which it says on standard error.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Ignored {
+    /// The entry.
+    pub name: OsString,
+    /// `LD_PRELOAD` or `/etc/ld.so.preload`.
+    pub from: &'static str,
+    pub(super) words: Words,
+}
+
+/// How a library is opened: the flags of `dlopen(3)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Flags {
+    /// `RTLD_GLOBAL`: what is loaded afterwards may bind to it.
+    pub global: bool,
+    /// `RTLD_DEEPBIND`: it asks itself before the global scope.
+    pub deepbind: bool,
+}
+
+/// Start-up, or one `dlopen`: what it maps is linked together.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    /// The program, or the object that was opened; `None` where it could not be.
+    pub(super) root: Option<usize>,
+    /// `l_searchlist`: the root, what it preloads, and all they need, breadth first.
+    pub(super) search: Vec<usize>,
+    /// How many were missing before.
+    pub(super) missing: usize,
+    /// Whether it is start-up.
+    pub(super) startup: bool,
+    pub(super) flags: Flags,
+}
+
+/// An entry of the list that `LD_TRACE_LOADED_OBJECTS` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// An object, by its index in [`LinkMap::objects`].
+    Object(usize),
+    /// A name that was not found, by its index in [`LinkMap::missing`].
+    Missing(usize),
 }
 
 /// Objects in the order ld.so would map them, and what it would miss.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LinkMap<'l, 'h> {
     loader: &'l Loader<'h>,
     objects: Vec<Mapped>,
     missing: Vec<Missing>,
-    by_name: BTreeMap<OsString, usize>,
-    by_id: BTreeMap<FileId, usize>,
+    ignored: Vec<Ignored>,
+    /// `l_next`, the program first.
+    list: Vec<Listed>,
+    pub(super) names: Names,
     program: Option<usize>,
+    /// The ld.so of the process, as long as nothing needed it.
+    interpreter: Option<PathBuf>,
+    process: Process,
+    stages: Vec<Stage>,
 }
 
 impl<'l, 'h> LinkMap<'l, 'h> {
-    /// Nothing mapped yet.
+    /// Nothing mapped yet: a process whose program is not known.
     #[must_use]
     pub fn new(loader: &'l Loader<'h>) -> Self {
         Self {
             loader,
             objects: Vec::new(),
             missing: Vec::new(),
-            by_name: BTreeMap::new(),
-            by_id: BTreeMap::new(),
+            ignored: Vec::new(),
+            list: Vec::new(),
+            names: Names::default(),
             program: None,
+            interpreter: Some(loader.interpreter().to_owned()),
+            process: Process { library_path: loader.library_path().to_vec(), ..Process::default() },
+            stages: Vec::new(),
         }
     }
 
-    /// Maps a program, what `LD_PRELOAD` names, and all they need, as at start-up.
+    /// Maps a program, what `LD_PRELOAD` and `/etc/ld.so.preload` name, and all they need, as at start-up.
+    ///
+    /// # Platform behaviour
+    ///
+    /// A program that glibc's ld.so does not start, static or of another libc, is mapped alone; see [`ProgramKind`].
     pub fn start(&mut self, program: &Path) -> Result<(), ObjectError> {
-        let (path, object) = self.loader.open_path(program.as_os_str(), None).map_err(|failure| match failure {
-            Failure::Unusable(_, error) => error,
-            Failure::NotFound => ObjectError::Open(Rc::new(std::io::Error::from(std::io::ErrorKind::NotFound))),
-        })?;
         // `$ORIGIN` of the program comes from /proc/self/exe, so its links are resolved.
-        let path = self.loader.host().canonical(&path).unwrap_or(path);
-        let program = self.add(path, object, Rule::Path, None, None);
-        self.program = Some(program);
+        let path = self.loader.host().canonical(program).unwrap_or_else(|_| program.to_owned());
+        let object = self.loader.objects().open(&path)?;
+        let kind = ProgramKind::of_object(&object);
+        let secure = self.loader.host().gives_rights(&object.stat);
+        let interpreter = object.facts.interpreter.as_deref().map(PathBuf::from);
+        self.begin(path, object, interpreter, secure);
+        if matches!(kind, ProgramKind::Dynamic { .. } | ProgramKind::Library) {
+            self.map_startup();
+        } else {
+            self.stages.push(Stage::of(self.program, true));
+        }
+        Ok(())
+    }
+
+    /// Maps what `ld.so FILE` maps, which lets any object stand in for the program: the link map that `ldd` shows.
+    pub fn list(&mut self, file: &Path) -> Result<(), ObjectError> {
+        let object = self.loader.load(file)?;
+        if let Some(fault) = mapping_fault(object.bytes(), object.elf().ok().as_ref(), Role::Program) {
+            return Err(ObjectError::Refused(fault));
+        }
+        let interpreter = object.facts.interpreter.as_deref().map(PathBuf::from);
+        self.begin(file.to_owned(), object, interpreter, false);
+        self.map_startup();
+        Ok(())
+    }
+
+    fn begin(&mut self, path: PathBuf, object: Rc<Object>, interpreter: Option<PathBuf>, secure: bool) {
+        let origin = self.loader.host().absolute(&path).parent().map(Path::to_owned);
+        self.process = self.loader.process(origin.as_deref(), secure);
+        self.interpreter = Some(interpreter.unwrap_or_else(|| self.loader.interpreter().to_owned()));
+        self.program = Some(self.add(path, object, Rule::Path, None, None));
+    }
+
+    fn map_startup(&mut self) {
+        let Some(program) = self.program else { return };
         let mut roots = vec![program];
-        for entry in self.loader.preload().to_vec() {
-            // An entry that cannot be opened is ignored with a message (`do_preload`).
-            if let Ok(index) = self.find(&entry, Some(program), Some(Rule::Preload)) {
-                roots.push(index);
+        let preloads = [("LD_PRELOAD", self.loader.preload()), ("/etc/ld.so.preload", self.loader.preload_file())];
+        for (from, entries) in preloads {
+            for name in entries {
+                // `dso_name_valid_for_suid`.
+                let unsafe_name = name.len() >= NAME_LIMIT || name.as_bytes().contains(&b'/');
+                if self.process.secure && from == "LD_PRELOAD" && unsafe_name {
+                    continue;
+                }
+                match self.find(name, Some(program), Some(Rule::Preload), Role::Library) {
+                    Ok(index) => roots.push(index),
+                    // An entry that cannot be opened is ignored with a message (`do_preload`).
+                    Err(failure) => {
+                        let words = Words::of(&failure, name);
+                        self.ignored.push(Ignored { name: name.clone(), from, words });
+                    }
+                }
             }
         }
-        self.map_needed(&roots);
-        Ok(())
+        self.stage(&roots, true, Flags::default());
+        self.place_interpreter();
     }
 
     /// Maps what `dlopen(name)` called from object `caller` would map. The index of the object, if
     /// there is one.
     pub fn open(&mut self, name: &OsStr, caller: Option<usize>) -> Option<usize> {
-        match self.find(name, caller, None) {
+        self.open_with(name, caller, Flags::default())
+    }
+
+    /// [`open`](Self::open) with flags.
+    pub fn open_with(&mut self, name: &OsStr, caller: Option<usize>, flags: Flags) -> Option<usize> {
+        match self.find(name, caller, None, Role::Opened) {
             Ok(index) => {
-                self.map_needed(&[index]);
+                self.stage(&[index], false, flags);
                 Some(index)
             }
             Err(failure) => {
                 let needed_by = caller.and_then(|caller| self.objects.get(caller)).map(|mapped| mapped.path.clone());
-                self.miss(name, needed_by.unwrap_or_default(), failure);
+                let missing = self.missing.len();
+                self.miss(name, needed_by.unwrap_or_default(), &failure);
+                self.stages.push(Stage { missing, flags, ..Stage::of(None, false) });
                 None
             }
         }
@@ -111,70 +229,267 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         &self.missing
     }
 
+    /// The entries of `LD_PRELOAD` and `/etc/ld.so.preload` that ld.so would pass over.
+    #[must_use]
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+
+    /// Objects and missing names in the order of ld.so's own list, which filters move things in.
+    #[must_use]
+    pub fn listing(&self) -> &[Listed] {
+        &self.list
+    }
+
     /// The object that answers to `name`.
     #[must_use]
     pub fn by_name(&self, name: &OsStr) -> Option<&Mapped> {
-        self.by_name.get(name).and_then(|index| self.objects.get(*index))
+        self.names.of(name).and_then(|index| self.objects.get(index))
     }
 
-    fn map_needed(&mut self, roots: &[usize]) {
-        let mut queue: Vec<usize> = roots.to_vec();
-        let mut seen: Vec<bool> = Vec::new();
-        let mut at = 0;
-        while let Some(&index) = queue.get(at) {
-            at += 1;
-            if seen.len() <= index {
-                seen.resize(index + 1, false);
-            }
-            if let Some(seen) = seen.get_mut(index)
-                && std::mem::replace(seen, true)
-            {
-                continue;
-            }
-            let Some(mapped) = self.objects.get(index) else { continue };
-            if !mapped.needed.is_empty() {
-                // Mapped by an earlier dlopen, with everything below it.
-                queue.extend(mapped.needed.clone());
-                continue;
-            }
-            let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
-            let mut found = Vec::with_capacity(object.facts.needed.len());
-            for name in &object.facts.needed {
-                match self.find(name, Some(index), None) {
-                    Ok(needed) => found.push(needed),
-                    Err(failure) => self.miss(name, path.clone(), failure),
+    /// Whether the process has another user's rights, so that `LD_LIBRARY_PATH` does not count.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.process.secure
+    }
+
+    pub(super) fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    pub(super) fn program(&self) -> Option<usize> {
+        self.program
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn host(&self) -> &'h Host {
+        self.loader.host()
+    }
+
+    /// The files of the machine.
+    #[must_use]
+    pub fn files(&self) -> &'h Objects<'h> {
+        self.loader.objects()
+    }
+
+    /// The place of an object among [`LinkMap::objects`], by the file it is.
+    #[must_use]
+    pub fn by_file(&self, id: FileId) -> Option<usize> {
+        self.objects.iter().position(|mapped| mapped.object.stat.id == id)
+    }
+
+    /// Takes objects as they are mapped in a process, the program first; what they need is looked for among them, and
+    /// nothing is searched.
+    pub fn adopt(&mut self, mapped: impl IntoIterator<Item = (PathBuf, Rc<Object>)>) {
+        self.interpreter = None;
+        for (path, object) in mapped {
+            let name = path.clone().into_os_string();
+            let index = self.add(path, object, Rule::Mapped, None, self.program.is_some().then_some(name.as_os_str()));
+            self.program.get_or_insert(index);
+        }
+        for index in 0..self.objects.len() {
+            let needed = self.objects.get(index).map(|mapped| mapped.object.facts.needed.clone()).unwrap_or_default();
+            let found: Vec<usize> = needed.iter().filter_map(|name| self.names.of(name)).collect();
+            for needed in &found {
+                // Who needs whom may run in a circle; who loaded whom may not.
+                let loaders = std::iter::successors(Some(index), |at| self.objects.get(*at).and_then(|it| it.loader));
+                let above = loaders.take(self.objects.len()).any(|above| above == *needed);
+                if let Some(needed) = self.objects.get_mut(*needed).filter(|_| !above && Some(*needed) != self.program)
+                {
+                    needed.loader.get_or_insert(index);
                 }
             }
-            queue.extend(&found);
             if let Some(mapped) = self.objects.get_mut(index) {
                 mapped.needed = found;
+                mapped.walked = true;
             }
         }
     }
 
-    fn miss(&mut self, name: &OsStr, needed_by: PathBuf, failure: Failure) {
-        let unusable = match failure {
-            Failure::NotFound => None,
-            Failure::Unusable(path, error) => Some((path, error)),
-        };
-        self.missing.push(Missing { name: name.to_owned(), needed_by, unusable });
+    pub(super) fn loader(&self) -> &'l Loader<'h> {
+        self.loader
+    }
+
+    /// Takes back the last stage, as a `dlopen` that failed does.
+    pub(super) fn undo_stage(&mut self, objects: usize) {
+        if let Some(stage) = self.stages.pop() {
+            self.missing.truncate(stage.missing);
+        }
+        self.objects.truncate(objects);
+        self.names.truncate(objects);
+        let (objects, missing) = (self.objects.len(), self.missing.len());
+        self.list.retain(|listed| match listed {
+            Listed::Object(index) => *index < objects,
+            Listed::Missing(index) => *index < missing,
+        });
+    }
+
+    fn stage(&mut self, roots: &[usize], startup: bool, flags: Flags) {
+        let missing = self.missing.len();
+        let search = self.map_needed(roots);
+        self.stages.push(Stage { search, missing, flags, ..Stage::of(roots.first().copied(), startup) });
+    }
+
+    /// Follows the needed entries of `roots`; gives all they reach, breadth first, a filter's object before the filter.
+    fn map_needed(&mut self, roots: &[usize]) -> Vec<usize> {
+        let mut known = Known::default();
+        for root in roots {
+            known.append(*root);
+        }
+        let mut at = 0;
+        while let Some(&(index, _)) = known.list.get(at) {
+            if let Some((_, done)) = known.list.get_mut(at) {
+                *done = true;
+            }
+            self.walk(index);
+            let mut here = at;
+            for (needed, is_filter) in self.dependencies(index) {
+                if !is_filter {
+                    known.append(needed);
+                } else if known.put_before(here, needed) {
+                    self.move_before(needed, index);
+                    here += 1;
+                }
+            }
+            while known.list.get(at).is_some_and(|(_, done)| *done) {
+                at += 1;
+            }
+        }
+        known.list.into_iter().map(|(index, _)| index).collect()
+    }
+
+    /// What the object at `index` led to, and which of it are filters' objects.
+    fn dependencies(&self, index: usize) -> Vec<(usize, bool)> {
+        let Some(mapped) = self.objects.get(index) else { return Vec::new() };
+        let all = &mapped.object.facts.dependencies;
+        if all.len() == mapped.object.facts.needed.len() {
+            return mapped.needed.iter().map(|needed| (*needed, false)).collect();
+        }
+        // With filters among them, each is asked for again: it is mapped by now, or missing.
+        let of = |name: &OsString| self.names.of(name);
+        let found = all.iter().filter_map(|dependency| match dependency {
+            Dependency::Needed(name) => Some((of(name)?, false)),
+            Dependency::Filter(name) | Dependency::Auxiliary(name) => Some((of(name)?, true)),
+        });
+        found.collect()
+    }
+
+    fn move_before(&mut self, moved: usize, place: usize) {
+        self.list.retain(|listed| *listed != Listed::Object(moved));
+        let at = self.list.iter().position(|listed| *listed == Listed::Object(place)).unwrap_or(self.list.len());
+        self.list.insert(at, Listed::Object(moved));
+    }
+
+    /// Maps what the object at `index` needs, if that was not done by an earlier `dlopen`.
+    fn walk(&mut self, index: usize) {
+        let Some(mapped) = self.objects.get_mut(index) else { return };
+        if std::mem::replace(&mut mapped.walked, true) {
+            return;
+        }
+        let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
+        let mut found = Vec::with_capacity(object.facts.dependencies.len());
+        for dependency in &object.facts.dependencies {
+            let (Dependency::Needed(name) | Dependency::Filter(name) | Dependency::Auxiliary(name)) = dependency;
+            let expanded = match self.expand(name, index) {
+                Ok(Some(expanded)) => expanded,
+                Ok(None) => continue,
+                Err(failure) => {
+                    self.miss(name, path.clone(), &failure);
+                    continue;
+                }
+            };
+            match self.find(&expanded, Some(index), None, Role::Library) {
+                Ok(needed) => found.push(needed),
+                // "We are not interested in the error message."
+                Err(_) if matches!(dependency, Dependency::Auxiliary(_)) => {}
+                Err(failure) => self.miss(&expanded, path.clone(), &failure),
+            }
+        }
+        if let Some(mapped) = self.objects.get_mut(index) {
+            mapped.needed = found;
+        }
+    }
+
+    /// `expand_dst`: tokens in a needed entry.
+    fn expand(&self, name: &OsStr, index: usize) -> Result<Option<OsString>, Failure> {
+        if !name.as_bytes().contains(&b'$') {
+            return Ok(Some(name.to_owned()));
+        }
+        let expanded = self.requester(index).and_then(|requester| self.loader.expand(name, &requester));
+        if self.process.secure && expanded.as_deref() != Some(name) { Err(Failure::Token) } else { Ok(expanded) }
+    }
+
+    fn miss(&mut self, name: &OsStr, needed_by: PathBuf, failure: &Failure) {
+        let unusable = failure.unusable(self.loader.objects());
+        self.list.push(Listed::Missing(self.missing.len()));
+        let words = Words::of(failure, name);
+        self.missing.push(Missing { name: name.to_owned(), needed_by, unusable, words });
     }
 
     /// `_dl_map_object`: what is mapped under that name or soname, else a path, else a search.
-    fn find(&mut self, name: &OsStr, caller: Option<usize>, rule: Option<Rule>) -> Result<usize, Failure> {
-        if let Some(index) = self.by_name.get(name) {
-            return Ok(*index);
+    fn find(&mut self, name: &OsStr, caller: Option<usize>, rule: Option<Rule>, role: Role) -> Result<usize, Failure> {
+        if let Some(index) = self.names.of(name) {
+            self.names.asked_for(name, index);
+            return Ok(index);
         }
+        if let Some(index) = self.take_interpreter(name, caller) {
+            return Ok(index);
+        }
+        let preload = rule == Some(Rule::Preload);
         let (path, object, found_by) = if name.as_bytes().contains(&b'/') {
             let requester = caller.and_then(|caller| self.requester(caller));
-            let (path, object) = self.loader.open_path(name, requester.as_ref())?;
+            let (path, object) = self.loader.open_path(name, requester.as_ref(), self.process.secure)?;
             (path, object, Rule::Path)
         } else {
             let chain: Vec<Requester<'_>> = self.chain(caller).collect();
-            let program = self.program.filter(|program| !self.chain_indices(caller).any(|index| index == *program));
-            self.loader.search(name, &chain, program.and_then(|program| self.requester(program)).as_ref())?
+            let program = self.program.and_then(|program| self.requester(program));
+            self.loader.search(name, &Search { chain: &chain, program, process: &self.process, preload })?
         };
-        Ok(self.add(path, object, rule.unwrap_or(found_by), caller, Some(name)))
+        // The program's own file is not known to ld.so, and would be mapped again.
+        if let Some(index) = self.names.of_file(object.stat.id) {
+            self.names.add(name, index);
+            if let Some(mapped) = self.objects.get_mut(index) {
+                mapped.names.push(name.to_owned());
+            }
+            return Ok(index);
+        }
+        if let Some(fault) = mapping_fault(object.bytes(), object.elf().ok().as_ref(), role) {
+            return Err(Failure::Mapping(path, fault));
+        }
+        let index = self.add(path, object, rule.unwrap_or(found_by), caller, Some(name));
+        if role == Role::Opened
+            && let Some(mapped) = self.objects.get_mut(index)
+        {
+            mapped.parent = None;
+        }
+        Ok(index)
+    }
+
+    /// ld.so itself is in the list from the start, under its path and its soname.
+    fn take_interpreter(&mut self, name: &OsStr, caller: Option<usize>) -> Option<usize> {
+        let path = self.interpreter.as_ref()?;
+        // Its soname is the name of the file, wherever a distribution puts that.
+        if path.as_os_str() != name && path.file_name() != Some(name) {
+            return None;
+        }
+        let path = path.clone();
+        let object = self.loader.load(&path).ok()?;
+        self.interpreter = None;
+        Some(self.add(path, object, Rule::Interpreter, caller, Some(name)))
+    }
+
+    /// At the end of start-up ld.so takes itself out of the list, or puts itself where it was first needed.
+    fn place_interpreter(&mut self) {
+        self.interpreter = None;
+        let Some(stage) = self.stages.last() else { return };
+        let at = stage.search.iter().position(|index| self.objects.get(*index).is_some_and(Mapped::is_interpreter));
+        let Some((at, before)) = at.and_then(|at| Some((at, *stage.search.get(at.checked_sub(1)?)?))) else { return };
+        if let Some(&moved) = stage.search.get(at) {
+            self.list.retain(|listed| *listed != Listed::Object(moved));
+            let place = self.list.iter().position(|listed| *listed == Listed::Object(before));
+            self.list.insert(place.map_or(self.list.len(), |place| place + 1), Listed::Object(moved));
+        }
     }
 
     fn add(
@@ -185,36 +500,106 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         loader: Option<usize>,
         name: Option<&OsStr>,
     ) -> usize {
-        if let Some(&index) = self.by_id.get(&object.stat.id) {
-            // The same file under another name: ld.so adds the name to the object it has.
-            if let (Some(name), Some(mapped)) = (name, self.objects.get_mut(index)) {
-                mapped.names.push(name.to_owned());
-                self.by_name.insert(name.to_owned(), index);
-            }
-            return index;
-        }
         let index = self.objects.len();
+        let soname = object.facts.soname.clone();
         let mut names: Vec<OsString> = name.map(OsStr::to_owned).into_iter().collect();
-        names.extend(object.facts.soname.clone().filter(|soname| Some(soname.as_os_str()) != name));
-        for name in &names {
-            // The first object of a name keeps it: ld.so walks the list from its head.
-            self.by_name.entry(name.clone()).or_insert(index);
-        }
-        self.by_id.insert(object.stat.id, index);
-        self.objects.push(Mapped { names, path, rule, object, loader, needed: Vec::new() });
+        names.extend(soname.clone().filter(|soname| Some(soname.as_os_str()) != name));
+        let is_program = name.is_none();
+        let file = (!is_program && rule != Rule::Interpreter).then_some(object.stat.id);
+        self.names.insert(index, name, (!is_program).then_some(path.as_path()), soname.as_deref(), file);
+        self.list.push(Listed::Object(index));
+        self.objects.push(Mapped {
+            names,
+            path,
+            rule,
+            object,
+            loader,
+            needed: Vec::new(),
+            parent: loader,
+            stage: self.stages.len(),
+            walked: false,
+        });
         index
     }
 
     fn requester(&self, index: usize) -> Option<Requester<'_>> {
-        self.objects.get(index).map(|mapped| Requester { path: &mapped.path, object: &mapped.object })
-    }
-
-    fn chain_indices(&self, from: Option<usize>) -> impl Iterator<Item = usize> + '_ {
-        std::iter::successors(from, |index| self.objects.get(*index).and_then(|mapped| mapped.loader))
-            .take(self.objects.len())
+        let is_program = self.program == Some(index);
+        self.objects.get(index).map(|mapped| Requester { path: &mapped.path, object: &mapped.object, is_program })
     }
 
     fn chain(&self, from: Option<usize>) -> impl Iterator<Item = Requester<'_>> + '_ {
-        self.chain_indices(from).filter_map(|index| self.requester(index))
+        let indices = std::iter::successors(from, |index| self.objects.get(*index).and_then(|mapped| mapped.parent));
+        indices.take(self.objects.len()).filter_map(|index| self.requester(index))
+    }
+}
+
+impl Missing {
+    /// What dlerror(3) says of it.
+    #[must_use]
+    pub fn error(&self) -> LinkError {
+        LinkError::of_missing(self, None)
+    }
+}
+
+impl Mapped {
+    /// Whether it is the process' ld.so.
+    #[must_use]
+    pub fn is_interpreter(&self) -> bool {
+        self.rule == Rule::Interpreter
+    }
+}
+
+impl Stage {
+    fn of(root: Option<usize>, startup: bool) -> Self {
+        Self { root, search: root.into_iter().collect(), missing: 0, startup, flags: Flags::default() }
+    }
+}
+
+/// `struct list` of `elf/dl-deps.c`: the search list in the making, each object with whether it was gone through.
+#[derive(Default)]
+struct Known {
+    list: Vec<(usize, bool)>,
+    /// `l_reserved`.
+    seen: Vec<bool>,
+}
+
+impl Known {
+    fn mark(&mut self, index: usize) -> bool {
+        if self.seen.len() <= index {
+            self.seen.resize(index + 1, false);
+        }
+        self.seen.get_mut(index).is_some_and(|seen| !std::mem::replace(seen, true))
+    }
+
+    fn append(&mut self, index: usize) {
+        if self.mark(index) {
+            self.list.push((index, false));
+        }
+    }
+
+    /// Puts an object before the place of its filter, unless it stands before it already.
+    fn put_before(&mut self, place: usize, index: usize) -> bool {
+        if !self.mark(index) {
+            let later = self.list.iter().skip(place + 1).position(|(known, _)| *known == index);
+            let Some(later) = later else { return false };
+            self.list.remove(place + 1 + later);
+        }
+        self.list.insert(place.min(self.list.len()), (index, false));
+        true
+    }
+}
+
+/// `SECURE_NAME_LIMIT`.
+const NAME_LIMIT: usize = 255;
+
+impl Failure {
+    /// The file that stands where the search ended, and what is wrong with it.
+    fn unusable(&self, objects: &Objects<'_>) -> Option<(PathBuf, ObjectError)> {
+        match self {
+            Self::NotFound(Errno::NOENT) | Self::OtherClass | Self::Token => None,
+            Self::NotFound(_) => None,
+            Self::Mapping(path, fault) => Some((path.clone(), ObjectError::Refused(fault))),
+            Self::Unusable(path, error) => Some((path.clone(), error.as_object_error(path, objects))),
+        }
     }
 }

@@ -9,10 +9,22 @@
 mod cache;
 mod conf;
 mod dst;
+mod error;
+mod failure;
+mod link;
 mod linkmap;
+mod machine;
+mod names;
+mod order;
+mod program;
 mod search;
+mod why;
 
 pub use cache::Cache;
 pub use conf::directories as conf_directories;
-pub use linkmap::{LinkMap, Mapped, Missing};
+pub use error::{Fault, LinkError};
+pub use link::{Link, MissingNode, MissingSymbol, Symbols};
+pub use linkmap::{Flags, Ignored, LinkMap, Listed, Mapped, Missing};
+pub use program::ProgramKind;
 pub use search::{Loader, Rule};
+pub use why::{Candidate, Fate, Stands, Station, Why, Without};

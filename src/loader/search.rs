@@ -3,10 +3,13 @@
 //! The order is that of `_dl_map_object` in glibc's `elf/dl-load.c`; each step cites it.
 
 use super::cache::Cache;
-use super::dst::{self, Tokens};
-use crate::elf::Elf;
+use super::dst::{self, Platform, Tokens, Trust};
+use super::machine::Machine;
+use crate::elf::Refusal;
 use crate::host::Host;
-use crate::objects::{Object, ObjectError, Objects};
+use crate::objects::{LoadError, Object, ObjectError, Objects};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +36,8 @@ pub enum Rule {
     Cache,
     /// A default directory of this ld.so.
     Default,
+    /// It is the process' ld.so, there from the start.
+    Interpreter,
 }
 
 impl std::fmt::Display for Rule {
@@ -46,6 +51,7 @@ impl std::fmt::Display for Rule {
             Self::Runpath => "DT_RUNPATH",
             Self::Cache => "ld.so.cache",
             Self::Default => "default directory",
+            Self::Interpreter => "interpreter",
         })
     }
 }
@@ -53,16 +59,48 @@ impl std::fmt::Display for Rule {
 /// Why a name led to no object.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
-    /// Nothing of that name anywhere: "cannot open shared object file: No such file or directory".
-    NotFound,
+    /// Nothing of that name anywhere; how the last attempt to open a file failed.
+    NotFound(Errno),
+    /// Nothing but files of 32 bits.
+    OtherClass,
     /// The first file of that name cannot be used; ld.so does not look further.
-    Unusable(PathBuf, ObjectError),
+    Unusable(PathBuf, LoadError),
+    /// ld.so takes the file and then does not map it.
+    Mapping(PathBuf, &'static str),
+    /// `DT_NEEDED` with a token, in secure mode.
+    Token,
 }
 
 /// One object that has a say in a search: its path as opened and its dynamic facts.
 pub(super) struct Requester<'a> {
     pub(super) path: &'a Path,
     pub(super) object: &'a Object,
+    pub(super) is_program: bool,
+}
+
+/// What a search depends on besides the name.
+pub(super) struct Search<'a> {
+    /// The requester, then whoever loaded it, and so on up.
+    pub(super) chain: &'a [Requester<'a>],
+    /// The executable.
+    pub(super) program: Option<Requester<'a>>,
+    pub(super) process: &'a Process,
+    /// What is preloaded into a secure process must bear the set-user-ID bit, and is not in the cache.
+    pub(super) preload: bool,
+}
+
+/// What is settled when a process starts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Process {
+    /// `AT_SECURE`: another user's rights are at stake.
+    pub(super) secure: bool,
+    pub(super) library_path: Vec<PathBuf>,
+}
+
+/// A directory that is searched, with those of its subdirectories that are there.
+#[derive(Debug)]
+struct Directory {
+    subdirs: Vec<PathBuf>,
 }
 
 /// A dynamic loader in one environment.
@@ -72,10 +110,10 @@ pub struct Loader<'h> {
     objects: &'h Objects<'h>,
     library_path: Vec<PathBuf>,
     preload: Vec<OsString>,
+    preload_file: Vec<OsString>,
     cache: Cache,
-    default_dirs: Vec<PathBuf>,
-    hwcaps: Vec<&'static str>,
-    lib: OsString,
+    machine: Machine,
+    directories: RefCell<BTreeMap<PathBuf, Rc<Directory>>>,
 }
 
 impl<'h> Loader<'h> {
@@ -83,32 +121,32 @@ impl<'h> Loader<'h> {
     #[must_use]
     pub fn new(objects: &'h Objects<'h>) -> Self {
         let host = objects.host();
-        let hwcaps = hwcaps();
-        let cache = host.read(Path::new("/etc/ld.so.cache")).unwrap_or_default();
-        let default_dirs = default_dirs(host);
-        // `$LIB` is the first default directory without its leading slash, on every glibc we know.
-        let lib =
-            default_dirs.first().map_or(OsStr::new("lib"), |dir| dir.strip_prefix("/").unwrap_or(dir).as_os_str());
-        let lib = lib.to_owned();
+        let machine = Machine::of(host);
+        let bytes = host.read(Path::new("/etc/ld.so.cache")).unwrap_or_default();
+        let mut cache = Cache::parse(bytes, machine.architecture.cache_id, &machine.hwcaps);
+        if cache.has_legacy_entries()
+            && let Some(legacy) = machine.legacy_hwcaps(host)
+        {
+            cache.set_legacy(legacy);
+        }
         let mut loader = Self {
             host,
             objects,
             library_path: Vec::new(),
             preload: split(host.env("LD_PRELOAD").unwrap_or_default(), b": ")
-                .filter(|entry| !entry.is_empty())
+                .filter(|entry| !entry.is_empty() && entry.len() < PATH_LIMIT)
                 .collect(),
-            cache: Cache::parse(&cache, &hwcaps),
-            default_dirs,
-            hwcaps,
-            lib,
+            preload_file: preload_file(&host.read(Path::new("/etc/ld.so.preload")).unwrap_or_default()),
+            cache,
+            machine,
+            directories: RefCell::default(),
         };
-        if let Some(list) = host.env("LD_LIBRARY_PATH") {
-            loader.library_path = loader.directories(list, b":;", None);
-        }
+        loader.library_path = loader.process(None, false).library_path;
         loader
     }
 
-    /// The directories of `LD_LIBRARY_PATH`, an empty one standing for the working directory.
+    /// The directories of `LD_LIBRARY_PATH`, an empty one standing for the working directory. `$ORIGIN` is the program's,
+    /// so elements with it are left out here.
     #[must_use]
     pub fn library_path(&self) -> &[PathBuf] {
         &self.library_path
@@ -120,16 +158,34 @@ impl<'h> Loader<'h> {
         &self.preload
     }
 
+    /// The entries of `/etc/ld.so.preload`.
+    #[must_use]
+    pub fn preload_file(&self) -> &[OsString] {
+        &self.preload_file
+    }
+
     /// The default directories compiled into this machine's ld.so.
     #[must_use]
     pub fn default_dirs(&self) -> &[PathBuf] {
-        &self.default_dirs
+        &self.machine.default_dirs
     }
 
     /// The cache.
     #[must_use]
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// Where this machine's ld.so is installed, the `PT_INTERP` of its programs.
+    #[must_use]
+    pub fn interpreter(&self) -> &'static Path {
+        Path::new(self.machine.architecture.interpreter)
+    }
+
+    /// Major and minor number of the glibc that this machine's ld.so belongs to; `None` where it does not say.
+    #[must_use]
+    pub fn glibc(&self) -> Option<(u16, u16)> {
+        self.machine.version
     }
 
     pub(crate) fn objects(&self) -> &'h Objects<'h> {
@@ -140,11 +196,65 @@ impl<'h> Loader<'h> {
         self.host
     }
 
+    /// The object at `path`, as ld.so takes it.
+    pub(super) fn load(&self, path: &Path) -> Result<Rc<Object>, ObjectError> {
+        let loaded = self.objects.load(path, self.machine.architecture.machine);
+        loaded.map_err(|error| match error {
+            LoadError::Refused(Refusal::Fatal(words)) => ObjectError::Refused(words),
+            error => error.as_object_error(path, self.objects),
+        })
+    }
+
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What is settled at the start of a process whose program lies in `origin`.
+    pub(super) fn process(&self, origin: Option<&Path>, secure: bool) -> Process {
+        // `unsecvars.h`: a secure process does not see the variable.
+        let list = self.host.env("LD_LIBRARY_PATH").filter(|_| !secure);
+        let tokens = self.tokens(origin, Trust::All);
+        let library_path = list.map(|list| self.directories(list, b":;", &tokens)).unwrap_or_default();
+        Process { secure, library_path }
+    }
+
+    fn tokens<'a>(&'a self, origin: Option<&'a Path>, trust: Trust<'a>) -> Tokens<'a> {
+        Tokens { origin, lib: &self.machine.lib, platform: Platform::Of(&self.machine, self.host), trust }
+    }
+
+    fn tokens_of<'a>(&'a self, requester: &'a Requester<'_>, secure: bool, origin: &'a Path) -> Tokens<'a> {
+        let trust = match (secure, requester.is_program) {
+            (false, _) => Trust::All,
+            (true, true) => Trust::First(&self.machine.default_dirs),
+            (true, false) => Trust::First(&[]),
+        };
+        self.tokens(Some(origin), trust)
+    }
+
+    /// `l_origin`: where the object lies by the path it was opened by.
+    fn origin(&self, path: &Path) -> PathBuf {
+        self.host.absolute(path).parent().map(Path::to_owned).unwrap_or_default()
+    }
+
     /// The directories of a path list, tokens expanded, as `fillin_rpath` makes them.
-    fn directories(&self, list: &OsStr, separators: &[u8], origin: Option<&Path>) -> Vec<PathBuf> {
-        let platform = OsStr::new(std::env::consts::ARCH);
-        let tokens = Tokens { origin, lib: &self.lib, platform };
-        split(list, separators).filter_map(|element| dst::expand(&element, tokens)).map(PathBuf::from).collect()
+    fn directories(&self, list: &OsStr, separators: &[u8], tokens: &Tokens<'_>) -> Vec<PathBuf> {
+        let mut found: Vec<PathBuf> = Vec::new();
+        for element in split(list, separators) {
+            let expanded = if element.is_empty() { Some(OsString::new()) } else { dst::expand(&element, tokens) };
+            // An element that was not empty and became so is dropped.
+            let Some(dir) = expanded.filter(|dir| element.is_empty() || !dir.is_empty()) else { continue };
+            let dir = PathBuf::from(without_slashes(&dir));
+            if !found.iter().any(|known| known.as_os_str() == dir.as_os_str()) {
+                found.push(dir);
+            }
+        }
+        found
+    }
+
+    /// The expansion of a needed entry; `None` where ld.so skips it.
+    pub(super) fn expand(&self, name: &OsStr, requester: &Requester<'_>) -> Option<OsString> {
+        let origin = self.origin(requester.path);
+        dst::expand(name, &self.tokens_of(requester, false, &origin)).filter(|name| !name.is_empty())
     }
 
     /// Opens a name with a slash, tokens expanded against the requester.
@@ -152,194 +262,211 @@ impl<'h> Loader<'h> {
         &self,
         name: &OsStr,
         requester: Option<&Requester<'_>>,
+        secure: bool,
     ) -> Result<(PathBuf, Rc<Object>), Failure> {
-        let origin = requester.and_then(|requester| requester.path.parent());
-        let tokens = Tokens { origin, lib: &self.lib, platform: OsStr::new(std::env::consts::ARCH) };
-        let path = dst::expand(name, tokens).map(PathBuf::from).ok_or(Failure::NotFound)?;
-        match self.objects.open(&path) {
+        let expanded = requester.map(|requester| {
+            let origin = self.origin(requester.path);
+            dst::expand(name, &self.tokens_of(requester, secure, &origin)).unwrap_or_default()
+        });
+        let path = PathBuf::from(expanded.unwrap_or_else(|| name.to_owned()));
+        match self.objects.load(&path, self.machine.architecture.machine) {
             Ok(object) => Ok((path, object)),
-            Err(ObjectError::Open(error)) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::NotFound),
+            Err(LoadError::Open(error)) => Err(Failure::NotFound(Errno::of(&error))),
+            Err(LoadError::Refused(Refusal::OtherClass)) => Err(Failure::OtherClass),
+            Err(LoadError::Refused(Refusal::OtherMachine)) => Err(Failure::NotFound(Errno::NOENT)),
             Err(error) => Err(Failure::Unusable(path, error)),
         }
     }
 
-    /// Searches a bare name. `chain` is the requester, then whoever loaded it, and so on up; `program`
-    /// is the executable.
-    pub(super) fn search(
-        &self,
-        name: &OsStr,
-        chain: &[Requester<'_>],
-        program: Option<&Requester<'_>>,
-    ) -> Result<(PathBuf, Rc<Object>, Rule), Failure> {
-        let requester = chain.first();
+    /// Searches a bare name: `_dl_map_object`.
+    pub(super) fn search(&self, name: &OsStr, search: &Search<'_>) -> Result<(PathBuf, Rc<Object>, Rule), Failure> {
+        let mut attempt = Attempt { other_class: false, setuid_only: search.preload && search.process.secure };
+        let secure = search.process.secure;
+        let requester = search.chain.first();
         let runpath = requester.and_then(|requester| requester.object.facts.runpath.as_deref());
         // "When the object has the RUNPATH information we don't use any RPATHs."
         if runpath.is_none() {
-            for link in chain.iter().chain(program) {
-                if let Some((path, object)) = self.rpath_of(link).map_or(Ok(None), |dirs| self.in_dirs(name, &dirs))? {
+            let program = search.program.iter().filter(|_| !search.chain.iter().any(|link| link.is_program));
+            for link in search.chain.iter().chain(program) {
+                let Some(rpath) = rpath_of(link) else { continue };
+                let origin = self.origin(link.path);
+                let dirs = self.directories(rpath, b":", &self.tokens_of(link, secure, &origin));
+                if let Some((path, object)) = self.in_dirs(name, &dirs, &mut attempt)? {
                     return Ok((path, object, Rule::Rpath));
                 }
             }
         }
-        if let Some((path, object)) = self.in_dirs(name, &self.library_path)? {
+        if let Some((path, object)) = self.in_dirs(name, &search.process.library_path, &mut attempt)? {
             return Ok((path, object, Rule::LdLibraryPath));
         }
-        if let (Some(list), Some(requester)) = (runpath, requester)
-            && let Some((path, object)) = self.in_dirs(name, &self.directories(list, b":", requester.path.parent()))?
-        {
-            return Ok((path, object, Rule::Runpath));
+        if let (Some(list), Some(requester)) = (runpath, requester) {
+            let origin = self.origin(requester.path);
+            let dirs = self.directories(list, b":", &self.tokens_of(requester, secure, &origin));
+            if let Some((path, object)) = self.in_dirs(name, &dirs, &mut attempt)? {
+                return Ok((path, object, Rule::Runpath));
+            }
         }
-        let nodeflib = requester.is_some_and(|requester| requester.object.facts.nodeflib);
-        if let Some(path) = self.cache.lookup(name)
-            && !(nodeflib && path.parent().is_some_and(|dir| self.default_dirs.iter().any(|default| default == dir)))
-            && let Some(object) = self.usable(path)?
+        let nodeflib = requester.or(search.program.as_ref()).is_some_and(|asker| asker.object.facts.nodeflib);
+        if !attempt.setuid_only
+            && let Some(path) = self.cache.lookup(name)
+            && !(nodeflib && self.machine.default_dirs.iter().any(|dir| lies_below(path, dir)))
+            && let Ok(object) = self.usable(path, &mut attempt)?
         {
             return Ok((path.to_owned(), object, Rule::Cache));
         }
-        if !nodeflib && let Some((path, object)) = self.in_dirs(name, &self.default_dirs)? {
+        if !nodeflib && let Some((path, object)) = self.in_dirs(name, &self.machine.default_dirs, &mut attempt)? {
             return Ok((path, object, Rule::Default));
         }
-        Err(Failure::NotFound)
+        Err(if attempt.other_class { Failure::OtherClass } else { Failure::NotFound(Errno::NOENT) })
     }
 
     /// What a bare name leads to where the requester has no run path of its own: the file and the rule.
     #[must_use]
     pub fn find(&self, name: &OsStr) -> Option<(PathBuf, Rule)> {
-        self.search(name, &[], None).ok().map(|(path, _, rule)| (path, rule))
+        self.find_for(name, &[])
     }
 
     /// What `dlopen(name)` called from `object`, mapped from `path`, leads to.
     #[must_use]
     pub fn find_from(&self, path: &Path, object: &Object, name: &OsStr) -> Option<(PathBuf, Rule)> {
-        self.search(name, &[Requester { path, object }], None).ok().map(|(path, _, rule)| (path, rule))
+        self.find_for(name, &[Requester { path, object, is_program: false }])
+    }
+
+    fn find_for(&self, name: &OsStr, chain: &[Requester<'_>]) -> Option<(PathBuf, Rule)> {
+        let process = Process { secure: false, library_path: self.library_path.clone() };
+        let search = Search { chain, program: None, process: &process, preload: false };
+        self.search(name, &search).ok().map(|(path, _, rule)| (path, rule))
     }
 
     /// The directories of an object's own run path, `DT_RUNPATH` or else `DT_RPATH`, tokens expanded.
     #[must_use]
     pub fn run_path(&self, path: &Path, object: &Object) -> Vec<PathBuf> {
         let list = object.facts.runpath.as_deref().or(object.facts.rpath.as_deref());
-        list.map(|list| self.directories(list, b":", path.parent())).unwrap_or_default()
+        let origin = self.origin(path);
+        list.map(|list| self.directories(list, b":", &self.tokens(Some(&origin), Trust::All))).unwrap_or_default()
     }
 
-    /// `DT_RPATH` counts only where the same object has no `DT_RUNPATH` (`elf_get_dynamic_info`).
-    fn rpath_of(&self, link: &Requester<'_>) -> Option<Vec<PathBuf>> {
-        let facts = &link.object.facts;
-        let rpath = facts.rpath.as_deref().filter(|_| facts.runpath.is_none())?;
-        Some(self.directories(rpath, b":", link.path.parent()))
+    /// The subdirectories of a directory that are searched before it.
+    pub(super) fn subdirectories(&self, dir: &Path) -> Vec<PathBuf> {
+        self.directory(dir).subdirs.clone()
     }
 
-    fn in_dirs(&self, name: &OsStr, dirs: &[PathBuf]) -> Result<Option<(PathBuf, Rc<Object>)>, Failure> {
+    /// `open_path`.
+    fn in_dirs(
+        &self,
+        name: &OsStr,
+        dirs: &[PathBuf],
+        attempt: &mut Attempt,
+    ) -> Result<Option<(PathBuf, Rc<Object>)>, Failure> {
         for dir in dirs {
-            // An empty element is the working directory, and ld.so then uses the bare name as the path.
-            let hwcaps = dir.join("glibc-hwcaps");
-            if self.host.is_dir(&hwcaps) {
-                for level in &self.hwcaps {
-                    let path = hwcaps.join(level).join(name);
-                    if let Some(object) = self.usable(&path)? {
-                        return Ok(Some((path, object)));
-                    }
+            for subdir in &self.directory(dir).subdirs {
+                let path = dir.join(subdir).join(name);
+                if let Ok(object) = self.usable(&path, attempt)? {
+                    return Ok(Some((path, object)));
                 }
             }
+            // An empty element is the working directory, and ld.so then uses the bare name as the path.
             let path = dir.join(name);
-            if let Some(object) = self.usable(&path)? {
-                return Ok(Some((path, object)));
+            match self.usable(&path, attempt)? {
+                Ok(object) => return Ok(Some((path, object))),
+                // "The file exists and is readable, but something went wrong": the rest of the list is passed over.
+                Err(errno) if errno.ends_list() && self.host.is_dir(dir_or_here(dir)) => return Ok(None),
+                Err(_) => {}
             }
         }
         Ok(None)
     }
 
+    fn directory(&self, dir: &Path) -> Rc<Directory> {
+        if let Some(known) = self.directories.borrow().get(dir) {
+            return Rc::clone(known);
+        }
+        let mut subdirs = Vec::new();
+        let hwcaps = Path::new("glibc-hwcaps");
+        if !self.machine.hwcaps.is_empty() && self.host.is_dir(&dir.join(hwcaps)) {
+            subdirs.extend(self.machine.hwcaps.iter().map(|level| hwcaps.join(level)));
+        }
+        subdirs.extend(self.machine.legacy_subdirs(self.host, |name| self.host.is_dir(&dir.join(name))));
+        let made = Rc::new(Directory { subdirs });
+        self.directories.borrow_mut().insert(dir.to_owned(), Rc::clone(&made));
+        made
+    }
+
     /// `open_verify`: a file of another class or machine is passed over, a damaged one ends the search.
-    fn usable(&self, path: &Path) -> Result<Option<Rc<Object>>, Failure> {
-        match self.objects.open(path) {
-            Ok(object) => Ok(Some(object)),
-            Err(ObjectError::Open(_)) => Ok(None),
-            Err(ObjectError::Elf(error)) if error.is_foreign() => Ok(None),
+    fn usable(&self, path: &Path, attempt: &mut Attempt) -> Result<Result<Rc<Object>, Errno>, Failure> {
+        match self.objects.load(path, self.machine.architecture.machine) {
+            Ok(object) if attempt.setuid_only && object.stat.mode & SETUID == 0 => Ok(Err(Errno::NOENT)),
+            Ok(object) => Ok(Ok(object)),
+            Err(LoadError::Open(error)) => Ok(Err(Errno::of(&error))),
+            Err(LoadError::Refused(refusal @ (Refusal::OtherClass | Refusal::OtherMachine))) => {
+                attempt.other_class |= refusal == Refusal::OtherClass;
+                Ok(Err(Errno::NOENT))
+            }
             Err(error) => Err(Failure::Unusable(path.to_owned(), error)),
         }
     }
 }
 
+/// What a search remembers on its way.
+struct Attempt {
+    other_class: bool,
+    setuid_only: bool,
+}
+
+/// How open(2) failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Errno(pub(super) i32);
+
+impl Errno {
+    pub(super) const NOENT: Self = Self(rustix::io::Errno::NOENT.raw_os_error());
+    const ACCES: Self = Self(rustix::io::Errno::ACCESS.raw_os_error());
+
+    fn of(error: &std::io::Error) -> Self {
+        error.raw_os_error().map_or(Self::NOENT, Self)
+    }
+
+    fn ends_list(self) -> bool {
+        self != Self::NOENT && self != Self::ACCES
+    }
+}
+
+/// `DT_RPATH` counts only where the same object has no `DT_RUNPATH` (`elf_get_dynamic_info`).
+fn rpath_of<'a>(link: &Requester<'a>) -> Option<&'a OsStr> {
+    let facts = &link.object.facts;
+    facts.rpath.as_deref().filter(|rpath| facts.runpath.is_none() && !rpath.is_empty())
+}
+
+/// A path below a directory, as the characters have it.
+fn lies_below(path: &Path, dir: &Path) -> bool {
+    let rest = path.as_os_str().as_bytes().strip_prefix(dir.as_os_str().as_bytes());
+    rest.is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+fn dir_or_here(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
+}
+
+/// "Remove trailing slashes (except for "/")."
+fn without_slashes(dir: &OsStr) -> &OsStr {
+    let mut bytes = dir.as_bytes();
+    while let Some(shorter) = bytes.strip_suffix(b"/").filter(|shorter| !shorter.is_empty()) {
+        bytes = shorter;
+    }
+    OsStr::from_bytes(bytes)
+}
+
+/// The entries of `/etc/ld.so.preload`: between white space and colons, less comments (`dl_main`).
+fn preload_file(bytes: &[u8]) -> Vec<OsString> {
+    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b'#').next().unwrap_or(line));
+    let entries = lines.flat_map(|line| line.split(|byte| b": \t".contains(byte)));
+    entries.filter(|entry| !entry.is_empty()).map(|entry| OsStr::from_bytes(entry).to_owned()).collect()
+}
+
+/// `SECURE_PATH_LIMIT`: a longer entry of `LD_PRELOAD` is passed over.
+const PATH_LIMIT: usize = 4096;
+/// `S_ISUID`.
+const SETUID: u32 = 0o4000;
+
 fn split<'a>(list: &'a OsStr, separators: &'a [u8]) -> impl Iterator<Item = OsString> + 'a {
     list.as_bytes().split(move |byte| separators.contains(byte)).map(|element| OsStr::from_bytes(element).to_owned())
-}
-
-/// The glibc-hwcaps subdirectories this processor can use, best first (`sysdeps/x86_64/dl-hwcaps_subdirs.c`).
-fn hwcaps() -> Vec<&'static str> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        let v2 =
-            has!("sse3") && has!("ssse3") && has!("sse4.1") && has!("sse4.2") && has!("popcnt") && has!("cmpxchg16b");
-        let v3 = v2
-            && has!("avx")
-            && has!("avx2")
-            && has!("bmi1")
-            && has!("bmi2")
-            && has!("f16c")
-            && has!("fma")
-            && has!("lzcnt")
-            && has!("movbe");
-        let v4 = v3 && has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
-        [(v4, "x86-64-v4"), (v3, "x86-64-v3"), (v2, "x86-64-v2")]
-            .iter()
-            .filter(|(has, _)| *has)
-            .map(|(_, name)| *name)
-            .collect()
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        Vec::new()
-    }
-}
-
-/// Where this architecture's ld.so is installed (the `PT_INTERP` of every dynamic program).
-#[cfg(target_arch = "aarch64")]
-const INTERPRETER: &str = "/lib/ld-linux-aarch64.so.1";
-#[cfg(not(target_arch = "aarch64"))]
-const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
-
-/// The directories compiled into ld.so (`system_dirs` in `elf/dl-load.c`): a run of NUL-terminated strings in
-/// its read-only data, each beginning and ending with a slash.
-fn default_dirs(host: &Host) -> Vec<PathBuf> {
-    let interpreter = host.map(Path::new(INTERPRETER));
-    let bytes = interpreter.as_ref().map(|(map, _)| &**map).unwrap_or_default();
-    let found = if Elf::parse(bytes).is_ok() { system_dirs(bytes) } else { Vec::new() };
-    if found.is_empty() {
-        // No ld.so to ask (an image without one): the two layouts in use, the multiarch one first.
-        let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
-        return [
-            format!("/lib/{multiarch}"),
-            format!("/usr/lib/{multiarch}"),
-            "/lib64".into(),
-            "/usr/lib64".into(),
-            "/lib".into(),
-            "/usr/lib".into(),
-        ]
-        .map(PathBuf::from)
-        .into();
-    }
-    found
-}
-
-fn system_dirs(bytes: &[u8]) -> Vec<PathBuf> {
-    let mut best: Vec<PathBuf> = Vec::new();
-    let mut run: Vec<PathBuf> = Vec::new();
-    for text in bytes.split(|byte| *byte == 0) {
-        let is_dir = text.len() > 2
-            && text.len() < 256
-            && text.starts_with(b"/")
-            && text.ends_with(b"/")
-            && text.iter().all(u8::is_ascii_graphic)
-            && text.windows(3).any(|window| window == b"lib");
-        if is_dir {
-            let dir = text.strip_suffix(b"/").unwrap_or(text);
-            run.push(PathBuf::from(OsStr::from_bytes(dir)));
-        } else {
-            if run.len() > best.len() {
-                best = std::mem::take(&mut run);
-            }
-            run.clear();
-        }
-    }
-    best
 }

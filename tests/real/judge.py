@@ -1,4 +1,4 @@
-"""One row: a set-up that is broken, and what must come of it without cudashim, under `run` and under the shim alone.
+"""One row: a set-up that is broken, and what must come of it without cudashim, under `run`, by either door, and under the shim alone.
 
 Takes a `Case`; starts its child once for each way and gives a `Row` for the table. A child gets a cache of its
 own, so that no answer is left over from another, and a time limit.
@@ -24,7 +24,7 @@ from environments import clean_environment
 WITNESS = Path(__file__).resolve().parent / "witness.py"
 SECONDS = 300
 FEWER_OPENS = 10
-WAYS = ("bare", "run", "plain")
+WAYS = ("bare", "run", "audit", "plain")
 
 OK, WRONG, SHORT, SKIPPED = "ok", "WRONG", "short", "skipped"
 
@@ -130,6 +130,11 @@ class Case:
     # Count failed opens of `.so` files while this runs.
     opens_of: Optional[str] = None
 
+    @property
+    def audit(self) -> Expected:
+        """By the other door, the same."""
+        return self.run
+
     def judge(self, cudashim: Path) -> Row:
         row = Row(self.name, {}, OK)
         outcomes = {}
@@ -161,9 +166,10 @@ class Case:
         command = [self.python, *arguments]
         if self.preload:
             env["LD_PRELOAD"] = str(self.preload)
-        if way == "run":
+        if way in ("run", "audit"):
             place = ["--place", self.place] if self.place else []
-            command = [cudashim, "run", *place, "--", *command]
+            door = {"run": "preload", "audit": "audit"}[way]
+            command = [cudashim, "run", "--via", door, *place, "--", *command]
         elif way == "plain":
             asked = {**clean_environment(), "CUDASHIM_CACHE": env["CUDASHIM_CACHE"]}
             shim = subprocess.run([cudashim, "shim"], env=asked, check=True, capture_output=True, text=True).stdout.strip()

@@ -162,7 +162,6 @@ class Program:
             if wrong:
                 row.verdict = WRONG
                 row.complaints.append(f"{way}: exit {code}, `{answer}`: {' | '.join(said.strip().splitlines()[-3:])}")
-        row.cells["run"] += f"; audit: {row.cells.pop('audit')}"
         return row
 
     def start(self, way: str, cudashim: Path) -> tuple:

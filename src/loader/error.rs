@@ -1,0 +1,174 @@
+//! With what ld.so ends a process or a `dlopen`, in its own words.
+
+use super::failure::Words;
+use super::link::MissingNode;
+use super::linkmap::{Ignored, LinkMap, Missing};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why a process does not start, or a `dlopen` fails.
+///
+/// Its `Display` is what ld.so prints, or what `dlerror(3)` gives, to the letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkError {
+    /// The program that does not start; `None` where a `dlopen` fails.
+    pub program: Option<PathBuf>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with a link map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A library could not be opened or mapped.
+    Library {
+        /// The name that was asked for, or the file that was found for it.
+        name: OsString,
+        /// What ld.so says of it.
+        reason: String,
+    },
+    /// The process is ended by a signal: the file is taken, and its pages or tables are not there.
+    Killed {
+        /// The file.
+        object: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An object asks a node of a name that nothing bears, or a symbol of a provider without versions that must have
+    /// them; glibc takes that for a fault of its own and ends the process.
+    Assertion {
+        /// The source file of glibc.
+        file: &'static str,
+        /// The function.
+        function: &'static str,
+        /// What it insists on.
+        condition: &'static str,
+    },
+    /// A version node is not defined.
+    Version {
+        /// The object that should define it.
+        provider: PathBuf,
+        /// The node.
+        node: OsString,
+        /// The object that needs it.
+        required_by: PathBuf,
+    },
+    /// A symbol is not defined.
+    Symbol {
+        /// The object that asks for it.
+        object: PathBuf,
+        /// The symbol.
+        symbol: OsString,
+        /// The version it must have.
+        node: Option<OsString>,
+    },
+}
+
+impl LinkError {
+    pub(super) fn not_found(name: &OsStr) -> Self {
+        let reason = "cannot open shared object file: No such file or directory".to_owned();
+        Self { program: None, fault: Fault::Library { name: name.to_owned(), reason } }
+    }
+
+    pub(super) fn of_missing(missing: &Missing, program: Option<PathBuf>) -> Self {
+        let fault = match missing.words.clone() {
+            Words::Says(name, reason) => Fault::Library { name, reason },
+            Words::Killed(object, reason) => Fault::Killed { object, reason },
+        };
+        Self { program, fault }
+    }
+}
+
+impl LinkMap<'_, '_> {
+    /// What ld.so says of a node that is not defined; of one that is weak, or of a provider without nodes, only `ldd`
+    /// says it.
+    #[must_use]
+    pub fn words_of(&self, node: &MissingNode) -> String {
+        let path = |index: usize| self.objects().get(index).map(|mapped| mapped.path.display().to_string());
+        let by = path(node.object).unwrap_or_default();
+        let Some(provider) = node.provider.and_then(path) else { return Fault::NEEDED.to_string() };
+        let weak = if node.weak { "weak " } else { "" };
+        if node.unversioned {
+            format!("{provider}: no version information available (required by {by})")
+        } else {
+            format!("{provider}: {weak}version `{}' not found (required by {by})", node.node.display())
+        }
+    }
+}
+
+impl Fault {
+    /// A need of a version names a library that no needed entry named.
+    pub(super) const NEEDED: Self =
+        Self::Assertion { file: "dl-version.c", function: "_dl_check_map_versions", condition: "needed != NULL" };
+    /// A library that must define versions has none at all.
+    pub(super) const VERSIONED: Self = Self::Assertion {
+        file: "dl-lookup.c",
+        function: "check_match",
+        condition: "version->filename == NULL || ! _dl_name_match_p (version->filename, map)",
+    };
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        LinkError::of_missing(self, None).fmt(f)
+    }
+}
+
+/// What ld.so prints about an entry that cannot be preloaded.
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, from, words } = self;
+        write!(f, "ERROR: ld.so: object '{}' from {from} cannot be preloaded (", name.display())?;
+        match words {
+            Words::Says(_, reason) | Words::Killed(_, reason) => f.write_str(reason)?,
+        }
+        f.write_str("): ignored.")
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(program) = &self.program {
+            let named = !matches!(self.fault, Fault::Killed { .. } | Fault::Assertion { .. });
+            if named {
+                write!(f, "{}: ", program.display())?;
+            }
+            match self.fault {
+                Fault::Library { .. } => f.write_str("error while loading shared libraries: ")?,
+                Fault::Symbol { .. } => f.write_str("symbol lookup error: ")?,
+                Fault::Version { .. } => {}
+                Fault::Killed { .. } | Fault::Assertion { .. } => {}
+            }
+        }
+        self.fault.fmt(f)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Killed { object, reason } => write!(f, "{}: {reason}", object.display()),
+            // glibc also gives the line, which differs from release to release.
+            Fault::Assertion { file, function, condition } => {
+                write!(f, "Inconsistency detected by ld.so: {file}: {function}: Assertion `{condition}' failed!")
+            }
+            Fault::Library { name, reason } => write!(f, "{}: {reason}", name.display()),
+            Fault::Version { provider, node, required_by } => write!(
+                f,
+                "{}: version `{}' not found (required by {})",
+                provider.display(),
+                node.display(),
+                required_by.display()
+            ),
+            Fault::Symbol { object, symbol, node } => {
+                write!(f, "{}: undefined symbol: {}", object.display(), symbol.display())?;
+                node.as_ref().map_or(Ok(()), |node| write!(f, ", version {}", node.display()))
+            }
+        }
+    }
+}
+
+impl std::error::Error for LinkError {}

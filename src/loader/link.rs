@@ -1,0 +1,369 @@
+//! The link: every version node and every symbol of a link map, bound as glibc binds them.
+//!
+//! Takes a [`LinkMap`]; gives the nodes and symbols that no object defines, in the order in which ld.so comes upon them,
+//! and the words with which it gives up. The rules are those of `elf/dl-version.c`, `elf/dl-lookup.c` and
+//! `elf/dl-reloc.c`: relocations alone decide which symbols are asked for, the scope of an object who is asked, and the
+//! first definition that matches answers. Never loads anything, and knows nothing of what constructors do.
+
+use super::error::{Fault, LinkError};
+use super::linkmap::{Flags, LinkMap, Listed, Mapped};
+use super::order;
+use crate::elf::{Binding, Elf, Reference, RelocationClass};
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Which symbols a link binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Symbols {
+    /// None: only objects and version nodes are looked at.
+    Skip,
+    /// Those that are bound when an object is loaded; calls wait for their first time unless the object says otherwise.
+    Lazy,
+    /// All, as `RTLD_NOW`, `LD_BIND_NOW` and `ldd -r` have it.
+    Now,
+}
+
+/// A version node that its provider does not define.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissingNode {
+    /// Who needs it.
+    pub object: usize,
+    /// The provider; `None` where no mapped object bears the name, which ends the process.
+    pub provider: Option<usize>,
+    /// The provider's name as the version need has it.
+    pub file: OsString,
+    /// The node.
+    pub node: OsString,
+    /// `VER_FLG_WEAK`: no error.
+    pub weak: bool,
+    /// The provider defines no versions at all: no error either, ld.so takes its symbols as they are.
+    pub unversioned: bool,
+}
+
+/// A symbol that no object of the scope defines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissingSymbol {
+    /// Who asks for it.
+    pub object: usize,
+    /// The symbol.
+    pub symbol: OsString,
+    /// The version it must have.
+    pub node: Option<OsString>,
+    /// The soname that the version is expected of.
+    pub file: Option<OsString>,
+}
+
+/// What linking a map comes to.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Link {
+    /// Nodes that are not defined, in the order in which ld.so looks for them.
+    pub nodes: Vec<MissingNode>,
+    /// Symbols that are not defined, in the order in which ld.so looks for them.
+    pub symbols: Vec<MissingSymbol>,
+    /// With what the process, or the `dlopen`, ends; `None` where it does not.
+    pub first_error: Option<LinkError>,
+}
+
+impl LinkMap<'_, '_> {
+    /// Links all that is mapped: start-up first, then each [`open`](Self::open) in its turn.
+    #[must_use]
+    pub fn link(&self, symbols: Symbols) -> Link {
+        let mut linker = Linker::new(self, 0);
+        for at in 0..self.stages().len() {
+            linker.stage(at, symbols);
+        }
+        linker.link
+    }
+
+    /// Does what `dlopen(name)` called from object `caller` does: maps, links, and where that fails takes all back.
+    ///
+    /// # Errors
+    ///
+    /// What `dlerror(3)` says, or what ends the process.
+    pub fn dlopen(
+        &mut self,
+        name: &OsStr,
+        caller: Option<usize>,
+        flags: Flags,
+        symbols: Symbols,
+    ) -> Result<usize, Box<LinkError>> {
+        let objects = self.objects().len();
+        let opened = self.open_with(name, caller, flags);
+        let at = self.stages().len().saturating_sub(1);
+        let mut linker = Linker::new(self, objects);
+        linker.stage(at, symbols);
+        let error = linker.link.first_error;
+        let Some(index) = opened.filter(|_| error.is_none()) else {
+            self.undo_stage(objects);
+            return Err(Box::new(error.unwrap_or_else(|| LinkError::not_found(name))));
+        };
+        Ok(index)
+    }
+
+    /// The object that answers `symbol` of version `node` when the object at `index` asks for it.
+    #[must_use]
+    pub fn binding(&self, index: usize, symbol: &[u8], node: Option<&[u8]>) -> Option<usize> {
+        let answers = |asked: &usize| {
+            let elf = self.objects().get(*asked).and_then(|mapped| mapped.object.elf().ok());
+            elf.is_some_and(|elf| elf.defines(symbol, node))
+        };
+        let elf = self.objects().get(index)?.object.elf().ok()?;
+        let scope = self.scope(index, elf.symbolic());
+        scope.lists().flatten().copied().find(answers)
+    }
+
+    /// `l_scope`: the search lists that are gone through for the object at `index` while its stage is linked.
+    pub(super) fn scope(&self, index: usize, symbolic: bool) -> Scope<'_> {
+        let stage_of = |index: usize| self.objects().get(index).map(|mapped| mapped.stage);
+        let at = stage_of(index).unwrap_or(0);
+        let stage = self.stages().get(at);
+        let startup = self.stages().first().filter(|first| first.startup);
+        // What was opened with RTLD_GLOBAL before is asked after the program's own.
+        let earlier = self.stages().iter().take(at).skip(usize::from(startup.is_some()));
+        let added = earlier.filter(|stage| stage.flags.global).map(|stage| stage.search.as_slice());
+        let local = stage.filter(|stage| !stage.startup);
+        let deep = local.is_some_and(|stage| stage.flags.deepbind) && startup.is_some();
+        Scope {
+            // "We don't have to do this for the main map", and a deep binding asks it first anyway.
+            own: (symbolic && !deep && self.program() != Some(index)).then_some([index]),
+            global: startup.map(|stage| stage.search.as_slice()).into_iter().chain(added).collect(),
+            local: local.map(|stage| stage.search.as_slice()),
+            deep,
+        }
+    }
+}
+
+/// The lists that are asked for a symbol.
+pub(super) struct Scope<'m> {
+    own: Option<[usize; 1]>,
+    global: Vec<&'m [usize]>,
+    local: Option<&'m [usize]>,
+    deep: bool,
+}
+
+impl Scope<'_> {
+    fn lists(&self) -> impl Iterator<Item = &[usize]> {
+        let own = self.own.as_ref().map(<[usize; 1]>::as_slice);
+        let (first, last) = if self.deep { (self.local, None) } else { (None, self.local) };
+        own.into_iter().chain(first).chain(self.global.iter().copied()).chain(last)
+    }
+}
+
+/// What a symbol is looked up by, apart from the scope.
+type Asked<'m> = (&'m [u8], Option<&'m [u8]>, RelocationClass);
+
+/// What a look-up comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Object(usize),
+    Nothing,
+    /// `check_match` insists that a provider of versions has some.
+    Assertion,
+}
+
+struct Linker<'m, 'l, 'h> {
+    map: &'m LinkMap<'l, 'h>,
+    elves: Vec<Option<Elf<'m>>>,
+    link: Link,
+    checked: Vec<bool>,
+    relocated: Vec<bool>,
+    /// What the program's own search list answered.
+    answers: HashMap<Asked<'m>, Answer>,
+}
+
+impl<'m, 'l, 'h> Linker<'m, 'l, 'h> {
+    /// A linker for objects of which the first `done` are linked.
+    fn new(map: &'m LinkMap<'l, 'h>, done: usize) -> Self {
+        let objects = map.objects();
+        let linked: Vec<bool> = (0..objects.len()).map(|index| index < done).collect();
+        Self {
+            map,
+            elves: objects.iter().map(|mapped| mapped.object.elf().ok()).collect(),
+            link: Link::default(),
+            checked: linked.clone(),
+            relocated: linked,
+            answers: HashMap::new(),
+        }
+    }
+
+    fn stage(&mut self, at: usize, symbols: Symbols) {
+        let Some(stage) = self.map.stages().get(at) else { return };
+        let program = stage.startup.then_some(stage.root).flatten();
+        let program = program.and_then(|root| self.map.objects().get(root)).map(|mapped| mapped.path.as_path());
+        let next = self.map.stages().get(at + 1).map_or(self.map.missing().len(), |next| next.missing);
+        if let Some(missing) = self.map.missing().get(stage.missing).filter(|_| next > stage.missing) {
+            self.fail(LinkError::of_missing(missing, program.map(Path::to_owned)));
+        }
+        // At start-up the whole list is gone through, for a `dlopen` its search list: with filters they differ.
+        let listed = self.map.listing().iter().filter_map(|listed| match listed {
+            Listed::Object(index) if stage.search.contains(index) => Some(*index),
+            _ => None,
+        });
+        let order: Vec<usize> = if stage.startup { listed.collect() } else { stage.search.clone() };
+        for index in order {
+            if self.checked.get_mut(index).is_some_and(|checked| !std::mem::replace(checked, true)) {
+                self.check_versions(index, program);
+            }
+        }
+        if symbols == Symbols::Skip {
+            return;
+        }
+        for index in order::relocation(self.map, &stage.search) {
+            if self.relocated.get_mut(index).is_some_and(|relocated| !std::mem::replace(relocated, true)) {
+                self.relocate(index, symbols, program);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: LinkError) {
+        self.link.first_error.get_or_insert(error);
+    }
+
+    fn fail_with(&mut self, program: Option<&Path>, fault: Fault) {
+        self.fail(LinkError { program: program.map(Path::to_owned), fault });
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        self.map.objects().get(index).map(|mapped| mapped.path.clone()).unwrap_or_default()
+    }
+
+    /// `_dl_check_map_versions`.
+    fn check_versions(&mut self, index: usize, program: Option<&Path>) {
+        let Some(Some(elf)) = self.elves.get(index) else { return };
+        let needs = elf.version_needs().unwrap_or_default();
+        let packed = elf.relr() && elf.needed().iter().any(|needed| needed.starts_with(b"libc.so."));
+        let objects = self.map.objects().len();
+        for need in &needs {
+            let file = OsStr::from_bytes(need.file);
+            let Some(provider) = self.map.names.bearer(need.file, objects) else {
+                // The name of a missing library is borne by a stand-in, which is asked for nothing.
+                if !self.map.missing().iter().any(|missing| missing.name == file) {
+                    self.fail_with(program, Fault::NEEDED);
+                    let first = need.versions.first().map(|version| OsStr::from_bytes(version.name).to_owned());
+                    self.link.nodes.push(MissingNode {
+                        object: index,
+                        provider: None,
+                        file: file.to_owned(),
+                        node: first.unwrap_or_default(),
+                        weak: false,
+                        unversioned: false,
+                    });
+                }
+                continue;
+            };
+            let defined = self.elves.get(provider).and_then(|elf| elf.as_ref()?.version_definitions().ok());
+            let defined = defined.unwrap_or_default();
+            for version in &need.versions {
+                if defined.iter().any(|definition| version.is_met_by(definition)) {
+                    continue;
+                }
+                let missing = MissingNode {
+                    object: index,
+                    provider: Some(provider),
+                    file: file.to_owned(),
+                    node: OsStr::from_bytes(version.name).to_owned(),
+                    weak: version.weak,
+                    unversioned: defined.is_empty(),
+                };
+                if !missing.weak && !missing.unversioned {
+                    let (provider, required_by) = (self.path(provider), self.path(index));
+                    let node = missing.node.clone();
+                    self.fail_with(program, Fault::Version { provider, node, required_by });
+                }
+                self.link.nodes.push(missing);
+            }
+        }
+        // glibc 2.36 and later: an object with packed relocations must have been linked for a glibc that knows them.
+        let knows = self.map.loader().glibc().is_some_and(|version| version >= (2, 36));
+        let marked = needs.iter().flat_map(|need| &need.versions).any(|version| version.name == RELR_NODE);
+        if knows && !needs.is_empty() && packed && !marked {
+            let name = self.path(index).into_os_string();
+            let reason = "DT_RELR without GLIBC_ABI_DT_RELR dependency".to_owned();
+            self.fail_with(program, Fault::Library { name, reason });
+        }
+    }
+
+    /// `_dl_relocate_object`.
+    fn relocate(&mut self, index: usize, symbols: Symbols, program: Option<&Path>) {
+        // ld.so relocates itself before all else.
+        if self.map.objects().get(index).is_some_and(Mapped::is_interpreter) {
+            return;
+        }
+        let Some(Some(elf)) = self.elves.get(index) else { return };
+        let binding = if symbols == Symbols::Now || elf.binds_now() { Binding::Now } else { Binding::Lazy };
+        let Ok(references) = elf.references(binding) else { return };
+        let scope = self.map.scope(index, elf.symbolic());
+        let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        let mut seen = HashSet::new();
+        for reference in references.iter().filter(|reference| !reference.own) {
+            match self.look_up(reference, &scope) {
+                Answer::Object(_) => continue,
+                Answer::Assertion => {
+                    self.fail_with(program, Fault::VERSIONED);
+                    continue;
+                }
+                Answer::Nothing if reference.weak => continue,
+                Answer::Nothing => {}
+            }
+            let missing = MissingSymbol {
+                object: index,
+                symbol: own(reference.name),
+                node: reference.version.map(|version| own(version.node)),
+                file: reference.version.map(|version| own(version.file)).filter(|file| !file.is_empty()),
+            };
+            // Asked for as a value and as a function, it is missing once.
+            if !seen.insert((reference.name, reference.version)) {
+                continue;
+            }
+            let (symbol, node) = (missing.symbol.clone(), missing.node.clone());
+            self.fail_with(program, Fault::Symbol { object: self.path(index), symbol, node });
+            self.link.symbols.push(missing);
+        }
+    }
+
+    /// `_dl_lookup_symbol_x`: the first object of the scope that answers.
+    fn look_up(&mut self, reference: &Reference<'m>, scope: &Scope<'m>) -> Answer {
+        let asked = (reference.name, reference.version.map(|version| version.node), reference.class);
+        let startup = scope.global.first().copied();
+        for list in scope.lists() {
+            // Most ask for the same few names of the program's own list.
+            let is_startup = startup.is_some_and(|startup| std::ptr::eq(startup, list));
+            let answer = match self.answers.get(&asked).filter(|_| is_startup) {
+                Some(answer) => *answer,
+                None => self.ask(reference, list),
+            };
+            if is_startup {
+                self.answers.insert(asked, answer);
+            }
+            if answer != Answer::Nothing {
+                return answer;
+            }
+        }
+        Answer::Nothing
+    }
+
+    /// `do_lookup_x`.
+    fn ask(&self, reference: &Reference<'_>, list: &[usize]) -> Answer {
+        for &index in list {
+            let Some(Some(elf)) = self.elves.get(index) else { continue };
+            if reference.class == RelocationClass::Copy && self.map.program() == Some(index) {
+                continue;
+            }
+            if let Ok(Some(_)) = elf.answer(reference) {
+                let provider = reference.version.map(|version| version.file).filter(|file| !file.is_empty());
+                let bears = |file: &[u8]| self.map.names.bears(OsStr::from_bytes(file), index);
+                let insists = provider.is_some_and(bears) && !elf.is_versioned().unwrap_or(true);
+                return if insists { Answer::Assertion } else { Answer::Object(index) };
+            }
+        }
+        Answer::Nothing
+    }
+}
+
+/// What link editors add where they pack relocations (`DT_RELR`).
+const RELR_NODE: &[u8] = b"GLIBC_ABI_DT_RELR";

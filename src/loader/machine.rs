@@ -1,0 +1,251 @@
+//! The ld.so of a machine: for which processor it is, where it looks of its own accord, and how old it is.
+//!
+//! Takes the machine; gives what is compiled into its ld.so, read from the file itself, and what the processor adds to
+//! each directory. Never runs it.
+
+use super::cache::Legacy;
+use crate::elf::Elf;
+use crate::host::Host;
+use std::cell::OnceCell;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// One of the two architectures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Architecture {
+    /// `e_machine`.
+    pub(super) machine: u16,
+    /// As the kernel names it in `AT_PLATFORM`.
+    name: &'static str,
+    /// The `PT_INTERP` of its programs.
+    pub(super) interpreter: &'static str,
+    /// `_DL_CACHE_DEFAULT_ID`: what its entries in the cache are marked with.
+    pub(super) cache_id: u32,
+}
+
+const X86_64: Architecture =
+    Architecture { machine: 62, name: "x86_64", interpreter: "/lib64/ld-linux-x86-64.so.2", cache_id: 0x0303 };
+const AARCH64: Architecture =
+    Architecture { machine: 183, name: "aarch64", interpreter: "/lib/ld-linux-aarch64.so.1", cache_id: 0x0a03 };
+#[cfg(target_arch = "aarch64")]
+const ORDER: [Architecture; 2] = [AARCH64, X86_64];
+#[cfg(not(target_arch = "aarch64"))]
+const ORDER: [Architecture; 2] = [X86_64, AARCH64];
+
+/// The ld.so of a machine.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) architecture: Architecture,
+    /// Major and minor number of the glibc it belongs to; `None` where it does not say.
+    pub(super) version: Option<(u16, u16)>,
+    /// The directories it searches last.
+    pub(super) default_dirs: Vec<PathBuf>,
+    /// The glibc-hwcaps subdirectories the processor can use, best first.
+    pub(super) hwcaps: Vec<&'static str>,
+    /// What `$LIB` stands for.
+    pub(super) lib: OsString,
+    platform: OnceCell<Platform>,
+}
+
+/// What a processor is called, and what it can do, by the measure of glibc before 2.37.
+#[derive(Debug, Clone)]
+struct Platform {
+    name: &'static str,
+    /// The bits of `dl_hwcap` that count, and their names, lowest first.
+    important: Vec<(u64, &'static str)>,
+}
+
+impl Machine {
+    pub(super) fn of(host: &Host) -> Self {
+        let mapped = ORDER.iter().find_map(|architecture| {
+            let (map, _) = host.map(Path::new(architecture.interpreter)).ok()?;
+            Elf::parse(&map).ok().filter(|elf| elf.ident().machine == architecture.machine)?;
+            Some((*architecture, map))
+        });
+        let architecture = mapped.as_ref().map_or(ORDER[0], |(architecture, _)| *architecture);
+        let bytes = mapped.as_ref().map(|(_, map)| &**map).unwrap_or_default();
+        let mut default_dirs = system_dirs(bytes);
+        if default_dirs.is_empty() {
+            // No ld.so to ask (an image without one): the two layouts in use, the multiarch one first.
+            let multiarch = format!("{}-linux-gnu", architecture.name);
+            let dirs = [format!("/lib/{multiarch}"), format!("/usr/lib/{multiarch}")];
+            default_dirs = dirs.map(PathBuf::from).into();
+            default_dirs.extend(["/lib64", "/usr/lib64", "/lib", "/usr/lib"].map(PathBuf::from));
+        }
+        Self {
+            lib: lib(bytes, &default_dirs),
+            version: version(bytes),
+            hwcaps: if architecture == ORDER[0] { hwcaps() } else { Vec::new() },
+            default_dirs,
+            architecture,
+            platform: OnceCell::new(),
+        }
+    }
+
+    /// Whether it still searches subdirectories such as `tls/x86_64`: glibc 2.37 gave them up.
+    pub(super) fn has_legacy_subdirs(&self) -> bool {
+        self.version.is_some_and(|version| version < (2, 37))
+    }
+
+    /// Whether it sorts objects depth first (`glibc.rtld.dynamic_sort`, 2 by default since 2.36).
+    pub(super) fn sorts_depth_first(&self) -> bool {
+        self.version.is_none_or(|version| version >= (2, 36))
+    }
+
+    /// What `$PLATFORM` stands for.
+    pub(super) fn platform(&self, host: &Host) -> &'static str {
+        self.facts(host).name
+    }
+
+    /// The hwcap bits with which it takes entries of the cache that are for old subdirectories.
+    pub(super) fn legacy_hwcaps(&self, host: &Host) -> Option<Legacy> {
+        if !self.has_legacy_subdirs() {
+            return None;
+        }
+        let facts = self.facts(host);
+        let bits = facts.important.iter().fold(0, |bits, (bit, _)| bits | bit);
+        let platform = match facts.name {
+            "haswell" => 1 << 50,
+            "xeon_phi" => 1 << 51,
+            _ => 0,
+        };
+        // `_DL_HWCAP_PLATFORM` of x86; aarch64 has no platforms.
+        Some(Legacy { bits, platforms: if self.architecture == X86_64 { 0xf << 48 } else { 0 }, platform })
+    }
+
+    /// The old subdirectories of a directory, in the order of `_dl_important_hwcaps`: every set of the names, best first.
+    pub(super) fn legacy_subdirs(&self, host: &Host, has: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+        if !self.has_legacy_subdirs() || !LEGACY.iter().any(|name| has(name)) {
+            return Vec::new();
+        }
+        let facts = self.facts(host);
+        let mut names: Vec<&str> = facts.important.iter().map(|(_, name)| *name).collect();
+        names.extend([facts.name, "tls"]);
+        let mut found: Vec<PathBuf> = Vec::new();
+        for set in (1..1_usize << names.len()).rev() {
+            let chosen = names.iter().enumerate().rev().filter(|(at, _)| set & (1 << at) != 0);
+            let path: PathBuf = chosen.map(|(_, name)| name).collect();
+            if !found.contains(&path) {
+                found.push(path);
+            }
+        }
+        found
+    }
+
+    fn facts(&self, host: &Host) -> &Platform {
+        self.platform.get_or_init(|| {
+            if self.architecture == ORDER[0] && host.is_live() {
+                platform(host)
+            } else {
+                Platform { name: self.architecture.name, important: Vec::new() }
+            }
+        })
+    }
+}
+
+/// The first components that the old subdirectories can have.
+const LEGACY: [&str; 7] = ["tls", "x86_64", "haswell", "xeon_phi", "avx512_1", "aarch64", "atomics"];
+
+/// `sysdeps/x86/cpu-features.c`: only Intel's processors got names of their own.
+#[cfg(target_arch = "x86_64")]
+fn platform(host: &Host) -> Platform {
+    use std::arch::is_x86_feature_detected as has;
+    let mut important = vec![(1 << 1, "x86_64")];
+    let start = host.read_start(Path::new("/proc/cpuinfo"), 512).unwrap_or_default();
+    let intel = memchr::memmem::find(&start, b"GenuineIntel").is_some();
+    if intel && has!("avx512cd") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+        important.push((1 << 2, "avx512_1"));
+    }
+    let haswell = has!("avx2") && has!("fma") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("movbe");
+    Platform { name: if intel && haswell && has!("popcnt") { "haswell" } else { "x86_64" }, important }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn platform(_: &Host) -> Platform {
+    let atomics = std::arch::is_aarch64_feature_detected!("lse");
+    Platform { name: "aarch64", important: atomics.then_some((1 << 8, "atomics")).into_iter().collect() }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn platform(_: &Host) -> Platform {
+    Platform { name: ORDER[0].name, important: Vec::new() }
+}
+
+/// The glibc-hwcaps subdirectories this processor can use, best first (`sysdeps/x86_64/dl-hwcaps_subdirs.c`).
+fn hwcaps() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        let v2 =
+            has!("sse3") && has!("ssse3") && has!("sse4.1") && has!("sse4.2") && has!("popcnt") && has!("cmpxchg16b");
+        let v3 = v2
+            && has!("avx")
+            && has!("avx2")
+            && has!("bmi1")
+            && has!("bmi2")
+            && has!("f16c")
+            && has!("fma")
+            && has!("lzcnt")
+            && has!("movbe");
+        let v4 = v3 && has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
+        [(v4, "x86-64-v4"), (v3, "x86-64-v3"), (v2, "x86-64-v2")]
+            .iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, name)| *name)
+            .collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        Vec::new()
+    }
+}
+
+/// `ld.so --version` prints "… release version 2.36."; the text has been in ld.so since 2.33.
+fn version(bytes: &[u8]) -> Option<(u16, u16)> {
+    let words = b" release version ";
+    let at = memchr::memmem::find(bytes, words)?;
+    let text = bytes.get(at + words.len()..)?;
+    let end = text.iter().position(|byte| *byte == 0 || *byte == b'\n')?;
+    let text = std::str::from_utf8(text.get(..end)?).ok()?;
+    let mut numbers = text.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// `DL_DST_LIB`: the library directory without its slash, as Debian has it, or its last part, as upstream.
+fn lib(bytes: &[u8], default_dirs: &[PathBuf]) -> OsString {
+    let Some(first) = default_dirs.first() else { return "lib".into() };
+    let whole = first.strip_prefix("/").unwrap_or(first).as_os_str();
+    let last = first.file_name().unwrap_or(whole);
+    let compiled_in = |name: &OsStr| {
+        let text = [b"\0", name.as_bytes(), b"\0"].concat();
+        memchr::memmem::find(bytes, &text).is_some()
+    };
+    let name = if bytes.is_empty() || compiled_in(whole) || !compiled_in(last) { whole } else { last };
+    name.to_owned()
+}
+
+/// The directories compiled into ld.so (`system_dirs` in `elf/dl-load.c`): a run of NUL-terminated strings in
+/// its read-only data, each beginning and ending with a slash.
+fn system_dirs(bytes: &[u8]) -> Vec<PathBuf> {
+    let mut best: Vec<PathBuf> = Vec::new();
+    let mut run: Vec<PathBuf> = Vec::new();
+    for text in bytes.split(|byte| *byte == 0) {
+        let is_dir = text.len() > 2
+            && text.len() < 256
+            && text.starts_with(b"/")
+            && text.ends_with(b"/")
+            && text.iter().all(u8::is_ascii_graphic)
+            && text.windows(3).any(|window| window == b"lib");
+        if is_dir {
+            let dir = text.strip_suffix(b"/").unwrap_or(text);
+            run.push(PathBuf::from(OsStr::from_bytes(dir)));
+        } else {
+            if run.len() > best.len() {
+                best = std::mem::take(&mut run);
+            }
+            run.clear();
+        }
+    }
+    best
+}

@@ -1,0 +1,348 @@
+//! What a traced command loaded (`trace`), as text and as wire types (`docs/json-schema/trace.json`).
+
+use super::json::{JsonPath, SCHEMA};
+use crate::check::{MissingSymbol, Verdict};
+use crate::facts::parse_library_name;
+use crate::trace::{Asked, Call, Finding, Judgement, Load, Trace, Vain};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Files tried in vain that one line of the text shows.
+const SHOWN: usize = 4;
+
+/// Everything that `trace` tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TraceReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// In one word.
+    pub verdict: Verdict,
+    /// The command, as typed.
+    pub command: Vec<String>,
+    /// The code it ended with; 128 and the signal's number where a signal ended it.
+    pub exit: u8,
+    /// How many files all searches of all processes tried that were not there.
+    pub failed_opens: u64,
+    /// Lines of the record that could not be read.
+    pub lost: usize,
+    /// The programs that ran, in the order they started.
+    pub processes: Vec<TracedProcess>,
+    /// The CUDA libraries that were mapped, by process, in order.
+    pub objects: Vec<TracedObject>,
+    /// Symbols that nothing mapped defines.
+    pub missing: Vec<TracedSymbol>,
+    /// The CUDA names that were asked for in vain.
+    pub not_found: Vec<TracedName>,
+    /// What is wrong.
+    pub findings: Vec<TracedFinding>,
+}
+
+/// A program that ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TracedProcess {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// Its file.
+    pub program: JsonPath,
+    /// Its arguments, as far as they were kept.
+    pub command: String,
+    /// Whether it was forked off without starting a program.
+    pub forked: bool,
+    /// Files tried that were not there.
+    pub failed_opens: u64,
+}
+
+/// A CUDA library that was mapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TracedObject {
+    /// What it was asked for as.
+    pub name: String,
+    /// The file.
+    pub path: JsonPath,
+    /// `preload`, `path`, `rpath`, `ld_library_path`, `runpath`, `cache`, `default` or `audit`.
+    pub rule: &'static str,
+    /// The object that asked for it.
+    pub needed_by: Option<JsonPath>,
+    /// `needed`, `dlopen` or `preload`.
+    pub call: Option<Call>,
+    /// The process.
+    pub pid: u32,
+    /// `DT_SONAME`.
+    pub soname: Option<String>,
+    /// The library it is by name.
+    pub family: &'static str,
+    /// Its release, where that is known.
+    pub version: Option<String>,
+    /// Files tried in vain before it: the first of them.
+    pub tried: Vec<JsonPath>,
+    /// How many.
+    pub tried_count: usize,
+    /// The link-map namespace.
+    pub namespace: u32,
+    /// Whether it was still mapped at the end.
+    pub mapped: bool,
+}
+
+/// A symbol that nothing mapped defines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TracedSymbol {
+    /// Its name; `None` where the whole node is missing.
+    pub symbol: Option<String>,
+    /// The version node asked for.
+    pub node: Option<String>,
+    /// Who asks.
+    pub wanted_by: JsonPath,
+    /// The library that should have it.
+    pub provider: Option<JsonPath>,
+}
+
+/// A CUDA name that was asked for in vain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TracedName {
+    /// The name.
+    pub name: String,
+    /// The object that asked for it.
+    pub needed_by: JsonPath,
+    /// `needed`, `dlopen` or `preload`.
+    pub call: Call,
+    /// The process.
+    pub pid: u32,
+    /// Why it led to nothing.
+    pub because: String,
+    /// Files tried: the first of them.
+    pub tried: Vec<JsonPath>,
+    /// How many.
+    pub tried_count: usize,
+}
+
+/// Something wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TracedFinding {
+    /// A stable word for programs.
+    pub id: &'static str,
+    /// One clause for people.
+    pub says: String,
+    /// The process.
+    pub pid: u32,
+}
+
+impl TraceReport {
+    /// Puts together what was seen and what is to be said of it.
+    #[must_use]
+    pub fn new(trace: &Trace, judgement: &Judgement, command: &[String], exit: u8) -> Self {
+        let mut objects = Vec::new();
+        let mut not_found = Vec::new();
+        for process in &trace.processes {
+            for load in process.loads.iter().filter(|load| !load.inherited) {
+                objects.extend(traced(load, process.pid, judgement));
+            }
+            for (asked, vain) in &process.in_vain {
+                not_found.extend(in_vain(asked, vain, process.pid));
+            }
+        }
+        Self {
+            schema: SCHEMA,
+            verdict: judgement.verdict,
+            command: command.to_vec(),
+            exit,
+            failed_opens: trace.failed_opens(),
+            lost: trace.lost,
+            processes: trace
+                .processes
+                .iter()
+                .map(|process| TracedProcess {
+                    pid: process.pid,
+                    parent: process.parent,
+                    program: process.program.as_path().into(),
+                    command: process.command.clone(),
+                    forked: process.forked,
+                    failed_opens: process.failed_opens,
+                })
+                .collect(),
+            objects,
+            missing: judgement.missing.iter().map(symbol).collect(),
+            not_found,
+            findings: judgement.findings.iter().map(finding).collect(),
+        }
+    }
+
+    /// For people: each process with what it loaded, then what is wrong.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for process in &self.processes {
+            let objects: Vec<_> = self.objects.iter().filter(|object| object.pid == process.pid).collect();
+            let not_found: Vec<_> = self.not_found.iter().filter(|name| name.pid == process.pid).collect();
+            if objects.is_empty() && not_found.is_empty() {
+                continue;
+            }
+            let forked = if process.forked { format!(", forked by {}", process.parent) } else { String::new() };
+            let _ = writeln!(text, "{} {}{forked}", process.pid, process.command);
+            for object in objects {
+                object_text(&mut text, object);
+            }
+            for name in not_found {
+                let _ = writeln!(text, "  {}  {}", name.name, name.because);
+                let _ = writeln!(text, "    {} {}", call_text(name.call), name.needed_by.to_path().display());
+                tried_text(&mut text, &name.tried, name.tried_count);
+            }
+        }
+        let _ = writeln!(
+            text,
+            "{} {}, {} CUDA {}, {} failed {}",
+            self.processes.len(),
+            if self.processes.len() == 1 { "process" } else { "processes" },
+            self.objects.len(),
+            if self.objects.len() == 1 { "library" } else { "libraries" },
+            self.failed_opens,
+            if self.failed_opens == 1 { "open" } else { "opens" },
+        );
+        if self.lost > 0 {
+            let _ = writeln!(text, "{} records could not be read", self.lost);
+        }
+        self.missing_text(&mut text);
+        for finding in &self.findings {
+            let _ = writeln!(text, "{}: {}", finding.id, finding.says);
+        }
+        let _ = writeln!(text, "verdict: {}", self.verdict);
+        text
+    }
+
+    /// One line for each pair of libraries that do not fit; of the symbols, the first.
+    fn missing_text(&self, text: &mut String) {
+        let mut rest = self.missing.as_slice();
+        while let Some(first) = rest.first() {
+            let pair = |symbol: &&TracedSymbol| {
+                symbol.wanted_by == first.wanted_by && symbol.provider == first.provider && symbol.node == first.node
+            };
+            let count = rest.iter().take_while(pair).count();
+            rest = rest.get(count..).unwrap_or_default();
+            let node = first.node.as_ref().map_or_else(String::new, |node| format!(", version {node}"));
+            let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+            let by = first.wanted_by.to_path();
+            let symbol = first.symbol.as_deref().unwrap_or("(the whole node)");
+            let _ = writeln!(text, "undefined symbol: {symbol}{node}{more}");
+            let _ = writeln!(text, "  wanted by {}", by.display());
+            if let Some(provider) = &first.provider {
+                let _ = writeln!(text, "  not in {}{}", provider.to_path().display(), self.rule_of(provider));
+            }
+        }
+    }
+
+    /// By what a file was let in, in words that follow its path.
+    fn rule_of(&self, path: &JsonPath) -> String {
+        let object = self.objects.iter().find(|object| object.path == *path);
+        object.map_or_else(String::new, |object| format!(" (found by {})", rule_text(object.rule)))
+    }
+}
+
+fn family_of(name: &std::ffi::OsStr) -> Option<&'static str> {
+    Some(parse_library_name(Path::new(name).file_name()?)?.row.family)
+}
+
+fn traced(load: &Load, pid: u32, judgement: &Judgement) -> Option<TracedObject> {
+    let named = || family_of(&load.asked.as_ref()?.0.name);
+    let called = || family_of(load.soname.as_deref()?.as_ref());
+    let family = family_of(load.path.as_os_str()).or_else(named).or_else(called)?;
+    let asked = load.asked.as_ref().map(|(asked, _)| asked);
+    let file = load.path.file_name().unwrap_or_default();
+    Some(TracedObject {
+        name: asked.map_or(file, |asked| &asked.name).display().to_string(),
+        path: load.path.as_path().into(),
+        rule: load.asked.as_ref().map_or("path", |(_, by)| by.id()),
+        needed_by: asked.map(|asked| asked.asker.as_path().into()),
+        call: asked.map(|asked| asked.call),
+        pid,
+        soname: load.soname.clone(),
+        family,
+        version: load.id.and_then(|id| judgement.releases.get(&id).cloned()),
+        tried: asked.map(paths).unwrap_or_default(),
+        tried_count: asked.map_or(0, |asked| asked.tried_count),
+        namespace: load.namespace,
+        mapped: load.stayed,
+    })
+}
+
+fn in_vain(asked: &Asked, vain: &Vain, pid: u32) -> Option<TracedName> {
+    parse_library_name(Path::new(&asked.name).file_name()?)?;
+    Some(TracedName {
+        name: asked.name.display().to_string(),
+        needed_by: asked.asker.as_path().into(),
+        call: asked.call,
+        pid,
+        because: match vain {
+            Vain::NotFound => "not found".to_owned(),
+            Vain::NotMapped(path) => format!("not mapped, though `{}` is there", path.display()),
+            Vain::Damaged(path, error) => format!("`{}`: {error}", path.display()),
+        },
+        tried: paths(asked),
+        tried_count: asked.tried_count,
+    })
+}
+
+fn paths(asked: &Asked) -> Vec<JsonPath> {
+    asked.tried.iter().map(|path| path.as_path().into()).collect()
+}
+
+fn symbol(symbol: &MissingSymbol) -> TracedSymbol {
+    TracedSymbol {
+        symbol: symbol.symbol.clone(),
+        node: symbol.node.clone(),
+        wanted_by: symbol.wanted_by.as_path().into(),
+        provider: symbol.provider.as_deref().map(Into::into),
+    }
+}
+
+fn finding(finding: &Finding) -> TracedFinding {
+    TracedFinding { id: finding.id, says: finding.says.clone(), pid: finding.pid }
+}
+
+fn object_text(text: &mut String, object: &TracedObject) {
+    let version = object.version.as_ref().map_or_else(String::new, |version| format!("  {version}"));
+    let path = object.path.to_path();
+    // Who asks by path says the path twice.
+    let asked = object.name.as_str();
+    let name = if asked.contains('/') { asked.rsplit('/').next().unwrap_or(asked) } else { asked };
+    let gone = if object.mapped { "" } else { "  (unmapped again)" };
+    let _ = writeln!(text, "  {name}{version}  by {}{gone}", rule_text(object.rule));
+    let _ = writeln!(text, "    {}", path.display());
+    if let (Some(call), Some(by)) = (object.call, &object.needed_by) {
+        let _ = writeln!(text, "    {} {}", call_text(call), by.to_path().display());
+    }
+    tried_text(text, &object.tried, object.tried_count);
+}
+
+fn tried_text(text: &mut String, tried: &[JsonPath], count: usize) {
+    if count == 0 {
+        return;
+    }
+    let shown: Vec<String> =
+        tried.iter().rev().take(SHOWN).rev().map(|path| path.to_path().display().to_string()).collect();
+    let more = count.saturating_sub(shown.len());
+    let more = if more > 0 { format!("{more} more, then ") } else { String::new() };
+    let _ = writeln!(text, "    in vain: {more}{}", shown.join(", "));
+}
+
+fn call_text(call: Call) -> &'static str {
+    match call {
+        Call::Needed => "needed by",
+        Call::Dlopen => "opened by",
+        Call::Preload => "preloaded into",
+    }
+}
+
+fn rule_text(rule: &str) -> &str {
+    match rule {
+        "preload" => "LD_PRELOAD",
+        "rpath" => "DT_RPATH",
+        "ld_library_path" => "LD_LIBRARY_PATH",
+        "runpath" => "DT_RUNPATH",
+        "cache" => "ld.so.cache",
+        "default" => "a default directory",
+        "audit" => "the plan",
+        other => other,
+    }
+}

@@ -1,0 +1,375 @@
+//! The audit door: the same object in `LD_AUDIT`, where the loader asks it for each name.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{COMMON, put_plan, put_text, run, utf8};
+use crate::support::lab::{Lab, PlanText, Ran, clean_command};
+
+/// Links against `libone.so.1`, and says which copy it got.
+const LINKED: &str =
+    "#include <stdio.h>\nextern int which(void);\nint main(void) { printf(\"%d\\n\", which()); return 0; }";
+
+/// A wrong copy that the loader would find (it is on `LD_LIBRARY_PATH`), and a right one that the plan chose.
+struct Two {
+    lab: Lab,
+    right: PathBuf,
+}
+
+impl Two {
+    fn new() -> Self {
+        let lab = Lab::new();
+        lab.copy("wrong/libone.so.1", "libone.so.1", 1);
+        let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+        Self { lab, right }
+    }
+
+    fn plan(&self, how: &str) -> PlanText {
+        PlanText::new().lib("libone.so.1", &self.right, how)
+    }
+
+    /// Any program under the auditor, with the wrong copy on the search path.
+    fn audited(&self, plan: &PlanText, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = clean_command(program);
+        command.env("LD_AUDIT", &COMMON.shim).env("CUDASHIM_PLAN", put_plan(&self.lab, plan));
+        command.env("LD_LIBRARY_PATH", self.lab.path("wrong"));
+        command
+    }
+
+    fn host(&self, plan: &PlanText, script: &[&str]) -> Ran {
+        run(&self.lab, self.audited(plan, &COMMON.host).args(script))
+    }
+
+    /// A program that is linked against `libone.so.1`, and looks into `wrong` first by a DT_RPATH.
+    fn linked(&self) -> PathBuf {
+        let rpath = format!("-Wl,-rpath,{}", utf8(&self.lab.path("wrong")));
+        let library = utf8(&self.lab.path("wrong/libone.so.1")).to_owned();
+        self.lab.program("linked", LINKED, &[&library, &rpath, "-Wl,--disable-new-dtags"])
+    }
+}
+
+#[test]
+fn what_the_program_is_linked_against_is_chosen_too() {
+    let two = Two::new();
+    let program = two.linked();
+    let plan = two.plan("preload");
+    assert_eq!(run(&two.lab, &mut two.audited(&plan, &program)).out, "2\n");
+    // A hook of dlopen comes too late for that.
+    let mut preloaded = two.audited(&plan, &program);
+    let preloaded = run(&two.lab, preloaded.env_remove("LD_AUDIT").env("LD_PRELOAD", &COMMON.shim));
+    assert_eq!(preloaded.out, "1\n");
+}
+
+#[test]
+fn a_name_is_given_to_dlopen() {
+    let two = Two::new();
+    for how in ["preload", "redirect"] {
+        let ran = two.host(&two.plan(how), &["open", "libone.so.1", "l", "call", "which", "maps", "libone"]);
+        assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 2\nmaps libone: 1\n  [R]/right/libone.so.1\n");
+        assert_eq!(ran.err, "");
+    }
+}
+
+/// What an opened library needs is asked for by that library.
+#[test]
+fn what_an_opened_library_needs_is_chosen_against_its_rpath() {
+    let two = Two::new();
+    let rpath = format!("-Wl,-rpath,{}", utf8(&two.lab.path("wrong")));
+    let user = two.lab.library(
+        "user/libuser.so",
+        "libuser.so",
+        "extern int which(void); int through(void) { return which(); }",
+        &[utf8(&two.lab.path("wrong/libone.so.1")), &rpath, "-Wl,--disable-new-dtags"],
+    );
+    let ran = two.host(&two.plan("preload"), &["open", utf8(&user), "n", "call", "through", "maps", "libone"]);
+    assert_eq!(ran.out, "open [R]/user/libuser.so: ok\nthrough: 2\nmaps libone: 1\n  [R]/right/libone.so.1\n");
+}
+
+#[test]
+fn an_alias_leads_to_what_is_mapped() {
+    let two = Two::new();
+    let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
+    let ran = two.host(&plan, &["open", "libone.so", "l", "call", "which", "maps", "libone"]);
+    assert_eq!(ran.out, "open libone.so: ok\nwhich: 2\nmaps libone: 1\n  [R]/right/libone.so.1\n");
+    // Another copy came first, by its path: there is no second one, and that is said.
+    let wrong = two.lab.path("wrong/libone.so.1");
+    let ran =
+        two.host(&plan, &["open", utf8(&wrong), "l", "open", "libone.so", "l", "call", "which", "maps", "libone"]);
+    assert_eq!(
+        ran.out,
+        "open [R]/wrong/libone.so.1: ok\nopen libone.so: ok\nwhich: 1\nmaps libone: 1\n  [R]/wrong/libone.so.1\n"
+    );
+    assert!(ran.err.contains("libone.so.1 is already mapped from [R]/wrong/libone.so.1"), "{}", ran.err);
+}
+
+#[test]
+fn an_exact_path_is_replaced_and_its_neighbour_is_not() {
+    let two = Two::new();
+    let wrong = two.lab.path("wrong/libone.so.1");
+    let other = two.lab.copy("other/libone.so.1", "libone.so.1", 3);
+    let plan = two.plan("redirect").record(&["replace", utf8(&wrong), "libone.so.1"]);
+    assert_eq!(
+        two.host(&plan, &["open", utf8(&wrong), "n", "call", "which"]).out,
+        "open [R]/wrong/libone.so.1: ok\nwhich: 2\n"
+    );
+    assert_eq!(
+        two.host(&plan, &["open", utf8(&other), "n", "call", "which"]).out,
+        "open [R]/other/libone.so.1: ok\nwhich: 3\n"
+    );
+}
+
+#[test]
+fn noload_stays_true() {
+    let two = Two::new();
+    let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
+    let script = [
+        "open",
+        "libone.so.1",
+        "lN",
+        "open",
+        "libone.so",
+        "lN",
+        "maps",
+        "libone",
+        "open",
+        "libone.so.1",
+        "l",
+        "open",
+        "libone.so",
+        "lN",
+        "open",
+        "libone.so.1",
+        "lN",
+        "call",
+        "which",
+    ];
+    assert_eq!(
+        two.host(&plan, &script).out,
+        "open libone.so.1: no\nopen libone.so: no\nmaps libone: 0\nopen libone.so.1: ok\nopen libone.so: ok\n\
+         open libone.so.1: ok\nwhich: 2\n"
+    );
+}
+
+/// A kept library is where the loader finds it: for the consumer's own files, so that it need not search.
+#[test]
+fn what_is_kept_is_given_to_what_the_consumers_own_files_need() {
+    let two = Two::new();
+    let source = "extern int which(void); int through(void) { return which(); }";
+    let library = utf8(&two.lab.path("wrong/libone.so.1")).to_owned();
+    let own = two.lab.library("own/libuser.so", "libuser.so", source, &[&library]);
+    let foreign = two.lab.library("foreign/libother.so", "libother.so", source, &[&library]);
+    let plan = two.plan("keep").record(&["own", utf8(&two.lab.path("own"))]);
+    assert_eq!(
+        two.host(&plan, &["open", utf8(&own), "n", "call", "through"]).out,
+        "open [R]/own/libuser.so: ok\nthrough: 2\n"
+    );
+    // A library of the plan is as good as one of the consumer's.
+    let chosen = two.lab.library("chosen/libchosen.so", "libchosen.so", source, &[&library]);
+    let with = plan.clone().lib("libchosen.so", &chosen, "redirect");
+    assert_eq!(
+        two.host(&with, &["open", "libchosen.so", "n", "call", "through"]).out,
+        "open libchosen.so: ok\nthrough: 2\n"
+    );
+    assert_eq!(
+        two.host(&plan, &["open", utf8(&foreign), "n", "call", "through"]).out,
+        "open [R]/foreign/libother.so: ok\nthrough: 1\n"
+    );
+    assert_eq!(two.host(&plan, &["open", "libone.so.1", "l", "call", "which"]).out, "open libone.so.1: ok\nwhich: 1\n");
+}
+
+#[test]
+fn an_absent_name_is_sent_to_its_path_alone() {
+    let two = Two::new();
+    let plan = PlanText::new().record(&["absent", "libnever.so", "/no/such/libnever.so"]);
+    let script = ["open", "libnever.so", "l", "error"];
+    let says = "cannot open shared object file: No such file or directory\n";
+    assert_eq!(two.host(&plan, &script).out, format!("open libnever.so: no\nerror: /no/such/libnever.so: {says}"));
+    // Found absent on another search path.
+    let plan = plan.record(&["searched", "/elsewhere"]);
+    assert_eq!(two.host(&plan, &script).out, format!("open libnever.so: no\nerror: libnever.so: {says}"));
+}
+
+#[test]
+fn a_plan_is_for_the_programs_of_its_scope() {
+    let two = Two::new();
+    for (scope, which) in [(COMMON.host.parent().unwrap(), 2), (two.lab.root(), 1)] {
+        let plan = two.plan("redirect").record(&["scope", utf8(scope)]);
+        let ran = two.host(&plan, &["open", "libone.so.1", "l", "call", "which"]);
+        assert_eq!((ran.out, ran.err.as_str()), (format!("open libone.so.1: ok\nwhich: {which}\n"), ""));
+    }
+}
+
+#[test]
+fn the_caller_stays_the_caller() {
+    let two = Two::new();
+    two.lab.copy("plugin/private/libinner.so", "libinner.so", 5);
+    let plugin = two.lab.library(
+        "plugin/libplugin.so",
+        "libplugin.so",
+        "#include <dlfcn.h>\n#include <stddef.h>\n\
+         int inner(void) { void *h = dlopen(\"libinner.so\", RTLD_NOW); \
+         int (*f)(void) = h ? (int (*)(void))dlsym(h, \"which\") : NULL; return f ? f() : -1; }",
+        &["-Wl,-rpath,$ORIGIN/private", "-Wl,--enable-new-dtags", "-ldl"],
+    );
+    let ran = two.host(&two.plan("redirect"), &["open", utf8(&plugin), "n", "call", "inner"]);
+    assert_eq!(ran.out, "open [R]/plugin/libplugin.so: ok\ninner: 5\n");
+}
+
+/// The loader maps the object twice then, and neither instance sees the other.
+#[test]
+fn both_doors_act_once() {
+    let two = Two::new();
+    let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
+    let script = ["open", "libone.so", "l", "call", "which", "errno", "error", "maps", "libone", "plan"];
+    let mut command = two.audited(&plan, &COMMON.host);
+    command.env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_LOG", "1").args(script);
+    let ran = run(&two.lab, &mut command);
+    // The dlopen door stays out, but answers what it is asked.
+    assert_eq!(
+        ran.out,
+        "open libone.so: ok\nwhich: 2\nerrno: 42\nerror: none\nmaps libone: 1\n  [R]/right/libone.so.1\nplan: [R]/plan\n"
+    );
+    assert_eq!(ran.err.matches("alias of libone.so.1").count(), 1, "{}", ran.err);
+    // An auditor that the loader does not take, or that has nothing to hand out, is none.
+    let shown = ["open", "libone.so", "l", "call", "which"];
+    for (name, value) in [("LD_AUDIT", "/no/such/libcudashim-0.so"), ("CUDASHIM_TRACE", utf8(&two.lab.path("record")))]
+    {
+        let mut command = two.audited(&plan, &COMMON.host);
+        command.env("LD_PRELOAD", &COMMON.shim).env(name, value).args(shown);
+        assert_eq!(run(&two.lab, &mut command).out, "open libone.so: ok\nwhich: 2\n", "{name}");
+    }
+}
+
+/// It cannot be refused: the loader would take it out again, and end a process in which it is not to be unloaded.
+#[test]
+fn an_auditor_without_work_is_not_noticed() {
+    let two = Two::new();
+    for (name, value) in [("CUDASHIM_PLAN", ""), ("CUDASHIM_OFF", "1"), ("CUDASHIM_TRACE", "relative")] {
+        let mut command = two.audited(&two.plan("redirect"), &COMMON.host);
+        command.args(["open", "libone.so.1", "l", "call", "which"]).current_dir(two.lab.root()).env(name, value);
+        let which = if name == "CUDASHIM_TRACE" { 2 } else { 1 };
+        let ran = run(&two.lab, &mut command);
+        assert_eq!((ran.out, ran.err.as_str()), (format!("open libone.so.1: ok\nwhich: {which}\n"), ""), "{name}");
+    }
+    assert!(!two.lab.path("relative").exists());
+}
+
+#[test]
+fn a_plan_cut_at_any_line_is_refused() {
+    let two = Two::new();
+    let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
+    let text = plan.text();
+    for (at, _) in text.match_indices('\n').filter(|(at, _)| at + 1 < text.len()) {
+        let path = put_text(&two.lab, &text.as_bytes()[..=at]);
+        let mut command = two.audited(&plan, &COMMON.host);
+        put_text(&two.lab, &text.as_bytes()[..=at]);
+        command.env("CUDASHIM_PLAN", path).args(["open", "libone.so.1", "l", "call", "which"]);
+        let ran = run(&two.lab, &mut command);
+        assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n");
+        assert_eq!(ran.err.matches("is refused").count(), 1, "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_file_that_was_exchanged_is_not_given() {
+    let two = Two::new();
+    let plan = two.plan("redirect");
+    two.lab.copy("right/libone.so.1", "libone.so.1", 33);
+    let script = ["open", "libone.so.1", "l", "call", "which"];
+    let ran = two.host(&plan, &script);
+    assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n");
+    assert!(ran.err.contains("left to the loader"), "{}", ran.err);
+    let mut strict = two.audited(&plan, &COMMON.host);
+    let ran = run(&two.lab, strict.env("CUDASHIM_STRICT", "1").args(["open", "libone.so.1", "l", "error"]));
+    assert!(ran.out.contains("strict: libone.so.1: file changed since the plan was made"), "{}", ran.out);
+}
+
+#[test]
+fn children_of_every_kind() {
+    let two = Two::new();
+    let plan = two.plan("redirect");
+    let ran = two.host(&plan, &["fork", "open", "libone.so.1", "l", "call", "which"]);
+    assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 2\nchild: 0\n");
+    // A program without a loader starts as ever.
+    let still = two.lab.program(
+        "static",
+        "#include <unistd.h>\nint main(void) { return write(1, \"still\\n\", 6) != 6; }",
+        &["-static"],
+    );
+    let starts = two.lab.program(
+        "starts",
+        "#include <unistd.h>\nint main(int n, char **words) { execv(words[1], words + 1); return n; }",
+        &[],
+    );
+    let ran = run(&two.lab, two.audited(&plan, starts).arg(still));
+    assert_eq!((ran.out.as_str(), ran.err.as_str(), ran.code), ("still\n", "", Some(0)));
+}
+
+#[test]
+fn threads_that_come_together_get_one_set() {
+    let two = Two::new();
+    let ran = two.host(&two.plan("redirect"), &["threads", "libone.so.1", "maps", "libone"]);
+    assert_eq!(ran.out, "threads: 32\nmaps libone: 1\n  [R]/right/libone.so.1\n");
+}
+
+/// What is opened into a namespace of its own finds its libraries as ever.
+#[test]
+fn another_namespace_is_left_alone() {
+    let two = Two::new();
+    let user = two.lab.library(
+        "user/libuser.so",
+        "libuser.so",
+        "extern int which(void); int through(void) { return which(); }",
+        &[utf8(&two.lab.path("wrong/libone.so.1"))],
+    );
+    let source = "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <stdio.h>\n\
+                  static int ask(void *in, const char *name) { int (*f)(void) = in ? (int (*)(void))dlsym(in, name) : 0; return f ? f() : -1; }\n\
+                  int main(int n, char **words) {\n\
+                  int other = ask(dlmopen(LM_ID_NEWLM, words[1], RTLD_NOW), \"through\");\n\
+                  int own = ask(dlopen(\"libone.so.1\", RTLD_NOW), \"which\");\n\
+                  int late = ask(dlmopen(LM_ID_NEWLM, \"libone.so.1\", RTLD_NOW), \"which\");\n\
+                  printf(\"%d %d %d\\n\", other, own, late); return n; }";
+    let program = two.lab.program("spaces", source, &["-ldl"]);
+    let ran = run(&two.lab, two.audited(&two.plan("redirect"), program).arg(user));
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("1 2 1\n", ""));
+}
+
+/// The list for one program: its children are not to map that too.
+#[test]
+fn what_was_preloaded_for_one_program_leaves_the_environment() {
+    let two = Two::new();
+    let other = two.lab.copy("other/libtwo.so.2", "libtwo.so.2", 4);
+    let (shim, right) = (utf8(&COMMON.shim), utf8(&two.right));
+    for (list, left) in [
+        (format!("{shim}:{right}"), shim.to_owned()),
+        (format!("{shim}:{right}:{}", utf8(&other)), format!("{shim}:{}", utf8(&other))),
+    ] {
+        let mut command = two.audited(&two.plan("preload"), two.linked());
+        command.env_remove("LD_AUDIT").env("LD_PRELOAD", &list).env("CUDASHIM_ONCE", right);
+        assert_eq!(run(&two.lab, &mut command).out, "2\n");
+        let mut shell = two.audited(&two.plan("preload"), "/bin/sh");
+        shell.env_remove("LD_AUDIT").env("LD_PRELOAD", &list).env("CUDASHIM_ONCE", right);
+        let seen = shell.args(["-c", "echo \"$LD_PRELOAD ${CUDASHIM_ONCE-none} $LD_LIBRARY_PATH\""]).output().unwrap();
+        let expected = format!("{left} none {}\n", utf8(&two.lab.path("wrong")));
+        assert_eq!(String::from_utf8(seen.stdout).unwrap(), expected);
+    }
+}
+
+/// One line for each thing seen, in the file that is named; nothing in any other.
+#[test]
+fn what_is_traced_is_written_down() {
+    let lab = Lab::new();
+    let library = lab.copy("here/libcudart.so.12", "libcudart.so.12", 1);
+    let record = lab.path("record");
+    let mut command = clean_command(&COMMON.host);
+    command.env("LD_AUDIT", &COMMON.shim).env("CUDASHIM_TRACE", &record);
+    command.env("LD_LIBRARY_PATH", library.parent().unwrap());
+    let ran = run(&lab, command.args(["open", "libcudart.so.12", "l", "open", "libcurl-none.so", "l", "errno"]));
+    assert_eq!(ran.out, "open libcudart.so.12: ok\nopen libcurl-none.so: no\nerrno: 42\n");
+    let text = fs::read_to_string(&record).unwrap();
+    assert!(text.lines().all(|line| line.ends_with("\t.")), "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("\tsearch\tlibcudart.so.12\tdlopen\t")).count(), 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("\tsearch\t")).count(), 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains(&format!("\topen\t0\t{}\t", utf8(&library)))).count(), 1);
+}
