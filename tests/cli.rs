@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+mod crowd;
 mod damage;
+mod proof;
 mod refusals;
 mod run;
 
