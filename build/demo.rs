@@ -83,8 +83,18 @@ pub(crate) fn build(out: &Path) -> Result<(), Box<dyn Error>> {
         let alone = ["-shared", "-nostdlib", "-nostartfiles", "-fno-stack-protector", "-Wl,-z,defs"];
         link(&compiler, &out.join(name), source, alone.into_iter().chain(arguments.iter().map(String::as_str)))?;
     }
-    // glibc had dlopen in a library of its own until 2.34; later ones keep an empty archive of that name.
-    link(&compiler, &out.join(PYTHON), "python.c", [&*format!("-DARCH=\"{arch}\""), "-ldl"])
+    // Any glibc will do: before 2.34 dlopen is in a library of its own, which later ones keep, with nothing in it.
+    let c = ["libc.so.6", "libdl.so.2"].map(|soname| (out.join(soname), format!("-Wl,-soname,{soname}")));
+    for (file, soname) in &c {
+        link(&compiler, file, "libc.c", ["-shared", "-nostdlib", "-nostartfiles", "-fno-builtin", soname])?;
+    }
+    let start = compiler.to_command().arg("-print-file-name=Scrt1.o").output()?.stdout;
+    let start = String::from_utf8(start)?;
+    let arch = format!("-DARCH=\"{arch}\"");
+    let mut arguments = vec![&*arch, "-U_FORTIFY_SOURCE", "-fno-stack-protector", "-fno-builtin", "-pie"];
+    arguments.extend(["-nostdlib", "-nostartfiles", "-Wl,--no-as-needed", start.trim()]);
+    arguments.extend(c.iter().filter_map(|(file, _)| file.to_str()));
+    link(&compiler, &out.join(PYTHON), "python.c", arguments)
 }
 
 /// Compiles one source and links it. The arguments follow the source, so that a library follows what needs it.

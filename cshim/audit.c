@@ -174,6 +174,15 @@ static bool is_plain(const char *name)
 	return text_starts(name, "libc.so.") || text_starts(name, "libm.so.") || text_starts(name, "ld-linux");
 }
 
+/* Whether what is kept is kept for this object: it is of the consumer's own, or the plan's. */
+static bool is_home(const struct plan *plan, const char *asker)
+{
+	for (uint32_t i = 0; i < plan->lib_count; i++)
+		if (text_same(plan->libs[i].path, asker))
+			return true;
+	return plan_is_home(plan, *asker ? asker : shim_program);
+}
+
 /* What the loader shall look for when `asker` asks for `name`. The loader has not found it among what is mapped, neither
  * by a name it was found by nor by its soname. */
 static const char *decide(const char *name, const struct link_map *asker, bool needed)
@@ -197,9 +206,8 @@ static const char *decide(const char *name, const struct link_map *asker, bool n
 			       ? name
 			       : shim_told(name, found->value, "known to be absent, so it is not searched for", "");
 	lib = found->lib;
-	/* What is only kept spares the loader a search where the consumer's own needs it; else the loader knows better. */
-	if (found->kind == RECORD_LIB && lib->how == HOW_KEEP &&
-	    !(needed && plan_is_home(plan, *name_of(asker) ? name_of(asker) : shim_program)))
+	/* It spares the loader a search there; elsewhere the loader knows better. */
+	if (found->kind == RECORD_LIB && lib->how == HOW_KEEP && !(needed && is_home(plan, name_of(asker))))
 		return name;
 	other = find_mapped(lib->soname, &nameless);
 	if (other) {

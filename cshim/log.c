@@ -10,6 +10,8 @@ enum { LINE = 1024, SIGPIPE = 13, SIGXFSZ = 25, SIG_BLOCK = 0, SIG_SETMASK = 2 }
 static enum { TO_STDERR, TO_FILE, TO_NOTHING } to;
 static bool decisions;
 static char file[4096];
+static bool odd;
+static const char lost[] = "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)\n";
 /* What descriptor 2 was at the start. A host may close it and get the number again for a file of its own, and
  * a warning must not end up in that. */
 static bool stderr_known;
@@ -33,7 +35,17 @@ void log_setup(const char *value)
 	} else if (value[0] == '/' && text_copy(file, sizeof file, value)) {
 		to = TO_FILE;
 		decisions = true;
+	} else if (*value) {
+		odd = true;
+		(void)text_copy(file, sizeof file, value);
 	}
+}
+
+void log_complain(void)
+{
+	if (odd)
+		log_say(LOG_WARNING, "CUDASHIM_LOG is `", file, "`, not 1, stderr, off or an absolute path: only warnings are said",
+			NULL);
 }
 
 bool log_is_on(void)
@@ -80,31 +92,42 @@ static void write_quietly(int fd, const char *line, size_t size)
 }
 
 /* Opened for each line: a descriptor kept open is one that hosts close, reuse, or count. */
-void log_append(const char *path, const char *line, size_t size)
+bool log_append(const char *path, const char *line, size_t size)
 {
 	int fd = sys_open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
 
 	if (fd < 0)
-		return;
+		return false;
 	write_quietly(fd, line, size);
 	sys_close(fd);
+	return true;
 }
 
-static void write_line(const char *line, size_t size)
+static void to_stderr(const char *line, size_t size)
 {
 	struct sys_stat st;
+	/* A pipe that is full would make us wait, one that nobody reads would end the host by SIGPIPE. */
+	struct sys_poll poll = {.fd = 2, .events = POLLOUT};
+	struct sys_time now = {0, 0};
+
+	if (stderr_known && sys_fstat(2, &st) == 0 && st.dev == stderr_dev && st.ino == stderr_ino &&
+	    SYS5(NR_ppoll, &poll, 1, &now, NULL, 8) == 1 && poll.revents == POLLOUT)
+		write_quietly(2, line, size);
+}
+
+/* What cannot be put into the file is no secret: who asked for it waits for lines. Decisions would be too many. */
+static void write_line(enum log_level level, const char *line, size_t size)
+{
+	static unsigned char told;
 
 	if (to == TO_STDERR) {
-		/* A pipe that is full would make us wait, one that nobody reads would end the host by SIGPIPE. */
-		struct sys_poll poll = {.fd = 2, .events = POLLOUT};
-		struct sys_time now = {0, 0};
-
-		if (stderr_known && sys_fstat(2, &st) == 0 && st.dev == stderr_dev && st.ino == stderr_ino &&
-		    SYS5(NR_ppoll, &poll, 1, &now, NULL, 8) == 1 && poll.revents == POLLOUT)
-			write_quietly(2, line, size);
-		return;
+		to_stderr(line, size);
+	} else if (!log_append(file, line, size)) {
+		if (level == LOG_WARNING)
+			to_stderr(line, size);
+		if (!__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED))
+			to_stderr(lost, sizeof lost - 1);
 	}
-	log_append(file, line, size);
 }
 
 void log_say(enum log_level level, ...)
@@ -124,5 +147,5 @@ void log_say(enum log_level level, ...)
 		at = add(line, at, part);
 	va_end(parts);
 	line[at++] = '\n';
-	write_line(line, at);
+	write_line(level, line, at);
 }

@@ -43,7 +43,7 @@ static bool read_segments(struct peek *peek)
 
 	if (got < (long)sizeof *header || memcmp(header->ident, "\177ELF\2\1\1", 7) != 0)
 		return false;
-	if (header->machine != ELF_MACHINE || header->type != ET_DYN ||
+	if (header->version != 1 || header->machine != ELF_MACHINE || header->type != ET_DYN ||
 	    header->phentsize != sizeof(struct elf_segment) || header->phnum == 0 || header->phnum > SEGMENTS)
 		return false;
 	peek->segment_count = header->phnum;
@@ -55,27 +55,42 @@ static bool read_segments(struct peek *peek)
 	return read_at(peek->fd, peek->segments, size, header->phoff);
 }
 
-/* Collects the string offsets of the needed names, and where the strings are. */
+/* From an address to an offset in the file. The loader maps segments in order, each over what is there already. */
+static bool offset_of(const struct peek *peek, uint64_t address, uint64_t *offset)
+{
+	for (unsigned i = peek->segment_count; i--;) {
+		const struct elf_segment *s = &peek->segments[i];
+
+		if (s->type == PT_LOAD && address >= s->vaddr && address - s->vaddr < s->filesz)
+			return !__builtin_add_overflow(address - s->vaddr, s->offset, offset);
+	}
+	return false;
+}
+
+/* Collects the string offsets of the needed names, and where the strings are. The table is looked for where the
+ * loader does, by the address of the last PT_DYNAMIC. */
 static bool read_dynamic(struct peek *peek)
 {
 	struct elf_dyn dyns[DYNS_AT_ONCE];
 	const struct elf_segment *dynamic = NULL;
 	uint64_t left, at;
 
-	for (unsigned i = 0; i < peek->segment_count && !dynamic; i++)
+	for (unsigned i = 0; i < peek->segment_count; i++)
 		if (peek->segments[i].type == PT_DYNAMIC)
 			dynamic = &peek->segments[i];
-	if (!dynamic)
+	if (!dynamic || !offset_of(peek, dynamic->vaddr, &at))
 		return false;
-	at = dynamic->offset;
 	left = dynamic->filesz / sizeof(struct elf_dyn);
 	if (left > DYNS)
 		left = DYNS;
 	while (left) {
 		uint64_t count = left < DYNS_AT_ONCE ? left : DYNS_AT_ONCE;
+		long got = at > INT64_MAX ? -1 : sys_pread(peek->fd, dyns, count * sizeof *dyns, at);
 
-		if (!read_at(peek->fd, dyns, count * sizeof *dyns, at))
+		/* What the file lacks may lie behind DT_NULL. */
+		if (got < (long)sizeof *dyns)
 			return false;
+		count = (uint64_t)got / sizeof *dyns;
 		for (uint64_t i = 0; i < count; i++) {
 			if (dyns[i].tag == DT_NULL)
 				return true;
@@ -90,18 +105,6 @@ static bool read_dynamic(struct peek *peek)
 		at += count * sizeof *dyns;
 	}
 	return true;
-}
-
-/* From an address to an offset in the file. */
-static bool offset_of(const struct peek *peek, uint64_t address, uint64_t *offset)
-{
-	for (unsigned i = 0; i < peek->segment_count; i++) {
-		const struct elf_segment *s = &peek->segments[i];
-
-		if (s->type == PT_LOAD && address >= s->vaddr && address - s->vaddr < s->filesz)
-			return !__builtin_add_overflow(address - s->vaddr, s->offset, offset);
-	}
-	return false;
 }
 
 /* The names mostly lie close together: one window serves many. */
@@ -153,7 +156,9 @@ void peek_needed(const char *path, peek_sees *sees, void *with)
 	if (peek.fd < 0)
 		return;
 	peek.segment_count = peek.needed_count = 0;
-	peek.strtab = peek.strsz = 0;
+	peek.strtab = 0;
+	/* The loader does without it. */
+	peek.strsz = UINT64_MAX;
 	if (read_segments(&peek) && read_dynamic(&peek) && offset_of(&peek, peek.strtab, &strings))
 		read_names(&peek, strings, sees, with);
 	sys_close(peek.fd);

@@ -497,6 +497,20 @@ void plan_free(struct plan *plan)
 		sys_release(plan->tables, plan->tables_size);
 }
 
+/* Whether anyone may put another file in the place of this one: an older plan of ours, say. In a sticky directory only
+ * the owner may. */
+static bool lies_open(struct plan *plan)
+{
+	char *slash = (char *)text_base(plan->path), first = *slash;
+	struct sys_stat st;
+	bool open;
+
+	*slash = '\0';
+	open = sys_stat(plan->path, &st) < 0 || (st.mode & 01002) == 02;
+	*slash = first;
+	return open;
+}
+
 const char *plan_load(struct plan *plan, const char *path)
 {
 	const char *wrong;
@@ -517,6 +531,8 @@ const char *plan_load(struct plan *plan, const char *path)
 		wrong = "it belongs to another user";
 	else if (st.mode & 022)
 		wrong = "group or others may write it";
+	else if (lies_open(plan))
+		wrong = "its directory may be written by others";
 	else if (st.size > PLAN_BYTES)
 		wrong = "it is too large";
 	else

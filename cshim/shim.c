@@ -68,6 +68,19 @@ static bool have_real(void)
 /* --- the environment --- */
 
 static bool off, strict;
+/* A switch that is neither on nor off; NULL: none. */
+static const char *odd_switch;
+
+/* `1` is on; nothing and `0` are off; all else is off, too, and said. */
+static bool switched_on(const char *name, const char *value)
+{
+	if (text_same(value, "1"))
+		return true;
+	if (*value && !text_same(value, "0"))
+		odd_switch = name;
+	return false;
+}
+
 /* Whether the loader may be auditing with another instance of us. */
 static bool may_be_audited;
 bool shim_auditing;
@@ -117,9 +130,9 @@ static bool have_environment(void)
 		else if (text_starts(s, "LOG="))
 			log = s + 4;
 		else if (text_starts(s, "STRICT="))
-			strict = text_same(s + 7, "1");
+			strict = switched_on("CUDASHIM_STRICT", s + 7);
 		else if (text_starts(s, "OFF="))
-			off = text_same(s + 4, "1");
+			off = switched_on("CUDASHIM_OFF", s + 4);
 		else if (text_starts(s, "TRACE=/"))
 			(void)text_copy(shim_trace, sizeof shim_trace, s + 6);
 		else if (text_starts(s, "TRACE_ACTS="))
@@ -286,10 +299,23 @@ static uintptr_t read_plan(uintptr_t from, const char *path, bool given)
 	return publish(from, plan, NO_PLAN, path, wrong);
 }
 
+/* Called by first_phase: what was set and does not mean what it seems to. */
+static void complain(void)
+{
+	static unsigned char told;
+
+	if (__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED))
+		return;
+	log_complain();
+	if (odd_switch)
+		log_say(LOG_WARNING, odd_switch, " is neither 0 nor 1, and counts as 0", NULL);
+}
+
 static uintptr_t first_phase(void)
 {
 	if (off || !(shim_auditing || objects_can()) || shim_is_secure())
 		return publish(UNKNOWN, NULL, NO_PLAN, NULL, NULL);
+	complain();
 	if (given_plan_too_long)
 		return publish(UNKNOWN, NULL, NO_PLAN, "of CUDASHIM_PLAN", "its path is too long");
 	if (given_plan[0])

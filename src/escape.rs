@@ -35,12 +35,16 @@ pub fn path(path: &Path) -> String {
     bytes(path.as_os_str().as_bytes())
 }
 
-/// The bytes of a field; `None` where a backslash starts none of the known escapes, or one that is not needed.
+/// The bytes of a field; `None` where a backslash starts none of the known escapes, or one that is not needed, and
+/// where a NUL stands in it.
 #[must_use]
 pub fn parse(field: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes().iter().copied();
     while let Some(byte) = rest.next() {
+        if byte == 0 {
+            return None;
+        }
         if byte != b'\\' {
             bytes.push(byte);
             continue;
@@ -96,5 +100,6 @@ mod tests {
         assert_eq!(parse("\\x41"), None);
         assert_eq!(parse("\\x00"), None);
         assert_eq!(parse("\\"), None);
+        assert_eq!(parse("a\0b"), None);
     }
 }

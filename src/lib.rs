@@ -41,6 +41,7 @@
 //! No function of CUDA's API is interposed, no file of an installation is written, nothing is fetched, and no library
 //! is run to find out about it: only [`Plan::load`] executes code of theirs.
 
+pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod consumer;

@@ -105,6 +105,12 @@ impl Object {
         &self.map
     }
 
+    /// Whether the file was cut short while it was read: what its missing part would have said was read as zeros.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.map.is_cut()
+    }
+
     /// Tells the kernel that single places of the file will be looked at, far apart, or no longer so.
     pub fn expect_scattered(&self, scattered: bool) {
         self.map.expect_scattered(scattered);
@@ -189,6 +195,8 @@ impl<'h> Objects<'h> {
             return opened.clone();
         }
         let opened = match Elf::parse(&map) {
+            // Whatever the zeros looked like.
+            _ if map.is_cut() => Err(ObjectError::Truncated),
             Ok(elf) if elf.truncated() => Err(ObjectError::Truncated),
             Ok(elf) => Ok(facts(&elf)),
             Err(error) if error.kind == Kind::CutOff => Err(ObjectError::Truncated),

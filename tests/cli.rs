@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+mod crowd;
 mod damage;
+mod proof;
 mod refusals;
 mod run;
 
@@ -136,6 +138,7 @@ fn no_arguments_is_a_question_for_help() {
       diff         Compare two libraries, or two saved scans (`scan --format json`)
       env          Print shell lines that hand the set to everything started later
       shim         Print the path for `LD_PRELOAD`, writing the shim first
+      doctor       Say what is wrong with this machine, why, and what to do
       demo         Tell the whole story on tiny libraries: broken, explained, healed
       completions  Print a completion script
       help         Print this message or the help of the given subcommand(s)
@@ -145,7 +148,8 @@ fn no_arguments_is_a_question_for_help() {
                              before)
       -q, --quiet            Say nothing but errors
           --color <COLOR>    When to use colour [default: auto] [possible values: auto, always, never]
-          --format <FORMAT>  How to print results [default: human] [possible values: human, json, jsonl]
+          --format <FORMAT>  How to print results [default: human] [possible values: human, json, jsonl,
+                             markdown]
           --root <DIR>       Look at the machine mounted at this directory
       -h, --help             Print help (see more with '--help')
       -V, --version          Print version

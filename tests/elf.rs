@@ -13,11 +13,6 @@ use tempfile::TempDir;
 
 use crate::support::{cc, library, version_script};
 
-#[path = "../fuzz/body/elf_facts.rs"]
-mod elf_facts;
-#[path = "../fuzz/body/evidence.rs"]
-mod evidence;
-
 /// Defines `foo@V1` (hidden), `foo@@V2`, `bar@@V1`, weak `soft@@V2`, TLS `tls@@V2`, and asks for
 /// `puts`, `getpid` (weak) and the version-less `elsewhere`.
 const VERSIONED: &str = r#"

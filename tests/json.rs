@@ -12,6 +12,11 @@ pub(crate) fn schema(name: &str) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// What is wrong with an answer by the schema of that name.
+pub(crate) fn undescribed(name: &str, answer: &Value) -> Vec<String> {
+    wrong(&schema(name), answer)
+}
+
 /// What is wrong with `value`, each with the place it is wrong at. Knows the part of JSON Schema 2020-12 that the
 /// schemas here use; any other keyword ends the test, so that none is taken for checked. Members that no schema names
 /// are wrong as well: a program's output is described in full.

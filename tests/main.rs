@@ -1,14 +1,17 @@
 //! All integration tests in one binary, so that they link once.
-// unwrap: what a test cannot build or read ends it, with the place.
-#![allow(clippy::pedantic, clippy::unwrap_used, clippy::print_stderr, missing_docs)]
+// unwrap, expect: what a test cannot build or read ends it, with the place.
+#![allow(clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
+mod check;
 mod cli;
 mod demo;
 mod doctor;
 mod elf;
 mod forensics;
+mod fuzz;
 mod inventory;
 mod json;
+mod loader;
 mod open;
 mod probe;
 mod readme;
@@ -16,3 +19,4 @@ mod shim;
 mod solve;
 mod support;
 mod tidy;
+mod trace;

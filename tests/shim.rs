@@ -4,13 +4,19 @@
 #![allow(clippy::unwrap_used)]
 
 mod asking;
+mod attack;
 mod audit;
 mod bundles;
+mod callers;
+mod crowd;
 mod decisions;
 mod hostile;
 mod install;
+mod machines;
 mod object;
 mod own;
+mod rules;
+mod secure;
 mod units;
 
 use std::fs;
@@ -65,4 +71,39 @@ fn with_plan(lab: &Lab, plan: &PlanText, script: &[&str]) -> Ran {
 
 fn utf8(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+/// A page that names a test which is not there proves nothing.
+#[test]
+fn the_pages_name_tests_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = String::new();
+    let mut queue = vec![root.join("tests"), root.join("src")];
+    while let Some(dir) = queue.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                queue.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                tests.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut count = 0;
+    for page in ["docs/SHIM_RULES.md", "cshim/README.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        for row in text.lines().filter(|line| line.starts_with("| ")) {
+            // Names of tests have three words at least; names of C are shorter.
+            let quoted = row.split('`').skip(1).step_by(2);
+            let named = quoted.filter(|word| {
+                word.matches('_').count() > 2
+                    && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            });
+            for name in named {
+                count += 1;
+                assert!(tests.contains(&format!("fn {name}()")), "{page}: there is no test `{name}`");
+            }
+        }
+    }
+    assert!(count > 100, "{count}");
 }

@@ -29,12 +29,30 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["consumer", "driver", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"],
     ),
     ("scan", &["consumer", "elf", "facts", "fatbin", "host", "inventory", "loader", "objects", "places"]),
-    ("trace", &["escape", "facts", "host", "inventory", "loader", "objects"]),
-    ("report", &["consumer", "facts", "fatbin", "inventory", "objects", "plan", "resolve", "scan", "solve", "trace"]),
+    ("check", &["consumer", "elf", "facts", "host", "inventory", "loader", "objects", "places", "plan", "python"]),
+    ("trace", &["check", "escape", "facts", "host", "loader", "objects"]),
+    (
+        "report",
+        &[
+            "check",
+            "consumer",
+            "facts",
+            "fatbin",
+            "inventory",
+            "loader",
+            "objects",
+            "plan",
+            "resolve",
+            "scan",
+            "solve",
+            "trace",
+        ],
+    ),
     ("handout", &["elf", "escape", "facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[
+            "check",
             "consumer",
             "escape",
             "facts",
@@ -74,6 +92,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "check",
             "consumer",
             "doctor",
             "driver",

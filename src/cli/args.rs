@@ -58,6 +58,10 @@ pub(super) enum Command {
     Trace(TraceArgs),
     /// Show the set that would be handed out, and why
     Resolve(ResolveArgs),
+    /// Would it load today, without us: what is mapped from where by which rule, what is missing or torn
+    Check(CheckArgs),
+    /// Step by step: where ld.so looks for a library, what stands there, what wins
+    Why(WhyArgs),
     /// List every CUDA library on the machine: what it is, whose, how it is reached, what is wrong
     Scan(ScanArgs),
     /// Show one file in full
@@ -187,6 +191,65 @@ pub(super) struct DoctorArgs {
     /// Judge the driver in this file instead of the one that is here
     #[arg(long, value_name = "FILE", conflicts_with = "record")]
     pub(super) recorded: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Programs, libraries to be opened, names to be opened (`libcudnn.so.9`), known consumers (`cupy`); the torch of
+    /// the interpreter meant, where nothing is named
+    #[arg(value_name = "FILE|NAME")]
+    pub(super) subjects: Vec<PathBuf>,
+
+    /// The torch meant: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto`
+    #[arg(long, value_name = "SPEC", default_value = "auto")]
+    pub(super) torch: Spec,
+
+    /// The interpreter, or the directory of its environment
+    #[arg(long, value_name = "PY")]
+    pub(super) python: Option<PathBuf>,
+
+    /// ELF files to check instead of a torch
+    #[arg(long = "for", value_name = "PATH")]
+    pub(super) files: Vec<PathBuf>,
+
+    /// What this running process has mapped
+    #[arg(long, value_name = "N", conflicts_with_all = ["subjects", "torch", "python", "files", "maps"])]
+    pub(super) pid: Option<u32>,
+
+    /// What a saved copy of `/proc/PID/maps` lists; with `--root`, of the machine mounted there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["subjects", "torch", "python", "files"])]
+    pub(super) maps: Option<PathBuf>,
+
+    /// As if this plan were handed out; for a process: is that what it has mapped
+    #[arg(long, value_name = "FILE")]
+    pub(super) plan: Option<PathBuf>,
+
+    /// Only find the files, look at no symbol
+    #[arg(long)]
+    pub(super) no_symbols: bool,
+
+    /// Show the system's libraries, too
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// Exit with 1 where there is any finding
+    #[arg(long)]
+    pub(super) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhyArgs {
+    /// A soname, or a name as it is given to dlopen
+    #[arg(value_name = "NAME")]
+    pub(super) name: PathBuf,
+
+    /// The object that asks: a program or a library
+    #[arg(long = "for", value_name = "PATH")]
+    pub(super) file: Option<PathBuf>,
+
+    /// The interpreter whose torch is loaded first, or the directory of its environment
+    #[arg(long, value_name = "PY")]
+    pub(super) python: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! command's own, 125 where cudashim failed, 126 and 127 as env(1).
 
 mod args;
+mod check;
 mod demo;
 mod doctor;
 mod env;
@@ -16,6 +17,7 @@ mod run;
 mod scan;
 mod shim;
 mod trace;
+mod why;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
@@ -35,6 +37,7 @@ pub fn main() -> ExitCode {
             return if failed { ExitCode::from(code) } else { ExitCode::SUCCESS };
         }
     };
+    crate::host::outlive_truncation();
     output::logger(cli.verbose, cli.quiet);
     output::color(cli.color);
     let is_run = matches!(cli.command, Command::Run(_) | Command::Trace(_));
@@ -43,6 +46,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&cli, args),
         Command::Trace(args) => trace::trace(&cli, args),
         Command::Env(args) => env::env(&cli, args),
+        Command::Check(args) => check::check(&cli, args),
+        Command::Why(args) => why::why(&cli, args),
         Command::Scan(args) => scan::scan(&cli, args),
         Command::Inspect { files, probe, hash } => inspect::inspect(&cli, files, *probe, *hash),
         Command::Diff { a, b } => inspect::diff(&cli, a, b),

@@ -121,6 +121,9 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             _ => Vec::new(),
         };
     }
+    if let Some(error) = error.downcast_ref::<crate::check::LiveError>() {
+        return error.hints();
+    }
     if let Some(error) = error.downcast_ref::<crate::handout::shim::ShimError>() {
         return error.hints().iter().map(ToString::to_string).collect();
     }

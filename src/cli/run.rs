@@ -48,6 +48,9 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         Via::Audit => (Door::Audit, "asked for".to_owned()),
     };
     let Some(child) = child(host, args, door)? else { return Ok(Ok(command)) };
+    if host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
+        output::note("CUDASHIM_OFF=1 is set: the shim does nothing");
+    }
     if let Some(says) = &target.out_of_reach {
         output::note(&format!("`{}` {says}: only what it starts can be served", file.display()));
     } else if door == Door::Preload
@@ -152,6 +155,14 @@ pub(super) fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, Path
     let stat = host.stat(&path)?;
     if stat.kind != Kind::File {
         anyhow::bail!("`{}` is no plan: it is no regular file", path.display());
+    }
+    let dir = path.parent().map(|dir| host.stat(dir)).transpose()?;
+    if let Some(dir) = dir.filter(|dir| dir.mode & 0o1002 == 0o002) {
+        anyhow::bail!(
+            "`{}` lies in a directory that others may write (mode {:04o}), so the shim would refuse it: move it to one of your own",
+            path.display(),
+            dir.mode
+        );
     }
     let own = stat.uid == 0 || stat.uid == rustix::process::geteuid().as_raw();
     if !own || stat.mode & 0o022 != 0 {

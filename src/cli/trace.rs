@@ -5,20 +5,16 @@
 
 use super::args::{Cli, Format, TraceArgs};
 use super::{output, resolve, run, shim};
-use crate::facts::parse_library_name;
 use crate::handout::{ChildEnvironment, Door, Target};
 use crate::host::{Host, atomic_write};
-use crate::inventory::Inventory;
+use crate::loader::Loader;
 use crate::objects::Objects;
-use crate::places::{self, Place};
 use crate::python;
 use crate::report::{TraceReport, sanitized};
 use crate::trace::{Trace, judge};
 use anyhow::{Context, bail};
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 
 pub(super) fn trace(cli: &Cli, args: &TraceArgs) -> anyhow::Result<ExitCode> {
@@ -74,11 +70,9 @@ fn tell(cli: &Cli, args: &TraceArgs, host: &Host, seen: &[u8], code: u8) -> anyh
     if trace.processes.is_empty() {
         output::note("the loader took no auditor in: nothing was seen");
     }
-    let mut inventory = Inventory::scan(&objects, places_of(host, &trace));
-    inventory.look_inside(crate::inventory::Depth::Quick);
-    let judgement = judge(&trace, &inventory, &objects, code != 0);
+    let judgement = judge(&trace, &Loader::new(&objects), code != 0);
     let words: Vec<String> = args.command.iter().map(|word| word.display().to_string()).collect();
-    let report = TraceReport::new(&trace, &judgement, &inventory, &words, code);
+    let report = TraceReport::new(&trace, &judgement, &words, code);
     let text = match cli.format {
         Format::Json | Format::Jsonl => resolve::json(&report)?,
         Format::Human | Format::Markdown => sanitized(&report.text()),
@@ -91,19 +85,4 @@ fn tell(cli: &Cli, args: &TraceArgs, host: &Host, seen: &[u8], code: u8) -> anyh
         }
         None => resolve::print(text),
     }
-}
-
-/// The directories of what was mapped; whole environments, for their records tell the releases.
-fn places_of(host: &Host, trace: &Trace) -> Vec<Place> {
-    let loads = trace.processes.iter().flat_map(|process| &process.loads);
-    let dirs: BTreeSet<PathBuf> = loads
-        .filter(|load| load.path.file_name().is_some_and(|name| parse_library_name(name).is_some()))
-        .filter_map(|load| host.canonical(load.path.parent()?).ok())
-        .collect();
-    let is_site = |dir: &&Path| dir.ends_with("site-packages") || dir.ends_with("dist-packages");
-    let sites: BTreeSet<PathBuf> =
-        dirs.iter().filter_map(|dir| dir.ancestors().find(is_site)).map(Path::to_owned).collect();
-    let sites: Vec<PathBuf> = sites.into_iter().collect();
-    let beside = places::sites(host, &sites).into_iter().filter(|place| dirs.contains(&place.dir));
-    beside.chain(dirs.iter().cloned().map(places::found)).collect()
 }

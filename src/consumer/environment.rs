@@ -31,7 +31,7 @@ impl Requirement {
         requirement.path = Some(interpreter.prefix.clone());
         requirement.sites.clone_from(&interpreter.paths);
         requirement.scopes = interpreter.scopes();
-        for path in elf_files(host, &interpreter.paths) {
+        for path in library_files(host, &interpreter.paths) {
             let Ok(object) = objects.open(&path) else { continue };
             let bundled = path.file_name().and_then(parse_library_name).filter(|name| name.hash.is_some());
             if let Some(name) = bundled {
@@ -69,8 +69,9 @@ impl Requirement {
     }
 }
 
-/// The shared objects below the site directories, NVIDIA's own wheels left out.
-fn elf_files(host: &Host, sites: &[PathBuf]) -> Vec<PathBuf> {
+/// The shared objects below the site directories, by name, NVIDIA's own wheels left out.
+#[must_use]
+pub fn library_files(host: &Host, sites: &[PathBuf]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for site in sites {
         // Only a directory of installed packages is walked: the working directory may be anything.

@@ -11,7 +11,9 @@ mod spec;
 mod torch;
 
 pub use closure::Closure;
+pub(crate) use closure::tidy;
 pub use demand::{NodeDemand, Symbol, SymbolDemand, nodes_needed, symbols_by_provider};
+pub use environment::library_files;
 pub use spec::{Spec, SpecError};
 pub use torch::{TorchBuild, TorchError};
 

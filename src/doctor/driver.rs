@@ -135,6 +135,9 @@ fn bus_and_module(mut found: Finding, machine: &Machine) -> Finding {
             .map_or_else(|| "no kernel driver has it".to_owned(), |name| format!("`{name}` has it"));
         found = found.seen("device", format!("PCI {}, NVIDIA {}: {driver}", gpu.slot, gpu.device));
     }
+    for node in machine.nodes.iter().flatten().filter(|node| node.is_gpu()) {
+        found = found.seen_at("file", &Path::new("/dev").join(&node.name), "is there");
+    }
     match &machine.surroundings.visible {
         Some(visible) => found.seen("variable", format!("NVIDIA_VISIBLE_DEVICES={visible}")),
         None => found,
@@ -185,10 +188,9 @@ fn nodes(case: &Case<'_>) -> Option<Finding> {
     let (machine, around) = (case.machine, &case.machine.surroundings);
     let nodes = machine.nodes.as_ref().filter(|_| !around.wsl && around.jetson.is_none())?;
     let at = |name: &str| Path::new("/dev").join(name);
-    let is_gpu = |node: &&Node| node.name.trim_start_matches("nvidia").starts_with(|c: char| c.is_ascii_digit());
-    let no_gpu_usable = nodes.iter().filter(is_gpu).all(|node| !node.usable);
+    let no_gpu_usable = nodes.iter().filter(|node| node.is_gpu()).all(|node| !node.usable);
     let needed =
-        |node: &&Node| matches!(node.name.as_str(), "nvidiactl" | "nvidia-uvm") || (is_gpu(node) && no_gpu_usable);
+        |node: &&Node| matches!(node.name.as_str(), "nvidiactl" | "nvidia-uvm") || (node.is_gpu() && no_gpu_usable);
     let closed: Vec<&Node> = nodes.iter().filter(|node| !node.usable).filter(needed).collect();
     if !closed.is_empty() {
         let found = case.finding("cuinit-999")?.because("the device files of the driver are closed to this user");
@@ -204,7 +206,7 @@ fn nodes(case: &Case<'_>) -> Option<Finding> {
     }
     let has = |name: &str| nodes.iter().any(|node| node.name == name);
     let mut missing: Vec<&str> = ["nvidiactl", "nvidia-uvm"].into_iter().filter(|name| !has(name)).collect();
-    if !nodes.iter().any(|node| is_gpu(&node)) {
+    if !nodes.iter().any(Node::is_gpu) {
         missing.push("nvidia0");
     }
     let found = case.finding("cuinit-999").filter(|_| !missing.is_empty())?;

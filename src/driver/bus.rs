@@ -43,6 +43,15 @@ pub struct Node {
     pub usable: bool,
 }
 
+impl Node {
+    /// Whether it is a GPU's: `nvidia0`.
+    #[must_use]
+    pub fn is_gpu(&self) -> bool {
+        let number = self.name.strip_prefix("nvidia").unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    }
+}
+
 /// The GPUs of NVIDIA's; `None` where sysfs does not show the bus.
 pub(super) fn gpus(host: &Host) -> Option<Vec<Gpu>> {
     let bus = Path::new("/sys/bus/pci/devices");
@@ -65,17 +74,14 @@ pub(super) fn gpus(host: &Host) -> Option<Vec<Gpu>> {
 /// The device files below `/dev`, by name; `None` where that is no directory of devices.
 pub(super) fn nodes(host: &Host) -> Option<Vec<Node>> {
     let dev = Path::new("/dev");
-    let named = |name: &str| {
-        let is_gpu = name.strip_prefix("nvidia").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
-        is_gpu && name != "nvidia" || matches!(name, "nvidiactl" | "nvidia-uvm" | "nvidia-uvm-tools" | "dxg")
-    };
     host.stat(&dev.join("null")).ok()?;
     let entries = host.list(dev).unwrap_or_default();
     let found = entries.into_iter().filter_map(|entry| {
-        let name = entry.name.to_str().filter(|name| named(name))?;
-        let path = dev.join(name);
+        let path = dev.join(&entry.name);
         let stat = host.stat(&path).ok().filter(|stat| stat.kind != Kind::Directory)?;
-        Some(Node { name: name.to_owned(), mode: stat.mode, usable: host.may_use(&path) })
+        let node = Node { name: entry.name.into_string().ok()?, mode: stat.mode, usable: host.may_use(&path) };
+        let known = matches!(node.name.as_str(), "nvidiactl" | "nvidia-uvm" | "nvidia-uvm-tools" | "dxg");
+        (known || node.is_gpu()).then_some(node)
     });
     Some(found.collect())
 }

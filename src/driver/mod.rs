@@ -198,10 +198,11 @@ impl Machine {
         said.as_ref().map(|said| said.devices.as_slice()).unwrap_or_default()
     }
 
-    /// Whether somebody can see that the kernel has the driver: its module, or its device files.
+    /// Whether it can be seen that the kernel has the driver: its module, or the device file of a GPU where modules are
+    /// hidden. `/dev/nvidiactl` alone shows nothing: libcuda and NVML, asked by root, make it where there is no driver.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
-        self.kernel.loaded || self.nodes.as_ref().is_some_and(|nodes| !nodes.is_empty())
+        self.kernel.loaded || self.nodes.iter().flatten().any(Node::is_gpu)
     }
 
     /// The copy of libcuda that is found today.

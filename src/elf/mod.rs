@@ -53,6 +53,7 @@ use goblin::elf::dynamic::{
     DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_NOW, DF_1_PIE, DF_BIND_NOW, DF_STATIC_TLS, DF_SYMBOLIC, DF_TEXTREL, DT_BIND_NOW,
     DT_SYMBOLIC, DT_TEXTREL,
 };
+use goblin::elf::header::{EI_VERSION, EV_CURRENT};
 use goblin::elf::program_header::{PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_NOTE, PT_TLS};
 use goblin::elf::{Header, ProgramHeader};
 
@@ -105,7 +106,11 @@ impl<'a> Elf<'a> {
         if !ident.is_supported() {
             return Err(ElfError::new(Table::Header, 0, Kind::Foreign(ident)));
         }
-        // As glibc's open_verify; goblin reads on with the size that it knows.
+        // As glibc's open_verify, all three; goblin reads on with the version and the size that it knows.
+        let version = header.e_ident.get::<usize>(EI_VERSION).copied().unwrap_or(0);
+        if version != EV_CURRENT || header.e_version != u32::from(EV_CURRENT) {
+            return Err(ElfError::malformed(Table::Header, 0, "unknown version of ELF"));
+        }
         if header.e_phnum > 0 && usize::from(header.e_phentsize) != ProgramHeader::size(CTX) {
             return Err(ElfError::malformed(Table::Header, 0, "unknown size of program headers"));
         }

@@ -123,6 +123,8 @@ impl FatBinaries {
     pub fn search(&mut self, bytes: &[u8]) {
         let finder = memchr::memmem::Finder::new(&MAGIC);
         let mut from = 0;
+        // Each entry could be the start of another region that is damaged at its end.
+        let mut in_vain = 0;
         while let Some(next) = bytes.get(from..).and_then(|rest| finder.find(rest)) {
             self.look_at(next);
             let at = from.saturating_add(next);
@@ -131,6 +133,12 @@ impl FatBinaries {
             let end = bytes_at::<REGION>(bytes, at).and_then(|head| one.region(bytes, at, head).ok());
             if end.is_some() {
                 self.merge(one);
+            } else {
+                self.look_at(to_usize(one.read));
+                in_vain = one.read.saturating_add(in_vain);
+                if in_vain > len(bytes.len()) {
+                    return;
+                }
             }
             from = end.unwrap_or(at.saturating_add(MAGIC.len()));
         }
@@ -347,6 +355,24 @@ mod tests {
         }
         let cut = FatBinaries::read(&whole[..whole.len() - 1]);
         assert_eq!(cut.damage.map(|damage| damage.what), Some("a fat binary that runs past the end"));
+    }
+
+    #[test]
+    fn regions_in_regions_are_not_read_again_and_again() {
+        let count = 2000;
+        let mut bytes = region(&vec![entry(2, 90, 0, REGION, 0); count]);
+        // Each payload begins a region of all that follows, which ends in damage.
+        for at in (REGION + ENTRY..bytes.len()).step_by(ENTRY + REGION) {
+            let rest = len(bytes.len() - at - REGION);
+            bytes[at..at + 8].copy_from_slice(&[MAGIC, [1, 0, 16, 0]].concat());
+            bytes[at + 8..at + REGION].copy_from_slice(&rest.to_le_bytes());
+        }
+        let end = bytes.len() - ENTRY - REGION;
+        bytes[end] = 0xff;
+        bytes[end + 4] = 0;
+        let mut searched = FatBinaries::default();
+        searched.search(&bytes);
+        assert!(searched.is_empty() && searched.read < 4 * len(bytes.len()), "{searched:?}");
     }
 
     proptest! {

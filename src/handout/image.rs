@@ -30,18 +30,34 @@ fn digest(image: &[u8]) -> u64 {
     Sha256::digest(image).iter().take(8).fold(0u64, |all, byte| all << 8 | u64::from(*byte))
 }
 
-/// Makes the directory, for the user alone, and refuses one that the file could be exchanged in or not run from.
-fn prepare_dir(dir: &Path) -> Result<(), ShimError> {
+/// Makes a directory for what decides what is loaded, for the user alone, and refuses one that somebody else can change.
+/// A symbolic link to one is as good, if it is the user's own or root's.
+///
+/// # Errors
+/// It cannot be made, or it is somebody else's, or others may write to it.
+pub fn own_dir(dir: &Path) -> Result<(), ShimError> {
     let failed = |source| ShimError::Directory { path: dir.into(), source };
+    let own = rustix::process::geteuid().as_raw();
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let link = fs::symlink_metadata(dir).map_err(failed)?;
+    if link.is_symlink() && link.uid() != own && link.uid() != 0 {
+        return Err(ShimError::Foreign { path: dir.into(), owner: link.uid() });
+    }
     let meta = fs::metadata(dir).map_err(failed)?;
-    if meta.uid() != rustix::process::geteuid().as_raw() {
+    if meta.uid() != own {
         return Err(ShimError::Foreign { path: dir.into(), owner: meta.uid() });
     }
     let mode = meta.mode() & 0o777;
     if mode & 0o022 != 0 {
         return Err(ShimError::Writable { path: dir.into(), mode });
     }
+    Ok(())
+}
+
+/// A directory of our own that things can be run from.
+fn prepare_dir(dir: &Path) -> Result<(), ShimError> {
+    let failed = |source| ShimError::Directory { path: dir.into(), source };
+    own_dir(dir)?;
     let mount = rustix::fs::statvfs(dir).map_err(|e| failed(e.into()))?;
     if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
         return Err(ShimError::NoExec { path: dir.into() });

@@ -1,7 +1,9 @@
 //! Regular files as bytes in memory, without reading what is not looked at.
 //!
-//! The only place that maps files.
-#![expect(unsafe_code, reason = "memmap2::Mmap::map")]
+//! The only place that maps files. A file that is cut short while it is mapped has no bytes behind its new end, and to
+//! look there ends a process by SIGBUS (mmap(2)): a program that has asked for [`outlive_truncation`] reads zeros
+//! instead, and [`Map::is_cut`] tells.
+#![expect(unsafe_code, reason = "memmap2::Mmap::map; the handler of SIGBUS")]
 
 use super::files::{Kind, Stat};
 use std::fs::OpenOptions;
@@ -9,17 +11,33 @@ use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The content of a file at the time it was opened.
 #[derive(Debug)]
-pub struct Map(Option<memmap2::Mmap>);
+pub struct Map(Option<Mapped>);
+
+#[derive(Debug)]
+struct Mapped {
+    bytes: memmap2::Mmap,
+    range: &'static Range,
+}
 
 impl Map {
+    /// Whether bytes were asked for that the file no longer had, or that its disk could not give: they were read as
+    /// zeros.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.0.as_ref().is_some_and(|mapped| mapped.range.cut.load(Ordering::Acquire))
+    }
+
     /// Tells the kernel whether single places far apart will be looked at, rather than what follows them: it then
     /// reads one page for each, and not its surroundings. Only costs change.
     pub fn expect_scattered(&self, scattered: bool) {
         let advice = if scattered { memmap2::Advice::Random } else { memmap2::Advice::Normal };
-        if let Some(Err(error)) = self.0.as_ref().map(|map| map.advise(advice)) {
+        if let Some(Err(error)) = self.0.as_ref().map(|mapped| mapped.bytes.advise(advice)) {
             log::debug!("madvise: {error}");
         }
     }
@@ -29,7 +47,7 @@ impl Deref for Map {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        self.0.as_ref().map_or(&[], |mapped| &mapped.bytes)
     }
 }
 
@@ -45,8 +63,166 @@ pub(super) fn open(path: &Path) -> io::Result<(Map, Stat)> {
         return Ok((Map(None), stat));
     }
     // SAFETY: the map is private, read-only and only ever handed out as `&[u8]`. Another process may
-    // change the file below us; every reader takes the bytes as hostile anyway, and a file that is cut
-    // short while we look ends us by SIGBUS, which a program that only reads installed libraries accepts.
-    let map = unsafe { memmap2::Mmap::map(&file)? };
-    Ok((Map(Some(map)), stat))
+    // change the file below us; every reader takes the bytes as hostile anyway. Where it is cut short while we look,
+    // the handler below gives zeros, or, in a program that did not ask for it, SIGBUS ends us.
+    let bytes = unsafe { memmap2::Mmap::map(&file)? };
+    let range = Range::of(&bytes);
+    Ok((Map(Some(Mapped { bytes, range })), stat))
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // Before it is unmapped: the addresses may be another's next.
+        self.range.start.store(0, Ordering::Release);
+        SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(self.range);
+    }
+}
+
+/// Where a file is mapped, for a signal handler, which may wait for nobody. Is never freed, but used again.
+#[derive(Debug)]
+struct Range {
+    /// 0: none.
+    start: AtomicUsize,
+    len: AtomicUsize,
+    cut: AtomicBool,
+    next: AtomicPtr<Range>,
+}
+
+/// The head of the list of all ranges.
+static RANGES: AtomicPtr<Range> = AtomicPtr::new(ptr::null_mut());
+/// Those that are none at present.
+static SPARE: Mutex<Vec<&'static Range>> = Mutex::new(Vec::new());
+
+impl Range {
+    fn of(bytes: &[u8]) -> &'static Self {
+        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let range = spare.unwrap_or_else(Self::listed);
+        range.cut.store(false, Ordering::Release);
+        range.len.store(bytes.len(), Ordering::Release);
+        range.start.store(bytes.as_ptr().addr(), Ordering::Release);
+        range
+    }
+
+    /// A new one, at the head of the list.
+    fn listed() -> &'static Self {
+        let new = Self {
+            start: AtomicUsize::new(0),
+            len: AtomicUsize::new(0),
+            cut: AtomicBool::new(false),
+            next: AtomicPtr::default(),
+        };
+        let new: &'static Self = Box::leak(Box::new(new));
+        let mut head = RANGES.load(Ordering::Acquire);
+        loop {
+            new.next.store(head, Ordering::Release);
+            let pointer = ptr::from_ref(new).cast_mut();
+            match RANGES.compare_exchange(head, pointer, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return new,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// The one that holds `address`.
+    fn holding(address: usize) -> Option<&'static Self> {
+        let mut next = RANGES.load(Ordering::Acquire);
+        loop {
+            // SAFETY: null, or a range that `listed` leaked, filled in before it could be seen.
+            let range: &'static Self = unsafe { next.as_ref()? };
+            let start = range.start.load(Ordering::Acquire);
+            let inside = address.checked_sub(start).is_some_and(|at| at < range.len.load(Ordering::Acquire));
+            if start != 0 && inside {
+                return Some(range);
+            }
+            next = range.next.load(Ordering::Acquire);
+        }
+    }
+}
+
+/// What SIGBUS did before, for those that are not about our maps.
+static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+
+/// From now on a mapped file that is cut short reads as zeros behind its end, in this process: a handler of SIGBUS puts
+/// them there. For programs; a library leaves signals to whom they belong. SIGBUS for another reason does what it did.
+pub fn outlive_truncation() {
+    // SAFETY: all zeros are a valid `sigaction`: the default action, an empty mask, no flags.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: asks what is in force, and changes nothing.
+    let asked = unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut action) };
+    if asked != 0 || BEFORE.set(action).is_err() {
+        return;
+    }
+    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_sigbus;
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // On the stack that a thread may have for signals.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: the action is valid for the call, and the handler does what signal-safety(7) allows.
+    unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
+}
+
+/// Puts zeros in place of what is gone of the map that was read, and goes on. Takes no lock and no memory.
+extern "C" fn on_sigbus(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel gives a valid `siginfo_t` to a handler with SA_SIGINFO.
+    let info = unsafe { &*info };
+    // SAFETY: of SIGBUS it has an address.
+    let address = unsafe { info.si_addr() }.addr();
+    if let Some(range) = Range::holding(address) {
+        range.cut.store(true, Ordering::Release);
+        let end = range.start.load(Ordering::Acquire) + range.len.load(Ordering::Acquire);
+        // SAFETY: asks for a number.
+        let size = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(1 << 16);
+        let page = address - address % size;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        let at = ptr::without_provenance_mut(page);
+        // SAFETY: replaces pages of a live map of our own, none of which has bytes, by pages that read as zeros.
+        let put = unsafe { libc::mmap(at, end - page, libc::PROT_READ, flags, -1, 0) };
+        if put != libc::MAP_FAILED {
+            return;
+        }
+    }
+    let before = BEFORE.get().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: what was in force before; the access that brought us here is tried again, and meets it.
+    unsafe { libc::sigaction(libc::SIGBUS, before, ptr::null_mut()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_cut_short_reads_as_zeros() {
+        outlive_truncation();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, vec![7; 5 << 20]).unwrap();
+        let (map, _) = open(&path).unwrap();
+        let (other, _) = open(&path).unwrap();
+        assert_eq!((map[0], map[5_000_000], map.is_cut()), (7, 7, false));
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10_000).unwrap();
+        // The rest of the last page is the kernel's zeros, and no fault.
+        assert_eq!((map[9_999], map[10_001], map.is_cut()), (7, 0, false));
+        assert_eq!((map[5_000_000], map.is_cut(), other.is_cut()), (0, true, false));
+        assert!(map[2 << 20..].iter().all(|byte| *byte == 0) && map[..10_000].iter().all(|byte| *byte == 7));
+        assert_eq!((other[1 << 20], other.is_cut()), (0, true));
+        drop((map, other));
+        // A place that is used again begins anew.
+        let (map, _) = open(&path).unwrap();
+        assert!(!map.is_cut() && map.len() == 10_000);
+    }
+
+    #[test]
+    fn many_threads_meet_the_same_end() {
+        outlive_truncation();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, vec![7; 4 << 20]).unwrap();
+        let (map, _) = open(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert!(map.iter().all(|byte| *byte == 0)));
+            }
+        });
+        assert!(map.is_cut());
+    }
 }

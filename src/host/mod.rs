@@ -8,13 +8,15 @@
 mod bounded;
 mod files;
 mod map;
+mod maps;
 mod stamps;
 mod write;
 
 pub use files::{Entry, FileId, Kind, Stat};
-pub use map::Map;
+pub use map::{Map, outlive_truncation};
+pub use maps::{MappedFile, mapped_files};
 pub use stamps::{Stamp, Stamps};
-pub use write::atomic_write;
+pub use write::{atomic_write, atomic_write_new};
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

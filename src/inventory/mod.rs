@@ -26,6 +26,7 @@ pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use listing::Listing;
 pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified, sha256};
 pub use problems::{PROBLEMS, problems};
+pub(crate) use problems::{agree, release, torn_id};
 pub use reach::{Reach, reach};
 pub use version::{About, Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, answered, observe};
 
@@ -200,7 +201,14 @@ impl Inventory {
         for library in libraries.iter_mut().filter(|library| asks(library)) {
             let (found, bytes) = evidence(library, Depth::Full);
             searched = searched.saturating_add(bytes);
-            library.conclude(found);
+            if library.object.take_if(|object| object.is_cut()).is_none() {
+                library.conclude(found);
+                continue;
+            }
+            // It was whole when it was opened. What its zeros seemed to say counts for nothing.
+            let error = ObjectError::Truncated.to_string();
+            self.problems.push(Problem { id: "truncated", path: library.path.clone(), says: error.clone() });
+            library.unusable.get_or_insert(error);
         }
         // A place is read at once, so what stands in one directory stands together here.
         for directory in libraries.chunk_by_mut(|one, other| one.place.dir == other.place.dir) {

@@ -413,7 +413,7 @@ impl<'a> Look<'a> {
     }
 }
 
-fn torn_id(library: &Library) -> &'static str {
+pub(crate) fn torn_id(library: &Library) -> &'static str {
     match library.row.group {
         Some("cublas") => "cublas-silent-mix",
         Some("cudnn") if soname_major(library).is_some_and(|major| major < 9) => "cudnn8-mixed-sublibs",
@@ -425,7 +425,7 @@ fn torn_id(library: &Library) -> &'static str {
 
 /// The release of a library whose group must be of one, where it is known to the last number that counts. CUPTI is
 /// numbered in two ways, and the rest of the groups are known to mix.
-fn release(library: &Library) -> Option<&Version> {
+pub(crate) fn release(library: &Library) -> Option<&Version> {
     let version = library.version.as_ref()?;
     let whole = match library.row.group? {
         "cublas" | "cudnn" | "nvrtc" => version.numbers().len() >= 3,
@@ -437,7 +437,7 @@ fn release(library: &Library) -> Option<&Version> {
 }
 
 /// Whether two versions can be of one release: `9.1.0` of a file name and `9.1.0.70` of a wheel.
-fn agree(one: &Version, other: &Version) -> bool {
+pub(crate) fn agree(one: &Version, other: &Version) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 

@@ -38,6 +38,9 @@ pub(super) struct Legacy {
     pub(super) platform: u64,
 }
 
+/// How often the strings of a cache may be taken, on average.
+const MAX_SHARING: usize = 16;
+
 /// The entries for one architecture, by soname.
 #[derive(Debug, Clone, Default)]
 pub struct Cache {
@@ -75,9 +78,10 @@ struct Entry {
 
 impl Cache {
     /// Reads a cache. `hwcaps` are the glibc-hwcaps subdirectories in use, best first; entries for
-    /// others are left out. A cache that ld.so would not use is an empty one.
+    /// others are left out; `id` is the architecture's `_DL_CACHE_DEFAULT_ID` (`sysdeps/generic/ldconfig.h`). A cache
+    /// that ld.so would not use is an empty one.
     #[must_use]
-    pub(super) fn parse(bytes: Vec<u8>, id: u32, hwcaps: &[&str]) -> Self {
+    pub fn parse(bytes: Vec<u8>, id: u32, hwcaps: &[&str]) -> Self {
         let Some(table) = Table::find(&bytes) else { return Self::default() };
         let names = bytes.get(table.strings..).filter(|_| table.entry == NEW_ENTRY).map(hwcap_names);
         let rank = |name: &[u8]| hwcaps.iter().position(|active| active.as_bytes() == name);
@@ -173,9 +177,13 @@ impl Cache {
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &Path)> {
         let listed = self.listed.get_or_init(|| {
             let mut found: BTreeMap<OsString, Vec<(usize, PathBuf)>> = BTreeMap::new();
+            // ldconfig lets a name share the end of a path, and no more: a small cache that asks for much is damaged.
+            let mut left = self.bytes.len().saturating_mul(MAX_SHARING);
             for entry in self.entries().filter(|entry| entry.flags == self.id) {
                 let rank = if entry.is_named() { self.rank(entry) } else { self.takes(entry).then_some(self.levels) };
                 if let (Some(rank), Some(key), Some(value)) = (rank, self.text(entry.key), self.text(entry.value)) {
+                    let Some(less) = left.checked_sub(key.len() + value.len()) else { break };
+                    left = less;
                     let paths = found.entry(OsStr::from_bytes(key).to_owned()).or_default();
                     paths.push((rank, PathBuf::from(OsStr::from_bytes(value))));
                 }
@@ -389,6 +397,20 @@ mod tests {
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         bytes.extend(new);
         assert_eq!(Cache::parse(bytes, FLAGS, &[]).iter().count(), 1);
+    }
+
+    #[test]
+    fn entries_that_all_share_one_long_string_are_not_all_taken() {
+        let long = "n".repeat(10_000);
+        let mut bytes = build(&vec![(FLAGS, "a", ""); 10_000]);
+        let at = u32::try_from(bytes.len()).unwrap();
+        bytes.extend([long.as_bytes(), b"\0"].concat());
+        for entry in bytes[NEW_HEADER..].chunks_exact_mut(NEW_ENTRY).take(10_000) {
+            entry[8..12].copy_from_slice(&at.to_ne_bytes());
+        }
+        let size = bytes.len();
+        let taken: usize = Cache::parse(bytes, FLAGS, &[]).iter().map(|(_, path)| path.as_os_str().len()).sum();
+        assert!((10_000..=MAX_SHARING * size).contains(&taken), "{taken} from {size}");
     }
 
     proptest! {

@@ -10,20 +10,27 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Files included below one another; ldconfig itself has no limit, a loop is ended by `seen`.
+/// Files included below one another; ldconfig itself has no limit, a loop is ended by `Found::files`.
 const FILE_LIMIT: usize = 1000;
 
 /// The directories named by `/etc/ld.so.conf`.
 #[must_use]
 pub fn directories(host: &Host) -> Vec<PathBuf> {
-    let mut seen = BTreeSet::new();
-    let mut dirs = Vec::new();
-    read(host, Path::new("/etc/ld.so.conf"), &mut seen, &mut dirs);
-    dirs
+    let mut found = Found::default();
+    read(host, Path::new("/etc/ld.so.conf"), &mut found);
+    found.dirs
 }
 
-fn read(host: &Host, file: &Path, seen: &mut BTreeSet<PathBuf>, dirs: &mut Vec<PathBuf>) {
-    if seen.len() >= FILE_LIMIT || !seen.insert(file.to_owned()) {
+#[derive(Default)]
+struct Found {
+    files: BTreeSet<PathBuf>,
+    dirs: Vec<PathBuf>,
+    /// The same, to find them again.
+    seen: BTreeSet<PathBuf>,
+}
+
+fn read(host: &Host, file: &Path, found: &mut Found) {
+    if found.files.len() >= FILE_LIMIT || !found.files.insert(file.to_owned()) {
         return;
     }
     let Ok(bytes) = host.read(file) else { return };
@@ -33,14 +40,14 @@ fn read(host: &Host, file: &Path, seen: &mut BTreeSet<PathBuf>, dirs: &mut Vec<P
             for pattern in patterns.split(u8::is_ascii_whitespace).filter(|pattern| !pattern.is_empty()) {
                 let pattern = file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(pattern));
                 for included in expand(host, &pattern) {
-                    read(host, &included, seen, dirs);
+                    read(host, &included, found);
                 }
             }
         } else if keyword(line, b"hwcap").is_none() {
             let dir = line.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii_end();
             let dir = PathBuf::from(OsStr::from_bytes(dir));
-            if dir.is_absolute() && !dirs.contains(&dir) {
-                dirs.push(dir);
+            if dir.is_absolute() && found.seen.insert(dir.clone()) {
+                found.dirs.push(dir);
             }
         }
     }

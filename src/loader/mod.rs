@@ -18,6 +18,7 @@ mod names;
 mod order;
 mod program;
 mod search;
+mod why;
 
 pub use cache::Cache;
 pub use conf::directories as conf_directories;
@@ -26,3 +27,4 @@ pub use link::{Link, MissingNode, MissingSymbol, Symbols};
 pub use linkmap::{Flags, Ignored, LinkMap, Listed, Mapped, Missing};
 pub use program::ProgramKind;
 pub use search::{Loader, Rule};
+pub use why::{Candidate, Fate, Stands, Station, Why, Without};

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Names and files of mapped objects.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     by_name: HashMap<OsString, usize>,
     by_file: HashMap<FileId, usize>,

@@ -1,10 +1,12 @@
 //! Asks an interpreter for its paths, where no file tells them.
 //!
-//! The interpreter runs in isolation of `LD_*` variables, so that a broken library path cannot break
-//! the question, and with a time limit.
+//! It runs what the user's own starts run (`site`, `.pth` files), since these make its paths; but without what
+//! changes libraries, what it says or how it ends, without leaving byte code behind, and with a time limit. One that asks
+//! for us again on its way is answered nothing: that could go on for ever.
 
 use super::interpreter::{Interpreter, InterpreterError, Options, python_path};
 use crate::host::Host;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +18,33 @@ use std::time::Duration;
 /// takes orphans in (`PR_SET_CHILD_SUBREAPER`).
 const TIME_LIMIT: Duration = Duration::from_secs(8);
 
+/// Set for the interpreter: what it starts knows that it is being asked.
+const ASKING: &str = "CUDASHIM_ASKING";
+
+/// What must not reach the interpreter: the loader's variables and ours, and what makes a Python that is started to answer
+/// one question do something else (python(1), "Environment Variables").
+fn is_scrubbed(name: &OsStr) -> bool {
+    const NAMES: [&str; 12] = [
+        "GLIBC_TUNABLES",
+        "PYTHONBREAKPOINT",
+        "PYTHONCASEOK",
+        "PYTHONDEBUG",
+        "PYTHONDUMPREFS",
+        "PYTHONINSPECT",
+        "PYTHONIOENCODING",
+        "PYTHONPROFILEIMPORTTIME",
+        "PYTHONSTARTUP",
+        "PYTHONUNBUFFERED",
+        "PYTHONVERBOSE",
+        "PYTHONWARNINGS",
+    ];
+    let name = name.as_encoded_bytes();
+    name.starts_with(b"LD_")
+        || name.starts_with(b"CUDASHIM_")
+        || name.starts_with(b"MALLOC_")
+        || NAMES.iter().any(|scrubbed| name == scrubbed.as_bytes())
+}
+
 const QUESTION: &str = "import sys\n\
 sys.stdout.buffer.write(b'\\0'.join(p.encode('utf-8','surrogateescape') for p in \
 [sys.executable or '', sys.prefix, '%d.%d' % sys.version_info[:2]] + [p for p in sys.path if p]))";
@@ -24,12 +53,17 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
     if !host.is_live() {
         return Err(InterpreterError::Foreign(program.to_owned()));
     }
+    if host.env(ASKING).is_some() {
+        let says = "it is being asked already, and asks for itself".to_owned();
+        return Err(InterpreterError::NoAnswer { path: program.to_owned(), says });
+    }
     let no_answer = |says: String| InterpreterError::NoAnswer { path: program.to_owned(), says };
     let mut command = Command::new(program);
     command.env_clear().envs(host.environment()).current_dir(host.cwd());
-    for variable in ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"] {
+    for variable in host.environment().keys().filter(|name| is_scrubbed(name)) {
         command.env_remove(variable);
     }
+    command.env(ASKING, "1").arg("-B");
     for (flag, on) in [("-I", options.isolated), ("-E", options.ignore_environment), ("-s", options.no_user_site)] {
         if on {
             command.arg(flag);
@@ -81,6 +115,55 @@ fn path(bytes: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A stand-in that writes down how it was started, and answers as a Python does.
+    fn asked(environment: &[(&str, &str)]) -> (Result<Interpreter, InterpreterError>, String) {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (python, seen) = (dir.path().join("python"), dir.path().join("seen"));
+        let script = format!(
+            "#!/bin/sh\n{{ echo \"$1 $2\"; env; }} >{}\nprintf '%s\\0/usr\\0003.12\\000/usr/lib' \"$0\"\n",
+            seen.display()
+        );
+        std::fs::write(&python, script).unwrap();
+        std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let host = Host::new("/".into(), environment, "/".into());
+        let found = interpreter(&host, &python, &Options::default());
+        (found, std::fs::read_to_string(seen).unwrap_or_default())
+    }
+
+    #[test]
+    fn an_interpreter_gets_what_makes_its_paths_and_no_more() {
+        let (found, seen) = asked(&[
+            ("PATH", "/usr/bin:/bin"),
+            ("PYTHONPATH", "/pp"),
+            ("PYTHONUSERBASE", "/user"),
+            ("LD_PRELOAD", "/none.so"),
+            ("LD_AUDIT", "/none.so"),
+            ("GLIBC_TUNABLES", "x"),
+            ("PYTHONINSPECT", "1"),
+            ("PYTHONSTARTUP", "/none.py"),
+            ("CUDASHIM_PLAN", "/none"),
+        ]);
+        let found = found.unwrap();
+        assert_eq!((found.prefix.as_path(), found.version.as_str()), (Path::new("/usr"), "3.12"));
+        assert!(found.paths.contains(&"/usr/lib".into()), "{:?}", found.paths);
+        let mut lines = seen.lines();
+        assert_eq!(lines.next(), Some("-B -c"));
+        // What the shell adds is not ours.
+        let mut names: Vec<&str> = lines.filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+        names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
+        names.sort_unstable();
+        assert_eq!(names, ["CUDASHIM_ASKING", "PATH", "PYTHONPATH", "PYTHONUSERBASE"]);
+    }
+
+    #[test]
+    fn an_interpreter_that_is_being_asked_is_not_asked_again() {
+        let (found, seen) = asked(&[("CUDASHIM_ASKING", "1")]);
+        assert!(matches!(found, Err(InterpreterError::NoAnswer { .. })));
+        assert_eq!(seen, "");
+    }
 
     #[test]
     fn an_interpreter_has_less_time_than_we_have() {

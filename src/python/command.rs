@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// Scripts that start scripts that start scripts: the kernel gives up after four.
 const SCRIPT_LIMIT: usize = 4;
 
+/// What the kernel reads of a script (`BINPRM_BUF_SIZE`).
+const SCRIPT_START: usize = 256;
+
 /// What a command starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
@@ -90,14 +93,22 @@ fn is_python(path: &Path) -> bool {
     rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
 }
 
-/// The interpreter and the one argument of a `#!` line.
+/// The interpreter and the one argument of a `#!` line, as the kernel takes them apart (`fs/binfmt_script.c`): words end
+/// at a blank, a tab, or the NULs that stand for what a short file lacks.
 fn script_interpreter(host: &Host, path: &Path) -> Option<(PathBuf, Option<OsString>)> {
-    let start = host.read_start(path, 256).ok()?;
-    let line = start.strip_prefix(b"#!")?;
-    let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii();
-    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    let mut start = host.read_start(path, SCRIPT_START).ok()?;
+    start.resize(SCRIPT_START, 0);
+    let rest = start.strip_prefix(b"#!")?;
+    let line = rest.split(|byte| *byte == b'\n').next()?;
+    let is_whole = line.len() < rest.len();
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let line = line.get(line.iter().position(|byte| !blank(byte))?..)?;
+    let end = line.iter().position(|byte| blank(byte) || *byte == 0);
+    // A name that fills all that is read may be cut off.
+    let end = end.or(is_whole.then_some(line.len()))?;
     let (interpreter, argument) = line.split_at(end);
-    let argument = argument.trim_ascii();
+    let argument = if argument.first() == Some(&0) { &[] } else { argument };
+    let argument = argument.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii();
     let interpreter = PathBuf::from(OsStr::from_bytes(interpreter));
     interpreter
         .is_absolute()

@@ -1,5 +1,6 @@
 //! Results as text for people and as JSON for programs. Pure: values in, strings out.
 
+mod check;
 mod comparison;
 mod human;
 mod inspect;
@@ -8,7 +9,9 @@ mod layout;
 mod scan;
 mod table;
 mod trace;
+mod why;
 
+pub use check::{CheckReport, View, check_text};
 pub use comparison::{Broken, Change, ComparisonReport, Side};
 pub use human::{explanation_text, resolution_text, sanitized};
 pub use inspect::{
@@ -22,3 +25,4 @@ pub use scan::{
 };
 pub use table::scan_text;
 pub use trace::{TraceReport, TracedFinding, TracedName, TracedObject, TracedProcess, TracedSymbol};
+pub use why::{WhyReport, why_text};

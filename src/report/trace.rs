@@ -1,9 +1,9 @@
 //! What a traced command loaded (`trace`), as text and as wire types (`docs/json-schema/trace.json`).
 
 use super::json::{JsonPath, SCHEMA};
+use crate::check::{MissingSymbol, Verdict};
 use crate::facts::parse_library_name;
-use crate::inventory::{Inventory, Library};
-use crate::trace::{Asked, Call, Finding, Judgement, Load, MissingSymbol, Trace, Vain, Verdict};
+use crate::trace::{Asked, Call, Finding, Judgement, Load, Trace, Vain};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -73,7 +73,7 @@ pub struct TracedObject {
     /// `DT_SONAME`.
     pub soname: Option<String>,
     /// The library it is by name.
-    pub family: Option<&'static str>,
+    pub family: &'static str,
     /// Its release, where that is known.
     pub version: Option<String>,
     /// Files tried in vain before it: the first of them.
@@ -89,8 +89,8 @@ pub struct TracedObject {
 /// A symbol that nothing mapped defines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TracedSymbol {
-    /// Its name.
-    pub symbol: String,
+    /// Its name; `None` where the whole node is missing.
+    pub symbol: Option<String>,
     /// The version node asked for.
     pub node: Option<String>,
     /// Who asks.
@@ -130,15 +130,14 @@ pub struct TracedFinding {
 }
 
 impl TraceReport {
-    /// Puts together what was seen; `inventory` holds the releases of what was mapped.
+    /// Puts together what was seen and what is to be said of it.
     #[must_use]
-    pub fn new(trace: &Trace, judgement: &Judgement, inventory: &Inventory, command: &[String], exit: u8) -> Self {
+    pub fn new(trace: &Trace, judgement: &Judgement, command: &[String], exit: u8) -> Self {
         let mut objects = Vec::new();
         let mut not_found = Vec::new();
         for process in &trace.processes {
             for load in process.loads.iter().filter(|load| !load.inherited) {
-                let library = inventory.libraries.iter().find(|library| load.id == Some(library.stat.id));
-                objects.extend(traced(load, process.pid, library));
+                objects.extend(traced(load, process.pid, judgement));
             }
             for (asked, vain) in &process.in_vain {
                 not_found.extend(in_vain(asked, vain, process.pid));
@@ -208,15 +207,7 @@ impl TraceReport {
         for finding in &self.findings {
             let _ = writeln!(text, "{}: {}", finding.id, finding.says);
         }
-        let _ = writeln!(
-            text,
-            "verdict: {}",
-            match self.verdict {
-                Verdict::Loads => "loads",
-                Verdict::Torn => "torn",
-                Verdict::Fails => "fails",
-            }
-        );
+        let _ = writeln!(text, "verdict: {}", self.verdict);
         text
     }
 
@@ -232,7 +223,8 @@ impl TraceReport {
             let node = first.node.as_ref().map_or_else(String::new, |node| format!(", version {node}"));
             let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
             let by = first.wanted_by.to_path();
-            let _ = writeln!(text, "undefined symbol: {}{node}{more}", first.symbol);
+            let symbol = first.symbol.as_deref().unwrap_or("(the whole node)");
+            let _ = writeln!(text, "undefined symbol: {symbol}{node}{more}");
             let _ = writeln!(text, "  wanted by {}", by.display());
             if let Some(provider) = &first.provider {
                 let _ = writeln!(text, "  not in {}{}", provider.to_path().display(), self.rule_of(provider));
@@ -247,18 +239,14 @@ impl TraceReport {
     }
 }
 
-fn is_ours(load: &Load, library: Option<&Library>) -> bool {
-    let named =
-        |name: &std::ffi::OsStr| Path::new(name).file_name().is_some_and(|name| parse_library_name(name).is_some());
-    library.is_some()
-        || named(load.path.as_os_str())
-        || load.asked.as_ref().is_some_and(|(asked, _)| named(&asked.name))
+fn family_of(name: &std::ffi::OsStr) -> Option<&'static str> {
+    Some(parse_library_name(Path::new(name).file_name()?)?.row.family)
 }
 
-fn traced(load: &Load, pid: u32, library: Option<&Library>) -> Option<TracedObject> {
-    if !is_ours(load, library) {
-        return None;
-    }
+fn traced(load: &Load, pid: u32, judgement: &Judgement) -> Option<TracedObject> {
+    let named = || family_of(&load.asked.as_ref()?.0.name);
+    let called = || family_of(load.soname.as_deref()?.as_ref());
+    let family = family_of(load.path.as_os_str()).or_else(named).or_else(called)?;
     let asked = load.asked.as_ref().map(|(asked, _)| asked);
     let file = load.path.file_name().unwrap_or_default();
     Some(TracedObject {
@@ -268,9 +256,9 @@ fn traced(load: &Load, pid: u32, library: Option<&Library>) -> Option<TracedObje
         needed_by: asked.map(|asked| asked.asker.as_path().into()),
         call: asked.map(|asked| asked.call),
         pid,
-        soname: library.and_then(|library| library.soname.clone()),
-        family: library.map(|library| library.row.family),
-        version: library.and_then(|library| library.version.as_ref()).map(ToString::to_string),
+        soname: load.soname.clone(),
+        family,
+        version: load.id.and_then(|id| judgement.releases.get(&id).cloned()),
         tried: asked.map(paths).unwrap_or_default(),
         tried_count: asked.map_or(0, |asked| asked.tried_count),
         namespace: load.namespace,

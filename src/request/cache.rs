@@ -6,17 +6,21 @@
 use super::{Request, RequestError};
 use crate::escape;
 use crate::handout::bundle::bundle;
-use crate::host::{Host, Stamps, Stat, atomic_write};
+use crate::handout::shim;
+use crate::host::{Host, Stamps, Stat, atomic_write, atomic_write_new};
 use crate::plan::{Plan, PlanBundle};
 use crate::report::ResolveReport;
 use crate::resolve::Resolution;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Variables whose value can change an answer, by the beginning of their name.
 const VARIABLES: [&str; 15] = [
@@ -36,6 +40,11 @@ const VARIABLES: [&str; 15] = [
     "VIRTUAL_ENV",
     "XDG_CACHE_HOME",
 ];
+
+/// How long to wait for another process that answers the same question: less than the shim of a process that waits for us
+/// gives us (`cshim/ask.c`).
+const TURN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// An answered request as it is kept.
 #[derive(Debug, Clone)]
@@ -64,13 +73,7 @@ impl PlanCache {
         let cache_dir = &std::path::absolute(cache_dir)?;
         let dir = cache_dir.join("plans");
         for dir in [cache_dir, &dir] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            let meta = std::fs::symlink_metadata(dir)?;
-            let own = meta.uid() == rustix::process::geteuid().as_raw() && meta.is_dir();
-            if !own || meta.mode() & 0o022 != 0 {
-                let says = format!("`{}` belongs to somebody else or may be written by others", dir.display());
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, says));
-            }
+            shim::own_dir(dir).map_err(io::Error::other)?;
         }
         Ok(Self { dir })
     }
@@ -78,6 +81,11 @@ impl PlanCache {
     /// Answers a request, from the cache where that still holds.
     pub fn answer(&self, host: &Host, request: &Request) -> Result<Cached, RequestError> {
         let key = key(host, request);
+        if let Some(found) = self.lookup(host, &key) {
+            return Ok(found);
+        }
+        // A hundred workers start at once: one looks, the others find what it found.
+        let _turn = self.turn(&key);
         if let Some(found) = self.lookup(host, &key) {
             return Ok(found);
         }
@@ -126,6 +134,26 @@ impl PlanCache {
         self.dir.join(format!("{key}.{extension}"))
     }
 
+    /// The right to answer a question, as long as the file is open; `None` where it cannot be had in good time, which
+    /// costs the same work twice.
+    fn turn(&self, key: &str) -> Option<std::fs::File> {
+        let path = self.file(key, "lock");
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.inspect_err(|error| log::debug!("{}: {error}", path.display())).ok()?;
+        let began = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Some(file),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if began.elapsed() < TURN => std::thread::sleep(LOOK_AGAIN),
+                Err(error) => {
+                    log::debug!("{}: {error}", path.display());
+                    return None;
+                }
+            }
+        }
+    }
+
     fn lookup(&self, host: &Host, key: &str) -> Option<Cached> {
         let stamps = std::fs::read_to_string(self.file(key, "stamps")).ok()?;
         let stamps = Stamps::from_text(&stamps)?;
@@ -163,7 +191,9 @@ fn is_sound(plan: &Path) -> bool {
 /// Writes a file that a plan names, unless it is there. What is the same stays the same file, since processes that run have
 /// its inode from an earlier plan. Its stamp is one of the answer's: a plan without it is not worth keeping.
 fn put(host: &Host, path: &Path, bytes: &[u8]) -> io::Result<Stat> {
-    if host.read(path).ok().as_deref() != Some(bytes) {
+    let same = || host.read(path).ok().as_deref() == Some(bytes);
+    // Who finds nothing there may not be the first to write: the file that is there then is the one that counts.
+    if !(same() || atomic_write_new(path, bytes)? || same()) {
         atomic_write(path, bytes)?;
     }
     host.stat(path)

@@ -7,6 +7,7 @@ mod cache;
 
 pub use cache::{Cached, PlanCache};
 
+use crate::check::{Subject, SubjectError};
 use crate::consumer::{Closure, Requirement, Spec, SpecError, TorchBuild};
 use crate::host::Host;
 use crate::inventory::{Inventory, Problem};
@@ -59,6 +60,15 @@ impl Answer {
     }
 }
 
+/// What `check` is asked to judge.
+#[derive(Debug)]
+pub enum Checked {
+    /// This.
+    Subject(Box<Subject>),
+    /// Nothing asks for CUDA: why.
+    Nothing(String),
+}
+
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,6 +89,12 @@ pub enum RequestError {
     /// The torch asked for is not known.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A torch is meant that is not installed.
+    #[error("no torch that fits `{0}` is installed here: only what is installed can be checked")]
+    NotInstalled(String),
+    /// What is to be checked cannot be.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
     /// A file given with `--for` cannot be read as an ELF object.
     #[error("`{}` cannot be served: {says}", path.display())]
     File {
@@ -175,6 +191,44 @@ impl Request {
             && self.python.is_none()
             && self.files.is_empty()
             && command.is_some_and(|command| command.python.is_none())
+    }
+
+    /// What `check` judges: the consumer meant, as it would be loaded today.
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::answer`]; [`RequestError::NotInstalled`], where a torch is meant that is not there.
+    pub fn subject(&self, loader: &Loader<'_>) -> Result<Checked, RequestError> {
+        let objects = loader.objects();
+        let host = objects.host();
+        Ok(match self.meant(host, objects)? {
+            Meant::Torch(torch, interpreter) => Checked::Subject(Box::new(Subject::torch(*torch, &interpreter))),
+            Meant::Environment(interpreter) => {
+                let subject = Subject::environment(objects, &interpreter);
+                if subject.is_empty() {
+                    let program = interpreter.program.display();
+                    let why =
+                        format!("`{program}` has no torch, and nothing in its environment needs a library of NVIDIA's");
+                    return Ok(Checked::Nothing(why));
+                }
+                Checked::Subject(Box::new(subject))
+            }
+            Meant::Files(files, _) => Checked::Subject(Box::new(Subject::files(loader, &files, None)?)),
+            Meant::Spec(_) => return Err(RequestError::NotInstalled(self.spec.to_string())),
+            Meant::Nothing(why) => Checked::Nothing(why),
+        })
+    }
+
+    /// The interpreter meant, where one is named or there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Interpreter`], where the one that is named cannot be described.
+    pub fn interpreter(&self, host: &Host) -> Result<Option<Interpreter>, RequestError> {
+        if let Some(python) = &self.python {
+            return Ok(Some(Interpreter::find(host, python, &Options::default())?));
+        }
+        Ok(default_python(host).and_then(|(program, options)| Interpreter::find(host, &program, &options).ok()))
     }
 
     /// All of the request that can change its answer, as text. Of the command only the program counts, and how a

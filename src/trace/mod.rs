@@ -1,13 +1,13 @@
 //! What the loader really did in a tree of processes: which library it mapped, for whom, and by which rule.
 //!
 //! Takes the records of the audit door and the files they name; gives one [`Process`] for each program that ran, and the
-//! [`Verdict`] on what each had mapped. The shim tells only of processes it was loaded into; whose loader is not glibc's, or
+//! verdict on what each had mapped. The shim tells only of processes it was loaded into; whose loader is not glibc's, or
 //! whose environment was cleared, leaves no record.
 
 mod judge;
 mod records;
 
-pub use judge::{Finding, Judgement, MissingSymbol, Verdict, judge};
+pub use judge::{Finding, Judgement, judge};
 pub use records::Call;
 
 use crate::host::{FileId, Host};
@@ -80,6 +80,8 @@ pub struct Load {
     pub path: PathBuf,
     /// Which file that is; `None` where it is gone by now.
     pub id: Option<FileId>,
+    /// `DT_SONAME`.
+    pub soname: Option<String>,
     /// What it was asked for as, and by what it was found; known of CUDA's names only.
     pub asked: Option<(Asked, By)>,
     /// The link-map namespace: 0 is the program's own.
@@ -120,9 +122,9 @@ pub struct Process {
     pub in_vain: Vec<(Asked, Vain)>,
     /// How many files its searches tried that were not there.
     pub failed_opens: u64,
-    /// What was mapped together when something was unmapped again, as indices of `loads`, with what was unmapped: where a
-    /// dlopen fails, that is what it failed with.
-    pub unmapped: Vec<(Vec<usize>, Vec<usize>)>,
+    /// What was mapped together when something was unmapped again, as indices of `loads`: where a dlopen fails, that is
+    /// what it failed with.
+    pub unmapped: Vec<Vec<usize>>,
 }
 
 impl Process {
@@ -287,7 +289,9 @@ impl<'o> Watch<'o> {
             return;
         }
         let id = self.host().stat(&path).ok().map(|stat| stat.id);
-        self.process.loads.push(Load { path, id, asked, namespace, inherited: false, stayed: true });
+        let object = self.objects.open(&path).ok();
+        let soname = object.and_then(|object| object.facts.soname.as_ref()?.to_str().map(str::to_owned));
+        self.process.loads.push(Load { path, id, soname, asked, namespace, inherited: false, stayed: true });
     }
 
     fn asked(&mut self, search: Search) -> Asked {
@@ -353,9 +357,9 @@ impl<'o> Watch<'o> {
         }
         let closed = std::mem::take(&mut self.closed);
         let mut together = self.process.at_the_end();
-        together.extend(&closed);
+        together.extend(closed);
         together.sort_unstable();
-        self.process.unmapped.push((together, closed));
+        self.process.unmapped.push(together);
     }
 
     fn end(mut self) -> (usize, Process) {
@@ -384,4 +388,59 @@ fn found_by(search: &Search, place: Option<Place>) -> By {
         Some(Place::Cache) => Rule::Cache,
         Some(Place::Default) => Rule::Default,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rule for one search that ended at `/a/libcudart.so.12`, tried by this `LA_SER_*`.
+    fn rule(place: &str, runpath: &str) -> &'static str {
+        let text = format!(
+            "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcudart.so.12\tneeded\t/u\t{runpath}\t\t.\n\
+             7\ttry\t2\t/none/libcudart.so.12\t.\n7\ttry\t{place}\t/a/libcudart.so.12\t.\n7\topen\t0\t/a/libcudart.so.12\t.\n"
+        );
+        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
+        let objects = Objects::new(&host);
+        let trace = Trace::read(text.as_bytes(), &objects);
+        let (asked, by) = trace.processes[0].loads[0].asked.clone().unwrap();
+        assert_eq!((asked.tried_count, asked.tried.len()), (1, 1));
+        by.id()
+    }
+
+    #[test]
+    fn the_last_file_that_was_tried_tells_the_rule() {
+        assert_eq!(rule("2", "runpath"), "ld_library_path");
+        assert_eq!(rule("4", "runpath"), "runpath");
+        assert_eq!(rule("4", "rpath"), "rpath");
+        assert_eq!(rule("8", "rpath"), "cache");
+        assert_eq!(rule("64", "rpath"), "default");
+    }
+
+    #[test]
+    fn what_ends_unmaps_nothing_and_what_is_closed_stays_closed() {
+        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
+        let objects = Objects::new(&host);
+        let read = |rest: &str| {
+            let text = format!("7\tstart\t/p\tp\t1\t.\n7\topen\t0\t/a\t.\n7\topen\t0\t/b\t.\n{rest}");
+            let process = Trace::read(text.as_bytes(), &objects).processes.remove(0);
+            (process.at_the_end(), process.unmapped)
+        };
+        assert_eq!(read("7\tclose\t/b\t.\n7\tclose\t\t.\n7\tclose\t/a\t.\n"), (vec![0, 1], vec![]));
+        assert_eq!(read("7\tclose\t\t.\n7\tclose\t/b\t.\n7\tfailed\t0\t.\n"), (vec![0, 1], vec![]));
+        assert_eq!(read("7\tclose\t/b\t.\n7\tfailed\t0\t.\n"), (vec![0], vec![vec![0, 1]]));
+    }
+
+    #[test]
+    fn only_so_many_tries_are_kept() {
+        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
+        let objects = Objects::new(&host);
+        let start = "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcuda.so.1\tdlopen\t\trpath\t\t.\n".to_owned();
+        let tries = (0..1000).map(|at| format!("7\ttry\t64\t/{at}/libcuda.so.1\t.\n"));
+        let text: String = [start].into_iter().chain(tries).collect();
+        let process = Trace::read(text.as_bytes(), &objects).processes.remove(0);
+        let (asked, vain) = &process.in_vain[0];
+        assert_eq!((asked.tried.len(), asked.tried_count, vain), (TRIED, 1000, &Vain::NotFound));
+        assert_eq!(asked.asker, Path::new("/p"));
+    }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 /// A copy of libcublasLt that lacks what cuBLAS takes from it, in a directory for `LD_LIBRARY_PATH`.
-fn hijack(world: &World) -> std::path::PathBuf {
+pub(super) fn hijack(world: &World) -> std::path::PathBuf {
     let dir = world.path("opt/old");
     Lib::new("libcublasLt.so.12").defines(&["cublasLtOther"]).build(&dir.join("libcublasLt.so.12"));
     dir
@@ -298,7 +298,7 @@ fn a_cache_that_others_can_write_to_is_not_used() {
     insta::assert_snapshot!(seen(&world, command.arg(venv.python())), @"
     exit 125
     --- stderr
-    cudashim: no cache: `[WORLD]/cache` belongs to somebody else or may be written by others
+    cudashim: no cache: the cache directory `[WORLD]/cache` can be written by group or others (mode 777)
     error: the plan cannot be written: set `CUDASHIM_CACHE` to a directory of your own
     ");
     // The answer itself needs no cache.

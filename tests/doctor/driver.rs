@@ -346,6 +346,10 @@ fn a_container_without_the_driver_of_its_host() {
 fn a_container_that_asked_for_gpus() {
     let patient = || Patient::new().file(".dockerenv", "").file("sys/bus/pci/devices/none", "");
     assert_eq!(patient().ids(), [("no-driver", Fact)]);
+    // NVML, asked by root, makes this file where there is no driver; that of a GPU is given by somebody.
+    let asked = patient().node("dev/null", 0o666).node("dev/nvidiactl", 0o666);
+    assert_eq!(asked.ids(), [("no-driver", Fact)]);
+    assert_eq!(asked.node("dev/nvidia0", 0o666).ids(), [("libcuda-not-injected", Fatal)]);
     let found = patient().set("NVIDIA_VISIBLE_DEVICES", "all").first();
     assert_eq!((found.id, found.severity), ("libcuda-not-injected", Warning));
     assert_eq!(patient().set("NVIDIA_VISIBLE_DEVICES", "void").ids(), [("no-driver", Fact)]);

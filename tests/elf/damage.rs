@@ -4,11 +4,11 @@ use cudashim::elf::{Class, Elf, ElfError, Kind, Table, ident};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::elf_facts::read_everything;
 use super::{
     DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, PT_LOAD, headers_at, table_at,
     tag_at, versioned,
 };
+use crate::fuzz::elf_facts::read_everything;
 use crate::support::library;
 
 #[test]

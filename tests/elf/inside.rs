@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
 
-use super::evidence::look_for_everything;
+use crate::fuzz::evidence::look_for_everything;
 use crate::support::library;
 
 /// An NCCL that says in two ways what it is; `NUMBER` and `TEXT` are put in.

@@ -27,6 +27,8 @@ WHEELS = {
     "cudnn-9.1.0": ["--no-deps", "nvidia-cudnn-cu12==9.1.0.70"],
     "nccl-2.18.1": ["--no-deps", "nvidia-nccl-cu12==2.18.1"],
     "ct2-4.5.0": ["ctranslate2==4.5.0", "nvidia-cudnn-cu12==9.1.0.70"],
+    # torch's environment lends it the rest: see programs.py.
+    "programs": ["pytest", "ipykernel", "jupyter_client", "numpy", "uv"],
     "small-12.1": [
         "--no-deps",
         "nvidia-cuda-nvrtc-cu12==12.1.105",

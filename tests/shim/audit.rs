@@ -164,6 +164,13 @@ fn what_is_kept_is_given_to_what_the_consumers_own_files_need() {
         two.host(&plan, &["open", utf8(&own), "n", "call", "through"]).out,
         "open [R]/own/libuser.so: ok\nthrough: 2\n"
     );
+    // A library of the plan is as good as one of the consumer's.
+    let chosen = two.lab.library("chosen/libchosen.so", "libchosen.so", source, &[&library]);
+    let with = plan.clone().lib("libchosen.so", &chosen, "redirect");
+    assert_eq!(
+        two.host(&with, &["open", "libchosen.so", "n", "call", "through"]).out,
+        "open libchosen.so: ok\nthrough: 2\n"
+    );
     assert_eq!(
         two.host(&plan, &["open", utf8(&foreign), "n", "call", "through"]).out,
         "open [R]/foreign/libother.so: ok\nthrough: 1\n"

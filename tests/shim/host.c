@@ -16,7 +16,7 @@
 extern const char *cudashim_plan(void) __attribute__((weak));
 extern const char *cudashim_path(const char *) __attribute__((weak));
 
-static void *last;
+static void *last, *held;
 static const char *to_open;
 static pthread_barrier_t barrier;
 static volatile sig_atomic_t sigchlds;
@@ -71,6 +71,78 @@ static void threads(int n)
 	printf("threads: %d\n", ok);
 }
 
+static void *open_own(void *number)
+{
+	char path[4096];
+
+	snprintf(path, sizeof path, "%s/lib%d.so", to_open, (int)(long)number);
+	pthread_barrier_wait(&barrier);
+	return dlopen(path, RTLD_NOW);
+}
+
+/* Each of 64 threads opens a library of its own. */
+static void crowd(void)
+{
+	pthread_t ids[64];
+	int ok = 0;
+
+	pthread_barrier_init(&barrier, NULL, 64);
+	for (int i = 0; i < 64; i++)
+		pthread_create(&ids[i], NULL, open_own, (void *)(long)i);
+	for (int i = 0; i < 64; i++) {
+		void *handle;
+
+		pthread_join(ids[i], &handle);
+		ok += handle != NULL;
+	}
+	printf("crowd: %d\n", ok);
+}
+
+static char *self;
+
+/* A child by fork or vfork that becomes this program again, and opens the same. */
+static void *start_children(void *number)
+{
+	char *script[] = {self, "open", (char *)to_open, "n", "call", "sum", NULL};
+	long ok = 0;
+
+	pthread_barrier_wait(&barrier);
+	for (int i = 0; i < 8; i++) {
+		int status = 1;
+		pid_t pid = ((long)number + i) % 2 ? fork() : vfork();
+
+		if (pid == 0) {
+			execv("/proc/self/exe", script);
+			_exit(9);
+		}
+		if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+			ok++;
+	}
+	return (void *)ok;
+}
+
+/* Eight threads start children while eight others open and close. */
+static void storm(void)
+{
+	pthread_t ids[16];
+	long ok = 0;
+	int opened = 0;
+
+	pthread_barrier_init(&barrier, NULL, 16);
+	for (int i = 0; i < 16; i++)
+		pthread_create(&ids[i], NULL, i % 2 ? start_children : open_it, (void *)(long)(i / 2));
+	for (int i = 0; i < 16; i++) {
+		void *answer;
+
+		pthread_join(ids[i], &answer);
+		if (i % 2)
+			ok += (long)answer;
+		else
+			opened += answer != NULL;
+	}
+	printf("storm: %d opened, %ld children\n", opened, ok);
+}
+
 /* The distinct files that are mapped and have `text` in their path, in the order of their addresses. */
 static void maps(const char *text)
 {
@@ -105,6 +177,7 @@ int main(int argc, char **argv)
 {
 	int after = 0;
 
+	self = argv[0];
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (int i = 1; i < argc; i++) {
 		char *what = argv[i];
@@ -139,6 +212,22 @@ int main(int argc, char **argv)
 		} else if (!strcmp(what, "threads")) {
 			to_open = argv[++i];
 			threads(32);
+		} else if (!strcmp(what, "crowd")) {
+			to_open = argv[++i];
+			crowd();
+		} else if (!strcmp(what, "storm")) {
+			to_open = argv[++i];
+			storm();
+		} else if (!strcmp(what, "cut")) {
+			if (truncate(argv[++i], 0))
+				return 9;
+		} else if (!strcmp(what, "hold")) {
+			held = dlopen(argv[++i], RTLD_LAZY);
+		} else if (!strcmp(what, "release")) {
+			dlclose(held);
+		} else if (!strcmp(what, "close")) {
+			dlclose(last);
+			last = NULL;
 		} else if (!strcmp(what, "fork")) {
 			pid_t pid = fork();
 			int status;

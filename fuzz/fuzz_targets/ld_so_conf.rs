@@ -1,0 +1,11 @@
+//! See the body. Run with `cargo +nightly fuzz run ld_so_conf`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../body/ld_so_conf.rs"]
+mod body;
+#[path = "../body/machine.rs"]
+mod machine;
+
+fuzz_target!(|bytes: &[u8]| body::run(bytes));

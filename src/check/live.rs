@@ -1,0 +1,299 @@
+//! A process as it is: what it has mapped, judged by the same rules, and held against a plan.
+//!
+//! Takes a process number, or a saved `/proc/PID/maps` with the root its paths start from; gives a [`Judgement`]. Files
+//! are known by device and inode, so one that was replaced meanwhile is told. Never stops or touches the process.
+
+use super::closure::{Opening, later};
+use super::copies::Copies;
+use super::judge::{Facts, judge, shown};
+use super::{Depth, Finding, Judgement, Phase, Planned, Verdict};
+use crate::host::{FileId, Host, MappedFile, mapped_files};
+use crate::loader::{LinkMap, Loader, Rule};
+use crate::objects::{Object, Objects};
+use crate::plan::Plan;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Why a process cannot be judged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LiveError {
+    /// It is not there, or no longer.
+    #[error("there is no process {0}")]
+    NoProcess(u32),
+    /// It ended while it was looked at, or never had memory of its own.
+    #[error("process {0} has nothing mapped: it has ended, or is a thread of the kernel")]
+    Nothing(u32),
+    /// It is somebody else's.
+    #[error("process {pid} cannot be looked into: it is not yours")]
+    Denied {
+        /// The process.
+        pid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Its maps cannot be read.
+    #[error("`{}` cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is none such.
+    #[error("`{}` lists no mapped file: is it a copy of `/proc/PID/maps`?", .0.display())]
+    NotMaps(PathBuf),
+}
+
+impl LiveError {
+    /// What can be done.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Denied { pid, .. } => {
+                vec![format!("run `sudo cudashim check --pid {pid}`, or as the user it belongs to")]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What is mapped, as it was read.
+#[derive(Debug, Clone)]
+pub struct Maps {
+    of: String,
+    program: Option<PathBuf>,
+    files: Vec<MappedFile>,
+    /// Where the kernel gives the files themselves.
+    map_files: Option<PathBuf>,
+}
+
+/// A running process: its machine as it sees it, and what it has mapped.
+#[derive(Debug)]
+pub struct Process {
+    /// Its root, environment and working directory.
+    pub host: Host,
+    /// What it has mapped.
+    pub maps: Maps,
+}
+
+impl Process {
+    /// Reads a process of this machine.
+    ///
+    /// # Errors
+    ///
+    /// [`LiveError`], where it is not there, not the user's, or ends meanwhile.
+    pub fn read(machine: &Host, pid: u32) -> Result<Self, LiveError> {
+        let dir = PathBuf::from(format!("/proc/{pid}"));
+        if machine.stat(&dir).is_err() {
+            return Err(LiveError::NoProcess(pid));
+        }
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::PermissionDenied => LiveError::Denied { pid, source: error },
+            // ENOENT and ESRCH: it ended between two looks.
+            _ if machine.stat(&dir).is_err() || error.raw_os_error() == Some(ESRCH) => LiveError::NoProcess(pid),
+            _ => LiveError::Read { path: dir.join("maps"), source: error },
+        };
+        let maps = machine.read(&dir.join("maps")).map_err(failed)?;
+        let files = mapped_files(&maps);
+        if files.is_empty() {
+            return Err(LiveError::Nothing(pid));
+        }
+        let environment = machine.read(&dir.join("environ")).unwrap_or_default();
+        let cwd = machine.link_target(&dir.join("cwd")).unwrap_or_else(|_| PathBuf::from("/"));
+        let program = machine.link_target(&dir.join("exe")).ok();
+        let namespace = |process: &Path| machine.link_target(&process.join("ns/mnt")).ok();
+        let root = machine.link_target(&dir.join("root")).unwrap_or_else(|_| PathBuf::from("/"));
+        let here = root == Path::new("/") && namespace(&dir) == namespace(Path::new("/proc/self"));
+        let root = if here { PathBuf::from("/") } else { dir.join("root") };
+        let name = program.as_deref().and_then(Path::file_name).map(|name| format!(" ({})", name.display()));
+        Ok(Self {
+            host: Host::new(root, variables(&environment), cwd),
+            maps: Maps {
+                of: format!("process {pid}{}", name.unwrap_or_default()),
+                program,
+                files,
+                map_files: here.then(|| dir.join("map_files")),
+            },
+        })
+    }
+}
+
+impl Maps {
+    /// Reads a saved copy of `/proc/PID/maps`.
+    ///
+    /// # Errors
+    ///
+    /// [`LiveError::Read`] and [`LiveError::NotMaps`].
+    pub fn saved(bytes: &[u8], file: &Path) -> Result<Self, LiveError> {
+        let files = mapped_files(bytes);
+        if files.is_empty() {
+            return Err(LiveError::NotMaps(file.to_owned()));
+        }
+        Ok(Self { of: format!("`{}`", file.display()), program: None, files, map_files: None })
+    }
+}
+
+/// `ESRCH` of errno(3): what reading a file of proc(5) says once the process is gone.
+const ESRCH: i32 = 3;
+
+fn variables(bytes: &[u8]) -> BTreeMap<OsString, OsString> {
+    let entries = bytes.split(|byte| *byte == 0).filter_map(|entry| {
+        let at = entry.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = entry.split_at(at);
+        Some((OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value.get(1..)?).to_owned()))
+    });
+    entries.collect()
+}
+
+/// What became of a mapped file.
+struct Found {
+    path: PathBuf,
+    object: Option<Rc<Object>>,
+    replaced: bool,
+}
+
+fn found(objects: &Objects<'_>, maps: &Maps, file: &MappedFile) -> Found {
+    let at_path = objects.open(&file.path).ok();
+    // Another inode on the same device is another file; another device tells nothing (see `MappedFile::id`).
+    let other = |id: FileId| id.dev == file.id.dev && id.ino != file.id.ino;
+    let replaced = file.deleted || at_path.as_ref().is_some_and(|object| other(object.stat.id));
+    let object = if replaced {
+        // The kernel still has it: to the privileged it gives it.
+        maps.map_files.as_ref().and_then(|dir| objects.open(&dir.join(&file.area)).ok())
+    } else {
+        at_path
+    };
+    Found { path: file.path.clone(), object, replaced }
+}
+
+/// Judges what was mapped at moments that are over, one after the other.
+#[derive(Debug)]
+pub struct Moments<'l, 'h> {
+    loader: &'l Loader<'h>,
+    copies: Copies,
+}
+
+impl<'l, 'h> Moments<'l, 'h> {
+    /// None yet.
+    #[must_use]
+    pub fn new(loader: &'l Loader<'h>) -> Self {
+        Self { loader, copies: Copies::new(Vec::new()) }
+    }
+
+    /// Judges the files that were mapped together, the program first, each with the rule that found it. What they would
+    /// open later is not asked: they had their chance.
+    pub fn judge(&mut self, of: String, files: Vec<(PathBuf, Rc<Object>, Rule)>, depth: Depth) -> Judgement {
+        let mut map = LinkMap::new(self.loader);
+        let rules: BTreeMap<FileId, Rule> = files.iter().map(|(_, object, rule)| (object.stat.id, *rule)).collect();
+        map.adopt(files.into_iter().map(|(path, object, _)| (path, object)));
+        let ids = map.objects().iter().map(|mapped| (mapped.object.stat.id, mapped.path.as_path()));
+        self.copies.learn(self.loader.objects(), ids);
+        let rule = |mapped: &crate::loader::Mapped| rules.get(&mapped.object.stat.id).copied().unwrap_or(Rule::Mapped);
+        let facts = Facts {
+            of,
+            at: None,
+            map: &map,
+            startup: 0,
+            loaded: map.objects().len(),
+            roots: &[0],
+            copies: &self.copies,
+            subject: None,
+            rules: map.objects().iter().map(rule).collect(),
+            elective: &BTreeSet::new(),
+        };
+        judge(&facts, Vec::new(), depth)
+    }
+}
+
+/// Judges what is mapped.
+pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>) -> Judgement {
+    let objects = loader.objects();
+    let mut files: Vec<Found> = maps.files.iter().map(|file| found(objects, maps, file)).collect();
+    // Without a program the first file is as good as any.
+    files.sort_by_key(|file| Some(&file.path) != maps.program.as_ref());
+    let mut map = LinkMap::new(loader);
+    map.adopt(files.iter().filter_map(|file| Some((file.path.clone(), Rc::clone(file.object.as_ref()?)))));
+    let rules = explained(loader, &map);
+    let loaded = map.objects().len();
+    let mut copies = Copies::new(Vec::new());
+    let (not_found, elective) = later(&mut map, &mut copies, None, &Opening::default());
+    let mut judgement = judge(
+        &Facts {
+            of: maps.of.clone(),
+            at: maps.program.clone(),
+            map: &map,
+            startup: 0,
+            loaded,
+            roots: &[0],
+            copies: &copies,
+            subject: None,
+            rules,
+            elective: &elective,
+        },
+        not_found,
+        depth,
+    );
+    // It runs: what it lacks it has not asked for yet.
+    if judgement.verdict == Verdict::Fails {
+        judgement.error = None;
+    }
+    replaced(&mut judgement, &files);
+    if let Some(plan) = plan {
+        planned(&mut judgement, &map, loaded, plan);
+    }
+    judgement
+}
+
+/// The rule by which the one who needs a library would find the very file that is mapped.
+fn explained(loader: &Loader<'_>, map: &LinkMap<'_, '_>) -> Vec<Rule> {
+    let rules = map.objects().iter().map(|mapped| {
+        let by = mapped.loader.and_then(|index| map.objects().get(index))?;
+        let name = by.object.facts.needed.iter().find(|name| mapped.names.contains(name))?;
+        let (path, rule) = loader.find_from(&by.path, &by.object, name)?;
+        let same = map.host().stat(&path).is_ok_and(|stat| stat.id == mapped.object.stat.id);
+        same.then_some(rule)
+    });
+    rules.map(|rule| rule.unwrap_or(Rule::Mapped)).collect()
+}
+
+fn replaced(judgement: &mut Judgement, files: &[Found]) {
+    let gone: BTreeSet<&Path> = files.iter().filter(|file| file.replaced).map(|file| file.path.as_path()).collect();
+    for object in judgement.objects.iter_mut().filter(|object| object.phase == Phase::Load) {
+        object.deleted = gone.contains(object.path.as_path());
+    }
+    for path in gone {
+        let says =
+            format!("`{}` was removed or replaced since it was mapped: the process has the old file", shown(path));
+        judgement.findings.push(Finding { id: "replaced-file", says, path: Some(path.to_owned()) });
+    }
+}
+
+/// Which libraries of a plan are mapped, and which from elsewhere.
+fn planned(judgement: &mut Judgement, map: &LinkMap<'_, '_>, loaded: usize, plan: &Plan) {
+    let mut told = Planned::default();
+    for library in plan.chosen() {
+        let soname = OsStr::new(&library.soname);
+        let mapped = map.objects().iter().take(loaded);
+        let copies: Vec<_> = mapped.filter(|it| it.object.facts.soname.as_deref() == Some(soname)).collect();
+        if copies.iter().any(|copy| copy.object.stat.id == library.id) {
+            told.mapped.push(library.soname.clone());
+        } else if let Some(copy) = copies.first() {
+            told.elsewhere.push(library.soname.clone());
+            let says = format!(
+                "`{}` is mapped from `{}`; the plan names `{}`",
+                library.soname,
+                shown(&copy.path),
+                library.path.display()
+            );
+            judgement.findings.push(Finding { id: "not-as-planned", says, path: Some(copy.path.clone()) });
+        } else {
+            told.not_yet.push(library.soname.clone());
+        }
+    }
+    judgement.planned = Some(told);
+}

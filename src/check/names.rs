@@ -1,0 +1,95 @@
+//! Consumers that are known to open libraries by name: the rows of `data/dlopens.tsv`.
+//!
+//! Takes a name as people say it (`cupy`, `ctranslate2`); gives the names it asks the loader for. Never looks whether the
+//! consumer is installed; its release narrows the rows where it is known.
+
+use crate::facts::{Version, dlopens, dlopens_of};
+use crate::python::Distribution;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A consumer of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consumer {
+    /// As the table has it: `python:cupy`, `ctranslate2`.
+    pub who: &'static str,
+}
+
+/// The consumers that are not themselves libraries of NVIDIA's, by the name people say.
+#[must_use]
+pub fn consumers_of(said: &str) -> Option<Consumer> {
+    let fits = |who: &str| who == said || who.split_once(':').is_some_and(|(_, name)| name == said);
+    dlopens().iter().find(|row| fits(row.who)).map(|row| Consumer { who: row.who })
+}
+
+impl Consumer {
+    /// The names it asks for, each with whether it goes on without. `installed` are the packages beside it: they tell its
+    /// release and the CUDA it is built for.
+    #[must_use]
+    pub fn names(&self, installed: &[Distribution]) -> Vec<(String, bool)> {
+        let plain = self.who.split_once(':').map_or(self.who, |(_, name)| name);
+        let package = |distribution: &&Distribution| {
+            distribution.name == plain
+                || distribution.name.strip_prefix(plain).is_some_and(|rest| rest.starts_with("-cu"))
+        };
+        let version = installed.iter().find(package).and_then(|distribution| Version::parse(&distribution.version));
+        let major = cuda_major(installed).unwrap_or_default();
+        let Some(unknown) = Version::parse("0") else { return Vec::new() };
+        let mut names: BTreeMap<String, bool> = BTreeMap::new();
+        for row in dlopens_of(self.who, version.as_ref()) {
+            if row.name.contains("{cuda_major}") && major == 0 {
+                continue;
+            }
+            if let Some(name) = row.expand(version.as_ref().unwrap_or(&unknown), major) {
+                *names.entry(name).or_default() |= row.required;
+            }
+        }
+        names.into_iter().collect()
+    }
+}
+
+/// The CUDA major that the names of installed packages tell, where they agree: `nvidia-cublas-cu12`, `cupy-cuda12x`.
+#[must_use]
+pub(super) fn cuda_major(installed: &[Distribution]) -> Option<u64> {
+    let majors: BTreeSet<u64> = installed
+        .iter()
+        .filter_map(|distribution| {
+            let (_, tail) = distribution.name.rsplit_once("-cu")?;
+            let digits: String = tail.trim_start_matches("da").chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().ok()
+        })
+        .collect();
+    majors.first().copied().filter(|_| majors.len() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed(list: &[(&str, &str)]) -> Vec<Distribution> {
+        let one = |(name, version): &(&str, &str)| Distribution {
+            name: (*name).to_owned(),
+            version: (*version).to_owned(),
+            dir: "/site".into(),
+        };
+        list.iter().map(one).collect()
+    }
+
+    #[test]
+    fn as_people_say_it() {
+        assert_eq!(consumers_of("cupy").unwrap().who, "python:cupy");
+        assert_eq!(consumers_of("ctranslate2").unwrap().who, "ctranslate2");
+        assert_eq!(consumers_of("no-such-thing"), None);
+    }
+
+    #[test]
+    fn the_cuda_major_comes_from_the_packages() {
+        let jax = consumers_of("jax").unwrap();
+        let names =
+            |list: &[(&str, &str)]| jax.names(&installed(list)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert!(names(&[("nvidia-cublas-cu12", "12.9.1.4")]).contains(&"libcublas.so.12".to_owned()));
+        let unknown = names(&[]);
+        assert!(unknown.contains(&"libcudnn.so.9".to_owned()) && !unknown.iter().any(|name| name.contains("cublas")));
+        assert_eq!(cuda_major(&installed(&[("cupy-cuda12x", "14.2.0")])), Some(12));
+        assert_eq!(cuda_major(&installed(&[("a-cu12", "1"), ("b-cu13", "1")])), None);
+    }
+}

@@ -1,0 +1,206 @@
+//! `cudashim check`: would it load today, without us; and what a process has really mapped.
+
+use super::args::{CheckArgs, Cli, Format};
+use super::{output, resolve};
+use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, live, predict};
+use crate::host::Host;
+use crate::loader::Loader;
+use crate::objects::Objects;
+use crate::plan::Plan;
+use crate::python::{self, distributions, find_on_path};
+use crate::report::{CheckReport, View, check_text, sanitized};
+use crate::request::{Checked, Request, RequestError};
+use anyhow::{Context, bail};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let host = resolve::host(cli);
+    let depth = if args.no_symbols { Depth::Files } else { Depth::Symbols };
+    let plan = args.plan.as_deref().map(|path| plan(&host, path)).transpose()?;
+    if let Some(pid) = args.pid {
+        resolve::live(cli)?;
+        let process = Process::read(&host, pid)?;
+        let objects = Objects::new(&process.host);
+        let judgement = live(&Loader::new(&objects), &process.maps, depth, plan.as_ref());
+        return told(cli, args, &judgement, &[]);
+    }
+    let objects = Objects::new(&host);
+    let loader = Loader::new(&objects);
+    if let Some(file) = &args.maps {
+        // The copy is the user's; the paths in it are the image's.
+        let here = Host::current();
+        let bytes = here.read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+        let judgement = live(&loader, &Maps::saved(&bytes, file)?, depth, plan.as_ref());
+        return told(cli, args, &judgement, &[]);
+    }
+    let asked = Asked::new(&host, args)?;
+    let subject = match asked.subject(&host, &loader)? {
+        Checked::Subject(subject) => subject,
+        Checked::Nothing(why) => {
+            output::note(&format!("{why}: nothing to check"));
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let judgement = predict(&loader, &subject, depth, plan.as_ref());
+    let next = if plan.is_none() { asked.next(&host, &loader, &subject, depth, &judgement) } else { Vec::new() };
+    told(cli, args, &judgement, &next)
+}
+
+fn plan(host: &Host, path: &Path) -> anyhow::Result<Plan> {
+    Plan::read(&host.absolute(path)).with_context(|| format!("`{}` cannot be used", path.display()))
+}
+
+/// Prints a judgement; 1 where the answer is no.
+fn told(cli: &Cli, args: &CheckArgs, judgement: &Judgement, next: &[String]) -> anyhow::Result<ExitCode> {
+    match cli.format {
+        Format::Json | Format::Jsonl => resolve::print(resolve::json(&CheckReport::new(judgement, next))?)?,
+        Format::Human | Format::Markdown => {
+            let view = if args.all { View::All } else { View::Folded };
+            resolve::print(sanitized(&check_text(judgement, next, view)))?;
+        }
+    }
+    let elsewhere = judgement.planned.as_ref().is_some_and(|planned| !planned.elsewhere.is_empty());
+    let strict = args.strict && !judgement.findings.is_empty();
+    Ok(ExitCode::from(u8::from(judgement.verdict != Verdict::Loads || elsewhere || strict)))
+}
+
+/// What the arguments name.
+struct Asked {
+    request: Request,
+    /// Names to be opened, and how they are called together.
+    names: Vec<String>,
+    files: Vec<PathBuf>,
+}
+
+impl Asked {
+    fn new(host: &Host, args: &CheckArgs) -> anyhow::Result<Self> {
+        let mut asked = Self {
+            request: Request { spec: args.torch.clone(), python: args.python.clone(), ..Request::default() },
+            names: Vec::new(),
+            files: args.files.iter().map(|file| host.absolute(file)).collect(),
+        };
+        for subject in &args.subjects {
+            let bytes = subject.as_os_str().as_bytes();
+            let slash = bytes.contains(&b'/');
+            let said = subject.to_str().filter(|_| !slash);
+            if slash || said.is_none() {
+                asked.files.push(host.absolute(subject));
+            } else if let Some(name) = said.filter(|name| consumers_of(name).is_some() || name.contains(".so")) {
+                if host.stat(subject).is_ok() {
+                    output::note(&format!("`{name}` is taken as a name to be opened; for the file write `./{name}`"));
+                }
+                asked.names.push(name.to_owned());
+            } else if let Some(program) = find_on_path(host, subject.as_os_str()) {
+                asked.files.push(program);
+            } else if host.stat(subject).is_ok() {
+                asked.files.push(host.absolute(subject));
+            } else {
+                bail!(
+                    "`{}` is no file, no program on PATH, no consumer that is known and no name of a library",
+                    subject.display()
+                );
+            }
+        }
+        if !asked.files.is_empty() && !asked.names.is_empty() {
+            bail!("files and names to be opened cannot be checked in one go");
+        }
+        asked.scripts(host);
+        Ok(asked)
+    }
+
+    /// A script is what its first line starts; where that is a Python, its torch is meant.
+    fn scripts(&mut self, host: &Host) {
+        for file in &mut self.files {
+            if !host.read_start(file, 2).is_ok_and(|start| start == b"#!") {
+                continue;
+            }
+            let words = [file.clone().into_os_string()];
+            let Some(command) = python::Command::read(host, &words).filter(|command| command.program != *file) else {
+                continue;
+            };
+            output::note(&format!("`{}` is a script for `{}`", file.display(), command.program.display()));
+            if command.python.is_some() && self.request.python.is_none() {
+                self.request.command = words.to_vec();
+            }
+            *file = command.program;
+        }
+        if !self.request.command.is_empty() && self.files.len() == 1 {
+            self.files.clear();
+        }
+    }
+
+    fn subject(&self, host: &Host, loader: &Loader<'_>) -> Result<Checked, RequestError> {
+        let interpreter = || self.request.interpreter(host);
+        if !self.names.is_empty() {
+            let interpreter = interpreter()?;
+            let sites = interpreter.as_ref().map(|it| it.paths.clone()).unwrap_or_default();
+            let installed: Vec<_> = sites.iter().flat_map(|site| distributions(host, site)).collect();
+            let names = self.names.iter().flat_map(|name| match consumers_of(name) {
+                Some(consumer) => consumer.names(&installed),
+                None => vec![(name.clone(), true)],
+            });
+            let names: Vec<(OsString, bool)> = names.map(|(name, required)| (name.into(), required)).collect();
+            let of = format!("what {} opens", self.names.join(", "));
+            let of =
+                if self.names.iter().all(|name| consumers_of(name).is_none()) { self.names.join(", ") } else { of };
+            return Ok(Checked::Subject(Box::new(Subject::names(of, names, interpreter.as_ref()))));
+        }
+        if !self.files.is_empty() {
+            let interpreter = if self.request.python.is_some() { interpreter()? } else { None };
+            return Ok(Checked::Subject(Box::new(Subject::files(loader, &self.files, interpreter.as_ref())?)));
+        }
+        self.request.subject(loader)
+    }
+
+    /// What to do about it: `run`, where the set it would hand out is seen to heal; else what `resolve` says would.
+    fn next(
+        &self,
+        host: &Host,
+        loader: &Loader<'_>,
+        subject: &Subject,
+        depth: Depth,
+        judgement: &Judgement,
+    ) -> Vec<String> {
+        let lacks = judgement.not_found.iter().any(|lost| lost.later && !lost.optional);
+        if judgement.verdict == Verdict::Loads && !lacks {
+            return Vec::new();
+        }
+        let request = Request { files: self.files.clone(), ..self.request.clone() };
+        let resolution = match request.answer(host) {
+            Ok(answer) => answer.resolution,
+            Err(RequestError::NoSolution { source, .. }) => {
+                return source.hints().iter().map(ToString::to_string).collect();
+            }
+            Err(error) => {
+                log::info!("no set to propose: {error}");
+                None
+            }
+        };
+        let Some(resolution) = resolution else { return Vec::new() };
+        let healed = predict(loader, subject, depth, Some(&resolution.plan));
+        let lost = |judgement: &Judgement| judgement.not_found.iter().filter(|lost| !lost.optional).count();
+        if healed.verdict > judgement.verdict || healed.verdict == judgement.verdict && lost(&healed) >= lost(judgement)
+        {
+            return Vec::new();
+        }
+        let better = if healed.verdict == Verdict::Loads && lost(&healed) == 0 { "loads it" } else { "is better" };
+        vec![format!("`{}` {better}, with the set that `cudashim resolve` shows", self.command(subject))]
+    }
+
+    fn command(&self, subject: &Subject) -> String {
+        let mut words = vec!["cudashim run".to_owned()];
+        let program = subject.program().map(|program| program.display().to_string());
+        if subject.is_program() {
+            return format!("cudashim run -- {}", program.unwrap_or_default());
+        }
+        if let Some(python) = &self.request.python {
+            words.push(format!("--python {}", python.display()));
+        }
+        words.extend(self.files.iter().map(|file| format!("--for {}", file.display())));
+        words.push(format!("-- {} …", program.unwrap_or_else(|| "CMD".to_owned())));
+        words.join(" ")
+    }
+}

@@ -1,0 +1,368 @@
+//! A judgement as a tree for people, and the wire types of `check --format json` (`docs/json-schema/check.json`).
+
+use super::json::{JsonPath, SCHEMA};
+use crate::check::{JudgedObject, Judgement, Phase, Verdict};
+use crate::loader::Rule;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// One mapped object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckObject {
+    /// The name it was asked for by.
+    pub name: JsonPath,
+    /// Its path.
+    pub path: JsonPath,
+    /// `preload`, `mapped`, `path`, `rpath`, `ld_library_path`, `runpath`, `cache` or `default`.
+    pub rule: Rule,
+    /// The object that caused it to be mapped.
+    pub needed_by: Option<JsonPath>,
+    /// `startup`, `load` or `later`.
+    pub phase: Phase,
+    /// The release of a library of NVIDIA's.
+    pub version: Option<String>,
+    /// Whether the file was removed or replaced since it was mapped.
+    pub deleted: bool,
+}
+
+/// A symbol or node nobody defines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckMissing {
+    /// The symbol; absent where the whole node is missing.
+    pub symbol: Option<String>,
+    /// Its version node.
+    pub node: Option<String>,
+    /// Who binds to it.
+    pub wanted_by: JsonPath,
+    /// The file that should define it.
+    pub provider: Option<JsonPath>,
+    /// Whether only what is opened later asks for it.
+    pub later: bool,
+}
+
+/// A name that leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckNotFound {
+    /// The name.
+    pub name: JsonPath,
+    /// Who asks for it.
+    pub needed_by: Option<JsonPath>,
+    /// What ld.so says.
+    pub says: String,
+    /// Whether only what is opened later asks for it.
+    pub later: bool,
+    /// Whether it loads without.
+    pub optional: bool,
+}
+
+/// Something wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckFinding {
+    /// A stable word.
+    pub id: String,
+    /// A sentence.
+    pub says: String,
+    /// The file to blame.
+    pub path: Option<JsonPath>,
+}
+
+/// How a process holds to a plan, by soname.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckPlan {
+    /// Mapped from the planned file.
+    pub mapped: Vec<String>,
+    /// Mapped from another.
+    pub elsewhere: Vec<String>,
+    /// Not mapped so far.
+    pub not_yet: Vec<String>,
+}
+
+/// What `check` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What was judged.
+    pub r#for: String,
+    /// Where it is.
+    pub path: Option<JsonPath>,
+    /// `loads`, `torn` or `fails`.
+    pub verdict: Verdict,
+    /// The line ld.so prints first, where it fails.
+    pub error: Option<String>,
+    /// The objects, in the order of the map.
+    pub objects: Vec<CheckObject>,
+    /// Symbols and nodes nobody defines.
+    pub missing: Vec<CheckMissing>,
+    /// Names that lead nowhere.
+    pub not_found: Vec<CheckNotFound>,
+    /// What is wrong.
+    pub findings: Vec<CheckFinding>,
+    /// How a process holds to a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<CheckPlan>,
+    /// What to do next.
+    pub next: Vec<String>,
+}
+
+impl CheckReport {
+    /// What a judgement says.
+    #[must_use]
+    pub fn new(judgement: &Judgement, next: &[String]) -> Self {
+        let path_of = |index: Option<usize>| {
+            index.and_then(|index| judgement.objects.get(index)).map(|object| object.path.as_path().into())
+        };
+        let objects = judgement.objects.iter().map(|object| CheckObject {
+            name: Path::new(&object.name).into(),
+            path: object.path.as_path().into(),
+            // The kernel maps ld.so before anything is asked for.
+            rule: if object.rule == Rule::Interpreter { Rule::Mapped } else { object.rule },
+            needed_by: path_of(object.needed_by),
+            phase: object.phase,
+            version: object.version.as_ref().map(ToString::to_string),
+            deleted: object.deleted,
+        });
+        let missing = judgement.missing.iter().map(|missing| CheckMissing {
+            symbol: missing.symbol.clone(),
+            node: missing.node.clone(),
+            wanted_by: missing.wanted_by.as_path().into(),
+            provider: missing.provider.as_deref().map(JsonPath::from),
+            later: missing.later,
+        });
+        let not_found = judgement.not_found.iter().map(|lost| CheckNotFound {
+            name: Path::new(&lost.name).into(),
+            needed_by: lost.needed_by.as_deref().map(JsonPath::from),
+            says: lost.says.clone(),
+            later: lost.later,
+            optional: lost.optional,
+        });
+        let findings = judgement.findings.iter().map(|finding| CheckFinding {
+            id: finding.id.to_owned(),
+            says: finding.says.clone(),
+            path: finding.path.as_deref().map(JsonPath::from),
+        });
+        Self {
+            schema: SCHEMA,
+            r#for: judgement.of.clone(),
+            path: judgement.at.as_deref().map(JsonPath::from),
+            verdict: judgement.verdict,
+            error: judgement.error.clone(),
+            objects: objects.collect(),
+            missing: missing.collect(),
+            not_found: not_found.collect(),
+            findings: findings.collect(),
+            plan: judgement.planned.as_ref().map(|planned| CheckPlan {
+                mapped: planned.mapped.clone(),
+                elsewhere: planned.elsewhere.clone(),
+                not_yet: planned.not_yet.clone(),
+            }),
+            next: next.to_vec(),
+        }
+    }
+}
+
+/// How much of a tree is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// Without the system's libraries.
+    Folded,
+    /// Everything.
+    All,
+}
+
+/// The judgement as a tree; each object once, below the one that brought it.
+#[must_use]
+pub fn check_text(judgement: &Judgement, next: &[String], view: View) -> String {
+    let mut tree = Tree::new(judgement, view);
+    tree.draw();
+    let Tree { mut text, hidden, .. } = tree;
+    if hidden > 0 {
+        let (what, verb) = if hidden == 1 { ("library", "is") } else { ("libraries", "are") };
+        let _ = writeln!(text, "\n{hidden} {what} of the system {verb} not shown; `--all` shows all");
+    }
+    for finding in &judgement.findings {
+        let _ = write!(text, "\n{}\n  {}\n", finding.id, finding.says);
+    }
+    if let Some(planned) = &judgement.planned {
+        let count = |list: &[String]| list.len();
+        let _ = writeln!(
+            text,
+            "\nof the plan: {} mapped as planned, {} from elsewhere, {} not yet",
+            count(&planned.mapped),
+            count(&planned.elsewhere),
+            count(&planned.not_yet)
+        );
+    }
+    let _ = writeln!(text, "\n{}", verdict_line(judgement));
+    for line in next {
+        let _ = writeln!(text, "next: {line}");
+    }
+    text
+}
+
+fn verdict_line(judgement: &Judgement) -> String {
+    let of = &judgement.of;
+    let later = judgement.not_found.iter().filter(|lost| lost.later && !lost.optional).count();
+    match (&judgement.verdict, &judgement.error) {
+        (Verdict::Fails, Some(error)) => format!("{of} fails: {error}"),
+        (Verdict::Fails, None) => format!("{of} fails"),
+        (Verdict::Torn, _) => format!("{of} loads, but is torn: parts of different releases meet"),
+        (Verdict::Loads, _) if later > 0 => {
+            let what = if later == 1 { "1 library".to_owned() } else { format!("{later} libraries") };
+            format!("{of} loads, but {what} that it opens when first used cannot be found")
+        }
+        (Verdict::Loads, _) => format!("{of} loads"),
+    }
+}
+
+struct Tree<'j> {
+    judgement: &'j Judgement,
+    view: View,
+    children: BTreeMap<Option<usize>, Vec<usize>>,
+    /// What paths are shown from.
+    base: Option<PathBuf>,
+    text: String,
+    hidden: usize,
+}
+
+impl<'j> Tree<'j> {
+    fn new(judgement: &'j Judgement, view: View) -> Self {
+        let mut children: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
+        for (index, object) in judgement.objects.iter().enumerate() {
+            children.entry(object.needed_by).or_default().push(index);
+        }
+        let mut text = judgement.of.clone();
+        if let Some(at) = &judgement.at
+            && !judgement.of.contains(&*at.to_string_lossy())
+        {
+            let _ = write!(text, " in {}", at.display());
+        }
+        text.push('\n');
+        let base = judgement.at.as_deref().map(site_of);
+        Self { judgement, view, children, base, text, hidden: 0 }
+    }
+
+    fn draw(&mut self) {
+        let tops: Vec<usize> = self.children.get(&None).cloned().unwrap_or_default();
+        for index in tops {
+            if self.shows(index) {
+                self.text.push('\n');
+                self.node(index, "", "");
+            } else {
+                self.hidden += 1;
+                self.below(index, "", true);
+            }
+        }
+        self.lost(None, "");
+    }
+
+    fn object(&self, index: usize) -> Option<&'j JudgedObject> {
+        self.judgement.objects.get(index)
+    }
+
+    /// The system's own are many and seldom to blame.
+    fn shows(&self, index: usize) -> bool {
+        let Some(object) = self.object(index) else { return false };
+        let usual = matches!(object.rule, Rule::Cache | Rule::Default) || is_system(&object.path);
+        let system = object.phase == Phase::Startup || usual;
+        self.view == View::All || object.ours || object.deleted || !system
+    }
+
+    fn node(&mut self, index: usize, lead: &str, below: &str) {
+        let Some(object) = self.object(index) else { return };
+        let version = object.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+        let shown = object.path.components().collect::<PathBuf>();
+        let tidy = tidied(&shown);
+        let dir = match (&self.base, tidy.parent()) {
+            (Some(base), Some(dir)) => dir.strip_prefix(base).unwrap_or(dir).display().to_string(),
+            (None, Some(dir)) => dir.display().to_string(),
+            (_, None) => String::new(),
+        };
+        let rule = match (object.phase, object.rule) {
+            (Phase::Later, Rule::Mapped) => "opened later".to_owned(),
+            (Phase::Later, rule) => format!("opened later, {rule}"),
+            (_, Rule::Mapped) => "mapped".to_owned(),
+            (_, rule) => rule.to_string(),
+        };
+        let gone = if object.deleted { ", since replaced" } else { "" };
+        let name = object.name.display();
+        let from = if tidy.file_name() == Some(OsStr::new(&object.name)) {
+            dir
+        } else {
+            format!("{dir}/{}", tidy.file_name().unwrap_or_default().display())
+        };
+        let _ = writeln!(self.text, "{lead}{name}{version} [{rule}{gone}] {from}");
+        self.below(index, below, false);
+        self.lost(Some(&object.path), below);
+    }
+
+    /// What an object brought. Below a folded one everything that is shown hangs from its parent.
+    fn below(&mut self, index: usize, below: &str, folded: bool) {
+        let children = self.children.get(&Some(index)).cloned().unwrap_or_default();
+        let mut visible = Vec::new();
+        for child in children {
+            if self.shows(child) {
+                visible.push(child);
+            } else {
+                self.hidden += 1;
+                self.below(child, below, true);
+            }
+        }
+        let lost = !folded && self.object(index).is_some_and(|object| self.has_lost(&object.path));
+        let last = visible.len().saturating_sub(1);
+        for (at, child) in visible.into_iter().enumerate() {
+            let end = at == last && !lost;
+            let (lead, deeper) = if end { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            self.node(child, &format!("{below}{lead}"), &format!("{below}{deeper}"));
+        }
+    }
+
+    fn has_lost(&self, path: &Path) -> bool {
+        self.judgement.not_found.iter().any(|lost| lost.needed_by.as_deref() == Some(path))
+    }
+
+    fn lost(&mut self, by: Option<&Path>, below: &str) {
+        let lost: Vec<_> = self.judgement.not_found.iter().filter(|lost| lost.needed_by.as_deref() == by).collect();
+        let last = lost.len().saturating_sub(1);
+        for (at, lost) in lost.into_iter().enumerate() {
+            let lead = match (by, at == last) {
+                (None, _) => "",
+                (_, true) => "└─ ",
+                (_, false) => "├─ ",
+            };
+            let later = if lost.later { "opened later, " } else { "" };
+            let what = match (&lost.damaged, lost.optional) {
+                (Some(path), _) => format!("{}: {}", path.display(), lost.says),
+                (None, true) if lost.later => "not found, and it does without".to_owned(),
+                (None, _) => "not found".to_owned(),
+            };
+            let _ = writeln!(self.text, "{below}{lead}{} [{later}{what}]", lost.name.display());
+        }
+    }
+}
+
+/// `dir/..` taken out, for reading only.
+fn tidied(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        if part == std::path::Component::ParentDir && out.file_name().is_some() {
+            out.pop();
+        } else {
+            out.push(part);
+        }
+    }
+    out
+}
+
+/// What paths are shown from: the site directory of a torch, an environment, where a file is.
+fn site_of(at: &Path) -> PathBuf {
+    let named = |dir: &&Path| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
+    at.ancestors().find(named).unwrap_or(at).to_owned()
+}
+
+fn is_system(path: &Path) -> bool {
+    ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].iter().any(|dir| path.starts_with(dir))
+}

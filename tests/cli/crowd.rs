@@ -1,0 +1,101 @@
+//! Many processes with one question, and the cache that they share.
+
+use super::run::hijack;
+use super::{Seen, sound};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Stdio;
+
+/// A hundred workers of a job start at once: one answers for all, and nobody gets half of an answer and half of another.
+#[test]
+fn of_many_that_start_at_once_one_answers() {
+    let (world, venv) = sound();
+    let library_path = hijack(&world);
+    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
+    let children: Vec<_> = (0..24)
+        .map(|_| {
+            let mut command = world.cudashim(["run", "-v", "--"]);
+            command.arg(venv.python()).arg("--load").arg(&torch).env("LD_LIBRARY_PATH", &library_path);
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let mut answered = 0;
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ok\n"[..]), "{said}");
+        // The shim's own lines would be warnings: of a bundle that is another file by now.
+        assert!(!said.contains("cudashim["), "{said}");
+        answered += usize::from(said.contains(".plan (new)"));
+    }
+    assert_eq!(answered, 1);
+}
+
+/// Where home is small, the cache is a link to where there is room: for the plans as for the shim.
+#[test]
+fn a_link_to_a_cache_of_ones_own_is_a_cache() {
+    let (world, venv) = sound();
+    let library_path = hijack(&world);
+    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
+    let (cache, room) = (world.path("cache"), world.path("room"));
+    fs::create_dir(&room).unwrap();
+    fs::set_permissions(&room, fs::Permissions::from_mode(0o700)).unwrap();
+    symlink(&room, &cache).unwrap();
+    let load = || {
+        let mut command = world.cudashim(["run", "--"]);
+        Seen::of(command.arg(venv.python()).arg("--load").arg(&torch).env("LD_LIBRARY_PATH", &library_path))
+    };
+    let healed = load();
+    assert_eq!((healed.code, healed.out.as_str(), healed.err.as_str()), (Some(0), "ok\n", ""));
+    assert!(room.join("plans").is_dir());
+    // What others may write to is none, however it is reached.
+    fs::set_permissions(&room, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(load().code, Some(125));
+    fs::set_permissions(&room, fs::Permissions::from_mode(0o700)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        rustix::fs::chownat(
+            rustix::fs::CWD,
+            &cache,
+            Some(rustix::process::Uid::from_raw(65534)),
+            None,
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .unwrap();
+        let refused = load();
+        assert!(refused.code == Some(125) && refused.err.contains("belongs to user 65534"), "{}", refused.err);
+    } else {
+        eprintln!("skipped: only root can give a link to somebody else");
+    }
+}
+
+/// Nobody may lay down an answer for another user: what is not his own, or may be written by others, he does not take.
+#[test]
+fn a_plan_that_somebody_laid_down_is_not_taken() {
+    let (world, venv) = sound();
+    let answer = || {
+        let mut command = world.cudashim(["run", "-v", "--"]);
+        Seen::of(command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
+    };
+    assert!(answer().err.contains(".plan (new)"));
+    assert!(answer().err.contains(".plan (kept from before)"));
+    let plans = world.path("cache/plans");
+    let plan = fs::read_dir(&plans).unwrap().map(|entry| entry.unwrap().path());
+    let plan = plan.into_iter().find(|path| path.extension().is_some_and(|end| end == "plan")).unwrap();
+    let good = fs::read(&plan).unwrap();
+    for lay in [
+        |plan: &std::path::Path, _: &[u8]| fs::set_permissions(plan, fs::Permissions::from_mode(0o666)).unwrap(),
+        |plan: &std::path::Path, good: &[u8]| {
+            let other = plan.with_extension("other");
+            fs::write(&other, good).unwrap();
+            fs::remove_file(plan).unwrap();
+            symlink(other, plan).unwrap();
+        },
+        |plan: &std::path::Path, good: &[u8]| fs::write(plan, &good[..good.len() - 1]).unwrap(),
+    ] {
+        lay(&plan, &good);
+        let seen = answer();
+        assert!(seen.out == "ok\n" && seen.err.contains(".plan (new)"), "{}", seen.err);
+        assert_eq!(fs::read(&plan).unwrap(), good);
+        assert!(fs::symlink_metadata(&plan).unwrap().is_file());
+    }
+}

@@ -1,0 +1,150 @@
+//! The bodies of the fuzz targets (`fuzz/`), on the inputs that are kept: cut-down real files, and what once failed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+#[path = "../fuzz/body/command.rs"]
+mod command;
+#[path = "../fuzz/body/conda_meta.rs"]
+mod conda_meta;
+#[path = "../fuzz/body/dpkg.rs"]
+mod dpkg;
+#[path = "../fuzz/body/elf_facts.rs"]
+pub(crate) mod elf_facts;
+#[path = "../fuzz/body/evidence.rs"]
+pub(crate) mod evidence;
+#[path = "../fuzz/body/fatbin.rs"]
+mod fatbin;
+#[path = "../fuzz/body/ld_so_cache.rs"]
+mod ld_so_cache;
+#[path = "../fuzz/body/ld_so_conf.rs"]
+mod ld_so_conf;
+#[path = "../fuzz/body/lines.rs"]
+mod lines;
+#[path = "../fuzz/body/machine.rs"]
+mod machine;
+#[path = "../fuzz/body/metadata.rs"]
+mod metadata;
+#[path = "../fuzz/body/notes.rs"]
+mod notes;
+#[path = "../fuzz/body/peek.rs"]
+mod peek;
+#[path = "../fuzz/body/plan.rs"]
+mod plan;
+#[path = "../fuzz/body/record.rs"]
+mod record;
+#[path = "../fuzz/body/spec.rs"]
+mod spec;
+#[path = "../fuzz/body/version.rs"]
+mod version;
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+/// The inputs kept for a target, by name.
+fn inputs(target: &str) -> Vec<PathBuf> {
+    let dirs = ["seeds", "findings"].map(|kind| fuzz().join(kind).join(target));
+    let entries = dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "nothing is kept for {target}");
+    files
+}
+
+/// Runs `body` on what is kept, and on halves of it.
+fn run(target: &str, body: impl Fn(&[u8])) {
+    for path in inputs(target) {
+        let bytes = std::fs::read(&path).unwrap();
+        // A body that panics does not say on what.
+        eprintln!("{}", path.display());
+        body(&bytes);
+        body(&bytes[..bytes.len() / 2]);
+        body(&bytes[bytes.len() / 2..]);
+    }
+}
+
+/// One test for each body that takes bytes and nothing else.
+macro_rules! kept {
+    ($($target:ident)*) => {
+        mod kept {
+            $(#[test]
+            fn $target() {
+                super::run(stringify!($target), super::$target::run);
+            })*
+        }
+    };
+}
+
+kept! {
+    command conda_meta dpkg fatbin ld_so_cache ld_so_conf lines metadata notes record spec version
+}
+
+#[test]
+fn objects() {
+    run("elf", |bytes| drop(elf_facts::read_everything(bytes)));
+    run("elf", |bytes| drop(evidence::look_for_everything(bytes)));
+}
+
+/// The readers of `cshim/` as a program: `shim plan|peek FILE`.
+struct Shim {
+    dir: TempDir,
+}
+
+impl Shim {
+    fn build() -> Self {
+        let dir = TempDir::new().unwrap();
+        let cshim = Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim");
+        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        let mut command = Command::new(compiler);
+        command.current_dir(fuzz().join("shim")).args(["-g", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror"]);
+        // A trap needs no library of the sanitizer's.
+        command.args(["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-include", "memory.h", "-I."]);
+        command.arg("-I").arg(&cshim);
+        for name in ["memcpy", "memmove", "memset", "memcmp"] {
+            command.arg(format!("-D{name}=shim_{name}"));
+        }
+        command.args(["main.c", "harness.c"]).args(["plan.c", "peek.c", "text.c"].map(|name| cshim.join(name)));
+        let output = command.arg("-o").arg(dir.path().join("shim")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self { dir }
+    }
+
+    /// What a reader makes of bytes; `None` where it refuses them.
+    fn reads(&self, reader: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+        let file = self.dir.path().join("input");
+        std::fs::write(&file, bytes).unwrap();
+        let output = Command::new(self.dir.path().join("shim")).arg(reader).arg(file).output().unwrap();
+        match output.status.code() {
+            Some(0) => Some(output.stdout),
+            Some(1) => None,
+            _ => panic!("{:?}: {}", output.status, String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+}
+
+#[test]
+fn plans_are_read_alike() {
+    let shim = Shim::build();
+    run("plan", |bytes| plan::run(bytes, |bytes| shim.reads("plan", bytes)));
+    // That both refuse everything would pass for agreement.
+    let whole = std::fs::read(fuzz().join("seeds/plan/torch")).unwrap();
+    assert!(cudashim::Plan::parse(&whole).is_ok_and(|plan| plan.libraries.len() == 3));
+}
+
+#[test]
+fn needed_names_are_read_alike() {
+    let shim = Shim::build();
+    let mut names = 0;
+    for path in inputs("elf") {
+        let bytes = std::fs::read(&path).unwrap();
+        eprintln!("{}", path.display());
+        peek::run(&bytes, |bytes| {
+            let seen = shim.reads("peek", bytes).unwrap();
+            names += seen.iter().filter(|byte| **byte == 0).count();
+            seen
+        });
+    }
+    assert!(names > 0, "the shim sees no name in any file");
+}

@@ -1,0 +1,112 @@
+//! The object for the other machine, built by a cross compiler and run by an emulator.
+//!
+//! Takes `aarch64-linux-gnu-gcc` and `qemu-aarch64` with that machine's C library, as Debian's gcc-aarch64-linux-gnu and
+//! qemu-user-static bring them; where one is missing, says so and does what is left.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::object::is_as_promised;
+use super::{put_plan, run, utf8};
+use crate::support::lab::{Lab, PlanText, clean_command};
+
+#[path = "../../build/object.rs"]
+mod object;
+
+const COMPILER: &str = "aarch64-linux-gnu-gcc";
+
+/// The emulator, by whichever name it has here.
+fn emulator() -> Option<&'static str> {
+    let runs = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(runs)
+}
+
+struct Machine {
+    lab: Lab,
+    object: PathBuf,
+}
+
+impl Machine {
+    /// `None` where there is no compiler for it.
+    fn new() -> Option<Self> {
+        if Command::new(COMPILER).arg("--version").output().is_err() {
+            eprintln!("skipped: there is no {COMPILER}");
+            return None;
+        }
+        let lab = Lab::new();
+        let path = lab.path("libcudashim.so");
+        let cshim = Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim");
+        let machine = object::of_machine("aarch64").unwrap();
+        for arguments in object::runs(machine, Path::new(env!("OUT_DIR")), &cshim, &path).unwrap() {
+            let output = Command::new(COMPILER).arg("-std=gnu11").args(arguments).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Some(Self { lab, object: path })
+    }
+
+    fn compile(&self, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
+        let (c, out) = (self.lab.write(&format!("{name}.c"), source), self.lab.path(name));
+        let mut command = Command::new(COMPILER);
+        command.current_dir(self.lab.root()).args(["-O0", "-Wl,--no-as-needed", "-o"]).arg(&out).arg(c).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        out
+    }
+
+    fn copy(&self, name: &str, which: u32) -> PathBuf {
+        let source = format!("int which(void) {{ return {which}; }}");
+        self.compile(name, &source, &["-shared", "-fPIC", "-Wl,-soname,libone.so.1"])
+    }
+}
+
+#[test]
+fn the_object_of_aarch64_is_as_promised() {
+    let Some(machine) = Machine::new() else { return };
+    let image = std::fs::read(&machine.object).unwrap();
+    assert_eq!(cudashim::elf::Elf::parse(&image).unwrap().ident().machine_name(), "aarch64");
+    is_as_promised(&image);
+}
+
+#[test]
+fn the_object_of_aarch64_decides_and_keeps_the_caller() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(emulator) = emulator() else {
+        eprintln!("skipped: there is no qemu-aarch64");
+        return;
+    };
+    let root = Path::new("/usr/aarch64-linux-gnu");
+    if !root.join("lib/ld-linux-aarch64.so.1").exists() {
+        eprintln!("skipped: there is no C library in {}", root.display());
+        return;
+    }
+    let right = machine.copy("right.so", 2);
+    let wrong = machine.copy("libone.so.1", 1);
+    machine.copy("libbeside.so", 5);
+    // A name that is the plan's, and one that only the caller's run path leads to.
+    let plugin = "#include <dlfcn.h>\nint inner(void) { void *h = dlopen(\"libbeside.so\", RTLD_NOW); \
+                  return h ? ((int (*)(void))dlsym(h, \"which\"))() : -1; }";
+    machine.compile("libplugin.so", plugin, &["-shared", "-fPIC", "-Wl,-rpath,$ORIGIN"]);
+    let needs = ["-shared", "-fPIC", "libone.so.1", "-Wl,--disable-new-dtags,-rpath,$ORIGIN"];
+    machine.compile("libuser.so", "int which(void); int user(void) { return which(); }", &needs);
+    let host = machine.compile("host", include_str!("host.c"), &["-rdynamic", "-ldl", "-pthread"]);
+    let plan = PlanText::new().lib("libone.so.1", &right, "redirect").record(&["alias", "libone.so", "libone.so.1"]);
+    let script = |name: &str, call: &str| {
+        let mut command = clean_command(emulator);
+        command.arg("-L").arg(root).args(["-E", &format!("LD_PRELOAD={}", utf8(&machine.object))]);
+        command.args(["-E", &format!("CUDASHIM_PLAN={}", utf8(&put_plan(&machine.lab, &plan)))]);
+        command.arg(&host).args(["plan", "open", name, "n", "errno", "call", call]);
+        run(&machine.lab, &mut command)
+    };
+    for (name, call, gives) in [
+        ("libone.so", "which", 2),
+        ("libone.so.1", "which", 2),
+        (utf8(&wrong), "which", 1),
+        (utf8(&machine.lab.path("libuser.so")), "user", 2),
+        (utf8(&machine.lab.path("libplugin.so")), "inner", 5),
+    ] {
+        let ran = script(name, call);
+        let shown = name.replace(utf8(machine.lab.root()), "[R]");
+        let said = format!("plan: [R]/plan\nopen {shown}: ok\nerrno: 42\n{call}: {gives}\n");
+        assert_eq!((ran.out, ran.err.as_str()), (said, ""), "{name}");
+    }
+}

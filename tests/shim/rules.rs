@@ -1,0 +1,294 @@
+//! Rules that hold at the edges: what is next to a name, before a list is whole, after a handle is closed.
+
+use super::{COMMON, host, put_plan, run, utf8, with_plan};
+use crate::support::lab::{Lab, PlanText, clean_command};
+
+/// A consumer that finds the wrong `libone.so.1` beside itself, and has no record of its own.
+fn consumer(lab: &Lab) -> std::path::PathBuf {
+    lab.copy("right/libone.so.1", "libone.so.1", 2);
+    let wrong = lab.copy("wrong/libone.so.1", "libone.so.1", 1);
+    lab.library(
+        "wrong/libconsumer.so",
+        "libconsumer.so",
+        "int which(void); int sum(void) { return 10 * which(); }",
+        &[utf8(&wrong), "-Wl,--disable-new-dtags,-rpath,$ORIGIN"],
+    )
+}
+
+#[test]
+fn what_is_next_to_a_name_is_another_name() {
+    let lab = Lab::new();
+    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+    let mut script = Vec::new();
+    for name in [
+        "libone.so",
+        "libone.so.",
+        "libone.so.10",
+        "libone.so.1.0",
+        "libone.so.1 ",
+        " libone.so.1",
+        "ibone.so.1",
+        "LIBONE.SO.1",
+        "libone.alt.so.1",
+        "libone_stub.so.1",
+        "libone.so.1/",
+        "./libone.so.1",
+        "right/../libone.so.1",
+        "//libone.so.1",
+    ] {
+        script.extend(["open", name, "l"]);
+    }
+    let bare = run(&lab, clean_command(&COMMON.host).args(&script));
+    script.extend(["maps", "right"]);
+    let ran = with_plan(&lab, &PlanText::new().lib("libone.so.1", &right, "redirect"), &script);
+    assert_eq!((ran.out, ran.err.as_str()), (format!("{}maps right: 0\n", bare.out), ""));
+}
+
+/// A group is what the plan says: its neighbour on disk is the loader's business, and is not brought along.
+#[test]
+fn of_a_driver_only_what_the_plan_names_is_given() {
+    let lab = Lab::new();
+    for (dir, which) in [("system", 1), ("compat", 2)] {
+        lab.copy(&format!("{dir}/libcuda.so.1"), "libcuda.so.1", which);
+        lab.copy(&format!("{dir}/libnvidia-ml.so.1"), "libnvidia-ml.so.1", which);
+    }
+    let (cuda, ml) = (lab.path("compat/libcuda.so.1"), lab.path("compat/libnvidia-ml.so.1"));
+    let script = ["open", "libcuda.so.1", "l", "call", "which", "open", "libnvidia-ml.so.1", "l", "call", "which"];
+    let open = |plan: &PlanText| {
+        let mut command = host(&script);
+        command.env("CUDASHIM_PLAN", put_plan(&lab, plan)).env("LD_LIBRARY_PATH", lab.path("system"));
+        run(&lab, &mut command).out
+    };
+    let said =
+        |cuda: u32, ml: u32| format!("open libcuda.so.1: ok\nwhich: {cuda}\nopen libnvidia-ml.so.1: ok\nwhich: {ml}\n");
+    assert_eq!(open(&PlanText::new()), said(1, 1));
+    let whole = PlanText::new().lib("libcuda.so.1", &cuda, "redirect").lib("libnvidia-ml.so.1", &ml, "redirect");
+    assert_eq!(open(&whole), said(2, 2));
+    // Kept: where the loader finds it, whatever file the record names.
+    let kept = PlanText::new().lib("libcuda.so.1", &cuda, "keep").lib("libnvidia-ml.so.1", &ml, "keep");
+    assert_eq!(open(&kept), said(1, 1));
+}
+
+#[test]
+fn noload_of_a_name_that_only_triggers_loads_nothing() {
+    let lab = Lab::new();
+    let consumer = consumer(&lab);
+    let plan = PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload").record(&[
+        "trigger",
+        "libconsumer.so",
+        "libone.so.1",
+    ]);
+    let mut command =
+        host(&["open", "libconsumer.so", "lN", "maps", "libone", "open", "libconsumer.so", "l", "call", "sum"]);
+    command.env("CUDASHIM_PLAN", put_plan(&lab, &plan)).env("LD_LIBRARY_PATH", consumer.parent().unwrap());
+    let ran = run(&lab, &mut command);
+    assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 20\n");
+}
+
+/// The path that an absent name is sent to may be mapped, under another name: that is no answer to this question.
+#[test]
+fn noload_of_an_absent_name_is_about_that_name() {
+    let lab = Lab::new();
+    let other = lab.copy("libother.so", "libother.so", 1);
+    let plan = PlanText::new().record(&["absent", "libnick.so", utf8(&other)]);
+    let script = ["open", utf8(&other), "l", "open", "libnick.so", "lN", "open", "libnick.so", "l"];
+    assert_eq!(
+        with_plan(&lab, &plan, &script).out,
+        "open [R]/libother.so: ok\nopen libnick.so: no\nopen libnick.so: ok\n"
+    );
+}
+
+/// What the host holds it may let go; the list is done when each of it is ours to keep.
+#[test]
+fn a_list_is_not_done_while_another_copy_stands_in() {
+    let lab = Lab::new();
+    let consumer = consumer(&lab);
+    let wrong = lab.path("wrong/libone.so.1");
+    let plan = PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload").record(&[
+        "trigger",
+        "libconsumer.so",
+        "libone.so.1",
+    ]);
+    let mut command = host(&[
+        "hold",
+        utf8(&wrong),
+        "open",
+        "libconsumer.so",
+        "l",
+        "call",
+        "sum",
+        "close",
+        "release",
+        "maps",
+        "libone",
+        "open",
+        "libconsumer.so",
+        "l",
+        "call",
+        "sum",
+    ]);
+    command.env("CUDASHIM_PLAN", put_plan(&lab, &plan)).env("LD_LIBRARY_PATH", consumer.parent().unwrap());
+    let ran = run(&lab, &mut command);
+    assert_eq!(
+        ran.out, "open libconsumer.so: ok\nsum: 10\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 20\n",
+        "{}",
+        ran.err
+    );
+}
+
+/// Of a list, what is only kept is the consumer's own; a stranger that comes first does not make the list done.
+#[test]
+fn a_list_is_not_done_by_a_stranger() {
+    let lab = Lab::new();
+    consumer(&lab);
+    let stranger = lab.library(
+        "stranger/libstranger.so",
+        "libstranger.so",
+        "",
+        &["wrong/libconsumer.so", "-Wl,-rpath,$ORIGIN/../away"],
+    );
+    let own = lab.library(
+        "own/libown.so",
+        "libown.so",
+        "int sum(void); int all(void) { return sum(); }",
+        &["wrong/libconsumer.so", "-Wl,-rpath,$ORIGIN/../wrong"],
+    );
+    let plan = PlanText::new()
+        .lib("libone.so.1", &lab.path("right/libone.so.1"), "keep")
+        .record(&["own", utf8(&lab.path("own"))])
+        .record(&["trigger", "libconsumer.so", "libone.so.1"]);
+    let ran = with_plan(
+        &lab,
+        &plan,
+        &["open", utf8(&stranger), "l", "maps", "libone", "open", utf8(&own), "l", "call", "all"],
+    );
+    // The stranger finds no libconsumer.so, and brings nothing of the consumer's along.
+    assert_eq!(ran.out, "open [R]/stranger/libstranger.so: no\nmaps libone: 0\nopen [R]/own/libown.so: ok\nall: 20\n");
+}
+
+/// A path that is not absolute proves nothing: the plan was given, and is taken.
+#[test]
+fn a_program_started_by_a_relative_path_is_in_every_scope() {
+    let lab = Lab::new();
+    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+    let plan = PlanText::new().lib("libone.so.1", &right, "redirect").record(&["scope", "/none"]);
+    let plan = put_plan(&lab, &plan);
+    std::fs::copy(&COMMON.host, lab.path("host")).unwrap();
+    for (program, which) in [("./host", "ok"), (utf8(&lab.path("host")), "no")] {
+        let mut command = clean_command("/bin/sh");
+        command.args(["-c", "exec \"$0\" open libone.so.1 l", program]).current_dir(lab.root());
+        command.env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_PLAN", &plan);
+        assert_eq!(run(&lab, &mut command).out, format!("open libone.so.1: {which}\n"), "{program}");
+    }
+}
+
+/// The needed names lie further apart than what is read at once.
+#[test]
+fn needed_names_far_apart_are_all_seen() {
+    let lab = Lab::new();
+    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+    let mut needed = Vec::new();
+    for letter in ["a", "b", "c", "d", "e", "f"] {
+        let soname = format!("lib{}.so", letter.repeat(230));
+        lab.library(&format!("wrong/{soname}"), &soname, "", &[]);
+        needed.push(format!("wrong/{soname}"));
+    }
+    lab.copy("wrong/libone.so.1", "libone.so.1", 1);
+    // First, in the middle, last: the string table keeps no order that we could count on.
+    for at in 0..=needed.len() {
+        let mut needed = needed.clone();
+        needed.insert(at, "wrong/libone.so.1".into());
+        let arguments: Vec<&str> = needed.iter().map(String::as_str).chain(["-Wl,-rpath,$ORIGIN/wrong"]).collect();
+        let far =
+            lab.library("libfar.so", "libfar.so", "int which(void); int far(void) { return which(); }", &arguments);
+        let plan = PlanText::new().lib("libone.so.1", &right, "preload");
+        let ran = with_plan(&lab, &plan, &["open", utf8(&far), "l", "call", "far"]);
+        assert_eq!(ran.out, "open [R]/libfar.so: ok\nfar: 2\n", "{at}");
+    }
+}
+
+/// Each flag has its effect on what the plan gives, as it has on what the loader finds.
+#[test]
+fn every_flag_has_its_effect() {
+    let lab = Lab::new();
+    let lacks = "int nowhere(void); int which(void) { return 2; } int never(void) { return nowhere(); }";
+    let lacking = lab.library("right/liblacks.so", "liblacks.so", lacks, &["-Wl,-z,lazy"]);
+    let plan = PlanText::new().lib("liblacks.so", &lacking, "redirect");
+    let script = ["open", "liblacks.so", "n", "open", "liblacks.so", "l", "call", "which"];
+    assert_eq!(with_plan(&lab, &plan, &script).out, "open liblacks.so: no\nopen liblacks.so: ok\nwhich: 2\n");
+
+    // What a consumer needs is as visible with us as without: local, until it is opened RTLD_GLOBAL.
+    let consumer = consumer(&lab);
+    let plan = PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload");
+    for (flags, which) in [("l", "none"), ("lg", "2")] {
+        let ran = with_plan(&lab, &plan, &["open", utf8(&consumer), flags, "default", "which"]);
+        assert_eq!(ran.out, format!("open [R]/wrong/libconsumer.so: ok\nwhich: {which}\n"));
+    }
+}
+
+/// The loader's own words about a name that is not the plan's, and about one that is.
+#[test]
+fn dlerror_is_the_hosts() {
+    let lab = Lab::new();
+    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+    let plan = PlanText::new().lib("libone.so.1", &right, "redirect");
+    let script = ["open", "libnone.so", "l", "open", "libone.so.1", "lN", "error", "open", "libone.so.1", "l", "error"];
+    let ran = with_plan(&lab, &plan, &script);
+    let bare = run(&lab, clean_command(&COMMON.host).args(&script[..7]));
+    assert_eq!(ran.out, format!("{}open libone.so.1: ok\nerror: none\n", bare.out));
+}
+
+#[test]
+fn paths_have_spaces_and_colons() {
+    let lab = Lab::new();
+    let right = lab.copy("a b:c;d/libone.so.1", "libone.so.1", 2);
+    let wrong = lab.copy("e f:g/libone.so.1", "libone.so.1", 1);
+    let plan = PlanText::new()
+        .lib("libone.so.1", &right, "redirect")
+        .record(&["replace", utf8(&wrong), "libone.so.1"])
+        .record(&["scope", utf8(&lab.path("h i:j"))]);
+    let host = lab.path("h i:j/host");
+    std::fs::create_dir(host.parent().unwrap()).unwrap();
+    std::fs::copy(&COMMON.host, &host).unwrap();
+    let named = lab.path("h i:j/the plan:1");
+    std::fs::rename(put_plan(&lab, &plan), &named).unwrap();
+    let script = ["open", utf8(&wrong), "l", "call", "which", "open", "libone.so.1", "l", "maps", "libone"];
+    let mut command = clean_command(&host);
+    let ran = run(&lab, command.args(script).env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_PLAN", named));
+    assert_eq!(
+        ran.out,
+        "open [R]/e f:g/libone.so.1: ok\nwhich: 2\nopen libone.so.1: ok\nmaps libone: 1\n  [R]/a b:c;d/libone.so.1\n"
+    );
+}
+
+#[test]
+fn nothing_of_ours_is_unloaded() {
+    let lab = Lab::new();
+    let consumer = consumer(&lab);
+    let plan = PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload");
+    let script = [
+        "open",
+        utf8(&consumer),
+        "l",
+        "close",
+        "maps",
+        "libconsumer",
+        "maps",
+        "libone",
+        "open",
+        utf8(&COMMON.shim),
+        "l",
+        "close",
+        "maps",
+        "libcudashim",
+    ];
+    let ran = with_plan(&lab, &plan, &script);
+    let shim = COMMON.shim.display();
+    assert_eq!(
+        ran.out,
+        format!(
+            "open [R]/wrong/libconsumer.so: ok\nmaps libconsumer: 0\nmaps libone: 1\n  [R]/right/libone.so.1\n\
+             open {shim}: ok\nmaps libcudashim: 1\n  {shim}\n"
+        )
+    );
+}

@@ -1,0 +1,314 @@
+//! `trace`: what a command really loads, and by which rule. `run --via`: by which door it gets the set.
+
+use crate::json::undescribed;
+use crate::support::lab::{Lab, PlanText, Ran, clean_command};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Opens what its arguments name; the last one's `which` is its exit code.
+const OPENS: &str = "#include <dlfcn.h>\n#include <stdio.h>\n#include <string.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
+    int main(int n, char **words) { void *last = 0; int status;\n\
+    for (int i = 1; i < n; i++) {\n\
+    if (!strcmp(words[i], \"fork\")) { if (fork()) { wait(&status); return WEXITSTATUS(status); } }\n\
+    else if (!strcmp(words[i], \"close\")) dlclose(last);\n\
+    else if (!strcmp(words[i], \"exec\")) { execv(words[i + 1], words + i + 1); return 9; }\n\
+    else { last = dlopen(words[i], RTLD_NOW); if (!last) fprintf(stderr, \"%s\\n\", dlerror()); } }\n\
+    return 0; }";
+
+struct Bench {
+    lab: Lab,
+    program: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let program = lab.program("opens", OPENS, &["-ldl"]);
+        Self { lab, program }
+    }
+
+    fn cudashim(&self, words: &[&str]) -> Command {
+        let mut command = clean_command(env!("CARGO_BIN_EXE_cudashim"));
+        command.env("CUDASHIM_CACHE", self.lab.path("cache")).env("HOME", self.lab.root()).current_dir(self.lab.root());
+        command.args(words);
+        command
+    }
+
+    /// The report on the program with these arguments.
+    fn traced(&self, env: &[(&str, &Path)], words: &[&str]) -> Value {
+        let mut command = self.cudashim(&["trace", "--format", "json", "--"]);
+        command.arg(&self.program).args(words).envs(env.iter().copied());
+        let output = command.output().unwrap();
+        let report = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(undescribed("trace.json", &report), [""; 0]);
+        report
+    }
+
+    fn ran(&self, command: &mut Command) -> Ran {
+        Ran::of(&self.lab, &command.output().unwrap())
+    }
+
+    fn text(&self, path: &Path) -> String {
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A library that needs libcudart.so.12, and looks for it by `arguments`.
+    fn user(&self, name: &str, arguments: &[&str]) -> String {
+        let library = self.lab.copy("linked/libcudart.so.12", "libcudart.so.12", 0);
+        let source = "extern int which(void); int through(void) { return which(); }";
+        let path = self.lab.library(name, name, source, &[&[library.to_str().unwrap()], arguments].concat());
+        fs::remove_file(library).unwrap();
+        self.text(&path)
+    }
+}
+
+/// The one object that has this name, with what matters of it.
+fn object<'v>(report: &'v Value, name: &str) -> [&'v str; 4] {
+    let objects: Vec<&Value> = report["objects"].as_array().unwrap().iter().filter(|one| one["name"] == name).collect();
+    let [one] = objects[..] else { panic!("{name}: {report:#}") };
+    ["path", "rule", "needed_by", "call"].map(|field| one[field].as_str().unwrap())
+}
+
+#[test]
+fn each_rule_has_its_name() {
+    let bench = Bench::new();
+    let right = bench.lab.copy("right/libcudart.so.12", "libcudart.so.12", 1);
+    let dir = right.parent().unwrap();
+    let (right, program) = (bench.text(&right), bench.text(&bench.program));
+    let soname = "libcudart.so.12";
+
+    let report = bench.traced(&[("LD_LIBRARY_PATH", dir)], &[soname]);
+    assert_eq!(object(&report, soname), [&*right, "ld_library_path", &*program, "dlopen"]);
+    let report = bench.traced(&[], &[&right]);
+    assert_eq!(object(&report, &right), [&*right, "path", &*program, "dlopen"]);
+    let report = bench.traced(&[("LD_PRELOAD", Path::new(&right))], &[]);
+    assert_eq!(object(&report, &right), [&*right, "preload", &*program, "preload"]);
+
+    for (name, tags, rule) in
+        [("librpath.so", "-Wl,--disable-new-dtags", "rpath"), ("librunpath.so", "-Wl,--enable-new-dtags", "runpath")]
+    {
+        let user = bench.user(name, &[tags, &format!("-Wl,-rpath,{}:{}", bench.text(bench.lab.root()), dir.display())]);
+        let report = bench.traced(&[], &[&user]);
+        assert_eq!(object(&report, soname), [&*right, rule, &*user, "needed"]);
+        // The directory before held none, whatever of its sub-directories were tried.
+        let one = report["objects"].as_array().unwrap().iter().find(|one| one["name"] == soname).unwrap();
+        let first = bench.text(&bench.lab.path(soname));
+        assert!(one["tried"].as_array().unwrap().contains(&first.as_str().into()), "{report:#}");
+        assert_eq!(one["tried_count"], one["tried"].as_array().unwrap().len());
+        assert!(report["failed_opens"].as_u64().unwrap() >= one["tried_count"].as_u64().unwrap());
+        assert_eq!(report["verdict"], "loads");
+    }
+}
+
+#[test]
+fn what_a_plan_hands_out_is_told_from_what_the_loader_finds() {
+    let bench = Bench::new();
+    let wrong = bench.lab.copy("wrong/libcudart.so.12", "libcudart.so.12", 1);
+    let right = bench.lab.copy("right/libcudart.so.12", "libcudart.so.12", 2);
+    let plan = PlanText::new().lib("libcudart.so.12", &right, "redirect");
+    let file = bench.lab.write("plan", plan.text());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let report = |with_plan: bool| {
+        let mut command = bench.cudashim(&["trace", "--format", "json"]);
+        if with_plan {
+            command.arg("--plan").arg(&file);
+        }
+        command.arg("--").arg(&bench.program).arg("libcudart.so.12");
+        // A plan of the environment is for a shim that is preloaded.
+        command.env("LD_LIBRARY_PATH", wrong.parent().unwrap()).env("CUDASHIM_PLAN", &file);
+        serde_json::from_slice::<Value>(&command.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(object(&report(false), "libcudart.so.12")[..2], [&*bench.text(&wrong), "ld_library_path"]);
+    assert_eq!(object(&report(true), "libcudart.so.12")[..2], [&*bench.text(&right), "audit"]);
+}
+
+#[test]
+fn the_whole_tree_is_seen() {
+    let bench = Bench::new();
+    let cudart = bench.text(&bench.lab.copy("a/libcudart.so.12", "libcudart.so.12", 1));
+    let nvrtc = bench.text(&bench.lab.copy("a/libnvrtc.so.12", "libnvrtc.so.12", 1));
+    let program = bench.text(&bench.program);
+    let report = bench.traced(&[], &[&cudart, "fork", &nvrtc]);
+    let pids: Vec<(u64, bool)> = report["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|process| (process["pid"].as_u64().unwrap(), process["forked"].as_bool().unwrap()))
+        .collect();
+    let [(parent, false), (child, true)] = pids[..] else { panic!("{report:#}") };
+    assert_eq!(report["processes"][1]["parent"], parent);
+    let by: Vec<(u64, &str)> = report["objects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["pid"].as_u64().unwrap(), one["path"].as_str().unwrap()))
+        .collect();
+    assert_eq!(by, [(parent, &*cudart), (child, &*nvrtc)]);
+    // execve keeps the number; what was mapped is gone with the program.
+    let report = bench.traced(&[], &[&cudart, "exec", &program, &nvrtc]);
+    assert_eq!(report["processes"].as_array().unwrap().len(), 2, "{report:#}");
+    assert_eq!(object(&report, &nvrtc)[1], "path");
+    assert_eq!(report["verdict"], "loads");
+}
+
+#[test]
+fn what_was_asked_for_in_vain() {
+    let bench = Bench::new();
+    let report = bench.traced(&[("LD_LIBRARY_PATH", bench.lab.root())], &["libcudart.so.12", "libnothing.so"]);
+    let names = report["not_found"].as_array().unwrap();
+    assert_eq!(names.len(), 1, "{report:#}");
+    assert_eq!(names[0]["name"], "libcudart.so.12");
+    assert_eq!(names[0]["because"], "not found");
+    let first = bench.text(&bench.lab.path("libcudart.so.12"));
+    assert!(names[0]["tried"].as_array().unwrap().contains(&first.as_str().into()), "{report:#}");
+    // A program may do without what it opens, not without what it needs.
+    assert_eq!(report["verdict"], "loads");
+    let user = bench.user("libuser.so", &[]);
+    let report = bench.traced(&[], &[&user]);
+    assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"fails".into(), &"library-not-found".into()));
+    // A damaged file is one, and says so.
+    bench.lab.write("damaged/libcudart.so.12", "no ELF");
+    let report = bench.traced(&[("LD_LIBRARY_PATH", &bench.lab.path("damaged"))], &["libcudart.so.12"]);
+    assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"fails".into(), &"not-elf".into()));
+}
+
+#[test]
+fn the_guilty_file_of_a_failed_dlopen_is_named() {
+    let bench = Bench::new();
+    let node = "-Wl,--version-script=";
+    bench.lab.write("new.map", "libnvJitLink.so.12 { global: __nvJitLinkNew_12_4; local: *; };");
+    bench.lab.write("old.map", "libnvJitLink.so.12 { global: __nvJitLinkOld_12_1; local: *; };");
+    let new = "int __nvJitLinkNew_12_4(void) { return 0; }";
+    let old = "int __nvJitLinkOld_12_1(void) { return 0; }";
+    let right = bench.lab.library("new/libnvJitLink.so.12", "libnvJitLink.so.12", new, &[&format!("{node}new.map")]);
+    let wrong = bench.lab.library("old/libnvJitLink.so.12", "libnvJitLink.so.12", old, &[&format!("{node}old.map")]);
+    let rpath = format!("-Wl,-rpath,{}", right.parent().unwrap().display());
+    let user = bench.lab.library(
+        "libcusparse.so.12",
+        "libcusparse.so.12",
+        "extern int __nvJitLinkNew_12_4(void); int (*use)(void) = __nvJitLinkNew_12_4;",
+        &[right.to_str().unwrap(), &rpath, "-Wl,--enable-new-dtags"],
+    );
+    let (user, wrong) = (bench.text(&user), bench.text(&wrong));
+    assert_eq!(bench.traced(&[], &[&user])["verdict"], "loads");
+    let report = bench.traced(&[("LD_LIBRARY_PATH", &bench.lab.path("old"))], &[&user]);
+    assert_eq!(report["verdict"], "fails");
+    assert_eq!(
+        report["missing"],
+        serde_json::json!([{
+            "symbol": "__nvJitLinkNew_12_4", "node": "libnvJitLink.so.12", "wanted_by": user, "provider": wrong,
+        }])
+    );
+    assert_eq!(object(&report, "libnvJitLink.so.12"), [&*wrong, "ld_library_path", &*user, "needed"]);
+    // What failed is unmapped again.
+    assert!(report["objects"].as_array().unwrap().iter().all(|one| one["mapped"] == false), "{report:#}");
+}
+
+#[test]
+fn two_files_of_one_soname_are_torn_only_together() {
+    let bench = Bench::new();
+    let one = bench.text(&bench.lab.copy("one/libcudart.so.12", "libcudart.so.12", 1));
+    let two = bench.text(&bench.lab.copy("two/libcudart.so.12", "libcudart.so.12", 2));
+    let report = bench.traced(&[], &[&one, &two]);
+    assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"torn".into(), &"doubled-soname".into()));
+    let says = report["findings"][0]["says"].as_str().unwrap();
+    assert!(says.contains(&one) && says.contains(&two), "{says}");
+    let report = bench.traced(&[], &[&one, "close", &two]);
+    assert_eq!(report["verdict"], "loads", "{report:#}");
+    // The same file by another path is no second one.
+    let link = bench.lab.path("link.so.12");
+    std::os::unix::fs::symlink(&one, bench.lab.path("libcudart.so")).unwrap();
+    std::os::unix::fs::symlink(&one, link).unwrap();
+    let alias = bench.text(&bench.lab.path("libcudart.so"));
+    let report = bench.traced(&[], &[&one, &alias]);
+    assert_eq!((&report["verdict"], report["not_found"].as_array().unwrap().len()), (&"loads".into(), 0), "{report:#}");
+}
+
+#[test]
+fn the_command_keeps_its_code_and_its_output() {
+    let bench = Bench::new();
+    let traced = |words: &[&str]| bench.ran(bench.cudashim(&["trace", "--"]).args(words));
+    let ran = traced(&["/bin/sh", "-c", "echo out; echo err >&2; exit 7"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(7), "out\n"));
+    assert_eq!(ran.err, "err\n1 process, 0 CUDA libraries, 0 failed opens\nverdict: loads\n");
+    // As a shell has it: 128 and the number of the signal.
+    assert_eq!(traced(&["/bin/sh", "-c", "kill -9 $$"]).code, Some(137));
+    assert_eq!(traced(&["none"]).code, Some(127));
+    assert_eq!(traced(&["./cache"]).code, Some(126));
+    assert_eq!(bench.ran(&mut bench.cudashim(&["trace", "--no-such"])).code, Some(125));
+    let ran = bench.ran(&mut bench.cudashim(&["trace", "-o", "report", "--", "/bin/sh", "-c", "echo out"]));
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("out\n", ""));
+    assert!(fs::read_to_string(bench.lab.path("report")).unwrap().ends_with("verdict: loads\n"));
+}
+
+#[test]
+fn what_cannot_be_audited_is_refused() {
+    let bench = Bench::new();
+    let program = bench.lab.program("static", "int main(void) { return 3; }", &["-static"]);
+    let ran = bench.ran(bench.cudashim(&["trace", "--"]).arg(&program));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""));
+    assert_eq!(
+        ran.err,
+        "error: `[R]/static` is statically linked, so no LD_PRELOAD or LD_AUDIT reaches it: it cannot be traced\n"
+    );
+    // What it would be started by can.
+    let ran =
+        bench.ran(bench.cudashim(&["trace", "--", "/bin/sh", "-c"]).arg(format!("{}; exit $?", program.display())));
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+}
+
+/// A program that is linked against CUDA itself, by way of a library of its own.
+#[test]
+fn the_door_is_chosen_by_the_program() {
+    let bench = Bench::new();
+    let wrong = bench.lab.copy("wrong/libcudart.so.12", "libcudart.so.12", 1);
+    let right = bench.lab.copy("right/libcudart.so.12", "libcudart.so.12", 2);
+    let rpath = format!("-Wl,-rpath,{}", wrong.parent().unwrap().display());
+    let engine = bench.lab.library(
+        "libengine.so",
+        "libengine.so",
+        "extern int which(void); int engine(void) { return which(); }",
+        &[wrong.to_str().unwrap(), &rpath],
+    );
+    let here = format!("-Wl,-rpath,{}", bench.lab.root().display());
+    let source = "extern int engine(void); int main(void) { return engine(); }";
+    let program = bench.lab.program("server", source, &[engine.to_str().unwrap(), &here]);
+    let file = bench.lab.write("plan", PlanText::new().lib("libcudart.so.12", &right, "preload").text());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let run = |via: &str, program: &Path| {
+        let mut command = bench.cudashim(&["run", "-v", "--via", via, "--plan"]);
+        bench.ran(command.arg(&file).arg("--").arg(program))
+    };
+    let auto = run("auto", &program);
+    assert_eq!(auto.code, Some(2), "{}", auto.err);
+    assert!(
+        auto.err.contains(
+            "by LD_AUDIT: the program is linked against libcudart.so.12, which is mapped before a preload acts"
+        ),
+        "{}",
+        auto.err
+    );
+    assert_eq!(run("audit", &program).code, Some(2));
+    let preload = run("preload", &program);
+    assert_eq!(preload.code, Some(1));
+    assert!(preload.err.contains("use `--via audit`"), "{}", preload.err);
+    let other = run("auto", &bench.program);
+    assert!(other.err.contains("by LD_PRELOAD: the program itself is not linked against CUDA"), "{}", other.err);
+    // The libraries of a plan are no reason to map them.
+    let shell = bench.ran(&mut bench.cudashim(&[
+        "run",
+        "--via",
+        "audit",
+        "--plan",
+        "plan",
+        "--",
+        "/bin/sh",
+        "-c",
+        "cat /proc/self/maps",
+    ]));
+    assert!(!shell.out.contains("libcudart") && shell.out.contains("libcudashim"), "{}", shell.out);
+}
