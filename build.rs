@@ -13,6 +13,8 @@ use std::{env, fs};
 mod demo;
 #[path = "build/object.rs"]
 mod object;
+#[path = "build/probe.rs"]
+mod probe;
 #[path = "build/program.rs"]
 mod program;
 
@@ -28,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={FAMILIES}");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     demo::build(&out)?;
+    probe::build(&out)?;
     let file = out.join("libcudashim.so");
     let target = |part: &str| env::var(format!("CARGO_CFG_TARGET_{part}")).unwrap_or_default();
 

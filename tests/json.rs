@@ -191,6 +191,17 @@ fn a_scan() {
 }
 
 #[test]
+fn a_scan_that_asks() {
+    let world = World::new();
+    let source = "int ncclGetVersion(int *v) { *v = 22105; return 0; }";
+    crate::support::library(&world.path("m"), "libnccl.so.2", source, &[]);
+    let answer = answer(&mut world.cudashim(["scan", "--probe", "m"]));
+    assert_eq!(wrong(&schema("scan.json"), &answer), [""; 0]);
+    let evidence = serde_json::json!({"kind": "probe", "says": "ncclGetVersion returned 22105, which is 2.21.5"});
+    assert!(answer["libraries"][0]["evidence"].as_array().unwrap().contains(&evidence), "{answer:#}");
+}
+
+#[test]
 fn no_set() {
     let world = World::new();
     torch_at(&world, "venv");

@@ -13,6 +13,7 @@ mod inventory;
 mod json;
 mod loader;
 mod open;
+mod probe;
 mod readme;
 mod shim;
 mod solve;

@@ -48,7 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "trace",
         ],
     ),
-    ("handout", &["elf", "facts", "host", "loader", "objects", "plan"]),
+    ("handout", &["elf", "escape", "facts", "host", "loader", "objects", "plan"]),
     (
         "request",
         &[
@@ -122,7 +122,10 @@ const HOMES: [(&[&str], &[&str]); 5] = [
         &["std::fs", "fs::", "std::io::stdin"],
         &["host/", "places/walk/", "plan/read.rs", "request/cache.rs", "handout/", "cli/"],
     ),
-    (&["std::process::{Command", "std::process::Command", "exec("], &["host/bounded.rs", "python/ask.rs", "cli/"]),
+    (
+        &["std::process::{Command", "std::process::Command", "exec("],
+        &["host/bounded.rs", "python/ask.rs", "handout/probe/", "cli/"],
+    ),
     (&["clap::", "clap_complete::", "anyhow::", "anstream::", "env_logger::"], &["cli/"]),
     (&["print!", "println!", "eprint!", "eprintln!", "io::stdout", "io::stderr", "process::exit"], &["cli/"]),
     (&["unsafe ", "unsafe_code"], &["host/map.rs", "handout/open.rs"]),

@@ -70,6 +70,10 @@ pub(super) enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
 
+        /// Load it, in a process of its own, and ask it what it is
+        #[arg(long)]
+        probe: bool,
+
         /// Read the whole file: its SHA-256, and whether it is the one its package recorded
         #[arg(long)]
         hash: bool,
@@ -148,6 +152,10 @@ pub(super) struct ScanArgs {
     /// Show every name of a file, and look inside those that a package vouches for, too
     #[arg(long)]
     pub(super) all: bool,
+
+    /// Load each library, in a process of its own, and ask it what it is
+    #[arg(long)]
+    pub(super) probe: bool,
 
     /// Read every file whole: its SHA-256, and whether it is the one its package recorded
     #[arg(long)]

@@ -1,10 +1,10 @@
 //! `cudashim inspect` and `cudashim diff`.
 
 use super::args::{Cli, Format};
-use super::{output, resolve};
+use super::{output, probe, resolve};
 use crate::facts::parse_library_name;
 use crate::host::Host;
-use crate::inventory::Depth;
+use crate::inventory::{Depth, Inventory};
 use crate::loader::Loader;
 use crate::objects::{Object, Objects};
 use crate::places::{self, Demand, Place};
@@ -17,11 +17,14 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 /// 2: one of the files cannot be read; the others are shown all the same.
-pub(super) fn inspect(cli: &Cli, files: &[PathBuf], hash: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool, hash: bool) -> anyhow::Result<ExitCode> {
+    if asks {
+        resolve::live(cli)?;
+    }
     let host = resolve::host(cli);
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
-    let scan = scan_around(&host, &objects, &loader, files, hash);
+    let scan = scan_around(&host, &objects, &loader, files, asks, hash)?;
     let mut seen = Vec::new();
     let mut failed = None;
     for file in files {
@@ -56,12 +59,22 @@ pub(super) fn inspect(cli: &Cli, files: &[PathBuf], hash: bool) -> anyhow::Resul
 
 /// A scan of the machine and of the directories and environments that files stand in; of nothing, where no file has the
 /// name of a library of NVIDIA's.
-fn scan_around(host: &Host, objects: &Objects<'_>, loader: &Loader<'_>, files: &[PathBuf], hash: bool) -> Scan {
+fn scan_around(
+    host: &Host,
+    objects: &Objects<'_>,
+    loader: &Loader<'_>,
+    files: &[PathBuf],
+    asks: bool,
+    hash: bool,
+) -> anyhow::Result<Scan> {
     let paths = files.iter().map(|file| host.absolute(file));
     let real = |path: PathBuf| host.canonical(&path).ok().filter(|real| *real != path).into_iter().chain([path]);
     let ours: Vec<PathBuf> = paths.flat_map(real).filter(|path| is_ours(path)).collect();
     if ours.is_empty() {
-        return Scan::default();
+        if asks {
+            probe::files(loader, &mut Inventory::default(), files)?;
+        }
+        return Ok(Scan::default());
     }
     let mut places = places::known(host, loader, Demand::Usual);
     places.extend(ours.iter().flat_map(|path| around(host, path)));
@@ -74,7 +87,10 @@ fn scan_around(host: &Host, objects: &Objects<'_>, loader: &Loader<'_>, files: &
             }
         }
     }
-    survey.finish(loader)
+    if asks {
+        probe::files(loader, survey.inventory(), files)?;
+    }
+    Ok(survey.finish(loader))
 }
 
 fn is_ours(path: &Path) -> bool {

@@ -11,6 +11,7 @@ mod env;
 mod inspect;
 mod output;
 mod plan_for;
+mod probe;
 mod resolve;
 mod run;
 mod scan;
@@ -48,7 +49,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&cli, args),
         Command::Why(args) => why::why(&cli, args),
         Command::Scan(args) => scan::scan(&cli, args),
-        Command::Inspect { files, hash } => inspect::inspect(&cli, files, *hash),
+        Command::Inspect { files, probe, hash } => inspect::inspect(&cli, files, *probe, *hash),
         Command::Diff { a, b } => inspect::diff(&cli, a, b),
         Command::Shim => shim::shim(&cli),
         Command::Doctor(args) => doctor::doctor(&cli, args),

@@ -127,6 +127,9 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = error.downcast_ref::<crate::handout::shim::ShimError>() {
         return error.hints().iter().map(ToString::to_string).collect();
     }
+    if let Some(error) = error.downcast_ref::<crate::handout::probe::ProbeError>() {
+        return error.hints();
+    }
     if let Some(error) = error.downcast_ref::<super::demo::DemoError>() {
         return error.hint().map(ToString::to_string).into_iter().collect();
     }

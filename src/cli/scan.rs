@@ -1,14 +1,14 @@
 //! `cudashim scan`.
 
 use super::args::{Cli, Format, ScanArgs};
-use super::{output, resolve};
+use super::{output, probe, resolve};
 use crate::host::Host;
 use crate::inventory::Depth;
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places::{self, Demand, Mounts, Place, Walk};
 use crate::report::{ScanEnd, ScanLibrary, ScanLine, ScanReport, scan_text};
-use crate::scan::Survey;
+use crate::scan::{Entry, Survey};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +21,9 @@ const STEP: u64 = 2000;
 const INTERRUPTED: u8 = 130;
 
 pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
+    if args.probe {
+        resolve::live(cli)?;
+    }
     let host = resolve::host(cli);
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
@@ -34,11 +37,14 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
             if args.hash && !stop.load(Ordering::Relaxed) {
                 survey.digest(&mut entry);
             }
-            if cli.format == Format::Jsonl {
-                let line = ScanLine::Library(Box::new(ScanLibrary::new(&entry)));
-                resolve::print(serde_json::to_string(&line)? + "\n")?;
+            // What a library answers is part of its line.
+            if cli.format == Format::Jsonl && !args.probe {
+                resolve::print(line(&entry)?)?;
             }
         }
+    }
+    if args.probe {
+        probe::probe(&loader, survey.inventory(), &stop, cli.quiet)?;
     }
     if stop.load(Ordering::Relaxed) {
         stopped = true;
@@ -48,6 +54,9 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     match cli.format {
         Format::Json => resolve::print(resolve::json(&ScanReport::new(&scan, stopped))?)?,
         Format::Jsonl => {
+            for entry in scan.entries.iter().filter(|_| args.probe) {
+                resolve::print(line(entry)?)?;
+            }
             resolve::print(serde_json::to_string(&ScanLine::End(ScanEnd::new(&scan, stopped)))? + "\n")?;
         }
         Format::Human | Format::Markdown => resolve::print(scan_text(&scan, args.all, output::width()))?,
@@ -57,6 +66,11 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(u8::from(args.strict && !scan.problems.is_empty()))
     })
+}
+
+/// A file as one line.
+fn line(entry: &Entry) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(&ScanLine::Library(Box::new(ScanLibrary::new(entry))))? + "\n")
 }
 
 /// What Ctrl-C sets. The second one ends us at once.

@@ -22,6 +22,7 @@ mod findings;
 mod first_seen;
 mod known_bad;
 mod name;
+mod probes;
 mod range;
 mod table;
 mod toolkits;
@@ -38,6 +39,7 @@ pub use findings::{FindingRow, Group, RemedyRow, Severity, finding_row, finding_
 pub use first_seen::{Bracket, FirstSeenRow, bracket, first_seen};
 pub use known_bad::{KnownBad, Level, Need, known_bad};
 pub use name::{LibraryName, parse_library_name};
+pub use probes::{Call, ProbeRow, probes, probes_of};
 pub use range::VersionRange;
 pub use toolkits::{SonameRow, ToolkitRow, sonames, sonames_of, toolkit, toolkit_of, toolkits};
 pub use torch::{Supply, TorchRow, torch_build, torch_builds};

@@ -3,9 +3,12 @@
 pub mod bundle;
 mod child;
 pub mod door;
+mod image;
 mod open;
+pub mod probe;
 pub mod shim;
 
 pub use child::{ChildEnvironment, TakenOut};
 pub use door::{Door, OutOfReach, Target};
+pub use image::own_dir;
 pub use open::{CallError, CudaVersion, CudnnVersion, LoadError, LoadedLibrary, LoadedSet, Origin};

@@ -1,19 +1,13 @@
 //! The preload object: its bytes, and the file that `LD_PRELOAD` can name.
 //!
 //! Takes the image that the build embedded, the path of the binary that a process without a plan may ask, and a cache
-//! directory; gives the path of a file that holds exactly these bytes. Never trusts a directory that others can write
-//! to, never writes into a file that may be mapped, never sets an environment variable.
+//! directory; gives the path of a file that holds exactly these bytes. Never sets an environment variable.
 
+use super::image;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, Permissions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::StatVfsMountFlags;
-use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
 
 /// The preload object as it was built (`cshim/`), with no binary to ask; empty on a target that has none.
 pub const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcudashim.so"));
@@ -41,9 +35,7 @@ pub fn image_for(binary: Option<&Path>) -> Result<Vec<u8>, ShimError> {
 
 /// Writes the preload object into `cache_dir`, which is made if it is missing, and gives the file's path.
 ///
-/// The name holds the digest of the content, so different versions and binaries never share a file; one that is
-/// there already is compared before it is trusted. What is damaged is replaced by renaming: a process that has the
-/// old file mapped keeps it.
+/// The name holds the digest of the content, so different versions and binaries never share a file.
 ///
 /// # Platform behaviour
 ///
@@ -56,13 +48,7 @@ pub fn install(cache_dir: &Path, binary: Option<&Path>) -> Result<PathBuf, ShimE
     if let Some(&byte) = dir.as_os_str().as_bytes().iter().find(|b| b" :$".contains(b)) {
         return Err(ShimError::Unspeakable { path: dir, character: byte.into() });
     }
-    prepare_dir(&dir)?;
-    let path = dir.join(file_name(&image));
-    if holds(&path, &image)? {
-        return Ok(path);
-    }
-    write_new(&dir, &path, &image)?;
-    Ok(path)
+    image::write(&dir, "libcudashim-", ".so", &image)
 }
 
 /// The directory for files that can be made again: `$CUDASHIM_CACHE`, else `$XDG_CACHE_HOME/cudashim`, else
@@ -188,84 +174,4 @@ fn binary_room(image: &mut [u8]) -> Option<&mut [u8]> {
     }
     let start = at.checked_add(MAGIC.len())?;
     image.get_mut(start..start.checked_add(ROOM)?).filter(|room| room.iter().all(|b| *b == 0))
-}
-
-/// `libcudashim-<16 hex digits>.so`: names the content, and is found by a glob.
-fn file_name(image: &[u8]) -> String {
-    let digest = Sha256::digest(image);
-    let start = digest.iter().take(8).fold(0u64, |all, byte| all << 8 | u64::from(*byte));
-    format!("libcudashim-{start:016x}.so")
-}
-
-/// Makes a directory for what decides what is loaded, for the user alone, and refuses one that somebody else can change.
-/// A symbolic link to one is as good, if it is the user's own or root's.
-///
-/// # Errors
-/// It cannot be made, or it is somebody else's, or others may write to it.
-pub fn own_dir(dir: &Path) -> Result<(), ShimError> {
-    let failed = |source| ShimError::Directory { path: dir.into(), source };
-    let own = rustix::process::geteuid().as_raw();
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let link = fs::symlink_metadata(dir).map_err(failed)?;
-    if link.is_symlink() && link.uid() != own && link.uid() != 0 {
-        return Err(ShimError::Foreign { path: dir.into(), owner: link.uid() });
-    }
-    let meta = fs::metadata(dir).map_err(failed)?;
-    if meta.uid() != own {
-        return Err(ShimError::Foreign { path: dir.into(), owner: meta.uid() });
-    }
-    let mode = meta.mode() & 0o777;
-    if mode & 0o022 != 0 {
-        return Err(ShimError::Writable { path: dir.into(), mode });
-    }
-    Ok(())
-}
-
-/// A directory of our own that things can be run from.
-fn prepare_dir(dir: &Path) -> Result<(), ShimError> {
-    let failed = |source| ShimError::Directory { path: dir.into(), source };
-    own_dir(dir)?;
-    let mount = rustix::fs::statvfs(dir).map_err(|e| failed(e.into()))?;
-    if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
-        return Err(ShimError::NoExec { path: dir.into() });
-    }
-    Ok(())
-}
-
-/// Whether the file is there, is ours, and holds exactly these bytes.
-fn holds(path: &Path, image: &[u8]) -> Result<bool, ShimError> {
-    let failed = |source| ShimError::Write { path: path.into(), source };
-    let meta = match fs::symlink_metadata(path) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(failed(error)),
-    };
-    if !meta.is_file()
-        || meta.uid() != rustix::process::geteuid().as_raw()
-        || meta.mode() & 0o7777 != 0o755
-        || usize::try_from(meta.len()) != Ok(image.len())
-    {
-        return Ok(false);
-    }
-    Ok(fs::read(path).map_err(failed)? == image)
-}
-
-/// Writes beside the place and renames: no process ever sees half a file, or one that changes.
-fn write_new(dir: &Path, path: &Path, image: &[u8]) -> Result<(), ShimError> {
-    let failed = |source| ShimError::Write { path: path.into(), source };
-    let mut file = NamedTempFile::new_in(dir).map_err(failed)?;
-    file.write_all(image).map_err(failed)?;
-    file.as_file().set_permissions(Permissions::from_mode(0o755)).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    match file.persist_noclobber(path) {
-        Ok(_) => Ok(()),
-        // Somebody else was faster with the same bytes, or what is there is damaged.
-        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => {
-            if holds(path, image)? {
-                return Ok(());
-            }
-            lost.file.persist(path).map(drop).map_err(|error| failed(error.error))
-        }
-        Err(lost) => Err(failed(lost.error)),
-    }
 }

@@ -1,7 +1,7 @@
 //! What to do about a problem: one step that a person can take, for each id of [`PROBLEMS`](super::PROBLEMS).
 
 /// Ids with what mends them. Several ids have one remedy.
-const ADVICE: [(&[&str], &str); 13] = [
+const ADVICE: [(&[&str], &str); 16] = [
     (&["altered-file"], "reinstall the package; `--hash` tells whether the bytes differ, too"),
     (
         &["cublas-silent-mix", "cudnn8-mixed-sublibs", "cudnn9-torn-set", "torn-driver", "nvrtc-wrong-builtins"],
@@ -25,6 +25,12 @@ const ADVICE: [(&[&str], &str); 13] = [
         &["pip-cu12-cu13-overwrite"],
         "uninstall both packages, then install the one that is needed: removing one alone takes the file of the other",
     ),
+    (
+        &["probe-crashed", "probe-timed-out"],
+        "load it in a program of your own to see whether it is damaged, or wants a device that does not answer",
+    ),
+    (&["probe-disagrees"], "reinstall the package: the file is not of the release that it is said to be"),
+    (&["probe-not-loaded"], "install what it needs; `ldd FILE` lists what is not found"),
     (&["stub-libcuda", "stub-on-path"], "take the `stubs` directory off the search path: it is for linking"),
     (&["unreadable"], "make it readable for you"),
 ];

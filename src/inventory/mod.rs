@@ -28,7 +28,7 @@ pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified, sha256};
 pub use problems::{PROBLEMS, problems};
 pub(crate) use problems::{agree, release, torn_id};
 pub use reach::{Reach, reach};
-pub use version::{Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, observe};
+pub use version::{About, Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, answered, observe};
 
 use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
 use crate::host::Stat;
@@ -99,6 +99,14 @@ impl Library {
     pub fn found(&self) -> Found {
         let Self { version, cuda, confidence, evidence, .. } = self.clone();
         Found { version, cuda, confidence, evidence }
+    }
+
+    /// Takes more evidence, and draws the conclusion anew.
+    pub fn learn(&mut self, more: Vec<Evidence>) {
+        if !more.is_empty() {
+            let found = self.found().with(more);
+            self.conclude(found);
+        }
     }
 
     fn conclude(&mut self, found: Found) {
@@ -207,10 +215,7 @@ impl Inventory {
             let beside: Vec<Vec<Evidence>> =
                 directory.iter().map(|library| version::beside(library, directory)).collect();
             for (library, more) in directory.iter_mut().zip(beside) {
-                if !more.is_empty() {
-                    let found = library.found().with(more);
-                    library.conclude(found);
-                }
+                library.learn(more);
             }
         }
         searched

@@ -7,7 +7,10 @@
 //! [`Owners::verify`]: super::Owners::verify
 
 use super::reach::{Copies, SearchPath, asked_for};
-use super::{Inventory, Library, Owner, Problem, agrees, forward_compatibility, kernel_version, numbers};
+use super::{
+    Confidence, Evidence, EvidenceKind, Inventory, Library, Owner, Problem, agrees, forward_compatibility,
+    kernel_version, numbers,
+};
 use crate::facts::{Version, cudnn_releases, parse_library_name};
 use crate::loader::{Loader, Rule};
 use crate::places::Provenance;
@@ -16,7 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Every id a problem may have, with its meaning. An id is never given another meaning.
-pub const PROBLEMS: [(&str, &str); 23] = [
+pub const PROBLEMS: [(&str, &str); 27] = [
     ("altered-file", "the file is not the one its package recorded"),
     ("cublas-silent-mix", "cuBLAS and cuBLASLt of different releases meet"),
     ("cudnn8-mixed-sublibs", "parts of different releases of cuDNN 8 meet"),
@@ -33,6 +36,10 @@ pub const PROBLEMS: [(&str, &str); 23] = [
     ("nvrtc-wrong-builtins", "NVRTC stands with the builtins of another minor release"),
     ("partial-cudnn", "parts of cuDNN that this one opens are found in another release, or not at all"),
     ("pip-cu12-cu13-overwrite", "two wheels wrote to one path"),
+    ("probe-crashed", "asked what it is, it ended the process"),
+    ("probe-disagrees", "asked what it is, it tells of another release than its package, its name or its contents"),
+    ("probe-not-loaded", "it could not be loaded to be asked what it is"),
+    ("probe-timed-out", "asked what it is, it did not answer in time"),
     ("soname-differs", "the file's name and its soname tell of different libraries"),
     ("stub-libcuda", "a search path leads to the stub of the driver"),
     ("stub-on-path", "a search path leads to a stub"),
@@ -58,6 +65,7 @@ pub fn problems(inventory: &Inventory, loader: &Loader<'_>) -> Vec<Problem> {
         look.owner(library);
         look.names(library);
         look.stack(library);
+        look.answer(library);
     }
     let mut problems = look.problems;
     problems.sort_by(|a, b| (&a.path, a.id, &a.says).cmp(&(&b.path, b.id, &b.says)));
@@ -385,6 +393,22 @@ impl<'a> Look<'a> {
         if object.is_some_and(|object| object.elf().is_ok_and(|elf| elf.executable_stack())) {
             let says = "asks for an executable stack, which `dlopen` refuses from glibc 2.41 on".to_owned();
             self.add("executable-stack", &library.path, says);
+        }
+    }
+
+    /// What it answers when it is asked counts for more than a name; both are told.
+    fn answer(&mut self, library: &'a Library) {
+        let answers = library.evidence.iter().filter(|one| one.kind == EvidenceKind::Probe);
+        let others = || library.evidence.iter().filter(|one| one.kind != EvidenceKind::Probe);
+        let believed = |other: &&Evidence| other.confidence > Confidence::Unsure;
+        let mut answers = answers;
+        let contradicts = |one: &'a Evidence| Some((one, others().filter(believed).find(|other| !one.agrees(other))?));
+        if let Some((answer, other)) = answers.find_map(contradicts) {
+            self.add(
+                "probe-disagrees",
+                &library.path,
+                format!("{}, but {} says {}", answer.says, other.kind, other.says),
+            );
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::elf::Elf;
 use crate::facts::{LibraryName, Version, parse_library_name, toolkit_of, toolkits};
 use crate::host::Host;
 use crate::places::{Place, Provenance};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -23,7 +24,9 @@ pub type Cuda = (u32, Option<u32>);
 pub enum Kind {
     /// The wheel whose record lists the file.
     Package,
-    /// The number that its own version function returns.
+    /// What its own version function returned when it was called.
+    Probe,
+    /// The number that its own version function returns, read from its code.
     Function,
     /// A text in it.
     Text,
@@ -37,6 +40,22 @@ pub enum Kind {
     Soname,
     /// What the libraries beside it are.
     Neighbours,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Package => "its package",
+            Self::Probe => "its answer",
+            Self::Function => "its code",
+            Self::Text => "a text in it",
+            Self::FileName => "its file name",
+            Self::Directory => "its directory",
+            Self::Symbols => "what it exports",
+            Self::Soname => "its soname",
+            Self::Neighbours => "what stands beside it",
+        })
+    }
 }
 
 /// How far a version can be believed.
@@ -218,6 +237,38 @@ pub(super) fn of(
     weigh(evidence)
 }
 
+/// What a library of this family answered when its version function was called, in words and as a release: its own,
+/// or that of the CUDA it was built with. Without a release it speaks for none.
+#[must_use]
+pub fn answered(family: &str, says: String, release: Option<Version>, about: About) -> Evidence {
+    match release {
+        Some(release) => told(Kind::Probe, family, says, release, about == About::Library),
+        None => Evidence::new(Kind::Probe, says, Confidence::Unsure),
+    }
+}
+
+/// What a version function tells the release of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The library itself.
+    Library,
+    /// The CUDA it was built with, or serves.
+    Cuda,
+}
+
+/// A version function's word. CUDA's release inside another library is not the library's own.
+fn told(kind: Kind, family: &str, says: String, release: Version, own: bool) -> Evidence {
+    let mut one = Evidence::new(kind, says, Confidence::Certain);
+    if own {
+        one.cuda = only_cuda(family, &release);
+        one.version = Some(release);
+    } else {
+        one.confidence = Confidence::Likely;
+        one.cuda = major_minor(&release);
+    }
+    one
+}
+
 /// What the library itself says about its release: its version functions, its texts, its symbols. Gives the number of
 /// bytes of text that were searched, too: the work of it, a few mebibytes at most for all but a compiler.
 ///
@@ -231,15 +282,7 @@ pub fn observe(elf: &Elf<'_>, soname: &str) -> (Vec<Evidence>, u64) {
 
     for returned in symbols::returned(elf, name.stem(), major) {
         let says = format!("{} returns {}", returned.function, returned.release);
-        let mut one = Evidence::new(Kind::Function, says, Confidence::Certain);
-        if returned.own {
-            one.cuda = only_cuda(family, &returned.release);
-            one.version = Some(returned.release);
-        } else {
-            one.confidence = Confidence::Likely;
-            one.cuda = major_minor(&returned.release);
-        }
-        evidence.push(one);
+        evidence.push(told(Kind::Function, family, says, returned.release, returned.own));
     }
 
     let mut searched = 0_u64;

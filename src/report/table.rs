@@ -2,7 +2,7 @@
 
 use super::layout::{Page, Width, count};
 use super::scan::{cuda_text, owner_text};
-use crate::inventory::{Confidence, Owner, OwnerKind, PROBLEMS, Problem, Reach, Verified, advice};
+use crate::inventory::{Confidence, EvidenceKind, Owner, OwnerKind, PROBLEMS, Problem, Reach, Verified, advice};
 use crate::scan::{Entry, Scan, group_of};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,6 +33,10 @@ pub fn scan_text(scan: &Scan, all: bool, width: Width) -> String {
                 columns.row(&mut page, [&name(entry), &release(entry), &cuda, &found(entry)], &notes(entry));
                 for path in entry.paths.iter().filter(|path| all && **path != entry.library.path) {
                     page.path("      also ", path);
+                }
+                let answers = entry.library.evidence.iter().filter(|one| all && one.kind == EvidenceKind::Probe);
+                for answer in answers {
+                    page.words("      ", 8, &answer.says);
                 }
             }
         }

@@ -124,6 +124,11 @@ impl<'a, 'h> Survey<'a, 'h> {
         }
     }
 
+    /// What was read so far, for whoever has more evidence before all is weighed together.
+    pub fn inventory(&mut self) -> &mut Inventory {
+        &mut self.inventory
+    }
+
     /// What the libraries that were read are together.
     #[must_use]
     pub fn finish(mut self, loader: &Loader<'_>) -> Scan {

@@ -1,0 +1,303 @@
+//! `--probe`: the libraries of an inventory asked what they are, several at a time.
+
+use super::output;
+use crate::facts::{ProbeRow, Version, parse_library_name, probes_of};
+use crate::handout::probe::{Answer, Asked, End, ProbeError, Prober};
+use crate::handout::shim;
+use crate::host::{FileId, Host};
+use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
+use crate::loader::Loader;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+/// The program that asks, where it can be written.
+fn prober(host: &Host) -> anyhow::Result<Prober> {
+    Ok(Prober::new(&shim::cache_dir(|name| host.env(name).map(OsString::from))?)?)
+}
+
+/// The directories of each installation that hold libraries.
+struct Directories(BTreeMap<PathBuf, BTreeSet<PathBuf>>);
+
+impl Directories {
+    fn new(inventory: &Inventory) -> Self {
+        let mut dirs: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for library in inventory.libraries.iter().filter(|library| !library.is_stub()) {
+            dirs.entry(library.place.root.clone()).or_default().insert(library.place.dir.clone());
+        }
+        Self(dirs)
+    }
+}
+
+/// One file to be asked.
+struct Job {
+    path: PathBuf,
+    file: FileId,
+    questions: Vec<&'static ProbeRow>,
+    neighbours: Vec<PathBuf>,
+}
+
+impl Job {
+    /// `None` where nothing is to be asked, or nobody knows how. A file of another user is not run for its asking.
+    fn new(host: &Host, dirs: &Directories, library: &Library) -> Option<Result<Self, String>> {
+        let questions: Vec<_> = probes_of(library.row.stem).collect();
+        if questions.is_empty() || library.unusable.is_some() || library.object.is_none() {
+            return None;
+        }
+        if let Some(why) = untrusted(host, library) {
+            return Some(Err(why));
+        }
+        // Of its own installation: what a program there would find.
+        let near = dirs.0.get(&library.place.root).into_iter().flatten();
+        let neighbours = near.filter(|dir| **dir != library.place.dir).cloned().collect();
+        Some(Ok(Self { path: library.path.clone(), file: library.stat.id, questions, neighbours }))
+    }
+
+    fn ask(&self, prober: &Prober) -> Result<Asked, ProbeError> {
+        prober.ask(&self.path, &self.questions, &self.neighbours)
+    }
+}
+
+/// Why a file is not to be loaded: somebody else could have written it, or what it would load.
+fn untrusted(host: &Host, library: &Library) -> Option<String> {
+    let own = rustix::process::geteuid().as_raw();
+    let dir = host.stat(&library.place.dir).ok()?;
+    [library.stat, dir].into_iter().find_map(|stat| {
+        if stat.uid != 0 && stat.uid != own {
+            Some(format!("it belongs to user {}", stat.uid))
+        } else if stat.mode & 0o002 != 0 {
+            Some("everybody can write to it".to_owned())
+        } else {
+            None
+        }
+    })
+}
+
+/// Asks every library that knows an answer, and takes the answers into the inventory.
+pub(super) fn probe(
+    loader: &Loader<'_>,
+    inventory: &mut Inventory,
+    stop: &AtomicBool,
+    quiet: bool,
+) -> anyhow::Result<()> {
+    let host = loader.host();
+    let dirs = Directories::new(inventory);
+    let mut files = BTreeSet::new();
+    let mut jobs = Vec::new();
+    let mut foreign = 0_usize;
+    for library in &inventory.libraries {
+        match Job::new(host, &dirs, library) {
+            Some(Ok(job)) if files.insert(job.file) => jobs.push(job),
+            Some(Err(why)) => {
+                foreign = foreign.saturating_add(1);
+                log::info!("not asked: `{}`: {why}", library.path.display());
+            }
+            _ => {}
+        }
+    }
+    if jobs.is_empty() && foreign == 0 {
+        output::note("there is no library to ask what it is");
+        return Ok(());
+    }
+    let asked = ask_all(&prober(host)?, &jobs, stop, quiet)?;
+    let silent = learn(loader, inventory, &jobs, &asked);
+    let count = asked.iter().flatten().count();
+    output::note(&format!("asked {count} libraries what they are: {} answered", count.saturating_sub(silent)));
+    if foreign > 0 {
+        output::note(&format!("{foreign} were not asked, for others can write to them: -v lists them"));
+    }
+    Ok(())
+}
+
+/// Asks these files, and says of those that are not asked why.
+pub(super) fn files(loader: &Loader<'_>, inventory: &mut Inventory, files: &[PathBuf]) -> anyhow::Result<()> {
+    let host = loader.host();
+    let dirs = Directories::new(inventory);
+    let mut jobs = Vec::new();
+    for file in files {
+        let id = host.stat(file).ok().map(|stat| stat.id);
+        let library = inventory.libraries.iter().find(|library| Some(library.stat.id) == id);
+        let why = match library.map(|library| (Job::new(host, &dirs, library), &library.unusable)) {
+            Some((Some(Ok(job)), _)) => {
+                jobs.push(job);
+                continue;
+            }
+            Some((Some(Err(why)), _)) => why,
+            Some((None, Some(why))) => why.clone(),
+            Some((None, None)) => "it has no function that tells".to_owned(),
+            None => "it is not named like a library of NVIDIA's".to_owned(),
+        };
+        output::note(&format!("`{}` was not asked what it is: {why}", file.display()));
+    }
+    if !jobs.is_empty() {
+        let asked = ask_all(&prober(host)?, &jobs, &AtomicBool::new(false), true)?;
+        learn(loader, inventory, &jobs, &asked);
+    }
+    Ok(())
+}
+
+/// Takes the answers into the inventory; gives how many libraries had none.
+fn learn(loader: &Loader<'_>, inventory: &mut Inventory, jobs: &[Job], asked: &[Option<Asked>]) -> usize {
+    let host = loader.host();
+    let driver = loader.find(OsStr::new("libcuda.so.1")).is_some();
+    let mut silent = 0_usize;
+    for (job, asked) in jobs.iter().zip(asked) {
+        let Some(asked) = asked else { continue };
+        if let Some((row, answer)) = failure(asked) {
+            silent = silent.saturating_add(1);
+            log::info!("no answer: `{}`: {} {answer}", job.path.display(), row.function);
+        }
+        inventory.problems.extend(problem(job, asked, driver));
+        for library in inventory.libraries.iter_mut().filter(|library| library.stat.id == job.file) {
+            library.learn(evidence(host, library, asked));
+        }
+    }
+    silent
+}
+
+/// The first function that gave no number, and what it gave instead.
+fn failure(asked: &Asked) -> Option<&(&'static ProbeRow, Answer)> {
+    asked.answers.iter().find(|(_, answer)| matches!(answer, Answer::Refused { .. } | Answer::Failed(_)))
+}
+
+/// The answers, in the order of the jobs; none for what was left when the user had enough.
+fn ask_all(prober: &Prober, jobs: &[Job], stop: &AtomicBool, quiet: bool) -> Result<Vec<Option<Asked>>, ProbeError> {
+    let talks = !quiet && std::io::stderr().is_terminal();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let mut answers: Vec<Option<Asked>> = jobs.iter().map(|_| None).collect();
+    let mut failed = None;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(at) else { break };
+                    if sender.send((at, job.ask(prober))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (count, (at, asked)) in receiver.iter().enumerate() {
+            match (asked, answers.get_mut(at)) {
+                (Ok(asked), Some(slot)) => *slot = Some(asked),
+                (Err(error), _) => {
+                    failed = Some(error);
+                    stop.store(true, Ordering::Relaxed);
+                }
+                _ => {}
+            }
+            if talks {
+                let _ = write!(std::io::stderr(), "\rcudashim: asked {} of {} libraries", count + 1, jobs.len());
+            }
+        }
+    });
+    if talks {
+        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+    }
+    failed.map_or(Ok(answers), Err)
+}
+
+/// What the answers say of the release. One that failed says nothing of it, but is told.
+fn evidence(host: &Host, library: &Library, asked: &Asked) -> Vec<Evidence> {
+    let via = stranger(host, library, asked);
+    let failure = failure(asked).into_iter().map(|(row, answer)| (row, None, format!("{} {answer}", row.function)));
+    let spoken = asked.answers.iter().filter_map(|(row, answer)| match answer {
+        Answer::Says { version, .. } => Some((row, version.clone(), format!("{} {answer}", row.function))),
+        _ => None,
+    });
+    let evidence = |(row, version, says): (&&ProbeRow, Option<Version>, String)| {
+        let about = if row.own { About::Library } else { About::Cuda };
+        match via {
+            // The word of another file: worth telling, and no evidence.
+            Some(path) => answered(library.row.family, format!("{says}, as `{}` has it", path.display()), None, about),
+            None => answered(library.row.family, says, version, about),
+        }
+    };
+    spoken.chain(failure).map(evidence).collect()
+}
+
+/// A file of the same group from another directory that was there when the answer was given: cuDNN's dispatcher asks the
+/// part that it finds.
+fn stranger<'a>(host: &Host, library: &Library, asked: &'a Asked) -> Option<&'a Path> {
+    let group = library.row.group?;
+    let own = host.stat(&library.place.dir).ok()?.id;
+    let elsewhere = |path: &&PathBuf| {
+        let kin = path.file_name().and_then(parse_library_name).is_some_and(|name| name.row.group == Some(group));
+        kin && path.parent().and_then(|dir| host.stat(dir).ok()).is_some_and(|dir| dir.id != own)
+    };
+    asked.mapped.iter().find(elsewhere).map(PathBuf::as_path)
+}
+
+/// What went wrong, in the words of a problem. An error code is none, nor what the missing `driver` explains.
+fn problem(job: &Job, asked: &Asked, driver: bool) -> Option<Problem> {
+    let failed = asked.answers.iter().find(|(_, answer)| matches!(answer, Answer::Failed(_))).map(|(row, _)| *row);
+    let id = match &asked.end {
+        End::Done => return None,
+        _ if !driver && failed.is_some_and(|row| row.needs_driver) => return None,
+        End::NotLoaded(says) if missing_driver(says) => return None,
+        End::NotLoaded(_) => "probe-not-loaded",
+        End::TimedOut => "probe-timed-out",
+        _ => "probe-crashed",
+    };
+    let says = match failed.filter(|_| id != "probe-not-loaded") {
+        Some(row) => format!("{} {}", row.function, asked.end),
+        None => asked.end.to_string(),
+    };
+    Some(Problem { id, path: job.path.clone(), says })
+}
+
+/// Whether ld.so says that a library of the driver's is missing: `libcuda.so.1: cannot open shared object file: …`.
+fn missing_driver(says: &str) -> bool {
+    says.split_once(':').and_then(|(name, _)| parse_library_name(name)).is_some_and(|name| name.row.is_driver())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(stem: &str, end: &End) -> (Job, Asked) {
+        let questions: Vec<_> = probes_of(stem).collect();
+        let answers = questions.iter().map(|row| (*row, Answer::Failed(end.clone()))).collect();
+        let job = Job {
+            path: format!("/lib{stem}.so").into(),
+            file: FileId { dev: 0, ino: 0 },
+            questions,
+            neighbours: Vec::new(),
+        };
+        (job, Asked { answers, mapped: Vec::new(), end: end.clone() })
+    }
+
+    fn found(stem: &str, end: &End, driver: bool) -> Option<(&'static str, String)> {
+        let (job, asked) = asked(stem, end);
+        problem(&job, &asked, driver).map(|problem| (problem.id, problem.says))
+    }
+
+    #[test]
+    fn what_goes_wrong_is_a_problem_of_its_own() {
+        let not_loaded = |says: &str| End::NotLoaded(says.to_owned());
+        let timed_out = ("probe-timed-out", "cublasGetProperty gave no answer in time".to_owned());
+        assert_eq!(found("cublas", &End::TimedOut, false), Some(timed_out));
+        assert_eq!(found("cublas", &End::Garbled, false).map(|(id, _)| id), Some("probe-crashed"));
+        let missing = "libmlx5.so.1: cannot open shared object file: No such file or directory";
+        assert_eq!(found("cublas", &not_loaded(missing), true).map(|(id, _)| id), Some("probe-not-loaded"));
+        assert_eq!(found("cublas", &not_loaded("libcuda.so.1: cannot open"), true), None);
+        assert_eq!(found("cublas", &End::Done, true), None);
+    }
+
+    #[test]
+    fn a_missing_driver_explains_what_is_known_to_want_one() {
+        let crashed = End::Crashed { signal: 11 };
+        assert_eq!(found("cupti", &crashed, false), None);
+        let crash = ("probe-crashed", "cuptiGetVersion crashed with SIGSEGV".to_owned());
+        assert_eq!(found("cupti", &crashed, true), Some(crash));
+        assert_eq!(found("cublas", &crashed, false).map(|(id, _)| id), Some("probe-crashed"));
+    }
+}
