@@ -10,4 +10,5 @@ pub mod shim;
 
 pub use child::{ChildEnvironment, TakenOut};
 pub use door::{Door, OutOfReach, Target};
+pub use image::own_dir;
 pub use open::{CallError, CudaVersion, CudnnVersion, LoadError, LoadedLibrary, LoadedSet, Origin};

@@ -6,7 +6,7 @@
 use super::{Request, RequestError};
 use crate::escape;
 use crate::handout::bundle::bundle;
-use crate::handout::shim;
+use crate::handout::own_dir;
 use crate::host::{Host, Stamps, Stat, atomic_write, atomic_write_new};
 use crate::plan::{Plan, PlanBundle};
 use crate::report::ResolveReport;
@@ -73,7 +73,7 @@ impl PlanCache {
         let cache_dir = &std::path::absolute(cache_dir)?;
         let dir = cache_dir.join("plans");
         for dir in [cache_dir, &dir] {
-            shim::own_dir(dir).map_err(io::Error::other)?;
+            own_dir(dir).map_err(io::Error::other)?;
         }
         Ok(Self { dir })
     }
