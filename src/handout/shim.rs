@@ -3,8 +3,6 @@
 //! Takes the image that the build embedded, the path of the binary that a process without a plan may ask, and a cache
 //! directory; gives the path of a file that holds exactly these bytes. Never sets an environment variable.
 
-pub use super::image::own_dir;
-
 use super::image;
 use std::ffi::OsString;
 use std::io;
