@@ -123,7 +123,12 @@ impl<'h> Objects<'h> {
         if let Some(opened) = self.by_id.borrow().get(&stat.id) {
             return opened.clone();
         }
-        let opened = facts(&map).map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, map }));
+        // Headers, dynamic table and the few names are megabytes apart, and a page each: without this the kernel reads as
+        // far ahead of each as it is set to.
+        map.expect_scattered(true);
+        let read = facts(&map);
+        map.expect_scattered(false);
+        let opened = read.map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, map }));
         self.by_id.borrow_mut().insert(stat.id, opened.clone());
         opened
     }
