@@ -194,7 +194,10 @@ impl<'h> Objects<'h> {
         if let Some(opened) = self.by_id.borrow().get(&stat.id) {
             return opened.clone();
         }
-        let opened = match Elf::parse(&map) {
+        // Headers, dynamic table and the few names are megabytes apart, and a page each: without this the kernel reads as
+        // far ahead of each as it is set to.
+        map.expect_scattered(true);
+        let read = match Elf::parse(&map) {
             // Whatever the zeros looked like.
             _ if map.is_cut() => Err(ObjectError::Truncated),
             Ok(elf) if elf.truncated() => Err(ObjectError::Truncated),
@@ -202,7 +205,8 @@ impl<'h> Objects<'h> {
             Err(error) if error.kind == Kind::CutOff => Err(ObjectError::Truncated),
             Err(error) => Err(ObjectError::Elf(error)),
         };
-        let opened = opened.map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, truncated: false, map }));
+        map.expect_scattered(false);
+        let opened = read.map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, truncated: false, map }));
         self.by_id.borrow_mut().insert(stat.id, opened.clone());
         opened
     }

@@ -274,6 +274,9 @@ fn bytes_are_compared_when_asked() {
     fs::write(other.join("METADATA"), "Metadata-Version: 2.1\nName: nvidia-nccl-cu13\nVersion: 2.30.7\n").unwrap();
     let digest = base64(&Sha256::digest(&bytes));
     fs::write(other.join("RECORD"), format!("{path},sha256={digest},{}\n", bytes.len())).unwrap();
+    let (_, out, _) = run(&mut world.rooted(["scan", "/"]));
+    let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("`--hash` tells whose it is") && words.contains("2.27.3 unsure"), "{out}");
     let (record, _, ids) = verdict(&["scan", "/", "--hash"]);
     assert_eq!((record.as_str(), ids), ("written_by_other", vec!["pip-cu12-cu13-overwrite".to_owned()]));
     let (_, answer) = answer(&mut world.rooted(["inspect", "--hash", &inside]), "inspect.json");

@@ -469,7 +469,7 @@ fn two_wheels_at_one_path() {
     assert_eq!(seen.ids(), [("pip-cu12-cu13-overwrite", full)]);
     assert_eq!(
         seen.says("pip-cu12-cu13-overwrite"),
-        ["as nvidia-nccl-cu12 2.27.3 recorded it; nvidia-nccl-cu13 2.30.7 recorded another file at this path"]
+        ["of the size nvidia-nccl-cu12 2.27.3 recorded; nvidia-nccl-cu13 2.30.7 recorded another file at this path"]
     );
     // A record that the file outgrew, without a second wheel.
     fs::remove_dir_all(venv.site.join("nvidia_nccl_cu13-2.30.7.dist-info")).unwrap();

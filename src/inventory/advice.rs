@@ -52,6 +52,6 @@ mod tests {
             assert!(advice(id).is_some_and(|says| !says.ends_with('.')), "{id}");
         }
         let known = |id: &&str| PROBLEMS.iter().any(|(known, _)| known == id);
-        assert!(ADVICE.iter().all(|(ids, _)| ids.iter().all(|id| known(id))));
+        assert!(ADVICE.iter().all(|(ids, _)| ids.iter().all(known)));
     }
 }

@@ -121,9 +121,14 @@ impl Library {
 pub fn evidence(library: &Library, depth: Depth) -> (Found, u64) {
     let known = library.found();
     let inside = || {
-        let elf = library.object.as_ref().filter(|_| depth == Depth::Full)?.elf().ok()?;
+        let object = library.object.as_ref().filter(|_| depth == Depth::Full)?;
+        let elf = object.elf().ok()?;
+        // A few functions and symbols are looked up, unless the texts are read.
+        object.expect_scattered(!version::reads_texts(library.row.family));
         // A bundle's hash is in the soname as well as in the file name.
-        Some(observe(&elf, library.asked_as()))
+        let observed = observe(&elf, library.asked_as());
+        object.expect_scattered(false);
+        Some(observed)
     };
     match inside() {
         Some((more, searched)) => (known.with(more), searched),

@@ -340,7 +340,7 @@ impl<'a> Look<'a> {
     }
 
     fn owner(&mut self, library: &Library) {
-        let Owner::Wheel { name, version, rival, size } = &library.owner else {
+        let Owner::Wheel { name, version, rival, alike, size } = &library.owner else {
             if let Some(recorded) = library.recorded.filter(|recorded| *recorded != library.stat.size) {
                 let who = [library.owner.name(), library.owner.version()].into_iter().flatten().collect::<Vec<_>>();
                 let says = format!("of {} bytes, but {} recorded {recorded}", library.stat.size, who.join(" "));
@@ -350,8 +350,14 @@ impl<'a> Look<'a> {
         };
         let as_recorded = size.is_none_or(|size| size == library.stat.size);
         match (rival, size) {
+            (Some(rival), _) if *alike => {
+                let says = format!(
+                    "{name} {version} and {rival} recorded files of this size here; `--hash` tells whose it is"
+                );
+                self.add("pip-cu12-cu13-overwrite", &library.path, says);
+            }
             (Some(rival), _) if as_recorded => {
-                let says = format!("as {name} {version} recorded it; {rival} recorded another file at this path");
+                let says = format!("of the size {name} {version} recorded; {rival} recorded another file at this path");
                 self.add("pip-cu12-cu13-overwrite", &library.path, says);
             }
             (Some(rival), _) => {

@@ -195,8 +195,11 @@ pub(super) fn of(
     owner: &Owner,
 ) -> Found {
     let mut evidence = Vec::new();
-    if let Owner::Wheel { name: wheel, version: released, .. } = owner {
-        let mut one = Evidence::new(Kind::Package, format!("{wheel} {released}"), Confidence::Certain);
+    if let Owner::Wheel { name: wheel, version: released, rival, alike, .. } = owner {
+        // The other wheel's file may be of the same size.
+        let told = !alike || rival.as_ref().is_none_or(|rival| rival.version == *released);
+        let confidence = if told { Confidence::Certain } else { Confidence::Unsure };
+        let mut one = Evidence::new(Kind::Package, format!("{wheel} {released}"), confidence);
         one.version = Version::parse(released);
         // nvidia-cublas-cu12 names its CUDA major; nvidia-cublas of CUDA 13 does not, its version does.
         let suffix = wheel.rsplit_once("-cu").and_then(|(_, major)| major.parse().ok()).map(|major| (major, None));
@@ -312,7 +315,7 @@ pub fn observe(elf: &Elf<'_>, soname: &str) -> (Vec<Evidence>, u64) {
 }
 
 /// The families in whose texts a release was found; of the others, tens of mebibytes would be read in vain.
-fn reads_texts(family: &str) -> bool {
+pub(super) fn reads_texts(family: &str) -> bool {
     matches!(
         family,
         "nvrtc"

@@ -124,7 +124,7 @@ impl ComparisonReport {
         match (self.users, self.breaks.len()) {
             (0, _) => page.words("", 2, "nothing that was looked at here needs the first"),
             (users, 0) => {
-                page.words("", 2, &format!("of {} here that need the first, none would break", libraries(users)))
+                page.words("", 2, &format!("of {} here that need the first, none would break", libraries(users)));
             }
             (users, breaks) => {
                 page.words("", 2, &format!("of {} here that need the first, {breaks} would break:", libraries(users)));

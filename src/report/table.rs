@@ -156,9 +156,14 @@ fn problems(page: &mut Page, problems: &[Problem]) {
         let meaning = PROBLEMS.iter().find(|(known, _)| *known == id).map_or("", |(_, meaning)| meaning);
         page.blank();
         page.words(&format!("{id}: "), 2, meaning);
-        for problem in found {
-            page.path("  ", &problem.path);
-            page.words("    ", 4, &problem.says);
+        // What is wrong in the same way with many files is said once.
+        for alike in found.chunk_by(|one, other| one.says == other.says) {
+            for problem in alike {
+                page.path("  ", &problem.path);
+            }
+            if let Some(problem) = alike.first() {
+                page.words("    ", 4, &problem.says);
+            }
         }
         if let Some(advice) = advice(id) {
             page.words("  what to do: ", 4, advice);

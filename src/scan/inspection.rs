@@ -90,7 +90,13 @@ impl Inspection {
         let found = of_release(entry.as_ref(), object.as_deref(), soname.as_deref());
         let flags = object.as_ref().map(|object| {
             let is_runtime = name.as_ref().is_some_and(|name| name.row.stem == "cudart");
-            object.elf().and_then(|elf| flags(&elf, is_runtime))
+            let elf = object.elf()?;
+            // Of a library with GPU code only its symbol tables are read, and NVIDIA's are small and far apart.
+            let tables_only = elf.sections().iter().any(|section| section.name == b".nvFatBinSegment");
+            object.expect_scattered(name.is_some() && tables_only);
+            let flags = flags(&elf, is_runtime);
+            object.expect_scattered(false);
+            flags
         });
         let compatible = flags.as_ref().and_then(|flags| flags.as_ref().ok()?.forward_compatibility.as_ref());
         let compatible_here = compatible.and_then(|note| note.runs_on(kernel_branch(host)?));

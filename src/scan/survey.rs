@@ -8,7 +8,7 @@ use super::{Entry, Scan, group_of};
 use crate::facts::parse_library_name;
 use crate::host::{FileId, Host, Kind};
 use crate::inventory::{
-    Depth, Digest, Inventory, Library, Listing, OwnerKind, Owners, Problem, Verified, problems, reach,
+    Depth, Digest, Inventory, Library, Listing, Owner, OwnerKind, Owners, Problem, Verified, problems, reach,
 };
 use crate::loader::Loader;
 use crate::objects::{Object, Objects};
@@ -53,7 +53,9 @@ impl<'a, 'h> Survey<'a, 'h> {
             paths.entry(id).or_default().extend(names);
             *left.entry(id).or_default() += 1;
         }
-        paths.values_mut().for_each(|paths| paths.sort());
+        for paths in paths.values_mut() {
+            paths.sort();
+        }
         Self {
             objects,
             depth,
@@ -148,7 +150,7 @@ impl<'a, 'h> Survey<'a, 'h> {
             ways.dedup();
             entry.reach = ways;
             entry.digest = self.digests.get(&entry.library.stat.id).cloned();
-            found.extend(digest_problem(&entry, &found));
+            judge_bytes(&entry, &mut found);
             entries.push(entry);
         }
         found.sort_by(|one, other| (&one.path, one.id, &one.says).cmp(&(&other.path, other.id, &other.says)));
@@ -186,22 +188,28 @@ fn speaks(library: &Library) -> bool {
     library.owner.kind() != OwnerKind::None && library.version.is_some()
 }
 
-/// What the bytes of a file show to be wrong, where nothing else showed it.
-fn digest_problem(entry: &Entry, known: &[Problem]) -> Option<Problem> {
+/// What the bytes of a file show to be wrong, in place of what its size let suppose.
+fn judge_bytes(entry: &Entry, problems: &mut Vec<Problem>) {
     let library = &entry.library;
-    let whose = || {
-        let words = [library.owner.name(), library.owner.version()].into_iter().flatten();
-        words.collect::<Vec<_>>().join(" ")
+    let words = [library.owner.name(), library.owner.version()].into_iter().flatten();
+    let whose = words.collect::<Vec<_>>().join(" ");
+    let rival = match &library.owner {
+        Owner::Wheel { rival, .. } => rival.as_ref(),
+        _ => None,
     };
-    let (id, says) = match &entry.digest.as_ref()?.verified {
-        Verified::Altered => ("altered-file", format!("its bytes are not those that {} recorded", whose())),
-        Verified::WrittenBy(other) => {
-            ("pip-cu12-cu13-overwrite", format!("holds the bytes that {other} recorded, not those of {}", whose()))
+    let Some(digest) = &entry.digest else { return };
+    let (id, says) = match (&digest.verified, rival) {
+        (Verified::Altered, _) => ("altered-file", format!("its bytes are not those that {whose} recorded")),
+        (Verified::WrittenBy(other), _) => {
+            ("pip-cu12-cu13-overwrite", format!("holds the bytes that {other} recorded, not those of {whose}"))
         }
-        _ => return None,
+        (Verified::Intact, Some(rival)) => {
+            ("pip-cu12-cu13-overwrite", format!("holds the bytes that {whose} recorded, not those of {rival}"))
+        }
+        _ => return,
     };
-    let told = known.iter().any(|problem| problem.id == id && problem.path == library.path);
-    (!told).then(|| Problem { id, path: library.path.clone(), says })
+    problems.retain(|problem| problem.id != id || problem.path != library.path);
+    problems.push(Problem { id, path: library.path.clone(), says });
 }
 
 /// The site directories among roots, each once.

@@ -93,7 +93,7 @@ fn by_path(host: &Host, place: &Place, path: &Path) -> Option<Owner> {
                 let version = host.read_text(&root.join("build-version")).ok();
                 Some(owner("libtorch", version.as_deref().map(str::trim).and_then(release)))
             }
-            ("GL", part) | (_, part) => by_name(before, part, next(1)),
+            (before, part) => by_name(before, part, next(1)),
         };
         if found.is_some() {
             return found;

@@ -34,6 +34,8 @@ pub enum Owner {
         version: String,
         /// Another wheel that recorded other bytes at the same path: one has overwritten the other's file.
         rival: Option<Package>,
+        /// Whether the other recorded the same size, so that only the bytes tell whose they are.
+        alike: bool,
         /// The bytes that the wheel recorded, where it says.
         size: Option<u64>,
     },

@@ -106,9 +106,11 @@ fn decide(claims: &[Claim], size: u64) -> Option<Owner> {
         (&claim.name, &claim.version) != (&owner.name, &owner.version)
             && (claim.sha256.is_none() || claim.sha256 != owner.sha256)
     };
-    let rival = claims.iter().find(differs).map(Claim::package);
+    let rivals = || claims.iter().filter(differs);
+    let twin = rivals().find(|claim| claim.size == Some(size) && owner.size == claim.size);
+    let rival = twin.or_else(|| rivals().next()).map(Claim::package);
     let Package { name, version } = owner.package();
-    Some(Owner::Wheel { name, version, rival, size: owner.size })
+    Some(Owner::Wheel { name, version, rival, alike: twin.is_some(), size: owner.size })
 }
 
 /// A digest in URL-safe base64 without padding (RFC 4648, §5), as the `RECORD` format has it.
@@ -146,7 +148,9 @@ mod tests {
     }
 
     fn rival(claims: &[Claim], size: u64) -> (String, Option<String>) {
-        let Some(Owner::Wheel { name, rival, .. }) = decide(claims, size) else { panic!("no wheel") };
+        let Some(Owner::Wheel { name, rival, alike, .. }) = decide(claims, size) else { panic!("no wheel") };
+        let twins = claims.iter().filter(|claim| claim.size == Some(size)).count() > 1;
+        assert_eq!(alike, twins && rival.is_some());
         (name, rival.map(|rival| rival.name))
     }
 
@@ -156,6 +160,13 @@ mod tests {
         assert_eq!(rival(&both, 1), ("a".into(), Some("b".into())));
         assert_eq!(rival(&both, 2), ("b".into(), Some("a".into())));
         assert_eq!(rival(&both, 3), ("a".into(), Some("b".into())));
+    }
+
+    #[test]
+    fn of_twins_the_size_tells_nothing() {
+        let three = [claim("a", 1, Some(1)), claim("b", 2, Some(2)), claim("c", 1, Some(3))];
+        assert_eq!(rival(&three, 1), ("a".into(), Some("c".into())));
+        assert_eq!(rival(&three, 2), ("b".into(), Some("a".into())));
     }
 
     #[test]
