@@ -228,13 +228,13 @@ fn role_of(loader: &Loader<'_>, path: &Path) -> Result<Role, SubjectError> {
 /// The link map a subject would get, with what it opens later.
 #[must_use]
 pub fn closure<'l, 'h>(loader: &'l Loader<'h>, subject: &Subject) -> LinkMap<'l, 'h> {
-    Prediction::new(loader, subject, None).map
+    Prediction::new(loader, subject, Depth::Files, None).map
 }
 
 /// Predicts the link map of a subject and judges it. With a plan, as if that were handed out.
 pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Judgement {
     let Prediction { map, startup, loaded, roots, copies, not_found, elective, rules } =
-        Prediction::new(loader, subject, plan);
+        Prediction::new(loader, subject, depth, plan);
     judge(
         &Facts {
             of: subject.of.clone(),
@@ -266,7 +266,7 @@ struct Prediction<'l, 'h> {
 }
 
 impl<'l, 'h> Prediction<'l, 'h> {
-    fn new(loader: &'l Loader<'h>, subject: &Subject, plan: Option<&Plan>) -> Self {
+    fn new(loader: &'l Loader<'h>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Self {
         let mut map = LinkMap::new(loader);
         if let Some(program) = &subject.program
             && let Err(error) = map.start(program)
@@ -302,7 +302,7 @@ impl<'l, 'h> Prediction<'l, 'h> {
         let mut not_found: Vec<NotFound> =
             map.missing().iter().skip(ignored).map(|missing| not_found(missing, false)).collect();
         let at_load = map.objects().len();
-        let mut copies = Copies::new(&subject.sites);
+        let mut copies = Copies::new(&subject.sites, depth);
         let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
         for missing in &mut not_found {
             // A name of the command line is nobody's.

@@ -21,14 +21,16 @@ pub(super) struct Copies {
     dirs: BTreeSet<PathBuf>,
     /// The site directories of the subject.
     own: Vec<PathBuf>,
+    /// Whether libraries that are of no group are looked into for their release, too.
+    thorough: bool,
     /// The packages of site directories.
     packages: BTreeMap<PathBuf, Vec<Distribution>>,
 }
 
 impl Copies {
     /// None yet. `own` are the site directories of the subject.
-    pub(super) fn new(own: &[PathBuf]) -> Self {
-        Self { own: own.to_vec(), ..Self::default() }
+    pub(super) fn new(own: &[PathBuf], depth: super::Depth) -> Self {
+        Self { own: own.to_vec(), thorough: depth == super::Depth::Symbols, ..Self::default() }
     }
 
     /// Learns what can be known of these mapped objects, where they are libraries of ours.
@@ -42,6 +44,7 @@ impl Copies {
             }
             match self.of_package(objects.host(), mapped, &name) {
                 Some(library) => drop(self.by_id.insert(id, library)),
+                None if name.row.group.is_none() && !self.thorough => {}
                 None => drop(unclear.insert(id, mapped.path.as_path())),
             }
         }

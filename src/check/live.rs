@@ -181,7 +181,7 @@ pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>)
     map.adopt(files.iter().filter_map(|file| Some((file.path.clone(), Rc::clone(file.object.as_ref()?)))));
     let rules = explained(loader, &map);
     let count = map.objects().len();
-    let mut copies = Copies::default();
+    let mut copies = Copies::new(&[], depth);
     let (not_found, elective) = later(&mut map, &mut copies, None, &Opening::default());
     let mut judgement = judge(
         &Facts {
