@@ -295,8 +295,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
                 // Who needs whom may run in a circle; who loaded whom may not.
                 let loaders = std::iter::successors(Some(index), |at| self.objects.get(*at).and_then(|it| it.loader));
                 let above = loaders.take(self.objects.len()).any(|above| above == *needed);
-                if let Some(needed) = self.objects.get_mut(*needed).filter(|_| !above && Some(*needed) != self.program)
-                {
+                if let Some(needed) = self.objects.get_mut(*needed).filter(|_| !above && Some(*needed) != self.program) {
                     needed.loader.get_or_insert(index);
                 }
             }
