@@ -108,7 +108,11 @@ impl Subject {
     /// # Errors
     ///
     /// [`SubjectError`], where a file is none that this machine's ld.so loads.
-    pub fn files(loader: &Loader<'_>, files: &[PathBuf], interpreter: Option<&Interpreter>) -> Result<Self, SubjectError> {
+    pub fn files(
+        loader: &Loader<'_>,
+        files: &[PathBuf],
+        interpreter: Option<&Interpreter>,
+    ) -> Result<Self, SubjectError> {
         let (mut own, mut libraries) = (None, Vec::new());
         for path in files {
             match role_of(loader, path)? {
@@ -230,7 +234,8 @@ pub fn closure<'l, 'h>(loader: &'l Loader<'h>, subject: &Subject) -> LinkMap<'l,
 
 /// Predicts the link map of a subject and judges it. With a plan, as if that were handed out.
 pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Judgement {
-    let Prediction { map, startup, loaded, roots, copies, not_found, elective, rules } = Prediction::new(loader, subject, plan);
+    let Prediction { map, startup, loaded, roots, copies, not_found, elective, rules } =
+        Prediction::new(loader, subject, plan);
     judge(
         &Facts {
             of: subject.of.clone(),
@@ -289,7 +294,8 @@ impl<'l, 'h> Prediction<'l, 'h> {
             What::Torch(torch) => opening.torch(&mut map, torch),
             What::Names(names) => names.iter().for_each(|(name, _)| opening.name(&mut map, name)),
         }
-        let mut not_found: Vec<NotFound> = map.missing().iter().skip(ignored).map(|missing| not_found(missing, false)).collect();
+        let mut not_found: Vec<NotFound> =
+            map.missing().iter().skip(ignored).map(|missing| not_found(missing, false)).collect();
         let loaded = map.objects().len();
         let mut copies = Copies::new(sites(loader, subject));
         let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
@@ -311,9 +317,11 @@ impl<'l, 'h> Prediction<'l, 'h> {
 /// The rules of a map whose first objects were preloaded.
 fn rules(map: &LinkMap<'_, '_>, preloaded: usize, loader: &Loader<'_>) -> Vec<Rule> {
     let named = |names: &[OsString]| loader.preload().iter().chain(loader.preload_file()).any(|it| names.contains(it));
-    let rules = map.objects().iter().enumerate().map(|(index, mapped)| {
-        if index < preloaded && named(&mapped.names) { Rule::Preload } else { mapped.rule }
-    });
+    let rules = map
+        .objects()
+        .iter()
+        .enumerate()
+        .map(|(index, mapped)| if index < preloaded && named(&mapped.names) { Rule::Preload } else { mapped.rule });
     rules.collect()
 }
 
@@ -416,7 +424,12 @@ fn is_mapped(map: &LinkMap<'_, '_>, text: &str) -> bool {
 
 /// Opens what the mapped objects are known to open by name, and what those open, to the end. Gives the names that must be
 /// there and are not, and which objects need not be.
-pub(super) fn later(map: &mut LinkMap<'_, '_>, copies: &mut Copies, subject: Option<&Subject>, opening: &Opening<'_>) -> (Vec<NotFound>, BTreeSet<usize>) {
+pub(super) fn later(
+    map: &mut LinkMap<'_, '_>,
+    copies: &mut Copies,
+    subject: Option<&Subject>,
+    opening: &Opening<'_>,
+) -> (Vec<NotFound>, BTreeSet<usize>) {
     let objects = map.files();
     let mut lost: BTreeMap<OsString, NotFound> = BTreeMap::new();
     // What was opened though it need not be there, and all it brought: nothing is lost where that lacks something.
@@ -424,7 +437,8 @@ pub(super) fn later(map: &mut LinkMap<'_, '_>, copies: &mut Copies, subject: Opt
     let mut at = 0;
     while at < map.objects().len() {
         let end = map.objects().len();
-        copies.learn(objects, map.objects().iter().skip(at).map(|mapped| (mapped.object.stat.id, mapped.path.as_path())));
+        copies
+            .learn(objects, map.objects().iter().skip(at).map(|mapped| (mapped.object.stat.id, mapped.path.as_path())));
         for index in at..end {
             for names in opened_by(map, index, copies, subject) {
                 let before = map.objects().len();
@@ -447,16 +461,27 @@ pub(super) fn later(map: &mut LinkMap<'_, '_>, copies: &mut Copies, subject: Opt
 }
 
 /// The names one object opens, those of one library together, the longest first, each with whether it must be there.
-fn opened_by(map: &LinkMap<'_, '_>, index: usize, copies: &Copies, subject: Option<&Subject>) -> Vec<Vec<(String, bool)>> {
+fn opened_by(
+    map: &LinkMap<'_, '_>,
+    index: usize,
+    copies: &Copies,
+    subject: Option<&Subject>,
+) -> Vec<Vec<(String, bool)>> {
     let Some(mapped) = map.objects().get(index) else { return Vec::new() };
     let Some((stem, named)) = stem_of(&mapped.path) else { return Vec::new() };
     let library = copies.of(mapped.object.stat.id);
     let torch = match subject.map(|subject| &subject.what) {
-        Some(What::Torch(torch)) if mapped.path.starts_with(&torch.dir) && library.is_none() => Version::parse(&torch.version),
+        Some(What::Torch(torch)) if mapped.path.starts_with(&torch.dir) && library.is_none() => {
+            Version::parse(&torch.version)
+        }
         _ => None,
     };
-    let version = library.and_then(|library| library.version.clone()).or(torch).or(named).or_else(|| major_of(&mapped.object));
-    let major = library.and_then(|library| library.cuda).map(|(major, _)| u64::from(major)).or(subject.and_then(|subject| subject.cuda));
+    let version =
+        library.and_then(|library| library.version.clone()).or(torch).or(named).or_else(|| major_of(&mapped.object));
+    let major = library
+        .and_then(|library| library.cuda)
+        .map(|(major, _)| u64::from(major))
+        .or(subject.and_then(|subject| subject.cuda));
     let Some(unknown) = Version::parse("0") else { return Vec::new() };
     let mut by_stem: BTreeMap<&str, Vec<(String, bool)>> = BTreeMap::new();
     for row in dlopens_of(&stem, version.as_ref()) {

@@ -54,7 +54,8 @@ impl Copies {
         for mut library in Inventory::scan(objects, places).libraries {
             if library.version.is_none() && mapped.contains(&library.stat.id) {
                 let (found, _) = evidence(&library, Depth::Full);
-                (library.version, library.cuda) = (found.version.or_else(|| named(&library)), library.cuda.or(found.cuda));
+                (library.version, library.cuda) =
+                    (found.version.or_else(|| named(&library)), library.cuda.or(found.cuda));
             }
             self.by_id.entry(library.stat.id).or_insert(library);
         }

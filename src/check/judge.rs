@@ -52,7 +52,8 @@ impl<'a> Facts<'a, '_, '_> {
             let is_root = self.roots.contains(&index);
             let file_name = mapped.path.file_name().unwrap_or_default();
             // What is opened by path is known by its file name.
-            let name = mapped.names.first().filter(|_| !is_root).filter(|name| !name.as_encoded_bytes().contains(&b'/'));
+            let name =
+                mapped.names.first().filter(|_| !is_root).filter(|name| !name.as_encoded_bytes().contains(&b'/'));
             let library = self.library(index);
             JudgedObject {
                 name: name.cloned().unwrap_or_else(|| file_name.to_owned()),
@@ -84,7 +85,10 @@ impl<'a> Facts<'a, '_, '_> {
 
 /// Judges a map. `not_found` is what the map lacks.
 pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
-    let (missing, refused) = unmet(facts, depth);
+    let (mut missing, refused) = unmet(facts, depth);
+    // What a library that is not there would have defined is no news beside that.
+    let lacks = |later: bool| not_found.iter().any(|lost| lost.later == later && !(lost.later && lost.optional));
+    missing.retain(|missing| missing.provider.is_some() || !lacks(missing.later));
     let mut findings = Vec::new();
     lost(facts, &not_found, &mut findings);
     unbound(facts, &missing, &mut findings);
@@ -97,7 +101,10 @@ pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: 
     let fails = hard.is_some() || unbound.is_some();
     // The first error of an environment may be that of a package that is not meant.
     let whole = !facts.subject.is_some_and(|subject| matches!(subject.what, What::Environment(_)));
-    let error = refused.filter(|_| fails && whole).or_else(|| hard.map(|lost| lost.error.clone())).or_else(|| unbound.map(line));
+    let error = refused
+        .filter(|_| fails && whole)
+        .or_else(|| hard.map(|lost| lost.error.clone()))
+        .or_else(|| unbound.map(line));
     let verdict = match (fails, torn || crossed) {
         (true, _) => Verdict::Fails,
         (false, true) => Verdict::Torn,
@@ -123,12 +130,14 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
     let path = |index: usize| facts.mapped(index).map(|mapped| mapped.path.clone());
     let text = |name: &OsStr| name.to_string_lossy().into_owned();
     let needed = |object: usize| !facts.elective.contains(&object);
-    let nodes = link.nodes.iter().filter(|node| !node.weak && !node.unversioned && needed(node.object)).map(|node| MissingSymbol {
-        symbol: None,
-        node: Some(text(&node.node)),
-        wanted_by: path(node.object).unwrap_or_default(),
-        provider: node.provider.and_then(path),
-        later: node.object >= facts.loaded,
+    let nodes = link.nodes.iter().filter(|node| !node.weak && !node.unversioned && needed(node.object)).map(|node| {
+        MissingSymbol {
+            symbol: None,
+            node: Some(text(&node.node)),
+            wanted_by: path(node.object).unwrap_or_default(),
+            provider: node.provider.and_then(path),
+            later: node.object >= facts.loaded,
+        }
     });
     let symbols = link.symbols.iter().filter(|symbol| needed(symbol.object)).map(|symbol| MissingSymbol {
         symbol: Some(text(&symbol.symbol)),
@@ -139,7 +148,11 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
     });
     // Packages of an environment count on what others have loaded before them; of ours they say where it is to come from.
     let told = |missing: &MissingSymbol| {
-        let ours = missing.provider.as_deref().and_then(Path::file_name).is_some_and(|name| parse_library_name(name).is_some());
+        let ours = missing
+            .provider
+            .as_deref()
+            .and_then(Path::file_name)
+            .is_some_and(|name| parse_library_name(name).is_some());
         ours || !matches!(subject.what, What::Environment(_))
     };
     let missing = nodes.chain(symbols).filter(told).collect();
@@ -175,7 +188,11 @@ fn unbound_in_groups(facts: &Facts<'_, '_, '_>, depth: Depth) -> Vec<MissingSymb
 /// The words of `_dl_lookup_symbol_x`.
 fn line(missing: &MissingSymbol) -> String {
     let node = missing.node.as_ref().map(|node| format!(", version {node}")).unwrap_or_default();
-    format!("{}: undefined symbol: {}{node}", missing.wanted_by.display(), missing.symbol.as_deref().unwrap_or_default())
+    format!(
+        "{}: undefined symbol: {}{node}",
+        missing.wanted_by.display(),
+        missing.symbol.as_deref().unwrap_or_default()
+    )
 }
 
 /// A path as people are shown it.
@@ -211,7 +228,8 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         let verb = if later { "opens" } else { "needs" };
         let by = by.map_or_else(|| "it is asked for".to_owned(), |by| format!("`{}` {verb} it", shown(by)));
         if let Some(damaged) = &first.damaged {
-            let says = format!("`{}` cannot be mapped, and ld.so looks no further: {}; {by}", shown(damaged), first.says);
+            let says =
+                format!("`{}` cannot be mapped, and ld.so looks no further: {}; {by}", shown(damaged), first.says);
             findings.push(Finding { id, says, path: Some(damaged.clone()) });
             continue;
         }
@@ -255,9 +273,11 @@ fn lost_id(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> &'static str {
     let major = |name: &OsStr| parse_library_name(name).and_then(|name| Some((name.row.stem, name.version?.major())));
     let asked = major(&lost.name);
     let other = |mapped: &Mapped| {
-        mapped.names.iter().filter_map(|name| major(name)).any(|(stem, number)| {
-            asked.is_some_and(|(asked, wanted)| asked == stem && wanted != number)
-        })
+        mapped
+            .names
+            .iter()
+            .filter_map(|name| major(name))
+            .any(|(stem, number)| asked.is_some_and(|(asked, wanted)| asked == stem && wanted != number))
     };
     let other_major = facts.map.objects().iter().any(other);
     match (name.row.group, name.row.stem) {
@@ -342,7 +362,8 @@ fn torn(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) -> bool {
     }
     let mut any = false;
     for members in groups.into_values() {
-        let known: Vec<(usize, &Library)> = members.into_iter().filter(|(_, library)| release(library).is_some()).collect();
+        let known: Vec<(usize, &Library)> =
+            members.into_iter().filter(|(_, library)| release(library).is_some()).collect();
         // The one the others belong to has the shortest stem; where it is doubled, the one that was mapped first.
         let Some((main, first)) = known.iter().min_by_key(|(index, library)| (library.row.stem.len(), *index)).copied()
         else {
@@ -389,11 +410,8 @@ fn two_majors(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) -> bool {
     let mut any = false;
     for (major, index) in majors.into_iter().filter(|(major, _)| *major != own) {
         any = true;
-        let says = format!(
-            "{} is of CUDA {major}, in a process with {} of CUDA {own}",
-            facts.told(index),
-            facts.told(at)
-        );
+        let says =
+            format!("{} is of CUDA {major}, in a process with {} of CUDA {own}", facts.told(index), facts.told(at));
         findings.push(Finding { id: "two-cuda-majors", says, path: facts.mapped(index).map(|it| it.path.clone()) });
     }
     any && one_consumer
@@ -407,7 +425,8 @@ fn doubled(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) {
         let Some(soname) = mapped.object.facts.soname.as_deref() else { continue };
         let first = *sonames.entry(soname).or_insert(index);
         if first != index && told.insert(soname) {
-            let says = format!("`{}` is mapped twice: {} and {}", soname.display(), facts.told(first), facts.told(index));
+            let says =
+                format!("`{}` is mapped twice: {} and {}", soname.display(), facts.told(first), facts.told(index));
             findings.push(Finding { id: "doubled-soname", says, path: Some(mapped.path.clone()) });
         }
     }

@@ -31,8 +31,7 @@ impl Consumer {
             distribution.name == plain
                 || distribution.name.strip_prefix(plain).is_some_and(|rest| rest.starts_with("-cu"))
         };
-        let version =
-            installed.iter().find(package).and_then(|distribution| Version::parse(&distribution.version));
+        let version = installed.iter().find(package).and_then(|distribution| Version::parse(&distribution.version));
         let major = cuda_major(installed).unwrap_or_default();
         let Some(unknown) = Version::parse("0") else { return Vec::new() };
         let mut names: BTreeMap<String, bool> = BTreeMap::new();
@@ -85,9 +84,8 @@ mod tests {
     #[test]
     fn the_cuda_major_comes_from_the_packages() {
         let jax = consumers_of("jax").unwrap();
-        let names = |list: &[(&str, &str)]| {
-            jax.names(&installed(list)).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
-        };
+        let names =
+            |list: &[(&str, &str)]| jax.names(&installed(list)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert!(names(&[("nvidia-cublas-cu12", "12.9.1.4")]).contains(&"libcublas.so.12".to_owned()));
         let unknown = names(&[]);
         assert!(unknown.contains(&"libcudnn.so.9".to_owned()) && !unknown.iter().any(|name| name.contains("cublas")));

@@ -71,7 +71,8 @@ impl Opened {
     pub(super) fn find(&self, host: &Host, torch: &TorchBuild) -> Option<PathBuf> {
         let major = torch.cuda_release().map(|(major, _)| format!("nvidia/cu{major}/lib"));
         for site in &torch.sites {
-            let beside = [Some(format!("nvidia/{}/lib", self.folder)), major.clone(), Some(format!("{}/lib", self.folder))];
+            let beside =
+                [Some(format!("nvidia/{}/lib", self.folder)), major.clone(), Some(format!("{}/lib", self.folder))];
             for dir in beside.into_iter().flatten().map(|dir| site.join(dir)) {
                 let entries = host.list(&dir).unwrap_or_default();
                 let fits = |name: &OsStr| {

@@ -144,7 +144,8 @@ impl Asked {
             });
             let names: Vec<(OsString, bool)> = names.map(|(name, required)| (name.into(), required)).collect();
             let of = format!("what {} opens", self.names.join(", "));
-            let of = if self.names.iter().all(|name| consumers_of(name).is_none()) { self.names.join(", ") } else { of };
+            let of =
+                if self.names.iter().all(|name| consumers_of(name).is_none()) { self.names.join(", ") } else { of };
             return Ok(Checked::Subject(Box::new(Subject::names(of, names, interpreter.as_ref()))));
         }
         if !self.files.is_empty() {
@@ -170,7 +171,9 @@ impl Asked {
         let request = Request { files: self.files.clone(), ..self.request.clone() };
         let resolution = match request.answer(host) {
             Ok(answer) => answer.resolution,
-            Err(RequestError::NoSolution { source, .. }) => return source.hints().iter().map(ToString::to_string).collect(),
+            Err(RequestError::NoSolution { source, .. }) => {
+                return source.hints().iter().map(ToString::to_string).collect();
+            }
             Err(error) => {
                 log::info!("no set to propose: {error}");
                 None
@@ -179,7 +182,8 @@ impl Asked {
         let Some(resolution) = resolution else { return Vec::new() };
         let healed = predict(loader, subject, depth, Some(&resolution.plan));
         let lost = |judgement: &Judgement| judgement.not_found.iter().filter(|lost| !lost.optional).count();
-        if healed.verdict > judgement.verdict || healed.verdict == judgement.verdict && lost(&healed) >= lost(judgement) {
+        if healed.verdict > judgement.verdict || healed.verdict == judgement.verdict && lost(&healed) >= lost(judgement)
+        {
             return Vec::new();
         }
         let better = if healed.verdict == Verdict::Loads && lost(&healed) == 0 { "loads it" } else { "is better" };

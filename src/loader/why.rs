@@ -120,10 +120,14 @@ impl LinkMap<'_, '_> {
         let mut why = Why {
             name: name.to_owned(),
             asker: path_of(asker).unwrap_or_default(),
-            mapped: self.before(asker, name).map(|mapped| {
-                (mapped.path.clone(), mapped.rule, mapped.loader.and_then(path_of))
-            }),
-            stations: if name.as_bytes().contains(&b'/') { self.by_path(asker, name) } else { self.places(asker, name) },
+            mapped: self
+                .before(asker, name)
+                .map(|mapped| (mapped.path.clone(), mapped.rule, mapped.loader.and_then(path_of))),
+            stations: if name.as_bytes().contains(&b'/') {
+                self.by_path(asker, name)
+            } else {
+                self.places(asker, name)
+            },
             found: None,
             without: Vec::new(),
         };
@@ -186,7 +190,8 @@ impl LinkMap<'_, '_> {
         }
         let nodeflib = asking.is_some_and(|mapped| mapped.object.facts.nodeflib);
         let cached = loader.cache().lookup(name).map(Path::to_owned);
-        let below = |path: &Path| path.parent().is_some_and(|dir| loader.default_dirs().iter().any(|default| default == dir));
+        let below =
+            |path: &Path| path.parent().is_some_and(|dir| loader.default_dirs().iter().any(|default| default == dir));
         match cached {
             None => stations.push(Station::noted(Rule::Cache, None, "has no such name".to_owned())),
             Some(path) if nodeflib && below(&path) => {

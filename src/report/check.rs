@@ -289,7 +289,11 @@ impl<'j> Tree<'j> {
         };
         let gone = if object.deleted { ", since replaced" } else { "" };
         let name = object.name.display();
-        let from = if tidy.file_name() == Some(OsStr::new(&object.name)) { dir } else { format!("{dir}/{}", tidy.file_name().unwrap_or_default().display()) };
+        let from = if tidy.file_name() == Some(OsStr::new(&object.name)) {
+            dir
+        } else {
+            format!("{dir}/{}", tidy.file_name().unwrap_or_default().display())
+        };
         let _ = writeln!(self.text, "{lead}{name}{version} [{rule}{gone}] {from}");
         self.below(index, below, false);
         self.lost(Some(&object.path), below);
