@@ -88,7 +88,7 @@ fn main() {
 }
 
 fn show(map: &LinkMap<'_, '_>) {
-    for listed in map.listing() {
+    for listed in map.listing().iter().skip_while(|listed| **listed != Listed::Object(0)) {
         match listed {
             Listed::Object(index) => {
                 let Some(mapped) = map.objects().get(*index) else { continue };

@@ -131,7 +131,12 @@ fn no_arguments_is_a_question_for_help() {
 
     Commands:
       run          Run a command with the libraries that fit it
+      trace        Run a command and tell which CUDA libraries it loads: for whom, by which rule, what
+                   was tried in vain
       resolve      Show the set that would be handed out, and why
+      check        Would it load today, without us: what is mapped from where by which rule, what is
+                   missing or torn
+      why          Step by step: where ld.so looks for a library, what stands there, what wins
       scan         List every CUDA library on the machine: what it is, whose, how it is reached, what is
                    wrong
       inspect      Show one file in full

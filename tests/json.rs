@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn schema(name: &str) -> Value {
+pub(crate) fn schema(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json-schema").join(name);
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
@@ -20,7 +20,7 @@ pub(crate) fn undescribed(name: &str, answer: &Value) -> Vec<String> {
 /// What is wrong with `value`, each with the place it is wrong at. Knows the part of JSON Schema 2020-12 that the
 /// schemas here use; any other keyword ends the test, so that none is taken for checked. Members that no schema names
 /// are wrong as well: a program's output is described in full.
-fn wrong(root: &Value, value: &Value) -> Vec<String> {
+pub(crate) fn wrong(root: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(root, root, value, "", &mut found);
     found

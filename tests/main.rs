@@ -2,11 +2,13 @@
 // unwrap: what a test cannot build or read ends it, with the place.
 #![allow(clippy::pedantic, clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
+mod check;
 mod cli;
 mod demo;
 mod elf;
 mod inventory;
 mod json;
+mod loader;
 mod open;
 mod readme;
 mod shim;

@@ -85,7 +85,10 @@ impl<'a> Facts<'a, '_, '_> {
 
 /// Judges a map. `not_found` is what the map lacks.
 pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
-    let (missing, refused) = unmet(facts, depth);
+    let (mut missing, refused) = unmet(facts, depth);
+    // What a library that is not there would have defined is no news beside that.
+    let lacks = |later: bool| not_found.iter().any(|lost| lost.later == later && !(lost.later && lost.optional));
+    missing.retain(|missing| missing.provider.is_some() || !lacks(missing.later));
     let mut findings = Vec::new();
     lost(facts, &not_found, &mut findings);
     unbound(facts, &missing, &mut findings);

@@ -91,9 +91,11 @@ pub(super) fn plain(host: &Host, words: &[OsString]) -> anyhow::Result<Result<(P
 /// Gives a command the variables of a child.
 pub(super) fn set(command: &mut Command, child: &ChildEnvironment) {
     for (name, value) in child.variables() {
-        log::info!("{name}={}", value.unwrap_or_default().display());
         match value {
-            Some(value) => command.env(name, value),
+            Some(value) => {
+                log::info!("{name}={}", value.display());
+                command.env(name, value)
+            }
             None => command.env_remove(name),
         };
     }

@@ -152,16 +152,32 @@ fn out_of_reach(host: &Host, program: &Path) -> Option<OutOfReach> {
     }
 }
 
-/// What ld.so would map for the program alone, without what `LD_PRELOAD` names.
+/// What ld.so would map at the start; nothing where it would refuse.
 fn link_map<'l, 'h>(loader: &'l Loader<'h>, program: &Path) -> LinkMap<'l, 'h> {
     let mut map = LinkMap::new(loader);
-    map.open(program.as_os_str(), None);
+    if let Err(error) = map.start(program) {
+        log::debug!("{}: {error}", program.display());
+    }
     map
 }
 
+/// Goes from the program, the first of the map, along what is needed: what `LD_PRELOAD` names is not linked to it.
 fn linked_in(map: &LinkMap<'_, '_>) -> Option<String> {
-    let needed = map.objects().iter().flat_map(|mapped| &mapped.object.facts.needed);
-    needed.filter_map(|name| name.to_str()).find(|name| parse_library_name(name).is_some()).map(str::to_owned)
+    let mut reached = vec![0];
+    let mut at = 0;
+    while let Some(mapped) = reached.get(at).and_then(|index| map.objects().get(*index)) {
+        let mut needed = mapped.object.facts.needed.iter().filter_map(|name| name.to_str());
+        if let Some(ours) = needed.find(|name| parse_library_name(name).is_some()) {
+            return Some(ours.to_owned());
+        }
+        for index in &mapped.needed {
+            if !reached.contains(index) {
+                reached.push(*index);
+            }
+        }
+        at += 1;
+    }
+    None
 }
 
 /// The newest release that the mapped libc.so.6 defines a node of.

@@ -1,6 +1,5 @@
 //! With what ld.so ends a process or a `dlopen`, in its own words.
 
-use super::failure::Words;
 use super::link::MissingNode;
 use super::linkmap::{Ignored, LinkMap, Missing};
 use std::ffi::{OsStr, OsString};
@@ -74,10 +73,7 @@ impl LinkError {
     }
 
     pub(super) fn of_missing(missing: &Missing, program: Option<PathBuf>) -> Self {
-        let fault = match missing.words.clone() {
-            Words::Says(name, reason) => Fault::Library { name, reason },
-            Words::Killed(object, reason) => Fault::Killed { object, reason },
-        };
+        let fault = missing.words.fault(missing.startup);
         Self { program, fault }
     }
 }
@@ -122,9 +118,7 @@ impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, from, words } = self;
         write!(f, "ERROR: ld.so: object '{}' from {from} cannot be preloaded (", name.display())?;
-        match words {
-            Words::Says(_, reason) | Words::Killed(_, reason) => f.write_str(reason)?,
-        }
+        f.write_str(words.reason())?;
         f.write_str("): ignored.")
     }
 }

@@ -48,6 +48,8 @@ pub struct Missing {
     pub unusable: Option<(PathBuf, ObjectError)>,
     /// How ld.so puts it.
     pub(super) words: Words,
+    /// It is missing at start-up, not in a `dlopen`.
+    pub(super) startup: bool,
 }
 
 /// An entry of `LD_PRELOAD` or `/etc/ld.so.preload` that ld.so passes over, which it says on standard error.
@@ -163,8 +165,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     }
 
     fn begin(&mut self, path: PathBuf, object: Rc<Object>, interpreter: Option<PathBuf>, secure: bool) {
-        let origin = self.loader.host().absolute(&path).parent().map(Path::to_owned);
-        self.process = self.loader.process(origin.as_deref(), secure);
+        self.process = self.loader.process(Some(&self.loader.origin(&path)), secure);
         self.interpreter = Some(interpreter.unwrap_or_else(|| self.loader.interpreter().to_owned()));
         self.program = Some(self.add(path, object, Rule::Path, None, None));
     }
@@ -202,8 +203,13 @@ impl<'l, 'h> LinkMap<'l, 'h> {
 
     /// [`open`](Self::open) with flags.
     pub fn open_with(&mut self, name: &OsStr, caller: Option<usize>, flags: Flags) -> Option<usize> {
+        let before = self.objects.len();
         match self.find(name, caller, None, Role::Opened) {
             Ok(index) => {
+                // "In case the LOADER information has only been provided to get to the appropriate RUNPATH/RPATH".
+                if let Some(mapped) = self.objects.get_mut(before) {
+                    mapped.parent = None;
+                }
                 self.stage(&[index], false, flags);
                 Some(index)
             }
@@ -235,7 +241,8 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         &self.ignored
     }
 
-    /// Objects and missing names in the order of ld.so's own list, which filters move things in.
+    /// Objects and missing names in the order of ld.so's own list. What filters the program comes before it there, and is
+    /// not part of what `LD_TRACE_LOADED_OBJECTS` prints.
     #[must_use]
     pub fn listing(&self) -> &[Listed] {
         &self.list
@@ -251,6 +258,10 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.process.secure
+    }
+
+    fn is_starting(&self) -> bool {
+        self.stages.is_empty() && self.program.is_some()
     }
 
     pub(super) fn stages(&self) -> &[Stage] {
@@ -388,6 +399,8 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             return;
         }
         let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
+        // `__RTLD_DLOPEN` holds for all that a `dlopen` maps.
+        let role = if self.is_starting() { Role::Library } else { Role::Opened };
         let mut found = Vec::with_capacity(object.facts.dependencies.len());
         for dependency in &object.facts.dependencies {
             let (Dependency::Needed(name) | Dependency::Filter(name) | Dependency::Auxiliary(name)) = dependency;
@@ -399,7 +412,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
                     continue;
                 }
             };
-            match self.find(&expanded, Some(index), None, Role::Library) {
+            match self.find(&expanded, Some(index), None, role) {
                 Ok(needed) => found.push(needed),
                 // "We are not interested in the error message."
                 Err(_) if matches!(dependency, Dependency::Auxiliary(_)) => {}
@@ -424,16 +437,18 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         let unusable = failure.unusable(self.loader.objects());
         self.list.push(Listed::Missing(self.missing.len()));
         let words = Words::of(failure, name);
-        self.missing.push(Missing { name: name.to_owned(), needed_by, unusable, words });
+        let startup = self.is_starting();
+        self.missing.push(Missing { name: name.to_owned(), needed_by, unusable, words, startup });
     }
 
     /// `_dl_map_object`: what is mapped under that name or soname, else a path, else a search.
     fn find(&mut self, name: &OsStr, caller: Option<usize>, rule: Option<Rule>, role: Role) -> Result<usize, Failure> {
-        if let Some(index) = self.names.of(name) {
-            self.names.asked_for(name, index);
+        // It is the second in the list, behind the program.
+        if let Some(index) = self.take_interpreter(name, caller) {
             return Ok(index);
         }
-        if let Some(index) = self.take_interpreter(name, caller) {
+        if let Some(index) = self.names.of(name) {
+            self.names.asked_for(name, index);
             return Ok(index);
         }
         let preload = rule == Some(Rule::Preload);
@@ -457,13 +472,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         if let Some(fault) = mapping_fault(object.bytes(), object.elf().ok().as_ref(), role) {
             return Err(Failure::Mapping(path, fault));
         }
-        let index = self.add(path, object, rule.unwrap_or(found_by), caller, Some(name));
-        if role == Role::Opened
-            && let Some(mapped) = self.objects.get_mut(index)
-        {
-            mapped.parent = None;
-        }
-        Ok(index)
+        Ok(self.add(path, object, rule.unwrap_or(found_by), caller, Some(name)))
     }
 
     /// ld.so itself is in the list from the start, under its path and its soname.

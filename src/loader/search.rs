@@ -232,8 +232,12 @@ impl<'h> Loader<'h> {
     }
 
     /// `l_origin`: where the object lies by the path it was opened by.
-    fn origin(&self, path: &Path) -> PathBuf {
-        self.host.absolute(path).parent().map(Path::to_owned).unwrap_or_default()
+    pub(super) fn origin(&self, path: &Path) -> PathBuf {
+        // By its characters: a `Path` would lose the `.` of `./lib.so`, which ld.so keeps.
+        let path = self.host.absolute(path);
+        let bytes = path.as_os_str().as_bytes();
+        let end = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0).max(1);
+        PathBuf::from(OsStr::from_bytes(bytes.get(..end).unwrap_or(bytes)))
     }
 
     /// The directories of a path list, tokens expanded, as `fillin_rpath` makes them.
@@ -299,7 +303,8 @@ impl<'h> Loader<'h> {
         if let Some((path, object)) = self.in_dirs(name, &search.process.library_path, &mut attempt)? {
             return Ok((path, object, Rule::LdLibraryPath));
         }
-        if let (Some(list), Some(requester)) = (runpath, requester) {
+        // "Ignore empty rpaths."
+        if let (Some(list), Some(requester)) = (runpath.filter(|list| !list.is_empty()), requester) {
             let origin = self.origin(requester.path);
             let dirs = self.directories(list, b":", &self.tokens_of(requester, secure, &origin));
             if let Some((path, object)) = self.in_dirs(name, &dirs, &mut attempt)? {
@@ -421,7 +426,7 @@ impl Errno {
     pub(super) const NOENT: Self = Self(rustix::io::Errno::NOENT.raw_os_error());
     const ACCES: Self = Self(rustix::io::Errno::ACCESS.raw_os_error());
 
-    fn of(error: &std::io::Error) -> Self {
+    pub(super) fn of(error: &std::io::Error) -> Self {
         error.raw_os_error().map_or(Self::NOENT, Self)
     }
 

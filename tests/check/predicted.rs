@@ -1,0 +1,312 @@
+//! Predictions, held against the real loader.
+
+use super::{answer, ids, object};
+use crate::support::world::{Lib, Venv, World};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// What dlopen of a file says in a process of the stand-in for Python.
+fn really(venv: &Venv, library_path: &str, file: &Path) -> String {
+    let mut command = Command::new(venv.python());
+    let output = command.env_clear().env("LD_LIBRARY_PATH", library_path).arg("--load").arg(file).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// What `check` says of it.
+fn check(world: &World, library_path: &str, file: &Path) -> (i32, Value) {
+    let mut command = world.cudashim(["check", "--python", "venv"]);
+    command.arg(file).env("LD_LIBRARY_PATH", library_path);
+    answer(&mut command, "check.json")
+}
+
+/// The prediction must be the truth; gives both.
+fn agreed(world: &World, venv: &Venv, library_path: &str, file: &Path) -> (Value, String) {
+    let truth = really(venv, library_path, file);
+    let (code, value) = check(world, library_path, file);
+    if truth == "ok" {
+        assert_ne!(value["verdict"], "fails", "{value:#}");
+    } else {
+        assert_eq!((code, value["verdict"].as_str()), (1, Some("fails")), "{truth}\n{value:#}");
+        assert_eq!(value["error"], truth.as_str());
+    }
+    (value, truth)
+}
+
+/// cuSPARSE that needs a newer nvJitLink, which its run path has; an older one elsewhere.
+fn two_nvjitlinks() -> (World, Venv, PathBuf) {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseCreate"]);
+    let sparse =
+        sparse.uses("libnvJitLink.so.12", &["__nvJitLinkCreate_12_4"]).link("-rpath,$ORIGIN/../../nvjitlink/lib");
+    let new = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_1", "__nvJitLinkCreate_12_4"]);
+    venv.wheel("nvidia-cusparse-cu12", "12.3.1.170", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
+    venv.wheel("nvidia-nvjitlink-cu12", "12.4.127", &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", new)]);
+    Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_1"]).build(&world.path("old/libnvJitLink.so.12"));
+    let file = venv.site.join("nvidia/cusparse/lib/libcusparse.so.12");
+    (world, venv, file)
+}
+
+#[test]
+fn an_older_copy_on_the_library_path() {
+    let (world, venv, file) = two_nvjitlinks();
+    let (value, _) = agreed(&world, &venv, "", &file);
+    assert_eq!((value["verdict"].as_str(), ids(&value)), (Some("loads"), vec![]));
+    assert_eq!(object(&value, "libnvJitLink.so.12")["rule"], "runpath");
+    assert_eq!(object(&value, "libnvJitLink.so.12")["version"], "12.4.127");
+
+    let old = world.path("old").display().to_string();
+    let (value, truth) = agreed(&world, &venv, &old, &file);
+    assert!(truth.contains("undefined symbol: __nvJitLinkCreate_12_4, version libnvJitLink.so.12"), "{truth}");
+    assert_eq!(ids(&value), ["nvjitlink-older-wins"]);
+    assert_eq!(value["findings"][0]["path"], format!("{old}/libnvJitLink.so.12"));
+    assert!(value["findings"][0]["says"].as_str().unwrap().contains("by LD_LIBRARY_PATH"));
+    let missing = &value["missing"][0];
+    assert_eq!((missing["symbol"].as_str(), missing["later"].as_bool()), (Some("__nvJitLinkCreate_12_4"), Some(false)));
+    assert_eq!(object(&value, "libnvJitLink.so.12")["rule"], "ld_library_path");
+    // Without symbols the file is found as well, and nothing is said of what it lacks.
+    let mut quick = world.cudashim(["check", "--python", "venv", "--no-symbols"]);
+    let (code, value) = answer(quick.arg(&file).env("LD_LIBRARY_PATH", &old), "check.json");
+    assert_eq!((code, value["verdict"].as_str()), (0, Some("loads")));
+}
+
+#[test]
+fn what_is_missing_damaged_or_of_another_major() {
+    let (world, venv, file) = two_nvjitlinks();
+    let wheel = venv.site.join("nvidia/nvjitlink/lib/libnvJitLink.so.12");
+    // The search ends at a damaged file.
+    fs::create_dir(world.path("cut")).unwrap();
+    fs::write(world.path("cut/libnvJitLink.so.12"), &fs::read(&wheel).unwrap()[..30]).unwrap();
+    let (value, truth) = agreed(&world, &venv, &world.path("cut").display().to_string(), &file);
+    assert!(truth.ends_with("file too short"), "{truth}");
+    assert_eq!(ids(&value), ["truncated"]);
+    fs::write(world.path("cut/libnvJitLink.so.12"), "version https://git-lfs.github.com/spec/v1\n".repeat(40)).unwrap();
+    let (value, truth) = agreed(&world, &venv, &world.path("cut").display().to_string(), &file);
+    assert!(truth.ends_with("invalid ELF header"), "{truth}");
+    assert_eq!(ids(&value), ["not-elf"]);
+    // One major under the name of another lacks its node.
+    fs::create_dir(world.path("hack")).unwrap();
+    Lib::new("libnvJitLink.so.13").defines(&["__nvJitLinkCreate_13_0"]).build(&world.path("hack/libnvJitLink.so.12"));
+    let (value, truth) = agreed(&world, &venv, &world.path("hack").display().to_string(), &file);
+    assert!(truth.contains("version `libnvJitLink.so.12' not found"), "{truth}");
+    assert!(ids(&value).contains(&"major-symlink-hack"), "{value:#}");
+    assert!(value["missing"].as_array().unwrap().iter().any(|missing| missing["symbol"].is_null()));
+    // And nowhere at all.
+    fs::remove_file(&wheel).unwrap();
+    let (value, truth) = agreed(&world, &venv, "", &file);
+    assert!(truth.contains("libnvJitLink.so.12: cannot open shared object file"), "{truth}");
+    assert_eq!(ids(&value), ["library-not-found"]);
+    assert_eq!(value["not_found"][0]["name"], "libnvJitLink.so.12");
+}
+
+/// cuDNN's dispatcher and parts of it, of one release.
+fn cudnn(parts: &[&str]) -> Vec<(String, Lib)> {
+    let graph = Lib::new("libcudnn_graph.so.9").defines(&["cudnnBackendFinalize"]);
+    let dispatcher = Lib::new("libcudnn.so.9").defines(&["cudnnCreate"]).link("-rpath,$ORIGIN");
+    let mut found =
+        vec![("libcudnn.so.9".to_owned(), dispatcher.uses("libcudnn_graph.so.9", &["cudnnBackendFinalize"]))];
+    found.push(("libcudnn_graph.so.9".to_owned(), graph.link("-rpath,$ORIGIN")));
+    found.extend(
+        parts
+            .iter()
+            .map(|part| (format!("lib{part}.so.9"), Lib::new(&format!("lib{part}.so.9")).link("-rpath,$ORIGIN"))),
+    );
+    found
+}
+
+const PARTS: [&str; 6] = [
+    "cudnn_ops",
+    "cudnn_cnn",
+    "cudnn_adv",
+    "cudnn_heuristic",
+    "cudnn_engines_precompiled",
+    "cudnn_engines_runtime_compiled",
+];
+
+fn install_cudnn(venv: &Venv, version: &str, parts: &[&str]) {
+    let files: Vec<(String, Lib)> =
+        cudnn(parts).into_iter().map(|(name, lib)| (format!("nvidia/cudnn/lib/{name}"), lib)).collect();
+    let files: Vec<(&str, Lib)> = files.iter().map(|(path, lib)| (path.as_str(), lib.clone())).collect();
+    venv.wheel("nvidia-cudnn-cu12", version, &files);
+}
+
+#[test]
+fn parts_of_two_releases() {
+    let world = World::new();
+    let (venv, other) = (world.venv("venv"), world.venv("other"));
+    install_cudnn(&venv, "9.10.2.21", &PARTS);
+    install_cudnn(&other, "9.1.0.70", &PARTS);
+    let file = venv.site.join("nvidia/cudnn/lib/libcudnn.so.9");
+    let (value, _) = agreed(&world, &venv, "", &file);
+    assert_eq!((value["verdict"].as_str(), ids(&value)), (Some("loads"), vec![]), "{value:#}");
+    assert_eq!(object(&value, "libcudnn_ops.so.9")["phase"], "later");
+
+    let path = other.site.join("nvidia/cudnn/lib").display().to_string();
+    let (value, truth) = agreed(&world, &venv, &path, &file);
+    assert_eq!((truth.as_str(), value["verdict"].as_str()), ("ok", Some("torn")), "{value:#}");
+    assert_eq!(ids(&value), ["cudnn9-torn-set"]);
+    assert_eq!(check(&world, &path, &file).0, 1);
+}
+
+#[test]
+fn parts_that_are_opened_later_and_not_there() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    install_cudnn(&venv, "9.10.2.21", &PARTS[2..]);
+    let (value, truth) = agreed(&world, &venv, "", &venv.site.join("nvidia/cudnn/lib/libcudnn.so.9"));
+    assert_eq!((truth.as_str(), value["verdict"].as_str()), ("ok", Some("loads")));
+    assert_eq!(ids(&value), ["cudnn9-sublib-not-found"]);
+    let lost = value["not_found"].as_array().unwrap().iter().filter(|lost| lost["optional"] == false);
+    let names: Vec<&str> = lost.map(|lost| lost["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["libcudnn_cnn.so.9", "libcudnn_ops.so.9"]);
+    // A driver that is not there is no fault.
+    assert!(value["not_found"].as_array().unwrap().iter().all(|lost| lost["later"] == true), "{value:#}");
+    let mut strict = world.cudashim(["check", "--python", "venv", "--strict"]);
+    assert_eq!(answer(strict.arg(venv.site.join("nvidia/cudnn/lib/libcudnn.so.9")), "check.json").0, 1);
+}
+
+/// A torch that needs cuSPARSE, in an environment that has it.
+fn torch_of(venv: &Venv) {
+    let global = Lib::new("libtorch_global_deps.so").unversioned().link("--disable-new-dtags");
+    let global = global.uses("libcusparse.so.12", &["cusparseCreate"]).link("-rpath,$ORIGIN/../../nvidia/cusparse/lib");
+    let extension = Lib::new("_C.cpython-311-x86_64-linux-gnu.so").unversioned();
+    let libraries = [("lib/libtorch_global_deps.so", global), ("_C.cpython-311-x86_64-linux-gnu.so", extension)];
+    let pins = ["nvidia-cusparse-cu12 (==12.3.1.170)", "nvidia-nvjitlink-cu12 (==12.4.127)"];
+    venv.torch("2.5.1+cu124", Some("12.4"), &pins, &libraries);
+}
+
+#[test]
+fn a_torch_and_what_heals_it() {
+    let (world, venv, _) = two_nvjitlinks();
+    torch_of(&venv);
+    let ask = |library_path: &Path| {
+        let mut command = world.cudashim(["check", "--python", "venv"]);
+        answer(command.env("LD_LIBRARY_PATH", library_path), "check.json")
+    };
+    let (code, value) = ask(Path::new(""));
+    assert_eq!((code, value["verdict"].as_str()), (0, Some("loads")), "{value:#}");
+    assert_eq!(object(&value, "libcusparse.so.12")["rule"], "rpath");
+    assert_eq!(value["next"].as_array().unwrap().len(), 0);
+    let (code, value) = ask(&world.path("old"));
+    assert_eq!((code, value["verdict"].as_str()), (1, Some("fails")));
+    let next = value["next"][0].as_str().unwrap();
+    assert!(next.contains("cudashim run --python venv") && next.contains("loads it"), "{next}");
+    // The torch opens it itself where its `__init__` says so: then the older one comes too late.
+    let init = "\ndef _preload_cuda_deps(folder, name):\n    pass\n\n\ndef _load_global_deps():\n    try:\n        pass\n    except OSError as err:\n        cuda_libs = {\"nvjitlink\": \"libnvJitLink.so.*[0-9]\", \"cusparse\": \"libcusparse.so.*[0-9]\"}\n\n\n";
+    fs::write(venv.site.join("torch/__init__.py"), init).unwrap();
+    fs::write(world.path("old/libcusparse.so.12"), "").unwrap();
+    let (_, value) = ask(&world.path("old"));
+    assert_eq!(value["verdict"], "fails", "RPATH has no say in what a table is for");
+}
+
+#[test]
+fn a_torch_that_finds_its_libraries_on_the_second_try() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let global = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
+    venv.torch("2.5.1+cu124", Some("12.4"), &[], &[("lib/libtorch_global_deps.so", global)]);
+    let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]);
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", cublas)]);
+    let ask = || answer(&mut world.cudashim(["check", "--python", "venv"]), "check.json");
+    assert_eq!((ask().0, ask().1["error"].as_str().is_some()), (1, true));
+    let init = "\ndef _load_global_deps():\n    try:\n        pass\n    except OSError as err:\n        cuda_libs = {\"cublas\": \"libcublas.so.*[0-9]\"}\n\n\n";
+    fs::write(venv.site.join("torch/__init__.py"), init).unwrap();
+    let (code, value) = ask();
+    assert_eq!((code, value["verdict"].as_str()), (0, Some("loads")), "{value:#}");
+    assert_eq!(object(&value, "libcublas.so.12")["rule"], "path");
+}
+
+#[test]
+fn an_environment_counts_what_is_installed_and_not_reached() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let module = Lib::new("fast.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
+    module.build(&venv.site.join("fast/core.so"));
+    let ask = |library_path: &Path| {
+        let mut command = world.cudashim(["check", "--python", "venv"]);
+        answer(command.env("LD_LIBRARY_PATH", library_path), "check.json")
+    };
+    let (code, value) = ask(Path::new(""));
+    assert_eq!((code, ids(&value)), (0, vec!["optional-lib-missing"]), "{value:#}");
+    let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]);
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", cublas)]);
+    let (code, value) = ask(Path::new(""));
+    assert_eq!((code, ids(&value)), (1, vec!["library-not-found"]), "{value:#}");
+    assert_eq!(ask(&venv.site.join("nvidia/cublas/lib")).0, 0);
+}
+
+#[test]
+fn stubs_doubles_and_majors() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let user = Lib::new("libuser.so").unversioned().uses("libcuda.so.1", &["cuInit"]);
+    let user = user.uses("libcublas.so.12", &["cublasCreate_v2"]).build(&world.path("libuser.so"));
+    Lib::new("libcuda.so.1").unversioned().defines(&["cuInit"]).build(&world.path("cuda/lib64/stubs/libcuda.so.1"));
+    let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]);
+    let eleven = Lib::new("libcublasLt.so.11").defines(&["cublasLtCreate"]);
+    venv.wheel("nvidia-cublas-cu11", "11.10.3.66", &[("nvidia/cublas/lib/libcublasLt.so.11", eleven)]);
+    let twelve = cublas.clone().uses("libcublasLt.so.11", &["cublasLtCreate"]);
+    let other = world.venv("other");
+    other.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", twelve)]);
+    let path =
+        [world.path("cuda/lib64/stubs"), other.site.join("nvidia/cublas/lib"), venv.site.join("nvidia/cublas/lib")];
+    let path: Vec<String> = path.iter().map(|dir| dir.display().to_string()).collect();
+    let (value, _) = agreed(&world, &venv, &path.join(":"), &user);
+    let found = ids(&value);
+    assert!(found.contains(&"stub-libcuda") && found.contains(&"two-cuda-majors"), "{value:#}");
+    // The same soname from two files, of which one is opened by path.
+    let copy = cublas.link("-z,nodelete").build(&world.path("copy/libcublas.so.12"));
+    let mut both = world.cudashim(["check", "--python", "venv"]);
+    let (_, value) = answer(both.arg(&user).arg(&copy).env("LD_LIBRARY_PATH", path.join(":")), "check.json");
+    assert!(ids(&value).contains(&"doubled-soname"), "{value:#}");
+}
+
+#[test]
+fn circles_names_and_the_missing_driver() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let one = Lib::new("libone.so").unversioned().defines(&["one"]).uses("libtwo.so", &[]).link("-rpath,$ORIGIN");
+    let two = Lib::new("libtwo.so").unversioned().uses("libone.so", &[]).uses("libtwo.so", &[]).link("-rpath,$ORIGIN");
+    one.build(&world.path("libone.so"));
+    two.build(&world.path("libtwo.so"));
+    agreed(&world, &venv, "", &world.path("libone.so"));
+    let mut name = world.cudashim(["check", "--python", "venv", "libtwo.so"]);
+    assert_eq!(answer(name.env("LD_LIBRARY_PATH", world.root()), "check.json").0, 0);
+    let (code, value) = answer(&mut world.cudashim(["check", "--python", "venv", "libnothing.so.1"]), "check.json");
+    assert_eq!((code, value["not_found"][0]["needed_by"].is_null()), (1, true));
+    let user = Lib::new("libuser.so").unversioned().uses("libcuda.so.1", &["cuInit"]).build(&world.path("libuser.so"));
+    let (value, _) = agreed(&world, &venv, "", &user);
+    assert_eq!(ids(&value), ["libcuda-not-injected"]);
+}
+
+#[test]
+fn what_cannot_be_checked() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    fs::write(world.path("empty"), "").unwrap();
+    fs::write(world.path("text"), "no object, no script\n").unwrap();
+    let run = |arguments: &[&str]| -> Output { world.cudashim(["check"]).args(arguments).output().unwrap() };
+    for (subject, says) in [
+        ("./empty", "it is empty"),
+        ("./text", "not an ELF file"),
+        ("./home", "it is a directory"),
+        ("./gone", "No such file"),
+        ("gone", "no program on PATH"),
+    ] {
+        let output = run(&[subject]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{subject}: {error}");
+        assert!(error.contains(says), "{subject}: {error}");
+    }
+    // A script stands for its interpreter.
+    fs::write(world.path("script"), format!("#!{}\n", venv.dir.join("bin/tool").display())).unwrap();
+    fs::set_permissions(world.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink(venv.python(), venv.dir.join("bin/tool")).unwrap();
+    let (code, value) = answer(&mut world.cudashim(["check", "./script"]), "check.json");
+    assert_eq!(code, 0);
+    assert!(value["objects"][0]["path"].as_str().unwrap().ends_with("bin/python"), "{value:#}");
+    assert_eq!(run(&["--torch", "2.5.1", "--python", "venv"]).status.code(), Some(2));
+}

@@ -1,0 +1,209 @@
+//! What nobody should have: loops, thousands of needed entries, run paths without end, files cut short, caches of another
+//! machine.
+
+use super::{Lab, Start, agree, agree_from, needing, ours, theirs};
+use cudashim::loader::{LinkMap, Loader, ProgramKind};
+use cudashim::{Host, Objects};
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn circles() {
+    let lab = Lab::new();
+    let here = "-Wl,-rpath,$ORIGIN";
+    needing(&lab, "a.so", "a.so", &["b.so", "a.so"], &[here]);
+    needing(&lab, "b.so", "b.so", &["c.so", "a.so"], &[here]);
+    needing(&lab, "c.so", "c.so", &["a.so", "b.so", "c.so"], &[here]);
+    for name in ["a.so", "b.so", "c.so"] {
+        assert_eq!(agree(&lab, &lab.path(name), &[]).len(), 2);
+    }
+    super::agree_on_opening(&lab, &["now:./b.so", "now:./a.so", "now:./c.so"], &[], &[]);
+}
+
+#[test]
+fn ten_thousand_needed_entries() {
+    let lab = Lab::new();
+    lab.library("x.so", "x.so", "", &["-nostdlib"]);
+    // All but the first are new names of one file.
+    let paths: Vec<_> = (0..10_000).map(|at| lab.path(&format!("{}x.so", "./".repeat(at % 90)))).collect();
+    let many = cudashim::handout::bundle::bundle("many.so", &paths).unwrap();
+    lab.write("many.so", many);
+    assert_eq!(agree(&lab, &lab.path("many.so"), &[]), ["[R]/x.so"]);
+    let missing: Vec<_> = (0..10_000).map(|at| lab.path(&format!("none-{at}.so"))).collect();
+    lab.write("none.so", cudashim::handout::bundle::bundle("none.so", &missing).unwrap());
+    assert_eq!(agree(&lab, &lab.path("none.so"), &[]).len(), 10_000);
+}
+
+#[test]
+fn absurd_run_paths() {
+    let lab = Lab::new();
+    lab.library("sub/libx.so", "libx.so", "", &["-nostdlib"]);
+    let long =
+        format!("-Wl,-rpath,{}/sub:{}:/{}:$ORIGIN/sub", "/nowhere".repeat(900), ":".repeat(500), "x".repeat(300));
+    let deep = format!("-Wl,-rpath,$ORIGIN/{}sub", "sub/../".repeat(300));
+    let tokens = format!("-Wl,-rpath,{}", "$ORIGIN${ORIGIN}$LIB$:".repeat(100) + "$ORIGIN/sub");
+    for path in [long, deep, tokens, "-Wl,-rpath,".to_owned(), "-Wl,-rpath,:".to_owned()] {
+        let a = needing(&lab, "a.so", "a.so", &["libx.so"], &[&path]);
+        agree(&lab, &a, &[]);
+        agree_from(&lab, &a, Start { variables: &[], directory: &lab.path("sub") });
+    }
+}
+
+/// Cut at every page and between: either ld.so maps the rest, or the process dies, or there are words.
+#[test]
+fn files_cut_short() {
+    let lab = Lab::new();
+    let source = "int zero[3000]; int data[3000] = {1}; const int text[3000] = {2}; int f(void) { return data[7]; }";
+    let whole = fs::read(lab.library("whole/libx.so", "libx.so", source, &["-nostdlib"])).unwrap();
+    let a = needing(&lab, "a.so", "a.so", &["libx.so"], &["-Wl,-rpath,$ORIGIN/cut"]);
+    let sections = u64::from_le_bytes(whole[40..48].try_into().unwrap());
+    for cut in (0..sections as usize).step_by(1000).chain([1, 63, 64, 65]) {
+        lab.write("cut/libx.so", &whole[..cut]);
+        let start = Start::of(&lab, &[]);
+        assert_eq!(ours(&a, start), theirs(&a, start), "cut at {cut} of {}", whole.len());
+    }
+}
+
+/// A host whose cache is this one, with nothing else of the system.
+fn lookups(cache: &[u8]) -> Vec<Option<std::path::PathBuf>> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("etc")).unwrap();
+    fs::write(dir.path().join("etc/ld.so.cache"), cache).unwrap();
+    let host = Host::new(dir.path().to_owned(), [].into(), "/".into());
+    let objects = Objects::new(&host);
+    let loader = Loader::new(&objects);
+    let names = ["libc.so.6", "libz.so.1", "liba.so", "zzz"];
+    names.map(|name| loader.cache().lookup(name.as_ref()).map(Path::to_owned)).into()
+}
+
+#[test]
+fn caches_that_are_none() {
+    let Ok(real) = fs::read("/etc/ld.so.cache") else { return };
+    assert!(lookups(&real)[0].is_some());
+    assert_eq!(lookups(&[]), [None, None, None, None]);
+    assert_eq!(lookups(&vec![0; real.len()]), [None, None, None, None]);
+    // The count no longer fits the file.
+    assert_eq!(lookups(&real[..200]), [None, None, None, None]);
+    // Of the other byte order.
+    let mut other = real.clone();
+    other[28] = 3;
+    assert_eq!(lookups(&other), [None, None, None, None]);
+    for cut in (0..real.len()).step_by(997) {
+        let _ = lookups(&real[..cut]);
+        let mut holed = real.clone();
+        holed[cut..].iter_mut().take(64).for_each(|byte| *byte = 0xff);
+        let _ = lookups(&holed);
+    }
+}
+
+#[test]
+fn what_is_no_program_of_glibcs() {
+    let lab = Lab::new();
+    lab.write("empty", "");
+    lab.write("script", "#!/usr/bin/env  python3 -u\nimport torch\n");
+    lab.write("bare-script", "#!/bin/sh");
+    lab.write("text", "hello");
+    lab.write("cut", &fs::read(lab.copy("x.so", "x.so", 1)).unwrap()[..5000]);
+    let program = lab.program("program", "int main(void) { return 0; }", &[]);
+    lab.program("static", "int main(void) { return 0; }", &["-static"]);
+    lab.program("static-pie", "int main(void) { return 0; }", &["-static-pie"]);
+    let mut musl = fs::read(&program).unwrap();
+    let interpreter = super::ld_so().display().to_string();
+    let at = musl.windows(interpreter.len()).position(|window| window == interpreter.as_bytes()).unwrap();
+    musl[at..at + 9].copy_from_slice(b"/ld-musl-");
+    lab.write("musl", &musl);
+    musl[at..at + 9].copy_from_slice(b"/lib/else");
+    lab.write("other", &musl);
+
+    let host = Host::new("/".into(), [].into(), lab.root().to_owned());
+    let objects = Objects::new(&host);
+    let loader = Loader::new(&objects);
+    let kinds: Vec<String> = [
+        "empty",
+        "script",
+        "bare-script",
+        "text",
+        "cut",
+        "x.so",
+        "static",
+        "static-pie",
+        "musl",
+        "other",
+        "program",
+        ".",
+    ]
+    .iter()
+    .map(|name| {
+        let kind = format!("{:?}", ProgramKind::of(&loader, &lab.path(name)));
+        format!("{name}: {}", kind.split([' ', '(']).next().unwrap())
+    })
+    .collect();
+    assert_eq!(
+        kinds,
+        [
+            "empty: Empty",
+            "script: Script",
+            "bare-script: Script",
+            "text: Unreadable",
+            "cut: Unreadable",
+            "x.so: Library",
+            "static: Static",
+            "static-pie: Static",
+            "musl: Musl",
+            "other: OtherLoader",
+            "program: Dynamic",
+            ".: Directory"
+        ]
+    );
+    for alone in ["static", "static-pie", "musl", "other"] {
+        let mut map = LinkMap::new(&loader);
+        map.start(&lab.path(alone)).unwrap();
+        assert_eq!((map.objects().len(), map.missing().len()), (1, 0), "{alone}");
+    }
+    for none in ["empty", "script", "text", "cut", "."] {
+        assert!(LinkMap::new(&loader).start(&lab.path(none)).is_err(), "{none}");
+    }
+    let ProgramKind::Script { interpreter, argument } = ProgramKind::of(&loader, &lab.path("script")) else { panic!() };
+    assert_eq!((interpreter.as_path(), argument.unwrap()), (Path::new("/usr/bin/env"), "python3 -u".into()));
+}
+
+/// Who starts a set-user-ID program of another user's is not asked where its libraries are.
+#[test]
+fn secure_programs_do_not_listen() {
+    let lab = Lab::new();
+    lab.library("lib/libx.so", "libx.so", "", &["-nostdlib"]);
+    lab.library("lib/libpre.so", "libpre.so", "", &["-nostdlib"]);
+    let stub = lab.path("lib/libx.so").display().to_string();
+    let program = lab.program("program", "int main(void) { return 0; }", &[&stub]);
+    let mut plain = fs::metadata(&program).unwrap().permissions();
+    let path = lab.path("lib").display().to_string();
+    let preload = format!("{path}/libpre.so libpre.so");
+    let variables = [("LD_LIBRARY_PATH", path.as_str()), ("LD_PRELOAD", preload.as_str())];
+    let names = || {
+        let host = Start::of(&lab, &variables).host();
+        let objects = Objects::new(&host);
+        let loader = Loader::new(&objects);
+        let mut map = LinkMap::new(&loader);
+        map.start(&program).unwrap();
+        let found =
+            map.objects().iter().filter_map(|mapped| mapped.path.file_name()).map(|name| name.display().to_string());
+        (map.is_secure(), found.filter(|name| name.starts_with("lib") && name != "libc.so.6").collect::<Vec<_>>())
+    };
+    assert_eq!(names(), (false, vec!["libpre.so".into(), "libx.so".into()]));
+    // One's own file gives no rights that are not there.
+    std::os::unix::fs::PermissionsExt::set_mode(&mut plain, 0o4755);
+    fs::set_permissions(&program, plain).unwrap();
+    assert!(!names().0);
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(&program, Some(65534), None).is_err() {
+        return;
+    }
+    let mut rights = fs::metadata(&program).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut rights, 0o4755);
+    fs::set_permissions(&program, rights).unwrap();
+    assert_eq!(names(), (true, Vec::new()));
+    let output = Start::of(&lab, &variables).command(&program).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // A file system may be mounted so that the bit means nothing.
+    assert!(output.status.success() || said.contains("libx.so: cannot open shared object file"), "{said}");
+}
