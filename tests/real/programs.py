@@ -52,6 +52,7 @@ if __name__ == "__main__":
 SPAWN = (
     SAY
     + """
+from queue import Empty
 import torch
 import torch.multiprocessing as mp
 def work(rank, queue, done, shared):
@@ -64,7 +65,12 @@ if __name__ == "__main__":
     queue, done, shared = context.Queue(), context.Event(), torch.zeros(3).share_memory_()
     workers = [context.Process(target=work, args=(rank, queue, done, shared)) for rank in range(3)]
     for worker in workers: worker.start()
-    total = sum(queue.get().sum().item() for _ in workers)
+    total, left = 0, len(workers)
+    while left:
+        if any(worker.exitcode for worker in workers): raise SystemExit("a worker failed")
+        try: total += queue.get(timeout=1).sum().item()
+        except Empty: continue
+        left -= 1
     done.set()
     for worker in workers: worker.join()
     say("%d %d %s" % (total, shared.sum(), [worker.exitcode for worker in workers]))

@@ -30,6 +30,16 @@ fn set() -> Set {
 
 const ONE_RIGHT: &str = "maps libone: 1\n  [R]/right/libone.so.1\n";
 
+/// The plan is long to read, so that all are at it together: whoever is not the first to publish it acts by it all the same.
+#[test]
+fn threads_that_read_the_plan_together_act_by_it() {
+    let s = set();
+    let alias = |plan: PlanText, i: i32| plan.record(&["alias", &format!("libnick{i}.so"), "libone.so.1"]);
+    let plan = (0..8000).fold(s.plan.clone(), alias);
+    let ran = with_plan(&s.lab, &plan, &["threads", "libnick7999.so", "maps", "libone"]);
+    assert_eq!((ran.out, ran.err.as_str()), (format!("threads: 32\n{ONE_RIGHT}"), ""));
+}
+
 #[test]
 fn constructors_in_64_threads_open_again() {
     let s = set();

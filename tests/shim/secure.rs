@@ -83,7 +83,7 @@ fn in_secure_execution_nothing_is_done() {
 #[test]
 fn a_setuid_child_is_not_harmed() {
     let Some(s) = secure() else { return };
-    fs::set_permissions(&COMMON.shim.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(COMMON.shim.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
     for host in ["setuid", "setgid"] {
         let Some(ran) = s.run(host, utf8(&COMMON.shim)) else { return };
         assert_eq!(
