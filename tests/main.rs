@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod elf;
 mod fuzz;
+mod hostile;
 mod inventory;
 mod json;
 mod open;

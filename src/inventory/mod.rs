@@ -30,7 +30,7 @@ use crate::objects::{Object, ObjectError, Objects};
 use crate::places::{self, Place};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// One copy of a library: a file in a directory, under all the names it has there.
@@ -163,6 +163,9 @@ impl Inventory {
         for library in self.libraries.iter_mut().filter(|library| asks(library)) {
             let (found, bytes) = evidence(library, Depth::Full);
             searched = searched.saturating_add(bytes);
+            if let Some(object) = &library.object {
+                object.rest();
+            }
             if library.object.take_if(|object| object.is_cut()).is_none() {
                 library.conclude(found);
                 continue;
@@ -172,8 +175,13 @@ impl Inventory {
             self.problems.push(Problem { id: "truncated", path: library.path.clone(), says: error.clone() });
             library.unusable.get_or_insert(error);
         }
+        let mut by_dir: BTreeMap<&Path, Vec<&Library>> = BTreeMap::new();
+        for library in self.libraries.iter().filter(|library| library.confidence > Confidence::Unsure) {
+            by_dir.entry(&library.place.dir).or_default().push(library);
+        }
+        let known = |library: &Library| by_dir.get(library.place.dir.as_path()).map_or(&[][..], Vec::as_slice);
         let beside: Vec<Vec<Evidence>> =
-            self.libraries.iter().map(|library| version::beside(library, &self.libraries)).collect();
+            self.libraries.iter().map(|library| version::beside(library, known(library))).collect();
         for (library, more) in self.libraries.iter_mut().zip(beside) {
             if !more.is_empty() {
                 let found = library.found().with(more);

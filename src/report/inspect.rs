@@ -1,5 +1,6 @@
 //! One file in full (`inspect`) and two compared (`diff`), as text and as wire types.
 
+use super::human::one_line;
 use super::json::{JsonPath, SCHEMA};
 use crate::objects::Object;
 use crate::scan::Comparison;
@@ -95,10 +96,10 @@ impl InspectReport {
     /// One line for each fact that is there.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!("{}\n", self.path.to_path().display());
+        let mut text = format!("{}\n", one_line(self.path.to_path().display()));
         let mut line = |label: &str, value: &str| {
             if !value.is_empty() {
-                let _ = writeln!(text, "  {label:12} {value}");
+                let _ = writeln!(text, "  {label:12} {}", one_line(value));
             }
         };
         line("is", &self.ident);
@@ -129,7 +130,7 @@ const SHOWN: usize = 20;
 pub fn comparison_text(comparison: &Comparison) -> String {
     let mut text = String::new();
     if let Some((a, b)) = &comparison.sonames {
-        let _ = writeln!(text, "soname: {a} → {b}");
+        let _ = writeln!(text, "soname: {} → {}", one_line(a), one_line(b));
     }
     for (label, gained, lost) in [
         ("nodes", &comparison.nodes_gained, &comparison.nodes_lost),
@@ -142,7 +143,7 @@ pub fn comparison_text(comparison: &Comparison) -> String {
         let _ = writeln!(text, "{label}: {} gained, {} lost", gained.len(), lost.len());
         for (sign, list) in [('-', lost), ('+', gained)] {
             for name in list.iter().take(SHOWN) {
-                let _ = writeln!(text, "  {sign} {name}");
+                let _ = writeln!(text, "  {sign} {}", one_line(name));
             }
             if list.len() > SHOWN {
                 let _ = writeln!(text, "  {sign} and {} more", list.len() - SHOWN);
@@ -150,7 +151,7 @@ pub fn comparison_text(comparison: &Comparison) -> String {
         }
     }
     for (user, symbol) in &comparison.broken {
-        let _ = writeln!(text, "would break: {} takes `{symbol}`", user.display());
+        let _ = writeln!(text, "would break: {} takes `{}`", one_line(user.display()), one_line(symbol));
     }
     let verdict = if comparison.stands_in() {
         "the second may stand in for the first"

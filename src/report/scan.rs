@@ -1,5 +1,6 @@
 //! The wire types of `scan --format json` and `jsonl` (`docs/json-schema/scan.json`), and the scan as a table.
 
+use super::human::one_line;
 use super::json::{JsonPath, ProblemFile, SCHEMA};
 use crate::inventory::{Owner, Reach};
 use crate::scan::{Entry, Scan, group_of};
@@ -142,17 +143,17 @@ pub fn scan_text(scan: &Scan, all: bool) -> String {
     }
     let mut text = String::new();
     for (root, entries) in &groups {
-        let _ = writeln!(text, "{}", root.display());
+        let _ = writeln!(text, "{}", one_line(root.display()));
         for entry in entries {
             let library = &entry.library;
             let name = library.path.file_name().unwrap_or_default().display().to_string();
             let version = library.version.as_ref().map_or("?".to_owned(), ToString::to_string);
             let cuda = library.cuda.map_or("-".to_owned(), cuda_text);
-            let line = format!("  {name:38} {version:15} {cuda:5} {}", notes(entry));
+            let line = one_line(format!("  {name:38} {version:15} {cuda:5} {}", notes(entry)));
             let _ = writeln!(text, "{}", line.trim_end());
             if all {
                 for path in entry.paths.iter().filter(|path| **path != library.path) {
-                    let _ = writeln!(text, "    also {}", path.display());
+                    let _ = writeln!(text, "    also {}", one_line(path.display()));
                 }
             }
         }
@@ -164,7 +165,13 @@ pub fn scan_text(scan: &Scan, all: bool) -> String {
     if !scan.problems.is_empty() {
         text.push_str("\nproblems\n");
         for problem in &scan.problems {
-            let _ = writeln!(text, "  {}: {}\n    {}", problem.id, problem.says, problem.path.display());
+            let _ = writeln!(
+                text,
+                "  {}: {}\n    {}",
+                problem.id,
+                one_line(&problem.says),
+                one_line(problem.path.display())
+            );
         }
     }
     text
@@ -246,13 +253,13 @@ impl ScanDiff {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for path in &self.went {
-            let _ = writeln!(text, "- {}", path.to_path().display());
+            let _ = writeln!(text, "- {}", one_line(path.to_path().display()));
         }
         for path in &self.came {
-            let _ = writeln!(text, "+ {}", path.to_path().display());
+            let _ = writeln!(text, "+ {}", one_line(path.to_path().display()));
         }
         for (path, old, new) in &self.changed {
-            let _ = writeln!(text, "~ {}: {old} → {new}", path.to_path().display());
+            let _ = writeln!(text, "~ {}: {old} → {new}", one_line(path.to_path().display()));
         }
         text
     }

@@ -43,7 +43,11 @@ impl Scan {
         for (library, reach) in inventory.libraries.into_iter().zip(reach) {
             by_file.entry(library.stat.id).or_default().push((library, reach));
         }
-        let mut entries: Vec<Entry> = by_file.into_values().filter_map(|group| entry(group, &problems)).collect();
+        let mut about: BTreeMap<&Path, BTreeSet<&'static str>> = BTreeMap::new();
+        for problem in &problems {
+            about.entry(&problem.path).or_default().insert(problem.id);
+        }
+        let mut entries: Vec<Entry> = by_file.into_values().filter_map(|group| entry(group, &about)).collect();
         entries.sort_by(|a, b| (group_of(&a.library), &a.library.path).cmp(&(group_of(&b.library), &b.library.path)));
         Self { entries, problems }
     }
@@ -55,7 +59,8 @@ pub fn group_of(library: &Library) -> &Path {
     &library.place.root
 }
 
-fn entry(mut group: Vec<(Library, Vec<Reach>)>, problems: &[Problem]) -> Option<Entry> {
+/// One file, of its names in all directories. `about` are the ids of the problems of a path.
+fn entry(mut group: Vec<(Library, Vec<Reach>)>, about: &BTreeMap<&Path, BTreeSet<&'static str>>) -> Option<Entry> {
     // A name with an owner tells more than one without; among equals the first by path stands for all.
     let rank = |library: &Library| (library.owner.kind() == OwnerKind::None, library.version.is_none());
     group.sort_by(|(a, _), (b, _)| (rank(a), &a.path).cmp(&(rank(b), &b.path)));
@@ -67,7 +72,7 @@ fn entry(mut group: Vec<(Library, Vec<Reach>)>, problems: &[Problem]) -> Option<
         reach.extend(ways.iter().cloned());
     }
     let (library, _) = group.into_iter().next()?;
-    let about = problems.iter().filter(|problem| paths.contains(&problem.path));
-    let problems: BTreeSet<&'static str> = about.map(|problem| problem.id).collect();
+    let ids = paths.iter().filter_map(|path| about.get(path.as_path())).flatten().copied();
+    let problems: BTreeSet<&'static str> = ids.collect();
     Some(Entry { library, paths, reach, problems: problems.into_iter().collect() })
 }
