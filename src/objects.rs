@@ -99,7 +99,7 @@ impl Object {
         Elf::parse(&self.map)
     }
 
-    /// The bytes of the file.
+    /// The bytes of the file; none where more files are open than the kernel maps (see [`Objects`]).
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.map
@@ -109,6 +109,11 @@ impl Object {
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.map.is_cut()
+    }
+
+    /// Gives back the memory that the bytes looked at so far take, until they are looked at again.
+    pub fn rest(&self) {
+        self.map.rest();
     }
 
     /// Tells the kernel that single places of the file will be looked at, far apart, or no longer so.
@@ -126,7 +131,14 @@ impl Object {
 type Opened = Result<Rc<Object>, ObjectError>;
 type Loaded = Result<Rc<Object>, LoadError>;
 
-/// The ELF files opened so far.
+/// From this many objects on, what was read of a file is not kept in memory.
+const MANY: usize = 512;
+
+/// From this many on, only the facts are kept: Linux gives a process 65530 maps (`vm.max_map_count`), and the allocator
+/// wants some.
+const MAPS: usize = 16_384;
+
+/// The ELF files opened so far. Of very many the bytes are let go: they can be listed, not looked into.
 #[derive(Debug)]
 pub struct Objects<'h> {
     host: &'h Host,
@@ -190,7 +202,7 @@ impl<'h> Objects<'h> {
     }
 
     fn open_new(&self, path: &Path) -> Opened {
-        let (map, stat) = self.host.map(path).map_err(|error| ObjectError::Open(Rc::new(error)))?;
+        let (mut map, stat) = self.host.map(path).map_err(|error| ObjectError::Open(Rc::new(error)))?;
         if let Some(opened) = self.by_id.borrow().get(&stat.id) {
             return opened.clone();
         }
@@ -206,6 +218,12 @@ impl<'h> Objects<'h> {
             Err(error) => Err(ObjectError::Elf(error)),
         };
         map.expect_scattered(false);
+        let count = self.by_id.borrow().len();
+        if count >= MAPS {
+            map.close();
+        } else if count >= MANY {
+            map.rest();
+        }
         let opened = read.map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, truncated: false, map }));
         self.by_id.borrow_mut().insert(stat.id, opened.clone());
         opened

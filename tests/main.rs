@@ -9,6 +9,7 @@ mod doctor;
 mod elf;
 mod forensics;
 mod fuzz;
+mod hostile;
 mod inventory;
 mod json;
 mod loader;

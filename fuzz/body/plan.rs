@@ -69,7 +69,9 @@ fn said(plan: &Plan) -> Vec<u8> {
     }
     for (name, sonames) in &plan.triggers {
         out.put("t").put(name).put(sonames.len().to_string());
-        sonames.iter().for_each(|soname| drop(out.put(soname)));
+        for soname in sonames {
+            out.put(soname);
+        }
     }
     for bundle in &plan.bundles {
         out.put("b").put(&bundle.name).file(&bundle.path, bundle.id, bundle.size, bundle.mtime);

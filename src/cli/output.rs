@@ -17,7 +17,7 @@ pub(super) fn logger(verbose: u8, quiet: bool) {
         _ => log::LevelFilter::Trace,
     };
     let line = |out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
-        writeln!(out, "cudashim: {}", sanitized(&record.args().to_string()))
+        writeln!(out, "cudashim: {}", sanitized(&record.args().to_string()).replace('\n', "\\n"))
     };
     let _ = env_logger::Builder::new().filter_level(level).format(line).try_init();
     QUIET.store(quiet, std::sync::atomic::Ordering::Relaxed);

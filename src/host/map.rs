@@ -33,6 +33,21 @@ impl Map {
         self.0.as_ref().is_some_and(|mapped| mapped.range.cut.load(Ordering::Acquire))
     }
 
+    /// Gives back the memory that the bytes looked at so far take; they are read again where they are asked for again.
+    pub fn rest(&self) {
+        let Some(mapped) = &self.0 else { return };
+        // SAFETY: nobody can have written to a private map of ours that is read-only: its pages are the file's.
+        let rested = unsafe { mapped.bytes.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        if let Err(error) = rested {
+            log::debug!("madvise: {error}");
+        }
+    }
+
+    /// Lets the bytes go.
+    pub fn close(&mut self) {
+        self.0 = None;
+    }
+
     /// Tells the kernel whether single places far apart will be looked at, rather than what follows them: it then
     /// reads one page for each, and not its surroundings. Only costs change.
     pub fn expect_scattered(&self, scattered: bool) {

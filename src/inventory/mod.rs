@@ -206,6 +206,9 @@ impl Inventory {
         for library in libraries.iter_mut().filter(|library| asks(library)) {
             let (found, bytes) = evidence(library, Depth::Full);
             searched = searched.saturating_add(bytes);
+            if let Some(object) = &library.object {
+                object.rest();
+            }
             if library.object.take_if(|object| object.is_cut()).is_none() {
                 library.conclude(found);
                 continue;
@@ -217,8 +220,9 @@ impl Inventory {
         }
         // A place is read at once, so what stands in one directory stands together here.
         for directory in libraries.chunk_by_mut(|one, other| one.place.dir == other.place.dir) {
-            let beside: Vec<Vec<Evidence>> =
-                directory.iter().map(|library| version::beside(library, directory)).collect();
+            let known: Vec<&Library> =
+                directory.iter().filter(|library| library.confidence > Confidence::Unsure).collect();
+            let beside: Vec<Vec<Evidence>> = directory.iter().map(|library| version::beside(library, &known)).collect();
             for (library, more) in directory.iter_mut().zip(beside) {
                 library.learn(more);
             }

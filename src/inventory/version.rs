@@ -10,6 +10,7 @@ use crate::elf::Elf;
 use crate::facts::{LibraryName, Version, parse_library_name, toolkit_of, toolkits};
 use crate::host::Host;
 use crate::places::{Place, Provenance};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -446,15 +447,14 @@ fn major_minor(version: &Version) -> Option<(u32, Option<u32>)> {
 
 /// What the libraries in the same directory say about one that says nothing itself: the release of its group, and
 /// the CUDA release that most of its kind are of. A guess: one file can be exchanged.
-pub(super) fn beside(library: &super::Library, all: &[super::Library]) -> Vec<Evidence> {
-    let knows = |other: &&super::Library| {
-        other.place.dir == library.place.dir && other.path != library.path && other.confidence > Confidence::Unsure
-    };
-    let neighbours: Vec<&super::Library> = all.iter().filter(knows).collect();
+///
+/// `known` are the libraries of the directory whose release is no guess.
+pub(super) fn beside(library: &super::Library, known: &[&super::Library]) -> Vec<Evidence> {
+    let neighbours = || known.iter().copied().filter(|other| other.path != library.path);
     let mut evidence = Vec::new();
 
     if library.version.is_none() && library.row.group.is_some() {
-        let group = neighbours.iter().copied().filter(|other| other.row.group == library.row.group);
+        let group = neighbours().filter(|other| other.row.group == library.row.group);
         let group: Vec<_> = group.filter(|other| other.version.is_some()).collect();
         if let Some(other) = group.first()
             && group.iter().all(|another| another.version == other.version)
@@ -467,12 +467,15 @@ pub(super) fn beside(library: &super::Library, all: &[super::Library]) -> Vec<Ev
     let minor = |cuda: &Cuda| cuda.1.is_some();
     let mut told = evidence.iter().filter_map(|one| one.cuda).chain(library.cuda);
     if !told.any(|cuda| minor(&cuda)) {
-        let kin = neighbours.iter().filter(|other| other.row.owner == library.row.owner);
-        let releases: Vec<Cuda> = kin.filter_map(|other| other.cuda.filter(minor)).collect();
-        let votes = |cuda: &Cuda| releases.iter().filter(|other| *other == cuda).count();
+        let kin = neighbours().filter(|other| other.row.owner == library.row.owner);
+        let mut votes: BTreeMap<Cuda, usize> = BTreeMap::new();
+        for cuda in kin.filter_map(|other| other.cuda.filter(minor)) {
+            *votes.entry(cuda).or_default() += 1;
+        }
+        let all: usize = votes.values().sum();
         // More than half: nvJitLink is often newer than the rest, for its own package asks for no release.
-        if let Some(cuda) = releases.iter().find(|cuda| votes(cuda).saturating_mul(2) > releases.len()) {
-            let says = format!("{} of {} libraries beside it are of this release", votes(cuda), releases.len());
+        if let Some((cuda, count)) = votes.iter().find(|(_, count)| count.saturating_mul(2) > all) {
+            let says = format!("{count} of {all} libraries beside it are of this release");
             let one = Evidence::new(Kind::Neighbours, says, Confidence::Unsure);
             evidence.push(Evidence { cuda: Some(*cuda), ..one });
         }

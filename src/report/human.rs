@@ -21,6 +21,11 @@ pub fn sanitized(text: &str) -> String {
     })
 }
 
+/// A path, or what a file says, as part of a line: no name begins a line of its own.
+pub(super) fn one_line(shown: impl std::fmt::Display) -> String {
+    shown.to_string().replace('\n', "\\n")
+}
+
 /// Files that cannot be used, at most this many on a page.
 const SHOWN: usize = 10;
 
@@ -34,7 +39,7 @@ pub fn resolution_text(report: &ResolveReport) -> String {
         let _ = write!(text, " (CUDA {cuda})");
     }
     if let Some(path) = &report.path {
-        let _ = write!(text, " in {}", path.to_path().display());
+        let _ = write!(text, " in {}", one_line(path.to_path().display()));
     }
     text.push('\n');
     let set = report.set.as_deref().unwrap_or_default();
@@ -55,7 +60,7 @@ pub fn resolution_text(report: &ResolveReport) -> String {
     let version_width =
         set.iter().map(|library| library.version.as_ref().map_or(1, String::len)).max().unwrap_or_default();
     for root in roots {
-        let _ = write!(text, "\nfrom {}\n", root.display());
+        let _ = write!(text, "\nfrom {}\n", one_line(root.display()));
         for library in set.iter().filter(|library| root_of(&library.path.to_path()) == root) {
             let version = library.version.as_deref().unwrap_or("-");
             let path = library.path.to_path();
@@ -65,7 +70,7 @@ pub fn resolution_text(report: &ResolveReport) -> String {
                 "  {:name_width$}  {version:version_width$}  {:8}  {}",
                 library.soname,
                 library.how,
-                shown.display()
+                one_line(shown.display())
             );
         }
     }
@@ -78,7 +83,7 @@ pub fn resolution_text(report: &ResolveReport) -> String {
     if !report.problems.is_empty() {
         text.push_str("\ncannot be used\n");
         for problem in report.problems.iter().take(SHOWN) {
-            let _ = writeln!(text, "  {}  {}", problem.path.to_path().display(), problem.says);
+            let _ = writeln!(text, "  {}  {}", one_line(problem.path.to_path().display()), one_line(&problem.says));
         }
         if report.problems.len() > SHOWN {
             let _ = writeln!(text, "  and {} more; `--format json` lists them", report.problems.len() - SHOWN);
@@ -121,16 +126,16 @@ pub fn explanation_text(library: &ChosenLibrary) -> String {
         "{}{}\n  {}\n  chosen: {}\n",
         library.soname,
         version(&library.version),
-        library.path.to_path().display(),
+        one_line(library.path.to_path().display()),
         library.because
     );
     for copy in &library.refused {
         let _ = write!(
             text,
             "\n  {}{}\n  refused: {}\n",
-            copy.path.to_path().display(),
+            one_line(copy.path.to_path().display()),
             version(&copy.version),
-            copy.because
+            one_line(&copy.because)
         );
     }
     if library.refused.is_empty() {

@@ -1,6 +1,7 @@
 //! The wire types of `scan --format json` and `jsonl` (`docs/json-schema/scan.json`), and two saved scans compared
 //! (`diff.json`).
 
+use super::human::one_line;
 use super::json::{JsonPath, ProblemFile, SCHEMA};
 use crate::inventory::{Digest, Evidence, Library, Owner, Problem, Reach, Verified};
 use crate::scan::{Entry, Scan};
@@ -430,18 +431,24 @@ impl ScanDiff {
         }
         let mut text = String::new();
         for line in &self.went {
-            let _ = writeln!(text, "- {} ({})", line.path.to_path().display(), line.file.text(None));
+            let _ = writeln!(text, "- {} ({})", one_line(line.path.to_path().display()), line.file.text(None));
         }
         for line in &self.came {
-            let _ = writeln!(text, "+ {} ({})", line.path.to_path().display(), line.file.text(None));
+            let _ = writeln!(text, "+ {} ({})", one_line(line.path.to_path().display()), line.file.text(None));
         }
         for ChangedFile { path, before, after } in &self.changed {
             let (old, new) = (before.text(Some(after)), after.text(Some(before)));
-            let _ = writeln!(text, "~ {}: {old} → {new}", path.to_path().display());
+            let _ = writeln!(text, "~ {}: {old} → {new}", one_line(path.to_path().display()));
         }
         for (sign, problems) in [("no longer", &self.gone_problems), ("now", &self.new_problems)] {
             for problem in problems {
-                let _ = writeln!(text, "{sign} {}: {}: {}", problem.id, problem.path.to_path().display(), problem.says);
+                let _ = writeln!(
+                    text,
+                    "{sign} {}: {}: {}",
+                    problem.id,
+                    one_line(problem.path.to_path().display()),
+                    one_line(&problem.says)
+                );
             }
         }
         let counts = format!("{} came, {} went, {} changed", self.came.len(), self.went.len(), self.changed.len());

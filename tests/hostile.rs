@@ -1,0 +1,230 @@
+//! What a disk may hold and no installer would leave: it is told of or passed over, and never stops a scan, breaks a
+//! terminal or ends the program.
+
+use crate::support::world::{Lib, World};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const TIB: u64 = 1 << 40;
+
+fn output(command: &mut Command) -> (Option<i32>, Vec<u8>, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), output.stdout, String::from_utf8(output.stderr).unwrap())
+}
+
+/// `scan /t` as JSON.
+fn scan(world: &World) -> Value {
+    let (code, out, err) = output(&mut world.rooted(["--format", "json", "scan", "/t"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    serde_json::from_slice(&out).unwrap()
+}
+
+/// The ids of the problems about a path.
+fn ids<'a>(scan: &'a Value, path: &str) -> Vec<&'a str> {
+    let about = scan["problems"].as_array().unwrap().iter().filter(|problem| problem["path"] == path);
+    about.map(|problem| problem["id"].as_str().unwrap()).collect()
+}
+
+fn paths(scan: &Value) -> Vec<&Value> {
+    scan["libraries"].as_array().unwrap().iter().map(|library| &library["path"]).collect()
+}
+
+fn build(path: &Path) -> Vec<u8> {
+    Lib::new("libcudart.so.12").defines(&["cudaGetDevice"]).build(path);
+    fs::read(path).unwrap()
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_opened() {
+    let world = World::new();
+    fs::create_dir_all(world.path("t/dir/libcudart.so.12")).unwrap();
+    fs::create_dir(world.path("t/others")).unwrap();
+    let at = |name: &str| world.path("t/others").join(name);
+    mknodat(CWD, at("libcublas.so.12"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let _socket = UnixListener::bind(at("libcufft.so.11")).unwrap();
+    symlink("/dev/zero", at("libcurand.so.10")).unwrap();
+    symlink("libnccl.so.2", at("libnccl.so.2")).unwrap();
+    symlink("libcusparse.so.12", at("libcusparse.so")).unwrap();
+    symlink("libcusparse.so", at("libcusparse.so.12")).unwrap();
+    symlink("..", at("up")).unwrap();
+    // Only a superuser can make one that is there, and not everywhere.
+    let device =
+        mknodat(CWD, at("libcusolver.so.11"), FileType::CharacterDevice, Mode::RUSR, rustix::fs::makedev(1, 5));
+
+    let seen = scan(&world);
+    assert_eq!(paths(&seen), [] as [&Value; 0]);
+    assert_eq!(ids(&seen, "/t/others/libcublas.so.12"), ["not-a-file"]);
+    assert_eq!(ids(&seen, "/t/others/libcufft.so.11"), ["not-a-file"]);
+    for name in ["libcurand.so.10", "libnccl.so.2", "libcusparse.so", "libcusparse.so.12"] {
+        // The root of this machine has no `/dev/zero`.
+        assert_eq!(ids(&seen, &format!("/t/others/{name}")), ["dangling-link"], "{name}");
+    }
+    if device.is_ok() {
+        assert_eq!(ids(&seen, "/t/others/libcusolver.so.11"), ["not-a-file"]);
+    }
+    // Named, it is told of as well, and does not wait for a writer.
+    let (code, _, err) = output(&mut world.rooted(["inspect", "/t/others/libcublas.so.12"]));
+    assert!(code == Some(2) && err.contains("not a regular file"), "{code:?} {err}");
+}
+
+#[test]
+fn names_that_would_break_a_terminal_or_a_line() {
+    let world = World::new();
+    let odd = OsStr::from_bytes(b"a\n\x1b[31m\xffb\\");
+    let dir = world.path("t").join(odd);
+    fs::create_dir_all(&dir).unwrap();
+    build(&dir.join("libcudart.so.12"));
+    symlink("nowhere", dir.join("libcublas.so.12")).unwrap();
+
+    for arguments in [&["scan", "/t"][..], &["--format", "jsonl", "scan", "/t"], &["-v", "scan", "/t"]] {
+        let (code, out, err) = output(&mut world.rooted(arguments));
+        assert_eq!(code, Some(0), "{err}");
+        let text = String::from_utf8(out).unwrap() + &err;
+        assert!(!text.contains('\x1b') && !text.contains("a\n"), "{text:?}");
+        assert!(text.contains("libcudart.so.12"));
+    }
+    let seen = scan(&world);
+    let [path] = paths(&seen)[..] else { panic!("{seen}") };
+    let bytes: Vec<u8> = path["bytes"].as_array().unwrap().iter().map(|byte| byte.as_u64().unwrap() as u8).collect();
+    assert_eq!(bytes, Path::new("/t").join(odd).join("libcudart.so.12").as_os_str().as_bytes());
+    let problem = &seen["problems"].as_array().unwrap()[0];
+    assert!(problem["id"] == "dangling-link" && problem["path"]["bytes"].is_array(), "{problem}");
+}
+
+#[test]
+fn a_sparse_file_of_a_tebibyte_is_not_read() {
+    let world = World::new();
+    for dir in ["t/zeros", "t/elf"] {
+        fs::create_dir_all(world.path(dir)).unwrap();
+    }
+    let zeros = world.path("t/zeros/libcudart.so.12");
+    if let Err(error) = File::create(&zeros).unwrap().set_len(TIB) {
+        eprintln!("skipped: the file system has no such files: {error}");
+        return;
+    }
+    // A sound library with nothing behind it, and one whose only segment is all of it.
+    let sound = world.path("t/elf/libcudart.so.12");
+    build(&sound);
+    fs::OpenOptions::new().write(true).open(&sound).unwrap().set_len(TIB).unwrap();
+    let wide = world.path("t/elf/libcublas.so.12");
+    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0".to_vec();
+    bytes.extend(if cfg!(target_arch = "aarch64") { 183_u16 } else { 62 }.to_le_bytes());
+    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend([0_u64, 64, 0].map(u64::to_le_bytes).concat());
+    bytes.extend(0_u32.to_le_bytes());
+    bytes.extend([64_u16, 56, 1, 64, 0, 0].map(u16::to_le_bytes).concat());
+    bytes.extend([1_u32, 4].map(u32::to_le_bytes).concat());
+    bytes.extend([0, 0, 0, TIB, TIB, 4096].map(u64::to_le_bytes).concat());
+    fs::write(&wide, bytes).unwrap();
+    fs::OpenOptions::new().write(true).open(&wide).unwrap().set_len(TIB).unwrap();
+
+    let seen = scan(&world);
+    assert_eq!(ids(&seen, "/t/zeros/libcudart.so.12"), ["not-elf"]);
+    let sizes: Vec<_> = seen["libraries"].as_array().unwrap().iter().map(|library| &library["size"]).collect();
+    assert_eq!(sizes, [TIB; 3]);
+}
+
+#[test]
+fn a_hundred_thousand_files_in_a_directory() {
+    let world = World::new();
+    fs::create_dir(world.path("t")).unwrap();
+    let first = world.path("t/0.so");
+    fs::write(&first, "").unwrap();
+    for number in 1..100_000_u32 {
+        // A file has at most 65000 names on ext4.
+        let from = if number % 50_000 == 0 { None } else { Some(number / 50_000 * 50_000) };
+        let path = world.path(&format!("t/{number}.so"));
+        match from {
+            Some(from) => fs::hard_link(world.path(&format!("t/{from}.so")), path).unwrap(),
+            None => fs::write(path, "").unwrap(),
+        }
+    }
+    build(&world.path("t/libcudart.so.12"));
+    assert_eq!(paths(&scan(&world)), ["/t/libcudart.so.12"]);
+}
+
+/// Another process replaces, cuts and removes what is looked at. What is seen may be any of it, but it is told.
+#[test]
+fn files_that_change_while_they_are_looked_at() {
+    let world = World::new();
+    fs::create_dir(world.path("t")).unwrap();
+    let path = world.path("t/libcudart.so.12");
+    let whole = [build(&path), vec![0xa5; 2 << 20]].concat();
+    let link = world.path("t/libcublas.so.12");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let spare = world.path("spare");
+            while !done.load(Ordering::Relaxed) {
+                // In place, as a careless copy does, so that what is mapped loses its end.
+                fs::write(&path, &whole).unwrap();
+                File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
+                fs::write(&path, &whole).unwrap();
+                File::options().write(true).open(&path).unwrap().set_len(whole.len() as u64 / 2).unwrap();
+                // By another file, a pipe, nothing.
+                fs::write(&spare, &whole).unwrap();
+                fs::rename(&spare, &path).unwrap();
+                fs::remove_file(&path).unwrap();
+                mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+                let _ = fs::remove_file(&link);
+                symlink("libcudart.so.12", &link).unwrap();
+                fs::remove_file(&path).unwrap();
+            }
+        });
+        for _ in 0..30 {
+            for arguments in [&["--format", "json", "scan", "--all", "/t"][..], &["--format", "json", "scan", "/t"]] {
+                let (code, out, err) = output(&mut world.rooted(arguments));
+                // Each problem has an id that is documented; no other word is heard.
+                if code != Some(0) || !err.is_empty() {
+                    done.store(true, Ordering::Relaxed);
+                    panic!("{code:?} {err}");
+                }
+                let seen: Value = serde_json::from_slice(&out).unwrap();
+                let known = |id: &Value| cudashim::inventory::PROBLEMS.iter().any(|(known, _)| id == known);
+                assert!(seen["problems"].as_array().unwrap().iter().all(|problem| known(&problem["id"])), "{seen}");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn what_may_not_be_read_is_told() {
+    let world = World::new();
+    fs::set_permissions(world.root(), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir_all(world.path("t/locked")).unwrap();
+    build(&world.path("t/libcudart.so.12"));
+    fs::set_permissions(world.path("t/libcudart.so.12"), Permissions::from_mode(0o000)).unwrap();
+    build(&world.path("t/locked/libcublas.so.12"));
+    fs::set_permissions(world.path("t/locked"), Permissions::from_mode(0o000)).unwrap();
+    // To a superuser nothing is locked: another user looks.
+    let scan = world.rooted(["--format", "json", "scan", "/t"]);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    if rustix::process::geteuid().is_root() {
+        let mut probe = Command::new("setpriv");
+        probe.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(scan.get_program()).arg("--version");
+        if !probe.output().is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: no setpriv(1), or another user cannot start what was built here");
+            return;
+        }
+        command.arg(scan.get_program());
+    } else {
+        command = Command::new(scan.get_program());
+    }
+    command.args(scan.get_args()).env("HOME", "/nonexistent").env_remove("CUDASHIM_CACHE");
+    let (code, out, err) = output(&mut command);
+    fs::set_permissions(world.path("t/locked"), Permissions::from_mode(0o700)).unwrap();
+    assert_eq!((code, err.as_str()), (Some(0), "cudashim: 1 directories could not be read\n"));
+    let seen: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(ids(&seen, "/t/libcudart.so.12"), ["unreadable"]);
+    assert_eq!(seen["problems"].as_array().unwrap().len(), 1, "{seen}");
+}
