@@ -436,6 +436,7 @@ pub(super) fn later(
     let mut elective: BTreeSet<usize> = BTreeSet::new();
     let is_file = matches!(subject.map(|subject| &subject.what), Some(What::Program(_) | What::Libraries(_)));
     let only_strays = is_file && opening.plan.is_none();
+    let mut drivers = BTreeMap::new();
     let mut at = 0;
     while at < map.objects().len() {
         let end = map.objects().len();
@@ -444,7 +445,7 @@ pub(super) fn later(
             for names in opened_by(map, index, copies, subject) {
                 let before = map.objects().len();
                 let optional = elective.contains(&index) || names.iter().all(|(_, required)| !required);
-                if only_strays && (optional || !strays(map, index, &names)) {
+                if only_strays && (optional || !strays(map, index, &names, &mut drivers)) {
                     continue;
                 }
                 for mut missing in open_first(map, index, &names, opening) {
@@ -466,16 +467,18 @@ pub(super) fn later(
 
 /// Whether what an object opens comes from elsewhere than from beside it, or from nowhere: of a file that is checked for
 /// itself, only that is worth a look. A driver that is not there is nothing to say.
-fn strays(map: &LinkMap<'_, '_>, index: usize, names: &[(String, bool)]) -> bool {
+fn strays(map: &LinkMap<'_, '_>, index: usize, names: &[(String, bool)], drivers: &mut BTreeMap<String, bool>) -> bool {
     let Some(mapped) = map.objects().get(index) else { return false };
-    let mapped_already = names.iter().any(|(name, _)| map.by_name(OsStr::new(name)).is_some());
-    if mapped_already {
+    if names.iter().any(|(name, _)| map.by_name(OsStr::new(name)).is_some()) {
         return false;
     }
-    let mut required = names.iter().filter(|(_, required)| *required);
-    required.any(|(name, _)| match map.search_from(index, OsStr::new(name)) {
-        Some(path) => path.parent() != mapped.path.parent(),
-        None => !parse_library_name(name).is_some_and(|name| name.row.is_driver()),
+    let found = |name: &str| map.search_from(index, OsStr::new(name));
+    names.iter().filter(|(_, required)| *required).any(|(name, _)| {
+        if parse_library_name(name).is_some_and(|name| name.row.is_driver()) {
+            // Everybody asks for it, and whoever does is told the same.
+            return *drivers.entry(name.clone()).or_insert_with(|| found(name).is_some());
+        }
+        found(name).is_none_or(|path| path.parent() != mapped.path.parent())
     })
 }
 

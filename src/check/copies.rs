@@ -2,6 +2,7 @@
 //!
 //! Takes paths of mapped files; gives the [`Library`] of each. Each directory is looked into once.
 
+use crate::consumer::tidy;
 use crate::facts::{LibraryName, Version, parse_library_name};
 use crate::host::{FileId, Host};
 use crate::inventory::{Confidence, Depth, Inventory, Library, Owner, evidence};
@@ -55,10 +56,13 @@ impl Copies {
 
     /// A library in `nvidia/` is of the one wheel that brings it: that needs no look into the wheel's record.
     fn of_package(&mut self, host: &Host, mapped: &Mapped, name: &LibraryName<'_>) -> Option<Library> {
-        let site = site_of(&mapped.path).filter(|_| name.hash.is_none())?;
-        let below = mapped.path.strip_prefix(site).ok()?;
-        let dir = mapped.path.parent()?;
-        if !below.starts_with("nvidia") {
+        // Run paths lead there through `..`, which a link may bend.
+        let path = tidy(&mapped.path);
+        let site = site_of(&path).filter(|_| name.hash.is_none())?;
+        let dir = path.parent()?;
+        if !path.strip_prefix(site).is_ok_and(|below| below.starts_with("nvidia"))
+            || host.stat(&path).ok()?.id != mapped.object.stat.id
+        {
             return None;
         }
         let installed = self.packages.entry(site.to_owned()).or_insert_with(|| distributions(host, site));

@@ -103,7 +103,7 @@ pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: 
     let whole = !facts.subject.is_some_and(|subject| matches!(subject.what, What::Environment(_)));
     let error = refused
         .filter(|_| fails && whole)
-        .or_else(|| hard.map(|lost| lost.error.clone()))
+        .or_else(|| hard.map(|lost| words(facts, lost)))
         .or_else(|| unbound.map(line));
     let verdict = match (fails, torn || crossed) {
         (true, _) => Verdict::Fails,
@@ -125,8 +125,11 @@ pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: 
 
 /// The nodes and symbols nobody defines, and with what ld.so ends it first.
 fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
-    let Some(subject) = facts.subject else { return (unbound_in_groups(facts, depth), None) };
-    let link = facts.map.link(if depth == Depth::Symbols { Symbols::Now } else { Symbols::Skip });
+    if depth == Depth::Files {
+        return (Vec::new(), None);
+    }
+    let Some(subject) = facts.subject else { return (unbound_in_groups(facts), None) };
+    let link = facts.map.link(Symbols::Now);
     let path = |index: usize| facts.mapped(index).map(|mapped| mapped.path.clone());
     let text = |name: &OsStr| name.to_string_lossy().into_owned();
     let needed = |object: usize| !facts.elective.contains(&object);
@@ -160,10 +163,10 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
 }
 
 /// Of a live process its scopes are not known: only what names its provider is looked at.
-fn unbound_in_groups(facts: &Facts<'_, '_, '_>, depth: Depth) -> Vec<MissingSymbol> {
+fn unbound_in_groups(facts: &Facts<'_, '_, '_>) -> Vec<MissingSymbol> {
     let mut found = Vec::new();
     for (index, mapped) in facts.map.objects().iter().enumerate() {
-        if depth != Depth::Symbols || facts.elective.contains(&index) {
+        if facts.elective.contains(&index) {
             continue;
         }
         for (soname, wanted) in symbols_by_provider(&mapped.object) {
@@ -183,6 +186,13 @@ fn unbound_in_groups(facts: &Facts<'_, '_, '_>, depth: Depth) -> Vec<MissingSymb
         }
     }
     found
+}
+
+/// With what a name that leads nowhere ends a program, or a `dlopen`.
+fn words(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> String {
+    let program = facts.subject.filter(|subject| subject.is_program()).and_then(Subject::program);
+    let prefix = program.map(|path| format!("{}: error while loading shared libraries: ", path.display()));
+    format!("{}{}", prefix.unwrap_or_default(), lost.error)
 }
 
 /// The words of `_dl_lookup_symbol_x`.

@@ -224,7 +224,7 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) plan: Option<PathBuf>,
 
-    /// Only find the files, look at no symbol
+    /// Only find the files: look at no symbol and no version node
     #[arg(long)]
     pub(super) no_symbols: bool,
 
