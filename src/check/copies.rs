@@ -85,6 +85,7 @@ impl Copies {
             soname,
             place: places::found(dir.to_owned()),
             stat: mapped.object.stat,
+            recorded: None,
             version: Version::parse(&package.version),
             evidence: Vec::new(),
             confidence: Confidence::Likely,
