@@ -34,10 +34,10 @@ pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool, hash: bool) -> a
                 let report = InspectFile::new(&inspection);
                 match cli.format {
                     Format::Human | Format::Markdown if seen.is_empty() => {
-                        resolve::print(inspect_text(&report, output::width()))?
+                        resolve::print(inspect_text(&report, output::width()))?;
                     }
                     Format::Human | Format::Markdown => {
-                        resolve::print(format!("\n{}", inspect_text(&report, output::width())))?
+                        resolve::print(format!("\n{}", inspect_text(&report, output::width())))?;
                     }
                     Format::Json => {}
                     Format::Jsonl => resolve::print(serde_json::to_string(&report)? + "\n")?,
