@@ -30,8 +30,8 @@ pub struct Mapped {
     pub(super) parent: Option<usize>,
     /// The stage that mapped it.
     pub(super) stage: usize,
-    /// The needed entries were followed.
-    walked: bool,
+    /// Where its dependencies led, and whether by a filter; nothing where they were not followed yet.
+    led_to: Option<Vec<(usize, bool)>>,
 }
 
 /// A needed name that led to no object.
@@ -324,18 +324,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
 
     /// What the object at `index` led to, and which of it are filters' objects.
     fn dependencies(&self, index: usize) -> Vec<(usize, bool)> {
-        let Some(mapped) = self.objects.get(index) else { return Vec::new() };
-        let all = &mapped.object.facts.dependencies;
-        if all.len() == mapped.object.facts.needed.len() {
-            return mapped.needed.iter().map(|needed| (*needed, false)).collect();
-        }
-        // With filters among them, each is asked for again: it is mapped by now, or missing.
-        let of = |name: &OsString| self.names.of(name);
-        let found = all.iter().filter_map(|dependency| match dependency {
-            Dependency::Needed(name) => Some((of(name)?, false)),
-            Dependency::Filter(name) | Dependency::Auxiliary(name) => Some((of(name)?, true)),
-        });
-        found.collect()
+        self.objects.get(index).and_then(|mapped| mapped.led_to.clone()).unwrap_or_default()
     }
 
     fn move_before(&mut self, moved: usize, place: usize) {
@@ -346,10 +335,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
 
     /// Maps what the object at `index` needs, if that was not done by an earlier `dlopen`.
     fn walk(&mut self, index: usize) {
-        let Some(mapped) = self.objects.get_mut(index) else { return };
-        if std::mem::replace(&mut mapped.walked, true) {
-            return;
-        }
+        let Some(mapped) = self.objects.get(index).filter(|mapped| mapped.led_to.is_none()) else { return };
         let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
         // `__RTLD_DLOPEN` holds for all that a `dlopen` maps.
         let role = if self.is_starting() { Role::Library } else { Role::Opened };
@@ -365,14 +351,15 @@ impl<'l, 'h> LinkMap<'l, 'h> {
                 }
             };
             match self.find(&expanded, Some(index), None, role) {
-                Ok(needed) => found.push(needed),
+                Ok(needed) => found.push((needed, !matches!(dependency, Dependency::Needed(_)))),
                 // "We are not interested in the error message."
                 Err(_) if matches!(dependency, Dependency::Auxiliary(_)) => {}
                 Err(failure) => self.miss(&expanded, path.clone(), &failure),
             }
         }
         if let Some(mapped) = self.objects.get_mut(index) {
-            mapped.needed = found;
+            mapped.needed = found.iter().map(|(needed, _)| *needed).collect();
+            mapped.led_to = Some(found);
         }
     }
 
@@ -484,7 +471,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             needed: Vec::new(),
             parent: loader,
             stage: self.stages.len(),
-            walked: false,
+            led_to: None,
         });
         index
     }
