@@ -1,5 +1,7 @@
 //! The link map ld.so would build: breadth first over `DT_NEEDED`, as `_dl_map_object_deps` does.
 
+mod adopt;
+
 use super::error::LinkError;
 use super::failure::Words;
 use super::names::Names;
@@ -32,8 +34,8 @@ pub struct Mapped {
     pub(super) parent: Option<usize>,
     /// The stage that mapped it.
     pub(super) stage: usize,
-    /// The needed entries were followed.
-    walked: bool,
+    /// Where its dependencies led, and whether by a filter; nothing where they were not followed yet.
+    led_to: Option<Vec<(usize, bool)>>,
 }
 
 /// A needed name that led to no object.
@@ -290,34 +292,6 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         self.objects.iter().position(|mapped| mapped.object.stat.id == id)
     }
 
-    /// Takes objects as they are mapped in a process, the program first; what they need is looked for among them, and
-    /// nothing is searched.
-    pub fn adopt(&mut self, mapped: impl IntoIterator<Item = (PathBuf, Rc<Object>)>) {
-        self.interpreter = None;
-        for (path, object) in mapped {
-            let name = path.clone().into_os_string();
-            let index = self.add(path, object, Rule::Mapped, None, self.program.is_some().then_some(name.as_os_str()));
-            self.program.get_or_insert(index);
-        }
-        for index in 0..self.objects.len() {
-            let needed = self.objects.get(index).map(|mapped| mapped.object.facts.needed.clone()).unwrap_or_default();
-            let found: Vec<usize> = needed.iter().filter_map(|name| self.names.of(name)).collect();
-            for needed in &found {
-                // Who needs whom may run in a circle; who loaded whom may not.
-                let loaders = std::iter::successors(Some(index), |at| self.objects.get(*at).and_then(|it| it.loader));
-                let above = loaders.take(self.objects.len()).any(|above| above == *needed);
-                if let Some(needed) = self.objects.get_mut(*needed).filter(|_| !above && Some(*needed) != self.program)
-                {
-                    needed.loader.get_or_insert(index);
-                }
-            }
-            if let Some(mapped) = self.objects.get_mut(index) {
-                mapped.needed = found;
-                mapped.walked = true;
-            }
-        }
-    }
-
     /// Where the search for a bare name ends that the object at `index` asks for; nothing is mapped.
     #[must_use]
     pub fn search_from(&self, index: usize, name: &OsStr) -> Option<PathBuf> {
@@ -381,18 +355,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
 
     /// What the object at `index` led to, and which of it are filters' objects.
     fn dependencies(&self, index: usize) -> Vec<(usize, bool)> {
-        let Some(mapped) = self.objects.get(index) else { return Vec::new() };
-        let all = &mapped.object.facts.dependencies;
-        if all.len() == mapped.object.facts.needed.len() {
-            return mapped.needed.iter().map(|needed| (*needed, false)).collect();
-        }
-        // With filters among them, each is asked for again: it is mapped by now, or missing.
-        let of = |name: &OsString| self.names.of(name);
-        let found = all.iter().filter_map(|dependency| match dependency {
-            Dependency::Needed(name) => Some((of(name)?, false)),
-            Dependency::Filter(name) | Dependency::Auxiliary(name) => Some((of(name)?, true)),
-        });
-        found.collect()
+        self.objects.get(index).and_then(|mapped| mapped.led_to.clone()).unwrap_or_default()
     }
 
     fn move_before(&mut self, moved: usize, place: usize) {
@@ -403,10 +366,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
 
     /// Maps what the object at `index` needs, if that was not done by an earlier `dlopen`.
     fn walk(&mut self, index: usize) {
-        let Some(mapped) = self.objects.get_mut(index) else { return };
-        if std::mem::replace(&mut mapped.walked, true) {
-            return;
-        }
+        let Some(mapped) = self.objects.get(index).filter(|mapped| mapped.led_to.is_none()) else { return };
         let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
         // `__RTLD_DLOPEN` holds for all that a `dlopen` maps.
         let role = if self.is_starting() { Role::Library } else { Role::Opened };
@@ -422,14 +382,15 @@ impl<'l, 'h> LinkMap<'l, 'h> {
                 }
             };
             match self.find(&expanded, Some(index), None, role) {
-                Ok(needed) => found.push(needed),
+                Ok(needed) => found.push((needed, !matches!(dependency, Dependency::Needed(_)))),
                 // "We are not interested in the error message."
                 Err(_) if matches!(dependency, Dependency::Auxiliary(_)) => {}
                 Err(failure) => self.miss(&expanded, path.clone(), &failure),
             }
         }
         if let Some(mapped) = self.objects.get_mut(index) {
-            mapped.needed = found;
+            mapped.needed = found.iter().map(|(needed, _)| *needed).collect();
+            mapped.led_to = Some(found);
         }
     }
 
@@ -451,7 +412,13 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     }
 
     /// `_dl_map_object`: what is mapped under that name or soname, else a path, else a search.
-    fn find(&mut self, name: &OsStr, caller: Option<usize>, rule: Option<Rule>, role: Role) -> Result<usize, Failure> {
+    fn find(
+        &mut self,
+        name: &OsStr,
+        caller: Option<usize>,
+        found_by: Option<Rule>,
+        role: Role,
+    ) -> Result<usize, Failure> {
         // It is the second in the list, behind the program.
         if let Some(index) = self.take_interpreter(name, caller) {
             return Ok(index);
@@ -460,8 +427,8 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             self.names.asked_for(name, index);
             return Ok(index);
         }
-        let preload = rule == Some(Rule::Preload);
-        let (path, object, found_by) = if name.as_bytes().contains(&b'/') {
+        let preload = found_by == Some(Rule::Preload);
+        let (path, object, way) = if name.as_bytes().contains(&b'/') {
             let requester = caller.and_then(|caller| self.requester(caller));
             let (path, object) = self.loader.open_path(name, requester.as_ref(), self.process.secure)?;
             (path, object, Rule::Path)
@@ -481,7 +448,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         if let Some(fault) = mapping_fault(object.bytes(), object.elf().ok().as_ref(), role) {
             return Err(Failure::Mapping(path, fault));
         }
-        Ok(self.add(path, object, rule.unwrap_or(found_by), caller, Some(name)))
+        Ok(self.add(path, object, found_by.unwrap_or(way), caller, Some(name)))
     }
 
     /// ld.so itself is in the list from the start, under its path and its soname.
@@ -535,7 +502,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             needed: Vec::new(),
             parent: loader,
             stage: self.stages.len(),
-            walked: false,
+            led_to: None,
         });
         index
     }

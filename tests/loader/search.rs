@@ -218,6 +218,7 @@ fn filters_stand_before_what_they_filter() {
         ("aux", &["-Wl,-f,libauxiliary.so"][..]),
         ("gone", &["-Wl,-f,libgone.so"][..]),
         ("filter", &["-Wl,-F,libauxiliary.so"][..]),
+        ("token", &["-Wl,-f,$ORIGIN/libauxiliary.so"][..]),
         ("two", &["-Wl,-f,libneeded.so", "-Wl,-f,libauxiliary.so"][..]),
         ("lost", &["-Wl,-F,libgone.so"][..]),
     ] {
