@@ -1,13 +1,13 @@
 //! What ld.so would map for each file, in its order, and with what it would fail.
 //!
-//! cargo run --example 06-link-map -- [--list | --start | --dlopen PROGRAM] [--now] [FILE…]
+//! cargo run --example 06-link-map -- [--list | --start | --dlopen PROGRAM] [--now] [--global | --local] [FILE…]
 //!
-//! `--list` takes each file as `ld.so FILE` and `ldd` do, `--start` as a program that is started, `--dlopen` as a library
-//! that PROGRAM opens. `--env NAME=VALUE` sets a variable for them, not for this program. Without files, their names are
+//! `--list` takes each file as `ld.so FILE` and `ldd` do, `--start` as a program that is started. `--dlopen` takes them as
+//! libraries that PROGRAM opens one after the other, those after `--global` with `RTLD_GLOBAL`. `--env NAME=VALUE` sets a variable for them, not for this program. Without files, their names are
 //! read from standard input, one a line.
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
-use cudashim::loader::{Flags, LinkMap, Listed, Symbols};
+use cudashim::loader::{Fault, Flags, LinkMap, Listed, Symbols};
 use cudashim::{Host, Loader, Objects};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,6 +25,7 @@ enum Way {
 fn main() {
     let (mut way, mut symbols, mut files) = (Way::List, Symbols::Skip, Vec::new());
     let mut environment = BTreeMap::new();
+    let mut flags = Flags::default();
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
@@ -32,39 +33,33 @@ fn main() {
             Some("--start") => way = Way::Start,
             Some("--dlopen") => way = Way::Open(arguments.next().unwrap_or_default().into()),
             Some("--now") => symbols = Symbols::Now,
+            Some("--global") => flags.global = true,
+            Some("--local") => flags.global = false,
             Some("--env") => {
                 let text = arguments.next().unwrap_or_default();
                 if let Some((name, value)) = text.to_str().and_then(|text| text.split_once('=')) {
                     environment.insert(name.into(), value.into());
                 }
             }
-            _ => files.push(argument),
+            _ => files.push((argument, flags)),
         }
     }
     if files.is_empty() {
         let lines = std::io::stdin().lock().split(b'\n');
-        files.extend(lines.map_while(Result::ok).map(OsString::from_vec));
+        files.extend(lines.map_while(Result::ok).map(|line| (OsString::from_vec(line), flags)));
     }
     let host = Host::new("/".into(), environment, std::env::current_dir().unwrap_or_default());
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
-    for file in files {
+    if let Way::Open(program) = &way {
+        return open(&loader, program, &files, symbols);
+    }
+    for (file, _) in files {
         println!("{}:", file.display());
         let mut map = LinkMap::new(&loader);
-        let mapped = match &way {
-            Way::List => map.list(Path::new(&file)),
-            Way::Start => map.start(Path::new(&file)),
-            Way::Open(program) => map.start(program),
-        };
-        if let Err(error) = mapped {
+        let started = matches!(way, Way::Start);
+        if let Err(error) = if started { map.start(Path::new(&file)) } else { map.list(Path::new(&file)) } {
             println!("\t! {}: {error}", file.display());
-            continue;
-        }
-        if let Way::Open(_) = way {
-            match map.dlopen(&file, Some(0), Flags::default(), symbols) {
-                Ok(_) => show(&map),
-                Err(error) => println!("\t! {error}"),
-            }
             continue;
         }
         show(&map);
@@ -85,6 +80,29 @@ fn main() {
             println!("\t= {error}");
         }
     }
+}
+
+/// Starts a program and lets it open libraries, until one of them ends it.
+fn open(loader: &Loader<'_>, program: &Path, files: &[(OsString, Flags)], symbols: Symbols) {
+    let mut map = LinkMap::new(loader);
+    if let Err(error) = map.start(program) {
+        return println!("! {}: {error}", program.display());
+    }
+    if let Some(error) = map.link(Symbols::Lazy).first_error {
+        return println!("! {error}");
+    }
+    for (file, flags) in files {
+        match map.dlopen(file, Some(0), *flags, symbols) {
+            Ok(_) => println!("ok"),
+            Err(error) => {
+                println!("{error}");
+                if matches!(error.fault, Fault::Killed { .. } | Fault::Assertion { .. }) {
+                    return println!("! {error}");
+                }
+            }
+        }
+    }
+    show(&map);
 }
 
 fn show(map: &LinkMap<'_, '_>) {

@@ -109,6 +109,9 @@ fn ours(file: &Path, start: Start<'_>) -> Vec<String> {
         let by = map.objects()[symbol.object].path.display().to_string();
         lines.push(format!("undefined symbol: {}{node}\t({by})", symbol.symbol.display()));
     }
+    // Said once for each version of one library, in the same words.
+    let mut seen = std::collections::BTreeSet::new();
+    lines.retain(|line| seen.insert(line.clone()));
     lines
 }
 

@@ -12,7 +12,6 @@ use crate::consumer::{TorchBuild, library_files};
 use crate::facts::{Version, dlopens_of, parse_library_name};
 use crate::loader::{Fault, Flags, LinkMap, Loader, Missing, ProgramKind, Rule};
 use crate::objects::{Object, ObjectError, Objects};
-use crate::places::{self, Place};
 use crate::plan::{How, Plan};
 use crate::python::{Distribution, Interpreter, distributions};
 use std::collections::{BTreeMap, BTreeSet};
@@ -229,13 +228,13 @@ fn role_of(loader: &Loader<'_>, path: &Path) -> Result<Role, SubjectError> {
 /// The link map a subject would get, with what it opens later.
 #[must_use]
 pub fn closure<'l, 'h>(loader: &'l Loader<'h>, subject: &Subject) -> LinkMap<'l, 'h> {
-    Prediction::new(loader, subject, None).map
+    Prediction::new(loader, subject, Depth::Files, None).map
 }
 
 /// Predicts the link map of a subject and judges it. With a plan, as if that were handed out.
 pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Judgement {
     let Prediction { map, startup, loaded, roots, copies, not_found, elective, rules } =
-        Prediction::new(loader, subject, plan);
+        Prediction::new(loader, subject, depth, plan);
     judge(
         &Facts {
             of: subject.of.clone(),
@@ -267,7 +266,7 @@ struct Prediction<'l, 'h> {
 }
 
 impl<'l, 'h> Prediction<'l, 'h> {
-    fn new(loader: &'l Loader<'h>, subject: &Subject, plan: Option<&Plan>) -> Self {
+    fn new(loader: &'l Loader<'h>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Self {
         let mut map = LinkMap::new(loader);
         if let Some(program) = &subject.program
             && let Err(error) = map.start(program)
@@ -289,15 +288,21 @@ impl<'l, 'h> Prediction<'l, 'h> {
         }
         match &subject.what {
             What::Program(files) | What::Libraries(files) | What::Environment(files) => {
-                files.iter().for_each(|file| opening.path(&mut map, file));
+                for file in files {
+                    opening.path(&mut map, file);
+                }
             }
             What::Torch(torch) => opening.torch(&mut map, torch),
-            What::Names(names) => names.iter().for_each(|(name, _)| opening.name(&mut map, name)),
+            What::Names(names) => {
+                for (name, _) in names {
+                    opening.name(&mut map, name);
+                }
+            }
         }
         let mut not_found: Vec<NotFound> =
             map.missing().iter().skip(ignored).map(|missing| not_found(missing, false)).collect();
-        let loaded = map.objects().len();
-        let mut copies = Copies::new(sites(loader, subject));
+        let at_load = map.objects().len();
+        let mut copies = Copies::new(&subject.sites, depth);
         let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
         for missing in &mut not_found {
             // A name of the command line is nobody's.
@@ -310,7 +315,7 @@ impl<'l, 'h> Prediction<'l, 'h> {
         not_found.extend(later);
         let (startup, roots) = if is_program { (0, vec![0]) } else { (startup, opening.roots) };
         let rules = rules(&map, if subject.program.is_some() { 0 } else { startup }, loader);
-        Self { map, startup, loaded, roots, copies, not_found, elective, rules }
+        Self { map, startup, loaded: at_load, roots, copies, not_found, elective, rules }
     }
 }
 
@@ -323,11 +328,6 @@ fn rules(map: &LinkMap<'_, '_>, preloaded: usize, loader: &Loader<'_>) -> Vec<Ru
         .enumerate()
         .map(|(index, mapped)| if index < preloaded && named(&mapped.names) { Rule::Preload } else { mapped.rule });
     rules.collect()
-}
-
-/// Where the subject's own packages keep libraries.
-fn sites(loader: &Loader<'_>, subject: &Subject) -> Vec<Place> {
-    places::sites(loader.objects().host(), &subject.sites)
 }
 
 /// Whether a subject can be loaded without a name that is not found.
@@ -434,15 +434,19 @@ pub(super) fn later(
     let mut lost: BTreeMap<OsString, NotFound> = BTreeMap::new();
     // What was opened though it need not be there, and all it brought: nothing is lost where that lacks something.
     let mut elective: BTreeSet<usize> = BTreeSet::new();
+    let is_file = matches!(subject.map(|subject| &subject.what), Some(What::Program(_) | What::Libraries(_)));
+    let only_strays = is_file && opening.plan.is_none();
     let mut at = 0;
     while at < map.objects().len() {
         let end = map.objects().len();
-        copies
-            .learn(objects, map.objects().iter().skip(at).map(|mapped| (mapped.object.stat.id, mapped.path.as_path())));
+        copies.learn(objects, map.objects().iter().skip(at));
         for index in at..end {
             for names in opened_by(map, index, copies, subject) {
                 let before = map.objects().len();
                 let optional = elective.contains(&index) || names.iter().all(|(_, required)| !required);
+                if only_strays && (optional || !strays(map, index, &names)) {
+                    continue;
+                }
                 for mut missing in open_first(map, index, &names, opening) {
                     missing.optional |= optional;
                     // Who cannot do without has the say.
@@ -456,8 +460,23 @@ pub(super) fn later(
         }
         at = end;
     }
-    copies.learn(objects, map.objects().iter().map(|mapped| (mapped.object.stat.id, mapped.path.as_path())));
+    copies.learn(objects, map.objects().iter());
     (lost.into_values().collect(), elective)
+}
+
+/// Whether what an object opens comes from elsewhere than from beside it, or from nowhere: of a file that is checked for
+/// itself, only that is worth a look. A driver that is not there is nothing to say.
+fn strays(map: &LinkMap<'_, '_>, index: usize, names: &[(String, bool)]) -> bool {
+    let Some(mapped) = map.objects().get(index) else { return false };
+    let mapped_already = names.iter().any(|(name, _)| map.by_name(OsStr::new(name)).is_some());
+    if mapped_already {
+        return false;
+    }
+    let mut required = names.iter().filter(|(_, required)| *required);
+    required.any(|(name, _)| match map.search_from(index, OsStr::new(name)) {
+        Some(path) => path.parent() != mapped.path.parent(),
+        None => !parse_library_name(name).is_some_and(|name| name.row.is_driver()),
+    })
 }
 
 /// The names one object opens, those of one library together, the longest first, each with whether it must be there.

@@ -2,60 +2,113 @@
 //!
 //! Takes paths of mapped files; gives the [`Library`] of each. Each directory is looked into once.
 
-use crate::facts::{Version, parse_library_name};
-use crate::host::FileId;
-use crate::inventory::{Depth, Inventory, Library, evidence};
+use crate::facts::{LibraryName, Version, parse_library_name};
+use crate::host::{FileId, Host};
+use crate::inventory::{Confidence, Depth, Inventory, Library, Owner, evidence};
+use crate::loader::Mapped;
 use crate::objects::Objects;
 use crate::places::{self, Place};
+use crate::python::{Distribution, distributions};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The copies met so far.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
     by_id: BTreeMap<FileId, Library>,
     dirs: BTreeSet<PathBuf>,
-    /// Those of the subject first.
-    sites: Vec<Place>,
-    own: usize,
+    /// The site directories of the subject.
+    own: Vec<PathBuf>,
+    /// Whether libraries that are of no group are looked into for their release, too.
+    thorough: bool,
+    /// The packages of site directories.
+    packages: BTreeMap<PathBuf, Vec<Distribution>>,
 }
 
 impl Copies {
-    /// None yet. What stands in the site directories is told apart by their records.
-    pub(super) fn new(sites: Vec<Place>) -> Self {
-        Self { own: sites.len(), sites, ..Self::default() }
+    /// None yet. `own` are the site directories of the subject.
+    pub(super) fn new(own: &[PathBuf], depth: super::Depth) -> Self {
+        Self { own: own.to_vec(), thorough: depth == super::Depth::Symbols, ..Self::default() }
     }
 
-    /// Looks into the directories of these files that hold libraries of ours.
-    pub(super) fn learn<'p>(&mut self, objects: &Objects<'_>, files: impl Iterator<Item = (FileId, &'p Path)>) {
-        let files: Vec<(FileId, &Path)> =
-            files.filter(|(id, path)| !self.by_id.contains_key(id) && is_ours(path)).collect();
-        let mut wanted = Vec::new();
-        for dir in files.iter().filter_map(|(_, path)| path.parent()) {
-            if self.dirs.insert(dir.to_owned()) {
-                wanted.push(places::found(dir.to_owned()));
+    /// Learns what can be known of these mapped objects, where they are libraries of ours.
+    pub(super) fn learn<'m>(&mut self, objects: &Objects<'_>, mapped: impl Iterator<Item = &'m Mapped>) {
+        let mut unclear: BTreeMap<FileId, &Path> = BTreeMap::new();
+        for mapped in mapped {
+            let id = mapped.object.stat.id;
+            let Some(name) = mapped.path.file_name().and_then(parse_library_name) else { continue };
+            if self.by_id.contains_key(&id) || unclear.contains_key(&id) {
+                continue;
+            }
+            match self.of_package(objects.host(), mapped, &name) {
+                Some(library) => drop(self.by_id.insert(id, library)),
+                None if name.row.group.is_none() && !self.thorough => {}
+                None => drop(unclear.insert(id, mapped.path.as_path())),
             }
         }
-        if wanted.is_empty() {
-            return;
+        if !unclear.is_empty() {
+            self.look_into(objects, &unclear);
         }
+    }
+
+    /// A library in `nvidia/` is of the one wheel that brings it: that needs no look into the wheel's record.
+    fn of_package(&mut self, host: &Host, mapped: &Mapped, name: &LibraryName<'_>) -> Option<Library> {
+        let site = site_of(&mapped.path).filter(|_| name.hash.is_none())?;
+        let below = mapped.path.strip_prefix(site).ok()?;
+        let dir = mapped.path.parent()?;
+        if !below.starts_with("nvidia") {
+            return None;
+        }
+        let installed = self.packages.entry(site.to_owned()).or_insert_with(|| distributions(host, site));
+        let mut wheels = MAJORS.iter().filter_map(|major| {
+            let names = name.row.wheel_names(*major);
+            let fits = |package: &&Distribution| names.contains(&package.name);
+            installed.iter().find(fits).map(|package| (u32::try_from(*major).unwrap_or_default(), package))
+        });
+        let (major, package) = wheels.next()?;
+        // Of two, only the records tell whose it is; from 13 on, one name serves several majors.
+        if wheels.any(|(_, other)| other.name != package.name) {
+            return None;
+        }
+        let soname = mapped.object.facts.soname.as_deref().and_then(OsStr::to_str).map(str::to_owned);
+        Some(Library {
+            path: mapped.path.clone(),
+            names: Vec::new(),
+            row: name.row,
+            renamed: None,
+            soname,
+            place: places::found(dir.to_owned()),
+            stat: mapped.object.stat,
+            version: Version::parse(&package.version),
+            evidence: Vec::new(),
+            confidence: Confidence::Likely,
+            cuda: Some((major, None)),
+            owner: Owner::default(),
+            unusable: None,
+            object: Some(Rc::clone(&mapped.object)),
+        })
+    }
+
+    /// Looks into the directories of these files.
+    fn look_into(&mut self, objects: &Objects<'_>, files: &BTreeMap<FileId, &Path>) {
         let host = objects.host();
-        // A file is of the packages of the site directory it stands in, whoever maps it.
-        let sites: BTreeSet<&Path> = wanted.iter().filter_map(|place| site_of(&place.dir)).collect();
-        let unknown = sites.into_iter().filter(|site| !self.sites.iter().any(|place| place.root == *site));
-        let more: Vec<Place> = unknown.flat_map(|site| places::sites(host, &[site.to_owned()])).collect();
-        self.sites.extend(more);
+        let dirs: BTreeSet<&Path> = files.values().filter_map(|path| path.parent()).collect();
+        let new: Vec<&Path> = dirs.into_iter().filter(|dir| self.dirs.insert((*dir).to_owned())).collect();
         // The same directory as a place of a site-packages comes first, for that place knows the packages.
+        let sites: BTreeSet<PathBuf> = new.iter().filter_map(|dir| site_of(dir)).map(Path::to_owned).collect();
         let id = |dir: &Path| host.stat(dir).ok().map(|stat| stat.id);
-        let ids: BTreeSet<Option<FileId>> = wanted.iter().map(|place| id(&place.dir)).collect();
-        let mut places: Vec<Place> = self.sites.iter().filter(|place| ids.contains(&id(&place.dir))).cloned().collect();
-        places.append(&mut wanted);
-        let mapped: BTreeSet<FileId> = files.iter().map(|(id, _)| *id).collect();
+        let ids: BTreeSet<Option<FileId>> = new.iter().map(|dir| id(dir)).collect();
+        let sites: Vec<PathBuf> = sites.into_iter().collect();
+        let mut places: Vec<Place> = places::sites(host, &sites);
+        places.retain(|place| ids.contains(&id(&place.dir)));
+        places.extend(new.into_iter().map(|dir| places::found(dir.to_owned())));
         for mut library in Inventory::scan(objects, places).libraries {
-            if library.version.is_none() && mapped.contains(&library.stat.id) {
+            if library.version.is_none() && files.contains_key(&library.stat.id) {
                 let (found, _) = evidence(&library, Depth::Full);
-                (library.version, library.cuda) =
-                    (found.version.or_else(|| named(&library)), library.cuda.or(found.cuda));
+                library.version = found.version.or_else(|| named(&library));
+                library.cuda = library.cuda.or(found.cuda);
             }
             self.by_id.entry(library.stat.id).or_insert(library);
         }
@@ -66,12 +119,16 @@ impl Copies {
         self.by_id.get(&id)
     }
 
-    /// A library of this name in the site directories, whoever may find it there.
+    /// A library of this name in the site directories of the subject, whoever may find it there.
     pub(super) fn installed(&self, objects: &Objects<'_>, name: &Path) -> Option<PathBuf> {
-        let candidates = self.sites.iter().take(self.own).map(|place| place.dir.join(name));
-        candidates.into_iter().find(|path| objects.host().is_file(path))
+        let places = places::sites(objects.host(), &self.own);
+        let mut candidates = places.iter().map(|place| place.dir.join(name));
+        candidates.find(|path| objects.host().is_file(path))
     }
 }
+
+/// The CUDA majors that wheels are named after.
+const MAJORS: [u64; 5] = [11, 12, 13, 14, 15];
 
 /// auditwheel names what it bundles by the whole release.
 fn named(library: &Library) -> Option<Version> {
@@ -82,10 +139,6 @@ fn named(library: &Library) -> Option<Version> {
 fn site_of(dir: &Path) -> Option<&Path> {
     let named = |dir: &&Path| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
     dir.ancestors().find(named)
-}
-
-fn is_ours(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| parse_library_name(name).is_some())
 }
 
 /// The stem a file is known by in `data/dlopens.tsv`, and the release its name tells.

@@ -435,9 +435,10 @@ fn doubled(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) {
 fn stubs(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) {
     for (index, mapped) in facts.map.objects().iter().enumerate() {
         let Some(library) = facts.library(index) else { continue };
-        // The path may lead to the stubs through a link.
-        let real = facts.map.host().canonical(&mapped.path).unwrap_or_default();
-        if library.is_stub() || real.iter().any(|part| part == "stubs") {
+        // The file may be a link into the stubs.
+        let target = facts.map.host().link_target(&mapped.path).unwrap_or_default();
+        let in_stubs = |path: &Path| path.iter().any(|part| part == "stubs");
+        if library.is_stub() || in_stubs(&mapped.path) || in_stubs(&target) {
             let id = if library.row.stem == "cuda" { "stub-libcuda" } else { "stub-on-path" };
             let says = format!("{} is for linking only: its functions do nothing", facts.told(index));
             findings.push(Finding { id, says, path: Some(mapped.path.clone()) });

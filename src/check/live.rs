@@ -219,8 +219,8 @@ pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>)
     let mut map = LinkMap::new(loader);
     map.adopt(files.iter().filter_map(|file| Some((file.path.clone(), Rc::clone(file.object.as_ref()?)))));
     let rules = explained(loader, &map);
-    let loaded = map.objects().len();
-    let mut copies = Copies::new(Vec::new());
+    let count = map.objects().len();
+    let mut copies = Copies::new(&[], depth);
     let (not_found, elective) = later(&mut map, &mut copies, None, &Opening::default());
     let mut judgement = judge(
         &Facts {
@@ -228,7 +228,7 @@ pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>)
             at: maps.program.clone(),
             map: &map,
             startup: 0,
-            loaded,
+            loaded: count,
             roots: &[0],
             copies: &copies,
             subject: None,
@@ -244,7 +244,7 @@ pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>)
     }
     replaced(&mut judgement, &files);
     if let Some(plan) = plan {
-        planned(&mut judgement, &map, loaded, plan);
+        planned(&mut judgement, &map, count, plan);
     }
     judgement
 }

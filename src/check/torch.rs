@@ -45,13 +45,13 @@ impl ImportOrder {
         let (tried, failed) = loader.split_once("except OSError").unwrap_or((loader, ""));
         let mut order = Self { guard: guard(tried), ..Self::default() };
         // From 2.9 on one list serves both ways; before, calls with literals and a table of their own.
-        let listed = opened(lister);
+        let one_list = opened(lister);
         if tried.contains("_preload_cuda_deps(required=False)") {
-            order.after.clone_from(&listed);
+            order.after.clone_from(&one_list);
         } else {
             order.after = opened(tried);
         }
-        order.fallback = if listed.is_empty() { opened(failed) } else { listed };
+        order.fallback = if one_list.is_empty() { opened(failed) } else { one_list };
         order
     }
 }

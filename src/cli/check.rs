@@ -1,7 +1,7 @@
 //! `cudashim check`: would it load today, without us; and what a process has really mapped.
 
 use super::args::{CheckArgs, Cli, Format};
-use super::{output, resolve};
+use super::{output, resolve, why};
 use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, live, predict};
 use crate::host::Host;
 use crate::loader::Loader;
@@ -47,6 +47,12 @@ pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let judgement = predict(&loader, &subject, depth, plan.as_ref());
     let next = if plan.is_none() { asked.next(&host, &loader, &subject, depth, &judgement) } else { Vec::new() };
     told(cli, args, &judgement, &next)
+}
+
+/// As CPython names them: `_C.cpython-311-x86_64-linux-gnu.so`, `_rust.abi3.so`.
+fn is_extension(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name.contains(".cpython-") || name.ends_with(".abi3.so")
 }
 
 fn plan(host: &Host, path: &Path) -> anyhow::Result<Plan> {
@@ -149,7 +155,14 @@ impl Asked {
             return Ok(Checked::Subject(Box::new(Subject::names(of, names, interpreter.as_ref()))));
         }
         if !self.files.is_empty() {
-            let interpreter = if self.request.python.is_some() { interpreter()? } else { None };
+            // An extension module takes its symbols from the interpreter that imports it.
+            let extension = self.files.iter().find(|file| is_extension(file));
+            let home = extension.and_then(|file| why::environment_of(host, file));
+            let interpreter = match (&self.request.python, home) {
+                (None, Some(home)) => Request { python: Some(home), ..Request::default() }.interpreter(host)?,
+                (None, None) if extension.is_none() => None,
+                _ => interpreter()?,
+            };
             return Ok(Checked::Subject(Box::new(Subject::files(loader, &self.files, interpreter.as_ref())?)));
         }
         self.request.subject(loader)

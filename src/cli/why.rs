@@ -61,6 +61,6 @@ fn mapped<'l, 'h>(
 }
 
 /// The virtual environment a file is installed in.
-fn environment_of(host: &Host, file: &Path) -> Option<PathBuf> {
+pub(super) fn environment_of(host: &Host, file: &Path) -> Option<PathBuf> {
     file.ancestors().find(|dir| host.is_file(&dir.join("pyvenv.cfg"))).map(Path::to_owned)
 }

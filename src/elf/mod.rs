@@ -489,7 +489,8 @@ impl<'a> Elf<'a> {
         Ok(missing)
     }
 
-    /// The symbols that its relocations ask for, each once for each class, in the order in which ld.so asks.
+    /// The symbols that its relocations ask other objects for, each once for each class, in the order in which ld.so asks.
+    /// Those that it defines itself are left out: somebody answers them in any case.
     ///
     /// # Errors
     ///

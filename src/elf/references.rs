@@ -76,6 +76,7 @@ pub(super) fn walk<'a>(
     mut each: impl FnMut(Reference<'a>),
 ) -> Result<(), ElfError> {
     let mut seen = vec![0_u8; tables.len()];
+    let mut names = tables.names();
     for range in ranges(image, dynamic, binding)?.into_iter().flatten() {
         for entry in range.chunk.bytes.as_chunks::<ENTRY>().0 {
             let [_, info, _] = words(entry);
@@ -96,7 +97,7 @@ pub(super) fn walk<'a>(
                 Some(_) => continue,
                 None => return Err(range.chunk.malformed("a symbol behind the end of the table")),
             }
-            if let Some(reference) = tables.reference(symbol, class)? {
+            if let Some(reference) = tables.reference(symbol, class, &mut names)? {
                 each(reference);
             }
         }

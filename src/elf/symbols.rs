@@ -11,7 +11,7 @@ use goblin::elf::sym::{
     STT_TLS, STV_HIDDEN, STV_INTERNAL, Sym,
 };
 
-use super::dynamic::{CTX, Dynamic, Strings};
+use super::dynamic::{CTX, Dynamic, Names, Strings};
 use super::error::{ElfError, Kind, Table};
 use super::hash::{Candidates, GnuHash, SysvHash, gnu_hash, sysv_hash};
 use super::image::{Chunk, Image, to_usize};
@@ -67,8 +67,6 @@ pub struct Reference<'a> {
     pub version: Option<NeededVersion<'a>>,
     /// The object can live without it: an unanswered one is zero.
     pub weak: bool,
-    /// The object defines the symbol too, so that it is answered in any case.
-    pub own: bool,
     /// Which definitions may answer.
     pub class: RelocationClass,
     hash: u32,
@@ -159,31 +157,47 @@ impl<'a> SymbolTables<'a> {
         Ok(Self { strings: dynamic.strings, symbols, at: chunk.at, first_findable, versyms, versions, hash })
     }
 
+    /// Starts reading many names.
+    pub(super) fn names(&self) -> Names<'a> {
+        self.strings.names()
+    }
+
     /// The number of symbols.
     pub(super) fn len(&self) -> usize {
         self.symbols.len()
     }
 
-    /// What a relocation that names the symbol at `index` asks for; nothing where it binds to the object itself.
-    pub(super) fn reference(&self, index: usize, class: RelocationClass) -> Result<Option<Reference<'a>>, ElfError> {
-        let symbol = self.symbols.get(index).ok_or(ElfError::out_of_bounds(Table::Symbols, self.at))?;
+    /// What a relocation that names the symbol at `index` asks other objects for; nothing where it binds to the object
+    /// itself, or is answered by it if by nobody else.
+    pub(super) fn reference(
+        &self,
+        index: usize,
+        class: RelocationClass,
+        names: &mut Names<'a>,
+    ) -> Result<Option<Reference<'a>>, ElfError> {
+        let symbol = self.symbol(index)?;
         // `resolve_map` in `elf/dl-reloc.c`.
         if symbol.st_bind() == STB_LOCAL || binds_locally(&symbol) {
             return Ok(None);
         }
-        let name = self.strings.names().get(st_name(&symbol))?;
+        if index >= self.first_findable && is_definition(&symbol) {
+            return Ok(None);
+        }
+        let name = names.get(st_name(&symbol))?;
         let (_, version) = self.version(index)?;
-        let own = index >= self.first_findable && is_definition(&symbol);
         Ok(Some(Reference {
             name,
             version: version
                 .map(|Version { name, file, .. }| NeededVersion { file: file.unwrap_or_default(), node: name }),
             weak: symbol.st_bind() == STB_WEAK,
-            own,
             class,
             hash: gnu_hash(name),
             node: version.map(|version| (version.hash, version.hidden)),
         }))
+    }
+
+    fn symbol(&self, index: usize) -> Result<Sym, ElfError> {
+        self.symbols.get(index).ok_or(ElfError::out_of_bounds(Table::Symbols, self.at))
     }
 
     /// The symbol with which the object answers a relocation of another.

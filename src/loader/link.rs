@@ -9,7 +9,7 @@ use super::error::{Fault, LinkError};
 use super::linkmap::{Flags, LinkMap, Listed, Mapped};
 use super::order;
 use crate::elf::{Binding, Elf, Reference, RelocationClass};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -154,9 +154,6 @@ impl Scope<'_> {
     }
 }
 
-/// What a symbol is looked up by, apart from the scope.
-type Asked<'m> = (&'m [u8], Option<&'m [u8]>, RelocationClass);
-
 /// What a look-up comes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -172,8 +169,6 @@ struct Linker<'m, 'l, 'h> {
     link: Link,
     checked: Vec<bool>,
     relocated: Vec<bool>,
-    /// What the program's own search list answered.
-    answers: HashMap<Asked<'m>, Answer>,
 }
 
 impl<'m, 'l, 'h> Linker<'m, 'l, 'h> {
@@ -187,7 +182,6 @@ impl<'m, 'l, 'h> Linker<'m, 'l, 'h> {
             link: Link::default(),
             checked: linked.clone(),
             relocated: linked,
-            answers: HashMap::new(),
         }
     }
 
@@ -300,7 +294,7 @@ impl<'m, 'l, 'h> Linker<'m, 'l, 'h> {
         let scope = self.map.scope(index, elf.symbolic());
         let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
         let mut seen = HashSet::new();
-        for reference in references.iter().filter(|reference| !reference.own) {
+        for reference in &references {
             match self.look_up(reference, &scope) {
                 Answer::Object(_) => continue,
                 Answer::Assertion => {
@@ -327,19 +321,9 @@ impl<'m, 'l, 'h> Linker<'m, 'l, 'h> {
     }
 
     /// `_dl_lookup_symbol_x`: the first object of the scope that answers.
-    fn look_up(&mut self, reference: &Reference<'m>, scope: &Scope<'m>) -> Answer {
-        let asked = (reference.name, reference.version.map(|version| version.node), reference.class);
-        let startup = scope.global.first().copied();
+    fn look_up(&self, reference: &Reference<'m>, scope: &Scope<'m>) -> Answer {
         for list in scope.lists() {
-            // Most ask for the same few names of the program's own list.
-            let is_startup = startup.is_some_and(|startup| std::ptr::eq(startup, list));
-            let answer = match self.answers.get(&asked).filter(|_| is_startup) {
-                Some(answer) => *answer,
-                None => self.ask(reference, list),
-            };
-            if is_startup {
-                self.answers.insert(asked, answer);
-            }
+            let answer = self.ask(reference, list);
             if answer != Answer::Nothing {
                 return answer;
             }

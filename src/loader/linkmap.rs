@@ -318,6 +318,15 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         }
     }
 
+    /// Where the search for a bare name ends that the object at `index` asks for; nothing is mapped.
+    #[must_use]
+    pub fn search_from(&self, index: usize, name: &OsStr) -> Option<PathBuf> {
+        let chain: Vec<Requester<'_>> = self.chain(Some(index)).collect();
+        let program = self.program.and_then(|program| self.requester(program));
+        let search = Search { chain: &chain, program, process: &self.process, preload: false };
+        self.loader.search(name, &search).ok().map(|(path, ..)| path)
+    }
+
     pub(super) fn loader(&self) -> &'l Loader<'h> {
         self.loader
     }

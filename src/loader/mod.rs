@@ -1,8 +1,21 @@
-//! What ld.so would do: glibc's search rules, its cache, and the link map it would build.
+//! What ld.so would do: glibc's search rules, its cache, the link map it would build, and what it would bind to what.
 //!
 //! Takes a [`Host`] and the objects on it; gives, for a program and the things it opens, which file
-//! each needed name would be mapped from and by which rule. The rules are those of glibc's
-//! `elf/dl-load.c` and `ld.so(8)`. Never loads anything, never chooses anything better.
+//! each needed name would be mapped from and by which rule, which version nodes and symbols nobody defines, and the
+//! words with which ld.so would give up. The rules are those of glibc's `elf/dl-load.c`, `elf/dl-deps.c`,
+//! `elf/dl-version.c`, `elf/dl-lookup.c` and of `ld.so(8)`. Never loads anything, never chooses anything better.
+//!
+//! # From the top
+//!
+//! A [`Loader`] is the ld.so of a machine in an environment. A [`LinkMap`] is one process of it: [`LinkMap::start`] is
+//! execve(2), [`LinkMap::dlopen`] is dlopen(3), [`LinkMap::list`] is `ldd`; [`LinkMap::link`] tells what is missing of
+//! all that is mapped. [`LinkMap::open`] maps without judging, for those who want to see what a failed `dlopen` found.
+//!
+//! # Platform behaviour
+//!
+//! What differs between releases of glibc is taken from the ld.so of the machine: old hwcaps subdirectories (before 2.37),
+//! the order of relocation (2.36), packed relocations (2.36). Not foretold: constructors, indirect functions, room for
+//! thread-local storage, `LD_AUDIT`, tunables, executable stacks.
 //!
 //! [`Host`]: crate::host::Host
 

@@ -180,13 +180,19 @@ impl LinkMap<'_, '_> {
                 let note = format!("not asked: `{}` has a DT_RUNPATH too", file_name(&mapped.path));
                 stations.push(Station::noted(Rule::Rpath, of, note));
             } else {
-                self.entries(Rule::Rpath, of, &loader.run_path(&mapped.path, &mapped.object), name, &mut stations);
+                self.entries(
+                    Rule::Rpath,
+                    of.as_deref(),
+                    &loader.run_path(&mapped.path, &mapped.object),
+                    name,
+                    &mut stations,
+                );
             }
         }
         self.entries(Rule::LdLibraryPath, None, loader.library_path(), name, &mut stations);
         if let Some(mapped) = runpath {
             let dirs = loader.run_path(&mapped.path, &mapped.object);
-            self.entries(Rule::Runpath, Some(mapped.path.clone()), &dirs, name, &mut stations);
+            self.entries(Rule::Runpath, Some(&mapped.path), &dirs, name, &mut stations);
         }
         let nodeflib = asking.is_some_and(|mapped| mapped.object.facts.nodeflib);
         let cached = loader.cache().lookup(name).map(Path::to_owned);
@@ -225,9 +231,9 @@ impl LinkMap<'_, '_> {
         found
     }
 
-    fn entries(&self, rule: Rule, of: Option<PathBuf>, dirs: &[PathBuf], name: &OsStr, stations: &mut Vec<Station>) {
+    fn entries(&self, rule: Rule, of: Option<&Path>, dirs: &[PathBuf], name: &OsStr, stations: &mut Vec<Station>) {
         for (at, dir) in dirs.iter().enumerate() {
-            let mut station = Station::new(rule, of.clone(), Some(at + 1), Some(dir.clone()));
+            let mut station = Station::new(rule, of.map(Path::to_owned), Some(at + 1), Some(dir.clone()));
             let subdirs = self.loader().subdirectories(dir);
             let paths = subdirs.iter().map(|subdir| dir.join(subdir)).chain([dir.clone()]);
             station.candidates.extend(paths.map(|dir| self.candidate(dir.join(name))));

@@ -312,10 +312,10 @@ impl<'j> Tree<'j> {
             }
         }
         let lost = !folded && self.object(index).is_some_and(|object| self.has_lost(&object.path));
-        let last = visible.len().saturating_sub(1);
+        let end = visible.len().saturating_sub(1);
         for (at, child) in visible.into_iter().enumerate() {
-            let end = at == last && !lost;
-            let (lead, deeper) = if end { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            let is_last = at == end && !lost;
+            let (lead, deeper) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             self.node(child, &format!("{below}{lead}"), &format!("{below}{deeper}"));
         }
     }
@@ -326,9 +326,9 @@ impl<'j> Tree<'j> {
 
     fn lost(&mut self, by: Option<&Path>, below: &str) {
         let lost: Vec<_> = self.judgement.not_found.iter().filter(|lost| lost.needed_by.as_deref() == by).collect();
-        let last = lost.len().saturating_sub(1);
+        let end = lost.len().saturating_sub(1);
         for (at, lost) in lost.into_iter().enumerate() {
-            let lead = match (by, at == last) {
+            let lead = match (by, at == end) {
                 (None, _) => "",
                 (_, true) => "└─ ",
                 (_, false) => "├─ ",
