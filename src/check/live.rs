@@ -182,7 +182,8 @@ impl<'l, 'h> Moments<'l, 'h> {
     /// None yet.
     #[must_use]
     pub fn new(loader: &'l Loader<'h>) -> Self {
-        Self { loader, copies: Copies::new(Vec::new()) }
+        // Each release is to be told.
+        Self { loader, copies: Copies::new(&[], Depth::Symbols) }
     }
 
     /// Judges the files that were mapped together, the program first, each with the rule that found it. What they would
@@ -191,8 +192,7 @@ impl<'l, 'h> Moments<'l, 'h> {
         let mut map = LinkMap::new(self.loader);
         let rules: BTreeMap<FileId, Rule> = files.iter().map(|(_, object, rule)| (object.stat.id, *rule)).collect();
         map.adopt(files.into_iter().map(|(path, object, _)| (path, object)));
-        let ids = map.objects().iter().map(|mapped| (mapped.object.stat.id, mapped.path.as_path()));
-        self.copies.learn(self.loader.objects(), ids);
+        self.copies.learn(self.loader.objects(), map.objects().iter());
         let rule = |mapped: &crate::loader::Mapped| rules.get(&mapped.object.stat.id).copied().unwrap_or(Rule::Mapped);
         let facts = Facts {
             of,
