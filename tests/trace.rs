@@ -170,6 +170,16 @@ fn what_was_asked_for_in_vain() {
     let user = bench.user("libuser.so", &[]);
     let report = bench.traced(&[], &[&user]);
     assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"fails".into(), &"library-not-found".into()));
+    // Where the command fails, it may have been for want of what it opened; of the driver nobody can tell.
+    let program = bench.text(&bench.program);
+    for (name, verdict, id) in
+        [("libnvrtc.so.12", "fails", "library-not-found"), ("libcuda.so.1", "loads", "libcuda-not-injected")]
+    {
+        let report = bench.traced(&[], &[name, "exec", "/none"]);
+        assert_eq!((&report["verdict"], &report["exit"]), (&verdict.into(), &9.into()), "{report:#}");
+        let says = format!("`{program}` asked for {name}, which was not found");
+        assert_eq!((&report["findings"][0]["id"], &report["findings"][0]["says"]), (&id.into(), &says.into()));
+    }
     // A damaged file is one, and says so.
     bench.lab.write("damaged/libcudart.so.12", "no ELF");
     let report = bench.traced(&[("LD_LIBRARY_PATH", &bench.lab.path("damaged"))], &["libcudart.so.12"]);

@@ -182,6 +182,7 @@ impl<'l, 'h> Moments<'l, 'h> {
     /// None yet.
     #[must_use]
     pub fn new(loader: &'l Loader<'h>) -> Self {
+        // Each release is to be told.
         Self { loader, copies: Copies::new(&[], Depth::Symbols) }
     }
 

@@ -110,7 +110,13 @@ impl Bench<'_, '_> {
                 }
                 // A program may do without what it asks for by dlopen, unless it failed and got no other of the kind.
                 Vain::NotFound if failed && !has_kind(process, asked) => {
-                    ("library-not-found", format!("`{asker}` asked for {name}, which was not found"))
+                    let says = format!("`{asker}` asked for {name}, which was not found");
+                    if parse_library_name(&asked.name).is_some_and(|name| name.row.is_driver()) {
+                        // Where there is no GPU there is no driver, and what fails may fail for another reason.
+                        self.add(process, "libcuda-not-injected", says);
+                        continue;
+                    }
+                    ("library-not-found", says)
                 }
                 Vain::Damaged(path, error) => {
                     ("not-elf", format!("{name}, asked for by `{asker}`, led to `{}`: {error}", path.display()))

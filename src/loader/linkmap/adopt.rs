@@ -29,6 +29,7 @@ impl LinkMap<'_, '_> {
                 }
             }
             if let Some(mapped) = self.objects.get_mut(index) {
+                mapped.led_to = Some(found.iter().map(|needed| (*needed, false)).collect());
                 mapped.needed = found;
             }
         }
