@@ -158,7 +158,7 @@ impl<'h> Objects<'h> {
         match self.open(path) {
             Ok(object) => open_verify(&object.map, machine).map(|()| object).map_err(LoadError::Refused),
             // open(2) of a directory goes well, and read(2) says what it is.
-            Err(ObjectError::Open(error)) if error.kind() != io::ErrorKind::NotFound && self.host.is_dir(path) => {
+            Err(ObjectError::Open(error)) if error.raw_os_error().is_none() && self.host.is_dir(path) => {
                 Err(LoadError::Read(Rc::new(io::Error::from_raw_os_error(rustix::io::Errno::ISDIR.raw_os_error()))))
             }
             Err(ObjectError::Open(error)) => Err(LoadError::Open(error)),

@@ -103,15 +103,17 @@ fn ours(file: &Path, start: Start<'_>) -> Vec<String> {
         lines = vec!["statically linked".into()];
     }
     let link = map.link(Symbols::Now);
-    lines.extend(link.nodes.iter().map(|node| map.words_of(node)));
+    for said in link.nodes.iter().map(|node| map.words_of(node)) {
+        // The same words for each version of a library that has none.
+        if !lines.contains(&said) {
+            lines.push(said);
+        }
+    }
     for symbol in &link.symbols {
         let node = symbol.node.as_ref().map(|node| format!(", version {}", node.display())).unwrap_or_default();
         let by = map.objects()[symbol.object].path.display().to_string();
         lines.push(format!("undefined symbol: {}{node}\t({by})", symbol.symbol.display()));
     }
-    // Said once for each version of one library, in the same words.
-    let mut seen = std::collections::BTreeSet::new();
-    lines.retain(|line| seen.insert(line.clone()));
     lines
 }
 

@@ -120,7 +120,7 @@ fn ranges<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>, binding: Binding) -> Res
         size = size.saturating_sub(plt_size);
     }
     let entry = u64::try_from(ENTRY).unwrap_or(u64::MAX);
-    let skip = number(DT_RELACOUNT).checked_mul(entry).unwrap_or(u64::MAX).min(size);
+    let skip = number(DT_RELACOUNT).saturating_mul(entry).min(size);
     let table = |tag, size: u64, skip: u64, lazy| -> Result<Option<Range<'a>>, ElfError> {
         if size <= skip {
             return Ok(None);

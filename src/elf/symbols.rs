@@ -180,7 +180,8 @@ impl<'a> SymbolTables<'a> {
         if symbol.st_bind() == STB_LOCAL || binds_locally(&symbol) {
             return Ok(None);
         }
-        if index >= self.first_findable && is_definition(&symbol) {
+        // A copy is made of another object's definition: its own is the copy.
+        if index >= self.first_findable && is_definition(&symbol) && class != RelocationClass::Copy {
             return Ok(None);
         }
         let name = names.get(st_name(&symbol))?;

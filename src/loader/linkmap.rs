@@ -451,7 +451,13 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     }
 
     /// `_dl_map_object`: what is mapped under that name or soname, else a path, else a search.
-    fn find(&mut self, name: &OsStr, caller: Option<usize>, rule: Option<Rule>, role: Role) -> Result<usize, Failure> {
+    fn find(
+        &mut self,
+        name: &OsStr,
+        caller: Option<usize>,
+        found_by: Option<Rule>,
+        role: Role,
+    ) -> Result<usize, Failure> {
         // It is the second in the list, behind the program.
         if let Some(index) = self.take_interpreter(name, caller) {
             return Ok(index);
@@ -460,8 +466,8 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             self.names.asked_for(name, index);
             return Ok(index);
         }
-        let preload = rule == Some(Rule::Preload);
-        let (path, object, found_by) = if name.as_bytes().contains(&b'/') {
+        let preload = found_by == Some(Rule::Preload);
+        let (path, object, way) = if name.as_bytes().contains(&b'/') {
             let requester = caller.and_then(|caller| self.requester(caller));
             let (path, object) = self.loader.open_path(name, requester.as_ref(), self.process.secure)?;
             (path, object, Rule::Path)
@@ -481,7 +487,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         if let Some(fault) = mapping_fault(object.bytes(), object.elf().ok().as_ref(), role) {
             return Err(Failure::Mapping(path, fault));
         }
-        Ok(self.add(path, object, rule.unwrap_or(found_by), caller, Some(name)))
+        Ok(self.add(path, object, found_by.unwrap_or(way), caller, Some(name)))
     }
 
     /// ld.so itself is in the list from the start, under its path and its soname.

@@ -22,12 +22,24 @@ pub(super) struct Architecture {
     pub(super) interpreter: &'static str,
     /// `_DL_CACHE_DEFAULT_ID`: what its entries in the cache are marked with.
     pub(super) cache_id: u32,
+    /// The first parts that its old subdirectories can have.
+    legacy: &'static [&'static str],
 }
 
-const X86_64: Architecture =
-    Architecture { machine: 62, name: "x86_64", interpreter: "/lib64/ld-linux-x86-64.so.2", cache_id: 0x0303 };
-const AARCH64: Architecture =
-    Architecture { machine: 183, name: "aarch64", interpreter: "/lib/ld-linux-aarch64.so.1", cache_id: 0x0a03 };
+const X86_64: Architecture = Architecture {
+    machine: 62,
+    name: "x86_64",
+    interpreter: "/lib64/ld-linux-x86-64.so.2",
+    cache_id: 0x0303,
+    legacy: &["tls", "x86_64", "haswell", "xeon_phi", "avx512_1"],
+};
+const AARCH64: Architecture = Architecture {
+    machine: 183,
+    name: "aarch64",
+    interpreter: "/lib/ld-linux-aarch64.so.1",
+    cache_id: 0x0a03,
+    legacy: &["tls", "aarch64", "atomics"],
+};
 #[cfg(target_arch = "aarch64")]
 const ORDER: [Architecture; 2] = [AARCH64, X86_64];
 #[cfg(not(target_arch = "aarch64"))]
@@ -116,7 +128,7 @@ impl Machine {
 
     /// The old subdirectories of a directory, in the order of `_dl_important_hwcaps`: every set of the names, best first.
     pub(super) fn legacy_subdirs(&self, host: &Host, has: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-        if !self.has_legacy_subdirs() || !LEGACY.iter().any(|name| has(name)) {
+        if !self.has_legacy_subdirs() || !self.architecture.legacy.iter().any(|name| has(name)) {
             return Vec::new();
         }
         let facts = self.facts(host);
@@ -143,9 +155,6 @@ impl Machine {
         })
     }
 }
-
-/// The first components that the old subdirectories can have.
-const LEGACY: [&str; 7] = ["tls", "x86_64", "haswell", "xeon_phi", "avx512_1", "aarch64", "atomics"];
 
 /// `sysdeps/x86/cpu-features.c`: only Intel's processors got names of their own.
 #[cfg(target_arch = "x86_64")]

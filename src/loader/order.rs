@@ -72,16 +72,13 @@ fn visit(map: &LinkMap<'_, '_>, root: Option<usize>, from: usize, done: &mut [bo
         let mapped = map.objects().get(*index).filter(|_| root != Some(*index));
         let needed = mapped.and_then(|mapped| mapped.needed.get(*at)).copied();
         *at += 1;
-        match needed {
-            Some(needed) => {
-                if map.program() != Some(needed) && enter(needed, done) {
-                    stack.push((needed, 0));
-                }
+        if let Some(needed) = needed {
+            if map.program() != Some(needed) && enter(needed, done) {
+                stack.push((needed, 0));
             }
-            None => {
-                order.push(*index);
-                stack.pop();
-            }
+        } else {
+            order.push(*index);
+            stack.pop();
         }
     }
 }

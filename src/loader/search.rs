@@ -214,7 +214,7 @@ impl<'h> Loader<'h> {
         // `unsecvars.h`: a secure process does not see the variable.
         let list = self.host.env("LD_LIBRARY_PATH").filter(|_| !secure);
         let tokens = self.tokens(origin, Trust::All);
-        let library_path = list.map(|list| self.directories(list, b":;", &tokens)).unwrap_or_default();
+        let library_path = list.map(|list| Self::directories(list, b":;", &tokens)).unwrap_or_default();
         Process { secure, library_path }
     }
 
@@ -241,7 +241,7 @@ impl<'h> Loader<'h> {
     }
 
     /// The directories of a path list, tokens expanded, as `fillin_rpath` makes them.
-    fn directories(&self, list: &OsStr, separators: &[u8], tokens: &Tokens<'_>) -> Vec<PathBuf> {
+    fn directories(list: &OsStr, separators: &[u8], tokens: &Tokens<'_>) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = Vec::new();
         for element in split(list, separators) {
             let expanded = if element.is_empty() { Some(OsString::new()) } else { dst::expand(&element, tokens) };
@@ -294,7 +294,7 @@ impl<'h> Loader<'h> {
             for link in search.chain.iter().chain(program) {
                 let Some(rpath) = rpath_of(link) else { continue };
                 let origin = self.origin(link.path);
-                let dirs = self.directories(rpath, b":", &self.tokens_of(link, secure, &origin));
+                let dirs = Self::directories(rpath, b":", &self.tokens_of(link, secure, &origin));
                 if let Some((path, object)) = self.in_dirs(name, &dirs, &mut attempt)? {
                     return Ok((path, object, Rule::Rpath));
                 }
@@ -306,7 +306,7 @@ impl<'h> Loader<'h> {
         // "Ignore empty rpaths."
         if let (Some(list), Some(requester)) = (runpath.filter(|list| !list.is_empty()), requester) {
             let origin = self.origin(requester.path);
-            let dirs = self.directories(list, b":", &self.tokens_of(requester, secure, &origin));
+            let dirs = Self::directories(list, b":", &self.tokens_of(requester, secure, &origin));
             if let Some((path, object)) = self.in_dirs(name, &dirs, &mut attempt)? {
                 return Ok((path, object, Rule::Runpath));
             }
@@ -348,7 +348,7 @@ impl<'h> Loader<'h> {
     pub fn run_path(&self, path: &Path, object: &Object) -> Vec<PathBuf> {
         let list = object.facts.runpath.as_deref().or(object.facts.rpath.as_deref());
         let origin = self.origin(path);
-        list.map(|list| self.directories(list, b":", &self.tokens(Some(&origin), Trust::All))).unwrap_or_default()
+        list.map(|list| Self::directories(list, b":", &self.tokens(Some(&origin), Trust::All))).unwrap_or_default()
     }
 
     /// The subdirectories of a directory that are searched before it.

@@ -132,6 +132,19 @@ fn a_programs_stub_is_no_definition() {
     assert!(theirs.starts_with("ok\n./call.so: undefined symbol: f"), "{theirs}");
 }
 
+/// A program that copies a variable has a definition of its own, which is no answer to the copying.
+#[test]
+fn what_is_copied_must_be_there() {
+    let lab = Lab::new();
+    lab.library("libdef.so", "libdef.so", "int d = 7;", &[]);
+    let source = "extern int d; int main(void) { return d; }";
+    let program = lab.program("program", source, &["-no-pie", "-fno-pie", "libdef.so", "-Wl,-rpath,$ORIGIN"]);
+    assert_eq!(agree(&lab, &program, &[]), ["[R]/libdef.so"]);
+    lab.library("libdef.so", "libdef.so", "int e = 7;", &[]);
+    let said = agree(&lab, &program, &[]);
+    assert!(said.contains(&"undefined symbol: d\t([R]/program)".into()), "{said:?}");
+}
+
 #[test]
 fn a_symbolic_library_asks_itself_first() {
     let lab = Lab::new();
