@@ -77,6 +77,8 @@ pub struct Facts {
     pub dynamic: bool,
     /// The GNU build ID in hex.
     pub build_id: Option<String>,
+    /// Whether loading it asks for executable stacks.
+    pub executable_stack: bool,
 }
 
 /// One ELF object for this machine.
@@ -131,8 +133,9 @@ impl Object {
 type Opened = Result<Rc<Object>, ObjectError>;
 type Loaded = Result<Rc<Object>, LoadError>;
 
-/// From this many objects on, what was read of a file is not kept in memory.
-const MANY: usize = 512;
+/// From this many objects on, what was read of a file is not kept in memory: around each byte that is looked at Linux
+/// maps 64 kB.
+const MANY: usize = 128;
 
 /// From this many on, only the facts are kept: Linux gives a process 65530 maps (`vm.max_map_count`), and the allocator
 /// wants some.
@@ -251,5 +254,6 @@ fn facts(elf: &Elf<'_>) -> Facts {
         interpreter: elf.interpreter().map(own),
         dynamic: elf.is_dynamic(),
         build_id: elf.build_id().map(|id| id.to_string()),
+        executable_stack: elf.executable_stack(),
     }
 }

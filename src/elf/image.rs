@@ -1,7 +1,7 @@
 //! Addresses of a loaded object, turned into bytes of its file.
 //!
 //! Takes the program headers and the file's bytes; gives, for an address, what the file holds from
-//! there to the end of its segment. All arithmetic is checked, and every slice ends where the file
+//! there on. All arithmetic is checked, and every slice ends where the file
 //! does, so nothing built on it can read outside.
 
 use goblin::elf::ProgramHeader;
@@ -31,24 +31,38 @@ impl<'a> Image<'a> {
         Self { bytes, loads }
     }
 
-    /// What the file holds from `address` to the end of the segment.
+    /// What the file holds from `address` to the end of the segment, and of those that follow it without a gap in
+    /// memory and in the file: patchelf leaves tables that begin in one and end in the next.
     pub(super) fn at(&self, table: Table, address: u64) -> Result<Chunk<'a>, ElfError> {
-        // glibc maps segments in order, each over what is there already: the last one wins.
-        let held = self.loads.iter().rev().find_map(|load| {
-            let into = address.checked_sub(load.address)?;
-            let left = load.size.checked_sub(into).filter(|&left| left > 0)?;
-            Some((load.offset.checked_add(into), left))
-        });
-        let Some((offset, left)) = held else {
+        let Some((offset, mut left)) = self.held(address) else {
             return Err(ElfError::new(table, address, Kind::Unmapped));
         };
         let offset = offset.ok_or(ElfError::out_of_bounds(table, u64::MAX))?;
+        for _ in &self.loads {
+            let next = address.checked_add(left).and_then(|end| self.held(end));
+            match next {
+                Some((Some(start), more)) if offset.checked_add(left) == Some(start) => {
+                    left = left.saturating_add(more);
+                }
+                _ => break,
+            }
+        }
         let tail = self.bytes.get(to_usize(offset)..).unwrap_or_default();
         if tail.is_empty() {
             return Err(ElfError::out_of_bounds(table, offset));
         }
         let bytes = tail.get(..to_usize(left)).unwrap_or(tail);
         Ok(Chunk { table, at: offset, bytes })
+    }
+
+    /// Where in the file `address` is, if that is a number, and how much of its segment there is from there on.
+    fn held(&self, address: u64) -> Option<(Option<u64>, u64)> {
+        // glibc maps segments in order, each over what is there already: the last one wins.
+        self.loads.iter().rev().find_map(|load| {
+            let into = address.checked_sub(load.address)?;
+            let left = load.size.checked_sub(into).filter(|&left| left > 0)?;
+            Some((load.offset.checked_add(into), left))
+        })
     }
 
     /// The bytes that a program header points at, as far as the file has them.

@@ -396,7 +396,7 @@ impl<'a> Look<'a> {
 
     fn stack(&mut self, library: &Library) {
         let object = library.object.as_ref().filter(|_| library.unusable.is_none());
-        if object.is_some_and(|object| object.elf().is_ok_and(|elf| elf.executable_stack())) {
+        if object.is_some_and(|object| object.facts.executable_stack) {
             let says = "asks for an executable stack, which `dlopen` refuses from glibc 2.41 on".to_owned();
             self.add("executable-stack", &library.path, says);
         }

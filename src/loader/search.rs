@@ -348,8 +348,7 @@ impl<'h> Loader<'h> {
     pub fn run_path(&self, path: &Path, object: &Object) -> Vec<PathBuf> {
         let list = object.facts.runpath.as_deref().or(object.facts.rpath.as_deref());
         let origin = self.origin(path);
-        list.map(|list| Self::directories(list, b":", &self.tokens(Some(&origin), Trust::All)))
-            .unwrap_or_default()
+        list.map(|list| Self::directories(list, b":", &self.tokens(Some(&origin), Trust::All))).unwrap_or_default()
     }
 
     /// The subdirectories of a directory that are searched before it.

@@ -38,7 +38,10 @@ impl Recorded {
         let mut fields = rest.trim().rsplit(',');
         let size = fields.next().and_then(|size| size.trim().parse().ok());
         let digest = fields.next().and_then(|digest| digest.trim().strip_prefix("sha256="));
-        let sha256 = digest.map(|digest| digest.trim_end_matches('=').to_owned());
+        let is_base64 = |digest: &&str| {
+            !digest.is_empty() && digest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        let sha256 = digest.map(|digest| digest.trim_end_matches('=')).filter(is_base64).map(str::to_owned);
         Some(Self { path: PathBuf::from(std::ffi::OsStr::from_bytes(&path)), sha256, size })
     }
 }

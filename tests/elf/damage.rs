@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{
-    DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, PT_LOAD, headers_at, table_at,
-    tag_at, versioned,
+    DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, PT_LOAD, PT_NOTE, headers_at,
+    table_at, tag_at, versioned,
 };
 use crate::fuzz::elf_facts::read_everything;
 use crate::support::library;
@@ -142,6 +142,39 @@ fn what_is_not_ours_to_read_is_named() {
     let mut bytes = sound.clone();
     bytes[18] = 183;
     assert_eq!(Elf::parse(&bytes).unwrap().ident().machine_name(), "aarch64");
+}
+
+/// As patchelf leaves them: the loader sees one stretch of memory.
+#[test]
+fn a_table_may_go_on_in_the_next_segment() {
+    let dir = TempDir::new().unwrap();
+    let flat = ["-nostdlib", "-Wl,-z,noseparate-code", "-Wl,-z,norelro", "-Wl,--hash-style=sysv"];
+    let whole = versioned(dir.path(), "split", &flat);
+    let load = headers_at(&whole, PT_LOAD).next().unwrap();
+    // A header that the loader has no use for makes room for a second segment.
+    let spare = headers_at(&whole, PT_NOTE).next().unwrap();
+    let split = table_at(&whole, DT_SYMTAB) + 30;
+    let word = |at: usize| u64::from_le_bytes(whole[at..at + 8].try_into().unwrap());
+    assert_eq!((word(load + 8), word(load + 16)), (0, 0));
+    let mut bytes = whole.clone();
+    let put = |bytes: &mut [u8], at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    bytes.copy_within(load..load + 56, spare);
+    for at in [load + 32, load + 40] {
+        put(&mut bytes, at, split as u64);
+    }
+    for at in [spare + 8, spare + 16, spare + 24] {
+        put(&mut bytes, at, split as u64);
+    }
+    for at in [spare + 32, spare + 40] {
+        put(&mut bytes, at, word(load + 32) - split as u64);
+    }
+    let (whole, elf) = (Elf::parse(&whole).unwrap(), Elf::parse(&bytes).unwrap());
+    assert_eq!(elf.definitions(), whole.definitions());
+    assert_eq!(elf.undefined(), whole.undefined());
+    // A gap in the file is none that memory has.
+    let mut gap = bytes.clone();
+    put(&mut gap, spare + 8, split as u64 + 8);
+    assert!(Elf::parse(&gap).map_or(true, |elf| elf.definitions().is_err()));
 }
 
 /// As after a download that broke off, at every byte.
