@@ -103,9 +103,9 @@ impl Machine {
     /// Whether it sorts objects depth first: the tunable `glibc.rtld.dynamic_sort` is 2, the default since 2.36.
     pub(super) fn sorts_depth_first(&self, host: &Host) -> bool {
         let tunables = host.env("GLIBC_TUNABLES").and_then(OsStr::to_str).unwrap_or_default();
-        let asked = tunables.split(':').filter_map(|tunable| tunable.strip_prefix("glibc.rtld.dynamic_sort="));
+        let mut asked = tunables.split(':').filter_map(|tunable| tunable.strip_prefix("glibc.rtld.dynamic_sort="));
         // Before 2.35 there is but one way.
-        let asked = asked.last().filter(|_| self.version.is_none_or(|version| version >= (2, 35)));
+        let asked = asked.next_back().filter(|_| self.version.is_none_or(|version| version >= (2, 35)));
         asked.map_or_else(|| self.version.is_none_or(|version| version >= (2, 36)), |asked| asked != "1")
     }
 
