@@ -100,9 +100,13 @@ impl Machine {
         self.version.is_some_and(|version| version < (2, 37))
     }
 
-    /// Whether it sorts objects depth first (`glibc.rtld.dynamic_sort`, 2 by default since 2.36).
-    pub(super) fn sorts_depth_first(&self) -> bool {
-        self.version.is_none_or(|version| version >= (2, 36))
+    /// Whether it sorts objects depth first: the tunable `glibc.rtld.dynamic_sort` is 2, the default since 2.36.
+    pub(super) fn sorts_depth_first(&self, host: &Host) -> bool {
+        let tunables = host.env("GLIBC_TUNABLES").and_then(OsStr::to_str).unwrap_or_default();
+        let mut asked = tunables.split(':').filter_map(|tunable| tunable.strip_prefix("glibc.rtld.dynamic_sort="));
+        // Before 2.35 there is but one way.
+        let asked = asked.next_back().filter(|_| self.version.is_none_or(|version| version >= (2, 35)));
+        asked.map_or_else(|| self.version.is_none_or(|version| version >= (2, 36)), |asked| asked != "1")
     }
 
     /// What `$PLATFORM` stands for.

@@ -1,13 +1,16 @@
 //! In which order ld.so relocates objects: those that are needed before those that need them.
 //!
 //! Takes a search list; gives its objects as `_dl_sort_maps_dfs` (`elf/dl-sort-maps.c`) sorts them, last first, which is
-//! how `dl_main` and `dl_open_worker` go through them. Before glibc 2.36 it is `_dl_sort_maps_original`.
+//! how `dl_main` and `dl_open_worker` go through them. Before glibc 2.36, or where the
+//! tunable `glibc.rtld.dynamic_sort` asks for it, it is `_dl_sort_maps_original`.
 
 use super::linkmap::LinkMap;
 
 /// The objects of `search`, in the order in which they are relocated.
 pub(super) fn relocation(map: &LinkMap<'_, '_>, search: &[usize]) -> Vec<usize> {
-    if map.loader().machine().sorts_depth_first() { depth_first(map, search) } else { by_moving(map, search) }
+    let loader = map.loader();
+    let depth_first_sort = loader.machine().sorts_depth_first(loader.host());
+    if depth_first_sort { depth_first(map, search) } else { by_moving(map, search) }
 }
 
 /// Each object is moved behind the last one that needs it, until none moves or too many rounds show a cycle.
