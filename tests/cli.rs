@@ -130,6 +130,8 @@ fn no_arguments_is_a_question_for_help() {
     Commands:
       run          Run a command with the libraries that fit it
       resolve      Show the set that would be handed out, and why
+      check        Show what would be mapped today, by which rule, and what is missing or torn
+      why          Show each place where ld.so looks for a library, and what wins
       scan         List every CUDA library on the machine: what it is, whose, how it is reached, what is
                    wrong
       inspect      Show one file in full
