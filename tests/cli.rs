@@ -134,9 +134,8 @@ fn no_arguments_is_a_question_for_help() {
       trace        Run a command and tell which CUDA libraries it loads: for whom, by which rule, what
                    was tried in vain
       resolve      Show the set that would be handed out, and why
-      check        Would it load today, without us: what is mapped from where by which rule, what is
-                   missing or torn
-      why          Step by step: where ld.so looks for a library, what stands there, what wins
+      check        Show what would be mapped today, by which rule, and what is missing or torn
+      why          Show each place where ld.so looks for a library, and what wins
       scan         List every CUDA library on the machine: what it is, whose, how it is reached, what is
                    wrong
       inspect      Show one file in full

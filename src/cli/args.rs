@@ -58,9 +58,9 @@ pub(super) enum Command {
     Trace(TraceArgs),
     /// Show the set that would be handed out, and why
     Resolve(ResolveArgs),
-    /// Would it load today, without us: what is mapped from where by which rule, what is missing or torn
+    /// Show what would be mapped today, by which rule, and what is missing or torn
     Check(CheckArgs),
-    /// Step by step: where ld.so looks for a library, what stands there, what wins
+    /// Show each place where ld.so looks for a library, and what wins
     Why(WhyArgs),
     /// List every CUDA library on the machine: what it is, whose, how it is reached, what is wrong
     Scan(ScanArgs),

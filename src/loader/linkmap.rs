@@ -8,7 +8,7 @@ use super::names::Names;
 use super::program::ProgramKind;
 use super::search::{Errno, Failure, Loader, Process, Requester, Rule, Search};
 use crate::elf::{Role, mapping_fault};
-use crate::host::{FileId, Host};
+use crate::host::Host;
 use crate::objects::{Dependency, Object, ObjectError, Objects};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -284,12 +284,6 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     #[must_use]
     pub fn files(&self) -> &'h Objects<'h> {
         self.loader.objects()
-    }
-
-    /// The place of an object among [`LinkMap::objects`], by the file it is.
-    #[must_use]
-    pub fn by_file(&self, id: FileId) -> Option<usize> {
-        self.objects.iter().position(|mapped| mapped.object.stat.id == id)
     }
 
     /// Where the search for a bare name ends that the object at `index` asks for; nothing is mapped.

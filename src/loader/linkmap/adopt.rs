@@ -1,12 +1,17 @@
-//! The link map of a process that lives: what is mapped is given, and nothing is searched.
+//! A link map as a process really has it: given, not predicted.
 
-use super::LinkMap;
-use crate::loader::Rule;
-use crate::objects::Object;
+use super::{LinkMap, Object, Rule};
+use crate::host::FileId;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 impl LinkMap<'_, '_> {
+    /// The place of an object among [`LinkMap::objects`], by the file it is.
+    #[must_use]
+    pub fn by_file(&self, id: FileId) -> Option<usize> {
+        self.objects.iter().position(|mapped| mapped.object.stat.id == id)
+    }
+
     /// Takes objects as they are mapped in a process, the program first; what they need is looked for among them, and
     /// nothing is searched.
     pub fn adopt(&mut self, mapped: impl IntoIterator<Item = (PathBuf, Rc<Object>)>) {
