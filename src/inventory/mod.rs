@@ -22,6 +22,7 @@ pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use owner::{Owner, OwnerKind, Owners, Package, Verified};
 pub use problems::{PROBLEMS, problems};
 pub use reach::{Reach, reach};
+use version::Neighbours;
 pub use version::{Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, observe};
 
 use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
@@ -175,13 +176,13 @@ impl Inventory {
             self.problems.push(Problem { id: "truncated", path: library.path.clone(), says: error.clone() });
             library.unusable.get_or_insert(error);
         }
-        let mut by_dir: BTreeMap<&Path, Vec<&Library>> = BTreeMap::new();
+        let mut by_dir: BTreeMap<&Path, Neighbours<'_>> = BTreeMap::new();
         for library in self.libraries.iter().filter(|library| library.confidence > Confidence::Unsure) {
-            by_dir.entry(&library.place.dir).or_default().push(library);
+            by_dir.entry(&library.place.dir).or_default().add(library);
         }
-        let known = |library: &Library| by_dir.get(library.place.dir.as_path()).map_or(&[][..], Vec::as_slice);
+        let about = |library: &Library| by_dir.get(library.place.dir.as_path()).map(|known| known.about(library));
         let beside: Vec<Vec<Evidence>> =
-            self.libraries.iter().map(|library| version::beside(library, known(library))).collect();
+            self.libraries.iter().map(|library| about(library).unwrap_or_default()).collect();
         for (library, more) in self.libraries.iter_mut().zip(beside) {
             if !more.is_empty() {
                 let found = library.found().with(more);

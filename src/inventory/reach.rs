@@ -73,6 +73,8 @@ pub fn reach(inventory: &Inventory, loader: &Loader<'_>) -> Vec<Vec<Reach>> {
     for found in copies.defaults().firsts() {
         add(found.library, Reach::Default);
     }
+    // Those of one directory mostly have the same.
+    let mut paths: BTreeMap<Vec<PathBuf>, SearchPath> = BTreeMap::new();
     for (at, library) in inventory.libraries.iter().enumerate() {
         let Some(object) = library.object.as_ref().filter(|_| library.unusable.is_none()) else { continue };
         let dirs = loader.run_path(&library.path, object);
@@ -80,7 +82,7 @@ pub fn reach(inventory: &Inventory, loader: &Loader<'_>) -> Vec<Vec<Reach>> {
             continue;
         }
         let rule = if object.facts.runpath.is_some() { Rule::Runpath } else { Rule::Rpath };
-        let path = copies.in_directories(&dirs);
+        let path = paths.entry(dirs).or_insert_with_key(|dirs| copies.in_directories(dirs));
         for name in asked_for(library) {
             if let Some(found) = path.first(&name).filter(|found| found.library != at) {
                 add(found.library, Reach::RunPath { of: library.path.clone(), rule });
