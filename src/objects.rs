@@ -133,8 +133,8 @@ impl Object {
 type Opened = Result<Rc<Object>, ObjectError>;
 type Loaded = Result<Rc<Object>, LoadError>;
 
-/// From this many objects on, what was read of a file is not kept in memory: around each byte that is looked at Linux
-/// maps 64 kB.
+/// From this many objects on, what was read of a file is not kept in memory: around each byte that is looked at, Linux
+/// maps sixteen pages.
 const MANY: usize = 128;
 
 /// From this many on, only the facts are kept: Linux gives a process 65530 maps (`vm.max_map_count`), and the allocator

@@ -6,6 +6,9 @@ use super::machine::{Machine, parts};
 use cudashim::inventory::{Owner, Owners, Verified};
 use cudashim::places::{Place, Provenance};
 use cudashim::{Inventory, Objects};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Takes a status file, the list of a package, and its `md5sums`; NULs separate them.
 pub(crate) fn run(bytes: &[u8]) {
@@ -21,9 +24,9 @@ pub(crate) fn run(bytes: &[u8]) {
     let place = Place { dir: "/usr/lib/x".into(), provenance: Provenance::Default, root: "/usr/lib/x".into() };
     let inventory = Inventory::scan(&objects, vec![place]);
     let [library] = inventory.libraries.as_slice() else { panic!("one library") };
-    let named = list
-        .split(|byte| *byte == b'\n')
-        .any(|line| line == b"/usr/lib/x/libcudart.so.12" || line == b"/lib/x/libcudart.so.12");
+    // `//` is one slash.
+    let paths = ["/usr/lib/x/libcudart.so.12", "/lib/x/libcudart.so.12"].map(Path::new);
+    let named = list.split(|byte| *byte == b'\n').any(|line| paths.contains(&Path::new(OsStr::from_bytes(line))));
     let verified = Owners::default().verify(&host, library);
     let Owner::Dpkg { name, version } = &library.owner else {
         assert!(!named && verified == Verified::Unknown, "{:?}", library.owner);

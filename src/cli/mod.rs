@@ -37,6 +37,11 @@ pub fn main() -> ExitCode {
             return if failed { ExitCode::from(code) } else { ExitCode::SUCCESS };
         }
     };
+    if cli.format == args::Format::Markdown && !matches!(cli.command, Command::Doctor(_)) {
+        let says = "only `doctor` writes markdown; the others have `human` and `json`";
+        let _ = Cli::command().error(clap::error::ErrorKind::ArgumentConflict, says).print();
+        return ExitCode::from(if matches!(cli.command, Command::Run(_) | Command::Trace(_)) { 125 } else { 2 });
+    }
     crate::host::outlive_truncation();
     output::logger(cli.verbose, cli.quiet);
     output::color(cli.color);

@@ -28,6 +28,7 @@ pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified, sha256};
 pub use problems::{PROBLEMS, problems};
 pub(crate) use problems::{agree, release, torn_id};
 pub use reach::{Reach, reach};
+use version::Neighbours;
 pub use version::{About, Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, answered, observe};
 
 use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
@@ -220,9 +221,11 @@ impl Inventory {
         }
         // A place is read at once, so what stands in one directory stands together here.
         for directory in libraries.chunk_by_mut(|one, other| one.place.dir == other.place.dir) {
-            let known: Vec<&Library> =
-                directory.iter().filter(|library| library.confidence > Confidence::Unsure).collect();
-            let beside: Vec<Vec<Evidence>> = directory.iter().map(|library| version::beside(library, &known)).collect();
+            let mut known = Neighbours::default();
+            for library in directory.iter().filter(|library| library.confidence > Confidence::Unsure) {
+                known.add(library);
+            }
+            let beside: Vec<Vec<Evidence>> = directory.iter().map(|library| known.about(library)).collect();
             for (library, more) in directory.iter_mut().zip(beside) {
                 library.learn(more);
             }

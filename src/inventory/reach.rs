@@ -74,13 +74,15 @@ pub fn reach(inventory: &Inventory, loader: &Loader<'_>) -> Vec<Vec<Reach>> {
     for found in copies.defaults().firsts() {
         add(found.library, Reach::Default);
     }
+    // Those of one directory mostly have the same.
+    let mut paths: BTreeMap<Vec<PathBuf>, SearchPath> = BTreeMap::new();
     let mut by_run_path = |of: &Path, object: &Object, names: BTreeSet<OsString>| {
         let dirs = loader.run_path(of, object);
         if dirs.is_empty() || names.is_empty() {
             return;
         }
         let rule = if object.facts.runpath.is_some() { Rule::Runpath } else { Rule::Rpath };
-        let path = copies.in_directories(&dirs);
+        let path = paths.entry(dirs).or_insert_with_key(|dirs| copies.in_directories(dirs));
         for found in names.iter().filter_map(|name| path.first(name)).filter(|found| found.id != object.stat.id) {
             add(found.library, Reach::RunPath { of: of.to_owned(), rule });
         }

@@ -445,40 +445,51 @@ fn major_minor(version: &Version) -> Option<(u32, Option<u32>)> {
     Some((numbers.next()??, numbers.next().flatten()))
 }
 
-/// What the libraries in the same directory say about one that says nothing itself: the release of its group, and
-/// the CUDA release that most of its kind are of. A guess: one file can be exchanged.
-///
-/// `known` are the libraries of the directory whose release is no guess.
-pub(super) fn beside(library: &super::Library, known: &[&super::Library]) -> Vec<Evidence> {
-    let neighbours = || known.iter().copied().filter(|other| other.path != library.path);
-    let mut evidence = Vec::new();
+/// What the libraries of one directory whose release is no guess say about one that says nothing itself: the release
+/// of its group, and the CUDA release that most of its kind are of. A guess: one file can be exchanged.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours<'a> {
+    /// By group: its first member, and whether all are of one release.
+    groups: BTreeMap<&'static str, (&'a super::Library, bool)>,
+    /// By who releases them: how many are of a CUDA release.
+    votes: BTreeMap<&'static str, BTreeMap<Cuda, usize>>,
+}
 
-    if library.version.is_none() && library.row.group.is_some() {
-        let group = neighbours().filter(|other| other.row.group == library.row.group);
-        let group: Vec<_> = group.filter(|other| other.version.is_some()).collect();
-        if let Some(other) = group.first()
-            && group.iter().all(|another| another.version == other.version)
-        {
+impl<'a> Neighbours<'a> {
+    /// Counts one in.
+    pub(super) fn add(&mut self, library: &'a super::Library) {
+        if let (Some(group), Some(version)) = (library.row.group, &library.version) {
+            let (first, agree) = self.groups.entry(group).or_insert((library, true));
+            *agree &= first.version.as_ref() == Some(version);
+        }
+        if let Some(cuda) = library.cuda.filter(has_minor) {
+            *self.votes.entry(library.row.owner).or_default().entry(cuda).or_default() += 1;
+        }
+    }
+
+    /// What they say about a library of their directory. What it says itself it was not counted in for.
+    pub(super) fn about(&self, library: &super::Library) -> Vec<Evidence> {
+        let mut evidence = Vec::new();
+        let group = library.row.group.filter(|_| library.version.is_none());
+        if let Some((other, true)) = group.and_then(|group| self.groups.get(group)) {
             let says = format!("`{}` beside it", other.asked_as());
             let one = Evidence::new(Kind::Neighbours, says, Confidence::Unsure);
             evidence.push(Evidence { version: other.version.clone(), cuda: other.cuda, ..one });
         }
-    }
-    let minor = |cuda: &Cuda| cuda.1.is_some();
-    let mut told = evidence.iter().filter_map(|one| one.cuda).chain(library.cuda);
-    if !told.any(|cuda| minor(&cuda)) {
-        let kin = neighbours().filter(|other| other.row.owner == library.row.owner);
-        let mut votes: BTreeMap<Cuda, usize> = BTreeMap::new();
-        for cuda in kin.filter_map(|other| other.cuda.filter(minor)) {
-            *votes.entry(cuda).or_default() += 1;
-        }
-        let all: usize = votes.values().sum();
+        let told = evidence.iter().filter_map(|one| one.cuda).chain(library.cuda).any(|cuda| has_minor(&cuda));
+        let votes = self.votes.get(library.row.owner).filter(|_| !told);
+        let all: usize = votes.into_iter().flat_map(BTreeMap::values).sum();
         // More than half: nvJitLink is often newer than the rest, for its own package asks for no release.
-        if let Some((cuda, count)) = votes.iter().find(|(_, count)| count.saturating_mul(2) > all) {
+        let most = votes.into_iter().flatten().find(|(_, count)| count.saturating_mul(2) > all);
+        if let Some((cuda, count)) = most {
             let says = format!("{count} of {all} libraries beside it are of this release");
             let one = Evidence::new(Kind::Neighbours, says, Confidence::Unsure);
             evidence.push(Evidence { cuda: Some(*cuda), ..one });
         }
+        evidence
     }
-    evidence
+}
+
+fn has_minor(cuda: &Cuda) -> bool {
+    cuda.1.is_some()
 }

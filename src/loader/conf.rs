@@ -25,13 +25,17 @@ pub fn directories(host: &Host) -> Vec<PathBuf> {
 #[derive(Default)]
 struct Found {
     files: BTreeSet<PathBuf>,
+    /// How many `include` patterns were followed: each lists a directory.
+    patterns: usize,
     dirs: Vec<PathBuf>,
     /// The same, to find them again.
     seen: BTreeSet<PathBuf>,
 }
 
 fn read(host: &Host, file: &Path, found: &mut Found) {
-    if found.files.len() >= FILE_LIMIT || !found.files.insert(file.to_owned()) {
+    // By the path without links and `..`: a loop can spell the same file ever longer.
+    let Ok(real) = host.canonical(file) else { return };
+    if found.files.len() >= FILE_LIMIT || !found.files.insert(real) {
         return;
     }
     let Ok(bytes) = host.read(file) else { return };
@@ -39,6 +43,10 @@ fn read(host: &Host, file: &Path, found: &mut Found) {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default().trim_ascii();
         if let Some(patterns) = keyword(line, b"include") {
             for pattern in patterns.split(u8::is_ascii_whitespace).filter(|pattern| !pattern.is_empty()) {
+                found.patterns += 1;
+                if found.patterns > FILE_LIMIT {
+                    return;
+                }
                 let pattern = file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(pattern));
                 for included in expand(host, &pattern) {
                     read(host, &included, found);
@@ -121,6 +129,18 @@ mod tests {
         let host = Host::new(dir.path().to_owned(), BTreeMap::new(), "/".into());
         let expected: Vec<PathBuf> = ["/usr/local/cuda/lib64", "/opt/a", "/opt/b"].map(PathBuf::from).into();
         assert_eq!(directories(&host), expected);
+    }
+
+    #[test]
+    fn a_loop_that_spells_itself_longer_ends_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let etc = dir.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        std::fs::write(etc.join("ld.so.conf"), "include ../etc/ld.so.con*\n/opt/a\n").unwrap();
+        let host = Host::new(dir.path().to_owned(), BTreeMap::new(), "/".into());
+        assert_eq!(directories(&host), [Path::new("/opt/a")]);
+        // The file and its directory, by two names each at most.
+        assert!(host.stamps().len() <= 4, "{:?}", host.stamps());
     }
 
     #[test]

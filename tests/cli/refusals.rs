@@ -79,3 +79,14 @@ fn a_wish_that_cannot_hold() {
     assert_eq!(code, Some(1));
     assert!(answer["no_solution"].as_array().is_some_and(|clauses| !clauses.is_empty()), "{answer}");
 }
+
+#[test]
+fn markdown_is_of_doctor_alone() {
+    let world = World::new();
+    for (command, code) in [("scan", 2), ("check", 2), ("run", 125)] {
+        let args: &[&str] = if command == "run" { &["run", "--", "true"] } else { &[command] };
+        let output = world.cudashim(["--format", "markdown"].iter().chain(args)).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{command}");
+        assert!(output.stdout.is_empty() && String::from_utf8_lossy(&output.stderr).contains("only `doctor`"));
+    }
+}
