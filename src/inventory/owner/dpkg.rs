@@ -82,6 +82,9 @@ impl File {
     }
 }
 
+/// The states in which the files of that version are there, configured or not (dpkg(1), "Package states").
+const WITH_FILES: [&str; 5] = ["installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending"];
+
 /// The versions in a status file, by `NAME` and by `NAME:ARCH`.
 fn versions(status: &str) -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
@@ -89,12 +92,8 @@ fn versions(status: &str) -> BTreeMap<String, String> {
         let field =
             |key: &str| stanza.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim);
         let Some(name) = field("Package").filter(|name| may_hold_ours(name)) else { continue };
-        // What is only configured or half gone keeps a stanza, and no files.
-        let (Some(version), true) =
-            (field("Version"), field("Status").is_some_and(|status| status.ends_with(" installed")))
-        else {
-            continue;
-        };
+        let state = field("Status").and_then(|status| status.rsplit(' ').next()).unwrap_or_default();
+        let Some(version) = field("Version").filter(|_| WITH_FILES.contains(&state)) else { continue };
         if let Some(architecture) = field("Architecture") {
             versions.insert(format!("{name}:{architecture}"), version.to_owned());
         }
@@ -109,16 +108,19 @@ mod tests {
 
     const TEXT: &str = "Package: libcudart12\nStatus: install ok installed\nArchitecture: amd64\nVersion: 12.2.140~12.2.2-1\n\
         Description: x\n Version: no\n\nPackage: libnvidia-compute-535\nStatus: deinstall ok config-files\nVersion: 1\n\n\
-        Package: libcuda1\nStatus: install ok installed\nArchitecture: i386\nVersion: 525\n\nPackage: bash\nVersion: 5\n";
+        Package: libcuda1\nStatus: install ok installed\nArchitecture: i386\nVersion: 525\n\n\
+        Package: libnvidia-ml1\nStatus: install ok unpacked\nVersion: 535.261.03-1\n\n\
+        Package: libcublas12\nStatus: install reinstreq half-installed\nVersion: 12.2\n\nPackage: bash\nVersion: 5\n";
 
     #[test]
-    fn installed_versions_only() {
+    fn versions_whose_files_are_there() {
         let versions = versions(TEXT);
         let expected = [
             ("libcuda1", "525"),
             ("libcuda1:i386", "525"),
             ("libcudart12", "12.2.140~12.2.2-1"),
             ("libcudart12:amd64", "12.2.140~12.2.2-1"),
+            ("libnvidia-ml1", "535.261.03-1"),
         ];
         assert_eq!(versions, expected.map(|(name, version)| (name.to_owned(), version.to_owned())).into());
     }
