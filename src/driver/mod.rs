@@ -4,6 +4,7 @@
 //! read back, so that what was seen on one machine is judged on another. The judgements ([`rules`]) take such values and
 //! the tables of [`facts`] alone. What only the driver itself can tell, its devices, is passed in ([`Devices`]).
 //!
+//! [`Host`]: crate::host::Host
 //! [`facts`]: crate::facts
 
 mod bus;

@@ -213,7 +213,17 @@ pub(super) fn of(
         };
         evidence.push(one);
     }
-    if let Some(digits) = real_digits(host, path, soname) {
+    let digits = real_digits(host, path, soname);
+    if let Owner::Dpkg { .. } | Owner::Conda { .. } = owner
+        && let (Some(package), Some(released), Some(digits)) = (owner.name(), owner.version(), &digits)
+        && releases(released, digits)
+    {
+        let mut one = Evidence::new(Kind::Package, format!("{package} {released}"), Confidence::Certain);
+        one.cuda = first_cuda(name.row.family, digits);
+        one.version = Some(digits.clone());
+        evidence.push(one);
+    }
+    if let Some(digits) = digits {
         let mut one = Evidence::new(Kind::FileName, digits.to_string(), Confidence::Likely);
         one.cuda = first_cuda(name.row.family, &digits);
         one.version = Some(digits);
@@ -313,6 +323,13 @@ pub fn observe(elf: &Elf<'_>, soname: &str) -> (Vec<Evidence>, u64) {
         evidence.push(from_symbols(family, &found));
     }
     (evidence, searched)
+}
+
+/// Whether a package's version names the very release in a file's name: `535.261.03-1` and `11.8.89~11.8.0-5~deb12u1` do,
+/// while a package of many libraries has a version of its own (deb-version(7)).
+fn releases(package: &str, digits: &Version) -> bool {
+    let upstream = package.split_once(':').map_or(package, |(_, upstream)| upstream);
+    upstream.split(['-', '~', '+']).next() == Some(digits.to_string().as_str())
 }
 
 /// The families in whose texts a release was found; of the others, tens of mebibytes would be read in vain.
