@@ -510,3 +510,15 @@ impl<'a> Neighbours<'a> {
 fn has_minor(cuda: &Cuda) -> bool {
     cuda.1.is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_that_name_the_release_of_the_file() {
+        let names = |package: &str, digits: &str| releases(package, &Version::parse(digits).unwrap());
+        assert!(names("535.261.03-1", "535.261.03") && names("1:11.8.89~11.8.0-5~deb12u1", "11.8.89"));
+        assert!(names("12.4.5.8", "12.4.5.8") && !names("12.4.1-1", "12.4.5.8") && !names("535.261.031", "535.261.03"));
+    }
+}
