@@ -72,6 +72,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "doctor",
         &[
+            "check",
             "consumer",
             "driver",
             "elf",
@@ -82,6 +83,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "loader",
             "objects",
             "places",
+            "plan",
             "python",
             "report",
             "request",

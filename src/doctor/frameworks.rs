@@ -1,8 +1,9 @@
 //! Findings about what uses CUDA: extensions, other frameworks, pairs of packages.
 
-use super::{Case, Finding};
+use super::{Case, Finding, judged};
+use crate::facts::Group;
 
 /// What is found, first causes first.
-pub(crate) fn findings(_case: &Case<'_>) -> Vec<Finding> {
-    Vec::new()
+pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
+    judged::findings(case, Group::Frameworks)
 }

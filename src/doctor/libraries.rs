@@ -1,11 +1,14 @@
 //! Findings about the libraries of CUDA: which copy wins, what is torn, missing or damaged.
 
-use super::{Case, Finding};
+use super::{Case, Finding, judged};
+use crate::facts::Group;
 use crate::request::RequestError;
 
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
-    no_set(case).into_iter().collect()
+    let mut found: Vec<Finding> = no_set(case).into_iter().collect();
+    found.extend(judged::findings(case, Group::Libraries));
+    found
 }
 
 /// Nothing on the machine fits.

@@ -12,10 +12,13 @@ mod environment;
 mod finding;
 mod frameworks;
 mod human;
+mod judged;
 mod libraries;
 mod markdown;
 mod redact;
 mod report;
+
+pub(crate) use judged::Judged;
 
 pub use finding::{Evidence, Finding, Remedy};
 pub use human::text;
@@ -55,7 +58,7 @@ pub(crate) struct Case<'a> {
     /// Its ELF files.
     pub(crate) objects: &'a Objects<'a>,
     /// Its ld.so in this environment.
-    #[expect(dead_code, reason = "for the rules about libraries")]
+    #[expect(dead_code, reason = "for the rules about the search path")]
     pub(crate) loader: &'a Loader<'a>,
     /// The libraries of the environment asked for and of the machine.
     pub(crate) inventory: &'a Inventory,
@@ -71,6 +74,8 @@ pub(crate) struct Case<'a> {
     pub(crate) installed: &'a [Distribution],
     /// What `resolve` says.
     pub(crate) answer: &'a Result<Answer, RequestError>,
+    /// What `check` says of what the environment loads: as it is, and with the set.
+    pub(crate) judged: &'a [Judged],
 }
 
 impl Case<'_> {
@@ -105,7 +110,7 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
     let objects = Objects::new(host);
     let loader = Loader::new(&objects);
     let request = Request { spec: ask.spec.clone(), python: ask.python.clone(), ..Request::default() };
-    let answer = match request.answer(host) {
+    let answer = match request.answer_by(&loader) {
         Err(error) if !matches!(error, RequestError::NoSolution { .. }) => return Err(error),
         answer => answer,
     };
@@ -122,6 +127,7 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
         None => Machine::look(&loader, &inventory).with_devices(ask.devices.clone()),
     };
     let problems = problems(&inventory, &loader);
+    let judged = Judged::all(&loader, interpreter.as_ref(), torch.as_ref(), &answer);
     let case = Case {
         host,
         objects: &objects,
@@ -133,6 +139,7 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
         torch: torch.as_ref(),
         installed: &installed,
         answer: &answer,
+        judged: &judged,
     };
     let mut findings = driver::findings(&case);
     findings.extend(libraries::findings(&case));

@@ -124,10 +124,24 @@ enum Meant {
 
 impl Request {
     /// Answers the request on a machine.
+    ///
+    /// # Errors
+    ///
+    /// Where whoever is meant cannot be described, or nothing fits.
     pub fn answer(&self, host: &Host) -> Result<Answer, RequestError> {
         let objects = Objects::new(host);
-        let loader = Loader::new(&objects);
-        let (requirement, closure) = match self.meant(host, &objects)? {
+        self.answer_by(&Loader::new(&objects))
+    }
+
+    /// Answers the request as [`Request::answer`] does, with a loader and the files it has read already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::answer`].
+    pub fn answer_by(&self, loader: &Loader<'_>) -> Result<Answer, RequestError> {
+        let objects = loader.objects();
+        let host = objects.host();
+        let (requirement, closure) = match self.meant(host, objects)? {
             Meant::Nothing(why) => {
                 return Ok(Answer { requirement: None, resolution: None, nothing: Some(why), problems: Vec::new() });
             }
@@ -137,11 +151,11 @@ impl Request {
                         .open(path)
                         .map_err(|error| RequestError::File { path: path.clone(), says: error.to_string() })?;
                 }
-                Requirement::of_files(&loader, &files, program.as_deref())
+                Requirement::of_files(loader, &files, program.as_deref())
             }
-            Meant::Torch(torch, interpreter) => torch.require(&objects, &loader, Some(&interpreter)),
+            Meant::Torch(torch, interpreter) => torch.require(objects, loader, Some(&interpreter)),
             Meant::Environment(interpreter) => {
-                let (requirement, closure) = Requirement::of_environment(&objects, &loader, &interpreter);
+                let (requirement, closure) = Requirement::of_environment(objects, loader, &interpreter);
                 let wheels = places::sites(host, &interpreter.paths);
                 if requirement.wants.is_empty() && requirement.releases.is_empty() && wheels.is_empty() {
                     let why = format!(
@@ -157,11 +171,11 @@ impl Request {
                 }
                 (requirement, closure)
             }
-            Meant::Spec(requirement) => (requirement, Closure::start(&loader, None)),
+            Meant::Spec(requirement) => (requirement, Closure::start(loader, None)),
         };
-        let inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement, &closure));
+        let inventory = Inventory::scan(objects, self.all_places(host, loader, &requirement, &closure));
         let problems = inventory.problems.clone();
-        let resolution = match resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy) {
+        let resolution = match resolve::resolve(&requirement, &closure, &inventory, loader, &self.policy) {
             Ok(resolution) => resolution,
             Err(none) => {
                 return Err(RequestError::NoSolution { source: Box::new(none), requirement: Box::new(requirement) });

@@ -1,0 +1,102 @@
+//! What the environment would load: as the machine is, and with the chosen set.
+//!
+//! Takes the environment and what `resolve` answered; gives the judgements of `check`. It is how a rule knows that a
+//! `cudashim run` line heals: the finding is there without the set, and gone with it. Judges nothing itself.
+
+use super::{Case, Finding, Remedy};
+use crate::check::{self, Depth, Judgement, Subject, Verdict, predict};
+use crate::consumer::TorchBuild;
+use crate::facts::{Group, RemedyRow, finding_row};
+use crate::loader::Loader;
+use crate::plan::Plan;
+use crate::python::Interpreter;
+use crate::request::{Answer, RequestError};
+
+/// One thing that is loaded, judged twice.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// As the machine is.
+    pub(crate) bare: Judgement,
+    /// With the set that `resolve` chose; absent where there is none, or where nothing is wrong without.
+    pub(crate) with_set: Option<Judgement>,
+}
+
+impl Judged {
+    /// `import torch`, then everything else of the environment that needs a library of NVIDIA's.
+    pub(super) fn all(
+        loader: &Loader<'_>,
+        interpreter: Option<&Interpreter>,
+        torch: Option<&TorchBuild>,
+        answer: &Result<Answer, RequestError>,
+    ) -> Vec<Self> {
+        let Some(interpreter) = interpreter else { return Vec::new() };
+        let plan = answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref()).map(|chosen| &chosen.plan);
+        let torch = torch.filter(|torch| torch.cuda.is_some()).map(|torch| Subject::torch(torch.clone(), interpreter));
+        let environment =
+            Some(Subject::environment(loader.objects(), interpreter)).filter(|subject| !subject.is_empty());
+        torch.into_iter().chain(environment).map(|subject| Self::of(loader, &subject, plan)).collect()
+    }
+
+    fn of(loader: &Loader<'_>, subject: &Subject, plan: Option<&Plan>) -> Self {
+        let bare = predict(loader, subject, Depth::Symbols, None);
+        let well = bare.verdict == Verdict::Loads && bare.findings.is_empty();
+        let with_set = plan.filter(|_| !well).map(|plan| predict(loader, subject, Depth::Symbols, Some(plan)));
+        Self { bare, with_set }
+    }
+
+    /// Whether what has this id is there without the set, and gone with it.
+    pub(crate) fn heals(&self, id: &str) -> bool {
+        let has = |judgement: &Judgement| judgement.findings.iter().any(|finding| finding.id == id);
+        has(&self.bare) && self.with_set.as_ref().is_some_and(|healed| !has(healed))
+    }
+}
+
+/// What `check` found of this group, each kind once: what torch itself meets comes first.
+pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for judged in case.judged {
+        for seen in &judged.bare.findings {
+            let id = id_of(seen.id);
+            if finding_row(id).is_none_or(|row| row.group != group) || found.iter().any(|known| known.id == id) {
+                continue;
+            }
+            found.extend(of(case, judged, seen, id));
+        }
+    }
+    found
+}
+
+/// One finding of `check`, with ld.so's own words where these are known, and what is seen to heal it.
+fn of(case: &Case<'_>, judged: &Judged, seen: &check::Finding, id: &'static str) -> Option<Finding> {
+    let mut found = case.finding(id)?.because(seen.says.clone());
+    if let Some(path) = &seen.path {
+        let rule = judged.bare.objects.iter().find(|object| object.path == *path).map(|object| object.rule.to_string());
+        found =
+            found.seen_at("file", path, rule.map_or_else(|| "to blame".to_owned(), |rule| format!("found by {rule}")));
+    }
+    if let Some(error) = &judged.bare.error {
+        found = found.seen("message", error.clone());
+    }
+    let healed = judged.heals(seen.id);
+    let row = finding_row(id)?;
+    let other = found.remedies.clone();
+    // The line that hands out the set is only proposed where it is seen to heal.
+    let kept = other.into_iter().zip(&row.remedies).filter(|(_, row)| !is_run(row)).map(|(remedy, _)| remedy);
+    let run = healed.then(|| Remedy::command(case.run_line()));
+    let remedies: Vec<Remedy> = run.into_iter().chain(kept).collect();
+    Some(found.healed_by(remedies))
+}
+
+fn is_run(row: &RemedyRow) -> bool {
+    matches!(row, RemedyRow::Command("{run}"))
+}
+
+/// What is called otherwise here than by `check`, which tells of files, not of failures.
+fn id_of(id: &'static str) -> &'static str {
+    match id {
+        "not-elf" | "truncated" => "truncated-or-foreign-elf",
+        "nvrtc-wrong-builtins" => "nvrtc-builtins-missing",
+        "two-cuda-majors" => "ext-other-cuda-major",
+        _ => id,
+    }
+}
