@@ -39,6 +39,10 @@ pub fn path(path: &Path) -> String {
 /// where a NUL stands in it.
 #[must_use]
 pub fn parse(field: &str) -> Option<Vec<u8>> {
+    // Nearly every field is written as it is.
+    if !field.bytes().any(|byte| matches!(byte, b'\\' | 0)) {
+        return Some(field.as_bytes().to_vec());
+    }
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes().iter().copied();
     while let Some(byte) = rest.next() {

@@ -145,7 +145,8 @@ const MAPS: usize = 16_384;
 #[derive(Debug)]
 pub struct Objects<'h> {
     host: &'h Host,
-    by_path: RefCell<BTreeMap<PathBuf, Opened>>,
+    // By its bytes: ordered by parts, paths take longer to compare.
+    by_path: RefCell<BTreeMap<OsString, Opened>>,
     by_id: RefCell<BTreeMap<FileId, Opened>>,
     /// What ld.so makes of files that we would not open.
     damaged: RefCell<BTreeMap<FileId, Loaded>>,
@@ -166,11 +167,11 @@ impl<'h> Objects<'h> {
 
     /// The object at `path`, as ld.so would map it.
     pub fn open(&self, path: &Path) -> Result<Rc<Object>, ObjectError> {
-        if let Some(opened) = self.by_path.borrow().get(path) {
+        if let Some(opened) = self.by_path.borrow().get(path.as_os_str()) {
             return opened.clone();
         }
         let opened = self.open_new(path);
-        self.by_path.borrow_mut().insert(path.to_owned(), opened.clone());
+        self.by_path.borrow_mut().insert(path.as_os_str().to_owned(), opened.clone());
         opened
     }
 

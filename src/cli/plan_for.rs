@@ -34,7 +34,7 @@ pub(super) fn plan_for(pid: u32) -> anyhow::Result<ExitCode> {
         command.insert(0, program.into_os_string());
     }
     let answered = resolve::answer(&host, &Request { command, ..Request::default() })?;
-    let mut line = answered.plan.unwrap_or_default().into_os_string().into_vec();
+    let mut line = answered.plan.map(|(_, path)| path).unwrap_or_default().into_os_string().into_vec();
     line.push(b'\n');
     resolve::print(line)?;
     Ok(ExitCode::SUCCESS)

@@ -143,11 +143,10 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
         output::note(&format!("{nothing}: nothing to hand out"));
         return Ok(None);
     }
-    let Some(path) = answered.plan else {
+    let Some((plan, path)) = answered.plan else {
         anyhow::bail!("the plan cannot be written: set `CUDASHIM_CACHE` to a directory of your own");
     };
     log::info!("{} ({})", path.display(), if answered.hit { "kept from before" } else { "new" });
-    let plan = Plan::read(&path)?;
     Ok(Some((plan, path)))
 }
 

@@ -173,9 +173,14 @@ impl Host {
 
     /// What stands at `path`, symbolic links followed.
     pub fn stat(&self, path: &Path) -> io::Result<Stat> {
-        let result = self.outside(path).and_then(|p| Stat::of(&p));
+        let result = self.look(path);
         self.note(path, result.as_ref().map_or(Stamp::Absent, |stat| Stamp::from(*stat)));
         result
+    }
+
+    /// What stands at `path`, without a stamp of it.
+    fn look(&self, path: &Path) -> io::Result<Stat> {
+        self.outside(path).and_then(|path| Stat::of(&path))
     }
 
     /// Whether a directory stands at `path`.

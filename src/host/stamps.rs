@@ -3,7 +3,9 @@
 use super::{FileId, Host, Stat};
 use crate::escape;
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -35,13 +37,21 @@ impl From<Stat> for Stamp {
     }
 }
 
+impl Stamp {
+    /// Whether the same stands there now. That it was asked is not remembered.
+    fn holds(self, host: &Host, path: &Path) -> bool {
+        host.look(path).map_or(Self::Absent, Self::from) == self
+    }
+}
+
 /// Paths and what stood there.
+// Ordered by their bytes: to compare paths part by part takes more time than to ask the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stamps(BTreeMap<PathBuf, Stamp>);
+pub struct Stamps(BTreeMap<OsString, Stamp>);
 
 impl Stamps {
     pub(super) fn insert(&mut self, path: PathBuf, stamp: Stamp) {
-        self.0.insert(path, stamp);
+        self.0.insert(path.into_os_string(), stamp);
     }
 
     /// How many paths were looked at.
@@ -64,9 +74,9 @@ impl Stamps {
     /// something without it.
     #[must_use]
     pub fn condensed(&self, host: &Host) -> Self {
-        let mut in_vain: BTreeMap<&Path, usize> = BTreeMap::new();
+        let mut in_vain: BTreeMap<&OsStr, usize> = BTreeMap::new();
         for (path, stamp) in &self.0 {
-            if let (Stamp::Absent, Some(parent)) = (stamp, path.parent()) {
+            if let (Stamp::Absent, Some(parent)) = (stamp, parent(path)) {
                 *in_vain.entry(parent).or_default() += 1;
             }
         }
@@ -75,7 +85,7 @@ impl Stamps {
         let mut kept = BTreeMap::new();
         let mut standing = BTreeMap::new();
         for (dir, _) in in_vain.into_iter().filter(|(_, count)| *count >= MANY) {
-            match host.stat(dir) {
+            match host.stat(Path::new(dir)) {
                 Ok(stat) if stat.mtime < settled => drop(standing.insert(dir, Stamp::from(stat))),
                 Ok(_) => {}
                 // It is missing itself: that says it all.
@@ -85,9 +95,10 @@ impl Stamps {
         for (path, stamp) in &self.0 {
             let stands = |dir: &Stamp| {
                 *stamp == Stamp::Absent
-                    && (*dir == Stamp::Absent || (host.link_target(path).is_err() && host.stat(path).is_err()))
+                    && (*dir == Stamp::Absent
+                        || (host.link_target(Path::new(path)).is_err() && host.stat(Path::new(path)).is_err()))
             };
-            let dir = path.parent().and_then(|parent| standing.get_key_value(parent)).filter(|(_, dir)| stands(dir));
+            let dir = parent(path).and_then(|parent| standing.get_key_value(parent)).filter(|(_, dir)| stands(dir));
             match dir {
                 Some((dir, stamp)) => kept.insert((*dir).to_owned(), *stamp),
                 None => kept.insert(path.clone(), *stamp),
@@ -99,7 +110,14 @@ impl Stamps {
     /// Whether every path still has the same answer.
     #[must_use]
     pub fn hold(&self, host: &Host) -> bool {
-        self.0.iter().all(|(path, stamp)| host.stat(path).map_or(Stamp::Absent, Stamp::from) == *stamp)
+        self.0.iter().all(|(path, stamp)| stamp.holds(host, Path::new(path)))
+    }
+
+    /// Whether every path of a text that [`Stamps::to_text`] wrote still has the same answer; not, where it is something
+    /// else. Every start of a program asks this, so nothing is kept of it.
+    #[must_use]
+    pub fn text_holds(text: &str, host: &Host) -> bool {
+        text.lines().all(|line| stamp_of(line).is_some_and(|(path, stamp)| stamp.holds(host, &path)))
     }
 
     /// One line per path: `dev:ino size mtime` or `-`, then the path, separated by tabs.
@@ -107,7 +125,7 @@ impl Stamps {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (path, stamp) in &self.0 {
-            let path = escape::path(path);
+            let path = escape::bytes(path.as_bytes());
             let _ = match stamp {
                 Stamp::Absent => writeln!(text, "-\t{path}"),
                 Stamp::Present { id, size, mtime } => writeln!(text, "{}:{} {size} {mtime}\t{path}", id.dev, id.ino),
@@ -121,18 +139,28 @@ impl Stamps {
     pub fn from_text(text: &str) -> Option<Self> {
         let mut stamps = BTreeMap::new();
         for line in text.lines() {
-            let (stamp, path) = line.split_once('\t')?;
-            let stamp = if stamp == "-" {
-                Stamp::Absent
-            } else {
-                let mut fields = stamp.split([':', ' ']);
-                let id = FileId { dev: fields.next()?.parse().ok()?, ino: fields.next()?.parse().ok()? };
-                Stamp::Present { id, size: fields.next()?.parse().ok()?, mtime: fields.next()?.parse().ok()? }
-            };
-            stamps.insert(escape::parse_path(path)?, stamp);
+            let (path, stamp) = stamp_of(line)?;
+            stamps.insert(path.into_os_string(), stamp);
         }
         Some(Self(stamps))
     }
+}
+
+fn parent(path: &OsStr) -> Option<&OsStr> {
+    Path::new(path).parent().map(Path::as_os_str)
+}
+
+/// One line of [`Stamps::to_text`].
+fn stamp_of(line: &str) -> Option<(PathBuf, Stamp)> {
+    let (stamp, path) = line.split_once('\t')?;
+    let stamp = if stamp == "-" {
+        Stamp::Absent
+    } else {
+        let mut fields = stamp.split([':', ' ']);
+        let id = FileId { dev: fields.next()?.parse().ok()?, ino: fields.next()?.parse().ok()? };
+        Stamp::Present { id, size: fields.next()?.parse().ok()?, mtime: fields.next()?.parse().ok()? }
+    };
+    Some((escape::parse_path(path)?, stamp))
 }
 
 #[cfg(test)]
@@ -153,7 +181,10 @@ mod tests {
         }
         let fresh = host.stamps().condensed(&host);
         // Just made: its time proves nothing yet.
-        assert!(fresh.0.contains_key(&at("lib").join("a")) && fresh.0.get(&at("gone")) == Some(&Stamp::Absent));
+        assert!(
+            fresh.0.contains_key(at("lib").join("a").as_os_str())
+                && fresh.0.get(at("gone").as_os_str()) == Some(&Stamp::Absent)
+        );
         let old = SystemTime::now() - Duration::from_secs(60);
         std::fs::File::open(at("lib")).unwrap().set_modified(old).unwrap();
         let condensed = host.stamps().condensed(&host);
@@ -202,6 +233,9 @@ mod tests {
         stamps.insert("/a b\tc\n".into(), Stamp::Absent);
         stamps.insert("/d".into(), Stamp::Present { id: FileId { dev: 1, ino: 2 }, size: 3, mtime: -4 });
         assert_eq!(Stamps::from_text(&stamps.to_text()), Some(stamps));
+        let host = Host::new("/".into(), BTreeMap::new(), "/".into());
+        assert!(Stamps::text_holds("-\t/no such file\n", &host) && host.stamps().is_empty());
+        assert!(!Stamps::text_holds("-\t/proc\n", &host) && !Stamps::text_holds("nonsense\n", &host));
         assert_eq!(Stamps::from_text("nonsense"), None);
     }
 }

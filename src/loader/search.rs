@@ -113,7 +113,7 @@ pub struct Loader<'h> {
     preload_file: Vec<OsString>,
     cache: Cache,
     machine: Machine,
-    directories: RefCell<BTreeMap<PathBuf, Rc<Directory>>>,
+    directories: RefCell<BTreeMap<OsString, Rc<Directory>>>,
 }
 
 impl<'h> Loader<'h> {
@@ -383,7 +383,7 @@ impl<'h> Loader<'h> {
     }
 
     fn directory(&self, dir: &Path) -> Rc<Directory> {
-        if let Some(known) = self.directories.borrow().get(dir) {
+        if let Some(known) = self.directories.borrow().get(dir.as_os_str()) {
             return Rc::clone(known);
         }
         let mut subdirs = Vec::new();
@@ -393,7 +393,7 @@ impl<'h> Loader<'h> {
         }
         subdirs.extend(self.machine.legacy_subdirs(self.host, |name| self.host.is_dir(&dir.join(name))));
         let made = Rc::new(Directory { subdirs });
-        self.directories.borrow_mut().insert(dir.to_owned(), Rc::clone(&made));
+        self.directories.borrow_mut().insert(dir.as_os_str().to_owned(), Rc::clone(&made));
         made
     }
 

@@ -51,8 +51,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub struct Cached {
     /// What people and programs are told.
     pub report: ResolveReport,
-    /// The plan file; `None` where there is nothing to hand out.
-    pub plan: Option<PathBuf>,
+    /// The plan and its file; `None` where there is nothing to hand out, or nowhere to write it.
+    pub plan: Option<(Plan, PathBuf)>,
     /// Whether it was read from the cache.
     pub hit: bool,
 }
@@ -91,14 +91,14 @@ impl PlanCache {
         }
         let answer = request.answer(host)?;
         let report = answer.report();
-        let plan = answer.resolution.map(|resolution| self.with_bundles(host, &key, resolution).to_bytes());
-        let path = plan.as_ref().map(|_| self.file(&key, "plan"));
-        if let Err(error) = self.store(host, &key, &report, plan.as_deref()) {
+        let plan = answer.resolution.map(|resolution| self.with_bundles(host, &key, resolution));
+        let path = self.file(&key, "plan");
+        if let Err(error) = self.store(host, &key, &report, plan.as_ref()) {
             log::warn!("{}: the plan cannot be kept: {error}", self.dir.display());
             // Without a file there is nothing to hand to the shim.
-            return Ok(Cached { report, plan: path.filter(|path| path.exists()), hit: false });
+            return Ok(Cached { report, plan: plan.filter(|_| path.exists()).map(|plan| (plan, path)), hit: false });
         }
-        Ok(Cached { report, plan: path, hit: false })
+        Ok(Cached { report, plan: plan.map(|plan| (plan, path)), hit: false })
     }
 
     /// The plan with what stands beside it: a bundle for each trigger that is worth one, and for each library that is needed
@@ -156,36 +156,33 @@ impl PlanCache {
 
     fn lookup(&self, host: &Host, key: &str) -> Option<Cached> {
         let stamps = std::fs::read_to_string(self.file(key, "stamps")).ok()?;
-        let stamps = Stamps::from_text(&stamps)?;
-        if !stamps.hold(host) {
+        if !Stamps::text_holds(&stamps, host) {
             return None;
         }
         let report: ResolveReport = serde_json::from_slice(&std::fs::read(self.file(key, "json")).ok()?).ok()?;
-        let plan = self.file(key, "plan");
-        let plan = report.nothing.is_none().then_some(plan);
+        let path = self.file(key, "plan");
         // Whatever befell the file, a new one mends it.
-        if plan.as_ref().is_some_and(|plan| !is_sound(plan)) {
-            return None;
-        }
+        let plan = if report.nothing.is_some() { None } else { Some((sound(&path)?, path)) };
         Some(Cached { report, plan, hit: true })
     }
 
-    fn store(&self, host: &Host, key: &str, report: &ResolveReport, plan: Option<&[u8]>) -> io::Result<()> {
+    fn store(&self, host: &Host, key: &str, report: &ResolveReport, plan: Option<&Plan>) -> io::Result<()> {
         // The stamps come last: without them the entry does not count.
         let _ = std::fs::remove_file(self.file(key, "stamps"));
         if let Some(plan) = plan {
-            atomic_write(&self.file(key, "plan"), plan)?;
+            atomic_write(&self.file(key, "plan"), &plan.to_bytes())?;
         }
         atomic_write(&self.file(key, "json"), &serde_json::to_vec(report).map_err(io::Error::other)?)?;
         atomic_write(&self.file(key, "stamps"), host.stamps().condensed(host).to_text().as_bytes())
     }
 }
 
-/// Whether the shim would take a plan.
-fn is_sound(plan: &Path) -> bool {
+/// The plan in a file that the shim would take.
+fn sound(plan: &Path) -> Option<Plan> {
     let own = rustix::process::geteuid().as_raw();
-    std::fs::symlink_metadata(plan).is_ok_and(|meta| meta.is_file() && meta.uid() == own && meta.mode() & 0o022 == 0)
-        && Plan::read(plan).is_ok()
+    let meta = std::fs::symlink_metadata(plan).ok()?;
+    let ours = meta.is_file() && meta.uid() == own && meta.mode() & 0o022 == 0;
+    Plan::read(plan).ok().filter(|_| ours)
 }
 
 /// Writes a file that a plan names, unless it is there. What is the same stays the same file, since processes that run have
