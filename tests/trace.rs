@@ -303,6 +303,11 @@ fn the_door_is_chosen_by_the_program() {
         auto.err
     );
     assert_eq!(run("audit", &program).code, Some(2));
+    // The plan may be made for the program itself, whose own library asks for CUDA.
+    let mut chosen = bench.cudashim(&["run", "--place"]);
+    chosen.arg(right.parent().unwrap()).arg("--forbid").arg(wrong.parent().unwrap()).arg("--").arg(&program);
+    let chosen = bench.ran(&mut chosen);
+    assert_eq!(chosen.code, Some(2), "{}", chosen.err);
     let preload = run("preload", &program);
     assert_eq!(preload.code, Some(1));
     assert!(preload.err.contains("use `--via audit`"), "{}", preload.err);

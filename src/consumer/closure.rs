@@ -13,6 +13,8 @@ pub struct Closure<'l, 'h> {
     /// How many objects are mapped before the consumer is asked for: the program and what it needs.
     startup: usize,
     roots: Vec<usize>,
+    /// Whether the program itself is the consumer.
+    of_program: bool,
 }
 
 impl<'l, 'h> Closure<'l, 'h> {
@@ -26,7 +28,16 @@ impl<'l, 'h> Closure<'l, 'h> {
             log::debug!("{}: {error}", program.display());
         }
         let startup = map.objects().len();
-        Self { map, startup, roots: Vec::new() }
+        Self { map, startup, roots: Vec::new(), of_program: false }
+    }
+
+    /// Starts a program that is itself the consumer: it is not opened, ld.so maps it with what it needs.
+    #[must_use]
+    pub fn of_program(loader: &'l Loader<'h>, program: &Path) -> Self {
+        let mut closure = Self::start(loader, Some(program));
+        closure.roots.extend((closure.startup > 0).then_some(0));
+        closure.of_program = true;
+        closure
     }
 
     /// Opens a file by its path, as an import does.
@@ -61,7 +72,7 @@ impl<'l, 'h> Closure<'l, 'h> {
         let mut queue: Vec<usize> = self.roots.clone();
         while let Some(index) = queue.pop() {
             let Some(mapped) = objects.get(index) else { continue };
-            if self.at_startup(index) && !self.roots.contains(&index) {
+            if self.at_startup(index) && !self.of_program && !self.roots.contains(&index) {
                 continue;
             }
             // What is asked about itself is a consumer, whatever it is called.

@@ -7,7 +7,7 @@ use super::demand::family_name;
 use super::{Closure, Kind, Requirement};
 use crate::facts::parse_library_name;
 use crate::host::{Host, Kind as FileKind};
-use crate::loader::Loader;
+use crate::loader::{Loader, ProgramKind};
 use crate::objects::Objects;
 use crate::python::Interpreter;
 use std::os::unix::ffi::OsStrExt;
@@ -56,8 +56,14 @@ impl Requirement {
         files: &[PathBuf],
         program: Option<&Path>,
     ) -> (Self, Closure<'l, 'h>) {
-        let mut closure = Closure::start(loader, program);
-        for file in files {
+        let is_program = |file: &&PathBuf| !matches!(ProgramKind::of(loader, file), ProgramKind::Library);
+        let (programs, libraries): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(is_program);
+        let (first, others) = programs.split_first().map_or((None, &[][..]), |(first, others)| (Some(first), others));
+        let mut closure = match first {
+            Some(first) => Closure::of_program(loader, first),
+            None => Closure::start(loader, program),
+        };
+        for file in libraries {
             closure.open(file);
         }
         let names: Vec<String> = files.iter().map(|file| format!("`{}`", file.display())).collect();
@@ -65,6 +71,10 @@ impl Requirement {
         requirement.path = files.first().cloned();
         requirement.scopes = program.map(Path::to_owned).into_iter().collect();
         closure.require(&mut requirement, |_| true);
+        // Two programs do not share a process, but they may share a plan.
+        for other in others {
+            Closure::of_program(loader, other).require(&mut requirement, |_| true);
+        }
         (requirement, closure)
     }
 }
