@@ -55,6 +55,7 @@ pub mod handout;
 pub mod host;
 pub mod inventory;
 pub mod loader;
+pub mod lock;
 pub mod objects;
 pub mod places;
 pub mod plan;

@@ -90,6 +90,24 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "lock",
+        &[
+            "consumer",
+            "driver",
+            "facts",
+            "host",
+            "inventory",
+            "loader",
+            "objects",
+            "places",
+            "plan",
+            "python",
+            "report",
+            "request",
+            "resolve",
+        ],
+    ),
+    (
         "cli",
         &[
             "check",
@@ -102,6 +120,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "host",
             "inventory",
             "loader",
+            "lock",
             "objects",
             "places",
             "plan",

@@ -2,16 +2,32 @@
 //!
 //! Answers one line: the path of a plan, or an empty one. Never writes anything else to stdout.
 
-use super::resolve;
+use super::{output, resolve};
 use crate::host::Host;
 use crate::request::Request;
+use anyhow::Context;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub(super) fn plan_for(pid: u32) -> anyhow::Result<ExitCode> {
+/// The word that the shim says (`cshim/ask.c`).
+pub(super) const NAME: &str = "plan-for";
+
+/// The whole program, as the shim starts it.
+pub(super) fn main(pid: &OsStr) -> ExitCode {
+    crate::host::outlive_truncation();
+    output::logger(0, false);
+    let pid = pid.to_str().and_then(|pid| pid.parse().ok());
+    let answer = pid.context("a process is meant by its number").and_then(plan_for);
+    answer.unwrap_or_else(|error| {
+        output::error(&error);
+        ExitCode::from(2)
+    })
+}
+
+fn plan_for(pid: u32) -> anyhow::Result<ExitCode> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let cmdline = std::fs::read(proc.join("cmdline"))?;
     let mut command: Vec<OsString> =

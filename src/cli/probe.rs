@@ -1,22 +1,21 @@
 //! `--probe`: the libraries of an inventory asked what they are, several at a time.
 
-use super::output;
+use super::{output, shim};
 use crate::facts::{ProbeRow, Version, parse_library_name, probes_of};
 use crate::handout::probe::{Answer, Asked, End, ProbeError, Prober};
-use crate::handout::shim;
 use crate::host::{FileId, Host};
 use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
 use crate::loader::Loader;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 /// The program that asks, where it can be written.
-fn prober(host: &Host) -> anyhow::Result<Prober> {
-    Ok(Prober::new(&shim::cache_dir(|name| host.env(name).map(OsString::from))?)?)
+pub(super) fn prober(host: &Host) -> anyhow::Result<Prober> {
+    Ok(Prober::new(&shim::cache_dir(host)?)?)
 }
 
 /// The directories of each installation that hold libraries.

@@ -4,11 +4,12 @@ use super::args::{Cli, RunArgs, Via};
 use super::{output, resolve, shim};
 use crate::handout::{ChildEnvironment, Door, TakenOut, Target};
 use crate::host::{Host, Kind};
-use crate::plan::Plan;
+use crate::plan::{Drift, Plan, Unfit};
 use crate::python;
 use crate::request::Request;
 use anyhow::Context;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -74,9 +75,17 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
 /// A command as it was typed, with the environment as it is and the file it starts; or the exit code where it cannot be run.
 pub(super) fn plain(host: &Host, words: &[OsString]) -> anyhow::Result<Result<(PathBuf, Command), ExitCode>> {
     let Some(first) = words.first() else { anyhow::bail!("no command given") };
-    let Some(file) = python::find_on_path(host, first) else {
-        output::note(&format!("`{}`: no such command", first.display()));
-        return Ok(Err(ExitCode::from(127)));
+    let file = match python::search_path(host, first) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            output::note(&format!("`{}`: no such command", first.display()));
+            return Ok(Err(ExitCode::from(127)));
+        }
+        // It may well be there: that is another matter than its absence, as env(1) has it.
+        Err(error) => {
+            output::note(&format!("`{}`: {error}", first.display()));
+            return Ok(Err(ExitCode::from(126)));
+        }
     };
     if let Some(says) = not_runnable(host, &file) {
         output::note(&format!("`{}`: {says}", file.display()));
@@ -154,36 +163,21 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
 /// A plan named by the user, with what no longer holds said.
 pub(super) fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
     let path = std::fs::canonicalize(path).with_context(|| format!("the plan `{}` cannot be read", path.display()))?;
-    let stat = host.stat(&path)?;
-    if stat.kind != Kind::File {
-        anyhow::bail!("`{}` is no plan: it is no regular file", path.display());
-    }
-    let dir = path.parent().map(|dir| host.stat(dir)).transpose()?;
-    if let Some(dir) = dir.filter(|dir| dir.mode & 0o1002 == 0o002) {
-        anyhow::bail!(
-            "`{}` lies in a directory that others may write (mode {:04o}), so the shim would refuse it: move it to one of your own",
-            path.display(),
-            dir.mode
-        );
-    }
-    let own = stat.uid == 0 || stat.uid == rustix::process::geteuid().as_raw();
-    if !own || stat.mode & 0o022 != 0 {
-        let mend = if own { format!("`chmod go-w {}`", path.display()) } else { "a copy of your own".to_owned() };
-        anyhow::bail!(
-            "`{}` belongs to another user or may be written by others, so the shim would refuse it: use {mend}",
-            path.display()
-        );
+    if let Some(unfit) = Unfit::find(host, &path) {
+        return Err(unfit.into());
     }
     let plan = Plan::read(&path).with_context(|| format!("`{}` cannot be used", path.display()))?;
     for (library, drift) in plan.drift(host) {
         let what = match drift {
-            crate::plan::Drift::Gone => "is gone",
-            crate::plan::Drift::Changed => "was changed since the plan was made",
+            Drift::Gone => "is gone".to_owned(),
+            Drift::Unreadable(error) => format!("cannot be looked at ({error})"),
+            Drift::Changed(_) => "was changed since the plan was made".to_owned(),
         };
         output::note(&format!(
-            "`{}` {what}: {} is left to the loader; make a new plan with `cudashim resolve -o`",
+            "`{}` {what}: {} is left to the loader; `cudashim verify {}` tells more",
             library.path.display(),
-            library.soname
+            library.soname,
+            path.display()
         ));
     }
     Ok((plan, path))

@@ -8,7 +8,7 @@ mod cache;
 pub use cache::{Cached, PlanCache};
 
 use crate::check::{Subject, SubjectError};
-use crate::consumer::{Closure, Requirement, Spec, SpecError, TorchBuild};
+use crate::consumer::{Closure, Kind, Requirement, Spec, SpecError, TorchBuild};
 use crate::host::Host;
 use crate::inventory::{Inventory, Problem};
 use crate::loader::Loader;
@@ -119,7 +119,8 @@ enum Meant {
     Torch(Box<TorchBuild>, Interpreter),
     Environment(Interpreter),
     Spec(Requirement),
-    Nothing(String),
+    /// Why, and who was found to ask for nothing.
+    Nothing(String, Option<Requirement>),
 }
 
 impl Request {
@@ -128,8 +129,8 @@ impl Request {
         let objects = Objects::new(host);
         let loader = Loader::new(&objects);
         let (requirement, closure) = match self.meant(host, &objects)? {
-            Meant::Nothing(why) => {
-                return Ok(Answer { requirement: None, resolution: None, nothing: Some(why), problems: Vec::new() });
+            Meant::Nothing(why, requirement) => {
+                return Ok(Answer { requirement, resolution: None, nothing: Some(why), problems: Vec::new() });
             }
             Meant::Files(files, program) => {
                 for path in &files {
@@ -159,7 +160,10 @@ impl Request {
             }
             Meant::Spec(requirement) => (requirement, Closure::start(&loader, None)),
         };
-        let inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement, &closure));
+        let mut inventory = Inventory::scan(&objects, self.all_places(host, &loader, &requirement, &closure));
+        for (soname, path) in &self.policy.fixed {
+            inventory.take(&objects, soname, path);
+        }
         let problems = inventory.problems.clone();
         let resolution = match resolve::resolve(&requirement, &closure, &inventory, &loader, &self.policy) {
             Ok(resolution) => resolution,
@@ -215,7 +219,7 @@ impl Request {
             }
             Meant::Files(files, _) => Checked::Subject(Box::new(Subject::files(loader, &files, None)?)),
             Meant::Spec(_) => return Err(RequestError::NotInstalled(self.spec.to_string())),
-            Meant::Nothing(why) => Checked::Nothing(why),
+            Meant::Nothing(why, _) => Checked::Nothing(why),
         })
     }
 
@@ -294,21 +298,24 @@ impl Request {
         }
         let Some((program, options)) = named.or(started).or_else(|| default_python(host)) else {
             if self.spec.is_auto() {
-                return Ok(Meant::Nothing("there is no Python here, and no file is named with `--for`".to_owned()));
+                let why = "there is no Python here, and no file is named with `--for`";
+                return Ok(Meant::Nothing(why.to_owned(), None));
             }
             return Ok(Meant::Spec(self.spec.require()?));
         };
         let interpreter = match Interpreter::find(host, &program, &options) {
             Ok(interpreter) => interpreter,
             Err(error) if explicit => return Err(error.into()),
-            Err(error) if self.spec.is_auto() => return Ok(Meant::Nothing(error.to_string())),
+            Err(error) if self.spec.is_auto() => return Ok(Meant::Nothing(error.to_string(), None)),
             Err(_) => return Ok(Meant::Spec(self.spec.require()?)),
         };
         match TorchBuild::find(host, &interpreter.paths) {
             Ok(torch) if self.spec.admits_build(&torch) => {
                 if torch.cuda.is_none() {
                     let why = format!("torch {} in `{}` is built without CUDA", torch.version, torch.site().display());
-                    return Ok(Meant::Nothing(why));
+                    let mut requirement = Requirement::new(Kind::Torch, format!("torch {}", torch.version));
+                    requirement.path = Some(torch.dir);
+                    return Ok(Meant::Nothing(why, Some(requirement)));
                 }
                 Ok(Meant::Torch(Box::new(torch), interpreter))
             }
