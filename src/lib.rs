@@ -59,6 +59,7 @@ pub mod lock;
 pub mod objects;
 pub mod places;
 pub mod plan;
+pub mod proof;
 pub mod python;
 pub mod report;
 pub mod request;

@@ -90,6 +90,23 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "proof",
+        &[
+            "check",
+            "consumer",
+            "driver",
+            "facts",
+            "host",
+            "inventory",
+            "loader",
+            "objects",
+            "places",
+            "plan",
+            "python",
+            "request",
+        ],
+    ),
+    (
         "lock",
         &[
             "consumer",
@@ -124,6 +141,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "objects",
             "places",
             "plan",
+            "proof",
             "python",
             "report",
             "request",

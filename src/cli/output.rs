@@ -1,6 +1,7 @@
 //! Talk on stderr: the logger, notes, errors with their causes and hints.
 
 use super::args::Color;
+use super::run::Unproven;
 use crate::plan::PlanError;
 use crate::python::InterpreterError;
 use crate::report::{Width, sanitized};
@@ -69,6 +70,10 @@ pub(super) fn error(error: &anyhow::Error) {
         for clause in &none.clauses {
             eprintln!("  - {}", sanitized(&clause.to_string()));
         }
+    } else if let Some(Unproven(stops)) = error.downcast_ref() {
+        for stop in stops {
+            eprintln!("  - {}", sanitized(&stop.says));
+        }
     } else {
         for cause in error.chain().skip(1) {
             eprintln!("  caused by: {}", sanitized(&cause.to_string()));
@@ -106,6 +111,11 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = error.downcast_ref::<RequestError>() {
         return hints_of_request(error);
+    }
+    if let Some(Unproven(stops)) = error.downcast_ref() {
+        let mut hints: Vec<String> = stops.iter().map(|stop| stop.hint.clone()).collect();
+        hints.dedup();
+        return hints;
     }
     if let Some(error) = error.downcast_ref::<PlanError>() {
         return error.hints();

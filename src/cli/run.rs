@@ -1,10 +1,11 @@
 //! `cudashim run`: resolve, hand out, become the command.
 
 use super::args::{Cli, RunArgs, Via};
-use super::{output, resolve, shim};
+use super::{output, probe, resolve, shim};
 use crate::handout::{ChildEnvironment, Door, TakenOut, Target};
 use crate::host::{Host, Kind};
 use crate::plan::{Drift, Plan, Unfit};
+use crate::proof::{Stop, prove};
 use crate::python;
 use crate::request::Request;
 use anyhow::Context;
@@ -48,7 +49,21 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         Via::Preload => (Door::Preload, "asked for".to_owned()),
         Via::Audit => (Door::Audit, "asked for".to_owned()),
     };
-    let Some(child) = child(host, args, door)? else { return Ok(Ok(command)) };
+    let request = resolve::request(host, &args.consumer, &args.command);
+    let found = found(host, args, &request)?;
+    if args.check || host.env("CUDASHIM_CHECK").is_some_and(|value| value == "1") {
+        let plan = match &found {
+            Found::Plan(plan, _) => Some(plan),
+            _ => None,
+        };
+        proven(host, &request, plan)?;
+    }
+    let child = match &found {
+        Found::Plan(plan, path) => ChildEnvironment::new(host, Some((plan, path)), &shim::install(host)?, door),
+        Found::Open => ChildEnvironment::new(host, None, &shim::install(host)?, door),
+        // What an outer `run` or `env` left behind is for another program.
+        Found::Nothing => ChildEnvironment::without_shim(host),
+    };
     if host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
         output::note("CUDASHIM_OFF=1 is set: the shim does nothing");
     }
@@ -118,32 +133,52 @@ fn name_of(door: Door) -> &'static str {
     }
 }
 
-/// The environment the command is to have; `None`, with a word why, where nothing is to be handed out.
-fn child(host: &Host, args: &RunArgs, door: Door) -> anyhow::Result<Option<ChildEnvironment>> {
-    let request = resolve::request(host, &args.consumer, &args.command);
-    if args.plan.is_none() && request.is_open(host) {
-        // A shell, a launcher: which environments it will start, only they know. Each is asked for its own plan.
-        return Ok(Some(ChildEnvironment::new(host, None, &shim::install(host)?, door)));
-    }
-    let found = match &args.plan {
-        Some(path) => Some(given_plan(host, path)?),
-        None => match plan_of(host, &request) {
-            Ok(found) => found,
-            // A program that is itself linked against CUDA may find what it needs by means of its own.
-            Err(error) if output::is_no(&error) && request.is_of_its_own(host) => {
-                output::note(&format!(
-                    "{error}: `{}` runs as it is",
-                    args.command.first().map(|word| word.display().to_string()).unwrap_or_default()
-                ));
-                None
-            }
-            Err(error) => return Err(error),
-        },
-    };
-    // What an outer `run` or `env` left behind is for another program.
-    let Some((plan, path)) = found else { return Ok(Some(ChildEnvironment::without_shim(host))) };
-    Ok(Some(ChildEnvironment::new(host, Some((&plan, &path)), &shim::install(host)?, door)))
+/// What a command is to be handed.
+enum Found {
+    /// This plan, in this file.
+    Plan(Plan, PathBuf),
+    /// Nothing, which was said.
+    Nothing,
+    /// A shell, a launcher: which environments it will start, only they know. Each is asked for its own plan.
+    Open,
 }
+
+fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<Found> {
+    if let Some(path) = &args.plan {
+        let (plan, path) = given_plan(host, path)?;
+        return Ok(Found::Plan(plan, path));
+    }
+    if request.is_open(host) {
+        return Ok(Found::Open);
+    }
+    match plan_of(host, request) {
+        Ok(Some((plan, path))) => Ok(Found::Plan(plan, path)),
+        Ok(None) => Ok(Found::Nothing),
+        // A program that is itself linked against CUDA may find what it needs by means of its own.
+        Err(error) if output::is_no(&error) && request.is_of_its_own(host) => {
+            output::note(&format!(
+                "{error}: `{}` runs as it is",
+                args.command.first().map(|word| word.display().to_string()).unwrap_or_default()
+            ));
+            Ok(Found::Nothing)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends in an error where the command would not load its libraries, or would do without the GPU in silence.
+fn proven(host: &Host, request: &Request, plan: Option<&Plan>) -> anyhow::Result<()> {
+    let mut proof = prove(host, request, plan)?;
+    if let Some(libcuda) = proof.libcuda.take_if(|_| proof.stops.is_empty()) {
+        proof.stops.extend(probe::refused(host, &libcuda)?);
+    }
+    if proof.stops.is_empty() { Ok(()) } else { Err(Unproven(proof.stops).into()) }
+}
+
+/// What stands in the way of a command.
+#[derive(Debug, thiserror::Error)]
+#[error("not started: it would not run as it should")]
+pub(super) struct Unproven(pub(super) Vec<Stop>);
 
 /// The plan for a request and where it is written; `None`, with a word why, where nothing is to be handed out.
 pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(Plan, PathBuf)>> {
@@ -152,8 +187,20 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
         output::note(&format!("{nothing}: nothing to hand out"));
         return Ok(None);
     }
+    for library in answered.report.set.iter().flatten() {
+        for copy in &library.refused {
+            log::info!("not {}: {}", copy.path.to_path().display(), copy.because);
+        }
+    }
+    for problem in &answered.report.problems {
+        log::info!("not {}: {}", problem.path.to_path().display(), problem.says);
+    }
     let Some(path) = answered.plan else {
-        anyhow::bail!("the plan cannot be written: set `CUDASHIM_CACHE` to a directory of your own");
+        let dir = shim::cache_dir(host)?;
+        anyhow::bail!(
+            "the plan cannot be written to `{}`: set `CUDASHIM_CACHE` to a directory of your own",
+            dir.display()
+        );
     };
     log::info!("{} ({})", path.display(), if answered.hit { "kept from before" } else { "new" });
     let plan = Plan::read(&path)?;

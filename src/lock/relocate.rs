@@ -96,10 +96,14 @@ pub fn relocate(host: &Host, plan: &Plan, here: &Here) -> Result<Plan, RelocateE
     let forbidden = besides.map(|library| library.path.clone()).collect();
     request.policy = Policy { fixed, forbidden, explain: false };
     let answer = request.answer(host)?;
-    let Some(fresh) = finished(host, &request, answer) else {
+    let Some(mut fresh) = finished(host, &request, answer) else {
         return Err(RelocateError::NoConsumer("nothing here asks for CUDA".to_owned()));
     };
     same_set(plan, &fresh)?;
+    // The same bytes are of the same release, also where nothing beside them tells.
+    for library in fresh.libraries.iter_mut().filter(|library| library.version.is_none()) {
+        library.version = plan.library(&library.soname).and_then(|known| known.version.clone());
+    }
     Ok(fresh)
 }
 

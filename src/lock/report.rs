@@ -94,6 +94,9 @@ pub fn verify_text(report: &VerifyReport) -> String {
     let all = report.checks.len();
     let _ = match drifted {
         0 => writeln!(text, "\nthe lock holds"),
+        _ if report.relocated.is_some() => {
+            writeln!(text, "\n{drifted} of {all} drifted, and all is here: the lock was written anew")
+        }
         _ => writeln!(text, "\nthe lock does not hold: {drifted} of {all} drifted"),
     };
     for says in &report.not_relocated {

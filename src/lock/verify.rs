@@ -12,7 +12,7 @@ use crate::host::{Host, Kind, Stat};
 use crate::inventory::sha256;
 use crate::loader::Loader;
 use crate::objects::Objects;
-use crate::plan::{Drift, Plan, PlanFor, PlanLibrary, Unfit};
+use crate::plan::{Drift, How, Plan, PlanFor, PlanLibrary, Unfit};
 use crate::python::{Interpreter, InterpreterError, Options};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -167,7 +167,17 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
         checks.push(Check::new(What::Scope, "scope", says).at(scope).drifted(Change::Gone));
     }
     let libraries = plan.libraries.iter().filter(|library| !is_driver(library));
-    checks.extend(libraries.map(|library| self::library(&objects, library)));
+    checks.extend(libraries.map(|library| {
+        let check = self::library(&objects, library);
+        let own = plan.owns.iter().any(|dir| library.path.starts_with(dir));
+        match check.change {
+            // The system's: an update of it is no matter of the lock.
+            Some(change) if library.how == How::Keep && !own => {
+                Check { says: format!("{}; it is left to the loader", check.says), ..check.differs(change) }
+            }
+            _ => check,
+        }
+    }));
     Ok(Verification { checks })
 }
 

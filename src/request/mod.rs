@@ -235,6 +235,21 @@ impl Request {
         Ok(default_python(host).and_then(|(program, options)| Interpreter::find(host, &program, &options).ok()))
     }
 
+    /// The interpreter of the environment that is served: the one named, else the one that the command starts, else, where
+    /// there is no command, the default.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Interpreter`], where one of the first two cannot be described.
+    pub fn environment(&self, host: &Host) -> Result<Option<Interpreter>, RequestError> {
+        let command = Command::read(host, &self.command).and_then(|command| Some((command.program, command.python?)));
+        match command.filter(|_| self.python.is_none()) {
+            Some((program, options)) => Ok(Some(Interpreter::find(host, &program, &options)?)),
+            None if self.python.is_some() || self.command.is_empty() => self.interpreter(host),
+            None => Ok(None),
+        }
+    }
+
     /// All of the request that can change its answer, as text. Of the command only the program counts, and how a
     /// Python is started: another argument of the script is the same question.
     fn question(&self, host: &Host) -> String {
