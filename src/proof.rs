@@ -15,7 +15,7 @@ use crate::inventory::Inventory;
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places;
-use crate::plan::{Drift, How, Plan};
+use crate::plan::Plan;
 use crate::python::{Distribution, Interpreter, distributions};
 use crate::request::{Checked, Request, RequestError};
 use std::path::{Path, PathBuf};
@@ -115,7 +115,9 @@ pub fn prove(host: &Host, request: &Request, plan: Option<&Plan>) -> Result<Proo
     let inventory = Inventory::scan(&objects, places::machine(host, &loader));
     let machine = Machine::look(&loader, &inventory);
     let gpu = machine.has_gpu() || machine.is_loaded();
-    if request.files.is_empty() && let Some(interpreter) = &interpreter {
+    if request.files.is_empty()
+        && let Some(interpreter) = &interpreter
+    {
         frameworks.extend(others(&loader, interpreter, &installed, plan, gpu && torch.is_none(), &mut proof));
     }
     if let Some(torch) = torch.filter(|torch| torch.cuda.is_none() && gpu && frameworks.is_empty()) {
@@ -142,17 +144,16 @@ fn cuda_of_set(plan: &Plan) -> Option<Version> {
 }
 
 fn drifted(host: &Host, plan: &Plan, proof: &mut Proof) {
-    let drift: Vec<_> = plan.drift(host).into_iter().filter(|(library, _)| library.how != How::Keep).collect();
+    let drift = plan.lost(host);
     let Some((library, how)) = drift.first() else { return };
-    let how = match how {
-        Drift::Gone => "is gone".to_owned(),
-        Drift::Unreadable(error) => format!("cannot be looked at ({error})"),
-        Drift::Changed(_) => "was changed since".to_owned(),
+    let more = if drift.len() > 1 {
+        format!("; {} more are no longer what they were", drift.len() - 1)
+    } else {
+        String::new()
     };
-    let more = if drift.len() > 1 { format!("; {} more are no longer what they were", drift.len() - 1) } else { String::new() };
     proof.stop(
         "plan-drifted",
-        format!("`{}` of the plan {how}{more}", library.path.display()),
+        format!("`{}` {how}{more}", library.path.display()),
         "`cudashim verify FILE` tells what drifted, and `--relocate` finds the same files where they are now",
     );
 }
@@ -236,7 +237,10 @@ fn others(
     } else if let Some(package) = has("onnxruntime").filter(|_| alone) {
         proof.stop(
             "framework-without-cuda",
-            format!("onnxruntime {} is the build without CUDA, and there is a GPU: it would use the CPU", package.version),
+            format!(
+                "onnxruntime {} is the build without CUDA, and there is a GPU: it would use the CPU",
+                package.version
+            ),
             format!("`{python} -m pip uninstall -y onnxruntime && {python} -m pip install onnxruntime-gpu`"),
         );
     }
@@ -279,8 +283,12 @@ fn part(
 ) {
     let files = [file.to_owned()];
     match Subject::files(loader, &files, Some(interpreter)) {
-        Ok(subject) => judged(&predict(loader, &subject, Depth::Symbols, plan), &format!("the CUDA part of {name}"), proof),
-        Err(error) => proof.stop("does-not-load", format!("the CUDA part of {name}: {error}"), format!("install {name} anew")),
+        Ok(subject) => {
+            judged(&predict(loader, &subject, Depth::Symbols, plan), &format!("the CUDA part of {name}"), proof)
+        }
+        Err(error) => {
+            proof.stop("does-not-load", format!("the CUDA part of {name}: {error}"), format!("install {name} anew"))
+        }
     }
 }
 
@@ -298,12 +306,18 @@ fn driver(machine: &Machine, plan: Option<&Plan>, frameworks: &[Framework], proo
     let Some(path) = path.filter(|_| file.is_none_or(|file| file.role != Role::Stub)) else {
         let gpu = machine.has_gpu() || machine.is_loaded();
         let hint = match (machine.surroundings.container, gpu) {
-            (Some(_), _) => "start the container with the GPUs of its host: `cudashim doctor` tells how",
+            (Some(_), true) => "start the container with the driver of its host: `cudashim doctor` tells how",
+            (Some(_), false) => {
+                "start the container with the GPUs of its host: `cudashim doctor` tells how; for the CPU, leave `--check` and `CUDASHIM_CHECK` out"
+            }
             (None, true) => "install the NVIDIA driver: `cudashim doctor` tells which",
             (None, false) => "run it where a GPU is; for the CPU, leave `--check` and `CUDASHIM_CHECK` out",
         };
         let stub = if file.is_some() { " but the stub for linking" } else { "" };
-        let says = format!("there is no `libcuda.so.1`{stub}, which comes with the NVIDIA driver: {} would use the CPU", first.name);
+        let says = format!(
+            "there is no `libcuda.so.1`{stub}, which comes with the NVIDIA driver: {} would use the CPU",
+            first.name
+        );
         proof.stop("no-driver", says, hint);
         return;
     };
@@ -311,7 +325,11 @@ fn driver(machine: &Machine, plan: Option<&Plan>, frameworks: &[Framework], proo
     if !machine.is_loaded() && !machine.surroundings.wsl {
         proof.stop(
             "driver-not-loaded",
-            format!("`{}` is here, but the kernel has no NVIDIA driver: {} would use the CPU", path.display(), first.name),
+            format!(
+                "`{}` is here, but the kernel has no NVIDIA driver: {} would use the CPU",
+                path.display(),
+                first.name
+            ),
             "`sudo modprobe nvidia`, and where there is no GPU, leave `--check` and `CUDASHIM_CHECK` out",
         );
     }
@@ -325,7 +343,10 @@ fn driver(machine: &Machine, plan: Option<&Plan>, frameworks: &[Framework], proo
         if !fits {
             proof.stop(
                 "driver-mismatch",
-                format!("`{}` is of driver {own}, and the kernel's is {kernel}: CUDA does not start (error 803)", path.display()),
+                format!(
+                    "`{}` is of driver {own}, and the kernel's is {kernel}: CUDA does not start (error 803)",
+                    path.display()
+                ),
                 "restart, if the driver was updated; else `cudashim doctor` tells which of the two is in the way",
             );
         }
@@ -338,10 +359,13 @@ fn driver(machine: &Machine, plan: Option<&Plan>, frameworks: &[Framework], proo
             proof.stop(
                 "driver-too-old",
                 format!("the driver is {driver}, and {} (CUDA {cuda}) needs {needs}", framework.name),
-                format!("install driver {needs}, or a build for {}", match rules::cuda_of_driver(driver) {
-                    Some(own) => format!("CUDA {own} or earlier"),
-                    None => "an earlier CUDA".to_owned(),
-                }),
+                format!(
+                    "install driver {needs}, or a build for {}",
+                    match rules::cuda_of_driver(driver) {
+                        Some(own) => format!("CUDA {own} or earlier"),
+                        None => "an earlier CUDA".to_owned(),
+                    }
+                ),
             );
         }
     }

@@ -57,7 +57,7 @@ pub(super) fn verify(cli: &Cli, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             mended = true;
             output::note(&format!("wrote `{}`: use it with `cudashim run --plan {0}`", written.display()));
         }
-    } else if !mended {
+    } else if !mended && !found.is_only_unfit() {
         report.hints.push(if found.may_be_relocated() {
             format!("`cudashim verify {} --relocate` finds the same files where they are now", args.file.display())
         } else {

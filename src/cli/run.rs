@@ -4,7 +4,7 @@ use super::args::{Cli, RunArgs, Via};
 use super::{output, probe, resolve, shim};
 use crate::handout::{ChildEnvironment, Door, TakenOut, Target};
 use crate::host::{Host, Kind};
-use crate::plan::{Drift, Plan, Unfit};
+use crate::plan::{Plan, Unfit};
 use crate::proof::{Stop, prove};
 use crate::python;
 use crate::request::Request;
@@ -214,16 +214,15 @@ pub(super) fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, Path
         return Err(unfit.into());
     }
     let plan = Plan::read(&path).with_context(|| format!("`{}` cannot be used", path.display()))?;
-    for (library, drift) in plan.drift(host) {
-        let what = match drift {
-            Drift::Gone => "is gone".to_owned(),
-            Drift::Unreadable(error) => format!("cannot be looked at ({error})"),
-            Drift::Changed(_) => "was changed since the plan was made".to_owned(),
+    let lost = plan.lost(host);
+    if let [(library, drift), more @ ..] = &*lost {
+        let (what, more) = match more.len() {
+            0 => (format!("{} is", library.soname), String::new()),
+            more => (format!("{} and those are", library.soname), format!(", and {more} more are not what they were")),
         };
         output::note(&format!(
-            "`{}` {what}: {} is left to the loader; `cudashim verify {}` tells more",
+            "`{}` {drift}{more}: {what} left to the loader; `cudashim verify {}` tells more",
             library.path.display(),
-            library.soname,
             path.display()
         ));
     }

@@ -278,9 +278,10 @@ impl Inventory {
     /// named for. A file that is in already gets that very path.
     pub fn take(&mut self, objects: &Objects<'_>, soname: &str, path: &Path) {
         let (Some(dir), Some(file_name)) = (path.parent(), path.file_name()) else { return };
-        let known = self.libraries.iter_mut().find(|library| {
-            library.path.parent() == Some(dir) && library.file_names().any(|name| name == file_name)
-        });
+        let known = self
+            .libraries
+            .iter_mut()
+            .find(|library| library.path.parent() == Some(dir) && library.file_names().any(|name| name == file_name));
         if let Some(library) = known {
             let other = std::mem::replace(&mut library.path, path.to_owned());
             if other != library.path {

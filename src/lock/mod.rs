@@ -58,7 +58,8 @@ pub fn lock(host: &Host, request: &Request) -> Result<Locked, RequestError> {
 /// The plan of an answer, with what it was made with and an identity for every library.
 fn finished(host: &Host, request: &Request, answer: Answer) -> Option<Plan> {
     let (requirement, resolution) = (answer.requirement?, answer.resolution?);
-    let with = |what: &str, version: Option<String>, cuda: Option<String>| MadeWith { what: what.into(), version, cuda };
+    let with =
+        |what: &str, version: Option<String>, cuda: Option<String>| MadeWith { what: what.into(), version, cuda };
     let mut made_with = vec![with("cudashim", Some(env!("CARGO_PKG_VERSION").to_owned()), None)];
     if matches!(requirement.kind, Kind::Torch | Kind::Environment) {
         let interpreter = request.interpreter(host).ok().flatten();

@@ -147,7 +147,11 @@ fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateErr
         return Ok(request);
     }
     let Some(dir) = torch_dir(host, &interpreter) else {
-        return none(format!("`{}` has no torch, and the lock is for {}", interpreter.program.display(), made_for.text));
+        return none(format!(
+            "`{}` has no torch, and the lock is for {}",
+            interpreter.program.display(),
+            made_for.text
+        ));
     };
     let is = TorchBuild::told(host, &dir).map(|(version, _)| format!("torch {version}")).unwrap_or_default();
     if is != made_for.text {
@@ -185,8 +189,10 @@ fn found(
     for library in wanted {
         // What stands where it stood stays.
         let unmoved = library.drift(objects.host()).is_none();
-        let copies: Vec<&Library> =
-            inventory.serving(&library.soname).filter(|copy| copy.unusable.is_none() && copy.renamed.is_none()).collect();
+        let copies: Vec<&Library> = inventory
+            .serving(&library.soname)
+            .filter(|copy| copy.unusable.is_none() && copy.renamed.is_none())
+            .collect();
         let same = |copy: &&&Library| match Identity::at(objects, library, &copy.path, copy.stat) {
             Identity::Same => true,
             _ => unmoved && copy.stat.id == library.id,

@@ -12,7 +12,7 @@ use crate::host::{Host, Kind, Stat};
 use crate::inventory::sha256;
 use crate::loader::Loader;
 use crate::objects::Objects;
-use crate::plan::{Drift, How, Plan, PlanFor, PlanLibrary, Unfit};
+use crate::plan::{Drift, Plan, PlanFor, PlanLibrary, Unfit};
 use crate::python::{Interpreter, InterpreterError, Options};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -134,6 +134,12 @@ impl Verification {
         self.checks.iter().filter(|check| check.state == State::Drifted)
     }
 
+    /// Whether all that is wrong is the file of the lock itself: who owns it, who may write to it.
+    #[must_use]
+    pub fn is_only_unfit(&self) -> bool {
+        self.drifted().all(|check| check.what == What::Lock)
+    }
+
     /// Whether `--relocate` may mend it: nothing is known to be of another build or version.
     #[must_use]
     pub fn may_be_relocated(&self) -> bool {
@@ -155,7 +161,8 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
     if let Some(unfit) = Unfit::find(&Host::current(), file) {
         checks.push(Check::new(What::Lock, "lock", unfit.to_string()).at(file).drifted(Change::Unfit));
     }
-    let named = here.python.as_deref().map(|python| Interpreter::find(host, python, &Options::default())).transpose()?;
+    let named =
+        here.python.as_deref().map(|python| Interpreter::find(host, python, &Options::default())).transpose()?;
     for made_for in &plan.made_for {
         checks.extend(consumer(host, plan, made_for, named.as_ref()));
     }
@@ -169,10 +176,8 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
     let libraries = plan.libraries.iter().filter(|library| !is_driver(library));
     checks.extend(libraries.map(|library| {
         let check = self::library(&objects, library);
-        let own = plan.owns.iter().any(|dir| library.path.starts_with(dir));
         match check.change {
-            // The system's: an update of it is no matter of the lock.
-            Some(change) if library.how == How::Keep && !own => {
+            Some(change) if !plan.is_its_own(library) => {
                 Check { says: format!("{}; it is left to the loader", check.says), ..check.differs(change) }
             }
             _ => check,

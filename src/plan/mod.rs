@@ -139,6 +139,17 @@ pub enum Drift {
     Changed(Stat),
 }
 
+impl std::fmt::Display for Drift {
+    /// In words that follow the path.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => f.write_str("is gone"),
+            Self::Unreadable(error) => write!(f, "cannot be looked at ({error})"),
+            Self::Changed(_) => f.write_str("was changed since the plan was made"),
+        }
+    }
+}
+
 impl PlanLibrary {
     /// What became of the file, as far as its stat tells; `None` where it is the one of the plan.
     #[must_use]
@@ -177,6 +188,19 @@ impl Plan {
     pub fn drift(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
         let drifted = self.libraries.iter().filter_map(|library| Some((library, library.drift(host)?)));
         drifted.collect()
+    }
+
+    /// Those of [`Plan::drift`] that count: not what is left where the loader finds it, outside the consumer's own
+    /// directories. An update of the system's libraries is no matter of the plan.
+    #[must_use]
+    pub fn lost(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
+        self.drift(host).into_iter().filter(|(library, _)| self.is_its_own(library)).collect()
+    }
+
+    /// Whether a library is chosen, or one of the consumer's own.
+    #[must_use]
+    pub fn is_its_own(&self, library: &PlanLibrary) -> bool {
+        library.how != How::Keep || self.owns.iter().any(|dir| library.path.starts_with(dir))
     }
 
     /// What it was made with, of one kind.

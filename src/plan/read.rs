@@ -132,7 +132,8 @@ fn not_ours(first: &str) -> PlanError {
 /// A `with` record; `None` where it is none that is known here, and is kept as it stands: only people and `verify` look at
 /// it, and the shim does not.
 fn made_with(line: &str) -> Option<MadeWith> {
-    let mut fields = line.strip_prefix("with\t")?.split('\t').map(|field| String::from_utf8(escape::parse(field)?).ok());
+    let mut fields =
+        line.strip_prefix("with\t")?.split('\t').map(|field| String::from_utf8(escape::parse(field)?).ok());
     let mut next = || fields.next().flatten().filter(|field| !field.is_empty());
     let (what, version, cuda) = (next()?, next()?, next()?);
     let told = |field: String| Some(field).filter(|field| field != "-");
@@ -378,7 +379,8 @@ mod tests {
         assert!(matches!(says("cudashim-plan\t2\nnew\nend\t2\n"), PlanError::OtherFormat { found: 2 }));
         assert!(matches!(says("cudashim-plan\t12\tmore\n"), PlanError::OtherFormat { found: 12 }));
         assert!(matches!(says("cudashim-plan\t1\r\nend\t1\r\n"), PlanError::CarriageReturns));
-        for text in ["", "cudashim-plan", "cudashim-plan\t1\tx\nend\t1\n", "cudashim-plan\t-2\n", "cudashim-plan\t+2\n"] {
+        for text in ["", "cudashim-plan", "cudashim-plan\t1\tx\nend\t1\n", "cudashim-plan\t-2\n", "cudashim-plan\t+2\n"]
+        {
             assert!(matches!(says(text), PlanError::NotAPlan), "{text:?}");
         }
         assert!(says("cudashim-plan\t2\n").hints()[0].contains("later cudashim"));

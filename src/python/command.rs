@@ -91,7 +91,10 @@ pub fn search_path(host: &Host, word: &OsStr) -> io::Result<PathBuf> {
             Ok(stat) if stat.kind == Kind::File => fallback = fallback.or(Some(candidate)),
             Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 refused = refused.or_else(|| {
-                    Some(io::Error::new(error.kind(), format!("`{}` cannot be looked at: {error}", candidate.display())))
+                    Some(io::Error::new(
+                        error.kind(),
+                        format!("`{}` cannot be looked at: {error}", candidate.display()),
+                    ))
                 });
             }
             _ => {}
