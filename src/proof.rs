@@ -284,10 +284,10 @@ fn part(
     let files = [file.to_owned()];
     match Subject::files(loader, &files, Some(interpreter)) {
         Ok(subject) => {
-            judged(&predict(loader, &subject, Depth::Symbols, plan), &format!("the CUDA part of {name}"), proof)
+            judged(&predict(loader, &subject, Depth::Symbols, plan), &format!("the CUDA part of {name}"), proof);
         }
         Err(error) => {
-            proof.stop("does-not-load", format!("the CUDA part of {name}: {error}"), format!("install {name} anew"))
+            proof.stop("does-not-load", format!("the CUDA part of {name}: {error}"), format!("install {name} anew"));
         }
     }
 }

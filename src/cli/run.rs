@@ -53,7 +53,7 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
     let found = found(host, args, &request)?;
     if args.check || host.env("CUDASHIM_CHECK").is_some_and(|value| value == "1") {
         let plan = match &found {
-            Found::Plan(plan, _) => Some(plan),
+            Found::Plan(plan, _) => Some(&**plan),
             _ => None,
         };
         proven(host, &request, plan)?;
@@ -136,7 +136,7 @@ fn name_of(door: Door) -> &'static str {
 /// What a command is to be handed.
 enum Found {
     /// This plan, in this file.
-    Plan(Plan, PathBuf),
+    Plan(Box<Plan>, PathBuf),
     /// Nothing, which was said.
     Nothing,
     /// A shell, a launcher: which environments it will start, only they know. Each is asked for its own plan.
@@ -146,13 +146,13 @@ enum Found {
 fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<Found> {
     if let Some(path) = &args.plan {
         let (plan, path) = given_plan(host, path)?;
-        return Ok(Found::Plan(plan, path));
+        return Ok(Found::Plan(Box::new(plan), path));
     }
     if request.is_open(host) {
         return Ok(Found::Open);
     }
     match plan_of(host, request) {
-        Ok(Some((plan, path))) => Ok(Found::Plan(plan, path)),
+        Ok(Some((plan, path))) => Ok(Found::Plan(Box::new(plan), path)),
         Ok(None) => Ok(Found::Nothing),
         // A program that is itself linked against CUDA may find what it needs by means of its own.
         Err(error) if output::is_no(&error) && request.is_of_its_own(host) => {

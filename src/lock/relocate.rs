@@ -129,8 +129,10 @@ fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateErr
             return Ok(request);
         }
         "spec" => {
-            let spec = plan.with("spec").and_then(|with| with.version.as_deref()).and_then(|spec| spec.parse().ok());
-            request.spec = spec.unwrap_or_else(Spec::default);
+            let spec =
+                plan.with("spec").and_then(|with| with.version.as_deref()).and_then(|spec| spec.parse::<Spec>().ok());
+            let Some(spec) = spec else { return none("the lock does not say which torch it is for".to_owned()) };
+            request.spec = spec;
             return Ok(request);
         }
         _ => {}

@@ -14,6 +14,7 @@ use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::plan::{Drift, Plan, PlanFor, PlanLibrary, Unfit};
 use crate::python::{Interpreter, InterpreterError, Options};
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -208,14 +209,14 @@ fn consumer(host: &Host, plan: &Plan, made_for: &PlanFor, named: Option<&Interpr
         });
     }
     let dir = match named {
-        Some(interpreter) => match torch_dir(host, interpreter) {
-            Some(dir) => dir,
-            None => {
+        None => path.to_owned(),
+        Some(interpreter) => {
+            let Some(dir) = torch_dir(host, interpreter) else {
                 let says = format!("`{}` has no torch", interpreter.program.display());
                 return Some(check(says).at(&interpreter.program).drifted(Change::Gone));
-            }
-        },
-        None => path.to_owned(),
+            };
+            dir
+        }
     };
     let Some((version, cuda)) = TorchBuild::told(host, &dir) else {
         return Some(if is_gone(host, &dir) {
@@ -291,14 +292,15 @@ fn driver(loader: &Loader<'_>, plan: &Plan) -> Option<Check> {
         (Some(was), Some(is)) => format!("is {is}, was {was}"),
     };
     if lost > 0 {
-        says.push_str(&format!(
-            ": {lost} of its {} libraries in the lock {} not what stands here, and left to the loader",
-            own.len(),
-            if lost == 1 { "is" } else { "are" }
-        ));
+        let verb = if lost == 1 { "is" } else { "are" };
+        let all = own.len();
+        let _ = write!(
+            says,
+            ": {lost} of its {all} libraries in the lock {verb} not what stands here, and left to the loader"
+        );
     }
     if let Some(needs) = &needs {
-        says.push_str(&format!(": {needs}"));
+        let _ = write!(says, ": {needs}");
     }
     let check = Check::new(What::Driver, "driver", says);
     Some(match (was, &is) {
