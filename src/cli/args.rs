@@ -58,7 +58,7 @@ pub(super) enum Command {
     Trace(TraceArgs),
     /// Show the set that would be handed out, and why
     Resolve(ResolveArgs),
-    /// Write the set to a file to keep beside requirements.txt, for `run --plan` and `verify`
+    /// Write the set to a file to keep beside requirements.txt
     Lock(LockArgs),
     /// Say what of a lock holds on this machine, and what drifted
     Verify(VerifyArgs),
@@ -326,7 +326,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["torch", "python", "files", "places", "fixed", "forbidden"])]
     pub(super) plan: Option<PathBuf>,
 
-    /// Prove first that the set resolves and that no framework would fall back to the CPU (also: `CUDASHIM_CHECK=1`)
+    /// Start it only where its libraries load and no framework would use the CPU in silence [also: `CUDASHIM_CHECK=1`]
     #[arg(long)]
     pub(super) check: bool,
 

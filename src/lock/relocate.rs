@@ -83,8 +83,9 @@ pub fn relocate(host: &Host, plan: &Plan, here: &Here) -> Result<Plan, RelocateE
     let objects = Objects::new(host);
     let loader = Loader::new(&objects);
     let wanted: Vec<&PlanLibrary> = plan.chosen().filter(|library| is_ours(library)).collect();
-    let inventory = Inventory::scan(&objects, all_places(host, &loader, &request, &wanted));
-    let (fixed, missing) = found(&objects, &inventory, &wanted);
+    let sites = request.interpreter(host)?.map(|interpreter| interpreter.paths).unwrap_or_default();
+    let inventory = Inventory::scan(&objects, all_places(host, &loader, &sites, &request.places, &wanted));
+    let (fixed, missing) = found(&objects, &inventory, &wanted, &sites);
     if !missing.is_empty() {
         return Err(RelocateError::Missing(missing));
     }
@@ -167,16 +168,22 @@ fn is_python(host: &Host, path: &Path) -> bool {
     host.is_file(path) || host.is_file(&path.join("bin/python"))
 }
 
-/// The environment first, then what is named, where the files were, and all that is known of the machine.
-fn all_places(host: &Host, loader: &Loader<'_>, request: &Request, wanted: &[&PlanLibrary]) -> Vec<places::Place> {
-    let sites = request.interpreter(host).ok().flatten().map(|interpreter| interpreter.paths).unwrap_or_default();
-    let mut all = places::sites(host, &sites);
+/// The environment first, then what is named, where the files were, and where `resolve` looks: no environment of others,
+/// nothing that happens to be mapped by some process.
+fn all_places(
+    host: &Host,
+    loader: &Loader<'_>,
+    sites: &[PathBuf],
+    given: &[PathBuf],
+    wanted: &[&PlanLibrary],
+) -> Vec<places::Place> {
+    let mut all = places::sites(host, sites);
     let listed = std::env::split_paths(host.env("CUDASHIM_PLACE").unwrap_or_default());
-    for dir in request.places.iter().cloned().chain(listed.filter(|path| !path.as_os_str().is_empty())) {
+    for dir in given.iter().cloned().chain(listed.filter(|path| !path.as_os_str().is_empty())) {
         all.extend(places::given(host, &dir));
     }
     all.extend(wanted.iter().filter_map(|library| library.path.parent()).map(|dir| places::found(dir.to_owned())));
-    all.extend(places::known(host, loader, places::Demand::Usual));
+    all.extend(places::machine(host, loader));
     all
 }
 
@@ -185,23 +192,23 @@ fn found(
     objects: &Objects<'_>,
     inventory: &Inventory,
     wanted: &[&PlanLibrary],
+    sites: &[PathBuf],
 ) -> (BTreeMap<String, PathBuf>, Vec<NotRelocated>) {
     let mut fixed = BTreeMap::new();
     let mut missing = Vec::new();
     for library in wanted {
-        // What stands where it stood stays.
-        let unmoved = library.drift(objects.host()).is_none();
         let copies: Vec<&Library> = inventory
             .serving(&library.soname)
             .filter(|copy| copy.unusable.is_none() && copy.renamed.is_none())
             .collect();
-        let same = |copy: &&&Library| match Identity::at(objects, library, &copy.path, copy.stat) {
-            Identity::Same => true,
-            _ => unmoved && copy.stat.id == library.id,
-        };
-        let own = copies.iter().find(|copy| unmoved && copy.stat.id == library.id && copy.path == library.path);
-        match own.or_else(|| copies.iter().find(same)) {
-            Some(copy) => drop(fixed.insert(library.soname.clone(), copy.path.clone())),
+        let same = |copy: &&&Library| matches!(Identity::at(objects, library, &copy.path, copy.stat), Identity::Same);
+        let at_home = |copy: &&&Library| sites.contains(&copy.place.root);
+        // Else what stands where it stood stays, whatever its name is.
+        let unmoved = || library.drift(objects.host()).is_none().then(|| library.path.clone());
+        let home = copies.iter().filter(at_home).find(same).map(|copy| copy.path.clone());
+        let path = home.or_else(unmoved).or_else(|| copies.iter().find(same).map(|copy| copy.path.clone()));
+        match path {
+            Some(path) => drop(fixed.insert(library.soname.clone(), path)),
             None => missing.push(NotRelocated { soname: library.soname.clone(), says: lacking(library, &copies) }),
         }
     }

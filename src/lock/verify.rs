@@ -385,6 +385,9 @@ impl Identity {
     /// Reads a file; its digest only where the size is that of the library.
     pub(super) fn at(objects: &Objects<'_>, library: &PlanLibrary, path: &Path, stat: Stat) -> Self {
         let same_size = stat.size == library.size;
+        if same_size && (stat.id, stat.mtime) == (library.id, library.mtime) {
+            return Self::Same;
+        }
         match library.identity.as_deref() {
             Some(identity) if identity.starts_with("build-id:") => match objects.open(path) {
                 Err(error) => Self::Unknown(Some(error.to_string())),

@@ -118,3 +118,31 @@ fn more_on_this_machine_changes_nothing() {
     assert_eq!(fresh.code, Some(0));
     assert!(fs::read_to_string(world.path("fresh.lock")).unwrap().contains("lib\tlibnccl.so.2\t"));
 }
+
+/// The environment that is named comes first, also where the files of the lock still stand.
+#[test]
+fn a_copy_of_the_environment_gets_libraries_of_its_own() {
+    let (world, venv) = locked();
+    let copied = Command::new("cp").arg("-r").arg(&venv.dir).arg(world.path("copy")).status().unwrap();
+    assert!(copied.success());
+    assert_eq!(state(&verify(&world, &["--python", "copy"]).1, "torch"), drifted("moved"));
+    assert_eq!(verify(&world, &["--python", "copy", "--relocate", "-o", "copy.lock"]).0, 0);
+    let text = fs::read_to_string(world.path("copy.lock")).unwrap();
+    assert!(!text.contains(&*venv.dir.to_string_lossy()), "{text}");
+}
+
+#[test]
+fn a_file_of_another_name_is_found_where_it_stood() {
+    let (world, _venv) = locked();
+    let path = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "mine"]).build(&world.path("opt/patched.bin"));
+    let fixed = format!("libcublasLt.so.12={}", path.display());
+    let beside = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["mine"]);
+    let beside = format!("libcublas.so.12={}", beside.build(&world.path("opt/other.bin")).display());
+    let lock = Done::of(&mut world.cudashim(["lock", "--python", "venv", "--use", &fixed, "--use", &beside]));
+    assert_eq!(lock.code, Some(0), "{}", lock.err);
+    fs::rename(world.path("venv"), world.path("moved")).unwrap();
+    let (code, value) = verify(&world, &["--python", "moved", "--relocate"]);
+    assert_eq!(code, 0, "{value:#}");
+    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    assert!(text.contains(&*path.to_string_lossy()), "{text}");
+}
