@@ -134,6 +134,8 @@ fn no_arguments_is_a_question_for_help() {
       trace        Run a command and tell which CUDA libraries it loads: for whom, by which rule, what
                    was tried in vain
       resolve      Show the set that would be handed out, and why
+      lock         Write the set to a file to keep beside requirements.txt
+      verify       Say what of a lock holds on this machine, and what drifted
       check        Show what would be mapped today, by which rule, and what is missing or torn
       why          Show each place where ld.so looks for a library, and what wins
       scan         List every CUDA library on the machine: what it is, whose, how it is reached, what is
@@ -145,6 +147,7 @@ fn no_arguments_is_a_question_for_help() {
       doctor       Say what is wrong with this machine, why, and what to do
       demo         Tell the whole story on tiny libraries: broken, explained, healed
       completions  Print a completion script
+      man          Print the manual page
       help         Print this message or the help of the given subcommand(s)
 
     Options:

@@ -13,6 +13,7 @@ mod hostile;
 mod inventory;
 mod json;
 mod loader;
+mod lock;
 mod open;
 mod probe;
 mod readme;

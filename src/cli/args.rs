@@ -58,6 +58,10 @@ pub(super) enum Command {
     Trace(TraceArgs),
     /// Show the set that would be handed out, and why
     Resolve(ResolveArgs),
+    /// Write the set to a file to keep beside requirements.txt
+    Lock(LockArgs),
+    /// Say what of a lock holds on this machine, and what drifted
+    Verify(VerifyArgs),
     /// Show what would be mapped today, by which rule, and what is missing or torn
     Check(CheckArgs),
     /// Show each place where ld.so looks for a library, and what wins
@@ -98,11 +102,11 @@ pub(super) enum Command {
         /// For this shell
         shell: clap_complete::Shell,
     },
-    /// Answer the shim of a running process
-    #[command(hide = true)]
-    PlanFor {
-        /// The process
-        pid: u32,
+    /// Print the manual page
+    Man {
+        /// Of this command
+        #[arg(value_name = "COMMAND")]
+        of: Option<String>,
     },
 }
 
@@ -266,6 +270,43 @@ pub(super) struct ResolveArgs {
     pub(super) output: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct LockArgs {
+    #[command(flatten)]
+    pub(super) consumer: ConsumerArgs,
+
+    /// The file
+    #[arg(short, long, value_name = "FILE", default_value = "cudashim.lock")]
+    pub(super) output: PathBuf,
+
+    /// Write nothing; exit with 1 where the file is not what would be written
+    #[arg(long)]
+    pub(super) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// The lock
+    #[arg(value_name = "FILE", default_value = "cudashim.lock")]
+    pub(super) file: PathBuf,
+
+    /// Where the same files stand elsewhere, write the lock anew with their paths
+    #[arg(long)]
+    pub(super) relocate: bool,
+
+    /// Write that to another file
+    #[arg(short, long, value_name = "FILE", requires = "relocate")]
+    pub(super) output: Option<PathBuf>,
+
+    /// The interpreter of this machine, or the directory of its environment
+    #[arg(long, value_name = "PY")]
+    pub(super) python: Option<PathBuf>,
+
+    /// Look for the files there too
+    #[arg(long = "place", value_name = "DIR", requires = "relocate")]
+    pub(super) places: Vec<PathBuf>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Via {
     /// The best for the command
@@ -284,6 +325,10 @@ pub(super) struct RunArgs {
     /// Hand out this plan; look at nothing else
     #[arg(long, value_name = "FILE", conflicts_with_all = ["torch", "python", "files", "places", "fixed", "forbidden"])]
     pub(super) plan: Option<PathBuf>,
+
+    /// Start it only where its libraries load and no framework would use the CPU in silence [also: `CUDASHIM_CHECK=1`]
+    #[arg(long)]
+    pub(super) check: bool,
 
     /// How the libraries are handed out
     #[arg(long, value_enum, default_value_t = Via::Auto)]

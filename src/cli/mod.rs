@@ -9,6 +9,8 @@ mod demo;
 mod doctor;
 mod env;
 mod inspect;
+mod lock;
+mod man;
 mod output;
 mod plan_for;
 mod probe;
@@ -26,6 +28,12 @@ use std::process::ExitCode;
 /// Runs the program on the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Asked by the shim alone: it stands in no help and in no completion.
+    if let [command, pid] = &*std::env::args_os().skip(1).take(3).collect::<Vec<_>>()
+        && command == plan_for::NAME
+    {
+        return plan_for::main(pid);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -51,6 +59,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&cli, args),
         Command::Trace(args) => trace::trace(&cli, args),
         Command::Env(args) => env::env(&cli, args),
+        Command::Lock(args) => lock::lock(&cli, args),
+        Command::Verify(args) => lock::verify(&cli, args),
         Command::Check(args) => check::check(&cli, args),
         Command::Why(args) => why::why(&cli, args),
         Command::Scan(args) => scan::scan(&cli, args),
@@ -59,7 +69,7 @@ pub fn main() -> ExitCode {
         Command::Shim => shim::shim(&cli),
         Command::Doctor(args) => doctor::doctor(&cli, args),
         Command::Demo => demo::demo(&cli),
-        Command::PlanFor { pid } => plan_for::plan_for(*pid),
+        Command::Man { of } => man::man(of.as_deref()),
         Command::Completions { shell } => {
             // `generate` ends the process where its writer fails: a pipe may.
             let mut script = Vec::new();

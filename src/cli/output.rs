@@ -1,6 +1,8 @@
 //! Talk on stderr: the logger, notes, errors with their causes and hints.
 
 use super::args::Color;
+use super::run::Unproven;
+use crate::plan::PlanError;
 use crate::python::InterpreterError;
 use crate::report::{Width, sanitized};
 use crate::request::RequestError;
@@ -68,6 +70,10 @@ pub(super) fn error(error: &anyhow::Error) {
         for clause in &none.clauses {
             eprintln!("  - {}", sanitized(&clause.to_string()));
         }
+    } else if let Some(Unproven(stops)) = error.downcast_ref() {
+        for stop in stops {
+            eprintln!("  - {}", sanitized(&stop.says));
+        }
     } else {
         for cause in error.chain().skip(1) {
             eprintln!("  caused by: {}", sanitized(&cause.to_string()));
@@ -103,23 +109,19 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn hints(error: &anyhow::Error) -> Vec<String> {
-    if let Some(none) = no_solution(error) {
-        return none.hints().iter().map(ToString::to_string).collect();
-    }
     if let Some(error) = error.downcast_ref::<RequestError>() {
-        return match error {
-            RequestError::Interpreter(InterpreterError::Foreign(_)) => {
-                vec!["name an environment that has a `pyvenv.cfg` with `--python`".to_owned()]
-            }
-            RequestError::Interpreter(_) => vec!["name another interpreter with `--python`".to_owned()],
-            RequestError::OtherTorch { .. } => {
-                vec!["leave `--torch` out, or name the interpreter that has it with `--python`".to_owned()]
-            }
-            RequestError::File { .. } => {
-                vec!["`--for` takes 64-bit ELF programs and libraries of this machine".to_owned()]
-            }
-            _ => Vec::new(),
-        };
+        return hints_of_request(error);
+    }
+    if let Some(Unproven(stops)) = error.downcast_ref() {
+        let mut hints: Vec<String> = stops.iter().map(|stop| stop.hint.clone()).collect();
+        hints.dedup();
+        return hints;
+    }
+    if let Some(error) = error.downcast_ref::<PlanError>() {
+        return error.hints();
+    }
+    if let Some(error) = error.downcast_ref::<InterpreterError>() {
+        return hints_of_interpreter(error);
     }
     if let Some(error) = error.downcast_ref::<crate::check::LiveError>() {
         return error.hints();
@@ -134,4 +136,30 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         return error.hint().map(ToString::to_string).into_iter().collect();
     }
     Vec::new()
+}
+
+/// Whether a request was answered, and the answer is no.
+pub(super) fn is_no_request(error: &RequestError) -> bool {
+    matches!(error, RequestError::NoSolution { .. })
+}
+
+pub(super) fn hints_of_request(error: &RequestError) -> Vec<String> {
+    match error {
+        RequestError::NoSolution { source, .. } => source.hints().iter().map(ToString::to_string).collect(),
+        RequestError::Interpreter(error) => hints_of_interpreter(error),
+        RequestError::OtherTorch { .. } => {
+            vec!["leave `--torch` out, or name the interpreter that has it with `--python`".to_owned()]
+        }
+        RequestError::File { .. } => {
+            vec!["`--for` takes 64-bit ELF programs and libraries of this machine".to_owned()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn hints_of_interpreter(error: &InterpreterError) -> Vec<String> {
+    vec![match error {
+        InterpreterError::Foreign(_) => "name an environment that has a `pyvenv.cfg` with `--python`".to_owned(),
+        _ => "name another interpreter with `--python`".to_owned(),
+    }]
 }

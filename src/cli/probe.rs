@@ -1,22 +1,46 @@
 //! `--probe`: the libraries of an inventory asked what they are, several at a time.
 
-use super::output;
+use super::{output, shim};
 use crate::facts::{ProbeRow, Version, parse_library_name, probes_of};
 use crate::handout::probe::{Answer, Asked, End, ProbeError, Prober};
-use crate::handout::shim;
 use crate::host::{FileId, Host};
 use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
 use crate::loader::Loader;
+use crate::proof::Stop;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 /// The program that asks, where it can be written.
-fn prober(host: &Host) -> anyhow::Result<Prober> {
-    Ok(Prober::new(&shim::cache_dir(|name| host.env(name).map(OsString::from))?)?)
+pub(super) fn prober(host: &Host) -> anyhow::Result<Prober> {
+    Ok(Prober::new(&shim::cache_dir(host)?)?)
+}
+
+/// What a driver says to who asks it for a device, where that is no: in a process of its own.
+pub(super) fn refused(host: &Host, libcuda: &Path) -> anyhow::Result<Option<Stop>> {
+    let mut prober = prober(host)?;
+    // An empty list hides every device, so this one is asked for as it stands.
+    if let Some(devices) = host.environment().get(OsStr::new("CUDA_VISIBLE_DEVICES")) {
+        prober = prober.variable("CUDA_VISIBLE_DEVICES", devices);
+    }
+    let said = prober.devices(libcuda, None)?.cuda;
+    let says = match (&said.init, said.count) {
+        (Some(status), _) if status.number != 0 => {
+            format!("cuInit of `{}` returns {} ({})", libcuda.display(), status.number, status.name)
+        }
+        (Some(_), Some(0)) => "CUDA shows no device to this process".to_owned(),
+        (Some(_), Some(_)) => return Ok(None),
+        _ => format!("`{}` was asked for its devices: {}", libcuda.display(), said.end),
+    };
+    let hidden = host.environment().get(OsStr::new("CUDA_VISIBLE_DEVICES"));
+    let hint = match hidden {
+        Some(list) => format!("CUDA_VISIBLE_DEVICES is `{}`: it may hide the device", list.display()),
+        None => "`cudashim doctor` tells why".to_owned(),
+    };
+    Ok(Some(Stop::device_refused(says, hint)))
 }
 
 /// The directories of each installation that hold libraries.

@@ -1,9 +1,8 @@
 //! `cudashim resolve`, and what all commands that resolve share.
 
 use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
-use super::output;
+use super::{output, shim};
 use crate::facts::parse_library_name;
-use crate::handout::shim;
 use crate::host::{Host, Kind, atomic_write};
 use crate::plan::Plan;
 use crate::report::{
@@ -51,8 +50,12 @@ pub(super) fn request(host: &Host, args: &ConsumerArgs, command: &[OsString]) ->
 
 /// The answer, from the cache where it holds. Plans for images are not kept: nobody can be handed one.
 pub(super) fn answer(host: &Host, request: &Request) -> anyhow::Result<Cached> {
-    let cache = shim::cache_dir(|name| host.env(name).map(OsString::from)).ok().filter(|_| host.is_live());
-    let cache = cache.and_then(|dir| PlanCache::open(&dir).inspect_err(|error| log::warn!("no cache: {error}")).ok());
+    let cache = if host.is_live() {
+        let dir = shim::cache_dir(host).inspect_err(|error| log::warn!("no cache: {error}")).ok();
+        dir.and_then(|dir| PlanCache::open(&dir).inspect_err(|error| log::warn!("no cache: {error}")).ok())
+    } else {
+        None
+    };
     match cache {
         Some(cache) if !request.policy.explain => Ok(cache.answer(host, request)?),
         _ => {
@@ -115,7 +118,7 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
 }
 
 /// Where a plan is to be written: what a symbolic link leads to, and nothing but a regular file is replaced.
-fn kept_file(host: &Host, file: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn kept_file(host: &Host, file: &Path) -> anyhow::Result<PathBuf> {
     let path = host.canonical(file).unwrap_or_else(|_| host.absolute(file));
     match host.stat(&path) {
         Ok(stat) if stat.kind != Kind::File => {

@@ -1,14 +1,16 @@
 //! `cudashim run`: resolve, hand out, become the command.
 
 use super::args::{Cli, RunArgs, Via};
-use super::{output, resolve, shim};
+use super::{output, probe, resolve, shim};
 use crate::handout::{ChildEnvironment, Door, TakenOut, Target};
 use crate::host::{Host, Kind};
-use crate::plan::Plan;
+use crate::plan::{Plan, Unfit};
+use crate::proof::{Stop, prove};
 use crate::python;
 use crate::request::Request;
 use anyhow::Context;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -47,7 +49,21 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         Via::Preload => (Door::Preload, "asked for".to_owned()),
         Via::Audit => (Door::Audit, "asked for".to_owned()),
     };
-    let Some(child) = child(host, args, door)? else { return Ok(Ok(command)) };
+    let request = resolve::request(host, &args.consumer, &args.command);
+    let found = found(host, args, &request)?;
+    if args.check || host.env("CUDASHIM_CHECK").is_some_and(|value| value == "1") {
+        let plan = match &found {
+            Found::Plan(plan, _) => Some(&**plan),
+            _ => None,
+        };
+        proven(host, &request, plan)?;
+    }
+    let child = match &found {
+        Found::Plan(plan, path) => ChildEnvironment::new(host, Some((plan, path)), &shim::install(host)?, door),
+        Found::Open => ChildEnvironment::new(host, None, &shim::install(host)?, door),
+        // What an outer `run` or `env` left behind is for another program.
+        Found::Nothing => ChildEnvironment::without_shim(host),
+    };
     if host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
         output::note("CUDASHIM_OFF=1 is set: the shim does nothing");
     }
@@ -74,9 +90,17 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
 /// A command as it was typed, with the environment as it is and the file it starts; or the exit code where it cannot be run.
 pub(super) fn plain(host: &Host, words: &[OsString]) -> anyhow::Result<Result<(PathBuf, Command), ExitCode>> {
     let Some(first) = words.first() else { anyhow::bail!("no command given") };
-    let Some(file) = python::find_on_path(host, first) else {
-        output::note(&format!("`{}`: no such command", first.display()));
-        return Ok(Err(ExitCode::from(127)));
+    let file = match python::search_path(host, first) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            output::note(&format!("`{}`: no such command", first.display()));
+            return Ok(Err(ExitCode::from(127)));
+        }
+        // It may well be there: that is another matter than its absence, as env(1) has it.
+        Err(error) => {
+            output::note(&format!("`{}`: {error}", first.display()));
+            return Ok(Err(ExitCode::from(126)));
+        }
     };
     if let Some(says) = not_runnable(host, &file) {
         output::note(&format!("`{}`: {says}", file.display()));
@@ -109,32 +133,52 @@ fn name_of(door: Door) -> &'static str {
     }
 }
 
-/// The environment the command is to have; `None`, with a word why, where nothing is to be handed out.
-fn child(host: &Host, args: &RunArgs, door: Door) -> anyhow::Result<Option<ChildEnvironment>> {
-    let request = resolve::request(host, &args.consumer, &args.command);
-    if args.plan.is_none() && request.is_open(host) {
-        // A shell, a launcher: which environments it will start, only they know. Each is asked for its own plan.
-        return Ok(Some(ChildEnvironment::new(host, None, &shim::install(host)?, door)));
-    }
-    let found = match &args.plan {
-        Some(path) => Some(given_plan(host, path)?),
-        None => match plan_of(host, &request) {
-            Ok(found) => found,
-            // A program that is itself linked against CUDA may find what it needs by means of its own.
-            Err(error) if output::is_no(&error) && request.is_of_its_own(host) => {
-                output::note(&format!(
-                    "{error}: `{}` runs as it is",
-                    args.command.first().map(|word| word.display().to_string()).unwrap_or_default()
-                ));
-                None
-            }
-            Err(error) => return Err(error),
-        },
-    };
-    // What an outer `run` or `env` left behind is for another program.
-    let Some((plan, path)) = found else { return Ok(Some(ChildEnvironment::without_shim(host))) };
-    Ok(Some(ChildEnvironment::new(host, Some((&plan, &path)), &shim::install(host)?, door)))
+/// What a command is to be handed.
+enum Found {
+    /// This plan, in this file.
+    Plan(Box<Plan>, PathBuf),
+    /// Nothing, which was said.
+    Nothing,
+    /// A shell, a launcher: which environments it will start, only they know. Each is asked for its own plan.
+    Open,
 }
+
+fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<Found> {
+    if let Some(path) = &args.plan {
+        let (plan, path) = given_plan(host, path)?;
+        return Ok(Found::Plan(Box::new(plan), path));
+    }
+    if request.is_open(host) {
+        return Ok(Found::Open);
+    }
+    match plan_of(host, request) {
+        Ok(Some((plan, path))) => Ok(Found::Plan(Box::new(plan), path)),
+        Ok(None) => Ok(Found::Nothing),
+        // A program that is itself linked against CUDA may find what it needs by means of its own.
+        Err(error) if output::is_no(&error) && request.is_of_its_own(host) => {
+            output::note(&format!(
+                "{error}: `{}` runs as it is",
+                args.command.first().map(|word| word.display().to_string()).unwrap_or_default()
+            ));
+            Ok(Found::Nothing)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends in an error where the command would not load its libraries, or would do without the GPU in silence.
+fn proven(host: &Host, request: &Request, plan: Option<&Plan>) -> anyhow::Result<()> {
+    let mut proof = prove(host, request, plan)?;
+    if let Some(libcuda) = proof.libcuda.take_if(|_| proof.stops.is_empty()) {
+        proof.stops.extend(probe::refused(host, &libcuda)?);
+    }
+    if proof.stops.is_empty() { Ok(()) } else { Err(Unproven(proof.stops).into()) }
+}
+
+/// What stands in the way of a command.
+#[derive(Debug, thiserror::Error)]
+#[error("not started: it would not run as it should")]
+pub(super) struct Unproven(pub(super) Vec<Stop>);
 
 /// The plan for a request and where it is written; `None`, with a word why, where nothing is to be handed out.
 pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(Plan, PathBuf)>> {
@@ -143,8 +187,20 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
         output::note(&format!("{nothing}: nothing to hand out"));
         return Ok(None);
     }
+    for library in answered.report.set.iter().flatten() {
+        for copy in &library.refused {
+            log::info!("not {}: {}", copy.path.to_path().display(), copy.because);
+        }
+    }
+    for problem in &answered.report.problems {
+        log::info!("not {}: {}", problem.path.to_path().display(), problem.says);
+    }
     let Some((plan, path)) = answered.plan else {
-        anyhow::bail!("the plan cannot be written: set `CUDASHIM_CACHE` to a directory of your own");
+        let dir = shim::cache_dir(host)?;
+        anyhow::bail!(
+            "the plan cannot be written to `{}`: set `CUDASHIM_CACHE` to a directory of your own",
+            dir.display()
+        );
     };
     log::info!("{} ({})", path.display(), if answered.hit { "kept from before" } else { "new" });
     Ok(Some((plan, path)))
@@ -153,36 +209,20 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
 /// A plan named by the user, with what no longer holds said.
 pub(super) fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
     let path = std::fs::canonicalize(path).with_context(|| format!("the plan `{}` cannot be read", path.display()))?;
-    let stat = host.stat(&path)?;
-    if stat.kind != Kind::File {
-        anyhow::bail!("`{}` is no plan: it is no regular file", path.display());
-    }
-    let dir = path.parent().map(|dir| host.stat(dir)).transpose()?;
-    if let Some(dir) = dir.filter(|dir| dir.mode & 0o1002 == 0o002) {
-        anyhow::bail!(
-            "`{}` lies in a directory that others may write (mode {:04o}), so the shim would refuse it: move it to one of your own",
-            path.display(),
-            dir.mode
-        );
-    }
-    let own = stat.uid == 0 || stat.uid == rustix::process::geteuid().as_raw();
-    if !own || stat.mode & 0o022 != 0 {
-        let mend = if own { format!("`chmod go-w {}`", path.display()) } else { "a copy of your own".to_owned() };
-        anyhow::bail!(
-            "`{}` belongs to another user or may be written by others, so the shim would refuse it: use {mend}",
-            path.display()
-        );
+    if let Some(unfit) = Unfit::find(host, &path) {
+        return Err(unfit.into());
     }
     let plan = Plan::read(&path).with_context(|| format!("`{}` cannot be used", path.display()))?;
-    for (library, drift) in plan.drift(host) {
-        let what = match drift {
-            crate::plan::Drift::Gone => "is gone",
-            crate::plan::Drift::Changed => "was changed since the plan was made",
+    let lost = plan.lost(host);
+    if let [(library, drift), more @ ..] = &*lost {
+        let (what, more) = match more.len() {
+            0 => (format!("{} is", library.soname), String::new()),
+            more => (format!("{} and those are", library.soname), format!(", and {more} more are not what they were")),
         };
         output::note(&format!(
-            "`{}` {what}: {} is left to the loader; make a new plan with `cudashim resolve -o`",
+            "`{}` {drift}{more}: {what} left to the loader; `cudashim verify {}` tells more",
             library.path.display(),
-            library.soname
+            path.display()
         ));
     }
     Ok((plan, path))

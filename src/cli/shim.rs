@@ -9,9 +9,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// The directory for what can be made again.
+pub(super) fn cache_dir(host: &Host) -> Result<PathBuf, shim::ShimError> {
+    shim::own_cache_dir(|name| host.env(name).map(OsString::from))
+}
+
 /// The shim on disk, with this program's path in it so that it can ask for a plan.
 pub(super) fn install(host: &Host) -> anyhow::Result<PathBuf> {
-    let dir = shim::cache_dir(|name| host.env(name).map(OsString::from))?;
+    let dir = cache_dir(host)?;
     let program = std::env::current_exe().ok();
     Ok(shim::install(&dir, program.as_deref())?)
 }

@@ -1,7 +1,7 @@
 //! An installed torch: where it is, which build it is, what it asks for. Found without importing it.
 
 use super::{Closure, Kind, Requirement};
-use crate::facts::VersionRange;
+use crate::facts::{VersionRange, parse_library_name};
 use crate::host::{Host, Kind as FileKind};
 use crate::loader::Loader;
 use crate::objects::Objects;
@@ -65,13 +65,24 @@ impl TorchBuild {
         let recorded =
             installed.iter().find(|distribution| distribution.name == "torch").map(|torch| torch.version.clone());
         let version = assigned(&text, "__version__").or(recorded).unwrap_or_default();
-        let cuda = assigned(&text, "cuda");
+        let cuda = assigned(&text, "cuda").or_else(|| {
+            // A file that was lost or cut short is no word against CUDA.
+            let told = text.lines().any(|line| is_assignment(line, "cuda"));
+            if told { None } else { cuda_of_tag(&version).or_else(|| cuda_of_library(host, &dir)) }
+        });
         let pins = pins(host, &installed, "torch");
         let cxx11_abi = host.map(&dir.join("lib/libc10.so")).ok().and_then(|(map, _)| {
             let elf = crate::elf::Elf::parse(&map).ok()?;
             Some(elf.defines(CXX11_SYMBOL, None))
         });
         Ok(Self { dir, version, cuda, cxx11_abi, pins, sites: sites.to_vec() })
+    }
+
+    /// What `torch/version.py` says: its version, and the CUDA release. Reads nothing else.
+    #[must_use]
+    pub fn told(host: &Host, dir: &Path) -> Option<(String, Option<String>)> {
+        let text = host.read_text(&dir.join("version.py")).ok()?;
+        Some((assigned(&text, "__version__")?, assigned(&text, "cuda")))
     }
 
     /// The CUDA release it was built with: major and minor.
@@ -129,6 +140,32 @@ impl TorchBuild {
     }
 }
 
+/// The CUDA release in the tag of a version: `2.5.1+cu124`. The last digit is the minor.
+fn cuda_of_tag(version: &str) -> Option<String> {
+    let digits = version.split_once("+cu")?.1.split('.').next()?;
+    let (major, minor) = digits.split_at_checked(digits.len().checked_sub(1)?)?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (number(major) && number(minor)).then(|| format!("{major}.{minor}"))
+}
+
+/// The CUDA major that torch's own library is linked against.
+fn cuda_of_library(host: &Host, dir: &Path) -> Option<String> {
+    let (map, _) = host.map(&dir.join("lib/libtorch_cuda.so")).ok()?;
+    let elf = crate::elf::Elf::parse(&map).ok()?;
+    let mut majors = elf.needed().iter().filter_map(|name| {
+        let name = parse_library_name(std::ffi::OsStr::from_bytes(name))?;
+        // These two are numbered as CUDA is.
+        matches!(name.row.stem, "cudart" | "cublas").then_some(name.version?.major())
+    });
+    majors.next().map(|major| major.to_string())
+}
+
+/// Whether a line assigns to `name`, whatever it assigns.
+fn is_assignment(line: &str, name: &str) -> bool {
+    let rest = line.strip_prefix(name).map(str::trim_start);
+    rest.is_some_and(|rest| rest.starts_with('=') || rest.starts_with(':') && rest.contains('='))
+}
+
 /// The string assigned to `name` at the top level of a Python file: `name = '…'` or `name: T = '…'`.
 fn assigned(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| {
@@ -146,6 +183,27 @@ fn assigned(text: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_tells_the_release() {
+        for (version, cuda) in [
+            ("2.5.1+cu124", Some("12.4")),
+            ("1.7.1+cu92", Some("9.2")),
+            ("2.9.0+cu130.with.more", Some("13.0")),
+            ("2.5.1+cpu", None),
+            ("2.5.1+cu", None),
+            ("2.5.1+cu4", None),
+            ("2.5.1", None),
+        ] {
+            assert_eq!(cuda_of_tag(version).as_deref(), cuda, "{version}");
+        }
+    }
+
+    #[test]
+    fn nothing_assigned_is_not_none_assigned() {
+        assert!(is_assignment("cuda = None", "cuda") && is_assignment("cuda: Optional[str] = None", "cuda"));
+        assert!(!is_assignment("cuda_x = None", "cuda") && !is_assignment("cuda", "cuda"));
+    }
 
     #[test]
     fn version_files_of_all_ages() {

@@ -23,8 +23,8 @@ pub use files::{DriverFile, Found, Role};
 pub use record::RecordError;
 pub use surroundings::{Container, Surroundings};
 
-use crate::facts::Version;
-use crate::inventory::Inventory;
+use crate::facts::{Version, parse_library_name};
+use crate::inventory::{Inventory, kernel_version};
 use crate::loader::Loader;
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +162,20 @@ impl std::fmt::Display for Compute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
     }
+}
+
+/// The version of the driver, as far as that shows without a look at the libraries of the machine: of the kernel module,
+/// else of the file that is found as `libcuda.so.1`, by its name.
+#[must_use]
+pub fn version_at_once(loader: &Loader<'_>) -> Option<Version> {
+    let host = loader.host();
+    let kernel = kernel_version(host).as_deref().and_then(Version::parse);
+    kernel.or_else(|| {
+        let (path, _) = loader.find("libcuda.so.1".as_ref())?;
+        let real = host.canonical(&path).ok()?;
+        // `libcuda.so.1.1` of WSL and `libcuda.so` of the stubs tell nothing.
+        parse_library_name(real.file_name()?)?.version.filter(|version| version.major() >= 100)
+    })
 }
 
 impl Machine {

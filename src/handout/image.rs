@@ -4,7 +4,7 @@
 //! directory that others can write to, never writes into a file that may be mapped.
 
 use super::shim::ShimError;
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{Access, StatVfsMountFlags, access};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Write as _};
@@ -54,10 +54,26 @@ pub fn own_dir(dir: &Path) -> Result<(), ShimError> {
     Ok(())
 }
 
-/// A directory of our own that things can be run from.
-fn prepare_dir(dir: &Path) -> Result<(), ShimError> {
+/// Whether nobody else can replace a directory: that above it is the user's own or root's, and others may not write to it
+/// unless it is sticky, as /tmp is.
+pub(super) fn own_parent(dir: &Path) -> Result<(), ShimError> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    let meta = fs::metadata(parent).map_err(|source| ShimError::Directory { path: dir.into(), source })?;
+    if meta.uid() != 0 && meta.uid() != rustix::process::geteuid().as_raw() {
+        return Err(ShimError::Foreign { path: parent.into(), owner: meta.uid() });
+    }
+    let mode = meta.mode() & 0o1777;
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        return Err(ShimError::Writable { path: parent.into(), mode });
+    }
+    Ok(())
+}
+
+/// A directory of our own that can be written, and that things can be run from.
+pub(super) fn prepare_dir(dir: &Path) -> Result<(), ShimError> {
     let failed = |source| ShimError::Directory { path: dir.into(), source };
     own_dir(dir)?;
+    access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))?;
     let mount = rustix::fs::statvfs(dir).map_err(|e| failed(e.into()))?;
     if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
         return Err(ShimError::NoExec { path: dir.into() });

@@ -45,9 +45,7 @@ pub fn install(cache_dir: &Path, binary: Option<&Path>) -> Result<PathBuf, ShimE
     let image = image_for(binary)?;
     let dir =
         std::path::absolute(cache_dir).map_err(|source| ShimError::Directory { path: cache_dir.into(), source })?;
-    if let Some(&byte) = dir.as_os_str().as_bytes().iter().find(|b| b" :$".contains(b)) {
-        return Err(ShimError::Unspeakable { path: dir, character: byte.into() });
-    }
+    speakable(&dir)?;
     image::write(&dir, "libcudashim-", ".so", &image)
 }
 
@@ -62,12 +60,58 @@ pub fn cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Shim
         return Ok(dir);
     }
     let home = || var("HOME").map(|home| home.join(".cache"));
-    [var("XDG_CACHE_HOME"), home()]
-        .into_iter()
-        .flatten()
-        .find(|base| base.is_absolute())
-        .map(|base| base.join("cudashim"))
-        .ok_or(ShimError::NoCacheDir)
+    let bases = [var("XDG_CACHE_HOME"), home()];
+    match bases.into_iter().flatten().find(|base| base.is_absolute()) {
+        Some(base) => Ok(base.join("cudashim")),
+        None => Err(var("HOME").map_or(ShimError::NoCacheDir, |path| ShimError::Relative { path })),
+    }
+}
+
+/// A directory of the user's own for the same files, that can be written and run from: [`cache_dir`], else `cudashim` in
+/// `$XDG_RUNTIME_DIR`, else `cudashim-UID` in the directory for temporary files. What `$CUDASHIM_CACHE` names is the
+/// user's word: nothing stands in for it.
+///
+/// # Errors
+/// What is wrong with the first of them, where none can be used.
+pub fn own_cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ShimError> {
+    let var = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let first = cache_dir(&env);
+    if var("CUDASHIM_CACHE").is_some() {
+        return first;
+    }
+    let usable = |dir: PathBuf| speakable(&dir).and_then(|()| image::prepare_dir(&dir)).map(|()| dir);
+    let why = match first.and_then(usable) {
+        Ok(dir) => return Ok(dir),
+        Err(error) => error,
+    };
+    let absolute = |name| var(name).filter(|dir| dir.is_absolute());
+    let temporary = absolute("TMPDIR").unwrap_or_else(|| "/tmp".into());
+    let own = temporary.join(format!("cudashim-{}", rustix::process::geteuid().as_raw()));
+    let runtime = absolute("XDG_RUNTIME_DIR").map(|dir| dir.join("cudashim"));
+    for dir in runtime.into_iter().chain([own]) {
+        match image::own_parent(&dir).and_then(|()| usable(dir)) {
+            Ok(dir) => {
+                log::info!("{}: `{}` stands in", told(&why), dir.display());
+                return Ok(dir);
+            }
+            Err(error) => log::info!("{}", told(&error)),
+        }
+    }
+    Err(why)
+}
+
+/// An error with what the system said.
+fn told(error: &ShimError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// ld.so takes the path apart at these characters.
+fn speakable(dir: &Path) -> Result<(), ShimError> {
+    let odd = dir.as_os_str().as_bytes().iter().find(|byte| b" :$".contains(byte));
+    odd.map_or(Ok(()), |&byte| Err(ShimError::Unspeakable { path: dir.into(), character: byte.into() }))
 }
 
 /// Why the preload object cannot be handed out.
@@ -89,6 +133,12 @@ pub enum ShimError {
     /// No variable says where caches are.
     #[error("there is no cache directory: neither CUDASHIM_CACHE nor XDG_CACHE_HOME nor HOME is set")]
     NoCacheDir,
+    /// The variable that would say it names no absolute path.
+    #[error("there is no cache directory: HOME is `{}`, which is no absolute path", path.display())]
+    Relative {
+        /// Its value.
+        path: PathBuf,
+    },
     /// `LD_PRELOAD` has no way to name a file in this directory.
     #[error("`{path}` cannot stand in LD_PRELOAD: it contains `{character}`")]
     Unspeakable {
@@ -145,7 +195,7 @@ impl ShimError {
         let hint = match self {
             Self::Unsupported | Self::Image => return Vec::new(),
             Self::Binary { .. } => "install cudashim at a shorter absolute path".into(),
-            Self::NoCacheDir | Self::Foreign { .. } => elsewhere.into(),
+            Self::NoCacheDir | Self::Relative { .. } | Self::Foreign { .. } => elsewhere.into(),
             Self::Unspeakable { .. } => {
                 format!("{elsewhere}, without spaces, colons or `$` in its path")
             }

@@ -37,7 +37,7 @@ use crate::objects::{Object, ObjectError, Objects};
 use crate::places::{self, Place};
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// One copy of a library: a file in a directory, under all the names it has there.
@@ -269,6 +269,49 @@ impl Inventory {
             cuda: found.cuda,
             owner,
             recorded,
+            unusable,
+            object: opened.ok(),
+        });
+    }
+
+    /// Takes a file in that is named by hand, whatever its name is, as a copy of what it says it is; `soname` is what it is
+    /// named for. A file that is in already gets that very path.
+    pub fn take(&mut self, objects: &Objects<'_>, soname: &str, path: &Path) {
+        let (Some(dir), Some(file_name)) = (path.parent(), path.file_name()) else { return };
+        let known = self
+            .libraries
+            .iter_mut()
+            .find(|library| library.path.parent() == Some(dir) && library.file_names().any(|name| name == file_name));
+        if let Some(library) = known {
+            let other = std::mem::replace(&mut library.path, path.to_owned());
+            if other != library.path {
+                library.names.retain(|name| name != file_name);
+                library.names.extend(other.file_name().map(OsStr::to_owned));
+            }
+            return;
+        }
+        let host = objects.host();
+        let (Some(name), Ok(stat)) = (parse_library_name(soname), host.stat(path)) else { return };
+        let opened = objects.open(path);
+        let unusable = opened.as_ref().err().map(|error| self.damaged(path, error));
+        let said = opened.as_ref().ok().and_then(|object| object.facts.soname.as_ref()?.to_str().map(str::to_owned));
+        let place = places::found(dir.to_owned());
+        let owner = Owners::default().of(host, &place, path, stat, name.row);
+        let found = version::of(host, path, &name, said.as_deref(), &place, &owner);
+        self.libraries.push(Library {
+            path: path.to_owned(),
+            names: Vec::new(),
+            row: name.row,
+            renamed: None,
+            soname: said,
+            place,
+            stat,
+            version: found.version,
+            evidence: found.evidence,
+            confidence: found.confidence,
+            cuda: found.cuda,
+            owner,
+            recorded: None,
             unusable,
             object: opened.ok(),
         });

@@ -3,12 +3,15 @@
 //! Takes decisions; gives the file of `docs/PLAN_FORMAT.md`, and back. Tells whether what a plan names still
 //! stands on the disk. Never decides anything.
 
+mod fitness;
 mod read;
 mod write;
 
+pub use fitness::Unfit;
 pub use read::PlanError;
 
-use crate::host::{FileId, Host};
+use crate::host::{FileId, Host, Stat};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The most bytes a plan may have.
@@ -78,6 +81,17 @@ pub struct PlanFor {
     pub path: Option<PathBuf>,
 }
 
+/// What a plan that is kept was made with: for people, and for `verify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeWith {
+    /// `cudashim`, `python`, `torch`, `driver` or `spec`.
+    pub what: String,
+    /// Its version; `None` where there was none, as of a machine without a driver.
+    pub version: Option<String>,
+    /// The CUDA release it is for.
+    pub cuda: Option<String>,
+}
+
 /// A chosen set of libraries and how to hand it out.
 ///
 /// ```
@@ -89,6 +103,8 @@ pub struct PlanFor {
 pub struct Plan {
     /// Whom it is for.
     pub made_for: Vec<PlanFor>,
+    /// What it was made with; nothing, where it is not to be kept.
+    pub made_with: Vec<MadeWith>,
     /// Where the programs it is meant for are started from; none: it is meant for all.
     pub scopes: Vec<PathBuf>,
     /// The consumer's own directories: what is kept is loaded for files in these only. None: for all.
@@ -112,13 +128,40 @@ pub struct Plan {
 }
 
 /// What became of a library since the plan was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Drift {
     /// The file is gone.
     Gone,
+    /// It cannot be looked at, which tells nothing about the file.
+    Unreadable(io::Error),
     /// Another file stands there, or its content was changed.
-    Changed,
+    Changed(Stat),
+}
+
+impl std::fmt::Display for Drift {
+    /// In words that follow the path.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => f.write_str("is gone"),
+            Self::Unreadable(error) => write!(f, "cannot be looked at ({error})"),
+            Self::Changed(_) => f.write_str("was changed since the plan was made"),
+        }
+    }
+}
+
+impl PlanLibrary {
+    /// What became of the file, as far as its stat tells; `None` where it is the one of the plan.
+    #[must_use]
+    pub fn drift(&self, host: &Host) -> Option<Drift> {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        match host.stat(&self.path) {
+            Ok(stat) if (stat.id, stat.size, stat.mtime) == (self.id, self.size, self.mtime) => None,
+            Ok(stat) => Some(Drift::Changed(stat)),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Some(Drift::Gone),
+            Err(error) => Some(Drift::Unreadable(error)),
+        }
+    }
 }
 
 impl Plan {
@@ -143,17 +186,27 @@ impl Plan {
     /// The libraries that no longer are what the plan says.
     #[must_use]
     pub fn drift(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
-        let drifted = self.libraries.iter().filter_map(|library| {
-            let drift = match host.stat(&library.path) {
-                Err(_) => Drift::Gone,
-                Ok(stat) if (stat.id, stat.size, stat.mtime) == (library.id, library.size, library.mtime) => {
-                    return None;
-                }
-                Ok(_) => Drift::Changed,
-            };
-            Some((library, drift))
-        });
+        let drifted = self.libraries.iter().filter_map(|library| Some((library, library.drift(host)?)));
         drifted.collect()
+    }
+
+    /// Those of [`Plan::drift`] that count: not what is left where the loader finds it, outside the consumer's own
+    /// directories. An update of the system's libraries is no matter of the plan.
+    #[must_use]
+    pub fn lost(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
+        self.drift(host).into_iter().filter(|(library, _)| self.is_its_own(library)).collect()
+    }
+
+    /// Whether a library is chosen, or one of the consumer's own.
+    #[must_use]
+    pub fn is_its_own(&self, library: &PlanLibrary) -> bool {
+        library.how != How::Keep || self.owns.iter().any(|dir| library.path.starts_with(dir))
+    }
+
+    /// What it was made with, of one kind.
+    #[must_use]
+    pub fn with(&self, what: &str) -> Option<&MadeWith> {
+        self.made_with.iter().find(|with| with.what == what)
     }
 
     /// Reads a plan file.

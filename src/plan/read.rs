@@ -1,6 +1,6 @@
 //! The lines of a plan file as a plan; anything doubtful is an error with its line.
 
-use super::{How, LIBRARY_LIMIT, Plan, PlanBundle, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
+use super::{How, LIBRARY_LIMIT, MadeWith, Plan, PlanBundle, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
 use crate::escape;
 use crate::host::FileId;
 use std::io;
@@ -19,9 +19,18 @@ pub enum PlanError {
         /// Why.
         source: io::Error,
     },
-    /// The file is not a plan of a version known here.
+    /// The file is not a plan.
     #[error("not a plan: the first line is not `cudashim-plan<TAB>1`")]
     NotAPlan,
+    /// The file is a plan of another format: of a later cudashim, most likely.
+    #[error("the plan is of format {found}, and this cudashim {} reads format 1", env!("CARGO_PKG_VERSION"))]
+    OtherFormat {
+        /// Its number.
+        found: u64,
+    },
+    /// Its lines end as those of another system do, which git can be told to bring about.
+    #[error("the lines of the plan end in CR LF")]
+    CarriageReturns,
     /// The file does not end as a plan does.
     #[error("the plan is cut off: its `end` line is missing or counts other lines")]
     CutOff,
@@ -38,6 +47,25 @@ pub enum PlanError {
         /// What is wrong with it.
         says: &'static str,
     },
+}
+
+impl PlanError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Read { .. } => return Vec::new(),
+            Self::OtherFormat { found } if *found > 1 => {
+                "use a later cudashim, or make a new plan with this one: `cudashim lock`"
+            }
+            Self::CarriageReturns => {
+                "keep git from changing it: `echo 'cudashim.lock -text' >> .gitattributes`, then check it out again"
+            }
+            Self::CutOff => "it was cut short, or edited by hand: make a new one with `cudashim lock`",
+            _ => "plans are not edited by hand: make a new one with `cudashim lock`",
+        };
+        vec![hint.to_owned()]
+    }
 }
 
 pub(super) fn file(path: &Path) -> Result<Plan, PlanError> {
@@ -61,8 +89,9 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
         says: "not UTF-8",
     })?;
     let mut lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
-    if lines.next() != Some("cudashim-plan\t1") {
-        return Err(PlanError::NotAPlan);
+    let first = lines.next().unwrap_or_default();
+    if first != "cudashim-plan\t1" {
+        return Err(not_ours(first));
     }
     if !text.ends_with('\n') {
         return Err(PlanError::CutOff);
@@ -85,6 +114,30 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
     }
     check(&plan)?;
     Ok(plan)
+}
+
+/// What a first line that is none of format 1 tells.
+fn not_ours(first: &str) -> PlanError {
+    match first.strip_prefix("cudashim-plan\t") {
+        Some("1\r") => PlanError::CarriageReturns,
+        // A later format may say more on its first line.
+        Some(rest) => match rest.split(['\t', '\r']).next().and_then(decimal).filter(|found| *found != 1) {
+            Some(found) => PlanError::OtherFormat { found },
+            None => PlanError::NotAPlan,
+        },
+        None => PlanError::NotAPlan,
+    }
+}
+
+/// A `with` record; `None` where it is none that is known here, and is kept as it stands: only people and `verify` look at
+/// it, and the shim does not.
+fn made_with(line: &str) -> Option<MadeWith> {
+    let mut fields =
+        line.strip_prefix("with\t")?.split('\t').map(|field| String::from_utf8(escape::parse(field)?).ok());
+    let mut next = || fields.next().flatten().filter(|field| !field.is_empty());
+    let (what, version, cuda) = (next()?, next()?, next()?);
+    let told = |field: String| Some(field).filter(|field| field != "-");
+    Some(MadeWith { what, version: told(version), cuda: told(cuda) })
 }
 
 /// Adds one line to the plan; whether it was the last.
@@ -166,7 +219,10 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
             let count: usize = decimal(next()?).ok_or(error("a wrong count"))?;
             return if count == number - 1 { Ok(true) } else { Err(PlanError::CutOff) };
         }
-        _ => plan.unknown.push(line.to_owned()),
+        _ => match made_with(line) {
+            Some(with) => plan.made_with.push(with),
+            None => plan.unknown.push(line.to_owned()),
+        },
     }
     Ok(false)
 }
@@ -250,6 +306,7 @@ mod tests {
         };
         Plan {
             made_for: vec![PlanFor { kind: "torch".into(), text: "torch 2.5.1+cu124".into(), path: None }],
+            made_with: vec![MadeWith { what: "driver".into(), version: Some("535.261.03".into()), cuda: None }],
             scopes: vec!["/venv".into()],
             owns: vec!["/venv/torch".into()],
             searched: Some(String::new()),
@@ -314,6 +371,31 @@ mod tests {
         let lib = "lib\ta\t/a\t1:2\t3\t4\t-\t-\tkeep";
         let twice = |path: &str| format!("cudashim-plan\t1\n{lib}\nreplace\t/x/y\ta\nreplace\t{path}\ta\nend\t4\n");
         assert!(Plan::parse(twice("/x//y").as_bytes()).is_ok() && Plan::parse(twice("/x/y").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_plan_of_this_format_says_so() {
+        let says = |text: &str| Plan::parse(text.as_bytes()).unwrap_err();
+        assert!(matches!(says("cudashim-plan\t2\nnew\nend\t2\n"), PlanError::OtherFormat { found: 2 }));
+        assert!(matches!(says("cudashim-plan\t12\tmore\n"), PlanError::OtherFormat { found: 12 }));
+        assert!(matches!(says("cudashim-plan\t1\r\nend\t1\r\n"), PlanError::CarriageReturns));
+        for text in ["", "cudashim-plan", "cudashim-plan\t1\tx\nend\t1\n", "cudashim-plan\t-2\n", "cudashim-plan\t+2\n"]
+        {
+            assert!(matches!(says(text), PlanError::NotAPlan), "{text:?}");
+        }
+        assert!(says("cudashim-plan\t2\n").hints()[0].contains("later cudashim"));
+    }
+
+    #[test]
+    fn what_it_was_made_with_is_kept_whatever_it_says() {
+        let plan = |line: &str| Plan::parse(format!("cudashim-plan\t1\n{line}\nend\t2\n").as_bytes()).unwrap();
+        let read = plan("with\tdriver\t-\t12.2\tlater field");
+        assert_eq!(read.with("driver").map(|with| (&with.version, with.cuda.as_deref())), Some((&None, Some("12.2"))));
+        for line in ["with", "with\tdriver", "with\t\t1\t2", "with\tx\t\\xff\t-"] {
+            let read = plan(line);
+            assert!(read.made_with.is_empty(), "{line}");
+            assert_eq!(read.unknown, [line]);
+        }
     }
 
     #[test]

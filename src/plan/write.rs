@@ -11,6 +11,10 @@ pub(super) fn bytes(plan: &Plan) -> Vec<u8> {
         let path = made_for.path.as_deref().map_or("-".to_owned(), escape::path);
         let _ = writeln!(text, "for\t{}\t{}\t{path}", field(&made_for.kind), field(&made_for.text));
     }
+    for with in &plan.made_with {
+        let [version, cuda] = [&with.version, &with.cuda].map(|text| field(text.as_deref().unwrap_or("-")));
+        let _ = writeln!(text, "with\t{}\t{version}\t{cuda}", field(&with.what));
+    }
     for scope in &plan.scopes {
         let _ = writeln!(text, "scope\t{}", escape::path(scope));
     }

@@ -6,6 +6,7 @@
 use super::interpreter::Options;
 use crate::host::{Host, Kind};
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -65,24 +66,41 @@ impl Command {
 /// The file a first word of a command leads to, as execvp(3) searches; not yet whether it can be run.
 #[must_use]
 pub fn find_on_path(host: &Host, word: &OsStr) -> Option<PathBuf> {
+    search_path(host, word).ok()
+}
+
+/// The same, with the reason where it leads to none.
+///
+/// # Errors
+/// Not found, or, where a candidate could not be looked at, what was in the way: execvp(3) goes on after `EACCES`, and
+/// reports it where nothing else is found.
+pub fn search_path(host: &Host, word: &OsStr) -> io::Result<PathBuf> {
     if word.as_bytes().contains(&b'/') {
         let path = host.absolute(Path::new(word));
-        return host.stat(&path).is_ok().then_some(path);
+        return host.stat(&path).map(|_| path);
     }
     let path = host.env("PATH").unwrap_or(OsStr::new("/bin:/usr/bin"));
     let candidates = path
         .as_bytes()
         .split(|byte| *byte == b':')
         .map(|dir| host.absolute(Path::new(OsStr::from_bytes(dir))).join(word));
-    let mut fallback = None;
+    let (mut fallback, mut refused) = (None, None);
     for candidate in candidates {
         match host.stat(&candidate) {
-            Ok(stat) if stat.kind == Kind::File && stat.mode & 0o111 != 0 => return Some(candidate),
+            Ok(stat) if stat.kind == Kind::File && stat.mode & 0o111 != 0 => return Ok(candidate),
             Ok(stat) if stat.kind == Kind::File => fallback = fallback.or(Some(candidate)),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                refused = refused.or_else(|| {
+                    Some(io::Error::new(
+                        error.kind(),
+                        format!("`{}` cannot be looked at: {error}", candidate.display()),
+                    ))
+                });
+            }
             _ => {}
         }
     }
-    fallback
+    fallback.ok_or_else(|| refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
 /// Whether a file is named as Pythons are: `python`, `python3`, `python3.12`, `python3.13t`, `pypy3`.

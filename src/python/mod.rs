@@ -8,6 +8,6 @@ mod command;
 mod distribution;
 mod interpreter;
 
-pub use command::{Command, find_on_path};
+pub use command::{Command, find_on_path, search_path};
 pub use distribution::{Distribution, Recorded, distributions, normalized, pins};
 pub use interpreter::{Interpreter, InterpreterError, Options};

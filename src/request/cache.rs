@@ -73,7 +73,10 @@ impl PlanCache {
         let cache_dir = &std::path::absolute(cache_dir)?;
         let dir = cache_dir.join("plans");
         for dir in [cache_dir, &dir] {
-            own_dir(dir).map_err(io::Error::other)?;
+            own_dir(dir).map_err(|error| match std::error::Error::source(&error) {
+                Some(source) => io::Error::other(format!("{error}: {source}")),
+                None => io::Error::other(error),
+            })?;
         }
         Ok(Self { dir })
     }

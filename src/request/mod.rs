@@ -8,7 +8,7 @@ mod cache;
 pub use cache::{Cached, PlanCache};
 
 use crate::check::{Subject, SubjectError};
-use crate::consumer::{Closure, Requirement, Spec, SpecError, TorchBuild};
+use crate::consumer::{Closure, Kind, Requirement, Spec, SpecError, TorchBuild};
 use crate::host::Host;
 use crate::inventory::{Inventory, Problem};
 use crate::loader::Loader;
@@ -119,7 +119,8 @@ enum Meant {
     Torch(Box<TorchBuild>, Interpreter),
     Environment(Interpreter),
     Spec(Requirement),
-    Nothing(String),
+    /// Why, and who was found to ask for nothing.
+    Nothing(String, Option<Requirement>),
 }
 
 impl Request {
@@ -142,8 +143,8 @@ impl Request {
         let objects = loader.objects();
         let host = objects.host();
         let (requirement, closure) = match self.meant(host, objects)? {
-            Meant::Nothing(why) => {
-                return Ok(Answer { requirement: None, resolution: None, nothing: Some(why), problems: Vec::new() });
+            Meant::Nothing(why, requirement) => {
+                return Ok(Answer { requirement, resolution: None, nothing: Some(why), problems: Vec::new() });
             }
             Meant::Files(files, program) => {
                 for path in &files {
@@ -173,7 +174,10 @@ impl Request {
             }
             Meant::Spec(requirement) => (requirement, Closure::start(loader, None)),
         };
-        let inventory = Inventory::scan(objects, self.all_places(host, loader, &requirement, &closure));
+        let mut inventory = Inventory::scan(objects, self.all_places(host, loader, &requirement, &closure));
+        for (soname, path) in &self.policy.fixed {
+            inventory.take(objects, soname, path);
+        }
         let problems = inventory.problems.clone();
         let resolution = match resolve::resolve(&requirement, &closure, &inventory, loader, &self.policy) {
             Ok(resolution) => resolution,
@@ -229,7 +233,7 @@ impl Request {
             }
             Meant::Files(files, _) => Checked::Subject(Box::new(Subject::files(loader, &files, None)?)),
             Meant::Spec(_) => return Err(RequestError::NotInstalled(self.spec.to_string())),
-            Meant::Nothing(why) => Checked::Nothing(why),
+            Meant::Nothing(why, _) => Checked::Nothing(why),
         })
     }
 
@@ -243,6 +247,21 @@ impl Request {
             return Ok(Some(Interpreter::find(host, python, &Options::default())?));
         }
         Ok(default_python(host).and_then(|(program, options)| Interpreter::find(host, &program, &options).ok()))
+    }
+
+    /// The interpreter of the environment that is served: the one named, else the one that the command starts, else, where
+    /// there is no command, the default.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Interpreter`], where one of the first two cannot be described.
+    pub fn environment(&self, host: &Host) -> Result<Option<Interpreter>, RequestError> {
+        let command = Command::read(host, &self.command).and_then(|command| Some((command.program, command.python?)));
+        match command.filter(|_| self.python.is_none()) {
+            Some((program, options)) => Ok(Some(Interpreter::find(host, &program, &options)?)),
+            None if self.python.is_some() || self.command.is_empty() => self.interpreter(host),
+            None => Ok(None),
+        }
     }
 
     /// All of the request that can change its answer, as text. Of the command only the program counts, and how a
@@ -308,21 +327,24 @@ impl Request {
         }
         let Some((program, options)) = named.or(started).or_else(|| default_python(host)) else {
             if self.spec.is_auto() {
-                return Ok(Meant::Nothing("there is no Python here, and no file is named with `--for`".to_owned()));
+                let why = "there is no Python here, and no file is named with `--for`";
+                return Ok(Meant::Nothing(why.to_owned(), None));
             }
             return Ok(Meant::Spec(self.spec.require()?));
         };
         let interpreter = match Interpreter::find(host, &program, &options) {
             Ok(interpreter) => interpreter,
             Err(error) if explicit => return Err(error.into()),
-            Err(error) if self.spec.is_auto() => return Ok(Meant::Nothing(error.to_string())),
+            Err(error) if self.spec.is_auto() => return Ok(Meant::Nothing(error.to_string(), None)),
             Err(_) => return Ok(Meant::Spec(self.spec.require()?)),
         };
         match TorchBuild::find(host, &interpreter.paths) {
             Ok(torch) if self.spec.admits_build(&torch) => {
                 if torch.cuda.is_none() {
                     let why = format!("torch {} in `{}` is built without CUDA", torch.version, torch.site().display());
-                    return Ok(Meant::Nothing(why));
+                    let mut requirement = Requirement::new(Kind::Torch, format!("torch {}", torch.version));
+                    requirement.path = Some(torch.dir);
+                    return Ok(Meant::Nothing(why, Some(requirement)));
                 }
                 Ok(Meant::Torch(Box::new(torch), interpreter))
             }

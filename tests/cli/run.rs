@@ -98,7 +98,7 @@ fn a_kept_plan_is_handed_out() {
     --- stdout
     [WORLD]/venv/lib/python3.11/site-packages/torch/lib/../../nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     --- stderr
-    cudashim: `[WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` was changed since the plan was made: libcublasLt.so.12 is left to the loader; make a new plan with `cudashim resolve -o`
+    cudashim: `[WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` was changed since the plan was made: libcublasLt.so.12 is left to the loader; `cudashim verify [WORLD]/kept.plan` tells more
     cudashim in [PID]: libcublasLt.so.12: [WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12 is not used: its size is another; left to the loader
     cudashim in [PID]: libcublas.so.12: [WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 could not be loaded: [WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     ");
@@ -114,6 +114,7 @@ fn a_kept_plan_is_handed_out() {
     --- stderr
     error: `[WORLD]/kept.plan` cannot be used
       caused by: the plan is cut off: its `end` line is missing or counts other lines
+    hint: it was cut short, or edited by hand: make a new one with `cudashim lock`
     ");
 }
 
@@ -223,7 +224,7 @@ fn what_env_has_nothing_for() {
     --- stderr
     cudashim: torch 2.5.1+cpu in `[WORLD]/venv/lib/python3.11/site-packages` is built without CUDA: nothing to hand out
     ");
-    insta::assert_snapshot!(seen(&world, world.cudashim(["shim"]).env_remove("CUDASHIM_CACHE").env_remove("HOME")), @"
+    insta::assert_snapshot!(seen(&world, world.cudashim(["shim"]).env_remove("CUDASHIM_CACHE").env_remove("HOME").env("TMPDIR", "/dev/null")), @"
     exit 2
     --- stderr
     error: there is no cache directory: neither CUDASHIM_CACHE nor XDG_CACHE_HOME nor HOME is set
@@ -299,7 +300,7 @@ fn a_cache_that_others_can_write_to_is_not_used() {
     exit 125
     --- stderr
     cudashim: no cache: the cache directory `[WORLD]/cache` can be written by group or others (mode 777)
-    error: the plan cannot be written: set `CUDASHIM_CACHE` to a directory of your own
+    error: the plan cannot be written to `[WORLD]/cache`: set `CUDASHIM_CACHE` to a directory of your own
     ");
     // The answer itself needs no cache.
     assert_eq!(Seen::of(&mut world.cudashim(["resolve", "--python", "venv"])).code, Some(0));

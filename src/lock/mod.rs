@@ -1,0 +1,95 @@
+//! A plan to keep beside `requirements.txt`: made, verified on any machine, and brought to one where the same files stand
+//! elsewhere.
+//!
+//! Takes a request or a kept plan; gives a plan that says what it was made with and identifies each library, or what of
+//! such a plan holds here. Never writes a file, and never puts another build in the place of one.
+
+mod relocate;
+mod report;
+mod verify;
+
+pub use relocate::{NotRelocated, RelocateError, relocate};
+pub use report::{CheckLine, VerifyReport, verify_text};
+pub use verify::{Change, Check, State, Verification, What, verify};
+
+use crate::consumer::Kind;
+use crate::driver;
+use crate::facts::parse_library_name;
+use crate::host::Host;
+use crate::inventory::sha256;
+use crate::loader::Loader;
+use crate::objects::Objects;
+use crate::plan::{MadeWith, Plan, PlanLibrary};
+use crate::request::{Answer, Request, RequestError};
+use std::path::PathBuf;
+
+/// What came of a request for a lock.
+#[derive(Debug)]
+pub enum Locked {
+    /// The plan.
+    Plan(Box<Plan>),
+    /// Nothing asks for CUDA: why.
+    Nothing(String),
+}
+
+/// Where to look besides the places that are known.
+#[derive(Debug, Clone, Default)]
+pub struct Here {
+    /// `--python PY`: the interpreter of this machine, or the directory of its environment.
+    pub python: Option<PathBuf>,
+    /// `--place DIR`.
+    pub places: Vec<PathBuf>,
+}
+
+/// Answers a request with a plan that can be kept.
+///
+/// # Errors
+///
+/// As [`Request::answer`].
+pub fn lock(host: &Host, request: &Request) -> Result<Locked, RequestError> {
+    let answer = request.answer(host)?;
+    let nothing = answer.nothing.clone();
+    Ok(match finished(host, request, answer) {
+        Some(plan) => Locked::Plan(Box::new(plan)),
+        None => Locked::Nothing(nothing.unwrap_or_default()),
+    })
+}
+
+/// The plan of an answer, with what it was made with and an identity for every library.
+fn finished(host: &Host, request: &Request, answer: Answer) -> Option<Plan> {
+    let (requirement, resolution) = (answer.requirement?, answer.resolution?);
+    let with =
+        |what: &str, version: Option<String>, cuda: Option<String>| MadeWith { what: what.into(), version, cuda };
+    let mut made_with = vec![with("cudashim", Some(env!("CARGO_PKG_VERSION").to_owned()), None)];
+    if matches!(requirement.kind, Kind::Torch | Kind::Environment) {
+        let interpreter = request.interpreter(host).ok().flatten();
+        made_with.extend(interpreter.map(|interpreter| with("python", Some(interpreter.version), None)));
+    }
+    if requirement.kind == Kind::Spec {
+        made_with.push(with("spec", Some(request.spec.to_string()), None));
+    }
+    if requirement.kind == Kind::Torch {
+        let cuda = requirement.cuda.map(|(major, minor)| match minor {
+            Some(minor) => format!("{major}.{minor}"),
+            None => major.to_string(),
+        });
+        let version = requirement.text.strip_prefix("torch ").map(str::to_owned);
+        made_with.push(with("torch", version, cuda));
+    }
+    let objects = Objects::new(host);
+    let driver = driver::version_at_once(&Loader::new(&objects));
+    let cuda = driver.as_ref().and_then(driver::rules::cuda_of_driver).map(|cuda| cuda.to_string());
+    made_with.push(with("driver", driver.map(|driver| driver.to_string()), cuda));
+    // What is absent here may be there where, or when, the plan is used: a driver above all.
+    let mut plan = Plan { made_with, absent: Vec::new(), searched: None, ..resolution.plan };
+    for library in plan.libraries.iter_mut().filter(|library| library.identity.is_none() && !is_driver(library)) {
+        // A file that goes while it is read is one that verify tells of.
+        library.identity = host.map(&library.path).ok().map(|(bytes, _)| format!("sha256:{}", sha256(&bytes)));
+    }
+    Some(plan)
+}
+
+/// Whether a library comes with the driver: such are the machine's, not the lock's.
+fn is_driver(library: &PlanLibrary) -> bool {
+    parse_library_name(&library.soname).is_some_and(|name| name.row.is_driver())
+}

@@ -1,0 +1,57 @@
+//! Whether the shim would take a plan file from where it stands: whose it is, and who may change it.
+//!
+//! Takes a path without symbolic links; gives the reason against it. The rules are those of `docs/PLAN_FORMAT.md`, as
+//! `cshim/plan.c` keeps them.
+
+use crate::host::{Host, Kind};
+use std::path::{Path, PathBuf};
+
+/// Why the shim would not read a plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// It is no regular file.
+    #[error("`{}` is no plan: it is no regular file", .0.display())]
+    NoFile(PathBuf),
+    /// Others may put another file there.
+    #[error(
+        "`{}` lies in a directory that others may write (mode {mode:04o}), so the shim would refuse it: move it to one of your own",
+        path.display()
+    )]
+    OpenDirectory {
+        /// The file.
+        path: PathBuf,
+        /// The directory's permission bits.
+        mode: u32,
+    },
+    /// Somebody else owns it, or may write to it.
+    #[error(
+        "`{}` belongs to another user or may be written by others, so the shim would refuse it: use {}",
+        path.display(),
+        if *.own { format!("`chmod go-w {}`", path.display()) } else { "a copy of your own".to_owned() }
+    )]
+    Changeable {
+        /// The file.
+        path: PathBuf,
+        /// Whether it is the user's own or root's.
+        own: bool,
+    },
+}
+
+impl Unfit {
+    /// What the shim would have against a plan at `path`; `None` where it would read it, or nothing stands there.
+    #[must_use]
+    pub fn find(host: &Host, path: &Path) -> Option<Self> {
+        let stat = host.stat(path).ok()?;
+        let path = path.to_owned();
+        if stat.kind != Kind::File {
+            return Some(Self::NoFile(path));
+        }
+        let dir = path.parent().and_then(|dir| host.stat(dir).ok());
+        if let Some(dir) = dir.filter(|dir| dir.mode & 0o1002 == 0o002) {
+            return Some(Self::OpenDirectory { path, mode: dir.mode });
+        }
+        let own = stat.uid == 0 || stat.uid == rustix::process::geteuid().as_raw();
+        (!own || stat.mode & 0o022 != 0).then_some(Self::Changeable { path, own })
+    }
+}

@@ -1,0 +1,324 @@
+//! `lock`, `verify` and `run --check`, as a user sees them.
+
+use crate::json::undescribed;
+use crate::support::world::{Lib, Venv, World};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+mod input;
+mod proof;
+mod relocate;
+mod rest;
+
+const CUBLAS: &str = "nvidia/cublas/lib";
+
+/// cuBLAS in two parts, as wheels have it.
+fn cublas() -> [(&'static str, Lib); 2] {
+    let first =
+        Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["cublasLtCreate"]);
+    let second = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate"]);
+    [
+        ("nvidia/cublas/lib/libcublas.so.12", first.link("-rpath,$ORIGIN")),
+        ("nvidia/cublas/lib/libcublasLt.so.12", second),
+    ]
+}
+
+/// A torch that needs cuBLAS and finds it beside itself.
+fn torch(venv: &Venv) {
+    let library = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
+    let library = library.link("-rpath,$ORIGIN/../../nvidia/cublas/lib");
+    let pins = ["nvidia-cublas-cu12 (==12.4.5.8)"];
+    venv.torch("2.5.1+cu124", Some("12.4"), &pins, &[("lib/libtorch_global_deps.so", library)]);
+}
+
+/// A machine with one environment, and a lock of it.
+fn locked() -> (World, Venv) {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch(&venv);
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
+    let done = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    assert_eq!((done.code, done.out.as_str()), (Some(0), ""), "{}", done.err);
+    (world, venv)
+}
+
+/// How a command ended, and what it printed.
+struct Done {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Done {
+    fn of(command: &mut Command) -> Self {
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// What `verify` says, which must be what its schema says it says.
+fn verify(world: &World, arguments: &[&str]) -> (i32, Value) {
+    let mut command = world.cudashim(["verify", "--format", "json"]);
+    let done = Done::of(command.args(arguments));
+    let value: Value =
+        serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {}{}", done.out, done.err));
+    assert_eq!(undescribed("verify.json", &value), [""; 0]);
+    (done.code.unwrap(), value)
+}
+
+/// The line about something: state, change, and what it says.
+fn line(value: &Value, name: &str) -> (String, Option<String>, String) {
+    let checks = value["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{name} in {value:#}"));
+    let text = |key: &str| check[key].as_str().map(str::to_owned);
+    (text("state").unwrap(), text("change"), text("says").unwrap())
+}
+
+/// The same without its words.
+fn state(value: &Value, name: &str) -> (String, Option<String>) {
+    let (state, change, _) = line(value, name);
+    (state, change)
+}
+
+fn drifted(change: &str) -> (String, Option<String>) {
+    ("drifted".to_owned(), Some(change.to_owned()))
+}
+
+fn holds() -> (String, Option<String>) {
+    ("holds".to_owned(), None)
+}
+
+#[test]
+fn a_lock_says_what_it_was_made_with() {
+    let (world, _venv) = locked();
+    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    for record in ["with\tpython\t3.11\t-\n", "with\ttorch\t2.5.1+cu124\t12.4\n", "for\ttorch\ttorch 2.5.1+cu124\t/"] {
+        assert!(text.contains(record), "{text}");
+    }
+    assert!(text.contains(&format!("with\tcudashim\t{}\t-\n", env!("CARGO_PKG_VERSION"))), "{text}");
+    // Of this machine's search only, and of its cache.
+    assert!(!["\nabsent\t", "\nsearched\t", "\nbundle\t"].iter().any(|record| text.contains(record)), "{text}");
+    // Each of ours can be told from any other build.
+    let libraries = text.lines().filter(|line| line.starts_with("lib\t"));
+    assert!(libraries.clone().count() >= 2 && libraries.into_iter().all(|line| line.contains("\tbuild-id:")), "{text}");
+}
+
+#[test]
+fn the_same_disk_gives_the_same_bytes() {
+    let (world, venv) = locked();
+    let first = fs::read(world.path("cudashim.lock")).unwrap();
+    let stamp = fs::metadata(world.path("cudashim.lock")).unwrap().modified().unwrap();
+    let again = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    assert_eq!((again.code, again.err.as_str()), (Some(0), "cudashim: `cudashim.lock` is up to date\n"));
+    // Not even its time changes.
+    assert_eq!(fs::metadata(world.path("cudashim.lock")).unwrap().modified().unwrap(), stamp);
+    let other = Done::of(&mut world.cudashim(["lock", "--python", "venv", "-o", "other.lock"]));
+    assert_eq!(other.code, Some(0), "{}", other.err);
+    assert_eq!(fs::read(world.path("other.lock")).unwrap(), first);
+    let check = || Done::of(&mut world.cudashim(["lock", "--python", "venv", "--check"])).code;
+    assert_eq!(check(), Some(0));
+    Lib::new("libcublasLt.so.12")
+        .defines(&["cublasLtCreate", "cublasLtNew"])
+        .build(&venv.site.join(CUBLAS).join("libcublasLt.so.12"));
+    assert_eq!(check(), Some(1));
+    assert_eq!(fs::read(world.path("cudashim.lock")).unwrap(), first, "--check wrote");
+}
+
+/// Without a build ID its bytes identify a library.
+#[test]
+fn a_library_without_a_build_id_is_known_by_its_digest() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch(&venv);
+    venv.wheel(
+        "nvidia-cublas-cu12",
+        "12.4.5.8",
+        &cublas().map(|(path, library)| (path, library.link("--build-id=none"))),
+    );
+    let done = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
+    let digest = cudashim::inventory::sha256(&fs::read(&file).unwrap());
+    assert!(fs::read_to_string(world.path("cudashim.lock")).unwrap().contains(&format!("\tsha256:{digest}\t")));
+    // Another file of the same bytes, then one of other bytes and the same size.
+    let bytes = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(state(&verify(&world, &[]).1, "libcublasLt.so.12"), drifted("moved"));
+    let mut other = bytes;
+    *other.last_mut().unwrap() ^= 1;
+    fs::write(&file, &other).unwrap();
+    assert_eq!(state(&verify(&world, &[]).1, "libcublasLt.so.12"), drifted("other_build"));
+}
+
+#[test]
+fn all_holds_where_it_was_made() {
+    let (world, venv) = locked();
+    let (code, value) = verify(&world, &[]);
+    assert_eq!((code, &value["holds"], &value["for"][0]), (0, &true.into(), &"torch 2.5.1+cu124".into()));
+    for name in ["torch", "python", "libcublas.so.12", "libcublasLt.so.12"] {
+        assert_eq!(state(&value, name), holds(), "{name}");
+    }
+    let text = Done::of(&mut world.cudashim(["verify"]));
+    assert_eq!((text.code, text.err.as_str()), (Some(0), ""));
+    let expected = format!("holds    libcublas.so.12    12.4.5.8, `{}/{CUBLAS}/libcublas.so.12`", venv.site.display());
+    assert!(text.out.lines().any(|line| line == expected), "{}", text.out);
+    assert!(text.out.ends_with("\nthe lock holds\n"), "{}", text.out);
+}
+
+#[test]
+fn each_drift_has_its_word() {
+    let (world, venv) = locked();
+    let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
+    let bytes = fs::read(&file).unwrap();
+    let now = || {
+        let (code, value) = verify(&world, &[]);
+        assert_eq!((code, &value["holds"]), (1, &false.into()));
+        assert_eq!(state(&value, "libcublas.so.12"), holds());
+        line(&value, "libcublasLt.so.12")
+    };
+    fs::remove_file(&file).unwrap();
+    let gone = now();
+    assert_eq!((gone.1.as_deref(), gone.2.ends_with("is gone")), (Some("gone"), true), "{gone:?}");
+    symlink("nowhere", &file).unwrap();
+    let dangling = now();
+    assert!(dangling.1.as_deref() == Some("gone") && dangling.2.contains("link leads nowhere"), "{dangling:?}");
+    fs::remove_file(&file).unwrap();
+    symlink("libcublasLt.so.12", &file).unwrap();
+    assert_eq!(now().1.as_deref(), Some("unreadable"), "a link to itself tells nothing of the file");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(now().1.as_deref(), Some("moved"));
+    // What follows the last section is not of the build.
+    fs::write(&file, [&bytes[..], b"more"].concat()).unwrap();
+    assert_eq!(now().1.as_deref(), Some("other_size"));
+    Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "cublasLtNew"]).build(&file);
+    let other = now();
+    assert!(other.1.as_deref() == Some("other_build") && other.2.contains(" was build-id:"), "{other:?}");
+    fs::write(&file, "no library").unwrap();
+    assert_eq!(now().1.as_deref(), Some("unreadable"));
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert_eq!(now().1.as_deref(), Some("other_build"));
+}
+
+#[test]
+fn a_link_that_was_turned_tells_where_it_leads() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch(&venv);
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
+    let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
+    fs::rename(&file, world.path("first.so")).unwrap();
+    symlink(world.path("first.so"), &file).unwrap();
+    assert_eq!(Done::of(&mut world.cudashim(["lock", "--python", "venv"])).code, Some(0));
+    assert_eq!(state(&verify(&world, &[]).1, "libcublasLt.so.12"), holds());
+    let second = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "x"]).build(&world.path("second.so"));
+    fs::remove_file(&file).unwrap();
+    symlink(&second, &file).unwrap();
+    let (code, value) = verify(&world, &[]);
+    let (_, change, says) = line(&value, "libcublasLt.so.12");
+    assert_eq!((code, change.as_deref()), (1, Some("other_build")));
+    assert!(says.contains(&format!("the link leads to `{}`", second.display())), "{says}");
+    let checks = value["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|check| check["leads_to"] == second.to_str().unwrap()), "{value:#}");
+}
+
+#[test]
+fn another_torch_and_another_python() {
+    let (world, venv) = locked();
+    fs::write(venv.site.join("torch/version.py"), "__version__ = '2.6.0+cu124'\ncuda = '12.4'\n").unwrap();
+    let (code, value) = verify(&world, &[]);
+    assert_eq!((code, state(&value, "torch")), (1, drifted("other_version")));
+    assert!(line(&value, "torch").2.starts_with("is 2.6.0+cu124, was 2.5.1+cu124"));
+    fs::write(venv.site.join("torch/version.py"), "__version__ = '2.5.1+cu124'\ncuda = '12.1'\n").unwrap();
+    assert_eq!(state(&verify(&world, &[]).1, "torch"), drifted("other_version"));
+    fs::remove_file(venv.site.join("torch/version.py")).unwrap();
+    assert_eq!(state(&verify(&world, &[]).1, "torch"), drifted("unreadable"));
+    fs::remove_dir_all(venv.site.join("torch")).unwrap();
+    assert_eq!(state(&verify(&world, &[]).1, "torch"), drifted("gone"));
+    torch(&venv);
+    fs::write(venv.dir.join("pyvenv.cfg"), "home = /usr/bin\nversion = 3.12.1\n").unwrap();
+    let (_, value) = verify(&world, &[]);
+    assert_eq!(state(&value, "python"), ("differs".to_owned(), Some("other_version".to_owned())));
+    assert_eq!(Done::of(&mut world.cudashim(["verify", "--python", "none"])).code, Some(2));
+}
+
+/// Under `--root` with a driver that is a file and the text of its module.
+#[test]
+fn another_driver() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch(&venv);
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
+    let module = |version: &str| {
+        fs::create_dir_all(world.path("sys/module/nvidia")).unwrap();
+        fs::write(world.path("sys/module/nvidia/version"), format!("{version}\n")).unwrap();
+    };
+    let lock =
+        || assert_eq!(Done::of(&mut world.rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"])).code, Some(0));
+    let now = || {
+        let done = Done::of(&mut world.rooted(["verify", "--format", "json"]));
+        let value: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{}", done.err));
+        (done.code, state(&value, "driver"), line(&value, "driver").2)
+    };
+    let differs = ("differs".to_owned(), Some("other_version".to_owned()));
+    lock();
+    assert_eq!(now(), (Some(0), holds(), "none, then and now".to_owned()));
+    module("550.54.15");
+    assert_eq!(now(), (Some(0), differs.clone(), "is 550.54.15, was none".to_owned()));
+    lock();
+    assert!(fs::read_to_string(world.path("cudashim.lock")).unwrap().contains("with\tdriver\t550.54.15\t12.4\n"));
+    assert_eq!(now(), (Some(0), holds(), "550.54.15".to_owned()));
+    module("570.124.06");
+    assert_eq!(now(), (Some(0), differs, "is 570.124.06, was 550.54.15".to_owned()));
+    module("470.82.01");
+    let (code, state, says) = now();
+    assert_eq!((code, state), (Some(1), drifted("other_version")));
+    assert!(says.contains("CUDA 12.4 needs 525.60.13 or newer"), "{says}");
+    fs::remove_dir_all(world.path("sys")).unwrap();
+    assert_eq!(now(), (Some(1), drifted("gone"), "none here, was 550.54.15".to_owned()));
+}
+
+/// The driver's libraries are told of in one line, and the machine's own may be updated.
+#[test]
+fn an_updated_driver_and_an_updated_system() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let library = Lib::new("libtorch_global_deps.so")
+        .unversioned()
+        .uses("libcublas.so.12", &["cublasCreate_v2"])
+        .uses("libsystem.so.1", &[])
+        .link("-rpath,$ORIGIN/../../nvidia/cublas/lib");
+    venv.torch("2.5.1+cu124", Some("12.4"), &[], &[("lib/libtorch_global_deps.so", library)]);
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
+    let driver = world.path("lib/x86_64-linux-gnu");
+    let install = |version: &str, symbol: &str| {
+        Lib::new("libcuda.so.1").defines(&["cuInit", symbol]).build(&driver.join(format!("libcuda.so.{version}")));
+        let _ = fs::remove_file(driver.join("libcuda.so.1"));
+        symlink(format!("libcuda.so.{version}"), driver.join("libcuda.so.1")).unwrap();
+        Lib::new("libsystem.so.1").unversioned().defines(&[symbol]).build(&driver.join("libsystem.so.1"));
+    };
+    install("550.54.15", "one");
+    let lock = Done::of(&mut world.rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"]));
+    assert_eq!(lock.code, Some(0), "{}", lock.err);
+    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    assert!(text.contains("lib\tlibcuda.so.1\t") && text.contains("lib\tlibsystem.so.1\t"), "{text}");
+    install("570.124.06", "two");
+    fs::remove_file(driver.join("libcuda.so.550.54.15")).unwrap();
+    let done = Done::of(&mut world.rooted(["verify", "--format", "json"]));
+    let value: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!((done.code, state(&value, "driver")), (Some(1), drifted("other_version")));
+    assert!(line(&value, "driver").2.starts_with("is 570.124.06, was 550.54.15: 1 of its 1 libraries"), "{value:#}");
+    assert_eq!(state(&value, "libsystem.so.1"), ("differs".to_owned(), Some("other_build".to_owned())));
+    assert!(!value["checks"].as_array().unwrap().iter().any(|check| check["name"] == "libcuda.so.1"));
+    // The driver is chosen anew; all else is what it was.
+    let done = Done::of(&mut world.rooted(["verify", "--relocate"]));
+    assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    assert!(fs::read_to_string(world.path("cudashim.lock")).unwrap().contains("with\tdriver\t570.124.06\t12.8\n"));
+    assert_eq!(Done::of(&mut world.rooted(["verify"])).code, Some(0));
+}

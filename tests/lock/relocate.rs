@@ -1,0 +1,148 @@
+//! The same files found where they stand now, and nothing else taken for them.
+
+use super::*;
+
+fn load(world: &World, venv: &Venv, plan: &str) -> Done {
+    let mut command = world.cudashim(["run", "--plan", plan, "--"]);
+    Done::of(command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
+}
+
+#[test]
+fn an_environment_that_was_moved() {
+    let (world, _venv) = locked();
+    fs::rename(world.path("venv"), world.path("moved")).unwrap();
+    let moved = Venv { dir: world.path("moved"), site: world.path("moved/lib/python3.11/site-packages") };
+    let (code, value) = verify(&world, &[]);
+    assert_eq!(code, 1);
+    assert_eq!((state(&value, "torch"), state(&value, "scope")), (drifted("gone"), drifted("gone")));
+    assert!(value["hints"][0].as_str().unwrap().contains("--relocate"), "{value:#}");
+    // Nothing tells where it went.
+    let (code, value) = verify(&world, &["--relocate"]);
+    assert_eq!((code, &value["relocated"]), (1, &Value::Null));
+    assert!(value["hints"][0].as_str().unwrap().contains("--python"), "{value:#}");
+    let before = fs::read(world.path("cudashim.lock")).unwrap();
+    let (code, value) = verify(&world, &["--python", "moved", "--relocate", "-o", "here.lock"]);
+    assert_eq!((code, value["relocated"].as_str()), (0, Some("here.lock")), "{value:#}");
+    assert_eq!(fs::read(world.path("cudashim.lock")).unwrap(), before);
+    assert_eq!(verify(&world, &["here.lock"]).0, 0);
+    let text = fs::read_to_string(world.path("here.lock")).unwrap();
+    assert!(!text.contains(&*world.path("venv").to_string_lossy()), "{text}");
+    assert_eq!(load(&world, &moved, "here.lock").out, "ok\n");
+    // It is what a lock made there would be.
+    assert_eq!(
+        Done::of(&mut world.cudashim(["lock", "--python", "moved", "-o", "here.lock", "--check"])).code,
+        Some(0)
+    );
+}
+
+#[test]
+fn libraries_that_were_moved() {
+    let (world, venv) = locked();
+    fs::create_dir_all(world.path("opt")).unwrap();
+    fs::rename(venv.site.join("nvidia"), world.path("opt/nvidia")).unwrap();
+    let (code, value) = verify(&world, &["--relocate"]);
+    assert_eq!(code, 1);
+    let why = value["not_relocated"].as_array().unwrap();
+    assert_eq!(why[0], "2 libraries are not on this machine");
+    assert!(why[1].as_str().unwrap().contains("12.4.5.8 (build-id:"), "{value:#}");
+    let place = ["--relocate", "--place", "opt/nvidia/cublas/lib"];
+    let (code, value) = verify(&world, &place);
+    assert_eq!((code, value["relocated"].as_str()), (0, Some("cudashim.lock")), "{value:#}");
+    assert_eq!(load(&world, &venv, "cudashim.lock").out, "ok\n");
+    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    assert!(text.contains("/opt/nvidia/cublas/lib/libcublas.so.12\t") && text.contains("\t12.4.5.8\t"), "{text}");
+    // Once here, there is nothing left to do.
+    assert_eq!(verify(&world, &place).1["relocated"], Value::Null);
+}
+
+#[test]
+fn a_copy_of_the_files_in_their_place() {
+    let (world, venv) = locked();
+    let file = venv.site.join(CUBLAS).join("libcublas.so.12");
+    let bytes = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, &bytes).unwrap();
+    // The shim takes no other file, be it of the same bytes; said in one line.
+    let ran = load(&world, &venv, "cudashim.lock");
+    let note = ran.err.lines().next().unwrap();
+    assert!(note.contains("was changed since") && note.contains("`cudashim verify "), "{}", ran.err);
+    let (code, value) = verify(&world, &[]);
+    assert_eq!((code, state(&value, "libcublas.so.12")), (1, drifted("moved")));
+    assert_eq!(verify(&world, &["--relocate"]).0, 0);
+    let ran = load(&world, &venv, "cudashim.lock");
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("ok\n", ""));
+}
+
+#[test]
+fn another_build_is_not_taken() {
+    let (world, venv) = locked();
+    let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
+    Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "cublasLtNew"]).build(&file);
+    let before = fs::read(world.path("cudashim.lock")).unwrap();
+    let (code, value) = verify(&world, &["--relocate"]);
+    assert_eq!(code, 1);
+    let why = value["not_relocated"].as_array().unwrap();
+    assert_eq!(why[0], "one library is not on this machine");
+    assert!(why[1].as_str().unwrap().contains(&format!("`{}` is 12.4.5.8", file.display())), "{value:#}");
+    assert_eq!(fs::read(world.path("cudashim.lock")).unwrap(), before);
+}
+
+#[test]
+fn another_torch_is_no_matter_of_paths() {
+    let (world, _venv) = locked();
+    let other = world.venv("other");
+    torch(&other);
+    other.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
+    fs::write(other.site.join("torch/version.py"), "__version__ = '2.6.0+cu124'\ncuda = '12.4'\n").unwrap();
+    fs::remove_dir_all(world.path("venv")).unwrap();
+    let (code, value) = verify(&world, &["--python", "other", "--relocate"]);
+    assert_eq!(code, 1);
+    let why = value["not_relocated"][0].as_str().unwrap();
+    assert!(why.contains("for torch 2.5.1+cu124, and here is torch 2.6.0+cu124"), "{why}");
+}
+
+/// What an environment has besides is not of the lock.
+#[test]
+fn more_on_this_machine_changes_nothing() {
+    let (world, venv) = locked();
+    venv.wheel(
+        "nvidia-nccl-cu12",
+        "2.21.5",
+        &[("nvidia/nccl/lib/libnccl.so.2", Lib::new("libnccl.so.2").unversioned())],
+    );
+    fs::rename(world.path("venv"), world.path("moved")).unwrap();
+    assert_eq!(verify(&world, &["--python", "moved", "--relocate"]).0, 0);
+    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    assert!(!text.contains("libnccl"), "{text}");
+    let fresh = Done::of(&mut world.cudashim(["lock", "--python", "moved", "-o", "fresh.lock"]));
+    assert_eq!(fresh.code, Some(0));
+    assert!(fs::read_to_string(world.path("fresh.lock")).unwrap().contains("lib\tlibnccl.so.2\t"));
+}
+
+/// The environment that is named comes first, also where the files of the lock still stand.
+#[test]
+fn a_copy_of_the_environment_gets_libraries_of_its_own() {
+    let (world, venv) = locked();
+    let copied = Command::new("cp").arg("-r").arg(&venv.dir).arg(world.path("copy")).status().unwrap();
+    assert!(copied.success());
+    assert_eq!(state(&verify(&world, &["--python", "copy"]).1, "torch"), drifted("moved"));
+    assert_eq!(verify(&world, &["--python", "copy", "--relocate", "-o", "copy.lock"]).0, 0);
+    let text = fs::read_to_string(world.path("copy.lock")).unwrap();
+    assert!(!text.contains(&*venv.dir.to_string_lossy()), "{text}");
+}
+
+#[test]
+fn a_file_of_another_name_is_found_where_it_stood() {
+    let (world, _venv) = locked();
+    let path = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "mine"]).build(&world.path("opt/patched.bin"));
+    let fixed = format!("libcublasLt.so.12={}", path.display());
+    let beside = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["mine"]);
+    let beside = format!("libcublas.so.12={}", beside.build(&world.path("opt/other.bin")).display());
+    let lock = Done::of(&mut world.cudashim(["lock", "--python", "venv", "--use", &fixed, "--use", &beside]));
+    assert_eq!(lock.code, Some(0), "{}", lock.err);
+    fs::rename(world.path("venv"), world.path("moved")).unwrap();
+    let (code, value) = verify(&world, &["--python", "moved", "--relocate"]);
+    assert_eq!(code, 0, "{value:#}");
+    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    assert!(text.contains(&*path.to_string_lossy()), "{text}");
+}
