@@ -72,6 +72,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "doctor",
         &[
+            "check",
             "consumer",
             "driver",
             "elf",
