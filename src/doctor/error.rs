@@ -5,7 +5,7 @@
 
 use super::{Case, Finding, Message, Remedy};
 use crate::check::{Depth, JudgedObject, Judgement, Subject, predict};
-use crate::facts::{LibraryName, Severity, families, parse_library_name};
+use crate::facts::{Group, LibraryName, Severity, families, finding_row, parse_library_name};
 use crate::inventory::Library;
 use crate::resolve::Choice;
 use std::ffi::OsStr;
@@ -47,18 +47,28 @@ fn judged(case: &Case<'_>) -> Option<Judgement> {
 fn said(message: &Message) -> String {
     match message.count {
         1 => message.text.clone(),
-        count => format!("{} (and {} times more)", message.text, count - 1),
+        count => format!("{} ({count} times)", message.text),
     }
 }
 
+/// A message of this weight says what it is by itself; of a lighter one the machine tells which kind it is.
+const PLAIN: u8 = 9;
+
 /// What the machine shows, with the message that it explains.
-fn of_machine(case: &Case<'_>, message: &Message, mut finding: Finding) -> Finding {
+fn of_machine(case: &Case<'_>, message: &Message, seen: Finding) -> Finding {
+    let plain = message.ids.first().filter(|id| message.weight == PLAIN && **id != seen.id);
+    let mut finding = match plain.and_then(|id| case.finding(id)) {
+        // What the text says, proven by what is there.
+        Some(kind) => {
+            let remedies = if seen.remedies.is_empty() { kind.remedies.clone() } else { seen.remedies };
+            let mut finding = kind.because(&message.says).seen("machine", seen.cause).healed_by(remedies);
+            finding.evidence.extend(seen.evidence);
+            finding
+        }
+        None => seen,
+    };
     finding = finding.seen("message", said(message));
     finding.evidence.rotate_right(1);
-    if finding.remedies.is_empty() {
-        finding.remedies =
-            message.ids.iter().find_map(|id| case.finding(id)).map(|row| row.remedies).unwrap_or_default();
-    }
     // A fact about the machine is what failed a program.
     finding.severity(Severity::Fatal)
 }
@@ -73,28 +83,77 @@ struct Explanation<'a, 'c> {
 impl Explanation<'_, '_> {
     fn finding(&self) -> Option<Finding> {
         let (message, soname) = (self.message, self.soname());
-        let by_check = |judged: &Judgement| {
-            let found = judged.findings.iter().find(|finding| message.ids.contains(&finding.id))?;
-            Some((found.id, found.says.clone()))
+        let of_check = |id: &&'static str| {
+            let found = self.today?.findings.iter().find(|finding| finding.id == *id)?;
+            Some((*id, found.says.as_str()))
         };
-        let shown = self.today.and_then(by_check);
-        let id = shown.as_ref().map(|(id, _)| *id).or_else(|| self.likeliest(soname.as_deref()))?;
+        let shown = message.ids.iter().find_map(of_check);
+        let plain = message.ids.first().copied().filter(|_| message.weight == PLAIN);
+        let id = plain.or(shown.map(|(id, _)| id)).or_else(|| self.likeliest(soname.as_deref()))?;
         let mut finding = self.case.finding(id)?.because(&message.says).severity(Severity::Fatal);
         finding = finding.seen("message", said(message));
-        let mut now = shown.is_some();
-        let mut told = false;
-        if let Some(soname) = soname.as_deref() {
-            (finding, told) = self.places(finding, soname);
-            now |= told;
+        let mut now = false;
+        if let (Some(file), None) = (message.name("file"), message.name("node").or(message.name("library"))) {
+            (finding, now) = self.file(finding, file);
+        } else if let Some(soname) = soname.as_deref() {
+            (finding, now) = self.places(finding, soname);
         }
-        if let Some((_, says)) = shown.filter(|_| !told) {
+        if let Some((_, says)) = shown.filter(|_| !now) {
             finding = finding.seen("rule", says);
+            now = true;
         }
-        if !now {
-            finding = finding.seen("today", "the libraries of this machine do not show it now, in this environment");
+        if let (Some(symbol), Some("ext-torch-abi")) = (message.name("symbol"), message.ids.first().copied()) {
+            (finding, now) = self.torch_has(finding, symbol);
         }
-        let remedies = self.remedies(&finding, soname.as_deref());
+        let group = finding_row(id).map(|row| row.group);
+        match group {
+            _ if now => {}
+            Some(Group::Driver) => finding = finding.seen("today", "this machine's driver does not show it now"),
+            // What is built for something else shows in no library.
+            Some(Group::Frameworks) if soname.is_none() => now = true,
+            _ => finding = finding.seen("today", "this machine's libraries do not show it now"),
+        }
+        let mut remedies = self.remedies(&finding, soname.as_deref());
+        if !now && self.case.command.is_empty() {
+            remedies
+                .push(Remedy::action("where it fails still: `cudashim doctor -- COMMAND`, in the shell it fails in"));
+        }
         Some(finding.healed_by(remedies))
+    }
+
+    /// Whether the torch that is installed has a symbol of torch's own.
+    fn torch_has(&self, finding: Finding, symbol: &str) -> (Finding, bool) {
+        let Some(torch) = self.case.torch else { return (finding, true) };
+        let own = |object: &&JudgedObject| {
+            object.path.starts_with(&torch.dir) || object.path.parent() == Some(&torch.dir.join("lib"))
+        };
+        let mut objects = self.objects().filter(own).peekable();
+        if objects.peek().is_none() {
+            return (finding, true);
+        }
+        match objects.find(|object| !self.lacks(&object.path, symbol)) {
+            Some(object) => (finding.seen_at("file", &object.path, format!("torch {}: has it", torch.version)), false),
+            None => {
+                (finding.seen_at("file", &torch.dir, format!("torch {}: no library of it has it", torch.version)), true)
+            }
+        }
+    }
+
+    /// The file that the message is about, as it is today; and whether it is as the message says.
+    fn file(&self, finding: Finding, file: &str) -> (Finding, bool) {
+        let path = Path::new(file);
+        if !path.is_absolute() {
+            return (finding, false);
+        }
+        match self.case.host.stat(path) {
+            Err(_) => (finding.seen_at("file", path, "is not there now"), false),
+            Ok(stat) => match self.case.objects.open(path).map(|object| object.elf().map(|elf| elf.truncated())) {
+                Ok(Ok(false)) => (finding.seen_at("file", path, format!("{} bytes, sound", stat.size)), false),
+                Ok(Ok(true)) => (finding.seen_at("file", path, format!("{} bytes, cut off", stat.size)), true),
+                Ok(Err(error)) => (finding.seen_at("file", path, format!("{} bytes: {error}", stat.size)), true),
+                Err(error) => (finding.seen_at("file", path, format!("{} bytes: {error}", stat.size)), true),
+            },
+        }
     }
 
     /// The soname that is the matter: as the message has it, or that of the library whose symbol it names.
@@ -150,31 +209,43 @@ impl Explanation<'_, '_> {
 
     /// What ld.so takes for a soname today, and what the set has; and whether that shows what the message says.
     fn places(&self, mut finding: Finding, soname: &str) -> (Finding, bool) {
-        let symbol = self.message.name("symbol");
-        let mapped = self
-            .objects()
-            .find(|object| object.name == soname || object.path.file_name().is_some_and(|name| name == soname));
-        let mut bad = false;
+        let release = |version: Option<String>| version.map(|version| format!(" ({version})")).unwrap_or_default();
         let chosen = self.choices().find(|choice| choice.soname == soname);
-        if let Some(object) = mapped {
-            let lacks = symbol.filter(|symbol| self.lacks(&object.path, symbol));
-            bad |= lacks.is_some();
-            let version = object.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
-            let lacks = lacks.map(|symbol| format!(", has no `{symbol}`")).unwrap_or_default();
-            let says = format!("loaded today as `{soname}`{version}, by {}{lacks}", object.rule);
-            finding = finding.seen_at("file", &object.path, says);
-        } else if let Some(path) = self.found(soname) {
-            finding = finding.seen_at("file", &path, format!("what ld.so finds today as `{soname}`"));
+        let named = |object: &&JudgedObject| {
+            object.name == soname || object.path.file_name().is_some_and(|name| name == soname)
+        };
+        let mut known = None;
+        let mut bad = false;
+        if let Some(symbol) = self.message.name("symbol") {
+            if let Some(object) = self.objects().find(named) {
+                bad = self.lacks(&object.path, symbol);
+                let version = release(object.version.as_ref().map(ToString::to_string));
+                let has = if bad { "has no" } else { "has" };
+                let says = format!("loaded today as `{soname}`{version}, by {}: {has} `{symbol}`", object.rule);
+                finding = finding.seen_at("file", &object.path, says);
+                known = Some(object.path.clone());
+            }
         } else {
-            bad = true;
-            finding = finding.seen("rule", format!("no rule of ld.so leads to `{soname}` today"));
+            // It was asked for by name: by whom, the text does not tell.
+            known = self.found(soname);
+            bad = known.is_none();
+            finding = match &known {
+                Some(path) => finding.seen_at("file", path, format!("what ld.so finds today as `{soname}`")),
+                None => {
+                    finding.seen("rule", format!("no rule of ld.so leads to `{soname}`, until something has loaded it"))
+                }
+            };
         }
-        if let Some(choice) = chosen.filter(|choice| mapped.is_none_or(|object| object.path != choice.path)) {
-            let version = choice.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
-            finding = finding.seen_at("file", &choice.path, format!("the one of the chosen set{version}"));
-        } else if chosen.is_none() && mapped.is_none() {
-            for copy in self.copies(soname).take(2) {
-                finding = finding.seen_at("file", &copy.path, "a copy, in no directory that ld.so is led to");
+        let id = |path: &Path| self.case.host.stat(path).ok().map(|stat| stat.id);
+        if let Some(choice) = chosen {
+            if known.is_none_or(|known| id(&known) != id(&choice.path)) {
+                let says = format!("the one of the chosen set{}", release(choice.version.clone()));
+                finding = finding.seen_at("file", &choice.path, says);
+            }
+        } else {
+            for copy in self.copies(soname).filter(|copy| known.as_ref() != Some(&copy.path)).take(2) {
+                let version = release(copy.version.as_ref().map(ToString::to_string));
+                finding = finding.seen_at("file", &copy.path, format!("a copy{version}"));
             }
         }
         (finding, bad)
@@ -215,14 +286,12 @@ impl Explanation<'_, '_> {
                 "install the build for CUDA {own}, which this torch is for, of what asks for `{soname}`"
             )));
         }
-        if let Some(copy) = self.copies(soname).next() {
-            let line = self.case.run_line().replacen(
-                "cudashim run",
-                &format!("cudashim run --use {soname}={}", super::word(copy.path.as_os_str())),
-                1,
-            );
-            remedies.push(Remedy::command(line));
-        } else if let (Some(name), Some(major)) = (&name, major.or(self.major())) {
+        let found = self.found(soname).is_some();
+        if let Some(dir) = self.copies(soname).find_map(|copy| copy.path.parent()).filter(|_| !found) {
+            // Behind what the set guards: only what nothing else brings comes from there.
+            let run = if set { self.case.run_line() } else { self.case.bare_line() };
+            remedies.push(Remedy::command(format!("LD_LIBRARY_PATH={} {run}", super::word(dir.as_os_str()))));
+        } else if let (Some(name), Some(major), false) = (&name, major.or(self.major()), found) {
             let wheels = name.row.wheel_names(major);
             if let (Some(wheel), Some(python)) = (wheels.first(), self.case.interpreter) {
                 let python = super::word(python.program.as_os_str());
@@ -239,7 +308,7 @@ fn major_of(name: &LibraryName<'_>, own: Option<u64>) -> Option<u64> {
     let number = name.version.as_ref()?.major();
     // Only the runtime, cuBLAS, NVRTC and nvJitLink count as CUDA does.
     match name.row.family {
-        "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "npp" => Some(number.into()),
+        "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "npp" => Some(number),
         _ => own,
     }
 }

@@ -28,7 +28,7 @@ const TRIES: u32 = 1000;
 const KEPT: usize = 64;
 
 /// Characters of a line that are shown.
-const SHOWN: usize = 300;
+const SHOWN: usize = 240;
 
 /// The longest text that is tried with its lines put together: more than anybody pastes.
 const PASTED: usize = 1 << 20;
@@ -82,10 +82,11 @@ impl Message {
     }
 }
 
-/// The release that a group means: 12080 is how CUDA writes 12.8.
+/// The release that a group means: 12080 is how CUDA writes 12.8, and a tuple of Python's how torch writes cuDNN's.
 fn release(group: &str, text: String) -> String {
     match text.parse::<u32>() {
         Ok(number) if group == "cuda" && number >= 1000 => format!("{}.{}", number / 1000, number % 1000 / 10),
+        _ if matches!(group, "wanted" | "found") => text.replace(", ", "."),
         _ => text,
     }
 }
@@ -144,11 +145,11 @@ fn take(found: &mut Vec<(usize, Message)>, tries: &mut [u32], plain: &[u8], piec
     rows.dedup();
     rows.sort_by_key(|at| std::cmp::Reverse(messages().get(*at).map(|row| row.weight)));
     for at in rows.drain(..) {
-        let (Some(row), Some(tried)) = (messages().get(at), tries.get_mut(at)) else { continue };
-        if *tried >= TRIES {
+        let (Some(row), Some(count)) = (messages().get(at), tries.get_mut(at)) else { continue };
+        if *count >= TRIES {
             continue;
         }
-        *tried += 1;
+        *count += 1;
         let Some(captures) = row.regex().and_then(|regex| regex.captures(text)) else { continue };
         let message = Message::new(row, text, &captures);
         let same = |(of, known): &&mut (usize, Message)| *of == at && known.names == message.names;

@@ -90,12 +90,17 @@ impl Case<'_> {
 
     /// The line that hands the chosen set to a program of this environment.
     pub(crate) fn run_line(&self) -> String {
+        format!("cudashim run -- {}", self.bare_line())
+    }
+
+    /// The program of this environment that is meant, as it is typed.
+    pub(crate) fn bare_line(&self) -> String {
         if !self.command.is_empty() {
-            let words: Vec<String> = self.command.iter().map(|word_| word(word_)).collect();
-            return format!("cudashim run -- {}", words.join(" "));
+            let words: Vec<String> = self.command.iter().map(|part| word(part)).collect();
+            return words.join(" ");
         }
         let python = self.interpreter.map_or_else(|| "python".to_owned(), |python| word(python.program.as_os_str()));
-        format!("cudashim run -- {python} your_script.py")
+        format!("{python} your_script.py")
     }
 
     /// Whether a package is installed, by its normalized name.

@@ -129,7 +129,9 @@ fn pass(mut from: File, to: &mut (impl Write + AsFd + IsTerminal)) -> Window {
 /// Sends on what is sent to us, for as long as the command lives.
 fn pass_signals(child: u32, ended: &Arc<AtomicBool>) {
     let mut set = SigSet::empty();
-    PASSED.iter().for_each(|signal| set.add(*signal));
+    for signal in PASSED {
+        set.add(signal);
+    }
     let Ok(pid) = i32::try_from(child) else { return };
     // Blocked here, and so in every thread that is started from here on. The command was started before.
     let Ok(signals) = set.thread_block().and_then(|()| SignalFd::new(&set)) else { return };
