@@ -163,6 +163,10 @@ def main(sites):
     put("version", "names", b"libcudart-e409450e.so.11.0\nlibnvrtc-builtins.so.12.4\nlibcuda.so.580.82.07\nnvshmem_bootstrap_uid.so.3\n")
     for number, text in enumerate(["#!/bin/python3 -s\n", "#! /bin/env -S A=1 python3 -E\n", "#!/bin/env python3\n", "\x7fELF"]):
         put("command", str(number), text.encode("latin-1"))
+    texts = os.path.join(os.path.dirname(SEEDS), "..", "tests", "doctor", "messages")
+    for name in ("nvjitlink-older-wins", "cudnn9-sublib-not-found", "cudnn8-mixed-sublibs", "major-symlink-hack", "ext-torch-abi", "near-misses"):
+        put("message", name, open(os.path.join(texts, name + ".txt"), "rb").read().split(b"\n", 1)[1])
+    put("message", "german", "\x1b[1;31mImportError\x1b[0m: x: libcudart.so.12: Kann die Shared-Object-Datei nicht öffnen\r\n 10%|█ \r".encode())
     put("lines", "stamps", b"-\t/a b\\tc\\n\n1:2 3 -4\t/d\\x80\n")
     put("conda_meta", "cuda-cudart", CONDA)
     put("plan", "torch", PLAN)

@@ -1,10 +1,13 @@
 //! `cudashim doctor`: each finding on a machine that has it, and none on one that has not.
 
+mod attend;
 pub(crate) mod driver;
+mod error;
+mod messages;
 
 use crate::support::world::World;
 use cudashim::Host;
-use cudashim::doctor::{Ask, Finding, Remedy, Report, examine};
+use cudashim::doctor::{Ask, Finding, Remedy, Report, examine, recognise};
 use cudashim::driver::{Devices, Machine};
 use cudashim::facts::Severity;
 use std::collections::BTreeMap;
@@ -90,6 +93,14 @@ impl Patient {
     pub(crate) fn report(&self) -> Report {
         let python = self.world.path("venv").is_dir().then(|| "/venv".into());
         let ask = Ask { python, devices: self.devices.clone(), ..Ask::default() };
+        examine(&self.host(), &ask).unwrap()
+    }
+
+    /// What its doctor says to an error text.
+    pub(crate) fn told(&self, text: &str) -> Report {
+        let python = self.world.path("venv").is_dir().then(|| "/venv".into());
+        let messages = Some(recognise(text.as_bytes()));
+        let ask = Ask { python, devices: self.devices.clone(), messages, ..Ask::default() };
         examine(&self.host(), &ask).unwrap()
     }
 

@@ -24,6 +24,8 @@ mod ld_so_conf;
 mod lines;
 #[path = "../fuzz/body/machine.rs"]
 mod machine;
+#[path = "../fuzz/body/message.rs"]
+mod message;
 #[path = "../fuzz/body/metadata.rs"]
 mod metadata;
 #[path = "../fuzz/body/notes.rs"]
@@ -78,7 +80,7 @@ macro_rules! kept {
 }
 
 kept! {
-    command conda_meta dpkg fatbin ld_so_cache ld_so_conf lines metadata notes record spec version
+    command conda_meta dpkg fatbin ld_so_cache ld_so_conf lines message metadata notes record spec version
 }
 
 #[test]

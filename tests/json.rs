@@ -257,4 +257,9 @@ fn doctor_says_what_its_schema_says() {
         assert_eq!(wrong(&root, &value), Vec::<String>::new());
         assert!(!value["findings"].as_array().unwrap().is_empty());
     }
+    let text = "ImportError: /x/a.so: undefined symbol: ncclMemFree";
+    let read = crate::doctor::Patient::new().told(text);
+    let value = serde_json::to_value(read).unwrap();
+    assert_eq!(wrong(&root, &value), Vec::<String>::new());
+    assert_eq!(value["messages"][0]["names"]["symbol"], "ncclMemFree");
 }

@@ -110,9 +110,9 @@ pub(super) enum Command {
     },
 }
 
-/// Whom it is for, and what the user lays down.
+/// Whom it is for.
 #[derive(Debug, Clone, Args)]
-pub(super) struct ConsumerArgs {
+pub(super) struct MeantArgs {
     /// The torch meant: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto`
     #[arg(long, value_name = "SPEC", default_value = "auto")]
     pub(super) torch: Spec,
@@ -120,6 +120,13 @@ pub(super) struct ConsumerArgs {
     /// The interpreter, or the directory of its environment
     #[arg(long, value_name = "PY")]
     pub(super) python: Option<PathBuf>,
+}
+
+/// Whom it is for, and what the user lays down.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ConsumerArgs {
+    #[command(flatten)]
+    pub(super) meant: MeantArgs,
 
     /// ELF files to serve instead of a torch
     #[arg(long = "for", value_name = "PATH")]
@@ -172,17 +179,20 @@ pub(super) struct ScanArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// The torch meant: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto`
-    #[arg(long, value_name = "SPEC", default_value = "auto")]
-    pub(super) torch: Spec,
+    #[command(flatten)]
+    pub(super) meant: MeantArgs,
 
-    /// The interpreter, or the directory of its environment
-    #[arg(long, value_name = "PY")]
-    pub(super) python: Option<PathBuf>,
+    /// Explain the error in this text, `-` for standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub(super) error: Option<PathBuf>,
 
     /// Leave nothing out
     #[arg(long)]
     pub(super) all: bool,
+
+    /// Do not ask the driver for its devices
+    #[arg(long)]
+    pub(super) no_devices: bool,
 
     /// Leave out the names of users and of the machine
     #[arg(long)]
@@ -195,6 +205,10 @@ pub(super) struct DoctorArgs {
     /// Judge the driver in this file instead of the one that is here
     #[arg(long, value_name = "FILE", conflicts_with = "record")]
     pub(super) recorded: Option<PathBuf>,
+
+    /// Run this command, and explain what it fails with
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["error", "recorded"])]
+    pub(super) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -204,13 +218,8 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "FILE|NAME")]
     pub(super) subjects: Vec<PathBuf>,
 
-    /// The torch meant: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto`
-    #[arg(long, value_name = "SPEC", default_value = "auto")]
-    pub(super) torch: Spec,
-
-    /// The interpreter, or the directory of its environment
-    #[arg(long, value_name = "PY")]
-    pub(super) python: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) meant: MeantArgs,
 
     /// ELF files to check instead of a torch
     #[arg(long = "for", value_name = "PATH")]

@@ -84,7 +84,11 @@ struct Asked {
 impl Asked {
     fn new(host: &Host, args: &CheckArgs) -> anyhow::Result<Self> {
         let mut asked = Self {
-            request: Request { spec: args.torch.clone(), python: args.python.clone(), ..Request::default() },
+            request: Request {
+                spec: args.meant.torch.clone(),
+                python: args.meant.python.clone(),
+                ..Request::default()
+            },
             names: Vec::new(),
             files: args.files.iter().map(|file| host.absolute(file)).collect(),
         };

@@ -1,37 +1,134 @@
 //! `cudashim doctor`.
 
+mod attend;
+mod devices;
+
 use super::args::{Cli, DoctorArgs, Format};
-use super::resolve;
-use crate::doctor::{self, Ask, redacted};
-use crate::driver::{Devices, Machine};
-use crate::host::atomic_write;
+use super::{output, resolve};
+use crate::doctor::{self, Ask, Message, Report, Window, recognise, redacted};
+use crate::driver::Machine;
+use crate::host::{Host, atomic_write};
 use crate::report::sanitized;
 use anyhow::Context;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
+/// A message of this weight is worth a word where its command ended well: a silent fall-back to the CPU.
+const WORTH_A_WORD: u8 = 4;
+
 pub(super) fn doctor(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    if !args.command.is_empty() {
+        return attend(cli, args);
+    }
     let host = resolve::host(cli);
+    let messages = args.error.as_deref().map(|file| told(&read(file)?)).transpose()?;
+    let report = examine(cli, args, &host, messages)?;
+    if let Some(file) = &args.record {
+        atomic_write(file, report.machine.to_json()?.as_bytes())
+            .with_context(|| format!("the driver cannot be recorded in `{}`", file.display()))?;
+    }
+    resolve::print(page(cli, args, &host, &report)?)?;
+    Ok(ExitCode::from(u8::from(!report.is_fine())))
+}
+
+fn told(text: &[u8]) -> anyhow::Result<Vec<Message>> {
+    if text.trim_ascii().is_empty() {
+        anyhow::bail!("there is no text to explain: programs write errors to stderr (`2>&1`)");
+    }
+    Ok(recognise(text))
+}
+
+fn examine(cli: &Cli, args: &DoctorArgs, host: &Host, messages: Option<Vec<Message>>) -> anyhow::Result<Report> {
     let recorded = args.recorded.as_deref().map(|file| {
         let text = std::fs::read_to_string(file);
         let text = text.with_context(|| format!("the record `{}` cannot be read", file.display()))?;
         Machine::from_json(&text).with_context(|| format!("the record `{}` cannot be used", file.display()))
     });
+    let recorded = recorded.transpose()?;
+    let asked = cli.root.is_none() && recorded.is_none() && !args.no_devices;
     let ask = Ask {
-        spec: args.torch.clone(),
-        python: args.python.clone(),
-        devices: Devices::default(),
-        recorded: recorded.transpose()?,
+        spec: args.meant.torch.clone(),
+        python: args.meant.python.clone(),
+        devices: if asked { devices::ask(host) } else { crate::driver::Devices::default() },
+        recorded,
+        messages,
+        command: args.command.clone(),
     };
-    let report = doctor::examine(&host, &ask)?;
-    if let Some(file) = &args.record {
-        atomic_write(file, report.machine.to_json()?.as_bytes())
-            .with_context(|| format!("the driver cannot be recorded in `{}`", file.display()))?;
-    }
+    Ok(doctor::examine(host, &ask)?)
+}
+
+fn page(cli: &Cli, args: &DoctorArgs, host: &Host, report: &Report) -> anyhow::Result<String> {
     let text = match cli.format {
-        Format::Human => sanitized(&doctor::text(&report, args.all)),
-        Format::Markdown => sanitized(&doctor::markdown(&report)),
-        Format::Json | Format::Jsonl => resolve::json(&report)?,
+        Format::Human => sanitized(&doctor::text(report, args.all)),
+        Format::Markdown => sanitized(&doctor::markdown(report)),
+        Format::Json | Format::Jsonl => resolve::json(report)?,
     };
-    resolve::print(if args.redact { redacted(&text, &host) } else { text })?;
-    Ok(ExitCode::from(u8::from(!report.is_fine())))
+    Ok(if args.redact { redacted(&text, host) } else { text })
+}
+
+/// Runs the command, then explains its failure: on stderr, JSON and markdown on stdout, as `trace` does it.
+fn attend(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    resolve::live(cli)?;
+    let host = resolve::host(cli);
+    let attended = match attend::run(&host, &args.command)? {
+        Ok(attended) => attended,
+        Err(code) => return Ok(code),
+    };
+    let code = ExitCode::from(attended.code);
+    let messages = recognise(&attended.text);
+    let telling = messages.iter().any(|message| message.weight >= WORTH_A_WORD);
+    if attended.stopped || (attended.code == 0 && !telling) {
+        return Ok(code);
+    }
+    let report = match examine(cli, args, &host, Some(messages)) {
+        Ok(report) => report,
+        Err(error) => {
+            // The exit code is the command's, whatever becomes of the explanation.
+            output::error(&error);
+            return Ok(code);
+        }
+    };
+    let text = page(cli, args, &host, &report)?;
+    if cli.format == Format::Human {
+        let _ = std::io::stderr().lock().write_all(format!("\ncudashim doctor: {text}").as_bytes());
+    } else {
+        resolve::print(text)?;
+    }
+    Ok(code)
+}
+
+/// What counts of a text: its beginning and its end. Of a long file no more than that is read.
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut window = Window::new();
+    if file == Path::new("-") {
+        pour(&mut std::io::stdin().lock(), &mut window).context("standard input cannot be read")?;
+        return Ok(window.text());
+    }
+    let cannot = || format!("the text `{}` cannot be read", file.display());
+    let mut open = File::open(file).with_context(cannot)?;
+    let size = open.metadata().with_context(cannot)?.len();
+    let (head, tail) = Window::LIMITS;
+    if size > head.saturating_add(tail).saturating_mul(2) {
+        pour(&mut (&open).take(head), &mut window).with_context(cannot)?;
+        let from = size.saturating_sub(tail);
+        open.seek(SeekFrom::Start(from)).with_context(cannot)?;
+        window.skip(from.saturating_sub(head));
+    }
+    // One that grows meanwhile has no end.
+    pour(&mut open.take(size.max(head.saturating_add(tail))), &mut window).with_context(cannot)?;
+    Ok(window.text())
+}
+
+fn pour(from: &mut impl Read, window: &mut Window) -> std::io::Result<()> {
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => window.push(piece.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

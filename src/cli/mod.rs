@@ -53,7 +53,8 @@ pub fn main() -> ExitCode {
     crate::host::outlive_truncation();
     output::logger(cli.verbose, cli.quiet);
     output::color(cli.color);
-    let is_run = matches!(cli.command, Command::Run(_) | Command::Trace(_));
+    let attends = matches!(&cli.command, Command::Doctor(args) if !args.command.is_empty());
+    let is_run = attends || matches!(cli.command, Command::Run(_) | Command::Trace(_));
     let result = match &cli.command {
         Command::Resolve(args) => resolve::resolve(&cli, args),
         Command::Run(args) => run::run(&cli, args),

@@ -35,8 +35,8 @@ pub(super) fn request(host: &Host, args: &ConsumerArgs, command: &[OsString]) ->
         }
     }
     Request {
-        spec: args.torch.clone(),
-        python: args.python.clone(),
+        spec: args.meant.torch.clone(),
+        python: args.meant.python.clone(),
         files: args.files.clone(),
         places: args.places.clone(),
         policy: Policy {

@@ -59,7 +59,7 @@ pub(super) fn trace(cli: &Cli, args: &TraceArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// As shells have it: 128 and the number of the signal.
-fn code_of(status: ExitStatus) -> u8 {
+pub(super) fn code_of(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(125);
     u8::try_from(code).unwrap_or(125)
 }

@@ -9,12 +9,14 @@
 
 mod driver;
 mod environment;
+mod error;
 mod finding;
 mod frameworks;
 mod human;
 mod judged;
 mod libraries;
 mod markdown;
+mod message;
 mod redact;
 mod report;
 
@@ -23,6 +25,7 @@ pub(crate) use judged::Judged;
 pub use finding::{Evidence, Finding, Remedy};
 pub use human::text;
 pub use markdown::markdown;
+pub use message::{Message, Window, recognise};
 pub use redact::redacted;
 pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
 
@@ -33,8 +36,9 @@ use crate::inventory::{Inventory, Problem, problems};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places;
-use crate::python::{Distribution, Interpreter, Options, distributions};
+use crate::python::{Command, Distribution, Interpreter, Options, distributions};
 use crate::request::{Answer, Request, RequestError, default_python};
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 /// Whom a machine is examined for.
@@ -48,6 +52,10 @@ pub struct Ask {
     pub devices: Devices,
     /// The driver as it was recorded, instead of the one of the machine.
     pub recorded: Option<Machine>,
+    /// What was recognised in an error text; `None` where there is no text.
+    pub messages: Option<Vec<Message>>,
+    /// The command that failed.
+    pub command: Vec<OsString>,
 }
 
 /// All that the rules may look at.
@@ -58,7 +66,6 @@ pub(crate) struct Case<'a> {
     /// Its ELF files.
     pub(crate) objects: &'a Objects<'a>,
     /// Its ld.so in this environment.
-    #[expect(dead_code, reason = "for the rules about the search path")]
     pub(crate) loader: &'a Loader<'a>,
     /// The libraries of the environment asked for and of the machine.
     pub(crate) inventory: &'a Inventory,
@@ -76,6 +83,8 @@ pub(crate) struct Case<'a> {
     pub(crate) answer: &'a Result<Answer, RequestError>,
     /// What `check` says of what the environment loads: as it is, and with the set.
     pub(crate) judged: &'a [Judged],
+    /// The command that failed.
+    pub(crate) command: &'a [OsString],
 }
 
 impl Case<'_> {
@@ -86,9 +95,17 @@ impl Case<'_> {
 
     /// The line that hands the chosen set to a program of this environment.
     pub(crate) fn run_line(&self) -> String {
-        let python =
-            self.interpreter.map_or_else(|| "python".to_owned(), |python| python.program.display().to_string());
-        format!("cudashim run -- {python} your_script.py")
+        format!("cudashim run -- {}", self.bare_line())
+    }
+
+    /// The program of this environment that is meant, as it is typed.
+    pub(crate) fn bare_line(&self) -> String {
+        if !self.command.is_empty() {
+            let words: Vec<String> = self.command.iter().map(|part| word(part)).collect();
+            return words.join(" ");
+        }
+        let python = self.interpreter.map_or_else(|| "python".to_owned(), |python| word(python.program.as_os_str()));
+        format!("{python} your_script.py")
     }
 
     /// Whether a package is installed, by its normalized name.
@@ -102,6 +119,16 @@ impl Case<'_> {
     }
 }
 
+/// A word as a shell reads it back, quoted where it must be.
+pub(crate) fn word(word: &OsStr) -> String {
+    let text = word.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "-_./+=:,@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// Examines a machine.
 ///
 /// # Errors
@@ -109,12 +136,15 @@ impl Case<'_> {
 pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
     let objects = Objects::new(host);
     let loader = Loader::new(&objects);
-    let request = Request { spec: ask.spec.clone(), python: ask.python.clone(), ..Request::default() };
+    let (spec, python, command) = (ask.spec.clone(), ask.python.clone(), ask.command.clone());
+    let started = Command::read(host, &command).and_then(|command| Some((command.program, command.python?)));
+    let request = Request { spec, python, command, ..Request::default() };
     let answer = match request.answer_by(&loader) {
         Err(error) if !matches!(error, RequestError::NoSolution { .. }) => return Err(error),
         answer => answer,
     };
-    let program = ask.python.clone().map(|python| (python, Options::default())).or_else(|| default_python(host));
+    let program = ask.python.clone().map(|python| (python, Options::default()));
+    let program = program.or(started).or_else(|| default_python(host));
     let interpreter = program.and_then(|(program, options)| Interpreter::find(host, &program, &options).ok());
     let paths = interpreter.as_ref().map(|interpreter| interpreter.paths.as_slice()).unwrap_or_default();
     let torch = TorchBuild::find(host, paths).ok();
@@ -140,6 +170,7 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
         installed: &installed,
         answer: &answer,
         judged: &judged,
+        command: &ask.command,
     };
     let mut findings = driver::findings(&case);
     findings.extend(libraries::findings(&case));
@@ -147,5 +178,8 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
     findings.extend(frameworks::findings(&case));
     // The worst first; what is equally bad stays in the order of the groups, whose first cause comes first.
     findings.sort_by_key(|finding| finding.severity);
-    Ok(Report::new(&case, findings))
+    if let Some(messages) = &ask.messages {
+        error::explain(&case, messages, &mut findings);
+    }
+    Ok(Report::new(&case, findings, ask.messages.clone()))
 }

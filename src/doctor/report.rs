@@ -1,6 +1,6 @@
 //! All that a machine's doctor has to say, as a value; `--format json` prints it as it is.
 
-use super::{Case, Finding};
+use super::{Case, Finding, Message};
 use crate::driver::{Device, Machine};
 use crate::facts::Severity;
 use crate::inventory::{Cuda, Flavour};
@@ -30,6 +30,9 @@ pub struct Report {
     pub set: Option<ResolveReport>,
     /// What was found, the worst first.
     pub findings: Vec<Finding>,
+    /// What was recognised in the error text, the most telling first; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<Message>>,
     /// The driver as it can be recorded.
     #[serde(skip)]
     pub machine: Machine,
@@ -83,15 +86,15 @@ pub struct TorchLine {
 }
 
 impl Report {
-    pub(super) fn new(case: &Case<'_>, findings: Vec<Finding>) -> Self {
+    pub(super) fn new(case: &Case<'_>, findings: Vec<Finding>, messages: Option<Vec<Message>>) -> Self {
         let machine = case.machine;
+        let mut verdict = verdict(&findings, torch_line(case).as_ref());
+        if messages.as_ref().is_some_and(|messages| messages.iter().all(|message| message.weight == 0)) {
+            verdict.says = format!("no message that is known stands in this text; {}", verdict.says);
+        }
         let libcuda = machine.libcuda.as_ref();
         let compat = machine.found_libcuda().and_then(crate::driver::rules::cuda_of_compat);
-        let torch = case.torch.map(|torch| TorchLine {
-            version: torch.version.clone(),
-            cuda: torch.cuda.clone(),
-            path: torch.dir.as_path().into(),
-        });
+        let torch = torch_line(case);
         let set = match case.answer {
             Ok(answer) => Some(answer.report()),
             Err(RequestError::NoSolution { source, requirement }) => Some(ResolveReport::none(requirement, source)),
@@ -99,7 +102,7 @@ impl Report {
         };
         Self {
             schema: SCHEMA,
-            verdict: verdict(&findings, torch.as_ref()),
+            verdict,
             driver: DriverLine {
                 version: machine.driver_version().map(|version| version.to_string()),
                 cuda: machine.driver_cuda().map(|cuda| cuda.to_string()),
@@ -113,6 +116,7 @@ impl Report {
             torch,
             set,
             findings,
+            messages,
             machine: machine.clone(),
         }
     }
@@ -122,6 +126,14 @@ impl Report {
     pub fn is_fine(&self) -> bool {
         self.verdict.fine
     }
+}
+
+fn torch_line(case: &Case<'_>) -> Option<TorchLine> {
+    case.torch.map(|torch| TorchLine {
+        version: torch.version.clone(),
+        cuda: torch.cuda.clone(),
+        path: torch.dir.as_path().into(),
+    })
 }
 
 fn verdict(findings: &[Finding], torch: Option<&TorchLine>) -> Verdict {

@@ -127,6 +127,6 @@ mod tests {
         let row = finding_row("compat-libcuda-803").unwrap();
         assert_eq!(row.remedies[0], RemedyRow::Command("{run}"));
         assert!(matches!(row.remedies[1], RemedyRow::Action(text) if text.starts_with("take the directory")));
-        assert_eq!(finding_row("no-driver").unwrap().remedies, []);
+        assert_eq!(finding_row("duplicate-soname").unwrap().remedies, []);
     }
 }

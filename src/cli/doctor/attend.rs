@@ -1,0 +1,147 @@
+//! A command run as it is, its output passed on and its end remembered.
+//!
+//! Each of stdout and stderr goes through a channel of its own, a pseudo-terminal where ours is a terminal and a pipe
+//! where it is not: `isatty` tells the command what it would tell it without us, and each stream keeps its order. What
+//! the command reads is ours, untouched. Signals sent to us are sent on; those of the keyboard reach it by themselves.
+
+use crate::doctor::Window;
+use crate::host::Host;
+use anyhow::Context;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{self, OptionalActions, OutputModes};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A command that has ended.
+pub(super) struct Attended {
+    /// Its exit code, as a shell gives it.
+    pub(super) code: u8,
+    /// Whether somebody ended it.
+    pub(super) stopped: bool,
+    /// What it wrote: the beginning and the end of stderr, then of stdout.
+    pub(super) text: Vec<u8>,
+}
+
+/// Signals that are sent on.
+const PASSED: [Signal; 6] =
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// `si_code` of a signal that the kernel sends of itself, as for a key: the whole foreground group has it.
+const SI_KERNEL: i32 = 0x80;
+
+/// Runs a command to its end; the exit code where it cannot be started.
+pub(super) fn run(host: &Host, words: &[OsString]) -> anyhow::Result<Result<Attended, ExitCode>> {
+    let (_, mut command) = match super::super::run::plain(host, words)? {
+        Ok(found) => found,
+        Err(code) => return Ok(Err(code)),
+    };
+    let (out, for_out) = channel(&std::io::stdout()).context("no channel for the output of the command")?;
+    let (err, for_err) = channel(&std::io::stderr()).context("no channel for the output of the command")?;
+    command.stdout(Stdio::from(for_out)).stderr(Stdio::from(for_err));
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => return Ok(Err(super::super::run::not_started(&command, &error))),
+    };
+    // With the command go our copies of its ends: the channels close when the last who writes is gone.
+    drop(command);
+    let ended = Arc::new(AtomicBool::new(false));
+    pass_signals(child.id(), &ended);
+    let (status, errors, output) = std::thread::scope(|scope| {
+        let out = scope.spawn(|| pass(out, &mut std::io::stdout()));
+        let errors = scope.spawn(|| pass(err, &mut std::io::stderr()));
+        let status = child.wait();
+        ended.store(true, Ordering::Relaxed);
+        (status, errors.join(), out.join())
+    });
+    let status = status.context("the command cannot be waited for")?;
+    let mut text = errors.unwrap_or_default().text();
+    text.push(b'\n');
+    text.append(&mut output.unwrap_or_default().text());
+    let signal = status.signal();
+    // A shell says this of a command that a signal ended.
+    match signal.map(Signal::try_from) {
+        Some(Ok(Signal::SIGBUS)) => text.extend_from_slice(b"\nBus error\n"),
+        Some(Ok(Signal::SIGSEGV)) => text.extend_from_slice(b"\nSegmentation fault\n"),
+        _ => {}
+    }
+    let by_hand = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGKILL, Signal::SIGPIPE];
+    let stopped = signal.is_some_and(|signal| by_hand.iter().any(|by_hand| *by_hand as i32 == signal));
+    Ok(Ok(Attended { code: super::super::trace::code_of(status), stopped, text }))
+}
+
+/// The end to read from and the end for the command, like the stream that they stand in for.
+fn channel(like: &(impl AsFd + IsTerminal)) -> std::io::Result<(File, OwnedFd)> {
+    if !like.is_terminal() {
+        let (reader, writer) = std::io::pipe()?;
+        return Ok((OwnedFd::from(reader).into(), writer.into()));
+    }
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = openpt(flags)?;
+    unlockpt(&ours)?;
+    let theirs = ioctl_tiocgptpeer(&ours, flags)?;
+    // What is written comes out as it is: the terminal behind us does what a terminal does.
+    let mut modes = termios::tcgetattr(&theirs)?;
+    modes.output_modes.remove(OutputModes::OPOST);
+    termios::tcsetattr(&theirs, OptionalActions::Now, &modes)?;
+    resize(like, &ours);
+    Ok((ours.into(), theirs))
+}
+
+fn resize(like: &impl AsFd, ours: &impl AsFd) {
+    if let Ok(size) = termios::tcgetwinsize(like) {
+        let _ = termios::tcsetwinsize(ours, size);
+    }
+}
+
+/// Passes on what is read until all who write are gone, and remembers it. Where nobody takes it any more, the channel is
+/// closed: the command is told as it would be without us.
+fn pass(mut from: File, to: &mut (impl Write + AsFd + IsTerminal)) -> Window {
+    let mut window = Window::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        // A pseudo-terminal that nobody holds any more fails with EIO.
+        let count = match from.read(&mut piece) {
+            Ok(0) => return window,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => return window,
+        };
+        let piece = piece.get(..count).unwrap_or_default();
+        window.push(piece);
+        if to.write_all(piece).and_then(|()| to.flush()).is_err() {
+            return window;
+        }
+        if to.is_terminal() {
+            resize(to, &from);
+        }
+    }
+}
+
+/// Sends on what is sent to us, for as long as the command lives.
+fn pass_signals(child: u32, ended: &Arc<AtomicBool>) {
+    let mut set = SigSet::empty();
+    for signal in PASSED {
+        set.add(signal);
+    }
+    let Ok(pid) = i32::try_from(child) else { return };
+    // Blocked here, and so in every thread that is started from here on. The command was started before.
+    let Ok(signals) = set.thread_block().and_then(|()| SignalFd::new(&set)) else { return };
+    let ended = Arc::clone(ended);
+    std::thread::spawn(move || {
+        while let Ok(Some(signal)) = signals.read_signal() {
+            let number = i32::try_from(signal.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
+            if signal.ssi_code != SI_KERNEL && !ended.load(Ordering::Relaxed) {
+                let _ = number.map(|number| nix::sys::signal::kill(Pid::from_raw(pid), number));
+            }
+        }
+    });
+}

@@ -1,0 +1,314 @@
+//! What a message means on this machine: the finding of the same kind, or what would be loaded today.
+//!
+//! Takes what was recognised ([`Message`]) and the case; puts the finding that explains it before all others. The text
+//! says what failed, the machine why: where it shows nothing of the kind, that is said.
+
+use super::{Case, Finding, Message, Remedy};
+use crate::check::{Depth, JudgedObject, Judgement, Subject, predict};
+use crate::facts::{Group, LibraryName, Severity, families, finding_row, parse_library_name};
+use crate::inventory::Library;
+use crate::resolve::Choice;
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// Findings that a text leads to; its first messages tell most.
+const LED: usize = 3;
+
+/// Puts first what explains the messages.
+pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<Finding>) {
+    let known = |id: &str, findings: &[Finding]| findings.iter().any(|finding| finding.id == id);
+    let mut today: Option<Option<Judgement>> = None;
+    let mut led: Vec<Finding> = Vec::new();
+    for message in messages {
+        // What is explained already needs no second word.
+        if led.len() == LED || message.ids.iter().any(|id| known(id, &led)) {
+            continue;
+        }
+        let seen = message.ids.iter().find_map(|id| findings.iter().position(|finding| finding.id == *id));
+        let found = match seen {
+            Some(at) => Some(of_machine(case, message, findings.remove(at))),
+            None if message.weight == 0 => None,
+            None => {
+                let today = today.get_or_insert_with(|| judged(case));
+                Explanation { case, message, today: today.as_ref() }.finding()
+            }
+        };
+        led.extend(found);
+    }
+    findings.splice(0..0, led);
+}
+
+/// The link map of today, where there is something to be loaded.
+fn judged(case: &Case<'_>) -> Option<Judgement> {
+    let (torch, interpreter) = (case.torch?, case.interpreter?);
+    Some(predict(case.loader, &Subject::torch(torch.clone(), interpreter), Depth::Symbols, None))
+}
+
+fn said(message: &Message) -> String {
+    match message.count {
+        1 => message.text.clone(),
+        count => format!("{} ({count} times)", message.text),
+    }
+}
+
+/// A message of this weight says what it is by itself; of a lighter one the machine tells which kind it is.
+const PLAIN: u8 = 9;
+
+/// What the machine shows, with the message that it explains.
+fn of_machine(case: &Case<'_>, message: &Message, seen: Finding) -> Finding {
+    let plain = message.ids.first().filter(|id| message.weight == PLAIN && **id != seen.id);
+    let mut finding = match plain.and_then(|id| case.finding(id)) {
+        // What the text says, proven by what is there.
+        Some(kind) => {
+            let remedies = if seen.remedies.is_empty() { kind.remedies.clone() } else { seen.remedies };
+            let mut finding = kind.because(&message.says).seen("machine", seen.cause).healed_by(remedies);
+            finding.evidence.extend(seen.evidence);
+            finding
+        }
+        None => seen,
+    };
+    finding = finding.seen("message", said(message));
+    finding.evidence.rotate_right(1);
+    // A fact about the machine is what failed a program.
+    finding.severity(Severity::Fatal)
+}
+
+/// A message that no finding of the machine explains.
+struct Explanation<'a, 'c> {
+    case: &'a Case<'c>,
+    message: &'a Message,
+    today: Option<&'a Judgement>,
+}
+
+impl Explanation<'_, '_> {
+    fn finding(&self) -> Option<Finding> {
+        let (message, soname) = (self.message, self.soname());
+        let of_check = |id: &&'static str| {
+            let found = self.today?.findings.iter().find(|finding| finding.id == *id)?;
+            Some((*id, found.says.as_str()))
+        };
+        let shown = message.ids.iter().find_map(of_check);
+        let plain = message.ids.first().copied().filter(|_| message.weight == PLAIN);
+        let id = plain.or(shown.map(|(id, _)| id)).or_else(|| self.likeliest(soname.as_deref()))?;
+        let mut finding = self.case.finding(id)?.because(&message.says).severity(Severity::Fatal);
+        finding = finding.seen("message", said(message));
+        let mut now = false;
+        if let (Some(file), None) = (message.name("file"), message.name("node").or(message.name("library"))) {
+            (finding, now) = self.file(finding, file);
+        } else if let Some(soname) = soname.as_deref() {
+            (finding, now) = self.places(finding, soname);
+        }
+        if let Some((_, says)) = shown.filter(|_| !now) {
+            finding = finding.seen("rule", says);
+            now = true;
+        }
+        if let (Some(symbol), Some("ext-torch-abi")) = (message.name("symbol"), message.ids.first().copied()) {
+            (finding, now) = self.torch_has(finding, symbol);
+        }
+        let group = finding_row(id).map(|row| row.group);
+        match group {
+            _ if now => {}
+            Some(Group::Driver) => finding = finding.seen("today", "this machine's driver does not show it now"),
+            // What is built for something else shows in no library.
+            Some(Group::Frameworks) if soname.is_none() => now = true,
+            _ => finding = finding.seen("today", "this machine's libraries do not show it now"),
+        }
+        let mut remedies = self.remedies(&finding, soname.as_deref());
+        if !now && self.case.command.is_empty() {
+            remedies
+                .push(Remedy::action("where it fails still: `cudashim doctor -- COMMAND`, in the shell it fails in"));
+        }
+        Some(finding.healed_by(remedies))
+    }
+
+    /// Whether the torch that is installed has a symbol of torch's own.
+    fn torch_has(&self, finding: Finding, symbol: &str) -> (Finding, bool) {
+        let Some(torch) = self.case.torch else { return (finding, true) };
+        let own = |object: &&JudgedObject| {
+            object.path.starts_with(&torch.dir) || object.path.parent() == Some(&torch.dir.join("lib"))
+        };
+        let mut objects = self.objects().filter(own).peekable();
+        if objects.peek().is_none() {
+            return (finding, true);
+        }
+        match objects.find(|object| !self.lacks(&object.path, symbol)) {
+            Some(object) => (finding.seen_at("file", &object.path, format!("torch {}: has it", torch.version)), false),
+            None => {
+                (finding.seen_at("file", &torch.dir, format!("torch {}: no library of it has it", torch.version)), true)
+            }
+        }
+    }
+
+    /// The file that the message is about, as it is today; and whether it is as the message says.
+    fn file(&self, finding: Finding, file: &str) -> (Finding, bool) {
+        let path = Path::new(file);
+        if !path.is_absolute() {
+            return (finding, false);
+        }
+        match self.case.host.stat(path) {
+            Err(_) => (finding.seen_at("file", path, "is not there now"), false),
+            Ok(stat) => match self.case.objects.open(path).map(|object| object.elf().map(|elf| elf.truncated())) {
+                Ok(Ok(false)) => (finding.seen_at("file", path, format!("{} bytes, sound", stat.size)), false),
+                Ok(Ok(true)) => (finding.seen_at("file", path, format!("{} bytes, cut off", stat.size)), true),
+                Ok(Err(error)) => (finding.seen_at("file", path, format!("{} bytes: {error}", stat.size)), true),
+                Err(error) => (finding.seen_at("file", path, format!("{} bytes: {error}", stat.size)), true),
+            },
+        }
+    }
+
+    /// The soname that is the matter: as the message has it, or that of the library whose symbol it names.
+    fn soname(&self) -> Option<String> {
+        if let Some(library) = self.message.name("library") {
+            return Some(library.to_owned());
+        }
+        let symbol = self.message.name("symbol")?.trim_start_matches('_');
+        // The longest prefix: cublasLt before cublas; the first stem of a family is its own.
+        let of_symbol = families()
+            .iter()
+            .filter(|row| row.owner != "driver")
+            .filter(|row| row.prefix.is_some_and(|prefix| symbol.starts_with(prefix)))
+            .max_by_key(|row| (row.prefix.map(str::len), std::cmp::Reverse(row.stem.len())))?;
+        let is_it = |name: &str| parse_library_name(name).is_some_and(|name| name.stem() == of_symbol.stem);
+        let chosen = self.choices().map(|choice| choice.soname.clone());
+        let mapped = self.objects().filter_map(|object| Some(object.name.to_str()?.to_owned()));
+        chosen.chain(mapped).find(|name| is_it(name))
+    }
+
+    fn choices(&self) -> impl Iterator<Item = &Choice> {
+        let resolution = self.case.answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref());
+        resolution.into_iter().flat_map(|resolution| &resolution.set)
+    }
+
+    fn objects(&self) -> impl Iterator<Item = &JudgedObject> {
+        self.today.into_iter().flat_map(|judged| &judged.objects)
+    }
+
+    /// Usable copies of a library, wherever they stand.
+    fn copies<'s>(&'s self, soname: &'s str) -> impl Iterator<Item = &'s Library> {
+        let libraries = self.case.inventory.libraries.iter();
+        libraries.filter(move |library| library.unusable.is_none() && library.soname.as_deref() == Some(soname))
+    }
+
+    /// The CUDA major of the torch.
+    fn major(&self) -> Option<u64> {
+        let cuda = self.case.torch?.cuda.as_deref()?;
+        cuda.split('.').next()?.parse().ok()
+    }
+
+    /// The kind of a message about a library that is not found: by whether it is one of torch's own CUDA major.
+    fn likeliest(&self, soname: Option<&str>) -> Option<&'static str> {
+        let message = self.message;
+        let first = message.ids.first().copied();
+        let own = soname.is_some_and(|soname| self.choices().any(|choice| choice.soname == soname));
+        if first == Some("ext-other-cuda-major") && own {
+            let by_name = |id: &&&str| **id == "bare-name-dlopen-consumers";
+            return message.ids.iter().find(by_name).copied().or(first);
+        }
+        first
+    }
+
+    /// What ld.so takes for a soname today, and what the set has; and whether that shows what the message says.
+    fn places(&self, mut finding: Finding, soname: &str) -> (Finding, bool) {
+        let release = |version: Option<String>| version.map(|version| format!(" ({version})")).unwrap_or_default();
+        let chosen = self.choices().find(|choice| choice.soname == soname);
+        let named = |object: &&JudgedObject| {
+            object.name == soname || object.path.file_name().is_some_and(|name| name == soname)
+        };
+        let mut known = None;
+        let mut bad = false;
+        if let Some(symbol) = self.message.name("symbol") {
+            if let Some(object) = self.objects().find(named) {
+                bad = self.lacks(&object.path, symbol);
+                let version = release(object.version.as_ref().map(ToString::to_string));
+                let has = if bad { "has no" } else { "has" };
+                let says = format!("loaded today as `{soname}`{version}, by {}: {has} `{symbol}`", object.rule);
+                finding = finding.seen_at("file", &object.path, says);
+                known = Some(object.path.clone());
+            }
+        } else {
+            // It was asked for by name: by whom, the text does not tell.
+            known = self.found(soname);
+            bad = known.is_none();
+            finding = match &known {
+                Some(path) => finding.seen_at("file", path, format!("what ld.so finds today as `{soname}`")),
+                None => {
+                    finding.seen("rule", format!("no rule of ld.so leads to `{soname}`, until something has loaded it"))
+                }
+            };
+        }
+        let id = |path: &Path| self.case.host.stat(path).ok().map(|stat| stat.id);
+        if let Some(choice) = chosen {
+            if known.is_none_or(|known| id(&known) != id(&choice.path)) {
+                let says = format!("the one of the chosen set{}", release(choice.version.clone()));
+                finding = finding.seen_at("file", &choice.path, says);
+            }
+        } else {
+            for copy in self.copies(soname).filter(|copy| known.as_ref() != Some(&copy.path)).take(2) {
+                let version = release(copy.version.as_ref().map(ToString::to_string));
+                finding = finding.seen_at("file", &copy.path, format!("a copy{version}"));
+            }
+        }
+        (finding, bad)
+    }
+
+    /// What ld.so finds by name alone, as for a program that brings no run path.
+    fn found(&self, soname: &str) -> Option<std::path::PathBuf> {
+        let loader = self.case.loader;
+        let program = self.case.interpreter.map(|python| python.program.clone())?;
+        let map = crate::check::closure(loader, &Subject::files(loader, &[program], None).ok()?);
+        map.search_from(0, OsStr::new(soname))
+    }
+
+    fn lacks(&self, path: &Path, symbol: &str) -> bool {
+        let object = self.case.objects.open(path).ok();
+        object.is_some_and(|object| object.elf().is_ok_and(|elf| !elf.defines(symbol.as_bytes(), None)))
+    }
+
+    /// What heals it: the lines of the kind, where the set has what is wanted; else what brings it.
+    fn remedies(&self, finding: &Finding, soname: Option<&str>) -> Vec<Remedy> {
+        let set = self.case.answer.as_ref().is_ok_and(|answer| answer.resolution.is_some());
+        let run = |remedy: &&Remedy| matches!(remedy, Remedy::Command(line) if *line == self.case.run_line());
+        let lines = || finding.remedies.iter().filter(|remedy| set || !run(remedy)).cloned();
+        let Some(soname) = soname.filter(|soname| self.choices().all(|choice| choice.soname != *soname)) else {
+            let mut remedies: Vec<Remedy> = lines().collect();
+            if remedies.is_empty() && set && soname.is_some() {
+                remedies.push(Remedy::command(self.case.run_line()));
+            }
+            return remedies;
+        };
+        let mut remedies = Vec::new();
+        let name = parse_library_name(soname);
+        let major = name.as_ref().and_then(|name| major_of(name, self.major()));
+        if let (Some(major), Some(own)) = (major, self.major())
+            && major != own
+        {
+            remedies.push(Remedy::action(format!(
+                "install the build for CUDA {own}, which this torch is for, of what asks for `{soname}`"
+            )));
+        }
+        let found = self.found(soname).is_some();
+        if let Some(dir) = self.copies(soname).find_map(|copy| copy.path.parent()).filter(|_| !found) {
+            // Behind what the set guards: only what nothing else brings comes from there.
+            let run = if set { self.case.run_line() } else { self.case.bare_line() };
+            remedies.push(Remedy::command(format!("LD_LIBRARY_PATH={} {run}", super::word(dir.as_os_str()))));
+        } else if let (Some(name), Some(major), false) = (&name, major.or(self.major()), found) {
+            let wheels = name.row.wheel_names(major);
+            if let (Some(wheel), Some(python)) = (wheels.first(), self.case.interpreter) {
+                let python = super::word(python.program.as_os_str());
+                remedies.push(Remedy::command(format!("{python} -m pip install {wheel}")));
+            }
+        }
+        remedies.extend(lines().filter(|remedy| !run(&remedy)));
+        remedies
+    }
+}
+
+/// The CUDA major that a soname is of; where it does not tell, that of the torch.
+fn major_of(name: &LibraryName<'_>, own: Option<u64>) -> Option<u64> {
+    let number = name.version.as_ref()?.major();
+    // Only the runtime, cuBLAS, NVRTC and nvJitLink count as CUDA does.
+    match name.row.family {
+        "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "npp" => Some(number),
+        _ => own,
+    }
+}

@@ -1,0 +1,198 @@
+//! What an error text says: the messages in it that are known, with what each names.
+//!
+//! Takes bytes as a terminal or a log had them; gives the messages of `data/messages.tsv`, the most telling first. Never
+//! looks at the machine, never fails; the work grows with the length of the text alone ([`Window`] bounds that).
+
+mod clean;
+mod window;
+
+pub use window::Window;
+
+use crate::facts::{MessageRow, messages};
+use aho_corasick::AhoCorasick;
+use regex::bytes::Captures;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// A longer line is looked at in pieces of this length.
+const PIECE: usize = 4096;
+
+/// What of its neighbours is looked at with a piece: a message that begins in one may end in the next.
+const OVERLAP: usize = 1024;
+
+/// Pieces on which a row is tried: text that has more of them repeats itself.
+const TRIES: u32 = 1000;
+
+/// Different messages that are kept.
+const KEPT: usize = 64;
+
+/// Characters of a line that are shown.
+const SHOWN: usize = 240;
+
+/// The longest text that is tried with its lines put together: more than anybody pastes.
+const PASTED: usize = 1 << 20;
+
+/// A message that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Message {
+    /// The kinds of finding that it may be a message of, the likeliest first.
+    pub ids: Vec<&'static str>,
+    /// How much it tells, 1 to 9; 0: nothing, unless the machine has a finding of that kind.
+    pub weight: u8,
+    /// The cause in one clause.
+    pub says: String,
+    /// The line, without escapes, cut where it is long.
+    pub text: String,
+    /// What the message names: `library`, `symbol`, `asker`, … (`data/messages.tsv`).
+    pub names: BTreeMap<&'static str, String>,
+    /// How often it was said.
+    pub count: u32,
+    /// Where the message, or its meaning, can be read.
+    pub source: &'static str,
+}
+
+impl Message {
+    /// What the message has at a group.
+    #[must_use]
+    pub fn name(&self, group: &str) -> Option<&str> {
+        self.names.get(group).map(String::as_str)
+    }
+
+    fn new(row: &'static MessageRow, line: &[u8], found: &Captures<'_>) -> Self {
+        let groups = row.regex().into_iter().flat_map(|regex| regex.capture_names().flatten());
+        let text = |group| found.name(group).map(|found| String::from_utf8_lossy(found.as_bytes()).into_owned());
+        let names: BTreeMap<_, _> =
+            groups.filter_map(|group| text(group).map(|text| (group, release(group, text)))).collect();
+        let fill = |says: String, (group, text): (&&str, &String)| says.replace(&format!("{{{group}}}"), text);
+        // The line from its beginning, unless the message is beyond what is shown.
+        let start = found.get(0).map_or(0, |whole| whole.start());
+        let from = if start > SHOWN / 2 { start } else { 0 };
+        let line = line.get(from..).unwrap_or_default().trim_ascii();
+        Self {
+            ids: row.ids.clone(),
+            weight: row.weight,
+            says: names.iter().fold(row.says.to_owned(), fill),
+            text: String::from_utf8_lossy(line).chars().take(SHOWN).collect(),
+            names,
+            count: 1,
+            source: row.source,
+        }
+    }
+}
+
+/// The release that a group means: 12080 is how CUDA writes 12.8, and a tuple of Python's how torch writes cuDNN's.
+fn release(group: &str, text: String) -> String {
+    match text.parse::<u32>() {
+        Ok(number) if group == "cuda" && number >= 1000 => format!("{}.{}", number / 1000, number % 1000 / 10),
+        _ if matches!(group, "wanted" | "found") => text.replace(", ", "."),
+        _ => text,
+    }
+}
+
+/// The keys of all rows, and the rows of each.
+struct Keys {
+    automaton: AhoCorasick,
+    rows: Vec<Vec<usize>>,
+}
+
+static KEYS: LazyLock<Option<Keys>> = LazyLock::new(|| {
+    let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, row) in messages().iter().enumerate() {
+        rows.entry(row.key).or_default().push(at);
+    }
+    let automaton = AhoCorasick::new(rows.keys()).ok()?;
+    Some(Keys { automaton, rows: rows.into_values().collect() })
+});
+
+/// The messages of a text, the most telling first; of equally telling ones the first of the text.
+#[must_use]
+pub fn recognise(bytes: &[u8]) -> Vec<Message> {
+    let plain = clean::clean(bytes);
+    let mut found = on_lines(&plain);
+    if found.iter().all(|message| message.weight == 0) && plain.len() <= PASTED {
+        // Nothing on one line: was the text broken to fit a page?
+        let readings = clean::unwrapped(&plain).into_iter().map(|text| on_lines(&text));
+        found = readings.chain([found]).max_by_key(|found| found.first().map(|first| first.weight)).unwrap_or_default();
+    }
+    found
+}
+
+fn on_lines(plain: &[u8]) -> Vec<Message> {
+    let Some(keys) = KEYS.as_ref() else { return Vec::new() };
+    let mut found: Vec<(usize, Message)> = Vec::new();
+    let mut tries = vec![0_u32; messages().len()];
+    let mut piece = Piece::default();
+    let mut rows: Vec<usize> = Vec::new();
+    for hit in keys.automaton.find_overlapping_iter(plain) {
+        if !piece.has(hit.start()) {
+            take(&mut found, &mut tries, plain, &piece, &mut rows);
+            piece = piece.next(plain, hit.start());
+        }
+        rows.extend(keys.rows.get(hit.pattern().as_usize()).into_iter().flatten());
+    }
+    take(&mut found, &mut tries, plain, &piece, &mut rows);
+    // The sort is stable: the first of the text stays first.
+    found.sort_by_key(|(_, message)| std::cmp::Reverse(message.weight));
+    found.into_iter().map(|(_, message)| message).collect()
+}
+
+/// Takes what the heaviest row that fits says of a piece.
+fn take(found: &mut Vec<(usize, Message)>, tries: &mut [u32], plain: &[u8], piece: &Piece, rows: &mut Vec<usize>) {
+    let text = piece.text(plain);
+    rows.sort_unstable();
+    rows.dedup();
+    rows.sort_by_key(|at| std::cmp::Reverse(messages().get(*at).map(|row| row.weight)));
+    for at in rows.drain(..) {
+        let (Some(row), Some(count)) = (messages().get(at), tries.get_mut(at)) else { continue };
+        if *count >= TRIES {
+            continue;
+        }
+        *count += 1;
+        let Some(captures) = row.regex().and_then(|regex| regex.captures(text)) else { continue };
+        let message = Message::new(row, text, &captures);
+        let same = |(of, known): &&mut (usize, Message)| *of == at && known.names == message.names;
+        if let Some((_, known)) = found.iter_mut().find(same) {
+            known.count = known.count.saturating_add(1);
+        } else if found.len() < KEPT {
+            found.push((at, message));
+        }
+        break;
+    }
+}
+
+/// A line, or a piece of a long one.
+#[derive(Debug, Default)]
+struct Piece {
+    start: usize,
+    end: usize,
+    line_start: usize,
+    line_end: usize,
+}
+
+impl Piece {
+    /// The piece that `at` stands in, after `self`. A line is gone through once, however many pieces it has.
+    fn next(&self, plain: &[u8], at: usize) -> Self {
+        let (line_start, line_end) = if (self.line_start..self.line_end).contains(&at) {
+            (self.line_start, self.line_end)
+        } else {
+            let known = self.line_end.min(at);
+            let behind = memchr::memrchr(b'\n', plain.get(known..at).unwrap_or_default());
+            let ahead = memchr::memchr(b'\n', plain.get(at..).unwrap_or_default());
+            (behind.map_or(known, |newline| known + newline + 1), ahead.map_or(plain.len(), |newline| at + newline))
+        };
+        let start = line_start + (at - line_start) / PIECE * PIECE;
+        Self { start, end: line_end.min(start + PIECE), line_start, line_end }
+    }
+
+    fn has(&self, at: usize) -> bool {
+        (self.start..self.end).contains(&at)
+    }
+
+    /// With what of its neighbours belongs to it.
+    fn text<'t>(&self, plain: &'t [u8]) -> &'t [u8] {
+        let start = self.start.saturating_sub(OVERLAP).max(self.line_start);
+        plain.get(start..self.line_end.min(self.end + OVERLAP)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,163 @@
+//! Printed text as plain lines.
+//!
+//! Takes the bytes that a terminal, a log or a clipboard had; gives lines of text in which ASCII stands as ASCII: without
+//! escapes of a terminal, with each state of a progress bar on its own line, with what ld.so says in English. Linear.
+
+use crate::facts::translations;
+use aho_corasick::{AhoCorasick, MatchKind};
+use std::sync::LazyLock;
+
+const ESCAPE: u8 = 0x1b;
+
+/// The longest text of an escape (a title, a link) that is taken for one.
+const TITLE: usize = 4096;
+
+/// Characters that stand for a plainer one: quotation marks of word processors, borders of boxes, the no-break space.
+const PLAIN: [(&str, &str); 16] = [
+    ("\u{2018}", "'"),
+    ("\u{2019}", "'"),
+    ("\u{201c}", "\""),
+    ("\u{201d}", "\""),
+    ("\u{a0}", " "),
+    ("\u{2500}", " "),
+    ("\u{2502}", " "),
+    ("\u{2503}", " "),
+    ("\u{250c}", " "),
+    ("\u{2510}", " "),
+    ("\u{2514}", " "),
+    ("\u{2518}", " "),
+    ("\u{256d}", " "),
+    ("\u{256e}", " "),
+    ("\u{256f}", " "),
+    ("\u{2570}", " "),
+];
+
+struct Replacer {
+    automaton: AhoCorasick,
+    with: Vec<&'static str>,
+}
+
+static REPLACER: LazyLock<Option<Replacer>> = LazyLock::new(|| {
+    let rows = translations().iter().map(|row| (row.text, row.english));
+    let (texts, with): (Vec<_>, Vec<_>) = rows.chain(PLAIN).unzip();
+    let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts).ok()?;
+    Some(Replacer { automaton, with })
+});
+
+/// The text as plain lines.
+pub(super) fn clean(bytes: &[u8]) -> Vec<u8> {
+    let plain = without_escapes(bytes);
+    match REPLACER.as_ref() {
+        // Text that is all ASCII has nothing to replace.
+        Some(replacer) if !plain.is_ascii() => replacer.automaton.replace_all_bytes(&plain, &replacer.with),
+        _ => plain,
+    }
+}
+
+/// Without escapes (ECMA-48) and controls. A carriage return begins a line: what it would write over was shown, too.
+/// NUL goes, so that text in UTF-16 can be read as far as it is ASCII.
+fn without_escapes(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match byte {
+            ESCAPE => rest = after_escape(tail),
+            b'\r' => out.push(b'\n'),
+            b'\n' | b'\t' => out.push(byte),
+            0..0x20 | 0x7f => {}
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+/// What follows the escape that `bytes` go on with.
+fn after_escape(bytes: &[u8]) -> &[u8] {
+    let Some((&kind, tail)) = bytes.split_first() else { return bytes };
+    match kind {
+        // A control sequence: parameters, then one last byte. One that is broken off ends where it breaks.
+        b'[' => {
+            let end = tail.iter().position(|byte| !(0x20..0x40).contains(byte)).unwrap_or(tail.len());
+            match tail.get(end..) {
+                Some([0x40..=0x7e, rest @ ..]) => rest,
+                rest => rest.unwrap_or_default(),
+            }
+        }
+        // A string, up to BEL or to ESC \.
+        b']' | b'P' | b'X' | b'^' | b'_' => {
+            let text = tail.get(..TITLE).unwrap_or(tail);
+            let Some(end) = text.iter().position(|byte| matches!(*byte, 0x07 | ESCAPE | b'\n')) else { return tail };
+            match tail.get(end..) {
+                Some([0x07, rest @ ..] | [ESCAPE, b'\\', rest @ ..]) => rest,
+                rest => rest.unwrap_or_default(),
+            }
+        }
+        0x20..0x30 => tail.get(1..).unwrap_or_default(),
+        0x30..0x7f => tail,
+        _ => bytes,
+    }
+}
+
+/// The lines of a text that was broken to fit a page put together again: with a blank where words were kept whole, and
+/// with nothing where lines end at one width. Both are readings that may be wrong.
+pub(super) fn unwrapped(plain: &[u8]) -> [Vec<u8>; 2] {
+    let lines = || plain.split(|byte| *byte == b'\n');
+    let mut words = Vec::with_capacity(plain.len());
+    for line in lines() {
+        words.extend_from_slice(line.trim_ascii());
+        words.push(b' ');
+    }
+    let width = |line: &[u8]| line.iter().filter(|byte| !(0x80..0xc0).contains(*byte)).count();
+    let widest = lines().map(width).max().unwrap_or_default();
+    let mut hard = Vec::with_capacity(plain.len());
+    for line in lines() {
+        hard.extend_from_slice(line);
+        if width(line) < widest {
+            hard.push(b'\n');
+        }
+    }
+    [words, hard]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_and_controls_go() {
+        for (printed, plain) in [
+            (&b"\x1b[1;31mError\x1b[0m: x"[..], &b"Error: x"[..]),
+            (b"\x1b]0;title\x07a\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", b"alink"),
+            (b" 10%\r 20%\r\nend\r\n", b" 10%\n 20%\n\nend\n\n"),
+            (b"\xff\xfeE\0r\0r\0", b"\xff\xfeErr"),
+            (b"\x1b", b""),
+            (b"\x1b[", b""),
+            (b"\x1b[31", b""),
+            (b"\x1b[3\nx", b"\nx"),
+            (b"\x1b]never closed", b"never closed"),
+            (b"\x1b(Bx\x1bMy\x1b\xc3\xa9", b"xy\xc3\xa9"),
+        ] {
+            assert_eq!(without_escapes(printed).escape_ascii().to_string(), plain.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn other_languages_become_english() {
+        let german =
+            "x: libcudart.so.12: Kann die Shared-Object-Datei nicht öffnen: Datei oder Verzeichnis nicht gefunden";
+        let plain = clean(german.as_bytes());
+        assert!(plain.starts_with(b"x: libcudart.so.12: cannot open shared object file: "));
+        assert_eq!(clean("version ‘GLIBCXX_3.4.30’".as_bytes()), b"version 'GLIBCXX_3.4.30'");
+        // What is no UTF-8 stays as it is.
+        assert_eq!(clean(b"\xff\xc3 libcudart"), b"\xff\xc3 libcudart");
+    }
+
+    #[test]
+    fn broken_lines_are_joined() {
+        let [words, _] = unwrapped(b"  undefined symbol:   \n  nccl  ");
+        assert_eq!(words, b"undefined symbol: nccl ");
+        let [_, hard] = unwrapped(b"undefined symb\nol: ncclMemFre\ne\n");
+        assert_eq!(hard, b"undefined symbol: ncclMemFree\n\n");
+    }
+}

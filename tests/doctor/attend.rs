@@ -1,0 +1,156 @@
+//! `cudashim doctor -- CMD`: the command as it would be without us, then its failure explained.
+
+use crate::support::world::World;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output, Stdio};
+
+const NCCL: &str = "ImportError: /x/libtorch_cuda.so: undefined symbol: ncclMemFree";
+
+fn attend(world: &World, script: &str) -> Command {
+    let mut command = world.cudashim(["doctor", "--", "/bin/sh", "-c", script]);
+    command.env("PATH", "/usr/bin:/bin");
+    command
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn done(world: &World, script: &str) -> Output {
+    attend(world, script).output().unwrap()
+}
+
+#[test]
+fn output_and_exit_code_are_the_command_s() {
+    let world = World::new();
+    let output = done(&world, "printf 'a\\0b\\377'; printf 'e\\r' >&2; exit 0");
+    assert_eq!(output.stdout, b"a\0b\xff");
+    assert_eq!(output.stderr, b"e\r");
+    assert_eq!(output.status.code(), Some(0));
+    let output = done(&world, &format!("echo out; echo '{NCCL}' >&2; exit 3"));
+    assert_eq!(text(&output.stdout), "out\n");
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stderr);
+    let explained = said.strip_prefix(&format!("{NCCL}\n\ncudashim doctor: ")).unwrap();
+    assert!(explained.contains("[nccl-older-wins]"), "{explained}");
+    assert!(explained.contains(NCCL), "{explained}");
+    // What is said on stdout is read, too.
+    let output = done(&world, &format!("echo '{NCCL}'; exit 1"));
+    assert!(text(&output.stderr).contains("[nccl-older-wins]"));
+}
+
+#[test]
+fn a_command_that_ends_well_is_left_alone_unless_it_fell_back() {
+    let world = World::new();
+    assert_eq!(done(&world, "echo fine >&2").stderr, b"fine\n");
+    let fell_back = "Failed to create CUDAExecutionProvider. Require cuDNN 9.* and CUDA 12.*";
+    let output = done(&world, &format!("echo '{fell_back}' >&2"));
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("[ort-cuda-ep-missing-lib]"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_cannot_be_run_has_the_codes_of_env() {
+    let world = World::new();
+    assert_eq!(world.cudashim(["doctor", "--", "no-such-command"]).output().unwrap().status.code(), Some(127));
+    assert_eq!(world.cudashim(["doctor", "--", "/"]).output().unwrap().status.code(), Some(126));
+    assert_eq!(world.rooted(["doctor", "--", "/bin/sh"]).output().unwrap().status.code(), Some(125));
+}
+
+#[test]
+fn a_signal_is_told_as_a_shell_does() {
+    let world = World::new();
+    // SIGABRT is a failure; one that somebody ended needs no explanation.
+    let output = done(&world, "kill -ABRT $$");
+    assert_eq!(output.status.code(), Some(128 + 6));
+    assert!(text(&output.stderr).contains("cudashim doctor: "), "{}", text(&output.stderr));
+    let output = done(&world, "kill -TERM $$");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(128 + 15), ""));
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let world = World::new();
+    let mut command = attend(&world, "trap 'echo caught; exit 7' TERM; echo ready; while :; do read line; done");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let mut ready = [0; 6];
+    output.read_exact(&mut ready).unwrap();
+    assert_eq!(&ready, b"ready\n");
+    let pid = child.id().to_string();
+    assert!(Command::new("/bin/kill").args(["-TERM", &pid]).status().unwrap().success());
+    // The shell acts on a signal once its `read` returns.
+    let mut said = String::new();
+    let writer = std::thread::spawn(move || while input.write_all(b"\n").is_ok() {});
+    output.read_to_string(&mut said).unwrap();
+    writer.join().unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!((status.code(), status.signal(), said.as_str()), (Some(7), None, "caught\n"));
+}
+
+#[test]
+fn input_and_much_output_pass_through() {
+    let world = World::new();
+    let mut command = attend(&world, "cat; cat /dev/zero | head -c 20000000");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"typed").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.stdout.starts_with(b"typed\0") && output.stdout.len() == 20_000_005, "{}", output.stdout.len());
+    assert!(output.status.success());
+    // Who no longer listens ends the command, as a pipe does.
+    let mut child = attend(&world, "while :; do echo more || exit 9; done").stdout(Stdio::piped()).spawn().unwrap();
+    let mut some = [0; 5];
+    child.stdout.take().unwrap().read_exact(&mut some).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!((&some, status.code()), (b"more\n", Some(128 + 13)));
+}
+
+#[test]
+fn a_terminal_stays_one() {
+    let world = World::new();
+    let isatty = ": >\"$OUT\"; for fd in 1 2; do if [ -t $fd ]; then echo $fd >>\"$OUT\"; fi; done; printf 'a\\nb' >&2";
+    let file = world.path("isatty");
+    let seen = |mut command: Command| {
+        let output = command.env("OUT", &file).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (std::fs::read_to_string(&file).unwrap(), output)
+    };
+    assert_eq!(seen(attend(&world, isatty)).0, "");
+    // script(1) gives it a terminal for all three.
+    if !std::path::Path::new("/usr/bin/script").exists() {
+        return;
+    }
+    let line = format!("{} doctor -- /bin/sh -c '{}'", env!("CARGO_BIN_EXE_cudashim"), isatty.replace('\'', "'\\''"));
+    let mut command = Command::new("/usr/bin/script");
+    command.args(["-qec", &line, "/dev/null"]).env("CUDASHIM_CACHE", world.path("cache")).stdin(Stdio::null());
+    let (told, output) = seen(command);
+    assert_eq!(told, "1\n2\n");
+    // One terminal's line ends, not those of two.
+    assert_eq!(text(&output.stdout), "a\r\nb");
+}
+
+#[test]
+fn a_long_file_is_read_at_its_ends() {
+    let world = World::new();
+    let path = world.path("log");
+    let file = std::fs::File::create(&path).unwrap();
+    // Sparse: nobody reads what is between.
+    file.set_len(1 << 33).unwrap();
+    use std::os::unix::fs::FileExt;
+    file.write_all_at(format!("\n{NCCL}\n").as_bytes(), (1 << 33) - 1000).unwrap();
+    let output = world.cudashim(["doctor", "--error"]).arg(&path).output().unwrap();
+    assert!(text(&output.stdout).contains("[nccl-older-wins]"), "{}", text(&output.stdout));
+    let mut child =
+        world.cudashim(["doctor", "--error", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(NCCL.as_bytes()).unwrap();
+    assert!(text(&child.wait_with_output().unwrap().stdout).contains("[nccl-older-wins]"));
+    for (arguments, says) in
+        [(["--error", "/no/such"], "cannot be read"), (["--error", "/dev/null"], "no text to explain")]
+    {
+        let output = world.cudashim(["doctor"]).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
+    }
+}

@@ -1,0 +1,149 @@
+//! An error text, explained by what the machine would load.
+
+use super::{Patient, commands};
+use crate::support::world::Lib;
+use cudashim::doctor::{Finding, Report};
+use cudashim::facts::Severity;
+
+const NVJITLINK: &str =
+    "ImportError: /x/libcusparse.so.12: undefined symbol: __nvJitLinkComplete_12_4, version libnvJitLink.so.12";
+
+/// An environment with torch, cuSPARSE and nvJitLink of one release, and an older nvJitLink in `/old`.
+fn patient() -> Patient {
+    let patient = Patient::new();
+    let new = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkComplete_12_4"]);
+    let old = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkComplete_12_1"]);
+    let cusparse = Lib::new("libcusparse.so.12")
+        .defines(&["cusparseCreate"])
+        .uses("libnvJitLink.so.12", &["__nvJitLinkComplete_12_4"])
+        .link("--enable-new-dtags,-rpath,$ORIGIN/../../nvjitlink/lib");
+    let torch = Lib::new("libtorch_global_deps.so")
+        .unversioned()
+        .uses("libcusparse.so.12", &["cusparseCreate"])
+        .link("--disable-new-dtags,-rpath,$ORIGIN/../../nvidia/cusparse/lib");
+    let venv = patient.world.venv("venv");
+    venv.wheel("nvidia-nvjitlink-cu12", "12.4.127", &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", new)])
+        .wheel("nvidia-cusparse-cu12", "12.3.1.170", &[("nvidia/cusparse/lib/libcusparse.so.12", cusparse)])
+        .torch(
+            "2.5.1+cu124",
+            Some("12.4"),
+            &["nvidia-nvjitlink-cu12==12.4.127", "nvidia-cusparse-cu12==12.3.1.170"],
+            &[("lib/libtorch_global_deps.so", torch)],
+        );
+    old.build(&patient.world.path("old/libnvJitLink.so.12"));
+    patient
+}
+
+/// What is said of a kind of evidence, with the paths.
+fn evidence(finding: &Finding, kind: &str) -> Vec<String> {
+    let of_kind = finding.evidence.iter().filter(|evidence| evidence.kind == kind);
+    of_kind
+        .map(|evidence| match &evidence.path {
+            Some(path) => format!("{}: {}", path.to_path().display(), evidence.says),
+            None => evidence.says.clone(),
+        })
+        .collect()
+}
+
+fn lead(report: &Report) -> &Finding {
+    assert!(!report.is_fine());
+    let lead = report.findings.first().unwrap();
+    assert_eq!(lead.severity, Severity::Fatal);
+    assert!(report.verdict.says.ends_with(&lead.cause), "{}", report.verdict.says);
+    lead
+}
+
+#[test]
+fn the_copy_that_is_to_blame_is_named_and_the_line_that_heals() {
+    let report = patient().set("LD_LIBRARY_PATH", "/old").told(NVJITLINK);
+    let lead = lead(&report);
+    assert_eq!(lead.id, "nvjitlink-older-wins");
+    assert_eq!(evidence(lead, "message"), [NVJITLINK]);
+    let files = evidence(lead, "file");
+    assert!(files[0].starts_with("/old/libnvJitLink.so.12: loaded today"), "{files:?}");
+    assert!(files[0].contains("by LD_LIBRARY_PATH: has no `__nvJitLinkComplete_12_4`"), "{files:?}");
+    assert!(files[1].ends_with("/nvidia/nvjitlink/lib/libnvJitLink.so.12: the one of the chosen set (12.4.127)"));
+    assert_eq!(commands(lead), ["cudashim run -- /venv/bin/python your_script.py"]);
+    assert_eq!(evidence(lead, "today"), [""; 0]);
+}
+
+#[test]
+fn a_machine_that_is_healthy_now_is_said_to_be() {
+    let report = patient().told(NVJITLINK);
+    let lead = lead(&report);
+    assert_eq!(lead.id, "nvjitlink-older-wins");
+    let files = evidence(lead, "file");
+    assert_eq!(files.len(), 1, "{files:?}");
+    assert!(files[0].ends_with("by DT_RUNPATH: has `__nvJitLinkComplete_12_4`"), "{files:?}");
+    assert_eq!(evidence(lead, "today"), ["this machine's libraries do not show it now"]);
+}
+
+#[test]
+fn a_library_that_is_not_found_is_told_by_whose_it_is() {
+    let missing =
+        |soname: &str| format!("OSError: {soname}: cannot open shared object file: No such file or directory");
+    // Of the set: whoever asks by name is to be run with it.
+    let report = patient().told(&missing("libcusparse.so.12"));
+    assert_eq!(lead(&report).id, "bare-name-dlopen-consumers");
+    assert_eq!(commands(lead(&report)), ["cudashim run -- /venv/bin/python your_script.py"]);
+    assert!(evidence(lead(&report), "rule")[0].starts_with("no rule of ld.so leads to `libcusparse.so.12`"));
+    // Of another major: nothing of the set can stand in for it.
+    let report = patient().told(&missing("libcudart.so.13"));
+    assert_eq!(lead(&report).id, "ext-other-cuda-major");
+    assert_eq!(commands(lead(&report)), ["/venv/bin/python -m pip install nvidia-cuda-runtime"]);
+    // A copy of it elsewhere is found with its directory, behind the set.
+    let other = patient();
+    let runtime = Lib::new("libcudart.so.13").defines(&["cudaMalloc"]);
+    runtime.build(&other.world.path("usr/local/cuda-13.0/lib64/libcudart.so.13"));
+    let report = other.told(&missing("libcudart.so.13"));
+    assert_eq!(
+        commands(lead(&report)),
+        ["LD_LIBRARY_PATH=/usr/local/cuda-13.0/lib64 cudashim run -- /venv/bin/python your_script.py"]
+    );
+}
+
+#[test]
+fn what_the_machine_shows_completes_what_the_text_says() {
+    let report = patient().told("RuntimeError: Found no NVIDIA driver on your system.");
+    assert_eq!(lead(&report).id, "no-driver");
+    assert_eq!(evidence(lead(&report), "message"), ["RuntimeError: Found no NVIDIA driver on your system."]);
+    assert_eq!(report.findings.iter().filter(|finding| finding.id == "no-driver").count(), 1);
+    // One that says by itself what it is stays that.
+    let report = patient().told("AssertionError: libcuda.so cannot found!");
+    assert_eq!(lead(&report).id, "triton-libcuda-not-found");
+    assert_eq!(evidence(lead(&report), "machine"), ["there is no NVIDIA driver on this machine"]);
+}
+
+#[test]
+fn torch_s_own_interface_is_no_matter_of_cuda() {
+    let report = patient().told("ImportError: /x/flash.so: undefined symbol: _ZN3c104cuda9SetDeviceEi");
+    assert_eq!(lead(&report).id, "ext-torch-abi");
+    assert_eq!(commands(lead(&report)), [""; 0]);
+    assert!(evidence(lead(&report), "file")[0].ends_with("torch 2.5.1+cu124: no library of it has it"));
+    let report = patient().told("RuntimeError: operator torchvision::nms does not exist");
+    assert_eq!(lead(&report).id, "torchvision-torch-mismatch");
+}
+
+#[test]
+fn a_file_is_looked_at() {
+    let patient = patient().file("lib/libnccl.so.2", "not whole").file("lib/sound", "");
+    let report = patient.told("OSError: /lib/libnccl.so.2: file too short");
+    assert_eq!(lead(&report).id, "truncated-or-foreign-elf");
+    assert!(evidence(lead(&report), "file")[0].starts_with("/lib/libnccl.so.2: 9 bytes: "));
+    let gone = patient.without("lib/libnccl.so.2").told("OSError: /lib/libnccl.so.2: file too short");
+    assert_eq!(evidence(lead(&gone), "file"), ["/lib/libnccl.so.2: is not there now"]);
+    assert_eq!(evidence(lead(&gone), "today"), ["this machine's libraries do not show it now"]);
+}
+
+#[test]
+fn a_text_that_is_not_known_changes_nothing() {
+    let patient = patient();
+    let report = patient.told("ModuleNotFoundError: No module named 'torch'\nBus error (core dumped)\n");
+    assert!(report.is_fine());
+    assert_eq!(report.findings, patient.report().findings);
+    assert!(
+        report.verdict.says.starts_with("no message that is known stands in this text; "),
+        "{}",
+        report.verdict.says
+    );
+}
