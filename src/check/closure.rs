@@ -12,7 +12,7 @@ use crate::consumer::{TorchBuild, library_files};
 use crate::facts::{Version, dlopens_of, parse_library_name};
 use crate::loader::{Fault, Flags, LinkMap, Loader, Missing, ProgramKind, Rule};
 use crate::objects::{Object, ObjectError, Objects};
-use crate::plan::{How, Plan};
+use crate::plan::{How, Plan, PlanLibrary};
 use crate::python::{Distribution, Interpreter, distributions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -283,7 +283,13 @@ impl<'l, 'h> Prediction<'l, 'h> {
         let (startup, ignored) = (map.objects().len(), if subject.program.is_some() { 0 } else { map.missing().len() });
         let program = (subject.program.is_some() && startup > 0).then_some(0);
         let mut opening = Opening { plan, program, roots: Vec::new() };
-        for library in plan.iter().flat_map(|plan| &plan.libraries).filter(|library| library.how != How::Redirect) {
+        // What the consumer brings itself comes with what needs it, and may take symbols from that.
+        let early = |plan: &Plan, library: &PlanLibrary| match library.how {
+            How::Preload => true,
+            How::Keep => !plan.is_its_own(library),
+            How::Redirect => false,
+        };
+        for library in plan.iter().flat_map(|plan| plan.libraries.iter().filter(|library| early(plan, library))) {
             let _ = map.open(library.path.as_os_str(), program);
         }
         match &subject.what {

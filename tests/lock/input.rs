@@ -72,6 +72,13 @@ fn what_cannot_be_locked() {
     let nothing = Done::of(&mut world.rooted(["lock"]));
     assert_eq!(nothing.code, Some(2));
     assert!(nothing.err.contains("there is nothing to lock"), "{}", nothing.err);
+    // A package that asks by name for what is nowhere.
+    let bare = world.venv("bare");
+    let library = Lib::new("asks.so").unversioned().uses("libcudart.so.12", &["cudaMalloc"]);
+    bare.wheel("cupy-cuda12x", "13.3.0", &[("cupy/asks.so", library)]);
+    let empty = Done::of(&mut world.rooted(["lock", "--python", "/bare"]));
+    assert_eq!(empty.code, Some(2), "{}", empty.err);
+    assert!(empty.err.contains("no library of NVIDIA's is here for the environment `/bare`"), "{}", empty.err);
     let venv = world.venv("venv");
     torch(&venv);
     let none = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));

@@ -200,3 +200,18 @@ fn run_does_not_start_what_is_not_proven() {
         assert!(done.out.contains("cannot open shared object file"), "{}", done.out);
     }
 }
+
+/// torch's own parts may take symbols from who loads them, which they do not need by name.
+#[test]
+fn a_part_that_counts_on_who_loads_it() {
+    let (world, venv) = machine(Some(("550.54.15", "550.54.15")));
+    let dir = venv.site.join("torch/lib");
+    let part = "int late(void);\nint (*use_late)(void) = late;\n";
+    crate::support::library(&dir, "libtorch_part.so", part, &["-Wl,-soname,libtorch_part.so"]);
+    let whole = Lib::new("libtorch_cuda.so").unversioned().defines(&["late"]).uses("libtorch_part.so", &[]);
+    whole.uses("libcublas.so.12", &["cublasCreate_v2"]).link("-rpath,$ORIGIN").build(&dir.join("libtorch_cuda.so"));
+    let module = Lib::new("_C.so").unversioned().uses("libtorch_cuda.so", &[]).link("-rpath,$ORIGIN/lib");
+    module.build(&venv.site.join("torch/_C.cpython-311-x86_64-linux-gnu.so"));
+    assert!(plan(&world).library("libtorch_part.so").is_some(), "it is no part of the plan");
+    assert_eq!(stops(&world), [""; 0]);
+}
