@@ -27,7 +27,6 @@ pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<
         let seen = message.ids.iter().find_map(|id| findings.iter().position(|finding| finding.id == *id));
         let found = match seen {
             Some(at) => Some(of_machine(case, message, findings.remove(at))),
-            None if message.weight == 0 => None,
             None => {
                 let today = today.get_or_insert_with(|| judged(case));
                 Explanation { case, message, today: today.as_ref() }.finding()
@@ -84,10 +83,15 @@ impl Explanation<'_, '_> {
     fn finding(&self) -> Option<Finding> {
         let (message, soname) = (self.message, self.soname());
         let of_check = |id: &&'static str| {
-            let found = self.today?.findings.iter().find(|finding| finding.id == *id)?;
+            let damaged = *id == "truncated-or-foreign-elf";
+            let is_it = |found: &str| found == *id || (damaged && matches!(found, "truncated" | "not-elf"));
+            let found = self.today?.findings.iter().find(|finding| is_it(finding.id))?;
             Some((*id, found.says.as_str()))
         };
         let shown = message.ids.iter().find_map(of_check);
+        if message.weight == 0 && shown.is_none() {
+            return None;
+        }
         let plain = message.ids.first().copied().filter(|_| message.weight == PLAIN);
         let id = plain.or(shown.map(|(id, _)| id)).or_else(|| self.likeliest(soname.as_deref()))?;
         let mut finding = self.case.finding(id)?.because(&message.says).severity(Severity::Fatal);
@@ -268,7 +272,10 @@ impl Explanation<'_, '_> {
     fn remedies(&self, finding: &Finding, soname: Option<&str>) -> Vec<Remedy> {
         let set = self.case.answer.as_ref().is_ok_and(|answer| answer.resolution.is_some());
         let run = |remedy: &&Remedy| matches!(remedy, Remedy::Command(line) if *line == self.case.run_line());
-        let lines = || finding.remedies.iter().filter(|remedy| set || !run(remedy)).cloned();
+        // Of one libcuda nothing can be chosen.
+        let driver = finding_row(finding.id).is_some_and(|row| row.group == Group::Driver);
+        let choice = set && (!driver || self.case.machine.usable_libcudas().nth(1).is_some());
+        let lines = || finding.remedies.iter().filter(|remedy| choice || !run(remedy)).cloned();
         let Some(soname) = soname.filter(|soname| self.choices().all(|choice| choice.soname != *soname)) else {
             let mut remedies: Vec<Remedy> = lines().collect();
             if remedies.is_empty() && set && soname.is_some() {

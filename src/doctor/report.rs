@@ -89,7 +89,7 @@ impl Report {
     pub(super) fn new(case: &Case<'_>, findings: Vec<Finding>, messages: Option<Vec<Message>>) -> Self {
         let machine = case.machine;
         let mut verdict = verdict(&findings, torch_line(case).as_ref());
-        if messages.as_ref().is_some_and(|messages| messages.iter().all(|message| message.weight == 0)) {
+        if messages.is_some() && !findings.iter().any(explains) {
             verdict.says = format!("no message that is known stands in this text; {}", verdict.says);
         }
         let libcuda = machine.libcuda.as_ref();
@@ -126,6 +126,11 @@ impl Report {
     pub fn is_fine(&self) -> bool {
         self.verdict.fine
     }
+}
+
+/// Whether a finding stands for a message of the text.
+fn explains(finding: &Finding) -> bool {
+    finding.evidence.iter().any(|evidence| evidence.kind == "message")
 }
 
 fn torch_line(case: &Case<'_>) -> Option<TorchLine> {
