@@ -15,6 +15,7 @@ mod human;
 mod judged;
 mod libraries;
 mod markdown;
+mod mend;
 mod redact;
 mod report;
 
@@ -29,7 +30,7 @@ pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
 use crate::consumer::{Spec, TorchBuild};
 use crate::driver::{Devices, Machine};
 use crate::host::Host;
-use crate::inventory::{Inventory, Problem, problems};
+use crate::inventory::{Inventory, Library, Problem, problems};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places;
@@ -58,7 +59,6 @@ pub(crate) struct Case<'a> {
     /// Its ELF files.
     pub(crate) objects: &'a Objects<'a>,
     /// Its ld.so in this environment.
-    #[expect(dead_code, reason = "for the rules about the search path")]
     pub(crate) loader: &'a Loader<'a>,
     /// The libraries of the environment asked for and of the machine.
     pub(crate) inventory: &'a Inventory,
@@ -89,6 +89,18 @@ impl Case<'_> {
         let python =
             self.interpreter.map_or_else(|| "python".to_owned(), |python| python.program.display().to_string());
         format!("cudashim run -- {python} your_script.py")
+    }
+
+    /// Whether there is neither a driver nor a GPU, so that nothing here can ever use one.
+    pub(crate) fn is_without_gpu(&self) -> bool {
+        let machine = self.machine;
+        machine.usable_libcudas().next().is_none() && !machine.is_loaded() && !machine.has_gpu()
+    }
+
+    /// Whether something that is loaded fails for want of a symbol of this copy.
+    pub(crate) fn blames(&self, library: &Library) -> bool {
+        let found = self.judged.iter().flat_map(|judged| &judged.bare.findings);
+        found.filter_map(|finding| finding.path.as_deref()).any(|path| self.host.stat(path).is_ok_and(|stat| stat.id == library.stat.id))
     }
 
     /// Whether a package is installed, by its normalized name.
@@ -142,6 +154,11 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
         judged: &judged,
     };
     let mut findings = driver::findings(&case);
+    let unasked = judged::set_aside(&case);
+    for finding in findings.iter_mut().filter(|finding| finding.id == "no-driver" && !unasked.is_empty()) {
+        let says = format!("not judged, for it is opened only once a GPU is used: {unasked}");
+        *finding = finding.clone().seen("rule", says);
+    }
     findings.extend(libraries::findings(&case));
     findings.extend(environment::findings(&case));
     findings.extend(frameworks::findings(&case));
