@@ -531,14 +531,22 @@ fn opened_by(
         let stem = row.name.split(".so").next().unwrap_or_default();
         by_stem.entry(stem).or_default().extend(name.map(|name| (name, row.required)));
     }
+    // The first part that is opened has the say where its siblings are found that have a run path of their own.
+    let rank = |stem: &str| FIRST_OPENED.iter().position(|first| stem == *first).unwrap_or(FIRST_OPENED.len());
+    let mut by_stem: Vec<_> = by_stem.into_iter().collect();
+    by_stem.sort_by_key(|(stem, _)| rank(stem));
     by_stem
-        .into_values()
-        .map(|mut names| {
+        .into_iter()
+        .map(|(_, mut names)| {
             names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
             names
         })
         .collect()
 }
+
+/// What cuDNN opens before its other parts: the one that holds `cudnnGetVersion`, then the one of the descriptors (strace of
+/// cuDNN 8.5, 8.9, 9.1, 9.10 and 9.26).
+const FIRST_OPENED: [&str; 3] = ["libcudnn_graph", "libcudnn_ops", "libcudnn_ops_infer"];
 
 /// As little as the soname tells of a release: its major.
 fn major_of(object: &Object) -> Option<Version> {

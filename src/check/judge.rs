@@ -5,7 +5,7 @@
 use super::closure::What;
 use super::copies::Copies;
 use super::mixes;
-use super::{Depth, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Phase, Subject, Verdict};
+use super::{Depth, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Phase, Subject, Verdict, When};
 use crate::consumer::{symbols_by_provider, unversioned_provider};
 use crate::facts::parse_library_name;
 use crate::inventory::{Library, torn_id_of};
@@ -74,6 +74,13 @@ impl<'a> Facts<'a, '_, '_> {
             }
         });
         objects.collect()
+    }
+
+    /// Whether it is opened by something that is itself opened later: cuDNN's engines, of which nothing is heard before a
+    /// GPU is used.
+    pub(super) fn is_second_hand(&self, index: usize) -> bool {
+        let loader = self.mapped(index).and_then(|mapped| mapped.loader);
+        index >= self.loaded && loader.is_some_and(|loader| loader >= self.loaded)
     }
 
     /// What people call a mapped object: where it is, its release, and how it got there.
@@ -147,7 +154,8 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
     // Of a library without nodes the reference does not say who is to define it: NCCL, cuSPARSELt.
     let unversioned = |symbol: &crate::loader::MissingSymbol| {
         let object = facts.mapped(symbol.object).filter(|_| symbol.node.is_none())?;
-        unversioned_provider(&object.object, symbol.symbol.as_bytes()).map(OsString::from)
+        let needed = unversioned_provider(&object.object, symbol.symbol.as_bytes()).map(OsString::from);
+        needed.or_else(|| interface(facts, symbol.symbol.as_bytes()))
     };
     let symbols = link.symbols.iter().filter(|symbol| needed(symbol.object)).map(|symbol| {
         let file = symbol.file.clone().or_else(|| unversioned(symbol));
@@ -170,6 +178,16 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
     };
     let missing = nodes.chain(symbols).filter(told).collect();
     (missing, link.first_error.map(|error| error.to_string()))
+}
+
+/// The mapped library whose C interface a symbol is of, for who is not linked against it.
+fn interface(facts: &Facts<'_, '_, '_>, symbol: &[u8]) -> Option<OsString> {
+    let of = |mapped: &Mapped| {
+        let name = mapped.path.file_name()?;
+        let prefix = parse_library_name(name)?.row.prefix.filter(|prefix| symbol.starts_with(prefix.as_bytes()))?;
+        Some((prefix.len(), mapped.names.first()?.clone()))
+    };
+    facts.map.objects().iter().filter_map(of).max_by_key(|(length, _)| *length).map(|(_, name)| name)
 }
 
 /// Of a live process its scopes are not known: only what names its provider is looked at.
@@ -243,6 +261,7 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
             }
         }
     }
+    let when = |later| if later { When::Gpu } else { When::Load };
     for ((id, by, later), lost) in groups {
         let Some(first) = lost.first() else { continue };
         let verb = if later { "opens" } else { "needs" };
@@ -250,7 +269,7 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         if let Some(damaged) = &first.damaged {
             let says =
                 format!("`{}` cannot be mapped, and ld.so looks no further: {}; {by}", shown(damaged), first.says);
-            let found = Finding::new(id, says).blaming(Some(damaged.clone())).by(first.needed_by.clone()).later(later);
+            let found = Finding::new(id, says).blaming(Some(damaged.clone())).by(first.needed_by.clone()).when(when(later));
             findings.push(found.wanting([first.says.clone()]));
             continue;
         }
@@ -258,7 +277,7 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         let installed = installed.map(|path| format!("; `{}` is on no search path", shown(&path))).unwrap_or_default();
         let names: Vec<&OsStr> = lost.iter().map(|lost| lost.name.as_os_str()).collect();
         let says = format!("ld.so finds no {}: {by}{installed}", listed(&names));
-        let found = Finding::new(id, says).blaming(first.needed_by.clone()).by(first.needed_by.clone()).later(later);
+        let found = Finding::new(id, says).blaming(first.needed_by.clone()).by(first.needed_by.clone()).when(when(later));
         findings.push(found.wanting(names.iter().map(|name| name.to_string_lossy().into_owned())));
     }
     if let Some(first) = absent.first() {
@@ -267,7 +286,7 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         let says = format!("nothing here has {}: what needs it cannot be used", listed(&names));
         let found = Finding::new("optional-lib-missing", says).blaming(first.needed_by.clone());
         let names = names.iter().map(|name| name.to_string_lossy().into_owned());
-        findings.push(found.by(first.needed_by.clone()).wanting(names).later(true));
+        findings.push(found.by(first.needed_by.clone()).wanting(names).when(When::Gpu));
     }
 }
 
@@ -345,7 +364,13 @@ fn unbound(facts: &Facts<'_, '_, '_>, missing: &[MissingSymbol], findings: &mut 
             None => format!("`{}` wants {what}{more}, which nothing that is mapped defines", shown(wanted_by)),
         };
         let found = Finding::new(unbound_id(wanted_by, provider, first), says).blaming(provider.map(Path::to_owned));
-        let found = found.by(Some(wanted_by.to_owned())).later(lost.iter().all(|lost| lost.later));
+        let asker = facts.map.objects().iter().position(|mapped| mapped.path == wanted_by);
+        let when = match asker {
+            Some(asker) if facts.is_second_hand(asker) => When::Gpu,
+            _ if lost.iter().all(|lost| lost.later) => When::Use,
+            _ => When::Load,
+        };
+        let found = found.by(Some(wanted_by.to_owned())).when(when);
         findings.push(found.wanting(lost.iter().map(|lost| named(lost))));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Takes the map with what is known of its copies; adds [`Finding`]s. Reads no symbols, and says nothing of what is missing.
 
-use super::Finding;
+use super::{Finding, When};
 use super::closure::What;
 use super::judge::Facts;
 use crate::facts::{self, Version, parse_library_name};
@@ -48,14 +48,15 @@ fn one_release(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut 
     let Some((main, version)) = main.and_then(|(index, first)| Some((*index, release(first)?))) else { return false };
     let differs = |library: &Library| release(library).is_some_and(|found| !agree(version, found));
     let others: Vec<&(usize, &Library)> = members.iter().filter(|(_, library)| differs(library)).collect();
-    let Some((index, library)) = others.first() else { return false };
+    let first_hand = others.iter().find(|(index, _)| !facts.is_second_hand(*index));
+    let Some((index, library)) = first_hand.or(others.first()) else { return false };
     let more = match others.len() {
         1 => String::new(),
         count => format!(" and {} more parts of another release", count - 1),
     };
     let says = format!("{} meets {}{more}: they must be of one release", facts.told(main), facts.told(*index));
     let found = Finding::new(torn_id(library), says).blaming(path_of(facts, *index)).by(path_of(facts, main));
-    findings.push(found);
+    findings.push(if first_hand.is_some() { found } else { found.when(When::Gpu) });
     true
 }
 
@@ -107,7 +108,14 @@ fn nvrtc(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut Vec<Fi
     let one_consumer = matches!(facts.subject.map(|subject| &subject.what), Some(What::Torch(_)));
     let Some((own, first)) = compilers.first().filter(|_| one_consumer) else { return false };
     let by_search = |index: usize| matches!(facts.rule(index), Rule::LdLibraryPath | Rule::Cache | Rule::Default);
-    let other = compilers.iter().find(|(index, library)| by_search(*index) && minor(library) != minor(first));
+    // Of another major it is for who asks for that, unless nobody names a release.
+    let same_name = |index: usize| {
+        let names = facts.mapped(index).map(|mapped| mapped.names.as_slice()).unwrap_or_default();
+        names.iter().any(|name| name == first.asked_as() || *name == *first.row.bare_name())
+    };
+    let other = compilers
+        .iter()
+        .find(|(index, library)| by_search(*index) && same_name(*index) && minor(library) != minor(first));
     if let Some((index, _)) = other {
         let says = format!("{} answers beside {}: it may not know this GPU", facts.told(*index), facts.told(*own));
         let found = Finding::new("nvrtc-wrong-version-silent", says);
@@ -136,7 +144,8 @@ pub(super) fn two_majors(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>)
         let says =
             format!("{} is of CUDA {major}, in a process with {} of CUDA {own}", facts.told(index), facts.told(at));
         let path = |index: usize| facts.mapped(index).map(|it| it.path.clone());
-        findings.push(Finding::new("two-cuda-majors", says).blaming(path(index)).by(path(at)));
+        let found = Finding::new("two-cuda-majors", says).blaming(path(index)).by(path(at));
+        findings.push(if index >= facts.loaded { found.when(When::Gpu) } else { found });
     }
     any && one_consumer
 }

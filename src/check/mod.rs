@@ -178,8 +178,20 @@ pub struct Finding {
     pub by: Option<PathBuf>,
     /// What it asks for: names of libraries, or symbols and nodes as `symbol@node`.
     pub wants: Vec<String>,
-    /// Whether it is missed only when something is first used, or only by parts that others do without.
-    pub later: bool,
+    /// When it is felt.
+    pub when: When,
+}
+
+/// When something wrong is felt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum When {
+    /// As it is loaded, or with the first call.
+    Load,
+    /// When a part that is opened later is first used.
+    Use,
+    /// Only once a GPU is used, or by parts of an environment that others do without.
+    Gpu,
 }
 
 impl Finding {
@@ -190,7 +202,7 @@ impl Finding {
     }
 
     fn new(id: &'static str, says: String) -> Self {
-        Self { id, says, path: None, by: None, wants: Vec::new(), later: false }
+        Self { id, says, path: None, by: None, wants: Vec::new(), when: When::Load }
     }
 
     fn blaming(self, path: Option<PathBuf>) -> Self {
@@ -205,8 +217,8 @@ impl Finding {
         Self { wants: wants.into_iter().collect(), ..self }
     }
 
-    fn later(self, later: bool) -> Self {
-        Self { later, ..self }
+    fn when(self, when: When) -> Self {
+        Self { when, ..self }
     }
 }
 

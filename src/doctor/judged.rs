@@ -8,9 +8,10 @@ mod words;
 pub(crate) use words::{name_of, on_library_path};
 
 use super::{Case, Finding, Remedy, mend};
-use crate::check::{self, Depth, Judgement, Subject, Verdict, predict};
+use crate::check::{self, Depth, Judgement, Subject, Verdict, When, predict};
 use crate::consumer::TorchBuild;
 use crate::facts::{Group, RemedyRow, Severity, finding_row, parse_library_name};
+use crate::host::FileId;
 use crate::loader::Loader;
 use crate::plan::Plan;
 use crate::python::Interpreter;
@@ -58,7 +59,7 @@ impl Judged {
     /// What `check` found, first causes first: what ends the load, what meets and should not, what is missed later.
     fn in_order(&self) -> Vec<&check::Finding> {
         let mut seen: Vec<&check::Finding> = self.bare.findings.iter().collect();
-        seen.sort_by_key(|seen| seen.later);
+        seen.sort_by_key(|seen| seen.when);
         seen
     }
 }
@@ -67,10 +68,16 @@ impl Judged {
 pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     let mut told: BTreeSet<&str> = BTreeSet::new();
+    let mut judged_before: BTreeSet<FileId> = BTreeSet::new();
     for judged in case.judged {
         let mut new: BTreeSet<&str> = BTreeSet::new();
         for seen in judged.in_order().into_iter().filter(|seen| !is_of_driver(seen) && !is_set_aside(case, seen)) {
             let id = id_of(seen);
+            let asker = seen.by.as_ref().and_then(|by| judged.bare.objects.iter().find(|object| object.path == *by));
+            // What torch maps is judged as torch maps it; an extension of its own is not imported without it.
+            if asker.is_some_and(|asker| judged_before.contains(&asker.id)) {
+                continue;
+            }
             let of = subjects(seen);
             new.extend(&of);
             // What hurts torch hurts the extensions beside it, and is told once.
@@ -81,6 +88,7 @@ pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
             found.extend(of_check(case, judged, seen, id));
         }
         told.extend(new);
+        judged_before.extend(judged.bare.objects.iter().map(|object| object.id));
     }
     found
 }
@@ -93,10 +101,9 @@ pub(super) fn set_aside(case: &Case<'_>) -> String {
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// On a machine without a driver and a GPU, what is opened once a GPU is used is not missed. That other releases meet is
-/// told all the same: those files are there.
+/// On a machine without a driver and a GPU, nothing is felt that is only felt once a GPU is used.
 fn is_set_aside(case: &Case<'_>, seen: &check::Finding) -> bool {
-    case.is_without_gpu() && seen.later && seen.is_absence()
+    case.is_without_gpu() && seen.when == When::Gpu
 }
 
 /// Whether nothing but libraries of the driver are missed: that is told once, by its own group.
@@ -116,10 +123,10 @@ fn subjects(seen: &check::Finding) -> BTreeSet<&'static str> {
 /// One finding of `check`, with ld.so's own words where these are known, and what is seen to heal it.
 fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding, id: &'static str) -> Option<Finding> {
     let mut found = words::told(case, judged, seen, case.finding(id)?);
-    if words::is_elective(seen) {
-        // What others do without is no failure.
+    if words::is_elective(seen) || seen.when == When::Gpu && seen.id == "two-cuda-majors" {
+        // What others do without is no failure, and what is opened later may go well.
         found = found.severity(Severity::Warning);
-    } else if !seen.later && !seen.wants.is_empty() && judged.bare.verdict == Verdict::Fails {
+    } else if seen.when == When::Load && !seen.wants.is_empty() && judged.bare.verdict == Verdict::Fails {
         found = found.severity(Severity::Fatal);
     }
     let row = finding_row(id)?;

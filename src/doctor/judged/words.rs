@@ -5,7 +5,7 @@
 
 use super::super::{Case, Finding};
 use super::Judged;
-use crate::check::{self, JudgedObject};
+use crate::check::{self, JudgedObject, When};
 use crate::facts::parse_library_name;
 use crate::loader::Rule;
 use std::path::Path;
@@ -106,7 +106,7 @@ impl Told<'_, '_> {
             1 => String::new(),
             count => format!(" and {} more", count - 1),
         };
-        let verb = if seen.later && !is_elective(seen) { "opens" } else { "needs" };
+        let verb = if seen.when != When::Load && !is_elective(seen) { "opens" } else { "needs" };
         let there = installed(self.case, first).map_or("", |_| ", though it is installed");
         format!("`{}` {verb} `{}`{more}, and ld.so does not find it{there}", name_of(by), short(first))
     }
@@ -149,7 +149,7 @@ impl Told<'_, '_> {
             finding = finding.seen("symbol", format!("{}{more}", named.join(", ")));
         }
         match &self.judged.bare.error {
-            Some(error) if !seen.later && !seen.wants.is_empty() => finding.seen("message", error.clone()),
+            Some(error) if seen.when == When::Load && !seen.wants.is_empty() => finding.seen("message", error.clone()),
             _ => finding,
         }
     }
@@ -157,7 +157,7 @@ impl Told<'_, '_> {
 
 /// Whether it is of a part of the environment that others do without.
 pub(super) fn is_elective(seen: &check::Finding) -> bool {
-    seen.id == "optional-lib-missing" && seen.later
+    seen.id == "optional-lib-missing" && seen.when == When::Gpu
 }
 
 /// Whether a name is of the driver's libraries.
