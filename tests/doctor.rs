@@ -1,6 +1,7 @@
 //! `cudashim doctor`: each finding on a machine that has it, and none on one that has not.
 
 pub(crate) mod driver;
+mod libraries;
 
 use crate::support::world::World;
 use cudashim::Host;

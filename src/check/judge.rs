@@ -255,6 +255,10 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         match (lost.optional, lost.later) {
             // It does without, as on a machine without a GPU, which has no driver.
             (true, true) => {}
+            // What no other major can stand in for is not left out by choice.
+            (true, false) if lost_id(facts, lost) == "cudnn8-vs-9-major" => {
+                groups.entry(("cudnn8-vs-9-major", lost.needed_by.as_deref(), true)).or_default().push(lost);
+            }
             (true, false) => absent.push(lost),
             (false, later) => {
                 groups.entry((lost_id(facts, lost), lost.needed_by.as_deref(), later)).or_default().push(lost);
@@ -323,9 +327,18 @@ fn lost_id(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> &'static str {
             .any(|(stem, number)| asked.is_some_and(|(asked, wanted)| asked == stem && wanted != number))
     };
     let other_major = facts.map.objects().iter().any(other);
+    // The two majors of cuDNN have different parts; one that is installed, but not mapped, is there as well.
+    let cudnn_is_there = |major: u64| {
+        let name = format!("libcudnn.so.{major}");
+        let installed = || facts.copies.installed(facts.map.files(), Path::new(&name));
+        facts.map.by_name(OsStr::new(&name)).is_some() || installed().is_some()
+    };
+    let other_cudnn = |(_, major): (_, u64)| {
+        !cudnn_is_there(major) && [8, 9].into_iter().any(|other| other != major && cudnn_is_there(other))
+    };
     match (name.row.group, name.row.stem) {
         (Some("driver"), _) => "libcuda-not-injected",
-        (Some("cudnn"), _) if other_major => "cudnn8-vs-9-major",
+        (Some("cudnn"), _) if other_major || asked.is_some_and(other_cudnn) => "cudnn8-vs-9-major",
         (Some("cudnn"), "cudnn") => unknown,
         (Some("cudnn"), _) if asked.is_some_and(|(_, major)| major >= 9) => "cudnn9-sublib-not-found",
         (_, "nvrtc-builtins") => "nvrtc-builtins-missing",

@@ -71,7 +71,7 @@ pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
     let mut judged_before: BTreeSet<FileId> = BTreeSet::new();
     for judged in case.judged {
         let mut new: BTreeSet<&str> = BTreeSet::new();
-        for seen in judged.in_order().into_iter().filter(|seen| !is_of_driver(seen) && !is_set_aside(case, seen)) {
+        for seen in judged.in_order().into_iter().filter(|seen| !is_of_others(seen) && !is_set_aside(case, seen)) {
             let id = id_of(seen);
             let asker = seen.by.as_ref().and_then(|by| judged.bare.objects.iter().find(|object| object.path == *by));
             // What torch maps is judged as torch maps it; an extension of its own is not imported without it.
@@ -97,7 +97,7 @@ pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
 pub(super) fn set_aside(case: &Case<'_>) -> String {
     let seen = case.judged.iter().flat_map(|judged| &judged.bare.findings).filter(|seen| is_set_aside(case, seen));
     let names: BTreeSet<&str> =
-        seen.flat_map(|seen| &seen.wants).map(String::as_str).filter(|name| !words::is_driver(name)).collect();
+        seen.flat_map(|seen| &seen.wants).map(String::as_str).filter(|name| words::is_ours(name)).collect();
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
@@ -106,9 +106,9 @@ fn is_set_aside(case: &Case<'_>, seen: &check::Finding) -> bool {
     case.is_without_gpu() && seen.when == When::Gpu
 }
 
-/// Whether nothing but libraries of the driver are missed: that is told once, by its own group.
-fn is_of_driver(seen: &check::Finding) -> bool {
-    seen.is_absence() && seen.wants.iter().all(|name| words::is_driver(name))
+/// Whether no library of CUDA is among what is missed: the driver's are told of once, by their own group.
+fn is_of_others(seen: &check::Finding) -> bool {
+    seen.is_absence() && !seen.wants.iter().any(|name| words::is_ours(name))
 }
 
 /// The libraries it is about: groups, else stems.

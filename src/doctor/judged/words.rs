@@ -111,9 +111,9 @@ impl Told<'_, '_> {
         format!("`{}` {verb} `{}`{more}, and ld.so does not find it{there}", name_of(by), short(first))
     }
 
-    /// What is wanted, less the driver's libraries, which another group tells of.
+    /// What is wanted; of libraries those of CUDA, for the driver's are told of by another group.
     fn wanted(&self) -> impl Iterator<Item = &str> {
-        self.seen.wants.iter().map(String::as_str).filter(|name| !is_driver(name))
+        self.seen.wants.iter().map(String::as_str).filter(|name| !self.seen.is_absence() || is_ours(name))
     }
 
     fn evidence(&self, mut finding: Finding) -> Finding {
@@ -160,9 +160,12 @@ pub(super) fn is_elective(seen: &check::Finding) -> bool {
     seen.id == "optional-lib-missing" && seen.when == When::Gpu
 }
 
-/// Whether a name is of the driver's libraries.
-pub(super) fn is_driver(name: &str) -> bool {
-    parse_library_name(name).is_some_and(|name| name.row.is_driver())
+/// Whether a name is of NVIDIA's libraries, less those of the driver.
+pub(super) fn is_ours(name: &str) -> bool {
+    match parse_library_name(name) {
+        Some(name) => !name.row.is_driver(),
+        None => name.starts_with("libcu") || name.starts_with("libnv"),
+    }
 }
 
 /// A copy of this name in the environment asked for.

@@ -14,8 +14,10 @@ pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
     if case.is_without_gpu() {
         return None;
     }
+    let home = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(|name| Some((name, case.host.env(name)?)));
     let of_cuda = case.has_package("numba-cuda");
-    let numba = of_cuda.or_else(|| case.has_package("numba"))?;
+    // numba alone may be there for the CPU, unless somebody told it where CUDA is.
+    let numba = of_cuda.or_else(|| case.has_package("numba").filter(|_| home.is_some()))?;
     let looked = places(case);
     let holds = |dir: &PathBuf| {
         let entries = case.host.list(dir).unwrap_or_default();
@@ -24,7 +26,6 @@ pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
     if looked.iter().any(holds) {
         return None;
     }
-    let home = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(|name| Some((name, case.host.env(name)?)));
     let because = match home {
         Some((name, value)) if value.as_encoded_bytes().contains(&b':') => {
             format!("{name} is a list, and numba takes it for one directory: libNVVM is not found")
@@ -38,7 +39,6 @@ pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
         found.seen("variable", format!("{name}={}", value.to_string_lossy()))
     });
     let found = looked.iter().fold(found, |found, dir| found.seen_at("file", dir, "holds no `libnvvm.so`"));
-    // numba alone may be there for the CPU.
     let found = if of_cuda.is_some() { found } else { found.severity(Severity::Warning) };
     let unset = home
         .filter(|(_, value)| value.as_encoded_bytes().contains(&b':'))
