@@ -273,7 +273,8 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         if let Some(damaged) = &first.damaged {
             let says =
                 format!("`{}` cannot be mapped, and ld.so looks no further: {}; {by}", shown(damaged), first.says);
-            let found = Finding::new(id, says).blaming(Some(damaged.clone())).by(first.needed_by.clone()).when(when(later));
+            let found =
+                Finding::new(id, says).blaming(Some(damaged.clone())).by(first.needed_by.clone()).when(when(later));
             findings.push(found.wanting([first.says.clone()]));
             continue;
         }
@@ -281,7 +282,8 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         let installed = installed.map(|path| format!("; `{}` is on no search path", shown(&path))).unwrap_or_default();
         let names: Vec<&OsStr> = lost.iter().map(|lost| lost.name.as_os_str()).collect();
         let says = format!("ld.so finds no {}: {by}{installed}", listed(&names));
-        let found = Finding::new(id, says).blaming(first.needed_by.clone()).by(first.needed_by.clone()).when(when(later));
+        let found =
+            Finding::new(id, says).blaming(first.needed_by.clone()).by(first.needed_by.clone()).when(when(later));
         findings.push(found.wanting(names.iter().map(|name| name.to_string_lossy().into_owned())));
     }
     if let Some(first) = absent.first() {

@@ -2,9 +2,9 @@
 //!
 //! Takes the map with what is known of its copies; adds [`Finding`]s. Reads no symbols, and says nothing of what is missing.
 
-use super::{Finding, When};
 use super::closure::What;
 use super::judge::Facts;
+use super::{Finding, When};
 use crate::facts::{self, Version, parse_library_name};
 use crate::inventory::{Library, agree, release, torn_id};
 use crate::loader::Rule;
@@ -71,7 +71,8 @@ fn older_cudnn(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut 
     };
     let answers = ["cudnn_graph", "cudnn_ops_infer", "cudnn"];
     let part = |stem: &&str| members.iter().find(|(_, library)| *library.row.stem == **stem);
-    let Some((index, found)) = answers.iter().find_map(part).and_then(|(index, it)| Some((*index, release(it)?))) else {
+    let Some((index, found)) = answers.iter().find_map(part).and_then(|(index, it)| Some((*index, release(it)?)))
+    else {
         return false;
     };
     let minor = |version: &Version| version.numbers().get(1).copied();
@@ -79,7 +80,8 @@ fn older_cudnn(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut 
     if found.major() != built.major() || minor(found) >= minor(&built) {
         return false;
     }
-    let says = format!("torch {} was built with cuDNN {built}, and {} answers: it is older", torch.version, facts.told(index));
+    let says =
+        format!("torch {} was built with cuDNN {built}, and {} answers: it is older", torch.version, facts.told(index));
     let main = members.iter().find(|(_, library)| library.row.stem == "cudnn").map(|(index, _)| *index);
     let main = main.and_then(|index| path_of(facts, index));
     let found = Finding::new("cudnn-older-than-torch", says).blaming(path_of(facts, index)).by(main);
@@ -96,11 +98,7 @@ fn nvrtc(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut Vec<Fi
     let alone = compilers.iter().find(|(_, library)| !served(library, &builtins));
     let strange = builtins.iter().find(|(_, library)| !served(library, &compilers));
     if let (Some((compiler, _)), Some((index, library))) = (alone, strange) {
-        let says = format!(
-            "{} meets {}: they must be of one release",
-            facts.told(*compiler),
-            facts.told(*index)
-        );
+        let says = format!("{} meets {}: they must be of one release", facts.told(*compiler), facts.told(*index));
         let found = Finding::new(torn_id(library), says);
         findings.push(found.blaming(path_of(facts, *index)).by(path_of(facts, *compiler)));
         return true;

@@ -100,7 +100,9 @@ impl Case<'_> {
     /// Whether something that is loaded fails for want of a symbol of this copy.
     pub(crate) fn blames(&self, library: &Library) -> bool {
         let found = self.judged.iter().flat_map(|judged| &judged.bare.findings);
-        found.filter_map(|finding| finding.path.as_deref()).any(|path| self.host.stat(path).is_ok_and(|stat| stat.id == library.stat.id))
+        found
+            .filter_map(|finding| finding.path.as_deref())
+            .any(|path| self.host.stat(path).is_ok_and(|stat| stat.id == library.stat.id))
     }
 
     /// Whether a package is installed, by its normalized name.

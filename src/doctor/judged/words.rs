@@ -137,7 +137,9 @@ impl Told<'_, '_> {
             for name in self.wanted() {
                 finding = match installed(self.case, name) {
                     Some(path) => finding.seen_at("file", path, "is on no search path"),
-                    None => finding.seen("rule", format!("`{name}` is on no search path, and nowhere in the environment")),
+                    None => {
+                        finding.seen("rule", format!("`{name}` is on no search path, and nowhere in the environment"))
+                    }
                 };
             }
         } else if seen.id == "cudnn-older-than-torch" && seen.wants.iter().all(|want| !want.contains('@')) {

@@ -31,7 +31,11 @@ pub(super) fn overwritten(case: &Case<'_>) -> Option<Finding> {
         let pinned = |name: &str| mend::is_pinned(case, name);
         // What torch asks for is there unless the other's bytes are.
         fatal |= pinned(&rival.name) && !pinned(name) || case.blames(library);
-        let keep = if pinned(&rival.name) { (rival.name.clone(), rival.version.clone()) } else { (name.clone(), version.clone()) };
+        let keep = if pinned(&rival.name) {
+            (rival.name.clone(), rival.version.clone())
+        } else {
+            (name.clone(), version.clone())
+        };
         names.extend([name.clone(), rival.name.clone()]);
         kept.insert(keep);
     }
@@ -104,8 +108,10 @@ pub(super) fn others(case: &Case<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (id, problems) in KINDS {
         // Of what an environment loads, `check` knows better which copies meet.
-        if matches!(problems.first(), Some(&"cublas-silent-mix" | &"cudnn8-mixed-sublibs" | &"cudnn9-torn-set" | &"partial-cudnn"))
-            && !case.judged.is_empty()
+        if matches!(
+            problems.first(),
+            Some(&"cublas-silent-mix" | &"cudnn8-mixed-sublibs" | &"cudnn9-torn-set" | &"partial-cudnn")
+        ) && !case.judged.is_empty()
         {
             continue;
         }
@@ -142,7 +148,9 @@ const KINDS: [(&str, &[&str]); 8] = [
 fn remedy(case: &Case<'_>, id: &str, problem: &Problem) -> Option<Remedy> {
     let on_path = on_library_path(case, &problem.path);
     match id {
-        "stub-on-path" | "cudnn9-torn-set" | "cudnn8-mixed-sublibs" | "cublas-silent-mix" | "duplicate-soname" if on_path => {
+        "stub-on-path" | "cudnn9-torn-set" | "cudnn8-mixed-sublibs" | "cublas-silent-mix" | "duplicate-soname"
+            if on_path =>
+        {
             Some(mend::off_library_path(case, &problem.path))
         }
         "truncated-or-foreign-elf" => Some(
@@ -173,7 +181,9 @@ fn own_problems<'a>(case: &'a Case<'_>, ids: &'static [&'static str]) -> impl It
 /// The copy at a path, under any of its names.
 fn at<'a>(case: &Case<'a>, path: &Path) -> Option<&'a Library> {
     let same = |library: &&Library| {
-        library.path == path || path.parent() == Some(&library.place.dir) && library.file_names().any(|name| Some(name) == path.file_name())
+        library.path == path
+            || path.parent() == Some(&library.place.dir)
+                && library.file_names().any(|name| Some(name) == path.file_name())
     };
     case.inventory.libraries.iter().find(same)
 }

@@ -23,9 +23,8 @@ pub(super) fn executable_stacks(case: &Case<'_>) -> Option<Finding> {
     if glibc.is_some() && !refused {
         return None;
     }
-    let loaded = opened(case).filter(|object| {
-        case.objects.open(&object.path).is_ok_and(|object| object.facts.executable_stack)
-    });
+    let loaded =
+        opened(case).filter(|object| case.objects.open(&object.path).is_ok_and(|object| object.facts.executable_stack));
     let paths: BTreeSet<_> = loaded.map(|object| crate::consumer::tidy(&object.path)).collect();
     let first = paths.first()?;
     let here = glibc.map_or_else(|| "unknown".to_owned(), |(major, minor)| format!("{major}.{minor}"));

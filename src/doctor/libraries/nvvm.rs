@@ -35,9 +35,9 @@ pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
     };
     let found = case.finding("libnvvm-not-found")?.because(because);
     let found = found.seen("version", format!("{} {}", numba.name, numba.version));
-    let found = home.iter().fold(found, |found, (name, value)| {
-        found.seen("variable", format!("{name}={}", value.to_string_lossy()))
-    });
+    let found = home
+        .iter()
+        .fold(found, |found, (name, value)| found.seen("variable", format!("{name}={}", value.to_string_lossy())));
     let found = looked.iter().fold(found, |found, dir| found.seen_at("file", dir, "holds no `libnvvm.so`"));
     let found = if of_cuda.is_some() { found } else { found.severity(Severity::Warning) };
     let unset = home

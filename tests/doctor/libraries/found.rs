@@ -1,8 +1,10 @@
 //! Libraries that are found, and are the wrong ones.
 
-use super::{OTHER, PARTS, SITE, Torch, actions, cudnn_wheel, cudnn8_wheel, driven, extension, heals_by_run, seen, sound};
-use crate::doctor::{Patient, commands, driver};
+use super::{
+    OTHER, PARTS, SITE, Torch, actions, cudnn_wheel, cudnn8_wheel, driven, extension, heals_by_run, seen, sound,
+};
 use crate::doctor::driver::SYSTEM;
+use crate::doctor::{Patient, commands, driver};
 use crate::support::world::Lib;
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
 use std::fs;
@@ -168,7 +170,8 @@ fn a_file_that_is_none() {
 #[test]
 fn an_nvrtc_without_its_builtins() {
     let compiler = || ("nvidia/cuda_nvrtc/lib/libnvrtc.so.12", Lib::new("libnvrtc.so.12").link("-rpath,$ORIGIN"));
-    let builtins = ("nvidia/cuda_nvrtc/lib/libnvrtc-builtins.so.12.8", Lib::new("libnvrtc-builtins.so.12.8").unversioned());
+    let builtins =
+        ("nvidia/cuda_nvrtc/lib/libnvrtc-builtins.so.12.8", Lib::new("libnvrtc-builtins.so.12.8").unversioned());
     let sick = |path: &str| {
         let patient = sound();
         patient.world.venv("other").wheel("nvidia-cuda-nvrtc-cu12", "12.8.93", &[compiler()]);
@@ -188,13 +191,14 @@ fn asking_for_a_bare_name(path: &str) -> Patient {
     let patient = driver::healthy("535.261.03");
     let cuda = Lib::new("libtorch_cuda.so").unversioned().uses("libcudnn.so.8", &["cudnnCreate"]);
     let cuda = cuda.uses("libnvrtc.so.11.2", &["nvrtcVersion"]);
-    let cuda = cuda
-        .link("--disable-new-dtags,-rpath,$ORIGIN/../../nvidia/cudnn/lib:$ORIGIN/../../nvidia/cuda_nvrtc/lib");
+    let cuda =
+        cuda.link("--disable-new-dtags,-rpath,$ORIGIN/../../nvidia/cudnn/lib:$ORIGIN/../../nvidia/cuda_nvrtc/lib");
     let libraries = [extension(), ("lib/libtorch_cuda.so", cuda)];
     patient.world.venv("venv").torch("1.13.1+cu117", Some("11.7"), &[], &libraries);
     cudnn8_wheel(&patient, "venv", "nvidia-cudnn-cu11", "8.5.0.96");
     let nvrtc = |venv: &str, name: &str, soname: &str, package: &str, version: &str, minor: &str| {
-        let (compiler, builtins) = (Lib::new(soname).defines(&["nvrtcVersion"]), format!("libnvrtc-builtins.so.{minor}"));
+        let (compiler, builtins) =
+            (Lib::new(soname).defines(&["nvrtcVersion"]), format!("libnvrtc-builtins.so.{minor}"));
         let paths = [format!("nvidia/cuda_nvrtc/lib/{name}"), format!("nvidia/cuda_nvrtc/lib/{builtins}")];
         let [one, two] = [compiler.link("-rpath,$ORIGIN"), Lib::new(&builtins).unversioned()];
         patient.world.venv(venv).wheel(package, version, &[(paths[0].as_str(), one), (paths[1].as_str(), two)]);

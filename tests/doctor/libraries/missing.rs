@@ -1,8 +1,8 @@
 //! Libraries that are not found, that were changed, or that ld.so refuses.
 
 use super::{PARTS, SITE, Torch, cudnn_wheel, driven, heals_by_run, seen, sound};
-use crate::doctor::{Patient, commands, driver};
 use crate::doctor::driver::SYSTEM;
+use crate::doctor::{Patient, commands, driver};
 use crate::support::world::Lib;
 use cudashim::doctor::{Ask, examine};
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
@@ -56,8 +56,10 @@ fn bundle(patient: Patient, version: &str) -> Patient {
     let extension = Lib::new("_ext.so").unversioned().uses_of(&name, None, &[]);
     let extension = extension.link("-rpath,$ORIGIN/../ctranslate2.libs");
     let path = format!("ctranslate2.libs/{name}");
-    let libraries =
-        [("ctranslate2/_ext.cpython-311-x86_64-linux-gnu.so", extension), (path.as_str(), Lib::new(&name).unversioned())];
+    let libraries = [
+        ("ctranslate2/_ext.cpython-311-x86_64-linux-gnu.so", extension),
+        (path.as_str(), Lib::new(&name).unversioned()),
+    ];
     patient.world.venv("venv").wheel("ctranslate2", "4.5.0", &libraries);
     cudnn_wheel(&patient, "venv", "nvidia-cudnn-cu12", "9.1.0.70", &PARTS);
     patient
