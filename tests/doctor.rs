@@ -3,6 +3,7 @@
 mod attend;
 pub(crate) mod driver;
 mod error;
+mod libraries;
 mod messages;
 
 use crate::support::world::World;

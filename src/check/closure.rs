@@ -267,7 +267,8 @@ struct Prediction<'l, 'h> {
 
 impl<'l, 'h> Prediction<'l, 'h> {
     fn new(loader: &'l Loader<'h>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Self {
-        let mut map = LinkMap::new(loader);
+        let taken_out = plan.map(|plan| contradicting(loader, plan)).unwrap_or_default();
+        let mut map = LinkMap::new(loader).without_preloads(taken_out.clone());
         if let Some(program) = &subject.program
             && let Err(error) = map.start(program)
         {
@@ -276,7 +277,8 @@ impl<'l, 'h> Prediction<'l, 'h> {
         let is_program = matches!(subject.what, What::Program(_));
         if map.objects().is_empty() {
             // Of a library whose program is not known, what is preloaded comes first all the same.
-            for entry in loader.preload_file().iter().chain(loader.preload()) {
+            let preloads = loader.preload().iter().filter(|entry| !taken_out.contains(entry));
+            for entry in loader.preload_file().iter().chain(preloads) {
                 let _ = map.open(entry, None);
             }
         }
@@ -323,6 +325,20 @@ impl<'l, 'h> Prediction<'l, 'h> {
         let rules = rules(&map, if subject.program.is_some() { 0 } else { startup }, loader);
         Self { map, startup, loaded: at_load, roots, copies, not_found, elective, rules }
     }
+}
+
+/// The entries of `LD_PRELOAD` that contradict a plan: `cudashim run` takes them out.
+fn contradicting(loader: &Loader<'_>, plan: &Plan) -> Vec<OsString> {
+    let replaced = |entry: &&OsString| {
+        let named = entry.as_bytes().contains(&b'/').then(|| PathBuf::from(entry));
+        let path = named.or_else(|| Some(loader.find(entry)?.0));
+        let object = path.and_then(|path| loader.objects().open(&path).ok());
+        object.is_some_and(|object| {
+            let soname = object.facts.soname.as_deref().and_then(OsStr::to_str);
+            soname.is_some_and(|soname| plan.instead_of(soname, object.stat.id).is_some())
+        })
+    };
+    loader.preload().iter().filter(replaced).cloned().collect()
 }
 
 /// The rules of a map whose first objects were preloaded.
@@ -521,14 +537,22 @@ fn opened_by(
         let stem = row.name.split(".so").next().unwrap_or_default();
         by_stem.entry(stem).or_default().extend(name.map(|name| (name, row.required)));
     }
+    // The first part that is opened has the say where its siblings are found that have a run path of their own.
+    let rank = |stem: &str| FIRST_OPENED.iter().position(|first| stem == *first).unwrap_or(FIRST_OPENED.len());
+    let mut by_stem: Vec<_> = by_stem.into_iter().collect();
+    by_stem.sort_by_key(|(stem, _)| rank(stem));
     by_stem
-        .into_values()
-        .map(|mut names| {
+        .into_iter()
+        .map(|(_, mut names)| {
             names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
             names
         })
         .collect()
 }
+
+/// What cuDNN opens before its other parts: the one that holds `cudnnGetVersion`, then the one of the descriptors (strace of
+/// cuDNN 8.5, 8.9, 9.1, 9.10 and 9.26).
+const FIRST_OPENED: [&str; 3] = ["libcudnn_graph", "libcudnn_ops", "libcudnn_ops_infer"];
 
 /// As little as the soname tells of a release: its major.
 fn major_of(object: &Object) -> Option<Version> {

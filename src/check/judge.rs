@@ -4,13 +4,15 @@
 
 use super::closure::What;
 use super::copies::Copies;
-use super::{Depth, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Phase, Subject, Verdict};
-use crate::consumer::symbols_by_provider;
-use crate::facts::{Version, parse_library_name};
-use crate::inventory::{Library, agree, release, torn_id};
+use super::mixes;
+use super::{Depth, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Phase, Subject, Verdict, When};
+use crate::consumer::{symbols_by_provider, unversioned_provider};
+use crate::facts::parse_library_name;
+use crate::inventory::{Library, torn_id_of};
 use crate::loader::{LinkMap, Mapped, Rule, Symbols};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// What is judged.
@@ -34,16 +36,16 @@ pub(super) struct Facts<'a, 'l, 'h> {
 }
 
 impl<'a> Facts<'a, '_, '_> {
-    fn mapped(&self, index: usize) -> Option<&'a Mapped> {
+    pub(super) fn mapped(&self, index: usize) -> Option<&'a Mapped> {
         self.map.objects().get(index)
     }
 
-    fn rule(&self, index: usize) -> Rule {
+    pub(super) fn rule(&self, index: usize) -> Rule {
         let own = self.mapped(index).map_or(Rule::Mapped, |mapped| mapped.rule);
         self.rules.get(index).copied().unwrap_or(own)
     }
 
-    fn library(&self, index: usize) -> Option<&'a Library> {
+    pub(super) fn library(&self, index: usize) -> Option<&'a Library> {
         self.copies.of(self.mapped(index)?.object.stat.id)
     }
 
@@ -74,8 +76,15 @@ impl<'a> Facts<'a, '_, '_> {
         objects.collect()
     }
 
+    /// Whether it is opened by something that is itself opened later: cuDNN's engines, of which nothing is heard before a
+    /// GPU is used.
+    pub(super) fn is_second_hand(&self, index: usize) -> bool {
+        let loader = self.mapped(index).and_then(|mapped| mapped.loader);
+        index >= self.loaded && loader.is_some_and(|loader| loader >= self.loaded)
+    }
+
     /// What people call a mapped object: where it is, its release, and how it got there.
-    fn told(&self, index: usize) -> String {
+    pub(super) fn told(&self, index: usize) -> String {
         let Some(mapped) = self.mapped(index) else { return String::new() };
         let version = self.library(index).and_then(|library| library.version.as_ref());
         let version = version.map(|version| format!("{version}, ")).unwrap_or_default();
@@ -92,10 +101,10 @@ pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: 
     let mut findings = Vec::new();
     lost(facts, &not_found, &mut findings);
     unbound(facts, &missing, &mut findings);
-    let torn = torn(facts, &mut findings);
-    let crossed = two_majors(facts, &mut findings);
-    doubled(facts, &mut findings);
-    stubs(facts, &mut findings);
+    let torn = mixes::torn(facts, &mut findings);
+    let crossed = mixes::two_majors(facts, &mut findings);
+    mixes::doubled(facts, &mut findings);
+    mixes::stubs(facts, &mut findings);
     let hard = not_found.iter().find(|lost| !lost.later && !lost.optional);
     let unbound = missing.iter().find(|missing| !missing.later);
     let fails = hard.is_some() || unbound.is_some();
@@ -142,12 +151,21 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
             later: node.object >= facts.loaded,
         }
     });
-    let symbols = link.symbols.iter().filter(|symbol| needed(symbol.object)).map(|symbol| MissingSymbol {
-        symbol: Some(text(&symbol.symbol)),
-        node: symbol.node.as_deref().map(text),
-        wanted_by: path(symbol.object).unwrap_or_default(),
-        provider: symbol.file.as_deref().and_then(|file| facts.map.by_name(file)).map(|mapped| mapped.path.clone()),
-        later: symbol.object >= facts.loaded,
+    // Of a library without nodes the reference does not say who is to define it: NCCL, cuSPARSELt.
+    let unversioned = |symbol: &crate::loader::MissingSymbol| {
+        let object = facts.mapped(symbol.object).filter(|_| symbol.node.is_none())?;
+        let needed = unversioned_provider(&object.object, symbol.symbol.as_bytes()).map(OsString::from);
+        needed.or_else(|| interface(facts, symbol.symbol.as_bytes()))
+    };
+    let symbols = link.symbols.iter().filter(|symbol| needed(symbol.object)).map(|symbol| {
+        let file = symbol.file.clone().or_else(|| unversioned(symbol));
+        MissingSymbol {
+            symbol: Some(text(&symbol.symbol)),
+            node: symbol.node.as_deref().map(text),
+            wanted_by: path(symbol.object).unwrap_or_default(),
+            provider: file.and_then(|file| facts.map.by_name(&file)).map(|mapped| mapped.path.clone()),
+            later: symbol.object >= facts.loaded,
+        }
     });
     // Packages of an environment count on what others have loaded before them; of ours they say where it is to come from.
     let told = |missing: &MissingSymbol| {
@@ -160,6 +178,16 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
     };
     let missing = nodes.chain(symbols).filter(told).collect();
     (missing, link.first_error.map(|error| error.to_string()))
+}
+
+/// The mapped library whose C interface a symbol is of, for who is not linked against it.
+fn interface(facts: &Facts<'_, '_, '_>, symbol: &[u8]) -> Option<OsString> {
+    let of = |mapped: &Mapped| {
+        let name = mapped.path.file_name()?;
+        let prefix = parse_library_name(name)?.row.prefix.filter(|prefix| symbol.starts_with(prefix.as_bytes()))?;
+        Some((prefix.len(), mapped.names.first()?.clone()))
+    };
+    facts.map.objects().iter().filter_map(of).max_by_key(|(length, _)| *length).map(|(_, name)| name)
 }
 
 /// Of a live process its scopes are not known: only what names its provider is looked at.
@@ -227,12 +255,17 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         match (lost.optional, lost.later) {
             // It does without, as on a machine without a GPU, which has no driver.
             (true, true) => {}
+            // What no other major can stand in for is not left out by choice.
+            (true, false) if lost_id(facts, lost) == "cudnn8-vs-9-major" => {
+                groups.entry(("cudnn8-vs-9-major", lost.needed_by.as_deref(), true)).or_default().push(lost);
+            }
             (true, false) => absent.push(lost),
             (false, later) => {
                 groups.entry((lost_id(facts, lost), lost.needed_by.as_deref(), later)).or_default().push(lost);
             }
         }
     }
+    let when = |later| if later { When::Gpu } else { When::Load };
     for ((id, by, later), lost) in groups {
         let Some(first) = lost.first() else { continue };
         let verb = if later { "opens" } else { "needs" };
@@ -240,20 +273,26 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         if let Some(damaged) = &first.damaged {
             let says =
                 format!("`{}` cannot be mapped, and ld.so looks no further: {}; {by}", shown(damaged), first.says);
-            findings.push(Finding { id, says, path: Some(damaged.clone()) });
+            let found =
+                Finding::new(id, says).blaming(Some(damaged.clone())).by(first.needed_by.clone()).when(when(later));
+            findings.push(found.wanting([first.says.clone()]));
             continue;
         }
         let installed = facts.copies.installed(facts.map.files(), Path::new(&first.name));
         let installed = installed.map(|path| format!("; `{}` is on no search path", shown(&path))).unwrap_or_default();
         let names: Vec<&OsStr> = lost.iter().map(|lost| lost.name.as_os_str()).collect();
         let says = format!("ld.so finds no {}: {by}{installed}", listed(&names));
-        findings.push(Finding { id, says, path: first.needed_by.clone() });
+        let found =
+            Finding::new(id, says).blaming(first.needed_by.clone()).by(first.needed_by.clone()).when(when(later));
+        findings.push(found.wanting(names.iter().map(|name| name.to_string_lossy().into_owned())));
     }
     if let Some(first) = absent.first() {
         let names: BTreeSet<&OsStr> = absent.iter().map(|lost| lost.name.as_os_str()).collect();
         let names: Vec<&OsStr> = names.into_iter().collect();
         let says = format!("nothing here has {}: what needs it cannot be used", listed(&names));
-        findings.push(Finding { id: "optional-lib-missing", says, path: first.needed_by.clone() });
+        let found = Finding::new("optional-lib-missing", says).blaming(first.needed_by.clone());
+        let names = names.iter().map(|name| name.to_string_lossy().into_owned());
+        findings.push(found.by(first.needed_by.clone()).wanting(names).when(When::Gpu));
     }
 }
 
@@ -290,12 +329,22 @@ fn lost_id(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> &'static str {
             .any(|(stem, number)| asked.is_some_and(|(asked, wanted)| asked == stem && wanted != number))
     };
     let other_major = facts.map.objects().iter().any(other);
+    // The two majors of cuDNN have different parts; one that is installed, but not mapped, is there as well.
+    let cudnn_is_there = |major: u64| {
+        let name = format!("libcudnn.so.{major}");
+        let installed = || facts.copies.installed(facts.map.files(), Path::new(&name));
+        facts.map.by_name(OsStr::new(&name)).is_some() || installed().is_some()
+    };
+    let other_cudnn = |(_, major): (_, u64)| {
+        !cudnn_is_there(major) && [8, 9].into_iter().any(|other| other != major && cudnn_is_there(other))
+    };
     match (name.row.group, name.row.stem) {
         (Some("driver"), _) => "libcuda-not-injected",
-        (Some("cudnn"), _) if other_major => "cudnn8-vs-9-major",
+        (Some("cudnn"), _) if other_major || asked.is_some_and(other_cudnn) => "cudnn8-vs-9-major",
         (Some("cudnn"), "cudnn") => unknown,
         (Some("cudnn"), _) if asked.is_some_and(|(_, major)| major >= 9) => "cudnn9-sublib-not-found",
         (_, "nvrtc-builtins") => "nvrtc-builtins-missing",
+        (_, "nvToolsExt") => "nvtx-removed",
         _ if other_major => "ext-other-cuda-major",
         _ => unknown,
     }
@@ -329,19 +378,39 @@ fn unbound(facts: &Facts<'_, '_, '_>, missing: &[MissingSymbol], findings: &mut 
             }
             None => format!("`{}` wants {what}{more}, which nothing that is mapped defines", shown(wanted_by)),
         };
-        findings.push(Finding { id: unbound_id(wanted_by, provider, first), says, path: provider.map(Path::to_owned) });
+        let found = Finding::new(unbound_id(wanted_by, provider, first), says).blaming(provider.map(Path::to_owned));
+        let asker = facts.map.objects().iter().position(|mapped| mapped.path == wanted_by);
+        let when = match asker {
+            Some(asker) if facts.is_second_hand(asker) => When::Gpu,
+            _ if lost.iter().all(|lost| lost.later) => When::Use,
+            _ => When::Load,
+        };
+        let found = found.by(Some(wanted_by.to_owned())).when(when);
+        findings.push(found.wanting(lost.iter().map(|lost| named(lost))));
     }
 }
 
+/// `symbol@node`, or the node alone.
+fn named(lost: &MissingSymbol) -> String {
+    let parts: Vec<&str> = [&lost.symbol, &lost.node].into_iter().flatten().map(String::as_str).collect();
+    parts.join("@")
+}
+
 fn unbound_id(wanted_by: &Path, provider: Option<&Path>, lost: &MissingSymbol) -> &'static str {
-    let stem = provider.and_then(Path::file_name).and_then(|name| Some(parse_library_name(name)?.row));
+    let named = |path: Option<&Path>| path.and_then(Path::file_name).and_then(parse_library_name).map(|name| name.row);
+    let (stem, asker) = (named(provider), named(Some(wanted_by)));
     if lost.symbol.is_none() && stem.is_some() {
         return "major-symlink-hack";
     }
     if let Some(row) = stem {
         return match (row.group, row.stem) {
             (_, "nvJitLink") => "nvjitlink-older-wins",
+            // Its own parts have more in common than what a release promises to others.
+            (Some("cudnn"), _) if asker.is_some_and(|asker| asker.group == row.group) => {
+                torn_id_of(row, provider.and_then(Path::file_name))
+            }
             (Some("cudnn"), _) => "cudnn-older-than-torch",
+            (_, "nvrtc") => "nvrtc-wrong-version-silent",
             (_, "nccl") => "nccl-older-wins",
             (_, "cublasLt") => "cublaslt-older-wins",
             (_, "cudart" | "cupti") => "cudart-or-cupti-older-wins",
@@ -353,105 +422,12 @@ fn unbound_id(wanted_by: &Path, provider: Option<&Path>, lost: &MissingSymbol) -
         return "glibcxx-too-old";
     }
     let symbol = lost.symbol.as_deref().unwrap_or_default();
+    // MKL 2024.1 left out what Intel's profiler had brought.
+    if symbol.starts_with("iJIT_") {
+        return "mkl-ijit";
+    }
     if symbol.contains("c10") || symbol.contains("torch") || shown(wanted_by).contains("torch") {
         return "ext-torch-abi";
     }
     "undefined-symbol"
-}
-
-/// Members of one group and major must be of one release.
-fn torn(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) -> bool {
-    let mut groups: BTreeMap<(&str, u64), Vec<(usize, &Library)>> = BTreeMap::new();
-    for index in 0..facts.map.objects().len() {
-        let Some(library) = facts.library(index) else { continue };
-        let Some(group) = library.row.group else { continue };
-        let major = parse_library_name(library.asked_as()).and_then(|name| name.version).map_or(0, |it| it.major());
-        // NVRTC's builtins are numbered by the whole release.
-        let major = if group == "nvrtc" { 0 } else { major };
-        groups.entry((group, major)).or_default().push((index, library));
-    }
-    let mut any = false;
-    for members in groups.into_values() {
-        let known: Vec<(usize, &Library)> =
-            members.into_iter().filter(|(_, library)| release(library).is_some()).collect();
-        // The one the others belong to has the shortest stem; where it is doubled, the one that was mapped first.
-        let Some((main, first)) = known.iter().min_by_key(|(index, library)| (library.row.stem.len(), *index)).copied()
-        else {
-            continue;
-        };
-        let Some(version) = release(first) else { continue };
-        let builtins = |library: &Library| library.row.stem == "nvrtc-builtins";
-        let others: Vec<&(usize, &Library)> = known
-            .iter()
-            .filter(|(_, library)| {
-                release(library).is_some_and(|found| {
-                    let minor = |version: &Version| version.numbers().get(..2).map(<[u64]>::to_vec);
-                    if builtins(library) { minor(found) != minor(version) } else { !agree(version, found) }
-                })
-            })
-            .collect();
-        if let Some((index, library)) = others.first() {
-            any = true;
-            let more = match others.len() {
-                1 => String::new(),
-                count => format!(" and {} more parts of another release", count - 1),
-            };
-            let says = format!("{} meets {}{more}: they must be of one release", facts.told(main), facts.told(*index));
-            findings.push(Finding { id: torn_id(library), says, path: facts.mapped(*index).map(|it| it.path.clone()) });
-        }
-    }
-    any
-}
-
-/// Libraries of two CUDA majors. In one environment, or one process, packages may each bring their own.
-fn two_majors(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) -> bool {
-    let mut majors: BTreeMap<u32, usize> = BTreeMap::new();
-    for index in 0..facts.map.objects().len() {
-        let library = facts.library(index).filter(|library| !library.row.is_driver());
-        if let Some((major, _)) = library.and_then(|library| library.cuda) {
-            majors.entry(major).or_insert(index);
-        }
-    }
-    let wanted = facts.subject.and_then(|subject| subject.cuda).and_then(|major| u32::try_from(major).ok());
-    let own = wanted.filter(|major| majors.contains_key(major));
-    let own = own.or_else(|| majors.iter().min_by_key(|(_, index)| **index).map(|(major, _)| *major));
-    let Some((own, at)) = own.and_then(|major| Some((major, *majors.get(&major)?))) else { return false };
-    let one_consumer = facts.subject.is_some_and(|subject| !matches!(subject.what, What::Environment(_)));
-    let mut any = false;
-    for (major, index) in majors.into_iter().filter(|(major, _)| *major != own) {
-        any = true;
-        let says =
-            format!("{} is of CUDA {major}, in a process with {} of CUDA {own}", facts.told(index), facts.told(at));
-        findings.push(Finding { id: "two-cuda-majors", says, path: facts.mapped(index).map(|it| it.path.clone()) });
-    }
-    any && one_consumer
-}
-
-/// One soname, two files: each has a state of its own.
-fn doubled(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) {
-    let mut sonames: BTreeMap<&OsStr, usize> = BTreeMap::new();
-    let mut told = BTreeSet::new();
-    for (index, mapped) in facts.map.objects().iter().enumerate() {
-        let Some(soname) = mapped.object.facts.soname.as_deref() else { continue };
-        let first = *sonames.entry(soname).or_insert(index);
-        if first != index && told.insert(soname) {
-            let says =
-                format!("`{}` is mapped twice: {} and {}", soname.display(), facts.told(first), facts.told(index));
-            findings.push(Finding { id: "doubled-soname", says, path: Some(mapped.path.clone()) });
-        }
-    }
-}
-
-fn stubs(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) {
-    for (index, mapped) in facts.map.objects().iter().enumerate() {
-        let Some(library) = facts.library(index) else { continue };
-        // The file may be a link into the stubs.
-        let target = facts.map.host().link_target(&mapped.path).unwrap_or_default();
-        let in_stubs = |path: &Path| path.iter().any(|part| part == "stubs");
-        if library.is_stub() || in_stubs(&mapped.path) || in_stubs(&target) {
-            let id = if library.row.stem == "cuda" { "stub-libcuda" } else { "stub-on-path" };
-            let says = format!("{} is for linking only: its functions do nothing", facts.told(index));
-            findings.push(Finding { id, says, path: Some(mapped.path.clone()) });
-        }
-    }
 }

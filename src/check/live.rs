@@ -269,7 +269,7 @@ fn replaced(judgement: &mut Judgement, files: &[Found]) {
     for path in gone {
         let says =
             format!("`{}` was removed or replaced since it was mapped: the process has the old file", shown(path));
-        judgement.findings.push(Finding { id: "replaced-file", says, path: Some(path.to_owned()) });
+        judgement.findings.push(Finding::new("replaced-file", says).blaming(Some(path.to_owned())));
     }
 }
 
@@ -290,7 +290,7 @@ fn planned(judgement: &mut Judgement, map: &LinkMap<'_, '_>, loaded: usize, plan
                 shown(&copy.path),
                 library.path.display()
             );
-            judgement.findings.push(Finding { id: "not-as-planned", says, path: Some(copy.path.clone()) });
+            judgement.findings.push(Finding::new("not-as-planned", says).blaming(Some(copy.path.clone())));
         } else {
             told.not_yet.push(library.soname.clone());
         }

@@ -8,6 +8,7 @@ mod closure;
 mod copies;
 mod judge;
 mod live;
+mod mixes;
 mod names;
 mod torch;
 
@@ -25,7 +26,7 @@ use std::path::PathBuf;
 /// given another meaning.
 ///
 /// [`PROBLEMS`]: crate::inventory::PROBLEMS
-pub const FINDINGS: [(&str, &str); 33] = [
+pub const FINDINGS: [(&str, &str); 36] = [
     ("bare-name-dlopen-consumers", "a library that is opened by a bare name is nowhere on the search path"),
     ("conda-pip-toolkit-mix", "a library is older than what binds to it"),
     ("cublas-silent-mix", "cuBLAS and cuBLASLt of different releases meet"),
@@ -47,12 +48,15 @@ pub const FINDINGS: [(&str, &str); 33] = [
     ("libcuda-not-injected", "the driver's library is not there"),
     ("library-not-found", "a library that is needed is nowhere on the search path"),
     ("major-symlink-hack", "a library of one major stands under the name of another"),
+    ("mkl-ijit", "libtorch_cpu asks for a symbol that MKL no longer has"),
     ("nccl-older-wins", "NCCL is older than what binds to it"),
     ("not-as-planned", "a library of the plan is mapped from another file"),
     ("not-elf", "no ELF object, or a damaged one"),
     ("nvjitlink-older-wins", "nvJitLink is older than what binds to it"),
     ("nvrtc-builtins-missing", "NVRTC's builtins of its own minor release are nowhere to be found"),
     ("nvrtc-wrong-builtins", "NVRTC stands with the builtins of another minor release"),
+    ("nvrtc-wrong-version-silent", "an NVRTC of another release answers, and nothing says so"),
+    ("nvtx-removed", "libnvToolsExt is asked for, which CUDA has not shipped since 12.9"),
     ("optional-lib-missing", "a library that parts of it need is not installed"),
     ("ort-cuda-ep-missing-lib", "the CUDA provider of ONNX Runtime lacks a library"),
     ("replaced-file", "a mapped file was removed or replaced since"),
@@ -170,6 +174,52 @@ pub struct Finding {
     pub says: String,
     /// The file whose presence or place is to blame, where one is.
     pub path: Option<PathBuf>,
+    /// The file that asks, binds or is met.
+    pub by: Option<PathBuf>,
+    /// What it asks for: names of libraries, or symbols and nodes as `symbol@node`.
+    pub wants: Vec<String>,
+    /// When it is felt.
+    pub when: When,
+}
+
+/// When something wrong is felt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum When {
+    /// As it is loaded, or with the first call.
+    Load,
+    /// When a part that is opened later is first used.
+    Use,
+    /// Only once a GPU is used, or by parts of an environment that others do without.
+    Gpu,
+}
+
+impl Finding {
+    /// Whether a library is nowhere to be found; not that one is there and does not do.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        !self.wants.is_empty() && self.path == self.by
+    }
+
+    fn new(id: &'static str, says: String) -> Self {
+        Self { id, says, path: None, by: None, wants: Vec::new(), when: When::Load }
+    }
+
+    fn blaming(self, path: Option<PathBuf>) -> Self {
+        Self { path, ..self }
+    }
+
+    fn by(self, by: Option<PathBuf>) -> Self {
+        Self { by, ..self }
+    }
+
+    fn wanting(self, wants: impl IntoIterator<Item = String>) -> Self {
+        Self { wants: wants.into_iter().collect(), ..self }
+    }
+
+    fn when(self, when: When) -> Self {
+        Self { when, ..self }
+    }
 }
 
 /// A link map and what is wrong with it.

@@ -49,8 +49,7 @@ pub(crate) fn family_name(name: &OsStr) -> Option<LibraryName<'_>> {
 /// library without nodes: of those needed, the one whose API prefix it has.
 #[must_use]
 pub fn symbols_by_provider(object: &Object) -> BTreeMap<String, Vec<Symbol>> {
-    let needed: Vec<(&str, LibraryName<'_>)> =
-        object.facts.needed.iter().filter_map(|name| Some((name.to_str()?, family_name(name)?))).collect();
+    let needed = families_needed(object);
     let mut found: BTreeMap<String, Vec<Symbol>> = BTreeMap::new();
     if needed.is_empty() {
         return found;
@@ -66,13 +65,7 @@ pub fn symbols_by_provider(object: &Object) -> BTreeMap<String, Vec<Symbol>> {
             };
             (*soname, Some(String::from_utf8_lossy(version.node).into_owned()))
         } else {
-            let prefix_of = |name: &LibraryName<'_>| {
-                name.row
-                    .prefix
-                    .filter(|prefix| name.row.nodes != Some(true) && symbol.name.starts_with(prefix.as_bytes()))
-            };
-            let best = needed.iter().filter_map(|(soname, name)| Some((prefix_of(name)?.len(), *soname))).max();
-            let Some((_, soname)) = best else { continue };
+            let Some(soname) = by_prefix(&needed, symbol.name) else { continue };
             (soname, None)
         };
         let name = String::from_utf8_lossy(symbol.name).into_owned();
@@ -83,6 +76,23 @@ pub fn symbols_by_provider(object: &Object) -> BTreeMap<String, Vec<Symbol>> {
         symbols.dedup();
     }
     found
+}
+
+/// The soname that a symbol without a version is to come from: of the libraries without nodes that `object` needs.
+pub(crate) fn unversioned_provider<'o>(object: &'o Object, symbol: &[u8]) -> Option<&'o str> {
+    by_prefix(&families_needed(object), symbol)
+}
+
+fn families_needed(object: &Object) -> Vec<(&str, LibraryName<'_>)> {
+    object.facts.needed.iter().filter_map(|name| Some((name.to_str()?, family_name(name)?))).collect()
+}
+
+/// The longest prefix of a C interface that a symbol begins with.
+fn by_prefix<'o>(needed: &[(&'o str, LibraryName<'o>)], symbol: &[u8]) -> Option<&'o str> {
+    let prefix_of = |name: &LibraryName<'_>| {
+        name.row.prefix.filter(|prefix| name.row.nodes != Some(true) && symbol.starts_with(prefix.as_bytes()))
+    };
+    needed.iter().filter_map(|(soname, name)| Some((prefix_of(name)?.len(), *soname))).max().map(|(_, soname)| soname)
 }
 
 /// The version nodes `object` needs of the GNU runtime libraries, by soname.

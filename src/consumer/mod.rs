@@ -12,6 +12,7 @@ mod torch;
 
 pub use closure::Closure;
 pub(crate) use closure::tidy;
+pub(crate) use demand::unversioned_provider;
 pub use demand::{NodeDemand, Symbol, SymbolDemand, nodes_needed, symbols_by_provider};
 pub use environment::library_files;
 pub use spec::{Spec, SpecError};

@@ -3,14 +3,20 @@
 //! Takes the environment and what `resolve` answered; gives the judgements of `check`. It is how a rule knows that a
 //! `cudashim run` line heals: the finding is there without the set, and gone with it. Judges nothing itself.
 
-use super::{Case, Finding, Remedy};
-use crate::check::{self, Depth, Judgement, Subject, Verdict, predict};
+mod words;
+
+pub(crate) use words::{name_of, on_library_path};
+
+use super::{Case, Finding, Remedy, mend};
+use crate::check::{self, Depth, Judgement, Subject, Verdict, When, predict};
 use crate::consumer::TorchBuild;
-use crate::facts::{Group, RemedyRow, finding_row};
+use crate::facts::{Group, RemedyRow, Severity, finding_row, parse_library_name};
+use crate::host::FileId;
 use crate::loader::Loader;
 use crate::plan::Plan;
 use crate::python::Interpreter;
 use crate::request::{Answer, RequestError};
+use std::collections::BTreeSet;
 
 /// One thing that is loaded, judged twice.
 #[derive(Debug)]
@@ -49,41 +55,90 @@ impl Judged {
         let has = |judgement: &Judgement| judgement.findings.iter().any(|finding| finding.id == id);
         has(&self.bare) && self.with_set.as_ref().is_some_and(|healed| !has(healed))
     }
+
+    /// What `check` found, first causes first: what ends the load, what meets and should not, what is missed later.
+    fn in_order(&self) -> Vec<&check::Finding> {
+        let mut seen: Vec<&check::Finding> = self.bare.findings.iter().collect();
+        seen.sort_by_key(|seen| seen.when);
+        seen
+    }
 }
 
 /// What `check` found of this group, each kind once: what torch itself meets comes first.
 pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    let mut judged_before: BTreeSet<FileId> = BTreeSet::new();
     for judged in case.judged {
-        for seen in &judged.bare.findings {
-            let id = id_of(seen.id);
-            if finding_row(id).is_none_or(|row| row.group != group) || found.iter().any(|known| known.id == id) {
+        let mut new: BTreeSet<&str> = BTreeSet::new();
+        for seen in judged.in_order().into_iter().filter(|seen| !is_of_others(seen) && !is_set_aside(case, seen)) {
+            let id = id_of(seen);
+            let asker = seen.by.as_ref().and_then(|by| judged.bare.objects.iter().find(|object| object.path == *by));
+            // What torch maps is judged as torch maps it; an extension of its own is not imported without it.
+            if asker.is_some_and(|asker| judged_before.contains(&asker.id)) {
                 continue;
             }
-            found.extend(of(case, judged, seen, id));
+            let of = subjects(seen);
+            new.extend(&of);
+            // What hurts torch hurts the extensions beside it, and is told once.
+            let known = !of.is_empty() && of.is_subset(&told);
+            if known || finding_row(id).is_none_or(|row| row.group != group) || found.iter().any(|it| it.id == id) {
+                continue;
+            }
+            found.extend(of_check(case, judged, seen, id));
         }
+        told.extend(new);
+        judged_before.extend(judged.bare.objects.iter().map(|object| object.id));
     }
     found
 }
 
+/// What was found absent and was not told, because no GPU is here to be used; empty where there is nothing.
+pub(super) fn set_aside(case: &Case<'_>) -> String {
+    let seen = case.judged.iter().flat_map(|judged| &judged.bare.findings).filter(|seen| is_set_aside(case, seen));
+    let names: BTreeSet<&str> =
+        seen.flat_map(|seen| &seen.wants).map(String::as_str).filter(|name| words::is_ours(name)).collect();
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// On a machine without a driver and a GPU, nothing is felt that is only felt once a GPU is used.
+fn is_set_aside(case: &Case<'_>, seen: &check::Finding) -> bool {
+    case.is_without_gpu() && seen.when == When::Gpu
+}
+
+/// Whether no library of CUDA is among what is missed: the driver's are told of once, by their own group.
+fn is_of_others(seen: &check::Finding) -> bool {
+    seen.is_absence() && !seen.wants.iter().any(|name| words::is_ours(name))
+}
+
+/// The libraries it is about: groups, else stems.
+fn subjects(seen: &check::Finding) -> BTreeSet<&'static str> {
+    let row = |name: &std::ffi::OsStr| parse_library_name(name).map(|name| name.row.group.unwrap_or(name.row.stem));
+    if seen.is_absence() {
+        return seen.wants.iter().filter_map(|name| row(name.as_ref())).collect();
+    }
+    seen.path.iter().filter_map(|path| row(path.file_name()?)).collect()
+}
+
 /// One finding of `check`, with ld.so's own words where these are known, and what is seen to heal it.
-fn of(case: &Case<'_>, judged: &Judged, seen: &check::Finding, id: &'static str) -> Option<Finding> {
-    let mut found = case.finding(id)?.because(seen.says.clone());
-    if let Some(path) = &seen.path {
-        let rule = judged.bare.objects.iter().find(|object| object.path == *path).map(|object| object.rule.to_string());
-        found =
-            found.seen_at("file", path, rule.map_or_else(|| "to blame".to_owned(), |rule| format!("found by {rule}")));
+fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding, id: &'static str) -> Option<Finding> {
+    let mut found = words::told(case, judged, seen, case.finding(id)?);
+    if words::is_elective(seen) || seen.when == When::Gpu && seen.id == "two-cuda-majors" {
+        // What others do without is no failure, and what is opened later may go well.
+        found = found.severity(Severity::Warning);
+    } else if seen.when == When::Load && !seen.wants.is_empty() && judged.bare.verdict == Verdict::Fails {
+        found = found.severity(Severity::Fatal);
     }
-    if let Some(error) = &judged.bare.error {
-        found = found.seen("message", error.clone());
-    }
-    let healed = judged.heals(seen.id);
     let row = finding_row(id)?;
-    let other = found.remedies.clone();
+    let kept = found.remedies.clone().into_iter().zip(&row.remedies);
+    let kept: Vec<Remedy> = kept.filter(|(_, row)| !is_run(row)).map(|(remedy, _)| remedy).collect();
     // The line that hands out the set is only proposed where it is seen to heal.
-    let kept = other.into_iter().zip(&row.remedies).filter(|(_, row)| !is_run(row)).map(|(remedy, _)| remedy);
-    let run = healed.then(|| Remedy::command(case.run_line()));
-    let remedies: Vec<Remedy> = run.into_iter().chain(kept).collect();
+    let run = judged.heals(seen.id).then(|| Remedy::command(case.run_line()));
+    let others = mend::remedies(case, judged, seen, id);
+    let mut remedies: Vec<Remedy> = run.into_iter().chain(others).collect();
+    if remedies.is_empty() || id == "mkl-ijit" {
+        remedies.extend(kept);
+    }
     Some(found.healed_by(remedies))
 }
 
@@ -92,11 +147,12 @@ fn is_run(row: &RemedyRow) -> bool {
 }
 
 /// What is called otherwise here than by `check`, which tells of files, not of failures.
-fn id_of(id: &'static str) -> &'static str {
-    match id {
+fn id_of(seen: &check::Finding) -> &'static str {
+    match seen.id {
         "not-elf" | "truncated" => "truncated-or-foreign-elf",
         "nvrtc-wrong-builtins" => "nvrtc-builtins-missing",
         "two-cuda-majors" => "ext-other-cuda-major",
-        _ => id,
+        "library-not-found" => "optional-lib-missing",
+        id => id,
     }
 }

@@ -16,6 +16,7 @@ mod human;
 mod judged;
 mod libraries;
 mod markdown;
+mod mend;
 mod message;
 mod redact;
 mod report;
@@ -32,7 +33,7 @@ pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
 use crate::consumer::{Spec, TorchBuild};
 use crate::driver::{Devices, Machine};
 use crate::host::Host;
-use crate::inventory::{Inventory, Problem, problems};
+use crate::inventory::{Inventory, Library, Problem, problems};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places;
@@ -108,6 +109,20 @@ impl Case<'_> {
         format!("{python} your_script.py")
     }
 
+    /// Whether there is neither a driver nor a GPU, so that nothing here can ever use one.
+    pub(crate) fn is_without_gpu(&self) -> bool {
+        let machine = self.machine;
+        machine.usable_libcudas().next().is_none() && !machine.is_loaded() && !machine.has_gpu()
+    }
+
+    /// Whether something that is loaded fails for want of a symbol of this copy.
+    pub(crate) fn blames(&self, library: &Library) -> bool {
+        let found = self.judged.iter().flat_map(|judged| &judged.bare.findings);
+        found
+            .filter_map(|finding| finding.path.as_deref())
+            .any(|path| self.host.stat(path).is_ok_and(|stat| stat.id == library.stat.id))
+    }
+
     /// Whether a package is installed, by its normalized name.
     pub(crate) fn has_package(&self, name: &str) -> Option<&Distribution> {
         self.installed.iter().find(|found| found.name == name)
@@ -173,6 +188,11 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
         command: &ask.command,
     };
     let mut findings = driver::findings(&case);
+    let unasked = judged::set_aside(&case);
+    for finding in findings.iter_mut().filter(|finding| finding.id == "no-driver" && !unasked.is_empty()) {
+        let says = format!("not judged, for it is opened only once a GPU is used: {unasked}");
+        *finding = finding.clone().seen("rule", says);
+    }
     findings.extend(libraries::findings(&case));
     findings.extend(environment::findings(&case));
     findings.extend(frameworks::findings(&case));

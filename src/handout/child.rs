@@ -7,7 +7,7 @@ use super::door::{self, Door};
 use crate::host::Host;
 use crate::loader::Loader;
 use crate::objects::Objects;
-use crate::plan::{How, Plan};
+use crate::plan::Plan;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -119,6 +119,6 @@ fn contradiction(objects: &Objects<'_>, plan: &Plan, entry: &OsStr) -> Option<(S
         if entry.as_bytes().contains(&b'/') { PathBuf::from(entry) } else { Loader::new(objects).find(entry)?.0 };
     let object = objects.open(&path).ok()?;
     let soname = object.facts.soname.as_ref()?.to_str()?;
-    let library = plan.library(soname).filter(|library| library.how != How::Keep)?;
-    (object.stat.id != library.id).then(|| (soname.to_owned(), library.path.clone()))
+    let library = plan.instead_of(soname, object.stat.id)?;
+    Some((soname.to_owned(), library.path.clone()))
 }

@@ -11,7 +11,7 @@ use super::{
     Confidence, Evidence, EvidenceKind, Inventory, Library, Owner, Problem, agrees, forward_compatibility,
     kernel_version, numbers,
 };
-use crate::facts::{Version, cudnn_releases, parse_library_name};
+use crate::facts::{FamilyRow, Version, cudnn_releases, parse_library_name};
 use crate::loader::{Loader, Rule};
 use crate::places::Provenance;
 use std::collections::{BTreeMap, BTreeSet};
@@ -420,9 +420,15 @@ impl<'a> Look<'a> {
 }
 
 pub(crate) fn torn_id(library: &Library) -> &'static str {
-    match library.row.group {
+    torn_id_of(library.row, Some(OsStr::new(library.asked_as())))
+}
+
+/// What it is called that parts of a library of this name meet in different releases.
+pub(crate) fn torn_id_of(row: &FamilyRow, name: Option<&OsStr>) -> &'static str {
+    let major = name.and_then(parse_library_name).and_then(|name| Some(name.version?.major()));
+    match row.group {
         Some("cublas") => "cublas-silent-mix",
-        Some("cudnn") if soname_major(library).is_some_and(|major| major < 9) => "cudnn8-mixed-sublibs",
+        Some("cudnn") if major.is_some_and(|major| major < 9) => "cudnn8-mixed-sublibs",
         Some("cudnn") => "cudnn9-torn-set",
         Some("nvrtc") => "nvrtc-wrong-builtins",
         _ => "torn-driver",

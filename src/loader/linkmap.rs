@@ -112,6 +112,8 @@ pub struct LinkMap<'l, 'h> {
     /// The ld.so of the process, as long as nothing needed it.
     interpreter: Option<PathBuf>,
     process: Process,
+    /// Entries of `LD_PRELOAD` that somebody takes out before the start.
+    taken_out: Vec<OsString>,
     stages: Vec<Stage>,
 }
 
@@ -129,8 +131,16 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             program: None,
             interpreter: Some(loader.interpreter().to_owned()),
             process: Process { library_path: loader.library_path().to_vec(), ..Process::default() },
+            taken_out: Vec::new(),
             stages: Vec::new(),
         }
+    }
+
+    /// With these entries taken out of `LD_PRELOAD` before anything is started.
+    #[must_use]
+    pub fn without_preloads(mut self, entries: Vec<OsString>) -> Self {
+        self.taken_out = entries;
+        self
     }
 
     /// Maps a program, what `LD_PRELOAD` and `/etc/ld.so.preload` name, and all they need, as at start-up.
@@ -180,6 +190,9 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             for name in entries {
                 // `dso_name_valid_for_suid`.
                 let unsafe_name = name.len() >= NAME_LIMIT || name.as_bytes().contains(&b'/');
+                if from == "LD_PRELOAD" && self.taken_out.contains(name) {
+                    continue;
+                }
                 if self.process.secure && from == "LD_PRELOAD" && unsafe_name {
                     continue;
                 }

@@ -178,6 +178,12 @@ impl Plan {
         self.library(soname).filter(|library| library.how != How::Keep)
     }
 
+    /// What the plan hands out instead of a file that is preloaded under this soname.
+    #[must_use]
+    pub fn instead_of(&self, soname: &str, id: FileId) -> Option<&PlanLibrary> {
+        self.library(soname).filter(|library| library.how != How::Keep && library.id != id)
+    }
+
     /// The libraries the plan chose, without those it leaves to ld.so.
     pub fn chosen(&self) -> impl Iterator<Item = &PlanLibrary> {
         self.libraries.iter().filter(|library| library.how != How::Keep)

@@ -7,9 +7,9 @@ use cudashim::driver::{Compute, Device, Devices, End, Said};
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
 
 #[cfg(target_arch = "x86_64")]
-const SYSTEM: &str = "usr/lib/x86_64-linux-gnu";
+pub(crate) const SYSTEM: &str = "usr/lib/x86_64-linux-gnu";
 #[cfg(target_arch = "aarch64")]
-const SYSTEM: &str = "usr/lib/aarch64-linux-gnu";
+pub(crate) const SYSTEM: &str = "usr/lib/aarch64-linux-gnu";
 
 impl Patient {
     /// With a GPU on the bus that a kernel module has.

@@ -56,6 +56,7 @@ pub(crate) struct Lib {
     defines: Vec<String>,
     uses: Vec<(String, Option<String>, Vec<String>)>,
     arguments: Vec<String>,
+    source: String,
 }
 
 impl Lib {
@@ -67,6 +68,7 @@ impl Lib {
             defines: Vec::new(),
             uses: Vec::new(),
             arguments: Vec::new(),
+            source: String::new(),
         }
     }
 
@@ -86,6 +88,25 @@ impl Lib {
     pub(crate) fn uses(mut self, soname: &str, symbols: &[&str]) -> Self {
         let symbols = symbols.iter().map(|&symbol| symbol.into()).collect();
         self.uses.push((soname.into(), Some(soname.into()), symbols));
+        self
+    }
+
+    /// The same, of a node that has another name than the library, or of none.
+    pub(crate) fn uses_of(mut self, soname: &str, node: Option<&str>, symbols: &[&str]) -> Self {
+        let symbols = symbols.iter().map(|&symbol| symbol.into()).collect();
+        self.uses.push((soname.into(), node.map(Into::into), symbols));
+        self
+    }
+
+    /// With one version node of this name.
+    pub(crate) fn node(mut self, node: &str) -> Self {
+        self.node = Some(node.into());
+        self
+    }
+
+    /// Code of its own.
+    pub(crate) fn source(mut self, text: &str) -> Self {
+        self.source.push_str(text);
         self
     }
 
@@ -109,7 +130,7 @@ impl Lib {
     /// The file. What it uses is linked against stand-ins that are gone afterwards.
     fn bytes(&self) -> Vec<u8> {
         let scratch = tempfile::tempdir().unwrap();
-        let mut source = String::new();
+        let mut source = self.source.clone();
         let mut stubs = Vec::new();
         for (at, (soname, node, symbols)) in self.uses.iter().enumerate() {
             let stub = Self { node: node.clone(), ..Self::new(soname) };

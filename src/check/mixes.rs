@@ -1,0 +1,178 @@
+//! What meets in a link map and should not: releases, CUDA majors, two files of one soname, stubs.
+//!
+//! Takes the map with what is known of its copies; adds [`Finding`]s. Reads no symbols, and says nothing of what is missing.
+
+use super::closure::What;
+use super::judge::Facts;
+use super::{Finding, When};
+use crate::facts::{self, Version, parse_library_name};
+use crate::inventory::{Library, agree, release, torn_id};
+use crate::loader::Rule;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// Members of one group, each with its place in the map.
+type Members<'a> = Vec<(usize, &'a Library)>;
+
+/// Members of one group and major must be of one release, and cuDNN not older than torch takes.
+pub(super) fn torn(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) -> bool {
+    let mut groups: BTreeMap<(&str, u64), Members<'_>> = BTreeMap::new();
+    for index in 0..facts.map.objects().len() {
+        let Some(library) = facts.library(index) else { continue };
+        let Some(group) = library.row.group else { continue };
+        let major = parse_library_name(library.asked_as()).and_then(|name| name.version).map_or(0, |it| it.major());
+        // NVRTC's builtins are numbered by the whole release.
+        let major = if group == "nvrtc" { 0 } else { major };
+        groups.entry((group, major)).or_default().push((index, library));
+    }
+    let mut any = false;
+    for ((group, _), mut members) in groups {
+        members.retain(|(_, library)| release(library).is_some());
+        any |= match group {
+            "nvrtc" => nvrtc(facts, &members, findings),
+            "cudnn" if older_cudnn(facts, &members, findings) => true,
+            _ => one_release(facts, &members, findings),
+        };
+    }
+    any
+}
+
+fn path_of(facts: &Facts<'_, '_, '_>, index: usize) -> Option<PathBuf> {
+    facts.mapped(index).map(|mapped| mapped.path.clone())
+}
+
+fn one_release(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
+    // The one the others belong to has the shortest stem; where it is doubled, the one that was mapped first.
+    let main = members.iter().min_by_key(|(index, library)| (library.row.stem.len(), *index));
+    let Some((main, version)) = main.and_then(|(index, first)| Some((*index, release(first)?))) else { return false };
+    let differs = |library: &Library| release(library).is_some_and(|found| !agree(version, found));
+    let others: Vec<&(usize, &Library)> = members.iter().filter(|(_, library)| differs(library)).collect();
+    let first_hand = others.iter().find(|(index, _)| !facts.is_second_hand(*index));
+    let Some((index, library)) = first_hand.or(others.first()) else { return false };
+    let more = match others.len() {
+        1 => String::new(),
+        count => format!(" and {} more parts of another release", count - 1),
+    };
+    let says = format!("{} meets {}{more}: they must be of one release", facts.told(main), facts.told(*index));
+    let found = Finding::new(torn_id(library), says).blaming(path_of(facts, *index)).by(path_of(facts, main));
+    findings.push(if first_hand.is_some() { found } else { found.when(When::Gpu) });
+    true
+}
+
+/// torch refuses a cuDNN of another major, or of an older minor release, than the one whose headers it was built with
+/// (`torch/backends/cudnn/__init__.py`). The release is told by the part that holds `cudnnGetVersion`.
+fn older_cudnn(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
+    let Some(What::Torch(torch)) = facts.subject.map(|subject| &subject.what) else { return false };
+    let Some(built) = facts::torch_build(&torch.version, None).and_then(|row| {
+        row.cudnn_compiled.clone().or_else(|| row.pins.get("cudnn").and_then(|pin| pin.exact().cloned()))
+    }) else {
+        return false;
+    };
+    let answers = ["cudnn_graph", "cudnn_ops_infer", "cudnn"];
+    let part = |stem: &&str| members.iter().find(|(_, library)| *library.row.stem == **stem);
+    let Some((index, found)) = answers.iter().find_map(part).and_then(|(index, it)| Some((*index, release(it)?)))
+    else {
+        return false;
+    };
+    let minor = |version: &Version| version.numbers().get(1).copied();
+    // Of another major it is for somebody else.
+    if found.major() != built.major() || minor(found) >= minor(&built) {
+        return false;
+    }
+    let says =
+        format!("torch {} was built with cuDNN {built}, and {} answers: it is older", torch.version, facts.told(index));
+    let main = members.iter().find(|(_, library)| library.row.stem == "cudnn").map(|(index, _)| *index);
+    let main = main.and_then(|index| path_of(facts, index));
+    let found = Finding::new("cudnn-older-than-torch", says).blaming(path_of(facts, index)).by(main);
+    findings.push(found.wanting([built.to_string()]));
+    true
+}
+
+/// NVRTC opens the builtins of its own minor release; a second NVRTC, found by a name without a version, is for nobody.
+fn nvrtc(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
+    let minor = |library: &Library| release(library).and_then(|found| found.numbers().get(..2).map(<[u64]>::to_vec));
+    let (builtins, compilers): (Members<'_>, Members<'_>) =
+        members.iter().partition(|(_, library)| library.row.stem == "nvrtc-builtins");
+    let served = |one: &Library, others: &Members<'_>| others.iter().any(|(_, other)| minor(other) == minor(one));
+    let alone = compilers.iter().find(|(_, library)| !served(library, &builtins));
+    let strange = builtins.iter().find(|(_, library)| !served(library, &compilers));
+    if let (Some((compiler, _)), Some((index, library))) = (alone, strange) {
+        let says = format!("{} meets {}: they must be of one release", facts.told(*compiler), facts.told(*index));
+        let found = Finding::new(torn_id(library), says);
+        findings.push(found.blaming(path_of(facts, *index)).by(path_of(facts, *compiler)));
+        return true;
+    }
+    let one_consumer = matches!(facts.subject.map(|subject| &subject.what), Some(What::Torch(_)));
+    let Some((own, first)) = compilers.first().filter(|_| one_consumer) else { return false };
+    let by_search = |index: usize| matches!(facts.rule(index), Rule::LdLibraryPath | Rule::Cache | Rule::Default);
+    // Of another major it is for who asks for that, unless nobody names a release.
+    let same_name = |index: usize| {
+        let names = facts.mapped(index).map(|mapped| mapped.names.as_slice()).unwrap_or_default();
+        names.iter().any(|name| name == first.asked_as() || *name == *first.row.bare_name())
+    };
+    let other = compilers
+        .iter()
+        .find(|(index, library)| by_search(*index) && same_name(*index) && minor(library) != minor(first));
+    if let Some((index, _)) = other {
+        let says = format!("{} answers beside {}: it may not know this GPU", facts.told(*index), facts.told(*own));
+        let found = Finding::new("nvrtc-wrong-version-silent", says);
+        findings.push(found.blaming(path_of(facts, *index)).by(path_of(facts, *own)));
+    }
+    false
+}
+
+/// Libraries of two CUDA majors. In one environment, or one process, packages may each bring their own.
+pub(super) fn two_majors(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) -> bool {
+    let mut majors: BTreeMap<u32, usize> = BTreeMap::new();
+    for index in 0..facts.map.objects().len() {
+        let library = facts.library(index).filter(|library| !library.row.is_driver());
+        if let Some((major, _)) = library.and_then(|library| library.cuda) {
+            majors.entry(major).or_insert(index);
+        }
+    }
+    let wanted = facts.subject.and_then(|subject| subject.cuda).and_then(|major| u32::try_from(major).ok());
+    let own = wanted.filter(|major| majors.contains_key(major));
+    let own = own.or_else(|| majors.iter().min_by_key(|(_, index)| **index).map(|(major, _)| *major));
+    let Some((own, at)) = own.and_then(|major| Some((major, *majors.get(&major)?))) else { return false };
+    let one_consumer = facts.subject.is_some_and(|subject| !matches!(subject.what, What::Environment(_)));
+    let mut any = false;
+    for (major, index) in majors.into_iter().filter(|(major, _)| *major != own) {
+        any = true;
+        let says =
+            format!("{} is of CUDA {major}, in a process with {} of CUDA {own}", facts.told(index), facts.told(at));
+        let path = |index: usize| facts.mapped(index).map(|it| it.path.clone());
+        let found = Finding::new("two-cuda-majors", says).blaming(path(index)).by(path(at));
+        findings.push(if index >= facts.loaded { found.when(When::Gpu) } else { found });
+    }
+    any && one_consumer
+}
+
+/// One soname, two files: each has a state of its own.
+pub(super) fn doubled(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) {
+    let mut sonames: BTreeMap<&OsStr, usize> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for (index, mapped) in facts.map.objects().iter().enumerate() {
+        let Some(soname) = mapped.object.facts.soname.as_deref() else { continue };
+        let first = *sonames.entry(soname).or_insert(index);
+        if first != index && told.insert(soname) {
+            let says =
+                format!("`{}` is mapped twice: {} and {}", soname.display(), facts.told(first), facts.told(index));
+            findings.push(Finding::new("doubled-soname", says).blaming(Some(mapped.path.clone())));
+        }
+    }
+}
+
+pub(super) fn stubs(facts: &Facts<'_, '_, '_>, findings: &mut Vec<Finding>) {
+    for (index, mapped) in facts.map.objects().iter().enumerate() {
+        let Some(library) = facts.library(index) else { continue };
+        // The file may be a link into the stubs.
+        let target = facts.map.host().link_target(&mapped.path).unwrap_or_default();
+        let in_stubs = |path: &Path| path.iter().any(|part| part == "stubs");
+        if library.is_stub() || in_stubs(&mapped.path) || in_stubs(&target) {
+            let id = if library.row.stem == "cuda" { "stub-libcuda" } else { "stub-on-path" };
+            let says = format!("{} is for linking only: its functions do nothing", facts.told(index));
+            findings.push(Finding::new(id, says).blaming(Some(mapped.path.clone())));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What is wrong among the copies of an environment and of the search path, whoever may load them.
+//!
+//! Takes what `scan` says; tells of the copies of the environment asked for and of those that a search by name finds. What
+//! is wrong elsewhere on the machine is `scan`'s affair.
+
+use super::super::judged::{name_of, on_library_path};
+use super::super::mend::{self, Install};
+use super::super::{Case, Finding, Remedy};
+use crate::facts::{Severity, dlopens_of};
+use crate::inventory::{Library, Owner, Problem};
+use crate::loader::Rule;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// Two wheels wrote to one path.
+pub(super) fn overwritten(case: &Case<'_>) -> Option<Finding> {
+    let mut found: Option<Finding> = None;
+    let (mut names, mut kept) = (BTreeSet::new(), BTreeSet::new());
+    let mut fatal = false;
+    for problem in own_problems(case, &["pip-cu12-cu13-overwrite"]) {
+        let Some(library) = at(case, &problem.path) else { continue };
+        let Owner::Wheel { name, version, rival: Some(rival), .. } = &library.owner else { continue };
+        let (of, other) = (format!("{name} {version}"), rival.to_string());
+        let because = format!("`{}` was written by {of} and by {other}", name_of(&problem.path));
+        let finding = match found.take() {
+            Some(finding) => finding,
+            None => case.finding("pip-cu12-cu13-overwrite")?.because(because),
+        };
+        found = Some(finding.seen_at("file", &problem.path, problem.says.clone()));
+        let pinned = |name: &str| mend::is_pinned(case, name);
+        // What torch asks for is there unless the other's bytes are.
+        fatal |= pinned(&rival.name) && !pinned(name) || case.blames(library);
+        let keep = if pinned(&rival.name) {
+            (rival.name.clone(), rival.version.clone())
+        } else {
+            (name.clone(), version.clone())
+        };
+        names.extend([name.clone(), rival.name.clone()]);
+        kept.insert(keep);
+    }
+    let names: Vec<String> = names.into_iter().collect();
+    let kept: Vec<String> = kept.into_iter().map(|(name, version)| format!("{name}=={version}")).collect();
+    let severity = if fatal { Severity::Fatal } else { Severity::Warning };
+    Some(found?.severity(severity).healed_by([
+        Remedy::command(mend::uninstall(case, &names)),
+        Remedy::command(format!("{} {}", mend::pip(case, Install::Again), kept.join(" "))),
+    ]))
+}
+
+/// Files that are not of the size that was recorded.
+pub(super) fn altered(case: &Case<'_>) -> Option<Finding> {
+    let mut found: Option<Finding> = None;
+    let mut remedies = Vec::new();
+    for problem in own_problems(case, &["altered-file"]) {
+        let because = || format!("`{}` is {}", name_of(&problem.path), problem.says);
+        let finding = match found.take() {
+            Some(finding) => finding,
+            None => case.finding("altered-file")?.because(because()),
+        };
+        found = Some(finding.seen_at("file", &problem.path, problem.says.clone()));
+        if let Some(remedy) = at(case, &problem.path).and_then(|library| mend::reinstall(case, library))
+            && !remedies.contains(&remedy)
+        {
+            remedies.push(remedy);
+        }
+    }
+    let found = found?;
+    Some(if remedies.is_empty() { found } else { found.healed_by(remedies) })
+}
+
+/// An NVRTC that a search by name finds, and that does not find the builtins of its release: it compiles nothing.
+pub(super) fn builtins(case: &Case<'_>) -> Option<Finding> {
+    for library in case.inventory.libraries.iter().filter(|library| library.row.stem == "nvrtc") {
+        let Some(object) = library.object.as_ref().filter(|_| library.unusable.is_none()) else { continue };
+        let Some((found, rule)) = case.loader.find(OsStr::new(library.asked_as())) else { continue };
+        if case.host.stat(&found).ok().map(|stat| stat.id) != Some(library.stat.id) {
+            continue;
+        }
+        let Some(version) = library.version.as_ref().filter(|version| version.numbers().len() >= 2) else { continue };
+        let row = dlopens_of("nvrtc", Some(version)).find(|row| row.required && row.name.contains("builtins"));
+        let Some(name) = row.and_then(|row| row.expand(version, version.major())) else { continue };
+        if case.loader.find_from(&found, object, OsStr::new(&name)).is_some() {
+            continue;
+        }
+        let finding = case.finding("nvrtc-builtins-missing")?;
+        let finding = finding
+            .because(format!("`{}` {version} from {rule} does not find `{name}`: it compiles nothing", name_of(&found)))
+            .seen_at("file", &found, format!("{version}, found by {rule}"))
+            .seen("rule", format!("NVRTC opens `{name}` by name, of its own minor release alone"));
+        let plan = case.answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref()).map(|chosen| &chosen.plan);
+        let handed = |name: &str| plan.is_some_and(|plan| plan.instead_of(name, library.stat.id).is_some());
+        // With the set another NVRTC answers, and that has its builtins in the set.
+        let run = (handed(library.asked_as())
+            && plan.is_some_and(|plan| plan.chosen().any(|it| it.soname.starts_with("libnvrtc-builtins."))))
+        .then(|| Remedy::command(case.run_line()));
+        let off = match rule {
+            Rule::LdLibraryPath => Some(mend::off_library_path(case, &found)),
+            _ => mend::reinstall(case, library),
+        };
+        return Some(finding.healed_by(run.into_iter().chain(off)));
+    }
+    None
+}
+
+/// What `scan` tells besides: nothing is seen to load these, so nothing fails of them.
+pub(super) fn others(case: &Case<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for (id, problems) in KINDS {
+        // Of what an environment loads, `check` knows better which copies meet.
+        if matches!(
+            problems.first(),
+            Some(&"cublas-silent-mix" | &"cudnn8-mixed-sublibs" | &"cudnn9-torn-set" | &"partial-cudnn")
+        ) && !case.judged.is_empty()
+        {
+            continue;
+        }
+        let Some(finding) = case.finding(id) else { continue };
+        let mut seen = own_problems(case, problems).peekable();
+        let Some(first) = seen.peek().copied() else { continue };
+        let mut finding = finding.because(format!("`{}`: {}", name_of(&first.path), shortened(&first.says)));
+        if finding.severity == Severity::Fatal {
+            finding = finding.severity(Severity::Warning);
+        }
+        let mut remedies: Vec<Remedy> = Vec::new();
+        for problem in seen {
+            finding = finding.seen_at("file", &problem.path, problem.says.clone());
+            let remedy = remedy(case, id, problem);
+            remedies.extend(remedy.filter(|remedy| !remedies.contains(remedy)));
+        }
+        found.push(if remedies.is_empty() { finding } else { finding.healed_by(remedies) });
+    }
+    found
+}
+
+/// What is called so here, and by `scan`.
+const KINDS: [(&str, &[&str]); 8] = [
+    ("truncated-or-foreign-elf", &["truncated", "not-elf", "not-a-file"]),
+    ("major-symlink-hack", &["major-symlink-hack", "soname-differs"]),
+    ("cudnn8-mixed-sublibs", &["cudnn8-mixed-sublibs"]),
+    ("cudnn9-torn-set", &["cudnn9-torn-set"]),
+    ("cudnn9-sublib-not-found", &["partial-cudnn", "cudnn9-sublib-not-found"]),
+    ("cublas-silent-mix", &["cublas-silent-mix"]),
+    ("stub-on-path", &["stub-on-path"]),
+    ("duplicate-soname", &["duplicate-soname"]),
+];
+
+fn remedy(case: &Case<'_>, id: &str, problem: &Problem) -> Option<Remedy> {
+    let on_path = on_library_path(case, &problem.path);
+    match id {
+        "stub-on-path" | "cudnn9-torn-set" | "cudnn8-mixed-sublibs" | "cublas-silent-mix" | "duplicate-soname"
+            if on_path =>
+        {
+            Some(mend::off_library_path(case, &problem.path))
+        }
+        "truncated-or-foreign-elf" => Some(
+            at(case, &problem.path)
+                .and_then(|library| mend::reinstall(case, library))
+                .unwrap_or_else(|| Remedy::action(format!("remove `{}`", problem.path.display()))),
+        ),
+        "major-symlink-hack" => Some(Remedy::action(format!("remove `{}`", problem.path.display()))),
+        _ => None,
+    }
+}
+
+/// The problems of these ids that concern the environment asked for, or that a search by name comes upon. Where no
+/// environment is asked for, the machine is.
+fn own_problems<'a>(case: &'a Case<'_>, ids: &'static [&'static str]) -> impl Iterator<Item = &'a Problem> {
+    let in_cache: BTreeSet<&Path> = case.loader.cache().iter().filter_map(|(_, path)| path.parent()).collect();
+    let own = move |problem: &&Problem| {
+        let path = &problem.path;
+        let searched = on_library_path(case, path)
+            || path.parent().is_some_and(|dir| {
+                in_cache.contains(dir) || case.loader.default_dirs().iter().any(|default| default == dir)
+            });
+        case.interpreter.is_none_or(|python| searched || python.paths.iter().any(|site| path.starts_with(site)))
+    };
+    case.problems.iter().filter(move |problem| ids.contains(&problem.id)).filter(own)
+}
+
+/// The copy at a path, under any of its names.
+fn at<'a>(case: &Case<'a>, path: &Path) -> Option<&'a Library> {
+    let same = |library: &&Library| {
+        library.path == path
+            || path.parent() == Some(&library.place.dir)
+                && library.file_names().any(|name| Some(name) == path.file_name())
+    };
+    case.inventory.libraries.iter().find(same)
+}
+
+/// A clause with files by their names.
+fn shortened(says: &str) -> String {
+    let parts = says.split('`').enumerate().map(|(at, part)| match at % 2 {
+        1 if part.contains('/') => format!("`{}`", name_of(Path::new(part))),
+        1 => format!("`{part}`"),
+        _ => part.to_owned(),
+    });
+    parts.collect()
+}

@@ -1,0 +1,94 @@
+//! What ld.so refuses though everything is found: executable stacks, and room for thread-local storage.
+//!
+//! Takes the objects that an environment loads; asks each what it demands of the process. Loads nothing.
+
+use super::super::judged::name_of;
+use super::super::{Case, Finding, Remedy};
+use crate::check::{JudgedObject, Phase};
+use crate::elf::Tls;
+use crate::facts::Severity;
+use std::collections::BTreeSet;
+
+/// Libraries that ask for an executable stack: from glibc 2.41 on, `dlopen` refuses them; before, it makes the stack of the
+/// process executable (`NEWS` of 2.41), and there is nothing to tell.
+pub(super) fn executable_stacks(case: &Case<'_>) -> Option<Finding> {
+    const REFUSED_FROM: (u16, u16) = (2, 41);
+    let program = case.interpreter.and_then(|python| case.objects.open(&python.program).ok());
+    // A process whose stack is executable already has nothing to refuse.
+    if program.is_some_and(|program| program.facts.executable_stack) {
+        return None;
+    }
+    let glibc = case.loader.glibc();
+    let refused = glibc.is_some_and(|glibc| glibc >= REFUSED_FROM);
+    if glibc.is_some() && !refused {
+        return None;
+    }
+    let loaded =
+        opened(case).filter(|object| case.objects.open(&object.path).is_ok_and(|object| object.facts.executable_stack));
+    let paths: BTreeSet<_> = loaded.map(|object| crate::consumer::tidy(&object.path)).collect();
+    let first = paths.first()?;
+    let here = glibc.map_or_else(|| "unknown".to_owned(), |(major, minor)| format!("{major}.{minor}"));
+    let because = match refused {
+        true => format!("`{}` asks for an executable stack, which glibc {here} refuses", name_of(first)),
+        false => format!("`{}` asks for an executable stack, which glibc refuses from 2.41 on", name_of(first)),
+    };
+    let found = case.finding("executable-stack")?.because(because);
+    let found = paths.iter().fold(found, |found, path| found.seen_at("file", path, "PT_GNU_STACK with PF_X"));
+    let found = found.seen("version", format!("glibc {here}"));
+    let clear = Remedy::command(format!("patchelf --clear-execstack {}", first.display()));
+    let tunable = refused.then(|| Remedy::command("export GLIBC_TUNABLES=glibc.rtld.execstack=2"));
+    let severity = if refused { Severity::Fatal } else { Severity::Warning };
+    Some(found.severity(severity).healed_by([clear].into_iter().chain(tunable)))
+}
+
+/// What the static block has to spare for all that is opened later, with default tunables: `TLS_STATIC_SURPLUS` of
+/// `elf/dl-tls.c` (64 + 16 * 100 up to glibc 2.31, the same by another sum since).
+const SURPLUS: u64 = 1664;
+
+/// Of these, what `glibc.rtld.optional_static_tls` stands for.
+const OPTIONAL: u64 = 512;
+
+/// Libraries that are opened, and need more room in the static block than there is.
+pub(super) fn static_tls(case: &Case<'_>) -> Option<Finding> {
+    let tunables = case.host.env("GLIBC_TUNABLES").and_then(|text| text.to_str()).unwrap_or_default();
+    let asked = tunables.split(':').find_map(|one| one.strip_prefix("glibc.rtld.optional_static_tls=")?.parse().ok());
+    let room = SURPLUS.saturating_sub(OPTIONAL).saturating_add(asked.unwrap_or(OPTIONAL));
+    for judged in case.judged {
+        let (mut used, mut users) = (0_u64, Vec::new());
+        for object in judged.bare.objects.iter().filter(|object| object.phase != Phase::Startup) {
+            let Some(Tls { size, align, .. }) = block(case, object) else { continue };
+            // Each block begins where its alignment lets it.
+            used = used.saturating_add(size).checked_next_multiple_of(align.max(1)).unwrap_or(u64::MAX);
+            users.push((object, size));
+            if used <= room {
+                continue;
+            }
+            let path = crate::consumer::tidy(&object.path);
+            let found = case.finding("static-tls")?.because(format!(
+                "`{}` cannot be opened: {used} bytes of static TLS are asked for, and {room} are there",
+                name_of(&path)
+            ));
+            let each = |found: Finding, (object, size): &(&JudgedObject, u64)| {
+                found.seen_at("file", &crate::consumer::tidy(&object.path), format!("{size} bytes of static TLS"))
+            };
+            let found = users.iter().rev().fold(found, each);
+            let enough = used.saturating_sub(SURPLUS).saturating_add(OPTIONAL);
+            let line = format!("export GLIBC_TUNABLES=glibc.rtld.optional_static_tls={enough}");
+            let preload = format!("export LD_PRELOAD={}", path.display());
+            return Some(found.healed_by([Remedy::command(preload), Remedy::command(line)]));
+        }
+    }
+    None
+}
+
+/// The storage that an object must have in the static block.
+fn block(case: &Case<'_>, object: &JudgedObject) -> Option<Tls> {
+    let object = case.objects.open(&object.path).ok()?;
+    let elf = object.elf().ok()?;
+    elf.tls().filter(|_| elf.static_tls())
+}
+
+/// What an environment opens after the start.
+fn opened<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a JudgedObject> {
+    case.judged.iter().flat_map(|judged| &judged.bare.objects).filter(|object| object.phase != Phase::Startup)
+}

@@ -1,0 +1,182 @@
+//! Libraries that are not found, that were changed, or that ld.so refuses.
+
+use super::{PARTS, SITE, Torch, cudnn_wheel, driven, heals_by_run, seen, sound};
+use crate::doctor::driver::SYSTEM;
+use crate::doctor::{Patient, commands, driver};
+use crate::support::world::Lib;
+use cudashim::doctor::{Ask, examine};
+use cudashim::facts::Severity::{Fact, Fatal, Warning};
+use std::fs;
+
+#[test]
+fn a_library_that_torch_needs() {
+    let torch = || Torch::new().with(|cuda| cuda.uses_of("libcusparseLt.so.0", None, &["cusparseLtInit"]));
+    let whole = torch().on(Patient::new());
+    let library = Lib::new("libcusparseLt.so.0").unversioned().defines(&["cusparseLtInit"]);
+    let file = [("nvidia/cusparselt/lib/libcusparseLt.so.0", library)];
+    whole.world.venv("venv").wheel("nvidia-cusparselt-cu12", "0.7.1", &file);
+    let found = seen("optional-lib-missing", &torch().on(Patient::new()), &whole);
+    assert_eq!(found.severity, Fatal);
+    assert_eq!(found.cause, "`libtorch_cuda.so` needs `libcusparseLt.so.0`, and ld.so does not find it");
+    assert_eq!(commands(&found), ["/venv/bin/python -m pip install nvidia-cusparselt-cu12==0.7.1"]);
+    // uv made the environment: it has no pip.
+    let by_uv = torch().on(Patient::new()).file("venv/pyvenv.cfg", "home = /usr/bin\nuv = 0.9.1\nversion = 3.11.2\n");
+    let line = "uv pip install --python /venv/bin/python nvidia-cusparselt-cu12==0.7.1";
+    assert_eq!(commands(&by_uv.first()), [line]);
+}
+
+#[test]
+fn nvtx_of_before_cuda_12_9() {
+    let torch = || Torch::new().with(|cuda| cuda.uses("libnvToolsExt.so.1", &["nvtxRangePushA"]));
+    let whole = torch().on(Patient::new());
+    let library = Lib::new("libnvToolsExt.so.1").defines(&["nvtxRangePushA"]);
+    let file = [("nvidia/nvtx/lib/libnvToolsExt.so.1", library)];
+    whole.world.venv("venv").wheel("nvidia-nvtx-cu12", "12.8.90", &file);
+    let found = seen("nvtx-removed", &torch().on(Patient::new()), &whole);
+    assert_eq!(commands(&found), ["/venv/bin/python -m pip install nvidia-nvtx-cu12==12.8.90"]);
+}
+
+#[test]
+fn a_symbol_that_mkl_no_longer_has() {
+    let torch = |symbol: &str| {
+        let library = Lib::new("libmkl_intel_thread.so.2").unversioned().defines(&[symbol]);
+        Torch::new()
+            .with(|cuda| cuda.uses_of("libmkl_intel_thread.so.2", None, &["iJIT_NotifyEvent"]))
+            .on(Patient::new())
+            .lib(&format!("{SYSTEM}/libmkl_intel_thread.so.2"), &library)
+            .libc()
+    };
+    let found = seen("mkl-ijit", &torch("mkl_other"), &torch("iJIT_NotifyEvent"));
+    assert_eq!(commands(&found), ["conda install \"mkl<2024.1\""]);
+}
+
+/// A package that bundles cuDNN's dispatcher; the parts are in a wheel that no search path leads to.
+fn bundle(patient: Patient, version: &str) -> Patient {
+    let name = format!("libcudnn-74a4c495.so.{version}");
+    let extension = Lib::new("_ext.so").unversioned().uses_of(&name, None, &[]);
+    let extension = extension.link("-rpath,$ORIGIN/../ctranslate2.libs");
+    let path = format!("ctranslate2.libs/{name}");
+    let libraries = [
+        ("ctranslate2/_ext.cpython-311-x86_64-linux-gnu.so", extension),
+        (path.as_str(), Lib::new(&name).unversioned()),
+    ];
+    patient.world.venv("venv").wheel("ctranslate2", "4.5.0", &libraries);
+    cudnn_wheel(&patient, "venv", "nvidia-cudnn-cu12", "9.1.0.70", &PARTS);
+    patient
+}
+
+#[test]
+fn parts_of_cudnn_that_are_installed_and_not_found() {
+    let sick = || bundle(driver::healthy("570.86.15"), "9.1.0");
+    let on_path = sick().set("LD_LIBRARY_PATH", &format!("{SITE}/nvidia/cudnn/lib"));
+    let found = seen("cudnn9-sublib-not-found", &sick(), &on_path);
+    assert!(found.cause.ends_with("and ld.so does not find it, though it is installed"), "{}", found.cause);
+    heals_by_run(&found);
+    // Without a GPU nobody opens them; the fact that there is none says so.
+    let report = bundle(Patient::new(), "9.1.0").report();
+    let ids: Vec<&str> = report.findings.iter().map(|finding| finding.id).collect();
+    assert_eq!(ids, ["no-driver"], "{:#?}", report.findings);
+    let says = &report.findings[0].evidence.last().unwrap().says;
+    assert!(says.starts_with("not judged") && says.contains("`libcudnn_ops.so.9`"), "{says}");
+    assert!(report.is_fine());
+}
+
+#[test]
+fn another_major_of_cudnn() {
+    let sick = || bundle(driver::healthy("570.86.15"), "8.9.7");
+    let names = ["cudnn_ops_infer", "cudnn_ops_train", "cudnn_cnn_infer", "cudnn_cnn_train", "cudnn_adv_infer"];
+    let whole = names.into_iter().chain(["cudnn", "cudnn_adv_train"]).fold(sick(), |patient, name| {
+        let soname = format!("lib{name}.so.8");
+        patient.lib(&format!("{SYSTEM}/{soname}"), &Lib::new(&soname))
+    });
+    let found = seen("cudnn8-vs-9-major", &sick(), &whole);
+    assert_eq!(found.severity, Fatal);
+    assert!(!found.remedies.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn wheels_that_wrote_to_one_path() {
+    let older = Lib::new("libnccl.so.2").unversioned().defines(&["ncclCommInitAll"]);
+    let sick = sound();
+    sick.world.venv("venv").wheel("nvidia-nccl-cu13", "2.18.1", &[("nvidia/nccl/lib/libnccl.so.2", older)]);
+    let found = seen("pip-cu12-cu13-overwrite", &sick, &sound());
+    assert_eq!(found.severity, Fatal);
+    let both = ["nvidia-nccl-cu12 2.27.3", "nvidia-nccl-cu13 2.18.1"];
+    assert!(both.iter().all(|name| found.cause.contains(name)), "{}", found.cause);
+    let lines = commands(&found);
+    assert_eq!(lines[0], "/venv/bin/python -m pip uninstall -y nvidia-nccl-cu12 nvidia-nccl-cu13");
+    assert_eq!(lines[1], "/venv/bin/python -m pip install --force-reinstall --no-deps nvidia-nccl-cu12==2.27.3");
+}
+
+#[test]
+fn a_file_that_was_changed() {
+    let sick = sound();
+    let path = sick.world.path(&format!(".{SITE}/nvidia/nccl/lib/libnccl.so.2"));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend([0; 16]);
+    fs::write(&path, bytes).unwrap();
+    let found = seen("altered-file", &sick, &sound());
+    assert_eq!(found.severity, Warning);
+    let line = "/venv/bin/python -m pip install --force-reinstall --no-deps nvidia-nccl-cu12==2.27.3";
+    assert_eq!(commands(&found), [line]);
+}
+
+#[test]
+fn more_static_tls_than_there_is() {
+    let machine = |size: u32| {
+        let text = format!(
+            "static __thread char block[{size}] __attribute__((tls_model(\"initial-exec\"), aligned(64)));\n\
+             char *touch(void) {{ return block; }}\n"
+        );
+        Torch::new().with(|cuda| cuda.source(&text)).on(Patient::new())
+    };
+    let found = seen("static-tls", &machine(4096), &machine(64));
+    assert_eq!(found.severity, Warning);
+    assert_eq!(
+        commands(&found),
+        [
+            "export LD_PRELOAD=/venv/lib/python3.11/site-packages/torch/lib/libtorch_cuda.so",
+            "export GLIBC_TUNABLES=glibc.rtld.optional_static_tls=2944"
+        ]
+    );
+    let tuned = machine(4096).set("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=2944");
+    assert!(tuned.ids().iter().all(|(id, _)| *id != "static-tls"), "{:?}", tuned.ids());
+}
+
+#[test]
+fn an_executable_stack() {
+    let machine = |stack: &str| Torch::new().with(|cuda| cuda.link(&format!("-z,{stack}"))).on(Patient::new());
+    let found = seen("executable-stack", &machine("execstack"), &machine("noexecstack"));
+    // Of which glibc this machine is, nothing tells.
+    assert_eq!(found.severity, Warning);
+    assert!(commands(&found)[0].starts_with("patchelf --clear-execstack /venv/"), "{found:#?}");
+}
+
+#[test]
+fn numba_without_nvvm() {
+    let numba = |patient: Patient| {
+        patient.world.venv("venv").wheel("numba-cuda", "0.20.0", &[]);
+        patient
+    };
+    let path = format!(".{SITE}/nvidia/cuda_nvcc/nvvm/lib64/libnvvm.so");
+    let with = numba(driven()).lib(&path, &Lib::new("libnvvm.so.4"));
+    let found = seen("libnvvm-not-found", &numba(driven()), &with);
+    assert_eq!(commands(&found), ["/venv/bin/python -m pip install nvidia-cuda-nvcc-cu12"]);
+    // A list is no directory.
+    let listed = numba(driven()).set("CUDA_HOME", "/usr/local/cuda-12.8:/usr/local/cuda-11.8").first();
+    assert!(listed.cause.starts_with("CUDA_HOME is a list"), "{}", listed.cause);
+    assert_eq!(commands(&listed)[0], "unset CUDA_HOME");
+    // Nobody compiles for a GPU that is not there.
+    assert_eq!(numba(sound()).ids(), [("no-driver", Fact)]);
+}
+
+#[test]
+fn nothing_that_fits() {
+    let machine = Patient::new();
+    let ask = Ask { spec: "2.8.0".parse().unwrap(), ..Ask::default() };
+    let report = examine(&machine.host(), &ask).unwrap();
+    let first = &report.findings[0];
+    assert_eq!((first.id, first.severity), ("no-set", Fatal), "{:#?}", report.findings);
+    assert!(!first.remedies.is_empty());
+    assert!(sound().ids().iter().all(|(id, _)| *id != "no-set"));
+}
