@@ -25,12 +25,11 @@ pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<
             continue;
         }
         let seen = message.ids.iter().find_map(|id| findings.iter().position(|finding| finding.id == *id));
-        let found = match seen {
-            Some(at) => Some(of_machine(case, message, findings.remove(at))),
-            None => {
-                let today = today.get_or_insert_with(|| judged(case));
-                Explanation { case, message, today: today.as_ref() }.finding()
-            }
+        let found = if let Some(at) = seen {
+            Some(of_machine(case, message, findings.remove(at)))
+        } else {
+            let today = today.get_or_insert_with(|| judged(case));
+            Explanation { case, message, today: today.as_ref() }.finding()
         };
         led.extend(found);
     }
