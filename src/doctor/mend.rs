@@ -151,7 +151,7 @@ fn wheel(case: &Case<'_>, row: &'static FamilyRow, soname: Option<&str>) -> Opti
         Some(soname) => facts::sonames().iter().filter(|it| it.soname == soname).map(|it| it.cuda_major).collect(),
         None => BTreeSet::new(),
     };
-    let own = case.torch.and_then(|torch| torch.cuda_release()).map(|(major, _)| u64::from(major));
+    let own = case.torch.and_then(crate::consumer::TorchBuild::cuda_release).map(|(major, _)| u64::from(major));
     let packages = case.installed.iter().filter_map(|package| package.name.rsplit_once("-cu")?.1.parse::<u64>().ok());
     let own = own.or_else(|| packages.into_iter().next());
     let major = own.filter(|own| majors.is_empty() || majors.contains(own)).or_else(|| majors.first().copied())?;

@@ -21,9 +21,9 @@ const SYMBOLS: usize = 3;
 
 /// The cause in one line, and the finding with its evidence.
 pub(super) fn told(case: &Case<'_>, judged: &Judged, seen: &check::Finding, finding: Finding) -> Finding {
-    let told = Told { case, judged, seen };
-    let cause = told.cause(&finding.cause);
-    told.evidence(finding.because(clipped(&cause, LINE)))
+    let telling = Told { case, judged, seen };
+    let line = clipped(&telling.cause(&finding.cause), LINE);
+    telling.evidence(finding.because(line))
 }
 
 struct Told<'a, 'c> {

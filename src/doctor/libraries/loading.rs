@@ -28,10 +28,8 @@ pub(super) fn executable_stacks(case: &Case<'_>) -> Option<Finding> {
     let paths: BTreeSet<_> = loaded.map(|object| crate::consumer::tidy(&object.path)).collect();
     let first = paths.first()?;
     let here = glibc.map_or_else(|| "unknown".to_owned(), |(major, minor)| format!("{major}.{minor}"));
-    let because = match refused {
-        true => format!("`{}` asks for an executable stack, which glibc {here} refuses", name_of(first)),
-        false => format!("`{}` asks for an executable stack, which glibc refuses from 2.41 on", name_of(first)),
-    };
+    let who = if refused { format!("glibc {here} refuses") } else { "glibc refuses from 2.41 on".to_owned() };
+    let because = format!("`{}` asks for an executable stack, which {who}", name_of(first));
     let found = case.finding("executable-stack")?.because(because);
     let found = paths.iter().fold(found, |found, path| found.seen_at("file", path, "PT_GNU_STACK with PF_X"));
     let found = found.seen("version", format!("glibc {here}"));

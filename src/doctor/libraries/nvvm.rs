@@ -43,7 +43,7 @@ pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
     let unset = home
         .filter(|(_, value)| value.as_encoded_bytes().contains(&b':'))
         .map(|(name, _)| Remedy::command(format!("unset {name}")));
-    let major = case.torch.and_then(|torch| torch.cuda_release()).map_or(12, |(major, _)| major);
+    let major = case.torch.and_then(crate::consumer::TorchBuild::cuda_release).map_or(12, |(major, _)| major);
     let wheel = if major >= 13 { "nvidia-nvvm".to_owned() } else { format!("nvidia-cuda-nvcc-cu{major}") };
     let install = Remedy::command(format!("{} {wheel}", mend::pip(case, Install::New)));
     Some(found.healed_by(unset.into_iter().chain([install])))
