@@ -4,7 +4,7 @@
 //! says what failed, the machine why: where it shows nothing of the kind, that is said.
 
 use super::{Case, Finding, Message, Remedy};
-use crate::check::{Depth, JudgedObject, Judgement, Subject, predict};
+use crate::check::{JudgedObject, Judgement, Subject};
 use crate::facts::{Group, LibraryName, Severity, families, finding_row, parse_library_name};
 use crate::inventory::Library;
 use crate::resolve::Choice;
@@ -17,7 +17,6 @@ const LED: usize = 3;
 /// Puts first what explains the messages.
 pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<Finding>) {
     let known = |id: &str, findings: &[Finding]| findings.iter().any(|finding| finding.id == id);
-    let mut today: Option<Option<Judgement>> = None;
     let mut led: Vec<Finding> = Vec::new();
     for message in messages {
         // What is explained already needs no second word.
@@ -28,18 +27,12 @@ pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<
         let found = if let Some(at) = seen {
             Some(of_machine(case, message, findings.remove(at)))
         } else {
-            let today = today.get_or_insert_with(|| judged(case));
-            Explanation { case, message, today: today.as_ref() }.finding()
+            let today = case.judged.first().filter(|_| case.torch.is_some()).map(|judged| &judged.bare);
+            Explanation { case, message, today }.finding()
         };
         led.extend(found);
     }
     findings.splice(0..0, led);
-}
-
-/// The link map of today, where there is something to be loaded.
-fn judged(case: &Case<'_>) -> Option<Judgement> {
-    let (torch, interpreter) = (case.torch?, case.interpreter?);
-    Some(predict(case.loader, &Subject::torch(torch.clone(), interpreter), Depth::Symbols, None))
 }
 
 fn said(message: &Message) -> String {
@@ -65,6 +58,8 @@ fn of_machine(case: &Case<'_>, message: &Message, seen: Finding) -> Finding {
         }
         None => seen,
     };
+    // What failed is said by the text; what would fail today is not, where it is another thing.
+    finding.evidence.retain(|evidence| evidence.kind != "message");
     finding = finding.seen("message", said(message));
     finding.evidence.rotate_right(1);
     // A fact about the machine is what failed a program.

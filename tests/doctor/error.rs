@@ -129,7 +129,8 @@ fn a_file_is_looked_at() {
     let patient = patient().file("lib/libnccl.so.2", "not whole").file("lib/sound", "");
     let report = patient.told("OSError: /lib/libnccl.so.2: file too short");
     assert_eq!(lead(&report).id, "truncated-or-foreign-elf");
-    assert!(evidence(lead(&report), "file")[0].starts_with("/lib/libnccl.so.2: 9 bytes: "));
+    let files = evidence(lead(&report), "file");
+    assert!(files.iter().any(|file| file.starts_with("/lib/libnccl.so.2: 9 bytes")), "{files:?}");
     let gone = patient.without("lib/libnccl.so.2").told("OSError: /lib/libnccl.so.2: file too short");
     assert_eq!(evidence(lead(&gone), "file"), ["/lib/libnccl.so.2: is not there now"]);
     assert_eq!(evidence(lead(&gone), "today"), ["this machine's libraries do not show it now"]);
