@@ -15,6 +15,8 @@ use crate::request::{Answer, RequestError};
 /// One thing that is loaded, judged twice.
 #[derive(Debug)]
 pub(crate) struct Judged {
+    /// Whether it is an environment as a whole, whose packages are not all meant to share a process.
+    pub(crate) apart: bool,
     /// As the machine is.
     pub(crate) bare: Judgement,
     /// With the set that `resolve` chose; absent where there is none, or where nothing is wrong without.
@@ -37,11 +39,19 @@ impl Judged {
         torch.into_iter().chain(environment).map(|subject| Self::of(loader, &subject, plan)).collect()
     }
 
-    fn of(loader: &Loader<'_>, subject: &Subject, plan: Option<&Plan>) -> Self {
+    /// One thing that is loaded, judged with the plan as well where something is wrong without.
+    pub(super) fn of(loader: &Loader<'_>, subject: &Subject, plan: Option<&Plan>) -> Self {
         let bare = predict(loader, subject, Depth::Symbols, None);
         let well = bare.verdict == Verdict::Loads && bare.findings.is_empty();
         let with_set = plan.filter(|_| !well).map(|plan| predict(loader, subject, Depth::Symbols, Some(plan)));
-        Self { bare, with_set }
+        Self { apart: subject.is_environment(), bare, with_set }
+    }
+
+    /// The same, with the plan in any case.
+    pub(super) fn both(loader: &Loader<'_>, subject: &Subject, plan: Option<&Plan>) -> Self {
+        let bare = predict(loader, subject, Depth::Symbols, None);
+        let with_set = plan.map(|plan| predict(loader, subject, Depth::Symbols, Some(plan)));
+        Self { apart: subject.is_environment(), bare, with_set }
     }
 
     /// Whether what has this id is there without the set, and gone with it.
@@ -57,6 +67,11 @@ pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
     for judged in case.judged {
         for seen in &judged.bare.findings {
             let id = id_of(seen.id);
+            // Packages of one environment may each bring the CUDA major that they are built for, and those that do
+            // without a library are told apart by the rules about packages.
+            if judged.apart && matches!(seen.id, "two-cuda-majors" | "optional-lib-missing") {
+                continue;
+            }
             if finding_row(id).is_none_or(|row| row.group != group) || found.iter().any(|known| known.id == id) {
                 continue;
             }
@@ -71,8 +86,7 @@ fn of(case: &Case<'_>, judged: &Judged, seen: &check::Finding, id: &'static str)
     let mut found = case.finding(id)?.because(seen.says.clone());
     if let Some(path) = &seen.path {
         let rule = judged.bare.objects.iter().find(|object| object.path == *path).map(|object| object.rule.to_string());
-        found =
-            found.seen_at("file", path, rule.map_or_else(|| "to blame".to_owned(), |rule| format!("found by {rule}")));
+        found = found.seen_at("file", path, rule.map_or_else(|| "to blame".to_owned(), |rule| told(&rule)));
     }
     if let Some(error) = &judged.bare.error {
         found = found.seen("message", error.clone());
@@ -85,6 +99,11 @@ fn of(case: &Case<'_>, judged: &Judged, seen: &check::Finding, id: &'static str)
     let run = healed.then(|| Remedy::command(case.run_line()));
     let remedies: Vec<Remedy> = run.into_iter().chain(kept).collect();
     Some(found.healed_by(remedies))
+}
+
+/// How a rule is told of a file: some have their own `by`.
+fn told(rule: &str) -> String {
+    if rule.starts_with("by ") { format!("found {rule}") } else { format!("found by {rule}") }
 }
 
 fn is_run(row: &RemedyRow) -> bool {

@@ -26,6 +26,7 @@ pub use markdown::markdown;
 pub use redact::redacted;
 pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
 
+use crate::check::Subject;
 use crate::consumer::{Spec, TorchBuild};
 use crate::driver::{Devices, Machine};
 use crate::host::Host;
@@ -33,6 +34,7 @@ use crate::inventory::{Inventory, Problem, problems};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places;
+use crate::plan::Plan;
 use crate::python::{Distribution, Interpreter, Options, distributions};
 use crate::request::{Answer, Request, RequestError, default_python};
 use std::path::PathBuf;
@@ -58,7 +60,6 @@ pub(crate) struct Case<'a> {
     /// Its ELF files.
     pub(crate) objects: &'a Objects<'a>,
     /// Its ld.so in this environment.
-    #[expect(dead_code, reason = "for the rules about the search path")]
     pub(crate) loader: &'a Loader<'a>,
     /// The libraries of the environment asked for and of the machine.
     pub(crate) inventory: &'a Inventory,
@@ -84,11 +85,39 @@ impl Case<'_> {
         Finding::of(id, &self.run_line())
     }
 
+    /// Whether a driver or a GPU is there: without, what is opened only once a GPU is used is not judged.
+    pub(crate) fn uses_gpu(&self) -> bool {
+        self.machine.is_loaded() || self.machine.has_gpu() || self.machine.fitting_libcuda().is_some()
+    }
+
+    /// The plan of the chosen set.
+    pub(crate) fn plan(&self) -> Option<&Plan> {
+        self.answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref()).map(|chosen| &chosen.plan)
+    }
+
+    /// What is loaded, judged as the machine is and with the chosen set.
+    pub(crate) fn judge(&self, subject: &Subject) -> Judged {
+        Judged::of(self.loader, subject, self.plan())
+    }
+
+    /// The same, with the set even where nothing is wrong without.
+    pub(crate) fn judge_both(&self, subject: &Subject) -> Judged {
+        Judged::both(self.loader, subject, self.plan())
+    }
+
+    /// A line for pip of this environment.
+    pub(crate) fn pip(&self, arguments: &str) -> Remedy {
+        Remedy::command(format!("{} -m pip {arguments}", self.program()))
+    }
+
+    /// The interpreter, as it is written in a line.
+    fn program(&self) -> String {
+        self.interpreter.map_or_else(|| "python".to_owned(), |python| python.program.display().to_string())
+    }
+
     /// The line that hands the chosen set to a program of this environment.
     pub(crate) fn run_line(&self) -> String {
-        let python =
-            self.interpreter.map_or_else(|| "python".to_owned(), |python| python.program.display().to_string());
-        format!("cudashim run -- {python} your_script.py")
+        format!("cudashim run -- {} your_script.py", self.program())
     }
 
     /// Whether a package is installed, by its normalized name.
