@@ -1,8 +1,11 @@
 //! `cudashim doctor`: each finding on a machine that has it, and none on one that has not.
 
 pub(crate) mod driver;
+mod environment;
+mod frameworks;
+mod table;
 
-use crate::support::world::World;
+use crate::support::world::{Lib, Venv, World};
 use cudashim::Host;
 use cudashim::doctor::{Ask, Finding, Remedy, Report, examine};
 use cudashim::driver::{Devices, Machine};
@@ -79,6 +82,37 @@ impl Patient {
     /// With an environment at `/venv` that has this torch.
     pub(crate) fn torch(self, version: &str, cuda: &str) -> Self {
         self.world.venv("venv").torch(version, Some(cuda), &[], &[]);
+        self
+    }
+
+    /// With the C library of the tester's machine: what is loaded finds it, as on a machine that people use.
+    pub(crate) fn glibc(self) -> Self {
+        let arch = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
+        let interpreter = if arch == "aarch64" { "lib/ld-linux-aarch64.so.1" } else { "lib64/ld-linux-x86-64.so.2" };
+        let dir = format!("usr/lib/{arch}-linux-gnu");
+        let here = |name: &str| {
+            let dirs = [format!("/lib/{arch}-linux-gnu"), "/lib64".into(), "/usr/lib64".into(), "/usr/lib".into()];
+            dirs.iter().map(|dir| std::path::Path::new(dir).join(name)).find(|path| path.is_file())
+        };
+        let files =
+            ["libc.so.6", "libdl.so.2"].into_iter().filter_map(|name| Some((format!("{dir}/{name}"), here(name)?)));
+        for (to, from) in files.chain([(interpreter.to_owned(), format!("/{interpreter}").into())]) {
+            let to = self.world.path(&to);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(from, to).unwrap();
+        }
+        self
+    }
+
+    /// With an environment at `/venv` that this is done to.
+    pub(crate) fn venv(self, with: impl FnOnce(&Venv)) -> Self {
+        with(&self.world.venv("venv"));
+        self
+    }
+
+    /// With a library.
+    pub(crate) fn library(self, path: &str, library: &Lib) -> Self {
+        library.build(&self.world.path(path));
         self
     }
 

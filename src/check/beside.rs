@@ -65,10 +65,13 @@ impl Subject {
         }
     }
 
-    /// Whether it is an environment as a whole: packages that need not share a process.
+    /// Without some of the files that are judged one by one.
     #[must_use]
-    pub fn is_environment(&self) -> bool {
-        matches!(self.what, What::Environment(_))
+    pub fn without(mut self, left_out: impl Fn(&Path) -> bool) -> Self {
+        if let What::Environment(files) | What::Extensions(_, files) = &mut self.what {
+            files.retain(|path| !left_out(path));
+        }
+        self
     }
 
     /// The files that are judged one by one.

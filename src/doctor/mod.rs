@@ -18,7 +18,7 @@ mod markdown;
 mod redact;
 mod report;
 
-pub(crate) use judged::Judged;
+pub(crate) use judged::{Judged, Whom};
 
 pub use finding::{Evidence, Finding, Remedy};
 pub use human::text;

@@ -89,6 +89,13 @@ impl Lib {
         self
     }
 
+    /// The same, from a library without version nodes.
+    pub(crate) fn takes(mut self, soname: &str, symbols: &[&str]) -> Self {
+        let symbols = symbols.iter().map(|&symbol| symbol.into()).collect();
+        self.uses.push((soname.into(), None, symbols));
+        self
+    }
+
     /// A further argument for the linker, such as `-rpath,$ORIGIN`.
     pub(crate) fn link(mut self, argument: &str) -> Self {
         self.arguments.push(format!("-Wl,{argument}"));
@@ -180,7 +187,8 @@ impl Venv {
         self
     }
 
-    fn dist_info(&self, name: &str, version: &str, more: &str, record: &str) {
+    /// Writes down that a package is installed; `more` are further lines of its metadata.
+    pub(crate) fn dist_info(&self, name: &str, version: &str, more: &str, record: &str) {
         let dir = self.site.join(format!("{}-{version}.dist-info", name.replace('-', "_")));
         fs::create_dir_all(&dir).unwrap();
         let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}\n");

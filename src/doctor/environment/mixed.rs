@@ -3,17 +3,18 @@
 
 use crate::check::{Finding as Found, JudgedObject, Judgement};
 use crate::consumer::{library_files, tidy};
-use crate::doctor::{Case, Finding, Judged, Remedy};
+use crate::doctor::{Case, Finding, Judged, Remedy, Whom};
 use crate::facts::{Severity, parse_library_name};
-use crate::inventory::Library;
+use crate::inventory::{Depth, Inventory, Library, evidence};
+use crate::places;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What torch needs stands in another directory of `sys.path` than torch: its run path does not lead there.
 pub(super) fn split(case: &Case<'_>) -> Option<Finding> {
     let (torch, python) = (case.torch?, case.interpreter?);
-    let judged = case.judged.iter().find(|judged| !judged.apart)?;
+    let judged = case.judged.iter().find(|judged| judged.whom == Whom::Torch)?;
     let elsewhere = |name: &str| {
         case.inventory.serving(name).find(|library| {
             let site = python.paths.iter().find(|site| library.path.starts_with(site));
@@ -92,18 +93,23 @@ fn is_conda(prefix: &Path, path: &Path) -> bool {
 pub(super) fn conda_and_pip(case: &Case<'_>) -> Option<Finding> {
     let python = case.interpreter?;
     case.host.is_dir(&python.prefix.join("conda-meta")).then_some(())?;
+    // The survey of the machine knows the package of conda's that a file is from.
+    let release = |object: &JudgedObject| {
+        let known = || case.inventory.libraries.iter().find(|library| library.stat.id == object.id);
+        object.version.clone().or_else(|| known()?.version.clone())
+    };
     let wheel_of = |object: &JudgedObject| {
-        let name = object.name.to_str()?;
+        let own = release(object)?;
         let here = |library: &&Library| python.paths.iter().any(|site| library.path.starts_with(site));
-        let other = |library: &&Library| library.version.is_some() && library.version != object.version;
-        case.inventory.serving(name).filter(here).find(other)
+        let other = |library: &&Library| library.version.as_ref().is_some_and(|version| *version != own);
+        case.inventory.serving(object.name.to_str()?).filter(here).find(other)
     };
     let (judged, object, wheel) = case.judged.iter().find_map(|judged| {
         let mut objects =
             judged.bare.objects.iter().filter(|object| object.ours && is_conda(&python.prefix, &object.path));
         objects.find_map(|object| Some((judged, object, wheel_of(object)?)))
     })?;
-    let (conda, pip) = (object.version.as_ref()?, wheel.version.as_ref()?);
+    let (conda, pip) = (release(object)?, wheel.version.as_ref()?);
     let whom = object
         .needed_by
         .and_then(|by| judged.bare.objects.get(by))
@@ -128,23 +134,21 @@ pub(super) fn conda_and_pip(case: &Case<'_>) -> Option<Finding> {
 /// Two packages that each bring a library of one soname, in different releases: whoever is imported first decides for both.
 pub(super) fn import_order(case: &Case<'_>) -> Option<Finding> {
     let (torch, python) = (case.torch?, case.interpreter?);
-    let judged = case.judged.iter().find(|judged| !judged.apart)?;
+    let judged = case.judged.iter().find(|judged| judged.whom == Whom::Torch)?;
     let files = library_files(case.host, &python.paths);
-    let foreign = |library: &&Library| {
-        library.renamed.is_none()
-            && library.unusable.is_none()
-            && !library.path.starts_with(&torch.dir)
-            && top_of(case, &library.path).is_some_and(|(_, top)| top != "nvidia")
+    // What other packages carry under the names of ours, bundles with names of their own left out.
+    let bundled = |file: &&PathBuf| {
+        file.file_name().and_then(parse_library_name).is_some_and(|name| name.hash.is_none())
+            && !file.starts_with(&torch.dir)
     };
-    for library in case.inventory.libraries.iter().filter(foreign) {
+    let dirs: BTreeSet<&Path> = files.iter().filter(bundled).filter_map(|file| file.parent()).collect();
+    let places = dirs.into_iter().map(|dir| places::found(dir.to_owned())).collect();
+    let own = Inventory::scan(case.objects, places);
+    for library in own.libraries.iter().filter(|library| library.unusable.is_none() && library.renamed.is_none()) {
         let Some((package, top)) = top_of(case, &library.path) else { continue };
         let soname = library.asked_as();
         let mapped = judged.bare.objects.iter().find(|object| object.name == OsStr::new(soname) && object.ours);
-        let Some(object) = mapped.filter(|object| object.version != library.version && object.id != library.stat.id)
-        else {
-            continue;
-        };
-        let (Some(own), Some(other)) = (&object.version, &library.version) else { continue };
+        let Some(object) = mapped.filter(|object| object.id != library.stat.id) else { continue };
         // It counts where an extension of that package gets it by its own run path.
         let user = files.iter().filter(|file| file.starts_with(&package)).find(|file| {
             let Ok(opened) = case.objects.open(file) else { return false };
@@ -155,6 +159,11 @@ pub(super) fn import_order(case: &Case<'_>) -> Option<Finding> {
                     .is_some_and(|(path, _)| case.host.stat(&path).is_ok_and(|stat| stat.id == library.stat.id))
         });
         let Some(user) = user else { continue };
+        let known = || evidence(library, Depth::Full).0.version;
+        let (Some(own), Some(other)) = (&object.version, library.version.clone().or_else(known)) else { continue };
+        if *own == other {
+            continue;
+        }
         let found = case
             .finding("import-order-crash")?
             .because(format!(
@@ -177,7 +186,7 @@ fn judged_first(case: &Case<'_>, soname: &str) -> bool {
 }
 
 /// The directory of the package below the site directory a file is in, and its name.
-fn top_of(case: &Case<'_>, path: &Path) -> Option<(std::path::PathBuf, String)> {
+fn top_of(case: &Case<'_>, path: &Path) -> Option<(PathBuf, String)> {
     let site = case.interpreter?.paths.iter().find(|site| path.starts_with(site))?;
     let top = path.strip_prefix(site).ok()?.iter().next()?;
     Some((site.join(top), top.to_string_lossy().into_owned()))

@@ -11,11 +11,6 @@ use std::path::{Path, PathBuf};
 /// <https://github.com/bitsandbytes-foundation/bitsandbytes/pull/1041>
 const BY_TORCH: &str = "0.43";
 
-/// Whether a file is one of its libraries: all but one are never opened.
-pub(super) fn is_variant(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libbitsandbytes_"))
-}
-
 /// The runtime is not found, or there is no library for this torch.
 pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     let package = case.has_package("bitsandbytes")?;

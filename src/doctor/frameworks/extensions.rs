@@ -5,28 +5,26 @@
 
 use super::packages::{cuda_major, heals, install_and_run, lacking, listed, owner_of, short, wheels};
 use super::torchvision;
-use crate::check::{MissingSymbol, Subject};
+use crate::check::MissingSymbol;
 use crate::consumer::{TorchBuild, tidy};
-use crate::doctor::{Case, Finding, Judged, Remedy};
+use crate::doctor::{Case, Finding, Judged, Remedy, Whom};
 use crate::facts::{Version, parse_library_name};
 use crate::python::{Distribution, requirements};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is wrong with the extensions of the torch asked for.
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
-    let (Some(torch), Some(python)) = (case.torch, case.interpreter) else { return Vec::new() };
-    let subject = Subject::extensions(case.objects, torch, python, super::bitsandbytes::is_variant);
-    let judged = (!subject.is_empty()).then(|| case.judge(&subject));
-    let files: Vec<PathBuf> = subject.files_in_question().to_vec();
-    let refused = judged.as_ref().map(|judged| refused(judged, &files)).unwrap_or_default();
+    let Some(torch) = case.torch else { return Vec::new() };
+    let judged = case.judged.iter().find(|judged| judged.whom == Whom::Extensions);
+    let refused = judged.map(refused).unwrap_or_default();
     let of_vision = refused.iter().find(|(path, _)| is_of(path, "torchvision"));
     let of_vision = of_vision.and_then(|(path, symbols)| Some((*path, symbols.first()?.as_str())));
     let mut found: Vec<Finding> = torchvision::finding(case, torch, of_vision).into_iter().collect();
     found.extend(other_torch(case, torch, &refused));
-    if let Some(judged) = &judged {
-        found.extend(other_cuda(case, torch, judged, &files));
+    if let Some(judged) = judged {
+        found.extend(other_cuda(case, torch, judged));
     }
     found
 }
@@ -37,10 +35,10 @@ fn is_of(path: &Path, package: &str) -> bool {
 }
 
 /// The symbols of torch that an extension wants and nothing defines, by extension.
-fn refused<'j>(judged: &'j Judged, files: &[PathBuf]) -> BTreeMap<&'j Path, Vec<String>> {
+fn refused(judged: &Judged) -> BTreeMap<&Path, Vec<String>> {
     let mut found: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
     let missing = judged.bare.missing.iter().filter(|missing| missing.provider.is_none());
-    for MissingSymbol { symbol, wanted_by, .. } in missing.filter(|missing| files.contains(&missing.wanted_by)) {
+    for MissingSymbol { symbol, wanted_by, .. } in missing.filter(|missing| judged.files.contains(&missing.wanted_by)) {
         if let Some(symbol) = symbol.as_ref().filter(|symbol| is_of_torch(symbol)) {
             found.entry(wanted_by).or_default().push(symbol.clone());
         }
@@ -149,9 +147,9 @@ fn tag(torch: &TorchBuild) -> String {
 
 /// Extensions that ask for libraries of another CUDA major than torch has; and torchcodec, which asks for libraries that
 /// torch has not.
-fn other_cuda(case: &Case<'_>, torch: &TorchBuild, judged: &Judged, files: &[PathBuf]) -> Vec<Finding> {
+fn other_cuda(case: &Case<'_>, torch: &TorchBuild, judged: &Judged) -> Vec<Finding> {
     let mut lost: BTreeMap<&Path, BTreeSet<String>> = BTreeMap::new();
-    for file in files {
+    for file in &judged.files {
         let names = lacking(&judged.bare.not_found, |lost| {
             !lost.later && lost.needed_by.as_deref().is_some_and(|by| tidy(by) == tidy(file))
         });

@@ -2,7 +2,7 @@
 
 use super::packages::{cuda_major, heals, install_and_run, lacking, listed, wheels};
 use crate::check::Subject;
-use crate::doctor::{Case, Finding, Remedy};
+use crate::doctor::{Case, Finding, Remedy, Whom};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -49,7 +49,8 @@ fn remedies(case: &Case<'_>, judged: &crate::doctor::Judged, lost: &BTreeSet<Str
     let run = heals(judged, lost).then(|| Remedy::command(case.run_line()));
     let healed = run.is_some();
     let mapped = |name: &String| {
-        let of_torch = case.judged.iter().filter(|judged| !judged.apart).flat_map(|judged| &judged.bare.objects);
+        let of_torch =
+            case.judged.iter().filter(|judged| judged.whom == Whom::Torch).flat_map(|judged| &judged.bare.objects);
         of_torch.into_iter().any(|object| object.name.to_str() == Some(name.as_str()))
     };
     let torch = lost.iter().all(mapped).then(|| Remedy::action("import torch before onnxruntime: it maps all of them"));

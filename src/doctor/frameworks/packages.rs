@@ -4,7 +4,7 @@
 use crate::check::{NotFound, Subject};
 use crate::consumer::tidy;
 use crate::doctor::{Case, Finding, Judged, Remedy};
-use crate::facts::{dlopens, parse_library_name};
+use crate::facts::{Severity, dlopens, parse_library_name, sonames_of};
 use crate::python::{Distribution, normalized};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -83,23 +83,34 @@ pub(super) fn wheels(names: &BTreeSet<String>, major: u64) -> Vec<String> {
     wheels.into_values().collect()
 }
 
-/// A finding of `check` in one line: who opens what. Its own words go with the evidence.
+/// A finding of `check` in one line. Its own words go with the evidence.
 pub(super) fn shortened(case: &Case<'_>, found: Finding) -> Finding {
-    let judged = case.judged.iter().flat_map(|judged| &judged.bare.not_found);
-    if found.id != "bare-name-dlopen-consumers" {
-        return found;
-    }
-    let lost: Vec<&NotFound> = judged.filter(|lost| lost.later && !lost.optional).collect();
-    let Some(by) = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().to_owned())
+    let says = found.cause.clone();
+    let Some(file) = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().to_owned())
     else {
         return found;
     };
-    let of_it = |lost: &&&NotFound| lost.needed_by.as_deref() == Some(by.as_path());
-    let names: BTreeSet<String> =
-        lost.iter().filter(of_it).map(|lost| lost.name.to_string_lossy().into_owned()).collect();
-    let file = by.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let says = found.cause.clone();
-    found.because(format!("`{file}` opens {} by name, and ld.so finds none", listed(&names))).seen("rule", says)
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match found.id {
+        "bare-name-dlopen-consumers" => {
+            let lost = case.judged.iter().flat_map(|judged| &judged.bare.not_found);
+            let of_it =
+                lost.filter(|lost| lost.later && !lost.optional && lost.needed_by.as_deref() == Some(file.as_path()));
+            let names: BTreeSet<String> = of_it.map(|lost| lost.name.to_string_lossy().into_owned()).collect();
+            found.because(format!("`{name}` opens {} by name, and ld.so finds none", listed(&names))).seen("rule", says)
+        }
+        // Libraries of two majors in one process: it goes well where no soname is common to both.
+        "ext-other-cuda-major" => {
+            let cuda = case.torch.and_then(|torch| torch.cuda.as_deref()).unwrap_or("another release");
+            let major = cuda.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
+            let family = parse_library_name(&name).map(|name| name.row.family).unwrap_or_default();
+            let common = sonames_of(major, family).any(|soname| soname == name);
+            let severity = if common { Severity::Fatal } else { Severity::Warning };
+            let cause = format!("`{name}` of another CUDA major comes into a process of CUDA {cuda}");
+            found.because(cause).severity(severity).seen("rule", says)
+        }
+        _ => found,
+    }
 }
 
 /// Packages whose table row tells what they open, and that have no search of their own: nobody's library says so.
@@ -114,7 +125,7 @@ pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
         let rows = dlopens().iter().filter(|row| row.who == who && !row.name.contains(['{', '*']));
         let names: Vec<(OsString, bool)> = rows.map(|row| (row.name.into(), row.required)).collect();
         let judged = case.judge(&Subject::names(plain.to_owned(), names, Some(python)));
-        let lost = lacking(&judged.bare.not_found, |lost| !lost.optional);
+        let lost = lacking(&judged.bare.not_found, |lost| !lost.optional && !lost.later);
         if lost.is_empty() {
             return None;
         }

@@ -129,13 +129,14 @@ fn judged_opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Judged> {
         };
         names.extend(sonames_of(framework.major, family).filter(fits).map(|soname| (soname.into(), range.is_some())));
     }
-    Some(case.judge(&Subject::opener(&file, names, python)))
+    Some(case.judge_both(&Subject::opener(&file, names, python)))
 }
 
 /// The library of TensorFlow that opens the others.
 fn tensorflow_library(case: &Case<'_>, package: &Distribution) -> Option<PathBuf> {
     let dir = package.dir.parent()?.join("tensorflow");
-    let files = ["libtensorflow_cc.so.2", "libtensorflow_framework.so.2", "python/_pywrap_tensorflow_internal.so"];
+    // `tsl::internal::LoadDynamicLibrary`, which calls dlopen, is in the framework library where there is one.
+    let files = ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2", "python/_pywrap_tensorflow_internal.so"];
     files.into_iter().map(|file| dir.join(file)).find(|file| case.host.is_file(file))
 }
 
@@ -243,17 +244,22 @@ fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     Some(found.healed_by(run.into_iter().chain([install])))
 }
 
-/// cuDNN as the framework would get it: JAX opens that of the wheel, TensorFlow what its library finds.
+/// The library of JAX that opens the others: it has run paths to the wheels.
+fn jax_plugin(case: &Case<'_>, framework: &Framework<'_>) -> Option<PathBuf> {
+    let dir = format!("jax_plugins/xla_cuda{}/xla_cuda_plugin.so", framework.major);
+    Some(framework.package.dir.parent()?.join(dir)).filter(|file| case.host.is_file(file))
+}
+
+/// cuDNN as the framework would get it: what its library finds.
 fn judged_cudnn(case: &Case<'_>, framework: &Framework<'_>, soname: &str) -> Option<Judged> {
     let python = case.interpreter?;
     if framework.called == "TensorFlow" {
         return judged_opens(case, framework);
     }
-    let of_wheel =
-        python.paths.iter().map(|site| site.join("nvidia/cudnn/lib").join(soname)).find(|file| case.host.is_file(file));
-    let subject = match of_wheel {
-        Some(file) => Subject::files(case.loader, &[file], Some(python)).ok()?,
-        None => Subject::names("JAX".to_owned(), vec![(soname.into(), false)], Some(python)),
+    let names = vec![(soname.into(), false)];
+    let subject = match jax_plugin(case, framework) {
+        Some(file) => Subject::opener(&file, names, python),
+        None => Subject::names("JAX".to_owned(), names, Some(python)),
     };
     // Without the set's cuDNN nothing would be wrong in itself: it is judged with the set in any case.
     Some(case.judge_both(&subject))

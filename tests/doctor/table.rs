@@ -1,0 +1,1 @@
+//! `docs/FAILURES.md` tells of every finding.
