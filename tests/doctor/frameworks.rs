@@ -105,6 +105,17 @@ fn ext_torch_abi() {
         commands(&found)[0],
         "/venv/bin/python -m pip install --force-reinstall --no-deps torchaudio==2.8.0 --index-url https://download.pytorch.org/whl/cu128"
     );
+    // That another of its files lacks a library explains nothing of this one.
+    let both = without_gpu().venv(|venv| {
+        install_torch(venv, "2.8.0+cu128", "12.8", &[]);
+        let sox = extension(&[SET_DEVICE]).takes("libsox.so", &["sox_open_read"]);
+        let files = [
+            ("torchaudio/lib/libtorchaudio.so", extension(&[OLD_SET_DEVICE])),
+            ("torchaudio/lib/libtorchaudio_sox.so", sox),
+        ];
+        venv.wheel("torchaudio", "2.5.1", &files);
+    });
+    assert_eq!(both.first().id, "ext-torch-abi");
     // What is not torch's is not taken for it: a variant for another FFmpeg.
     healthy(&without_gpu().venv(|venv| {
         install_torch(venv, "2.8.0+cu128", "12.8", &[]);
@@ -195,7 +206,7 @@ fn torchcodec_npp_nvrtc() {
     // That of another CUDA is installed anew.
     let found = codec("2.9.1+cu128", "12.8", 13).first();
     assert!(found.cause.ends_with("it is built for CUDA 13, and torch for CUDA 12.8"), "{}", found.cause);
-    assert!(commands(&found)[0].ends_with("torchcodec==0.9.1 --index-url https://download.pytorch.org/whl/cu128"));
+    assert!(commands(&found)[0].ends_with("torchcodec --index-url https://download.pytorch.org/whl/cu128"));
     // With NPP on the path nothing is wrong; that no FFmpeg is there is not for us to say.
     let healed = codec("2.9.1+cu128", "12.8", 12).set("LD_LIBRARY_PATH", "/opt/npp");
     healthy(&healed.library("opt/npp/libnppicc.so.12", &Lib::new("libnppicc.so.12").defines(&["nppiYUVToRGB"])));
@@ -384,6 +395,8 @@ fn install_jax(venv: &Venv) {
         .link("--disable-new-dtags")
         .link("-rpath,$ORIGIN/../../nvidia/cudnn/lib");
     plugin.build(&venv.site.join("jax_plugins/xla_cuda12/xla_cuda_plugin.so"));
+    let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseGetProperty"]);
+    venv.wheel("nvidia-cusparse-cu12", "12.5.1.3", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
 }
 
 #[test]
@@ -417,6 +430,7 @@ fn jax_cusparse_unloadable() {
         let sparse =
             sparse.uses("libnvJitLink.so.12", &["__nvJitLinkCreate_12_4"]).link("-rpath,$ORIGIN/../../nvjitlink/lib");
         let new = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_1", "__nvJitLinkCreate_12_4"]);
+        std::fs::remove_dir_all(venv.site.join("nvidia_cusparse_cu12-12.5.1.3.dist-info")).unwrap();
         venv.wheel("nvidia-cusparse-cu12", "12.3.1.170", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
         venv.wheel("nvidia-nvjitlink-cu12", "12.4.127", &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", new)]);
     });
@@ -428,6 +442,11 @@ fn jax_cusparse_unloadable() {
     let message = "undefined symbol: __nvJitLinkCreate_12_4, version libnvJitLink.so.12";
     assert!(found.evidence.iter().any(|seen| seen.kind == "message" && seen.says.contains(message)), "{found:#?}");
     assert_eq!(commands(&found)[0], "cudashim run -- /venv/bin/python your_script.py");
+    // And where there is none at all.
+    let none = machine().venv(install_jax).without("venv/lib/python3.11/site-packages/nvidia");
+    let found = none.first();
+    assert_eq!(found.cause, "JAX cannot open cuSPARSE: ld.so finds no `libcusparse.so.12`");
+    assert!(commands(&found)[0].ends_with("pip install nvidia-cusparse-cu12"), "{:?}", found.remedies);
 }
 
 #[test]

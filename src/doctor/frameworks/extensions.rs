@@ -75,7 +75,7 @@ fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Ve
     for (path, symbols) in &others {
         let more = if symbols.len() > 1 { format!(" and {} more", symbols.len() - 1) } else { String::new() };
         let first = symbols.first().map(String::as_str).unwrap_or_default();
-        found = found.seen_at("symbol", path, format!("wants `{first}`{more}, which this torch has not"));
+        found = found.seen_at("symbol", path, format!("wants `{}`{more}, which this torch has not", cut(first)));
     }
     found = found.seen("rule", "C++ interfaces change with the release of torch; no choice of CUDA libraries helps");
     let other = found.remedies.clone();
@@ -89,6 +89,15 @@ fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Ve
             found.healed_by(other.into_iter().take(1).chain([build]))
         }
     })
+}
+
+/// A mangled name in few characters.
+pub(super) fn cut(symbol: &str) -> String {
+    const SHOWN: usize = 60;
+    match symbol.get(..SHOWN) {
+        Some(start) if symbol.len() > SHOWN => format!("{start}…"),
+        _ => symbol.to_owned(),
+    }
 }
 
 /// The torch that a package's metadata requires, or that the local part of its version tells:
@@ -238,9 +247,8 @@ fn torchcodec(
         .seen("message", "Could not load libtorchcodec. Likely causes: …");
     let run = heals(judged, names).then(|| Remedy::command(case.run_line()));
     let remedy = match (other, package) {
-        (Some(_), Some(package)) => case.pip(&format!(
-            "install --force-reinstall --no-deps torchcodec=={} --index-url https://download.pytorch.org/whl/{}",
-            package.version.split('+').next()?,
+        (Some(_), Some(_)) => case.pip(&format!(
+            "install --force-reinstall --no-deps torchcodec --index-url https://download.pytorch.org/whl/{}",
             tag(torch)
         )),
         _ => install_and_run(case, &wheels(names, asked.or(cuda)?).join(" ")),

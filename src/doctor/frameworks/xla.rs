@@ -145,10 +145,14 @@ fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let python = case.interpreter?;
     let of_wheel = case.inventory.libraries.iter().find(|library| {
         let here = python.paths.iter().any(|site| library.path.starts_with(site));
-        here && library.row.stem == "cusparse"
-            && library.cuda.is_none_or(|(major, _)| u64::from(major) == framework.major)
-    })?;
-    let subject = Subject::files(case.loader, std::slice::from_ref(&of_wheel.path), Some(python)).ok()?;
+        let fits = library.cuda.is_none_or(|(major, _)| u64::from(major) == framework.major);
+        here && fits && library.row.stem == "cusparse"
+    });
+    // JAX opens the file of the wheel by its path, and without that asks for the name (`_load_nvidia_libraries`).
+    let subject = match of_wheel {
+        Some(library) => Subject::files(case.loader, std::slice::from_ref(&library.path), Some(python)).ok()?,
+        None => Subject::opener(&jax_plugin(case, framework)?, vec![("libcusparse.so.12".into(), true)], python),
+    };
     let judged = case.judge(&subject);
     if judged.bare.verdict != Verdict::Fails {
         return None;
