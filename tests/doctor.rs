@@ -182,7 +182,8 @@ fn the_page_has_the_verdict_first() {
     insta::assert_snapshot!(text, @"
     torch 2.15.0+cu132 needs 580 or newer: the driver is 535.261.03
 
-    driver   535.261.03, proprietary kernel module, CUDA 12.2, /usr/lib/x86_64-linux-gnu/libcuda.so.1 by default directory
+    driver   535.261.03, proprietary kernel module, CUDA 12.2, /usr/lib/x86_64-linux-gnu/libcuda.so.1 by
+             default directory
     torch    2.15.0+cu132 in /venv/lib/python3.11/site-packages/torch
     set      3 libraries; `cudashim resolve` lists them
 
@@ -207,6 +208,38 @@ fn the_page_has_the_verdict_first() {
     fact: there is no NVIDIA driver on this machine [no-driver]
     ");
     assert_eq!(code, Some(0));
+}
+
+/// A screen: 24 lines of 100 columns where nothing is wrong; lines for a shell are never broken.
+#[test]
+fn the_page_fits_a_screen() {
+    let patient = driver::healthy("570.124.06").torch("2.8.0+cu128", "12.8");
+    let (text, code) = run(&patient, &["--python", "/venv"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.lines().count() <= 24 && text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let patient = driver::healthy("535.261.03").torch("2.15.0+cu132", "13.2");
+    let (text, _) = run(&patient, &["--python", "/venv"]);
+    let wide = |line: &&str| line.chars().count() > 100 && !line.contains(" $ ") && line.split_whitespace().count() > 2;
+    assert_eq!(text.lines().find(wide), None, "{text}");
+    assert!(text.lines().any(|line| line.contains(" $ /venv/bin/python -m pip install --force-reinstall torch==")));
+}
+
+#[test]
+fn nothing_private_is_told() {
+    let patient = driver::healthy("535.261.03").torch("2.15.0+cu132", "13.2").file("etc/hostname", "node17\n");
+    let patient = patient.file("home/ann/x/libcudart.so.12", "");
+    let mut command = patient.world.rooted(["doctor", "--python", "/venv", "--redact", "--format", "json"]);
+    let output = command
+        .env("HOME", "/home/ann")
+        .env("HOSTNAME", "node17")
+        .env("LD_LIBRARY_PATH", "/home/ann/x:~/y/node17")
+        .output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(!text.contains("ann/") && !text.contains("node17"), "{text}");
+    // What matters stays.
+    for kept in ["2.15.0+cu132", "535.261.03", "driver-too-old", "env-wrong-place", "~/x", "HOST"] {
+        assert!(text.contains(kept), "{kept}: {text}");
+    }
 }
 
 #[test]

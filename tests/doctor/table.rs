@@ -59,7 +59,8 @@ fn the_tests_it_names_are_there() {
     let (rows, tests) = (rows(), tests());
     for row in finding_rows() {
         let named = &rows[row.id][2];
-        let named: Vec<&str> = named.split(", ").map(|name| name.trim_matches('`')).filter(|name| *name != "-").collect();
+        let named: Vec<&str> =
+            named.split(", ").map(|name| name.trim_matches('`')).filter(|name| *name != "-").collect();
         for name in &named {
             assert!(tests.contains(*name), "{}: there is no test `{name}`", row.id);
         }

@@ -117,11 +117,11 @@ pub(super) fn working_directory(case: &Case<'_>) -> Option<Finding> {
 pub(super) fn wrong_place(case: &Case<'_>) -> Option<Finding> {
     let cases = [secure(case), unread(case), misspelt(case), ignored(case), inside_python(case), not_activated(case)];
     let mut seen = cases.into_iter().flatten();
-    let (cause, proof, remedy) = seen.next()?;
-    let mut found = case.finding("env-wrong-place")?.because(cause).seen("variable", proof);
+    let (reason, proof, remedy) = seen.next()?;
+    let mut found = case.finding("env-wrong-place")?.because(reason).seen("variable", proof);
     let mut remedies = vec![remedy];
-    for (cause, proof, remedy) in seen {
-        found = found.seen("variable", format!("{cause} ({proof})"));
+    for (reason, proof, remedy) in seen {
+        found = found.seen("variable", format!("{reason} ({proof})"));
         remedies.push(remedy);
     }
     Some(found.healed_by(remedies))

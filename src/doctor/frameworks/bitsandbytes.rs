@@ -19,14 +19,14 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     let dir = package.dir.parent()?.join("bitsandbytes");
     let name = format!("libbitsandbytes_cuda{major}{}.so", minor.unwrap_or_default());
     let file = dir.join(&name);
-    let told = |cause: String| {
+    let told = |reason: String| {
         let version = format!("bitsandbytes {}", package.version);
-        Some(case.finding("bnb-cudart-search")?.because(cause).seen_at("version", &package.dir, version))
+        Some(case.finding("bnb-cudart-search")?.because(reason).seen_at("version", &package.dir, version))
     };
     let upgrade = || case.pip("install --upgrade bitsandbytes");
     if !case.host.is_file(&file) {
         let others = variants(case, &dir);
-        let cause = format!(
+        let reason = format!(
             "bitsandbytes {} has no library for the CUDA {} of torch {}",
             package.version,
             torch.cuda.as_deref()?,
@@ -35,7 +35,7 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
         let nearest = others.iter().rfind(|(own, _)| own.starts_with(&major.to_string()));
         let nearest =
             nearest.map(|(own, _)| Remedy::action(format!("set BNB_CUDA_VERSION={own}: the nearest that is there")));
-        let found = told(cause)?.seen_at("file", &dir, format!("has no `{name}`"));
+        let found = told(reason)?.seen_at("file", &dir, format!("has no `{name}`"));
         return Some(found.healed_by([upgrade()].into_iter().chain(nearest)));
     }
     let judged = case.judge(&Subject::after_torch(torch, python, vec![file.clone()]));
@@ -50,12 +50,12 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     if !old || runtime_in_variables(case).is_some() {
         return None;
     }
-    let cause = format!(
+    let reason = format!(
         "bitsandbytes {} looks for libcudart in the directories of variables, and none has it",
         package.version
     );
     let mut found =
-        told(cause)?.seen("rule", format!("before {BY_TORCH} it knows neither wheels nor the loader's cache"));
+        told(reason)?.seen("rule", format!("before {BY_TORCH} it knows neither wheels nor the loader's cache"));
     let copy = case.inventory.libraries.iter().find(|library| {
         library.row.stem == "cudart" && library.cuda.is_some_and(|(own, _)| own == major) && library.unusable.is_none()
     });

@@ -1,7 +1,7 @@
 //! Extensions of torch: built for another torch, for another CUDA, or in want of a library that torch does not bring.
 //!
 //! Each is judged as if it were imported after torch. What it lacks of others than NVIDIA's and torch is not ours: many
-//! packages carry a variant for each release of FFmpeg, of which one is used.
+//! packages carry a variant for each release of `FFmpeg`, of which one is used.
 
 use super::packages::{cuda_major, heals, install_and_run, lacking, listed, owner_of, short, wheels};
 use super::torchvision;
@@ -80,15 +80,12 @@ fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Ve
     found = found.seen("rule", "C++ interfaces change with the release of torch; no choice of CUDA libraries helps");
     let other = found.remedies.clone();
     let own = package.and_then(|package| same_torch(case, torch, package));
-    Some(match own {
-        Some(own) => found.healed_by([own].into_iter().chain(other.into_iter().skip(1))),
-        None => {
-            let plain = package.map_or("PACKAGE", |package| package.name.as_str());
-            let build = case
-                .pip(&format!("install --force-reinstall --no-deps --no-build-isolation --no-binary {plain} {plain}"));
-            found.healed_by(other.into_iter().take(1).chain([build]))
-        }
-    })
+    if let Some(own) = own {
+        return Some(found.healed_by([own].into_iter().chain(other.into_iter().skip(1))));
+    }
+    let plain = package.map_or("PACKAGE", |package| package.name.as_str());
+    let own = format!("install --force-reinstall --no-deps --no-build-isolation --no-binary {plain} {plain}");
+    Some(found.healed_by(other.into_iter().take(1).chain([case.pip(&own)])))
 }
 
 /// A mangled name in few characters.

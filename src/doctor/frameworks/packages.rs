@@ -86,7 +86,7 @@ pub(super) fn wheels(names: &BTreeSet<String>, major: u64) -> Vec<String> {
 /// A finding of `check` in one line. Its own words go with the evidence.
 pub(super) fn shortened(case: &Case<'_>, found: Finding) -> Finding {
     let says = found.cause.clone();
-    let Some(file) = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().to_owned())
+    let Some(file) = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().clone())
     else {
         return found;
     };
@@ -106,8 +106,8 @@ pub(super) fn shortened(case: &Case<'_>, found: Finding) -> Finding {
             let family = parse_library_name(&name).map(|name| name.row.family).unwrap_or_default();
             let common = sonames_of(major, family).any(|soname| soname == name);
             let severity = if common { Severity::Fatal } else { Severity::Warning };
-            let cause = format!("`{name}` of another CUDA major comes into a process of CUDA {cuda}");
-            found.because(cause).severity(severity).seen("rule", says)
+            let reason = format!("`{name}` of another CUDA major comes into a process of CUDA {cuda}");
+            found.because(reason).severity(severity).seen("rule", says)
         }
         _ => found,
     }
@@ -129,9 +129,9 @@ pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
         if lost.is_empty() {
             return None;
         }
-        let cause =
+        let reason =
             format!("{} {} opens {} by name, and ld.so finds none", package.name, package.version, listed(&lost));
-        let found = case.finding("bare-name-dlopen-consumers")?.because(cause);
+        let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
         let found = lost.iter().fold(found, |found, name| found.seen("file", format!("`{name}` is on no search path")));
         let run = heals(&judged, &lost).then(|| Remedy::command(case.run_line()));
         let install = (run.is_none()).then(|| {

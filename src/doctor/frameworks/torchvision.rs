@@ -19,7 +19,7 @@ pub(super) fn finding(
     if built_for.is_none() && cuda.is_none() && refused.is_none() {
         return None;
     }
-    let cause = match (&built_for, &cuda) {
+    let reason = match (&built_for, &cuda) {
         (Some(built), _) => {
             format!("torchvision {} is for torch {built}, and this is torch {}", vision.version, torch.version)
         }
@@ -31,7 +31,7 @@ pub(super) fn finding(
         ),
         _ => format!("torchvision {} was built for another torch than {}", vision.version, torch.version),
     };
-    let mut found = case.finding("torchvision-torch-mismatch")?.because(cause);
+    let mut found = case.finding("torchvision-torch-mismatch")?.because(reason);
     // That it is not the release its metadata names may go well where every symbol is there.
     if refused.is_none() && cuda.is_none() {
         found = found.severity(Severity::Warning);
@@ -39,7 +39,11 @@ pub(super) fn finding(
     found = found.seen_at("version", &vision.dir, format!("torchvision {}", vision.version));
     found = found.seen_at("version", &torch.dir, format!("torch {}", torch.version));
     if let Some((path, symbol)) = refused {
-        found = found.seen_at("symbol", path, format!("wants `{}`, which this torch has not", super::extensions::cut(symbol)));
+        found = found.seen_at(
+            "symbol",
+            path,
+            format!("wants `{}`, which this torch has not", super::extensions::cut(symbol)),
+        );
         found = found.seen("message", "operator torchvision::nms does not exist");
     }
     Some(found.healed_by(remedies(case, torch, vision)))

@@ -1,4 +1,4 @@
-//! TensorFlow and JAX: what they open by name, and which release of it they were built with.
+//! `TensorFlow` and JAX: what they open by name, and which release of it they were built with.
 //!
 //! What they ask for is told by the metadata of their packages (the extras `and-cuda`, `with-cuda`), what they would get by
 //! `check`. Both refuse a cuDNN older than the one they were built with:
@@ -70,7 +70,7 @@ fn range_names(range: Option<&VersionRange>, cuda: u64) -> bool {
     range.is_some_and(|range| range.to_string().contains(&format!("{cuda}.")))
 }
 
-/// TensorFlow's own library, and what it opens by soname.
+/// `TensorFlow`'s own library, and what it opens by soname.
 fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let package = framework.package;
     let judged = judged_opens(case, framework)?;
@@ -79,11 +79,11 @@ fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     if lost.is_empty() && unbound.is_none() {
         return None;
     }
-    let mut cause = format!("TensorFlow {} opens {} by name, and ld.so finds none", package.version, listed(&lost));
+    let mut reason = format!("TensorFlow {} opens {} by name, and ld.so finds none", package.version, listed(&lost));
     let mut found = case.finding("tf-cannot-dlopen")?;
     if let Some(missing) = unbound.filter(|_| lost.is_empty()) {
         let provider = missing.provider.as_deref().map(super::short).unwrap_or_default();
-        cause = format!(
+        reason = format!(
             "TensorFlow {} cannot open {}: it wants more than `{provider}` defines",
             package.version,
             super::short(&missing.wanted_by)
@@ -91,7 +91,7 @@ fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
         let symbol = missing.symbol.as_deref().unwrap_or_default();
         found = found.seen_at("symbol", &missing.wanted_by, format!("wants `{symbol}`"));
     }
-    found = found.because(cause).seen_at("version", &package.dir, format!("tensorflow {}", package.version));
+    found = found.because(reason).seen_at("version", &package.dir, format!("tensorflow {}", package.version));
     for name in &lost {
         let copy = case.inventory.serving(name).find(|library| library.unusable.is_none());
         found = match copy {
@@ -132,7 +132,7 @@ fn judged_opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Judged> {
     Some(case.judge_both(&Subject::opener(&file, names, python)))
 }
 
-/// The library of TensorFlow that opens the others.
+/// The library of `TensorFlow` that opens the others.
 fn tensorflow_library(case: &Case<'_>, package: &Distribution) -> Option<PathBuf> {
     let dir = package.dir.parent()?.join("tensorflow");
     // `tsl::internal::LoadDynamicLibrary`, which calls dlopen, is in the framework library where there is one.
@@ -160,7 +160,7 @@ fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let lost = lacking(&judged.bare.not_found, |lost| !lost.later);
     let missing = judged.bare.missing.iter().find(|missing| !missing.later);
     let mut found = case.finding("jax-cusparse-unloadable")?;
-    let cause = match missing.and_then(|missing| missing.provider.as_deref()) {
+    let reason = match missing.and_then(|missing| missing.provider.as_deref()) {
         Some(provider) => {
             let object = judged.bare.objects.iter().find(|object| object.path == *provider);
             let version =
@@ -172,7 +172,7 @@ fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
         }
         None => format!("JAX cannot open cuSPARSE: ld.so finds no {}", listed(&lost)),
     };
-    found = found.because(cause).seen_at(
+    found = found.because(reason).seen_at(
         "version",
         &framework.package.dir,
         format!("{} {}", framework.package.name, framework.package.version),
@@ -182,9 +182,10 @@ fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     }
     let healed = judged.with_set.as_ref().is_some_and(|with| with.verdict != Verdict::Fails);
     let run = healed.then(|| Remedy::command(case.run_line()));
-    let other = match lost.is_empty() {
-        true => Remedy::action("take the directory of the older library out of LD_LIBRARY_PATH"),
-        false => case.pip(&format!("install {}", wheels(&lost, framework.major).join(" "))),
+    let other = if lost.is_empty() {
+        Remedy::action("take the directory of the older library out of LD_LIBRARY_PATH")
+    } else {
+        case.pip(&format!("install {}", wheels(&lost, framework.major).join(" ")))
     };
     Some(found.healed_by(run.into_iter().chain([other])))
 }
@@ -266,6 +267,14 @@ fn judged_cudnn(case: &Case<'_>, framework: &Framework<'_>, soname: &str) -> Opt
         None => Subject::names("JAX".to_owned(), names, Some(python)),
     };
     // Without the set's cuDNN nothing would be wrong in itself: it is judged with the set in any case.
+    let judged = case.judge_both(&subject);
+    if answering(&judged.bare).is_some() {
+        return Some(judged);
+    }
+    // Where the wheel stands in another directory of sys.path, JAX opens it by its path before it asks for the name.
+    let wheel = python.paths.iter().map(|site| site.join("nvidia/cudnn/lib").join(soname));
+    let wheel = wheel.into_iter().find(|file| case.host.is_file(file))?;
+    let subject = Subject::files(case.loader, &[wheel], Some(python)).ok()?;
     Some(case.judge_both(&subject))
 }
 
