@@ -2,11 +2,14 @@
 
 mod attend;
 pub(crate) mod driver;
+mod environment;
 mod error;
+mod frameworks;
 mod libraries;
 mod messages;
+mod table;
 
-use crate::support::world::World;
+use crate::support::world::{Lib, Venv, World};
 use cudashim::Host;
 use cudashim::doctor::{Ask, Finding, Remedy, Report, examine, recognise};
 use cudashim::driver::{Devices, Machine};
@@ -86,6 +89,37 @@ impl Patient {
         self
     }
 
+    /// With the C library of the tester's machine: what is loaded finds it, as on a machine that people use.
+    pub(crate) fn glibc(self) -> Self {
+        let arch = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
+        let interpreter = if arch == "aarch64" { "lib/ld-linux-aarch64.so.1" } else { "lib64/ld-linux-x86-64.so.2" };
+        let dir = format!("usr/lib/{arch}-linux-gnu");
+        let here = |name: &str| {
+            let dirs = [format!("/lib/{arch}-linux-gnu"), "/lib64".into(), "/usr/lib64".into(), "/usr/lib".into()];
+            dirs.iter().map(|dir| std::path::Path::new(dir).join(name)).find(|path| path.is_file())
+        };
+        let files =
+            ["libc.so.6", "libdl.so.2"].into_iter().filter_map(|name| Some((format!("{dir}/{name}"), here(name)?)));
+        for (to, from) in files.chain([(interpreter.to_owned(), format!("/{interpreter}").into())]) {
+            let to = self.world.path(&to);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(from, to).unwrap();
+        }
+        self
+    }
+
+    /// With an environment at `/venv` that this is done to.
+    pub(crate) fn venv(self, with: impl FnOnce(&Venv)) -> Self {
+        with(&self.world.venv("venv"));
+        self
+    }
+
+    /// With a library.
+    pub(crate) fn library(self, path: &str, library: &Lib) -> Self {
+        library.build(&self.world.path(path));
+        self
+    }
+
     pub(crate) fn host(&self) -> Host {
         Host::new(self.world.root().to_owned(), self.env.clone(), "/".into())
     }
@@ -160,7 +194,8 @@ fn the_page_has_the_verdict_first() {
     insta::assert_snapshot!(text, @"
     torch 2.15.0+cu132 needs 580 or newer: the driver is 535.261.03
 
-    driver   535.261.03, proprietary kernel module, CUDA 12.2, /usr/lib/x86_64-linux-gnu/libcuda.so.1 by default directory
+    driver   535.261.03, proprietary kernel module, CUDA 12.2, /usr/lib/x86_64-linux-gnu/libcuda.so.1 by
+             default directory
     torch    2.15.0+cu132 in /venv/lib/python3.11/site-packages/torch
     set      3 libraries; `cudashim resolve` lists them
 
@@ -185,6 +220,38 @@ fn the_page_has_the_verdict_first() {
     fact: there is no NVIDIA driver on this machine [no-driver]
     ");
     assert_eq!(code, Some(0));
+}
+
+/// A screen: 24 lines of 100 columns where nothing is wrong; lines for a shell are never broken.
+#[test]
+fn the_page_fits_a_screen() {
+    let patient = driver::healthy("570.124.06").torch("2.8.0+cu128", "12.8");
+    let (text, code) = run(&patient, &["--python", "/venv"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.lines().count() <= 24 && text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let patient = driver::healthy("535.261.03").torch("2.15.0+cu132", "13.2");
+    let (text, _) = run(&patient, &["--python", "/venv"]);
+    let wide = |line: &&str| line.chars().count() > 100 && !line.contains(" $ ") && line.split_whitespace().count() > 2;
+    assert_eq!(text.lines().find(wide), None, "{text}");
+    assert!(text.lines().any(|line| line.contains(" $ /venv/bin/python -m pip install --force-reinstall torch==")));
+}
+
+#[test]
+fn nothing_private_is_told() {
+    let patient = driver::healthy("535.261.03").torch("2.15.0+cu132", "13.2").file("etc/hostname", "node17\n");
+    let patient = patient.file("home/ann/x/libcudart.so.12", "");
+    let mut command = patient.world.rooted(["doctor", "--python", "/venv", "--redact", "--format", "json"]);
+    let output = command
+        .env("HOME", "/home/ann")
+        .env("HOSTNAME", "node17")
+        .env("LD_LIBRARY_PATH", "/home/ann/x:~/y/node17")
+        .output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(!text.contains("ann/") && !text.contains("node17"), "{text}");
+    // What matters stays.
+    for kept in ["2.15.0+cu132", "535.261.03", "driver-too-old", "env-wrong-place", "~/x", "HOST"] {
+        assert!(text.contains(kept), "{kept}: {text}");
+    }
 }
 
 #[test]

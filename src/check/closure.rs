@@ -23,13 +23,13 @@ use std::rc::Rc;
 /// What is to be loaded.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    of: String,
-    at: Option<PathBuf>,
+    pub(super) of: String,
+    pub(super) at: Option<PathBuf>,
     /// The program that loads it; [`What::Program`]: that is judged.
-    program: Option<PathBuf>,
+    pub(super) program: Option<PathBuf>,
     pub(super) what: What,
     pub(super) cuda: Option<u64>,
-    sites: Vec<PathBuf>,
+    pub(super) sites: Vec<PathBuf>,
 }
 
 /// The ways of loading.
@@ -45,6 +45,10 @@ pub(super) enum What {
     Environment(Vec<PathBuf>),
     /// Names that are opened; which must be there.
     Names(Vec<(OsString, bool)>),
+    /// `import torch`, then extension modules of others.
+    Extensions(Box<TorchBuild>, Vec<PathBuf>),
+    /// A library, then names that it opens itself.
+    Opener(PathBuf, Vec<(OsString, bool)>),
 }
 
 /// Why something cannot be judged.
@@ -160,7 +164,7 @@ impl Subject {
     /// Whether nothing of NVIDIA's is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        matches!(&self.what, What::Environment(roots) if roots.is_empty())
+        matches!(&self.what, What::Environment(files) | What::Extensions(_, files) if files.is_empty())
     }
 }
 
@@ -301,10 +305,17 @@ impl<'l, 'h> Prediction<'l, 'h> {
                 }
             }
             What::Torch(torch) => opening.torch(&mut map, torch),
-            What::Names(names) => {
-                for (name, _) in names {
-                    opening.name(&mut map, name);
+            What::Extensions(torch, files) => {
+                opening.torch(&mut map, torch);
+                for file in files {
+                    opening.path(&mut map, file);
                 }
+            }
+            What::Names(names) => opening.names(&mut map, names),
+            What::Opener(file, names) => {
+                opening.path(&mut map, file);
+                opening.program = opening.roots.last().copied().or(program);
+                opening.names(&mut map, names);
             }
         }
         let mut not_found: Vec<NotFound> =
@@ -360,7 +371,9 @@ fn optional(copies: &Copies, loader: &Loader<'_>, subject: &Subject, missing: &N
         What::Environment(_) => {
             missing.damaged.is_none() && copies.installed(loader.objects(), Path::new(&missing.name)).is_none()
         }
-        What::Names(names) => names.iter().any(|(name, required)| *name == missing.name && !required),
+        What::Names(names) | What::Opener(_, names) => {
+            names.iter().any(|(name, required)| *name == missing.name && !required)
+        }
         _ => false,
     }
 }
@@ -387,10 +400,12 @@ impl Opening<'_> {
         self.roots.extend(map.open_with(instead.as_os_str(), caller, flags));
     }
 
-    fn name(&mut self, map: &mut LinkMap<'_, '_>, name: &OsStr) {
+    fn names(&mut self, map: &mut LinkMap<'_, '_>, names: &[(OsString, bool)]) {
         let caller = self.program;
-        let instead = self.instead(name);
-        self.roots.extend(map.open(instead.as_deref().unwrap_or(name), caller));
+        for (name, _) in names {
+            let instead = self.instead(name);
+            self.roots.extend(map.open(instead.as_deref().unwrap_or(name), caller));
+        }
     }
 
     fn instead(&self, name: &OsStr) -> Option<OsString> {
@@ -515,7 +530,9 @@ fn opened_by(
     let Some((stem, named)) = stem_of(&mapped.path) else { return Vec::new() };
     let library = copies.of(mapped.object.stat.id);
     let torch = match subject.map(|subject| &subject.what) {
-        Some(What::Torch(torch)) if mapped.path.starts_with(&torch.dir) && library.is_none() => {
+        Some(What::Torch(torch) | What::Extensions(torch, _))
+            if mapped.path.starts_with(&torch.dir) && library.is_none() =>
+        {
             Version::parse(&torch.version)
         }
         _ => None,

@@ -97,7 +97,13 @@ pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: 
     let (mut missing, refused) = unmet(facts, depth);
     // What a library that is not there would have defined is no news beside that.
     let lacks = |later: bool| not_found.iter().any(|lost| lost.later == later && !(lost.later && lost.optional));
-    missing.retain(|missing| missing.provider.is_some() || !lacks(missing.later));
+    // Extensions are imported one by one: what one of them lacks explains nothing of another.
+    let apart = facts.subject.is_some_and(|subject| matches!(subject.what, What::Extensions(..)));
+    let lacks_itself =
+        |missing: &MissingSymbol| not_found.iter().any(|lost| lost.needed_by.as_ref() == Some(&missing.wanted_by));
+    missing.retain(|missing| {
+        missing.provider.is_some() || !if apart { lacks_itself(missing) } else { lacks(missing.later) }
+    });
     let mut findings = Vec::new();
     lost(facts, &not_found, &mut findings);
     unbound(facts, &missing, &mut findings);

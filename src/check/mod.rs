@@ -4,6 +4,7 @@
 //! object with the rule that let it in, what is not found, which symbols are missing, and findings with stable ids. Never
 //! loads anything, never chooses anything better.
 
+mod beside;
 mod closure;
 mod copies;
 mod judge;

@@ -1,9 +1,27 @@
 //! Findings about the environment: variables of the loader, split or mixed installations.
+//!
+//! [`variables`] has the rules about what ld.so is told, [`mixed`] those about where libraries come from together.
+
+mod mixed;
+mod variables;
 
 use super::{Case, Finding, judged};
 use crate::facts::Group;
 
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
-    judged::findings(case, Group::Environment)
+    let mut found: Vec<Finding> = variables::preload(case).into_iter().collect();
+    found.extend(mixed::split(case));
+    for other in judged::findings(case, Group::Environment) {
+        if !found.iter().any(|known| known.id == other.id) {
+            found.push(mixed::shortened(case, other));
+        }
+    }
+    if !found.iter().any(|known| known.id == "conda-pip-toolkit-mix") {
+        found.extend(mixed::conda_and_pip(case));
+    }
+    found.extend(variables::working_directory(case));
+    found.extend(variables::wrong_place(case));
+    found.extend(mixed::import_order(case));
+    found
 }

@@ -1,9 +1,40 @@
 //! Findings about what uses CUDA: extensions, other frameworks, pairs of packages.
+//!
+//! What `check` says of the environment comes from [`judged`]; what only a package's metadata and its files together tell
+//! has a file of its own below. Where no GPU can be used, what is opened only for one is not judged.
+
+mod bitsandbytes;
+mod extensions;
+mod onnxruntime;
+mod packages;
+mod quiet;
+mod torchvision;
+mod xla;
+
+use packages::short;
 
 use super::{Case, Finding, judged};
 use crate::facts::Group;
 
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
-    judged::findings(case, Group::Frameworks)
+    let mut found = extensions::findings(case);
+    if case.uses_gpu() {
+        found.extend(onnxruntime::finding(case));
+        found.extend(xla::findings(case));
+        found.extend(bitsandbytes::finding(case));
+        found.extend(packages::bare_names(case));
+    }
+    for other in judged::findings(case, Group::Frameworks) {
+        // What is opened only once a GPU is used.
+        let opened = matches!(other.id, "bare-name-dlopen-consumers" | "ort-cuda-ep-missing-lib");
+        if (case.uses_gpu() || !opened) && !found.iter().any(|known| known.id == other.id) {
+            found.push(packages::shortened(case, other));
+        }
+    }
+    if case.uses_gpu() {
+        let quiet = quiet::findings(case, &found);
+        found.extend(quiet);
+    }
+    found
 }

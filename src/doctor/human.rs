@@ -11,19 +11,37 @@ const SHOWN: usize = 4;
 /// Findings shown, unless all is asked for.
 const FINDINGS: usize = 5;
 
+/// Those of them that are shown with their evidence.
+const WHOLE: usize = 2;
+
+/// Columns of a screen. A line for a shell is never broken: it is to be pasted.
+const WIDTH: usize = 100;
+
+/// Where the text of a line about the machine begins, and that of a finding.
+const INDENT: usize = 9;
+
 /// The report for a terminal: the verdict, what the machine is, the findings. `all` leaves nothing out.
 #[must_use]
 pub fn text(report: &Report, all: bool) -> String {
-    let mut text = format!("{}\n\n", report.verdict.says);
+    let mut text = String::new();
+    wrapped(&mut text, "", 0, &report.verdict.says);
+    text.push('\n');
     for (name, value) in lines(report) {
-        let _ = writeln!(text, "{name:9}{value}");
+        wrapped(&mut text, &format!("{name:INDENT$}"), INDENT, &value);
     }
     let (facts, wrong): (Vec<_>, Vec<_>) =
         report.findings.iter().partition(|finding| finding.severity == Severity::Fact);
     let shown = if all { wrong.len() } else { FINDINGS };
-    for finding in wrong.iter().take(shown) {
-        text.push('\n');
-        whole(&mut text, finding, all);
+    for (at, finding) in wrong.iter().take(shown).enumerate() {
+        if all || at < WHOLE {
+            text.push('\n');
+            whole(&mut text, finding, all);
+            continue;
+        }
+        if at == WHOLE {
+            text.push('\n');
+        }
+        headline(&mut text, finding);
     }
     if wrong.len() > shown {
         let _ = write!(text, "\nand {} more; `--all` shows them\n", wrong.len() - shown);
@@ -35,10 +53,34 @@ pub fn text(report: &Report, all: bool) -> String {
         if all {
             whole(&mut text, finding, all);
         } else {
-            let _ = writeln!(text, "{}: {} [{}]", word(finding.severity), finding.cause, finding.id);
+            headline(&mut text, finding);
         }
     }
     text
+}
+
+fn headline(text: &mut String, finding: &Finding) {
+    wrapped(text, "", 2, &format!("{}: {} [{}]", word(finding.severity), finding.cause, finding.id));
+}
+
+/// Writes `value` after `before`, broken at blanks so that it fits a screen; what follows begins in column `indent`.
+fn wrapped(text: &mut String, before: &str, indent: usize, value: &str) {
+    text.push_str(before);
+    let mut column = before.chars().count();
+    let start = column;
+    for (at, word) in value.split(' ').enumerate() {
+        let length = word.chars().count();
+        if at > 0 && column + 1 + length > WIDTH && column > indent.max(start) {
+            let _ = write!(text, "\n{:indent$}", "");
+            column = indent;
+        } else if at > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text.push('\n');
 }
 
 /// The machine, line by line: what it is called, and what it is.
@@ -103,21 +145,45 @@ pub(super) fn word(severity: Severity) -> &'static str {
 }
 
 fn whole(text: &mut String, finding: &Finding, all: bool) {
-    let _ = writeln!(text, "{}: {} [{}]", word(finding.severity), finding.cause, finding.id);
+    headline(text, finding);
+    let line =
+        |text: &mut String, name: &str, value: &str| wrapped(text, &format!("  {name:INDENT$}"), INDENT + 2, value);
     let shown = if all { finding.evidence.len() } else { SHOWN };
     for evidence in finding.evidence.iter().take(shown) {
         let path = evidence.path.as_ref().map(|path| format!("{}: ", path.to_path().display())).unwrap_or_default();
-        let _ = writeln!(text, "  {:9}{path}{}", evidence.kind, evidence.says);
+        line(text, evidence.kind, &format!("{path}{}", evidence.says));
     }
     if finding.evidence.len() > shown {
         let _ = writeln!(text, "  and {} more; `--all` shows them", finding.evidence.len() - shown);
     }
     for (at, remedy) in finding.remedies.iter().enumerate() {
         let name = if at == 0 { "do" } else { "or" };
-        let _ = match remedy {
-            Remedy::Command(line) => writeln!(text, "  {name:9}$ {line}"),
-            Remedy::Action(action) => writeln!(text, "  {name:9}{action}"),
-        };
+        match remedy {
+            Remedy::Command(command) => {
+                let _ = writeln!(text, "  {name:INDENT$}$ {command}");
+            }
+            Remedy::Action(action) => line(text, name, action),
+        }
     }
-    let _ = writeln!(text, "  {:9}{}", "see", finding.source);
+    line(text, "see", finding.source);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{WIDTH, wrapped};
+
+    #[test]
+    fn lines_fit_a_screen() {
+        let mut text = String::new();
+        wrapped(&mut text, "  file     ", 11, &["twelve words"; 20].join(" "));
+        assert!(text.lines().count() > 2 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.lines().skip(1).all(|line| line.len() - line.trim_start().len() == 11), "{text}");
+        // A word is never broken, and a line never begins empty.
+        text.clear();
+        wrapped(&mut text, "driver   ", 9, &"x".repeat(150));
+        assert_eq!(text, format!("driver   {}\n", "x".repeat(150)));
+        text.clear();
+        wrapped(&mut text, "", 0, "one");
+        assert_eq!(text, "one\n");
+    }
 }

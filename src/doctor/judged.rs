@@ -17,10 +17,28 @@ use crate::plan::Plan;
 use crate::python::Interpreter;
 use crate::request::{Answer, RequestError};
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// `import torch`.
+    Torch,
+    /// The extensions of torch, each as if imported after it.
+    Extensions,
+    /// All else in the environment that needs a library of NVIDIA's: packages that need not share a process.
+    Environment,
+    /// What a rule asks for by itself.
+    Other,
+}
 
 /// One thing that is loaded, judged twice.
 #[derive(Debug)]
 pub(crate) struct Judged {
+    /// What it is.
+    pub(crate) whom: Whom,
+    /// The files in question, where these are judged one by one.
+    pub(crate) files: Vec<PathBuf>,
     /// As the machine is.
     pub(crate) bare: Judgement,
     /// With the set that `resolve` chose; absent where there is none, or where nothing is wrong without.
@@ -37,17 +55,35 @@ impl Judged {
     ) -> Vec<Self> {
         let Some(interpreter) = interpreter else { return Vec::new() };
         let plan = answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref()).map(|chosen| &chosen.plan);
-        let torch = torch.filter(|torch| torch.cuda.is_some()).map(|torch| Subject::torch(torch.clone(), interpreter));
-        let environment =
-            Some(Subject::environment(loader.objects(), interpreter)).filter(|subject| !subject.is_empty());
-        torch.into_iter().chain(environment).map(|subject| Self::of(loader, &subject, plan)).collect()
+        let objects = loader.objects();
+        let torch = torch.filter(|torch| torch.cuda.is_some());
+        let extensions = torch.map(|torch| Subject::extensions(objects, torch, interpreter, is_variant));
+        let extends =
+            |path: &Path| extensions.iter().any(|subject| subject.files_in_question().iter().any(|file| file == path));
+        let environment = Subject::environment(objects, interpreter).without(|path| is_variant(path) || extends(path));
+        let torch = torch.map(|torch| Subject::torch(torch.clone(), interpreter));
+        let subjects = [
+            torch.map(|subject| (Whom::Torch, subject)),
+            Some((Whom::Environment, environment)),
+            extensions.clone().map(|subject| (Whom::Extensions, subject)),
+        ];
+        let subjects = subjects.into_iter().flatten().filter(|(_, subject)| !subject.is_empty());
+        subjects.map(|(whom, subject)| Self { whom, ..Self::of(loader, &subject, plan) }).collect()
     }
 
-    fn of(loader: &Loader<'_>, subject: &Subject, plan: Option<&Plan>) -> Self {
+    /// One thing that is loaded, judged with the plan as well where something is wrong without.
+    pub(super) fn of(loader: &Loader<'_>, subject: &Subject, plan: Option<&Plan>) -> Self {
         let bare = predict(loader, subject, Depth::Symbols, None);
         let well = bare.verdict == Verdict::Loads && bare.findings.is_empty();
         let with_set = plan.filter(|_| !well).map(|plan| predict(loader, subject, Depth::Symbols, Some(plan)));
-        Self { bare, with_set }
+        Self { whom: Whom::Other, files: subject.files_in_question().to_vec(), bare, with_set }
+    }
+
+    /// The same, with the plan in any case.
+    pub(super) fn both(loader: &Loader<'_>, subject: &Subject, plan: Option<&Plan>) -> Self {
+        let bare = predict(loader, subject, Depth::Symbols, None);
+        let with_set = plan.map(|plan| predict(loader, subject, Depth::Symbols, Some(plan)));
+        Self { whom: Whom::Other, files: subject.files_in_question().to_vec(), bare, with_set }
     }
 
     /// Whether what has this id is there without the set, and gone with it.
@@ -70,9 +106,18 @@ pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
     let mut told: BTreeSet<&str> = BTreeSet::new();
     let mut judged_before: BTreeSet<FileId> = BTreeSet::new();
     for judged in case.judged {
+        // Extensions have rules of their own for what is wrong between them and torch.
+        if judged.whom == Whom::Extensions && group != Group::Libraries {
+            continue;
+        }
         let mut new: BTreeSet<&str> = BTreeSet::new();
         for seen in judged.in_order().into_iter().filter(|seen| !is_of_others(seen) && !is_set_aside(case, seen)) {
             let id = id_of(seen);
+            // Packages of one environment may each bring the CUDA major that they are built for, and those that do
+            // without a library are told apart by the rules about packages.
+            if judged.whom == Whom::Environment && matches!(seen.id, "two-cuda-majors" | "optional-lib-missing") {
+                continue;
+            }
             let asker = seen.by.as_ref().and_then(|by| judged.bare.objects.iter().find(|object| object.path == *by));
             // What torch maps is judged as torch maps it; an extension of its own is not imported without it.
             if asker.is_some_and(|asker| judged_before.contains(&asker.id)) {
@@ -103,7 +148,7 @@ pub(super) fn set_aside(case: &Case<'_>) -> String {
 
 /// On a machine without a driver and a GPU, nothing is felt that is only felt once a GPU is used.
 fn is_set_aside(case: &Case<'_>, seen: &check::Finding) -> bool {
-    case.is_without_gpu() && seen.when == When::Gpu
+    !case.uses_gpu() && seen.when == When::Gpu
 }
 
 /// Whether no library of CUDA is among what is missed: the driver's are told of once, by their own group.
@@ -140,6 +185,11 @@ fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding, id: &'stati
         remedies.extend(kept);
     }
     Some(found.healed_by(remedies))
+}
+
+/// Whether a file is one of the libraries of bitsandbytes, of which all but one are never opened.
+pub(crate) fn is_variant(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libbitsandbytes_"))
 }
 
 fn is_run(row: &RemedyRow) -> bool {

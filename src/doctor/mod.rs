@@ -21,7 +21,7 @@ mod message;
 mod redact;
 mod report;
 
-pub(crate) use judged::Judged;
+pub(crate) use judged::{Judged, Whom};
 
 pub use finding::{Evidence, Finding, Remedy};
 pub use human::text;
@@ -30,6 +30,7 @@ pub use message::{Message, Window, recognise};
 pub use redact::redacted;
 pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
 
+use crate::check::Subject;
 use crate::consumer::{Spec, TorchBuild};
 use crate::driver::{Devices, Machine};
 use crate::host::Host;
@@ -37,6 +38,7 @@ use crate::inventory::{Inventory, Library, Problem, problems};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places;
+use crate::plan::Plan;
 use crate::python::{Command, Distribution, Interpreter, Options, distributions};
 use crate::request::{Answer, Request, RequestError, default_python};
 use std::ffi::{OsStr, OsString};
@@ -94,6 +96,31 @@ impl Case<'_> {
         Finding::of(id, &self.run_line())
     }
 
+    /// The plan of the chosen set.
+    pub(crate) fn plan(&self) -> Option<&Plan> {
+        self.answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref()).map(|chosen| &chosen.plan)
+    }
+
+    /// What is loaded, judged as the machine is and with the chosen set.
+    pub(crate) fn judge(&self, subject: &Subject) -> Judged {
+        Judged::of(self.loader, subject, self.plan())
+    }
+
+    /// The same, with the set even where nothing is wrong without.
+    pub(crate) fn judge_both(&self, subject: &Subject) -> Judged {
+        Judged::both(self.loader, subject, self.plan())
+    }
+
+    /// A line for pip of this environment.
+    pub(crate) fn pip(&self, arguments: &str) -> Remedy {
+        Remedy::command(format!("{} -m pip {arguments}", self.program()))
+    }
+
+    /// The interpreter, as it is written in a line.
+    fn program(&self) -> String {
+        self.interpreter.map_or_else(|| "python".to_owned(), |python| word(python.program.as_os_str()))
+    }
+
     /// The line that hands the chosen set to a program of this environment.
     pub(crate) fn run_line(&self) -> String {
         format!("cudashim run -- {}", self.bare_line())
@@ -105,14 +132,13 @@ impl Case<'_> {
             let words: Vec<String> = self.command.iter().map(|part| word(part)).collect();
             return words.join(" ");
         }
-        let python = self.interpreter.map_or_else(|| "python".to_owned(), |python| word(python.program.as_os_str()));
-        format!("{python} your_script.py")
+        format!("{} your_script.py", self.program())
     }
 
-    /// Whether there is neither a driver nor a GPU, so that nothing here can ever use one.
-    pub(crate) fn is_without_gpu(&self) -> bool {
+    /// Whether a driver or a GPU is there: without, what is opened only once a GPU is used is not judged.
+    pub(crate) fn uses_gpu(&self) -> bool {
         let machine = self.machine;
-        machine.usable_libcudas().next().is_none() && !machine.is_loaded() && !machine.has_gpu()
+        machine.usable_libcudas().next().is_some() || machine.is_loaded() || machine.has_gpu()
     }
 
     /// Whether something that is loaded fails for want of a symbol of this copy.

@@ -28,6 +28,7 @@ mod range;
 mod table;
 mod toolkits;
 mod torch;
+mod torchvision;
 mod version;
 
 pub use cudnn::{CudnnRow, cudnn_release, cudnn_releases};
@@ -45,4 +46,5 @@ pub use probes::{Call, ProbeRow, probes, probes_of};
 pub use range::VersionRange;
 pub use toolkits::{SonameRow, ToolkitRow, sonames, sonames_of, toolkit, toolkit_of, toolkits};
 pub use torch::{Supply, TorchRow, torch_build, torch_builds};
+pub use torchvision::{TorchvisionRow, torchvision_for, torchvisions};
 pub use version::Version;

@@ -86,6 +86,19 @@ impl Distribution {
     }
 }
 
+/// What one distribution requires, by itself and with these extras, by package name; without a range where any will do.
+#[must_use]
+pub fn requirements(
+    host: &Host,
+    distribution: &Distribution,
+    extras: &[&str],
+) -> BTreeMap<String, Option<VersionRange>> {
+    let lines = distribution.metadata(host, "Requires-Dist");
+    let asked = lines.iter().filter_map(|line| Requirement::parse(line));
+    let asked = asked.filter(|it| it.extra.as_ref().is_none_or(|extra| extras.contains(&extra.as_str())));
+    asked.map(|requirement| (requirement.name, requirement.range)).collect()
+}
+
 /// The first field of a CSV line, unquoted, and what follows it.
 fn csv_field(line: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let Some(quoted) = line.strip_prefix(b"\"") else {

@@ -9,5 +9,5 @@ mod distribution;
 mod interpreter;
 
 pub use command::{Command, find_on_path, search_path};
-pub use distribution::{Distribution, Recorded, distributions, normalized, pins};
+pub use distribution::{Distribution, Recorded, distributions, normalized, pins, requirements};
 pub use interpreter::{Interpreter, InterpreterError, Options};

@@ -98,6 +98,11 @@ impl Lib {
         self
     }
 
+    /// The same, from a library without version nodes.
+    pub(crate) fn takes(self, soname: &str, symbols: &[&str]) -> Self {
+        self.uses_of(soname, None, symbols)
+    }
+
     /// With one version node of this name.
     pub(crate) fn node(mut self, node: &str) -> Self {
         self.node = Some(node.into());
@@ -201,7 +206,8 @@ impl Venv {
         self
     }
 
-    fn dist_info(&self, name: &str, version: &str, more: &str, record: &str) {
+    /// Writes down that a package is installed; `more` are further lines of its metadata.
+    pub(crate) fn dist_info(&self, name: &str, version: &str, more: &str, record: &str) {
         let dir = self.site.join(format!("{}-{version}.dist-info", name.replace('-', "_")));
         fs::create_dir_all(&dir).unwrap();
         let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}\n");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// numba is installed for CUDA, and libNVVM is nowhere that it looks.
 pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
     // Without a GPU nobody compiles for one.
-    if case.is_without_gpu() {
+    if !case.uses_gpu() {
         return None;
     }
     let home = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(|name| Some((name, case.host.env(name)?)));

@@ -1,0 +1,87 @@
+//! What is loaded beside torch, or by somebody who opens libraries by name.
+//!
+//! Takes an environment; gives the [`Subject`] that stands for its extensions of torch, or for one library with the names
+//! that it is known to open. Reads only what the files need; judges nothing.
+
+use super::Subject;
+use super::closure::What;
+use crate::consumer::{TorchBuild, library_files};
+use crate::objects::Objects;
+use crate::python::Interpreter;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+impl Subject {
+    /// The extension modules of other packages that need torch's own libraries, each as if imported after torch. Those
+    /// that `skip` names are left out.
+    #[must_use]
+    pub fn extensions(
+        objects: &Objects<'_>,
+        torch: &TorchBuild,
+        interpreter: &Interpreter,
+        skip: impl Fn(&Path) -> bool,
+    ) -> Self {
+        let host = objects.host();
+        let of_torch = |name: &OsString| {
+            let name = name.as_encoded_bytes();
+            name.starts_with(b"libtorch") || name.starts_with(b"libc10")
+        };
+        let extends = |path: &PathBuf| objects.open(path).is_ok_and(|object| object.facts.needed.iter().any(of_torch));
+        let files = library_files(host, &interpreter.paths);
+        let files = files.into_iter().filter(|path| !path.starts_with(&torch.dir) && !skip(path) && extends(path));
+        Self {
+            of: "the extensions of torch".to_owned(),
+            at: Some(interpreter.prefix.clone()),
+            program: Some(interpreter.program.clone()),
+            cuda: torch.cuda_release().map(|(major, _)| major.into()),
+            sites: torch.sites.clone(),
+            what: What::Extensions(Box::new(torch.clone()), files.collect()),
+        }
+    }
+
+    /// Files that are opened by path after torch was imported: extensions that do not need torch's own libraries.
+    #[must_use]
+    pub fn after_torch(torch: &TorchBuild, interpreter: &Interpreter, files: Vec<PathBuf>) -> Self {
+        Self {
+            of: "what is opened after torch".to_owned(),
+            at: files.first().cloned(),
+            program: Some(interpreter.program.clone()),
+            cuda: torch.cuda_release().map(|(major, _)| major.into()),
+            sites: torch.sites.clone(),
+            what: What::Extensions(Box::new(torch.clone()), files),
+        }
+    }
+
+    /// A library that opens names itself, by its own run paths; each name with whether it must be there.
+    #[must_use]
+    pub fn opener(file: &Path, names: Vec<(OsString, bool)>, interpreter: &Interpreter) -> Self {
+        Self {
+            of: format!("`{}`", file.display()),
+            at: Some(file.to_owned()),
+            program: Some(interpreter.program.clone()),
+            cuda: None,
+            sites: interpreter.paths.clone(),
+            what: What::Opener(file.to_owned(), names),
+        }
+    }
+
+    /// Without some of the files that are judged one by one.
+    #[must_use]
+    pub fn without(mut self, left_out: impl Fn(&Path) -> bool) -> Self {
+        if let What::Environment(files) | What::Extensions(_, files) = &mut self.what {
+            files.retain(|path| !left_out(path));
+        }
+        self
+    }
+
+    /// The files that are judged one by one.
+    #[must_use]
+    pub fn files_in_question(&self) -> &[PathBuf] {
+        match &self.what {
+            What::Extensions(_, files) | What::Environment(files) | What::Program(files) | What::Libraries(files) => {
+                files
+            }
+            _ => &[],
+        }
+    }
+}

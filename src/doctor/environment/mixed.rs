@@ -1,0 +1,193 @@
+//! Where libraries come from together: torch and its libraries in two directories, conda's and pip's in one process, two
+//! packages that each bring their own.
+
+use crate::check::{Finding as Found, JudgedObject, Judgement};
+use crate::consumer::{library_files, tidy};
+use crate::doctor::{Case, Finding, Judged, Remedy, Whom};
+use crate::facts::{Severity, parse_library_name};
+use crate::inventory::{Depth, Inventory, Library, evidence};
+use crate::places;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// What torch needs stands in another directory of `sys.path` than torch: its run path does not lead there.
+pub(super) fn split(case: &Case<'_>) -> Option<Finding> {
+    let (torch, python) = (case.torch?, case.interpreter?);
+    let judged = case.judged.iter().find(|judged| judged.whom == Whom::Torch)?;
+    let elsewhere = |name: &str| {
+        case.inventory.serving(name).find(|library| {
+            let site = python.paths.iter().find(|site| library.path.starts_with(site));
+            library.unusable.is_none() && site.is_some_and(|site| site != torch.site())
+        })
+    };
+    let lost: Vec<(String, &Library)> = judged
+        .bare
+        .not_found
+        .iter()
+        .filter(|lost| !lost.later && !lost.optional)
+        .filter_map(|lost| {
+            let name = lost.name.to_str()?;
+            Some((name.to_owned(), elsewhere(name)?))
+        })
+        .collect();
+    let (name, copy) = lost.first()?;
+    let dir = copy.path.parent().unwrap_or(&copy.path);
+    let more = if lost.len() > 1 { format!(" and {} more", lost.len() - 1) } else { String::new() };
+    let mut found = case
+        .finding("split-site-packages")?
+        .because(format!("torch does not find `{name}`{more}: it stands in another directory of sys.path"))
+        .seen_at("file", &torch.dir, format!("torch {}", torch.version))
+        .seen_at("file", &copy.path, "is where no run path of torch leads");
+    if let Some(error) = &judged.bare.error {
+        found = found.seen("message", error.clone());
+    }
+    found = found.seen("rule", "the run paths of torch start at its own directory: `$ORIGIN/../../nvidia/…`");
+    let names: BTreeSet<&OsStr> = lost.iter().map(|(name, _)| OsStr::new(name)).collect();
+    let still = |with: &Judgement| with.not_found.iter().any(|lost| names.contains(lost.name.as_os_str()));
+    let healed = judged.with_set.as_ref().is_some_and(|with| !still(with));
+    let run = healed.then(|| Remedy::command(case.run_line()));
+    let target = torch.site().display();
+    let beside = Remedy::action(format!(
+        "install both into one directory (here `{target}`), or name `{}` in LD_LIBRARY_PATH",
+        dir.display()
+    ));
+    Some(found.healed_by(run.into_iter().chain([beside])))
+}
+
+/// A library that is older than what binds to it, in few words.
+pub(super) fn shortened(case: &Case<'_>, found: Finding) -> Finding {
+    if found.id != "conda-pip-toolkit-mix" {
+        return found;
+    }
+    let of_it = |judged: &&Judged| judged.bare.findings.iter().any(|seen: &Found| seen.id == "conda-pip-toolkit-mix");
+    let Some(judged) = case.judged.iter().find(of_it) else { return found };
+    let ours = |path: &Path| path.file_name().and_then(parse_library_name).is_some();
+    let missing = judged.bare.missing.iter().find(|missing| missing.provider.as_deref().is_some_and(ours));
+    let Some((missing, provider)) = missing.and_then(|missing| Some((missing, missing.provider.as_deref()?))) else {
+        return found;
+    };
+    let object = judged.bare.objects.iter().find(|object| object.path == *provider);
+    let version =
+        object.and_then(|object| object.version.as_ref()).map(|version| format!(" {version}")).unwrap_or_default();
+    let rule = object.map(|object| format!(", found by {},", object.rule)).unwrap_or_default();
+    let name = provider.file_name().unwrap_or_default().display();
+    let by = missing.wanted_by.file_name().unwrap_or_default().display();
+    let symbol = missing.symbol.clone().unwrap_or_default();
+    let says = found.cause.clone();
+    let severity = if missing.later { Severity::Warning } else { Severity::Fatal };
+    found
+        .because(format!("`{name}`{version}{rule} is older than `{by}` wants"))
+        .severity(severity)
+        .seen_at("symbol", &missing.wanted_by, format!("wants `{symbol}`"))
+        .seen("rule", says)
+}
+
+/// Whether a path is that of a conda package's library in the environment, not in its site-packages.
+fn is_conda(prefix: &Path, path: &Path) -> bool {
+    let below = tidy(path);
+    below.starts_with(prefix.join("lib")) && !below.iter().any(|part| part == "site-packages")
+}
+
+/// Libraries of conda's that a process maps though a wheel in the same environment has them in another release.
+pub(super) fn conda_and_pip(case: &Case<'_>) -> Option<Finding> {
+    let python = case.interpreter?;
+    case.host.is_dir(&python.prefix.join("conda-meta")).then_some(())?;
+    // The survey of the machine knows the package of conda's that a file is from.
+    let release = |object: &JudgedObject| {
+        let known = || case.inventory.libraries.iter().find(|library| library.stat.id == object.id);
+        object.version.clone().or_else(|| known()?.version.clone())
+    };
+    let wheel_of = |object: &JudgedObject| {
+        let own = release(object)?;
+        let here = |library: &&Library| python.paths.iter().any(|site| library.path.starts_with(site));
+        let other = |library: &&Library| library.version.as_ref().is_some_and(|version| *version != own);
+        case.inventory.serving(object.name.to_str()?).filter(here).find(other)
+    };
+    let (judged, object, wheel) = case.judged.iter().find_map(|judged| {
+        let mut objects =
+            judged.bare.objects.iter().filter(|object| object.ours && is_conda(&python.prefix, &object.path));
+        objects.find_map(|object| Some((judged, object, wheel_of(object)?)))
+    })?;
+    let (conda, pip) = (release(object)?, wheel.version.as_ref()?);
+    let whom = object
+        .needed_by
+        .and_then(|by| judged.bare.objects.get(by))
+        .map_or_else(|| judged.bare.of.clone(), |by| by.name.display().to_string());
+    let found = case
+        .finding("conda-pip-toolkit-mix")?
+        .because(format!(
+            "`{}` comes from conda ({conda}), and pip brings {pip}: {whom} gets conda's",
+            object.name.display()
+        ))
+        .seen_at("file", &object.path, format!("{conda}, found by {}", object.rule))
+        .seen_at("file", &wheel.path, format!("{pip}"));
+    let still =
+        |with: &Judgement| with.objects.iter().any(|other| other.name == object.name && other.path == object.path);
+    let healed = judged.with_set.as_ref().is_some_and(|with| !still(with));
+    let run = healed.then(|| Remedy::command(case.run_line()));
+    let one =
+        Remedy::action("keep one provider: remove conda's CUDA packages (`conda list cuda`), or pip's `nvidia-*`");
+    Some(found.healed_by(run.into_iter().chain([one])))
+}
+
+/// Two packages that each bring a library of one soname, in different releases: whoever is imported first decides for both.
+pub(super) fn import_order(case: &Case<'_>) -> Option<Finding> {
+    let (torch, python) = (case.torch?, case.interpreter?);
+    let judged = case.judged.iter().find(|judged| judged.whom == Whom::Torch)?;
+    let files = library_files(case.host, &python.paths);
+    // What other packages carry under the names of ours, bundles with names of their own left out.
+    let bundled = |file: &&PathBuf| {
+        file.file_name().and_then(parse_library_name).is_some_and(|name| name.hash.is_none())
+            && !file.starts_with(&torch.dir)
+    };
+    let dirs: BTreeSet<&Path> = files.iter().filter(bundled).filter_map(|file| file.parent()).collect();
+    let places = dirs.into_iter().map(|dir| places::found(dir.to_owned())).collect();
+    let own = Inventory::scan(case.objects, places);
+    for library in own.libraries.iter().filter(|library| library.unusable.is_none() && library.renamed.is_none()) {
+        let Some((package, top)) = top_of(case, &library.path) else { continue };
+        let soname = library.asked_as();
+        let mapped = judged.bare.objects.iter().find(|object| object.name == OsStr::new(soname) && object.ours);
+        let Some(object) = mapped.filter(|object| object.id != library.stat.id) else { continue };
+        // It counts where an extension of that package gets it by its own run path.
+        let user = files.iter().filter(|file| file.starts_with(&package)).find(|file| {
+            let Ok(opened) = case.objects.open(file) else { return false };
+            opened.facts.needed.iter().any(|name| name == soname)
+                && case
+                    .loader
+                    .find_from(file, &opened, OsStr::new(soname))
+                    .is_some_and(|(path, _)| case.host.stat(&path).is_ok_and(|stat| stat.id == library.stat.id))
+        });
+        let Some(user) = user else { continue };
+        let known = || evidence(library, Depth::Full).0.version;
+        let (Some(own), Some(other)) = (&object.version, library.version.clone().or_else(known)) else { continue };
+        if *own == other {
+            continue;
+        }
+        let found = case
+            .finding("import-order-crash")?
+            .because(format!(
+                "torch has `{soname}` {own}, {top} brings {other}: whichever is imported first decides for both"
+            ))
+            .seen_at("file", &object.path, format!("{own}, for torch"))
+            .seen_at("file", &library.path, format!("{other}, for {}", user.file_name().unwrap_or_default().display()))
+            .seen("rule", "ld.so maps one library of a soname: who asks later gets what is mapped");
+        let set = judged_first(case, soname);
+        let run = set.then(|| Remedy::command(case.run_line()));
+        let order = Remedy::action(format!("import torch before {top}, or keep them in environments of their own"));
+        return Some(found.healed_by(run.into_iter().chain([order])));
+    }
+    None
+}
+
+/// Whether the set maps this soname before anything is imported: then the order plays no part.
+fn judged_first(case: &Case<'_>, soname: &str) -> bool {
+    case.plan().is_some_and(|plan| plan.library(soname).is_some())
+}
+
+/// The directory of the package below the site directory a file is in, and its name.
+fn top_of(case: &Case<'_>, path: &Path) -> Option<(PathBuf, String)> {
+    let site = case.interpreter?.paths.iter().find(|site| path.starts_with(site))?;
+    let top = path.strip_prefix(site).ok()?.iter().next()?;
+    Some((site.join(top), top.to_string_lossy().into_owned()))
+}

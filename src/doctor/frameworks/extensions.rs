@@ -1,0 +1,280 @@
+//! Extensions of torch: built for another torch, for another CUDA, or in want of a library that torch does not bring.
+//!
+//! Each is judged as if it were imported after torch. What it lacks of others than NVIDIA's and torch is not ours: many
+//! packages carry a variant for each release of `FFmpeg`, of which one is used.
+
+use super::packages::{cuda_major, heals, install_and_run, lacking, listed, owner_of, short, wheels};
+use super::torchvision;
+use crate::check::MissingSymbol;
+use crate::consumer::{TorchBuild, tidy};
+use crate::doctor::{Case, Finding, Judged, Remedy, Whom};
+use crate::facts::{Version, parse_library_name};
+use crate::python::{Distribution, requirements};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// What is wrong with the extensions of the torch asked for.
+pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
+    let Some(torch) = case.torch else { return Vec::new() };
+    let judged = case.judged.iter().find(|judged| judged.whom == Whom::Extensions);
+    let refused = judged.map(refused).unwrap_or_default();
+    let of_vision = refused.iter().find(|(path, _)| is_of(path, "torchvision"));
+    let of_vision = of_vision.and_then(|(path, symbols)| Some((*path, symbols.first()?.as_str())));
+    let mut found: Vec<Finding> = torchvision::finding(case, torch, of_vision).into_iter().collect();
+    found.extend(other_torch(case, torch, &refused));
+    if let Some(judged) = judged {
+        found.extend(other_cuda(case, torch, judged));
+    }
+    found
+}
+
+/// Whether a file is a package's own.
+fn is_of(path: &Path, package: &str) -> bool {
+    path.iter().any(|part| part == package)
+}
+
+/// The symbols of torch that an extension wants and nothing defines, by extension.
+fn refused(judged: &Judged) -> BTreeMap<&Path, Vec<String>> {
+    let mut found: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
+    let missing = judged.bare.missing.iter().filter(|missing| missing.provider.is_none());
+    for MissingSymbol { symbol, wanted_by, .. } in missing.filter(|missing| judged.files.contains(&missing.wanted_by)) {
+        if let Some(symbol) = symbol.as_ref().filter(|symbol| is_of_torch(symbol)) {
+            found.entry(wanted_by).or_default().push(symbol.clone());
+        }
+    }
+    found
+}
+
+/// Whether a symbol is of torch's C++ interface, by the namespaces in its mangled name (Itanium C++ ABI, `<nested-name>`),
+/// or of its stable C interface.
+fn is_of_torch(symbol: &str) -> bool {
+    let names = ["3c10", "2at", "5torch", "6caffe2"];
+    let nested = |name: &&str| {
+        ["_ZN", "_ZNK", "_ZTIN", "_ZTVN", "_ZTSN", "_ZGVN", "_ZNSt", "_ZSt"]
+            .iter()
+            .any(|start| symbol.strip_prefix(start).is_some_and(|rest| rest.starts_with(*name)))
+            || symbol.starts_with("_Z") && symbol.contains(&format!("N{name}"))
+    };
+    names.iter().any(nested) || symbol.starts_with("aoti_torch_") || symbol.starts_with("THP")
+}
+
+/// An extension that was built for another torch.
+fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Vec<String>>) -> Option<Finding> {
+    let others: Vec<_> = refused.iter().filter(|(path, _)| !is_of(path, "torchvision")).collect();
+    let (path, symbols) = others.first()?;
+    let symbol = symbols.first()?;
+    let package = owner_of(case, path);
+    let name = package.map_or_else(|| short(path), |package| format!("{} {}", package.name, package.version));
+    let built = package.and_then(|package| built_for(case, package)).map(|built| format!("torch {built}"));
+    let built = built.or_else(|| other_abi(torch, symbol)).unwrap_or_else(|| "another torch".to_owned());
+    let mut found = case
+        .finding("ext-torch-abi")?
+        .because(format!("{name} was built for {built}, and this is torch {}", torch.version))
+        .seen_at("version", &torch.dir, format!("torch {}", torch.version));
+    for (path, symbols) in &others {
+        let more = if symbols.len() > 1 { format!(" and {} more", symbols.len() - 1) } else { String::new() };
+        let first = symbols.first().map(String::as_str).unwrap_or_default();
+        found = found.seen_at("symbol", path, format!("wants `{}`{more}, which this torch has not", cut(first)));
+    }
+    found = found.seen("rule", "C++ interfaces change with the release of torch; no choice of CUDA libraries helps");
+    let other = found.remedies.clone();
+    let own = package.and_then(|package| same_torch(case, torch, package));
+    if let Some(own) = own {
+        return Some(found.healed_by([own].into_iter().chain(other.into_iter().skip(1))));
+    }
+    let plain = package.map_or("PACKAGE", |package| package.name.as_str());
+    let own = format!("install --force-reinstall --no-deps --no-build-isolation --no-binary {plain} {plain}");
+    Some(found.healed_by(other.into_iter().take(1).chain([case.pip(&own)])))
+}
+
+/// A mangled name in few characters.
+pub(super) fn cut(symbol: &str) -> String {
+    const SHOWN: usize = 60;
+    match symbol.get(..SHOWN) {
+        Some(start) if symbol.len() > SHOWN => format!("{start}…"),
+        _ => symbol.to_owned(),
+    }
+}
+
+/// The torch that a package's metadata requires, or that the local part of its version tells:
+/// `+pt25cu124`, `+cu12torch2.3cxx11abiFALSE`.
+fn built_for(case: &Case<'_>, package: &Distribution) -> Option<String> {
+    let required = requirements(case.host, package, &[]).remove("torch").flatten();
+    if let Some(exact) = required.as_ref().and_then(|range| range.exact()) {
+        return Some(exact.to_string());
+    }
+    let local = package.version.split_once('+')?.1;
+    let digits = |text: &str| -> String { text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect() };
+    if let Some((_, rest)) = local.split_once("torch") {
+        return Some(digits(rest)).filter(|version| !version.is_empty());
+    }
+    let packed = digits(local.strip_prefix("pt")?);
+    let (major, minor) = packed.split_at_checked(1)?;
+    (!minor.is_empty()).then(|| format!("{major}.{}", minor.trim_start_matches('.')))
+}
+
+/// Whether a symbol tells of the other ABI of `std::string` (`_GLIBCXX_USE_CXX11_ABI`).
+fn other_abi(torch: &TorchBuild, symbol: &str) -> Option<String> {
+    let new = symbol.contains("__cxx11");
+    match torch.cxx11_abi? {
+        false if new => Some("a torch with the C++11 ABI (`_GLIBCXX_USE_CXX11_ABI=1`)".to_owned()),
+        true if symbol.contains("RKSs") || symbol.contains("ESs") => {
+            Some("a torch with the old C++ ABI (`_GLIBCXX_USE_CXX11_ABI=0`)".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The line that installs the same package for this torch, where its maker has one for each.
+fn same_torch(case: &Case<'_>, torch: &TorchBuild, package: &Distribution) -> Option<Remedy> {
+    let release = torch.version.split('+').next()?;
+    let tag = tag(torch);
+    let name = package.name.as_str();
+    match name {
+        // Up to 2.11 each torch has a torchaudio of its own number.
+        "torchaudio" if Version::parse(release)? <= Version::parse("2.11")? => Some(case.pip(&format!(
+            "install --force-reinstall --no-deps torchaudio=={release} --index-url https://download.pytorch.org/whl/{tag}"
+        ))),
+        "torch-scatter" | "torch-sparse" | "torch-cluster" | "torch-spline-conv" | "pyg-lib" => {
+            Some(case.pip(&format!(
+                "install --force-reinstall --no-deps {name} --find-links https://data.pyg.org/whl/torch-{release}+{tag}.html"
+            )))
+        }
+        _ => None,
+    }
+}
+
+/// `cu124`.
+fn tag(torch: &TorchBuild) -> String {
+    let release = torch.cuda_release();
+    release.map_or_else(|| "cpu".to_owned(), |(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()))
+}
+
+/// Extensions that ask for libraries of another CUDA major than torch has; and torchcodec, which asks for libraries that
+/// torch has not.
+fn other_cuda(case: &Case<'_>, torch: &TorchBuild, judged: &Judged) -> Vec<Finding> {
+    let mut lost: BTreeMap<&Path, BTreeSet<String>> = BTreeMap::new();
+    for file in &judged.files {
+        let names = lacking(&judged.bare.not_found, |lost| {
+            !lost.later && lost.needed_by.as_deref().is_some_and(|by| tidy(by) == tidy(file))
+        });
+        if !names.is_empty() {
+            lost.insert(file, names);
+        }
+    }
+    let codec = lost.iter().find(|(path, _)| is_of(path, "torchcodec"));
+    let codec = codec.and_then(|(path, names)| torchcodec(case, torch, judged, path, names));
+    let others = lost.iter().filter(|(path, _)| !is_of(path, "torchcodec"));
+    let other = others.filter(|(_, names)| is_other_major(judged, names)).collect::<Vec<_>>();
+    codec.into_iter().chain(other_major(case, torch, judged, &other)).collect()
+}
+
+/// Whether one of these libraries is mapped in another major.
+fn is_other_major(judged: &Judged, names: &BTreeSet<String>) -> bool {
+    let split = |name: &OsStr| parse_library_name(name).and_then(|name| Some((name.row.stem, name.version?.major())));
+    let mapped: Vec<_> = judged.bare.objects.iter().filter_map(|object| split(&object.name)).collect();
+    names.iter().filter_map(|name| split(OsStr::new(name))).any(|(stem, major)| {
+        mapped.iter().any(|(other, found)| *other == stem && *found != major) && !mapped.contains(&(stem, major))
+    })
+}
+
+fn other_major(
+    case: &Case<'_>,
+    torch: &TorchBuild,
+    judged: &Judged,
+    lost: &[(&&Path, &BTreeSet<String>)],
+) -> Option<Finding> {
+    let (path, names) = lost.first()?;
+    let package = owner_of(case, path);
+    let name = package.map_or_else(|| short(path), |package| format!("{} {}", package.name, package.version));
+    let cuda = torch.cuda.as_deref().unwrap_or("none");
+    let asked = cuda_major(names).map_or_else(|| listed(names), |major| format!("CUDA {major} ({})", listed(names)));
+    let mut found = case
+        .finding("ext-other-cuda-major")?
+        .because(format!("{name} is built for {asked}, and torch {} for CUDA {cuda}", torch.version))
+        .seen_at("version", &torch.dir, format!("torch {}, CUDA {cuda}", torch.version));
+    for (path, names) in lost {
+        found = found.seen_at("file", path, format!("needs {}, and ld.so finds none", listed(names)));
+    }
+    let (plain, version) = package.map_or(("PACKAGE", ""), |package| (package.name.as_str(), package.version.as_str()));
+    let build = Remedy::action(format!("install the build of {plain} {version} for CUDA {cuda}, as torch has it"));
+    let all: BTreeSet<String> = lost.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
+    let run = heals(judged, &all).then(|| Remedy::command(case.run_line()));
+    Some(found.healed_by(run.into_iter().chain([build]).chain(beside(case, &all, path))))
+}
+
+/// The wheels of the other major, where they can stand beside those of torch: the line that hands them to this extension.
+fn beside(case: &Case<'_>, names: &BTreeSet<String>, path: &Path) -> Option<Remedy> {
+    let major = cuda_major(names)?;
+    let wheels = wheels(names, major);
+    let file = tidy(path).display().to_string();
+    let python = case.run_line();
+    let python = python.strip_prefix("cudashim run -- ")?;
+    let here = names.iter().all(|name| case.inventory.serving(name).any(|library| library.unusable.is_none()));
+    let run = format!("cudashim run --for {file} -- {python}");
+    Some(if here {
+        Remedy::command(run)
+    } else {
+        Remedy::action(format!("`pip install {}`, then `{run}`", wheels.join(" ")))
+    })
+}
+
+/// torchcodec's libraries need NPP, and NVRTC by a name that torch may not have mapped.
+fn torchcodec(
+    case: &Case<'_>,
+    torch: &TorchBuild,
+    judged: &Judged,
+    path: &Path,
+    names: &BTreeSet<String>,
+) -> Option<Finding> {
+    let package = case.has_package("torchcodec");
+    let version = package.map(|package| format!(" {}", package.version)).unwrap_or_default();
+    let cuda = torch.cuda_release().map(|(major, _)| u64::from(major));
+    let asked = cuda_major(names);
+    let other = asked.filter(|asked| cuda.is_some_and(|cuda| cuda != *asked));
+    let why = match other {
+        Some(asked) => format!("it is built for CUDA {asked}, and torch for CUDA {}", torch.cuda.as_deref()?),
+        None => "torch does not bring what it needs".to_owned(),
+    };
+    let found = case
+        .finding("torchcodec-npp-nvrtc")?
+        .because(format!("torchcodec{version} finds no {}: {why}", listed(names)))
+        .seen_at("file", path, format!("needs {}, and ld.so finds none", listed(names)))
+        .seen("message", "Could not load libtorchcodec. Likely causes: …");
+    let run = heals(judged, names).then(|| Remedy::command(case.run_line()));
+    let remedy = match (other, package) {
+        (Some(_), Some(_)) => case.pip(&format!(
+            "install --force-reinstall --no-deps torchcodec --index-url https://download.pytorch.org/whl/{}",
+            tag(torch)
+        )),
+        _ => install_and_run(case, &wheels(names, asked.or(cuda)?).join(" ")),
+    };
+    // Of what is there already nothing need be installed.
+    let remedy = Some(remedy).filter(|_| run.is_none() || other.is_some());
+    Some(found.healed_by(run.into_iter().chain(remedy)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_torch;
+
+    #[test]
+    fn names_of_torch_and_of_others() {
+        for symbol in [
+            "_ZN3c104cuda9SetDeviceEab",
+            "_ZNK3c1010TensorImpl4sizeEl",
+            "_ZN2at4_ops10zeros_like4callERKNS_6TensorE",
+            "_ZN5torch8autograd4impl15grad_accumulatorERKNS_8VariableE",
+            "_ZTIN3c105ErrorE",
+            "_ZSt4moveIRN2at6TensorEEONSt16remove_referenceIT_E4typeEOS4_",
+            "aoti_torch_new_tensor_handle",
+            "THPVariableClass",
+        ] {
+            assert!(is_of_torch(symbol), "{symbol}");
+        }
+        for symbol in ["av_frame_alloc", "PyInit_x", "_ZNSt7__cxx1112basic_stringIcE", "cudaMalloc", "_Z3c10v"] {
+            assert!(!is_of_torch(symbol), "{symbol}");
+        }
+    }
+}

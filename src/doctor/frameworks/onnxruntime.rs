@@ -1,0 +1,65 @@
+//! ONNX Runtime opens its CUDA provider, which needs CUDA's libraries and has no run path to the wheels that hold them.
+
+use super::packages::{cuda_major, heals, install_and_run, lacking, listed, wheels};
+use crate::check::Subject;
+use crate::doctor::{Case, Finding, Remedy, Whom};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// The provider, where the package has one.
+pub(super) fn provider(case: &Case<'_>) -> Option<PathBuf> {
+    let sites = case.interpreter.map(|python| python.paths.as_slice()).unwrap_or_default();
+    let files = sites.iter().map(|site| site.join("onnxruntime/capi/libonnxruntime_providers_cuda.so"));
+    files.into_iter().find(|file| case.host.is_file(file))
+}
+
+/// What the provider does not find.
+pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
+    let file = provider(case)?;
+    let subject = Subject::files(case.loader, std::slice::from_ref(&file), case.interpreter).ok()?;
+    let judged = case.judge(&subject);
+    let lost = lacking(&judged.bare.not_found, |lost| !lost.later);
+    if lost.is_empty() {
+        return None;
+    }
+    let package = case.installed.iter().find(|package| package.name.starts_with("onnxruntime"));
+    let version = package.map(|package| format!(" {}", package.version)).unwrap_or_default();
+    let mut found = case
+        .finding("ort-cuda-ep-missing-lib")?
+        .because(format!("the CUDA provider of ONNX Runtime{version} finds no {}", listed(&lost)))
+        .seen_at("file", &file, format!("needs {}", all(&lost)));
+    for name in &lost {
+        let copy = case.inventory.serving(name).find(|library| library.unusable.is_none());
+        if let Some(copy) = copy {
+            found = found.seen_at("file", &copy.path, "is on no search path of the provider");
+        }
+    }
+    if let Some(error) = &judged.bare.error {
+        found = found.seen("message", error.clone());
+    }
+    Some(found.healed_by(remedies(case, &judged, &lost)))
+}
+
+fn all(names: &BTreeSet<String>) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The set, where it is seen to heal; a torch that maps what is lacking; the wheels.
+fn remedies(case: &Case<'_>, judged: &crate::doctor::Judged, lost: &BTreeSet<String>) -> Vec<Remedy> {
+    let run = heals(judged, lost).then(|| Remedy::command(case.run_line()));
+    let healed = run.is_some();
+    let mapped = |name: &String| {
+        let of_torch =
+            case.judged.iter().filter(|judged| judged.whom == Whom::Torch).flat_map(|judged| &judged.bare.objects);
+        of_torch.into_iter().any(|object| object.name.to_str() == Some(name.as_str()))
+    };
+    let torch = lost.iter().all(mapped).then(|| Remedy::action("import torch before onnxruntime: it maps all of them"));
+    let mut remedies: Vec<Remedy> = run.into_iter().chain(torch).collect();
+    let nowhere: BTreeSet<String> =
+        lost.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
+    if let Some(major) = cuda_major(lost).filter(|_| !healed) {
+        let wheels = wheels(if nowhere.is_empty() { lost } else { &nowhere }, major);
+        remedies.push(install_and_run(case, &wheels.join(" ")));
+    }
+    remedies
+}

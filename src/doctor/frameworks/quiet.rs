@@ -1,0 +1,96 @@
+//! Frameworks that go on without a GPU and say nothing of it.
+
+use crate::doctor::{Case, Finding, Remedy};
+use crate::driver::rules::{self, Verdict};
+use crate::facts::torch_builds;
+use std::path::Path;
+
+/// Who would run on the CPU: for what is wrong with its libraries (`found`), or for the build that is installed.
+pub(super) fn findings(case: &Case<'_>, found: &[Finding]) -> Vec<Finding> {
+    let because = found.iter().find_map(|finding| swallowed(finding.id).map(|(who, what)| (finding, who, what)));
+    let hidden = because.and_then(|(finding, who, what)| {
+        let told = case.finding("silent-cpu-fallback")?.because(format!("{who} says nothing of it: {what}"));
+        let told = told.seen("rule", format!("`{}`: {}", finding.id, finding.cause));
+        Some(told.healed_by(finding.remedies.iter().take(1).cloned()))
+    });
+    let built = two_onnxruntimes(case).or_else(|| torch_without(case)).or_else(|| jax_without(case));
+    hidden.into_iter().chain(built).take(1).collect()
+}
+
+/// What the framework of a finding does instead of failing.
+fn swallowed(id: &str) -> Option<(&'static str, &'static str)> {
+    match id {
+        "ort-cuda-ep-missing-lib" => Some(("ONNX Runtime", "sessions run on CPUExecutionProvider")),
+        "tf-cannot-dlopen" => Some(("TensorFlow", "it registers no GPU, and runs on the CPU")),
+        "jax-cusparse-unloadable" => Some(("JAX", "`jax.devices()` is the CPU")),
+        _ => None,
+    }
+}
+
+/// Both packages of ONNX Runtime write the same directory: the last one that was installed has it.
+fn two_onnxruntimes(case: &Case<'_>) -> Option<Finding> {
+    let (cpu, gpu) = (case.has_package("onnxruntime")?, case.has_package("onnxruntime-gpu")?);
+    // The module of the package for the CPU is another file under the same name; its size tells whose it is.
+    let file = "onnxruntime/capi/libonnxruntime_providers_cuda.so";
+    let recorded = gpu.record(case.host).into_iter().find(|recorded| recorded.path == Path::new(file));
+    let state = |recorded: crate::python::Recorded| {
+        let there = case.host.stat(&gpu.dir.parent()?.join(file)).ok();
+        (there.map(|stat| stat.size) != recorded.size).then_some("the provider of the GPU package is gone")
+    };
+    let state = recorded.and_then(state).unwrap_or("whichever was installed last counts");
+    let found = case
+        .finding("silent-cpu-fallback")?
+        .because("onnxruntime and onnxruntime-gpu are both installed: sessions may run on the CPU".to_owned())
+        .seen_at("version", &cpu.dir, format!("onnxruntime {}", cpu.version))
+        .seen_at("version", &gpu.dir, format!("onnxruntime-gpu {}", gpu.version))
+        .seen("rule", format!("both packages write the directory `onnxruntime`: {state}"));
+    let anew = format!("install --force-reinstall --no-deps onnxruntime-gpu=={}", gpu.version);
+    let program = case.interpreter.map(|python| python.program.display().to_string()).unwrap_or_default();
+    Some(found.healed_by([Remedy::command(format!(
+        "{program} -m pip uninstall -y onnxruntime onnxruntime-gpu && {program} -m pip {anew}"
+    ))]))
+}
+
+/// A torch without CUDA on a machine with a GPU.
+fn torch_without(case: &Case<'_>) -> Option<Finding> {
+    let torch = case.torch.filter(|torch| torch.cuda.is_none() && !torch.version.contains("rocm"))?;
+    if !case.machine.has_gpu() {
+        return None;
+    }
+    let release = torch.version.split('+').next()?;
+    let driver = case.machine.driver_version();
+    let runs = |cuda: &crate::facts::Version| {
+        driver.as_ref().is_some_and(|driver| {
+            matches!(rules::on_driver(cuda, driver), Verdict::Runs | Verdict::RunsByMinorCompat { .. })
+        })
+    };
+    let build = torch_builds().iter().filter(|row| row.version.as_str() == release && runs(&row.cuda_version));
+    let build = build.max_by_key(|row| &row.cuda_version);
+    let found = case
+        .finding("silent-cpu-fallback")?
+        .because(format!("torch {} is built without CUDA, and this machine has a GPU", torch.version))
+        .seen_at("version", &torch.dir, format!("torch {}", torch.version));
+    let line = build.map(|row| {
+        let tag = row.cuda;
+        format!("install --force-reinstall torch=={release} --index-url https://download.pytorch.org/whl/{tag}")
+    });
+    Some(match line {
+        Some(line) => found.healed_by([case.pip(&line)]),
+        None => found.healed_by([Remedy::action("install a build of torch for CUDA")]),
+    })
+}
+
+/// JAX without the plugin for CUDA on a machine with a GPU.
+fn jax_without(case: &Case<'_>) -> Option<Finding> {
+    let jax = case.has_package("jax").filter(|_| case.machine.has_gpu())?;
+    let plugin = case.installed.iter().find(|package| package.name.starts_with("jax-cuda"));
+    if plugin.is_some() {
+        return None;
+    }
+    let major = case.machine.driver_cuda().map_or(12, |cuda| cuda.major().min(13));
+    let found = case
+        .finding("silent-cpu-fallback")?
+        .because(format!("jax {} has no plugin for CUDA, and this machine has a GPU", jax.version))
+        .seen_at("version", &jax.dir, format!("jax {}", jax.version));
+    Some(found.healed_by([case.pip(&format!("install 'jax[cuda{major}]=={}'", jax.version))]))
+}

@@ -1,0 +1,86 @@
+//! torchvision goes with one torch: the release its metadata requires, built for the same CUDA.
+
+use crate::consumer::TorchBuild;
+use crate::doctor::{Case, Finding, Remedy};
+use crate::facts::{Severity, Version, torchvision_for, torchvisions};
+use crate::python::{Distribution, requirements};
+
+/// Whether the two do not go together: by what its metadata requires, by its CUDA, or by symbols that torch has not.
+/// `refused` is such a symbol, with who wants it.
+pub(super) fn finding(
+    case: &Case<'_>,
+    torch: &TorchBuild,
+    refused: Option<(&std::path::Path, &str)>,
+) -> Option<Finding> {
+    let vision = case.has_package("torchvision")?;
+    let own = Version::parse(torch.version.split('+').next()?)?;
+    let built_for = built_for(case, vision).filter(|built| *built != own);
+    let cuda = cuda_of(case, vision).filter(|cuda| Some(cuda.0) != torch.cuda_release().map(|(major, _)| major));
+    if built_for.is_none() && cuda.is_none() && refused.is_none() {
+        return None;
+    }
+    let reason = match (&built_for, &cuda) {
+        (Some(built), _) => {
+            format!("torchvision {} is for torch {built}, and this is torch {}", vision.version, torch.version)
+        }
+        (None, Some((_, text))) => format!(
+            "torchvision {} is built for CUDA {text}, torch {} for CUDA {}",
+            vision.version,
+            torch.version,
+            torch.cuda.as_deref().unwrap_or("none")
+        ),
+        _ => format!("torchvision {} was built for another torch than {}", vision.version, torch.version),
+    };
+    let mut found = case.finding("torchvision-torch-mismatch")?.because(reason);
+    // That it is not the release its metadata names may go well where every symbol is there.
+    if refused.is_none() && cuda.is_none() {
+        found = found.severity(Severity::Warning);
+    }
+    found = found.seen_at("version", &vision.dir, format!("torchvision {}", vision.version));
+    found = found.seen_at("version", &torch.dir, format!("torch {}", torch.version));
+    if let Some((path, symbol)) = refused {
+        found = found.seen_at(
+            "symbol",
+            path,
+            format!("wants `{}`, which this torch has not", super::extensions::cut(symbol)),
+        );
+        found = found.seen("message", "operator torchvision::nms does not exist");
+    }
+    Some(found.healed_by(remedies(case, torch, vision)))
+}
+
+/// The release of torch that its metadata requires; else what the table says of it.
+fn built_for(case: &Case<'_>, vision: &Distribution) -> Option<Version> {
+    let required = requirements(case.host, vision, &[]).remove("torch").flatten();
+    required
+        .and_then(|range| range.exact().cloned())
+        .or_else(|| {
+            let release = Version::parse(vision.version.split('+').next()?)?;
+            torchvisions().iter().find(|row| row.version == release).map(|row| row.torch.clone())
+        })
+        // `==2.5.1+cu124` asks for the same release.
+        .and_then(|version| Version::parse(version.as_str().split('+').next()?))
+}
+
+/// The CUDA major it was built for, and the release in words; none for a build without CUDA.
+fn cuda_of(case: &Case<'_>, vision: &Distribution) -> Option<(u32, String)> {
+    let text = case.host.read_text(&vision.dir.parent()?.join("torchvision/version.py")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("cuda")?.trim_start().strip_prefix('='))?;
+    let release = line.trim().trim_matches(['\'', '"']);
+    Some((release.split('.').next()?.parse().ok()?, release.to_owned()))
+}
+
+/// The torchvision of this torch; where none is known, both anew.
+fn remedies(case: &Case<'_>, torch: &TorchBuild, vision: &Distribution) -> Vec<Remedy> {
+    let tag = torch
+        .cuda_release()
+        .map_or_else(|| "cpu".to_owned(), |(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()));
+    let index = format!("--index-url https://download.pytorch.org/whl/{tag}");
+    let own = torchvision_for(&torch.version)
+        .map(|row| case.pip(&format!("install --force-reinstall --no-deps torchvision=={} {index}", row.version)));
+    let release = Version::parse(vision.version.split('+').next().unwrap_or_default());
+    let other = torchvisions().iter().find(|row| Some(&row.version) == release.as_ref());
+    let back = other.map(|row| Remedy::action(format!("keep it, and install torch {}", row.torch)));
+    let none = Remedy::action("install torch and torchvision anew, in one line, so that pip chooses a pair");
+    own.into_iter().chain(back).chain(Some(none)).take(2).collect()
+}

@@ -1,0 +1,304 @@
+//! `TensorFlow` and JAX: what they open by name, and which release of it they were built with.
+//!
+//! What they ask for is told by the metadata of their packages (the extras `and-cuda`, `with-cuda`), what they would get by
+//! `check`. Both refuse a cuDNN older than the one they were built with:
+//! <https://github.com/openxla/xla/blob/main/xla/stream_executor/cuda/cuda_dnn.cc>
+
+use super::packages::{heals, install_and_run, lacking, listed, wheels};
+use crate::check::{Judgement, Subject, Verdict};
+use crate::doctor::{Case, Finding, Judged, Remedy};
+use crate::facts::{Severity, Version, VersionRange, cudnn_releases, families, parse_library_name, sonames_of};
+use crate::python::{Distribution, requirements};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// One of the two, as it is installed.
+struct Framework<'c> {
+    called: &'static str,
+    package: &'c Distribution,
+    major: u64,
+    /// What its extras require, by family.
+    wanted: BTreeMap<&'static str, Option<VersionRange>>,
+}
+
+/// What is wrong with them.
+pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for framework in installed(case) {
+        if framework.called == "TensorFlow" {
+            found.extend(opens(case, &framework));
+        } else {
+            found.extend(cusparse(case, &framework));
+        }
+        found.extend(older(case, &framework));
+    }
+    found
+}
+
+fn installed<'c>(case: &Case<'c>) -> Vec<Framework<'c>> {
+    let jax = |package: &&Distribution| package.name.starts_with("jax-cuda") && package.name.ends_with("-plugin");
+    let tensorflow = |package: &&Distribution| package.name == "tensorflow";
+    let jax = case.installed.iter().find(jax).map(|package| ("JAX", package, "with-cuda"));
+    let tensorflow = case.installed.iter().find(tensorflow).map(|package| ("TensorFlow", package, "and-cuda"));
+    [jax, tensorflow]
+        .into_iter()
+        .flatten()
+        .filter_map(|(called, package, extra)| {
+            let mut major = None;
+            let mut wanted = BTreeMap::new();
+            for (name, range) in requirements(case.host, package, &[extra]) {
+                for cuda in [11, 12, 13, 14] {
+                    let row = families().iter().find(|row| row.wheel_names(cuda).contains(&name));
+                    if let Some(row) = row {
+                        major =
+                            major.or(Some(cuda).filter(|_| name.contains("-cu") || range_names(range.as_ref(), cuda)));
+                        wanted.insert(row.family, range.clone());
+                        break;
+                    }
+                }
+            }
+            let named = package.name.strip_prefix("jax-cuda").and_then(|rest| rest.strip_suffix("-plugin"));
+            let major = named.and_then(|digits| digits.parse().ok()).or(major)?;
+            Some(Framework { called, package, major, wanted })
+        })
+        .collect()
+}
+
+/// Whether a range is within a CUDA major: wheels without a suffix serve several.
+fn range_names(range: Option<&VersionRange>, cuda: u64) -> bool {
+    range.is_some_and(|range| range.to_string().contains(&format!("{cuda}.")))
+}
+
+/// `TensorFlow`'s own library, and what it opens by soname.
+fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
+    let package = framework.package;
+    let judged = judged_opens(case, framework)?;
+    let lost = lacking(&judged.bare.not_found, |lost| !lost.optional);
+    let unbound = judged.bare.missing.iter().find(|missing| missing.provider.is_some());
+    if lost.is_empty() && unbound.is_none() {
+        return None;
+    }
+    let mut reason = format!("TensorFlow {} opens {} by name, and ld.so finds none", package.version, listed(&lost));
+    let mut found = case.finding("tf-cannot-dlopen")?;
+    if let Some(missing) = unbound.filter(|_| lost.is_empty()) {
+        let provider = missing.provider.as_deref().map(super::short).unwrap_or_default();
+        reason = format!(
+            "TensorFlow {} cannot open {}: it wants more than `{provider}` defines",
+            package.version,
+            super::short(&missing.wanted_by)
+        );
+        let symbol = missing.symbol.as_deref().unwrap_or_default();
+        found = found.seen_at("symbol", &missing.wanted_by, format!("wants `{symbol}`"));
+    }
+    found = found.because(reason).seen_at("version", &package.dir, format!("tensorflow {}", package.version));
+    for name in &lost {
+        let copy = case.inventory.serving(name).find(|library| library.unusable.is_none());
+        found = match copy {
+            Some(copy) => found.seen_at("file", &copy.path, "is on no search path of TensorFlow"),
+            None => found.seen("file", format!("`{name}` is nowhere on this machine")),
+        };
+    }
+    found = found.seen("message", "Cannot dlopen some GPU libraries … Skipping registering GPU devices");
+    let healed = if lost.is_empty() {
+        judged.with_set.as_ref().is_some_and(|with| with.missing.is_empty())
+    } else {
+        heals(&judged, &lost)
+    };
+    let run = healed.then(|| Remedy::command(case.run_line()));
+    let nowhere = lost.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
+    let install = (!healed).then(|| {
+        let line = wheels(&nowhere, framework.major).join(" ");
+        let whole = || format!("'tensorflow[and-cuda]=={}'", package.version);
+        install_and_run(case, &if line.is_empty() { whole() } else { line })
+    });
+    Some(found.healed_by(run.into_iter().chain(install)))
+}
+
+fn judged_opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Judged> {
+    let python = case.interpreter?;
+    let file = tensorflow_library(case, framework.package)?;
+    let mut names: Vec<(OsString, bool)> = Vec::new();
+    for family in ["cudart", "cublas", "cufft", "cusolver", "cusparse", "cudnn"] {
+        let range = framework.wanted.get(family);
+        let pinned = range.cloned().flatten().and_then(|range| lower(&range)).map(|version| version.major());
+        let fits = |soname: &&str| {
+            let Some(name) = parse_library_name(*soname) else { return false };
+            let is_main = name.row.stem == family || name.row.stem == "cublasLt" && family == "cublas";
+            is_main && (family != "cudnn" || pinned.is_none() || name.version.map(|it| it.major()) == pinned)
+        };
+        names.extend(sonames_of(framework.major, family).filter(fits).map(|soname| (soname.into(), range.is_some())));
+    }
+    Some(case.judge_both(&Subject::opener(&file, names, python)))
+}
+
+/// The library of `TensorFlow` that opens the others.
+fn tensorflow_library(case: &Case<'_>, package: &Distribution) -> Option<PathBuf> {
+    let dir = package.dir.parent()?.join("tensorflow");
+    // `tsl::internal::LoadDynamicLibrary`, which calls dlopen, is in the framework library where there is one.
+    let files = ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2", "python/_pywrap_tensorflow_internal.so"];
+    files.into_iter().map(|file| dir.join(file)).find(|file| case.host.is_file(file))
+}
+
+/// JAX asks cuSPARSE for its version; where that cannot be opened it says that there is none, and goes on without a GPU.
+fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
+    let python = case.interpreter?;
+    let of_wheel = case.inventory.libraries.iter().find(|library| {
+        let here = python.paths.iter().any(|site| library.path.starts_with(site));
+        let fits = library.cuda.is_none_or(|(major, _)| u64::from(major) == framework.major);
+        here && fits && library.row.stem == "cusparse"
+    });
+    // JAX opens the file of the wheel by its path, and without that asks for the name (`_load_nvidia_libraries`).
+    let subject = match of_wheel {
+        Some(library) => Subject::files(case.loader, std::slice::from_ref(&library.path), Some(python)).ok()?,
+        None => Subject::opener(&jax_plugin(case, framework)?, vec![("libcusparse.so.12".into(), true)], python),
+    };
+    let judged = case.judge(&subject);
+    if judged.bare.verdict != Verdict::Fails {
+        return None;
+    }
+    let lost = lacking(&judged.bare.not_found, |lost| !lost.later);
+    let missing = judged.bare.missing.iter().find(|missing| !missing.later);
+    let mut found = case.finding("jax-cusparse-unloadable")?;
+    let reason = match missing.and_then(|missing| missing.provider.as_deref()) {
+        Some(provider) => {
+            let object = judged.bare.objects.iter().find(|object| object.path == *provider);
+            let version =
+                object.and_then(|object| object.version.as_ref()).map(|it| format!(" {it}")).unwrap_or_default();
+            let rule = object.map(|object| format!(", found by {}", object.rule)).unwrap_or_default();
+            let name = provider.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            found = found.seen_at("file", provider, format!("{name}{version}{rule}"));
+            format!("JAX cannot open cuSPARSE: `{name}`{version} is older than it wants{rule}")
+        }
+        None => format!("JAX cannot open cuSPARSE: ld.so finds no {}", listed(&lost)),
+    };
+    found = found.because(reason).seen_at(
+        "version",
+        &framework.package.dir,
+        format!("{} {}", framework.package.name, framework.package.version),
+    );
+    if let Some(error) = &judged.bare.error {
+        found = found.seen("message", error.clone());
+    }
+    let healed = judged.with_set.as_ref().is_some_and(|with| with.verdict != Verdict::Fails);
+    let run = healed.then(|| Remedy::command(case.run_line()));
+    let other = if lost.is_empty() {
+        Remedy::action("take the directory of the older library out of LD_LIBRARY_PATH")
+    } else {
+        case.pip(&format!("install {}", wheels(&lost, framework.major).join(" ")))
+    };
+    Some(found.healed_by(run.into_iter().chain([other])))
+}
+
+/// The lowest version of a range, or the one it names.
+fn lower(range: &VersionRange) -> Option<Version> {
+    let text = range.to_string();
+    let bound = |clause: &str| {
+        Version::parse(clause.strip_prefix(">=").or_else(|| clause.strip_prefix("=="))?.trim_end_matches(".*"))
+    };
+    text.split(',').find_map(|clause| bound(clause.trim())).or_else(|| range.exact().cloned())
+}
+
+/// A cuDNN older than the one a framework was built with: same major, lower minor.
+fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
+    let wanted = framework.wanted.get("cudnn")?.as_ref().and_then(lower)?;
+    let soname = format!("libcudnn.so.{}", wanted.major());
+    let judged = judged_cudnn(case, framework, &soname)?;
+    let (path, version) = answering(&judged.bare)?;
+    let is_older = |version: &Version| version.major() == wanted.major() && version.minor() < wanted.minor();
+    if !is_older(&version) {
+        return None;
+    }
+    let with_set = judged.with_set.as_ref().and_then(answering);
+    let torch = case.torch.filter(|torch| torch.pins.keys().any(|name| name.starts_with("nvidia-cudnn")));
+    let pin = torch.and_then(|torch| torch.pins.iter().find(|(name, _)| name.starts_with("nvidia-cudnn")));
+    let pinned = pin.is_some_and(|(_, range)| range.contains(&version));
+    let (called, package) = (framework.called, framework.package);
+    let found = match (torch, pin.filter(|_| pinned)) {
+        (Some(torch), Some((_, range))) => case
+            .finding("two-frameworks-one-cudnn")?
+            .severity(Severity::Fatal)
+            .because(format!(
+                "torch {} brings cuDNN {version}, and {called} {} needs {wanted} or newer",
+                torch.version, package.version
+            ))
+            .seen_at("version", &torch.dir, format!("torch {} requires cuDNN {range}", torch.version)),
+        _ => case
+            .finding("xla-built-against-newer")?
+            .because(format!("{called} {} was built with cuDNN {wanted}, and finds {version}", package.version)),
+    };
+    let found = found
+        .seen_at(
+            "version",
+            &package.dir,
+            format!("{} {} requires cuDNN {wanted} or newer", package.name, package.version),
+        )
+        .seen_at("file", &path, format!("cuDNN {version}"))
+        .seen("rule", "a newer minor release of one major serves whoever was built with an older one, not the reverse");
+    let healed = with_set.is_some_and(|(_, version)| !is_older(&version) && version.major() == wanted.major());
+    let run = healed.then(|| Remedy::command(case.run_line()));
+    let wheel = format!("cu{}", framework.major);
+    let newest = cudnn_releases().iter().rfind(|row| {
+        row.version.major() == wanted.major()
+            && row.version >= wanted
+            && row.wheels.contains(&wheel.as_str())
+            && !row.yanked
+    });
+    let version = newest.map_or_else(|| wanted.to_string(), |row| row.version.to_string());
+    let install = case.pip(&format!("install --no-deps nvidia-cudnn-{wheel}=={version}"));
+    Some(found.healed_by(run.into_iter().chain([install])))
+}
+
+/// The library of JAX that opens the others: it has run paths to the wheels.
+fn jax_plugin(case: &Case<'_>, framework: &Framework<'_>) -> Option<PathBuf> {
+    let dir = format!("jax_plugins/xla_cuda{}/xla_cuda_plugin.so", framework.major);
+    Some(framework.package.dir.parent()?.join(dir)).filter(|file| case.host.is_file(file))
+}
+
+/// cuDNN as the framework would get it: what its library finds.
+fn judged_cudnn(case: &Case<'_>, framework: &Framework<'_>, soname: &str) -> Option<Judged> {
+    let python = case.interpreter?;
+    if framework.called == "TensorFlow" {
+        return judged_opens(case, framework);
+    }
+    let names = vec![(soname.into(), false)];
+    let subject = match jax_plugin(case, framework) {
+        Some(file) => Subject::opener(&file, names, python),
+        None => Subject::names("JAX".to_owned(), names, Some(python)),
+    };
+    // Without the set's cuDNN nothing would be wrong in itself: it is judged with the set in any case.
+    let judged = case.judge_both(&subject);
+    if answering(&judged.bare).is_some() {
+        return Some(judged);
+    }
+    // Where the wheel stands in another directory of sys.path, JAX opens it by its path before it asks for the name.
+    let wheel = python.paths.iter().map(|site| site.join("nvidia/cudnn/lib").join(soname));
+    let wheel = wheel.into_iter().find(|file| case.host.is_file(file))?;
+    let subject = Subject::files(case.loader, &[wheel], Some(python)).ok()?;
+    Some(case.judge_both(&subject))
+}
+
+/// The part of cuDNN that answers `cudnnGetVersion`, and its release: the graph or the ops library, else the dispatcher.
+fn answering(judgement: &Judgement) -> Option<(PathBuf, Version)> {
+    let stems = ["cudnn_graph", "cudnn_ops_infer", "cudnn"];
+    stems.into_iter().find_map(|stem| {
+        let object = judgement
+            .objects
+            .iter()
+            .find(|object| object.ours && parse_library_name(&object.name).is_some_and(|name| name.row.stem == stem))?;
+        Some((object.path.clone(), object.version.clone()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lower_bound_of_a_range() {
+        let of = |text: &str| lower(&VersionRange::parse(text).unwrap()).map(|version| version.to_string());
+        assert_eq!(of("<10.0,>=9.8").as_deref(), Some("9.8"));
+        assert_eq!(of("==9.3.0.75").as_deref(), Some("9.3.0.75"));
+        assert_eq!(of("<10"), None);
+    }
+}

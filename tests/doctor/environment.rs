@@ -1,0 +1,189 @@
+//! Every finding about the environment.
+
+use super::frameworks::{cudart, install_torch, without_gpu};
+use super::{Patient, commands};
+use crate::support::world::{Lib, Venv};
+use cudashim::doctor::Finding;
+use cudashim::facts::Severity::{Fact, Fatal, Warning};
+
+const SITE: &str = "venv/lib/python3.11/site-packages";
+
+fn torch(patient: Patient) -> Patient {
+    patient.venv(|venv| install_torch(venv, "2.8.0+cu128", "12.8", &[]))
+}
+
+/// Nothing is found that is wrong.
+fn healthy(patient: &Patient) {
+    let wrong: Vec<_> = patient.ids().into_iter().filter(|(_, severity)| *severity != Fact).collect();
+    assert_eq!(wrong, [], "{:#?}", patient.report().findings);
+}
+
+fn proof<'f>(found: &'f Finding, kind: &str) -> Vec<&'f str> {
+    found.evidence.iter().filter(|seen| seen.kind == kind).map(|seen| seen.says.as_str()).collect()
+}
+
+#[test]
+fn current_directory_on_path() {
+    // The working directory of a patient is `/`.
+    let patient = torch(without_gpu()).library("libnccl.so.2", &Lib::new("libnccl.so.2").unversioned());
+    healthy(&patient);
+    let patient = patient.set("LD_LIBRARY_PATH", "/opt/x:");
+    let found = patient.first();
+    assert_eq!((found.id, found.severity), ("current-directory-on-path", Warning));
+    assert_eq!(
+        found.cause,
+        "LD_LIBRARY_PATH has an empty element, which is the working directory, and libraries are found there"
+    );
+    assert_eq!(commands(&found), ["export LD_LIBRARY_PATH=/opt/x"]);
+    assert_eq!(proof(&found, "variable"), ["LD_LIBRARY_PATH=/opt/x:"]);
+    healthy(&patient.set("LD_LIBRARY_PATH", "/opt/x"));
+}
+
+#[test]
+fn env_wrong_place() {
+    let plain = || torch(without_gpu()).set("HOME", "/home/ann");
+    // Directories that do not exist are how images are made.
+    healthy(&plain().set("LD_LIBRARY_PATH", "/usr/local/nvidia/lib:/usr/local/nvidia/lib64:$ORIGIN/x"));
+    let first = |patient: &Patient| {
+        let found = patient.first();
+        assert_eq!((found.id, found.severity), ("env-wrong-place", Warning), "{found:#?}");
+        found
+    };
+    let found = first(&plain().set("LD_LIBRARY_PATH", "/opt/x:~/cuda/lib64"));
+    assert_eq!(found.cause, "`~/cuda/lib64` in LD_LIBRARY_PATH is taken letter by letter: ld.so expands nothing");
+    assert_eq!(commands(&found), ["export LD_LIBRARY_PATH=/opt/x:/home/ann/cuda/lib64"]);
+    let found = first(&plain().set("LD_LIBRARY_PATH", "$HOME/lib"));
+    assert_eq!(commands(&found), ["export LD_LIBRARY_PATH=/home/ann/lib"]);
+    let found =
+        first(&plain().library("opt/x/libcudart.so.12", &cudart(12)).set("LD_LIBRARY_PATH", "/opt/x/libcudart.so.12"));
+    assert_eq!(found.cause, "`/opt/x/libcudart.so.12` in LD_LIBRARY_PATH is a file, not a directory");
+    assert_eq!(commands(&found), ["export LD_LIBRARY_PATH=/opt/x"]);
+    let found = first(&plain().set("LD_LIBARY_PATH", "/opt/x"));
+    assert_eq!(commands(&found), ["export LD_LIBRARY_PATH=/opt/x; unset LD_LIBARY_PATH"]);
+    // What cannot be preloaded is passed over.
+    let found = first(&plain().set("LD_PRELOAD", "/opt/gone.so"));
+    assert_eq!(found.cause, "`/opt/gone.so` in LD_PRELOAD is passed over: ld.so cannot open it");
+    assert_eq!(commands(&found), ["unset LD_PRELOAD"]);
+    // Inside Python it is too late.
+    let late =
+        plain().file(&format!("{SITE}/sitecustomize.py"), "import os\nos.environ[\"LD_LIBRARY_PATH\"] = \"/opt/x\"\n");
+    let found = first(&late);
+    assert_eq!(found.cause, "`sitecustomize.py` sets LD_LIBRARY_PATH inside Python, where it comes too late");
+    healthy(&plain().file(&format!("{SITE}/sitecustomize.py"), "import os\nprint(os.environ[\"LD_LIBRARY_PATH\"])\n"));
+    // It is set by activation, and nothing is activated.
+    let hook = "export LD_LIBRARY_PATH=$CONDA_PREFIX/lib/cuda\n";
+    let conda = || plain().file("venv/etc/conda/activate.d/cuda.sh", hook);
+    let found = first(&conda());
+    assert_eq!(commands(&found), ["conda activate /venv"]);
+    healthy(&conda().set("CONDA_PREFIX", "/venv"));
+    // Rights of the file end it.
+    use std::os::unix::fs::PermissionsExt;
+    let secure = plain().set("LD_LIBRARY_PATH", "/opt/x");
+    healthy(&secure);
+    let program = secure.world.path("venv/bin/python");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o6755)).unwrap();
+    let found = secure.report().findings.into_iter().find(|found| found.id == "env-wrong-place");
+    // Root's own program gives root no rights: then there is nothing to say.
+    if let Some(found) = found {
+        assert!(found.cause.starts_with("LD_LIBRARY_PATH does not count for `python`"), "{}", found.cause);
+    }
+}
+
+#[test]
+fn preload_needs_unresolvable() {
+    let hook = Lib::new("libhook.so").unversioned().uses("libcudart.so.13", &["cudaMalloc"]);
+    let patient = torch(without_gpu()).library("opt/hook/libhook.so", &hook).set("LD_PRELOAD", "/opt/hook/libhook.so");
+    let found = patient.first();
+    assert_eq!((found.id, found.severity), ("preload-needs-unresolvable", Fatal));
+    assert_eq!(
+        found.cause,
+        "`libhook.so` of LD_PRELOAD needs `libcudart.so.13`, which is not found: nothing can start"
+    );
+    assert_eq!(commands(&found), ["unset LD_PRELOAD"]);
+    assert!(proof(&found, "message")[0].contains("libcudart.so.13: cannot open shared object file"), "{found:#?}");
+    let patient = patient.library("opt/lib/libcudart.so.13", &cudart(13));
+    let patient = patient.set("LD_LIBRARY_PATH", "/opt/lib");
+    assert!(patient.ids().iter().all(|(id, _)| *id != "preload-needs-unresolvable"), "{:?}", patient.ids());
+    healthy(&patient.set("LD_PRELOAD", ""));
+}
+
+#[test]
+fn split_site_packages() {
+    let split = torch(without_gpu()).set("PYTHONPATH", "/b");
+    healthy(&split);
+    let split =
+        split.without(&format!("{SITE}/nvidia")).without(&format!("{SITE}/nvidia_cuda_runtime_cu12-12.8.99.dist-info"));
+    let split = split.library("b/nvidia/cuda_runtime/lib/libcudart.so.12", &cudart(12));
+    let found = split.first();
+    assert_eq!((found.id, found.severity), ("split-site-packages", Fatal));
+    assert_eq!(found.cause, "torch does not find `libcudart.so.12`: it stands in another directory of sys.path");
+    assert!(proof(&found, "message")[0].contains("libcudart.so.12: cannot open shared object file"), "{found:#?}");
+    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    healthy(&split.set("LD_LIBRARY_PATH", "/b/nvidia/cuda_runtime/lib"));
+}
+
+/// torch that binds a function of cuSOLVER.
+fn with_solver(venv: &Venv) {
+    install_torch(venv, "2.8.0+cu128", "12.8", &[]);
+    let extension = Lib::new("_C.so").unversioned().uses("libcusolver.so.11", &["cusolverDnXsyevBatched"]);
+    extension.link("-rpath,$ORIGIN/../nvidia/cusolver/lib").build(&venv.site.join("torch/_C.cpython-311.so"));
+    let solver = Lib::new("libcusolver.so.11").defines(&["cusolverDnCreate", "cusolverDnXsyevBatched"]);
+    venv.wheel("nvidia-cusolver-cu12", "11.7.3.90", &[("nvidia/cusolver/lib/libcusolver.so.11", solver)]);
+}
+
+#[test]
+fn conda_pip_toolkit_mix() {
+    // An older copy of the same soname comes first: it lacks what torch binds to.
+    let old = Lib::new("libcusolver.so.11").defines(&["cusolverDnCreate"]);
+    let patient = without_gpu().venv(with_solver).library("opt/conda/lib/libcusolver.so.11", &old);
+    healthy(&patient);
+    let found = patient.set("LD_LIBRARY_PATH", "/opt/conda/lib").first();
+    assert_eq!((found.id, found.severity), ("conda-pip-toolkit-mix", Fatal));
+    assert!(
+        found.cause.ends_with("found by LD_LIBRARY_PATH, is older than `_C.cpython-311.so` wants"),
+        "{}",
+        found.cause
+    );
+    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    // Nothing is missing, but a process gets conda's copy where pip has another release.
+    let new = Lib::new("libcusolver.so.11").defines(&["cusolverDnCreate", "cusolverDnXsyevBatched", "cusolverDnNew"]);
+    let record = r#"{"name": "libcusolver", "version": "11.6.1.9", "files": ["lib/libcusolver.so.11", "lib/libcusolver.so.11.6.1.9"]}"#;
+    let mixed = without_gpu()
+        .venv(with_solver)
+        .library("venv/lib/libcusolver.so.11.6.1.9", &new)
+        .link("venv/lib/libcusolver.so.11", "libcusolver.so.11.6.1.9")
+        .file("venv/conda-meta/libcusolver-11.6.1.9-0.json", record)
+        .file("venv/conda-meta/history", "");
+    healthy(&mixed);
+    let mixed = mixed.set("LD_LIBRARY_PATH", "/venv/lib").set("CONDA_PREFIX", "/venv");
+    let found = mixed.first();
+    assert_eq!((found.id, found.severity), ("conda-pip-toolkit-mix", Warning), "{found:#?}");
+    assert!(found.cause.contains("comes from conda (11.6.1.9), and pip brings 11.7.3.90"), "{}", found.cause);
+}
+
+#[test]
+fn import_order_crash() {
+    let bundler = |release: &'static str| {
+        without_gpu().venv(move |venv| {
+            install_torch(venv, "2.8.0+cu128", "12.8", &[]);
+            let core =
+                Lib::new("core.so").unversioned().uses("libcudart.so.12", &["cudaMalloc"]).link("-rpath,$ORIGIN/libs");
+            let own = cudart(12).defines(&["cudaOther"]);
+            let file = format!("framework/libs/libcudart.so.{release}");
+            venv.wheel("framework", "1.0", &[("framework/core.so", core), (&file, own)]);
+            std::os::unix::fs::symlink(
+                format!("libcudart.so.{release}"),
+                venv.site.join("framework/libs/libcudart.so.12"),
+            )
+            .unwrap();
+        })
+    };
+    let found = bundler("12.1.105").first();
+    assert_eq!((found.id, found.severity), ("import-order-crash", Warning));
+    assert_eq!(
+        found.cause,
+        "torch has `libcudart.so.12` 12.8.99, framework brings 12.1.105: whichever is imported first decides for both"
+    );
+    // One release in two places is the same for both.
+    healthy(&bundler("12.8.99"));
+}

@@ -1,0 +1,522 @@
+//! Every finding about what uses CUDA.
+
+use super::{Patient, commands, driver};
+use crate::support::world::{Lib, Venv};
+use cudashim::doctor::{Finding, Remedy};
+use cudashim::driver::{Compute, Device};
+use cudashim::facts::Severity::{Fact, Fatal, Warning};
+
+const SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEab";
+const OLD_SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEi";
+
+/// A machine with a driver for CUDA 13, on which libraries load.
+pub(super) fn machine() -> Patient {
+    driver::healthy("580.95.05").glibc()
+}
+
+/// One without a GPU and without a driver.
+pub(super) fn without_gpu() -> Patient {
+    Patient::new().glibc()
+}
+
+/// The runtime of a CUDA major.
+pub(super) fn cudart(major: u32) -> Lib {
+    Lib::new(&format!("libcudart.so.{major}")).defines(&["cudaMalloc"])
+}
+
+/// Installs torch as its wheels are: `_C` needs `libc10_cuda.so`, which needs the runtime of a wheel.
+pub(super) fn install_torch(venv: &Venv, version: &str, cuda: &str, pins: &[&str]) {
+    let major: u32 = cuda.split('.').next().unwrap().parse().unwrap();
+    let dir = if major < 13 { "nvidia/cuda_runtime/lib".to_owned() } else { format!("nvidia/cu{major}/lib") };
+    let c10 = Lib::new("libc10_cuda.so").unversioned().defines(&[SET_DEVICE]);
+    let c10 = c10.uses(&format!("libcudart.so.{major}"), &["cudaMalloc"]).link(&format!("-rpath,$ORIGIN/../../{dir}"));
+    let extension = Lib::new("_C.so").unversioned().takes("libc10_cuda.so", &[SET_DEVICE]).link("-rpath,$ORIGIN/lib");
+    venv.torch(
+        version,
+        Some(cuda),
+        pins,
+        &[("lib/libc10_cuda.so", c10.link("--disable-new-dtags")), ("_C.cpython-311.so", extension)],
+    );
+    let (wheel, release) = if major < 13 {
+        (format!("nvidia-cuda-runtime-cu{major}"), format!("{cuda}.99"))
+    } else {
+        ("nvidia-cuda-runtime".into(), format!("{cuda}.48"))
+    };
+    venv.wheel(&wheel, &release, &[(&format!("{dir}/libcudart.so.{major}"), cudart(major))]);
+}
+
+/// An extension of torch that wants these symbols of it.
+fn extension(symbols: &[&str]) -> Lib {
+    Lib::new("_C.so").unversioned().takes("libc10_cuda.so", symbols)
+}
+
+fn actions(found: &Finding) -> Vec<&str> {
+    let words = found.remedies.iter().filter_map(|remedy| match remedy {
+        Remedy::Action(text) => Some(text.as_str()),
+        _ => None,
+    });
+    words.collect()
+}
+
+/// Nothing is found that is wrong.
+fn healthy(patient: &Patient) {
+    let wrong: Vec<_> = patient.ids().into_iter().filter(|(_, severity)| *severity != Fact).collect();
+    assert_eq!(wrong, [], "{:#?}", patient.report().findings);
+}
+
+#[test]
+fn ext_torch_abi() {
+    let flash = |symbol: &'static str| {
+        without_gpu().venv(move |venv| {
+            install_torch(venv, "2.8.0+cu128", "12.8", &[]);
+            venv.wheel(
+                "flash-attn",
+                "2.5.9+cu12torch2.3cxx11abiFALSE",
+                &[("flash_attn_2_cuda.cpython-311.so", extension(&[symbol]))],
+            );
+        })
+    };
+    let found = flash(OLD_SET_DEVICE).first();
+    assert_eq!((found.id, found.severity), ("ext-torch-abi", Fatal));
+    assert_eq!(
+        found.cause,
+        "flash-attn 2.5.9+cu12torch2.3cxx11abiFALSE was built for torch 2.3, and this is torch 2.8.0+cu128"
+    );
+    assert!(found.evidence.iter().any(|seen| seen.kind == "symbol" && seen.says.contains(OLD_SET_DEVICE)));
+    assert!(commands(&found)[0].contains("--no-build-isolation"), "{:?}", found.remedies);
+    healthy(&flash(SET_DEVICE));
+    // What its maker builds for each torch is named with the release.
+    let audio = without_gpu().venv(|venv| {
+        install_torch(venv, "2.8.0+cu128", "12.8", &[]);
+        venv.wheel("torchaudio", "2.5.1", &[("torchaudio/lib/libtorchaudio.so", extension(&[OLD_SET_DEVICE]))]);
+        venv.wheel(
+            "torch-scatter",
+            "2.1.2+pt25cu124",
+            &[("torch_scatter/_scatter_cuda.so", extension(&[OLD_SET_DEVICE]))],
+        );
+    });
+    let found = audio.first();
+    assert_eq!(found.cause, "torch-scatter 2.1.2+pt25cu124 was built for torch 2.5, and this is torch 2.8.0+cu128");
+    assert!(
+        commands(&found)[0].ends_with("torch-scatter --find-links https://data.pyg.org/whl/torch-2.8.0+cu128.html")
+    );
+    let found = audio.without("venv/lib/python3.11/site-packages/torch_scatter").first();
+    assert_eq!(
+        commands(&found)[0],
+        "/venv/bin/python -m pip install --force-reinstall --no-deps torchaudio==2.8.0 --index-url https://download.pytorch.org/whl/cu128"
+    );
+    // That another of its files lacks a library explains nothing of this one.
+    let both = without_gpu().venv(|venv| {
+        install_torch(venv, "2.8.0+cu128", "12.8", &[]);
+        let sox = extension(&[SET_DEVICE]).takes("libsox.so", &["sox_open_read"]);
+        let files = [
+            ("torchaudio/lib/libtorchaudio.so", extension(&[OLD_SET_DEVICE])),
+            ("torchaudio/lib/libtorchaudio_sox.so", sox),
+        ];
+        venv.wheel("torchaudio", "2.5.1", &files);
+    });
+    assert_eq!(both.first().id, "ext-torch-abi");
+    // What is not torch's is not taken for it: a variant for another FFmpeg.
+    healthy(&without_gpu().venv(|venv| {
+        install_torch(venv, "2.8.0+cu128", "12.8", &[]);
+        let ffmpeg = extension(&[SET_DEVICE]).takes("libavutil.so.56", &["av_frame_alloc"]);
+        venv.wheel("torchaudio", "2.8.0", &[("torchaudio/lib/_torchaudio_ffmpeg4.so", ffmpeg)]);
+    }));
+}
+
+#[test]
+fn torchvision_torch_mismatch() {
+    let vision = |version: &'static str, torch: &'static str, symbol: &'static str, cuda: &'static str| {
+        let patient = without_gpu().venv(move |venv| {
+            install_torch(venv, "2.5.1+cu124", "12.4", &[]);
+            extension(&[symbol]).build(&venv.site.join("torchvision/_C.so"));
+            venv.dist_info("torchvision", version, &format!("Requires-Dist: torch (=={torch})\n"), "");
+        });
+        patient.file(
+            "venv/lib/python3.11/site-packages/torchvision/version.py",
+            &format!("__version__ = '{version}'\ncuda = '{cuda}'\n"),
+        )
+    };
+    let found = vision("0.16.2", "2.1.2", OLD_SET_DEVICE, "12.1").first();
+    assert_eq!((found.id, found.severity), ("torchvision-torch-mismatch", Fatal));
+    assert_eq!(found.cause, "torchvision 0.16.2 is for torch 2.1.2, and this is torch 2.5.1+cu124");
+    assert_eq!(
+        commands(&found),
+        [
+            "/venv/bin/python -m pip install --force-reinstall --no-deps torchvision==0.20.1 --index-url https://download.pytorch.org/whl/cu124"
+        ]
+    );
+    assert_eq!(actions(&found), ["keep it, and install torch 2.1.2"]);
+    healthy(&vision("0.20.1", "2.5.1", SET_DEVICE, "12.4"));
+    // The release its metadata names is another, but all it wants is there.
+    let found = vision("0.20.0", "2.5.0", SET_DEVICE, "12.4").first();
+    assert_eq!((found.id, found.severity), ("torchvision-torch-mismatch", Warning));
+    // The same release for another CUDA major, which it refuses by itself.
+    let found = vision("0.20.1", "2.5.1", SET_DEVICE, "11.8").first();
+    assert_eq!((found.id, found.severity), ("torchvision-torch-mismatch", Fatal));
+    assert_eq!(found.cause, "torchvision 0.20.1 is built for CUDA 11.8, torch 2.5.1+cu124 for CUDA 12.4");
+}
+
+#[test]
+fn ext_other_cuda_major() {
+    let vllm = |major: u32| {
+        without_gpu().venv(move |venv| {
+            install_torch(venv, "2.15.0+cu132", "13.2", &[]);
+            let kernels = extension(&[SET_DEVICE]).uses(&format!("libcudart.so.{major}"), &["cudaMalloc"]);
+            venv.wheel("vllm", "0.11.0", &[("vllm/_C.abi3.so", kernels)]);
+        })
+    };
+    let patient = vllm(12);
+    let found = patient.first();
+    assert_eq!((found.id, found.severity), ("ext-other-cuda-major", Fatal));
+    assert_eq!(
+        found.cause,
+        "vllm 0.11.0 is built for CUDA 12 (`libcudart.so.12`), and torch 2.15.0+cu132 for CUDA 13.2"
+    );
+    assert_eq!(actions(&found)[0], "install the build of vllm 0.11.0 for CUDA 13.2, as torch has it");
+    assert!(actions(&found)[1].starts_with("`pip install nvidia-cuda-runtime-cu12`, then `cudashim run --for /venv/"));
+    healthy(&vllm(13));
+    // Where a copy is on the machine, the line that hands it out.
+    let found = patient.library("usr/local/cuda-12.8/lib64/libcudart.so.12", &cudart(12)).first();
+    assert!(commands(&found)[0].starts_with("cudashim run --for /venv/lib/python3.11/site-packages/vllm/_C.abi3.so"));
+    // Two frameworks of one environment, each with its own major, are no extension of each other.
+    healthy(&without_gpu().venv(|venv| {
+        install_torch(venv, "2.15.0+cu132", "13.2", &[]);
+        let other = Lib::new("_core.so").unversioned().uses("libcudart.so.12", &["cudaMalloc"]);
+        let other = other.link("-rpath,$ORIGIN/../nvidia/cuda_runtime/lib");
+        venv.wheel("another", "1.0", &[("another/_core.so", other)]);
+        venv.wheel("nvidia-cuda-runtime-cu12", "12.8.90", &[("nvidia/cuda_runtime/lib/libcudart.so.12", cudart(12))]);
+    }));
+}
+
+#[test]
+fn torchcodec_npp_nvrtc() {
+    let codec = |torch: &'static str, cuda: &'static str, major: u32| {
+        without_gpu().venv(move |venv| {
+            install_torch(venv, torch, cuda, &[]);
+            let core = extension(&[SET_DEVICE]).uses(&format!("libnppicc.so.{major}"), &["nppiYUVToRGB"]);
+            let core = core.takes("libavutil.so.58", &["av_frame_alloc"]);
+            venv.wheel("torchcodec", "0.9.1", &[("torchcodec/libtorchcodec_core6.so", core)]);
+        })
+    };
+    let found = codec("2.9.1+cu128", "12.8", 12).first();
+    assert_eq!((found.id, found.severity), ("torchcodec-npp-nvrtc", Fatal));
+    assert_eq!(found.cause, "torchcodec 0.9.1 finds no `libnppicc.so.12`: torch does not bring what it needs");
+    assert!(commands(&found)[0].contains("pip install nvidia-npp-cu12 && cudashim run"), "{:?}", found.remedies);
+    // That of another CUDA is installed anew.
+    let found = codec("2.9.1+cu128", "12.8", 13).first();
+    assert!(found.cause.ends_with("it is built for CUDA 13, and torch for CUDA 12.8"), "{}", found.cause);
+    assert!(commands(&found)[0].ends_with("torchcodec --index-url https://download.pytorch.org/whl/cu128"));
+    // With NPP on the path nothing is wrong; that no FFmpeg is there is not for us to say.
+    let healed = codec("2.9.1+cu128", "12.8", 12).set("LD_LIBRARY_PATH", "/opt/npp");
+    healthy(&healed.library("opt/npp/libnppicc.so.12", &Lib::new("libnppicc.so.12").defines(&["nppiYUVToRGB"])));
+}
+
+/// ONNX Runtime for GPUs.
+fn install_onnxruntime(venv: &Venv) {
+    let provider = Lib::new("libonnxruntime_providers_cuda.so").unversioned();
+    let provider = provider.uses("libcublasLt.so.12", &["cublasLtCreate"]).uses("libcudart.so.12", &["cudaMalloc"]);
+    let file = "onnxruntime/capi/libonnxruntime_providers_cuda.so";
+    venv.wheel("onnxruntime-gpu", "1.20.1", &[(file, provider)]);
+}
+
+fn cublas_lt() -> Lib {
+    Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate"])
+}
+
+#[test]
+fn ort_cuda_ep_missing_lib() {
+    let bare = machine().venv(install_onnxruntime);
+    let found = bare.first();
+    assert_eq!((found.id, found.severity), ("ort-cuda-ep-missing-lib", Fatal));
+    assert_eq!(found.cause, "the CUDA provider of ONNX Runtime 1.20.1 finds no `libcublasLt.so.12`, `libcudart.so.12`");
+    assert_eq!(
+        commands(&found),
+        [
+            "/venv/bin/python -m pip install nvidia-cublas-cu12 nvidia-cuda-runtime-cu12 && cudashim run -- /venv/bin/python your_script.py"
+        ]
+    );
+    // In the wheels that it has no run path to: the set heals.
+    let wheels = bare.venv(|venv| {
+        venv.wheel("nvidia-cublas-cu12", "12.8.4.1", &[("nvidia/cublas/lib/libcublasLt.so.12", cublas_lt())]);
+        venv.wheel("nvidia-cuda-runtime-cu12", "12.8.90", &[("nvidia/cuda_runtime/lib/libcudart.so.12", cudart(12))]);
+    });
+    let found = wheels.first();
+    assert_eq!(found.id, "ort-cuda-ep-missing-lib");
+    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    // On the search path: nothing is wrong.
+    let site = "/venv/lib/python3.11/site-packages/nvidia";
+    healthy(&wheels.set("LD_LIBRARY_PATH", &format!("{site}/cublas/lib:{site}/cuda_runtime/lib")));
+    // And without a GPU nothing is asked for.
+    assert_eq!(without_gpu().venv(install_onnxruntime).ids(), [("no-driver", Fact)]);
+}
+
+#[test]
+fn silent_cpu_fallback() {
+    // What is not found is swallowed.
+    let ids = machine().venv(install_onnxruntime).ids();
+    assert_eq!(ids, [("ort-cuda-ep-missing-lib", Fatal), ("silent-cpu-fallback", Warning)]);
+    // Two packages that write one directory.
+    let both = machine().venv(|venv| {
+        venv.dist_info("onnxruntime", "1.20.1", "", "");
+        venv.dist_info("onnxruntime-gpu", "1.20.1", "", "");
+    });
+    let found = both.first();
+    assert_eq!((found.id, found.severity), ("silent-cpu-fallback", Warning));
+    assert!(commands(&found)[0].contains("pip uninstall -y onnxruntime onnxruntime-gpu &&"), "{:?}", found.remedies);
+    healthy(&both.without("venv/lib/python3.11/site-packages/onnxruntime-1.20.1.dist-info"));
+    // A torch without CUDA, beside a GPU.
+    let cpu = |patient: Patient| {
+        patient.venv(|venv| {
+            venv.torch("2.8.0+cpu", None, &[], &[]);
+        })
+    };
+    let found = cpu(machine()).first();
+    assert_eq!((found.id, found.severity), ("silent-cpu-fallback", Warning));
+    assert!(
+        commands(&found)[0].ends_with("torch==2.8.0 --index-url https://download.pytorch.org/whl/cu129"),
+        "{:?}",
+        found.remedies
+    );
+    assert_eq!(cpu(without_gpu()).ids(), [("no-driver", Fact)]);
+    healthy(&machine().venv(|venv| install_torch(venv, "2.8.0+cu128", "12.8", &[])));
+    // JAX without its plugin.
+    let jax = machine().venv(|venv| venv.dist_info("jax", "0.7.2", "", ""));
+    let found = jax.first();
+    assert_eq!(commands(&found), ["/venv/bin/python -m pip install 'jax[cuda13]==0.7.2'"]);
+    healthy(&jax.venv(|venv| venv.dist_info("jax-cuda12-plugin", "0.7.2", "", "")));
+}
+
+/// TensorFlow with the extra that names its libraries.
+fn install_tensorflow(venv: &Venv, run_path: Option<&str>) {
+    let lib = Lib::new("libtensorflow_framework.so.2").unversioned();
+    let lib = run_path.into_iter().fold(lib, |lib, path| lib.link(&format!("-rpath,{path}")));
+    lib.build(&venv.site.join("tensorflow/libtensorflow_framework.so.2"));
+    let extra = "Requires-Dist: nvidia-cudnn-cu12 (==9.3.0.75) ; extra == 'and-cuda'\n\
+                 Requires-Dist: nvidia-cuda-runtime-cu12 (==12.5.82) ; extra == 'and-cuda'\n";
+    venv.dist_info("tensorflow", "2.18.0", extra, "");
+}
+
+/// cuDNN's dispatcher with the part that answers for its version.
+fn install_cudnn(venv: &Venv, version: &str) {
+    let parts = [
+        "adv",
+        "cnn",
+        "engines_precompiled",
+        "engines_runtime_compiled",
+        "graph",
+        "heuristic",
+        "ops",
+        "ext",
+        "engines_tensor_ir",
+    ];
+    let part = |name: &&str| {
+        let soname = format!("libcudnn_{name}.so.9");
+        (
+            format!("nvidia/cudnn/lib/{soname}"),
+            Lib::new(&soname).defines(&[&format!("cudnn_{name}")]).link("-rpath,$ORIGIN"),
+        )
+    };
+    let mut files: Vec<(String, Lib)> = parts.iter().map(part).collect();
+    let dispatcher = Lib::new("libcudnn.so.9").defines(&["cudnnCreate"]).link("-rpath,$ORIGIN");
+    files.push(("nvidia/cudnn/lib/libcudnn.so.9".into(), dispatcher.uses("libcudnn_graph.so.9", &["cudnn_graph"])));
+    let files: Vec<(&str, Lib)> = files.iter().map(|(path, lib)| (path.as_str(), lib.clone())).collect();
+    venv.wheel("nvidia-cudnn-cu12", version, &files);
+}
+
+fn install_cudart(venv: &Venv) {
+    venv.wheel("nvidia-cuda-runtime-cu12", "12.5.82", &[("nvidia/cuda_runtime/lib/libcudart.so.12", cudart(12))]);
+}
+
+const WHEELS: &str = "$ORIGIN/../nvidia/cudnn/lib:$ORIGIN/../nvidia/cuda_runtime/lib";
+
+#[test]
+fn tf_cannot_dlopen() {
+    let found = machine().venv(|venv| install_tensorflow(venv, None)).first();
+    assert_eq!((found.id, found.severity), ("tf-cannot-dlopen", Fatal));
+    assert_eq!(found.cause, "TensorFlow 2.18.0 opens `libcudart.so.12`, `libcudnn.so.9` by name, and ld.so finds none");
+    assert!(
+        commands(&found)[0].contains("pip install nvidia-cuda-runtime-cu12 'nvidia-cudnn-cu12==9.*' && cudashim run"),
+        "{:?}",
+        found.remedies
+    );
+    // Installed, but on no search path: what the wheels of 2.16 and 2.17 did.
+    let found = machine()
+        .venv(|venv| {
+            install_tensorflow(venv, None);
+            install_cudnn(venv, "9.3.0.75");
+            install_cudart(venv);
+        })
+        .first();
+    assert_eq!(found.id, "tf-cannot-dlopen");
+    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"], "{found:#?}");
+    // With run paths to them nothing is wrong, and nobody asks without a GPU.
+    healthy(&machine().venv(|venv| {
+        install_tensorflow(venv, Some(WHEELS));
+        install_cudnn(venv, "9.3.0.75");
+        install_cudart(venv);
+    }));
+    assert_eq!(without_gpu().venv(|venv| install_tensorflow(venv, None)).ids(), [("no-driver", Fact)]);
+}
+
+#[test]
+fn xla_built_against_newer() {
+    let tensorflow = |cudnn: &'static str| {
+        machine().venv(move |venv| {
+            install_tensorflow(venv, Some(WHEELS));
+            install_cudnn(venv, cudnn);
+            install_cudart(venv);
+        })
+    };
+    let found = tensorflow("9.1.0.70").first();
+    assert_eq!((found.id, found.severity), ("xla-built-against-newer", Fatal));
+    assert_eq!(found.cause, "TensorFlow 2.18.0 was built with cuDNN 9.3.0.75, and finds 9.1.0.70");
+    assert!(commands(&found)[0].contains("pip install --no-deps nvidia-cudnn-cu12==9."), "{:?}", found.remedies);
+    healthy(&tensorflow("9.3.0.75"));
+    healthy(&tensorflow("9.10.2.21"));
+    // JAX tells a lower bound.
+    let jax = |cudnn: &'static str| {
+        machine().venv(move |venv| {
+            install_jax(venv);
+            install_cudnn(venv, cudnn);
+        })
+    };
+    let found = jax("9.1.0.70").first();
+    assert_eq!(found.cause, "JAX 0.5.3 was built with cuDNN 9.8, and finds 9.1.0.70");
+    healthy(&jax("9.8.0.87"));
+}
+
+/// The plugin of JAX, with what it asks for of cuDNN.
+fn install_jax(venv: &Venv) {
+    let extra = "Requires-Dist: nvidia-cudnn-cu12<10.0,>=9.8; extra == \"with-cuda\"\n";
+    venv.dist_info("jax-cuda12-plugin", "0.5.3", extra, "");
+    let plugin = Lib::new("xla_cuda_plugin.so")
+        .unversioned()
+        .link("--disable-new-dtags")
+        .link("-rpath,$ORIGIN/../../nvidia/cudnn/lib");
+    plugin.build(&venv.site.join("jax_plugins/xla_cuda12/xla_cuda_plugin.so"));
+    let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseGetProperty"]);
+    venv.wheel("nvidia-cusparse-cu12", "12.5.1.3", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
+}
+
+#[test]
+fn two_frameworks_one_cudnn() {
+    let both = |cudnn: &'static str| {
+        machine().venv(move |venv| {
+            install_torch(venv, "2.5.1+cu124", "12.4", &["nvidia-cudnn-cu12==9.1.0.70"]);
+            install_jax(venv);
+            install_cudnn(venv, cudnn);
+        })
+    };
+    let found = both("9.1.0.70").first();
+    assert_eq!((found.id, found.severity), ("two-frameworks-one-cudnn", Fatal));
+    assert_eq!(found.cause, "torch 2.5.1+cu124 brings cuDNN 9.1.0.70, and JAX 0.5.3 needs 9.8 or newer");
+    assert!(
+        commands(&found).last().unwrap().contains("pip install --no-deps nvidia-cudnn-cu12==9."),
+        "{:?}",
+        found.remedies
+    );
+    // A newer minor serves both, whatever torch's metadata names.
+    healthy(&both("9.10.2.21"));
+}
+
+#[test]
+fn jax_cusparse_unloadable() {
+    let old = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_1"]);
+    let jax = machine().library("opt/cuda-12.1/lib64/libnvJitLink.so.12", &old).venv(|venv| {
+        install_jax(venv);
+        install_cudnn(venv, "9.8.0.87");
+        let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseGetProperty"]);
+        let sparse =
+            sparse.uses("libnvJitLink.so.12", &["__nvJitLinkCreate_12_4"]).link("-rpath,$ORIGIN/../../nvjitlink/lib");
+        let new = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_1", "__nvJitLinkCreate_12_4"]);
+        std::fs::remove_dir_all(venv.site.join("nvidia_cusparse_cu12-12.5.1.3.dist-info")).unwrap();
+        venv.wheel("nvidia-cusparse-cu12", "12.3.1.170", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
+        venv.wheel("nvidia-nvjitlink-cu12", "12.4.127", &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", new)]);
+    });
+    healthy(&jax);
+    let found = jax.set("LD_LIBRARY_PATH", "/opt/cuda-12.1/lib64").first();
+    assert_eq!((found.id, found.severity), ("jax-cusparse-unloadable", Fatal));
+    assert!(found.cause.starts_with("JAX cannot open cuSPARSE: `libnvJitLink.so.12`"), "{}", found.cause);
+    assert!(found.cause.ends_with("is older than it wants, found by LD_LIBRARY_PATH"), "{}", found.cause);
+    let message = "undefined symbol: __nvJitLinkCreate_12_4, version libnvJitLink.so.12";
+    assert!(found.evidence.iter().any(|seen| seen.kind == "message" && seen.says.contains(message)), "{found:#?}");
+    assert_eq!(commands(&found)[0], "cudashim run -- /venv/bin/python your_script.py");
+    // And where there is none at all.
+    let none = machine().venv(install_jax).without("venv/lib/python3.11/site-packages/nvidia");
+    let found = none.first();
+    assert_eq!(found.cause, "JAX cannot open cuSPARSE: ld.so finds no `libcusparse.so.12`");
+    assert!(commands(&found)[0].ends_with("pip install nvidia-cusparse-cu12"), "{:?}", found.remedies);
+}
+
+#[test]
+fn bare_name_dlopen_consumers() {
+    let ctranslate = |patient: Patient| {
+        patient.venv(|venv| {
+            let bundled = Lib::new("libctranslate2-bc15bf3f.so.4.5.0").unversioned().defines(&["translate"]);
+            let extension = Lib::new("_ext.so").unversioned().takes("libctranslate2-bc15bf3f.so.4.5.0", &["translate"]);
+            let extension =
+                extension.takes("libcudart-c3a75b33.so.12", &["cudaMalloc"]).link("-rpath,$ORIGIN/../ctranslate2.libs");
+            let runtime = Lib::new("libcudart-c3a75b33.so.12").unversioned().defines(&["cudaMalloc"]);
+            let files = [
+                ("ctranslate2/_ext.cpython-311.so", extension),
+                ("ctranslate2.libs/libctranslate2-bc15bf3f.so.4.5.0", bundled),
+                ("ctranslate2.libs/libcudart-c3a75b33.so.12", runtime),
+            ];
+            venv.wheel("ctranslate2", "4.5.0", &files);
+            let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate"]);
+            venv.wheel("nvidia-cublas-cu12", "12.8.4.1", &[("nvidia/cublas/lib/libcublas.so.12", cublas)]);
+        })
+    };
+    let found = ctranslate(machine()).first();
+    assert_eq!((found.id, found.severity), ("bare-name-dlopen-consumers", Fatal));
+    assert_eq!(found.cause, "`libctranslate2-bc15bf3f.so.4.5.0` opens `libcublas.so.12` by name, and ld.so finds none");
+    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    healthy(&ctranslate(machine()).set("LD_LIBRARY_PATH", "/venv/lib/python3.11/site-packages/nvidia/cublas/lib"));
+    assert_eq!(ctranslate(without_gpu()).ids(), [("no-driver", Fact)]);
+    // A package whose row of the table alone tells what it opens.
+    let paddle = machine().venv(|venv| venv.dist_info("paddlepaddle-gpu", "2.6.2", "", ""));
+    let found = paddle.first();
+    assert_eq!(found.cause, "paddlepaddle-gpu 2.6.2 opens `libcudnn.so` by name, and ld.so finds none");
+    let path = "opt/cudnn/libcudnn.so";
+    healthy(&paddle.library(path, &Lib::new("libcudnn.so.7")).set("LD_LIBRARY_PATH", "/opt/cudnn"));
+}
+
+#[test]
+fn bnb_cudart_search() {
+    let bnb = |version: &'static str, files: &'static [&'static str]| {
+        machine().venv(move |venv| {
+            install_torch(venv, "2.1.2+cu121", "12.1", &[]);
+            let variant = |name: &&str| {
+                let major = name.trim_start_matches("libbitsandbytes_cuda").get(..2).unwrap();
+                let soname = format!("libcudart.so.{}", if major == "11" { "11.0" } else { major });
+                (format!("bitsandbytes/{name}"), Lib::new(name).unversioned().uses(&soname, &["cudaMalloc"]))
+            };
+            let files: Vec<(String, Lib)> = files.iter().map(variant).collect();
+            let files: Vec<(&str, Lib)> = files.iter().map(|(path, lib)| (path.as_str(), lib.clone())).collect();
+            venv.wheel("bitsandbytes", version, &files);
+        })
+    };
+    const ALL: &[&str] = &["libbitsandbytes_cuda117.so", "libbitsandbytes_cuda121.so"];
+    let old = bnb("0.41.1", ALL);
+    let found = old.first();
+    assert_eq!((found.id, found.severity), ("bnb-cudart-search", Fatal));
+    assert_eq!(found.cause, "bitsandbytes 0.41.1 looks for libcudart in the directories of variables, and none has it");
+    assert!(commands(&found)[0].ends_with("pip install --upgrade 'bitsandbytes>=0.43'"), "{:?}", found.remedies);
+    let dir = "/venv/lib/python3.11/site-packages/nvidia/cuda_runtime/lib";
+    assert_eq!(actions(&found), [format!("set LD_LIBRARY_PATH={dir} for this program alone")]);
+    healthy(&old.set("LD_LIBRARY_PATH", dir));
+    // Later releases go by torch; the variants for another CUDA are never opened.
+    healthy(&bnb("0.45.0", ALL));
+    let found = bnb("0.45.0", &["libbitsandbytes_cuda117.so", "libbitsandbytes_cuda124.so"]).first();
+    assert_eq!(found.cause, "bitsandbytes 0.45.0 has no library for the CUDA 12.1 of torch 2.1.2+cu121");
+    assert_eq!(actions(&found), ["set BNB_CUDA_VERSION=124: the nearest that is there"]);
+}
+
+/// What a device says does not change what is found of frameworks.
+#[test]
+fn with_devices_too() {
+    let device = Device::new("NVIDIA H100 80GB HBM3", Compute { major: 9, minor: 0 });
+    let patient = machine().says(driver::answering(vec![device])).venv(install_onnxruntime);
+    assert_eq!(patient.first().id, "ort-cuda-ep-missing-lib");
+}
