@@ -7,7 +7,7 @@ use super::super::judged::{name_of, on_library_path};
 use super::super::mend::{self, Install};
 use super::super::{Case, Finding, Remedy};
 use crate::facts::{Severity, dlopens_of};
-use crate::inventory::{Library, Owner, Problem};
+use crate::inventory::{Depth, Library, Owner, Problem, evidence};
 use crate::loader::Rule;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -77,7 +77,9 @@ pub(super) fn builtins(case: &Case<'_>) -> Option<Finding> {
         if case.host.stat(&found).ok().map(|stat| stat.id) != Some(library.stat.id) {
             continue;
         }
-        let Some(version) = library.version.as_ref().filter(|version| version.numbers().len() >= 2) else { continue };
+        // A bare copy tells its release only inside.
+        let known = library.version.clone().or_else(|| evidence(library, Depth::Full).0.version);
+        let Some(version) = known.as_ref().filter(|version| version.numbers().len() >= 2) else { continue };
         let row = dlopens_of("nvrtc", Some(version)).find(|row| row.required && row.name.contains("builtins"));
         let Some(name) = row.and_then(|row| row.expand(version, version.major())) else { continue };
         if case.loader.find_from(&found, object, OsStr::new(&name)).is_some() {
