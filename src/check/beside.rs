@@ -4,7 +4,7 @@
 //! that it is known to open. Reads only what the files need; judges nothing.
 
 use super::Subject;
-use super::closure::What;
+use super::subject::What;
 use crate::consumer::{TorchBuild, library_files};
 use crate::objects::Objects;
 use crate::python::Interpreter;

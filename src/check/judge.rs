@@ -2,9 +2,9 @@
 //!
 //! Takes a map with what is known of its copies; gives the [`Judgement`]. Reads symbol tables only where asked to.
 
-use super::closure::What;
 use super::copies::Copies;
 use super::mixes;
+use super::subject::What;
 use super::{Depth, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Phase, Subject, Verdict, When};
 use crate::consumer::{symbols_by_provider, unversioned_provider};
 use crate::facts::parse_library_name;

@@ -3,9 +3,10 @@
 //! Takes a process number, or a saved `/proc/PID/maps` with the root its paths start from; gives a [`Judgement`]. Files
 //! are known by device and inode, so one that was replaced meanwhile is told. Never stops or touches the process.
 
-use super::closure::{Opening, later};
+use super::closure::Opening;
 use super::copies::Copies;
 use super::judge::{Facts, judge, shown};
+use super::later::later;
 use super::{Depth, Finding, Judgement, Phase, Planned, Verdict};
 use crate::host::{FileId, Host, MappedFile, mapped_files};
 use crate::loader::{LinkMap, Loader, Rule};

@@ -2,8 +2,8 @@
 //!
 //! Takes the map with what is known of its copies; adds [`Finding`]s. Reads no symbols, and says nothing of what is missing.
 
-use super::closure::What;
 use super::judge::Facts;
+use super::subject::What;
 use super::{Finding, When};
 use crate::facts::{self, Version, parse_library_name};
 use crate::inventory::{Library, agree, release, torn_id};
@@ -63,7 +63,9 @@ fn one_release(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut 
 /// torch refuses a cuDNN of another major, or of an older minor release, than the one whose headers it was built with
 /// (`torch/backends/cudnn/__init__.py`). The release is told by the part that holds `cudnnGetVersion`.
 fn older_cudnn(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
-    let Some(What::Torch(torch)) = facts.subject.map(|subject| &subject.what) else { return false };
+    let Some(What::Torch(torch) | What::Extensions(torch, _)) = facts.subject.map(|subject| &subject.what) else {
+        return false;
+    };
     let Some(built) = facts::torch_build(&torch.version, None).and_then(|row| {
         row.cudnn_compiled.clone().or_else(|| row.pins.get("cudnn").and_then(|pin| pin.exact().cloned()))
     }) else {
@@ -103,7 +105,8 @@ fn nvrtc(facts: &Facts<'_, '_, '_>, members: &Members<'_>, findings: &mut Vec<Fi
         findings.push(found.blaming(path_of(facts, *index)).by(path_of(facts, *compiler)));
         return true;
     }
-    let one_consumer = matches!(facts.subject.map(|subject| &subject.what), Some(What::Torch(_)));
+    let one_consumer =
+        matches!(facts.subject.map(|subject| &subject.what), Some(What::Torch(_) | What::Extensions(..)));
     let Some((own, first)) = compilers.first().filter(|_| one_consumer) else { return false };
     let by_search = |index: usize| matches!(facts.rule(index), Rule::LdLibraryPath | Rule::Cache | Rule::Default);
     // Of another major it is for who asks for that, unless nobody names a release.

@@ -8,14 +8,17 @@ mod beside;
 mod closure;
 mod copies;
 mod judge;
+mod later;
 mod live;
 mod mixes;
 mod names;
+mod subject;
 mod torch;
 
-pub use closure::{Subject, SubjectError, closure, predict};
+pub use closure::{closure, predict};
 pub use live::{LiveError, Maps, Moments, Process, live};
 pub use names::{Consumer, consumers_of};
+pub use subject::{Subject, SubjectError};
 
 use crate::facts::Version;
 use crate::host::FileId;

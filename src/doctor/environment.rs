@@ -14,7 +14,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(mixed::split(case));
     for other in judged::findings(case, Group::Environment) {
         if !found.iter().any(|known| known.id == other.id) {
-            found.push(mixed::shortened(case, other));
+            found.push(other);
         }
     }
     if !found.iter().any(|known| known.id == "conda-pip-toolkit-mix") {

@@ -29,7 +29,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
         // What is opened only once a GPU is used.
         let opened = matches!(other.id, "bare-name-dlopen-consumers" | "ort-cuda-ep-missing-lib");
         if (case.uses_gpu() || !opened) && !found.iter().any(|known| known.id == other.id) {
-            found.push(packages::shortened(case, other));
+            found.push(packages::weighed(case, other));
         }
     }
     if case.uses_gpu() {

@@ -115,7 +115,12 @@ pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
             let id = id_of(seen);
             // Packages of one environment may each bring the CUDA major that they are built for, and those that do
             // without a library are told apart by the rules about packages.
-            if judged.whom == Whom::Environment && matches!(seen.id, "two-cuda-majors" | "optional-lib-missing") {
+            let apart = match judged.whom {
+                Whom::Environment => matches!(seen.id, "two-cuda-majors" | "optional-lib-missing"),
+                Whom::Extensions => id == "optional-lib-missing",
+                _ => false,
+            };
+            if apart {
                 continue;
             }
             let asker = seen.by.as_ref().and_then(|by| judged.bare.objects.iter().find(|object| object.path == *by));

@@ -222,6 +222,10 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
     findings.extend(libraries::findings(&case));
     findings.extend(environment::findings(&case));
     findings.extend(frameworks::findings(&case));
+    // What stands in another directory of sys.path is not missing.
+    if findings.iter().any(|finding| finding.id == "split-site-packages") {
+        findings.retain(|finding| finding.id != "optional-lib-missing");
+    }
     // The worst first; what is equally bad stays in the order of the groups, whose first cause comes first.
     findings.sort_by_key(|finding| finding.severity);
     if let Some(messages) = &ask.messages {

@@ -139,12 +139,11 @@ fn conda_pip_toolkit_mix() {
     healthy(&patient);
     let found = patient.set("LD_LIBRARY_PATH", "/opt/conda/lib").first();
     assert_eq!((found.id, found.severity), ("conda-pip-toolkit-mix", Fatal));
-    assert!(
-        found.cause.ends_with("found by LD_LIBRARY_PATH, is older than `_C.cpython-311.so` wants"),
-        "{}",
-        found.cause
+    assert_eq!(
+        found.cause,
+        "`_C.cpython-311.so` wants `cusolverDnXsyevBatched`, which `libcusolver.so.11` from LD_LIBRARY_PATH lacks"
     );
-    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py", "unset LD_LIBRARY_PATH"]);
     // Nothing is missing, but a process gets conda's copy where pip has another release.
     let new = Lib::new("libcusolver.so.11").defines(&["cusolverDnCreate", "cusolverDnXsyevBatched", "cusolverDnNew"]);
     let record = r#"{"name": "libcusolver", "version": "11.6.1.9", "files": ["lib/libcusolver.so.11", "lib/libcusolver.so.11.6.1.9"]}"#;

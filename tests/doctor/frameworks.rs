@@ -470,7 +470,10 @@ fn bare_name_dlopen_consumers() {
     };
     let found = ctranslate(machine()).first();
     assert_eq!((found.id, found.severity), ("bare-name-dlopen-consumers", Fatal));
-    assert_eq!(found.cause, "`libctranslate2-bc15bf3f.so.4.5.0` opens `libcublas.so.12` by name, and ld.so finds none");
+    assert_eq!(
+        found.cause,
+        "`libctranslate2-bc15bf3f.so.4.5.0` opens `libcublas.so.12`, and ld.so does not find it, though it is installed"
+    );
     assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
     healthy(&ctranslate(machine()).set("LD_LIBRARY_PATH", "/venv/lib/python3.11/site-packages/nvidia/cublas/lib"));
     assert_eq!(ctranslate(without_gpu()).ids(), [("no-driver", Fact)]);

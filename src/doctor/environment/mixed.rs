@@ -1,10 +1,10 @@
 //! Where libraries come from together: torch and its libraries in two directories, conda's and pip's in one process, two
 //! packages that each bring their own.
 
-use crate::check::{Finding as Found, JudgedObject, Judgement};
+use crate::check::{JudgedObject, Judgement};
 use crate::consumer::{library_files, tidy};
-use crate::doctor::{Case, Finding, Judged, Remedy, Whom};
-use crate::facts::{Severity, parse_library_name};
+use crate::doctor::{Case, Finding, Remedy, Whom};
+use crate::facts::parse_library_name;
 use crate::inventory::{Depth, Inventory, Library, evidence};
 use crate::places;
 use std::collections::BTreeSet;
@@ -53,34 +53,6 @@ pub(super) fn split(case: &Case<'_>) -> Option<Finding> {
         dir.display()
     ));
     Some(found.healed_by(run.into_iter().chain([beside])))
-}
-
-/// A library that is older than what binds to it, in few words.
-pub(super) fn shortened(case: &Case<'_>, found: Finding) -> Finding {
-    if found.id != "conda-pip-toolkit-mix" {
-        return found;
-    }
-    let of_it = |judged: &&Judged| judged.bare.findings.iter().any(|seen: &Found| seen.id == "conda-pip-toolkit-mix");
-    let Some(judged) = case.judged.iter().find(of_it) else { return found };
-    let ours = |path: &Path| path.file_name().and_then(parse_library_name).is_some();
-    let missing = judged.bare.missing.iter().find(|missing| missing.provider.as_deref().is_some_and(ours));
-    let Some((missing, provider)) = missing.and_then(|missing| Some((missing, missing.provider.as_deref()?))) else {
-        return found;
-    };
-    let object = judged.bare.objects.iter().find(|object| object.path == *provider);
-    let version =
-        object.and_then(|object| object.version.as_ref()).map(|version| format!(" {version}")).unwrap_or_default();
-    let rule = object.map(|object| format!(", found by {},", object.rule)).unwrap_or_default();
-    let name = provider.file_name().unwrap_or_default().display();
-    let by = missing.wanted_by.file_name().unwrap_or_default().display();
-    let symbol = missing.symbol.clone().unwrap_or_default();
-    let says = found.cause.clone();
-    let severity = if missing.later { Severity::Warning } else { Severity::Fatal };
-    found
-        .because(format!("`{name}`{version}{rule} is older than `{by}` wants"))
-        .severity(severity)
-        .seen_at("symbol", &missing.wanted_by, format!("wants `{symbol}`"))
-        .seen("rule", says)
 }
 
 /// Whether a path is that of a conda package's library in the environment, not in its site-packages.

@@ -83,34 +83,16 @@ pub(super) fn wheels(names: &BTreeSet<String>, major: u64) -> Vec<String> {
     wheels.into_values().collect()
 }
 
-/// A finding of `check` in one line. Its own words go with the evidence.
-pub(super) fn shortened(case: &Case<'_>, found: Finding) -> Finding {
-    let says = found.cause.clone();
-    let Some(file) = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().clone())
-    else {
-        return found;
-    };
+/// Libraries of two CUDA majors in one process: it goes well where no soname is common to both.
+pub(super) fn weighed(case: &Case<'_>, found: Finding) -> Finding {
+    let file = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().clone());
+    let Some(file) = file.filter(|_| found.id == "ext-other-cuda-major") else { return found };
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    match found.id {
-        "bare-name-dlopen-consumers" => {
-            let lost = case.judged.iter().flat_map(|judged| &judged.bare.not_found);
-            let of_it =
-                lost.filter(|lost| lost.later && !lost.optional && lost.needed_by.as_deref() == Some(file.as_path()));
-            let names: BTreeSet<String> = of_it.map(|lost| lost.name.to_string_lossy().into_owned()).collect();
-            found.because(format!("`{name}` opens {} by name, and ld.so finds none", listed(&names))).seen("rule", says)
-        }
-        // Libraries of two majors in one process: it goes well where no soname is common to both.
-        "ext-other-cuda-major" => {
-            let cuda = case.torch.and_then(|torch| torch.cuda.as_deref()).unwrap_or("another release");
-            let major = cuda.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
-            let family = parse_library_name(&name).map(|name| name.row.family).unwrap_or_default();
-            let common = sonames_of(major, family).any(|soname| soname == name);
-            let severity = if common { Severity::Fatal } else { Severity::Warning };
-            let reason = format!("`{name}` of another CUDA major comes into a process of CUDA {cuda}");
-            found.because(reason).severity(severity).seen("rule", says)
-        }
-        _ => found,
-    }
+    let cuda = case.torch.and_then(|torch| torch.cuda.as_deref()).unwrap_or_default();
+    let major = cuda.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
+    let family = parse_library_name(&name).map(|name| name.row.family).unwrap_or_default();
+    let common = sonames_of(major, family).any(|soname| soname == name);
+    found.severity(if common { Severity::Fatal } else { Severity::Warning })
 }
 
 /// Packages whose table row tells what they open, and that have no search of their own: nobody's library says so.

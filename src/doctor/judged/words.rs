@@ -8,6 +8,7 @@ use super::Judged;
 use crate::check::{self, JudgedObject, When};
 use crate::facts::parse_library_name;
 use crate::loader::Rule;
+use crate::plan::PlanLibrary;
 use std::path::Path;
 
 /// What a line may hold.
@@ -111,6 +112,14 @@ impl Told<'_, '_> {
         format!("`{}` {verb} `{}`{more}, and ld.so does not find it{there}", name_of(by), short(first))
     }
 
+    /// What the set has in place of a file.
+    fn chosen(&self, path: &Path) -> Option<&PlanLibrary> {
+        let id = |path: &Path| self.case.host.stat(path).ok().map(|stat| stat.id);
+        let object = self.object(path);
+        let soname = object.map_or(path.file_name()?, |object| object.name.as_os_str()).to_str()?;
+        self.case.plan()?.lookup(soname).filter(|choice| id(&choice.path) != id(path))
+    }
+
     /// What is wanted; of libraries those of CUDA, for the driver's are told of by another group.
     fn wanted(&self) -> impl Iterator<Item = &str> {
         self.seen.wants.iter().map(String::as_str).filter(|name| !self.seen.is_absence() || is_ours(name))
@@ -132,6 +141,10 @@ impl Told<'_, '_> {
         let files = seen.path.iter().chain(seen.by.iter().filter(|by| seen.path.as_ref() != Some(by)));
         for path in files {
             finding = file(finding, path);
+        }
+        if let Some(choice) = seen.path.as_deref().filter(|_| !seen.is_absence()).and_then(|path| self.chosen(path)) {
+            let version = choice.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
+            finding = finding.seen_at("file", &choice.path, format!("the one of the chosen set{version}"));
         }
         if seen.is_absence() {
             for name in self.wanted() {

@@ -1,0 +1,224 @@
+//! What is to be judged: a torch, an environment, a program, libraries, names.
+//!
+//! Takes what the command line or a crate user means; gives a [`Subject`], or why there is none. Reads no more of a file
+//! than tells whether it is a program.
+
+use super::names::cuda_major;
+use crate::consumer::{TorchBuild, library_files};
+use crate::facts::parse_library_name;
+use crate::loader::{Loader, ProgramKind};
+use crate::objects::{Object, ObjectError, Objects};
+use crate::python::{Distribution, Interpreter, distributions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// What is to be loaded.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub(super) of: String,
+    pub(super) at: Option<PathBuf>,
+    /// The program that loads it; [`What::Program`]: that is judged.
+    pub(super) program: Option<PathBuf>,
+    pub(super) what: What,
+    pub(super) cuda: Option<u64>,
+    pub(super) sites: Vec<PathBuf>,
+}
+
+/// The ways of loading.
+#[derive(Debug, Clone)]
+pub(super) enum What {
+    /// A program as it starts; then libraries it opens.
+    Program(Vec<PathBuf>),
+    /// Libraries, opened by path one after the other.
+    Libraries(Vec<PathBuf>),
+    /// `import torch`.
+    Torch(Box<TorchBuild>),
+    /// Each extension module of an environment that needs a library of ours.
+    Environment(Vec<PathBuf>),
+    /// Names that are opened; which must be there.
+    Names(Vec<(OsString, bool)>),
+    /// `import torch`, then extension modules of others.
+    Extensions(Box<TorchBuild>, Vec<PathBuf>),
+    /// A library, then names that it opens itself.
+    Opener(PathBuf, Vec<(OsString, bool)>),
+}
+
+/// Why something cannot be judged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubjectError {
+    /// It cannot be read as an ELF object of this machine.
+    #[error("`{}` cannot be checked: {says}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        says: String,
+    },
+    /// Another loader's rules hold for it.
+    #[error("`{}` is started by `{}`, whose rules are not those of glibc's ld.so", path.display(), interpreter.display())]
+    OtherLoader {
+        /// The program.
+        path: PathBuf,
+        /// Its `PT_INTERP`.
+        interpreter: PathBuf,
+    },
+    /// Two programs do not share a process.
+    #[error("`{}` and `{}` are both programs: check one at a time", .0.display(), .1.display())]
+    TwoPrograms(PathBuf, PathBuf),
+}
+
+impl Subject {
+    /// What `import torch` maps.
+    #[must_use]
+    pub fn torch(torch: TorchBuild, interpreter: &Interpreter) -> Self {
+        Self {
+            of: format!("torch {}", torch.version),
+            at: Some(torch.dir.clone()),
+            program: Some(interpreter.program.clone()),
+            cuda: torch.cuda_release().map(|(major, _)| major.into()),
+            sites: torch.sites.clone(),
+            what: What::Torch(Box::new(torch)),
+        }
+    }
+
+    /// Every extension module of an environment that leads to a library of NVIDIA's.
+    #[must_use]
+    pub fn environment(objects: &Objects<'_>, interpreter: &Interpreter) -> Self {
+        let host = objects.host();
+        let installed: Vec<Distribution> =
+            interpreter.paths.iter().flat_map(|site| distributions(host, site)).collect();
+        Self {
+            of: "the environment".to_owned(),
+            at: Some(interpreter.prefix.clone()),
+            program: Some(interpreter.program.clone()),
+            what: What::Environment(roots(objects, library_files(host, &interpreter.paths))),
+            cuda: cuda_major(&installed),
+            sites: interpreter.paths.clone(),
+        }
+    }
+
+    /// A program with what it opens, or libraries that `program` opens. Paths are absolute.
+    ///
+    /// # Errors
+    ///
+    /// [`SubjectError`], where a file is none that this machine's ld.so loads.
+    pub fn files(
+        loader: &Loader<'_>,
+        files: &[PathBuf],
+        interpreter: Option<&Interpreter>,
+    ) -> Result<Self, SubjectError> {
+        let (mut own, mut libraries) = (None, Vec::new());
+        for path in files {
+            match role_of(loader, path)? {
+                Role::Library => libraries.push(path.clone()),
+                Role::Program if own.is_none() => own = Some(path.clone()),
+                Role::Program => return Err(SubjectError::TwoPrograms(own.unwrap_or_default(), path.clone())),
+            }
+        }
+        let names: Vec<String> = files.iter().map(|path| format!("`{}`", path.display())).collect();
+        let program = own.clone().or_else(|| interpreter.map(|interpreter| interpreter.program.clone()));
+        Ok(Self {
+            of: names.join(", "),
+            at: files.first().cloned(),
+            what: if own.is_some() { What::Program(libraries) } else { What::Libraries(libraries) },
+            program,
+            cuda: None,
+            sites: interpreter.map(|interpreter| interpreter.paths.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// Names that somebody opens, each with whether it must be there.
+    #[must_use]
+    pub fn names(of: String, names: Vec<(OsString, bool)>, interpreter: Option<&Interpreter>) -> Self {
+        Self {
+            of,
+            at: None,
+            program: interpreter.map(|interpreter| interpreter.program.clone()),
+            what: What::Names(names),
+            cuda: None,
+            sites: interpreter.map(|interpreter| interpreter.paths.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The program that loads it.
+    #[must_use]
+    pub fn program(&self) -> Option<&Path> {
+        self.program.as_deref()
+    }
+
+    /// Whether the program itself is judged.
+    #[must_use]
+    pub fn is_program(&self) -> bool {
+        matches!(self.what, What::Program(_))
+    }
+
+    /// Whether nothing of NVIDIA's is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.what, What::Environment(files) | What::Extensions(_, files) if files.is_empty())
+    }
+}
+
+/// The files that nobody beside them needs, and that lead to a library of NVIDIA's: what is imported. The others come with
+/// them, through run paths of theirs.
+fn roots(objects: &Objects<'_>, files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let opened: Vec<(PathBuf, Rc<Object>)> =
+        files.into_iter().filter_map(|path| Some((path.clone(), objects.open(&path).ok()?))).collect();
+    let mut by_name: BTreeMap<&OsStr, usize> = BTreeMap::new();
+    for (index, (path, object)) in opened.iter().enumerate() {
+        by_name.entry(object.name()).or_insert(index);
+        by_name.entry(path.file_name().unwrap_or_default()).or_insert(index);
+    }
+    let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); opened.len()];
+    let mut queue = Vec::new();
+    for (index, (path, object)) in opened.iter().enumerate() {
+        for name in &object.facts.needed {
+            if let Some(users) = by_name.get(name.as_os_str()).and_then(|needed| needed_by.get_mut(*needed)) {
+                users.push(index);
+            }
+        }
+        let ours = |name: &OsStr| parse_library_name(name).is_some();
+        if object.facts.needed.iter().any(|name| ours(name)) && !path.file_name().is_some_and(ours) {
+            queue.push(index);
+        }
+    }
+    let mut leads = BTreeSet::new();
+    while let Some(index) = queue.pop() {
+        if leads.insert(index) {
+            queue.extend(needed_by.get(index).into_iter().flatten());
+        }
+    }
+    // Of a circle nobody is on top: a library that is needed in one is opened by itself.
+    let top = |index: &usize| needed_by.get(*index).is_none_or(|users| users.iter().all(|user| user == index));
+    leads.iter().filter(|index| top(index)).filter_map(|index| Some(opened.get(*index)?.0.clone())).collect()
+}
+
+enum Role {
+    Program,
+    Library,
+}
+
+/// Whether a file is a program or a library; an error where ld.so has nothing to do with it.
+fn role_of(loader: &Loader<'_>, path: &Path) -> Result<Role, SubjectError> {
+    let refused = |says: String| Err(SubjectError::File { path: path.to_owned(), says });
+    if let Err(error) = loader.objects().host().stat(path) {
+        return refused(error.to_string());
+    }
+    match ProgramKind::of(loader, path) {
+        // A static program is loaded by nobody, and that is an answer.
+        ProgramKind::Dynamic { .. } | ProgramKind::Static => Ok(Role::Program),
+        ProgramKind::Library => Ok(Role::Library),
+        ProgramKind::Musl { interpreter } | ProgramKind::OtherLoader { interpreter } => {
+            Err(SubjectError::OtherLoader { path: path.to_owned(), interpreter })
+        }
+        ProgramKind::Script { interpreter, .. } => refused(format!("it is a script for `{}`", interpreter.display())),
+        ProgramKind::Directory => refused("it is a directory".to_owned()),
+        ProgramKind::Empty => refused("it is empty".to_owned()),
+        // A library that was cut short is one: ld.so has words for it.
+        ProgramKind::Unreadable(ObjectError::Truncated) => Ok(Role::Library),
+        ProgramKind::Unreadable(error) => refused(error.to_string()),
+    }
+}
