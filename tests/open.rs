@@ -269,11 +269,10 @@ fn examples_say_so_where_there_is_nothing() {
     assert!(run("02-find-torch").starts_with("no Python here"));
     assert!(run("03-choose-a-set").starts_with("no Python here"));
     assert!(run("04-load-and-ask").starts_with("there is no Python here"));
-    assert!(run("05-version-check").starts_with("torch    none found"));
-    assert!(run("compatible").starts_with("no torch with CUDA here"));
-    assert!(run("versions").starts_with("torch    none found"));
+    assert!(run("05-compatible").starts_with("no torch with CUDA here"));
+    assert!(run("06-versions").starts_with("torch    none found"));
     // Where there is a driver, it is asked; no Python is named.
-    let devices = run("devices");
+    let devices = run("07-devices");
     assert!(devices.lines().last().is_some_and(|line| line.starts_with("skipped: ")), "{devices}");
 }
 
@@ -326,7 +325,6 @@ fn examples_tell_what_is_there() {
     );
     says("03-choose-a-set", &["torch 2.5.1+cu124 cannot be imported without 2 sonames", runtime.to_str().unwrap()]);
     says("04-load-and-ask", &["libcudart.so.12          Opened", "runtime: 12.4", "cuDNN: 9.1.0"]);
-    says("05-version-check", &["torch    12.4", "toolkit  12.6.3", "runtime  12.4", "  kept: both are CUDA 12"]);
     let with_driver = |name, driver: &str, lines: &[&str]| {
         let record = dir.join(format!("{driver}.json"));
         let kernel = format!(r#"{{"schema": 1, "kernel": {{"loaded": true, "version": "{driver}"}}}}"#);
@@ -336,15 +334,19 @@ fn examples_tell_what_is_there() {
             assert!(said.contains(line), "{name} with {driver} does not say `{line}`:\n{said}");
         }
     };
-    with_driver("compatible", "535.261.03", &["built with CUDA 12.4", "for CUDA 12.2: compatible, by minor-version"]);
-    with_driver("compatible", "580.95.05", &["driver 580.95.05: compatible"]);
-    with_driver("compatible", "470.256.02", &["too old, CUDA 12 needs 525.60.13 or newer"]);
     with_driver(
-        "versions",
+        "05-compatible",
+        "535.261.03",
+        &["built with CUDA 12.4", "for CUDA 12.2: compatible, by minor-version"],
+    );
+    with_driver("05-compatible", "580.95.05", &["driver 580.95.05: compatible"]);
+    with_driver("05-compatible", "470.256.02", &["too old, CUDA 12 needs 525.60.13 or newer"]);
+    with_driver(
+        "06-versions",
         "535.261.03",
         &["torch    12.4", "driver   12.2", "driver: of another release, and serves"],
     );
-    with_driver("versions", "470.256.02", &["runtime  12.4.127", "runtime: the same", "driver: of an older major"]);
+    with_driver("06-versions", "470.256.02", &["runtime  12.4.127", "runtime: the same", "driver: of an older major"]);
     // Where a driver is installed, its libcuda may be preferred to the one built here.
     if !["/sys/module/nvidia/version", "/proc/driver/nvidia/version"].iter().any(|path| Path::new(path).exists()) {
         says("04-load-and-ask", &["driver: 13.0"]);

@@ -1,7 +1,7 @@
 //! The numbers that are called "the CUDA version", side by side. They do not have to match, and where two of them
 //! differ this says what follows, which is mostly nothing.
 //!
-//! cargo run --example versions -- [PYTHON or directory of an environment [RECORD of `cudashim doctor --record`]]
+//! cargo run --example 06-versions -- [PYTHON or directory of an environment [RECORD of `cudashim doctor --record`]]
 #![expect(clippy::print_stdout, reason = "the table is its output")]
 
 use cudashim::doctor::{Ask, examine};

@@ -1,7 +1,7 @@
 //! Which GPUs are there, and does a tensor really run on one? The driver is asked in a process of its own, which may
 //! hang or crash as drivers do; then the Python that is named multiplies two matrices.
 //!
-//! cargo run --example devices -- [PYTHON]
+//! cargo run --example 07-devices -- [PYTHON]
 #![expect(clippy::print_stdout, reason = "the devices are its output")]
 
 use cudashim::handout::probe::Prober;

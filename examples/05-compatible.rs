@@ -4,7 +4,7 @@
 //! - the toolkit must be of torch's major, and only to build extensions: running torch does not use it;
 //! - `nvcc --version` tells the toolkit's release and nothing of the driver.
 //!
-//! cargo run --example compatible -- [PYTHON or directory of an environment [RECORD of `cudashim doctor --record`]]
+//! cargo run --example 05-compatible -- [PYTHON or directory of an environment [RECORD of `cudashim doctor --record`]]
 #![expect(clippy::print_stdout, reason = "the answers are its output")]
 
 use cudashim::doctor::{Ask, examine};
