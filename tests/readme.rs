@@ -47,7 +47,7 @@ fn every_command_of_the_table_is_one() {
 #[test]
 fn every_option_it_names_is_one() {
     let text = readme();
-    let help = ["run", "resolve", "env", "scan", "inspect", "check", "trace", "doctor"]
+    let help = ["run", "resolve", "env", "scan", "inspect", "check", "trace", "doctor", "lock", "verify"]
         .map(|command| cudashim(&[command, "--help"]))
         .concat();
     for option in text.split("`--").skip(1).filter_map(|tail| tail.split([' ', '`', '=']).next()) {
