@@ -36,7 +36,8 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(passed_through(case));
     found.extend(builds::findings(case));
     let explained = found.iter().any(|finding| finding.severity == Severity::Fatal);
-    found.extend(refused(case).filter(|_| !explained));
+    // Without its kernel module no driver can do more than refuse.
+    found.extend(refused(case).filter(|_| loaded && !explained));
     found
 }
 

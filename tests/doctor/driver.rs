@@ -97,7 +97,12 @@ fn no_gpu_and_no_driver_is_a_fact() {
     assert_eq!(patient.ids(), [("no-driver", Fact)]);
     assert!(patient.report().is_fine());
     // Libraries of a driver on a machine without a GPU, too.
-    assert_eq!(patient.driver(SYSTEM, "535.261.03").ids()[0], ("no-driver", Fact));
+    let patient = patient.driver(SYSTEM, "535.261.03");
+    assert_eq!(patient.ids()[0], ("no-driver", Fact));
+    // Whoever asks them is refused, and there is nothing more to it: a container may have a node left of its host.
+    let patient = patient.node("dev/nvidiactl", 0o666).says(refusing(100));
+    assert_eq!(patient.ids()[0], ("no-driver", Fact));
+    assert!(patient.report().is_fine());
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(super) fn ask(host: &Host) -> Devices {
 }
 
 fn heard(host: &Host, libcuda: &Path, nvml: Option<&Path>) -> anyhow::Result<probe::Devices> {
-    let cache = shim::cache_dir(|name| host.env(name).map(OsString::from))?;
+    let cache = shim::own_cache_dir(|name| host.env(name).map(OsString::from))?;
     Ok(Prober::new(&cache)?.limit(LIMIT).devices(libcuda, nvml)?)
 }
 
