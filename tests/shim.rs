@@ -40,6 +40,25 @@ static COMMON: LazyLock<Common> = LazyLock::new(|| {
     Common { _lab: lab, shim, host }
 });
 
+/// A wrong copy that the loader would find (it is on `LD_LIBRARY_PATH`), and a right one that the plan chose.
+struct Two {
+    lab: Lab,
+    right: PathBuf,
+}
+
+impl Two {
+    fn new() -> Self {
+        let lab = Lab::new();
+        lab.copy("wrong/libone.so.1", "libone.so.1", 1);
+        let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+        Self { lab, right }
+    }
+
+    fn plan(&self, how: &str) -> PlanText {
+        PlanText::new().lib("libone.so.1", &self.right, how)
+    }
+}
+
 /// Writes the plan where only its owner may write.
 fn put_plan(lab: &Lab, plan: &PlanText) -> PathBuf {
     put_text(lab, plan.text().as_bytes())

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{COMMON, host, put_plan, put_text, run, utf8, with_plan};
+use super::{COMMON, Two, host, put_plan, put_text, run, utf8, with_plan};
 use crate::support::lab::{Lab, PlanText, Ran, clean_command};
 
 struct One {
@@ -14,11 +14,8 @@ struct One {
 }
 
 fn one() -> One {
-    let lab = Lab::new();
-    lab.copy("wrong/libone.so.1", "libone.so.1", 1);
-    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
-    let plan = PlanText::new().lib("libone.so.1", &right, "redirect");
-    One { lab, plan }
+    let two = Two::new();
+    One { plan: two.plan("redirect"), lab: two.lab }
 }
 
 const OPEN: [&str; 5] = ["open", "libone.so.1", "l", "call", "which"];

@@ -4,31 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{COMMON, put_plan, put_text, run, utf8};
+use super::{COMMON, Two, put_plan, put_text, run, utf8};
 use crate::support::lab::{Lab, PlanText, Ran, clean_command};
 
 /// Links against `libone.so.1`, and says which copy it got.
 const LINKED: &str =
     "#include <stdio.h>\nextern int which(void);\nint main(void) { printf(\"%d\\n\", which()); return 0; }";
 
-/// A wrong copy that the loader would find (it is on `LD_LIBRARY_PATH`), and a right one that the plan chose.
-struct Two {
-    lab: Lab,
-    right: PathBuf,
-}
-
 impl Two {
-    fn new() -> Self {
-        let lab = Lab::new();
-        lab.copy("wrong/libone.so.1", "libone.so.1", 1);
-        let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
-        Self { lab, right }
-    }
-
-    fn plan(&self, how: &str) -> PlanText {
-        PlanText::new().lib("libone.so.1", &self.right, how)
-    }
-
     /// Any program under the auditor, with the wrong copy on the search path.
     fn audited(&self, plan: &PlanText, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = clean_command(program);

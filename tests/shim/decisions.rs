@@ -2,27 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{COMMON, host, put_plan, run, utf8, with_plan};
+use super::{COMMON, Two, host, put_plan, run, utf8, with_plan};
 use crate::support::lab::{Lab, PlanText, clean_command};
 
-/// A wrong copy that the loader would find (it is on `LD_LIBRARY_PATH`), and a right one that the plan chose.
-struct Two {
-    lab: Lab,
-    right: PathBuf,
-}
-
 impl Two {
-    fn new() -> Self {
-        let lab = Lab::new();
-        lab.copy("wrong/libone.so.1", "libone.so.1", 1);
-        let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
-        Self { lab, right }
-    }
-
-    fn plan(&self, how: &str) -> PlanText {
-        PlanText::new().lib("libone.so.1", &self.right, how)
-    }
-
     fn run(&self, plan: &PlanText, script: &[&str]) -> crate::support::lab::Ran {
         let path = put_plan(&self.lab, plan);
         let mut command = host(script);
