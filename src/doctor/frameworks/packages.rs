@@ -134,7 +134,7 @@ pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
     })
 }
 
-/// CuPy searches the wheels of its environment and the toolkits by itself: what is missing is what no place has.
+/// `CuPy` searches the wheels of its environment and the toolkits by itself: what is missing is what no place has.
 pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
     let made_for = |package: &Distribution| -> Option<u64> {
         package.name.strip_prefix("cupy-cuda")?.trim_end_matches('x').get(..2)?.parse().ok()
