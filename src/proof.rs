@@ -308,7 +308,7 @@ fn driver(machine: &Machine, plan: Option<&Plan>, frameworks: &[Framework], proo
         let hint = match (machine.surroundings.container, gpu) {
             (Some(_), true) => "start the container with the driver of its host: `cudashim doctor` tells how",
             (Some(_), false) => {
-                "start the container with the GPUs of its host: `cudashim doctor` tells how; for the CPU, leave `--check` and `CUDASHIM_CHECK` out"
+                "run it where a GPU is, and start the container with the GPUs of its host; for the CPU, leave `--check` and `CUDASHIM_CHECK` out"
             }
             (None, true) => "install the NVIDIA driver: `cudashim doctor` tells which",
             (None, false) => "run it where a GPU is; for the CPU, leave `--check` and `CUDASHIM_CHECK` out",

@@ -197,6 +197,7 @@ fn the_page_has_the_verdict_first() {
     driver   535.261.03, proprietary kernel module, CUDA 12.2, /usr/lib/x86_64-linux-gnu/libcuda.so.1 by
              default directory
     torch    2.15.0+cu132 in /venv/lib/python3.11/site-packages/torch
+    cuda     13.2 is torch's: the driver does not run it, 580.65.06 or newer does
     set      3 libraries; `cudashim resolve` lists them
 
     fatal: torch 2.15.0+cu132 needs 580 or newer: the driver is 535.261.03 [driver-too-old]
@@ -220,6 +221,49 @@ fn the_page_has_the_verdict_first() {
     fact: there is no NVIDIA driver on this machine [no-driver]
     ");
     assert_eq!(code, Some(0));
+}
+
+/// Whether torch's CUDA goes with driver and toolkit: not by equality.
+#[test]
+fn the_page_compares_cuda_with_driver_and_toolkit() {
+    let says = |patient: &Patient| patient.report().cuda;
+    let toolkit = |patient: Patient, release: &str| {
+        let name = format!("libcudart.so.{}", release.split('.').next().unwrap());
+        let dir = format!("usr/local/cuda-{release}/lib64");
+        patient
+            .library(&format!("{dir}/libcudart.so.{release}.90"), &Lib::new(&name))
+            .link(&format!("{dir}/{name}"), &format!("libcudart.so.{release}.90"))
+    };
+    let torch = |driver: &str| driver::healthy(driver).torch("2.8.0+cu128", "12.8");
+    assert_eq!(says(&torch("570.124.06")).as_deref(), Some("12.8 is torch's: the driver runs it"));
+    assert_eq!(
+        says(&torch("535.261.03")).as_deref(),
+        Some("12.8 is torch's: the driver, for CUDA 12.2, runs it by minor-version compatibility")
+    );
+    assert_eq!(
+        says(&torch("470.256.02")).as_deref(),
+        Some("12.8 is torch's: the driver does not run it, 525.60.13 or newer does")
+    );
+    let beside = |release| says(&toolkit(torch("570.124.06"), release)).unwrap_or_default();
+    assert!(beside("12.4").ends_with("runs it; the toolkit 12.4 fits for building extensions"), "{}", beside("12.4"));
+    assert!(beside("13.0").ends_with("; the toolkit 13.0 does not fit for building extensions"), "{}", beside("13.0"));
+    assert_eq!(says(&Patient::new().torch("2.8.0+cu128", "12.8")), None);
+    assert_eq!(says(&driver::healthy("570.124.06")), None);
+}
+
+/// A root that is not there is no machine on which nothing is wrong.
+#[test]
+fn a_root_is_a_directory() {
+    let mut patient = Patient::new().file("file", "");
+    for root in ["none", "file"] {
+        let root = patient.world.path(root);
+        let output = patient.world.cudashim(["doctor", "--root"]).arg(&root).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("names no directory that is there"));
+    }
+    patient = patient.without("file");
+    let output = patient.world.cudashim(["doctor", "--root"]).arg(patient.world.root()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
 }
 
 /// A screen: 24 lines of 100 columns where nothing is wrong; lines for a shell are never broken.

@@ -92,7 +92,7 @@ fn attend(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     };
     let text = page(cli, args, &host, &report)?;
     if cli.format == Format::Human {
-        let _ = std::io::stderr().lock().write_all(format!("\ncudashim doctor: {text}").as_bytes());
+        let _ = std::io::stderr().lock().write_all(format!("\ncudashim doctor:\n{text}").as_bytes());
     } else {
         resolve::print(text)?;
     }

@@ -18,7 +18,7 @@ pub(super) fn lock(cli: &Cli, args: &LockArgs) -> anyhow::Result<ExitCode> {
     let target = resolve::kept_file(&here, &args.output)?;
     let plan = match made(&host, &request)? {
         Locked::Plan(plan) => plan,
-        Locked::Nothing(why) => bail!("{why}: there is nothing to lock"),
+        Locked::Nothing(why) => bail!("{why}: there is nothing to lock (`--python` names another environment)"),
     };
     let (bytes, file) = (plan.to_bytes(), args.output.display());
     if here.read(&target).is_ok_and(|old| old == bytes) {

@@ -273,7 +273,15 @@ fn refused(case: &Case<'_>) -> impl Iterator<Item = Finding> {
             803 => case.finding("compat-libcuda-803")?,
             804 => case.finding("compat-libcuda-804")?,
             999 => case.finding("cuinit-999")?,
-            100 => case.finding("driver-does-not-answer")?.because("the driver shows CUDA no device (error 100)"),
+            100 => match case.machine.surroundings.shown.as_deref().map(str::trim).filter(|shown| !shown.is_empty()) {
+                // CUDA stops at the first that it does not know.
+                Some(shown) => case
+                    .finding("devices-hidden")?
+                    .severity(Severity::Fatal)
+                    .because("CUDA_VISIBLE_DEVICES begins with no GPU that is here (error 100)")
+                    .seen("variable", format!("CUDA_VISIBLE_DEVICES={shown}")),
+                None => case.finding("driver-does-not-answer")?.because("the driver shows CUDA no device (error 100)"),
+            },
             _ => case.finding("driver-does-not-answer")?.because(format!("CUDA cannot be started: error {code}")),
         };
         Some(found.seen("driver", format!("cuInit returns {code}")))

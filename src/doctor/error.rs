@@ -257,6 +257,18 @@ impl Explanation<'_, '_> {
         map.search_from(0, OsStr::new(soname))
     }
 
+    /// What the set has of the same library in another major, where one wheel brings either.
+    fn other_release(&self, name: &LibraryName<'_>) -> Option<String> {
+        let of_cuda = matches!(name.row.family, "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "npp");
+        let major = name.version.as_ref().filter(|_| !of_cuda)?.major();
+        let other = |soname: &str| {
+            parse_library_name(soname).is_some_and(|it| {
+                it.row.stem == name.row.stem && it.version.as_ref().is_some_and(|version| version.major() != major)
+            })
+        };
+        self.choices().find(|choice| other(&choice.soname)).map(|choice| choice.soname.clone())
+    }
+
     fn lacks(&self, path: &Path, symbol: &str) -> bool {
         let object = self.case.objects.open(path).ok();
         object.is_some_and(|object| object.elf().is_ok_and(|elf| !elf.defines(symbol.as_bytes(), None)))
@@ -264,6 +276,9 @@ impl Explanation<'_, '_> {
 
     /// What heals it: the lines of the kind, where the set has what is wanted; else what brings it.
     fn remedies(&self, finding: &Finding, soname: Option<&str>) -> Vec<Remedy> {
+        if let ("torchvision-torch-mismatch", Some(torch)) = (finding.id, self.case.torch) {
+            return super::frameworks::torchvision_anew(self.case, torch, self.case.has_package("torchvision"));
+        }
         let set = self.case.answer.as_ref().is_ok_and(|answer| answer.resolution.is_some());
         let run = |remedy: &&Remedy| matches!(remedy, Remedy::Command(line) if *line == self.case.run_line());
         // Of one libcuda nothing can be chosen.
@@ -292,11 +307,18 @@ impl Explanation<'_, '_> {
             // Behind what the set guards: only what nothing else brings comes from there.
             let run = if set { self.case.run_line() } else { self.case.bare_line() };
             remedies.push(Remedy::command(format!("LD_LIBRARY_PATH={} {run}", super::word(dir.as_os_str()))));
-        } else if let (Some(name), Some(major), false) = (&name, major.or(self.major()), found) {
-            let wheels = name.row.wheel_names(major);
-            if let (Some(wheel), Some(python)) = (wheels.first(), self.case.interpreter) {
-                let python = super::word(python.program.as_os_str());
-                remedies.push(Remedy::command(format!("{python} -m pip install {wheel}")));
+        } else if let Some(here) = name.as_ref().and_then(|name| self.other_release(name)).filter(|_| !found) {
+            // Two releases of one wheel do not stand side by side.
+            if self.case.has_package("ctranslate2").is_some() && soname == "libcudnn.so.8" {
+                remedies.push(self.case.pip("install 'ctranslate2>=4.5'"));
+            }
+            remedies.push(Remedy::action(format!(
+                "install a release of what asks for `{soname}` that is built for `{here}`, which this environment has"
+            )));
+        } else if let (Some(major), false) = (major.or(self.major()), found) {
+            let wheels = super::frameworks::wheels(&std::iter::once(soname.to_owned()).collect(), major);
+            if let Some(wheel) = wheels.first() {
+                remedies.push(self.case.pip(&format!("install {wheel}")));
             }
         }
         remedies.extend(lines().filter(|remedy| !run(&remedy)));

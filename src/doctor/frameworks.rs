@@ -12,6 +12,8 @@ mod torchvision;
 mod xla;
 
 use packages::short;
+pub(super) use packages::{cuda_major, wheels};
+pub(super) use torchvision::remedies as torchvision_anew;
 
 use super::{Case, Finding, judged};
 use crate::facts::Group;
@@ -23,7 +25,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
         found.extend(onnxruntime::finding(case));
         found.extend(xla::findings(case));
         found.extend(bitsandbytes::finding(case));
-        found.extend(packages::bare_names(case));
+        found.extend(packages::bare_names(case).or_else(|| packages::cupy(case)));
     }
     for other in judged::findings(case, Group::Frameworks) {
         // What is opened only once a GPU is used.

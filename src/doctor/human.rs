@@ -99,6 +99,9 @@ pub(super) fn lines(report: &Report) -> Vec<(&'static str, String)> {
         Some(torch) => ("torch", format!("{} in {}", torch.version, torch.path.to_path().display())),
         None => ("torch", "none".to_owned()),
     });
+    if let Some(cuda) = &report.cuda {
+        lines.push(("cuda", cuda.clone()));
+    }
     if let Some(report) = &report.set {
         lines.push(("set", set(report)));
     }
@@ -131,9 +134,17 @@ fn set(report: &crate::report::ResolveReport) -> String {
     }
     match &report.set {
         None => "none fits".to_owned(),
-        Some(set) if set.is_empty() => "no library of NVIDIA's is needed".to_owned(),
-        Some(set) => format!("{} libraries; `cudashim resolve` lists them", set.len()),
+        Some(set) if set.is_empty() && report.unserved.is_empty() => "no library of NVIDIA's is needed".to_owned(),
+        Some(set) if set.is_empty() => {
+            let lost = counted(report.unserved.len());
+            format!("empty: {lost} asked for, and left to the loader; `cudashim resolve` lists them")
+        }
+        Some(set) => format!("{}; `cudashim resolve` lists them", counted(set.len())),
     }
+}
+
+fn counted(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "library" } else { "libraries" })
 }
 
 pub(super) fn word(severity: Severity) -> &'static str {

@@ -7,6 +7,7 @@
 //!
 //! To add a finding: a row in `data/findings.tsv`, and a rule in the file of its group.
 
+mod compatible;
 mod driver;
 mod environment;
 mod error;

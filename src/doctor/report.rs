@@ -26,6 +26,8 @@ pub struct Report {
     pub toolkits: Vec<Toolkit>,
     /// The torch asked for.
     pub torch: Option<TorchLine>,
+    /// Whether its CUDA release goes with the driver and the toolkits, in words; absent where there is nothing to compare.
+    pub cuda: Option<String>,
     /// What `cudashim resolve` answers; absent where nothing fits.
     pub set: Option<ResolveReport>,
     /// What was found, the worst first.
@@ -100,6 +102,7 @@ impl Report {
             Err(RequestError::NoSolution { source, requirement }) => Some(ResolveReport::none(requirement, source)),
             Err(_) => None,
         };
+        let toolkits = toolkits(case);
         Self {
             schema: SCHEMA,
             verdict,
@@ -112,7 +115,8 @@ impl Report {
                 compat: compat.map(|cuda| cuda.to_string()),
             },
             devices: machine.devices().to_vec(),
-            toolkits: toolkits(case),
+            cuda: super::compatible::line(case, &toolkits),
+            toolkits,
             torch,
             set,
             findings,

@@ -32,7 +32,7 @@ fn output_and_exit_code_are_the_command_s() {
     assert_eq!(text(&output.stdout), "out\n");
     assert_eq!(output.status.code(), Some(3));
     let said = text(&output.stderr);
-    let explained = said.strip_prefix(&format!("{NCCL}\n\ncudashim doctor: ")).unwrap();
+    let explained = said.strip_prefix(&format!("{NCCL}\n\ncudashim doctor:\n")).unwrap();
     assert!(explained.contains("[nccl-older-wins]"), "{explained}");
     assert!(explained.contains(NCCL), "{explained}");
     // What is said on stdout is read, too.
@@ -64,7 +64,7 @@ fn a_signal_is_told_as_a_shell_does() {
     // SIGABRT is a failure; one that somebody ended needs no explanation.
     let output = done(&world, "kill -ABRT $$");
     assert_eq!(output.status.code(), Some(128 + 6));
-    assert!(text(&output.stderr).contains("cudashim doctor: "), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("cudashim doctor:\n"), "{}", text(&output.stderr));
     let output = done(&world, "kill -TERM $$");
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(128 + 15), ""));
 }

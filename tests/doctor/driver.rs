@@ -99,10 +99,22 @@ fn no_gpu_and_no_driver_is_a_fact() {
     // Libraries of a driver on a machine without a GPU, too.
     let patient = patient.driver(SYSTEM, "535.261.03");
     assert_eq!(patient.ids()[0], ("no-driver", Fact));
-    // Whoever asks them is refused, and there is nothing more to it: a container may have a node left of its host.
+    // CUDA finds no device then, which is no news; where there is a GPU it is.
     let patient = patient.node("dev/nvidiactl", 0o666).says(refusing(100));
-    assert_eq!(patient.ids()[0], ("no-driver", Fact));
+    assert_eq!(patient.ids(), [("no-driver", Fact), ("driver-by-minor-compatibility", Fact)]);
     assert!(patient.report().is_fine());
+    assert_eq!(healthy("570.124.06").says(refusing(100)).ids(), [("driver-does-not-answer", Fatal)]);
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_named_before_all_others() {
+    let patient = healthy("570.124.06").says(refusing(100)).set("CUDA_VISIBLE_DEVICES", "7");
+    let found = patient.first();
+    assert_eq!((found.id, found.severity), ("devices-hidden", Fatal));
+    assert_eq!(found.evidence[0].says, "CUDA_VISIBLE_DEVICES=7");
+    assert_eq!(commands(&found), ["unset CUDA_VISIBLE_DEVICES"]);
+    let healthy = healthy("570.124.06").set("CUDA_VISIBLE_DEVICES", "0");
+    assert_eq!(healthy.says(answering(vec![device("NVIDIA H100 80GB HBM3", 9, 0)])).ids(), []);
 }
 
 #[test]
@@ -440,7 +452,7 @@ fn numba_compiles_for_a_later_driver() {
         venv.wheel(package, "0.61.0", &[]);
         patient
     };
-    assert_eq!(with("cupy-cuda12x").ids(), []);
+    assert_eq!(with("scipy").ids(), []);
     let patient = with("numba");
     let found = patient.first();
     assert_eq!((found.id, found.severity), ("ptx-unsupported-toolchain", Warning));
@@ -513,4 +525,31 @@ fn what_cuda_says_counts_where_nothing_explains_it() {
 fn nothing_of_the_kernel_can_be_seen() {
     let patient = Patient::new().driver(SYSTEM, "535.261.03").torch("2.15.0+cu132", "13.2");
     assert_eq!(patient.ids(), [("driver-too-old", Fatal), ("driver-unknown", Fact)]);
+}
+
+#[test]
+fn what_asks_for_a_later_cuda_without_torch_needs_a_newer_driver() {
+    let onnxruntime = |patient: Patient, major: u32| {
+        patient.venv(|venv| {
+            let provider = Lib::new("libonnxruntime_providers_cuda.so").unversioned();
+            let provider = provider.uses(&format!("libcudart.so.{major}"), &["cudaMalloc"]);
+            venv.wheel("onnxruntime-gpu", "1.31.1", &[("onnxruntime/capi/libonnxruntime_providers_cuda.so", provider)]);
+        })
+    };
+    let found = onnxruntime(healthy("535.261.03"), 13).first();
+    assert_eq!((found.id, found.severity), ("driver-too-old", Fatal));
+    assert_eq!(
+        found.cause,
+        "CUDA 13, which this environment asks for, needs 580.65.06 or newer: the driver is 535.261.03"
+    );
+    assert_eq!(
+        found.remedies,
+        [
+            Remedy::Action("install driver 580.65.06 or newer".into()),
+            Remedy::Action("install a build for CUDA 12 of what asks for it".into())
+        ]
+    );
+    let is_it = |(id, _): &(&str, _)| *id == "driver-too-old";
+    assert!(!onnxruntime(healthy("580.65.06"), 13).ids().iter().any(is_it));
+    assert!(!onnxruntime(healthy("535.261.03"), 12).ids().iter().any(is_it));
 }

@@ -91,7 +91,7 @@ fn a_library_that_is_not_found_is_told_by_whose_it_is() {
     // Of another major: nothing of the set can stand in for it.
     let report = patient().told(&missing("libcudart.so.13"));
     assert_eq!(lead(&report).id, "ext-other-cuda-major");
-    assert_eq!(commands(lead(&report)), ["/venv/bin/python -m pip install nvidia-cuda-runtime"]);
+    assert_eq!(commands(lead(&report)), ["/venv/bin/python -m pip install 'nvidia-cuda-runtime==13.*'"]);
     // A copy of it elsewhere is found with its directory, behind the set.
     let other = patient();
     let runtime = Lib::new("libcudart.so.13").defines(&["cudaMalloc"]);
@@ -148,4 +148,41 @@ fn a_text_that_is_not_known_changes_nothing() {
         "{}",
         report.verdict.says
     );
+}
+
+#[test]
+fn a_cudnn_of_another_major_is_not_installed_over_that_of_torch() {
+    let text = "ImportError: libcudnn.so.8: cannot open shared object file: No such file or directory";
+    let torch = |patient: Patient| {
+        patient.venv(|venv| {
+            let cudnn = Lib::new("libcudnn.so.9").defines(&["cudnnCreate"]);
+            let deps = Lib::new("libtorch_global_deps.so").unversioned().uses("libcudnn.so.9", &["cudnnCreate"]);
+            let deps = deps.link("--disable-new-dtags,-rpath,$ORIGIN/../../nvidia/cudnn/lib");
+            venv.wheel("nvidia-cudnn-cu12", "9.10.2.21", &[("nvidia/cudnn/lib/libcudnn.so.9", cudnn)]);
+            let pins = ["nvidia-cudnn-cu12==9.10.2.21"];
+            venv.torch("2.8.0+cu128", Some("12.8"), &pins, &[("lib/libtorch_global_deps.so", deps)]);
+        })
+    };
+    let report = torch(Patient::new()).told(text);
+    assert_eq!(lead(&report).id, "cudnn8-vs-9-major");
+    assert_eq!(commands(lead(&report)), [""; 0]);
+    let action = format!("{:?}", lead(&report).remedies);
+    assert!(action.contains("that is built for `libcudnn.so.9`, which this environment has"), "{action}");
+    // The one that is known to ask for either.
+    let asker = torch(Patient::new()).venv(|venv| {
+        venv.dist_info("ctranslate2", "4.4.0", "", "");
+    });
+    assert_eq!(commands(lead(&asker.told(text))), ["/venv/bin/python -m pip install 'ctranslate2>=4.5'"]);
+    // Where nothing stands in the way: one wheel brings either major, and the line says which.
+    let bare = Patient::new().torch("2.1.2+cu121", "12.1").told(text);
+    assert!(commands(lead(&bare)).contains(&"/venv/bin/python -m pip install 'nvidia-cudnn-cu12==8.*'"), "{bare:?}");
+}
+
+#[test]
+fn a_torchvision_that_nothing_tells_of_is_replaced_by_that_of_torch() {
+    let report =
+        Patient::new().torch("2.8.0+cu128", "12.8").told("RuntimeError: operator torchvision::nms does not exist");
+    assert_eq!(lead(&report).id, "torchvision-torch-mismatch");
+    let line = "/venv/bin/python -m pip install --force-reinstall --no-deps torchvision==0.23.0 --index-url https://download.pytorch.org/whl/cu128";
+    assert_eq!(commands(lead(&report)), [line]);
 }

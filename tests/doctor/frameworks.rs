@@ -236,6 +236,19 @@ fn ort_cuda_ep_missing_lib() {
             "/venv/bin/python -m pip install nvidia-cublas-cu12 nvidia-cuda-runtime-cu12 && cudashim run -- /venv/bin/python your_script.py"
         ]
     );
+    // Where its maker binds it to wheels, these, for they hold what it opens later.
+    let bound = machine().venv(|venv| {
+        install_onnxruntime(venv);
+        let extras = "Requires-Dist: numpy\nRequires-Dist: nvidia-cuda-runtime-cu12~=12.0; extra == \"cuda\"\n\
+                      Requires-Dist: nvidia-cudnn-cu12~=9.0; extra == \"cudnn\"\n";
+        venv.dist_info("onnxruntime-gpu", "1.20.1", extras, "");
+    });
+    assert_eq!(
+        commands(&bound.first()),
+        [
+            "/venv/bin/python -m pip install 'onnxruntime-gpu[cuda,cudnn]==1.20.1' && cudashim run -- /venv/bin/python your_script.py"
+        ]
+    );
     // In the wheels that it has no run path to: the set heals.
     let wheels = bare.venv(|venv| {
         venv.wheel("nvidia-cublas-cu12", "12.8.4.1", &[("nvidia/cublas/lib/libcublasLt.so.12", cublas_lt())]);
@@ -483,6 +496,36 @@ fn bare_name_dlopen_consumers() {
     assert_eq!(found.cause, "paddlepaddle-gpu 2.6.2 opens `libcudnn.so` by name, and ld.so finds none");
     let path = "opt/cudnn/libcudnn.so";
     healthy(&paddle.library(path, &Lib::new("libcudnn.so.7")).set("LD_LIBRARY_PATH", "/opt/cudnn"));
+}
+
+#[test]
+fn cupy_without_the_libraries_that_it_opens() {
+    let cupy = |patient: Patient, requires: &'static str| {
+        patient.venv(|venv| {
+            venv.dist_info("cupy-cuda12x", "14.2.0", requires, "");
+        })
+    };
+    let found = cupy(machine(), "Requires-Dist: cuda-toolkit==12.*; extra == \"ctk\"\n").first();
+    assert_eq!((found.id, found.severity), ("bare-name-dlopen-consumers", Fatal));
+    assert_eq!(found.cause, "cupy-cuda12x 14.2.0 opens `libcublas.so.12`, `libnvrtc.so.12`, and no copy is here");
+    assert_eq!(commands(&found), ["/venv/bin/python -m pip install 'cupy-cuda12x[ctk]==14.2.0'"]);
+    let found = cupy(machine(), "").first();
+    let line =
+        "pip install nvidia-cublas-cu12 nvidia-cuda-nvrtc-cu12 && cudashim run -- /venv/bin/python your_script.py";
+    assert!(commands(&found)[0].ends_with(line), "{:?}", found.remedies);
+    // It finds the wheels by itself.
+    let whole = cupy(machine(), "").venv(|venv| {
+        venv.wheel(
+            "nvidia-cublas-cu12",
+            "12.8.4.1",
+            &[("nvidia/cublas/lib/libcublas.so.12", Lib::new("libcublas.so.12"))],
+        );
+        let nvrtc = Lib::new("libnvrtc.so.12");
+        venv.wheel("nvidia-cuda-nvrtc-cu12", "12.8.93", &[("nvidia/cuda_nvrtc/lib/libnvrtc.so.12", nvrtc)]);
+    });
+    let is_it = |(id, _): &(&str, _)| *id == "bare-name-dlopen-consumers";
+    assert!(!whole.ids().iter().any(is_it), "{:?}", whole.ids());
+    assert_eq!(cupy(without_gpu(), "").ids(), [("no-driver", Fact)]);
 }
 
 #[test]

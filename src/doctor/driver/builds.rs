@@ -1,5 +1,6 @@
 //! Whether what is installed runs on this driver and on its devices.
 
+use super::super::frameworks::cuda_major;
 use super::super::{Case, Finding, Remedy};
 use crate::consumer::TorchBuild;
 use crate::driver::Device;
@@ -7,6 +8,7 @@ use crate::driver::rules::{self, Code, Verdict};
 use crate::facts::{self, TorchRow, Version};
 use crate::inventory::{self, Depth};
 use crate::places::Provenance;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is found, of torch first.
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
@@ -18,8 +20,40 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
         found.extend(on_devices(case, torch, &cuda));
         found.extend(jetson(case, torch));
     }
+    if let (None, Some(driver)) = (case.torch, case.machine.driver_version()) {
+        found.extend(others_on_driver(case, &driver));
+    }
     found.extend(compiled_later(case));
     found
+}
+
+/// What an environment without torch asks for, where that is of one CUDA major.
+fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
+    let resolution = case.answer.as_ref().ok()?.resolution.as_ref()?;
+    let of_cuda = |name: &String| Some((cuda_major(&BTreeSet::from([name.clone()]))?, name.clone()));
+    let mut names: BTreeMap<u64, String> = resolution.set.iter().filter_map(|choice| of_cuda(&choice.soname)).collect();
+    if names.is_empty() {
+        names.extend(resolution.unserved.iter().filter_map(|(soname, _)| of_cuda(soname)));
+    }
+    let (major, name) = names.first_key_value().filter(|_| names.len() == 1)?;
+    let cuda = Version::parse(&major.to_string())?;
+    let Verdict::NeedsDriver { floor: Some(floor) } =
+        rules::on_driver_with(&cuda, driver, case.machine.found_libcuda())
+    else {
+        return None;
+    };
+    let found = case
+        .finding("driver-too-old")?
+        .because(format!(
+            "CUDA {major}, which this environment asks for, needs {floor} or newer: the driver is {driver}"
+        ))
+        .seen("version", format!("driver {driver}"))
+        .seen("rule", format!("CUDA {major} runs on drivers from {floor} on"));
+    let found = found.seen("rule", format!("`{name}` is of CUDA {major}"));
+    let own = case.machine.driver_cuda();
+    let build = own.map(|own| Remedy::action(format!("install a build for CUDA {} of what asks for it", own.major())));
+    let newer = Remedy::action(format!("install driver {floor} or newer"));
+    Some(found.healed_by([newer].into_iter().chain(build)))
 }
 
 fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Version) -> Option<Finding> {

@@ -1,8 +1,9 @@
 //! ONNX Runtime opens its CUDA provider, which needs CUDA's libraries and has no run path to the wheels that hold them.
 
-use super::packages::{cuda_major, heals, install_and_run, lacking, listed, wheels};
+use super::packages::{cuda_major, heals, install_and_run, lacking, listed, wheels, with_extras};
 use crate::check::Subject;
-use crate::doctor::{Case, Finding, Remedy, Whom};
+use crate::doctor::{Case, Finding, Judged, Remedy, Whom};
+use crate::python::Distribution;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     if let Some(error) = &judged.bare.error {
         found = found.seen("message", error.clone());
     }
-    Some(found.healed_by(remedies(case, &judged, &lost)))
+    Some(found.healed_by(remedies(case, &judged, &lost, package)))
 }
 
 fn all(names: &BTreeSet<String>) -> String {
@@ -45,7 +46,7 @@ fn all(names: &BTreeSet<String>) -> String {
 }
 
 /// The set, where it is seen to heal; a torch that maps what is lacking; the wheels.
-fn remedies(case: &Case<'_>, judged: &crate::doctor::Judged, lost: &BTreeSet<String>) -> Vec<Remedy> {
+fn remedies(case: &Case<'_>, judged: &Judged, lost: &BTreeSet<String>, package: Option<&Distribution>) -> Vec<Remedy> {
     let run = heals(judged, lost).then(|| Remedy::command(case.run_line()));
     let healed = run.is_some();
     let mapped = |name: &String| {
@@ -57,7 +58,12 @@ fn remedies(case: &Case<'_>, judged: &crate::doctor::Judged, lost: &BTreeSet<Str
     let mut remedies: Vec<Remedy> = run.into_iter().chain(torch).collect();
     let nowhere: BTreeSet<String> =
         lost.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
-    if let Some(major) = cuda_major(lost).filter(|_| !healed) {
+    // What its maker binds it to holds what it opens later, too: cuDNN, cuFFT.
+    let extras = package.filter(|_| !nowhere.is_empty() && !healed);
+    let extras = extras.and_then(|package| with_extras(case, package, &["cuda", "cudnn"]));
+    if let Some(extras) = extras {
+        remedies.push(install_and_run(case, &extras));
+    } else if let Some(major) = cuda_major(lost).filter(|_| !healed) {
         let wheels = wheels(if nowhere.is_empty() { lost } else { &nowhere }, major);
         remedies.push(install_and_run(case, &wheels.join(" ")));
     }

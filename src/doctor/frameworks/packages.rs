@@ -5,7 +5,7 @@ use crate::check::{NotFound, Subject};
 use crate::consumer::tidy;
 use crate::doctor::{Case, Finding, Judged, Remedy};
 use crate::facts::{Severity, dlopens, parse_library_name, sonames_of};
-use crate::python::{Distribution, normalized};
+use crate::python::{Distribution, normalized, requirements};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -54,7 +54,7 @@ pub(super) fn heals(judged: &Judged, names: &BTreeSet<String>) -> bool {
 }
 
 /// The CUDA major that a list of sonames is of: that of the runtime or of cuBLAS, which are numbered by it.
-pub(super) fn cuda_major(names: &BTreeSet<String>) -> Option<u64> {
+pub(in crate::doctor) fn cuda_major(names: &BTreeSet<String>) -> Option<u64> {
     names.iter().filter_map(|name| parse_library_name(name.as_str())).find_map(|name| {
         let numbered = matches!(name.row.family, "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "npp");
         name.version.filter(|_| numbered).map(|version| version.major())
@@ -69,8 +69,19 @@ pub(super) fn install_and_run(case: &Case<'_>, what: &str) -> Remedy {
     }
 }
 
+/// The package with those of its extras that bring libraries of NVIDIA's, as its metadata has them.
+pub(super) fn with_extras(case: &Case<'_>, package: &Distribution, extras: &[&str]) -> Option<String> {
+    let plain = requirements(case.host, package, &[]);
+    let brings = |extra: &&str| {
+        let all = requirements(case.host, package, &[*extra]);
+        all.keys().any(|name| !plain.contains_key(name) && (name.starts_with("nvidia-") || name == "cuda-toolkit"))
+    };
+    let kept: Vec<&str> = extras.iter().copied().filter(brings).collect();
+    (kept.len() == extras.len()).then(|| format!("'{}[{}]=={}'", package.name, kept.join(","), package.version))
+}
+
 /// The wheels that bring some sonames, each bound to the major that is asked for where its name does not tell it.
-pub(super) fn wheels(names: &BTreeSet<String>, major: u64) -> Vec<String> {
+pub(in crate::doctor) fn wheels(names: &BTreeSet<String>, major: u64) -> Vec<String> {
     let mut wheels: BTreeMap<String, String> = BTreeMap::new();
     for name in names.iter().filter_map(|name| parse_library_name(name.as_str())) {
         let Some(wheel) = name.row.wheel_names(major).into_iter().next() else { continue };
@@ -121,4 +132,32 @@ pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
         });
         Some(found.healed_by(run.into_iter().chain(install)))
     })
+}
+
+/// `CuPy` searches the wheels of its environment and the toolkits by itself: what is missing is what no place has.
+pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
+    let made_for = |package: &Distribution| -> Option<u64> {
+        package.name.strip_prefix("cupy-cuda")?.trim_end_matches('x').get(..2)?.parse().ok()
+    };
+    let (package, major) = case.installed.iter().find_map(|package| Some((package, made_for(package)?)))?;
+    let rows = dlopens().iter().filter(|row| row.who == "python:cupy" && row.required);
+    let names = rows.filter_map(|row| parse_library_name(row.name).map(|name| (row.name, name)));
+    let absent = |name: &str| case.inventory.serving(name).all(|library| library.unusable.is_some());
+    let lost: BTreeSet<String> = names
+        .filter(|(_, name)| !name.row.is_driver() && name.version.as_ref().is_some_and(|it| it.major() == major))
+        .filter(|(name, _)| absent(name) && case.loader.find(OsStr::new(name)).is_none())
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    if lost.is_empty() {
+        return None;
+    }
+    let reason = format!("{} {} opens {}, and no copy is here", package.name, package.version, listed(&lost));
+    let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
+    let found =
+        lost.iter().fold(found, |found, name| found.seen("file", format!("`{name}` is nowhere on this machine")));
+    let remedy = match with_extras(case, package, &["ctk"]) {
+        Some(extras) => case.pip(&format!("install {extras}")),
+        None => install_and_run(case, &wheels(&lost, major).join(" ")),
+    };
+    Some(found.healed_by([remedy]))
 }

@@ -46,7 +46,7 @@ pub(super) fn finding(
         );
         found = found.seen("message", "operator torchvision::nms does not exist");
     }
-    Some(found.healed_by(remedies(case, torch, vision)))
+    Some(found.healed_by(remedies(case, torch, Some(vision))))
 }
 
 /// The release of torch that its metadata requires; else what the table says of it.
@@ -71,15 +71,15 @@ fn cuda_of(case: &Case<'_>, vision: &Distribution) -> Option<(u32, String)> {
 }
 
 /// The torchvision of this torch; where none is known, both anew.
-fn remedies(case: &Case<'_>, torch: &TorchBuild, vision: &Distribution) -> Vec<Remedy> {
+pub(in crate::doctor) fn remedies(case: &Case<'_>, torch: &TorchBuild, vision: Option<&Distribution>) -> Vec<Remedy> {
     let tag = torch
         .cuda_release()
         .map_or_else(|| "cpu".to_owned(), |(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()));
     let index = format!("--index-url https://download.pytorch.org/whl/{tag}");
     let own = torchvision_for(&torch.version)
         .map(|row| case.pip(&format!("install --force-reinstall --no-deps torchvision=={} {index}", row.version)));
-    let release = Version::parse(vision.version.split('+').next().unwrap_or_default());
-    let other = torchvisions().iter().find(|row| Some(&row.version) == release.as_ref());
+    let release = vision.and_then(|vision| Version::parse(vision.version.split('+').next()?));
+    let other = torchvisions().iter().find(|row| release.as_ref() == Some(&row.version));
     let back = other.map(|row| Remedy::action(format!("keep it, and install torch {}", row.torch)));
     let none = Remedy::action("install torch and torchvision anew, in one line, so that pip chooses a pair");
     own.into_iter().chain(back).chain(Some(none)).take(2).collect()

@@ -103,13 +103,18 @@ impl Told<'_, '_> {
         if !seen.is_absence() {
             return format!("`{}` wants `{}`, which nothing that is loaded defines", name_of(by), short(first));
         }
-        let more = match self.wanted().count() {
-            1 => String::new(),
-            count => format!(" and {} more", count - 1),
+        let (more, them) = match self.wanted().count() {
+            1 => (String::new(), "it"),
+            count => (format!(" and {} more", count - 1), "them"),
         };
         let verb = if seen.when != When::Load && !is_elective(seen) { "opens" } else { "needs" };
-        let there = installed(self.case, first).map_or("", |_| ", though it is installed");
-        format!("`{}` {verb} `{}`{more}, and ld.so does not find it{there}", name_of(by), short(first))
+        let all = self.wanted().all(|name| installed(self.case, name).is_some());
+        let there = if all {
+            format!(", though {} installed", if them == "it" { "it is" } else { "they are" })
+        } else {
+            String::new()
+        };
+        format!("`{}` {verb} `{}`{more}, and ld.so does not find {them}{there}", name_of(by), short(first))
     }
 
     /// What the set has in place of a file.

@@ -70,7 +70,11 @@ fn parts_of_cudnn_that_are_installed_and_not_found() {
     let sick = || bundle(driver::healthy("570.86.15"), "9.1.0");
     let on_path = sick().set("LD_LIBRARY_PATH", &format!("{SITE}/nvidia/cudnn/lib"));
     let found = seen("cudnn9-sublib-not-found", &sick(), &on_path);
-    assert!(found.cause.ends_with("and ld.so does not find it, though it is installed"), "{}", found.cause);
+    assert!(
+        found.cause.ends_with("and 3 more, and ld.so does not find them, though they are installed"),
+        "{}",
+        found.cause
+    );
     heals_by_run(&found);
     // Without a GPU nobody opens them; the fact that there is none says so.
     let report = bundle(Patient::new(), "9.1.0").report();
