@@ -5,7 +5,7 @@ mod devices;
 
 use super::args::{Cli, DoctorArgs, Format};
 use super::{output, resolve};
-use crate::doctor::{self, Ask, Message, Report, Window, recognise, redacted};
+use crate::doctor::{self, Ask, Message, Report, Window, recognise, redacted, redacted_json};
 use crate::driver::Machine;
 use crate::host::{Host, atomic_write};
 use crate::report::sanitized;
@@ -18,6 +18,9 @@ use std::process::ExitCode;
 /// A message of this weight is worth a word where its command ended well: a silent fall-back to the CPU.
 const WORTH_A_WORD: u8 = 4;
 
+/// A longer record is none: one of a machine with eight devices has some kilobytes.
+const RECORD_LIMIT: u64 = 16 << 20;
+
 pub(super) fn doctor(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     if !args.command.is_empty() {
         return attend(cli, args);
@@ -26,7 +29,7 @@ pub(super) fn doctor(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let messages = args.error.as_deref().map(|file| told(&read(file)?)).transpose()?;
     let report = examine(cli, args, &host, messages)?;
     if let Some(file) = &args.record {
-        atomic_write(file, report.machine.to_json()?.as_bytes())
+        atomic_write(&resolve::kept_file(file)?, report.machine.to_json()?.as_bytes())
             .with_context(|| format!("the driver cannot be recorded in `{}`", file.display()))?;
     }
     resolve::print(page(cli, args, &host, &report)?)?;
@@ -42,8 +45,9 @@ fn told(text: &[u8]) -> anyhow::Result<Vec<Message>> {
 
 fn examine(cli: &Cli, args: &DoctorArgs, host: &Host, messages: Option<Vec<Message>>) -> anyhow::Result<Report> {
     let recorded = args.recorded.as_deref().map(|file| {
-        let text = std::fs::read_to_string(file);
-        let text = text.with_context(|| format!("the record `{}` cannot be read", file.display()))?;
+        let mut text = String::new();
+        let read = File::open(file).and_then(|open| open.take(RECORD_LIMIT).read_to_string(&mut text));
+        read.with_context(|| format!("the record `{}` cannot be read", file.display()))?;
         Machine::from_json(&text).with_context(|| format!("the record `{}` cannot be used", file.display()))
     });
     let recorded = recorded.transpose()?;
@@ -63,7 +67,10 @@ fn page(cli: &Cli, args: &DoctorArgs, host: &Host, report: &Report) -> anyhow::R
     let text = match cli.format {
         Format::Human => sanitized(&doctor::text(report, args.all)),
         Format::Markdown => sanitized(&doctor::markdown(report)),
-        Format::Json | Format::Jsonl => resolve::json(report)?,
+        Format::Json | Format::Jsonl => {
+            let json = resolve::json(report)?;
+            return Ok(if args.redact { redacted_json(&json, host) } else { json });
+        }
     };
     Ok(if args.redact { redacted(&text, host) } else { text })
 }

@@ -13,9 +13,8 @@ use std::process::ExitCode;
 pub(super) fn lock(cli: &Cli, args: &LockArgs) -> anyhow::Result<ExitCode> {
     let host = resolve::host(cli);
     let request = resolve::request(&host, &args.consumer, &[]);
-    // The file is the user's, also where the machine is an image.
     let here = Host::current();
-    let target = resolve::kept_file(&here, &args.output)?;
+    let target = resolve::kept_file(&args.output)?;
     let plan = match made(&host, &request)? {
         Locked::Plan(plan) => plan,
         Locked::Nothing(why) => bail!("{why}: there is nothing to lock (`--python` names another environment)"),
@@ -79,7 +78,7 @@ fn relocated(
     said: &Path,
     report: &mut VerifyReport,
 ) -> anyhow::Result<Option<PathBuf>> {
-    let target = resolve::kept_file(&Host::current(), said)?;
+    let target = resolve::kept_file(said)?;
     let fresh = if report.holds { Ok(plan.clone()) } else { relocate(host, plan, here) };
     match fresh {
         Ok(fresh) => {

@@ -59,6 +59,11 @@ pub fn main() -> ExitCode {
     output::color(cli.color);
     let attends = matches!(&cli.command, Command::Doctor(args) if !args.command.is_empty());
     let is_run = attends || matches!(cli.command, Command::Run(_) | Command::Trace(_));
+    if let Some(root) = cli.root.as_deref().filter(|root| !root.is_dir()) {
+        // What is not there has nothing wrong.
+        output::error(&anyhow::anyhow!("`--root {}` is no directory", root.display()));
+        return ExitCode::from(if is_run { 125 } else { 2 });
+    }
     let result = match &cli.command {
         Command::Resolve(args) => resolve::resolve(&cli, args),
         Command::Run(args) => run::run(&cli, args),

@@ -3,15 +3,16 @@
 use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
 use super::{output, shim};
 use crate::facts::parse_library_name;
-use crate::host::{Host, Kind, atomic_write};
+use crate::host::{Host, Kind, atomic_write, write_target};
 use crate::plan::Plan;
 use crate::report::{
-    ChosenLibrary, ExplainReport, JsonPath, ResolveReport, SCHEMA, explanation_text, resolution_text, sanitized,
+    ChosenLibrary, ExplainReport, JsonPath, ResolveReport, SCHEMA, acts, explanation_text, resolution_text, sanitized,
 };
 use crate::request::{Cached, PlanCache, Request, RequestError};
 use crate::resolve::Policy;
 use anyhow::{Context, bail};
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -78,7 +79,7 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
     let mut request = request(&host, &args.consumer, &[]);
     request.policy.explain = args.explain.is_some();
     if let Some(file) = &args.output {
-        let target = kept_file(&host, file)?;
+        let target = kept_file(file)?;
         let answer = request.answer(&host)?;
         let Some(resolution) = answer.resolution else {
             bail!("{}: there is no plan to write", answer.nothing.unwrap_or_default());
@@ -117,12 +118,13 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where a plan is to be written: what a symbolic link leads to, and nothing but a regular file is replaced.
-pub(super) fn kept_file(host: &Host, file: &Path) -> anyhow::Result<PathBuf> {
-    let path = host.canonical(file).unwrap_or_else(|_| host.absolute(file));
-    match host.stat(&path) {
+/// Where a file of the user's is to be written, also where the machine is an image: what a symbolic link leads to, and
+/// nothing but a regular file is replaced.
+pub(super) fn kept_file(file: &Path) -> anyhow::Result<PathBuf> {
+    let path = write_target(file).with_context(|| format!("`{}` cannot be written", file.display()))?;
+    match Host::current().stat(&path) {
         Ok(stat) if stat.kind != Kind::File => {
-            bail!("`{}` is no regular file: a plan cannot be written there", file.display())
+            bail!("`{}` is no regular file: nothing can be kept there", file.display())
         }
         _ => Ok(path),
     }
@@ -154,7 +156,21 @@ pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> anyhow::
 }
 
 pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
+    Ok(escaped(&serde_json::to_string_pretty(value)?) + "\n")
+}
+
+/// JSON with what could act on a terminal written as escapes: such characters stand in strings alone.
+fn escaped(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut out, c| {
+        if acts(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+        out
+    })
 }
 
 /// Data, to stdout.

@@ -78,7 +78,7 @@ fn tell(cli: &Cli, args: &TraceArgs, host: &Host, seen: &[u8], code: u8) -> anyh
         Format::Human | Format::Markdown => sanitized(&report.text()),
     };
     match &args.output {
-        Some(file) => atomic_write(file, text.as_bytes())
+        Some(file) => atomic_write(&resolve::kept_file(file)?, text.as_bytes())
             .with_context(|| format!("the report cannot be written to `{}`", file.display())),
         None if cli.format == Format::Human => {
             std::io::stderr().lock().write_all(text.as_bytes()).context("the report cannot be written to stderr")

@@ -66,6 +66,8 @@ fn headline(text: &mut String, finding: &Finding) {
 /// Writes `value` after `before`, broken at blanks so that it fits a screen; what follows begins in column `indent`.
 fn wrapped(text: &mut String, before: &str, indent: usize, value: &str) {
     text.push_str(before);
+    // No name begins a line of its own.
+    let value = value.replace('\n', "\\n");
     let mut column = before.chars().count();
     let start = column;
     for (at, word) in value.split(' ').enumerate() {

@@ -17,7 +17,8 @@ pub fn markdown(report: &Report) -> String {
         for evidence in &finding.evidence {
             let path = evidence.path.as_ref().map(|path| format!("{}: ", path.to_path().display()));
             let says = format!("{}{}", path.unwrap_or_default(), evidence.says);
-            let _ = writeln!(text, "- {}: {}", evidence.kind, inline(&says));
+            let says = if evidence.kind == "message" { verbatim(&says) } else { inline(&says) };
+            let _ = writeln!(text, "- {}: {says}", evidence.kind);
         }
         for remedy in &finding.remedies {
             let _ = match remedy {
@@ -29,16 +30,34 @@ pub fn markdown(report: &Report) -> String {
     text
 }
 
-/// Text that stays on its line and in its cell, whatever names of files are in it.
+/// Text that stays on its line and in its cell, whatever names of files are in it. What stands between backticks is code,
+/// where only a bar is escaped; where they make no pairs, they are characters (the specification of
+/// `GitHub` Flavored Markdown: tables, backslash escapes, code spans).
 fn inline(text: &str) -> String {
+    let text = text.replace(['\n', '\r'], " ");
+    let ticks = text.matches('`').count();
+    let code = ticks.is_multiple_of(2) && !text.contains("``");
+    let mut inside = false;
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         match c {
-            '\n' | '\r' => out.push(' '),
-            '|' | '<' | '*' | '[' => out.extend(['\\', c]),
+            '`' if code => {
+                inside = !inside;
+                out.push(c);
+            }
+            '|' => out.push_str("\\|"),
+            '\\' | '`' | '<' | '&' | '*' | '[' | ']' | '~' if !inside => out.extend(['\\', c]),
             _ => out.push(c),
         }
         out
     })
+}
+
+/// A message as it was said: code, between more backticks than it has.
+fn verbatim(text: &str) -> String {
+    let text = text.replace(['\n', '\r'], " ");
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
+    let fence = "`".repeat(longest + 1);
+    format!("{fence} {text} {fence}")
 }
 
 #[cfg(test)]
@@ -48,5 +67,15 @@ mod tests {
     #[test]
     fn a_cell_is_not_left() {
         assert_eq!(inline("a|b\n<c>"), "a\\|b \\<c>");
+        // What escapes is escaped first, and in code nothing else is.
+        assert_eq!(inline(r"\<img> &lt; `a\<b|c` [x](y)"), r"\\\<img> \&lt; `a\<b\|c` \[x\](y)");
+        assert_eq!(inline("`/a`b` <i>"), "\\`/a\\`b\\` \\<i>");
+        assert_eq!(inline("``<i>"), "\\`\\`\\<i>");
+    }
+
+    #[test]
+    fn a_message_is_not_left() {
+        assert_eq!(verbatim("@all <b> ``x`"), "``` @all <b> ``x` ```");
+        assert_eq!(verbatim("plain"), "` plain `");
     }
 }

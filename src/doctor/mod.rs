@@ -28,7 +28,7 @@ pub use finding::{Evidence, Finding, Remedy};
 pub use human::text;
 pub use markdown::markdown;
 pub use message::{Message, Window, recognise};
-pub use redact::redacted;
+pub use redact::{redacted, redacted_json};
 pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
 
 use crate::check::Subject;
@@ -41,8 +41,10 @@ use crate::objects::Objects;
 use crate::places;
 use crate::plan::Plan;
 use crate::python::{Command, Distribution, Interpreter, Options, distributions};
+use crate::report::acts;
 use crate::request::{Answer, Request, RequestError, default_python};
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// Whom a machine is examined for.
@@ -161,12 +163,26 @@ impl Case<'_> {
     }
 }
 
-/// A word as a shell reads it back, quoted where it must be.
+/// A word as a shell reads it back, quoted where it must be; on one line, and with nothing that a terminal acts on.
 pub(crate) fn word(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "-_./+=:,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.into_owned();
+    }
+    if word.to_str().is_none() || text.chars().any(|c| c == '\n' || acts(c)) {
+        // As bash, ksh and zsh read it (bash(1), "QUOTING").
+        let bytes = word.as_encoded_bytes().iter().fold(String::new(), |mut out, byte| {
+            match byte {
+                b'\'' | b'\\' => out.extend(['\\', char::from(*byte)]),
+                0x20..0x7f => out.push(char::from(*byte)),
+                _ => {
+                    let _ = write!(out, "\\x{byte:02x}");
+                }
+            }
+            out
+        });
+        return format!("$'{bytes}'");
     }
     format!("'{}'", text.replace('\'', "'\\''"))
 }
@@ -233,4 +249,24 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
         error::explain(&case, messages, &mut findings);
     }
     Ok(Report::new(&case, findings, ask.messages.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::word;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn a_word_is_read_back_as_it_was() {
+        let words: [&[u8]; 6] = [b"/a/b", b"", b"a b'c", b"\n$ rm", b"\x1b]'\\", b"\xff\xc2\x9b"];
+        let shown = ["/a/b", "''", r"'a b'\''c'", r"$'\x0a$ rm'", r"$'\x1b]\'\\'", r"$'\xff\xc2\x9b'"];
+        for (bytes, shown) in words.into_iter().zip(shown) {
+            assert_eq!(word(OsStr::from_bytes(bytes)), shown);
+            let echo = format!("printf %s {}", word(OsStr::from_bytes(bytes)));
+            if let Ok(output) = std::process::Command::new("bash").args(["-c", &echo]).output() {
+                assert_eq!(output.stdout, bytes, "{shown}");
+            }
+        }
+    }
 }

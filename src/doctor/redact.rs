@@ -13,35 +13,103 @@ const fn ends(c: char) -> bool {
 /// libraries and packages, and the paths below a home directory stay: they are what a report is read for.
 #[must_use]
 pub fn redacted(text: &str, host: &Host) -> String {
-    let mut text = text.to_owned();
-    let homes = ["HOME", "XDG_DATA_HOME"].into_iter().filter_map(|name| host.env(name)?.to_str());
-    for home in homes.filter(|home| home.len() > 1) {
-        text = whole_words(&text, home.trim_end_matches('/'), "~");
+    Names::of(host).out_of(text)
+}
+
+/// The same of JSON: of the texts in it, not of the names of fields, so that it stays what it is whatever users are called.
+#[must_use]
+pub fn redacted_json(json: &str, host: &Host) -> String {
+    let names = Names::of(host);
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some((before, tail)) = rest.split_once('"') {
+        out.push_str(before);
+        out.push('"');
+        let mut escaped = false;
+        let end = tail.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let (text, after) = tail.split_at_checked(end.unwrap_or(tail.len())).unwrap_or((tail, ""));
+        let is_field = after.get(1..).is_some_and(|after| after.trim_start().starts_with(':'));
+        out.push_str(&if is_field { text.to_owned() } else { names.out_of(text) });
+        rest = after.strip_prefix('"').map_or(after, |after| {
+            out.push('"');
+            after
+        });
     }
-    for start in ["/home/", "/Users/", "/export/home/", "/var/home/", "/scratch/users/", "/mnt/c/Users/"] {
-        text = after(&text, start, |c| !ends(c), "USER");
+    out.push_str(rest);
+    out
+}
+
+/// What is not to be told.
+struct Names {
+    homes: Vec<String>,
+    users: Vec<String>,
+    /// Too short to be told from other words, but where they name a directory.
+    short: Vec<String>,
+    machine: Vec<String>,
+}
+
+impl Names {
+    fn of(host: &Host) -> Self {
+        let homes = ["HOME", "XDG_DATA_HOME"].into_iter().filter_map(|name| host.env(name)?.to_str());
+        let homes = homes.map(|home| home.trim_end_matches('/').to_owned()).filter(|home| home.len() > 1).collect();
+        // Homes of others that `/etc/passwd` names, root's among them; those of services tell nobody's name.
+        let passwd = host.read_text(Path::new("/etc/passwd")).unwrap_or_default();
+        let users = passwd.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let (name, id) = (fields.next()?, fields.nth(1)?.parse::<u32>().ok()?);
+            ((1000..65534).contains(&id)).then(|| name.to_owned())
+        });
+        let own = ["USER", "LOGNAME", "SUDO_USER"].into_iter().filter_map(|name| host.env(name)?.to_str());
+        let users = users.chain(own.filter(|name| *name != "root").map(str::to_owned));
+        let (users, short) = users.filter(|name| !name.is_empty()).partition(|name| name.len() > 2);
+        let file = host.read_text(Path::new("/etc/hostname")).unwrap_or_default();
+        let kernel = host.read_text(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+        let told = host.env("HOSTNAME").and_then(OsStr::to_str).unwrap_or_default();
+        let machine = [file.trim(), kernel.trim(), told].map(str::to_owned);
+        let machine = machine.into_iter().filter(|name| name.len() > 2 && name != "localhost").collect();
+        Self { homes, users, short, machine }
     }
-    // Homes of others that `/etc/passwd` names, root's among them; those of services tell nobody's name.
-    let passwd = host.read_text(Path::new("/etc/passwd")).unwrap_or_default();
-    let users = passwd.lines().filter_map(|line| {
-        let mut fields = line.split(':');
-        let (name, id) = (fields.next()?, fields.nth(1)?.parse::<u32>().ok()?);
-        ((1000..65534).contains(&id) && name.len() > 2).then_some(name)
-    });
-    let own = ["USER", "LOGNAME", "SUDO_USER"].into_iter().filter_map(|name| host.env(name)?.to_str());
-    for user in users.chain(own.filter(|name| name.len() > 2 && *name != "root")) {
-        text = whole_words(&text, user, "USER");
+
+    fn out_of(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for home in &self.homes {
+            text = whole_words(&text, home, "~");
+        }
+        for start in ["/home/", "/Users/", "/export/home/", "/var/home/", "/scratch/users/", "/mnt/c/Users/"] {
+            text = after(&text, start, |c| !ends(c), "USER");
+        }
+        for user in &self.users {
+            text = whole_words(&text, user, "USER");
+        }
+        for user in &self.short {
+            text = directories(&text, user, "USER");
+        }
+        for name in &self.machine {
+            text = whole_words(&text, name, "HOST");
+        }
+        for start in ["GPU-", "MIG-"] {
+            text = after(&text, start, |c| c.is_ascii_hexdigit() || c == '-', "…");
+        }
+        text
     }
-    let file = host.read_text(Path::new("/etc/hostname")).unwrap_or_default();
-    let kernel = host.read_text(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-    let told = host.env("HOSTNAME").and_then(OsStr::to_str).unwrap_or_default();
-    for name in [file.trim(), kernel.trim(), told].into_iter().filter(|name| name.len() > 2 && *name != "localhost") {
-        text = whole_words(&text, name, "HOST");
+}
+
+/// Replaces `name` where it is a whole part of a path.
+fn directories(text: &str, name: &str, with: &str) -> String {
+    let mut parts = text.split('/');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push('/');
+        match part.strip_prefix(name) {
+            Some(rest) if rest.chars().next().is_none_or(ends) => out.extend([with, rest]),
+            _ => out.push_str(part),
+        }
     }
-    for start in ["GPU-", "MIG-"] {
-        text = after(&text, start, |c| c.is_ascii_hexdigit() || c == '-', "…");
-    }
-    text
+    out
 }
 
 /// Replaces `word` where it is no part of a longer name.
@@ -102,6 +170,24 @@ mod tests {
         );
         assert_eq!(redacted("/home/anna/x /home/ann", &host), "/home/USER/x ~");
         assert_eq!(redacted("node170 node17 node17.example", &host), "node170 HOST HOST.example");
+    }
+
+    #[test]
+    fn names_of_any_kind() {
+        let root = tempfile::tempdir().unwrap();
+        let host = |home: &str, user: &str| {
+            let env = BTreeMap::from([("HOME".into(), home.into()), ("USER".into(), user.into())]);
+            Host::new(root.path().to_owned(), env, "/".into())
+        };
+        assert_eq!(redacted("/ /usr/lib a", &host("/", "a")), "/ /usr/lib a");
+        let text = "/home/a/v /data/a/x: /data/a, /lib/a.so and a: /usr/aa";
+        assert_eq!(redacted(text, &host("/home/a", "a")), "~/v /data/USER/x: /data/USER, /lib/a.so and a: /usr/aa");
+        // No pattern but a name.
+        assert_eq!(redacted("/x/.* /x/ab .*", &host("/x/.*", ".*")), "~ /x/ab .*");
+        let json = r#"{"null": null, "text": "by null in \"/home/null\": null", "list": ["null"]}"#;
+        let shown = redacted_json(json, &host("/home/null", "null"));
+        assert_eq!(shown, r#"{"null": null, "text": "by USER in \"~\": USER", "list": ["USER"]}"#);
+        assert_eq!(redacted_json(r#"{"cut": "x\"#, &host("/", "a")), r#"{"cut": "x\"#);
     }
 
     #[test]

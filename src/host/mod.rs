@@ -16,7 +16,7 @@ pub use files::{Entry, FileId, Kind, Stat};
 pub use map::{Map, outlive_truncation};
 pub use maps::{MappedFile, mapped_files};
 pub use stamps::{Stamp, Stamps};
-pub use write::{atomic_write, atomic_write_new};
+pub use write::{atomic_write, atomic_write_new, write_target};
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -1,8 +1,38 @@
 //! Files written whole or not at all.
 
+use rustix::io::Errno;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Links in a row that are followed, as the kernel has it (`MAXSYMLINKS`).
+const LINKS: usize = 40;
+
+/// Where a file named by the user is to be written: what symbolic links lead to. One that is neither the user's own nor
+/// root's is not followed: in a directory that all may write to, it would let its owner choose what is overwritten
+/// (proc(5), `protected_symlinks`; canonical paths would pass it by).
+///
+/// # Errors
+/// Such a link, too many of them, or one that cannot be read.
+pub fn write_target(path: &Path) -> io::Result<PathBuf> {
+    let own = rustix::process::geteuid().as_raw();
+    let mut path = std::path::absolute(path)?;
+    for _ in 0..LINKS {
+        match std::fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_symlink() => {
+                let uid = meta.uid();
+                if uid != own && uid != 0 {
+                    let says = format!("`{}` is a symbolic link of user {uid}", path.display());
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, says));
+                }
+                let target = std::fs::read_link(&path)?;
+                path = path.parent().unwrap_or(Path::new("/")).join(target);
+            }
+            _ => return Ok(path),
+        }
+    }
+    Err(Errno::LOOP.into())
+}
 
 /// Writes `bytes` to `path` through a temporary file in the same directory, so that a reader sees
 /// the old content or the new one. The file is readable by all and writable by its owner only.
@@ -28,4 +58,31 @@ fn written(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     file.write_all(bytes)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{lchown, symlink};
+
+    #[test]
+    fn links_of_others_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for (name, target) in [("own", "first"), ("first", "new"), ("loop", "loop")] {
+            symlink(target, path(name)).unwrap();
+        }
+        assert_eq!(write_target(&path("own")).unwrap(), path("new"));
+        assert_eq!(write_target(&path("none")).unwrap(), path("none"));
+        assert_eq!(write_target(&path("loop")).unwrap_err().raw_os_error(), Some(Errno::LOOP.raw_os_error()));
+        // Only root can give a link away.
+        if rustix::process::geteuid().is_root() {
+            lchown(path("first"), Some(65534), None).unwrap();
+            for name in ["own", "first"] {
+                let error = write_target(&path(name)).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+                assert!(error.to_string().contains("link of user 65534"), "{error}");
+            }
+        }
+    }
 }

@@ -88,7 +88,7 @@ pub fn verify_text(report: &VerifyReport) -> String {
             State::Differs => "differs",
             State::Drifted => "drifted",
         };
-        let _ = writeln!(text, "{state:<7}  {:<width$}  {}", check.name, check.says);
+        let _ = writeln!(text, "{state:<7}  {:<width$}  {}", one_line(&check.name), one_line(&check.says));
     }
     let drifted = report.checks.iter().filter(|check| check.state == State::Drifted).count();
     let all = report.checks.len();
@@ -100,10 +100,15 @@ pub fn verify_text(report: &VerifyReport) -> String {
         _ => writeln!(text, "\nthe lock does not hold: {drifted} of {all} drifted"),
     };
     for says in &report.not_relocated {
-        let _ = writeln!(text, "  {says}");
+        let _ = writeln!(text, "  {}", one_line(says));
     }
     for hint in &report.hints {
-        let _ = writeln!(text, "hint: {hint}");
+        let _ = writeln!(text, "hint: {}", one_line(hint));
     }
     text
+}
+
+/// A lock may name files as it likes: no name begins a line of its own.
+fn one_line(text: &str) -> String {
+    text.replace('\n', "\\n")
 }

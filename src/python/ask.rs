@@ -6,12 +6,18 @@
 
 use super::interpreter::{Interpreter, InterpreterError, Options, python_path};
 use crate::host::Host;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Paths of this length are no answer.
+const ANSWER_LIMIT: usize = 1 << 20;
 
 /// A Python starts in a tenth of a second; one on a network disk may take seconds. Less than the shim of a process that
 /// waits for us gives us (`cshim/ask.c`): it ends us, not the interpreter, which would then be that process' child where it
@@ -71,23 +77,18 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
     }
     command.args(["-c", QUESTION]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| no_answer(error.to_string()))?;
-    let Some(mut stdout) = child.stdout.take() else { return Err(no_answer("no output".to_owned())) };
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut answer = Vec::new();
-        let read = stdout.by_ref().take(1 << 20).read_to_end(&mut answer);
-        let _ = sender.send(read.map(|_| answer));
-    });
-    let answer = receiver.recv_timeout(TIME_LIMIT);
-    if answer.is_err() {
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(|error| no_answer(error.to_string()))?;
-    let answer = match answer {
-        Ok(Ok(answer)) if status.success() => answer,
-        Ok(Ok(_)) => return Err(no_answer(format!("it ended with {status}"))),
-        Ok(Err(error)) => return Err(no_answer(error.to_string())),
-        Err(_) => return Err(no_answer(format!("no answer within {} seconds", TIME_LIMIT.as_secs()))),
+    let answer = match heard(&mut child, TIME_LIMIT) {
+        Ok((answer, status)) if status.success() => answer,
+        Ok((_, status)) => return Err(no_answer(format!("it ended with {status}"))),
+        Err(error) => {
+            // One that sleeps in the kernel is not waited for.
+            let _ = child.kill();
+            let _ = child.try_wait();
+            return Err(no_answer(match error.kind() {
+                ErrorKind::TimedOut => format!("no answer within {} seconds", TIME_LIMIT.as_secs()),
+                _ => error.to_string(),
+            }));
+        }
     };
     let mut fields = answer.split(|byte| *byte == 0).map(path);
     let (executable, prefix, version) = (fields.next(), fields.next(), fields.next());
@@ -105,6 +106,46 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
     let mut paths = python_path(host, options);
     paths.extend(installed);
     Ok(Interpreter { program: executable, prefix, version: version.display().to_string(), paths })
+}
+
+/// What a child writes until it ends, and how it ends. What it leaves running may hold its output for ever, and itself it
+/// may go on when it has closed it: neither is waited for beyond the limit.
+fn heard(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, ExitStatus)> {
+    let end = Instant::now() + limit;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    // Where the kernel has no pidfd (before 5.3), its end is asked for now and then.
+    let watch = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let mut stdout = child.stdout.take();
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let status = child.try_wait()?;
+        let left = match (&status, &watch) {
+            (Some(_), _) => Duration::ZERO,
+            (None, Some(_)) => end.saturating_duration_since(Instant::now()),
+            (None, None) => end.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)),
+        };
+        if status.is_none() && Instant::now() >= end {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let mut fds: Vec<PollFd<'_>> = stdout.iter().map(|stdout| PollFd::new(stdout, PollFlags::IN)).collect();
+        fds.extend(watch.iter().filter(|_| status.is_none()).map(|watch| PollFd::new(watch, PollFlags::IN)));
+        match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let readable = stdout.is_some() && fds.first().is_some_and(|stdout| !stdout.revents().is_empty());
+        if let Some(open) = stdout.as_mut().filter(|_| readable) {
+            match open.read(&mut piece)? {
+                0 => stdout = None,
+                count => answer.extend_from_slice(piece.get(..count).unwrap_or_default()),
+            }
+            if answer.len() > ANSWER_LIMIT {
+                return Err(io::Error::new(ErrorKind::InvalidData, "its answer has no end"));
+            }
+        } else if let Some(status) = status {
+            return Ok((answer, status));
+        }
+    }
 }
 
 fn path(bytes: &[u8]) -> PathBuf {
@@ -163,6 +204,30 @@ mod tests {
         let (found, seen) = asked(&[("CUDASHIM_ASKING", "1")]);
         assert!(matches!(found, Err(InterpreterError::NoAnswer { .. })));
         assert_eq!(seen, "");
+    }
+
+    #[test]
+    fn what_an_interpreter_leaves_running_is_not_waited_for() {
+        let limit = Duration::from_secs(600);
+        let script = |script: &str| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+        };
+        // It holds the output until we close its input.
+        let mut child = script("exec 3<&0; cat <&3 & printf paths");
+        let held = child.stdin.take();
+        let (answer, status) = heard(&mut child, limit).unwrap();
+        assert_eq!((answer.as_slice(), status.success()), (&b"paths"[..], true));
+        drop(held);
+        // One that closes its output, and goes on.
+        let mut child = script("printf paths; exec >&-; read line");
+        let held = child.stdin.take();
+        assert_eq!(heard(&mut child, Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
+        drop(held);
+        child.wait().unwrap();
+        let mut child = script("cat /dev/zero");
+        assert_eq!(heard(&mut child, limit).unwrap_err().kind(), ErrorKind::InvalidData);
+        child.wait().unwrap();
     }
 
     #[test]

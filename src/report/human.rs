@@ -7,18 +7,22 @@ use std::path::{Path, PathBuf};
 /// `text` made harmless for a terminal: control and bidirectional characters are escaped.
 #[must_use]
 pub fn sanitized(text: &str) -> String {
-    let hostile = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if hostile(c) {
+        if acts(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
         }
         out
     })
+}
+
+/// Whether a terminal acts on a character: controls but the end of a line, other ends of lines, and what turns the
+/// direction of text (Unicode Standard Annex 9).
+#[must_use]
+pub fn acts(c: char) -> bool {
+    c.is_control() && c != '\n'
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A path, or what a file says, as part of a line: no name begins a line of its own.

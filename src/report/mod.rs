@@ -13,7 +13,7 @@ mod why;
 
 pub use check::{CheckReport, View, check_text};
 pub use comparison::{Broken, Change, ComparisonReport, Side};
-pub use human::{explanation_text, resolution_text, sanitized};
+pub use human::{acts, explanation_text, resolution_text, sanitized};
 pub use inspect::{
     Compatibility, GpuCode, InspectFile, InspectReport, LinkLine, Loading, NeedLine, Symbols, inspect_text,
 };

@@ -108,6 +108,44 @@ fn input_and_much_output_pass_through() {
 }
 
 #[test]
+fn what_is_left_running_is_not_waited_for() {
+    let world = World::new();
+    // It holds the channels until this test has seen the end of the command.
+    let script = format!("cat <&3 & echo out; echo '{NCCL}' >&2; exit 3");
+    let mut command = attend(&world, &format!("exec 3<&0; {script}"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let held = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((text(&output.stdout), output.status.code()), ("out\n", Some(3)));
+    let said = text(&output.stderr);
+    assert!(said.starts_with(NCCL) && said.contains("left running"), "{said}");
+    assert!(said.contains("[nccl-older-wins]"), "{said}");
+    drop(held);
+}
+
+#[test]
+fn a_command_that_stops_itself_stops_us_where_a_shell_watches() {
+    let world = World::new();
+    if !std::path::Path::new("/usr/bin/script").exists() || !std::path::Path::new("/bin/bash").exists() {
+        return;
+    }
+    let doctor = env!("CARGO_BIN_EXE_cudashim");
+    let stops = world.path("stops");
+    std::fs::write(&stops, "kill -STOP $$; echo on; exit 5\n").unwrap();
+    // A shell with job control is told of the stop, and goes on with both.
+    let shell = world.path("shell");
+    let lines =
+        format!("set -m\n{doctor} doctor -- /bin/sh {}\necho stopped: $?\nfg\necho ended: $?\n", stops.display());
+    std::fs::write(&shell, lines).unwrap();
+    let mut command = Command::new("/usr/bin/script");
+    command.args(["-qec", &format!("/bin/bash {}", shell.display()), "/dev/null"]);
+    let output = command.env("CUDASHIM_CACHE", world.path("cache")).stdin(Stdio::null()).output().unwrap();
+    let said = text(&output.stdout);
+    let at = |words: &str| said.find(words).unwrap_or_else(|| panic!("{words}: {said}"));
+    assert!(at("stopped: 147") < at("on\r\n") && at("on\r\n") < at("ended: 5"), "{said}");
+}
+
+#[test]
 fn a_terminal_stays_one() {
     let world = World::new();
     let isatty = ": >\"$OUT\"; for fd in 1 2; do if [ -t $fd ]; then echo $fd >>\"$OUT\"; fi; done; printf 'a\\nb' >&2";
@@ -153,4 +191,37 @@ fn a_long_file_is_read_at_its_ends() {
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
     }
+}
+
+#[test]
+fn what_a_text_says_does_not_reach_the_terminal_as_it_is() {
+    let world = World::new();
+    let path = world.path("log");
+    let hostile = "ImportError: /x/\u{9b}31m\u{202e}\u{2028}a`b<img src=x>|.so: undefined symbol: ncclMemFree\n";
+    std::fs::write(&path, hostile).unwrap();
+    for format in ["human", "markdown", "json"] {
+        let output = world.cudashim(["--format", format, "doctor", "--error"]).arg(&path).output().unwrap();
+        let said = text(&output.stdout);
+        assert!(said.contains("ncclMemFree"), "{format}: {said}");
+        let acts = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202e}' | '\u{2028}');
+        assert!(!said.contains(acts), "{format}: {}", said.escape_debug());
+        if format == "markdown" {
+            assert!(said.contains("- message: `` ImportError: /x/"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn what_is_named_is_bounded_and_there() {
+    let world = World::new();
+    let refused = |arguments: &[&str], says: &str| {
+        let output = world.cudashim(arguments).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""));
+        assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
+    };
+    // Without an end: only a part is read.
+    refused(&["doctor", "--recorded", "/dev/zero"], "no recorded machine");
+    refused(&["--root", "/no/such/machine", "doctor"], "`--root /no/such/machine` is no directory");
+    // A device is not replaced by a file.
+    refused(&["doctor", "--no-devices", "--record", "/dev/null"], "no regular file");
 }

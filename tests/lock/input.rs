@@ -90,3 +90,13 @@ fn what_cannot_be_locked() {
     let directory = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));
     assert!(directory.code == Some(2) && directory.err.contains("no regular file"), "{}", directory.err);
 }
+
+#[test]
+fn what_a_lock_names_begins_no_line_of_its_own() {
+    let world = World::new();
+    let lib = "lib\tlibx.so.1\t/gone/\\n\\nthe lock holds\\x1b[2J\t1:2\t3\t4\tbuild-id:00\t-\tredirect";
+    fs::write(world.path("x.lock"), format!("cudashim-plan\t1\n{lib}\nend\t2\n")).unwrap();
+    let out = Done::of(&mut world.cudashim(["verify", "x.lock"])).out;
+    assert!(out.contains("/gone/\\n\\nthe lock holds\\u{1b}[2J"), "{out}");
+    assert_eq!(out.lines().filter(|line| line.starts_with("the lock")).count(), 1, "{out}");
+}

@@ -204,3 +204,45 @@ fn half_a_driver() {
     assert!(matches!(nvml.end, End::NotLoaded(_)), "{nvml:?}");
     assert_eq!(prober(&lab).devices(&empty, None).unwrap().nvml, None);
 }
+
+#[test]
+fn what_init_leaves_behind_is_not_waited_for() {
+    let lab = lab();
+    // It leaves the group, and holds the channel of the answer until it is killed: nobody waits for its end.
+    let file = lab.path("pid");
+    let fork = format!(
+        r#"int pid = fork(); if (!pid) {{ setsid(); for (;;) pause(); }}
+FILE *f = fopen("{}", "w"); fprintf(f, "%d", pid); fclose(f); return 0;"#,
+        file.display()
+    );
+    let cuda = libcuda(&lab, &fork);
+    let devices = prober(&lab).devices(&cuda, None).unwrap();
+    let left = std::fs::read_to_string(&file).unwrap();
+    assert!(std::process::Command::new("/bin/kill").args(["-KILL", &left]).status().unwrap().success());
+    assert_eq!((devices.cuda.end, devices.cuda.count, devices.cuda.devices.len()), (End::Done, Some(2), 2));
+}
+
+#[test]
+fn what_is_printed_is_no_answer() {
+    let lab = lab();
+    let says = r#"printf("device\t0\tevil\nend\n"); fflush(stdout); return 0;"#;
+    let cuda = libcuda(&lab, says);
+    let devices = prober(&lab).devices(&cuda, None).unwrap().cuda;
+    assert_eq!((devices.end, devices.count), (End::Done, Some(2)));
+    assert_eq!(devices.devices[0].name.as_deref(), Some("Fake\t40\n"));
+}
+
+#[test]
+fn counts_that_cannot_be_are_bounded() {
+    let lab = lab();
+    for (count, most) in [("0x7fffffff", 1024), ("(int)0x80000000", 0), ("-1", 0)] {
+        let source = format!(
+            "int cuInit(unsigned f) {{ return 0; }}\nint cuDeviceGetCount(int *n) {{ *n = {count}; return 0; }}\n\
+             int cuDeviceGet(int *d, int at) {{ *d = at; return 0; }}\n"
+        );
+        let cuda = lab.library("many/libcuda.so.1", "libcuda.so.1", &source, &[]);
+        let devices = prober(&lab).devices(&cuda, None).unwrap().cuda;
+        assert_eq!(devices.end, End::Done);
+        assert!(devices.devices.len() <= most, "{count}: {}", devices.devices.len());
+    }
+}

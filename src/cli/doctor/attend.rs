@@ -3,23 +3,29 @@
 //! Each of stdout and stderr goes through a channel of its own, a pseudo-terminal where ours is a terminal and a pipe
 //! where it is not: `isatty` tells the command what it would tell it without us, and each stream keeps its order. What
 //! the command reads is ours, untouched. Signals sent to us are sent on; those of the keyboard reach it by themselves.
+//! A command that stops itself stops us, where a shell watches. What it leaves running in the background may hold its
+//! channels for ever: nobody waits for that.
 
+use super::super::output;
 use crate::doctor::Window;
 use crate::host::Host;
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{self, OptionalActions, OutputModes};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, Stdio};
+use std::process::{Child, ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// A command that has ended.
 pub(super) struct Attended {
@@ -38,6 +44,12 @@ const PASSED: [Signal; 6] =
 /// `si_code` of a signal that the kernel sends of itself, as for a key: the whole foreground group has it.
 const SI_KERNEL: i32 = 0x80;
 
+/// Once the command has ended, a channel that is silent this long has no more to say of it.
+const SILENCE: Duration = Duration::from_millis(250);
+
+/// Once the command has ended, no channel is listened to for longer than this.
+const REST: Duration = Duration::from_secs(2);
+
 /// Runs a command to its end; the exit code where it cannot be started.
 pub(super) fn run(host: &Host, words: &[OsString]) -> anyhow::Result<Result<Attended, ExitCode>> {
     let (_, mut command) = match super::super::run::plain(host, words)? {
@@ -55,17 +67,24 @@ pub(super) fn run(host: &Host, words: &[OsString]) -> anyhow::Result<Result<Atte
     drop(command);
     let ended = Arc::new(AtomicBool::new(false));
     pass_signals(child.id(), &ended);
+    // Nothing is ever written: its end is the command's.
+    let (end, alive) = std::io::pipe().context("the command cannot be waited for")?;
     let (status, errors, output) = std::thread::scope(|scope| {
-        let out = scope.spawn(|| pass(out, &mut std::io::stdout()));
-        let errors = scope.spawn(|| pass(err, &mut std::io::stderr()));
-        let status = child.wait();
+        let out = scope.spawn(|| pass(out, &mut std::io::stdout(), &end));
+        let errors = scope.spawn(|| pass(err, &mut std::io::stderr(), &end));
+        let status = wait(&mut child);
         ended.store(true, Ordering::Relaxed);
+        drop(alive);
         (status, errors.join(), out.join())
     });
     let status = status.context("the command cannot be waited for")?;
-    let mut text = errors.unwrap_or_default().text();
+    let (errors, output) = (errors.unwrap_or_default(), output.unwrap_or_default());
+    if errors.held || output.held {
+        output::note("what the command left running may still write: that is passed on no longer");
+    }
+    let mut text = errors.window.text();
     text.push(b'\n');
-    text.append(&mut output.unwrap_or_default().text());
+    text.append(&mut output.window.text());
     let signal = status.signal();
     // A shell says this of a command that a signal ended.
     match signal.map(Signal::try_from) {
@@ -102,26 +121,85 @@ fn resize(like: &impl AsFd, ours: &impl AsFd) {
     }
 }
 
-/// Passes on what is read until all who write are gone, and remembers it. Where nobody takes it any more, the channel is
-/// closed: the command is told as it would be without us.
-fn pass(mut from: File, to: &mut (impl Write + AsFd + IsTerminal)) -> Window {
-    let mut window = Window::new();
+/// Waits for the end of the command. Where it is stopped and a shell may watch, we stop with it: the shell is to tell that,
+/// and to go on with both.
+fn wait(child: &mut Child) -> std::io::Result<ExitStatus> {
+    let watched = std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal();
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    while let Some(pid) = pid.filter(|_| watched) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::Pid(pid), options) {
+            Ok(Some(status)) if status.stopped() => {
+                // Taken, so that it is told once.
+                let _ = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
+                let _ = nix::sys::signal::raise(Signal::SIGSTOP);
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            _ => break,
+        }
+    }
+    child.wait()
+}
+
+/// What went through a channel.
+#[derive(Default)]
+struct Passed {
+    window: Window,
+    /// Whether somebody held it still when the command had ended.
+    held: bool,
+}
+
+/// Passes on what is read until all who write are gone, or until the command is and no more comes, and remembers it. Where
+/// nobody takes it any more, the channel is closed: the command is told as it would be without us.
+fn pass(mut from: File, to: &mut (impl Write + AsFd + IsTerminal), end: &PipeReader) -> Passed {
+    let mut passed = Passed::default();
     let mut piece = vec![0; 1 << 16];
+    let mut ended: Option<Instant> = None;
     loop {
+        if !readable(&from, end, &mut ended) {
+            passed.held = true;
+            return passed;
+        }
         // A pseudo-terminal that nobody holds any more fails with EIO.
         let count = match from.read(&mut piece) {
-            Ok(0) => return window,
+            Ok(0) => return passed,
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(_) => return window,
+            Err(_) => return passed,
         };
         let piece = piece.get(..count).unwrap_or_default();
-        window.push(piece);
+        passed.window.push(piece);
         if to.write_all(piece).and_then(|()| to.flush()).is_err() {
-            return window;
+            return passed;
         }
         if to.is_terminal() {
             resize(to, &from);
+        }
+    }
+}
+
+/// Waits for something to read, or the end of it; `false` where the command has ended and nothing comes.
+fn readable(from: &File, end: &PipeReader, ended: &mut Option<Instant>) -> bool {
+    loop {
+        let Some(since) = *ended else {
+            let mut both = [PollFd::new(from, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
+            if poll(&mut both, None).is_ok() {
+                let [from, end] = both;
+                if !end.revents().is_empty() {
+                    *ended = Some(Instant::now());
+                } else if !from.revents().is_empty() {
+                    return true;
+                }
+            }
+            continue;
+        };
+        let left = REST.saturating_sub(since.elapsed()).min(SILENCE);
+        let Ok(left) = Timespec::try_from(left) else { return false };
+        match poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&left)) {
+            Ok(count) => return count > 0 && since.elapsed() < REST,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
         }
     }
 }

@@ -75,8 +75,7 @@ fn joined(entries: &[&OsStr]) -> String {
 
 /// A value as a shell takes it.
 fn quoted(value: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:+@%=".contains(c);
-    if value.chars().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+    if value.is_empty() { String::new() } else { crate::doctor::word(OsStr::new(value)) }
 }
 
 /// The elements of `LD_LIBRARY_PATH` as ld.so splits it: at colons and semicolons (`fillin_rpath`).
