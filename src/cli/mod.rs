@@ -50,10 +50,6 @@ pub fn main() -> ExitCode {
         let _ = Cli::command().error(clap::error::ErrorKind::ArgumentConflict, says).print();
         return ExitCode::from(if matches!(cli.command, Command::Run(_) | Command::Trace(_)) { 125 } else { 2 });
     }
-    if let Some(root) = cli.root.as_deref().filter(|root| !crate::host::Host::current().is_dir(root)) {
-        output::error(&anyhow::anyhow!("`--root {}` names no directory that is there", root.display()));
-        return ExitCode::from(if matches!(cli.command, Command::Run(_) | Command::Trace(_)) { 125 } else { 2 });
-    }
     crate::host::outlive_truncation();
     output::logger(cli.verbose, cli.quiet);
     output::color(cli.color);

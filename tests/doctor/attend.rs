@@ -221,7 +221,7 @@ fn what_is_named_is_bounded_and_there() {
     };
     // Without an end: only a part is read.
     refused(&["doctor", "--recorded", "/dev/zero"], "no recorded machine");
-    refused(&["--root", "/no/such/machine", "doctor"], "`--root /no/such/machine` is no directory");
+    refused(&["--root", "/no/such/machine", "doctor"], "is no directory");
     // A device is not replaced by a file.
     refused(&["doctor", "--no-devices", "--record", "/dev/null"], "no regular file");
 }
