@@ -44,7 +44,12 @@ pub(super) fn verify(cli: &Cli, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let current = Host::current();
     let unusable = || format!("`{}` cannot be used", args.file.display());
     // The shim is given it without symbolic links, as `run --plan` does.
-    let file = current.canonical(&args.file).with_context(unusable)?;
+    let file = match current.canonical(&args.file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("there is no `{}`: `cudashim lock -o FILE` writes one", args.file.display());
+        }
+        found => found.with_context(unusable)?,
+    };
     let plan = Plan::read(&file).with_context(unusable)?;
     let here = Here { python: args.python.clone(), places: args.places.clone() };
     let found = verified(&host, &file, &plan, &here)?;

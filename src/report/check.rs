@@ -2,6 +2,7 @@
 
 use super::json::{JsonPath, SCHEMA};
 use crate::check::{JudgedObject, Judgement, Phase, Verdict};
+use crate::consumer;
 use crate::loader::Rule;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -275,7 +276,7 @@ impl<'j> Tree<'j> {
         let Some(object) = self.object(index) else { return };
         let version = object.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
         let shown = object.path.components().collect::<PathBuf>();
-        let tidy = tidied(&shown);
+        let tidy = consumer::tidy(&shown);
         let dir = match (&self.base, tidy.parent()) {
             (Some(base), Some(dir)) => dir.strip_prefix(base).unwrap_or(dir).display().to_string(),
             (None, Some(dir)) => dir.display().to_string(),
@@ -342,19 +343,6 @@ impl<'j> Tree<'j> {
             let _ = writeln!(self.text, "{below}{lead}{} [{later}{what}]", lost.name.display());
         }
     }
-}
-
-/// `dir/..` taken out, for reading only.
-fn tidied(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        if part == std::path::Component::ParentDir && out.file_name().is_some() {
-            out.pop();
-        } else {
-            out.push(part);
-        }
-    }
-    out
 }
 
 /// What paths are shown from: the site directory of a torch, an environment, where a file is.

@@ -100,3 +100,11 @@ fn what_a_lock_names_begins_no_line_of_its_own() {
     assert!(out.contains("/gone/\\n\\nthe lock holds\\u{1b}[2J"), "{out}");
     assert_eq!(out.lines().filter(|line| line.starts_with("the lock")).count(), 1, "{out}");
 }
+
+#[test]
+fn that_is_not_there() {
+    let (world, _venv) = locked();
+    let done = Done::of(&mut world.cudashim(["verify", "none.lock"]));
+    assert_eq!((done.code, done.out.as_str()), (Some(2), ""));
+    assert_eq!(done.err, "error: there is no `none.lock`: `cudashim lock -o FILE` writes one\n");
+}
