@@ -1,7 +1,7 @@
 //! The command line, as a user sees it: what it prints where, and its exit codes.
 
+use crate::support::Seen;
 use crate::support::world::{Lib, Venv, World};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,38 +11,6 @@ mod damage;
 mod proof;
 mod refusals;
 mod run;
-
-/// What a command printed and how it ended.
-struct Seen {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Seen {
-    fn of(command: &mut Command) -> Self {
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-    }
-
-    /// All of it as one text, with the machine's directory as `[WORLD]`.
-    fn all(&self, world: &World) -> String {
-        let mut all = format!("exit {}\n", self.code.map_or("by signal".into(), |code| code.to_string()));
-        for (name, text) in [("stdout", &self.out), ("stderr", &self.err)] {
-            if !text.is_empty() {
-                let _ = write!(all, "--- {name}\n{text}");
-            }
-        }
-        let mut all = all.replace(&*world.root().to_string_lossy(), "[WORLD]");
-        // The shim's lines carry the number of the process.
-        while let Some(at) = all.find("cudashim[") {
-            let digits = all[at..].find(']').unwrap();
-            all.replace_range(at + "cudashim".len()..=at + digits, " in [PID]");
-        }
-        all
-    }
-}
 
 /// Everything a command printed, for a snapshot.
 fn seen(world: &World, command: &mut Command) -> String {

@@ -1,12 +1,13 @@
 //! `lock`, `verify` and `run --check`, as a user sees them.
 
 use crate::json::undescribed;
+use crate::support::Seen;
 use crate::support::world::{Lib, Venv, World};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 mod input;
 mod proof;
@@ -40,30 +41,15 @@ fn locked() -> (World, Venv) {
     let venv = world.venv("venv");
     torch(&venv);
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
-    let done = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    let done = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
     assert_eq!((done.code, done.out.as_str()), (Some(0), ""), "{}", done.err);
     (world, venv)
-}
-
-/// How a command ended, and what it printed.
-struct Done {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Done {
-    fn of(command: &mut Command) -> Self {
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-    }
 }
 
 /// What `verify` says, which must be what its schema says it says.
 fn verify(world: &World, arguments: &[&str]) -> (i32, Value) {
     let mut command = world.cudashim(["verify", "--format", "json"]);
-    let done = Done::of(command.args(arguments));
+    let done = Seen::of(command.args(arguments));
     let value: Value =
         serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {}{}", done.out, done.err));
     assert_eq!(undescribed("verify.json", &value), [""; 0]);
@@ -112,14 +98,14 @@ fn the_same_disk_gives_the_same_bytes() {
     let (world, venv) = locked();
     let first = fs::read(world.path("cudashim.lock")).unwrap();
     let stamp = fs::metadata(world.path("cudashim.lock")).unwrap().modified().unwrap();
-    let again = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    let again = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
     assert_eq!((again.code, again.err.as_str()), (Some(0), "cudashim: `cudashim.lock` is up to date\n"));
     // Not even its time changes.
     assert_eq!(fs::metadata(world.path("cudashim.lock")).unwrap().modified().unwrap(), stamp);
-    let other = Done::of(&mut world.cudashim(["lock", "--python", "venv", "-o", "other.lock"]));
+    let other = Seen::of(&mut world.cudashim(["lock", "--python", "venv", "-o", "other.lock"]));
     assert_eq!(other.code, Some(0), "{}", other.err);
     assert_eq!(fs::read(world.path("other.lock")).unwrap(), first);
-    let check = || Done::of(&mut world.cudashim(["lock", "--python", "venv", "--check"])).code;
+    let check = || Seen::of(&mut world.cudashim(["lock", "--python", "venv", "--check"])).code;
     assert_eq!(check(), Some(0));
     Lib::new("libcublasLt.so.12")
         .defines(&["cublasLtCreate", "cublasLtNew"])
@@ -139,7 +125,7 @@ fn a_library_without_a_build_id_is_known_by_its_digest() {
         "12.4.5.8",
         &cublas().map(|(path, library)| (path, library.link("--build-id=none"))),
     );
-    let done = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    let done = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
     assert_eq!(done.code, Some(0), "{}", done.err);
     let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
     let digest = cudashim::inventory::sha256(&fs::read(&file).unwrap());
@@ -163,7 +149,7 @@ fn all_holds_where_it_was_made() {
     for name in ["torch", "python", "libcublas.so.12", "libcublasLt.so.12"] {
         assert_eq!(state(&value, name), holds(), "{name}");
     }
-    let text = Done::of(&mut world.cudashim(["verify"]));
+    let text = Seen::of(&mut world.cudashim(["verify"]));
     assert_eq!((text.code, text.err.as_str()), (Some(0), ""));
     let expected = format!("holds    libcublas.so.12    12.4.5.8, `{}/{CUBLAS}/libcublas.so.12`", venv.site.display());
     assert!(text.out.lines().any(|line| line == expected), "{}", text.out);
@@ -215,7 +201,7 @@ fn a_link_that_was_turned_tells_where_it_leads() {
     let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
     fs::rename(&file, world.path("first.so")).unwrap();
     symlink(world.path("first.so"), &file).unwrap();
-    assert_eq!(Done::of(&mut world.cudashim(["lock", "--python", "venv"])).code, Some(0));
+    assert_eq!(Seen::of(&mut world.cudashim(["lock", "--python", "venv"])).code, Some(0));
     assert_eq!(state(&verify(&world, &[]).1, "libcublasLt.so.12"), holds());
     let second = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "x"]).build(&world.path("second.so"));
     fs::remove_file(&file).unwrap();
@@ -245,7 +231,7 @@ fn another_torch_and_another_python() {
     fs::write(venv.dir.join("pyvenv.cfg"), "home = /usr/bin\nversion = 3.12.1\n").unwrap();
     let (_, value) = verify(&world, &[]);
     assert_eq!(state(&value, "python"), ("differs".to_owned(), Some("other_version".to_owned())));
-    assert_eq!(Done::of(&mut world.cudashim(["verify", "--python", "none"])).code, Some(2));
+    assert_eq!(Seen::of(&mut world.cudashim(["verify", "--python", "none"])).code, Some(2));
 }
 
 /// Under `--root` with a driver that is a file and the text of its module.
@@ -260,9 +246,9 @@ fn another_driver() {
         fs::write(world.path("sys/module/nvidia/version"), format!("{version}\n")).unwrap();
     };
     let lock =
-        || assert_eq!(Done::of(&mut world.rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"])).code, Some(0));
+        || assert_eq!(Seen::of(&mut world.rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"])).code, Some(0));
     let now = || {
-        let done = Done::of(&mut world.rooted(["verify", "--format", "json"]));
+        let done = Seen::of(&mut world.rooted(["verify", "--format", "json"]));
         let value: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{}", done.err));
         (done.code, state(&value, "driver"), line(&value, "driver").2)
     };
@@ -304,21 +290,21 @@ fn an_updated_driver_and_an_updated_system() {
         Lib::new("libsystem.so.1").unversioned().defines(&[symbol]).build(&driver.join("libsystem.so.1"));
     };
     install("550.54.15", "one");
-    let lock = Done::of(&mut world.rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"]));
+    let lock = Seen::of(&mut world.rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"]));
     assert_eq!(lock.code, Some(0), "{}", lock.err);
     let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
     assert!(text.contains("lib\tlibcuda.so.1\t") && text.contains("lib\tlibsystem.so.1\t"), "{text}");
     install("570.124.06", "two");
     fs::remove_file(driver.join("libcuda.so.550.54.15")).unwrap();
-    let done = Done::of(&mut world.rooted(["verify", "--format", "json"]));
+    let done = Seen::of(&mut world.rooted(["verify", "--format", "json"]));
     let value: Value = serde_json::from_str(&done.out).unwrap();
     assert_eq!((done.code, state(&value, "driver")), (Some(1), drifted("other_version")));
     assert!(line(&value, "driver").2.starts_with("is 570.124.06, was 550.54.15: 1 of its 1 libraries"), "{value:#}");
     assert_eq!(state(&value, "libsystem.so.1"), ("differs".to_owned(), Some("other_build".to_owned())));
     assert!(!value["checks"].as_array().unwrap().iter().any(|check| check["name"] == "libcuda.so.1"));
     // The driver is chosen anew; all else is what it was.
-    let done = Done::of(&mut world.rooted(["verify", "--relocate"]));
+    let done = Seen::of(&mut world.rooted(["verify", "--relocate"]));
     assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
     assert!(fs::read_to_string(world.path("cudashim.lock")).unwrap().contains("with\tdriver\t570.124.06\t12.8\n"));
-    assert_eq!(Done::of(&mut world.rooted(["verify"])).code, Some(0));
+    assert_eq!(Seen::of(&mut world.rooted(["verify"])).code, Some(0));
 }

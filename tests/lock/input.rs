@@ -3,9 +3,9 @@
 use super::*;
 
 fn refused(world: &World, name: &str) -> String {
-    let verified = Done::of(&mut world.cudashim(["verify", name]));
+    let verified = Seen::of(&mut world.cudashim(["verify", name]));
     assert_eq!((verified.code, verified.out.as_str()), (Some(2), ""), "{}", verified.err);
-    let ran = Done::of(&mut world.cudashim(["run", "--plan", name, "venv/bin/python"]));
+    let ran = Seen::of(&mut world.cudashim(["run", "--plan", name, "venv/bin/python"]));
     assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""), "{}", ran.err);
     // Both say the same.
     let cause = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
@@ -56,38 +56,38 @@ fn where_others_may_write() {
     assert_eq!((code, state(&value, "lock")), (1, drifted("unfit")));
     assert!(line(&value, "lock").2.contains("chmod go-w"), "{value:#}");
     assert_eq!(value["hints"], serde_json::json!([]));
-    let ran = Done::of(&mut world.cudashim(["run", "--plan", "cudashim.lock", "venv/bin/python"]));
+    let ran = Seen::of(&mut world.cudashim(["run", "--plan", "cudashim.lock", "venv/bin/python"]));
     assert!(ran.code == Some(125) && ran.err.contains("chmod go-w"), "{}", ran.err);
     fs::set_permissions(world.path("cudashim.lock"), fs::Permissions::from_mode(0o644)).unwrap();
     fs::create_dir(world.path("open")).unwrap();
     fs::set_permissions(world.path("open"), fs::Permissions::from_mode(0o777)).unwrap();
     fs::copy(world.path("cudashim.lock"), world.path("open/cudashim.lock")).unwrap();
     assert_eq!(state(&verify(&world, &["open/cudashim.lock"]).1, "lock"), drifted("unfit"));
-    assert_eq!(Done::of(&mut world.cudashim(["verify", "none.lock"])).code, Some(2));
+    assert_eq!(Seen::of(&mut world.cudashim(["verify", "none.lock"])).code, Some(2));
 }
 
 #[test]
 fn what_cannot_be_locked() {
     let world = World::new();
-    let nothing = Done::of(&mut world.rooted(["lock"]));
+    let nothing = Seen::of(&mut world.rooted(["lock"]));
     assert_eq!(nothing.code, Some(2));
     assert!(nothing.err.contains("there is nothing to lock"), "{}", nothing.err);
     // A package that asks by name for what is nowhere.
     let bare = world.venv("bare");
     let library = Lib::new("asks.so").unversioned().uses("libcudart.so.12", &["cudaMalloc"]);
     bare.wheel("cupy-cuda12x", "13.3.0", &[("cupy/asks.so", library)]);
-    let empty = Done::of(&mut world.rooted(["lock", "--python", "/bare"]));
+    let empty = Seen::of(&mut world.rooted(["lock", "--python", "/bare"]));
     assert_eq!(empty.code, Some(2), "{}", empty.err);
     assert!(empty.err.contains("no library of NVIDIA's is here for the environment `/bare`"), "{}", empty.err);
     let venv = world.venv("venv");
     torch(&venv);
-    let none = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    let none = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
     assert_eq!(none.code, Some(1));
     assert!(none.err.starts_with("error: no set of libraries fits"), "{}", none.err);
     assert!(!world.path("cudashim.lock").exists());
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
     fs::create_dir(world.path("cudashim.lock")).unwrap();
-    let directory = Done::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    let directory = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
     assert!(directory.code == Some(2) && directory.err.contains("no regular file"), "{}", directory.err);
 }
 
@@ -96,7 +96,7 @@ fn what_a_lock_names_begins_no_line_of_its_own() {
     let world = World::new();
     let lib = "lib\tlibx.so.1\t/gone/\\n\\nthe lock holds\\x1b[2J\t1:2\t3\t4\tbuild-id:00\t-\tredirect";
     fs::write(world.path("x.lock"), format!("cudashim-plan\t1\n{lib}\nend\t2\n")).unwrap();
-    let out = Done::of(&mut world.cudashim(["verify", "x.lock"])).out;
+    let out = Seen::of(&mut world.cudashim(["verify", "x.lock"])).out;
     assert!(out.contains("/gone/\\n\\nthe lock holds\\u{1b}[2J"), "{out}");
     assert_eq!(out.lines().filter(|line| line.starts_with("the lock")).count(), 1, "{out}");
 }
@@ -104,7 +104,7 @@ fn what_a_lock_names_begins_no_line_of_its_own() {
 #[test]
 fn that_is_not_there() {
     let (world, _venv) = locked();
-    let done = Done::of(&mut world.cudashim(["verify", "none.lock"]));
+    let done = Seen::of(&mut world.cudashim(["verify", "none.lock"]));
     assert_eq!((done.code, done.out.as_str()), (Some(2), ""));
     assert_eq!(done.err, "error: there is no `none.lock`: `cudashim lock -o FILE` writes one\n");
 }

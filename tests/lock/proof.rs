@@ -187,7 +187,7 @@ fn run_does_not_start_what_is_not_proven() {
         let mut command = world.cudashim(["run", "--plan", "cudashim.lock"]);
         command.args(arguments).arg("--").arg(venv.python()).arg("--load");
         command.envs(variable.map(|value| ("CUDASHIM_CHECK", value)));
-        Done::of(command.arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
+        Seen::of(command.arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
     };
     for done in [run(&["--check"], None), run(&[], Some("1"))] {
         assert_eq!((done.code, done.out.as_str()), (Some(125), ""), "{}", done.err);

@@ -2,9 +2,9 @@
 
 use super::*;
 
-fn load(world: &World, venv: &Venv, plan: &str) -> Done {
+fn load(world: &World, venv: &Venv, plan: &str) -> Seen {
     let mut command = world.cudashim(["run", "--plan", plan, "--"]);
-    Done::of(command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
+    Seen::of(command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn an_environment_that_was_moved() {
     assert_eq!(load(&world, &moved, "here.lock").out, "ok\n");
     // It is what a lock made there would be.
     assert_eq!(
-        Done::of(&mut world.cudashim(["lock", "--python", "moved", "-o", "here.lock", "--check"])).code,
+        Seen::of(&mut world.cudashim(["lock", "--python", "moved", "-o", "here.lock", "--check"])).code,
         Some(0)
     );
 }
@@ -114,7 +114,7 @@ fn more_on_this_machine_changes_nothing() {
     assert_eq!(verify(&world, &["--python", "moved", "--relocate"]).0, 0);
     let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
     assert!(!text.contains("libnccl"), "{text}");
-    let fresh = Done::of(&mut world.cudashim(["lock", "--python", "moved", "-o", "fresh.lock"]));
+    let fresh = Seen::of(&mut world.cudashim(["lock", "--python", "moved", "-o", "fresh.lock"]));
     assert_eq!(fresh.code, Some(0));
     assert!(fs::read_to_string(world.path("fresh.lock")).unwrap().contains("lib\tlibnccl.so.2\t"));
 }
@@ -138,7 +138,7 @@ fn a_file_of_another_name_is_found_where_it_stood() {
     let fixed = format!("libcublasLt.so.12={}", path.display());
     let beside = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["mine"]);
     let beside = format!("libcublas.so.12={}", beside.build(&world.path("opt/other.bin")).display());
-    let lock = Done::of(&mut world.cudashim(["lock", "--python", "venv", "--use", &fixed, "--use", &beside]));
+    let lock = Seen::of(&mut world.cudashim(["lock", "--python", "venv", "--use", &fixed, "--use", &beside]));
     assert_eq!(lock.code, Some(0), "{}", lock.err);
     fs::rename(world.path("venv"), world.path("moved")).unwrap();
     let (code, value) = verify(&world, &["--python", "moved", "--relocate"]);

@@ -17,7 +17,7 @@ fn a_file_named_by_hand_may_have_any_name() {
     let resolve = |uses: &[String]| {
         let mut command = world.cudashim(["resolve", "--python", "venv", "--format", "json"]);
         command.args(uses.iter().flat_map(|one| ["--use", one]));
-        let done = Done::of(&mut command);
+        let done = Seen::of(&mut command);
         let value: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{}", done.err));
         (done.code, value)
     };
@@ -53,7 +53,7 @@ fn a_home_that_cannot_be_written_stops_nobody() {
         let mut command = world.cudashim(["run", "--"]);
         command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so"));
         command.env_remove("CUDASHIM_CACHE").env("HOME", world.path("file")).env("TMPDIR", world.path("tmp"));
-        Done::of(command.envs(set.iter().copied()))
+        Seen::of(command.envs(set.iter().copied()))
     };
     let own = world.path(&format!("tmp/cudashim-{}", rustix::process::geteuid().as_raw()));
     let done = run(&[]);
@@ -87,11 +87,11 @@ fn a_command_that_cannot_be_looked_at_is_not_absent() {
     let world = World::new();
     symlink("loop", world.path("bin/loop")).unwrap();
     for word in ["loop", "./bin/loop"] {
-        let done = Done::of(&mut world.cudashim(["run", word]));
+        let done = Seen::of(&mut world.cudashim(["run", word]));
         assert!(done.code == Some(126) && done.err.contains("symbolic links"), "{word}: {:?} {}", done.code, done.err);
     }
-    assert_eq!(Done::of(&mut world.cudashim(["run", "none"])).code, Some(127));
-    assert_eq!(Done::of(&mut world.cudashim(["run", "cudashim.lock/x"])).code, Some(127));
+    assert_eq!(Seen::of(&mut world.cudashim(["run", "none"])).code, Some(127));
+    assert_eq!(Seen::of(&mut world.cudashim(["run", "cudashim.lock/x"])).code, Some(127));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn copies_that_are_refused_are_told_of_on_request() {
     let run = |arguments: &[&str]| {
         let mut command = world.cudashim(["run"]);
         command.args(arguments).arg("--").arg(venv.python()).env("LD_LIBRARY_PATH", world.path("old"));
-        Done::of(&mut command)
+        Seen::of(&mut command)
     };
     assert_eq!(run(&[]).err, "");
     // Also of an answer that was kept.
@@ -120,21 +120,21 @@ fn copies_that_are_refused_are_told_of_on_request() {
 #[test]
 fn the_manual_page_and_what_stands_in_no_help() {
     let world = World::new();
-    let page = Done::of(&mut world.cudashim(["man"]));
+    let page = Seen::of(&mut world.cudashim(["man"]));
     assert_eq!((page.code, page.err.as_str()), (Some(0), ""));
     assert!(page.out.contains(".TH cudashim 1") && page.out.contains("cudashim\\-verify(1)"), "{}", page.out);
-    let page = Done::of(&mut world.cudashim(["man", "verify"]));
+    let page = Seen::of(&mut world.cudashim(["man", "verify"]));
     assert!(page.out.contains("cudashim\\-verify \\- ") && page.out.contains("\\-\\-relocate"), "{}", page.out);
-    assert_eq!(Done::of(&mut world.cudashim(["man", "none"])).code, Some(2));
+    assert_eq!(Seen::of(&mut world.cudashim(["man", "none"])).code, Some(2));
     for shell in ["bash", "zsh", "fish"] {
-        let script = Done::of(&mut world.cudashim(["completions", shell])).out;
+        let script = Seen::of(&mut world.cudashim(["completions", shell])).out;
         assert!(
             script.contains("relocate") && !script.contains("plan-for") && !script.contains("plan__for"),
             "{shell}"
         );
     }
-    assert!(!Done::of(&mut world.cudashim(["man"])).out.contains("plan\\-for"));
-    let odd = Done::of(&mut world.cudashim(["plan-for", "x"]));
+    assert!(!Seen::of(&mut world.cudashim(["man"])).out.contains("plan\\-for"));
+    let odd = Seen::of(&mut world.cudashim(["plan-for", "x"]));
     assert_eq!((odd.code, odd.out.as_str()), (Some(2), ""));
 }
 
@@ -142,7 +142,7 @@ fn the_manual_page_and_what_stands_in_no_help() {
 fn a_torch_for_the_cpu_is_named() {
     let world = World::new();
     world.venv("venv").torch("2.5.1+cpu", None, &[], &[]);
-    let done = Done::of(&mut world.rooted(["resolve", "--python", "/venv", "--format", "json"]));
+    let done = Seen::of(&mut world.rooted(["resolve", "--python", "/venv", "--format", "json"]));
     let value: Value = serde_json::from_str(&done.out).unwrap();
     assert_eq!((&value["for"], &value["set"]), (&"torch 2.5.1+cpu".into(), &serde_json::json!([])));
     assert!(value["path"].as_str().unwrap().ends_with("site-packages/torch"));
@@ -163,7 +163,7 @@ fn a_torch_that_does_not_say_its_cuda() {
         let _ = fs::remove_dir_all(venv.site.join("torch-2.5.1+cu124.dist-info"));
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("METADATA"), format!("Name: torch\nVersion: {version}\n\n")).unwrap();
-        let done = Done::of(&mut world.cudashim(["resolve", "--python", "venv", "--format", "json"]));
+        let done = Seen::of(&mut world.cudashim(["resolve", "--python", "venv", "--format", "json"]));
         fs::remove_dir_all(&dir).unwrap();
         let value: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{}", done.err));
         value["cuda"].as_str().map(str::to_owned)
