@@ -13,11 +13,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The content of a file at the time it was opened.
 #[derive(Debug)]
-pub struct Map(Option<Mapped>);
+pub struct Map(Content);
+
+#[derive(Debug)]
+enum Content {
+    Nothing,
+    Mapped(Mapped),
+    /// Bytes that are on no disk.
+    Made(Arc<[u8]>),
+}
 
 #[derive(Debug)]
 struct Mapped {
@@ -26,16 +34,27 @@ struct Mapped {
 }
 
 impl Map {
+    pub(super) fn of(bytes: Arc<[u8]>) -> Self {
+        Self(Content::Made(bytes))
+    }
+
+    fn mapped(&self) -> Option<&Mapped> {
+        match &self.0 {
+            Content::Mapped(mapped) => Some(mapped),
+            _ => None,
+        }
+    }
+
     /// Whether bytes were asked for that the file no longer had, or that its disk could not give: they were read as
     /// zeros.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        self.0.as_ref().is_some_and(|mapped| mapped.range.cut.load(Ordering::Acquire))
+        self.mapped().is_some_and(|mapped| mapped.range.cut.load(Ordering::Acquire))
     }
 
     /// Gives back the memory that the bytes looked at so far take; they are read again where they are asked for again.
     pub fn rest(&self) {
-        let Some(mapped) = &self.0 else { return };
+        let Some(mapped) = self.mapped() else { return };
         // SAFETY: nobody can have written to a private map of ours that is read-only: its pages are the file's.
         let rested = unsafe { mapped.bytes.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
         if let Err(error) = rested {
@@ -45,14 +64,14 @@ impl Map {
 
     /// Lets the bytes go.
     pub fn close(&mut self) {
-        self.0 = None;
+        self.0 = Content::Nothing;
     }
 
     /// Tells the kernel whether single places far apart will be looked at, rather than what follows them: it then
     /// reads one page for each, and not its surroundings. Only costs change.
     pub fn expect_scattered(&self, scattered: bool) {
         let advice = if scattered { memmap2::Advice::Random } else { memmap2::Advice::Normal };
-        if let Some(Err(error)) = self.0.as_ref().map(|mapped| mapped.bytes.advise(advice)) {
+        if let Some(Err(error)) = self.mapped().map(|mapped| mapped.bytes.advise(advice)) {
             log::debug!("madvise: {error}");
         }
     }
@@ -62,7 +81,11 @@ impl Deref for Map {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], |mapped| &mapped.bytes)
+        match &self.0 {
+            Content::Nothing => &[],
+            Content::Mapped(mapped) => &mapped.bytes,
+            Content::Made(bytes) => bytes,
+        }
     }
 }
 
@@ -75,14 +98,14 @@ pub(super) fn open(path: &Path) -> io::Result<(Map, Stat)> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     if stat.size == 0 {
-        return Ok((Map(None), stat));
+        return Ok((Map(Content::Nothing), stat));
     }
     // SAFETY: the map is private, read-only and only ever handed out as `&[u8]`. Another process may
     // change the file below us; every reader takes the bytes as hostile anyway. Where it is cut short while we look,
     // the handler below gives zeros, or, in a program that did not ask for it, SIGBUS ends us.
     let bytes = unsafe { memmap2::Mmap::map(&file)? };
     let range = Range::of(&bytes);
-    Ok((Map(Some(Mapped { bytes, range })), stat))
+    Ok((Map(Content::Mapped(Mapped { bytes, range })), stat))
 }
 
 impl Drop for Mapped {

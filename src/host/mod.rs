@@ -9,20 +9,23 @@ mod bounded;
 mod files;
 mod map;
 mod maps;
+mod overlay;
 mod stamps;
 mod write;
 
 pub use files::{Entry, FileId, Kind, Stat};
 pub use map::{Map, outlive_truncation};
 pub use maps::{MappedFile, mapped_files};
+pub use overlay::Change;
 pub use stamps::{Stamp, Stamps};
 pub use write::{atomic_write, atomic_write_new, write_target};
 
+use overlay::{Answer, Overlay};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// More symbolic links than this in one path are a loop (`ELOOP`), as in Linux' own limit.
@@ -45,6 +48,7 @@ pub struct Host {
     stamps: Mutex<Stamps>,
     /// When the first question could be asked.
     since: SystemTime,
+    overlay: Overlay,
 }
 
 impl Host {
@@ -58,7 +62,76 @@ impl Host {
     /// A machine whose file system is mounted at `root`.
     #[must_use]
     pub fn new(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
-        Self { root, env, cwd, stamps: Mutex::default(), since: SystemTime::now() }
+        Self { root, env, cwd, stamps: Mutex::default(), since: SystemTime::now(), overlay: Overlay::default() }
+    }
+
+    /// The same machine after changes of files, each by its path: nothing is written.
+    ///
+    /// ```
+    /// use cudashim::host::{Change, Host};
+    /// let host = Host::current();
+    /// let changed = host.with([("/etc/ld.so.cache".into(), Change::Gone)]);
+    /// assert!(changed.stat("/etc/ld.so.cache".as_ref()).is_err());
+    /// ```
+    #[must_use]
+    pub fn with(&self, changes: impl IntoIterator<Item = (PathBuf, Change)>) -> Self {
+        let mut overlay = self.overlay.clone();
+        for (path, change) in changes {
+            overlay.insert(self.key(&path), change);
+        }
+        Self { overlay, ..Self::new(self.root.clone(), self.env.clone(), self.cwd.clone()) }
+    }
+
+    /// The same machine with another value of a variable, or without it.
+    #[must_use]
+    pub fn with_variable(&self, name: &str, value: Option<&OsStr>) -> Self {
+        let mut env = self.env.clone();
+        match value {
+            Some(value) => env.insert(name.into(), value.to_owned()),
+            None => env.remove(OsStr::new(name)),
+        };
+        Self { overlay: self.overlay.clone(), ..Self::new(self.root.clone(), env, self.cwd.clone()) }
+    }
+
+    /// The release that the file at `path` stands for, where it is the stand-in of a change.
+    #[must_use]
+    pub fn stand_in(&self, path: &Path) -> Option<String> {
+        match self.changed(path)? {
+            Answer::File(_, release, _) => release.map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    /// A path as the overlay knows it: no symbolic links in its directories.
+    fn key(&self, path: &Path) -> PathBuf {
+        let path = self.absolute(path);
+        let whole = || self.resolve(&path).unwrap_or_else(|_| path.clone());
+        match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => self.resolve(parent).map_or_else(|_| whole(), |parent| parent.join(name)),
+            _ => whole(),
+        }
+    }
+
+    /// A directory as the overlay knows it: its own name is no symbolic link either.
+    fn key_of_directory(&self, dir: &Path) -> PathBuf {
+        let dir = self.absolute(dir);
+        self.resolve(&dir).unwrap_or(dir)
+    }
+
+    /// The bytes that a change put at a path.
+    fn made(&self, path: &Path) -> Option<&Arc<[u8]>> {
+        match self.changed(path)? {
+            Answer::File(bytes, ..) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// What a change says of a path; `None`: the disk says it.
+    fn changed(&self, path: &Path) -> Option<Answer<'_>> {
+        if self.overlay.is_empty() {
+            return None;
+        }
+        self.overlay.answer(&self.key(path), || self.outside(path).is_ok_and(|path| path.exists()))
     }
 
     /// The directory this machine's `/` is mounted at.
@@ -153,7 +226,9 @@ impl Host {
     /// `path` without symbolic links, as this machine would name it.
     pub fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         let path = self.absolute(path);
-        let result = if self.is_live() {
+        let result = if let Some(answer) = self.changed(&path) {
+            answer.stat().map(|_| self.key(&path)).ok_or_else(not_found)
+        } else if self.is_live() {
             std::fs::canonicalize(&path)
         } else {
             self.resolve(&path).and_then(|p| self.stat(&p).map(|_| p))
@@ -167,6 +242,9 @@ impl Host {
     /// Where the symbolic link `path` points, as written; an error where it is none.
     pub fn link_target(&self, path: &Path) -> io::Result<PathBuf> {
         let path = self.absolute(path);
+        if self.changed(&path).is_some() {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()));
+        }
         let parent = self.outside(path.parent().unwrap_or(Path::new("/")))?;
         std::fs::read_link(parent.join(path.file_name().unwrap_or_default()))
     }
@@ -180,6 +258,9 @@ impl Host {
 
     /// What stands at `path`, without a stamp of it.
     fn look(&self, path: &Path) -> io::Result<Stat> {
+        if let Some(answer) = self.changed(path) {
+            return answer.stat().ok_or_else(not_found);
+        }
         self.outside(path).and_then(|path| Stat::of(&path))
     }
 
@@ -198,7 +279,14 @@ impl Host {
     /// The entries of a directory, sorted by name.
     pub fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         self.stat(dir)?;
-        let mut entries = files::list(&self.outside(dir)?)?;
+        // A directory that a change made anew holds nothing of what is on the disk.
+        let mut entries = match self.changed(dir) {
+            Some(Answer::Directory(_)) => Vec::new(),
+            _ => files::list(&self.outside(dir)?)?,
+        };
+        if !self.overlay.is_empty() {
+            entries = self.overlay.entries(&self.key_of_directory(dir), entries);
+        }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -215,6 +303,9 @@ impl Host {
         if stat.size > READ_LIMIT {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
         }
+        if let Some(bytes) = self.made(path) {
+            return Ok(bytes.to_vec());
+        }
         files::read(&self.outside(path)?, READ_LIMIT)
     }
 
@@ -228,7 +319,7 @@ impl Host {
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] where it took longer. In an image all files are at rest, and none does.
     pub fn read_text_within(&self, path: &Path, time: Duration) -> io::Result<String> {
-        if !self.is_live() {
+        if !self.is_live() || self.made(path).is_some() {
             return self.read_text(path);
         }
         if self.stat(path)?.kind != Kind::File {
@@ -240,7 +331,7 @@ impl Host {
     /// Whether what stands at `path` may be read and written: by this process, or in an image by everybody.
     #[must_use]
     pub fn may_use(&self, path: &Path) -> bool {
-        if self.is_live() {
+        if self.is_live() && self.changed(path).is_none() {
             use rustix::fs::{Access, access};
             return access(self.absolute(path), Access::READ_OK | Access::WRITE_OK).is_ok();
         }
@@ -252,12 +343,19 @@ impl Host {
         if self.stat(path)?.kind != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
+        if let Some(bytes) = self.made(path) {
+            return Ok(bytes.iter().take(count).copied().collect());
+        }
         files::read_start(&self.outside(path)?, count)
     }
 
     /// A regular file mapped for reading, with the stat of the very file that was mapped.
     pub fn map(&self, path: &Path) -> io::Result<(Map, Stat)> {
-        let result = self.outside(path).and_then(|p| map::open(&p));
+        let result = match self.changed(path) {
+            Some(Answer::File(bytes, ..)) => self.look(path).map(|stat| (Map::of(Arc::clone(bytes)), stat)),
+            Some(answer) => Err(answer.stat().map_or_else(not_found, |_| io::ErrorKind::IsADirectory.into())),
+            None => self.outside(path).and_then(|p| map::open(&p)),
+        };
         self.note(path, result.as_ref().map_or(Stamp::Absent, |(_, stat)| Stamp::from(*stat)));
         result
     }
@@ -271,6 +369,10 @@ impl Host {
     fn note(&self, path: &Path, stamp: Stamp) {
         self.stamps.lock().unwrap_or_else(PoisonError::into_inner).insert(self.absolute(path), stamp);
     }
+}
+
+fn not_found() -> io::Error {
+    io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error())
 }
 
 fn reversed_parts(path: &Path) -> Vec<OsString> {
@@ -362,5 +464,45 @@ mod tests {
         assert!(again(&stamps));
         std::fs::write(dir.path().join("b"), "new").unwrap();
         assert!(!again(&stamps));
+    }
+
+    #[test]
+    fn a_changed_machine_is_read_as_if_it_were_so() {
+        let (dir, host) = image(|root| {
+            std::fs::create_dir_all(root.join("site/nvidia/lib")).unwrap();
+            std::os::unix::fs::symlink("site", root.join("link")).unwrap();
+            std::fs::write(root.join("site/nvidia/lib/liba.so"), "old").unwrap();
+            std::fs::write(root.join("site/nvidia/lib/libb.so"), "b").unwrap();
+        });
+        let file = |text: &str| Change::File { bytes: text.as_bytes().into(), release: Some("2.0".to_owned()) };
+        let live = Host::new("/".into(), BTreeMap::new(), dir.path().to_owned());
+        for (host, prefix) in [(&host, PathBuf::from("/")), (&live, dir.path().to_owned())] {
+            let at = |path: &str| prefix.join(path);
+            let changed = host.with([
+                (at("link/nvidia/lib/liba.so"), file("new")),
+                (at("site/nvidia/lib/libb.so"), Change::Gone),
+                (at("site/new.dist-info/RECORD"), file("record")),
+            ]);
+            assert_eq!(changed.read_text(&at("site/../link/nvidia/lib/liba.so")).unwrap(), "new");
+            assert_eq!(&*changed.map(&at("link/nvidia/lib/liba.so")).unwrap().0, b"new");
+            assert_eq!(changed.read_start(&at("site/nvidia/lib/liba.so"), 2).unwrap(), b"ne");
+            assert_eq!(changed.stand_in(&at("link/nvidia/lib/liba.so")).as_deref(), Some("2.0"));
+            assert!(changed.stat(&at("link/nvidia/lib/libb.so")).is_err());
+            let names = |dir: &str| -> Vec<OsString> {
+                changed.list(&at(dir)).unwrap().into_iter().map(|entry| entry.name).collect()
+            };
+            assert_eq!(names("link/nvidia/lib"), ["liba.so"]);
+            assert_eq!(names("site"), ["new.dist-info", "nvidia"]);
+            assert_eq!(names("site/new.dist-info"), ["RECORD"]);
+            assert!(changed.is_dir(&at("site/new.dist-info")));
+            // A directory that goes, and one that comes in its place.
+            let gone = changed.with([(at("site/nvidia"), Change::Gone)]);
+            assert!(!gone.is_dir(&at("link/nvidia/lib/..")) && gone.read(&at("site/nvidia/lib/liba.so")).is_err());
+            let again = gone.with([(at("site/nvidia/lib/libc.so"), file("c"))]);
+            assert_eq!(again.read_text(&at("link/nvidia/lib/libc.so")).unwrap(), "c");
+            let entries = again.list(&at("link/nvidia/lib")).unwrap();
+            assert!(matches!(&*entries, [entry] if entry.name == "libc.so"), "{entries:?}");
+            assert_eq!(host.read_text(&at("site/nvidia/lib/liba.so")).unwrap(), "old");
+        }
     }
 }

@@ -1,0 +1,111 @@
+//! Files as they would be after a change: what stands at some paths instead of what is there.
+//!
+//! Takes paths without symbolic links in their directories; gives what a question about a path is to be answered with.
+//! Never touches the disk.
+
+use super::files::{Entry, FileId, Kind, Stat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The device number of files that are on no disk: the kernel gives small ones.
+const DEVICE: u64 = u64::MAX;
+
+/// What stands at a path after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing; of a directory, nothing below it either.
+    Gone,
+    /// A file of these bytes.
+    File {
+        /// Its content.
+        bytes: Arc<[u8]>,
+        /// The release it stands for, where the bytes are not those of the real file but a stand-in for it.
+        release: Option<String>,
+    },
+}
+
+/// The changed paths.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Overlay(BTreeMap<PathBuf, Change>);
+
+/// What a changed machine says of a path.
+#[derive(Debug)]
+pub(super) enum Answer<'o> {
+    Gone,
+    /// A file, and its number among the changed paths.
+    File(&'o Arc<[u8]>, Option<&'o str>, u64),
+    /// A directory that is there for the files below it only.
+    Directory(u64),
+}
+
+impl Overlay {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One change after those that were there: what goes takes with it what stood below.
+    pub(super) fn insert(&mut self, path: PathBuf, change: Change) {
+        if change == Change::Gone {
+            self.0.retain(|made, _| !made.starts_with(&path));
+        }
+        self.0.insert(path, change);
+    }
+
+    /// What is said of a path; `None`: the disk says it. `on_disk`: whether something stands there on the disk.
+    pub(super) fn answer(&self, path: &Path, on_disk: impl Fn() -> bool) -> Option<Answer<'_>> {
+        let number = |key: &Path| {
+            u64::try_from(self.0.keys().take_while(|made| made.as_path() < key).count()).unwrap_or_default()
+        };
+        if let Some(Change::File { bytes, release }) = self.0.get(path) {
+            return Some(Answer::File(bytes, release.as_deref(), number(path)));
+        }
+        let gone = path.ancestors().any(|above| self.0.get(above) == Some(&Change::Gone));
+        if self.made_below(path).next().is_some() {
+            return (gone || !on_disk()).then(|| Answer::Directory(self.0.len() as u64 + number(path)));
+        }
+        gone.then_some(Answer::Gone)
+    }
+
+    /// The files that a change puts below a directory.
+    fn made_below<'o>(&'o self, dir: &'o Path) -> impl Iterator<Item = &'o Path> {
+        let from = (Bound::Included(dir), Bound::Unbounded);
+        let below = self.0.range::<Path, _>(from).take_while(move |(path, _)| path.starts_with(dir));
+        below
+            .filter(move |(path, change)| path.as_path() != dir && **change != Change::Gone)
+            .map(|(path, _)| path.as_path())
+    }
+
+    /// The entries of a directory after the change.
+    pub(super) fn entries(&self, dir: &Path, on_disk: Vec<Entry>) -> Vec<Entry> {
+        let made: BTreeSet<(&OsStr, bool)> = self
+            .made_below(dir)
+            .filter_map(|path| {
+                let mut parts = path.strip_prefix(dir).ok()?.iter();
+                Some((parts.next()?, parts.next().is_some()))
+            })
+            .collect();
+        let is_made = |name: &OsStr| made.iter().any(|(made, _)| *made == name);
+        let stays = |entry: &Entry| !is_made(&entry.name) && self.0.get(&dir.join(&entry.name)) != Some(&Change::Gone);
+        let mut entries: Vec<Entry> = on_disk.into_iter().filter(stays).collect();
+        entries.extend(made.iter().map(|(name, deep)| Entry {
+            name: (*name).to_owned(),
+            kind: if *deep { Kind::Directory } else { Kind::File },
+        }));
+        entries
+    }
+}
+
+impl Answer<'_> {
+    /// As `stat(2)` would have it; `None` where nothing stands there.
+    pub(super) fn stat(&self) -> Option<Stat> {
+        let (kind, size, ino, mode) = match self {
+            Self::Gone => return None,
+            Self::File(bytes, _, number) => (Kind::File, bytes.len() as u64, *number, 0o644),
+            Self::Directory(number) => (Kind::Directory, 0, *number, 0o755),
+        };
+        Some(Stat { id: FileId { dev: DEVICE, ino }, kind, size, mtime: 0, uid: 0, gid: 0, mode })
+    }
+}
