@@ -24,10 +24,22 @@ const TORCH: [&str; 7] =
 
 const FAMILIES: &str = "data/families.tsv";
 
+/// Sets `has_PROGRAM` for tests, which are left out where the machine has no such program on `PATH`.
+fn found(program: &str) {
+    println!("cargo::rustc-check-cfg=cfg(has_{program})");
+    let path = env::var_os("PATH").unwrap_or_default();
+    if env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
+        println!("cargo::rustc-cfg=has_{program}");
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=cshim");
     println!("cargo::rerun-if-changed={FAMILIES}");
+    for program in ["python3", "make"] {
+        found(program);
+    }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     demo::build(&out)?;
     probe::build(&out)?;

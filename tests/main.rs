@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod demo;
 mod doctor;
+mod doors;
 mod elf;
 mod forensics;
 mod fuzz;

@@ -1,0 +1,137 @@
+//! Programs in C: linked against cuBLAS or opening it, alone, in the environment that is active, out of reach.
+
+use super::{ASKED, Consumer, DOORS, Door, executable};
+use crate::support::cc;
+use crate::support::world::World;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::PathBuf;
+
+/// Writes which files of cuBLAS are mapped.
+const SHOW: &str = r#"
+#include <stdio.h>
+#include <string.h>
+static int show(void)
+{
+    static char line[8192], last[8192];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (maps && fgets(line, sizeof line, maps)) {
+        const char *path = strchr(line, '/');
+        if (path && strstr(path, "/libcublas") && strcmp(path, last))
+            fputs(strcpy(last, path), stdout);
+    }
+    return 0;
+}
+"#;
+
+const OPENS: &str = r#"
+#include <dlfcn.h>
+int main(void)
+{
+    if (!dlopen("libcublas.so.12", RTLD_NOW))
+        return puts(dlerror()), 1;
+    return show();
+}
+"#;
+
+const LINKED: &str = r"
+int cublasCreate_v2(void);
+int main(void) { return cublasCreate_v2() + show(); }
+";
+
+/// A world with an active environment, and a program of this source in it.
+fn active(main: &str, arguments: impl FnOnce(&Consumer) -> Vec<String>) -> (Consumer, PathBuf) {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let consumer = Consumer::new(world, &venv).variable("VIRTUAL_ENV", &venv.dir);
+    let arguments = arguments(&consumer);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let program = cc(consumer.world.root(), "app/program", &format!("{SHOW}{main}"), &arguments);
+    (consumer.words([&program]), program)
+}
+
+/// Linked against cuBLAS, with these words for the linker.
+fn linked(more: &[&str]) -> Consumer {
+    let (mut consumer, program) = active(LINKED, |consumer| {
+        let library = consumer.right.join(ASKED[0]).display().to_string();
+        let unresolved = "-Wl,--allow-shlib-undefined".to_owned();
+        [library, unresolved].into_iter().chain(more.iter().map(|&word| word.to_owned())).collect()
+    });
+    consumer.linked = true;
+    consumer.env_for = vec!["--for".into(), program.into()];
+    consumer
+}
+
+#[test]
+fn a_program_that_opens_cublas() {
+    active(OPENS, |_| vec!["-ldl".into()]).0.is_served();
+}
+
+#[test]
+#[ignore = "needs the places of a native program"]
+fn a_program_linked_against_cublas() {
+    linked(&[]).is_served();
+}
+
+#[test]
+#[ignore = "needs the places of a native program"]
+fn a_program_linked_against_cublas_and_bound_at_once() {
+    linked(&["-Wl,-z,now"]).is_served();
+}
+
+/// Its run path finds cuBLAS, but cuBLAS's own comes after `LD_LIBRARY_PATH`.
+#[test]
+#[ignore = "needs the places of a native program"]
+fn a_program_with_a_run_path() {
+    linked(&["-Wl,-rpath,$ORIGIN/../venv/lib/python3.11/site-packages/nvidia/cublas/lib"]).is_served();
+}
+
+/// A preload comes too late for what the loader cannot start.
+#[test]
+fn a_preload_does_no_harm_to_what_it_cannot_reach() {
+    let mut consumer = linked(&[]);
+    let bare = consumer.bare();
+    consumer.linked = false;
+    let plain = consumer.by(Door::Plain);
+    assert!(bare.code == Some(127) && bare.err.contains("cannot open shared object file"), "{}", bare.err);
+    assert_eq!((plain.code, plain.out, plain.err), (bare.code, bare.out, bare.err));
+}
+
+/// By every door it does what it does bare; `run` says why it gets nothing.
+fn is_out_of_reach(consumer: &Consumer, says: &str) {
+    let bare = consumer.bare();
+    for door in DOORS {
+        let seen = consumer.by(door);
+        let run = matches!(door, Door::Run | Door::Audit);
+        let said = if run { seen.err.contains(says) } else { seen.err == bare.err };
+        assert!(said && (seen.code, &seen.out) == (bare.code, &bare.out), "{door:?}: {}", consumer.cell(&seen));
+    }
+}
+
+#[test]
+fn a_static_program_says_that_it_is_out_of_reach() {
+    let (consumer, _) = active("int main(void) { return puts(\"static\") < 0; }", |_| vec!["-static".into()]);
+    is_out_of_reach(&consumer, "is statically linked, so no LD_PRELOAD or LD_AUDIT reaches it");
+}
+
+#[test]
+fn a_set_user_id_program_says_that_it_is_out_of_reach() {
+    // Root has none of another user's: it makes one. Others have su(1).
+    let (mut consumer, program) = active("int main(void) { return puts(\"setuid\") < 0; }", |_| Vec::new());
+    if rustix::process::geteuid().is_root() {
+        chown(&program, Some(65534), Some(65534)).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    } else {
+        consumer = consumer.words(["su", "--version"]);
+    }
+    is_out_of_reach(&consumer, "is set-user-ID, so the loader ignores LD_PRELOAD and LD_AUDIT");
+}
+
+/// A shell script, whatever it starts.
+#[test]
+fn a_program_that_a_shell_script_starts() {
+    let (consumer, program) = active(OPENS, |_| vec!["-ldl".into()]);
+    let script = consumer.world.path("app/start");
+    executable(&script, &format!("#!/bin/sh\n'{}'\n", program.display()));
+    consumer.words([script]).is_served();
+}

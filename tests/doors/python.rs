@@ -1,0 +1,145 @@
+//! A real Python, started in the ways that people and tools start it.
+
+use super::{Consumer, executable};
+use crate::support::world::{Venv, World};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Asks for cuBLAS, and writes which files of it are mapped.
+const ASK: &str = r#"
+import ctypes
+ctypes.CDLL("libcublas.so.12")
+print("\n".join(sorted({line.split()[-1] for line in open("/proc/self/maps") if "/libcublas" in line})), flush=True)
+"#;
+
+/// Activates an environment and becomes a command of it, as poetry does: `#!` of another Python.
+const LAUNCH: &str = r#"
+import os, sys
+venv, *command = sys.argv[1:]
+os.environ.update(VIRTUAL_ENV=venv, PATH=venv + "/bin:" + os.environ["PATH"])
+os.execvp(command[0], command)
+"#;
+
+/// Starts a command in an environment of a few variables, as tox does with `pass_env`, and waits.
+const PASS: &str = r#"
+import os, subprocess, sys
+passed = {name: value for name, value in os.environ.items() if name.startswith(("LD_", "CUDASHIM_"))}
+venv, *command = sys.argv[1:]
+sys.exit(subprocess.run(command, env={**passed, "VIRTUAL_ENV": venv, "PATH": venv + "/bin"}).returncode)
+"#;
+
+/// Starts two workers by its own name, as torchrun does.
+const WORKERS: &str = r#"
+import subprocess, sys
+workers = [subprocess.Popen([sys.executable, "-u", "ask.py"]) for _ in range(2)]
+sys.exit(max(worker.wait() for worker in workers))
+"#;
+
+/// A virtual environment of the tester's Python.
+fn venv(world: &World, name: &str) -> Venv {
+    let ask =
+        "import os, sys; print(os.path.realpath(sys.executable), 'python%d.%d' % sys.version_info[:2], sep='\\n')";
+    let output = Command::new("python3").args(["-c", ask]).output().unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    let (program, release) = answer.trim().split_once('\n').unwrap();
+    let (program, dir) = (PathBuf::from(program), world.path(name));
+    let site = dir.join("lib").join(release).join("site-packages");
+    fs::create_dir_all(&site).unwrap();
+    fs::create_dir_all(dir.join("bin")).unwrap();
+    let (home, release) = (program.parent().unwrap(), &release["python".len()..]);
+    fs::write(dir.join("pyvenv.cfg"), format!("home = {}\nversion = {release}\n", home.display())).unwrap();
+    symlink(&program, dir.join("bin/python")).unwrap();
+    Venv { dir, site }
+}
+
+/// A world with a script that asks, and the Python of the environment it is meant for.
+fn python() -> (Consumer, Venv) {
+    let world = World::new();
+    let venv = venv(&world, "venv");
+    fs::write(world.path("ask.py"), ASK).unwrap();
+    (Consumer::new(world, &venv), venv)
+}
+
+/// Another environment, without torch, in which a script is installed.
+fn launcher(consumer: &Consumer, script: &str) -> PathBuf {
+    let tool = venv(&consumer.world, "tool");
+    let path = tool.dir.join("bin/launch");
+    executable(&path, &format!("#!{}{script}", tool.python().display()));
+    path
+}
+
+#[test]
+#[cfg_attr(not(has_python3), ignore = "needs python3")]
+fn python_c() {
+    let (consumer, venv) = python();
+    consumer.words([venv.python().as_os_str(), "-c".as_ref(), ASK.as_ref()]).is_served();
+}
+
+#[test]
+#[cfg_attr(not(has_python3), ignore = "needs python3")]
+fn python_m() {
+    let (consumer, venv) = python();
+    fs::rename(consumer.world.path("ask.py"), venv.site.join("ask.py")).unwrap();
+    consumer.words([venv.python().as_os_str(), "-m".as_ref(), "ask".as_ref()]).is_served();
+}
+
+#[test]
+#[cfg_attr(not(has_python3), ignore = "needs python3")]
+fn a_script_by_a_relative_name_of_its_python() {
+    let (consumer, _) = python();
+    consumer.words(["venv/bin/python", "ask.py"]).is_served();
+}
+
+#[test]
+#[cfg_attr(not(has_python3), ignore = "needs python3")]
+fn a_script_that_names_its_python() {
+    let (consumer, venv) = python();
+    let script = consumer.world.path("home/ask");
+    executable(&script, &format!("#!{}{ASK}", venv.python().display()));
+    consumer.words([script]).is_served();
+}
+
+#[test]
+#[cfg_attr(not(has_python3), ignore = "needs python3")]
+#[ignore = "needs the shim in a launcher without torch"]
+fn a_launcher_of_another_environment() {
+    let (consumer, venv) = python();
+    let launch = launcher(&consumer, LAUNCH);
+    consumer.words([launch.as_os_str(), venv.dir.as_os_str(), "python".as_ref(), "ask.py".as_ref()]).is_served();
+}
+
+#[test]
+#[cfg_attr(not(has_python3), ignore = "needs python3")]
+#[ignore = "needs the shim in a launcher without torch"]
+fn a_launcher_that_passes_few_variables() {
+    let (consumer, venv) = python();
+    let launch = launcher(&consumer, PASS);
+    consumer.words([launch.as_os_str(), venv.dir.as_os_str(), "python".as_ref(), "ask.py".as_ref()]).is_served();
+}
+
+#[test]
+#[cfg_attr(not(has_python3), ignore = "needs python3")]
+fn a_python_that_starts_workers_by_its_own_name() {
+    let (mut consumer, venv) = python();
+    fs::write(consumer.world.path("workers.py"), WORKERS).unwrap();
+    consumer.askers = 2;
+    consumer.words([venv.python().as_os_str(), "workers.py".as_ref()]).is_served();
+}
+
+#[test]
+#[cfg_attr(not(has_python3), ignore = "needs python3")]
+fn a_shell() {
+    let (consumer, _) = python();
+    consumer.words(["/bin/sh", "-c", "venv/bin/python ask.py; true"]).is_served();
+}
+
+#[test]
+#[cfg_attr(not(all(has_python3, has_make)), ignore = "needs python3 and make")]
+fn make() {
+    let (consumer, venv) = python();
+    let rule = format!("ask:\n\t@{} ask.py\n", venv.python().display());
+    fs::write(consumer.world.path("Makefile"), rule).unwrap();
+    consumer.words(["make", "-s", "ask"]).is_served();
+}
