@@ -3,6 +3,7 @@
 
 mod command;
 mod devices;
+mod trust;
 
 use crate::support::lab::Lab;
 use cudashim::facts::{ProbeRow, probes_of};

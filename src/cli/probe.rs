@@ -27,6 +27,10 @@ pub(super) fn refused(host: &Host, libcuda: &Path) -> anyhow::Result<Option<Stop
         prober = prober.variable("CUDA_VISIBLE_DEVICES", devices);
     }
     let said = prober.devices(libcuda, None)?.cuda;
+    if let End::Untrusted(why) = &said.end {
+        log::warn!("`{}` is not asked for its devices: {why}", libcuda.display());
+        return Ok(None);
+    }
     let says = match (&said.init, said.count) {
         (Some(status), _) if status.number != 0 => {
             format!("cuInit of `{}` returns {} ({})", libcuda.display(), status.number, status.name)
@@ -65,39 +69,21 @@ struct Job {
 }
 
 impl Job {
-    /// `None` where nothing is to be asked, or nobody knows how. A file of another user is not run for its asking.
-    fn new(host: &Host, dirs: &Directories, library: &Library) -> Option<Result<Self, String>> {
+    /// `None` where nothing is to be asked, or nobody knows how.
+    fn new(dirs: &Directories, library: &Library) -> Option<Self> {
         let questions: Vec<_> = probes_of(library.row.stem).collect();
         if questions.is_empty() || library.unusable.is_some() || library.object.is_none() {
             return None;
         }
-        if let Some(why) = untrusted(host, library) {
-            return Some(Err(why));
-        }
         // Of its own installation: what a program there would find.
         let near = dirs.0.get(&library.place.root).into_iter().flatten();
         let neighbours = near.filter(|dir| **dir != library.place.dir).cloned().collect();
-        Some(Ok(Self { path: library.path.clone(), file: library.stat.id, questions, neighbours }))
+        Some(Self { path: library.path.clone(), file: library.stat.id, questions, neighbours })
     }
 
     fn ask(&self, prober: &Prober) -> Result<Asked, ProbeError> {
         prober.ask(&self.path, &self.questions, &self.neighbours)
     }
-}
-
-/// Why a file is not to be loaded: somebody else could have written it, or what it would load.
-fn untrusted(host: &Host, library: &Library) -> Option<String> {
-    let own = rustix::process::geteuid().as_raw();
-    let dir = host.stat(&library.place.dir).ok()?;
-    [library.stat, dir].into_iter().find_map(|stat| {
-        if stat.uid != 0 && stat.uid != own {
-            Some(format!("it belongs to user {}", stat.uid))
-        } else if stat.mode & 0o002 != 0 {
-            Some("everybody can write to it".to_owned())
-        } else {
-            None
-        }
-    })
 }
 
 /// Asks every library that knows an answer, and takes the answers into the inventory.
@@ -107,29 +93,25 @@ pub(super) fn probe(
     stop: &AtomicBool,
     quiet: bool,
 ) -> anyhow::Result<()> {
-    let host = loader.host();
     let dirs = Directories::new(inventory);
     let mut files = BTreeSet::new();
-    let mut jobs = Vec::new();
-    let mut foreign = 0_usize;
-    for library in &inventory.libraries {
-        match Job::new(host, &dirs, library) {
-            Some(Ok(job)) if files.insert(job.file) => jobs.push(job),
-            Some(Err(why)) => {
-                foreign = foreign.saturating_add(1);
-                log::info!("not asked: `{}`: {why}", library.path.display());
-            }
-            _ => {}
-        }
-    }
-    if jobs.is_empty() && foreign == 0 {
+    let mut jobs: Vec<Job> = inventory.libraries.iter().filter_map(|library| Job::new(&dirs, library)).collect();
+    jobs.retain(|job| files.insert(job.file));
+    if jobs.is_empty() {
         output::note("there is no library to ask what it is");
         return Ok(());
     }
-    let asked = ask_all(&prober(host)?, &jobs, stop, quiet)?;
-    let silent = learn(loader, inventory, &jobs, &asked);
-    let count = asked.iter().flatten().count();
-    output::note(&format!("asked {count} libraries what they are: {} answered", count.saturating_sub(silent)));
+    let asked = ask_all(&prober(loader.host())?, &jobs, stop, quiet)?;
+    let learnt = learn(loader, inventory, &jobs, &asked);
+    for (path, why) in &learnt.untrusted {
+        log::info!("not asked: `{}`: {why}", path.display());
+    }
+    let foreign = learnt.untrusted.len();
+    let count = asked.iter().flatten().count().saturating_sub(foreign);
+    if count > 0 || foreign == 0 {
+        let answered = count.saturating_sub(learnt.silent);
+        output::note(&format!("asked {count} libraries what they are: {answered} answered"));
+    }
     if foreign > 0 {
         output::note(&format!("{foreign} were not asked, for others can write to them: -v lists them"));
     }
@@ -144,34 +126,52 @@ pub(super) fn files(loader: &Loader<'_>, inventory: &mut Inventory, files: &[Pat
     for file in files {
         let id = host.stat(file).ok().map(|stat| stat.id);
         let library = inventory.libraries.iter().find(|library| Some(library.stat.id) == id);
-        let why = match library.map(|library| (Job::new(host, &dirs, library), &library.unusable)) {
-            Some((Some(Ok(job)), _)) => {
+        let why = match library.map(|library| (Job::new(&dirs, library), &library.unusable)) {
+            Some((Some(job), _)) => {
                 jobs.push(job);
                 continue;
             }
-            Some((Some(Err(why)), _)) => why,
             Some((None, Some(why))) => why.clone(),
             Some((None, None)) => "it has no function that tells".to_owned(),
             None => "it is not named like a library of NVIDIA's".to_owned(),
         };
-        output::note(&format!("`{}` was not asked what it is: {why}", file.display()));
+        not_asked(file, &why);
     }
     if !jobs.is_empty() {
         let asked = ask_all(&prober(host)?, &jobs, &AtomicBool::new(false), true)?;
-        learn(loader, inventory, &jobs, &asked);
+        for (path, why) in learn(loader, inventory, &jobs, &asked).untrusted {
+            not_asked(&path, &why);
+        }
     }
     Ok(())
 }
 
-/// Takes the answers into the inventory; gives how many libraries had none.
-fn learn(loader: &Loader<'_>, inventory: &mut Inventory, jobs: &[Job], asked: &[Option<Asked>]) -> usize {
+fn not_asked(file: &Path, why: &str) {
+    output::note(&format!("`{}` was not asked what it is: {why}", file.display()));
+}
+
+/// What came of the questions besides answers.
+#[derive(Default)]
+struct Learnt {
+    /// How many libraries had no answer.
+    silent: usize,
+    /// Those that were not loaded, for others could have written what would have run, and why.
+    untrusted: Vec<(PathBuf, String)>,
+}
+
+/// Takes the answers into the inventory.
+fn learn(loader: &Loader<'_>, inventory: &mut Inventory, jobs: &[Job], asked: &[Option<Asked>]) -> Learnt {
     let host = loader.host();
     let driver = loader.find(OsStr::new("libcuda.so.1")).is_some();
-    let mut silent = 0_usize;
+    let mut learnt = Learnt::default();
     for (job, asked) in jobs.iter().zip(asked) {
         let Some(asked) = asked else { continue };
+        if let End::Untrusted(why) = &asked.end {
+            learnt.untrusted.push((job.path.clone(), why.clone()));
+            continue;
+        }
         if let Some((row, answer)) = failure(asked) {
-            silent = silent.saturating_add(1);
+            learnt.silent = learnt.silent.saturating_add(1);
             log::info!("no answer: `{}`: {} {answer}", job.path.display(), row.function);
         }
         inventory.problems.extend(problem(job, asked, driver));
@@ -179,7 +179,7 @@ fn learn(loader: &Loader<'_>, inventory: &mut Inventory, jobs: &[Job], asked: &[
             library.learn(evidence(host, library, asked));
         }
     }
-    silent
+    learnt
 }
 
 /// The first function that gave no number, and what it gave instead.
@@ -264,7 +264,7 @@ fn stranger<'a>(host: &Host, library: &Library, asked: &'a Asked) -> Option<&'a 
 fn problem(job: &Job, asked: &Asked, driver: bool) -> Option<Problem> {
     let failed = asked.answers.iter().find(|(_, answer)| matches!(answer, Answer::Failed(_))).map(|(row, _)| *row);
     let id = match &asked.end {
-        End::Done => return None,
+        End::Done | End::Untrusted(_) => return None,
         _ if !driver && failed.is_some_and(|row| row.needs_driver) => return None,
         End::NotLoaded(says) if missing_driver(says) => return None,
         End::NotLoaded(_) => "probe-not-loaded",

@@ -4,11 +4,12 @@
 //! directory that others can write to, never writes into a file that may be mapped.
 
 use super::shim::ShimError;
+use crate::host::{Kind, Reason, Untrusted, make_trusted};
 use rustix::fs::{Access, StatVfsMountFlags, access};
 use sha2::{Digest as _, Sha256};
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -30,41 +31,31 @@ fn digest(image: &[u8]) -> u64 {
     Sha256::digest(image).iter().take(8).fold(0u64, |all, byte| all << 8 | u64::from(*byte))
 }
 
-/// Makes a directory for what decides what is loaded, for the user alone, and refuses one that somebody else can change.
-/// A symbolic link to one is as good, if it is the user's own or root's.
+/// Makes a directory for what decides what is loaded, for the user alone, and refuses one that somebody else can change or
+/// put another in the place of. A symbolic link to one is as good, if it is the user's own or root's.
 ///
 /// # Errors
-/// It cannot be made, or it is somebody else's, or others may write to it.
+/// It cannot be made; it, or a directory above it, is somebody else's, or others may write to it.
 pub fn own_dir(dir: &Path) -> Result<(), ShimError> {
-    let failed = |source| ShimError::Directory { path: dir.into(), source };
-    let own = rustix::process::geteuid().as_raw();
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let link = fs::symlink_metadata(dir).map_err(failed)?;
-    if link.is_symlink() && link.uid() != own && link.uid() != 0 {
-        return Err(ShimError::Foreign { path: dir.into(), owner: link.uid() });
+    let path = dir.to_owned();
+    let stat = match make_trusted(dir) {
+        Ok(stat) => stat,
+        Err(Untrusted { reason: Reason::Unseen(source), .. }) => return Err(ShimError::Directory { path, source }),
+        // It says so itself, where it is the directory.
+        Err(why) if why.path != dir => return Err(ShimError::Exposed { path, why }),
+        Err(Untrusted { reason: Reason::Owner(owner), .. }) => return Err(ShimError::Foreign { path, owner }),
+        Err(Untrusted { reason: Reason::Writable { mode }, .. }) => return Err(ShimError::Writable { path, mode }),
+        Err(why) => return Err(ShimError::Exposed { path, why }),
+    };
+    if stat.kind != Kind::Directory {
+        return Err(ShimError::Directory { path, source: io::ErrorKind::NotADirectory.into() });
     }
-    let meta = fs::metadata(dir).map_err(failed)?;
-    if meta.uid() != own {
-        return Err(ShimError::Foreign { path: dir.into(), owner: meta.uid() });
+    if stat.uid != rustix::process::geteuid().as_raw() {
+        return Err(ShimError::Foreign { path, owner: stat.uid });
     }
-    let mode = meta.mode() & 0o777;
-    if mode & 0o022 != 0 {
-        return Err(ShimError::Writable { path: dir.into(), mode });
-    }
-    Ok(())
-}
-
-/// Whether nobody else can replace a directory: that above it is the user's own or root's, and others may not write to it
-/// unless it is sticky, as /tmp is.
-pub(super) fn own_parent(dir: &Path) -> Result<(), ShimError> {
-    let Some(parent) = dir.parent() else { return Ok(()) };
-    let meta = fs::metadata(parent).map_err(|source| ShimError::Directory { path: dir.into(), source })?;
-    if meta.uid() != 0 && meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err(ShimError::Foreign { path: parent.into(), owner: meta.uid() });
-    }
-    let mode = meta.mode() & 0o1777;
-    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
-        return Err(ShimError::Writable { path: parent.into(), mode });
+    // Sticky or not: others could make a file of a name that is to be ours.
+    if stat.mode & 0o022 != 0 {
+        return Err(ShimError::Writable { path, mode: stat.mode & 0o777 });
     }
     Ok(())
 }

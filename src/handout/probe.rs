@@ -6,11 +6,12 @@
 //!
 //! # Trust
 //!
-//! To load a library is to run its initialisers, with the rights of who asks. Whether a file is to be trusted that far is the
-//! caller's to decide.
+//! To load a library is to run its initialisers, with the rights of who asks. What somebody else could have written is not
+//! loaded: neither the library, nor what it needs, nor what stands where it would look ([`End::Untrusted`]).
 
 mod child;
 mod devices;
+mod trust;
 
 pub use child::End;
 pub use devices::{Cuda, Device, Devices, Nvml, Status};
@@ -18,6 +19,7 @@ pub use devices::{Cuda, Device, Devices, Nvml, Status};
 use super::image;
 use super::shim::ShimError;
 use crate::facts::{ProbeRow, Version};
+use crate::host::trusted;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -143,6 +145,7 @@ pub struct Prober {
     variables: Vec<(OsString, OsString)>,
     /// Where children run: some libraries write a log into the working directory.
     cwd: TempDir,
+    looked: trust::Looked,
 }
 
 impl Prober {
@@ -153,8 +156,10 @@ impl Prober {
         }
         let dir = std::path::absolute(cache_dir).map_err(ProbeError::Directory)?;
         let program = image::write(&dir, "cudashim-probe-", "", IMAGE)?;
-        let cwd = tempfile::Builder::new().prefix("cudashim-").tempdir().map_err(ProbeError::Directory)?;
-        Ok(Self { program, limit: TIME_LIMIT, variables: Vec::new(), cwd })
+        // Where another user could put a link in its place, a library's log would be written where that leads.
+        let room = [std::env::temp_dir(), "/tmp".into()].into_iter().find(|room| trusted(room).is_ok()).unwrap_or(dir);
+        let cwd = tempfile::Builder::new().prefix("cudashim-").tempdir_in(room).map_err(ProbeError::Directory)?;
+        Ok(Self { program, limit: TIME_LIMIT, variables: Vec::new(), cwd, looked: trust::Looked::default() })
     }
 
     /// With another limit for each child.
@@ -174,7 +179,8 @@ impl Prober {
     /// Loads a library and calls these functions, in order.
     ///
     /// It is loaded as ld.so loads it from where it stands; what its own run paths do not lead to is looked for in its own
-    /// directory and in `neighbours`, as a program's `LD_LIBRARY_PATH` would have it.
+    /// directory and in `neighbours`, as a program's `LD_LIBRARY_PATH` would have it. A neighbour that others may write to
+    /// is left out; where they may write to anything else that would be mapped or searched, nothing is loaded.
     ///
     /// # Errors
     /// That the child cannot be started. What the library does is an answer.
@@ -184,12 +190,11 @@ impl Prober {
         questions: &[&'static ProbeRow],
         neighbours: &[PathBuf],
     ) -> Result<Asked, ProbeError> {
-        let own = library.parent().map(Path::to_owned);
         let mut arguments: Vec<&OsStr> = vec!["library".as_ref(), library.as_os_str()];
         for row in questions {
             arguments.extend([OsStr::new(row.call.word()), OsStr::new(row.function)]);
         }
-        let heard = self.run(&arguments, own.iter().chain(neighbours))?;
+        let heard = self.run(library, &arguments, neighbours)?;
         log::debug!("{}: {:?}", library.display(), heard);
         let line = |index: usize| {
             heard.lines.iter().find(|line| {
@@ -198,34 +203,45 @@ impl Prober {
             })
         };
         let answers = questions.iter().enumerate().map(|(index, row)| (*row, answer(row, line(index), &heard.end)));
-        let mapped = heard.lines.iter().filter(|line| line.first().is_some_and(|word| word == "mapped"));
         Ok(Asked {
             answers: answers.collect(),
-            mapped: mapped.filter_map(|line| line.get(1).map(PathBuf::from)).collect(),
+            mapped: heard.mapped().map(PathBuf::from).collect(),
             end: heard.end.clone(),
         })
     }
 
-    fn run<'d>(
-        &self,
-        arguments: &[&OsStr],
-        dirs: impl Iterator<Item = &'d PathBuf>,
-    ) -> Result<child::Heard, ProbeError> {
-        let mut variables = self.variables.clone();
-        // ld.so splits the list at colons and semicolons, and knows no escape (ld.so(8)).
-        let speakable = |dir: &&PathBuf| !dir.as_os_str().as_encoded_bytes().iter().any(|byte| b":;$".contains(byte));
-        let mut room = LIST_LIMIT;
-        let mut fits = |dir: &&OsStr| {
-            let left = room.checked_sub(dir.len().saturating_add(1));
-            room = left.unwrap_or_default();
-            left.is_some()
+    /// The child's words and its end; it is not started where others could have written what it would load.
+    fn run(&self, library: &Path, arguments: &[&OsStr], neighbours: &[PathBuf]) -> Result<child::Heard, ProbeError> {
+        let cwd = self.cwd.path();
+        let dirs = match self.looked.library(&self.program, cwd, library, neighbours, search_list) {
+            Ok(dirs) => dirs,
+            // ld.so has words for that.
+            Err(why) if why.is_missing() => Vec::new(),
+            Err(why) => return Ok(child::Heard { lines: Vec::new(), end: End::Untrusted(why.to_string()) }),
         };
-        let list: Vec<&OsStr> = dirs.filter(speakable).map(|dir| dir.as_os_str()).take_while(|dir| fits(dir)).collect();
-        if !list.is_empty() {
-            variables.push(("LD_LIBRARY_PATH".into(), list.join(OsStr::new(":"))));
+        let mut variables = self.variables.clone();
+        variables.extend(search_list(&dirs).map(|list| ("LD_LIBRARY_PATH".into(), list)));
+        let mut heard = child::run(&self.program, arguments, &variables, cwd, self.limit)?;
+        if let Some(why) = trust::unforeseen(heard.mapped()) {
+            log::warn!("`{}` opened a file that others can change: {why}", library.display());
+            heard = child::Heard { lines: Vec::new(), end: End::Untrusted(why.to_string()) };
         }
-        child::run(&self.program, arguments, &variables, self.cwd.path(), self.limit)
+        Ok(heard)
     }
+}
+
+/// Directories as `LD_LIBRARY_PATH` has them: ld.so splits the list at colons and semicolons, and knows no escape (ld.so(8)).
+fn search_list(dirs: &[PathBuf]) -> Option<OsString> {
+    let speakable = |dir: &&PathBuf| !dir.as_os_str().as_encoded_bytes().iter().any(|byte| b":;$".contains(byte));
+    let mut room = LIST_LIMIT;
+    let mut fits = |dir: &&OsStr| {
+        let left = room.checked_sub(dir.len().saturating_add(1));
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    let list: Vec<&OsStr> =
+        dirs.iter().filter(speakable).map(|dir| dir.as_os_str()).take_while(|dir| fits(dir)).collect();
+    (!list.is_empty()).then(|| list.join(OsStr::new(":")))
 }
 
 fn answer(row: &ProbeRow, line: Option<&Vec<String>>, end: &End) -> Answer {

@@ -4,6 +4,7 @@
 //! directory; gives the path of a file that holds exactly these bytes. Never sets an environment variable.
 
 use super::image;
+use crate::host::Untrusted;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -68,8 +69,9 @@ pub fn cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Shim
 }
 
 /// A directory of the user's own for the same files, that can be written and run from: [`cache_dir`], else `cudashim` in
-/// `$XDG_RUNTIME_DIR`, else `cudashim-UID` in the directory for temporary files. What `$CUDASHIM_CACHE` names is the
-/// user's word: nothing stands in for it.
+/// `$XDG_RUNTIME_DIR`, else `cudashim-UID` in the directory for temporary files. Nothing is made in, or taken from, a
+/// directory that another user could exchange: under `sudo -E`, `$HOME` is another user's. What `$CUDASHIM_CACHE` names is
+/// the user's word: nothing stands in for it.
 ///
 /// # Errors
 /// What is wrong with the first of them, where none can be used.
@@ -89,7 +91,7 @@ pub fn own_cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, 
     let own = temporary.join(format!("cudashim-{}", rustix::process::geteuid().as_raw()));
     let runtime = absolute("XDG_RUNTIME_DIR").map(|dir| dir.join("cudashim"));
     for dir in runtime.into_iter().chain([own]) {
-        match image::own_parent(&dir).and_then(|()| usable(dir)) {
+        match usable(dir) {
             Ok(dir) => {
                 log::info!("{}: `{}` stands in", told(&why), dir.display());
                 return Ok(dir);
@@ -163,6 +165,14 @@ pub enum ShimError {
         /// The user ID it belongs to.
         owner: u32,
     },
+    /// Another user can put another in the place of the directory, or of one above it.
+    #[error("the cache directory `{path}` is not safe: {why}")]
+    Exposed {
+        /// The directory.
+        path: PathBuf,
+        /// What others can change.
+        why: Untrusted,
+    },
     /// Group or others can change what is in the directory.
     #[error("the cache directory `{path}` can be written by group or others (mode {mode:03o})")]
     Writable {
@@ -195,7 +205,7 @@ impl ShimError {
         let hint = match self {
             Self::Unsupported | Self::Image => return Vec::new(),
             Self::Binary { .. } => "install cudashim at a shorter absolute path".into(),
-            Self::NoCacheDir | Self::Relative { .. } | Self::Foreign { .. } => elsewhere.into(),
+            Self::NoCacheDir | Self::Relative { .. } | Self::Foreign { .. } | Self::Exposed { .. } => elsewhere.into(),
             Self::Unspeakable { .. } => {
                 format!("{elsewhere}, without spaces, colons or `$` in its path")
             }

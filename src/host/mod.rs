@@ -11,6 +11,7 @@ mod map;
 mod maps;
 mod overlay;
 mod stamps;
+mod trust;
 mod write;
 
 pub use files::{Entry, FileId, Kind, Stat};
@@ -18,6 +19,7 @@ pub use map::{Map, outlive_truncation};
 pub use maps::{MappedFile, mapped_files};
 pub use overlay::Change;
 pub use stamps::{Stamp, Stamps};
+pub use trust::{Reason, Untrusted, make_trusted, trusted, trusted_in_sandbox, trusted_libraries};
 pub use write::{atomic_write, atomic_write_new, write_target};
 
 use overlay::{Answer, Overlay};

@@ -4,8 +4,8 @@
 //! changes libraries, what it says or how it ends, without leaving byte code behind, and with a time limit. One that asks
 //! for us again on its way is answered nothing: that could go on for ever.
 
-use super::interpreter::{Interpreter, InterpreterError, Options, python_path};
-use crate::host::Host;
+use super::interpreter::{Interpreter, InterpreterError, Meant, Options, python_path};
+use crate::host::{Host, trusted_in_sandbox};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -63,6 +63,9 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
         let says = "it is being asked already, and asks for itself".to_owned();
         return Err(InterpreterError::NoAnswer { path: program.to_owned(), says });
     }
+    if let Some(why) = untrusted(program, options.meant) {
+        return Err(InterpreterError::Untrusted { path: program.to_owned(), why });
+    }
     let no_answer = |says: String| InterpreterError::NoAnswer { path: program.to_owned(), says };
     let mut command = Command::new(program);
     command.env_clear().envs(host.environment()).current_dir(host.cwd());
@@ -106,6 +109,15 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
     let mut paths = python_path(host, options);
     paths.extend(installed);
     Ok(Interpreter { program: executable, prefix, version: version.display().to_string(), paths })
+}
+
+/// Why an interpreter is not to be run for its paths.
+fn untrusted(program: &Path, meant: Meant) -> Option<String> {
+    match meant {
+        Meant::Started => None,
+        Meant::Named => trusted_in_sandbox(program).err().filter(|why| !why.is_missing()).map(|why| why.to_string()),
+        Meant::Found => Some("it is found by way of the working directory, and nobody named it".to_owned()),
+    }
 }
 
 /// What a child writes until it ends, and how it ends. What it leaves running may hold its output for ever, and itself it

@@ -20,13 +20,28 @@ pub struct Options {
     pub no_user_site: bool,
     /// The script, where one is run.
     pub script: Option<PathBuf>,
+    /// How it came to be meant: whether it may be run to be asked.
+    pub meant: Meant,
+}
+
+/// How an interpreter came to be meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Meant {
+    /// The user names it, or has its environment active: it is asked where nobody else could have written it.
+    #[default]
+    Named,
+    /// The user starts it himself: it is asked.
+    Started,
+    /// It is found by way of the working directory, which may be anybody's: it is not run.
+    Found,
 }
 
 impl Options {
     /// Reads the arguments after the interpreter's own name.
     #[must_use]
     pub fn parse(arguments: &[OsString]) -> Self {
-        let mut options = Self::default();
+        let mut options = Self { meant: Meant::Started, ..Self::default() };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let Some(letters) = argument.as_bytes().strip_prefix(b"-") else {
@@ -71,6 +86,14 @@ pub enum InterpreterError {
     /// The interpreter had to be asked, and the machine is an image.
     #[error("`{}` cannot be asked for its paths: it belongs to another root", .0.display())]
     Foreign(PathBuf),
+    /// The interpreter had to be asked, and is not to be run.
+    #[error("`{}` cannot be asked for its paths: {why}", path.display())]
+    Untrusted {
+        /// The interpreter.
+        path: PathBuf,
+        /// Who else could have written it, or how it was found.
+        why: String,
+    },
     /// The interpreter was asked and did not answer as a Python does.
     #[error("`{}` did not tell its paths: {says}", path.display())]
     NoAnswer {

@@ -10,4 +10,4 @@ mod interpreter;
 
 pub use command::{Command, find_on_path, search_path};
 pub use distribution::{Distribution, Recorded, distributions, normalized, pins, requirements};
-pub use interpreter::{Interpreter, InterpreterError, Options};
+pub use interpreter::{Interpreter, InterpreterError, Meant, Options};

@@ -14,7 +14,7 @@ use crate::inventory::{Inventory, Problem};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places::{self, Place};
-use crate::python::{Command, Interpreter, InterpreterError, Options, find_on_path};
+use crate::python::{self, Command, Interpreter, InterpreterError, Options, find_on_path};
 use crate::report::ResolveReport;
 use crate::resolve::{self, Policy, Resolution};
 use crate::solve::NoSolution;
@@ -373,5 +373,18 @@ pub(crate) fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
     let active = active.into_iter().find(|python| host.stat(python).is_ok());
     let found =
         active.or_else(|| ["python3", "python"].into_iter().find_map(|name| find_on_path(host, OsStr::new(name))));
-    found.map(|python| (python, Options::default()))
+    found.map(|program| {
+        let meant = if named(host, &program) { python::Meant::Named } else { python::Meant::Found };
+        (program, Options { meant, ..Options::default() })
+    })
+}
+
+/// Whether a Python is named by an absolute path: by a variable, or by an element of PATH. An element that is relative, or
+/// empty, leads to whatever stands in the working directory.
+fn named(host: &Host, python: &Path) -> bool {
+    let path = host.env("PATH").unwrap_or(OsStr::new("/bin:/usr/bin"));
+    let mut listed = std::env::split_paths(path).filter(|dir| dir.is_absolute());
+    let mut active = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(|name| host.env(name)).map(Path::new);
+    active.any(|prefix| prefix.is_absolute() && python.starts_with(prefix))
+        || listed.any(|dir| python.parent() == Some(&dir))
 }

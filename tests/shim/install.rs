@@ -81,6 +81,49 @@ fn a_foreign_directory_is_refused() {
     }
 }
 
+/// As under `sudo -E`: nothing is made in a home that somebody else could exchange, and nothing taken from it.
+#[test]
+fn a_home_that_others_can_exchange_is_not_used() {
+    let lab = Lab::new();
+    let home = lab.path("open/home");
+    fs::create_dir_all(&home).unwrap();
+    fs::set_permissions(lab.path("open"), Permissions::from_mode(0o777)).unwrap();
+    stands_in(&lab, &home, "can be written by everybody");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_home_of_another_user_is_not_used() {
+    let lab = Lab::new();
+    let home = lab.path("home/alice");
+    fs::create_dir_all(home.join(".cache/cudashim")).unwrap();
+    std::os::unix::fs::chown(&home, Some(65534), None).unwrap();
+    stands_in(&lab, &home, "belongs to user 65534");
+    assert_eq!(fs::read_dir(home.join(".cache/cudashim")).unwrap().count(), 0);
+}
+
+fn stands_in(lab: &Lab, home: &Path, why: &str) {
+    let before = fs::read_dir(home).unwrap().count();
+    let temporary = lab.path("tmp");
+    fs::create_dir_all(&temporary).unwrap();
+    let variables = |cache: Option<&Path>| {
+        let mut command = clean_command(env!("CARGO_BIN_EXE_cudashim"));
+        command.args(["shim", "-v"]).env("HOME", home).env("TMPDIR", &temporary);
+        command.envs(cache.map(|cache| ("CUDASHIM_CACHE", cache)));
+        let output = command.output().unwrap();
+        (output.status.code(), [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()))
+    };
+    let (code, [out, err]) = variables(None);
+    let own = temporary.join(format!("cudashim-{}", rustix::process::geteuid().as_raw()));
+    assert_eq!((code, Path::new(out.trim()).parent()), (Some(0), Some(own.as_path())), "{err}");
+    assert!(err.contains(why) && err.contains("stands in"), "{err}");
+    assert_eq!(fs::read_dir(home).unwrap().count(), before);
+    // A directory that is named is the user's word.
+    let (code, [_, err]) = variables(Some(&home.join("cache")));
+    assert_ne!(code, Some(0));
+    assert!(err.contains(why) && err.contains("hint: set `CUDASHIM_CACHE` to a directory of your own"), "{err}");
+}
+
 /// In a user namespace of our own: the only way to a mount of our choice without being root.
 #[test]
 fn a_noexec_mount_is_refused() {

@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::loader::Loader;
 use crate::objects::Objects;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// A driver answers in some tenths of a second; one that wakes its devices first in a few seconds.
@@ -27,19 +27,20 @@ pub(super) fn ask(host: &Host) -> Devices {
     let loader = Loader::new(&objects);
     let find = |name: &str| {
         let (path, _) = loader.find(OsStr::new(name))?;
-        let path = host.canonical(&path).ok()?;
-        match untrusted(host, &path) {
-            Some(why) => {
-                log::warn!("`{}` is not asked for its devices: {why}", path.display());
-                None
-            }
-            None => Some(path),
-        }
+        host.canonical(&path).ok()
     };
     let Some(libcuda) = find("libcuda.so.1") else { return Devices::default() };
     let nvml = find("libnvidia-ml.so.1");
     match heard(host, &libcuda, nvml.as_deref()) {
-        Ok(heard) => Devices { cuda: Some(said_by_cuda(&heard.cuda)), nvml: heard.nvml.as_ref().map(said_by_nvml) },
+        Ok(heard) => Devices {
+            cuda: trusted(&libcuda, &heard.cuda.end).then(|| said_by_cuda(&heard.cuda)),
+            nvml: heard
+                .nvml
+                .as_ref()
+                .zip(nvml.as_deref())
+                .filter(|(said, path)| trusted(path, &said.end))
+                .map(|(said, _)| said_by_nvml(said)),
+        },
         Err(error) => {
             log::warn!("the driver is not asked for its devices: {error:#}");
             Devices::default()
@@ -52,16 +53,11 @@ fn heard(host: &Host, libcuda: &Path, nvml: Option<&Path>) -> anyhow::Result<pro
     Ok(Prober::new(&cache)?.limit(LIMIT).devices(libcuda, nvml)?)
 }
 
-/// Why a file is not to be run: somebody else could have written it, or what stands beside it.
-fn untrusted(host: &Host, file: &Path) -> Option<String> {
-    let own = rustix::process::geteuid().as_raw();
-    let beside: Vec<PathBuf> = file.parent().map(Path::to_owned).into_iter().collect();
-    [file.to_owned()].iter().chain(&beside).find_map(|path| match host.stat(path) {
-        Err(error) => Some(error.to_string()),
-        Ok(stat) if stat.uid != 0 && stat.uid != own => Some(format!("it belongs to user {}", stat.uid)),
-        Ok(stat) if stat.mode & 0o002 != 0 => Some("everybody can write to it".to_owned()),
-        Ok(_) => None,
-    })
+/// Whether a library was asked; where not, why is said.
+fn trusted(library: &Path, end: &probe::End) -> bool {
+    let probe::End::Untrusted(why) = end else { return true };
+    log::warn!("`{}` is not asked for its devices: {why}", library.display());
+    false
 }
 
 fn said_by_cuda(cuda: &probe::Cuda) -> Said {

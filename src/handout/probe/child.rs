@@ -47,6 +47,8 @@ pub enum End {
     },
     /// What it wrote is no answer.
     Garbled,
+    /// It was not started, or its words do not count: others could have written what it would load; which file, and who.
+    Untrusted(String),
 }
 
 impl fmt::Display for End {
@@ -61,6 +63,7 @@ impl fmt::Display for End {
             Self::TimedOut => f.write_str("gave no answer in time"),
             Self::Ended { code } => write!(f, "ended the process with exit code {code}"),
             Self::Garbled => f.write_str("gave no answer that can be read"),
+            Self::Untrusted(why) => write!(f, "was not loaded: {why}"),
         }
     }
 }
@@ -85,6 +88,14 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 pub(super) struct Heard {
     pub(super) lines: Vec<Vec<String>>,
     pub(super) end: End,
+}
+
+impl Heard {
+    /// The files that the child had mapped in the end.
+    pub(super) fn mapped(&self) -> impl Iterator<Item = &OsStr> {
+        let mapped = self.lines.iter().filter(|line| line.first().is_some_and(|word| word == "mapped"));
+        mapped.filter_map(|line| line.get(1)).map(OsStr::new)
+    }
 }
 
 /// Runs the program with these arguments, and nothing in its environment but these variables.

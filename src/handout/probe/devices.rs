@@ -7,7 +7,7 @@ use super::child::{End, Heard};
 use super::{ProbeError, Prober};
 use crate::handout::CudaVersion;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a function of the driver returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +90,7 @@ impl Prober {
     }
 
     fn ask_driver(&self, mode: &str, library: &Path) -> Result<Heard, ProbeError> {
-        let dirs: Vec<PathBuf> = library.parent().map(Path::to_owned).into_iter().collect();
-        self.run(&[OsStr::new(mode), library.as_os_str()], dirs.iter())
+        self.run(library, &[OsStr::new(mode), library.as_os_str()], &[])
     }
 }
 

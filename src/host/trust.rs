@@ -1,0 +1,428 @@
+//! Who else could change what a path leads to.
+//!
+//! Takes a path; gives the stat of what it leads to, or who else could have written that, or could put something else in
+//! its place. A file is the user's to run where it, and every directory from `/` down to it, belongs to the user or to
+//! root, and neither group nor others may write to any of them. An access list (acl(5)) needs no look of its own: where
+//! it lets anybody else write, its mask stands in the bits of the group. In a sticky directory, such as `/tmp`, only what
+//! the user owns himself counts, for nobody else can remove or rename that. The targets of symbolic links count alike.
+//!
+//! Each part of the path is opened within the one before (`O_PATH`, `O_NOFOLLOW`) and looked at by its descriptor, so that
+//! an exchange of names meanwhile shows nothing that is not on the way. A path that passes stays what it is: only the user
+//! and root can make, remove or rename anything in the directories that it goes through.
+//!
+//! Never reads a file; never follows a link of proc(5), which leads elsewhere in each process.
+
+use super::{Kind, LINK_LIMIT, Stat, reversed_parts};
+use rustix::fs::{FsWord, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, mkdirat, open, openat, readlinkat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// `statfs(2)` of a file system whose owners and modes are what a process of some user says they are.
+const FUSE_SUPER_MAGIC: FsWord = 0x6573_5546;
+
+/// Subdirectories that ld.so looks into before a directory itself (`dl-hwcaps_subdirs.c`; before glibc 2.37 the rest).
+const HWCAPS: [&str; 11] = [
+    "glibc-hwcaps",
+    "x86-64-v2",
+    "x86-64-v3",
+    "x86-64-v4",
+    "tls",
+    "x86_64",
+    "haswell",
+    "xeon_phi",
+    "avx512_1",
+    "aarch64",
+    "atomics",
+];
+
+/// How deep they stand within each other.
+const HWCAPS_DEPTH: u32 = 3;
+
+/// Why what a path leads to is not the user's own word, or root's.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` {reason}", path.display())]
+pub struct Untrusted {
+    /// The file, link or directory, with the links before it followed.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: Reason,
+}
+
+/// What is wrong with a file or directory.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It belongs to another user.
+    Owner(u32),
+    /// Others may write to it.
+    Writable {
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It stands in a sticky directory, and is not the user's own.
+    Shared,
+    /// It is missing from a directory that others may write to.
+    Makeable,
+    /// What it leads to differs from process to process.
+    Process,
+    /// It cannot be looked at.
+    Unseen(io::Error),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner(user) => write!(f, "belongs to user {user}"),
+            Self::Writable { mode } if mode & 0o002 != 0 => f.write_str("can be written by everybody"),
+            Self::Writable { .. } => f.write_str("can be written by its group"),
+            Self::Shared => f.write_str("stands where everybody may write, and is not your own"),
+            Self::Makeable => f.write_str("is missing, and everybody may make it"),
+            Self::Process => f.write_str("leads elsewhere in every process"),
+            Self::Unseen(error) => write!(f, "cannot be looked at: {error}"),
+        }
+    }
+}
+
+impl Untrusted {
+    /// Whether it is only that nothing is there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(&self.reason, Reason::Unseen(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// What stands at `path`, where nobody but the user and root can change it, or put something else there.
+///
+/// # Errors
+/// The first part of the path that somebody else can change.
+pub fn trusted(path: &Path) -> Result<Stat, Untrusted> {
+    Walk::new(path, Owners::of_process()).go(false)
+}
+
+/// [`trusted`], but in a user namespace that does not know root (a sandbox of the user's own), who is not known counts as
+/// root: nothing there tells the two apart, and the system's own programs are root's.
+///
+/// # Errors
+/// As [`trusted`].
+pub fn trusted_in_sandbox(path: &Path) -> Result<Stat, Untrusted> {
+    Walk::new(path, Owners::with_unmapped()).go(false)
+}
+
+/// [`trusted`] for a directory that libraries are looked for in: what is named like one in it counts too. One that is
+/// missing holds none, where nobody else can make it.
+///
+/// # Errors
+/// As [`trusted`].
+pub fn trusted_libraries(dir: &Path) -> Result<(), Untrusted> {
+    libraries(dir, HWCAPS_DEPTH)
+}
+
+fn libraries(dir: &Path, depth: u32) -> Result<(), Untrusted> {
+    match trusted(dir) {
+        Err(error) if error.is_missing() => return Ok(()),
+        found => found?,
+    };
+    let unseen = |error| Untrusted { path: dir.to_owned(), reason: Reason::Unseen(error) };
+    for entry in std::fs::read_dir(dir).map_err(unseen)? {
+        let name = entry.map_err(unseen)?.file_name();
+        let path = dir.join(&name);
+        if HWCAPS.iter().any(|hwcap| name == *hwcap) {
+            depth.checked_sub(1).map_or(Ok(()), |depth| libraries(&path, depth))?;
+        } else if is_library(&name) && !leads_to_neighbour(&path) {
+            // A link that leads nowhere is no library.
+            trusted(&path).map(drop).or_else(|error| if error.is_missing() { Ok(()) } else { Err(error) })?;
+        }
+    }
+    Ok(())
+}
+
+fn is_library(name: &OsStr) -> bool {
+    name.as_bytes().windows(3).any(|part| part == b".so")
+}
+
+/// Whether it is a link to a library beside it, which is looked at itself.
+fn leads_to_neighbour(path: &Path) -> bool {
+    std::fs::read_link(path)
+        .is_ok_and(|target| !target.as_os_str().as_bytes().contains(&b'/') && is_library(target.as_os_str()))
+}
+
+/// Makes a directory, and those above it, for the user alone, where nobody else can put something in its place; gives
+/// its stat. What is there already stays as it is.
+///
+/// # Errors
+/// As [`trusted_in_sandbox`]; nothing is made below a directory of another user's.
+pub fn make_trusted(dir: &Path) -> Result<Stat, Untrusted> {
+    Walk::new(dir, Owners::with_unmapped()).go(true)
+}
+
+/// Whose files are taken for one's own.
+#[derive(Debug, Clone, Copy)]
+struct Owners {
+    own: u32,
+    /// Who stands for all users that a user namespace does not know, where root may be one of them.
+    unmapped: Option<u32>,
+}
+
+impl Owners {
+    fn of_process() -> Self {
+        Self { own: rustix::process::geteuid().as_raw(), unmapped: None }
+    }
+
+    fn with_unmapped() -> Self {
+        Self { unmapped: unmapped(), ..Self::of_process() }
+    }
+
+    fn judge(self, stat: &Stat, in_shared: bool) -> Result<(), Reason> {
+        if stat.uid != 0 && stat.uid != self.own && Some(stat.uid) != self.unmapped {
+            return Err(Reason::Owner(stat.uid));
+        }
+        // A file of root's may be another's link to it; a directory has one name.
+        if in_shared && stat.uid != self.own && stat.kind != Kind::Directory {
+            return Err(Reason::Shared);
+        }
+        if stat.kind != Kind::Link && is_writable(stat) && !is_sticky(stat) {
+            return Err(Reason::Writable { mode: stat.mode });
+        }
+        Ok(())
+    }
+}
+
+fn is_writable(stat: &Stat) -> bool {
+    stat.mode & 0o022 != 0
+}
+
+fn is_sticky(stat: &Stat) -> bool {
+    stat.kind == Kind::Directory && stat.mode & 0o1000 != 0
+}
+
+/// The user that stands for all that this process' user namespace does not know (`user_namespaces(7)`); `None` where it
+/// knows all. In a sandbox of the user's own, `/` and `/usr` belong to that one.
+fn unmapped() -> Option<u32> {
+    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
+    if map.split_whitespace().eq(["0", "0", "4294967295"]) {
+        return None;
+    }
+    std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
+}
+
+/// A walk along a path.
+struct Walk {
+    owners: Owners,
+    /// As far as the walk has come, without links.
+    done: PathBuf,
+    todo: Vec<OsString>,
+    links: u32,
+}
+
+impl Walk {
+    fn new(path: &Path, owners: Owners) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { owners, done: PathBuf::from("/"), todo: reversed_parts(&path), links: 0 }
+    }
+
+    /// To the end, or to the first part that somebody else can change. Directories that are missing may be made.
+    fn go(mut self, make: bool) -> Result<Stat, Untrusted> {
+        let (mut at, mut stat) = self.root()?;
+        while let Some(part) = self.todo.pop() {
+            if part == ".." {
+                self.done.pop();
+                self.todo.extend(reversed_parts(&std::mem::replace(&mut self.done, PathBuf::from("/"))));
+                (at, stat) = self.root()?;
+                continue;
+            }
+            let shared = is_writable(&stat);
+            let path = self.done.join(&part);
+            let (next, found) = match within(&at, &part, make) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && shared => {
+                    return Err(Untrusted { path, reason: Reason::Makeable });
+                }
+                Err(error) => return Err(Untrusted { path, reason: Reason::Unseen(error) }),
+                Ok(found) => found,
+            };
+            self.owners.judge(&found, shared).map_err(|reason| Untrusted { path: path.clone(), reason })?;
+            if shared && found.id.dev != stat.id.dev && is_on(&next, FUSE_SUPER_MAGIC) {
+                return Err(Untrusted { path, reason: Reason::Shared });
+            }
+            if found.kind == Kind::Link {
+                self.follow(&next, path)?;
+                if self.done == Path::new("/") {
+                    (at, stat) = self.root()?;
+                }
+            } else {
+                (self.done, at, stat) = (path, next, found);
+            }
+        }
+        Ok(stat)
+    }
+
+    fn root(&self) -> Result<(File, Stat), Untrusted> {
+        let fault = |reason| Untrusted { path: PathBuf::from("/"), reason };
+        let root = open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let (root, stat) = with_stat(root).map_err(|error| fault(Reason::Unseen(error)))?;
+        self.owners.judge(&stat, false).map_err(fault)?;
+        Ok((root, stat))
+    }
+
+    /// Puts the parts of a link's target before what is left.
+    fn follow(&mut self, link: &File, path: PathBuf) -> Result<(), Untrusted> {
+        let fault = |reason| Untrusted { path, reason };
+        if is_on(link, PROC_SUPER_MAGIC) {
+            return Err(fault(Reason::Process));
+        }
+        self.links += 1;
+        let target = if self.links > LINK_LIMIT { Err(Errno::LOOP) } else { readlinkat(link, "", Vec::new()) };
+        let target = target.map_err(|error| fault(Reason::Unseen(error.into())))?;
+        let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+        if target.is_absolute() {
+            self.done = PathBuf::from("/");
+        }
+        self.todo.extend(reversed_parts(&target));
+        Ok(())
+    }
+}
+
+/// What a directory has under a name, links not followed; made, where it is missing and may be.
+fn within(dir: &File, name: &OsStr, make: bool) -> io::Result<(File, Stat)> {
+    let look = || openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let found = match look() {
+        Err(Errno::NOENT) if make => match mkdirat(dir, name, Mode::RWXU) {
+            // Somebody was faster: what stands there now is looked at as any other.
+            Ok(()) | Err(Errno::EXIST) => look(),
+            Err(error) => Err(error),
+        },
+        found => found,
+    };
+    with_stat(found)
+}
+
+fn with_stat(opened: rustix::io::Result<impl Into<File>>) -> io::Result<(File, Stat)> {
+    let file = opened?.into();
+    let stat = Stat::from(&file.metadata()?);
+    Ok((file, stat))
+}
+
+fn is_on(file: &File, file_system: FsWord) -> bool {
+    fstatfs(file).is_ok_and(|found| found.f_type == file_system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// A directory of our own below a sticky one, and a file in it.
+    fn own() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let room = dir.path().canonicalize().unwrap().join("a");
+        std::fs::create_dir(&room).unwrap();
+        set(&room, 0o755);
+        put(&room.join("file"), 0o644);
+        (dir, room)
+    }
+
+    fn set(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn put(path: &Path, mode: u32) {
+        std::fs::write(path, "").unwrap();
+        set(path, mode);
+    }
+
+    fn says(path: &Path) -> String {
+        trusted(path).map_or_else(|error| error.to_string(), |_| "trusted".to_owned())
+    }
+
+    #[test]
+    fn what_only_the_user_can_change_is_trusted() {
+        let (_dir, room) = own();
+        let file = room.join("file");
+        assert_eq!(says(&file), "trusted");
+        assert_eq!(trusted(Path::new("/bin/sh")).unwrap().uid, 0);
+        for mode in [0o664, 0o646] {
+            set(&file, mode);
+            assert!(says(&file).contains("can be written by"), "{mode:o}: {}", says(&file));
+        }
+        set(&file, 0o644);
+        let above = room.join("b/c");
+        std::fs::create_dir_all(&above).unwrap();
+        std::fs::rename(&file, above.join("file")).unwrap();
+        set(&room.join("b"), 0o775);
+        assert_eq!(says(&above.join("file")), format!("`{}` can be written by its group", room.join("b").display()));
+        // Sticky: what is one's own in it stays.
+        set(&room.join("b"), 0o1777);
+        assert_eq!(says(&above.join("file")), "trusted");
+        let missing = room.join("b/none");
+        assert_eq!(says(&missing), format!("`{}` is missing, and everybody may make it", missing.display()));
+        assert!(trusted(&room.join("none")).unwrap_err().is_missing());
+    }
+
+    #[test]
+    fn links_are_trusted_as_far_as_they_lead() {
+        let (_dir, room) = own();
+        std::fs::create_dir(room.join("open")).unwrap();
+        put(&room.join("open/file"), 0o644);
+        set(&room.join("open"), 0o777);
+        let link = |name: &str, target: &str| {
+            symlink(target, room.join(name)).unwrap();
+            says(&room.join(name))
+        };
+        assert_eq!(link("1", "file"), "trusted");
+        assert_eq!(link("2", room.join("file").to_str().unwrap()), "trusted");
+        assert_eq!(link("3", "../a/../a/1"), "trusted");
+        let open = format!("`{}` can be written by everybody", room.join("open").display());
+        assert_eq!(link("4", "open/file"), open);
+        // That the way comes back is no help.
+        assert_eq!(link("5", "open/../file"), open);
+        assert!(link("6", "6").contains("cannot be looked at"));
+        assert!(link("7", "/proc/self/cwd/Cargo.toml").contains("leads elsewhere in every process"));
+    }
+
+    #[test]
+    fn libraries_are_those_that_a_directory_holds() {
+        let (_dir, room) = own();
+        put(&room.join("liba.so.1"), 0o755);
+        symlink("liba.so.1", room.join("liba.so")).unwrap();
+        put(&room.join("notes"), 0o666);
+        assert!(trusted_libraries(&room).is_ok() && trusted_libraries(&room.join("none")).is_ok());
+        std::fs::create_dir_all(room.join("glibc-hwcaps/x86-64-v3")).unwrap();
+        put(&room.join("glibc-hwcaps/x86-64-v3/liba.so.1"), 0o775);
+        assert!(trusted_libraries(&room).unwrap_err().path.ends_with("x86-64-v3/liba.so.1"));
+        std::fs::remove_dir_all(room.join("glibc-hwcaps")).unwrap();
+        put(&room.join("libb.so.1"), 0o666);
+        assert!(trusted_libraries(&room).unwrap_err().path.ends_with("libb.so.1"));
+    }
+
+    #[test]
+    fn directories_are_made_for_the_user_alone() {
+        let (_dir, room) = own();
+        let made = make_trusted(&room.join("x/y")).unwrap();
+        assert_eq!((made.mode, made.kind), (0o700, Kind::Directory));
+        set(&room.join("x"), 0o777);
+        assert!(make_trusted(&room.join("x/z")).is_err() && !room.join("x/z").exists());
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn what_belongs_to_another_user_is_not_trusted() {
+        let (_dir, room) = own();
+        let file = room.join("file");
+        let give = |path: &Path, user| std::os::unix::fs::lchown(path, Some(user), None).unwrap();
+        give(&file, 65534);
+        assert_eq!(says(&file), format!("`{}` belongs to user 65534", file.display()));
+        give(&file, 0);
+        give(&room, 65534);
+        assert_eq!(says(&file), format!("`{}` belongs to user 65534", room.display()));
+        assert!(make_trusted(&room.join("x/y")).is_err() && !room.join("x").exists());
+        give(&room, 0);
+        symlink("file", room.join("link")).unwrap();
+        assert_eq!(says(&room.join("link")), "trusted");
+        give(&room.join("link"), 65534);
+        assert!(says(&room.join("link")).contains("belongs to user 65534"));
+    }
+}

@@ -1,0 +1,76 @@
+//! Which interpreter is run to be asked for its paths: none that somebody else could have written or laid down.
+
+use crate::support::Seen;
+use crate::support::world::World;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file that stands in for a Python which no `pyvenv.cfg` describes: it says that it ran, and answers as one does.
+fn python(world: &World, path: &str) -> PathBuf {
+    let (path, ran) = (world.path(path), world.path("ran"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let text = format!("#!/bin/sh\n: > {}\nprintf '%s\\0/usr\\0003.12\\000/nowhere' \"$0\"\n", ran.display());
+    // A child writes it (ETXTBSY).
+    let mut write = Command::new("sh");
+    write.args(["-c", "printf %s \"$1\" > \"$2\"; chmod 755 \"$2\"", "sh", &text]).arg(&path);
+    assert!(write.status().unwrap().success());
+    path
+}
+
+/// Whether a command runs it, and what the command says.
+fn runs(world: &World, command: &mut Command) -> (bool, String) {
+    let _ = fs::remove_file(world.path("ran"));
+    let seen = Seen::of(command);
+    (world.path("ran").exists(), seen.out + &seen.err)
+}
+
+#[test]
+fn a_python_of_the_working_directory_is_not_asked() {
+    let world = World::new();
+    let repo = world.path("repo");
+    python(&world, "repo/python3");
+    python(&world, "repo/.venv/bin/python");
+    python(&world, "repo/bin/python3");
+    for (name, value) in [("PATH", "."), ("PATH", ":/nowhere"), ("PATH", "bin:/nowhere"), ("VIRTUAL_ENV", ".venv")] {
+        for word in ["resolve", "doctor", "check", "env"] {
+            let (ran, err) = runs(&world, world.cudashim([word]).current_dir(&repo).env(name, value));
+            assert!(!ran, "{word} with {name}={value}: {err}");
+        }
+    }
+    // Named by the user, or started by him, it is.
+    let name = |path: &str| runs(&world, world.cudashim(["resolve", "--python", path]).current_dir(&repo));
+    assert!(name("./python3").0 && name(".venv").0);
+    assert!(runs(&world, world.cudashim(["run", "--", "./python3"]).current_dir(&repo)).0);
+    assert!(runs(&world, world.cudashim(["resolve"]).env("PATH", repo.join("bin"))).0);
+}
+
+#[test]
+fn a_python_that_others_may_write_is_not_asked() {
+    let world = World::new();
+    let file = python(&world, "tools/python3");
+    let tools = world.path("tools");
+    let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let resolve = |more: &[&str]| runs(&world, world.cudashim(["resolve"]).args(more).env("PATH", &tools));
+    assert!(resolve(&[]).0);
+    for (path, open, closed) in [(&tools, 0o777, 0o755), (&file, 0o775, 0o755)] {
+        set(path, open);
+        // The answer of before stands; a question that is new has none.
+        assert!(!resolve(&[]).0);
+        let (ran, says) = resolve(&["--python", file.to_str().unwrap()]);
+        assert!(!ran && says.contains(&format!("`{}` can be written by", path.display())), "{says}");
+        set(path, closed);
+    }
+    assert!(resolve(&["--python", file.to_str().unwrap()]).0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_python_of_another_user_is_not_asked() {
+    let world = World::new();
+    let file = python(&world, "tools/python3");
+    std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+    let (ran, says) = runs(&world, world.cudashim(["resolve"]).env("PATH", world.path("tools")));
+    assert!(!ran && says.contains("belongs to user 65534"), "{says}");
+}
