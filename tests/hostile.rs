@@ -84,11 +84,24 @@ fn names_that_would_break_a_terminal_or_a_line() {
     build(&dir.join("libcudart.so.12"));
     symlink("nowhere", dir.join("libcublas.so.12")).unwrap();
 
-    for arguments in [&["scan", "/t"][..], &["--format", "jsonl", "scan", "/t"], &["-v", "scan", "/t"]] {
+    // What is UTF-8 and acts on a terminal all the same: a control sequence of one character, and text turned round.
+    let acts = ['\x1b', '\u{9b}', '\u{202e}'];
+    let other = world.path("u/\u{9b}31m\u{202e}");
+    fs::create_dir_all(&other).unwrap();
+    build(&other.join("libcudart.so.12"));
+    let file = "/u/\u{9b}31m\u{202e}/libcudart.so.12";
+    for arguments in [
+        &["scan", "/t", "/u"][..],
+        &["--format", "jsonl", "scan", "/t", "/u"],
+        &["--format", "json", "scan", "/t", "/u"],
+        &["--format", "jsonl", "inspect", file],
+        &["--format", "jsonl", "diff", file, file],
+        &["-v", "scan", "/t", "/u"],
+    ] {
         let (code, out, err) = output(&mut world.rooted(arguments));
         assert_eq!(code, Some(0), "{err}");
         let text = String::from_utf8(out).unwrap() + &err;
-        assert!(!text.contains('\x1b') && !text.contains("a\n"), "{text:?}");
+        assert!(!text.contains(acts) && !text.contains("a\n"), "{arguments:?}: {text:?}");
         assert!(text.contains("libcudart.so.12"));
     }
     let seen = scan(&world);

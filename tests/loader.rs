@@ -6,7 +6,7 @@ mod search;
 mod worlds;
 
 use crate::support::lab::Lab;
-use cudashim::loader::{Fault, Flags, LinkError, LinkMap, Listed, Loader, Symbols};
+use cudashim::loader::{FILTER_CIRCLE, Fault, Flags, LinkError, LinkMap, Listed, Loader, Symbols};
 use cudashim::{Host, Objects};
 use std::ffi::OsStr;
 use std::fs;
@@ -90,7 +90,8 @@ fn ours(file: &Path, start: Start<'_>) -> Vec<String> {
     // A file that stands there and is not what it should be ends the trace.
     if let Some(missing) = map.missing().iter().find(|missing| missing.unusable.is_some()) {
         let said = missing.to_string();
-        return vec![if said.ends_with("segments do") { "killed by 7".into() } else { said }];
+        let signal = [("segments do", 7), (FILTER_CIRCLE, 11)].into_iter().find(|(ends, _)| said.ends_with(ends));
+        return vec![signal.map_or(said, |(_, signal)| format!("killed by {signal}"))];
     }
     let mut lines = Vec::new();
     for listed in map.listing().iter().skip_while(|listed| **listed != Listed::Object(0)).skip(1) {

@@ -327,3 +327,62 @@ fn the_door_is_chosen_by_the_program() {
     ]));
     assert!(!shell.out.contains("libcudart") && shell.out.contains("libcudashim"), "{}", shell.out);
 }
+
+/// A program linked against libcudart and a library with this thread-local storage, as jemalloc has it.
+fn with_static_tls(bench: &Bench, storage: &str) -> (PathBuf, PathBuf) {
+    let right = bench.lab.copy("right/libcudart.so.12", "libcudart.so.12", 2);
+    let source = format!(
+        "__thread char room[4096] __attribute__((tls_model(\"initial-exec\"), {storage})); char *get(void) {{ return room; }}"
+    );
+    let tls = bench.lab.library("libtls.so", "libtls.so", &source, &[]);
+    let dirs = [bench.lab.root(), right.parent().unwrap()].map(|dir| format!("-Wl,-rpath,{}", dir.display()));
+    let source = "char *get(void); int which(void); int main(void) { return get() ? which() : 0; }";
+    let libraries = [tls.to_str().unwrap(), right.to_str().unwrap()];
+    let program = bench.lab.program("server", source, &[&libraries[..], &dirs.each_ref().map(String::as_str)].concat());
+    let plan = PlanText::new().lib("libcudart.so.12", &right, "preload");
+    let file = bench.lab.write("plan", plan.text());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    (program, file)
+}
+
+/// Under an auditor glibc takes the storage of all that is linked in out of the little that is left for dlopen.
+#[test]
+fn an_auditor_takes_no_static_tls_away() {
+    for (storage, door) in [("aligned(8)", "LD_AUDIT"), ("aligned(256)", "an LD_PRELOAD list")] {
+        let bench = Bench::new();
+        let (program, plan) = with_static_tls(&bench, storage);
+        assert_eq!(bench.ran(clean_command(&program).current_dir(bench.lab.root())).code, Some(2));
+        let mut command = bench.cudashim(&["run", "-v", "--plan"]);
+        let run = bench.ran(command.arg(&plan).arg("--").arg(&program).env("GLIBC_TUNABLES", "glibc.malloc.check=0"));
+        assert_eq!(run.code, Some(2), "{}", run.err);
+        assert!(run.err.contains(&format!("by {door}")), "{}", run.err);
+        let told = "GLIBC_TUNABLES=glibc.malloc.check=0:glibc.rtld.optional_static_tls=";
+        assert_eq!(run.err.contains(told), door == "LD_AUDIT", "{}", run.err);
+    }
+}
+
+/// `AddressSanitizer` must come before all that is preloaded.
+#[test]
+fn a_program_with_a_sanitizer() {
+    let bench = Bench::new();
+    bench.lab.copy("libasan.so.8", "libasan.so.8", 1);
+    let here = format!("-Wl,-rpath,{}", bench.lab.root().display());
+    let program = bench.lab.program("checked", "int main(void) { return 0; }", &["./libasan.so.8", &here]);
+    let plan = bench.lab.write("plan", PlanText::new().text());
+    fs::set_permissions(&plan, fs::Permissions::from_mode(0o600)).unwrap();
+    let run = bench.ran(bench.cudashim(&["run", "-v", "--plan"]).arg(&plan).arg("--").arg(&program));
+    assert!(run.err.contains("by LD_AUDIT: the program needs libasan.so.8"), "{}", run.err);
+    let mut command = bench.cudashim(&["run", "--plan"]);
+    command.arg(&plan).args(["--", "/bin/sh", "-c", "echo $LD_PRELOAD"]);
+    let run = bench.ran(command.env("LD_PRELOAD", bench.lab.path("libasan.so.8")));
+    assert!(run.out.starts_with("[R]/libasan.so.8:") && run.out.contains("libcudashim"), "{}", run.out);
+}
+
+#[test]
+#[ignore = "needs the libasan of the compiler"]
+fn a_program_with_the_real_sanitizer() {
+    let bench = Bench::new();
+    let program = bench.lab.program("checked", "int main(void) { return 0; }", &["-fsanitize=address"]);
+    let run = bench.ran(bench.cudashim(&["run", "--"]).arg(&program));
+    assert_eq!((run.code, run.err.contains("ASan runtime")), (Some(0), false), "{}", run.err);
+}

@@ -9,7 +9,7 @@ use super::{Depth, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Ph
 use crate::consumer::{symbols_by_provider, unversioned_provider};
 use crate::facts::parse_library_name;
 use crate::inventory::{Library, torn_id_of};
-use crate::loader::{LinkMap, Mapped, Rule, Symbols};
+use crate::loader::{FILTER_CIRCLE, LinkMap, Mapped, Rule, Symbols};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -83,6 +83,12 @@ impl<'a> Facts<'a, '_, '_> {
         index >= self.loaded && loader.is_some_and(|loader| loader >= self.loaded)
     }
 
+    /// Whether a symbol is missed when it is first called: of what is there from the start, or is loaded, nothing else waits.
+    fn is_at_call(&self, missing: &MissingSymbol) -> bool {
+        let asker = self.map.objects().iter().position(|mapped| mapped.path == missing.wanted_by);
+        missing.later && asker.is_some_and(|asker| asker < self.loaded)
+    }
+
     /// What people call a mapped object: where it is, its release, and how it got there.
     pub(super) fn told(&self, index: usize) -> String {
         let Some(mapped) = self.mapped(index) else { return String::new() };
@@ -120,7 +126,9 @@ pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: 
         .filter(|_| fails && whole)
         .or_else(|| hard.map(|lost| words(facts, lost)))
         .or_else(|| unbound.map(line));
-    let verdict = match (fails, torn || crossed) {
+    // A call of ours that is not there is of another release, though it is bound only when it is made.
+    let short = missing.iter().any(|missing| facts.is_at_call(missing) && is_ours(missing.provider.as_deref()));
+    let verdict = match (fails, torn || crossed || short) {
         (true, _) => Verdict::Fails,
         (false, true) => Verdict::Torn,
         (false, false) => Verdict::Loads,
@@ -144,7 +152,7 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
         return (Vec::new(), None);
     }
     let Some(subject) = facts.subject else { return (unbound_in_groups(facts), None) };
-    let link = facts.map.link(Symbols::Now);
+    let link = facts.map.link(Symbols::Started);
     let path = |index: usize| facts.mapped(index).map(|mapped| mapped.path.clone());
     let text = |name: &OsStr| name.to_string_lossy().into_owned();
     let needed = |object: usize| !facts.elective.contains(&object);
@@ -170,20 +178,19 @@ fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option
             node: symbol.node.as_deref().map(text),
             wanted_by: path(symbol.object).unwrap_or_default(),
             provider: file.and_then(|file| facts.map.by_name(&file)).map(|mapped| mapped.path.clone()),
-            later: symbol.object >= facts.loaded,
+            later: symbol.at_call || symbol.object >= facts.loaded,
         }
     });
     // Packages of an environment count on what others have loaded before them; of ours they say where it is to come from.
-    let told = |missing: &MissingSymbol| {
-        let ours = missing
-            .provider
-            .as_deref()
-            .and_then(Path::file_name)
-            .is_some_and(|name| parse_library_name(name).is_some());
-        ours || !matches!(subject.what, What::Environment(_))
-    };
+    let told =
+        |missing: &MissingSymbol| is_ours(missing.provider.as_deref()) || !matches!(subject.what, What::Environment(_));
     let missing = nodes.chain(symbols).filter(told).collect();
     (missing, link.first_error.map(|error| error.to_string()))
+}
+
+/// Whether a file bears a name of NVIDIA's.
+fn is_ours(path: Option<&Path>) -> bool {
+    path.and_then(Path::file_name).is_some_and(|name| parse_library_name(name).is_some())
 }
 
 /// The mapped library whose C interface a symbol is of, for who is not linked against it.
@@ -277,8 +284,11 @@ fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Fi
         let verb = if later { "opens" } else { "needs" };
         let by = by.map_or_else(|| "it is asked for".to_owned(), |by| format!("`{}` {verb} it", shown(by)));
         if let Some(damaged) = &first.damaged {
-            let says =
-                format!("`{}` cannot be mapped, and ld.so looks no further: {}; {by}", shown(damaged), first.says);
+            let says = if id == "filter-circle" {
+                format!("`{}` {FILTER_CIRCLE}; {by}", shown(damaged))
+            } else {
+                format!("`{}` cannot be mapped, and ld.so looks no further: {}; {by}", shown(damaged), first.says)
+            };
             let found =
                 Finding::new(id, says).blaming(Some(damaged.clone())).by(first.needed_by.clone()).when(when(later));
             findings.push(found.wanting([first.says.clone()]));
@@ -313,7 +323,11 @@ fn listed(names: &[&OsStr]) -> String {
 
 fn lost_id(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> &'static str {
     if lost.damaged.is_some() {
-        return if lost.says == "file too short" { "truncated" } else { "not-elf" };
+        return match &*lost.says {
+            "file too short" => "truncated",
+            says if says.ends_with(FILTER_CIRCLE) => "filter-circle",
+            _ => "not-elf",
+        };
     }
     let by_provider = lost.needed_by.as_ref().and_then(|by| by.file_name()).and_then(OsStr::to_str);
     if by_provider.is_some_and(|name| name.starts_with("libonnxruntime_providers")) {
@@ -378,13 +392,21 @@ fn unbound(facts: &Facts<'_, '_, '_>, missing: &[MissingSymbol], findings: &mut 
         };
         let more = if lost.len() > 1 { format!(" and {} more", lost.len() - 1) } else { String::new() };
         let index = provider.and_then(|path| facts.map.objects().iter().position(|mapped| mapped.path == path));
+        let at_call = lost.iter().all(|lost| facts.is_at_call(lost));
+        let (verb, then) = if at_call { ("calls", ": it ends at the first call") } else { ("wants", "") };
         let says = match index {
             Some(index) => {
-                format!("`{}` wants {what}{more}, which {} does not define", shown(wanted_by), facts.told(index))
+                format!("`{}` {verb} {what}{more}, which {} does not define{then}", shown(wanted_by), facts.told(index))
             }
-            None => format!("`{}` wants {what}{more}, which nothing that is mapped defines", shown(wanted_by)),
+            None => {
+                format!("`{}` {verb} {what}{more}, which nothing that is mapped defines{then}", shown(wanted_by))
+            }
         };
-        let found = Finding::new(unbound_id(wanted_by, provider, first), says).blaming(provider.map(Path::to_owned));
+        let id = match unbound_id(wanted_by, provider, first) {
+            "undefined-symbol" if at_call => "undefined-call",
+            id => id,
+        };
+        let found = Finding::new(id, says).blaming(provider.map(Path::to_owned));
         let asker = facts.map.objects().iter().position(|mapped| mapped.path == wanted_by);
         let when = match asker {
             Some(asker) if facts.is_second_hand(asker) => When::Gpu,

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 /// given another meaning.
 ///
 /// [`PROBLEMS`]: crate::inventory::PROBLEMS
-pub const FINDINGS: [(&str, &str); 36] = [
+pub const FINDINGS: [(&str, &str); 38] = [
     ("bare-name-dlopen-consumers", "a library that is opened by a bare name is nowhere on the search path"),
     ("conda-pip-toolkit-mix", "a library is older than what binds to it"),
     ("cublas-silent-mix", "cuBLAS and cuBLASLt of different releases meet"),
@@ -48,6 +48,7 @@ pub const FINDINGS: [(&str, &str); 36] = [
     ("doubled-soname", "two files of one soname are mapped"),
     ("ext-other-cuda-major", "a library of another CUDA major is asked for than is there"),
     ("ext-torch-abi", "an extension was built against another torch"),
+    ("filter-circle", "libraries filter each other, and ld.so never comes to an end"),
     ("glibcxx-too-old", "the C++ runtime that is mapped first lacks a version node"),
     ("libcuda-not-injected", "the driver's library is not there"),
     ("library-not-found", "a library that is needed is nowhere on the search path"),
@@ -69,6 +70,7 @@ pub const FINDINGS: [(&str, &str); 36] = [
     ("torn-driver", "libraries of different drivers meet"),
     ("truncated", "the file ends before its segments do"),
     ("two-cuda-majors", "libraries of two CUDA majors meet in one process"),
+    ("undefined-call", "a call that nothing mapped answers: it ends when it is first made"),
     ("undefined-symbol", "a symbol that nothing mapped defines"),
 ];
 
@@ -264,6 +266,21 @@ pub struct Planned {
 }
 
 impl Judgement {
+    /// Of nothing: there is nothing to load, and nothing wrong with that.
+    pub fn empty(of: String) -> Self {
+        Self {
+            of,
+            at: None,
+            verdict: Verdict::Loads,
+            error: None,
+            objects: Vec::new(),
+            missing: Vec::new(),
+            not_found: Vec::new(),
+            findings: Vec::new(),
+            planned: None,
+        }
+    }
+
     /// The objects that are there because of the object at `index`, in order.
     pub fn children(&self, index: Option<usize>) -> impl Iterator<Item = (usize, &JudgedObject)> {
         self.objects.iter().enumerate().filter(move |(at, object)| object.needed_by == index && Some(*at) != index)

@@ -41,7 +41,11 @@ pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
         Checked::Subject(subject) => subject,
         Checked::Nothing(why) => {
             output::note(&format!("{why}: nothing to check"));
-            return Ok(ExitCode::SUCCESS);
+            // A program that reads it gets an answer all the same.
+            return match cli.format {
+                Format::Json | Format::Jsonl => told(cli, args, &Judgement::empty(why), &[]),
+                Format::Human | Format::Markdown => Ok(ExitCode::SUCCESS),
+            };
         }
     };
     let judgement = predict(&loader, &subject, depth, plan.as_ref());

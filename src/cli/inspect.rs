@@ -40,7 +40,7 @@ pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool, hash: bool) -> a
                         resolve::print(format!("\n{}", inspect_text(&report, output::width())))?;
                     }
                     Format::Json => {}
-                    Format::Jsonl => resolve::print(serde_json::to_string(&report)? + "\n")?,
+                    Format::Jsonl => resolve::print(resolve::json_line(&report)?)?,
                 }
                 seen.push(report);
             }
@@ -115,7 +115,7 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
         match cli.format {
             Format::Human | Format::Markdown => resolve::print(sanitized(&diff.text()))?,
             Format::Json => resolve::print(resolve::json(&diff)?)?,
-            Format::Jsonl => resolve::print(serde_json::to_string(&diff)? + "\n")?,
+            Format::Jsonl => resolve::print(resolve::json_line(&diff)?)?,
         }
         return Ok(ExitCode::from(u8::from(!diff.is_empty())));
     }
@@ -130,7 +130,7 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
     match cli.format {
         Format::Human | Format::Markdown => resolve::print(report.text(output::width()))?,
         Format::Json => resolve::print(resolve::json(&report)?)?,
-        Format::Jsonl => resolve::print(serde_json::to_string(&report)? + "\n")?,
+        Format::Jsonl => resolve::print(resolve::json_line(&report)?)?,
     }
     Ok(ExitCode::from(u8::from(!comparison.stands_in())))
 }

@@ -159,6 +159,11 @@ pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
     Ok(escaped(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
+/// The same on a line of its own, as jsonl has it.
+pub(super) fn json_line(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(escaped(&serde_json::to_string(value)?) + "\n")
+}
+
 /// JSON with what could act on a terminal written as escapes: such characters stand in strings alone.
 fn escaped(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut out, c| {

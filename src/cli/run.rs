@@ -84,6 +84,10 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         output::note(&taken_out(taken));
     }
     set(&mut command, &child);
+    if let Some(tunables) = target.tunables(host).filter(|_| door == Door::Audit) {
+        log::info!("GLIBC_TUNABLES={}: an audited program has less room for static TLS", tunables.display());
+        command.env("GLIBC_TUNABLES", tunables);
+    }
     Ok(Ok(command))
 }
 

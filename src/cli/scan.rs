@@ -57,7 +57,7 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
             for entry in scan.entries.iter().filter(|_| args.probe) {
                 resolve::print(line(entry)?)?;
             }
-            resolve::print(serde_json::to_string(&ScanLine::End(ScanEnd::new(&scan, stopped)))? + "\n")?;
+            resolve::print(resolve::json_line(&ScanLine::End(ScanEnd::new(&scan, stopped)))?)?;
         }
         Format::Human | Format::Markdown => resolve::print(scan_text(&scan, args.all, output::width()))?,
     }
@@ -70,7 +70,7 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
 
 /// A file as one line.
 fn line(entry: &Entry) -> anyhow::Result<String> {
-    Ok(serde_json::to_string(&ScanLine::Library(Box::new(ScanLibrary::new(entry))))? + "\n")
+    resolve::json_line(&ScanLine::Library(Box::new(ScanLibrary::new(entry))))
 }
 
 /// What Ctrl-C sets. The second one ends us at once.

@@ -44,6 +44,9 @@ pub(super) fn trace(cli: &Cli, args: &TraceArgs) -> anyhow::Result<ExitCode> {
             command.env("LD_AUDIT", ChildEnvironment::audited(&host, &shim)).env_remove("CUDASHIM_TRACE_ACTS");
         }
     }
+    if let Some(tunables) = target.tunables(&host) {
+        command.env("GLIBC_TUNABLES", tunables);
+    }
     let record = tempfile::Builder::new().prefix("cudashim-trace-").tempfile().context("no record can be kept")?;
     command.env("CUDASHIM_TRACE", record.path());
     // Ctrl-C is for the command; we tell what it had loaded by then.

@@ -80,7 +80,10 @@ impl ChildEnvironment {
         let (preload, audit) = match door {
             Door::Audit => (joined(kept), Self::audited(host, Path::new(shim))),
             Door::Preload | Door::Listed => {
-                (joined([shim].into_iter().chain(once.as_deref()).chain(kept)), joined(auditors(host)))
+                // AddressSanitizer ends a process in which it is not the first.
+                let (first, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|entry| is_sanitizer(entry));
+                let all = first.into_iter().chain([shim]).chain(once.as_deref()).chain(kept);
+                (joined(all), joined(auditors(host)))
             }
         };
         Self { preload, audit, once, plan: plan.map(|(_, path)| path.to_owned()), taken_out }
@@ -105,6 +108,12 @@ fn entries<'h>(list: Option<&'h OsStr>, separators: &'static [u8]) -> impl Itera
 
 fn joined<'e>(entries: impl IntoIterator<Item = &'e OsStr>) -> OsString {
     entries.into_iter().collect::<Vec<_>>().join(OsStr::new(":"))
+}
+
+/// Whether an entry is the runtime of `AddressSanitizer`.
+fn is_sanitizer(entry: &OsStr) -> bool {
+    let name = Path::new(entry).file_name().unwrap_or_default().as_bytes();
+    name.starts_with(b"libasan.so") || name.starts_with(b"libclang_rt.asan")
 }
 
 /// Whether an entry is a shim that an outer `run` put there.

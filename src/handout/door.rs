@@ -9,7 +9,7 @@
 use crate::elf::Glibc;
 use crate::facts::parse_library_name;
 use crate::host::Host;
-use crate::loader::{LinkMap, Loader};
+use crate::loader::{LinkMap, Loader, number, tunable};
 use crate::objects::{ObjectError, Objects};
 use crate::plan::{How, Plan};
 use std::ffi::{OsStr, OsString};
@@ -68,6 +68,20 @@ pub struct Target {
     pub linked: Option<String>,
     /// The C library it would start with, where that can be told.
     pub glibc: Option<Glibc>,
+    /// What it would lack under an auditor.
+    pub tls: StaticTls,
+    /// The runtime of `AddressSanitizer` it is linked against, which ends the process where any library comes before it.
+    pub sanitizer: Option<String>,
+}
+
+/// Room for thread-local storage that an auditor takes from a program: glibc lays out the static block before it loads
+/// auditors, so that what the program is linked with must go into the surplus (`elf/rtld.c`, `elf/dl-tls.c`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StaticTls {
+    /// How many bytes of the surplus are gone beyond those that come with an auditor.
+    pub lacks: u64,
+    /// A library wants its storage aligned as the block is not.
+    pub misaligned: bool,
 }
 
 impl Target {
@@ -81,7 +95,24 @@ impl Target {
         let objects = Objects::new(host);
         let loader = Loader::new(&objects);
         let map = link_map(&loader, program);
-        Self { out_of_reach, linked: linked_in(&map), glibc: glibc(&map) }
+        let audited_already = host.env("LD_AUDIT").is_some_and(|list| !list.is_empty());
+        let tls = if audited_already { StaticTls::default() } else { StaticTls::of(&map) };
+        Self { out_of_reach, linked: linked_in(&map), glibc: glibc(&map), tls, sanitizer: sanitizer(&map) }
+    }
+
+    /// `GLIBC_TUNABLES` with which an auditor leaves it the static TLS that it has without; `None` where it does anyway.
+    #[must_use]
+    pub fn tunables(&self, host: &Host) -> Option<OsString> {
+        const NAME: &str = "glibc.rtld.optional_static_tls";
+        if self.tls.lacks == 0 {
+            return None;
+        }
+        let room = tunable(host, NAME).and_then(number).unwrap_or(OPTIONAL_TLS).saturating_add(self.tls.lacks);
+        let others = host.env("GLIBC_TUNABLES").unwrap_or_default().as_bytes().split(|byte| *byte == b':');
+        let others = others.filter(|one| !one.is_empty() && !one.starts_with(format!("{NAME}=").as_bytes()));
+        let mut list: Vec<OsString> = others.map(|one| OsStr::from_bytes(one).to_owned()).collect();
+        list.push(format!("{NAME}={room}").into());
+        Some(list.join(OsStr::new(":")))
     }
 
     /// Whether an auditor costs the program's calls nothing. Where the release cannot be told, it is taken for new.
@@ -93,9 +124,18 @@ impl Target {
     /// The door to choose, and why, in words that follow its name.
     #[must_use]
     pub fn choose(&self) -> (Door, String) {
+        if let Some(sanitizer) = &self.sanitizer {
+            return (Door::Audit, format!("the program needs {sanitizer}, which must come before all preloads"));
+        }
         let Some(soname) = &self.linked else {
             return (Door::Preload, "the program itself is not linked against CUDA".to_owned());
         };
+        if self.tls.misaligned || self.tls.lacks > MOST_TLS {
+            return (
+                Door::Listed,
+                format!("the program is linked against {soname}, and its static TLS does not fit under an auditor"),
+            );
+        }
         if self.audits_freely() {
             return (
                 Door::Audit,
@@ -111,6 +151,41 @@ impl Target {
         )
     }
 }
+
+impl StaticTls {
+    fn of(map: &LinkMap<'_, '_>) -> Self {
+        let mut align = TCB_ALIGN;
+        let mut all = Vec::new();
+        for (index, mapped) in map.objects().iter().enumerate() {
+            let Some(tls) = mapped.object.elf().ok().and_then(|elf| elf.tls()) else { continue };
+            // The program and ld.so are there when the block is laid out.
+            if index == 0 || mapped.is_interpreter() {
+                align = align.max(tls.align);
+            } else {
+                all.push(tls);
+            }
+        }
+        let taken: u64 = all.iter().map(|tls| tls.size.next_multiple_of(tls.align.max(1))).sum();
+        let lacks = taken.saturating_sub(AUDITORS_TLS).next_multiple_of(TCB_ALIGN);
+        Self { lacks, misaligned: all.iter().any(|tls| tls.align > align) }
+    }
+}
+
+/// The `AddressSanitizer` that a program needs, or what it is linked with.
+fn sanitizer(map: &LinkMap<'_, '_>) -> Option<String> {
+    let needed = map.objects().iter().flat_map(|mapped| mapped.object.facts.needed.iter());
+    let is_asan = |name: &&str| name.starts_with("libasan.so") || name.starts_with("libclang_rt.asan");
+    needed.filter_map(|name| name.to_str()).find(is_asan).map(str::to_owned)
+}
+
+/// Default of `glibc.rtld.optional_static_tls`.
+const OPTIONAL_TLS: u64 = 512;
+/// By how much the surplus grows with an auditor: `LIBC_IE_TLS` and `OTHER_IE_TLS`.
+const AUDITORS_TLS: u64 = 144 + 144;
+/// `TCB_ALIGNMENT`.
+const TCB_ALIGN: u64 = 64;
+/// Each thread of the program and of its children has the surplus on its stack: no more than this is asked for.
+const MOST_TLS: u64 = 64 * 1024;
 
 /// Whether a program, or what it is linked against, needs a library of NVIDIA's: the first such name.
 #[must_use]
@@ -195,12 +270,34 @@ mod tests {
     fn the_door_follows_from_the_program_and_its_libc() {
         let of = |linked: Option<&str>, minor| {
             let glibc = Some(Glibc { major: 2, minor, patch: 0 });
-            Target { out_of_reach: None, linked: linked.map(str::to_owned), glibc }.choose().0
+            Target { linked: linked.map(str::to_owned), glibc, ..Target::default() }.choose().0
         };
         assert_eq!(of(None, 36), Door::Preload);
         assert_eq!(of(None, 31), Door::Preload);
         assert_eq!(of(Some("libcudart.so.12"), 35), Door::Audit);
         assert_eq!(of(Some("libcudart.so.12"), 34), Door::Listed);
+    }
+
+    #[test]
+    fn what_an_auditor_takes_is_given_back() {
+        let of = |lacks, set: &str| {
+            let variables = [("GLIBC_TUNABLES".into(), set.into())];
+            let host = Host::new("/".into(), variables.into(), "/".into());
+            let tls = StaticTls { lacks, misaligned: false };
+            Target { tls, ..Target::default() }.tunables(&host)
+        };
+        let given = |lacks, set| of(lacks, set).and_then(|list| list.into_string().ok()).unwrap_or_default();
+        assert_eq!(given(0, "a=1"), "");
+        assert_eq!(given(64, ""), "glibc.rtld.optional_static_tls=576");
+        assert_eq!(given(64, "a=1:glibc.rtld.optional_static_tls=0x400"), "a=1:glibc.rtld.optional_static_tls=1088");
+        let tls = |lacks, misaligned| {
+            let glibc = Some(Glibc { major: 2, minor: 36, patch: 0 });
+            let linked = Some("libcudart.so.12".to_owned());
+            Target { linked, glibc, tls: StaticTls { lacks, misaligned }, ..Target::default() }.choose().0
+        };
+        assert_eq!(tls(4096, false), Door::Audit);
+        assert_eq!(tls(1 << 20, false), Door::Listed);
+        assert_eq!(tls(0, true), Door::Listed);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use super::error::{Fault, LinkError};
 use super::linkmap::{Flags, LinkMap, Listed, Mapped};
 use super::order;
-use crate::elf::{Binding, Elf, Reference, RelocationClass};
+use crate::elf::{Binding, Elf, NeededVersion, Reference, RelocationClass};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -23,6 +23,9 @@ pub enum Symbols {
     Lazy,
     /// All, as `RTLD_NOW`, `LD_BIND_NOW` and `ldd -r` have it.
     Now,
+    /// All, and those that wait for their first call are marked: as a program is started, unless `LD_BIND_NOW` is set, and
+    /// what it opens is opened with `RTLD_NOW`, as CPython does.
+    Started,
 }
 
 /// A version node that its provider does not define.
@@ -55,6 +58,8 @@ pub struct MissingSymbol {
     pub node: Option<OsString>,
     /// The soname that the version is expected of.
     pub file: Option<OsString>,
+    /// It is called, and not before that is done is it missed.
+    pub at_call: bool,
 }
 
 /// What linking a map comes to.
@@ -289,11 +294,15 @@ impl<'m, 'l, 'h> Linker<'m, 'l, 'h> {
             return;
         }
         let Some(Some(elf)) = self.elves.get(index) else { return };
-        let binding = if symbols == Symbols::Now || elf.binds_now() { Binding::Now } else { Binding::Lazy };
+        let lazy = !elf.binds_now();
+        let binding = if lazy && symbols == Symbols::Lazy { Binding::Lazy } else { Binding::Now };
+        let started = symbols == Symbols::Started && program.is_some() && !self.map.loader().binds_now();
+        let waits = lazy && started;
         let Ok(references) = elf.references(binding) else { return };
         let scope = self.map.scope(index, elf.symbolic());
         let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
         let mut seen = HashSet::new();
+        let mut at_once = None;
         for reference in &references {
             match self.look_up(reference, &scope) {
                 Answer::Object(_) => continue,
@@ -301,21 +310,25 @@ impl<'m, 'l, 'h> Linker<'m, 'l, 'h> {
                     self.fail_with(program, Fault::VERSIONED);
                     continue;
                 }
-                Answer::Nothing if reference.weak => continue,
+                Answer::Nothing if reference.weak || self.every_process_answers(reference) => continue,
                 Answer::Nothing => {}
             }
+            let asked = (reference.name, reference.version);
             let missing = MissingSymbol {
                 object: index,
                 symbol: own(reference.name),
+                at_call: waits && !at_once.get_or_insert_with(|| self.asked_at_once(index)).contains(&asked),
                 node: reference.version.map(|version| own(version.node)),
                 file: reference.version.map(|version| own(version.file)).filter(|file| !file.is_empty()),
             };
             // Asked for as a value and as a function, it is missing once.
-            if !seen.insert((reference.name, reference.version)) {
+            if !seen.insert(asked) {
                 continue;
             }
-            let (symbol, node) = (missing.symbol.clone(), missing.node.clone());
-            self.fail_with(program, Fault::Symbol { object: self.path(index), symbol, node });
+            if !missing.at_call {
+                let (symbol, node) = (missing.symbol.clone(), missing.node.clone());
+                self.fail_with(program, Fault::Symbol { object: self.path(index), symbol, node });
+            }
             self.link.symbols.push(missing);
         }
     }
@@ -329,6 +342,19 @@ impl<'m, 'l, 'h> Linker<'m, 'l, 'h> {
             }
         }
         Answer::Nothing
+    }
+
+    /// Whether the C library answers of a process whose program is not known: all that can open a library have it.
+    fn every_process_answers(&self, reference: &Reference<'_>) -> bool {
+        let libc = self.map.program().is_none().then(|| self.map.libc()).flatten();
+        libc.is_some_and(|libc| libc.elf().is_ok_and(|elf| matches!(elf.answer(reference), Ok(Some(_)))))
+    }
+
+    /// What an object asks for as it is loaded, its calls left out.
+    fn asked_at_once(&self, index: usize) -> HashSet<(&'m [u8], Option<NeededVersion<'m>>)> {
+        let elf = self.elves.get(index).and_then(Option::as_ref);
+        let references = elf.and_then(|elf| elf.references(Binding::Lazy).ok()).unwrap_or_default();
+        references.iter().map(|reference| (reference.name, reference.version)).collect()
     }
 
     /// `do_lookup_x`.

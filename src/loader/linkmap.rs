@@ -1,6 +1,9 @@
 //! The link map ld.so would build: breadth first over `DT_NEEDED`, as `_dl_map_object_deps` does.
 
 mod adopt;
+mod deps;
+
+pub use deps::FILTER_CIRCLE;
 
 use super::error::LinkError;
 use super::failure::Words;
@@ -9,7 +12,7 @@ use super::program::ProgramKind;
 use super::search::{Errno, Failure, Loader, Process, Requester, Rule, Search};
 use crate::elf::{Role, mapping_fault};
 use crate::host::Host;
-use crate::objects::{Dependency, Object, ObjectError, Objects};
+use crate::objects::{Object, ObjectError, Objects};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -308,6 +311,13 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         self.loader.search(name, &search).ok().map(|(path, ..)| path)
     }
 
+    /// The C library that a process has which is not known, whoever asks for it or nobody.
+    pub(super) fn libc(&self) -> Option<Rc<Object>> {
+        let mapped = self.by_name(OsStr::new(LIBC)).map(|mapped| Rc::clone(&mapped.object));
+        let search = Search { chain: &[], program: None, process: &self.process, preload: false };
+        mapped.or_else(|| Some(self.loader.search(OsStr::new(LIBC), &search).ok()?.1))
+    }
+
     pub(super) fn loader(&self) -> &'l Loader<'h> {
         self.loader
     }
@@ -330,75 +340,6 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         let missing = self.missing.len();
         let search = self.map_needed(roots);
         self.stages.push(Stage { search, missing, flags, ..Stage::of(roots.first().copied(), startup) });
-    }
-
-    /// Follows the needed entries of `roots`; gives all they reach, breadth first, a filter's object before the filter.
-    fn map_needed(&mut self, roots: &[usize]) -> Vec<usize> {
-        let mut known = Known::default();
-        for root in roots {
-            known.append(*root);
-        }
-        let mut at = 0;
-        while let Some(&(index, _)) = known.list.get(at) {
-            if let Some((_, done)) = known.list.get_mut(at) {
-                *done = true;
-            }
-            self.walk(index);
-            let mut here = at;
-            for (needed, is_filter) in self.dependencies(index) {
-                if !is_filter {
-                    known.append(needed);
-                } else if known.put_before(here, needed) {
-                    self.move_before(needed, index);
-                    here += 1;
-                }
-            }
-            while known.list.get(at).is_some_and(|(_, done)| *done) {
-                at += 1;
-            }
-        }
-        known.list.into_iter().map(|(index, _)| index).collect()
-    }
-
-    /// What the object at `index` led to, and which of it are filters' objects.
-    fn dependencies(&self, index: usize) -> Vec<(usize, bool)> {
-        self.objects.get(index).and_then(|mapped| mapped.led_to.clone()).unwrap_or_default()
-    }
-
-    fn move_before(&mut self, moved: usize, place: usize) {
-        self.list.retain(|listed| *listed != Listed::Object(moved));
-        let at = self.list.iter().position(|listed| *listed == Listed::Object(place)).unwrap_or(self.list.len());
-        self.list.insert(at, Listed::Object(moved));
-    }
-
-    /// Maps what the object at `index` needs, if that was not done by an earlier `dlopen`.
-    fn walk(&mut self, index: usize) {
-        let Some(mapped) = self.objects.get(index).filter(|mapped| mapped.led_to.is_none()) else { return };
-        let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
-        // `__RTLD_DLOPEN` holds for all that a `dlopen` maps.
-        let role = if self.is_starting() { Role::Library } else { Role::Opened };
-        let mut found = Vec::with_capacity(object.facts.dependencies.len());
-        for dependency in &object.facts.dependencies {
-            let (Dependency::Needed(name) | Dependency::Filter(name) | Dependency::Auxiliary(name)) = dependency;
-            let expanded = match self.expand(name, index) {
-                Ok(Some(expanded)) => expanded,
-                Ok(None) => continue,
-                Err(failure) => {
-                    self.miss(name, path.clone(), &failure);
-                    continue;
-                }
-            };
-            match self.find(&expanded, Some(index), None, role) {
-                Ok(needed) => found.push((needed, !matches!(dependency, Dependency::Needed(_)))),
-                // "We are not interested in the error message."
-                Err(_) if matches!(dependency, Dependency::Auxiliary(_)) => {}
-                Err(failure) => self.miss(&expanded, path.clone(), &failure),
-            }
-        }
-        if let Some(mapped) = self.objects.get_mut(index) {
-            mapped.needed = found.iter().map(|(needed, _)| *needed).collect();
-            mapped.led_to = Some(found);
-        }
     }
 
     /// `expand_dst`: tokens in a needed entry.
@@ -440,7 +381,9 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             let (path, object) = self.loader.open_path(name, requester.as_ref(), self.process.secure)?;
             (path, object, Rule::Path)
         } else {
-            let chain: Vec<Requester<'_>> = self.chain(caller).collect();
+            // The program brought it, by a search of its own.
+            let from = caller.filter(|_| self.program.is_some() || name != LIBC);
+            let chain: Vec<Requester<'_>> = self.chain(from).collect();
             let program = self.program.and_then(|program| self.requester(program));
             self.loader.search(name, &Search { chain: &chain, program, process: &self.process, preload })?
         };
@@ -547,40 +490,8 @@ impl Stage {
     }
 }
 
-/// `struct list` of `elf/dl-deps.c`: the search list in the making, each object with whether it was gone through.
-#[derive(Default)]
-struct Known {
-    list: Vec<(usize, bool)>,
-    /// `l_reserved`.
-    seen: Vec<bool>,
-}
-
-impl Known {
-    fn mark(&mut self, index: usize) -> bool {
-        if self.seen.len() <= index {
-            self.seen.resize(index + 1, false);
-        }
-        self.seen.get_mut(index).is_some_and(|seen| !std::mem::replace(seen, true))
-    }
-
-    fn append(&mut self, index: usize) {
-        if self.mark(index) {
-            self.list.push((index, false));
-        }
-    }
-
-    /// Puts an object before the place of its filter, unless it stands before it already.
-    fn put_before(&mut self, place: usize, index: usize) -> bool {
-        if !self.mark(index) {
-            let later = self.list.iter().skip(place + 1).position(|(known, _)| *known == index);
-            let Some(later) = later else { return false };
-            self.list.remove(place + 1 + later);
-        }
-        self.list.insert(place.min(self.list.len()), (index, false));
-        true
-    }
-}
-
+/// What every process has mapped that can open a library.
+const LIBC: &str = "libc.so.6";
 /// `SECURE_NAME_LIMIT`.
 const NAME_LIMIT: usize = 255;
 

@@ -4,6 +4,7 @@
 //! each directory. Never runs it.
 
 use super::cache::Legacy;
+use super::tunables::{number, tunable};
 use crate::elf::Elf;
 use crate::host::Host;
 use std::cell::OnceCell;
@@ -88,7 +89,7 @@ impl Machine {
         Self {
             lib: lib(bytes, &default_dirs),
             version: version(bytes),
-            hwcaps: if architecture == ORDER[0] { hwcaps() } else { Vec::new() },
+            hwcaps: if architecture == ORDER[0] { hwcaps(&Usable::of(host)) } else { Vec::new() },
             default_dirs,
             architecture,
             platform: OnceCell::new(),
@@ -102,10 +103,9 @@ impl Machine {
 
     /// Whether it sorts objects depth first: the tunable `glibc.rtld.dynamic_sort` is 2, the default since 2.36.
     pub(super) fn sorts_depth_first(&self, host: &Host) -> bool {
-        let tunables = host.env("GLIBC_TUNABLES").and_then(OsStr::to_str).unwrap_or_default();
-        let mut asked = tunables.split(':').filter_map(|tunable| tunable.strip_prefix("glibc.rtld.dynamic_sort="));
         // Before 2.35 there is but one way.
-        let asked = asked.next_back().filter(|_| self.version.is_none_or(|version| version >= (2, 35)));
+        let knows = self.version.is_none_or(|version| version >= (2, 35));
+        let asked = tunable(host, "glibc.rtld.dynamic_sort").filter(|_| knows);
         asked.map_or_else(|| self.version.is_none_or(|version| version >= (2, 36)), |asked| asked != "1")
     }
 
@@ -151,11 +151,15 @@ impl Machine {
 
     fn facts(&self, host: &Host) -> &Platform {
         self.platform.get_or_init(|| {
-            if self.architecture == ORDER[0] && host.is_live() {
-                platform(host)
-            } else {
-                Platform { name: self.architecture.name, important: Vec::new() }
+            if self.architecture != ORDER[0] || !host.is_live() {
+                return Platform { name: self.architecture.name, important: Vec::new() };
             }
+            let mut platform = platform(host);
+            // `GET_HWCAP_MASK`: the variable is another name of the tunable.
+            let variable = || host.env("LD_HWCAP_MASK").and_then(OsStr::to_str);
+            let mask = tunable(host, "glibc.cpu.hwcap_mask").or_else(variable).and_then(number);
+            platform.important.retain(|(bit, _)| mask.is_none_or(|mask| mask & bit != 0));
+            platform
         })
     }
 }
@@ -163,15 +167,15 @@ impl Machine {
 /// `sysdeps/x86/cpu-features.c`: only Intel's processors got names of their own.
 #[cfg(target_arch = "x86_64")]
 fn platform(host: &Host) -> Platform {
-    use std::arch::is_x86_feature_detected as has;
+    let usable = Usable::of(host);
     let mut important = vec![(1 << 1, "x86_64")];
     let start = host.read_start(Path::new("/proc/cpuinfo"), 512).unwrap_or_default();
     let intel = memchr::memmem::find(&start, b"GenuineIntel").is_some();
-    if intel && has!("avx512cd") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+    if intel && usable.all(&["AVX512CD", "AVX512BW", "AVX512DQ", "AVX512VL"]) {
         important.push((1 << 2, "avx512_1"));
     }
-    let haswell = has!("avx2") && has!("fma") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("movbe");
-    Platform { name: if intel && haswell && has!("popcnt") { "haswell" } else { "x86_64" }, important }
+    let haswell = usable.all(&["AVX2", "FMA", "BMI1", "BMI2", "LZCNT", "MOVBE", "POPCNT"]);
+    Platform { name: if intel && haswell { "haswell" } else { "x86_64" }, important }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -185,32 +189,81 @@ fn platform(_: &Host) -> Platform {
     Platform { name: ORDER[0].name, important: Vec::new() }
 }
 
-/// The glibc-hwcaps subdirectories this processor can use, best first (`sysdeps/x86_64/dl-hwcaps_subdirs.c`).
-fn hwcaps() -> Vec<&'static str> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        let v2 =
-            has!("sse3") && has!("ssse3") && has!("sse4.1") && has!("sse4.2") && has!("popcnt") && has!("cmpxchg16b");
-        let v3 = v2
-            && has!("avx")
-            && has!("avx2")
-            && has!("bmi1")
-            && has!("bmi2")
-            && has!("f16c")
-            && has!("fma")
-            && has!("lzcnt")
-            && has!("movbe");
-        let v4 = v3 && has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
-        [(v4, "x86-64-v4"), (v3, "x86-64-v3"), (v2, "x86-64-v2")]
-            .iter()
-            .filter(|(has, _)| *has)
-            .map(|(_, name)| *name)
-            .collect()
+/// The glibc-hwcaps subdirectories this processor can use, best first (`sysdeps/x86_64/dl-hwcaps_subdirs.c`): each level
+/// asks for what the one below it does.
+#[cfg(target_arch = "x86_64")]
+fn hwcaps(usable: &Usable<'_>) -> Vec<&'static str> {
+    let levels: [(&str, &[&str]); 3] = [
+        ("x86-64-v2", &["CMPXCHG16B", "POPCNT", "SSE3", "SSE4_1", "SSE4_2", "SSSE3"]),
+        ("x86-64-v3", &["AVX", "AVX2", "BMI1", "BMI2", "F16C", "FMA", "LZCNT", "MOVBE"]),
+        ("x86-64-v4", &["AVX512F", "AVX512BW", "AVX512CD", "AVX512DQ", "AVX512VL"]),
+    ];
+    let mut has: Vec<&str> =
+        levels.iter().take_while(|(_, features)| usable.all(features)).map(|(name, _)| *name).collect();
+    has.reverse();
+    has
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn hwcaps(_: &Usable<'_>) -> Vec<&'static str> {
+    Vec::new()
+}
+
+/// The features of the processor that a process may use: the tunable `glibc.cpu.hwcaps` takes some away
+/// (`sysdeps/x86/cpu-tunables.c`); it gives none.
+struct Usable<'h> {
+    masked: Vec<&'h str>,
+}
+
+impl<'h> Usable<'h> {
+    fn of(host: &'h Host) -> Self {
+        let list = tunable(host, "glibc.cpu.hwcaps").unwrap_or_default();
+        Self { masked: list.split(',').filter_map(|one| one.strip_prefix('-')).collect() }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        Vec::new()
+
+    #[cfg(target_arch = "x86_64")]
+    fn all(&self, features: &[&str]) -> bool {
+        features.iter().all(|feature| self.has(feature))
+    }
+
+    /// By glibc's name of it.
+    #[cfg(target_arch = "x86_64")]
+    fn has(&self, feature: &str) -> bool {
+        use std::arch::is_x86_feature_detected as has;
+        // What lies in the registers that XSAVE keeps is lost without it.
+        let kept = !matches!(feature, "F16C" | "FMA") && !feature.starts_with("AVX") || self.keeps_registers();
+        // No name of a tunable stands for these.
+        let fixed = matches!(feature, "CMPXCHG16B" | "SSE3" | "F16C");
+        let masked = !fixed && self.masked.contains(&feature);
+        kept && !masked
+            && match feature {
+                "AVX" => has!("avx"),
+                "AVX2" => has!("avx2"),
+                "AVX512BW" => has!("avx512bw"),
+                "AVX512CD" => has!("avx512cd"),
+                "AVX512DQ" => has!("avx512dq"),
+                "AVX512F" => has!("avx512f"),
+                "AVX512VL" => has!("avx512vl"),
+                "BMI1" => has!("bmi1"),
+                "BMI2" => has!("bmi2"),
+                "CMPXCHG16B" => has!("cmpxchg16b"),
+                "F16C" => has!("f16c"),
+                "FMA" => has!("fma"),
+                "LZCNT" => has!("lzcnt"),
+                "MOVBE" => has!("movbe"),
+                "POPCNT" => has!("popcnt"),
+                "SSE3" => has!("sse3"),
+                "SSE4_1" => has!("sse4.1"),
+                "SSE4_2" => has!("sse4.2"),
+                "SSSE3" => has!("ssse3"),
+                _ => false,
+            }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn keeps_registers(&self) -> bool {
+        let masked = |name| self.masked.contains(&name);
+        !(masked("OSXSAVE") || masked("XSAVE") && masked("XSAVEC"))
     }
 }
 

@@ -14,8 +14,9 @@
 //! # Platform behaviour
 //!
 //! What differs between releases of glibc is taken from the ld.so of the machine: old hwcaps subdirectories (before 2.37),
-//! the order of relocation (2.36), packed relocations (2.36). Not foretold: constructors, indirect functions, room for
-//! thread-local storage, `LD_AUDIT`, tunables, executable stacks.
+//! the order of relocation (2.36), packed relocations (2.36). Of the tunables those are heeded that change what is found or
+//! in which order: `glibc.cpu.hwcaps`, `glibc.cpu.hwcap_mask`, `glibc.rtld.dynamic_sort`. Not foretold: constructors,
+//! indirect functions, room for thread-local storage, `LD_AUDIT`, executable stacks.
 //!
 //! [`Host`]: crate::host::Host
 
@@ -31,13 +32,15 @@ mod names;
 mod order;
 mod program;
 mod search;
+mod tunables;
 mod why;
 
 pub use cache::Cache;
 pub use conf::directories as conf_directories;
 pub use error::{Fault, LinkError};
 pub use link::{Link, MissingNode, MissingSymbol, Symbols};
-pub use linkmap::{Flags, Ignored, LinkMap, Listed, Mapped, Missing};
+pub use linkmap::{FILTER_CIRCLE, Flags, Ignored, LinkMap, Listed, Mapped, Missing};
 pub use program::ProgramKind;
 pub use search::{Loader, Rule};
+pub(crate) use tunables::{number, tunable};
 pub use why::{Candidate, Fate, Stands, Station, Why, Without};

@@ -188,6 +188,11 @@ impl<'h> Loader<'h> {
         self.machine.version
     }
 
+    /// Whether `LD_BIND_NOW` has every call bound before a program starts.
+    pub(super) fn binds_now(&self) -> bool {
+        self.host.env("LD_BIND_NOW").is_some_and(|value| !value.is_empty())
+    }
+
     pub(crate) fn objects(&self) -> &'h Objects<'h> {
         self.objects
     }

@@ -40,7 +40,7 @@ pub struct CheckMissing {
     pub wanted_by: JsonPath,
     /// The file that should define it.
     pub provider: Option<JsonPath>,
-    /// Whether only what is opened later asks for it.
+    /// Whether it is asked for only when something is first used: opened later, or a call that is bound when it is made.
     pub later: bool,
 }
 

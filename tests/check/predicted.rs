@@ -311,3 +311,94 @@ fn what_cannot_be_checked() {
     assert!(value["objects"][0]["path"].as_str().unwrap().ends_with("bin/python"), "{value:#}");
     assert_eq!(run(&["--torch", "2.5.1", "--python", "venv"]).status.code(), Some(2));
 }
+
+/// A program of a few lines, linked against this library, which asks for what nobody has.
+fn calls(world: &World, name: &str, asks: &str, args: &[&str]) -> PathBuf {
+    let (dir, source) = (world.path(""), format!("{asks}\n"));
+    fs::write(world.path("asks.c"), source).unwrap();
+    fs::write(world.path("main.c"), "int main(void) { return 0; }\n").unwrap();
+    let cc = |words: &[&str]| {
+        let words = words.iter().copied().chain(args.iter().copied());
+        assert!(Command::new("cc").current_dir(&dir).args(words).status().unwrap().success());
+    };
+    cc(&["-shared", "-fPIC", "-nostdlib", "asks.c", "-o", "libasks.so", "-Wl,-soname,libasks.so"]);
+    cc(&[
+        "main.c",
+        "-o",
+        name,
+        "-Wl,--no-as-needed",
+        "./libasks.so",
+        "-Wl,-rpath,$ORIGIN",
+        "-Wl,--unresolved-symbols=ignore-all",
+    ]);
+    world.path(name)
+}
+
+/// What a program is linked with is bound at the first call, unless somebody says otherwise.
+#[test]
+fn a_call_that_is_bound_when_it_is_made() {
+    let call = "int omega(void); int use(void) { return omega(); }";
+    let address = "int omega(void); int (*held)(void) = omega; int use(void) { return omega(); }";
+    for (asks, args, now, verdict, found) in [
+        (call, &["-Wl,-z,lazy"][..], "", "loads", &["undefined-call"][..]),
+        (call, &["-Wl,-z,lazy"], "1", "fails", &["undefined-symbol"]),
+        (call, &["-Wl,-z,now"], "", "fails", &["undefined-symbol"]),
+        (address, &["-Wl,-z,lazy"], "", "fails", &["undefined-symbol"]),
+    ] {
+        let world = World::new();
+        let program = calls(&world, "program", asks, args);
+        let output = Command::new(&program).env("LD_BIND_NOW", now).output().unwrap();
+        let mut command = world.cudashim(["check"]);
+        let (code, value) = answer(command.arg(&program).env("LD_BIND_NOW", now), "check.json");
+        assert_eq!((value["verdict"].as_str(), ids(&value)), (Some(verdict), found.to_vec()), "{value:#}");
+        assert_eq!((code == 0, output.status.success()), (verdict == "loads", verdict == "loads"));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(value["error"].as_str().unwrap_or_default(), said.trim_end());
+        assert_eq!(value["missing"][0]["later"], verdict == "loads");
+        // Who opens it with RTLD_NOW, as CPython does, has all bound at once.
+        let opened = answer(world.cudashim(["check"]).arg(world.path("libasks.so")), "check.json").1;
+        assert_eq!(opened["verdict"], "fails");
+    }
+}
+
+/// Every process that can open a library has the C library, wherever that library may look, or ask, for it.
+#[test]
+fn the_c_library_is_there() {
+    let world = World::new();
+    fs::write(world.path("n.c"), "int puts(const char *); int f(void) { return puts(\"\"); }\n").unwrap();
+    for args in [&["-Wl,-z,nodefaultlib"][..], &["-nostdlib"], &["-Wl,-rpath,$ORIGIN", "-Wl,-z,now"]] {
+        let words = ["-shared", "-fPIC", "n.c", "-o", "libn.so"].into_iter().chain(args.iter().copied());
+        assert!(Command::new("cc").current_dir(world.path("")).args(words).status().unwrap().success());
+        let (code, value) = answer(world.cudashim(["check"]).arg(world.path("libn.so")), "check.json");
+        assert_eq!((code, value["verdict"].as_str()), (0, Some("loads")), "{value:#}");
+    }
+}
+
+#[test]
+fn libraries_that_filter_each_other() {
+    let world = World::new();
+    fs::write(world.path("x.c"), "int x;\n").unwrap();
+    for (name, other) in [("libcudart.so.12", "libcublas.so.12"), ("libcublas.so.12", "libcudart.so.12")] {
+        let soname = format!("-Wl,-soname,{name},-f,{other},-rpath,$ORIGIN");
+        let words = ["-shared", "-fPIC", "-nostdlib", "x.c", "-o", name, &soname];
+        assert!(Command::new("cc").current_dir(world.path("")).args(words).status().unwrap().success());
+    }
+    let file = world.path("libcudart.so.12");
+    let (code, value) = answer(world.cudashim(["check"]).arg(&file), "check.json");
+    assert_eq!((code, value["verdict"].as_str(), ids(&value)), (1, Some("fails"), vec!["filter-circle"]), "{value:#}");
+    // The others come to an end too, whatever they make of it.
+    let _ = world.cudashim(["why", "libcudart.so.12", "--for"]).arg(world.path("libcublas.so.12")).output().unwrap();
+    let _ = world.cudashim(["resolve", "--for"]).arg(&file).arg("--place").arg(world.path("")).output().unwrap();
+}
+
+/// Who reads JSON gets some, also where there is nothing to say.
+#[test]
+fn nothing_to_check() {
+    let world = World::new();
+    world.venv("venv");
+    let (code, value) = answer(&mut world.cudashim(["check", "--python", "venv"]), "check.json");
+    assert_eq!(
+        (code, value["verdict"].as_str(), value["objects"].as_array().map(Vec::len)),
+        (0, Some("loads"), Some(0))
+    );
+}

@@ -20,6 +20,70 @@ fn circles() {
     super::agree_on_opening(&lab, &["now:./b.so", "now:./a.so", "now:./c.so"], &[], &[]);
 }
 
+/// Each pair: a library, and what it filters: `F` must be there, `f` need not.
+fn filtering(lab: &Lab, pairs: &[(&str, &[&str])]) {
+    for (name, filters) in pairs {
+        let arguments: Vec<String> = filters.iter().map(|filter| format!("-Wl,-{filter}")).collect();
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(["-nostdlib", "-Wl,-rpath,$ORIGIN"]);
+        lab.library(name, name, "", &arguments);
+    }
+}
+
+/// glibc moves each before the other until its stack is used up.
+#[test]
+fn libraries_that_filter_each_other() {
+    for pairs in [
+        &[("a.so", &["F,b.so"][..]), ("b.so", &["F,a.so"])][..],
+        &[("a.so", &["f,b.so"]), ("b.so", &["f,a.so"])],
+        &[("a.so", &["F,b.so"]), ("b.so", &["f,c.so"]), ("c.so", &["F,a.so"])],
+        // One that nobody else filters leads into the circle, and one hangs on it.
+        &[("a.so", &["F,b.so"]), ("b.so", &["F,c.so"]), ("c.so", &["F,b.so"])],
+        // What the one filters besides may get the two apart.
+        &[("a.so", &["F,b.so", "F,c.so"]), ("b.so", &["F,a.so"]), ("c.so", &[])],
+        &[("a.so", &["F,b.so"]), ("b.so", &["F,c.so", "F,a.so"]), ("c.so", &[])],
+    ] {
+        let lab = Lab::new();
+        filtering(&lab, pairs);
+        let user = needing(&lab, "user.so", "user.so", &["a.so"], &["-Wl,-rpath,$ORIGIN"]);
+        let killed = agree(&lab, &user, &[]) == ["killed by 11"];
+        assert!(killed || pairs.iter().any(|(_, filters)| filters.len() > 1), "{pairs:?}");
+        agree(&lab, &lab.path("b.so"), &[]);
+    }
+}
+
+#[test]
+fn filters_that_come_to_an_end() {
+    let lab = Lab::new();
+    filtering(&lab, &[("self.so", &["F,self.so", "f,self.so"]), ("one.so", &["f,self.so"])]);
+    filtering(&lab, &[("two.so", &["F,self.so", "f,one.so", "F,self.so"]), ("three.so", &["F,two.so", "F,self.so"])]);
+    // A long chain, each a filter of the next; and one that filters all of it, nearest and farthest first.
+    let names: Vec<String> = (0..300).map(|at| format!("l{at}.so")).collect();
+    for (at, name) in names.iter().enumerate() {
+        let next = names.get(at + 1).map(|next| format!("F,{next}"));
+        let all: Vec<String> = names.iter().skip(1).map(|name| format!("F,{name}")).collect();
+        let filters: Vec<&str> =
+            if at == 0 { all.iter().map(String::as_str).collect() } else { next.iter().map(String::as_str).collect() };
+        filtering(&lab, &[(name, &filters)]);
+    }
+    for (at, needed) in [
+        &["self.so"][..],
+        &["one.so", "two.so"],
+        &["self.so", "one.so", "three.so"],
+        &["three.so", "two.so", "self.so"],
+        &["l0.so"],
+        &["l299.so", "l0.so"],
+        &["l150.so", "three.so", "l1.so", "l0.so"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let user = needing(&lab, &format!("user{at}.so"), "user.so", needed, &["-Wl,-rpath,$ORIGIN"]);
+        agree(&lab, &user, &[]);
+    }
+    super::agree_on_opening(&lab, &["now:./two.so", "now:./three.so", "now:./l0.so"], &[], &[]);
+}
+
 #[test]
 fn ten_thousand_needed_entries() {
     let lab = Lab::new();

@@ -102,6 +102,45 @@ fn subdirectories_for_the_processor() {
     }
 }
 
+#[test]
+fn subdirectories_that_a_tunable_masks() {
+    let lab = Lab::new();
+    let a = needing(&lab, "a.so", "a.so", &["libx.so"], &[]);
+    copies(&lab, &["x/glibc-hwcaps/x86-64-v4", "x/glibc-hwcaps/x86-64-v3", "x/glibc-hwcaps/x86-64-v2", "x"]);
+    copies(&lab, &["old/haswell", "old/x86_64", "old"]);
+    for mask in [
+        "-AVX2",
+        "-AVX",
+        "-AVX512F",
+        "-AVX512VL,-AVX2",
+        "-SSSE3",
+        "-SSE4_2",
+        "-BMI2",
+        "-MOVBE",
+        "-LZCNT",
+        "-FMA",
+        "-F16C",
+        "-POPCNT",
+        "-SSE3",
+        "-XSAVE",
+        "-XSAVEC",
+        "-XSAVE,-XSAVEC",
+        "-OSXSAVE",
+        "AVX2",
+        "-avx2",
+        "-AVX2_Usable",
+        "-none,-AVX2",
+        "",
+    ] {
+        let tunables = format!("glibc.malloc.check=0:glibc.cpu.hwcaps={mask}");
+        for dir in ["x", "old"] {
+            let dir = lab.path(dir);
+            agree(&lab, &a, &[("LD_LIBRARY_PATH", dir.to_str().unwrap()), ("GLIBC_TUNABLES", &tunables)]);
+            agree(&lab, &a, &[("LD_LIBRARY_PATH", dir.to_str().unwrap()), ("LD_HWCAP_MASK", "0")]);
+        }
+    }
+}
+
 /// `&[&str]` of owned texts.
 trait EachStr {
     fn each_str(&self) -> Vec<&str>;

@@ -1,0 +1,144 @@
+//! What objects need and filter, breadth first, as `_dl_map_object_deps` (`elf/dl-deps.c`) goes through it.
+//!
+//! Takes the roots of a stage; maps all they reach, and gives the search list. Never goes on where ld.so would not.
+
+use super::super::failure::Words;
+use super::{LinkMap, Listed, Missing};
+use crate::elf::Role;
+use crate::objects::{Dependency, ObjectError};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+impl LinkMap<'_, '_> {
+    /// Follows the needed entries of `roots`; gives all they reach, breadth first, a filter's object before the filter.
+    ///
+    /// Libraries that filter each other are moved before each other for ever: glibc keeps the list on its stack, and dies
+    /// once that is used up. Nothing is new any more then, which tells it.
+    pub(super) fn map_needed(&mut self, roots: &[usize]) -> Vec<usize> {
+        let mut known = Known::default();
+        for root in roots {
+            known.append(*root);
+        }
+        let (mut at, mut again, mut moved) = (0, 0, (0, 0));
+        while let Some(&(index, _)) = known.list.get(at) {
+            if let Some((_, done)) = known.list.get_mut(at) {
+                *done = true;
+            }
+            again = if known.walked(index) { again + 1 } else { 0 };
+            if again > ROUNDS * known.list.len() {
+                self.goes_round(moved.0, moved.1);
+                break;
+            }
+            self.walk(index);
+            let mut here = at;
+            for (needed, is_filter) in self.dependencies(index) {
+                if !is_filter {
+                    known.append(needed);
+                } else if known.put_before(here, needed) {
+                    self.move_before(needed, index);
+                    moved = (index, needed);
+                    here += 1;
+                }
+            }
+            while known.list.get(at).is_some_and(|(_, done)| *done) {
+                at += 1;
+            }
+        }
+        known.list.into_iter().map(|(index, _)| index).collect()
+    }
+
+    /// The object at `by` filters the one at `of`, which leads back to it by filters.
+    fn goes_round(&mut self, by: usize, of: usize) {
+        let Some((by, of)) = self.objects.get(by).zip(self.objects.get(of)) else { return };
+        let (needed_by, path) = (by.path.clone(), of.path.clone());
+        let name = of.names.first().cloned().unwrap_or_else(|| path.clone().into_os_string());
+        let words = Words::Killed(path.clone(), FILTER_CIRCLE.to_owned());
+        let startup = self.is_starting();
+        let unusable = Some((path, ObjectError::Refused(FILTER_CIRCLE)));
+        self.missing.push(Missing { name, needed_by, unusable, words, startup });
+    }
+
+    /// What the object at `index` led to, and which of it are filters' objects.
+    fn dependencies(&self, index: usize) -> Vec<(usize, bool)> {
+        self.objects.get(index).and_then(|mapped| mapped.led_to.clone()).unwrap_or_default()
+    }
+
+    fn move_before(&mut self, moved: usize, place: usize) {
+        self.list.retain(|listed| *listed != Listed::Object(moved));
+        let at = self.list.iter().position(|listed| *listed == Listed::Object(place)).unwrap_or(self.list.len());
+        self.list.insert(at, Listed::Object(moved));
+    }
+
+    /// Maps what the object at `index` needs, if that was not done by an earlier `dlopen`.
+    fn walk(&mut self, index: usize) {
+        let Some(mapped) = self.objects.get(index).filter(|mapped| mapped.led_to.is_none()) else { return };
+        let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
+        // `__RTLD_DLOPEN` holds for all that a `dlopen` maps.
+        let role = if self.is_starting() { Role::Library } else { Role::Opened };
+        let mut found = Vec::with_capacity(object.facts.dependencies.len());
+        for dependency in &object.facts.dependencies {
+            let (Dependency::Needed(name) | Dependency::Filter(name) | Dependency::Auxiliary(name)) = dependency;
+            let expanded = match self.expand(name, index) {
+                Ok(Some(expanded)) => expanded,
+                Ok(None) => continue,
+                Err(failure) => {
+                    self.miss(name, path.clone(), &failure);
+                    continue;
+                }
+            };
+            match self.find(&expanded, Some(index), None, role) {
+                Ok(needed) => found.push((needed, !matches!(dependency, Dependency::Needed(_)))),
+                // "We are not interested in the error message."
+                Err(_) if matches!(dependency, Dependency::Auxiliary(_)) => {}
+                Err(failure) => self.miss(&expanded, path.clone(), &failure),
+            }
+        }
+        if let Some(mapped) = self.objects.get_mut(index) {
+            mapped.needed = found.iter().map(|(needed, _)| *needed).collect();
+            mapped.led_to = Some(found);
+        }
+    }
+}
+
+/// `struct list` of `elf/dl-deps.c`: the search list in the making, each object with whether it was gone through.
+#[derive(Default)]
+struct Known {
+    list: Vec<(usize, bool)>,
+    /// `l_reserved`.
+    seen: BTreeSet<usize>,
+    /// Those that were gone through, once at least.
+    walked: BTreeSet<usize>,
+}
+
+impl Known {
+    fn mark(&mut self, index: usize) -> bool {
+        self.seen.insert(index)
+    }
+
+    /// Whether an object was gone through before.
+    fn walked(&mut self, index: usize) -> bool {
+        !self.walked.insert(index)
+    }
+
+    fn append(&mut self, index: usize) {
+        if self.mark(index) {
+            self.list.push((index, false));
+        }
+    }
+
+    /// Puts an object before the place of its filter, unless it stands before it already.
+    fn put_before(&mut self, place: usize, index: usize) -> bool {
+        if !self.mark(index) {
+            let later = self.list.iter().skip(place + 1).position(|(known, _)| *known == index);
+            let Some(later) = later else { return false };
+            self.list.remove(place + 1 + later);
+        }
+        self.list.insert(place.min(self.list.len()), (index, false));
+        true
+    }
+}
+
+/// What is wrong with a library that filters one by which it is filtered.
+pub const FILTER_CIRCLE: &str = "filters what filters it, and ld.so goes round until its stack is used up";
+/// How often as many objects as there are may be gone through again, nothing new among them, before it is a circle.
+const ROUNDS: usize = 2;
