@@ -178,9 +178,8 @@ CONDA = b"""{"build": "0", "name": "cuda-cudart", "version": "12.4.127", "files"
 
 PLAN = b"""cudashim-plan\t1
 for\ttorch\ttorch 2.5.1+cu124\t/v/torch
-scope\t/v
-own\t/v/torch
-searched\t/a:/b\\x01
+program\t/v/bin/python
+object\t/v/torch/_C\\x01.so
 lib\tlibnvrtc.so.12\t/o/a b\\t/libnvrtc.so.12\t66306:42\t1\t-5\tbuild-id:00ff\t12.4.127\tredirect
 lib\tlibgomp.so.1\t/o/libgomp\\xff.so.1\t1:2\t18446744073709551615\t9223372036854775807\tsha256:0a\t-\tkeep
 lib\tlibcublas.so.12\t/o/libcublas.so.12\t1:3\t4\t5\t-\t-\tpreload
@@ -188,9 +187,8 @@ alias\tlibnvrtc.so\tlibnvrtc.so.12
 replace\t/x/libnvrtc.so.12\tlibnvrtc.so.12
 trigger\tlibtorch.so\tlibgomp.so.1\tlibnvrtc.so.12\tlibcublas.so.12
 bundle\tlibtorch.so\t/c/1.so\t1:9\t3\t-4
-absent\tlibcuda.so.1\t/usr/lib/libcuda.so.1
 later\tkind\\\\
-end\t14
+end\t12
 """
 
 if __name__ == "__main__":

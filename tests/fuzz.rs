@@ -80,7 +80,7 @@ macro_rules! kept {
 }
 
 kept! {
-    command conda_meta dpkg fatbin ld_so_cache ld_so_conf lines message metadata notes record spec version
+    command conda_meta dpkg fatbin ld_so_cache ld_so_conf lines message metadata notes plan record spec version
 }
 
 #[test]
@@ -126,11 +126,9 @@ impl Shim {
     }
 }
 
+/// That everything is refused would pass for agreement.
 #[test]
-fn plans_are_read_alike() {
-    let shim = Shim::build();
-    run("plan", |bytes| plan::run(bytes, |bytes| shim.reads("plan", bytes)));
-    // That both refuse everything would pass for agreement.
+fn a_kept_plan_is_read() {
     let whole = std::fs::read(fuzz().join("seeds/plan/torch")).unwrap();
     assert!(cudashim::Plan::parse(&whole).is_ok_and(|plan| plan.libraries.len() == 3));
 }

@@ -14,7 +14,6 @@ mod hostile;
 mod install;
 mod machines;
 mod object;
-mod own;
 mod rules;
 mod secure;
 mod units;
@@ -64,9 +63,21 @@ fn put_plan(lab: &Lab, plan: &PlanText) -> PathBuf {
     put_text(lab, plan.text().as_bytes())
 }
 
+#[allow(dead_code)] // Until the shim reads images.
+/// Writes the plan's image where only its owner may write; the plan is for the host where it names no program.
+fn put_image(lab: &Lab, plan: &PlanText) -> PathBuf {
+    let named = plan.text().contains("\nprogram\t");
+    let (name, bytes) = if named { plan.image() } else { plan.clone().program(&COMMON.host).image() };
+    put_bytes(lab, &name, &bytes)
+}
+
 fn put_text(lab: &Lab, text: &[u8]) -> PathBuf {
+    put_bytes(lab, "plan", text)
+}
+
+fn put_bytes(lab: &Lab, name: &str, bytes: &[u8]) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
-    let path = lab.write("plan", text);
+    let path = lab.write(name, bytes);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     path
 }

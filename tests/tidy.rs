@@ -16,12 +16,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("escape", &[]),
     ("solve", &[]),
     ("host", &["escape"]),
-    ("plan", &["escape", "host"]),
     ("objects", &["elf", "host"]),
     ("loader", &["elf", "host", "objects"]),
     ("python", &["facts", "host"]),
     ("places", &["facts", "host", "loader"]),
     ("inventory", &["elf", "facts", "fatbin", "host", "loader", "objects", "places", "python"]),
+    ("plan", &["escape", "host", "inventory", "objects"]),
     ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
     ("driver", &["elf", "escape", "facts", "fatbin", "host", "inventory", "loader", "objects", "places"]),
     (

@@ -4,7 +4,6 @@ use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
 use super::{output, shim};
 use crate::facts::parse_library_name;
 use crate::host::{Host, Kind, atomic_write, write_target};
-use crate::plan::Plan;
 use crate::report::{
     ChosenLibrary, ExplainReport, JsonPath, ResolveReport, SCHEMA, acts, explanation_text, resolution_text, sanitized,
 };
@@ -84,9 +83,7 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         let Some(resolution) = answer.resolution else {
             bail!("{}: there is no plan to write", answer.nothing.unwrap_or_default());
         };
-        // What is absent here may be there where, or when, the plan is used: a driver above all.
-        let plan = Plan { absent: Vec::new(), searched: None, ..resolution.plan };
-        atomic_write(&target, &plan.to_bytes())
+        atomic_write(&target, &resolution.plan.to_bytes())
             .with_context(|| format!("the plan cannot be written to `{}`", file.display()))?;
         output::note(&format!("wrote `{}`: use it with `cudashim run --plan {}`", file.display(), file.display()));
         return Ok(ExitCode::SUCCESS);

@@ -30,7 +30,8 @@ impl Requirement {
             Self::new(Kind::Environment, format!("the environment `{}`", interpreter.prefix.display()));
         requirement.path = Some(interpreter.prefix.clone());
         requirement.sites.clone_from(&interpreter.paths);
-        requirement.scopes = interpreter.scopes();
+        requirement.programs = interpreter.programs();
+        requirement.openers = interpreter.openers(host);
         for path in library_files(host, &interpreter.paths) {
             let Ok(object) = objects.open(&path) else { continue };
             let bundled = path.file_name().and_then(parse_library_name).filter(|name| name.hash.is_some());
@@ -69,7 +70,10 @@ impl Requirement {
         let names: Vec<String> = files.iter().map(|file| format!("`{}`", file.display())).collect();
         let mut requirement = Self::new(Kind::Elf, names.join(", "));
         requirement.path = files.first().cloned();
-        requirement.scopes = program.map(Path::to_owned).into_iter().collect();
+        requirement.programs = {
+            let programs = program.into_iter().chain(programs.iter().map(|program| program.as_path()));
+            programs.map(|program| loader.host().absolute(program)).collect()
+        };
         closure.require(&mut requirement, |_| true);
         // Two programs do not share a process, but they may share a plan.
         for other in others {

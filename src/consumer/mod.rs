@@ -82,8 +82,10 @@ pub struct Requirement {
     pub pins: BTreeMap<String, VersionRange>,
     /// The directories its interpreter imports from.
     pub sites: Vec<PathBuf>,
-    /// Where its programs are started from: the prefix of its interpreter, or the program itself.
-    pub scopes: Vec<PathBuf>,
+    /// The programs that load it, by the paths they are started by.
+    pub programs: Vec<PathBuf>,
+    /// What opens libraries by name for its code, besides its own objects: an interpreter's `_ctypes`.
+    pub openers: Vec<PathBuf>,
 }
 
 impl Requirement {
@@ -101,7 +103,8 @@ impl Requirement {
             cuda: None,
             pins: BTreeMap::new(),
             sites: Vec::new(),
-            scopes: Vec::new(),
+            programs: Vec::new(),
+            openers: Vec::new(),
         }
     }
 

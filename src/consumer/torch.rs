@@ -128,7 +128,8 @@ impl TorchBuild {
         requirement.cuda = self.cuda_release();
         requirement.pins.clone_from(&self.pins);
         requirement.sites.clone_from(&self.sites);
-        requirement.scopes = interpreter.map(Interpreter::scopes).unwrap_or_default();
+        requirement.programs = interpreter.map(Interpreter::programs).unwrap_or_default();
+        requirement.openers = interpreter.map(|interpreter| interpreter.openers(host)).unwrap_or_default();
         closure.require(&mut requirement, |index| hard.contains(&index));
         (requirement, closure)
     }

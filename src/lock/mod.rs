@@ -84,8 +84,7 @@ fn finished(host: &Host, request: &Request, answer: Answer) -> Option<Plan> {
     let driver = driver::version_at_once(&Loader::new(&objects));
     let cuda = driver.as_ref().and_then(driver::rules::cuda_of_driver).map(|cuda| cuda.to_string());
     made_with.push(with("driver", driver.map(|driver| driver.to_string()), cuda));
-    // What is absent here may be there where, or when, the plan is used: a driver above all.
-    let mut plan = Plan { made_with, absent: Vec::new(), searched: None, ..resolution.plan };
+    let mut plan = Plan { made_with, ..resolution.plan };
     for library in plan.libraries.iter_mut().filter(|library| library.identity.is_none() && !is_driver(library)) {
         // A file that goes while it is read is one that verify tells of.
         library.identity = host.map(&library.path).ok().map(|(bytes, _)| format!("sha256:{}", sha256(&bytes)));

@@ -4,7 +4,7 @@
 //! own environment first; lets the request be answered anew with exactly these, so that what the plan says of paths,
 //! programs and the driver is of this machine. Another build, another torch: an error that says so.
 
-use super::verify::{Identity, torch_dir};
+use super::verify::torch_dir;
 use super::{Here, finished, is_driver};
 use crate::consumer::{Spec, TorchBuild};
 use crate::facts::parse_library_name;
@@ -13,11 +13,11 @@ use crate::inventory::{Inventory, Library};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places;
-use crate::plan::{Plan, PlanLibrary};
+use crate::plan::{Identity, Plan, PlanLibrary};
 use crate::request::{Request, RequestError};
 use crate::resolve::Policy;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A library that no file of this machine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,8 +139,8 @@ fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateErr
         _ => {}
     }
     if request.python.is_none() {
-        // The program itself where it lies outside its environment, else the environment; none of them: the default.
-        request.python = plan.scopes.iter().rev().find(|scope| is_python(host, scope)).cloned();
+        // None of them: the default.
+        request.python = plan.programs.iter().find(|program| host.is_file(program)).cloned();
     }
     let Some(interpreter) = request.interpreter(host)? else {
         return none(format!("there is no Python here for {}", made_for.text));
@@ -161,11 +161,6 @@ fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateErr
         return Err(RelocateError::OtherConsumer { was: made_for.text.clone(), is });
     }
     Ok(request)
-}
-
-/// Whether a path is an interpreter, or the directory of an environment.
-fn is_python(host: &Host, path: &Path) -> bool {
-    host.is_file(path) || host.is_file(&path.join("bin/python"))
 }
 
 /// The environment first, then what is named, where the files were, and where `resolve` looks: no environment of others,

@@ -9,10 +9,9 @@ use crate::consumer::TorchBuild;
 use crate::driver::{self, rules};
 use crate::facts::Version;
 use crate::host::{Host, Kind, Stat};
-use crate::inventory::sha256;
 use crate::loader::Loader;
 use crate::objects::Objects;
-use crate::plan::{Drift, Plan, PlanFor, PlanLibrary, Unfit};
+use crate::plan::{Drift, Identity, Plan, PlanFor, PlanLibrary, Unfit};
 use crate::python::{Interpreter, InterpreterError, Options};
 use std::fmt::Write as _;
 use std::io;
@@ -44,8 +43,8 @@ pub enum What {
     Python,
     /// The driver, with its libraries.
     Driver,
-    /// Where the programs are that it is meant for.
-    Scope,
+    /// A program that it is for.
+    Program,
     /// A library.
     Library,
 }
@@ -170,9 +169,9 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
     checks.extend(python(host, plan, named.as_ref()));
     let objects = Objects::new(host);
     checks.extend(driver(&Loader::new(&objects), plan));
-    for scope in plan.scopes.iter().filter(|scope| is_gone(host, scope)) {
-        let says = format!("`{}`, where the programs are that it is meant for, is gone", scope.display());
-        checks.push(Check::new(What::Scope, "scope", says).at(scope).drifted(Change::Gone));
+    for program in plan.programs.iter().filter(|program| is_gone(host, program)) {
+        let says = format!("`{}`, which it is for, is gone", program.display());
+        checks.push(Check::new(What::Program, "program", says).at(program).drifted(Change::Gone));
     }
     let libraries = plan.libraries.iter().filter(|library| !is_driver(library));
     checks.extend(libraries.map(|library| {
@@ -250,8 +249,11 @@ fn consumer(host: &Host, plan: &Plan, made_for: &PlanFor, named: Option<&Interpr
 fn python(host: &Host, plan: &Plan, named: Option<&Interpreter>) -> Option<Check> {
     let locked = plan.with("python")?.version.as_deref()?;
     let own = || {
-        let prefix = plan.scopes.iter().find(|scope| host.is_file(&scope.join("pyvenv.cfg")))?;
-        Interpreter::find(host, prefix, &Options::default()).ok()
+        let in_venv = |program: &&PathBuf| {
+            let prefix = program.parent().and_then(Path::parent);
+            prefix.is_some_and(|prefix| host.is_file(&prefix.join("pyvenv.cfg")))
+        };
+        Interpreter::find(host, plan.programs.iter().find(in_venv)?, &Options::default()).ok()
     };
     let found = match named {
         Some(interpreter) => interpreter.clone(),
@@ -345,7 +347,7 @@ fn changed(objects: &Objects<'_>, library: &PlanLibrary, stat: Stat) -> (Change,
     if stat.kind != Kind::File {
         return (Change::OtherBuild, "is no regular file now".to_owned());
     }
-    match Identity::of(objects, library, stat) {
+    match Identity::at(objects, library, &library.path, stat) {
         Identity::Same => (Change::Moved, "is the same build, as another file".to_owned()),
         Identity::OtherSize => (
             Change::OtherSize,
@@ -360,55 +362,6 @@ fn changed(objects: &Objects<'_>, library: &PlanLibrary, stat: Stat) -> (Change,
         Identity::Unknown(Some(error)) => (Change::Unreadable, format!("cannot be read: {error}")),
         Identity::Unknown(None) => {
             (Change::Unidentified, "is another file of the same size, and nothing tells of which build".to_owned())
-        }
-    }
-}
-
-/// What a file is to a library of a plan.
-pub(super) enum Identity {
-    /// The very same bytes, as far as build ID and size, or a digest, tell.
-    Same,
-    /// Its build ID, with another size.
-    OtherSize,
-    /// Another build, and what it is where that is known.
-    Other(Option<String>),
-    /// Nothing tells; an error where it could not be read.
-    Unknown(Option<String>),
-}
-
-impl Identity {
-    /// Reads the file at a library's path.
-    pub(super) fn of(objects: &Objects<'_>, library: &PlanLibrary, stat: Stat) -> Self {
-        Self::at(objects, library, &library.path, stat)
-    }
-
-    /// Reads a file; its digest only where the size is that of the library.
-    pub(super) fn at(objects: &Objects<'_>, library: &PlanLibrary, path: &Path, stat: Stat) -> Self {
-        let same_size = stat.size == library.size;
-        if same_size && (stat.id, stat.mtime) == (library.id, library.mtime) {
-            return Self::Same;
-        }
-        match library.identity.as_deref() {
-            Some(identity) if identity.starts_with("build-id:") => match objects.open(path) {
-                Err(error) => Self::Unknown(Some(error.to_string())),
-                Ok(object) => {
-                    let is = object.facts.build_id.as_ref().map(|id| format!("build-id:{id}"));
-                    match is {
-                        Some(is) if is == identity && same_size => Self::Same,
-                        Some(is) if is == identity => Self::OtherSize,
-                        is => Self::Other(is),
-                    }
-                }
-            },
-            Some(_) | None if !same_size => Self::Other(None),
-            Some(identity) => match objects.host().map(path) {
-                Err(error) => Self::Unknown(Some(error.to_string())),
-                Ok((bytes, _)) => {
-                    let is = format!("sha256:{}", sha256(&bytes));
-                    if is == identity { Self::Same } else { Self::Other(Some(is)) }
-                }
-            },
-            None => Self::Unknown(None),
         }
     }
 }

@@ -4,10 +4,14 @@
 //! stands on the disk. Never decides anything.
 
 mod fitness;
+mod identity;
+mod image;
 mod read;
 mod write;
 
 pub use fitness::Unfit;
+pub use identity::Identity;
+pub use image::{Image, ImageError, ImageLibrary, ImageTrigger, ImageView};
 pub use read::PlanError;
 
 use crate::host::{FileId, Host, Stat};
@@ -105,12 +109,10 @@ pub struct Plan {
     pub made_for: Vec<PlanFor>,
     /// What it was made with; nothing, where it is not to be kept.
     pub made_with: Vec<MadeWith>,
-    /// Where the programs it is meant for are started from; none: it is meant for all.
-    pub scopes: Vec<PathBuf>,
-    /// The consumer's own directories: what is kept is loaded for files in these only. None: for all.
-    pub owns: Vec<PathBuf>,
-    /// The `LD_LIBRARY_PATH` that [`Plan::absent`] holds for; `None`: for any.
-    pub searched: Option<String>,
+    /// The programs it is for, each by a path that it is started by; absolute.
+    pub programs: Vec<PathBuf>,
+    /// The objects that the set was proven for: the consumer's own, and what opens libraries for it; absolute.
+    pub objects: Vec<PathBuf>,
     /// The libraries, in the order they can be loaded.
     pub libraries: Vec<PlanLibrary>,
     /// Other names: name, soname.
@@ -121,8 +123,6 @@ pub struct Plan {
     pub triggers: Vec<(String, Vec<String>)>,
     /// Files that load a trigger's libraries in one go.
     pub bundles: Vec<PlanBundle>,
-    /// Names no search would find, and the one path to ask for instead.
-    pub absent: Vec<(String, PathBuf)>,
     /// Records of kinds not known here, kept as they are.
     pub unknown: Vec<String>,
 }
@@ -151,12 +151,18 @@ impl std::fmt::Display for Drift {
 }
 
 impl PlanLibrary {
-    /// What became of the file, as far as its stat tells; `None` where it is the one of the plan.
+    /// Whether a stat is that of its file.
+    fn is_same(&self, stat: Stat) -> bool {
+        (stat.id.ino, stat.size, stat.mtime) == (self.id.ino, self.size, self.mtime)
+    }
+
+    /// What became of the file, as far as its stat tells; `None` where it is the one of the plan. The device counts for
+    /// nothing: the same file has another on each mount of an overlay.
     #[must_use]
     pub fn drift(&self, host: &Host) -> Option<Drift> {
         use io::ErrorKind::{NotADirectory, NotFound};
         match host.stat(&self.path) {
-            Ok(stat) if (stat.id, stat.size, stat.mtime) == (self.id, self.size, self.mtime) => None,
+            Ok(stat) if self.is_same(stat) => None,
             Ok(stat) => Some(Drift::Changed(stat)),
             Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Some(Drift::Gone),
             Err(error) => Some(Drift::Unreadable(error)),
@@ -203,10 +209,13 @@ impl Plan {
         self.drift(host).into_iter().filter(|(library, _)| self.is_its_own(library)).collect()
     }
 
-    /// Whether a library is chosen, or one of the consumer's own.
+    /// Whether a library is chosen, or one of the consumer's own: it stands where objects do that are no libraries of the
+    /// plan.
     #[must_use]
     pub fn is_its_own(&self, library: &PlanLibrary) -> bool {
-        library.how != How::Keep || self.owns.iter().any(|dir| library.path.starts_with(dir))
+        let opened = |object: &&PathBuf| !self.libraries.iter().any(|library| library.path == **object);
+        let beside = |object: &PathBuf| object.parent().is_some_and(|dir| library.path.starts_with(dir));
+        library.how != How::Keep || self.objects.iter().filter(opened).any(beside)
     }
 
     /// What it was made with, of one kind.

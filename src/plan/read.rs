@@ -69,15 +69,20 @@ impl PlanError {
 }
 
 pub(super) fn file(path: &Path) -> Result<Plan, PlanError> {
-    let error = |source| PlanError::Read { path: path.to_owned(), source };
-    let meta = std::fs::metadata(path).map_err(error)?;
+    match whole(path, SIZE_LIMIT) {
+        Ok(Some(all)) => bytes(&all),
+        Ok(None) => Err(PlanError::TooLarge),
+        Err(source) => Err(PlanError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// The bytes of a regular file; `None` where it has more than `limit`.
+pub(super) fn whole(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let meta = std::fs::metadata(path)?;
     if !meta.is_file() {
-        return Err(error(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    if meta.len() > SIZE_LIMIT {
-        return Err(PlanError::TooLarge);
-    }
-    bytes(&std::fs::read(path).map_err(error)?)
+    if meta.len() > limit { Ok(None) } else { std::fs::read(path).map(Some) }
 }
 
 pub(super) fn bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
@@ -172,15 +177,8 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
             let (kind, words, at) = (text(next()?)?, text(next()?)?, next()?);
             plan.made_for.push(PlanFor { kind, text: words, path: if at == "-" { None } else { Some(path(at)?) } });
         }
-        "scope" => plan.scopes.push(path(next()?)?),
-        "own" => plan.owns.push(path(next()?)?),
-        // Kept escaped: it is compared, never used.
-        "searched" if plan.searched.is_none() => {
-            let value = next()?;
-            escape::parse(value).ok_or(error("a wrong escape"))?;
-            plan.searched = Some(value.to_owned());
-        }
-        "searched" => return Err(error("stands twice")),
+        "program" => plan.programs.push(path(next()?)?),
+        "object" => plan.objects.push(path(next()?)?),
         "lib" => {
             room(plan)?;
             let (soname, file) = (name(next()?)?, path(next()?)?);
@@ -214,7 +212,6 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
             let (id, size, mtime) = file_state([next()?, next()?, next()?], number)?;
             plan.bundles.push(PlanBundle { name: trigger, path: file, id, size, mtime });
         }
-        "absent" => plan.absent.push((name(next()?)?, path(next()?)?)),
         "end" => {
             let count: usize = decimal(next()?).ok_or(error("a wrong count"))?;
             return if count == number - 1 { Ok(true) } else { Err(PlanError::CutOff) };
@@ -270,12 +267,12 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     sonames.sort_unstable();
     let held = |soname: &String| sonames.binary_search(&soname.as_str()).is_ok();
     let names = plan.libraries.iter().map(|library| &library.soname);
-    let names = names.chain(plan.aliases.iter().map(|(name, _)| name)).chain(plan.absent.iter().map(|(name, _)| name));
+    let names = names.chain(plan.aliases.iter().map(|(name, _)| name));
     let once = all_different(names)
         && all_different(plan.triggers.iter().map(|(name, _)| name))
         && all_different(plan.bundles.iter().map(|bundle| &bundle.name))
-        && all_different(plan.scopes.iter().map(|path| path.as_os_str()))
-        && all_different(plan.owns.iter().map(|path| path.as_os_str()))
+        && all_different(plan.programs.iter().map(|path| path.as_os_str()))
+        && all_different(plan.objects.iter().map(|path| path.as_os_str()))
         && all_different(plan.replaces.iter().map(|(path, _)| path.as_os_str()));
     if !once {
         return Err(error("a name stands twice"));
@@ -307,9 +304,8 @@ mod tests {
         Plan {
             made_for: vec![PlanFor { kind: "torch".into(), text: "torch 2.5.1+cu124".into(), path: None }],
             made_with: vec![MadeWith { what: "driver".into(), version: Some("535.261.03".into()), cuda: None }],
-            scopes: vec!["/venv".into()],
-            owns: vec!["/venv/torch".into()],
-            searched: Some(String::new()),
+            programs: vec!["/venv/bin/python".into()],
+            objects: vec!["/venv/torch/_C.so".into()],
             libraries: vec![library("libnvrtc.so.12", How::Redirect), library("libgomp.so.1", How::Keep)],
             aliases: vec![("libnvrtc.so".into(), "libnvrtc.so.12".into())],
             replaces: vec![("/x/libnvrtc.so.12".into(), "libnvrtc.so.12".into())],
@@ -321,7 +317,6 @@ mod tests {
                 size: 3,
                 mtime: 4,
             }],
-            absent: vec![("libcuda.so.1".into(), "/usr/lib/libcuda.so.1".into())],
             unknown: vec!["later\tx".into()],
         }
     }
@@ -352,7 +347,9 @@ mod tests {
             "lib\ta\t/a\t1:2\t3\t4\t-\t-\tmaybe",
             "alias\ta\tb",
             "trigger\ta",
-            "absent\ta\tb",
+            "program",
+            "program\tbin/python",
+            "object\t_C.so",
             "bundle\ta\t/b\t1:2\t3\t4",
             "alias\t\\q\tb",
             "end\t9",

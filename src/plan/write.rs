@@ -15,14 +15,11 @@ pub(super) fn bytes(plan: &Plan) -> Vec<u8> {
         let [version, cuda] = [&with.version, &with.cuda].map(|text| field(text.as_deref().unwrap_or("-")));
         let _ = writeln!(text, "with\t{}\t{version}\t{cuda}", field(&with.what));
     }
-    for scope in &plan.scopes {
-        let _ = writeln!(text, "scope\t{}", escape::path(scope));
+    for program in &plan.programs {
+        let _ = writeln!(text, "program\t{}", escape::path(program));
     }
-    for own in &plan.owns {
-        let _ = writeln!(text, "own\t{}", escape::path(own));
-    }
-    if let Some(searched) = &plan.searched {
-        let _ = writeln!(text, "searched\t{searched}");
+    for object in &plan.objects {
+        let _ = writeln!(text, "object\t{}", escape::path(object));
     }
     for library in &plan.libraries {
         let how = match library.how {
@@ -63,9 +60,6 @@ pub(super) fn bytes(plan: &Plan) -> Vec<u8> {
             "bundle\t{name}\t{path}\t{}:{}\t{}\t{}",
             bundle.id.dev, bundle.id.ino, bundle.size, bundle.mtime
         );
-    }
-    for (name, path) in &plan.absent {
-        let _ = writeln!(text, "absent\t{}\t{}", field(name), escape::path(path));
     }
     for line in &plan.unknown {
         text.push_str(line);

@@ -144,14 +144,29 @@ impl Interpreter {
         Ok(found)
     }
 
-    /// Where programs of this environment are started from: its prefix, and the interpreter itself where that lies
-    /// elsewhere.
+    /// The paths that it is started by.
     #[must_use]
-    pub fn scopes(&self) -> Vec<PathBuf> {
-        let mut scopes = vec![self.prefix.clone()];
-        scopes.extend(Some(self.program.clone()).filter(|program| !program.starts_with(&self.prefix)));
-        scopes.retain(|path| path.is_absolute());
-        scopes
+    pub fn programs(&self) -> Vec<PathBuf> {
+        vec![self.program.clone()]
+    }
+
+    /// The extension modules that open libraries by name for Python code: `_ctypes` of the interpreter itself, cffi's
+    /// backend where that is installed. An interpreter that was built with `_ctypes` in it has no such file.
+    #[must_use]
+    pub fn openers(&self, host: &Host) -> Vec<PathBuf> {
+        let base = host.canonical(&self.program).unwrap_or_default();
+        let dynload = base
+            .parent()
+            .and_then(Path::parent)
+            .map(|prefix| prefix.join("lib").join(format!("python{}", self.version)).join("lib-dynload"));
+        let named = |dir: &PathBuf, stem: &str| {
+            let entries = host.list(dir).unwrap_or_default();
+            let module = |name: &[u8]| name.starts_with(stem.as_bytes()) && name.ends_with(b".so");
+            let found = entries.into_iter().filter(|entry| module(entry.name.as_bytes()));
+            found.map(|entry| dir.join(entry.name)).collect::<Vec<_>>()
+        };
+        let ctypes = dynload.iter().flat_map(|dir| named(dir, "_ctypes."));
+        ctypes.chain(self.paths.iter().flat_map(|site| named(site, "_cffi_backend."))).collect()
     }
 
     fn of_venv(host: &Host, program: &Path, options: &Options) -> Option<Self> {

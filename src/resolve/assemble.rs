@@ -6,16 +6,14 @@ use super::runtime::Runtime;
 use super::{Choice, Refused, Resolution};
 use crate::consumer::{Closure, Requirement};
 use crate::driver::Driver;
-use crate::escape;
-use crate::facts::{dlopens, parse_library_name};
+use crate::facts::parse_library_name;
 use crate::inventory::{Inventory, Library};
-use crate::loader::{Loader, Mapped};
+use crate::loader::Mapped;
 use crate::objects::Object;
 use crate::plan::{How, Plan, PlanFor, PlanLibrary};
 use crate::solve::Unserved;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// What a needed name leads to in the plan.
@@ -33,12 +31,10 @@ struct Assembly<'a> {
     by_soname: BTreeMap<String, usize>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, one place where everything meets")]
 pub(super) fn resolution(
     requirement: &Requirement,
     closure: &Closure<'_, '_>,
     inventory: &Inventory,
-    loader: &Loader<'_>,
     members: Vec<Member<'_>>,
     driver: &Driver<'_>,
     runtime: &[Runtime],
@@ -84,16 +80,14 @@ pub(super) fn resolution(
             text: requirement.text.clone(),
             path: requirement.path.clone(),
         }],
-        scopes: requirement.scopes.clone(),
-        owns: own_directories(closure),
-        searched: Some(escape::bytes(loader.host().env("LD_LIBRARY_PATH").unwrap_or_default().as_bytes())),
+        programs: requirement.programs.clone(),
+        objects: proven_objects(closure, requirement),
         ..Plan::default()
     };
     assembly.add_libraries(&mut plan);
     assembly.add_aliases(&mut plan, &libraries);
     assembly.add_replaces(&mut plan, requirement, inventory);
     assembly.add_triggers(&mut plan);
-    assembly.add_absent(&mut plan, inventory, loader);
     let mut set: Vec<Choice> = Vec::new();
     for library in plan.chosen() {
         if let Some((choice, _)) =
@@ -108,12 +102,12 @@ pub(super) fn resolution(
     Resolution { plan, set, bundles, renamed, unserved }
 }
 
-/// Where the objects are that the consumer opens by path.
-fn own_directories(closure: &Closure<'_, '_>) -> Vec<PathBuf> {
-    let objects = closure.map().objects();
-    let roots = closure.roots().iter().filter_map(|index| objects.get(*index)?.path.parent());
-    let dirs: BTreeSet<PathBuf> = roots.filter(|dir| dir.is_absolute()).map(Path::to_owned).collect();
-    dirs.into_iter().collect()
+/// The objects that the set is chosen for: the consumer's own, and what opens libraries by name for it.
+fn proven_objects(closure: &Closure<'_, '_>, requirement: &Requirement) -> Vec<PathBuf> {
+    let own = closure.own().into_iter().map(|(_, mapped)| mapped.path.as_path());
+    let all = own.chain(requirement.openers.iter().map(PathBuf::as_path)).filter(|path| path.is_absolute());
+    let objects: BTreeSet<&Path> = all.collect();
+    objects.into_iter().map(Path::to_owned).collect()
 }
 
 fn driver_choice(library: &Library, because: &str) -> Choice {
@@ -367,37 +361,4 @@ impl Assembly<'_> {
         }
         bundles.into_iter().collect()
     }
-
-    /// Names that are known to be asked for, and that neither the set nor any search has.
-    fn add_absent(&self, plan: &mut Plan, inventory: &Inventory, loader: &Loader<'_>) {
-        let Some(dir) = loader.default_dirs().first() else { return };
-        let host = loader.host();
-        let mut dirs: BTreeSet<&Path> =
-            self.closure.map().objects().iter().filter_map(|mapped| mapped.path.parent()).collect();
-        dirs.extend(self.members.iter().filter_map(|(choice, _)| choice.path.parent()));
-        // Who may ask: the consumer's own objects and the chosen libraries, by stem.
-        let own = self.closure.map().objects().iter().filter_map(|mapped| mapped.object.name().to_str());
-        let stems: BTreeSet<&str> = own.chain(self.by_soname.keys().map(String::as_str)).map(stem).collect();
-        let mut absent = BTreeMap::new();
-        for row in dlopens().iter().filter(|row| stems.contains(row.who)) {
-            let name = row.name;
-            let known = name.contains(['{', '*']) || plan.lookup(name).is_some() || plan.library(name).is_some();
-            let stands = || {
-                inventory.libraries.iter().any(|library| library.asked_as() == name)
-                    || dirs.iter().any(|dir| host.stat(&dir.join(name)).is_ok())
-                    || loader.find(OsStr::new(name)).is_some()
-            };
-            if !known && !stands() {
-                absent.insert(name.to_owned(), dir.join(name));
-            }
-        }
-        plan.absent = absent.into_iter().collect();
-    }
-}
-
-/// `torch_cpu` of `libtorch_cpu.so`, `cudnn_ops` of `libcudnn_ops.so.9`.
-fn stem(name: &str) -> &str {
-    let end = name.find(".so").unwrap_or(name.len());
-    let stem = name.get(..end).unwrap_or(name);
-    stem.strip_prefix("lib").unwrap_or(stem)
 }

@@ -94,5 +94,5 @@ pub fn resolve(
     let cuda = requirement.cuda.map(|(major, minor)| format!("{major}.{}", minor.unwrap_or(0)));
     let driver = driver::choose(loader, inventory, cuda.as_deref().and_then(Version::parse).as_ref());
     let runtime = runtime::choose(requirement, closure, inventory, loader);
-    Ok(assemble::resolution(requirement, closure, inventory, loader, members, &driver, &runtime, &solution.unserved))
+    Ok(assemble::resolution(requirement, closure, inventory, members, &driver, &runtime, &solution.unserved))
 }

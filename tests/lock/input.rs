@@ -38,9 +38,9 @@ fn cut_or_edited() {
     };
     let cut = write(&text[..text.len() / 2]);
     assert!(cut.contains("the plan is cut off") && cut.contains("hint: it was cut short, or edited by hand"), "{cut}");
-    let one_more = write(&text.replacen("\nown\t", "\nown\t/x\nown\t", 1));
+    let one_more = write(&text.replacen("\nobject\t", "\nobject\t/x\nobject\t", 1));
     assert!(one_more.contains("counts other lines"), "{one_more}");
-    let relative = write(&text.replacen("\nown\t/", "\nown\t", 1));
+    let relative = write(&text.replacen("\nobject\t/", "\nobject\t", 1));
     assert!(relative.contains("a path that is not absolute") && relative.contains("line "), "{relative}");
     let returns = write(&text.replace('\n', "\r\n"));
     assert!(returns.contains("end in CR LF") && returns.contains(".gitattributes"), "{returns}");

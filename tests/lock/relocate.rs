@@ -14,7 +14,7 @@ fn an_environment_that_was_moved() {
     let moved = Venv { dir: world.path("moved"), site: world.path("moved/lib/python3.11/site-packages") };
     let (code, value) = verify(&world, &[]);
     assert_eq!(code, 1);
-    assert_eq!((state(&value, "torch"), state(&value, "scope")), (drifted("gone"), drifted("gone")));
+    assert_eq!((state(&value, "torch"), state(&value, "program")), (drifted("gone"), drifted("gone")));
     assert!(value["hints"][0].as_str().unwrap().contains("--relocate"), "{value:#}");
     // Nothing tells where it went.
     let (code, value) = verify(&world, &["--relocate"]);

@@ -162,28 +162,6 @@ fn what_is_kept_is_given_to_what_the_consumers_own_files_need() {
 }
 
 #[test]
-fn an_absent_name_is_sent_to_its_path_alone() {
-    let two = Two::new();
-    let plan = PlanText::new().record(&["absent", "libnever.so", "/no/such/libnever.so"]);
-    let script = ["open", "libnever.so", "l", "error"];
-    let says = "cannot open shared object file: No such file or directory\n";
-    assert_eq!(two.host(&plan, &script).out, format!("open libnever.so: no\nerror: /no/such/libnever.so: {says}"));
-    // Found absent on another search path.
-    let plan = plan.record(&["searched", "/elsewhere"]);
-    assert_eq!(two.host(&plan, &script).out, format!("open libnever.so: no\nerror: libnever.so: {says}"));
-}
-
-#[test]
-fn a_plan_is_for_the_programs_of_its_scope() {
-    let two = Two::new();
-    for (scope, which) in [(COMMON.host.parent().unwrap(), 2), (two.lab.root(), 1)] {
-        let plan = two.plan("redirect").record(&["scope", utf8(scope)]);
-        let ran = two.host(&plan, &["open", "libone.so.1", "l", "call", "which"]);
-        assert_eq!((ran.out, ran.err.as_str()), (format!("open libone.so.1: ok\nwhich: {which}\n"), ""));
-    }
-}
-
-#[test]
 fn the_caller_stays_the_caller() {
     let two = Two::new();
     two.lab.copy("plugin/private/libinner.so", "libinner.so", 5);

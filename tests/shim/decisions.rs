@@ -60,45 +60,6 @@ fn the_environment_is_read_once() {
 }
 
 #[test]
-fn a_plan_is_for_the_programs_of_its_scope() {
-    let two = Two::new();
-    let host = super::COMMON.host.to_str().unwrap();
-    let dir = super::COMMON.host.parent().unwrap().to_str().unwrap();
-    // A path that only begins alike is another; what is below a directory is in it.
-    let beside = format!("{}x", &host[..host.len() - 1]);
-    for (scopes, which) in [
-        (vec![host], 2),
-        (vec![dir], 2),
-        (vec!["/"], 2),
-        (vec!["/none", dir], 2),
-        (vec!["/none"], 1),
-        (vec![&beside], 1),
-    ] {
-        let plan = scopes.iter().fold(two.plan("redirect"), |plan, scope| plan.record(&["scope", scope]));
-        let ran = two.run(&plan, &["open", "libone.so.1", "l", "call", "which"]);
-        assert_eq!((ran.out, ran.err.as_str()), (format!("open libone.so.1: ok\nwhich: {which}\n"), ""), "{scopes:?}");
-    }
-}
-
-#[test]
-fn a_script_is_a_program_of_its_interpreter() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let two = Two::new();
-    let source = "#include <dlfcn.h>\n#include <stdio.h>\nint main(void) { void *in = dlopen(\"libone.so.1\", RTLD_NOW); \
-                  return in ? ((int (*)(void))dlsym(in, \"which\"))() : 9; }";
-    let python = two.lab.program("env/bin/python", source, &["-ldl"]);
-    let script = two.lab.write("elsewhere/tool", format!("#!{}\n", utf8(&python)));
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    for (scope, which) in [("env", 2), ("en", 1), ("other", 1)] {
-        let plan = two.plan("redirect").record(&["scope", utf8(&two.lab.path(scope))]);
-        let mut command = clean_command(&script);
-        command.env("LD_PRELOAD", &COMMON.shim).env("LD_LIBRARY_PATH", two.lab.path("wrong"));
-        let ran = run(&two.lab, command.env("CUDASHIM_PLAN", put_plan(&two.lab, &plan)));
-        assert_eq!(ran.code, Some(which), "{scope}: {}", ran.err);
-    }
-}
-
-#[test]
 fn an_alias_leads_to_its_soname() {
     let two = Two::new();
     let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]).record(&[
@@ -153,28 +114,6 @@ fn an_exact_path_is_replaced_and_its_neighbour_is_not() {
     // The basename of an opened file is not looked up.
     let ran = two.run(&plan, &["open", utf8(&other), "n", "call", "which"]);
     assert_eq!(ran.out, "open [R]/other/libone.so.1: ok\nwhich: 3\n");
-}
-
-#[test]
-fn an_absent_name_is_sent_to_its_path_alone() {
-    let lab = Lab::new();
-    let there = lab.copy("here/libgone.so", "libgone.so", 4);
-    let plan = PlanText::new().record(&["absent", "libgone.so", utf8(&there)]).record(&[
-        "absent",
-        "libnever.so",
-        "/no/such/libnever.so",
-    ]);
-    let script = ["open", "libnever.so", "l", "error", "open", "libgone.so", "l", "call", "which"];
-    let ran = with_plan(&lab, &plan, &script);
-    assert_eq!(
-        ran.out,
-        "open libnever.so: no\nerror: /no/such/libnever.so: cannot open shared object file: No such file or directory\n\
-         open libgone.so: ok\nwhich: 4\n"
-    );
-    // Asked whether it is mapped, the loader says so for the name that was asked.
-    let ran =
-        with_plan(&lab, &plan, &["open", "libgone.so", "lN", "open", utf8(&there), "l", "open", "libgone.so", "lN"]);
-    assert_eq!(ran.out, "open libgone.so: no\nopen [R]/here/libgone.so: ok\nopen libgone.so: ok\n");
 }
 
 #[test]

@@ -85,19 +85,6 @@ fn noload_of_a_name_that_only_triggers_loads_nothing() {
     assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 20\n");
 }
 
-/// The path that an absent name is sent to may be mapped, under another name: that is no answer to this question.
-#[test]
-fn noload_of_an_absent_name_is_about_that_name() {
-    let lab = Lab::new();
-    let other = lab.copy("libother.so", "libother.so", 1);
-    let plan = PlanText::new().record(&["absent", "libnick.so", utf8(&other)]);
-    let script = ["open", utf8(&other), "l", "open", "libnick.so", "lN", "open", "libnick.so", "l"];
-    assert_eq!(
-        with_plan(&lab, &plan, &script).out,
-        "open [R]/libother.so: ok\nopen libnick.so: no\nopen libnick.so: ok\n"
-    );
-}
-
 /// What the host holds it may let go; the list is done when each of it is ours to keep.
 #[test]
 fn a_list_is_not_done_while_another_copy_stands_in() {
@@ -166,22 +153,6 @@ fn a_list_is_not_done_by_a_stranger() {
     assert_eq!(ran.out, "open [R]/stranger/libstranger.so: no\nmaps libone: 0\nopen [R]/own/libown.so: ok\nall: 20\n");
 }
 
-/// A path that is not absolute proves nothing: the plan was given, and is taken.
-#[test]
-fn a_program_started_by_a_relative_path_is_in_every_scope() {
-    let lab = Lab::new();
-    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
-    let plan = PlanText::new().lib("libone.so.1", &right, "redirect").record(&["scope", "/none"]);
-    let plan = put_plan(&lab, &plan);
-    std::fs::copy(&COMMON.host, lab.path("host")).unwrap();
-    for (program, which) in [("./host", "ok"), (utf8(&lab.path("host")), "no")] {
-        let mut command = clean_command("/bin/sh");
-        command.args(["-c", "exec \"$0\" open libone.so.1 l", program]).current_dir(lab.root());
-        command.env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_PLAN", &plan);
-        assert_eq!(run(&lab, &mut command).out, format!("open libone.so.1: {which}\n"), "{program}");
-    }
-}
-
 /// The needed names lie further apart than what is read at once.
 #[test]
 fn needed_names_far_apart_are_all_seen() {
@@ -243,10 +214,7 @@ fn paths_have_spaces_and_colons() {
     let lab = Lab::new();
     let right = lab.copy("a b:c;d/libone.so.1", "libone.so.1", 2);
     let wrong = lab.copy("e f:g/libone.so.1", "libone.so.1", 1);
-    let plan = PlanText::new()
-        .lib("libone.so.1", &right, "redirect")
-        .record(&["replace", utf8(&wrong), "libone.so.1"])
-        .record(&["scope", utf8(&lab.path("h i:j"))]);
+    let plan = PlanText::new().lib("libone.so.1", &right, "redirect").record(&["replace", utf8(&wrong), "libone.so.1"]);
     let host = lab.path("h i:j/host");
     std::fs::create_dir(host.parent().unwrap()).unwrap();
     std::fs::copy(&COMMON.host, &host).unwrap();

@@ -1,6 +1,7 @@
 //! A directory of small libraries and programs, made with the C compiler, and runs of them.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -79,6 +80,9 @@ pub(crate) struct PlanText {
     lines: Vec<String>,
 }
 
+/// The name of an image's file, and its bytes.
+pub(crate) type ImageFile = (String, Vec<u8>);
+
 impl PlanText {
     pub(crate) fn new() -> Self {
         Self { lines: vec!["cudashim-plan\t1".into()] }
@@ -100,6 +104,19 @@ impl PlanText {
         fs::write(path, cudashim::handout::bundle::bundle("libbundle.so", files).unwrap()).unwrap();
         let [id, size, mtime] = state(path);
         self.record(&["bundle", trigger, path.to_str().unwrap(), &id, &size, &mtime])
+    }
+
+    /// A program that it is for, by the path it is started by.
+    pub(crate) fn program(self, path: &Path) -> Self {
+        self.record(&["program", path.to_str().unwrap()])
+    }
+
+    /// A plan as the shim reads it, on this machine.
+    pub(crate) fn image(&self) -> ImageFile {
+        let plan = cudashim::Plan::parse(self.text().as_bytes()).unwrap();
+        let host = cudashim::Host::new("/".into(), BTreeMap::new(), "/".into());
+        let image = cudashim::plan::Image::compile(&plan, &host).unwrap();
+        (image.file_name(), image.bytes)
     }
 
     pub(crate) fn text(&self) -> String {

@@ -1,0 +1,551 @@
+//! The image: a plan compiled for the shim, in records of fixed size that are sorted, checked once and searched by halves.
+//!
+//! Takes a plan and the machine it is for; gives the bytes of `docs/PLAN_FORMAT.md`, and reads such bytes with the checks
+//! that `cshim/plan.c` makes. What the plan names and the machine no longer has is left out, with the reason.
+
+use super::identity::Identity;
+use super::{How, LIBRARY_LIMIT, Plan, PlanLibrary, read};
+use crate::host::{FileId, Host, Stat};
+use crate::objects::Objects;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+mod view;
+
+pub use view::{ImageLibrary, ImageTrigger, ImageView};
+
+/// The most bytes an image may have.
+const SIZE_LIMIT: usize = 4 << 20;
+const MAGIC: &[u8; 8] = b"cudashim";
+const VERSION: u32 = 1;
+const HEADER: usize = 80;
+/// Bytes of a record of each table: libs, names, paths, triggers, members, programs, objects.
+const RECORD: [usize; 7] = [48, 16, 8, 16, 4, 32, 16];
+
+/// A plan as the shim reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// The sonames of libraries that the plan names and this machine does not have, each with what is the matter.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// A plan that is for no program.
+    #[error("the plan names no program that it is for")]
+    NoPrograms,
+    /// None of the programs is here.
+    #[error("`{}`, which the plan is for, is gone", .0.display())]
+    ProgramsGone(PathBuf),
+    /// More than an image may hold.
+    #[error("the plan is too large for the shim: an image has at most {} MiB", SIZE_LIMIT >> 20)]
+    TooLarge,
+    /// The file could not be read.
+    #[error("the image `{}` cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The bytes are no image.
+    #[error("not an image of a plan: {0}")]
+    Malformed(&'static str),
+}
+
+impl ImageError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::NoPrograms => "make a plan for a program: `cudashim lock --python PY`, or `--for PROGRAM`",
+            Self::ProgramsGone(_) => {
+                "bring the lock here: `cudashim verify --relocate`, or make a new one: `cudashim lock`"
+            }
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+}
+
+impl Image {
+    /// Compiles a plan for the machine it is used on.
+    ///
+    /// # Errors
+    /// A plan that is for no program of this machine, or too large.
+    pub fn compile(plan: &Plan, host: &Host) -> Result<Self, ImageError> {
+        let programs = programs(plan, host)?;
+        let mut writer = Writer::default();
+        let left_out = writer.libraries(plan, host);
+        writer.names(plan);
+        writer.triggers(plan, host);
+        let files = programs.iter().map(|[_, file]| *file);
+        let named = plan.objects.iter().filter_map(|path| Some(host.stat(path).ok()?.id));
+        writer.objects.extend(files.chain(named));
+        let bytes = writer.bytes(&programs)?;
+        debug_assert!(ImageView::parse(&bytes).is_ok(), "what was compiled can be read");
+        Ok(Self { bytes, left_out })
+    }
+
+    /// The name of its file: its digest. An image never changes, and another one has another name.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let digest = Sha256::digest(&self.bytes);
+        let mut name = digest.iter().take(16).fold(String::with_capacity(38), |mut name, byte| {
+            let _ = write!(name, "{byte:02x}");
+            name
+        });
+        name.push_str(".image");
+        name
+    }
+
+    /// Reads the file of an image.
+    pub fn read(path: &Path) -> Result<ImageView, ImageError> {
+        match read::whole(path, SIZE_LIMIT as u64) {
+            Ok(Some(bytes)) => ImageView::parse(&bytes),
+            Ok(None) => Err(ImageError::TooLarge),
+            Err(source) => Err(ImageError::Read { path: path.to_owned(), source }),
+        }
+    }
+}
+
+/// The directory that a program is started from, and its file: the two that the shim knows itself by.
+fn programs(plan: &Plan, host: &Host) -> Result<BTreeSet<[FileId; 2]>, ImageError> {
+    let first = plan.programs.first().ok_or(ImageError::NoPrograms)?;
+    let ids = |path: &PathBuf| Some([host.stat(path.parent()?).ok()?.id, host.stat(path).ok()?.id]);
+    let found: BTreeSet<[FileId; 2]> = plan.programs.iter().filter_map(ids).collect();
+    if found.is_empty() { Err(ImageError::ProgramsGone(first.clone())) } else { Ok(found) }
+}
+
+/// The tables as they grow.
+#[derive(Default)]
+struct Writer<'p> {
+    libs: Vec<u8>,
+    /// The index of the library of a soname.
+    index: BTreeMap<&'p str, u32>,
+    names: BTreeMap<&'p [u8], (u32, u32)>,
+    paths: BTreeMap<&'p [u8], u32>,
+    triggers: BTreeMap<&'p [u8], (Vec<u32>, u32)>,
+    objects: BTreeSet<FileId>,
+    strings: Vec<u8>,
+    offsets: BTreeMap<&'p [u8], u32>,
+}
+
+impl<'p> Writer<'p> {
+    /// Where a string stands, which is written once.
+    fn string(&mut self, text: &'p [u8]) -> u32 {
+        if let Some(at) = self.offsets.get(text) {
+            return *at;
+        }
+        let at = word(self.strings.len());
+        self.strings.extend(text);
+        self.strings.push(0);
+        self.offsets.insert(text, at);
+        at
+    }
+
+    /// One library, and its index.
+    fn library(&mut self, soname: &'p str, path: &'p Path, stat: Stat, how: How) -> u32 {
+        let index = word(self.libs.len() / RECORD[0]);
+        for number in [stat.id.dev, stat.id.ino, stat.size] {
+            self.libs.extend(number.to_le_bytes());
+        }
+        self.libs.extend(stat.mtime.to_le_bytes());
+        let [soname, path] = [soname.as_bytes(), path.as_os_str().as_bytes()].map(|text| self.string(text));
+        let how = match how {
+            How::Preload => 0,
+            How::Redirect => 1,
+            How::Keep => 2,
+        };
+        put(&mut self.libs, &[soname, path, how, 0]);
+        self.objects.insert(stat.id);
+        index
+    }
+
+    /// The libraries that are here; what became of the others.
+    fn libraries(&mut self, plan: &'p Plan, host: &Host) -> Vec<(String, String)> {
+        let objects = Objects::new(host);
+        let mut left_out = Vec::new();
+        for library in &plan.libraries {
+            match today(library, &objects) {
+                Ok(stat) => {
+                    let index = self.library(&library.soname, &library.path, stat, library.how);
+                    self.index.insert(&library.soname, index);
+                }
+                Err(why) => left_out.push((library.soname.clone(), why)),
+            }
+        }
+        left_out
+    }
+
+    fn names(&mut self, plan: &'p Plan) {
+        self.names.extend(self.index.iter().map(|(soname, index)| (soname.as_bytes(), (*index, 0))));
+        for (name, soname) in &plan.aliases {
+            if let Some(index) = self.index.get(soname.as_str()) {
+                self.names.insert(name.as_bytes(), (*index, 1));
+            }
+        }
+        for (path, soname) in &plan.replaces {
+            if let Some(index) = self.index.get(soname.as_str()) {
+                self.paths.insert(path.as_os_str().as_bytes(), *index);
+            }
+        }
+    }
+
+    /// The triggers, with their bundles where all that these need is here.
+    fn triggers(&mut self, plan: &'p Plan, host: &Host) {
+        for (name, sonames) in &plan.triggers {
+            let members: Vec<u32> =
+                sonames.iter().filter_map(|soname| self.index.get(soname.as_str()).copied()).collect();
+            if members.is_empty() {
+                continue;
+            }
+            let bundle = plan.bundles.iter().find(|bundle| bundle.name == *name && members.len() == sonames.len());
+            let stat = bundle.and_then(|bundle| {
+                let stat = host.stat(&bundle.path).ok()?;
+                let same = (stat.id.ino, stat.size, stat.mtime) == (bundle.id.ino, bundle.size, bundle.mtime);
+                (same && fits(&bundle.path)).then_some((bundle, stat))
+            });
+            let bundle = stat.map_or(0, |(bundle, stat)| self.library(&bundle.name, &bundle.path, stat, How::Keep) + 1);
+            self.triggers.insert(name.as_bytes(), (members, bundle));
+        }
+    }
+
+    fn bytes(mut self, programs: &BTreeSet<[FileId; 2]>) -> Result<Vec<u8>, ImageError> {
+        let mut tables: [Vec<u8>; 7] = Default::default();
+        for (name, (lib, kind)) in std::mem::take(&mut self.names) {
+            let name = self.string(name);
+            put(&mut tables[1], &[name, lib, kind, 0]);
+        }
+        for (path, lib) in std::mem::take(&mut self.paths) {
+            let path = self.string(path);
+            put(&mut tables[2], &[path, lib]);
+        }
+        for (name, (members, bundle)) in std::mem::take(&mut self.triggers) {
+            let name = self.string(name);
+            let first = word(tables[4].len() / RECORD[4]);
+            put(&mut tables[3], &[name, first, word(members.len()), bundle]);
+            put(&mut tables[4], &members);
+        }
+        for id in programs.iter().flatten() {
+            put_id(&mut tables[5], *id);
+        }
+        for id in &self.objects {
+            put_id(&mut tables[6], *id);
+        }
+        if self.strings.is_empty() {
+            self.strings.push(0);
+        }
+        if self.libs.len() / RECORD[0] > LIBRARY_LIMIT {
+            return Err(ImageError::TooLarge);
+        }
+        tables[0] = self.libs;
+        layout(&tables, &self.strings)
+    }
+}
+
+/// Header, tables and strings, one after the other.
+fn layout(tables: &[Vec<u8>; 7], strings: &[u8]) -> Result<Vec<u8>, ImageError> {
+    let mut body = Vec::new();
+    let mut places = Vec::new();
+    for (table, size) in tables.iter().zip(RECORD) {
+        body.resize(body.len().next_multiple_of(8), 0);
+        places.extend([word(HEADER + body.len()), word(table.len() / size)]);
+        body.extend(table);
+    }
+    places.extend([word(HEADER + body.len()), word(strings.len())]);
+    body.extend(strings);
+    if HEADER + body.len() > SIZE_LIMIT {
+        return Err(ImageError::TooLarge);
+    }
+    let mut bytes = MAGIC.to_vec();
+    put(&mut bytes, &[VERSION, word(HEADER + body.len())]);
+    put(&mut bytes, &places);
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+fn put(to: &mut Vec<u8>, words: &[u32]) {
+    to.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+}
+
+fn put_id(to: &mut Vec<u8>, id: FileId) {
+    to.extend([id.dev, id.ino].into_iter().flat_map(u64::to_le_bytes));
+}
+
+/// A number of an image. What is too large for one is too large for the limits, which are looked at before anything is
+/// written.
+fn word(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Whether the loader opens just this path.
+fn fits(path: &Path) -> bool {
+    !path.as_os_str().as_bytes().contains(&b'$')
+}
+
+/// The stat of a library's file as it is now; in words why it cannot be handed out.
+fn today(library: &PlanLibrary, objects: &Objects<'_>) -> Result<Stat, String> {
+    use super::Drift;
+    if !fits(&library.path) {
+        return Err("has a `$` in its path, which the loader would expand".to_owned());
+    }
+    match library.drift(objects.host()) {
+        None => objects.host().stat(&library.path).map_err(|error| Drift::Unreadable(error).to_string()),
+        Some(Drift::Changed(stat)) if Identity::at(objects, library, &library.path, stat) == Identity::Same => Ok(stat),
+        Some(drift) => Err(drift.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanBundle;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use tempfile::TempDir;
+
+    /// A directory with a program, an object, two libraries and a bundle, and the plan of them.
+    struct Lab {
+        dir: TempDir,
+        host: Host,
+        plan: Plan,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let host = Host::new("/".into(), BTreeMap::new(), "/".into());
+            let path = |name: &str| {
+                let path = dir.path().join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(&path, name).unwrap();
+                path
+            };
+            let library = |soname: &str, how| {
+                let path = path(soname);
+                let stat = host.stat(&path).unwrap();
+                let identity = Some(format!("sha256:{}", crate::inventory::sha256(soname.as_bytes())));
+                let (soname, version) = (soname.to_owned(), None);
+                PlanLibrary { soname, path, id: stat.id, size: stat.size, mtime: stat.mtime, identity, version, how }
+            };
+            let bundle = |name: &str| {
+                let path = path("bundle.so");
+                let stat = host.stat(&path).unwrap();
+                PlanBundle { name: name.to_owned(), path, id: stat.id, size: stat.size, mtime: stat.mtime }
+            };
+            let plan = Plan {
+                programs: vec![path("env/bin/python")],
+                objects: vec![path("env/_C.so")],
+                libraries: vec![library("libb.so.1", How::Preload), library("liba.so.2", How::Redirect)],
+                aliases: vec![("liba.so".into(), "liba.so.2".into())],
+                replaces: vec![("/x/liba.so.2".into(), "liba.so.2".into())],
+                triggers: vec![("libt.so".into(), vec!["libb.so.1".into(), "liba.so.2".into()])],
+                bundles: vec![bundle("libt.so")],
+                ..Plan::default()
+            };
+            Self { dir, host, plan }
+        }
+
+        fn image(&self) -> Image {
+            Image::compile(&self.plan, &self.host).unwrap()
+        }
+
+        fn view(&self) -> ImageView {
+            ImageView::parse(&self.image().bytes).unwrap()
+        }
+
+        fn id(&self, name: &str) -> FileId {
+            self.host.stat(&self.dir.path().join(name)).unwrap().id
+        }
+    }
+
+    #[test]
+    fn an_image_says_what_the_plan_says() {
+        let lab = Lab::new();
+        let view = lab.view();
+        let sonames: Vec<&[u8]> = view.libraries.iter().map(|library| library.soname.as_slice()).collect();
+        assert_eq!(sonames, [b"libb.so.1".as_slice(), b"liba.so.2", b"libt.so"]);
+        for (here, there) in lab.plan.libraries.iter().zip(&view.libraries) {
+            assert_eq!((&here.path, here.id, here.size, here.mtime), (&there.path, there.id, there.size, there.mtime));
+            assert_eq!(here.how, there.how);
+        }
+        assert_eq!(
+            view.names,
+            [(b"liba.so".to_vec(), 1, true), (b"liba.so.2".to_vec(), 1, false), (b"libb.so.1".to_vec(), 0, false)]
+        );
+        assert_eq!(view.replaces, [(PathBuf::from("/x/liba.so.2"), 1)]);
+        assert_eq!(view.triggers, [ImageTrigger { name: b"libt.so".to_vec(), members: vec![0, 1], bundle: Some(2) }]);
+        assert_eq!(view.programs, [[lab.id("env/bin"), lab.id("env/bin/python")]]);
+        let mut objects: Vec<FileId> =
+            ["env/bin/python", "env/_C.so", "libb.so.1", "liba.so.2", "bundle.so"].map(|name| lab.id(name)).into();
+        objects.sort_unstable();
+        assert_eq!(view.objects, objects);
+        assert_eq!(view.lookup(b"liba.so").map(|library| &library.path), Some(&lab.plan.libraries[1].path));
+        assert!(view.lookup(b"libt.so").is_none());
+    }
+
+    #[test]
+    fn the_name_of_an_image_is_its_digest() {
+        let lab = Lab::new();
+        let image = lab.image();
+        let name = image.file_name();
+        let hex = name.strip_suffix(".image").unwrap();
+        assert!(crate::inventory::sha256(&image.bytes).starts_with(hex) && hex.len() == 32);
+        let path = lab.dir.path().join(name);
+        std::fs::write(&path, &image.bytes).unwrap();
+        assert_eq!(Image::read(&path).unwrap(), lab.view());
+        assert!(matches!(Image::read(lab.dir.path()), Err(ImageError::Read { .. })));
+    }
+
+    #[test]
+    fn a_plan_for_nobody_is_not_compiled() {
+        let lab = Lab::new();
+        let compile = |programs: Vec<PathBuf>| Image::compile(&Plan { programs, ..lab.plan.clone() }, &lab.host);
+        assert!(matches!(compile(Vec::new()), Err(ImageError::NoPrograms)));
+        let error = compile(vec!["/no/such/python".into()]).unwrap_err();
+        assert!(matches!(&error, ImageError::ProgramsGone(path) if path == Path::new("/no/such/python")));
+        assert!(error.hints()[0].contains("--relocate"));
+        // One of two is enough; one program by two names is one.
+        let python = lab.plan.programs[0].clone();
+        std::os::unix::fs::symlink(&python, python.with_file_name("python3")).unwrap();
+        let image = compile(vec![python.clone(), "/no/such/python".into(), python.with_file_name("python3")]).unwrap();
+        assert_eq!(ImageView::parse(&image.bytes).unwrap().programs, lab.view().programs);
+    }
+
+    #[test]
+    fn what_is_gone_is_left_out_with_all_that_names_it() {
+        let lab = Lab::new();
+        std::fs::write(&lab.plan.libraries[1].path, "another").unwrap();
+        let image = lab.image();
+        assert_eq!(image.left_out, [("liba.so.2".to_owned(), "was changed since the plan was made".to_owned())]);
+        let view = ImageView::parse(&image.bytes).unwrap();
+        assert_eq!(view.names, [(b"libb.so.1".to_vec(), 0, false)]);
+        assert!(view.replaces.is_empty() && view.libraries.len() == 1, "{view:?}");
+        // The bundle would load it.
+        assert_eq!(view.triggers, [ImageTrigger { name: b"libt.so".to_vec(), members: vec![0], bundle: None }]);
+
+        std::fs::remove_file(&lab.plan.libraries[0].path).unwrap();
+        let image = lab.image();
+        assert_eq!(image.left_out[0], ("libb.so.1".to_owned(), "is gone".to_owned()));
+        let view = ImageView::parse(&image.bytes).unwrap();
+        assert!(view.triggers.is_empty() && view.libraries.is_empty() && view.programs.len() == 1);
+    }
+
+    #[test]
+    fn a_path_that_the_loader_would_expand_is_left_out() {
+        let mut lab = Lab::new();
+        let path = lab.dir.path().join("$ORIGIN.so");
+        std::fs::rename(&lab.plan.libraries[0].path, &path).unwrap();
+        lab.plan.libraries[0].path = path;
+        let image = lab.image();
+        assert!(image.left_out[0].1.contains('$'), "{:?}", image.left_out);
+    }
+
+    /// Each mount of an overlay, of squashfs and of NFS has a device of its own; a copy has another inode, too.
+    #[test]
+    fn the_same_bytes_are_the_same_library() {
+        let mut lab = Lab::new();
+        let now = lab.view();
+        for library in &mut lab.plan.libraries {
+            library.id.dev += 1;
+        }
+        lab.plan.bundles[0].id.dev += 1;
+        assert_eq!(lab.view(), now);
+        for library in &mut lab.plan.libraries {
+            library.id.ino += 1;
+            library.mtime += 1;
+        }
+        assert_eq!(lab.view(), now);
+        // Nothing tells that it is the same.
+        lab.plan.libraries[0].identity = None;
+        assert_eq!(lab.image().left_out.len(), 1);
+    }
+
+    #[test]
+    fn limits_are_kept() {
+        let mut lab = Lab::new();
+        let first = lab.plan.libraries[0].clone();
+        let many = |count: usize| (0..count).map(|at| PlanLibrary { soname: format!("lib{at}.so"), ..first.clone() });
+        lab.plan.triggers.clear();
+        lab.plan.libraries = many(LIBRARY_LIMIT).collect();
+        assert_eq!(lab.view().libraries.len(), LIBRARY_LIMIT);
+        lab.plan.libraries = many(LIBRARY_LIMIT + 1).collect();
+        assert!(matches!(Image::compile(&lab.plan, &lab.host), Err(ImageError::TooLarge)));
+        lab.plan.libraries = many(1).collect();
+        let long = |at: usize| (format!("{at}{}", "x".repeat(1 << 20)), "lib0.so".to_owned());
+        lab.plan.aliases = (0..4).map(long).collect();
+        assert!(matches!(Image::compile(&lab.plan, &lab.host), Err(ImageError::TooLarge)));
+    }
+
+    /// A number of four bytes put at a place, and why the image is refused then.
+    #[test]
+    fn every_check_refuses() {
+        let lab = Lab::new();
+        let bytes = lab.image().bytes;
+        let at = |table: usize| view::word(&bytes, 16 + 8 * table) as usize;
+        let refused = |place: usize, number: u32| {
+            let mut bytes = bytes.clone();
+            bytes[place..place + 4].copy_from_slice(&number.to_le_bytes());
+            match ImageView::parse(&bytes) {
+                Err(ImageError::Malformed(says)) => says,
+                other => panic!("{place}: {other:?}"),
+            }
+        };
+        let end = word(bytes.len());
+        let strings = view::word(&bytes, 76);
+        for (place, number, says) in [
+            (0, 0, "its head or its size is that of no image"),
+            (8, 2, "it is of another version"),
+            (12, end - 1, "it has another size than it says"),
+            (16, word(at(0)) + 4, "a table lies outside of it"),
+            (16, 72, "a table lies outside of it"),
+            (20, u32::MAX, "a table lies outside of it"),
+            (24, end + 8, "a table lies outside of it"),
+            (72, end, "a table lies outside of it"),
+            (76, strings - 1, "its strings do not end"),
+            (76, 0, "its strings do not end"),
+            (at(0) + 32, strings, "a string lies outside of it"),
+            (at(0) + 36, 0, "a path is not absolute"),
+            (at(0) + 40, 3, "a library is handed out in no known way"),
+            (at(1), u32::MAX, "a string lies outside of it"),
+            (at(1), view::word(&bytes, at(1) + 16), "a table is not in order"),
+            (at(1) + 4, 3, "a record names a library that there is none of"),
+            (at(1) + 8, 2, "a name is neither a soname nor an alias"),
+            (at(2), 0, "a path is not absolute"),
+            (at(2) + 4, 3, "a record names a library that there is none of"),
+            (at(3) + 4, 1, "a trigger names nothing"),
+            (at(3) + 8, 0, "a trigger names nothing"),
+            (at(3) + 8, u32::MAX, "a trigger names nothing"),
+            (at(3) + 12, 4, "a record names a library that there is none of"),
+            (at(4), 3, "a record names a library that there is none of"),
+            (16 + 8 * 5 + 4, 0, "it is for no program"),
+            (at(6) + 8, u32::MAX, "a table is not in order"),
+        ] {
+            assert_eq!(refused(place, number), says, "{number} at {place}");
+        }
+    }
+
+    #[test]
+    fn an_image_cut_anywhere_is_refused() {
+        let bytes = Lab::new().image().bytes;
+        for end in 0..bytes.len() {
+            assert!(ImageView::parse(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            let _ = ImageView::parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The reader of images that the shim's is held against: every check of it, and every record for whoever looks.
+
+use super::{HEADER, ImageError, MAGIC, RECORD, SIZE_LIMIT, VERSION};
+use crate::host::FileId;
+use crate::plan::{How, LIBRARY_LIMIT};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// What an image holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageView {
+    /// The libraries in the order they can be loaded, then the bundles.
+    pub libraries: Vec<ImageLibrary>,
+    /// Bare names, ascending: name, index of the library, whether it is an alias.
+    pub names: Vec<(Vec<u8>, usize, bool)>,
+    /// Exact paths, ascending, and the index of the library that each gets.
+    pub replaces: Vec<(PathBuf, usize)>,
+    /// What is loaded before an object of a name is, ascending by name.
+    pub triggers: Vec<ImageTrigger>,
+    /// The programs it is for, ascending: the directory each is started from, and its file.
+    pub programs: Vec<[FileId; 2]>,
+    /// The objects that the set was proven for, ascending.
+    pub objects: Vec<FileId>,
+}
+
+/// A file that is handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageLibrary {
+    /// The name it answers to; of a bundle, that of its trigger.
+    pub soname: Vec<u8>,
+    /// The file; absolute.
+    pub path: PathBuf,
+    /// Device and inode.
+    pub id: FileId,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub mtime: i64,
+    /// How it is handed out.
+    pub how: How,
+}
+
+/// Libraries that are loaded before an object of a name is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageTrigger {
+    /// The object's name.
+    pub name: Vec<u8>,
+    /// Indices of libraries, in order.
+    pub members: Vec<usize>,
+    /// The index of the bundle that maps them in one go.
+    pub bundle: Option<usize>,
+}
+
+impl ImageView {
+    /// Reads the bytes of an image.
+    ///
+    /// # Errors
+    /// [`ImageError::Malformed`] where the shim refuses them.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
+        let frame = Frame::check(bytes).map_err(ImageError::Malformed)?;
+        frame.view().map_err(ImageError::Malformed)
+    }
+
+    /// The library that a bare name leads to, aliases followed.
+    #[must_use]
+    pub fn lookup(&self, name: &[u8]) -> Option<&ImageLibrary> {
+        let at = self.names.binary_search_by(|(known, ..)| known.as_slice().cmp(name)).ok()?;
+        self.names.get(at).and_then(|(_, lib, _)| self.libraries.get(*lib)).filter(|lib| lib.how != How::Keep)
+    }
+}
+
+type Checked<T> = Result<T, &'static str>;
+
+/// The tables of an image that lies within its bounds.
+struct Frame<'b> {
+    tables: [&'b [u8]; 7],
+    strings: &'b [u8],
+}
+
+impl<'b> Frame<'b> {
+    fn check(bytes: &'b [u8]) -> Checked<Self> {
+        if bytes.len() < HEADER || bytes.len() > SIZE_LIMIT || !bytes.starts_with(MAGIC) {
+            return Err("its head or its size is that of no image");
+        }
+        if word(bytes, 8) != VERSION {
+            return Err("it is of another version");
+        }
+        if word(bytes, 12) as usize != bytes.len() {
+            return Err("it has another size than it says");
+        }
+        let part = |at: usize, size: usize, align: usize| {
+            let (start, count) = (word(bytes, at) as usize, word(bytes, at + 4) as usize);
+            let end = count.checked_mul(size).and_then(|size| start.checked_add(size));
+            end.filter(|_| start >= HEADER && start.is_multiple_of(align))
+                .and_then(|end| bytes.get(start..end))
+                .ok_or("a table lies outside of it")
+        };
+        let mut tables: [&[u8]; 7] = Default::default();
+        for (index, (table, size)) in tables.iter_mut().zip(RECORD).enumerate() {
+            *table = part(16 + 8 * index, size, 8)?;
+        }
+        let strings = part(72, 1, 1)?;
+        if strings.last() != Some(&0) {
+            return Err("its strings do not end");
+        }
+        if tables[0].len() / RECORD[0] > LIBRARY_LIMIT {
+            return Err("it has too many libraries");
+        }
+        Ok(Self { tables, strings })
+    }
+
+    fn records(&self, table: usize) -> impl Iterator<Item = &'b [u8]> + use<'b> {
+        self.tables[table].chunks_exact(RECORD[table])
+    }
+
+    fn count(&self, table: usize) -> usize {
+        self.tables[table].len() / RECORD[table]
+    }
+
+    fn string(&self, at: u32) -> Checked<&'b [u8]> {
+        let rest =
+            self.strings.get(at as usize..).filter(|rest| !rest.is_empty()).ok_or("a string lies outside of it")?;
+        Ok(rest.split(|byte| *byte == 0).next().unwrap_or_default())
+    }
+
+    fn path(&self, at: u32) -> Checked<PathBuf> {
+        let path = self.string(at)?;
+        if !path.starts_with(b"/") {
+            return Err("a path is not absolute");
+        }
+        Ok(OsString::from_vec(path.to_vec()).into())
+    }
+
+    fn lib(&self, index: u32) -> Checked<usize> {
+        let index = index as usize;
+        if index < self.count(0) { Ok(index) } else { Err("a record names a library that there is none of") }
+    }
+
+    fn view(&self) -> Checked<ImageView> {
+        let mut view = ImageView::default();
+        for record in self.records(0) {
+            view.libraries.push(self.library(record)?);
+        }
+        for record in self.records(1) {
+            let alias = match word(record, 8) {
+                kind @ 0..=1 => kind == 1,
+                _ => return Err("a name is neither a soname nor an alias"),
+            };
+            view.names.push((self.string(word(record, 0))?.to_vec(), self.lib(word(record, 4))?, alias));
+        }
+        for record in self.records(2) {
+            view.replaces.push((self.path(word(record, 0))?, self.lib(word(record, 4))?));
+        }
+        for record in self.records(3) {
+            view.triggers.push(self.trigger(record)?);
+        }
+        for record in self.records(4) {
+            self.lib(word(record, 0))?;
+        }
+        view.programs = self.records(5).map(|record| [id(record, 0), id(record, 16)]).collect();
+        view.objects = self.records(6).map(|record| id(record, 0)).collect();
+        if view.programs.is_empty() {
+            return Err("it is for no program");
+        }
+        let ascending = view.names.is_sorted_by(|a, b| a.0 < b.0)
+            && view.replaces.is_sorted_by(|a, b| a.0.as_os_str() < b.0.as_os_str())
+            && view.triggers.is_sorted_by(|a, b| a.name < b.name)
+            && view.programs.is_sorted_by(|a, b| a < b)
+            && view.objects.is_sorted_by(|a, b| a < b);
+        if ascending { Ok(view) } else { Err("a table is not in order") }
+    }
+
+    fn library(&self, record: &[u8]) -> Checked<ImageLibrary> {
+        let path = self.path(word(record, 36))?;
+        if path.as_os_str().as_encoded_bytes().contains(&b'$') {
+            return Err("the loader would expand a path");
+        }
+        Ok(ImageLibrary {
+            soname: self.string(word(record, 32))?.to_vec(),
+            path,
+            id: id(record, 0),
+            size: long(record, 16),
+            mtime: long(record, 24).cast_signed(),
+            how: match word(record, 40) {
+                0 => How::Preload,
+                1 => How::Redirect,
+                2 => How::Keep,
+                _ => return Err("a library is handed out in no known way"),
+            },
+        })
+    }
+
+    fn trigger(&self, record: &[u8]) -> Checked<ImageTrigger> {
+        let (first, count, bundle) = (word(record, 4) as usize, word(record, 8) as usize, word(record, 12));
+        let end = first.checked_add(count).filter(|end| count > 0 && *end <= self.count(4));
+        if end.is_none() {
+            return Err("a trigger names nothing");
+        }
+        let members: Checked<Vec<usize>> =
+            self.records(4).skip(first).take(count).map(|record| self.lib(word(record, 0))).collect();
+        Ok(ImageTrigger {
+            name: self.string(word(record, 0))?.to_vec(),
+            members: members?,
+            bundle: bundle.checked_sub(1).map(|index| self.lib(index)).transpose()?,
+        })
+    }
+}
+
+/// The four bytes at `at`; records and the header are long enough.
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+fn id(bytes: &[u8], at: usize) -> FileId {
+    FileId { dev: long(bytes, at), ino: long(bytes, at + 8) }
+}
