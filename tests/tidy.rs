@@ -307,6 +307,69 @@ fn what_has_a_home_stays_there() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Rooms that an answer is found in; files of theirs that serve a survey alone, or only take variables away; and words that
+/// are no variables, or that a survey alone reads.
+const ANSWERING: [&str; 5] = ["places/", "python/", "loader/", "request/", "consumer/"];
+const SURVEYING: [&str; 15] = [
+    "application",
+    "cvmfs",
+    "easybuild",
+    "flatpak",
+    "hpc_sdk",
+    "interpreter",
+    "julia",
+    "library_cache",
+    "snap",
+    "spack",
+    "store",
+    "tensorrt",
+    "variable",
+    "venv",
+    "provenance",
+];
+const NO_VARIABLES: [&str; 19] = [
+    "CARGO_PKG_VERSION",
+    "CUDASHIM_",
+    "DT_RPATH",
+    "DT_RUNPATH",
+    "GLIBC_ABI_DT_RELR",
+    "CONDA_ENVS_DIRS",
+    "CONDA_ENVS_PATH",
+    "CONDA_EXE",
+    "CONDA_PKGS_DIRS",
+    "CONDA_ROOT",
+    "CUDA_DIR",
+    "CUDNN_HOME",
+    "CUDNN_ROOT",
+    "CUSPARSELT_ROOT",
+    "CUTENSOR_ROOT",
+    "MAMBA_ROOT_PREFIX",
+    "NCCL_ROOT",
+    "NVSHMEM_HOME",
+    "XDG_DATA_HOME",
+];
+
+/// A variable that is read and not in the table makes two answers of one question: the shim does not pass it on, and the
+/// cache does not see that it changed.
+#[test]
+fn what_an_answer_depends_on_is_in_the_table() {
+    let is_name = |word: &&str| {
+        word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+            && (word.len() > 3 && word.contains('_') || word.starts_with("PYTHON") || word.starts_with("EBROOT"))
+    };
+    let mut wrong = Vec::new();
+    for (path, text) in code() {
+        let surveys = SURVEYING.iter().any(|file| path == format!("places/{file}.rs")) || path == "python/ask.rs";
+        if surveys || !ANSWERING.iter().any(|room| path.starts_with(room)) {
+            continue;
+        }
+        let words = text.split('"').skip(1).step_by(2).filter(is_name);
+        let unknown = words.filter(|word| cudashim::facts::variable(word).is_none() && !NO_VARIABLES.contains(word));
+        wrong.extend(unknown.map(|word| format!("src/{path}: `{word}` is not in data/variables.tsv")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn the_library_does_without_the_command_line() {
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();

@@ -29,6 +29,7 @@ mod table;
 mod toolkits;
 mod torch;
 mod torchvision;
+mod variables;
 mod version;
 
 pub use cudnn::{CudnnRow, cudnn_release, cudnn_releases};
@@ -47,4 +48,5 @@ pub use range::VersionRange;
 pub use toolkits::{SonameRow, ToolkitRow, sonames, sonames_of, toolkit, toolkit_of, toolkits};
 pub use torch::{Supply, TorchRow, torch_build, torch_builds};
 pub use torchvision::{TorchvisionRow, torchvision_for, torchvisions};
+pub use variables::{HOST_PREFIX, VariableRow, variable, variables};
 pub use version::Version;
