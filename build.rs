@@ -1,11 +1,11 @@
-//! Builds the preload object of `cshim/` and leaves it at `$OUT_DIR/libcudashim.so`, which `handout::shim` embeds.
+//! Builds the objects of `cshim/` and leaves them at `$OUT_DIR/libcudashim.so` and `$OUT_DIR/libcudashim-trace.so`, which
+//! `handout::shim` embeds.
 //!
-//! Takes the C sources and the stems of `data/families.tsv`; gives one shared object, or an empty file for a target
-//! that the object does not know (`image_for` then says so). The C library of the build machine plays no part in it.
+//! Takes the C sources, the stems of `data/families.tsv` and the names of `data/variables.tsv`; gives two shared objects, or
+//! empty files for a target that they do not know (`image_for` then says so). The C library of the build machine plays no part in it.
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -23,6 +23,8 @@ const TORCH: [&str; 7] =
     ["c10_cuda", "caffe2_nvrtc", "torch", "torch_cuda", "torch_cuda_linalg", "torch_global_deps", "torch_python"];
 
 const FAMILIES: &str = "data/families.tsv";
+const VARIABLES: &str = "data/variables.tsv";
+const OBJECTS: [object::Object; 2] = [object::SHIM, object::TRACE];
 
 /// Sets `has_PROGRAM` for tests, which are left out where the machine has no such program on `PATH`.
 fn found(program: &str) {
@@ -37,13 +39,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=cshim");
     println!("cargo::rerun-if-changed={FAMILIES}");
+    println!("cargo::rerun-if-changed={VARIABLES}");
     for program in ["python3", "make"] {
         found(program);
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     demo::build(&out)?;
     probe::build(&out)?;
-    let file = out.join("libcudashim.so");
     let target = |part: &str| env::var(format!("CARGO_CFG_TARGET_{part}")).unwrap_or_default();
 
     let known = match (target("OS").as_str(), target("ARCH").as_str()) {
@@ -52,15 +54,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => None,
     };
     let Some(machine) = known else {
-        fs::write(file, [])?;
+        for object in OBJECTS {
+            fs::write(out.join(object.soname), [])?;
+        }
         return Ok(());
     };
     fs::write(out.join("stems.h"), stems_header(Path::new(FAMILIES))?)?;
+    fs::write(out.join("variables.h"), variables_header(Path::new(VARIABLES))?)?;
 
     // `cc` finds the compiler for the target; `compile` would make an archive, so we link by hand.
     let tool =
         cc::Build::new().opt_level(2).debug(false).pic(true).std("gnu11").cargo_metadata(false).try_get_compiler()?;
-    for arguments in object::runs(machine, &out, Path::new("cshim"), &file)? {
+    let runs = OBJECTS.map(|object| object::runs(&object, machine, &out, Path::new("cshim"), &out.join(object.soname)));
+    for arguments in runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
         let mut command = tool.to_command();
         command.args(arguments);
         let status =
@@ -75,23 +81,44 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The table that `cshim/ask.c` includes: for each stem its length as one byte, then its letters.
-fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
-    let table = match fs::read_to_string(families) {
-        Ok(table) => table,
+/// The rows of a table: the first line that is not a comment names the columns. Where there is no table, none.
+fn rows(table: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    let text = match fs::read_to_string(table) {
+        Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(format!("{}: {error}", families.display()).into()),
+        Err(error) => return Err(format!("{}: {error}", table.display()).into()),
     };
-    // The first line that is not a comment names the columns; the first column is the stem.
-    let rows = table.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-    let stems: BTreeSet<&str> = rows.skip(1).filter_map(|row| row.split('\t').next()).chain(TORCH).collect();
-    let mut header = String::new();
-    for stem in stems {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_-+.".contains(c);
-        if stem.is_empty() || stem.len() > 64 || !stem.chars().all(plain) {
-            return Err(format!("{}: `{stem}` cannot be a stem", families.display()).into());
-        }
-        writeln!(header, "\"\\{:03o}\" \"{stem}\"", stem.len())?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    Ok(lines.skip(1).map(str::to_owned).collect())
+}
+
+/// One entry of a table in C: what stands before its length, the length as one byte, its letters.
+fn entry(table: &Path, before: &str, name: &str) -> Result<String, Box<dyn Error>> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+.=".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+        return Err(format!("{}: `{name}` cannot be a name", table.display()).into());
     }
-    Ok(header)
+    Ok(format!("\"{before}\\{:03o}\" \"{name}\"\n", name.len()))
+}
+
+/// The table that `cshim/names.c` includes.
+fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
+    let rows = rows(families)?;
+    let stems: BTreeSet<&str> = rows.iter().filter_map(|row| row.split('\t').next()).chain(TORCH).collect();
+    stems.into_iter().map(|stem| entry(families, "", stem)).collect()
+}
+
+/// The table that `cshim/identity.c` includes: what the binary may know of a process's environment, `h` before a variable
+/// that would act on the binary itself.
+fn variables_header(variables: &Path) -> Result<String, Box<dyn Error>> {
+    let mut header = String::new();
+    for row in rows(variables)? {
+        let mut fields = row.split('\t');
+        let (name, hidden) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let kind = if hidden == "yes" { "h" } else { "v" };
+        let name = name.strip_suffix('*').map_or_else(|| format!("{name}="), str::to_owned);
+        header.push_str(&entry(variables, kind, &name)?);
+    }
+    // A table that is empty is still one.
+    Ok(header + "\"\"\n")
 }

@@ -1,6 +1,6 @@
 //! How the preload object is compiled and linked, for each machine that it knows.
 //!
-//! Of the machine's arguments, the directory with `stems.h` and the sources' directory, gives the compiler's arguments for
+//! Of the object, the machine's arguments, the directory with the headers that `build.rs` makes and the sources' directory, gives the compiler's arguments for
 //! each part and for the whole. The test that builds it for another machine uses the same.
 
 use std::path::{Path, PathBuf};
@@ -16,11 +16,10 @@ pub(crate) fn of_machine(arch: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// The source that a process goes through for each byte of a name, built for speed. The rest is built for size: what is
-/// mapped into every process is to stay small.
-const HOT: &str = "text.c";
+/// The source whose exports are another's in the tracer.
+const AUDIT: &str = "audit.c";
 
-const COMPILE: [&str; 13] = [
+const COMPILE: [&str; 15] = [
     "-fPIC",
     "-ffreestanding",
     "-fvisibility=hidden",
@@ -30,6 +29,8 @@ const COMPILE: [&str; 13] = [
     "-Wextra",
     "-Wconversion",
     "-Werror",
+    // The host's threads may have small stacks, and one dlopen goes through several frames.
+    "-Wframe-larger-than=512",
     // Each of these keeps out an import that would have to be there in every process: some distributions' compilers
     // turn the stack protector and fortified calls on, dynamic TLS calls __tls_get_addr, and a loop that copies may
     // become a call of memcpy.
@@ -37,14 +38,15 @@ const COMPILE: [&str; 13] = [
     "-U_FORTIFY_SOURCE",
     "-ftls-model=initial-exec",
     "-fno-tree-loop-distribute-patterns",
+    // What is mapped into every process is to stay small.
+    "-Os",
     "-c",
 ];
 
-const LINK: [&str; 13] = [
+const LINK: [&str; 12] = [
     "-shared",
     "-nostdlib",
     "-nostartfiles",
-    "-Wl,-soname,libcudashim.so",
     "-Wl,--build-id=sha1",
     "-Wl,-s",
     "-Wl,-z,nodelete",
@@ -60,11 +62,38 @@ const LINK: [&str; 13] = [
 
 const BOTH: [&str; 2] = ["-fno-lto", "-fno-sanitize=all"];
 
-/// The arguments of each run of the compiler: one for a source, then the one that links `object`. They stand last, so that
+/// What stands in production processes: all of `cshim`.
+pub(crate) const SHIM: Object = Object { only: &[], defines: &[], exports: "exports.map", soname: "libcudashim.so" };
+
+/// What `cudashim trace` maps: the tracer, and behind it the audit door, whose own names it takes.
+pub(crate) const TRACE: Object = Object {
+    only: &["ask", "audit", "gate", "identity", "image", "log", "names", "plan", "said", "sys", "text", "trace/trace"],
+    defines: &["-Dla_version=audit_version", "-Dla_objsearch=audit_objsearch", "-Dla_objopen=audit_objopen"],
+    exports: "trace/exports.map",
+    soname: "libcudashim-trace.so",
+};
+
+/// One of the objects that are made of the sources.
+pub(crate) struct Object {
+    /// The sources without their ends; none: all of them.
+    only: &'static [&'static str],
+    /// What `audit.c` is compiled with.
+    defines: &'static [&'static str],
+    exports: &'static str,
+    pub(crate) soname: &'static str,
+}
+
+/// The arguments of each run of the compiler: one for a source, then the one that links `file`. They stand last, so that
 /// they win over CFLAGS. The sources are in a fixed order: the same sources give the same object.
-pub(crate) fn runs(machine: &[&str], stems: &Path, cshim: &Path, object: &Path) -> io::Result<Vec<Vec<PathBuf>>> {
-    let mut sources = Vec::new();
-    for entry in fs::read_dir(cshim)? {
+pub(crate) fn runs(
+    object: &Object,
+    machine: &[&str],
+    headers: &Path,
+    cshim: &Path,
+    file: &Path,
+) -> io::Result<Vec<Vec<PathBuf>>> {
+    let mut sources: Vec<PathBuf> = object.only.iter().map(|name| cshim.join(format!("{name}.c"))).collect();
+    for entry in if sources.is_empty() { Some(fs::read_dir(cshim)?) } else { None }.into_iter().flatten() {
         let path = entry?.path();
         if path.extension().is_some_and(|e| e == "c" || e == "S") {
             sources.push(path);
@@ -76,17 +105,20 @@ pub(crate) fn runs(machine: &[&str], stems: &Path, cshim: &Path, object: &Path) 
     let mut parts = Vec::new();
     for source in sources {
         let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let part = object.with_file_name(format!("{name}.o"));
+        let part = file.with_file_name(format!("{}-{name}.o", object.soname));
         let mut run = words(&COMPILE);
-        run.push(if name == HOT { "-O2" } else { "-Os" }.into());
-        run.extend(["-I".into(), stems.to_owned(), source, "-o".into(), part.clone()]);
+        if name == AUDIT {
+            run.extend(object.defines.iter().map(PathBuf::from));
+        }
+        run.extend(["-I".into(), headers.to_owned(), source, "-o".into(), part.clone()]);
         runs.push(run);
         parts.push(part);
     }
     let mut link = parts;
     link.extend(words(&LINK));
-    link.push(format!("-Wl,--version-script={}", cshim.join("exports.map").display()).into());
-    link.extend(["-o".into(), object.to_owned()]);
+    link.push(format!("-Wl,-soname,{}", object.soname).into());
+    link.push(format!("-Wl,--version-script={}", cshim.join(object.exports).display()).into());
+    link.extend(["-o".into(), file.to_owned()]);
     runs.push(link);
     Ok(runs)
 }

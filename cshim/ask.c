@@ -1,26 +1,22 @@
-/* One request, in a child that the host cannot notice: no fork handlers run (raw clone), no SIGCHLD arrives, nothing
- * is left to be waited for, and no descriptor, signal handler or mask of the host reaches the binary.
+/* One question to the binary, in a child that the host cannot notice: no fork handlers run (raw clone), no SIGCHLD arrives,
+ * nothing is left to be waited for, and no descriptor, signal handler or mask of the host reaches the binary.
  *
  *	host ── supervisor ── the binary
  *
- * The supervisor is there because of SIGCHLD: a child cloned without an exit signal gets SIGCHLD back as soon as it
- * calls execve (clone(2)), and a host that waits for any child would then reap ours. The supervisor never calls it.
+ * The supervisor is there because of SIGCHLD: a child cloned without an exit signal gets SIGCHLD back as soon as it calls
+ * execve (clone(2)), and a host that waits for any child would then reap ours. The supervisor never calls it.
+ *
+ * Called by plan.c alone, by one thread at a time.
  */
-#include "ask.h"
-
-#include "log.h"
+#include "shim.h"
 #include "sys.h"
 #include "text.h"
 
 enum {
 	WALL = 0x40000000, /* wait4: also children without an exit signal */
-	SIGKILL = 9, SIGCHLD = 17, SIGSTOP = 19, SIGNALS = 64,
-	PR_SET_PDEATHSIG = 1,
-	ITIMER_REAL = 0,
-	SIG_SETMASK = 2,
-	SECONDS = 10,
-	ENVIRON = 1 << 20,
-	VARIABLES = 128,
+	SIGKILL = 9, SIGCHLD = 17, SIGSTOP = 19, SIGNALS = 64, SIG_SETMASK = 2,
+	PR_SET_PDEATHSIG = 1, ITIMER_REAL = 0,
+	SECONDS = 2, NOT_STARTED = 127,
 };
 
 /* The installer writes the binary's path after the magic (src/handout/shim.rs); all NUL means: never ask. */
@@ -41,139 +37,6 @@ static const char *binary_path(void)
 bool ask_can(void)
 {
 	return binary_path()[0] != '\0';
-}
-
-/* --- which names are CUDA's --- */
-
-/* Made by build.rs: for each stem its length in one byte, then its letters; no pointers, which the loader would have
- * to relocate in every process. */
-static const char stems[] =
-#include "stems.h"
-	;
-
-static bool is_hex(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-}
-
-/* After the stem: `.so`, then any number of `.` and digits. */
-static bool is_version(const char *s)
-{
-	if (!text_starts(s, ".so"))
-		return false;
-	for (s += 3; *s == '.';) {
-		if (s[1] < '0' || s[1] > '9')
-			return false;
-		for (s++; *s >= '0' && *s <= '9';)
-			s++;
-	}
-	return !*s;
-}
-
-static bool starts_with_stem(const char *name, const char *stem)
-{
-	int left = *stem;
-
-	while (left && *name == *++stem)
-		name++, left--;
-	return left == 0;
-}
-
-bool ask_knows(const char *name)
-{
-	if (!text_starts(name, "lib"))
-		return false;
-	name += 3;
-	for (const char *stem = stems; *stem; stem += 1 + *stem) {
-		const char *rest = name + *stem;
-		int hex = 1;
-
-		if (!starts_with_stem(name, stem))
-			continue;
-		if (is_version(rest))
-			return true;
-		/* libcudart-d0da41ae.so.11.0: a wheel repair tool put a hash of the file in. */
-		while (rest[0] == '-' && hex <= 8 && is_hex(rest[hex]))
-			hex++;
-		if (hex == 9 && is_version(rest + 9))
-			return true;
-	}
-	return false;
-}
-
-/* --- the environment of the binary --- */
-
-struct environment {
-	char *entries[VARIABLES + 1];
-	unsigned count;
-	char *copies;
-	char text[ENVIRON + 1];
-	char copied[ENVIRON + 64];
-};
-
-/* What decides where libraries may be and where the plan is cached; LD_PRELOAD is not among them, or the binary
- * would have us preloaded. */
-static const char passed[][24] = {
-	"HOME=", "USER=", "PATH=", "LANG=", "XDG_CACHE_HOME=", "XDG_RUNTIME_DIR=", "TMPDIR=", "VIRTUAL_ENV=",
-	"PYTHONPATH=", "PYTHONHOME=", "PYTHONUSERBASE=", "PYTHONNOUSERSITE=", "CUDA_HOME=", "CUDA_PATH=",
-	"CUDA_ROOT=", "CUDA_TOOLKIT_ROOT_DIR=", "CUDNN_PATH=", "CONDA_PREFIX=",
-};
-
-static const char host_prefix[] = "CUDASHIM_HOST_";
-
-static bool is_passed(const char *entry)
-{
-	if (text_starts(entry, "CUDASHIM_"))
-		return !text_starts(entry, host_prefix);
-	for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
-		if (text_starts(entry, passed[i]))
-			return true;
-	return false;
-}
-
-static void take(struct environment *env, char *entry)
-{
-	bool loader = text_starts(entry, "LD_LIBRARY_PATH=") || text_starts(entry, "LD_PRELOAD=");
-
-	if (env->count == VARIABLES)
-		return;
-	if (is_passed(entry)) {
-		env->entries[env->count++] = entry;
-	} else if (loader) {
-		size_t size = text_length(entry) + 1;
-
-		/* The two together are no longer than the text they come from; 64 bytes are for the prefixes. */
-		if ((size_t)(env->copied + sizeof env->copied - env->copies) < sizeof host_prefix + size)
-			return;
-		env->entries[env->count++] = env->copies;
-		memcpy(env->copies, host_prefix, sizeof host_prefix - 1);
-		memcpy(env->copies + sizeof host_prefix - 1, entry, size);
-		env->copies += sizeof host_prefix - 1 + size;
-	}
-}
-
-/* The environment as the kernel kept it from the start: libc's array may be moved or freed under us by a setenv in
- * another thread. */
-static bool read_environment(struct environment *env)
-{
-	int fd = sys_open("/proc/self/environ", O_RDONLY | O_CLOEXEC, 0);
-	size_t have = 0;
-
-	if (fd < 0)
-		return false;
-	while (have < ENVIRON) {
-		long got = sys_read(fd, env->text + have, ENVIRON - have);
-
-		if (got <= 0)
-			break;
-		have += (size_t)got;
-	}
-	sys_close(fd);
-	env->copies = env->copied;
-	/* `text` is zeroed memory, longer than what is read: the last entry has its NUL. */
-	for (char *entry = env->text; entry < env->text + have; entry += text_length(entry) + 1)
-		take(env, entry);
-	return true;
 }
 
 /* --- the two children --- */
@@ -203,11 +66,12 @@ static void reset_signals(void)
 	(void)SYS4(NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
 }
 
-/* In the supervisor: 0 and 2 are /dev/null, 1 the pipe, nothing else is open. */
+/* In the supervisor: 0 is /dev/null, 1 the pipe, 2 the host's where decisions are said, and nothing else is open. */
 static bool reset_descriptors(int out)
 {
-	int null = sys_open("/dev/null", O_RDWR | O_CLOEXEC, 0);
+	/* Looked at first: a host that runs without 2 may get that number for what is opened next. */
 	bool talk = log_is_on() && SYS2(NR_fcntl, 2, F_GETFD) >= 0;
+	int null = sys_open("/dev/null", O_RDWR);
 
 	/* Above 2 first: a host that runs with these closed gets their numbers. */
 	out = (int)SYS3(NR_fcntl, out, F_DUPFD, 3);
@@ -222,7 +86,7 @@ static bool reset_descriptors(int out)
 	return true;
 }
 
-static __attribute__((noreturn)) void supervise(int out, char **argv, char **envp)
+static __attribute__((noreturn)) void supervise(int out, const char *const *words, const char *const *variables)
 {
 	int status = -1;
 	long child, got;
@@ -236,24 +100,24 @@ static __attribute__((noreturn)) void supervise(int out, char **argv, char **env
 	if (child == 0) {
 		end_after(SECONDS);
 		(void)SYS2(NR_prctl, PR_SET_PDEATHSIG, SIGKILL);
-		(void)SYS3(NR_execve, binary_path(), argv, envp);
-		leave(127);
+		(void)SYS3(NR_execve, binary_path(), words, variables);
+		leave(NOT_STARTED);
 	}
 	/* Or the reader would never see the end of the pipe. */
 	sys_close(1);
 	do
 		got = SYS4(NR_wait4, child, &status, 0, NULL);
 	while (got == -EINTR);
-	leave(child > 0 && got == child && status == 0 ? 0 : 1);
+	leave(child > 0 && got == child && (status & 0x7f) == 0 ? status >> 8 & 0xff : 1);
 }
 
-/* --- the request --- */
+/* --- the question --- */
 
 /* Everything up to the end of the pipe; -1 if that takes too long or is too much. */
 static long read_answer(int fd, char *to, size_t room)
 {
 	/* The kernel counts this down over all the calls (ppoll(2), "C library/kernel differences"). */
-	struct sys_time left = {SECONDS + 2, 0};
+	struct sys_time left = {SECONDS, 0};
 	size_t have = 0;
 
 	for (;;) {
@@ -273,56 +137,72 @@ static long read_answer(int fd, char *to, size_t room)
 	}
 }
 
-/* One line, an absolute path, and nothing else. */
-static const char *check_answer(char *answer, size_t size)
+/* What is said where there is no answer: always with what to type. */
+static const char *failed(const char *what, const char *remedy)
 {
-	if (size == 0 || (size == 1 && answer[0] == '\n'))
-		return "";
-	if (answer[0] != '/' || answer[size - 1] != '\n')
-		return "its answer is not a path";
-	answer[size - 1] = '\0';
-	return text_length(answer) == size - 1 && !text_has(answer, '\n') ? NULL : "its answer is not a path";
+	log_say(LOG_WARNING, "no plan: ", binary_path(), " ", what, ": ", remedy, NULL);
+	return what;
 }
 
-const char *ask_plan(char path[static ASK_ANSWER])
+/* Starts the supervisor; its number, or what the kernel said. `*out` is the end of the pipe to read from. */
+static long begin(const char *const *words, const char *const *variables, int *out)
 {
-	struct environment *env = sys_memory(sizeof *env);
-	char digits[21], name[] = "cudashim", command[] = "plan-for";
-	char *argv[] = {name, command, NULL, NULL};
 	uint64_t all = ~(uint64_t)0, before;
-	int ends[2], status = -1;
-	long child, size, got;
+	int ends[2];
+	long child = SYS2(NR_pipe2, ends, O_CLOEXEC);
 
-	if (!env)
-		return "there is no memory to ask it";
-	/* text_decimal writes into `digits`, which is ours to change. */
-	argv[2] = digits + (text_decimal(digits, (uint64_t)sys_getpid()) - digits);
-	if (!read_environment(env) || SYS2(NR_pipe2, ends, O_CLOEXEC) < 0) {
-		sys_release(env, sizeof *env);
-		return "it could not be asked";
-	}
+	if (child < 0)
+		return child;
 	/* No handler of the host may run in the children. */
 	(void)SYS4(NR_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
 	child = SYS5(NR_clone, 0, 0, 0, 0, 0);
 	if (child == 0)
-		supervise(ends[1], argv, env->entries);
+		supervise(ends[1], words, variables);
 	(void)SYS4(NR_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
 	sys_close(ends[1]);
-	sys_release(env, sizeof *env);
-	if (child < 0) {
+	*out = ends[0];
+	if (child < 0)
 		sys_close(ends[0]);
-		return "it could not be started";
-	}
-	size = read_answer(ends[0], path, ASK_ANSWER);
-	sys_close(ends[0]);
+	return child;
+}
+
+const char *ask(char answer[static IMAGE_PATH], const char *image, const char *object, const char *name)
+{
+	char digits[21];
+	const char *words[] = {"cudashim", "plan-for", text_decimal(digits, (uint64_t)sys_getpid()), identity.path, image, object,
+			       name, NULL};
+	size_t room = (identity.variable_count + 1) * sizeof(char *);
+	const char **variables = sys_memory(room), *variable = identity.variables;
+	int out = -1, status = -1;
+	long child, size, got;
+
+	for (unsigned i = 0; variables && i < identity.variable_count; i++, variable += text_length(variable) + 1)
+		variables[i] = variable;
+	child = variables ? begin(words, variables, &out) : -1;
+	if (variables)
+		sys_release(variables, room);
+	if (child < 0)
+		return failed("cannot be started from here", "start the program with `cudashim run -- COMMAND`");
+	size = read_answer(out, answer, IMAGE_PATH);
+	sys_close(out);
 	if (size < 0)
 		(void)SYS2(NR_kill, child, SIGKILL);
 	do
 		got = SYS4(NR_wait4, child, &status, WALL, NULL);
 	while (got == -EINTR);
+	if (got == child && status >> 8 == NOT_STARTED)
+		return failed("cannot be run", "install it there again, or make a new shim with `cudashim shim`");
 	if (size < 0)
-		return "it took too long, or answered too much";
+		return failed("took more than two seconds, or answered too much",
+			      "run `cudashim resolve` once, so that the answer is kept, or start with `cudashim run -- COMMAND`");
 	if (got != child || status != 0)
-		return "it failed";
-	return check_answer(path, (size_t)size);
+		return failed("failed", "run `cudashim resolve` to see why");
+	if (size && answer[size - 1] == '\n')
+		size--;
+	else if (size)
+		return failed("did not answer with a line", "run `cudashim doctor`");
+	answer[size] = '\0';
+	return text_length(answer) == (size_t)size && !text_has(answer, '\n')
+		       ? NULL
+		       : failed("did not answer with a line", "run `cudashim doctor`");
 }

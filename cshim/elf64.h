@@ -24,20 +24,10 @@ struct elf_dyn {
 	uint64_t val;
 };
 
-struct elf_sym {
-	uint32_t name;
-	unsigned char info, other;
-	uint16_t shndx;
-	uint64_t value, size;
-};
-
 enum {
 	ET_DYN = 3,
 	PT_LOAD = 1, PT_DYNAMIC = 2,
-	DT_NULL = 0, DT_NEEDED = 1, DT_HASH = 4, DT_STRTAB = 5, DT_SYMTAB = 6, DT_STRSZ = 10, DT_SONAME = 14, DT_RUNPATH = 29,
-	DT_GNU_HASH = 0x6ffffef5, DT_VERSYM = 0x6ffffff0,
-	STT_FUNC = 2,
-	VERSYM_HIDDEN = 0x8000,
+	DT_NULL = 0, DT_NEEDED = 1, DT_STRTAB = 5, DT_STRSZ = 10, DT_SONAME = 14, DT_RUNPATH = 29,
 };
 
 /* What dl_iterate_phdr(3) gives; only the fields that every libc has. */
@@ -56,8 +46,7 @@ struct link_map {
 	const struct link_map *next, *prev;
 };
 
-_Static_assert(sizeof(struct elf_header) == 64 && sizeof(struct elf_segment) == 56 && sizeof(struct elf_dyn) == 16 &&
-		       sizeof(struct elf_sym) == 24,
+_Static_assert(sizeof(struct elf_header) == 64 && sizeof(struct elf_segment) == 56 && sizeof(struct elf_dyn) == 16,
 	       "the gABI's sizes");
 
 #endif

@@ -2,8 +2,8 @@
  *
  * It must jump, not call: the loader takes the caller's run paths, $ORIGIN and namespace from the return
  * address of dlopen (glibc, dlfcn/dlopen.c and elf/dl-open.c). It is assembly because a C compiler gives a
- * jump only where it pleases (not at -O0). It keeps both arguments of dlopen over the call of cudashim_pick;
- * cudashim_real is set once cudashim_pick has returned, whatever happened.
+ * jump only where it pleases (not at -O0). It keeps both arguments of dlopen over the call of cudashim_pick, which
+ * gets the return address as a third; cudashim_real is set once cudashim_pick has returned, whatever happened.
  */
 #if defined(__x86_64__)
 
@@ -14,6 +14,7 @@
 dlopen:
 	.cfi_startproc
 	endbr64
+	movq	(%rsp), %rdx
 	subq	$24, %rsp		/* 8 of the return address + 24: aligned to 16 for the call */
 	.cfi_adjust_cfa_offset 24
 	movq	%rdi, 8(%rsp)		/* only for debuggers: the name as it was asked for */
@@ -49,6 +50,7 @@ dlopen:
 	.cfi_rel_offset x30, 8
 	mov	x29, sp
 	stp	x0, x1, [sp, #16]
+	mov	x2, x30
 	bl	cudashim_pick
 	ldr	x1, [sp, #24]
 	ldp	x29, x30, [sp], #32

@@ -1,19 +1,19 @@
-#include "log.h"
-
+/* What is said, and where. Called from everywhere; touches neither stdio nor a descriptor of the host's but 2, and never
+ * waits for a reader. */
 #include <stdarg.h>
 
+#include "shim.h"
 #include "sys.h"
 #include "text.h"
 
-enum { LINE = 1024, SIGPIPE = 13, SIGXFSZ = 25, SIG_BLOCK = 0, SIG_SETMASK = 2 };
+enum { SIGPIPE = 13, SIGXFSZ = 25, SIG_BLOCK = 0, SIG_SETMASK = 2 };
 
 static enum { TO_STDERR, TO_FILE, TO_NOTHING } to;
 static bool decisions;
-static char file[4096];
-static bool odd;
+static char file[IMAGE_PATH];
 static const char lost[] = "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)\n";
-/* What descriptor 2 was at the start. A host may close it and get the number again for a file of its own, and
- * a warning must not end up in that. */
+/* What descriptor 2 was at the start. A host may close it and get the number again for a file of its own, and a warning
+ * must not end up in that. */
 static bool stderr_known;
 static uint64_t stderr_dev, stderr_ino;
 
@@ -28,24 +28,11 @@ void log_setup(const char *value)
 	}
 	if (!value)
 		return;
-	if (text_same(value, "off")) {
+	decisions = text_same(value, "1") || text_same(value, "stderr") || text_same(value, "/dev/stderr");
+	if (text_same(value, "off"))
 		to = TO_NOTHING;
-	} else if (text_same(value, "1") || text_same(value, "stderr")) {
-		decisions = true;
-	} else if (value[0] == '/' && text_copy(file, sizeof file, value)) {
+	else if (!decisions && value[0] == '/' && (decisions = text_copy(file, sizeof file, value)))
 		to = TO_FILE;
-		decisions = true;
-	} else if (*value) {
-		odd = true;
-		(void)text_copy(file, sizeof file, value);
-	}
-}
-
-void log_complain(void)
-{
-	if (odd)
-		log_say(LOG_WARNING, "CUDASHIM_LOG is `", file, "`, not 1, stderr, off or an absolute path: only warnings are said",
-			NULL);
 }
 
 bool log_is_on(void)
@@ -53,8 +40,8 @@ bool log_is_on(void)
 	return decisions;
 }
 
-/* A name comes from files and callers: no control byte may reach a terminal, neither C0 nor C1, the latter neither
- * raw nor in UTF-8. */
+/* A name comes from files and callers: no control byte may reach a terminal, neither C0 nor C1, the latter neither raw nor
+ * in UTF-8. */
 static bool is_control(unsigned char c, unsigned char before)
 {
 	return c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2));
@@ -64,7 +51,7 @@ static size_t add(char *line, size_t at, const char *s)
 {
 	unsigned char before = 0;
 
-	for (; *s && at < LINE - 1; s++) {
+	for (; *s && at < PAGE - 1; s++) {
 		unsigned char c = (unsigned char)*s;
 
 		line[at++] = is_control(c, before) ? '?' : (char)c;
@@ -94,7 +81,7 @@ static void write_quietly(int fd, const char *line, size_t size)
 /* Opened for each line: a descriptor kept open is one that hosts close, reuse, or count. */
 bool log_append(const char *path, const char *line, size_t size)
 {
-	int fd = sys_open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+	int fd = sys_open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW);
 
 	if (fd < 0)
 		return false;
@@ -132,12 +119,16 @@ static void write_line(enum log_level level, const char *line, size_t size)
 
 void log_say(enum log_level level, ...)
 {
-	char line[LINE], digits[21];
+	char digits[21], *line;
 	const char *part;
 	size_t at;
 	va_list parts;
 
 	if (to == TO_NOTHING || (level == LOG_DECISION && !decisions))
+		return;
+	/* Of the host's stack there may be little left. */
+	line = sys_memory(PAGE);
+	if (!line)
 		return;
 	at = add(line, 0, "cudashim[");
 	at = add(line, at, text_decimal(digits, (uint64_t)sys_getpid()));
@@ -148,4 +139,5 @@ void log_say(enum log_level level, ...)
 	va_end(parts);
 	line[at++] = '\n';
 	write_line(level, line, at);
+	sys_release(line, PAGE);
 }

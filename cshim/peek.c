@@ -1,27 +1,25 @@
-/* Reads with pread, never through a map: a file that is cut short while we look at it must not end the host by
- * SIGBUS. Three or four small reads; the numbers in the file are used as offsets of bounded reads only. */
-#include "peek.h"
-
-#include "elf64.h"
+/* The needed names of an ELF file that is not mapped, for the dlopen door: an auditor is asked for each of them.
+ *
+ * Reads with pread, never through a map: a file that is cut short while we look at it must not end the host by SIGBUS. The
+ * numbers in the file are used as offsets of bounded reads only. Works in memory of its own, not on the host's stack.
+ */
+#include "shim.h"
 #include "sys.h"
 #include "text.h"
 
-enum {
-	SEGMENTS = 64,
-	DYNS_AT_ONCE = 64,
-	DYNS = 2048,
-	NEEDED = 192,
-	WINDOW = 1024,
-	NAME = 255,
-};
+enum { SEGMENTS = 64, DYNS_AT_ONCE = 64, DYNS = 2048, NEEDED = 192, NAME = 255 };
 
 struct peek {
 	int fd;
+	unsigned segment_count, needed_count;
+	uint64_t strtab, strsz, needed[NEEDED];
+	struct elf_header header;
+	/* Right behind the header, where linkers put them: then one read brings both. */
 	struct elf_segment segments[SEGMENTS];
-	unsigned segment_count;
-	uint64_t strtab, strsz;
-	uint64_t needed[NEEDED];
-	unsigned needed_count;
+	struct elf_dyn dyns[DYNS_AT_ONCE];
+	/* What is left in the end; each name with its NUL, then one more. */
+	struct needed found;
+	char names[NEEDED * (NAME + 1) + 1];
 };
 
 /* Exactly `size` bytes at `at`, or false. */
@@ -30,16 +28,11 @@ static bool read_at(int fd, void *to, size_t size, uint64_t at)
 	return at <= INT64_MAX - size && sys_pread(fd, to, size, at) == (long)size;
 }
 
-/* The header and the program headers: one read where they lie together, as linkers put them. */
 static bool read_segments(struct peek *peek)
 {
-	struct {
-		struct elf_header header;
-		struct elf_segment segments[16];
-	} head;
-	const struct elf_header *header = &head.header;
+	const struct elf_header *header = &peek->header;
+	long got = sys_pread(peek->fd, &peek->header, sizeof *header + 16 * sizeof(struct elf_segment), 0);
 	size_t size;
-	long got = sys_pread(peek->fd, &head, sizeof head, 0);
 
 	if (got < (long)sizeof *header || memcmp(header->ident, "\177ELF\2\1\1", 7) != 0)
 		return false;
@@ -48,10 +41,8 @@ static bool read_segments(struct peek *peek)
 		return false;
 	peek->segment_count = header->phnum;
 	size = header->phnum * sizeof(struct elf_segment);
-	if (header->phoff == sizeof *header && sizeof *header + size <= (size_t)got) {
-		memcpy(peek->segments, head.segments, size);
+	if (header->phoff == sizeof *header && sizeof *header + size <= (size_t)got)
 		return true;
-	}
 	return read_at(peek->fd, peek->segments, size, header->phoff);
 }
 
@@ -67,11 +58,20 @@ static bool offset_of(const struct peek *peek, uint64_t address, uint64_t *offse
 	return false;
 }
 
-/* Collects the string offsets of the needed names, and where the strings are. The table is looked for where the
- * loader does, by the address of the last PT_DYNAMIC. */
+static void note(struct peek *peek, const struct elf_dyn *dyn)
+{
+	if (dyn->tag == DT_STRTAB)
+		peek->strtab = dyn->val;
+	else if (dyn->tag == DT_STRSZ)
+		peek->strsz = dyn->val;
+	else if (dyn->tag == DT_NEEDED && peek->needed_count < NEEDED)
+		peek->needed[peek->needed_count++] = dyn->val;
+}
+
+/* Collects the string offsets of the needed names, and where the strings are. The table is looked for where the loader
+ * does, by the address of the last PT_DYNAMIC. */
 static bool read_dynamic(struct peek *peek)
 {
-	struct elf_dyn dyns[DYNS_AT_ONCE];
 	const struct elf_segment *dynamic = NULL;
 	uint64_t left, at;
 
@@ -85,81 +85,72 @@ static bool read_dynamic(struct peek *peek)
 		left = DYNS;
 	while (left) {
 		uint64_t count = left < DYNS_AT_ONCE ? left : DYNS_AT_ONCE;
-		long got = at > INT64_MAX ? -1 : sys_pread(peek->fd, dyns, count * sizeof *dyns, at);
+		long got = at > INT64_MAX ? -1 : sys_pread(peek->fd, peek->dyns, count * sizeof *peek->dyns, at);
 
 		/* What the file lacks may lie behind DT_NULL. */
-		if (got < (long)sizeof *dyns)
+		if (got < (long)sizeof *peek->dyns)
 			return false;
-		count = (uint64_t)got / sizeof *dyns;
+		count = (uint64_t)got / sizeof *peek->dyns;
 		for (uint64_t i = 0; i < count; i++) {
-			if (dyns[i].tag == DT_NULL)
+			if (peek->dyns[i].tag == DT_NULL)
 				return true;
-			if (dyns[i].tag == DT_STRTAB)
-				peek->strtab = dyns[i].val;
-			else if (dyns[i].tag == DT_STRSZ)
-				peek->strsz = dyns[i].val;
-			else if (dyns[i].tag == DT_NEEDED && peek->needed_count < NEEDED)
-				peek->needed[peek->needed_count++] = dyns[i].val;
+			note(peek, &peek->dyns[i]);
 		}
 		left -= count;
-		at += count * sizeof *dyns;
+		at += count * sizeof *peek->dyns;
 	}
 	return true;
 }
 
-/* The names mostly lie close together: one window serves many. */
-static void read_names(const struct peek *peek, uint64_t strings, peek_sees *sees, void *with)
+/* One read for each name. What is too long for a name, or is cut off, is none. */
+static void read_names(struct peek *peek, uint64_t strings)
 {
-	char window[WINDOW];
-	uint64_t start = 0;
-	size_t have = 0;
+	char *to = peek->names;
 
 	for (unsigned i = 0; i < peek->needed_count; i++) {
-		uint64_t name = peek->needed[i];
-		const char *s;
+		uint64_t at;
+		long got;
 
-		if (name >= peek->strsz)
+		if (peek->needed[i] >= peek->strsz || __builtin_add_overflow(strings, peek->needed[i], &at) || at > INT64_MAX)
 			continue;
-		/* So that what follows finds a NUL inside the window, or the name is longer than names are. */
-		if (name < start || name - start >= have || have - (size_t)(name - start) <= NAME) {
-			uint64_t at;
-			long got;
-
-			if (__builtin_add_overflow(strings, name, &at) || at > INT64_MAX)
-				continue;
-			got = sys_pread(peek->fd, window, sizeof window, at);
-			if (got <= 0)
-				continue;
-			start = name;
-			have = (size_t)got;
-		}
-		s = window + (name - start);
-		for (size_t n = 0; n <= NAME && s + n < window + have; n++)
-			if (!s[n]) {
-				if (n && sees(with, s))
-					return;
+		got = sys_pread(peek->fd, to, NAME + 1, at);
+		for (long n = 0; n < got; n++)
+			if (!to[n]) {
+				to += n ? n + 1 : 0;
 				break;
 			}
 	}
+	*to = '\0';
 }
 
-void peek_needed(const char *path, peek_sees *sees, void *with)
+struct needed *peek_needed(const char *path)
 {
-	struct peek peek;
+	struct peek *peek;
 	struct sys_stat st;
 	uint64_t strings;
+	int fd;
 
 	/* To open a device or a pipe can have effects; the loader would, we need not. */
 	if (sys_stat(path, &st) < 0 || (st.mode & S_IFMT) != S_IFREG)
-		return;
-	peek.fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
-	if (peek.fd < 0)
-		return;
-	peek.segment_count = peek.needed_count = 0;
-	peek.strtab = 0;
-	/* The loader does without it. */
-	peek.strsz = UINT64_MAX;
-	if (read_segments(&peek) && read_dynamic(&peek) && offset_of(&peek, peek.strtab, &strings))
-		read_names(&peek, strings, sees, with);
-	sys_close(peek.fd);
+		return NULL;
+	peek = sys_memory(sizeof *peek);
+	fd = peek ? sys_open(path, O_RDONLY) : -1;
+	if (fd >= 0) {
+		peek->fd = fd;
+		/* The loader does without it. */
+		peek->strsz = UINT64_MAX;
+		if (read_segments(peek) && read_dynamic(peek) && offset_of(peek, peek->strtab, &strings))
+			read_names(peek, strings);
+		sys_close(fd);
+	}
+	if (peek && peek->names[0])
+		return &peek->found;
+	if (peek)
+		sys_release(peek, sizeof *peek);
+	return NULL;
+}
+
+void peek_release(struct needed *needed)
+{
+	sys_release((char *)needed - offsetof(struct peek, found), sizeof(struct peek));
 }

@@ -1,43 +1,138 @@
-/* What the two doors share: the environment, the plan in force, what is said of its libraries. */
+/* What the files of this object share, by the file that has it. Nobody outside calls any of it. */
 #ifndef CUDASHIM_SHIM_H
 #define CUDASHIM_SHIM_H
 
-#include <stdbool.h>
+#include "elf64.h"
+#include "image.h"
 
-#include "plan.h"
+/* --- log.c: what is said, and where --- */
 
-/* What the dlopen door asks the loader for, to learn whether the audit door of this process acts: only that one answers. */
+/* Warnings are said unless CUDASHIM_LOG=off, decisions only where it asks for them. */
+enum log_level { LOG_WARNING, LOG_DECISION };
+
+/* Called once, while the environment is read; `value` may be NULL. */
+void log_setup(const char *value);
+/* Whether decisions are said. */
+bool log_is_on(void);
+/* One line of the strings up to NULL, with one write(2). */
+void log_say(enum log_level level, ...) __attribute__((sentinel));
+/* Appends to a file of that path, made if it is not there, with one write(2); false if it cannot be opened. */
+bool log_append(const char *path, const char *line, size_t size);
+
+/* --- gate.c: one thread at a time, and nobody waits for ever --- */
+
+/* False: who is in is this very thread, or it took too long. */
+bool gate_enter(void);
+void gate_leave(void);
+
+/* --- identity.c: what this process is, and the environment it was started with --- */
+
+struct identity {
+	/* Whether to stay out of everything; whether the loader may audit with another instance of us; whether the kernel asks
+	 * for secure execution, as far as that had to be known. */
+	bool out, audited, secure;
+	/* CUDASHIM_PLAN; empty where it is unset or cannot be a path. */
+	char given[IMAGE_PATH];
+	/* The program, as the plan knows programs; and its path as the binary is told it. All zero where it is not known. */
+	struct image_program program;
+	char path[IMAGE_PATH];
+	/* What the binary may know of the environment: strings, each with its NUL, one after the other. */
+	char *variables;
+	unsigned variable_count;
+};
+
+extern struct identity identity;
+
+/* Reads all of it unless that has been done; false if it cannot be, yet. */
+bool identity_known(void);
+
+/* --- plan.c: the plan in force, and for whom it is --- */
+
+/* The plan, or NULL. `ask`: the call is CUDA's, so where none was given the binary is worth a question. */
+struct plan *plan_in_force(bool ask);
+/* Whether a plan may ever come into force here. Cheap: asked before each dlopen. */
+bool plan_may_be(void);
+
+/* What an object may have of the plan. */
+enum served { SERVED_NOT, SERVED_SET, SERVED_WHOLE };
+
+/* Whether the plan was made for the object at `path`, "" being the program itself. */
+bool plan_proves(const struct plan *plan, const char *path);
+/* The object at `path`, which opens, or needs, what the plan names; `name`: what it opens by a bare name, or NULL. */
+enum served plan_serves(struct plan *plan, const char *path, const char *name);
+
+/* --- names.c --- */
+
+/* Whether a file's name is one of CUDA's. */
+bool names_know(const char *name);
+
+/* --- ask.c: the question --- */
+
+/* Whether a binary is named in this object. */
+bool ask_can(void);
+/* Puts a question to it and waits, two seconds at the most. NULL when `answer` holds its line, without the line feed; else
+ * what went wrong, said by then. The three may be NULL. */
+const char *ask(char answer[static IMAGE_PATH], const char *image, const char *object, const char *name);
+
+/* --- objects.c: what is mapped --- */
+
+enum mapped {
+	MAPPED_NOT,
+	MAPPED_CHOSEN, /* the file of the plan, and the loader knows it by its soname */
+	MAPPED_CHOSEN_NAMELESS, /* the file of the plan, which names no soname: known by its path alone */
+	MAPPED_OTHER, /* another file of the same soname */
+};
+
+bool objects_can(void);
+/* Where a library of the plan is; on MAPPED_OTHER, `*other` holds its path in a page that is the caller's to release. */
+enum mapped objects_find(const struct plan *plan, const struct image_lib *lib, char **other);
+/* Whether an object of this soname is mapped. */
+bool objects_have(const char *soname);
+/* The path of the object whose code lies at `address`, "" for the program itself and where there is none. */
+void objects_path(const void *address, char path[static IMAGE_PATH]);
+
+/* --- peek.c: an ELF file that is not mapped --- */
+
+struct needed {
+	size_t size;
+	char names[]; /* each ended by NUL; an empty one ends them all */
+};
+
+/* The names it needs, in its order; NULL where it has none. */
+struct needed *peek_needed(const char *path);
+void peek_release(struct needed *needed);
+
+/* --- load.c: bringing in what must be there first (the dlopen door alone) --- */
+
+typedef void *dlopen_function(const char *name, int mode);
+
+extern dlopen_function *cudashim_real;
+extern void *dlsym(void *handle, const char *name) __attribute__((weak, visibility("default")));
+
+enum { RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_DEEPBIND = 8, RTLD_LOCAL = 0 };
+#define RTLD_DEFAULT ((void *)0)
+#define RTLD_NEXT ((void *)-1L)
+
+/* The real dlopen, with errno and dlerror left as the host had them; `*error` says why where it answers NULL. */
+void *load_quietly(const char *path, int mode, const char **error);
+/* Whether there is no room for another level of loading. */
+bool load_is_deep(void);
+/* Where a library is now. Says so once if it is another copy, and who asks, or NULL, is one that the plan was made for. */
+enum mapped load_where(struct plan *plan, const struct image_lib *lib, const char *asker);
+void load_member(struct plan *plan, const struct image_lib *lib, int mode);
+void load_list(struct plan *plan, const char *name, const struct image_lib *self, int mode, enum served served);
+
+/* --- said.c: what is said of a plan's libraries, by both doors --- */
+
+/* Whether the file of a library is no longer the one that the plan was made for; says so once. */
+bool said_changed(struct plan *plan, const struct image_lib *lib);
+void said_other(struct plan *plan, const struct image_lib *lib, const char *other);
+/* Answers `answer`. */
+const char *said_answer(const char *name, const char *answer, const char *why, const char *more);
+
+/* --- audit.c --- */
+
+/* What the dlopen door asks the loader for, to learn whether the audit door of this process acts: only that answers. */
 #define AUDIT_QUESTION "/cudashim: does the audit door act?"
-
-/* Whether this is the instance that the loader audits with; set by la_version. */
-extern bool shim_auditing;
-
-/* CUDASHIM_TRACE: where the audit door writes what it sees; empty: nowhere. */
-extern char shim_trace[4096];
-
-/* The path that this program was started by, where it is known; once a plan was asked for. */
-extern char shim_program[4096];
-
-/* Whether this instance may have a plan to hand out, as far as its environment tells. */
-bool shim_may_act(void);
-
-/* Whether the kernel asks for secure execution; in doubt it does. */
-bool shim_is_secure(void);
-
-/* The plan in force for a call with this name, or NULL. `noload`: nothing will be loaded, so none is asked for. */
-const struct plan *shim_plan_for(const char *name, bool noload);
-
-/* Whether the plan's `absent` records hold for this process. */
-bool shim_searched_alike(const struct plan *plan);
-
-/* NULL if the file is the one that the plan was made for. Else it says so, and answers the name to ask for instead: one
- * that refuses the call, or `name` itself. */
-const char *shim_changed(struct lib *lib, const char *name);
-
-/* Says once that another copy is mapped. */
-void shim_tell_other(struct lib *lib, const char *other);
-
-/* Says what a name became, and answers it. */
-const char *shim_told(const char *name, const char *answer, const char *why, const char *more);
 
 #endif

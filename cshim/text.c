@@ -1,7 +1,8 @@
+/* Strings and memory. Called from everywhere; touches nothing but what it is handed. */
 #include "text.h"
 
-/* These four are called by compiled code only. The loops must not be turned into calls of themselves: the build
- * says -fno-tree-loop-distribute-patterns. */
+/* These four are called by compiled code only. The loops must not be turned into calls of themselves: the build says
+ * -fno-tree-loop-distribute-patterns. */
 void *memcpy(void *restrict to, const void *restrict from, size_t size)
 {
 	char *t = to;
@@ -12,15 +13,18 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
 	return to;
 }
 
+/* May overlap, so it may not be handed to memcpy. */
 void *memmove(void *to, const void *from, size_t size)
 {
 	char *t = to;
 	const char *f = from;
 
-	if ((uintptr_t)t <= (uintptr_t)f)
-		return memcpy(to, from, size);
-	while (size--)
-		t[size] = f[size];
+	if ((uintptr_t)t > (uintptr_t)f)
+		while (size--)
+			t[size] = f[size];
+	else
+		for (size_t i = 0; i < size; i++)
+			t[i] = f[i];
 	return to;
 }
 
@@ -52,11 +56,16 @@ size_t text_length(const char *s)
 	return n;
 }
 
-bool text_same(const char *a, const char *b)
+int text_compare(const char *a, const char *b)
 {
 	while (*a && *a == *b)
 		a++, b++;
-	return *a == *b;
+	return (unsigned char)*a - (unsigned char)*b;
+}
+
+bool text_same(const char *a, const char *b)
+{
+	return text_compare(a, b) == 0;
 }
 
 bool text_starts(const char *s, const char *prefix)
@@ -95,7 +104,7 @@ bool text_copy(char *to, size_t room, const char *from)
 	return true;
 }
 
-const char *text_decimal(char buf[static 21], uint64_t n)
+char *text_decimal(char buf[static 21], uint64_t n)
 {
 	char *at = buf + 20;
 

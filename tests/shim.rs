@@ -7,6 +7,7 @@ mod asking;
 mod attack;
 mod audit;
 mod bundles;
+mod programs;
 mod callers;
 mod crowd;
 mod decisions;
@@ -14,9 +15,9 @@ mod hostile;
 mod install;
 mod machines;
 mod object;
+mod strangers;
 mod rules;
 mod secure;
-mod units;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,26 +59,36 @@ impl Two {
     }
 }
 
-/// Writes the plan where only its owner may write.
+/// Compiles the plan, and writes it where only its owner may write. One that names no program is for the host; one that
+/// names no object was proven for all that lies in the lab.
 fn put_plan(lab: &Lab, plan: &PlanText) -> PathBuf {
-    put_text(lab, plan.text().as_bytes())
+    let mut plan = plan.clone();
+    if !plan.text().contains("\nprogram\t") {
+        plan = plan.program(&COMMON.host);
+    }
+    if !plan.text().contains("\nobject\t") {
+        plan = objects(lab.root()).iter().fold(plan, |plan, path| plan.record(&["object", utf8(path)]));
+    }
+    put_bytes(lab, &plan.image().1)
 }
 
-#[allow(dead_code)] // Until the shim reads images.
-/// Writes the plan's image where only its owner may write; the plan is for the host where it names no program.
-fn put_image(lab: &Lab, plan: &PlanText) -> PathBuf {
-    let named = plan.text().contains("\nprogram\t");
-    let (name, bytes) = if named { plan.image() } else { plan.clone().program(&COMMON.host).image() };
-    put_bytes(lab, &name, &bytes)
+/// The regular files below a directory whose names a plan can say as they are.
+fn objects(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(objects(&entry.path()));
+        } else if entry.file_name().to_str().is_some_and(|name| !name.contains(char::is_control)) {
+            found.push(entry.path());
+        }
+    }
+    found
 }
 
-fn put_text(lab: &Lab, text: &[u8]) -> PathBuf {
-    put_bytes(lab, "plan", text)
-}
-
-fn put_bytes(lab: &Lab, name: &str, bytes: &[u8]) -> PathBuf {
+fn put_bytes(lab: &Lab, text: &[u8]) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
-    let path = lab.write(name, bytes);
+    let path = lab.write("plan", text);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     path
 }

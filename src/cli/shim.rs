@@ -21,6 +21,12 @@ pub(super) fn install(host: &Host) -> anyhow::Result<PathBuf> {
     Ok(shim::install(&dir, program.as_deref())?)
 }
 
+/// The tracer on disk, with the same path in it.
+pub(super) fn install_tracer(host: &Host) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().ok();
+    Ok(shim::install_tracer(&cache_dir(host)?, program.as_deref())?)
+}
+
 pub(super) fn shim(cli: &Cli) -> anyhow::Result<ExitCode> {
     let mut line = install(&host(cli))?.into_os_string().into_vec();
     line.push(b'\n');

@@ -33,15 +33,15 @@ pub(super) fn trace(cli: &Cli, args: &TraceArgs) -> anyhow::Result<ExitCode> {
         output::note(&format!("`{}`: before glibc 2.35, every call of a traced program is slower", file.display()));
     }
     let plan = args.plan.as_deref().map(|path| run::given_plan(&host, path)).transpose()?;
-    let shim = shim::install(&host)?;
+    let tracer = shim::install_tracer(&host)?;
     match &plan {
         Some((plan, path)) => {
-            run::set(&mut command, &ChildEnvironment::new(&host, Some((plan, path)), &shim, Door::Audit));
+            run::set(&mut command, &ChildEnvironment::new(&host, Some((plan, path)), &tracer, Door::Audit));
             command.env("CUDASHIM_TRACE_ACTS", "1");
         }
         // All is to be as it would be without us, a shim in `LD_PRELOAD` too.
         None => {
-            command.env("LD_AUDIT", ChildEnvironment::audited(&host, &shim)).env_remove("CUDASHIM_TRACE_ACTS");
+            command.env("LD_AUDIT", ChildEnvironment::audited(&host, &tracer)).env_remove("CUDASHIM_TRACE_ACTS");
         }
     }
     if let Some(tunables) = target.tunables(&host) {

@@ -13,12 +13,20 @@ use std::path::{Path, PathBuf};
 /// The preload object as it was built (`cshim/`), with no binary to ask; empty on a target that has none.
 pub const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcudashim.so"));
 
+/// The tracer as it was built (`cshim/trace`): the audit door of the same sources, which writes down what it sees.
+pub const TRACER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcudashim-trace.so"));
+
 /// The preload object that asks `binary`, or nobody, where no plan is given.
 pub fn image_for(binary: Option<&Path>) -> Result<Vec<u8>, ShimError> {
-    if IMAGE.is_empty() {
+    named(IMAGE, binary)
+}
+
+/// An object with the binary that it asks.
+fn named(object: &[u8], binary: Option<&Path>) -> Result<Vec<u8>, ShimError> {
+    if object.is_empty() {
         return Err(ShimError::Unsupported);
     }
-    let mut image = IMAGE.to_vec();
+    let mut image = object.to_vec();
     let Some(binary) = binary else {
         return Ok(image);
     };
@@ -43,11 +51,19 @@ pub fn image_for(binary: Option<&Path>) -> Result<Vec<u8>, ShimError> {
 /// `ld.so` splits `LD_PRELOAD` at spaces and colons, expands `$` in it (ld.so(8)), and skips a file on a `noexec`
 /// mount with one line on stderr; so such directories are errors here.
 pub fn install(cache_dir: &Path, binary: Option<&Path>) -> Result<PathBuf, ShimError> {
-    let image = image_for(binary)?;
+    write(cache_dir, "libcudashim-", &image_for(binary)?)
+}
+
+/// As [`install`], of the tracer, for `LD_AUDIT`.
+pub fn install_tracer(cache_dir: &Path, binary: Option<&Path>) -> Result<PathBuf, ShimError> {
+    write(cache_dir, "libcudashim-trace-", &named(TRACER, binary)?)
+}
+
+fn write(cache_dir: &Path, before: &str, image: &[u8]) -> Result<PathBuf, ShimError> {
     let dir =
         std::path::absolute(cache_dir).map_err(|source| ShimError::Directory { path: cache_dir.into(), source })?;
     speakable(&dir)?;
-    image::write(&dir, "libcudashim-", ".so", &image)
+    image::write(&dir, before, ".so", image)
 }
 
 /// The directory for files that can be made again: `$CUDASHIM_CACHE`, else `$XDG_CACHE_HOME/cudashim`, else

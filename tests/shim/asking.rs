@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use cudashim::handout::shim::image_for;
 
-use super::{host, put_plan, run};
+use super::{COMMON, host, put_plan, run};
 use crate::support::lab::{Lab, PlanText, Ran};
 
 /// A lab with a plan, a shim that asks `[R]/asked`, and that program.
@@ -49,13 +49,15 @@ const ANSWERS: &str = "echo $root/plan";
 #[test]
 fn the_first_cuda_name_asks_once() {
     let a = asked(ANSWERS);
-    let script = [&OPEN[..], &OPEN, &["plan"]].concat();
+    let script = [&OPEN[..], &OPEN].concat();
     let ran = a.host(&script, &[]);
-    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 2\nopen libc10_cuda.so: ok\nwhich: 2\nplan: [R]/plan\n");
+    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 2\nopen libc10_cuda.so: ok\nwhich: 2\n");
     assert_eq!(ran.err, "");
     let times = a.times();
     assert_eq!(times.len(), 1);
-    assert!(times[0].strip_prefix("plan-for ").is_some_and(|pid| pid.parse::<u32>().is_ok()), "{times:?}");
+    let words: Vec<&str> = times[0].split(' ').collect();
+    assert!(words[0] == "plan-for" && words[1].parse::<u32>().is_ok(), "{times:?}");
+    assert_eq!(words[2..], [COMMON.host.to_str().unwrap()]);
 }
 
 #[test]
@@ -108,6 +110,8 @@ fn a_file_that_needs_a_cuda_name_asks() {
         "int which(void); int w(void) { return which(); }",
         &["-Lwrong", "-l:libc10_cuda.so"],
     );
+    let right = a.lab.path("right/libc10_cuda.so");
+    put_plan(&a.lab, &PlanText::new().lib("libc10_cuda.so", &right, "redirect"));
     let ran = a.host(&["open", user.to_str().unwrap(), "l", "call", "w"], &[]);
     assert_eq!(ran.out, "open [R]/wrong/plugin.so: ok\nw: 2\n");
     assert_eq!(a.times().len(), 1);
@@ -132,18 +136,18 @@ fn an_empty_answer_is_no_plan() {
 
 #[test]
 fn a_failure_is_no_plan_and_is_said() {
-    no_plan("echo $root/plan; exit 1", Some("it failed"));
-    no_plan("kill -9 $$", Some("it failed"));
-    no_plan("exec >&-; exit 3", Some("it failed"));
+    no_plan("echo $root/plan; exit 1", Some("failed: run `cudashim resolve` to see why"));
+    no_plan("kill -9 $$", Some("failed: run"));
+    no_plan("exec >&-; exit 3", Some("failed: run"));
 }
 
 #[test]
 fn an_answer_that_is_not_one_path_is_no_plan() {
-    no_plan("echo plan", Some("not a path"));
-    no_plan("echo $root/plan; echo $root/plan", Some("not a path"));
-    no_plan("printf %s $root/plan", Some("not a path"));
-    no_plan("printf '/a\\0b\\n'", Some("not a path"));
-    no_plan("head -c 100000 /dev/zero", Some("too much"));
+    no_plan("echo plan", Some("is not a path"));
+    no_plan("echo $root/plan; echo $root/plan", Some("did not answer with a line"));
+    no_plan("printf %s $root/plan", Some("did not answer with a line"));
+    no_plan("printf '/a\\0b\\n'", Some("did not answer with a line"));
+    no_plan("head -c 100000 /dev/zero", Some("answered too much"));
     no_plan("echo $root/none", Some("is refused: it does not exist"));
 }
 
@@ -153,7 +157,7 @@ fn a_binary_that_is_not_there_is_no_plan() {
     fs::remove_file(a.lab.path("asked")).unwrap();
     let ran = a.host(&OPEN, &[]);
     assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n");
-    assert!(ran.err.contains("it failed") && ran.err.lines().count() == 1, "{}", ran.err);
+    assert!(ran.err.contains("cannot be run: install it there again") && ran.err.lines().count() == 1, "{}", ran.err);
 }
 
 #[test]
@@ -177,7 +181,10 @@ fn the_binary_gets_a_small_environment() {
         &[
             ("HOME", "/home/x"),
             ("SECRET", "y"),
-            ("CUDASHIM_SOME", "z"),
+            ("CUDASHIM_PLACE", "z"),
+            ("CUDASHIM_SOME", "1"),
+            ("UV_PYTHON", "3.11"),
+            ("GLIBC_TUNABLES", "t"),
             ("CUDASHIM_HOST_LD_PRELOAD", "old"),
             ("HOMELESS", "1"),
         ],
@@ -189,11 +196,13 @@ fn the_binary_gets_a_small_environment() {
     assert_eq!(
         env,
         [
+            "CUDASHIM_HOST_GLIBC_TUNABLES=t",
             &format!("CUDASHIM_HOST_LD_LIBRARY_PATH={}", wrong.to_str().unwrap()),
             &format!("CUDASHIM_HOST_LD_PRELOAD={preload}"),
-            "CUDASHIM_SOME=z",
+            "CUDASHIM_PLACE=z",
             "HOME=/home/x",
             "PATH=/usr/bin:/bin",
+            "UV_PYTHON=3.11",
         ]
     );
 }
@@ -226,4 +235,98 @@ fn many_threads_ask_once() {
     let ran = a.host(&["threads", "libc10_cuda.so"], &[]);
     assert_eq!(ran.out, "threads: 32\n");
     assert_eq!(a.times().len(), 1);
+}
+
+#[test]
+fn a_plan_that_is_not_for_this_program_is_as_none() {
+    let a = asked(ANSWERS);
+    let other = Lab::new();
+    let right = a.lab.path("right/libc10_cuda.so");
+    let plan = PlanText::new().lib("libc10_cuda.so", &right, "redirect").record(&["program", "/bin/sh"]);
+    let plan = put_plan(&other, &plan);
+    let ran = a.host(&OPEN, &[("CUDASHIM_PLAN", plan.to_str().unwrap())]);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libc10_cuda.so: ok\nwhich: 2\n", ""));
+    assert_eq!(a.times().len(), 1);
+    // One that is no plan at all is said, and then as none, too.
+    let text = a.lab.write("text", "cudashim-plan\t1\nend\t1\n");
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o600)).unwrap();
+    let ran = a.host(&OPEN, &[("CUDASHIM_PLAN", text.to_str().unwrap())]);
+    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 2\n");
+    assert!(ran.err.ends_with("it is text, which `cudashim run --plan FILE` compiles for a program\n"), "{}", ran.err);
+}
+
+#[test]
+fn an_answer_that_is_not_for_this_program_is_refused() {
+    let a = asked(ANSWERS);
+    let right = a.lab.path("right/libc10_cuda.so");
+    put_plan(&a.lab, &PlanText::new().lib("libc10_cuda.so", &right, "redirect").record(&["program", "/bin/sh"]));
+    let ran = a.host(&OPEN, &[]);
+    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n");
+    assert!(ran.err.lines().count() == 1 && ran.err.contains("[R]/plan is not for /"), "{}", ran.err);
+}
+
+#[test]
+fn the_reason_is_said_in_one_line() {
+    no_plan("echo '!no set fits: run `cudashim doctor`'", Some("]: no plan: no set fits: run `cudashim doctor`\n"));
+}
+
+/// What the process was started with, whatever it did to itself since.
+#[test]
+fn the_binary_hears_how_the_process_was_started() {
+    let script = "env | grep -E 'VIRTUAL_ENV|HOST_LD_LIB' | sort >>$root/env; echo $root/plan";
+    for before in [&["title"][..], &["setenv", "VIRTUAL_ENV", "/new"], &["chdir", "/"]] {
+        let a = asked(script);
+        let ran = a.host(&[before, &OPEN].concat(), &[("VIRTUAL_ENV", "/old")]);
+        assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 2\n", "{before:?} {}", ran.err);
+        let host = COMMON.host.to_str().unwrap();
+        assert!(a.times()[0].ends_with(host), "{:?}", a.times());
+        let env = fs::read_to_string(a.lab.path("env")).unwrap();
+        let wrong = a.lab.path("wrong");
+        assert_eq!(env, format!("CUDASHIM_HOST_LD_LIBRARY_PATH={}\nVIRTUAL_ENV=/old\n", wrong.to_str().unwrap()));
+    }
+}
+
+#[test]
+fn a_host_that_gave_its_user_up_asks() {
+    let a = asked(ANSWERS);
+    for (path, mode) in [("", 0o755), ("plan", 0o644), ("asked", 0o755)] {
+        fs::set_permissions(a.lab.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::write(a.lab.path("asked.log"), "").unwrap();
+    fs::set_permissions(a.lab.path("asked.log"), fs::Permissions::from_mode(0o666)).unwrap();
+    let ran = a.host(&[&["drop"], &OPEN[..]].concat(), &[]);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libc10_cuda.so: ok\nwhich: 2\n", ""));
+}
+
+/// Who comes while one asks waits for the answer: none is let through with the wrong copy.
+#[test]
+fn threads_wait_for_the_answer() {
+    let a = asked("i=0; while test $i -lt 100000; do i=$((i+1)); done; echo $root/plan");
+    let ran = a.host(&["threads", "libc10_cuda.so", "maps", "libc10_cuda"], &[]);
+    assert_eq!(ran.out, "threads: 32\nmaps libc10_cuda: 1\n  [R]/right/libc10_cuda.so\n");
+    assert_eq!(a.times().len(), 1);
+}
+
+/// A signal that comes to the asking thread, and opens a library itself, and a child that is forked off meanwhile.
+#[test]
+fn who_asks_does_not_wait_for_itself() {
+    let a = asked("kill -USR1 $2; echo $root/plan");
+    let ran = a.host(&[&["signal", "libc10_cuda.so"], &OPEN[..]].concat(), &[]);
+    // The handler's call passed as it came; where the wrong copy is mapped by then, it stays.
+    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n", "{}", ran.err);
+    // The first waits for the second, who is asked by the child.
+    let wait = "if mkdir $root/first 2>/dev/null; then until test -e $root/second; do :; done; else touch $root/second; fi";
+    let a = asked(&format!("{wait}; echo $root/plan"));
+    let ran = a.host(&["fork-while", "libc10_cuda.so", a.lab.path("first").to_str().unwrap()], &[]);
+    assert_eq!(ran.out, "which: 2\nchild: 0\nwhich: 2\n", "{}", ran.err);
+    assert_eq!(a.times().len(), 2);
+}
+
+#[test]
+fn a_binary_that_takes_too_long_is_given_up() {
+    let a = asked("sleep 60");
+    let ran = a.host(&OPEN, &[]);
+    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n");
+    let says = "took more than two seconds, or answered too much: run `cudashim resolve` once";
+    assert!(ran.err.lines().count() == 1 && ran.err.contains(says), "{}", ran.err);
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{COMMON, Two, host, put_plan, put_text, run, utf8, with_plan};
+use super::{COMMON, Two, host, put_bytes, put_plan, run, utf8, with_plan};
 use crate::support::lab::{Lab, PlanText, Ran, clean_command};
 
 struct One {
@@ -41,19 +41,12 @@ fn a_plan_in_a_directory_of_everybody_is_refused() {
     fs::create_dir(&dir).unwrap();
     let plan = dir.join("plan");
     fs::rename(put_plan(&one.lab, &one.plan), &plan).unwrap();
-    // In a sticky directory nobody else can exchange it; who shares a group shares its projects.
-    for (mode, open) in [(0o777, true), (0o703, true), (0o1777, false), (0o770, false), (0o755, false)] {
+    // In a sticky directory nobody else can exchange it.
+    for (mode, open) in [(0o777, true), (0o703, true), (0o770, true), (0o1777, false), (0o755, false)] {
         set_mode(&dir, mode);
         let ran = one.run(&plan, &[]);
-        let said = "is refused: its directory may be written by others\n";
+        let said = "is refused: its directory may be written by group or others\n";
         assert_eq!((ran.out.as_str(), ran.err.ends_with(said)), (if open { LEFT } else { GIVEN }, open), "{mode:o}");
-        let given = clean_command(env!("CARGO_BIN_EXE_cudashim"))
-            .args(["run", "--plan", utf8(&plan), "--", "/bin/true"])
-            .env("CUDASHIM_CACHE", one.lab.path("cache"))
-            .output()
-            .unwrap();
-        // What the shim would refuse is no plan for `run` either.
-        assert_eq!(given.status.code(), Some(if open { 125 } else { 0 }), "{mode:o}");
     }
 }
 
@@ -118,43 +111,20 @@ fn a_plan_that_is_cut_short_later_ends_nobody() {
         "l",
         "call",
         "which",
-        "path",
-        "libone.so",
     ]);
     let mut command = host(&script);
     command.env("CUDASHIM_PLAN", &plan).env("LD_LIBRARY_PATH", one.lab.path("wrong"));
     let ran = run(&one.lab, &mut command);
     assert_eq!(
         ran.out,
-        format!("{GIVEN}maps /plan: 0\nopen libone.so: ok\nwhich: 2\npath libone.so: [R]/right/libone.so.1\n")
+        format!("{GIVEN}maps /plan: 0\nopen libone.so: ok\nwhich: 2\n")
     );
     assert_eq!(ran.code, Some(0));
 }
 
 #[test]
-fn a_million_lines_are_refused_at_once() {
-    let one = one();
-    for (text, reason) in [
-        (format!("cudashim-plan\t1\n{}end\t1000001\n", "later\tx\n".repeat(1_000_000)), "it is too large"),
-        (format!("cudashim-plan\t1\n{}end\t500001\n", "x\n".repeat(500_000)), "it has too many records"),
-        (format!("cudashim-plan\t1\n{}", "\n".repeat((1 << 20) - 16)), "it has too many records"),
-    ] {
-        let ran = one.run(&put_text(&one.lab, text.as_bytes()), &[]);
-        assert_eq!(ran.out, LEFT);
-        assert!(ran.err.contains(reason) && ran.err.lines().count() == 1, "{reason}: {}", ran.err);
-    }
-}
-
-#[test]
 fn circles_end() {
     let one = one();
-    // Names that lead to each other, and to no library.
-    for (a, b) in [("liba.so", "libb.so"), ("liba.so", "liba.so")] {
-        let plan = one.plan.clone().record(&["alias", a, b]).record(&["alias", "libb.so", "liba.so"]);
-        let ran = one.run(&put_plan(&one.lab, &plan), &[]);
-        assert_eq!(ran.out, LEFT);
-        assert!(ran.err.contains("names a soname that has no lib record"), "{}", ran.err);
-    }
     // Libraries whose lists name each other, and which open each other while they are loaded.
     let asks = |other: &str| {
         format!(
@@ -176,35 +146,9 @@ fn circles_end() {
 }
 
 #[test]
-fn a_variable_that_means_nothing_is_said() {
-    let one = one();
-    let plan = put_plan(&one.lab, &one.plan);
-    for (name, value, says) in [
-        ("CUDASHIM_LOG", "2", "CUDASHIM_LOG is `2`, not 1, stderr, off or an absolute path: only warnings are said"),
-        (
-            "CUDASHIM_LOG",
-            "a/log",
-            "CUDASHIM_LOG is `a/log`, not 1, stderr, off or an absolute path: only warnings are said",
-        ),
-        ("CUDASHIM_STRICT", "yes", "CUDASHIM_STRICT is neither 0 nor 1, and counts as 0"),
-        ("CUDASHIM_OFF", "true", "CUDASHIM_OFF is neither 0 nor 1, and counts as 0"),
-    ] {
-        let ran = one.run(&plan, &[(name, value)]);
-        assert_eq!(ran.out, GIVEN);
-        assert!(ran.err.ends_with(&format!("]: {says}\n")) && ran.err.lines().count() == 1, "{name}: {}", ran.err);
-    }
-    for (name, value) in
-        [("CUDASHIM_LOG", ""), ("CUDASHIM_STRICT", "0"), ("CUDASHIM_STRICT", ""), ("CUDASHIM_OFF", "0")]
-    {
-        let ran = one.run(&plan, &[(name, value)]);
-        assert_eq!((ran.out.as_str(), ran.err.as_str()), (GIVEN, ""), "{name}={value}");
-    }
-}
-
-#[test]
 fn a_log_that_cannot_be_opened_is_said_and_warnings_are_not_lost() {
     let one = one();
-    let plan = put_text(&one.lab, b"cudashim-plan\t9\n");
+    let plan = put_bytes(&one.lab, b"none");
     let none = one.lab.path("none/log");
     let ran = one.run(&plan, &[("CUDASHIM_LOG", utf8(&none))]);
     assert_eq!(ran.out, LEFT);
@@ -233,7 +177,9 @@ fn each_decision_is_one_line_with_its_rule() {
     let plan = put_plan(&lab, &plan);
     fs::remove_file(gone).unwrap();
     let mut script = Vec::new();
-    for name in ["libone.so.1", "libone.so", utf8(&user), "/usr/lib/libthree.so.3", "libgone.so.4", "libm.so.6"] {
+    for name in
+        ["libone.so.1", "libone.so", utf8(&user), "/usr/lib/libthree.so.3", "libgone.so.4", "libm.so.6"]
+    {
         script.extend(["open", name, "l"]);
     }
     let log = lab.path("log");
@@ -272,16 +218,16 @@ fn an_object_that_is_not_taken_is_not_there() {
         (one.lab.write("cut.so", &image[..100]), "cannot read file data"),
     ] {
         let mut command = clean_command(&COMMON.host);
-        command.args(["plan"]).args(OPEN).env("LD_PRELOAD", &shim).env("CUDASHIM_PLAN", &plan);
+        command.args(OPEN).env("LD_PRELOAD", &shim).env("CUDASHIM_PLAN", &plan);
         let ran = run(&one.lab, command.env("LD_LIBRARY_PATH", one.lab.path("wrong")));
-        assert_eq!(ran.out, format!("plan: no shim\n{LEFT}"), "{says}");
+        assert_eq!(ran.out, LEFT, "{says}");
         assert!(ran.err.contains(says) && ran.err.ends_with("ignored.\n"), "{says}: {}", ran.err);
     }
 }
 
 /// The question has an end: the alarm is set before the binary begins.
 #[test]
-fn the_binary_has_ten_seconds() {
+fn the_binary_has_two_seconds() {
     let lab = Lab::new();
     let source = "#include <stdio.h>\n#include <sys/time.h>\nint main(void) { struct itimerval t; \
         FILE *f = fopen(\"PATH\", \"w\"); getitimer(ITIMER_REAL, &t); \
@@ -291,7 +237,7 @@ fn the_binary_has_ten_seconds() {
     let shim = lab.write("libshim.so", cudashim::handout::shim::image_for(Some(&binary)).unwrap());
     run(&lab, host(&["open", "libc10_cuda.so", "l"]).env("LD_PRELOAD", shim));
     let left: u64 = fs::read_to_string(timer).unwrap().parse().unwrap();
-    assert!((1..=10).contains(&left), "{left}");
+    assert!((1..=2).contains(&left), "{left}");
 }
 
 /// Its path is a path, whatever a shell would make of it.

@@ -1,7 +1,7 @@
 //! Many at once, and others in the same `LD_PRELOAD`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::{COMMON, host, put_plan, run, utf8, with_plan};
@@ -96,6 +96,8 @@ fn allocators_and_sanitizers_in_the_same_preload() {
     let said = format!("open [R]/wrong/libconsumer.so: ok\nsum: 20\nopen libone.so: ok\nerrno: 42\n{ONE_RIGHT}");
     for name in ["libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libasan.so"] {
         let Some(other) = of_this_machine(name) else { continue };
+        // A sanitizer calls dlopen for the host; what such a one may have is the plan's to say.
+        let _ = std::os::unix::fs::symlink(&other, s.lab.path(name));
         for order in [[&COMMON.shim, &other], [&other, &COMMON.shim]] {
             let preload = format!("{}:{}", utf8(order[0]), utf8(order[1]));
             let ran = beside(&s, &preload, &script);
@@ -117,28 +119,8 @@ fn a_host_built_with_sanitizers() {
     let host = s.lab.program("host", include_str!("host.c"), &arguments);
     let script = ["open", utf8(&s.consumer), "n", "call", "sum", "threads", "libone.so", "maps", "libone"];
     let mut command = clean_command(&host);
-    command.args(script).env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_PLAN", put_plan(&s.lab, &s.plan));
+    command.args(script).env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_PLAN", put_plan(&s.lab, &s.plan.clone().program(&host)));
     let ran = run(&s.lab, command.env("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0"));
     let said = format!("open [R]/wrong/libconsumer.so: ok\nsum: 20\nthreads: 32\n{ONE_RIGHT}");
     assert_eq!((ran.out, ran.err.as_str()), (said, ""));
-}
-
-/// As `cshim/cudashim.h` promises it to a program that has no header: a Python.
-#[test]
-fn a_python_asks_through_ctypes() {
-    let python = Path::new("/usr/bin/python3");
-    if !python.exists() {
-        eprintln!("skipped: there is no {}", python.display());
-        return;
-    }
-    let s = set();
-    let ask = "import ctypes\nshim = ctypes.CDLL(None)\n\
-        for name in ('cudashim_path', 'cudashim_plan'): getattr(shim, name).restype = ctypes.c_char_p\n\
-        print(ctypes.c_uint.in_dll(shim, 'cudashim_abi').value, shim.cudashim_plan().decode())\n\
-        print(shim.cudashim_path(b'libone.so').decode(), shim.cudashim_path(b'libtwo.so'), shim.cudashim_path(None))\n\
-        print(ctypes.CDLL('libone.so').which())";
-    let mut command = clean_command(python);
-    command.args(["-S", "-B", "-c", ask]).env("LD_PRELOAD", &COMMON.shim);
-    let ran = run(&s.lab, command.env("CUDASHIM_PLAN", put_plan(&s.lab, &s.plan)));
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("1 [R]/plan\n[R]/right/libone.so.1 None None\n2\n", ""));
 }

@@ -159,21 +159,6 @@ fn noload_brings_nothing_else_along() {
 }
 
 #[test]
-fn an_answer_is_not_decided_again() {
-    let two = Two::new();
-    let other = two.lab.copy("other/libtwo.so.2", "libtwo.so.2", 3);
-    let plan = two.plan("redirect").lib("libtwo.so.2", &other, "redirect").record(&[
-        "replace",
-        utf8(&two.right),
-        "libtwo.so.2",
-    ]);
-    // The very string of the plan, as another hook after us would hand it back; then an equal one.
-    let ran = two
-        .run(&plan, &["open-path-of", "libone.so.1", "call", "which", "open", utf8(&two.right), "l", "call", "which"]);
-    assert_eq!(ran.out, "which: 2\nopen [R]/right/libone.so.1: ok\nwhich: 3\n");
-}
-
-#[test]
 fn flags_pass_as_they_came() {
     let two = Two::new();
     let script = |flags| ["open", "libone.so.1", flags, "default", "which"];
@@ -499,17 +484,4 @@ fn a_forked_child_keeps_the_plan() {
         let ran = with_plan(&c.lab, &c.plan, script);
         assert!(ran.out.contains("sum: 41\nchild: 0\n"), "{}", ran.out);
     }
-}
-
-#[test]
-fn the_program_can_ask() {
-    let two = Two::new();
-    let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
-    let ran = two.run(&plan, &["plan", "path", "libone.so.1", "path", "libone.so", "path", "libtwo.so"]);
-    assert_eq!(
-        ran.out,
-        "plan: [R]/plan\npath libone.so.1: [R]/right/libone.so.1\npath libone.so: [R]/right/libone.so.1\n\
-         path libtwo.so: none\n"
-    );
-    assert_eq!(run(&two.lab, &mut host(&["plan", "path", "libone.so"])).out, "plan: none\npath libone.so: none\n");
 }

@@ -13,9 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern const char *cudashim_plan(void) __attribute__((weak));
-extern const char *cudashim_path(const char *) __attribute__((weak));
-
 static void *last, *held;
 static const char *to_open;
 static pthread_barrier_t barrier;
@@ -168,6 +165,67 @@ static void maps(const char *text)
 		printf("  %s\n", seen[i]);
 }
 
+static void open_in_handler(int sig)
+{
+	(void)sig;
+	dlopen(to_open, RTLD_NOW);
+}
+
+static int which_of(void *in)
+{
+	int (*f)(void) = in ? (int (*)(void))dlsym(in, "which") : NULL;
+
+	return f ? f() : -1;
+}
+
+static void *open_now(void *unused)
+{
+	(void)unused;
+	return dlopen(to_open, RTLD_NOW);
+}
+
+/* Forks while another thread is in the middle of its dlopen, which `file` shows; both open the same. */
+static void fork_while(const char *file)
+{
+	pthread_t id;
+	void *handle;
+	pid_t pid;
+	int status = 0;
+
+	pthread_create(&id, NULL, open_now, NULL);
+	while (access(file, F_OK))
+		usleep(1000);
+	pid = fork();
+	if (pid == 0) {
+		printf("which: %d\n", which_of(dlopen(to_open, RTLD_NOW)));
+		exit(0);
+	}
+	waitpid(pid, &status, 0);
+	printf("child: %d\n", WEXITSTATUS(status));
+	pthread_join(id, &handle);
+	printf("which: %d\n", which_of(handle));
+}
+
+static void title(char **argv)
+{
+	extern char **environ;
+	static char *copies[4096], *words[4096];
+	char *start = argv[0], *end = start;
+	int n = 0;
+
+	for (n = 0; argv[n]; n++) {
+		end = argv[n] + strlen(argv[n]) + 1;
+		words[n] = strdup(argv[n]);
+	}
+	memcpy(argv, words, n * sizeof *argv);
+	for (n = 0; environ[n]; n++) {
+		end = environ[n] + strlen(environ[n]) + 1;
+		copies[n] = strdup(environ[n]);
+	}
+	environ = copies;
+	memset(start, 0, end - start);
+}
+
 static const char *or_none(const char *s)
 {
 	return s ? s : "none";
@@ -190,8 +248,6 @@ int main(int argc, char **argv)
 			last = dlopen(name, flags);
 			after = errno;
 			printf("open %s: %s\n", name, last ? "ok" : "no");
-		} else if (!strcmp(what, "open-path-of")) {
-			last = cudashim_path ? dlopen(cudashim_path(argv[++i]), RTLD_NOW) : NULL;
 		} else if (!strcmp(what, "null")) {
 			errno = 42;
 			last = dlopen(NULL, RTLD_NOW);
@@ -253,6 +309,15 @@ int main(int argc, char **argv)
 			close(2);
 			if (open(argv[++i], O_WRONLY | O_CREAT, 0600) != 2)
 				return 9;
+		} else if (!strcmp(what, "signal")) {
+			to_open = argv[++i];
+			signal(SIGUSR1, open_in_handler);
+		} else if (!strcmp(what, "fork-while")) {
+			to_open = argv[++i];
+			fork_while(argv[++i]);
+		} else if (!strcmp(what, "title")) {
+			/* As setproctitle does it: the arguments and the environment of the start are written over. */
+			title(argv);
 		} else if (!strcmp(what, "drop")) {
 			/* As a server that was started by root does; the files of its /proc are root's from then on. */
 			if ((geteuid() == 0 && setresuid(65534, 65534, 65534)) || prctl(PR_SET_DUMPABLE, 0))
@@ -270,11 +335,6 @@ int main(int argc, char **argv)
 			for (int fd = 0; fd < 256; fd++)
 				count += fcntl(fd, F_GETFD) >= 0;
 			printf("fds: %d\n", count);
-		} else if (!strcmp(what, "plan")) {
-			printf("plan: %s\n", cudashim_plan ? or_none(cudashim_plan()) : "no shim");
-		} else if (!strcmp(what, "path")) {
-			i++;
-			printf("path %s: %s\n", argv[i], cudashim_path ? or_none(cudashim_path(argv[i])) : "no shim");
 		} else {
 			return 8;
 		}

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use super::{COMMON, Two, host, put_plan, put_text, run, utf8, with_plan};
+use super::{COMMON, Two, host, put_plan, put_bytes, run, utf8, with_plan};
 use crate::support::lab::{Lab, PlanText, Ran};
+use cudashim::plan::{Image, ImageView, Plan};
 
 struct One {
     lab: Lab,
@@ -28,7 +29,7 @@ impl One {
 
     /// The plan is refused for that reason: one line, and the loader does as it would.
     fn refused(&self, text: &[u8], reason: &str) {
-        let ran = self.open(&put_text(&self.lab, text));
+        let ran = self.open(&put_bytes(&self.lab, text));
         let shown = String::from_utf8_lossy(text);
         assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n", "{shown}");
         assert_eq!(ran.err.lines().count(), 1, "{}{shown}", ran.err);
@@ -37,7 +38,7 @@ impl One {
     }
 
     fn taken(&self, text: &[u8]) {
-        let ran = self.open(&put_text(&self.lab, text));
+        let ran = self.open(&put_bytes(&self.lab, text));
         assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libone.so.1: ok\nwhich: 2\n", ""));
     }
 }
@@ -45,178 +46,35 @@ impl One {
 #[test]
 fn a_plan_cut_at_any_length_is_refused() {
     let one = one();
-    let text = one.plan.clone().record(&["trigger", "libx.so", "libone.so.1"]).text();
-    one.taken(text.as_bytes());
-    for length in 0..text.len() {
-        one.refused(&text.as_bytes()[..length], "it ");
+    let plan = one.plan.clone().record(&["trigger", "libx.so", "libone.so.1"]);
+    let bytes = fs::read(put_plan(&one.lab, &plan)).unwrap();
+    one.taken(&bytes);
+    for length in 0..bytes.len() {
+        one.refused(&bytes[..length], "it is ");
     }
+    one.refused(&[&bytes[..], b"x"].concat(), "it is cut off");
+    one.refused(&vec![0; (4 << 20) + 1], "it is too large");
+    one.refused(plan.text().as_bytes(), "it is text, which `cudashim run --plan FILE` compiles for a program");
 }
 
+/// Whatever one byte becomes, the shim and the tools say the same of it, and nobody is harmed.
 #[test]
-fn unknown_records_and_further_fields_are_skipped() {
+fn a_plan_of_which_a_byte_is_another_is_refused_as_the_tools_refuse_it() {
     let one = one();
-    one.taken(one.plan.clone().record(&["later", "x", "y"]).record(&["later"]).text().as_bytes());
-    one.taken(one.plan.clone().record(&["alias", "liba.so", "libone.so.1", "more"]).text().as_bytes());
-    one.taken(one.plan.clone().record(&["for", "torch", "2.5.1 \\\\ \\t\\n\\x7f", "/\\xff"]).text().as_bytes());
-    // A record may come before the one it names.
-    let text = one.plan.text();
-    let lib = text.lines().nth(1).unwrap();
-    one.taken(PlanText::new().record(&["alias", "liba.so", "libone.so.1"]).record(&[lib]).text().as_bytes());
-}
-
-#[test]
-fn malformed_records_are_refused() {
-    let one = one();
-    let path = utf8(&one.right).to_owned();
-    let good = ["lib", "liby.so.1", &path, "1:2", "3", "4", "-", "-", "keep"];
-    let lib = |at: usize, with: &str| {
-        let mut fields = good;
-        fields[at] = with;
-        one.plan.clone().record(&fields).text()
-    };
-    one.taken(one.plan.clone().record(&good).text().as_bytes());
-    for (at, with) in [
-        (1, ""),
-        (1, "a/b"),
-        (1, "libone.so.1"),
-        (2, ""),
-        (2, "relative/libx.so"),
-        (3, "1"),
-        (3, "1:"),
-        (3, ":1"),
-        (3, "1:2:3"),
-        (3, "-1:2"),
-        (3, "18446744073709551616:1"),
-        (4, ""),
-        (4, "0x3"),
-        (4, "3 "),
-        (5, "--4"),
-        (5, "9223372036854775808"),
-        (6, ""),
-        (6, "build-id:"),
-        (6, "build-id:zz"),
-        (6, "md5:00"),
-        (1, "\\xff"),
-        (7, ""),
-        (7, "\\xff"),
-        (8, ""),
-        (8, "Keep"),
-    ] {
-        one.refused(lib(at, with).as_bytes(), "(line 3)");
+    let two = one.lab.copy("right/libtwo.so.2", "libtwo.so.2", 3);
+    let plan = one.plan.clone().lib("libtwo.so.2", &two, "keep").record(&["alias", "libone.so", "libone.so.1"]);
+    let plan = plan.record(&["trigger", "libx.so", "libone.so.1", "libtwo.so.2"]).record(&["replace", "/x", "libone.so.1"]);
+    let bytes = fs::read(put_plan(&one.lab, &plan)).unwrap();
+    for at in 0..bytes.len() {
+        for bit in [0, 5, 7] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << bit;
+            let ran = one.open(&put_bytes(&one.lab, &bytes));
+            assert_eq!(ran.code, Some(0), "{at} {bit}");
+            let refused = ran.err.contains("is refused: ");
+            assert_eq!(refused, ImageView::parse(&bytes).is_err(), "{at} {bit}: {}", ran.err);
+        }
     }
-    for (record, reason) in [
-        (&good[..8], "too few fields"),
-        (&["for", "torch", "x"], "too few fields"),
-        (&["for", "", "x", "-"], "malformed"),
-        (&["for", "x", "\\xff", "-"], "malformed"),
-        (&["for", "x", "y", "z"], "malformed"),
-        (&["alias", "liba.so"], "too few fields"),
-        (&["trigger", "liba.so"], "too few fields"),
-        (&["bundle", "liba.so", "/x", "1:2", "3"], "too few fields"),
-        (&["bundle", "a/liba.so", "/x", "1:2", "3", "4"], "name and an absolute path"),
-        (&["bundle", "liba.so", "x", "1:2", "3", "4"], "name and an absolute path"),
-        (&["bundle", "liba.so", "/x", "1", "3", "4"], "inode"),
-        (&["bundle", "liba.so", "/x", "1:2", "-3", "4"], "size"),
-        (&["bundle", "liba.so", "/x", "1:2", "3", "x"], "time"),
-        (&["replace", "/x"], "too few fields"),
-        (&["alias", "a/liba.so", "libone.so.1"], "malformed"),
-        (&["alias", "", "libone.so.1"], "malformed"),
-        (&["replace", "a/liba.so", "libone.so.1"], "malformed"),
-        (&["alias", "liba.so", "libz.so"], "no lib record"),
-        (&["replace", "/a", "libz.so"], "no lib record"),
-        (&["trigger", "liba.so", "libone.so.1", "libz.so"], "no lib record"),
-        (&["trigger", "liba.so", "libone.so.1", ""], "no lib record"),
-        (&["alias", "libone.so.1", "libone.so.1"], "twice"),
-        (&[""], "empty"),
-        (&["", "x"], "no kind"),
-        (&["later", "\\q"], "escape"),
-        (&["later", "\\"], "escape"),
-        (&["later", "\\x0"], "escape"),
-        (&["later", "\\x00"], "escape"),
-        (&["later", "\\x41"], "escape"),
-        (&["later", "\\xFF"], "escape"),
-        (&["later", "\x07"], "control"),
-        (&["later", "\0"], "control"),
-        (&["later", "x\r"], "control"),
-    ] {
-        one.refused(one.plan.clone().record(record).text().as_bytes(), reason);
-    }
-}
-
-#[test]
-fn a_plan_is_utf8() {
-    let one = one();
-    let with = |bytes: &[u8]| {
-        let text = one.plan.clone().record(&["later", "@"]).text().into_bytes();
-        let at = text.iter().position(|byte| *byte == b'@').unwrap();
-        [&text[..at], bytes, &text[at + 1..]].concat()
-    };
-    // The ends of each row of table 3-7 of the Unicode Standard, and what lies just outside.
-    let good = "\u{80}\u{7ff}\u{800}\u{fff}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{3ffff}\u{100000}\u{10ffff}";
-    one.taken(&with(good.as_bytes()));
-    for bad in [
-        &b"\x80"[..],
-        b"\xc1\xbf",
-        b"\xc2",
-        b"\xc2\xc0",
-        b"\xe0\x9f\xbf",
-        b"\xed\xa0\x80",
-        b"\xef\xbf",
-        b"\xf0\x8f\xbf\xbf",
-        b"\xf4\x90\x80\x80",
-        b"\xf5\x80\x80\x80",
-    ] {
-        one.refused(&with(bad), "not UTF-8");
-    }
-}
-
-#[test]
-fn the_frame_of_a_plan_is_checked() {
-    let one = one();
-    let text = one.plan.text();
-    let twice = |kind: &str, key: &str, value: &str| {
-        one.plan.clone().record(&[kind, key, value]).record(&[kind, key, value]).text()
-    };
-    for (text, reason) in [
-        (text.replace("plan\t1", "plan\t2"), "format 1"),
-        (text.replace("plan\t1", "plan\t1\tx"), "format 1"),
-        (text.replace("end\t2", "end\t3"), "count its lines"),
-        (text.replace("end\t2", "end\tx"), "count its lines"),
-        (text.replace("end\t2", "end"), "count its lines"),
-        (format!("{text}end\t3\n"), "follows its end"),
-        (format!("{text}\n"), "follows its end"),
-        (twice("alias", "liba.so", "libone.so.1"), "twice"),
-        (twice("trigger", "liba.so", "libone.so.1"), "twice"),
-        (twice("replace", "/x", "libone.so.1"), "twice"),
-    ] {
-        one.refused(text.as_bytes(), reason);
-    }
-}
-
-#[test]
-fn limits_hold_and_what_is_at_them_is_taken() {
-    let one = one();
-    let records = |count: usize| {
-        (0..count).fold(one.plan.clone(), |plan, i| plan.record(&["alias", &format!("lib{i}.so"), "libone.so.1"]))
-    };
-    one.taken(records(8191).text().as_bytes());
-    one.refused(records(8192).text().as_bytes(), "too many records");
-    let libs =
-        |count: usize| (0..count).fold(one.plan.clone(), |plan, i| plan.lib(&format!("lib{i}.so"), &one.right, "keep"));
-    one.taken(libs(1023).text().as_bytes());
-    one.refused(libs(1024).text().as_bytes(), "too many lib and bundle records");
-    let bundled = |count: usize| {
-        let plan = libs(count).record(&["trigger", "liba.so", "libone.so.1"]);
-        plan.record(&["bundle", "liba.so", "/x", "1:2", "3", "4"]).text()
-    };
-    one.taken(bundled(1022).as_bytes());
-    one.refused(bundled(1023).as_bytes(), "too many lib and bundle records");
-    let sized = |size: usize| {
-        let frame = one.plan.clone().record(&["later", ""]).text().len();
-        one.plan.clone().record(&["later", &"x".repeat(size - frame)]).text()
-    };
-    one.taken(sized(1 << 20).as_bytes());
-    one.refused(sized((1 << 20) + 1).as_bytes(), "too large");
 }
 
 #[test]
@@ -247,7 +105,6 @@ fn only_a_regular_file_by_its_own_absolute_path_is_a_plan() {
         (one.lab.root().into(), "not a regular file"),
         (one.lab.path("none"), "does not exist"),
         ("plan".into(), "not absolute"),
-        (format!("/{}", "x/".repeat(2100)).into(), "too long"),
     ] {
         let ran = one.open(&path);
         assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n", "{path:?}");
@@ -265,14 +122,6 @@ fn after(change: impl FnOnce(&One), says: &str) {
     assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
     let line = format!("]: libone.so.1: [R]/right/libone.so.1 is not used: {says}; left to the loader\n");
     assert!(ran.err.ends_with(&line), "{}", ran.err);
-
-    let mut strict = host(&["open", "libone.so.1", "l", "error"]);
-    strict.env("CUDASHIM_PLAN", &plan).env("CUDASHIM_STRICT", "1").env("LD_LIBRARY_PATH", one.lab.path("wrong"));
-    assert_eq!(
-        run(&one.lab, &mut strict).out,
-        "open libone.so.1: no\nerror: /cudashim: strict: libone.so.1: file changed since the plan was made: \
-         cannot open shared object file: No such file or directory\n"
-    );
 }
 
 #[test]
@@ -324,8 +173,6 @@ fn a_member_that_is_gone_is_skipped_once() {
     let ran = run(&one.lab, host(&script).env("CUDASHIM_PLAN", &plan));
     assert_eq!(ran.out, "open [R]/wrong/libuser.so: ok\nw: 1\nopen [R]/wrong/libuser.so: ok\n");
     assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
-    let ran = run(&one.lab, host(&script[..3]).env("CUDASHIM_PLAN", &plan).env("CUDASHIM_STRICT", "1"));
-    assert_eq!(ran.out, "open [R]/wrong/libuser.so: no\n");
 }
 
 #[test]
@@ -352,7 +199,7 @@ fn a_damaged_file_opened_by_path_does_not_end_the_host() {
     let one = one();
     let user = one.lab.library("libuser.so", "libuser.so", "", &[utf8(&one.right)]);
     let whole = fs::read(&user).unwrap();
-    let damaged = one.lab.path("libdamaged.so");
+    let damaged = one.lab.write("libdamaged.so", &whole);
     let plan = put_plan(&one.lab, &one.plan);
     let open = || {
         let mut command = host(&["open", utf8(&damaged), "l", "maps", "right"]);
@@ -405,14 +252,15 @@ fn a_name_the_loader_expands_is_not_touched() {
 #[test]
 fn warnings_go_where_the_log_says() {
     let one = one();
-    let text = b"cudashim-plan\t9\n";
-    let plan = put_text(&one.lab, text);
+    let plan = put_bytes(&one.lab, b"none");
     let with = |value: &str| {
         run(&one.lab, host(&["open", "libm.so.6", "l"]).env("CUDASHIM_PLAN", &plan).env("CUDASHIM_LOG", value))
     };
     assert_eq!(with("off").err, "");
     assert_eq!(with("").err.lines().count(), 1);
-    assert_eq!(with("1").err.lines().count(), 1);
+    for value in ["1", "stderr", "/dev/stderr"] {
+        assert_eq!(with(value).err.lines().count(), 1);
+    }
     let file = one.lab.path("log");
     assert_eq!(with(utf8(&file)).err, "");
     assert_eq!(with(utf8(&file)).err, "");
@@ -429,7 +277,7 @@ fn warnings_go_where_the_log_says() {
 #[test]
 fn a_reused_descriptor_2_is_not_written_to() {
     let one = one();
-    let plan = put_text(&one.lab, b"cudashim-plan\t9\n");
+    let plan = put_bytes(&one.lab, b"none");
     let precious = one.lab.path("precious");
     let ran = run(&one.lab, host(&["reuse2", utf8(&precious), "open", "libm.so.6", "l"]).env("CUDASHIM_PLAN", &plan));
     assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libm.so.6: ok\n", ""));
@@ -439,7 +287,7 @@ fn a_reused_descriptor_2_is_not_written_to() {
 #[test]
 fn a_warning_that_nobody_reads_does_not_end_the_host() {
     let one = one();
-    let plan = put_text(&one.lab, b"cudashim-plan\t9\n");
+    let plan = put_bytes(&one.lab, b"none");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = host(&["open", "libm.so.6", "l"]).env("CUDASHIM_PLAN", &plan).stderr(writer).output().unwrap();
@@ -462,8 +310,10 @@ fn names_are_made_harmless_in_the_log() {
     let one = one();
     let odd = one.lab.copy("right/odd\x1b[31m\u{9b}é\n.so", "libodd.so.1", 4);
     let escaped = utf8(&odd).replace('\n', "\\n").replace('\x1b', "\\x1b");
-    let text = PlanText::new().lib("libodd.so.1", &odd, "redirect").text();
-    let plan = put_text(&one.lab, text.replace(utf8(&odd), &escaped).as_bytes());
+    let text = PlanText::new().lib("libodd.so.1", &odd, "redirect").program(&COMMON.host).text();
+    let plan = Plan::parse(text.replace(utf8(&odd), &escaped).as_bytes()).unwrap();
+    let machine = cudashim::Host::new("/".into(), std::collections::BTreeMap::new(), "/".into());
+    let plan = put_bytes(&one.lab, &Image::compile(&plan, &machine).unwrap().bytes);
     let mut command = host(&["open", "libodd.so.1", "l", "call", "which"]);
     let ran = run(&one.lab, command.env("CUDASHIM_PLAN", &plan).env("CUDASHIM_LOG", "stderr"));
     assert_eq!(ran.out, "open libodd.so.1: ok\nwhich: 4\n");

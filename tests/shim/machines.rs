@@ -37,7 +37,7 @@ impl Machine {
         let path = lab.path("libcudashim.so");
         let cshim = Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim");
         let machine = object::of_machine("aarch64").unwrap();
-        for arguments in object::runs(machine, Path::new(env!("OUT_DIR")), &cshim, &path).unwrap() {
+        for arguments in object::runs(&object::SHIM, machine, Path::new(env!("OUT_DIR")), &cshim, &path).unwrap() {
             let output = Command::new(COMPILER).arg("-std=gnu11").args(arguments).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
@@ -90,11 +90,12 @@ fn the_object_of_aarch64_decides_and_keeps_the_caller() {
     machine.compile("libuser.so", "int which(void); int user(void) { return which(); }", &needs);
     let host = machine.compile("host", include_str!("host.c"), &["-rdynamic", "-ldl", "-pthread"]);
     let plan = PlanText::new().lib("libone.so.1", &right, "redirect").record(&["alias", "libone.so", "libone.so.1"]);
+    let plan = put_plan(&machine.lab, &plan.program(&host));
     let script = |name: &str, call: &str| {
         let mut command = clean_command(emulator);
         command.arg("-L").arg(root).args(["-E", &format!("LD_PRELOAD={}", utf8(&machine.object))]);
-        command.args(["-E", &format!("CUDASHIM_PLAN={}", utf8(&put_plan(&machine.lab, &plan)))]);
-        command.arg(&host).args(["plan", "open", name, "n", "errno", "call", call]);
+        command.args(["-E", &format!("CUDASHIM_PLAN={}", utf8(&plan))]);
+        command.arg(&host).args(["open", name, "n", "errno", "call", call]);
         run(&machine.lab, &mut command)
     };
     for (name, call, gives) in [
@@ -106,7 +107,7 @@ fn the_object_of_aarch64_decides_and_keeps_the_caller() {
     ] {
         let ran = script(name, call);
         let shown = name.replace(utf8(machine.lab.root()), "[R]");
-        let said = format!("plan: [R]/plan\nopen {shown}: ok\nerrno: 42\n{call}: {gives}\n");
+        let said = format!("open {shown}: ok\nerrno: 42\n{call}: {gives}\n");
         assert_eq!((ran.out, ran.err.as_str()), (said, ""), "{name}");
     }
 }

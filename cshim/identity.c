@@ -1,0 +1,287 @@
+/* What this process is: read once, in the constructor, before anybody can change the working directory, the user, the
+ * arguments or the environment; or at the first dlopen, where another object's constructor comes before ours.
+ *
+ * All that is kept is a copy: hosts move and overwrite the originals to change their name in ps(1).
+ */
+#include "shim.h"
+#include "sys.h"
+#include "text.h"
+
+enum { AT_NULL = 0, AT_SECURE = 23, AT_EXECFN = 31 };
+
+extern char **environ __attribute__((weak, visibility("default")));
+extern unsigned long getauxval(unsigned long type) __attribute__((weak, visibility("default")));
+
+struct identity identity;
+
+/* What glibc hands to constructors. An auditor has a namespace of its own, without libc and its `environ`. */
+static char **first_environ;
+static unsigned char known;
+
+/* --- the environment --- */
+
+/* Made by build.rs of data/variables.tsv: for each variable 'v', or 'h' for one that must not act on the binary itself, its
+ * length in one byte, then its name; with `=`, or without where any name may follow. */
+static const char table[] =
+#include "variables.h"
+	;
+static const char host_prefix[] = "CUDASHIM_HOST_";
+
+/* 0: the binary may not know it; else how the table has it. */
+static char kind_of(const char *entry)
+{
+	if (text_starts(entry, host_prefix))
+		return 0;
+	for (const char *row = table; *row; row += 2 + row[1]) {
+		int i = 0;
+
+		while (i < row[1] && entry[i] == row[2 + i])
+			i++;
+		if (i == row[1])
+			return row[0];
+	}
+	return 0;
+}
+
+/* Copies what the binary may know; from here on nobody looks at the environment itself. Two passes over the same strings:
+ * no thread but ours is there yet, or, where one is, it may not change the environment either (setenv(3)). */
+static void take_variables(char **entries)
+{
+	uint32_t letters = 0;
+	size_t size = 0;
+	char *to = NULL;
+
+	/* A forked child may find it half done. */
+	identity.variable_count = 0;
+	/* Most variables begin as none of the table does. */
+	for (const char *row = table; *row; row += 2 + row[1])
+		letters |= 1u << (row[2] & 31);
+	for (int pass = 0; pass < 2; pass++) {
+		for (char **entry = entries; *entry; entry++) {
+			char kind = letters >> (**entry & 31) & 1 ? kind_of(*entry) : 0;
+			size_t length = kind ? text_length(*entry) + 1 : 0, prefix = kind == 'h' ? sizeof host_prefix - 1 : 0;
+
+			if (!kind)
+				continue;
+			if (pass && size >= prefix + length) {
+				memcpy(to, host_prefix, prefix);
+				memcpy(to + prefix, *entry, length);
+				to += prefix + length;
+				size -= prefix + length;
+				identity.variable_count++;
+			} else if (!pass) {
+				size += prefix + length;
+			}
+		}
+		if (!pass && !(to = identity.variables = size ? sys_memory(size) : NULL))
+			return;
+	}
+}
+
+static void read_own(char **entry)
+{
+	const char *log = NULL;
+
+	for (; *entry; entry++) {
+		const char *s = *entry;
+
+		if (s[0] == 'L' && text_starts(s, "LD_AUDIT="))
+			identity.audited = s[9] != '\0';
+		if (s[0] != 'C' || !text_starts(s, "CUDASHIM_"))
+			continue;
+		if (text_starts(s + 9, "PLAN="))
+			(void)text_copy(identity.given, sizeof identity.given, s + 14);
+		else if (text_starts(s + 9, "LOG="))
+			log = s + 13;
+		else if (text_same(s + 9, "OFF=1"))
+			identity.out = true;
+	}
+	log_setup(log);
+}
+
+/* Takes one entry out of a list of LD_PRELOAD, with the separator before it. The first of the list is us. */
+static void take_out(char *list, const char *entry, size_t length)
+{
+	for (; *list; list++) {
+		const char *rest = list + 1 + length;
+		size_t i = 0;
+
+		if (*list != ':' && *list != ' ')
+			continue;
+		while (i < length && list[1 + i] == entry[i])
+			i++;
+		if (i == length && (!*rest || *rest == ':' || *rest == ' ')) {
+			memmove(list, rest, text_length(rest) + 1);
+			return;
+		}
+	}
+}
+
+/* CUDASHIM_ONCE names the entries of LD_PRELOAD that were meant for this program: its children shall not map those too. */
+static void end_once(char **entry)
+{
+	char *list = NULL, **once = NULL;
+
+	for (; *entry; entry++) {
+		if (text_starts(*entry, "LD_PRELOAD="))
+			list = *entry + 11;
+		if (text_starts(*entry, "CUDASHIM_ONCE="))
+			once = entry;
+	}
+	if (!once)
+		return;
+	for (const char *at = *once + 14; list && *at;) {
+		size_t length = 0;
+
+		while (at[length] && at[length] != ':')
+			length++;
+		if (length)
+			take_out(list, at, length);
+		at += length + (at[length] == ':');
+	}
+	do
+		once[0] = once[1];
+	while (*once++);
+}
+
+/* --- the program --- */
+
+/* Whether the kernel asks for secure execution (in doubt it does), and the path it was told to start, or NULL. */
+static bool read_auxv(const char **started)
+{
+	uint64_t pairs[2 * 16];
+	bool secure = true;
+	long got;
+	int fd;
+
+	/* libc is asked first: of a program that may not be read, neither may its auxv file (proc(5)). */
+	if (getauxval) {
+		*started = (const char *)getauxval(AT_EXECFN);
+		return getauxval(AT_SECURE) != 0;
+	}
+	fd = sys_open("/proc/self/auxv", O_RDONLY);
+	while (fd >= 0 && (got = sys_read(fd, pairs, sizeof pairs)) > 0)
+		for (long i = 0; i + 1 < got / 8; i += 2) {
+			if (pairs[i] == AT_SECURE)
+				secure = pairs[i + 1] != 0;
+			if (pairs[i] == AT_EXECFN)
+				*started = (const char *)(uintptr_t)pairs[i + 1];
+		}
+	if (fd >= 0)
+		sys_close(fd);
+	return secure;
+}
+
+/* Whether identity.path leads to the file that is executed; then the directory that it lies in counts, too. */
+static bool is_program(struct image_id file)
+{
+	char *slash = (char *)text_base(identity.path), first = *slash;
+	struct sys_stat st;
+	bool found;
+
+	if (identity.path[0] != '/' || sys_stat(identity.path, &st) < 0 || st.dev != file.dev || st.ino != file.ino)
+		return false;
+	*slash = '\0';
+	found = sys_stat(identity.path, &st) == 0;
+	*slash = first;
+	if (found)
+		identity.program = (struct image_program){.dir = {st.dev, st.ino}, .file = file};
+	return found;
+}
+
+/* Into identity.path: `path` as it is, or joined with the working directory. */
+static void join(const char *path)
+{
+	long length = 0;
+
+	if (path[0] != '/') {
+		length = SYS2(NR_getcwd, identity.path, sizeof identity.path - 1);
+		/* It counts the NUL. */
+		if (length <= 1)
+			length = 0;
+		else
+			identity.path[length - 1] = '/';
+	}
+	if (!text_copy(identity.path + length, sizeof identity.path - (size_t)length, path))
+		identity.path[0] = '\0';
+}
+
+/* The path that the program was started by: what the kernel was told; of a script that is the script, and the program is
+ * the first argument (execve(2), "Interpreter scripts"); else what the kernel says it is. */
+static void find_program(const char *started)
+{
+	/* By a descriptor and not by a path: the file may have another name by now, or none. */
+	int fd = sys_open("/proc/self/exe", O_PATH);
+	struct sys_stat st;
+	long got = 0;
+
+	if (fd < 0)
+		return;
+	got = sys_fstat(fd, &st);
+	sys_close(fd);
+	if (got < 0)
+		return;
+	/* To start oneself again, or an open file, by way of these is no place that a program lies in. */
+	if (started && !text_starts(started, "/proc/") && !text_starts(started, "/dev/fd/"))
+		join(started);
+	if (is_program((struct image_id){st.dev, st.ino}))
+		return;
+	fd = sys_open("/proc/self/cmdline", O_RDONLY);
+	got = fd < 0 ? 0 : sys_read(fd, identity.path, sizeof identity.path - 1);
+	identity.path[got > 0 ? got : 0] = '\0';
+	if (fd >= 0)
+		sys_close(fd);
+	if (is_program((struct image_id){st.dev, st.ino}))
+		return;
+	got = SYS4(NR_readlinkat, AT_FDCWD, "/proc/self/exe", identity.path, sizeof identity.path - 1);
+	identity.path[got > 0 ? got : 0] = '\0';
+	if (!is_program((struct image_id){st.dev, st.ino}))
+		identity.path[0] = '\0';
+}
+
+/* --- once --- */
+
+static void read_identity(char **entries)
+{
+	const char *started = NULL;
+
+	read_own(entries);
+	/* In secure execution the environment is the attacker's. The loader then drops preloads that have a slash in their
+	 * name, but an administrator may have put us into a directory it trusts. */
+	identity.secure = read_auxv(&started);
+	if (identity.secure || (!identity.given[0] && !ask_can()))
+		identity.out = true;
+	if (identity.out)
+		return;
+	find_program(started);
+	if (ask_can())
+		take_variables(entries);
+}
+
+bool identity_known(void)
+{
+	char **entries = &environ && environ ? environ : first_environ;
+
+	if (__atomic_load_n(&known, __ATOMIC_ACQUIRE))
+		return true;
+	/* libc has not come so far; the next call may. */
+	if (!entries || !gate_enter())
+		return false;
+	if (!known)
+		read_identity(entries);
+	__atomic_store_n(&known, 1, __ATOMIC_RELEASE);
+	gate_leave();
+	return true;
+}
+
+/* glibc hands argc, argv and envp to constructors, musl does not: `environ` is the same in both. */
+__attribute__((constructor)) static void start(int argc, char **argv, char **envp)
+{
+	(void)argc, (void)argv;
+	if (!&environ)
+		first_environ = envp;
+	/* Before the variables are read: what was for this program only is not the binary's business either. */
+	else if (environ)
+		end_once(environ);
+	(void)identity_known();
+}

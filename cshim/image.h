@@ -1,0 +1,96 @@
+/* The compiled plan: docs/PLAN_FORMAT.md, "The image". */
+#ifndef CUDASHIM_IMAGE_H
+#define CUDASHIM_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { IMAGE_BYTES = 4 << 20, IMAGE_LIBS = 1024, IMAGE_PATH = 4096 };
+
+enum how { HOW_PRELOAD, HOW_REDIRECT, HOW_KEEP };
+
+/* In the file. Strings are offsets into its block of strings; tables are sorted by their first members. */
+struct image_lib {
+	uint64_t dev, ino, size;
+	int64_t mtime;
+	uint32_t soname, path, how, zero;
+};
+
+struct image_name {
+	uint32_t name, lib, alias, zero;
+};
+
+struct image_path {
+	uint32_t path, lib;
+};
+
+struct image_trigger {
+	uint32_t name, first, count, bundle; /* bundle: index of a lib plus one; 0: none */
+};
+
+struct image_id {
+	uint64_t dev, ino;
+};
+
+struct image_program {
+	struct image_id dir, file;
+};
+
+struct image_header {
+	char magic[8];
+	uint32_t version, size;
+	struct {
+		uint32_t at, count;
+	} libs, names, paths, triggers, members, programs, objects;
+	uint32_t strings, strings_size;
+};
+
+/* What became of our own attempt to load a library, and what has been said of it; atomic. */
+enum { LIB_UNTRIED, LIB_LOADED, LIB_FAILED };
+
+struct lib_state {
+	unsigned char load, told;
+};
+
+struct plan {
+	const struct image_header *header;
+	const struct image_lib *libs;
+	const struct image_name *names;
+	const struct image_path *paths;
+	const struct image_trigger *triggers;
+	const uint32_t *members;
+	const struct image_program *programs;
+	const struct image_id *objects;
+	const char *strings;
+	size_t size;
+	struct lib_state *states; /* one for each lib */
+	unsigned char *done; /* one for each trigger: every member is loaded by us, for good; atomic */
+	char path[IMAGE_PATH];
+};
+
+/* NULL, and a plan in `*plan`, when the file can be used; else why not (a string constant). */
+const char *image_read(struct plan **plan, const char *path);
+/* Only for a plan that nobody else has seen: one that is in force lives as long as the process. */
+void image_free(struct plan *plan);
+
+const struct image_name *image_name(const struct plan *plan, const char *name);
+const struct image_trigger *image_trigger(const struct plan *plan, const char *name);
+/* The library that is to be given for an absolute path, or NULL. */
+const struct image_lib *image_path(const struct plan *plan, const char *path);
+bool image_has_object(const struct plan *plan, struct image_id object);
+bool image_has_program(const struct plan *plan, const struct image_program *program);
+/* Whether a string is one of the plan's own: an answer that we gave earlier. */
+bool image_owns(const struct plan *plan, const char *s);
+
+static inline const char *image_text(const struct plan *plan, uint32_t at)
+{
+	return plan->strings + at;
+}
+
+static inline struct lib_state *image_state(const struct plan *plan, const struct image_lib *lib)
+{
+	return &plan->states[lib - plan->libs];
+}
+
+#endif
