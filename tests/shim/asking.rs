@@ -315,7 +315,8 @@ fn who_asks_does_not_wait_for_itself() {
     // The handler's call passed as it came; where the wrong copy is mapped by then, it stays.
     assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n", "{}", ran.err);
     // The first waits for the second, who is asked by the child.
-    let wait = "if mkdir $root/first 2>/dev/null; then until test -e $root/second; do :; done; else touch $root/second; fi";
+    let wait =
+        "if mkdir $root/first 2>/dev/null; then until test -e $root/second; do :; done; else touch $root/second; fi";
     let a = asked(&format!("{wait}; echo $root/plan"));
     let ran = a.host(&["fork-while", "libc10_cuda.so", a.lab.path("first").to_str().unwrap()], &[]);
     assert_eq!(ran.out, "which: 2\nchild: 0\nwhich: 2\n", "{}", ran.err);

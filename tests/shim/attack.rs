@@ -101,24 +101,11 @@ fn a_plan_that_is_cut_short_later_ends_nobody() {
     let one = one();
     let plan = put_plan(&one.lab, &one.plan.clone().record(&["alias", "libone.so", "libone.so.1"]));
     let mut script = OPEN.to_vec();
-    script.extend([
-        "maps",
-        "/plan",
-        "cut",
-        utf8(&plan),
-        "open",
-        "libone.so",
-        "l",
-        "call",
-        "which",
-    ]);
+    script.extend(["maps", "/plan", "cut", utf8(&plan), "open", "libone.so", "l", "call", "which"]);
     let mut command = host(&script);
     command.env("CUDASHIM_PLAN", &plan).env("LD_LIBRARY_PATH", one.lab.path("wrong"));
     let ran = run(&one.lab, &mut command);
-    assert_eq!(
-        ran.out,
-        format!("{GIVEN}maps /plan: 0\nopen libone.so: ok\nwhich: 2\n")
-    );
+    assert_eq!(ran.out, format!("{GIVEN}maps /plan: 0\nopen libone.so: ok\nwhich: 2\n"));
     assert_eq!(ran.code, Some(0));
 }
 
@@ -177,9 +164,7 @@ fn each_decision_is_one_line_with_its_rule() {
     let plan = put_plan(&lab, &plan);
     fs::remove_file(gone).unwrap();
     let mut script = Vec::new();
-    for name in
-        ["libone.so.1", "libone.so", utf8(&user), "/usr/lib/libthree.so.3", "libgone.so.4", "libm.so.6"]
-    {
+    for name in ["libone.so.1", "libone.so", utf8(&user), "/usr/lib/libthree.so.3", "libgone.so.4", "libm.so.6"] {
         script.extend(["open", name, "l"]);
     }
     let log = lab.path("log");

@@ -278,3 +278,44 @@ fn what_was_preloaded_for_nobody_leaves_the_rest_alone() {
     let seen = run(&lab, shell.args(["-c", "echo \"$LD_PRELOAD ${CUDASHIM_ONCE-none}\""]));
     assert_eq!(seen.out, format!("{list} none\n"));
 }
+
+/// One line for each thing seen, in the file that is named; nothing in any other.
+#[test]
+fn what_is_traced_is_written_down() {
+    let lab = Lab::new();
+    let tracer = lab.write("libcudashim-trace.so", cudashim::handout::shim::TRACER);
+    let library = lab.copy("here/libcudart.so.12", "libcudart.so.12", 1);
+    let record = lab.path("record");
+    let script = ["open", "libcudart.so.12", "l", "open", "libcurl-none.so", "l", "errno"];
+    let traced = |value: &str| {
+        let mut command = clean_command(&COMMON.host);
+        command.env("LD_AUDIT", &tracer).env("CUDASHIM_TRACE", value).env("LD_LIBRARY_PATH", library.parent().unwrap());
+        let ran = run(&lab, command.args(script).current_dir(lab.root()));
+        assert_eq!(ran.out, "open libcudart.so.12: ok\nopen libcurl-none.so: no\nerrno: 42\n");
+    };
+    traced(utf8(&record));
+    let text = std::fs::read_to_string(&record).unwrap();
+    assert!(text.lines().all(|line| line.ends_with("\t.")), "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("\tsearch\tlibcudart.so.12\tdlopen\t")).count(), 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("\tsearch\t")).count(), 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains(&format!("\topen\t0\t{}\t", utf8(&library)))).count(), 1);
+    traced("relative");
+    assert!(!lab.path("relative").exists());
+}
+
+/// With a plan it sees what that gives.
+#[test]
+fn what_a_plan_gives_is_traced() {
+    let two = Two::new();
+    let tracer = two.lab.write("libcudashim-trace.so", cudashim::handout::shim::TRACER);
+    let record = two.lab.path("record");
+    for (acts, which) in [("1", 2), ("0", 1)] {
+        let mut command = two.audited(&two.plan("redirect"), &COMMON.host);
+        command.env("LD_AUDIT", &tracer).env("CUDASHIM_TRACE", &record).env("CUDASHIM_TRACE_ACTS", acts);
+        let ran = run(&two.lab, command.args(["open", "libone.so.1", "l", "call", "which"]));
+        assert_eq!((ran.out, ran.err.as_str()), (format!("open libone.so.1: ok\nwhich: {which}\n"), ""));
+    }
+    let text = std::fs::read_to_string(&record).unwrap();
+    let given = format!("\tsearch\tlibone.so.1\tdlopen\t\trpath\t{}\t.", utf8(&two.right));
+    assert_eq!(text.lines().filter(|line| line.ends_with(&given)).count(), 1, "{text}");
+}

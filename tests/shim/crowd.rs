@@ -119,7 +119,10 @@ fn a_host_built_with_sanitizers() {
     let host = s.lab.program("host", include_str!("host.c"), &arguments);
     let script = ["open", utf8(&s.consumer), "n", "call", "sum", "threads", "libone.so", "maps", "libone"];
     let mut command = clean_command(&host);
-    command.args(script).env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_PLAN", put_plan(&s.lab, &s.plan.clone().program(&host)));
+    command
+        .args(script)
+        .env("LD_PRELOAD", &COMMON.shim)
+        .env("CUDASHIM_PLAN", put_plan(&s.lab, &s.plan.clone().program(&host)));
     let ran = run(&s.lab, command.env("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0"));
     let said = format!("open [R]/wrong/libconsumer.so: ok\nsum: 20\nthreads: 32\n{ONE_RIGHT}");
     assert_eq!((ran.out, ran.err.as_str()), (said, ""));

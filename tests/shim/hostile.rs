@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use super::{COMMON, Two, host, put_plan, put_bytes, run, utf8, with_plan};
+use super::{COMMON, Two, host, put_bytes, put_plan, run, utf8, with_plan};
 use crate::support::lab::{Lab, PlanText, Ran};
 use cudashim::plan::{Image, ImageView, Plan};
 
@@ -63,7 +63,8 @@ fn a_plan_of_which_a_byte_is_another_is_refused_as_the_tools_refuse_it() {
     let one = one();
     let two = one.lab.copy("right/libtwo.so.2", "libtwo.so.2", 3);
     let plan = one.plan.clone().lib("libtwo.so.2", &two, "keep").record(&["alias", "libone.so", "libone.so.1"]);
-    let plan = plan.record(&["trigger", "libx.so", "libone.so.1", "libtwo.so.2"]).record(&["replace", "/x", "libone.so.1"]);
+    let plan =
+        plan.record(&["trigger", "libx.so", "libone.so.1", "libtwo.so.2"]).record(&["replace", "/x", "libone.so.1"]);
     let bytes = fs::read(put_plan(&one.lab, &plan)).unwrap();
     for at in 0..bytes.len() {
         for bit in [0, 5, 7] {

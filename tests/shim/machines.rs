@@ -6,12 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::made;
 use super::object::is_as_promised;
 use super::{put_plan, run, utf8};
 use crate::support::lab::{Lab, PlanText, clean_command};
-
-#[path = "../../build/object.rs"]
-mod object;
 
 const COMPILER: &str = "aarch64-linux-gnu-gcc";
 
@@ -36,8 +34,8 @@ impl Machine {
         let lab = Lab::new();
         let path = lab.path("libcudashim.so");
         let cshim = Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim");
-        let machine = object::of_machine("aarch64").unwrap();
-        for arguments in object::runs(&object::SHIM, machine, Path::new(env!("OUT_DIR")), &cshim, &path).unwrap() {
+        let machine = made::of_machine("aarch64").unwrap();
+        for arguments in made::runs(&made::SHIM, machine, Path::new(env!("OUT_DIR")), &cshim, &path).unwrap() {
             let output = Command::new(COMPILER).arg("-std=gnu11").args(arguments).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }

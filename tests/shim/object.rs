@@ -2,8 +2,9 @@
 //!
 //! Read by our own reader; what that does not tell (segments and their protection) by goblin.
 
+use super::made;
 use cudashim::elf::Elf;
-use cudashim::handout::shim::{IMAGE, image_for};
+use cudashim::handout::shim::{IMAGE, TRACER, image_for};
 use goblin::elf::dynamic::{DF_1_NODELETE, DF_1_NOW};
 use goblin::elf::program_header::{PF_W, PF_X, PT_GNU_PROPERTY, PT_GNU_RELRO, PT_GNU_STACK, PT_LOAD};
 
@@ -11,13 +12,7 @@ use goblin::elf::program_header::{PF_W, PF_X, PT_GNU_PROPERTY, PT_GNU_RELRO, PT_
 const TEXT: [(&str, usize); 2] = [("x86-64", 16 * 1024), ("aarch64", 18 * 1024)];
 
 /// The marker, the dlopen door and the audit door.
-const EXPORTS: [&str; 5] = [
-    "cudashim_abi",
-    "dlopen",
-    "la_objopen",
-    "la_objsearch",
-    "la_version",
-];
+const EXPORTS: [&str; 5] = ["cudashim_abi", "dlopen", "la_objopen", "la_objsearch", "la_version"];
 
 fn sorted<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<&'a str> {
     let mut names: Vec<&str> = names.map(|name| std::str::from_utf8(name).unwrap()).collect();
@@ -83,6 +78,65 @@ fn its_segments_are_small_and_never_writable_code(image: &[u8]) {
 #[test]
 fn the_embedded_object_is_as_promised() {
     is_as_promised(IMAGE);
+}
+
+/// Nothing of the tracer is in the object that stands in production processes, and nothing of the dlopen door in the tracer.
+#[test]
+fn the_tracer_is_an_object_of_its_own() {
+    let has = |image: &[u8], text: &str| image.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(has(TRACER, "CUDASHIM_TRACE") && !has(IMAGE, "CUDASHIM_TRACE"));
+    let tracer = Elf::parse(TRACER).unwrap();
+    let exports = ["la_activity", "la_objclose", "la_objopen", "la_objsearch", "la_version"];
+    assert_eq!(sorted(tracer.definitions().unwrap().iter().map(|symbol| symbol.name)), exports);
+    assert_eq!(tracer.needed(), [b""; 0]);
+}
+
+/// The frames from the entry to the loader, as the compiler counts them; one level of loading is all of them.
+#[test]
+fn a_dlopen_takes_a_kilobyte_of_stack() {
+    let lab = crate::support::lab::Lab::new();
+    let cshim = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim");
+    let machine = made::of_machine(std::env::consts::ARCH).unwrap();
+    let mut frames = std::collections::BTreeMap::new();
+    for object in [made::SHIM, made::TRACE] {
+        let file = lab.path(object.soname);
+        for arguments in made::runs(&object, machine, env!("OUT_DIR").as_ref(), &cshim, &file).unwrap() {
+            let compiled =
+                std::process::Command::new("cc").args(["-std=gnu11", "-fstack-usage"]).args(arguments).output();
+            assert!(compiled.unwrap().status.success());
+        }
+    }
+    for entry in std::fs::read_dir(lab.root()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "su") {
+            for line in std::fs::read_to_string(path).unwrap().lines() {
+                let mut fields = line.split('\t');
+                let name = fields.next().unwrap().rsplit(':').next().unwrap().to_owned();
+                let name = name.split('.').next().unwrap().to_owned();
+                frames.insert(name, fields.next().unwrap().parse::<usize>().unwrap());
+            }
+        }
+    }
+    // What is not a frame of its own was made part of its caller's.
+    let way = [
+        "cudashim_pick",
+        "decide",
+        "by_path",
+        "before",
+        "give",
+        "load_list",
+        "load_bundle",
+        "load_member",
+        "load_quietly",
+    ];
+    let deep: usize = way.iter().filter_map(|name| frames.get(*name)).sum();
+    let largest = frames.values().max().unwrap();
+    assert!(
+        frames.len() > 50 && frames.contains_key("cudashim_pick") && frames.contains_key("load_quietly"),
+        "{frames:?}"
+    );
+    // The stub's frame, and that of the deepest of ours that calls nobody.
+    assert!(24 + deep + largest <= 1024, "{deep} and {largest}: {frames:?}");
 }
 
 /// The checks see what they look for: the host program has all that the object must not have.

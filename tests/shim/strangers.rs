@@ -62,7 +62,8 @@ impl Plugin {
     fn questions(&self) -> Vec<String> {
         let log = fs::read_to_string(self.lab.path("log")).unwrap_or_default();
         let _ = fs::remove_file(self.lab.path("log"));
-        let clean = |line: &str| line.split(' ').skip(2).collect::<Vec<_>>().join(" ").replace(utf8(self.lab.root()), "[R]");
+        let clean =
+            |line: &str| line.split(' ').skip(2).collect::<Vec<_>>().join(" ").replace(utf8(self.lab.root()), "[R]");
         log.lines().map(clean).collect()
     }
 }
@@ -158,7 +159,10 @@ fn what_is_kept_is_for_the_plans_own_objects() {
     for door in DOORS {
         for (object, sum) in [(utf8(&user), 20), (utf8(&COMMON.host), 30)] {
             let mut command = host(&["open", utf8(&user), "l", "call", "sum"]);
-            command.env_remove("LD_PRELOAD").env(door, &COMMON.shim).env("CUDASHIM_PLAN", put_plan(&lab, &plan(object)));
+            command
+                .env_remove("LD_PRELOAD")
+                .env(door, &COMMON.shim)
+                .env("CUDASHIM_PLAN", put_plan(&lab, &plan(object)));
             assert_eq!(run(&lab, &mut command).out, format!("open [R]/other/libuser.so: ok\nsum: {sum}\n"), "{door}");
         }
     }
