@@ -10,28 +10,36 @@
 
 enum { FUTEX_WAIT_BITSET_PRIVATE = 9 | 128, FUTEX_WAKE_PRIVATE = 1 | 128, CLOCK_MONOTONIC = 1, SECONDS = 3 };
 
-/* Who is in: the process in the upper half, the thread in the lower, which is the word of the futex; 0: nobody. */
-static uint64_t inside;
+/* The number of the thread that is in; 0: nobody. How many wait for it. */
+static uint32_t inside, waiting;
+
+/* False where it took too long. */
+static bool wait_for(uint32_t thread, struct sys_time *end)
+{
+	long woken;
+
+	if (!end->sec) {
+		(void)SYS2(NR_clock_gettime, CLOCK_MONOTONIC, end);
+		end->sec += SECONDS;
+	}
+	__atomic_add_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
+	woken = sys6(NR_futex, (long)&inside, FUTEX_WAIT_BITSET_PRIVATE, (long)thread, (long)end, 0, -1);
+	__atomic_sub_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
+	return woken >= 0 || woken == -EINTR || woken == -EAGAIN;
+}
 
 bool gate_enter(void)
 {
-	uint64_t self = (uint64_t)sys_getpid() << 32 | (uint32_t)SYS0(NR_gettid), now = 0;
+	uint32_t self = (uint32_t)SYS0(NR_gettid), now = 0;
 	struct sys_time end = {0, 0};
 
-	while (!__atomic_compare_exchange_n(&inside, &now, self, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-		long woken;
-
+	while (!__atomic_compare_exchange_n(&inside, &now, self, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)) {
 		if (now == self)
 			return false;
-		/* Of the process we were forked off from: the exchange is tried again with that. */
-		if (now == 0 || now >> 32 != self >> 32)
+		/* One that is no thread of ours, of the process that we were forked off from: tried again with that. */
+		if (now == 0 || SYS3(NR_tgkill, sys_getpid(), now, 0) < 0)
 			continue;
-		if (!end.sec) {
-			(void)SYS2(NR_clock_gettime, CLOCK_MONOTONIC, &end);
-			end.sec += SECONDS;
-		}
-		woken = sys6(NR_futex, (long)&inside, FUTEX_WAIT_BITSET_PRIVATE, (long)(uint32_t)now, (long)&end, 0, -1);
-		if (woken < 0 && woken != -EINTR && woken != -EAGAIN)
+		if (!wait_for(now, &end))
 			return false;
 		now = 0;
 	}
@@ -40,6 +48,7 @@ bool gate_enter(void)
 
 void gate_leave(void)
 {
-	__atomic_store_n(&inside, 0, __ATOMIC_RELEASE);
-	(void)SYS3(NR_futex, &inside, FUTEX_WAKE_PRIVATE, INT32_MAX);
+	__atomic_store_n(&inside, 0, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&waiting, __ATOMIC_SEQ_CST))
+		(void)SYS3(NR_futex, &inside, FUTEX_WAKE_PRIVATE, INT32_MAX);
 }

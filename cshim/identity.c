@@ -73,7 +73,9 @@ static void take_variables(char **entries)
 				size += prefix + length;
 			}
 		}
-		if (!pass && !(to = identity.variables = size ? sys_memory(size) : NULL))
+		if (!pass)
+			to = identity.variables = size <= sizeof identity.few ? identity.few : sys_memory(size);
+		if (!to)
 			return;
 	}
 }
@@ -206,37 +208,43 @@ static void join(const char *path)
 		identity.path[0] = '\0';
 }
 
+/* Whether what `fd` shows is the program, too, as is_program. */
+static bool is_at(int fd)
+{
+	struct sys_stat st;
+
+	return sys_fstat(fd, &st) == 0 && is_program((struct image_id){st.dev, st.ino});
+}
+
 /* The path that the program was started by: what the kernel was told; of a script that is the script, and the program is
  * the first argument (execve(2), "Interpreter scripts"); else what the kernel says it is. */
 static void find_program(const char *started)
 {
-	/* By a descriptor and not by a path: the file may have another name by now, or none. */
-	int fd = sys_open("/proc/self/exe", O_PATH);
 	struct sys_stat st;
-	long got = 0;
+	long got;
+	int exe, fd;
 
-	if (fd < 0)
-		return;
-	got = sys_fstat(fd, &st);
-	sys_close(fd);
-	if (got < 0)
-		return;
 	/* To start oneself again, or an open file, by way of these is no place that a program lies in. */
 	if (started && !text_starts(started, "/proc/") && !text_starts(started, "/dev/fd/"))
 		join(started);
-	if (is_program((struct image_id){st.dev, st.ino}))
+	/* Through the link itself and not by its text: the file may have another name by now, or none. */
+	if (sys_stat("/proc/self/exe", &st) == 0 && is_program((struct image_id){st.dev, st.ino}))
 		return;
-	fd = sys_open("/proc/self/cmdline", O_RDONLY);
-	got = fd < 0 ? 0 : sys_read(fd, identity.path, sizeof identity.path - 1);
-	identity.path[got > 0 ? got : 0] = '\0';
-	if (fd >= 0)
+	/* Opened, where an emulator of another machine lets its own file be seen only so. */
+	exe = sys_open("/proc/self/exe", O_PATH);
+	if (exe >= 0 && !is_at(exe)) {
+		fd = sys_open("/proc/self/cmdline", O_RDONLY);
+		got = fd < 0 ? 0 : sys_read(fd, identity.path, sizeof identity.path - 1);
+		identity.path[got > 0 ? got : 0] = '\0';
 		sys_close(fd);
-	if (is_program((struct image_id){st.dev, st.ino}))
-		return;
-	got = SYS4(NR_readlinkat, AT_FDCWD, "/proc/self/exe", identity.path, sizeof identity.path - 1);
-	identity.path[got > 0 ? got : 0] = '\0';
-	if (!is_program((struct image_id){st.dev, st.ino}))
-		identity.path[0] = '\0';
+		if (!is_at(exe)) {
+			got = SYS4(NR_readlinkat, AT_FDCWD, "/proc/self/exe", identity.path, sizeof identity.path - 1);
+			identity.path[got > 0 ? got : 0] = '\0';
+			if (!is_at(exe))
+				identity.path[0] = '\0';
+		}
+	}
+	sys_close(exe);
 }
 
 /* --- once --- */

@@ -31,16 +31,18 @@ struct identity {
 	/* Whether to stay out of everything; whether the loader may audit with another instance of us; whether the kernel asks
 	 * for secure execution, as far as that had to be known. */
 	bool out, audited, secure;
+	/* The program, as the plan knows programs; all zero where it is not known. */
+	struct image_program program;
+	/* What the binary may know of the environment: strings, each with its NUL, one after the other. */
+	char *variables, few[1500];
+	unsigned variable_count;
+	/* The path of the program, as the binary is told it; empty where it is not known. */
+	char path[IMAGE_PATH];
 	/* CUDASHIM_PLAN; empty where it is unset or cannot be a path. */
 	char given[IMAGE_PATH];
-	/* The program, as the plan knows programs; and its path as the binary is told it. All zero where it is not known. */
-	struct image_program program;
-	char path[IMAGE_PATH];
-	/* What the binary may know of the environment: strings, each with its NUL, one after the other. */
-	char *variables;
-	unsigned variable_count;
 };
 
+/* What most processes touch lies together, at the start. */
 extern struct identity identity;
 
 /* Reads all of it unless that has been done; false if it cannot be, yet. */

@@ -15,7 +15,7 @@ enum {
 	NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_pread64 = 17, NR_setitimer = 38, NR_getpid = 39, NR_clone = 56,
 	NR_execve = 59, NR_wait4 = 61, NR_kill = 62, NR_fcntl = 72, NR_getcwd = 79, NR_geteuid = 107, NR_getppid = 110,
 	NR_rt_sigpending = 127, NR_rt_sigtimedwait = 128, NR_prctl = 157, NR_gettid = 186, NR_futex = 202,
-	NR_clock_gettime = 228, NR_exit_group = 231, NR_openat = 257, NR_newfstatat = 262, NR_readlinkat = 267,
+	NR_clock_gettime = 228, NR_exit_group = 231, NR_tgkill = 234, NR_openat = 257, NR_newfstatat = 262, NR_readlinkat = 267,
 	NR_ppoll = 271, NR_dup3 = 292, NR_pipe2 = 293, NR_close_range = 436,
 	O_NOFOLLOW = 0400000, ELF_MACHINE = 62,
 };
@@ -47,7 +47,7 @@ static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
 enum {
 	NR_getcwd = 17, NR_dup3 = 24, NR_fcntl = 25, NR_openat = 56, NR_close = 57, NR_pipe2 = 59, NR_read = 63,
 	NR_write = 64, NR_pread64 = 67, NR_ppoll = 73, NR_readlinkat = 78, NR_newfstatat = 79, NR_fstat = 80,
-	NR_exit_group = 94, NR_futex = 98, NR_setitimer = 103, NR_clock_gettime = 113, NR_kill = 129,
+	NR_exit_group = 94, NR_futex = 98, NR_setitimer = 103, NR_clock_gettime = 113, NR_kill = 129, NR_tgkill = 131,
 	NR_rt_sigaction = 134, NR_rt_sigprocmask = 135, NR_rt_sigpending = 136, NR_rt_sigtimedwait = 137, NR_prctl = 167,
 	NR_getpid = 172, NR_getppid = 173, NR_geteuid = 175, NR_gettid = 178, NR_munmap = 215, NR_clone = 220,
 	NR_execve = 221, NR_mmap = 222, NR_mprotect = 226, NR_wait4 = 260, NR_close_range = 436,

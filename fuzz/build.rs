@@ -1,4 +1,4 @@
-//! Compiles the readers of `cshim/` for the targets `plan` and `peek`.
+//! Compiles the readers of `cshim/` for the targets `image` and `peek`.
 //!
 //! With clang they are watched as the Rust code is: coverage for the fuzzer, and what the sanitizers of addresses and
 //! of undefined behaviour find ends the process. Another compiler makes them without coverage.
@@ -28,7 +28,7 @@ fn main() {
         // A trap needs no runtime of its own.
         .flags(["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-fno-omit-frame-pointer"])
         .flags(["-include", "shim/memory.h", "-Ishim", "-I../cshim"])
-        .files(["shim/harness.c", "../cshim/plan.c", "../cshim/peek.c", "../cshim/text.c"]);
+        .files(["shim/harness.c", "../cshim/image.c", "../cshim/peek.c", "../cshim/text.c"]);
     // text.c has these four of its own, which must not become this process's.
     for name in ["memcpy", "memmove", "memset", "memcmp"] {
         build.define(name, &*format!("shim_{name}"));

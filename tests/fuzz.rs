@@ -30,6 +30,8 @@ mod message;
 mod metadata;
 #[path = "../fuzz/body/notes.rs"]
 mod notes;
+#[path = "../fuzz/body/image.rs"]
+mod image;
 #[path = "../fuzz/body/peek.rs"]
 mod peek;
 #[path = "../fuzz/body/plan.rs"]
@@ -89,7 +91,7 @@ fn objects() {
     run("elf", |bytes| _ = evidence::look_for_everything(bytes));
 }
 
-/// The readers of `cshim/` as a program: `shim plan|peek FILE`.
+/// The readers of `cshim/` as a program: `shim image|peek FILE`.
 struct Shim {
     dir: TempDir,
 }
@@ -107,7 +109,7 @@ impl Shim {
         for name in ["memcpy", "memmove", "memset", "memcmp"] {
             command.arg(format!("-D{name}=shim_{name}"));
         }
-        command.args(["main.c", "harness.c"]).args(["plan.c", "peek.c", "text.c"].map(|name| cshim.join(name)));
+        command.args(["main.c", "harness.c"]).args(["image.c", "peek.c", "text.c"].map(|name| cshim.join(name)));
         let output = command.arg("-o").arg(dir.path().join("shim")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Self { dir }
@@ -124,6 +126,15 @@ impl Shim {
             _ => panic!("{:?}: {}", output.status, String::from_utf8_lossy(&output.stderr)),
         }
     }
+}
+
+#[test]
+fn images_are_read_alike() {
+    let shim = Shim::build();
+    run("image", |bytes| image::run(bytes, |bytes| shim.reads("image", bytes)));
+    // That both refuse everything would pass for agreement.
+    let whole = std::fs::read(fuzz().join("seeds/image/one")).unwrap();
+    assert!(cudashim::plan::ImageView::parse(&whole).is_ok_and(|view| view.libraries.len() == 3));
 }
 
 /// That everything is refused would pass for agreement.

@@ -1,8 +1,8 @@
 #include "harness.h"
 
+#include "image.h"
 #include "memory.h"
-#include "peek.h"
-#include "plan.h"
+#include "shim.h"
 #include "text.h"
 
 struct memory_file memory_file;
@@ -36,102 +36,91 @@ static void put_number(struct out *out, uint64_t n)
 	put(out, text_decimal(digits, n));
 }
 
-static void put_file(struct out *out, const struct lib *lib)
+static void put_id(struct out *out, struct image_id id)
 {
-	put(out, lib->path);
-	put_number(out, lib->dev);
-	put_number(out, lib->ino);
-	put_number(out, lib->size);
-	put(out, lib->mtime < 0 ? "-" : "+");
-	put_number(out, lib->mtime < 0 ? -(uint64_t)lib->mtime : (uint64_t)lib->mtime);
+	put_number(out, id.dev);
+	put_number(out, id.ino);
 }
 
-static void put_record(struct out *out, const struct plan *plan, const struct record *record)
+static void put_plan(struct out *out, const struct plan *plan)
 {
-	static const char *const hows[] = { "preload", "redirect", "keep" };
-	const char *soname = record->value;
+	const struct image_header *h = plan->header;
 
-	put(out, record->key);
-	switch (record->kind) {
-	case RECORD_LIB:
-		put_file(out, record->lib);
-		put(out, hows[record->lib->how]);
-		must(plan_lib(plan, record->key) == record->lib && plan_owns(plan, record->lib->path));
-		break;
-	case RECORD_ALIAS:
-	case RECORD_REPLACE:
-		put(out, record->lib->soname);
-		break;
-	case RECORD_TRIGGER:
-		put_number(out, record->count);
-		for (uint32_t n = record->count; n; n--) {
-			put(out, soname);
-			must(plan_lib(plan, soname) != NULL);
-			soname += text_length(soname) + 1;
-		}
-		break;
-	case RECORD_BUNDLE:
-		put_file(out, record->lib);
-		must(plan_find(plan, KEY_TRIGGER, record->key)->lib == record->lib);
-		break;
-	case RECORD_ABSENT:
-		put(out, record->value);
-		break;
+	for (uint32_t i = 0; i < h->libs.count; i++) {
+		const struct image_lib *lib = &plan->libs[i];
+
+		put(out, "l");
+		put(out, image_text(plan, lib->soname));
+		put(out, image_text(plan, lib->path));
+		put_id(out, (struct image_id){lib->dev, lib->ino});
+		put_number(out, lib->size);
+		put_number(out, (uint64_t)lib->mtime);
+		put_number(out, lib->how);
+		must(image_owns(plan, image_text(plan, lib->path)) && image_state(plan, lib)->load == LIB_UNTRIED);
 	}
+	for (uint32_t i = 0; i < h->names.count; i++) {
+		const struct image_name *name = &plan->names[i];
+
+		put(out, "n");
+		put(out, image_text(plan, name->name));
+		put_number(out, name->lib);
+		put_number(out, name->alias);
+		must(image_name(plan, image_text(plan, name->name)) == name);
+	}
+	for (uint32_t i = 0; i < h->paths.count; i++) {
+		put(out, "r");
+		put(out, image_text(plan, plan->paths[i].path));
+		put_number(out, plan->paths[i].lib);
+		must(image_path(plan, image_text(plan, plan->paths[i].path)) == &plan->libs[plan->paths[i].lib]);
+	}
+	for (uint32_t i = 0; i < h->triggers.count; i++) {
+		const struct image_trigger *trigger = &plan->triggers[i];
+
+		put(out, "t");
+		put(out, image_text(plan, trigger->name));
+		put_number(out, trigger->count);
+		for (uint32_t n = 0; n < trigger->count; n++)
+			put_number(out, plan->members[trigger->first + n]);
+		put_number(out, trigger->bundle);
+		must(image_trigger(plan, image_text(plan, trigger->name)) == trigger && !plan->done[i]);
+	}
+	for (uint32_t i = 0; i < h->programs.count; i++) {
+		put(out, "p");
+		put_id(out, plan->programs[i].dir);
+		put_id(out, plan->programs[i].file);
+		must(image_has_program(plan, &plan->programs[i]));
+	}
+	for (uint32_t i = 0; i < h->objects.count; i++) {
+		put(out, "o");
+		put_id(out, plan->objects[i]);
+		must(image_has_object(plan, plan->objects[i]));
+	}
+	must(!image_name(plan, "\xff\xff no name \xff") && !image_owns(plan, out->at));
 }
 
-static enum key_space space_of(unsigned kind)
+long harness_image(const unsigned char *bytes, size_t size, char *out, size_t room)
 {
-	static const enum key_space spaces[] = { KEY_NAME, KEY_NAME, KEY_NAME, KEY_TRIGGER, KEY_PATH, KEY_BUNDLE, KEY_SCOPE, KEY_OWN };
-
-	return spaces[kind];
-}
-
-long harness_plan(const unsigned char *bytes, size_t size, char *out, size_t room)
-{
-	static const struct {
-		unsigned char kind;
-		char letter[2];
-	} order[] = { { RECORD_SCOPE, "s" }, { RECORD_OWN, "o" }, { RECORD_LIB, "l" }, { RECORD_ALIAS, "n" },
-		      { RECORD_REPLACE, "r" }, { RECORD_TRIGGER, "t" }, { RECORD_BUNDLE, "b" }, { RECORD_ABSENT, "a" } };
-	struct plan plan = { 0 };
 	struct out to = { out, room, 0 };
-	const char *wrong;
+	struct plan *plan = NULL;
 
 	memory_file = (struct memory_file){ bytes, size, 0 };
-	wrong = plan_load(&plan, "/plan");
-	if (!wrong) {
-		put(&to, plan.searched ? "v" : "-");
-		put(&to, plan.searched ? plan.searched : "");
-		for (size_t kind = 0; kind < sizeof order / sizeof *order; kind++)
-			for (uint32_t i = 0; i < plan.record_count; i++) {
-				const struct record *record = &plan.records[i];
-
-				if (record->kind != order[kind].kind)
-					continue;
-				must(plan_find(&plan, space_of(record->kind), record->key) == record);
-				must(record->kind != RECORD_SCOPE || plan_covers(&plan, record->key));
-				must(record->kind != RECORD_OWN || plan_is_home(&plan, record->key));
-				put(&to, order[kind].letter);
-				put_record(&to, &plan, record);
-			}
-		must(!plan_find(&plan, KEY_NAME, "a name with a / is none") && !plan_owns(&plan, out));
-	}
-	plan_free(&plan);
-	return wrong ? -1 : (long)to.written;
-}
-
-static bool sees(void *with, const char *needed)
-{
-	put(with, needed);
-	return false;
+	if (image_read(&plan, "/plan"))
+		return -1;
+	put_plan(&to, plan);
+	image_free(plan);
+	return (long)to.written;
 }
 
 long harness_peek(const unsigned char *bytes, size_t size, char *out, size_t room)
 {
 	struct out to = { out, room, 0 };
+	struct needed *needed;
 
 	memory_file = (struct memory_file){ bytes, size, 0 };
-	peek_needed("/elf", sees, &to);
+	needed = peek_needed("/elf");
+	for (const char *name = needed ? needed->names : ""; *name; name += text_length(name) + 1)
+		put(&to, name);
+	if (needed)
+		peek_release(needed);
 	return (long)to.written;
 }

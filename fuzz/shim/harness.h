@@ -7,8 +7,8 @@
 /* Both write to `out`, which has room for `room` bytes, and answer how many they wrote: each field ends in NUL.
  * -1: the plan is refused. Ends the process where the reader contradicts itself, or the room does not do. */
 
-/* A plan: a letter and fields for each record, kind after kind as in `struct Plan` of src/plan. */
-long harness_plan(const unsigned char *bytes, size_t size, char *out, size_t room);
+/* An image: a letter and fields for each record, table after table as in `struct ImageView` of src/plan. */
+long harness_image(const unsigned char *bytes, size_t size, char *out, size_t room);
 
 /* An ELF file: its needed names. */
 long harness_peek(const unsigned char *bytes, size_t size, char *out, size_t room);

@@ -1,17 +1,17 @@
-/* `shim plan|peek FILE`: what the readers of cshim make of a file, for tests that run no fuzzer. 1: refused. */
+/* `shim image|peek FILE`: what the readers of cshim make of a file, for tests that run no fuzzer. 1: refused. */
 #include <stdio.h>
 #include <string.h>
 
 #include "harness.h"
 
-static unsigned char bytes[2 << 20];
-static char out[8 << 20];
+static unsigned char bytes[8 << 20];
+static char out[32 << 20];
 
 int main(int argc, char **argv)
 {
 	FILE *file = argc == 3 ? fopen(argv[2], "rb") : NULL;
 	long (*reads)(const unsigned char *, size_t, char *, size_t) =
-		argc == 3 && !strcmp(argv[1], "plan") ? harness_plan : harness_peek;
+		argc == 3 && !strcmp(argv[1], "image") ? harness_image : harness_peek;
 	size_t size;
 	long written;
 

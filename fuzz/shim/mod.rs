@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::ffi::{c_char, c_long};
 
-/// What a plan of 1 MiB with escapes in every byte comes to, and more.
-const ROOM: usize = 8 << 20;
+/// What an image of 4 MiB comes to, numbers written out, and more.
+const ROOM: usize = 32 << 20;
 
 thread_local! {
     static OUT: RefCell<Vec<u8>> = RefCell::new(vec![0; ROOM]);
@@ -14,13 +14,13 @@ thread_local! {
 type Reader = unsafe extern "C" fn(*const u8, usize, *mut c_char, usize) -> c_long;
 
 unsafe extern "C" {
-    fn harness_plan(bytes: *const u8, size: usize, out: *mut c_char, room: usize) -> c_long;
+    fn harness_image(bytes: *const u8, size: usize, out: *mut c_char, room: usize) -> c_long;
     fn harness_peek(bytes: *const u8, size: usize, out: *mut c_char, room: usize) -> c_long;
 }
 
-/// What the shim makes of a plan; `None` where it refuses it.
-pub(crate) fn plan(bytes: &[u8]) -> Option<Vec<u8>> {
-    call(harness_plan, bytes)
+/// What the shim makes of an image; `None` where it refuses it.
+pub(crate) fn image(bytes: &[u8]) -> Option<Vec<u8>> {
+    call(harness_image, bytes)
 }
 
 /// The needed names that the shim sees, each with a NUL after it.
