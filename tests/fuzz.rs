@@ -16,6 +16,8 @@ pub(crate) mod elf_facts;
 pub(crate) mod evidence;
 #[path = "../fuzz/body/fatbin.rs"]
 mod fatbin;
+#[path = "../fuzz/body/image.rs"]
+mod image;
 #[path = "../fuzz/body/ld_so_cache.rs"]
 mod ld_so_cache;
 #[path = "../fuzz/body/ld_so_conf.rs"]
@@ -30,8 +32,6 @@ mod message;
 mod metadata;
 #[path = "../fuzz/body/notes.rs"]
 mod notes;
-#[path = "../fuzz/body/image.rs"]
-mod image;
 #[path = "../fuzz/body/peek.rs"]
 mod peek;
 #[path = "../fuzz/body/plan.rs"]

@@ -327,7 +327,9 @@ const SURVEYING: [&str; 15] = [
     "venv",
     "provenance",
 ];
-const NO_VARIABLES: [&str; 19] = [
+const NO_VARIABLES: [&str; 21] = [
+    "EBROOT",
+    "PYTHON",
     "CARGO_PKG_VERSION",
     "CUDASHIM_",
     "DT_RPATH",

@@ -67,6 +67,9 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
     if host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
         output::note("CUDASHIM_OFF=1 is set: the shim does nothing");
     }
+    for says in unusable(host) {
+        output::note(&says);
+    }
     if let Some(says) = &target.out_of_reach {
         output::note(&format!("`{}` {says}: only what it starts can be served", file.display()));
     } else if door == Door::Preload
@@ -127,6 +130,20 @@ pub(super) fn set(command: &mut Command, child: &ChildEnvironment) {
             None => command.env_remove(name),
         };
     }
+}
+
+/// Values that the shim takes for nothing, without a word.
+fn unusable(host: &Host) -> Vec<String> {
+    let value = |name| host.env(name).filter(|value| !value.is_empty()).map(|value| (name, value.to_string_lossy()));
+    let off = value("CUDASHIM_OFF").filter(|(_, value)| !matches!(&**value, "0" | "1"));
+    let known = |value: &str| matches!(value, "1" | "off" | "stderr") || (value.starts_with('/') && value.len() < 4096);
+    let log = value("CUDASHIM_LOG").filter(|(_, value)| !known(value));
+    let expected = ["`0` or `1`", "`1`, `stderr`, `off` or an absolute path"];
+    let found = [off, log].into_iter().zip(expected);
+    found
+        .filter_map(|(found, expected)| Some((found?, expected)))
+        .map(|((name, value), expected)| format!("{name} is `{value}`: expected {expected}; ignored"))
+        .collect()
 }
 
 fn name_of(door: Door) -> &'static str {
@@ -247,5 +264,25 @@ fn not_runnable(host: &Host, file: &Path) -> Option<String> {
         Ok(stat) if stat.kind == Kind::Directory => Some("is a directory".to_owned()),
         Ok(stat) if stat.mode & 0o111 == 0 => Some("not executable".to_owned()),
         Ok(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_the_shim_ignores_is_noted() {
+        let notes = |name: &str, value: &str| {
+            unusable(&Host::new("/".into(), [(name.into(), value.into())].into(), "/".into())).join("")
+        };
+        assert_eq!(notes("CUDASHIM_OFF", "true"), "CUDASHIM_OFF is `true`: expected `0` or `1`; ignored");
+        let log = "CUDASHIM_LOG is `a/log`: expected `1`, `stderr`, `off` or an absolute path; ignored";
+        assert_eq!(notes("CUDASHIM_LOG", "a/log"), log);
+        for (name, value) in
+            [("CUDASHIM_OFF", ""), ("CUDASHIM_OFF", "1"), ("CUDASHIM_LOG", "off"), ("CUDASHIM_LOG", "/x")]
+        {
+            assert_eq!(notes(name, value), "");
+        }
     }
 }
