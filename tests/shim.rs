@@ -10,6 +10,7 @@ mod bundles;
 mod callers;
 mod crowd;
 mod decisions;
+mod differential;
 mod hostile;
 mod install;
 mod machines;
