@@ -5,6 +5,7 @@
 
 use super::{Request, RequestError};
 use crate::escape;
+use crate::facts::variable;
 use crate::handout::bundle::bundle;
 use crate::handout::own_dir;
 use crate::host::{Host, Stamps, Stat, atomic_write, atomic_write_new};
@@ -21,25 +22,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// Variables whose value can change an answer, by the beginning of their name.
-const VARIABLES: [&str; 15] = [
-    "CONDA_PREFIX",
-    "CUDA",
-    "CUDNN",
-    "CUTENSOR",
-    "EBROOT",
-    "HOME",
-    "LD_",
-    "NCCL_HOME",
-    "NVHPC",
-    "PATH",
-    "PYENV",
-    "PYTHON",
-    "UV_",
-    "VIRTUAL_ENV",
-    "XDG_CACHE_HOME",
-];
 
 /// How long to wait for another process that answers the same question: less than the shim of a process that waits for us
 /// gives us (`cshim/ask.c`).
@@ -227,11 +209,7 @@ fn key(host: &Host, request: &Request) -> String {
         add("cwd", host.cwd().as_os_str());
     }
     for (name, value) in host.environment() {
-        let counts = |name: &str| {
-            name == "CUDASHIM_PLACE"
-                || (VARIABLES.iter().any(|known| name.starts_with(known)) && !name.starts_with("CUDASHIM_"))
-        };
-        if let Some(name) = name.to_str().filter(|name| counts(name)) {
+        if let Some(name) = name.to_str().filter(|name| variable(name).is_some()) {
             add(name, value);
         }
     }
