@@ -29,6 +29,12 @@ WHEELS = {
     "ct2-4.5.0": ["ctranslate2==4.5.0", "nvidia-cudnn-cu12==9.1.0.70"],
     # torch's environment lends it the rest: see programs.py.
     "programs": ["pytest", "ipykernel", "jupyter_client", "numpy", "uv"],
+    "setproctitle": ["setproctitle"],
+    # Tools in environments of their own.
+    "poetry": ["poetry"],
+    "tox": ["tox", "tox-uv", "uv"],
+    "symlink-2.5.1": ["--link-mode", "symlink", "torch==2.5.1"],
+    "editable-2.5.1": ["torch==2.5.1", "--editable", "{root}/editable"],
     "small-12.1": [
         "--no-deps",
         "nvidia-cuda-nvrtc-cu12==12.1.105",
@@ -43,6 +49,20 @@ WHEELS = {
         "nvidia-nvjitlink-cu12==12.4.127",
     ],
 }
+
+
+# setuptools finds a package that is named so by code of its own, which a `.pth` file starts.
+EDITABLE = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "editable-one"
+version = "1"
+[tool.setuptools]
+packages = ["editable_one"]
+package-dir = { editable_one = "code" }
+"""
 
 
 class Missing(Exception):
@@ -99,8 +119,15 @@ def environment(name: str) -> Environment:
 def make(root: Path, wheels: list[str]) -> None:
     shutil.rmtree(root, ignore_errors=True)
     python = root / "bin/python"
+    if "--editable" in wheels:
+        (root / "editable/code").mkdir(parents=True)
+        (root / "editable/pyproject.toml").write_text(EDITABLE)
+        (root / "editable/code/__init__.py").touch()
+        wheels = [word.format(root=root) for word in wheels]
+    if "--link-mode" in wheels:
+        needs("uv")
     if shutil.which("uv"):
-        commands = [["uv", "venv", "-q", "--python", PYTHON, root], ["uv", "pip", "install", "-q", "--python", python, *wheels]]
+        commands = [["uv", "venv", "-q", "--allow-existing", "--python", PYTHON, root], ["uv", "pip", "install", "-q", "--python", python, *wheels]]
     else:
         # Where there is no such Python, ours may do: not every wheel is made for each.
         base = shutil.which(f"python{PYTHON}") or sys.executable
@@ -115,6 +142,35 @@ def clean_environment() -> dict[str, str]:
     """Ours, without what changes which libraries or modules are found."""
     starts = ("LD_", "CUDA", "CUDNN", "CONDA", "PYTHON", "VIRTUAL_ENV", "GLIBC_TUNABLES")
     return {name: value for name, value in os.environ.items() if not name.startswith(starts)}
+
+
+def needs(program: str) -> str:
+    found = shutil.which(program)
+    if not found:
+        raise Missing(f"there is no {program}")
+    return found
+
+
+def uv(*words: str) -> str:
+    """What uv answers."""
+    return subprocess.run([needs("uv"), *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def copy_links(source: Path, target: Path, without: tuple[str, ...] = ()) -> Path:
+    """A copy in hard links, where the disk has them: the same files by other names."""
+
+    def copy(source: str, target: str) -> None:
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError:
+            shutil.copy2(source, target, follow_symlinks=False)
+
+    if source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy(str(source), str(target))
+    else:
+        shutil.copytree(source, target, symlinks=True, copy_function=copy, ignore=shutil.ignore_patterns(*without))
+    return target
 
 
 def link_tree(source: Path, target: Path, without: tuple[str, ...] = ()) -> Path:

@@ -1,4 +1,4 @@
-"""One row: a set-up that is broken, and what must come of it without cudashim, under `run`, by either door, and under the shim alone.
+"""One row: a set-up that is broken, and what must come of it without cudashim, and by each of the doors that `served` knows.
 
 Takes a `Case`; starts its child once for each way and gives a `Row` for the table. A child gets a cache of its
 own, so that no answer is left over from another, and a time limit.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from environments import clean_environment
 WITNESS = Path(__file__).resolve().parent / "witness.py"
 SECONDS = 300
 FEWER_OPENS = 10
-WAYS = ("bare", "run", "audit", "plain")
+WAYS = ("bare", "run", "audit", "plain", "env")
 
 OK, WRONG, SHORT, SKIPPED = "ok", "WRONG", "short", "skipped"
 
@@ -91,6 +92,21 @@ class Expected:
         return said
 
 
+def from_one_tree(tree: Path, *sonames: str) -> Callable[[dict], list]:
+    """All of these sonames (patterns) are mapped, from files below a directory."""
+
+    def complaints(mapped: dict) -> list:
+        said = []
+        for pattern in sonames:
+            found = [path for name, paths in mapped.items() if re.fullmatch(pattern, name) for path in paths]
+            if not found:
+                said.append(f"nothing like {pattern} is mapped")
+            said += [f"{path} is not from {tree}" for path in found if not path.startswith(f"{tree.resolve()}/")]
+        return said
+
+    return complaints
+
+
 class Names(Counter):
     """Names of files that were not there, each as often as it was tried."""
 
@@ -117,12 +133,18 @@ class Case:
     """One broken, or sound, set-up."""
 
     name: str
-    python: Path
+    # What comes before the witness: a python, or what starts one.
+    start: list
     steps: list
     bare: Expected
     run: Expected
     plain: Expected
     env: dict = field(default_factory=dict)
+    cwd: Optional[Path] = None
+    # Answers are kept below its home: a cache that is named has none to stand in for it.
+    home: bool = False
+    # What `cudashim env` is asked for.
+    target: Optional[list] = None
     # Something preloaded already; `{shim}` stands where the shim comes in plain's LD_PRELOAD.
     preload: Optional[Path] = None
     plain_preload: str = "{shim}"
@@ -130,19 +152,16 @@ class Case:
     # Count failed opens of `.so` files while this runs.
     opens_of: Optional[str] = None
 
-    @property
-    def audit(self) -> Expected:
-        """By the other door, the same."""
-        return self.run
+    def expected(self, way: str) -> Expected:
+        """By the other door, and by `env`, the same as under `run`."""
+        return {"bare": self.bare, "plain": self.plain}.get(way, self.run)
 
     def judge(self, cudashim: Path) -> Row:
         row = Row(self.name, {}, OK)
-        outcomes = {}
         for way in WAYS:
-            outcome = outcomes[way] = self.start(way, cudashim)
-            expected: Expected = getattr(self, way)
+            outcome = self.outcome(way, cudashim)
             row.cells[way] = shorten(outcome.text)
-            for complaint in expected.complaints(outcome):
+            for complaint in self.expected(way).complaints(outcome):
                 row.verdict = WRONG
                 row.complaints.append(f"{way}: {complaint}")
                 if outcome.last_line and outcome.last_line not in complaint:
@@ -151,32 +170,28 @@ class Case:
             self.compare_opens(row, cudashim)
         return row
 
-    def start(self, way: str, cudashim: Path) -> Outcome:
+    def outcome(self, way: str, cudashim: Path) -> Outcome:
         with tempfile.TemporaryDirectory(prefix="cudashim-real-") as scratch:
             out = Path(scratch, "answer.json")
             command, env = self.command(way, cudashim, scratch, [WITNESS, out, json.dumps(self.steps)])
-            code, stderr = spawn(command, env, scratch)
-            answer = json.loads(out.read_text()) if out.exists() else {}
+            code, stderr = spawn(command, env, self.cwd or scratch)
+            answer = json.loads(out.read_text()) if out.exists() and out.stat().st_size else {}
         mapped, faults = answer.get("mapped", {}), answer.get("faults", [])
         return Outcome(code, answer.get("gave", []), answer.get("error"), mapped, faults, stderr)
 
     def command(self, way: str, cudashim: Path, scratch: str, arguments: list) -> tuple[list, dict]:
         """What to start, and its environment; LD_PRELOAD is in that for the child only to see."""
-        env = {**clean_environment(), **self.env, "CUDASHIM_CACHE": str(Path(scratch, "cache"))}
-        command = [self.python, *arguments]
+        env = {**clean_environment(), **self.env}
+        if not self.home:
+            env["CUDASHIM_CACHE"] = str(Path(scratch, "cache"))
         if self.preload:
             env["LD_PRELOAD"] = str(self.preload)
-        if way in ("run", "audit"):
-            place = ["--place", self.place] if self.place else []
-            door = {"run": "preload", "audit": "audit"}[way]
-            command = [cudashim, "run", "--via", door, *place, "--", *command]
-        elif way == "plain":
-            asked = {**clean_environment(), "CUDASHIM_CACHE": env["CUDASHIM_CACHE"]}
-            shim = subprocess.run([cudashim, "shim"], env=asked, check=True, capture_output=True, text=True).stdout.strip()
-            env["LD_PRELOAD"] = self.plain_preload.format(shim=shim, preload=self.preload)
-            if self.place:
-                env["CUDASHIM_PLACE"] = str(self.place)
-        return command, env
+        command = [*self.start, *arguments]
+        target = ["--python", self.start[0]] if self.target is None else self.target
+        place = ["--place", self.place] if self.place else []
+        if self.place and way == "plain":
+            env["CUDASHIM_PLACE"] = str(self.place)
+        return served(way, cudashim, command, env, target, place, self.plain_preload.format(shim="{shim}", preload=self.preload))
 
     def compare_opens(self, row: Row, cudashim: Path) -> None:
         """How many names of shared objects the loader tries in vain, and how many fewer it is with us."""
@@ -217,10 +232,29 @@ class Case:
         return Names(re.findall(r'([^/"]*\.so[.0-9]*)", .*= -1 E', "\n".join(lines[last:])))
 
 
-def spawn(command: list, env: dict, directory: str) -> tuple[int, str]:
+def served(way: str, cudashim: Path, command: list, env: dict, target: list, place: list = [], preload: str = "{shim}") -> tuple[list, dict]:
+    """A command as it is started in one of the ways, and its environment.
+
+    `target` is what `env` is asked for; `preload` is how LD_PRELOAD is put together where only the shim is given.
+    """
+    if way == "run":
+        return [cudashim, "run", *place, "--", *command], env
+    if way == "audit":
+        return [cudashim, "run", "--via", "audit", *place, "--", *command], env
+    if way == "env":
+        lines = 'ours=$("$0" env %s) || exit 125; eval "$ours"; exec "$@"' % shlex.join(map(str, [*place, *target]))
+        return ["sh", "-c", lines, cudashim, *command], env
+    if way == "plain":
+        asked = {name: value for name, value in env.items() if not name.startswith("LD_")}
+        shim = subprocess.run([cudashim, "shim"], env=asked, check=True, capture_output=True, text=True).stdout.strip()
+        env = {**env, "LD_PRELOAD": preload.format(shim=shim)}
+    return command, env
+
+
+def spawn(command: list, env: dict, directory: os.PathLike | str) -> tuple[int, str]:
     """Runs a child to its end or its limit; its exit code, and what it wrote to stderr."""
     # Into a file: a pipe would stay open as long as anything the child left behind.
-    with open(Path(directory, "stderr"), "w+b") as stderr:
+    with tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(
             [os.fspath(part) for part in command],
             env=env,

@@ -8,18 +8,15 @@ and uv are in an environment of their own, which finds torch's by a `.pth` file.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Iterator
 
 import judge
-from environments import Environment, Missing, clean_environment, environment
+from environments import Environment, clean_environment, environment, needs
 from judge import OK, WRONG, Row
 
 FAILS = "cuDNN version incompatibility"
-WAYS = ("bare", "run", "audit", "plain")
 VERSION = "2.8.0+cu128"
 
 # Each script says what it did as the last word, into the file that $ANSWER names.
@@ -157,7 +154,7 @@ class Program:
 
     def judge(self, cudashim: Path) -> Row:
         row = Row(self.name, {}, OK)
-        for way in WAYS:
+        for way in judge.WAYS:
             code, answer, said = self.start(way, cudashim)
             row.cells[way] = judge.shorten(answer or f"exit {code}")
             if way == "bare":
@@ -186,25 +183,13 @@ class Program:
                 "OMP_NUM_THREADS": "1",
             }
             command = self.arguments(self.venv, script)
-            if way == "run":
-                command = [cudashim, "run", "--", *command]
-            elif way == "audit":
-                command = [cudashim, "run", "--via", "audit", "--", *command]
-            elif way == "plain":
-                asked = {**clean_environment(), "CUDASHIM_CACHE": env["CUDASHIM_CACHE"]}
-                shim = subprocess.run([cudashim, "shim"], env=asked, check=True, capture_output=True, text=True)
-                env["LD_PRELOAD"] = shim.stdout.strip()
+            command, env = judge.served(way, cudashim, command, env, ["--python", self.venv.python])
             code, said = judge.spawn(command, env, scratch)
             return code, answer.read_text() if answer.exists() else "", said
 
 
 def python(*options: str):
     return lambda venv, script: [venv.python, *options, script]
-
-
-def needs(program: str) -> None:
-    if not shutil.which(program):
-        raise Missing(f"there is no {program}")
 
 
 def loaders(scratch: Path) -> Iterator[Program]:

@@ -9,12 +9,12 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Iterator
 
 import environments
 import judge
 from environments import Environment, Missing, empty_library, environment, link_tree
-from judge import Case, Expected, Row
+from judge import Case, Expected, Row, from_one_tree
 
 TORCH = [["torch"]]
 RESULTS = {
@@ -29,7 +29,7 @@ RESULTS = {
 def healed(name: str, venv: Environment, steps: list, breaks: str, gives: str, mapped=lambda mapped: [], **more) -> Case:
     """A case that fails bare, and gives the same under `run` and with the shim alone."""
     whole = Expected(gives=gives, mapped=mapped)
-    return Case(name, venv.python, steps, bare=Expected(fails=breaks), run=whole, plain=whole, **more)
+    return Case(name, [venv.python], steps, bare=Expected(fails=breaks), run=whole, plain=whole, **more)
 
 
 def exactly(text: str) -> str:
@@ -38,21 +38,6 @@ def exactly(text: str) -> str:
 
 def path_list(*directories: Path) -> dict:
     return {"LD_LIBRARY_PATH": ":".join(map(str, directories))}
-
-
-def from_one_tree(tree: Path, *sonames: str) -> Callable[[dict], list]:
-    """All of these sonames (patterns) are mapped, from files below a directory."""
-
-    def complaints(mapped: dict) -> list:
-        said = []
-        for pattern in sonames:
-            found = [path for name, paths in mapped.items() if re.fullmatch(pattern, name) for path in paths]
-            if not found:
-                said.append(f"nothing like {pattern} is mapped")
-            said += [f"{path} is not from {tree}" for path in found if not path.startswith(f"{tree.resolve()}/")]
-        return said
-
-    return complaints
 
 
 # --- torch ---
@@ -204,7 +189,7 @@ def nccl(scratch: Path) -> Iterator[Case]:
     for name, order in (("after", "{shim}:{preload}"), ("before", "{preload}:{shim}")):
         yield Case(
             f"nccl/{name}",
-            env.python,
+            [env.python],
             TORCH,
             bare=Expected(fails=fails),
             run=Expected(
@@ -223,7 +208,7 @@ def clean(scratch: Path) -> Iterator[Case]:
     for name in ("torch-2.15.0", "torch-2.8.0", "torch-1.13.1"):
         env = environment(name)
         same = Expected(gives=exactly(RESULTS[name]))
-        yield Case(f"clean/{name}", env.python, TORCH, bare=same, run=same, plain=same, opens_of="import torch")
+        yield Case(f"clean/{name}", [env.python], TORCH, bare=same, run=same, plain=same, opens_of="import torch")
 
 
 # --- small ---
@@ -324,7 +309,7 @@ def small_nvrtc(scratch: Path) -> Iterator[Case]:
 def small_clean(scratch: Path) -> Iterator[Case]:
     """A program that never asks for CUDA gets none."""
     nothing = Expected(gives="idle", mapped=lambda mapped: [f"{name} is mapped" for name in mapped])
-    yield Case("small-clean", environment("small-12.4").python, [["idle"]], bare=nothing, run=nothing, plain=nothing)
+    yield Case("small-clean", [environment("small-12.4").python], [["idle"]], bare=nothing, run=nothing, plain=nothing)
 
 
 ROWS = {

@@ -2,7 +2,7 @@
 
 Takes a file to write to and the steps to do, in order; writes one JSON object: what each step gave, the
 error that ended them, NVIDIA's libraries in /proc/self/maps, and what is wrong with these. A step that kills
-the process leaves no file, which is an answer too.
+the process leaves the file empty, which is an answer too.
 
 A process is whole if each soname has one file, and if the parts that only work with their own release
 (cuDNN's, cuBLAS's, NVRTC's) come from one directory.
@@ -163,9 +163,33 @@ def step_idle():
     return "idle"
 
 
+def step_import(name):
+    __import__(name)
+    return name
+
+
+def step_title():
+    """Writes over argv and environ, as servers do that show what they are at."""
+    import setproctitle
+
+    setproctitle.setproctitle("worker: " + "idle " * 2000)
+    shown = open("/proc/self/cmdline").read()
+    return "title" if shown.startswith("worker: ") else "still %s" % shown
+
+
+def step_drop():
+    """Becomes nobody, as a server does that root starts."""
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    return "nobody"
+
+
 def main():
     out, steps = sys.argv[1], json.loads(sys.argv[2])
     answer = {"gave": [], "error": None}
+    # Now: a step may take the right to do so away.
+    file = open(out, "w", encoding="utf-8", errors="surrogateescape")
     try:
         for step, *arguments in steps:
             answer["gave"].append(globals()["step_" + step](*arguments))
@@ -174,8 +198,8 @@ def main():
     libraries = mapped()
     answer["mapped"] = {name: [copy[0] for copy in copies] for name, copies in libraries.items()}
     answer["faults"] = faults(libraries)
-    with open(out, "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump(answer, file)
+    json.dump(answer, file)
+    file.close()
     sys.exit(1 if answer["error"] else 0)
 
 
