@@ -104,7 +104,9 @@ class Crowd:
             running: list = []
             while starts or running:
                 while starts and len(running) < AT_ONCE:
-                    running.append(subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+                    running.append(
+                        subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                    )
                     starts -= 1
                 child = running.pop(0)
                 try:

@@ -49,7 +49,9 @@ static int asks(const char *name)
 
 OPENS = MAPS + "int main(int argc, char **argv) { return asks(argv[argc - 1]); }\n"
 
-LINKED = MAPS + "const char *cusparseGetErrorName(int);\nint main(void) { return cusparseGetErrorName(0) ? (answer(), 0) : 1; }\n"
+LINKED = (
+    MAPS + "const char *cusparseGetErrorName(int);\nint main(void) { return cusparseGetErrorName(0) ? (answer(), 0) : 1; }\n"
+)
 
 TWO = (
     MAPS
@@ -59,7 +61,10 @@ TWO = (
 
 LIBTORCH = MAPS + "int main(void) { answer(); return 0; }\n"
 
-JNI = MAPS + "#include <jni.h>\nJNIEXPORT jint JNICALL Java_Ask_ask(JNIEnv *e, jclass c) { (void)e, (void)c; return asks(\"libcusparse.so.12\"); }\n"
+JNI = (
+    MAPS
+    + '#include <jni.h>\nJNIEXPORT jint JNICALL Java_Ask_ask(JNIEnv *e, jclass c) { (void)e, (void)c; return asks("libcusparse.so.12"); }\n'
+)
 
 JAVA = """
 public class Ask {
@@ -108,7 +113,9 @@ def built(command: list, directory: Optional[Path] = None, env: Optional[dict] =
     """Compiles something; a compiler that cannot is missing something."""
     needs(str(command[0]))
     words = [os.fspath(word) for word in command]
-    done = subprocess.run(words, cwd=directory, env={**clean_environment(), **(env or {})}, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        words, cwd=directory, env={**clean_environment(), **(env or {})}, capture_output=True, text=True, timeout=600
+    )
     if done.returncode:
         raise Missing(f"{words[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
 
@@ -128,7 +135,9 @@ def shared(out: Path, source: str, *options: object) -> Path:
 class Consumer:
     """A command line that ends by asking; its libraries must come from an environment by every door."""
 
-    def __init__(self, name: str, words: list, venv: Environment, sonames: tuple = ("libcusparse.so.12", "libnvJitLink.so.12"), **more):
+    def __init__(
+        self, name: str, words: list, venv: Environment, sonames: tuple = ("libcusparse.so.12", "libnvJitLink.so.12"), **more
+    ):
         self.name, self.words, self.venv, self.sonames = f"doors/{name}", words, venv, sonames
         # `linked`: against CUDA, so that a preload comes too late and the loader's auditor stands in for it.
         self.linked, self.env = more.pop("linked", False), more.pop("env", {})
@@ -142,7 +151,9 @@ class Consumer:
             last = (said.strip().splitlines() or [f"exit {code}"])[-1]
             row.cells[way] = judge.shorten(last if code else f"{len(places)} libraries")
             wrong = [f"{name} is not mapped" for name in self.sonames if name not in places]
-            wrong += [f"{path} is not of {self.venv.root}" for path in mapped if not path.is_relative_to(self.venv.site.resolve())]
+            wrong += [
+                f"{path} is not of {self.venv.root}" for path in mapped if not path.is_relative_to(self.venv.site.resolve())
+            ]
             wrong += [f"{name} is mapped twice" for name in self.sonames if [path.name for path in mapped].count(name) > 1]
             if way == "bare":
                 # What is bound when it is called starts with the wrong copy, too.
@@ -198,7 +209,11 @@ def native(scratch: Path) -> Iterator[Consumer]:
     runs = compiled(scratch / "linked-rpath", LINKED, *against, *rpath(lib))
     yield Consumer("c-linked-rpath", [runs], venv, linked=True)
     yield Consumer("c-linked-bound", [runs], venv, linked=True, env={"LD_BIND_NOW": "1"})
-    plugin = shared(scratch / "plugin.so", MAPS + "const char *cusparseGetErrorName(int);\nconst char *p(void) { return cusparseGetErrorName(0); }\n", *against)
+    plugin = shared(
+        scratch / "plugin.so",
+        MAPS + "const char *cusparseGetErrorName(int);\nconst char *p(void) { return cusparseGetErrorName(0); }\n",
+        *against,
+    )
     yield Consumer("c-opens-linked", [scratch / "opens", plugin], venv)
     # A process that a shell starts, which the plan is not for.
     yield Consumer("bash", [needs("bash"), "-c", '"$0" libcusparse.so.12; exit $?', scratch / "opens"], venv)
@@ -260,7 +275,9 @@ def rust(scratch: Path) -> Iterator[Consumer]:
     """Rust through libloading."""
     (scratch / "src").mkdir()
     (scratch / "src/main.rs").write_text(RUST)
-    (scratch / "Cargo.toml").write_text('[package]\nname = "ask"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\nlibloading = "0.9"\n')
+    (scratch / "Cargo.toml").write_text(
+        '[package]\nname = "ask"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\nlibloading = "0.9"\n'
+    )
     built(["cargo", "build", "--quiet"], scratch, {"CARGO_TARGET_DIR": str(scratch / "target")})
     yield Consumer("rust", [scratch / "target/debug/ask"], environment("small-12.4"))
 

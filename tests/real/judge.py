@@ -188,10 +188,11 @@ class Case:
             env["LD_PRELOAD"] = str(self.preload)
         command = [*self.start, *arguments]
         target = ["--python", self.start[0]] if self.target is None else self.target
-        place = ["--place", self.place] if self.place else []
+        place = ("--place", self.place) if self.place else ()
         if self.place and way == "plain":
             env["CUDASHIM_PLACE"] = str(self.place)
-        return served(way, cudashim, command, env, target, place, self.plain_preload.format(shim="{shim}", preload=self.preload))
+        preload = self.plain_preload.format(shim="{shim}", preload=self.preload)
+        return served(way, cudashim, command, env, target, place, preload)
 
     def compare_opens(self, row: Row, cudashim: Path) -> None:
         """How many names of shared objects the loader tries in vain, and how many fewer it is with us."""
@@ -232,7 +233,9 @@ class Case:
         return Names(re.findall(r'([^/"]*\.so[.0-9]*)", .*= -1 E', "\n".join(lines[last:])))
 
 
-def served(way: str, cudashim: Path, command: list, env: dict, target: list, place: list = [], preload: str = "{shim}") -> tuple[list, dict]:
+def served(
+    way: str, cudashim: Path, command: list, env: dict, target: list, place: tuple = (), preload: str = "{shim}"
+) -> tuple[list, dict]:
     """A command as it is started in one of the ways, and its environment.
 
     `target` is what `env` is asked for; `preload` is how LD_PRELOAD is put together where only the shim is given.

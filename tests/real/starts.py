@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Iterator, Optional
 
-from environments import Environment, Missing, cache, clean_environment, copy_links, environment, needs, uv
+from environments import Environment, Missing, copy_links, environment, uv
 from judge import Case, Expected, from_one_tree
 
 BREAKS = "undefined symbol: __nvJitLinkComplete_12_4"
@@ -168,7 +167,9 @@ def conda(scratch: Path) -> Iterator[Case]:
     imports = "import os, sys, torch; torch.version; os.execv(sys.argv[1], sys.argv[1:])"
     inherit = {"LD_LIBRARY_PATH": "", "NVJITLINK": str(environment("nvjitlink-12.1").lib("nvjitlink"))}
     breaks = imports.replace("os.execv", "os.environ.update(LD_LIBRARY_PATH=os.environ['NVJITLINK']); os.execv")
-    yield case("conda-from-base", [base / "bin/python", "-c", breaks, inner / "bin/python"], inner, ["--python", base], env=inherit)
+    yield case(
+        "conda-from-base", [base / "bin/python", "-c", breaks, inner / "bin/python"], inner, ["--python", base], env=inherit
+    )
 
 
 def pyenv(scratch: Path) -> Iterator[Case]:
@@ -178,7 +179,9 @@ def pyenv(scratch: Path) -> Iterator[Case]:
     filled(version, environment("torch-2.1.2"))
     based(version / "envs/x", python, environment("torch-2.5.1"))
     (scratch / "versions/x").symlink_to(version / "envs/x")
-    yield case("pyenv-virtualenv", [scratch / "versions/x/bin/python"], version / "envs/x", ["--python", scratch / "versions/x"])
+    yield case(
+        "pyenv-virtualenv", [scratch / "versions/x/bin/python"], version / "envs/x", ["--python", scratch / "versions/x"]
+    )
 
 
 def relative(scratch: Path) -> Iterator[Case]:
