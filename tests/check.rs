@@ -2,6 +2,7 @@
 
 mod live;
 mod predicted;
+mod strangers;
 mod why;
 
 use crate::json::{schema, wrong};

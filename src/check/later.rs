@@ -63,7 +63,7 @@ fn strays(map: &LinkMap<'_, '_>, index: usize, names: &[(String, bool)], drivers
     if names.iter().any(|(name, _)| map.by_name(OsStr::new(name)).is_some()) {
         return false;
     }
-    let found = |name: &str| map.search_from(index, OsStr::new(name));
+    let found = |name: &str| map.search_from(index, OsStr::new(name)).map(|(path, _)| path);
     names.iter().filter(|(_, required)| *required).any(|(name, _)| {
         if parse_library_name(name).is_some_and(|name| name.row.is_driver()) {
             // Everybody asks for it, and whoever does is told the same.

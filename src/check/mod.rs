@@ -12,12 +12,14 @@ mod later;
 mod live;
 mod mixes;
 mod names;
+mod stranger;
 mod subject;
 mod torch;
 
 pub use closure::{closure, predict};
 pub use live::{LiveError, Maps, Moments, Process, live};
 pub use names::{Consumer, consumers_of};
+pub use stranger::{Standing, stranger};
 pub use subject::{Subject, SubjectError};
 
 use crate::facts::Version;

@@ -7,6 +7,7 @@
 mod closure;
 mod demand;
 mod environment;
+mod own;
 mod spec;
 mod torch;
 
@@ -15,6 +16,7 @@ pub(crate) use closure::tidy;
 pub(crate) use demand::unversioned_provider;
 pub use demand::{NodeDemand, Symbol, SymbolDemand, nodes_needed, symbols_by_provider};
 pub use environment::library_files;
+pub(crate) use own::is_own;
 pub use spec::{Spec, SpecError};
 pub use torch::{TorchBuild, TorchError};
 

@@ -254,7 +254,7 @@ impl Explanation<'_, '_> {
         let loader = self.case.loader;
         let program = self.case.interpreter.map(|python| python.program.clone())?;
         let map = crate::check::closure(loader, &Subject::files(loader, &[program], None).ok()?);
-        map.search_from(0, OsStr::new(soname))
+        map.search_from(0, OsStr::new(soname)).map(|(path, _)| path)
     }
 
     /// What the set has of the same library in another major, where one wheel brings either.

@@ -85,6 +85,14 @@ impl LinkMap<'_, '_> {
         linker.link
     }
 
+    /// Links the last [`open`](Self::open) alone; the first `done` objects are taken for linked.
+    #[must_use]
+    pub fn link_last(&self, done: usize, symbols: Symbols) -> Link {
+        let mut linker = Linker::new(self, done);
+        linker.stage(self.stages().len().saturating_sub(1), symbols);
+        linker.link
+    }
+
     /// Does what `dlopen(name)` called from object `caller` does: maps, links, and where that fails takes all back.
     ///
     /// # Errors

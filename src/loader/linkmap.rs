@@ -302,13 +302,26 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         self.loader.objects()
     }
 
-    /// Where the search for a bare name ends that the object at `index` asks for; nothing is mapped.
+    /// Where the search for a bare name ends that the object at `index` asks for, and by which rule; nothing is mapped.
     #[must_use]
-    pub fn search_from(&self, index: usize, name: &OsStr) -> Option<PathBuf> {
+    pub fn search_from(&self, index: usize, name: &OsStr) -> Option<(PathBuf, Rule)> {
+        self.search_in(index, name, &self.process)
+    }
+
+    /// Where run paths lead the object at `index` that asks for a bare name: its `DT_RUNPATH`, else the `DT_RPATH`s of it
+    /// and of those that loaded it. `LD_LIBRARY_PATH` is passed over, though ld.so looks there between the two.
+    #[must_use]
+    pub fn run_paths_from(&self, index: usize, name: &OsStr) -> Option<PathBuf> {
+        let process = Process { library_path: Vec::new(), ..self.process };
+        let (path, rule) = self.search_in(index, name, &process)?;
+        matches!(rule, Rule::Rpath | Rule::Runpath).then_some(path)
+    }
+
+    fn search_in(&self, index: usize, name: &OsStr, process: &Process) -> Option<(PathBuf, Rule)> {
         let chain: Vec<Requester<'_>> = self.chain(Some(index)).collect();
         let program = self.program.and_then(|program| self.requester(program));
-        let search = Search { chain: &chain, program, process: &self.process, preload: false };
-        self.loader.search(name, &search).ok().map(|(path, ..)| path)
+        let search = Search { chain: &chain, program, process, preload: false };
+        self.loader.search(name, &search).ok().map(|(path, _, rule)| (path, rule))
     }
 
     /// The C library that a process has which is not known, whoever asks for it or nobody.
