@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 mod asked;
 mod crowd;
 mod damage;
+mod native;
 mod proof;
 mod refusals;
 mod run;

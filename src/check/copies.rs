@@ -2,7 +2,7 @@
 //!
 //! Takes paths of mapped files; gives the [`Library`] of each. Each directory is looked into once.
 
-use crate::consumer::tidy;
+use crate::consumer::{site_of, tidy};
 use crate::facts::{LibraryName, Version, parse_library_name};
 use crate::host::{FileId, Host};
 use crate::inventory::{Confidence, Depth, Inventory, Library, Owner, evidence};
@@ -139,11 +139,6 @@ const MAJORS: [u64; 5] = [11, 12, 13, 14, 15];
 fn named(library: &Library) -> Option<Version> {
     let name = parse_library_name(library.path.file_name()?)?;
     name.version.filter(|version| name.hash.is_some() && version.numbers().len() >= 3)
-}
-
-fn site_of(dir: &Path) -> Option<&Path> {
-    let named = |dir: &&Path| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
-    dir.ancestors().find(named)
 }
 
 /// The stem a file is known by in `data/dlopens.tsv`, and the release its name tells.

@@ -1,9 +1,10 @@
 //! The ELF closure of a consumer: what ld.so would map for it today, and which part is its own.
 
-use super::Requirement;
 use super::demand::{NodeDemand, SymbolDemand, family_name, nodes_needed, symbols_by_provider};
-use crate::loader::{LinkMap, Loader, Mapped};
+use super::{Requirement, own};
+use crate::loader::{LinkMap, Loader, Mapped, Rule};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// The link map of a consumer.
@@ -15,6 +16,12 @@ pub struct Closure<'l, 'h> {
     roots: Vec<usize>,
     /// Whether the program itself is the consumer.
     of_program: bool,
+    /// The same without `LD_LIBRARY_PATH`, where it counts what is the consumer's own.
+    behind: Option<LinkMap<'l, 'h>>,
+    /// How many of the mapped objects are of what counts so: an environment's, which the program opens, are not.
+    own: usize,
+    /// The program and the files whose directory trees are its own.
+    files: Vec<PathBuf>,
 }
 
 impl<'l, 'h> Closure<'l, 'h> {
@@ -28,7 +35,7 @@ impl<'l, 'h> Closure<'l, 'h> {
             log::debug!("{}: {error}", program.display());
         }
         let startup = map.objects().len();
-        Self { map, startup, roots: Vec::new(), of_program: false }
+        Self { map, startup, roots: Vec::new(), of_program: false, behind: None, own: 0, files: Vec::new() }
     }
 
     /// Starts a program that is itself the consumer: it is not opened, ld.so maps it with what it needs.
@@ -38,6 +45,25 @@ impl<'l, 'h> Closure<'l, 'h> {
         closure.roots.extend((closure.startup > 0).then_some(0));
         closure.of_program = true;
         closure
+    }
+
+    /// Lets what run paths and directory trees lead to be the consumer's own: of `program` and of `opened`, which it opens,
+    /// and of all they need, also of what stands behind a hit of `LD_LIBRARY_PATH`.
+    #[must_use]
+    pub fn with_its_own(mut self, program: Option<&Path>, opened: &[PathBuf]) -> Self {
+        let mut behind = LinkMap::new(self.map.loader()).without_library_path();
+        if let Some(program) = program {
+            // What cannot be started was said before.
+            let _ = behind.start(program);
+        }
+        let caller = (!behind.objects().is_empty()).then_some(0);
+        for file in opened {
+            behind.open(file.as_os_str(), caller);
+        }
+        self.behind = Some(behind);
+        self.own = if opened.is_empty() { self.startup } else { self.map.objects().len() };
+        self.files = program.map(Path::to_owned).into_iter().chain(opened.iter().cloned()).collect();
+        self
     }
 
     /// Opens a file by its path, as an import does.
@@ -93,6 +119,65 @@ impl<'l, 'h> Closure<'l, 'h> {
         dirs.into_iter().filter(|dir| dir.is_absolute()).collect()
     }
 
+    /// The objects that are the consumer's own by the way they are found: of NVIDIA's libraries those to which a run path, a
+    /// path, or a directory tree of its own leads.
+    fn found_by_itself(&self) -> impl Iterator<Item = &Mapped> {
+        self.own_objects().filter(|mapped| {
+            let is_family = mapped.names.iter().any(|name| family_name(name).is_some());
+            !is_family || self.is_own(&mapped.path, mapped.rule)
+        })
+    }
+
+    fn own_objects(&self) -> impl Iterator<Item = &Mapped> {
+        let behind = self.behind.iter().flat_map(|map| map.objects());
+        self.map.objects().iter().take(self.own).chain(behind)
+    }
+
+    fn is_own(&self, path: &Path, rule: Rule) -> bool {
+        match rule {
+            Rule::Rpath | Rule::Runpath | Rule::Path => true,
+            Rule::LdLibraryPath => {
+                let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
+                own::is_own(self.map.host(), &files, path)
+            }
+            _ => false,
+        }
+    }
+
+    /// The directories that the consumer's own run paths lead to; none, where nothing counts as its own.
+    #[must_use]
+    pub fn own_directories(&self) -> Vec<PathBuf> {
+        let run_paths =
+            self.found_by_itself().flat_map(|mapped| self.map.loader().run_path(&mapped.path, &mapped.object));
+        let mut seen = BTreeSet::new();
+        run_paths.filter(|dir| dir.is_absolute() && seen.insert(dir.clone())).collect()
+    }
+
+    /// The consumer's own copy of a library: the one that is mapped for it, else the first that a run path of its own has.
+    #[must_use]
+    pub fn own_copy(&self, name: &OsStr) -> Option<PathBuf> {
+        let mapped = self.found_by_itself().find(|mapped| mapped.names.iter().any(|known| known == name));
+        if let Some(mapped) = mapped {
+            return Some(mapped.path.clone());
+        }
+        if self.behind.is_none() {
+            return None;
+        }
+        let host = self.map.host();
+        let stands = self.own_directories().into_iter().map(|dir| dir.join(name)).find(|path| host.is_file(path));
+        // Opened by its bare name it would be found on the search path.
+        let found = || self.map.search_from(0, name).filter(|(path, rule)| self.is_own(path, *rule));
+        stands.or_else(|| found().map(|(path, _)| path))
+    }
+
+    /// The directories of installed packages that its objects stand in.
+    #[must_use]
+    pub fn sites(&self) -> Vec<PathBuf> {
+        let paths = self.own_objects().map(|mapped| tidy(&mapped.path));
+        let sites: BTreeSet<PathBuf> = paths.filter_map(|path| site_of(&path).map(Path::to_owned)).collect();
+        sites.into_iter().collect()
+    }
+
     /// Adds what the consumer's own objects need to `requirement`. `hard` tells whether an object belongs
     /// to what cannot be imported without it.
     pub fn require(&self, requirement: &mut Requirement, hard: impl Fn(usize) -> bool) {
@@ -127,6 +212,12 @@ impl<'l, 'h> Closure<'l, 'h> {
         }
         seen
     }
+}
+
+/// The directory of installed packages that a path lies in.
+pub(crate) fn site_of(path: &Path) -> Option<&Path> {
+    let named = |dir: &&Path| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
+    path.ancestors().find(named)
 }
 
 /// A path as ld.so composes it, with `dir/..` taken out where that is safe to do for a reader's sake. For

@@ -10,6 +10,7 @@ use crate::host::{Host, Kind as FileKind};
 use crate::loader::{Loader, ProgramKind};
 use crate::objects::Objects;
 use crate::python::Interpreter;
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -64,16 +65,19 @@ impl Requirement {
             Some(first) => Closure::of_program(loader, first),
             None => Closure::start(loader, program),
         };
-        for file in libraries {
+        for file in &libraries {
             closure.open(file);
         }
+        let opened: Vec<PathBuf> = libraries.into_iter().cloned().collect();
+        let closure = closure.with_its_own(first.map(|first| first.as_path()).or(program), &opened);
         let names: Vec<String> = files.iter().map(|file| format!("`{}`", file.display())).collect();
         let mut requirement = Self::new(Kind::Elf, names.join(", "));
         requirement.path = files.first().cloned();
-        requirement.programs = {
-            let programs = program.into_iter().chain(programs.iter().map(|program| program.as_path()));
-            programs.map(|program| loader.host().absolute(program)).collect()
-        };
+        requirement.keeps_its_own = true;
+        requirement.sites = closure.sites();
+        let programs = program.into_iter().chain(programs.iter().map(|program| program.as_path()));
+        let programs: BTreeSet<PathBuf> = programs.map(|program| loader.host().absolute(program)).collect();
+        requirement.programs.extend(programs);
         closure.require(&mut requirement, |_| true);
         // Two programs do not share a process, but they may share a plan.
         for other in others {

@@ -12,7 +12,7 @@ mod spec;
 mod torch;
 
 pub use closure::Closure;
-pub(crate) use closure::tidy;
+pub(crate) use closure::{site_of, tidy};
 pub(crate) use demand::unversioned_provider;
 pub use demand::{NodeDemand, Symbol, SymbolDemand, nodes_needed, symbols_by_provider};
 pub use environment::library_files;
@@ -88,6 +88,8 @@ pub struct Requirement {
     pub programs: Vec<PathBuf>,
     /// What opens libraries by name for its code, besides its own objects: an interpreter's `_ctypes`.
     pub openers: Vec<PathBuf>,
+    /// Whether copies that its own run paths lead to stand before all others: it is no Python, or one of its files.
+    pub keeps_its_own: bool,
 }
 
 impl Requirement {
@@ -107,6 +109,7 @@ impl Requirement {
             sites: Vec::new(),
             programs: Vec::new(),
             openers: Vec::new(),
+            keeps_its_own: false,
         }
     }
 

@@ -117,6 +117,8 @@ pub struct LinkMap<'l, 'h> {
     process: Process,
     /// Entries of `LD_PRELOAD` that somebody takes out before the start.
     taken_out: Vec<OsString>,
+    /// `LD_LIBRARY_PATH` is passed over.
+    is_unsearched: bool,
     stages: Vec<Stage>,
 }
 
@@ -135,6 +137,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
             interpreter: Some(loader.interpreter().to_owned()),
             process: Process { library_path: loader.library_path().to_vec(), ..Process::default() },
             taken_out: Vec::new(),
+            is_unsearched: false,
             stages: Vec::new(),
         }
     }
@@ -143,6 +146,14 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     #[must_use]
     pub fn without_preloads(mut self, entries: Vec<OsString>) -> Self {
         self.taken_out = entries;
+        self
+    }
+
+    /// As it would be if `LD_LIBRARY_PATH` were not set: what stands behind its hits.
+    #[must_use]
+    pub fn without_library_path(mut self) -> Self {
+        self.is_unsearched = true;
+        self.process.library_path.clear();
         self
     }
 
@@ -181,6 +192,9 @@ impl<'l, 'h> LinkMap<'l, 'h> {
 
     fn begin(&mut self, path: PathBuf, object: Rc<Object>, interpreter: Option<PathBuf>, secure: bool) {
         self.process = self.loader.process(Some(&self.loader.origin(&path)), secure);
+        if self.is_unsearched {
+            self.process.library_path.clear();
+        }
         self.interpreter = Some(interpreter.unwrap_or_else(|| self.loader.interpreter().to_owned()));
         self.program = Some(self.add(path, object, Rule::Path, None, None));
     }
@@ -331,7 +345,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         mapped.or_else(|| Some(self.loader.search(OsStr::new(LIBC), &search).ok()?.1))
     }
 
-    pub(super) fn loader(&self) -> &'l Loader<'h> {
+    pub(crate) fn loader(&self) -> &'l Loader<'h> {
         self.loader
     }
 

@@ -4,21 +4,24 @@
 //! looks into the places, and resolves. The one way from a question to a plan.
 
 mod cache;
+mod meant;
 
 pub use cache::{Cached, PlanCache};
+pub(crate) use meant::default_python;
+use meant::{Meant, needs_cuda};
 
 use crate::check::{Subject, SubjectError};
-use crate::consumer::{Closure, Kind, Requirement, Spec, SpecError, TorchBuild};
+use crate::consumer::{Closure, Requirement, Spec, SpecError, tidy};
 use crate::host::Host;
 use crate::inventory::{Inventory, Problem};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places::{self, Place};
-use crate::python::{self, Command, Interpreter, InterpreterError, Options, find_on_path};
+use crate::python::{Command, Interpreter, InterpreterError, Options};
 use crate::report::ResolveReport;
 use crate::resolve::{self, Policy, Resolution};
 use crate::solve::NoSolution;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What is asked for.
@@ -113,16 +116,6 @@ pub enum RequestError {
     },
 }
 
-/// The consumer found, before anything is read of it.
-enum Meant {
-    Files(Vec<PathBuf>, Option<PathBuf>),
-    Torch(Box<TorchBuild>, Interpreter),
-    Environment(Interpreter),
-    Spec(Requirement),
-    /// Why, and who was found to ask for nothing.
-    Nothing(String, Option<Requirement>),
-}
-
 impl Request {
     /// Answers the request on a machine.
     ///
@@ -142,7 +135,12 @@ impl Request {
     pub fn answer_by(&self, loader: &Loader<'_>) -> Result<Answer, RequestError> {
         let objects = loader.objects();
         let host = objects.host();
-        let (requirement, closure) = match self.meant(host, objects)? {
+        let meant = self.meant(host, objects)?;
+        let here = match &meant {
+            Meant::Spec(_, here) => here.clone(),
+            _ => None,
+        };
+        let (mut requirement, closure) = match meant {
             Meant::Nothing(why, requirement) => {
                 return Ok(Answer { requirement, resolution: None, nothing: Some(why), problems: Vec::new() });
             }
@@ -152,13 +150,22 @@ impl Request {
                         .open(path)
                         .map_err(|error| RequestError::File { path: path.clone(), says: error.to_string() })?;
                 }
-                Requirement::of_files(loader, &files, program.as_deref())
+                let (mut requirement, closure) = Requirement::of_files(loader, &files, program.as_deref());
+                requirement.sites.extend(self.around(host)?);
+                (requirement, closure)
             }
-            Meant::Torch(torch, interpreter) => torch.require(objects, loader, Some(&interpreter)),
+            Meant::Program(program) => Requirement::of_files(loader, &[program.clone()], Some(&program)),
+            Meant::Torch(torch, interpreter) => {
+                let started = self.started(host, &interpreter);
+                self.of_started(host, torch.require(objects, loader, Some(&started)), &interpreter)
+            }
             Meant::Environment(interpreter) => {
-                let (requirement, closure) = Requirement::of_environment(objects, loader, &interpreter);
+                let started = self.started(host, &interpreter);
+                let found = Requirement::of_environment(objects, loader, &started);
+                let (requirement, closure) = self.of_started(host, found, &interpreter);
                 let wheels = places::sites(host, &interpreter.paths);
-                if requirement.wants.is_empty() && requirement.releases.is_empty() && wheels.is_empty() {
+                let is_nothing = requirement.wants.is_empty() && requirement.releases.is_empty() && wheels.is_empty();
+                if is_nothing && !self.lays_down_copies(host) {
                     let why = format!(
                         "`{}` has no torch, and nothing in its environment asks for CUDA",
                         interpreter.program.display()
@@ -172,8 +179,14 @@ impl Request {
                 }
                 (requirement, closure)
             }
-            Meant::Spec(requirement) => (requirement, Closure::start(loader, None)),
+            Meant::Spec(requirement, _) => (requirement, Closure::start(loader, None)),
         };
+        if requirement.programs.is_empty() {
+            // A library by itself, a torch that is not installed: for what the command starts, or the Python that is meant.
+            let started = Command::read(host, &self.command).map(|command| command.program);
+            let meant = || self.interpreter(host).ok().flatten().map(|interpreter| interpreter.program);
+            requirement.programs.extend(started.or_else(meant));
+        }
         let mut inventory = Inventory::scan(objects, self.all_places(host, loader, &requirement, &closure));
         for (soname, path) in &self.policy.fixed {
             inventory.take(objects, soname, path);
@@ -182,6 +195,10 @@ impl Request {
         let resolution = match resolve::resolve(&requirement, &closure, &inventory, loader, &self.policy) {
             Ok(resolution) => resolution,
             Err(none) => {
+                // Of a torch that is not the one that is here, it is no news that its libraries are not.
+                if let Some((python, found)) = here {
+                    return Err(RequestError::OtherTorch { python, found, wanted: self.spec.to_string() });
+                }
                 return Err(RequestError::NoSolution { source: Box::new(none), requirement: Box::new(requirement) });
             }
         };
@@ -208,6 +225,7 @@ impl Request {
         self.spec.is_auto()
             && self.python.is_none()
             && self.files.is_empty()
+            && self.policy.fixed.is_empty()
             && command.is_some_and(|command| command.python.is_none())
     }
 
@@ -232,7 +250,8 @@ impl Request {
                 Checked::Subject(Box::new(subject))
             }
             Meant::Files(files, _) => Checked::Subject(Box::new(Subject::files(loader, &files, None)?)),
-            Meant::Spec(_) => return Err(RequestError::NotInstalled(self.spec.to_string())),
+            Meant::Program(program) => Checked::Subject(Box::new(Subject::files(loader, &[program], None)?)),
+            Meant::Spec(..) => return Err(RequestError::NotInstalled(self.spec.to_string())),
             Meant::Nothing(why, _) => Checked::Nothing(why),
         })
     }
@@ -300,7 +319,9 @@ impl Request {
             places.extend(places::given(host, &dir));
         }
         // Its own run paths may lead anywhere.
-        places.extend(closure.family_directories().into_iter().map(places::found));
+        let own = closure.own_directories();
+        let dirs = closure.family_directories().into_iter().chain(own.iter().map(|dir| tidy(dir)));
+        places.extend(dirs.map(places::found));
         // A fixed choice may stand anywhere.
         for dir in self.policy.fixed.values().filter_map(|path| path.parent()) {
             places.extend(places::given(host, dir).into_iter().take(1));
@@ -308,83 +329,4 @@ impl Request {
         places.extend(places::machine(host, loader));
         places
     }
-
-    fn meant(&self, host: &Host, objects: &Objects<'_>) -> Result<Meant, RequestError> {
-        let command = Command::read(host, &self.command);
-        if !self.files.is_empty() {
-            let files = self.files.iter().map(|path| host.absolute(path)).collect();
-            return Ok(Meant::Files(files, command.map(|command| command.program)));
-        }
-        let named = self.python.as_deref().map(|python| (python.to_owned(), Options::default()));
-        let started = command.as_ref().and_then(|command| Some((command.program.clone(), command.python.clone()?)));
-        let explicit = named.is_some() || started.is_some();
-        if !explicit
-            && self.spec.is_auto()
-            && let Some(command) = &command
-            && needs_cuda(objects, &command.program)
-        {
-            return Ok(Meant::Files(vec![command.program.clone()], Some(command.program.clone())));
-        }
-        let Some((program, options)) = named.or(started).or_else(|| default_python(host)) else {
-            if self.spec.is_auto() {
-                let why = "there is no Python here, and no file is named with `--for`";
-                return Ok(Meant::Nothing(why.to_owned(), None));
-            }
-            return Ok(Meant::Spec(self.spec.require()?));
-        };
-        let interpreter = match Interpreter::find(host, &program, &options) {
-            Ok(interpreter) => interpreter,
-            Err(error) if explicit => return Err(error.into()),
-            Err(error) if self.spec.is_auto() => return Ok(Meant::Nothing(error.to_string(), None)),
-            Err(_) => return Ok(Meant::Spec(self.spec.require()?)),
-        };
-        match TorchBuild::find(host, &interpreter.paths) {
-            Ok(torch) if self.spec.admits_build(&torch) => {
-                if torch.cuda.is_none() {
-                    let why = format!("torch {} in `{}` is built without CUDA", torch.version, torch.site().display());
-                    let mut requirement = Requirement::new(Kind::Torch, format!("torch {}", torch.version));
-                    requirement.path = Some(torch.dir);
-                    return Ok(Meant::Nothing(why, Some(requirement)));
-                }
-                Ok(Meant::Torch(Box::new(torch), interpreter))
-            }
-            Ok(torch) if explicit => Err(RequestError::OtherTorch {
-                python: interpreter.program,
-                found: torch.version,
-                wanted: self.spec.to_string(),
-            }),
-            Err(_) if self.spec.is_auto() => Ok(Meant::Environment(interpreter)),
-            _ => Ok(Meant::Spec(self.spec.require()?)),
-        }
-    }
-}
-
-/// Whether a program, or what it is linked against, needs a library of NVIDIA's.
-fn needs_cuda(objects: &Objects<'_>, program: &Path) -> bool {
-    crate::handout::door::linked(objects, program).is_some()
-}
-
-/// The Python that is meant where none is named: of the active environment, else the one on PATH.
-pub(crate) fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
-    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"]
-        .into_iter()
-        .filter_map(|name| host.env(name))
-        .map(|prefix| Path::new(prefix).join("bin/python"));
-    let active = active.into_iter().find(|python| host.stat(python).is_ok());
-    let found =
-        active.or_else(|| ["python3", "python"].into_iter().find_map(|name| find_on_path(host, OsStr::new(name))));
-    found.map(|program| {
-        let meant = if named(host, &program) { python::Meant::Named } else { python::Meant::Found };
-        (program, Options { meant, ..Options::default() })
-    })
-}
-
-/// Whether a Python is named by an absolute path: by a variable, or by an element of PATH. An element that is relative, or
-/// empty, leads to whatever stands in the working directory.
-fn named(host: &Host, python: &Path) -> bool {
-    let path = host.env("PATH").unwrap_or(OsStr::new("/bin:/usr/bin"));
-    let mut listed = std::env::split_paths(path).filter(|dir| dir.is_absolute());
-    let mut active = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(|name| host.env(name)).map(Path::new);
-    active.any(|prefix| prefix.is_absolute() && python.starts_with(prefix))
-        || listed.any(|dir| python.parent() == Some(&dir))
 }

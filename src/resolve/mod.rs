@@ -7,17 +7,20 @@
 //! [`solve::Problem`]: crate::solve::Problem
 
 mod assemble;
+mod late;
 mod problem;
 mod runtime;
 
-use crate::consumer::{Closure, Requirement};
-use crate::driver;
+use crate::consumer::{Closure, Kind, Requirement};
+use crate::driver::{self, Driver};
 use crate::facts::Version;
 use crate::inventory::Inventory;
 use crate::loader::Loader;
 use crate::plan::{How, Plan};
 use crate::solve::NoSolution;
+use problem::{Member, Own};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// What the user lays down, besides the consumer.
@@ -74,6 +77,37 @@ pub struct Resolution {
     pub unserved: Vec<(String, String)>,
 }
 
+/// Takes out of the set what a program has of its own; where the set is another consumer's, with the whole group: parts of
+/// two releases do not meet.
+fn leave_its_own(
+    requirement: &Requirement,
+    closure: &Closure<'_, '_>,
+    policy: &Policy,
+    members: &mut Vec<Member<'_>>,
+    driver: &mut Driver<'_>,
+) {
+    // A set that was chosen for the program itself holds its own copies.
+    if requirement.kind == Kind::Elf {
+        return;
+    }
+    let own = |soname: &str| closure.own_copy(OsStr::new(soname)).is_some();
+    if driver.libraries.iter().any(|library| own(library.asked_as())) {
+        driver.libraries.clear();
+    }
+    let brings = |member: &Member<'_>| !policy.fixed.contains_key(&member.choice.soname) && own(&member.choice.soname);
+    let left: BTreeSet<String> =
+        members.iter().filter(|member| brings(member)).map(|member| member.choice.soname.clone()).collect();
+    let groups: BTreeSet<&str> = members
+        .iter()
+        .filter(|member| left.contains(&member.choice.soname))
+        .filter_map(|member| member.library.row.group)
+        .collect();
+    members.retain(|member| {
+        let with_its_kin = member.library.row.group.is_some_and(|group| groups.contains(group));
+        policy.fixed.contains_key(&member.choice.soname) || !left.contains(&member.choice.soname) && !with_its_kin
+    });
+}
+
 /// Chooses a set of libraries for a consumer.
 ///
 /// # Errors
@@ -85,14 +119,24 @@ pub fn resolve(
     loader: &Loader<'_>,
     policy: &Policy,
 ) -> Result<Resolution, NoSolution> {
-    let stated = problem::State::new(requirement, closure, inventory, policy);
-    let solution = stated.solve(requirement, policy)?;
-    let members = stated.members(&solution);
+    let of = |own| problem::State::new(requirement, closure, inventory, policy, own);
+    let mut stated = of(Own::Stands);
+    let mut solution = stated.solve(requirement, policy);
+    if solution.is_err() && requirement.keeps_its_own {
+        // What it brings does not hold: others may.
+        stated = of(Own::MayGiveWay);
+        solution = stated.solve(requirement, policy);
+    }
+    let solution = solution?;
+    let mut members = stated.members(&solution);
     for member in &members {
         log::info!("{} from {}: {}", member.choice.soname, member.choice.path.display(), member.choice.because);
     }
     let cuda = requirement.cuda.map(|(major, minor)| format!("{major}.{}", minor.unwrap_or(0)));
-    let driver = driver::choose(loader, inventory, cuda.as_deref().and_then(Version::parse).as_ref());
+    let mut driver = driver::choose(loader, inventory, cuda.as_deref().and_then(Version::parse).as_ref());
+    if requirement.keeps_its_own {
+        leave_its_own(requirement, closure, policy, &mut members, &mut driver);
+    }
     let runtime = runtime::choose(requirement, closure, inventory, loader);
     Ok(assemble::resolution(requirement, closure, inventory, members, &driver, &runtime, &solution.unserved))
 }

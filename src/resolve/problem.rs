@@ -1,7 +1,7 @@
 //! The choice stated as plain data for `solve`, with an oracle that looks symbols up in the files.
 
-use super::Policy;
-use crate::consumer::{Closure, Requirement, Symbol, nodes_needed, symbols_by_provider};
+use super::{Policy, late};
+use crate::consumer::{Closure, Kind, Requirement, Symbol, nodes_needed, symbols_by_provider, tidy};
 use crate::facts::{Level, Version, known_bad, parse_library_name};
 use crate::inventory::{Inventory, Library};
 use crate::objects::Object;
@@ -59,6 +59,15 @@ pub(super) struct State<'i> {
     sets: SymbolSets,
 }
 
+/// What copies of the consumer's own count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    /// No other copy is taken for a name that they serve.
+    Stands,
+    /// As much as others.
+    MayGiveWay,
+}
+
 /// A chosen library with all that a plan says of it.
 pub(super) struct Member<'i> {
     pub(super) library: &'i Library,
@@ -85,18 +94,33 @@ impl<'i> State<'i> {
         closure: &Closure<'_, '_>,
         inventory: &'i Inventory,
         policy: &Policy,
+        own: Own,
     ) -> Self {
         let mut sets = SymbolSets::default();
         let mut wants: Vec<Want> = Vec::new();
         for want in requirement.wants.iter().filter(|want| !is_driver(&want.soname)) {
             wants.push(Want { soname: want.soname.clone(), hard: want.hard, by: named(&want.by) });
         }
+        if requirement.kind == Kind::Elf {
+            for (_, mapped) in closure.own() {
+                let library = inventory.libraries.iter().find(|library| library.stat.id == mapped.object.stat.id);
+                for soname in late::sonames(&mapped.path, library, inventory) {
+                    if !wants.iter().any(|want| want.soname == soname) {
+                        wants.push(Want { soname, hard: false, by: named(&tidy(&mapped.path)) });
+                    }
+                }
+            }
+        }
         let wanted: BTreeSet<String> = wants.iter().map(|want| want.soname.clone()).collect();
-        // What the consumer's own wheels hold may be asked for by name at any time.
-        for library in &inventory.libraries {
+        // What the consumer's own wheels hold may be asked for by name at any time; so may what is given to a consumer of
+        // which nothing is known. A program that is linked against what it needs says so itself.
+        let says_itself = requirement.kind == Kind::Elf && !wants.is_empty();
+        let is_unknown = wants.is_empty() && requirement.releases.is_empty();
+        let given = |library: &Library| is_unknown && library.place.provenance == Provenance::Given;
+        for library in inventory.libraries.iter().filter(|_| !says_itself) {
             let soname = library.asked_as();
             if serves(library)
-                && at_home(requirement, library)
+                && (at_home(requirement, library) || given(library))
                 && !wanted.contains(soname)
                 && !wants.iter().any(|want| want.soname == soname)
             {
@@ -116,7 +140,7 @@ impl<'i> State<'i> {
             })
             .collect();
         let mut state = Self { candidates: Vec::new(), libraries: Vec::new(), wants, demands, sets };
-        state.add_candidates(requirement, closure, inventory, policy);
+        state.add_candidates(requirement, closure, inventory, policy, own);
         state
     }
 
@@ -127,6 +151,7 @@ impl<'i> State<'i> {
         closure: &Closure<'_, '_>,
         inventory: &'i Inventory,
         policy: &Policy,
+        own: Own,
     ) {
         let libc = closure.map().by_name(OsStr::new("libc.so.6")).map(|mapped| std::rc::Rc::clone(&mapped.object));
         let (mut roots, mut directories) = (Numbers::default(), Numbers::default());
@@ -137,17 +162,29 @@ impl<'i> State<'i> {
             if !seen.insert(soname.clone()) || is_driver(&soname) {
                 continue;
             }
+            let own = (own == Own::Stands && !policy.fixed.contains_key(&soname))
+                .then(|| own_copy(requirement, closure, inventory, &soname))
+                .flatten();
             for library in inventory.serving(&soname) {
                 if library.renamed.is_some() {
                     continue;
                 }
-                let needs = self.needs(library);
+                let mut needs = self.needs(library);
+                if requirement.kind == Kind::Elf {
+                    // A consumer with an environment of its own may ask for all that is in it.
+                    let late = late::sonames(&library.path, Some(library), inventory).into_iter();
+                    needs.extend(late.map(|soname| Need { soname, symbols: SymbolSetId::NONE, hard: false }));
+                }
                 queue.extend(needs.iter().map(|need| need.soname.clone()));
                 let barred = library
                     .unusable
                     .clone()
                     .or_else(|| known_bad_release(library))
-                    .or_else(|| library.object.as_ref().and_then(|object| too_new(object, libc.as_deref()?)));
+                    .or_else(|| library.object.as_ref().and_then(|object| too_new(object, libc.as_deref()?)))
+                    .or_else(|| {
+                        let other = own.as_ref().is_some_and(|own| own.stat.id != library.stat.id);
+                        other.then(|| "the consumer brings a copy of its own".to_owned())
+                    });
                 self.candidates.push(Candidate {
                     soname: soname.clone(),
                     path: library.path.clone(),
@@ -254,6 +291,18 @@ impl<'i> State<'i> {
     }
 }
 
+/// The copy that the consumer's own run paths lead to, where it can be used.
+fn own_copy<'i>(
+    requirement: &Requirement,
+    closure: &Closure<'_, '_>,
+    inventory: &'i Inventory,
+    soname: &str,
+) -> Option<&'i Library> {
+    let path = closure.own_copy(OsStr::new(soname)).filter(|_| requirement.kind == Kind::Elf)?;
+    let id = closure.map().host().stat(&path).ok()?.id;
+    inventory.serving(soname).find(|library| library.stat.id == id && library.unusable.is_none())
+}
+
 /// What the table of known-bad releases says against a library by itself.
 fn known_bad_release(library: &Library) -> Option<String> {
     let version = library.version.as_ref()?;
@@ -277,7 +326,8 @@ fn is_driver(soname: &str) -> bool {
 
 /// Whether a library belongs to the interpreter's own environment.
 fn at_home(requirement: &Requirement, library: &Library) -> bool {
-    library.place.provenance == Provenance::Site && requirement.sites.contains(&library.place.root)
+    matches!(library.place.provenance, Provenance::Site | Provenance::Conda)
+        && requirement.sites.contains(&library.place.root)
 }
 
 fn package_is(package: &str, wheel: &str) -> bool {
