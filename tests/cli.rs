@@ -13,6 +13,7 @@ mod native;
 mod proof;
 mod refusals;
 mod run;
+mod torn;
 
 /// Everything a command printed, for a snapshot.
 fn seen(world: &World, command: &mut Command) -> String {

@@ -216,6 +216,9 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
     for problem in &answered.report.problems {
         log::info!("not {}: {}", problem.path.to_path().display(), problem.says);
     }
+    for torn in answered.report.torn() {
+        output::note(&torn);
+    }
     let Some((plan, path)) = answered.plan else {
         let dir = shim::cache_dir(host)?;
         anyhow::bail!(

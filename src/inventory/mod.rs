@@ -26,7 +26,7 @@ pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use listing::Listing;
 pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified, sha256};
 pub use problems::{PROBLEMS, problems};
-pub(crate) use problems::{agree, release, torn_id, torn_id_of};
+pub(crate) use problems::{TORN, agree, release, torn_id, torn_id_of};
 pub use reach::{Reach, reach};
 use version::Neighbours;
 pub use version::{About, Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, answered, observe};

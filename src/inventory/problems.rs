@@ -423,6 +423,10 @@ pub(crate) fn torn_id(library: &Library) -> &'static str {
     torn_id_of(library.row, Some(OsStr::new(library.asked_as())))
 }
 
+/// What [`torn_id_of`] may say.
+pub(crate) const TORN: [&str; 5] =
+    ["cublas-silent-mix", "cudnn8-mixed-sublibs", "cudnn9-torn-set", "nvrtc-wrong-builtins", "torn-driver"];
+
 /// What it is called that parts of a library of this name meet in different releases.
 pub(crate) fn torn_id_of(row: &FamilyRow, name: Option<&OsStr>) -> &'static str {
     let major = name.and_then(parse_library_name).and_then(|name| Some(name.version?.major()));

@@ -1,6 +1,7 @@
 //! The link map ld.so would build: breadth first over `DT_NEEDED`, as `_dl_map_object_deps` does.
 
 mod adopt;
+mod ask;
 mod deps;
 
 pub use deps::FILTER_CIRCLE;
@@ -146,14 +147,6 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     #[must_use]
     pub fn without_preloads(mut self, entries: Vec<OsString>) -> Self {
         self.taken_out = entries;
-        self
-    }
-
-    /// As it would be if `LD_LIBRARY_PATH` were not set: what stands behind its hits.
-    #[must_use]
-    pub fn without_library_path(mut self) -> Self {
-        self.is_unsearched = true;
-        self.process.library_path.clear();
         self
     }
 
@@ -314,28 +307,6 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     #[must_use]
     pub fn files(&self) -> &'h Objects<'h> {
         self.loader.objects()
-    }
-
-    /// Where the search for a bare name ends that the object at `index` asks for, and by which rule; nothing is mapped.
-    #[must_use]
-    pub fn search_from(&self, index: usize, name: &OsStr) -> Option<(PathBuf, Rule)> {
-        self.search_in(index, name, &self.process)
-    }
-
-    /// Where run paths lead the object at `index` that asks for a bare name: its `DT_RUNPATH`, else the `DT_RPATH`s of it
-    /// and of those that loaded it. `LD_LIBRARY_PATH` is passed over, though ld.so looks there between the two.
-    #[must_use]
-    pub fn run_paths_from(&self, index: usize, name: &OsStr) -> Option<PathBuf> {
-        let process = Process { library_path: Vec::new(), ..self.process };
-        let (path, rule) = self.search_in(index, name, &process)?;
-        matches!(rule, Rule::Rpath | Rule::Runpath).then_some(path)
-    }
-
-    fn search_in(&self, index: usize, name: &OsStr, process: &Process) -> Option<(PathBuf, Rule)> {
-        let chain: Vec<Requester<'_>> = self.chain(Some(index)).collect();
-        let program = self.program.and_then(|program| self.requester(program));
-        let search = Search { chain: &chain, program, process, preload: false };
-        self.loader.search(name, &search).ok().map(|(path, _, rule)| (path, rule))
     }
 
     /// The C library that a process has which is not known, whoever asks for it or nobody.

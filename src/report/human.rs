@@ -84,13 +84,16 @@ pub fn resolution_text(report: &ResolveReport) -> String {
             let _ = writeln!(text, "  {:name_width$}  {}", unserved.soname, unserved.because);
         }
     }
-    if !report.problems.is_empty() {
-        text.push_str("\ncannot be used\n");
-        for problem in report.problems.iter().take(SHOWN) {
+    let (torn, unusable): (Vec<_>, Vec<_>) = report.problems.iter().partition(|problem| problem.is_torn());
+    for (title, problems) in [("of another release than its kin", torn), ("cannot be used", unusable)] {
+        if !problems.is_empty() {
+            let _ = writeln!(text, "\n{title}");
+        }
+        for problem in problems.iter().take(SHOWN) {
             let _ = writeln!(text, "  {}  {}", one_line(problem.path.to_path().display()), one_line(&problem.says));
         }
-        if report.problems.len() > SHOWN {
-            let _ = writeln!(text, "  and {} more; `--format json` lists them", report.problems.len() - SHOWN);
+        if problems.len() > SHOWN {
+            let _ = writeln!(text, "  and {} more; `--format json` lists them", problems.len() - SHOWN);
         }
     }
     let refused: usize = set.iter().map(|library| library.refused.len()).sum();

@@ -2,7 +2,7 @@
 //! keeps, so that a cached answer reads the same as a fresh one.
 
 use crate::consumer::Requirement;
-use crate::inventory::Problem;
+use crate::inventory::{PROBLEMS, Problem, TORN};
 use crate::plan::How;
 use crate::resolve::Resolution;
 use crate::solve::NoSolution;
@@ -93,6 +93,13 @@ pub struct ProblemFile {
     pub path: JsonPath,
     /// What is wrong with it.
     pub says: String,
+}
+
+impl ProblemFile {
+    /// Whether it is a file of another release than what it stands with.
+    pub(super) fn is_torn(&self) -> bool {
+        TORN.contains(&&*self.id)
+    }
 }
 
 /// What `resolve --explain` says.
@@ -191,6 +198,14 @@ impl ResolveReport {
         });
         self.problems = listed.collect();
         self
+    }
+
+    /// Of the files that cannot be used those that another release put into the consumer's own environment, each in one line.
+    pub fn torn(&self) -> impl Iterator<Item = String> + '_ {
+        self.problems.iter().filter(|problem| problem.is_torn()).map(|problem| {
+            let meaning = PROBLEMS.iter().find(|(id, _)| *id == problem.id).map_or("", |(_, meaning)| meaning);
+            format!("{meaning}: `{}` {}", problem.path.to_path().display(), problem.says)
+        })
     }
 
     fn empty(requirement: Option<&Requirement>) -> Self {

@@ -191,7 +191,7 @@ impl Request {
         for (soname, path) in &self.policy.fixed {
             inventory.take(objects, soname, path);
         }
-        let problems = inventory.problems.clone();
+        let mut problems = inventory.problems.clone();
         let resolution = match resolve::resolve(&requirement, &closure, &inventory, loader, &self.policy) {
             Ok(resolution) => resolution,
             Err(none) => {
@@ -202,6 +202,7 @@ impl Request {
                 return Err(RequestError::NoSolution { source: Box::new(none), requirement: Box::new(requirement) });
             }
         };
+        problems.extend(resolution.torn.iter().cloned());
         Ok(Answer { requirement: Some(requirement), resolution: Some(resolution), nothing: None, problems })
     }
 

@@ -99,7 +99,7 @@ pub(super) fn resolution(
     let bundles = assembly.bundles(&plan);
     let renamed = assembly.renamed(&plan);
     let unserved = unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.to_string())).collect();
-    Resolution { plan, set, bundles, renamed, unserved }
+    Resolution { plan, set, bundles, renamed, unserved, torn: Vec::new() }
 }
 
 /// The objects that the set is chosen for: the consumer's own, and what opens libraries by name for it.

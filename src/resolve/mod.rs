@@ -10,11 +10,12 @@ mod assemble;
 mod late;
 mod problem;
 mod runtime;
+mod torn;
 
 use crate::consumer::{Closure, Kind, Requirement};
 use crate::driver::{self, Driver};
 use crate::facts::Version;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Problem};
 use crate::loader::Loader;
 use crate::plan::{How, Plan};
 use crate::solve::NoSolution;
@@ -75,6 +76,8 @@ pub struct Resolution {
     pub renamed: Vec<String>,
     /// Sonames asked for that no copy can serve, and why that is no obstacle.
     pub unserved: Vec<(String, String)>,
+    /// Files of another release in the consumer's own environment, each with what mends it.
+    pub torn: Vec<Problem>,
 }
 
 /// Takes out of the set what a program has of its own; where the set is another consumer's, with the whole group: parts of
@@ -138,5 +141,8 @@ pub fn resolve(
         leave_its_own(requirement, closure, policy, &mut members, &mut driver);
     }
     let runtime = runtime::choose(requirement, closure, inventory, loader);
-    Ok(assemble::resolution(requirement, closure, inventory, members, &driver, &runtime, &solution.unserved))
+    let torn = torn::problems(requirement, inventory, &stated, &solution);
+    let unserved = &solution.unserved;
+    let resolution = assemble::resolution(requirement, closure, inventory, members, &driver, &runtime, unserved);
+    Ok(Resolution { torn, ..resolution })
 }

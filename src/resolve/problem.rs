@@ -266,6 +266,11 @@ impl<'i> State<'i> {
         hints
     }
 
+    /// The library that is a candidate.
+    pub(super) fn library(&self, candidate: usize) -> Option<&'i Library> {
+        self.libraries.get(candidate).copied()
+    }
+
     /// The chosen libraries, in the order of the sonames.
     pub(super) fn members(&self, solution: &Solution) -> Vec<Member<'i>> {
         let version = |index: usize| {
@@ -325,7 +330,7 @@ fn is_driver(soname: &str) -> bool {
 }
 
 /// Whether a library belongs to the interpreter's own environment.
-fn at_home(requirement: &Requirement, library: &Library) -> bool {
+pub(super) fn at_home(requirement: &Requirement, library: &Library) -> bool {
     matches!(library.place.provenance, Provenance::Site | Provenance::Conda)
         && requirement.sites.contains(&library.place.root)
 }

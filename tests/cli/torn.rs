@@ -1,0 +1,31 @@
+//! An environment that is torn in itself: said in one line, with the file and what mends it, and started all the same.
+
+use super::{Lib, Seen, json, sound};
+use std::path::Path;
+
+/// The part of cuDNN that another release put into the wheel's directory takes what the rest lacks.
+#[test]
+fn a_part_of_another_release_is_told_and_the_rest_is_handed_out() {
+    let (world, venv) = sound();
+    let ops = venv.site.join("nvidia/cudnn/lib/libcudnn_ops.so.9");
+    let newer = Lib::new("libcudnn_ops.so.9").defines(&["cudnnAddTensor"]);
+    newer.uses("libcudnn_graph.so.9", &["cudnnNewer"]).link("-rpath,$ORIGIN").build(&ops);
+    let told = format!(
+        "parts of different releases of cuDNN 9 meet: `{}` needs `cudnnNewer@libcudnn_graph.so.9`, which the chosen \
+         libcudnn_graph.so.9 lacks: reinstall nvidia-cudnn-cu12 9.1.0.70, `cudashim doctor` prints the command",
+        ops.display()
+    );
+    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
+    // Made, and kept.
+    for _ in 0..2 {
+        let mut command = world.cudashim(["run", "--"]);
+        let seen = Seen::of(command.arg(venv.python()).arg("--load").arg(&torch));
+        assert_eq!((seen.code, &*seen.out, &*seen.err), (Some(0), "ok\n", &*format!("cudashim: {told}\n")));
+    }
+    let (code, answer) = json(&mut world.cudashim(["resolve", "--python", "venv"]));
+    let torn: Vec<_> = answer["problems"].as_array().unwrap().iter().collect();
+    assert_eq!((code, torn.len(), torn[0]["id"].as_str()), (Some(0), 1, Some("cudnn9-torn-set")), "{answer:#}");
+    assert_eq!(torn[0]["path"].as_str().map(Path::new), Some(&*ops));
+    let page = Seen::of(&mut world.cudashim(["resolve", "--python", "venv"]));
+    assert!(page.out.contains("of another release than its kin"), "{}", page.out);
+}
