@@ -1,7 +1,7 @@
 //! ELF files of one machine, each opened once.
 //!
 //! Takes paths; gives [`Object`]s: the stat of the file, its bytes, and what its dynamic table says.
-//! The same file under two names is opened once. Never searches for anything.
+//! The same file under two names is opened once, and each of its objects has its own path. Never searches for anything.
 
 use crate::elf::{Elf, ElfError, Filter, Kind, Refusal, dies_when_mapped, open_verify};
 use crate::host::{FileId, Host, Map, Stat};
@@ -84,18 +84,27 @@ pub struct Facts {
 /// One ELF object for this machine.
 #[derive(Debug)]
 pub struct Object {
-    /// The first path it was opened by.
+    /// The path it was opened by.
     pub path: PathBuf,
     /// Stat of the file that was read.
     pub stat: Stat,
     /// What its dynamic table says.
-    pub facts: Facts,
+    pub facts: Rc<Facts>,
     /// The file ends before its segments do. Only [`Objects::load`] gives such an object.
     pub truncated: bool,
-    map: Map,
+    map: Rc<Map>,
 }
 
 impl Object {
+    /// The same file under another path.
+    fn under(self: Rc<Self>, path: &Path) -> Rc<Self> {
+        if self.path == path {
+            return self;
+        }
+        let (facts, map) = (Rc::clone(&self.facts), Rc::clone(&self.map));
+        Rc::new(Self { path: path.to_owned(), stat: self.stat, facts, truncated: self.truncated, map })
+    }
+
     /// The view of the object for questions about symbols. Cheap: headers and dynamic table only.
     pub fn elf(&self) -> Result<Elf<'_>, ElfError> {
         Elf::parse(&self.map)
@@ -191,7 +200,7 @@ impl<'h> Objects<'h> {
     fn load_damaged(&self, path: &Path, machine: u16, error: ObjectError) -> Loaded {
         let (map, stat) = self.host.map(path).map_err(|error| LoadError::Open(Rc::new(error)))?;
         if let Some(loaded) = self.damaged.borrow().get(&stat.id) {
-            return loaded.clone();
+            return loaded.clone().map(|object| object.under(path));
         }
         let judge = || {
             open_verify(&map, machine).map_err(LoadError::Refused)?;
@@ -200,7 +209,10 @@ impl<'h> Objects<'h> {
                 _ => Err(LoadError::Dies(error)),
             }
         };
-        let loaded = judge().map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, truncated: true, map }));
+        let loaded = judge().map(|facts| {
+            let (facts, map) = (Rc::new(facts), Rc::new(map));
+            Rc::new(Object { path: path.to_owned(), stat, facts, truncated: true, map })
+        });
         self.damaged.borrow_mut().insert(stat.id, loaded.clone());
         loaded
     }
@@ -208,7 +220,7 @@ impl<'h> Objects<'h> {
     fn open_new(&self, path: &Path) -> Opened {
         let (mut map, stat) = self.host.map(path).map_err(|error| ObjectError::Open(Rc::new(error)))?;
         if let Some(opened) = self.by_id.borrow().get(&stat.id) {
-            return opened.clone();
+            return opened.clone().map(|object| object.under(path));
         }
         // Headers, dynamic table and the few names are megabytes apart, and a page each: without this the kernel reads as
         // far ahead of each as it is set to.
@@ -228,7 +240,10 @@ impl<'h> Objects<'h> {
         } else if count >= MANY {
             map.rest();
         }
-        let opened = read.map(|facts| Rc::new(Object { path: path.to_owned(), stat, facts, truncated: false, map }));
+        let opened = read.map(|facts| {
+            let (facts, map) = (Rc::new(facts), Rc::new(map));
+            Rc::new(Object { path: path.to_owned(), stat, facts, truncated: false, map })
+        });
         self.by_id.borrow_mut().insert(stat.id, opened.clone());
         opened
     }

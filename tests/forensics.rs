@@ -195,6 +195,37 @@ fn one_file_is_listed_once() {
     assert_eq!((one["version"].as_str(), one["confidence"].as_str()), (Some("12.4.5.8"), Some("certain")));
 }
 
+/// uv links the files of its cache into each environment: each has the library under its own name.
+#[test]
+fn a_file_that_environments_share_is_each_ones_own() {
+    let world = World::new();
+    let (one, two) = (world.venv("venv"), world.venv("other/.venv"));
+    one.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas(&["cublasLtCreate"]));
+    let dir = two.site.join("nvidia/cublas/lib");
+    fs::create_dir_all(&dir).unwrap();
+    for name in ["libcublas.so.12", "libcublasLt.so.12"] {
+        fs::hard_link(one.site.join("nvidia/cublas/lib").join(name), dir.join(name)).unwrap();
+    }
+    let record = fs::read_to_string(one.site.join("nvidia_cublas_cu12-12.4.5.8.dist-info/RECORD")).unwrap();
+    two.dist_info("nvidia-cublas-cu12", "12.4.5.8", "", &record);
+    let paths = |venv: &Venv| venv.site.join("nvidia/cublas/lib/libcublas.so.12").display().to_string();
+    let (first, second) = (paths(&one), paths(&two));
+    for (format, blank) in [("json", " "), ("jsonl", "")] {
+        let (_, out, err) = run(world.cudashim(["scan", "venv", "other", "--format", format]).env("HOME", "/nowhere"));
+        for path in [&first, &second] {
+            assert_eq!(out.matches(&format!("\"path\":{blank}\"{path}\"")).count(), 1, "{path}: {out}{err}");
+        }
+    }
+    let (_, out, _) = run(&mut world.cudashim(["diff", &first, &second]));
+    assert!(out.contains(&first) && out.contains(&second), "{out}");
+    let (_, out, _) = run(&mut world.cudashim(["inspect", &second]));
+    assert!(out.contains(&second) && !out.contains(&first), "{out}");
+    // One is on the search path of the other.
+    let mut command = world.cudashim(["resolve", "--python", "other/.venv", "--format", "json"]);
+    let (_, out, _) = run(command.env("LD_LIBRARY_PATH", Path::new(&first).parent().unwrap()));
+    assert!(out.contains(&second) && !out.contains(&format!("\"path\": \"{first}\",\n      \"version\"")), "{out}");
+}
+
 #[test]
 fn the_first_lines_come_before_the_last_file_is_read_and_ctrl_c_ends_it_cleanly() {
     let world = World::new();

@@ -78,7 +78,9 @@ impl Inspection {
         let host = objects.host();
         let path = host.absolute(path);
         let stat = host.stat(&path).map_err(|error| ObjectError::Open(Rc::new(error)))?;
-        let entry = scan.entries.iter().find(|entry| entry.library.stat.id == stat.id).cloned();
+        // Of a file that several environments share, the entry that has this name.
+        let same = || scan.entries.iter().filter(|entry| entry.library.stat.id == stat.id);
+        let entry = same().find(|entry| entry.paths.contains(&path)).or_else(|| same().next()).cloned();
         let object = match (objects.open(&path), &entry) {
             (Ok(object), _) => Some(object),
             (Err(_), Some(_)) => None,

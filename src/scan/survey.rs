@@ -26,13 +26,14 @@ pub struct Survey<'a, 'h> {
     objects: &'a Objects<'h>,
     depth: Depth,
     todo: VecDeque<Listing>,
-    /// Every path of each file, sorted.
-    paths: BTreeMap<FileId, Vec<PathBuf>>,
+    /// Every path of each file, sorted, with the installation it is in.
+    paths: BTreeMap<FileId, Vec<(PathBuf, PathBuf)>>,
     /// How many directories that hold a file were not read yet.
     left: BTreeMap<FileId, usize>,
     /// The libraries of files that were read and not given yet, by their place in the inventory.
     held: BTreeMap<FileId, Vec<usize>>,
-    given: BTreeSet<FileId>,
+    /// The files that were given, each with the installations it was given for.
+    given: BTreeMap<FileId, BTreeSet<PathBuf>>,
     digests: BTreeMap<FileId, Digest>,
     inventory: Inventory,
     owners: Owners,
@@ -47,11 +48,13 @@ impl<'a, 'h> Survey<'a, 'h> {
         let places = places::distinct(host, places).into_iter();
         let mut todo: Vec<Listing> = places.map(|place| Listing::new(host, place)).collect();
         todo.sort_by(|one, other| (&one.place.root, &one.place.dir).cmp(&(&other.place.root, &other.place.dir)));
-        let mut paths: BTreeMap<FileId, Vec<PathBuf>> = BTreeMap::new();
+        let mut paths: BTreeMap<FileId, Vec<(PathBuf, PathBuf)>> = BTreeMap::new();
         let mut left: BTreeMap<FileId, usize> = BTreeMap::new();
-        for (id, names) in todo.iter().flat_map(Listing::files) {
-            paths.entry(id).or_default().extend(names);
-            *left.entry(id).or_default() += 1;
+        for listing in &todo {
+            for (id, names) in listing.files() {
+                paths.entry(id).or_default().extend(names.map(|name| (name, listing.place.root.clone())));
+                *left.entry(id).or_default() += 1;
+            }
         }
         for paths in paths.values_mut() {
             paths.sort();
@@ -63,7 +66,7 @@ impl<'a, 'h> Survey<'a, 'h> {
             paths,
             left,
             held: BTreeMap::new(),
-            given: BTreeSet::new(),
+            given: BTreeMap::new(),
             digests: BTreeMap::new(),
             inventory: Inventory::default(),
             owners: Owners::default(),
@@ -85,7 +88,9 @@ impl<'a, 'h> Survey<'a, 'h> {
         }
         let mut entries: Vec<Entry> = complete.into_iter().filter_map(|group| self.entry(&group)).collect();
         entries.sort_by(|one, other| one.library.path.cmp(&other.library.path));
-        self.given.extend(entries.iter().map(|entry| entry.library.stat.id));
+        for entry in &entries {
+            self.given.entry(entry.library.stat.id).or_default().insert(group_of(&entry.library).to_owned());
+        }
         Some(entries)
     }
 
@@ -100,13 +105,15 @@ impl<'a, 'h> Survey<'a, 'h> {
                 *left = left.saturating_sub(1);
                 *left
             });
-            if self.given.contains(&id) {
+            // A package of another environment that holds the same file, as uv links them, has an entry of its own.
+            let of_another = |given: &BTreeSet<PathBuf>| is_apart(library) && !given.contains(group_of(library));
+            if self.given.get(&id).is_some_and(|given| !of_another(given)) {
                 continue;
             }
             let mut group = self.held.remove(&id).unwrap_or_default();
             group.push(at);
             // A name further on may tell whose it is.
-            if left > 0 && !speaks(library) {
+            if left > 0 && !is_apart(library) {
                 self.held.insert(id, group);
             } else {
                 complete.push(group);
@@ -138,12 +145,12 @@ impl<'a, 'h> Survey<'a, 'h> {
         self.inventory.users = users(self.objects, &sites);
         let reached = reach(&self.inventory, loader);
         let mut found = problems(&self.inventory, loader);
-        let mut groups: BTreeMap<FileId, Vec<usize>> = BTreeMap::new();
+        let mut files: BTreeMap<FileId, Vec<usize>> = BTreeMap::new();
         for (at, library) in self.inventory.libraries.iter().enumerate() {
-            groups.entry(library.stat.id).or_default().push(at);
+            files.entry(library.stat.id).or_default().push(at);
         }
         let mut entries: Vec<Entry> = Vec::new();
-        for group in groups.into_values() {
+        for group in files.into_values().flat_map(|file| self.by_installation(file)) {
             let Some(mut entry) = self.entry(&group) else { continue };
             let mut ways: Vec<_> = group.iter().filter_map(|at| reached.get(*at)).flatten().cloned().collect();
             ways.sort();
@@ -167,13 +174,39 @@ impl<'a, 'h> Survey<'a, 'h> {
         Scan { entries, problems: found }
     }
 
+    /// The libraries that one file is, by the installations whose packages brought it; what nobody brought goes with the
+    /// first.
+    fn by_installation(&self, file: Vec<usize>) -> Vec<Vec<usize>> {
+        let library = |at: &usize| self.inventory.libraries.get(*at);
+        let (brought, rest): (Vec<usize>, Vec<usize>) =
+            file.into_iter().partition(|at| library(at).is_some_and(is_apart));
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for at in brought {
+            let root = library(&at).map(group_of);
+            match groups.iter_mut().find(|group| group.first().and_then(library).map(group_of) == root) {
+                Some(group) => group.push(at),
+                None => groups.push(vec![at]),
+            }
+        }
+        match groups.first_mut() {
+            Some(first) => first.extend(rest),
+            None => groups.push(rest),
+        }
+        groups
+    }
+
     /// One file, from the libraries it is in several directories: the one that tells most stands for all.
     fn entry(&self, group: &[usize]) -> Option<Entry> {
         let libraries = group.iter().filter_map(|at| self.inventory.libraries.get(*at));
         let library = libraries.min_by_key(|library| (!speaks(library), order(library)))?;
         let mut paths = vec![library.path.clone()];
+        let same = self.inventory.libraries.iter().filter(|other| other.stat.id == library.stat.id && is_apart(other));
+        let others: BTreeSet<&Path> = same.map(group_of).filter(|root| *root != group_of(library)).collect();
+        // A site that is not read yet will have an entry of its own.
+        let is_others = |root: &Path| others.contains(root) || is_site(root) && root != group_of(library);
         let all = self.paths.get(&library.stat.id).into_iter().flatten();
-        paths.extend(all.filter(|path| **path != library.path).cloned());
+        let own = all.filter(|(path, root)| *path != library.path && !is_others(root));
+        paths.extend(own.map(|(path, _)| path.clone()));
         Some(Entry { library: library.clone(), paths, digest: None, reach: Vec::new(), problems: Vec::new() })
     }
 }
@@ -212,12 +245,19 @@ fn judge_bytes(entry: &Entry, problems: &mut Vec<Problem>) {
     problems.push(Problem { id, path: library.path.clone(), says });
 }
 
+/// Whether a library has an entry of its own, though the same file is another's: it is a package's, or stands among the
+/// packages of an environment.
+fn is_apart(library: &Library) -> bool {
+    speaks(library) || is_site(group_of(library))
+}
+
+fn is_site(root: &Path) -> bool {
+    root.file_name().is_some_and(|name| name == OsStr::new("site-packages") || name == OsStr::new("dist-packages"))
+}
+
 /// The site directories among roots, each once.
 pub fn sites<'p>(roots: impl Iterator<Item = &'p Path>) -> BTreeSet<PathBuf> {
-    let is_site = |root: &&Path| {
-        root.file_name().is_some_and(|name| name == OsStr::new("site-packages") || name == OsStr::new("dist-packages"))
-    };
-    roots.filter(is_site).map(Path::to_owned).collect()
+    roots.filter(|root| is_site(root)).map(Path::to_owned).collect()
 }
 
 /// The libraries and extension modules of Python packages that need libraries of ours: those in the directories that
