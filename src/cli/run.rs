@@ -216,8 +216,8 @@ pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(
     for problem in &answered.report.problems {
         log::info!("not {}: {}", problem.path.to_path().display(), problem.says);
     }
-    for torn in answered.report.torn() {
-        output::note(&torn);
+    for warning in answered.report.warnings() {
+        output::note(&warning);
     }
     let Some((plan, path)) = answered.plan else {
         let dir = shim::cache_dir(host)?;

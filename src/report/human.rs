@@ -96,6 +96,9 @@ pub fn resolution_text(report: &ResolveReport) -> String {
             let _ = writeln!(text, "  and {} more; `--format json` lists them", problems.len() - SHOWN);
         }
     }
+    if let Some(says) = report.not_handed_out() {
+        let _ = writeln!(text, "\n{}", one_line(says));
+    }
     let refused: usize = set.iter().map(|library| library.refused.len()).sum();
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
     if !set.is_empty() {

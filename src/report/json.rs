@@ -200,12 +200,29 @@ impl ResolveReport {
         self
     }
 
-    /// Of the files that cannot be used those that another release put into the consumer's own environment, each in one line.
-    pub fn torn(&self) -> impl Iterator<Item = String> + '_ {
-        self.problems.iter().filter(|problem| problem.is_torn()).map(|problem| {
+    /// What whoever starts a program with the set must know, each in one line.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let torn = self.problems.iter().filter(|problem| problem.is_torn()).map(|problem| {
             let meaning = PROBLEMS.iter().find(|(id, _)| *id == problem.id).map_or("", |(_, meaning)| meaning);
             format!("{meaning}: `{}` {}", problem.path.to_path().display(), problem.says)
-        })
+        });
+        torn.chain(self.not_handed_out()).collect()
+    }
+
+    /// The libraries that are not handed out though they are chosen, for the loader would take a part of their path for a
+    /// token such as `$ORIGIN`.
+    pub(super) fn not_handed_out(&self) -> Option<String> {
+        let paths = self.set.iter().flatten().map(|library| library.path.to_path());
+        let expanded: Vec<PathBuf> = paths.filter(|path| path.as_os_str().as_encoded_bytes().contains(&b'$')).collect();
+        let dir = expanded.first()?.parent()?.display();
+        let count = match expanded.len() {
+            1 => "1 library is".to_owned(),
+            count => format!("{count} libraries are"),
+        };
+        Some(format!(
+            "`{dir}` has a `$` in its path: {count} left to the loader; move the environment to a path without one"
+        ))
     }
 
     fn empty(requirement: Option<&Requirement>) -> Self {

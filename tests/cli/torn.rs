@@ -1,6 +1,6 @@
-//! An environment that is torn in itself: said in one line, with the file and what mends it, and started all the same.
+//! Environments with a fault of their own: it is said in one line with what mends it, and the command is started.
 
-use super::{Lib, Seen, json, sound};
+use super::{Lib, Seen, World, json, sound};
 use std::path::Path;
 
 /// The part of cuDNN that another release put into the wheel's directory takes what the rest lacks.
@@ -28,4 +28,20 @@ fn a_part_of_another_release_is_told_and_the_rest_is_handed_out() {
     assert_eq!(torn[0]["path"].as_str().map(Path::new), Some(&*ops));
     let page = Seen::of(&mut world.cudashim(["resolve", "--python", "venv"]));
     assert!(page.out.contains("of another release than its kin"), "{}", page.out);
+}
+
+/// The loader takes `$ORIGIN` in a path for a token; what it would expand is not handed out, and that is said.
+#[test]
+fn an_environment_that_cannot_be_handed_out_is_told() {
+    let world = World::new();
+    let venv = world.venv("a$b/venv");
+    super::torch(&venv);
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &super::cublas());
+    venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &super::cudnn());
+    let mut command = world.cudashim(["run", "--"]);
+    let seen = Seen::of(command.arg(venv.python()));
+    assert!(seen.err.contains("has a `$` in its path: 5 libraries are left to the loader; move"), "{}", seen.err);
+    assert_eq!((seen.code, seen.err.lines().count()), (Some(0), 1), "{}", seen.err);
+    let page = Seen::of(&mut world.cudashim(["resolve", "--python", "a$b/venv"]));
+    assert!(page.out.contains("has a `$` in its path"), "{}", page.out);
 }
