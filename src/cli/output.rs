@@ -159,6 +159,10 @@ pub(super) fn hints_of_request(error: &RequestError) -> Vec<String> {
 
 fn hints_of_interpreter(error: &InterpreterError) -> Vec<String> {
     vec![match error {
+        InterpreterError::Untrusted { .. } => {
+            "name an interpreter that nobody else may write to with `--python`, or start this one: `cudashim run`"
+                .to_owned()
+        }
         InterpreterError::Foreign(_) => "name an environment that has a `pyvenv.cfg` with `--python`".to_owned(),
         _ => "name another interpreter with `--python`".to_owned(),
     }]

@@ -40,6 +40,9 @@ const HWCAPS: [&str; 11] = [
     "atomics",
 ];
 
+/// No path that Linux opens has more parts (`PATH_MAX`).
+const PARTS_LIMIT: usize = 2048;
+
 /// How deep they stand within each other.
 const HWCAPS_DEPTH: u32 = 3;
 
@@ -114,7 +117,7 @@ pub fn trusted_in_sandbox(path: &Path) -> Result<Stat, Untrusted> {
 }
 
 /// [`trusted`] for a directory that libraries are looked for in: what is named like one in it counts too. One that is
-/// missing holds none, where nobody else can make it.
+/// missing holds none, where nobody else can make it; one that is sticky may get a library of anybody's at any time.
 ///
 /// # Errors
 /// As [`trusted`].
@@ -123,22 +126,34 @@ pub fn trusted_libraries(dir: &Path) -> Result<(), Untrusted> {
 }
 
 fn libraries(dir: &Path, depth: u32) -> Result<(), Untrusted> {
+    let fault = |path: &Path, reason| Untrusted { path: path.to_owned(), reason };
     match trusted(dir) {
         Err(error) if error.is_missing() => return Ok(()),
+        Ok(stat) if is_writable(&stat) => return Err(fault(dir, Reason::Writable { mode: stat.mode })),
         found => found?,
     };
-    let unseen = |error| Untrusted { path: dir.to_owned(), reason: Reason::Unseen(error) };
-    for entry in std::fs::read_dir(dir).map_err(unseen)? {
-        let name = entry.map_err(unseen)?.file_name();
+    for entry in std::fs::read_dir(dir).map_err(|error| fault(dir, Reason::Unseen(error)))? {
+        let name = entry.map_err(|error| fault(dir, Reason::Unseen(error)))?.file_name();
         let path = dir.join(&name);
         if HWCAPS.iter().any(|hwcap| name == *hwcap) {
             depth.checked_sub(1).map_or(Ok(()), |depth| libraries(&path, depth))?;
-        } else if is_library(&name) && !leads_to_neighbour(&path) {
-            // A link that leads nowhere is no library.
-            trusted(&path).map(drop).or_else(|error| if error.is_missing() { Ok(()) } else { Err(error) })?;
+        } else if is_library(&name) {
+            library(&path)?;
         }
     }
     Ok(())
+}
+
+/// A library in a directory of one's own.
+fn library(path: &Path) -> Result<(), Untrusted> {
+    match std::fs::symlink_metadata(path).map(|meta| Stat::from(&meta)) {
+        Ok(stat) if stat.kind != Kind::Link => {
+            Owners::of_process().judge(&stat, false).map_err(|reason| Untrusted { path: path.to_owned(), reason })
+        }
+        Ok(_) if leads_to_neighbour(path) => Ok(()),
+        // A link that leads nowhere is no library.
+        _ => trusted(path).map(drop).or_else(|error| if error.is_missing() { Ok(()) } else { Err(error) }),
+    }
 }
 
 fn is_library(name: &OsStr) -> bool {
@@ -227,16 +242,17 @@ impl Walk {
 
     /// To the end, or to the first part that somebody else can change. Directories that are missing may be made.
     fn go(mut self, make: bool) -> Result<Stat, Untrusted> {
+        if self.todo.len() > PARTS_LIMIT {
+            return Err(Untrusted { path: self.done, reason: Reason::Unseen(Errno::NAMETOOLONG.into()) });
+        }
         let (mut at, mut stat) = self.root()?;
         while let Some(part) = self.todo.pop() {
-            if part == ".." {
-                self.done.pop();
-                self.todo.extend(reversed_parts(&std::mem::replace(&mut self.done, PathBuf::from("/"))));
-                (at, stat) = self.root()?;
-                continue;
-            }
             let shared = is_writable(&stat);
-            let path = self.done.join(&part);
+            let path = match self.done.parent().filter(|_| part == "..") {
+                Some(above) => above.to_owned(),
+                None if part == ".." => continue,
+                None => self.done.join(&part),
+            };
             let (next, found) = match within(&at, &part, make) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && shared => {
                     return Err(Untrusted { path, reason: Reason::Makeable });
@@ -396,6 +412,9 @@ mod tests {
         std::fs::remove_dir_all(room.join("glibc-hwcaps")).unwrap();
         put(&room.join("libb.so.1"), 0o666);
         assert!(trusted_libraries(&room).unwrap_err().path.ends_with("libb.so.1"));
+        std::fs::remove_file(room.join("libb.so.1")).unwrap();
+        set(&room, 0o1777);
+        assert!(trusted(&room).is_ok() && trusted_libraries(&room).unwrap_err().path == room);
     }
 
     #[test]

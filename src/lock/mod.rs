@@ -7,10 +7,12 @@
 mod relocate;
 mod report;
 mod verify;
+mod within;
 
 pub use relocate::{NotRelocated, RelocateError, relocate};
 pub use report::{CheckLine, VerifyReport, verify_text};
 pub use verify::{Change, Check, State, Verification, What, verify};
+pub use within::within;
 
 use crate::consumer::Kind;
 use crate::driver;
