@@ -21,6 +21,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// `statfs(2)` of a file system whose owners and modes are what a process of some user says they are.
 const FUSE_SUPER_MAGIC: FsWord = 0x6573_5546;
@@ -176,14 +177,16 @@ pub fn make_trusted(dir: &Path) -> Result<Stat, Untrusted> {
 /// Whose files are taken for one's own.
 #[derive(Debug, Clone, Copy)]
 struct Owners {
-    own: u32,
+    own: Option<u32>,
     /// Who stands for all users that a user namespace does not know, where root may be one of them.
     unmapped: Option<u32>,
 }
 
 impl Owners {
     fn of_process() -> Self {
-        Self { own: rustix::process::geteuid().as_raw(), unmapped: None }
+        let own = rustix::process::geteuid().as_raw();
+        // Whom his namespace does not know either looks like everybody.
+        Self { own: Some(own).filter(|own| unmapped() != Some(*own)), unmapped: None }
     }
 
     fn with_unmapped() -> Self {
@@ -191,11 +194,11 @@ impl Owners {
     }
 
     fn judge(self, stat: &Stat, in_shared: bool) -> Result<(), Reason> {
-        if stat.uid != 0 && stat.uid != self.own && Some(stat.uid) != self.unmapped {
+        if stat.uid != 0 && Some(stat.uid) != self.own && Some(stat.uid) != self.unmapped {
             return Err(Reason::Owner(stat.uid));
         }
         // A file of root's may be another's link to it; a directory has one name.
-        if in_shared && stat.uid != self.own && stat.kind != Kind::Directory {
+        if in_shared && Some(stat.uid) != self.own && stat.kind != Kind::Directory {
             return Err(Reason::Shared);
         }
         if stat.kind != Kind::Link && is_writable(stat) && !is_sticky(stat) {
@@ -216,11 +219,14 @@ fn is_sticky(stat: &Stat) -> bool {
 /// The user that stands for all that this process' user namespace does not know (`user_namespaces(7)`); `None` where it
 /// knows all. In a sandbox of the user's own, `/` and `/usr` belong to that one.
 fn unmapped() -> Option<u32> {
-    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
-    if map.split_whitespace().eq(["0", "0", "4294967295"]) {
-        return None;
-    }
-    std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
+    static UNMAPPED: OnceLock<Option<u32>> = OnceLock::new();
+    *UNMAPPED.get_or_init(|| {
+        let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
+        if map.split_whitespace().eq(["0", "0", "4294967295"]) {
+            return None;
+        }
+        std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
+    })
 }
 
 /// A walk along a path.

@@ -1,7 +1,7 @@
 //! What others could have written is not run, wherever it stands that a child would look.
 
 use super::{prober, rows};
-use crate::support::lab::Lab;
+use crate::support::lab::{Lab, clean_command};
 use cudashim::handout::probe::{Answer, End};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -172,4 +172,17 @@ fn what_was_opened_unforeseen_makes_the_answer_void() {
     assert!(matches!(ask().answers[0].1, Answer::Says { .. }));
     set(&other, 0o777);
     assert!(matches!(&ask().answers[0].1, Answer::Failed(End::Untrusted(why)) if why.contains("other.bin")));
+}
+
+/// In a user namespace without a map, our files and everybody else's belong to the same user.
+#[test]
+#[ignore = "needs user namespaces"]
+fn another_user_who_looks_like_us_is_not_trusted() {
+    let pair = Pair::new(&["-Wl,-rpath,$ORIGIN/../lt"]);
+    let mut command = clean_command("unshare");
+    command.args(["-U", env!("CARGO_BIN_EXE_cudashim"), "inspect", "--probe"]).arg(&pair.blas);
+    let output = command.env("CUDASHIM_CACHE", pair.lab.path("cache")).output().unwrap();
+    let says = String::from_utf8(output.stderr).unwrap();
+    assert!(says.contains("was not asked what it is: `/") && says.contains(" belongs to user 65534"), "{says}");
+    assert!(!pair.lab.path("ran").exists());
 }
