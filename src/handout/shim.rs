@@ -4,7 +4,7 @@
 //! directory; gives the path of a file that holds exactly these bytes. Never sets an environment variable.
 
 use super::image;
-use crate::host::Untrusted;
+use crate::host::{Reason, Untrusted, trusted_in_sandbox};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -85,7 +85,7 @@ pub fn cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Shim
 }
 
 /// A directory of the user's own for the same files, that can be written and run from: [`cache_dir`], else `cudashim` in
-/// `$XDG_RUNTIME_DIR`, else `cudashim-UID` in `$TMPDIR` or `/tmp`. Nothing is made in, or taken from, a
+/// `$XDG_RUNTIME_DIR`, else `cudashim-UID` in the directory for temporary files. Nothing is made in, or taken from, a
 /// directory that another user could exchange: under `sudo -E`, `$HOME` is another user's. What `$CUDASHIM_CACHE` names is
 /// the user's word: nothing stands in for it.
 ///
@@ -103,10 +103,12 @@ pub fn own_cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, 
         Err(error) => error,
     };
     let absolute = |name| var(name).filter(|dir| dir.is_absolute());
-    let own = format!("cudashim-{}", rustix::process::geteuid().as_raw());
-    let temporary = absolute("TMPDIR").into_iter().chain(["/tmp".into()]).map(|dir: PathBuf| dir.join(&own));
+    // Under `sudo -E` it is another user's, and no place at all.
+    let foreign = |dir: &PathBuf| trusted_in_sandbox(dir).is_err_and(|why| matches!(why.reason, Reason::Owner(_)));
+    let temporary = absolute("TMPDIR").filter(|dir| !foreign(dir)).unwrap_or_else(|| "/tmp".into());
+    let own = temporary.join(format!("cudashim-{}", rustix::process::geteuid().as_raw()));
     let runtime = absolute("XDG_RUNTIME_DIR").map(|dir| dir.join("cudashim"));
-    for dir in runtime.into_iter().chain(temporary) {
+    for dir in runtime.into_iter().chain([own]) {
         match usable(dir) {
             Ok(dir) => {
                 log::info!("{}: `{}` stands in", told(&why), dir.display());
