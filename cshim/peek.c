@@ -22,6 +22,28 @@ struct peek {
 	char names[NEEDED * (NAME + 1) + 1];
 };
 
+/* One for whoever comes first, so that most files cost no mapping; who comes meanwhile gets one of his own. */
+static struct peek first;
+static unsigned char first_is_taken;
+
+static struct peek *take(void)
+{
+	if (__atomic_exchange_n(&first_is_taken, 1, __ATOMIC_ACQ_REL))
+		return sys_memory(sizeof(struct peek));
+	first.needed_count = 0;
+	first.strtab = 0;
+	first.names[0] = '\0';
+	return &first;
+}
+
+static void give_back(struct peek *peek)
+{
+	if (peek == &first)
+		__atomic_store_n(&first_is_taken, 0, __ATOMIC_RELEASE);
+	else if (peek)
+		sys_release(peek, sizeof *peek);
+}
+
 /* Exactly `size` bytes at `at`, or false. */
 static bool read_at(int fd, void *to, size_t size, uint64_t at)
 {
@@ -133,7 +155,7 @@ struct needed *peek_needed(const char *path)
 	/* To open a device or a pipe can have effects; the loader would, we need not. */
 	if (sys_stat(path, &st) < 0 || (st.mode & S_IFMT) != S_IFREG)
 		return NULL;
-	peek = sys_memory(sizeof *peek);
+	peek = take();
 	fd = peek ? sys_open(path, O_RDONLY) : -1;
 	if (fd >= 0) {
 		peek->fd = fd;
@@ -145,12 +167,11 @@ struct needed *peek_needed(const char *path)
 	}
 	if (peek && peek->names[0])
 		return &peek->found;
-	if (peek)
-		sys_release(peek, sizeof *peek);
+	give_back(peek);
 	return NULL;
 }
 
 void peek_release(struct needed *needed)
 {
-	sys_release((char *)needed - offsetof(struct peek, found), sizeof(struct peek));
+	give_back((struct peek *)(void *)((char *)needed - offsetof(struct peek, found)));
 }
