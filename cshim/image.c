@@ -24,9 +24,13 @@ static bool lies_open(char *path)
 
 /* --- checks: called by image_read alone, before anything else looks at the file --- */
 
+/* No longer than a path may be: many strings can share one end, and all of them are compared. */
 static bool is_string(const struct plan *plan, uint32_t at)
 {
-	return at < plan->header->strings_size;
+	for (uint32_t end = at; end < plan->header->strings_size && end - at < IMAGE_PATH; end++)
+		if (!plan->strings[end])
+			return true;
+	return false;
 }
 
 static bool is_path(const struct plan *plan, uint32_t at)
@@ -124,11 +128,10 @@ static bool records_hold(const struct plan *plan)
 	for (uint32_t i = 0; i < h->paths.count; i++)
 		if (plan->paths[i].lib >= h->libs.count || !is_path(plan, plan->paths[i].path))
 			return false;
-	for (uint32_t i = 0; i < h->triggers.count; i++) {
+	for (uint32_t i = 0, first = 0; i < h->triggers.count; first += plan->triggers[i++].count) {
 		const struct image_trigger *t = &plan->triggers[i];
 
-		if (t->bundle > h->libs.count || t->first > h->members.count || t->count == 0 ||
-		    t->count > h->members.count - t->first)
+		if (t->bundle > h->libs.count || t->first != first || t->count == 0 || t->count > h->members.count - first)
 			return false;
 	}
 	return true;

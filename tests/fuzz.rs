@@ -115,6 +115,25 @@ impl Shim {
         Self { dir }
     }
 
+    /// What the reader of images makes of each of many.
+    fn reads_images(&self, images: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
+        let file = self.dir.path().join("images");
+        let size = |image: &Vec<u8>| u32::try_from(image.len()).unwrap().to_ne_bytes();
+        std::fs::write(&file, images.iter().flat_map(|image| [&size(image)[..], image].concat()).collect::<Vec<u8>>())
+            .unwrap();
+        let output = Command::new(self.dir.path().join("shim")).arg("images").arg(file).output().unwrap();
+        assert!(output.status.success(), "{:?}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        let mut left = output.stdout.as_slice();
+        let mut answers = Vec::new();
+        while let Some((size, rest)) = left.split_first_chunk() {
+            let size = usize::try_from(i32::from_ne_bytes(*size)).ok();
+            let (answer, rest) = rest.split_at(size.unwrap_or(0));
+            answers.push(size.map(|_| answer.to_vec()));
+            left = rest;
+        }
+        answers
+    }
+
     /// What a reader makes of bytes; `None` where it refuses them.
     fn reads(&self, reader: &str, bytes: &[u8]) -> Option<Vec<u8>> {
         let file = self.dir.path().join("input");
@@ -135,6 +154,56 @@ fn images_are_read_alike() {
     // That both refuse everything would pass for agreement.
     let whole = std::fs::read(fuzz().join("seeds/image/one")).unwrap();
     assert!(cudashim::plan::ImageView::parse(&whole).is_ok_and(|view| view.libraries.len() == 3));
+}
+
+/// Some thousands of images in which a few words or bytes are others; `CUDASHIM_MUTANTS` says how many.
+#[test]
+fn mutants_of_images_are_read_alike() {
+    let shim = Shim::build();
+    let whole = std::fs::read(fuzz().join("seeds/image/one")).unwrap();
+    let mut random = 1u64;
+    let mut below = |count: usize| {
+        // xorshift64
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % count as u64).unwrap()
+    };
+    let mut mutant = || {
+        let mut bytes = whole.clone();
+        for _ in 0..=below(3) {
+            let (at, other) = (below(bytes.len()), below(bytes.len()));
+            match below(6) {
+                0 => bytes[at] ^= 1 << below(8),
+                1 => bytes[at] = bytes[other],
+                // A number of the header or of a record.
+                2 => bytes[at & !3] = u8::try_from(below(256)).unwrap(),
+                3 => bytes[at & !3] = bytes[at & !3].wrapping_add(1),
+                4 if at & !3 != other & !3 => {
+                    let word: Vec<u8> = bytes[other & !3..].iter().take(4).copied().collect();
+                    bytes.splice(at & !3..(at & !3) + word.len().min(bytes.len() - (at & !3)), word);
+                }
+                _ => bytes.truncate(bytes.len() - below(3)),
+            }
+        }
+        let size = u32::try_from(bytes.len()).unwrap();
+        if below(4) > 0 && bytes.len() > 16 {
+            bytes[12..16].copy_from_slice(&size.to_le_bytes());
+        }
+        bytes
+    };
+    let count = std::env::var("CUDASHIM_MUTANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(4000);
+    let mut taken = 0;
+    for _ in 0..usize::div_ceil(count, 4000) {
+        let mutants: Vec<Vec<u8>> = (0..4000).map(|_| mutant()).collect();
+        let answers = shim.reads_images(&mutants);
+        assert_eq!(answers.len(), mutants.len());
+        for (bytes, answer) in mutants.iter().zip(answers) {
+            taken += usize::from(answer.is_some());
+            image::agree(bytes, |_| answer.clone());
+        }
+    }
+    assert!(taken * 20 > count && taken * 2 < count * 2, "{taken} of {count}");
 }
 
 /// That everything is refused would pass for agreement.

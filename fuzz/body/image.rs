@@ -17,7 +17,7 @@ pub(crate) fn run(bytes: &[u8], shim: impl Fn(&[u8]) -> Option<Vec<u8>>) {
     }
 }
 
-fn agree(bytes: &[u8], shim: impl Fn(&[u8]) -> Option<Vec<u8>>) {
+pub(crate) fn agree(bytes: &[u8], shim: impl Fn(&[u8]) -> Option<Vec<u8>>) {
     let theirs = shim(bytes);
     match ImageView::parse(bytes) {
         Err(error) => assert!(theirs.is_none(), "the shim takes what is refused here: {error}"),

@@ -20,6 +20,8 @@ pub use view::{ImageLibrary, ImageTrigger, ImageView};
 
 /// The most bytes an image may have.
 const SIZE_LIMIT: usize = 4 << 20;
+/// The most bytes of a string, with its NUL: as the kernel has it for paths.
+const STRING_LIMIT: usize = 4096;
 const MAGIC: &[u8; 8] = b"cudashim";
 const VERSION: u32 = 1;
 const HEADER: usize = 80;
@@ -91,7 +93,8 @@ impl Image {
         let named = plan.objects.iter().filter_map(|path| Some(host.stat(path).ok()?.id));
         writer.objects.extend(files.chain(named));
         let bytes = writer.bytes(&programs)?;
-        debug_assert!(ImageView::parse(&bytes).is_ok(), "what was compiled can be read");
+        // Names of a text may be longer than any that is asked for.
+        ImageView::parse(&bytes)?;
         Ok(Self { bytes, left_out })
     }
 
@@ -482,6 +485,10 @@ mod tests {
         assert!(matches!(Image::compile(&lab.plan, &lab.host), Err(ImageError::TooLarge)));
         lab.plan.libraries = many(1).collect();
         let long = |at: usize| (format!("{at}{}", "x".repeat(1 << 20)), "lib0.so".to_owned());
+        lab.plan.aliases = vec![("x".repeat(STRING_LIMIT - 1), "lib0.so".to_owned())];
+        assert_eq!(lab.view().names.len(), 2);
+        lab.plan.aliases[0].0.push('x');
+        assert!(matches!(Image::compile(&lab.plan, &lab.host), Err(ImageError::Malformed("a string is too long"))));
         lab.plan.aliases = (0..4).map(long).collect();
         assert!(matches!(Image::compile(&lab.plan, &lab.host), Err(ImageError::TooLarge)));
     }

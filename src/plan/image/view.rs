@@ -1,6 +1,6 @@
 //! The reader of images that the shim's is held against: every check of it, and every record for whoever looks.
 
-use super::{HEADER, ImageError, MAGIC, RECORD, SIZE_LIMIT, VERSION};
+use super::{HEADER, ImageError, MAGIC, RECORD, SIZE_LIMIT, STRING_LIMIT, VERSION};
 use crate::host::FileId;
 use crate::plan::{How, LIBRARY_LIMIT};
 use std::ffi::OsString;
@@ -121,7 +121,9 @@ impl<'b> Frame<'b> {
     fn string(&self, at: u32) -> Checked<&'b [u8]> {
         let rest =
             self.strings.get(at as usize..).filter(|rest| !rest.is_empty()).ok_or("a string lies outside of it")?;
-        Ok(rest.split(|byte| *byte == 0).next().unwrap_or_default())
+        let start = rest.get(..STRING_LIMIT).unwrap_or(rest);
+        let end = start.iter().position(|byte| *byte == 0).ok_or("a string is too long")?;
+        start.get(..end).ok_or("a string is too long")
     }
 
     fn path(&self, at: u32) -> Checked<PathBuf> {
@@ -152,8 +154,12 @@ impl<'b> Frame<'b> {
         for record in self.records(2) {
             view.replaces.push((self.path(word(record, 0))?, self.lib(word(record, 4))?));
         }
+        // Each has its own members, or a small file could say endlessly much.
+        let mut first = 0;
         for record in self.records(3) {
-            view.triggers.push(self.trigger(record)?);
+            let trigger = self.trigger(record, first)?;
+            first += trigger.members.len();
+            view.triggers.push(trigger);
         }
         for record in self.records(4) {
             self.lib(word(record, 0))?;
@@ -191,10 +197,11 @@ impl<'b> Frame<'b> {
         })
     }
 
-    fn trigger(&self, record: &[u8]) -> Checked<ImageTrigger> {
-        let (first, count, bundle) = (word(record, 4) as usize, word(record, 8) as usize, word(record, 12));
+    /// A trigger whose members begin at `first`.
+    fn trigger(&self, record: &[u8], first: usize) -> Checked<ImageTrigger> {
+        let (count, bundle) = (word(record, 8) as usize, word(record, 12));
         let end = first.checked_add(count).filter(|end| count > 0 && *end <= self.count(4));
-        if end.is_none() {
+        if end.is_none() || word(record, 4) as usize != first {
             return Err("a trigger names nothing");
         }
         let members: Checked<Vec<usize>> =
