@@ -129,7 +129,7 @@ impl<'l, 'h> Closure<'l, 'h> {
     }
 
     fn own_objects(&self) -> impl Iterator<Item = &Mapped> {
-        let behind = self.behind.iter().flat_map(|map| map.objects());
+        let behind = self.behind.iter().flat_map(LinkMap::objects);
         self.map.objects().iter().take(self.own).chain(behind)
     }
 
@@ -160,9 +160,7 @@ impl<'l, 'h> Closure<'l, 'h> {
         if let Some(mapped) = mapped {
             return Some(mapped.path.clone());
         }
-        if self.behind.is_none() {
-            return None;
-        }
+        self.behind.as_ref()?;
         let host = self.map.host();
         let stands = self.own_directories().into_iter().map(|dir| dir.join(name)).find(|path| host.is_file(path));
         // Opened by its bare name it would be found on the search path.

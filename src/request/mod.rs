@@ -154,7 +154,7 @@ impl Request {
                 requirement.sites.extend(self.around(host)?);
                 (requirement, closure)
             }
-            Meant::Program(program) => Requirement::of_files(loader, &[program.clone()], Some(&program)),
+            Meant::Program(program) => Requirement::of_files(loader, std::slice::from_ref(&program), Some(&program)),
             Meant::Torch(torch, interpreter) => {
                 let started = self.started(host, &interpreter);
                 self.of_started(host, torch.require(objects, loader, Some(&started)), &interpreter)

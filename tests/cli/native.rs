@@ -196,8 +196,8 @@ fn what_is_laid_down_holds_for_a_program_that_opens_by_name() {
     let program = case.plain("work/prog", &[]);
     let other = Lib::new(CUDART).defines(&["cudaBoth"]).build(&case.world.path("opt/other").join(CUDART));
     let fixed = format!("{CUDART}={}", other.display());
-    assert_eq!(case.maps(&["--use", &fixed], &program, &[CUDART], &[]), [other.clone()]);
-    assert_eq!(case.maps(&["--place", "opt/other"], &program, &[CUDART], &[]), [other.clone()]);
+    assert_eq!(case.maps(&["--use", &fixed], &program, &[CUDART], &[]), std::slice::from_ref(&other));
+    assert_eq!(case.maps(&["--place", "opt/other"], &program, &[CUDART], &[]), std::slice::from_ref(&other));
     assert_eq!(case.maps(&["--use", &fixed, "--python", "venv"], &program, &[CUDART], &[]), [other]);
     // Taken, or it fails.
     let gone = format!("{CUDART}={}", case.world.path("gone.so").display());
