@@ -176,7 +176,7 @@ mod tests {
         }
         // A place that is named, as long as nobody else can write to it.
         let toolkit = root.join("toolkit");
-        assert_eq!(why(&root, &toolkit.join("x.so"), &[toolkit.clone()]), None);
+        assert_eq!(why(&root, &toolkit.join("x.so"), std::slice::from_ref(&toolkit)), None);
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         fs::set_permissions(&toolkit, mode).unwrap();
         let says = why(&root, &toolkit.join("x.so"), &[toolkit]).unwrap();
