@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 mod asked;
+mod asking;
+mod cache;
 mod crowd;
 mod damage;
 mod native;
+mod preloads;
 mod proof;
 mod refusals;
 mod run;

@@ -65,7 +65,7 @@ fn is_empty(dir: &Path) -> bool {
 fn timeless(story: &str) -> String {
     let word = |word: &str| {
         let name = word.rsplit('/').next().unwrap_or_default();
-        let random = name.starts_with("cudashim-demo-") || name.ends_with(".plan");
+        let random = name.starts_with("cudashim-demo-") || name.ends_with(".image");
         if random { word.replace(name, "[NAME]") } else { word.to_owned() }
     };
     let words: Vec<String> = story.split(' ').map(word).collect();

@@ -159,7 +159,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const HOMES: [(&[&str], &[&str]); 5] = [
     (
         &["std::fs", "fs::", "std::io::stdin"],
-        &["host/", "places/walk/", "plan/read.rs", "request/cache.rs", "handout/", "cli/"],
+        &["host/", "places/walk/", "plan/read.rs", "request/cache", "handout/", "cli/"],
     ),
     (
         &["std::process::{Command", "std::process::Command", "exec("],

@@ -287,7 +287,8 @@ fn the_door_is_chosen_by_the_program() {
     let here = format!("-Wl,-rpath,{}", bench.lab.root().display());
     let source = "extern int engine(void); int main(void) { return engine(); }";
     let program = bench.lab.program("server", source, &[engine.to_str().unwrap(), &here]);
-    let file = bench.lab.write("plan", PlanText::new().lib("libcudart.so.12", &right, "preload").text());
+    let plan = PlanText::new().lib("libcudart.so.12", &right, "preload").record(&["object", engine.to_str().unwrap()]);
+    let file = bench.lab.write("plan", plan.text());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let run = |via: &str, program: &Path| {
         let mut command = bench.cudashim(&["run", "-v", "--via", via, "--plan"]);

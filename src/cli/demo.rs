@@ -166,7 +166,7 @@ impl<'m, W: Write> Story<'m, W> {
         };
         let mut request = resolve::request(&self.host, &args.consumer, &[]);
         request.policy.explain = true;
-        let report = resolve::answer(&self.host, &request)?.report;
+        let report = resolve::answer(&self.host, &request)?.report()?;
         let mut library = resolve::explained(&report, SONAME)?.clone();
         let found = library.refused.len();
         // A real machine may have copies of its own. They were weighed like the others, but are not of the story.

@@ -2,7 +2,9 @@
 
 use super::args::{Cli, ConsumerArgs};
 use super::{output, resolve, run, shim};
-use crate::handout::{ChildEnvironment, Door};
+use crate::handout::{Door, Target};
+use crate::host::Host;
+use crate::objects::Objects;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -11,14 +13,9 @@ pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
     resolve::live(cli)?;
     let host = resolve::host(cli);
     let request = resolve::request(&host, args, &[]);
-    let child = match run::plan_of(&host, &request)? {
-        Some((plan, path)) => ChildEnvironment::new(&host, Some((&plan, &path)), &shim::install(&host)?, Door::Preload),
-        // What an earlier `env` set is for another consumer.
-        None => ChildEnvironment::without_shim(&host),
-    };
-    for taken in &child.taken_out {
-        output::note(&run::taken_out(taken));
-    }
+    // Where there is nothing to hand out, what the shell starts asks for its own.
+    let given = run::given(&host, resolve::answer(&host, &request)?, true)?;
+    let child = run::environment(&host, given.as_ref(), &shim::install(&host)?, door(&host, args));
     let mut lines = Vec::new();
     for (name, value) in child.variables() {
         match value {
@@ -33,6 +30,20 @@ pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
     }
     resolve::print(lines)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The door for what the shell will start: that of the programs named, where one is linked against CUDA.
+fn door(host: &Host, args: &ConsumerArgs) -> Door {
+    let targets = args.files.iter().map(|file| (file, Target::read(host, &host.absolute(file))));
+    for (file, target) in targets.filter(|(_, target)| target.linked.is_some()) {
+        let is_program = Objects::new(host).open(file).is_ok_and(|object| object.facts.interpreter.is_some());
+        match target.choose() {
+            _ if !is_program => {}
+            (Door::Audit, _) => return Door::Audit,
+            (_, why) => output::note(&format!("`{}`: {why}: start it with `cudashim run -- {0}`", file.display())),
+        }
+    }
+    Door::Preload
 }
 
 /// A word that every POSIX shell reads back as it is, whatever its bytes.

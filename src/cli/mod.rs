@@ -29,12 +29,13 @@ use std::process::ExitCode;
 #[must_use]
 pub fn main() -> ExitCode {
     // Asked by the shim alone: it stands in no help and in no completion.
-    if let [command, pid] = &*std::env::args_os().skip(1).take(3).collect::<Vec<_>>()
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let [command, question @ ..] = &*words
         && command == plan_for::NAME
     {
-        return plan_for::main(pid);
+        return plan_for::main(question);
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::plain_run(&words).map_or_else(Cli::try_parse, Ok) {
         Ok(cli) => cli,
         Err(error) => {
             let failed = error.use_stderr();

@@ -5,7 +5,7 @@ use super::run::Unproven;
 use crate::plan::PlanError;
 use crate::python::InterpreterError;
 use crate::report::{Width, sanitized};
-use crate::request::RequestError;
+use crate::request::{HandedError, RequestError};
 use crate::solve::NoSolution;
 use anstream::eprintln;
 use std::io::{self, Write};
@@ -108,7 +108,7 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn hints(error: &anyhow::Error) -> Vec<String> {
+pub(super) fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = error.downcast_ref::<RequestError>() {
         return hints_of_request(error);
     }
@@ -118,6 +118,9 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         return hints;
     }
     if let Some(error) = error.downcast_ref::<PlanError>() {
+        return error.hints();
+    }
+    if let Some(error) = error.downcast_ref::<HandedError>() {
         return error.hints();
     }
     if let Some(error) = error.downcast_ref::<InterpreterError>() {

@@ -1,58 +1,123 @@
-//! `cudashim plan-for PID`: what the shim of a running process asks when it was given no plan.
+//! `cudashim plan-for`: what the shim of a running process asks (`cshim/ask.c`).
 //!
-//! Answers one line: the path of a plan, or an empty one. Never writes anything else to stdout.
+//! Comes in: the number of the process, the path that its program was started by, and the variables of
+//! `data/variables.tsv`; for a question about an object, the image that the process has, the object, and a name that code in
+//! it opens. Goes out, on one line of stdout: the path of an image, an empty line where nothing is to be handed out, `set` or
+//! `own` about an object, or `!` and a reason. Never believes the command line of a process, which may write over it.
 
 use super::{output, resolve};
+use crate::check::Standing;
+use crate::facts::{HOST_PREFIX, variable};
 use crate::host::Host;
-use crate::request::Request;
-use anyhow::Context;
+use crate::python;
+use crate::report::sanitized;
+use crate::request::{Handed, Request};
+use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The word that the shim says (`cshim/ask.c`).
+/// The word that the shim says.
 pub(super) const NAME: &str = "plan-for";
 
+/// The most bytes of a reason: the shim has a buffer, and people a line.
+const REASON: usize = 1000;
+
 /// The whole program, as the shim starts it.
-pub(super) fn main(pid: &OsStr) -> ExitCode {
+pub(super) fn main(question: &[OsString]) -> ExitCode {
     crate::host::outlive_truncation();
     output::logger(0, false);
-    let pid = pid.to_str().and_then(|pid| pid.parse().ok());
-    let answer = pid.context("a process is meant by its number").and_then(plan_for);
-    answer.unwrap_or_else(|error| {
-        output::error(&error);
-        ExitCode::from(2)
+    let mut line = answer(question).unwrap_or_else(|error| refusal(&error)).into_vec();
+    line.push(b'\n');
+    match resolve::print(line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn answer(question: &[OsString]) -> anyhow::Result<OsString> {
+    let [pid, rest @ ..] = question else { bail!("a process is meant by its number") };
+    let pid: u32 = pid.to_str().and_then(|pid| pid.parse().ok()).context("a process is meant by its number")?;
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    // A process that gave its user up cannot be looked into; then only what is relative is not found.
+    let cwd = std::fs::read_link(proc.join("cwd")).unwrap_or_else(|_| "/".into());
+    let host = Host::new("/".into(), environment(), cwd);
+    match rest {
+        [program] => plan(&host, command(&host, &proc, program)),
+        [program, image, object, name @ ..] => {
+            stranger(&host, Path::new(program), Path::new(image), Path::new(object), name.first())
+        }
+        _ => bail!("a process is meant by its program, and an object by the image of its process"),
+    }
+}
+
+/// What the process had at its start, as far as the shim passes it on.
+fn environment() -> BTreeMap<OsString, OsString> {
+    // What would act on us comes under another name.
+    let renamed = |name: OsString| match name.to_str().and_then(|name| name.strip_prefix(HOST_PREFIX)) {
+        Some(hidden) if variable(hidden).is_some_and(|row| row.hidden) => hidden.into(),
+        _ => name,
+    };
+    std::env::vars_os().map(|(name, value)| (renamed(name), value)).collect()
+}
+
+fn plan(host: &Host, command: Vec<OsString>) -> anyhow::Result<OsString> {
+    match resolve::answer(host, &Request { command, ..Request::default() })?.handed {
+        Handed::Plan(file) => Ok(file.into_os_string()),
+        Handed::Nothing(_) | Handed::Open => Ok(OsString::new()),
+        Handed::Unwritten(why) => bail!("the plan cannot be written: {why}"),
+    }
+}
+
+fn stranger(
+    host: &Host,
+    program: &Path,
+    image: &Path,
+    object: &Path,
+    name: Option<&OsString>,
+) -> anyhow::Result<OsString> {
+    let name = name.map(OsString::as_os_str);
+    let standing = resolve::cache(host)?.stranger(host, image, program, object, name);
+    Ok(match standing.with_context(|| format!("the plan of `{}` cannot be read", image.display()))? {
+        Standing::Set => "set".into(),
+        Standing::Own => "own".into(),
     })
 }
 
-fn plan_for(pid: u32) -> anyhow::Result<ExitCode> {
-    let proc = PathBuf::from(format!("/proc/{pid}"));
-    let unknown = || format!("process {pid} cannot be looked at");
-    let cmdline = std::fs::read(proc.join("cmdline")).with_context(unknown)?;
-    let mut command: Vec<OsString> =
+/// The command that the process was started with: its program as the shim found it, and the arguments where they still are
+/// those of that program. They tell a script and `-m`.
+fn command(host: &Host, proc: &Path, program: &OsStr) -> Vec<OsString> {
+    let said = words(proc);
+    let id = |path: &Path| host.stat(path).ok().map(|stat| stat.id);
+    let is_program = |word: &OsString| {
+        Path::new(word).file_name() == Path::new(program).file_name()
+            || python::find_on_path(host, word).is_some_and(|path| id(&path) == id(Path::new(program)))
+    };
+    let arguments = if said.first().is_some_and(is_program) { said.into_iter().skip(1).collect() } else { Vec::new() };
+    [program.to_owned()].into_iter().chain(arguments).collect()
+}
+
+/// The words of `/proc/PID/cmdline`; none, where it cannot be looked at.
+fn words(proc: &Path) -> Vec<OsString> {
+    let cmdline = std::fs::read(proc.join("cmdline")).unwrap_or_default();
+    let mut words: Vec<OsString> =
         cmdline.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect();
-    command.pop();
-    let cwd = std::fs::read_link(proc.join("cwd")).with_context(unknown)?;
-    // The shim passes on what the host process had under names that cannot hurt us on the way.
-    let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-    for name in ["LD_LIBRARY_PATH", "LD_PRELOAD"] {
-        env.remove(OsStr::new(name));
-        if let Some(value) = env.remove(OsStr::new(&format!("CUDASHIM_HOST_{name}"))) {
-            env.insert(name.into(), value);
-        }
-    }
-    let host = Host::new("/".into(), env, cwd);
-    if command.first().is_none_or(|word| crate::python::find_on_path(&host, word).is_none()) {
-        // argv[0] is what the program was told, not always what it is.
-        let program = std::fs::read_link(proc.join("exe")).with_context(unknown)?;
-        command.truncate(1);
-        command.insert(0, program.into_os_string());
-    }
-    let answered = resolve::answer(&host, &Request { command, ..Request::default() })?;
-    let mut line = answered.plan.map(|(_, path)| path).unwrap_or_default().into_os_string().into_vec();
-    line.push(b'\n');
-    resolve::print(line)?;
-    Ok(ExitCode::SUCCESS)
+    words.pop();
+    words
+}
+
+/// An error and what can be done about it, on one line.
+fn refusal(error: &anyhow::Error) -> OsString {
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.dedup();
+    let said = [causes.join(": ")].into_iter().chain(output::hints(error)).collect::<Vec<_>>().join("; ");
+    let mut line = sanitized(&format!("!{said}")).replace('\n', " ");
+    let end = (0..=REASON.min(line.len())).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
+    line.truncate(end);
+    line.into()
 }

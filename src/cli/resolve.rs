@@ -50,19 +50,34 @@ pub(super) fn request(host: &Host, args: &ConsumerArgs, command: &[OsString]) ->
 
 /// The answer, from the cache where it holds. Plans for images are not kept: nobody can be handed one.
 pub(super) fn answer(host: &Host, request: &Request) -> anyhow::Result<Cached> {
-    let cache = if host.is_live() {
-        let dir = shim::cache_dir(host).inspect_err(|error| log::warn!("no cache: {error}")).ok();
-        dir.and_then(|dir| PlanCache::open(&dir).inspect_err(|error| log::warn!("no cache: {error}")).ok())
-    } else {
-        None
-    };
-    match cache {
-        Some(cache) if !request.policy.explain => Ok(cache.answer(host, request)?),
-        _ => {
-            let answer = request.answer(host)?;
-            Ok(Cached { report: answer.report(), plan: None, hit: false })
+    answer_or(host, request, PlanCache::answer)
+}
+
+/// The same before the command is started: it may start any environment, and then none is meant yet.
+pub(super) fn answer_before_start(host: &Host, request: &Request) -> anyhow::Result<Cached> {
+    answer_or(host, request, PlanCache::answer_before_start)
+}
+
+fn answer_or(
+    host: &Host,
+    request: &Request,
+    answer: impl Fn(&PlanCache, &Host, &Request) -> Result<Cached, RequestError>,
+) -> anyhow::Result<Cached> {
+    let why = match cache(host) {
+        Ok(cache) if host.is_live() && !request.policy.explain => return Ok(answer(&cache, host, request)?),
+        Ok(_) => String::new(),
+        Err(error) => {
+            log::warn!("no cache: {error:#}");
+            format!("{error:#}: set `CUDASHIM_CACHE` to a directory of your own")
         }
-    }
+    };
+    Ok(Cached::fresh(request.answer(host)?, &why))
+}
+
+/// The cache of answers.
+pub(super) fn cache(host: &Host) -> anyhow::Result<PlanCache> {
+    let dir = shim::cache_dir(host)?;
+    PlanCache::open(&dir).map_err(Into::into)
 }
 
 /// Refuses an image where a process of this machine is to be started.
@@ -89,7 +104,7 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         return Ok(ExitCode::SUCCESS);
     }
     let report = match answer(&host, &request) {
-        Ok(answered) => answered.report,
+        Ok(answered) => answered.report().context("the answer that was kept cannot be read")?,
         Err(error) if cli.format == Format::Json && output::is_no(&error) => {
             if let Some(RequestError::NoSolution { source, requirement }) = error.downcast_ref() {
                 print(json(&ResolveReport::none(requirement, source))?)?;

@@ -2,13 +2,14 @@
 
 use super::args::{Cli, RunArgs, Via};
 use super::{output, probe, resolve, shim};
-use crate::handout::{ChildEnvironment, Door, TakenOut, Target};
+use crate::handout::{ChildEnvironment, Door, Handout, Odd, Target, Why};
 use crate::host::{Host, Kind};
+use crate::lock;
 use crate::plan::{Plan, Unfit};
 use crate::proof::{Stop, prove};
 use crate::python;
-use crate::request::Request;
-use anyhow::Context;
+use crate::request::{Cached, Handed, Request, RequestError};
+use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
@@ -42,28 +43,18 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         Ok(found) => found,
         Err(code) => return Ok(Err(code)),
     };
-    let program = python::Command::read(host, &args.command).map(|command| command.program);
-    let target = program.map(|program| Target::read(host, &program)).unwrap_or_default();
+    let request = resolve::request(host, &args.consumer, &args.command);
+    let (target, given) = found(host, args, &request)?;
     let (door, why) = match args.via {
         Via::Auto => target.choose(),
         Via::Preload => (Door::Preload, "asked for".to_owned()),
         Via::Audit => (Door::Audit, "asked for".to_owned()),
     };
-    let request = resolve::request(host, &args.consumer, &args.command);
-    let found = found(host, args, &request)?;
     if args.check || host.env("CUDASHIM_CHECK").is_some_and(|value| value == "1") {
-        let plan = match &found {
-            Found::Plan(plan, _) => Some(&**plan),
-            _ => None,
-        };
-        proven(host, &request, plan)?;
+        proven(host, &request, given.as_ref().and_then(Given::plan).as_ref())?;
     }
-    let child = match &found {
-        Found::Plan(plan, path) => ChildEnvironment::new(host, Some((plan, path)), &shim::install(host)?, door),
-        Found::Open => ChildEnvironment::new(host, None, &shim::install(host)?, door),
-        // What an outer `run` or `env` left behind is for another program.
-        Found::Nothing => ChildEnvironment::without_shim(host),
-    };
+    // Without a plan, what the command starts can ask for its own.
+    let child = environment(host, given.as_ref(), &shim::install(host)?, door);
     if host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
         output::note("CUDASHIM_OFF=1 is set: the shim does nothing");
     }
@@ -83,15 +74,22 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         output::note(&format!("`{}`: before glibc 2.35, every call of an audited program is slower", file.display()));
     }
     log::info!("by {}: {why}", name_of(door));
-    for taken in &child.taken_out {
-        output::note(&taken_out(taken));
-    }
     set(&mut command, &child);
     if let Some(tunables) = target.tunables(host).filter(|_| door == Door::Audit) {
         log::info!("GLIBC_TUNABLES={}: an audited program has less room for static TLS", tunables.display());
         command.env("GLIBC_TUNABLES", tunables);
     }
     Ok(Ok(command))
+}
+
+/// The environment of a process that gets the plan, or asks for one; what is odd about `LD_PRELOAD` is said.
+pub(super) fn environment(host: &Host, given: Option<&Given>, shim: &Path, door: Door) -> ChildEnvironment {
+    let plan = || given.and_then(Given::plan);
+    let handout = given.map(|given| Handout { file: &given.file, plan: &plan });
+    let child = ChildEnvironment::new(host, handout, shim, door);
+    let odd = child.taken_out.iter().map(|odd| (odd, true)).chain(child.left.iter().map(|odd| (odd, false)));
+    odd.for_each(|(odd, out)| output::note(&told(odd, out)));
+    child
 }
 
 /// A command as it was typed, with the environment as it is and the file it starts; or the exit code where it cannot be run.
@@ -154,36 +152,66 @@ fn name_of(door: Door) -> &'static str {
     }
 }
 
-/// What a command is to be handed.
-enum Found {
-    /// This plan, in this file.
-    Plan(Box<Plan>, PathBuf),
-    /// Nothing, which was said.
-    Nothing,
-    /// A shell, a launcher: which environments it will start, only they know. Each is asked for its own plan.
-    Open,
+/// A plan to hand out.
+pub(super) struct Given {
+    /// Its file, for `CUDASHIM_PLAN`.
+    pub(super) file: PathBuf,
+    from: From,
 }
 
-fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<Found> {
-    if let Some(path) = &args.plan {
-        let (plan, path) = given_plan(host, path)?;
-        return Ok(Found::Plan(Box::new(plan), path));
-    }
-    if request.is_open(host) {
-        return Ok(Found::Open);
-    }
-    match plan_of(host, request) {
-        Ok(Some((plan, path))) => Ok(Found::Plan(Box::new(plan), path)),
-        Ok(None) => Ok(Found::Nothing),
-        // A program that is itself linked against CUDA may find what it needs by means of its own.
-        Err(error) if output::is_no(&error) && request.is_of_its_own(host) => {
-            output::note(&format!(
-                "{error}: `{}` runs as it is",
-                args.command.first().map(|word| word.display().to_string()).unwrap_or_default()
-            ));
-            Ok(Found::Nothing)
+/// Where the text of a plan is.
+enum From {
+    Answer(Box<Cached>),
+    User(Box<Plan>),
+}
+
+impl Given {
+    /// The plan itself: only few starts need to read it.
+    pub(super) fn plan(&self) -> Option<Plan> {
+        match &self.from {
+            From::Answer(cached) => cached.plan(),
+            From::User(plan) => Some((**plan).clone()),
         }
-        Err(error) => Err(error),
+    }
+}
+
+/// What reaches the command, and what it is handed; no plan, where each process asks for its own.
+fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<(Target, Option<Given>)> {
+    let read = || python::Command::read(host, &args.command);
+    let target = || read().map(|command| Target::read(host, &command.program)).unwrap_or_default();
+    if let Some(path) = &args.plan {
+        let given = given_plan(host, path, read().as_ref(), &args.consumer.places)?;
+        return Ok((target(), Some(given)));
+    }
+    let answered = match resolve::answer_before_start(host, request) {
+        Ok(answered) => answered,
+        // It may find what it needs by means of its own, or need nothing.
+        Err(error) if runs_without(host, request, &error) => {
+            let says = error.downcast_ref::<RequestError>().map(ToString::to_string).unwrap_or_default();
+            let command = args.command.first().map(|word| word.display().to_string()).unwrap_or_default();
+            output::note(&format!("{says}: `{command}` runs as it is"));
+            return Ok((target(), None));
+        }
+        Err(error) => return Err(error),
+    };
+    let target = answered.target.clone();
+    Ok((target, given(host, answered, names_a_consumer(request))?))
+}
+
+/// Whether the user said for whom, or of what, the set is to be.
+fn names_a_consumer(request: &Request) -> bool {
+    let laid_down =
+        !request.places.is_empty() || !request.policy.fixed.is_empty() || !request.policy.forbidden.is_empty();
+    !request.spec.is_auto() || request.python.is_some() || !request.files.is_empty() || laid_down
+}
+
+/// Whether a command is started though its request failed: a program that is itself linked against CUDA, or a Python that
+/// is named nowhere and cannot be described.
+fn runs_without(host: &Host, request: &Request, error: &anyhow::Error) -> bool {
+    match error.downcast_ref() {
+        Some(RequestError::NoSolution { .. }) => request.is_of_its_own(host),
+        Some(RequestError::Interpreter(_)) => !names_a_consumer(request),
+        _ => false,
     }
 }
 
@@ -201,64 +229,111 @@ fn proven(host: &Host, request: &Request, plan: Option<&Plan>) -> anyhow::Result
 #[error("not started: it would not run as it should")]
 pub(super) struct Unproven(pub(super) Vec<Stop>);
 
-/// The plan for a request and where it is written; `None`, with a word why, where nothing is to be handed out.
-pub(super) fn plan_of(host: &Host, request: &Request) -> anyhow::Result<Option<(Plan, PathBuf)>> {
-    let answered = resolve::answer(host, request)?;
-    if let Some(nothing) = &answered.report.nothing {
-        output::note(&format!("{nothing}: nothing to hand out"));
-        return Ok(None);
-    }
-    for library in answered.report.set.iter().flatten() {
-        for copy in &library.refused {
-            log::info!("not {}: {}", copy.path.to_path().display(), copy.because);
+/// The plan of an answer; `None` where nothing is to be handed out, with a word why where that was `named`.
+///
+/// # Errors
+/// There is a plan, and it cannot be written.
+pub(super) fn given(host: &Host, answered: Cached, named: bool) -> anyhow::Result<Option<Given>> {
+    if log::log_enabled!(log::Level::Info) {
+        for library in answered.report()?.set.iter().flatten() {
+            for copy in &library.refused {
+                log::info!("not {}: {}", copy.path.to_path().display(), copy.because);
+            }
+        }
+        for problem in &answered.report()?.problems {
+            log::info!("not {}: {}", problem.path.to_path().display(), problem.says);
         }
     }
-    for problem in &answered.report.problems {
-        log::info!("not {}: {}", problem.path.to_path().display(), problem.says);
+    for warning in &answered.warnings {
+        output::note(warning);
     }
-    for warning in answered.report.warnings() {
-        output::note(&warning);
+    match answered.handed.clone() {
+        Handed::Plan(file) => {
+            log::info!("{} ({})", file.display(), if answered.hit { "kept from before" } else { "new" });
+            Ok(Some(Given { file, from: From::Answer(Box::new(answered)) }))
+        }
+        Handed::Nothing(why) if named => {
+            output::note(&format!("{why}: nothing to hand out"));
+            Ok(None)
+        }
+        Handed::Nothing(why) => {
+            log::info!("{why}: nothing to hand out");
+            Ok(None)
+        }
+        Handed::Open => Ok(None),
+        Handed::Unwritten(why) => {
+            bail!("the plan cannot be written to `{}`: {why}", shim::cache_dir(host)?.display())
+        }
     }
-    let Some((plan, path)) = answered.plan else {
-        let dir = shim::cache_dir(host)?;
-        anyhow::bail!(
-            "the plan cannot be written to `{}`: set `CUDASHIM_CACHE` to a directory of your own",
-            dir.display()
-        );
-    };
-    log::info!("{} ({})", path.display(), if answered.hit { "kept from before" } else { "new" });
-    Ok(Some((plan, path)))
 }
 
-/// A plan named by the user, with what no longer holds said.
-pub(super) fn given_plan(host: &Host, path: &Path) -> anyhow::Result<(Plan, PathBuf)> {
+/// A plan named by the user, for the command too, with what is not handed out said: what is no longer what it was, and
+/// what stands neither in the command's environment, nor on the machine, nor in `places`.
+pub(super) fn given_plan(
+    host: &Host,
+    path: &Path,
+    command: Option<&python::Command>,
+    places: &[PathBuf],
+) -> anyhow::Result<Given> {
     let path = std::fs::canonicalize(path).with_context(|| format!("the plan `{}` cannot be read", path.display()))?;
     if let Some(unfit) = Unfit::find(host, &path) {
         return Err(unfit.into());
     }
-    let plan = Plan::read(&path).with_context(|| format!("`{}` cannot be used", path.display()))?;
-    let lost = plan.lost(host);
-    if let [(library, drift), more @ ..] = &*lost {
+    // An image of ours stands beside the plan that it was made of.
+    let text = if path.extension().is_some_and(|end| end == "image") { path.with_extension("plan") } else { path };
+    let plan = Plan::read(&text).with_context(|| format!("`{}` cannot be used", text.display()))?;
+    let (usable, mut refused) = lock::usable(&plan);
+    let (usable, outside) = lock::within(host, usable, command, places);
+    refused.extend(outside);
+    let program = command.map(|command| command.program.as_path());
+    let (file, left_out) = resolve::cache(host)?.compiled(host, &usable, program)?;
+    let lost: Vec<(String, String)> = refused.into_iter().chain(left_out).collect();
+    let lost = lost.iter().filter_map(|(soname, why)| Some((plan.library(soname)?, why)));
+    let lost: Vec<_> = lost.filter(|(library, _)| plan.is_its_own(library)).collect();
+    if let [(library, why), more @ ..] = &*lost {
         let (what, more) = match more.len() {
             0 => (format!("{} is", library.soname), String::new()),
             more => (format!("{} and those are", library.soname), format!(", and {more} more are not what they were")),
         };
         output::note(&format!(
-            "`{}` {drift}{more}: {what} left to the loader; `cudashim verify {}` tells more",
+            "`{}` {why}{more}: {what} left to the loader; `cudashim verify {}` tells more",
             library.path.display(),
-            path.display()
+            text.display()
         ));
     }
-    Ok((plan, path))
+    if let (Some(command), [of, ..]) = (command.filter(|command| command.python.is_some()), &*plan.programs)
+        && !plan.is_for(host, &command.program)
+    {
+        output::note(&format!(
+            "`{}` is for `{}`, and is handed to `{}`",
+            text.display(),
+            of.display(),
+            command.program.display()
+        ));
+    }
+    Ok(Given { file, from: From::User(Box::new(usable)) })
 }
 
-pub(super) fn taken_out(taken: &TakenOut) -> String {
-    format!(
-        "took `{}` out of LD_PRELOAD: the set has {} from `{}`",
-        taken.entry.display(),
-        taken.soname,
-        taken.instead.display()
-    )
+/// A line about an entry of `LD_PRELOAD`.
+fn told(odd: &Odd, taken_out: bool) -> String {
+    let entry = odd.entry.display();
+    match (&odd.why, taken_out) {
+        (Why::Instead { soname, instead }, _) => {
+            format!("took `{entry}` out of LD_PRELOAD: the set has {soname} from `{}`", instead.display())
+        }
+        (Why::Needs(name), true) => {
+            format!(
+                "took `{entry}` out of LD_PRELOAD: it needs {}, which is not found, and nothing starts with it",
+                name.display()
+            )
+        }
+        (Why::Needs(name), false) => {
+            format!(
+                "LD_PRELOAD names `{entry}`, which needs {}: that is not found, and nothing starts with it: take it out",
+                name.display()
+            )
+        }
+    }
 }
 
 fn not_runnable(host: &Host, file: &Path) -> Option<String> {

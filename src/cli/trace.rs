@@ -24,25 +24,22 @@ pub(super) fn trace(cli: &Cli, args: &TraceArgs) -> anyhow::Result<ExitCode> {
         Ok(found) => found,
         Err(code) => return Ok(code),
     };
-    let program = python::Command::read(&host, &args.command).map(|command| command.program);
-    let target = program.map(|program| Target::read(&host, &program)).unwrap_or_default();
+    let read = python::Command::read(&host, &args.command);
+    let target = read.as_ref().map(|command| Target::read(&host, &command.program)).unwrap_or_default();
     if let Some(says) = &target.out_of_reach {
         bail!("`{}` {says}: it cannot be traced", file.display());
     }
     if !target.audits_freely() {
         output::note(&format!("`{}`: before glibc 2.35, every call of a traced program is slower", file.display()));
     }
-    let plan = args.plan.as_deref().map(|path| run::given_plan(&host, path)).transpose()?;
     let tracer = shim::install_tracer(&host)?;
-    match &plan {
-        Some((plan, path)) => {
-            run::set(&mut command, &ChildEnvironment::new(&host, Some((plan, path)), &tracer, Door::Audit));
-            command.env("CUDASHIM_TRACE_ACTS", "1");
-        }
+    if let Some(path) = &args.plan {
+        let given = run::given_plan(&host, path, read.as_ref(), &[])?;
+        run::set(&mut command, &run::environment(&host, Some(&given), &tracer, Door::Audit));
+        command.env("CUDASHIM_TRACE_ACTS", "1");
+    } else {
         // All is to be as it would be without us, a shim in `LD_PRELOAD` too.
-        None => {
-            command.env("LD_AUDIT", ChildEnvironment::audited(&host, &tracer)).env_remove("CUDASHIM_TRACE_ACTS");
-        }
+        command.env("LD_AUDIT", ChildEnvironment::audited(&host, &tracer)).env_remove("CUDASHIM_TRACE_ACTS");
     }
     if let Some(tunables) = target.tunables(&host) {
         command.env("GLIBC_TUNABLES", tunables);

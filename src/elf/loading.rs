@@ -22,7 +22,7 @@ pub struct Tls {
 }
 
 /// A release of the C library, from a node such as `GLIBC_2.17` or `GLIBC_2.2.5`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Glibc {
     /// The first number.

@@ -1,26 +1,48 @@
 //! The environment of a process that is to get the plan.
 //!
-//! Takes the environment as it is; gives the variables to set and what had to go from `LD_PRELOAD`. Never
-//! touches `LD_LIBRARY_PATH`: children that are not ours may need it, and a mapped soname wins over it anyway.
+//! Takes the environment as it is; gives the variables to set and what had to go from `LD_PRELOAD`. Reads the plan only
+//! where something else is preloaded, or to list its libraries. Never touches `LD_LIBRARY_PATH`: children that are not ours may need it, and a mapped soname wins over it anyway.
 
 use super::door::{self, Door};
+use crate::facts::parse_library_name;
 use crate::host::Host;
-use crate::loader::Loader;
+use crate::loader::{LinkMap, Loader};
 use crate::objects::Objects;
 use crate::plan::Plan;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// An entry of `LD_PRELOAD` that contradicts the plan.
+/// An entry of `LD_PRELOAD` that cannot stay, or should not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TakenOut {
-    /// The entry as it stood there.
+pub struct Odd {
+    /// The entry as it stands there.
     pub entry: OsString,
-    /// The soname of the library.
-    pub soname: String,
-    /// What the plan hands out instead.
-    pub instead: PathBuf,
+    /// What is the matter with it.
+    pub why: Why,
+}
+
+/// What is the matter with an entry of `LD_PRELOAD`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It contradicts the plan.
+    Instead {
+        /// The soname of the library.
+        soname: String,
+        /// What the plan hands out instead.
+        instead: PathBuf,
+    },
+    /// No program can start with it: it needs a library that is nowhere.
+    Needs(OsString),
+}
+
+/// What is handed to a process.
+#[derive(Clone, Copy)]
+pub struct Handout<'p> {
+    /// The file for `CUDASHIM_PLAN`.
+    pub file: &'p Path,
+    /// Its plan, read where that is needed.
+    pub plan: &'p dyn Fn() -> Option<Plan>,
 }
 
 /// What changes in a child's environment.
@@ -35,7 +57,9 @@ pub struct ChildEnvironment {
     /// `CUDASHIM_PLAN`; `None`: the shim asks for one in each process.
     pub plan: Option<PathBuf>,
     /// What was taken out of `LD_PRELOAD`.
-    pub taken_out: Vec<TakenOut>,
+    pub taken_out: Vec<Odd>,
+    /// What is left in it, and is not ours to take out.
+    pub left: Vec<Odd>,
 }
 
 impl ChildEnvironment {
@@ -50,33 +74,39 @@ impl ChildEnvironment {
         ]
     }
 
-    /// The environment as it is, less a shim and a plan that were there for another program.
-    #[must_use]
-    pub fn without_shim(host: &Host) -> Self {
-        Self { preload: joined(preloads(host)), audit: joined(auditors(host)), ..Self::default() }
-    }
-
     /// `LD_AUDIT` with the shim in it, and what was there.
     #[must_use]
     pub fn audited(host: &Host, shim: &Path) -> OsString {
         joined([shim.as_os_str()].into_iter().chain(auditors(host)))
     }
 
-    /// The environment for a child of a process with the environment of `host`.
+    /// The environment for a child of a process with the environment of `host`. Without a plan, the shim asks for one.
     #[must_use]
-    pub fn new(host: &Host, plan: Option<(&Plan, &Path)>, shim: &Path, door: Door) -> Self {
+    pub fn new(host: &Host, handout: Option<Handout<'_>>, shim: &Path, door: Door) -> Self {
+        let entries: Vec<&OsStr> = preloads(host).collect();
+        let wanted = handout.filter(|_| !entries.is_empty() || door == Door::Listed);
+        let plan = wanted.and_then(|handout| (handout.plan)());
         let objects = Objects::new(host);
-        let mut taken_out = Vec::new();
-        let mut kept = Vec::new();
-        for entry in preloads(host) {
-            if let Some((soname, instead)) = plan.and_then(|(plan, _)| contradiction(&objects, plan, entry)) {
-                taken_out.push(TakenOut { entry: entry.to_owned(), soname, instead });
+        let (mut taken_out, mut left, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in entries {
+            let instead = plan.as_ref().and_then(|plan| contradiction(&objects, plan, entry));
+            // An auditor is asked for what it needs, too.
+            let served = plan.as_ref().filter(|_| door == Door::Audit);
+            let why = instead.or_else(|| cannot_load(&objects, served, entry));
+            let Some(why) = why else {
+                kept.push(entry);
+                continue;
+            };
+            let odd = Odd { entry: entry.to_owned(), why };
+            if matches!(odd.why, Why::Instead { .. }) || is_nvidias(entry) {
+                taken_out.push(odd);
             } else {
+                left.push(odd);
                 kept.push(entry);
             }
         }
         let shim = shim.as_os_str();
-        let once = plan.filter(|_| door == Door::Listed).and_then(|(plan, _)| door::listed(plan));
+        let once = plan.as_ref().filter(|_| door == Door::Listed).and_then(door::listed);
         let (preload, audit) = match door {
             Door::Audit => (joined(kept), Self::audited(host, Path::new(shim))),
             Door::Preload | Door::Listed => {
@@ -86,7 +116,7 @@ impl ChildEnvironment {
                 (joined(all), joined(auditors(host)))
             }
         };
-        Self { preload, audit, once, plan: plan.map(|(_, path)| path.to_owned()), taken_out }
+        Self { preload, audit, once, plan: handout.map(|handout| handout.file.to_owned()), taken_out, left }
     }
 }
 
@@ -122,12 +152,35 @@ fn is_shim(entry: &OsStr) -> bool {
     name.starts_with(b"libcudashim-") && name.ends_with(b".so")
 }
 
-/// The soname that both the entry and the plan would serve, from different files.
-fn contradiction(objects: &Objects<'_>, plan: &Plan, entry: &OsStr) -> Option<(String, PathBuf)> {
-    let path =
-        if entry.as_bytes().contains(&b'/') { PathBuf::from(entry) } else { Loader::new(objects).find(entry)?.0 };
-    let object = objects.open(&path).ok()?;
+/// The file of an entry, as ld.so finds it.
+fn file(objects: &Objects<'_>, entry: &OsStr) -> Option<PathBuf> {
+    let is_path = entry.as_bytes().contains(&b'/');
+    if is_path { Some(PathBuf::from(entry)) } else { Some(Loader::new(objects).find(entry)?.0) }
+}
+
+/// What the plan serves from another file than the entry does.
+fn contradiction(objects: &Objects<'_>, plan: &Plan, entry: &OsStr) -> Option<Why> {
+    let object = objects.open(&file(objects, entry)?).ok()?;
     let soname = object.facts.soname.as_ref()?.to_str()?;
     let library = plan.instead_of(soname, object.stat.id)?;
-    Some((soname.to_owned(), library.path.clone()))
+    Some(Why::Instead { soname: soname.to_owned(), instead: library.path.clone() })
+}
+
+/// The first library that an entry needs and nobody has. ld.so passes over an entry that is not there, but ends the program
+/// for what that needs (ld.so(8) tells only the first).
+fn cannot_load(objects: &Objects<'_>, served: Option<&Plan>, entry: &OsStr) -> Option<Why> {
+    let file = file(objects, entry)?;
+    objects.open(&file).ok()?;
+    let loader = Loader::new(objects);
+    let mut map = LinkMap::new(&loader);
+    let _ = map.open(file.as_os_str(), None);
+    let is_served =
+        |name: &OsStr| served.is_some_and(|plan| name.to_str().and_then(|name| plan.lookup(name)).is_some());
+    let missing = map.missing().iter().find(|missing| !is_served(&missing.name))?;
+    Some(Why::Needs(missing.name.clone()))
+}
+
+fn is_nvidias(entry: &OsStr) -> bool {
+    let name = Path::new(entry).file_name().and_then(OsStr::to_str);
+    name.is_some_and(|name| parse_library_name(name).is_some())
 }

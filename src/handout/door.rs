@@ -34,7 +34,7 @@ pub enum Door {
 }
 
 /// Why neither door reaches a program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum OutOfReach {
     /// The kernel asks for secure execution, and ld.so obeys neither variable (ld.so(8)).
@@ -60,7 +60,7 @@ impl fmt::Display for OutOfReach {
 }
 
 /// What decides which door reaches a program.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Target {
     /// Why none does.
     pub out_of_reach: Option<OutOfReach>,
@@ -76,7 +76,7 @@ pub struct Target {
 
 /// Room for thread-local storage that an auditor takes from a program: glibc lays out the static block before it loads
 /// auditors, so that what the program is linked with must go into the surplus (`elf/rtld.c`, `elf/dl-tls.c`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct StaticTls {
     /// How many bytes of the surplus are gone beyond those that come with an auditor.
     pub lacks: u64,

@@ -4,7 +4,7 @@
 //! directory that others can write to, never writes into a file that may be mapped.
 
 use super::shim::ShimError;
-use crate::host::{Kind, Reason, Untrusted, make_trusted};
+use crate::host::{Kind, Reason, Untrusted, make_trusted, within_limit};
 use rustix::fs::{Access, StatVfsMountFlags, access};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, Permissions};
@@ -93,6 +93,7 @@ fn holds(path: &Path, image: &[u8]) -> Result<bool, ShimError> {
 /// Writes beside the place and renames: no process ever sees half a file, or one that changes.
 fn write_new(dir: &Path, path: &Path, image: &[u8]) -> Result<(), ShimError> {
     let failed = |source| ShimError::Write { path: path.into(), source };
+    within_limit(image).map_err(failed)?;
     let mut file = NamedTempFile::new_in(dir).map_err(failed)?;
     file.write_all(image).map_err(failed)?;
     file.as_file().set_permissions(Permissions::from_mode(0o755)).map_err(failed)?;

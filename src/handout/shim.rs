@@ -229,6 +229,7 @@ impl ShimError {
             }
             Self::Writable { path, .. } => format!("run `chmod go-w {}`", path.display()),
             Self::NoExec { .. } => format!("{elsewhere}, on a file system that may hold programs"),
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => return Vec::new(),
             Self::Directory { .. } | Self::Write { .. } => {
                 format!("{elsewhere} that can be written")
             }
@@ -245,8 +246,8 @@ const ROOM: usize = 4096;
 
 /// The field for the binary's path. The magic must stand in the image exactly once.
 fn binary_room(image: &mut [u8]) -> Option<&mut [u8]> {
-    let mut places = image.windows(MAGIC.len()).enumerate().filter(|(_, window)| window == MAGIC);
-    let (at, _) = places.next()?;
+    let mut places = memchr::memmem::find_iter(image, MAGIC);
+    let at = places.next()?;
     if places.next().is_some() {
         return None;
     }

@@ -20,7 +20,7 @@ pub use maps::{MappedFile, mapped_files};
 pub use overlay::Change;
 pub use stamps::{Stamp, Stamps};
 pub use trust::{Reason, Untrusted, make_trusted, trusted, trusted_in_sandbox, trusted_libraries};
-pub use write::{atomic_write, atomic_write_new, write_target};
+pub use write::{atomic_write, private_write, private_write_new, within_limit, write_target};
 
 use overlay::{Answer, Overlay};
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! Files written whole or not at all.
 
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -37,26 +38,47 @@ pub fn write_target(path: &Path) -> io::Result<PathBuf> {
 /// Writes `bytes` to `path` through a temporary file in the same directory, so that a reader sees
 /// the old content or the new one. The file is readable by all and writable by its owner only.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    written(path, bytes)?.persist(path).map(drop).map_err(|error| error.error)
+    written(path, bytes, 0o644)?.persist(path).map(drop).map_err(|error| error.error)
 }
 
-/// As [`atomic_write`] where nothing is at `path`; what is there stays, and `false` says so.
-pub fn atomic_write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    match written(path, bytes)?.persist_noclobber(path) {
+/// As [`atomic_write`], for the owner's eyes only.
+pub fn private_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    written(path, bytes, 0o600)?.persist(path).map(drop).map_err(|error| error.error)
+}
+
+/// As [`private_write`] where nothing is at `path`; what is there stays, and `false` says so.
+pub fn private_write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    match written(path, bytes, 0o600)?.persist_noclobber(path) {
         Ok(_) => Ok(true),
         Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(lost) => Err(lost.error),
     }
 }
 
+/// Whether this process may write a file of that many bytes. One that is over the limit ends with SIGXFSZ, in silence and
+/// in the middle of the file (setrlimit(2)).
+///
+/// # Errors
+/// It may not, and what to do.
+pub fn within_limit(bytes: &[u8]) -> io::Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if (bytes.len() as u64) > limit => {
+            let says = format!("raise `ulimit -f`: files may have {limit} bytes, and this one needs {}", bytes.len());
+            Err(io::Error::new(io::ErrorKind::FileTooLarge, says))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The temporary file for `path`, complete.
-fn written(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+fn written(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
+    within_limit(bytes)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The error names the directory: the temporary file's own name would tell nobody anything.
     let mut file = tempfile::NamedTempFile::new_in(dir)
         .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {}", dir.display(), error.kind())))?;
     file.write_all(bytes)?;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
     Ok(file)
 }
 

@@ -6,11 +6,13 @@
 
 mod relocate;
 mod report;
+mod usable;
 mod verify;
 mod within;
 
 pub use relocate::{NotRelocated, RelocateError, relocate};
 pub use report::{CheckLine, VerifyReport, verify_text};
+pub use usable::usable;
 pub use verify::{Change, Check, State, Verification, What, verify};
 pub use within::within;
 

@@ -4,6 +4,7 @@
 //! for the shim; only another one is read, for its build ID or its digest. Nothing is searched for, and nothing is run but
 //! an interpreter that is named and cannot be described otherwise.
 
+use super::usable::{REFUSED, is_moving};
 use super::{Here, is_driver};
 use crate::consumer::TorchBuild;
 use crate::driver::{self, rules};
@@ -319,6 +320,10 @@ fn library(objects: &Objects<'_>, library: &PlanLibrary) -> Check {
     let path = &library.path;
     let version = library.version.as_ref().map(|version| format!("{version}, ")).unwrap_or_default();
     let mut check = Check::new(What::Library, &library.soname, String::new()).at(path);
+    if is_moving(path) {
+        check.says = format!("{version}`{}` {REFUSED}, and is never handed out", path.display());
+        return check.drifted(Change::Unfit);
+    }
     let link = host.link_target(path).is_ok();
     let (change, says) = match library.drift(host) {
         None => {
@@ -339,7 +344,8 @@ fn library(objects: &Objects<'_>, library: &PlanLibrary) -> Check {
         }
     };
     check.says = format!("{version}`{}` {says}", path.display());
-    check.drifted(change)
+    // The very same bytes are handed out, wherever they are now: on another mount of an image, after a copy.
+    if change == Change::Moved { check.differs(change) } else { check.drifted(change) }
 }
 
 /// What stands in the place of a library.

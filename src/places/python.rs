@@ -2,6 +2,7 @@
 
 use super::{Place, Provenance, pattern, subdirectories, subdirectories_named};
 use crate::host::{Entry, Host, Kind};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,10 @@ const MORE_PACKAGES: [&str; 21] = [
 /// The places of site directories, in order.
 #[must_use]
 pub fn sites(host: &Host, sites: &[PathBuf]) -> Vec<Place> {
-    sites.iter().flat_map(|site| searched(host, site, &host.list(site).unwrap_or_default())).collect()
+    // `lib64` is often a link to `lib`, and would be read twice, at each check of the answer too.
+    let mut seen = BTreeSet::new();
+    let once = sites.iter().filter(|site| host.stat(site).is_ok_and(|stat| seen.insert(stat.id)));
+    once.flat_map(|site| searched(host, site, &host.list(site).unwrap_or_default())).collect()
 }
 
 /// The directories of packages that are known to hold libraries of ours, or to need them.

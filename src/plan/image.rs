@@ -121,10 +121,13 @@ impl Image {
 }
 
 /// The directory that a program is started from, and its file: the two that the shim knows itself by.
+pub(super) fn program_id(host: &Host, path: &Path) -> Option<[FileId; 2]> {
+    Some([host.stat(path.parent()?).ok()?.id, host.stat(path).ok()?.id])
+}
+
 fn programs(plan: &Plan, host: &Host) -> Result<BTreeSet<[FileId; 2]>, ImageError> {
     let first = plan.programs.first().ok_or(ImageError::NoPrograms)?;
-    let ids = |path: &PathBuf| Some([host.stat(path.parent()?).ok()?.id, host.stat(path).ok()?.id]);
-    let found: BTreeSet<[FileId; 2]> = plan.programs.iter().filter_map(ids).collect();
+    let found: BTreeSet<[FileId; 2]> = plan.programs.iter().filter_map(|path| program_id(host, path)).collect();
     if found.is_empty() { Err(ImageError::ProgramsGone(first.clone())) } else { Ok(found) }
 }
 

@@ -218,6 +218,13 @@ impl Plan {
         library.how != How::Keep || self.objects.iter().filter(opened).any(beside)
     }
 
+    /// Whether it is for a program, by whatever path that is started.
+    #[must_use]
+    pub fn is_for(&self, host: &Host, program: &Path) -> bool {
+        let id = image::program_id(host, program);
+        id.is_some() && self.programs.iter().any(|path| image::program_id(host, path) == id)
+    }
+
     /// What it was made with, of one kind.
     #[must_use]
     pub fn with(&self, what: &str) -> Option<&MadeWith> {

@@ -1,42 +1,137 @@
 //! Answers kept on disk for as long as what they were read from stays the same.
 //!
-//! An entry is three files named by a digest of the question: the plan, the report, and the stamps of every path that was
-//! looked at. The stamps decide; nothing expires by time.
+//! Takes a request and a machine; gives the image to hand out, and what is known of the program that is started. An answer
+//! is one small file named by a digest of the question: with the stamps of every path that was looked at, which decide
+//! whether it still holds, and the names of an image, of its plan and of a report. Those are named by what is in them and
+//! never change, so that nobody's plan is taken away while he uses it; what nobody used for a month is removed.
+
+mod answer;
+mod files;
+mod key;
 
 use super::{Request, RequestError};
-use crate::escape;
-use crate::facts::variable;
+use crate::check::{self, Standing};
 use crate::handout::bundle::bundle;
-use crate::handout::own_dir;
-use crate::host::{Host, Stamps, Stat, atomic_write, atomic_write_new};
-use crate::plan::{Plan, PlanBundle};
+use crate::handout::{Target, own_dir};
+use crate::host::{Host, Stamps, Stat, private_write};
+use crate::loader::Loader;
+use crate::objects::Objects;
+use crate::plan::{Image, ImageError, Plan, PlanBundle, PlanError};
+use crate::python::Command;
 use crate::report::ResolveReport;
 use crate::resolve::Resolution;
+use answer::{Answer, Found};
+use files::Known;
+use key::Key;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long to wait for another process that answers the same question: less than the shim of a process that waits for us
 /// gives us (`cshim/ask.c`).
-const TURN: Duration = Duration::from_secs(5);
+const TURN: Duration = Duration::from_millis(1500);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// An answered request as it is kept.
+/// What a process is handed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handed {
+    /// The image in this file, for `CUDASHIM_PLAN`.
+    Plan(PathBuf),
+    /// Nothing: why.
+    Nothing(String),
+    /// A shell, a launcher: which environments it will start, only they know. Each asks for its own.
+    Open,
+    /// There is a plan, and nowhere to write it.
+    Unwritten(String),
+}
+
+/// An answered request.
 #[derive(Debug, Clone)]
 pub struct Cached {
-    /// What people and programs are told.
-    pub report: ResolveReport,
-    /// The plan and its file; `None` where there is nothing to hand out, or nowhere to write it.
-    pub plan: Option<(Plan, PathBuf)>,
+    /// What is handed out.
+    pub handed: Handed,
+    /// Which door reaches the program of the request's command.
+    pub target: Target,
+    /// What whoever starts the command must know, each in one line.
+    pub warnings: Vec<String>,
     /// Whether it was read from the cache.
     pub hit: bool,
+    told: Told,
+}
+
+/// Where the report of an answer is, and its plan.
+#[derive(Debug, Clone)]
+enum Told {
+    Fresh(Box<ResolveReport>, Option<Box<Plan>>),
+    Kept { report: PathBuf, plan: Option<PathBuf> },
+}
+
+impl Cached {
+    /// An answer that is not kept: why not.
+    #[must_use]
+    pub fn fresh(answer: super::Answer, why: &str) -> Self {
+        let handed = match &answer.nothing {
+            Some(nothing) => Handed::Nothing(nothing.clone()),
+            None => Handed::Unwritten(why.to_owned()),
+        };
+        let report = Box::new(answer.report());
+        let warnings = report.warnings();
+        let plan = answer.resolution.map(|resolution| Box::new(resolution.plan));
+        Self { handed, target: Target::default(), warnings, hit: false, told: Told::Fresh(report, plan) }
+    }
+
+    /// What people and programs are told.
+    ///
+    /// # Errors
+    /// Its file is not what it was a moment ago.
+    pub fn report(&self) -> io::Result<ResolveReport> {
+        match &self.told {
+            Told::Fresh(report, _) => Ok((**report).clone()),
+            Told::Kept { report, .. } => serde_json::from_slice(&std::fs::read(report)?).map_err(io::Error::other),
+        }
+    }
+
+    /// The plan as text; `None` where there is none, or its file is not what it was a moment ago.
+    #[must_use]
+    pub fn plan(&self) -> Option<Plan> {
+        match &self.told {
+            Told::Fresh(_, plan) => plan.as_deref().cloned(),
+            Told::Kept { plan, .. } => Plan::read(plan.as_deref()?).ok(),
+        }
+    }
+}
+
+/// Why a plan of the user's cannot be handed out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandedError {
+    /// It cannot be compiled.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The image cannot be written.
+    #[error("the image of the plan cannot be written to `{}`", dir.display())]
+    Write {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl HandedError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Image(error) => error.hints(),
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+            Self::Write { .. } => vec!["set `CUDASHIM_CACHE` to a directory of your own that can be written".into()],
+        }
+    }
 }
 
 /// A directory of kept answers.
@@ -63,56 +158,250 @@ impl PlanCache {
         Ok(Self { dir })
     }
 
-    /// Answers a request, from the cache where that still holds.
+    /// Answers a request, from the cache where that still holds. The plan is for the program of its command, too.
+    ///
+    /// # Errors
+    /// As [`Request::answer`].
     pub fn answer(&self, host: &Host, request: &Request) -> Result<Cached, RequestError> {
-        let key = key(host, request);
+        self.answer_for(host, request, false)
+    }
+
+    /// The same before the command of the request is started: where that may start any environment, none is meant yet.
+    ///
+    /// # Errors
+    /// As [`Request::answer`].
+    pub fn answer_before_start(&self, host: &Host, request: &Request) -> Result<Cached, RequestError> {
+        self.answer_for(host, request, true)
+    }
+
+    fn answer_for(&self, host: &Host, request: &Request, may_be_open: bool) -> Result<Cached, RequestError> {
+        let command = Command::read(host, &request.command);
+        let mut key = Key::of_request(host, request, command.as_ref());
+        // A Python has one answer, whoever asks.
+        let may_be_open = may_be_open && command.as_ref().is_some_and(|command| command.python.is_none());
+        key.add("open", OsStr::new(if may_be_open { "may be" } else { "is not" }));
+        let key = key.digest();
         if let Some(found) = self.lookup(host, &key) {
-            return Ok(found);
+            return Ok(self.cached(found));
         }
         // A hundred workers start at once: one looks, the others find what it found.
-        let _turn = self.turn(&key);
+        let turn = self.turn(&key);
         if let Some(found) = self.lookup(host, &key) {
-            return Ok(found);
+            return Ok(self.cached(found));
+        }
+        let program = command.map(|command| command.program);
+        let fresh = self.fresh(host, &key, request, program.as_deref(), may_be_open);
+        if turn.is_some() {
+            // Whoever waits has it open, and whoever comes finds the answer.
+            let _ = std::fs::remove_file(self.file(&key, "lock"));
+        }
+        fresh
+    }
+
+    fn fresh(
+        &self,
+        host: &Host,
+        key: &str,
+        request: &Request,
+        program: Option<&Path>,
+        may_be_open: bool,
+    ) -> Result<Cached, RequestError> {
+        let target = program.map(|program| Target::read(host, program)).unwrap_or_default();
+        if may_be_open && request.is_open(host) {
+            let open = Answer { found: Found::Open, target, warnings: Vec::new(), files: Vec::new() };
+            self.keep(host, key, &open, &host.stamps());
+            return Ok(Cached { hit: false, ..self.cached(open) });
         }
         let answer = request.answer(host)?;
-        let report = answer.report();
-        let plan = answer.resolution.map(|resolution| self.with_bundles(host, &key, resolution));
-        let path = self.file(&key, "plan");
-        if let Err(error) = self.store(host, &key, &report, plan.as_ref()) {
-            log::warn!("{}: the plan cannot be kept: {error}", self.dir.display());
-            // Without a file there is nothing to hand to the shim.
-            return Ok(Cached { report, plan: plan.filter(|_| path.exists()).map(|plan| (plan, path)), hit: false });
+        let report = Box::new(answer.report());
+        let warnings = report.warnings();
+        let stamps = host.stamps();
+        let (found, files, plan) = match (answer.resolution, answer.nothing) {
+            (Some(resolution), _) => {
+                let mut plan = self.with_bundles(resolution);
+                plan.programs.extend(program.filter(|program| !plan.is_for(host, program)).map(Path::to_owned));
+                match self.written(host, &plan) {
+                    Ok((image, files)) => (Found::Image(image), files, Some(Box::new(plan))),
+                    Err(error) => {
+                        let why = match error.kind() {
+                            io::ErrorKind::FileTooLarge => error.to_string(),
+                            _ => format!("{error}: set `CUDASHIM_CACHE` to a directory of your own"),
+                        };
+                        let told = Told::Fresh(report, Some(Box::new(plan)));
+                        return Ok(Cached { handed: Handed::Unwritten(why), target, warnings, hit: false, told });
+                    }
+                }
+            }
+            (None, nothing) => (Found::Nothing(nothing.unwrap_or_default()), Vec::new(), None),
+        };
+        let mut kept = Answer { found, target, warnings, files };
+        match self.with_report(&mut kept, &report) {
+            Ok(()) => self.keep(host, key, &kept, &stamps),
+            Err(error) => log::warn!("{}: the answer cannot be kept: {error}", self.dir.display()),
         }
-        Ok(Cached { report, plan: plan.map(|plan| (plan, path)), hit: false })
+        Ok(Cached { told: Told::Fresh(report, plan), hit: false, ..self.cached(kept) })
+    }
+
+    /// Writes the image of a plan of the user's, for `program` too; what is not handed out, and why.
+    ///
+    /// # Errors
+    /// It cannot be compiled or written.
+    pub fn compiled(
+        &self,
+        host: &Host,
+        plan: &Plan,
+        program: Option<&Path>,
+    ) -> Result<(PathBuf, Vec<(String, String)>), HandedError> {
+        let mut plan = plan.clone();
+        plan.programs.extend(program.filter(|program| !plan.is_for(host, program)).map(Path::to_owned));
+        let image = Image::compile(&plan, host)?;
+        for library in &mut plan.libraries {
+            if let Ok(stat) = host.stat(&library.path)
+                && !image.left_out.iter().any(|(soname, _)| *soname == library.soname)
+            {
+                // The same bytes, as they stand here.
+                (library.id, library.size, library.mtime) = (stat.id, stat.size, stat.mtime);
+            }
+        }
+        let written = self.write_image(&plan, &image);
+        let (name, _) = written.map_err(|source| HandedError::Write { dir: self.dir.clone(), source })?;
+        Ok((self.dir.join(name), image.left_out))
+    }
+
+    /// Judges an object that `program`, which has the plan of `image`, opens, or a name that code in it opens.
+    ///
+    /// # Errors
+    /// The plan of the image is gone.
+    pub fn stranger(
+        &self,
+        host: &Host,
+        image: &Path,
+        program: &Path,
+        object: &Path,
+        name: Option<&OsStr>,
+    ) -> Result<Standing, PlanError> {
+        let mut key = Key::new(host);
+        let question = [Some(image.as_os_str()), Some(program.as_os_str()), Some(object.as_os_str()), name];
+        for part in question.into_iter().flatten() {
+            key.add("stranger", part);
+        }
+        let key = key.digest();
+        if let Some(Answer { found: Found::Standing(standing), .. }) = self.lookup(host, &key) {
+            return Ok(standing);
+        }
+        let plan = Plan::read(&image.with_extension("plan"))?;
+        let objects = Objects::new(host);
+        let standing = check::stranger(&Loader::new(&objects), &plan, program, object, name);
+        let found = Found::Standing(standing);
+        let answer = Answer { found, target: Target::default(), warnings: Vec::new(), files: Vec::new() };
+        self.keep(host, &key, &answer, &host.stamps());
+        Ok(standing)
     }
 
     /// The plan with what stands beside it: a bundle for each trigger that is worth one, and for each library that is needed
     /// by another name than its soname an object of that name which needs it.
-    fn with_bundles(&self, host: &Host, key: &str, resolution: Resolution) -> Plan {
+    fn with_bundles(&self, resolution: Resolution) -> Plan {
         let mut plan = resolution.plan;
-        for (index, name) in resolution.renamed.iter().enumerate() {
-            let path = self.file(key, &format!("name-{index}.so"));
+        for name in &resolution.renamed {
             let Some(library) = plan.libraries.iter_mut().find(|library| library.soname == *name) else { continue };
             let Some(bytes) = bundle(name, std::slice::from_ref(&library.path)) else { continue };
-            if let Ok(stat) = put(host, &path, &bytes) {
+            if let Ok((path, stat)) = self.put_object(&bytes) {
                 (library.path, library.id, library.size, library.mtime) = (path, stat.id, stat.size, stat.mtime);
                 library.identity = None;
             }
         }
-        for (index, (name, sonames)) in resolution.bundles.into_iter().enumerate() {
+        for (name, sonames) in resolution.bundles {
             let paths: Vec<PathBuf> =
                 sonames.iter().filter_map(|soname| plan.library(soname)).map(|library| library.path.clone()).collect();
-            let path = self.file(key, &format!("{index}.so"));
-            let Some(bytes) = bundle(&format!("libcudashim-bundle-{key}-{index}.so"), &paths) else { continue };
+            let own = files::digest(format!("{name} {paths:?}").as_bytes());
+            let Some(bytes) = bundle(&format!("libcudashim-bundle-{own}.so"), &paths) else { continue };
             // Without it the libraries are opened one by one.
-            match put(host, &path, &bytes) {
-                Ok(stat) => {
+            match self.put_object(&bytes) {
+                Ok((path, stat)) => {
                     plan.bundles.push(PlanBundle { name, path, id: stat.id, size: stat.size, mtime: stat.mtime });
                 }
-                Err(error) => log::warn!("{}: {error}", path.display()),
+                Err(error) => log::debug!("{}: {error}", self.dir.display()),
             }
         }
         plan
+    }
+
+    fn put_object(&self, bytes: &[u8]) -> io::Result<(PathBuf, Stat)> {
+        let path = self.dir.join(files::put(&self.dir, &format!("{}.so", files::digest(bytes)), bytes)?.name);
+        let stat = std::fs::metadata(&path).map(|meta| Stat::from(&meta))?;
+        Ok((path, stat))
+    }
+
+    /// Writes the image of a plan, and gives its name with the files that it needs.
+    fn written(&self, host: &Host, plan: &Plan) -> io::Result<(String, Vec<Known>)> {
+        let image = Image::compile(plan, host).map_err(io::Error::other)?;
+        for (soname, why) in &image.left_out {
+            log::debug!("{soname}: {why}; left to the loader");
+        }
+        let (name, mut files) = self.write_image(plan, &image)?;
+        // The objects that we made, for they may have been removed.
+        let made = plan.libraries.iter().map(|library| &library.path).chain(plan.bundles.iter().map(|b| &b.path));
+        let made = made.filter(|path| path.parent() == Some(&self.dir)).filter_map(|path| path.file_name()?.to_str());
+        files.extend(made.filter_map(|name| Known::find(&self.dir, name)));
+        Ok((name, files))
+    }
+
+    /// The image, and beside it the plan that it was compiled from, for `stranger` and for people.
+    fn write_image(&self, plan: &Plan, image: &Image) -> io::Result<(String, Vec<Known>)> {
+        let name = image.file_name();
+        let image = files::put(&self.dir, &name, &image.bytes)?;
+        // Plans that differ in what is for people have one image: the first stays.
+        let text = name.replace(".image", ".plan");
+        let there = Known::find(&self.dir, &text).filter(|_| Plan::read(&self.dir.join(&text)).is_ok());
+        let text = there.map_or_else(|| files::put(&self.dir, &text, &plan.to_bytes()), Ok)?;
+        Ok((name, vec![image, text]))
+    }
+
+    fn with_report(&self, answer: &mut Answer, report: &ResolveReport) -> io::Result<()> {
+        let json = serde_json::to_vec(report).map_err(io::Error::other)?;
+        answer.files.push(files::put(&self.dir, &format!("{}.json", files::digest(&json)), &json)?);
+        Ok(())
+    }
+
+    /// Writes an answer; without it the next process asks again.
+    fn keep(&self, host: &Host, key: &str, answer: &Answer, stamps: &Stamps) {
+        let text = answer.to_text(&stamps.condensed(host));
+        if let Err(error) = private_write(&self.file(key, "answer"), text.as_bytes()) {
+            log::warn!("{}: the answer cannot be kept: {error}", self.dir.display());
+        }
+        files::sweep(&self.dir);
+    }
+
+    fn lookup(&self, host: &Host, key: &str) -> Option<Answer> {
+        let path = self.file(key, "answer");
+        let (text, is_old) = files::read(&path)?;
+        let answer = Answer::if_it_holds(&text, host, &self.dir)?;
+        if is_old {
+            let files = answer.files.iter().map(|file| self.dir.join(&file.name));
+            files.chain([path]).for_each(|path| files::use_now(&path));
+        }
+        Some(answer)
+    }
+
+    /// An answer that was read.
+    fn cached(&self, answer: Answer) -> Cached {
+        let mut files = answer.files.iter().map(|file| self.dir.join(&file.name));
+        let report = files.find(|path| path.extension().is_some_and(|end| end == "json")).unwrap_or_default();
+        let (handed, plan) = match answer.found {
+            Found::Image(name) => {
+                let plan = self.dir.join(&name).with_extension("plan");
+                (Handed::Plan(self.dir.join(name)), Some(plan))
+            }
+            Found::Nothing(why) => (Handed::Nothing(why), None),
+            Found::Open | Found::Standing(_) => (Handed::Open, None),
+        };
+        Cached {
+            handed,
+            target: answer.target,
+            warnings: answer.warnings,
+            hit: true,
+            told: Told::Kept { report, plan },
+        }
     }
 
     fn file(&self, key: &str, extension: &str) -> PathBuf {
@@ -138,84 +427,4 @@ impl PlanCache {
             }
         }
     }
-
-    fn lookup(&self, host: &Host, key: &str) -> Option<Cached> {
-        let stamps = std::fs::read_to_string(self.file(key, "stamps")).ok()?;
-        if !Stamps::text_holds(&stamps, host) {
-            return None;
-        }
-        let report: ResolveReport = serde_json::from_slice(&std::fs::read(self.file(key, "json")).ok()?).ok()?;
-        let path = self.file(key, "plan");
-        // Whatever befell the file, a new one mends it.
-        let plan = if report.nothing.is_some() { None } else { Some((sound(&path)?, path)) };
-        Some(Cached { report, plan, hit: true })
-    }
-
-    fn store(&self, host: &Host, key: &str, report: &ResolveReport, plan: Option<&Plan>) -> io::Result<()> {
-        // The stamps come last: without them the entry does not count.
-        let _ = std::fs::remove_file(self.file(key, "stamps"));
-        if let Some(plan) = plan {
-            atomic_write(&self.file(key, "plan"), &plan.to_bytes())?;
-        }
-        atomic_write(&self.file(key, "json"), &serde_json::to_vec(report).map_err(io::Error::other)?)?;
-        atomic_write(&self.file(key, "stamps"), host.stamps().condensed(host).to_text().as_bytes())
-    }
-}
-
-/// The plan in a file that the shim would take.
-fn sound(plan: &Path) -> Option<Plan> {
-    let own = rustix::process::geteuid().as_raw();
-    let meta = std::fs::symlink_metadata(plan).ok()?;
-    let ours = meta.is_file() && meta.uid() == own && meta.mode() & 0o022 == 0;
-    Plan::read(plan).ok().filter(|_| ours)
-}
-
-/// Writes a file that a plan names, unless it is there. What is the same stays the same file, since processes that run have
-/// its inode from an earlier plan. Its stamp is one of the answer's: a plan without it is not worth keeping.
-fn put(host: &Host, path: &Path, bytes: &[u8]) -> io::Result<Stat> {
-    let same = || host.read(path).ok().as_deref() == Some(bytes);
-    // Who finds nothing there may not be the first to write: the file that is there then is the one that counts.
-    if !(same() || atomic_write_new(path, bytes)? || same()) {
-        atomic_write(path, bytes)?;
-    }
-    host.stat(path)
-}
-
-/// Whether anything is looked for relative to the working directory: packages in it, or an element of a path list
-/// that is empty or relative.
-fn cwd_matters(host: &Host) -> bool {
-    let relative = |name| {
-        host.env(name).is_some_and(|list| {
-            list.as_bytes().split(|byte| matches!(byte, b':' | b';')).any(|dir| !dir.starts_with(b"/"))
-        })
-    };
-    ["torch", "nvidia"].iter().any(|package| host.is_dir(&host.cwd().join(package)))
-        || relative("LD_LIBRARY_PATH")
-        || relative("PYTHONPATH")
-        || relative("CUDASHIM_PLACE")
-}
-
-/// A digest of the question: the request, the environment as far as it matters, and this program itself.
-fn key(host: &Host, request: &Request) -> String {
-    let mut digest = Sha256::new();
-    let mut add = |label: &str, value: &OsStr| digest.update(format!("{label}={}\n", escape::bytes(value.as_bytes())));
-    add("version", OsStr::new(env!("CARGO_PKG_VERSION")));
-    // Another build may answer differently.
-    let program = std::env::current_exe().and_then(std::fs::metadata).map(|meta| Stat::from(&meta));
-    add("program", OsStr::new(&format!("{program:?}")));
-    add("root", host.root().as_os_str());
-    add("question", OsStr::new(&request.question(host)));
-    if cwd_matters(host) {
-        add("cwd", host.cwd().as_os_str());
-    }
-    for (name, value) in host.environment() {
-        if let Some(name) = name.to_str().filter(|name| variable(name).is_some()) {
-            add(name, value);
-        }
-    }
-    let mut text = String::with_capacity(32);
-    for byte in digest.finalize().iter().take(16) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

@@ -6,7 +6,7 @@
 mod cache;
 mod meant;
 
-pub use cache::{Cached, PlanCache};
+pub use cache::{Cached, Handed, HandedError, PlanCache};
 pub(crate) use meant::default_python;
 use meant::{Meant, needs_cuda};
 
@@ -286,18 +286,18 @@ impl Request {
 
     /// All of the request that can change its answer, as text. Of the command only the program counts, and how a
     /// Python is started: another argument of the script is the same question.
-    fn question(&self, host: &Host) -> String {
-        let command = Command::read(host, &self.command).map(|command| {
-            let options = command.python.map(|mut options| {
+    fn question(&self, host: &Host, command: Option<&Command>) -> String {
+        let command = command.map(|command| {
+            let options = command.python.clone().map(|mut options| {
                 options.script = options.script.and_then(|script| host.absolute(&script).parent().map(Path::to_owned));
                 options
             });
-            (command.program, options)
+            (&command.program, options)
         });
         let python = self.python.as_deref().map(|python| host.absolute(python));
         let absolute = |paths: &[PathBuf]| paths.iter().map(|path| host.absolute(path)).collect::<Vec<_>>();
         format!(
-            "{:?} {python:?} {:?} {:?} {:?} {command:?}",
+            "{} {python:?} {:?} {:?} {:?} {command:?}",
             self.spec,
             absolute(&self.files),
             absolute(&self.places),

@@ -26,7 +26,7 @@ fn of_many_that_start_at_once_one_answers() {
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ok\n"[..]), "{said}");
         // The shim's own lines would be warnings: of a bundle that is another file by now.
         assert!(!said.contains("cudashim["), "{said}");
-        answered += usize::from(said.contains(".plan (new)"));
+        answered += usize::from(said.contains(".image (new)"));
     }
     assert_eq!(answered, 1);
 }
@@ -76,11 +76,11 @@ fn a_plan_that_somebody_laid_down_is_not_taken() {
         let mut command = world.cudashim(["run", "-v", "--"]);
         Seen::of(command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
     };
-    assert!(answer().err.contains(".plan (new)"));
-    assert!(answer().err.contains(".plan (kept from before)"));
+    assert!(answer().err.contains(".image (new)"));
+    assert!(answer().err.contains(".image (kept from before)"));
     let plans = world.path("cache/plans");
     let plan = fs::read_dir(&plans).unwrap().map(|entry| entry.unwrap().path());
-    let plan = plan.into_iter().find(|path| path.extension().is_some_and(|end| end == "plan")).unwrap();
+    let plan = plan.into_iter().find(|path| path.extension().is_some_and(|end| end == "image")).unwrap();
     let good = fs::read(&plan).unwrap();
     for lay in [
         |plan: &std::path::Path, _: &[u8]| fs::set_permissions(plan, fs::Permissions::from_mode(0o666)).unwrap(),
@@ -94,7 +94,7 @@ fn a_plan_that_somebody_laid_down_is_not_taken() {
     ] {
         lay(&plan, &good);
         let seen = answer();
-        assert!(seen.out == "ok\n" && seen.err.contains(".plan (new)"), "{}", seen.err);
+        assert!(seen.out == "ok\n" && seen.err.contains(".image (new)"), "{}", seen.err);
         assert_eq!(fs::read(&plan).unwrap(), good);
         assert!(fs::symlink_metadata(&plan).unwrap().is_file());
     }

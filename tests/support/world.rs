@@ -14,11 +14,13 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use tempfile::TempDir;
 
-/// Stands in for an interpreter: loads what follows `--load`, and says of each file whether that went well.
+/// Stands in for an interpreter: loads what follows `--load`, and says of each file whether that went well; becomes the
+/// program that follows `--exec`.
 const PYTHON: &str = r#"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 int main(int argc, char **argv)
 {
@@ -28,6 +30,8 @@ int main(int argc, char **argv)
             i++;
         else if (!strcmp(argv[i], "--load"))
             loading = 1;
+        else if (!strcmp(argv[i], "--exec"))
+            return execv(argv[i + 1], argv + i + 1);
         else if (loading)
             printf("%s\n", dlopen(argv[i], RTLD_NOW) ? "ok" : dlerror());
     }

@@ -1,0 +1,97 @@
+//! `plan-for`, as the shim asks it.
+
+use super::run::hijack;
+use super::{Seen, World, sound, torch};
+use std::ffi::OsStr;
+use std::fs;
+
+fn ask(world: &World, question: &[&OsStr]) -> Seen {
+    let own = std::process::id().to_string();
+    let mut command = world.cudashim(["plan-for", &own]);
+    Seen::of(command.args(question))
+}
+
+/// The text of the plan that an answer names.
+fn plan(seen: &Seen) -> String {
+    assert_eq!((seen.code, seen.err.as_str()), (Some(0), ""));
+    let path = seen.out.strip_suffix('\n').unwrap();
+    fs::read_to_string(std::path::Path::new(path).with_extension("plan"))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The process is what its shim says it is, whatever its command line says: that of this test is no Python's.
+#[test]
+fn a_process_is_known_by_its_program() {
+    let (world, venv) = sound();
+    let text = plan(&ask(&world, &[venv.python().as_os_str()]));
+    assert!(text.contains(&format!("\nprogram\t{}\n", venv.python().display())), "{text}");
+    assert!(text.contains(&*venv.site.to_string_lossy()));
+}
+
+/// A program that asks gets a plan that is for it: of the environment that is active, too.
+#[test]
+fn who_asks_is_named_in_the_plan() {
+    let (world, venv) = sound();
+    let own = std::env::current_exe().unwrap();
+    let pid = std::process::id().to_string();
+    let mut command = world.cudashim(["plan-for", &pid]);
+    let seen = Seen::of(command.arg(&own).env("VIRTUAL_ENV", &venv.dir));
+    let text = plan(&seen);
+    assert!(text.contains(&format!("\nprogram\t{}\n", own.display())), "{text}");
+}
+
+/// What would act on us comes under another name, and decides as it does for `run`.
+#[test]
+fn hidden_variables_are_read() {
+    let (world, venv) = sound();
+    let library_path = hijack(&world);
+    let pid = std::process::id().to_string();
+    let mut command = world.cudashim(["plan-for", &pid]);
+    let hidden = Seen::of(command.arg(venv.python()).env("CUDASHIM_HOST_LD_LIBRARY_PATH", &library_path));
+    let run = Seen::of(world.cudashim(["run", "-v", "--"]).arg(venv.python()).env("LD_LIBRARY_PATH", &library_path));
+    let path = hidden.out.trim_end();
+    assert!(run.err.contains(&format!("CUDASHIM_PLAN={path}\n")), "{path}: {}", run.err);
+    assert!(run.err.contains(&format!("{path} (kept from before)")), "one question: {}", run.err);
+}
+
+/// Why there is no plan is a line for the log of the process, with what to type.
+#[test]
+fn a_refusal_says_why() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch(&venv);
+    let seen = ask(&world, &[venv.python().as_os_str()]);
+    assert_eq!((seen.code, seen.err.as_str(), seen.out.lines().count()), (Some(0), "", 1));
+    assert!(
+        seen.out.starts_with("!no set of libraries fits: ") && seen.out.contains("; install `nvidia-"),
+        "{}",
+        seen.out
+    );
+    // Nothing to hand out is no fault.
+    let bare = world.venv("bare");
+    assert_eq!(ask(&world, &[bare.python().as_os_str()]).out, "\n");
+}
+
+/// A stranger is judged by the plan that its process has.
+#[test]
+fn an_object_is_judged() {
+    let (world, venv) = sound();
+    let answer = ask(&world, &[venv.python().as_os_str()]);
+    let image = answer.out.trim_end();
+    let stranger = |name: &str, library: crate::support::world::Lib| library.build(&world.path(name));
+    let wants =
+        stranger("app/plug.so", super::Lib::new("plug.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]));
+    let judged = |object: &OsStr, more: &[&OsStr]| {
+        let python = venv.python();
+        let question = [&[python.as_os_str(), image.as_ref(), object], more].concat();
+        ask(&world, &question).out
+    };
+    assert_eq!(judged(wants.as_os_str(), &[]), "set\n");
+    let own = super::Lib::new("own.so").unversioned().uses("libcublas.so.12", &["cublasNew"]).link("-rpath,$ORIGIN");
+    let own = stranger("app/own.so", own);
+    stranger("app/libcublas.so.12", super::Lib::new("libcublas.so.12").defines(&["cublasNew"]));
+    assert_eq!(judged(own.as_os_str(), &[]), "own\n");
+    assert_eq!(judged(own.as_os_str(), &["libcublas.so.12".as_ref()]), "own\n");
+    let gone = ask(&world, &[venv.python().as_os_str(), "/none.image".as_ref(), own.as_os_str()]);
+    assert!(gone.out.starts_with("!the plan of `/none.image` cannot be read"), "{}", gone.out);
+}

@@ -1,0 +1,120 @@
+//! What stands in `LD_PRELOAD` before us, and what we put into the environment.
+
+use super::{Lib, Seen, sound};
+use crate::support::cc;
+use std::fs;
+
+/// A library whose own needs are nowhere keeps every program from starting, ours or not.
+#[test]
+fn an_entry_that_cannot_load_is_said_and_taken_out_where_it_is_nvidias() {
+    let (world, venv) = sound();
+    let needy = |name: &str| {
+        let library = Lib::new(name).defines(&["nothing"]).uses("libnowhere.so.1", &["nowhere"]);
+        library.build(&world.path("opt").join(name))
+    };
+    let (ours, theirs) = (needy("libcurand.so.10"), needy("libtheirs.so"));
+    let start =
+        |entry: &std::path::Path| Seen::of(world.cudashim(["run", "--"]).arg(venv.python()).env("LD_PRELOAD", entry));
+    let mended = start(&ours);
+    assert_eq!(mended.code, Some(0), "{}", mended.err);
+    let says = format!(
+        "cudashim: took `{}` out of LD_PRELOAD: it needs libnowhere.so.1, which is not found, and nothing starts with it\n",
+        ours.display()
+    );
+    assert_eq!(mended.err, says);
+    let left = start(&theirs);
+    assert_eq!(left.code, Some(127));
+    let says = format!("cudashim: LD_PRELOAD names `{}`, which needs libnowhere.so.1", theirs.display());
+    assert!(left.err.starts_with(&says), "{}", left.err);
+}
+
+/// Where only the auditor comes early enough, `env` sets that.
+#[test]
+fn env_for_a_linked_program_sets_the_auditor() {
+    let (world, venv) = sound();
+    let cublas = venv.site.join("nvidia/cublas/lib/libcublas.so.12");
+    let link = cublas.to_string_lossy().into_owned();
+    let program = cc(
+        world.root(),
+        "app",
+        "int main(void) { return 0; }\n",
+        &["-Wl,--no-as-needed", &link, "-Wl,--allow-shlib-undefined"],
+    );
+    let lines = Seen::of(world.cudashim(["env", "--for"]).arg(&program).args(["--place", "venv"]));
+    assert_eq!(lines.code, Some(0), "{}", lines.err);
+    let run = Seen::of(world.cudashim(["run", "-v", "--place", "venv", "--"]).arg(&program));
+    if run.err.contains("by LD_AUDIT") {
+        assert!(lines.out.contains("export LD_AUDIT=") && !lines.out.contains("LD_PRELOAD"), "{}", lines.out);
+    } else {
+        assert!(lines.err.contains("start it with `cudashim run -- "), "{}{}", lines.out, lines.err);
+    }
+}
+
+/// A launcher in an environment without CUDA starts another, which asks for its own.
+#[test]
+fn a_launcher_without_cuda_hands_the_shim_on() {
+    let (world, venv) = sound();
+    let tool = world.venv("tool");
+    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
+    let mut command = world.cudashim(["run", "--"]);
+    command.arg(tool.python()).arg("--exec").arg(venv.python()).arg("--load").arg(&torch);
+    let healed = Seen::of(command.env("LD_LIBRARY_PATH", super::run::hijack(&world)));
+    assert_eq!((healed.code, healed.out.as_str(), healed.err.as_str()), (Some(0), "ok\n", ""));
+    // Who names an environment hears that it has nothing.
+    let named = Seen::of(world.cudashim(["run", "--python", "tool", "--"]).arg(tool.python()));
+    assert!(named.code == Some(0) && named.err.contains("nothing to hand out"), "{}", named.err);
+}
+
+/// A lock of a repository may say what it likes: nothing is loaded that `verify` does not name as holding.
+#[test]
+fn a_lock_of_a_stranger_loads_nothing_of_the_repository() {
+    let (world, venv) = sound();
+    world.tools(&["sh"]);
+    let evil = Lib::new("libcurand.so.10").defines(&["x"]).source(
+        "#include <unistd.h>\n__attribute__((constructor)) static void run(void) { (void)!write(2, \"EVIL\\n\", 5); }\n",
+    );
+    let evil = evil.build(&world.path("data.bin"));
+    let size = fs::metadata(&evil).unwrap().len();
+    let sha = Seen::of(std::process::Command::new("sha256sum").arg(&evil)).out;
+    let sha = sha.split(' ').next().unwrap();
+    for (number, path) in ["/proc/self/cwd/data.bin", "/var/run/../proc/self/cwd/data.bin"].into_iter().enumerate() {
+        let bundle = format!("bundle\tlibcurand.so.10\t{}\t1:2\t3\t4\n", evil.display());
+        let text = format!(
+            "cudashim-plan\t1\nlib\tlibcurand.so.10\t{path}\t1:2\t{size}\t3\tsha256:{sha}\t-\tpreload\n\
+             trigger\tlibcurand.so.10\tlibcurand.so.10\n{bundle}end\t4\n"
+        );
+        let lock = format!("evil-{number}.lock");
+        fs::write(world.path(&lock), text).unwrap();
+        let verified = Seen::of(&mut world.cudashim(["verify", &lock]));
+        assert!(
+            verified.code == Some(1) && verified.out.contains("is never handed out"),
+            "{}{}",
+            verified.out,
+            verified.err
+        );
+        for via in ["preload", "audit"] {
+            let mut command = world.cudashim(["run", "--via", via, "--plan", &lock, "--"]);
+            let ran = Seen::of(command.arg(venv.python()).args(["--load", "libcurand.so.10"]));
+            assert!(!ran.err.contains("EVIL"), "{}", ran.err);
+        }
+    }
+}
+
+/// A plan for one environment that is handed to another by name.
+#[test]
+fn a_plan_of_another_environment_is_said() {
+    let (world, venv) = sound();
+    let other = world.venv("other");
+    assert_eq!(Seen::of(&mut world.cudashim(["lock", "-q", "--python", "venv"])).code, Some(0));
+    let run =
+        |python: std::path::PathBuf| Seen::of(world.cudashim(["run", "--plan", "cudashim.lock", "--"]).arg(python));
+    assert_eq!(run(venv.python()).err, "");
+    let says = format!(
+        "cudashim: `{}` is for `{}`, and is handed to `{}`\n",
+        world.path("cudashim.lock").display(),
+        venv.python().display(),
+        other.python().display()
+    );
+    let said = run(other.python()).err;
+    assert!(said.ends_with(&says), "{said}");
+}
