@@ -362,6 +362,23 @@ fn an_auditor_takes_no_static_tls_away() {
     }
 }
 
+/// What ld.so ends before it begins does not load, whatever was mapped by then.
+#[test]
+fn a_program_that_does_not_start() {
+    let bench = Bench::new();
+    let (program, _) = with_static_tls(&bench, "aligned(256)");
+    let trace = |program: &Path, words: &[&str]| {
+        let mut command = bench.cudashim(&["trace", "--format", "json", "--"]);
+        let output = command.arg(program).args(words).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let ids: Vec<String> = report["findings"].as_array().unwrap().iter().map(|one| one["id"].to_string()).collect();
+        (output.status.code(), report["verdict"].to_string(), ids)
+    };
+    assert_eq!(trace(&program, &[]), (Some(127), "\"fails\"".into(), vec!["\"not-started\"".into()]));
+    // One that ran ends as it likes.
+    assert_eq!(trace(Path::new("/bin/sh"), &["-c", "exit 127"]), (Some(127), "\"loads\"".into(), vec![]));
+}
+
 /// `AddressSanitizer` must come before all that is preloaded.
 #[test]
 fn a_program_with_a_sanitizer() {

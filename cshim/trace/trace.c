@@ -201,6 +201,14 @@ EXPORT void la_activity(uintptr_t *cookie, unsigned what)
 		record_failed();
 }
 
+/* The loader is done with what the program is linked with: whoever gives no such record did not start. */
+EXPORT void la_preinit(uintptr_t *cookie)
+{
+	(void)cookie;
+	if (*file)
+		record("begin", NULL);
+}
+
 EXPORT unsigned la_objclose(const uintptr_t *cookie)
 {
 	closed = true;

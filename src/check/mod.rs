@@ -32,7 +32,7 @@ use std::path::PathBuf;
 /// given another meaning.
 ///
 /// [`PROBLEMS`]: crate::inventory::PROBLEMS
-pub const FINDINGS: [(&str, &str); 38] = [
+pub const FINDINGS: [(&str, &str); 39] = [
     ("bare-name-dlopen-consumers", "a library that is opened by a bare name is nowhere on the search path"),
     ("conda-pip-toolkit-mix", "a library is older than what binds to it"),
     ("cublas-silent-mix", "cuBLAS and cuBLASLt of different releases meet"),
@@ -59,6 +59,7 @@ pub const FINDINGS: [(&str, &str); 38] = [
     ("nccl-older-wins", "NCCL is older than what binds to it"),
     ("not-as-planned", "a library of the plan is mapped from another file"),
     ("not-elf", "no ELF object, or a damaged one"),
+    ("not-started", "ld.so ended the program before it began"),
     ("nvjitlink-older-wins", "nvJitLink is older than what binds to it"),
     ("nvrtc-builtins-missing", "NVRTC's builtins of its own minor release are nowhere to be found"),
     ("nvrtc-wrong-builtins", "NVRTC stands with the builtins of another minor release"),

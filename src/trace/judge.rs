@@ -54,6 +54,7 @@ pub fn judge(trace: &Trace, loader: &Loader<'_>, failed: bool) -> Judgement {
         }
         bench.moment(process, &process.at_the_end(), if failed { Depth::Symbols } else { Depth::Files });
         bench.not_found(process, failed);
+        bench.not_started(process);
     }
     Judgement {
         verdict: bench.verdict,
@@ -98,6 +99,16 @@ impl Bench<'_, '_> {
         self.missing.extend(judged.missing);
         let releases = judged.objects.into_iter().filter_map(|object| Some((object.id, object.version?.to_string())));
         self.releases.extend(releases);
+    }
+
+    /// The loader ended it, and said why on its standard error, which is not ours to read: no static TLS left, an assertion.
+    fn not_started(&mut self, process: &Process) {
+        if process.began {
+            return;
+        }
+        self.verdict = Verdict::Fails;
+        let says = format!("`{}` did not start: the loader ended it, for the reason it gave", process.program.display());
+        self.add(process, "not-started", says);
     }
 
     fn not_found(&mut self, process: &Process, failed: bool) {

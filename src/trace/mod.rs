@@ -125,6 +125,8 @@ pub struct Process {
     /// What was mapped together when something was unmapped again, as indices of `loads`: where a dlopen fails, that is
     /// what it failed with.
     pub unmapped: Vec<Vec<usize>>,
+    /// Whether it began: the loader was done with what it is linked with.
+    pub began: bool,
 }
 
 impl Process {
@@ -217,6 +219,7 @@ impl<'o> Watch<'o> {
             in_vain: Vec::new(),
             failed_opens: 0,
             unmapped: Vec::new(),
+            began: false,
         };
         Self {
             objects,
@@ -264,6 +267,7 @@ impl<'o> Watch<'o> {
                 self.nothing_mapped();
                 self.failed = count;
             }
+            Event::Begin => self.process.began = true,
             Event::Start { .. } | Event::Fork { .. } => {}
         }
     }

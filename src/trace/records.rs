@@ -71,6 +71,8 @@ pub(super) enum Event {
     Close(PathBuf),
     /// Files tried in vain by all searches so far.
     Failed(u64),
+    /// All that the program is linked with is there, and it is about to begin.
+    Begin,
 }
 
 /// The records with the process of each, and how many lines could not be used.
@@ -126,6 +128,7 @@ fn record(line: &[u8]) -> Option<(u32, Event)> {
         }
         ("open", [namespace, path]) => Event::Open { namespace: process(namespace)?, path: path.into() },
         ("close", [path]) => Event::Close(path.into()),
+        ("begin", []) => Event::Begin,
         ("failed", [count]) => Event::Failed(number(count)?),
         _ => return None,
     };

@@ -86,7 +86,7 @@ fn the_tracer_is_an_object_of_its_own() {
     let has = |image: &[u8], text: &str| image.windows(text.len()).any(|bytes| bytes == text.as_bytes());
     assert!(has(TRACER, "CUDASHIM_TRACE") && !has(IMAGE, "CUDASHIM_TRACE"));
     let tracer = Elf::parse(TRACER).unwrap();
-    let exports = ["la_activity", "la_objclose", "la_objopen", "la_objsearch", "la_version"];
+    let exports = ["la_activity", "la_objclose", "la_objopen", "la_objsearch", "la_preinit", "la_version"];
     assert_eq!(sorted(tracer.definitions().unwrap().iter().map(|symbol| symbol.name)), exports);
     assert_eq!(tracer.needed(), [b""; 0]);
 }
