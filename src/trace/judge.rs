@@ -107,7 +107,8 @@ impl Bench<'_, '_> {
             return;
         }
         self.verdict = Verdict::Fails;
-        let says = format!("`{}` did not start: the loader ended it, for the reason it gave", process.program.display());
+        let says =
+            format!("`{}` did not start: the loader ended it, for the reason it gave", process.program.display());
         self.add(process, "not-started", says);
     }
 
