@@ -18,12 +18,17 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The word that the shim says.
 pub(super) const NAME: &str = "plan-for";
 
 /// The most bytes of a reason: the shim has a buffer, and people a line.
 const REASON: usize = 1000;
+
+/// Less than the shim of a process that waits for us gives us (`cshim/ask.c`): it ends us, not an interpreter that we ask, which
+/// would then be that process' child where it takes orphans in (`PR_SET_CHILD_SUBREAPER`).
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The whole program, as the shim starts it.
 pub(super) fn main(question: &[OsString]) -> ExitCode {
@@ -46,7 +51,7 @@ fn answer(question: &[OsString]) -> anyhow::Result<OsString> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     // A process that gave its user up cannot be looked into; then only what is relative is not found.
     let cwd = std::fs::read_link(proc.join("cwd")).unwrap_or_else(|_| "/".into());
-    let host = Host::new("/".into(), environment(), cwd);
+    let host = Host::new("/".into(), environment(), cwd).within(PATIENCE);
     match rest {
         [program] => plan(&host, command(&host, &proc, program)),
         [program, image, object, name @ ..] => {
@@ -120,4 +125,19 @@ fn refusal(error: &anyhow::Error) -> OsString {
     let end = (0..=REASON.min(line.len())).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
     line.truncate(end);
     line.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interpreter_has_less_time_than_we_have() {
+        let shim = include_str!("../../cshim/ask.c");
+        let (_, limit) = shim.split_once("SECONDS = ").unwrap();
+        let limit: u64 = limit.split(',').next().unwrap().parse().unwrap();
+        assert!(PATIENCE + Duration::from_millis(400) < Duration::from_secs(limit));
+        let host = Host::current().within(PATIENCE);
+        assert!(host.time_for(Duration::from_secs(60)) <= PATIENCE && host.time_for(Duration::ZERO) == Duration::ZERO);
+    }
 }

@@ -54,6 +54,10 @@ pub struct Stat {
     pub size: u64,
     /// Time of the last change of content, in nanoseconds since 1970.
     pub mtime: i64,
+    /// Time of the last change of content or of anything that is told here, in nanoseconds since 1970. Nobody can set it.
+    pub ctime: i64,
+    /// How many names it has.
+    pub links: u64,
     /// Owner.
     pub uid: u32,
     /// Group.
@@ -74,12 +78,18 @@ impl From<&std::fs::Metadata> for Stat {
             id: FileId { dev: meta.dev(), ino: meta.ino() },
             kind: meta.file_type().into(),
             size: meta.size(),
-            mtime: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
+            mtime: nanoseconds(meta.mtime(), meta.mtime_nsec()),
+            ctime: nanoseconds(meta.ctime(), meta.ctime_nsec()),
+            links: meta.nlink(),
             uid: meta.uid(),
             gid: meta.gid(),
             mode: meta.permissions().mode() & 0o7777,
         }
     }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
 /// One name in a directory. A symbolic link is not followed.

@@ -27,11 +27,18 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// More symbolic links than this in one path are a loop (`ELOOP`), as in Linux' own limit.
 const LINK_LIMIT: u32 = 40;
+
+/// What has just changed is looked at again after a moment, so often in all.
+const WAIT_LIMIT: u32 = 4;
+
+/// A moment.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// Files read whole (metadata, configuration) are not expected to be larger than this.
 const READ_LIMIT: u64 = 16 << 20;
@@ -51,6 +58,11 @@ pub struct Host {
     /// When the first question could be asked.
     since: SystemTime,
     overlay: Overlay,
+    /// When whoever waits for an answer goes on without it.
+    end: Option<Instant>,
+    /// Whether an answer is to be kept, and how often something had just changed when it was looked at for that.
+    keeps: AtomicBool,
+    waits: AtomicU32,
 }
 
 impl Host {
@@ -64,7 +76,17 @@ impl Host {
     /// A machine whose file system is mounted at `root`.
     #[must_use]
     pub fn new(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
-        Self { root, env, cwd, stamps: Mutex::default(), since: SystemTime::now(), overlay: Overlay::default() }
+        Self {
+            root,
+            env,
+            cwd,
+            stamps: Mutex::default(),
+            since: SystemTime::now(),
+            overlay: Overlay::default(),
+            end: None,
+            keeps: AtomicBool::new(false),
+            waits: AtomicU32::new(0),
+        }
     }
 
     /// The same machine after changes of files, each by its path: nothing is written.
@@ -81,7 +103,7 @@ impl Host {
         for (path, change) in changes {
             overlay.insert(self.key(&path), change);
         }
-        Self { overlay, ..Self::new(self.root.clone(), self.env.clone(), self.cwd.clone()) }
+        Self { overlay, end: self.end, ..Self::new(self.root.clone(), self.env.clone(), self.cwd.clone()) }
     }
 
     /// The same machine with another value of a variable, or without it.
@@ -134,6 +156,18 @@ impl Host {
             return None;
         }
         self.overlay.answer(&self.key(path), || self.outside(path).is_ok_and(|path| path.exists()))
+    }
+
+    /// The same machine, looked at for somebody who waits so long.
+    #[must_use]
+    pub fn within(self, time: Duration) -> Self {
+        Self { end: Instant::now().checked_add(time), ..self }
+    }
+
+    /// How long to wait for an answer of another program that is worth waiting for `limit`.
+    #[must_use]
+    pub fn time_for(&self, limit: Duration) -> Duration {
+        self.end.map_or(limit, |end| end.saturating_duration_since(Instant::now()).min(limit))
     }
 
     /// The directory this machine's `/` is mounted at.
@@ -253,7 +287,7 @@ impl Host {
 
     /// What stands at `path`, symbolic links followed.
     pub fn stat(&self, path: &Path) -> io::Result<Stat> {
-        let result = self.look(path);
+        let result = self.look(path).and_then(|stat| self.settled(path, stat));
         self.note(path, result.as_ref().map_or(Stamp::Absent, |stat| Stamp::from(*stat)));
         result
     }
@@ -264,6 +298,37 @@ impl Host {
             return answer.stat().ok_or_else(not_found);
         }
         self.outside(path).and_then(|path| Stat::of(&path))
+    }
+
+    /// The same a moment later, where it had changed just before: another change would have the same time, and never show.
+    fn settled(&self, path: &Path, mut stat: Stat) -> io::Result<Stat> {
+        // These are made as they are looked at.
+        let is_made = ["/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
+        while self.keeps.load(Relaxed) && !is_made {
+            let Some(time) = stamps::unsettled(&stat, SystemTime::now()) else { break };
+            if time > MOMENT || self.waits.fetch_add(1, Relaxed) >= WAIT_LIMIT {
+                self.waits.store(WAIT_LIMIT + 1, Relaxed);
+                break;
+            }
+            std::thread::sleep(time);
+            stat = self.look(path)?;
+        }
+        Ok(stat)
+    }
+
+    /// Makes an answer that is to be kept: whatever is looked at on the way is looked at so that a later change will show.
+    pub fn keeping<T>(&self, answer: impl FnOnce() -> T) -> T {
+        self.keeps.store(true, Relaxed);
+        let answer = answer();
+        self.keeps.store(false, Relaxed);
+        answer
+    }
+
+    /// Whether a later change of anything that was looked at within [`Host::keeping`] will show in its stamp. Where something
+    /// changes all the time, or changed just before on a file system that keeps no more than seconds, it may not.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.waits.load(Relaxed) <= WAIT_LIMIT
     }
 
     /// Whether a directory stands at `path`.
@@ -353,6 +418,9 @@ impl Host {
 
     /// A regular file mapped for reading, with the stat of the very file that was mapped.
     pub fn map(&self, path: &Path) -> io::Result<(Map, Stat)> {
+        if self.keeps.load(Relaxed) {
+            let _ = self.stat(path);
+        }
         let result = match self.changed(path) {
             Some(Answer::File(bytes, ..)) => self.look(path).map(|stat| (Map::of(Arc::clone(bytes)), stat)),
             Some(answer) => Err(answer.stat().map_or_else(not_found, |_| io::ErrorKind::IsADirectory.into())),
@@ -454,6 +522,22 @@ mod tests {
         assert!(files::read(&path, 4).is_err());
         // Regular by its mode, of no size.
         assert!(!Host::current().read(Path::new("/proc/self/status")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_changes_all_the_time_is_not_kept() {
+        let (dir, host) = image(|root| std::fs::write(root.join("a"), "1").unwrap());
+        host.stat(Path::new("/a")).unwrap();
+        host.keeps.store(true, Relaxed);
+        for _ in 0..=WAIT_LIMIT {
+            assert!(host.is_settled());
+            // The time of a file that was changed as it was looked at.
+            let change = std::fs::metadata(dir.path().join("a")).map(|meta| Stat::from(&meta)).unwrap();
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+            let ctime = i64::try_from(now).unwrap() | 1;
+            host.settled(Path::new("/a"), Stat { ctime, ..change }).unwrap();
+        }
+        assert!(!host.is_settled());
     }
 
     #[test]

@@ -106,6 +106,6 @@ impl Answer<'_> {
             Self::File(bytes, _, number) => (Kind::File, bytes.len() as u64, *number, 0o644),
             Self::Directory(number) => (Kind::Directory, 0, *number, 0o755),
         };
-        Some(Stat { id: FileId { dev: DEVICE, ino }, kind, size, mtime: 0, uid: 0, gid: 0, mode })
+        Some(Stat { id: FileId { dev: DEVICE, ino }, kind, size, mtime: 0, ctime: 0, links: 1, uid: 0, gid: 0, mode })
     }
 }

@@ -1,13 +1,13 @@
 //! The questions asked of a machine, with their answers: the conditions under which a result holds.
 
-use super::{FileId, Host, Stat};
+use super::{FileId, Host, Kind, Stat};
 use crate::escape;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names looked for in vain in one directory, from which on the directory stands for them.
 const MANY: usize = 4;
@@ -26,15 +26,34 @@ pub enum Stamp {
         id: FileId,
         /// Bytes.
         size: u64,
-        /// Nanoseconds since 1970.
-        mtime: i64,
+        /// When it was changed, in nanoseconds since 1970: its `ctime`, since `tar` and `rsync -a` put the time of its
+        /// content back; of a file that has several names that time, since to give it another name is a change, too (uv
+        /// does that with one file in each environment that it makes).
+        changed: i64,
     },
 }
 
 impl From<Stat> for Stamp {
     fn from(stat: Stat) -> Self {
-        Self::Present { id: stat.id, size: stat.size, mtime: stat.mtime }
+        let is_shared = stat.kind == Kind::File && stat.links > 1;
+        Self::Present { id: stat.id, size: stat.size, changed: if is_shared { stat.mtime } else { stat.ctime } }
     }
+}
+
+/// How long after the change of a file another change may have the same time: the kernel's clock for files goes on by a
+/// tick, of at most 10 ms.
+const TICK: i64 = 10_000_000;
+
+/// The same for file systems that keep seconds, or every other one.
+const COARSE: i64 = 3_000_000_000;
+
+/// How long after `now` a later change of what was looked at will show; `None` where it would already.
+pub(super) fn unsettled(stat: &Stat, now: SystemTime) -> Option<Duration> {
+    let now = i64::try_from(now.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()?;
+    let enough = if stat.ctime % 1_000_000_000 == 0 { COARSE } else { TICK };
+    // A time to come by more than the clocks of two machines differ says nothing.
+    let age = Some(now.saturating_sub(stat.ctime)).filter(|age| (-COARSE..enough).contains(age))?;
+    u64::try_from(enough - age).ok().map(Duration::from_nanos)
 }
 
 impl Stamp {
@@ -67,7 +86,7 @@ impl Stamps {
     }
 
     /// The same conditions in fewer paths: where many names were looked for in one directory in vain, the
-    /// directory's own stamp stands for them, since a new name changes its modification time.
+    /// directory's own stamp stands for them, since a new name changes its time.
     ///
     /// A directory that changed since shortly before the first look stands for nothing: a change while we looked might
     /// not show. Nor does it stand for a link that leads nowhere, or a file that cannot be opened: they may come to
@@ -86,7 +105,7 @@ impl Stamps {
         let mut standing = BTreeMap::new();
         for (dir, _) in in_vain.into_iter().filter(|(_, count)| *count >= MANY) {
             match host.stat(Path::new(dir)) {
-                Ok(stat) if stat.mtime < settled => drop(standing.insert(dir, Stamp::from(stat))),
+                Ok(stat) if stat.ctime < settled => drop(standing.insert(dir, Stamp::from(stat))),
                 Ok(_) => {}
                 // It is missing itself: that says it all.
                 Err(_) => drop(standing.insert(dir, Stamp::Absent)),
@@ -120,7 +139,7 @@ impl Stamps {
         text.lines().all(|line| stamp_of(line).is_some_and(|(path, stamp)| stamp.holds(host, &path)))
     }
 
-    /// One line per path: `dev:ino size mtime` or `-`, then the path, separated by tabs.
+    /// One line per path: `dev:ino size time` or `-`, then the path, separated by tabs.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::new();
@@ -128,7 +147,9 @@ impl Stamps {
             let path = escape::bytes(path.as_bytes());
             let _ = match stamp {
                 Stamp::Absent => writeln!(text, "-\t{path}"),
-                Stamp::Present { id, size, mtime } => writeln!(text, "{}:{} {size} {mtime}\t{path}", id.dev, id.ino),
+                Stamp::Present { id, size, changed } => {
+                    writeln!(text, "{}:{} {size} {changed}\t{path}", id.dev, id.ino)
+                }
             };
         }
         text
@@ -158,7 +179,7 @@ fn stamp_of(line: &str) -> Option<(PathBuf, Stamp)> {
     } else {
         let mut fields = stamp.split([':', ' ']);
         let id = FileId { dev: fields.next()?.parse().ok()?, ino: fields.next()?.parse().ok()? };
-        Stamp::Present { id, size: fields.next()?.parse().ok()?, mtime: fields.next()?.parse().ok()? }
+        Stamp::Present { id, size: fields.next()?.parse().ok()?, changed: fields.next()?.parse().ok()? }
     };
     Some((escape::parse_path(path)?, stamp))
 }
@@ -185,8 +206,8 @@ mod tests {
             fresh.0.contains_key(at("lib").join("a").as_os_str())
                 && fresh.0.get(at("gone").as_os_str()) == Some(&Stamp::Absent)
         );
-        let old = SystemTime::now() - Duration::from_secs(60);
-        std::fs::File::open(at("lib")).unwrap().set_modified(old).unwrap();
+        let mut host = host;
+        host.since += Duration::from_secs(60);
         let condensed = host.stamps().condensed(&host);
         assert_eq!(condensed.len(), 2);
         assert!(condensed.hold(&machine()));
@@ -198,14 +219,12 @@ mod tests {
     fn a_directory_that_changed_since_the_first_look_stands_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut host = Host::new("/".into(), BTreeMap::new(), "/".into());
-        let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
-        // The answer took a minute, and halfway something was put where we had looked already.
-        host.since = ago(60);
+        // The answer took a minute, and something was put where we had looked already.
+        host.since -= Duration::from_secs(60);
         for name in ["a", "b", "c", "d"] {
             assert!(host.stat(&dir.path().join(name)).is_err());
         }
         std::fs::write(dir.path().join("a"), "").unwrap();
-        std::fs::File::open(dir.path()).unwrap().set_modified(ago(30)).unwrap();
         assert!(!host.stamps().condensed(&host).hold(&host));
     }
 
@@ -215,9 +234,9 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         std::fs::create_dir(at("lib")).unwrap();
         std::os::unix::fs::symlink(at("target"), at("lib/link")).unwrap();
-        std::fs::File::open(at("lib")).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
         let machine = || Host::new("/".into(), BTreeMap::new(), "/".into());
-        let host = machine();
+        let mut host = machine();
+        host.since += Duration::from_secs(60);
         for name in ["link", "b", "c", "d", "e"] {
             assert!(host.stat(&at("lib").join(name)).is_err());
         }
@@ -228,10 +247,54 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_was_put_back_is_a_change_and_another_name_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let machine = || Host::new("/".into(), BTreeMap::new(), "/".into());
+        let old = SystemTime::now() - Duration::from_secs(60);
+        let put_back = |name: &str| std::fs::File::open(at(name)).unwrap().set_modified(old).unwrap();
+        std::fs::write(at("file"), "one").unwrap();
+        std::fs::write(at("shared"), "one").unwrap();
+        std::fs::hard_link(at("shared"), at("shared.2")).unwrap();
+        std::fs::create_dir(at("dir")).unwrap();
+        put_back("file");
+        put_back("dir");
+        let stamps = |name: &str| {
+            let host = machine();
+            host.stat(&at(name)).unwrap();
+            host.stamps()
+        };
+        let (file, dir, shared) = (stamps("file"), stamps("dir"), stamps("shared"));
+        std::fs::write(at("file"), "two").unwrap();
+        std::fs::write(at("dir/new"), "").unwrap();
+        put_back("file");
+        put_back("dir");
+        std::fs::hard_link(at("shared"), at("shared.3")).unwrap();
+        let holds = [file, dir, shared].map(|stamps| stamps.hold(&machine()));
+        assert_eq!(holds, [false, false, true]);
+    }
+
+    #[test]
+    fn what_changed_in_this_tick_may_change_again_unseen() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::new("/".into(), BTreeMap::new(), "/".into());
+        let stat = |ctime: i64| Stat { ctime, ..host.stat(dir.path()).unwrap() };
+        let after = |nanoseconds: u64| UNIX_EPOCH + Duration::from_secs(1000) + Duration::from_nanos(nanoseconds);
+        let (fine, coarse) = (stat(1_000_000_000_001), stat(1_000_000_000_000));
+        assert_eq!(unsettled(&fine, after(4_000_001)), Some(Duration::from_millis(6)));
+        assert_eq!(unsettled(&fine, after(10_000_001)), None);
+        assert_eq!(unsettled(&coarse, after(1_000_000_000)), Some(Duration::from_secs(2)));
+        assert_eq!(unsettled(&coarse, after(3_000_000_000)), None);
+        // The clock of a file server.
+        assert_eq!(unsettled(&fine, after(0)), Some(Duration::from_nanos(10_000_001)));
+        assert_eq!(unsettled(&stat(2_000_000_000_001), after(0)), None);
+    }
+
+    #[test]
     fn text_round_trips() {
         let mut stamps = Stamps::default();
         stamps.insert("/a b\tc\n".into(), Stamp::Absent);
-        stamps.insert("/d".into(), Stamp::Present { id: FileId { dev: 1, ino: 2 }, size: 3, mtime: -4 });
+        stamps.insert("/d".into(), Stamp::Present { id: FileId { dev: 1, ino: 2 }, size: 3, changed: -4 });
         assert_eq!(Stamps::from_text(&stamps.to_text()), Some(stamps));
         let host = Host::new("/".into(), BTreeMap::new(), "/".into());
         assert!(Stamps::text_holds("-\t/no such file\n", &host) && host.stamps().is_empty());

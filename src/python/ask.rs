@@ -4,7 +4,8 @@
 //! changes libraries, what it says or how it ends, without leaving byte code behind, and with a time limit. One that asks
 //! for us again on its way is answered nothing: that could go on for ever.
 
-use super::interpreter::{Interpreter, InterpreterError, Meant, Options, python_path};
+use super::interpreter::{Interpreter, InterpreterError, Meant, Options};
+use super::site::{look_at, user_site};
 use crate::host::{Host, trusted_in_sandbox};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -19,9 +20,7 @@ use std::time::{Duration, Instant};
 /// Paths of this length are no answer.
 const ANSWER_LIMIT: usize = 1 << 20;
 
-/// A Python starts in a tenth of a second; one on a network disk may take seconds. Less than the shim of a process that
-/// waits for us gives us (`cshim/ask.c`): it ends us, not the interpreter, which would then be that process' child where it
-/// takes orphans in (`PR_SET_CHILD_SUBREAPER`).
+/// A Python starts in a tenth of a second; one on a network disk may take seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(8);
 
 /// Set for the interpreter: what it starts knows that it is being asked.
@@ -30,7 +29,9 @@ const ASKING: &str = "CUDASHIM_ASKING";
 /// What must not reach the interpreter: the loader's variables and ours, and what makes a Python that is started to answer
 /// one question do something else (python(1), "Environment Variables").
 fn is_scrubbed(name: &OsStr) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 14] = [
+        "COVERAGE_PROCESS_CONFIG",
+        "COVERAGE_PROCESS_START",
         "GLIBC_TUNABLES",
         "PYTHONBREAKPOINT",
         "PYTHONCASEOK",
@@ -47,13 +48,32 @@ fn is_scrubbed(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name.starts_with(b"LD_")
         || name.starts_with(b"CUDASHIM_")
+        || name.starts_with(b"COV_CORE_")
         || name.starts_with(b"MALLOC_")
         || NAMES.iter().any(|scrubbed| name == scrubbed.as_bytes())
 }
 
-const QUESTION: &str = "import sys\n\
-sys.stdout.buffer.write(b'\\0'.join(p.encode('utf-8','surrogateescape') for p in \
-[sys.executable or '', sys.prefix, '%d.%d' % sys.version_info[:2]] + [p for p in sys.path if p]))";
+/// Fields that end in NUL: the program, its own file, the prefix, the version, where torch would be imported from (which a finder
+/// may know alone); the paths; an empty one; the files of modules that are not of the standard library; a last word.
+const QUESTION: &str = r"
+import sys
+sys.path[:] = [p for p in sys.path if p]
+def own_file():
+    import os
+    try: return os.readlink('/proc/self/exe')
+    except OSError: return ''
+def torch():
+    try:
+        from importlib.util import find_spec
+        return find_spec('torch').origin or ''
+    except Exception: return ''
+library = getattr(sys.modules.get('os'), '__file__', '/').rpartition('/')[0] + '/'
+files = [getattr(m, '__file__', None) for m in list(sys.modules.values())]
+files = [f for f in files if isinstance(f, str) and (not f.startswith(library) or '-packages/' in f)]
+fields = [sys.executable or '', own_file(), sys.prefix, '%d.%d' % sys.version_info[:2], torch()]
+fields += [p for p in sys.path if isinstance(p, str)] + [''] + files + ['end']
+sys.stdout.buffer.write(b''.join(f.encode('utf-8', 'surrogateescape') + b'\0' for f in fields))
+";
 
 pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Result<Interpreter, InterpreterError> {
     if !host.is_live() {
@@ -73,42 +93,39 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
         command.env_remove(variable);
     }
     command.env(ASKING, "1").arg("-B");
-    for (flag, on) in [("-I", options.isolated), ("-E", options.ignore_environment), ("-s", options.no_user_site)] {
+    for (flag, on) in [("-E", options.ignore_environment), ("-s", options.no_user_site)] {
         if on {
             command.arg(flag);
         }
     }
     command.args(["-c", QUESTION]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let limit = host.time_for(TIME_LIMIT);
     let mut child = command.spawn().map_err(|error| no_answer(error.to_string()))?;
-    let answer = match heard(&mut child, TIME_LIMIT) {
-        Ok((answer, status)) if status.success() => answer,
-        Ok((_, status)) => return Err(no_answer(format!("it ended with {status}"))),
+    let answer = match heard(&mut child, limit) {
+        Ok((_, Some(status))) if !status.success() => return Err(no_answer(format!("it ended with {status}"))),
+        Ok((answer, _)) => answer,
         Err(error) => {
             // One that sleeps in the kernel is not waited for.
             let _ = child.kill();
             let _ = child.try_wait();
             return Err(no_answer(match error.kind() {
-                ErrorKind::TimedOut => format!("no answer within {} seconds", TIME_LIMIT.as_secs()),
+                ErrorKind::TimedOut => format!("no answer within {:.1} seconds", limit.as_secs_f32()),
                 _ => error.to_string(),
             }));
         }
     };
-    let mut fields = answer.split(|byte| *byte == 0).map(path);
-    let (executable, prefix, version) = (fields.next(), fields.next(), fields.next());
-    let (Some(executable), Some(prefix), Some(version)) = (executable, prefix, version) else {
-        return Err(no_answer("its answer cannot be read".to_owned()));
-    };
-    let executable = if executable.as_os_str().is_empty() { program.to_owned() } else { executable };
-    // What the answer depends on, for whoever keeps it: the interpreter, and what a version manager reads.
-    let mut depends = vec![executable.clone(), program.to_owned(), host.cwd().join(".python-version")];
+    let answer = Said::read(&answer).ok_or_else(|| no_answer("its answer cannot be read".to_owned()))?;
+    // What the answer depends on, for whoever keeps it: the interpreter, what a version manager reads, every file that `site`
+    // reads, and what those import.
+    let mut depends = vec![answer.executable.clone(), program.to_owned(), host.cwd().join(".python-version")];
     depends.extend(program.parent().and_then(Path::parent).map(|dir| dir.join("version")));
+    depends.extend(answer.files.iter().cloned());
     for path in depends {
         let _ = host.stat(&path);
     }
-    let installed = fields.filter(|path| host.stat(path).is_ok());
-    let mut paths = python_path(host, options);
-    paths.extend(installed);
-    Ok(Interpreter { program: executable, prefix, version: version.display().to_string(), paths })
+    let user = user_site(host, &format!("python{}", answer.version), true);
+    look_at(host, &answer.paths.iter().cloned().chain(user).collect::<Vec<_>>());
+    Ok(answer.interpreter(host, program))
 }
 
 /// Why an interpreter is not to be run for its paths.
@@ -120,9 +137,59 @@ fn untrusted(program: &Path, meant: Meant) -> Option<String> {
     }
 }
 
-/// What a child writes until it ends, and how it ends. What it leaves running may hold its output for ever, and itself it
+/// An answer, read.
+struct Said {
+    executable: PathBuf,
+    own_file: PathBuf,
+    prefix: PathBuf,
+    version: String,
+    torch: PathBuf,
+    paths: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+impl Said {
+    fn read(answer: &[u8]) -> Option<Self> {
+        let fields: Vec<&[u8]> = answer.strip_suffix(b"\0end\0")?.split(|byte| *byte == 0).collect();
+        let [executable, own_file, prefix, version, torch, rest @ ..] = &*fields else { return None };
+        let mut rest = rest.splitn(2, |field| field.is_empty()).map(|fields| fields.iter().map(|field| path(field)));
+        Some(Self {
+            executable: path(executable),
+            own_file: path(own_file),
+            prefix: path(prefix),
+            version: path(version).display().to_string(),
+            torch: path(torch),
+            paths: rest.next()?.collect(),
+            files: rest.next()?.collect(),
+        })
+    }
+
+    /// Of a script that starts an interpreter, the interpreter is the program: by the path it names itself with, where that
+    /// is it.
+    fn interpreter(self, host: &Host, asked: &Path) -> Interpreter {
+        // Without proc(5) it is not known.
+        let own = Some(&self.own_file).filter(|path| path.is_absolute()).and_then(|path| host.stat(path).ok());
+        let own = own.map(|stat| stat.id);
+        let is_own = |path: &&PathBuf| own.is_none() || host.stat(path).is_ok_and(|stat| Some(stat.id) == own);
+        let asked = asked.to_owned();
+        let mut programs = [&asked, &self.executable].into_iter().filter(|path| path.is_absolute()).filter(is_own);
+        let program = programs.next().unwrap_or(if own.is_some() { &self.own_file } else { &asked }).clone();
+        let other = programs.next().filter(|other| **other != program).cloned();
+        let mut paths: Vec<PathBuf> = self.paths.into_iter().filter(|path| host.stat(path).is_ok()).collect();
+        // A package that is installed in place may be found by a finder alone.
+        if let Some(site) = self.torch.parent().and_then(Path::parent)
+            && !paths.iter().any(|path| path == site)
+        {
+            paths.insert(0, site.to_owned());
+        }
+        Interpreter { program, prefix: self.prefix, version: self.version, paths, other }
+    }
+}
+
+/// What a child writes until it ends, and how it ends, where that can be known: a process that ignores `SIGCHLD`, as it may
+/// have been started, is not told. What it leaves running may hold its output for ever, and itself it
 /// may go on when it has closed it: neither is waited for beyond the limit.
-fn heard(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, ExitStatus)> {
+fn heard(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, Option<ExitStatus>)> {
     let end = Instant::now() + limit;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     // Where the kernel has no pidfd (before 5.3), its end is asked for now and then.
@@ -130,17 +197,17 @@ fn heard(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, ExitStatus)
     let mut stdout = child.stdout.take();
     let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
     loop {
-        let status = child.try_wait()?;
-        let left = match (&status, &watch) {
-            (Some(_), _) => Duration::ZERO,
-            (None, Some(_)) => end.saturating_duration_since(Instant::now()),
-            (None, None) => end.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)),
+        let (ended, status) = ended(child)?;
+        let left = match (ended, &watch) {
+            (true, _) => Duration::ZERO,
+            (false, Some(_)) => end.saturating_duration_since(Instant::now()),
+            (false, None) => end.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)),
         };
-        if status.is_none() && Instant::now() >= end {
+        if !ended && Instant::now() >= end {
             return Err(ErrorKind::TimedOut.into());
         }
         let mut fds: Vec<PollFd<'_>> = stdout.iter().map(|stdout| PollFd::new(stdout, PollFlags::IN)).collect();
-        fds.extend(watch.iter().filter(|_| status.is_none()).map(|watch| PollFd::new(watch, PollFlags::IN)));
+        fds.extend(watch.iter().filter(|_| !ended).map(|watch| PollFd::new(watch, PollFlags::IN)));
         match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -154,9 +221,17 @@ fn heard(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, ExitStatus)
             if answer.len() > ANSWER_LIMIT {
                 return Err(io::Error::new(ErrorKind::InvalidData, "its answer has no end"));
             }
-        } else if let Some(status) = status {
+        } else if ended {
             return Ok((answer, status));
         }
+    }
+}
+
+/// Whether a child has ended, and how, where that can be known.
+fn ended(child: &mut Child) -> io::Result<(bool, Option<ExitStatus>)> {
+    match child.try_wait() {
+        Err(error) if error.raw_os_error() == Some(Errno::CHILD.raw_os_error()) => Ok((true, None)),
+        status => status.map(|status| (status.is_some(), status)),
     }
 }
 
@@ -175,7 +250,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (python, seen) = (dir.path().join("python"), dir.path().join("seen"));
         let script = format!(
-            "#!/bin/sh\n{{ echo \"$1 $2\"; env; }} >{}\nprintf '%s\\0/usr\\0003.12\\000/usr/lib' \"$0\"\n",
+            "#!/bin/sh\n{{ echo \"$1 $2\"; env; }} >{} || exit\nprintf '%s\\0\\0/usr\\0003.12\\0\\000/usr/lib\\0\\0end\\0' \"$0\"\n",
             seen.display()
         );
         std::fs::write(&python, script).unwrap();
@@ -218,6 +293,54 @@ mod tests {
         assert_eq!(seen, "");
     }
 
+    /// An interpreter in no virtual environment is asked: an edit in place of what it read changes its answer, and no directory.
+    #[test]
+    fn every_file_that_made_an_answer_is_a_condition_of_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        let site = at("site-packages");
+        std::fs::create_dir_all(site.join("usercustomize")).unwrap();
+        let read = ["x.pth", "x.start", "sitecustomize.py", "usercustomize/__init__.py"].map(|name| site.join(name));
+        let imported = at("imported.py");
+        for file in read.iter().chain([&imported]) {
+            std::fs::write(file, "before").unwrap();
+        }
+        let answer = format!("{}\\0\\0{}\\0end\\0", site.display(), imported.display());
+        let script = format!("#!/bin/sh\nprintf '%s\\0\\0/usr\\0003.12\\0\\000{answer}' \"$0\"\n");
+        std::fs::write(at("python"), script).unwrap();
+        std::fs::set_permissions(at("python"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let machine = || Host::new("/".into(), [("PATH".into(), "/usr/bin:/bin".into())].into(), "/".into());
+        for file in read.iter().chain([&imported]) {
+            let host = machine();
+            let found = host.keeping(|| interpreter(&host, &at("python"), &Options::default())).unwrap();
+            assert_eq!(found.paths, std::slice::from_ref(&site));
+            assert!(host.stamps().hold(&machine()));
+            std::fs::write(file, "later!").unwrap();
+            assert!(!host.stamps().hold(&machine()), "{}", file.display());
+        }
+    }
+
+    /// `SIGCHLD` stays ignored in what a process that ignores it starts, and then nobody is told how a child ended.
+    #[test]
+    fn an_answer_is_heard_where_children_are_ignored() {
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--ignore-signal=CHLD").arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "python::ask::tests::heard_where_children_are_ignored", "--ignored", "--nocapture"]);
+        let output = command.output().unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && out.contains("1 passed"), "{out}");
+    }
+
+    #[test]
+    #[ignore = "run by an_answer_is_heard_where_children_are_ignored"]
+    fn heard_where_children_are_ignored() {
+        assert_eq!(asked(&[("PATH", "/usr/bin:/bin")]).0.unwrap().version, "3.12");
+        let says = asked(&[("PATH", "/none")]).0.unwrap_err().to_string();
+        assert!(says.ends_with("its answer cannot be read"), "{says}");
+        assert!(crate::host::Host::current().read_text_within(Path::new("/proc/version"), TIME_LIMIT).is_ok());
+    }
+
     #[test]
     fn what_an_interpreter_leaves_running_is_not_waited_for() {
         let limit = Duration::from_secs(600);
@@ -229,7 +352,7 @@ mod tests {
         let mut child = script("exec 3<&0; cat <&3 & printf paths");
         let held = child.stdin.take();
         let (answer, status) = heard(&mut child, limit).unwrap();
-        assert_eq!((answer.as_slice(), status.success()), (&b"paths"[..], true));
+        assert_eq!((answer.as_slice(), status.map(|status| status.success())), (&b"paths"[..], Some(true)));
         drop(held);
         // One that closes its output, and goes on.
         let mut child = script("printf paths; exec >&-; read line");
@@ -240,13 +363,5 @@ mod tests {
         let mut child = script("cat /dev/zero");
         assert_eq!(heard(&mut child, limit).unwrap_err().kind(), ErrorKind::InvalidData);
         child.wait().unwrap();
-    }
-
-    #[test]
-    fn an_interpreter_has_less_time_than_we_have() {
-        let shim = include_str!("../../cshim/ask.c");
-        let (_, limit) = shim.split_once("SECONDS = ").unwrap();
-        let limit: u64 = limit.split(',').next().unwrap().parse().unwrap();
-        assert!(TIME_LIMIT + Duration::from_secs(1) < Duration::from_secs(limit));
     }
 }

@@ -44,14 +44,11 @@ impl Command {
             let mut next: Vec<OsString> = argument.into_iter().collect();
             let mut interpreter = interpreter;
             if interpreter.file_name() == Some(OsStr::new("env")) {
-                let mut words = next
-                    .iter()
-                    .flat_map(|word| split_words(word))
-                    .filter(|word| word != "-S" && !word.as_bytes().contains(&b'='));
-                let Some(found) = words.next().and_then(|word| find_on_path(host, &word)) else { break };
-                let rest: Vec<OsString> = words.collect();
+                let words = next.iter().flat_map(|word| split_words(word)).collect::<Vec<_>>();
+                let (word, rest) = started_by_env(&words);
+                let Some(found) = word.and_then(|word| find_on_path(host, word)) else { break };
                 interpreter = found;
-                next = rest;
+                next = rest.to_vec();
             }
             next.push(program.clone().into_os_string());
             next.append(&mut arguments);
@@ -107,7 +104,8 @@ pub fn search_path(host: &Host, word: &OsStr) -> io::Result<PathBuf> {
 fn is_python(path: &Path) -> bool {
     let Some(name) = path.file_name().map(OsStr::as_bytes) else { return false };
     let Some(rest) = name.strip_prefix(b"python").or_else(|| name.strip_prefix(b"pypy")) else { return false };
-    let rest = rest.strip_suffix(b"t").or_else(|| rest.strip_suffix(b"d")).unwrap_or(rest);
+    // Free-threaded, with checks, both.
+    let rest = ["td", "t", "d"].iter().find_map(|build| rest.strip_suffix(build.as_bytes())).unwrap_or(rest);
     rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
 }
 
@@ -131,6 +129,21 @@ fn script_interpreter(host: &Host, path: &Path) -> Option<(PathBuf, Option<OsStr
     interpreter
         .is_absolute()
         .then(|| (interpreter, (!argument.is_empty()).then(|| OsStr::from_bytes(argument).to_owned())))
+}
+
+/// The program that env(1) starts, and its arguments: what follows the options and the assignments.
+fn started_by_env(words: &[OsString]) -> (Option<&OsString>, &[OsString]) {
+    let mut rest = words;
+    while let [word, after @ ..] = rest {
+        rest = match word.as_bytes() {
+            // These have a word of their own after them.
+            b"-u" | b"--unset" | b"-C" | b"--chdir" => after.get(1..).unwrap_or_default(),
+            option if option.starts_with(b"-") => after,
+            assignment if assignment.contains(&b'=') => after,
+            _ => return (Some(word), after),
+        };
+    }
+    (None, &[])
 }
 
 fn split_words(text: &OsStr) -> Vec<OsString> {
@@ -169,7 +182,7 @@ mod tests {
         let (_dir, host) = machine(&[("v/bin/python", "\x7fELF")]);
         let command = Command::read(&host, &words("python -I train.py")).unwrap();
         assert_eq!(command.program, Path::new("/v/bin/python"));
-        assert!(command.python.unwrap().isolated);
+        assert!(command.python.unwrap().ignore_environment);
     }
 
     #[test]
@@ -186,7 +199,7 @@ mod tests {
     #[test]
     fn a_script_through_env() {
         let (_dir, host) = machine(&[
-            ("job/run.py", "#!/usr/bin/env -S A=1 python3.12 -E\n"),
+            ("job/run.py", "#!/usr/bin/env -S -u B A=1 python3.12 -X importtime=1 -E\n"),
             ("usr/bin/env", "\x7fELF"),
             ("usr/bin/python3.12", "\x7fELF"),
         ]);

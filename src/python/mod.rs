@@ -7,6 +7,10 @@ mod ask;
 mod command;
 mod distribution;
 mod interpreter;
+#[cfg(test)]
+mod judge;
+mod pth;
+mod site;
 
 pub use command::{Command, find_on_path, search_path};
 pub use distribution::{Distribution, Recorded, distributions, normalized, pins, requirements};

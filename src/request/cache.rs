@@ -212,7 +212,7 @@ impl PlanCache {
             self.keep(host, key, &open, &host.stamps());
             return Ok(Cached { hit: false, ..self.cached(open) });
         }
-        let answer = request.answer(host)?;
+        let answer = host.keeping(|| request.answer(host))?;
         let report = Box::new(answer.report());
         let warnings = report.warnings();
         let stamps = host.stamps();
@@ -291,7 +291,7 @@ impl PlanCache {
         }
         let plan = Plan::read(&image.with_extension("plan"))?;
         let objects = Objects::new(host);
-        let standing = check::stranger(&Loader::new(&objects), &plan, program, object, name);
+        let standing = host.keeping(|| check::stranger(&Loader::new(&objects), &plan, program, object, name));
         let found = Found::Standing(standing);
         let answer = Answer { found, target: Target::default(), warnings: Vec::new(), files: Vec::new() };
         self.keep(host, &key, &answer, &host.stamps());
@@ -365,6 +365,10 @@ impl PlanCache {
 
     /// Writes an answer; without it the next process asks again.
     fn keep(&self, host: &Host, key: &str, answer: &Answer, stamps: &Stamps) {
+        if !host.is_settled() {
+            log::info!("not kept: what it was read from has just changed");
+            return;
+        }
         let text = answer.to_text(&stamps.condensed(host));
         if let Err(error) = private_write(&self.file(key, "answer"), text.as_bytes()) {
             log::warn!("{}: the answer cannot be kept: {error}", self.dir.display());
