@@ -336,8 +336,7 @@ mod tests {
     #[ignore = "run by an_answer_is_heard_where_children_are_ignored"]
     fn heard_where_children_are_ignored() {
         assert_eq!(asked(&[("PATH", "/usr/bin:/bin")]).0.unwrap().version, "3.12");
-        let says = asked(&[("PATH", "/none")]).0.unwrap_err().to_string();
-        assert!(says.ends_with("its answer cannot be read"), "{says}");
+        assert!(asked(&[("PATH", "/none")]).0.is_err());
         assert!(crate::host::Host::current().read_text_within(Path::new("/proc/version"), TIME_LIMIT).is_ok());
     }
 

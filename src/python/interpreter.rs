@@ -183,6 +183,12 @@ impl Interpreter {
         programs.cloned().collect()
     }
 
+    /// The same environment for another program, which has the interpreter in it or goes without.
+    #[must_use]
+    pub fn within(self, program: PathBuf) -> Self {
+        Self { program, other: None, ..self }
+    }
+
     /// The extension modules that open libraries by name for Python code: `_ctypes` of the interpreter itself, cffi's
     /// backend where that is installed. An interpreter that was built with `_ctypes` in it has no such file.
     #[must_use]

@@ -102,8 +102,7 @@ impl Request {
     /// The interpreter of an environment as it serves the command: another program that is to get the environment's set
     /// takes its place in the process.
     pub(super) fn started(&self, host: &Host, interpreter: &Interpreter) -> Interpreter {
-        let program = self.native(host).unwrap_or_else(|| interpreter.program.clone());
-        Interpreter { program, ..interpreter.clone() }
+        self.native(host).map_or_else(|| interpreter.clone(), |program| interpreter.clone().within(program))
     }
 
     /// The environment's requirement for the program that the command starts: what that has of its own stands, and the
