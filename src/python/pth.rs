@@ -25,13 +25,13 @@ pub(super) enum Line {
 /// Modules that a line may import, alone: what they do leaves `sys.path` as it is.
 const HARMLESS_MODULES: [&str; 3] = ["_virtualenv", "site", "coverage; coverage.process_startup()"];
 
-/// How lines begin that leave `sys.path` as it is: setuptools' `distutils-precedence.pth`, its namespace packages
-/// (`*-nspkg.pth`: they fill the `__path__` of one package), coverage, pytest-cov.
-const HARMLESS: [&str; 4] = [
-    "import os; var = 'SETUPTOOLS_USE_DISTUTILS'; enabled = os.environ.get(var, ",
-    "import sys, types, os;has_mfs = sys.version_info > (3, 5);p = os.path.join(sys._getframe(1).f_locals['sitedir'], ",
-    "import sys; exec('import os\\n\\nif os.getenv(\"COVERAGE_PROCESS_START\")",
-    "import os, sys;exec('if \\'COV_CORE_SOURCE\\' in os.environ:",
+/// How lines begin that leave `sys.path` as it is, and what else is in them: setuptools' `distutils-precedence.pth`, its
+/// namespace packages (`*-nspkg.pth`: they fill the `__path__` of one package), coverage, pytest-cov.
+const HARMLESS: [(&str, &str); 4] = [
+    ("import os; var = 'SETUPTOOLS_USE_DISTUTILS'; enabled = os.environ.get(var, ", "__import__('_distutils_hack')"),
+    ("import sys, types, os;has_mfs = sys.version_info > (3, 5);p = os.path.join(", "f_locals['sitedir'], *("),
+    ("import sys; exec", "('import os\\n\\nif os.getenv(\"COVERAGE_PROCESS_START\")"),
+    ("import os, sys;exec", "('if \\'COV_CORE_SOURCE\\' in os.environ:"),
 ];
 
 impl Line {
@@ -46,7 +46,8 @@ impl Line {
         }
         let Ok(code) = std::str::from_utf8(line) else { return Self::Unknown };
         let module = code.get("import ".len()..).unwrap_or_default().trim();
-        if HARMLESS_MODULES.contains(&module) || HARMLESS.iter().any(|start| code.starts_with(start)) {
+        let is_harmless = |(start, has): &(&str, &str)| code.starts_with(start) && code.contains(has);
+        if HARMLESS_MODULES.contains(&module) || HARMLESS.iter().any(is_harmless) {
             return Self::Nothing;
         }
         let finder = module.split_once(';').filter(|(name, call)| {
