@@ -163,7 +163,7 @@ const HOMES: [(&[&str], &[&str]); 5] = [
     ),
     (
         &["std::process::{Command", "std::process::Command", "exec("],
-        &["host/bounded.rs", "python/ask.rs", "python/judge.rs", "handout/probe/", "cli/"],
+        &["host/bounded.rs", "python/ask.rs", "handout/probe/", "cli/"],
     ),
     (&["clap::", "clap_complete::", "anyhow::", "anstream::", "env_logger::"], &["cli/"]),
     (&["print!", "println!", "eprint!", "eprintln!", "io::stdout", "io::stderr", "process::exit"], &["cli/"]),

@@ -7,7 +7,6 @@ mod ask;
 mod command;
 mod distribution;
 mod interpreter;
-#[cfg(test)]
 mod judge;
 mod pth;
 mod site;
