@@ -55,7 +55,11 @@ impl Consumer {
         let right = venv.site.join("nvidia/cublas/lib");
         let first = Lib::new(ASKED[0]).defines(&["cublasCreate_v2"]).uses(ASKED[1], &["cublasLtCreate"]);
         let first = ("nvidia/cublas/lib/libcublas.so.12", first.link("-rpath,$ORIGIN"));
-        let second = ("nvidia/cublas/lib/libcublasLt.so.12", Lib::new(ASKED[1]).defines(&["cublasLtCreate"]));
+        // As NVIDIA's have it: thread-local storage of whole pages.
+        let storage =
+            "static __thread char much[8192] __attribute__((aligned(4096)));\nchar *own(void) { return much; }\n";
+        let second = Lib::new(ASKED[1]).defines(&["cublasLtCreate"]).source(storage);
+        let second = ("nvidia/cublas/lib/libcublasLt.so.12", second);
         venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[first, second]);
         let deps = Lib::new("libtorch_global_deps.so").unversioned().uses(ASKED[0], &["cublasCreate_v2"]);
         let deps = deps.link("-rpath,$ORIGIN/../../nvidia/cublas/lib").link("--disable-new-dtags");

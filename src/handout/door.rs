@@ -157,11 +157,13 @@ impl StaticTls {
         let mut align = TCB_ALIGN;
         let mut all = Vec::new();
         for (index, mapped) in map.objects().iter().enumerate() {
-            let Some(tls) = mapped.object.elf().ok().and_then(|elf| elf.tls()) else { continue };
+            let Ok(elf) = mapped.object.elf() else { continue };
+            let Some(tls) = elf.tls() else { continue };
             // The program and ld.so are there when the block is laid out.
             if index == 0 || mapped.is_interpreter() {
                 align = align.max(tls.align);
-            } else {
+            } else if elf.static_tls() {
+                // What others reach by `__tls_get_addr`, as NVIDIA's page-aligned storage, has a block elsewhere.
                 all.push(tls);
             }
         }

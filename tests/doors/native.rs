@@ -68,20 +68,17 @@ fn a_program_that_opens_cublas() {
 }
 
 #[test]
-#[ignore = "needs the places of a native program"]
 fn a_program_linked_against_cublas() {
     linked(&[]).is_served();
 }
 
 #[test]
-#[ignore = "needs the places of a native program"]
 fn a_program_linked_against_cublas_and_bound_at_once() {
     linked(&["-Wl,-z,now"]).is_served();
 }
 
 /// Its run path finds cuBLAS, but cuBLAS's own comes after `LD_LIBRARY_PATH`.
 #[test]
-#[ignore = "needs the places of a native program"]
 fn a_program_with_a_run_path() {
     linked(&["-Wl,-rpath,$ORIGIN/../venv/lib/python3.11/site-packages/nvidia/cublas/lib"]).is_served();
 }

@@ -33,7 +33,7 @@ sys.exit(subprocess.run(command, env={**passed, "VIRTUAL_ENV": venv, "PATH": ven
 /// Starts two workers by its own name, as torchrun does.
 const WORKERS: &str = r#"
 import subprocess, sys
-workers = [subprocess.Popen([sys.executable, "-u", "ask.py"]) for _ in range(2)]
+workers = [subprocess.Popen([sys.executable, "ask.py"]) for _ in range(2)]
 sys.exit(max(worker.wait() for worker in workers))
 "#;
 
@@ -103,7 +103,6 @@ fn a_script_that_names_its_python() {
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-#[ignore = "needs the shim in a launcher without torch"]
 fn a_launcher_of_another_environment() {
     let (consumer, venv) = python();
     let launch = launcher(&consumer, LAUNCH);
@@ -112,7 +111,6 @@ fn a_launcher_of_another_environment() {
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-#[ignore = "needs the shim in a launcher without torch"]
 fn a_launcher_that_passes_few_variables() {
     let (consumer, venv) = python();
     let launch = launcher(&consumer, PASS);
