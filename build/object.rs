@@ -1,17 +1,18 @@
 //! How the preload object is compiled and linked, for each machine that it knows.
 //!
-//! Of the object, the machine's arguments, the directory with the headers that `build.rs` makes and the sources' directory, gives the compiler's arguments for
-//! each part and for the whole. The test that builds it for another machine uses the same.
+//! Of the object, the machine's arguments, the directory with the headers that `build.rs` makes and the sources' directory,
+//! gives the compiler's arguments for each part and for the whole. The test that builds it for another machine uses the same.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The branch protection of the machine: without it, one object turns it off for the whole process. Outlined atomics
-/// of aarch64 are functions of libgcc, which is not there. `None` for a machine that `cshim/` has no code for.
+/// of aarch64 are functions of libgcc, which is not there; all of the object lies within a mebibyte, where one instruction makes an
+/// address. `None` for a machine that `cshim/` has no code for.
 pub(crate) fn of_machine(arch: &str) -> Option<&'static [&'static str]> {
     match arch {
         "x86_64" => Some(&["-fcf-protection=full"]),
-        "aarch64" => Some(&["-mbranch-protection=standard", "-mno-outline-atomics"]),
+        "aarch64" => Some(&["-mbranch-protection=standard", "-mno-outline-atomics", "-mcmodel=tiny"]),
         _ => None,
     }
 }

@@ -33,8 +33,10 @@ sys.exit(subprocess.run(command, env={**passed, "VIRTUAL_ENV": venv, "PATH": ven
 /// Starts two workers by its own name, as torchrun does.
 const WORKERS: &str = r#"
 import subprocess, sys
-workers = [subprocess.Popen([sys.executable, "ask.py"]) for _ in range(2)]
-sys.exit(max(worker.wait() for worker in workers))
+workers = [subprocess.Popen([sys.executable, "ask.py"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+for worker in workers:
+    sys.stdout.write(worker.communicate()[0])
+sys.exit(max(worker.returncode for worker in workers))
 "#;
 
 /// A virtual environment of the tester's Python.
