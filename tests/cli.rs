@@ -16,6 +16,7 @@ mod preloads;
 mod proof;
 mod refusals;
 mod run;
+mod variables;
 mod torn;
 
 /// Everything a command printed, for a snapshot.
