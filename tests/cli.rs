@@ -16,8 +16,8 @@ mod preloads;
 mod proof;
 mod refusals;
 mod run;
-mod variables;
 mod torn;
+mod variables;
 
 /// Everything a command printed, for a snapshot.
 fn seen(world: &World, command: &mut Command) -> String {

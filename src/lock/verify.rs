@@ -69,7 +69,7 @@ pub enum Change {
     Unidentified,
     /// Another version.
     OtherVersion,
-    /// The shim would refuse the file.
+    /// Others may change the file.
     Unfit,
 }
 

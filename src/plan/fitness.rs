@@ -1,12 +1,12 @@
-//! Whether the shim would take a plan file from where it stands: whose it is, and who may change it.
+//! Whether the text of a plan is used from where it stands: whose it is, and who may change it.
 //!
-//! Takes a path without symbolic links; gives the reason against it. The rules are those of `docs/PLAN_FORMAT.md`, as
-//! `cshim/plan.c` keeps them.
+//! Takes a path without symbolic links; gives the reason against it. The shim has the like rules for images
+//! (`docs/PLAN_FORMAT.md`).
 
 use crate::host::{Host, Kind};
 use std::path::{Path, PathBuf};
 
-/// Why the shim would not read a plan.
+/// Why a plan is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unfit {
@@ -15,7 +15,7 @@ pub enum Unfit {
     NoFile(PathBuf),
     /// Others may put another file there.
     #[error(
-        "`{}` lies in a directory that others may write (mode {mode:04o}), so the shim would refuse it: move it to one of your own",
+        "`{}` lies in a directory that others may write (mode {mode:04o}), so it is not used: move it to one of your own",
         path.display()
     )]
     OpenDirectory {
@@ -26,7 +26,7 @@ pub enum Unfit {
     },
     /// Somebody else owns it, or may write to it.
     #[error(
-        "`{}` belongs to another user or may be written by others, so the shim would refuse it: use {}",
+        "`{}` belongs to another user or may be written by others, so it is not used: use {}",
         path.display(),
         if *.own { format!("`chmod go-w {}`", path.display()) } else { "a copy of your own".to_owned() }
     )]
@@ -39,7 +39,7 @@ pub enum Unfit {
 }
 
 impl Unfit {
-    /// What the shim would have against a plan at `path`; `None` where it would read it, or nothing stands there.
+    /// What is against a plan at `path`; `None` where it may be used, or nothing stands there.
     #[must_use]
     pub fn find(host: &Host, path: &Path) -> Option<Self> {
         let stat = host.stat(path).ok()?;

@@ -1,7 +1,7 @@
 //! The image: a plan compiled for the shim, in records of fixed size that are sorted, checked once and searched by halves.
 //!
 //! Takes a plan and the machine it is for; gives the bytes of `docs/PLAN_FORMAT.md`, and reads such bytes with the checks
-//! that `cshim/plan.c` makes. What the plan names and the machine no longer has is left out, with the reason.
+//! that `cshim/image.c` makes. What the plan names and the machine no longer has is left out, with the reason.
 
 use super::identity::Identity;
 use super::{How, LIBRARY_LIMIT, Plan, PlanLibrary, read};
