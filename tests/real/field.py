@@ -33,7 +33,8 @@ class Field:
         self.cudashim, self.root = cudashim, root
         # What came of an attack and should not have.
         self.wrong: list = []
-        self.env = {**clean_environment(), "CUDASHIM_CACHE": str(root / "cache")}
+        # Bytecode is known by its second and its size: a file that changes twice in one would be taken for what it was.
+        self.env = {**clean_environment(), "CUDASHIM_CACHE": str(root / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def expect(self, true: bool, what: str) -> None:
         if not true:
