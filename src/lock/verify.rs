@@ -5,7 +5,7 @@
 //! an interpreter that is named and cannot be described otherwise.
 
 use super::usable::{REFUSED, is_moving};
-use super::{Here, is_driver};
+use super::{Here, is_driver, within};
 use crate::consumer::TorchBuild;
 use crate::driver::{self, rules};
 use crate::facts::Version;
@@ -13,7 +13,7 @@ use crate::host::{Host, Kind, Stat};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::plan::{Drift, Identity, Plan, PlanFor, PlanLibrary, Unfit};
-use crate::python::{Interpreter, InterpreterError, Options};
+use crate::python::{Command, Interpreter, InterpreterError, Meant, Options};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -174,9 +174,17 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
         let says = format!("`{}`, which it is for, is gone", program.display());
         checks.push(Check::new(What::Program, "program", says).at(program).drifted(Change::Gone));
     }
+    let outside = outside(host, plan, named.as_ref(), here);
     let libraries = plan.libraries.iter().filter(|library| !is_driver(library));
     checks.extend(libraries.map(|library| {
         let check = self::library(&objects, library);
+        let refused = outside.iter().find(|(soname, _)| *soname == library.soname);
+        if let Some((_, why)) = refused.filter(|_| check.state != State::Drifted) {
+            return Check {
+                says: format!("{} {why}, and is not handed out", check.says),
+                ..check.drifted(Change::Unfit)
+            };
+        }
         match check.change {
             Some(change) if !plan.is_its_own(library) => {
                 Check { says: format!("{}; it is left to the loader", check.says), ..check.differs(change) }
@@ -185,6 +193,18 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
         }
     }));
     Ok(Verification { checks })
+}
+
+/// The libraries that `run --plan` would not hand out to the program that the lock is for, and why. An interpreter that only
+/// the lock names is not run.
+fn outside(host: &Host, plan: &Plan, named: Option<&Interpreter>, here: &Here) -> Vec<(String, String)> {
+    let program = named.map(|interpreter| &interpreter.program).or(plan.programs.first());
+    let command = program.and_then(|program| Command::read(host, &[program.clone().into_os_string()]));
+    let command = command.map(|command| {
+        let meant = if named.is_some() { Meant::Named } else { Meant::Found };
+        Command { python: command.python.map(|options| Options { meant, ..options }), ..command }
+    });
+    within(host, plan.clone(), command.as_ref(), &here.places).1
 }
 
 fn is_gone(host: &Host, path: &Path) -> bool {

@@ -108,3 +108,25 @@ fn that_is_not_there() {
     assert_eq!((done.code, done.out.as_str()), (Some(2), ""));
     assert_eq!(done.err, "error: there is no `none.lock`: `cudashim lock -o FILE` writes one\n");
 }
+
+#[test]
+fn a_repository_that_brings_a_library_of_its_own() {
+    let (world, _venv) = locked();
+    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    let own = text.lines().find_map(|line| line.strip_prefix("lib\tlibcublasLt.so.12\t")).unwrap();
+    let own = own.split('\t').next().unwrap();
+    fs::create_dir(world.path("repository")).unwrap();
+    let brought = world.path("repository/data.bin");
+    fs::copy(own, &brought).unwrap();
+    // The very bytes of the library, so that nothing but its place is wrong.
+    fs::write(world.path("cudashim.lock"), text.replace(own, brought.to_str().unwrap())).unwrap();
+    let (code, value) = verify(&world, &[]);
+    assert_eq!((code, state(&value, "libcublasLt.so.12")), (1, drifted("unfit")), "{value:#}");
+    assert_eq!(state(&value, "libcublas.so.12").0, "holds");
+    let ran = Seen::of(&mut world.cudashim(["run", "--plan", "cudashim.lock", "venv/bin/python"]));
+    assert!(ran.code == Some(0) && ran.err.contains("stands outside of what the command has"), "{}", ran.err);
+    // Who names the place takes it for good.
+    let words = ["run", "--plan", "cudashim.lock", "--place", "repository", "venv/bin/python"];
+    let ran = Seen::of(&mut world.cudashim(words));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+}
