@@ -174,6 +174,10 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
         let says = format!("`{}`, which it is for, is gone", program.display());
         checks.push(Check::new(What::Program, "program", says).at(program).drifted(Change::Gone));
     }
+    if plan.libraries.is_empty() {
+        let says = "it names no library: there is nothing to hand out".to_owned();
+        checks.push(Check::new(What::Library, "library", says).drifted(Change::Unidentified));
+    }
     let outside = outside(host, plan, named.as_ref(), here);
     let libraries = plan.libraries.iter().filter(|library| !is_driver(library));
     checks.extend(libraries.map(|library| {

@@ -49,6 +49,16 @@ fn cut_or_edited() {
 }
 
 #[test]
+fn that_names_no_library() {
+    let (world, _venv) = locked();
+    fs::write(world.path("cudashim.lock"), "cudashim-plan\t1\nabsent\tlibcuda.so.1\t/proc/self/cwd/data.bin\nend\t2\n")
+        .unwrap();
+    let (code, value) = verify(&world, &[]);
+    assert_eq!((code, state(&value, "library")), (1, drifted("unidentified")), "{value:#}");
+    assert_eq!(value["hints"], serde_json::json!(["make a new lock for what is here: `cudashim lock`"]));
+}
+
+#[test]
 fn where_others_may_write() {
     let (world, _venv) = locked();
     fs::set_permissions(world.path("cudashim.lock"), fs::Permissions::from_mode(0o664)).unwrap();
