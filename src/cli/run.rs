@@ -12,6 +12,7 @@ use crate::request::{Cached, Handed, Request, RequestError};
 use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -75,6 +76,9 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
     }
     log::info!("by {}: {why}", name_of(door));
     set(&mut command, &child);
+    if let Some(places) = places_for_children(host, &args.consumer.places) {
+        command.env("CUDASHIM_PLACE", places);
+    }
     if let Some(tunables) = target.tunables(host).filter(|_| door == Door::Audit) {
         log::info!("GLIBC_TUNABLES={}: an audited program has less room for static TLS", tunables.display());
         command.env("GLIBC_TUNABLES", tunables);
@@ -90,6 +94,16 @@ pub(super) fn environment(host: &Host, given: Option<&Given>, shim: &Path, door:
     let odd = child.taken_out.iter().map(|odd| (odd, true)).chain(child.left.iter().map(|odd| (odd, false)));
     odd.for_each(|(odd, out)| output::note(&told(odd, out)));
     child
+}
+
+/// `CUDASHIM_PLACE` for what the command starts: the places that are named, before those that are there. A path with a
+/// colon cannot be handed on.
+fn places_for_children(host: &Host, named: &[PathBuf]) -> Option<OsString> {
+    let listed = std::env::split_paths(host.env("CUDASHIM_PLACE").unwrap_or_default());
+    let listed = listed.filter(|dir| !dir.as_os_str().is_empty());
+    let whole = |dir: &PathBuf| !dir.as_os_str().as_bytes().contains(&b':');
+    let all = named.iter().map(|dir| host.absolute(dir)).chain(listed).filter(whole);
+    if named.is_empty() { None } else { std::env::join_paths(all).ok() }
 }
 
 /// A command as it was typed, with the environment as it is and the file it starts; or the exit code where it cannot be run.

@@ -209,6 +209,17 @@ fn what_is_laid_down_holds_for_a_program_that_opens_by_name() {
 }
 
 #[test]
+fn what_a_shell_starts_looks_into_the_place_too() {
+    let case = Case::new();
+    let opens = case.plain("opens", &[]);
+    let place = case.world.path("place");
+    let right = runtime().build(&place.join(CUDART));
+    let script = format!("{} {CUDART}; :", opens.display());
+    let options = ["--place", place.to_str().unwrap()];
+    assert_eq!(case.maps(&options, "/bin/sh".as_ref(), &["-c", &script], &[]), [right]);
+}
+
+#[test]
 fn names_that_a_program_has_itself_are_not_of_the_set() {
     let case = Case::new();
     let own = Lib::new(CUDART).defines(&["cudaBoth"]).build(&case.world.path("app").join(CUDART));
