@@ -165,13 +165,16 @@ def launcher(field: Field) -> None:
 
 
 def use_and_place(field: Field) -> None:
-    """`--use` and `--place` hold for a program that only opens by name, in C, by a shell, in Java's way; or say that they do not."""
+    """`--use` and `--place` hold for a program that only opens by name, `--place` for what a shell starts, too."""
     lib = new().lib("cuda_runtime")
     program = compiled(field.root / "opens", MAPS + 'int main(void) { return asks("libcudart.so.12"); }\n')
     starts = {"c": [program], "shell": ["sh", "-c", '"$0"; exit $?', program], "relative": ["./opens"]}
     for via in ("auto", "preload", "audit"):
         for name, command in starts.items():
             for option in (["--use", f"libcudart.so.12={lib}/libcudart.so.12"], ["--place", lib]):
+                # It is for the command itself.
+                if (name, option[0]) == ("shell", "--use"):
+                    continue
                 answer = field.root / "answer"
                 ran = field.ours("run", "--via", via, *option, "--", *command, env={"ANSWER": str(answer)})
                 mapped = answer.read_text() if answer.exists() else ""
