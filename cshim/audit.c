@@ -22,26 +22,11 @@ static const char *name_of(const struct link_map *map)
 	return map->name ? map->name : "";
 }
 
-/* An entry of this tag, naming `name` where one is given. The loader has added the load address to the addresses in the
- * table, but where the table is read-only (the vDSO). */
-static const char *entry_of(const struct link_map *map, int64_t tag, const char *name)
-{
-	const char *strings = NULL;
-
-	for (const struct elf_dyn *dyn = map->ld; dyn && dyn->tag != DT_NULL; dyn++)
-		if (dyn->tag == DT_STRTAB)
-			strings = (const char *)(uintptr_t)(dyn->val < map->addr ? dyn->val + map->addr : dyn->val);
-	for (const struct elf_dyn *dyn = map->ld; strings && dyn->tag != DT_NULL; dyn++)
-		if (dyn->tag == tag && (!name || text_same(strings + dyn->val, name)))
-			return strings + dyn->val;
-	return NULL;
-}
-
 /* The object that has this soname in the base namespace, or, having none, this name. */
 static const struct link_map *find_mapped(const char *soname, bool *nameless)
 {
 	for (const struct link_map *map = base; map; map = map->next) {
-		const char *own = entry_of(map, DT_SONAME, NULL);
+		const char *own = audit_entry(map, DT_SONAME, NULL);
 
 		*nameless = !own;
 		if (text_same(own ? own : text_base(name_of(map)), soname))
@@ -76,7 +61,7 @@ static const char *decide(struct plan *plan, const char *name, const struct link
 {
 	const struct image_name *found = text_has(name, '/') ? NULL : image_name(plan, name);
 	const struct image_lib *lib = found ? &plan->libs[found->lib] : image_path(plan, name);
-	bool needed = entry_of(asker, DT_NEEDED, name) != NULL, alias = !found || found->alias, nameless;
+	bool needed = audit_entry(asker, DT_NEEDED, name) != NULL, alias = !found || found->alias, nameless;
 	const struct link_map *other;
 	const char *soname;
 	enum served served;

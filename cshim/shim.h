@@ -4,6 +4,7 @@
 
 #include "elf64.h"
 #include "image.h"
+#include "text.h"
 
 /* --- log.c: what is said, and where --- */
 
@@ -136,5 +137,20 @@ const char *said_answer(const char *name, const char *answer, const char *why, c
 
 /* What the dlopen door asks the loader for, to learn whether the audit door of this process acts: only that answers. */
 #define AUDIT_QUESTION "/cudashim: does the audit door act?"
+
+/* For the audit door and the tracer: an entry of this tag, naming `name` where one is given. The loader has added the load
+ * address to the addresses in the table, but where the table is read-only (the vDSO). */
+static inline const char *audit_entry(const struct link_map *map, int64_t tag, const char *name)
+{
+	const char *strings = NULL;
+
+	for (const struct elf_dyn *dyn = map->ld; dyn && dyn->tag != DT_NULL; dyn++)
+		if (dyn->tag == DT_STRTAB)
+			strings = (const char *)(uintptr_t)(dyn->val < map->addr ? dyn->val + map->addr : dyn->val);
+	for (const struct elf_dyn *dyn = map->ld; strings && dyn->tag != DT_NULL; dyn++)
+		if (dyn->tag == tag && (!name || text_same(strings + dyn->val, name)))
+			return strings + dyn->val;
+	return NULL;
+}
 
 #endif

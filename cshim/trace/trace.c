@@ -113,19 +113,6 @@ static void record_failed(void)
 	record("failed", text_decimal(digits, failed), NULL);
 }
 
-static bool has(const struct link_map *map, int64_t tag, const char *name)
-{
-	const char *strings = NULL;
-
-	for (const struct elf_dyn *dyn = map->ld; dyn && dyn->tag != DT_NULL; dyn++)
-		if (dyn->tag == DT_STRTAB)
-			strings = (const char *)(uintptr_t)(dyn->val < map->addr ? dyn->val + map->addr : dyn->val);
-	for (const struct elf_dyn *dyn = map->ld; strings && dyn->tag != DT_NULL; dyn++)
-		if (dyn->tag == tag && (!name || text_same(strings + dyn->val, name)))
-			return true;
-	return false;
-}
-
 /* glibc hands argc, argv and envp to constructors of auditors too. */
 __attribute__((constructor)) static void start(int argc, char **argv, char **envp)
 {
@@ -169,10 +156,11 @@ EXPORT char *la_objsearch(const char *name, const uintptr_t *cookie, unsigned fl
 	searching = *file && names_know(text_base(name));
 	if (searching || (*file && answer != name))
 		record("search", name,
-		       has(asker, DT_NEEDED, name)  ? "needed"
+		       audit_entry(asker, DT_NEEDED, name) ? "needed"
 		       : !started && asker == base ? "preload"
 						   : "dlopen",
-		       name_of(asker), has(asker, DT_RUNPATH, NULL) ? "runpath" : "rpath", answer == name ? "" : answer, NULL);
+		       name_of(asker), audit_entry(asker, DT_RUNPATH, NULL) ? "runpath" : "rpath",
+		       answer == name ? "" : answer, NULL);
 	return (char *)answer;
 }
 
