@@ -83,7 +83,7 @@ fn main() {
 }
 
 /// Starts a program and lets it open libraries, until one of them ends it.
-fn open(loader: &Loader<'_>, program: &Path, files: &[(OsString, Flags)], symbols: Symbols) {
+fn open(loader: &Loader, program: &Path, files: &[(OsString, Flags)], symbols: Symbols) {
     let mut map = LinkMap::new(loader);
     if let Err(error) = map.start(program) {
         return println!("! {}: {error}", program.display());
@@ -105,7 +105,7 @@ fn open(loader: &Loader<'_>, program: &Path, files: &[(OsString, Flags)], symbol
     show(&map);
 }
 
-fn show(map: &LinkMap<'_, '_>) {
+fn show(map: &LinkMap<'_>) {
     for listed in map.listing().iter().skip_while(|listed| **listed != Listed::Object(0)) {
         match listed {
             Listed::Object(index) => {

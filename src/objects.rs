@@ -5,13 +5,13 @@
 
 use crate::elf::{Elf, ElfError, Filter, Kind, Refusal, dies_when_mapped, open_verify};
 use crate::host::{FileId, Host, Map, Stat};
-use std::cell::RefCell;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a file could not be used as an ELF object.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -19,7 +19,7 @@ use std::rc::Rc;
 pub enum ObjectError {
     /// The file could not be opened or mapped.
     #[error("cannot be opened: {0}")]
-    Open(Rc<io::Error>),
+    Open(Arc<io::Error>),
     /// The file is not an ELF object we can read.
     #[error(transparent)]
     Elf(ElfError),
@@ -36,11 +36,11 @@ pub enum ObjectError {
 #[non_exhaustive]
 pub enum LoadError {
     /// It cannot be opened; the search goes on after most of these.
-    Open(Rc<io::Error>),
+    Open(Arc<io::Error>),
     /// It is not for this ld.so, or not at all; see there whether the search goes on.
     Refused(Refusal),
     /// What stands there cannot be read, a directory for instance; the search ends.
-    Read(Rc<io::Error>),
+    Read(Arc<io::Error>),
     /// ld.so takes it and the process dies by a signal: the file is cut short, or its tables lead nowhere.
     Dies(ObjectError),
 }
@@ -89,20 +89,20 @@ pub struct Object {
     /// Stat of the file that was read.
     pub stat: Stat,
     /// What its dynamic table says.
-    pub facts: Rc<Facts>,
+    pub facts: Arc<Facts>,
     /// The file ends before its segments do. Only [`Objects::load`] gives such an object.
     pub truncated: bool,
-    map: Rc<Map>,
+    map: Arc<Map>,
 }
 
 impl Object {
     /// The same file under another path.
-    fn under(self: Rc<Self>, path: &Path) -> Rc<Self> {
+    fn under(self: Arc<Self>, path: &Path) -> Arc<Self> {
         if self.path == path {
             return self;
         }
-        let (facts, map) = (Rc::clone(&self.facts), Rc::clone(&self.map));
-        Rc::new(Self { path: path.to_owned(), stat: self.stat, facts, truncated: self.truncated, map })
+        let (facts, map) = (Arc::clone(&self.facts), Arc::clone(&self.map));
+        Arc::new(Self { path: path.to_owned(), stat: self.stat, facts, truncated: self.truncated, map })
     }
 
     /// The view of the object for questions about symbols. Cheap: headers and dynamic table only.
@@ -139,8 +139,8 @@ impl Object {
     }
 }
 
-type Opened = Result<Rc<Object>, ObjectError>;
-type Loaded = Result<Rc<Object>, LoadError>;
+type Opened = Result<Arc<Object>, ObjectError>;
+type Loaded = Result<Arc<Object>, LoadError>;
 
 /// From this many objects on, what was read of a file is not kept in memory: around each byte that is looked at, Linux
 /// maps sixteen pages.
@@ -151,46 +151,58 @@ const MANY: usize = 128;
 const MAPS: usize = 16_384;
 
 /// The ELF files opened so far. Of very many the bytes are let go: they can be listed, not looked into.
-#[derive(Debug)]
-pub struct Objects<'h> {
-    host: &'h Host,
-    // By its bytes: ordered by parts, paths take longer to compare.
-    by_path: RefCell<BTreeMap<OsString, Opened>>,
-    by_id: RefCell<BTreeMap<FileId, Opened>>,
-    /// What ld.so makes of files that we would not open.
-    damaged: RefCell<BTreeMap<FileId, Loaded>>,
+///
+/// Cheap to clone: all clones share what was opened.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    host: Host,
+    known: Arc<Known>,
 }
 
-impl<'h> Objects<'h> {
+#[derive(Debug, Default)]
+struct Known {
+    // By its bytes: ordered by parts, paths take longer to compare.
+    by_path: Mutex<BTreeMap<OsString, Opened>>,
+    by_id: Mutex<BTreeMap<FileId, Opened>>,
+    /// What ld.so makes of files that we would not open.
+    damaged: Mutex<BTreeMap<FileId, Loaded>>,
+}
+
+/// What a lock guards; a thread that ended in the middle left it whole, for each is written at once.
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Objects {
     /// None yet, on this machine.
     #[must_use]
-    pub fn new(host: &'h Host) -> Self {
-        Self { host, by_path: RefCell::default(), by_id: RefCell::default(), damaged: RefCell::default() }
+    pub fn new(host: &Host) -> Self {
+        Self { host: host.clone(), known: Arc::default() }
     }
 
     /// The machine the files are on.
     #[must_use]
-    pub fn host(&self) -> &'h Host {
-        self.host
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The object at `path`, as ld.so would map it.
-    pub fn open(&self, path: &Path) -> Result<Rc<Object>, ObjectError> {
-        if let Some(opened) = self.by_path.borrow().get(path.as_os_str()) {
+    pub fn open(&self, path: &Path) -> Result<Arc<Object>, ObjectError> {
+        if let Some(opened) = held(&self.known.by_path).get(path.as_os_str()) {
             return opened.clone();
         }
         let opened = self.open_new(path);
-        self.by_path.borrow_mut().insert(path.as_os_str().to_owned(), opened.clone());
+        held(&self.known.by_path).insert(path.as_os_str().to_owned(), opened.clone());
         opened
     }
 
     /// The object at `path` as the ld.so of `machine` takes it: a file that is cut short is mapped all the same.
-    pub fn load(&self, path: &Path, machine: u16) -> Result<Rc<Object>, LoadError> {
+    pub fn load(&self, path: &Path, machine: u16) -> Result<Arc<Object>, LoadError> {
         match self.open(path) {
             Ok(object) => open_verify(&object.map, machine).map(|()| object).map_err(LoadError::Refused),
             // open(2) of a directory goes well, and read(2) says what it is.
             Err(ObjectError::Open(error)) if error.kind() != io::ErrorKind::NotFound && self.host.is_dir(path) => {
-                Err(LoadError::Read(Rc::new(io::Error::from_raw_os_error(rustix::io::Errno::ISDIR.raw_os_error()))))
+                Err(LoadError::Read(Arc::new(io::Error::from_raw_os_error(rustix::io::Errno::ISDIR.raw_os_error()))))
             }
             Err(ObjectError::Open(error)) => Err(LoadError::Open(error)),
             Err(error) => self.load_damaged(path, machine, error),
@@ -198,8 +210,8 @@ impl<'h> Objects<'h> {
     }
 
     fn load_damaged(&self, path: &Path, machine: u16, error: ObjectError) -> Loaded {
-        let (map, stat) = self.host.map(path).map_err(|error| LoadError::Open(Rc::new(error)))?;
-        if let Some(loaded) = self.damaged.borrow().get(&stat.id) {
+        let (map, stat) = self.host.map(path).map_err(|error| LoadError::Open(Arc::new(error)))?;
+        if let Some(loaded) = held(&self.known.damaged).get(&stat.id) {
             return loaded.clone().map(|object| object.under(path));
         }
         let judge = || {
@@ -210,16 +222,16 @@ impl<'h> Objects<'h> {
             }
         };
         let loaded = judge().map(|facts| {
-            let (facts, map) = (Rc::new(facts), Rc::new(map));
-            Rc::new(Object { path: path.to_owned(), stat, facts, truncated: true, map })
+            let (facts, map) = (Arc::new(facts), Arc::new(map));
+            Arc::new(Object { path: path.to_owned(), stat, facts, truncated: true, map })
         });
-        self.damaged.borrow_mut().insert(stat.id, loaded.clone());
+        held(&self.known.damaged).insert(stat.id, loaded.clone());
         loaded
     }
 
     fn open_new(&self, path: &Path) -> Opened {
-        let (mut map, stat) = self.host.map(path).map_err(|error| ObjectError::Open(Rc::new(error)))?;
-        if let Some(opened) = self.by_id.borrow().get(&stat.id) {
+        let (mut map, stat) = self.host.map(path).map_err(|error| ObjectError::Open(Arc::new(error)))?;
+        if let Some(opened) = held(&self.known.by_id).get(&stat.id) {
             return opened.clone().map(|object| object.under(path));
         }
         // Headers, dynamic table and the few names are megabytes apart, and a page each: without this the kernel reads as
@@ -234,17 +246,17 @@ impl<'h> Objects<'h> {
             Err(error) => Err(ObjectError::Elf(error)),
         };
         map.expect_scattered(false);
-        let count = self.by_id.borrow().len();
+        let count = held(&self.known.by_id).len();
         if count >= MAPS {
             map.close();
         } else if count >= MANY {
             map.rest();
         }
         let opened = read.map(|facts| {
-            let (facts, map) = (Rc::new(facts), Rc::new(map));
-            Rc::new(Object { path: path.to_owned(), stat, facts, truncated: false, map })
+            let (facts, map) = (Arc::new(facts), Arc::new(map));
+            Arc::new(Object { path: path.to_owned(), stat, facts, truncated: false, map })
         });
-        self.by_id.borrow_mut().insert(stat.id, opened.clone());
+        held(&self.known.by_id).insert(stat.id, opened.clone());
         opened
     }
 }

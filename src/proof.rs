@@ -209,7 +209,7 @@ fn without_cuda(torch: &TorchBuild, interpreter: Option<&Interpreter>, machine: 
 
 /// Frameworks besides torch that go on with the CPU where their part for CUDA cannot be loaded.
 fn others(
-    loader: &Loader<'_>,
+    loader: &Loader,
     interpreter: &Interpreter,
     installed: &[Distribution],
     plan: Option<&Plan>,
@@ -273,14 +273,7 @@ fn file_of(host: &Host, interpreter: &Interpreter, below: &str) -> Option<PathBu
 }
 
 /// Judges the part of a framework that it opens by path.
-fn part(
-    loader: &Loader<'_>,
-    interpreter: &Interpreter,
-    file: &Path,
-    name: &str,
-    plan: Option<&Plan>,
-    proof: &mut Proof,
-) {
+fn part(loader: &Loader, interpreter: &Interpreter, file: &Path, name: &str, plan: Option<&Plan>, proof: &mut Proof) {
     let files = [file.to_owned()];
     match Subject::files(loader, &files, Some(interpreter)) {
         Ok(subject) => {

@@ -16,7 +16,7 @@ impl Subject {
     /// that `skip` names are left out.
     #[must_use]
     pub fn extensions(
-        objects: &Objects<'_>,
+        objects: &Objects,
         torch: &TorchBuild,
         interpreter: &Interpreter,
         skip: impl Fn(&Path) -> bool,

@@ -18,12 +18,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 /// The link map a subject would get, with what it opens later.
 #[must_use]
-pub fn closure<'l, 'h>(loader: &'l Loader<'h>, subject: &Subject) -> LinkMap<'l, 'h> {
+pub fn closure<'l>(loader: &'l Loader, subject: &Subject) -> LinkMap<'l> {
     Prediction::new(loader, subject, Depth::Files, None).map
 }
 
 /// Predicts the link map of a subject and judges it. With a plan, as if that were handed out.
-pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Judgement {
+pub fn predict(loader: &Loader, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Judgement {
     let Prediction { map, startup, loaded, roots, copies, not_found, elective, rules } =
         Prediction::new(loader, subject, depth, plan);
     judge(
@@ -45,8 +45,8 @@ pub fn predict(loader: &Loader<'_>, subject: &Subject, depth: Depth, plan: Optio
 }
 
 /// A link map in the making.
-struct Prediction<'l, 'h> {
-    map: LinkMap<'l, 'h>,
+struct Prediction<'l> {
+    map: LinkMap<'l>,
     startup: usize,
     loaded: usize,
     roots: Vec<usize>,
@@ -56,8 +56,8 @@ struct Prediction<'l, 'h> {
     rules: Vec<Rule>,
 }
 
-impl<'l, 'h> Prediction<'l, 'h> {
-    fn new(loader: &'l Loader<'h>, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Self {
+impl<'l> Prediction<'l> {
+    fn new(loader: &'l Loader, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Self {
         let taken_out = plan.map(|plan| contradicting(loader, plan)).unwrap_or_default();
         let mut map = LinkMap::new(loader).without_preloads(taken_out.clone());
         if let Some(program) = &subject.program
@@ -126,7 +126,7 @@ impl<'l, 'h> Prediction<'l, 'h> {
 }
 
 /// The entries of `LD_PRELOAD` that contradict a plan: `cudashim run` takes them out.
-fn contradicting(loader: &Loader<'_>, plan: &Plan) -> Vec<OsString> {
+fn contradicting(loader: &Loader, plan: &Plan) -> Vec<OsString> {
     let replaced = |entry: &&OsString| {
         let named = entry.as_bytes().contains(&b'/').then(|| PathBuf::from(entry));
         let path = named.or_else(|| Some(loader.find(entry)?.0));
@@ -140,7 +140,7 @@ fn contradicting(loader: &Loader<'_>, plan: &Plan) -> Vec<OsString> {
 }
 
 /// The rules of a map whose first objects were preloaded.
-fn rules(map: &LinkMap<'_, '_>, preloaded: usize, loader: &Loader<'_>) -> Vec<Rule> {
+fn rules(map: &LinkMap<'_>, preloaded: usize, loader: &Loader) -> Vec<Rule> {
     let named = |names: &[OsString]| loader.preload().iter().chain(loader.preload_file()).any(|it| names.contains(it));
     let rules = map
         .objects()
@@ -151,7 +151,7 @@ fn rules(map: &LinkMap<'_, '_>, preloaded: usize, loader: &Loader<'_>) -> Vec<Ru
 }
 
 /// Whether a subject can be loaded without a name that is not found.
-fn optional(copies: &Copies, loader: &Loader<'_>, subject: &Subject, missing: &NotFound) -> bool {
+fn optional(copies: &Copies, loader: &Loader, subject: &Subject, missing: &NotFound) -> bool {
     match &subject.what {
         // Packages of one environment are imported one by one: what is not installed is for those that do without. What is
         // there and not found is another matter, and so is a damaged file.
@@ -176,18 +176,18 @@ pub(super) struct Opening<'p> {
 
 impl Opening<'_> {
     /// By path, or what the plan hands out instead.
-    fn path(&mut self, map: &mut LinkMap<'_, '_>, path: &Path) {
+    fn path(&mut self, map: &mut LinkMap<'_>, path: &Path) {
         self.path_with(map, path, Flags::default());
     }
 
-    fn path_with(&mut self, map: &mut LinkMap<'_, '_>, path: &Path, flags: Flags) {
+    fn path_with(&mut self, map: &mut LinkMap<'_>, path: &Path, flags: Flags) {
         let instead = self.plan.and_then(|plan| plan.lookup(path.file_name()?.to_str()?));
         let instead = instead.map_or(path, |library| library.path.as_path());
         let caller = self.program;
         self.roots.extend(map.open_with(instead.as_os_str(), caller, flags));
     }
 
-    fn names(&mut self, map: &mut LinkMap<'_, '_>, names: &[(OsString, bool)]) {
+    fn names(&mut self, map: &mut LinkMap<'_>, names: &[(OsString, bool)]) {
         let caller = self.program;
         for (name, _) in names {
             let instead = self.instead(name);
@@ -200,7 +200,7 @@ impl Opening<'_> {
     }
 
     /// As `torch/__init__.py` does it.
-    fn torch(&mut self, map: &mut LinkMap<'_, '_>, torch: &TorchBuild) {
+    fn torch(&mut self, map: &mut LinkMap<'_>, torch: &TorchBuild) {
         let host = map.host();
         let order = ImportOrder::read(host, torch);
         let global = torch.dir.join("lib/libtorch_global_deps.so");
@@ -238,7 +238,7 @@ impl Opening<'_> {
 }
 
 /// Whether a text is in `/proc/self/maps`: the kernel shows paths without links and dots.
-fn is_mapped(map: &LinkMap<'_, '_>, text: &str) -> bool {
+fn is_mapped(map: &LinkMap<'_>, text: &str) -> bool {
     let real = |path: &Path| map.host().canonical(path).unwrap_or_else(|_| path.to_owned());
     map.objects().iter().any(|mapped| {
         let path = real(&mapped.path).into_os_string();

@@ -13,7 +13,7 @@ use crate::python::{Distribution, distributions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The copies met so far.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Copies {
     }
 
     /// Learns what can be known of these mapped objects, where they are libraries of ours.
-    pub(super) fn learn<'m>(&mut self, objects: &Objects<'_>, mapped: impl Iterator<Item = &'m Mapped>) {
+    pub(super) fn learn<'m>(&mut self, objects: &Objects, mapped: impl Iterator<Item = &'m Mapped>) {
         let mut unclear: BTreeMap<FileId, &Path> = BTreeMap::new();
         for mapped in mapped {
             let id = mapped.object.stat.id;
@@ -92,12 +92,12 @@ impl Copies {
             cuda: Some((major, None)),
             owner: Owner::default(),
             unusable: None,
-            object: Some(Rc::clone(&mapped.object)),
+            object: Some(Arc::clone(&mapped.object)),
         })
     }
 
     /// Looks into the directories of these files.
-    fn look_into(&mut self, objects: &Objects<'_>, files: &BTreeMap<FileId, &Path>) {
+    fn look_into(&mut self, objects: &Objects, files: &BTreeMap<FileId, &Path>) {
         let host = objects.host();
         let dirs: BTreeSet<&Path> = files.values().filter_map(|path| path.parent()).collect();
         let new: Vec<&Path> = dirs.into_iter().filter(|dir| self.dirs.insert((*dir).to_owned())).collect();
@@ -125,7 +125,7 @@ impl Copies {
     }
 
     /// A library of this name in the site directories of the subject, whoever may find it there.
-    pub(super) fn installed(&self, objects: &Objects<'_>, name: &Path) -> Option<PathBuf> {
+    pub(super) fn installed(&self, objects: &Objects, name: &Path) -> Option<PathBuf> {
         let places = places::sites(objects.host(), &self.own);
         let mut candidates = places.iter().map(|place| place.dir.join(name));
         candidates.find(|path| objects.host().is_file(path))

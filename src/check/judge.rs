@@ -16,11 +16,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// What is judged.
-pub(super) struct Facts<'a, 'l, 'h> {
+pub(super) struct Facts<'a, 'l> {
     pub(super) of: String,
     pub(super) at: Option<PathBuf>,
     /// With what is opened later.
-    pub(super) map: &'a LinkMap<'l, 'h>,
+    pub(super) map: &'a LinkMap<'l>,
     /// How many objects are there before.
     pub(super) startup: usize,
     /// How many are there once it is loaded.
@@ -35,7 +35,7 @@ pub(super) struct Facts<'a, 'l, 'h> {
     pub(super) elective: &'a BTreeSet<usize>,
 }
 
-impl<'a> Facts<'a, '_, '_> {
+impl<'a> Facts<'a, '_> {
     pub(super) fn mapped(&self, index: usize) -> Option<&'a Mapped> {
         self.map.objects().get(index)
     }
@@ -99,7 +99,7 @@ impl<'a> Facts<'a, '_, '_> {
 }
 
 /// Judges a map. `not_found` is what the map lacks.
-pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
+pub(super) fn judge(facts: &Facts<'_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
     let (mut missing, refused) = unmet(facts, depth);
     // What a library that is not there would have defined is no news beside that.
     let lacks = |later: bool| not_found.iter().any(|lost| lost.later == later && !(lost.later && lost.optional));
@@ -147,7 +147,7 @@ pub(super) fn judge(facts: &Facts<'_, '_, '_>, not_found: Vec<NotFound>, depth: 
 }
 
 /// The nodes and symbols nobody defines, and with what ld.so ends it first.
-fn unmet(facts: &Facts<'_, '_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
+fn unmet(facts: &Facts<'_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
     if depth == Depth::Files {
         return (Vec::new(), None);
     }
@@ -194,7 +194,7 @@ fn is_ours(path: Option<&Path>) -> bool {
 }
 
 /// The mapped library whose C interface a symbol is of, for who is not linked against it.
-fn interface(facts: &Facts<'_, '_, '_>, symbol: &[u8]) -> Option<OsString> {
+fn interface(facts: &Facts<'_, '_>, symbol: &[u8]) -> Option<OsString> {
     let of = |mapped: &Mapped| {
         let name = mapped.path.file_name()?;
         let prefix = parse_library_name(name)?.row.prefix.filter(|prefix| symbol.starts_with(prefix.as_bytes()))?;
@@ -204,7 +204,7 @@ fn interface(facts: &Facts<'_, '_, '_>, symbol: &[u8]) -> Option<OsString> {
 }
 
 /// Of a live process its scopes are not known: only what names its provider is looked at.
-fn unbound_in_groups(facts: &Facts<'_, '_, '_>) -> Vec<MissingSymbol> {
+fn unbound_in_groups(facts: &Facts<'_, '_>) -> Vec<MissingSymbol> {
     let mut found = Vec::new();
     for (index, mapped) in facts.map.objects().iter().enumerate() {
         if facts.elective.contains(&index) {
@@ -230,7 +230,7 @@ fn unbound_in_groups(facts: &Facts<'_, '_, '_>) -> Vec<MissingSymbol> {
 }
 
 /// With what a name that leads nowhere ends a program, or a `dlopen`.
-fn words(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> String {
+fn words(facts: &Facts<'_, '_>, lost: &NotFound) -> String {
     let program = facts.subject.filter(|subject| subject.is_program()).and_then(Subject::program);
     let prefix = program.map(|path| format!("{}: error while loading shared libraries: ", path.display()));
     format!("{}{}", prefix.unwrap_or_default(), lost.error)
@@ -261,7 +261,7 @@ fn ruled(rule: Rule) -> String {
 }
 
 /// What is not found, with the copy that stands in the subject's own packages but on no search path.
-fn lost(facts: &Facts<'_, '_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
+fn lost(facts: &Facts<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
     let mut groups: BTreeMap<(&'static str, Option<&Path>, bool), Vec<&NotFound>> = BTreeMap::new();
     let mut absent: Vec<&NotFound> = Vec::new();
     for lost in not_found {
@@ -321,7 +321,7 @@ fn listed(names: &[&OsStr]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-fn lost_id(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> &'static str {
+fn lost_id(facts: &Facts<'_, '_>, lost: &NotFound) -> &'static str {
     if lost.damaged.is_some() {
         return match &*lost.says {
             "file too short" => "truncated",
@@ -371,7 +371,7 @@ fn lost_id(facts: &Facts<'_, '_, '_>, lost: &NotFound) -> &'static str {
 }
 
 /// Missing symbols, one finding for each pair of files.
-fn unbound(facts: &Facts<'_, '_, '_>, missing: &[MissingSymbol], findings: &mut Vec<Finding>) {
+fn unbound(facts: &Facts<'_, '_>, missing: &[MissingSymbol], findings: &mut Vec<Finding>) {
     let mut pairs: BTreeMap<(&Path, Option<&Path>), Vec<&MissingSymbol>> = BTreeMap::new();
     let mut order = Vec::new();
     for lost in missing {

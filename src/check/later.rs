@@ -16,7 +16,7 @@ use std::ffi::{OsStr, OsString};
 /// Opens what the mapped objects are known to open by name, and what those open, to the end. Gives the names that must be
 /// there and are not, and which objects need not be.
 pub(super) fn later(
-    map: &mut LinkMap<'_, '_>,
+    map: &mut LinkMap<'_>,
     copies: &mut Copies,
     subject: Option<&Subject>,
     opening: &Opening<'_>,
@@ -58,7 +58,7 @@ pub(super) fn later(
 
 /// Whether what an object opens comes from elsewhere than from beside it, or from nowhere: of a file that is checked for
 /// itself, only that is worth a look. A driver that is not there is nothing to say.
-fn strays(map: &LinkMap<'_, '_>, index: usize, names: &[(String, bool)], drivers: &mut BTreeMap<String, bool>) -> bool {
+fn strays(map: &LinkMap<'_>, index: usize, names: &[(String, bool)], drivers: &mut BTreeMap<String, bool>) -> bool {
     let Some(mapped) = map.objects().get(index) else { return false };
     if names.iter().any(|(name, _)| map.by_name(OsStr::new(name)).is_some()) {
         return false;
@@ -74,12 +74,7 @@ fn strays(map: &LinkMap<'_, '_>, index: usize, names: &[(String, bool)], drivers
 }
 
 /// The names one object opens, those of one library together, the longest first, each with whether it must be there.
-fn opened_by(
-    map: &LinkMap<'_, '_>,
-    index: usize,
-    copies: &Copies,
-    subject: Option<&Subject>,
-) -> Vec<Vec<(String, bool)>> {
+fn opened_by(map: &LinkMap<'_>, index: usize, copies: &Copies, subject: Option<&Subject>) -> Vec<Vec<(String, bool)>> {
     let Some(mapped) = map.objects().get(index) else { return Vec::new() };
     let Some((stem, named)) = stem_of(&mapped.path) else { return Vec::new() };
     let library = copies.of(mapped.object.stat.id);
@@ -131,12 +126,7 @@ fn major_of(object: &Object) -> Option<Version> {
 }
 
 /// Opens the first of several names that leads to a file; gives what was not found on the way.
-fn open_first(
-    map: &mut LinkMap<'_, '_>,
-    caller: usize,
-    names: &[(String, bool)],
-    opening: &Opening<'_>,
-) -> Vec<NotFound> {
+fn open_first(map: &mut LinkMap<'_>, caller: usize, names: &[(String, bool)], opening: &Opening<'_>) -> Vec<NotFound> {
     let known = map.missing().len();
     let mut opened = false;
     for (name, _) in names {

@@ -17,7 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Why a process cannot be judged.
 #[derive(Debug, thiserror::Error)]
@@ -154,11 +154,11 @@ fn variables(bytes: &[u8]) -> BTreeMap<OsString, OsString> {
 /// What became of a mapped file.
 struct Found {
     path: PathBuf,
-    object: Option<Rc<Object>>,
+    object: Option<Arc<Object>>,
     replaced: bool,
 }
 
-fn found(objects: &Objects<'_>, maps: &Maps, file: &MappedFile) -> Found {
+fn found(objects: &Objects, maps: &Maps, file: &MappedFile) -> Found {
     let at_path = objects.open(&file.path).ok();
     // Another inode on the same device is another file; another device tells nothing (see `MappedFile::id`).
     let other = |id: FileId| id.dev == file.id.dev && id.ino != file.id.ino;
@@ -174,22 +174,22 @@ fn found(objects: &Objects<'_>, maps: &Maps, file: &MappedFile) -> Found {
 
 /// Judges what was mapped at moments that are over, one after the other.
 #[derive(Debug)]
-pub struct Moments<'l, 'h> {
-    loader: &'l Loader<'h>,
+pub struct Moments<'l> {
+    loader: &'l Loader,
     copies: Copies,
 }
 
-impl<'l, 'h> Moments<'l, 'h> {
+impl<'l> Moments<'l> {
     /// None yet.
     #[must_use]
-    pub fn new(loader: &'l Loader<'h>) -> Self {
+    pub fn new(loader: &'l Loader) -> Self {
         // Each release is to be told.
         Self { loader, copies: Copies::new(&[], Depth::Symbols) }
     }
 
     /// Judges the files that were mapped together, the program first, each with the rule that found it. What they would
     /// open later is not asked: they had their chance.
-    pub fn judge(&mut self, of: String, files: Vec<(PathBuf, Rc<Object>, Rule)>, depth: Depth) -> Judgement {
+    pub fn judge(&mut self, of: String, files: Vec<(PathBuf, Arc<Object>, Rule)>, depth: Depth) -> Judgement {
         let mut map = LinkMap::new(self.loader);
         let rules: BTreeMap<FileId, Rule> = files.iter().map(|(_, object, rule)| (object.stat.id, *rule)).collect();
         map.adopt(files.into_iter().map(|(path, object, _)| (path, object)));
@@ -212,13 +212,13 @@ impl<'l, 'h> Moments<'l, 'h> {
 }
 
 /// Judges what is mapped.
-pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>) -> Judgement {
+pub fn live(loader: &Loader, maps: &Maps, depth: Depth, plan: Option<&Plan>) -> Judgement {
     let objects = loader.objects();
     let mut files: Vec<Found> = maps.files.iter().map(|file| found(objects, maps, file)).collect();
     // Without a program the first file is as good as any.
     files.sort_by_key(|file| Some(&file.path) != maps.program.as_ref());
     let mut map = LinkMap::new(loader);
-    map.adopt(files.iter().filter_map(|file| Some((file.path.clone(), Rc::clone(file.object.as_ref()?)))));
+    map.adopt(files.iter().filter_map(|file| Some((file.path.clone(), Arc::clone(file.object.as_ref()?)))));
     let rules = explained(loader, &map);
     let count = map.objects().len();
     let mut copies = Copies::new(&[], depth);
@@ -251,7 +251,7 @@ pub fn live(loader: &Loader<'_>, maps: &Maps, depth: Depth, plan: Option<&Plan>)
 }
 
 /// The rule by which the one who needs a library would find the very file that is mapped.
-fn explained(loader: &Loader<'_>, map: &LinkMap<'_, '_>) -> Vec<Rule> {
+fn explained(loader: &Loader, map: &LinkMap<'_>) -> Vec<Rule> {
     let rules = map.objects().iter().map(|mapped| {
         let by = mapped.loader.and_then(|index| map.objects().get(index))?;
         let name = by.object.facts.needed.iter().find(|name| mapped.names.contains(name))?;
@@ -275,7 +275,7 @@ fn replaced(judgement: &mut Judgement, files: &[Found]) {
 }
 
 /// Which libraries of a plan are mapped, and which from elsewhere.
-fn planned(judgement: &mut Judgement, map: &LinkMap<'_, '_>, loaded: usize, plan: &Plan) {
+fn planned(judgement: &mut Judgement, map: &LinkMap<'_>, loaded: usize, plan: &Plan) {
     let mut told = Planned::default();
     for library in plan.chosen() {
         let soname = OsStr::new(&library.soname);

@@ -24,7 +24,7 @@ pub enum Standing {
 
 /// Judges `object`, which `program` opens by path; with `name`, what is opened by that bare name from code in `object`.
 #[must_use]
-pub fn stranger(loader: &Loader<'_>, plan: &Plan, program: &Path, object: &Path, name: Option<&OsStr>) -> Standing {
+pub fn stranger(loader: &Loader, plan: &Plan, program: &Path, object: &Path, name: Option<&OsStr>) -> Standing {
     let mut started = LinkMap::new(loader);
     if let Err(error) = started.start(program) {
         log::info!("{}: {error}", program.display());
@@ -37,23 +37,23 @@ pub fn stranger(loader: &Loader<'_>, plan: &Plan, program: &Path, object: &Path,
     if own { Standing::Own } else { Standing::Set }
 }
 
-struct Case<'l, 'h> {
-    loader: &'l Loader<'h>,
+struct Case<'l> {
+    loader: &'l Loader,
     plan: &'l Plan,
     program: &'l Path,
     object: &'l Path,
     /// The process as it starts.
-    started: LinkMap<'l, 'h>,
+    started: LinkMap<'l>,
 }
 
 /// The stranger, linked in one way.
-struct Linked<'l, 'h> {
-    map: LinkMap<'l, 'h>,
+struct Linked<'l> {
+    map: LinkMap<'l>,
     /// Symbols, nodes and libraries that are missing.
     missing: BTreeSet<(OsString, Option<OsString>)>,
 }
 
-impl<'l, 'h> Case<'l, 'h> {
+impl<'l> Case<'l> {
     /// Who opens it: the program, where the model can start that.
     fn caller(&self) -> Option<usize> {
         (!self.started.objects().is_empty()).then_some(0)
@@ -91,7 +91,7 @@ impl<'l, 'h> Case<'l, 'h> {
 
     /// The planned sonames that the stranger leads to and that are not mapped at the start, each with the object that ld.so
     /// alone takes for it; and what those of the plan need in their turn.
-    fn asked(&self, bare: &Linked<'l, 'h>) -> BTreeMap<&'l str, Option<usize>> {
+    fn asked(&self, bare: &Linked<'l>) -> BTreeMap<&'l str, Option<usize>> {
         let objects = bare.map.objects();
         let opened = objects.iter().skip(self.started.objects().len());
         let mut queue: Vec<OsString> = opened.flat_map(|mapped| mapped.object.facts.needed.clone()).collect();
@@ -111,7 +111,7 @@ impl<'l, 'h> Case<'l, 'h> {
     }
 
     /// Opens the libraries, then the stranger, and links the stranger.
-    fn linked(&self, set: &[&PlanLibrary]) -> Linked<'l, 'h> {
+    fn linked(&self, set: &[&PlanLibrary]) -> Linked<'l> {
         let mut map = self.started.clone();
         let known = map.missing().len();
         for library in set {
@@ -128,7 +128,7 @@ impl<'l, 'h> Case<'l, 'h> {
     }
 
     /// Whether the object that ld.so alone takes for a planned name is the stranger's own.
-    fn stands(&self, bare: &Linked<'l, 'h>, found: usize) -> bool {
+    fn stands(&self, bare: &Linked<'l>, found: usize) -> bool {
         let Some(mapped) = bare.map.objects().get(found) else { return false };
         let planned = |id: FileId| self.plan.chosen().any(|library| library.id == id);
         !planned(mapped.object.stat.id) && self.is_own(mapped)

@@ -12,7 +12,7 @@ use crate::python::{Distribution, Interpreter, distributions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What is to be loaded.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ impl Subject {
 
     /// Every extension module of an environment that leads to a library of NVIDIA's.
     #[must_use]
-    pub fn environment(objects: &Objects<'_>, interpreter: &Interpreter) -> Self {
+    pub fn environment(objects: &Objects, interpreter: &Interpreter) -> Self {
         let host = objects.host();
         let installed: Vec<Distribution> =
             interpreter.paths.iter().flat_map(|site| distributions(host, site)).collect();
@@ -105,11 +105,7 @@ impl Subject {
     /// # Errors
     ///
     /// [`SubjectError`], where a file is none that this machine's ld.so loads.
-    pub fn files(
-        loader: &Loader<'_>,
-        files: &[PathBuf],
-        interpreter: Option<&Interpreter>,
-    ) -> Result<Self, SubjectError> {
+    pub fn files(loader: &Loader, files: &[PathBuf], interpreter: Option<&Interpreter>) -> Result<Self, SubjectError> {
         let (mut own, mut libraries) = (None, Vec::new());
         for path in files {
             match role_of(loader, path)? {
@@ -164,8 +160,8 @@ impl Subject {
 
 /// The files that nobody beside them needs, and that lead to a library of NVIDIA's: what is imported. The others come with
 /// them, through run paths of theirs.
-fn roots(objects: &Objects<'_>, files: Vec<PathBuf>) -> Vec<PathBuf> {
-    let opened: Vec<(PathBuf, Rc<Object>)> =
+fn roots(objects: &Objects, files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let opened: Vec<(PathBuf, Arc<Object>)> =
         files.into_iter().filter_map(|path| Some((path.clone(), objects.open(&path).ok()?))).collect();
     let mut by_name: BTreeMap<&OsStr, usize> = BTreeMap::new();
     for (index, (path, object)) in opened.iter().enumerate() {
@@ -202,7 +198,7 @@ enum Role {
 }
 
 /// Whether a file is a program or a library; an error where ld.so has nothing to do with it.
-fn role_of(loader: &Loader<'_>, path: &Path) -> Result<Role, SubjectError> {
+fn role_of(loader: &Loader, path: &Path) -> Result<Role, SubjectError> {
     let refused = |says: String| Err(SubjectError::File { path: path.to_owned(), says });
     if let Err(error) = loader.objects().host().stat(path) {
         return refused(error.to_string());

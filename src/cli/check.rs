@@ -146,7 +146,7 @@ impl Asked {
         }
     }
 
-    fn subject(&self, host: &Host, loader: &Loader<'_>) -> Result<Checked, RequestError> {
+    fn subject(&self, host: &Host, loader: &Loader) -> Result<Checked, RequestError> {
         let interpreter = || self.request.interpreter(host);
         if !self.names.is_empty() {
             let interpreter = interpreter()?;
@@ -180,7 +180,7 @@ impl Asked {
     fn next(
         &self,
         host: &Host,
-        loader: &Loader<'_>,
+        loader: &Loader,
         subject: &Subject,
         depth: Depth,
         judgement: &Judgement,

@@ -13,7 +13,7 @@ use crate::scan::{Comparison, Inspection, Scan, Survey, sites, users};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// 2: one of the files cannot be read; the others are shown all the same.
@@ -61,8 +61,8 @@ pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool, hash: bool) -> a
 /// name of a library of NVIDIA's.
 fn scan_around(
     host: &Host,
-    objects: &Objects<'_>,
-    loader: &Loader<'_>,
+    objects: &Objects,
+    loader: &Loader,
     files: &[PathBuf],
     asks: bool,
     hash: bool,
@@ -125,7 +125,8 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
     let objects = Objects::new(&host);
     let (a, b) = (open(&objects, a)?, open(&objects, b)?);
     let users = users_around(&host, &objects, &[&a, &b]);
-    let comparison = Comparison::new(&a, &b, users.iter().map(Rc::as_ref)).context("the symbols cannot be compared")?;
+    let comparison =
+        Comparison::new(&a, &b, users.iter().map(Arc::as_ref)).context("the symbols cannot be compared")?;
     let report = ComparisonReport::new(&a, &b, &comparison);
     match cli.format {
         Format::Human | Format::Markdown => resolve::print(report.text(output::width()))?,
@@ -136,7 +137,7 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// Who might bind to one of two libraries: what is known to this machine, and what stands in their environments.
-fn users_around(host: &Host, objects: &Objects<'_>, compared: &[&Object]) -> Vec<Rc<Object>> {
+fn users_around(host: &Host, objects: &Objects, compared: &[&Object]) -> Vec<Arc<Object>> {
     let loader = Loader::new(objects);
     let mut places = places::known(host, &loader, Demand::Usual);
     places.extend(compared.iter().flat_map(|object| around(host, &object.path)));
@@ -149,7 +150,7 @@ fn users_around(host: &Host, objects: &Objects<'_>, compared: &[&Object]) -> Vec
     found
 }
 
-fn open(objects: &Objects<'_>, file: &Path) -> anyhow::Result<Rc<Object>> {
+fn open(objects: &Objects, file: &Path) -> anyhow::Result<Arc<Object>> {
     let path = objects.host().absolute(file);
     objects.open(&path).map_err(|error| anyhow::anyhow!("`{}`: {error}", file.display()))
 }

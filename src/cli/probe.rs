@@ -87,12 +87,7 @@ impl Job {
 }
 
 /// Asks every library that knows an answer, and takes the answers into the inventory.
-pub(super) fn probe(
-    loader: &Loader<'_>,
-    inventory: &mut Inventory,
-    stop: &AtomicBool,
-    quiet: bool,
-) -> anyhow::Result<()> {
+pub(super) fn probe(loader: &Loader, inventory: &mut Inventory, stop: &AtomicBool, quiet: bool) -> anyhow::Result<()> {
     let dirs = Directories::new(inventory);
     let mut files = BTreeSet::new();
     let mut jobs: Vec<Job> = inventory.libraries.iter().filter_map(|library| Job::new(&dirs, library)).collect();
@@ -119,7 +114,7 @@ pub(super) fn probe(
 }
 
 /// Asks these files, and says of those that are not asked why.
-pub(super) fn files(loader: &Loader<'_>, inventory: &mut Inventory, files: &[PathBuf]) -> anyhow::Result<()> {
+pub(super) fn files(loader: &Loader, inventory: &mut Inventory, files: &[PathBuf]) -> anyhow::Result<()> {
     let host = loader.host();
     let dirs = Directories::new(inventory);
     let mut jobs = Vec::new();
@@ -160,7 +155,7 @@ struct Learnt {
 }
 
 /// Takes the answers into the inventory.
-fn learn(loader: &Loader<'_>, inventory: &mut Inventory, jobs: &[Job], asked: &[Option<Asked>]) -> Learnt {
+fn learn(loader: &Loader, inventory: &mut Inventory, jobs: &[Job], asked: &[Option<Asked>]) -> Learnt {
     let host = loader.host();
     let driver = loader.find(OsStr::new("libcuda.so.1")).is_some();
     let mut learnt = Learnt::default();

@@ -90,7 +90,7 @@ fn stop() -> Arc<AtomicBool> {
 }
 
 /// The known places; whole trees where they are named or asked for.
-fn places_of(host: &Host, loader: &Loader<'_>, args: &ScanArgs, quiet: bool, stop: &AtomicBool) -> Vec<Place> {
+fn places_of(host: &Host, loader: &Loader, args: &ScanArgs, quiet: bool, stop: &AtomicBool) -> Vec<Place> {
     if args.paths.is_empty() && !args.deep {
         return places::known(host, loader, Demand::Usual);
     }

@@ -29,12 +29,12 @@ pub(super) fn why(cli: &Cli, args: &WhyArgs) -> anyhow::Result<ExitCode> {
 
 /// The link map in which the name is asked for, and who asks: in the process of the torch that is meant, where the file is
 /// mapped in it; else the file alone.
-fn mapped<'l, 'h>(
+fn mapped<'l>(
     host: &Host,
-    loader: &'l Loader<'h>,
+    loader: &'l Loader,
     python: Option<PathBuf>,
     file: Option<&Path>,
-) -> anyhow::Result<(LinkMap<'l, 'h>, usize)> {
+) -> anyhow::Result<(LinkMap<'l>, usize)> {
     if file.is_none() || python.is_some() {
         let named = python.is_some();
         let request = Request { python, ..Request::default() };

@@ -9,25 +9,25 @@ use std::path::{Path, PathBuf};
 
 /// The link map of a consumer.
 #[derive(Debug)]
-pub struct Closure<'l, 'h> {
-    map: LinkMap<'l, 'h>,
+pub struct Closure<'l> {
+    map: LinkMap<'l>,
     /// How many objects are mapped before the consumer is asked for: the program and what it needs.
     startup: usize,
     roots: Vec<usize>,
     /// Whether the program itself is the consumer.
     of_program: bool,
     /// The same without `LD_LIBRARY_PATH`, where it counts what is the consumer's own.
-    behind: Option<LinkMap<'l, 'h>>,
+    behind: Option<LinkMap<'l>>,
     /// How many of the mapped objects are of what counts so: an environment's, which the program opens, are not.
     own: usize,
     /// The program and the files whose directory trees are its own.
     files: Vec<PathBuf>,
 }
 
-impl<'l, 'h> Closure<'l, 'h> {
+impl<'l> Closure<'l> {
     /// Starts `program` (if there is one that can be started).
     #[must_use]
-    pub fn start(loader: &'l Loader<'h>, program: Option<&Path>) -> Self {
+    pub fn start(loader: &'l Loader, program: Option<&Path>) -> Self {
         let mut map = LinkMap::new(loader);
         if let Some(program) = program
             && let Err(error) = map.start(program)
@@ -40,7 +40,7 @@ impl<'l, 'h> Closure<'l, 'h> {
 
     /// Starts a program that is itself the consumer: it is not opened, ld.so maps it with what it needs.
     #[must_use]
-    pub fn of_program(loader: &'l Loader<'h>, program: &Path) -> Self {
+    pub fn of_program(loader: &'l Loader, program: &Path) -> Self {
         let mut closure = Self::start(loader, Some(program));
         closure.roots.extend((closure.startup > 0).then_some(0));
         closure.of_program = true;
@@ -74,7 +74,7 @@ impl<'l, 'h> Closure<'l, 'h> {
 
     /// The link map.
     #[must_use]
-    pub fn map(&self) -> &LinkMap<'l, 'h> {
+    pub fn map(&self) -> &LinkMap<'l> {
         &self.map
     }
 

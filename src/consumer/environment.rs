@@ -20,11 +20,7 @@ const DEPTH: usize = 6;
 impl Requirement {
     /// What the environment of an interpreter asks for.
     #[must_use]
-    pub fn of_environment<'l, 'h>(
-        objects: &Objects<'h>,
-        loader: &'l Loader<'h>,
-        interpreter: &Interpreter,
-    ) -> (Self, Closure<'l, 'h>) {
+    pub fn of_environment<'l>(objects: &Objects, loader: &'l Loader, interpreter: &Interpreter) -> (Self, Closure<'l>) {
         let host = objects.host();
         let mut closure = Closure::start(loader, Some(&interpreter.program));
         let mut requirement =
@@ -53,11 +49,7 @@ impl Requirement {
 
     /// What some ELF files ask for; `program` is what would load them, if that is known.
     #[must_use]
-    pub fn of_files<'l, 'h>(
-        loader: &'l Loader<'h>,
-        files: &[PathBuf],
-        program: Option<&Path>,
-    ) -> (Self, Closure<'l, 'h>) {
+    pub fn of_files<'l>(loader: &'l Loader, files: &[PathBuf], program: Option<&Path>) -> (Self, Closure<'l>) {
         let is_program = |file: &&PathBuf| !matches!(ProgramKind::of(loader, file), ProgramKind::Library);
         let (programs, libraries): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(is_program);
         let (first, others) = programs.split_first().map_or((None, &[][..]), |(first, others)| (Some(first), others));

@@ -94,12 +94,12 @@ impl TorchBuild {
 
     /// What it asks for, read from its own objects: those that `import torch` maps, and those it loads later.
     #[must_use]
-    pub fn require<'l, 'h>(
+    pub fn require<'l>(
         &self,
-        objects: &Objects<'h>,
-        loader: &'l Loader<'h>,
+        objects: &Objects,
+        loader: &'l Loader,
         interpreter: Option<&Interpreter>,
-    ) -> (Requirement, Closure<'l, 'h>) {
+    ) -> (Requirement, Closure<'l>) {
         let host = objects.host();
         let mut closure = Closure::start(loader, interpreter.map(|interpreter| interpreter.program.as_path()));
         let mut imported = vec![self.dir.join("lib/libtorch_global_deps.so")];

@@ -48,7 +48,7 @@ pub(crate) struct Judged {
 impl Judged {
     /// `import torch`, then everything else of the environment that needs a library of NVIDIA's.
     pub(super) fn all(
-        loader: &Loader<'_>,
+        loader: &Loader,
         interpreter: Option<&Interpreter>,
         torch: Option<&TorchBuild>,
         answer: &Result<Answer, RequestError>,
@@ -72,7 +72,7 @@ impl Judged {
     }
 
     /// One thing that is loaded, judged with the plan as well where something is wrong without.
-    pub(super) fn of(loader: &Loader<'_>, subject: &Subject, plan: Option<&Plan>) -> Self {
+    pub(super) fn of(loader: &Loader, subject: &Subject, plan: Option<&Plan>) -> Self {
         let bare = predict(loader, subject, Depth::Symbols, None);
         let well = bare.verdict == Verdict::Loads && bare.findings.is_empty();
         let with_set = plan.filter(|_| !well).map(|plan| predict(loader, subject, Depth::Symbols, Some(plan)));
@@ -80,7 +80,7 @@ impl Judged {
     }
 
     /// The same, with the plan in any case.
-    pub(super) fn both(loader: &Loader<'_>, subject: &Subject, plan: Option<&Plan>) -> Self {
+    pub(super) fn both(loader: &Loader, subject: &Subject, plan: Option<&Plan>) -> Self {
         let bare = predict(loader, subject, Depth::Symbols, None);
         let with_set = plan.map(|plan| predict(loader, subject, Depth::Symbols, Some(plan)));
         Self { whom: Whom::Other, files: subject.files_in_question().to_vec(), bare, with_set }

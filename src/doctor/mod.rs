@@ -70,9 +70,9 @@ pub(crate) struct Case<'a> {
     /// The machine.
     pub(crate) host: &'a Host,
     /// Its ELF files.
-    pub(crate) objects: &'a Objects<'a>,
+    pub(crate) objects: &'a Objects,
     /// Its ld.so in this environment.
-    pub(crate) loader: &'a Loader<'a>,
+    pub(crate) loader: &'a Loader,
     /// The libraries of the environment asked for and of the machine.
     pub(crate) inventory: &'a Inventory,
     /// What `scan` says is wrong among them.

@@ -24,7 +24,7 @@ pub(crate) struct Driver<'i> {
 }
 
 /// Chooses them for what is built for a CUDA release.
-pub(crate) fn choose<'i>(loader: &Loader<'_>, inventory: &'i Inventory, cuda: Option<&Version>) -> Driver<'i> {
+pub(crate) fn choose<'i>(loader: &Loader, inventory: &'i Inventory, cuda: Option<&Version>) -> Driver<'i> {
     let usable: Vec<&Library> =
         inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
     let host = loader.host();

@@ -112,7 +112,7 @@ pub(super) fn files(inventory: &Inventory) -> Vec<DriverFile> {
 }
 
 /// What ld.so finds for a name, in a process without a run path of its own.
-pub(super) fn found(loader: &Loader<'_>, name: &str) -> Option<Found> {
+pub(super) fn found(loader: &Loader, name: &str) -> Option<Found> {
     let (path, rule) = loader.find(OsStr::new(name))?;
     Some(Found { path, rule: rule.to_string() })
 }

@@ -167,7 +167,7 @@ impl std::fmt::Display for Compute {
 /// The version of the driver, as far as that shows without a look at the libraries of the machine: of the kernel module,
 /// else of the file that is found as `libcuda.so.1`, by its name.
 #[must_use]
-pub fn version_at_once(loader: &Loader<'_>) -> Option<Version> {
+pub fn version_at_once(loader: &Loader) -> Option<Version> {
     let host = loader.host();
     let kernel = kernel_version(host).as_deref().and_then(Version::parse);
     kernel.or_else(|| {
@@ -181,7 +181,7 @@ pub fn version_at_once(loader: &Loader<'_>) -> Option<Version> {
 impl Machine {
     /// Looks at the driver of a machine. `inventory` holds the libraries of the places that count.
     #[must_use]
-    pub fn look(loader: &Loader<'_>, inventory: &Inventory) -> Self {
+    pub fn look(loader: &Loader, inventory: &Inventory) -> Self {
         let host = loader.host();
         Self {
             kernel: KernelModule::look(host),

@@ -153,13 +153,13 @@ fn is_shim(entry: &OsStr) -> bool {
 }
 
 /// The file of an entry, as ld.so finds it.
-fn file(objects: &Objects<'_>, entry: &OsStr) -> Option<PathBuf> {
+fn file(objects: &Objects, entry: &OsStr) -> Option<PathBuf> {
     let is_path = entry.as_bytes().contains(&b'/');
     if is_path { Some(PathBuf::from(entry)) } else { Some(Loader::new(objects).find(entry)?.0) }
 }
 
 /// What the plan serves from another file than the entry does.
-fn contradiction(objects: &Objects<'_>, plan: &Plan, entry: &OsStr) -> Option<Why> {
+fn contradiction(objects: &Objects, plan: &Plan, entry: &OsStr) -> Option<Why> {
     let object = objects.open(&file(objects, entry)?).ok()?;
     let soname = object.facts.soname.as_ref()?.to_str()?;
     let library = plan.instead_of(soname, object.stat.id)?;
@@ -168,7 +168,7 @@ fn contradiction(objects: &Objects<'_>, plan: &Plan, entry: &OsStr) -> Option<Wh
 
 /// The first library that an entry needs and nobody has. ld.so passes over an entry that is not there, but ends the program
 /// for what that needs (ld.so(8) tells only the first).
-fn cannot_load(objects: &Objects<'_>, served: Option<&Plan>, entry: &OsStr) -> Option<Why> {
+fn cannot_load(objects: &Objects, served: Option<&Plan>, entry: &OsStr) -> Option<Why> {
     let file = file(objects, entry)?;
     objects.open(&file).ok()?;
     let loader = Loader::new(objects);

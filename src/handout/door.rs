@@ -153,7 +153,7 @@ impl Target {
 }
 
 impl StaticTls {
-    fn of(map: &LinkMap<'_, '_>) -> Self {
+    fn of(map: &LinkMap<'_>) -> Self {
         let mut align = TCB_ALIGN;
         let mut all = Vec::new();
         for (index, mapped) in map.objects().iter().enumerate() {
@@ -174,7 +174,7 @@ impl StaticTls {
 }
 
 /// The `AddressSanitizer` that a program needs, or what it is linked with.
-fn sanitizer(map: &LinkMap<'_, '_>) -> Option<String> {
+fn sanitizer(map: &LinkMap<'_>) -> Option<String> {
     let needed = map.objects().iter().flat_map(|mapped| mapped.object.facts.needed.iter());
     let is_asan = |name: &&str| name.starts_with("libasan.so") || name.starts_with("libclang_rt.asan");
     needed.filter_map(|name| name.to_str()).find(is_asan).map(str::to_owned)
@@ -191,7 +191,7 @@ const MOST_TLS: u64 = 64 * 1024;
 
 /// Whether a program, or what it is linked against, needs a library of NVIDIA's: the first such name.
 #[must_use]
-pub fn linked(objects: &Objects<'_>, program: &Path) -> Option<String> {
+pub fn linked(objects: &Objects, program: &Path) -> Option<String> {
     let loader = Loader::new(objects);
     linked_in(&link_map(&loader, program))
 }
@@ -230,7 +230,7 @@ fn out_of_reach(host: &Host, program: &Path) -> Option<OutOfReach> {
 }
 
 /// What ld.so would map at the start; nothing where it would refuse.
-fn link_map<'l, 'h>(loader: &'l Loader<'h>, program: &Path) -> LinkMap<'l, 'h> {
+fn link_map<'l>(loader: &'l Loader, program: &Path) -> LinkMap<'l> {
     let mut map = LinkMap::new(loader);
     if let Err(error) = map.start(program) {
         log::debug!("{}: {error}", program.display());
@@ -239,7 +239,7 @@ fn link_map<'l, 'h>(loader: &'l Loader<'h>, program: &Path) -> LinkMap<'l, 'h> {
 }
 
 /// Goes from the program, the first of the map, along what is needed: what `LD_PRELOAD` names is not linked to it.
-fn linked_in(map: &LinkMap<'_, '_>) -> Option<String> {
+fn linked_in(map: &LinkMap<'_>) -> Option<String> {
     let mut reached = vec![0];
     let mut at = 0;
     while let Some(mapped) = reached.get(at).and_then(|index| map.objects().get(*index)) {
@@ -258,7 +258,7 @@ fn linked_in(map: &LinkMap<'_, '_>) -> Option<String> {
 }
 
 /// The newest release that the mapped libc.so.6 defines a node of.
-fn glibc(map: &LinkMap<'_, '_>) -> Option<Glibc> {
+fn glibc(map: &LinkMap<'_>) -> Option<Glibc> {
     let libc = map.by_name(OsStr::new("libc.so.6"))?;
     let elf = libc.object.elf().ok()?;
     elf.version_definitions().ok()?.iter().filter_map(|node| Glibc::of_node(node.name)).max()

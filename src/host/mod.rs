@@ -49,17 +49,24 @@ const READ_LIMIT: u64 = 16 << 20;
 /// let host = cudashim::host::Host::current();
 /// assert!(host.stat("/".as_ref()).is_ok());
 /// ```
-#[derive(Debug)]
+///
+/// Cheap to clone: all clones are the same machine, and share what was asked.
+#[derive(Debug, Clone)]
 pub struct Host {
+    inner: Arc<Inner>,
+    /// When the first question could be asked.
+    since: SystemTime,
+    /// When whoever waits for an answer goes on without it.
+    end: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Inner {
     root: PathBuf,
     env: BTreeMap<OsString, OsString>,
     cwd: PathBuf,
     stamps: Mutex<Stamps>,
-    /// When the first question could be asked.
-    since: SystemTime,
     overlay: Overlay,
-    /// When whoever waits for an answer goes on without it.
-    end: Option<Instant>,
     /// Whether an answer is to be kept, and how often something had just changed when it was looked at for that.
     keeps: AtomicBool,
     waits: AtomicU32,
@@ -76,17 +83,13 @@ impl Host {
     /// A machine whose file system is mounted at `root`.
     #[must_use]
     pub fn new(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
-        Self {
-            root,
-            env,
-            cwd,
-            stamps: Mutex::default(),
-            since: SystemTime::now(),
-            overlay: Overlay::default(),
-            end: None,
-            keeps: AtomicBool::new(false),
-            waits: AtomicU32::new(0),
-        }
+        Self::changed_by(root, env, cwd, Overlay::default())
+    }
+
+    fn changed_by(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf, overlay: Overlay) -> Self {
+        let (stamps, keeps, waits) = (Mutex::default(), AtomicBool::new(false), AtomicU32::new(0));
+        let inner = Arc::new(Inner { root, env, cwd, stamps, overlay, keeps, waits });
+        Self { inner, since: SystemTime::now(), end: None }
     }
 
     /// The same machine after changes of files, each by its path: nothing is written.
@@ -99,22 +102,24 @@ impl Host {
     /// ```
     #[must_use]
     pub fn with(&self, changes: impl IntoIterator<Item = (PathBuf, Change)>) -> Self {
-        let mut overlay = self.overlay.clone();
+        let mut overlay = self.inner.overlay.clone();
         for (path, change) in changes {
             overlay.insert(self.key(&path), change);
         }
-        Self { overlay, end: self.end, ..Self::new(self.root.clone(), self.env.clone(), self.cwd.clone()) }
+        let (root, env, cwd) = (self.inner.root.clone(), self.inner.env.clone(), self.inner.cwd.clone());
+        Self { end: self.end, ..Self::changed_by(root, env, cwd, overlay) }
     }
 
     /// The same machine with another value of a variable, or without it.
     #[must_use]
     pub fn with_variable(&self, name: &str, value: Option<&OsStr>) -> Self {
-        let mut env = self.env.clone();
+        let mut env = self.inner.env.clone();
         match value {
             Some(value) => env.insert(name.into(), value.to_owned()),
             None => env.remove(OsStr::new(name)),
         };
-        Self { overlay: self.overlay.clone(), ..Self::new(self.root.clone(), env, self.cwd.clone()) }
+        let (root, cwd, overlay) = (self.inner.root.clone(), self.inner.cwd.clone(), self.inner.overlay.clone());
+        Self { end: self.end, ..Self::changed_by(root, env, cwd, overlay) }
     }
 
     /// The release that the file at `path` stands for, where it is the stand-in of a change.
@@ -152,10 +157,10 @@ impl Host {
 
     /// What a change says of a path; `None`: the disk says it.
     fn changed(&self, path: &Path) -> Option<Answer<'_>> {
-        if self.overlay.is_empty() {
+        if self.inner.overlay.is_empty() {
             return None;
         }
-        self.overlay.answer(&self.key(path), || self.outside(path).is_ok_and(|path| path.exists()))
+        self.inner.overlay.answer(&self.key(path), || self.outside(path).is_ok_and(|path| path.exists()))
     }
 
     /// The same machine, looked at for somebody who waits so long.
@@ -173,31 +178,31 @@ impl Host {
     /// The directory this machine's `/` is mounted at.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.inner.root
     }
 
     /// Whether this is the machine we run on, rather than an image of one.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.root == Path::new("/")
+        self.inner.root == Path::new("/")
     }
 
     /// The directory relative paths start from.
     #[must_use]
     pub fn cwd(&self) -> &Path {
-        &self.cwd
+        &self.inner.cwd
     }
 
     /// An environment variable; an empty one counts as unset.
     #[must_use]
     pub fn env(&self, name: &str) -> Option<&OsStr> {
-        self.env.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+        self.inner.env.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
     /// The whole environment.
     #[must_use]
     pub fn environment(&self) -> &BTreeMap<OsString, OsString> {
-        &self.env
+        &self.inner.env
     }
 
     /// Whether a program gives another user's rights to who starts it: set-user-ID or set-group-ID, of an owner that is
@@ -211,7 +216,7 @@ impl Host {
     /// `path` made absolute against the working directory; nothing else is changed.
     #[must_use]
     pub fn absolute(&self, path: &Path) -> PathBuf {
-        if path.is_absolute() { path.to_owned() } else { self.cwd.join(path) }
+        if path.is_absolute() { path.to_owned() } else { self.inner.cwd.join(path) }
     }
 
     /// Where `path` is to be opened: below the root, its symbolic links followed inside the root.
@@ -226,8 +231,8 @@ impl Host {
 
     fn join_root(&self, inside: &Path) -> PathBuf {
         match inside.strip_prefix("/") {
-            Ok(relative) => self.root.join(relative),
-            Err(_) => self.root.join(inside),
+            Ok(relative) => self.inner.root.join(relative),
+            Err(_) => self.inner.root.join(inside),
         }
     }
 
@@ -304,10 +309,10 @@ impl Host {
     fn settled(&self, path: &Path, mut stat: Stat) -> io::Result<Stat> {
         // These are made as they are looked at.
         let is_made = ["/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
-        while self.keeps.load(Relaxed) && !is_made {
+        while self.inner.keeps.load(Relaxed) && !is_made {
             let Some(time) = stamps::unsettled(&stat, SystemTime::now()) else { break };
-            if time > MOMENT || self.waits.fetch_add(1, Relaxed) >= WAIT_LIMIT {
-                self.waits.store(WAIT_LIMIT + 1, Relaxed);
+            if time > MOMENT || self.inner.waits.fetch_add(1, Relaxed) >= WAIT_LIMIT {
+                self.inner.waits.store(WAIT_LIMIT + 1, Relaxed);
                 break;
             }
             std::thread::sleep(time);
@@ -318,9 +323,9 @@ impl Host {
 
     /// Makes an answer that is to be kept: whatever is looked at on the way is looked at so that a later change will show.
     pub fn keeping<T>(&self, answer: impl FnOnce() -> T) -> T {
-        self.keeps.store(true, Relaxed);
+        self.inner.keeps.store(true, Relaxed);
         let answer = answer();
-        self.keeps.store(false, Relaxed);
+        self.inner.keeps.store(false, Relaxed);
         answer
     }
 
@@ -328,7 +333,7 @@ impl Host {
     /// changes all the time, or changed just before on a file system that keeps no more than seconds, it may not.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.waits.load(Relaxed) <= WAIT_LIMIT
+        self.inner.waits.load(Relaxed) <= WAIT_LIMIT
     }
 
     /// Whether a directory stands at `path`.
@@ -351,8 +356,8 @@ impl Host {
             Some(Answer::Directory(_)) => Vec::new(),
             _ => files::list(&self.outside(dir)?)?,
         };
-        if !self.overlay.is_empty() {
-            entries = self.overlay.entries(&self.key_of_directory(dir), entries);
+        if !self.inner.overlay.is_empty() {
+            entries = self.inner.overlay.entries(&self.key_of_directory(dir), entries);
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
@@ -418,7 +423,7 @@ impl Host {
 
     /// A regular file mapped for reading, with the stat of the very file that was mapped.
     pub fn map(&self, path: &Path) -> io::Result<(Map, Stat)> {
-        if self.keeps.load(Relaxed) {
+        if self.inner.keeps.load(Relaxed) {
             let _ = self.stat(path);
         }
         let result = match self.changed(path) {
@@ -433,11 +438,11 @@ impl Host {
     /// What was asked so far, with the answers.
     #[must_use]
     pub fn stamps(&self) -> Stamps {
-        self.stamps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.stamps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn note(&self, path: &Path, stamp: Stamp) {
-        self.stamps.lock().unwrap_or_else(PoisonError::into_inner).insert(self.absolute(path), stamp);
+        self.inner.stamps.lock().unwrap_or_else(PoisonError::into_inner).insert(self.absolute(path), stamp);
     }
 }
 
@@ -528,7 +533,7 @@ mod tests {
     fn what_changes_all_the_time_is_not_kept() {
         let (dir, host) = image(|root| std::fs::write(root.join("a"), "1").unwrap());
         host.stat(Path::new("/a")).unwrap();
-        host.keeps.store(true, Relaxed);
+        host.inner.keeps.store(true, Relaxed);
         for _ in 0..=WAIT_LIMIT {
             assert!(host.is_settled());
             // The time of a file that was changed as it was looked at.

@@ -38,7 +38,7 @@ use crate::places::{self, Place};
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// One copy of a library: a file in a directory, under all the names it has there.
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ pub struct Library {
     /// Why nothing may load it: a stub, damage, another machine's.
     pub unusable: Option<String>,
     /// The file itself, where it can be used.
-    pub object: Option<Rc<Object>>,
+    pub object: Option<Arc<Object>>,
 }
 
 impl Library {
@@ -157,13 +157,13 @@ pub struct Inventory {
     pub problems: Vec<Problem>,
     /// Objects of others that need libraries of ours, as far as somebody named them: torch's, the extensions of Python
     /// packages. Only [`reach()`] asks them.
-    pub users: Vec<Rc<Object>>,
+    pub users: Vec<Arc<Object>>,
 }
 
 impl Inventory {
     /// Looks into the places, in order; a directory named twice is looked into once.
     #[must_use]
-    pub fn scan(objects: &Objects<'_>, places: Vec<Place>) -> Self {
+    pub fn scan(objects: &Objects, places: Vec<Place>) -> Self {
         let mut inventory = Self::default();
         let mut owners = Owners::default();
         for place in places::distinct(objects.host(), places) {
@@ -180,7 +180,7 @@ impl Inventory {
     }
 
     /// Reads the files of a listing; gives where in `libraries` they are.
-    pub fn read(&mut self, objects: &Objects<'_>, listing: Listing, owners: &mut Owners) -> Range<usize> {
+    pub fn read(&mut self, objects: &Objects, listing: Listing, owners: &mut Owners) -> Range<usize> {
         let Listing { place, files, problems } = listing;
         log::debug!("looking into {} ({})", place.dir.display(), place.provenance);
         let start = self.libraries.len();
@@ -233,7 +233,7 @@ impl Inventory {
         searched
     }
 
-    fn add(&mut self, objects: &Objects<'_>, place: &Place, stat: Stat, mut names: Vec<OsString>, owners: &mut Owners) {
+    fn add(&mut self, objects: &Objects, place: &Place, stat: Stat, mut names: Vec<OsString>, owners: &mut Owners) {
         // The shortest name opens any of them; which it is only matters for the soname below.
         let first = names.first().cloned().unwrap_or_default();
         let opened = objects.open(&place.dir.join(&first));
@@ -276,7 +276,7 @@ impl Inventory {
 
     /// Takes a file in that is named by hand, whatever its name is, as a copy of what it says it is; `soname` is what it is
     /// named for. A file that is in already gets that very path.
-    pub fn take(&mut self, objects: &Objects<'_>, soname: &str, path: &Path) {
+    pub fn take(&mut self, objects: &Objects, soname: &str, path: &Path) {
         let (Some(dir), Some(file_name)) = (path.parent(), path.file_name()) else { return };
         let known = self
             .libraries

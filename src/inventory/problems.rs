@@ -51,7 +51,7 @@ pub const PROBLEMS: [(&str, &str); 27] = [
 
 /// What is wrong, sorted by path, then id. Holds what was met while scanning, too.
 #[must_use]
-pub fn problems(inventory: &Inventory, loader: &Loader<'_>) -> Vec<Problem> {
+pub fn problems(inventory: &Inventory, loader: &Loader) -> Vec<Problem> {
     let copies = Copies::new(inventory, loader);
     let mut look = Look { inventory, loader, copies, problems: met(inventory) };
     look.duplicates();
@@ -90,7 +90,7 @@ fn met(inventory: &Inventory) -> Vec<Problem> {
 
 struct Look<'a> {
     inventory: &'a Inventory,
-    loader: &'a Loader<'a>,
+    loader: &'a Loader,
     copies: Copies<'a>,
     problems: Vec<Problem>,
 }

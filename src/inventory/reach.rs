@@ -12,10 +12,10 @@ use crate::facts::{dlopens_of, parse_library_name};
 use crate::host::FileId;
 use crate::loader::{Loader, Rule};
 use crate::objects::Object;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A search path that leads to a library.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ impl Reach {
 
 /// For each library of the inventory, in its order, the search paths that lead to it; none where nobody does.
 #[must_use]
-pub fn reach(inventory: &Inventory, loader: &Loader<'_>) -> Vec<Vec<Reach>> {
+pub fn reach(inventory: &Inventory, loader: &Loader) -> Vec<Vec<Reach>> {
     let copies = Copies::new(inventory, loader);
     let mut reached: Vec<BTreeSet<Reach>> = vec![BTreeSet::new(); inventory.libraries.len()];
     let mut add = |at: usize, reach: Reach| {
@@ -165,16 +165,16 @@ impl SearchPath {
 /// The libraries of an inventory by directory and by file, as a loader meets them.
 pub(super) struct Copies<'a> {
     inventory: &'a Inventory,
-    loader: &'a Loader<'a>,
+    loader: &'a Loader,
     by_dir: BTreeMap<FileId, Vec<usize>>,
     by_file: BTreeMap<FileId, usize>,
-    dirs: RefCell<BTreeMap<PathBuf, Option<FileId>>>,
+    dirs: Mutex<BTreeMap<PathBuf, Option<FileId>>>,
 }
 
 impl<'a> Copies<'a> {
-    pub(super) fn new(inventory: &'a Inventory, loader: &'a Loader<'a>) -> Self {
+    pub(super) fn new(inventory: &'a Inventory, loader: &'a Loader) -> Self {
         let mut copies =
-            Self { inventory, loader, by_dir: BTreeMap::new(), by_file: BTreeMap::new(), dirs: RefCell::default() };
+            Self { inventory, loader, by_dir: BTreeMap::new(), by_file: BTreeMap::new(), dirs: Mutex::default() };
         // ld.so passes over files of another class or machine (`open_verify`), and stops at damaged ones.
         let foreign: BTreeSet<&Path> = inventory
             .problems
@@ -246,6 +246,6 @@ impl<'a> Copies<'a> {
     fn directory(&self, dir: &Path) -> Option<FileId> {
         let host = self.loader.host();
         let stat = || host.stat(&host.absolute(dir)).ok().map(|stat| stat.id);
-        *self.dirs.borrow_mut().entry(dir.to_owned()).or_insert_with(stat)
+        *self.dirs.lock().unwrap_or_else(PoisonError::into_inner).entry(dir.to_owned()).or_insert_with(stat)
     }
 }

@@ -4,12 +4,12 @@
 //! lists the entries of one architecture. Reads the new format, alone or behind the old one, and the old one alone
 //! (`sysdeps/generic/dl-cache.h` has the layouts). Nothing panics.
 
-use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 const NEW_MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
@@ -53,7 +53,7 @@ pub struct Cache {
     /// How many of the levels x86-64-v2 and up the processor has.
     levels: usize,
     legacy: Option<Legacy>,
-    listed: OnceCell<BTreeMap<OsString, Vec<PathBuf>>>,
+    listed: OnceLock<BTreeMap<OsString, Vec<PathBuf>>>,
 }
 
 /// Where the entries are.

@@ -78,7 +78,7 @@ impl LinkError {
     }
 }
 
-impl LinkMap<'_, '_> {
+impl LinkMap<'_> {
     /// What ld.so says of a node that is not defined; of one that is weak, or of a provider without nodes, only `ldd`
     /// says it.
     #[must_use]

@@ -71,7 +71,7 @@ fn minimal_strerror(errno: Errno) -> String {
 
 impl LoadError {
     /// The same as our own reader puts it.
-    pub(super) fn as_object_error(&self, path: &Path, objects: &Objects<'_>) -> ObjectError {
+    pub(super) fn as_object_error(&self, path: &Path, objects: &Objects) -> ObjectError {
         match self {
             Self::Dies(error) => error.clone(),
             Self::Open(error) | Self::Read(error) => ObjectError::Open(error.clone()),

@@ -74,7 +74,7 @@ pub struct Link {
     pub first_error: Option<LinkError>,
 }
 
-impl LinkMap<'_, '_> {
+impl LinkMap<'_> {
     /// Links all that is mapped: start-up first, then each [`open`](Self::open) in its turn.
     #[must_use]
     pub fn link(&self, symbols: Symbols) -> Link {
@@ -176,17 +176,17 @@ enum Answer {
     Assertion,
 }
 
-struct Linker<'m, 'l, 'h> {
-    map: &'m LinkMap<'l, 'h>,
+struct Linker<'m, 'l> {
+    map: &'m LinkMap<'l>,
     elves: Vec<Option<Elf<'m>>>,
     link: Link,
     checked: Vec<bool>,
     relocated: Vec<bool>,
 }
 
-impl<'m, 'l, 'h> Linker<'m, 'l, 'h> {
+impl<'m, 'l> Linker<'m, 'l> {
     /// A linker for objects of which the first `done` are linked.
-    fn new(map: &'m LinkMap<'l, 'h>, done: usize) -> Self {
+    fn new(map: &'m LinkMap<'l>, done: usize) -> Self {
         let objects = map.objects();
         let linked: Vec<bool> = (0..objects.len()).map(|index| index < done).collect();
         Self {

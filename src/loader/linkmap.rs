@@ -17,7 +17,7 @@ use crate::objects::{Object, ObjectError, Objects};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// An object of the link map.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct Mapped {
     /// The rule that found it.
     pub rule: Rule,
     /// The file.
-    pub object: Rc<Object>,
+    pub object: Arc<Object>,
     /// Who caused it to be loaded; `None` for the program and for what was opened without a caller.
     pub loader: Option<usize>,
     /// The objects its needed entries and filters led to, in order; missing ones are left out.
@@ -104,8 +104,8 @@ pub enum Listed {
 
 /// Objects in the order ld.so would map them, and what it would miss.
 #[derive(Debug, Clone)]
-pub struct LinkMap<'l, 'h> {
-    loader: &'l Loader<'h>,
+pub struct LinkMap<'l> {
+    loader: &'l Loader,
     objects: Vec<Mapped>,
     missing: Vec<Missing>,
     ignored: Vec<Ignored>,
@@ -123,10 +123,10 @@ pub struct LinkMap<'l, 'h> {
     stages: Vec<Stage>,
 }
 
-impl<'l, 'h> LinkMap<'l, 'h> {
+impl<'l> LinkMap<'l> {
     /// Nothing mapped yet: a process whose program is not known.
     #[must_use]
-    pub fn new(loader: &'l Loader<'h>) -> Self {
+    pub fn new(loader: &'l Loader) -> Self {
         Self {
             loader,
             objects: Vec::new(),
@@ -183,7 +183,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
         Ok(())
     }
 
-    fn begin(&mut self, path: PathBuf, object: Rc<Object>, interpreter: Option<PathBuf>, secure: bool) {
+    fn begin(&mut self, path: PathBuf, object: Arc<Object>, interpreter: Option<PathBuf>, secure: bool) {
         self.process = self.loader.process(Some(&self.loader.origin(&path)), secure);
         if self.is_unsearched {
             self.process.library_path.clear();
@@ -299,24 +299,24 @@ impl<'l, 'h> LinkMap<'l, 'h> {
 
     /// The machine.
     #[must_use]
-    pub fn host(&self) -> &'h Host {
+    pub fn host(&self) -> &'l Host {
         self.loader.host()
     }
 
     /// The files of the machine.
     #[must_use]
-    pub fn files(&self) -> &'h Objects<'h> {
+    pub fn files(&self) -> &'l Objects {
         self.loader.objects()
     }
 
     /// The C library that a process has which is not known, whoever asks for it or nobody.
-    pub(super) fn libc(&self) -> Option<Rc<Object>> {
-        let mapped = self.by_name(OsStr::new(LIBC)).map(|mapped| Rc::clone(&mapped.object));
+    pub(super) fn libc(&self) -> Option<Arc<Object>> {
+        let mapped = self.by_name(OsStr::new(LIBC)).map(|mapped| Arc::clone(&mapped.object));
         let search = Search { chain: &[], program: None, process: &self.process, preload: false };
         mapped.or_else(|| Some(self.loader.search(OsStr::new(LIBC), &search).ok()?.1))
     }
 
-    pub(crate) fn loader(&self) -> &'l Loader<'h> {
+    pub(crate) fn loader(&self) -> &'l Loader {
         self.loader
     }
 
@@ -428,7 +428,7 @@ impl<'l, 'h> LinkMap<'l, 'h> {
     fn add(
         &mut self,
         path: PathBuf,
-        object: Rc<Object>,
+        object: Arc<Object>,
         rule: Rule,
         loader: Option<usize>,
         name: Option<&OsStr>,
@@ -495,7 +495,7 @@ const NAME_LIMIT: usize = 255;
 
 impl Failure {
     /// The file that stands where the search ended, and what is wrong with it.
-    fn unusable(&self, objects: &Objects<'_>) -> Option<(PathBuf, ObjectError)> {
+    fn unusable(&self, objects: &Objects) -> Option<(PathBuf, ObjectError)> {
         match self {
             Self::NotFound(Errno::NOENT) | Self::OtherClass | Self::Token => None,
             Self::NotFound(_) => None,

@@ -7,10 +7,10 @@ use super::cache::Legacy;
 use super::tunables::{number, tunable};
 use crate::elf::Elf;
 use crate::host::Host;
-use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// One of the two architectures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(super) struct Machine {
     pub(super) hwcaps: Vec<&'static str>,
     /// What `$LIB` stands for.
     pub(super) lib: OsString,
-    platform: OnceCell<Platform>,
+    platform: OnceLock<Platform>,
 }
 
 /// What a processor is called, and what it can do, by the measure of glibc before 2.37.
@@ -92,7 +92,7 @@ impl Machine {
             hwcaps: if architecture == ORDER[0] { hwcaps(&Usable::of(host)) } else { Vec::new() },
             default_dirs,
             architecture,
-            platform: OnceCell::new(),
+            platform: OnceLock::new(),
         }
     }
 

@@ -7,14 +7,14 @@
 use super::linkmap::LinkMap;
 
 /// The objects of `search`, in the order in which they are relocated.
-pub(super) fn relocation(map: &LinkMap<'_, '_>, search: &[usize]) -> Vec<usize> {
+pub(super) fn relocation(map: &LinkMap<'_>, search: &[usize]) -> Vec<usize> {
     let loader = map.loader();
     let depth_first_sort = loader.machine().sorts_depth_first(loader.host());
     if depth_first_sort { depth_first(map, search) } else { by_moving(map, search) }
 }
 
 /// Each object is moved behind the last one that needs it, until none moves or too many rounds show a cycle.
-fn by_moving(map: &LinkMap<'_, '_>, search: &[usize]) -> Vec<usize> {
+fn by_moving(map: &LinkMap<'_>, search: &[usize]) -> Vec<usize> {
     let Some((&root, rest)) = search.split_first() else { return Vec::new() };
     let mut sorted = rest.to_vec();
     let count = sorted.len();
@@ -47,7 +47,7 @@ fn by_moving(map: &LinkMap<'_, '_>, search: &[usize]) -> Vec<usize> {
     sorted
 }
 
-fn depth_first(map: &LinkMap<'_, '_>, search: &[usize]) -> Vec<usize> {
+fn depth_first(map: &LinkMap<'_>, search: &[usize]) -> Vec<usize> {
     let mut done = vec![false; map.objects().len()];
     let mut order = Vec::with_capacity(search.len());
     let root = search.first().copied();
@@ -63,7 +63,7 @@ fn depth_first(map: &LinkMap<'_, '_>, search: &[usize]) -> Vec<usize> {
 }
 
 /// Depth first, what an object needs before itself; with a stack of our own, for chains can be long.
-fn visit(map: &LinkMap<'_, '_>, root: Option<usize>, from: usize, done: &mut [bool], order: &mut Vec<usize>) {
+fn visit(map: &LinkMap<'_>, root: Option<usize>, from: usize, done: &mut [bool], order: &mut Vec<usize>) {
     let mut stack = vec![(from, 0)];
     let enter =
         |index: usize, done: &mut [bool]| done.get_mut(index).is_some_and(|done| !std::mem::replace(done, true));

@@ -47,7 +47,7 @@ pub enum ProgramKind {
 impl ProgramKind {
     /// The kind of the file at `path`.
     #[must_use]
-    pub fn of(loader: &Loader<'_>, path: &Path) -> Self {
+    pub fn of(loader: &Loader, path: &Path) -> Self {
         let host = loader.host();
         if host.is_dir(path) {
             return Self::Directory;

@@ -8,12 +8,12 @@ use super::machine::Machine;
 use crate::elf::Refusal;
 use crate::host::Host;
 use crate::objects::{LoadError, Object, ObjectError, Objects};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
 /// By which rule an object came into the link map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -105,21 +105,20 @@ struct Directory {
 
 /// A dynamic loader in one environment.
 #[derive(Debug)]
-pub struct Loader<'h> {
-    host: &'h Host,
-    objects: &'h Objects<'h>,
+pub struct Loader {
+    objects: Objects,
     library_path: Vec<PathBuf>,
     preload: Vec<OsString>,
     preload_file: Vec<OsString>,
     cache: Cache,
     machine: Machine,
-    directories: RefCell<BTreeMap<OsString, Rc<Directory>>>,
+    directories: Mutex<BTreeMap<OsString, Arc<Directory>>>,
 }
 
-impl<'h> Loader<'h> {
+impl Loader {
     /// The loader of this machine with the environment of `host`.
     #[must_use]
-    pub fn new(objects: &'h Objects<'h>) -> Self {
+    pub fn new(objects: &Objects) -> Self {
         let host = objects.host();
         let machine = Machine::of(host);
         let bytes = host.read(Path::new("/etc/ld.so.cache")).unwrap_or_default();
@@ -130,8 +129,7 @@ impl<'h> Loader<'h> {
             cache.set_legacy(legacy);
         }
         let mut loader = Self {
-            host,
-            objects,
+            objects: objects.clone(),
             library_path: Vec::new(),
             preload: split(host.env("LD_PRELOAD").unwrap_or_default(), b": ")
                 .filter(|entry| !entry.is_empty() && entry.len() < PATH_LIMIT)
@@ -139,7 +137,7 @@ impl<'h> Loader<'h> {
             preload_file: preload_file(&host.read(Path::new("/etc/ld.so.preload")).unwrap_or_default()),
             cache,
             machine,
-            directories: RefCell::default(),
+            directories: Mutex::default(),
         };
         loader.library_path = loader.process(None, false).library_path;
         loader
@@ -190,23 +188,23 @@ impl<'h> Loader<'h> {
 
     /// Whether `LD_BIND_NOW` has every call bound before a program starts.
     pub(super) fn binds_now(&self) -> bool {
-        self.host.env("LD_BIND_NOW").is_some_and(|value| !value.is_empty())
+        self.host().env("LD_BIND_NOW").is_some_and(|value| !value.is_empty())
     }
 
-    pub(crate) fn objects(&self) -> &'h Objects<'h> {
-        self.objects
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
     }
 
-    pub(crate) fn host(&self) -> &'h Host {
-        self.host
+    pub(crate) fn host(&self) -> &Host {
+        self.objects.host()
     }
 
     /// The object at `path`, as ld.so takes it.
-    pub(super) fn load(&self, path: &Path) -> Result<Rc<Object>, ObjectError> {
+    pub(super) fn load(&self, path: &Path) -> Result<Arc<Object>, ObjectError> {
         let loaded = self.objects.load(path, self.machine.architecture.machine);
         loaded.map_err(|error| match error {
             LoadError::Refused(Refusal::Fatal(words)) => ObjectError::Refused(words),
-            error => error.as_object_error(path, self.objects),
+            error => error.as_object_error(path, &self.objects),
         })
     }
 
@@ -217,14 +215,14 @@ impl<'h> Loader<'h> {
     /// What is settled at the start of a process whose program lies in `origin`.
     pub(super) fn process(&self, origin: Option<&Path>, secure: bool) -> Process {
         // `unsecvars.h`: a secure process does not see the variable.
-        let list = self.host.env("LD_LIBRARY_PATH").filter(|_| !secure);
+        let list = self.host().env("LD_LIBRARY_PATH").filter(|_| !secure);
         let tokens = self.tokens(origin, Trust::All);
         let library_path = list.map(|list| Self::directories(list, b":;", &tokens)).unwrap_or_default();
         Process { secure, library_path }
     }
 
     fn tokens<'a>(&'a self, origin: Option<&'a Path>, trust: Trust<'a>) -> Tokens<'a> {
-        Tokens { origin, lib: &self.machine.lib, platform: Platform::Of(&self.machine, self.host), trust }
+        Tokens { origin, lib: &self.machine.lib, platform: Platform::Of(&self.machine, self.host()), trust }
     }
 
     fn tokens_of<'a>(&'a self, requester: &'a Requester<'_>, secure: bool, origin: &'a Path) -> Tokens<'a> {
@@ -239,7 +237,7 @@ impl<'h> Loader<'h> {
     /// `l_origin`: where the object lies by the path it was opened by.
     pub(super) fn origin(&self, path: &Path) -> PathBuf {
         // By its characters: a `Path` would lose the `.` of `./lib.so`, which ld.so keeps.
-        let path = self.host.absolute(path);
+        let path = self.host().absolute(path);
         let bytes = path.as_os_str().as_bytes();
         let end = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0).max(1);
         PathBuf::from(OsStr::from_bytes(bytes.get(..end).unwrap_or(bytes)))
@@ -272,7 +270,7 @@ impl<'h> Loader<'h> {
         name: &OsStr,
         requester: Option<&Requester<'_>>,
         secure: bool,
-    ) -> Result<(PathBuf, Rc<Object>), Failure> {
+    ) -> Result<(PathBuf, Arc<Object>), Failure> {
         let expanded = requester.map(|requester| {
             let origin = self.origin(requester.path);
             dst::expand(name, &self.tokens_of(requester, secure, &origin)).unwrap_or_default()
@@ -288,7 +286,7 @@ impl<'h> Loader<'h> {
     }
 
     /// Searches a bare name: `_dl_map_object`.
-    pub(super) fn search(&self, name: &OsStr, search: &Search<'_>) -> Result<(PathBuf, Rc<Object>, Rule), Failure> {
+    pub(super) fn search(&self, name: &OsStr, search: &Search<'_>) -> Result<(PathBuf, Arc<Object>, Rule), Failure> {
         let mut attempt = Attempt { other_class: false, setuid_only: search.preload && search.process.secure };
         let secure = search.process.secure;
         let requester = search.chain.first();
@@ -367,7 +365,7 @@ impl<'h> Loader<'h> {
         name: &OsStr,
         dirs: &[PathBuf],
         attempt: &mut Attempt,
-    ) -> Result<Option<(PathBuf, Rc<Object>)>, Failure> {
+    ) -> Result<Option<(PathBuf, Arc<Object>)>, Failure> {
         for dir in dirs {
             for subdir in &self.directory(dir).subdirs {
                 let path = dir.join(subdir).join(name);
@@ -380,30 +378,33 @@ impl<'h> Loader<'h> {
             match self.usable(&path, attempt)? {
                 Ok(object) => return Ok(Some((path, object))),
                 // "The file exists and is readable, but something went wrong": the rest of the list is passed over.
-                Err(errno) if errno.ends_list() && self.host.is_dir(dir_or_here(dir)) => return Ok(None),
+                Err(errno) if errno.ends_list() && self.host().is_dir(dir_or_here(dir)) => return Ok(None),
                 Err(_) => {}
             }
         }
         Ok(None)
     }
 
-    fn directory(&self, dir: &Path) -> Rc<Directory> {
-        if let Some(known) = self.directories.borrow().get(dir.as_os_str()) {
-            return Rc::clone(known);
+    fn directory(&self, dir: &Path) -> Arc<Directory> {
+        if let Some(known) = self.directories.lock().unwrap_or_else(PoisonError::into_inner).get(dir.as_os_str()) {
+            return Arc::clone(known);
         }
         let mut subdirs = Vec::new();
         let hwcaps = Path::new("glibc-hwcaps");
-        if !self.machine.hwcaps.is_empty() && self.host.is_dir(&dir.join(hwcaps)) {
+        if !self.machine.hwcaps.is_empty() && self.host().is_dir(&dir.join(hwcaps)) {
             subdirs.extend(self.machine.hwcaps.iter().map(|level| hwcaps.join(level)));
         }
-        subdirs.extend(self.machine.legacy_subdirs(self.host, |name| self.host.is_dir(&dir.join(name))));
-        let made = Rc::new(Directory { subdirs });
-        self.directories.borrow_mut().insert(dir.as_os_str().to_owned(), Rc::clone(&made));
+        subdirs.extend(self.machine.legacy_subdirs(self.host(), |name| self.host().is_dir(&dir.join(name))));
+        let made = Arc::new(Directory { subdirs });
+        self.directories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(dir.as_os_str().to_owned(), Arc::clone(&made));
         made
     }
 
     /// `open_verify`: a file of another class or machine is passed over, a damaged one ends the search.
-    fn usable(&self, path: &Path, attempt: &mut Attempt) -> Result<Result<Rc<Object>, Errno>, Failure> {
+    fn usable(&self, path: &Path, attempt: &mut Attempt) -> Result<Result<Arc<Object>, Errno>, Failure> {
         match self.objects.load(path, self.machine.architecture.machine) {
             Ok(object) if attempt.setuid_only && object.stat.mode & SETUID == 0 => Ok(Err(Errno::NOENT)),
             Ok(object) => Ok(Ok(object)),

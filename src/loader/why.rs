@@ -112,7 +112,7 @@ impl Why {
 /// Entries that are taken away one after the other.
 const WITHOUT_LIMIT: usize = 8;
 
-impl LinkMap<'_, '_> {
+impl LinkMap<'_> {
     /// Why the object at `asker` gets what it gets for `name`.
     #[must_use]
     pub fn why(&self, asker: usize, name: &OsStr) -> Why {

@@ -167,7 +167,7 @@ fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateErr
 /// nothing that happens to be mapped by some process.
 fn all_places(
     host: &Host,
-    loader: &Loader<'_>,
+    loader: &Loader,
     sites: &[PathBuf],
     given: &[PathBuf],
     wanted: &[&PlanLibrary],
@@ -184,7 +184,7 @@ fn all_places(
 
 /// A file for each library, and the libraries there is none for.
 fn found(
-    objects: &Objects<'_>,
+    objects: &Objects,
     inventory: &Inventory,
     wanted: &[&PlanLibrary],
     sites: &[PathBuf],

@@ -292,7 +292,7 @@ fn python(host: &Host, plan: &Plan, named: Option<&Interpreter>) -> Option<Check
     Some(check(says).differs(Change::OtherVersion))
 }
 
-fn driver(loader: &Loader<'_>, plan: &Plan) -> Option<Check> {
+fn driver(loader: &Loader, plan: &Plan) -> Option<Check> {
     let host = loader.host();
     let own: Vec<&PlanLibrary> = plan.libraries.iter().filter(|library| is_driver(library)).collect();
     let with = plan.with("driver");
@@ -339,7 +339,7 @@ fn driver(loader: &Loader<'_>, plan: &Plan) -> Option<Check> {
     })
 }
 
-fn library(objects: &Objects<'_>, library: &PlanLibrary) -> Check {
+fn library(objects: &Objects, library: &PlanLibrary) -> Check {
     let host = objects.host();
     let path = &library.path;
     let version = library.version.as_ref().map(|version| format!("{version}, ")).unwrap_or_default();
@@ -373,7 +373,7 @@ fn library(objects: &Objects<'_>, library: &PlanLibrary) -> Check {
 }
 
 /// What stands in the place of a library.
-fn changed(objects: &Objects<'_>, library: &PlanLibrary, stat: Stat) -> (Change, String) {
+fn changed(objects: &Objects, library: &PlanLibrary, stat: Stat) -> (Change, String) {
     if stat.kind != Kind::File {
         return (Change::OtherBuild, "is no regular file now".to_owned());
     }

@@ -80,7 +80,7 @@ impl Far {
 }
 
 /// Where what a program is linked with stands, and where that looks.
-fn linked(loader: &Loader<'_>, program: &Path) -> Vec<PathBuf> {
+fn linked(loader: &Loader, program: &Path) -> Vec<PathBuf> {
     let mut map = LinkMap::new(loader);
     let _ = map.start(program);
     let dirs = map.objects().iter().flat_map(|mapped| {

@@ -6,14 +6,14 @@ use crate::loader::{Loader, conf_directories};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-pub(super) fn library_path(loader: &Loader<'_>) -> Vec<Place> {
+pub(super) fn library_path(loader: &Loader) -> Vec<Place> {
     let host = loader.host();
     // An empty element is the working directory.
     let dirs = loader.library_path().iter().map(|dir| host.absolute(dir));
     dirs.map(|dir| Place::alone(dir, Provenance::LdLibraryPath)).collect()
 }
 
-pub(super) fn system(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
+pub(super) fn system(host: &Host, loader: &Loader) -> Vec<Place> {
     let cached: BTreeSet<&Path> = loader.cache().iter().filter_map(|(_, path)| path.parent()).collect();
     let mut places: Vec<Place> =
         cached.into_iter().map(|dir| Place::alone(dir.to_owned(), Provenance::Cache)).collect();

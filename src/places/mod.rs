@@ -75,7 +75,7 @@ pub enum Demand {
 
 /// The places of a machine outside any Python: environment, toolkits, driver, dynamic loader.
 #[must_use]
-pub fn machine(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
+pub fn machine(host: &Host, loader: &Loader) -> Vec<Place> {
     let mut places = Vec::new();
     places.extend(conda::places(host));
     places.extend(ldso::library_path(loader));
@@ -88,7 +88,7 @@ pub fn machine(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
 /// The places of [`machine`], and with them those of drivers, stubs and compatibility packages that nobody should use:
 /// what may stand in the way of the environment that is examined, but no other environment.
 #[must_use]
-pub fn survey(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
+pub fn survey(host: &Host, loader: &Loader) -> Vec<Place> {
     let mut places = Vec::new();
     places.extend(conda::places(host));
     places.extend(toolkit::known(host));
@@ -104,7 +104,7 @@ pub fn survey(host: &Host, loader: &Loader<'_>) -> Vec<Place> {
 /// (`LD_LIBRARY_PATH`, the cache, a running process), so that [`distinct`] keeps the reason that says most.
 /// Directories are listed at known depths only; nothing is walked (that is [`Walk`]'s job).
 #[must_use]
-pub fn known(host: &Host, loader: &Loader<'_>, demand: Demand) -> Vec<Place> {
+pub fn known(host: &Host, loader: &Loader, demand: Demand) -> Vec<Place> {
     let mut places = Vec::new();
     places.extend(venv::places(host, demand));
     places.extend(conda::known(host));

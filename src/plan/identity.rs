@@ -24,7 +24,7 @@ pub enum Identity {
 impl Identity {
     /// Looks at the file at `path`, whose stat is given; reads its digest only where the size is that of the library.
     #[must_use]
-    pub fn at(objects: &Objects<'_>, library: &PlanLibrary, path: &Path, stat: Stat) -> Self {
+    pub fn at(objects: &Objects, library: &PlanLibrary, path: &Path, stat: Stat) -> Self {
         if library.is_same(stat) {
             return Self::Same;
         }

@@ -299,7 +299,7 @@ fn fits(path: &Path) -> bool {
 }
 
 /// The stat of a library's file as it is now; in words why it cannot be handed out.
-fn today(library: &PlanLibrary, objects: &Objects<'_>) -> Result<Stat, String> {
+fn today(library: &PlanLibrary, objects: &Objects) -> Result<Stat, String> {
     use super::Drift;
     if !fits(&library.path) {
         return Err("has a `$` in its path, which the loader would expand".to_owned());

@@ -26,7 +26,7 @@ pub(super) enum Meant {
 }
 
 impl Request {
-    pub(super) fn meant(&self, host: &Host, objects: &Objects<'_>) -> Result<Meant, RequestError> {
+    pub(super) fn meant(&self, host: &Host, objects: &Objects) -> Result<Meant, RequestError> {
         let command = Command::read(host, &self.command);
         if !self.files.is_empty() {
             let files = self.files.iter().map(|path| host.absolute(path)).collect();
@@ -107,12 +107,12 @@ impl Request {
 
     /// The environment's requirement for the program that the command starts: what that has of its own stands, and the
     /// plan is for it. What the user laid down holds for the environment's Python as well, which the command may start.
-    pub(super) fn of_started<'l, 'h>(
+    pub(super) fn of_started<'l>(
         &self,
         host: &Host,
-        (mut requirement, mut closure): (Requirement, Closure<'l, 'h>),
+        (mut requirement, mut closure): (Requirement, Closure<'l>),
         interpreter: &Interpreter,
-    ) -> (Requirement, Closure<'l, 'h>) {
+    ) -> (Requirement, Closure<'l>) {
         if let Some(program) = self.native(host) {
             closure = closure.with_its_own(Some(&program), &[]);
             requirement.keeps_its_own = true;
@@ -139,7 +139,7 @@ impl Request {
 }
 
 /// Whether a program, or what it is linked against, needs a library of NVIDIA's.
-pub(super) fn needs_cuda(objects: &Objects<'_>, program: &Path) -> bool {
+pub(super) fn needs_cuda(objects: &Objects, program: &Path) -> bool {
     crate::handout::door::linked(objects, program).is_some()
 }
 

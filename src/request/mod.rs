@@ -132,7 +132,7 @@ impl Request {
     /// # Errors
     ///
     /// As [`Request::answer`].
-    pub fn answer_by(&self, loader: &Loader<'_>) -> Result<Answer, RequestError> {
+    pub fn answer_by(&self, loader: &Loader) -> Result<Answer, RequestError> {
         let objects = loader.objects();
         let host = objects.host();
         let meant = self.meant(host, objects)?;
@@ -235,7 +235,7 @@ impl Request {
     /// # Errors
     ///
     /// As [`Request::answer`]; [`RequestError::NotInstalled`], where a torch is meant that is not there.
-    pub fn subject(&self, loader: &Loader<'_>) -> Result<Checked, RequestError> {
+    pub fn subject(&self, loader: &Loader) -> Result<Checked, RequestError> {
         let objects = loader.objects();
         let host = objects.host();
         Ok(match self.meant(host, objects)? {
@@ -306,13 +306,7 @@ impl Request {
     }
 
     /// Given places, the consumer's own, then those of the machine.
-    fn all_places(
-        &self,
-        host: &Host,
-        loader: &Loader<'_>,
-        requirement: &Requirement,
-        closure: &Closure<'_, '_>,
-    ) -> Vec<Place> {
+    fn all_places(&self, host: &Host, loader: &Loader, requirement: &Requirement, closure: &Closure<'_>) -> Vec<Place> {
         let mut places = places::sites(host, &requirement.sites);
         let from_environment = host.env("CUDASHIM_PLACE").unwrap_or_default();
         let listed = std::env::split_paths(from_environment).filter(|path| !path.as_os_str().is_empty());

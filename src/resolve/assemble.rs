@@ -26,14 +26,14 @@ enum Node {
 }
 
 struct Assembly<'a> {
-    closure: &'a Closure<'a, 'a>,
+    closure: &'a Closure<'a>,
     members: Vec<(Choice, &'a Object)>,
     by_soname: BTreeMap<String, usize>,
 }
 
 pub(super) fn resolution(
     requirement: &Requirement,
-    closure: &Closure<'_, '_>,
+    closure: &Closure<'_>,
     inventory: &Inventory,
     members: Vec<Member<'_>>,
     driver: &Driver<'_>,
@@ -103,7 +103,7 @@ pub(super) fn resolution(
 }
 
 /// The objects that the set is chosen for: the consumer's own, and what opens libraries by name for it.
-fn proven_objects(closure: &Closure<'_, '_>, requirement: &Requirement) -> Vec<PathBuf> {
+fn proven_objects(closure: &Closure<'_>, requirement: &Requirement) -> Vec<PathBuf> {
     let own = closure.own().into_iter().map(|(_, mapped)| mapped.path.as_path());
     let all = own.chain(requirement.openers.iter().map(PathBuf::as_path)).filter(|path| path.is_absolute());
     let objects: BTreeSet<&Path> = all.collect();

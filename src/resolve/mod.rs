@@ -84,7 +84,7 @@ pub struct Resolution {
 /// two releases do not meet.
 fn leave_its_own(
     requirement: &Requirement,
-    closure: &Closure<'_, '_>,
+    closure: &Closure<'_>,
     policy: &Policy,
     members: &mut Vec<Member<'_>>,
     driver: &mut Driver<'_>,
@@ -117,9 +117,9 @@ fn leave_its_own(
 /// The minimal set of facts that cannot hold together.
 pub fn resolve(
     requirement: &Requirement,
-    closure: &Closure<'_, '_>,
+    closure: &Closure<'_>,
     inventory: &Inventory,
-    loader: &Loader<'_>,
+    loader: &Loader,
     policy: &Policy,
 ) -> Result<Resolution, NoSolution> {
     let of = |own| problem::State::new(requirement, closure, inventory, policy, own);

@@ -91,7 +91,7 @@ impl Defines for Oracle<'_, '_> {
 impl<'i> State<'i> {
     pub(super) fn new(
         requirement: &Requirement,
-        closure: &Closure<'_, '_>,
+        closure: &Closure<'_>,
         inventory: &'i Inventory,
         policy: &Policy,
         own: Own,
@@ -148,12 +148,12 @@ impl<'i> State<'i> {
     fn add_candidates(
         &mut self,
         requirement: &Requirement,
-        closure: &Closure<'_, '_>,
+        closure: &Closure<'_>,
         inventory: &'i Inventory,
         policy: &Policy,
         own: Own,
     ) {
-        let libc = closure.map().by_name(OsStr::new("libc.so.6")).map(|mapped| std::rc::Rc::clone(&mapped.object));
+        let libc = closure.map().by_name(OsStr::new("libc.so.6")).map(|mapped| std::sync::Arc::clone(&mapped.object));
         let (mut roots, mut directories) = (Numbers::default(), Numbers::default());
         let mut queue: Vec<String> =
             self.wants.iter().map(|want| want.soname.clone()).chain(policy.fixed.keys().cloned()).collect();
@@ -299,7 +299,7 @@ impl<'i> State<'i> {
 /// The copy that the consumer's own run paths lead to, where it can be used.
 fn own_copy<'i>(
     requirement: &Requirement,
-    closure: &Closure<'_, '_>,
+    closure: &Closure<'_>,
     inventory: &'i Inventory,
     soname: &str,
 ) -> Option<&'i Library> {

@@ -8,7 +8,7 @@ use crate::objects::Object;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The libraries that may join: what compilers ship, of which a machine holds several.
 pub(super) const SONAMES: [&str; 3] = ["libstdc++.so.6", "libgcc_s.so.1", "libgomp.so.1"];
@@ -17,7 +17,7 @@ pub(super) const SONAMES: [&str; 3] = ["libstdc++.so.6", "libgcc_s.so.1", "libgo
 pub(super) struct Runtime {
     pub(super) soname: String,
     pub(super) path: PathBuf,
-    pub(super) object: Rc<Object>,
+    pub(super) object: Arc<Object>,
     pub(super) because: String,
     /// The copy ld.so would take, if any, and what speaks against it.
     pub(super) refused: Option<(PathBuf, String)>,
@@ -25,9 +25,9 @@ pub(super) struct Runtime {
 
 pub(super) fn choose(
     requirement: &Requirement,
-    closure: &Closure<'_, '_>,
+    closure: &Closure<'_>,
     inventory: &Inventory,
-    loader: &Loader<'_>,
+    loader: &Loader,
 ) -> Vec<Runtime> {
     let mut needed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for demand in &requirement.nodes {
@@ -37,7 +37,7 @@ pub(super) fn choose(
     }
     let mut chosen = Vec::new();
     for (soname, nodes) in needed {
-        let today = closure.map().by_name(OsStr::new(soname)).map(|mapped| Rc::clone(&mapped.object));
+        let today = closure.map().by_name(OsStr::new(soname)).map(|mapped| Arc::clone(&mapped.object));
         let Some(lacks) = today.as_ref().map_or(nodes.first().copied(), |object| lacking(object, &nodes)) else {
             continue;
         };

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What is known of one file.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct Inspection {
     /// Its digest, where it was asked for.
     pub digest: Option<Digest>,
     /// The file, where it is an ELF object for this machine.
-    pub object: Option<Rc<Object>>,
+    pub object: Option<Arc<Object>>,
     /// Why nothing may load it.
     pub unusable: Option<String>,
     /// Whether it is for linking only.
@@ -68,16 +68,10 @@ impl Inspection {
     ///
     /// Where there is no such file, or where it is neither an ELF object for this machine nor named like a library of
     /// NVIDIA's.
-    pub fn new(
-        objects: &Objects<'_>,
-        loader: &Loader<'_>,
-        scan: &Scan,
-        path: &Path,
-        hash: bool,
-    ) -> Result<Self, ObjectError> {
+    pub fn new(objects: &Objects, loader: &Loader, scan: &Scan, path: &Path, hash: bool) -> Result<Self, ObjectError> {
         let host = objects.host();
         let path = host.absolute(path);
-        let stat = host.stat(&path).map_err(|error| ObjectError::Open(Rc::new(error)))?;
+        let stat = host.stat(&path).map_err(|error| ObjectError::Open(Arc::new(error)))?;
         // Of a file that several environments share, the entry that has this name.
         let same = || scan.entries.iter().filter(|entry| entry.library.stat.id == stat.id);
         let entry = same().find(|entry| entry.paths.contains(&path)).or_else(|| same().next()).cloned();

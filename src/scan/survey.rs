@@ -17,13 +17,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A scan that is under way.
 #[derive(Debug)]
-pub struct Survey<'a, 'h> {
-    objects: &'a Objects<'h>,
+pub struct Survey<'a> {
+    objects: &'a Objects,
     depth: Depth,
     todo: VecDeque<Listing>,
     /// Every path of each file, sorted, with the installation it is in.
@@ -39,11 +39,11 @@ pub struct Survey<'a, 'h> {
     owners: Owners,
 }
 
-impl<'a, 'h> Survey<'a, 'h> {
+impl<'a> Survey<'a> {
     /// Lists the places; a directory named twice counts once. With [`Depth::Full`] even the libraries that a package
     /// vouches for will be looked into.
     #[must_use]
-    pub fn new(objects: &'a Objects<'h>, places: Vec<Place>, depth: Depth) -> Self {
+    pub fn new(objects: &'a Objects, places: Vec<Place>, depth: Depth) -> Self {
         let host = objects.host();
         let places = places::distinct(host, places).into_iter();
         let mut todo: Vec<Listing> = places.map(|place| Listing::new(host, place)).collect();
@@ -140,7 +140,7 @@ impl<'a, 'h> Survey<'a, 'h> {
 
     /// What the libraries that were read are together.
     #[must_use]
-    pub fn finish(mut self, loader: &Loader<'_>) -> Scan {
+    pub fn finish(mut self, loader: &Loader) -> Scan {
         let sites = sites(self.inventory.libraries.iter().map(|library| library.place.root.as_path()));
         self.inventory.users = users(self.objects, &sites);
         let reached = reach(&self.inventory, loader);
@@ -263,7 +263,7 @@ pub fn sites<'p>(roots: impl Iterator<Item = &'p Path>) -> BTreeSet<PathBuf> {
 /// The libraries and extension modules of Python packages that need libraries of ours: those in the directories that
 /// are known to hold any.
 #[must_use]
-pub fn users(objects: &Objects<'_>, sites: &BTreeSet<PathBuf>) -> Vec<Rc<Object>> {
+pub fn users(objects: &Objects, sites: &BTreeSet<PathBuf>) -> Vec<Arc<Object>> {
     let host: &Host = objects.host();
     let mut found = Vec::new();
     for dir in sites.iter().flat_map(|site| places::packages(host, site)) {

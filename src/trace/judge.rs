@@ -39,7 +39,7 @@ pub struct Judgement {
 /// Judges a trace. Symbols are looked for where something went wrong: `failed` says that the command did, and a
 /// process that had to unmap what it had just mapped says it too.
 #[must_use]
-pub fn judge(trace: &Trace, loader: &Loader<'_>, failed: bool) -> Judgement {
+pub fn judge(trace: &Trace, loader: &Loader, failed: bool) -> Judgement {
     let mut bench = Bench {
         loader,
         moments: Moments::new(loader),
@@ -64,16 +64,16 @@ pub fn judge(trace: &Trace, loader: &Loader<'_>, failed: bool) -> Judgement {
     }
 }
 
-struct Bench<'l, 'h> {
-    loader: &'l Loader<'h>,
-    moments: Moments<'l, 'h>,
+struct Bench<'l> {
+    loader: &'l Loader,
+    moments: Moments<'l>,
     findings: BTreeSet<Finding>,
     missing: BTreeSet<MissingSymbol>,
     releases: BTreeMap<FileId, String>,
     verdict: Verdict,
 }
 
-impl Bench<'_, '_> {
+impl Bench<'_> {
     fn add(&mut self, process: &Process, id: &'static str, says: String) {
         self.findings.insert(Finding { id, pid: process.pid, says });
     }

@@ -149,7 +149,7 @@ pub struct Trace {
 impl Trace {
     /// Reads the records. `objects` tells which of the files they name are one, and which are damaged.
     #[must_use]
-    pub fn read(bytes: &[u8], objects: &Objects<'_>) -> Self {
+    pub fn read(bytes: &[u8], objects: &Objects) -> Self {
         let (records, lost) = records::parse(bytes);
         let mut done = Vec::new();
         let mut running: BTreeMap<u32, Watch<'_>> = BTreeMap::new();
@@ -193,7 +193,7 @@ impl Trace {
 /// One process while its records are read.
 #[derive(Clone)]
 struct Watch<'o> {
-    objects: &'o Objects<'o>,
+    objects: &'o Objects,
     at: usize,
     process: Process,
     search: Option<Search>,
@@ -208,7 +208,7 @@ struct Watch<'o> {
 }
 
 impl<'o> Watch<'o> {
-    fn new(objects: &'o Objects<'o>, at: usize, pid: u32, parent: u32, program: PathBuf, command: String) -> Self {
+    fn new(objects: &'o Objects, at: usize, pid: u32, parent: u32, program: PathBuf, command: String) -> Self {
         let process = Process {
             pid,
             parent,

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A program as it starts, with what is preloaded into it.
-fn started<'l>(case: &Case<'l>) -> LinkMap<'l, 'l> {
+fn started<'l>(case: &Case<'l>) -> LinkMap<'l> {
     let mut map = LinkMap::new(case.loader);
     let programs = [case.interpreter.map(|python| python.program.clone()), Some("/bin/sh".into())];
     for program in programs.into_iter().flatten() {

@@ -21,7 +21,7 @@ pub(super) enum Copied<'m> {
 }
 
 impl Mapped {
-    pub(super) fn read(objects: &Objects<'_>) -> io::Result<Self> {
+    pub(super) fn read(objects: &Objects) -> io::Result<Self> {
         let host = objects.host();
         let mut mapped: BTreeMap<OsString, Vec<_>> = BTreeMap::new();
         for MappedFile { path, deleted, .. } in mapped_files(&host.read(Path::new("/proc/self/maps"))?) {

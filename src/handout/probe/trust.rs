@@ -19,7 +19,7 @@ pub(super) struct Looked(Mutex<BTreeMap<PathBuf, Result<(), Arc<Untrusted>>>>);
 
 impl Looked {
     /// As [`trusted_libraries`]. Of a directory that ld.so searches anyway only the directory counts.
-    fn directory(&self, loader: &Loader<'_>, dir: &Path) -> Result<(), Arc<Untrusted>> {
+    fn directory(&self, loader: &Loader, dir: &Path) -> Result<(), Arc<Untrusted>> {
         let known = |looked: &Self| looked.0.lock().unwrap_or_else(PoisonError::into_inner).get(dir).cloned();
         if let Some(known) = known(self) {
             return known;

@@ -3,9 +3,9 @@
 use super::{LinkMap, Object, Rule};
 use crate::host::FileId;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
-impl LinkMap<'_, '_> {
+impl LinkMap<'_> {
     /// The place of an object among [`LinkMap::objects`], by the file it is.
     #[must_use]
     pub fn by_file(&self, id: FileId) -> Option<usize> {
@@ -14,7 +14,7 @@ impl LinkMap<'_, '_> {
 
     /// Takes objects as they are mapped in a process, the program first; what they need is looked for among them, and
     /// nothing is searched.
-    pub fn adopt(&mut self, mapped: impl IntoIterator<Item = (PathBuf, Rc<Object>)>) {
+    pub fn adopt(&mut self, mapped: impl IntoIterator<Item = (PathBuf, Arc<Object>)>) {
         self.interpreter = None;
         for (path, object) in mapped {
             let name = path.clone().into_os_string();

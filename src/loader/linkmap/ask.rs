@@ -5,7 +5,7 @@ use super::LinkMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-impl LinkMap<'_, '_> {
+impl LinkMap<'_> {
     /// As it would be if `LD_LIBRARY_PATH` were not set: what stands behind its hits.
     #[must_use]
     pub fn without_library_path(mut self) -> Self {

@@ -7,9 +7,9 @@ use super::{LinkMap, Listed, Missing};
 use crate::elf::Role;
 use crate::objects::{Dependency, ObjectError};
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
-impl LinkMap<'_, '_> {
+impl LinkMap<'_> {
     /// Follows the needed entries of `roots`; gives all they reach, breadth first, a filter's object before the filter.
     ///
     /// Libraries that filter each other are moved before each other for ever: glibc keeps the list on its stack, and dies
@@ -72,7 +72,7 @@ impl LinkMap<'_, '_> {
     /// Maps what the object at `index` needs, if that was not done by an earlier `dlopen`.
     fn walk(&mut self, index: usize) {
         let Some(mapped) = self.objects.get(index).filter(|mapped| mapped.led_to.is_none()) else { return };
-        let (object, path) = (Rc::clone(&mapped.object), mapped.path.clone());
+        let (object, path) = (Arc::clone(&mapped.object), mapped.path.clone());
         // `__RTLD_DLOPEN` holds for all that a `dlopen` maps.
         let role = if self.is_starting() { Role::Library } else { Role::Opened };
         let mut found = Vec::with_capacity(object.facts.dependencies.len());
