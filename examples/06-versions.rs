@@ -4,8 +4,8 @@
 //! cargo run --example 06-versions -- [PYTHON or directory of an environment [RECORD of `cudashim doctor --record`]]
 #![expect(clippy::print_stdout, reason = "the table is its output")]
 
-use cudashim::doctor::{Ask, examine};
-use cudashim::driver::Machine;
+use cudashim::diagnose::{Ask, examine};
+use cudashim::driver::Driver;
 use cudashim::{Host, Version};
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let python = arguments.next();
     let recorded = arguments.next().map(std::fs::read_to_string).transpose()?;
-    let recorded = recorded.map(|text| Machine::from_json(&text)).transpose()?;
+    let recorded = recorded.map(|text| Driver::from_json(&text)).transpose()?;
     let report = examine(&Host::current(), &Ask { python, recorded, ..Ask::default() })?;
     // `torch.version.cuda`, `nvidia-smi`, `nvcc --version`, and the file that torch will load.
     let torch = report.torch.as_ref().and_then(|torch| torch.cuda.clone());

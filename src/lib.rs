@@ -45,7 +45,7 @@ pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod consumer;
-pub mod doctor;
+pub mod diagnose;
 pub mod driver;
 pub mod elf;
 pub mod escape;

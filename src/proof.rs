@@ -8,7 +8,7 @@
 
 use crate::check::{Depth, Judgement, Subject, Verdict, predict};
 use crate::consumer::TorchBuild;
-use crate::driver::{Machine, Role, rules};
+use crate::driver::{Driver, Role, rules};
 use crate::facts::{Version, parse_library_name, torch_builds};
 use crate::host::Host;
 use crate::inventory::Inventory;
@@ -113,7 +113,7 @@ pub fn prove(host: &Host, request: &Request, plan: Option<&Plan>) -> Result<Proo
         frameworks.push(Framework { name: format!("torch {}", torch.version), cuda });
     }
     let inventory = Inventory::scan(&objects, places::machine(host, &loader));
-    let machine = Machine::look(&loader, &inventory);
+    let machine = Driver::look(&loader, &inventory);
     let gpu = machine.has_gpu() || machine.is_loaded();
     if request.files.is_empty()
         && let Some(interpreter) = &interpreter
@@ -189,7 +189,7 @@ fn judged(judgement: &Judgement, whose: &str, proof: &mut Proof) {
 }
 
 /// torch is there, without CUDA, beside a GPU.
-fn without_cuda(torch: &TorchBuild, interpreter: Option<&Interpreter>, machine: &Machine, proof: &mut Proof) {
+fn without_cuda(torch: &TorchBuild, interpreter: Option<&Interpreter>, machine: &Driver, proof: &mut Proof) {
     let release = torch.version.split('+').next().and_then(Version::parse);
     let driver = machine.driver_version();
     let runs = |cuda: &Version| driver.as_ref().is_none_or(|driver| rules::on_driver(cuda, driver).runs());
@@ -286,7 +286,7 @@ fn part(loader: &Loader, interpreter: &Interpreter, file: &Path, name: &str, pla
 }
 
 /// Whether the driver is there, whole, and new enough.
-fn driver(machine: &Machine, plan: Option<&Plan>, frameworks: &[Framework], proof: &mut Proof) {
+fn driver(machine: &Driver, plan: Option<&Plan>, frameworks: &[Framework], proof: &mut Proof) {
     let Some(first) = frameworks.first() else { return };
     let planned = plan.and_then(|plan| plan.lookup("libcuda.so.1")).map(|library| library.path.clone());
     let path = planned.or_else(|| machine.libcuda.as_ref().map(|found| found.path.clone()));

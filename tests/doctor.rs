@@ -11,8 +11,8 @@ mod table;
 
 use crate::support::world::{Lib, Venv, World};
 use cudashim::Host;
-use cudashim::doctor::{Ask, Finding, Remedy, Report, examine, recognise};
-use cudashim::driver::{Devices, Machine};
+use cudashim::diagnose::{Ask, Finding, Remedy, Report, examine, recognise};
+use cudashim::driver::{Devices, Driver};
 use cudashim::facts::Severity;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -166,16 +166,16 @@ fn a_recorded_machine_is_the_machine() {
     let patient = driver::healthy("535.261.03").file(".dockerenv", "").set("LD_LIBRARY_PATH", "/opt/x");
     let report = patient.report();
     let text = report.machine.to_json().unwrap();
-    let again = Machine::from_json(&text).unwrap();
+    let again = Driver::from_json(&text).unwrap();
     assert_eq!(again, report.machine);
     let ask = Ask { recorded: Some(again), ..Ask::default() };
     let elsewhere = Patient::new();
     let read = examine(&elsewhere.host(), &ask).unwrap();
     assert_eq!(read.driver, report.driver);
     // What is not known of is skipped, what is missing was not seen, and a later format is refused.
-    assert_eq!(Machine::from_json(r#"{"schema":1,"later":[1]}"#).unwrap(), Machine::default());
-    assert!(Machine::from_json(r#"{"schema":2}"#).unwrap_err().to_string().contains("format 2"));
-    assert!(Machine::from_json("[").is_err());
+    assert_eq!(Driver::from_json(r#"{"schema":1,"later":[1]}"#).unwrap(), Driver::default());
+    assert!(Driver::from_json(r#"{"schema":2}"#).unwrap_err().to_string().contains("format 2"));
+    assert!(Driver::from_json("[").is_err());
 }
 
 /// The command on a machine: what it prints, and its exit code.

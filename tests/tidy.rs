@@ -70,7 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "doctor",
+        "diagnose",
         &[
             "check",
             "consumer",
@@ -131,7 +131,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "check",
             "consumer",
-            "doctor",
+            "diagnose",
             "driver",
             "elf",
             "facts",

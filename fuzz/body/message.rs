@@ -2,7 +2,7 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::doctor::{Window, recognise};
+use cudashim::diagnose::{Window, recognise};
 use cudashim::facts::messages;
 
 /// Takes bytes as the output of a program, in one piece and in many.

@@ -5,8 +5,8 @@ mod devices;
 
 use super::args::{Cli, DoctorArgs, Format};
 use super::{output, resolve};
-use crate::doctor::{self, Ask, Message, Report, Window, recognise, redacted, redacted_json};
-use crate::driver::Machine;
+use crate::diagnose::{self, Ask, Message, Report, Window, recognise, redacted, redacted_json};
+use crate::driver::Driver;
 use crate::host::{Host, atomic_write};
 use crate::report::sanitized;
 use anyhow::Context;
@@ -48,7 +48,7 @@ fn examine(cli: &Cli, args: &DoctorArgs, host: &Host, messages: Option<Vec<Messa
         let mut text = String::new();
         let read = File::open(file).and_then(|open| open.take(RECORD_LIMIT).read_to_string(&mut text));
         read.with_context(|| format!("the record `{}` cannot be read", file.display()))?;
-        Machine::from_json(&text).with_context(|| format!("the record `{}` cannot be used", file.display()))
+        Driver::from_json(&text).with_context(|| format!("the record `{}` cannot be used", file.display()))
     });
     let recorded = recorded.transpose()?;
     let asked = cli.root.is_none() && recorded.is_none() && !args.no_devices;
@@ -60,13 +60,13 @@ fn examine(cli: &Cli, args: &DoctorArgs, host: &Host, messages: Option<Vec<Messa
         messages,
         command: args.command.clone(),
     };
-    Ok(doctor::examine(host, &ask)?)
+    Ok(diagnose::examine(host, &ask)?)
 }
 
 fn page(cli: &Cli, args: &DoctorArgs, host: &Host, report: &Report) -> anyhow::Result<String> {
     let text = match cli.format {
-        Format::Human => sanitized(&doctor::text(report, args.all)),
-        Format::Markdown => sanitized(&doctor::markdown(report)),
+        Format::Human => sanitized(&diagnose::text(report, args.all)),
+        Format::Markdown => sanitized(&diagnose::markdown(report)),
         Format::Json | Format::Jsonl => {
             let json = resolve::json(report)?;
             return Ok(if args.redact { redacted_json(&json, host) } else { json });

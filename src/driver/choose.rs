@@ -18,13 +18,13 @@ const LIBCUDA: &str = "libcuda.so.1";
 pub(super) const WSL: &str = "/usr/lib/wsl";
 
 /// The driver libraries to hand out, with the reason; empty where no driver is installed.
-pub(crate) struct Driver<'i> {
+pub(crate) struct Chosen<'i> {
     pub(crate) libraries: Vec<&'i Library>,
     pub(crate) because: String,
 }
 
 /// Chooses them for what is built for a CUDA release.
-pub(crate) fn choose<'i>(loader: &Loader, inventory: &'i Inventory, cuda: Option<&Version>) -> Driver<'i> {
+pub(crate) fn choose<'i>(loader: &Loader, inventory: &'i Inventory, cuda: Option<&Version>) -> Chosen<'i> {
     let usable: Vec<&Library> =
         inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
     let host = loader.host();
@@ -59,7 +59,7 @@ pub(crate) fn choose<'i>(loader: &Loader, inventory: &'i Inventory, cuda: Option
                 (_, _, Some((library, because))) => (library, because),
                 _ => match cuda.first() {
                     Some(library) => (**library, "the only driver found; on no search path of ld.so".to_owned()),
-                    None => return Driver { libraries: Vec::new(), because: String::new() },
+                    None => return Chosen { libraries: Vec::new(), because: String::new() },
                 },
             }
         }
@@ -68,5 +68,5 @@ pub(crate) fn choose<'i>(loader: &Loader, inventory: &'i Inventory, cuda: Option
     let libraries = usable.into_iter().filter(|library| {
         library.place.dir == *dir && (library.version == chosen.version || library.version.is_none())
     });
-    Driver { libraries: libraries.collect(), because }
+    Chosen { libraries: libraries.collect(), because }
 }

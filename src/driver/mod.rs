@@ -1,6 +1,6 @@
 //! What the NVIDIA driver of a machine is, and what runs on it; nothing of it is run.
 //!
-//! Takes a machine through its [`Host`] and [`Inventory`]; gives a [`Machine`], a value that can be written down and
+//! Takes a machine through its [`Host`] and [`Inventory`]; gives a [`Driver`], a value that can be written down and
 //! read back, so that what was seen on one machine is judged on another. The judgements ([`rules`]) take such values and
 //! the tables of [`facts`] alone. What only the driver itself can tell, its devices, is passed in ([`Devices`]).
 //!
@@ -15,7 +15,7 @@ mod record;
 pub mod rules;
 mod surroundings;
 
-pub(crate) use choose::{Driver, choose};
+pub(crate) use choose::{Chosen, choose};
 
 pub use crate::inventory::{Flavour, KernelModule, Proc};
 pub use bus::{Gpu, Node};
@@ -35,7 +35,7 @@ pub const RECORD: u32 = 1;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct Machine {
+pub struct Driver {
     /// The kernel module.
     pub kernel: KernelModule,
     /// Whether nouveau, the kernel's own driver, is loaded.
@@ -178,7 +178,7 @@ pub fn version_at_once(loader: &Loader) -> Option<Version> {
     })
 }
 
-impl Machine {
+impl Driver {
     /// Looks at the driver of a machine. `inventory` holds the libraries of the places that count.
     #[must_use]
     pub fn look(loader: &Loader, inventory: &Inventory) -> Self {

@@ -1,6 +1,6 @@
 //! A machine on paper: what was seen, written down and read back.
 
-use super::{Machine, RECORD};
+use super::{Driver, RECORD};
 use serde::{Deserialize, Serialize};
 
 /// Why a record cannot be used.
@@ -30,7 +30,7 @@ struct Head {
     schema: u32,
 }
 
-impl Machine {
+impl Driver {
     /// The machine as JSON.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Machine {
         Ok(serde_json::to_string_pretty(&Record { schema: RECORD, machine: self })? + "\n")
     }
 
-    /// Reads what [`Machine::to_json`] wrote. What it does not know it skips, and what is missing was not seen.
+    /// Reads what [`Driver::to_json`] wrote. What it does not know it skips, and what is missing was not seen.
     pub fn from_json(text: &str) -> Result<Self, RecordError> {
         let Head { schema: found } = serde_json::from_str(text)?;
         if found > RECORD {

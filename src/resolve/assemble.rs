@@ -5,7 +5,7 @@ use super::problem::Member;
 use super::runtime::Runtime;
 use super::{Choice, Refused, Resolution};
 use crate::consumer::{Closure, Requirement};
-use crate::driver::Driver;
+use crate::driver::Chosen;
 use crate::facts::parse_library_name;
 use crate::inventory::{Inventory, Library};
 use crate::loader::Mapped;
@@ -36,7 +36,7 @@ pub(super) fn resolution(
     closure: &Closure<'_>,
     inventory: &Inventory,
     members: Vec<Member<'_>>,
-    driver: &Driver<'_>,
+    driver: &Chosen<'_>,
     runtime: &[Runtime],
     unserved: &[Unserved],
 ) -> Resolution {

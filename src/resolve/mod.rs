@@ -13,7 +13,7 @@ mod runtime;
 mod torn;
 
 use crate::consumer::{Closure, Kind, Requirement};
-use crate::driver::{self, Driver};
+use crate::driver::{self, Chosen};
 use crate::facts::Version;
 use crate::inventory::{Inventory, Problem};
 use crate::loader::Loader;
@@ -87,7 +87,7 @@ fn leave_its_own(
     closure: &Closure<'_>,
     policy: &Policy,
     members: &mut Vec<Member<'_>>,
-    driver: &mut Driver<'_>,
+    driver: &mut Chosen<'_>,
 ) {
     // A set that was chosen for the program itself holds its own copies.
     if requirement.kind == Kind::Elf {

@@ -2,7 +2,7 @@
 
 use super::{Patient, commands};
 use crate::support::world::Lib;
-use cudashim::doctor::Remedy;
+use cudashim::diagnose::Remedy;
 use cudashim::driver::{Compute, Device, Devices, End, Said};
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
 

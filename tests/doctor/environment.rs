@@ -3,7 +3,7 @@
 use super::frameworks::{cudart, install_torch, without_gpu};
 use super::{Patient, commands};
 use crate::support::world::{Lib, Venv};
-use cudashim::doctor::Finding;
+use cudashim::diagnose::Finding;
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
 
 const SITE: &str = "venv/lib/python3.11/site-packages";

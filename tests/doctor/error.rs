@@ -2,7 +2,7 @@
 
 use super::{Patient, commands};
 use crate::support::world::Lib;
-use cudashim::doctor::{Finding, Report};
+use cudashim::diagnose::{Finding, Report};
 use cudashim::facts::Severity;
 
 const NVJITLINK: &str =

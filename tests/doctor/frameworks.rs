@@ -2,7 +2,7 @@
 
 use super::{Patient, commands, driver};
 use crate::support::world::{Lib, Venv};
-use cudashim::doctor::{Finding, Remedy};
+use cudashim::diagnose::{Finding, Remedy};
 use cudashim::driver::{Compute, Device};
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
 

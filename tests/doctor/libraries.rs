@@ -6,7 +6,7 @@ mod missing;
 use super::{Patient, commands, driver};
 use crate::doctor::driver::SYSTEM;
 use crate::support::world::Lib;
-use cudashim::doctor::{Finding, Remedy};
+use cudashim::diagnose::{Finding, Remedy};
 use cudashim::facts::Severity;
 use std::fs;
 use std::process::Command;

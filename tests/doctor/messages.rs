@@ -1,7 +1,7 @@
 //! What programs print is recognised: `messages/*.txt`, each with the kind that is expected first, then texts between
 //! lines of `----`.
 
-use cudashim::doctor::{Message, recognise};
+use cudashim::diagnose::{Message, recognise};
 use cudashim::facts::messages;
 use std::fs;
 use std::path::Path;

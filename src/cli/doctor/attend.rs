@@ -7,7 +7,7 @@
 //! channels for ever: nobody waits for that.
 
 use super::super::output;
-use crate::doctor::Window;
+use crate::diagnose::Window;
 use crate::host::Host;
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};

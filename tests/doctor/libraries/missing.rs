@@ -4,7 +4,7 @@ use super::{PARTS, SITE, Torch, cudnn_wheel, driven, heals_by_run, seen, sound};
 use crate::doctor::driver::SYSTEM;
 use crate::doctor::{Patient, commands, driver};
 use crate::support::world::Lib;
-use cudashim::doctor::{Ask, examine};
+use cudashim::diagnose::{Ask, examine};
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
 use std::fs;
 

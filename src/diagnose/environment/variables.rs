@@ -3,7 +3,7 @@
 //! A directory that does not exist is nothing to say: images set `LD_LIBRARY_PATH` to places that a driver may be mounted
 //! at.
 
-use crate::doctor::{Case, Finding, Remedy};
+use crate::diagnose::{Case, Finding, Remedy};
 use crate::loader::{LinkMap, Rule};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -75,7 +75,7 @@ fn joined(entries: &[&OsStr]) -> String {
 
 /// A value as a shell takes it.
 fn quoted(value: &str) -> String {
-    if value.is_empty() { String::new() } else { crate::doctor::word(OsStr::new(value)) }
+    if value.is_empty() { String::new() } else { crate::diagnose::word(OsStr::new(value)) }
 }
 
 /// The elements of `LD_LIBRARY_PATH` as ld.so splits it: at colons and semicolons (`fillin_rpath`).

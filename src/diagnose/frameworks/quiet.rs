@@ -1,6 +1,6 @@
 //! Frameworks that go on without a GPU and say nothing of it.
 
-use crate::doctor::{Case, Finding, Remedy};
+use crate::diagnose::{Case, Finding, Remedy};
 use crate::driver::rules::{self, Verdict};
 use crate::facts::torch_builds;
 use std::path::Path;

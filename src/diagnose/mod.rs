@@ -10,7 +10,6 @@
 mod compatible;
 mod driver;
 mod environment;
-mod error;
 mod finding;
 mod frameworks;
 mod human;
@@ -19,6 +18,7 @@ mod libraries;
 mod markdown;
 mod mend;
 mod message;
+mod pasted;
 mod redact;
 mod report;
 
@@ -33,7 +33,7 @@ pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
 
 use crate::check::Subject;
 use crate::consumer::{Spec, TorchBuild};
-use crate::driver::{Devices, Machine};
+use crate::driver::{Devices, Driver};
 use crate::host::Host;
 use crate::inventory::{Inventory, Library, Problem, problems};
 use crate::loader::Loader;
@@ -57,7 +57,7 @@ pub struct Ask {
     /// What libcuda and NVML said; it is left out of the judgement where nobody asked them.
     pub devices: Devices,
     /// The driver as it was recorded, instead of the one of the machine.
-    pub recorded: Option<Machine>,
+    pub recorded: Option<Driver>,
     /// What was recognised in an error text; `None` where there is no text.
     pub messages: Option<Vec<Message>>,
     /// The command that failed.
@@ -78,7 +78,7 @@ pub(crate) struct Case<'a> {
     /// What `scan` says is wrong among them.
     pub(crate) problems: &'a [Problem],
     /// The driver.
-    pub(crate) machine: &'a Machine,
+    pub(crate) machine: &'a Driver,
     /// The Python asked for.
     pub(crate) interpreter: Option<&'a Interpreter>,
     /// Its torch.
@@ -212,7 +212,7 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
     let inventory = Inventory::scan(&objects, dirs);
     let machine = match &ask.recorded {
         Some(machine) => machine.clone(),
-        None => Machine::look(&loader, &inventory).with_devices(ask.devices.clone()),
+        None => Driver::look(&loader, &inventory).with_devices(ask.devices.clone()),
     };
     let problems = problems(&inventory, &loader);
     let judged = Judged::all(&loader, interpreter.as_ref(), torch.as_ref(), &answer);
@@ -246,7 +246,7 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
     // The worst first; what is equally bad stays in the order of the groups, whose first cause comes first.
     findings.sort_by_key(|finding| finding.severity);
     if let Some(messages) = &ask.messages {
-        error::explain(&case, messages, &mut findings);
+        pasted::explain(&case, messages, &mut findings);
     }
     Ok(Report::new(&case, findings, ask.messages.clone()))
 }

@@ -3,7 +3,7 @@
 
 use crate::check::{JudgedObject, Judgement};
 use crate::consumer::{library_files, tidy};
-use crate::doctor::{Case, Finding, Remedy, Whom};
+use crate::diagnose::{Case, Finding, Remedy, Whom};
 use crate::facts::parse_library_name;
 use crate::inventory::{Depth, Inventory, Library, evidence};
 use crate::places;

@@ -1,13 +1,13 @@
 //! Findings about the driver: is there one, is it whole, does it go together, is it new enough.
 //!
-//! Each rule looks at the [`Machine`] alone, and at what `scan` says is wrong; what asks for CUDA is judged in
+//! Each rule looks at the [`Driver`] alone, and at what `scan` says is wrong; what asks for CUDA is judged in
 //! [`builds`].
 
 mod builds;
 mod fit;
 
 use super::{Case, Finding, Remedy};
-use crate::driver::{Container, End, Machine, Node, Proc, Role, Said};
+use crate::driver::{Container, Driver, End, Node, Proc, Role, Said};
 use crate::facts::Severity;
 use std::path::Path;
 
@@ -125,7 +125,7 @@ fn injection(container: Container) -> Remedy {
 }
 
 /// What of the driver can be seen on the machine.
-fn bus_and_module(mut found: Finding, machine: &Machine) -> Finding {
+fn bus_and_module(mut found: Finding, machine: &Driver) -> Finding {
     if let Some(says) = version_of_module(machine) {
         found = found.seen("module", says);
     }
@@ -145,7 +145,7 @@ fn bus_and_module(mut found: Finding, machine: &Machine) -> Finding {
     }
 }
 
-fn version_of_module(machine: &Machine) -> Option<String> {
+fn version_of_module(machine: &Driver) -> Option<String> {
     machine.kernel.loaded.then(|| match &machine.kernel.version {
         Some(version) => format!("nvidia {version}"),
         None => "nvidia, of a version that cannot be read".to_owned(),

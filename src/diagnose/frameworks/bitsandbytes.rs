@@ -3,7 +3,7 @@
 
 use super::packages::{lacking, listed};
 use crate::check::Subject;
-use crate::doctor::{Case, Finding, Remedy};
+use crate::diagnose::{Case, Finding, Remedy};
 use crate::facts::{Version, parse_library_name};
 use std::path::{Path, PathBuf};
 

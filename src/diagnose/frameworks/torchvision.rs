@@ -1,7 +1,7 @@
 //! torchvision goes with one torch: the release its metadata requires, built for the same CUDA.
 
 use crate::consumer::TorchBuild;
-use crate::doctor::{Case, Finding, Remedy};
+use crate::diagnose::{Case, Finding, Remedy};
 use crate::facts::{Severity, Version, torchvision_for, torchvisions};
 use crate::python::{Distribution, requirements};
 
@@ -71,7 +71,7 @@ fn cuda_of(case: &Case<'_>, vision: &Distribution) -> Option<(u32, String)> {
 }
 
 /// The torchvision of this torch; where none is known, both anew.
-pub(in crate::doctor) fn remedies(case: &Case<'_>, torch: &TorchBuild, vision: Option<&Distribution>) -> Vec<Remedy> {
+pub(in crate::diagnose) fn remedies(case: &Case<'_>, torch: &TorchBuild, vision: Option<&Distribution>) -> Vec<Remedy> {
     let tag = torch
         .cuda_release()
         .map_or_else(|| "cpu".to_owned(), |(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()));

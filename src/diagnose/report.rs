@@ -1,7 +1,7 @@
 //! All that a machine's doctor has to say, as a value; `--format json` prints it as it is.
 
 use super::{Case, Finding, Message};
-use crate::driver::{Device, Machine};
+use crate::driver::{Device, Driver};
 use crate::facts::Severity;
 use crate::inventory::{Cuda, Flavour};
 use crate::places::Provenance;
@@ -37,7 +37,7 @@ pub struct Report {
     pub messages: Option<Vec<Message>>,
     /// The driver as it can be recorded.
     #[serde(skip)]
-    pub machine: Machine,
+    pub machine: Driver,
 }
 
 /// The answer in one line.

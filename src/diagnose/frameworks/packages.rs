@@ -3,7 +3,7 @@
 
 use crate::check::{NotFound, Subject};
 use crate::consumer::tidy;
-use crate::doctor::{Case, Finding, Judged, Remedy};
+use crate::diagnose::{Case, Finding, Judged, Remedy};
 use crate::facts::{Severity, dlopens, parse_library_name, sonames_of};
 use crate::python::{Distribution, normalized, requirements};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 /// The package that brought a file: the one of that name, else the one that recorded the file.
-pub(in crate::doctor) fn owner_of<'c>(case: &Case<'c>, path: &Path) -> Option<&'c Distribution> {
+pub(in crate::diagnose) fn owner_of<'c>(case: &Case<'c>, path: &Path) -> Option<&'c Distribution> {
     let path = tidy(path);
     let sites = case.interpreter.map(|python| python.paths.as_slice()).unwrap_or_default();
     let (site, below) = sites.iter().find_map(|site| Some((site, path.strip_prefix(site).ok()?)))?;
@@ -22,7 +22,7 @@ pub(in crate::doctor) fn owner_of<'c>(case: &Case<'c>, path: &Path) -> Option<&'
 }
 
 /// A path in few characters: its last two parts.
-pub(in crate::doctor) fn short(path: &Path) -> String {
+pub(in crate::diagnose) fn short(path: &Path) -> String {
     let parts: Vec<_> = path.iter().rev().take(2).map(OsStr::to_string_lossy).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
 }
@@ -54,7 +54,7 @@ pub(super) fn heals(judged: &Judged, names: &BTreeSet<String>) -> bool {
 }
 
 /// The CUDA major that a list of sonames is of: that of the runtime or of cuBLAS, which are numbered by it.
-pub(in crate::doctor) fn cuda_major(names: &BTreeSet<String>) -> Option<u64> {
+pub(in crate::diagnose) fn cuda_major(names: &BTreeSet<String>) -> Option<u64> {
     names.iter().filter_map(|name| parse_library_name(name.as_str())).find_map(|name| {
         let numbered = matches!(name.row.family, "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "npp");
         name.version.filter(|_| numbered).map(|version| version.major())
@@ -81,7 +81,7 @@ pub(super) fn with_extras(case: &Case<'_>, package: &Distribution, extras: &[&st
 }
 
 /// The wheels that bring some sonames, each bound to the major that is asked for where its name does not tell it.
-pub(in crate::doctor) fn wheels(names: &BTreeSet<String>, major: u64) -> Vec<String> {
+pub(in crate::diagnose) fn wheels(names: &BTreeSet<String>, major: u64) -> Vec<String> {
     let mut wheels: BTreeMap<String, String> = BTreeMap::new();
     for name in names.iter().filter_map(|name| parse_library_name(name.as_str())) {
         let Some(wheel) = name.row.wheel_names(major).into_iter().next() else { continue };

@@ -6,7 +6,7 @@
 
 use super::packages::{heals, install_and_run, lacking, listed, wheels};
 use crate::check::{Judgement, Subject, Verdict};
-use crate::doctor::{Case, Finding, Judged, Remedy};
+use crate::diagnose::{Case, Finding, Judged, Remedy};
 use crate::facts::{Severity, Version, VersionRange, cudnn_releases, families, parse_library_name, sonames_of};
 use crate::python::{Distribution, requirements};
 use std::collections::BTreeMap;

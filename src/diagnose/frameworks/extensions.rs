@@ -7,7 +7,7 @@ use super::packages::{cuda_major, heals, install_and_run, lacking, listed, owner
 use super::torchvision;
 use crate::check::MissingSymbol;
 use crate::consumer::{TorchBuild, tidy};
-use crate::doctor::{Case, Finding, Judged, Remedy, Whom};
+use crate::diagnose::{Case, Finding, Judged, Remedy, Whom};
 use crate::facts::{Version, parse_library_name};
 use crate::python::{Distribution, requirements};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,7 +2,7 @@
 
 use super::packages::{cuda_major, heals, install_and_run, lacking, listed, wheels, with_extras};
 use crate::check::Subject;
-use crate::doctor::{Case, Finding, Judged, Remedy, Whom};
+use crate::diagnose::{Case, Finding, Judged, Remedy, Whom};
 use crate::python::Distribution;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
