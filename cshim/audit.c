@@ -63,19 +63,20 @@ static const char *decide(struct plan *plan, const char *name, const struct link
 	const struct image_lib *lib = found ? &plan->libs[found->lib] : image_path(plan, name);
 	bool needed = audit_entry(asker, DT_NEEDED, name) != NULL, alias = !found || found->alias, nameless;
 	const struct link_map *other;
-	const char *soname;
-	enum served served;
+	const char *soname, *path;
+	bool kept;
 
 	/* What is kept spares the loader a search for what needs it; who opens it by hand, the loader serves better. */
-	if (!lib || (!alias && lib->how == HOW_KEEP && !needed))
+	kept = lib && !alias && lib->how >= HOW_KEEP;
+	if (!lib || (kept && !needed))
 		return name;
 	soname = image_text(plan, lib->soname);
 	other = find_mapped(soname, &nameless);
 	/* Mapped by its soname, and yet asked for: it is another namespace that is to have it. */
 	if (other && ((!alias && !nameless) || *name_of(other) != '/'))
 		return name;
-	served = plan_serves(plan, asker == base ? "" : name_of(asker), needed ? NULL : found ? image_text(plan, found->name) : soname);
-	if (served == SERVED_NOT || (!alias && lib->how == HOW_KEEP && served != SERVED_WHOLE))
+	path = asker == base ? "" : name_of(asker);
+	if (kept ? !plan_proves(plan, path) : !plan_serves(plan, path, needed ? NULL : found ? image_text(plan, found->name) : soname))
 		return name;
 	if (other) {
 		if (!text_same(name_of(other), image_text(plan, lib->path)))
@@ -86,10 +87,10 @@ static const char *decide(struct plan *plan, const char *name, const struct link
 	if (said_changed(plan, lib))
 		return name;
 	return said_answer(name, image_text(plan, lib->path),
-			   !found		   ? "replaced by "
-			   : alias		   ? "alias of "
-			   : lib->how == HOW_KEEP ? "kept where the loader finds "
-						  : "chosen by the plan for ",
+			   !found  ? "replaced by "
+			   : alias ? "alias of "
+			   : kept  ? "kept where the loader finds "
+				   : "chosen by the plan for ",
 			   soname);
 }
 

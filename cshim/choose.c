@@ -63,141 +63,100 @@ struct call {
 
 /* Who asks for `name` shall get `lib`. `known` is what to ask for if it is mapped: the loader then finds it by its soname,
  * before it looks anywhere. */
-static const char *give(const struct call *call, const struct image_lib *lib, const char *known, enum served served,
-			const char *why, const char *more)
+static const char *give(const struct call *call, const struct image_lib *lib, const char *known, const char *why,
+			const char *more)
 {
-	enum mapped mapped = load_where(call->plan, lib, call->asker);
+	const char *path = image_text(call->plan, lib->path);
+	bool say = plan_proves(call->plan, call->asker);
+	enum mapped mapped = load_where(call->plan, lib, say);
 
 	if (mapped == MAPPED_NOT) {
 		if ((call->mode & RTLD_NOLOAD) || said_changed(call->plan, lib))
 			return call->name;
-		load_list(call->plan, image_text(call->plan, lib->soname), lib, call->mode, served);
-		/* One of the list may need it, and may have brought another copy along. */
-		mapped = load_where(call->plan, lib, call->asker);
+		load_needed(call->plan, path, true, call->mode);
+		/* One of those may need it, and may have brought another copy along. */
+		mapped = load_where(call->plan, lib, say);
 	}
-	return said_answer(call->name,
-			   mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : image_text(call->plan, lib->path), why, more);
+	return said_answer(call->name, mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : path, why, more);
 }
 
-/* The loader finds it, but what it needs may be found elsewhere. */
-static void list_only(const struct call *call, const struct image_lib *lib)
+static const char *by_name(const struct call *call, const struct image_name *name)
 {
-	const struct image_trigger *list = image_trigger(call->plan, call->name);
-	enum served served;
+	const struct image_lib *lib = &call->plan->libs[name->lib];
+	const char *soname = image_text(call->plan, lib->soname);
 
-	if (!list || (call->mode & RTLD_NOLOAD) || (lib && load_where(call->plan, lib, call->asker) != MAPPED_NOT))
-		return;
-	served = plan_serves(call->plan, call->asker, image_text(call->plan, list->name));
-	if (served != SERVED_NOT)
-		load_list(call->plan, call->name, lib, call->mode, served);
-}
-
-static const char *by_name(const struct call *call)
-{
-	const struct image_name *name = image_name(call->plan, call->name);
-	const struct image_lib *lib = name ? &call->plan->libs[name->lib] : NULL;
-	enum served served;
-
-	if (!name || (!name->alias && lib->how == HOW_KEEP)) {
-		list_only(call, lib);
+	if (!name->alias && lib->how >= HOW_KEEP) {
+		/* The loader finds it, but what it needs may be found elsewhere. */
+		if (!(call->mode & RTLD_NOLOAD) && plan_proves(call->plan, call->asker) &&
+		    load_where(call->plan, lib, true) == MAPPED_NOT)
+			load_needed(call->plan, image_text(call->plan, lib->path), true, call->mode);
 		return call->name;
 	}
 	/* Mapped, it is what the loader finds by its soname, whoever asks. */
-	served = !name->alias && load_where(call->plan, lib, call->asker) == MAPPED_CHOSEN
-			 ? SERVED_SET
-			 : plan_serves(call->plan, call->asker, image_text(call->plan, name->name));
-	if (served == SERVED_NOT)
+	if ((name->alias || load_where(call->plan, lib, false) != MAPPED_CHOSEN) &&
+	    !plan_serves(call->plan, call->asker, image_text(call->plan, name->name)))
 		return call->name;
-	if (name->alias)
-		return give(call, lib, image_text(call->plan, lib->soname), served, "alias of ", image_text(call->plan, lib->soname));
-	return give(call, lib, call->name, served, "chosen by the plan", "");
+	return name->alias ? give(call, lib, soname, "alias of ", soname) : give(call, lib, call->name, "chosen by the plan", "");
 }
 
-/* Before a file that needs `name` is loaded. `*served` is what the file may have, once that had to be known. */
-static void before(const struct call *call, const char *name, enum served *served, bool *judged)
+/* Whether a name that a file needs is one that the plan gives, and nothing answers to it yet: what is mapped wins for
+ * whoever needs it, and there is nothing to judge. */
+static bool is_to_come(const char *name, void *with)
 {
-	const struct image_name *found = image_name(call->plan, name);
-	const struct image_lib *lib = found && !found->alias ? &call->plan->libs[found->lib] : NULL;
-	enum mapped mapped = MAPPED_OTHER;
+	struct plan *plan = with;
+	const struct image_name *found = image_name(plan, name);
 
-	if (lib)
-		mapped = load_where(call->plan, lib, call->asker);
-	else if (image_trigger(call->plan, name) && !objects_have(name))
-		mapped = MAPPED_NOT;
-	/* A mapped name wins for whoever needs it: there is nothing to judge. */
-	if (mapped == MAPPED_OTHER)
-		return;
-	if (!*judged && mapped == MAPPED_NOT) {
-		*served = plan_serves(call->plan, call->asker, NULL);
-		*judged = true;
-	}
-	if (mapped == MAPPED_NOT && *served != SERVED_NOT)
-		load_list(call->plan, name, lib, call->mode, *served);
-	/* Ours, that the host has opened: so that it stays. */
-	if (lib && !load_is_deep() && (*served == SERVED_WHOLE || (lib->how != HOW_KEEP && (*served || mapped != MAPPED_NOT))))
-		load_member(call->plan, lib, call->mode);
+	return found && !found->alias && plan->libs[found->lib].how < HOW_KEEP &&
+	       load_where(plan, &plan->libs[found->lib], false) == MAPPED_NOT;
 }
 
+/* A file that the host opens: what it needs is loaded first. */
 static void by_path(const struct call *call)
 {
-	struct needed *needed = peek_needed(call->name);
-	enum served served = SERVED_NOT;
-	bool judged = false;
+	bool own = plan_proves(call->plan, call->asker);
 
-	for (const char *name = needed ? needed->names : ""; *name; name += text_length(name) + 1)
-		before(call, name, &served, &judged);
-	if (needed)
-		peek_release(needed);
+	if (own || (peek_any(call->name, is_to_come, call->plan) && plan_serves(call->plan, call->asker, NULL)))
+		load_needed(call->plan, call->name, own, call->mode);
 }
 
 /* A call with a plan. */
 static const char *decide(struct plan *plan, const char *name, int mode, const void *caller)
 {
-	const struct image_lib *lib = name[0] == '/' ? image_path(plan, name) : NULL;
+	bool bare = !text_has(name, '/');
+	const struct image_name *found = bare ? image_name(plan, name) : NULL;
+	const struct image_lib *lib = bare ? NULL : image_path(plan, name);
 	struct call call = {plan, name, name, mode};
 	const char *answer = name;
-	enum served served;
 	char *path;
 
-	if (!lib && text_has(name, '/')) {
-		if (!(mode & RTLD_NOLOAD) && plan->header->libs.count)
+	if (!found && !lib) {
+		if (!bare && !(mode & RTLD_NOLOAD) && plan->header->libs.count)
 			by_path(&call);
 		return name;
 	}
-	/* Most names are none of the plan's. */
-	if (!lib && !image_name(plan, name) && !image_trigger(plan, name))
-		return name;
 	path = sys_memory(IMAGE_PATH);
 	if (!path)
 		return name;
 	objects_path(caller, path);
 	call.asker = path;
-	if (!lib) {
-		answer = by_name(&call);
-	} else {
-		const char *soname = image_text(plan, lib->soname);
-
-		served = plan_serves(plan, path, soname);
-		if (served != SERVED_NOT)
-			answer = give(&call, lib, soname, served, "replaced by ", soname);
-	}
+	if (found)
+		answer = by_name(&call, found);
+	else if (plan_serves(plan, path, image_text(plan, lib->soname)))
+		answer = give(&call, lib, image_text(plan, lib->soname), "replaced by ", image_text(plan, lib->soname));
 	sys_release(path, IMAGE_PATH);
 	return answer;
+}
+
+static bool is_known(const char *name, void *with)
+{
+	(void)with;
+	return names_know(name);
 }
 
 /* Whether the call is CUDA's, so that it is worth asking for a plan. */
 static bool is_cudas(const char *name)
 {
-	struct needed *needed = NULL;
-	bool known = names_know(text_base(name));
-
-	if (!known && text_has(name, '/'))
-		needed = peek_needed(name);
-	for (const char *s = needed ? needed->names : ""; *s && !known; s += text_length(s) + 1)
-		known = names_know(s);
-	if (needed)
-		peek_release(needed);
-	return known;
+	return names_know(text_base(name)) || (text_has(name, '/') && peek_any(name, is_known, NULL));
 }
 
 /* Whether another instance of us is the loader's auditor, and hands out what there is to hand out. It is asked by way of

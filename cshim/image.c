@@ -53,16 +53,14 @@ static bool set_tables(struct plan *plan)
 	plan->libs = table(plan, h->libs.at, h->libs.count, sizeof *plan->libs);
 	plan->names = table(plan, h->names.at, h->names.count, sizeof *plan->names);
 	plan->paths = table(plan, h->paths.at, h->paths.count, sizeof *plan->paths);
-	plan->triggers = table(plan, h->triggers.at, h->triggers.count, sizeof *plan->triggers);
-	plan->members = table(plan, h->members.at, h->members.count, sizeof *plan->members);
 	plan->programs = table(plan, h->programs.at, h->programs.count, sizeof *plan->programs);
 	plan->objects = table(plan, h->objects.at, h->objects.count, sizeof *plan->objects);
 	if (h->strings < sizeof *h || h->strings > plan->size || h->strings_size > plan->size - h->strings ||
 	    h->strings_size == 0 || h->libs.count > IMAGE_LIBS)
 		return false;
 	plan->strings = (const char *)h + h->strings;
-	return plan->libs && plan->names && plan->paths && plan->triggers && plan->members && plan->programs &&
-	       plan->objects && plan->strings[h->strings_size - 1] == '\0';
+	return plan->libs && plan->names && plan->paths && plan->programs && plan->objects &&
+	       plan->strings[h->strings_size - 1] == '\0';
 }
 
 /* As the numbers stand in a record, one after the other. */
@@ -101,7 +99,6 @@ static bool keys_are_sorted(const struct plan *plan)
 
 	return is_sorted(plan, plan->names, h->names.count, sizeof *plan->names, 0) &&
 	       is_sorted(plan, plan->paths, h->paths.count, sizeof *plan->paths, 0) &&
-	       is_sorted(plan, plan->triggers, h->triggers.count, sizeof *plan->triggers, 0) &&
 	       is_sorted(plan, plan->programs, h->programs.count, sizeof *plan->programs, 4) &&
 	       is_sorted(plan, plan->objects, h->objects.count, sizeof *plan->objects, 2);
 }
@@ -115,25 +112,16 @@ static bool records_hold(const struct plan *plan)
 		const struct image_lib *lib = &plan->libs[i];
 
 		/* The loader would expand a `$`. */
-		if (!is_string(plan, lib->soname) || !is_path(plan, lib->path) || lib->how > HOW_KEEP ||
+		if (!is_string(plan, lib->soname) || !is_path(plan, lib->path) || lib->how > HOW_OWN ||
 		    text_has(image_text(plan, lib->path), '$'))
 			return false;
 	}
-	for (uint32_t i = 0; i < h->members.count; i++)
-		if (plan->members[i] >= h->libs.count)
-			return false;
 	for (uint32_t i = 0; i < h->names.count; i++)
 		if (plan->names[i].lib >= h->libs.count || plan->names[i].alias > 1)
 			return false;
 	for (uint32_t i = 0; i < h->paths.count; i++)
 		if (plan->paths[i].lib >= h->libs.count || !is_path(plan, plan->paths[i].path))
 			return false;
-	for (uint32_t i = 0, first = 0; i < h->triggers.count; first += plan->triggers[i++].count) {
-		const struct image_trigger *t = &plan->triggers[i];
-
-		if (t->bundle > h->libs.count || t->first != first || t->count == 0 || t->count > h->members.count - first)
-			return false;
-	}
 	return true;
 }
 
@@ -143,7 +131,7 @@ static const char *check(struct plan *plan)
 
 	if (plan->size >= 14 && memcmp(h->magic, "cudashim-plan\t", 14) == 0)
 		return "it is text, which `cudashim run --plan FILE` compiles for a program";
-	if (plan->size < sizeof *h || memcmp(h->magic, "cudashim", 8) != 0 || h->version != 1)
+	if (plan->size < sizeof *h || memcmp(h->magic, "cudashim", 8) != 0 || h->version != 2)
 		return "it is no compiled plan of this version";
 	if (h->size != plan->size)
 		return "it is cut off";
@@ -187,7 +175,7 @@ static const char *load(struct plan **result, int fd, size_t size, const char *p
 	if (plan && file) {
 		plan->header = (const void *)file;
 		plan->size = size;
-		/* A library and a list have more bytes in the file than in here. */
+		/* A library has more bytes in the file than in here. */
 		plan->states = sys_memory(size + 1);
 		(void)text_copy(plan->path, sizeof plan->path, path);
 		if (plan->states)
@@ -197,7 +185,6 @@ static const char *load(struct plan **result, int fd, size_t size, const char *p
 		image_free(plan);
 		return wrong;
 	}
-	plan->done = (unsigned char *)(plan->states + plan->header->libs.count);
 	(void)SYS3(NR_mprotect, file, size + 1, PROT_READ);
 	*result = plan;
 	return NULL;
@@ -262,11 +249,6 @@ static const void *find(const struct plan *plan, const void *records, uint32_t c
 const struct image_name *image_name(const struct plan *plan, const char *name)
 {
 	return find(plan, plan->names, plan->header->names.count, sizeof *plan->names, name, NULL, 0);
-}
-
-const struct image_trigger *image_trigger(const struct plan *plan, const char *name)
-{
-	return find(plan, plan->triggers, plan->header->triggers.count, sizeof *plan->triggers, name, NULL, 0);
 }
 
 const struct image_lib *image_path(const struct plan *plan, const char *path)

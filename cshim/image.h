@@ -8,7 +8,8 @@
 
 enum { IMAGE_BYTES = 4 << 20, IMAGE_LIBS = 1024, IMAGE_PATH = 4096 };
 
-enum how { HOW_PRELOAD, HOW_REDIRECT, HOW_KEEP };
+/* From HOW_KEEP on, the loader finds it; HOW_OWN: one of the consumer's own, which is never loaded by itself. */
+enum how { HOW_PRELOAD, HOW_REDIRECT, HOW_KEEP, HOW_OWN };
 
 /* In the file. Strings are offsets into its block of strings; tables are sorted by their first members. */
 struct image_lib {
@@ -25,10 +26,6 @@ struct image_path {
 	uint32_t path, lib;
 };
 
-struct image_trigger {
-	uint32_t name, first, count, bundle; /* bundle: index of a lib plus one; 0: none */
-};
-
 struct image_id {
 	uint64_t dev, ino;
 };
@@ -42,7 +39,7 @@ struct image_header {
 	uint32_t version, size;
 	struct {
 		uint32_t at, count;
-	} libs, names, paths, triggers, members, programs, objects;
+	} libs, names, paths, programs, objects;
 	uint32_t strings, strings_size;
 };
 
@@ -58,14 +55,11 @@ struct plan {
 	const struct image_lib *libs;
 	const struct image_name *names;
 	const struct image_path *paths;
-	const struct image_trigger *triggers;
-	const uint32_t *members;
 	const struct image_program *programs;
 	const struct image_id *objects;
 	const char *strings;
 	size_t size;
 	struct lib_state *states; /* one for each lib */
-	unsigned char *done; /* one for each trigger: every member is loaded by us, for good; atomic */
 	char path[IMAGE_PATH];
 };
 
@@ -75,7 +69,6 @@ const char *image_read(struct plan **plan, const char *path);
 void image_free(struct plan *plan);
 
 const struct image_name *image_name(const struct plan *plan, const char *name);
-const struct image_trigger *image_trigger(const struct plan *plan, const char *name);
 /* The library that is to be given for an absolute path, or NULL. */
 const struct image_lib *image_path(const struct plan *plan, const char *path);
 bool image_has_object(const struct plan *plan, struct image_id object);

@@ -68,7 +68,7 @@ bool objects_can(void)
 /* --- by soname --- */
 
 struct search {
-	const char *soname, *path; /* path: of the chosen file, or NULL */
+	const char *soname, *path; /* of the plan */
 	enum mapped found;
 	bool nameless;
 	char *other;
@@ -79,7 +79,7 @@ static int match(struct dl_phdr_info *object, size_t size, void *with)
 {
 	struct search *search = with;
 	const char *name = name_of(object), *soname = soname_of(object);
-	bool chosen = search->path && text_same(name, search->path);
+	bool chosen = text_same(name, search->path);
 
 	(void)size;
 	/* The loader compares DT_SONAME; for a file that has none, the name it was found by. */
@@ -91,7 +91,7 @@ static int match(struct dl_phdr_info *object, size_t size, void *with)
 		return 1;
 	}
 	/* The object may be unmapped as soon as we return. */
-	if (search->found == MAPPED_NOT && search->path && (search->other = sys_memory(IMAGE_PATH)) != NULL)
+	if (search->found == MAPPED_NOT && (search->other = sys_memory(IMAGE_PATH)) != NULL)
 		(void)text_copy(search->other, IMAGE_PATH, name);
 	search->found = MAPPED_OTHER;
 	return 0;
@@ -115,15 +115,6 @@ enum mapped objects_find(const struct plan *plan, const struct image_lib *lib, c
 	else if (search.other)
 		sys_release(search.other, IMAGE_PATH);
 	return search.found == MAPPED_CHOSEN && search.nameless ? MAPPED_CHOSEN_NAMELESS : search.found;
-}
-
-bool objects_have(const char *soname)
-{
-	struct search search = {.soname = soname};
-
-	if (dl_iterate_phdr)
-		(void)dl_iterate_phdr(match, &search);
-	return search.found != MAPPED_NOT;
 }
 
 /* --- by address --- */

@@ -153,20 +153,20 @@ bool plan_proves(const struct plan *plan, const char *path)
 	return !*path || image_has_object(plan, id_of(path));
 }
 
-enum served plan_serves(struct plan *plan, const char *path, const char *name)
+bool plan_serves(struct plan *plan, const char *path, const char *name)
 {
 	const struct verdict *known;
 	struct image_id object;
 	bool set;
 
 	if (plan_proves(plan, path))
-		return SERVED_WHOLE;
+		return true;
 	object = id_of(path);
 	if (!object.ino)
-		return SERVED_NOT;
+		return false;
 	known = find_verdict(object, name);
 	if (known || !ask_can() || !gate_enter())
-		return known && known->set ? SERVED_SET : SERVED_NOT;
+		return known && known->set;
 	known = find_verdict(object, name);
 	set = known ? known->set : verdict_count < VERDICTS && ask_about(plan, path, name);
 	if (!known && verdict_count < VERDICTS) {
@@ -174,5 +174,5 @@ enum served plan_serves(struct plan *plan, const char *path, const char *name)
 		__atomic_store_n(&verdict_count, verdict_count + 1, __ATOMIC_RELEASE);
 	}
 	gate_leave();
-	return set ? SERVED_SET : SERVED_NOT;
+	return set;
 }

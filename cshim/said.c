@@ -25,7 +25,7 @@ static const char *changed(const struct image_lib *lib, const char *path)
 /* A library that the plan only keeps where it is loses nothing if the loader finds it by itself. */
 static enum log_level level_of(const struct image_lib *lib)
 {
-	return lib->how == HOW_KEEP ? LOG_DECISION : LOG_WARNING;
+	return lib->how >= HOW_KEEP ? LOG_DECISION : LOG_WARNING;
 }
 
 /* Whether this is the first time. */

@@ -56,13 +56,11 @@ struct plan *plan_in_force(bool ask);
 /* Whether a plan may ever come into force here. Cheap: asked before each dlopen. */
 bool plan_may_be(void);
 
-/* What an object may have of the plan. */
-enum served { SERVED_NOT, SERVED_SET, SERVED_WHOLE };
-
-/* Whether the plan was made for the object at `path`, "" being the program itself. */
+/* Whether the plan was made for the object at `path`, "" being the program itself: it gets what is kept, too. */
 bool plan_proves(const struct plan *plan, const char *path);
-/* The object at `path`, which opens, or needs, what the plan names; `name`: what it opens by a bare name, or NULL. */
-enum served plan_serves(struct plan *plan, const char *path, const char *name);
+/* Whether the object at `path`, which opens, or needs, what the plan names, gets it; `name`: what it opens by a bare name,
+ * or NULL. May ask the binary. */
+bool plan_serves(struct plan *plan, const char *path, const char *name);
 
 /* --- names.c --- */
 
@@ -89,21 +87,15 @@ enum mapped {
 bool objects_can(void);
 /* Where a library of the plan is; on MAPPED_OTHER, `*other` holds its path in a page that is the caller's to release. */
 enum mapped objects_find(const struct plan *plan, const struct image_lib *lib, char **other);
-/* Whether an object of this soname is mapped. */
-bool objects_have(const char *soname);
 /* The path of the object whose code lies at `address`, "" for the program itself and where there is none. */
 void objects_path(const void *address, char path[static IMAGE_PATH]);
 
 /* --- peek.c: an ELF file that is not mapped --- */
 
-struct needed {
-	size_t size;
-	char names[]; /* each ended by NUL; an empty one ends them all */
-};
+typedef bool peek_test(const char *name, void *with);
 
-/* The names it needs, in its order; NULL where it has none. */
-struct needed *peek_needed(const char *path);
-void peek_release(struct needed *needed);
+/* Whether a name that it needs is one: they are tried in its order, up to the first. `is` may not load anything. */
+bool peek_any(const char *path, peek_test *is, void *with);
 
 /* --- load.c: bringing in what must be there first (the dlopen door alone) --- */
 
@@ -118,12 +110,11 @@ enum { RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_DEEPBIND = 8, RTLD_LOC
 
 /* The real dlopen, with errno and dlerror left as the host had them; `*error` says why where it answers NULL. */
 void *load_quietly(const char *path, int mode, const char **error);
-/* Whether there is no room for another level of loading. */
-bool load_is_deep(void);
-/* Where a library is now. Says so once if it is another copy, and who asks, or NULL, is one that the plan was made for. */
-enum mapped load_where(struct plan *plan, const struct image_lib *lib, const char *asker);
-void load_member(struct plan *plan, const struct image_lib *lib, int mode);
-void load_list(struct plan *plan, const char *name, const struct image_lib *self, int mode, enum served served);
+/* Where a library is now. `say`: once, if it is another copy. */
+enum mapped load_where(struct plan *plan, const struct image_lib *lib, bool say);
+/* Loads what the file at `path`, which is about to be loaded, needs of the plan, and what that needs; `kept`: also where
+ * the plan only keeps it. */
+void load_needed(struct plan *plan, const char *path, bool kept, int mode);
 
 /* --- said.c: what is said of a plan's libraries, by both doors --- */
 

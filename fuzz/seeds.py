@@ -185,10 +185,8 @@ lib\tlibgomp.so.1\t/o/libgomp\\xff.so.1\t1:2\t18446744073709551615\t922337203685
 lib\tlibcublas.so.12\t/o/libcublas.so.12\t1:3\t4\t5\t-\t-\tpreload
 alias\tlibnvrtc.so\tlibnvrtc.so.12
 replace\t/x/libnvrtc.so.12\tlibnvrtc.so.12
-trigger\tlibtorch.so\tlibgomp.so.1\tlibnvrtc.so.12\tlibcublas.so.12
-bundle\tlibtorch.so\t/c/1.so\t1:9\t3\t-4
 later\tkind\\\\
-end\t12
+end\t10
 """
 
 if __name__ == "__main__":

@@ -110,8 +110,6 @@ fn what_is_needed_comes_first_and_the_rest_stays_out() {
         let kept = build(dir, "d/libkept.so.1", "", &[]);
         let mut plan = plan(&[&runtime, &light, &full]);
         plan.libraries.push(planned(&kept, How::Keep));
-        let below = vec!["libkept.so.1".to_owned(), "libcublasLt.so.12".to_owned()];
-        plan.triggers = vec![("libcublas.so.12".to_owned(), below)];
         plan.aliases = vec![("libcublas.so".to_owned(), "libcublas.so.12".to_owned())];
         let set = plan.load_only(&["libcublas.so"]).unwrap();
         assert_eq!(sonames(&set), ["libcublasLt.so.12", "libcublas.so.12"]);

@@ -6,7 +6,6 @@
 mod asking;
 mod attack;
 mod audit;
-mod bundles;
 mod callers;
 mod crowd;
 mod decisions;

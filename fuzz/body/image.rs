@@ -38,7 +38,7 @@ fn said(view: &ImageView) -> Vec<u8> {
         out.number(match library.how {
             How::Preload => 0,
             How::Redirect => 1,
-            How::Keep => 2,
+            How::Keep => 2 + u64::from(library.own),
         });
     }
     for (name, library, alias) in &view.names {
@@ -46,13 +46,6 @@ fn said(view: &ImageView) -> Vec<u8> {
     }
     for (path, library) in &view.replaces {
         out.put("r").put(path.as_os_str().as_bytes()).number(*library as u64);
-    }
-    for trigger in &view.triggers {
-        out.put("t").put(&trigger.name).number(trigger.members.len() as u64);
-        for member in &trigger.members {
-            out.number(*member as u64);
-        }
-        out.number(trigger.bundle.map_or(0, |index| index as u64 + 1));
     }
     for [dir, file] in &view.programs {
         out.put("p").id(*dir).id(*file);

@@ -73,17 +73,6 @@ static void put_plan(struct out *out, const struct plan *plan)
 		put_number(out, plan->paths[i].lib);
 		must(image_path(plan, image_text(plan, plan->paths[i].path)) == &plan->libs[plan->paths[i].lib]);
 	}
-	for (uint32_t i = 0; i < h->triggers.count; i++) {
-		const struct image_trigger *trigger = &plan->triggers[i];
-
-		put(out, "t");
-		put(out, image_text(plan, trigger->name));
-		put_number(out, trigger->count);
-		for (uint32_t n = 0; n < trigger->count; n++)
-			put_number(out, plan->members[trigger->first + n]);
-		put_number(out, trigger->bundle);
-		must(image_trigger(plan, image_text(plan, trigger->name)) == trigger && !plan->done[i]);
-	}
 	for (uint32_t i = 0; i < h->programs.count; i++) {
 		put(out, "p");
 		put_id(out, plan->programs[i].dir);
@@ -111,16 +100,17 @@ long harness_image(const unsigned char *bytes, size_t size, char *out, size_t ro
 	return (long)to.written;
 }
 
+static bool put_name(const char *name, void *with)
+{
+	put(with, name);
+	return false;
+}
+
 long harness_peek(const unsigned char *bytes, size_t size, char *out, size_t room)
 {
 	struct out to = { out, room, 0 };
-	struct needed *needed;
 
 	memory_file = (struct memory_file){ bytes, size, 0 };
-	needed = peek_needed("/elf");
-	for (const char *name = needed ? needed->names : ""; *name; name += text_length(name) + 1)
-		put(&to, name);
-	if (needed)
-		peek_release(needed);
+	must(!peek_any("/elf", put_name, &to));
 	return (long)to.written;
 }

@@ -1,6 +1,5 @@
 //! Handing a chosen set out to a process.
 
-pub mod bundle;
 mod child;
 pub mod door;
 mod image;

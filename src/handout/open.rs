@@ -71,15 +71,23 @@ impl Plan {
         let mut queue = Vec::new();
         for name in names.iter().map(AsRef::as_ref) {
             let library = self.library(name).or_else(|| self.lookup(name));
-            queue.push(library.ok_or_else(|| LoadError::NotInPlan { name: name.to_owned() })?);
+            let library = library.ok_or_else(|| LoadError::NotInPlan { name: name.to_owned() })?;
+            wanted.insert(library.soname.as_str());
+            queue.push(library);
         }
+        let host = Host::current();
+        let objects = Objects::new(&host);
+        let mut seen = BTreeSet::new();
         while let Some(library) = queue.pop() {
-            if wanted.insert(library.soname.as_str()) {
-                let below =
-                    self.triggers.iter().filter(|(name, _)| *name == library.soname).flat_map(|(_, below)| below);
-                // What is kept is where ld.so finds it without us.
-                queue
-                    .extend(below.filter_map(|soname| self.library(soname)).filter(|library| library.how != How::Keep));
+            if !seen.insert(library.soname.as_str()) {
+                continue;
+            }
+            // What is kept is where ld.so finds it without us, but not all that it needs.
+            if library.how != How::Keep {
+                wanted.insert(library.soname.as_str());
+            }
+            if let Ok(object) = objects.open(&library.path) {
+                queue.extend(object.facts.needed.iter().filter_map(|name| self.library(name.to_str()?)));
             }
         }
         self.open(&wanted.into_iter().map(|soname| (soname, true)).collect())

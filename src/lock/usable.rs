@@ -9,13 +9,13 @@ use std::path::{Component, Path};
 /// Directories of the root in which a path leads to something else for each process, or for each moment.
 const MOVING: [&str; 3] = ["dev", "proc", "sys"];
 
-/// The plan without bundles, which hold libraries of their own, without records of kinds that are not known here, and without
-/// libraries whose path leads each process to another file; those by name, with the reason.
+/// The plan without records of kinds that are not known here, and without libraries whose path leads each process to another
+/// file; those by name, with the reason.
 #[must_use]
 pub fn usable(plan: &Plan) -> (Plan, Vec<(String, String)>) {
     let (moving, libraries): (Vec<PlanLibrary>, _) = plan.libraries.iter().cloned().partition(|it| is_moving(&it.path));
     let refused = moving.into_iter().map(|library| (library.soname, REFUSED.to_owned())).collect();
-    (Plan { libraries, bundles: Vec::new(), unknown: Vec::new(), ..plan.clone() }, refused)
+    (Plan { libraries, unknown: Vec::new(), ..plan.clone() }, refused)
 }
 
 /// In words that follow the path.

@@ -16,17 +16,19 @@ use std::path::{Path, PathBuf};
 
 mod view;
 
-pub use view::{ImageLibrary, ImageTrigger, ImageView};
+pub use view::{ImageLibrary, ImageView};
 
 /// The most bytes an image may have.
 const SIZE_LIMIT: usize = 4 << 20;
 /// The most bytes of a string, with its NUL: as the kernel has it for paths.
 const STRING_LIMIT: usize = 4096;
 const MAGIC: &[u8; 8] = b"cudashim";
-const VERSION: u32 = 1;
-const HEADER: usize = 80;
-/// Bytes of a record of each table: libs, names, paths, triggers, members, programs, objects.
-const RECORD: [usize; 7] = [48, 16, 8, 16, 4, 32, 16];
+const VERSION: u32 = 2;
+const HEADER: usize = 64;
+/// How many tables there are.
+const TABLES: usize = 5;
+/// Bytes of a record of each: libs, names, paths, programs, objects.
+const RECORD: [usize; TABLES] = [48, 16, 8, 32, 16];
 
 /// A plan as the shim reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +90,6 @@ impl Image {
         let mut writer = Writer::default();
         let left_out = writer.libraries(plan, host);
         writer.names(plan);
-        writer.triggers(plan, host);
         let files = programs.iter().map(|[_, file]| *file);
         let named = plan.objects.iter().filter_map(|path| Some(host.stat(path).ok()?.id));
         writer.objects.extend(files.chain(named));
@@ -139,7 +140,6 @@ struct Writer<'p> {
     index: BTreeMap<&'p str, u32>,
     names: BTreeMap<&'p [u8], (u32, u32)>,
     paths: BTreeMap<&'p [u8], u32>,
-    triggers: BTreeMap<&'p [u8], (Vec<u32>, u32)>,
     objects: BTreeSet<FileId>,
     strings: Vec<u8>,
     offsets: BTreeMap<&'p [u8], u32>,
@@ -159,17 +159,19 @@ impl<'p> Writer<'p> {
     }
 
     /// One library, and its index.
-    fn library(&mut self, soname: &'p str, path: &'p Path, stat: Stat, how: How) -> u32 {
+    fn library(&mut self, library: &'p PlanLibrary, stat: Stat, own: bool) -> u32 {
         let index = word(self.libs.len() / RECORD[0]);
         for number in [stat.id.dev, stat.id.ino, stat.size] {
             self.libs.extend(number.to_le_bytes());
         }
         self.libs.extend(stat.mtime.to_le_bytes());
-        let [soname, path] = [soname.as_bytes(), path.as_os_str().as_bytes()].map(|text| self.string(text));
-        let how = match how {
+        let texts = [library.soname.as_bytes(), library.path.as_os_str().as_bytes()];
+        let [soname, path] = texts.map(|text| self.string(text));
+        let how = match library.how {
             How::Preload => 0,
             How::Redirect => 1,
-            How::Keep => 2,
+            How::Keep if !own => 2,
+            How::Keep => 3,
         };
         put(&mut self.libs, &[soname, path, how, 0]);
         self.objects.insert(stat.id);
@@ -183,7 +185,7 @@ impl<'p> Writer<'p> {
         for library in &plan.libraries {
             match today(library, &objects) {
                 Ok(stat) => {
-                    let index = self.library(&library.soname, &library.path, stat, library.how);
+                    let index = self.library(library, stat, plan.is_its_own(library));
                     self.index.insert(&library.soname, index);
                 }
                 Err(why) => left_out.push((library.soname.clone(), why)),
@@ -206,27 +208,8 @@ impl<'p> Writer<'p> {
         }
     }
 
-    /// The triggers, with their bundles where all that these need is here.
-    fn triggers(&mut self, plan: &'p Plan, host: &Host) {
-        for (name, sonames) in &plan.triggers {
-            let members: Vec<u32> =
-                sonames.iter().filter_map(|soname| self.index.get(soname.as_str()).copied()).collect();
-            if members.is_empty() {
-                continue;
-            }
-            let bundle = plan.bundles.iter().find(|bundle| bundle.name == *name && members.len() == sonames.len());
-            let stat = bundle.and_then(|bundle| {
-                let stat = host.stat(&bundle.path).ok()?;
-                let same = (stat.id.ino, stat.size, stat.mtime) == (bundle.id.ino, bundle.size, bundle.mtime);
-                (same && fits(&bundle.path)).then_some((bundle, stat))
-            });
-            let bundle = stat.map_or(0, |(bundle, stat)| self.library(&bundle.name, &bundle.path, stat, How::Keep) + 1);
-            self.triggers.insert(name.as_bytes(), (members, bundle));
-        }
-    }
-
     fn bytes(mut self, programs: &BTreeSet<[FileId; 2]>) -> Result<Vec<u8>, ImageError> {
-        let mut tables: [Vec<u8>; 7] = Default::default();
+        let mut tables: [Vec<u8>; TABLES] = Default::default();
         for (name, (lib, kind)) in std::mem::take(&mut self.names) {
             let name = self.string(name);
             put(&mut tables[1], &[name, lib, kind, 0]);
@@ -235,17 +218,11 @@ impl<'p> Writer<'p> {
             let path = self.string(path);
             put(&mut tables[2], &[path, lib]);
         }
-        for (name, (members, bundle)) in std::mem::take(&mut self.triggers) {
-            let name = self.string(name);
-            let first = word(tables[4].len() / RECORD[4]);
-            put(&mut tables[3], &[name, first, word(members.len()), bundle]);
-            put(&mut tables[4], &members);
-        }
         for id in programs.iter().flatten() {
-            put_id(&mut tables[5], *id);
+            put_id(&mut tables[3], *id);
         }
         for id in &self.objects {
-            put_id(&mut tables[6], *id);
+            put_id(&mut tables[4], *id);
         }
         if self.strings.is_empty() {
             self.strings.push(0);
@@ -259,7 +236,7 @@ impl<'p> Writer<'p> {
 }
 
 /// Header, tables and strings, one after the other.
-fn layout(tables: &[Vec<u8>; 7], strings: &[u8]) -> Result<Vec<u8>, ImageError> {
+fn layout(tables: &[Vec<u8>; TABLES], strings: &[u8]) -> Result<Vec<u8>, ImageError> {
     let mut body = Vec::new();
     let mut places = Vec::new();
     for (table, size) in tables.iter().zip(RECORD) {
@@ -314,12 +291,11 @@ fn today(library: &PlanLibrary, objects: &Objects) -> Result<Stat, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::PlanBundle;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use tempfile::TempDir;
 
-    /// A directory with a program, an object, two libraries and a bundle, and the plan of them.
+    /// A directory with a program, an object, three libraries, one of them the consumer's own, and the plan of them.
     struct Lab {
         dir: TempDir,
         host: Host,
@@ -336,26 +312,23 @@ mod tests {
                 std::fs::write(&path, name).unwrap();
                 path
             };
-            let library = |soname: &str, how| {
-                let path = path(soname);
+            let library = |file: &str, how| {
+                let path = path(file);
                 let stat = host.stat(&path).unwrap();
-                let identity = Some(format!("sha256:{}", crate::inventory::sha256(soname.as_bytes())));
-                let (soname, version) = (soname.to_owned(), None);
+                let identity = Some(format!("sha256:{}", crate::inventory::sha256(file.as_bytes())));
+                let (soname, version) = (file.rsplit('/').next().unwrap().to_owned(), None);
                 PlanLibrary { soname, path, id: stat.id, size: stat.size, mtime: stat.mtime, identity, version, how }
-            };
-            let bundle = |name: &str| {
-                let path = path("bundle.so");
-                let stat = host.stat(&path).unwrap();
-                PlanBundle { name: name.to_owned(), path, id: stat.id, size: stat.size, mtime: stat.mtime }
             };
             let plan = Plan {
                 programs: vec![path("env/bin/python")],
                 objects: vec![path("env/_C.so")],
-                libraries: vec![library("libb.so.1", How::Preload), library("liba.so.2", How::Redirect)],
+                libraries: vec![
+                    library("libb.so.1", How::Preload),
+                    library("liba.so.2", How::Redirect),
+                    library("env/libt.so", How::Keep),
+                ],
                 aliases: vec![("liba.so".into(), "liba.so.2".into())],
                 replaces: vec![("/x/liba.so.2".into(), "liba.so.2".into())],
-                triggers: vec![("libt.so".into(), vec!["libb.so.1".into(), "liba.so.2".into()])],
-                bundles: vec![bundle("libt.so")],
                 ..Plan::default()
             };
             Self { dir, host, plan }
@@ -382,17 +355,21 @@ mod tests {
         assert_eq!(sonames, [b"libb.so.1".as_slice(), b"liba.so.2", b"libt.so"]);
         for (here, there) in lab.plan.libraries.iter().zip(&view.libraries) {
             assert_eq!((&here.path, here.id, here.size, here.mtime), (&there.path, there.id, there.size, there.mtime));
-            assert_eq!(here.how, there.how);
+            assert_eq!((here.how, here.soname == "libt.so"), (there.how, there.own));
         }
         assert_eq!(
             view.names,
-            [(b"liba.so".to_vec(), 1, true), (b"liba.so.2".to_vec(), 1, false), (b"libb.so.1".to_vec(), 0, false)]
+            [
+                (b"liba.so".to_vec(), 1, true),
+                (b"liba.so.2".to_vec(), 1, false),
+                (b"libb.so.1".to_vec(), 0, false),
+                (b"libt.so".to_vec(), 2, false)
+            ]
         );
         assert_eq!(view.replaces, [(PathBuf::from("/x/liba.so.2"), 1)]);
-        assert_eq!(view.triggers, [ImageTrigger { name: b"libt.so".to_vec(), members: vec![0, 1], bundle: Some(2) }]);
         assert_eq!(view.programs, [[lab.id("env/bin"), lab.id("env/bin/python")]]);
         let mut objects: Vec<FileId> =
-            ["env/bin/python", "env/_C.so", "libb.so.1", "liba.so.2", "bundle.so"].map(|name| lab.id(name)).into();
+            ["env/bin/python", "env/_C.so", "libb.so.1", "liba.so.2", "env/libt.so"].map(|name| lab.id(name)).into();
         objects.sort_unstable();
         assert_eq!(view.objects, objects);
         assert_eq!(view.lookup(b"liba.so").map(|library| &library.path), Some(&lab.plan.libraries[1].path));
@@ -434,16 +411,14 @@ mod tests {
         let image = lab.image();
         assert_eq!(image.left_out, [("liba.so.2".to_owned(), "was changed since the plan was made".to_owned())]);
         let view = ImageView::parse(&image.bytes).unwrap();
-        assert_eq!(view.names, [(b"libb.so.1".to_vec(), 0, false)]);
-        assert!(view.replaces.is_empty() && view.libraries.len() == 1, "{view:?}");
-        // The bundle would load it.
-        assert_eq!(view.triggers, [ImageTrigger { name: b"libt.so".to_vec(), members: vec![0], bundle: None }]);
+        assert_eq!(view.names, [(b"libb.so.1".to_vec(), 0, false), (b"libt.so".to_vec(), 1, false)]);
+        assert!(view.replaces.is_empty() && view.libraries.len() == 2, "{view:?}");
 
         std::fs::remove_file(&lab.plan.libraries[0].path).unwrap();
         let image = lab.image();
         assert_eq!(image.left_out[0], ("libb.so.1".to_owned(), "is gone".to_owned()));
         let view = ImageView::parse(&image.bytes).unwrap();
-        assert!(view.triggers.is_empty() && view.libraries.is_empty() && view.programs.len() == 1);
+        assert!(view.libraries.len() == 1 && view.programs.len() == 1);
     }
 
     #[test]
@@ -464,7 +439,6 @@ mod tests {
         for library in &mut lab.plan.libraries {
             library.id.dev += 1;
         }
-        lab.plan.bundles[0].id.dev += 1;
         assert_eq!(lab.view(), now);
         for library in &mut lab.plan.libraries {
             library.id.ino += 1;
@@ -481,7 +455,6 @@ mod tests {
         let mut lab = Lab::new();
         let first = lab.plan.libraries[0].clone();
         let many = |count: usize| (0..count).map(|at| PlanLibrary { soname: format!("lib{at}.so"), ..first.clone() });
-        lab.plan.triggers.clear();
         lab.plan.libraries = many(LIBRARY_LIMIT).collect();
         assert_eq!(lab.view().libraries.len(), LIBRARY_LIMIT);
         lab.plan.libraries = many(LIBRARY_LIMIT + 1).collect();
@@ -511,34 +484,29 @@ mod tests {
             }
         };
         let end = word(bytes.len());
-        let strings = view::word(&bytes, 76);
+        let strings = view::word(&bytes, 60);
         for (place, number, says) in [
             (0, 0, "its head or its size is that of no image"),
-            (8, 2, "it is of another version"),
+            (8, 1, "it is of another version"),
             (12, end - 1, "it has another size than it says"),
             (16, word(at(0)) + 4, "a table lies outside of it"),
-            (16, 72, "a table lies outside of it"),
+            (16, 56, "a table lies outside of it"),
             (20, u32::MAX, "a table lies outside of it"),
             (24, end + 8, "a table lies outside of it"),
-            (72, end, "a table lies outside of it"),
-            (76, strings - 1, "its strings do not end"),
-            (76, 0, "its strings do not end"),
+            (56, end, "a table lies outside of it"),
+            (60, strings - 1, "its strings do not end"),
+            (60, 0, "its strings do not end"),
             (at(0) + 32, strings, "a string lies outside of it"),
             (at(0) + 36, 0, "a path is not absolute"),
-            (at(0) + 40, 3, "a library is handed out in no known way"),
+            (at(0) + 40, 4, "a library is handed out in no known way"),
             (at(1), u32::MAX, "a string lies outside of it"),
             (at(1), view::word(&bytes, at(1) + 16), "a table is not in order"),
             (at(1) + 4, 3, "a record names a library that there is none of"),
             (at(1) + 8, 2, "a name is neither a soname nor an alias"),
             (at(2), 0, "a path is not absolute"),
             (at(2) + 4, 3, "a record names a library that there is none of"),
-            (at(3) + 4, 1, "a trigger names nothing"),
-            (at(3) + 8, 0, "a trigger names nothing"),
-            (at(3) + 8, u32::MAX, "a trigger names nothing"),
-            (at(3) + 12, 4, "a record names a library that there is none of"),
-            (at(4), 3, "a record names a library that there is none of"),
-            (16 + 8 * 5 + 4, 0, "it is for no program"),
-            (at(6) + 8, u32::MAX, "a table is not in order"),
+            (16 + 8 * 3 + 4, 0, "it is for no program"),
+            (at(4) + 8, u32::MAX, "a table is not in order"),
         ] {
             assert_eq!(refused(place, number), says, "{number} at {place}");
         }

@@ -11,7 +11,7 @@ mod write;
 
 pub use fitness::Unfit;
 pub use identity::Identity;
-pub use image::{Image, ImageError, ImageLibrary, ImageTrigger, ImageView};
+pub use image::{Image, ImageError, ImageLibrary, ImageView};
 pub use read::PlanError;
 
 use crate::host::{FileId, Host, Stat};
@@ -33,7 +33,7 @@ pub enum How {
     Preload,
     /// Asked for by name.
     Redirect,
-    /// Left where ld.so finds it; mapped early to spare ld.so its search.
+    /// Left where ld.so finds it; what it needs is found through it, and ld.so is spared its search.
     Keep,
 }
 
@@ -56,22 +56,6 @@ pub struct PlanLibrary {
     pub version: Option<String>,
     /// How it is handed out.
     pub how: How,
-}
-
-/// A bundle: a file that needs, by absolute path, a trigger's libraries and what the trigger names
-/// (`handout::bundle`). It stands beside the plan, and is worth nothing without it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanBundle {
-    /// The trigger it stands for.
-    pub name: String,
-    /// The file; absolute.
-    pub path: PathBuf,
-    /// Device and inode of the file.
-    pub id: FileId,
-    /// Bytes.
-    pub size: u64,
-    /// Nanoseconds since 1970.
-    pub mtime: i64,
 }
 
 /// What a plan is for.
@@ -119,10 +103,6 @@ pub struct Plan {
     pub aliases: Vec<(String, String)>,
     /// Exact paths that get the library of a soname instead.
     pub replaces: Vec<(PathBuf, String)>,
-    /// What is loaded before an object of a name is: name, sonames.
-    pub triggers: Vec<(String, Vec<String>)>,
-    /// Files that load a trigger's libraries in one go.
-    pub bundles: Vec<PlanBundle>,
     /// Records of kinds not known here, kept as they are.
     pub unknown: Vec<String>,
 }

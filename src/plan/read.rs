@@ -1,6 +1,6 @@
 //! The lines of a plan file as a plan; anything doubtful is an error with its line.
 
-use super::{How, LIBRARY_LIMIT, MadeWith, Plan, PlanBundle, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
+use super::{How, LIBRARY_LIMIT, MadeWith, Plan, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
 use crate::escape;
 use crate::host::FileId;
 use std::io;
@@ -35,9 +35,7 @@ pub enum PlanError {
     #[error("the plan is cut off: its `end` line is missing or counts other lines")]
     CutOff,
     /// More than a plan may hold.
-    #[error(
-        "the plan is too large: at most {SIZE_LIMIT} bytes, {LIBRARY_LIMIT} libraries and bundles, and {RECORD_LIMIT} records"
-    )]
+    #[error("the plan is too large: at most {SIZE_LIMIT} bytes, {LIBRARY_LIMIT} libraries, and {RECORD_LIMIT} records")]
     TooLarge,
     /// A line that cannot be read.
     #[error("line {line} of the plan: {says}")]
@@ -180,7 +178,9 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
         "program" => plan.programs.push(path(next()?)?),
         "object" => plan.objects.push(path(next()?)?),
         "lib" => {
-            room(plan)?;
+            if plan.libraries.len() >= LIBRARY_LIMIT {
+                return Err(PlanError::TooLarge);
+            }
             let (soname, file) = (name(next()?)?, path(next()?)?);
             let (id, size, mtime) = file_state([next()?, next()?, next()?], number)?;
             let (identity, version) = (optional(text(next()?)?), optional(text(next()?)?));
@@ -197,21 +197,6 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
         }
         "alias" => plan.aliases.push((name(next()?)?, name(next()?)?)),
         "replace" => plan.replaces.push((path(next()?)?, name(next()?)?)),
-        "trigger" => {
-            let trigger = name(next()?)?;
-            let sonames: Result<Vec<String>, PlanError> = fields.map(name).collect();
-            let sonames = sonames?;
-            if sonames.is_empty() {
-                return Err(error("too few fields"));
-            }
-            plan.triggers.push((trigger, sonames));
-        }
-        "bundle" => {
-            room(plan)?;
-            let (trigger, file) = (name(next()?)?, path(next()?)?);
-            let (id, size, mtime) = file_state([next()?, next()?, next()?], number)?;
-            plan.bundles.push(PlanBundle { name: trigger, path: file, id, size, mtime });
-        }
         "end" => {
             let count: usize = decimal(next()?).ok_or(error("a wrong count"))?;
             return if count == number - 1 { Ok(true) } else { Err(PlanError::CutOff) };
@@ -222,11 +207,6 @@ fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError>
         },
     }
     Ok(false)
-}
-
-/// Bundles are files that are handed out, as libraries are.
-fn room(plan: &Plan) -> Result<(), PlanError> {
-    if plan.libraries.len() + plan.bundles.len() >= LIBRARY_LIMIT { Err(PlanError::TooLarge) } else { Ok(()) }
 }
 
 fn all_different<T: Ord>(items: impl Iterator<Item = T>) -> bool {
@@ -269,8 +249,6 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     let names = plan.libraries.iter().map(|library| &library.soname);
     let names = names.chain(plan.aliases.iter().map(|(name, _)| name));
     let once = all_different(names)
-        && all_different(plan.triggers.iter().map(|(name, _)| name))
-        && all_different(plan.bundles.iter().map(|bundle| &bundle.name))
         && all_different(plan.programs.iter().map(|path| path.as_os_str()))
         && all_different(plan.objects.iter().map(|path| path.as_os_str()))
         && all_different(plan.replaces.iter().map(|(path, _)| path.as_os_str()));
@@ -278,10 +256,6 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
         return Err(error("a name stands twice"));
     }
     let referred = plan.aliases.iter().map(|(_, soname)| soname).chain(plan.replaces.iter().map(|(_, soname)| soname));
-    let referred = referred.chain(plan.triggers.iter().flat_map(|(_, sonames)| sonames));
-    if !plan.bundles.iter().all(|bundle| plan.triggers.iter().any(|(name, _)| *name == bundle.name)) {
-        return Err(error("a bundle stands for a trigger that there is none of"));
-    }
     if referred.into_iter().all(held) { Ok(()) } else { Err(error("a record names a soname that has no `lib` record")) }
 }
 
@@ -309,14 +283,6 @@ mod tests {
             libraries: vec![library("libnvrtc.so.12", How::Redirect), library("libgomp.so.1", How::Keep)],
             aliases: vec![("libnvrtc.so".into(), "libnvrtc.so.12".into())],
             replaces: vec![("/x/libnvrtc.so.12".into(), "libnvrtc.so.12".into())],
-            triggers: vec![("libtorch.so".into(), vec!["libgomp.so.1".into(), "libnvrtc.so.12".into()])],
-            bundles: vec![PlanBundle {
-                name: "libtorch.so".into(),
-                path: "/c/1.so".into(),
-                id: FileId { dev: 1, ino: 2 },
-                size: 3,
-                mtime: 4,
-            }],
             unknown: vec!["later\tx".into()],
         }
     }
@@ -346,11 +312,9 @@ mod tests {
             "lib\ta\t/a\t12\t3\t4\t-\t-\tkeep",
             "lib\ta\t/a\t1:2\t3\t4\t-\t-\tmaybe",
             "alias\ta\tb",
-            "trigger\ta",
             "program",
             "program\tbin/python",
             "object\t_C.so",
-            "bundle\ta\t/b\t1:2\t3\t4",
             "alias\t\\q\tb",
             "end\t9",
             "x\ry",
@@ -396,15 +360,14 @@ mod tests {
     }
 
     #[test]
-    fn bundles_count_as_libraries() {
+    fn there_are_not_too_many_libraries() {
         let plan = |libraries: usize| {
             let one = |at| format!("lib\tlib{at}.so\t/a\t1:2\t3\t4\t-\t-\tkeep\n");
             let libs = (0..libraries).map(one).collect::<Vec<_>>().concat();
-            let count = libraries + 3;
-            format!("cudashim-plan\t1\n{libs}trigger\tt\tlib0.so\nbundle\tt\t/b\t1:2\t3\t4\nend\t{count}\n")
+            format!("cudashim-plan\t1\n{libs}end\t{}\n", libraries + 1)
         };
-        assert!(Plan::parse(plan(LIBRARY_LIMIT - 1).as_bytes()).is_ok());
-        assert!(Plan::parse(plan(LIBRARY_LIMIT).as_bytes()).is_err());
+        assert!(Plan::parse(plan(LIBRARY_LIMIT).as_bytes()).is_ok());
+        assert!(Plan::parse(plan(LIBRARY_LIMIT + 1).as_bytes()).is_err());
     }
 
     proptest! {

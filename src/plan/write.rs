@@ -46,21 +46,6 @@ pub(super) fn bytes(plan: &Plan) -> Vec<u8> {
     for (path, soname) in &plan.replaces {
         let _ = writeln!(text, "replace\t{}\t{}", escape::path(path), field(soname));
     }
-    for (name, sonames) in &plan.triggers {
-        let _ = write!(text, "trigger\t{}", field(name));
-        for soname in sonames {
-            let _ = write!(text, "\t{}", field(soname));
-        }
-        text.push('\n');
-    }
-    for bundle in &plan.bundles {
-        let (name, path) = (field(&bundle.name), escape::path(&bundle.path));
-        let _ = writeln!(
-            text,
-            "bundle\t{name}\t{path}\t{}:{}\t{}\t{}",
-            bundle.id.dev, bundle.id.ino, bundle.size, bundle.mtime
-        );
-    }
     for line in &plan.unknown {
         text.push_str(line);
         text.push('\n');

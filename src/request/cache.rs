@@ -11,15 +11,13 @@ mod key;
 
 use super::{Request, RequestError};
 use crate::check::{self, Standing};
-use crate::handout::bundle::bundle;
 use crate::handout::{Target, own_dir};
-use crate::host::{Host, Stamps, Stat, private_write};
+use crate::host::{Host, Stamps, private_write};
 use crate::loader::Loader;
 use crate::objects::Objects;
-use crate::plan::{Image, ImageError, Plan, PlanBundle, PlanError};
+use crate::plan::{Image, ImageError, Plan, PlanError};
 use crate::python::Command;
 use crate::report::ResolveReport;
-use crate::resolve::Resolution;
 use answer::{Answer, Found};
 use files::Known;
 use key::Key;
@@ -218,7 +216,7 @@ impl PlanCache {
         let stamps = host.stamps();
         let (found, files, plan) = match (answer.resolution, answer.nothing) {
             (Some(resolution), _) => {
-                let mut plan = self.with_bundles(resolution);
+                let mut plan = resolution.plan;
                 plan.programs.extend(program.filter(|program| !plan.is_for(host, program)).map(Path::to_owned));
                 match self.written(host, &plan) {
                     Ok((image, files)) => (Found::Image(image), files, Some(Box::new(plan))),
@@ -298,52 +296,13 @@ impl PlanCache {
         Ok(standing)
     }
 
-    /// The plan with what stands beside it: a bundle for each trigger that is worth one, and for each library that is needed
-    /// by another name than its soname an object of that name which needs it.
-    fn with_bundles(&self, resolution: Resolution) -> Plan {
-        let mut plan = resolution.plan;
-        for name in &resolution.renamed {
-            let Some(library) = plan.libraries.iter_mut().find(|library| library.soname == *name) else { continue };
-            let Some(bytes) = bundle(name, std::slice::from_ref(&library.path)) else { continue };
-            if let Ok((path, stat)) = self.put_object(&bytes) {
-                (library.path, library.id, library.size, library.mtime) = (path, stat.id, stat.size, stat.mtime);
-                library.identity = None;
-            }
-        }
-        for (name, sonames) in resolution.bundles {
-            let paths: Vec<PathBuf> =
-                sonames.iter().filter_map(|soname| plan.library(soname)).map(|library| library.path.clone()).collect();
-            let own = files::digest(format!("{name} {paths:?}").as_bytes());
-            let Some(bytes) = bundle(&format!("libcudashim-bundle-{own}.so"), &paths) else { continue };
-            // Without it the libraries are opened one by one.
-            match self.put_object(&bytes) {
-                Ok((path, stat)) => {
-                    plan.bundles.push(PlanBundle { name, path, id: stat.id, size: stat.size, mtime: stat.mtime });
-                }
-                Err(error) => log::debug!("{}: {error}", self.dir.display()),
-            }
-        }
-        plan
-    }
-
-    fn put_object(&self, bytes: &[u8]) -> io::Result<(PathBuf, Stat)> {
-        let path = self.dir.join(files::put(&self.dir, &format!("{}.so", files::digest(bytes)), bytes)?.name);
-        let stat = std::fs::metadata(&path).map(|meta| Stat::from(&meta))?;
-        Ok((path, stat))
-    }
-
     /// Writes the image of a plan, and gives its name with the files that it needs.
     fn written(&self, host: &Host, plan: &Plan) -> io::Result<(String, Vec<Known>)> {
         let image = Image::compile(plan, host).map_err(io::Error::other)?;
         for (soname, why) in &image.left_out {
             log::debug!("{soname}: {why}; left to the loader");
         }
-        let (name, mut files) = self.write_image(plan, &image)?;
-        // The objects that we made, for they may have been removed.
-        let made = plan.libraries.iter().map(|library| &library.path).chain(plan.bundles.iter().map(|b| &b.path));
-        let made = made.filter(|path| path.parent() == Some(&self.dir)).filter_map(|path| path.file_name()?.to_str());
-        files.extend(made.filter_map(|name| Known::find(&self.dir, name)));
-        Ok((name, files))
+        self.write_image(plan, &image)
     }
 
     /// The image, and beside it the plan that it was compiled from, for `stranger` and for people.

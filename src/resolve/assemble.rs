@@ -1,5 +1,5 @@
-//! A chosen set as a plan: order, aliases, replaced paths, triggers, and what is kept to spare ld.so its
-//! search.
+//! A chosen set as a plan: order, aliases, replaced paths, and what is kept where ld.so finds it, for what that needs and to
+//! spare ld.so its search.
 
 use super::problem::Member;
 use super::runtime::Runtime;
@@ -87,7 +87,6 @@ pub(super) fn resolution(
     assembly.add_libraries(&mut plan);
     assembly.add_aliases(&mut plan, &libraries);
     assembly.add_replaces(&mut plan, requirement, inventory);
-    assembly.add_triggers(&mut plan);
     let mut set: Vec<Choice> = Vec::new();
     for library in plan.chosen() {
         if let Some((choice, _)) =
@@ -96,10 +95,8 @@ pub(super) fn resolution(
             set.push(choice.clone());
         }
     }
-    let bundles = assembly.bundles(&plan);
-    let renamed = assembly.renamed(&plan);
     let unserved = unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.to_string())).collect();
-    Resolution { plan, set, bundles, renamed, unserved, torn: Vec::new() }
+    Resolution { plan, set, unserved, torn: Vec::new() }
 }
 
 /// The objects that the set is chosen for: the consumer's own, and what opens libraries by name for it.
@@ -136,9 +133,11 @@ impl Assembly<'_> {
     fn soname(&self, node: Node) -> Option<&str> {
         match node {
             Node::Member(index) => self.members.get(index).map(|(choice, _)| choice.soname.as_str()),
-            // As it is asked for: the needed entries of a bundle are renamed more often than its sonames.
+            // As it is asked for: the needed entries of a wheel's own copies are renamed more often than their sonames.
             Node::Kept(index) => {
-                self.mapped(index)?.names.iter().find_map(|name| name.to_str().filter(|name| !name.contains('/')))
+                let mapped = self.mapped(index)?;
+                let bare = mapped.names.iter().find_map(|name| name.to_str().filter(|name| !name.contains('/')));
+                bare.or_else(|| mapped.object.name().to_str())
             }
         }
     }
@@ -205,11 +204,23 @@ impl Assembly<'_> {
         }
     }
 
+    /// Whether an object of the consumer's own may be opened by its bare name, and needs a chosen library then.
+    fn leads_to_members(&self, index: usize, mapped: &Mapped) -> bool {
+        let library = mapped.object.name().to_str().is_some_and(|name| name.starts_with("lib"));
+        library
+            && mapped.path.is_absolute()
+            && !self.closure.at_startup(index)
+            && self.below(&self.needed_nodes(&mapped.object)).iter().any(|node| matches!(node, Node::Member(_)))
+    }
+
     /// All libraries of the plan, each after what it needs.
     fn add_libraries(&self, plan: &mut Plan) {
         let mut start: Vec<Node> = Vec::new();
-        for (_, mapped) in self.roots() {
-            start.extend(mapped.object.facts.needed.iter().filter_map(|name| self.node(name)));
+        for (index, mapped) in self.roots() {
+            if self.leads_to_members(index, mapped) {
+                start.push(Node::Kept(index));
+            }
+            start.extend(self.needed_nodes(&mapped.object));
         }
         start.extend((0..self.members.len()).map(Node::Member));
         let mut named = BTreeSet::new();
@@ -281,84 +292,5 @@ impl Assembly<'_> {
             }
         }
         plan.replaces.sort();
-    }
-
-    fn add_triggers(&self, plan: &mut Plan) {
-        let held: BTreeSet<&str> = plan.libraries.iter().map(|library| library.soname.as_str()).collect();
-        let mut triggers: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut add = |name: &str, object: &Object| {
-            let start: Vec<Node> = object.facts.needed.iter().filter_map(|name| self.node(name)).collect();
-            let below: Vec<String> = self
-                .below(&start)
-                .into_iter()
-                .filter_map(|node| self.soname(node))
-                .filter(|soname| *soname != name && held.contains(soname))
-                .map(str::to_owned)
-                .collect();
-            if !below.is_empty() {
-                triggers.insert(name.to_owned(), below);
-            }
-        };
-        for (_, mapped) in self.roots() {
-            if let Some(name) = mapped.object.name().to_str() {
-                add(name, &mapped.object);
-            }
-        }
-        for library in &plan.libraries {
-            let object = match self.by_soname.get(&library.soname) {
-                Some(index) => self.members.get(*index).map(|(_, object)| *object),
-                None => self.closure.map().by_name(OsStr::new(&library.soname)).map(|mapped| &*mapped.object),
-            };
-            if let Some(object) = object {
-                add(&library.soname, object);
-            }
-        }
-        plan.triggers = triggers.into_iter().collect();
-    }
-
-    /// Libraries that are needed by another name than their soname: mapped by path, they would not be found again.
-    fn renamed(&self, plan: &Plan) -> Vec<String> {
-        let kept = plan.libraries.iter().filter(|library| library.how == How::Keep);
-        let other = |name: &str| {
-            let mapped = self.closure.map().by_name(OsStr::new(name));
-            mapped.is_some_and(|mapped| mapped.object.facts.soname.as_deref() != Some(OsStr::new(name)))
-        };
-        kept.map(|library| &library.soname).filter(|name| other(name)).cloned().collect()
-    }
-
-    /// What the consumer's own roots need, when that is a library left where it is: it and all below it, breadth
-    /// first as `_dl_map_object_deps` goes, so that symbols are looked up in the order they would be without us.
-    fn bundles(&self, plan: &Plan) -> Vec<(String, Vec<String>)> {
-        let held: BTreeSet<&str> = plan.libraries.iter().map(|library| library.soname.as_str()).collect();
-        let roots = self.closure.roots().iter().filter_map(|index| self.mapped(*index));
-        let mut starts = BTreeSet::new();
-        for mapped in roots {
-            starts.extend(self.needed_nodes(&mapped.object).into_iter().filter(|node| matches!(node, Node::Kept(_))));
-        }
-        let mut bundles = BTreeMap::new();
-        for start in starts {
-            let mut order = vec![start];
-            let mut at = 0;
-            while let Some(node) = order.get(at).copied() {
-                at += 1;
-                for child in self.children(node) {
-                    if !order.contains(&child) {
-                        order.push(child);
-                    }
-                }
-            }
-            let names: Vec<String> = order
-                .iter()
-                .filter_map(|node| self.soname(*node))
-                .filter(|name| held.contains(name))
-                .map(str::to_owned)
-                .collect();
-            if let Some(name) =
-                self.soname(start).filter(|name| plan.triggers.iter().any(|(trigger, _)| trigger == name))
-            {
-                bundles.insert(name.to_owned(), names);
-            }
-        }
-        bundles.into_iter().collect()
     }
 }

@@ -70,10 +70,6 @@ pub struct Resolution {
     pub plan: Plan,
     /// The set, for people and programs.
     pub set: Vec<Choice>,
-    /// For a trigger, the sonames to load with it in one go, in the order the loader would map them.
-    pub bundles: Vec<(String, Vec<String>)>,
-    /// Libraries of the plan that are needed by another name than their soname.
-    pub renamed: Vec<String>,
     /// Sonames asked for that no copy can serve, and why that is no obstacle.
     pub unserved: Vec<(String, String)>,
     /// Files of another release in the consumer's own environment, each with what mends it.

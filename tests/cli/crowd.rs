@@ -24,7 +24,7 @@ fn of_many_that_start_at_once_one_answers() {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ok\n"[..]), "{said}");
-        // The shim's own lines would be warnings: of a bundle that is another file by now.
+        // The shim's own lines would be warnings: of a library that is another file by now.
         assert!(!said.contains("cudashim["), "{said}");
         answered += usize::from(said.contains(".image (new)"));
     }

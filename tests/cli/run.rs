@@ -2,7 +2,7 @@
 
 use super::{Lib, Seen, World, json, seen, sound};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 /// A copy of libcublasLt that lacks what cuBLAS takes from it, in a directory for `LD_LIBRARY_PATH`.
 pub(super) fn hijack(world: &World) -> std::path::PathBuf {
@@ -247,39 +247,6 @@ fn the_same_question_the_same_answer() {
     let (code, answer) = ask();
     assert_ne!(first.1, answer);
     assert_eq!(code, Some(1));
-}
-
-/// The files in the cache that plans name, with their inodes.
-fn beside_plans(world: &World) -> Vec<(std::path::PathBuf, u64)> {
-    let entries = fs::read_dir(world.path("cache/plans")).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "so")).collect();
-    files.sort();
-    files.into_iter().map(|path| (path.clone(), fs::metadata(path).unwrap().ino())).collect()
-}
-
-#[test]
-fn what_a_plan_names_in_the_cache_is_there() {
-    let (world, venv) = sound();
-    // A library that stays where it is, needed by what is imported: it and what it needs come at once.
-    let python = Lib::new("libtorch_python.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
-    let python = python.link("-rpath,$ORIGIN/../../nvidia/cublas/lib");
-    python.build(&venv.site.join("torch/lib/libtorch_python.so"));
-    let module = Lib::new("_C.so").unversioned().uses("libtorch_python.so", &[]).link("-rpath,$ORIGIN/lib");
-    module.build(&venv.site.join("torch/_C.cpython-311-x86_64-linux-gnu.so"));
-    let run = || Seen::of(world.cudashim(["run", "--"]).arg(venv.python())).code;
-    assert_eq!(run(), Some(0));
-    let first = beside_plans(&world);
-    assert!(!first.is_empty());
-    // Another answer to the same question: a process that has the plan of the first finds what it names.
-    fs::write(venv.site.join("torch/version.py"), "__version__ = '2.5.1+cu124'\ncuda = '12.4'\n\n").unwrap();
-    assert_eq!(run(), Some(0));
-    assert_eq!(beside_plans(&world), first);
-    // A plan whose files somebody has cleared away is made again.
-    for (path, _) in &first {
-        fs::remove_file(path).unwrap();
-    }
-    assert_eq!(run(), Some(0));
-    assert_eq!(beside_plans(&world).len(), first.len());
 }
 
 #[test]

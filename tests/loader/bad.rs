@@ -2,6 +2,7 @@
 //! machine.
 
 use super::{Lab, Start, agree, agree_from, needing, ours, theirs};
+use crate::support::elf;
 use cudashim::loader::{LinkMap, Loader, ProgramKind};
 use cudashim::{Host, Objects};
 use std::fs;
@@ -90,11 +91,10 @@ fn ten_thousand_needed_entries() {
     lab.library("x.so", "x.so", "", &["-nostdlib"]);
     // All but the first are new names of one file.
     let paths: Vec<_> = (0..10_000).map(|at| lab.path(&format!("{}x.so", "./".repeat(at % 90)))).collect();
-    let many = cudashim::handout::bundle::bundle("many.so", &paths).unwrap();
-    lab.write("many.so", many);
+    lab.write("many.so", elf::needing("many.so", &paths));
     assert_eq!(agree(&lab, &lab.path("many.so"), &[]), ["[R]/x.so"]);
     let missing: Vec<_> = (0..10_000).map(|at| lab.path(&format!("none-{at}.so"))).collect();
-    lab.write("none.so", cudashim::handout::bundle::bundle("none.so", &missing).unwrap());
+    lab.write("none.so", elf::needing("none.so", &missing));
     assert_eq!(agree(&lab, &lab.path("none.so"), &[]).len(), 10_000);
 }
 

@@ -30,16 +30,16 @@ fn a_plugin_finds_its_own_however_it_was_compiled() {
     }
 }
 
-/// The caller's name has a list: what was loaded for it must not have become the caller.
+/// What is loaded first must not have become the caller.
 #[test]
-fn the_caller_is_still_the_caller_after_its_list_was_loaded() {
+fn the_caller_is_still_the_caller_after_what_it_needs_was_loaded() {
     let lab = Lab::new();
     let member = lab.copy("right/libmember.so.1", "libmember.so.1", 1);
-    lab.library("plugin/private/libinner.so", "libinner.so", "int which(void) { return 5; }", &[]);
+    let source = "int which(void) { return 5; }";
+    let inner = lab.library("plugin/private/libinner.so", "libinner.so", source, &[utf8(&member)]);
     lab.copy("plugin/libbeside.so", "libbeside.so", 0);
     let plugin = lab.library("plugin/libplugin.so", "libplugin.so", PLUGIN, &["-Wl,-rpath,$ORIGIN/private", "-ldl"]);
-    let plan =
-        PlanText::new().lib("libmember.so.1", &member, "preload").record(&["trigger", "libinner.so", "libmember.so.1"]);
+    let plan = PlanText::new().lib("libmember.so.1", &member, "preload").lib("libinner.so", &inner, "keep");
     let ran = with_plan(&lab, &plan, &["open", utf8(&plugin), "n", "call", "inner", "maps", "libmember"]);
     assert_eq!(ran.out, "open [R]/plugin/libplugin.so: ok\ninner: 5\nmaps libmember: 1\n  [R]/right/libmember.so.1\n");
 }

@@ -24,7 +24,7 @@ fn set() -> Set {
     let plan = PlanText::new()
         .lib("libone.so.1", &right, "preload")
         .record(&["alias", "libone.so", "libone.so.1"])
-        .record(&["trigger", "libconsumer.so", "libone.so.1"]);
+        .lib("libconsumer.so", &consumer, "keep");
     Set { lab, plan, consumer }
 }
 

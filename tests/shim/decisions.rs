@@ -177,8 +177,7 @@ fn errno_is_kept() {
         &[],
     );
     let user = two.lab.library("libuser.so", "libuser.so", "", &[utf8(&loud)]);
-    let plan =
-        two.plan("redirect").lib("libloud.so.1", &loud, "preload").record(&["trigger", "libx.so", "libloud.so.1"]);
+    let plan = two.plan("redirect").lib("libloud.so.1", &loud, "preload");
     let script =
         ["null", "errno", "open", "libone.so.1", "l", "errno", "open", utf8(&user), "l", "errno", "maps", "libloud"];
     assert_eq!(
@@ -237,11 +236,11 @@ fn consumer() -> Consumer {
         "int two(void); int sum(void) { return two(); }",
         &["-Lwrong", "-l:libone.so.1", "-l:libtwo.so.2", "-Wl,--disable-new-dtags,-rpath,$ORIGIN"],
     );
-    let plan = PlanText::new()
-        .lib("libone.so.1", &set[0], "preload")
-        .lib("libtwo.so.2", &set[1], "preload")
-        .record(&["trigger", "libtwo.so.2", "libone.so.1"])
-        .record(&["trigger", "libconsumer.so", "libone.so.1", "libtwo.so.2"]);
+    let plan = PlanText::new().lib("libone.so.1", &set[0], "preload").lib("libtwo.so.2", &set[1], "preload").lib(
+        "libconsumer.so",
+        &consumer,
+        "keep",
+    );
     Consumer { lab, plan, consumer }
 }
 
@@ -262,9 +261,9 @@ fn needed_libraries_are_loaded_first_against_rpath() {
 }
 
 #[test]
-fn a_trigger_acts_for_whatever_needs_its_name() {
+fn what_is_needed_is_found_through_what_is_kept() {
     let c = consumer();
-    // Two hops from the set: the file that is opened needs only libconsumer.so, which has no lib record.
+    // Two hops from the set: the file that is opened needs only libconsumer.so, which the loader finds.
     let outer = c.lab.library(
         "outer/libouter.so",
         "libouter.so",
@@ -280,7 +279,7 @@ fn a_trigger_acts_for_whatever_needs_its_name() {
 }
 
 #[test]
-fn the_list_of_a_bare_name_comes_before_it() {
+fn what_a_bare_name_needs_comes_before_it() {
     let c = consumer();
     // The right libtwo would take the wrong libone from here.
     let log = c.lab.path("log");
@@ -297,11 +296,10 @@ fn the_list_of_a_bare_name_comes_before_it() {
 }
 
 #[test]
-fn the_list_of_a_kept_name_comes_before_it() {
+fn what_a_kept_name_needs_comes_before_it() {
     let c = consumer();
     // The loader takes the kept consumer from here, and what that needs from beside it.
-    let plan = c.plan.clone().lib("libconsumer.so", &c.consumer, "keep");
-    let path = put_plan(&c.lab, &plan);
+    let path = put_plan(&c.lab, &c.plan);
     let script = ["open", "libconsumer.so", "lN", "maps", "libone", "open", "libconsumer.so", "l", "call", "sum"];
     let ran = run(&c.lab, host(&script).env("CUDASHIM_PLAN", path).env("LD_LIBRARY_PATH", c.lab.path("wrong")));
     assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 41\n");
@@ -315,8 +313,9 @@ fn what_the_host_closes_meanwhile_stays() {
     let plan = PlanText::new()
         .lib("libone.so.1", &c.lab.path("right/libone.so.1"), "preload")
         .lib("libclose.so", &close, "preload")
-        .record(&["trigger", "libconsumer.so", "libone.so.1", "libclose.so"]);
-    let outer = c.lab.library("outer.so", "outer.so", "", &["wrong/libconsumer.so", "-Wl,-rpath,$ORIGIN/wrong"]);
+        .lib("libconsumer.so", &c.consumer, "keep");
+    let needs = ["wrong/libconsumer.so", "right/libclose.so", "-Wl,-rpath,$ORIGIN/wrong"];
+    let outer = c.lab.library("outer.so", "outer.so", "", &needs);
     let script = ["open", "libone.so.1", "l", "open", utf8(&outer), "l", "call", "sum", "maps", "libone"];
     let ran = with_plan(&c.lab, &plan, &script);
     assert!(ran.out.ends_with("sum: 31\nmaps libone: 1\n  [R]/right/libone.so.1\n"), "{}{}", ran.out, ran.err);
@@ -429,9 +428,9 @@ fn a_call_before_our_constructor_is_decided_too() {
 }
 
 #[test]
-fn a_constructor_of_a_member_may_open_what_needs_the_same_list() {
+fn a_constructor_of_what_is_loaded_may_open_what_needs_the_same() {
     let c = consumer();
-    // The first member opens the consumer itself, for which the same list is being loaded.
+    // The first to be loaded opens the consumer itself, for which the same libraries are being loaded.
     let first = c.lab.library(
         "right/libfirst.so.1",
         "libfirst.so.1",
@@ -452,7 +451,7 @@ fn a_constructor_of_a_member_may_open_what_needs_the_same_list() {
         .lib("libfirst.so.1", &first, "preload")
         .lib("libone.so.1", &c.lab.path("right/libone.so.1"), "preload")
         .lib("libtwo.so.2", &c.lab.path("right/libtwo.so.2"), "preload")
-        .record(&["trigger", "libconsumer.so", "libfirst.so.1", "libone.so.1", "libtwo.so.2"]);
+        .lib("libconsumer.so", &c.consumer, "keep");
     let script = ["open", utf8(&outer), "l", "call", "all", "maps", "libone", "maps", "libtwo", "maps", "libfirst"];
     let ran = with_plan(&c.lab, &plan, &script);
     assert_eq!(

@@ -137,8 +137,7 @@ impl World {
             .program(&self.lab.path("driver"))
             .lib("libother.so.1", &other, "preload")
             .record(&["alias", "libother.so", "libother.so.1"])
-            .record(&["replace", "/opt/other/libother.so.1", "libother.so.1"])
-            .record(&["trigger", "libneeds.so", "libother.so.1"]);
+            .record(&["replace", "/opt/other/libother.so.1", "libother.so.1"]);
         let proven = self.libraries.iter().step_by(2);
         let (_, bytes) = proven.fold(plan, |plan, path| plan.record(&["object", path.to_str().unwrap()])).image();
         let path = self.lab.write("plan.image", bytes);

@@ -46,15 +46,14 @@ impl One {
 #[test]
 fn a_plan_cut_at_any_length_is_refused() {
     let one = one();
-    let plan = one.plan.clone().record(&["trigger", "libx.so", "libone.so.1"]);
-    let bytes = fs::read(put_plan(&one.lab, &plan)).unwrap();
+    let bytes = fs::read(put_plan(&one.lab, &one.plan)).unwrap();
     one.taken(&bytes);
     for length in 0..bytes.len() {
         one.refused(&bytes[..length], "it is ");
     }
     one.refused(&[&bytes[..], b"x"].concat(), "it is cut off");
     one.refused(&vec![0; (4 << 20) + 1], "it is too large");
-    one.refused(plan.text().as_bytes(), "it is text, which `cudashim run --plan FILE` compiles for a program");
+    one.refused(one.plan.text().as_bytes(), "it is text, which `cudashim run --plan FILE` compiles for a program");
 }
 
 /// Whatever one byte becomes, the shim and the tools say the same of it, and nobody is harmed.
@@ -63,8 +62,7 @@ fn a_plan_of_which_a_byte_is_another_is_refused_as_the_tools_refuse_it() {
     let one = one();
     let two = one.lab.copy("right/libtwo.so.2", "libtwo.so.2", 3);
     let plan = one.plan.clone().lib("libtwo.so.2", &two, "keep").record(&["alias", "libone.so", "libone.so.1"]);
-    let plan =
-        plan.record(&["trigger", "libx.so", "libone.so.1", "libtwo.so.2"]).record(&["replace", "/x", "libone.so.1"]);
+    let plan = plan.record(&["replace", "/x", "libone.so.1"]);
     let bytes = fs::read(put_plan(&one.lab, &plan)).unwrap();
     for at in 0..bytes.len() {
         for bit in [0, 5, 7] {
@@ -180,10 +178,9 @@ fn a_member_that_is_gone_is_skipped_once() {
 fn a_member_that_cannot_be_loaded_is_skipped_with_the_loaders_reason() {
     let lab = Lab::new();
     let broken = lab.write("libbroken.so.1", "not ELF at all");
-    let user = lab.copy("libuser.so", "libuser.so", 3);
-    let needs = lab.library("libneeds.so", "libneeds.so", "", &[utf8(&user), "-Wl,-rpath,$ORIGIN"]);
-    let plan =
-        PlanText::new().lib("libbroken.so.1", &broken, "preload").record(&["trigger", "libuser.so", "libbroken.so.1"]);
+    let whole = lab.copy("whole/libbroken.so.1", "libbroken.so.1", 3);
+    let needs = lab.library("libneeds.so", "libneeds.so", "", &[utf8(&whole), "-Wl,-rpath,$ORIGIN/whole"]);
+    let plan = PlanText::new().lib("libbroken.so.1", &broken, "preload");
     let ran = with_plan(&lab, &plan, &["open", utf8(&needs), "l", "call", "which", "error"]);
     // dlerror is the host's own: nothing of our failure is left in it.
     assert_eq!(ran.out, "open [R]/libneeds.so: ok\nwhich: 3\nerror: none\n");

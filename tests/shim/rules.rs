@@ -1,4 +1,6 @@
-//! Rules that hold at the edges: what is next to a name, before a list is whole, after a handle is closed.
+//! Rules that hold at the edges: what is next to a name, what is loaded and what not, after a handle is closed.
+
+use std::path::Path;
 
 use super::{COMMON, host, put_plan, run, utf8, with_plan};
 use crate::support::lab::{Lab, PlanText, clean_command};
@@ -12,6 +14,15 @@ fn consumer(lab: &Lab) -> std::path::PathBuf {
         "libconsumer.so",
         "int which(void); int sum(void) { return 10 * which(); }",
         &[utf8(&wrong), "-Wl,--disable-new-dtags,-rpath,$ORIGIN"],
+    )
+}
+
+/// The consumer is kept where the loader finds it, and the right `libone.so.1` is for it.
+fn kept(lab: &Lab, consumer: &Path) -> PlanText {
+    PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload").lib(
+        "libconsumer.so",
+        consumer,
+        "keep",
     )
 }
 
@@ -70,14 +81,10 @@ fn of_a_driver_only_what_the_plan_names_is_given() {
 }
 
 #[test]
-fn noload_of_a_name_that_only_triggers_loads_nothing() {
+fn noload_of_a_kept_name_loads_nothing() {
     let lab = Lab::new();
     let consumer = consumer(&lab);
-    let plan = PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload").record(&[
-        "trigger",
-        "libconsumer.so",
-        "libone.so.1",
-    ]);
+    let plan = kept(&lab, &consumer);
     let mut command =
         host(&["open", "libconsumer.so", "lN", "maps", "libone", "open", "libconsumer.so", "l", "call", "sum"]);
     command.env("CUDASHIM_PLAN", put_plan(&lab, &plan)).env("LD_LIBRARY_PATH", consumer.parent().unwrap());
@@ -85,17 +92,13 @@ fn noload_of_a_name_that_only_triggers_loads_nothing() {
     assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 20\n");
 }
 
-/// What the host holds it may let go; the list is done when each of it is ours to keep.
+/// What the host holds it may let go: a library is settled when it is ours to keep.
 #[test]
-fn a_list_is_not_done_while_another_copy_stands_in() {
+fn nothing_is_settled_while_another_copy_stands_in() {
     let lab = Lab::new();
     let consumer = consumer(&lab);
     let wrong = lab.path("wrong/libone.so.1");
-    let plan = PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload").record(&[
-        "trigger",
-        "libconsumer.so",
-        "libone.so.1",
-    ]);
+    let plan = kept(&lab, &consumer);
     let mut command = host(&[
         "hold",
         utf8(&wrong),
@@ -232,4 +235,38 @@ fn nothing_of_ours_is_unloaded() {
              open {shim}: ok\nmaps libcudashim: 1\n  {shim}\n"
         )
     );
+}
+
+/// What the consumer has of its own may use what only its user brings along: loaded by itself, it would be refused.
+#[test]
+fn what_is_the_consumers_own_is_not_loaded_by_itself() {
+    let lab = Lab::new();
+    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+    let uses = "extern int brought; int which(void); int sum(void) { return brought + which(); }";
+    let inner = lab.library("own/libinner.so", "libinner.so", uses, &[utf8(&right)]);
+    let outer =
+        lab.library("own/libouter.so", "libouter.so", "int brought = 40;", &[utf8(&inner), "-Wl,-rpath,$ORIGIN"]);
+    let plan = PlanText::new().lib("libone.so.1", &right, "preload").lib("libinner.so", &inner, "keep");
+    let ran = with_plan(&lab, &plan, &["open", utf8(&outer), "n", "call", "sum", "maps", "libone"]);
+    assert_eq!(
+        (ran.out.as_str(), ran.err.as_str()),
+        ("open [R]/own/libouter.so: ok\nsum: 42\nmaps libone: 1\n  [R]/right/libone.so.1\n", "")
+    );
+}
+
+/// A library that is asked for by name is the host's own load, with the host's flags.
+#[test]
+fn deep_binding_is_the_hosts_choice() {
+    let lab = Lab::new();
+    let one = lab.copy("right/libone.so.1", "libone.so.1", 2);
+    let source = "int mark(void) { return 1; } int marked(void) { return mark(); }";
+    let user = lab.library("right/libuser.so", "libuser.so", source, &[utf8(&one), "-Wl,-z,lazy"]);
+    let mark = lab.library("libmark.so", "libmark.so", "int mark(void) { return 2; }", &[]);
+    let plan = PlanText::new().lib("libone.so.1", &one, "preload").lib("libuser.so", &user, "redirect");
+    // The program's own scope comes first, but not with RTLD_DEEPBIND; so it is without us.
+    for (flags, marked) in [("l", 2), ("ld", 1)] {
+        let ran = with_plan(&lab, &plan, &["open", utf8(&mark), "ng", "open", "libuser.so", flags, "call", "marked"]);
+        let out = format!("open [R]/libmark.so: ok\nopen libuser.so: ok\nmarked: {marked}\n");
+        assert_eq!((ran.out, ran.err.as_str()), (out, ""));
+    }
 }

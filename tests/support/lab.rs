@@ -99,13 +99,6 @@ impl PlanText {
         self.record(&["lib", soname, path.to_str().unwrap(), &id, &size, &mtime, "-", "-", how])
     }
 
-    /// A bundle of these files for a trigger.
-    pub(crate) fn bundle(self, trigger: &str, path: &Path, files: &[PathBuf]) -> Self {
-        fs::write(path, cudashim::handout::bundle::bundle("libbundle.so", files).unwrap()).unwrap();
-        let [id, size, mtime] = state(path);
-        self.record(&["bundle", trigger, path.to_str().unwrap(), &id, &size, &mtime])
-    }
-
     /// A program that it is for, by the path it is started by.
     pub(crate) fn program(self, path: &Path) -> Self {
         self.record(&["program", path.to_str().unwrap()])

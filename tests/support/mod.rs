@@ -1,6 +1,7 @@
 //! What several tests build on: small objects made with the C compiler.
 #![allow(clippy::unwrap_used)] // A test that cannot build its objects says why by failing.
 
+pub(crate) mod elf;
 pub(crate) mod lab;
 pub(crate) mod world;
 

@@ -1,6 +1,6 @@
 //! The reader of images that the shim's is held against: every check of it, and every record for whoever looks.
 
-use super::{HEADER, ImageError, MAGIC, RECORD, SIZE_LIMIT, STRING_LIMIT, VERSION};
+use super::{HEADER, ImageError, MAGIC, RECORD, SIZE_LIMIT, STRING_LIMIT, TABLES, VERSION};
 use crate::host::FileId;
 use crate::plan::{How, LIBRARY_LIMIT};
 use std::ffi::OsString;
@@ -10,14 +10,12 @@ use std::path::PathBuf;
 /// What an image holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageView {
-    /// The libraries in the order they can be loaded, then the bundles.
+    /// The libraries in the order they can be loaded.
     pub libraries: Vec<ImageLibrary>,
     /// Bare names, ascending: name, index of the library, whether it is an alias.
     pub names: Vec<(Vec<u8>, usize, bool)>,
     /// Exact paths, ascending, and the index of the library that each gets.
     pub replaces: Vec<(PathBuf, usize)>,
-    /// What is loaded before an object of a name is, ascending by name.
-    pub triggers: Vec<ImageTrigger>,
     /// The programs it is for, ascending: the directory each is started from, and its file.
     pub programs: Vec<[FileId; 2]>,
     /// The objects that the set was proven for, ascending.
@@ -27,7 +25,7 @@ pub struct ImageView {
 /// A file that is handed out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageLibrary {
-    /// The name it answers to; of a bundle, that of its trigger.
+    /// The name it answers to.
     pub soname: Vec<u8>,
     /// The file; absolute.
     pub path: PathBuf,
@@ -39,17 +37,8 @@ pub struct ImageLibrary {
     pub mtime: i64,
     /// How it is handed out.
     pub how: How,
-}
-
-/// Libraries that are loaded before an object of a name is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageTrigger {
-    /// The object's name.
-    pub name: Vec<u8>,
-    /// Indices of libraries, in order.
-    pub members: Vec<usize>,
-    /// The index of the bundle that maps them in one go.
-    pub bundle: Option<usize>,
+    /// Whether it is one of the consumer's own, which is kept and never loaded by itself.
+    pub own: bool,
 }
 
 impl ImageView {
@@ -74,7 +63,7 @@ type Checked<T> = Result<T, &'static str>;
 
 /// The tables of an image that lies within its bounds.
 struct Frame<'b> {
-    tables: [&'b [u8]; 7],
+    tables: [&'b [u8]; TABLES],
     strings: &'b [u8],
 }
 
@@ -96,11 +85,11 @@ impl<'b> Frame<'b> {
                 .and_then(|end| bytes.get(start..end))
                 .ok_or("a table lies outside of it")
         };
-        let mut tables: [&[u8]; 7] = Default::default();
+        let mut tables: [&[u8]; TABLES] = Default::default();
         for (index, (table, size)) in tables.iter_mut().zip(RECORD).enumerate() {
             *table = part(16 + 8 * index, size, 8)?;
         }
-        let strings = part(72, 1, 1)?;
+        let strings = part(HEADER - 8, 1, 1)?;
         if strings.last() != Some(&0) {
             return Err("its strings do not end");
         }
@@ -154,24 +143,13 @@ impl<'b> Frame<'b> {
         for record in self.records(2) {
             view.replaces.push((self.path(word(record, 0))?, self.lib(word(record, 4))?));
         }
-        // Each has its own members, or a small file could say endlessly much.
-        let mut first = 0;
-        for record in self.records(3) {
-            let trigger = self.trigger(record, first)?;
-            first += trigger.members.len();
-            view.triggers.push(trigger);
-        }
-        for record in self.records(4) {
-            self.lib(word(record, 0))?;
-        }
-        view.programs = self.records(5).map(|record| [id(record, 0), id(record, 16)]).collect();
-        view.objects = self.records(6).map(|record| id(record, 0)).collect();
+        view.programs = self.records(3).map(|record| [id(record, 0), id(record, 16)]).collect();
+        view.objects = self.records(4).map(|record| id(record, 0)).collect();
         if view.programs.is_empty() {
             return Err("it is for no program");
         }
         let ascending = view.names.is_sorted_by(|a, b| a.0 < b.0)
             && view.replaces.is_sorted_by(|a, b| a.0.as_os_str() < b.0.as_os_str())
-            && view.triggers.is_sorted_by(|a, b| a.name < b.name)
             && view.programs.is_sorted_by(|a, b| a < b)
             && view.objects.is_sorted_by(|a, b| a < b);
         if ascending { Ok(view) } else { Err("a table is not in order") }
@@ -182,34 +160,20 @@ impl<'b> Frame<'b> {
         if path.as_os_str().as_encoded_bytes().contains(&b'$') {
             return Err("the loader would expand a path");
         }
+        let how = word(record, 40);
         Ok(ImageLibrary {
             soname: self.string(word(record, 32))?.to_vec(),
             path,
             id: id(record, 0),
             size: long(record, 16),
             mtime: long(record, 24).cast_signed(),
-            how: match word(record, 40) {
+            own: how == 3,
+            how: match how {
                 0 => How::Preload,
                 1 => How::Redirect,
-                2 => How::Keep,
+                2 | 3 => How::Keep,
                 _ => return Err("a library is handed out in no known way"),
             },
-        })
-    }
-
-    /// A trigger whose members begin at `first`.
-    fn trigger(&self, record: &[u8], first: usize) -> Checked<ImageTrigger> {
-        let (count, bundle) = (word(record, 8) as usize, word(record, 12));
-        let end = first.checked_add(count).filter(|end| count > 0 && *end <= self.count(4));
-        if end.is_none() || word(record, 4) as usize != first {
-            return Err("a trigger names nothing");
-        }
-        let members: Checked<Vec<usize>> =
-            self.records(4).skip(first).take(count).map(|record| self.lib(word(record, 0))).collect();
-        Ok(ImageTrigger {
-            name: self.string(word(record, 0))?.to_vec(),
-            members: members?,
-            bundle: bundle.checked_sub(1).map(|index| self.lib(index)).transpose()?,
         })
     }
 }

@@ -1,13 +1,7 @@
-//! A bundle: an ELF object that does nothing but need a list of files by absolute path.
-//!
-//! Opening it maps all of them in one go, in that order, each without a search, and with one scope: the
-//! symbol look-up order is that of the list, as if the loader had found them itself. Opening them one
-//! by one would leave a library that uses what it does not need (torch's own do) without it.
-//!
-//! Takes names and paths; gives the bytes of an object for this machine. Never opens a file.
+//! An ELF object written byte by byte, for what no linker makes: thousands of needed names.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const PAGE: u64 = 4096;
 const EHDR: u64 = 64;
@@ -20,24 +14,19 @@ const PT_DYNAMIC: u32 = 2;
 const PT_GNU_STACK: u32 = 0x6474_e551;
 const RW: u32 = 6;
 
-/// The object, or `None` where a path cannot be written as a needed entry: the loader would expand a `$`
-/// in it, and a relative one or one with NUL means something else.
-#[must_use]
-pub fn bundle(soname: &str, paths: &[PathBuf]) -> Option<Vec<u8>> {
-    if paths.iter().any(|path| !writable(path)) {
-        return None;
-    }
+/// A shared object of this machine that does nothing but need these names, however many.
+pub(crate) fn needing(soname: &str, names: &[PathBuf]) -> Vec<u8> {
     // The string table: an empty string, the needed paths, the soname.
     let mut strings = vec![0u8];
-    let mut needed = Vec::with_capacity(paths.len());
+    let mut needed = Vec::with_capacity(names.len());
     let mut put = |text: &[u8]| -> u64 {
         let at = strings.len() as u64;
         strings.extend_from_slice(text);
         strings.push(0);
         at
     };
-    for path in paths {
-        needed.push(put(path.as_os_str().as_bytes()));
+    for name in names {
+        needed.push(put(name.as_os_str().as_bytes()));
     }
     let soname = put(soname.as_bytes());
 
@@ -48,7 +37,7 @@ pub fn bundle(soname: &str, paths: &[PathBuf]) -> Option<Vec<u8>> {
     let strtab = hash + 16;
     let size = strtab + strings.len() as u64;
 
-    let mut out = Vec::with_capacity(usize::try_from(size).ok()?);
+    let mut out = Vec::with_capacity(usize::try_from(size).unwrap());
     header(&mut out);
     // Writable: glibc before 2.35 relocates the dynamic table in place.
     segment(&mut out, PT_LOAD, RW, 0, size, PAGE);
@@ -74,12 +63,7 @@ pub fn bundle(soname: &str, paths: &[PathBuf]) -> Option<Vec<u8>> {
         out.extend(word.to_le_bytes());
     }
     out.extend(strings);
-    Some(out)
-}
-
-fn writable(path: &Path) -> bool {
-    let bytes = path.as_os_str().as_bytes();
-    path.is_absolute() && !bytes.contains(&b'$') && !bytes.contains(&0)
+    out
 }
 
 fn header(out: &mut Vec<u8>) {
@@ -102,28 +86,5 @@ fn segment(out: &mut Vec<u8>, kind: u32, flags: u32, offset: u64, size: u64, ali
     out.extend(flags.to_le_bytes());
     for word in [offset, offset, offset, size, size, align] {
         out.extend(word.to_le_bytes());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::elf::Elf;
-
-    #[test]
-    fn our_own_reader_reads_it() {
-        let paths: Vec<PathBuf> = ["/a/libx.so.1", "/b c/liby.so"].map(PathBuf::from).into();
-        let bytes = bundle("libcudashim-bundle.so", &paths).unwrap();
-        let elf = Elf::parse(&bytes).unwrap();
-        assert_eq!(elf.soname(), Some(&b"libcudashim-bundle.so"[..]));
-        assert_eq!(elf.needed(), [&b"/a/libx.so.1"[..], b"/b c/liby.so"]);
-        assert!(!elf.truncated() && !elf.executable_stack());
-        assert!(elf.undefined().unwrap().is_empty() && elf.definitions().unwrap().is_empty());
-    }
-
-    #[test]
-    fn paths_that_the_loader_would_read_otherwise() {
-        assert_eq!(bundle("x", &["/a/$ORIGIN/b".into()]), None);
-        assert_eq!(bundle("x", &["b.so".into()]), None);
     }
 }
