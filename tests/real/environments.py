@@ -16,17 +16,51 @@ from pathlib import Path
 
 PYTHON = "3.11"
 
+# As torch 2.8.0 has them: for other frameworks, so that the disk has each once.
+CUDA_12 = {
+    "cublas": "12.8.4.1",
+    "cuda-cupti": "12.8.90",
+    "cuda-nvcc": "12.8.93",
+    "cuda-nvrtc": "12.8.93",
+    "cuda-runtime": "12.8.90",
+    "cudnn": "9.10.2.21",
+    "cufft": "11.3.3.83",
+    "curand": "10.3.9.90",
+    "cusolver": "11.7.3.90",
+    "cusparse": "12.5.8.93",
+    "nccl": "2.27.3",
+    "nvjitlink": "12.8.93",
+}
+
+
+def cuda_12(names: str) -> list[str]:
+    return [f"nvidia-{name}-cu12=={CUDA_12[name]}" for name in names.split()]
+
+
 # Name: what is installed; with `--no-deps` first where the wheels named are all that is wanted.
 WHEELS = {
     "torch-1.13.1": ["torch==1.13.1"],
     "torch-2.1.2": ["torch==2.1.2"],
+    "torch-2.3.1": ["torch==2.3.1"],
+    "torch-2.4.1": ["torch==2.4.1"],
     "torch-2.5.1": ["torch==2.5.1"],
+    "torch-2.6.0": ["torch==2.6.0"],
     "torch-2.8.0": ["torch==2.8.0"],
     "torch-2.15.0": ["torch==2.15.0"],
+    # By pip, as who has no uv; it is in the environment, then.
+    "pip-2.6.0": ["--with-pip", "torch==2.6.0"],
     "nvjitlink-12.1": ["--no-deps", "nvidia-nvjitlink-cu12==12.1.105"],
     "cudnn-9.1.0": ["--no-deps", "nvidia-cudnn-cu12==9.1.0.70"],
     "nccl-2.18.1": ["--no-deps", "nvidia-nccl-cu12==2.18.1"],
     "ct2-4.5.0": ["ctranslate2==4.5.0", "nvidia-cudnn-cu12==9.1.0.70"],
+    "ct2-4.6.0": ["ctranslate2==4.6.0", "nvidia-cudnn-cu12==9.1.0.70", *cuda_12("cublas cuda-nvrtc")],
+    "ort-1.22.0": ["onnxruntime-gpu==1.22.0", *cuda_12("cublas cuda-nvrtc cuda-runtime cudnn cufft curand nvjitlink")],
+    "cupy-14.2.0": [
+        "cupy-cuda12x==14.2.0",
+        *cuda_12("cublas cuda-nvrtc cuda-runtime cufft curand cusolver cusparse nvjitlink"),
+    ],
+    "jax-0.7.2": ["jax[cuda12]==0.7.2", *cuda_12(" ".join(CUDA_12))],
+    "tf-2.20.0": ["tensorflow[and-cuda]==2.20.0", *cuda_12(" ".join(CUDA_12))],
     # torch's environment lends it the rest: see programs.py.
     "programs": ["pytest", "ipykernel", "jupyter_client", "numpy", "uv"],
     "setproctitle": ["setproctitle"],
@@ -126,7 +160,9 @@ def make(root: Path, wheels: list[str]) -> None:
         wheels = [word.format(root=root) for word in wheels]
     if "--link-mode" in wheels:
         needs("uv")
-    if shutil.which("uv"):
+    by_pip = "--with-pip" in wheels
+    wheels = [word for word in wheels if word != "--with-pip"]
+    if shutil.which("uv") and not by_pip:
         commands = [["uv", "venv", "-q", "--allow-existing", "--python", PYTHON, root], ["uv", "pip", "install", "-q", "--python", python, *wheels]]
     else:
         # Where there is no such Python, ours may do: not every wheel is made for each.

@@ -133,6 +133,9 @@ class Row:
     cells: dict
     verdict: str
     complaints: list = field(default_factory=list)
+    # What `doctor` names first, the line it prints first, and whether that heals; and its page.
+    told: tuple = ()
+    page: str = ""
 
 
 @dataclass

@@ -168,6 +168,105 @@ def step_import(name):
     return name
 
 
+def step_major(path, wanted):
+    """Which CUDA a cuDNN or an NCCL is built for; by its soname it may be either."""
+    library = ctypes.CDLL(path)
+    if hasattr(library, "cudnnGetCudartVersion"):
+        library.cudnnGetCudartVersion.restype = ctypes.c_size_t
+        major = library.cudnnGetCudartVersion() // 1000
+    else:
+        with open(path, "rb") as file:
+            major = int(re.search(br"\+cuda(\d+)\.", file.read()).group(1))
+    if major != wanted:
+        raise RuntimeError("%s is built for CUDA %d, not %d" % (os.path.basename(path), major, wanted))
+    return "CUDA %d" % major
+
+
+def step_onnxruntime():
+    """Has ONNX Runtime look for its libraries, then asks for what its CUDA provider needs; that itself crashes without a GPU."""
+    import onnxruntime
+
+    onnxruntime.preload_dlls()
+    return step_provider()
+
+
+def step_provider():
+    """Asks for what ONNX Runtime's CUDA provider needs, as a session does, by name: it has no run path."""
+    import onnxruntime
+
+    names = "cublasLt.so.12 cublas.so.12 curand.so.10 cufft.so.11 cudart.so.12 cudnn.so.9 nvrtc.so.12"
+    step_names(*("lib%s" % name for name in names.split()))
+    return onnxruntime.__version__
+
+
+def step_cupy():
+    """Has CuPy open NVRTC and load what it loads when it is used first."""
+    import cupy
+    from cupy.cuda import cufft  # noqa: F401
+    from cupy_backends.cuda.libs import nvrtc
+
+    return "%s, NVRTC %d.%d" % (cupy.__version__, *nvrtc.getVersion())
+
+
+def step_jax():
+    """Has JAX open its libraries and compare their releases, as it does for a GPU."""
+    import jax
+    from jax_plugins import xla_cuda12
+
+    # Else it counts the devices, too.
+    jax.config.update("jax_cuda_visible_devices", "0")
+    xla_cuda12._load_nvidia_libraries()
+    xla_cuda12._import_extensions()
+    xla_cuda12._check_cuda_versions(raise_on_first_error=True)
+    return jax.__version__
+
+
+def step_tensorflow():
+    """Has TensorFlow open its libraries: each is behind functions of its own, which open it when called."""
+    import tensorflow
+
+    own = ctypes.CDLL(os.path.join(os.path.dirname(tensorflow.__file__), "libtensorflow_cc.so.2"))
+    versions = []
+    for name in ("cudnnGetVersion", "cublasLtGetVersion"):
+        function = getattr(own, name)
+        function.restype = ctypes.c_size_t
+        versions.append(function())
+        # Else it is 0, or the code of an error.
+        if versions[-1] < 1000:
+            raise RuntimeError("%s finds no library" % name)
+    version = ctypes.c_int()
+    if own.cufftGetVersion(ctypes.byref(version)):
+        raise RuntimeError("cufftGetVersion finds no library")
+    return "%s %s" % (tensorflow.__version__, " ".join(map(str, versions)))
+
+
+def step_pins(name):
+    """What a distribution asks for by its exact release is installed in that."""
+    from importlib import metadata
+
+    wrong = []
+    for line in metadata.requires(name):
+        pin = re.match(r"(nvidia-[\w-]+) ?\(?==([\w.]+)", line)
+        if not pin:
+            continue
+        try:
+            version = metadata.version(pin.group(1))
+        except metadata.PackageNotFoundError:
+            version = "not there"
+        if version != pin.group(2):
+            wrong.append("%s is %s, not %s" % (pin.group(1), version, pin.group(2)))
+    if wrong:
+        raise RuntimeError("pins: " + ", ".join(wrong))
+    return "pins"
+
+
+def step_doctor(*command):
+    """What `cudashim doctor` says here."""
+    import subprocess
+
+    return subprocess.run(command, stdout=subprocess.PIPE, universal_newlines=True).stdout
+
+
 def step_title():
     """Writes over argv and environ, as servers do that show what they are at."""
     import setproctitle
