@@ -177,12 +177,12 @@ fn judged(judgement: &Judgement, whose: &str, proof: &mut Proof) {
         }
         Verdict::Torn => {
             for finding in &judgement.findings {
-                proof.stop("torn", finding.says.clone(), hint);
+                proof.stop("torn", finding.says(), hint);
             }
         }
         _ => {
             let error = judgement.error.clone();
-            let error = error.or_else(|| judgement.findings.first().map(|finding| finding.says.clone()));
+            let error = error.or_else(|| judgement.findings.first().map(|finding| finding.says()));
             proof.stop("does-not-load", format!("{whose} does not load: {}", error.unwrap_or_default()), hint);
         }
     }

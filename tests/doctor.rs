@@ -151,13 +151,12 @@ impl Patient {
     }
 }
 
+/// The line that hands the chosen set to what a shell starts.
+pub(crate) const RUN: &str = "eval \"$(cudashim env --python /venv)\"";
+
 /// The lines for a shell among the remedies.
 pub(crate) fn commands(finding: &Finding) -> Vec<&str> {
-    let lines = finding.remedies.iter().filter_map(|remedy| match remedy {
-        Remedy::Command(line) => Some(line.as_str()),
-        _ => None,
-    });
-    lines.collect()
+    finding.remedies.iter().filter_map(Remedy::as_command).collect()
 }
 
 /// What is recorded of a machine reads back as it was, and is judged alike.

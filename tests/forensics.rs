@@ -72,7 +72,7 @@ fn a_scan_that_people_read() {
       toolkit 12.1 in /usr/local/cuda-12.1
         libcublas.so.12            12.1.0.26 likely 12.1 -        2 names
         libcublasLt.so.12          12.1.0.26 likely 12.1 run path 2 names
-        libcufft.so.11             ?                12.1 -        not-elf
+        libcufft.so.11             ?                12.1 -        truncated-or-foreign-elf
         libcuda.so                 ?                12.1 -        a stub, for linking only
 
     /venv/lib/python3.11/site-packages
@@ -87,7 +87,7 @@ fn a_scan_that_people_read() {
 
     1 problem
 
-    not-elf: no ELF object, or a damaged one
+    truncated-or-foreign-elf: no ELF object, or a damaged one
       /usr/local/cuda-12.1/lib64/libcufft.so.11
         not an ELF file
       what to do: reinstall the package that should stand there, or remove it
@@ -438,7 +438,7 @@ fn a_file_in_full() {
       soname        none
       found by      nobody's search path: only by its whole path
 
-      problem       not-elf: not an ELF file
+      problem       truncated-or-foreign-elf: not an ELF file
       what to do    reinstall the package that should stand there, or remove it
     ");
 }
@@ -535,13 +535,13 @@ fn two_scans_compared() {
         (&diff["changed"][0]["before"]["version"], &diff["changed"][0]["after"]["version"]),
         (&"12.4.5.8".into(), &"12.6.4.1".into())
     );
-    assert_eq!(diff["gone_problems"][0]["id"], "not-elf");
+    assert_eq!(diff["gone_problems"][0]["id"], "truncated-or-foreign-elf");
     insta::assert_snapshot!(run(&mut world.rooted(["diff", "/before.json", "/after.json"])).1, @"
     - /usr/local/cuda-12.1/lib64/libcufft.so.11 (release unknown)
     + /new/libnccl.so.2 (release unknown)
     ~ /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: 12.4.5.8 → 12.6.4.1
     ~ /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12: 12.4.5.8 → 12.6.4.1
-    no longer not-elf: /usr/local/cuda-12.1/lib64/libcufft.so.11: not an ELF file
+    no longer truncated-or-foreign-elf: /usr/local/cuda-12.1/lib64/libcufft.so.11: not an ELF file
     1 came, 1 went, 2 changed
     ");
     // A scan and a library.

@@ -339,7 +339,7 @@ fn groups_torn_in_a_directory_or_along_the_path() {
         seen.ids(),
         [
             ("cublas-silent-mix", "/usr/local/cuda-12.4/lib64/libcublasLt.so.12"),
-            ("nvrtc-wrong-builtins", "/usr/local/cuda-12.4/lib64/libnvrtc.so.12")
+            ("nvrtc-builtins-missing", "/usr/local/cuda-12.4/lib64/libnvrtc.so.12")
         ]
     );
     assert_eq!(seen.says("cublas-silent-mix"), ["of 12.1.3.1, but `libcublas.so.12` beside it is of 12.4.5.8"]);
@@ -392,7 +392,7 @@ fn a_cudnn_that_lacks_parts() {
 
     // With the same release on the path all is well; with another, the set is mixed.
     for (dir, digits, expected) in
-        [("same", "9.1.0", &[][..]), ("newer", "9.10.2", &[("partial-cudnn", path.as_str())])]
+        [("same", "9.1.0", &[][..]), ("newer", "9.10.2", &[("cudnn9-sublib-not-found", path.as_str())])]
     {
         for part in CUDNN.iter().filter(|part| !part.is_empty()) {
             release(&world, dir, &format!("libcudnn{part}.so.9"), digits);
@@ -436,7 +436,7 @@ fn stubs_drivers_stacks_and_names() {
             ("major-symlink-hack", "/hack/libcublasLt.so.11"),
             ("major-symlink-hack", "/hack/libcudart.so.13"),
             ("dangling-link", "/hack/libcupti.so.12"),
-            ("not-elf", "/hack/libcurand.so.10"),
+            ("truncated-or-foreign-elf", "/hack/libcurand.so.10"),
             ("soname-differs", "/hack/libnccl.so.2"),
             ("stub-libcuda", "/innocent/libcuda.so"),
             ("executable-stack", "/usr/lib/libnppc.so.12"),

@@ -187,7 +187,7 @@ fn a_scan() {
     assert_eq!((wheel["version"].as_str(), wheel["confidence"].as_str()), (Some("12.4.5.8"), Some("certain")));
     assert_eq!(wheel["owner"]["name"], "nvidia-cublas-cu12");
     let [damaged] = found("libcublasLt.so.12")[..] else { panic!("{answer:#}") };
-    assert_eq!(damaged["problems"][0], "not-elf");
+    assert_eq!(damaged["problems"][0], "truncated-or-foreign-elf");
 }
 
 #[test]

@@ -70,6 +70,24 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "machine",
+        &[
+            "check",
+            "consumer",
+            "driver",
+            "elf",
+            "facts",
+            "host",
+            "inventory",
+            "loader",
+            "objects",
+            "places",
+            "plan",
+            "python",
+            "request",
+        ],
+    ),
+    (
         "diagnose",
         &[
             "check",
@@ -81,6 +99,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "host",
             "inventory",
             "loader",
+            "machine",
             "objects",
             "places",
             "plan",

@@ -173,7 +173,7 @@ fn what_was_asked_for_in_vain() {
     // Where the command fails, it may have been for want of what it opened; of the driver nobody can tell.
     let program = bench.text(&bench.program);
     for (name, verdict, id) in
-        [("libnvrtc.so.12", "fails", "library-not-found"), ("libcuda.so.1", "loads", "libcuda-not-injected")]
+        [("libnvrtc.so.12", "fails", "library-not-found"), ("libcuda.so.1", "loads", "no-driver")]
     {
         let report = bench.traced(&[], &[name, "exec", "/none"]);
         assert_eq!((&report["verdict"], &report["exit"]), (&verdict.into(), &9.into()), "{report:#}");
@@ -183,7 +183,10 @@ fn what_was_asked_for_in_vain() {
     // A damaged file is one, and says so.
     bench.lab.write("damaged/libcudart.so.12", "no ELF");
     let report = bench.traced(&[("LD_LIBRARY_PATH", &bench.lab.path("damaged"))], &["libcudart.so.12"]);
-    assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"fails".into(), &"not-elf".into()));
+    assert_eq!(
+        (&report["verdict"], &report["findings"][0]["id"]),
+        (&"fails".into(), &"truncated-or-foreign-elf".into())
+    );
 }
 
 #[test]

@@ -5,9 +5,9 @@
 use super::copies::Copies;
 use super::mixes;
 use super::subject::What;
-use super::{Depth, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Phase, Subject, Verdict, When};
+use super::{Cause, Depth, File, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Stage, Subject, Verdict};
 use crate::consumer::{symbols_by_provider, unversioned_provider};
-use crate::facts::parse_library_name;
+use crate::facts::{Phase, Severity, parse_library_name};
 use crate::inventory::{Library, torn_id_of};
 use crate::loader::{FILTER_CIRCLE, LinkMap, Mapped, Rule, Symbols};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,9 +64,9 @@ impl<'a> Facts<'a, '_> {
                 rule: self.rule(index),
                 needed_by: mapped.loader.filter(|_| !is_root),
                 phase: match index {
-                    _ if index < self.startup => Phase::Startup,
-                    _ if index < self.loaded => Phase::Load,
-                    _ => Phase::Later,
+                    _ if index < self.startup => Stage::Startup,
+                    _ if index < self.loaded => Stage::Load,
+                    _ => Stage::Later,
                 },
                 ours: library.is_some(),
                 version: library.and_then(|library| library.version.clone()),
@@ -89,12 +89,21 @@ impl<'a> Facts<'a, '_> {
         missing.later && asker.is_some_and(|asker| asker < self.loaded)
     }
 
-    /// What people call a mapped object: where it is, its release, and how it got there.
-    pub(super) fn told(&self, index: usize) -> String {
-        let Some(mapped) = self.mapped(index) else { return String::new() };
-        let version = self.library(index).and_then(|library| library.version.as_ref());
-        let version = version.map(|version| format!("{version}, ")).unwrap_or_default();
-        format!("`{}` ({version}{})", shown(&mapped.path), ruled(self.rule(index)))
+    /// A mapped object, as a finding names it.
+    pub(super) fn file(&self, index: usize) -> File {
+        let path = self.mapped(index).map(|mapped| mapped.path.clone()).unwrap_or_default();
+        let version = self.library(index).and_then(|library| library.version.clone());
+        File { path, version, rule: Some(self.rule(index)) }
+    }
+
+    /// A file that is mapped, or was found and refused.
+    fn file_at(&self, path: &Path) -> File {
+        if let Some(index) = self.map.objects().iter().position(|mapped| mapped.path == *path) {
+            return self.file(index);
+        }
+        let library_path = self.map.loader().library_path();
+        let searched = path.parent().is_some_and(|dir| library_path.iter().any(|element| element == dir));
+        File { path: path.to_owned(), version: None, rule: searched.then_some(Rule::LdLibraryPath) }
     }
 }
 
@@ -102,7 +111,7 @@ impl<'a> Facts<'a, '_> {
 pub(super) fn judge(facts: &Facts<'_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
     let (mut missing, refused) = unmet(facts, depth);
     // What a library that is not there would have defined is no news beside that.
-    let lacks = |later: bool| not_found.iter().any(|lost| lost.later == later && !(lost.later && lost.optional));
+    let lacks = |later: bool| not_found.iter().any(|lost| lost.later <= later && !(lost.later && lost.optional));
     // Extensions are imported one by one: what one of them lacks explains nothing of another.
     let apart = facts.subject.is_some_and(|subject| matches!(subject.what, What::Extensions(..)));
     let lacks_itself =
@@ -246,21 +255,7 @@ fn line(missing: &MissingSymbol) -> String {
     )
 }
 
-/// A path as people are shown it.
-pub(super) fn shown(path: &Path) -> String {
-    crate::consumer::tidy(path).display().to_string()
-}
-
-fn ruled(rule: Rule) -> String {
-    match rule {
-        // In a live process it is not known who asked for what was opened by name.
-        Rule::Mapped => "mapped".to_owned(),
-        Rule::Path | Rule::Cache | Rule::Default | Rule::Preload => rule.to_string(),
-        _ => format!("by {rule}"),
-    }
-}
-
-/// What is not found, with the copy that stands in the subject's own packages but on no search path.
+/// What is not found, with the copies that are installed where no rule of ld.so looks.
 fn lost(facts: &Facts<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
     let mut groups: BTreeMap<(&'static str, Option<&Path>, bool), Vec<&NotFound>> = BTreeMap::new();
     let mut absent: Vec<&NotFound> = Vec::new();
@@ -278,55 +273,38 @@ fn lost(facts: &Facts<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Findin
             }
         }
     }
-    let when = |later| if later { When::Gpu } else { When::Load };
     for ((id, by, later), lost) in groups {
         let Some(first) = lost.first() else { continue };
-        let verb = if later { "opens" } else { "needs" };
-        let by = by.map_or_else(|| "it is asked for".to_owned(), |by| format!("`{}` {verb} it", shown(by)));
-        if let Some(damaged) = &first.damaged {
-            let says = if id == "filter-circle" {
-                format!("`{}` {FILTER_CIRCLE}; {by}", shown(damaged))
-            } else {
-                format!("`{}` cannot be mapped, and ld.so looks no further: {}; {by}", shown(damaged), first.says)
-            };
-            let found =
-                Finding::new(id, says).blaming(Some(damaged.clone())).by(first.needed_by.clone()).when(when(later));
-            findings.push(found.wanting([first.says.clone()]));
-            continue;
-        }
-        let installed = facts.copies.installed(facts.map.files(), Path::new(&first.name));
-        let installed = installed.map(|path| format!("; `{}` is on no search path", shown(&path))).unwrap_or_default();
-        let names: Vec<&OsStr> = lost.iter().map(|lost| lost.name.as_os_str()).collect();
-        let says = format!("ld.so finds no {}: {by}{installed}", listed(&names));
-        let found =
-            Finding::new(id, says).blaming(first.needed_by.clone()).by(first.needed_by.clone()).when(when(later));
-        findings.push(found.wanting(names.iter().map(|name| name.to_string_lossy().into_owned())));
+        let phase = if later { Phase::Gpu } else { Phase::Import };
+        let by = by.map(Path::to_owned);
+        let cause = match &first.damaged {
+            Some(damaged) => Cause::Refused { file: facts.file_at(damaged), reason: first.says.clone(), by },
+            None => not_found_by(facts, by, &lost, later),
+        };
+        findings.push(Finding::new(id, cause).at(phase));
     }
     if let Some(first) = absent.first() {
-        let names: BTreeSet<&OsStr> = absent.iter().map(|lost| lost.name.as_os_str()).collect();
-        let names: Vec<&OsStr> = names.into_iter().collect();
-        let says = format!("nothing here has {}: what needs it cannot be used", listed(&names));
-        let found = Finding::new("optional-lib-missing", says).blaming(first.needed_by.clone());
-        let names = names.iter().map(|name| name.to_string_lossy().into_owned());
-        findings.push(found.by(first.needed_by.clone()).wanting(names).when(When::Gpu));
+        let cause = not_found_by(facts, first.needed_by.clone(), &absent, false);
+        findings.push(Finding::new("optional-lib-missing", cause).at(Phase::Gpu).severity(Severity::Warning));
     }
 }
 
-/// The first names of a list, and how many more there are.
-fn listed(names: &[&OsStr]) -> String {
-    const SHOWN: usize = 3;
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", name.display())).collect();
-    let more = names.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", shown.join(", "))
+fn not_found_by(facts: &Facts<'_, '_>, by: Option<PathBuf>, lost: &[&NotFound], opened: bool) -> Cause {
+    let names: BTreeSet<&OsStr> = lost.iter().map(|lost| lost.name.as_os_str()).collect();
+    let installed = names.iter().filter_map(|name| facts.copies.installed(facts.map.files(), Path::new(name)));
+    Cause::NotFound {
+        installed: installed.collect(),
+        names: names.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
+        by,
+        opened,
+    }
 }
 
 fn lost_id(facts: &Facts<'_, '_>, lost: &NotFound) -> &'static str {
     if lost.damaged.is_some() {
         return match &*lost.says {
-            "file too short" => "truncated",
             says if says.ends_with(FILTER_CIRCLE) => "filter-circle",
-            _ => "not-elf",
+            _ => "truncated-or-foreign-elf",
         };
     }
     let by_provider = lost.needed_by.as_ref().and_then(|by| by.file_name()).and_then(OsStr::to_str);
@@ -359,12 +337,12 @@ fn lost_id(facts: &Facts<'_, '_>, lost: &NotFound) -> &'static str {
         !cudnn_is_there(major) && [8, 9].into_iter().any(|other| other != major && cudnn_is_there(other))
     };
     match (name.row.group, name.row.stem) {
-        (Some("driver"), _) => "libcuda-not-injected",
         (Some("cudnn"), _) if other_major || asked.is_some_and(other_cudnn) => "cudnn8-vs-9-major",
         (Some("cudnn"), "cudnn") => unknown,
         (Some("cudnn"), _) if asked.is_some_and(|(_, major)| major >= 9) => "cudnn9-sublib-not-found",
         (_, "nvrtc-builtins") => "nvrtc-builtins-missing",
         (_, "nvToolsExt") => "nvtx-removed",
+        (_, "cusparseLt" | "cufile" | "nvshmem_host") if !lost.later => "optional-lib-missing",
         _ if other_major => "ext-other-cuda-major",
         _ => unknown,
     }
@@ -385,36 +363,29 @@ fn unbound(facts: &Facts<'_, '_>, missing: &[MissingSymbol], findings: &mut Vec<
         let (wanted_by, provider) = key;
         let Some(lost) = pairs.get(&key) else { continue };
         let Some(first) = lost.first() else { continue };
-        let what = match (&first.symbol, &first.node) {
-            (Some(symbol), Some(node)) => format!("`{symbol}@{node}`"),
-            (Some(symbol), None) => format!("`{symbol}`"),
-            (None, node) => format!("the version `{}`", node.as_deref().unwrap_or_default()),
-        };
-        let more = if lost.len() > 1 { format!(" and {} more", lost.len() - 1) } else { String::new() };
-        let index = provider.and_then(|path| facts.map.objects().iter().position(|mapped| mapped.path == path));
         let at_call = lost.iter().all(|lost| facts.is_at_call(lost));
-        let (verb, then) = if at_call { ("calls", ": it ends at the first call") } else { ("wants", "") };
-        let says = match index {
-            Some(index) => {
-                format!("`{}` {verb} {what}{more}, which {} does not define{then}", shown(wanted_by), facts.told(index))
-            }
-            None => {
-                format!("`{}` {verb} {what}{more}, which nothing that is mapped defines{then}", shown(wanted_by))
-            }
-        };
-        let id = match unbound_id(wanted_by, provider, first) {
+        let own = provider.is_some_and(|path| {
+            facts.subject.is_some_and(|subject| subject.sites.iter().any(|site| path.starts_with(site)))
+        });
+        let id = match unbound_id(wanted_by, provider, first, own) {
             "undefined-symbol" if at_call => "undefined-call",
             id => id,
         };
-        let found = Finding::new(id, says).blaming(provider.map(Path::to_owned));
         let asker = facts.map.objects().iter().position(|mapped| mapped.path == wanted_by);
-        let when = match asker {
-            Some(asker) if facts.is_second_hand(asker) => When::Gpu,
-            _ if lost.iter().all(|lost| lost.later) => When::Use,
-            _ => When::Load,
+        let phase = match asker {
+            Some(asker) if facts.is_second_hand(asker) => Phase::Gpu,
+            _ if lost.iter().all(|lost| lost.later) => Phase::Use,
+            _ => Phase::Import,
         };
-        let found = found.by(Some(wanted_by.to_owned())).when(when);
-        findings.push(found.wanting(lost.iter().map(|lost| named(lost))));
+        let cause = Cause::Undefined {
+            by: wanted_by.to_owned(),
+            symbols: lost.iter().map(|lost| named(lost)).collect(),
+            node: first.symbol.is_none(),
+            provider: provider.map(|path| facts.file_at(path)),
+            at_call,
+        };
+        let found = Finding::new(id, cause).at(phase);
+        findings.push(found);
     }
 }
 
@@ -424,7 +395,8 @@ fn named(lost: &MissingSymbol) -> String {
     parts.join("@")
 }
 
-fn unbound_id(wanted_by: &Path, provider: Option<&Path>, lost: &MissingSymbol) -> &'static str {
+/// What it is called that a symbol is missing; `own`: of a library that the environment brings itself.
+fn unbound_id(wanted_by: &Path, provider: Option<&Path>, lost: &MissingSymbol, own: bool) -> &'static str {
     let named = |path: Option<&Path>| path.and_then(Path::file_name).and_then(parse_library_name).map(|name| name.row);
     let (stem, asker) = (named(provider), named(Some(wanted_by)));
     if lost.symbol.is_none() && stem.is_some() {
@@ -442,6 +414,7 @@ fn unbound_id(wanted_by: &Path, provider: Option<&Path>, lost: &MissingSymbol) -
             (_, "nccl") => "nccl-older-wins",
             (_, "cublasLt") => "cublaslt-older-wins",
             (_, "cudart" | "cupti") => "cudart-or-cupti-older-wins",
+            _ if own => "library-older-wins",
             _ => "conda-pip-toolkit-mix",
         };
     }
@@ -454,7 +427,7 @@ fn unbound_id(wanted_by: &Path, provider: Option<&Path>, lost: &MissingSymbol) -
     if symbol.starts_with("iJIT_") {
         return "mkl-ijit";
     }
-    if symbol.contains("c10") || symbol.contains("torch") || shown(wanted_by).contains("torch") {
+    if symbol.contains("c10") || symbol.contains("torch") || super::finding::shown(wanted_by).contains("torch") {
         return "ext-torch-abi";
     }
     "undefined-symbol"

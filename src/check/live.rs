@@ -5,9 +5,9 @@
 
 use super::closure::Opening;
 use super::copies::Copies;
-use super::judge::{Facts, judge, shown};
+use super::judge::{Facts, judge};
 use super::later::later;
-use super::{Depth, Finding, Judgement, Phase, Planned, Verdict};
+use super::{Cause, Depth, Finding, Judgement, Planned, Stage, Verdict};
 use crate::host::{FileId, Host, MappedFile, mapped_files};
 use crate::loader::{LinkMap, Loader, Rule};
 use crate::objects::{Object, Objects};
@@ -264,13 +264,11 @@ fn explained(loader: &Loader, map: &LinkMap<'_>) -> Vec<Rule> {
 
 fn replaced(judgement: &mut Judgement, files: &[Found]) {
     let gone: BTreeSet<&Path> = files.iter().filter(|file| file.replaced).map(|file| file.path.as_path()).collect();
-    for object in judgement.objects.iter_mut().filter(|object| object.phase == Phase::Load) {
+    for object in judgement.objects.iter_mut().filter(|object| object.phase == Stage::Load) {
         object.deleted = gone.contains(object.path.as_path());
     }
     for path in gone {
-        let says =
-            format!("`{}` was removed or replaced since it was mapped: the process has the old file", shown(path));
-        judgement.findings.push(Finding::new("replaced-file", says).blaming(Some(path.to_owned())));
+        judgement.findings.push(Finding::new("replaced-file", Cause::Replaced(path.to_owned())));
     }
 }
 
@@ -285,13 +283,12 @@ fn planned(judgement: &mut Judgement, map: &LinkMap<'_>, loaded: usize, plan: &P
             told.mapped.push(library.soname.clone());
         } else if let Some(copy) = copies.first() {
             told.elsewhere.push(library.soname.clone());
-            let says = format!(
-                "`{}` is mapped from `{}`; the plan names `{}`",
-                library.soname,
-                shown(&copy.path),
-                library.path.display()
-            );
-            judgement.findings.push(Finding::new("not-as-planned", says).blaming(Some(copy.path.clone())));
+            let cause = Cause::Elsewhere {
+                soname: library.soname.clone(),
+                mapped: copy.path.clone(),
+                planned: library.path.clone(),
+            };
+            judgement.findings.push(Finding::new("not-as-planned", cause));
         } else {
             told.not_yet.push(library.soname.clone());
         }

@@ -4,13 +4,13 @@
 
 use super::judge::Facts;
 use super::subject::What;
-use super::{Finding, When};
-use crate::facts::{self, Version, parse_library_name};
+use super::{Cause, Finding};
+use crate::facts::{self, Phase, Version, parse_library_name};
 use crate::inventory::{Library, agree, release, torn_id};
 use crate::loader::Rule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Members of one group, each with its place in the map.
 type Members<'a> = Vec<(usize, &'a Library)>;
@@ -38,10 +38,6 @@ pub(super) fn torn(facts: &Facts<'_, '_>, findings: &mut Vec<Finding>) -> bool {
     any
 }
 
-fn path_of(facts: &Facts<'_, '_>, index: usize) -> Option<PathBuf> {
-    facts.mapped(index).map(|mapped| mapped.path.clone())
-}
-
 fn one_release(facts: &Facts<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
     // The one the others belong to has the shortest stem; where it is doubled, the one that was mapped first.
     let main = members.iter().min_by_key(|(index, library)| (library.row.stem.len(), *index));
@@ -50,13 +46,9 @@ fn one_release(facts: &Facts<'_, '_>, members: &Members<'_>, findings: &mut Vec<
     let others: Vec<&(usize, &Library)> = members.iter().filter(|(_, library)| differs(library)).collect();
     let first_hand = others.iter().find(|(index, _)| !facts.is_second_hand(*index));
     let Some((index, library)) = first_hand.or(others.first()) else { return false };
-    let more = match others.len() {
-        1 => String::new(),
-        count => format!(" and {} more parts of another release", count - 1),
-    };
-    let says = format!("{} meets {}{more}: they must be of one release", facts.told(main), facts.told(*index));
-    let found = Finding::new(torn_id(library), says).blaming(path_of(facts, *index)).by(path_of(facts, main));
-    findings.push(if first_hand.is_some() { found } else { found.when(When::Gpu) });
+    let cause = Cause::Mixed { main: facts.file(main), other: facts.file(*index), more: others.len() - 1 };
+    let found = Finding::new(torn_id(library), cause);
+    findings.push(if first_hand.is_some() { found } else { found.at(Phase::Gpu) });
     true
 }
 
@@ -82,12 +74,7 @@ fn older_cudnn(facts: &Facts<'_, '_>, members: &Members<'_>, findings: &mut Vec<
     if found.major() != built.major() || minor(found) >= minor(&built) {
         return false;
     }
-    let says =
-        format!("torch {} was built with cuDNN {built}, and {} answers: it is older", torch.version, facts.told(index));
-    let main = members.iter().find(|(_, library)| library.row.stem == "cudnn").map(|(index, _)| *index);
-    let main = main.and_then(|index| path_of(facts, index));
-    let found = Finding::new("cudnn-older-than-torch", says).blaming(path_of(facts, index)).by(main);
-    findings.push(found.wanting([built.to_string()]));
+    findings.push(Finding::new("cudnn-older-than-torch", Cause::Older { built, file: facts.file(index) }));
     true
 }
 
@@ -100,9 +87,8 @@ fn nvrtc(facts: &Facts<'_, '_>, members: &Members<'_>, findings: &mut Vec<Findin
     let alone = compilers.iter().find(|(_, library)| !served(library, &builtins));
     let strange = builtins.iter().find(|(_, library)| !served(library, &compilers));
     if let (Some((compiler, _)), Some((index, library))) = (alone, strange) {
-        let says = format!("{} meets {}: they must be of one release", facts.told(*compiler), facts.told(*index));
-        let found = Finding::new(torn_id(library), says);
-        findings.push(found.blaming(path_of(facts, *index)).by(path_of(facts, *compiler)));
+        let cause = Cause::Mixed { main: facts.file(*compiler), other: facts.file(*index), more: 0 };
+        findings.push(Finding::new(torn_id(library), cause).at(Phase::Gpu));
         return true;
     }
     let one_consumer =
@@ -118,9 +104,8 @@ fn nvrtc(facts: &Facts<'_, '_>, members: &Members<'_>, findings: &mut Vec<Findin
         .iter()
         .find(|(index, library)| by_search(*index) && same_name(*index) && minor(library) != minor(first));
     if let Some((index, _)) = other {
-        let says = format!("{} answers beside {}: it may not know this GPU", facts.told(*index), facts.told(*own));
-        let found = Finding::new("nvrtc-wrong-version-silent", says);
-        findings.push(found.blaming(path_of(facts, *index)).by(path_of(facts, *own)));
+        let cause = Cause::Beside { file: facts.file(*index), own: facts.file(*own) };
+        findings.push(Finding::new("nvrtc-wrong-version-silent", cause).at(Phase::Gpu));
     }
     false
 }
@@ -142,11 +127,9 @@ pub(super) fn two_majors(facts: &Facts<'_, '_>, findings: &mut Vec<Finding>) -> 
     let mut any = false;
     for (major, index) in majors.into_iter().filter(|(major, _)| *major != own) {
         any = true;
-        let says =
-            format!("{} is of CUDA {major}, in a process with {} of CUDA {own}", facts.told(index), facts.told(at));
-        let path = |index: usize| facts.mapped(index).map(|it| it.path.clone());
-        let found = Finding::new("two-cuda-majors", says).blaming(path(index)).by(path(at));
-        findings.push(if index >= facts.loaded { found.when(When::Gpu) } else { found });
+        let cause = Cause::OtherMajor { file: facts.file(index), major, own: facts.file(at), own_major: own };
+        let found = Finding::new("two-cuda-majors", cause);
+        findings.push(if index >= facts.loaded { found.at(Phase::Gpu) } else { found });
     }
     any && one_consumer
 }
@@ -157,11 +140,19 @@ pub(super) fn doubled(facts: &Facts<'_, '_>, findings: &mut Vec<Finding>) {
     let mut told = BTreeSet::new();
     for (index, mapped) in facts.map.objects().iter().enumerate() {
         let Some(soname) = mapped.object.facts.soname.as_deref() else { continue };
+        // Extension modules share names such as `_C.so`, and none asks for another by it.
+        let by_name = facts.library(index).is_some() || soname.as_encoded_bytes().starts_with(b"lib");
+        if !by_name {
+            continue;
+        }
         let first = *sonames.entry(soname).or_insert(index);
         if first != index && told.insert(soname) {
-            let says =
-                format!("`{}` is mapped twice: {} and {}", soname.display(), facts.told(first), facts.told(index));
-            findings.push(Finding::new("doubled-soname", says).blaming(Some(mapped.path.clone())));
+            let cause = Cause::Twice {
+                soname: soname.to_string_lossy().into_owned(),
+                first: facts.file(first),
+                second: facts.file(index),
+            };
+            findings.push(Finding::new("doubled-soname", cause));
         }
     }
 }
@@ -174,8 +165,7 @@ pub(super) fn stubs(facts: &Facts<'_, '_>, findings: &mut Vec<Finding>) {
         let in_stubs = |path: &Path| path.iter().any(|part| part == "stubs");
         if library.is_stub() || in_stubs(&mapped.path) || in_stubs(&target) {
             let id = if library.row.stem == "cuda" { "stub-libcuda" } else { "stub-on-path" };
-            let says = format!("{} is for linking only: its functions do nothing", facts.told(index));
-            findings.push(Finding::new(id, says).blaming(Some(mapped.path.clone())));
+            findings.push(Finding::new(id, Cause::Stub(facts.file(index))));
         }
     }
 }

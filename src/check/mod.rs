@@ -7,6 +7,7 @@
 mod beside;
 mod closure;
 mod copies;
+mod finding;
 mod judge;
 mod later;
 mod live;
@@ -17,6 +18,7 @@ mod subject;
 mod torch;
 
 pub use closure::{closure, predict};
+pub use finding::{Cause, File, Finding, name_of, short};
 pub use live::{LiveError, Maps, Moments, Process, live};
 pub use names::{Consumer, consumers_of};
 pub use stranger::{Standing, stranger};
@@ -27,55 +29,6 @@ use crate::host::FileId;
 use crate::loader::Rule;
 use std::ffi::OsString;
 use std::path::PathBuf;
-
-/// Every id a finding may have, with its meaning; those of [`PROBLEMS`] mean here what they mean there. An id is never
-/// given another meaning.
-///
-/// [`PROBLEMS`]: crate::inventory::PROBLEMS
-pub const FINDINGS: [(&str, &str); 39] = [
-    ("bare-name-dlopen-consumers", "a library that is opened by a bare name is nowhere on the search path"),
-    ("conda-pip-toolkit-mix", "a library is older than what binds to it"),
-    ("cublas-silent-mix", "cuBLAS and cuBLASLt of different releases meet"),
-    ("cublaslt-older-wins", "cuBLASLt is older than what binds to it"),
-    ("cudart-or-cupti-older-wins", "the CUDA runtime or CUPTI is older than what binds to it"),
-    (
-        "cudnn-bare-libnvrtc-libcuda",
-        "cuDNN opens a library by its bare name, and the search path has none of that name",
-    ),
-    ("cudnn-older-than-torch", "cuDNN is older than what binds to it"),
-    ("cudnn8-mixed-sublibs", "parts of different releases of cuDNN 8 meet"),
-    ("cudnn8-vs-9-major", "another major of cuDNN is asked for than is there"),
-    ("cudnn9-sublib-not-found", "parts of cuDNN 9 that this one opens are nowhere to be found"),
-    ("cudnn9-torn-set", "parts of different releases of cuDNN 9 meet"),
-    ("doubled-soname", "two files of one soname are mapped"),
-    ("ext-other-cuda-major", "a library of another CUDA major is asked for than is there"),
-    ("ext-torch-abi", "an extension was built against another torch"),
-    ("filter-circle", "libraries filter each other, and ld.so never comes to an end"),
-    ("glibcxx-too-old", "the C++ runtime that is mapped first lacks a version node"),
-    ("libcuda-not-injected", "the driver's library is not there"),
-    ("library-not-found", "a library that is needed is nowhere on the search path"),
-    ("major-symlink-hack", "a library of one major stands under the name of another"),
-    ("mkl-ijit", "libtorch_cpu asks for a symbol that MKL no longer has"),
-    ("nccl-older-wins", "NCCL is older than what binds to it"),
-    ("not-as-planned", "a library of the plan is mapped from another file"),
-    ("not-elf", "no ELF object, or a damaged one"),
-    ("not-started", "ld.so ended the program before it began"),
-    ("nvjitlink-older-wins", "nvJitLink is older than what binds to it"),
-    ("nvrtc-builtins-missing", "NVRTC's builtins of its own minor release are nowhere to be found"),
-    ("nvrtc-wrong-builtins", "NVRTC stands with the builtins of another minor release"),
-    ("nvrtc-wrong-version-silent", "an NVRTC of another release answers, and nothing says so"),
-    ("nvtx-removed", "libnvToolsExt is asked for, which CUDA has not shipped since 12.9"),
-    ("optional-lib-missing", "a library that parts of it need is not installed"),
-    ("ort-cuda-ep-missing-lib", "the CUDA provider of ONNX Runtime lacks a library"),
-    ("replaced-file", "a mapped file was removed or replaced since"),
-    ("stub-libcuda", "the stub of the driver is taken for the driver"),
-    ("stub-on-path", "a stub is taken for the library"),
-    ("torn-driver", "libraries of different drivers meet"),
-    ("truncated", "the file ends before its segments do"),
-    ("two-cuda-majors", "libraries of two CUDA majors meet in one process"),
-    ("undefined-call", "a call that nothing mapped answers: it ends when it is first made"),
-    ("undefined-symbol", "a symbol that nothing mapped defines"),
-];
 
 /// What a link map comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -104,7 +57,7 @@ impl std::fmt::Display for Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Phase {
+pub enum Stage {
     /// With the program, before anything is asked for.
     Startup,
     /// When the subject is loaded.
@@ -128,7 +81,7 @@ pub struct JudgedObject {
     /// Which object caused it to be mapped, by its place in the list.
     pub needed_by: Option<usize>,
     /// When it comes.
-    pub phase: Phase,
+    pub phase: Stage,
     /// Whether it is one of NVIDIA's.
     pub ours: bool,
     /// Its release, where it is one of NVIDIA's.
@@ -171,64 +124,6 @@ pub struct NotFound {
     pub later: bool,
     /// Whether the subject can be loaded without it.
     pub optional: bool,
-}
-
-/// Something wrong, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// A word of [`FINDINGS`].
-    pub id: &'static str,
-    /// A sentence: who, what, and by which rule.
-    pub says: String,
-    /// The file whose presence or place is to blame, where one is.
-    pub path: Option<PathBuf>,
-    /// The file that asks, binds or is met.
-    pub by: Option<PathBuf>,
-    /// What it asks for: names of libraries, or symbols and nodes as `symbol@node`.
-    pub wants: Vec<String>,
-    /// When it is felt.
-    pub when: When,
-}
-
-/// When something wrong is felt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum When {
-    /// As it is loaded, or with the first call.
-    Load,
-    /// When a part that is opened later is first used.
-    Use,
-    /// Only once a GPU is used, or by parts of an environment that others do without.
-    Gpu,
-}
-
-impl Finding {
-    /// Whether a library is nowhere to be found; not that one is there and does not do.
-    #[must_use]
-    pub fn is_absence(&self) -> bool {
-        !self.wants.is_empty() && self.path == self.by
-    }
-
-    fn new(id: &'static str, says: String) -> Self {
-        Self { id, says, path: None, by: None, wants: Vec::new(), when: When::Load }
-    }
-
-    fn blaming(self, path: Option<PathBuf>) -> Self {
-        Self { path, ..self }
-    }
-
-    fn by(self, by: Option<PathBuf>) -> Self {
-        Self { by, ..self }
-    }
-
-    fn wanting(self, wants: impl IntoIterator<Item = String>) -> Self {
-        Self { wants: wants.into_iter().collect(), ..self }
-    }
-
-    fn when(self, when: When) -> Self {
-        Self { when, ..self }
-    }
 }
 
 /// A link map and what is wrong with it.
@@ -297,25 +192,4 @@ pub enum Depth {
     Symbols,
     /// Only files are found.
     Files,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inventory::PROBLEMS;
-
-    #[test]
-    fn ids_are_sorted_words_with_one_meaning() {
-        assert!(FINDINGS.is_sorted_by(|one, other| one.0 < other.0));
-        for (id, meaning) in FINDINGS {
-            assert!(id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'), "{id}");
-            assert!(!meaning.is_empty() && !meaning.ends_with('.'), "{id}");
-        }
-        // Those that tell of copies, not of search paths, mean the same in a scan.
-        for shared in ["cublas-silent-mix", "cudnn9-torn-set", "major-symlink-hack", "truncated"] {
-            let meaning = |list: &[(&str, &str)]| list.iter().find(|(id, _)| *id == shared).map(|row| row.1.to_owned());
-            assert!(meaning(&FINDINGS).is_some(), "{shared}");
-            assert_eq!(meaning(&FINDINGS), meaning(&PROBLEMS), "{shared}");
-        }
-    }
 }

@@ -10,7 +10,7 @@ use crate::facts::Version;
 /// The line; none where there is no torch with CUDA, or nothing to compare it with.
 pub(super) fn line(case: &Case<'_>, toolkits: &[Toolkit]) -> Option<String> {
     let cuda = Version::parse(case.torch?.cuda.as_deref()?)?;
-    let driver = case.machine.driver_version().map(|driver| on_driver(case, &cuda, &driver));
+    let driver = case.driver.driver_version().map(|driver| on_driver(case, &cuda, &driver));
     let toolkits = toolkits.iter().filter_map(|toolkit| {
         let release = toolkit.cuda.as_deref()?;
         // torch refuses to build extensions with a toolkit of another major (torch.utils.cpp_extension).
@@ -22,7 +22,7 @@ pub(super) fn line(case: &Case<'_>, toolkits: &[Toolkit]) -> Option<String> {
 }
 
 fn on_driver(case: &Case<'_>, cuda: &Version, driver: &Version) -> String {
-    match rules::on_driver_with(cuda, driver, case.machine.found_libcuda()) {
+    match rules::on_driver_with(cuda, driver, case.driver.found_libcuda()) {
         Verdict::Runs => "the driver runs it".to_owned(),
         Verdict::RunsByMinorCompat { driver } => {
             format!("the driver, for CUDA {driver}, runs it by minor-version compatibility")

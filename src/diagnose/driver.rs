@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
-    let machine = case.machine;
+    let machine = case.driver;
     let mut found: Vec<Finding> = silent(case).into_iter().collect();
     if machine.usable_libcudas().next().is_none() {
         found.extend(absent(case));
@@ -43,7 +43,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
 
 /// The driver hangs, or ends whoever asks it.
 fn silent(case: &Case<'_>) -> Option<Finding> {
-    let machine = case.machine;
+    let machine = case.driver;
     let mut seen = Vec::new();
     if machine.kernel.proc == Proc::Hangs {
         seen.push("a read of `/proc/driver/nvidia/version` does not end".to_owned());
@@ -62,7 +62,7 @@ fn silent(case: &Case<'_>) -> Option<Finding> {
 
 /// There is no libcuda that could be used.
 fn absent(case: &Case<'_>) -> Option<Finding> {
-    let (machine, around) = (case.machine, &case.machine.surroundings);
+    let (machine, around) = (case.driver, &case.driver.surroundings);
     let parts = machine.files.iter().find(|file| file.role == Role::Driver);
     let visible = machine.is_loaded() || machine.has_gpu();
     if let Some(container) = around.container.filter(|_| visible || around.wants_gpus()) {
@@ -154,7 +154,7 @@ fn version_of_module(machine: &Driver) -> Option<String> {
 
 /// The libraries are there, and the kernel has no driver for them.
 fn not_loaded(case: &Case<'_>) -> Option<Finding> {
-    let machine = case.machine;
+    let machine = case.driver;
     if machine.is_loaded() || machine.surroundings.wsl || machine.surroundings.jetson.is_some() {
         return None;
     }
@@ -186,7 +186,7 @@ fn not_loaded(case: &Case<'_>) -> Option<Finding> {
 
 /// Device files that are not there, or not for this user.
 fn nodes(case: &Case<'_>) -> Option<Finding> {
-    let (machine, around) = (case.machine, &case.machine.surroundings);
+    let (machine, around) = (case.driver, &case.driver.surroundings);
     let nodes = machine.nodes.as_ref().filter(|_| !around.wsl && around.jetson.is_none())?;
     let at = |name: &str| Path::new("/dev").join(name);
     let no_gpu_usable = nodes.iter().filter(|node| node.is_gpu()).all(|node| !node.usable);
@@ -221,15 +221,15 @@ fn nodes(case: &Case<'_>) -> Option<Finding> {
 
 /// `CUDA_VISIBLE_DEVICES` with nothing that is a device in front: CUDA stops at the first that is none.
 fn hidden(case: &Case<'_>) -> Option<Finding> {
-    let shown = case.machine.surroundings.shown.as_deref()?.trim();
+    let shown = case.driver.surroundings.shown.as_deref()?.trim();
     let hides = shown.is_empty() || shown.starts_with('-') || shown.eq_ignore_ascii_case("nodevfiles");
-    let found = case.finding("devices-hidden").filter(|_| hides && case.machine.has_gpu())?;
+    let found = case.finding("devices-hidden").filter(|_| hides && case.driver.has_gpu())?;
     Some(found.seen("variable", format!("CUDA_VISIBLE_DEVICES={shown}")))
 }
 
 /// libcuda without the libraries it opens, or without NVML.
 fn half(case: &Case<'_>) -> Option<Finding> {
-    let machine = case.machine;
+    let machine = case.driver;
     let libcuda = machine.libcuda.as_ref().filter(|_| machine.surroundings.jetson.is_none())?;
     let parts = [
         ("libnvidia-ml.so.1", &machine.nvml, "nvidia-smi, and torch's view of the devices, need it"),
@@ -255,7 +255,7 @@ fn half(case: &Case<'_>) -> Option<Finding> {
 
 /// GPUs that are set aside for virtual machines.
 fn passed_through(case: &Case<'_>) -> Option<Finding> {
-    let aside: Vec<_> = case.machine.gpus.iter().flatten().filter(|gpu| gpu.passed_through()).collect();
+    let aside: Vec<_> = case.driver.gpus.iter().flatten().filter(|gpu| gpu.passed_through()).collect();
     let found = case.finding("gpu-passed-through").filter(|_| !aside.is_empty())?;
     let one =
         |gpu: &crate::driver::Gpu| format!("PCI {}: `{}` has it", gpu.slot, gpu.driver.as_deref().unwrap_or_default());
@@ -265,7 +265,7 @@ fn passed_through(case: &Case<'_>) -> Option<Finding> {
 /// What CUDA said when it was asked, where nothing that can be seen from outside explains it.
 fn refused(case: &Case<'_>) -> impl Iterator<Item = Finding> {
     let error = |said: &Option<Said>| said.as_ref().and_then(|said| said.error);
-    let (cuda, nvml) = (error(&case.machine.devices.cuda), error(&case.machine.devices.nvml));
+    let (cuda, nvml) = (error(&case.driver.devices.cuda), error(&case.driver.devices.nvml));
     let by_cuda = cuda.and_then(|code| {
         let found = match code {
             34 => case.finding("stub-libcuda")?,
@@ -273,7 +273,7 @@ fn refused(case: &Case<'_>) -> impl Iterator<Item = Finding> {
             803 => case.finding("compat-libcuda-803")?,
             804 => case.finding("compat-libcuda-804")?,
             999 => case.finding("cuinit-999")?,
-            100 => match case.machine.surroundings.shown.as_deref().map(str::trim).filter(|shown| !shown.is_empty()) {
+            100 => match case.driver.surroundings.shown.as_deref().map(str::trim).filter(|shown| !shown.is_empty()) {
                 // CUDA stops at the first that it does not know.
                 Some(shown) => case
                     .finding("devices-hidden")?

@@ -3,7 +3,10 @@
 //! [`variables`] has the rules about what ld.so is told, [`mixed`] those about where libraries come from together.
 
 mod mixed;
+mod pins;
 mod variables;
+
+pub(super) use pins::unmet;
 
 use super::{Case, Finding, judged};
 use crate::facts::Group;
@@ -23,5 +26,6 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(variables::working_directory(case));
     found.extend(variables::wrong_place(case));
     found.extend(mixed::import_order(case));
+    found.extend(pins::finding(case));
     found
 }

@@ -1,28 +1,46 @@
-//! One thing that a machine's doctor found.
+//! One thing that is wrong with a machine, or worth knowing of it.
 //!
 //! What is the same in every case stands in `data/findings.tsv`; a rule adds the cause and what proves it.
 
-use crate::facts::{FindingRow, RemedyRow, Severity, finding_row};
+use super::remedy::Remedy;
+use crate::facts::{FindingRow, Phase, RemedyRow, Severity, finding_row};
 use crate::report::JsonPath;
 use serde::Serialize;
 use std::path::Path;
 
 /// Something found, with its cause, its proof and what heals it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// A word that is never given another meaning: a row of `data/findings.tsv`.
+    /// A row of `data/findings.tsv`: one meaning, in every command.
     pub id: &'static str,
     /// How bad it is.
     pub severity: Severity,
+    /// When it shows.
+    pub phase: Phase,
     /// The cause, in one line.
     pub cause: String,
     /// What proves it.
     pub evidence: Vec<Evidence>,
-    /// What heals it, best first.
+    /// What heals it, best first: what was tried on a model of the machine, then advice that cannot be.
     pub remedies: Vec<Remedy>,
+    /// What else is gone once the cause of this is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub consequences: Vec<Consequence>,
     /// Where the rule, or a report of this failure, can be read.
     pub source: &'static str,
+}
+
+/// Something that has the same cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Consequence {
+    /// A row of `data/findings.tsv`.
+    pub id: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is, in one line.
+    pub cause: String,
 }
 
 /// One thing that was seen.
@@ -38,36 +56,28 @@ pub struct Evidence {
     pub path: Option<JsonPath>,
 }
 
-/// What heals a finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Remedy {
-    /// A line for a shell.
-    Command(String),
-    /// Something to do, in words.
-    Action(String),
-}
-
 impl Finding {
-    /// A finding with what its row says. `run` is the line that `{run}` stands for.
-    pub(crate) fn of(id: &str, run: &str) -> Option<Self> {
+    /// A finding with what its row says; `run` is what `$ {run}` stands for, where there is a set to hand out.
+    pub(crate) fn of(id: &str, run: Option<&Remedy>) -> Option<Self> {
         let row = finding_row(id);
         debug_assert!(row.is_some(), "`{id}` is not in data/findings.tsv");
         row.map(|row| Self::of_row(row, run))
     }
 
-    fn of_row(row: &'static FindingRow, run: &str) -> Self {
+    fn of_row(row: &'static FindingRow, run: Option<&Remedy>) -> Self {
         let remedy = |remedy: &RemedyRow| match remedy {
-            RemedyRow::Command(line) => Remedy::Command(line.replace("{run}", run)),
-            RemedyRow::Action(text) => Remedy::Action((*text).to_owned()),
+            RemedyRow::Command("{run}") => run.cloned(),
+            RemedyRow::Command(line) => Some(Remedy::command(*line)),
+            RemedyRow::Action(text) => Some(Remedy::action(*text)),
         };
         Self {
             id: row.id,
             severity: row.severity,
+            phase: row.phase,
             cause: row.title.to_owned(),
             evidence: Vec::new(),
-            remedies: row.remedies.iter().map(remedy).collect(),
+            remedies: row.remedies.iter().filter_map(remedy).collect(),
+            consequences: Vec::new(),
             source: row.source,
         }
     }
@@ -83,6 +93,13 @@ impl Finding {
     #[must_use]
     pub(crate) fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
+        self
+    }
+
+    /// At another time than its row says.
+    #[must_use]
+    pub(crate) fn phase(mut self, phase: Phase) -> Self {
+        self.phase = phase;
         self
     }
 
@@ -108,28 +125,21 @@ impl Finding {
     }
 }
 
-impl Remedy {
-    /// A line for a shell.
-    pub(crate) fn command(line: impl Into<String>) -> Self {
-        Self::Command(line.into())
-    }
-
-    /// Something to do.
-    pub(crate) fn action(text: impl Into<String>) -> Self {
-        Self::Action(text.into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_row_becomes_a_finding() {
-        let found = Finding::of("compat-libcuda-803", "cudashim run -- x").unwrap();
-        assert_eq!(found.remedies[0], Remedy::command("cudashim run -- x"));
-        assert_eq!(found.severity, Severity::Fatal);
-        let found = found.because("this").seen("version", "1").severity(Severity::Fact);
-        assert_eq!((found.cause.as_str(), found.evidence.len(), found.severity), ("this", 1, Severity::Fact));
+    fn a_row_gives_the_rest() {
+        let run = Remedy::command("cudashim run -- python x.py");
+        let found = Finding::of("stub-libcuda", Some(&run)).unwrap().because("`/opt/cuda/stubs` comes first");
+        assert_eq!((found.severity, found.phase), (Severity::Fatal, Phase::Gpu));
+        assert_eq!(found.remedies[0], run);
+        let json = serde_json::to_value(found.seen("variable", "LD_LIBRARY_PATH")).unwrap();
+        assert_eq!(json["severity"], "fatal");
+        assert_eq!(json["remedies"][0]["command"], "cudashim run -- python x.py");
+        assert!(json["remedies"][1]["action"].as_str().unwrap().contains("stubs"));
+        // Without a set there is nothing to hand out.
+        assert!(Finding::of("stub-libcuda", None).unwrap().remedies.iter().all(|remedy| *remedy != run));
     }
 }

@@ -21,22 +21,16 @@ use crate::facts::Group;
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found = extensions::findings(case);
-    if case.uses_gpu() {
-        found.extend(onnxruntime::finding(case));
-        found.extend(xla::findings(case));
-        found.extend(bitsandbytes::finding(case));
-        found.extend(packages::bare_names(case).or_else(|| packages::cupy(case)));
-    }
+    found.extend(onnxruntime::finding(case));
+    found.extend(xla::findings(case));
+    found.extend(bitsandbytes::finding(case));
+    found.extend(packages::bare_names(case).or_else(|| packages::cupy(case)));
     for other in judged::findings(case, Group::Frameworks) {
-        // What is opened only once a GPU is used.
-        let opened = matches!(other.id, "bare-name-dlopen-consumers" | "ort-cuda-ep-missing-lib");
-        if (case.uses_gpu() || !opened) && !found.iter().any(|known| known.id == other.id) {
+        if !found.iter().any(|known| known.id == other.id) {
             found.push(packages::weighed(case, other));
         }
     }
-    if case.uses_gpu() {
-        let quiet = quiet::findings(case, &found);
-        found.extend(quiet);
-    }
+    let quiet = quiet::findings(case, &found);
+    found.extend(quiet);
     found
 }

@@ -1,7 +1,7 @@
 //! A report on one screen.
 
-use super::{Finding, Remedy, Report};
-use crate::facts::Severity;
+use super::{Finding, Line, Report};
+use crate::facts::{Phase, Severity};
 use crate::inventory::Flavour;
 use std::fmt::Write as _;
 
@@ -31,20 +31,34 @@ pub fn text(report: &Report, all: bool) -> String {
     }
     let (facts, wrong): (Vec<_>, Vec<_>) =
         report.findings.iter().partition(|finding| finding.severity == Severity::Fact);
-    let shown = if all { wrong.len() } else { FINDINGS };
-    for (at, finding) in wrong.iter().take(shown).enumerate() {
-        if all || at < WHOLE {
-            text.push('\n');
-            whole(&mut text, finding, all);
-            continue;
+    let (later, now): (Vec<_>, Vec<_>) = wrong.into_iter().partition(|finding| is_later(report, finding));
+    let shown = if all { usize::MAX } else { FINDINGS };
+    let mut at = 0;
+    for (heading, findings) in [("", &now), ("when a GPU is used:", &later)] {
+        for (first, finding) in findings.iter().enumerate().map(|(index, finding)| (index == 0, finding)) {
+            if at >= shown {
+                break;
+            }
+            if first && !heading.is_empty() {
+                let _ = write!(text, "\n{heading}\n");
+            }
+            if all || at < WHOLE {
+                if !first || heading.is_empty() {
+                    text.push('\n');
+                }
+                whole(&mut text, finding, all);
+            } else {
+                if at == WHOLE {
+                    text.push('\n');
+                }
+                headline(&mut text, finding);
+            }
+            at += 1;
         }
-        if at == WHOLE {
-            text.push('\n');
-        }
-        headline(&mut text, finding);
     }
-    if wrong.len() > shown {
-        let _ = write!(text, "\nand {} more; `--all` shows them\n", wrong.len() - shown);
+    let count = now.len() + later.len();
+    if count > at {
+        let _ = write!(text, "\nand {} more; `--all` shows them\n", count - at);
     }
     if !facts.is_empty() {
         text.push('\n');
@@ -57,6 +71,11 @@ pub fn text(report: &Report, all: bool) -> String {
         }
     }
     text
+}
+
+/// Whether it waits for a GPU, on a machine that has none to use now.
+fn is_later(report: &Report, finding: &Finding) -> bool {
+    finding.phase == Phase::Gpu && finding.severity != Severity::Fact && !report.machine.can_be_used()
 }
 
 fn headline(text: &mut String, finding: &Finding) {
@@ -169,13 +188,16 @@ fn whole(text: &mut String, finding: &Finding, all: bool) {
     if finding.evidence.len() > shown {
         let _ = writeln!(text, "  and {} more; `--all` shows them", finding.evidence.len() - shown);
     }
+    for other in &finding.consequences {
+        line(text, "and so", &format!("{} [{}]", other.cause, other.id));
+    }
     for (at, remedy) in finding.remedies.iter().enumerate() {
         let name = if at == 0 { "do" } else { "or" };
-        match remedy {
-            Remedy::Command(command) => {
+        match &remedy.line {
+            Line::Command(command) => {
                 let _ = writeln!(text, "  {name:INDENT$}$ {command}");
             }
-            Remedy::Action(action) => line(text, name, action),
+            Line::Action(action) => line(text, name, action),
         }
     }
     line(text, "see", finding.source);

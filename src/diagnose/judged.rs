@@ -1,23 +1,22 @@
-//! What the environment would load: as the machine is, and with the chosen set.
+//! What the environment loads, judged by `check`, and what heals what that finds.
 //!
-//! Takes the environment and what `resolve` answered; gives the judgements of `check`. It is how a rule knows that a
-//! `cudashim run` line heals: the finding is there without the set, and gone with it. Judges nothing itself.
-
-mod words;
-
-pub(crate) use words::{name_of, on_library_path};
+//! Takes a machine; gives the judgements of what is imported or opened there, with the plan in force where there is one, and
+//! findings with their evidence. Judges nothing itself.
 
 use super::{Case, Finding, Remedy, mend};
-use crate::check::{self, Depth, Judgement, Subject, Verdict, When, predict};
-use crate::consumer::TorchBuild;
-use crate::facts::{Group, RemedyRow, Severity, finding_row, parse_library_name};
+use crate::check::{self, Cause, Depth, Judgement, Subject, Verdict, predict};
+use crate::consumer::tidy;
+use crate::facts::{Group, Phase, Severity, finding_row, parse_library_name};
 use crate::host::FileId;
-use crate::loader::Loader;
-use crate::plan::Plan;
-use crate::python::Interpreter;
-use crate::request::{Answer, RequestError};
+use crate::loader::Rule;
+use crate::machine::Machine;
+use crate::plan::PlanLibrary;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+/// Symbols named in the evidence.
+const SYMBOLS: usize = 3;
 
 /// What is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,70 +31,48 @@ pub(crate) enum Whom {
     Other,
 }
 
-/// One thing that is loaded, judged twice.
+/// One thing that is loaded.
 #[derive(Debug)]
 pub(crate) struct Judged {
     /// What it is.
     pub(crate) whom: Whom,
     /// The files in question, where these are judged one by one.
     pub(crate) files: Vec<PathBuf>,
-    /// As the machine is.
-    pub(crate) bare: Judgement,
-    /// With the set that `resolve` chose; absent where there is none, or where nothing is wrong without.
-    pub(crate) with_set: Option<Judgement>,
+    /// What it comes to.
+    pub(crate) judgement: Judgement,
 }
 
 impl Judged {
     /// `import torch`, then everything else of the environment that needs a library of NVIDIA's.
-    pub(super) fn all(
-        loader: &Loader,
-        interpreter: Option<&Interpreter>,
-        torch: Option<&TorchBuild>,
-        answer: &Result<Answer, RequestError>,
-    ) -> Vec<Self> {
-        let Some(interpreter) = interpreter else { return Vec::new() };
-        let plan = answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref()).map(|chosen| &chosen.plan);
-        let objects = loader.objects();
-        let torch = torch.filter(|torch| torch.cuda.is_some());
+    pub(super) fn all(machine: &Machine) -> Vec<Self> {
+        let environment = machine.environment();
+        let Some(interpreter) = &environment.interpreter else { return Vec::new() };
+        let objects = machine.objects();
+        let torch = environment.torch.as_ref().filter(|torch| torch.cuda.is_some());
         let extensions = torch.map(|torch| Subject::extensions(objects, torch, interpreter, is_variant));
         let extends =
             |path: &Path| extensions.iter().any(|subject| subject.files_in_question().iter().any(|file| file == path));
-        let environment = Subject::environment(objects, interpreter).without(|path| is_variant(path) || extends(path));
+        let others = Subject::environment(objects, interpreter).without(|path| is_variant(path) || extends(path));
         let torch = torch.map(|torch| Subject::torch(torch.clone(), interpreter));
         let subjects = [
             torch.map(|subject| (Whom::Torch, subject)),
-            Some((Whom::Environment, environment)),
+            Some((Whom::Environment, others)),
             extensions.clone().map(|subject| (Whom::Extensions, subject)),
         ];
         let subjects = subjects.into_iter().flatten().filter(|(_, subject)| !subject.is_empty());
-        subjects.map(|(whom, subject)| Self { whom, ..Self::of(loader, &subject, plan) }).collect()
+        subjects.map(|(whom, subject)| Self { whom, ..Self::of(machine, &subject) }).collect()
     }
 
-    /// One thing that is loaded, judged with the plan as well where something is wrong without.
-    pub(super) fn of(loader: &Loader, subject: &Subject, plan: Option<&Plan>) -> Self {
-        let bare = predict(loader, subject, Depth::Symbols, None);
-        let well = bare.verdict == Verdict::Loads && bare.findings.is_empty();
-        let with_set = plan.filter(|_| !well).map(|plan| predict(loader, subject, Depth::Symbols, Some(plan)));
-        Self { whom: Whom::Other, files: subject.files_in_question().to_vec(), bare, with_set }
-    }
-
-    /// The same, with the plan in any case.
-    pub(super) fn both(loader: &Loader, subject: &Subject, plan: Option<&Plan>) -> Self {
-        let bare = predict(loader, subject, Depth::Symbols, None);
-        let with_set = plan.map(|plan| predict(loader, subject, Depth::Symbols, Some(plan)));
-        Self { whom: Whom::Other, files: subject.files_in_question().to_vec(), bare, with_set }
-    }
-
-    /// Whether what has this id is there without the set, and gone with it.
-    pub(crate) fn heals(&self, id: &str) -> bool {
-        let has = |judgement: &Judgement| judgement.findings.iter().any(|finding| finding.id == id);
-        has(&self.bare) && self.with_set.as_ref().is_some_and(|healed| !has(healed))
+    /// One thing that is loaded.
+    pub(super) fn of(machine: &Machine, subject: &Subject) -> Self {
+        let judgement = predict(machine.loader(), subject, Depth::Symbols, machine.in_force());
+        Self { whom: Whom::Other, files: subject.files_in_question().to_vec(), judgement }
     }
 
     /// What `check` found, first causes first: what ends the load, what meets and should not, what is missed later.
     fn in_order(&self) -> Vec<&check::Finding> {
-        let mut seen: Vec<&check::Finding> = self.bare.findings.iter().collect();
-        seen.sort_by_key(|seen| seen.when);
+        let mut seen: Vec<&check::Finding> = self.judgement.findings.iter().collect();
+        seen.sort_by_key(|seen| seen.phase);
         seen
     }
 }
@@ -103,7 +80,7 @@ impl Judged {
 /// What `check` found of this group, each kind once: what torch itself meets comes first.
 pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
-    let mut told: BTreeSet<&str> = BTreeSet::new();
+    let mut known: BTreeSet<&str> = BTreeSet::new();
     let mut judged_before: BTreeSet<FileId> = BTreeSet::new();
     for judged in case.judged {
         // Extensions have rules of their own for what is wrong between them and torch.
@@ -111,85 +88,130 @@ pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
             continue;
         }
         let mut new: BTreeSet<&str> = BTreeSet::new();
-        for seen in judged.in_order().into_iter().filter(|seen| !is_of_others(seen) && !is_set_aside(case, seen)) {
-            let id = id_of(seen);
+        for seen in judged.in_order().into_iter().filter(|seen| !is_of_others(seen)) {
             // Packages of one environment may each bring the CUDA major that they are built for, and those that do
             // without a library are told apart by the rules about packages.
             let apart = match judged.whom {
                 Whom::Environment => matches!(seen.id, "two-cuda-majors" | "optional-lib-missing"),
-                Whom::Extensions => id == "optional-lib-missing",
+                Whom::Extensions => matches!(seen.id, "library-not-found" | "optional-lib-missing"),
                 _ => false,
             };
             if apart {
                 continue;
             }
-            let asker = seen.by.as_ref().and_then(|by| judged.bare.objects.iter().find(|object| object.path == *by));
+            let asker = seen.by().and_then(|by| judged.judgement.objects.iter().find(|object| object.path == *by));
             // What torch maps is judged as torch maps it; an extension of its own is not imported without it.
             if asker.is_some_and(|asker| judged_before.contains(&asker.id)) {
                 continue;
             }
             let of = subjects(seen);
             new.extend(&of);
-            // What hurts torch hurts the extensions beside it, and is told once.
-            let known = !of.is_empty() && of.is_subset(&told);
-            if known || finding_row(id).is_none_or(|row| row.group != group) || found.iter().any(|it| it.id == id) {
+            // What hurts torch hurts the extensions beside it, and is said once.
+            let is_known = !of.is_empty() && of.is_subset(&known);
+            if is_known
+                || finding_row(seen.id).is_none_or(|row| row.group != group)
+                || found.iter().any(|it| it.id == seen.id)
+            {
                 continue;
             }
-            found.extend(of_check(case, judged, seen, id));
+            found.extend(of_check(case, judged, seen));
         }
-        told.extend(new);
-        judged_before.extend(judged.bare.objects.iter().map(|object| object.id));
+        known.extend(new);
+        judged_before.extend(judged.judgement.objects.iter().map(|object| object.id));
     }
     found
 }
 
-/// What was found absent and was not told, because no GPU is here to be used; empty where there is nothing.
-pub(super) fn set_aside(case: &Case<'_>) -> String {
-    let seen = case.judged.iter().flat_map(|judged| &judged.bare.findings).filter(|seen| is_set_aside(case, seen));
-    let names: BTreeSet<&str> =
-        seen.flat_map(|seen| &seen.wants).map(String::as_str).filter(|name| words::is_ours(name)).collect();
-    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// On a machine without a driver and a GPU, nothing is felt that is only felt once a GPU is used.
-fn is_set_aside(case: &Case<'_>, seen: &check::Finding) -> bool {
-    !case.uses_gpu() && seen.when == When::Gpu
-}
-
-/// Whether no library of CUDA is among what is missed: the driver's are told of once, by their own group.
+/// Whether no library of CUDA is among what is not found: those of the driver have a group of their own.
 fn is_of_others(seen: &check::Finding) -> bool {
-    seen.is_absence() && !seen.wants.iter().any(|name| words::is_ours(name))
+    !seen.absent().is_empty() && !seen.absent().iter().any(|name| is_ours(name))
+}
+
+/// Whether a name is of NVIDIA's libraries, less those of the driver.
+fn is_ours(name: &str) -> bool {
+    match parse_library_name(name) {
+        Some(name) => !name.row.is_driver(),
+        None => name.starts_with("libcu") || name.starts_with("libnv"),
+    }
 }
 
 /// The libraries it is about: groups, else stems.
 fn subjects(seen: &check::Finding) -> BTreeSet<&'static str> {
-    let row = |name: &std::ffi::OsStr| parse_library_name(name).map(|name| name.row.group.unwrap_or(name.row.stem));
-    if seen.is_absence() {
-        return seen.wants.iter().filter_map(|name| row(name.as_ref())).collect();
-    }
-    seen.path.iter().filter_map(|path| row(path.file_name()?)).collect()
+    let row = |name: &OsStr| parse_library_name(name).map(|name| name.row.group.unwrap_or(name.row.stem));
+    let absent = seen.absent().iter().filter_map(|name| row(name.as_ref()));
+    absent.chain(seen.path().and_then(|path| row(path.file_name()?))).collect()
 }
 
-/// One finding of `check`, with ld.so's own words where these are known, and what is seen to heal it.
-fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding, id: &'static str) -> Option<Finding> {
-    let mut found = words::told(case, judged, seen, case.finding(id)?);
-    if words::is_elective(seen) || seen.when == When::Gpu && seen.id == "two-cuda-majors" {
-        // What others do without is no failure, and what is opened later may go well.
-        found = found.severity(Severity::Warning);
-    } else if seen.when == When::Load && !seen.wants.is_empty() && judged.bare.verdict == Verdict::Fails {
+/// One finding of `check`, with ld.so's own words where these are known, and what may heal it.
+fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding) -> Option<Finding> {
+    let found = case.finding(seen.id)?.because(seen.says()).severity(seen.severity).phase(seen.phase);
+    let mut found = evidence(case, judged, seen, found);
+    let refused = matches!(seen.cause, Cause::NotFound { .. } | Cause::Refused { .. } | Cause::Undefined { .. });
+    if refused && seen.phase == Phase::Import && judged.judgement.verdict == Verdict::Fails {
         found = found.severity(Severity::Fatal);
     }
-    let row = finding_row(id)?;
-    let kept = found.remedies.clone().into_iter().zip(&row.remedies);
-    let kept: Vec<Remedy> = kept.filter(|(_, row)| !is_run(row)).map(|(remedy, _)| remedy).collect();
-    // The line that hands out the set is only proposed where it is seen to heal.
-    let run = judged.heals(seen.id).then(|| Remedy::command(case.run_line()));
-    let others = mend::remedies(case, judged, seen, id);
-    let mut remedies: Vec<Remedy> = run.into_iter().chain(others).collect();
-    if remedies.is_empty() || id == "mkl-ijit" {
-        remedies.extend(kept);
+    let advice = found.remedies.clone();
+    let mut remedies: Vec<Remedy> = case.run().into_iter().chain(mend::remedies(case, judged, seen)).collect();
+    if remedies.iter().all(|remedy| Some(remedy) == case.run().as_ref()) || seen.id == "mkl-ijit" {
+        remedies.extend(advice);
     }
     Some(found.healed_by(remedies))
+}
+
+fn evidence(case: &Case<'_>, judged: &Judged, seen: &check::Finding, mut found: Finding) -> Finding {
+    for file in seen.files() {
+        let version = file.version.as_ref().map(|version| format!("{version}, ")).unwrap_or_default();
+        let rule = file.rule.map_or_else(|| "found, and not taken".to_owned(), by_rule);
+        found = found.seen_at("file", &tidy(&file.path), format!("{version}{rule}"));
+    }
+    if let Some(by) = seen.by().filter(|by| seen.files().all(|file| file.path != *by)) {
+        let object = judged.judgement.objects.iter().find(|object| object.path == *by);
+        let version = object.and_then(|object| object.version.as_ref()).map(|version| format!("{version}, "));
+        let rule = object.map_or_else(|| "needs it".to_owned(), |object| by_rule(object.rule));
+        found = found.seen_at("file", &tidy(by), format!("{}{rule}", version.unwrap_or_default()));
+    }
+    if let Some(choice) = seen.path().and_then(|path| chosen(case, judged, path)) {
+        let version = choice.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
+        found = found.seen_at("file", &choice.path, format!("the one of the chosen set{version}"));
+    }
+    match &seen.cause {
+        Cause::NotFound { names, installed, .. } => {
+            for path in installed {
+                found = found.seen_at("file", &tidy(path), "is on no search path");
+            }
+            let here = |name: &str| installed.iter().any(|path| path.file_name() == Some(OsStr::new(name)));
+            for name in names.iter().filter(|name| is_ours(name) && !here(name)) {
+                found = found.seen("rule", format!("`{name}` is on no search path, and nowhere in the environment"));
+            }
+        }
+        Cause::Older { .. } => {
+            found = found.seen("rule", "torch takes the major it was built with, and no older minor release");
+        }
+        Cause::Undefined { symbols, .. } => {
+            let named: Vec<&str> = symbols.iter().take(SYMBOLS).map(String::as_str).collect();
+            let more = symbols.len().saturating_sub(SYMBOLS);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            found = found.seen("symbol", format!("{}{more}", named.join(", ")));
+        }
+        _ => {}
+    }
+    let refused = matches!(seen.cause, Cause::NotFound { .. } | Cause::Undefined { .. } | Cause::Refused { .. });
+    match &judged.judgement.error {
+        Some(error) if seen.phase == Phase::Import && refused => found.seen("message", error.clone()),
+        _ => found,
+    }
+}
+
+fn by_rule(rule: Rule) -> String {
+    if rule == Rule::Path { "opened by its path".to_owned() } else { format!("found by {rule}") }
+}
+
+/// What the set has in place of a file.
+fn chosen<'c>(case: &'c Case<'_>, judged: &Judged, path: &Path) -> Option<&'c PlanLibrary> {
+    let id = |path: &Path| case.host.stat(path).ok().map(|stat| stat.id);
+    let object = judged.judgement.objects.iter().find(|object| object.path == path);
+    let soname = object.map_or(path.file_name()?, |object| object.name.as_os_str()).to_str()?;
+    case.plan()?.lookup(soname).filter(|choice| id(&choice.path) != id(path))
 }
 
 /// Whether a file is one of the libraries of bitsandbytes, of which all but one are never opened.
@@ -197,17 +219,7 @@ pub(crate) fn is_variant(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libbitsandbytes_"))
 }
 
-fn is_run(row: &RemedyRow) -> bool {
-    matches!(row, RemedyRow::Command("{run}"))
-}
-
-/// What is called otherwise here than by `check`, which tells of files, not of failures.
-fn id_of(seen: &check::Finding) -> &'static str {
-    match seen.id {
-        "not-elf" | "truncated" => "truncated-or-foreign-elf",
-        "nvrtc-wrong-builtins" => "nvrtc-builtins-missing",
-        "two-cuda-majors" => "ext-other-cuda-major",
-        "library-not-found" => "optional-lib-missing",
-        id => id,
-    }
+/// Whether a file stands in a directory of `LD_LIBRARY_PATH`.
+pub(crate) fn on_library_path(case: &Case<'_>, path: &Path) -> bool {
+    path.parent().is_some_and(|dir| case.loader.library_path().iter().any(|element| element == dir))
 }

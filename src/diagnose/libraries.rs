@@ -8,7 +8,8 @@ mod copies;
 mod loading;
 mod nvvm;
 
-use super::{Case, Finding, Remedy, judged};
+use super::{Case, Finding, Remedy, judged, mend};
+use crate::check::Verdict;
 use crate::facts::{Group, Severity};
 use crate::request::RequestError;
 
@@ -35,7 +36,11 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
 /// Nothing on the machine fits.
 fn no_set(case: &Case<'_>) -> Option<Finding> {
     let Err(RequestError::NoSolution { source, .. }) = case.answer else { return None };
-    let found = case.finding("no-set")?;
+    // What loads without a set goes on without one.
+    let loads = case.judged.iter().all(|judged| judged.judgement.verdict != Verdict::Fails);
+    let severity = if loads && !case.judged.is_empty() { Severity::Warning } else { Severity::Fatal };
+    let found = case.finding("no-set")?.severity(severity);
     let found = source.clauses.iter().fold(found, |found, clause| found.seen("rule", clause.to_string()));
-    Some(found.healed_by(source.hints().into_iter().map(Remedy::action)))
+    let hints = source.hints().into_iter().map(Remedy::action);
+    Some(found.healed_by(mend::restored(case).into_iter().chain(hints)))
 }

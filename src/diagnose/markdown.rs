@@ -1,7 +1,7 @@
 //! A report for a bug thread.
 
 use super::human::{lines, word};
-use super::{Remedy, Report};
+use super::{Line, Report};
 use std::fmt::Write as _;
 
 /// The report as Markdown; nothing is left out.
@@ -21,9 +21,9 @@ pub fn markdown(report: &Report) -> String {
             let _ = writeln!(text, "- {}: {says}", evidence.kind);
         }
         for remedy in &finding.remedies {
-            let _ = match remedy {
-                Remedy::Command(line) => write!(text, "\n```sh\n{line}\n```\n"),
-                Remedy::Action(action) => write!(text, "\n{}\n", inline(action)),
+            let _ = match &remedy.line {
+                Line::Command(line) => write!(text, "\n```sh\n{line}\n```\n"),
+                Line::Action(action) => write!(text, "\n{}\n", inline(action)),
             };
         }
     }

@@ -1,32 +1,34 @@
-//! What heals a file that is to blame, or a library that is missing, without `cudashim run`: the line for pip, the change
-//! of a variable.
+//! What may heal what `check` found, without `cudashim run`: packages in the releases that are required, another value of a
+//! variable, a file out of the way.
 //!
-//! Takes what `check` found; gives [`Remedy`]s, best first. Versions are those that torch pins, in its own metadata or in
-//! `data/torch.tsv`.
+//! Takes what `check` found; gives [`Remedy`]s, each with the change that it makes. Whether one heals is for [`tried`] to see.
+//!
+//! [`tried`]: super::remedy
 
+use super::environment::unmet;
 use super::judged::{Judged, on_library_path};
-use super::{Case, Remedy};
-use crate::check;
-use crate::facts::{self, FamilyRow, parse_library_name};
+use super::tool::Wanted;
+use super::{Case, Remedy, word};
+use crate::check::{self, Cause, name_of};
+use crate::facts::{parse_library_name, sonames};
+use crate::host;
 use crate::inventory::{Library, Owner};
 use crate::loader::Rule;
-use crate::python::pins;
+use crate::machine::Change;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
-/// What heals a finding of `check`.
-pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding, id: &str) -> Vec<Remedy> {
-    if seen.is_absence() {
-        return match id {
-            "cudnn8-vs-9-major" => vec![other_major(seen)],
-            _ => missing(case, seen).into_iter().collect(),
-        };
+/// What may heal a finding of `check`.
+pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding) -> Vec<Remedy> {
+    if let Cause::NotFound { names, by, .. } = &seen.cause {
+        let other = (seen.id == "cudnn8-vs-9-major").then(|| other_major(case, names, by.as_deref()));
+        return missing(case, names).into_iter().chain(restored(case)).chain(other).collect();
     }
-    let Some(path) = seen.path.as_deref() else { return Vec::new() };
-    let rule = judged.bare.objects.iter().find(|object| object.path == path).map(|object| object.rule);
-    let damaged = id == "truncated-or-foreign-elf" || id == "major-symlink-hack";
+    let Some(path) = seen.path() else { return restored(case).into_iter().collect() };
+    let rule = judged.judgement.objects.iter().find(|object| object.path == path).map(|object| object.rule);
     let off = match rule {
-        Some(Rule::Preload) => Some(Remedy::action(format!("take `{}` out of LD_PRELOAD", path.display()))),
+        Some(Rule::Preload) => Some(off_preload(case, path)),
         Some(Rule::LdLibraryPath) => Some(off_library_path(case, path)),
         None if on_library_path(case, path) => Some(off_library_path(case, path)),
         Some(Rule::Cache) => path.parent().map(|dir| {
@@ -34,150 +36,110 @@ pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding, 
         }),
         _ => None,
     };
-    let again = match (library(case, path), &off) {
-        // Who brought it is to bring it again; what is only found too early is left where it is.
-        (Some(library), None) => reinstall(case, library).or_else(|| pinned(case, library.row, Install::Again)),
-        (None, None) => family(path).and_then(|row| pinned(case, row, Install::Again)),
-        _ => None,
-    };
-    let gone = damaged.then(|| Remedy::action(format!("remove `{}`", path.display())));
-    match id {
-        "glibcxx-too-old" if off.is_none() => vec![Remedy::command("conda install -c conda-forge libstdcxx-ng")],
-        _ => off.into_iter().chain(again).chain(gone).collect(),
+    let damaged = matches!(seen.id, "truncated-or-foreign-elf" | "major-symlink-hack");
+    let mut found: Vec<Remedy> = off.into_iter().collect();
+    // Who brought it is to bring it again; what is only found too early is left where it is.
+    if found.is_empty() {
+        let files = [Some(path), seen.by()].into_iter().flatten();
+        found.extend(files.filter_map(|path| case.library(path)).filter_map(|library| again(case, library)));
+        found.extend(restored(case));
+    }
+    if damaged {
+        let gone = Change::Files(vec![(path.to_owned(), host::Change::Gone)]);
+        found.push(Remedy::command(format!("rm {}", word(path.as_os_str()))).making(gone));
+    }
+    if seen.id == "glibcxx-too-old" && found.is_empty() {
+        found.push(Remedy::command("conda install -c conda-forge libstdcxx-ng"));
+    }
+    found
+}
+
+/// All that a package here requires and does not get, in one line.
+pub(super) fn restored(case: &Case<'_>) -> Option<Remedy> {
+    case.install(&unmet(case), false)
+}
+
+impl<'a> Case<'a> {
+    /// The copy that is this file.
+    pub(super) fn library(&self, path: &Path) -> Option<&'a Library> {
+        let id = self.host.stat(path).ok()?.id;
+        self.inventory.libraries.iter().find(|library| library.stat.id == id)
     }
 }
 
-/// The copy that is this file.
-pub(super) fn library<'a>(case: &Case<'a>, path: &Path) -> Option<&'a Library> {
-    let id = case.host.stat(path).ok()?.id;
-    case.inventory.libraries.iter().find(|library| library.stat.id == id)
-}
-
-fn family(path: &Path) -> Option<&'static FamilyRow> {
-    parse_library_name(path.file_name()?).map(|name| name.row)
+/// `LD_PRELOAD` without a file.
+pub(super) fn off_preload(case: &Case<'_>, path: &Path) -> Remedy {
+    let same = |entry: &OsString| {
+        let id = |path: &Path| case.host.stat(path).ok().map(|stat| stat.id);
+        Path::new(entry) == path || entry.as_encoded_bytes().contains(&b'/') && id(Path::new(entry)) == id(path)
+    };
+    let kept: Vec<&OsStr> =
+        case.loader.preload().iter().filter(|entry| !same(entry)).map(OsString::as_os_str).collect();
+    without("LD_PRELOAD", &kept)
 }
 
 /// `LD_LIBRARY_PATH` without the directories that hold NVIDIA's libraries.
 pub(super) fn off_library_path(case: &Case<'_>, path: &Path) -> Remedy {
-    /// What is still pasted.
-    const LONG: usize = 200;
     let holds = |dir: &Path| case.inventory.libraries.iter().any(|library| library.place.dir == dir);
     let blamed = path.parent().unwrap_or(path);
-    let rest: Vec<&PathBuf> =
-        case.loader.library_path().iter().filter(|dir| dir.as_path() != blamed && !holds(dir)).collect();
-    let rest: Vec<String> = rest.into_iter().map(|dir| dir.display().to_string()).collect();
-    let rest = rest.join(":");
-    match rest.len() {
-        0 => Remedy::command("unset LD_LIBRARY_PATH"),
-        length if length <= LONG && !rest.contains(|c: char| c.is_whitespace() || "'\"$\\`".contains(c)) => {
-            Remedy::command(format!("export LD_LIBRARY_PATH={rest}"))
-        }
-        _ => Remedy::action(format!("take `{}` out of LD_LIBRARY_PATH", blamed.display())),
-    }
-}
-
-/// The wheel that holds what is missing.
-fn missing(case: &Case<'_>, seen: &check::Finding) -> Option<Remedy> {
-    let absent = |name: &&String| {
-        let here = case.inventory.libraries.iter().any(|library| {
-            let own = case.interpreter.is_some_and(|it| it.paths.iter().any(|dir| library.path.starts_with(dir)));
-            own && library.unusable.is_none() && library.asked_as() == name.as_str()
-        });
-        !here
-    };
-    let wheels: BTreeSet<String> = seen
-        .wants
+    let kept: Vec<&OsStr> = case
+        .loader
+        .library_path()
         .iter()
-        .filter(absent)
-        .filter_map(|name| wheel(case, parse_library_name(name.as_str())?.row, Some(name)))
+        .filter(|dir| dir.as_path() != blamed && !holds(dir))
+        .map(|dir| dir.as_os_str())
         .collect();
-    let wheels: Vec<String> = wheels.into_iter().collect();
-    (!wheels.is_empty()).then(|| Remedy::command(format!("{} {}", pip(case, Install::New), wheels.join(" "))))
+    without("LD_LIBRARY_PATH", &kept)
 }
 
-fn other_major(seen: &check::Finding) -> Remedy {
-    let by = seen.by.as_deref().map(super::judged::name_of).unwrap_or_default();
-    let ct2 = by.starts_with("libctranslate2") && seen.wants.iter().any(|name| name.ends_with(".so.8"));
-    if ct2 {
-        return Remedy::command("pip install 'ctranslate2>=4.5'");
+/// A list in a variable, with no more than this.
+pub(super) fn without(name: &str, kept: &[&OsStr]) -> Remedy {
+    if kept.is_empty() {
+        return Remedy::command(format!("unset {name}")).making(Change::Variable(name.to_owned(), None));
     }
-    Remedy::action(format!("install a build of what brings `{by}` for the cuDNN that is here"))
+    let value = kept.join(OsStr::new(":"));
+    Remedy::command(format!("export {name}={}", word(&value))).making(Change::Variable(name.to_owned(), Some(value)))
 }
 
-/// How pip is to install.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Install {
-    /// What is not there.
-    New,
-    /// What is there and must be written anew, and nothing else.
-    Again,
-}
-
-/// pip of this environment; uv, where that made it.
-pub(super) fn pip(case: &Case<'_>, install: Install) -> String {
-    let program = case.interpreter.map_or_else(|| "python".to_owned(), |python| python.program.display().to_string());
-    let config = case.interpreter.map(|python| python.prefix.join("pyvenv.cfg"));
-    let config = config.and_then(|path| case.host.read_text(&path).ok()).unwrap_or_default();
-    let by_uv = config.lines().any(|line| line.split('=').next().is_some_and(|key| key.trim() == "uv"));
-    match (by_uv, install) {
-        (false, Install::New) => format!("{program} -m pip install"),
-        (false, Install::Again) => format!("{program} -m pip install --force-reinstall --no-deps"),
-        (true, Install::New) => format!("uv pip install --python {program}"),
-        (true, Install::Again) => format!("uv pip install --python {program} --reinstall --no-deps"),
-    }
-}
-
-/// The line that removes packages.
-pub(super) fn uninstall(case: &Case<'_>, names: &[String]) -> String {
-    let install = pip(case, Install::New);
-    let (by_uv, line) = (install.starts_with("uv "), install.replacen("pip install", "pip uninstall", 1));
-    format!("{line}{} {}", if by_uv { "" } else { " -y" }, names.join(" "))
-}
-
-/// Whether torch asks for a package.
-pub(super) fn is_pinned(case: &Case<'_>, name: &str) -> bool {
-    pins(case.host, case.installed, "torch").contains_key(name)
-}
-
-/// The line that installs the release of a library that torch pins.
-fn pinned(case: &Case<'_>, row: &'static FamilyRow, install: Install) -> Option<Remedy> {
-    case.torch?;
-    Some(Remedy::command(format!("{} {}", pip(case, install), wheel(case, row, None)?)))
-}
-
-/// The wheel that holds a library for this environment, in the release that torch pins where that is known.
-fn wheel(case: &Case<'_>, row: &'static FamilyRow, soname: Option<&str>) -> Option<String> {
-    let majors: BTreeSet<u64> = match soname {
-        Some(soname) => facts::sonames().iter().filter(|it| it.soname == soname).map(|it| it.cuda_major).collect(),
-        None => BTreeSet::new(),
+/// The wheels that hold what is missing; those whose files are gone are written anew.
+fn missing(case: &Case<'_>, names: &[String]) -> Option<Remedy> {
+    let own = |path: &Path| case.interpreter.is_some_and(|it| it.paths.iter().any(|dir| path.starts_with(dir)));
+    let here = |name: &str| {
+        let mut copies = case.inventory.libraries.iter();
+        copies.any(|library| own(&library.path) && library.unusable.is_none() && library.asked_as() == name)
     };
+    let absent = names.iter().filter(|name| !here(name));
+    let wanted: BTreeSet<Wanted> = absent.filter_map(|name| wheel(case, name)).collect();
+    case.install(&wanted.into_iter().collect::<Vec<_>>(), false)
+}
+
+/// The wheel of a soname.
+fn wheel(case: &Case<'_>, soname: &str) -> Option<Wanted> {
+    let row = parse_library_name(soname)?.row;
+    let majors: BTreeSet<u64> = sonames().iter().filter(|it| it.soname == soname).map(|it| it.cuda_major).collect();
     let own = case.torch.and_then(crate::consumer::TorchBuild::cuda_release).map(|(major, _)| u64::from(major));
     let packages = case.installed.iter().filter_map(|package| package.name.rsplit_once("-cu")?.1.parse::<u64>().ok());
     let own = own.or_else(|| packages.into_iter().next());
     let major = own.filter(|own| majors.is_empty() || majors.contains(own)).or_else(|| majors.first().copied())?;
-    let asked = pins(case.host, case.installed, "torch");
-    let names = row.wheel_names(major);
-    if let Some((name, range)) = names.iter().find_map(|name| asked.get_key_value(name)) {
-        let spec = format!("{name}{range}");
-        return Some(if spec.contains(['<', '>', '*', '!']) { format!("'{spec}'") } else { spec });
-    }
-    let name = names.first()?;
-    let known = case.torch.and_then(|torch| facts::torch_build(&torch.version, None));
-    let known = known.filter(|row| row.cuda_version.major() == major);
-    let version = known.and_then(|known| known.pins.get(row.family)?.exact());
-    // The last release that had it.
-    let last = (row.stem == "nvToolsExt" && major == 12).then(|| format!("{name}==12.8.90"));
-    Some(version.map(|version| format!("{name}=={version}")).or(last).unwrap_or_else(|| name.clone()))
+    case.wheel_of(row, major)
 }
 
-/// The line that writes a file anew: whose it is, his to bring.
-pub(super) fn reinstall(case: &Case<'_>, library: &Library) -> Option<Remedy> {
+/// What brings a library again, in the release that a package here requires: whose it is, his to bring.
+pub(super) fn again(case: &Case<'_>, library: &Library) -> Option<Remedy> {
     match &library.owner {
-        Owner::Wheel { name, version, .. } => {
-            Some(Remedy::command(format!("{} {name}=={version}", pip(case, Install::Again))))
+        Owner::Wheel { name, version, size, .. } => {
+            let required = unmet(case).into_iter().find(|wanted| wanted.name == *name);
+            let altered = size.is_some_and(|size| size != library.stat.size) || library.unusable.is_some();
+            let (wanted, again) = match required {
+                Some(wanted) => (wanted, false),
+                None if altered => (Wanted::exactly(name, version), true),
+                // It is what its package says: to install it again changes nothing.
+                None => return None,
+            };
+            case.install(&[wanted], again)
         }
         Owner::Bundle(package) => {
-            Some(Remedy::command(format!("{} {}=={}", pip(case, Install::Again), package.name, package.version)))
+            Some(case.pip(&format!("install --force-reinstall --no-deps {}=={}", package.name, package.version)))
         }
         Owner::Conda { prefix, package: Some(package) } => Some(Remedy::command(format!(
             "conda install -p {} --force-reinstall {}={}",
@@ -191,4 +153,17 @@ pub(super) fn reinstall(case: &Case<'_>, library: &Library) -> Option<Remedy> {
         }
         _ => None,
     }
+}
+
+fn other_major(case: &Case<'_>, names: &[String], by: Option<&Path>) -> Remedy {
+    let by = by.map(name_of).unwrap_or_default();
+    if by.starts_with("libctranslate2") && names.iter().any(|name| name.ends_with(".so.8")) {
+        return case.pip("install 'ctranslate2>=4.5'");
+    }
+    Remedy::action(format!("install a build of what brings `{by}` for the cuDNN that is here"))
+}
+
+/// Whether torch asks for a package.
+pub(super) fn is_pinned(case: &Case<'_>, name: &str) -> bool {
+    crate::python::pins(case.host, case.installed, "torch").contains_key(name)
 }

@@ -20,29 +20,32 @@ mod mend;
 mod message;
 mod pasted;
 mod redact;
+mod remedy;
 mod report;
+mod tool;
 
 pub(crate) use judged::{Judged, Whom};
 
-pub use finding::{Evidence, Finding, Remedy};
+pub use finding::{Consequence, Evidence, Finding};
 pub use human::text;
 pub use markdown::markdown;
 pub use message::{Message, Window, recognise};
 pub use redact::{redacted, redacted_json};
+pub use remedy::{Line, Remedy};
 pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
 
-use crate::check::Subject;
+use crate::check::{self, Subject};
 use crate::consumer::{Spec, TorchBuild};
 use crate::driver::{Devices, Driver};
 use crate::host::Host;
 use crate::inventory::{Inventory, Library, Problem, problems};
 use crate::loader::Loader;
+use crate::machine::{Change, Machine};
 use crate::objects::Objects;
-use crate::places;
 use crate::plan::Plan;
-use crate::python::{Command, Distribution, Interpreter, Options, distributions};
+use crate::python::{Distribution, Interpreter};
 use crate::report::acts;
-use crate::request::{Answer, Request, RequestError, default_python};
+use crate::request::{Answer, Request, RequestError};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -68,6 +71,8 @@ pub struct Ask {
 #[derive(Debug)]
 pub(crate) struct Case<'a> {
     /// The machine.
+    pub(crate) machine: &'a Machine,
+    /// Its files.
     pub(crate) host: &'a Host,
     /// Its ELF files.
     pub(crate) objects: &'a Objects,
@@ -78,7 +83,7 @@ pub(crate) struct Case<'a> {
     /// What `scan` says is wrong among them.
     pub(crate) problems: &'a [Problem],
     /// The driver.
-    pub(crate) machine: &'a Driver,
+    pub(crate) driver: &'a Driver,
     /// The Python asked for.
     pub(crate) interpreter: Option<&'a Interpreter>,
     /// Its torch.
@@ -86,8 +91,8 @@ pub(crate) struct Case<'a> {
     /// What is installed where it imports from.
     pub(crate) installed: &'a [Distribution],
     /// What `resolve` says.
-    pub(crate) answer: &'a Result<Answer, RequestError>,
-    /// What `check` says of what the environment loads: as it is, and with the set.
+    pub(crate) answer: Result<&'a Answer, &'a RequestError>,
+    /// What `check` says of what the environment loads.
     pub(crate) judged: &'a [Judged],
     /// The command that failed.
     pub(crate) command: &'a [OsString],
@@ -96,59 +101,46 @@ pub(crate) struct Case<'a> {
 impl Case<'_> {
     /// A finding of this id, with what its row says; none where the id is not in the table.
     pub(crate) fn finding(&self, id: &str) -> Option<Finding> {
-        Finding::of(id, &self.run_line())
+        Finding::of(id, self.run().as_ref())
     }
 
     /// The plan of the chosen set.
     pub(crate) fn plan(&self) -> Option<&Plan> {
-        self.answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref()).map(|chosen| &chosen.plan)
+        self.machine.chosen()
     }
 
-    /// What is loaded, judged as the machine is and with the chosen set.
+    /// What is loaded, judged.
     pub(crate) fn judge(&self, subject: &Subject) -> Judged {
-        Judged::of(self.loader, subject, self.plan())
+        Judged::of(self.machine, subject)
     }
 
-    /// The same, with the set even where nothing is wrong without.
-    pub(crate) fn judge_both(&self, subject: &Subject) -> Judged {
-        Judged::both(self.loader, subject, self.plan())
+    /// The line that hands the chosen set to a program of this environment; none where there is no set, or a plan is in
+    /// force already.
+    pub(crate) fn run(&self) -> Option<Remedy> {
+        let serves = self.machine.in_force().is_none() && self.plan().is_some();
+        serves.then(|| Remedy::command(self.run_line()).making(Change::Set))
     }
 
-    /// A line for pip of this environment.
-    pub(crate) fn pip(&self, arguments: &str) -> Remedy {
-        Remedy::command(format!("{} -m pip {arguments}", self.program()))
-    }
-
-    /// The interpreter, as it is written in a line.
-    fn program(&self) -> String {
-        self.interpreter.map_or_else(|| "python".to_owned(), |python| word(python.program.as_os_str()))
-    }
-
-    /// The line that hands the chosen set to a program of this environment.
+    /// The same, as it is typed: for the command that failed, else for all that this shell starts.
     pub(crate) fn run_line(&self) -> String {
-        format!("cudashim run -- {}", self.bare_line())
-    }
-
-    /// The program of this environment that is meant, as it is typed.
-    pub(crate) fn bare_line(&self) -> String {
         if !self.command.is_empty() {
-            let words: Vec<String> = self.command.iter().map(|part| word(part)).collect();
-            return words.join(" ");
+            return format!("cudashim run -- {}", self.bare_line());
         }
-        format!("{} your_script.py", self.program())
+        let python = self.machine.request().python.as_deref();
+        let python = python.map(|python| format!(" --python {}", word(python.as_os_str()))).unwrap_or_default();
+        format!("eval \"$(cudashim env{python})\"")
     }
 
-    /// Whether a driver or a GPU is there: without, what is opened only once a GPU is used is not judged.
-    pub(crate) fn uses_gpu(&self) -> bool {
-        let machine = self.machine;
-        machine.usable_libcudas().next().is_some() || machine.is_loaded() || machine.has_gpu()
+    /// The command that failed, as it is typed.
+    pub(crate) fn bare_line(&self) -> String {
+        self.command.iter().map(|part| word(part)).collect::<Vec<_>>().join(" ")
     }
 
     /// Whether something that is loaded fails for want of a symbol of this copy.
     pub(crate) fn blames(&self, library: &Library) -> bool {
-        let found = self.judged.iter().flat_map(|judged| &judged.bare.findings);
+        let found = self.judged.iter().flat_map(|judged| &judged.judgement.findings);
         found
-            .filter_map(|finding| finding.path.as_deref())
+            .filter_map(check::Finding::path)
             .any(|path| self.host.stat(path).is_ok_and(|stat| stat.id == library.stat.id))
     }
 
@@ -192,63 +184,57 @@ pub(crate) fn word(word: &OsStr) -> String {
 /// # Errors
 /// Where the interpreter, the torch or a file that is named cannot be used. That nothing fits is a finding.
 pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
-    let objects = Objects::new(host);
-    let loader = Loader::new(&objects);
     let (spec, python, command) = (ask.spec.clone(), ask.python.clone(), ask.command.clone());
-    let started = Command::read(host, &command).and_then(|command| Some((command.program, command.python?)));
     let request = Request { spec, python, command, ..Request::default() };
-    let answer = match request.answer_by(&loader) {
-        Err(error) if !matches!(error, RequestError::NoSolution { .. }) => return Err(error),
-        answer => answer,
-    };
-    let program = ask.python.clone().map(|python| (python, Options::default()));
-    let program = program.or(started).or_else(|| default_python(host));
-    let interpreter = program.and_then(|(program, options)| Interpreter::find(host, &program, &options).ok());
-    let paths = interpreter.as_ref().map(|interpreter| interpreter.paths.as_slice()).unwrap_or_default();
-    let torch = TorchBuild::find(host, paths).ok();
-    let installed: Vec<Distribution> = paths.iter().flat_map(|path| distributions(host, path)).collect();
-    let mut dirs = places::sites(host, paths);
-    dirs.extend(places::survey(host, &loader));
-    let inventory = Inventory::scan(&objects, dirs);
-    let machine = match &ask.recorded {
-        Some(machine) => machine.clone(),
-        None => Driver::look(&loader, &inventory).with_devices(ask.devices.clone()),
-    };
-    let problems = problems(&inventory, &loader);
-    let judged = Judged::all(&loader, interpreter.as_ref(), torch.as_ref(), &answer);
-    let case = Case {
-        host,
-        objects: &objects,
-        loader: &loader,
-        inventory: &inventory,
-        problems: &problems,
-        machine: &machine,
-        interpreter: interpreter.as_ref(),
-        torch: torch.as_ref(),
-        installed: &installed,
-        answer: &answer,
-        judged: &judged,
-        command: &ask.command,
-    };
-    let mut findings = driver::findings(&case);
-    let unasked = judged::set_aside(&case);
-    for finding in findings.iter_mut().filter(|finding| finding.id == "no-driver" && !unasked.is_empty()) {
-        let says = format!("not judged, for it is opened only once a GPU is used: {unasked}");
-        *finding = finding.clone().seen("rule", says);
+    let mut machine = Machine::new(host.clone(), request).with_devices(ask.devices.clone());
+    if let Some(driver) = &ask.recorded {
+        machine = machine.with_driver(driver.clone());
     }
-    findings.extend(libraries::findings(&case));
-    findings.extend(environment::findings(&case));
-    findings.extend(frameworks::findings(&case));
+    let machine = machine.answered()?;
+    Ok(judging(&machine, |case| {
+        let mut findings = remedy::tried(&machine, rules(case), |machine| judging(machine, rules));
+        if let Some(messages) = &ask.messages {
+            pasted::explain(case, messages, &mut findings);
+        }
+        Report::new(case, findings, ask.messages.clone())
+    }))
+}
+
+/// Gives the rules all that they look at.
+fn judging<T>(machine: &Machine, look: impl FnOnce(&Case<'_>) -> T) -> T {
+    let environment = machine.environment();
+    let problems = problems(machine.inventory(), machine.loader());
+    let judged = Judged::all(machine);
+    look(&Case {
+        machine,
+        host: machine.host(),
+        objects: machine.objects(),
+        loader: machine.loader(),
+        inventory: machine.inventory(),
+        problems: &problems,
+        driver: machine.driver(),
+        interpreter: environment.interpreter.as_ref(),
+        torch: environment.torch.as_ref(),
+        installed: &environment.installed,
+        answer: machine.answer(),
+        judged: &judged,
+        command: &machine.request().command,
+    })
+}
+
+/// What every group finds, the worst first; of what is equally bad the first cause.
+fn rules(case: &Case<'_>) -> Vec<Finding> {
+    let mut findings = driver::findings(case);
+    findings.extend(libraries::findings(case));
+    findings.extend(environment::findings(case));
+    findings.extend(frameworks::findings(case));
     // What stands in another directory of sys.path is not missing.
     if findings.iter().any(|finding| finding.id == "split-site-packages") {
-        findings.retain(|finding| finding.id != "optional-lib-missing");
+        findings.retain(|finding| finding.id != "library-not-found");
     }
-    // The worst first; what is equally bad stays in the order of the groups, whose first cause comes first.
-    findings.sort_by_key(|finding| finding.severity);
-    if let Some(messages) = &ask.messages {
-        pasted::explain(&case, messages, &mut findings);
-    }
-    Ok(Report::new(&case, findings, ask.messages.clone()))
+    // That nothing fits follows from what else is wrong.
+    findings.sort_by_key(|finding| (finding.severity, finding.id == "no-set"));
+    findings
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{Case, Finding, Message, Remedy};
 use crate::check::{JudgedObject, Judgement, Subject};
 use crate::facts::{Group, LibraryName, Severity, families, finding_row, parse_library_name};
 use crate::inventory::Library;
+use crate::machine::Change;
 use crate::resolve::Choice;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -27,7 +28,7 @@ pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<
         let found = if let Some(at) = seen {
             Some(of_machine(case, message, findings.remove(at)))
         } else {
-            let today = case.judged.first().filter(|_| case.torch.is_some()).map(|judged| &judged.bare);
+            let today = case.judged.first().filter(|_| case.torch.is_some()).map(|judged| &judged.judgement);
             Explanation { case, message, today }.finding()
         };
         led.extend(found);
@@ -77,17 +78,15 @@ impl Explanation<'_, '_> {
     fn finding(&self) -> Option<Finding> {
         let (message, soname) = (self.message, self.soname());
         let of_check = |id: &&'static str| {
-            let damaged = *id == "truncated-or-foreign-elf";
-            let is_it = |found: &str| found == *id || (damaged && matches!(found, "truncated" | "not-elf"));
-            let found = self.today?.findings.iter().find(|finding| is_it(finding.id))?;
-            Some((*id, found.says.as_str()))
+            let found = self.today?.findings.iter().find(|finding| finding.id == *id)?;
+            Some((*id, found.says()))
         };
         let shown = message.ids.iter().find_map(of_check);
         if message.weight == 0 && shown.is_none() {
             return None;
         }
         let plain = message.ids.first().copied().filter(|_| message.weight == PLAIN);
-        let id = plain.or(shown.map(|(id, _)| id)).or_else(|| self.likeliest(soname.as_deref()))?;
+        let id = plain.or(shown.as_ref().map(|(id, _)| *id)).or_else(|| self.likeliest(soname.as_deref()))?;
         let mut finding = self.case.finding(id)?.because(&message.says).severity(Severity::Fatal);
         finding = finding.seen("message", said(message));
         let mut now = false;
@@ -173,7 +172,7 @@ impl Explanation<'_, '_> {
     }
 
     fn choices(&self) -> impl Iterator<Item = &Choice> {
-        let resolution = self.case.answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref());
+        let resolution = self.case.answer.ok().and_then(|answer| answer.resolution.as_ref());
         resolution.into_iter().flat_map(|resolution| &resolution.set)
     }
 
@@ -279,16 +278,16 @@ impl Explanation<'_, '_> {
         if let ("torchvision-torch-mismatch", Some(torch)) = (finding.id, self.case.torch) {
             return super::frameworks::torchvision_anew(self.case, torch, self.case.has_package("torchvision"));
         }
-        let set = self.case.answer.as_ref().is_ok_and(|answer| answer.resolution.is_some());
-        let run = |remedy: &&Remedy| matches!(remedy, Remedy::Command(line) if *line == self.case.run_line());
+        let set = self.case.answer.is_ok_and(|answer| answer.resolution.is_some());
+        let run = |remedy: &&Remedy| remedy.change == Some(Change::Set);
         // Of one libcuda nothing can be chosen.
         let driver = finding_row(finding.id).is_some_and(|row| row.group == Group::Driver);
-        let choice = set && (!driver || self.case.machine.usable_libcudas().nth(1).is_some());
+        let choice = set && (!driver || self.case.driver.usable_libcudas().nth(1).is_some());
         let lines = || finding.remedies.iter().filter(|remedy| choice || !run(remedy)).cloned();
         let Some(soname) = soname.filter(|soname| self.choices().all(|choice| choice.soname != *soname)) else {
             let mut remedies: Vec<Remedy> = lines().collect();
             if remedies.is_empty() && set && soname.is_some() {
-                remedies.push(Remedy::command(self.case.run_line()));
+                remedies.extend(self.case.run());
             }
             return remedies;
         };
@@ -305,8 +304,8 @@ impl Explanation<'_, '_> {
         let found = self.found(soname).is_some();
         if let Some(dir) = self.copies(soname).find_map(|copy| copy.path.parent()).filter(|_| !found) {
             // Behind what the set guards: only what nothing else brings comes from there.
-            let run = if set { self.case.run_line() } else { self.case.bare_line() };
-            remedies.push(Remedy::command(format!("LD_LIBRARY_PATH={} {run}", super::word(dir.as_os_str()))));
+            let value = super::word(dir.as_os_str());
+            remedies.push(Remedy::command(format!("export LD_LIBRARY_PATH={value}")));
         } else if let Some(here) = name.as_ref().and_then(|name| self.other_release(name)).filter(|_| !found) {
             // Two releases of one wheel do not stand side by side.
             if self.case.has_package("ctranslate2").is_some() && soname == "libcudnn.so.8" {
@@ -316,10 +315,8 @@ impl Explanation<'_, '_> {
                 "install a release of what asks for `{soname}` that is built for `{here}`, which this environment has"
             )));
         } else if let (Some(major), false) = (major.or(self.major()), found) {
-            let wheels = super::frameworks::wheels(&std::iter::once(soname.to_owned()).collect(), major);
-            if let Some(wheel) = wheels.first() {
-                remedies.push(self.case.pip(&format!("install {wheel}")));
-            }
+            let wheels = super::frameworks::wheels(self.case, &std::iter::once(soname.to_owned()).collect(), major);
+            remedies.extend(self.case.install(&wheels, false));
         }
         remedies.extend(lines().filter(|remedy| !run(&remedy)));
         remedies

@@ -89,7 +89,7 @@ pub struct TorchLine {
 
 impl Report {
     pub(super) fn new(case: &Case<'_>, findings: Vec<Finding>, messages: Option<Vec<Message>>) -> Self {
-        let machine = case.machine;
+        let machine = case.driver;
         let mut verdict = verdict(&findings, torch_line(case).as_ref());
         if messages.is_some() && !findings.iter().any(explains) {
             verdict.says = format!("no message that is known stands in this text; {}", verdict.says);

@@ -27,6 +27,7 @@ use crate::facts::{Version, parse_library_name};
 use crate::inventory::{Inventory, kernel_version};
 use crate::loader::Loader;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// The version of the format of a recorded machine.
 pub const RECORD: u32 = 1;
@@ -205,6 +206,22 @@ impl Driver {
         self
     }
 
+    /// The driver where some of its libraries are handed out by name, whatever ld.so would find.
+    #[must_use]
+    pub fn handed_out(mut self, by_name: impl Fn(&str) -> Option<PathBuf>) -> Self {
+        let parts = [
+            ("libcuda.so.1", &mut self.libcuda),
+            ("libnvidia-ml.so.1", &mut self.nvml),
+            ("libnvidia-ptxjitcompiler.so.1", &mut self.jit),
+        ];
+        for (name, found) in parts {
+            if let Some(path) = by_name(name) {
+                *found = Some(Found { path, rule: "plan".to_owned() });
+            }
+        }
+        self
+    }
+
     /// The devices as CUDA sees them; as NVML does, where CUDA says nothing.
     #[must_use]
     pub fn devices(&self) -> &[Device] {
@@ -262,6 +279,12 @@ impl Driver {
         let said = [&self.devices.nvml, &self.devices.cuda].into_iter().flatten();
         let told = said.filter(|said| said.error.is_none()).find_map(|said| Version::parse(said.cuda.as_deref()?));
         told.or_else(|| rules::cuda_of_driver(&self.driver_version()?))
+    }
+
+    /// Whether a driver or a GPU is there, so that something of CUDA's may come to be used.
+    #[must_use]
+    pub fn can_be_used(&self) -> bool {
+        self.usable_libcudas().next().is_some() || self.is_loaded() || self.has_gpu()
     }
 
     /// Whether a program can be given GPUs at all, as far as that can be seen from outside the driver.

@@ -14,12 +14,16 @@ pub struct FindingRow {
     pub id: &'static str,
     /// What must be looked at to see it.
     pub group: Group,
+    /// When it shows, unless the case says otherwise.
+    pub phase: Phase,
     /// How bad it is, unless the case says otherwise.
     pub severity: Severity,
     /// What it is, in one clause.
     pub title: &'static str,
     /// What heals it, best first; none where it depends on the case.
     pub remedies: Vec<RemedyRow>,
+    /// What `scan` says to do about it; `None`: a scan does not find it.
+    pub advice: Option<&'static str>,
     /// Where the rule, or a report of this failure, can be read.
     pub source: &'static str,
 }
@@ -46,6 +50,21 @@ pub enum Group {
     Environment,
     /// Programs and packages that use them.
     Frameworks,
+}
+
+/// When a finding shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Phase {
+    /// When a program starts.
+    Start,
+    /// When what is asked for is imported or loaded.
+    Import,
+    /// When a part that is opened later is first used.
+    Use,
+    /// When a GPU is first used.
+    Gpu,
 }
 
 /// How bad a finding is.
@@ -91,6 +110,13 @@ static TABLE: LazyLock<Vec<FindingRow>> = LazyLock::new(|| {
                 "frameworks" => Group::Frameworks,
                 _ => return None,
             },
+            phase: match cells.text("phase")? {
+                "start" => Phase::Start,
+                "import" => Phase::Import,
+                "use" => Phase::Use,
+                "gpu" => Phase::Gpu,
+                _ => return None,
+            },
             severity: match cells.text("severity")? {
                 "fatal" => Severity::Fatal,
                 "warning" => Severity::Warning,
@@ -99,6 +125,7 @@ static TABLE: LazyLock<Vec<FindingRow>> = LazyLock::new(|| {
             },
             title: cells.text("title")?,
             remedies: cells.list("remedy", '|').into_iter().map(remedy).collect(),
+            advice: cells.maybe("advice", Some)?,
             source: cells.text("source")?,
         })
     })
@@ -111,7 +138,7 @@ mod tests {
 
     #[test]
     fn table_is_whole() {
-        check(TEXT, &["id", "group", "severity", "title", "remedy", "source"], finding_rows().len());
+        check(TEXT, &["id", "group", "phase", "severity", "title", "remedy", "advice", "source"], finding_rows().len());
         check_sorted(finding_rows().iter().map(|row| row.id));
         for row in finding_rows() {
             assert!(row.source.starts_with("https://"), "{}: {}", row.id, row.source);

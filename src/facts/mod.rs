@@ -25,6 +25,7 @@ mod messages;
 mod name;
 mod probes;
 mod range;
+mod requires;
 mod table;
 mod toolkits;
 mod torch;
@@ -38,13 +39,14 @@ pub use drivers::{
     CompatRow, ComputeRow, DriverRow, compute_capabilities, driver_cuda, driver_floor, drivers, forward_compat,
 };
 pub use families::{FamilyRow, families, family_of_stem, group_members};
-pub use findings::{FindingRow, Group, RemedyRow, Severity, finding_row, finding_rows};
+pub use findings::{FindingRow, Group, Phase, RemedyRow, Severity, finding_row, finding_rows};
 pub use first_seen::{Bracket, FirstSeenRow, bracket, first_seen};
 pub use known_bad::{KnownBad, Level, Need, known_bad};
 pub use messages::{MessageRow, TranslationRow, messages, translations};
 pub use name::{LibraryName, parse_library_name};
 pub use probes::{Call, ProbeRow, probes, probes_of};
 pub use range::VersionRange;
+pub use requires::required_by;
 pub use toolkits::{SonameRow, ToolkitRow, sonames, sonames_of, toolkit, toolkit_of, toolkits};
 pub use torch::{Supply, TorchRow, torch_build, torch_builds};
 pub use torchvision::{TorchvisionRow, torchvision_for, torchvisions};

@@ -122,15 +122,6 @@ impl Host {
         Self { end: self.end, ..Self::changed_by(root, env, cwd, overlay) }
     }
 
-    /// The release that the file at `path` stands for, where it is the stand-in of a change.
-    #[must_use]
-    pub fn stand_in(&self, path: &Path) -> Option<String> {
-        match self.changed(path)? {
-            Answer::File(_, release, _) => release.map(str::to_owned),
-            _ => None,
-        }
-    }
-
     /// A path as the overlay knows it: no symbolic links in its directories.
     fn key(&self, path: &Path) -> PathBuf {
         let path = self.absolute(path);
@@ -565,7 +556,7 @@ mod tests {
             std::fs::write(root.join("site/nvidia/lib/liba.so"), "old").unwrap();
             std::fs::write(root.join("site/nvidia/lib/libb.so"), "b").unwrap();
         });
-        let file = |text: &str| Change::File { bytes: text.as_bytes().into(), release: Some("2.0".to_owned()) };
+        let file = |text: &str| Change::File { bytes: text.as_bytes().into() };
         let live = Host::new("/".into(), BTreeMap::new(), dir.path().to_owned());
         for (host, prefix) in [(&host, PathBuf::from("/")), (&live, dir.path().to_owned())] {
             let at = |path: &str| prefix.join(path);
@@ -577,7 +568,6 @@ mod tests {
             assert_eq!(changed.read_text(&at("site/../link/nvidia/lib/liba.so")).unwrap(), "new");
             assert_eq!(&*changed.map(&at("link/nvidia/lib/liba.so")).unwrap().0, b"new");
             assert_eq!(changed.read_start(&at("site/nvidia/lib/liba.so"), 2).unwrap(), b"ne");
-            assert_eq!(changed.stand_in(&at("link/nvidia/lib/liba.so")).as_deref(), Some("2.0"));
             assert!(changed.stat(&at("link/nvidia/lib/libb.so")).is_err());
             let names = |dir: &str| -> Vec<OsString> {
                 changed.list(&at(dir)).unwrap().into_iter().map(|entry| entry.name).collect()

@@ -22,8 +22,6 @@ pub enum Change {
     File {
         /// Its content.
         bytes: Arc<[u8]>,
-        /// The release it stands for, where the bytes are not those of the real file but a stand-in for it.
-        release: Option<String>,
     },
 }
 
@@ -36,7 +34,7 @@ pub(super) struct Overlay(BTreeMap<PathBuf, Change>);
 pub(super) enum Answer<'o> {
     Gone,
     /// A file, and its number among the changed paths.
-    File(&'o Arc<[u8]>, Option<&'o str>, u64),
+    File(&'o Arc<[u8]>, u64),
     /// A directory that is there for the files below it only.
     Directory(u64),
 }
@@ -59,8 +57,8 @@ impl Overlay {
         let number = |key: &Path| {
             u64::try_from(self.0.keys().take_while(|made| made.as_path() < key).count()).unwrap_or_default()
         };
-        if let Some(Change::File { bytes, release }) = self.0.get(path) {
-            return Some(Answer::File(bytes, release.as_deref(), number(path)));
+        if let Some(Change::File { bytes }) = self.0.get(path) {
+            return Some(Answer::File(bytes, number(path)));
         }
         let gone = path.ancestors().any(|above| self.0.get(above) == Some(&Change::Gone));
         if self.made_below(path).next().is_some() {
@@ -103,7 +101,7 @@ impl Answer<'_> {
     pub(super) fn stat(&self) -> Option<Stat> {
         let (kind, size, ino, mode) = match self {
             Self::Gone => return None,
-            Self::File(bytes, _, number) => (Kind::File, bytes.len() as u64, *number, 0o644),
+            Self::File(bytes, number) => (Kind::File, bytes.len() as u64, *number, 0o644),
             Self::Directory(number) => (Kind::Directory, 0, *number, 0o755),
         };
         Some(Stat { id: FileId { dev: DEVICE, ino }, kind, size, mtime: 0, ctime: 0, links: 1, uid: 0, gid: 0, mode })

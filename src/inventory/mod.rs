@@ -8,7 +8,6 @@
 //! Choosing does without the look inside: what a library says of itself has three numbers where pins and packages
 //! have four, so it would tear apart groups that belong together.
 
-mod advice;
 mod driver;
 mod flags;
 mod listing;
@@ -19,13 +18,12 @@ mod strings;
 mod symbols;
 mod version;
 
-pub use advice::advice;
 pub use driver::{Flavour, KernelModule, Proc, kernel_branch};
 pub(crate) use driver::{forward_compatibility, kernel_version};
 pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
 pub use listing::Listing;
 pub use owner::{Digest, Owner, OwnerKind, Owners, Package, Verified, sha256};
-pub use problems::{PROBLEMS, problems};
+pub use problems::problems;
 pub(crate) use problems::{TORN, agree, release, torn_id, torn_id_of};
 pub use reach::{Reach, reach};
 use version::Neighbours;
@@ -216,7 +214,11 @@ impl Inventory {
             }
             // It was whole when it was opened. What its zeros seemed to say counts for nothing.
             let error = ObjectError::Truncated.to_string();
-            self.problems.push(Problem { id: "truncated", path: library.path.clone(), says: error.clone() });
+            self.problems.push(Problem {
+                id: "truncated-or-foreign-elf",
+                path: library.path.clone(),
+                says: error.clone(),
+            });
             library.unusable.get_or_insert(error);
         }
         // A place is read at once, so what stands in one directory stands together here.
@@ -320,9 +322,8 @@ impl Inventory {
     fn damaged(&mut self, path: &std::path::Path, error: &ObjectError) -> String {
         let id = match error {
             ObjectError::Open(_) => "unreadable",
-            ObjectError::Truncated => "truncated",
             ObjectError::Elf(error) if error.is_foreign() => "wrong-class",
-            ObjectError::Elf(_) | ObjectError::Refused(_) => "not-elf",
+            ObjectError::Truncated | ObjectError::Elf(_) | ObjectError::Refused(_) => "truncated-or-foreign-elf",
         };
         self.problem(id, path.to_owned(), error.to_string());
         error.to_string()

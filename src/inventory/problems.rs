@@ -1,7 +1,7 @@
 //! What is wrong among the copies of a machine: what breaks a load, or makes one silently wrong.
 //!
 //! Takes an inventory of all places and the loader of this environment; gives [`Problem`]s, each with an id of
-//! [`PROBLEMS`]. Two environments that each hold a whole set of their own are no problem, nor are several names of one
+//! `data/findings.tsv`. Two environments that each hold a whole set of their own are no problem, nor are several names of one
 //! file. Reads dynamic tables only; compares no bytes (that is [`Owners::verify`]'s job).
 //!
 //! [`Owners::verify`]: super::Owners::verify
@@ -11,43 +11,12 @@ use super::{
     Confidence, Evidence, EvidenceKind, Inventory, Library, Owner, Problem, agrees, forward_compatibility,
     kernel_version, numbers,
 };
-use crate::facts::{FamilyRow, Version, cudnn_releases, parse_library_name};
+use crate::facts::{FamilyRow, Version, cudnn_releases, finding_row, parse_library_name};
 use crate::loader::{Loader, Rule};
 use crate::places::Provenance;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-
-/// Every id a problem may have, with its meaning. An id is never given another meaning.
-pub const PROBLEMS: [(&str, &str); 27] = [
-    ("altered-file", "the file is not the one its package recorded"),
-    ("cublas-silent-mix", "cuBLAS and cuBLASLt of different releases meet"),
-    ("cudnn8-mixed-sublibs", "parts of different releases of cuDNN 8 meet"),
-    ("cudnn9-sublib-not-found", "parts of cuDNN 9 that this one opens are nowhere to be found"),
-    ("cudnn9-torn-set", "parts of different releases of cuDNN 9 meet"),
-    ("current-directory-on-path", "`LD_LIBRARY_PATH` leads to the working directory, and it holds libraries"),
-    ("dangling-link", "a link that leads nowhere"),
-    ("duplicate-soname", "another file of the same soname comes first on the same search path"),
-    ("executable-stack", "it asks for an executable stack, which `dlopen` refuses from glibc 2.41 on"),
-    ("major-symlink-hack", "a library of one major stands under the name of another"),
-    ("not-a-file", "something else under the name of a library"),
-    ("not-elf", "no ELF object, or a damaged one"),
-    ("nvml-kernel-user-mismatch", "the driver's library is of another version than its kernel module"),
-    ("nvrtc-wrong-builtins", "NVRTC stands with the builtins of another minor release"),
-    ("partial-cudnn", "parts of cuDNN that this one opens are found in another release, or not at all"),
-    ("pip-cu12-cu13-overwrite", "two wheels wrote to one path"),
-    ("probe-crashed", "asked what it is, it ended the process"),
-    ("probe-disagrees", "asked what it is, it tells of another release than its package, its name or its contents"),
-    ("probe-not-loaded", "it could not be loaded to be asked what it is"),
-    ("probe-timed-out", "asked what it is, it did not answer in time"),
-    ("soname-differs", "the file's name and its soname tell of different libraries"),
-    ("stub-libcuda", "a search path leads to the stub of the driver"),
-    ("stub-on-path", "a search path leads to a stub"),
-    ("torn-driver", "libraries of different drivers meet"),
-    ("truncated", "the file ends before its segments do"),
-    ("unreadable", "it cannot be opened"),
-    ("wrong-class", "an ELF object of another class or machine"),
-];
 
 /// What is wrong, sorted by path, then id. Holds what was met while scanning, too.
 #[must_use]
@@ -97,7 +66,7 @@ struct Look<'a> {
 
 impl<'a> Look<'a> {
     fn add(&mut self, id: &'static str, path: &Path, says: String) {
-        debug_assert!(PROBLEMS.iter().any(|(known, _)| *known == id), "{id}");
+        debug_assert!(finding_row(id).is_some_and(|row| row.advice.is_some()), "{id}");
         self.problems.push(Problem { id, path: path.to_owned(), says });
     }
 
@@ -189,7 +158,7 @@ impl<'a> Look<'a> {
             };
             if let Some(other) = builtins.first().filter(|_| !builtins.iter().any(fits)) {
                 let says = format!("of {version}, but the builtins beside it are `{}`", other.asked_as());
-                self.add("nvrtc-wrong-builtins", &compiler.path, says);
+                self.add("nvrtc-builtins-missing", &compiler.path, says);
             }
         }
     }
@@ -215,6 +184,7 @@ impl<'a> Look<'a> {
         let other = |found: &Library| {
             version.as_ref().zip(found.version.as_ref()).is_some_and(|(own, found)| !agree(own, found))
         };
+        let id = if major >= 9 { "cudnn9-sublib-not-found" } else { "cudnn8-mixed-sublibs" };
         let (mut nowhere, mut foreign) = (Vec::new(), None);
         for stem in cudnn_parts(major, version.as_ref()).into_iter().filter(|stem| !has(stem)) {
             let name = format!("lib{stem}.so.{major}");
@@ -228,14 +198,13 @@ impl<'a> Look<'a> {
         }
         if let Some((name, path, version)) = foreign {
             let says = format!("`{name}` is not beside it; ld.so finds `{}`{version}", path.display());
-            self.add("partial-cudnn", &asker.path, says);
+            self.add(id, &asker.path, says);
         }
         if let Some(name) = nowhere.first() {
             let more = match nowhere.len() {
                 1 => " is".to_owned(),
                 count => format!(" and {} more parts are", count - 1),
             };
-            let id = if major >= 9 { "cudnn9-sublib-not-found" } else { "partial-cudnn" };
             self.add(id, &asker.path, format!("`{name}`{more} not beside it, and ld.so finds no other"));
         }
     }
@@ -425,7 +394,7 @@ pub(crate) fn torn_id(library: &Library) -> &'static str {
 
 /// What [`torn_id_of`] may say.
 pub(crate) const TORN: [&str; 5] =
-    ["cublas-silent-mix", "cudnn8-mixed-sublibs", "cudnn9-torn-set", "nvrtc-wrong-builtins", "torn-driver"];
+    ["cublas-silent-mix", "cudnn8-mixed-sublibs", "cudnn9-torn-set", "nvrtc-builtins-missing", "torn-driver"];
 
 /// What it is called that parts of a library of this name meet in different releases.
 pub(crate) fn torn_id_of(row: &FamilyRow, name: Option<&OsStr>) -> &'static str {
@@ -434,7 +403,7 @@ pub(crate) fn torn_id_of(row: &FamilyRow, name: Option<&OsStr>) -> &'static str 
         Some("cublas") => "cublas-silent-mix",
         Some("cudnn") if major.is_some_and(|major| major < 9) => "cudnn8-mixed-sublibs",
         Some("cudnn") => "cudnn9-torn-set",
-        Some("nvrtc") => "nvrtc-wrong-builtins",
+        Some("nvrtc") => "nvrtc-builtins-missing",
         _ => "torn-driver",
     }
 }
@@ -489,15 +458,6 @@ fn cudnn_parts(major: u64, version: Option<&Version>) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_are_sorted_words() {
-        assert!(PROBLEMS.is_sorted_by(|one, other| one.0 < other.0));
-        for (id, meaning) in PROBLEMS {
-            assert!(id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'), "{id}");
-            assert!(!meaning.is_empty() && !meaning.ends_with('.'), "{id}");
-        }
-    }
 
     #[test]
     fn parts_of_a_release_that_was_never_opened() {

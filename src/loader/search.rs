@@ -208,6 +208,12 @@ impl Loader {
         })
     }
 
+    /// The `e_machine` of what it loads.
+    #[must_use]
+    pub fn architecture(&self) -> u16 {
+        self.machine.architecture.machine
+    }
+
     pub(super) fn machine(&self) -> &Machine {
         &self.machine
     }

@@ -1,7 +1,7 @@
 //! A judgement as a tree for people, and the wire types of `check --format json` (`docs/json-schema/check.json`).
 
 use super::json::{JsonPath, SCHEMA};
-use crate::check::{JudgedObject, Judgement, Phase, Verdict};
+use crate::check::{JudgedObject, Judgement, Stage, Verdict};
 use crate::consumer;
 use crate::loader::Rule;
 use serde::Serialize;
@@ -22,7 +22,7 @@ pub struct CheckObject {
     /// The object that caused it to be mapped.
     pub needed_by: Option<JsonPath>,
     /// `startup`, `load` or `later`.
-    pub phase: Phase,
+    pub phase: Stage,
     /// The release of a library of NVIDIA's.
     pub version: Option<String>,
     /// Whether the file was removed or replaced since it was mapped.
@@ -142,8 +142,8 @@ impl CheckReport {
         });
         let findings = judgement.findings.iter().map(|finding| CheckFinding {
             id: finding.id.to_owned(),
-            says: finding.says.clone(),
-            path: finding.path.as_deref().map(JsonPath::from),
+            says: finding.says(),
+            path: finding.path().map(JsonPath::from),
         });
         Self {
             schema: SCHEMA,
@@ -185,7 +185,7 @@ pub fn check_text(judgement: &Judgement, next: &[String], view: View) -> String 
         let _ = writeln!(text, "\n{hidden} {what} of the system {verb} not shown; `--all` shows all");
     }
     for finding in &judgement.findings {
-        let _ = write!(text, "\n{}\n  {}\n", finding.id, finding.says);
+        let _ = write!(text, "\n{}\n  {}\n", finding.id, finding.says());
     }
     if let Some(planned) = &judgement.planned {
         let count = |list: &[String]| list.len();
@@ -268,7 +268,7 @@ impl<'j> Tree<'j> {
     fn shows(&self, index: usize) -> bool {
         let Some(object) = self.object(index) else { return false };
         let usual = matches!(object.rule, Rule::Cache | Rule::Default) || is_system(&object.path);
-        let system = object.phase == Phase::Startup || usual;
+        let system = object.phase == Stage::Startup || usual;
         self.view == View::All || object.ours || object.deleted || !system
     }
 
@@ -283,8 +283,8 @@ impl<'j> Tree<'j> {
             (_, None) => String::new(),
         };
         let rule = match (object.phase, object.rule) {
-            (Phase::Later, Rule::Mapped) => "opened later".to_owned(),
-            (Phase::Later, rule) => format!("opened later, {rule}"),
+            (Stage::Later, Rule::Mapped) => "opened later".to_owned(),
+            (Stage::Later, rule) => format!("opened later, {rule}"),
             (_, Rule::Mapped) => "mapped".to_owned(),
             (_, rule) => rule.to_string(),
         };

@@ -3,8 +3,9 @@
 use super::json::{JsonPath, ProblemFile, SCHEMA};
 use super::layout::{Page, Width};
 use super::scan::{EvidenceLine, OwnerLine, cuda_text, owner_text, problem_lines, way, word};
+use crate::facts::finding_row;
 use crate::fatbin::{Arch, FatBinaries};
-use crate::inventory::{Flags, advice};
+use crate::inventory::Flags;
 use crate::scan::Inspection;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -290,7 +291,7 @@ pub fn inspect_text(file: &InspectFile, width: Width) -> String {
     for problem in &file.problems {
         page.blank();
         page.field("problem", &format!("{}: {}", problem.id, problem.says));
-        page.field("what to do", advice(&problem.id).unwrap_or_default());
+        page.field("what to do", finding_row(&problem.id).and_then(|row| row.advice).unwrap_or_default());
     }
     page.finish()
 }

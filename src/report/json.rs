@@ -2,7 +2,8 @@
 //! keeps, so that a cached answer reads the same as a fresh one.
 
 use crate::consumer::Requirement;
-use crate::inventory::{PROBLEMS, Problem, TORN};
+use crate::facts::finding_row;
+use crate::inventory::{Problem, TORN};
 use crate::plan::How;
 use crate::resolve::Resolution;
 use crate::solve::NoSolution;
@@ -204,7 +205,7 @@ impl ResolveReport {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let torn = self.problems.iter().filter(|problem| problem.is_torn()).map(|problem| {
-            let meaning = PROBLEMS.iter().find(|(id, _)| *id == problem.id).map_or("", |(_, meaning)| meaning);
+            let meaning = finding_row(&problem.id).map_or("", |row| row.title);
             format!("{meaning}: `{}` {}", problem.path.to_path().display(), problem.says)
         });
         torn.chain(self.not_handed_out()).collect()

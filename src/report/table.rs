@@ -2,7 +2,8 @@
 
 use super::layout::{Page, Width, count};
 use super::scan::{cuda_text, owner_text};
-use crate::inventory::{Confidence, EvidenceKind, Owner, OwnerKind, PROBLEMS, Problem, Reach, Verified, advice};
+use crate::facts::finding_row;
+use crate::inventory::{Confidence, EvidenceKind, Owner, OwnerKind, Problem, Reach, Verified};
 use crate::scan::{Entry, Scan, group_of};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -153,7 +154,7 @@ fn problems(page: &mut Page, problems: &[Problem]) {
     page.blank();
     page.words("", 0, &format!("{} problem{}", problems.len(), if problems.len() == 1 { "" } else { "s" }));
     for (id, found) in by_id {
-        let meaning = PROBLEMS.iter().find(|(known, _)| *known == id).map_or("", |(_, meaning)| meaning);
+        let meaning = finding_row(id).map_or("", |row| row.title);
         page.blank();
         page.words(&format!("{id}: "), 2, meaning);
         // What is wrong in the same way with many files is said once.
@@ -165,7 +166,7 @@ fn problems(page: &mut Page, problems: &[Problem]) {
                 page.words("    ", 4, &problem.says);
             }
         }
-        if let Some(advice) = advice(id) {
+        if let Some(advice) = finding_row(id).and_then(|row| row.advice) {
             page.words("  what to do: ", 4, advice);
         }
     }

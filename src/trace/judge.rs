@@ -94,7 +94,7 @@ impl Bench<'_> {
         let judged = self.moments.judge(process.command.clone(), files.collect(), depth);
         self.verdict = self.verdict.max(judged.verdict);
         for finding in judged.findings {
-            self.add(process, finding.id, finding.says);
+            self.add(process, finding.id, finding.says());
         }
         self.missing.extend(judged.missing);
         let releases = judged.objects.into_iter().filter_map(|object| Some((object.id, object.version?.to_string())));
@@ -125,14 +125,15 @@ impl Bench<'_> {
                     let says = format!("`{asker}` asked for {name}, which was not found");
                     if parse_library_name(&asked.name).is_some_and(|name| name.row.is_driver()) {
                         // Where there is no GPU there is no driver, and what fails may fail for another reason.
-                        self.add(process, "libcuda-not-injected", says);
+                        self.add(process, "no-driver", says);
                         continue;
                     }
                     ("library-not-found", says)
                 }
-                Vain::Damaged(path, error) => {
-                    ("not-elf", format!("{name}, asked for by `{asker}`, led to `{}`: {error}", path.display()))
-                }
+                Vain::Damaged(path, error) => (
+                    "truncated-or-foreign-elf",
+                    format!("{name}, asked for by `{asker}`, led to `{}`: {error}", path.display()),
+                ),
                 _ => continue,
             };
             self.verdict = Verdict::Fails;

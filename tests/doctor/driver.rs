@@ -1,6 +1,6 @@
 //! Every finding about the driver.
 
-use super::{Patient, commands};
+use super::{Patient, RUN, commands};
 use crate::support::world::Lib;
 use cudashim::diagnose::Remedy;
 use cudashim::driver::{Compute, Device, Devices, End, Said};
@@ -174,7 +174,7 @@ fn torch_for_a_later_major_needs_a_newer_driver() {
     assert_eq!((found.id, found.severity, report.findings.len()), ("driver-too-old", Fatal, 1));
     assert_eq!(found.cause, "torch 2.15.0+cu132 needs 580 or newer: the driver is 535.261.03");
     assert_eq!(report.driver.cuda.as_deref(), Some("12.2"));
-    assert_eq!(found.remedies[0], Remedy::Action("install driver 580.65.06 or newer".into()));
+    assert_eq!(found.remedies[0].as_action(), Some("install driver 580.65.06 or newer"));
     assert!(commands(found)[0].contains("https://download.pytorch.org/whl/cu12"), "{:?}", found.remedies);
     assert!(!report.is_fine());
     // Within the branch of the floor the whole version counts.
@@ -209,10 +209,10 @@ fn libraries_newer_than_the_module() {
     let found = patient.first();
     assert_eq!(found.id, "nvml-kernel-user-mismatch");
     assert!(found.cause.contains("550.144.03") && found.cause.contains("550.54.15"), "{}", found.cause);
-    assert!(matches!(&found.remedies[0], Remedy::Action(text) if text.starts_with("restart the machine")));
+    assert!(found.remedies[0].as_action().is_some_and(|text| text.starts_with("restart the machine")));
     // In a container it is the container that must be started anew.
     let patient = patient.file(".dockerenv", "");
-    assert!(matches!(&patient.first().remedies[0], Remedy::Action(text) if text.starts_with("restart the container")));
+    assert!(patient.first().remedies[0].as_action().is_some_and(|text| text.starts_with("restart the container")));
     assert_eq!(patient.module("550.144.03").ids(), []);
 }
 
@@ -221,7 +221,7 @@ fn leftovers_of_another_driver_come_first() {
     let patient = healthy("550.54.15").driver("opt/old", "535.54.03").set("LD_LIBRARY_PATH", "/opt/old");
     let found = patient.first();
     assert_eq!(found.id, "compat-libcuda-803");
-    assert!(commands(&found)[0].starts_with("cudashim run -- "));
+    assert_eq!(commands(&found), ["unset LD_LIBRARY_PATH"]);
     assert_eq!(patient.set("LD_LIBRARY_PATH", "/opt").ids(), []);
 }
 
@@ -234,7 +234,7 @@ fn a_compatibility_package_older_than_the_driver() {
     let patient = patient.torch("2.5.1+cu124", "12.4");
     let found = patient.first();
     assert_eq!((found.id, found.severity), ("compat-libcuda-803", Fatal));
-    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    assert_eq!(commands(&found), [RUN, "unset LD_LIBRARY_PATH"]);
     // What the remedy hands out is the driver's own.
     let set = patient.report().set.unwrap().set.unwrap();
     let libcuda = set.iter().find(|library| library.soname == "libcuda.so.1").unwrap();
@@ -271,7 +271,7 @@ fn a_compatibility_package_on_a_geforce() {
     let found = geforce.first();
     assert_eq!((found.id, found.severity), ("compat-libcuda-804", Fatal));
     // The driver of the same major runs it by itself, and the set holds that one.
-    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    assert_eq!(commands(&found), [RUN, "unset LD_LIBRARY_PATH"]);
     let set = geforce.report().set.unwrap().set.unwrap();
     let libcuda = set.iter().find(|library| library.soname == "libcuda.so.1").unwrap();
     assert!(libcuda.path.to_path().starts_with("/usr/lib"), "{libcuda:?}");
@@ -286,11 +286,11 @@ fn the_driver_is_off_every_path() {
         let found = patient.first();
         assert_eq!(patient.ids(), [("libcuda-off-cache", Fatal)]);
         assert!(found.cause.contains(&format!("`/{dir}`")), "{}", found.cause);
-        assert!(commands(&found)[0].starts_with("cudashim run -- "));
+        assert!(commands(&found)[0].ends_with("/etc/ld.so.conf.d/nvidia-driver.conf && sudo ldconfig"));
         assert_eq!(patient.set("LD_LIBRARY_PATH", &format!("/{dir}")).ids(), []);
     }
     let nixos = healthy("550.54.15").without(SYSTEM).driver("run/opengl-driver/lib", "550.54.15").file("etc/NIXOS", "");
-    assert_eq!(commands(&nixos.first())[1], "export LD_LIBRARY_PATH=/run/opengl-driver/lib");
+    assert_eq!(commands(&nixos.first())[0], "export LD_LIBRARY_PATH=/run/opengl-driver/lib");
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn a_stub_comes_first() {
     let patient = patient.link(&format!("{stubs}/libcuda.so.1"), "libcuda.so");
     let found = patient.first();
     assert_eq!((found.id, found.severity), ("stub-libcuda", Fatal));
-    assert!(commands(&found)[0].starts_with("cudashim run -- "));
+    assert_eq!(commands(&found), ["unset LD_LIBRARY_PATH"]);
     assert_eq!(patient.set("LD_LIBRARY_PATH", "/opt").ids(), []);
 }
 
@@ -354,7 +354,7 @@ fn a_container_without_the_driver_of_its_host() {
         let patient = Patient::new().gpu("0000:01:00.0", Some("nvidia")).module("550.54.15").file(path, text);
         let found = patient.first();
         assert_eq!((found.id, found.severity), ("libcuda-not-injected", Fatal), "{path}");
-        assert!(matches!(&found.remedies[0], Remedy::Action(text) if text.contains(remedy)), "{:?}", found.remedies);
+        assert!(found.remedies[0].as_action().is_some_and(|text| text.contains(remedy)), "{:?}", found.remedies);
         assert_eq!(patient.driver(SYSTEM, "550.54.15").devices().ids(), [], "{path}");
     }
 }
@@ -542,13 +542,8 @@ fn what_asks_for_a_later_cuda_without_torch_needs_a_newer_driver() {
         found.cause,
         "CUDA 13, which this environment asks for, needs 580.65.06 or newer: the driver is 535.261.03"
     );
-    assert_eq!(
-        found.remedies,
-        [
-            Remedy::Action("install driver 580.65.06 or newer".into()),
-            Remedy::Action("install a build for CUDA 12 of what asks for it".into())
-        ]
-    );
+    let advice: Vec<&str> = found.remedies.iter().filter_map(Remedy::as_action).collect();
+    assert_eq!(advice, ["install driver 580.65.06 or newer", "install a build for CUDA 12 of what asks for it"]);
     let is_it = |(id, _): &(&str, _)| *id == "driver-too-old";
     assert!(!onnxruntime(healthy("580.65.06"), 13).ids().iter().any(is_it));
     assert!(!onnxruntime(healthy("535.261.03"), 12).ids().iter().any(is_it));

@@ -2,6 +2,7 @@
 
 use super::frameworks::{cudart, install_torch, without_gpu};
 use super::{Patient, commands};
+use crate::doctor::RUN;
 use crate::support::world::{Lib, Venv};
 use cudashim::diagnose::Finding;
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
@@ -118,7 +119,7 @@ fn split_site_packages() {
     assert_eq!((found.id, found.severity), ("split-site-packages", Fatal));
     assert_eq!(found.cause, "torch does not find `libcudart.so.12`: it stands in another directory of sys.path");
     assert!(proof(&found, "message")[0].contains("libcudart.so.12: cannot open shared object file"), "{found:#?}");
-    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    assert_eq!(commands(&found), [RUN]);
     healthy(&split.set("LD_LIBRARY_PATH", "/b/nvidia/cuda_runtime/lib"));
 }
 
@@ -141,9 +142,9 @@ fn conda_pip_toolkit_mix() {
     assert_eq!((found.id, found.severity), ("conda-pip-toolkit-mix", Fatal));
     assert_eq!(
         found.cause,
-        "`_C.cpython-311.so` wants `cusolverDnXsyevBatched`, which `libcusolver.so.11` from LD_LIBRARY_PATH lacks"
+        "`_C.cpython-311.so` needs `cusolverDnXsyevBatched`, which `libcusolver.so.11` (LD_LIBRARY_PATH) does not define"
     );
-    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py", "unset LD_LIBRARY_PATH"]);
+    assert_eq!(commands(&found), [RUN, "unset LD_LIBRARY_PATH"]);
     // Nothing is missing, but a process gets conda's copy where pip has another release.
     let new = Lib::new("libcusolver.so.11").defines(&["cusolverDnCreate", "cusolverDnXsyevBatched", "cusolverDnNew"]);
     let record = r#"{"name": "libcusolver", "version": "11.6.1.9", "files": ["lib/libcusolver.so.11", "lib/libcusolver.so.11.6.1.9"]}"#;

@@ -1,6 +1,6 @@
 //! Every finding about what uses CUDA.
 
-use super::{Patient, commands, driver};
+use super::{Patient, RUN, commands, driver};
 use crate::support::world::{Lib, Venv};
 use cudashim::diagnose::{Finding, Remedy};
 use cudashim::driver::{Compute, Device};
@@ -51,11 +51,7 @@ fn extension(symbols: &[&str]) -> Lib {
 }
 
 fn actions(found: &Finding) -> Vec<&str> {
-    let words = found.remedies.iter().filter_map(|remedy| match remedy {
-        Remedy::Action(text) => Some(text.as_str()),
-        _ => None,
-    });
-    words.collect()
+    found.remedies.iter().filter_map(Remedy::as_action).collect()
 }
 
 /// Nothing is found that is wrong.
@@ -174,11 +170,14 @@ fn ext_other_cuda_major() {
         "vllm 0.11.0 is built for CUDA 12 (`libcudart.so.12`), and torch 2.15.0+cu132 for CUDA 13.2"
     );
     assert_eq!(actions(&found)[0], "install the build of vllm 0.11.0 for CUDA 13.2, as torch has it");
-    assert!(actions(&found)[1].starts_with("`pip install nvidia-cuda-runtime-cu12`, then `cudashim run --for /venv/"));
+    assert!(commands(&found)[0].contains("pip install nvidia-cuda-runtime-cu12 && eval \"$(cudashim env --for /venv/"));
     healthy(&vllm(13));
     // Where a copy is on the machine, the line that hands it out.
     let found = patient.library("usr/local/cuda-12.8/lib64/libcudart.so.12", &cudart(12)).first();
-    assert!(commands(&found)[0].starts_with("cudashim run --for /venv/lib/python3.11/site-packages/vllm/_C.abi3.so"));
+    assert!(
+        commands(&found)[0]
+            .starts_with("eval \"$(cudashim env --for /venv/lib/python3.11/site-packages/vllm/_C.abi3.so")
+    );
     // Two frameworks of one environment, each with its own major, are no extension of each other.
     healthy(&without_gpu().venv(|venv| {
         install_torch(venv, "2.15.0+cu132", "13.2", &[]);
@@ -202,7 +201,7 @@ fn torchcodec_npp_nvrtc() {
     let found = codec("2.9.1+cu128", "12.8", 12).first();
     assert_eq!((found.id, found.severity), ("torchcodec-npp-nvrtc", Fatal));
     assert_eq!(found.cause, "torchcodec 0.9.1 finds no `libnppicc.so.12`: torch does not bring what it needs");
-    assert!(commands(&found)[0].contains("pip install nvidia-npp-cu12 && cudashim run"), "{:?}", found.remedies);
+    assert!(commands(&found)[0].contains("pip install nvidia-npp-cu12 && eval"), "{:?}", found.remedies);
     // That of another CUDA is installed anew.
     let found = codec("2.9.1+cu128", "12.8", 13).first();
     assert!(found.cause.ends_with("it is built for CUDA 13, and torch for CUDA 12.8"), "{}", found.cause);
@@ -233,7 +232,7 @@ fn ort_cuda_ep_missing_lib() {
     assert_eq!(
         commands(&found),
         [
-            "/venv/bin/python -m pip install nvidia-cublas-cu12 nvidia-cuda-runtime-cu12 && cudashim run -- /venv/bin/python your_script.py"
+            "/venv/bin/python -m pip install nvidia-cublas-cu12 nvidia-cuda-runtime-cu12 && eval \"$(cudashim env --python /venv)\""
         ]
     );
     // Where its maker binds it to wheels, these, for they hold what it opens later.
@@ -246,7 +245,7 @@ fn ort_cuda_ep_missing_lib() {
     assert_eq!(
         commands(&bound.first()),
         [
-            "/venv/bin/python -m pip install 'onnxruntime-gpu[cuda,cudnn]==1.20.1' && cudashim run -- /venv/bin/python your_script.py"
+            "/venv/bin/python -m pip install 'onnxruntime-gpu[cuda,cudnn]==1.20.1' && eval \"$(cudashim env --python /venv)\""
         ]
     );
     // In the wheels that it has no run path to: the set heals.
@@ -256,12 +255,13 @@ fn ort_cuda_ep_missing_lib() {
     });
     let found = wheels.first();
     assert_eq!(found.id, "ort-cuda-ep-missing-lib");
-    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    assert_eq!(commands(&found), [RUN]);
     // On the search path: nothing is wrong.
     let site = "/venv/lib/python3.11/site-packages/nvidia";
     healthy(&wheels.set("LD_LIBRARY_PATH", &format!("{site}/cublas/lib:{site}/cuda_runtime/lib")));
-    // And without a GPU nothing is asked for.
-    assert_eq!(without_gpu().venv(install_onnxruntime).ids(), [("no-driver", Fact)]);
+    // A machine without a GPU shows the same: it waits for one.
+    let later = [("ort-cuda-ep-missing-lib", Fatal), ("silent-cpu-fallback", Warning), ("no-driver", Fact)];
+    assert_eq!(without_gpu().venv(install_onnxruntime).ids(), later);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn tf_cannot_dlopen() {
     assert_eq!((found.id, found.severity), ("tf-cannot-dlopen", Fatal));
     assert_eq!(found.cause, "TensorFlow 2.18.0 opens `libcudart.so.12`, `libcudnn.so.9` by name, and ld.so finds none");
     assert!(
-        commands(&found)[0].contains("pip install nvidia-cuda-runtime-cu12 'nvidia-cudnn-cu12==9.*' && cudashim run"),
+        commands(&found)[0].contains("pip install nvidia-cuda-runtime-cu12 'nvidia-cudnn-cu12==9.*' && eval"),
         "{:?}",
         found.remedies
     );
@@ -362,14 +362,15 @@ fn tf_cannot_dlopen() {
         })
         .first();
     assert_eq!(found.id, "tf-cannot-dlopen");
-    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"], "{found:#?}");
-    // With run paths to them nothing is wrong, and nobody asks without a GPU.
+    assert_eq!(commands(&found), [RUN], "{found:#?}");
+    // With run paths to them nothing is wrong; without, a machine that has no GPU shows it, too.
     healthy(&machine().venv(|venv| {
         install_tensorflow(venv, Some(WHEELS));
         install_cudnn(venv, "9.3.0.75");
         install_cudart(venv);
     }));
-    assert_eq!(without_gpu().venv(|venv| install_tensorflow(venv, None)).ids(), [("no-driver", Fact)]);
+    let later = [("tf-cannot-dlopen", Fatal), ("silent-cpu-fallback", Warning), ("no-driver", Fact)];
+    assert_eq!(without_gpu().venv(|venv| install_tensorflow(venv, None)).ids(), later);
 }
 
 #[test]
@@ -429,8 +430,8 @@ fn two_frameworks_one_cudnn() {
         "{:?}",
         found.remedies
     );
-    // A newer minor serves both, whatever torch's metadata names.
-    healthy(&both("9.10.2.21"));
+    // A newer minor serves both; that torch's metadata names another is worth a word.
+    assert_eq!(both("9.10.2.21").ids(), [("pin-not-met", Warning)]);
 }
 
 #[test]
@@ -454,12 +455,16 @@ fn jax_cusparse_unloadable() {
     assert!(found.cause.ends_with("is older than it wants, found by LD_LIBRARY_PATH"), "{}", found.cause);
     let message = "undefined symbol: __nvJitLinkCreate_12_4, version libnvJitLink.so.12";
     assert!(found.evidence.iter().any(|seen| seen.kind == "message" && seen.says.contains(message)), "{found:#?}");
-    assert_eq!(commands(&found)[0], "cudashim run -- /venv/bin/python your_script.py");
+    assert_eq!(commands(&found)[0], RUN);
     // And where there is none at all.
     let none = machine().venv(install_jax).without("venv/lib/python3.11/site-packages/nvidia");
     let found = none.first();
     assert_eq!(found.cause, "JAX cannot open cuSPARSE: ld.so finds no `libcusparse.so.12`");
-    assert!(commands(&found)[0].ends_with("pip install nvidia-cusparse-cu12"), "{:?}", found.remedies);
+    assert!(
+        commands(&found)[0].ends_with("pip install --force-reinstall --no-deps nvidia-cusparse-cu12==12.5.1.3"),
+        "{:?}",
+        found.remedies
+    );
 }
 
 #[test]
@@ -485,11 +490,11 @@ fn bare_name_dlopen_consumers() {
     assert_eq!((found.id, found.severity), ("bare-name-dlopen-consumers", Fatal));
     assert_eq!(
         found.cause,
-        "`libctranslate2-bc15bf3f.so.4.5.0` opens `libcublas.so.12`, and ld.so does not find it, though it is installed"
+        "`libctranslate2-bc15bf3f.so.4.5.0` opens `libcublas.so.12`: installed, but on no search path"
     );
-    assert_eq!(commands(&found), ["cudashim run -- /venv/bin/python your_script.py"]);
+    assert_eq!(commands(&found), [RUN]);
     healthy(&ctranslate(machine()).set("LD_LIBRARY_PATH", "/venv/lib/python3.11/site-packages/nvidia/cublas/lib"));
-    assert_eq!(ctranslate(without_gpu()).ids(), [("no-driver", Fact)]);
+    assert_eq!(ctranslate(without_gpu()).ids(), [("bare-name-dlopen-consumers", Fatal), ("no-driver", Fact)]);
     // A package whose row of the table alone tells what it opens.
     let paddle = machine().venv(|venv| venv.dist_info("paddlepaddle-gpu", "2.6.2", "", ""));
     let found = paddle.first();
@@ -510,8 +515,7 @@ fn cupy_without_the_libraries_that_it_opens() {
     assert_eq!(found.cause, "cupy-cuda12x 14.2.0 opens `libcublas.so.12`, `libnvrtc.so.12`, and no copy is here");
     assert_eq!(commands(&found), ["/venv/bin/python -m pip install 'cupy-cuda12x[ctk]==14.2.0'"]);
     let found = cupy(machine(), "").first();
-    let line =
-        "pip install nvidia-cublas-cu12 nvidia-cuda-nvrtc-cu12 && cudashim run -- /venv/bin/python your_script.py";
+    let line = "pip install nvidia-cublas-cu12 nvidia-cuda-nvrtc-cu12";
     assert!(commands(&found)[0].ends_with(line), "{:?}", found.remedies);
     // It finds the wheels by itself.
     let whole = cupy(machine(), "").venv(|venv| {
@@ -525,7 +529,7 @@ fn cupy_without_the_libraries_that_it_opens() {
     });
     let is_it = |(id, _): &(&str, _)| *id == "bare-name-dlopen-consumers";
     assert!(!whole.ids().iter().any(is_it), "{:?}", whole.ids());
-    assert_eq!(cupy(without_gpu(), "").ids(), [("no-driver", Fact)]);
+    assert_eq!(cupy(without_gpu(), "").ids(), [("bare-name-dlopen-consumers", Fatal), ("no-driver", Fact)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod found;
 mod missing;
 
-use super::{Patient, commands, driver};
+use super::{Patient, RUN, commands, driver};
 use crate::doctor::driver::SYSTEM;
 use crate::support::world::Lib;
 use cudashim::diagnose::{Finding, Remedy};
@@ -52,6 +52,7 @@ impl Torch {
         let pins = ["nvidia-cusparselt-cu12==0.7.1", "nvidia-nvjitlink-cu12==12.8.93", "nvidia-nccl-cu12==2.27.3"];
         let libraries = [extension(), ("lib/libtorch_cuda.so", self.cuda)];
         venv.torch("2.8.0+cu128", Some("12.8"), &pins, &libraries);
+        venv.dist_info("nvidia-cusparselt-cu12", "0.7.1", "", "");
         let runtime = Lib::new("libcudart.so.12").defines(&["cudaMalloc", "cudaGetDriverEntryPointByVersion"]);
         venv.wheel("nvidia-cuda-runtime-cu12", "12.8.90", &[("nvidia/cuda_runtime/lib/libcudart.so.12", runtime)]);
         let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseCreate"]);
@@ -167,15 +168,7 @@ pub(super) fn seen(id: &str, sick: &Patient, healthy: &Patient) -> Finding {
 
 /// The line that hands out the set is proposed: it was seen to heal.
 pub(super) fn heals_by_run(found: &Finding) {
-    assert_eq!(commands(found).first(), Some(&"cudashim run -- /venv/bin/python your_script.py"), "{found:#?}");
-}
-
-pub(super) fn actions(finding: &Finding) -> Vec<&str> {
-    let texts = finding.remedies.iter().filter_map(|remedy| match remedy {
-        Remedy::Action(text) => Some(text.as_str()),
-        _ => None,
-    });
-    texts.collect()
+    assert_eq!(commands(found).first(), Some(&RUN), "{found:#?}");
 }
 
 /// A sound machine has nothing to tell of, with and without a driver.

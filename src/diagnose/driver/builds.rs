@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What is found, of torch first.
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    if let (Some(torch), Some(driver)) = (case.torch, case.machine.driver_version())
+    if let (Some(torch), Some(driver)) = (case.torch, case.driver.driver_version())
         && let Some(cuda) = torch.cuda.as_deref().and_then(Version::parse)
     {
         found.extend(on_driver(case, torch, &cuda, &driver));
         found.extend(on_devices(case, torch, &cuda));
         found.extend(jetson(case, torch));
     }
-    if let (None, Some(driver)) = (case.torch, case.machine.driver_version()) {
+    if let (None, Some(driver)) = (case.torch, case.driver.driver_version()) {
         found.extend(others_on_driver(case, &driver));
     }
     found.extend(compiled_later(case));
@@ -37,8 +37,7 @@ fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
     }
     let (major, name) = names.first_key_value().filter(|_| names.len() == 1)?;
     let cuda = Version::parse(&major.to_string())?;
-    let Verdict::NeedsDriver { floor: Some(floor) } =
-        rules::on_driver_with(&cuda, driver, case.machine.found_libcuda())
+    let Verdict::NeedsDriver { floor: Some(floor) } = rules::on_driver_with(&cuda, driver, case.driver.found_libcuda())
     else {
         return None;
     };
@@ -50,7 +49,7 @@ fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
         .seen("version", format!("driver {driver}"))
         .seen("rule", format!("CUDA {major} runs on drivers from {floor} on"));
     let found = found.seen("rule", format!("`{name}` is of CUDA {major}"));
-    let own = case.machine.driver_cuda();
+    let own = case.driver.driver_cuda();
     let build = own.map(|own| Remedy::action(format!("install a build for CUDA {} of what asks for it", own.major())));
     let newer = Remedy::action(format!("install driver {floor} or newer"));
     Some(found.healed_by([newer].into_iter().chain(build)))
@@ -58,8 +57,8 @@ fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
 
 fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Version) -> Option<Finding> {
     let name = &torch.version;
-    let own = case.machine.driver_cuda().map_or_else(String::new, |cuda| format!(", for CUDA {cuda}"));
-    match rules::on_driver_with(cuda, driver, case.machine.found_libcuda()) {
+    let own = case.driver.driver_cuda().map_or_else(String::new, |cuda| format!(", for CUDA {cuda}"));
+    match rules::on_driver_with(cuda, driver, case.driver.found_libcuda()) {
         Verdict::NeedsDriver { floor } => {
             let needs = match &floor {
                 // The branch is what people look for; within it the whole number counts.
@@ -119,7 +118,7 @@ fn newer_or_other(
         let line = format!("{program} -m pip install --force-reinstall torch=={version} --index-url {index}");
         remedies.push(Remedy::command(line));
     }
-    let served = case.machine.devices().iter().all(|device| rules::compat_serves(&device.name) != Some(false));
+    let served = case.driver.devices().iter().all(|device| rules::compat_serves(&device.name) != Some(false));
     let fits =
         |row: &&facts::CompatRow| row.base_branches.contains(&driver.major()) && row.cuda.major() == cuda.major();
     if let Some(row) = facts::forward_compat().iter().rfind(fits).filter(|_| served) {
@@ -144,12 +143,12 @@ fn other_build(torch: &TorchBuild, driver: &Version) -> Option<&'static TorchRow
 
 /// The code that torch carries, against each device.
 fn on_devices(case: &Case<'_>, torch: &TorchBuild, cuda: &Version) -> Vec<Finding> {
-    let devices = case.machine.devices();
+    let devices = case.driver.devices();
     if devices.is_empty() {
         return Vec::new();
     }
     let Some(code) = Code::of_torch(&torch.version).or_else(|| code_inside(case, torch)) else { return Vec::new() };
-    let driver = case.machine.driver_cuda();
+    let driver = case.driver.driver_cuda();
     let judged = devices.iter().filter_map(|device| {
         let verdict = rules::on_device(&code, device.compute?, Some(cuda), driver.as_ref());
         on_device(case, torch, &code, device, &verdict)
@@ -204,7 +203,7 @@ fn code_inside(case: &Case<'_>, torch: &TorchBuild) -> Option<Code> {
 fn jetson(case: &Case<'_>, torch: &TorchBuild) -> Option<Finding> {
     /// From this release of the system image on, a Jetson runs what servers run.
     const SERVER_BASE: u64 = 38;
-    let release = case.machine.surroundings.jetson.filter(|release| *release < SERVER_BASE)?;
+    let release = case.driver.surroundings.jetson.filter(|release| *release < SERVER_BASE)?;
     let local = torch.version.split_once('+').map(|(_, local)| local)?;
     local.starts_with("cu").then_some(())?;
     Some(
@@ -217,7 +216,7 @@ fn jetson(case: &Case<'_>, torch: &TorchBuild) -> Option<Finding> {
 /// numba hands PTX to the driver, which compiles none of a later release than its own.
 fn compiled_later(case: &Case<'_>) -> Option<Finding> {
     const SWITCH: &str = "NUMBA_CUDA_ENABLE_MINOR_VERSION_COMPATIBILITY";
-    let driver = case.machine.driver_cuda()?;
+    let driver = case.driver.driver_cuda()?;
     let numba = case.has_package("numba-cuda").or_else(|| case.has_package("numba"))?;
     if case.host.env(SWITCH).is_some_and(|value| value == "1") {
         return None;

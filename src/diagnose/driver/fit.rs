@@ -1,12 +1,14 @@
 //! Whether the libcuda that is found is the one of this machine's driver.
 
-use super::super::{Case, Finding, Remedy};
+use super::super::judged::on_library_path;
+use super::super::{Case, Finding, Remedy, mend};
 use crate::driver::{DriverFile, Found, Role, rules};
 use crate::facts::{Severity, Version};
+use std::path::Path;
 
 /// The driver is there, where ld.so does not look.
 pub(super) fn not_found(case: &Case<'_>) -> Option<Finding> {
-    let machine = case.machine;
+    let machine = case.driver;
     let file = machine.fitting_libcuda().or_else(|| machine.usable_libcudas().next())?;
     if let Some(found) = &machine.libcuda {
         return shadowed(case, file, found).or_else(|| triton(case));
@@ -23,12 +25,12 @@ pub(super) fn not_found(case: &Case<'_>) -> Option<Finding> {
     } else {
         Remedy::command(format!("echo {dir} | sudo tee /etc/ld.so.conf.d/nvidia-driver.conf && sudo ldconfig"))
     };
-    Some(found.healed_by([Remedy::command(case.run_line()), lasting]))
+    Some(found.healed_by(case.run().into_iter().chain([lasting])))
 }
 
 /// On WSL another libcuda comes first: it has no kernel module to talk to.
 fn shadowed(case: &Case<'_>, windows: &DriverFile, found: &Found) -> Option<Finding> {
-    let machine = case.machine;
+    let machine = case.driver;
     let is_windows = machine.kernel.version.is_none() && machine.surroundings.wsl;
     if !is_windows || found.path.parent() == Some(windows.dir()) || machine.found_libcuda() == Some(windows) {
         return None;
@@ -40,19 +42,16 @@ fn shadowed(case: &Case<'_>, windows: &DriverFile, found: &Found) -> Option<Find
             .because(because)
             .seen_at("file", &found.path, format!("libcuda, found by {}", found.rule))
             .seen_at("file", &windows.path, "libcuda of the driver of Windows")
-            .healed_by([
-                Remedy::command(case.run_line()),
-                Remedy::action(
-                    "remove the driver that is installed in WSL: Windows brings the only one that works there",
-                ),
-            ]),
+            .healed_by(case.run().into_iter().chain(off(case, &found.path)).chain([Remedy::action(
+                "remove the driver that is installed in WSL: Windows brings the only one that works there",
+            )])),
     )
 }
 
 /// triton reads the list of the cache (`ldconfig -p`), then `LD_LIBRARY_PATH`; what ld.so finds in a default directory it
 /// does not see.
 fn triton(case: &Case<'_>) -> Option<Finding> {
-    let (machine, found) = (case.machine, case.machine.libcuda.as_ref()?);
+    let (machine, found) = (case.driver, case.driver.libcuda.as_ref()?);
     let triton = case.has_package("triton")?;
     if machine.cached != Some(false) || machine.surroundings.triton_path || found.rule == "LD_LIBRARY_PATH" {
         return None;
@@ -71,7 +70,7 @@ fn triton(case: &Case<'_>) -> Option<Finding> {
 
 /// The libcuda that is found is of another version than the kernel module.
 pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
-    let machine = case.machine;
+    let machine = case.driver;
     let (file, found) = (machine.found_libcuda()?, machine.libcuda.as_ref()?);
     let kernel = machine.kernel.version.as_deref().and_then(Version::parse)?;
     let own = file.version.as_deref().and_then(Version::parse);
@@ -94,13 +93,12 @@ pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
     if machine.fitting_libcuda().is_some() {
         let because = format!("ld.so finds the libcuda of another driver than the loaded one, {kernel} (error 803)");
         let found = case.finding("compat-libcuda-803")?.because(because);
-        return Some(proofs(found).healed_by([
-            Remedy::command(case.run_line()),
-            Remedy::action(format!(
-                "take `{}` off the search path, or remove what is left of that driver",
-                file.dir().display()
-            )),
-        ]));
+        let advice = Remedy::action(format!(
+            "take `{}` off the search path, or remove what is left of that driver",
+            file.dir().display()
+        ));
+        let tried = case.run().into_iter().chain(off(case, &file.path));
+        return Some(proofs(found).healed_by(tried.chain([advice])));
     }
     let found = case.finding("nvml-kernel-user-mismatch")?;
     let says = |version: &str| {
@@ -115,25 +113,28 @@ pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
 
 /// A forward-compatible libcuda is found: does it help?
 fn compat(case: &Case<'_>, file: &DriverFile, kernel: &Version) -> Option<Finding> {
-    let machine = case.machine;
+    let machine = case.driver;
     let brings = rules::cuda_of_compat(file).map_or_else(String::new, |cuda| format!(" for CUDA {cuda}"));
-    let off = || Remedy::action(format!("take `{}` off the search path, or remove that package", file.dir().display()));
+    let advice = Remedy::action(format!("take `{}` off the search path, or remove that package", file.dir().display()));
+    let tried = case.run().into_iter().chain(off(case, &file.path));
+    let remedies = || tried.chain([advice]);
     if rules::compat_fits(file, kernel) == Some(false) {
         let found = case.finding("compat-libcuda-803")?.because(format!(
             "the compatibility package{brings} comes first, and it does not go with the kernel module {kernel} (error 803)"
         ));
-        let by_choice = machine.fitting_libcuda().map(|_| Remedy::command(case.run_line()));
-        return Some(branches(found, file).healed_by(by_choice.into_iter().chain([off()])));
+        return Some(branches(found, file).healed_by(remedies()));
     }
     let unserved = machine.devices().iter().find(|device| rules::compat_serves(&device.name) == Some(false))?;
     let found = case.finding("compat-libcuda-804")?.because(format!(
         "the compatibility package{brings} comes first, and it does not serve {} (error 804)",
         unserved.name
     ));
-    let cuda = case.torch.and_then(|torch| Version::parse(torch.cuda.as_deref()?));
-    let by_choice = cuda.filter(|cuda| rules::on_driver(cuda, kernel).runs() && machine.fitting_libcuda().is_some());
-    let by_choice = by_choice.map(|_| Remedy::command(case.run_line()));
-    Some(branches(found, file).healed_by(by_choice.into_iter().chain([off()])))
+    Some(branches(found, file).healed_by(remedies()))
+}
+
+/// Without the directory of a file, where `LD_LIBRARY_PATH` names it.
+fn off(case: &Case<'_>, path: &Path) -> Option<Remedy> {
+    on_library_path(case, path).then(|| mend::off_library_path(case, path))
 }
 
 fn branches(found: Finding, file: &DriverFile) -> Finding {
@@ -148,19 +149,16 @@ fn branches(found: Finding, file: &DriverFile) -> Finding {
 
 /// Search paths that lead to the stub of the driver. Fatal where everybody who asks for libcuda gets it.
 pub(super) fn stubs(case: &Case<'_>) -> Option<Finding> {
-    let machine = case.machine;
+    let machine = case.driver;
     let by_soname = machine.found_libcuda().filter(|file| file.role == Role::Stub);
     let mut problems = case.problems_of("stub-libcuda").peekable();
     problems.peek()?;
     let fatal = by_soname.is_some() && machine.is_loaded();
     let found = case.finding("stub-libcuda")?.severity(if fatal { Severity::Fatal } else { Severity::Warning });
+    let off = problems.peek().and_then(|problem| off(case, &problem.path));
     let found = problems.fold(found, |found, problem| found.seen_at("file", &problem.path, problem.says.clone()));
-    let usable = machine.usable_libcudas().next().is_some();
-    Some(if usable {
-        found
-    } else {
-        found.healed_by([Remedy::action("take the `stubs` directory off the search path: it is for linking only")])
-    })
+    let advice = Remedy::action("take the `stubs` directory off the search path: it is for linking only");
+    Some(found.healed_by(case.run().into_iter().chain(off).chain([advice])))
 }
 
 /// Libraries of different drivers in one place, as `scan` tells it.

@@ -1,7 +1,7 @@
 //! Where libraries come from together: torch and its libraries in two directories, conda's and pip's in one process, two
 //! packages that each bring their own.
 
-use crate::check::{JudgedObject, Judgement};
+use crate::check::JudgedObject;
 use crate::consumer::{library_files, tidy};
 use crate::diagnose::{Case, Finding, Remedy, Whom};
 use crate::facts::parse_library_name;
@@ -22,7 +22,7 @@ pub(super) fn split(case: &Case<'_>) -> Option<Finding> {
         })
     };
     let lost: Vec<(String, &Library)> = judged
-        .bare
+        .judgement
         .not_found
         .iter()
         .filter(|lost| !lost.later && !lost.optional)
@@ -39,20 +39,16 @@ pub(super) fn split(case: &Case<'_>) -> Option<Finding> {
         .because(format!("torch does not find `{name}`{more}: it stands in another directory of sys.path"))
         .seen_at("file", &torch.dir, format!("torch {}", torch.version))
         .seen_at("file", &copy.path, "is where no run path of torch leads");
-    if let Some(error) = &judged.bare.error {
+    if let Some(error) = &judged.judgement.error {
         found = found.seen("message", error.clone());
     }
     found = found.seen("rule", "the run paths of torch start at its own directory: `$ORIGIN/../../nvidia/…`");
-    let names: BTreeSet<&OsStr> = lost.iter().map(|(name, _)| OsStr::new(name)).collect();
-    let still = |with: &Judgement| with.not_found.iter().any(|lost| names.contains(lost.name.as_os_str()));
-    let healed = judged.with_set.as_ref().is_some_and(|with| !still(with));
-    let run = healed.then(|| Remedy::command(case.run_line()));
     let target = torch.site().display();
     let beside = Remedy::action(format!(
         "install both into one directory (here `{target}`), or name `{}` in LD_LIBRARY_PATH",
         dir.display()
     ));
-    Some(found.healed_by(run.into_iter().chain([beside])))
+    Some(found.healed_by(case.run().into_iter().chain([beside])))
 }
 
 /// Whether a path is that of a conda package's library in the environment, not in its site-packages.
@@ -78,14 +74,14 @@ pub(super) fn conda_and_pip(case: &Case<'_>) -> Option<Finding> {
     };
     let (judged, object, wheel) = case.judged.iter().find_map(|judged| {
         let mut objects =
-            judged.bare.objects.iter().filter(|object| object.ours && is_conda(&python.prefix, &object.path));
+            judged.judgement.objects.iter().filter(|object| object.ours && is_conda(&python.prefix, &object.path));
         objects.find_map(|object| Some((judged, object, wheel_of(object)?)))
     })?;
     let (conda, pip) = (release(object)?, wheel.version.as_ref()?);
     let whom = object
         .needed_by
-        .and_then(|by| judged.bare.objects.get(by))
-        .map_or_else(|| judged.bare.of.clone(), |by| by.name.display().to_string());
+        .and_then(|by| judged.judgement.objects.get(by))
+        .map_or_else(|| judged.judgement.of.clone(), |by| by.name.display().to_string());
     let found = case
         .finding("conda-pip-toolkit-mix")?
         .because(format!(
@@ -94,13 +90,9 @@ pub(super) fn conda_and_pip(case: &Case<'_>) -> Option<Finding> {
         ))
         .seen_at("file", &object.path, format!("{conda}, found by {}", object.rule))
         .seen_at("file", &wheel.path, format!("{pip}"));
-    let still =
-        |with: &Judgement| with.objects.iter().any(|other| other.name == object.name && other.path == object.path);
-    let healed = judged.with_set.as_ref().is_some_and(|with| !still(with));
-    let run = healed.then(|| Remedy::command(case.run_line()));
     let one =
         Remedy::action("keep one provider: remove conda's CUDA packages (`conda list cuda`), or pip's `nvidia-*`");
-    Some(found.healed_by(run.into_iter().chain([one])))
+    Some(found.healed_by(case.run().into_iter().chain([one])))
 }
 
 /// Two packages that each bring a library of one soname, in different releases: whoever is imported first decides for both.
@@ -119,7 +111,7 @@ pub(super) fn import_order(case: &Case<'_>) -> Option<Finding> {
     for library in own.libraries.iter().filter(|library| library.unusable.is_none() && library.renamed.is_none()) {
         let Some((package, top)) = top_of(case, &library.path) else { continue };
         let soname = library.asked_as();
-        let mapped = judged.bare.objects.iter().find(|object| object.name == OsStr::new(soname) && object.ours);
+        let mapped = judged.judgement.objects.iter().find(|object| object.name == OsStr::new(soname) && object.ours);
         let Some(object) = mapped.filter(|object| object.id != library.stat.id) else { continue };
         // It counts where an extension of that package gets it by its own run path.
         let user = files.iter().filter(|file| file.starts_with(&package)).find(|file| {
@@ -144,17 +136,10 @@ pub(super) fn import_order(case: &Case<'_>) -> Option<Finding> {
             .seen_at("file", &object.path, format!("{own}, for torch"))
             .seen_at("file", &library.path, format!("{other}, for {}", user.file_name().unwrap_or_default().display()))
             .seen("rule", "ld.so maps one library of a soname: who asks later gets what is mapped");
-        let set = judged_first(case, soname);
-        let run = set.then(|| Remedy::command(case.run_line()));
         let order = Remedy::action(format!("import torch before {top}, or keep them in environments of their own"));
-        return Some(found.healed_by(run.into_iter().chain([order])));
+        return Some(found.healed_by(case.run().into_iter().chain([order])));
     }
     None
-}
-
-/// Whether the set maps this soname before anything is imported: then the order plays no part.
-fn judged_first(case: &Case<'_>, soname: &str) -> bool {
-    case.plan().is_some_and(|plan| plan.library(soname).is_some())
 }
 
 /// The directory of the package below the site directory a file is in, and its name.

@@ -39,12 +39,12 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
         return Some(found.healed_by([upgrade()].into_iter().chain(nearest)));
     }
     let judged = case.judge(&Subject::after_torch(torch, python, vec![file.clone()]));
-    let lost = lacking(&judged.bare.not_found, |lost| !lost.later && lost.needed_by.as_deref() == Some(file.as_path()));
+    let lost =
+        lacking(&judged.judgement.not_found, |lost| !lost.later && lost.needed_by.as_deref() == Some(file.as_path()));
     if !lost.is_empty() {
         let found = told(format!("bitsandbytes {} finds no {}", package.version, listed(&lost)))?;
-        let run = super::packages::heals(&judged, &lost).then(|| Remedy::command(case.run_line()));
         let found = found.seen_at("file", &file, format!("needs {}", listed(&lost)));
-        return Some(found.healed_by(run.into_iter().chain([upgrade()])));
+        return Some(found.healed_by(case.run().into_iter().chain([upgrade()])));
     }
     let old = Version::parse(&package.version)? < Version::parse(BY_TORCH)?;
     if !old || runtime_in_variables(case).is_some() {

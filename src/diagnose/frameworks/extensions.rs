@@ -3,7 +3,7 @@
 //! Each is judged as if it were imported after torch. What it lacks of others than NVIDIA's and torch is not ours: many
 //! packages carry a variant for each release of `FFmpeg`, of which one is used.
 
-use super::packages::{cuda_major, heals, install_and_run, lacking, listed, owner_of, short, wheels};
+use super::packages::{cuda_major, install_and_run, lacking, listed, owner_of, short, wheels};
 use super::torchvision;
 use crate::check::MissingSymbol;
 use crate::consumer::{TorchBuild, tidy};
@@ -37,7 +37,7 @@ fn is_of(path: &Path, package: &str) -> bool {
 /// The symbols of torch that an extension wants and nothing defines, by extension.
 fn refused(judged: &Judged) -> BTreeMap<&Path, Vec<String>> {
     let mut found: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
-    let missing = judged.bare.missing.iter().filter(|missing| missing.provider.is_none());
+    let missing = judged.judgement.missing.iter().filter(|missing| missing.provider.is_none());
     for MissingSymbol { symbol, wanted_by, .. } in missing.filter(|missing| judged.files.contains(&missing.wanted_by)) {
         if let Some(symbol) = symbol.as_ref().filter(|symbol| is_of_torch(symbol)) {
             found.entry(wanted_by).or_default().push(symbol.clone());
@@ -156,7 +156,7 @@ fn tag(torch: &TorchBuild) -> String {
 fn other_cuda(case: &Case<'_>, torch: &TorchBuild, judged: &Judged) -> Vec<Finding> {
     let mut lost: BTreeMap<&Path, BTreeSet<String>> = BTreeMap::new();
     for file in &judged.files {
-        let names = lacking(&judged.bare.not_found, |lost| {
+        let names = lacking(&judged.judgement.not_found, |lost| {
             !lost.later && lost.needed_by.as_deref().is_some_and(|by| tidy(by) == tidy(file))
         });
         if !names.is_empty() {
@@ -164,27 +164,22 @@ fn other_cuda(case: &Case<'_>, torch: &TorchBuild, judged: &Judged) -> Vec<Findi
         }
     }
     let codec = lost.iter().find(|(path, _)| is_of(path, "torchcodec"));
-    let codec = codec.and_then(|(path, names)| torchcodec(case, torch, judged, path, names));
+    let codec = codec.and_then(|(path, names)| torchcodec(case, torch, path, names));
     let others = lost.iter().filter(|(path, _)| !is_of(path, "torchcodec"));
     let other = others.filter(|(_, names)| is_other_major(judged, names)).collect::<Vec<_>>();
-    codec.into_iter().chain(other_major(case, torch, judged, &other)).collect()
+    codec.into_iter().chain(other_major(case, torch, &other)).collect()
 }
 
 /// Whether one of these libraries is mapped in another major.
 fn is_other_major(judged: &Judged, names: &BTreeSet<String>) -> bool {
     let split = |name: &OsStr| parse_library_name(name).and_then(|name| Some((name.row.stem, name.version?.major())));
-    let mapped: Vec<_> = judged.bare.objects.iter().filter_map(|object| split(&object.name)).collect();
+    let mapped: Vec<_> = judged.judgement.objects.iter().filter_map(|object| split(&object.name)).collect();
     names.iter().filter_map(|name| split(OsStr::new(name))).any(|(stem, major)| {
         mapped.iter().any(|(other, found)| *other == stem && *found != major) && !mapped.contains(&(stem, major))
     })
 }
 
-fn other_major(
-    case: &Case<'_>,
-    torch: &TorchBuild,
-    judged: &Judged,
-    lost: &[(&&Path, &BTreeSet<String>)],
-) -> Option<Finding> {
+fn other_major(case: &Case<'_>, torch: &TorchBuild, lost: &[(&&Path, &BTreeSet<String>)]) -> Option<Finding> {
     let (path, names) = lost.first()?;
     let package = owner_of(case, path);
     let name = package.map_or_else(|| short(path), |package| format!("{} {}", package.name, package.version));
@@ -200,34 +195,24 @@ fn other_major(
     let (plain, version) = package.map_or(("PACKAGE", ""), |package| (package.name.as_str(), package.version.as_str()));
     let build = Remedy::action(format!("install the build of {plain} {version} for CUDA {cuda}, as torch has it"));
     let all: BTreeSet<String> = lost.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
-    let run = heals(judged, &all).then(|| Remedy::command(case.run_line()));
-    Some(found.healed_by(run.into_iter().chain([build]).chain(beside(case, &all, path))))
+    Some(found.healed_by(case.run().into_iter().chain([build]).chain(beside(case, &all, path))))
 }
 
 /// The wheels of the other major, where they can stand beside those of torch: the line that hands them to this extension.
 fn beside(case: &Case<'_>, names: &BTreeSet<String>, path: &Path) -> Option<Remedy> {
     let major = cuda_major(names)?;
-    let wheels = wheels(names, major);
-    let file = tidy(path).display().to_string();
-    let python = case.run_line();
-    let python = python.strip_prefix("cudashim run -- ")?;
+    let file = super::super::word(tidy(path).as_os_str());
+    let line = format!("eval \"$(cudashim env --for {file})\"");
     let here = names.iter().all(|name| case.inventory.serving(name).any(|library| library.unusable.is_none()));
-    let run = format!("cudashim run --for {file} -- {python}");
-    Some(if here {
-        Remedy::command(run)
-    } else {
-        Remedy::action(format!("`pip install {}`, then `{run}`", wheels.join(" ")))
-    })
+    if here {
+        return Some(Remedy::command(line));
+    }
+    let install = case.install(&wheels(case, names, major), false)?;
+    Some(Remedy::command(format!("{} && {line}", install.as_command()?)))
 }
 
 /// torchcodec's libraries need NPP, and NVRTC by a name that torch may not have mapped.
-fn torchcodec(
-    case: &Case<'_>,
-    torch: &TorchBuild,
-    judged: &Judged,
-    path: &Path,
-    names: &BTreeSet<String>,
-) -> Option<Finding> {
+fn torchcodec(case: &Case<'_>, torch: &TorchBuild, path: &Path, names: &BTreeSet<String>) -> Option<Finding> {
     let package = case.has_package("torchcodec");
     let version = package.map(|package| format!(" {}", package.version)).unwrap_or_default();
     let cuda = torch.cuda_release().map(|(major, _)| u64::from(major));
@@ -242,17 +227,15 @@ fn torchcodec(
         .because(format!("torchcodec{version} finds no {}: {why}", listed(names)))
         .seen_at("file", path, format!("needs {}, and ld.so finds none", listed(names)))
         .seen("message", "Could not load libtorchcodec. Likely causes: …");
-    let run = heals(judged, names).then(|| Remedy::command(case.run_line()));
-    let remedy = match (other, package) {
-        (Some(_), Some(_)) => case.pip(&format!(
-            "install --force-reinstall --no-deps torchcodec --index-url https://download.pytorch.org/whl/{}",
-            tag(torch)
-        )),
-        _ => install_and_run(case, &wheels(names, asked.or(cuda)?).join(" ")),
+    let remedy = if other.is_some() && package.is_some() {
+        let index = format!("https://download.pytorch.org/whl/{}", tag(torch));
+        Some(case.pip(&format!("install --force-reinstall --no-deps torchcodec --index-url {index}")))
+    } else {
+        let nowhere = |name: &&String| case.inventory.serving(name).next().is_none();
+        let nowhere: BTreeSet<String> = names.iter().filter(nowhere).cloned().collect();
+        install_and_run(case, &wheels(case, &nowhere, asked.or(cuda)?))
     };
-    // Of what is there already nothing need be installed.
-    let remedy = Some(remedy).filter(|_| run.is_none() || other.is_some());
-    Some(found.healed_by(run.into_iter().chain(remedy)))
+    Some(found.healed_by(case.run().into_iter().chain(remedy)))
 }
 
 #[cfg(test)]

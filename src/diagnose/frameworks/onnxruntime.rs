@@ -1,8 +1,8 @@
 //! ONNX Runtime opens its CUDA provider, which needs CUDA's libraries and has no run path to the wheels that hold them.
 
-use super::packages::{cuda_major, heals, install_and_run, lacking, listed, wheels, with_extras};
+use super::packages::{cuda_major, install_and_run, lacking, listed, wheels, with_extras};
 use crate::check::Subject;
-use crate::diagnose::{Case, Finding, Judged, Remedy, Whom};
+use crate::diagnose::{Case, Finding, Remedy, Whom};
 use crate::python::Distribution;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     let file = provider(case)?;
     let subject = Subject::files(case.loader, std::slice::from_ref(&file), case.interpreter).ok()?;
     let judged = case.judge(&subject);
-    let lost = lacking(&judged.bare.not_found, |lost| !lost.later);
+    let lost = lacking(&judged.judgement.not_found, |lost| !lost.later);
     if lost.is_empty() {
         return None;
     }
@@ -35,37 +35,30 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
             found = found.seen_at("file", &copy.path, "is on no search path of the provider");
         }
     }
-    if let Some(error) = &judged.bare.error {
+    if let Some(error) = &judged.judgement.error {
         found = found.seen("message", error.clone());
     }
-    Some(found.healed_by(remedies(case, &judged, &lost, package)))
+    Some(found.healed_by(remedies(case, &lost, package)))
 }
 
 fn all(names: &BTreeSet<String>) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The set, where it is seen to heal; a torch that maps what is lacking; the wheels.
-fn remedies(case: &Case<'_>, judged: &Judged, lost: &BTreeSet<String>, package: Option<&Distribution>) -> Vec<Remedy> {
-    let run = heals(judged, lost).then(|| Remedy::command(case.run_line()));
-    let healed = run.is_some();
+/// The set; a torch that maps what is lacking; the wheels.
+fn remedies(case: &Case<'_>, lost: &BTreeSet<String>, package: Option<&Distribution>) -> Vec<Remedy> {
     let mapped = |name: &String| {
         let of_torch =
-            case.judged.iter().filter(|judged| judged.whom == Whom::Torch).flat_map(|judged| &judged.bare.objects);
+            case.judged.iter().filter(|judged| judged.whom == Whom::Torch).flat_map(|judged| &judged.judgement.objects);
         of_torch.into_iter().any(|object| object.name.to_str() == Some(name.as_str()))
     };
     let torch = lost.iter().all(mapped).then(|| Remedy::action("import torch before onnxruntime: it maps all of them"));
-    let mut remedies: Vec<Remedy> = run.into_iter().chain(torch).collect();
     let nowhere: BTreeSet<String> =
         lost.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
     // What its maker binds it to holds what it opens later, too: cuDNN, cuFFT.
-    let extras = package.filter(|_| !nowhere.is_empty() && !healed);
+    let extras = package.filter(|_| !nowhere.is_empty());
     let extras = extras.and_then(|package| with_extras(case, package, &["cuda", "cudnn"]));
-    if let Some(extras) = extras {
-        remedies.push(install_and_run(case, &extras));
-    } else if let Some(major) = cuda_major(lost).filter(|_| !healed) {
-        let wheels = wheels(if nowhere.is_empty() { lost } else { &nowhere }, major);
-        remedies.push(install_and_run(case, &wheels.join(" ")));
-    }
-    remedies
+    let extras = extras.map(|line| case.and_run(line));
+    let wheels = || install_and_run(case, &wheels(case, &nowhere, cuda_major(lost)?));
+    case.run().into_iter().chain(extras.or_else(wheels)).chain(torch).collect()
 }

@@ -3,8 +3,10 @@
 
 use crate::check::{NotFound, Subject};
 use crate::consumer::tidy;
-use crate::diagnose::{Case, Finding, Judged, Remedy};
-use crate::facts::{Severity, dlopens, parse_library_name, sonames_of};
+use crate::diagnose::tool::{self, Wanted};
+use crate::diagnose::{Case, Finding, Remedy};
+use crate::facts::{Severity, Version, VersionRange, dlopens, parse_library_name, sonames_of};
+use crate::machine::Change;
 use crate::python::{Distribution, normalized, requirements};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -41,18 +43,6 @@ pub(super) fn lacking<'j>(lost: &'j [NotFound], counts: impl Fn(&NotFound) -> bo
     lost.iter().filter(ours).filter(|lost| counts(lost)).map(|lost| lost.name.to_string_lossy().into_owned()).collect()
 }
 
-/// Whether the set brings what is lacking.
-pub(super) fn heals(judged: &Judged, names: &BTreeSet<String>) -> bool {
-    let lost = |judged: &Judged| {
-        judged
-            .with_set
-            .as_ref()
-            .map(|with| lacking(&with.not_found, |_| true))
-            .is_none_or(|lost| !lost.is_disjoint(names))
-    };
-    !names.is_empty() && judged.with_set.is_some() && !lost(judged)
-}
-
 /// The CUDA major that a list of sonames is of: that of the runtime or of cuBLAS, which are numbered by it.
 pub(in crate::diagnose) fn cuda_major(names: &BTreeSet<String>) -> Option<u64> {
     names.iter().filter_map(|name| parse_library_name(name.as_str())).find_map(|name| {
@@ -62,34 +52,49 @@ pub(in crate::diagnose) fn cuda_major(names: &BTreeSet<String>) -> Option<u64> {
 }
 
 /// A line for pip, and then the run line, in one: what is installed is still on no search path.
-pub(super) fn install_and_run(case: &Case<'_>, what: &str) -> Remedy {
-    match case.pip(&format!("install {what}")) {
-        Remedy::Command(line) => Remedy::command(format!("{line} && {}", case.run_line())),
-        other => other,
-    }
+pub(super) fn install_and_run(case: &Case<'_>, what: &[Wanted]) -> Option<Remedy> {
+    Some(case.and_run(case.install(what, false)?))
 }
 
-/// The package with those of its extras that bring libraries of NVIDIA's, as its metadata has them.
-pub(super) fn with_extras(case: &Case<'_>, package: &Distribution, extras: &[&str]) -> Option<String> {
+/// The line that installs a package with those of its extras that bring libraries of NVIDIA's, as its metadata has them.
+pub(super) fn with_extras(case: &Case<'_>, package: &Distribution, extras: &[&str]) -> Option<Remedy> {
     let plain = requirements(case.host, package, &[]);
     let brings = |extra: &&str| {
         let all = requirements(case.host, package, &[*extra]);
-        all.keys().any(|name| !plain.contains_key(name) && (name.starts_with("nvidia-") || name == "cuda-toolkit"))
+        let brought = |(name, _): &(String, _)| {
+            !plain.contains_key(name) && (name.starts_with("nvidia-") || name == "cuda-toolkit")
+        };
+        all.into_iter().filter(brought).collect::<Vec<_>>()
     };
-    let kept: Vec<&str> = extras.iter().copied().filter(brings).collect();
-    (kept.len() == extras.len()).then(|| format!("'{}[{}]=={}'", package.name, kept.join(","), package.version))
+    let brought: Vec<Vec<(String, Option<VersionRange>)>> = extras.iter().map(brings).collect();
+    if brought.iter().any(Vec::is_empty) {
+        return None;
+    }
+    let line = case.pip(&format!("install '{}[{}]=={}'", package.name, extras.join(","), package.version));
+    let wanted = brought.into_iter().flatten().map(|(name, range)| Wanted::within(&name, range.as_ref()));
+    let mut wanted: Vec<Wanted> = wanted.collect();
+    wanted.extend(case.required(&wanted));
+    // What a package of packages brings is not known.
+    Some(match tool::wheels(&wanted) {
+        Some(install) => line.making(Change::Wheels { remove: Vec::new(), install }),
+        None => line,
+    })
 }
 
-/// The wheels that bring some sonames, each bound to the major that is asked for where its name does not tell it.
-pub(in crate::diagnose) fn wheels(names: &BTreeSet<String>, major: u64) -> Vec<String> {
-    let mut wheels: BTreeMap<String, String> = BTreeMap::new();
+/// The wheels that bring some sonames, for the major that is asked for.
+pub(in crate::diagnose) fn wheels(case: &Case<'_>, names: &BTreeSet<String>, major: u64) -> Vec<Wanted> {
+    let mut wheels: BTreeMap<String, Wanted> = BTreeMap::new();
     for name in names.iter().filter_map(|name| parse_library_name(name.as_str())) {
-        let Some(wheel) = name.row.wheel_names(major).into_iter().next() else { continue };
-        let own = name.version.as_ref().map(crate::facts::Version::major);
+        let Some(wanted) = case.wheel_of(name.row, major) else { continue };
+        let own = name.version.as_ref().map(Version::major);
         // Of the toolkit's, from 13 on, one wheel serves several majors; cuDNN 8 and 9 share one in any case.
-        let told = wheel.ends_with(&format!("-cu{major}")) && name.row.family != "cudnn";
-        let bound = own.filter(|_| !told).map_or_else(|| wheel.clone(), |own| format!("'{wheel}=={own}.*'"));
-        wheels.insert(wheel, bound);
+        let told = wanted.name.ends_with(&format!("-cu{major}")) && name.row.family != "cudnn";
+        let bound = own.filter(|_| !told && !wanted.spec.contains('='));
+        let wanted = match bound.and_then(|own| VersionRange::parse(&format!("=={own}.*"))) {
+            Some(range) => Wanted::within(&wanted.name, Some(&range)),
+            None => wanted,
+        };
+        wheels.insert(wanted.name.clone(), wanted);
     }
     wheels.into_values().collect()
 }
@@ -97,7 +102,7 @@ pub(in crate::diagnose) fn wheels(names: &BTreeSet<String>, major: u64) -> Vec<S
 /// Libraries of two CUDA majors in one process: it goes well where no soname is common to both.
 pub(super) fn weighed(case: &Case<'_>, found: Finding) -> Finding {
     let file = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().clone());
-    let Some(file) = file.filter(|_| found.id == "ext-other-cuda-major") else { return found };
+    let Some(file) = file.filter(|_| found.id == "two-cuda-majors") else { return found };
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let cuda = case.torch.and_then(|torch| torch.cuda.as_deref()).unwrap_or_default();
     let major = cuda.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
@@ -118,7 +123,7 @@ pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
         let rows = dlopens().iter().filter(|row| row.who == who && !row.name.contains(['{', '*']));
         let names: Vec<(OsString, bool)> = rows.map(|row| (row.name.into(), row.required)).collect();
         let judged = case.judge(&Subject::names(plain.to_owned(), names, Some(python)));
-        let lost = lacking(&judged.bare.not_found, |lost| !lost.optional && !lost.later);
+        let lost = lacking(&judged.judgement.not_found, |lost| !lost.optional && !lost.later);
         if lost.is_empty() {
             return None;
         }
@@ -126,11 +131,10 @@ pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
             format!("{} {} opens {} by name, and ld.so finds none", package.name, package.version, listed(&lost));
         let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
         let found = lost.iter().fold(found, |found, name| found.seen("file", format!("`{name}` is on no search path")));
-        let run = heals(&judged, &lost).then(|| Remedy::command(case.run_line()));
-        let install = (run.is_none()).then(|| {
+        let install = Some({
             Remedy::action(format!("install what has {}, and name its directory in LD_LIBRARY_PATH", listed(&lost)))
         });
-        Some(found.healed_by(run.into_iter().chain(install)))
+        Some(found.healed_by(case.run().into_iter().chain(install)))
     })
 }
 
@@ -155,9 +159,7 @@ pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
     let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
     let found =
         lost.iter().fold(found, |found, name| found.seen("file", format!("`{name}` is nowhere on this machine")));
-    let remedy = match with_extras(case, package, &["ctk"]) {
-        Some(extras) => case.pip(&format!("install {extras}")),
-        None => install_and_run(case, &wheels(&lost, major).join(" ")),
-    };
-    Some(found.healed_by([remedy]))
+    let extras = with_extras(case, package, &["ctk"]);
+    let remedy = extras.or_else(|| case.install(&wheels(case, &lost, major), false));
+    Some(found.healed_by(remedy))
 }

@@ -45,20 +45,20 @@ fn two_onnxruntimes(case: &Case<'_>) -> Option<Finding> {
         .seen_at("version", &gpu.dir, format!("onnxruntime-gpu {}", gpu.version))
         .seen("rule", format!("both packages write the directory `onnxruntime`: {state}"));
     let anew = format!("install --force-reinstall --no-deps onnxruntime-gpu=={}", gpu.version);
-    let program = case.interpreter.map(|python| python.program.display().to_string()).unwrap_or_default();
-    Some(found.healed_by([Remedy::command(format!(
-        "{program} -m pip uninstall -y onnxruntime onnxruntime-gpu && {program} -m pip {anew}"
-    ))]))
+    let removed = case.verb("uninstall");
+    let line = case.pip(&anew);
+    let line = line.as_command().unwrap_or_default();
+    Some(found.healed_by([Remedy::command(format!("{removed} onnxruntime onnxruntime-gpu && {line}"))]))
 }
 
 /// A torch without CUDA on a machine with a GPU.
 fn torch_without(case: &Case<'_>) -> Option<Finding> {
     let torch = case.torch.filter(|torch| torch.cuda.is_none() && !torch.version.contains("rocm"))?;
-    if !case.machine.has_gpu() {
+    if !case.driver.has_gpu() {
         return None;
     }
     let release = torch.version.split('+').next()?;
-    let driver = case.machine.driver_version();
+    let driver = case.driver.driver_version();
     let runs = |cuda: &crate::facts::Version| {
         driver.as_ref().is_some_and(|driver| {
             matches!(rules::on_driver(cuda, driver), Verdict::Runs | Verdict::RunsByMinorCompat { .. })
@@ -82,12 +82,12 @@ fn torch_without(case: &Case<'_>) -> Option<Finding> {
 
 /// JAX without the plugin for CUDA on a machine with a GPU.
 fn jax_without(case: &Case<'_>) -> Option<Finding> {
-    let jax = case.has_package("jax").filter(|_| case.machine.has_gpu())?;
+    let jax = case.has_package("jax").filter(|_| case.driver.has_gpu())?;
     let plugin = case.installed.iter().find(|package| package.name.starts_with("jax-cuda"));
     if plugin.is_some() {
         return None;
     }
-    let major = case.machine.driver_cuda().map_or(12, |cuda| cuda.major().min(13));
+    let major = case.driver.driver_cuda().map_or(12, |cuda| cuda.major().min(13));
     let found = case
         .finding("silent-cpu-fallback")?
         .because(format!("jax {} has no plugin for CUDA, and this machine has a GPU", jax.version))

@@ -4,12 +4,15 @@
 //! `check`. Both refuse a cuDNN older than the one they were built with:
 //! <https://github.com/openxla/xla/blob/main/xla/stream_executor/cuda/cuda_dnn.cc>
 
-use super::packages::{heals, install_and_run, lacking, listed, wheels};
+use super::packages::{install_and_run, lacking, listed, wheels};
 use crate::check::{Judgement, Subject, Verdict};
-use crate::diagnose::{Case, Finding, Judged, Remedy};
+use crate::diagnose::judged::on_library_path;
+use crate::diagnose::mend;
+use crate::diagnose::tool::Wanted;
+use crate::diagnose::{Case, Finding, Judged};
 use crate::facts::{Severity, Version, VersionRange, cudnn_releases, families, parse_library_name, sonames_of};
 use crate::python::{Distribution, requirements};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -74,8 +77,8 @@ fn range_names(range: Option<&VersionRange>, cuda: u64) -> bool {
 fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let package = framework.package;
     let judged = judged_opens(case, framework)?;
-    let lost = lacking(&judged.bare.not_found, |lost| !lost.optional);
-    let unbound = judged.bare.missing.iter().find(|missing| missing.provider.is_some());
+    let lost = lacking(&judged.judgement.not_found, |lost| !lost.optional);
+    let unbound = judged.judgement.missing.iter().find(|missing| missing.provider.is_some());
     if lost.is_empty() && unbound.is_none() {
         return None;
     }
@@ -100,19 +103,14 @@ fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
         };
     }
     found = found.seen("message", "Cannot dlopen some GPU libraries … Skipping registering GPU devices");
-    let healed = if lost.is_empty() {
-        judged.with_set.as_ref().is_some_and(|with| with.missing.is_empty())
+    let nowhere: BTreeSet<String> =
+        lost.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
+    let install = if nowhere.is_empty() {
+        mend::restored(case)
     } else {
-        heals(&judged, &lost)
+        install_and_run(case, &wheels(case, &nowhere, framework.major))
     };
-    let run = healed.then(|| Remedy::command(case.run_line()));
-    let nowhere = lost.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
-    let install = (!healed).then(|| {
-        let line = wheels(&nowhere, framework.major).join(" ");
-        let whole = || format!("'tensorflow[and-cuda]=={}'", package.version);
-        install_and_run(case, &if line.is_empty() { whole() } else { line })
-    });
-    Some(found.healed_by(run.into_iter().chain(install)))
+    Some(found.healed_by(case.run().into_iter().chain(install)))
 }
 
 fn judged_opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Judged> {
@@ -129,7 +127,7 @@ fn judged_opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Judged> {
         };
         names.extend(sonames_of(framework.major, family).filter(fits).map(|soname| (soname.into(), range.is_some())));
     }
-    Some(case.judge_both(&Subject::opener(&file, names, python)))
+    Some(case.judge(&Subject::opener(&file, names, python)))
 }
 
 /// The library of `TensorFlow` that opens the others.
@@ -154,15 +152,15 @@ fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
         None => Subject::opener(&jax_plugin(case, framework)?, vec![("libcusparse.so.12".into(), true)], python),
     };
     let judged = case.judge(&subject);
-    if judged.bare.verdict != Verdict::Fails {
+    if judged.judgement.verdict != Verdict::Fails {
         return None;
     }
-    let lost = lacking(&judged.bare.not_found, |lost| !lost.later);
-    let missing = judged.bare.missing.iter().find(|missing| !missing.later);
+    let lost = lacking(&judged.judgement.not_found, |lost| !lost.later);
+    let missing = judged.judgement.missing.iter().find(|missing| !missing.later);
     let mut found = case.finding("jax-cusparse-unloadable")?;
     let reason = match missing.and_then(|missing| missing.provider.as_deref()) {
         Some(provider) => {
-            let object = judged.bare.objects.iter().find(|object| object.path == *provider);
+            let object = judged.judgement.objects.iter().find(|object| object.path == *provider);
             let version =
                 object.and_then(|object| object.version.as_ref()).map(|it| format!(" {it}")).unwrap_or_default();
             let rule = object.map(|object| format!(", found by {}", object.rule)).unwrap_or_default();
@@ -177,17 +175,16 @@ fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
         &framework.package.dir,
         format!("{} {}", framework.package.name, framework.package.version),
     );
-    if let Some(error) = &judged.bare.error {
+    if let Some(error) = &judged.judgement.error {
         found = found.seen("message", error.clone());
     }
-    let healed = judged.with_set.as_ref().is_some_and(|with| with.verdict != Verdict::Fails);
-    let run = healed.then(|| Remedy::command(case.run_line()));
-    let other = if lost.is_empty() {
-        Remedy::action("take the directory of the older library out of LD_LIBRARY_PATH")
-    } else {
-        case.pip(&format!("install {}", wheels(&lost, framework.major).join(" ")))
+    let provider = missing.and_then(|missing| missing.provider.as_deref());
+    let other = match provider.filter(|provider| on_library_path(case, provider)) {
+        Some(provider) => Some(mend::off_library_path(case, provider)),
+        None if lost.is_empty() => mend::restored(case),
+        None => case.install(&wheels(case, &lost, framework.major), false),
     };
-    Some(found.healed_by(run.into_iter().chain([other])))
+    Some(found.healed_by(case.run().into_iter().chain(other)))
 }
 
 /// The lowest version of a range, or the one it names.
@@ -204,12 +201,11 @@ fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let wanted = framework.wanted.get("cudnn")?.as_ref().and_then(lower)?;
     let soname = format!("libcudnn.so.{}", wanted.major());
     let judged = judged_cudnn(case, framework, &soname)?;
-    let (path, version) = answering(&judged.bare)?;
+    let (path, version) = answering(&judged.judgement)?;
     let is_older = |version: &Version| version.major() == wanted.major() && version.minor() < wanted.minor();
     if !is_older(&version) {
         return None;
     }
-    let with_set = judged.with_set.as_ref().and_then(answering);
     let torch = case.torch.filter(|torch| torch.pins.keys().any(|name| name.starts_with("nvidia-cudnn")));
     let pin = torch.and_then(|torch| torch.pins.iter().find(|(name, _)| name.starts_with("nvidia-cudnn")));
     let pinned = pin.is_some_and(|(_, range)| range.contains(&version));
@@ -235,8 +231,6 @@ fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
         )
         .seen_at("file", &path, format!("cuDNN {version}"))
         .seen("rule", "a newer minor release of one major serves whoever was built with an older one, not the reverse");
-    let healed = with_set.is_some_and(|(_, version)| !is_older(&version) && version.major() == wanted.major());
-    let run = healed.then(|| Remedy::command(case.run_line()));
     let wheel = format!("cu{}", framework.major);
     let newest = cudnn_releases().iter().rfind(|row| {
         row.version.major() == wanted.major()
@@ -245,8 +239,8 @@ fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
             && !row.yanked
     });
     let version = newest.map_or_else(|| wanted.to_string(), |row| row.version.to_string());
-    let install = case.pip(&format!("install --no-deps nvidia-cudnn-{wheel}=={version}"));
-    Some(found.healed_by(run.into_iter().chain([install])))
+    let install = case.install(&[Wanted::exactly(&format!("nvidia-cudnn-{wheel}"), &version)], false);
+    Some(found.healed_by(case.run().into_iter().chain(install)))
 }
 
 /// The library of JAX that opens the others: it has run paths to the wheels.
@@ -266,16 +260,15 @@ fn judged_cudnn(case: &Case<'_>, framework: &Framework<'_>, soname: &str) -> Opt
         Some(file) => Subject::opener(&file, names, python),
         None => Subject::names("JAX".to_owned(), names, Some(python)),
     };
-    // Without the set's cuDNN nothing would be wrong in itself: it is judged with the set in any case.
-    let judged = case.judge_both(&subject);
-    if answering(&judged.bare).is_some() {
+    let judged = case.judge(&subject);
+    if answering(&judged.judgement).is_some() {
         return Some(judged);
     }
     // Where the wheel stands in another directory of sys.path, JAX opens it by its path before it asks for the name.
     let wheel = python.paths.iter().map(|site| site.join("nvidia/cudnn/lib").join(soname));
     let wheel = wheel.into_iter().find(|file| case.host.is_file(file))?;
     let subject = Subject::files(case.loader, &[wheel], Some(python)).ok()?;
-    Some(case.judge_both(&subject))
+    Some(case.judge(&subject))
 }
 
 /// The part of cuDNN that answers `cudnnGetVersion`, and its release: the graph or the ops library, else the dispatcher.

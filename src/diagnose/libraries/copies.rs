@@ -3,9 +3,11 @@
 //! Takes what `scan` says; tells of the copies of the environment asked for and of those that a search by name finds. What
 //! is wrong elsewhere on the machine is `scan`'s affair.
 
-use super::super::judged::{name_of, on_library_path};
-use super::super::mend::{self, Install};
+use super::super::judged::on_library_path;
+use super::super::mend;
+use super::super::tool::Wanted;
 use super::super::{Case, Finding, Remedy};
+use crate::check::name_of;
 use crate::facts::{Severity, dlopens_of};
 use crate::inventory::{Depth, Library, Owner, Problem, evidence};
 use crate::loader::Rule;
@@ -39,19 +41,17 @@ pub(super) fn overwritten(case: &Case<'_>) -> Option<Finding> {
         names.extend([name.clone(), rival.name.clone()]);
         kept.insert(keep);
     }
-    let names: Vec<String> = names.into_iter().collect();
-    let kept: Vec<String> = kept.into_iter().map(|(name, version)| format!("{name}=={version}")).collect();
+    let kept: Vec<Wanted> = kept.iter().map(|(name, version)| Wanted::exactly(name, version)).collect();
     let severity = if fatal { Severity::Fatal } else { Severity::Warning };
-    Some(found?.severity(severity).healed_by([
-        Remedy::command(mend::uninstall(case, &names)),
-        Remedy::command(format!("{} {}", mend::pip(case, Install::Again), kept.join(" "))),
-    ]))
+    // Files that both wrote are gone with either.
+    Some(found?.severity(severity).healed_by(case.replace(&names, &kept, true)))
 }
 
 /// Files that are not of the size that was recorded.
 pub(super) fn altered(case: &Case<'_>) -> Option<Finding> {
     let mut found: Option<Finding> = None;
-    let mut remedies = Vec::new();
+    let mut anew: BTreeSet<Wanted> = BTreeSet::new();
+    let mut others: Vec<Remedy> = Vec::new();
     for problem in own_problems(case, &["altered-file"]) {
         let because = || format!("`{}` is {}", name_of(&problem.path), problem.says);
         let finding = match found.take() {
@@ -59,13 +59,20 @@ pub(super) fn altered(case: &Case<'_>) -> Option<Finding> {
             None => case.finding("altered-file")?.because(because()),
         };
         found = Some(finding.seen_at("file", &problem.path, problem.says.clone()));
-        if let Some(remedy) = at(case, &problem.path).and_then(|library| mend::reinstall(case, library))
-            && !remedies.contains(&remedy)
-        {
-            remedies.push(remedy);
+        match at(case, &problem.path).map(|library| (library, &library.owner)) {
+            // One line for all of them: each alone would leave the others as they are.
+            Some((_, Owner::Wheel { name, version, .. })) => {
+                let required = super::super::environment::unmet(case).into_iter().find(|wanted| wanted.name == *name);
+                anew.insert(required.unwrap_or_else(|| Wanted::exactly(name, version)));
+            }
+            Some((library, _)) => others.extend(mend::again(case, library)),
+            None => {}
         }
     }
     let found = found?;
+    let anew: Vec<Wanted> = anew.into_iter().collect();
+    others.dedup();
+    let remedies: Vec<Remedy> = case.install(&anew, true).into_iter().chain(others).collect();
     Some(if remedies.is_empty() { found } else { found.healed_by(remedies) })
 }
 
@@ -90,17 +97,11 @@ pub(super) fn builtins(case: &Case<'_>) -> Option<Finding> {
             .because(format!("`{}` {version} from {rule} does not find `{name}`: it compiles nothing", name_of(&found)))
             .seen_at("file", &found, format!("{version}, found by {rule}"))
             .seen("rule", format!("NVRTC opens `{name}` by name, of its own minor release alone"));
-        let plan = case.answer.as_ref().ok().and_then(|answer| answer.resolution.as_ref()).map(|chosen| &chosen.plan);
-        let handed = |name: &str| plan.is_some_and(|plan| plan.instead_of(name, library.stat.id).is_some());
-        // With the set another NVRTC answers, and that has its builtins in the set.
-        let run = (handed(library.asked_as())
-            && plan.is_some_and(|plan| plan.chosen().any(|it| it.soname.starts_with("libnvrtc-builtins."))))
-        .then(|| Remedy::command(case.run_line()));
         let off = match rule {
             Rule::LdLibraryPath => Some(mend::off_library_path(case, &found)),
-            _ => mend::reinstall(case, library),
+            _ => mend::again(case, library),
         };
-        return Some(finding.healed_by(run.into_iter().chain(off)));
+        return Some(finding.healed_by(case.run().into_iter().chain(off)));
     }
     None
 }
@@ -112,7 +113,7 @@ pub(super) fn others(case: &Case<'_>) -> Vec<Finding> {
         // Of what an environment loads, `check` knows better which copies meet.
         if matches!(
             problems.first(),
-            Some(&"cublas-silent-mix" | &"cudnn8-mixed-sublibs" | &"cudnn9-torn-set" | &"partial-cudnn")
+            Some(&"cublas-silent-mix" | &"cudnn8-mixed-sublibs" | &"cudnn9-torn-set" | &"cudnn9-sublib-not-found")
         ) && !case.judged.is_empty()
         {
             continue;
@@ -137,11 +138,11 @@ pub(super) fn others(case: &Case<'_>) -> Vec<Finding> {
 
 /// What is called so here, and by `scan`.
 const KINDS: [(&str, &[&str]); 8] = [
-    ("truncated-or-foreign-elf", &["truncated", "not-elf", "not-a-file"]),
+    ("truncated-or-foreign-elf", &["truncated-or-foreign-elf", "not-a-file"]),
     ("major-symlink-hack", &["major-symlink-hack", "soname-differs"]),
     ("cudnn8-mixed-sublibs", &["cudnn8-mixed-sublibs"]),
     ("cudnn9-torn-set", &["cudnn9-torn-set"]),
-    ("cudnn9-sublib-not-found", &["partial-cudnn", "cudnn9-sublib-not-found"]),
+    ("cudnn9-sublib-not-found", &["cudnn9-sublib-not-found", "cudnn9-sublib-not-found"]),
     ("cublas-silent-mix", &["cublas-silent-mix"]),
     ("stub-on-path", &["stub-on-path"]),
     ("duplicate-soname", &["duplicate-soname"]),
@@ -157,7 +158,7 @@ fn remedy(case: &Case<'_>, id: &str, problem: &Problem) -> Option<Remedy> {
         }
         "truncated-or-foreign-elf" => Some(
             at(case, &problem.path)
-                .and_then(|library| mend::reinstall(case, library))
+                .and_then(|library| mend::again(case, library))
                 .unwrap_or_else(|| Remedy::action(format!("remove `{}`", problem.path.display()))),
         ),
         "major-symlink-hack" => Some(Remedy::action(format!("remove `{}`", problem.path.display()))),

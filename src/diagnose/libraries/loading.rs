@@ -2,11 +2,11 @@
 //!
 //! Takes the objects that an environment loads; asks each what it demands of the process. Loads nothing.
 
-use super::super::judged::name_of;
 use super::super::{Case, Finding, Remedy};
-use crate::check::{JudgedObject, Phase};
+use crate::check::{JudgedObject, Stage, name_of};
 use crate::elf::Tls;
 use crate::facts::Severity;
+use crate::machine::Change;
 use std::collections::BTreeSet;
 
 /// Libraries that ask for an executable stack: from glibc 2.41 on, `dlopen` refuses them; before, it makes the stack of the
@@ -53,7 +53,7 @@ pub(super) fn static_tls(case: &Case<'_>) -> Option<Finding> {
     let room = SURPLUS.saturating_sub(OPTIONAL).saturating_add(asked.unwrap_or(OPTIONAL));
     for judged in case.judged {
         let (mut used, mut users) = (0_u64, Vec::new());
-        for object in judged.bare.objects.iter().filter(|object| object.phase != Phase::Startup) {
+        for object in judged.judgement.objects.iter().filter(|object| object.phase != Stage::Startup) {
             let Some(Tls { size, align, .. }) = block(case, object) else { continue };
             // Each block begins where its alignment lets it.
             used = used.saturating_add(size).checked_next_multiple_of(align.max(1)).unwrap_or(u64::MAX);
@@ -73,7 +73,14 @@ pub(super) fn static_tls(case: &Case<'_>) -> Option<Finding> {
             let enough = used.saturating_sub(SURPLUS).saturating_add(OPTIONAL);
             let line = format!("export GLIBC_TUNABLES=glibc.rtld.optional_static_tls={enough}");
             let preload = format!("export LD_PRELOAD={}", path.display());
-            return Some(found.healed_by([Remedy::command(preload), Remedy::command(line)]));
+            let set = |name: &str, value: String| Change::Variable(name.to_owned(), Some(value.into()));
+            let tunable = format!("glibc.rtld.optional_static_tls={enough}");
+            return Some(
+                found.healed_by([
+                    Remedy::command(preload),
+                    Remedy::command(line).making(set("GLIBC_TUNABLES", tunable)),
+                ]),
+            );
         }
     }
     None
@@ -88,5 +95,5 @@ fn block(case: &Case<'_>, object: &JudgedObject) -> Option<Tls> {
 
 /// What an environment opens after the start.
 fn opened<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a JudgedObject> {
-    case.judged.iter().flat_map(|judged| &judged.bare.objects).filter(|object| object.phase != Phase::Startup)
+    case.judged.iter().flat_map(|judged| &judged.judgement.objects).filter(|object| object.phase != Stage::Startup)
 }

@@ -3,17 +3,13 @@
 //! Takes the packages of the environment and its variables; looks where numba and numba-cuda look
 //! (`numba/cuda/cuda_paths.py`): the conda environment, the wheel, `CUDA_HOME`, `/usr/local/cuda`.
 
-use super::super::mend::{self, Install};
+use super::super::tool::Wanted;
 use super::super::{Case, Finding, Remedy};
 use crate::facts::Severity;
 use std::path::{Path, PathBuf};
 
 /// numba is installed for CUDA, and libNVVM is nowhere that it looks.
 pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
-    // Without a GPU nobody compiles for one.
-    if !case.uses_gpu() {
-        return None;
-    }
     let home = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(|name| Some((name, case.host.env(name)?)));
     let of_cuda = case.has_package("numba-cuda");
     // numba alone may be there for the CPU, unless somebody told it where CUDA is.
@@ -45,8 +41,8 @@ pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
         .map(|(name, _)| Remedy::command(format!("unset {name}")));
     let major = case.torch.and_then(crate::consumer::TorchBuild::cuda_release).map_or(12, |(major, _)| major);
     let wheel = if major >= 13 { "nvidia-nvvm".to_owned() } else { format!("nvidia-cuda-nvcc-cu{major}") };
-    let install = Remedy::command(format!("{} {wheel}", mend::pip(case, Install::New)));
-    Some(found.healed_by(unset.into_iter().chain([install])))
+    let install = case.install(&[Wanted::within(&wheel, None)], false);
+    Some(found.healed_by(unset.into_iter().chain(install)))
 }
 
 fn places(case: &Case<'_>) -> Vec<PathBuf> {

@@ -1,11 +1,10 @@
 //! Libraries that are found, and are the wrong ones.
 
-use super::{
-    OTHER, PARTS, SITE, Torch, actions, cudnn_wheel, cudnn8_wheel, driven, extension, heals_by_run, seen, sound,
-};
+use super::{OTHER, PARTS, SITE, Torch, cudnn_wheel, cudnn8_wheel, driven, extension, heals_by_run, seen, sound};
 use crate::doctor::driver::SYSTEM;
-use crate::doctor::{Patient, commands, driver};
+use crate::doctor::{Patient, RUN, commands, driver};
 use crate::support::world::Lib;
+use cudashim::facts::Phase;
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
 use std::fs;
 
@@ -18,7 +17,7 @@ fn an_older_nvjitlink() {
     let found = seen("nvjitlink-older-wins", &sick().set(OLD.0, OLD.1), &sick());
     assert_eq!(
         found.cause,
-        "`libcusparse.so.12` wants `__nvJitLinkCreate_12_8`, which `libnvJitLink.so.12` from LD_LIBRARY_PATH lacks"
+        "`libcusparse.so.12` needs `__nvJitLinkCreate_12_8`, which `libnvJitLink.so.12` (LD_LIBRARY_PATH) does not define"
     );
     heals_by_run(&found);
     assert_eq!(commands(&found)[1], "unset LD_LIBRARY_PATH");
@@ -44,11 +43,14 @@ fn an_older_runtime_and_an_older_nccl_in_ld_preload() {
     let sick = || sound().lib("old/libcudart.so.12", &older);
     let found = seen("cudart-or-cupti-older-wins", &sick().set("LD_PRELOAD", "/old/libcudart.so.12"), &sick());
     heals_by_run(&found);
-    assert_eq!(actions(&found), ["take `/old/libcudart.so.12` out of LD_PRELOAD"]);
+    assert_eq!(commands(&found), [RUN, "unset LD_PRELOAD"]);
     // NCCL has no version nodes: the name of the symbol tells whose it is.
     let sick = || sound().lib("old/libnccl.so.2", &Lib::new("libnccl.so.2").unversioned());
     let found = seen("nccl-older-wins", &sick().set("LD_PRELOAD", "/old/libnccl.so.2"), &sick());
-    assert_eq!(found.cause, "`libtorch_cuda.so` wants `ncclMemFree`, which `libnccl.so.2` from LD_PRELOAD lacks");
+    assert_eq!(
+        found.cause,
+        "`libtorch_cuda.so` needs `ncclMemFree`, which `libnccl.so.2` (LD_PRELOAD) does not define"
+    );
     heals_by_run(&found);
 }
 
@@ -62,10 +64,16 @@ fn another_cudnn() {
     let path = &format!("{OTHER}/nvidia/cudnn/lib");
     // torch 2.8.0 was built with cuDNN 9.8.0.
     let found = seen("cudnn-older-than-torch", &sick("9.1.0.70").set("LD_LIBRARY_PATH", path), &sick("9.1.0.70"));
-    assert_eq!(found.cause, "torch was built with cuDNN 9.8.0, and gets 9.1.0.70 from LD_LIBRARY_PATH");
+    assert_eq!(
+        found.cause,
+        "torch was built with cuDNN 9.8.0, and gets `libcudnn_graph.so.9` 9.1.0.70 (LD_LIBRARY_PATH)"
+    );
     heals_by_run(&found);
     let found = seen("cudnn9-torn-set", &sick("9.26.0.51").set("LD_LIBRARY_PATH", path), &sick("9.26.0.51"));
-    assert_eq!(found.cause, "`libcudnn.so.9` 9.10.2.21 meets `libcudnn_graph.so.9` 9.26.0.51 from LD_LIBRARY_PATH");
+    assert_eq!(
+        found.cause,
+        "`libcudnn.so.9` 9.10.2.21 is loaded with `libcudnn_graph.so.9` 9.26.0.51 (LD_LIBRARY_PATH) and 6 more of other releases: they must be of one release"
+    );
     heals_by_run(&found);
     // The same release from elsewhere is the same release.
     let same = sick("9.10.2.21").set("LD_LIBRARY_PATH", path);
@@ -83,8 +91,9 @@ fn a_dispatcher_that_keeps_its_parts() {
         .lib(&format!("{dir}/libcudnn.so.9"), &dispatcher)
         .lib(&format!("{dir}/libcudnn_adv.so.9"), &adv.link("-rpath,$ORIGIN"));
     cudnn_wheel(&patient, "other", "nvidia-cudnn-cu12", "9.1.0.70", &PARTS);
-    let ids = patient.set("LD_LIBRARY_PATH", &format!("{OTHER}/nvidia/cudnn/lib")).ids();
-    assert!(ids.iter().all(|(id, _)| !id.starts_with("cudnn")), "{ids:?}");
+    let patient = patient.set("LD_LIBRARY_PATH", &format!("{OTHER}/nvidia/cudnn/lib"));
+    let found = patient.report().findings;
+    assert!(found.iter().all(|found| !found.id.starts_with("cudnn") || found.phase == Phase::Gpu), "{found:#?}");
 }
 
 #[test]
@@ -116,7 +125,10 @@ fn a_cublaslt_of_another_release() {
     let on_path = sick().set("LD_LIBRARY_PATH", &format!("{OTHER}/nvidia/cublas/lib"));
     let found = seen("cublas-silent-mix", &on_path, &sick());
     assert_eq!(found.severity, Warning);
-    assert_eq!(found.cause, "`libcublas.so.12` 12.8.4.1 meets `libcublasLt.so.12` 12.9.3.13 from LD_LIBRARY_PATH");
+    assert_eq!(
+        found.cause,
+        "`libcublas.so.12` 12.8.4.1 is loaded with `libcublasLt.so.12` 12.9.3.13 (LD_LIBRARY_PATH): they must be of one release"
+    );
     heals_by_run(&found);
 }
 
@@ -125,9 +137,12 @@ fn another_major_under_the_name() {
     let other = Lib::new("libcublasLt.so.13").defines(&["cublasLtCreate"]);
     let sick = || sound().lib("old/libcublasLt.so.12", &other);
     let found = seen("major-symlink-hack", &sick().set(OLD.0, OLD.1), &sick());
-    assert_eq!(found.cause, "`libcublasLt.so.12` from LD_LIBRARY_PATH is `libcublasLt.so.13` inside");
+    assert_eq!(
+        found.cause,
+        "`libcublas.so.12` needs the version `libcublasLt.so.12` and 1 more, which `libcublasLt.so.12` (LD_LIBRARY_PATH) does not define"
+    );
     heals_by_run(&found);
-    assert_eq!(actions(&found), ["remove `/old/libcublasLt.so.12`"]);
+    assert_eq!(commands(&found).last(), Some(&"rm /old/libcublasLt.so.12"));
     // Nobody is seen to load it: no more than a warning.
     let lone = Patient::new().lib("old/libcublasLt.so.12", &other).set(OLD.0, OLD.1);
     assert!(lone.ids().contains(&("major-symlink-hack", Warning)), "{:?}", lone.ids());
@@ -146,7 +161,7 @@ fn an_older_libstdcxx() {
     let found = seen("glibcxx-too-old", &torch().set(OLD.0, OLD.1), &torch());
     assert_eq!(
         found.cause,
-        "`libtorch_cuda.so` wants `GLIBCXX_3.4.30`, which `libstdc++.so.6` from LD_LIBRARY_PATH lacks"
+        "`libtorch_cuda.so` needs the version `GLIBCXX_3.4.30` and 1 more, which `libstdc++.so.6` (LD_LIBRARY_PATH) does not define"
     );
     assert!(commands(&found).contains(&"unset LD_LIBRARY_PATH"), "{found:#?}");
 }
@@ -155,7 +170,10 @@ fn an_older_libstdcxx() {
 fn a_file_that_is_none() {
     let sick = || sound().file("old/libnvJitLink.so.12", "version https://git-lfs.github.com/spec/v1\n");
     let found = seen("truncated-or-foreign-elf", &sick().set(OLD.0, OLD.1), &sick());
-    assert_eq!(found.cause, "`libnvJitLink.so.12` from LD_LIBRARY_PATH cannot be loaded: file too short");
+    assert_eq!(
+        found.cause,
+        "`libnvJitLink.so.12` (LD_LIBRARY_PATH), which `libcusparse.so.12` needs, cannot be loaded: file too short"
+    );
     heals_by_run(&found);
     // The wheel's own: it must be installed again.
     let cut = sound();
@@ -214,7 +232,7 @@ fn a_bare_name_that_nothing_has_or_another_nvrtc() {
     let with = asking_for_a_bare_name(&format!("{OTHER}/nvidia/cuda_nvrtc/lib"));
     let found = seen("cudnn-bare-libnvrtc-libcuda", &without, &with);
     assert_eq!(found.severity, Fatal);
-    assert_eq!(found.cause, "`libcudnn_cnn_infer.so.8` opens `libnvrtc.so`, and ld.so does not find it");
+    assert_eq!(found.cause, "`libcudnn_cnn_infer.so.8` opens `libnvrtc.so`: not found");
     heals_by_run(&found);
     let found = seen("nvrtc-wrong-version-silent", &with, &without);
     assert_eq!(found.severity, Warning);

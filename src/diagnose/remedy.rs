@@ -1,0 +1,175 @@
+//! What heals a finding, and whether it does.
+//!
+//! Takes findings with what might heal them; tries each change on the machine and judges that anew. A line stays only where
+//! its finding is gone afterwards and nothing fatal is new; advice that no change stands for stays as it is. Runs nothing.
+
+use super::finding::{Consequence, Finding};
+use crate::facts::Severity;
+use crate::machine::{Change, Machine};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Changes that are tried for one page.
+const TRIALS: usize = 16;
+
+/// What heals a finding.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Remedy {
+    /// What to type or to do.
+    #[serde(flatten)]
+    pub line: Line,
+    /// What it changes about the machine; `None` where that cannot be modelled.
+    #[serde(skip)]
+    pub change: Option<Change>,
+}
+
+/// How a remedy is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Line {
+    /// A line for a shell.
+    Command(String),
+    /// Something to do, in words.
+    Action(String),
+}
+
+impl Remedy {
+    /// A line for a shell.
+    pub(crate) fn command(line: impl Into<String>) -> Self {
+        Self { line: Line::Command(line.into()), change: None }
+    }
+
+    /// Something to do.
+    pub(crate) fn action(text: impl Into<String>) -> Self {
+        Self { line: Line::Action(text.into()), change: None }
+    }
+
+    /// With what it changes.
+    pub(crate) fn making(self, change: Change) -> Self {
+        Self { change: Some(change), ..self }
+    }
+
+    /// The line for a shell.
+    #[must_use]
+    pub fn as_command(&self) -> Option<&str> {
+        match &self.line {
+            Line::Command(line) => Some(line),
+            Line::Action(_) => None,
+        }
+    }
+
+    /// What to do, in words.
+    #[must_use]
+    pub fn as_action(&self) -> Option<&str> {
+        match &self.line {
+            Line::Action(text) => Some(text),
+            Line::Command(_) => None,
+        }
+    }
+
+    /// What heals for good comes before what heals a shell or a command, and what was tried before what was not.
+    fn rank(&self) -> u8 {
+        match &self.change {
+            Some(Change::Wheels { .. }) => 0,
+            // What deletes a file comes after what leaves it.
+            Some(Change::Files(_)) => 2,
+            Some(_) => 1,
+            None => 3,
+        }
+    }
+}
+
+/// The findings of a changed machine, by id.
+struct Trial {
+    change: Change,
+    found: BTreeMap<&'static str, Severity>,
+}
+
+impl Trial {
+    /// Whether nothing is found any more that is called so and is as bad.
+    fn lacks(&self, finding: &Finding) -> bool {
+        self.found.get(finding.id).is_none_or(|severity| *severity > finding.severity)
+    }
+
+    /// Whether nothing fatal is found that was not before.
+    fn adds_nothing(&self, fatal: &BTreeSet<&str>) -> bool {
+        self.found.iter().all(|(id, severity)| *severity != Severity::Fatal || fatal.contains(id))
+    }
+}
+
+/// Keeps of each finding the remedies that heal, best first, and puts what has the same cause below the first of them.
+/// `judge` gives the findings of a machine.
+pub(super) fn tried(
+    machine: &Machine,
+    mut findings: Vec<Finding>,
+    judge: impl Fn(&Machine) -> Vec<Finding> + Sync,
+) -> Vec<Finding> {
+    let mut changes: Vec<Change> = Vec::new();
+    for change in findings.iter().flat_map(|finding| &finding.remedies).filter_map(|remedy| remedy.change.as_ref()) {
+        if changes.len() < TRIALS && !changes.contains(change) {
+            changes.push(change.clone());
+        }
+    }
+    let trials = on_each(changes, |change| {
+        let mut found = BTreeMap::new();
+        for finding in judge(&machine.with(&change)) {
+            let worst = found.entry(finding.id).or_insert(finding.severity);
+            *worst = finding.severity.min(*worst);
+        }
+        Trial { change, found }
+    });
+    let fatal: BTreeSet<&str> =
+        findings.iter().filter(|it| it.severity == Severity::Fatal).map(|finding| finding.id).collect();
+    let trial = |remedy: &Remedy| trials.iter().find(|trial| Some(&trial.change) == remedy.change.as_ref());
+    for finding in &mut findings {
+        let mut remedies = std::mem::take(&mut finding.remedies);
+        let heals = |trial: &Trial| trial.lacks(finding) && trial.adds_nothing(&fatal);
+        remedies.retain(|remedy| remedy.change.is_none() || trial(remedy).is_some_and(heals));
+        finding.remedies = remedies;
+        finding.remedies.sort_by_key(Remedy::rank);
+        finding.remedies.dedup();
+        if finding.remedies.is_empty() && finding.severity == Severity::Fatal {
+            finding.remedies.push(Remedy::action("nothing that can be tried on a model of this machine heals it"));
+        }
+    }
+    let mut kept: Vec<Finding> = Vec::new();
+    for finding in findings {
+        let caused = kept.iter_mut().find(|first| {
+            let own = |remedy: &&Remedy| {
+                matches!(&remedy.change, Some(Change::Wheels { .. } | Change::Files(_) | Change::Variable(..)))
+            };
+            let cause = first.remedies.iter().find(own).and_then(trial);
+            first.severity <= finding.severity
+                && finding.severity != Severity::Fact
+                && cause.is_some_and(|trial| trial.lacks(&finding))
+        });
+        match caused {
+            Some(first) => first.consequences.push(Consequence {
+                id: finding.id,
+                severity: finding.severity,
+                cause: finding.cause,
+            }),
+            None => kept.push(finding),
+        }
+    }
+    kept
+}
+
+/// Does the same for each, on as many threads as there are processors.
+fn on_each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    let mut rest = items.into_iter();
+    let mut done = Vec::new();
+    loop {
+        let batch: Vec<T> = rest.by_ref().take(threads).collect();
+        if batch.is_empty() {
+            return done;
+        }
+        std::thread::scope(|scope| {
+            let running: Vec<_> = batch.into_iter().map(|item| scope.spawn(|| work(item))).collect();
+            done.extend(running.into_iter().filter_map(|thread| thread.join().ok()));
+        });
+    }
+}

@@ -1,0 +1,261 @@
+//! A machine, and whom it is looked at for: the one thing that every command starts from.
+//!
+//! Takes a [`Host`] and a [`Request`]; gives the environment meant, the loader, the inventory, the driver and the chosen set,
+//! each computed once, when first asked for. [`Machine::with`] is the same machine after a [`Change`]: nothing is written.
+//! Judges nothing.
+
+mod change;
+mod stand_in;
+mod wheel;
+
+pub use change::Change;
+pub use wheel::Wheel;
+
+use crate::consumer::TorchBuild;
+use crate::driver::{Devices, Driver};
+use crate::host::Host;
+use crate::inventory::Inventory;
+use crate::loader::Loader;
+use crate::objects::Objects;
+use crate::places;
+use crate::plan::Plan;
+use crate::python::{Command, Distribution, Interpreter, Options, distributions};
+use crate::request::{Answer, Request, RequestError, default_python};
+use once_cell::sync::OnceCell;
+use std::sync::Arc;
+
+/// The environment of a Python: where it imports from, and what is there.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Environment {
+    /// The interpreter; `None` where none is meant, or it cannot be described.
+    pub interpreter: Option<Interpreter>,
+    /// Its torch.
+    pub torch: Option<TorchBuild>,
+    /// What is installed where it imports from.
+    pub installed: Vec<Distribution>,
+}
+
+/// A machine, looked at for somebody.
+///
+/// ```
+/// use cudashim::{Change, Host, Machine, Request};
+/// let machine = Machine::new(Host::current(), Request::default());
+/// let bare = machine.with(&Change::Variable("LD_LIBRARY_PATH".into(), None));
+/// assert!(bare.loader().library_path().is_empty());
+/// ```
+#[derive(Debug)]
+pub struct Machine {
+    host: Host,
+    request: Request,
+    objects: Objects,
+    /// The plan that the shim hands out.
+    in_force: Option<Arc<Plan>>,
+    devices: Devices,
+    /// Whether the driver is not the one that is here.
+    is_recorded: bool,
+    loader: OnceCell<Loader>,
+    interpreter: OnceCell<Option<Interpreter>>,
+    environment: OnceCell<Environment>,
+    inventory: OnceCell<Arc<Inventory>>,
+    driver: OnceCell<Arc<Driver>>,
+    answer: OnceCell<Arc<Result<Answer, RequestError>>>,
+}
+
+impl Machine {
+    /// A machine as it is, with what the request is for. No plan is in force.
+    #[must_use]
+    pub fn new(host: Host, request: Request) -> Self {
+        Self {
+            objects: Objects::new(&host),
+            host,
+            request,
+            in_force: None,
+            devices: Devices::default(),
+            is_recorded: false,
+            loader: OnceCell::new(),
+            interpreter: OnceCell::new(),
+            environment: OnceCell::new(),
+            inventory: OnceCell::new(),
+            driver: OnceCell::new(),
+            answer: OnceCell::new(),
+        }
+    }
+
+    /// With what libcuda and NVML said when they were asked.
+    #[must_use]
+    pub fn with_devices(mut self, devices: Devices) -> Self {
+        self.devices = devices;
+        self
+    }
+
+    /// With a driver that was recorded, or is assumed, instead of the one that is here.
+    #[must_use]
+    pub fn with_driver(self, driver: Driver) -> Self {
+        Self { driver: OnceCell::with_value(Arc::new(driver)), is_recorded: true, ..self }
+    }
+
+    /// With a plan in force: what it names is handed out.
+    #[must_use]
+    pub fn with_plan(self, plan: Plan) -> Self {
+        Self { in_force: Some(Arc::new(plan)), ..self }
+    }
+
+    /// Its files and variables.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Whom it is looked at for.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Its ELF files.
+    #[must_use]
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// The plan in force.
+    #[must_use]
+    pub fn in_force(&self) -> Option<&Plan> {
+        self.in_force.as_deref()
+    }
+
+    /// Its ld.so, in this environment.
+    #[must_use]
+    pub fn loader(&self) -> &Loader {
+        self.loader.get_or_init(|| Loader::new(&self.objects))
+    }
+
+    /// The interpreter meant: the one that is named, else the one that the command starts, else the default.
+    #[must_use]
+    pub fn interpreter(&self) -> Option<&Interpreter> {
+        let find = || {
+            let named = self.request.python.clone().map(|python| (python, Options::default()));
+            let started = || {
+                let command = Command::read(&self.host, &self.request.command)?;
+                Some((command.program, command.python?))
+            };
+            let (program, options) = named.or_else(started).or_else(|| default_python(&self.host))?;
+            Interpreter::find(&self.host, &program, &options).ok()
+        };
+        self.interpreter.get_or_init(find).as_ref()
+    }
+
+    /// The environment meant.
+    #[must_use]
+    pub fn environment(&self) -> &Environment {
+        self.environment.get_or_init(|| {
+            let interpreter = self.interpreter().cloned();
+            let paths = interpreter.as_ref().map(|interpreter| interpreter.paths.as_slice()).unwrap_or_default();
+            Environment {
+                torch: TorchBuild::find(&self.host, paths).ok(),
+                installed: paths.iter().flat_map(|path| distributions(&self.host, path)).collect(),
+                interpreter,
+            }
+        })
+    }
+
+    /// The libraries of the environment meant, then those of the machine.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        self.inventory.get_or_init(|| {
+            let paths = self.interpreter().map(|interpreter| interpreter.paths.clone()).unwrap_or_default();
+            let mut dirs = places::sites(&self.host, &paths);
+            dirs.extend(places::survey(&self.host, self.loader()));
+            Arc::new(Inventory::scan(&self.objects, dirs))
+        })
+    }
+
+    /// Its driver.
+    #[must_use]
+    pub fn driver(&self) -> &Driver {
+        self.driver.get_or_init(|| {
+            let driver = Driver::look(self.loader(), self.inventory()).with_devices(self.devices.clone());
+            Arc::new(match self.in_force() {
+                Some(plan) => driver.handed_out(|name| Some(plan.lookup(name)?.path.clone())),
+                None => driver,
+            })
+        })
+    }
+
+    /// The same, once it is known that the request can be answered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::answer`], but where nothing fits: that is an answer.
+    pub fn answered(self) -> Result<Self, RequestError> {
+        match self.request.answer_by(self.loader()) {
+            Err(error) if !matches!(error, RequestError::NoSolution { .. }) => Err(error),
+            answer => Ok(Self { answer: OnceCell::with_value(Arc::new(answer)), ..self }),
+        }
+    }
+
+    /// What `resolve` answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::answer`].
+    pub fn answer(&self) -> Result<&Answer, &RequestError> {
+        (**self.answer.get_or_init(|| Arc::new(self.request.answer_by(self.loader())))).as_ref()
+    }
+
+    /// The plan of the set that `resolve` chooses.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Plan> {
+        self.answer().ok()?.resolution.as_ref().map(|resolution| &resolution.plan)
+    }
+
+    /// The same machine after a change. What the change does not touch is not looked at again.
+    #[must_use]
+    pub fn with(&self, change: &Change) -> Self {
+        let host = match change {
+            Change::Set => {
+                return Self {
+                    objects: self.objects.clone(),
+                    in_force: self.chosen().cloned().map(Arc::new),
+                    inventory: self.inventory.clone(),
+                    answer: self.answer.clone(),
+                    ..self.on(self.host.clone())
+                };
+            }
+            Change::Then(changes) => {
+                let [first, rest @ ..] = changes.as_slice() else { return self.on(self.host.clone()) };
+                return rest.iter().fold(self.with(first), |machine, change| machine.with(change));
+            }
+            Change::Variable(name, value) => self.host.with_variable(name, value.as_deref()),
+            Change::Files(files) => self.host.with(files.iter().cloned()),
+            Change::Wheels { remove, install } => self.host.with(wheel::changes(self, remove, install)),
+        };
+        self.on(host)
+    }
+
+    /// The same question, asked of another host; which interpreter is meant does not change.
+    fn on(&self, host: Host) -> Self {
+        Self {
+            in_force: self.in_force.clone(),
+            devices: self.devices.clone(),
+            is_recorded: self.is_recorded,
+            driver: if self.is_recorded { self.driver.clone() } else { OnceCell::new() },
+            interpreter: OnceCell::with_value(self.interpreter().cloned()),
+            ..Self::new(host, self.request.clone())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_shared<T: Send + Sync>() {}
+
+    #[test]
+    fn threads_share_a_machine() {
+        is_shared::<Machine>();
+        is_shared::<crate::check::Judgement>();
+    }
+}
