@@ -27,7 +27,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(packages::bare_names(case).or_else(|| packages::cupy(case)));
     for other in judged::findings(case, Group::Frameworks) {
         if !found.iter().any(|known| known.id == other.id) {
-            found.push(packages::weighed(case, other));
+            found.push(other);
         }
     }
     let quiet = quiet::findings(case, &found);

@@ -10,13 +10,13 @@ mod nvvm;
 
 use super::{Case, Finding, Remedy, judged, mend};
 use crate::check::Verdict;
-use crate::facts::{Group, Severity};
+use crate::facts::{Group, Severity, parse_library_name, sonames_of};
 use crate::request::RequestError;
 
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = copies::overwritten(case).into_iter().collect();
-    found.extend(judged::findings(case, Group::Libraries));
+    found.extend(judged::findings(case, Group::Libraries).into_iter().map(|found| weighed(case, found)));
     found.extend(copies::builtins(case));
     found.extend(nvvm::absent(case));
     found.extend(loading::executable_stacks(case));
@@ -31,6 +31,18 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     // A warning that says why something fatal came about is told before that.
     found.sort_by_key(|finding| finding.severity == Severity::Fact);
     found
+}
+
+/// Libraries of two CUDA majors in one process: it goes well where no soname is common to both.
+fn weighed(case: &Case<'_>, found: Finding) -> Finding {
+    let file = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().clone());
+    let Some(file) = file.filter(|_| found.id == "two-cuda-majors") else { return found };
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let cuda = case.torch.and_then(|torch| torch.cuda.as_deref()).unwrap_or_default();
+    let major = cuda.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
+    let family = parse_library_name(&name).map(|name| name.row.family).unwrap_or_default();
+    let common = sonames_of(major, family).any(|soname| soname == name);
+    found.severity(if common { Severity::Fatal } else { Severity::Warning })
 }
 
 /// Nothing on the machine fits.

@@ -6,7 +6,7 @@ mod missing;
 use super::{Patient, RUN, commands, driver};
 use crate::doctor::driver::SYSTEM;
 use crate::support::world::Lib;
-use cudashim::diagnose::{Finding, Remedy};
+use cudashim::diagnose::Finding;
 use cudashim::facts::Severity;
 use std::fs;
 use std::process::Command;

@@ -5,7 +5,7 @@ use crate::check::{NotFound, Subject};
 use crate::consumer::tidy;
 use crate::diagnose::tool::{self, Wanted};
 use crate::diagnose::{Case, Finding, Remedy};
-use crate::facts::{Severity, Version, VersionRange, dlopens, parse_library_name, sonames_of};
+use crate::facts::{Version, VersionRange, dlopens, parse_library_name};
 use crate::machine::Change;
 use crate::python::{Distribution, normalized, requirements};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,18 +97,6 @@ pub(in crate::diagnose) fn wheels(case: &Case<'_>, names: &BTreeSet<String>, maj
         wheels.insert(wanted.name.clone(), wanted);
     }
     wheels.into_values().collect()
-}
-
-/// Libraries of two CUDA majors in one process: it goes well where no soname is common to both.
-pub(super) fn weighed(case: &Case<'_>, found: Finding) -> Finding {
-    let file = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().clone());
-    let Some(file) = file.filter(|_| found.id == "two-cuda-majors") else { return found };
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let cuda = case.torch.and_then(|torch| torch.cuda.as_deref()).unwrap_or_default();
-    let major = cuda.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
-    let family = parse_library_name(&name).map(|name| name.row.family).unwrap_or_default();
-    let common = sonames_of(major, family).any(|soname| soname == name);
-    found.severity(if common { Severity::Fatal } else { Severity::Warning })
 }
 
 /// Packages whose table row tells what they open, and that have no search of their own: nobody's library says so.
