@@ -60,7 +60,7 @@ static struct plan *plan_for(const char *name, const struct link_map *asker)
 static const char *decide(struct plan *plan, const char *name, const struct link_map *asker)
 {
 	const struct image_name *found = text_has(name, '/') ? NULL : image_name(plan, name);
-	const struct image_lib *lib = found ? &plan->libs[found->lib] : image_path(plan, name);
+	const struct image_lib *lib = found ? image_lib(plan, found->lib) : image_path(plan, name);
 	bool needed = audit_entry(asker, DT_NEEDED, name) != NULL, alias = !found || found->alias, nameless;
 	const struct link_map *other;
 	const char *soname, *path;

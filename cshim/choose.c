@@ -68,32 +68,32 @@ static const char *give(const struct call *call, const struct image_lib *lib, co
 {
 	const char *path = image_text(call->plan, lib->path);
 	bool say = plan_proves(call->plan, call->asker);
-	enum mapped mapped = load_where(call->plan, lib, say);
+	enum mapped mapped = objects_find(call->plan, lib, say);
 
 	if (mapped == MAPPED_NOT) {
 		if ((call->mode & RTLD_NOLOAD) || said_changed(call->plan, lib))
 			return call->name;
 		load_needed(call->plan, path, true, call->mode);
 		/* One of those may need it, and may have brought another copy along. */
-		mapped = load_where(call->plan, lib, say);
+		mapped = objects_find(call->plan, lib, say);
 	}
 	return said_answer(call->name, mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : path, why, more);
 }
 
 static const char *by_name(const struct call *call, const struct image_name *name)
 {
-	const struct image_lib *lib = &call->plan->libs[name->lib];
+	const struct image_lib *lib = image_lib(call->plan, name->lib);
 	const char *soname = image_text(call->plan, lib->soname);
 
 	if (!name->alias && lib->how >= HOW_KEEP) {
 		/* The loader finds it, but what it needs may be found elsewhere. */
 		if (!(call->mode & RTLD_NOLOAD) && plan_proves(call->plan, call->asker) &&
-		    load_where(call->plan, lib, true) == MAPPED_NOT)
+		    objects_find(call->plan, lib, true) == MAPPED_NOT)
 			load_needed(call->plan, image_text(call->plan, lib->path), true, call->mode);
 		return call->name;
 	}
 	/* Mapped, it is what the loader finds by its soname, whoever asks. */
-	if ((name->alias || load_where(call->plan, lib, false) != MAPPED_CHOSEN) &&
+	if ((name->alias || objects_find(call->plan, lib, false) != MAPPED_CHOSEN) &&
 	    !plan_serves(call->plan, call->asker, image_text(call->plan, name->name)))
 		return call->name;
 	return name->alias ? give(call, lib, soname, "alias of ", soname) : give(call, lib, call->name, "chosen by the plan", "");
@@ -106,8 +106,8 @@ static bool is_to_come(const char *name, void *with)
 	struct plan *plan = with;
 	const struct image_name *found = image_name(plan, name);
 
-	return found && !found->alias && plan->libs[found->lib].how < HOW_KEEP &&
-	       load_where(plan, &plan->libs[found->lib], false) == MAPPED_NOT;
+	return found && !found->alias && image_lib(plan, found->lib)->how < HOW_KEEP &&
+	       objects_find(plan, image_lib(plan, found->lib), false) == MAPPED_NOT;
 }
 
 /* A file that the host opens: what it needs is loaded first. */
@@ -130,7 +130,7 @@ static const char *decide(struct plan *plan, const char *name, int mode, const v
 	char *path;
 
 	if (!found && !lib) {
-		if (!bare && !(mode & RTLD_NOLOAD) && plan->header->libs.count)
+		if (!bare && !(mode & RTLD_NOLOAD) && image_count(plan, LIBS))
 			by_path(&call);
 		return name;
 	}

@@ -43,40 +43,31 @@ static char kind_of(const char *entry)
 	return 0;
 }
 
-/* Copies what the binary may know; from here on nobody looks at the environment itself. Two passes over the same strings:
- * no thread but ours is there yet, or, where one is, it may not change the environment either (setenv(3)). */
+/* Copies what the binary may know; from here on nobody looks at the environment itself. */
 static void take_variables(char **entries)
 {
-	uint32_t letters = 0;
-	size_t size = 0;
-	char *to = NULL;
+	size_t room = 0;
+	char *to;
 
 	/* A forked child may find it half done. */
 	identity.variable_count = 0;
-	/* Most variables begin as none of the table does. */
-	for (const char *row = table; *row; row += 2 + row[1])
-		letters |= 1u << (row[2] & 31);
-	for (int pass = 0; pass < 2; pass++) {
-		for (char **entry = entries; *entry; entry++) {
-			char kind = letters >> (**entry & 31) & 1 ? kind_of(*entry) : 0;
-			size_t length = kind ? text_length(*entry) + 1 : 0, prefix = kind == 'h' ? sizeof host_prefix - 1 : 0;
+	/* No more than all of it; of the memory, only what is written to is there. */
+	for (char **entry = entries; *entry; entry++)
+		room += sizeof host_prefix + text_length(*entry);
+	to = identity.variables = sys_memory(room + 1);
+	for (char **entry = entries; to && *entry; entry++) {
+		char kind = kind_of(*entry);
+		size_t size = text_length(*entry) + 1;
 
-			if (!kind)
-				continue;
-			if (pass && size >= prefix + length) {
-				memcpy(to, host_prefix, prefix);
-				memcpy(to + prefix, *entry, length);
-				to += prefix + length;
-				size -= prefix + length;
-				identity.variable_count++;
-			} else if (!pass) {
-				size += prefix + length;
-			}
+		if (kind == 'h') {
+			memcpy(to, host_prefix, sizeof host_prefix - 1);
+			to += sizeof host_prefix - 1;
 		}
-		if (!pass)
-			to = identity.variables = size <= sizeof identity.few ? identity.few : sys_memory(size);
-		if (!to)
-			return;
+		if (kind) {
+			memcpy(to, *entry, size);
+			to += size;
+			identity.variable_count++;
+		}
 	}
 }
 

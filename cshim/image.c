@@ -1,12 +1,44 @@
 /* Reads the compiled plan into memory of our own, checks all of it once, and searches it by halves.
  *
- * Called with a path from the environment or from the binary's answer; nothing that is found wrong in the file is ever
- * looked at again, and nothing that happens to the file later can reach us.
+ * image_read is called by plan.c inside the gate, with a path from the environment or from the binary's answer; nothing that
+ * is found wrong in the file is ever looked at again, and nothing that happens to the file later can reach us. The searches
+ * are called by both doors from any thread, and only read.
  */
 #include "image.h"
 
 #include "sys.h"
 #include "text.h"
+
+/* Of each table: the bytes of a record, and by how many numbers it begins that are its key; 0: by a string. */
+static const struct {
+	unsigned char size, numbers;
+} shape[TABLES] = {
+	[LIBS] = {sizeof(struct image_lib), 0},
+	[NAMES] = {sizeof(struct image_name), 0},
+	[PATHS] = {sizeof(struct image_path), 0},
+	[PROGRAMS] = {sizeof(struct image_program), 4},
+	[OBJECTS] = {sizeof(struct image_id), 2},
+};
+
+static const void *record(const struct plan *plan, enum image_table table, uint32_t i)
+{
+	return (const char *)image_records(plan, table) + (size_t)i * shape[table].size;
+}
+
+/* The order of a key, a string or numbers, and that of a record. */
+static int compare(const struct plan *plan, enum image_table table, const void *key, const void *record)
+{
+	const uint64_t *x = key, *y = record;
+
+	if (!shape[table].numbers)
+		return text_compare(key, image_text(plan, *(const uint32_t *)record));
+	for (unsigned n = shape[table].numbers; n; n--, x++, y++)
+		if (*x != *y)
+			return *x < *y ? -1 : 1;
+	return 0;
+}
+
+/* --- checks: called by image_read alone, before anything else looks at the file --- */
 
 /* Whether anyone else may put another file in the place of this one: an older plan of ours, say. In a sticky directory
  * only its owner may. */
@@ -22,12 +54,29 @@ static bool lies_open(char *path)
 	return open;
 }
 
-/* --- checks: called by image_read alone, before anything else looks at the file --- */
+/* Whether a part of the file lies between the header and the end. */
+static bool lies_inside(const struct plan *plan, uint32_t at, uint32_t count, size_t size)
+{
+	return at >= sizeof *plan->header && at <= plan->size && count <= (plan->size - at) / size;
+}
+
+static bool frame_holds(struct plan *plan)
+{
+	const struct image_header *h = plan->header;
+
+	for (enum image_table t = LIBS; t < TABLES; t++)
+		if (h->tables[t].at % 8 || !lies_inside(plan, h->tables[t].at, h->tables[t].count, shape[t].size))
+			return false;
+	if (!h->strings.count || !lies_inside(plan, h->strings.at, h->strings.count, 1))
+		return false;
+	plan->strings = (const char *)h + h->strings.at;
+	return plan->strings[h->strings.count - 1] == '\0' && h->tables[LIBS].count <= IMAGE_LIBS;
+}
 
 /* No longer than a path may be: many strings can share one end, and all of them are compared. */
 static bool is_string(const struct plan *plan, uint32_t at)
 {
-	for (uint32_t end = at; end < plan->header->strings_size && end - at < IMAGE_PATH; end++)
+	for (uint32_t end = at; end < plan->header->strings.count && end - at < IMAGE_PATH; end++)
 		if (!plan->strings[end])
 			return true;
 	return false;
@@ -38,90 +87,37 @@ static bool is_path(const struct plan *plan, uint32_t at)
 	return is_string(plan, at) && *image_text(plan, at) == '/';
 }
 
-/* Where a table begins, or NULL if it is not inside the file. */
-static const void *table(const struct plan *plan, uint32_t at, uint32_t count, size_t record)
+static bool record_holds(const struct plan *plan, enum image_table table, const void *record)
 {
-	const char *file = (const char *)plan->header;
+	const struct image_lib *lib = record;
+	const struct image_name *name = record;
+	const struct image_path *path = record;
 
-	return at % 8 == 0 && at >= sizeof *plan->header && at <= plan->size && count <= (plan->size - at) / record ? file + at : NULL;
+	switch (table) {
+	case LIBS: /* The loader would expand a `$`. */
+		return is_string(plan, lib->soname) && is_path(plan, lib->path) && lib->how <= HOW_OWN &&
+		       !text_has(image_text(plan, lib->path), '$');
+	case NAMES:
+		return is_string(plan, name->name) && name->lib < image_count(plan, LIBS) && name->alias <= 1;
+	case PATHS:
+		return is_path(plan, path->path) && path->lib < image_count(plan, LIBS);
+	default:
+		return true;
+	}
 }
 
-static bool set_tables(struct plan *plan)
-{
-	const struct image_header *h = plan->header;
-
-	plan->libs = table(plan, h->libs.at, h->libs.count, sizeof *plan->libs);
-	plan->names = table(plan, h->names.at, h->names.count, sizeof *plan->names);
-	plan->paths = table(plan, h->paths.at, h->paths.count, sizeof *plan->paths);
-	plan->programs = table(plan, h->programs.at, h->programs.count, sizeof *plan->programs);
-	plan->objects = table(plan, h->objects.at, h->objects.count, sizeof *plan->objects);
-	if (h->strings < sizeof *h || h->strings > plan->size || h->strings_size > plan->size - h->strings ||
-	    h->strings_size == 0 || h->libs.count > IMAGE_LIBS)
-		return false;
-	plan->strings = (const char *)h + h->strings;
-	return plan->libs && plan->names && plan->paths && plan->programs && plan->objects &&
-	       plan->strings[h->strings_size - 1] == '\0';
-}
-
-/* As the numbers stand in a record, one after the other. */
-static int compare_numbers(const void *a, const void *b, unsigned count)
-{
-	const uint64_t *x = a, *y = b;
-
-	for (; count; count--, x++, y++)
-		if (*x != *y)
-			return *x < *y ? -1 : 1;
-	return 0;
-}
-
-/* The order of two records. `numbers`: how many they begin with that count; 0: they begin with a string. */
-static int compare(const struct plan *plan, const void *a, const void *b, unsigned numbers)
-{
-	return numbers ? compare_numbers(a, b, numbers)
-		       : text_compare(image_text(plan, *(const uint32_t *)a), image_text(plan, *(const uint32_t *)b));
-}
-
-/* Strictly ascending: a key stands once, and halving finds it. Its strings are inside of the file. */
-static bool is_sorted(const struct plan *plan, const void *records, uint32_t count, size_t size, unsigned numbers)
-{
-	const char *at = records;
-
-	for (uint32_t i = 0; i < count; i++, at += size)
-		if ((!numbers && !is_string(plan, *(const uint32_t *)(const void *)at)) ||
-		    (i && compare(plan, at - size, at, numbers) >= 0))
-			return false;
-	return true;
-}
-
-static bool keys_are_sorted(const struct plan *plan)
-{
-	const struct image_header *h = plan->header;
-
-	return is_sorted(plan, plan->names, h->names.count, sizeof *plan->names, 0) &&
-	       is_sorted(plan, plan->paths, h->paths.count, sizeof *plan->paths, 0) &&
-	       is_sorted(plan, plan->programs, h->programs.count, sizeof *plan->programs, 4) &&
-	       is_sorted(plan, plan->objects, h->objects.count, sizeof *plan->objects, 2);
-}
-
-/* What the records lead to. */
+/* Each record leads to something, and each key is above the one before: it stands once, and halving finds it. */
 static bool records_hold(const struct plan *plan)
 {
-	const struct image_header *h = plan->header;
+	for (enum image_table t = LIBS; t < TABLES; t++)
+		for (uint32_t i = 0; i < image_count(plan, t); i++) {
+			const void *now = record(plan, t, i), *before = i && t != LIBS ? record(plan, t, i - 1) : NULL;
 
-	for (uint32_t i = 0; i < h->libs.count; i++) {
-		const struct image_lib *lib = &plan->libs[i];
-
-		/* The loader would expand a `$`. */
-		if (!is_string(plan, lib->soname) || !is_path(plan, lib->path) || lib->how > HOW_OWN ||
-		    text_has(image_text(plan, lib->path), '$'))
-			return false;
-	}
-	for (uint32_t i = 0; i < h->names.count; i++)
-		if (plan->names[i].lib >= h->libs.count || plan->names[i].alias > 1)
-			return false;
-	for (uint32_t i = 0; i < h->paths.count; i++)
-		if (plan->paths[i].lib >= h->libs.count || !is_path(plan, plan->paths[i].path))
-			return false;
+			if (!record_holds(plan, t, now))
+				return false;
+			if (before && compare(plan, t, shape[t].numbers ? before : image_text(plan, *(const uint32_t *)before), now) >= 0)
+				return false;
+		}
 	return true;
 }
 
@@ -135,13 +131,11 @@ static const char *check(struct plan *plan)
 		return "it is no compiled plan of this version";
 	if (h->size != plan->size)
 		return "it is cut off";
-	if (!set_tables(plan))
+	if (!frame_holds(plan))
 		return "a table lies outside of it";
-	if (h->programs.count == 0)
+	if (image_count(plan, PROGRAMS) == 0)
 		return "it is for no program";
-	if (!records_hold(plan))
-		return "a record is malformed";
-	return keys_are_sorted(plan) ? NULL : "a table is out of order";
+	return records_hold(plan) ? NULL : "a record is malformed or out of order";
 }
 
 /* --- reading --- */
@@ -150,8 +144,6 @@ void image_free(struct plan *plan)
 {
 	if (plan && plan->header)
 		sys_release((void *)plan->header, plan->size + 1);
-	if (plan && plan->states)
-		sys_release(plan->states, plan->size + 1);
 	if (plan)
 		sys_release(plan, sizeof *plan);
 }
@@ -161,25 +153,17 @@ static const char *load(struct plan **result, int fd, size_t size, const char *p
 {
 	struct plan *plan = sys_memory(sizeof *plan);
 	/* One byte more than the file has: it must be as long as it said. */
-	char *file = sys_memory(size + 1);
+	char *file = plan ? sys_memory(size + 1) : NULL;
 	const char *wrong = "there is no memory for it";
 	size_t have = 0;
 
-	while (file && have <= size) {
-		long got = sys_read(fd, file + have, size + 1 - have);
-
-		if (got <= 0)
-			break;
-		have += (size_t)got;
-	}
-	if (plan && file) {
+	if (file) {
+		for (long got = 1; got > 0 && have <= size; have += got > 0 ? (size_t)got : 0)
+			got = sys_read(fd, file + have, size + 1 - have);
 		plan->header = (const void *)file;
 		plan->size = size;
-		/* A library has more bytes in the file than in here. */
-		plan->states = sys_memory(size + 1);
 		(void)text_copy(plan->path, sizeof plan->path, path);
-		if (plan->states)
-			wrong = have == size ? check(plan) : "it changed while it was read";
+		wrong = have == size ? check(plan) : "it changed while it was read";
 	}
 	if (wrong) {
 		image_free(plan);
@@ -222,53 +206,50 @@ const char *image_read(struct plan **plan, const char *path)
 	return wrong;
 }
 
-/* --- searching: read only, from any thread --- */
+/* --- searching --- */
 
-/* The record that begins as `key` does. */
-static const void *find(const struct plan *plan, const void *records, uint32_t count, size_t size, const char *text,
-			const void *key, unsigned numbers)
+/* The record of a key. */
+static const void *find(const struct plan *plan, enum image_table table, const void *key)
 {
-	const char *low = records;
+	uint32_t low = 0, high = image_count(plan, table);
 
-	while (count) {
-		const char *middle = low + count / 2 * size;
-		int order = numbers ? compare_numbers(key, middle, numbers)
-				    : text_compare(text, image_text(plan, *(const uint32_t *)(const void *)middle));
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = compare(plan, table, key, record(plan, table, middle));
 
 		if (order == 0)
-			return middle;
-		if (order > 0) {
-			low = middle + size;
-			count--;
-		}
-		count /= 2;
+			return record(plan, table, middle);
+		if (order > 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
 	return NULL;
 }
 
 const struct image_name *image_name(const struct plan *plan, const char *name)
 {
-	return find(plan, plan->names, plan->header->names.count, sizeof *plan->names, name, NULL, 0);
+	return find(plan, NAMES, name);
 }
 
 const struct image_lib *image_path(const struct plan *plan, const char *path)
 {
-	const struct image_path *found = find(plan, plan->paths, plan->header->paths.count, sizeof *plan->paths, path, NULL, 0);
+	const struct image_path *found = find(plan, PATHS, path);
 
-	return found ? &plan->libs[found->lib] : NULL;
+	return found ? image_lib(plan, found->lib) : NULL;
 }
 
 bool image_has_object(const struct plan *plan, struct image_id object)
 {
-	return find(plan, plan->objects, plan->header->objects.count, sizeof object, NULL, &object, 2) != NULL;
+	return find(plan, OBJECTS, &object) != NULL;
 }
 
 bool image_has_program(const struct plan *plan, const struct image_program *program)
 {
-	return find(plan, plan->programs, plan->header->programs.count, sizeof *program, NULL, program, 4) != NULL;
+	return find(plan, PROGRAMS, program) != NULL;
 }
 
 bool image_owns(const struct plan *plan, const char *s)
 {
-	return (uintptr_t)s >= (uintptr_t)plan->strings && (uintptr_t)s < (uintptr_t)plan->strings + plan->header->strings_size;
+	return s >= plan->strings && s < plan->strings + plan->header->strings.count;
 }

@@ -11,7 +11,10 @@ enum { IMAGE_BYTES = 4 << 20, IMAGE_LIBS = 1024, IMAGE_PATH = 4096 };
 /* From HOW_KEEP on, the loader finds it; HOW_OWN: one of the consumer's own, which is never loaded by itself. */
 enum how { HOW_PRELOAD, HOW_REDIRECT, HOW_KEEP, HOW_OWN };
 
-/* In the file. Strings are offsets into its block of strings; tables are sorted by their first members. */
+/* The tables, in the order of the header; all but the first are sorted by what their records begin with. */
+enum image_table { LIBS, NAMES, PATHS, PROGRAMS, OBJECTS, TABLES };
+
+/* In the file. Strings are offsets into its block of strings. */
 struct image_lib {
 	uint64_t dev, ino, size;
 	int64_t mtime;
@@ -39,8 +42,7 @@ struct image_header {
 	uint32_t version, size;
 	struct {
 		uint32_t at, count;
-	} libs, names, paths, programs, objects;
-	uint32_t strings, strings_size;
+	} tables[TABLES], strings;
 };
 
 /* What became of our own attempt to load a library, and what has been said of it; atomic. */
@@ -52,14 +54,9 @@ struct lib_state {
 
 struct plan {
 	const struct image_header *header;
-	const struct image_lib *libs;
-	const struct image_name *names;
-	const struct image_path *paths;
-	const struct image_program *programs;
-	const struct image_id *objects;
 	const char *strings;
 	size_t size;
-	struct lib_state *states; /* one for each lib */
+	struct lib_state states[IMAGE_LIBS];
 	char path[IMAGE_PATH];
 };
 
@@ -73,17 +70,33 @@ const struct image_name *image_name(const struct plan *plan, const char *name);
 const struct image_lib *image_path(const struct plan *plan, const char *path);
 bool image_has_object(const struct plan *plan, struct image_id object);
 bool image_has_program(const struct plan *plan, const struct image_program *program);
-/* Whether a string is one of the plan's own: an answer that we gave earlier. */
+/* Whether a string is one of the plan's own, by its address. */
 bool image_owns(const struct plan *plan, const char *s);
+
+/* Where the records of a table begin. */
+static inline const void *image_records(const struct plan *plan, enum image_table table)
+{
+	return (const char *)plan->header + plan->header->tables[table].at;
+}
+
+static inline uint32_t image_count(const struct plan *plan, enum image_table table)
+{
+	return plan->header->tables[table].count;
+}
+
+static inline const struct image_lib *image_lib(const struct plan *plan, uint32_t index)
+{
+	return (const struct image_lib *)image_records(plan, LIBS) + index;
+}
 
 static inline const char *image_text(const struct plan *plan, uint32_t at)
 {
 	return plan->strings + at;
 }
 
-static inline struct lib_state *image_state(const struct plan *plan, const struct image_lib *lib)
+static inline struct lib_state *image_state(struct plan *plan, const struct image_lib *lib)
 {
-	return &plan->states[lib - plan->libs];
+	return &plan->states[lib - image_lib(plan, 0)];
 }
 
 #endif

@@ -32,31 +32,14 @@ void *load_quietly(const char *path, int mode, const char **error)
 	return handle;
 }
 
-static unsigned char load_of(const struct plan *plan, const struct image_lib *lib)
+/* LIB_UNTRIED, or what became of it. */
+static unsigned char load_of(struct plan *plan, const struct image_lib *lib)
 {
 	return __atomic_load_n(&image_state(plan, lib)->load, __ATOMIC_ACQUIRE);
 }
 
-/* Whether it was something else before. */
-static bool set_load(const struct plan *plan, const struct image_lib *lib, unsigned char load)
-{
-	return __atomic_exchange_n(&image_state(plan, lib)->load, load, __ATOMIC_ACQ_REL) != load;
-}
-
-enum mapped load_where(struct plan *plan, const struct image_lib *lib, bool say)
-{
-	char *other;
-	enum mapped mapped = objects_find(plan, lib, &other);
-
-	if (other) {
-		if (say)
-			said_other(plan, lib, other);
-		sys_release(other, IMAGE_PATH);
-	}
-	return mapped;
-}
-
-/* Loads one library unless it is mapped.
+/* Loads one library unless another copy of it is mapped. One of ours that the host has opened is opened once more, so that
+ * it stays even if the host closes it meanwhile.
  *
  * Two threads may come here for the same library: both call the real dlopen, whose own lock lets one wait for the other as
  * it would without us, and the same path is the same object. The same thread may come here again from a constructor of
@@ -64,26 +47,27 @@ enum mapped load_where(struct plan *plan, const struct image_lib *lib, bool say)
 static void load_member(struct plan *plan, const struct image_lib *lib, int mode)
 {
 	const char *soname = image_text(plan, lib->soname), *path = image_text(plan, lib->path), *error;
+	unsigned char became = LIB_FAILED;
 	enum mapped mapped;
 
 	/* Loaded by itself, an object of the consumer's would not find what only its user brings along. */
 	if (lib->how == HOW_OWN || load_of(plan, lib) != LIB_UNTRIED)
 		return;
-	mapped = load_where(plan, lib, true);
-	/* Ours that the host has opened is opened once more, so that it stays even if the host closes it meanwhile. */
+	mapped = objects_find(plan, lib, true);
 	if (mapped == MAPPED_OTHER)
 		return;
 	if (said_changed(plan, lib)) {
-		if (mapped == MAPPED_NOT)
-			set_load(plan, lib, LIB_FAILED);
+		/* What is mapped came from it before. */
+		if (mapped != MAPPED_NOT)
+			return;
 	} else if (load_quietly(path, mode, &error)) {
-		set_load(plan, lib, LIB_LOADED);
+		became = LIB_LOADED;
 		if (mapped == MAPPED_NOT)
 			log_say(LOG_DECISION, soname, " loaded from ", path, NULL);
 	} else {
 		log_say(lib->how >= HOW_KEEP ? LOG_DECISION : LOG_WARNING, soname, ": ", path, " could not be loaded: ", error, NULL);
-		set_load(plan, lib, LIB_FAILED);
 	}
+	__atomic_store_n(&image_state(plan, lib)->load, became, __ATOMIC_RELEASE);
 }
 
 /* --- what a file needs --- */
@@ -91,7 +75,7 @@ static void load_member(struct plan *plan, const struct image_lib *lib, int mode
 enum { NOT_NEEDED, NEEDED, LOOKED_INTO };
 
 struct needs {
-	const struct plan *plan;
+	struct plan *plan;
 	bool kept; /* whether what the plan only keeps counts */
 	unsigned char *of; /* one for each lib */
 };
@@ -101,7 +85,7 @@ static bool note(const char *name, void *with)
 {
 	const struct needs *needs = with;
 	const struct image_name *found = image_name(needs->plan, name);
-	const struct image_lib *lib = found && !found->alias ? &needs->plan->libs[found->lib] : NULL;
+	const struct image_lib *lib = found && !found->alias ? image_lib(needs->plan, found->lib) : NULL;
 
 	if (lib && (needs->kept || lib->how < HOW_KEEP) && needs->of[found->lib] == NOT_NEEDED &&
 	    load_of(needs->plan, lib) == LIB_UNTRIED)
@@ -113,7 +97,7 @@ static bool note(const char *name, void *with)
  * somebody else is still about to do. */
 void load_needed(struct plan *plan, const char *path, bool kept, int mode)
 {
-	uint32_t count = plan->header->libs.count;
+	uint32_t count = image_count(plan, LIBS);
 	struct needs needs = {plan, kept, depth < DEPTH ? sys_memory(IMAGE_LIBS) : NULL};
 
 	if (!needs.of)
@@ -126,14 +110,14 @@ void load_needed(struct plan *plan, const char *path, bool kept, int mode)
 			continue;
 		needs.of[i] = LOOKED_INTO;
 		/* What is mapped has what it needs. */
-		if (load_where(plan, &plan->libs[i], true) != MAPPED_NOT)
+		if (objects_find(plan, image_lib(plan, i), true) != MAPPED_NOT)
 			continue;
-		(void)peek_any(image_text(plan, plan->libs[i].path), note, &needs);
+		(void)peek_any(image_text(plan, image_lib(plan, i)->path), note, &needs);
 		/* Most of what it needs stands before it; in a circle, something behind it. */
 		i = count;
 	}
 	for (uint32_t i = 0; i < count; i++)
 		if (needs.of[i])
-			load_member(plan, &plan->libs[i], mode);
+			load_member(plan, image_lib(plan, i), mode);
 	sys_release(needs.of, IMAGE_LIBS);
 }

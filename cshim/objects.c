@@ -97,22 +97,21 @@ static int match(struct dl_phdr_info *object, size_t size, void *with)
 	return 0;
 }
 
-enum mapped objects_find(const struct plan *plan, const struct image_lib *lib, char **other)
+enum mapped objects_find(struct plan *plan, const struct image_lib *lib, bool say)
 {
 	struct search search = {.soname = image_text(plan, lib->soname), .path = image_text(plan, lib->path)};
 	struct sys_stat st;
 
-	*other = NULL;
-	if (!dl_iterate_phdr)
-		return MAPPED_NOT;
-	(void)dl_iterate_phdr(match, &search);
+	if (dl_iterate_phdr)
+		(void)dl_iterate_phdr(match, &search);
 	/* Mapped under another name: the same file by another path is not another copy. */
-	if (search.found == MAPPED_OTHER && search.other && search.other[0] == '/' && sys_stat(search.other, &st) == 0 &&
-	    st.dev == lib->dev && st.ino == lib->ino)
-		search.found = MAPPED_CHOSEN;
-	if (search.found == MAPPED_OTHER)
-		*other = search.other;
-	else if (search.other)
+	if (search.other && search.found == MAPPED_OTHER) {
+		if (search.other[0] == '/' && sys_stat(search.other, &st) == 0 && st.dev == lib->dev && st.ino == lib->ino)
+			search.found = MAPPED_CHOSEN;
+		else if (say)
+			said_other(plan, lib, search.other);
+	}
+	if (search.other)
 		sys_release(search.other, IMAGE_PATH);
 	return search.found == MAPPED_CHOSEN && search.nameless ? MAPPED_CHOSEN_NAMELESS : search.found;
 }

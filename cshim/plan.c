@@ -38,7 +38,7 @@ static struct plan *take(const char *path, bool given)
 		image_free(plan);
 		plan = NULL;
 	} else {
-		log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, plan->header->libs.count), " libraries", NULL);
+		log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, image_count(plan, LIBS)), " libraries", NULL);
 	}
 	return plan;
 }

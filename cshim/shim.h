@@ -35,7 +35,7 @@ struct identity {
 	/* The program, as the plan knows programs; all zero where it is not known. */
 	struct image_program program;
 	/* What the binary may know of the environment: strings, each with its NUL, one after the other. */
-	char *variables, few[1500];
+	char *variables;
 	unsigned variable_count;
 	/* The path of the program, as the binary is told it; empty where it is not known. */
 	char path[IMAGE_PATH];
@@ -85,8 +85,8 @@ enum mapped {
 };
 
 bool objects_can(void);
-/* Where a library of the plan is; on MAPPED_OTHER, `*other` holds its path in a page that is the caller's to release. */
-enum mapped objects_find(const struct plan *plan, const struct image_lib *lib, char **other);
+/* Where a library of the plan is. `say`: that it is another copy, once. */
+enum mapped objects_find(struct plan *plan, const struct image_lib *lib, bool say);
 /* The path of the object whose code lies at `address`, "" for the program itself and where there is none. */
 void objects_path(const void *address, char path[static IMAGE_PATH]);
 
@@ -110,8 +110,6 @@ enum { RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_DEEPBIND = 8, RTLD_LOC
 
 /* The real dlopen, with errno and dlerror left as the host had them; `*error` says why where it answers NULL. */
 void *load_quietly(const char *path, int mode, const char **error);
-/* Where a library is now. `say`: once, if it is another copy. */
-enum mapped load_where(struct plan *plan, const struct image_lib *lib, bool say);
 /* Loads what the file at `path`, which is about to be loaded, needs of the plan, and what that needs; `kept`: also where
  * the plan only keeps it. */
 void load_needed(struct plan *plan, const char *path, bool kept, int mode);

@@ -42,12 +42,15 @@ static void put_id(struct out *out, struct image_id id)
 	put_number(out, id.ino);
 }
 
-static void put_plan(struct out *out, const struct plan *plan)
+static void put_plan(struct out *out, struct plan *plan)
 {
-	const struct image_header *h = plan->header;
+	const struct image_name *names = image_records(plan, NAMES);
+	const struct image_path *paths = image_records(plan, PATHS);
+	const struct image_program *programs = image_records(plan, PROGRAMS);
+	const struct image_id *objects = image_records(plan, OBJECTS);
 
-	for (uint32_t i = 0; i < h->libs.count; i++) {
-		const struct image_lib *lib = &plan->libs[i];
+	for (uint32_t i = 0; i < image_count(plan, LIBS); i++) {
+		const struct image_lib *lib = image_lib(plan, i);
 
 		put(out, "l");
 		put(out, image_text(plan, lib->soname));
@@ -58,31 +61,29 @@ static void put_plan(struct out *out, const struct plan *plan)
 		put_number(out, lib->how);
 		must(image_owns(plan, image_text(plan, lib->path)) && image_state(plan, lib)->load == LIB_UNTRIED);
 	}
-	for (uint32_t i = 0; i < h->names.count; i++) {
-		const struct image_name *name = &plan->names[i];
-
+	for (uint32_t i = 0; i < image_count(plan, NAMES); i++) {
 		put(out, "n");
-		put(out, image_text(plan, name->name));
-		put_number(out, name->lib);
-		put_number(out, name->alias);
-		must(image_name(plan, image_text(plan, name->name)) == name);
+		put(out, image_text(plan, names[i].name));
+		put_number(out, names[i].lib);
+		put_number(out, names[i].alias);
+		must(image_name(plan, image_text(plan, names[i].name)) == &names[i]);
 	}
-	for (uint32_t i = 0; i < h->paths.count; i++) {
+	for (uint32_t i = 0; i < image_count(plan, PATHS); i++) {
 		put(out, "r");
-		put(out, image_text(plan, plan->paths[i].path));
-		put_number(out, plan->paths[i].lib);
-		must(image_path(plan, image_text(plan, plan->paths[i].path)) == &plan->libs[plan->paths[i].lib]);
+		put(out, image_text(plan, paths[i].path));
+		put_number(out, paths[i].lib);
+		must(image_path(plan, image_text(plan, paths[i].path)) == image_lib(plan, paths[i].lib));
 	}
-	for (uint32_t i = 0; i < h->programs.count; i++) {
+	for (uint32_t i = 0; i < image_count(plan, PROGRAMS); i++) {
 		put(out, "p");
-		put_id(out, plan->programs[i].dir);
-		put_id(out, plan->programs[i].file);
-		must(image_has_program(plan, &plan->programs[i]));
+		put_id(out, programs[i].dir);
+		put_id(out, programs[i].file);
+		must(image_has_program(plan, &programs[i]));
 	}
-	for (uint32_t i = 0; i < h->objects.count; i++) {
+	for (uint32_t i = 0; i < image_count(plan, OBJECTS); i++) {
 		put(out, "o");
-		put_id(out, plan->objects[i]);
-		must(image_has_object(plan, plan->objects[i]));
+		put_id(out, objects[i]);
+		must(image_has_object(plan, objects[i]));
 	}
 	must(!image_name(plan, "\xff\xff no name \xff") && !image_owns(plan, out->at));
 }
