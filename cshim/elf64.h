@@ -27,7 +27,7 @@ struct elf_dyn {
 enum {
 	ET_DYN = 3,
 	PT_LOAD = 1, PT_DYNAMIC = 2,
-	DT_NULL = 0, DT_NEEDED = 1, DT_STRTAB = 5, DT_STRSZ = 10, DT_SONAME = 14, DT_RUNPATH = 29,
+	DT_NULL = 0, DT_NEEDED = 1, DT_STRTAB = 5, DT_SONAME = 14, DT_RUNPATH = 29,
 };
 
 /* What dl_iterate_phdr(3) gives; only the fields that every libc has. */

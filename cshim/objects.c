@@ -102,8 +102,7 @@ enum mapped objects_find(struct plan *plan, const struct image_lib *lib, bool sa
 	struct search search = {.soname = image_text(plan, lib->soname), .path = image_text(plan, lib->path)};
 	struct sys_stat st;
 
-	if (dl_iterate_phdr)
-		(void)dl_iterate_phdr(match, &search);
+	(void)dl_iterate_phdr(match, &search);
 	/* Mapped under another name: the same file by another path is not another copy. */
 	if (search.other && search.found == MAPPED_OTHER) {
 		if (search.other[0] == '/' && sys_stat(search.other, &st) == 0 && st.dev == lib->dev && st.ino == lib->ino)
@@ -141,6 +140,5 @@ void objects_path(const void *address, char path[static IMAGE_PATH])
 	struct place place = {address, path};
 
 	path[0] = '\0';
-	if (dl_iterate_phdr)
-		(void)dl_iterate_phdr(contains, &place);
+	(void)dl_iterate_phdr(contains, &place);
 }

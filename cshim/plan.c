@@ -157,22 +157,21 @@ bool plan_serves(struct plan *plan, const char *path, const char *name)
 {
 	const struct verdict *known;
 	struct image_id object;
-	bool set;
 
 	if (plan_proves(plan, path))
 		return true;
 	object = id_of(path);
-	if (!object.ino)
-		return false;
 	known = find_verdict(object, name);
-	if (known || !ask_can() || !gate_enter())
-		return known && known->set;
-	known = find_verdict(object, name);
-	set = known ? known->set : verdict_count < VERDICTS && ask_about(plan, path, name);
-	if (!known && verdict_count < VERDICTS) {
-		verdicts[verdict_count] = (struct verdict){object, name, set};
-		__atomic_store_n(&verdict_count, verdict_count + 1, __ATOMIC_RELEASE);
+	/* One that has no identity cannot be told from another. */
+	if (!known && object.ino && ask_can() && gate_enter()) {
+		/* Another thread may have been in before us. */
+		known = find_verdict(object, name);
+		if (!known && verdict_count < VERDICTS) {
+			verdicts[verdict_count] = (struct verdict){object, name, ask_about(plan, path, name)};
+			known = &verdicts[verdict_count];
+			__atomic_store_n(&verdict_count, verdict_count + 1, __ATOMIC_RELEASE);
+		}
+		gate_leave();
 	}
-	gate_leave();
-	return set;
+	return known && known->set;
 }

@@ -84,6 +84,7 @@ enum mapped {
 	MAPPED_OTHER, /* another file of the same soname */
 };
 
+/* Whether anything can be seen of it: asked before the others are called. */
 bool objects_can(void);
 /* Where a library of the plan is. `say`: that it is another copy, once. */
 enum mapped objects_find(struct plan *plan, const struct image_lib *lib, bool say);
@@ -104,7 +105,7 @@ typedef void *dlopen_function(const char *name, int mode);
 extern dlopen_function *cudashim_real;
 extern void *dlsym(void *handle, const char *name) __attribute__((weak, visibility("default")));
 
-enum { RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_DEEPBIND = 8, RTLD_LOCAL = 0 };
+enum { RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_LOCAL = 0 };
 #define RTLD_DEFAULT ((void *)0)
 #define RTLD_NEXT ((void *)-1L)
 

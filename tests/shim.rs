@@ -15,6 +15,7 @@ mod install;
 mod machines;
 #[path = "../build/object.rs"]
 mod made;
+mod mutants;
 mod object;
 mod programs;
 mod rules;

@@ -228,6 +228,7 @@ impl Plan {
     }
 
     /// The plan that the environment names (`CUDASHIM_PLAN`), if any.
+    #[must_use]
     pub fn from_environment(host: &Host) -> Option<Result<Self, PlanError>> {
         host.env("CUDASHIM_PLAN").map(|path| Self::read(Path::new(path)))
     }

@@ -311,7 +311,9 @@ fn threads_wait_for_the_answer() {
 #[test]
 fn who_asks_does_not_wait_for_itself() {
     let a = asked("kill -USR1 $2; echo $root/plan");
+    let start = std::time::Instant::now();
     let ran = a.host(&[&["signal", "libc10_cuda.so"], &OPEN[..]].concat(), &[]);
+    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
     // The handler's call passed as it came; where the wrong copy is mapped by then, it stays.
     assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n", "{}", ran.err);
     // The first waits for the second, who is asked by the child.
@@ -321,6 +323,17 @@ fn who_asks_does_not_wait_for_itself() {
     let ran = a.host(&["fork-while", "libc10_cuda.so", a.lab.path("first").to_str().unwrap()], &[]);
     assert_eq!(ran.out, "which: 2\nchild: 0\nwhich: 2\n", "{}", ran.err);
     assert_eq!(a.times().len(), 2);
+}
+
+/// Neither what the host ignores nor what it blocks, which is everything while the question is put.
+#[test]
+fn the_binary_gets_no_signals_of_the_host() {
+    let a = asked("grep -E 'Sig(Blk|Ign)' /proc/self/status >$root/signals");
+    let mut command = crate::support::lab::clean_command("/bin/sh");
+    command.args(["-c", "trap '' USR1; exec \"$0\" \"$@\""]).arg(&COMMON.host).args(OPEN).env("LD_PRELOAD", &a.shim);
+    assert_eq!(run(&a.lab, &mut command).code, Some(0));
+    let signals = fs::read_to_string(a.lab.path("signals")).unwrap();
+    assert_eq!(signals, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
 }
 
 #[test]

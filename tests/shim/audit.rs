@@ -165,6 +165,14 @@ fn both_doors_act_once() {
         "open libone.so: ok\nwhich: 2\nerrno: 42\nerror: none\nmaps libone: 1\n  [R]/right/libone.so.1\n"
     );
     assert_eq!(ran.err.matches("alias of libone.so.1").count(), 1, "{}", ran.err);
+    // The question is the audit door's alone.
+    let binary = two.lab.write("asked", format!("#!/bin/sh\necho >>{}/log\n", utf8(two.lab.root())));
+    std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let shim = two.lab.write("libasks.so", cudashim::handout::shim::image_for(Some(&binary)).unwrap());
+    let mut command = clean_command(&COMMON.host);
+    command.env("LD_PRELOAD", &shim).env("LD_AUDIT", &shim).args(["open", "libc10_cuda.so", "l"]);
+    assert_eq!(run(&two.lab, &mut command).out, "open libc10_cuda.so: no\n");
+    assert_eq!(std::fs::read(two.lab.path("log")).unwrap(), b"\n");
     // An auditor that the loader does not take, or that has nothing to hand out, is none.
     let shown = ["open", "libone.so", "l", "call", "which"];
     let mut command = two.audited(&plan, &COMMON.host);

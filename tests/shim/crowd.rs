@@ -44,16 +44,22 @@ fn threads_that_read_the_plan_together_act_by_it() {
 fn constructors_in_64_threads_open_again() {
     let s = set();
     let source = format!(
-        "#include <dlfcn.h>\n#include <stdlib.h>\n__attribute__((constructor)) static void start(void) {{\n\
+        "#include <dlfcn.h>\n#include <stdlib.h>\n#include <unistd.h>\n\
+         __attribute__((constructor)) static void start(void) {{\n usleep(5000);\n\
          if (!dlopen(\"libone.so\", RTLD_NOW) || !dlopen(\"{}\", RTLD_NOW) || !dlopen(\"libone.so.1\", RTLD_NOW))\n\
          abort(); }}",
         utf8(&s.consumer)
     );
     // Without a soname each copy of the file is a library of its own.
     let again = s.lab.program("again.so", &source, &["-shared", "-fPIC", "-ldl"]);
+    // Half of them come by the loader, which is theirs while their constructors run; half come to wait for it.
+    let needs = ["-shared", "-fPIC", "wrong/libone.so.1", "-Wl,-rpath,$ORIGIN/../wrong"];
+    let uses = "int which(void); int sum(void) { return which(); }";
+    let direct = s.lab.program("direct.so", uses, &needs);
     fs::create_dir(s.lab.path("crowd")).unwrap();
     for number in 0..64 {
-        fs::copy(&again, s.lab.path(&format!("crowd/lib{number}.so"))).unwrap();
+        let from = if number % 2 == 0 { &again } else { &direct };
+        fs::copy(from, s.lab.path(&format!("crowd/lib{number}.so"))).unwrap();
     }
     let ran = with_plan(&s.lab, &s.plan, &["crowd", utf8(&s.lab.path("crowd")), "maps", "libone"]);
     assert_eq!((ran.out, ran.err.as_str()), (format!("crowd: 64\n{ONE_RIGHT}"), ""));

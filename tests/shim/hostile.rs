@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::{COMMON, Two, host, put_bytes, put_plan, run, utf8, with_plan};
 use crate::support::lab::{Lab, PlanText, Ran};
 use cudashim::plan::{Image, ImageView, Plan};
+use rustix::fs::inotify;
 
 struct One {
     lab: Lab,
@@ -116,8 +117,12 @@ fn after(change: impl FnOnce(&One), says: &str) {
     let one = one();
     let plan = put_plan(&one.lab, &one.plan);
     change(&one);
-    let ran = one.open(&plan);
-    assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n");
+    // Once, however often it is asked for.
+    let script = ["open", "libone.so.1", "l", "close", "open", "libone.so.1", "l", "call", "which"];
+    let mut command = host(&script);
+    command.env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", one.lab.path("wrong"));
+    let ran = run(&one.lab, &mut command);
+    assert_eq!(ran.out, "open libone.so.1: ok\nopen libone.so.1: ok\nwhich: 1\n");
     assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
     let line = format!("]: libone.so.1: [R]/right/libone.so.1 is not used: {says}; left to the loader\n");
     assert!(ran.err.ends_with(&line), "{}", ran.err);
@@ -232,12 +237,19 @@ fn what_is_not_a_file_is_left_to_the_loader() {
     // would be missing: the loader reads on until it has a whole header.
     let mut ends = fs::File::options().read(true).write(true).open(&pipe).unwrap();
     ends.write_all(&[b'x'; 832]).unwrap();
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&watch, &pipe, inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE).unwrap();
     let ran = with_plan(&one.lab, &one.plan, &["open", utf8(&pipe), "l", "error", "open", utf8(&dir), "l", "error"]);
     assert_eq!(
         ran.out,
         "open [R]/libpipe.so: no\nerror: [R]/libpipe.so: invalid ELF header\n\
          open [R]/dir: no\nerror: [R]/dir: cannot read file data: Is a directory\n"
     );
+    // By the loader, and by nobody else: to open a device or a pipe can have effects.
+    let mut room = [std::mem::MaybeUninit::uninit(); 1024];
+    let mut opened = inotify::Reader::new(&watch, &mut room);
+    let seen: Vec<_> = std::iter::from_fn(|| opened.next().ok().map(|event| event.events())).collect();
+    assert_eq!(seen, [inotify::ReadFlags::OPEN, inotify::ReadFlags::CLOSE_NOWRITE]);
 }
 
 #[test]

@@ -237,15 +237,15 @@ fn nothing_of_ours_is_unloaded() {
     );
 }
 
-/// What the consumer has of its own may use what only its user brings along: loaded by itself, it would be refused.
+/// Loaded by itself, what the consumer has of its own would not be bound to what its user brings along, or be refused.
 #[test]
 fn what_is_the_consumers_own_is_not_loaded_by_itself() {
     let lab = Lab::new();
     let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
-    let uses = "extern int brought; int which(void); int sum(void) { return brought + which(); }";
+    let uses = "int mark(void) { return 10; } int which(void); int sum(void) { return mark() + which(); }";
     let inner = lab.library("own/libinner.so", "libinner.so", uses, &[utf8(&right)]);
-    let outer =
-        lab.library("own/libouter.so", "libouter.so", "int brought = 40;", &[utf8(&inner), "-Wl,-rpath,$ORIGIN"]);
+    let brings = "int mark(void) { return 40; }";
+    let outer = lab.library("own/libouter.so", "libouter.so", brings, &[utf8(&inner), "-Wl,-rpath,$ORIGIN"]);
     let plan = PlanText::new().lib("libone.so.1", &right, "preload").lib("libinner.so", &inner, "keep");
     let ran = with_plan(&lab, &plan, &["open", utf8(&outer), "n", "call", "sum", "maps", "libone"]);
     assert_eq!(

@@ -1,0 +1,309 @@
+//! Each rule of `docs/SHIM_RULES.md` has a line that keeps it: taken out, a test of that rule fails.
+//!
+//! `every_mutant_is_found` builds the object with each change, puts it in the place of the one in a copy of this program, and
+//! runs the tests that the page names for the rule. What stands beside it sees to it that each rule has a mutant, or a reason
+//! why it has none.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::made;
+use crate::support::lab::Lab;
+use cudashim::handout::shim::{IMAGE, TRACER};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::os::unix::process::CommandExt;
+
+/// How a rule begins on the page, the source, and what stands in the place of what there. `ARGUMENT`: one of the linker's.
+type Mutant = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const ARGUMENT: &str = "the linker's argument";
+
+#[rustfmt::skip]
+const MUTANTS: &[Mutant] = &[
+    // For whom.
+    ("A plan is for the programs it names", "plan.c", &[("!image_has_program(plan, &identity.program)", "false")]),
+    ("What the process does to itself later", "identity.c", &[("	(void)identity_known();\n", "")]),
+    ("A process that the given plan is not for", "plan.c",
+        &[("return plan ? (uintptr_t)plan : ask_can()", "return plan ? (uintptr_t)plan : !identity.given[0] && ask_can()")]),
+    ("The plan's own objects are never asked about", "plan.c", &[("	if (plan_proves(plan, path))\n		return true;\n", "")]),
+    ("About a stranger that opens, or needs", "plan.c",
+        &[("			__atomic_store_n(&verdict_count, verdict_count + 1, __ATOMIC_RELEASE);\n", "")]),
+    ("About a stranger that opens, or needs", "plan.c", &[("	no_more = ask(answer, plan->path, path, name) != NULL;\n	set = !no_more &&", "	set = !ask(answer, plan->path, path, name) &&")]),
+    ("Where nobody can be asked", "plan.c", &[("return known && known->set;", "return !known || known->set;")]),
+    ("A stranger that needs nothing of the plan", "choose.c",
+        &[("objects_find(plan, image_lib(plan, found->lib), false) == MAPPED_NOT;", "true;")]),
+    ("What the plan only keeps is for its own", "choose.c",
+        &[("bool own = plan_proves(call->plan, call->asker);", "bool own = true;")]),
+    // The dlopen door.
+    ("The caller stays the caller", "entry.S",
+        &[("	jmp	*cudashim_real(%rip)\n", "	subq $8, %rsp\n	call *cudashim_real(%rip)\n	addq $8, %rsp\n	ret\n")]),
+    ("Other names are untouched", "choose.c",
+        &[("found = bare ? image_name(plan, name) : NULL;", "found = image_name(plan, text_base(name));")]),
+    ("Other names are untouched", "choose.c", &[("text_has(name, '$') || ", "")]),
+    ("An alias leads to its soname", "choose.c",
+        &[("name->alias ? give(call, lib, soname,", "name->alias ? give(call, lib, call->name,")]),
+    ("`RTLD_NOLOAD` is answered truthfully", "choose.c", &[("(call->mode & RTLD_NOLOAD) || said_changed", "said_changed")]),
+    ("`RTLD_NOLOAD` is answered truthfully", "choose.c", &[("!bare && !(mode & RTLD_NOLOAD) &&", "!bare &&")]),
+    ("`RTLD_NOLOAD` is answered truthfully", "choose.c", &[("if (!(call->mode & RTLD_NOLOAD) && plan_proves", "if (plan_proves")]),
+    ("An absolute path is replaced only", "choose.c", &[("bare ? NULL : image_path(plan, name);", "NULL;")]),
+    ("Of a driver, what the plan names is given", "choose.c", &[("if (!name->alias && lib->how >= HOW_KEEP) {", "if (false) {")]),
+    ("What is needed is loaded first", "choose.c",
+        &[("		load_needed(call->plan, call->name, own, call->mode);\n", "		;\n")]),
+    ("What is needed is loaded first", "choose.c", &[("		load_needed(call->plan, path, true, call->mode);\n", "")]),
+    ("What is needed is loaded first", "load.c",
+        &[("		(void)peek_any(image_text(plan, image_lib(plan, i)->path), note, &needs);\n", "")]),
+    ("What the consumer has of its own", "load.c", &[("lib->how == HOW_OWN || ", "")]),
+    ("A library is settled when it is ours", "load.c", &[("	if (mapped == MAPPED_OTHER)\n		return;\n", "")]),
+    ("A library is settled when it is ours", "load.c", &[("if (mapped == MAPPED_OTHER)", "if (mapped != MAPPED_NOT)")]),
+    ("No second copy of a mapped soname", "choose.c",
+        &[("mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : path", "path")]),
+    ("No second copy of a mapped soname", "objects.c", &[("search.found == MAPPED_CHOSEN && search.nameless ?", "false ?")]),
+    ("No second copy of a mapped soname", "objects.c", &[("st.ino == lib->ino)", "false)")]),
+    ("Nothing is unloaded, nor are we", ARGUMENT, &[("-Wl,-z,nodelete", "")]),
+    ("Flags pass as they came", "entry.S", &[("	movq	(%rsp), %rsi\n", "	movl	$1, %esi\n")]),
+    ("errno and dlerror are the host's", "load.c", &[("	if (place)\n		*place() = before;\n", "")]),
+    ("errno and dlerror are the host's", "load.c", &[("handle ? NULL : why ? why() : NULL;", "NULL;")]),
+    ("A call before our constructor is decided", "choose.c", &[("|| !identity_known())", "|| !identity.path[0])")]),
+    ("A call from a constructor is decided", "load.c", &[("enum { DEPTH = 8 };", "enum { DEPTH = 1 };")]),
+    ("Threads: no lock of ours", "load.c",
+        &[("	int *(*place)(void) = dlsym ?",
+           "	static unsigned char lock;\n	bool held = !depth;\n\n	while (held && __atomic_exchange_n(&lock, 1, 5))\n		;\n	int *(*place)(void) = dlsym ?"),
+          ("	depth--;\n", "	depth--;\n	if (held)\n		__atomic_store_n(&lock, 0, 5);\n")]),
+    ("Files are looked at with pread", "peek.c", &[(" || (st.mode & S_IFMT) != S_IFREG", "")]),
+    ("Secure execution: nothing is done", "identity.c", &[("if (identity.secure || (", "if ((")]),
+    ("Failure is the original call, said once", "said.c", &[("if (what && first(image_state(plan, lib), TOLD_CHANGED))", "if (what)")]),
+    ("Failure is the original call, said once", "choose.c", &[("|| said_changed(call->plan, lib))", "|| false)")]),
+    ("A process that opens nothing reads no plan", "identity.c",
+        &[("	(void)identity_known();\n", "	(void)identity_known();\n	(void)plan_in_force(false);\n")]),
+    // The audit door.
+    ("A name is led to its file before any search", "audit.c", &[("plan ? decide(plan, name, asker) : name", "name")]),
+    ("No second copy, and no symbol bound", "audit.c", &[("	if (other) {\n", "	if (false) {\n")]),
+    ("An auditor without work is not noticed", "audit.c", &[("	return version;\n", "	return identity.out ? 0 : version;\n")]),
+    ("An auditor without work is not noticed", "choose.c", &[(" || is_audited())", ")")]),
+    ("Another namespace is left alone", "audit.c", &[(" || !in_base(asker))", ")")]),
+    ("What was preloaded for one program", "identity.c", &[("		end_once(environ);\n", "		;\n")]),
+    ("What was preloaded for one program", "identity.c", &[("i == length && (!*rest || *rest == ':' || *rest == ' ')", "i == length")]),
+    ("The tracer writes a line", "trace/trace.c", &[("record(\"open\",", "record(\"over\",")]),
+    // The object.
+    ("No needed library, six weak imports", ARGUMENT, &[("-Wl,-z,now", "")]),
+    // Under attack.
+    ("A plan of another user", "image.c", &[("st.uid != 0 && st.uid != (uint32_t)SYS0(NR_geteuid)", "false")]),
+    ("A plan of another user", "image.c", &[("	else if (st.mode & 022)\n", "	else if (false)\n")]),
+    ("A plan in a directory that its group", "image.c", &[("	else if (lies_open(copy))\n", "	else if (false)\n")]),
+    ("A link, a pipe, a directory", "image.c", &[("O_RDONLY | O_NOFOLLOW", "O_RDONLY")]),
+    ("A link, a pipe, a directory", "image.c", &[("sys_fstat(fd, &st) < 0 || (st.mode & S_IFMT) != S_IFREG", "sys_fstat(fd, &st) < 0")]),
+    ("Exchanged between check and use", "image.c",
+        &[("	else if (lies_open(copy))\n", "	else if (lies_open(copy) || (sys_close(fd), fd = sys_open(path, O_RDONLY)) < 0)\n")]),
+    ("Cut short while in use", "image.c",
+        &[("char *file = plan ? sys_memory(size + 1) : NULL;",
+           "char *file = (char *)sys6(NR_mmap, 0, (long)size, PROT_READ, MAP_PRIVATE, fd, 0);"),
+          ("got = sys_read(fd, file + have, size + 1 - have);", "got = have ? 0 : (long)size;")]),
+    ("A library cut short while we look", "sys.c",
+        &[("	return SYS4(NR_pread64, fd, to, size, at);\n",
+           "	const char *map = (const char *)sys6(NR_mmap, 0, (long)(at + size), PROT_READ, MAP_PRIVATE, fd, 0);\n\n	for (size_t i = 0; i < size; i++)\n		((char *)to)[i] = map[at + i];\n	return (long)size;\n")]),
+    ("Cut, flipped, text, too large", "image.c", &[("	if (h->size != plan->size)\n", "	if (false)\n")]),
+    ("Cut, flipped, text, too large", "image.c", &[("lib->how <= HOW_OWN &&", "true &&")]),
+    ("Cut, flipped, text, too large", "image.c", &[("			if (before && compare(", "			if (false && compare(")]),
+    ("Cut, flipped, text, too large", "image.c", &[("name->lib < image_count(plan, LIBS) &&", "true &&")]),
+    ("A library replaced after planning", "said.c", &[("st.dev != lib->dev || st.ino != lib->ino", "false")]),
+    ("A library replaced after planning", "said.c", &[("(uint64_t)st.size != lib->size", "false")]),
+    ("A library replaced after planning", "said.c", &[("st.mtime != lib->mtime", "false")]),
+    ("A log that is a link", "log.c", &[("O_APPEND | O_CREAT | O_NOFOLLOW", "O_APPEND | O_CREAT")]),
+    ("A log that is a link", "log.c", &[("is_control(c, before) ? '?' : (char)c", "(char)c")]),
+    ("A log that is a link", "log.c", &[("st.dev == stderr_dev && st.ino == stderr_ino &&", "")]),
+    ("A log that is a link", "log.c", &[("	(void)SYS4(NR_rt_sigprocmask, SIG_BLOCK, &quiet, &before, 8);\n", "")]),
+    // The question to the binary.
+    ("It is put once, at the first name", "choose.c", &[("!(mode & RTLD_NOLOAD) && is_cudas(name)", "!(mode & RTLD_NOLOAD)")]),
+    ("It is put once, at the first name", "choose.c", &[(" || (text_has(name, '/') && peek_any(name, is_known, NULL));", ";")]),
+    ("The variables of `data/variables.tsv`", "ask.c",
+        &[("	if (SYS3(NR_close_range, 3, 0xffffffff, 0) < 0)\n", "	if (false)\n")]),
+    ("The variables of `data/variables.tsv`", "identity.c", &[("	if (text_starts(entry, host_prefix))\n		return 0;\n", ""),
+        ("	return 0;\n}\n\n/* Copies", "	return 'v';\n}\n\n/* Copies")]),
+    ("The variables of `data/variables.tsv`", "ask.c", &[("		end_after(SECONDS);\n", "")]),
+    ("Its reason is said in one line", "plan.c",
+        &[("		else if (answer[0] == '!')\n			log_say(LOG_WARNING, \"no plan: \", answer + 1, NULL);\n", "")]),
+    ("Who comes meanwhile waits", "gate.c", &[("		if (!wait_for(now, &end))\n", "		if (true)\n")]),
+    ("Who comes meanwhile waits", "gate.c", &[("SYS3(NR_tgkill, sys_getpid(), now, 0) < 0", "false")]),
+    ("Who comes meanwhile waits", "gate.c", &[("		if (now == self)\n			return false;\n", "")]),
+    ("The host keeps its children", "ask.c", &[("	child = SYS5(NR_clone, 0, 0, 0, 0, 0);\n", "	child = SYS5(NR_clone, SIGCHLD, 0, 0, 0, 0);\n")]),
+    ("The variables of `data/variables.tsv`", "ask.c", &[("	reset_signals();\n", "")]),
+    // Proof that it acts.
+    ("One line for each decision", "said.c", &[("\" -> \", answer, \" (\", why, more, \")\", NULL", "\" -> \", answer, NULL")]),
+];
+
+/// Rules that no line of the object keeps by itself.
+const WITHOUT: &[(&str, &str)] = &[
+    ("No door where there is no assembly for it", "the build stops there"),
+    ("fork and vfork, from all sides", "all that is kept is memory, which a child has too"),
+    ("jemalloc, tcmalloc and ASan", "what is not imported and not called"),
+    ("Paths with spaces and colons", "nothing is split"),
+    ("A kilobyte of stack", "its test compiles the sources itself"),
+    ("The object for aarch64 acts", "its test compiles the sources itself"),
+    ("A file that the loader does not take", "kept by the binary"),
+    ("One answer for a hundred processes", "kept by the binary"),
+    ("A cache that another user cannot fill", "kept by the binary"),
+    ("The interpreter that is asked", "kept by the binary"),
+    ("noexec, switched off, another class", "kept by the binary"),
+];
+
+/// A rule of the page, and the tests it names.
+struct Rule {
+    text: String,
+    tests: Vec<String>,
+}
+
+/// The rows of the page that name tests.
+fn rules() -> Vec<Rule> {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SHIM_RULES.md")).unwrap();
+    let row = |line: &str| {
+        let text = line.strip_prefix("| ")?.to_owned();
+        let name = |word: &&str| {
+            word.matches('_').count() > 1
+                && word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+        };
+        let tests: Vec<String> = text.split('`').skip(1).step_by(2).filter(name).map(str::to_owned).collect();
+        (!tests.is_empty()).then_some(Rule { text, tests })
+    };
+    page.lines().filter_map(row).collect()
+}
+
+fn source(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim").join(file)).unwrap()
+}
+
+#[test]
+fn each_rule_has_a_mutant_or_a_reason() {
+    let rules = rules();
+    let named: BTreeSet<&str> =
+        MUTANTS.iter().map(|(rule, ..)| *rule).chain(WITHOUT.iter().map(|(rule, _)| *rule)).collect();
+    for name in &named {
+        assert_eq!(rules.iter().filter(|rule| rule.text.starts_with(name)).count(), 1, "no rule of the page: {name}");
+    }
+    for rule in &rules {
+        assert!(named.iter().any(|name| rule.text.starts_with(name)), "no mutant: {}", rule.text);
+    }
+    for (_, file, changes) in MUTANTS.iter().filter(|(_, file, _)| *file != ARGUMENT) {
+        for (from, _) in *changes {
+            assert_eq!(source(file).matches(from).count(), 1, "{file}: {from}");
+        }
+    }
+}
+
+/// The object of sources with the changes, or none where a compiler refuses them.
+fn build(lab: &Lab, file: &str, changes: &[(&str, &str)]) -> Vec<u8> {
+    let cshim = lab.path("cshim");
+    let machine = made::of_machine(std::env::consts::ARCH).unwrap();
+    let _ = fs::remove_dir_all(&cshim);
+    for dir in ["", "trace"] {
+        fs::create_dir_all(cshim.join(dir)).unwrap();
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim").join(dir)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                fs::copy(&path, cshim.join(dir).join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+    if file != ARGUMENT {
+        let text = changes.iter().fold(source(file), |text, (from, to)| text.replace(from, to));
+        fs::write(cshim.join(file), text).unwrap();
+    }
+    let object = if file.starts_with("trace/") { made::TRACE } else { made::SHIM };
+    let to = lab.path(object.soname);
+    for arguments in made::runs(&object, machine, env!("OUT_DIR").as_ref(), &cshim, &to).unwrap() {
+        let kept = arguments
+            .iter()
+            .filter(|word| file != ARGUMENT || changes.iter().all(|(from, _)| *word != Path::new(from)));
+        // What a change leaves without use is no mistake here.
+        let ran = Command::new("cc").arg("-std=gnu11").args(kept).args(["-Wno-error", "-w"]).output().unwrap();
+        assert!(ran.status.success(), "{changes:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+    fs::read(to).unwrap()
+}
+
+/// An object in no more than `room` bytes: what stands behind its last segment is for tools.
+fn within(object: &[u8], room: usize) -> Vec<u8> {
+    let mut object = object.to_vec();
+    if object.len() > room {
+        let headers = goblin::elf::Elf::parse(&object).unwrap().program_headers;
+        assert!(headers.iter().all(|segment| usize::try_from(segment.p_offset + segment.p_filesz).unwrap() <= room));
+        object.truncate(room);
+        // e_shoff; e_shentsize, e_shnum, e_shstrndx.
+        object[40..48].fill(0);
+        object[58..64].fill(0);
+    }
+    object
+}
+
+/// Whether a test of those fails, or does not end.
+fn fails(program: &Path, tests: &[String]) -> bool {
+    let mut child = Command::new(program)
+        .args(tests)
+        .args(["--test-threads", "2"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return !status.success();
+        }
+        if Instant::now() > end {
+            // And what it started.
+            let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
+            kill_process_group(group, Signal::KILL).unwrap();
+            let _ = child.wait();
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// `CUDASHIM_RULE`: only those of rules that begin so.
+#[test]
+#[ignore = "takes minutes"]
+fn every_mutant_is_found() {
+    let lab = Lab::new();
+    let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+    let places = [IMAGE, TRACER].map(|image| {
+        let found: Vec<usize> = (0..own.len() - image.len()).filter(|at| own[*at..].starts_with(image)).collect();
+        assert!(!found.is_empty());
+        found
+    });
+    let only = std::env::var("CUDASHIM_RULE").unwrap_or_default();
+    let program = lab.path("tests");
+    let put = |mutant: &[u8], trace: bool| {
+        let image = if trace { TRACER } else { IMAGE };
+        let mutant = within(mutant, image.len());
+        let mut bytes = own.clone();
+        for at in &places[usize::from(trace)] {
+            bytes[*at..*at + image.len()].fill(0);
+            bytes[*at..*at + mutant.len()].copy_from_slice(&mutant);
+        }
+        let _ = fs::remove_file(&program);
+        fs::write(&program, bytes).unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let rules = rules();
+    let mut survivors = Vec::new();
+    for (rule, file, changes) in MUTANTS.iter().filter(|(rule, ..)| rule.starts_with(&only)) {
+        let tests = &rules.iter().find(|known| known.text.starts_with(rule)).unwrap().tests;
+        put(&build(&lab, file, changes), file.starts_with("trace/"));
+        let found = fails(&program, tests);
+        eprintln!("{} {rule} ({file}): {:?}", if found { "found   " } else { "SURVIVES" }, changes[0].0);
+        if !found {
+            survivors.push((rule, file, changes[0].0));
+        }
+    }
+    // The object as it is passes them all.
+    put(IMAGE, false);
+    let all: Vec<String> =
+        rules.iter().filter(|rule| rule.text.starts_with(&only)).flat_map(|rule| rule.tests.clone()).collect();
+    assert!(!fails(&program, &all), "the tests fail without a change");
+    assert!(survivors.is_empty(), "{survivors:#?}");
+}
