@@ -86,6 +86,8 @@ static bool reset_descriptors(int out)
 	return true;
 }
 
+/* All that the supervisor does. Of the host it has the memory and one thread, whatever the others held then: so it calls
+ * nothing of the host's libraries, and the two lists were made before. */
 static __attribute__((noreturn)) void supervise(int out, const char *const *words, const char *const *variables)
 {
 	int status = -1;
@@ -166,6 +168,8 @@ static long begin(const char *const *words, const char *const *variables, int *o
 	return child;
 }
 
+/* The question: the process, its program, and for an object the plan, the object and the name. Whatever becomes of it, the
+ * supervisor has been waited for when it returns, and the descriptors of the pipe are closed. */
 const char *ask(char answer[static IMAGE_PATH], const char *image, const char *object, const char *name)
 {
 	char digits[21];

@@ -57,6 +57,8 @@ static struct plan *plan_for(const char *name, const struct link_map *asker)
 	return plan_in_force(names_know(text_base(name)));
 }
 
+/* The file for a name that `asker` needs or opens, or the name as it came. As the dlopen door, but that nothing is to be
+ * loaded first: what the file needs will be asked for in its turn. */
 static const char *decide(struct plan *plan, const char *name, const struct link_map *asker)
 {
 	const struct image_name *found = text_has(name, '/') ? NULL : image_name(plan, name);
@@ -104,6 +106,8 @@ EXPORT unsigned la_version(unsigned version)
 	return version;
 }
 
+/* Called for each name before any search (LA_SER_ORIG), then for each file that is tried, which is not our business. What is
+ * answered is looked for in place of the name: a string of the plan or of a link map, which outlives the search. */
 EXPORT char *la_objsearch(const char *name, const uintptr_t *cookie, unsigned flag)
 {
 	/* As it was made: nobody else may write it. */
@@ -118,7 +122,8 @@ EXPORT char *la_objsearch(const char *name, const uintptr_t *cookie, unsigned fl
 	return (char *)(plan ? decide(plan, name, asker) : name);
 }
 
-/* 0: no binding of a symbol is to be told, so no call is slower. */
+/* Called for each object once it is mapped, the program itself first of all.
+ * 0: no binding of a symbol is to be told, so no call is slower. */
 EXPORT unsigned la_objopen(const struct link_map *map, long namespace, uintptr_t *cookie)
 {
 	(void)cookie;

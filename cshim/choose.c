@@ -80,6 +80,7 @@ static const char *give(const struct call *call, const struct image_lib *lib, co
 	return said_answer(call->name, mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : path, why, more);
 }
 
+/* A bare name that the plan has: given to whoever the plan was made for; what is kept only has what it needs loaded. */
 static const char *by_name(const struct call *call, const struct image_name *name)
 {
 	const struct image_lib *lib = image_lib(call->plan, name->lib);
@@ -119,7 +120,8 @@ static void by_path(const struct call *call)
 		load_needed(call->plan, call->name, own, call->mode);
 }
 
-/* A call with a plan. */
+/* A call with a plan: a bare name of the plan, a path that the plan replaces, or a file. Most names are none of these, and
+ * then nobody is asked who calls: to find that out, the loader is made to list what is mapped. */
 static const char *decide(struct plan *plan, const char *name, int mode, const void *caller)
 {
 	bool bare = !text_has(name, '/');
@@ -147,6 +149,7 @@ static const char *decide(struct plan *plan, const char *name, int mode, const v
 	return answer;
 }
 
+/* For a file whose own name says nothing: what it needs may. */
 static bool is_known(const char *name, void *with)
 {
 	(void)with;
@@ -174,7 +177,11 @@ static bool is_audited(void)
 	return __atomic_load_n(&answer, __ATOMIC_RELAXED) == 2;
 }
 
-/* What it answers is asked for instead of `name`. `caller`: the return address of the call. */
+/* What it answers is asked for instead of `name`. `caller`: the return address of the call. Called by the stub alone.
+ *
+ * The order counts: what is cheap and true of most calls comes first, and the binary is asked last, of all calls only for
+ * one that is CUDA's and wants something loaded. Whatever is not there yet (libc's environment, the list of what is mapped)
+ * is no mistake: an earlier object's constructor may call before libc has come so far, and then it is the loader's call. */
 __attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name, int mode, const void *caller)
 {
 	struct plan *plan;

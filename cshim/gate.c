@@ -28,6 +28,7 @@ static bool wait_for(uint32_t thread, struct sys_time *end)
 	return woken >= 0 || woken == -EINTR || woken == -EAGAIN;
 }
 
+/* The number of a thread and not a flag: it tells who is in, also to a child by fork, in whose memory it still stands. */
 bool gate_enter(void)
 {
 	uint32_t self = (uint32_t)SYS0(NR_gettid), now = 0;
@@ -46,6 +47,7 @@ bool gate_enter(void)
 	return true;
 }
 
+/* Who waits has said so before it went to sleep, and looks once more at `inside` then: none is missed. */
 void gate_leave(void)
 {
 	__atomic_store_n(&inside, 0, __ATOMIC_SEQ_CST);

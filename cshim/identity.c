@@ -71,6 +71,7 @@ static void take_variables(char **entries)
 	}
 }
 
+/* Our own variables; of one that stands there twice the last counts. */
 static void read_own(char **entry)
 {
 	const char *log = NULL;
@@ -240,6 +241,7 @@ static void find_program(const char *started)
 
 /* --- once --- */
 
+/* Called once, inside the gate. Whoever is to stay out needs to know nothing else of itself. */
 static void read_identity(char **entries)
 {
 	const char *started = NULL;
@@ -257,6 +259,7 @@ static void read_identity(char **entries)
 		take_variables(entries);
 }
 
+/* Called in the constructor, and before each decision, for a call that comes before it. */
 bool identity_known(void)
 {
 	char **entries = &environ && environ ? environ : first_environ;

@@ -74,6 +74,7 @@ static void load_member(struct plan *plan, const struct image_lib *lib, int mode
 
 enum { NOT_NEEDED, NEEDED, LOOKED_INTO };
 
+/* What one call has found out so far; of each lib whether it is needed, and whether its own needs are noted, too. */
 struct needs {
 	struct plan *plan;
 	bool kept; /* whether what the plan only keeps counts */
@@ -93,7 +94,10 @@ static bool note(const char *name, void *with)
 	return false;
 }
 
-/* Who is here at once with another thread, or again from a constructor, has notes of his own: nobody takes for done what
+/* Called before the loader maps the file: by choose.c for what the host opens, and for what we answer with. Two passes: what
+ * is needed, from the file downwards; then the loading, in the order of the plan, which has each after what it needs.
+ *
+ * Who is here at once with another thread, or again from a constructor, has notes of his own: nobody takes for done what
  * somebody else is still about to do. */
 void load_needed(struct plan *plan, const char *path, bool kept, int mode)
 {

@@ -17,6 +17,7 @@ static const char lost[] = "cudashim: the file of CUDASHIM_LOG cannot be opened 
 static bool stderr_known;
 static uint64_t stderr_dev, stderr_ino;
 
+/* A value that means nothing is as none: to say so would be a line in every process. */
 void log_setup(const char *value)
 {
 	struct sys_stat st;
@@ -47,6 +48,7 @@ static bool is_control(unsigned char c, unsigned char before)
 	return c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2));
 }
 
+/* Appends as much as there is room for, the line feed apart. */
 static size_t add(char *line, size_t at, const char *s)
 {
 	unsigned char before = 0;
@@ -90,6 +92,7 @@ bool log_append(const char *path, const char *line, size_t size)
 	return true;
 }
 
+/* Never waits, and never writes to what descriptor 2 was not at the start: a line is lost rather than a host harmed. */
 static void to_stderr(const char *line, size_t size)
 {
 	struct sys_stat st;

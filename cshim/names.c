@@ -33,6 +33,7 @@ static bool is_rest(const char *s)
 	return is_version(hex == 9 ? s + 9 : s);
 }
 
+/* Called for each name that may be worth a question: no allocation, no system call. */
 bool names_know(const char *name)
 {
 	if (!text_starts(name, "lib"))

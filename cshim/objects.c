@@ -33,7 +33,8 @@ static const void *table_at(const struct dl_phdr_info *object, uint64_t address)
 	return room_at(object, moved) ? moved : NULL;
 }
 
-/* NULL where it has none. */
+/* Read where the object is mapped: its own table says how it is called, and every number in it is held against what is
+ * mapped. NULL where it has none. */
 static const char *soname_of(const struct dl_phdr_info *object)
 {
 	const struct elf_dyn *dyn = NULL;
@@ -67,6 +68,8 @@ bool objects_can(void)
 
 /* --- by soname --- */
 
+/* What is looked for, and what was found so far. The first of another file's is the one that the loader would take; the
+ * chosen file, wherever it stands in the list, ends the search. */
 struct search {
 	const char *soname, *path; /* of the plan */
 	enum mapped found;
@@ -122,6 +125,7 @@ struct place {
 	char *path;
 };
 
+/* Called by the loader for each object, until one is the one. */
 static int contains(struct dl_phdr_info *object, size_t size, void *with)
 {
 	struct place *place = with;

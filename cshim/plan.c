@@ -9,6 +9,7 @@
 
 enum { NOT_READ = 0, NONE = 1, MAY_ASK = 2 }; /* anything else is the address of the plan */
 
+/* Only ever goes up: from NOT_READ to MAY_ASK, to NONE or a plan, where it stays. Written inside the gate alone. */
 static uintptr_t in_force;
 
 static struct plan *as_plan(uintptr_t now)
@@ -43,6 +44,8 @@ static struct plan *take(const char *path, bool given)
 	return plan;
 }
 
+/* Called once, at the first call of all that comes so far. Without a plan that is for this program it is as if none had
+ * been given: the binary may be asked, later, if the process turns out to be CUDA's. */
 static uintptr_t read_given(void)
 {
 	struct plan *plan = NULL;
@@ -55,6 +58,8 @@ static uintptr_t read_given(void)
 	return plan ? (uintptr_t)plan : ask_can() ? MAY_ASK : NONE;
 }
 
+/* Called once. The binary answers with the path of an image, or with `!` and the reason why there is none, or with nothing
+ * where this process is no business of ours; whatever it is, it is not asked again. */
 static uintptr_t ask_for_one(void)
 {
 	char *answer = sys_memory(IMAGE_PATH);

@@ -56,6 +56,7 @@ void said_other(struct plan *plan, const struct image_lib *lib, const char *othe
 			image_text(plan, lib->path), " is not used", NULL);
 }
 
+/* The one line of each decision: the name, what is asked for instead, and the rule. */
 const char *said_answer(const char *name, const char *answer, const char *why, const char *more)
 {
 	if (answer == name)
