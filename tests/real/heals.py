@@ -7,7 +7,8 @@ that starts one command starts the failing one. What failed must work then, and 
 longer have that finding, nor a fatal one that was not there before. Gives rows for the table of `run`, with what was
 told and typed.
 
-A file of a copy is a hard link to that of the clean environment: it is replaced, never written to.
+A file of a copy is a hard link to that of the clean environment: it is replaced, never written to. What uv installs with
+`--reinstall` it fetches again, and keeps the old: `uv cache prune` gives back some GB after a run.
 """
 
 from __future__ import annotations
