@@ -194,6 +194,6 @@ __attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name
 	plan = plan_in_force(false);
 	if (!plan && plan_may_be() && !(mode & RTLD_NOLOAD) && is_cudas(name))
 		plan = plan_in_force(true);
-	/* One of our own answers, come back through another object that hooks dlopen: it is decided. */
-	return plan && !image_owns(plan, name) ? decide(plan, name, mode, caller) : name;
+	/* One of our own answers that comes back through another object which hooks dlopen is decided once more, to the same. */
+	return plan ? decide(plan, name, mode, caller) : name;
 }

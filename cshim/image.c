@@ -248,8 +248,3 @@ bool image_has_program(const struct plan *plan, const struct image_program *prog
 {
 	return find(plan, PROGRAMS, program) != NULL;
 }
-
-bool image_owns(const struct plan *plan, const char *s)
-{
-	return s >= plan->strings && s < plan->strings + plan->header->strings.count;
-}

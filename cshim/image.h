@@ -70,8 +70,6 @@ const struct image_name *image_name(const struct plan *plan, const char *name);
 const struct image_lib *image_path(const struct plan *plan, const char *path);
 bool image_has_object(const struct plan *plan, struct image_id object);
 bool image_has_program(const struct plan *plan, const struct image_program *program);
-/* Whether a string is one of the plan's own, by its address. */
-bool image_owns(const struct plan *plan, const char *s);
 
 /* Where the records of a table begin. */
 static inline const void *image_records(const struct plan *plan, enum image_table table)

@@ -59,7 +59,7 @@ static void put_plan(struct out *out, struct plan *plan)
 		put_number(out, lib->size);
 		put_number(out, (uint64_t)lib->mtime);
 		put_number(out, lib->how);
-		must(image_owns(plan, image_text(plan, lib->path)) && image_state(plan, lib)->load == LIB_UNTRIED);
+		must(image_state(plan, lib)->load == LIB_UNTRIED);
 	}
 	for (uint32_t i = 0; i < image_count(plan, NAMES); i++) {
 		put(out, "n");
@@ -85,7 +85,7 @@ static void put_plan(struct out *out, struct plan *plan)
 		put_id(out, objects[i]);
 		must(image_has_object(plan, objects[i]));
 	}
-	must(!image_name(plan, "\xff\xff no name \xff") && !image_owns(plan, out->at));
+	must(!image_name(plan, "\xff\xff no name \xff"));
 }
 
 long harness_image(const unsigned char *bytes, size_t size, char *out, size_t room)
