@@ -6,10 +6,12 @@
 use super::copies::Copies;
 use super::judge::{Facts, judge};
 use super::later::{later, not_found};
+use super::pathfinder::Pathfinder;
 use super::subject::{Subject, What};
 use super::torch::ImportOrder;
 use super::{Depth, Judgement, NotFound};
-use crate::consumer::TorchBuild;
+use crate::consumer::{TorchBuild, site_of};
+use crate::facts::{DlopenRow, dlopens, parse_library_name};
 use crate::loader::{Flags, LinkMap, Loader, Missing, Rule};
 use crate::plan::{How, Plan, PlanLibrary};
 use std::collections::BTreeSet;
@@ -86,10 +88,22 @@ impl<'l> Prediction<'l> {
             let _ = map.open(library.path.as_os_str(), program);
         }
         match &subject.what {
-            What::Program(files) | What::Libraries(files) | What::Environment(files) => {
+            What::Program(files) | What::Libraries(files) => {
                 for file in files {
                     opening.path(&mut map, file);
                 }
+            }
+            What::Environment(files) => opening.imported(&mut map, files, &subject.sites),
+            What::Package(package) => {
+                if let Some(torch) = &package.torch {
+                    opening.torch(&mut map, torch);
+                }
+                opening.imported(&mut map, &package.files, &subject.sites);
+                if let Some(opener) = &package.opener {
+                    opening.path(&mut map, opener);
+                    opening.program = map.objects().iter().position(|mapped| mapped.path == *opener).or(program);
+                }
+                opening.names(&mut map, &package.names);
             }
             What::Torch(torch) => opening.torch(&mut map, torch),
             What::Extensions(torch, files) => {
@@ -117,6 +131,11 @@ impl<'l> Prediction<'l> {
                 missing.needed_by = None;
             }
             missing.optional = optional(&copies, loader, subject, missing);
+            let opened = matches!(&subject.what, What::Package(package) if asked(&package.names));
+            missing.later = opened || missing.optional && subject.is_apart() && goes_without(missing);
+            if opened && matches!(&subject.what, What::Package(package) if package.opener.is_none()) {
+                missing.needed_by = None;
+            }
         }
         not_found.extend(later);
         let (startup, roots) = if is_program { (0, vec![0]) } else { (startup, opening.roots) };
@@ -152,17 +171,36 @@ fn rules(map: &LinkMap<'_>, preloaded: usize, loader: &Loader) -> Vec<Rule> {
 
 /// Whether a subject can be loaded without a name that is not found.
 fn optional(copies: &Copies, loader: &Loader, subject: &Subject, missing: &NotFound) -> bool {
+    let uninstalled =
+        || missing.damaged.is_none() && copies.installed(loader.objects(), Path::new(&missing.name)).is_none();
     match &subject.what {
         // Packages of one environment are imported one by one: what is not installed is for those that do without. What is
         // there and not found is another matter, and so is a damaged file.
-        What::Environment(_) => {
-            missing.damaged.is_none() && copies.installed(loader.objects(), Path::new(&missing.name)).is_none()
-        }
+        What::Environment(_) => uninstalled(),
+        What::Package(package) => match package.names.iter().find(|(name, _)| *name == missing.name) {
+            // A machine without a GPU has no driver.
+            Some((_, required)) => !required || parse_library_name(&missing.name).is_some_and(|it| it.row.is_driver()),
+            None => uninstalled(),
+        },
         What::Names(names) | What::Opener(_, names) => {
             names.iter().any(|(name, required)| *name == missing.name && !required)
         }
         _ => false,
     }
+}
+
+/// Whether an extension module is of a package that is known to do without what others than the toolkit bring: `CuPy`
+/// without cuTENSOR.
+fn goes_without(missing: &NotFound) -> bool {
+    let by = missing.needed_by.as_deref();
+    let below = by.and_then(|by| by.strip_prefix(site_of(by)?).ok());
+    let Some(top) = below.and_then(|below| below.iter().next()).and_then(OsStr::to_str) else { return false };
+    let of_toolkit = parse_library_name(&missing.name).is_some_and(|name| name.row.owner == "toolkit");
+    let known = |row: &DlopenRow| {
+        let package = row.who.strip_prefix("python:");
+        !row.required && missing.name == row.name && package.is_some_and(|package| top.starts_with(package))
+    };
+    !of_toolkit && dlopens().iter().any(known)
 }
 
 /// One attempt after the other to open things.
@@ -178,6 +216,20 @@ impl Opening<'_> {
     /// By path, or what the plan hands out instead.
     fn path(&mut self, map: &mut LinkMap<'_>, path: &Path) {
         self.path_with(map, path, Flags::default());
+    }
+
+    /// Extension modules, as Python imports them; what their packages look for themselves comes first.
+    fn imported(&mut self, map: &mut LinkMap<'_>, files: &[PathBuf], sites: &[PathBuf]) {
+        let finder = Pathfinder::new(map.loader(), sites);
+        for file in files {
+            if let Some(finder) = finder.as_ref().filter(|finder| finder.serves(file)) {
+                let before = finder.before(file, &|name| map.by_name(OsStr::new(name)).is_some());
+                for path in before {
+                    self.path(map, &path);
+                }
+            }
+            self.path(map, file);
+        }
     }
 
     fn path_with(&mut self, map: &mut LinkMap<'_>, path: &Path, flags: Flags) {

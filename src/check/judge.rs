@@ -130,7 +130,7 @@ pub(super) fn judge(facts: &Facts<'_, '_>, not_found: Vec<NotFound>, depth: Dept
     let unbound = missing.iter().find(|missing| !missing.later);
     let fails = hard.is_some() || unbound.is_some();
     // The first error of an environment may be that of a package that is not meant.
-    let whole = !facts.subject.is_some_and(|subject| matches!(subject.what, What::Environment(_)));
+    let whole = !facts.subject.is_some_and(Subject::is_apart);
     let error = refused
         .filter(|_| fails && whole)
         .or_else(|| hard.map(|lost| words(facts, lost)))
@@ -191,8 +191,7 @@ fn unmet(facts: &Facts<'_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<Str
         }
     });
     // Packages of an environment count on what others have loaded before them; of ours they say where it is to come from.
-    let told =
-        |missing: &MissingSymbol| is_ours(missing.provider.as_deref()) || !matches!(subject.what, What::Environment(_));
+    let told = |missing: &MissingSymbol| is_ours(missing.provider.as_deref()) || !subject.is_apart();
     let missing = nodes.chain(symbols).filter(told).collect();
     (missing, link.first_error.map(|error| error.to_string()))
 }

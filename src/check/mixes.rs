@@ -123,7 +123,7 @@ pub(super) fn two_majors(facts: &Facts<'_, '_>, findings: &mut Vec<Finding>) -> 
     let own = wanted.filter(|major| majors.contains_key(major));
     let own = own.or_else(|| majors.iter().min_by_key(|(_, index)| **index).map(|(major, _)| *major));
     let Some((own, at)) = own.and_then(|major| Some((major, *majors.get(&major)?))) else { return false };
-    let one_consumer = facts.subject.is_some_and(|subject| !matches!(subject.what, What::Environment(_)));
+    let one_consumer = facts.subject.is_some_and(|subject| !subject.is_apart());
     let mut any = false;
     for (major, index) in majors.into_iter().filter(|(major, _)| *major != own) {
         any = true;

@@ -13,6 +13,8 @@ mod later;
 mod live;
 mod mixes;
 mod names;
+mod package;
+mod pathfinder;
 mod stranger;
 mod subject;
 mod torch;
@@ -21,6 +23,7 @@ pub use closure::{closure, predict};
 pub use finding::{Cause, File, Finding, name_of, short};
 pub use live::{LiveError, Maps, Moments, Process, live};
 pub use names::{Consumer, consumers_of};
+pub(crate) use pathfinder::Pathfinder;
 pub use stranger::{Standing, stranger};
 pub use subject::{Subject, SubjectError};
 

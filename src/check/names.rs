@@ -22,16 +22,37 @@ pub fn consumers_of(said: &str) -> Option<Consumer> {
 }
 
 impl Consumer {
+    /// As people say it: `cupy`.
+    fn plain(&self) -> &'static str {
+        self.who.split_once(':').map_or(self.who, |(_, name)| name)
+    }
+
+    /// Whether it is a package of Python's, not a library.
+    pub(super) fn is_python(&self) -> bool {
+        self.who.starts_with("python:")
+    }
+
+    /// Whether a package is it, or brings a part of it: `cupy-cuda12x`, `jax-cuda12-plugin`, `paddlepaddle-gpu`.
+    pub(super) fn is_package(&self, distribution: &Distribution) -> bool {
+        let rest = distribution.name.strip_prefix(self.plain());
+        let rest = rest.or_else(|| distribution.name.strip_prefix("paddlepaddle").filter(|_| self.plain() == "paddle"));
+        let parts = ["-cuda", "-cu1", "-gpu", "-rocm", "-cpu"];
+        rest.is_some_and(|rest| rest.is_empty() || parts.iter().any(|part| rest.starts_with(part)))
+    }
+
+    /// Whether it opens the libraries in NVIDIA's wheels by their paths (`_load_nvidia_libraries` of JAX).
+    pub(super) fn opens_wheels(&self) -> bool {
+        self.who == "python:jax"
+    }
+
     /// The names it asks for, each with whether it goes on without. `installed` are the packages beside it: they tell its
     /// release and the CUDA it is built for.
     #[must_use]
     pub fn names(&self, installed: &[Distribution]) -> Vec<(String, bool)> {
-        let plain = self.who.split_once(':').map_or(self.who, |(_, name)| name);
-        let package = |distribution: &&Distribution| {
-            distribution.name == plain
-                || distribution.name.strip_prefix(plain).is_some_and(|rest| rest.starts_with("-cu"))
-        };
-        let version = installed.iter().find(package).and_then(|distribution| Version::parse(&distribution.version));
+        let version = installed
+            .iter()
+            .find(|distribution| self.is_package(distribution))
+            .and_then(|distribution| Version::parse(&distribution.version));
         let major = cuda_major(installed).unwrap_or_default();
         let Some(unknown) = Version::parse("0") else { return Vec::new() };
         let mut names: BTreeMap<String, bool> = BTreeMap::new();

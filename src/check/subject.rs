@@ -43,6 +43,21 @@ pub(super) enum What {
     Extensions(Box<TorchBuild>, Vec<PathBuf>),
     /// A library, then names that it opens itself.
     Opener(PathBuf, Vec<(OsString, bool)>),
+    /// One package of an environment.
+    Package(Box<Package>),
+}
+
+/// What a package loads.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Package {
+    /// The torch that it imports first.
+    pub(super) torch: Option<TorchBuild>,
+    /// Its extension modules.
+    pub(super) files: Vec<PathBuf>,
+    /// The library of its own that opens the names; none: the program.
+    pub(super) opener: Option<PathBuf>,
+    /// Names that are opened, or paths; which must be there.
+    pub(super) names: Vec<(OsString, bool)>,
 }
 
 /// Why something cannot be judged.
@@ -151,16 +166,25 @@ impl Subject {
         matches!(self.what, What::Program(_))
     }
 
+    /// Whether packages are judged that are imported one by one.
+    pub(super) fn is_apart(&self) -> bool {
+        matches!(self.what, What::Environment(_) | What::Package(_))
+    }
+
     /// Whether nothing of NVIDIA's is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        matches!(&self.what, What::Environment(files) | What::Extensions(_, files) if files.is_empty())
+        match &self.what {
+            What::Environment(files) | What::Extensions(_, files) => files.is_empty(),
+            What::Package(package) => package.files.is_empty() && package.names.is_empty(),
+            _ => false,
+        }
     }
 }
 
 /// The files that nobody beside them needs, and that lead to a library of NVIDIA's: what is imported. The others come with
 /// them, through run paths of theirs.
-fn roots(objects: &Objects, files: Vec<PathBuf>) -> Vec<PathBuf> {
+pub(super) fn roots(objects: &Objects, files: Vec<PathBuf>) -> Vec<PathBuf> {
     let opened: Vec<(PathBuf, Arc<Object>)> =
         files.into_iter().filter_map(|path| Some((path.clone(), objects.open(&path).ok()?))).collect();
     let mut by_name: BTreeMap<&OsStr, usize> = BTreeMap::new();

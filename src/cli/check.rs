@@ -3,11 +3,12 @@
 use super::args::{CheckArgs, Cli, Format};
 use super::{output, resolve, why};
 use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, live, predict};
+use crate::consumer::TorchBuild;
 use crate::host::Host;
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::plan::Plan;
-use crate::python::{self, distributions, find_on_path};
+use crate::python::{self, Interpreter, distributions, find_on_path};
 use crate::report::{CheckReport, View, check_text, sanitized};
 use crate::request::{Checked, Request, RequestError};
 use anyhow::{Context, bail};
@@ -150,6 +151,17 @@ impl Asked {
         let interpreter = || self.request.interpreter(host);
         if !self.names.is_empty() {
             let interpreter = interpreter()?;
+            if let ([name], Some(python)) = (self.names.as_slice(), &interpreter)
+                && let Some(consumer) = consumers_of(name)
+            {
+                // torch is judged as it is imported, with or without its name.
+                if consumer.who == "python:torch" && TorchBuild::find(host, &python.paths).is_ok() {
+                    return self.request.subject(loader);
+                }
+                if let Some(subject) = Subject::package(loader, &consumer, python) {
+                    return Ok(Checked::Subject(Box::new(subject)));
+                }
+            }
             let sites = interpreter.as_ref().map(|it| it.paths.clone()).unwrap_or_default();
             let installed: Vec<_> = sites.iter().flat_map(|site| distributions(host, site)).collect();
             let names = self.names.iter().flat_map(|name| match consumers_of(name) {
@@ -173,7 +185,19 @@ impl Asked {
             };
             return Ok(Checked::Subject(Box::new(Subject::files(loader, &self.files, interpreter.as_ref())?)));
         }
-        self.request.subject(loader)
+        let subject = self.request.subject(loader)?;
+        // What is linked against nothing of NVIDIA's may still open it: TensorFlow, JAX.
+        let opens = |python: &Interpreter| {
+            let known = ["tensorflow", "jax"].into_iter().filter_map(consumers_of);
+            known.filter_map(|consumer| Subject::package(loader, &consumer, python)).find(|subject| !subject.is_empty())
+        };
+        Ok(match subject {
+            Checked::Nothing(why) => match interpreter()?.as_ref().and_then(opens) {
+                Some(subject) => Checked::Subject(Box::new(subject)),
+                None => Checked::Nothing(why),
+            },
+            subject @ Checked::Subject(_) => subject,
+        })
     }
 
     /// What to do about it: `run`, where the set it would hand out is seen to heal; else what `resolve` says would.

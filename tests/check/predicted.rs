@@ -240,6 +240,45 @@ fn an_environment_counts_what_is_installed_and_not_reached() {
 }
 
 #[test]
+fn a_package_is_judged_as_it_is_installed() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let ask = |name: &str| answer(&mut world.cudashim(["check", "--python", "venv", name]), "check.json");
+    // The plugin of JAX has run paths to the wheels, and its own code opens the others by their paths.
+    let plugin = Lib::new("xla_cuda_plugin.so").unversioned().link("-rpath,$ORIGIN/../../nvidia/cudnn/lib");
+    plugin.build(&venv.site.join("jax_plugins/xla_cuda12/xla_cuda_plugin.so"));
+    venv.dist_info("jax-cuda12-plugin", "0.7.2", "", "");
+    let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]);
+    venv.wheel("nvidia-cublas-cu12", "12.8.4.1", &[("nvidia/cublas/lib/libcublas.so.12", cublas)]);
+    let (code, value) = ask("jax");
+    assert_eq!((code, ids(&value), object(&value, "libcublas.so.12")["rule"].as_str()), (0, vec![], Some("path")));
+    // TensorFlow opens them by name: its library has run paths, or nothing is found.
+    let tensorflow = |run_path: &str| {
+        let lib = Lib::new("libtensorflow_framework.so.2").unversioned().link(&format!("-rpath,{run_path}"));
+        lib.build(&venv.site.join("tensorflow/libtensorflow_framework.so.2"));
+        venv.dist_info("tensorflow", "2.20.0", "", "");
+        let (code, value) = ask("tensorflow");
+        let lost = value["not_found"].as_array().unwrap().iter().any(|lost| lost["name"] == "libcublas.so.12");
+        (code, lost, ids(&value).concat())
+    };
+    assert_eq!(tensorflow("/nowhere"), (0, true, "bare-name-dlopen-consumers".to_owned()));
+    assert!(!tensorflow("$ORIGIN/../nvidia/cublas/lib").1);
+    // What nobody has installed is judged by its row alone.
+    assert_eq!(ask("ctranslate2").0, 1);
+}
+
+#[test]
+fn what_a_torch_opens_is_what_it_imports() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch_of(&venv);
+    let plain = answer(&mut world.cudashim(["check", "--python", "venv"]), "check.json");
+    let named = answer(&mut world.cudashim(["check", "--python", "venv", "torch"]), "check.json");
+    assert_eq!((plain.0, ids(&plain.1)), (named.0, ids(&named.1)));
+    assert_eq!(plain.1["objects"], named.1["objects"]);
+}
+
+#[test]
 fn stubs_doubles_and_majors() {
     let world = World::new();
     let venv = world.venv("venv");

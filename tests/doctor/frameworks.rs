@@ -55,7 +55,7 @@ fn actions(found: &Finding) -> Vec<&str> {
 }
 
 /// Nothing is found that is wrong.
-fn healthy(patient: &Patient) {
+pub(super) fn healthy(patient: &Patient) {
     let wrong: Vec<_> = patient.ids().into_iter().filter(|(_, severity)| *severity != Fact).collect();
     assert_eq!(wrong, [], "{:#?}", patient.report().findings);
 }
@@ -501,35 +501,6 @@ fn bare_name_dlopen_consumers() {
     assert_eq!(found.cause, "paddlepaddle-gpu 2.6.2 opens `libcudnn.so` by name, and ld.so finds none");
     let path = "opt/cudnn/libcudnn.so";
     healthy(&paddle.library(path, &Lib::new("libcudnn.so.7")).set("LD_LIBRARY_PATH", "/opt/cudnn"));
-}
-
-#[test]
-fn cupy_without_the_libraries_that_it_opens() {
-    let cupy = |patient: Patient, requires: &'static str| {
-        patient.venv(|venv| {
-            venv.dist_info("cupy-cuda12x", "14.2.0", requires, "");
-        })
-    };
-    let found = cupy(machine(), "Requires-Dist: cuda-toolkit==12.*; extra == \"ctk\"\n").first();
-    assert_eq!((found.id, found.severity), ("bare-name-dlopen-consumers", Fatal));
-    assert_eq!(found.cause, "cupy-cuda12x 14.2.0 opens `libcublas.so.12`, `libnvrtc.so.12`, and no copy is here");
-    assert_eq!(commands(&found), ["/venv/bin/python -m pip install 'cupy-cuda12x[ctk]==14.2.0'"]);
-    let found = cupy(machine(), "").first();
-    let line = "pip install nvidia-cublas-cu12 nvidia-cuda-nvrtc-cu12";
-    assert!(commands(&found)[0].ends_with(line), "{:?}", found.remedies);
-    // It finds the wheels by itself.
-    let whole = cupy(machine(), "").venv(|venv| {
-        venv.wheel(
-            "nvidia-cublas-cu12",
-            "12.8.4.1",
-            &[("nvidia/cublas/lib/libcublas.so.12", Lib::new("libcublas.so.12"))],
-        );
-        let nvrtc = Lib::new("libnvrtc.so.12");
-        venv.wheel("nvidia-cuda-nvrtc-cu12", "12.8.93", &[("nvidia/cuda_nvrtc/lib/libnvrtc.so.12", nvrtc)]);
-    });
-    let is_it = |(id, _): &(&str, _)| *id == "bare-name-dlopen-consumers";
-    assert!(!whole.ids().iter().any(is_it), "{:?}", whole.ids());
-    assert_eq!(cupy(without_gpu(), "").ids(), [("bare-name-dlopen-consumers", Fatal), ("no-driver", Fact)]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the rules about packages share: whose file it is, how it is called in a line, which wheels bring a library; and
 //! the packages that open libraries by name without a library of their own that tells so.
 
-use crate::check::{NotFound, Subject};
+use crate::check::{NotFound, Pathfinder, Subject};
 use crate::consumer::tidy;
 use crate::diagnose::tool::{self, Wanted};
 use crate::diagnose::{Case, Finding, Remedy};
@@ -134,19 +134,29 @@ pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
     let (package, major) = case.installed.iter().find_map(|package| Some((package, made_for(package)?)))?;
     let rows = dlopens().iter().filter(|row| row.who == "python:cupy" && row.required);
     let names = rows.filter_map(|row| parse_library_name(row.name).map(|name| (row.name, name)));
-    let absent = |name: &str| case.inventory.serving(name).all(|library| library.unusable.is_some());
+    // From 14 on it has cuda-pathfinder search, which knows the wheels of its own environment only.
+    let sites = case.interpreter.map(|python| python.paths.as_slice()).unwrap_or_default();
+    let finder = Pathfinder::new(case.loader, sites)
+        .filter(|_| requirements(case.host, package, &[]).contains_key("cuda-pathfinder"));
+    let copies = |name: &str| case.inventory.serving(name).filter(|library| library.unusable.is_none()).count();
+    let absent = |name: &str| match &finder {
+        Some(finder) => finder.find(name, |_| false).is_none(),
+        None => copies(name) == 0 && case.loader.find(OsStr::new(name)).is_none(),
+    };
     let lost: BTreeSet<String> = names
         .filter(|(_, name)| !name.row.is_driver() && name.version.as_ref().is_some_and(|it| it.major() == major))
-        .filter(|(name, _)| absent(name) && case.loader.find(OsStr::new(name)).is_none())
+        .filter(|(name, _)| absent(name))
         .map(|(name, _)| name.to_owned())
         .collect();
     if lost.is_empty() {
         return None;
     }
-    let reason = format!("{} {} opens {}, and no copy is here", package.name, package.version, listed(&lost));
+    let reason = format!("{} {} opens {}, and finds no copy", package.name, package.version, listed(&lost));
     let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
-    let found =
-        lost.iter().fold(found, |found, name| found.seen("file", format!("`{name}` is nowhere on this machine")));
+    let found = lost.iter().fold(found, |found, name| {
+        let where_ = if copies(name) == 0 { "nowhere on this machine" } else { "in no place where it looks" };
+        found.seen("file", format!("`{name}` is {where_}"))
+    });
     let extras = with_extras(case, package, &["ctk"]);
     let remedy = extras.or_else(|| case.install(&wheels(case, &lost, major), false));
     Some(found.healed_by(remedy))

@@ -1,0 +1,80 @@
+//! What a package that is known to open libraries by name loads where it is installed.
+//!
+//! Takes a consumer of `data/dlopens.tsv` and an environment; gives the [`Subject`]: its extension modules, then what it opens,
+//! by whom and from where. Judges nothing.
+
+use super::names::Consumer;
+use super::pathfinder::Pathfinder;
+use super::subject::{Package, Subject, What, roots};
+use crate::consumer::{TorchBuild, library_files};
+use crate::facts::parse_library_name;
+use crate::host::Host;
+use crate::loader::Loader;
+use crate::places;
+use crate::python::{Distribution, Interpreter, distributions, requirements};
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+impl Subject {
+    /// A consumer as it is installed in an environment; `None` where it is not.
+    #[must_use]
+    pub fn package(loader: &Loader, consumer: &Consumer, interpreter: &Interpreter) -> Option<Self> {
+        let (objects, sites) = (loader.objects(), &interpreter.paths);
+        let host = objects.host();
+        let installed: Vec<Distribution> = sites.iter().flat_map(|site| distributions(host, site)).collect();
+        let packages: Vec<&Distribution> = installed.iter().filter(|package| consumer.is_package(package)).collect();
+        let first = packages.first()?;
+        let own: BTreeSet<PathBuf> = packages
+            .iter()
+            .filter_map(|package| Some((package.dir.parent()?, package)))
+            .flat_map(|(site, package)| package.record(host).into_iter().map(|file| site.join(file.path)))
+            .collect();
+        let all = library_files(host, sites);
+        let mut files = roots(objects, all);
+        files.retain(|file| own.contains(file));
+        let is_user = packages.iter().any(|package| requirements(host, package, &[]).contains_key("torch"));
+        let torch = is_user.then(|| TorchBuild::find(host, sites).ok()).flatten();
+        let opener = opener(host, consumer, sites);
+        let finder = Pathfinder::new(loader, sites).filter(|finder| own.iter().any(|file| finder.serves(file)));
+        let in_files = |name: &str| files.iter().any(|file| file.file_name() == Some(OsStr::new(name)));
+        // What a library of its own opens is known of that.
+        let names = if consumer.is_python() { consumer.names(&installed) } else { Vec::new() };
+        let names = names.into_iter().filter(|(name, _)| !in_files(name)).map(|(name, required)| {
+            let is_driver = parse_library_name(&name).is_some_and(|name| name.row.is_driver());
+            let path = match &finder {
+                Some(finder) if !is_driver => finder.find(&name, |_| false),
+                _ if consumer.opens_wheels() => in_wheels(host, sites, &name),
+                _ => None,
+            };
+            (path.map_or_else(|| OsString::from(&name), PathBuf::into_os_string), required)
+        });
+        Some(Self {
+            of: format!("{} {}", first.name, first.version),
+            at: first.dir.parent().map(Path::to_owned),
+            program: Some(interpreter.program.clone()),
+            cuda: super::names::cuda_major(&installed),
+            sites: sites.clone(),
+            what: What::Package(Box::new(Package { torch, names: names.collect(), files, opener })),
+        })
+    }
+}
+
+/// The library of a package that opens the names, by its own run paths.
+fn opener(host: &Host, consumer: &Consumer, sites: &[PathBuf]) -> Option<PathBuf> {
+    let candidates: &[&str] = match consumer.who {
+        "python:tensorflow" => &["tensorflow/libtensorflow_framework.so.2", "tensorflow/libtensorflow_cc.so.2"],
+        "python:jax" => &["jax_plugins/xla_cuda13/xla_cuda_plugin.so", "jax_plugins/xla_cuda12/xla_cuda_plugin.so"],
+        _ => &[],
+    };
+    let files = candidates.iter().flat_map(|file| sites.iter().map(move |site| site.join(file)));
+    files.into_iter().find(|file| host.is_file(file))
+}
+
+/// The copy in a wheel of NVIDIA's that a package opens by its path.
+fn in_wheels(host: &Host, sites: &[PathBuf], name: &str) -> Option<PathBuf> {
+    let places = places::sites(host, sites)
+        .into_iter()
+        .filter(|place| place.dir.strip_prefix(&place.root).is_ok_and(|below| below.starts_with("nvidia")));
+    places.map(|place| place.dir.join(name)).find(|file| host.is_file(file))
+}

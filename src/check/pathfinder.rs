@@ -1,0 +1,117 @@
+//! Packages that have cuda-pathfinder open NVIDIA's libraries before their extension modules ask for them: `CuPy` from 14 on,
+//! numba-cuda.
+//!
+//! Takes an environment; tells whether a file is of such a package, and which copy of a library would be opened. The order is
+//! that of `load_nvidia_dynamic_lib`: the wheels in site-packages, `$CONDA_PREFIX`, ld.so's own search, `$CUDA_PATH`
+//! (<https://github.com/NVIDIA/cuda-python/tree/main/cuda_pathfinder>). Opens nothing itself.
+
+use crate::facts::{parse_library_name, sonames};
+use crate::host::Host;
+use crate::loader::Loader;
+use crate::places;
+use crate::python::{Distribution, distributions, requirements};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// Its name, as packages require it.
+const NAME: &str = "cuda-pathfinder";
+
+/// The majors of CUDA that it knows, in the order in which it tries them.
+const MAJORS: [u64; 2] = [13, 12];
+
+/// cuda-pathfinder in an environment.
+#[derive(Debug)]
+pub(crate) struct Pathfinder<'l> {
+    loader: &'l Loader,
+    /// The directories of libraries in the site directories, those of CUDA 13's wheels first.
+    dirs: Vec<PathBuf>,
+    /// The files of the packages that require it.
+    served: BTreeSet<PathBuf>,
+}
+
+impl<'l> Pathfinder<'l> {
+    /// Where some package of the environment requires it and has it.
+    pub(crate) fn new(loader: &'l Loader, sites: &[PathBuf]) -> Option<Self> {
+        let host = loader.objects().host();
+        let installed: Vec<Distribution> = sites.iter().flat_map(|site| distributions(host, site)).collect();
+        installed.iter().find(|package| package.name == NAME)?;
+        let users = installed.iter().filter(|package| is_user(host, package));
+        let files = users.flat_map(|package| {
+            let site = package.dir.parent().unwrap_or(&package.dir).to_owned();
+            package.record(host).into_iter().map(move |file| site.join(file.path))
+        });
+        let served: BTreeSet<PathBuf> = files.collect();
+        let mut dirs: Vec<PathBuf> = places::sites(host, sites).into_iter().map(|place| place.dir).collect();
+        dirs.sort_by_key(|dir| !dir.ends_with("nvidia/cu13/lib"));
+        (!served.is_empty()).then_some(Self { loader, dirs, served })
+    }
+
+    /// Whether a file is of a package that has it look for libraries.
+    pub(crate) fn serves(&self, file: &Path) -> bool {
+        self.served.contains(file)
+    }
+
+    /// The copy of a library that it opens, asked for as one that needs it asks; `is_mapped` tells whether a name is in the
+    /// process already.
+    pub(crate) fn find(&self, asked: &str, is_mapped: impl Fn(&str) -> bool) -> Option<PathBuf> {
+        let stem = parse_library_name(asked)?.row.stem;
+        let mut names: Vec<&str> = MAJORS.iter().flat_map(|major| sonames_of(*major, stem)).collect();
+        if names.is_empty() {
+            names.push(asked);
+        }
+        let host = self.loader.objects().host();
+        let within = |dir: &Path| names.iter().map(|name| dir.join(name)).find(|path| host.is_file(path));
+        let below = |variable: &str, lib: &str| {
+            let root = host.env(variable).filter(|root| !root.is_empty())?;
+            within(&host.absolute(Path::new(root)).join(lib))
+        };
+        if names.iter().any(|name| is_mapped(name)) {
+            return None;
+        }
+        let wheel = self.dirs.iter().find_map(|dir| within(dir));
+        let found = wheel.or_else(|| below("CONDA_PREFIX", "lib"));
+        let found = found.or_else(|| names.iter().find_map(|name| Some(self.loader.find(OsStr::new(name))?.0)));
+        let toolkit = || ["CUDA_PATH", "CUDA_HOME"].into_iter().find(|name| host.env(name).is_some());
+        found.or_else(|| toolkit().and_then(|name| ["lib64", "lib"].into_iter().find_map(|lib| below(name, lib))))
+    }
+
+    /// What it opens before a file is imported, in order: for what that needs, and first for what this needs in turn.
+    pub(crate) fn before(&self, file: &Path, is_mapped: &impl Fn(&str) -> bool) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut known = BTreeSet::new();
+        self.add(file, is_mapped, &mut known, &mut found);
+        found
+    }
+
+    fn add(
+        &self,
+        file: &Path,
+        is_mapped: &impl Fn(&str) -> bool,
+        known: &mut BTreeSet<&'static str>,
+        found: &mut Vec<PathBuf>,
+    ) {
+        let Ok(object) = self.loader.objects().open(file) else { return };
+        for name in &object.facts.needed {
+            let Some(asked) = name.to_str() else { continue };
+            let Some(name) = parse_library_name(asked).filter(|name| name.hash.is_none()) else { continue };
+            if name.row.is_driver() || !known.insert(name.row.stem) {
+                continue;
+            }
+            if let Some(path) = self.find(asked, is_mapped) {
+                self.add(&path, is_mapped, known, found);
+                found.push(path);
+            }
+        }
+    }
+}
+
+fn is_user(host: &Host, package: &Distribution) -> bool {
+    // What has it look for something is not what brings it, nor NVIDIA's own wheels.
+    package.name != NAME && !package.name.starts_with("nvidia-") && requirements(host, package, &[]).contains_key(NAME)
+}
+
+/// The sonames of a stem in a CUDA major.
+fn sonames_of(major: u64, stem: &'static str) -> impl Iterator<Item = &'static str> {
+    sonames().iter().filter(move |row| row.cuda_major == major && row.stem == stem).map(|row| row.soname)
+}

@@ -1,0 +1,105 @@
+//! `CuPy` and cuda-pathfinder: what a package opens by itself before its modules need it.
+
+use super::frameworks::{healthy, machine, without_gpu};
+use super::{Patient, commands};
+use crate::support::world::{Lib, Venv};
+use cudashim::facts::Severity::{Fact, Fatal};
+
+#[test]
+fn cupy_without_the_libraries_that_it_opens() {
+    let cupy = |patient: Patient, requires: &'static str| {
+        patient.venv(|venv| {
+            venv.dist_info("cupy-cuda12x", "14.2.0", requires, "");
+        })
+    };
+    let found = cupy(machine(), "Requires-Dist: cuda-toolkit==12.*; extra == \"ctk\"\n").first();
+    assert_eq!((found.id, found.severity), ("bare-name-dlopen-consumers", Fatal));
+    assert_eq!(found.cause, "cupy-cuda12x 14.2.0 opens `libcublas.so.12`, `libnvrtc.so.12`, and finds no copy");
+    assert_eq!(commands(&found), ["/venv/bin/python -m pip install 'cupy-cuda12x[ctk]==14.2.0'"]);
+    let found = cupy(machine(), "").first();
+    let line = "pip install nvidia-cublas-cu12 nvidia-cuda-nvrtc-cu12";
+    assert!(commands(&found)[0].ends_with(line), "{:?}", found.remedies);
+    // It finds the wheels by itself.
+    let whole = cupy(machine(), "").venv(|venv| {
+        venv.wheel(
+            "nvidia-cublas-cu12",
+            "12.8.4.1",
+            &[("nvidia/cublas/lib/libcublas.so.12", Lib::new("libcublas.so.12"))],
+        );
+        let nvrtc = Lib::new("libnvrtc.so.12");
+        venv.wheel("nvidia-cuda-nvrtc-cu12", "12.8.93", &[("nvidia/cuda_nvrtc/lib/libnvrtc.so.12", nvrtc)]);
+    });
+    let is_it = |(id, _): &(&str, _)| *id == "bare-name-dlopen-consumers";
+    assert!(!whole.ids().iter().any(is_it), "{:?}", whole.ids());
+    assert_eq!(cupy(without_gpu(), "").ids(), [("bare-name-dlopen-consumers", Fatal), ("no-driver", Fact)]);
+}
+
+/// CuPy 14: no run path leads from its modules to the wheels; cuda-pathfinder opens these before them.
+fn install_cupy(venv: &Venv) {
+    let sparse = Lib::new("cusparse.so").unversioned().uses("libcusparse.so.12", &["cusparseCreate"]);
+    let tensor = Lib::new("cutensor.so").unversioned().uses("libcutensor.so.2", &["cutensorCreate"]);
+    let mut record = String::new();
+    for (name, module) in [("cusparse", sparse), ("cutensor", tensor)] {
+        let file = format!("cupy_backends/cuda/libs/{name}.cpython-311-x86_64-linux-gnu.so");
+        module.build(&venv.site.join(&file));
+        record += &format!("{file},,\n");
+    }
+    venv.dist_info("cupy-cuda12x", "14.2.0", "Requires-Dist: cuda-pathfinder==1.*,>=1.3.4\n", &record);
+    venv.dist_info("cuda-pathfinder", "1.9.1", "", "");
+    for (stem, folder) in [("cublas", "cublas"), ("nvrtc", "cuda_nvrtc")] {
+        let soname = format!("lib{stem}.so.12");
+        let path = format!("nvidia/{folder}/lib/{soname}");
+        venv.wheel(&format!("nvidia-{}-cu12", folder.replace('_', "-")), "12.8.90", &[(&path, Lib::new(&soname))]);
+    }
+    let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseCreate"]);
+    let sparse = sparse.uses("libnvJitLink.so.12", &["__nvJitLinkCreate_12_8"]);
+    let sparse = sparse.link("-rpath,$ORIGIN/../../nvjitlink/lib");
+    venv.wheel("nvidia-cusparse-cu12", "12.5.8.93", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
+}
+
+fn linker(version: &str, symbol: &str) -> impl FnOnce(&Venv) {
+    let version = version.to_owned();
+    let library = Lib::new("libnvJitLink.so.12").defines(&[symbol]);
+    move |venv| {
+        venv.wheel("nvidia-nvjitlink-cu12", &version, &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", library)]);
+    }
+}
+
+#[test]
+fn what_cuda_pathfinder_opens_is_found() {
+    let whole = || without_gpu().venv(install_cupy).venv(linker("12.8.93", "__nvJitLinkCreate_12_8"));
+    // Without cuTENSOR it goes on.
+    assert_eq!(whole().ids(), [("no-driver", Fact)]);
+    // It opens the file of the wheel, though another is on the search path; what that brings is judged all the same.
+    let other = Lib::new("libcusparse.so.12").defines(&["cusparseOther"]);
+    let other = whole().library("opt/cuda/lib64/libcusparse.so.12", &other).set("LD_LIBRARY_PATH", "/opt/cuda/lib64");
+    healthy(&other);
+    let found = without_gpu().venv(install_cupy).venv(linker("12.1.105", "__nvJitLinkCreate_12_1")).first();
+    assert_eq!((found.id, found.severity), ("nvjitlink-older-wins", Fatal));
+    // Where it finds none, another environment's is none either.
+    let gone = whole().without("venv/lib/python3.11/site-packages/nvidia/cublas");
+    gone.world.venv("other").wheel(
+        "nvidia-cublas-cu12",
+        "12.8.4.1",
+        &[("nvidia/cublas/lib/libcublas.so.12", Lib::new("libcublas.so.12"))],
+    );
+    assert_eq!(gone.first().cause, "cupy-cuda12x 14.2.0 opens `libcublas.so.12`, and finds no copy");
+    // A toolkit that is named is searched, and one that is only there is not.
+    let toolkit = gone.library("usr/local/cuda-12.8/lib64/libcublas.so.12", &Lib::new("libcublas.so.12"));
+    assert_eq!(toolkit.first().id, "bare-name-dlopen-consumers");
+    healthy(&toolkit.set("CUDA_PATH", "/usr/local/cuda-12.8"));
+    // Without cuda-pathfinder nothing leads from the modules to the wheels.
+    let alone = whole().without("venv/lib/python3.11/site-packages/cuda_pathfinder-1.9.1.dist-info");
+    assert_eq!(alone.first().id, "library-not-found");
+    // It takes the newest major that is installed, whoever asks: the module of CUDA 12 gets nothing by that.
+    let both = whole().venv(|venv| {
+        let solver = Lib::new("cusolver.so").unversioned().uses("libcublas.so.12", &["cublasCreate"]);
+        let file = "cupy_backends/cuda/libs/cublas.cpython-311-x86_64-linux-gnu.so";
+        solver.build(&venv.site.join(file));
+        let requires = "Requires-Dist: cuda-pathfinder==1.*,>=1.3.4\n";
+        venv.dist_info("cupy-cuda12x", "14.2.0", requires, &format!("{file},,\n"));
+        let cublas = Lib::new("libcublas.so.13");
+        venv.wheel("nvidia-cublas", "13.0.0.19", &[("nvidia/cu13/lib/libcublas.so.13", cublas)]);
+    });
+    assert_eq!(both.first().id, "library-not-found", "{:#?}", both.report().findings);
+}
