@@ -11,6 +11,7 @@ mod asking;
 mod cache;
 mod crowd;
 mod damage;
+mod first;
 mod native;
 mod preloads;
 mod proof;

@@ -23,6 +23,7 @@ mod why;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Runs the program on the arguments of this process.
@@ -38,12 +39,20 @@ pub fn main() -> ExitCode {
     let cli = match Cli::plain_run(&words).map_or_else(Cli::try_parse, Ok) {
         Ok(cli) => cli,
         Err(error) => {
-            let failed = error.use_stderr();
-            let _ = error.print();
-            // What can be understood of the arguments tells which command was meant.
-            let meant = Cli::command().ignore_errors(true).get_matches();
-            let code = if matches!(meant.subcommand_name(), Some("run" | "trace")) { 125 } else { 2 };
-            return if failed { ExitCode::from(code) } else { ExitCode::SUCCESS };
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            // What can be understood of the arguments tells which command was meant. `get_matches` would print `--help` again.
+            let meant = Cli::command().disable_help_flag(true).disable_version_flag(true).ignore_errors(true);
+            let meant = meant.try_get_matches().ok();
+            let is_run = meant.is_some_and(|meant| matches!(meant.subcommand_name(), Some("run" | "trace")));
+            let failed = ExitCode::from(if is_run { 125 } else { 2 });
+            return match printed {
+                _ if error.use_stderr() => failed,
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                    output::error(&anyhow::Error::new(error).context("the help cannot be written to stdout"));
+                    failed
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
     };
     if cli.format == args::Format::Markdown && !matches!(cli.command, Command::Doctor(_)) {

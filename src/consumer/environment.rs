@@ -79,11 +79,17 @@ impl Requirement {
     }
 }
 
-/// The shared objects below the site directories, by name, NVIDIA's own wheels left out.
+/// The shared objects below the site directories, by name, NVIDIA's own wheels left out; and the packages of a later
+/// directory that an earlier one has as well: those are never imported.
 #[must_use]
 pub fn library_files(host: &Host, sites: &[PathBuf]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for site in sites {
+    for (at, site) in sites.iter().enumerate() {
+        let earlier = sites.get(..at).unwrap_or_default();
+        let hidden = |package: &Path| {
+            let init = package.strip_prefix(site).unwrap_or(package).join("__init__.py");
+            earlier.iter().any(|site| host.is_file(&site.join(&init)))
+        };
         // Only a directory of installed packages is walked: the working directory may be anything.
         if !site.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages") {
             continue;
@@ -94,6 +100,7 @@ pub fn library_files(host: &Host, sites: &[PathBuf]) -> Vec<PathBuf> {
                 let name = entry.name.as_bytes();
                 let path = dir.join(&entry.name);
                 match entry.kind {
+                    FileKind::Directory if depth == 0 && hidden(&path) => {}
                     FileKind::Directory if depth < DEPTH && name != b"__pycache__" && path != site.join("nvidia") => {
                         queue.push((path, depth + 1));
                     }

@@ -1,9 +1,11 @@
 //! Findings about the environment: variables of the loader, split or mixed installations.
 //!
-//! [`variables`] has the rules about what ld.so is told, [`mixed`] those about where libraries come from together.
+//! [`variables`] has the rules about what ld.so is told, [`mixed`] those about where libraries come from together, [`torches`]
+//! those about which torch is imported.
 
 mod mixed;
 mod pins;
+mod torches;
 mod variables;
 
 pub(super) use pins::unmet;
@@ -14,6 +16,7 @@ use crate::facts::Group;
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = variables::preload(case).into_iter().collect();
+    found.extend(torches::two(case));
     found.extend(mixed::split(case));
     for other in judged::findings(case, Group::Environment) {
         if !found.iter().any(|known| known.id == other.id) {

@@ -187,3 +187,32 @@ fn import_order_crash() {
     // One release in two places is the same for both.
     healthy(&bundler("12.8.99"));
 }
+
+#[test]
+fn two_torches() {
+    let two = || torch(without_gpu()).venv(|_| {});
+    let other = |patient: &Patient, dir: &str| {
+        let other = patient.world.venv(dir);
+        install_torch(&other, "2.6.0+cu124", "12.4", &[]);
+        // An extension of the torch beside it: where another torch is imported, so is what stands beside that.
+        let own = Lib::new("_C.so").unversioned().takes("libc10_cuda.so", &["_ZN3c1013newInOldOnlyEv"]);
+        for site in [&patient.world.path(SITE), &other.site] {
+            std::fs::create_dir_all(site.join("functorch")).unwrap();
+            std::fs::write(site.join("functorch/__init__.py"), "").unwrap();
+        }
+        own.build(&patient.world.path(SITE).join("functorch/_C.cpython-311-x86_64-linux-gnu.so"));
+    };
+    let patient = two();
+    other(&patient, "other");
+    let site = "/other/lib/python3.11/site-packages";
+    let patient = patient.set("PYTHONPATH", &format!("/opt/mine:{site}"));
+    let found: Vec<_> = patient.report().findings.into_iter().filter(|found| found.severity != Fact).collect();
+    assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), ["two-torches"], "{found:#?}");
+    assert_eq!(found[0].cause, "python imports torch 2.6.0+cu124 from PYTHONPATH; the environment has 2.8.0+cu128");
+    assert_eq!(commands(&found[0]), ["export PYTHONPATH=/opt/mine"]);
+    assert_eq!(proof(&found[0], "variable"), [format!("PYTHONPATH=/opt/mine:{site}")]);
+    assert_eq!(proof(&found[0], "file").len(), 2);
+    assert_eq!(commands(&patient.set("PYTHONPATH", site).first()), ["unset PYTHONPATH"]);
+    // The environment's own directory by another way, and the same release, are nothing to say.
+    healthy(&torch(without_gpu()).set("PYTHONPATH", "/venv/lib/python3.11/site-packages"));
+}
