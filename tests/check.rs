@@ -1,6 +1,7 @@
 //! `check` and `why`: what they predict is what ld.so does, and their JSON is as described.
 
 mod live;
+mod packages;
 mod predicted;
 mod strangers;
 mod why;

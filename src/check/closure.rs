@@ -180,7 +180,8 @@ fn optional(copies: &Copies, loader: &Loader, subject: &Subject, missing: &NotFo
         What::Package(package) => match package.names.iter().find(|(name, _)| *name == missing.name) {
             // A machine without a GPU has no driver.
             Some((_, required)) => !required || parse_library_name(&missing.name).is_some_and(|it| it.row.is_driver()),
-            None => uninstalled(),
+            // What is opened for CUDA alone does not do without it.
+            None => uninstalled() && missing.needed_by.as_ref().is_none_or(|by| !package.plugins.contains(by)),
         },
         What::Names(names) | What::Opener(_, names) => {
             names.iter().any(|(name, required)| *name == missing.name && !required)

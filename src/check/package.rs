@@ -40,6 +40,8 @@ impl Subject {
         let in_files = |name: &str| files.iter().any(|file| file.file_name() == Some(OsStr::new(name)));
         // What a library of its own opens is known of that.
         let names = if consumer.is_python() { consumer.names(&installed) } else { Vec::new() };
+        let opened = |file: &&PathBuf| names.iter().any(|(name, _)| file.file_name() == Some(OsStr::new(name)));
+        let plugins = files.iter().filter(opened).cloned().collect();
         let names = names.into_iter().filter(|(name, _)| !in_files(name)).map(|(name, required)| {
             let is_driver = parse_library_name(&name).is_some_and(|name| name.row.is_driver());
             let path = match &finder {
@@ -55,7 +57,18 @@ impl Subject {
             program: Some(interpreter.program.clone()),
             cuda: super::names::cuda_major(&installed),
             sites: sites.clone(),
-            what: What::Package(Box::new(Package { torch, names: names.collect(), files, opener })),
+            what: What::Package(Box::new(Package { torch, names: names.collect(), files, plugins, opener })),
+        })
+    }
+
+    /// A library of NVIDIA's in the wheels of an environment, by its stem: `cudnn`.
+    #[must_use]
+    pub fn library(host: &Host, interpreter: &Interpreter, stem: &str) -> Option<PathBuf> {
+        let is_it = |name: &OsStr| parse_library_name(name).is_some_and(|name| name.row.stem == stem);
+        let places = places::sites(host, &interpreter.paths);
+        places.into_iter().find_map(|place| {
+            let names = host.list(&place.dir).unwrap_or_default().into_iter().map(|entry| entry.name);
+            names.filter(|name| is_it(name)).map(|name| place.dir.join(name)).min()
         })
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Package {
     pub(super) torch: Option<TorchBuild>,
     /// Its extension modules.
     pub(super) files: Vec<PathBuf>,
+    /// Those of them that are opened for CUDA alone.
+    pub(super) plugins: Vec<PathBuf>,
     /// The library of its own that opens the names; none: the program.
     pub(super) opener: Option<PathBuf>,
     /// Names that are opened, or paths; which must be there.

@@ -38,6 +38,9 @@ pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
         return told(cli, args, &judgement, &[]);
     }
     let asked = Asked::new(&host, args)?;
+    if let Some(judgement) = asked.absent(&loader)? {
+        return told(cli, args, &judgement, &[]);
+    }
     let subject = match asked.subject(&host, &loader)? {
         Checked::Subject(subject) => subject,
         Checked::Nothing(why) => {
@@ -147,7 +150,7 @@ impl Asked {
         }
     }
 
-    fn subject(&self, host: &Host, loader: &Loader) -> Result<Checked, RequestError> {
+    fn subject(&self, host: &Host, loader: &Loader) -> anyhow::Result<Checked> {
         let interpreter = || self.request.interpreter(host);
         if !self.names.is_empty() {
             let interpreter = interpreter()?;
@@ -156,10 +159,14 @@ impl Asked {
             {
                 // torch is judged as it is imported, with or without its name.
                 if consumer.who == "python:torch" && TorchBuild::find(host, &python.paths).is_ok() {
-                    return self.request.subject(loader);
+                    return Ok(self.request.subject(loader)?);
                 }
                 if let Some(subject) = Subject::package(loader, &consumer, python) {
                     return Ok(Checked::Subject(Box::new(subject)));
+                }
+                // Or a library of NVIDIA's: that of the wheels.
+                if let Some(library) = Subject::library(host, python, name) {
+                    return Ok(Checked::Subject(Box::new(Subject::files(loader, &[library], Some(python))?)));
                 }
             }
             let sites = interpreter.as_ref().map(|it| it.paths.clone()).unwrap_or_default();
@@ -198,6 +205,22 @@ impl Asked {
             },
             subject @ Checked::Subject(_) => subject,
         })
+    }
+
+    /// The judgement of a package that is not installed where it is looked for.
+    fn absent(&self, loader: &Loader) -> anyhow::Result<Option<Judgement>> {
+        let host = loader.objects().host();
+        let ([name], Some(python)) = (self.names.as_slice(), self.request.interpreter(host)?) else { return Ok(None) };
+        let Some(consumer) = consumers_of(name) else { return Ok(None) };
+        let is_torch = consumer.who == "python:torch" && TorchBuild::find(host, &python.paths).is_ok();
+        if is_torch
+            || Subject::package(loader, &consumer, &python).is_some()
+            || Subject::library(host, &python, name).is_some()
+        {
+            return Ok(None);
+        }
+        let error = format!("{name} is not installed in `{}`", python.prefix.display());
+        Ok(Some(Judgement { verdict: Verdict::Fails, error: Some(error), ..Judgement::empty(name.clone()) }))
     }
 
     /// What to do about it: `run`, where the set it would hand out is seen to heal; else what `resolve` says would.

@@ -1,0 +1,104 @@
+//! A word that names a package: it is judged as it is imported in the environment.
+
+use super::{answer, ids, object};
+use crate::support::Seen;
+use crate::support::world::{Lib, Venv, World};
+use serde_json::Value;
+use std::path::Path;
+
+fn check(world: &World, word: &str) -> (i32, Value) {
+    answer(world.cudashim(["check", word]).env("VIRTUAL_ENV", world.path("venv")), "check.json")
+}
+
+fn cublas() -> Lib {
+    Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"])
+}
+
+/// A torch that needs cuBLAS, and finds it in the wheel beside it.
+fn torch(venv: &Venv) {
+    let needs = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
+    let needs = needs.link("-rpath,$ORIGIN/../../nvidia/cublas/lib").link("--disable-new-dtags");
+    let pins = ["nvidia-cublas-cu12 (==12.4.5.8)"];
+    venv.torch("2.5.1+cu124", Some("12.4"), &pins, &[("lib/libtorch_global_deps.so", needs)]);
+}
+
+#[test]
+fn torch_is_what_is_checked_where_nothing_is_named() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    torch(&venv);
+    let both = || {
+        let (code, value) = check(&world, "torch");
+        let plain = answer(world.cudashim(["check"]).env("VIRTUAL_ENV", world.path("venv")), "check.json");
+        assert_eq!((code, &value), (plain.0, &plain.1));
+        (code, value["verdict"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(both(), (1, "fails".into()));
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", cublas())]);
+    assert_eq!(both(), (0, "loads".into()));
+}
+
+#[test]
+fn what_is_not_installed_is_said_to_be_so() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", cublas())]);
+    for word in ["torch", "cupy", "onnxruntime", "tensorflow", "cudnn"] {
+        let seen = Seen::of(world.cudashim(["check", word]).env("VIRTUAL_ENV", world.path("venv")));
+        let says = format!("{word} fails: {word} is not installed in `{}`\n", world.path("venv").display());
+        assert_eq!((seen.code, seen.err.as_str()), (Some(1), ""));
+        assert!(seen.out.ends_with(&says), "{}", seen.out);
+        assert_eq!(check(&world, word).1["verdict"], "fails");
+    }
+    // A library of the environment's wheels is judged as it stands there.
+    let (code, value) = check(&world, "cublas");
+    assert_eq!((code, object(&value, "libcublas.so.12")["rule"].as_str()), (0, Some("path")));
+}
+
+#[test]
+fn a_package_opens_its_own_libraries_and_finds_the_wheels() {
+    let world = World::new();
+    let venv = world.venv("venv");
+    let module = Lib::new("_state.so").unversioned();
+    let provider = Lib::new("libonnxruntime_providers_cuda.so").unversioned();
+    let provider = provider.uses("libcublas.so.12", &["cublasCreate_v2"]);
+    venv.wheel(
+        "onnxruntime-gpu",
+        "1.22.0",
+        &[
+            ("onnxruntime/capi/_state.cpython-311.so", module),
+            ("onnxruntime/capi/libonnxruntime_providers_cuda.so", provider),
+        ],
+    );
+    // The provider is there; what that needs is nowhere, or off every path.
+    for is_there in [false, true] {
+        if is_there {
+            venv.wheel("nvidia-cublas-cu12", "12.8.4.1", &[("nvidia/cublas/lib/libcublas.so.12", cublas())]);
+        }
+        let (code, value) = check(&world, "onnxruntime");
+        assert_eq!((code, value["verdict"].as_str()), (1, Some("fails")), "{value:#}");
+        let lost = value["not_found"].as_array().unwrap().iter().filter(|lost| lost["optional"] == false);
+        let lost: Vec<&str> = lost.map(|lost| lost["name"].as_str().unwrap()).collect();
+        assert_eq!(lost, ["libcublas.so.12"], "{value:#}");
+        let path = object(&value, "libonnxruntime_providers_cuda.so")["path"].as_str().unwrap();
+        assert!(Path::new(path).starts_with(&venv.site), "{path}");
+        let says = value["findings"][0]["says"].as_str().unwrap();
+        assert_eq!(says.ends_with("installed, but on no search path"), is_there, "{says}");
+    }
+    // JAX finds the wheels by their place, and does without what is not there.
+    venv.wheel("jax-cuda12-plugin", "0.7.2", &[]);
+    let (code, value) = check(&world, "jax");
+    assert_eq!((code, ids(&value)), (0, vec![]), "{value:#}");
+    assert_eq!(object(&value, "libcublas.so.12")["rule"], "path");
+    // TensorFlow asks by soname, from a library with run paths of its own.
+    let framework = Lib::new("libtensorflow_framework.so.2").unversioned();
+    let cc = Lib::new("libtensorflow_cc.so.2").unversioned().uses("libtensorflow_framework.so.2", &[]);
+    let framework = framework.link("-rpath,$ORIGIN/../nvidia/cublas/lib");
+    venv.wheel(
+        "tensorflow",
+        "2.20.0",
+        &[("tensorflow/libtensorflow_framework.so.2", framework), ("tensorflow/libtensorflow_cc.so.2", cc)],
+    );
+    let (_, value) = check(&world, "tensorflow");
+    assert_eq!(object(&value, "libcublas.so.12")["rule"], "runpath", "{value:#}");
+}
