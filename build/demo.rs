@@ -33,18 +33,18 @@ const LIBRARIES: [(&str, &str, &[&str]); 6] = [
         ],
     ),
     (
-        "libtorch_cuda.so",
+        "libtorch_python.so",
         "torch_cuda.c",
         &[
             "{out}/libcusparse.so.12",
-            "-Wl,-soname,libtorch_cuda.so",
+            "-Wl,-soname,libtorch_python.so",
             "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../../nvidia/cusparse/lib:$ORIGIN",
         ],
     ),
     (
         "torch_extension.so",
         "torch_extension.c",
-        &["{out}/libtorch_cuda.so", "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../../nvidia/cusparse/lib:$ORIGIN/lib"],
+        &["{out}/libtorch_python.so", "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../../nvidia/cusparse/lib:$ORIGIN/lib"],
     ),
     (
         "libtorch_global_deps.so",

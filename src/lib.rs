@@ -60,7 +60,6 @@ pub mod machine;
 pub mod objects;
 pub mod places;
 pub mod plan;
-pub mod proof;
 pub mod python;
 pub mod report;
 pub mod request;

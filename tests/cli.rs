@@ -39,7 +39,7 @@ fn cublas() -> [(&'static str, Lib); 2] {
 /// cuDNN's dispatcher and two of its parts.
 fn cudnn() -> [(&'static str, Lib); 3] {
     let dispatcher = Lib::new("libcudnn.so.9").defines(&["cudnnCreate"]).link("-rpath,$ORIGIN");
-    let graph = Lib::new("libcudnn_graph.so.9").defines(&["cudnnBackendCreateDescriptor"]);
+    let graph = Lib::new("libcudnn_graph.so.9").defines(&["cudnnBackendCreateDescriptor"]).link("-rpath,$ORIGIN");
     let ops = Lib::new("libcudnn_ops.so.9")
         .defines(&["cudnnAddTensor"])
         .uses("libcudnn_graph.so.9", &["cudnnBackendCreateDescriptor"]);
@@ -48,6 +48,19 @@ fn cudnn() -> [(&'static str, Lib); 3] {
         ("nvidia/cudnn/lib/libcudnn_graph.so.9", graph),
         ("nvidia/cudnn/lib/libcudnn_ops.so.9", ops.link("-rpath,$ORIGIN")),
     ]
+}
+
+/// The same with all that its parts open.
+fn whole_cudnn() -> Vec<(&'static str, Lib)> {
+    let more = [
+        "nvidia/cudnn/lib/libcudnn_adv.so.9",
+        "nvidia/cudnn/lib/libcudnn_cnn.so.9",
+        "nvidia/cudnn/lib/libcudnn_engines_precompiled.so.9",
+        "nvidia/cudnn/lib/libcudnn_engines_runtime_compiled.so.9",
+        "nvidia/cudnn/lib/libcudnn_heuristic.so.9",
+    ];
+    let part = |path: &'static str| (path, Lib::new(path.rsplit('/').next().unwrap()));
+    cudnn().into_iter().chain(more.map(part)).collect()
 }
 
 /// A torch that needs cuBLAS and cuDNN, and finds them in the wheels beside it.
@@ -64,17 +77,26 @@ fn torch(venv: &Venv) {
 
 /// A machine with one environment that holds torch and all it needs.
 fn sound() -> (World, Venv) {
+    with_cudnn(&whole_cudnn())
+}
+
+/// The same with no more of cuDNN than torch is linked against, and what that needs.
+fn plain() -> (World, Venv) {
+    with_cudnn(&cudnn())
+}
+
+fn with_cudnn(parts: &[(&str, Lib)]) -> (World, Venv) {
     let world = World::new();
     let venv = world.venv("venv");
     torch(&venv);
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
-    venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &cudnn());
+    venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", parts);
     (world, venv)
 }
 
-/// `sound` with another release's cuBLAS in `/opt/mine`.
+/// `plain` with another release's cuBLAS in `/opt/mine`.
 fn two_copies() -> World {
-    let (world, _) = sound();
+    let (world, _) = plain();
     for (path, library) in cublas() {
         library.build(&world.path("opt/mine").join(Path::new(path).file_name().unwrap()));
     }
@@ -414,7 +436,7 @@ fn completions() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let (world, _venv) = sound();
+    let (world, _venv) = plain();
     for arguments in [
         &["resolve", "--python", "/venv"][..],
         &["resolve", "--python", "/venv", "--format", "json"],
@@ -435,7 +457,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 
 #[test]
 fn what_cannot_be_written_is_a_failure() {
-    let (world, _venv) = sound();
+    let (world, _venv) = plain();
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = world
         .rooted(["resolve", "--python", "/venv"])

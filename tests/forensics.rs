@@ -87,7 +87,7 @@ fn a_scan_that_people_read() {
 
     1 problem
 
-    truncated-or-foreign-elf: no ELF object, or a damaged one
+    truncated-or-foreign-elf: a file under the name of a library is none that can be loaded
       /usr/local/cuda-12.1/lib64/libcufft.so.11
         not an ELF file
       what to do: reinstall the package that should stand there, or remove it

@@ -1,4 +1,4 @@
-/* Stands for libtorch_cuda.so, which needs libcusparse.so.12 and does not know of libnvJitLink.so.12. */
+/* Stands for libtorch_python.so, which needs libcusparse.so.12 and does not know of libnvJitLink.so.12. */
 
 extern int cusparseSpMMOp(void);
 

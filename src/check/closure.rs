@@ -62,6 +62,11 @@ impl<'l> Prediction<'l> {
     fn new(loader: &'l Loader, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Self {
         let taken_out = plan.map(|plan| contradicting(loader, plan)).unwrap_or_default();
         let mut map = LinkMap::new(loader).without_preloads(taken_out.clone());
+        if let Some(plan) = plan.filter(|_| matches!(subject.what, What::Program(_))) {
+            // What a program needs is mapped before a preload acts: `run` makes the shim its auditor.
+            let handed = plan.chosen().map(|library| (library.soname.clone().into(), library.path.clone()));
+            map = map.audited(handed.collect());
+        }
         if let Some(program) = &subject.program
             && let Err(error) = map.start(program)
         {

@@ -168,8 +168,9 @@ impl Subject {
         matches!(self.what, What::Program(_))
     }
 
-    /// Whether packages are judged that are imported one by one.
-    pub(super) fn is_apart(&self) -> bool {
+    /// Whether packages are judged that are imported one by one, and need not share a process.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
         matches!(self.what, What::Environment(_) | What::Package(_))
     }
 

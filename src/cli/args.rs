@@ -48,7 +48,8 @@ impl Cli {
             fixed: Vec::new(),
             forbidden: Vec::new(),
         };
-        let run = RunArgs { consumer, plan: None, check: false, via: Via::Auto, command: command.to_vec() };
+        let command = command.to_vec();
+        let run = RunArgs { consumer, plan: None, check: false, force: false, via: Via::Auto, command };
         let command = Command::Run(run);
         Some(Self { command, verbose: 0, quiet: false, color: Color::Auto, format: Format::Human, root: None })
     }
@@ -111,7 +112,7 @@ pub(super) enum Command {
         b: PathBuf,
     },
     /// Print shell lines that hand the set to everything started later
-    Env(ConsumerArgs),
+    Env(EnvArgs),
     /// Print the path for `LD_PRELOAD`, writing the shim first
     Shim,
     /// Say what is wrong with this machine, why, and what to do
@@ -164,6 +165,16 @@ pub(super) struct ConsumerArgs {
     /// Do not take this file, or anything in this directory
     #[arg(long = "forbid", value_name = "PATH")]
     pub(super) forbidden: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EnvArgs {
+    #[command(flatten)]
+    pub(super) consumer: ConsumerArgs,
+
+    /// Print the lines even where what they are for does not load
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -312,6 +323,10 @@ pub(super) struct LockArgs {
     /// Write nothing; exit with 1 where the file is not what would be written
     #[arg(long)]
     pub(super) check: bool,
+
+    /// Write it even where what it is for does not load with it
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -359,6 +374,10 @@ pub(super) struct RunArgs {
     /// Start it only where its libraries load and no framework would use the CPU in silence [also: `CUDASHIM_CHECK=1`]
     #[arg(long)]
     pub(super) check: bool,
+
+    /// Start it even where its libraries do not load
+    #[arg(long)]
+    pub(super) force: bool,
 
     /// How the libraries are handed out
     #[arg(long, value_enum, default_value_t = Via::Auto)]

@@ -1,6 +1,6 @@
 //! `cudashim env`: shell lines to eval.
 
-use super::args::{Cli, ConsumerArgs};
+use super::args::{Cli, ConsumerArgs, EnvArgs};
 use super::{output, resolve, run, shim};
 use crate::handout::{Door, Target};
 use crate::host::Host;
@@ -9,13 +9,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-pub(super) fn env(cli: &Cli, args: &ConsumerArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn env(cli: &Cli, args: &EnvArgs) -> anyhow::Result<ExitCode> {
     resolve::live(cli)?;
     let host = resolve::host(cli);
-    let request = resolve::request(&host, args, &[]);
+    let request = resolve::request(&host, &args.consumer, &[]);
     // Where there is nothing to hand out, what the shell starts asks for its own.
-    let given = run::given(&host, resolve::answer(&host, &request)?, true)?;
-    let child = run::environment(&host, given.as_ref(), &shim::install(&host)?, door(&host, args));
+    let given = run::given(&host, resolve::answer(&host, &request)?, true, args.force)?;
+    let child = run::environment(&host, given.as_ref(), &shim::install(&host)?, door(&host, &args.consumer));
     let mut lines = Vec::new();
     for (name, value) in child.variables() {
         match value {

@@ -14,6 +14,9 @@ pub(super) fn lock(cli: &Cli, args: &LockArgs) -> anyhow::Result<ExitCode> {
     let host = resolve::host(cli);
     let request = resolve::request(&host, &args.consumer, &[]);
     let here = Host::current();
+    if !args.check && host.is_live() {
+        resolve::said(&resolve::answer(&host, &request)?, args.force)?;
+    }
     let target = resolve::kept_file(&args.output)?;
     let plan = match made(&host, &request)? {
         Locked::Plan(plan) => plan,

@@ -2,6 +2,7 @@
 
 use super::args::Color;
 use super::run::Unproven;
+use crate::diagnose::Finding;
 use crate::plan::PlanError;
 use crate::python::InterpreterError;
 use crate::report::{Width, sanitized};
@@ -72,7 +73,7 @@ pub(super) fn error(error: &anyhow::Error) {
         }
     } else if let Some(Unproven(stops)) = error.downcast_ref() {
         for stop in stops {
-            eprintln!("  - {}", sanitized(&stop.says));
+            eprintln!("  - {} [{}]", sanitized(&stop.cause), stop.id);
         }
     } else {
         for cause in error.chain().skip(1) {
@@ -109,13 +110,30 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 pub(super) fn hints(error: &anyhow::Error) -> Vec<String> {
+    if let Some(super::resolve::Lines(lines)) = error.downcast_ref() {
+        return lines.clone();
+    }
     if let Some(error) = error.downcast_ref::<RequestError>() {
         return hints_of_request(error);
     }
     if let Some(Unproven(stops)) = error.downcast_ref() {
-        let mut hints: Vec<String> = stops.iter().map(|stop| stop.hint.clone()).collect();
+        let hint = |stop: &Finding| {
+            let remedy = stop.remedies.first()?;
+            Some(
+                remedy
+                    .as_command()
+                    .map_or_else(|| remedy.as_action().unwrap_or_default().to_owned(), |it| format!("`{it}`")),
+            )
+        };
+        let mut hints: Vec<String> = stops.iter().filter_map(hint).collect();
         hints.dedup();
         return hints;
+    }
+    if error.downcast_ref::<super::run::OpenCommand>().is_some() {
+        return vec!["name the interpreter that it starts with `--python`, or check that one: `cudashim run --check -- PYTHON …`".to_owned()];
+    }
+    if error.downcast_ref::<super::resolve::DoesNotLoad>().is_some() {
+        return vec!["`cudashim doctor` shows the whole; `--force` goes on all the same".to_owned()];
     }
     if let Some(error) = error.downcast_ref::<PlanError>() {
         return error.hints();

@@ -1,12 +1,12 @@
 //! `--probe`: the libraries of an inventory asked what they are, several at a time.
 
 use super::{output, shim};
+use crate::diagnose::Finding;
 use crate::facts::{ProbeRow, Version, parse_library_name, probes_of};
 use crate::handout::probe::{Answer, Asked, End, ProbeError, Prober};
 use crate::host::{FileId, Host};
 use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
 use crate::loader::Loader;
-use crate::proof::Stop;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
@@ -20,7 +20,7 @@ pub(super) fn prober(host: &Host) -> anyhow::Result<Prober> {
 }
 
 /// What a driver says to who asks it for a device, where that is no: in a process of its own.
-pub(super) fn refused(host: &Host, libcuda: &Path) -> anyhow::Result<Option<Stop>> {
+pub(super) fn refused(host: &Host, libcuda: &Path) -> anyhow::Result<Option<Finding>> {
     let mut prober = prober(host)?;
     // An empty list hides every device, so this one is asked for as it stands.
     if let Some(devices) = host.environment().get(OsStr::new("CUDA_VISIBLE_DEVICES")) {
@@ -44,7 +44,7 @@ pub(super) fn refused(host: &Host, libcuda: &Path) -> anyhow::Result<Option<Stop
         Some(list) => format!("CUDA_VISIBLE_DEVICES is `{}`: it may hide the device", list.display()),
         None => "`cudashim doctor` tells why".to_owned(),
     };
-    Ok(Some(Stop::device_refused(says, hint)))
+    Ok(Finding::device_refused(says, hint))
 }
 
 /// The directories of each installation that hold libraries.

@@ -2,12 +2,14 @@
 
 use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
 use super::{output, shim};
+use crate::diagnose::{Finding, Remedy, preflight};
 use crate::facts::parse_library_name;
 use crate::host::{Host, Kind, atomic_write, write_target};
+use crate::machine::Machine;
 use crate::report::{
     ChosenLibrary, ExplainReport, JsonPath, ResolveReport, SCHEMA, acts, explanation_text, resolution_text, sanitized,
 };
-use crate::request::{Cached, PlanCache, Request, RequestError};
+use crate::request::{Cached, PlanCache, Request, RequestError, Said};
 use crate::resolve::Policy;
 use anyhow::{Context, bail};
 use std::ffi::OsString;
@@ -48,15 +50,80 @@ pub(super) fn request(host: &Host, args: &ConsumerArgs, command: &[OsString]) ->
     }
 }
 
-/// The answer, from the cache where it holds. Plans for images are not kept: nobody can be handed one.
+/// The answer, from the cache where it holds, with what the judge says of it. Plans for images are not kept: nobody can be
+/// handed one.
 pub(super) fn answer(host: &Host, request: &Request) -> anyhow::Result<Cached> {
+    answer_or(host, request, |cache, host, request| cache.clone().judged_by(judge).answer(host, request))
+        .map_err(|error| with_lines(host, request, error))
+}
+
+/// The same for a process that is running: there is nobody to be told.
+pub(super) fn answer_unjudged(host: &Host, request: &Request) -> anyhow::Result<Cached> {
     answer_or(host, request, PlanCache::answer)
 }
 
 /// The same before the command is started: it may start any environment, and then none is meant yet.
 pub(super) fn answer_before_start(host: &Host, request: &Request) -> anyhow::Result<Cached> {
-    answer_or(host, request, PlanCache::answer_before_start)
+    answer_or(host, request, |cache, host, request| cache.clone().judged_by(judge).answer_before_start(host, request))
+        .map_err(|error| with_lines(host, request, error))
 }
+
+/// What the rules say of what is asked for, with the set that was chosen for it.
+fn judge(host: &Host, request: &Request) -> Said {
+    let Ok(machine) = Machine::new(host.clone(), request.clone()).answered() else { return Said::default() };
+    let found = preflight(&machine);
+    let bare = found.better_bare && machine.chosen().is_some();
+    Said {
+        stops: found.stops.iter().map(one_line).collect(),
+        notes: found.notes.iter().map(one_line).collect(),
+        bare: bare.then(|| "what is asked for loads as it is, and not with the set that was found".to_owned()),
+    }
+}
+
+/// An error with the lines that heal what it says, where no set fits.
+fn with_lines(host: &Host, request: &Request, error: anyhow::Error) -> anyhow::Error {
+    if !output::is_no(&error) {
+        return error;
+    }
+    let Ok(machine) = Machine::new(host.anew(), request.clone()).answered() else { return error };
+    let found = preflight(&machine);
+    let lines = found.stops.iter().filter_map(|stop| stop.remedies.first()?.as_command());
+    let mut lines: Vec<String> = lines.map(|line| format!("`{line}`")).collect();
+    lines.dedup();
+    if lines.is_empty() { error } else { error.context(Lines(lines)) }
+}
+
+/// No set fits, and what heals that.
+#[derive(Debug, thiserror::Error)]
+#[error("no set of libraries fits")]
+pub(super) struct Lines(pub(super) Vec<String>);
+
+/// A finding and the first line to type, on one line.
+pub(super) fn one_line(finding: &Finding) -> String {
+    let first = finding.remedies.first();
+    let line = first.and_then(Remedy::as_command).map(|line| format!("; type: {line}"));
+    format!("{} [{}]{}", finding.cause, finding.id, line.unwrap_or_default())
+}
+
+/// Says what shows later, and ends in an error where what is asked for does not load; `force`: says that, too, and goes on.
+pub(super) fn said(answered: &Cached, force: bool) -> anyhow::Result<()> {
+    for warning in &answered.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    if answered.stops.is_empty() {
+        return Ok(());
+    }
+    if !force {
+        return Err(DoesNotLoad(answered.stops.clone()).into());
+    }
+    answered.stops.iter().for_each(|stop| output::note(&format!("warning: {stop}")));
+    Ok(())
+}
+
+/// What is asked for does not load with the set that was chosen for it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot load what is asked for: {}", .0.join("; "))]
+pub(super) struct DoesNotLoad(pub(super) Vec<String>);
 
 fn answer_or(
     host: &Host,
@@ -64,7 +131,9 @@ fn answer_or(
     answer: impl Fn(&PlanCache, &Host, &Request) -> Result<Cached, RequestError>,
 ) -> anyhow::Result<Cached> {
     let why = match cache(host) {
-        Ok(cache) if host.is_live() && !request.policy.explain => return Ok(answer(&cache, host, request)?),
+        Ok(cache) if host.is_live() && !request.policy.explain => {
+            return Ok(answer(&cache, host, request)?);
+        }
         Ok(_) => String::new(),
         Err(error) => {
             log::warn!("no cache: {error:#}");
@@ -94,6 +163,9 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
     request.policy.explain = args.explain.is_some();
     if let Some(file) = &args.output {
         let target = kept_file(file)?;
+        if host.is_live() {
+            said(&self::answer(&host, &request)?, true)?;
+        }
         let answer = request.answer(&host)?;
         let Some(resolution) = answer.resolution else {
             bail!("{}: there is no plan to write", answer.nothing.unwrap_or_default());
@@ -103,8 +175,11 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         output::note(&format!("wrote `{}`: use it with `cudashim run --plan {}`", file.display(), file.display()));
         return Ok(ExitCode::SUCCESS);
     }
-    let report = match answer(&host, &request) {
-        Ok(answered) => answered.report().context("the answer that was kept cannot be read")?,
+    let (report, stops) = match answer(&host, &request) {
+        Ok(answered) => {
+            said(&answered, true)?;
+            (answered.report().context("the answer that was kept cannot be read")?, answered.stops)
+        }
         Err(error) if cli.format == Format::Json && output::is_no(&error) => {
             if let Some(RequestError::NoSolution { source, requirement }) = error.downcast_ref() {
                 print(json(&ResolveReport::none(requirement, source))?)?;
@@ -127,7 +202,8 @@ pub(super) fn resolve(cli: &Cli, args: &ResolveArgs) -> anyhow::Result<ExitCode>
         Format::Json | Format::Jsonl => print(json(&report)?)?,
         Format::Human | Format::Markdown => print(sanitized(&resolution_text(&report)))?,
     }
-    Ok(ExitCode::SUCCESS)
+    // There is a set, and it does not load.
+    Ok(ExitCode::from(u8::from(!stops.is_empty())))
 }
 
 /// Where a file of the user's is to be written, also where the machine is an image: what a symbolic link leads to, and

@@ -2,11 +2,12 @@
 
 use super::args::{Cli, RunArgs, Via};
 use super::{output, probe, resolve, shim};
+use crate::diagnose::{Finding, in_the_way, preflight};
 use crate::handout::{ChildEnvironment, Door, Handout, Odd, Target, Why};
 use crate::host::{Host, Kind};
 use crate::lock;
+use crate::machine::Machine;
 use crate::plan::{Plan, Unfit};
-use crate::proof::{Stop, prove};
 use crate::python;
 use crate::request::{Cached, Handed, Request, RequestError};
 use anyhow::{Context, bail};
@@ -45,7 +46,14 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         Err(code) => return Ok(Err(code)),
     };
     let request = resolve::request(host, &args.consumer, &args.command);
-    let (target, given) = found(host, args, &request)?;
+    let (target, given, bare) = found(host, args, &request)?;
+    if let Some(why) = bare {
+        output::note(&format!(
+            "{why}: `{}` runs without cudashim",
+            args.command.first().map(|it| it.display().to_string()).unwrap_or_default()
+        ));
+        return Ok(Ok(command));
+    }
     let (door, why) = match args.via {
         Via::Auto => target.choose(),
         Via::Preload => (Door::Preload, "asked for".to_owned()),
@@ -190,12 +198,12 @@ impl Given {
 }
 
 /// What reaches the command, and what it is handed; no plan, where each process asks for its own.
-fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<(Target, Option<Given>)> {
+fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<(Target, Option<Given>, Option<String>)> {
     let read = || python::Command::read(host, &args.command);
     let target = || read().map(|command| Target::read(host, &command.program)).unwrap_or_default();
     if let Some(path) = &args.plan {
         let given = given_plan(host, path, read().as_ref(), &args.consumer.places)?;
-        return Ok((target(), Some(given)));
+        return Ok((target(), Some(given), None));
     }
     let answered = match resolve::answer_before_start(host, request) {
         Ok(answered) => answered,
@@ -204,12 +212,28 @@ fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<(Targ
             let says = error.downcast_ref::<RequestError>().map(ToString::to_string).unwrap_or_default();
             let command = args.command.first().map(|word| word.display().to_string()).unwrap_or_default();
             output::note(&format!("{says}: `{command}` runs as it is"));
-            return Ok((target(), None));
+            return Ok((target(), None, None));
         }
-        Err(error) => return Err(error),
+        Err(error) => match bare(host, request, &error, args.force) {
+            Some(why) => return Ok((target(), None, Some(why))),
+            None => return Err(error),
+        },
     };
     let target = answered.target.clone();
-    Ok((target, given(host, answered, names_a_consumer(request))?))
+    if let Handed::Bare(why) = &answered.handed {
+        return Ok((target, None, Some(why.clone())));
+    }
+    Ok((target, given(host, answered, names_a_consumer(request), args.force)?, None))
+}
+
+/// Why a command is started without us though no set fits: it loads as it is, or the user insists.
+fn bare(host: &Host, request: &Request, error: &anyhow::Error, force: bool) -> Option<String> {
+    let none = matches!(error.downcast_ref(), Some(RequestError::NoSolution { .. }));
+    if !none || names_a_consumer(request) && !force {
+        return None;
+    }
+    let machine = Machine::new(host.anew(), request.clone()).answered().ok()?;
+    (force || preflight(&machine).better_bare).then(|| "no set of the libraries here fits".to_owned())
 }
 
 /// Whether the user said for whom, or of what, the set is to be.
@@ -231,23 +255,40 @@ fn runs_without(host: &Host, request: &Request, error: &anyhow::Error) -> bool {
 
 /// Ends in an error where the command would not load its libraries, or would do without the GPU in silence.
 fn proven(host: &Host, request: &Request, plan: Option<&Plan>) -> anyhow::Result<()> {
-    let mut proof = prove(host, request, plan)?;
-    if let Some(libcuda) = proof.libcuda.take_if(|_| proof.stops.is_empty()) {
-        proof.stops.extend(probe::refused(host, &libcuda)?);
+    if request.is_open(host) {
+        let first = request.command.first().map(|word| word.display().to_string()).unwrap_or_default();
+        return Err(OpenCommand(first).into());
     }
-    if proof.stops.is_empty() { Ok(()) } else { Err(Unproven(proof.stops).into()) }
+    let machine = Machine::new(host.anew(), request.clone());
+    let machine = match plan {
+        Some(plan) => machine.with_plan(plan.clone()),
+        None => machine,
+    };
+    let machine = machine.answered()?;
+    let mut stops = in_the_way(&machine);
+    if stops.is_empty()
+        && let Some(libcuda) = &machine.driver().libcuda
+    {
+        stops.extend(probe::refused(host, &libcuda.path)?);
+    }
+    if stops.is_empty() { Ok(()) } else { Err(Unproven(stops).into()) }
 }
 
 /// What stands in the way of a command.
 #[derive(Debug, thiserror::Error)]
 #[error("not started: it would not run as it should")]
-pub(super) struct Unproven(pub(super) Vec<Stop>);
+pub(super) struct Unproven(pub(super) Vec<Finding>);
+
+/// What a command will start is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot check `{0}`: it may start any environment, and which it will be is not known before")]
+pub(super) struct OpenCommand(String);
 
 /// The plan of an answer; `None` where nothing is to be handed out, with a word why where that was `named`.
 ///
 /// # Errors
 /// There is a plan, and it cannot be written.
-pub(super) fn given(host: &Host, answered: Cached, named: bool) -> anyhow::Result<Option<Given>> {
+pub(super) fn given(host: &Host, answered: Cached, named: bool, force: bool) -> anyhow::Result<Option<Given>> {
     if log::log_enabled!(log::Level::Info) {
         for library in answered.report()?.set.iter().flatten() {
             for copy in &library.refused {
@@ -258,19 +299,17 @@ pub(super) fn given(host: &Host, answered: Cached, named: bool) -> anyhow::Resul
             log::info!("not {}: {}", problem.path.to_path().display(), problem.says);
         }
     }
-    for warning in &answered.warnings {
-        output::note(warning);
-    }
+    resolve::said(&answered, force)?;
     match answered.handed.clone() {
         Handed::Plan(file) => {
             log::info!("{} ({})", file.display(), if answered.hit { "kept from before" } else { "new" });
             Ok(Some(Given { file, from: From::Answer(Box::new(answered)) }))
         }
-        Handed::Nothing(why) if named => {
+        Handed::Nothing(why) | Handed::Bare(why) if named => {
             output::note(&format!("{why}: nothing to hand out"));
             Ok(None)
         }
-        Handed::Nothing(why) => {
+        Handed::Nothing(why) | Handed::Bare(why) => {
             log::info!("{why}: nothing to hand out");
             Ok(None)
         }

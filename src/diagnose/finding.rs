@@ -29,6 +29,9 @@ pub struct Finding {
     pub consequences: Vec<Consequence>,
     /// Where the rule, or a report of this failure, can be read.
     pub source: &'static str,
+    /// Whether it is of what is asked for itself, not of what stands beside it.
+    #[serde(skip)]
+    pub(crate) of_target: bool,
 }
 
 /// Something that has the same cause.
@@ -79,7 +82,14 @@ impl Finding {
             remedies: row.remedies.iter().filter_map(remedy).collect(),
             consequences: Vec::new(),
             source: row.source,
+            of_target: false,
         }
+    }
+
+    /// The driver was asked, and gives no device to this process.
+    #[must_use]
+    pub fn device_refused(says: String, hint: String) -> Option<Self> {
+        Some(Self::of("driver-does-not-answer", None)?.because(says).healed_by([Remedy::action(hint)]))
     }
 
     /// With the cause of this case instead of the title.

@@ -11,6 +11,7 @@ use crate::host::FileId;
 use crate::loader::Rule;
 use crate::machine::Machine;
 use crate::plan::PlanLibrary;
+use crate::request::Checked;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ const SYMBOLS: usize = 3;
 /// What is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whom {
+    /// The files or the program that are asked for.
+    Target,
     /// `import torch`.
     Torch,
     /// The extensions of torch, each as if imported after it.
@@ -45,6 +48,13 @@ pub(crate) struct Judged {
 impl Judged {
     /// `import torch`, then everything else of the environment that needs a library of NVIDIA's.
     pub(super) fn all(machine: &Machine) -> Vec<Self> {
+        let (request, loader) = (machine.request(), machine.loader());
+        if !request.files.is_empty() || request.is_of_its_own(machine.host()) {
+            return match request.subject(loader) {
+                Ok(Checked::Subject(subject)) => vec![Self { whom: Whom::Target, ..Self::of(machine, &subject) }],
+                _ => Vec::new(),
+            };
+        }
         let environment = machine.environment();
         let Some(interpreter) = &environment.interpreter else { return Vec::new() };
         let objects = machine.objects();
@@ -155,6 +165,7 @@ fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding) -> Option<F
     if remedies.iter().all(|remedy| Some(remedy) == case.run().as_ref()) || seen.id == "mkl-ijit" {
         remedies.extend(advice);
     }
+    found.of_target = matches!(judged.whom, Whom::Torch | Whom::Target);
     Some(found.healed_by(remedies))
 }
 

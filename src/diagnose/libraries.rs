@@ -11,12 +11,14 @@ mod nvvm;
 use super::{Case, Finding, Remedy, judged, mend};
 use crate::check::Verdict;
 use crate::facts::{Group, Severity, parse_library_name, sonames_of};
+use crate::machine::Change;
 use crate::request::RequestError;
 
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = copies::overwritten(case).into_iter().collect();
     found.extend(judged::findings(case, Group::Libraries).into_iter().map(|found| weighed(case, found)));
+    found.extend(drifted(case));
     found.extend(copies::builtins(case));
     found.extend(nvvm::absent(case));
     found.extend(loading::executable_stacks(case));
@@ -43,6 +45,20 @@ fn weighed(case: &Case<'_>, found: Finding) -> Finding {
     let family = parse_library_name(&name).map(|name| name.row.family).unwrap_or_default();
     let common = sonames_of(major, family).any(|soname| soname == name);
     found.severity(if common { Severity::Fatal } else { Severity::Warning })
+}
+
+/// A plan that the environment names, and that the shim cannot hand out as it was made.
+fn drifted(case: &Case<'_>) -> Option<Finding> {
+    let fault = case.machine.fault()?;
+    let found = case.finding("plan-drifted")?.because(format!("the plan in force is out of date: {fault}"));
+    let plan = case.host.env("CUDASHIM_PLAN").unwrap_or_default();
+    let anew = Remedy::command(case.run_line()).making(Change::Set);
+    Some(
+        found
+            .severity(Severity::Warning)
+            .seen("variable", format!("CUDASHIM_PLAN={}", plan.display()))
+            .healed_by([anew]),
+    )
 }
 
 /// Nothing on the machine fits.

@@ -22,6 +22,7 @@ mod pasted;
 mod redact;
 mod remedy;
 mod report;
+mod start;
 mod tool;
 
 pub(crate) use judged::{Judged, Whom};
@@ -33,10 +34,12 @@ pub use message::{Message, Window, recognise};
 pub use redact::{redacted, redacted_json};
 pub use remedy::{Line, Remedy};
 pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
+pub use start::{Preflight, in_the_way, preflight};
 
 use crate::check::{self, Subject};
 use crate::consumer::{Spec, TorchBuild};
 use crate::driver::{Devices, Driver};
+use crate::facts::Severity;
 use crate::host::Host;
 use crate::inventory::{Inventory, Library, Problem, problems};
 use crate::loader::Loader;
@@ -117,7 +120,8 @@ impl Case<'_> {
     /// The line that hands the chosen set to a program of this environment; none where there is no set, or a plan is in
     /// force already.
     pub(crate) fn run(&self) -> Option<Remedy> {
-        let serves = self.machine.in_force().is_none() && self.plan().is_some();
+        let machine = self.machine;
+        let serves = (machine.in_force().is_none() || machine.fault().is_some()) && self.plan().is_some();
         serves.then(|| Remedy::command(self.run_line()).making(Change::Set))
     }
 
@@ -190,14 +194,33 @@ pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
     if let Some(driver) = &ask.recorded {
         machine = machine.with_driver(driver.clone());
     }
-    let machine = machine.answered()?;
+    let machine = machine.answered()?.as_it_is();
     Ok(judging(&machine, |case| {
         let mut findings = remedy::tried(&machine, rules(case), |machine| judging(machine, rules));
+        findings.extend(healed(case, &findings));
         if let Some(messages) = &ask.messages {
             pasted::explain(case, messages, &mut findings);
         }
         Report::new(case, findings, ask.messages.clone())
     }))
+}
+
+/// What a plan in force heals: the worst that is there without it.
+fn healed(case: &Case<'_>, findings: &[Finding]) -> Option<Finding> {
+    let machine = case.machine;
+    machine.in_force()?;
+    let bare = judging(&machine.bare(), rules);
+    let worst = bare
+        .into_iter()
+        .find(|finding| finding.severity == Severity::Fatal && findings.iter().all(|other| other.id != finding.id))?;
+    let plan = machine.host().env("CUDASHIM_PLAN").map(|path| format!(" ({})", path.display()));
+    let found = case.finding("healed")?.because(format!("healed by the plan in force: {}", worst.cause));
+    Some(
+        found.seen(
+            "variable",
+            format!("CUDASHIM_PLAN{}", plan.unwrap_or_else(|| " is not set: the shim asks".to_owned())),
+        ),
+    )
 }
 
 /// Gives the rules all that they look at.

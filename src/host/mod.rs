@@ -122,6 +122,13 @@ impl Host {
         Self { end: self.end, ..Self::changed_by(root, env, cwd, overlay) }
     }
 
+    /// The same machine, of which nothing was asked yet.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        let (root, env, cwd) = (self.inner.root.clone(), self.inner.env.clone(), self.inner.cwd.clone());
+        Self { end: self.end, ..Self::changed_by(root, env, cwd, self.inner.overlay.clone()) }
+    }
+
     /// A path as the overlay knows it: no symbolic links in its directories.
     fn key(&self, path: &Path) -> PathBuf {
         let path = self.absolute(path);

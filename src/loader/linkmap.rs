@@ -14,6 +14,7 @@ use super::search::{Errno, Failure, Loader, Process, Requester, Rule, Search};
 use crate::elf::{Role, mapping_fault};
 use crate::host::Host;
 use crate::objects::{Object, ObjectError, Objects};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,8 @@ pub struct LinkMap<'l> {
     process: Process,
     /// Entries of `LD_PRELOAD` that somebody takes out before the start.
     taken_out: Vec<OsString>,
+    /// What an auditor gives for a name that an object needs: `la_objsearch` of rtld-audit(7).
+    handed: BTreeMap<OsString, PathBuf>,
     /// `LD_LIBRARY_PATH` is passed over.
     is_unsearched: bool,
     stages: Vec<Stage>,
@@ -138,6 +141,7 @@ impl<'l> LinkMap<'l> {
             interpreter: Some(loader.interpreter().to_owned()),
             process: Process { library_path: loader.library_path().to_vec(), ..Process::default() },
             taken_out: Vec::new(),
+            handed: BTreeMap::new(),
             is_unsearched: false,
             stages: Vec::new(),
         }
@@ -147,6 +151,13 @@ impl<'l> LinkMap<'l> {
     #[must_use]
     pub fn without_preloads(mut self, entries: Vec<OsString>) -> Self {
         self.taken_out = entries;
+        self
+    }
+
+    /// With an auditor that gives these files for these names, whoever needs them.
+    #[must_use]
+    pub fn audited(mut self, handed: BTreeMap<OsString, PathBuf>) -> Self {
+        self.handed = handed;
         self
     }
 

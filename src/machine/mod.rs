@@ -22,6 +22,9 @@ use crate::plan::Plan;
 use crate::python::{Command, Distribution, Interpreter, Options, distributions};
 use crate::request::{Answer, Request, RequestError, default_python};
 use once_cell::sync::OnceCell;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The environment of a Python: where it imports from, and what is there.
@@ -51,6 +54,8 @@ pub struct Machine {
     objects: Objects,
     /// The plan that the shim hands out.
     in_force: Option<Arc<Plan>>,
+    /// Why a plan that the environment names is not handed out, or not all of it.
+    fault: Option<String>,
     devices: Devices,
     /// Whether the driver is not the one that is here.
     is_recorded: bool,
@@ -71,6 +76,7 @@ impl Machine {
             host,
             request,
             in_force: None,
+            fault: None,
             devices: Devices::default(),
             is_recorded: false,
             loader: OnceCell::new(),
@@ -95,10 +101,52 @@ impl Machine {
         Self { driver: OnceCell::with_value(Arc::new(driver)), is_recorded: true, ..self }
     }
 
-    /// With a plan in force: what it names is handed out.
+    /// With a plan in force: what it names is handed out, but for what drifted.
     #[must_use]
-    pub fn with_plan(self, plan: Plan) -> Self {
+    pub fn with_plan(mut self, mut plan: Plan) -> Self {
+        let lost = plan.lost(&self.host);
+        self.fault = lost.first().map(|(library, how)| format!("`{}` {how}", library.path.display()));
+        let lost: Vec<String> = lost.iter().map(|(library, _)| library.soname.clone()).collect();
+        plan.libraries.retain(|library| !lost.contains(&library.soname));
         Self { in_force: Some(Arc::new(plan)), ..self }
+    }
+
+    /// With what the environment has in force: where the shim is preloaded, the plan of `CUDASHIM_PLAN` if that is for the
+    /// program meant, else the set that the shim would ask for. Of a plan that drifted the shim leaves out what did.
+    #[must_use]
+    pub fn as_it_is(mut self) -> Self {
+        let preloaded = ["LD_PRELOAD", "LD_AUDIT"].into_iter().filter_map(|name| self.host.env(name)).any(|list| {
+            let entries = list.as_bytes().split(|byte| matches!(byte, b':' | b' '));
+            entries.filter_map(|entry| Path::new(OsStr::from_bytes(entry)).file_name()).any(is_shim)
+        });
+        if !preloaded || self.host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
+            return self;
+        }
+        match self.host.env("CUDASHIM_PLAN").map(Path::new) {
+            Some(path) => match Plan::read(&path.with_extension("plan")) {
+                Ok(plan) if self.is_for_meant(&plan) => return self.with_plan(plan),
+                Ok(_) => self.in_force = self.chosen().cloned().map(Arc::new),
+                Err(error) => self.fault = Some(format!("`{}` cannot be read: {error}", path.display())),
+            },
+            None => self.in_force = self.chosen().cloned().map(Arc::new),
+        }
+        self
+    }
+
+    fn is_for_meant(&self, plan: &Plan) -> bool {
+        self.interpreter().is_some_and(|interpreter| plan.is_for(&self.host, &interpreter.program))
+    }
+
+    /// The same machine without a plan in force.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self { in_force: None, fault: None, ..self.on(self.host.clone()) }
+    }
+
+    /// Why the plan that the environment names is not handed out, or not all of it.
+    #[must_use]
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// Its files and variables.
@@ -218,6 +266,7 @@ impl Machine {
                 return Self {
                     objects: self.objects.clone(),
                     in_force: self.chosen().cloned().map(Arc::new),
+                    fault: None,
                     inventory: self.inventory.clone(),
                     answer: self.answer.clone(),
                     ..self.on(self.host.clone())
@@ -238,6 +287,7 @@ impl Machine {
     fn on(&self, host: Host) -> Self {
         Self {
             in_force: self.in_force.clone(),
+            fault: self.fault.clone(),
             devices: self.devices.clone(),
             is_recorded: self.is_recorded,
             driver: if self.is_recorded { self.driver.clone() } else { OnceCell::new() },
@@ -245,6 +295,11 @@ impl Machine {
             ..Self::new(host, self.request.clone())
         }
     }
+}
+
+/// Whether a file is the shim, by its name (`handout::shim`).
+fn is_shim(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"libcudashim") && !name.as_bytes().starts_with(b"libcudashim-trace")
 }
 
 #[cfg(test)]

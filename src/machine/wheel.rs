@@ -144,13 +144,16 @@ impl Making<'_> {
         let same = before.is_some_and(|package| package.version == wheel.version.as_str());
         let mut changes = Vec::new();
         let mut record = String::new();
-        for (below, soname) in files_of(wheel, &recorded) {
+        let major = before.and_then(|package| Version::parse(&package.version)).map(|version| version.major());
+        // Another major has other sonames.
+        let alike = if major == Some(wheel.version.major()) { recorded.as_slice() } else { &[] };
+        for (below, soname) in files_of(wheel, alike) {
             let kept = recorded.iter().find(|file| same && file.path == below && is_whole(host, site, file));
             let length = kept.and_then(|file| file.size).unwrap_or_else(|| {
                 let bytes: Arc<[u8]> = self.stand_in(wheel, &soname).into();
-                let size = bytes.len() as u64;
+                let count = bytes.len() as u64;
                 changes.push((site.join(&below), host::Change::File { bytes }));
-                size
+                count
             });
             let _ = writeln!(record, "{},,{length}", below.display());
         }

@@ -2,7 +2,6 @@
 //! keeps, so that a cached answer reads the same as a fresh one.
 
 use crate::consumer::Requirement;
-use crate::facts::finding_row;
 use crate::inventory::{Problem, TORN};
 use crate::plan::How;
 use crate::resolve::Resolution;
@@ -204,11 +203,7 @@ impl ResolveReport {
     /// What whoever starts a program with the set must know, each in one line.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let torn = self.problems.iter().filter(|problem| problem.is_torn()).map(|problem| {
-            let meaning = finding_row(&problem.id).map_or("", |row| row.title);
-            format!("{meaning}: `{}` {}", problem.path.to_path().display(), problem.says)
-        });
-        torn.chain(self.not_handed_out()).collect()
+        self.not_handed_out().into_iter().collect()
     }
 
     /// The libraries that are not handed out though they are chosen, for the loader would take a part of their path for a

@@ -41,6 +41,8 @@ pub enum Handed {
     Plan(PathBuf),
     /// Nothing: why.
     Nothing(String),
+    /// Nothing, and nobody is to ask: what is asked for loads as it is, and not with what was found. Why.
+    Bare(String),
     /// A shell, a launcher: which environments it will start, only they know. Each asks for its own.
     Open,
     /// There is a plan, and nowhere to write it.
@@ -56,6 +58,8 @@ pub struct Cached {
     pub target: Target,
     /// What whoever starts the command must know, each in one line.
     pub warnings: Vec<String>,
+    /// Why it is not to be started, each in one line; nothing: it may be.
+    pub stops: Vec<String>,
     /// Whether it was read from the cache.
     pub hit: bool,
     told: Told,
@@ -79,7 +83,8 @@ impl Cached {
         let report = Box::new(answer.report());
         let warnings = report.warnings();
         let plan = answer.resolution.map(|resolution| Box::new(resolution.plan));
-        Self { handed, target: Target::default(), warnings, hit: false, told: Told::Fresh(report, plan) }
+        let told = Told::Fresh(report, plan);
+        Self { handed, target: Target::default(), warnings, stops: Vec::new(), hit: false, told }
     }
 
     /// What people and programs are told.
@@ -132,10 +137,25 @@ impl HandedError {
     }
 }
 
+/// What is said of a set before it is handed out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Why what is asked for is not to be started.
+    pub stops: Vec<String>,
+    /// What shows later.
+    pub notes: Vec<String>,
+    /// Whether the set is not to be handed out, since it loads without: why.
+    pub bare: Option<String>,
+}
+
+/// Who judges a request with the set that was chosen for it.
+pub type Judge = fn(&Host, &Request) -> Said;
+
 /// A directory of kept answers.
 #[derive(Debug, Clone)]
 pub struct PlanCache {
     dir: PathBuf,
+    judge: Option<Judge>,
 }
 
 impl PlanCache {
@@ -153,7 +173,13 @@ impl PlanCache {
                 None => io::Error::other(error),
             })?;
         }
-        Ok(Self { dir })
+        Ok(Self { dir, judge: None })
+    }
+
+    /// With somebody who judges each new answer in which something is wrong; what he says is kept with it.
+    #[must_use]
+    pub fn judged_by(self, judge: Judge) -> Self {
+        Self { judge: Some(judge), ..self }
     }
 
     /// Answers a request, from the cache where that still holds. The plan is for the program of its command, too.
@@ -178,8 +204,15 @@ impl PlanCache {
         // A Python has one answer, whoever asks.
         let may_be_open = may_be_open && command.as_ref().is_some_and(|command| command.python.is_none());
         key.add("open", OsStr::new(if may_be_open { "may be" } else { "is not" }));
-        let key = key.digest();
-        if let Some(found) = self.lookup(host, &key) {
+        let mut judged = key.clone();
+        judged.add("judged", OsStr::new("yes"));
+        let judged = judged.digest();
+        // What somebody was told more of is an answer, too.
+        if let Some(found) = self.lookup(host, &judged) {
+            return Ok(self.cached(found));
+        }
+        let key = if self.judge.is_some() { judged } else { key.digest() };
+        if let Some(found) = self.lookup(host, &key).filter(|_| self.judge.is_none()) {
             return Ok(self.cached(found));
         }
         // A hundred workers start at once: one looks, the others find what it found.
@@ -206,16 +239,25 @@ impl PlanCache {
     ) -> Result<Cached, RequestError> {
         let target = program.map(|program| Target::read(host, program)).unwrap_or_default();
         if may_be_open && request.is_open(host) {
-            let open = Answer { found: Found::Open, target, warnings: Vec::new(), files: Vec::new() };
+            let (warnings, stops, files) = (Vec::new(), Vec::new(), Vec::new());
+            let open = Answer { found: Found::Open, target, warnings, stops, files };
             self.keep(host, key, &open, &host.stamps());
             return Ok(Cached { hit: false, ..self.cached(open) });
         }
-        let answer = host.keeping(|| request.answer(host))?;
+        let objects = Objects::new(host);
+        let loader = Loader::new(&objects);
+        let answer = host.keeping(|| request.answer_by(&loader))?;
         let report = Box::new(answer.report());
-        let warnings = report.warnings();
+        let mut warnings = report.warnings();
+        let plan = answer.resolution.as_ref().map(|resolution| &resolution.plan);
+        let is_wrong = self.judge.is_some() && host.keeping(|| request.is_wrong(&loader, plan));
+        let said = self.judge.filter(|_| is_wrong).map(|judge| judge(&host.anew(), request)).unwrap_or_default();
+        warnings.extend(said.notes);
+        let stops = said.stops;
         let stamps = host.stamps();
-        let (found, files, plan) = match (answer.resolution, answer.nothing) {
-            (Some(resolution), _) => {
+        let (found, files, plan) = match (said.bare, answer.resolution, answer.nothing) {
+            (Some(why), ..) => (Found::Bare(why), Vec::new(), None),
+            (None, Some(resolution), _) => {
                 let mut plan = resolution.plan;
                 plan.programs.extend(program.filter(|program| !plan.is_for(host, program)).map(Path::to_owned));
                 match self.written(host, &plan) {
@@ -226,13 +268,20 @@ impl PlanCache {
                             _ => format!("{error}: set `CUDASHIM_CACHE` to a directory of your own"),
                         };
                         let told = Told::Fresh(report, Some(Box::new(plan)));
-                        return Ok(Cached { handed: Handed::Unwritten(why), target, warnings, hit: false, told });
+                        return Ok(Cached {
+                            handed: Handed::Unwritten(why),
+                            target,
+                            warnings,
+                            stops,
+                            hit: false,
+                            told,
+                        });
                     }
                 }
             }
-            (None, nothing) => (Found::Nothing(nothing.unwrap_or_default()), Vec::new(), None),
+            (None, None, nothing) => (Found::Nothing(nothing.unwrap_or_default()), Vec::new(), None),
         };
-        let mut kept = Answer { found, target, warnings, files };
+        let mut kept = Answer { found, target, warnings, stops, files };
         match self.with_report(&mut kept, &report) {
             Ok(()) => self.keep(host, key, &kept, &stamps),
             Err(error) => log::warn!("{}: the answer cannot be kept: {error}", self.dir.display()),
@@ -291,7 +340,8 @@ impl PlanCache {
         let objects = Objects::new(host);
         let standing = host.keeping(|| check::stranger(&Loader::new(&objects), &plan, program, object, name));
         let found = Found::Standing(standing);
-        let answer = Answer { found, target: Target::default(), warnings: Vec::new(), files: Vec::new() };
+        let answer =
+            Answer { found, target: Target::default(), warnings: Vec::new(), stops: Vec::new(), files: Vec::new() };
         self.keep(host, &key, &answer, &host.stamps());
         Ok(standing)
     }
@@ -356,12 +406,14 @@ impl PlanCache {
                 (Handed::Plan(self.dir.join(name)), Some(plan))
             }
             Found::Nothing(why) => (Handed::Nothing(why), None),
+            Found::Bare(why) => (Handed::Bare(why), None),
             Found::Open | Found::Standing(_) => (Handed::Open, None),
         };
         Cached {
             handed,
             target: answer.target,
             warnings: answer.warnings,
+            stops: answer.stops,
             hit: true,
             told: Told::Kept { report, plan },
         }

@@ -6,17 +6,19 @@
 mod cache;
 mod meant;
 
-pub use cache::{Cached, Handed, HandedError, PlanCache};
+pub use cache::{Cached, Handed, HandedError, Judge, PlanCache, Said};
 pub(crate) use meant::default_python;
 use meant::{Meant, needs_cuda};
 
-use crate::check::{Subject, SubjectError};
+use crate::check::{self, Depth, Subject, SubjectError, predict};
 use crate::consumer::{Closure, Requirement, Spec, SpecError, tidy};
+use crate::facts::parse_library_name;
 use crate::host::Host;
 use crate::inventory::{Inventory, Problem};
 use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places::{self, Place};
+use crate::plan::Plan;
 use crate::python::{Command, Interpreter, InterpreterError, Options};
 use crate::report::ResolveReport;
 use crate::resolve::{self, Policy, Resolution};
@@ -255,6 +257,16 @@ impl Request {
             Meant::Spec(..) => return Err(RequestError::NotInstalled(self.spec.to_string())),
             Meant::Nothing(why, _) => Checked::Nothing(why),
         })
+    }
+
+    /// Whether anything is wrong with what is asked for itself where `plan` is handed out, or nothing is: what stands
+    /// beside it, and packages of an environment that need not be imported, do not count.
+    fn is_wrong(&self, loader: &Loader, plan: Option<&Plan>) -> bool {
+        let Ok(Checked::Subject(subject)) = self.subject(loader) else { return false };
+        let judgement = predict(loader, &subject, Depth::Symbols, plan);
+        let of_driver = |name: &String| parse_library_name(name).is_some_and(|name| name.row.is_driver());
+        let counts = |finding: &&check::Finding| finding.absent().is_empty() || !finding.absent().iter().all(of_driver);
+        !subject.is_apart() && judgement.findings.iter().any(|finding| counts(&finding))
     }
 
     /// The interpreter meant, where one is named or there is one.

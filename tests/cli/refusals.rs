@@ -13,8 +13,7 @@ fn a_library_that_is_nowhere() {
     --- stderr
     error: no set of libraries fits
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12, and no copy of it was found
-    hint: install `nvidia-cublas-cu12==12.4.5.8`
-    hint: name a directory that holds libcublas.so.12 with `--place DIR`
+    hint: `/venv/bin/python -m pip install nvidia-cublas-cu12==12.4.5.8`
     ");
     insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv", "--format", "json"])), @r#"
     exit 1
@@ -50,7 +49,7 @@ fn a_symbol_that_no_copy_has() {
     error: no set of libraries fits
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` takes `cublasCreate_v2@libcublas.so.12` from libcublas.so.12, which 12.1.3.1 (`/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`) lacks
-    hint: install `nvidia-cublas-cu12==12.4.5.8`
+    hint: `/venv/bin/python -m pip install --no-deps nvidia-cublas-cu12==12.4.5.8`
     ");
 }
 

@@ -11,9 +11,9 @@ fn a_part_of_another_release_is_told_and_the_rest_is_handed_out() {
     let newer = Lib::new("libcudnn_ops.so.9").defines(&["cudnnAddTensor"]);
     newer.uses("libcudnn_graph.so.9", &["cudnnNewer"]).link("-rpath,$ORIGIN").build(&ops);
     let told = format!(
-        "parts of different releases of cuDNN 9 meet: `{}` needs `cudnnNewer@libcudnn_graph.so.9`, which the chosen \
-         libcudnn_graph.so.9 lacks: reinstall nvidia-cudnn-cu12 9.1.0.70, `cudashim doctor` prints the command",
-        ops.display()
+        "warning: `libcudnn_ops.so.9` needs `cudnnNewer`, which `libcudnn_graph.so.9` 9.1.0.70 does not define \
+         [cudnn9-torn-set]; type: {} -m pip install --force-reinstall --no-deps nvidia-cudnn-cu12==9.1.0.70",
+        venv.python().display()
     );
     let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
     // Made, and kept.
@@ -37,10 +37,10 @@ fn an_environment_that_cannot_be_handed_out_is_told() {
     let venv = world.venv("a$b/venv");
     super::torch(&venv);
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &super::cublas());
-    venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &super::cudnn());
+    venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &super::whole_cudnn());
     let mut command = world.cudashim(["run", "--"]);
     let seen = Seen::of(command.arg(venv.python()));
-    assert!(seen.err.contains("has a `$` in its path: 5 libraries are left to the loader; move"), "{}", seen.err);
+    assert!(seen.err.contains("has a `$` in its path: 10 libraries are left to the loader; move"), "{}", seen.err);
     assert_eq!((seen.code, seen.err.lines().count()), (Some(0), 1), "{}", seen.err);
     let page = Seen::of(&mut world.cudashim(["resolve", "--python", "a$b/venv"]));
     assert!(page.out.contains("has a `$` in its path"), "{}", page.out);

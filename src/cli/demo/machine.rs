@@ -32,7 +32,7 @@ const PYTHON: &[u8] = built!("python");
 /// The objects below site-packages. That of torch's extension module follows: its name holds the architecture.
 const INSTALLED: [(&str, &[u8]); 4] = [
     ("torch/lib/libtorch_global_deps.so", built!("libtorch_global_deps.so")),
-    ("torch/lib/libtorch_cuda.so", built!("libtorch_cuda.so")),
+    ("torch/lib/libtorch_python.so", built!("libtorch_python.so")),
     ("nvidia/cusparse/lib/libcusparse.so.12", built!("libcusparse.so.12")),
     ("nvidia/nvjitlink/lib/libnvJitLink.so.12", built!("libnvJitLink.so.12.4")),
 ];

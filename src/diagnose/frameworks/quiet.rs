@@ -54,7 +54,7 @@ fn two_onnxruntimes(case: &Case<'_>) -> Option<Finding> {
 /// A torch without CUDA on a machine with a GPU.
 fn torch_without(case: &Case<'_>) -> Option<Finding> {
     let torch = case.torch.filter(|torch| torch.cuda.is_none() && !torch.version.contains("rocm"))?;
-    if !case.driver.has_gpu() {
+    if !(case.driver.has_gpu() || case.driver.is_loaded()) {
         return None;
     }
     let release = torch.version.split('+').next()?;
@@ -82,7 +82,9 @@ fn torch_without(case: &Case<'_>) -> Option<Finding> {
 
 /// JAX without the plugin for CUDA on a machine with a GPU.
 fn jax_without(case: &Case<'_>) -> Option<Finding> {
-    let jax = case.has_package("jax").filter(|_| case.driver.has_gpu())?;
+    let gpu = case.driver.has_gpu() || case.driver.is_loaded();
+    let served = case.torch.is_some_and(|torch| torch.cuda.is_some());
+    let jax = case.has_package("jax").filter(|_| gpu && !served)?;
     let plugin = case.installed.iter().find(|package| package.name.starts_with("jax-cuda"));
     if plugin.is_some() {
         return None;

@@ -86,7 +86,13 @@ impl LinkMap<'_> {
                     continue;
                 }
             };
-            match self.find(&expanded, Some(index), None, role) {
+            let handed = self.handed.get(&expanded).map(|file| file.clone().into_os_string());
+            match self.find(handed.as_ref().unwrap_or(&expanded), Some(index), None, role) {
+                Ok(needed) if handed.is_some() => {
+                    // The name stays one of its own: it is what versions are asked of.
+                    self.names.add(&expanded, needed);
+                    found.push((needed, false));
+                }
                 Ok(needed) => found.push((needed, !matches!(dependency, Dependency::Needed(_)))),
                 // "We are not interested in the error message."
                 Err(_) if matches!(dependency, Dependency::Auxiliary(_)) => {}

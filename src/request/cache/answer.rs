@@ -20,6 +20,8 @@ pub(super) enum Found {
     Image(String),
     /// Nothing is to be handed out: why.
     Nothing(String),
+    /// Nothing is to be handed out, and nobody is to ask again: why.
+    Bare(String),
     /// The program may start any environment, and each asks for its own.
     Open,
     /// Who provides a stranger's libraries.
@@ -34,6 +36,8 @@ pub(super) struct Answer {
     pub(super) target: Target,
     /// What whoever starts the command must know.
     pub(super) warnings: Vec<String>,
+    /// Why it is not to be started.
+    pub(super) stops: Vec<String>,
     /// The files of the cache that it needs.
     pub(super) files: Vec<Known>,
 }
@@ -44,6 +48,7 @@ impl Answer {
         let _ = match &self.found {
             Found::Image(name) => writeln!(text, "image\t{name}"),
             Found::Nothing(why) => writeln!(text, "nothing\t{}", escape::bytes(why.as_bytes())),
+            Found::Bare(why) => writeln!(text, "bare\t{}", escape::bytes(why.as_bytes())),
             Found::Open => writeln!(text, "open"),
             Found::Standing(Standing::Set) => writeln!(text, "set"),
             Found::Standing(Standing::Own) => writeln!(text, "own"),
@@ -53,6 +58,9 @@ impl Answer {
         }
         for warning in &self.warnings {
             let _ = writeln!(text, "warning\t{}", escape::bytes(warning.as_bytes()));
+        }
+        for stop in &self.stops {
+            let _ = writeln!(text, "stop\t{}", escape::bytes(stop.as_bytes()));
         }
         for Known { name, state: (ino, size, mtime) } in &self.files {
             let _ = writeln!(text, "file\t{ino} {size} {mtime}\t{name}");
@@ -76,20 +84,22 @@ impl Answer {
         let found = match line.split_once('\t').unwrap_or((line, "")) {
             ("image", name) => Found::Image(name.to_owned()),
             ("nothing", why) => Found::Nothing(text(why)?),
+            ("bare", why) => Found::Bare(text(why)?),
             ("open", _) => Found::Open,
             ("set", _) => Found::Standing(Standing::Set),
             ("own", _) => Found::Standing(Standing::Own),
             _ => return None,
         };
         let target = serde_json::from_str(lines.next()?.strip_prefix("target\t")?).ok()?;
-        let (mut warnings, mut files) = (Vec::new(), Vec::new());
+        let (mut warnings, mut stops, mut files) = (Vec::new(), Vec::new(), Vec::new());
         for line in lines {
-            match line.strip_prefix("warning\t") {
-                Some(warning) => warnings.push(text(warning)?),
-                None => files.push(file(line)?),
+            match line.split_once('\t')? {
+                ("warning", warning) => warnings.push(text(warning)?),
+                ("stop", stop) => stops.push(text(stop)?),
+                _ => files.push(file(line)?),
             }
         }
-        Some(Self { found, target, warnings, files })
+        Some(Self { found, target, warnings, stops, files })
     }
 }
 
@@ -119,11 +129,13 @@ mod tests {
         for found in [
             Found::Image("a.image".into()),
             Found::Nothing("`p\tq` has no torch".into()),
+            Found::Bare("x".into()),
             Found::Open,
             Found::Standing(Standing::Own),
         ] {
             let warnings = vec!["torn: `x`\nand more".to_owned()];
-            let answer = Answer { found, target: target.clone(), warnings, files: vec![known.clone()] };
+            let stops = vec!["`x` is\tmissing".to_owned()];
+            let answer = Answer { found, target: target.clone(), warnings, stops, files: vec![known.clone()] };
             let text = answer.to_text(&Stamps::default());
             assert_eq!(Answer::if_it_holds(&text, &host, dir.path()), Some(answer));
             for end in 0..text.len() {

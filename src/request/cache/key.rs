@@ -15,6 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A question as text that grows.
+#[derive(Clone)]
 pub(super) struct Key(String);
 
 impl Key {

@@ -30,6 +30,49 @@ fn an_older_nvjitlink() {
     assert_eq!(commands(&found)[1], "export LD_LIBRARY_PATH=/opt/mine");
 }
 
+/// The environment that `cudashim env` makes: the shim preloaded, and the plan named.
+fn in_force(patient: Patient, dir: &std::path::Path) -> Patient {
+    let python = Some("/venv".into());
+    let request = cudashim::Request { python, ..cudashim::Request::default() };
+    let plan = request.answer(&patient.host()).unwrap().resolution.unwrap().plan;
+    fs::write(dir.join("x.plan"), plan.to_bytes()).unwrap();
+    let image = dir.join("x.image").display().to_string();
+    let shim = Lib::new("libcudashim.so").unversioned();
+    let patient = patient.glibc().lib("cache/libcudashim-0.so", &shim);
+    patient.set("LD_PRELOAD", "/cache/libcudashim-0.so").set("CUDASHIM_PLAN", &image)
+}
+
+#[test]
+fn healed_is_healed() {
+    let dir = tempfile::tempdir().unwrap();
+    let sick = sound().lib("old/libcublasLt.so.12", &Lib::new("libcublasLt.so.12")).set(OLD.0, OLD.1);
+    let healed = in_force(sick, dir.path());
+    let report = healed.report();
+    let ids: Vec<&str> = report.findings.iter().map(|finding| finding.id).collect();
+    assert_eq!(ids, ["no-driver", "healed"], "{:#?}", report.findings);
+    assert!(report.is_fine());
+    let cause = &report.findings[1].cause;
+    assert!(cause.starts_with("healed by the plan in force: `libcublas.so.12` needs `cublasLtCreate`"), "{cause}");
+}
+
+/// What was reinstalled since is not handed out, and the line that makes a new plan is seen to heal.
+#[test]
+fn a_plan_that_drifted() {
+    let dir = tempfile::tempdir().unwrap();
+    let sick = sound().lib("old/libcublasLt.so.12", &Lib::new("libcublasLt.so.12")).set(OLD.0, OLD.1);
+    let healed = in_force(sick, dir.path());
+    let path = healed.world.path(&format!(".{SITE}/nvidia/cublas/lib/libcublasLt.so.12"));
+    fs::remove_file(&path).unwrap();
+    Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate"]).build(&path);
+    let report = healed.report();
+    let ids: Vec<&str> = report.findings.iter().map(|finding| finding.id).collect();
+    assert!(ids.starts_with(&["cublaslt-older-wins"]) && ids.contains(&"plan-drifted"), "{ids:?}");
+    for id in ["cublaslt-older-wins", "plan-drifted"] {
+        let found = report.findings.iter().find(|finding| finding.id == id).unwrap();
+        assert_eq!(commands(found)[0], RUN, "{found:#?}");
+    }
+}
+
 #[test]
 fn an_older_cublaslt() {
     let sick = || sound().lib("old/libcublasLt.so.12", &Lib::new("libcublasLt.so.12"));
