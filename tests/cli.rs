@@ -12,6 +12,7 @@ mod cache;
 mod crowd;
 mod damage;
 mod first;
+mod judged;
 mod native;
 mod preloads;
 mod proof;

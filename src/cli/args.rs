@@ -269,6 +269,10 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) plan: Option<PathBuf>,
 
+    /// As if no plan were in force (`eval "$(cudashim env)"`)
+    #[arg(long, conflicts_with_all = ["plan", "pid", "maps"])]
+    pub(super) bare: bool,
+
     /// Only find the files: look at no symbol and no version node
     #[arg(long)]
     pub(super) no_symbols: bool,

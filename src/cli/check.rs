@@ -6,6 +6,7 @@ use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_
 use crate::consumer::TorchBuild;
 use crate::host::Host;
 use crate::loader::Loader;
+use crate::machine::Machine;
 use crate::objects::Objects;
 use crate::plan::Plan;
 use crate::python::{self, Interpreter, distributions, find_on_path};
@@ -52,6 +53,11 @@ pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
             };
         }
     };
+    let in_force = || Machine::new(host.clone(), asked.request.clone()).as_it_is().in_force().cloned();
+    let plan = plan.or_else(|| if args.bare { None } else { in_force() });
+    if plan.is_some() && args.plan.is_none() {
+        output::note("judged with the plan in force; `--bare` judges without it");
+    }
     let judgement = predict(&loader, &subject, depth, plan.as_ref());
     let next = if plan.is_none() { asked.next(&host, &loader, &subject, depth, &judgement) } else { Vec::new() };
     told(cli, args, &judgement, &next)
