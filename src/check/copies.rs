@@ -5,7 +5,7 @@
 use crate::consumer::{site_of, tidy};
 use crate::facts::{LibraryName, Version, parse_library_name};
 use crate::host::{FileId, Host};
-use crate::inventory::{Confidence, Depth, Inventory, Library, Owner, evidence};
+use crate::inventory::{Confidence, Depth, Inventory, Library, Owner, evidence, shares_soname};
 use crate::loader::Mapped;
 use crate::objects::Objects;
 use crate::places::{self, Place};
@@ -74,6 +74,15 @@ impl Copies {
         let (major, package) = wheels.next()?;
         // Of two, only the records tell whose it is; from 13 on, one name serves several majors.
         if wheels.any(|(_, other)| other.name != package.name) {
+            return None;
+        }
+        // Where majors share a soname, a file that the wheel did not write may be of another.
+        let below = path.strip_prefix(site).ok()?;
+        let is_its = |package: &Distribution| {
+            let recorded = package.record(host).into_iter().find(|file| file.path == below);
+            recorded.and_then(|file| file.size).is_none_or(|size| size == mapped.object.stat.size)
+        };
+        if shares_soname(name.row.family) && !is_its(package) {
             return None;
         }
         let soname = mapped.object.facts.soname.as_deref().and_then(OsStr::to_str).map(str::to_owned);

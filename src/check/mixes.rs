@@ -6,7 +6,7 @@ use super::judge::Facts;
 use super::subject::What;
 use super::{Cause, Finding};
 use crate::facts::{self, Phase, Version, parse_library_name};
-use crate::inventory::{Library, agree, release, torn_id};
+use crate::inventory::{Library, agree, built_for, release, torn_id};
 use crate::loader::Rule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -115,7 +115,7 @@ pub(super) fn two_majors(facts: &Facts<'_, '_>, findings: &mut Vec<Finding>) -> 
     let mut majors: BTreeMap<u32, usize> = BTreeMap::new();
     for index in 0..facts.map.objects().len() {
         let library = facts.library(index).filter(|library| !library.row.is_driver());
-        if let Some((major, _)) = library.and_then(|library| library.cuda) {
+        if let Some((major, _)) = library.and_then(built_for) {
             majors.entry(major).or_insert(index);
         }
     }

@@ -10,7 +10,7 @@ use super::judged::{Judged, on_library_path};
 use super::tool::Wanted;
 use super::{Case, Remedy, word};
 use crate::check::{self, Cause, name_of};
-use crate::facts::{parse_library_name, sonames};
+use crate::facts::{families, parse_library_name, sonames};
 use crate::host;
 use crate::inventory::{Library, Owner};
 use crate::loader::Rule;
@@ -56,7 +56,26 @@ pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding) 
 
 /// All that a package here requires and does not get, in one line.
 pub(super) fn restored(case: &Case<'_>) -> Option<Remedy> {
-    case.install(&unmet(case), false)
+    instead(case, &unmet(case))
+}
+
+/// These, and without the wheels for another CUDA major that write to the same paths.
+pub(super) fn instead(case: &Case<'_>, wanted: &[Wanted]) -> Option<Remedy> {
+    case.replace(&foreign(case, wanted), wanted, false)
+}
+
+/// The wheels for another CUDA major that write to the paths of those that are to be installed.
+fn foreign(case: &Case<'_>, wanted: &[Wanted]) -> BTreeSet<String> {
+    let plain = |name: &str| name.rsplit_once("-cu").map(|(plain, _)| plain.to_owned());
+    let shared = |plain: &str| {
+        families().iter().any(|row| row.owner != "toolkit" && !row.is_driver() && row.wheels.contains(&plain))
+    };
+    let of = |wanted: &Wanted| {
+        let own = plain(&wanted.name).filter(|own| shared(own))?;
+        let is_other = |name: &str| name != wanted.name && plain(name).as_ref() == Some(&own);
+        case.installed.iter().find(|package| is_other(&package.name)).map(|package| package.name.clone())
+    };
+    wanted.iter().filter_map(of).collect()
 }
 
 impl<'a> Case<'a> {
@@ -110,7 +129,7 @@ fn missing(case: &Case<'_>, names: &[String]) -> Option<Remedy> {
     };
     let absent = names.iter().filter(|name| !here(name));
     let wanted: BTreeSet<Wanted> = absent.filter_map(|name| wheel(case, name)).collect();
-    case.install(&wanted.into_iter().collect::<Vec<_>>(), false)
+    instead(case, &wanted.into_iter().collect::<Vec<_>>())
 }
 
 /// The wheel of a soname.

@@ -27,12 +27,16 @@ pub use problems::problems;
 pub(crate) use problems::{TORN, agree, release, torn_id, torn_id_of};
 pub use reach::{Reach, reach};
 use version::Neighbours;
-pub use version::{About, Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, answered, observe};
+pub(crate) use version::shares_soname;
+pub use version::{
+    About, Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, answered, built_for, observe,
+};
 
 use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
 use crate::host::Stat;
 use crate::objects::{Object, ObjectError, Objects};
 use crate::places::{self, Place};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -186,7 +190,37 @@ impl Inventory {
         for (stat, names) in files {
             self.add(objects, &place, stat, names, owners);
         }
+        self.twins(objects, start);
         start..self.libraries.len()
+    }
+
+    /// Where the size of a file tells nothing of two wheels that wrote it, those beside it tell which wrote last.
+    fn twins(&mut self, objects: &Objects, start: usize) {
+        let Some(libraries) = self.libraries.get_mut(start..) else { return };
+        let written = |library: &Library| match &library.owner {
+            Owner::Wheel { name, rival: Some(rival), alike: false, size, .. } if *size == Some(library.stat.size) => {
+                Some((name.clone(), rival.name.clone()))
+            }
+            _ => None,
+        };
+        let last: BTreeSet<(String, String)> = libraries.iter().filter_map(written).collect();
+        for library in libraries {
+            let Owner::Wheel { name, version, rival: Some(rival), alike: true, size } = &library.owner else {
+                continue;
+            };
+            let pair = |one: &str, other: &str| last.contains(&(one.to_owned(), other.to_owned()));
+            if pair(name, &rival.name) || !pair(&rival.name, name) {
+                continue;
+            }
+            let other = Package { name: name.clone(), version: version.clone() };
+            let (name, version) = (rival.name.clone(), rival.version.clone());
+            library.owner = Owner::Wheel { name, version, rival: Some(other), alike: true, size: *size };
+            let (host, path) = (objects.host(), &library.path);
+            let Some(name) = path.file_name().and_then(parse_library_name) else { continue };
+            let soname = library.soname.as_deref();
+            let found = version::of(host, path, &name, soname, &library.place, &library.owner);
+            library.conclude(found);
+        }
     }
 
     /// Looks inside every library, as [`look_inside_some`](Self::look_inside_some) does.

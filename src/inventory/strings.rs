@@ -94,6 +94,19 @@ pub(super) fn holds_runtime(bytes: &[u8]) -> bool {
     memmem::find(bytes, RUNTIME).is_some()
 }
 
+/// The major of the NVRTC that is opened by name, where one is named.
+pub(super) fn opens_compiler(bytes: &[u8]) -> Option<u32> {
+    const START: &[u8] = b"libnvrtc.so.";
+    let named = memmem::find_iter(bytes, START).filter_map(|at| {
+        let rest = bytes.get(at.saturating_add(START.len())..)?;
+        let digits = rest.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+        std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()
+    });
+    let mut majors: Vec<u32> = named.take(MAX_SAID).collect();
+    majors.dedup();
+    if majors.len() == 1 { majors.pop() } else { None }
+}
+
 /// Reads the release after the start of a text.
 fn release(text: Text, rest: &[u8]) -> Option<Said> {
     let (short, rest) = version(rest)?;
@@ -168,6 +181,15 @@ mod tests {
         assert_eq!(ends(6), [vec![0, 1, 2, 3, 4, 5], vec![6, 7, 8, 9]]);
         assert_eq!(ends(10).concat(), part);
         assert_eq!(ends(20).concat(), part);
+    }
+
+    #[test]
+    fn the_compiler_that_is_opened() {
+        assert_eq!(opens_compiler(b"\0libnvrtc.so.13\0libnvrtc.so.13\0"), Some(13));
+        assert_eq!(opens_compiler(b"\0libnvrtc.so.11.2\0"), Some(11));
+        for text in ["libnvrtc.so", "libnvrtc.so.", "libnvrtc.so.x", "libnvrtc.so.12\0libnvrtc.so.13"] {
+            assert_eq!(opens_compiler(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -308,6 +308,14 @@ pub fn observe(elf: &Elf<'_>, soname: &str) -> (Vec<Evidence>, u64) {
         }
         evidence.extend(from_texts(name.stem(), family, told));
     }
+    if name.stem() == "cusparseLt" {
+        let parts = strings::constants(elf);
+        searched = parts.iter().fold(searched, |sum, part| sum.saturating_add(part.len() as u64));
+        if let Some(major) = parts.into_iter().find_map(strings::opens_compiler) {
+            let one = Evidence::new(Kind::Text, format!("opens `libnvrtc.so.{major}`"), Confidence::Likely);
+            evidence.push(Evidence { cuda: Some((major, None)), ..one });
+        }
+    }
 
     if name.stem().starts_with("nvrtc-builtins")
         && let Some(release) = name.version.clone().filter(|release| release.minor().is_some())
@@ -323,6 +331,32 @@ pub fn observe(elf: &Elf<'_>, soname: &str) -> (Vec<Evidence>, u64) {
         evidence.push(from_symbols(family, &found));
     }
     (evidence, searched)
+}
+
+/// Families whose sonames are the same for several CUDA majors, and that a package says nothing of outside a wheel: what
+/// they are built for is read in the file. cuFile is not among them, for nothing in it tells.
+const SHARED: [&str; 4] = ["cudnn", "nccl", "cusparselt", "nvshmem"];
+
+/// Whether the sonames of a family do not tell the CUDA major, and its files do.
+pub(crate) fn shares_soname(family: &str) -> bool {
+    SHARED.contains(&family)
+}
+
+/// The CUDA release that a library is built for. Where nothing around it tells, or it is not the file that its package
+/// recorded, a library of a soname that several majors share is looked into.
+#[must_use]
+pub fn built_for(library: &super::Library) -> Option<Cuda> {
+    let is_shared = shares_soname(library.row.family) && library.unusable.is_none();
+    let altered = matches!(&library.owner, Owner::Wheel { size: Some(size), .. } if *size != library.stat.size);
+    if !is_shared || library.cuda.is_some() && !altered {
+        return library.cuda;
+    }
+    let inside = || {
+        let elf = library.object.as_ref()?.elf().ok()?;
+        let (evidence, _) = observe(&elf, library.asked_as());
+        evidence.into_iter().find_map(|one| one.cuda)
+    };
+    inside().or(library.cuda)
 }
 
 /// Whether a package's version names the very release in a file's name: `535.261.03-1` and `11.8.89~11.8.0-5~deb12u1` do,
@@ -353,6 +387,12 @@ fn from_texts(stem: &str, family: &str, mut told: Vec<strings::Said>) -> Vec<Evi
     use strings::Text;
     told.sort();
     told.dedup();
+    // NCCL tells its release twice, once without the CUDA.
+    let whole: Vec<strings::Said> = told.iter().filter(|said| said.cuda.is_some()).cloned().collect();
+    let is_part = |said: &strings::Said| {
+        said.cuda.is_none() && whole.iter().any(|whole| whole.text == said.text && whole.release == said.release)
+    };
+    told.retain(|said| !is_part(said));
     let about = |text: Text| match text {
         Text::Tools => matches!(stem, "nvrtc" | "nvrtc.alt" | "nvJitLink"),
         Text::Nccl => family == "nccl",
@@ -374,7 +414,7 @@ fn from_texts(stem: &str, family: &str, mut told: Vec<strings::Said>) -> Vec<Evi
             Text::Nccl => Evidence {
                 cuda: said.cuda.as_ref().and_then(major_minor),
                 version: Some(release.clone()),
-                ..Evidence::new(Kind::Text, format!("NCCL version {release}"), Confidence::Certain)
+                ..Evidence::new(Kind::Text, nccl(said), Confidence::Certain)
             },
             Text::Nvshmem => Evidence {
                 version: Some(release.clone()),
@@ -387,6 +427,11 @@ fn from_texts(stem: &str, family: &str, mut told: Vec<strings::Said>) -> Vec<Evi
         });
     }
     evidence
+}
+
+fn nccl(said: &strings::Said) -> String {
+    let cuda = said.cuda.as_ref().map(|cuda| format!("+cuda{cuda}")).unwrap_or_default();
+    format!("NCCL version {}{cuda}", said.release)
 }
 
 fn from_symbols(family: &str, found: &crate::facts::Bracket) -> Evidence {

@@ -74,6 +74,8 @@ pub(super) fn changes(machine: &Machine, remove: &[String], install: &[Wheel]) -
     let host = machine.host();
     let at = |name: &str| environment.installed.iter().find(|package| package.name == name);
     let mut changes = Vec::new();
+    // Files that two packages recorded go with either.
+    let mut lost: BTreeSet<PathBuf> = BTreeSet::new();
     let anew = |name: &str| install.iter().find(|wheel| wheel.name == name);
     let gone = remove.iter().map(String::as_str).chain(install.iter().map(|wheel| wheel.name.as_str()));
     for package in gone.filter_map(at) {
@@ -81,14 +83,16 @@ pub(super) fn changes(machine: &Machine, remove: &[String], install: &[Wheel]) -
         let same = anew(&package.name).is_some_and(|wheel| wheel.version.as_str() == package.version);
         let files = package.record(host).into_iter().filter(|file| is_library(&file.path));
         let files = files.filter(|file| !(same && is_whole(host, site, file)));
-        changes.extend(files.map(|file| (site.join(file.path), host::Change::Gone)));
+        let files: Vec<PathBuf> = files.map(|file| site.join(file.path)).collect();
+        lost.extend(files.iter().cloned());
+        changes.extend(files.into_iter().map(|path| (path, host::Change::Gone)));
         changes.push((package.dir.clone(), host::Change::Gone));
     }
     let site = environment.torch.as_ref().map(|torch| torch.site().to_owned()).or_else(|| {
         let sites = environment.interpreter.as_ref().map(|python| python.paths.as_slice()).unwrap_or_default();
         sites.iter().find(|site| site.ends_with("site-packages") || site.ends_with("dist-packages")).cloned()
     });
-    let making = Making { machine, demands: demands(machine, install) };
+    let making = Making { machine, demands: demands(machine, install), lost };
     for wheel in install {
         let before = at(&wheel.name);
         let beside = before.and_then(|package| package.dir.parent().map(Path::to_owned));
@@ -134,6 +138,8 @@ fn demands(machine: &Machine, install: &[Wheel]) -> Demands {
 struct Making<'m> {
     machine: &'m Machine,
     demands: Demands,
+    /// Files that are removed.
+    lost: BTreeSet<PathBuf>,
 }
 
 impl Making<'_> {
@@ -148,7 +154,10 @@ impl Making<'_> {
         // Another major has other sonames.
         let alike = if major == Some(wheel.version.major()) { recorded.as_slice() } else { &[] };
         for (below, soname) in files_of(wheel, alike) {
-            let kept = recorded.iter().find(|file| same && file.path == below && is_whole(host, site, file));
+            let is_kept = |file: &Recorded| {
+                same && file.path == below && is_whole(host, site, file) && !self.lost.contains(&site.join(&below))
+            };
+            let kept = recorded.iter().find(|file| is_kept(file));
             let length = kept.and_then(|file| file.size).unwrap_or_else(|| {
                 let bytes: Arc<[u8]> = self.stand_in(wheel, &soname).into();
                 let count = bytes.len() as u64;

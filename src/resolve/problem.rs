@@ -3,7 +3,7 @@
 use super::{Policy, late};
 use crate::consumer::{Closure, Kind, Requirement, Symbol, nodes_needed, symbols_by_provider, tidy};
 use crate::facts::{Level, Version, known_bad, parse_library_name};
-use crate::inventory::{Inventory, Library};
+use crate::inventory::{Inventory, Library, built_for};
 use crate::objects::Object;
 use crate::places::Provenance;
 use crate::plan::How;
@@ -192,7 +192,7 @@ impl<'i> State<'i> {
                     directory: directories.of(&library.place.dir),
                     version: library.version.as_ref().map(release),
                     group: library.row.group.map(str::to_owned),
-                    cuda: library.cuda.map(|(major, minor)| CudaRelease { major, minor }),
+                    cuda: built_for(library).map(|(major, minor)| CudaRelease { major, minor }),
                     barred: barred.map(Bar),
                     needs,
                     rank: rank(requirement, library),

@@ -89,3 +89,32 @@ fn markdown_is_of_doctor_alone() {
         assert!(output.stdout.is_empty() && String::from_utf8_lossy(&output.stderr).contains("only `doctor`"));
     }
 }
+
+#[test]
+fn a_copy_for_another_major_under_a_soname_that_all_share() {
+    let world = World::new();
+    let nccl = |dir: &str, built: &str| {
+        let text =
+            format!("const char version[] = \"NCCL version {built}\"; const char *text(void) {{ return version; }}\n");
+        let library = Lib::new("libnccl.so.2").unversioned().defines(&["ncclMemFree"]).source(&text);
+        library.build(&world.path(&format!("{dir}/libnccl.so.2")));
+    };
+    Lib::new("libcudart.so.12").defines(&["cudaMalloc"]).build(&world.path("cuda/libcudart.so.12"));
+    let user = Lib::new("libuser.so").unversioned().uses("libcudart.so.12", &["cudaMalloc"]);
+    user.takes("libnccl.so.2", &["ncclMemFree"]).build(&world.path("libuser.so"));
+    let places = ["--place", "/cuda", "--place", "/one", "--place", "/two"];
+    let ask = || {
+        let mut command = world.rooted(["resolve", "--for", "/libuser.so"]);
+        let (code, answer) = json(command.args(places));
+        let set = answer["set"].as_array().cloned().unwrap_or_default();
+        let chosen = set.iter().find(|it| it["soname"] == "libnccl.so.2").cloned().unwrap_or_default();
+        (code, chosen, answer)
+    };
+    nccl("one", "2.27.7+cuda13.0");
+    let (code, _, answer) = ask();
+    assert_eq!(code, Some(1), "{answer:#}");
+    assert!(answer["no_solution"].to_string().contains("13"), "{answer:#}");
+    nccl("two", "2.26.2+cuda12.8");
+    let (code, chosen, answer) = ask();
+    assert_eq!((code, chosen["path"].as_str()), (Some(0), Some("/two/libnccl.so.2")), "{answer:#}");
+}

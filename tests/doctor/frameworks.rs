@@ -400,6 +400,31 @@ fn xla_built_against_newer() {
     healthy(&jax("9.8.0.87"));
 }
 
+#[test]
+fn a_cudnn_for_another_cuda_than_the_framework() {
+    let jax = |wheel: &'static str| {
+        without_gpu().venv(move |venv| {
+            install_jax(venv);
+            install_cudnn(venv, "9.10.2.21");
+            let dir = |name: &str| venv.site.join(format!("{}-9.10.2.21.dist-info", name.replace('-', "_")));
+            if wheel != "nvidia-cudnn-cu12" {
+                std::fs::rename(dir("nvidia-cudnn-cu12"), dir(wheel)).unwrap();
+                let metadata = format!("Metadata-Version: 2.1\nName: {wheel}\nVersion: 9.10.2.21\n\n");
+                std::fs::write(dir(wheel).join("METADATA"), metadata).unwrap();
+            }
+        })
+    };
+    assert_eq!(jax("nvidia-cudnn-cu12").ids(), [("no-driver", Fact)]);
+    let found = jax("nvidia-cudnn-cu13").first();
+    assert_eq!((found.id, found.severity), ("two-cuda-majors", Fatal));
+    assert_eq!(found.cause, "`libcudnn.so.9` 9.10.2.21 is for CUDA 13, and JAX 0.5.3 for CUDA 12");
+    assert!(
+        commands(&found)[0].starts_with("/venv/bin/python -m pip uninstall -y nvidia-cudnn-cu13 && "),
+        "{:?}",
+        found.remedies
+    );
+}
+
 /// The plugin of JAX, with what it asks for of cuDNN.
 fn install_jax(venv: &Venv) {
     let extra = "Requires-Dist: nvidia-cudnn-cu12<10.0,>=9.8; extra == \"with-cuda\"\n";

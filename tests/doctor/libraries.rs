@@ -1,6 +1,7 @@
 //! Every finding about the libraries: a machine that has it first, and the same machine healed.
 
 mod found;
+mod majors;
 mod missing;
 
 use super::{Patient, RUN, commands, driver};

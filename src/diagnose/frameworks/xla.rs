@@ -11,6 +11,7 @@ use crate::diagnose::mend;
 use crate::diagnose::tool::Wanted;
 use crate::diagnose::{Case, Finding, Judged};
 use crate::facts::{Severity, Version, VersionRange, cudnn_releases, families, parse_library_name, sonames_of};
+use crate::inventory::built_for;
 use crate::python::{Distribution, requirements};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -34,9 +35,35 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
         } else {
             found.extend(cusparse(case, &framework));
         }
-        found.extend(older(case, &framework));
+        found.extend(other_major(case, &framework).or_else(|| older(case, &framework)));
     }
     found
+}
+
+/// A cuDNN for another CUDA major than the framework: it loads, and opens a cuBLAS that is not there.
+fn other_major(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
+    let wanted = framework.wanted.get("cudnn")?.as_ref().and_then(lower)?;
+    let judged = judged_cudnn(case, framework, &format!("libcudnn.so.{}", wanted.major()))?;
+    let cudnn = |path: &PathBuf| case.library(path).filter(|library| library.row.group == Some("cudnn"));
+    let libraries = judged.judgement.objects.iter().filter_map(|object| cudnn(&object.path));
+    let (library, major) = libraries.into_iter().find_map(|library| {
+        let (major, _) = built_for(library).filter(|(major, _)| u64::from(*major) != framework.major)?;
+        Some((library, major))
+    })?;
+    let (called, package, name) = (framework.called, framework.package, library.asked_as());
+    let release = library.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let found = case
+        .finding("two-cuda-majors")?
+        .severity(Severity::Fatal)
+        .because(format!(
+            "`{name}`{release} is for CUDA {major}, and {called} {} for CUDA {}",
+            package.version, framework.major
+        ))
+        .seen_at("file", &library.path, format!("for CUDA {major}"))
+        .seen_at("version", &package.dir, format!("{} {}", package.name, package.version));
+    let range = framework.wanted.get("cudnn").and_then(Option::as_ref);
+    let wheel = Wanted::within(&format!("nvidia-cudnn-cu{}", framework.major), range);
+    Some(found.healed_by(case.run().into_iter().chain(mend::instead(case, &[wheel]))))
 }
 
 fn installed<'c>(case: &Case<'c>) -> Vec<Framework<'c>> {

@@ -8,6 +8,7 @@ use super::super::mend;
 use super::super::tool::Wanted;
 use super::super::{Case, Finding, Remedy};
 use crate::check::name_of;
+use crate::consumer::TorchBuild;
 use crate::facts::{Severity, dlopens_of};
 use crate::inventory::{Depth, Library, Owner, Problem, evidence};
 use crate::loader::Rule;
@@ -18,7 +19,7 @@ use std::path::Path;
 /// Two wheels wrote to one path.
 pub(super) fn overwritten(case: &Case<'_>) -> Option<Finding> {
     let mut found: Option<Finding> = None;
-    let (mut names, mut kept) = (BTreeSet::new(), BTreeSet::new());
+    let (mut foreign, mut kept) = (BTreeSet::new(), BTreeSet::new());
     let mut fatal = false;
     for problem in own_problems(case, &["pip-cu12-cu13-overwrite"]) {
         let Some(library) = at(case, &problem.path) else { continue };
@@ -30,21 +31,41 @@ pub(super) fn overwritten(case: &Case<'_>) -> Option<Finding> {
             None => case.finding("pip-cu12-cu13-overwrite")?.because(because),
         };
         found = Some(finding.seen_at("file", &problem.path, problem.says.clone()));
-        let pinned = |name: &str| mend::is_pinned(case, name);
-        // What torch asks for is there unless the other's bytes are.
-        fatal |= pinned(&rival.name) && !pinned(name) || case.blames(library);
-        let keep = if pinned(&rival.name) {
-            (rival.name.clone(), rival.version.clone())
-        } else {
-            (name.clone(), version.clone())
-        };
-        names.extend([name.clone(), rival.name.clone()]);
-        kept.insert(keep);
+        let own = is_meant(case, name, &rival.name);
+        // What is asked for is there unless the other's bytes are.
+        fatal |= !own && mend::is_pinned(case, &rival.name) || case.blames(library);
+        let (keep, version, other) =
+            if own { (name, version, &rival.name) } else { (&rival.name, &rival.version, name) };
+        foreign.insert(other.clone());
+        kept.insert((keep.clone(), version.clone()));
     }
-    let kept: Vec<Wanted> = kept.iter().map(|(name, version)| Wanted::exactly(name, version)).collect();
+    let required = super::super::environment::unmet(case);
+    let kept = kept.iter().filter(|(name, _)| !foreign.contains(name)).map(|(name, version)| {
+        let required = required.iter().find(|wanted| wanted.name == *name).cloned();
+        required.unwrap_or_else(|| Wanted::exactly(name, version))
+    });
+    let kept: Vec<Wanted> = kept.collect();
     let severity = if fatal { Severity::Fatal } else { Severity::Warning };
-    // Files that both wrote are gone with either.
-    Some(found?.severity(severity).healed_by(case.replace(&names, &kept, true)))
+    // Files that both wrote are gone with the one that is removed.
+    Some(found?.severity(severity).healed_by(case.replace(&foreign, &kept, true)))
+}
+
+/// Of two wheels for two majors, whether this one is meant: what is required here, else what is for the CUDA of torch, or
+/// of most wheels.
+fn is_meant(case: &Case<'_>, name: &str, rival: &str) -> bool {
+    let pinned = |name: &str| mend::is_pinned(case, name);
+    if pinned(name) != pinned(rival) {
+        return pinned(name);
+    }
+    let major = |name: &str| name.rsplit_once("-cu").and_then(|(_, digits)| digits.parse::<u64>().ok());
+    let torch = case.torch.and_then(TorchBuild::cuda_release).map(|(major, _)| u64::from(major));
+    let others = case.installed.iter().filter(|package| package.name != name && package.name != rival);
+    let votes: Vec<u64> = others.filter_map(|package| major(&package.name)).collect();
+    let count = |name: &str| major(name).map_or(0, |major| votes.iter().filter(|vote| **vote == major).count());
+    match torch {
+        Some(torch) if major(name) != major(rival) => major(name) == Some(torch) || major(rival) != Some(torch),
+        _ => count(name) >= count(rival),
+    }
 }
 
 /// Files that are not of the size that was recorded.

@@ -115,20 +115,6 @@ fn another_major_of_cudnn() {
 }
 
 #[test]
-fn wheels_that_wrote_to_one_path() {
-    let older = Lib::new("libnccl.so.2").unversioned().defines(&["ncclCommInitAll"]);
-    let sick = sound();
-    sick.world.venv("venv").wheel("nvidia-nccl-cu13", "2.18.1", &[("nvidia/nccl/lib/libnccl.so.2", older)]);
-    let found = seen("pip-cu12-cu13-overwrite", &sick, &sound());
-    assert_eq!(found.severity, Fatal);
-    let both = ["nvidia-nccl-cu12 2.27.3", "nvidia-nccl-cu13 2.18.1"];
-    assert!(both.iter().all(|name| found.cause.contains(name)), "{}", found.cause);
-    let line = "/venv/bin/python -m pip uninstall -y nvidia-nccl-cu12 nvidia-nccl-cu13 && \
-                /venv/bin/python -m pip install --force-reinstall --no-deps nvidia-nccl-cu12==2.27.3";
-    assert_eq!(commands(&found), [line]);
-}
-
-#[test]
 fn a_file_that_was_changed() {
     let sick = sound();
     let path = sick.world.path(&format!(".{SITE}/nvidia/nccl/lib/libnccl.so.2"));
