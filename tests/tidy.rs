@@ -477,3 +477,25 @@ fn the_map_names_every_module_and_every_command() {
         "tests/tidy.rs has one row for each module of src/lib.rs"
     );
 }
+
+/// One table of what can be wrong, and a rule for each row.
+#[test]
+fn every_finding_has_a_row_and_every_row_a_rule() {
+    let ids: BTreeSet<&str> = cudashim::facts::finding_rows().iter().map(|row| row.id).collect();
+    let mut sources = rust_files(&root().join("src"));
+    sources.retain(|path, _| !path.starts_with("facts/"));
+    let messages = fs::read_to_string(root().join("data/messages.tsv")).unwrap();
+    let named = |id: &str| {
+        sources.values().any(|text| text.contains(&format!("\"{id}\""))) || words(&messages, id).next().is_some()
+    };
+    let without_rule: Vec<&&str> = ids.iter().filter(|id| !named(id)).collect();
+    assert!(without_rule.is_empty(), "rows of data/findings.tsv without a rule: {without_rule:?}");
+    for (path, text) in &sources {
+        for maker in ["case.finding(\"", "Finding::new(\"", "Finding::of(\"", "self.add(\"", "self.problem(\""] {
+            for (at, _) in text.match_indices(maker) {
+                let id = text[at + maker.len()..].split('"').next().unwrap_or_default();
+                assert!(ids.contains(id), "{path}:{}: `{id}` is no row of data/findings.tsv", line_of(text, at));
+            }
+        }
+    }
+}

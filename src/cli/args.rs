@@ -244,6 +244,7 @@ pub(super) struct DoctorArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct CheckArgs {
     /// Programs, libraries to be opened, names to be opened (`libcudnn.so.9`), known consumers (`cupy`); the torch of
     /// the interpreter meant, where nothing is named
