@@ -279,7 +279,7 @@ fn why_this_copy() {
     insta::assert_snapshot!(seen(&nothing, &mut nothing.rooted(["resolve", "--explain", "libcudnn.so.9"])), @"
     exit 2
     --- stderr
-    error: there is no Python here, and no file is named with `--for`: nothing to explain
+    error: there is no Python here, and nothing else is named: nothing to explain
     ");
     insta::assert_snapshot!(explain("libnccl.so.2"), @"
     exit 2
@@ -353,7 +353,7 @@ fn nothing_to_choose() {
     insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve"])), @"
     exit 0
     --- stdout
-    there is no Python here, and no file is named with `--for`: nothing to choose
+    there is no Python here, and nothing else is named: nothing to choose
     ");
     let venv = world.venv("venv");
     insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"

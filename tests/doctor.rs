@@ -216,7 +216,7 @@ fn the_page_has_the_verdict_first() {
 
     driver   none
     torch    none
-    set      nothing to choose: there is no Python here, and no file is named with `--for`
+    set      nothing to choose: there is no Python here, and nothing else is named
 
     fact: there is no NVIDIA driver on this machine [no-driver]
     ");

@@ -13,6 +13,8 @@ use std::process::{Command, Output, Stdio};
 
 const SITE: &str = "/venv/lib/python3.11/site-packages";
 
+mod environments;
+
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -478,6 +480,7 @@ fn two_libraries_compared() {
     insta::assert_snapshot!(run(&mut world.rooted(["diff", &new, &old])).1, @"
     - /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12
     + /usr/local/cuda-12.1/lib64/libcublasLt.so.12
+    release: 12.4.5.8 → 12.1.0.26
     symbols: 0 gained, 1 lost
       - cublasLtMatmul@libcublasLt.so.12
 
@@ -487,6 +490,7 @@ fn two_libraries_compared() {
     insta::assert_snapshot!(run(&mut world.rooted(["diff", &old, &new])).1, @"
     - /usr/local/cuda-12.1/lib64/libcublasLt.so.12
     + /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12
+    release: 12.1.0.26 → 12.4.5.8
     symbols: 1 gained, 0 lost
       + cublasLtMatmul@libcublasLt.so.12
 

@@ -14,6 +14,7 @@ use crate::consumer::{TorchBuild, site_of};
 use crate::facts::{DlopenRow, dlopens, parse_library_name};
 use crate::loader::{Flags, LinkMap, Loader, Missing, Rule};
 use crate::plan::{How, Plan, PlanLibrary};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -60,6 +61,8 @@ struct Prediction<'l> {
 
 impl<'l> Prediction<'l> {
     fn new(loader: &'l Loader, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Self {
+        let plan = plan.map(handed_out);
+        let plan = plan.as_deref();
         let taken_out = plan.map(|plan| contradicting(loader, plan)).unwrap_or_default();
         let mut map = LinkMap::new(loader).without_preloads(taken_out.clone());
         if let Some(plan) = plan.filter(|_| matches!(subject.what, What::Program(_))) {
@@ -147,6 +150,17 @@ impl<'l> Prediction<'l> {
         let rules = rules(&map, if subject.program.is_some() { 0 } else { startup }, loader);
         Self { map, startup, loaded: at_load, roots, copies, not_found, elective, rules }
     }
+}
+
+/// What of a plan is handed out: a path with a `$` is left to ld.so, which would expand it.
+fn handed_out(plan: &Plan) -> Cow<'_, Plan> {
+    let expands = |library: &PlanLibrary| library.path.as_os_str().as_bytes().contains(&b'$');
+    if !plan.libraries.iter().any(expands) {
+        return Cow::Borrowed(plan);
+    }
+    let mut plan = plan.clone();
+    plan.libraries.retain(|library| !expands(library));
+    Cow::Owned(plan)
 }
 
 /// The entries of `LD_PRELOAD` that contradict a plan: `cudashim run` takes them out.

@@ -30,7 +30,7 @@ pub enum LiveError {
     #[error("process {0} has nothing mapped: it has ended, or is a thread of the kernel")]
     Nothing(u32),
     /// It is somebody else's.
-    #[error("process {pid} cannot be looked into: it is not yours")]
+    #[error("cannot look into process {pid}")]
     Denied {
         /// The process.
         pid: u32,
@@ -55,6 +55,14 @@ impl LiveError {
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
         match self {
+            // The kernel refuses root where it takes `CAP_SYS_PTRACE` from it: in a container (ptrace(2)).
+            Self::Denied { .. } if rustix::process::geteuid().is_root() => {
+                vec![
+                    "this root may not look into others' processes: run it outside the container, or start that with \
+                    `--cap-add SYS_PTRACE`"
+                        .to_owned(),
+                ]
+            }
             Self::Denied { pid, .. } => {
                 vec![format!("run `sudo cudashim check --pid {pid}`, or as the user it belongs to")]
             }

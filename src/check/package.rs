@@ -40,8 +40,8 @@ impl Subject {
         let in_files = |name: &str| files.iter().any(|file| file.file_name() == Some(OsStr::new(name)));
         // What a library of its own opens is known of that.
         let names = if consumer.is_python() { consumer.names(&installed) } else { Vec::new() };
-        let opened = |file: &&PathBuf| names.iter().any(|(name, _)| file.file_name() == Some(OsStr::new(name)));
-        let plugins = files.iter().filter(opened).cloned().collect();
+        let by_row = |file: &&PathBuf| names.iter().any(|(name, _)| file.file_name() == Some(OsStr::new(name)));
+        let plugins = files.iter().filter(by_row).cloned().collect();
         let names = names.into_iter().filter(|(name, _)| !in_files(name)).map(|(name, required)| {
             let is_driver = parse_library_name(&name).is_some_and(|name| name.row.is_driver());
             let path = match &finder {

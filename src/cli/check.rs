@@ -3,12 +3,12 @@
 use super::args::{CheckArgs, Cli, Format};
 use super::{output, resolve, why};
 use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, live, predict};
-use crate::consumer::TorchBuild;
+use crate::consumer::{TorchBuild, tidy};
 use crate::host::Host;
 use crate::loader::Loader;
 use crate::machine::Machine;
 use crate::objects::Objects;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanError};
 use crate::python::{self, Interpreter, distributions, find_on_path};
 use crate::report::{CheckReport, View, check_text, sanitized};
 use crate::request::{Checked, Request, RequestError};
@@ -63,6 +63,14 @@ pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
     told(cli, args, &judgement, &next)
 }
 
+/// A file that is named, without the dots of its path where they say nothing.
+fn named(host: &Host, file: &Path) -> PathBuf {
+    let path = host.absolute(file);
+    let tidy = tidy(&path);
+    let id = |path: &Path| host.stat(path).ok().map(|stat| stat.id);
+    if id(&tidy).is_some() && id(&tidy) == id(&path) { tidy } else { path }
+}
+
 /// As CPython names them: `_C.cpython-311-x86_64-linux-gnu.so`, `_rust.abi3.so`.
 fn is_extension(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -70,7 +78,11 @@ fn is_extension(file: &Path) -> bool {
 }
 
 fn plan(host: &Host, path: &Path) -> anyhow::Result<Plan> {
-    Plan::read(&host.absolute(path)).with_context(|| format!("`{}` cannot be used", path.display()))
+    let cannot = || format!("cannot use the plan `{}`", path.display());
+    match Plan::read(&host.absolute(path)) {
+        Err(PlanError::Read { source, .. }) => Err(source).with_context(cannot),
+        plan => plan.with_context(cannot),
+    }
 }
 
 /// Prints a judgement; 1 where the answer is no.
@@ -104,14 +116,14 @@ impl Asked {
                 ..Request::default()
             },
             names: Vec::new(),
-            files: args.files.iter().map(|file| host.absolute(file)).collect(),
+            files: args.files.iter().map(|file| named(host, file)).collect(),
         };
         for subject in &args.subjects {
             let bytes = subject.as_os_str().as_bytes();
             let slash = bytes.contains(&b'/');
             let said = subject.to_str().filter(|_| !slash);
             if slash || said.is_none() {
-                asked.files.push(host.absolute(subject));
+                asked.files.push(named(host, subject));
             } else if let Some(name) = said.filter(|name| consumers_of(name).is_some() || name.contains(".so")) {
                 if host.stat(subject).is_ok() {
                     output::note(&format!("`{name}` is taken as a name to be opened; for the file write `./{name}`"));
@@ -120,7 +132,7 @@ impl Asked {
             } else if let Some(program) = find_on_path(host, subject.as_os_str()) {
                 asked.files.push(program);
             } else if host.stat(subject).is_ok() {
-                asked.files.push(host.absolute(subject));
+                asked.files.push(named(host, subject));
             } else {
                 bail!(
                     "`{}` is no file, no program on PATH, no consumer that is known and no name of a library",

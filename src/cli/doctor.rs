@@ -33,7 +33,8 @@ pub(super) fn doctor(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("the driver cannot be recorded in `{}`", file.display()))?;
     }
     resolve::print(page(cli, args, &host, &report)?)?;
-    Ok(ExitCode::from(u8::from(!report.is_fine())))
+    // What was asked is not answered.
+    Ok(ExitCode::from(if report.is_unknown() { 2 } else { u8::from(!report.is_fine()) }))
 }
 
 fn told(text: &[u8]) -> anyhow::Result<Vec<Message>> {
@@ -86,10 +87,15 @@ fn attend(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let code = ExitCode::from(attended.code);
     let messages = recognise(&attended.text);
     let telling = messages.iter().any(|message| message.weight >= WORTH_A_WORD);
+    let name = args.command.first().map(|word| word.display().to_string()).unwrap_or_default();
+    let end = attended.end.map(|end| format!("`{name}` {end}"));
     if attended.stopped || (attended.code == 0 && !telling) {
+        if let Some(end) = end.filter(|_| attended.killed) {
+            output::note(&end);
+        }
         return Ok(code);
     }
-    let report = match examine(cli, args, &host, Some(messages)) {
+    let mut report = match examine(cli, args, &host, Some(messages)) {
         Ok(report) => report,
         Err(error) => {
             // The exit code is the command's, whatever becomes of the explanation.
@@ -97,6 +103,9 @@ fn attend(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             return Ok(code);
         }
     };
+    if let Some(end) = end {
+        report.verdict.says = format!("{end}: {}", report.verdict.says);
+    }
     let text = page(cli, args, &host, &report)?;
     if cli.format == Format::Human {
         let _ = std::io::stderr().lock().write_all(format!("\ncudashim doctor:\n{text}").as_bytes());

@@ -127,7 +127,12 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
     let users = users_around(&host, &objects, &[&a, &b]);
     let comparison =
         Comparison::new(&a, &b, users.iter().map(Arc::as_ref)).context("the symbols cannot be compared")?;
-    let report = ComparisonReport::new(&a, &b, &comparison);
+    let release = |object: &Object| {
+        let libraries = Inventory::scan(&objects, around(&host, &object.path)).libraries;
+        let library = libraries.into_iter().find(|library| library.stat.id == object.stat.id)?;
+        library.version.map(|version| version.to_string())
+    };
+    let report = ComparisonReport::new(&a, &b, &comparison).with_releases(release(&a), release(&b));
     match cli.format {
         Format::Human | Format::Markdown => resolve::print(report.text(output::width()))?,
         Format::Json => resolve::print(resolve::json(&report)?)?,

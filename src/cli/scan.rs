@@ -116,7 +116,8 @@ fn places_of(host: &Host, loader: &Loader, args: &ScanArgs, quiet: bool, stop: &
         output::note("stopped: what follows is what was found so far");
     }
     if walked.unreadable > 0 {
-        output::note(&format!("{} directories could not be read", walked.unreadable));
+        let directories = if walked.unreadable == 1 { "directory" } else { "directories" };
+        output::note(&format!("{} {directories} could not be read", walked.unreadable));
     }
     walked.places
 }

@@ -125,6 +125,12 @@ pub(super) fn lines(report: &Report) -> Vec<(&'static str, String)> {
     }
     if let Some(report) = &report.set {
         lines.push(("set", set(report)));
+        lines.extend(report.not_handed_out().map(|says| ("but", says)));
+    }
+    if report.is_unknown() {
+        let what =
+            "`cudashim doctor -- COMMAND`, in the shell it fails in; `cudashim trace -- COMMAND` shows what it loads";
+        lines.push(("try", what.to_owned()));
     }
     lines
 }

@@ -24,7 +24,7 @@ pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<
         if led.len() == LED || message.ids.iter().any(|id| known(id, &led)) {
             continue;
         }
-        let seen = message.ids.iter().find_map(|id| findings.iter().position(|finding| finding.id == *id));
+        let seen = message.ids.iter().find_map(|id| findings.iter().position(|it| it.id == *id && is_of(message, it)));
         let found = if let Some(at) = seen {
             Some(of_machine(case, message, findings.remove(at)))
         } else {
@@ -34,6 +34,12 @@ pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<
         led.extend(found);
     }
     findings.splice(0..0, led);
+}
+
+/// Whether a finding may explain a message by what it is about: that a library is not found explains no other's lack.
+fn is_of(message: &Message, finding: &Finding) -> bool {
+    let Some(library) = message.name("library").filter(|_| finding.id == "library-not-found") else { return true };
+    finding.cause.contains(library) || finding.evidence.iter().any(|seen| seen.says.contains(library))
 }
 
 fn said(message: &Message) -> String {
@@ -78,7 +84,8 @@ impl Explanation<'_, '_> {
     fn finding(&self) -> Option<Finding> {
         let (message, soname) = (self.message, self.soname());
         let of_check = |id: &&'static str| {
-            let found = self.today?.findings.iter().find(|finding| finding.id == *id)?;
+            // Of that kind the machine's own finding was looked for already.
+            let found = self.today?.findings.iter().find(|it| it.id == *id && *id != "library-not-found")?;
             Some((*id, found.says()))
         };
         let shown = message.ids.iter().find_map(of_check);

@@ -92,7 +92,11 @@ impl Report {
         let machine = case.driver;
         let mut verdict = verdict(&findings, torch_line(case).as_ref());
         if messages.is_some() && !findings.iter().any(explains) {
-            verdict.says = format!("no message that is known stands in this text; {}", verdict.says);
+            verdict.says = if verdict.fine {
+                "this text is not known to cudashim, and nothing is found here that explains it".to_owned()
+            } else {
+                format!("this text is not known to cudashim; {}", verdict.says)
+            };
         }
         let libcuda = machine.libcuda.as_ref();
         let compat = machine.found_libcuda().and_then(crate::driver::rules::cuda_of_compat);
@@ -123,6 +127,12 @@ impl Report {
             messages,
             machine: machine.clone(),
         }
+    }
+
+    /// Whether there is a text, and nothing of it is explained.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.messages.is_some() && !self.findings.iter().any(explains)
     }
 
     /// Whether nothing is wrong: there are facts at most.

@@ -113,6 +113,7 @@ impl fmt::Display for ElfError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, at, kind } = *self;
         match kind {
+            Kind::TooShort if table == Table::Header => f.write_str("too short for an ELF header"),
             Kind::TooShort => write!(f, "the file ends inside its {table} at {at:#x}"),
             Kind::CutOff => f.write_str("the file ends before its segments do"),
             Kind::BadMagic => f.write_str("not an ELF file"),

@@ -36,6 +36,8 @@ pub struct ComparisonReport {
 pub struct Side {
     /// Where it is.
     pub path: JsonPath,
+    /// Its release.
+    pub version: Option<String>,
     /// `DT_SONAME`.
     pub soname: Option<String>,
     /// The GNU build ID in hex.
@@ -68,6 +70,7 @@ impl ComparisonReport {
     pub fn new(a: &Object, b: &Object, comparison: &Comparison) -> Self {
         let side = |object: &Object| Side {
             path: object.path.as_path().into(),
+            version: None,
             soname: object.facts.soname.as_ref().map(|name| name.display().to_string()),
             build_id: object.facts.build_id.clone(),
             size: object.stat.size,
@@ -90,6 +93,13 @@ impl ComparisonReport {
         }
     }
 
+    /// With the releases that are known.
+    #[must_use]
+    pub fn with_releases(mut self, a: Option<String>, b: Option<String>) -> Self {
+        (self.a.version, self.b.version) = (a, b);
+        self
+    }
+
     /// The comparison as text.
     #[must_use]
     pub fn text(&self, width: Width) -> String {
@@ -98,6 +108,10 @@ impl ComparisonReport {
         page.path("+ ", &self.b.path.to_path());
         if self.a.build_id.is_some() && self.a.build_id == self.b.build_id && self.a.size == self.b.size {
             page.words("", 2, "the same build: equal build IDs and sizes");
+        }
+        if let (Some(a), Some(b)) = (&self.a.version, &self.b.version) {
+            let releases = if a == b { format!("release {a}") } else { format!("release: {a} → {b}") };
+            page.words("", 2, &releases);
         }
         let name = |side: &Side| side.soname.clone().unwrap_or_else(|| "none".to_owned());
         if self.a.soname != self.b.soname {

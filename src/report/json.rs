@@ -208,7 +208,7 @@ impl ResolveReport {
 
     /// The libraries that are not handed out though they are chosen, for the loader would take a part of their path for a
     /// token such as `$ORIGIN`.
-    pub(super) fn not_handed_out(&self) -> Option<String> {
+    pub(crate) fn not_handed_out(&self) -> Option<String> {
         let paths = self.set.iter().flatten().map(|library| library.path.to_path());
         let expanded: Vec<PathBuf> = paths.filter(|path| path.as_os_str().as_encoded_bytes().contains(&b'$')).collect();
         let dir = expanded.first()?.parent()?.display();

@@ -6,9 +6,9 @@ use super::json::{JsonPath, ProblemFile, SCHEMA};
 use crate::inventory::{Digest, Evidence, Library, Owner, Problem, Reach, Verified};
 use crate::scan::{Entry, Scan};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One thing that speaks for a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -304,8 +304,10 @@ pub struct ScanDiff {
     pub came: Vec<FileLine>,
     /// Files only in the first.
     pub went: Vec<FileLine>,
-    /// Paths in both, with another file.
+    /// Paths in both, with another file; and libraries of one package that stand in another environment.
     pub changed: Vec<ChangedFile>,
+    /// How many files are the same in another environment.
+    pub moved: usize,
     /// What is wrong in the second only.
     pub new_problems: Vec<ProblemFile>,
     /// What is wrong in the first only.
@@ -327,6 +329,9 @@ pub struct FileLine {
 pub struct ChangedFile {
     /// The path.
     pub path: JsonPath,
+    /// Where the first scan has it, where that is elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub was: Option<JsonPath>,
     /// What stood there.
     pub before: FileState,
     /// What stands there.
@@ -397,17 +402,54 @@ impl ScanDiff {
         };
         let changed = new.iter().filter_map(|(path, after)| {
             let before = old.get(path).filter(|before| before.differs(after))?;
-            Some(ChangedFile { path: path.as_path().into(), before: before.clone(), after: after.clone() })
+            Some(ChangedFile { path: path.as_path().into(), was: None, before: before.clone(), after: after.clone() })
         });
+        let mut changed: Vec<ChangedFile> = changed.collect();
+        let (mut came, mut went) = (only(&new, &old), only(&old, &new));
+        let mut moved = 0;
+        // What one package has at one place of its environment is one library, wherever that environment is.
+        let places = |lines: &[FileLine]| {
+            let mut places: BTreeMap<PathBuf, Option<usize>> = BTreeMap::new();
+            for (at, line) in lines.iter().enumerate() {
+                if let Some(place) = below_site(&line.path.to_path()) {
+                    places.entry(place).and_modify(|known| *known = None).or_insert(Some(at));
+                }
+            }
+            places
+        };
+        let (old_places, mut gone, mut there) = (places(&went), BTreeSet::new(), BTreeSet::new());
+        for (place, at) in places(&came) {
+            let (Some(to), Some(from)) = (at, old_places.get(&place).copied().flatten()) else { continue };
+            let (Some(after), Some(before)) = (came.get(to), went.get(from)) else { continue };
+            if before.file.differs(&after.file) {
+                let was = Some(before.path.clone());
+                let (before, after, path) = (before.file.clone(), after.file.clone(), after.path.clone());
+                changed.push(ChangedFile { path, was, before, after });
+            } else {
+                moved += 1;
+            }
+            gone.insert(before_path(&went, from));
+            there.insert(before_path(&came, to));
+        }
+        came.retain(|line| !there.contains(&line.path.to_path()));
+        went.retain(|line| !gone.contains(&line.path.to_path()));
+        // One problem at one place of two environments is no news.
+        let problem = |problem: &ProblemFile| {
+            let path = problem.path.to_path();
+            (problem.id.clone(), below_site(&path).unwrap_or(path))
+        };
         let beyond = |these: &ScanReport, those: &ScanReport| -> Vec<ProblemFile> {
-            these.problems.iter().filter(|problem| !those.problems.contains(problem)).cloned().collect()
+            let known: BTreeSet<_> = those.problems.iter().map(problem).collect();
+            let new = |it: &&ProblemFile| !those.problems.contains(it) && (moved == 0 || !known.contains(&problem(it)));
+            these.problems.iter().filter(new).cloned().collect()
         };
         Self {
             schema: SCHEMA,
             compared: "scans",
-            came: only(&new, &old),
-            went: only(&old, &new),
-            changed: changed.collect(),
+            came,
+            went,
+            changed,
+            moved,
             new_problems: beyond(after, before),
             gone_problems: beyond(before, after),
         }
@@ -426,8 +468,13 @@ impl ScanDiff {
     /// One line for each difference: `+` came, `-` went, `~` changed.
     #[must_use]
     pub fn text(&self) -> String {
+        let elsewhere = match self.moved {
+            0 => String::new(),
+            1 => "1 file is the same in another environment\n".to_owned(),
+            count => format!("{count} files are the same in another environment\n"),
+        };
         if self.is_empty() {
-            return "nothing differs\n".to_owned();
+            return format!("nothing differs\n{elsewhere}");
         }
         let mut text = String::new();
         for line in &self.went {
@@ -436,7 +483,7 @@ impl ScanDiff {
         for line in &self.came {
             let _ = writeln!(text, "+ {} ({})", one_line(line.path.to_path().display()), line.file.text(None));
         }
-        for ChangedFile { path, before, after } in &self.changed {
+        for ChangedFile { path, before, after, .. } in &self.changed {
             let (old, new) = (before.text(Some(after)), after.text(Some(before)));
             let _ = writeln!(text, "~ {}: {old} → {new}", one_line(path.to_path().display()));
         }
@@ -453,6 +500,17 @@ impl ScanDiff {
         }
         let counts = format!("{} came, {} went, {} changed", self.came.len(), self.went.len(), self.changed.len());
         let _ = writeln!(text, "{counts}");
-        text
+        text + &elsewhere
     }
+}
+
+/// A path from the site directory of its environment on.
+fn below_site(path: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = path.iter().collect();
+    let site = parts.iter().rposition(|part| *part == "site-packages" || *part == "dist-packages")?;
+    Some(parts.get(site + 1..)?.iter().collect())
+}
+
+fn before_path(lines: &[FileLine], at: usize) -> PathBuf {
+    lines.get(at).map(|line| line.path.to_path().clone()).unwrap_or_default()
 }

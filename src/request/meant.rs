@@ -52,7 +52,7 @@ impl Request {
                     Ok(Meant::Nothing(format!("`{}` {why}", program.display()), None))
                 }
                 None if self.spec.is_auto() => {
-                    let why = "there is no Python here, and no file is named with `--for`";
+                    let why = "there is no Python here, and nothing else is named";
                     Ok(Meant::Nothing(why.to_owned(), None))
                 }
                 None => Ok(Meant::Spec(self.spec.require()?, None)),

@@ -252,6 +252,12 @@ impl Request {
                 }
                 Checked::Subject(Box::new(subject))
             }
+            // A program that is started is none of the environment that is active, and looks for nothing there; what stands
+            // there is said to.
+            Meant::Files(files, Some(program)) if files == [program.as_path()] => {
+                let around = self.interpreter(host).ok().flatten();
+                Checked::Subject(Box::new(Subject::files(loader, &files, around.as_ref())?))
+            }
             Meant::Files(files, _) => Checked::Subject(Box::new(Subject::files(loader, &files, None)?)),
             Meant::Program(program) => Checked::Subject(Box::new(Subject::files(loader, &[program], None)?)),
             Meant::Spec(..) => return Err(RequestError::NotInstalled(self.spec.to_string())),

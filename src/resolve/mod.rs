@@ -120,11 +120,11 @@ pub fn resolve(
 ) -> Result<Resolution, NoSolution> {
     let of = |own| problem::State::new(requirement, closure, inventory, policy, own);
     let mut stated = of(Own::Stands);
-    let mut solution = stated.solve(requirement, policy);
+    let mut solution = stated.solve(requirement, inventory, policy);
     if solution.is_err() && requirement.keeps_its_own {
         // What it brings does not hold: others may.
         stated = of(Own::MayGiveWay);
-        solution = stated.solve(requirement, policy);
+        solution = stated.solve(requirement, inventory, policy);
     }
     let solution = solution?;
     let mut members = stated.members(&solution);

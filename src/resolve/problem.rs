@@ -3,7 +3,7 @@
 use super::{Policy, late};
 use crate::consumer::{Closure, Kind, Requirement, Symbol, nodes_needed, symbols_by_provider, tidy};
 use crate::facts::{Level, Version, known_bad, parse_library_name};
-use crate::inventory::{Inventory, Library, built_for};
+use crate::inventory::{Inventory, Library, Owner, built_for};
 use crate::objects::Object;
 use crate::places::Provenance;
 use crate::plan::How;
@@ -216,7 +216,12 @@ impl<'i> State<'i> {
         needs
     }
 
-    pub(super) fn solve(&self, requirement: &Requirement, policy: &Policy) -> Result<Solution, NoSolution> {
+    pub(super) fn solve(
+        &self,
+        requirement: &Requirement,
+        inventory: &Inventory,
+        policy: &Policy,
+    ) -> Result<Solution, NoSolution> {
         let releases = requirement.releases.iter().map(|(group, version, by)| ReleaseDemand {
             consumer: named(by),
             group: group.clone(),
@@ -229,7 +234,7 @@ impl<'i> State<'i> {
             releases: releases.collect(),
             built: requirement.cuda.map(|(major, _)| Built { consumer: requirement.text.clone(), major }),
             conflicts: Vec::new(),
-            fix_hints: self.fix_hints(requirement),
+            fix_hints: self.fix_hints(requirement, inventory),
             defines: &Oracle(self),
             policy: crate::solve::Policy {
                 provided: BTreeSet::new(),
@@ -242,7 +247,7 @@ impl<'i> State<'i> {
     }
 
     /// What a user can do to get a copy of each soname.
-    fn fix_hints(&self, requirement: &Requirement) -> BTreeMap<String, String> {
+    fn fix_hints(&self, requirement: &Requirement, inventory: &Inventory) -> BTreeMap<String, String> {
         let mut hints = BTreeMap::new();
         for soname in self
             .wants
@@ -253,6 +258,27 @@ impl<'i> State<'i> {
             let Some(name) = parse_library_name(soname) else { continue };
             let Some(wheel) = name.row.wheels.first() else { continue };
             let pinned = requirement.pins.iter().find(|(package, _)| package_is(package, wheel));
+            // To install what is installed changes nothing: a file that is damaged is written anew, and a whole one is not to
+            // blame.
+            let here = || inventory.serving(soname).filter(|library| is_around(requirement, library));
+            let wanted = |name: &str, version: &str| {
+                pinned.is_none_or(|(package, range)| {
+                    package == name && range.exact().is_none_or(|exact| Some(exact) == Version::parse(version).as_ref())
+                })
+            };
+            let of_wheel = |library: &Library| match &library.owner {
+                Owner::Wheel { name, version, .. } if wanted(name, version) => {
+                    Some((library.unusable.is_some(), name.clone(), version.clone()))
+                }
+                _ => None,
+            };
+            if let Some((damaged, name, version)) = here().find_map(of_wheel) {
+                if damaged {
+                    let again = "pip install --force-reinstall --no-deps";
+                    hints.insert(soname.clone(), format!("write its file anew: `{again} {name}=={version}`"));
+                }
+                continue;
+            }
             let hint = match (pinned, requirement.cuda) {
                 (Some((package, range)), _) => match range.exact() {
                     Some(version) => format!("install `{package}=={version}`"),
@@ -306,6 +332,11 @@ fn own_copy<'i>(
     let path = closure.own_copy(OsStr::new(soname)).filter(|_| requirement.kind == Kind::Elf)?;
     let id = closure.map().host().stat(&path).ok()?.id;
     inventory.serving(soname).find(|library| library.stat.id == id && library.unusable.is_none())
+}
+
+/// Whether a library stands where the consumer's own packages do.
+fn is_around(requirement: &Requirement, library: &Library) -> bool {
+    requirement.sites.iter().any(|site| library.path.starts_with(site))
 }
 
 /// What the table of known-bad releases says against a library by itself.

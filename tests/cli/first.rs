@@ -1,7 +1,8 @@
 //! What a newcomer types first.
 
-use super::{World, seen, torch};
+use super::{World, cublas, seen, sound, torch};
 use crate::support::Seen;
+use crate::support::world::Lib;
 use std::fs::OpenOptions;
 
 #[test]
@@ -31,4 +32,85 @@ fn another_torch_than_the_one_here() {
     assert!(said.contains("has torch 2.5.1+cu124, not `2.6.0`"), "{said}");
     let said = seen(&world, world.cudashim(["resolve", "--torch", "2.6.0"]).env("VIRTUAL_ENV", world.path("venv")));
     assert!(said.contains("has torch 2.5.1+cu124, not `2.6.0`") && !said.contains("install"), "{said}");
+}
+
+#[test]
+fn a_damaged_file_is_written_anew_and_what_is_whole_is_not_installed() {
+    let (world, venv) = sound();
+    let python = venv.python();
+    let start = || Seen::of(world.cudashim(["resolve", "--python"]).arg(&python));
+    assert_eq!(start().code, Some(0));
+    let file = venv.site.join("nvidia/cublas/lib/libcublas.so.12");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 3]).unwrap();
+    let Seen { code, err, .. } = start();
+    assert_eq!(code, Some(1), "{err}");
+    let anew = "hint: write its file anew: `pip install --force-reinstall --no-deps nvidia-cublas-cu12==12.4.5.8`";
+    assert!(err.contains(anew) && !err.contains("hint: install"), "{err}");
+}
+
+#[test]
+fn a_path_that_the_loader_expands_is_said_and_no_line_is_printed_that_cannot_heal() {
+    let world = World::new();
+    for name in ["plain", "dol$x"] {
+        let venv = world.venv(name);
+        let needs = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
+        let needs = needs.link("-rpath,$ORIGIN/../../nvidia/cublas/lib").link("--disable-new-dtags");
+        venv.torch("2.5.1+cu124", Some("12.4"), &[], &[("lib/libtorch_global_deps.so", needs)]);
+        let [(path, first), (second, lt)] = cublas();
+        // The second hop is found by DT_RUNPATH, which LD_LIBRARY_PATH goes before.
+        venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[(path, first), (second, lt)]);
+        Lib::new("libcublasLt.so.12").defines(&["cublasLtOld"]).build(&world.path("old/libcublasLt.so.12"));
+        let mut command = world.cudashim(["doctor", "--python", name]);
+        let Seen { code, out, .. } = Seen::of(command.env("LD_LIBRARY_PATH", world.path("old")));
+        assert_eq!(code, Some(1), "{out}");
+        let heals = out.contains("$ eval \"$(cudashim env --python");
+        assert_eq!((heals, out.contains("but      ")), (name == "plain", name != "plain"), "{out}");
+        assert!(out.contains("$ unset LD_LIBRARY_PATH"), "{out}");
+    }
+}
+
+#[test]
+fn one_file_under_two_environments_has_the_name_that_was_asked_for() {
+    let (world, one) = sound();
+    let two = world.venv("two");
+    torch(&two);
+    let dir = two.site.join("nvidia/cublas/lib");
+    std::fs::create_dir_all(&dir).unwrap();
+    for name in ["libcublas.so.12", "libcublasLt.so.12"] {
+        std::fs::hard_link(one.site.join("nvidia/cublas/lib").join(name), dir.join(name)).unwrap();
+    }
+    two.dist_info("nvidia-cublas-cu12", "12.4.5.8", "", "nvidia/cublas/lib/libcublas.so.12,,\n");
+    for (words, is_two) in
+        [(["check", "--all", "--python", "two"], true), (["check", "--all", "--python", "venv"], false)]
+    {
+        let Seen { out, .. } = Seen::of(&mut world.cudashim(words));
+        let shown =
+            |dir: &str| out.contains(&world.path(dir).join("lib/python3.11/site-packages").display().to_string());
+        assert_eq!((shown("two"), shown("venv")), (is_two, !is_two), "{out}");
+    }
+    let mut command = world.cudashim(["doctor", "--all", "--python", "two"]);
+    let out = Seen::of(&mut command).out;
+    assert!(!out.contains(&one.site.display().to_string()), "{out}");
+    let (a, b) = ("venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12", dir.join("libcublas.so.12"));
+    let mut command = world.cudashim(["diff", a]);
+    let out = Seen::of(command.arg(&b)).out;
+    assert!(out.starts_with(&format!("- {}\n+ {}\n", world.path(a).display(), b.display())), "{out}");
+}
+
+#[test]
+fn paths_and_plans_in_few_words() {
+    let (world, venv) = sound();
+    let file = venv.site.join("nvidia/cublas/lib/../lib/./libcublas.so.12");
+    let mut command = world.cudashim(["check"]);
+    let Seen { out, .. } = Seen::of(command.arg(&file));
+    assert!(!out.contains("/../") && !out.contains("/./"), "{out}");
+    let Seen { err, .. } = Seen::of(&mut world.cudashim(["check", "--plan", "/nonexistent", "torch"]));
+    assert_eq!(err.matches("No such file").count(), 1, "{err}");
+    assert_eq!(err.matches("/nonexistent").count(), 1, "{err}");
+    std::fs::write(world.path("libmine.so"), "").unwrap();
+    let Seen { err, .. } = Seen::of(&mut world.cudashim(["inspect", "libmine.so"]));
+    assert_eq!(err, "error: `libmine.so`: too short for an ELF header\n");
+    let Seen { out, .. } = Seen::of(&mut world.rooted(["--root", "opt", "doctor"]));
+    assert!(!out.contains("--for"), "{out}");
 }

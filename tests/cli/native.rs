@@ -254,3 +254,26 @@ fn another_torch_than_the_one_that_is_here_is_said_to_be_another() {
     assert_eq!(seen.code, Some(2), "{}", seen.err);
     assert!(seen.err.contains("has torch 2.5.1+cu124, not `2.6.0`"), "{}", seen.err);
 }
+
+#[test]
+fn doctor_says_of_a_program_what_run_does() {
+    let case = Case::new();
+    let program = case.linked("bin/fft", "cudaBoth", &[]);
+    let active = |words: &[&str]| {
+        let mut command = case.world.cudashim(words);
+        command.arg(&program).env("VIRTUAL_ENV", case.world.path("venv"));
+        Seen::of(&mut command)
+    };
+    assert_eq!(active(&["run", "--"]).code, Some(0));
+    let Seen { code, err, .. } = active(&["doctor", "--"]);
+    assert_eq!(code, Some(127));
+    let said = err.split("cudashim doctor:").nth(1).unwrap();
+    assert!(said.contains("`libcufft.so.11`: installed, but on no search path"), "{said}");
+    assert!(said.contains("[library-not-found]") && !said.contains("when a GPU is used:"), "{said}");
+    let lines: Vec<&str> = said.lines().filter_map(|line| line.split_once("$ ")).map(|(_, line)| line).collect();
+    assert_eq!(lines, [format!("cudashim run -- {}", program.display())], "{said}");
+    // What a shell is told for it is an auditor.
+    let mut command = case.world.cudashim(["env", "--for"]);
+    let lines = Seen::of(command.arg(&program).env("VIRTUAL_ENV", case.world.path("venv"))).out;
+    assert!(lines.starts_with("export LD_AUDIT=") && !lines.contains("LD_PRELOAD="), "{lines}");
+}

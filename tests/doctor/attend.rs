@@ -225,3 +225,39 @@ fn what_is_named_is_bounded_and_there() {
     // A device is not replaced by a file.
     refused(&["doctor", "--no-devices", "--record", "/dev/null"], "no regular file");
 }
+
+#[test]
+fn how_the_command_ended_is_said() {
+    let world = World::new();
+    let explained = |script: &str| {
+        let output = done(&world, script);
+        (output.status.code(), text(&output.stderr).replace('\n', " "))
+    };
+    let (code, said) = explained("exit 3");
+    assert_eq!(code, Some(3));
+    assert!(
+        said.contains("`/bin/sh` ended with exit status 3: this text is not known to cudashim, and nothing"),
+        "{said}"
+    );
+    assert!(said.contains("try      `cudashim doctor -- COMMAND`"), "{said}");
+    let (code, said) = explained("kill -SEGV $$");
+    assert_eq!(code, Some(139));
+    assert!(said.contains("`/bin/sh` was killed by SIGSEGV: "), "{said}");
+    assert!(!said.contains("nothing is wrong"), "{said}");
+    // For want of memory the kernel kills without a word.
+    let (code, said) = explained("kill -KILL $$");
+    assert_eq!((code, said.trim_end()), (Some(137), "cudashim: `/bin/sh` was killed by SIGKILL"));
+    let (code, said) = explained(&format!("echo '{NCCL}' >&2; exit 1"));
+    assert!(code == Some(1) && said.contains("`/bin/sh` ended with exit status 1: "), "{said}");
+}
+
+#[test]
+fn a_text_that_is_not_known_is_no_health() {
+    let world = World::new();
+    std::fs::write(world.path("hi.txt"), "hi\n").unwrap();
+    let output = world.cudashim(["doctor", "--error", "hi.txt"]).output().unwrap();
+    let said = text(&output.stdout).replace('\n', " ");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("this text is not known to cudashim, and nothing is found here"), "{said}");
+    assert!(said.contains("`cudashim trace -- COMMAND`") && !said.contains("nothing is wrong"), "{said}");
+}

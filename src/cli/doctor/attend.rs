@@ -33,6 +33,10 @@ pub(super) struct Attended {
     pub(super) code: u8,
     /// Whether somebody ended it.
     pub(super) stopped: bool,
+    /// Whether that was by a signal that nobody can catch: the kernel may have sent it, for want of memory.
+    pub(super) killed: bool,
+    /// How it ended, where that is not well.
+    pub(super) end: Option<String>,
     /// What it wrote: the beginning and the end of stderr, then of stdout.
     pub(super) text: Vec<u8>,
 }
@@ -94,7 +98,14 @@ pub(super) fn run(host: &Host, words: &[OsString]) -> anyhow::Result<Result<Atte
     }
     let by_hand = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGKILL, Signal::SIGPIPE];
     let stopped = signal.is_some_and(|signal| by_hand.iter().any(|by_hand| *by_hand as i32 == signal));
-    Ok(Ok(Attended { code: super::super::trace::code_of(status), stopped, text }))
+    let killed = matches!(signal.map(Signal::try_from), Some(Ok(Signal::SIGKILL)));
+    let name = |signal: i32| Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |it| it.to_string());
+    let end = match (signal, status.code()) {
+        (Some(signal), _) => Some(format!("was killed by {}", name(signal))),
+        (None, Some(code)) if code != 0 => Some(format!("ended with exit status {code}")),
+        _ => None,
+    };
+    Ok(Ok(Attended { code: super::super::trace::code_of(status), stopped, killed, end, text }))
 }
 
 /// The end to read from and the end for the command, like the stream that they stand in for.
