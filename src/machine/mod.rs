@@ -19,8 +19,8 @@ use crate::loader::Loader;
 use crate::objects::Objects;
 use crate::places;
 use crate::plan::Plan;
-use crate::python::{Command, Distribution, Interpreter, Options, distributions};
-use crate::request::{Answer, Request, RequestError, default_python};
+use crate::python::{Distribution, Interpreter, distributions};
+use crate::request::{Answer, Request, RequestError};
 use once_cell::sync::OnceCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -183,13 +183,8 @@ impl Machine {
     #[must_use]
     pub fn interpreter(&self) -> Option<&Interpreter> {
         let find = || {
-            let named = self.request.python.clone().map(|python| (python, Options::default()));
-            let started = || {
-                let command = Command::read(&self.host, &self.request.command)?;
-                Some((command.program, command.python?))
-            };
-            let (program, options) = named.or_else(started).or_else(|| default_python(&self.host))?;
-            Interpreter::find(&self.host, &program, &options).ok()
+            let started = self.request.environment(&self.host).ok().flatten();
+            started.or_else(|| self.request.interpreter(&self.host).ok().flatten())
         };
         self.interpreter.get_or_init(find).as_ref()
     }

@@ -151,7 +151,7 @@ fn active_python(host: &Host) -> Option<(PathBuf, Options)> {
 }
 
 /// The Python that is meant where none is named: of the active environment, else of the project's, else the one on PATH.
-pub(crate) fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
+pub(super) fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
     let on_path = || ["python3", "python"].into_iter().find_map(|name| find_on_path(host, OsStr::new(name)));
     let project = || Some(host.cwd().join(".venv/bin/python")).filter(|python| host.stat(python).is_ok());
     active_python(host).or_else(|| Some(found(host, project().or_else(on_path)?)))

@@ -7,7 +7,7 @@ mod cache;
 mod meant;
 
 pub use cache::{Cached, Handed, HandedError, Judge, PlanCache, Said};
-pub(crate) use meant::default_python;
+use meant::default_python;
 use meant::{Meant, needs_cuda};
 
 use crate::check::{self, Depth, Subject, SubjectError, predict};
