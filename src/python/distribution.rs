@@ -174,8 +174,26 @@ impl Requirement {
         let range =
             VersionRange::parse(&version.split_whitespace().collect::<String>()).filter(|_| !version.is_empty());
         let extra = marker.split("extra").nth(1).and_then(|tail| tail.split(['\'', '"']).nth(1)).map(normalized);
-        (!name.is_empty()).then(|| Self { name: normalized(name), extras, range, extra })
+        (!name.is_empty() && applies(marker)).then(|| Self { name: normalized(name), extras, range, extra })
     }
+}
+
+/// Whether a marker (PEP 508) can hold on this machine: a clause about something else than the platform may.
+fn applies(marker: &str) -> bool {
+    let here = [
+        ("platform_system", "Linux"),
+        ("sys_platform", "linux"),
+        ("os_name", "posix"),
+        ("platform_machine", std::env::consts::ARCH),
+    ];
+    let holds = |clause: &str| {
+        let clause = clause.trim_matches(|c: char| c.is_whitespace() || matches!(c, '(' | ')'));
+        let Some((variable, value)) = clause.split_once("==").or_else(|| clause.split_once("!=")) else { return true };
+        let (variable, value) = (variable.trim(), value.trim().trim_matches(['\'', '"']));
+        let known = here.iter().find(|(name, _)| *name == variable);
+        known.is_none_or(|(_, here)| (*here == value) != clause.contains("!="))
+    };
+    marker.split(" or ").any(|any| any.split(" and ").all(holds))
 }
 
 #[cfg(test)]
@@ -199,6 +217,16 @@ mod tests {
         assert_eq!(parse("nvidia-nvjitlink<14,>=13.0.3").range.unwrap().exact(), None);
         assert_eq!(parse("nvidia-nvjitlink").range, None);
         assert_eq!(Requirement::parse(" ; x"), None);
+        // What another platform needs is not required here.
+        for marker in
+            ["platform_system == 'Windows'", "sys_platform != \"linux\"", "(os_name == 'nt') and extra == 'x'"]
+        {
+            assert_eq!(Requirement::parse(&format!("nvidia-nvjitlink==1; {marker}")), None, "{marker}");
+        }
+        let here = std::env::consts::ARCH;
+        let either = format!("nvidia-nvjitlink==1; platform_machine == 'riscv' or platform_machine == '{here}'");
+        assert!(Requirement::parse(&either).is_some());
+        parse("nvidia-nvjitlink==1; python_version < '3.12' and platform_system == \"Linux\"");
     }
 
     #[test]
