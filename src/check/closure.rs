@@ -132,6 +132,7 @@ impl<'l> Prediction<'l> {
         let at_load = map.objects().len();
         let mut copies = Copies::new(&subject.sites, depth);
         let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
+        let started = subject.program.as_ref().and_then(|_| map.objects().first()).map(|mapped| mapped.path.clone());
         for missing in &mut not_found {
             // A name of the command line is nobody's.
             let asked = |names: &[(OsString, bool)]| names.iter().any(|(name, _)| *name == missing.name);
@@ -139,12 +140,19 @@ impl<'l> Prediction<'l> {
                 missing.needed_by = None;
             }
             missing.optional = optional(&copies, loader, subject, missing);
-            let opened = matches!(&subject.what, What::Package(package) if asked(&package.names));
+            // What a package opens by name, not what its modules need.
+            let by = missing.needed_by.as_deref();
+            let opened = matches!(&subject.what, What::Package(package) if asked(&package.names)
+                && (by.is_none() || by == package.opener.as_deref().or(started.as_deref())));
             missing.later = opened || missing.optional && subject.is_apart() && goes_without(missing);
-            if opened && matches!(&subject.what, What::Package(package) if package.opener.is_none()) {
+            if opened && by == started.as_deref() {
                 missing.needed_by = None;
             }
         }
+        // It may do both.
+        let needed: BTreeSet<OsString> =
+            not_found.iter().filter(|it| it.needed_by.is_some()).map(|it| it.name.clone()).collect();
+        not_found.retain(|it| !(it.later && it.optional && it.needed_by.is_none() && needed.contains(&it.name)));
         not_found.extend(later);
         let (startup, roots) = if is_program { (0, vec![0]) } else { (startup, opening.roots) };
         let rules = rules(&map, if subject.program.is_some() { 0 } else { startup }, loader);

@@ -153,7 +153,7 @@ fn subjects(seen: &check::Finding) -> BTreeSet<&'static str> {
 }
 
 /// One finding of `check`, with ld.so's own words where these are known, and what may heal it.
-fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding) -> Option<Finding> {
+pub(super) fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding) -> Option<Finding> {
     let found = case.finding(seen.id)?.because(seen.says()).severity(seen.severity).phase(seen.phase);
     let mut found = evidence(case, judged, seen, found);
     let refused = matches!(seen.cause, Cause::NotFound { .. } | Cause::Refused { .. } | Cause::Undefined { .. });

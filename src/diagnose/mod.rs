@@ -251,6 +251,10 @@ fn rules(case: &Case<'_>) -> Vec<Finding> {
     findings.extend(libraries::findings(case));
     findings.extend(environment::findings(case));
     findings.extend(frameworks::findings(case));
+    // What something is seen to load is more than what only stands there.
+    let fatal: Vec<&str> =
+        findings.iter().filter(|finding| finding.severity == Severity::Fatal).map(|finding| finding.id).collect();
+    findings.retain(|finding| finding.severity == Severity::Fatal || !fatal.contains(&finding.id));
     // What stands in another directory of sys.path is not missing.
     if findings.iter().any(|finding| finding.id == "split-site-packages") {
         findings.retain(|finding| finding.id != "library-not-found");

@@ -84,6 +84,8 @@ fn what_cuda_pathfinder_opens_is_found() {
         &[("nvidia/cublas/lib/libcublas.so.12", Lib::new("libcublas.so.12"))],
     );
     assert_eq!(gone.first().cause, "cupy-cuda12x 14.2.0 opens `libcublas.so.12`, and finds no copy");
+    let line = "pip install --force-reinstall --no-deps nvidia-cublas-cu12==12.8.90";
+    assert!(commands(&gone.first())[0].ends_with(line), "{:?}", gone.first().remedies);
     // A toolkit that is named is searched, and one that is only there is not.
     let toolkit = gone.library("usr/local/cuda-12.8/lib64/libcublas.so.12", &Lib::new("libcublas.so.12"));
     assert_eq!(toolkit.first().id, "bare-name-dlopen-consumers");

@@ -425,6 +425,19 @@ fn a_cudnn_for_another_cuda_than_the_framework() {
     );
 }
 
+#[test]
+fn a_part_of_cudnn_that_a_framework_lacks() {
+    let jax = without_gpu().venv(|venv| {
+        install_jax(venv);
+        install_cudnn(venv, "9.10.2.21");
+    });
+    let found = jax.without("venv/lib/python3.11/site-packages/nvidia/cudnn/lib/libcudnn_ops.so.9").first();
+    assert_eq!((found.id, found.severity), ("cudnn9-sublib-not-found", Fatal));
+    assert_eq!(found.cause, "`libcudnn.so.9` opens `libcudnn_ops.so.9`: not found");
+    let line = "pip install --force-reinstall --no-deps nvidia-cudnn-cu12==9.10.2.21";
+    assert!(commands(&found)[0].ends_with(line), "{:?}", found.remedies);
+}
+
 /// The plugin of JAX, with what it asks for of cuDNN.
 fn install_jax(venv: &Venv) {
     let extra = "Requires-Dist: nvidia-cudnn-cu12<10.0,>=9.8; extra == \"with-cuda\"\n";

@@ -157,7 +157,10 @@ pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
         let where_ = if copies(name) == 0 { "nowhere on this machine" } else { "in no place where it looks" };
         found.seen("file", format!("`{name}` is {where_}"))
     });
-    let extras = with_extras(case, package, &["ctk"]);
-    let remedy = extras.or_else(|| case.install(&wheels(case, &lost, major), false));
+    // What is installed, and whose file is gone, no extra brings again.
+    let wheels = wheels(case, &lost, major);
+    let is_here = wheels.iter().any(|wheel| case.has_package(&wheel.name).is_some());
+    let extras = if is_here { None } else { with_extras(case, package, &["ctk"]) };
+    let remedy = extras.or_else(|| case.install(&wheels, false));
     Some(found.healed_by(remedy))
 }

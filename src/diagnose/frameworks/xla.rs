@@ -6,7 +6,7 @@
 
 use super::packages::{install_and_run, lacking, listed, wheels};
 use crate::check::{Judgement, Subject, Verdict};
-use crate::diagnose::judged::on_library_path;
+use crate::diagnose::judged::{of_check, on_library_path};
 use crate::diagnose::mend;
 use crate::diagnose::tool::Wanted;
 use crate::diagnose::{Case, Finding, Judged};
@@ -14,7 +14,7 @@ use crate::facts::{Severity, Version, VersionRange, cudnn_releases, families, pa
 use crate::inventory::built_for;
 use crate::python::{Distribution, requirements};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 /// One of the two, as it is installed.
@@ -36,8 +36,23 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
             found.extend(cusparse(case, &framework));
         }
         found.extend(other_major(case, &framework).or_else(|| older(case, &framework)));
+        found.extend(parts(case, &framework));
     }
     found
+}
+
+/// The parts that cuDNN opens where it is used: gone, or of another release.
+fn parts(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
+    let wanted = framework.wanted.get("cudnn")?.as_ref().and_then(lower)?;
+    let judged = judged_cudnn(case, framework, &format!("libcudnn.so.{}", wanted.major()))?;
+    let ids = ["cudnn9-sublib-not-found", "cudnn9-torn-set", "cudnn8-mixed-sublibs", "truncated-or-foreign-elf"];
+    let seen = judged.judgement.findings.iter().find(|seen| ids.contains(&seen.id))?;
+    let found = of_check(case, &judged, seen)?;
+    Some(found.seen_at(
+        "version",
+        &framework.package.dir,
+        format!("{} {} opens it", framework.package.name, framework.package.version),
+    ))
 }
 
 /// A cuDNN for another CUDA major than the framework: it loads, and opens a cuBLAS that is not there.
@@ -133,9 +148,12 @@ fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let nowhere: BTreeSet<String> =
         lost.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
     let install = if nowhere.is_empty() {
-        mend::restored(case)
+        mend::restored(case).into_iter().collect()
     } else {
-        install_and_run(case, &wheels(case, &nowhere, framework.major))
+        let wheels = wheels(case, &nowhere, framework.major);
+        // Its run paths may lead there; whether they do is tried.
+        let alone = case.install(&wheels, false).filter(|remedy| remedy.change.is_some());
+        alone.into_iter().chain(install_and_run(case, &wheels)).collect::<Vec<_>>()
     };
     Some(found.healed_by(case.run().into_iter().chain(install)))
 }
@@ -288,7 +306,7 @@ fn judged_cudnn(case: &Case<'_>, framework: &Framework<'_>, soname: &str) -> Opt
         None => Subject::names("JAX".to_owned(), names, Some(python)),
     };
     let judged = case.judge(&subject);
-    if answering(&judged.judgement).is_some() {
+    if judged.judgement.objects.iter().any(|object| object.name == OsStr::new(soname)) {
         return Some(judged);
     }
     // Where the wheel stands in another directory of sys.path, JAX opens it by its path before it asks for the name.
