@@ -4,6 +4,7 @@ use super::args::{CheckArgs, Cli, Format};
 use super::{output, resolve, why};
 use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, live, predict};
 use crate::consumer::{TorchBuild, tidy};
+use crate::diagnose::{lines, set_line};
 use crate::host::Host;
 use crate::loader::Loader;
 use crate::machine::Machine;
@@ -11,7 +12,7 @@ use crate::objects::Objects;
 use crate::plan::{Plan, PlanError};
 use crate::python::{self, Interpreter, distributions, find_on_path};
 use crate::report::{CheckReport, View, check_text, sanitized};
-use crate::request::{Checked, Request, RequestError};
+use crate::request::{Checked, Request};
 use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -241,7 +242,7 @@ impl Asked {
         Ok(Some(Judgement { verdict: Verdict::Fails, error: Some(error), ..Judgement::empty(name.clone()) }))
     }
 
-    /// What to do about it: `run`, where the set it would hand out is seen to heal; else what `resolve` says would.
+    /// What to type: the lines that are seen to heal; of bare names, the set, where that serves them.
     fn next(
         &self,
         host: &Host,
@@ -250,43 +251,19 @@ impl Asked {
         depth: Depth,
         judgement: &Judgement,
     ) -> Vec<String> {
-        let lacks = judgement.not_found.iter().any(|lost| lost.later && !lost.optional);
-        if judgement.verdict == Verdict::Loads && !lacks {
+        let lost = |judgement: &Judgement| judgement.not_found.iter().filter(|lost| !lost.optional).count();
+        if judgement.verdict == Verdict::Loads && lost(judgement) == 0 {
             return Vec::new();
         }
         let request = Request { files: self.files.clone(), ..self.request.clone() };
-        let resolution = match request.answer(host) {
-            Ok(answer) => answer.resolution,
-            Err(RequestError::NoSolution { source, .. }) => {
-                return source.hints().iter().map(ToString::to_string).collect();
-            }
-            Err(error) => {
-                log::info!("no set to propose: {error}");
-                None
-            }
-        };
-        let Some(resolution) = resolution else { return Vec::new() };
-        let healed = predict(loader, subject, depth, Some(&resolution.plan));
-        let lost = |judgement: &Judgement| judgement.not_found.iter().filter(|lost| !lost.optional).count();
-        if healed.verdict > judgement.verdict || healed.verdict == judgement.verdict && lost(&healed) >= lost(judgement)
-        {
-            return Vec::new();
+        let Ok(machine) = Machine::new(host.anew(), request).answered() else { return Vec::new() };
+        // `torch` is the torch of the interpreter, as where nothing is named.
+        if self.names.iter().all(|name| name == "torch") {
+            return lines(&machine);
         }
-        let better = if healed.verdict == Verdict::Loads && lost(&healed) == 0 { "loads it" } else { "is better" };
-        vec![format!("`{}` {better}, with the set that `cudashim resolve` shows", self.command(subject))]
-    }
-
-    fn command(&self, subject: &Subject) -> String {
-        let mut words = vec!["cudashim run".to_owned()];
-        let program = subject.program().map(|program| program.display().to_string());
-        if subject.is_program() {
-            return format!("cudashim run -- {}", program.unwrap_or_default());
-        }
-        if let Some(python) = &self.request.python {
-            words.push(format!("--python {}", python.display()));
-        }
-        words.extend(self.files.iter().map(|file| format!("--for {}", file.display())));
-        words.push(format!("-- {} …", program.unwrap_or_else(|| "CMD".to_owned())));
-        words.join(" ")
+        let Some(plan) = machine.chosen() else { return Vec::new() };
+        let healed = predict(loader, subject, depth, Some(plan));
+        let better = healed.verdict < judgement.verdict || lost(&healed) < lost(judgement);
+        if better { vec![set_line(&machine)] } else { Vec::new() }
     }
 }

@@ -34,7 +34,7 @@ pub use message::{Message, Window, recognise};
 pub use redact::{redacted, redacted_json};
 pub use remedy::{Line, Remedy};
 pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
-pub use start::{Preflight, in_the_way, preflight};
+pub use start::{Preflight, in_the_way, lines, preflight, set_line};
 
 use crate::check::{self, Subject};
 use crate::consumer::{Spec, TorchBuild};
@@ -132,7 +132,9 @@ impl Case<'_> {
         }
         let python = self.machine.request().python.as_deref();
         let python = python.map(|python| format!(" --python {}", word(python.as_os_str()))).unwrap_or_default();
-        format!("eval \"$(cudashim env{python})\"")
+        let files = self.machine.request().files.iter();
+        let files: String = files.fold(String::new(), |text, file| text + " --for " + &word(file.as_os_str()));
+        format!("eval \"$(cudashim env{python}{files})\"")
     }
 
     /// The command that failed, as it is typed.

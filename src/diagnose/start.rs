@@ -40,6 +40,26 @@ fn of_target(machine: &Machine) -> (Vec<Finding>, Vec<Finding>) {
     found.into_iter().filter(wrong).partition(ends)
 }
 
+/// The lines that heal what is wrong with what is asked for, as it is: of each finding the best.
+#[must_use]
+pub fn lines(machine: &Machine) -> Vec<String> {
+    let (stops, notes) = of_target(&machine.bare());
+    let best = stops.iter().chain(&notes).filter_map(|finding| finding.remedies.first()?.as_command());
+    let mut lines: Vec<String> = Vec::new();
+    for line in best {
+        if !lines.iter().any(|known| known == line) {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
+}
+
+/// The line that hands the chosen set to what a shell starts.
+#[must_use]
+pub fn set_line(machine: &Machine) -> String {
+    judging(machine, |case| case.run_line())
+}
+
 /// All that stands in the way of a command that is to use the GPU: what is fatal, what mixes releases, a driver that is
 /// missing, a framework that would use the CPU in silence.
 #[must_use]

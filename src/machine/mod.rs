@@ -271,7 +271,12 @@ impl Machine {
                 let [first, rest @ ..] = changes.as_slice() else { return self.on(self.host.clone()) };
                 return rest.iter().fold(self.with(first), |machine, change| machine.with(change));
             }
-            Change::Variable(name, value) => self.host.with_variable(name, value.as_deref()),
+            Change::Variable(name, value) => {
+                let changed = self.on(self.host.with_variable(name, value.as_deref()));
+                // Where Python imports from may be another place now.
+                let same = !name.starts_with("PYTHON");
+                return if same { changed } else { Self { interpreter: OnceCell::new(), ..changed } };
+            }
             Change::Files(files) => self.host.with(files.iter().cloned()),
             Change::Wheels { remove, install } => self.host.with(wheel::changes(self, remove, install)),
         };

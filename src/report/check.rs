@@ -199,7 +199,7 @@ pub fn check_text(judgement: &Judgement, next: &[String], view: View) -> String 
     }
     let _ = writeln!(text, "\n{}", verdict_line(judgement));
     for line in next {
-        let _ = writeln!(text, "next: {line}");
+        let _ = writeln!(text, "type: {line}");
     }
     text
 }
