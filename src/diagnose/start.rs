@@ -56,6 +56,10 @@ pub fn lines(machine: &Machine) -> Vec<String> {
 
 /// The line that hands the chosen set to what a shell starts.
 #[must_use]
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method alone is not general over the lifetime of a case"
+)]
 pub fn set_line(machine: &Machine) -> String {
     judging(machine, |case| case.run_line())
 }
