@@ -23,7 +23,9 @@ use std::path::Path;
 pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding) -> Vec<Remedy> {
     if let Cause::NotFound { names, by, .. } = &seen.cause {
         let other = (seen.id == "cudnn8-vs-9-major").then(|| other_major(case, names, by.as_deref()));
-        return missing(case, names).into_iter().chain(restored(case)).chain(other).collect();
+        let wheels = missing(case, names);
+        let both = wheels.clone().map(|wheels| case.and_run(wheels));
+        return wheels.into_iter().chain(restored(case)).chain(both).chain(other).collect();
     }
     let Some(path) = seen.path() else { return restored(case).into_iter().collect() };
     let rule = judged.judgement.objects.iter().find(|object| object.path == path).map(|object| object.rule);

@@ -69,14 +69,22 @@ impl Remedy {
         }
     }
 
+    /// Whether one of the others is the first part of it.
+    fn is_more_than(&self, others: &[Remedy]) -> bool {
+        let Some(Change::Then(changes)) = &self.change else { return false };
+        others.iter().any(|other| other.change.is_some() && other.change.as_ref() == changes.first())
+    }
+
     /// What heals for good comes before what heals a shell or a command, and what was tried before what was not.
     fn rank(&self) -> u8 {
         match &self.change {
-            Some(Change::Wheels { .. }) => 0,
+            // Where python imports from another place than was asked for, what is installed there is not to blame.
+            Some(Change::Variable(name, _)) if name.starts_with("PYTHON") => 0,
+            Some(Change::Wheels { .. }) => 1,
             // What deletes a file comes after what leaves it.
-            Some(Change::Files(_)) => 2,
-            Some(_) => 1,
-            None => 3,
+            Some(Change::Files(_)) => 3,
+            Some(_) => 2,
+            None => 4,
         }
     }
 }
@@ -91,6 +99,11 @@ impl Trial {
     /// Whether nothing is found any more that is called so and is as bad.
     fn lacks(&self, finding: &Finding) -> bool {
         self.found.get(finding.id).is_none_or(|severity| *severity > finding.severity)
+    }
+
+    /// How many fatal ones are left.
+    fn left(&self) -> usize {
+        self.found.values().filter(|severity| **severity == Severity::Fatal).count()
     }
 
     /// Whether nothing fatal is found that was not before.
@@ -123,12 +136,28 @@ pub(super) fn tried(
     let fatal: BTreeSet<&str> =
         findings.iter().filter(|it| it.severity == Severity::Fatal).map(|finding| finding.id).collect();
     let trial = |remedy: &Remedy| trials.iter().find(|trial| Some(&trial.change) == remedy.change.as_ref());
+    let left = |remedy: &Remedy| trial(remedy).map_or(usize::MAX, Trial::left);
+    // A torch from elsewhere is the cause of what is wrong with it.
+    let elsewhere = |finding: &Finding| finding.remedies.iter().any(|it| it.rank() == 0 && left(it) < fatal.len());
+    if let Some(first) = findings.iter().position(elsewhere) {
+        findings[first].severity = Severity::Fatal;
+        findings[..=first].rotate_right(1);
+    }
+    let all: Vec<Remedy> = findings.iter().flat_map(|finding| finding.remedies.clone()).collect();
     for finding in &mut findings {
         let mut remedies = std::mem::take(&mut finding.remedies);
         let heals = |trial: &Trial| trial.lacks(finding) && trial.adds_nothing(&fatal);
         remedies.retain(|remedy| remedy.change.is_none() || trial(remedy).is_some_and(heals));
-        finding.remedies = remedies;
-        finding.remedies.sort_by_key(Remedy::rank);
+        // What was tried for another finding is for this one, too, where it leaves less that is fatal.
+        let own = remedies.iter().map(left).min().unwrap_or(usize::MAX);
+        let others = all.iter().filter(|remedy| match &remedy.change {
+            None | Some(Change::Files(_)) => false,
+            Some(_) => trial(remedy).is_some_and(heals) && (left(remedy) < own || remedy.rank() == 0),
+        });
+        remedies.extend(others.cloned());
+        // Where wheels heal by themselves, no set need be handed out after them.
+        finding.remedies = remedies.iter().filter(|it| !it.is_more_than(&remedies)).cloned().collect();
+        finding.remedies.sort_by_key(|remedy| (remedy.rank(), left(remedy)));
         finding.remedies.dedup();
         if finding.remedies.is_empty() && finding.severity == Severity::Fatal {
             finding.remedies.push(Remedy::action("nothing that can be tried on a model of this machine heals it"));

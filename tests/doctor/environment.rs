@@ -1,6 +1,6 @@
 //! Every finding about the environment.
 
-use super::frameworks::{cudart, install_torch, without_gpu};
+use super::frameworks::{SET_DEVICE, cudart, install_torch, without_gpu};
 use super::{Patient, commands};
 use crate::doctor::RUN;
 use crate::support::world::{Lib, Venv};
@@ -195,7 +195,12 @@ fn two_torches() {
         let other = patient.world.venv(dir);
         install_torch(&other, "2.6.0+cu124", "12.4", &[]);
         // An extension of the torch beside it: where another torch is imported, so is what stands beside that.
-        let own = Lib::new("_C.so").unversioned().takes("libc10_cuda.so", &["_ZN3c1013newInOldOnlyEv"]);
+        const NEW: &str = "_ZN3c1010newIn28OnlyEv";
+        let c10 = Lib::new("libc10_cuda.so").unversioned().defines(&[SET_DEVICE, NEW]);
+        let c10 = c10.uses("libcudart.so.12", &["cudaMalloc"]).link("--disable-new-dtags");
+        let c10 = c10.link("-rpath,$ORIGIN/../../nvidia/cuda_runtime/lib");
+        c10.build(&patient.world.path(SITE).join("torch/lib/libc10_cuda.so"));
+        let own = Lib::new("_C.so").unversioned().takes("libc10_cuda.so", &[NEW]);
         for site in [&patient.world.path(SITE), &other.site] {
             std::fs::create_dir_all(site.join("functorch")).unwrap();
             std::fs::write(site.join("functorch/__init__.py"), "").unwrap();
@@ -209,7 +214,7 @@ fn two_torches() {
     let found: Vec<_> = patient.report().findings.into_iter().filter(|found| found.severity != Fact).collect();
     assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), ["two-torches"], "{found:#?}");
     assert_eq!(found[0].cause, "python imports torch 2.6.0+cu124 from PYTHONPATH; the environment has 2.8.0+cu128");
-    assert_eq!(commands(&found[0]), ["export PYTHONPATH=/opt/mine"]);
+    assert_eq!(commands(&found[0]), ["export PYTHONPATH=/opt/mine"], "{found:#?}");
     assert_eq!(proof(&found[0], "variable"), [format!("PYTHONPATH=/opt/mine:{site}")]);
     assert_eq!(proof(&found[0], "file").len(), 2);
     assert_eq!(commands(&patient.set("PYTHONPATH", site).first()), ["unset PYTHONPATH"]);

@@ -6,7 +6,7 @@ use cudashim::diagnose::{Finding, Remedy};
 use cudashim::driver::{Compute, Device};
 use cudashim::facts::Severity::{Fact, Fatal, Warning};
 
-const SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEab";
+pub(super) const SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEab";
 const OLD_SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEi";
 
 /// A machine with a driver for CUDA 13, on which libraries load.
@@ -449,6 +449,17 @@ fn install_jax(venv: &Venv) {
     plugin.build(&venv.site.join("jax_plugins/xla_cuda12/xla_cuda_plugin.so"));
     let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseGetProperty"]);
     venv.wheel("nvidia-cusparse-cu12", "12.5.1.3", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
+    let runtime = "nvidia/cuda_runtime/lib/libcudart.so.12";
+    if !venv.site.join(runtime).exists() {
+        venv.wheel("nvidia-cuda-runtime-cu12", "12.8.90", &[(runtime, cudart(12))]);
+    }
+    for (package, version, dir, soname) in [
+        ("nvidia-cufft-cu12", "11.3.3.83", "cufft", "libcufft.so.11"),
+        ("nvidia-cuda-cupti-cu12", "12.8.90", "cuda_cupti", "libcupti.so.12"),
+        ("nvidia-cublas-cu12", "12.8.4.1", "cublas", "libcublas.so.12"),
+    ] {
+        venv.wheel(package, version, &[(&format!("nvidia/{dir}/lib/{soname}"), Lib::new(soname))]);
+    }
 }
 
 #[test]
@@ -488,7 +499,7 @@ fn jax_cusparse_unloadable() {
     });
     healthy(&jax);
     let found = jax.set("LD_LIBRARY_PATH", "/opt/cuda-12.1/lib64").first();
-    assert_eq!((found.id, found.severity), ("jax-cusparse-unloadable", Fatal));
+    assert_eq!((found.id, found.severity), ("jax-library-unloadable", Fatal));
     assert!(found.cause.starts_with("JAX cannot open cuSPARSE: `libnvJitLink.so.12`"), "{}", found.cause);
     assert!(found.cause.ends_with("is older than it wants, found by LD_LIBRARY_PATH"), "{}", found.cause);
     let message = "undefined symbol: __nvJitLinkCreate_12_4, version libnvJitLink.so.12";
@@ -497,12 +508,20 @@ fn jax_cusparse_unloadable() {
     // And where there is none at all.
     let none = machine().venv(install_jax).without("venv/lib/python3.11/site-packages/nvidia");
     let found = none.first();
-    assert_eq!(found.cause, "JAX cannot open cuSPARSE: ld.so finds no `libcusparse.so.12`");
-    assert!(
-        commands(&found)[0].ends_with("pip install --force-reinstall --no-deps nvidia-cusparse-cu12==12.5.1.3"),
-        "{:?}",
-        found.remedies
+    assert_eq!(
+        found.cause,
+        "JAX 0.5.3 opens `libcublas.so.12`, `libcudart.so.12`, `libcudnn.so.9` and 3 more by name, and ld.so finds none"
     );
+    let line = &commands(&found)[0];
+    assert!(line.contains("pip install --force-reinstall --no-deps nvidia-cublas-cu12==12.8.4.1 "), "{line}");
+    assert!(line.contains(" nvidia-cusparse-cu12==12.5.1.3"), "{line}");
+    // One of them, which only the extra of the plugin requires.
+    let one = machine().venv(|venv| {
+        install_jax(venv);
+        install_cudnn(venv, "9.8.0.87");
+    });
+    let found = one.without("venv/lib/python3.11/site-packages/nvidia/cudnn").first();
+    assert_eq!(found.cause, "JAX 0.5.3 opens `libcudnn.so.9` by name, and ld.so finds none");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn what_disagrees_is_kept_and_believed_less() {
     let found = nccl.found();
     let (one, other) = found.disagreement().unwrap();
     assert_eq!((one.kind, other.kind), (EvidenceKind::Function, EvidenceKind::Text));
-    assert_eq!(other.says, "NCCL version 2.21.5");
+    assert_eq!(other.says, "NCCL version 2.21.5+cuda12.4");
 }
 
 #[test]

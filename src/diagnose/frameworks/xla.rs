@@ -33,7 +33,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
         if framework.called == "TensorFlow" {
             found.extend(opens(case, &framework));
         } else {
-            found.extend(cusparse(case, &framework));
+            found.extend(unloadable(case, &framework));
         }
         found.extend(other_major(case, &framework).or_else(|| older(case, &framework)));
         found.extend(parts(case, &framework));
@@ -183,26 +183,59 @@ fn tensorflow_library(case: &Case<'_>, package: &Distribution) -> Option<PathBuf
     files.into_iter().map(|file| dir.join(file)).find(|file| case.host.is_file(file))
 }
 
-/// JAX asks cuSPARSE for its version; where that cannot be opened it says that there is none, and goes on without a GPU.
-fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
+/// The libraries that JAX asks for their versions before it uses a GPU (`_check_cuda_versions`).
+const JAX_CHECKS: [(&str, &str); 6] = [
+    ("cudart", "the CUDA runtime"),
+    ("cudnn", "cuDNN"),
+    ("cufft", "cuFFT"),
+    ("cupti", "CUPTI"),
+    ("cublas", "cuBLAS"),
+    ("cusparse", "cuSPARSE"),
+];
+
+/// JAX asks a library for its version; where that cannot be opened it says that there is none, and goes on without a GPU.
+/// It opens the file of a wheel by its path, and asks for the name where there is none (`_load_nvidia_libraries`).
+fn unloadable(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let python = case.interpreter?;
-    let of_wheel = case.inventory.libraries.iter().find(|library| {
-        let here = python.paths.iter().any(|site| library.path.starts_with(site));
-        let fits = library.cuda.is_none_or(|(major, _)| u64::from(major) == framework.major);
-        here && fits && library.row.stem == "cusparse"
+    let (mut files, mut names) = (Vec::new(), Vec::new());
+    for (stem, called) in JAX_CHECKS {
+        let of_wheel = case.inventory.libraries.iter().find(|library| {
+            let here = python.paths.iter().any(|site| library.path.starts_with(site));
+            let fits = library.cuda.is_none_or(|(major, _)| u64::from(major) == framework.major);
+            here && fits && library.row.stem == stem && library.unusable.is_none()
+        });
+        match of_wheel {
+            Some(library) => files.push((called, &library.path)),
+            None => names.extend(soname_of(framework, stem).map(|soname| (soname.into(), true))),
+        }
+    }
+    let by_name = (!names.is_empty()).then(|| Some(Subject::opener(&jax_plugin(case, framework)?, names, python)));
+    let by_path = files.into_iter().filter_map(|(called, path)| {
+        Some((called, Subject::files(case.loader, std::slice::from_ref(path), Some(python)).ok()?))
     });
-    // JAX opens the file of the wheel by its path, and without that asks for the name (`_load_nvidia_libraries`).
-    let subject = match of_wheel {
-        Some(library) => Subject::files(case.loader, std::slice::from_ref(&library.path), Some(python)).ok()?,
-        None => Subject::opener(&jax_plugin(case, framework)?, vec![("libcusparse.so.12".into(), true)], python),
-    };
-    let judged = case.judge(&subject);
+    let subjects = by_name.flatten().map(|subject| ("", subject)).into_iter().chain(by_path);
+    subjects.into_iter().find_map(|(called, subject)| refused(case, framework, called, &subject))
+}
+
+/// The name by which JAX asks for a library.
+fn soname_of(framework: &Framework<'_>, stem: &str) -> Option<&'static str> {
+    let pinned = framework.wanted.get(stem).cloned().flatten().and_then(|range| lower(&range));
+    let pinned = pinned.map(|version| version.major());
+    sonames_of(framework.major, stem).find(|soname| {
+        let Some(name) = parse_library_name(*soname) else { return false };
+        name.row.stem == stem && (stem != "cudnn" || name.version.map(|it| it.major()) == pinned)
+    })
+}
+
+fn refused(case: &Case<'_>, framework: &Framework<'_>, called: &str, subject: &Subject) -> Option<Finding> {
+    let judged = case.judge(subject);
     if judged.judgement.verdict != Verdict::Fails {
         return None;
     }
+    let package = framework.package;
     let lost = lacking(&judged.judgement.not_found, |lost| !lost.later);
     let missing = judged.judgement.missing.iter().find(|missing| !missing.later);
-    let mut found = case.finding("jax-cusparse-unloadable")?;
+    let mut found = case.finding("jax-library-unloadable")?;
     let reason = match missing.and_then(|missing| missing.provider.as_deref()) {
         Some(provider) => {
             let object = judged.judgement.objects.iter().find(|object| object.path == *provider);
@@ -211,15 +244,15 @@ fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
             let rule = object.map(|object| format!(", found by {}", object.rule)).unwrap_or_default();
             let name = provider.file_name().unwrap_or_default().to_string_lossy().into_owned();
             found = found.seen_at("file", provider, format!("{name}{version}{rule}"));
-            format!("JAX cannot open cuSPARSE: `{name}`{version} is older than it wants{rule}")
+            format!("JAX cannot open {called}: `{name}`{version} is older than it wants{rule}")
         }
-        None => format!("JAX cannot open cuSPARSE: ld.so finds no {}", listed(&lost)),
+        None if called.is_empty() => {
+            format!("JAX {} opens {} by name, and ld.so finds none", package.version, listed(&lost))
+        }
+        None if lost.is_empty() => format!("JAX cannot open {called}"),
+        None => format!("JAX cannot open {called}: ld.so finds no {}", listed(&lost)),
     };
-    found = found.because(reason).seen_at(
-        "version",
-        &framework.package.dir,
-        format!("{} {}", framework.package.name, framework.package.version),
-    );
+    found = found.because(reason).seen_at("version", &package.dir, format!("{} {}", package.name, package.version));
     if let Some(error) = &judged.judgement.error {
         found = found.seen("message", error.clone());
     }
@@ -227,9 +260,22 @@ fn cusparse(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let other = match provider.filter(|provider| on_library_path(case, provider)) {
         Some(provider) => Some(mend::off_library_path(case, provider)),
         None if lost.is_empty() => mend::restored(case),
-        None => case.install(&wheels(case, &lost, framework.major), false),
+        None => case.install(&pinned(case, framework, &wheels(case, &lost, framework.major)), false),
     };
     Some(found.healed_by(case.run().into_iter().chain(other)))
+}
+
+/// The same wheels; those that are not installed in the releases that the framework requires.
+fn pinned(case: &Case<'_>, framework: &Framework<'_>, wheels: &[Wanted]) -> Vec<Wanted> {
+    let range = |wanted: &Wanted| {
+        let row = families().iter().find(|row| row.wheel_names(framework.major).contains(&wanted.name))?;
+        framework.wanted.get(row.family)?.as_ref()
+    };
+    let pinned = |wanted: &Wanted| match range(wanted).filter(|_| case.has_package(&wanted.name).is_none()) {
+        Some(range) => Wanted::within(&wanted.name, Some(range)),
+        None => wanted.clone(),
+    };
+    wheels.iter().map(pinned).collect()
 }
 
 /// The lowest version of a range, or the one it names.

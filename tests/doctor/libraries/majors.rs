@@ -1,7 +1,7 @@
 //! Libraries built for another CUDA major under the sonames that all majors share.
 
-use super::{PARTS, SITE, Torch, cudnn_wheel, heals_by_run, seen, sound};
-use crate::doctor::{Patient, commands};
+use super::{PARTS, SITE, Torch, cudnn_wheel, seen, sound};
+use crate::doctor::{Patient, RUN, commands};
 use crate::support::world::Lib;
 use cudashim::facts::Severity::Fatal;
 use std::fs;
@@ -72,7 +72,7 @@ fn the_file_tells_what_it_is_built_for() {
     // Of the wheel's own the set is taken: the other does not fit.
     let both = sound().library("opt/nccl/lib/libnccl.so.2", &nccl("2.27.7+cuda13.0"));
     let preload = both.set("LD_PRELOAD", "/opt/nccl/lib/libnccl.so.2");
-    heals_by_run(&seen("two-cuda-majors", &preload, &sound()));
+    assert_eq!(commands(&seen("two-cuda-majors", &preload, &sound())), ["unset LD_PRELOAD", RUN]);
 }
 
 #[test]
