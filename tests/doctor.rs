@@ -1,6 +1,7 @@
 //! `cudashim doctor`: each finding on a machine that has it, and none on one that has not.
 
 mod attend;
+mod changed;
 mod cupy;
 pub(crate) mod driver;
 mod environment;

@@ -1,8 +1,8 @@
 //! What installed packages require of NVIDIA's wheels and do not get: what `uv pip check` reports of them.
 
 use crate::diagnose::tool::Wanted;
-use crate::diagnose::{Case, Finding};
-use crate::facts::Version;
+use crate::diagnose::{Case, Finding, Remedy};
+use crate::facts::{Version, VersionRange};
 use crate::python::requirements;
 use std::collections::BTreeMap;
 
@@ -12,6 +12,8 @@ struct Unmet {
     wanted: Wanted,
     range: String,
     found: Option<String>,
+    /// Who requires another release of the same.
+    against: Option<(String, String)>,
 }
 
 /// All of them, by package; of two that ask for one package, the first has the say.
@@ -30,7 +32,9 @@ fn all(case: &Case<'_>) -> BTreeMap<String, Unmet> {
             let version = here.and_then(|here| Version::parse(&here.version));
             let met = here.is_some() && range.as_ref().is_none_or(|range| version.is_none_or(|it| range.contains(&it)));
             if !met {
+                let exact = range.as_ref().and_then(VersionRange::exact);
                 let unmet = Unmet {
+                    against: exact.and_then(|exact| against(case, &name, exact)),
                     by: format!("{} {}", package.name, package.version),
                     wanted: Wanted::within(&name, range.as_ref()),
                     range: range.map(|range| range.to_string()).unwrap_or_default(),
@@ -41,6 +45,14 @@ fn all(case: &Case<'_>) -> BTreeMap<String, Unmet> {
         }
     }
     found
+}
+
+/// The package that does not take this release of another, and which it takes.
+fn against(case: &Case<'_>, name: &str, release: &Version) -> Option<(String, String)> {
+    case.installed.iter().find_map(|package| {
+        let range = requirements(case.host, package, &[]).remove(name)??;
+        (!range.contains(release)).then(|| (format!("{} {}", package.name, package.version), range.to_string()))
+    })
 }
 
 /// What would have to be installed.
@@ -59,7 +71,17 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     for (name, unmet) in &all {
         let here = unmet.found.as_deref().unwrap_or("not installed");
         found = found.seen("version", format!("{} requires {name}{}: {here}", unmet.by, unmet.range));
+        if let Some((other, range)) = &unmet.against {
+            found = found.seen("version", format!("{other} requires {name}{range}: no release is both"));
+        }
     }
+    let agree = all.values().find_map(|unmet| {
+        let (other, _) = unmet.against.as_ref()?;
+        Some(Remedy::action(format!(
+            "install releases of {} and {other} that take the same {}",
+            unmet.by, unmet.wanted.name
+        )))
+    });
     let wanted: Vec<Wanted> = all.into_values().map(|unmet| unmet.wanted).collect();
-    Some(found.healed_by(case.install(&wanted, false)))
+    Some(found.healed_by(case.install(&wanted, false).into_iter().chain(agree)))
 }
