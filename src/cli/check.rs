@@ -8,7 +8,6 @@ use crate::diagnose::{lines, set_line};
 use crate::host::Host;
 use crate::loader::Loader;
 use crate::machine::Machine;
-use crate::objects::Objects;
 use crate::plan::{Plan, PlanError};
 use crate::python::{self, Interpreter, distributions, find_on_path};
 use crate::report::{CheckReport, View, check_text, sanitized};
@@ -20,30 +19,30 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let host = resolve::host(cli);
+    let machine = resolve::machine(cli);
+    let host = machine.host();
     let depth = if args.no_symbols { Depth::Files } else { Depth::Symbols };
-    let plan = args.plan.as_deref().map(|path| plan(&host, path)).transpose()?;
+    let plan = args.plan.as_deref().map(|path| plan(host, path)).transpose()?;
     if let Some(pid) = args.pid {
         resolve::live(cli)?;
-        let process = Process::read(&host, pid)?;
-        let objects = Objects::new(&process.host);
-        let judgement = live(&Loader::new(&objects), &process.maps, depth, plan.as_ref());
+        let process = Process::read(host, pid)?;
+        let inside = Machine::new(process.host.clone(), Request::default());
+        let judgement = live(inside.loader(), &process.maps, depth, plan.as_ref());
         return told(cli, args, &judgement, &[]);
     }
-    let objects = Objects::new(&host);
-    let loader = Loader::new(&objects);
+    let loader = machine.loader();
     if let Some(file) = &args.maps {
         // The copy is the user's; the paths in it are the image's.
         let here = Host::current();
         let bytes = here.read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
-        let judgement = live(&loader, &Maps::saved(&bytes, file)?, depth, plan.as_ref());
+        let judgement = live(loader, &Maps::saved(&bytes, file)?, depth, plan.as_ref());
         return told(cli, args, &judgement, &[]);
     }
-    let asked = Asked::new(&host, args)?;
-    if let Some(judgement) = asked.absent(&loader)? {
+    let asked = Asked::new(host, args)?;
+    if let Some(judgement) = asked.absent(loader)? {
         return told(cli, args, &judgement, &[]);
     }
-    let subject = match asked.subject(&host, &loader)? {
+    let subject = match asked.subject(host, loader)? {
         Checked::Subject(subject) => subject,
         Checked::Nothing(why) => {
             output::note(&format!("{why}: nothing to check"));
@@ -59,8 +58,8 @@ pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if plan.is_some() && args.plan.is_none() {
         output::note("judged with the plan in force; `--bare` judges without it");
     }
-    let judgement = predict(&loader, &subject, depth, plan.as_ref());
-    let next = if plan.is_none() { asked.next(&host, &loader, &subject, depth, &judgement) } else { Vec::new() };
+    let judgement = predict(loader, &subject, depth, plan.as_ref());
+    let next = if plan.is_none() { asked.next(host, loader, &subject, depth, &judgement) } else { Vec::new() };
     told(cli, args, &judgement, &next)
 }
 

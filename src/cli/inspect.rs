@@ -5,7 +5,7 @@ use super::{output, probe, resolve};
 use crate::facts::parse_library_name;
 use crate::host::Host;
 use crate::inventory::{Depth, Inventory};
-use crate::loader::Loader;
+use crate::machine::Machine;
 use crate::objects::{Object, Objects};
 use crate::places::{self, Demand, Place};
 use crate::report::{ComparisonReport, InspectFile, InspectReport, ScanDiff, ScanReport, inspect_text, sanitized};
@@ -21,14 +21,13 @@ pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool, hash: bool) -> a
     if asks {
         resolve::live(cli)?;
     }
-    let host = resolve::host(cli);
-    let objects = Objects::new(&host);
-    let loader = Loader::new(&objects);
-    let scan = scan_around(&host, &objects, &loader, files, asks, hash)?;
+    let machine = resolve::machine(cli);
+    let (objects, loader) = (machine.objects(), machine.loader());
+    let scan = scan_around(&machine, files, asks, hash)?;
     let mut seen = Vec::new();
     let mut failed = None;
     for file in files {
-        let looked = Inspection::new(&objects, &loader, &scan, file, hash);
+        let looked = Inspection::new(objects, loader, &scan, file, hash);
         match looked.map_err(|error| anyhow::anyhow!("`{}`: {error}", file.display())) {
             Ok(inspection) => {
                 let report = InspectFile::new(&inspection);
@@ -59,14 +58,8 @@ pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool, hash: bool) -> a
 
 /// A scan of the machine and of the directories and environments that files stand in; of nothing, where no file has the
 /// name of a library of NVIDIA's.
-fn scan_around(
-    host: &Host,
-    objects: &Objects,
-    loader: &Loader,
-    files: &[PathBuf],
-    asks: bool,
-    hash: bool,
-) -> anyhow::Result<Scan> {
+fn scan_around(machine: &Machine, files: &[PathBuf], asks: bool, hash: bool) -> anyhow::Result<Scan> {
+    let (host, objects, loader) = (machine.host(), machine.objects(), machine.loader());
     let paths = files.iter().map(|file| host.absolute(file));
     let real = |path: PathBuf| host.canonical(&path).ok().filter(|real| *real != path).into_iter().chain([path]);
     let ours: Vec<PathBuf> = paths.flat_map(real).filter(|path| is_ours(path)).collect();
@@ -108,10 +101,11 @@ fn around(host: &Host, path: &Path) -> Vec<Place> {
 
 /// Two saved scans where both are JSON, else two libraries. 1: they differ, or the second may not stand in.
 pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
-    let host = resolve::host(cli);
-    let (is_a, is_b) = (is_json(&host, a), is_json(&host, b));
+    let machine = resolve::machine(cli);
+    let (host, objects) = (machine.host(), machine.objects());
+    let (is_a, is_b) = (is_json(host, a), is_json(host, b));
     if is_a && is_b {
-        let diff = ScanDiff::new(&saved(&host, a)?, &saved(&host, b)?);
+        let diff = ScanDiff::new(&saved(host, a)?, &saved(host, b)?);
         match cli.format {
             Format::Human | Format::Markdown => resolve::print(sanitized(&diff.text()))?,
             Format::Json => resolve::print(resolve::json(&diff)?)?,
@@ -122,13 +116,12 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
     if is_a || is_b {
         bail!("`{}` and `{}` cannot be compared: one is a saved scan, the other is not", a.display(), b.display());
     }
-    let objects = Objects::new(&host);
-    let (a, b) = (open(&objects, a)?, open(&objects, b)?);
-    let users = users_around(&host, &objects, &[&a, &b]);
+    let (a, b) = (open(objects, a)?, open(objects, b)?);
+    let users = users_around(&machine, &[&a, &b]);
     let comparison =
         Comparison::new(&a, &b, users.iter().map(Arc::as_ref)).context("the symbols cannot be compared")?;
     let release = |object: &Object| {
-        let libraries = Inventory::scan(&objects, around(&host, &object.path)).libraries;
+        let libraries = Inventory::scan(objects, around(host, &object.path)).libraries;
         let library = libraries.into_iter().find(|library| library.stat.id == object.stat.id)?;
         library.version.map(|version| version.to_string())
     };
@@ -142,9 +135,9 @@ pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// Who might bind to one of two libraries: what is known to this machine, and what stands in their environments.
-fn users_around(host: &Host, objects: &Objects, compared: &[&Object]) -> Vec<Arc<Object>> {
-    let loader = Loader::new(objects);
-    let mut places = places::known(host, &loader, Demand::Usual);
+fn users_around(machine: &Machine, compared: &[&Object]) -> Vec<Arc<Object>> {
+    let (host, objects) = (machine.host(), machine.objects());
+    let mut places = places::known(host, machine.loader(), Demand::Usual);
     places.extend(compared.iter().flat_map(|object| around(host, &object.path)));
     let roots: Vec<PathBuf> = places.iter().map(|place| place.root.clone()).collect();
     let mut found = users(objects, &sites(roots.iter().map(PathBuf::as_path)));

@@ -27,6 +27,11 @@ pub(super) fn host(cli: &Cli) -> Host {
     }
 }
 
+/// The same, with nothing asked of it yet.
+pub(super) fn machine(cli: &Cli) -> Machine {
+    Machine::new(host(cli), Request::default())
+}
+
 /// The request that the arguments make.
 pub(super) fn request(host: &Host, args: &ConsumerArgs, command: &[OsString]) -> Request {
     for (option, path) in

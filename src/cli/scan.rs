@@ -5,7 +5,6 @@ use super::{output, probe, resolve};
 use crate::host::Host;
 use crate::inventory::Depth;
 use crate::loader::Loader;
-use crate::objects::Objects;
 use crate::places::{self, Demand, Mounts, Place, Walk};
 use crate::report::{ScanEnd, ScanLibrary, ScanLine, ScanReport, scan_text};
 use crate::scan::{Entry, Survey};
@@ -24,12 +23,11 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
     if args.probe {
         resolve::live(cli)?;
     }
-    let host = resolve::host(cli);
-    let objects = Objects::new(&host);
-    let loader = Loader::new(&objects);
+    let machine = resolve::machine(cli);
+    let (host, objects, loader) = (machine.host(), machine.objects(), machine.loader());
     let stop = stop();
-    let places = places_of(&host, &loader, args, cli.quiet, &stop);
-    let mut survey = Survey::new(&objects, places, if args.all { Depth::Full } else { Depth::Quick });
+    let places = places_of(host, loader, args, cli.quiet, &stop);
+    let mut survey = Survey::new(objects, places, if args.all { Depth::Full } else { Depth::Quick });
     // A walk that was stopped has found something: that is read and shown. From here on the next Ctrl-C counts.
     let mut stopped = stop.swap(false, Ordering::Relaxed);
     while let Some(entries) = survey.read_next(&stop) {
@@ -44,13 +42,13 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if args.probe {
-        probe::probe(&loader, survey.inventory(), &stop, cli.quiet)?;
+        probe::probe(loader, survey.inventory(), &stop, cli.quiet)?;
     }
     if stop.load(Ordering::Relaxed) {
         stopped = true;
         output::note("stopped: what follows is what was read so far");
     }
-    let scan = survey.finish(&loader);
+    let scan = survey.finish(loader);
     match cli.format {
         Format::Json => resolve::print(resolve::json(&ScanReport::new(&scan, stopped))?)?,
         Format::Jsonl => {

@@ -7,10 +7,10 @@ use super::args::{Cli, Format, TraceArgs};
 use super::{output, resolve, run, shim};
 use crate::handout::{ChildEnvironment, Door, Target};
 use crate::host::{Host, atomic_write};
-use crate::loader::Loader;
-use crate::objects::Objects;
+use crate::machine::Machine;
 use crate::python;
 use crate::report::{TraceReport, sanitized};
+use crate::request::Request;
 use crate::trace::{Trace, judge};
 use anyhow::{Context, bail};
 use std::io::Write;
@@ -65,12 +65,12 @@ pub(super) fn code_of(status: ExitStatus) -> u8 {
 }
 
 fn tell(cli: &Cli, args: &TraceArgs, host: &Host, seen: &[u8], code: u8) -> anyhow::Result<()> {
-    let objects = Objects::new(host);
-    let trace = Trace::read(seen, &objects);
+    let machine = Machine::new(host.clone(), Request::default());
+    let trace = Trace::read(seen, machine.objects());
     if trace.processes.is_empty() {
         output::note("the loader took no auditor in: nothing was seen");
     }
-    let judgement = judge(&trace, &Loader::new(&objects), code != 0);
+    let judgement = judge(&trace, machine.loader(), code != 0);
     let words: Vec<String> = args.command.iter().map(|word| word.display().to_string()).collect();
     let report = TraceReport::new(&trace, &judgement, &words, code);
     let text = match cli.format {

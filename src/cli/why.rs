@@ -5,7 +5,6 @@ use super::resolve;
 use crate::check::{Subject, closure};
 use crate::host::Host;
 use crate::loader::{LinkMap, Loader};
-use crate::objects::Objects;
 use crate::report::{WhyReport, sanitized, why_text};
 use crate::request::{Checked, Request};
 use anyhow::{Context, bail};
@@ -13,12 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(super) fn why(cli: &Cli, args: &WhyArgs) -> anyhow::Result<ExitCode> {
-    let host = resolve::host(cli);
-    let objects = Objects::new(&host);
-    let loader = Loader::new(&objects);
+    let machine = resolve::machine(cli);
+    let (host, loader) = (machine.host(), machine.loader());
     let file = args.file.as_deref().map(|file| host.absolute(file));
-    let python = args.python.clone().or_else(|| file.as_deref().and_then(|file| environment_of(&host, file)));
-    let (map, asker) = mapped(&host, &loader, python, file.as_deref())?;
+    let python = args.python.clone().or_else(|| file.as_deref().and_then(|file| environment_of(host, file)));
+    let (map, asker) = mapped(host, loader, python, file.as_deref())?;
     let why = map.why(asker, args.name.as_os_str());
     match cli.format {
         Format::Human | Format::Markdown => resolve::print(sanitized(&why_text(&why)))?,
