@@ -235,7 +235,7 @@ fn ort_cuda_ep_missing_lib() {
             "/venv/bin/python -m pip install nvidia-cublas-cu12 nvidia-cuda-runtime-cu12 && eval \"$(cudashim env --python /venv)\""
         ]
     );
-    // Where its maker binds it to wheels, these, for they hold what it opens later.
+    // Where its maker binds it to wheels, these first, for they hold what it opens later.
     let bound = machine().venv(|venv| {
         install_onnxruntime(venv);
         let extras = "Requires-Dist: numpy\nRequires-Dist: nvidia-cuda-runtime-cu12~=12.0; extra == \"cuda\"\n\
@@ -245,7 +245,8 @@ fn ort_cuda_ep_missing_lib() {
     assert_eq!(
         commands(&bound.first()),
         [
-            "/venv/bin/python -m pip install 'onnxruntime-gpu[cuda,cudnn]==1.20.1' && eval \"$(cudashim env --python /venv)\""
+            "/venv/bin/python -m pip install 'onnxruntime-gpu[cuda,cudnn]==1.20.1' && eval \"$(cudashim env --python /venv)\"",
+            "/venv/bin/python -m pip install nvidia-cublas-cu12 nvidia-cuda-runtime-cu12 && eval \"$(cudashim env --python /venv)\""
         ]
     );
     // In the wheels that it has no run path to: the set heals.

@@ -417,7 +417,7 @@ def frameworks() -> Iterator[Heal]:
     """Others than torch."""
     cublas, cudnn = uninstall("nvidia-cublas-cu12"), uninstall("nvidia-cudnn-cu12")
     yield Heal("ort/names", "ort-1.22.0", absent("libcublasLt.so.12"), steps=step("provider"))
-    yield Heal("ort/cublas", "ort-1.22.0", absent("libcublasLt.so.12"), [cublas], step("onnxruntime"))
+    yield Heal("ort/cublas", "ort-1.22.0", absent("libcublasLt.so.12"), [cublas], step("provider"))
     yield Heal("ct2/names", "ct2-4.6.0", absent("libcublas.so.12"), steps=ctranslate2)
     yield Heal("ct2/cublas", "ct2-4.6.0", absent("libcublas.so.12"), [cublas], ctranslate2)
     yield Heal("cupy/nvrtc", "cupy-14.2.0", "NVRTC|nvrtc", [uninstall("nvidia-cuda-nvrtc-cu12")], step("cupy"))

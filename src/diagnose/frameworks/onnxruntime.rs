@@ -59,6 +59,6 @@ fn remedies(case: &Case<'_>, lost: &BTreeSet<String>, package: Option<&Distribut
     let extras = package.filter(|_| !nowhere.is_empty());
     let extras = extras.and_then(|package| with_extras(case, package, &["cuda", "cudnn"]));
     let extras = extras.map(|line| case.and_run(line));
-    let wheels = || install_and_run(case, &wheels(case, &nowhere, cuda_major(lost)?));
-    case.run().into_iter().chain(extras.or_else(wheels)).chain(torch).collect()
+    let wheels = cuda_major(lost).and_then(|major| install_and_run(case, &wheels(case, &nowhere, major)));
+    case.run().into_iter().chain(extras).chain(wheels).chain(torch).collect()
 }
