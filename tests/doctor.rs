@@ -10,6 +10,7 @@ mod frameworks;
 mod libraries;
 mod messages;
 mod table;
+mod xla;
 
 use crate::support::world::{Lib, Venv, World};
 use cudashim::Host;
