@@ -1,5 +1,5 @@
 //! Builds the objects of `cshim/` and leaves them at `$OUT_DIR/libcudashim.so` and `$OUT_DIR/libcudashim-trace.so`, which
-//! `handout::shim` embeds.
+//! `launch::shim` embeds.
 //!
 //! Takes the C sources, the stems of `data/families.tsv` and the names of `data/variables.tsv`; gives two shared objects, or
 //! empty files for a target that they do not know (`image_for` then says so). The C library of the build machine plays no part in it.

@@ -1,4 +1,4 @@
-//! Builds the probe of `cshim/probe/` and leaves it at `$OUT_DIR/cudashim-probe`, which `handout::probe` embeds.
+//! Builds the probe of `cshim/probe/` and leaves it at `$OUT_DIR/cudashim-probe`, which `launch::probe` embeds.
 //!
 //! An ordinary program of the target's C library, for it loads libraries: the program that is linked statically cannot. The
 //! file is empty for a target that has no glibc, which NVIDIA's libraries are made for.

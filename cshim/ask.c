@@ -19,7 +19,7 @@ enum {
 	SECONDS = 2, NOT_STARTED = 127,
 };
 
-/* The installer writes the binary's path after the magic (src/handout/shim.rs); all NUL means: never ask. */
+/* The installer writes the binary's path after the magic (src/launch/shim.rs); all NUL means: never ask. */
 static const struct {
 	char magic[32];
 	char path[4096];

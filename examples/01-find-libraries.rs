@@ -3,8 +3,9 @@
 //! cargo run --example 01-find-libraries -- [DIRECTORY…]
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
+use cudashim::inventory::places;
 use cudashim::inventory::{Owner, problems, reach};
-use cudashim::{Host, Inventory, Loader, Objects, places};
+use cudashim::{Host, Inventory, Loader, Objects};
 use std::path::Path;
 
 fn main() {

@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
 use cudashim::python::{Options, find_on_path};
-use cudashim::{Host, Interpreter, TorchBuild, facts};
+use cudashim::{Host, Interpreter, TorchBuild, tables};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ fn main() {
     }
     // What the tables know about the build beyond its files; a version that is not listed is no error.
     let tag = torch.cuda_release().map(|(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()));
-    if let Some(row) = facts::torch_build(&torch.version, tag.as_deref()) {
+    if let Some(row) = tables::torch_build(&torch.version, tag.as_deref()) {
         println!("native code for compute capability {} (known from {})", row.sm.join(", "), row.source);
     }
 }

@@ -3,8 +3,9 @@
 //! cargo run --example 03-choose-a-set -- [PYTHON or directory of an environment]
 #![expect(clippy::print_stdout, reason = "the set is its output")]
 
+use cudashim::inventory::places;
 use cudashim::python::{Options, find_on_path};
-use cudashim::{Host, Interpreter, Inventory, Loader, Objects, Policy, TorchBuild, places, resolve};
+use cudashim::{Host, Interpreter, Inventory, Loader, Objects, Policy, TorchBuild, resolve};
 use std::error::Error;
 use std::ffi::OsStr;
 use std::path::PathBuf;

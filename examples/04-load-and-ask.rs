@@ -3,7 +3,7 @@
 //! cargo run --example 04-load-and-ask -- [PYTHON or directory of an environment]
 #![expect(clippy::print_stdout, reason = "the answers are its output")]
 
-use cudashim::{Host, Request, facts};
+use cudashim::{Host, Request, tables};
 use std::error::Error;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .iter()
         .map(|library| library.soname.as_str())
         .filter(|soname| {
-            facts::parse_library_name(soname).is_some_and(|name| ["cudart", "cuda", "cudnn"].contains(&name.stem()))
+            tables::parse_library_name(soname).is_some_and(|name| ["cudart", "cuda", "cudnn"].contains(&name.stem()))
         })
         .collect();
     let set = found.plan.load_only(&asked)?;

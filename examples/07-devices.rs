@@ -4,7 +4,7 @@
 //! cargo run --example 07-devices -- [PYTHON]
 #![expect(clippy::print_stdout, reason = "the devices are its output")]
 
-use cudashim::handout::probe::Prober;
+use cudashim::launch::probe::Prober;
 use cudashim::{Host, Loader, Objects};
 use std::ffi::OsStr;
 use std::process::Command;

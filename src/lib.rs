@@ -8,7 +8,7 @@
 //! | [`Host`] | this machine, or a root directory | files, environment |
 //! | [`Objects`] | paths | ELF objects, each opened once |
 //! | [`Loader`] | a name | what ld.so would do with it |
-//! | [`places`] | a machine, an interpreter's paths | the directories where libraries may be |
+//! | [`inventory::places`] | a machine, an interpreter's paths | the directories where libraries may be |
 //! | [`Inventory`] | places | every copy: version, evidence, owner, what is wrong with it |
 //! | [`Interpreter`], [`TorchBuild`] | a Python | its paths; the torch in them: version, CUDA, pins |
 //! | [`Requirement`] | a torch, ELF files, a SPEC | sonames wanted, symbols that must be there, releases pinned |
@@ -16,7 +16,7 @@
 //! | [`Plan`] | | the set: a file for the preload object, a lock, or: |
 //! | [`Plan::load`] | | the set open in this process, a [`LoadedSet`] |
 //!
-//! [`Request`] goes the whole way in one call; [`facts`] holds the tables of releases that all of it rests on. The
+//! [`Request`] goes the whole way in one call; [`tables`] holds the tables of releases that all of it rests on. The
 //! `examples/` directory takes the steps one by one.
 //!
 //! ```
@@ -44,43 +44,32 @@
 pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
-pub mod consumer;
 pub mod diagnose;
 pub mod driver;
 pub mod elf;
-pub mod escape;
-pub mod facts;
-pub mod fatbin;
-pub mod handout;
 pub mod host;
 pub mod inventory;
+pub mod launch;
 pub mod loader;
-pub mod lock;
 pub mod machine;
-pub mod objects;
-pub mod places;
 pub mod plan;
 pub mod python;
 pub mod report;
-pub mod request;
 pub mod resolve;
-pub mod scan;
-pub mod solve;
-pub mod trace;
+pub mod tables;
+pub mod target;
 
-pub use consumer::{Requirement, TorchBuild};
-pub use facts::Version;
-pub use handout::{CudaVersion, LoadedSet};
 pub use host::Host;
 pub use inventory::{Inventory, Library};
-pub use loader::Loader;
-pub use machine::{Change, Machine};
-pub use objects::Objects;
+pub use launch::{CudaVersion, LoadedSet};
+pub use loader::{Loader, Objects};
+pub use machine::{Answer, Change, Machine, Request};
 pub use plan::Plan;
-pub use python::Interpreter;
-pub use request::{Answer, Request};
+pub use python::{Interpreter, TorchBuild};
+pub use resolve::solve::NoSolution;
 pub use resolve::{Policy, Resolution};
-pub use solve::NoSolution;
+pub use tables::Version;
+pub use target::Requirement;
 
 /// The README's Rust block compiles.
 #[cfg(doctest)]

@@ -16,7 +16,7 @@ use crate::support::world::{Lib, Venv, World};
 use cudashim::Host;
 use cudashim::diagnose::{Ask, Finding, Remedy, Report, examine, recognise};
 use cudashim::driver::{Devices, Driver};
-use cudashim::facts::Severity;
+use cudashim::tables::Severity;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;

@@ -1,8 +1,9 @@
 //! Whom the copies of a machine belong to, how they are reached, and what is wrong among them.
 
 use crate::support::world::{Lib, Venv, World};
+use cudashim::inventory::places;
 use cudashim::inventory::{OwnerKind, Owners, Reach, Verified, problems, reach};
-use cudashim::{Host, Inventory, Library, Loader, Objects, places};
+use cudashim::{Host, Inventory, Library, Loader, Objects};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;

@@ -7,8 +7,8 @@
 
 use crate::support::library;
 use cudashim::Host;
-use cudashim::handout::{CallError, LoadError, Origin};
-use cudashim::objects::Objects;
+use cudashim::launch::{CallError, LoadError, Origin};
+use cudashim::loader::Objects;
 use cudashim::plan::{How, Plan, PlanLibrary};
 use std::fs;
 use std::path::{Path, PathBuf};

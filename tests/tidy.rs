@@ -7,169 +7,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each module of `src/lib.rs` and those it may use. A module names only those above it, so the arrows cannot
-/// run in a circle. `cli` is last: it sees all, and no row names it.
-const LAYERS: &[(&str, &[&str])] = &[
-    ("elf", &[]),
-    ("fatbin", &[]),
-    ("facts", &[]),
-    ("escape", &[]),
-    ("solve", &[]),
-    ("host", &["escape"]),
-    ("objects", &["elf", "host"]),
-    ("loader", &["elf", "host", "objects"]),
-    ("python", &["facts", "host"]),
-    ("places", &["facts", "host", "loader"]),
-    ("inventory", &["elf", "facts", "fatbin", "host", "loader", "objects", "places", "python"]),
-    ("plan", &["escape", "host", "inventory", "objects"]),
-    ("consumer", &["elf", "facts", "host", "loader", "objects", "python"]),
-    ("driver", &["elf", "escape", "facts", "fatbin", "host", "inventory", "loader", "objects", "places"]),
-    (
-        "resolve",
-        &["consumer", "driver", "escape", "facts", "host", "inventory", "loader", "objects", "places", "plan", "solve"],
-    ),
-    ("scan", &["consumer", "elf", "facts", "fatbin", "host", "inventory", "loader", "objects", "places"]),
-    ("check", &["consumer", "elf", "facts", "host", "inventory", "loader", "objects", "places", "plan", "python"]),
-    ("trace", &["check", "escape", "facts", "host", "loader", "objects"]),
-    (
-        "report",
-        &[
-            "check",
-            "consumer",
-            "facts",
-            "fatbin",
-            "inventory",
-            "loader",
-            "objects",
-            "plan",
-            "resolve",
-            "scan",
-            "solve",
-            "trace",
-        ],
-    ),
-    ("handout", &["elf", "escape", "facts", "host", "loader", "objects", "plan"]),
-    (
-        "request",
-        &[
-            "check",
-            "consumer",
-            "escape",
-            "facts",
-            "handout",
-            "host",
-            "inventory",
-            "loader",
-            "objects",
-            "places",
-            "plan",
-            "python",
-            "report",
-            "resolve",
-            "solve",
-        ],
-    ),
-    (
-        "machine",
-        &[
-            "check",
-            "consumer",
-            "driver",
-            "elf",
-            "facts",
-            "host",
-            "inventory",
-            "loader",
-            "objects",
-            "places",
-            "plan",
-            "python",
-            "request",
-        ],
-    ),
-    (
-        "diagnose",
-        &[
-            "check",
-            "consumer",
-            "driver",
-            "elf",
-            "facts",
-            "fatbin",
-            "host",
-            "inventory",
-            "loader",
-            "machine",
-            "objects",
-            "places",
-            "plan",
-            "python",
-            "report",
-            "request",
-            "resolve",
-            "solve",
-        ],
-    ),
-    (
-        "lock",
-        &[
-            "consumer",
-            "driver",
-            "facts",
-            "host",
-            "inventory",
-            "loader",
-            "objects",
-            "places",
-            "plan",
-            "python",
-            "report",
-            "request",
-            "resolve",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "check",
-            "consumer",
-            "diagnose",
-            "driver",
-            "elf",
-            "facts",
-            "handout",
-            "host",
-            "inventory",
-            "loader",
-            "lock",
-            "machine",
-            "objects",
-            "places",
-            "plan",
-            "python",
-            "report",
-            "request",
-            "resolve",
-            "scan",
-            "solve",
-            "trace",
-        ],
-    ),
+/// The rooms of `src`, floor by floor: a room uses only rooms of the floors above its own, so no arrow runs back.
+const FLOORS: [&[&str]; 10] = [
+    &["elf", "host", "tables"],
+    &["loader", "python"],
+    &["inventory"],
+    &["driver", "target"],
+    &["plan"],
+    &["check", "launch", "resolve"],
+    &["report"],
+    &["machine"],
+    &["diagnose"],
+    &["cli"],
 ];
 
 /// Words, and the files or directories below `src` that may hold them.
 const HOMES: [(&[&str], &[&str]); 5] = [
     (
         &["std::fs", "fs::", "std::io::stdin"],
-        &["host/", "places/walk/", "plan/read.rs", "request/cache", "handout/", "cli/"],
+        &["host/", "inventory/places/walk/", "plan/read.rs", "machine/cache", "launch/", "cli/"],
     ),
     (
         &["std::process::{Command", "std::process::Command", "exec("],
-        &["host/bounded.rs", "python/ask.rs", "handout/probe/", "cli/"],
+        &["host/bounded.rs", "python/ask.rs", "launch/probe/", "cli/"],
     ),
     (&["clap::", "clap_complete::", "anyhow::", "anstream::", "env_logger::"], &["cli/"]),
     (&["print!", "println!", "eprint!", "eprintln!", "io::stdout", "io::stderr", "process::exit"], &["cli/"]),
-    (&["unsafe ", "unsafe_code"], &["host/map.rs", "handout/open.rs"]),
+    (&["unsafe ", "unsafe_code"], &["host/map.rs", "launch/open.rs"]),
 ];
 
 /// Lines that a Rust file may have.
@@ -230,19 +94,22 @@ fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
-/// What `text`, the code of `module`, uses against the table.
-fn forbidden_uses(module: &str, text: &str) -> Vec<(usize, String)> {
-    let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == module) else {
-        return vec![(1, format!("`{module}` has no row in the table of layers"))];
-    };
+/// The floor of a room.
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// What `text`, the code of `room`, uses against the table.
+fn forbidden_uses(room: &str, text: &str) -> Vec<(usize, String)> {
+    let Some(own) = floor(room) else { return vec![(1, format!("`{room}` has no place in the table of floors"))] };
     let mut wrong = Vec::new();
     for at in words(text, "crate::") {
         let rest = &text[at + "crate::".len()..];
         let used = &rest[..rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len())];
         if used.is_empty() {
-            wrong.push((line_of(text, at), "name one module in a use of the crate".into()));
-        } else if used != module && !allowed.contains(&used) {
-            wrong.push((line_of(text, at), format!("`{module}` may not use `{used}`")));
+            wrong.push((line_of(text, at), "name one room in a use of the crate".into()));
+        } else if used != room && floor(used).is_none_or(|floor| floor >= own) {
+            wrong.push((line_of(text, at), format!("`{room}` may not use `{used}`")));
         }
     }
     wrong
@@ -250,19 +117,14 @@ fn forbidden_uses(module: &str, text: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn arrows_point_one_way() {
-    for (at, (module, uses)) in LAYERS.iter().enumerate() {
-        let above: Vec<&str> = LAYERS[..at].iter().map(|(name, _)| *name).collect();
-        assert!(uses.iter().all(|used| above.contains(used)), "`{module}` names a module that does not stand above it");
-    }
     let mut wrong = Vec::new();
     for (file, text) in code() {
         if matches!(file.as_str(), "lib.rs" | "main.rs") {
             continue;
         }
-        let module = file.split(['/', '.']).next().unwrap();
-        wrong
-            .extend(forbidden_uses(module, &text).into_iter().map(|(line, says)| format!("src/{file}:{line}: {says}")));
-        // `super` of a module's top file is the crate.
+        let room = file.split(['/', '.']).next().unwrap();
+        wrong.extend(forbidden_uses(room, &text).into_iter().map(|(line, says)| format!("src/{file}:{line}: {says}")));
+        // `super` of a room's top file is the crate.
         if file.matches('/').count() == usize::from(file.ends_with("/mod.rs"))
             && words(&text, "super::").next().is_some()
         {
@@ -275,9 +137,9 @@ fn arrows_point_one_way() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // The reader of the sources sees what it looks for.
     assert_eq!(forbidden_uses("elf", "\nuse crate::host::Host;"), [(2, "`elf` may not use `host`".into())]);
-    assert_eq!(forbidden_uses("report", "x(crate::request::y)").len(), 1);
-    assert_eq!(forbidden_uses("solve", "use crate::{cli};").len(), 1);
-    assert_eq!(forbidden_uses("host", "use crate::escape;"), []);
+    assert_eq!(forbidden_uses("report", "x(crate::machine::y)").len(), 1);
+    assert_eq!(forbidden_uses("resolve", "use crate::{cli};").len(), 1);
+    assert_eq!(forbidden_uses("loader", "use crate::host::escape;"), []);
 }
 
 #[test]
@@ -311,7 +173,8 @@ fn what_has_a_home_stays_there() {
 
 /// Rooms that an answer is found in; files of theirs that serve a survey alone, or only take variables away; and words that
 /// are no variables, or that a survey alone reads.
-const ANSWERING: [&str; 5] = ["places/", "python/", "loader/", "request/", "consumer/"];
+const ANSWERING: [&str; 7] =
+    ["inventory/places/", "python/", "loader/", "machine/cache", "machine/meant", "machine/request", "target/"];
 const SURVEYING: [&str; 15] = [
     "application",
     "cvmfs",
@@ -363,12 +226,13 @@ fn what_an_answer_depends_on_is_in_the_table() {
     };
     let mut wrong = Vec::new();
     for (path, text) in code() {
-        let surveys = SURVEYING.iter().any(|file| path == format!("places/{file}.rs")) || path == "python/ask.rs";
+        let surveys =
+            SURVEYING.iter().any(|file| path == format!("inventory/places/{file}.rs")) || path == "python/ask.rs";
         if surveys || !ANSWERING.iter().any(|room| path.starts_with(room)) {
             continue;
         }
         let words = text.split('"').skip(1).step_by(2).filter(is_name);
-        let unknown = words.filter(|word| cudashim::facts::variable(word).is_none() && !NO_VARIABLES.contains(word));
+        let unknown = words.filter(|word| cudashim::tables::variable(word).is_none() && !NO_VARIABLES.contains(word));
         wrong.extend(unknown.map(|word| format!("src/{path}: `{word}` is not in data/variables.tsv")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -472,18 +336,18 @@ fn the_map_names_every_module_and_every_command() {
     let rows: BTreeSet<&str> = design.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(rows, modules, "docs/DESIGN.md has one row for each module of src/lib.rs");
     assert_eq!(
-        LAYERS.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(),
+        FLOORS.iter().copied().flatten().copied().collect::<BTreeSet<_>>(),
         modules,
-        "tests/tidy.rs has one row for each module of src/lib.rs"
+        "tests/tidy.rs has a place for each module of src/lib.rs"
     );
 }
 
 /// One table of what can be wrong, and a rule for each row.
 #[test]
 fn every_finding_has_a_row_and_every_row_a_rule() {
-    let ids: BTreeSet<&str> = cudashim::facts::finding_rows().iter().map(|row| row.id).collect();
+    let ids: BTreeSet<&str> = cudashim::tables::finding_rows().iter().map(|row| row.id).collect();
     let mut sources = rust_files(&root().join("src"));
-    sources.retain(|path, _| !path.starts_with("facts/"));
+    sources.retain(|path, _| !path.starts_with("tables/"));
     let messages = fs::read_to_string(root().join("data/messages.tsv")).unwrap();
     let named = |id: &str| {
         sources.values().any(|text| text.contains(&format!("\"{id}\""))) || words(&messages, id).next().is_some()

@@ -49,7 +49,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
     }
 }
 
-/* Text as one field: see src/escape.rs. What does not fit is cut off. */
+/* Text as one field: see src/host/escape.rs. What does not fit is cut off. */
 static const char *field(const char *text)
 {
     static char out[2][TEXT];

@@ -1,4 +1,4 @@
-/* The tracer: what the loader is asked for, tries, maps and lets go, one record a line (src/trace/records.rs reads them).
+/* The tracer: what the loader is asked for, tries, maps and lets go, one record a line (src/check/trace/records.rs reads them).
  *
  * In an object of its own, with the audit door in it: only `cudashim trace` has it mapped. CUDASHIM_TRACE is the file to
  * write to; nothing is handed out unless CUDASHIM_TRACE_ACTS=1.

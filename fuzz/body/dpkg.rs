@@ -3,8 +3,8 @@
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
 use super::machine::{Machine, parts};
+use cudashim::inventory::places::{Place, Provenance};
 use cudashim::inventory::{Owner, Owners, Verified};
-use cudashim::places::{Place, Provenance};
 use cudashim::{Inventory, Objects};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -3,7 +3,7 @@
 //! The body of the fuzz target, and of the property tests that stand in for it where no fuzzer is.
 
 use cudashim::elf::Elf;
-use cudashim::fatbin::FatBinaries;
+use cudashim::elf::fatbin::FatBinaries;
 use cudashim::inventory::{flags, observe};
 
 /// Sonames of libraries that are asked in different ways: by functions, texts, symbols, all of them.

@@ -1,8 +1,8 @@
-//! Walks fat binaries, and compares with a second walk that goes by the table in `src/fatbin` alone.
+//! Walks fat binaries, and compares with a second walk that goes by the table in `src/elf/fatbin.rs` alone.
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::fatbin::FatBinaries;
+use cudashim::elf::fatbin::FatBinaries;
 
 /// Reads `bytes` as a section, and searches them as bytes that nothing describes.
 pub(crate) fn run(bytes: &[u8]) {

@@ -3,7 +3,7 @@
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
 use cudashim::diagnose::{Window, recognise};
-use cudashim::facts::messages;
+use cudashim::tables::messages;
 
 /// Takes bytes as the output of a program, in one piece and in many.
 pub(crate) fn run(bytes: &[u8]) {

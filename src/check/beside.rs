@@ -5,9 +5,9 @@
 
 use super::Subject;
 use super::subject::What;
-use crate::consumer::{TorchBuild, library_files};
-use crate::objects::Objects;
+use crate::loader::Objects;
 use crate::python::Interpreter;
+use crate::python::{TorchBuild, library_files};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 

@@ -2,14 +2,15 @@
 //!
 //! Takes paths of mapped files; gives the [`Library`] of each. Each directory is looked into once.
 
-use crate::consumer::{site_of, tidy};
-use crate::facts::{LibraryName, Version, parse_library_name};
+use crate::host::tidy;
 use crate::host::{FileId, Host};
+use crate::inventory::places::{self, Place};
 use crate::inventory::{Confidence, Depth, Inventory, Library, Owner, evidence, shares_soname};
 use crate::loader::Mapped;
-use crate::objects::Objects;
-use crate::places::{self, Place};
+use crate::loader::Objects;
+use crate::python::site_of;
 use crate::python::{Distribution, distributions};
+use crate::tables::{LibraryName, Version, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -3,8 +3,8 @@
 //! Takes what the rules saw; gives a [`Finding`] whose id is a row of `data/findings.tsv`. Files are named without their
 //! directories: whoever needs the whole path has it beside the sentence.
 
-use crate::facts::{Phase, Severity, Version, finding_row};
 use crate::loader::Rule;
+use crate::tables::{Phase, Severity, Version, finding_row};
 use std::path::{Path, PathBuf};
 
 /// What a sentence may hold of one name.
@@ -285,7 +285,7 @@ impl File {
 
 /// A path as people are shown it.
 pub(super) fn shown(path: &Path) -> String {
-    crate::consumer::tidy(path).display().to_string()
+    crate::host::tidy(path).display().to_string()
 }
 
 /// A file by its name.

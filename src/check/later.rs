@@ -7,9 +7,9 @@ use super::NotFound;
 use super::closure::Opening;
 use super::copies::{Copies, stem_of};
 use super::subject::{Subject, What};
-use crate::facts::{Version, dlopens_of, parse_library_name};
+use crate::loader::Object;
 use crate::loader::{Fault, LinkMap, Missing};
-use crate::objects::Object;
+use crate::tables::{Version, dlopens_of, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 

@@ -10,7 +10,7 @@ use super::later::later;
 use super::{Cause, Depth, Finding, Judgement, Planned, Stage, Verdict};
 use crate::host::{FileId, Host, MappedFile, mapped_files};
 use crate::loader::{LinkMap, Loader, Rule};
-use crate::objects::{Object, Objects};
+use crate::loader::{Object, Objects};
 use crate::plan::Plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};

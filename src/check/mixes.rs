@@ -5,9 +5,9 @@
 use super::judge::Facts;
 use super::subject::What;
 use super::{Cause, Finding};
-use crate::facts::{self, Phase, Version, parse_library_name};
 use crate::inventory::{Library, agree, built_for, release, torn_id};
 use crate::loader::Rule;
+use crate::tables::{self, Phase, Version, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -58,7 +58,7 @@ fn older_cudnn(facts: &Facts<'_, '_>, members: &Members<'_>, findings: &mut Vec<
     let Some(What::Torch(torch) | What::Extensions(torch, _)) = facts.subject.map(|subject| &subject.what) else {
         return false;
     };
-    let Some(built) = facts::torch_build(&torch.version, None).and_then(|row| {
+    let Some(built) = tables::torch_build(&torch.version, None).and_then(|row| {
         row.cudnn_compiled.clone().or_else(|| row.pins.get("cudnn").and_then(|pin| pin.exact().cloned()))
     }) else {
         return false;

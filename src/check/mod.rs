@@ -18,6 +18,7 @@ mod pathfinder;
 mod stranger;
 mod subject;
 mod torch;
+pub mod trace;
 
 pub use closure::{closure, predict};
 pub use finding::{Cause, File, Finding, name_of, short};
@@ -27,9 +28,9 @@ pub(crate) use pathfinder::Pathfinder;
 pub use stranger::{Standing, stranger};
 pub use subject::{Subject, SubjectError};
 
-use crate::facts::Version;
 use crate::host::FileId;
 use crate::loader::Rule;
+use crate::tables::Version;
 use std::ffi::OsString;
 use std::path::PathBuf;
 

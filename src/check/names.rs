@@ -3,8 +3,8 @@
 //! Takes a name as people say it (`cupy`, `ctranslate2`); gives the names it asks the loader for. Never looks whether the
 //! consumer is installed; its release narrows the rows where it is known.
 
-use crate::facts::{Version, dlopens, dlopens_of};
 use crate::python::Distribution;
+use crate::tables::{Version, dlopens, dlopens_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A consumer of the table.

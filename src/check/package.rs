@@ -6,12 +6,12 @@
 use super::names::Consumer;
 use super::pathfinder::Pathfinder;
 use super::subject::{Package, Subject, What, roots};
-use crate::consumer::{TorchBuild, library_files};
-use crate::facts::parse_library_name;
 use crate::host::Host;
+use crate::inventory::places;
 use crate::loader::Loader;
-use crate::places;
 use crate::python::{Distribution, Interpreter, distributions, requirements};
+use crate::python::{TorchBuild, library_files};
+use crate::tables::parse_library_name;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

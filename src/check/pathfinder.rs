@@ -5,11 +5,11 @@
 //! that of `load_nvidia_dynamic_lib`: the wheels in site-packages, `$CONDA_PREFIX`, ld.so's own search, `$CUDA_PATH`
 //! (<https://github.com/NVIDIA/cuda-python/tree/main/cuda_pathfinder>). Opens nothing itself.
 
-use crate::facts::{parse_library_name, sonames};
 use crate::host::Host;
+use crate::inventory::places;
 use crate::loader::Loader;
-use crate::places;
 use crate::python::{Distribution, distributions, requirements};
+use crate::tables::{parse_library_name, sonames};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

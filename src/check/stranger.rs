@@ -5,10 +5,10 @@
 //! The file is linked twice on the model of the loader, as ld.so alone would and as with the plan, and never loaded. Knows
 //! nothing of what the process has mapped since its start: it is asked while the names are not mapped.
 
-use crate::consumer::is_own;
 use crate::host::FileId;
 use crate::loader::{Flags, LinkMap, Loader, Mapped, Rule, Symbols};
 use crate::plan::{Plan, PlanLibrary};
+use crate::target::is_own;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -4,11 +4,11 @@
 //! than tells whether it is a program.
 
 use super::names::cuda_major;
-use crate::consumer::{TorchBuild, library_files};
-use crate::facts::parse_library_name;
 use crate::loader::{Loader, ProgramKind};
-use crate::objects::{Object, ObjectError, Objects};
+use crate::loader::{Object, ObjectError, Objects};
 use crate::python::{Distribution, Interpreter, distributions};
+use crate::python::{TorchBuild, library_files};
+use crate::tables::parse_library_name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -4,8 +4,8 @@
 //! only where `libtorch_global_deps.so` cannot be loaded. Each release has its own list, so it is read, not known by
 //! heart: a name is a pair of literals `"cublas", "libcublas.so.*[0-9]"`. Never runs Python.
 
-use crate::consumer::TorchBuild;
 use crate::host::Host;
+use crate::python::TorchBuild;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;

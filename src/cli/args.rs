@@ -1,6 +1,6 @@
 //! What the user types. Types only; what it means is decided elsewhere.
 
-use crate::consumer::Spec;
+use crate::target::Spec;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;

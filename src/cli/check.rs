@@ -3,15 +3,16 @@
 use super::args::{CheckArgs, Cli, Format};
 use super::{output, resolve, why};
 use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, live, predict};
-use crate::consumer::{TorchBuild, tidy};
 use crate::diagnose::{lines, set_line};
 use crate::host::Host;
+use crate::host::tidy;
 use crate::loader::Loader;
 use crate::machine::Machine;
+use crate::machine::{Checked, Request};
 use crate::plan::{Plan, PlanError};
+use crate::python::TorchBuild;
 use crate::python::{self, Interpreter, distributions, find_on_path};
 use crate::report::{CheckReport, View, check_text, sanitized};
-use crate::request::{Checked, Request};
 use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

@@ -2,9 +2,9 @@
 
 use super::args::{Cli, ConsumerArgs, EnvArgs};
 use super::{output, resolve, run, shim};
-use crate::handout::{Door, Target};
 use crate::host::Host;
-use crate::objects::Objects;
+use crate::launch::{Door, Target};
+use crate::loader::Objects;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;

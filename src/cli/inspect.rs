@@ -2,14 +2,14 @@
 
 use super::args::{Cli, Format};
 use super::{output, probe, resolve};
-use crate::facts::parse_library_name;
 use crate::host::Host;
+use crate::inventory::places::{self, Demand, Place};
+use crate::inventory::scan::{Comparison, Inspection, Scan, Survey, sites, users};
 use crate::inventory::{Depth, Inventory};
+use crate::loader::{Object, Objects};
 use crate::machine::Machine;
-use crate::objects::{Object, Objects};
-use crate::places::{self, Demand, Place};
 use crate::report::{ComparisonReport, InspectFile, InspectReport, ScanDiff, ScanReport, inspect_text, sanitized};
-use crate::scan::{Comparison, Inspection, Scan, Survey, sites, users};
+use crate::tables::parse_library_name;
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

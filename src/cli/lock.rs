@@ -3,9 +3,11 @@
 use super::args::{Cli, Format, LockArgs, VerifyArgs};
 use super::{output, resolve};
 use crate::host::{Host, atomic_write};
-use crate::lock::{Here, Locked, RelocateError, VerifyReport, lock as made, relocate, verify as verified, verify_text};
+use crate::machine::{Locked, RelocateError, lock as made, relocate};
 use crate::plan::Plan;
+use crate::plan::{Here, verify as verified};
 use crate::report::sanitized;
+use crate::report::{VerifyReport, verify_text};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -3,11 +3,11 @@
 use super::args::Color;
 use super::run::Unproven;
 use crate::diagnose::Finding;
+use crate::machine::{HandedError, RequestError};
 use crate::plan::PlanError;
 use crate::python::InterpreterError;
 use crate::report::{Width, sanitized};
-use crate::request::{HandedError, RequestError};
-use crate::solve::NoSolution;
+use crate::resolve::solve::NoSolution;
 use anstream::eprintln;
 use std::io::{self, Write};
 
@@ -147,10 +147,10 @@ pub(super) fn hints(error: &anyhow::Error) -> Vec<String> {
     if let Some(error) = error.downcast_ref::<crate::check::LiveError>() {
         return error.hints();
     }
-    if let Some(error) = error.downcast_ref::<crate::handout::shim::ShimError>() {
+    if let Some(error) = error.downcast_ref::<crate::launch::shim::ShimError>() {
         return error.hints().iter().map(ToString::to_string).collect();
     }
-    if let Some(error) = error.downcast_ref::<crate::handout::probe::ProbeError>() {
+    if let Some(error) = error.downcast_ref::<crate::launch::probe::ProbeError>() {
         return error.hints();
     }
     if let Some(error) = error.downcast_ref::<super::demo::DemoError>() {

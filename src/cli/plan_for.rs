@@ -7,11 +7,11 @@
 
 use super::{output, resolve};
 use crate::check::Standing;
-use crate::facts::{HOST_PREFIX, variable};
 use crate::host::Host;
+use crate::machine::{Handed, Request};
 use crate::python;
 use crate::report::sanitized;
-use crate::request::{Handed, Request};
+use crate::tables::{HOST_PREFIX, variable};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -2,11 +2,11 @@
 
 use super::{output, shim};
 use crate::diagnose::Finding;
-use crate::facts::{ProbeRow, Version, parse_library_name, probes_of};
-use crate::handout::probe::{Answer, Asked, End, ProbeError, Prober};
 use crate::host::{FileId, Host};
 use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
+use crate::launch::probe::{Answer, Asked, End, ProbeError, Prober};
 use crate::loader::Loader;
+use crate::tables::{ProbeRow, Version, parse_library_name, probes_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};

@@ -3,14 +3,14 @@
 use super::args::{Cli, ConsumerArgs, Format, ResolveArgs};
 use super::{output, shim};
 use crate::diagnose::{Finding, Remedy, preflight};
-use crate::facts::parse_library_name;
 use crate::host::{Host, Kind, atomic_write, write_target};
 use crate::machine::Machine;
+use crate::machine::{Cached, PlanCache, Request, RequestError, Said};
 use crate::report::{
     ChosenLibrary, ExplainReport, JsonPath, ResolveReport, SCHEMA, acts, explanation_text, resolution_text, sanitized,
 };
-use crate::request::{Cached, PlanCache, Request, RequestError, Said};
 use crate::resolve::Policy;
+use crate::tables::parse_library_name;
 use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::fmt::Write as _;

@@ -3,13 +3,13 @@
 use super::args::{Cli, RunArgs, Via};
 use super::{output, probe, resolve, shim};
 use crate::diagnose::{Finding, in_the_way, preflight};
-use crate::handout::{ChildEnvironment, Door, Handout, Odd, Target, Why};
 use crate::host::{Host, Kind};
-use crate::lock;
+use crate::launch::{ChildEnvironment, Door, Handout, Odd, Target, Why};
 use crate::machine::Machine;
+use crate::machine::{Cached, Handed, Request, RequestError};
+use crate::plan;
 use crate::plan::{Plan, Unfit};
 use crate::python;
-use crate::request::{Cached, Handed, Request, RequestError};
 use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -335,8 +335,8 @@ pub(super) fn given_plan(
     // An image of ours stands beside the plan that it was made of.
     let text = if path.extension().is_some_and(|end| end == "image") { path.with_extension("plan") } else { path };
     let plan = Plan::read(&text).with_context(|| format!("`{}` cannot be used", text.display()))?;
-    let (usable, mut refused) = lock::usable(&plan);
-    let (usable, outside) = lock::within(host, usable, command, places);
+    let (usable, mut refused) = plan::usable(&plan);
+    let (usable, outside) = plan::within(host, usable, command, places);
     refused.extend(outside);
     let program = command.map(|command| command.program.as_path());
     let (file, left_out) = resolve::cache(host)?.compiled(host, &usable, program)?;

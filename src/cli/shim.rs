@@ -2,8 +2,8 @@
 
 use super::args::Cli;
 use super::resolve::{host, print};
-use crate::handout::shim;
 use crate::host::Host;
+use crate::launch::shim;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;

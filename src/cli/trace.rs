@@ -5,13 +5,13 @@
 
 use super::args::{Cli, Format, TraceArgs};
 use super::{output, resolve, run, shim};
-use crate::handout::{ChildEnvironment, Door, Target};
+use crate::check::trace::{Trace, judge};
 use crate::host::{Host, atomic_write};
+use crate::launch::{ChildEnvironment, Door, Target};
 use crate::machine::Machine;
+use crate::machine::Request;
 use crate::python;
 use crate::report::{TraceReport, sanitized};
-use crate::request::Request;
-use crate::trace::{Trace, judge};
 use anyhow::{Context, bail};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;

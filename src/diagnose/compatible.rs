@@ -5,7 +5,7 @@
 
 use super::{Case, Toolkit};
 use crate::driver::rules::{self, Verdict};
-use crate::facts::Version;
+use crate::tables::Version;
 
 /// The line; none where there is no torch with CUDA, or nothing to compare it with.
 pub(super) fn line(case: &Case<'_>, toolkits: &[Toolkit]) -> Option<String> {

@@ -8,7 +8,7 @@ mod fit;
 
 use super::{Case, Finding, Remedy};
 use crate::driver::{Container, Driver, End, Node, Proc, Role, Said};
-use crate::facts::Severity;
+use crate::tables::Severity;
 use std::path::Path;
 
 /// What is found, first causes first.

@@ -11,7 +11,7 @@ mod variables;
 pub(super) use pins::unmet;
 
 use super::{Case, Finding, judged};
-use crate::facts::Group;
+use crate::tables::Group;
 
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {

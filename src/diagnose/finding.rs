@@ -3,8 +3,8 @@
 //! What is the same in every case stands in `data/findings.tsv`; a rule adds the cause and what proves it.
 
 use super::remedy::Remedy;
-use crate::facts::{FindingRow, Phase, RemedyRow, Severity, finding_row};
 use crate::report::JsonPath;
+use crate::tables::{FindingRow, Phase, RemedyRow, Severity, finding_row};
 use serde::Serialize;
 use std::path::Path;
 

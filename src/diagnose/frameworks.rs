@@ -16,7 +16,7 @@ pub(super) use packages::{cuda_major, wheels};
 pub(super) use torchvision::remedies as torchvision_anew;
 
 use super::{Case, Finding, judged};
-use crate::facts::Group;
+use crate::tables::Group;
 
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {

@@ -1,8 +1,8 @@
 //! A report on one screen.
 
 use super::{Finding, Line, Report};
-use crate::facts::{Phase, Severity};
 use crate::inventory::Flavour;
+use crate::tables::{Phase, Severity};
 use std::fmt::Write as _;
 
 /// Pieces of evidence shown for a finding, unless all is asked for.

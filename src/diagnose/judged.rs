@@ -5,13 +5,13 @@
 
 use super::{Case, Finding, Remedy, mend};
 use crate::check::{self, Cause, Depth, Judgement, Subject, Verdict, predict};
-use crate::consumer::tidy;
-use crate::facts::{Group, Phase, Severity, finding_row, parse_library_name};
 use crate::host::FileId;
+use crate::host::tidy;
 use crate::loader::Rule;
+use crate::machine::Checked;
 use crate::machine::Machine;
 use crate::plan::PlanLibrary;
-use crate::request::Checked;
+use crate::tables::{Group, Phase, Severity, finding_row, parse_library_name};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

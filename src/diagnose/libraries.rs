@@ -10,9 +10,9 @@ mod nvvm;
 
 use super::{Case, Finding, Remedy, judged, mend};
 use crate::check::Verdict;
-use crate::facts::{Group, Severity, parse_library_name, sonames_of};
 use crate::machine::Change;
-use crate::request::RequestError;
+use crate::machine::RequestError;
+use crate::tables::{Group, Severity, parse_library_name, sonames_of};
 
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {

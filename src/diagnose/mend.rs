@@ -10,11 +10,11 @@ use super::judged::{Judged, on_library_path};
 use super::tool::Wanted;
 use super::{Case, Remedy, word};
 use crate::check::{self, Cause, name_of};
-use crate::facts::{families, parse_library_name, sonames};
 use crate::host;
 use crate::inventory::{Library, Owner};
 use crate::loader::Rule;
 use crate::machine::Change;
+use crate::tables::{families, parse_library_name, sonames};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -138,7 +138,7 @@ fn missing(case: &Case<'_>, names: &[String]) -> Option<Remedy> {
 fn wheel(case: &Case<'_>, soname: &str) -> Option<Wanted> {
     let row = parse_library_name(soname)?.row;
     let majors: BTreeSet<u64> = sonames().iter().filter(|it| it.soname == soname).map(|it| it.cuda_major).collect();
-    let own = case.torch.and_then(crate::consumer::TorchBuild::cuda_release).map(|(major, _)| u64::from(major));
+    let own = case.torch.and_then(crate::python::TorchBuild::cuda_release).map(|(major, _)| u64::from(major));
     let packages = case.installed.iter().filter_map(|package| package.name.rsplit_once("-cu")?.1.parse::<u64>().ok());
     let own = own.or_else(|| packages.into_iter().next());
     let major = own.filter(|own| majors.is_empty() || majors.contains(own)).or_else(|| majors.first().copied())?;

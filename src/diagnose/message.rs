@@ -8,7 +8,7 @@ mod window;
 
 pub use window::Window;
 
-use crate::facts::{MessageRow, messages};
+use crate::tables::{MessageRow, messages};
 use aho_corasick::AhoCorasick;
 use regex::bytes::Captures;
 use serde::Serialize;

@@ -5,10 +5,10 @@
 
 use super::{Case, Finding, Message, Remedy};
 use crate::check::{JudgedObject, Judgement, Subject};
-use crate::facts::{Group, LibraryName, Severity, families, finding_row, parse_library_name};
 use crate::inventory::Library;
 use crate::machine::Change;
 use crate::resolve::Choice;
+use crate::tables::{Group, LibraryName, Severity, families, finding_row, parse_library_name};
 use std::ffi::OsStr;
 use std::path::Path;
 

@@ -4,8 +4,8 @@
 //! its finding is gone afterwards and nothing fatal is new; advice that no change stands for stays as it is. Runs nothing.
 
 use super::finding::{Consequence, Finding};
-use crate::facts::Severity;
 use crate::machine::{Change, Machine};
+use crate::tables::Severity;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,11 +2,11 @@
 
 use super::{Case, Finding, Message};
 use crate::driver::{Device, Driver};
-use crate::facts::Severity;
+use crate::inventory::places::Provenance;
 use crate::inventory::{Cuda, Flavour};
-use crate::places::Provenance;
+use crate::machine::RequestError;
 use crate::report::{JsonPath, ResolveReport, SCHEMA};
-use crate::request::RequestError;
+use crate::tables::Severity;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -4,8 +4,8 @@
 //! worth a word. The same rules as everywhere, on the machine with the set in force. Starts nothing.
 
 use super::{Finding, judging, remedy, rules};
-use crate::facts::{Phase, Severity};
 use crate::machine::{Change, Machine};
+use crate::tables::{Phase, Severity};
 
 /// What is wrong with what is about to be started.
 #[derive(Debug, Clone, Default)]

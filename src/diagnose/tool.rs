@@ -4,9 +4,9 @@
 //! `INSTALLER` of the packages (the packaging guide's "Recording installed projects"), else by `pyvenv.cfg`.
 
 use super::{Case, Remedy, word};
-use crate::facts::{FamilyRow, Version, VersionRange, cudnn_releases, families, required_by, toolkits, torch_builds};
 use crate::machine::{Change, Wheel};
 use crate::python::pins;
+use crate::tables::{FamilyRow, Version, VersionRange, cudnn_releases, families, required_by, toolkits, torch_builds};
 use std::collections::BTreeSet;
 
 /// What is to be installed.
@@ -207,7 +207,7 @@ impl Case<'_> {
         if let Some(here) = self.has_package(name) {
             return Some(Wanted::exactly(name, &here.version));
         }
-        let known = self.torch.and_then(|torch| crate::facts::torch_build(&torch.version, None));
+        let known = self.torch.and_then(|torch| crate::tables::torch_build(&torch.version, None));
         let known = known.filter(|known| known.cuda_version.major() == major);
         if let Some(version) = known.and_then(|known| known.pins.get(row.family)?.exact()) {
             return Some(Wanted::exactly(name, version.as_str()));

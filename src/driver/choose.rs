@@ -5,9 +5,9 @@
 //! module, and the driver itself does not run what asks: GPUs it does not serve refuse it (error 804).
 
 use super::rules;
-use crate::facts::Version;
 use crate::inventory::{Inventory, Library, kernel_version};
 use crate::loader::Loader;
+use crate::tables::Version;
 use std::ffi::OsStr;
 use std::path::Path;
 

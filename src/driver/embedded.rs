@@ -4,8 +4,8 @@
 //! libcuda names the parts it opens by their whole names (`libnvidia-pkcs11.so.535.261.03`); NVML holds the version as
 //! a text of its own.
 
-use crate::facts::Version;
 use crate::inventory::Library;
+use crate::tables::Version;
 use memchr::memmem;
 
 /// Bytes of constants that are searched.

@@ -5,7 +5,7 @@
 //! the tables of [`facts`] alone. What only the driver itself can tell, its devices, is passed in ([`Devices`]).
 //!
 //! [`Host`]: crate::host::Host
-//! [`facts`]: crate::facts
+//! [`facts`]: crate::tables
 
 mod bus;
 mod choose;
@@ -23,9 +23,9 @@ pub use files::{DriverFile, Found, Role};
 pub use record::RecordError;
 pub use surroundings::{Container, Surroundings};
 
-use crate::facts::{Version, parse_library_name};
 use crate::inventory::{Inventory, kernel_version};
 use crate::loader::Loader;
+use crate::tables::{Version, parse_library_name};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

@@ -51,7 +51,7 @@ impl Driver {
 
 /// Paths as text, also those that are not UTF-8.
 pub(super) mod path {
-    use crate::escape;
+    use crate::host::escape;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use std::path::{Path, PathBuf};
 

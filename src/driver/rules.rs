@@ -11,14 +11,14 @@
 //! - [Application compatibility]: a cubin runs on GPUs of its major with the same or a higher minor; PTX is compiled
 //!   for its own and all later capabilities.
 //!
-//! [`facts`]: crate::facts
+//! [`facts`]: crate::tables
 //! [Minor-version compatibility]: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
 //! [Forward compatibility]: https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
 //! [Application compatibility]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#application-compatibility
 
 use super::{Compute, DriverFile, Role};
-use crate::facts::{self, Version};
-use crate::fatbin::{Arch, FatBinaries, Reach};
+use crate::elf::fatbin::{Arch, FatBinaries, Reach};
+use crate::tables::{self, Version};
 use std::path::PathBuf;
 
 /// Whether something runs.
@@ -87,7 +87,7 @@ pub fn on_driver(cuda: &Version, driver: &Version) -> Verdict {
     if own.as_ref().is_some_and(|own| own >= &release(cuda)) {
         return Verdict::Runs;
     }
-    let floor = facts::driver_floor(cuda.major());
+    let floor = tables::driver_floor(cuda.major());
     match (floor, own) {
         (Some(floor), _) if driver < floor => Verdict::NeedsDriver { floor: Some(floor.clone()) },
         (Some(_), Some(own)) if own.major() == cuda.major() => Verdict::RunsByMinorCompat { driver: own },
@@ -129,7 +129,7 @@ pub fn compat_fits(file: &DriverFile, kernel: &Version) -> Option<bool> {
         return Some(branches.contains(&kernel.major()));
     }
     let cuda = cuda_of_compat(file)?;
-    let row = facts::forward_compat().iter().find(|row| cuda.starts_with(&row.cuda))?;
+    let row = tables::forward_compat().iter().find(|row| cuda.starts_with(&row.cuda))?;
     Some(row.base_branches.contains(&kernel.major()))
 }
 
@@ -159,10 +159,10 @@ pub fn compat_serves(name: &str) -> Option<bool> {
 /// least that.
 #[must_use]
 pub fn cuda_of_driver(driver: &Version) -> Option<Version> {
-    if let Some(row) = facts::drivers().iter().find(|row| row.branch == driver.major()) {
+    if let Some(row) = tables::drivers().iter().find(|row| row.branch == driver.major()) {
         return row.cuda.clone();
     }
-    let last = facts::drivers().iter().rfind(|row| row.cuda.is_some())?;
+    let last = tables::drivers().iter().rfind(|row| row.cuda.is_some())?;
     (driver.major() > last.branch).then(|| last.cuda.clone()).flatten()
 }
 
@@ -179,12 +179,12 @@ impl Code {
     /// What the table says of a torch build; `None` where it says nothing.
     #[must_use]
     pub fn of_torch(version: &str) -> Option<Self> {
-        Self::of_row(facts::torch_build(version, None)?)
+        Self::of_row(tables::torch_build(version, None)?)
     }
 
     /// What a row of that table says.
     #[must_use]
-    pub fn of_row(row: &facts::TorchRow) -> Option<Self> {
+    pub fn of_row(row: &tables::TorchRow) -> Option<Self> {
         let cubins: Vec<Arch> = row.sm.iter().filter_map(|sm| arch(sm)).collect();
         (!cubins.is_empty()).then_some(Self { cubins, ptx: Vec::new() })
     }

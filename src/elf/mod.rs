@@ -34,6 +34,7 @@
 
 mod dynamic;
 mod error;
+pub mod fatbin;
 mod hash;
 mod ident;
 mod image;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What makes a file the same file under all its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,4 +140,18 @@ pub(super) fn read_start(path: &Path, count: usize) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(count).unwrap_or(u64::MAX);
     open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// A path as ld.so composes it, with `dir/..` taken out where that is safe to do for a reader's sake. For
+/// display only: a symbolic link before `..` makes it another path.
+pub(crate) fn tidy(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        if part == std::path::Component::ParentDir && out.file_name().is_some() {
+            out.pop();
+        } else {
+            out.push(part);
+        }
+    }
+    out
 }

@@ -6,6 +6,7 @@
 //! what it reads, never decides anything.
 
 mod bounded;
+pub mod escape;
 mod files;
 mod map;
 mod maps;
@@ -14,6 +15,7 @@ mod stamps;
 mod trust;
 mod write;
 
+pub(crate) use files::tidy;
 pub use files::{Entry, FileId, Kind, Stat};
 pub use map::{Map, outlive_truncation};
 pub use maps::{MappedFile, mapped_files};

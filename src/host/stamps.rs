@@ -1,7 +1,7 @@
 //! The questions asked of a machine, with their answers: the conditions under which a result holds.
 
 use super::{FileId, Host, Kind, Stat};
-use crate::escape;
+use crate::host::escape;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;

@@ -5,9 +5,9 @@
 //! than headers.
 
 use super::{Depth, strings};
+use crate::elf::fatbin::FatBinaries;
 use crate::elf::{Elf, ElfError, Glibc, SymbolCounts, Tls};
-use crate::fatbin::FatBinaries;
-use crate::objects::Object;
+use crate::loader::Object;
 
 /// What a library asks of the process that loads it, and what is linked into it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,9 @@
 //! is read.
 
 use super::Problem;
-use crate::facts::parse_library_name;
 use crate::host::{FileId, Host, Kind, Stat};
-use crate::places::Place;
+use crate::inventory::places::Place;
+use crate::tables::parse_library_name;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -8,16 +8,21 @@
 //! Choosing does without the look inside: what a library says of itself has three numbers where pins and packages
 //! have four, so it would tear apart groups that belong together.
 
+mod demand;
 mod driver;
 mod flags;
 mod listing;
 mod owner;
+pub mod places;
 mod problems;
 mod reach;
+pub mod scan;
 mod strings;
 mod symbols;
 mod version;
 
+pub use demand::{NodeDemand, Symbol, SymbolDemand, nodes_needed, symbols_by_provider};
+pub(crate) use demand::{family_name, unversioned_provider};
 pub use driver::{Flavour, KernelModule, Proc, kernel_branch};
 pub(crate) use driver::{forward_compatibility, kernel_version};
 pub use flags::{Flags, ForwardCompatibility, flags, gpu_code};
@@ -32,10 +37,10 @@ pub use version::{
     About, Confidence, Cuda, Depth, Evidence, Found, Kind as EvidenceKind, answered, built_for, observe,
 };
 
-use crate::facts::{FamilyRow, LibraryName, Version, parse_library_name};
 use crate::host::Stat;
-use crate::objects::{Object, ObjectError, Objects};
-use crate::places::{self, Place};
+use crate::loader::{Object, ObjectError, Objects};
+use crate::tables::{FamilyRow, LibraryName, Version, parse_library_name};
+use places::Place;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;

@@ -11,9 +11,9 @@ use super::{
     Confidence, Evidence, EvidenceKind, Inventory, Library, Owner, Problem, agrees, forward_compatibility,
     kernel_version, numbers,
 };
-use crate::facts::{FamilyRow, Version, cudnn_releases, finding_row, parse_library_name};
+use crate::inventory::places::Provenance;
 use crate::loader::{Loader, Rule};
-use crate::places::Provenance;
+use crate::tables::{FamilyRow, Version, cudnn_releases, finding_row, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -8,10 +8,10 @@
 //! Only directories of the inventory count, so it has to be made from all places of the machine.
 
 use super::{Inventory, Library};
-use crate::facts::{dlopens_of, parse_library_name};
 use crate::host::FileId;
+use crate::loader::Object;
 use crate::loader::{Loader, Rule};
-use crate::objects::Object;
+use crate::tables::{dlopens_of, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@
 //! of large ones at both ends: device code was often made by an older compiler than the library.
 
 use crate::elf::Elf;
-use crate::facts::Version;
+use crate::tables::Version;
 use memchr::memmem;
 
 /// The texts that name a release.

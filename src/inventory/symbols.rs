@@ -5,7 +5,7 @@
 //! nothing. The numbers are searched, not disassembled: each must fit the soname's major, and be the only one that does.
 
 use crate::elf::Elf;
-use crate::facts::{Bracket, Version, bracket};
+use crate::tables::{Bracket, Version, bracket};
 
 /// How a version function writes a release as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,9 +7,9 @@
 use super::Owner;
 use super::{strings, symbols};
 use crate::elf::Elf;
-use crate::facts::{LibraryName, Version, parse_library_name, toolkit_of, toolkits};
 use crate::host::Host;
-use crate::places::{Place, Provenance};
+use crate::inventory::places::{Place, Provenance};
+use crate::tables::{LibraryName, Version, parse_library_name, toolkit_of, toolkits};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -434,7 +434,7 @@ fn nccl(said: &strings::Said) -> String {
     format!("NCCL version {}{cuda}", said.release)
 }
 
-fn from_symbols(family: &str, found: &crate::facts::Bracket) -> Evidence {
+fn from_symbols(family: &str, found: &crate::tables::Bracket) -> Evidence {
     let from = found.from.as_ref().map(|from| format!("has `{}`, as {from} does", found.because));
     let below = found.below.as_ref().map(|below| format!("lacks what came with {below}"));
     let says = [from, below].into_iter().flatten().collect::<Vec<_>>().join(", ");

@@ -3,7 +3,7 @@
 use super::error::Fault;
 use super::search::{Errno, Failure};
 use crate::elf::Refusal;
-use crate::objects::{LoadError, ObjectError, Objects};
+use crate::loader::{LoadError, ObjectError, Objects};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 

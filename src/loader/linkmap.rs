@@ -13,7 +13,7 @@ use super::program::ProgramKind;
 use super::search::{Errno, Failure, Loader, Process, Requester, Rule, Search};
 use crate::elf::{Role, mapping_fault};
 use crate::host::Host;
-use crate::objects::{Object, ObjectError, Objects};
+use crate::loader::{Object, ObjectError, Objects};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -1,7 +1,7 @@
 //! What kind of program a file is, and whether glibc's ld.so has anything to do with it.
 
 use super::search::Loader;
-use crate::objects::{Object, ObjectError};
+use crate::loader::{Object, ObjectError};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

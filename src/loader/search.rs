@@ -7,7 +7,7 @@ use super::dst::{self, Platform, Tokens, Trust};
 use super::machine::Machine;
 use crate::elf::Refusal;
 use crate::host::Host;
-use crate::objects::{LoadError, Object, ObjectError, Objects};
+use crate::loader::{LoadError, Object, ObjectError, Objects};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -6,7 +6,7 @@
 
 use super::linkmap::{LinkMap, Mapped};
 use super::search::Rule;
-use crate::objects::ObjectError;
+use crate::loader::ObjectError;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;

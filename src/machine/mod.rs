@@ -4,23 +4,31 @@
 //! each computed once, when first asked for. [`Machine::with`] is the same machine after a [`Change`]: nothing is written.
 //! Judges nothing.
 
+mod cache;
 mod change;
+mod lock;
+mod meant;
+mod relocate;
+mod request;
 mod stand_in;
 mod wheel;
 
+pub use cache::{Cached, Handed, HandedError, Judge, PlanCache, Said};
 pub use change::Change;
+pub use lock::{Locked, lock};
+pub use relocate::{NotRelocated, RelocateError, relocate};
+pub use request::{Answer, Checked, Request, RequestError};
 pub use wheel::Wheel;
 
-use crate::consumer::TorchBuild;
 use crate::driver::{Devices, Driver};
 use crate::host::Host;
 use crate::inventory::Inventory;
+use crate::inventory::places;
 use crate::loader::Loader;
-use crate::objects::Objects;
-use crate::places;
+use crate::loader::Objects;
 use crate::plan::Plan;
+use crate::python::TorchBuild;
 use crate::python::{Distribution, Interpreter, distributions};
-use crate::request::{Answer, Request, RequestError};
 use once_cell::sync::OnceCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -297,7 +305,7 @@ impl Machine {
     }
 }
 
-/// Whether a file is the shim, by its name (`handout::shim`).
+/// Whether a file is the shim, by its name (`launch::shim`).
 fn is_shim(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"libcudashim") && !name.as_bytes().starts_with(b"libcudashim-trace")
 }

@@ -7,13 +7,14 @@
 
 use super::Machine;
 use super::stand_in::StandIn;
-use crate::consumer::{library_files, symbols_by_provider};
 use crate::elf::Elf;
-use crate::facts::{Version, families, family_of_stem, first_seen, parse_library_name, sonames};
 use crate::host::{self, Host};
 use crate::inventory::Library;
-use crate::objects::Object;
+use crate::inventory::symbols_by_provider;
+use crate::loader::Object;
+use crate::python::library_files;
 use crate::python::{Distribution, Recorded};
+use crate::tables::{Version, families, family_of_stem, first_seen, parse_library_name, sonames};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;

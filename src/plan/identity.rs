@@ -5,7 +5,7 @@
 use super::PlanLibrary;
 use crate::host::Stat;
 use crate::inventory::sha256;
-use crate::objects::Objects;
+use crate::loader::Objects;
 use std::path::Path;
 
 /// What a file is to a library of a plan.

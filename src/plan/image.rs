@@ -6,7 +6,7 @@
 use super::identity::Identity;
 use super::{How, LIBRARY_LIMIT, Plan, PlanLibrary, read};
 use crate::host::{FileId, Host, Stat};
-use crate::objects::Objects;
+use crate::loader::Objects;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

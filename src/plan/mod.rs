@@ -7,14 +7,22 @@ mod fitness;
 mod identity;
 mod image;
 mod read;
+mod usable;
+mod verify;
+mod within;
 mod write;
 
 pub use fitness::Unfit;
 pub use identity::Identity;
 pub use image::{Image, ImageError, ImageLibrary, ImageView};
 pub use read::PlanError;
+pub use usable::usable;
+pub(crate) use verify::torch_dir;
+pub use verify::{Change, Check, Here, State, Verification, What, verify};
+pub use within::within;
 
 use crate::host::{FileId, Host, Stat};
+use crate::tables::parse_library_name;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -131,6 +139,12 @@ impl std::fmt::Display for Drift {
 }
 
 impl PlanLibrary {
+    /// Whether it comes with the driver: such are the machine's, not the lock's.
+    #[must_use]
+    pub fn is_driver(&self) -> bool {
+        parse_library_name(&self.soname).is_some_and(|name| name.row.is_driver())
+    }
+
     /// Whether a stat is that of its file.
     fn is_same(&self, stat: Stat) -> bool {
         (stat.id.ino, stat.size, stat.mtime) == (self.id.ino, self.size, self.mtime)

@@ -1,8 +1,8 @@
 //! The lines of a plan file as a plan; anything doubtful is an error with its line.
 
 use super::{How, LIBRARY_LIMIT, MadeWith, Plan, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
-use crate::escape;
 use crate::host::FileId;
+use crate::host::escape;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! A plan as the lines of its file.
 
 use super::{How, Plan};
-use crate::escape;
+use crate::host::escape;
 use std::fmt::Write as _;
 
 pub(super) fn bytes(plan: &Plan) -> Vec<u8> {

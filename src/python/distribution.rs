@@ -3,8 +3,8 @@
 //! Takes a site directory; gives names and versions, what a `RECORD` lists, and what `Requires-Dist`
 //! pins. Formats: the Python packaging guide's "Recording installed projects" and "Core metadata" specifications.
 
-use crate::facts::VersionRange;
 use crate::host::Host;
+use crate::tables::VersionRange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -199,7 +199,7 @@ fn applies(marker: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Version;
+    use crate::tables::Version;
 
     #[test]
     fn requirements() {

@@ -8,9 +8,14 @@ mod command;
 mod distribution;
 mod interpreter;
 mod judge;
+mod packages;
 mod pth;
 mod site;
+mod torch;
 
 pub use command::{Command, find_on_path, search_path};
 pub use distribution::{Distribution, Recorded, distributions, normalized, pins, requirements};
 pub use interpreter::{Interpreter, InterpreterError, Meant, Options};
+pub use packages::library_files;
+pub(crate) use packages::site_of;
+pub use torch::{TorchBuild, TorchError};

@@ -2,7 +2,6 @@
 
 use super::json::{JsonPath, SCHEMA};
 use crate::check::{JudgedObject, Judgement, Stage, Verdict};
-use crate::consumer;
 use crate::loader::Rule;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -276,7 +275,7 @@ impl<'j> Tree<'j> {
         let Some(object) = self.object(index) else { return };
         let version = object.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
         let shown = object.path.components().collect::<PathBuf>();
-        let tidy = consumer::tidy(&shown);
+        let tidy = crate::host::tidy(&shown);
         let dir = match (&self.base, tidy.parent()) {
             (Some(base), Some(dir)) => dir.strip_prefix(base).unwrap_or(dir).display().to_string(),
             (None, Some(dir)) => dir.display().to_string(),

@@ -2,8 +2,8 @@
 
 use super::json::{JsonPath, SCHEMA};
 use super::layout::{Page, Width};
-use crate::objects::Object;
-use crate::scan::Comparison;
+use crate::inventory::scan::Comparison;
+use crate::loader::Object;
 use serde::Serialize;
 
 /// Two libraries compared.

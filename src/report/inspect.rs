@@ -3,10 +3,10 @@
 use super::json::{JsonPath, ProblemFile, SCHEMA};
 use super::layout::{Page, Width};
 use super::scan::{EvidenceLine, OwnerLine, cuda_text, owner_text, problem_lines, way, word};
-use crate::facts::finding_row;
-use crate::fatbin::{Arch, FatBinaries};
+use crate::elf::fatbin::{Arch, FatBinaries};
 use crate::inventory::Flags;
-use crate::scan::Inspection;
+use crate::inventory::scan::Inspection;
+use crate::tables::finding_row;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -1,11 +1,11 @@
 //! The wire types of `resolve --format json` (`docs/json-schema/resolve.json`). They also are what the cache
 //! keeps, so that a cached answer reads the same as a fresh one.
 
-use crate::consumer::Requirement;
 use crate::inventory::{Problem, TORN};
 use crate::plan::How;
 use crate::resolve::Resolution;
-use crate::solve::NoSolution;
+use crate::resolve::solve::NoSolution;
+use crate::target::Requirement;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

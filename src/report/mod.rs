@@ -9,6 +9,7 @@ mod layout;
 mod scan;
 mod table;
 mod trace;
+mod verify;
 mod why;
 
 pub use check::{CheckReport, View, check_text};
@@ -25,4 +26,5 @@ pub use scan::{
 };
 pub use table::scan_text;
 pub use trace::{TraceReport, TracedFinding, TracedName, TracedObject, TracedProcess, TracedSymbol};
+pub use verify::{CheckLine, VerifyReport, verify_text};
 pub use why::{WhyReport, why_text};

@@ -3,8 +3,8 @@
 
 use super::human::one_line;
 use super::json::{JsonPath, ProblemFile, SCHEMA};
+use crate::inventory::scan::{Entry, Scan};
 use crate::inventory::{Digest, Evidence, Library, Owner, Problem, Reach, Verified};
-use crate::scan::{Entry, Scan};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

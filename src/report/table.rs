@@ -2,9 +2,9 @@
 
 use super::layout::{Page, Width, count};
 use super::scan::{cuda_text, owner_text};
-use crate::facts::finding_row;
+use crate::inventory::scan::{Entry, Scan, group_of};
 use crate::inventory::{Confidence, EvidenceKind, Owner, OwnerKind, Problem, Reach, Verified};
-use crate::scan::{Entry, Scan, group_of};
+use crate::tables::finding_row;
 use std::collections::BTreeMap;
 use std::path::Path;
 

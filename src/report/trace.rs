@@ -1,9 +1,9 @@
 //! What a traced command loaded (`trace`), as text and as wire types (`docs/json-schema/trace.json`).
 
 use super::json::{JsonPath, SCHEMA};
+use crate::check::trace::{Asked, Call, Finding, Judgement, Load, Trace, Vain};
 use crate::check::{MissingSymbol, Verdict};
-use crate::facts::parse_library_name;
-use crate::trace::{Asked, Call, Finding, Judgement, Load, Trace, Vain};
+use crate::tables::parse_library_name;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -4,14 +4,14 @@
 use super::problem::Member;
 use super::runtime::Runtime;
 use super::{Choice, Refused, Resolution};
-use crate::consumer::{Closure, Requirement};
 use crate::driver::Chosen;
-use crate::facts::parse_library_name;
 use crate::inventory::{Inventory, Library};
 use crate::loader::Mapped;
-use crate::objects::Object;
+use crate::loader::Object;
 use crate::plan::{How, Plan, PlanFor, PlanLibrary};
-use crate::solve::Unserved;
+use crate::resolve::solve::Unserved;
+use crate::tables::parse_library_name;
+use crate::target::{Closure, Requirement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -3,8 +3,8 @@
 //! Takes a file with what the inventory knows of it; gives sonames. Bare names are not among them: they are aliases of a
 //! plan. Nor are the driver's.
 
-use crate::facts::{Version, dlopens_of, parse_library_name};
 use crate::inventory::{Inventory, Library};
+use crate::tables::{Version, dlopens_of, parse_library_name};
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -4,21 +4,22 @@
 //! as a [`solve::Problem`], and turns the answer into a [`Plan`] with all that the shim needs to hand it
 //! out. Reads symbols of the files it is given; opens nothing new, prints nothing.
 //!
-//! [`solve::Problem`]: crate::solve::Problem
+//! [`solve::Problem`]: crate::resolve::solve::Problem
 
 mod assemble;
 mod late;
 mod problem;
 mod runtime;
+pub mod solve;
 mod torn;
 
-use crate::consumer::{Closure, Kind, Requirement};
 use crate::driver::{self, Chosen};
-use crate::facts::Version;
 use crate::inventory::{Inventory, Problem};
 use crate::loader::Loader;
 use crate::plan::{How, Plan};
-use crate::solve::NoSolution;
+use crate::resolve::solve::NoSolution;
+use crate::tables::Version;
+use crate::target::{Closure, Kind, Requirement};
 use problem::{Member, Own};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

@@ -1,16 +1,18 @@
 //! The choice stated as plain data for `solve`, with an oracle that looks symbols up in the files.
 
 use super::{Policy, late};
-use crate::consumer::{Closure, Kind, Requirement, Symbol, nodes_needed, symbols_by_provider, tidy};
-use crate::facts::{Level, Version, known_bad, parse_library_name};
+use crate::host::tidy;
+use crate::inventory::places::Provenance;
 use crate::inventory::{Inventory, Library, Owner, built_for};
-use crate::objects::Object;
-use crate::places::Provenance;
+use crate::inventory::{Symbol, nodes_needed, symbols_by_provider};
+use crate::loader::Object;
 use crate::plan::How;
-use crate::solve::{
+use crate::resolve::solve::{
     Bar, Built, Candidate, CudaRelease, Defines, Demand, Explain, MissingSymbol, Need, NoSolution, Pin, Problem, Rank,
     Release, ReleaseDemand, Solution, SymbolSetId, Want,
 };
+use crate::tables::{Level, Version, known_bad, parse_library_name};
+use crate::target::{Closure, Kind, Requirement};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -236,14 +238,14 @@ impl<'i> State<'i> {
             conflicts: Vec::new(),
             fix_hints: self.fix_hints(requirement, inventory),
             defines: &Oracle(self),
-            policy: crate::solve::Policy {
+            policy: crate::resolve::solve::Policy {
                 provided: BTreeSet::new(),
                 fixed: policy.fixed.clone(),
                 forbidden: policy.forbidden.clone(),
                 explain: if policy.explain { Explain::Fully } else { Explain::AsKnown },
             },
         };
-        crate::solve::solve(&problem)
+        crate::resolve::solve::solve(&problem)
     }
 
     /// What a user can do to get a copy of each soname.

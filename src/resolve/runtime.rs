@@ -1,10 +1,10 @@
 //! The GNU runtime libraries: they join the set only where the copy ld.so would take lacks a version
 //! node that is needed.
 
-use crate::consumer::{Closure, Requirement};
 use crate::inventory::Inventory;
 use crate::loader::Loader;
-use crate::objects::Object;
+use crate::loader::Object;
+use crate::target::{Closure, Requirement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::PathBuf;

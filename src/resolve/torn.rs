@@ -6,9 +6,9 @@
 //! size is not the one that their package recorded, and no others.
 
 use super::problem::{State, at_home};
-use crate::consumer::Requirement;
 use crate::inventory::{Inventory, Library, Owner, Problem, agree, observe, torn_id_of};
-use crate::solve::{Refusal, Solution};
+use crate::resolve::solve::{Refusal, Solution};
+use crate::target::Requirement;
 
 pub(super) fn problems(
     requirement: &Requirement,

@@ -5,7 +5,7 @@ use crate::support::world::{Lib, World};
 use cudashim::check::{Standing, stranger};
 use cudashim::host::Host;
 use cudashim::loader::Loader;
-use cudashim::objects::Objects;
+use cudashim::loader::Objects;
 use cudashim::plan::{How, Plan, PlanLibrary};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -3,9 +3,9 @@
 use super::libraries::{SITE, sound};
 use super::{Patient, commands};
 use cudashim::diagnose::in_the_way;
-use cudashim::facts::Severity::{Fatal, Warning};
 use cudashim::host::Change as File;
 use cudashim::machine::Wheel;
+use cudashim::tables::Severity::{Fatal, Warning};
 use cudashim::{Change, Machine, Request, Version};
 use std::fs;
 

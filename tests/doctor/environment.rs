@@ -5,7 +5,7 @@ use super::{Patient, commands};
 use crate::doctor::RUN;
 use crate::support::world::{Lib, Venv};
 use cudashim::diagnose::Finding;
-use cudashim::facts::Severity::{Fact, Fatal, Warning};
+use cudashim::tables::Severity::{Fact, Fatal, Warning};
 
 const SITE: &str = "venv/lib/python3.11/site-packages";
 

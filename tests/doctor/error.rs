@@ -4,7 +4,7 @@ use super::{Patient, commands};
 use crate::doctor::RUN;
 use crate::support::world::Lib;
 use cudashim::diagnose::{Finding, Report};
-use cudashim::facts::Severity;
+use cudashim::tables::Severity;
 
 const NVJITLINK: &str =
     "ImportError: /x/libcusparse.so.12: undefined symbol: __nvJitLinkComplete_12_4, version libnvJitLink.so.12";

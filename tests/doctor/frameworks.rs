@@ -4,7 +4,7 @@ use super::{Patient, RUN, commands, driver};
 use crate::support::world::{Lib, Venv};
 use cudashim::diagnose::{Finding, Remedy};
 use cudashim::driver::{Compute, Device};
-use cudashim::facts::Severity::{Fact, Fatal, Warning};
+use cudashim::tables::Severity::{Fact, Fatal, Warning};
 
 pub(super) const SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEab";
 const OLD_SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEi";

@@ -8,7 +8,7 @@ use super::{Patient, RUN, commands, driver};
 use crate::doctor::driver::SYSTEM;
 use crate::support::world::Lib;
 use cudashim::diagnose::Finding;
-use cudashim::facts::Severity;
+use cudashim::tables::Severity;
 use std::fs;
 use std::process::Command;
 

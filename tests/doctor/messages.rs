@@ -2,7 +2,7 @@
 //! lines of `----`.
 
 use cudashim::diagnose::{Message, recognise};
-use cudashim::facts::messages;
+use cudashim::tables::messages;
 use std::fs;
 use std::path::Path;
 

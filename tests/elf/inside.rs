@@ -1,8 +1,8 @@
 //! What the compiler's objects are made to say about releases, GPU code and demands, and what is read of it.
 
 use cudashim::elf::{Elf, Glibc};
+use cudashim::inventory::places::{Place, Provenance};
 use cudashim::inventory::{Confidence, Depth, EvidenceKind, Inventory, evidence, flags, gpu_code, observe};
-use cudashim::places::{Place, Provenance};
 use cudashim::{Host, Objects};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

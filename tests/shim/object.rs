@@ -4,7 +4,7 @@
 
 use super::made;
 use cudashim::elf::Elf;
-use cudashim::handout::shim::{IMAGE, TRACER, image_for};
+use cudashim::launch::shim::{IMAGE, TRACER, image_for};
 use goblin::elf::dynamic::{DF_1_NODELETE, DF_1_NOW};
 use goblin::elf::program_header::{PF_W, PF_X, PT_GNU_PROPERTY, PT_GNU_RELRO, PT_GNU_STACK, PT_LOAD};
 

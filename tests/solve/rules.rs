@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cudashim::solve::*;
+use cudashim::resolve::solve::*;
 
 use super::lab::{Lab, release};
 

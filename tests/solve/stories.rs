@@ -1,6 +1,6 @@
 //! Set-ups people reported, as plain data; each named for its class of failure.
 
-use cudashim::solve::*;
+use cudashim::resolve::solve::*;
 
 use super::lab::{Lab, release};
 

@@ -1,11 +1,11 @@
 //! The devices of this machine, asked of its driver in child processes: what `doctor` is told of them.
 
 use crate::driver::{Compute, Device, Devices, End, KernelModule, Said};
-use crate::handout::probe::{self, Prober};
-use crate::handout::{CudaVersion, shim};
 use crate::host::Host;
+use crate::launch::probe::{self, Prober};
+use crate::launch::{CudaVersion, shim};
 use crate::loader::Loader;
-use crate::objects::Objects;
+use crate::loader::Objects;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;

@@ -2,12 +2,12 @@
 
 use super::super::frameworks::cuda_major;
 use super::super::{Case, Finding, Remedy};
-use crate::consumer::TorchBuild;
 use crate::driver::Device;
 use crate::driver::rules::{self, Code, Verdict};
-use crate::facts::{self, TorchRow, Version};
+use crate::inventory::places::Provenance;
 use crate::inventory::{self, Depth};
-use crate::places::Provenance;
+use crate::python::TorchBuild;
+use crate::tables::{self, TorchRow, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is found, of torch first.
@@ -120,8 +120,8 @@ fn newer_or_other(
     }
     let served = case.driver.devices().iter().all(|device| rules::compat_serves(&device.name) != Some(false));
     let fits =
-        |row: &&facts::CompatRow| row.base_branches.contains(&driver.major()) && row.cuda.major() == cuda.major();
-    if let Some(row) = facts::forward_compat().iter().rfind(fits).filter(|_| served) {
+        |row: &&tables::CompatRow| row.base_branches.contains(&driver.major()) && row.cuda.major() == cuda.major();
+    if let Some(row) = tables::forward_compat().iter().rfind(fits).filter(|_| served) {
         let package = row.package;
         remedies.push(Remedy::action(format!(
             "on a data-center GPU: install `{package}`, and run with its directory first"
@@ -136,8 +136,8 @@ fn other_build(torch: &TorchBuild, driver: &Version) -> Option<&'static TorchRow
     let runs = |row: &&TorchRow| {
         matches!(rules::on_driver(&row.cuda_version, driver), Verdict::Runs | Verdict::RunsByMinorCompat { .. })
     };
-    let same = facts::torch_builds().iter().filter(|row| row.version == release).filter(runs);
-    let newest = || facts::torch_builds().iter().filter(runs).max_by_key(|row| (&row.version, &row.cuda_version));
+    let same = tables::torch_builds().iter().filter(|row| row.version == release).filter(runs);
+    let newest = || tables::torch_builds().iter().filter(runs).max_by_key(|row| (&row.version, &row.cuda_version));
     same.max_by_key(|row| &row.cuda_version).or_else(newest)
 }
 
@@ -176,7 +176,7 @@ fn on_device(case: &Case<'_>, torch: &TorchBuild, code: &Code, device: &Device, 
                     && Code::of_row(row)
                         .is_some_and(|code| rules::on_device(&code, compute, None, None) == Verdict::Runs)
             };
-            let row = facts::torch_builds().iter().rfind(carries);
+            let row = tables::torch_builds().iter().rfind(carries);
             let remedy = match row {
                 Some(row) => Remedy::command(format!("pip install torch=={}", row.version)),
                 None => Remedy::action(format!("install a torch with code for compute capability {sm}")),
@@ -187,7 +187,7 @@ fn on_device(case: &Case<'_>, torch: &TorchBuild, code: &Code, device: &Device, 
             let found = case.finding("ptx-unsupported-toolchain")?.because(format!(
                 "torch {version} has only PTX ({from}) for {name}, of a later CUDA than the driver can compile"
             ));
-            Some(seen(found).severity(crate::facts::Severity::Fatal))
+            Some(seen(found).severity(crate::tables::Severity::Fatal))
         }
         _ => None,
     }

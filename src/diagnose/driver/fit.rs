@@ -3,7 +3,7 @@
 use super::super::judged::on_library_path;
 use super::super::{Case, Finding, Remedy, mend};
 use crate::driver::{DriverFile, Found, Role, rules};
-use crate::facts::{Severity, Version};
+use crate::tables::{Severity, Version};
 use std::path::Path;
 
 /// The driver is there, where ld.so does not look.

@@ -2,11 +2,12 @@
 //! packages that each bring their own.
 
 use crate::check::JudgedObject;
-use crate::consumer::{library_files, tidy};
 use crate::diagnose::{Case, Finding, Remedy, Whom};
-use crate::facts::parse_library_name;
+use crate::host::tidy;
+use crate::inventory::places;
 use crate::inventory::{Depth, Inventory, Library, evidence};
-use crate::places;
+use crate::python::library_files;
+use crate::tables::parse_library_name;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 
 use crate::diagnose::tool::Wanted;
 use crate::diagnose::{Case, Finding, Remedy};
-use crate::facts::{Version, VersionRange};
 use crate::python::requirements;
+use crate::tables::{Version, VersionRange};
 use std::collections::BTreeMap;
 
 /// One requirement that is not met.

@@ -1,7 +1,7 @@
 //! Two torches where Python imports from: the first is imported, and the other may be the one that is meant.
 
-use crate::consumer::TorchBuild;
 use crate::diagnose::{Case, Finding, Remedy, mend};
+use crate::python::TorchBuild;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ fn way(case: &Case<'_>, site: &Path) -> Option<Way> {
 fn listed<'c>(case: &'c Case<'_>) -> Vec<(&'c OsStr, PathBuf)> {
     let Some(list) = case.host.env("PYTHONPATH").filter(|list| !list.is_empty()) else { return Vec::new() };
     let elements = list.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
-    elements.map(|element| (element, crate::consumer::tidy(&case.host.absolute(Path::new(element))))).collect()
+    elements.map(|element| (element, crate::host::tidy(&case.host.absolute(Path::new(element))))).collect()
 }
 
 /// `PYTHONPATH` without the directories that hold a torch.

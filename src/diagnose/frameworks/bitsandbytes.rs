@@ -4,7 +4,7 @@
 use super::packages::{lacking, listed};
 use crate::check::Subject;
 use crate::diagnose::{Case, Finding, Remedy};
-use crate::facts::{Version, parse_library_name};
+use crate::tables::{Version, parse_library_name};
 use std::path::{Path, PathBuf};
 
 /// The first release that goes by what torch has mapped.

@@ -6,10 +6,11 @@
 use super::packages::{cuda_major, install_and_run, lacking, listed, owner_of, short, wheels};
 use super::torchvision;
 use crate::check::MissingSymbol;
-use crate::consumer::{TorchBuild, tidy};
 use crate::diagnose::{Case, Finding, Judged, Remedy, Whom};
-use crate::facts::{Version, parse_library_name};
+use crate::host::tidy;
+use crate::python::TorchBuild;
 use crate::python::{Distribution, requirements};
+use crate::tables::{Version, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;

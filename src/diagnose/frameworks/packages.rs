@@ -2,12 +2,12 @@
 //! the packages that open libraries by name without a library of their own that tells so.
 
 use crate::check::{NotFound, Pathfinder, Subject};
-use crate::consumer::tidy;
 use crate::diagnose::tool::{self, Wanted};
 use crate::diagnose::{Case, Finding, Remedy};
-use crate::facts::{Version, VersionRange, dlopens, parse_library_name};
+use crate::host::tidy;
 use crate::machine::Change;
 use crate::python::{Distribution, normalized, requirements};
+use crate::tables::{Version, VersionRange, dlopens, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use crate::diagnose::{Case, Finding, Remedy};
 use crate::driver::rules::{self, Verdict};
-use crate::facts::torch_builds;
+use crate::tables::torch_builds;
 use std::path::Path;
 
 /// Who would run on the CPU: for what is wrong with its libraries (`found`), or for the build that is installed.
@@ -59,7 +59,7 @@ fn torch_without(case: &Case<'_>) -> Option<Finding> {
     }
     let release = torch.version.split('+').next()?;
     let driver = case.driver.driver_version();
-    let runs = |cuda: &crate::facts::Version| {
+    let runs = |cuda: &crate::tables::Version| {
         driver.as_ref().is_some_and(|driver| {
             matches!(rules::on_driver(cuda, driver), Verdict::Runs | Verdict::RunsByMinorCompat { .. })
         })

@@ -1,9 +1,9 @@
 //! torchvision goes with one torch: the release its metadata requires, built for the same CUDA.
 
-use crate::consumer::TorchBuild;
 use crate::diagnose::{Case, Finding, Remedy};
-use crate::facts::{Severity, Version, torchvision_for, torchvisions};
+use crate::python::TorchBuild;
 use crate::python::{Distribution, requirements};
+use crate::tables::{Severity, Version, torchvision_for, torchvisions};
 
 /// Whether the two do not go together: by what its metadata requires, by its CUDA, or by symbols that torch has not.
 /// `refused` is such a symbol, with who wants it.

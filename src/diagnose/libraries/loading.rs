@@ -5,8 +5,8 @@
 use super::super::{Case, Finding, Remedy};
 use crate::check::{JudgedObject, Stage, name_of};
 use crate::elf::Tls;
-use crate::facts::Severity;
 use crate::machine::Change;
+use crate::tables::Severity;
 use std::collections::BTreeSet;
 
 /// Libraries that ask for an executable stack: from glibc 2.41 on, `dlopen` refuses them; before, it makes the stack of the
@@ -25,7 +25,7 @@ pub(super) fn executable_stacks(case: &Case<'_>) -> Option<Finding> {
     }
     let loaded =
         opened(case).filter(|object| case.objects.open(&object.path).is_ok_and(|object| object.facts.executable_stack));
-    let paths: BTreeSet<_> = loaded.map(|object| crate::consumer::tidy(&object.path)).collect();
+    let paths: BTreeSet<_> = loaded.map(|object| crate::host::tidy(&object.path)).collect();
     let first = paths.first()?;
     let here = glibc.map_or_else(|| "unknown".to_owned(), |(major, minor)| format!("{major}.{minor}"));
     let who = if refused { format!("glibc {here} refuses") } else { "glibc refuses from 2.41 on".to_owned() };
@@ -61,13 +61,13 @@ pub(super) fn static_tls(case: &Case<'_>) -> Option<Finding> {
             if used <= room {
                 continue;
             }
-            let path = crate::consumer::tidy(&object.path);
+            let path = crate::host::tidy(&object.path);
             let found = case.finding("static-tls")?.because(format!(
                 "`{}` cannot be opened: {used} bytes of static TLS are asked for, and {room} are there",
                 name_of(&path)
             ));
             let each = |found: Finding, (object, size): &(&JudgedObject, u64)| {
-                found.seen_at("file", &crate::consumer::tidy(&object.path), format!("{size} bytes of static TLS"))
+                found.seen_at("file", &crate::host::tidy(&object.path), format!("{size} bytes of static TLS"))
             };
             let found = users.iter().rev().fold(found, each);
             let enough = used.saturating_sub(SURPLUS).saturating_add(OPTIONAL);

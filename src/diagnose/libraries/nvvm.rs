@@ -5,7 +5,7 @@
 
 use super::super::tool::Wanted;
 use super::super::{Case, Finding, Remedy};
-use crate::facts::Severity;
+use crate::tables::Severity;
 use std::path::{Path, PathBuf};
 
 /// numba is installed for CUDA, and libNVVM is nowhere that it looks.
@@ -39,7 +39,7 @@ pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
     let unset = home
         .filter(|(_, value)| value.as_encoded_bytes().contains(&b':'))
         .map(|(name, _)| Remedy::command(format!("unset {name}")));
-    let major = case.torch.and_then(crate::consumer::TorchBuild::cuda_release).map_or(12, |(major, _)| major);
+    let major = case.torch.and_then(crate::python::TorchBuild::cuda_release).map_or(12, |(major, _)| major);
     let wheel = if major >= 13 { "nvidia-nvvm".to_owned() } else { format!("nvidia-cuda-nvcc-cu{major}") };
     let install = case.install(&[Wanted::within(&wheel, None)], false);
     Some(found.healed_by(unset.into_iter().chain(install)))

@@ -3,7 +3,7 @@
 //! Takes the bytes that a terminal, a log or a clipboard had; gives lines of text in which ASCII stands as ASCII: without
 //! escapes of a terminal, with each state of a progress bar on its own line, with what ld.so says in English. Linear.
 
-use crate::facts::translations;
+use crate::tables::translations;
 use aho_corasick::{AhoCorasick, MatchKind};
 use std::sync::LazyLock;
 

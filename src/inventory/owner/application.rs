@@ -7,7 +7,7 @@
 
 use super::Owner;
 use crate::host::Host;
-use crate::places::{Place, Provenance};
+use crate::inventory::places::{Place, Provenance};
 use std::ffi::OsStr;
 use std::path::Path;
 

@@ -4,8 +4,8 @@
 //! the prefix into the file.
 
 use super::{Package, from_hex, may_hold_ours};
-use crate::facts::parse_library_name;
 use crate::host::Host;
+use crate::tables::parse_library_name;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

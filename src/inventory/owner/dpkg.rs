@@ -4,8 +4,8 @@
 //! (`dpkg(1)`, `deb-md5sums(5)`). Diversions are not looked at.
 
 use super::{Owner, from_hex, may_hold_ours};
-use crate::facts::parse_library_name;
 use crate::host::Host;
+use crate::tables::parse_library_name;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -13,9 +13,9 @@ mod toolkit;
 mod wheel;
 
 use super::Library;
-use crate::facts::FamilyRow;
 use crate::host::{Host, Stat};
-use crate::places::{Place, Provenance};
+use crate::inventory::places::{Place, Provenance};
+use crate::tables::FamilyRow;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

@@ -1,7 +1,7 @@
 //! The release of a CUDA toolkit: `version.json` since 11.1, `version.txt` before, else its directory's name.
 
-use crate::facts::Version;
 use crate::host::Host;
+use crate::tables::Version;
 use std::ffi::OsStr;
 use std::path::Path;
 

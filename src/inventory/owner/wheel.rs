@@ -1,9 +1,9 @@
 //! Wheels: what the `RECORD`s of one site directory claim.
 
 use super::{Owner, Package};
-use crate::facts::{families, parse_library_name};
 use crate::host::Host;
 use crate::python::{Distribution, distributions, normalized};
+use crate::tables::{families, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@
 use super::super::failure::Words;
 use super::{LinkMap, Listed, Missing};
 use crate::elf::Role;
-use crate::objects::{Dependency, ObjectError};
+use crate::loader::{Dependency, ObjectError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

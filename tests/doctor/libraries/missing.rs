@@ -5,7 +5,7 @@ use crate::doctor::driver::SYSTEM;
 use crate::doctor::{Patient, commands, driver};
 use crate::support::world::Lib;
 use cudashim::diagnose::{Ask, examine};
-use cudashim::facts::Severity::{Fact, Fatal, Warning};
+use cudashim::tables::Severity::{Fact, Fatal, Warning};
 use std::fs;
 
 #[test]

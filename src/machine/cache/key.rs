@@ -1,0 +1,83 @@
+//! The name of a question: a digest of all that can change its answer and is not seen in a file.
+//!
+//! Takes a request and a machine; gives 32 hex digits. Reads no file but for the devices that stand for the machine: nodes
+//! and containers that share a cache have the same paths, and another file system behind them.
+
+use super::files;
+use crate::host::escape;
+use crate::host::{Host, Stat};
+use crate::machine::Request;
+use crate::python::Command;
+use crate::tables::variable;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A question as text that grows.
+#[derive(Clone)]
+pub(super) struct Key(String);
+
+impl Key {
+    /// The environment as far as it matters, and this program itself.
+    pub(super) fn new(host: &Host) -> Self {
+        let mut key = Self(String::with_capacity(4096));
+        key.add("version", OsStr::new(env!("CARGO_PKG_VERSION")));
+        // Another build may answer differently.
+        let program = std::env::current_exe().and_then(std::fs::metadata).map(|meta| Stat::from(&meta));
+        key.add("program", OsStr::new(&format!("{program:?}")));
+        key.add("root", host.root().as_os_str());
+        if cwd_matters(host) {
+            key.add("cwd", host.cwd().as_os_str());
+        }
+        for (name, value) in host.environment() {
+            if let Some(name) = name.to_str().filter(|name| variable(name).is_some()) {
+                key.add(name, value);
+            }
+        }
+        key
+    }
+
+    /// What is asked for, and the devices of the directories where it will be looked for first.
+    pub(super) fn of_request(host: &Host, request: &Request, command: Option<&Command>) -> Self {
+        let mut key = Self::new(host);
+        key.add("question", OsStr::new(&request.question(host, command)));
+        let prefixes = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(|name| host.env(name)).map(PathBuf::from);
+        let named = request.python.iter().chain(&request.files).map(|path| host.absolute(path));
+        let started = command.map(|command| command.program.clone());
+        let programs = named.chain(started).flat_map(|path| {
+            let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+            [path, dir.join("../lib"), dir]
+        });
+        for path in programs.chain(prefixes.flat_map(|prefix| [prefix.join("lib"), prefix])).chain(["/usr".into()]) {
+            let device = std::fs::metadata(&path).map(|meta| meta.dev()).unwrap_or_default();
+            key.add("device", OsStr::new(&device.to_string()));
+        }
+        key
+    }
+
+    /// One more fact.
+    pub(super) fn add(&mut self, label: &str, value: &OsStr) {
+        for part in [label, "=", &escape::bytes(value.as_bytes()), "\n"] {
+            self.0.push_str(part);
+        }
+    }
+
+    pub(super) fn digest(&self) -> String {
+        files::digest(self.0.as_bytes())
+    }
+}
+
+/// Whether anything is looked for relative to the working directory: packages in it, or an element of a path list
+/// that is empty or relative.
+fn cwd_matters(host: &Host) -> bool {
+    let relative = |name| {
+        host.env(name).is_some_and(|list| {
+            list.as_bytes().split(|byte| matches!(byte, b':' | b';')).any(|dir| !dir.starts_with(b"/"))
+        })
+    };
+    ["torch", "nvidia"].iter().any(|package| host.is_dir(&host.cwd().join(package)))
+        || relative("LD_LIBRARY_PATH")
+        || relative("PYTHONPATH")
+        || relative("CUDASHIM_PLACE")
+}

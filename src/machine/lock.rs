@@ -1,0 +1,74 @@
+//! A plan to keep beside `requirements.txt`: made, verified on any machine, and brought to one where the same files stand
+//! elsewhere.
+//!
+//! Takes a request or a kept plan; gives a plan that says what it was made with and identifies each library, or what of
+//! such a plan holds here. Never writes a file, and never puts another build in the place of one.
+
+use super::{Answer, Request, RequestError};
+use crate::driver;
+use crate::host::Host;
+use crate::inventory::sha256;
+use crate::loader::Loader;
+use crate::loader::Objects;
+use crate::plan::{MadeWith, Plan};
+use crate::target::Kind;
+
+/// What came of a request for a lock.
+#[derive(Debug)]
+pub enum Locked {
+    /// The plan.
+    Plan(Box<Plan>),
+    /// Nothing asks for CUDA: why.
+    Nothing(String),
+}
+
+/// Answers a request with a plan that can be kept.
+///
+/// # Errors
+///
+/// As [`Request::answer`].
+pub fn lock(host: &Host, request: &Request) -> Result<Locked, RequestError> {
+    let answer = request.answer(host)?;
+    let nothing = answer.nothing.clone();
+    Ok(match finished(host, request, answer) {
+        Some(plan) if plan.chosen().next().is_none() => {
+            let of = plan.made_for.first().map(|made_for| made_for.text.clone()).unwrap_or_default();
+            Locked::Nothing(format!("no library of NVIDIA's is here for {of}"))
+        }
+        Some(plan) => Locked::Plan(Box::new(plan)),
+        None => Locked::Nothing(nothing.unwrap_or_default()),
+    })
+}
+
+/// The plan of an answer, with what it was made with and an identity for every library.
+pub(super) fn finished(host: &Host, request: &Request, answer: Answer) -> Option<Plan> {
+    let (requirement, resolution) = (answer.requirement?, answer.resolution?);
+    let with =
+        |what: &str, version: Option<String>, cuda: Option<String>| MadeWith { what: what.into(), version, cuda };
+    let mut made_with = vec![with("cudashim", Some(env!("CARGO_PKG_VERSION").to_owned()), None)];
+    if matches!(requirement.kind, Kind::Torch | Kind::Environment) {
+        let interpreter = request.interpreter(host).ok().flatten();
+        made_with.extend(interpreter.map(|interpreter| with("python", Some(interpreter.version), None)));
+    }
+    if requirement.kind == Kind::Spec {
+        made_with.push(with("spec", Some(request.spec.to_string()), None));
+    }
+    if requirement.kind == Kind::Torch {
+        let cuda = requirement.cuda.map(|(major, minor)| match minor {
+            Some(minor) => format!("{major}.{minor}"),
+            None => major.to_string(),
+        });
+        let version = requirement.text.strip_prefix("torch ").map(str::to_owned);
+        made_with.push(with("torch", version, cuda));
+    }
+    let objects = Objects::new(host);
+    let driver = driver::version_at_once(&Loader::new(&objects));
+    let cuda = driver.as_ref().and_then(driver::rules::cuda_of_driver).map(|cuda| cuda.to_string());
+    made_with.push(with("driver", driver.map(|driver| driver.to_string()), cuda));
+    let mut plan = Plan { made_with, ..resolution.plan };
+    for library in plan.libraries.iter_mut().filter(|library| library.identity.is_none() && !library.is_driver()) {
+        // A file that goes while it is read is one that verify tells of.
+        library.identity = host.map(&library.path).ok().map(|(bytes, _)| format!("sha256:{}", sha256(&bytes)));
+    }
+    Some(plan)
+}

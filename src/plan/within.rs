@@ -1,0 +1,185 @@
+//! Whose the libraries of a lock are: a lock comes with a repository, and so may a file that it names.
+//!
+//! Takes a plan that somebody wrote and the command it is handed to; gives the plan without the libraries that stand
+//! neither in the command's environment, nor in a toolkit, a directory of the system or a place that is named, and those by
+//! name. Outside of the environment, whose code runs anyway, a library counts only where nobody else can write to it.
+
+use crate::host::{Host, trusted_in_sandbox};
+use crate::inventory::places;
+use crate::loader::Objects;
+use crate::loader::{LinkMap, Loader};
+use crate::plan::Plan;
+use crate::python::{Command, Interpreter};
+use std::path::{Component, Path, PathBuf};
+
+/// The plan with the libraries that the command may be handed; the others by soname, with the reason in words that
+/// follow the path.
+#[must_use]
+pub fn within(host: &Host, plan: Plan, command: Option<&Command>, given: &[PathBuf]) -> (Plan, Vec<(String, String)>) {
+    let near = command.map(|command| prefixes(host, command)).unwrap_or_default();
+    let mut far = None;
+    let mut refused = Vec::new();
+    let mut libraries = plan.libraries.clone();
+    libraries.retain(|library| {
+        if below(host, &near, &library.path) {
+            return true;
+        }
+        // To find out may mean to start the interpreter: only where it matters.
+        let far = far.get_or_insert_with(|| Far::of(host, command, given));
+        let why = far.refuses(host, &library.path);
+        refused.extend(why.clone().map(|why| (library.soname.clone(), why)));
+        why.is_none()
+    });
+    (Plan { libraries, ..plan }, refused)
+}
+
+/// The environments that a Python may be the interpreter of: as it is started, and as its links lead.
+fn prefixes(host: &Host, command: &Command) -> Vec<PathBuf> {
+    let real = host.canonical(&command.program).ok();
+    let programs = std::iter::once(&command.program).chain(&real).filter(|_| command.python.is_some());
+    let bins =
+        programs.filter_map(|program| program.parent()).filter(|bin| bin.file_name().is_some_and(|n| n == "bin"));
+    bins.filter_map(|bin| bin.parent()).map(|prefix| prefix.join("lib")).collect()
+}
+
+/// Where else a command's libraries may be.
+struct Far {
+    /// What the interpreter imports from.
+    sites: Vec<PathBuf>,
+    /// Toolkits, the system, places that are named, and what a native program is linked with.
+    machine: Vec<PathBuf>,
+}
+
+impl Far {
+    fn of(host: &Host, command: Option<&Command>, given: &[PathBuf]) -> Self {
+        let objects = Objects::new(host);
+        let loader = Loader::new(&objects);
+        let python = command.and_then(|command| Some((&command.program, command.python.as_ref()?)));
+        let interpreter = python.and_then(|(program, options)| Interpreter::find(host, program, options).ok());
+        let mut machine: Vec<PathBuf> = places::machine(host, &loader).into_iter().map(|place| place.root).collect();
+        let listed = std::env::split_paths(host.env("CUDASHIM_PLACE").unwrap_or_default());
+        let named = given.iter().cloned().chain(listed.filter(|dir| !dir.as_os_str().is_empty()));
+        machine.extend(named.map(|dir| host.absolute(&dir)));
+        if let Some(command) = command.filter(|command| command.python.is_none()) {
+            machine.extend(linked(&loader, &command.program));
+        }
+        machine.retain(|dir| dir.is_absolute() && dir != Path::new("/"));
+        Self { sites: interpreter.map(|interpreter| interpreter.paths).unwrap_or_default(), machine }
+    }
+
+    fn refuses(&self, host: &Host, path: &Path) -> Option<String> {
+        if below(host, &self.sites, path) {
+            return None;
+        }
+        if !below(host, &self.machine, path) {
+            return Some("stands outside of what the command has".to_owned());
+        }
+        let why = trusted_in_sandbox(path).err().filter(|why| host.is_live() && !why.is_missing())?;
+        Some(format!("may be changed by others, for {why}"))
+    }
+}
+
+/// Where what a program is linked with stands, and where that looks.
+fn linked(loader: &Loader, program: &Path) -> Vec<PathBuf> {
+    let mut map = LinkMap::new(loader);
+    let _ = map.start(program);
+    let dirs = map.objects().iter().flat_map(|mapped| {
+        let own = mapped.path.parent().map(Path::to_owned);
+        own.into_iter().chain(loader.run_path(&mapped.path, &mapped.object))
+    });
+    dirs.collect()
+}
+
+/// Whether a file stands below one of the directories: as it is named, or as the links of its directory lead. What a link
+/// in such a directory leads to is that directory's word.
+fn below(host: &Host, dirs: &[PathBuf], path: &Path) -> bool {
+    let plain = !path.components().any(|part| part == Component::ParentDir);
+    let real = path.parent().and_then(|dir| host.canonical(dir).ok());
+    dirs.iter().any(|dir| {
+        plain && path.starts_with(dir)
+            || real.as_ref().is_some_and(|real| host.canonical(dir).is_ok_and(|dir| real.starts_with(dir)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::FileId;
+    use crate::plan::{How, PlanLibrary};
+    use crate::python::Options;
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    /// A cloned repository, and an environment beside it.
+    fn world() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for part in ["repo", "env/bin", "env/lib/python3.11/site-packages/nvidia", "toolkit"] {
+            fs::create_dir_all(root.join(part)).unwrap();
+        }
+        fs::write(root.join("env/pyvenv.cfg"), "version = 3.11\n").unwrap();
+        for file in ["repo/x.so", "env/bin/python", "toolkit/x.so", "env/lib/python3.11/site-packages/nvidia/x.so"] {
+            fs::write(root.join(file), "").unwrap();
+        }
+        symlink(root.join("repo/x.so"), root.join("repo/link.so")).unwrap();
+        symlink(root.join("env/lib"), root.join("repo/env")).unwrap();
+        (dir, root)
+    }
+
+    /// Why a library at this path is refused.
+    fn why(root: &Path, path: &Path, given: &[PathBuf]) -> Option<String> {
+        let host = Host::new("/".into(), BTreeMap::new(), root.join("repo"));
+        let program = root.join("env/bin/python");
+        let command = Command { file: program.clone(), program, python: Some(Options::default()) };
+        let library = PlanLibrary {
+            soname: "libcudart.so.12".into(),
+            path: path.to_owned(),
+            id: FileId { dev: 0, ino: 0 },
+            size: 0,
+            mtime: 0,
+            identity: None,
+            version: None,
+            how: How::Redirect,
+        };
+        let plan = Plan { libraries: vec![library], ..Plan::default() };
+        let (plan, refused) = within(&host, plan, Some(&command), given);
+        assert_eq!(plan.libraries.len() + refused.len(), 1);
+        refused.into_iter().next().map(|(_, why)| why)
+    }
+
+    #[test]
+    fn a_file_of_the_repository_is_no_library() {
+        let (_dir, root) = world();
+        for path in [
+            root.join("repo/x.so"),
+            root.join("repo/link.so"),
+            root.join("env/lib/../../repo/x.so"),
+            root.join("env/lib/python3.11/site-packages/../../../../repo/x.so"),
+            root.join("repo/env/../x.so"),
+            PathBuf::from("/proc/self/cwd/x.so"),
+            root.join("toolkit/x.so"),
+        ] {
+            assert_eq!(why(&root, &path, &[]).as_deref(), Some("stands outside of what the command has"), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_command_has_is_taken() {
+        let (_dir, root) = world();
+        let own = root.join("env/lib/python3.11/site-packages/nvidia");
+        // An environment of links into a store, as uv makes them.
+        symlink(root.join("toolkit/x.so"), own.join("link.so")).unwrap();
+        for path in [own.join("x.so"), own.join("link.so"), root.join("repo/env/python3.11/site-packages/nvidia/x.so")]
+        {
+            assert_eq!(why(&root, &path, &[]), None, "{path:?}");
+        }
+        // A place that is named, as long as nobody else can write to it.
+        let toolkit = root.join("toolkit");
+        assert_eq!(why(&root, &toolkit.join("x.so"), std::slice::from_ref(&toolkit)), None);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(&toolkit, mode).unwrap();
+        let says = why(&root, &toolkit.join("x.so"), &[toolkit]).unwrap();
+        assert!(says.starts_with("may be changed by others, for `"), "{says}");
+    }
+}

@@ -1,0 +1,113 @@
+//! What `verify` says: a line for each fact, or JSON (`docs/json-schema/verify.json`).
+
+use super::{JsonPath, SCHEMA};
+use crate::plan::{Change, Plan, State, Verification, What};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// What `verify` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The file.
+    pub lock: JsonPath,
+    /// Whom it is for, in a few words.
+    pub r#for: Vec<String>,
+    /// The cudashim it was made with.
+    pub made_by: Option<String>,
+    /// Whether it can be used as it is.
+    pub holds: bool,
+    /// All that was looked at.
+    pub checks: Vec<CheckLine>,
+    /// Where the relocated plan was written.
+    pub relocated: Option<JsonPath>,
+    /// Why it was not relocated, where that was asked for: the cause, then each library that is not here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_relocated: Vec<String>,
+    /// What to do.
+    pub hints: Vec<String>,
+}
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckLine {
+    /// What it is about.
+    pub what: What,
+    /// Its name.
+    pub name: String,
+    /// Whether it is as it was.
+    pub state: State,
+    /// How not.
+    pub change: Option<Change>,
+    /// In a clause.
+    pub says: String,
+    /// The file.
+    pub path: Option<JsonPath>,
+    /// What that leads to now.
+    pub leads_to: Option<JsonPath>,
+}
+
+impl VerifyReport {
+    /// What is found of a plan in a file.
+    #[must_use]
+    pub fn new(file: &Path, plan: &Plan, found: &Verification) -> Self {
+        let checks = found.checks.iter().map(|check| CheckLine {
+            what: check.what,
+            name: check.name.clone(),
+            state: check.state,
+            change: check.change,
+            says: check.says.clone(),
+            path: check.path.as_deref().map(JsonPath::from),
+            leads_to: check.leads_to.as_deref().map(JsonPath::from),
+        });
+        Self {
+            schema: SCHEMA,
+            lock: file.into(),
+            r#for: plan.made_for.iter().map(|made_for| made_for.text.clone()).collect(),
+            made_by: plan.with("cudashim").and_then(|with| with.version.clone()),
+            holds: found.holds(),
+            checks: checks.collect(),
+            relocated: None,
+            not_relocated: Vec::new(),
+            hints: Vec::new(),
+        }
+    }
+}
+
+/// The report for people: a line for each fact, then what it comes to.
+#[must_use]
+pub fn verify_text(report: &VerifyReport) -> String {
+    let mut text = String::new();
+    let width = report.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
+    for check in &report.checks {
+        let state = match check.state {
+            State::Holds => "holds",
+            State::Differs => "differs",
+            State::Drifted => "drifted",
+        };
+        let _ = writeln!(text, "{state:<7}  {:<width$}  {}", one_line(&check.name), one_line(&check.says));
+    }
+    let drifted = report.checks.iter().filter(|check| check.state == State::Drifted).count();
+    let all = report.checks.len();
+    let _ = match drifted {
+        0 => writeln!(text, "\nthe lock holds"),
+        _ if report.relocated.is_some() => {
+            writeln!(text, "\n{drifted} of {all} drifted, and all is here: the lock was written anew")
+        }
+        _ => writeln!(text, "\nthe lock does not hold: {drifted} of {all} drifted"),
+    };
+    for says in &report.not_relocated {
+        let _ = writeln!(text, "  {}", one_line(says));
+    }
+    for hint in &report.hints {
+        let _ = writeln!(text, "hint: {}", one_line(hint));
+    }
+    text
+}
+
+/// A lock may name files as it likes: no name begins a line of its own.
+fn one_line(text: &str) -> String {
+    text.replace('\n', "\\n")
+}

@@ -1,0 +1,125 @@
+//! `data/messages.tsv`: what programs print where CUDA's libraries fail them, and what it is a message of.
+//!
+//! Takes nothing; gives the rows, each with a regular expression that is compiled when it is first asked for. Also
+//! `data/translations.tsv`: what ld.so says in other languages.
+
+use std::sync::{LazyLock, OnceLock};
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::table;
+
+/// A message.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct MessageRow {
+    /// Text that stands in every such message.
+    pub key: &'static str,
+    /// The kinds of finding that it may be a message of, the likeliest first.
+    pub ids: Vec<&'static str>,
+    /// How much it tells; 0: nothing by itself.
+    pub weight: u8,
+    /// The cause in one clause, with `{group}` for what the message has there.
+    pub says: &'static str,
+    /// Where the message, or its meaning, can be read.
+    pub source: &'static str,
+    pattern: String,
+    regex: OnceLock<Option<Regex>>,
+}
+
+impl MessageRow {
+    /// The expression that the whole message, on one line, matches somewhere.
+    #[must_use]
+    pub fn regex(&self) -> Option<&Regex> {
+        self.regex.get_or_init(|| RegexBuilder::new(&self.pattern).unicode(false).build().ok()).as_ref()
+    }
+}
+
+/// A message of ld.so or a shell in another language.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct TranslationRow {
+    /// As it is printed.
+    pub text: &'static str,
+    /// The same in English.
+    pub english: &'static str,
+}
+
+/// Every message, in the order of the table.
+#[must_use]
+pub fn messages() -> &'static [MessageRow] {
+    &MESSAGES
+}
+
+/// Every translation.
+#[must_use]
+pub fn translations() -> &'static [TranslationRow] {
+    &TRANSLATIONS
+}
+
+const TEXT: &str = include_str!("../../data/messages.tsv");
+const TRANSLATED: &str = include_str!("../../data/translations.tsv");
+
+/// The usual shapes of groups.
+const SHAPES: [(&str, &str); 4] = [
+    ("{symbol}", "(?<symbol>[A-Za-z_][0-9A-Za-z_]*)"),
+    ("{library}", r"(?<library>lib[0-9A-Za-z_+-]+\.so(?:\.[0-9]+)*)"),
+    ("{asker}", r#"(?<asker>[^\s:'"()]+)"#),
+    ("{file}", r#"(?<file>[^\s:'"()]+)"#),
+];
+
+static MESSAGES: LazyLock<Vec<MessageRow>> = LazyLock::new(|| {
+    table::read(TEXT, |cells| {
+        let pattern = cells.text("pattern")?.to_owned();
+        Some(MessageRow {
+            key: cells.text("key")?,
+            ids: cells.list("ids", ' '),
+            weight: cells.text("weight")?.parse().ok()?,
+            says: cells.text("says")?,
+            source: cells.text("source")?,
+            pattern: SHAPES.iter().fold(pattern, |pattern, (name, shape)| pattern.replace(name, shape)),
+            regex: OnceLock::new(),
+        })
+    })
+});
+
+static TRANSLATIONS: LazyLock<Vec<TranslationRow>> = LazyLock::new(|| {
+    table::read(TRANSLATED, |cells| Some(TranslationRow { text: cells.text("text")?, english: cells.text("english")? }))
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::finding_row;
+    use crate::tables::table::tests::check;
+
+    #[test]
+    fn table_is_whole() {
+        check(TEXT, &["key", "pattern", "ids", "weight", "says", "source"], messages().len());
+        let groups = [
+            "library", "symbol", "node", "asker", "file", "version", "wanted", "found", "cuda", "name", "package",
+            "device", "operator",
+        ];
+        for row in messages() {
+            let regex = row.regex().unwrap_or_else(|| panic!("no expression: {}", row.pattern));
+            let names: Vec<&str> = regex.capture_names().flatten().collect();
+            assert!(names.iter().all(|name| groups.contains(name)), "{names:?} in {}", row.pattern);
+            for wanted in row.says.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+                assert!(names.contains(&wanted), "`{}` has no group {wanted}", row.pattern);
+            }
+            for id in &row.ids {
+                assert!(finding_row(id).is_some(), "{id} is not in data/findings.tsv");
+            }
+            assert!(!row.ids.is_empty() && row.weight <= 9 && row.source.starts_with("https://"), "{}", row.pattern);
+            assert!(!row.says.ends_with('.'), "{}", row.says);
+        }
+    }
+
+    #[test]
+    fn translations_are_of_messages() {
+        check(TRANSLATED, &["text", "english", "language", "source"], translations().len());
+        for row in translations() {
+            assert!(messages().iter().any(|message| row.english.contains(message.key)), "{}", row.english);
+        }
+    }
+}

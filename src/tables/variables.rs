@@ -1,0 +1,95 @@
+//! `data/variables.tsv`: the variables of the environment that can change an answer.
+//!
+//! Takes a name; tells whether it is one of them, and whether the shim hides it on the way to the binary.
+
+use super::table::{self, yes_no};
+use std::sync::LazyLock;
+
+/// What stands before the name of a hidden variable, on the way from the shim to the binary.
+pub const HOST_PREFIX: &str = "CUDASHIM_HOST_";
+
+/// One variable, or all whose names begin alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VariableRow {
+    /// Its name, or how the names begin.
+    pub name: &'static str,
+    /// Whether any letters may follow.
+    pub prefix: bool,
+    /// Whether it would act on the binary, too, so that the shim passes it under [`HOST_PREFIX`].
+    pub hidden: bool,
+    /// Who reads it.
+    pub read_by: &'static str,
+    /// Where this is known from.
+    pub source: &'static str,
+}
+
+impl VariableRow {
+    /// Whether a variable is this one, or one of these.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        if self.prefix { name.starts_with(self.name) } else { name == self.name }
+    }
+}
+
+/// Every row, sorted by name.
+#[must_use]
+pub fn variables() -> &'static [VariableRow] {
+    &TABLE
+}
+
+/// The row of a variable; `None` where its value changes nothing.
+///
+/// ```
+/// use cudashim::tables::variable;
+/// assert!(variable("LD_LIBRARY_PATH").is_some_and(|row| row.hidden));
+/// assert!(variable("CUDA_VISIBLE_DEVICES").is_none());
+/// ```
+#[must_use]
+pub fn variable(name: &str) -> Option<&'static VariableRow> {
+    variables().iter().find(|row| row.is(name))
+}
+
+const TEXT: &str = include_str!("../../data/variables.tsv");
+
+static TABLE: LazyLock<Vec<VariableRow>> = LazyLock::new(|| {
+    table::read(TEXT, |cells| {
+        let name = cells.text("name")?;
+        Some(VariableRow {
+            name: name.strip_suffix('*').unwrap_or(name),
+            prefix: name.ends_with('*'),
+            hidden: yes_no(cells.text("hidden")?)?,
+            read_by: cells.text("read_by")?,
+            source: cells.text("source")?,
+        })
+    })
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::table::tests::{check, check_ids, check_sorted};
+
+    #[test]
+    fn table_is_whole() {
+        check(TEXT, &["name", "hidden", "read_by", "source"], variables().len());
+        check_ids(TEXT, variables().iter().map(|row| row.source));
+        check_sorted(variables().iter().map(|row| row.name));
+        for row in variables() {
+            let plain = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
+            assert!(row.name.chars().all(plain) && row.name.len() > 2, "{}", row.name);
+            // What is passed as it is must not make the binary's own loader do anything.
+            assert!(row.hidden || !(row.name.starts_with("LD_") || row.name.starts_with("GLIBC_")), "{}", row.name);
+            assert_eq!(variables().iter().filter(|other| other.is(row.name)).count(), 1, "{}", row.name);
+            assert!(!row.name.starts_with(HOST_PREFIX));
+        }
+    }
+
+    #[test]
+    fn names_are_whole_or_begin_alike() {
+        assert!(variable("UV_PYTHON").is_some() && variable("PYENV_VERSION").is_some());
+        for other in ["PATHS", "XPATH", "UV", "CUDA_HOME2", "PYTHONHASHSEED", "LD_DEBUG", ""] {
+            assert!(variable(other).is_none(), "{other}");
+        }
+    }
+}
