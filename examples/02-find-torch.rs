@@ -1,47 +1,33 @@
-//! The torch of a Python, read from its files: nothing is imported, and of a virtual environment nothing is run.
+//! The torch of a Python, read from its files: nothing is imported.
 //!
 //! cargo run --example 02-find-torch -- [PYTHON or directory of an environment]
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
-use cudashim::python::{Options, find_on_path};
-use cudashim::{Host, Interpreter, TorchBuild, tables};
-use std::ffi::OsStr;
+use cudashim::{Host, Machine, Request};
 use std::path::PathBuf;
 
 fn main() {
-    let host = Host::current();
-    // The Python meant: as named, else that of the active environment, else the one on PATH.
-    let named = std::env::args_os().nth(1).map(PathBuf::from);
-    let active = || ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().find_map(|name| host.env(name)).map(PathBuf::from);
-    let Some(python) = named.or_else(active).or_else(|| find_on_path(&host, OsStr::new("python3"))) else {
-        println!("no Python here: name one");
+    let python = std::env::args_os().nth(1).map(PathBuf::from);
+    let machine = Machine::new(Host::current(), Request { python, ..Request::default() });
+    let environment = machine.environment();
+    let Some(interpreter) = &environment.interpreter else {
+        println!("no Python found: name one");
         return;
     };
-    // The directories it imports from, in the order of sys.path: the first torch in them wins.
-    let interpreter = match Interpreter::find(&host, &python, &Options::default()) {
-        Ok(interpreter) => interpreter,
-        Err(error) => return println!("{error}"),
-    };
     println!("Python {} at {}", interpreter.version, interpreter.program.display());
-    let torch = match TorchBuild::find(&host, &interpreter.paths) {
-        Ok(torch) => torch,
-        Err(error) => return println!("{error}"),
+    // The first torch in sys.path wins.
+    let Some(torch) = &environment.torch else {
+        println!("no torch in {:?}", interpreter.paths);
+        return;
     };
     println!("torch {} in {}", torch.version, torch.dir.display());
     println!("built with CUDA {}", torch.cuda.as_deref().unwrap_or("none"));
     // Extensions must be built with the same choice, or their import ends in `undefined symbol: …__cxx11…`.
-    match torch.cxx11_abi {
-        Some(new) => println!("_GLIBCXX_USE_CXX11_ABI={}", u8::from(new)),
-        None => println!("_GLIBCXX_USE_CXX11_ABI: its libc10.so does not tell"),
+    if let Some(new) = torch.cxx11_abi {
+        println!("_GLIBCXX_USE_CXX11_ABI={}", u8::from(new));
     }
-
     // The releases its own metadata asks pip for.
     for (package, range) in &torch.pins {
         println!("  pins {package} {range}");
-    }
-    // What the tables know about the build beyond its files; a version that is not listed is no error.
-    let tag = torch.cuda_release().map(|(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()));
-    if let Some(row) = tables::torch_build(&torch.version, tag.as_deref()) {
-        println!("native code for compute capability {} (known from {})", row.sm.join(", "), row.source);
     }
 }

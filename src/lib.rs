@@ -1,39 +1,31 @@
 //! cudashim finds every copy of NVIDIA's libraries on a machine, reads what each defines and needs,
 //! chooses the one set that fits a torch build, and hands it out to a process.
 //!
-//! # The pipeline
-//!
-//! | | takes | gives |
-//! |---|---|---|
-//! | [`Host`] | this machine, or a root directory | files, environment |
-//! | [`Objects`] | paths | ELF objects, each opened once |
-//! | [`Loader`] | a name | what ld.so would do with it |
-//! | [`inventory::places`] | a machine, an interpreter's paths | the directories where libraries may be |
-//! | [`Inventory`] | places | every copy: version, evidence, owner, what is wrong with it |
-//! | [`Interpreter`], [`TorchBuild`] | a Python | its paths; the torch in them: version, CUDA, pins |
-//! | [`Requirement`] | a torch, ELF files, a SPEC | sonames wanted, symbols that must be there, releases pinned |
-//! | [`resolve::resolve`] | requirement, inventory, [`Policy`] | a [`Resolution`], or [`NoSolution`] with the reasons |
-//! | [`Plan`] | | the set: a file for the preload object, a lock, or: |
-//! | [`Plan::load`] | | the set open in this process, a [`LoadedSet`] |
-//!
-//! [`Request`] goes the whole way in one call; [`tables`] holds the tables of releases that all of it rests on. The
-//! `examples/` directory takes the steps one by one.
+//! | | is |
+//! |---|---|
+//! | [`Host`] | a root directory with an environment: this machine, or an image |
+//! | [`Request`] | whom a set is for: a Python, a torch version, ELF files; what is fixed and forbidden |
+//! | [`Machine`] | a host, looked at for a request; each part below is computed once |
+//! | [`Machine::environment`] | the [`Interpreter`], its [`TorchBuild`] |
+//! | [`Machine::inventory`] | every copy: version with its evidence, owner, what makes it unusable |
+//! | [`Machine::answer`] | the chosen set, a [`Resolution`], or [`NoSolution`] with the facts that contradict each other |
+//! | [`Machine::findings`] | what is wrong, why, and the lines that heal it |
+//! | [`Machine::with`] | the same machine after a [`Change`] |
+//! | [`Plan`] | the set as a file: for the shim, a lock, or: |
+//! | [`Plan::load`] | the set open in this process, a [`LoadedSet`] |
 //!
 //! ```
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use cudashim::{Host, Request};
+//! use cudashim::Machine;
 //!
-//! let answer = Request::default().answer(&Host::current())?;
-//! match answer.resolution {
-//!     Some(found) => {
-//!         for library in &found.set {
+//! let machine = Machine::current();
+//! match machine.answer() {
+//!     Ok(answer) => {
+//!         for library in answer.resolution.iter().flat_map(|found| &found.set) {
 //!             println!("{} from {}: {}", library.soname, library.path.display(), library.because);
 //!         }
 //!     }
-//!     None => println!("{}", answer.nothing.unwrap_or_default()),
+//!     Err(error) => println!("{error}"),
 //! }
-//! # Ok(())
-//! # }
 //! ```
 //!
 //! # What it leaves alone
@@ -41,35 +33,47 @@
 //! No function of CUDA's API is interposed, no file of an installation is written, nothing is fetched, and no library
 //! is run to find out about it: only [`Plan::load`] executes code of theirs.
 
-pub mod check;
+mod check;
 #[cfg(feature = "cli")]
-pub mod cli;
-pub mod diagnose;
-pub mod driver;
-pub mod elf;
-pub mod host;
-pub mod inventory;
-pub mod launch;
-pub mod loader;
-pub mod machine;
-pub mod plan;
-pub mod python;
-pub mod report;
-pub mod resolve;
-pub mod tables;
-pub mod target;
+mod cli;
+mod diagnose;
+mod driver;
+mod elf;
+mod host;
+mod inventory;
+mod launch;
+mod loader;
+mod machine;
+mod plan;
+mod python;
+mod report;
+mod resolve;
+mod tables;
+mod target;
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use cli::main;
+pub use diagnose::{Consequence, Evidence as Proof, Finding, Line, Remedy};
 pub use host::Host;
-pub use inventory::{Inventory, Library};
-pub use launch::{CudaVersion, LoadedSet};
-pub use loader::{Loader, Objects};
-pub use machine::{Answer, Change, Machine, Request};
-pub use plan::Plan;
+pub use inventory::{Inventory, Library, Owner};
+pub use launch::{CallError, CudaVersion, CudnnVersion, LoadError, LoadedLibrary, LoadedSet, Origin};
+pub use machine::{Answer, Change, Environment, Machine, Request, RequestError};
+pub use plan::{Plan, PlanError, PlanLibrary};
 pub use python::{Interpreter, TorchBuild};
 pub use resolve::solve::NoSolution;
-pub use resolve::{Policy, Resolution};
-pub use tables::Version;
-pub use target::Requirement;
+pub use resolve::{Choice, Policy, Refused, Resolution};
+pub use tables::{Phase, Severity, Version, VersionRange};
+pub use target::{Requirement, Spec, SpecError};
+
+/// The rooms, for the tests of this repository: no part of the interface.
+#[doc(hidden)]
+pub mod internal {
+    macro_rules! open {
+        ($($room:ident)*) => {$(pub mod $room { pub use crate::$room::*; })*};
+    }
+    open! { check diagnose driver elf host inventory launch loader machine plan python report resolve tables target }
+}
 
 /// The README's Rust block compiles.
 #[cfg(doctest)]

@@ -13,10 +13,10 @@ mod table;
 mod xla;
 
 use crate::support::world::{Lib, Venv, World};
-use cudashim::Host;
-use cudashim::diagnose::{Ask, Finding, Remedy, Report, examine, recognise};
-use cudashim::driver::{Devices, Driver};
-use cudashim::tables::Severity;
+use cudashim::internal::diagnose::{Report, examine, recognise};
+use cudashim::internal::driver::{Devices, Driver};
+use cudashim::internal::tables::Severity;
+use cudashim::{Finding, Host, Machine, Remedy, Request};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -127,19 +127,21 @@ impl Patient {
         Host::new(self.world.root().to_owned(), self.env.clone(), "/".into())
     }
 
+    /// The machine, looked at for its environment.
+    pub(crate) fn machine(&self) -> Machine {
+        let python = self.world.path("venv").is_dir().then(|| "/venv".into());
+        let machine = Machine::new(self.host(), Request { python, ..Request::default() });
+        machine.with_devices(self.devices.clone()).answered().unwrap().as_it_is()
+    }
+
     /// What its doctor says.
     pub(crate) fn report(&self) -> Report {
-        let python = self.world.path("venv").is_dir().then(|| "/venv".into());
-        let ask = Ask { python, devices: self.devices.clone(), ..Ask::default() };
-        examine(&self.host(), &ask).unwrap()
+        examine(&self.machine(), None)
     }
 
     /// What its doctor says to an error text.
     pub(crate) fn told(&self, text: &str) -> Report {
-        let python = self.world.path("venv").is_dir().then(|| "/venv".into());
-        let messages = Some(recognise(text.as_bytes()));
-        let ask = Ask { python, devices: self.devices.clone(), messages, ..Ask::default() };
-        examine(&self.host(), &ask).unwrap()
+        examine(&self.machine(), Some(recognise(text.as_bytes())))
     }
 
     /// The ids of what is found, worst first.
@@ -170,9 +172,7 @@ fn a_recorded_machine_is_the_machine() {
     let text = report.machine.to_json().unwrap();
     let again = Driver::from_json(&text).unwrap();
     assert_eq!(again, report.machine);
-    let ask = Ask { recorded: Some(again), ..Ask::default() };
-    let elsewhere = Patient::new();
-    let read = examine(&elsewhere.host(), &ask).unwrap();
+    let read = examine(&Patient::new().machine().with_driver(again), None);
     assert_eq!(read.driver, report.driver);
     // What is not known of is skipped, what is missing was not seen, and a later format is refused.
     assert_eq!(Driver::from_json(r#"{"schema":1,"later":[1]}"#).unwrap(), Driver::default());

@@ -8,7 +8,7 @@ mod oracle;
 
 use std::path::Path;
 
-use cudashim::elf::{Elf, ObjectKind};
+use cudashim::internal::elf::{Elf, ObjectKind};
 use tempfile::TempDir;
 
 use crate::support::{cc, library, version_script};

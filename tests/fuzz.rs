@@ -153,7 +153,7 @@ fn images_are_read_alike() {
     run("image", |bytes| image::run(bytes, |bytes| shim.reads("image", bytes)));
     // That both refuse everything would pass for agreement.
     let whole = std::fs::read(fuzz().join("seeds/image/one")).unwrap();
-    assert!(cudashim::plan::ImageView::parse(&whole).is_ok_and(|view| view.libraries.len() == 3));
+    assert!(cudashim::internal::plan::ImageView::parse(&whole).is_ok_and(|view| view.libraries.len() == 3));
 }
 
 /// Some thousands of images in which a few words or bytes are others; `CUDASHIM_MUTANTS` says how many.

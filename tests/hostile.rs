@@ -202,7 +202,7 @@ fn files_that_change_while_they_are_looked_at() {
                 }
                 let seen: Value = serde_json::from_slice(&out).unwrap();
                 let known = |id: &Value| {
-                    cudashim::tables::finding_rows().iter().any(|row| id == row.id && row.advice.is_some())
+                    cudashim::internal::tables::finding_rows().iter().any(|row| id == row.id && row.advice.is_some())
                 };
                 assert!(seen["problems"].as_array().unwrap().iter().all(|problem| known(&problem["id"])), "{seen}");
             }

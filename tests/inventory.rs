@@ -1,9 +1,10 @@
 //! Whom the copies of a machine belong to, how they are reached, and what is wrong among them.
 
 use crate::support::world::{Lib, Venv, World};
-use cudashim::inventory::places;
-use cudashim::inventory::{OwnerKind, Owners, Reach, Verified, problems, reach};
-use cudashim::{Host, Inventory, Library, Loader, Objects};
+use cudashim::internal::inventory::places;
+use cudashim::internal::inventory::{OwnerKind, Owners, Reach, Verified, problems, reach};
+use cudashim::internal::loader::{Loader, Objects};
+use cudashim::{Host, Inventory, Library};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;

@@ -6,8 +6,9 @@ mod search;
 mod worlds;
 
 use crate::support::lab::Lab;
-use cudashim::loader::{FILTER_CIRCLE, Fault, Flags, LinkError, LinkMap, Listed, Loader, Symbols};
-use cudashim::{Host, Objects};
+use cudashim::Host;
+use cudashim::internal::loader::Objects;
+use cudashim::internal::loader::{FILTER_CIRCLE, Fault, Flags, LinkError, LinkMap, Listed, Loader, Symbols};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

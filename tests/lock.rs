@@ -126,7 +126,7 @@ fn a_library_without_a_build_id_is_known_by_its_digest() {
     let done = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
     assert_eq!(done.code, Some(0), "{}", done.err);
     let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
-    let digest = cudashim::inventory::sha256(&fs::read(&file).unwrap());
+    let digest = cudashim::internal::inventory::sha256(&fs::read(&file).unwrap());
     assert!(fs::read_to_string(world.path("cudashim.lock")).unwrap().contains(&format!("\tsha256:{digest}\t")));
     // Another file of the same bytes, then one of other bytes and the same size.
     let bytes = fs::read(&file).unwrap();

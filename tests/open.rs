@@ -7,9 +7,9 @@
 
 use crate::support::library;
 use cudashim::Host;
-use cudashim::launch::{CallError, LoadError, Origin};
-use cudashim::loader::Objects;
-use cudashim::plan::{How, Plan, PlanLibrary};
+use cudashim::internal::launch::{CallError, LoadError, Origin};
+use cudashim::internal::loader::Objects;
+use cudashim::internal::plan::{How, Plan, PlanLibrary};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -255,23 +255,16 @@ fn run(command: &mut Command) -> String {
     text(&output)
 }
 
-fn run_in(command: &mut Command, dir: &Path) -> String {
-    run(command.env("HOME", dir).current_dir(dir))
-}
-
 #[test]
 fn examples_say_so_where_there_is_nothing() {
     let empty = tempfile::tempdir().unwrap();
     let run = |name| run(example(name).env("PATH", empty.path()).env("HOME", empty.path()).current_dir(empty.path()));
     assert!(run("01-find-libraries").contains("librar"));
-    assert!(run("02-find-torch").starts_with("no Python here"));
-    assert!(run("03-choose-a-set").starts_with("no Python here"));
+    assert!(run("02-find-torch").starts_with("no Python found"));
+    assert!(run("03-choose-a-set").starts_with("nothing to choose: there is no Python here"));
     assert!(run("04-load-and-ask").starts_with("there is no Python here"));
-    assert!(run("05-compatible").starts_with("no torch with CUDA here"));
-    assert!(run("06-versions").starts_with("torch    none found"));
-    // Where there is a driver, it is asked; no Python is named.
-    let devices = run("07-devices");
-    assert!(devices.lines().last().is_some_and(|line| line.starts_with("skipped: ")), "{devices}");
+    assert!(run("05-what-is-wrong").contains("driver"));
+    assert!(run("06-after-a-change").starts_with("as it is: "));
 }
 
 #[test]
@@ -316,35 +309,15 @@ fn examples_tell_what_is_there() {
             assert!(said.contains(line), "{name} does not say `{line}`:\n{said}");
         }
     };
-    says("01-find-libraries", &["wheel nvidia-cuda-runtime-cu12 12.4.127", "libcudnn_graph.so.9"]);
+    says("01-find-libraries", &["nvidia-cuda-runtime-cu12", "libcudnn_graph.so.9"]);
     says(
         "02-find-torch",
         &["torch 2.5.1+cu124 in ", "built with CUDA 12.4", "pins nvidia-cuda-runtime-cu12 ==12.4.127"],
     );
-    says("03-choose-a-set", &["torch 2.5.1+cu124 cannot be imported without 2 sonames", runtime.to_str().unwrap()]);
+    says("03-choose-a-set", &["12.4.127         the only copy", runtime.to_str().unwrap()]);
     says("04-load-and-ask", &["libcudart.so.12          Opened", "runtime: 12.4", "cuDNN: 9.1.0"]);
-    let with_driver = |name, driver: &str, lines: &[&str]| {
-        let record = dir.join(format!("{driver}.json"));
-        let kernel = format!(r#"{{"schema": 1, "kernel": {{"loaded": true, "version": "{driver}"}}}}"#);
-        fs::write(&record, kernel).unwrap();
-        let said = run_in(example(name).arg(dir.join("venv")).arg(&record), dir);
-        for line in lines {
-            assert!(said.contains(line), "{name} with {driver} does not say `{line}`:\n{said}");
-        }
-    };
-    with_driver(
-        "05-compatible",
-        "535.261.03",
-        &["built with CUDA 12.4", "for CUDA 12.2: compatible, by minor-version"],
-    );
-    with_driver("05-compatible", "580.95.05", &["driver 580.95.05: compatible"]);
-    with_driver("05-compatible", "470.256.02", &["too old, CUDA 12 needs 525.60.13 or newer"]);
-    with_driver(
-        "06-versions",
-        "535.261.03",
-        &["torch    12.4", "driver   12.2", "driver: of another release, and serves"],
-    );
-    with_driver("06-versions", "470.256.02", &["runtime  12.4.127", "runtime: the same", "driver: of an older major"]);
+    says("05-what-is-wrong", &["fatal (library-not-found): `libtorch_global_deps.so` needs", "is on no search path"]);
+    says("06-after-a-change", &["without LD_LIBRARY_PATH: ", "with the chosen set handed out: "]);
     // Where a driver is installed, its libcuda may be preferred to the one built here.
     if !["/sys/module/nvidia/version", "/proc/driver/nvidia/version"].iter().any(|path| Path::new(path).exists()) {
         says("04-load-and-ask", &["driver: 13.0"]);

@@ -6,8 +6,8 @@ mod devices;
 mod trust;
 
 use crate::support::lab::Lab;
-use cudashim::launch::probe::{Answer, Asked, End, ProbeError, Prober};
-use cudashim::tables::{ProbeRow, probes_of};
+use cudashim::internal::launch::probe::{Answer, Asked, End, ProbeError, Prober};
+use cudashim::internal::tables::{ProbeRow, probes_of};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

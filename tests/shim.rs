@@ -38,7 +38,7 @@ struct Common {
 
 static COMMON: LazyLock<Common> = LazyLock::new(|| {
     let lab = Lab::new();
-    let shim = lab.write("libcudashim.so", cudashim::launch::shim::IMAGE);
+    let shim = lab.write("libcudashim.so", cudashim::internal::launch::shim::IMAGE);
     let host = lab.program("host", include_str!("shim/host.c"), &["-rdynamic", "-ldl", "-pthread"]);
     Common { _lab: lab, shim, host }
 });

@@ -232,7 +232,8 @@ fn what_an_answer_depends_on_is_in_the_table() {
             continue;
         }
         let words = text.split('"').skip(1).step_by(2).filter(is_name);
-        let unknown = words.filter(|word| cudashim::tables::variable(word).is_none() && !NO_VARIABLES.contains(word));
+        let unknown =
+            words.filter(|word| cudashim::internal::tables::variable(word).is_none() && !NO_VARIABLES.contains(word));
         wrong.extend(unknown.map(|word| format!("src/{path}: `{word}` is not in data/variables.tsv")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -241,7 +242,7 @@ fn what_an_answer_depends_on_is_in_the_table() {
 #[test]
 fn the_library_does_without_the_command_line() {
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    assert!(lib.contains("#[cfg(feature = \"cli\")]\npub mod cli;"), "`cli` is not optional");
+    assert!(lib.contains("#[cfg(feature = \"cli\")]\nmod cli;"), "`cli` is not optional");
 }
 
 #[test]
@@ -328,8 +329,7 @@ fn nothing_is_left_lying_about() {
 #[test]
 fn the_map_names_every_module_and_every_command() {
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let modules: BTreeSet<&str> =
-        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let modules: BTreeSet<&str> = lib.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
     let design = fs::read_to_string(root().join("docs/DESIGN.md")).unwrap();
     assert!(modules.len() > 10, "{modules:?}");
     assert!(design.lines().count() <= 90, "docs/DESIGN.md is to be read in one go: {} lines", design.lines().count());
@@ -345,7 +345,7 @@ fn the_map_names_every_module_and_every_command() {
 /// One table of what can be wrong, and a rule for each row.
 #[test]
 fn every_finding_has_a_row_and_every_row_a_rule() {
-    let ids: BTreeSet<&str> = cudashim::tables::finding_rows().iter().map(|row| row.id).collect();
+    let ids: BTreeSet<&str> = cudashim::internal::tables::finding_rows().iter().map(|row| row.id).collect();
     let mut sources = rust_files(&root().join("src"));
     sources.retain(|path, _| !path.starts_with("tables/"));
     let messages = fs::read_to_string(root().join("data/messages.tsv")).unwrap();

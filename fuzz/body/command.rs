@@ -3,7 +3,7 @@
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
 use super::machine::Machine;
-use cudashim::python::Command;
+use cudashim::internal::python::Command;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

@@ -3,9 +3,10 @@
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
 use super::machine::Machine;
-use cudashim::inventory::places::{Place, Provenance};
-use cudashim::inventory::{Owner, Owners, Verified};
-use cudashim::{Inventory, Objects};
+use cudashim::Inventory;
+use cudashim::internal::inventory::places::{Place, Provenance};
+use cudashim::internal::inventory::{Owner, Owners, Verified};
+use cudashim::internal::loader::Objects;
 use serde_json::Value;
 
 const PATH: &str = "lib/libcudart.so.12";

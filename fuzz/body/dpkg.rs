@@ -3,9 +3,10 @@
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
 use super::machine::{Machine, parts};
-use cudashim::inventory::places::{Place, Provenance};
-use cudashim::inventory::{Owner, Owners, Verified};
-use cudashim::{Inventory, Objects};
+use cudashim::Inventory;
+use cudashim::internal::inventory::places::{Place, Provenance};
+use cudashim::internal::inventory::{Owner, Owners, Verified};
+use cudashim::internal::loader::Objects;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

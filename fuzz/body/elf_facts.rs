@@ -3,7 +3,7 @@
 //! The body of the fuzz target, and of the property tests that stand in for it where no fuzzer is.
 //! It must come back, without a panic; what it returns keeps the work from being optimised away.
 
-use cudashim::elf::{Elf, ident};
+use cudashim::internal::elf::{Elf, ident};
 
 /// Uses each method of the reader on `bytes`; gives the number of things it found.
 pub(crate) fn read_everything(bytes: &[u8]) -> usize {

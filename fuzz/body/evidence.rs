@@ -2,9 +2,9 @@
 //!
 //! The body of the fuzz target, and of the property tests that stand in for it where no fuzzer is.
 
-use cudashim::elf::Elf;
-use cudashim::elf::fatbin::FatBinaries;
-use cudashim::inventory::{flags, observe};
+use cudashim::internal::elf::Elf;
+use cudashim::internal::elf::fatbin::FatBinaries;
+use cudashim::internal::inventory::{flags, observe};
 
 /// Sonames of libraries that are asked in different ways: by functions, texts, symbols, all of them.
 const SONAMES: [&str; 6] =

@@ -2,7 +2,7 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::elf::fatbin::FatBinaries;
+use cudashim::internal::elf::fatbin::FatBinaries;
 
 /// Reads `bytes` as a section, and searches them as bytes that nothing describes.
 pub(crate) fn run(bytes: &[u8]) {

@@ -2,8 +2,8 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::host::FileId;
-use cudashim::plan::{How, ImageView};
+use cudashim::internal::host::FileId;
+use cudashim::internal::plan::{How, ImageView};
 use std::os::unix::ffi::OsStrExt;
 
 /// Reads `bytes`, and them with the size in their head put right. `shim` answers what `harness_image` makes of bytes, `None`

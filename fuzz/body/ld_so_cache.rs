@@ -2,7 +2,7 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::loader::Cache;
+use cudashim::internal::loader::Cache;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 

@@ -4,7 +4,7 @@
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
 use super::machine::{Machine, parts};
-use cudashim::loader::conf_directories;
+use cudashim::internal::loader::conf_directories;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 

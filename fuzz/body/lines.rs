@@ -2,8 +2,8 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::host::Stamps;
-use cudashim::host::escape;
+use cudashim::internal::host::Stamps;
+use cudashim::internal::host::escape;
 
 /// Takes bytes as a name to escape, as a field, and as a file of stamps.
 pub(crate) fn run(bytes: &[u8]) {

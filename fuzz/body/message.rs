@@ -2,8 +2,8 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::diagnose::{Window, recognise};
-use cudashim::tables::messages;
+use cudashim::internal::diagnose::{Window, recognise};
+use cudashim::internal::tables::messages;
 
 /// Takes bytes as the output of a program, in one piece and in many.
 pub(crate) fn run(bytes: &[u8]) {

@@ -3,7 +3,7 @@
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
 use super::machine::{Machine, parts};
-use cudashim::python::{distributions, normalized, pins};
+use cudashim::internal::python::{distributions, normalized, pins};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

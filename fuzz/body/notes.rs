@@ -2,7 +2,7 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::elf::Elf;
+use cudashim::internal::elf::Elf;
 use object::LittleEndian as Le;
 use object::elf::{FileHeader64, NT_GNU_BUILD_ID};
 use object::read::elf::NoteIterator;

@@ -2,7 +2,7 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::elf::{Elf, ObjectKind};
+use cudashim::internal::elf::{Elf, ObjectKind};
 
 /// The limits of `cshim/peek.c`.
 const SEGMENTS: u16 = 64;

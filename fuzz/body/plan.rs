@@ -2,7 +2,7 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::plan::{Plan, SIZE_LIMIT};
+use cudashim::internal::plan::{Plan, SIZE_LIMIT};
 
 /// Reads `bytes`, and what they say between a first and a last line as they must be.
 pub(crate) fn run(bytes: &[u8]) {

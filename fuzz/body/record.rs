@@ -3,7 +3,7 @@
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
 use super::machine::Machine;
-use cudashim::python::{Recorded, distributions};
+use cudashim::internal::python::{Recorded, distributions};
 use std::os::unix::ffi::OsStrExt;
 
 /// Takes the bytes of a `RECORD`.

@@ -2,8 +2,8 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::tables::torch_builds;
-use cudashim::target::Spec;
+use cudashim::internal::tables::torch_builds;
+use cudashim::internal::target::Spec;
 
 /// Takes the text of a SPEC.
 pub(crate) fn run(bytes: &[u8]) {

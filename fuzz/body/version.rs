@@ -2,7 +2,7 @@
 //!
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
-use cudashim::tables::{Version, VersionRange, parse_library_name};
+use cudashim::internal::tables::{Version, VersionRange, parse_library_name};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 

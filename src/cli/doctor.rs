@@ -5,9 +5,10 @@ mod devices;
 
 use super::args::{Cli, DoctorArgs, Format};
 use super::{output, resolve};
-use crate::diagnose::{self, Ask, Message, Report, Window, recognise, redacted, redacted_json};
+use crate::diagnose::{self, Message, Report, Window, recognise, redacted, redacted_json};
 use crate::driver::Driver;
 use crate::host::{Host, atomic_write};
+use crate::machine::{Machine, Request};
 use crate::report::sanitized;
 use anyhow::Context;
 use std::fs::File;
@@ -52,16 +53,14 @@ fn examine(cli: &Cli, args: &DoctorArgs, host: &Host, messages: Option<Vec<Messa
         Driver::from_json(&text).with_context(|| format!("the record `{}` cannot be used", file.display()))
     });
     let recorded = recorded.transpose()?;
-    let asked = cli.root.is_none() && recorded.is_none() && !args.no_devices;
-    let ask = Ask {
-        spec: args.meant.torch.clone(),
-        python: args.meant.python.clone(),
-        devices: if asked { devices::ask(host) } else { crate::driver::Devices::default() },
-        recorded,
-        messages,
-        command: args.command.clone(),
-    };
-    Ok(diagnose::examine(host, &ask)?)
+    let (spec, python, command) = (args.meant.torch.clone(), args.meant.python.clone(), args.command.clone());
+    let mut machine = Machine::new(host.clone(), Request { spec, python, command, ..Request::default() });
+    if let Some(driver) = recorded {
+        machine = machine.with_driver(driver);
+    } else if cli.root.is_none() && !args.no_devices {
+        machine = machine.with_devices(devices::ask(host));
+    }
+    Ok(diagnose::examine(&machine.answered()?.as_it_is(), messages))
 }
 
 fn page(cli: &Cli, args: &DoctorArgs, host: &Host, report: &Report) -> anyhow::Result<String> {

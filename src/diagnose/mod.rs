@@ -37,39 +37,19 @@ pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
 pub use start::{Preflight, in_the_way, lines, preflight, set_line};
 
 use crate::check::{self, Subject};
-use crate::driver::{Devices, Driver};
+use crate::driver::Driver;
 use crate::host::Host;
 use crate::inventory::{Inventory, Library, Problem, problems};
 use crate::loader::Loader;
 use crate::loader::Objects;
-use crate::machine::{Answer, Request, RequestError};
-use crate::machine::{Change, Machine};
+use crate::machine::{Answer, Change, Machine, RequestError};
 use crate::plan::Plan;
 use crate::python::TorchBuild;
 use crate::python::{Distribution, Interpreter};
 use crate::report::acts;
 use crate::tables::Severity;
-use crate::target::Spec;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::path::PathBuf;
-
-/// Whom a machine is examined for.
-#[derive(Debug, Clone, Default)]
-pub struct Ask {
-    /// `--torch SPEC`.
-    pub spec: Spec,
-    /// `--python PY`: an interpreter, or the directory of its environment.
-    pub python: Option<PathBuf>,
-    /// What libcuda and NVML said; it is left out of the judgement where nobody asked them.
-    pub devices: Devices,
-    /// The driver as it was recorded, instead of the one of the machine.
-    pub recorded: Option<Driver>,
-    /// What was recognised in an error text; `None` where there is no text.
-    pub messages: Option<Vec<Message>>,
-    /// The command that failed.
-    pub command: Vec<OsString>,
-}
 
 /// All that the rules may look at.
 #[derive(Debug)]
@@ -186,26 +166,43 @@ pub(crate) fn word(word: &OsStr) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Examines a machine.
-///
-/// # Errors
-/// Where the interpreter, the torch or a file that is named cannot be used. That nothing fits is a finding.
-pub fn examine(host: &Host, ask: &Ask) -> Result<Report, RequestError> {
-    let (spec, python, command) = (ask.spec.clone(), ask.python.clone(), ask.command.clone());
-    let request = Request { spec, python, command, ..Request::default() };
-    let mut machine = Machine::new(host.clone(), request).with_devices(ask.devices.clone());
-    if let Some(driver) = &ask.recorded {
-        machine = machine.with_driver(driver.clone());
+impl Machine {
+    /// What is wrong with the machine for whom it is looked at, the worst first, each with the remedies that heal it. That
+    /// no set of libraries fits is a finding.
+    ///
+    /// ```
+    /// use cudashim::Machine;
+    ///
+    /// for finding in Machine::current().findings() {
+    ///     println!("{}: {}", finding.id, finding.cause);
+    ///     for line in finding.remedies.iter().filter_map(|remedy| remedy.as_command()) {
+    ///         println!("    $ {line}");
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        judging(self, found)
     }
-    let machine = machine.answered()?.as_it_is();
-    Ok(judging(&machine, |case| {
-        let mut findings = remedy::tried(&machine, rules(case), |machine| judging(machine, rules));
-        findings.extend(healed(case, &findings));
-        if let Some(messages) = &ask.messages {
+}
+
+/// Examines a machine, and what was recognised in an error text; `None` where there is no text.
+#[must_use]
+pub fn examine(machine: &Machine, messages: Option<Vec<Message>>) -> Report {
+    judging(machine, |case| {
+        let mut findings = found(case);
+        if let Some(messages) = &messages {
             pasted::explain(case, messages, &mut findings);
         }
-        Report::new(case, findings, ask.messages.clone())
-    }))
+        Report::new(case, findings, messages)
+    })
+}
+
+/// What the rules find, with the remedies that were tried, and what a plan in force heals.
+fn found(case: &Case<'_>) -> Vec<Finding> {
+    let mut findings = remedy::tried(case.machine, rules(case), |machine| judging(machine, rules));
+    findings.extend(healed(case, &findings));
+    findings
 }
 
 /// What a plan in force heals: the worst that is there without it.

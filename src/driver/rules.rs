@@ -1,6 +1,6 @@
 //! What runs on which driver and which GPU.
 //!
-//! Takes versions, capabilities and architectures; gives a [`Verdict`]. Pure: the tables of [`facts`] and its
+//! Takes versions, capabilities and architectures; gives a [`Verdict`]. Pure: the tables of `data/` and its
 //! arguments are all it knows. The rules are NVIDIA's:
 //!
 //! - A driver runs everything built for its own CUDA release and those before it.
@@ -11,7 +11,6 @@
 //! - [Application compatibility]: a cubin runs on GPUs of its major with the same or a higher minor; PTX is compiled
 //!   for its own and all later capabilities.
 //!
-//! [`facts`]: crate::tables
 //! [Minor-version compatibility]: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
 //! [Forward compatibility]: https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
 //! [Application compatibility]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#application-compatibility
@@ -72,7 +71,7 @@ impl Verdict {
 /// Whether a program built for a CUDA release runs on a driver.
 ///
 /// ```
-/// use cudashim::driver::rules::{Verdict, on_driver};
+/// use cudashim::internal::driver::rules::{Verdict, on_driver};
 /// use cudashim::Version;
 ///
 /// let version = |text| Version::parse(text).unwrap();

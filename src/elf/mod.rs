@@ -14,7 +14,7 @@
 //! one library can serve another: is each symbol that this one asks for defined by that one?
 //!
 //! ```no_run
-//! use cudashim::elf::Elf;
+//! use cudashim::internal::elf::Elf;
 //!
 //! let consumer = std::fs::read("libtorch_cuda.so")?;
 //! let provider = std::fs::read("libcublas.so.12")?;

@@ -48,7 +48,7 @@ const READ_LIMIT: u64 = 16 << 20;
 /// A machine: where its file system is mounted and which environment its programs see.
 ///
 /// ```
-/// let host = cudashim::host::Host::current();
+/// let host = cudashim::Host::current();
 /// assert!(host.stat("/".as_ref()).is_ok());
 /// ```
 ///
@@ -97,7 +97,7 @@ impl Host {
     /// The same machine after changes of files, each by its path: nothing is written.
     ///
     /// ```
-    /// use cudashim::host::{Change, Host};
+    /// use cudashim::internal::host::{Change, Host};
     /// let host = Host::current();
     /// let changed = host.with([("/etc/ld.so.cache".into(), Change::Gone)]);
     /// assert!(changed.stat("/etc/ld.so.cache".as_ref()).is_err());

@@ -127,12 +127,12 @@ pub struct Asked {
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use cudashim::launch::probe::{Answer, End, Prober};
+/// use cudashim::internal::launch::probe::{Answer, End, Prober};
 ///
 /// # let cache = tempfile::tempdir()?;
 /// # let cache = cache.path();
 /// let prober = Prober::new(cache)?;
-/// let row = cudashim::tables::probes_of("cudart").next().unwrap();
+/// let row = cudashim::internal::tables::probes_of("cudart").next().unwrap();
 /// let asked = prober.ask("/no/such/libcudart.so.12".as_ref(), &[row], &[])?;
 /// assert!(matches!(&asked.answers[..], [(_, Answer::Failed(End::NotLoaded(says)))] if says.contains("No such file")));
 /// # Ok(())

@@ -76,6 +76,12 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// This machine, for the Python that is meant here: the active environment's, else the one on PATH.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::new(Host::current(), Request::default())
+    }
+
     /// A machine as it is, with what the request is for. No plan is in force.
     #[must_use]
     pub fn new(host: Host, request: Request) -> Self {

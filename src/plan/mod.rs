@@ -91,7 +91,7 @@ pub struct MadeWith {
 /// A chosen set of libraries and how to hand it out.
 ///
 /// ```
-/// use cudashim::plan::Plan;
+/// use cudashim::Plan;
 /// let plan = Plan::parse(b"cudashim-plan\t1\nalias\tlibx.so\tlibx.so.1\nend\t2\n");
 /// assert!(plan.is_err(), "an alias of a library that the plan does not hold");
 /// ```

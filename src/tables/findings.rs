@@ -80,6 +80,16 @@ pub enum Severity {
     Fact,
 }
 
+impl std::fmt::Display for Severity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fatal => "fatal",
+            Self::Warning => "warning",
+            Self::Fact => "fact",
+        })
+    }
+}
+
 /// Every kind of finding, by id.
 #[must_use]
 pub fn finding_rows() -> &'static [FindingRow] {

@@ -5,7 +5,7 @@
 //! meets it). Never opens files, never logs, never panics.
 //!
 //! ```
-//! use cudashim::tables;
+//! use cudashim::internal::tables;
 //!
 //! let torch = tables::torch_build("2.5.1", Some("cu124")).unwrap();
 //! assert_eq!(torch.pins["cudnn"].to_string(), "9.1.0.70");

@@ -40,7 +40,7 @@ impl LibraryName<'_> {
 /// Takes a file name or soname apart; `None` where it is not one of ours. Paths are not names.
 ///
 /// ```
-/// use cudashim::tables::parse_library_name;
+/// use cudashim::internal::tables::parse_library_name;
 ///
 /// let name = parse_library_name("libnvrtc-builtins.so.12.4").unwrap();
 /// assert_eq!(name.row.family, "nvrtc");

@@ -77,7 +77,7 @@ impl ProbeRow {
     /// The release that the numbers stand for; `None` where they stand for none that is known.
     ///
     /// ```
-    /// let [cudnn, runtime] = cudashim::tables::probes_of("cudnn").collect::<Vec<_>>()[..] else { panic!() };
+    /// let [cudnn, runtime] = cudashim::internal::tables::probes_of("cudnn").collect::<Vec<_>>()[..] else { panic!() };
     /// assert_eq!(cudnn.release(&[91_002]).unwrap().to_string(), "9.10.2");
     /// assert_eq!(runtime.release(&[12_040]).unwrap().to_string(), "12.4");
     /// assert!(cudnn.release(&[-1]).is_none());

@@ -10,7 +10,7 @@ use super::Version;
 /// A set of versions: every clause must hold.
 ///
 /// ```
-/// use cudashim::tables::{Version, VersionRange};
+/// use cudashim::internal::tables::{Version, VersionRange};
 ///
 /// let range = VersionRange::parse(">=12.8,<13.2").unwrap();
 /// assert!(range.contains(&Version::parse("12.9.1.4").unwrap()));

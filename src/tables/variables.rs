@@ -41,7 +41,7 @@ pub fn variables() -> &'static [VariableRow] {
 /// The row of a variable; `None` where its value changes nothing.
 ///
 /// ```
-/// use cudashim::tables::variable;
+/// use cudashim::internal::tables::variable;
 /// assert!(variable("LD_LIBRARY_PATH").is_some_and(|row| row.hidden));
 /// assert!(variable("CUDA_VISIBLE_DEVICES").is_none());
 /// ```

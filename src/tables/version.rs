@@ -16,7 +16,7 @@ use std::hash::{Hash, Hasher};
 /// numbers: what marks a pre-release (`rc1`, `.dev5`) sorts below none, anything else above it.
 ///
 /// ```
-/// use cudashim::tables::Version;
+/// use cudashim::Version;
 ///
 /// let v = Version::parse("450.80.02").unwrap();
 /// assert!(v < Version::parse("525.60.13").unwrap());

@@ -2,11 +2,11 @@
 
 use crate::support::cc;
 use crate::support::world::{Lib, World};
-use cudashim::check::{Standing, stranger};
-use cudashim::host::Host;
-use cudashim::loader::Loader;
-use cudashim::loader::Objects;
-use cudashim::plan::{How, Plan, PlanLibrary};
+use cudashim::internal::check::{Standing, stranger};
+use cudashim::internal::host::Host;
+use cudashim::internal::loader::Loader;
+use cudashim::internal::loader::Objects;
+use cudashim::internal::plan::{How, Plan, PlanLibrary};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 
 use super::{Seen, World, cublas, cudnn, sound, torch};
 use crate::support::world::{Lib, Venv};
-use cudashim::plan::{Image, ImageView};
-use cudashim::tables::variables;
+use cudashim::internal::plan::{Image, ImageView};
+use cudashim::internal::tables::variables;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

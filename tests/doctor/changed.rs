@@ -2,10 +2,10 @@
 
 use super::libraries::{SITE, sound};
 use super::{Patient, commands};
-use cudashim::diagnose::in_the_way;
-use cudashim::host::Change as File;
-use cudashim::machine::Wheel;
-use cudashim::tables::Severity::{Fatal, Warning};
+use cudashim::internal::diagnose::in_the_way;
+use cudashim::internal::host::Change as File;
+use cudashim::internal::machine::Wheel;
+use cudashim::internal::tables::Severity::{Fatal, Warning};
 use cudashim::{Change, Machine, Request, Version};
 use std::fs;
 

@@ -3,7 +3,7 @@
 use super::frameworks::{healthy, machine, without_gpu};
 use super::{Patient, commands};
 use crate::support::world::{Lib, Venv};
-use cudashim::tables::Severity::{Fact, Fatal};
+use cudashim::internal::tables::Severity::{Fact, Fatal};
 
 #[test]
 fn cupy_without_the_libraries_that_it_opens() {

@@ -2,9 +2,9 @@
 
 use super::{Patient, RUN, commands};
 use crate::support::world::Lib;
-use cudashim::diagnose::Remedy;
-use cudashim::driver::{Compute, Device, Devices, End, Said};
-use cudashim::tables::Severity::{Fact, Fatal, Warning};
+use cudashim::internal::diagnose::Remedy;
+use cudashim::internal::driver::{Compute, Device, Devices, End, Said};
+use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) const SYSTEM: &str = "usr/lib/x86_64-linux-gnu";

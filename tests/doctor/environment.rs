@@ -4,8 +4,8 @@ use super::frameworks::{SET_DEVICE, cudart, install_torch, without_gpu};
 use super::{Patient, commands};
 use crate::doctor::RUN;
 use crate::support::world::{Lib, Venv};
-use cudashim::diagnose::Finding;
-use cudashim::tables::Severity::{Fact, Fatal, Warning};
+use cudashim::internal::diagnose::Finding;
+use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
 
 const SITE: &str = "venv/lib/python3.11/site-packages";
 

@@ -3,8 +3,8 @@
 use super::{Patient, commands};
 use crate::doctor::RUN;
 use crate::support::world::Lib;
-use cudashim::diagnose::{Finding, Report};
-use cudashim::tables::Severity;
+use cudashim::internal::diagnose::{Finding, Report};
+use cudashim::internal::tables::Severity;
 
 const NVJITLINK: &str =
     "ImportError: /x/libcusparse.so.12: undefined symbol: __nvJitLinkComplete_12_4, version libnvJitLink.so.12";

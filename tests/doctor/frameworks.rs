@@ -2,9 +2,9 @@
 
 use super::{Patient, RUN, commands, driver};
 use crate::support::world::{Lib, Venv};
-use cudashim::diagnose::{Finding, Remedy};
-use cudashim::driver::{Compute, Device};
-use cudashim::tables::Severity::{Fact, Fatal, Warning};
+use cudashim::internal::diagnose::{Finding, Remedy};
+use cudashim::internal::driver::{Compute, Device};
+use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
 
 pub(super) const SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEab";
 const OLD_SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEi";

@@ -7,8 +7,8 @@ mod missing;
 use super::{Patient, RUN, commands, driver};
 use crate::doctor::driver::SYSTEM;
 use crate::support::world::Lib;
-use cudashim::diagnose::Finding;
-use cudashim::tables::Severity;
+use cudashim::internal::diagnose::Finding;
+use cudashim::internal::tables::Severity;
 use std::fs;
 use std::process::Command;
 

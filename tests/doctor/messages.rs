@@ -1,8 +1,8 @@
 //! What programs print is recognised: `messages/*.txt`, each with the kind that is expected first, then texts between
 //! lines of `----`.
 
-use cudashim::diagnose::{Message, recognise};
-use cudashim::tables::messages;
+use cudashim::internal::diagnose::{Message, recognise};
+use cudashim::internal::tables::messages;
 use std::fs;
 use std::path::Path;
 

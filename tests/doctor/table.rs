@@ -1,6 +1,6 @@
 //! `docs/FAILURES.md` tells of every finding, and names tests that are there.
 
-use cudashim::tables::{Group, finding_rows};
+use cudashim::internal::tables::{Group, finding_rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

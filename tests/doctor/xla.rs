@@ -3,7 +3,7 @@
 use super::frameworks::{cudart, healthy, install_torch, machine, without_gpu};
 use super::{RUN, commands};
 use crate::support::world::{Lib, Venv};
-use cudashim::tables::Severity::{Fact, Fatal, Warning};
+use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
 
 /// TensorFlow with the extra that names its libraries.
 fn install_tensorflow(venv: &Venv, run_path: Option<&str>) {

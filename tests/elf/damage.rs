@@ -1,6 +1,6 @@
 //! Damaged, foreign and cut-off files: an error that says where, and never a panic.
 
-use cudashim::elf::{Class, Elf, ElfError, Kind, Table, ident};
+use cudashim::internal::elf::{Class, Elf, ElfError, Kind, Table, ident};
 use proptest::prelude::*;
 use tempfile::TempDir;
 

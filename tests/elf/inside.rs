@@ -1,9 +1,10 @@
 //! What the compiler's objects are made to say about releases, GPU code and demands, and what is read of it.
 
-use cudashim::elf::{Elf, Glibc};
-use cudashim::inventory::places::{Place, Provenance};
-use cudashim::inventory::{Confidence, Depth, EvidenceKind, Inventory, evidence, flags, gpu_code, observe};
-use cudashim::{Host, Objects};
+use cudashim::Host;
+use cudashim::internal::elf::{Elf, Glibc};
+use cudashim::internal::inventory::places::{Place, Provenance};
+use cudashim::internal::inventory::{Confidence, Depth, EvidenceKind, Inventory, evidence, flags, gpu_code, observe};
+use cudashim::internal::loader::Objects;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cudashim::elf::Elf;
+use cudashim::internal::elf::Elf;
 use tempfile::TempDir;
 
 use super::{DT_STRTAB, DT_SYMTAB, DT_VERSYM, table_at};
@@ -95,7 +95,7 @@ fn run(program: &Path, dir: &Path) -> Option<i32> {
     command.status().unwrap().code().filter(|code| *code < 100)
 }
 
-fn number(found: Option<cudashim::elf::Definition<'_>>) -> Option<i32> {
+fn number(found: Option<cudashim::internal::elf::Definition<'_>>) -> Option<i32> {
     let node = found?.node.unwrap_or(b"V0");
     Some(i32::from(node[1] - b'0'))
 }

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use cudashim::elf::{Elf, Kind};
+use cudashim::internal::elf::{Elf, Kind};
 use object::LittleEndian as Le;
 use object::elf;
 use object::read::elf::{Dyn as _, ElfFile64, Sym as _};

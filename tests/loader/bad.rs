@@ -3,8 +3,9 @@
 
 use super::{Lab, Start, agree, agree_from, needing, ours, theirs};
 use crate::support::elf;
-use cudashim::loader::{LinkMap, Loader, ProgramKind};
-use cudashim::{Host, Objects};
+use cudashim::Host;
+use cudashim::internal::loader::Objects;
+use cudashim::internal::loader::{LinkMap, Loader, ProgramKind};
 use std::fs;
 use std::path::Path;
 

@@ -119,13 +119,13 @@ fn a_programs_stub_is_no_definition() {
     let output = start.command(&program).args(["now:./address.so", "now:./call.so"]).output().unwrap();
     let theirs = String::from_utf8_lossy(&output.stdout).into_owned();
     let host = start.host();
-    let objects = cudashim::Objects::new(&host);
-    let loader = cudashim::Loader::new(&objects);
-    let mut map = cudashim::loader::LinkMap::new(&loader);
+    let objects = cudashim::internal::loader::Objects::new(&host);
+    let loader = cudashim::internal::loader::Loader::new(&objects);
+    let mut map = cudashim::internal::loader::LinkMap::new(&loader);
     map.start(&program).unwrap();
     let mut ours = String::new();
     for name in ["./address.so", "./call.so"] {
-        let opened = map.dlopen(name.as_ref(), Some(0), Default::default(), cudashim::loader::Symbols::Now);
+        let opened = map.dlopen(name.as_ref(), Some(0), Default::default(), cudashim::internal::loader::Symbols::Now);
         ours += &opened.map_or_else(|error| format!("{error}\n"), |_| "ok\n".into());
     }
     assert_eq!(ours, theirs);
@@ -159,9 +159,9 @@ fn a_symbolic_library_asks_itself_first() {
     agree(&lab, &lab.path("user.so"), &[]);
     let start = super::Start::of(&lab, &[]);
     let host = start.host();
-    let objects = cudashim::Objects::new(&host);
-    let loader = cudashim::Loader::new(&objects);
-    let mut map = cudashim::loader::LinkMap::new(&loader);
+    let objects = cudashim::internal::loader::Objects::new(&host);
+    let loader = cudashim::internal::loader::Loader::new(&objects);
+    let mut map = cudashim::internal::loader::LinkMap::new(&loader);
     map.list(&lab.path("user.so")).unwrap();
     let index = |name: &str| map.objects().iter().position(|mapped| mapped.path.ends_with(name)).unwrap();
     assert_eq!(map.binding(index("own.so"), b"f", None), Some(index("own.so")));

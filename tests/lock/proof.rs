@@ -1,7 +1,7 @@
 //! What stands in the way of the GPU, on machines with and without one; and that `run --check` does not start then.
 
 use super::*;
-use cudashim::diagnose::{Finding, in_the_way};
+use cudashim::internal::diagnose::{Finding, in_the_way};
 use cudashim::{Host, Machine, Plan, Request};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

@@ -2,7 +2,7 @@
 
 use super::{SHORT, prober};
 use crate::support::lab::Lab;
-use cudashim::launch::probe::{Devices, End};
+use cudashim::internal::launch::probe::{Devices, End};
 use std::path::PathBuf;
 
 /// A driver whose `cuInit` does this.

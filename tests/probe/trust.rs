@@ -2,7 +2,7 @@
 
 use super::{prober, rows};
 use crate::support::lab::{Lab, clean_command};
-use cudashim::launch::probe::{Answer, End};
+use cudashim::internal::launch::probe::{Answer, End};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -217,7 +217,7 @@ fn the_binary_has_two_seconds() {
         fprintf(f, \"%ld\", (long)t.it_value.tv_sec); fclose(f); return 0; }";
     let timer = lab.path("timer");
     let binary = lab.program("asked", &source.replace("PATH", utf8(&timer)), &[]);
-    let shim = lab.write("libshim.so", cudashim::launch::shim::image_for(Some(&binary)).unwrap());
+    let shim = lab.write("libshim.so", cudashim::internal::launch::shim::image_for(Some(&binary)).unwrap());
     run(&lab, host(&["open", "libc10_cuda.so", "l"]).env("LD_PRELOAD", shim));
     let left: u64 = fs::read_to_string(timer).unwrap().parse().unwrap();
     assert!((1..=2).contains(&left), "{left}");
@@ -233,7 +233,7 @@ fn the_binary_is_started_without_a_shell() {
     fs::create_dir(&dir).unwrap();
     let binary = dir.join("asked & more");
     fs::rename(lab.path("asked"), &binary).unwrap();
-    let shim = lab.write("libshim.so", cudashim::launch::shim::image_for(Some(&binary)).unwrap());
+    let shim = lab.write("libshim.so", cudashim::internal::launch::shim::image_for(Some(&binary)).unwrap());
     let mut command = host(&["open", "libc10_cuda.so", "l"]);
     let ran = run(&lab, command.env("LD_PRELOAD", shim).env("CUDASHIM_LOG", "1").current_dir(lab.root()));
     assert!(ran.err.ends_with("]: the cudashim binary has no plan for this process\n"), "{}", ran.err);

@@ -168,7 +168,7 @@ fn both_doors_act_once() {
     // The question is the audit door's alone.
     let binary = two.lab.write("asked", format!("#!/bin/sh\necho >>{}/log\n", utf8(two.lab.root())));
     std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let shim = two.lab.write("libasks.so", cudashim::launch::shim::image_for(Some(&binary)).unwrap());
+    let shim = two.lab.write("libasks.so", cudashim::internal::launch::shim::image_for(Some(&binary)).unwrap());
     let mut command = clean_command(&COMMON.host);
     command.env("LD_PRELOAD", &shim).env("LD_AUDIT", &shim).args(["open", "libc10_cuda.so", "l"]);
     assert_eq!(run(&two.lab, &mut command).out, "open libc10_cuda.so: no\n");
@@ -291,7 +291,7 @@ fn what_was_preloaded_for_nobody_leaves_the_rest_alone() {
 #[test]
 fn what_is_traced_is_written_down() {
     let lab = Lab::new();
-    let tracer = lab.write("libcudashim-trace.so", cudashim::launch::shim::TRACER);
+    let tracer = lab.write("libcudashim-trace.so", cudashim::internal::launch::shim::TRACER);
     let library = lab.copy("here/libcudart.so.12", "libcudart.so.12", 1);
     let record = lab.path("record");
     let script = ["open", "libcudart.so.12", "l", "open", "libcurl-none.so", "l", "errno"];
@@ -315,7 +315,7 @@ fn what_is_traced_is_written_down() {
 #[test]
 fn what_a_plan_gives_is_traced() {
     let two = Two::new();
-    let tracer = two.lab.write("libcudashim-trace.so", cudashim::launch::shim::TRACER);
+    let tracer = two.lab.write("libcudashim-trace.so", cudashim::internal::launch::shim::TRACER);
     let record = two.lab.path("record");
     for (acts, which) in [("1", 2), ("0", 1)] {
         let mut command = two.audited(&two.plan("redirect"), &COMMON.host);

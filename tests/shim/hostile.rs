@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::{COMMON, Two, host, put_bytes, put_plan, run, utf8, with_plan};
 use crate::support::lab::{Lab, PlanText, Ran};
-use cudashim::plan::{Image, ImageView, Plan};
+use cudashim::internal::plan::{Image, ImageView, Plan};
 use rustix::fs::inotify;
 
 struct One {

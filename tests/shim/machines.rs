@@ -61,7 +61,7 @@ impl Machine {
 fn the_object_of_aarch64_is_as_promised() {
     let Some(machine) = Machine::new() else { return };
     let image = std::fs::read(&machine.object).unwrap();
-    assert_eq!(cudashim::elf::Elf::parse(&image).unwrap().ident().machine_name(), "aarch64");
+    assert_eq!(cudashim::internal::elf::Elf::parse(&image).unwrap().ident().machine_name(), "aarch64");
     is_as_promised(&image);
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::made;
 use crate::support::lab::Lab;
-use cudashim::launch::shim::{IMAGE, TRACER};
+use cudashim::internal::launch::shim::{IMAGE, TRACER};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::process::CommandExt;
 

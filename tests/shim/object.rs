@@ -3,8 +3,8 @@
 //! Read by our own reader; what that does not tell (segments and their protection) by goblin.
 
 use super::made;
-use cudashim::elf::Elf;
-use cudashim::launch::shim::{IMAGE, TRACER, image_for};
+use cudashim::internal::elf::Elf;
+use cudashim::internal::launch::shim::{IMAGE, TRACER, image_for};
 use goblin::elf::dynamic::{DF_1_NODELETE, DF_1_NOW};
 use goblin::elf::program_header::{PF_W, PF_X, PT_GNU_PROPERTY, PT_GNU_RELRO, PT_GNU_STACK, PT_LOAD};
 

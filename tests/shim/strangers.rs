@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use cudashim::launch::shim::image_for;
+use cudashim::internal::launch::shim::image_for;
 
 use super::{COMMON, host, put_plan, run, utf8};
 use crate::support::lab::{Lab, PlanText, Ran, clean_command};

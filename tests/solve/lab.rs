@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use cudashim::resolve::solve::*;
+use cudashim::internal::resolve::solve::*;
 
 /// A problem and what its files define: symbols by candidate, each `symbol` or `symbol@node`.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cudashim::resolve::solve::*;
+use cudashim::internal::resolve::solve::*;
 use proptest::prelude::*;
 
 use super::lab::Lab;

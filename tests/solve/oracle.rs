@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cudashim::resolve::solve::*;
+use cudashim::internal::resolve::solve::*;
 
 /// A set: soname → index of the candidate.
 pub(super) type Set = BTreeMap<String, usize>;

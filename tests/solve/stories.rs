@@ -1,6 +1,6 @@
 //! Set-ups people reported, as plain data; each named for its class of failure.
 
-use cudashim::resolve::solve::*;
+use cudashim::internal::resolve::solve::*;
 
 use super::lab::{Lab, release};
 

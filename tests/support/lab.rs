@@ -108,7 +108,7 @@ impl PlanText {
     pub(crate) fn image(&self) -> ImageFile {
         let plan = cudashim::Plan::parse(self.text().as_bytes()).unwrap();
         let host = cudashim::Host::new("/".into(), BTreeMap::new(), "/".into());
-        let image = cudashim::plan::Image::compile(&plan, &host).unwrap();
+        let image = cudashim::internal::plan::Image::compile(&plan, &host).unwrap();
         (image.file_name(), image.bytes)
     }
 

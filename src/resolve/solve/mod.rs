@@ -90,7 +90,7 @@ impl fmt::Display for Unserved {
 /// # Examples
 ///
 /// ```
-/// use cudashim::resolve::solve::{self, Candidate, Defines, MissingSymbol, Problem, Rank, SymbolSetId, Want};
+/// use cudashim::internal::resolve::solve::{self, Candidate, Defines, MissingSymbol, Problem, Rank, SymbolSetId, Want};
 ///
 /// struct All;
 /// impl Defines for All {

@@ -4,8 +4,8 @@ use super::{OTHER, PARTS, SITE, Torch, cudnn_wheel, cudnn8_wheel, driven, extens
 use crate::doctor::driver::SYSTEM;
 use crate::doctor::{Patient, RUN, commands, driver};
 use crate::support::world::Lib;
-use cudashim::tables::Phase;
-use cudashim::tables::Severity::{Fact, Fatal, Warning};
+use cudashim::internal::tables::Phase;
+use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
 use std::fs;
 
 const OLD: (&str, &str) = ("LD_LIBRARY_PATH", "/old");

@@ -3,7 +3,7 @@
 use super::{PARTS, SITE, Torch, cudnn_wheel, seen, sound};
 use crate::doctor::{Patient, RUN, commands};
 use crate::support::world::Lib;
-use cudashim::tables::Severity::Fatal;
+use cudashim::internal::tables::Severity::Fatal;
 use std::fs;
 
 /// NCCL with the text that tells what it is built for.

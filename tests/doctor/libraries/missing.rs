@@ -4,8 +4,9 @@ use super::{PARTS, SITE, Torch, cudnn_wheel, driven, heals_by_run, seen, sound};
 use crate::doctor::driver::SYSTEM;
 use crate::doctor::{Patient, commands, driver};
 use crate::support::world::Lib;
-use cudashim::diagnose::{Ask, examine};
-use cudashim::tables::Severity::{Fact, Fatal, Warning};
+use cudashim::internal::diagnose::examine;
+use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
+use cudashim::{Machine, Request};
 use std::fs;
 
 #[test]
@@ -179,8 +180,8 @@ fn numba_without_nvvm() {
 #[test]
 fn nothing_that_fits() {
     let machine = Patient::new();
-    let ask = Ask { spec: "2.8.0".parse().unwrap(), ..Ask::default() };
-    let report = examine(&machine.host(), &ask).unwrap();
+    let request = Request { spec: "2.8.0".parse().unwrap(), ..Request::default() };
+    let report = examine(&Machine::new(machine.host(), request), None);
     let first = &report.findings[0];
     assert_eq!((first.id, first.severity), ("no-set", Fatal), "{:#?}", report.findings);
     assert!(!first.remedies.is_empty());

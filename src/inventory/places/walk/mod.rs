@@ -38,7 +38,7 @@ pub enum Mounts {
 /// A walk over trees.
 ///
 /// ```
-/// use cudashim::{Host, places::Walk};
+/// use cudashim::{Host, internal::inventory::places::Walk};
 /// use std::sync::atomic::AtomicBool;
 ///
 /// let found = Walk::new(["/usr/lib".into()]).run(&Host::current(), &|_| (), &AtomicBool::new(false));

@@ -1,14 +1,14 @@
 //! What ld.so would map for each file, in its order, and with what it would fail.
 //!
-//! cargo run --example 08-link-map -- [--list | --start | --dlopen PROGRAM] [--now] [--global | --local] [FILE…]
+//! cargo run --example link-map -- [--list | --start | --dlopen PROGRAM] [--now] [--global | --local] [FILE…]
 //!
 //! `--list` takes each file as `ld.so FILE` and `ldd` do, `--start` as a program that is started. `--dlopen` takes them as
 //! libraries that PROGRAM opens one after the other, those after `--global` with `RTLD_GLOBAL`. `--env NAME=VALUE` sets a variable for them, not for this program. Without files, their names are
 //! read from standard input, one a line.
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
-use cudashim::loader::{Fault, Flags, LinkMap, Listed, Symbols};
-use cudashim::{Host, Loader, Objects};
+use cudashim::Host;
+use cudashim::internal::loader::{Fault, Flags, LinkMap, Listed, Loader, Objects, Symbols};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::BufRead as _;
