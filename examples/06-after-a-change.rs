@@ -1,4 +1,4 @@
-//! What a change would heal: the findings that are gone without LD_LIBRARY_PATH, and with the chosen set. Nothing is written.
+//! What a change would heal: the findings that are gone without `LD_LIBRARY_PATH`, and with the chosen set. Nothing is written.
 //!
 //! cargo run --example 06-after-a-change -- [PYTHON or directory of an environment]
 #![expect(clippy::print_stdout, reason = "the comparison is its output")]

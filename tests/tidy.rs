@@ -2,6 +2,8 @@
 //!
 //! A law that must give way is changed here and there in the same commit.
 
+mod circles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,15 +4,15 @@
 //! hand them out: that shows whether the plan heals.
 
 use super::copies::Copies;
-use super::judge::{Facts, judge};
+use super::judge::judge;
 use super::later::{later, not_found};
-use super::pathfinder::Pathfinder;
+use super::loaded::Loaded;
+use super::opening::Opening;
 use super::subject::{Subject, What};
-use super::torch::ImportOrder;
 use super::{Depth, Judgement, NotFound};
-use crate::loader::{Flags, LinkMap, Loader, Missing, Rule};
+use crate::loader::{LinkMap, Loader, Rule};
 use crate::plan::{How, Plan, PlanLibrary};
-use crate::python::{TorchBuild, site_of};
+use crate::python::site_of;
 use crate::tables::{DlopenRow, dlopens, parse_library_name};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ pub fn predict(loader: &Loader, subject: &Subject, depth: Depth, plan: Option<&P
     let Prediction { map, startup, loaded, roots, copies, not_found, elective, rules } =
         Prediction::new(loader, subject, depth, plan);
     judge(
-        &Facts {
+        &Loaded {
             of: subject.of.clone(),
             at: subject.at.clone(),
             map: &map,
@@ -85,7 +85,7 @@ impl<'l> Prediction<'l> {
         }
         let (startup, ignored) = (map.objects().len(), if subject.program.is_some() { 0 } else { map.missing().len() });
         let program = (subject.program.is_some() && startup > 0).then_some(0);
-        let mut opening = Opening { plan, program, roots: Vec::new() };
+        let mut opening = Opening::new(plan, program);
         // What the consumer brings itself comes with what needs it, and may take symbols from that.
         let early = |plan: &Plan, library: &PlanLibrary| match library.how {
             How::Preload => true,
@@ -229,99 +229,4 @@ fn goes_without(missing: &NotFound) -> bool {
         !row.required && missing.name == row.name && package.is_some_and(|package| top.starts_with(package))
     };
     !of_toolkit && dlopens().iter().any(known)
-}
-
-/// One attempt after the other to open things.
-#[derive(Default)]
-pub(super) struct Opening<'p> {
-    pub(super) plan: Option<&'p Plan>,
-    /// The object whose code opens.
-    program: Option<usize>,
-    roots: Vec<usize>,
-}
-
-impl Opening<'_> {
-    /// By path, or what the plan hands out instead.
-    fn path(&mut self, map: &mut LinkMap<'_>, path: &Path) {
-        self.path_with(map, path, Flags::default());
-    }
-
-    /// Extension modules, as Python imports them; what their packages look for themselves comes first.
-    fn imported(&mut self, map: &mut LinkMap<'_>, files: &[PathBuf], sites: &[PathBuf]) {
-        let finder = Pathfinder::new(map.loader(), sites);
-        for file in files {
-            if let Some(finder) = finder.as_ref().filter(|finder| finder.serves(file)) {
-                let before = finder.before(file, &|name| map.by_name(OsStr::new(name)).is_some());
-                for path in before {
-                    self.path(map, &path);
-                }
-            }
-            self.path(map, file);
-        }
-    }
-
-    fn path_with(&mut self, map: &mut LinkMap<'_>, path: &Path, flags: Flags) {
-        let instead = self.plan.and_then(|plan| plan.lookup(path.file_name()?.to_str()?));
-        let instead = instead.map_or(path, |library| library.path.as_path());
-        let caller = self.program;
-        self.roots.extend(map.open_with(instead.as_os_str(), caller, flags));
-    }
-
-    fn names(&mut self, map: &mut LinkMap<'_>, names: &[(OsString, bool)]) {
-        let caller = self.program;
-        for (name, _) in names {
-            let instead = self.instead(name);
-            self.roots.extend(map.open(instead.as_deref().unwrap_or(name), caller));
-        }
-    }
-
-    pub(super) fn instead(&self, name: &OsStr) -> Option<OsString> {
-        Some(self.plan?.lookup(name.to_str()?)?.path.clone().into_os_string())
-    }
-
-    /// As `torch/__init__.py` does it.
-    fn torch(&mut self, map: &mut LinkMap<'_>, torch: &TorchBuild) {
-        let host = map.host();
-        let order = ImportOrder::read(host, torch);
-        let global = torch.dir.join("lib/libtorch_global_deps.so");
-        if host.is_file(&global) {
-            let before = map.clone();
-            let known = map.missing().len();
-            // `ctypes.CDLL(…, mode=RTLD_GLOBAL)`
-            let everywhere = Flags { global: true, ..Flags::default() };
-            self.path_with(map, &global, everywhere);
-            let first = map.missing().get(known);
-            let wanted = |missing: &Missing| {
-                let name = missing.name.to_string_lossy();
-                order.fallback.iter().any(|opened| name.contains(opened.stem()))
-            };
-            if first.is_some_and(wanted) {
-                // dlopen that fails leaves nothing behind; torch then opens what it has a name for, and tries again.
-                *map = before;
-                self.roots.clear();
-                for path in order.fallback.iter().filter_map(|opened| opened.find(host, torch)) {
-                    self.path(map, &path);
-                }
-                self.path_with(map, &global, everywhere);
-            } else if first.is_none() && order.guard.as_deref().is_none_or(|guard| is_mapped(map, guard)) {
-                for path in order.after.iter().filter_map(|opened| opened.find(host, torch)) {
-                    self.path(map, &path);
-                }
-            }
-        }
-        let entries = host.list(&torch.dir).unwrap_or_default();
-        let extension = |name: &OsStr| name.as_bytes().starts_with(b"_C.") && name.as_bytes().ends_with(b".so");
-        for entry in entries.iter().filter(|entry| extension(&entry.name)) {
-            self.path(map, &torch.dir.join(&entry.name));
-        }
-    }
-}
-
-/// Whether a text is in `/proc/self/maps`: the kernel shows paths without links and dots.
-fn is_mapped(map: &LinkMap<'_>, text: &str) -> bool {
-    let real = |path: &Path| map.host().canonical(path).unwrap_or_else(|_| path.to_owned());
-    map.objects().iter().any(|mapped| {
-        let path = real(&mapped.path).into_os_string();
-        path.as_bytes().windows(text.len().max(1)).any(|part| part == text.as_bytes())
-    })
 }

@@ -2,113 +2,21 @@
 //!
 //! Takes a map with what is known of its copies; gives the [`Judgement`]. Reads symbol tables only where asked to.
 
-use super::copies::Copies;
+use super::loaded::Loaded;
 use super::mixes;
 use super::subject::What;
-use super::{Cause, Depth, File, Finding, JudgedObject, Judgement, MissingSymbol, NotFound, Stage, Subject, Verdict};
-use crate::inventory::{Library, torn_id_of};
+use super::{Cause, Depth, Finding, Judgement, MissingSymbol, NotFound, Subject, Verdict};
+use crate::inventory::torn_id_of;
 use crate::inventory::{symbols_by_provider, unversioned_provider};
-use crate::loader::{FILTER_CIRCLE, LinkMap, Mapped, Rule, Symbols};
+use crate::loader::{FILTER_CIRCLE, Mapped, Symbols};
 use crate::tables::{Phase, Severity, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// What is judged.
-pub(super) struct Facts<'a, 'l> {
-    pub(super) of: String,
-    pub(super) at: Option<PathBuf>,
-    /// With what is opened later.
-    pub(super) map: &'a LinkMap<'l>,
-    /// How many objects are there before.
-    pub(super) startup: usize,
-    /// How many are there once it is loaded.
-    pub(super) loaded: usize,
-    pub(super) roots: &'a [usize],
-    pub(super) copies: &'a Copies,
-    /// `None` for a live process.
-    pub(super) subject: Option<&'a Subject>,
-    /// The rules that explain a live map, in its order; none: those of the map.
-    pub(super) rules: Vec<Rule>,
-    /// Objects that are opened by somebody who does without them.
-    pub(super) elective: &'a BTreeSet<usize>,
-}
-
-impl<'a> Facts<'a, '_> {
-    pub(super) fn mapped(&self, index: usize) -> Option<&'a Mapped> {
-        self.map.objects().get(index)
-    }
-
-    pub(super) fn rule(&self, index: usize) -> Rule {
-        let own = self.mapped(index).map_or(Rule::Mapped, |mapped| mapped.rule);
-        self.rules.get(index).copied().unwrap_or(own)
-    }
-
-    pub(super) fn library(&self, index: usize) -> Option<&'a Library> {
-        self.copies.of(self.mapped(index)?.object.stat.id)
-    }
-
-    fn objects(&self) -> Vec<JudgedObject> {
-        let objects = self.map.objects().iter().enumerate().map(|(index, mapped)| {
-            let is_root = self.roots.contains(&index);
-            let file_name = mapped.path.file_name().unwrap_or_default();
-            // What is opened by path is known by its file name.
-            let name =
-                mapped.names.first().filter(|_| !is_root).filter(|name| !name.as_encoded_bytes().contains(&b'/'));
-            let library = self.library(index);
-            JudgedObject {
-                name: name.cloned().unwrap_or_else(|| file_name.to_owned()),
-                path: mapped.path.clone(),
-                id: mapped.object.stat.id,
-                rule: self.rule(index),
-                needed_by: mapped.loader.filter(|_| !is_root),
-                phase: match index {
-                    _ if index < self.startup => Stage::Startup,
-                    _ if index < self.loaded => Stage::Load,
-                    _ => Stage::Later,
-                },
-                ours: library.is_some(),
-                version: library.and_then(|library| library.version.clone()),
-                deleted: false,
-            }
-        });
-        objects.collect()
-    }
-
-    /// Whether it is opened by something that is itself opened later: cuDNN's engines, of which nothing is heard before a
-    /// GPU is used.
-    pub(super) fn is_second_hand(&self, index: usize) -> bool {
-        let loader = self.mapped(index).and_then(|mapped| mapped.loader);
-        index >= self.loaded && loader.is_some_and(|loader| loader >= self.loaded)
-    }
-
-    /// Whether a symbol is missed when it is first called: of what is there from the start, or is loaded, nothing else waits.
-    fn is_at_call(&self, missing: &MissingSymbol) -> bool {
-        let asker = self.map.objects().iter().position(|mapped| mapped.path == missing.wanted_by);
-        missing.later && asker.is_some_and(|asker| asker < self.loaded)
-    }
-
-    /// A mapped object, as a finding names it.
-    pub(super) fn file(&self, index: usize) -> File {
-        let path = self.mapped(index).map(|mapped| mapped.path.clone()).unwrap_or_default();
-        let version = self.library(index).and_then(|library| library.version.clone());
-        File { path, version, rule: Some(self.rule(index)) }
-    }
-
-    /// A file that is mapped, or was found and refused.
-    fn file_at(&self, path: &Path) -> File {
-        if let Some(index) = self.map.objects().iter().position(|mapped| mapped.path == *path) {
-            return self.file(index);
-        }
-        let library_path = self.map.loader().library_path();
-        let searched = path.parent().is_some_and(|dir| library_path.iter().any(|element| element == dir));
-        File { path: path.to_owned(), version: None, rule: searched.then_some(Rule::LdLibraryPath) }
-    }
-}
-
 /// Judges a map. `not_found` is what the map lacks.
-pub(super) fn judge(facts: &Facts<'_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
+pub(super) fn judge(facts: &Loaded<'_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
     let (mut missing, refused) = unmet(facts, depth);
     // What a library that is not there would have defined is no news beside that.
     let lacks = |later: bool| not_found.iter().any(|lost| lost.later <= later && !(lost.later && lost.optional));
@@ -156,7 +64,7 @@ pub(super) fn judge(facts: &Facts<'_, '_>, not_found: Vec<NotFound>, depth: Dept
 }
 
 /// The nodes and symbols nobody defines, and with what ld.so ends it first.
-fn unmet(facts: &Facts<'_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
+fn unmet(facts: &Loaded<'_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
     if depth == Depth::Files {
         return (Vec::new(), None);
     }
@@ -202,7 +110,7 @@ fn is_ours(path: Option<&Path>) -> bool {
 }
 
 /// The mapped library whose C interface a symbol is of, for who is not linked against it.
-fn interface(facts: &Facts<'_, '_>, symbol: &[u8]) -> Option<OsString> {
+fn interface(facts: &Loaded<'_, '_>, symbol: &[u8]) -> Option<OsString> {
     let of = |mapped: &Mapped| {
         let name = mapped.path.file_name()?;
         let prefix = parse_library_name(name)?.row.prefix.filter(|prefix| symbol.starts_with(prefix.as_bytes()))?;
@@ -212,7 +120,7 @@ fn interface(facts: &Facts<'_, '_>, symbol: &[u8]) -> Option<OsString> {
 }
 
 /// Of a live process its scopes are not known: only what names its provider is looked at.
-fn unbound_in_groups(facts: &Facts<'_, '_>) -> Vec<MissingSymbol> {
+fn unbound_in_groups(facts: &Loaded<'_, '_>) -> Vec<MissingSymbol> {
     let mut found = Vec::new();
     for (index, mapped) in facts.map.objects().iter().enumerate() {
         if facts.elective.contains(&index) {
@@ -238,7 +146,7 @@ fn unbound_in_groups(facts: &Facts<'_, '_>) -> Vec<MissingSymbol> {
 }
 
 /// With what a name that leads nowhere ends a program, or a `dlopen`.
-fn words(facts: &Facts<'_, '_>, lost: &NotFound) -> String {
+fn words(facts: &Loaded<'_, '_>, lost: &NotFound) -> String {
     let program = facts.subject.filter(|subject| subject.is_program()).and_then(Subject::program);
     let prefix = program.map(|path| format!("{}: error while loading shared libraries: ", path.display()));
     format!("{}{}", prefix.unwrap_or_default(), lost.error)
@@ -255,7 +163,7 @@ fn line(missing: &MissingSymbol) -> String {
 }
 
 /// What is not found, with the copies that are installed where no rule of ld.so looks.
-fn lost(facts: &Facts<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
+fn lost(facts: &Loaded<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
     let mut groups: BTreeMap<(&'static str, Option<&Path>, bool), Vec<&NotFound>> = BTreeMap::new();
     let mut absent: Vec<&NotFound> = Vec::new();
     for lost in not_found {
@@ -288,7 +196,7 @@ fn lost(facts: &Facts<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Findin
     }
 }
 
-fn not_found_by(facts: &Facts<'_, '_>, by: Option<PathBuf>, lost: &[&NotFound], opened: bool) -> Cause {
+fn not_found_by(facts: &Loaded<'_, '_>, by: Option<PathBuf>, lost: &[&NotFound], opened: bool) -> Cause {
     let names: BTreeSet<&OsStr> = lost.iter().map(|lost| lost.name.as_os_str()).collect();
     let installed = names.iter().filter_map(|name| facts.copies.installed(facts.map.files(), Path::new(name)));
     Cause::NotFound {
@@ -299,7 +207,7 @@ fn not_found_by(facts: &Facts<'_, '_>, by: Option<PathBuf>, lost: &[&NotFound], 
     }
 }
 
-fn lost_id(facts: &Facts<'_, '_>, lost: &NotFound) -> &'static str {
+fn lost_id(facts: &Loaded<'_, '_>, lost: &NotFound) -> &'static str {
     if lost.damaged.is_some() {
         return match &*lost.says {
             says if says.ends_with(FILTER_CIRCLE) => "filter-circle",
@@ -348,7 +256,7 @@ fn lost_id(facts: &Facts<'_, '_>, lost: &NotFound) -> &'static str {
 }
 
 /// Missing symbols, one finding for each pair of files.
-fn unbound(facts: &Facts<'_, '_>, missing: &[MissingSymbol], findings: &mut Vec<Finding>) {
+fn unbound(facts: &Loaded<'_, '_>, missing: &[MissingSymbol], findings: &mut Vec<Finding>) {
     let mut pairs: BTreeMap<(&Path, Option<&Path>), Vec<&MissingSymbol>> = BTreeMap::new();
     let mut order = Vec::new();
     for lost in missing {

@@ -4,8 +4,8 @@
 //! that lead nowhere. Knows nothing of what only code decides.
 
 use super::NotFound;
-use super::closure::Opening;
 use super::copies::{Copies, stem_of};
+use super::opening::Opening;
 use super::subject::{Subject, What};
 use crate::loader::Object;
 use crate::loader::{Fault, LinkMap, Missing};

@@ -3,10 +3,11 @@
 //! Takes a process number, or a saved `/proc/PID/maps` with the root its paths start from; gives a [`Judgement`]. Files
 //! are known by device and inode, so one that was replaced meanwhile is told. Never stops or touches the process.
 
-use super::closure::Opening;
 use super::copies::Copies;
-use super::judge::{Facts, judge};
+use super::judge::judge;
 use super::later::later;
+use super::loaded::Loaded;
+use super::opening::Opening;
 use super::{Cause, Depth, Finding, Judgement, Planned, Stage, Verdict};
 use crate::host::{FileId, Host, MappedFile, mapped_files};
 use crate::loader::{LinkMap, Loader, Rule};
@@ -203,7 +204,7 @@ impl<'l> Moments<'l> {
         map.adopt(files.into_iter().map(|(path, object, _)| (path, object)));
         self.copies.learn(self.loader.objects(), map.objects().iter());
         let rule = |mapped: &crate::loader::Mapped| rules.get(&mapped.object.stat.id).copied().unwrap_or(Rule::Mapped);
-        let facts = Facts {
+        let facts = Loaded {
             of,
             at: None,
             map: &map,
@@ -232,7 +233,7 @@ pub fn live(loader: &Loader, maps: &Maps, depth: Depth, plan: Option<&Plan>) -> 
     let mut copies = Copies::new(&[], depth);
     let (not_found, elective) = later(&mut map, &mut copies, None, &Opening::default());
     let mut judgement = judge(
-        &Facts {
+        &Loaded {
             of: maps.of.clone(),
             at: maps.program.clone(),
             map: &map,

@@ -3,9 +3,47 @@
 //! Takes the case and its toolkits; gives words. Equality is not the rule: a driver runs every release of its major, and a
 //! toolkit is only asked for where extensions are built, by the major alone. `nvcc --version` tells nothing of the driver.
 
-use super::{Case, Toolkit};
+use super::Case;
 use crate::driver::rules::{self, Verdict};
+use crate::inventory::Cuda;
+use crate::inventory::places::Provenance;
+use crate::report::JsonPath;
 use crate::tables::Version;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A toolkit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Toolkit {
+    /// Its root.
+    pub path: JsonPath,
+    /// Its CUDA release.
+    pub cuda: Option<String>,
+}
+
+/// The toolkits by root, in the order of the places, each with the release that its libraries tell.
+pub(super) fn toolkits(case: &Case<'_>) -> Vec<Toolkit> {
+    let mut order = Vec::new();
+    let mut releases: BTreeMap<_, Option<String>> = BTreeMap::new();
+    let of_toolkit = |library: &&crate::inventory::Library| {
+        matches!(library.place.provenance, Provenance::Toolkit) && library.row.owner == "toolkit"
+    };
+    for library in case.inventory.libraries.iter().filter(of_toolkit) {
+        // `/usr/local/cuda` leads to one that has a number.
+        let root = case.host.canonical(&library.place.root).unwrap_or_else(|_| library.place.root.clone());
+        if !releases.contains_key(&root) {
+            order.push(root.clone());
+        }
+        let release = releases.entry(root).or_default();
+        if library.row.family == "cudart" || release.is_none() {
+            *release = library.cuda.map(release_text).or(release.take());
+        }
+    }
+    let made = order
+        .into_iter()
+        .map(|root| Toolkit { path: root.as_path().into(), cuda: releases.get(&root).cloned().flatten() });
+    made.collect()
+}
 
 /// The line; none where there is no torch with CUDA, or nothing to compare it with.
 pub(super) fn line(case: &Case<'_>, toolkits: &[Toolkit]) -> Option<String> {
@@ -32,4 +70,8 @@ fn on_driver(case: &Case<'_>, cuda: &Version, driver: &Version) -> String {
         Verdict::NeedsDriver { floor: None } => "the driver does not run it, a newer one does".to_owned(),
         _ => "whether the driver runs it is not known".to_owned(),
     }
+}
+
+fn release_text((major, minor): Cuda) -> String {
+    minor.map_or_else(|| major.to_string(), |minor| format!("{major}.{minor}"))
 }

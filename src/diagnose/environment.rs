@@ -10,7 +10,7 @@ mod variables;
 
 pub(super) use pins::unmet;
 
-use super::{Case, Finding, judged};
+use super::{Case, Finding, checked};
 use crate::tables::Group;
 
 /// What is found, first causes first.
@@ -18,7 +18,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = variables::preload(case).into_iter().collect();
     found.extend(torches::two(case));
     found.extend(mixed::split(case));
-    for other in judged::findings(case, Group::Environment) {
+    for other in checked::findings(case, Group::Environment) {
         if !found.iter().any(|known| known.id == other.id) {
             found.push(other);
         }

@@ -1,6 +1,6 @@
 //! Findings about what uses CUDA: extensions, other frameworks, pairs of packages.
 //!
-//! What `check` says of the environment comes from [`judged`]; what only a package's metadata and its files together tell
+//! What `check` says of the environment comes from [`checked`]; what only a package's metadata and its files together tell
 //! has a file of its own below. Where no GPU can be used, what is opened only for one is not judged.
 
 mod bitsandbytes;
@@ -15,7 +15,7 @@ use packages::short;
 pub(super) use packages::{cuda_major, wheels};
 pub(super) use torchvision::remedies as torchvision_anew;
 
-use super::{Case, Finding, judged};
+use super::{Case, Finding, checked};
 use crate::tables::Group;
 
 /// What is found, first causes first.
@@ -25,7 +25,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(xla::findings(case));
     found.extend(bitsandbytes::finding(case));
     found.extend(packages::bare_names(case).or_else(|| packages::cupy(case)));
-    for other in judged::findings(case, Group::Frameworks) {
+    for other in checked::findings(case, Group::Frameworks) {
         if !found.iter().any(|known| known.id == other.id) {
             found.push(other);
         }
@@ -33,4 +33,13 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let quiet = quiet::findings(case, &found);
     found.extend(quiet);
     found
+}
+
+/// A mangled name in few characters.
+fn cut(symbol: &str) -> String {
+    const SHOWN: usize = 60;
+    match symbol.get(..SHOWN) {
+        Some(start) if symbol.len() > SHOWN => format!("{start}…"),
+        _ => symbol.to_owned(),
+    }
 }

@@ -1,6 +1,6 @@
 //! Findings about the libraries of CUDA: which copy wins, what is torn, missing or damaged.
 //!
-//! What an environment loads is judged by `check` ([`judged`]), what stands in its directories and on the search path by
+//! What an environment loads is judged by `check` ([`checked`]), what stands in its directories and on the search path by
 //! `scan` ([`copies`]); [`loading`] and [`nvvm`] hold rules that neither has. What nobody is seen to load is no more than a
 //! warning.
 
@@ -8,7 +8,7 @@ mod copies;
 mod loading;
 mod nvvm;
 
-use super::{Case, Finding, Remedy, judged, mend};
+use super::{Case, Finding, Remedy, checked, mend};
 use crate::check::Verdict;
 use crate::machine::Change;
 use crate::machine::RequestError;
@@ -17,7 +17,7 @@ use crate::tables::{Group, Severity, parse_library_name, sonames_of};
 /// What is found, first causes first.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = copies::overwritten(case).into_iter().collect();
-    found.extend(judged::findings(case, Group::Libraries).into_iter().map(|found| weighed(case, found)));
+    found.extend(checked::findings(case, Group::Libraries).into_iter().map(|found| weighed(case, found)));
     found.extend(drifted(case));
     found.extend(copies::builtins(case));
     found.extend(nvvm::absent(case));

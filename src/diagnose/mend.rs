@@ -3,10 +3,10 @@
 //!
 //! Takes what `check` found; gives [`Remedy`]s, each with the change that it makes. Whether one heals is for [`tried`] to see.
 //!
-//! [`tried`]: super::remedy
+//! [`tried`]: super::trial
 
 use super::environment::unmet;
-use super::judged::{Judged, on_library_path};
+use super::judged::Judged;
 use super::tool::Wanted;
 use super::{Case, Remedy, word};
 use crate::check::{self, Cause, name_of};
@@ -187,4 +187,9 @@ fn other_major(case: &Case<'_>, names: &[String], by: Option<&Path>) -> Remedy {
 /// Whether torch asks for a package.
 pub(super) fn is_pinned(case: &Case<'_>, name: &str) -> bool {
     crate::python::pins(case.host, case.installed, "torch").contains_key(name)
+}
+
+/// Whether a file stands in a directory of `LD_LIBRARY_PATH`.
+pub(crate) fn on_library_path(case: &Case<'_>, path: &Path) -> bool {
+    path.parent().is_some_and(|dir| case.loader.library_path().iter().any(|element| element == dir))
 }

@@ -2,11 +2,12 @@
 //!
 //! Takes a machine and whom it is asked for; looks once, at the driver, the libraries, the environment and the
 //! frameworks, then lets each group of rules say what it finds, and gives a [`Report`]. It judges by what the other
-//! modules say (inventory, loader, driver, request) and holds no second copy of their rules. Runs nothing but an
+//! rooms say (inventory, loader, driver, machine) and holds no second copy of their rules. Runs nothing but an
 //! interpreter that cannot be described otherwise; what only the driver can tell is passed in.
 //!
 //! To add a finding: a row in `data/findings.tsv`, and a rule in the file of its group.
 
+mod checked;
 mod compatible;
 mod driver;
 mod environment;
@@ -24,16 +25,18 @@ mod remedy;
 mod report;
 mod start;
 mod tool;
+mod trial;
 
 pub(crate) use judged::{Judged, Whom};
 
+pub use compatible::Toolkit;
 pub use finding::{Consequence, Evidence, Finding};
 pub use human::text;
 pub use markdown::markdown;
 pub use message::{Message, Window, recognise};
 pub use redact::{redacted, redacted_json};
 pub use remedy::{Line, Remedy};
-pub use report::{DriverLine, Report, Toolkit, TorchLine, Verdict};
+pub use report::{DriverLine, Report, TorchLine, Verdict};
 pub use start::{Preflight, in_the_way, lines, preflight, set_line};
 
 use crate::check::{self, Subject};
@@ -200,7 +203,7 @@ pub fn examine(machine: &Machine, messages: Option<Vec<Message>>) -> Report {
 
 /// What the rules find, with the remedies that were tried, and what a plan in force heals.
 fn found(case: &Case<'_>) -> Vec<Finding> {
-    let mut findings = remedy::tried(case.machine, rules(case), |machine| judging(machine, rules));
+    let mut findings = trial::tried(case.machine, rules(case), |machine| judging(machine, rules));
     findings.extend(healed(case, &findings));
     findings
 }

@@ -1,16 +1,7 @@
-//! What heals a finding, and whether it does.
-//!
-//! Takes findings with what might heal them; tries each change on the machine and judges that anew. A line stays only where
-//! its finding is gone afterwards and nothing fatal is new; advice that no change stands for stays as it is. Runs nothing.
+//! What heals a finding: a line for a shell, or something to do, with the change that it makes.
 
-use super::finding::{Consequence, Finding};
-use crate::machine::{Change, Machine};
-use crate::tables::Severity;
+use crate::machine::Change;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Changes that are tried for one page.
-const TRIALS: usize = 16;
 
 /// What heals a finding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -70,13 +61,13 @@ impl Remedy {
     }
 
     /// Whether one of the others is the first part of it.
-    fn is_more_than(&self, others: &[Remedy]) -> bool {
+    pub(super) fn is_more_than(&self, others: &[Remedy]) -> bool {
         let Some(Change::Then(changes)) = &self.change else { return false };
         others.iter().any(|other| other.change.is_some() && other.change.as_ref() == changes.first())
     }
 
     /// What heals for good comes before what heals a shell or a command, and what was tried before what was not.
-    fn rank(&self) -> u8 {
+    pub(super) fn rank(&self) -> u8 {
         match &self.change {
             // Where python imports from another place than was asked for, what is installed there is not to blame.
             Some(Change::Variable(name, _)) if name.starts_with("PYTHON") => 0,
@@ -86,119 +77,5 @@ impl Remedy {
             Some(_) => 2,
             None => 4,
         }
-    }
-}
-
-/// The findings of a changed machine, by id.
-struct Trial {
-    change: Change,
-    found: BTreeMap<&'static str, Severity>,
-}
-
-impl Trial {
-    /// Whether nothing is found any more that is called so and is as bad.
-    fn lacks(&self, finding: &Finding) -> bool {
-        self.found.get(finding.id).is_none_or(|severity| *severity > finding.severity)
-    }
-
-    /// How many fatal ones are left.
-    fn left(&self) -> usize {
-        self.found.values().filter(|severity| **severity == Severity::Fatal).count()
-    }
-
-    /// Whether nothing fatal is found that was not before.
-    fn adds_nothing(&self, fatal: &BTreeSet<&str>) -> bool {
-        self.found.iter().all(|(id, severity)| *severity != Severity::Fatal || fatal.contains(id))
-    }
-}
-
-/// Keeps of each finding the remedies that heal, best first, and puts what has the same cause below the first of them.
-/// `judge` gives the findings of a machine.
-pub(super) fn tried(
-    machine: &Machine,
-    mut findings: Vec<Finding>,
-    judge: impl Fn(&Machine) -> Vec<Finding> + Sync,
-) -> Vec<Finding> {
-    let mut changes: Vec<Change> = Vec::new();
-    for change in findings.iter().flat_map(|finding| &finding.remedies).filter_map(|remedy| remedy.change.as_ref()) {
-        if changes.len() < TRIALS && !changes.contains(change) {
-            changes.push(change.clone());
-        }
-    }
-    let trials = on_each(changes, |change| {
-        let mut found = BTreeMap::new();
-        for finding in judge(&machine.with(&change)) {
-            let worst = found.entry(finding.id).or_insert(finding.severity);
-            *worst = finding.severity.min(*worst);
-        }
-        Trial { change, found }
-    });
-    let fatal: BTreeSet<&str> =
-        findings.iter().filter(|it| it.severity == Severity::Fatal).map(|finding| finding.id).collect();
-    let trial = |remedy: &Remedy| trials.iter().find(|trial| Some(&trial.change) == remedy.change.as_ref());
-    let left = |remedy: &Remedy| trial(remedy).map_or(usize::MAX, Trial::left);
-    // A torch from elsewhere is the cause of what is wrong with it.
-    let elsewhere = |finding: &Finding| finding.remedies.iter().any(|it| it.rank() == 0 && left(it) < fatal.len());
-    if let Some(first) = findings.iter().position(elsewhere) {
-        findings[first].severity = Severity::Fatal;
-        findings[..=first].rotate_right(1);
-    }
-    let all: Vec<Remedy> = findings.iter().flat_map(|finding| finding.remedies.clone()).collect();
-    for finding in &mut findings {
-        let mut remedies = std::mem::take(&mut finding.remedies);
-        let heals = |trial: &Trial| trial.lacks(finding) && trial.adds_nothing(&fatal);
-        remedies.retain(|remedy| remedy.change.is_none() || trial(remedy).is_some_and(heals));
-        // What was tried for another finding is for this one, too, where it leaves less that is fatal.
-        let own = remedies.iter().map(left).min().unwrap_or(usize::MAX);
-        let others = all.iter().filter(|remedy| match &remedy.change {
-            None | Some(Change::Files(_)) => false,
-            Some(_) => trial(remedy).is_some_and(heals) && (left(remedy) < own || remedy.rank() == 0),
-        });
-        remedies.extend(others.cloned());
-        // Where wheels heal by themselves, no set need be handed out after them.
-        finding.remedies = remedies.iter().filter(|it| !it.is_more_than(&remedies)).cloned().collect();
-        finding.remedies.sort_by_key(|remedy| (remedy.rank(), left(remedy)));
-        finding.remedies.dedup();
-        if finding.remedies.is_empty() && finding.severity == Severity::Fatal {
-            finding.remedies.push(Remedy::action("nothing that can be tried on a model of this machine heals it"));
-        }
-    }
-    let mut kept: Vec<Finding> = Vec::new();
-    for finding in findings {
-        let caused = kept.iter_mut().find(|first| {
-            let own = |remedy: &&Remedy| {
-                matches!(&remedy.change, Some(Change::Wheels { .. } | Change::Files(_) | Change::Variable(..)))
-            };
-            let cause = first.remedies.iter().find(own).and_then(trial);
-            first.severity <= finding.severity
-                && finding.severity != Severity::Fact
-                && cause.is_some_and(|trial| trial.lacks(&finding))
-        });
-        match caused {
-            Some(first) => first.consequences.push(Consequence {
-                id: finding.id,
-                severity: finding.severity,
-                cause: finding.cause,
-            }),
-            None => kept.push(finding),
-        }
-    }
-    kept
-}
-
-/// Does the same for each, on as many threads as there are processors.
-fn on_each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-    let mut rest = items.into_iter();
-    let mut done = Vec::new();
-    loop {
-        let batch: Vec<T> = rest.by_ref().take(threads).collect();
-        if batch.is_empty() {
-            return done;
-        }
-        std::thread::scope(|scope| {
-            let running: Vec<_> = batch.into_iter().map(|item| scope.spawn(|| work(item))).collect();
-            done.extend(running.into_iter().filter_map(|thread| thread.join().ok()));
-        });
     }
 }

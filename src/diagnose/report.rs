@@ -1,14 +1,13 @@
 //! All that a machine's doctor has to say, as a value; `--format json` prints it as it is.
 
+use super::compatible::{self, Toolkit, toolkits};
 use super::{Case, Finding, Message};
 use crate::driver::{Device, Driver};
-use crate::inventory::places::Provenance;
-use crate::inventory::{Cuda, Flavour};
+use crate::inventory::Flavour;
 use crate::machine::RequestError;
 use crate::report::{JsonPath, ResolveReport, SCHEMA};
 use crate::tables::Severity;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
@@ -67,15 +66,6 @@ pub struct DriverLine {
     pub compat: Option<String>,
 }
 
-/// A toolkit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Toolkit {
-    /// Its root.
-    pub path: JsonPath,
-    /// Its CUDA release.
-    pub cuda: Option<String>,
-}
-
 /// The torch in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TorchLine {
@@ -119,7 +109,7 @@ impl Report {
                 compat: compat.map(|cuda| cuda.to_string()),
             },
             devices: machine.devices().to_vec(),
-            cuda: super::compatible::line(case, &toolkits),
+            cuda: compatible::line(case, &toolkits),
             toolkits,
             torch,
             set,
@@ -167,32 +157,4 @@ fn verdict(findings: &[Finding], torch: Option<&TorchLine>) -> Verdict {
         (..) => whom,
     };
     Verdict { fine: count(Severity::Fatal) + count(Severity::Warning) == 0, says }
-}
-
-fn release_text((major, minor): Cuda) -> String {
-    minor.map_or_else(|| major.to_string(), |minor| format!("{major}.{minor}"))
-}
-
-/// The toolkits by root, in the order of the places, each with the release that its libraries tell.
-fn toolkits(case: &Case<'_>) -> Vec<Toolkit> {
-    let mut order = Vec::new();
-    let mut releases: BTreeMap<_, Option<String>> = BTreeMap::new();
-    let of_toolkit = |library: &&crate::inventory::Library| {
-        matches!(library.place.provenance, Provenance::Toolkit) && library.row.owner == "toolkit"
-    };
-    for library in case.inventory.libraries.iter().filter(of_toolkit) {
-        // `/usr/local/cuda` leads to one that has a number.
-        let root = case.host.canonical(&library.place.root).unwrap_or_else(|_| library.place.root.clone());
-        if !releases.contains_key(&root) {
-            order.push(root.clone());
-        }
-        let release = releases.entry(root).or_default();
-        if library.row.family == "cudart" || release.is_none() {
-            *release = library.cuda.map(release_text).or(release.take());
-        }
-    }
-    let made = order
-        .into_iter()
-        .map(|root| Toolkit { path: root.as_path().into(), cuda: releases.get(&root).cloned().flatten() });
-    made.collect()
 }

@@ -3,7 +3,7 @@
 //! Takes a machine and whom it is looked at for; gives what ends the start or the import of what is asked for, and what is
 //! worth a word. The same rules as everywhere, on the machine with the set in force. Starts nothing.
 
-use super::{Finding, judging, remedy, rules};
+use super::{Finding, judging, rules, trial};
 use crate::machine::{Change, Machine};
 use crate::tables::{Phase, Severity};
 
@@ -32,7 +32,7 @@ pub fn preflight(machine: &Machine) -> Preflight {
 
 /// What is wrong with what is asked for: what ends it, and what does not.
 fn of_target(machine: &Machine) -> (Vec<Finding>, Vec<Finding>) {
-    let found = judging(machine, |case| remedy::tried(machine, rules(case), |machine| judging(machine, rules)));
+    let found = judging(machine, |case| trial::tried(machine, rules(case), |machine| judging(machine, rules)));
     let wrong = |finding: &Finding| finding.of_target && finding.severity != Severity::Fact;
     let ends = |finding: &Finding| {
         finding.severity == Severity::Fatal && matches!(finding.phase, Phase::Start | Phase::Import)
@@ -79,5 +79,5 @@ pub fn in_the_way(machine: &Machine) -> Vec<Finding> {
         });
         found
     });
-    remedy::tried(machine, found, |machine| judging(machine, rules))
+    trial::tried(machine, found, |machine| judging(machine, rules))
 }

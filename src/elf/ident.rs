@@ -6,12 +6,9 @@
 use std::fmt;
 
 use goblin::elf::header::{
-    self, EI_CLASS, EI_DATA, EI_OSABI, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, ELFOSABI_NONE, EM_386, EM_AARCH64,
-    EM_ARM, EM_CUDA, EM_LOONGARCH, EM_PPC, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL,
-    Header,
+    EI_CLASS, EI_DATA, EI_OSABI, ELFCLASS64, ELFDATA2LSB, ELFOSABI_GNU, ELFOSABI_NONE, EM_386, EM_AARCH64, EM_ARM,
+    EM_CUDA, EM_LOONGARCH, EM_PPC, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL, Header,
 };
-
-use super::error::{ElfError, Kind, Table};
 
 /// The identity that an ELF header gives to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,29 +58,6 @@ pub enum ObjectKind {
     Core,
     /// Any other value.
     Other(u16),
-}
-
-/// Reads the header of an ELF file of any class, byte order and machine.
-///
-/// # Errors
-///
-/// [`Kind::TooShort`] and [`Kind::BadMagic`] for files that are not ELF at all, [`Kind::Malformed`]
-/// for a class or byte order that does not exist.
-pub fn ident(bytes: &[u8]) -> Result<Ident, ElfError> {
-    parse_header(bytes).map(|header| Ident::of(&header))
-}
-
-pub(super) fn parse_header(bytes: &[u8]) -> Result<Header, ElfError> {
-    let magic = header::ELFMAG.as_slice();
-    let seen = bytes.get(..magic.len()).unwrap_or(bytes);
-    if !magic.starts_with(seen) {
-        return Err(ElfError::new(Table::Header, 0, Kind::BadMagic));
-    }
-    // goblin calls a file that is too short malformed; a truncated download deserves its own name.
-    if bytes.len() < header::SIZEOF_IDENT {
-        return Err(ElfError::new(Table::Header, 0, Kind::TooShort));
-    }
-    goblin::elf::Elf::parse_header(bytes).map_err(|error| ElfError::from_goblin(Table::Header, 0, &error))
 }
 
 impl Ident {

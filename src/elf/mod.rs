@@ -36,6 +36,7 @@ mod dynamic;
 mod error;
 pub mod fatbin;
 mod hash;
+mod header;
 mod ident;
 mod image;
 mod loading;
@@ -65,12 +66,13 @@ use self::symbols::{SymbolTables, Wanted};
 
 pub use self::dynamic::Filter;
 pub use self::error::{ElfError, Kind, Table};
-pub use self::ident::{Class, Endian, Ident, ObjectKind, ident};
+pub use self::header::ident;
+pub use self::ident::{Class, Endian, Ident, ObjectKind};
 pub use self::loading::{Glibc, SymbolCounts, Tls};
 pub use self::notes::BuildId;
-pub use self::references::{Binding, RelocationClass};
+pub use self::references::Binding;
 pub use self::sections::Section;
-pub use self::symbols::{Defined, Definition, Reference, Undefined};
+pub use self::symbols::{Defined, Definition, Reference, RelocationClass, Undefined};
 pub use self::verify::{Refusal, Role, dies_when_mapped, mapping_fault, open_verify};
 pub use self::versions::{NeededVersion, RequiredVersion, VersionDefinition, VersionNeed};
 
@@ -102,7 +104,7 @@ impl<'a> Elf<'a> {
     /// [`Kind::Foreign`] for an object of another machine, class or OS ABI; else as [`ident()`], or
     /// whatever is wrong with the three tables.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ElfError> {
-        let header = ident::parse_header(bytes)?;
+        let header = header::parse_header(bytes)?;
         let ident = Ident::of(&header);
         if !ident.is_supported() {
             return Err(ElfError::new(Table::Header, 0, Kind::Foreign(ident)));

@@ -9,18 +9,7 @@ use goblin::elf::dynamic::{DT_JMPREL, DT_PLTRELSZ, DT_RELA, DT_RELACOUNT, DT_REL
 use super::dynamic::Dynamic;
 use super::error::{ElfError, Table};
 use super::image::{Chunk, Image, to_usize};
-use super::symbols::{Reference, SymbolTables};
-
-/// Which definitions may answer a relocation: `elf_machine_type_class` in `sysdeps/*/dl-machine.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RelocationClass {
-    /// Any, even the stub in a program that stands for a function's address.
-    Any,
-    /// `ELF_RTYPE_CLASS_PLT`: a definition proper. Calls and thread-local storage.
-    Defined,
-    /// `ELF_RTYPE_CLASS_COPY`: not the program's own.
-    Copy,
-}
+use super::symbols::{Reference, RelocationClass, SymbolTables};
 
 /// When symbols that are only called are bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,6 @@ use super::dynamic::{CTX, Dynamic, Names, Strings};
 use super::error::{ElfError, Kind, Table};
 use super::hash::{Candidates, GnuHash, SysvHash, gnu_hash, sysv_hash};
 use super::image::{Chunk, Image, to_usize};
-use super::references::RelocationClass;
 use super::relocations;
 use super::versions::{self, NeededVersion, Version, VersionIndex};
 
@@ -55,6 +54,17 @@ pub struct Definition<'a> {
     pub weak: bool,
     /// Not the default version of its name.
     pub hidden: bool,
+}
+
+/// Which definitions may answer a relocation: `elf_machine_type_class` in `sysdeps/*/dl-machine.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RelocationClass {
+    /// Any, even the stub in a program that stands for a function's address.
+    Any,
+    /// `ELF_RTYPE_CLASS_PLT`: a definition proper. Calls and thread-local storage.
+    Defined,
+    /// `ELF_RTYPE_CLASS_COPY`: not the program's own.
+    Copy,
 }
 
 /// A symbol that a relocation asks for.

@@ -10,7 +10,7 @@ use goblin::elf::program_header::{PT_DYNAMIC, PT_LOAD};
 
 use super::Elf;
 use super::dynamic::CTX;
-use super::ident::parse_header;
+use super::header::parse_header;
 use super::image::to_usize;
 
 /// Why ld.so does not take a file.

@@ -3,7 +3,7 @@
 //! Takes bytes and a directory; gives the path of a file that holds exactly these bytes and may be run. Never trusts a
 //! directory that others can write to, never writes into a file that may be mapped.
 
-use super::shim::ShimError;
+use super::error::ShimError;
 use crate::host::{Kind, Reason, Untrusted, make_trusted, within_limit};
 use rustix::fs::{Access, StatVfsMountFlags, access};
 use sha2::{Digest as _, Sha256};

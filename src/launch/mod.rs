@@ -2,6 +2,7 @@
 
 mod child;
 pub mod door;
+mod error;
 mod image;
 mod open;
 pub mod probe;

@@ -3,10 +3,10 @@
 //! Takes the image that the build embedded, the path of the binary that a process without a plan may ask, and a cache
 //! directory; gives the path of a file that holds exactly these bytes. Never sets an environment variable.
 
+pub use super::error::ShimError;
 use super::image;
-use crate::host::{Reason, Untrusted, trusted_in_sandbox};
+use crate::host::{Reason, trusted_in_sandbox};
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -132,110 +132,6 @@ fn told(error: &ShimError) -> String {
 fn speakable(dir: &Path) -> Result<(), ShimError> {
     let odd = dir.as_os_str().as_bytes().iter().find(|byte| b" :$".contains(byte));
     odd.map_or(Ok(()), |&byte| Err(ShimError::Unspeakable { path: dir.into(), character: byte.into() }))
-}
-
-/// Why the preload object cannot be handed out.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ShimError {
-    /// The program was built for a target that `cshim/` has no code for.
-    #[error("there is no preload object for this machine")]
-    Unsupported,
-    /// The image has no place for the binary's path; only a broken build can say so.
-    #[error("the preload object has no place for the path of the binary")]
-    Image,
-    /// The binary's path cannot be written into the image.
-    #[error("`{path}` cannot be asked for plans: its path is relative or too long")]
-    Binary {
-        /// The path of the binary.
-        path: PathBuf,
-    },
-    /// No variable says where caches are.
-    #[error("there is no cache directory: neither CUDASHIM_CACHE nor XDG_CACHE_HOME nor HOME is set")]
-    NoCacheDir,
-    /// The variable that would say it names no absolute path.
-    #[error("there is no cache directory: HOME is `{}`, which is no absolute path", path.display())]
-    Relative {
-        /// Its value.
-        path: PathBuf,
-    },
-    /// `LD_PRELOAD` has no way to name a file in this directory.
-    #[error("`{path}` cannot stand in LD_PRELOAD: it contains `{character}`")]
-    Unspeakable {
-        /// The directory.
-        path: PathBuf,
-        /// The first character that ld.so would take for something else.
-        character: char,
-    },
-    /// The directory cannot be made or looked at.
-    #[error("the cache directory `{path}` cannot be used")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Another user can change what is in the directory.
-    #[error("the cache directory `{path}` belongs to user {owner}")]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-        /// The user ID it belongs to.
-        owner: u32,
-    },
-    /// Another user can put another in the place of the directory, or of one above it.
-    #[error("the cache directory `{path}` is not safe: {why}")]
-    Exposed {
-        /// The directory.
-        path: PathBuf,
-        /// What others can change.
-        why: Untrusted,
-    },
-    /// Group or others can change what is in the directory.
-    #[error("the cache directory `{path}` can be written by group or others (mode {mode:03o})")]
-    Writable {
-        /// The directory.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Nothing below the directory can be mapped as code.
-    #[error("the cache directory `{path}` is on a file system mounted noexec")]
-    NoExec {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The file cannot be read back or written.
-    #[error("`{path}` cannot be written")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl ShimError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hints(&self) -> Vec<String> {
-        let elsewhere = "set `CUDASHIM_CACHE` to a directory of your own";
-        let hint = match self {
-            Self::Unsupported | Self::Image => return Vec::new(),
-            Self::Binary { .. } => "install cudashim at a shorter absolute path".into(),
-            Self::NoCacheDir | Self::Relative { .. } | Self::Foreign { .. } | Self::Exposed { .. } => elsewhere.into(),
-            Self::Unspeakable { .. } => {
-                format!("{elsewhere}, without spaces, colons or `$` in its path")
-            }
-            Self::Writable { path, .. } => format!("run `chmod go-w {}`", path.display()),
-            Self::NoExec { .. } => format!("{elsewhere}, on a file system that may hold programs"),
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => return Vec::new(),
-            Self::Directory { .. } | Self::Write { .. } => {
-                format!("{elsewhere} that can be written")
-            }
-        };
-        vec![hint]
-    }
 }
 
 /// Stands before the path in the image (`cshim/ask.c`).

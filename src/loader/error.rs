@@ -1,7 +1,5 @@
 //! With what ld.so ends a process or a `dlopen`, in its own words.
 
-use super::link::MissingNode;
-use super::linkmap::{Ignored, LinkMap, Missing};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
@@ -71,28 +69,6 @@ impl LinkError {
         let reason = "cannot open shared object file: No such file or directory".to_owned();
         Self { program: None, fault: Fault::Library { name: name.to_owned(), reason } }
     }
-
-    pub(super) fn of_missing(missing: &Missing, program: Option<PathBuf>) -> Self {
-        let fault = missing.words.fault(missing.startup);
-        Self { program, fault }
-    }
-}
-
-impl LinkMap<'_> {
-    /// What ld.so says of a node that is not defined; of one that is weak, or of a provider without nodes, only `ldd`
-    /// says it.
-    #[must_use]
-    pub fn words_of(&self, node: &MissingNode) -> String {
-        let path = |index: usize| self.objects().get(index).map(|mapped| mapped.path.display().to_string());
-        let by = path(node.object).unwrap_or_default();
-        let Some(provider) = node.provider.and_then(path) else { return Fault::NEEDED.to_string() };
-        let weak = if node.weak { "weak " } else { "" };
-        if node.unversioned {
-            format!("{provider}: no version information available (required by {by})")
-        } else {
-            format!("{provider}: {weak}version `{}' not found (required by {by})", node.node.display())
-        }
-    }
 }
 
 impl Fault {
@@ -105,22 +81,6 @@ impl Fault {
         function: "check_match",
         condition: "version->filename == NULL || ! _dl_name_match_p (version->filename, map)",
     };
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        LinkError::of_missing(self, None).fmt(f)
-    }
-}
-
-/// What ld.so prints about an entry that cannot be preloaded.
-impl fmt::Display for Ignored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, from, words } = self;
-        write!(f, "ERROR: ld.so: object '{}' from {from} cannot be preloaded (", name.display())?;
-        f.write_str(words.reason())?;
-        f.write_str("): ignored.")
-    }
 }
 
 impl fmt::Display for LinkError {

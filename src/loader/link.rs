@@ -204,7 +204,7 @@ impl<'m, 'l> Linker<'m, 'l> {
         let program = program.and_then(|root| self.map.objects().get(root)).map(|mapped| mapped.path.as_path());
         let next = self.map.stages().get(at + 1).map_or(self.map.missing().len(), |next| next.missing);
         if let Some(missing) = self.map.missing().get(stage.missing).filter(|_| next > stage.missing) {
-            self.fail(LinkError::of_missing(missing, program.map(Path::to_owned)));
+            self.fail(missing.ends(program.map(Path::to_owned)));
         }
         // At start-up the whole list is gone through, for a `dlopen` its search list: with filters they differ.
         let listed = self.map.listing().iter().filter_map(|listed| match listed {
@@ -385,3 +385,20 @@ impl<'m, 'l> Linker<'m, 'l> {
 
 /// What link editors add where they pack relocations (`DT_RELR`).
 const RELR_NODE: &[u8] = b"GLIBC_ABI_DT_RELR";
+
+impl LinkMap<'_> {
+    /// What ld.so says of a node that is not defined; of one that is weak, or of a provider without nodes, only `ldd`
+    /// says it.
+    #[must_use]
+    pub fn words_of(&self, node: &MissingNode) -> String {
+        let path = |index: usize| self.objects().get(index).map(|mapped| mapped.path.display().to_string());
+        let by = path(node.object).unwrap_or_default();
+        let Some(provider) = node.provider.and_then(path) else { return Fault::NEEDED.to_string() };
+        let weak = if node.weak { "weak " } else { "" };
+        if node.unversioned {
+            format!("{provider}: no version information available (required by {by})")
+        } else {
+            format!("{provider}: {weak}version `{}' not found (required by {by})", node.node.display())
+        }
+    }
+}

@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::loader::{Object, ObjectError, Objects};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -481,7 +482,12 @@ impl Missing {
     /// What dlerror(3) says of it.
     #[must_use]
     pub fn error(&self) -> LinkError {
-        LinkError::of_missing(self, None)
+        self.ends(None)
+    }
+
+    /// With what ld.so ends a program, or a `dlopen`, over it.
+    pub(super) fn ends(&self, program: Option<PathBuf>) -> LinkError {
+        LinkError { program, fault: self.words.fault(self.startup) }
     }
 }
 
@@ -513,5 +519,21 @@ impl Failure {
             Self::Mapping(path, fault) => Some((path.clone(), ObjectError::Refused(fault))),
             Self::Unusable(path, error) => Some((path.clone(), error.as_object_error(path, objects))),
         }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ends(None).fmt(f)
+    }
+}
+
+/// What ld.so prints about an entry that cannot be preloaded.
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, from, words } = self;
+        write!(f, "ERROR: ld.so: object '{}' from {from} cannot be preloaded (", name.display())?;
+        f.write_str(words.reason())?;
+        f.write_str("): ignored.")
     }
 }

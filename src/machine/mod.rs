@@ -4,6 +4,7 @@
 //! each computed once, when first asked for. [`Machine::with`] is the same machine after a [`Change`]: nothing is written.
 //! Judges nothing.
 
+mod answer;
 mod cache;
 mod change;
 mod lock;

@@ -4,7 +4,8 @@
 //! changes libraries, what it says or how it ends, without leaving byte code behind, and with a time limit. One that asks
 //! for us again on its way is answered nothing: that could go on for ever.
 
-use super::interpreter::{Interpreter, InterpreterError, Meant, Options};
+use super::interpreter::{Interpreter, InterpreterError};
+use super::options::{Meant, Options};
 use super::site::{look_at, user_site};
 use crate::host::{Host, trusted_in_sandbox};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

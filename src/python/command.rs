@@ -3,7 +3,7 @@
 //! Takes an argument vector; gives the program execve(2) would end up with, and whether it is a
 //! Python. Rules: PATH search of execvp(3), `#!` lines of execve(2) (one argument, at most 256 bytes).
 
-use super::interpreter::Options;
+use super::options::Options;
 use crate::host::{Host, Kind};
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -6,8 +6,10 @@
 mod ask;
 mod command;
 mod distribution;
+mod find;
 mod interpreter;
 mod judge;
+mod options;
 mod packages;
 mod pth;
 mod site;
@@ -15,7 +17,8 @@ mod torch;
 
 pub use command::{Command, find_on_path, search_path};
 pub use distribution::{Distribution, Recorded, distributions, normalized, pins, requirements};
-pub use interpreter::{Interpreter, InterpreterError, Meant, Options};
+pub use interpreter::{Interpreter, InterpreterError};
+pub use options::{Meant, Options};
 pub use packages::library_files;
 pub(crate) use packages::site_of;
 pub use torch::{TorchBuild, TorchError};

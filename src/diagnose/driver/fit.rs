@@ -1,6 +1,6 @@
 //! Whether the libcuda that is found is the one of this machine's driver.
 
-use super::super::judged::on_library_path;
+use super::super::mend::on_library_path;
 use super::super::{Case, Finding, Remedy, mend};
 use crate::driver::{DriverFile, Found, Role, rules};
 use crate::tables::{Severity, Version};

@@ -76,7 +76,7 @@ fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Ve
     for (path, symbols) in &others {
         let more = if symbols.len() > 1 { format!(" and {} more", symbols.len() - 1) } else { String::new() };
         let first = symbols.first().map(String::as_str).unwrap_or_default();
-        found = found.seen_at("symbol", path, format!("wants `{}`{more}, which this torch has not", cut(first)));
+        found = found.seen_at("symbol", path, format!("wants `{}`{more}, which this torch has not", super::cut(first)));
     }
     found = found.seen("rule", "C++ interfaces change with the release of torch; no choice of CUDA libraries helps");
     let other = found.remedies.clone();
@@ -87,15 +87,6 @@ fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Ve
     let plain = package.map_or("PACKAGE", |package| package.name.as_str());
     let own = format!("install --force-reinstall --no-deps --no-build-isolation --no-binary {plain} {plain}");
     Some(found.healed_by(other.into_iter().take(1).chain([case.pip(&own)])))
-}
-
-/// A mangled name in few characters.
-pub(super) fn cut(symbol: &str) -> String {
-    const SHOWN: usize = 60;
-    match symbol.get(..SHOWN) {
-        Some(start) if symbol.len() > SHOWN => format!("{start}…"),
-        _ => symbol.to_owned(),
-    }
 }
 
 /// The torch that a package's metadata requires, or that the local part of its version tells:

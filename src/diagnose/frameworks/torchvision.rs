@@ -39,11 +39,7 @@ pub(super) fn finding(
     found = found.seen_at("version", &vision.dir, format!("torchvision {}", vision.version));
     found = found.seen_at("version", &torch.dir, format!("torch {}", torch.version));
     if let Some((path, symbol)) = refused {
-        found = found.seen_at(
-            "symbol",
-            path,
-            format!("wants `{}`, which this torch has not", super::extensions::cut(symbol)),
-        );
+        found = found.seen_at("symbol", path, format!("wants `{}`, which this torch has not", super::cut(symbol)));
         found = found.seen("message", "operator torchvision::nms does not exist");
     }
     Some(found.healed_by(remedies(case, torch, Some(vision))))

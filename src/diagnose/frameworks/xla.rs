@@ -6,8 +6,9 @@
 
 use super::packages::{install_and_run, lacking, listed, wheels};
 use crate::check::{Judgement, Subject, Verdict};
-use crate::diagnose::judged::{of_check, on_library_path};
+use crate::diagnose::checked::of_check;
 use crate::diagnose::mend;
+use crate::diagnose::mend::on_library_path;
 use crate::diagnose::tool::Wanted;
 use crate::diagnose::{Case, Finding, Judged};
 use crate::inventory::built_for;

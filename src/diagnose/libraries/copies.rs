@@ -3,8 +3,8 @@
 //! Takes what `scan` says; tells of the copies of the environment asked for and of those that a search by name finds. What
 //! is wrong elsewhere on the machine is `scan`'s affair.
 
-use super::super::judged::on_library_path;
 use super::super::mend;
+use super::super::mend::on_library_path;
 use super::super::tool::Wanted;
 use super::super::{Case, Finding, Remedy};
 use crate::check::name_of;

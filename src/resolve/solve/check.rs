@@ -7,12 +7,10 @@ use std::collections::BTreeSet;
 
 use super::asked::Asked;
 use super::cost::Cost;
-use super::model::{Item, Key, Model, Wanted};
+use super::model::{Item, Key, Model, Set, Wanted};
 use super::pairs;
 use super::problem::{Explain, MissingSymbol, Release, SymbolSetId};
 use super::refusal::{Preference, Refusal};
-use super::rule::Rule;
-use super::search::Set;
 
 /// What a set costs.
 pub(super) fn cost(model: &Model<'_>, set: &Set) -> Cost {
@@ -262,23 +260,4 @@ fn drop_unasked(model: &Model<'_>, set: &mut Set) {
             *slot = None;
         }
     }
-}
-
-/// The rule a refusal rests on, if it is not a preference.
-pub(super) fn rule_of(refusal: &Refusal) -> Option<Rule> {
-    Some(match refusal {
-        Refusal::Barred(_) => Rule::Barred,
-        Refusal::Forbidden { .. } => Rule::Forbidden,
-        Refusal::NotFixed { .. } => Rule::Fixed,
-        Refusal::NotTheRelease { .. } => Rule::ExactRelease,
-        Refusal::OtherMajor { .. } => Rule::OneMajor,
-        Refusal::OtherRelease { .. } => Rule::OneRelease,
-        Refusal::OtherDirectory { .. } => Rule::OneDirectory,
-        Refusal::KnownBad { .. } => Rule::KnownBad,
-        Refusal::LinkerTooOld { .. } | Refusal::TooNewForLinker { .. } => Rule::LinkerNotOlder,
-        // Which of the two rules it is depends on who needs the symbol; for the user it is one.
-        Refusal::Lacks { .. } | Refusal::Takes { .. } => Rule::MemberSymbols,
-        Refusal::Unserved { .. } => Rule::Served,
-        Refusal::NeedsMore { .. } | Refusal::Worse(_) => return None,
-    })
 }

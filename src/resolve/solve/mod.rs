@@ -14,6 +14,7 @@ mod bits;
 mod bound;
 mod check;
 mod clause;
+mod core;
 mod cost;
 mod model;
 mod no_solution;
@@ -34,8 +35,8 @@ pub use self::rule::Rule;
 
 use self::asked::Asked;
 use self::check::Critic;
+use self::model::Set;
 use self::model::{Key, Model, Wanted};
-use self::search::Set;
 
 /// The set chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +136,7 @@ pub fn solve(problem: &Problem<'_>) -> Result<Solution, NoSolution> {
     let mut asked = Asked::default();
     match best(&model, &mut asked) {
         Some(set) => Ok(solution(&model, &mut asked, &set)),
-        None => Err(no_solution::explain(&model, &mut asked)),
+        None => Err(core::explain(&model, &mut asked)),
     }
 }
 

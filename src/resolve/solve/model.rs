@@ -13,6 +13,9 @@ use super::bits::Bits;
 use super::cost::Cost;
 use super::problem::{Candidate, Conflict, CudaRelease, Demand, Need, Problem, Release, ReleaseDemand, SymbolSetId};
 
+/// One copy per soname, by number; none for a soname that is not in the set.
+pub(super) type Set = Vec<Option<usize>>;
+
 /// A [`Problem`] made ready for search. Sonames, items, groups and releases are numbers; an item
 /// is a candidate, and the items of one soname follow each other in the written total order.
 pub(super) struct Model<'p> {

@@ -169,7 +169,21 @@ impl Refusal {
     /// The rule it rests on, if it is not a preference.
     #[must_use]
     pub fn rule(&self) -> Option<Rule> {
-        super::check::rule_of(self)
+        Some(match self {
+            Self::Barred(_) => Rule::Barred,
+            Self::Forbidden { .. } => Rule::Forbidden,
+            Self::NotFixed { .. } => Rule::Fixed,
+            Self::NotTheRelease { .. } => Rule::ExactRelease,
+            Self::OtherMajor { .. } => Rule::OneMajor,
+            Self::OtherRelease { .. } => Rule::OneRelease,
+            Self::OtherDirectory { .. } => Rule::OneDirectory,
+            Self::KnownBad { .. } => Rule::KnownBad,
+            Self::LinkerTooOld { .. } | Self::TooNewForLinker { .. } => Rule::LinkerNotOlder,
+            // Which of the two rules it is depends on who needs the symbol; for the user it is one.
+            Self::Lacks { .. } | Self::Takes { .. } => Rule::MemberSymbols,
+            Self::Unserved { .. } => Rule::Served,
+            Self::NeedsMore { .. } | Self::Worse(_) => return None,
+        })
     }
 }
 

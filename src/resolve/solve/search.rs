@@ -10,11 +10,8 @@ use std::collections::BTreeSet;
 use super::asked::Asked;
 use super::bits::Bits;
 use super::cost::{ABOVE_ROOTS, ONE_NEED, ONE_ROOT, ONE_WANT};
-use super::model::{Key, Model, Wanted};
+use super::model::{Key, Model, Set, Wanted};
 use super::pairs::Pairs;
-
-/// One copy per soname, by number; none for a soname that is not in the set.
-pub(super) type Set = Vec<Option<usize>>;
 
 /// Any set that breaks no known rule.
 pub(super) fn any(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>) -> Option<Set> {

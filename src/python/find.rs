@@ -1,0 +1,331 @@
+//! From a word to an interpreter and the directories it imports from.
+//!
+//! For a virtual environment `pyvenv.cfg` says all of it, and nothing is run; another interpreter is
+//! asked. The rules are those of CPython's `site` module and of `Modules/getpath.py`.
+
+use super::ask;
+use super::command::find_on_path;
+use super::interpreter::{Interpreter, InterpreterError};
+use super::options::Options;
+use super::site::{Site, python_path, user_site};
+use crate::host::Host;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+impl Interpreter {
+    /// Describes the interpreter at `program`, or of the environment or project in that directory, or of that name on PATH.
+    pub fn find(host: &Host, program: &Path, options: &Options) -> Result<Self, InterpreterError> {
+        let program = meant(host, program);
+        if host.stat(&program).is_err() {
+            return Err(InterpreterError::NotFound(program));
+        }
+        let mut found = match Self::of_venv(host, &program, options) {
+            Some((found, None)) => found,
+            Some((found, Some(unknown))) => {
+                log::debug!("`{}` must be run to know what it does", unknown.display());
+                // An image, an interpreter that is on its way to us, one that may not be run: what the files say is all there is.
+                ask::interpreter(host, &program, options).unwrap_or_else(|error| {
+                    log::info!("{error}: what `{}` adds is left out", unknown.display());
+                    found
+                })
+            }
+            None => ask::interpreter(host, &program, options)?,
+        };
+        if options.is_unsafe(host) {
+            // sys.path[0]: where the script is, or the working directory. It is some directory of the user's, so it
+            // counts only where it holds packages we ask for.
+            let first = options.script.as_deref().map_or_else(|| host.cwd().to_owned(), |script| first(host, script));
+            if ["torch", "nvidia"].iter().any(|package| host.is_dir(&first.join(package))) {
+                found.paths.insert(0, first);
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        found.paths.retain(|path| seen.insert(path.clone()));
+        Ok(found)
+    }
+
+    /// The interpreter of a virtual environment, as its files tell, with one that would have to be run to know all.
+    fn of_venv(host: &Host, program: &Path, options: &Options) -> Option<(Self, Option<PathBuf>)> {
+        let bin = program.parent()?;
+        let prefix = bin.parent()?.to_owned();
+        let config = [bin, &prefix].into_iter().find_map(|dir| host.read_text(&dir.join("pyvenv.cfg")).ok())?;
+        let value = |key: &str| {
+            let pairs = config.lines().filter_map(|line| line.split_once('='));
+            // The last one counts, as in `site.venv`.
+            pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, value)| value.trim()).next_back()
+        };
+        // A file that does not tell the version is still no reason to run what stands in somebody's directory.
+        let told = value("version_info").or_else(|| value("version")).and_then(minor_version);
+        let version = told.or_else(|| version_of_lib(host, &prefix))?;
+        let python = library_name(host, &prefix, &version);
+        let base = value("home").and_then(|home| base(host, Path::new(home), program, &python));
+        let library = base.as_ref().map(|(prefix, lib)| prefix.join(lib).join(&python));
+        let libdir = base.as_ref().map_or("lib", |(_, lib)| lib);
+
+        let before = if options.reads_environment() { python_path(host) } else { Vec::new() };
+        let mut site = Site::new(host, numbers(&version), before);
+        site.add_prefix(&prefix, libdir, &python);
+        if value("include-system-site-packages").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            if options.wants_user_site(host) {
+                match user_site(host, &python, options.reads_environment()) {
+                    Some(user) if host.is_dir(&user) => site.add(&user),
+                    Some(_) => {}
+                    None => site.not_known(program),
+                }
+            }
+            match &base {
+                Some((base, _)) => site.add_prefix(base, libdir, &python),
+                None => site.not_known(program),
+            }
+        }
+        let moved = ["PYTHONHOME", "PYTHONPLATLIBDIR"].iter().any(|name| host.env(name).is_some());
+        // A script in the place of an interpreter may start any.
+        if moved && options.reads_environment() || host.read_start(program, 2).is_ok_and(|start| start == b"#!") {
+            site.not_known(program);
+        }
+        let (paths, unknown) = site.finish(library.as_deref());
+        Some((Self { program: program.to_owned(), prefix, version, paths, other: None }, unknown))
+    }
+}
+
+/// The file that a `--python` means, or a command starts: a path, a directory of an environment or of a project that has one,
+/// a name on PATH.
+fn meant(host: &Host, word: &Path) -> PathBuf {
+    let path = host.absolute(word);
+    if host.is_dir(&path) {
+        let dirs = [path.join("bin"), path.join(".venv/bin")];
+        let named = dirs.iter().flat_map(|dir| ["python", "python3"].map(|name| dir.join(name)));
+        return named.into_iter().find(|file| host.stat(file).is_ok()).unwrap_or_else(|| path.join("bin/python"));
+    }
+    let is_name = !word.as_os_str().as_bytes().contains(&b'/') && host.stat(&path).is_err();
+    is_name.then(|| find_on_path(host, word.as_os_str())).flatten().unwrap_or(path)
+}
+
+/// `sys.path[0]` for a script: its own directory, links followed, or the archive or directory that is run as one.
+fn first(host: &Host, script: &Path) -> PathBuf {
+    let script = host.absolute(script);
+    if host.is_dir(&script) {
+        return script;
+    }
+    let script = host.canonical(&script).unwrap_or(script);
+    script.parent().map_or_else(|| host.cwd().to_owned(), Path::to_owned)
+}
+
+/// The prefix of the installation behind a virtual environment, and which of its directories has the standard library: the
+/// nearest above `home` that has one, else (`home` is that of another virtual environment) above the interpreter itself.
+fn base(host: &Host, home: &Path, program: &Path, python: &str) -> Option<(PathBuf, &'static str)> {
+    let own = host.canonical(program).ok();
+    let dirs = home.ancestors().chain(own.iter().flat_map(|own| own.ancestors().skip(1)));
+    let mut bases = dirs.flat_map(|dir| ["lib", "lib64"].map(|lib| (dir.to_owned(), lib)));
+    bases.find(|(dir, lib)| host.is_file(&dir.join(lib).join(python).join("os.py")))
+}
+
+/// What `lib/python3.12` is called: free-threaded builds and `PyPy` have names of their own.
+fn library_name(host: &Host, prefix: &Path, version: &str) -> String {
+    let names = ["", "t"].map(|suffix| format!("python{version}{suffix}"));
+    let mut names = names.into_iter().chain([format!("pypy{version}")]);
+    let usual = format!("python{version}");
+    names.find(|name| host.is_dir(&prefix.join("lib").join(name))).unwrap_or(usual)
+}
+
+fn numbers(version: &str) -> (u32, u32) {
+    let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
+    (major.parse().unwrap_or(3), minor.parse().unwrap_or(0))
+}
+
+/// `3.12.4.final.0` and `3.12.4` are both `3.12`.
+fn minor_version(text: &str) -> Option<String> {
+    let mut parts = text.split('.');
+    let (major, minor) = (parts.next()?.parse::<u32>().ok()?, parts.next()?);
+    let minor: String = minor.chars().take_while(char::is_ascii_digit).collect();
+    (!minor.is_empty()).then(|| format!("{major}.{minor}"))
+}
+
+/// The version in the name of the first `lib/python3.12` of an environment.
+fn version_of_lib(host: &Host, prefix: &Path) -> Option<String> {
+    let entries = host.list(&prefix.join("lib")).ok()?;
+    entries.iter().find_map(|entry| minor_version(entry.name.to_str()?.strip_prefix("python")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
+    #[test]
+    fn options_end_where_the_program_begins() {
+        let parse = |text: &str| Options::parse(&text.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert!(parse("-sE x.py").no_user_site);
+        assert!(parse("-X dev -I x.py").safe_path);
+        assert!(!parse("-Wignore x.py -I").safe_path);
+        assert!(!parse("-m torch -I").safe_path);
+        assert!(!parse("-c -I").safe_path);
+        assert_eq!(parse("-u a/b.py -E").script.as_deref(), Some(Path::new("a/b.py")));
+    }
+
+    #[test]
+    fn a_venv_is_read_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for path in [
+            "v/bin",
+            "v/lib/python3.12/site-packages",
+            "extra",
+            "home/u/.local/lib/python3.12/site-packages",
+            "usr/lib/python3/dist-packages",
+            "usr/lib/python3.12",
+        ] {
+            std::fs::create_dir_all(at(path)).unwrap();
+        }
+        std::fs::write(at("v/bin/python"), "not run").unwrap();
+        std::fs::write(at("usr/lib/python3.12/os.py"), "").unwrap();
+        std::fs::write(
+            at("v/lib/python3.12/site-packages/x.pth"),
+            "import site\n# no\n/extra\n/gone\n../../../../extra\n",
+        )
+        .unwrap();
+        let config = |system: &str| {
+            format!("home = /usr/bin\nversion_info = 3.12.4.final.0\ninclude-system-site-packages = {system}\n")
+        };
+        std::fs::write(at("v/pyvenv.cfg"), config("false")).unwrap();
+        let env = BTreeMap::from([("PYTHONPATH".into(), "/pp::rel".into()), ("HOME".into(), "/home/u".into())]);
+        let host = Host::new(dir.path().to_owned(), env, "/job".into());
+        let paths = |options: &Options| {
+            let found = Interpreter::find(&host, Path::new("/v"), options).unwrap();
+            found.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let isolated = Options::parse(&["-I".into()]);
+        assert_eq!(paths(&Options::default()), "/pp /job /job/rel /v/lib/python3.12/site-packages /extra");
+        assert_eq!(paths(&isolated), "/v/lib/python3.12/site-packages /extra");
+        std::fs::write(at("v/pyvenv.cfg"), "home = /usr/bin\n").unwrap();
+        assert_eq!(paths(&isolated), "/v/lib/python3.12/site-packages /extra");
+        std::fs::write(at("v/pyvenv.cfg"), config("true")).unwrap();
+        assert_eq!(
+            paths(&Options::default()),
+            "/pp /job /job/rel /v/lib/python3.12/site-packages /extra /home/u/.local/lib/python3.12/site-packages /usr/lib/python3/dist-packages"
+        );
+    }
+
+    /// A machine with these files; a link where the text begins with `->`.
+    fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match text.strip_prefix("->") {
+                Some(target) => std::os::unix::fs::symlink(target, &path).unwrap(),
+                None => std::fs::write(&path, text).unwrap(),
+            }
+        }
+        let env = BTreeMap::from([("PATH".into(), "/usr/bin".into()), ("HOME".into(), "/home/u".into())]);
+        let host = Host::new(dir.path().to_owned(), env, "/job".into());
+        (dir, host)
+    }
+
+    const CONFIG: &str = "home = /py/bin\nversion_info = 3.12.4\n";
+
+    fn found(host: &Host, word: &str) -> (PathBuf, String) {
+        let found = Interpreter::find(host, Path::new(word), &Options::default()).unwrap();
+        let paths: Vec<String> = found.paths.iter().map(|path| path.display().to_string()).collect();
+        assert_eq!(found.programs(), std::slice::from_ref(&found.program));
+        (found.program, paths.join(" "))
+    }
+
+    #[test]
+    fn what_python_may_mean() {
+        let (_dir, host) = machine(&[
+            ("venv/bin/python3", ""),
+            ("venv/pyvenv.cfg", CONFIG),
+            ("project/.venv/bin/python", ""),
+            ("project/.venv/pyvenv.cfg", CONFIG),
+            ("job/.venv/bin/python", ""),
+            ("job/.venv/pyvenv.cfg", CONFIG),
+            ("usr/bin/python3.12", ""),
+            ("usr/pyvenv.cfg", CONFIG),
+        ]);
+        let means = |word: &str| found(&host, word).0;
+        assert_eq!(means("/venv"), Path::new("/venv/bin/python3"));
+        assert_eq!(means("/project"), Path::new("/project/.venv/bin/python"));
+        assert_eq!(means("."), Path::new("/job/./.venv/bin/python"));
+        assert_eq!(means(".venv"), Path::new("/job/.venv/bin/python"));
+        assert_eq!(means("python3.12"), Path::new("/usr/bin/python3.12"));
+        let error = Interpreter::find(&host, Path::new("python3.9"), &Options::default()).unwrap_err();
+        assert_eq!(error.to_string(), "`/job/python3.9` is no Python: there is no such file");
+    }
+
+    #[test]
+    fn an_environment_is_that_of_the_path_it_is_started_by() {
+        let site = "lib/python3.12/site-packages";
+        let system = "home = /v/bin\nversion_info = 3.12.4\ninclude-system-site-packages = true\n";
+        let (_dir, host) = machine(&[
+            ("py/bin/python3.12", ""),
+            ("py/lib/python3.12/os.py", ""),
+            (&format!("py/{site}/x"), ""),
+            ("v/bin/python", "->/py/bin/python3.12"),
+            ("v/pyvenv.cfg", CONFIG),
+            (&format!("v/{site}/x"), ""),
+            // pyenv-virtualenv, and an environment made by the Python of another.
+            ("py/envs/X/bin/python", "->/py/bin/python3.12"),
+            ("py/envs/X/pyvenv.cfg", CONFIG),
+            (&format!("py/envs/X/{site}/x"), ""),
+            ("versions/X", "->/py/envs/X"),
+            ("w/bin/python", "->/v/bin/python"),
+            ("w/pyvenv.cfg", system),
+            (&format!("w/{site}/x"), ""),
+            // Fedora, and free-threaded.
+            ("f/bin/python", "->/fedora/bin/python3.12"),
+            ("fedora/bin/python3.12", ""),
+            ("fedora/lib64/python3.12/os.py", ""),
+            ("f/lib64", "->lib"),
+            ("f/pyvenv.cfg", "home = /fedora/bin\nversion = 3.12.4\n"),
+            (&format!("f/{site}/x"), ""),
+            ("t/bin/python", ""),
+            ("t/pyvenv.cfg", "home = /none\nversion = 3.13.4\n"),
+            ("t/lib/python3.13t/site-packages/x", ""),
+        ]);
+        for (prefix, sites) in [
+            ("/v", vec!["/v"]),
+            ("/py/envs/X", vec!["/py/envs/X"]),
+            ("/versions/X", vec!["/versions/X"]),
+            ("/w", vec!["/w", "/py"]),
+        ] {
+            let paths: Vec<String> = sites.iter().map(|prefix| format!("{prefix}/{site}")).collect();
+            assert_eq!(
+                found(&host, &format!("{prefix}/bin/python")),
+                (format!("{prefix}/bin/python").into(), paths.join(" "))
+            );
+        }
+        assert_eq!(found(&host, "/f/bin/python").1, format!("/f/lib64/python3.12/site-packages /f/{site}"));
+        assert_eq!(found(&host, "/t/bin/python").1, "/t/lib/python3.13t/site-packages");
+    }
+
+    #[test]
+    fn what_pth_files_do() {
+        let site = "v/lib/python3.12/site-packages";
+        let finder = "MAPPING: dict[str, str] = {'torch': '/src/pytorch/torch', 'torchgen': '/src/pytorch/torchgen'}\n";
+        let files = [
+            ("v/bin/python", ""),
+            ("v/pyvenv.cfg", CONFIG),
+            (&format!("{site}/_uv.pth"), "import site; site.addsitedir('/with/site-packages')\r\n/late"),
+            (&format!("{site}/x.pth"), "import __editable___torch_finder; __editable___torch_finder.install()"),
+            (&format!("{site}/__editable___torch_finder.py"), finder),
+            (&format!("{site}/y.pth"), "import os; os.whatever()\n/after"),
+            ("with/site-packages/z.pth", "/deep\nimport site; site.addsitedir('/with/site-packages')"),
+            ("late/x", ""),
+            ("deep/x", ""),
+            ("after/x", ""),
+        ];
+        let (dir, host) = machine(&files);
+        // It cannot be asked in an image: what is not known is left out.
+        let expected = format!("/{site} /with/site-packages /deep /late /after /src/pytorch");
+        assert_eq!(found(&host, "/v").1, expected);
+        // Since 3.15 lines that import come last, and not at all where a `.start` file stands for them.
+        std::fs::write(dir.path().join("v/pyvenv.cfg"), "version = 3.15.0").unwrap();
+        std::fs::rename(dir.path().join("v/lib/python3.12"), dir.path().join("v/lib/python3.15")).unwrap();
+        let site = site.replace("3.12", "3.15");
+        assert_eq!(found(&host, "/v").1, format!("/{site} /late /after /with/site-packages /deep /src/pytorch"));
+        std::fs::write(dir.path().join(&site).join("_uv.start"), "").unwrap();
+        assert_eq!(found(&host, "/v").1, format!("/{site} /late /after /src/pytorch"));
+    }
+}
