@@ -11,11 +11,11 @@ fn main() {
     let inventory = machine.inventory();
     for library in &inventory.libraries {
         let version = library.version.as_ref().map_or("?", |version| version.as_str());
-        let owner = library.owner.name().unwrap_or("no package");
+        let owner = library.package().unwrap_or("no package");
         println!("{:32} {version:16} {owner}\n    {}", library.asked_as(), library.path.display());
         // A version is only as good as its evidence.
         for evidence in &library.evidence {
-            println!("    {:?}: {}", evidence.kind, evidence.says);
+            println!("    {}", evidence.says);
         }
         if let Some(why) = &library.unusable {
             println!("    unusable: {why}");

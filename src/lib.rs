@@ -54,13 +54,13 @@ mod target;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use cli::main;
-pub use diagnose::{Consequence, Evidence as Proof, Finding, Line, Remedy};
+pub use diagnose::{Consequence, Finding, Proof, Remedy};
 pub use host::Host;
-pub use inventory::{Inventory, Library, Owner};
+pub use inventory::{Confidence, Evidence, Inventory, Library};
 pub use launch::{CallError, CudaVersion, CudnnVersion, LoadError, LoadedLibrary, LoadedSet, Origin};
 pub use machine::{Answer, Change, Environment, Machine, Request, RequestError};
 pub use plan::{Plan, PlanError, PlanLibrary};
-pub use python::{Interpreter, TorchBuild};
+pub use python::{Interpreter, InterpreterError, TorchBuild};
 pub use resolve::solve::NoSolution;
 pub use resolve::{Choice, Policy, Refused, Resolution};
 pub use tables::{Phase, Severity, Version, VersionRange};

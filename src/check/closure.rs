@@ -6,7 +6,7 @@
 use super::copies::Copies;
 use super::judge::judge;
 use super::later::{later, not_found};
-use super::loaded::Loaded;
+use super::mapping::Mapping;
 use super::opening::Opening;
 use super::subject::{Subject, What};
 use super::{Depth, Judgement, NotFound};
@@ -30,7 +30,7 @@ pub fn predict(loader: &Loader, subject: &Subject, depth: Depth, plan: Option<&P
     let Prediction { map, startup, loaded, roots, copies, not_found, elective, rules } =
         Prediction::new(loader, subject, depth, plan);
     judge(
-        &Loaded {
+        &Mapping {
             of: subject.of.clone(),
             at: subject.at.clone(),
             map: &map,

@@ -2,7 +2,7 @@
 //!
 //! Takes a map with what is known of its copies; gives the [`Judgement`]. Reads symbol tables only where asked to.
 
-use super::loaded::Loaded;
+use super::mapping::Mapping;
 use super::mixes;
 use super::subject::What;
 use super::{Cause, Depth, Finding, Judgement, MissingSymbol, NotFound, Subject, Verdict};
@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// Judges a map. `not_found` is what the map lacks.
-pub(super) fn judge(facts: &Loaded<'_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
+pub(super) fn judge(facts: &Mapping<'_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
     let (mut missing, refused) = unmet(facts, depth);
     // What a library that is not there would have defined is no news beside that.
     let lacks = |later: bool| not_found.iter().any(|lost| lost.later <= later && !(lost.later && lost.optional));
@@ -64,7 +64,7 @@ pub(super) fn judge(facts: &Loaded<'_, '_>, not_found: Vec<NotFound>, depth: Dep
 }
 
 /// The nodes and symbols nobody defines, and with what ld.so ends it first.
-fn unmet(facts: &Loaded<'_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
+fn unmet(facts: &Mapping<'_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
     if depth == Depth::Files {
         return (Vec::new(), None);
     }
@@ -110,7 +110,7 @@ fn is_ours(path: Option<&Path>) -> bool {
 }
 
 /// The mapped library whose C interface a symbol is of, for who is not linked against it.
-fn interface(facts: &Loaded<'_, '_>, symbol: &[u8]) -> Option<OsString> {
+fn interface(facts: &Mapping<'_, '_>, symbol: &[u8]) -> Option<OsString> {
     let of = |mapped: &Mapped| {
         let name = mapped.path.file_name()?;
         let prefix = parse_library_name(name)?.row.prefix.filter(|prefix| symbol.starts_with(prefix.as_bytes()))?;
@@ -120,7 +120,7 @@ fn interface(facts: &Loaded<'_, '_>, symbol: &[u8]) -> Option<OsString> {
 }
 
 /// Of a live process its scopes are not known: only what names its provider is looked at.
-fn unbound_in_groups(facts: &Loaded<'_, '_>) -> Vec<MissingSymbol> {
+fn unbound_in_groups(facts: &Mapping<'_, '_>) -> Vec<MissingSymbol> {
     let mut found = Vec::new();
     for (index, mapped) in facts.map.objects().iter().enumerate() {
         if facts.elective.contains(&index) {
@@ -146,7 +146,7 @@ fn unbound_in_groups(facts: &Loaded<'_, '_>) -> Vec<MissingSymbol> {
 }
 
 /// With what a name that leads nowhere ends a program, or a `dlopen`.
-fn words(facts: &Loaded<'_, '_>, lost: &NotFound) -> String {
+fn words(facts: &Mapping<'_, '_>, lost: &NotFound) -> String {
     let program = facts.subject.filter(|subject| subject.is_program()).and_then(Subject::program);
     let prefix = program.map(|path| format!("{}: error while loading shared libraries: ", path.display()));
     format!("{}{}", prefix.unwrap_or_default(), lost.error)
@@ -163,7 +163,7 @@ fn line(missing: &MissingSymbol) -> String {
 }
 
 /// What is not found, with the copies that are installed where no rule of ld.so looks.
-fn lost(facts: &Loaded<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
+fn lost(facts: &Mapping<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
     let mut groups: BTreeMap<(&'static str, Option<&Path>, bool), Vec<&NotFound>> = BTreeMap::new();
     let mut absent: Vec<&NotFound> = Vec::new();
     for lost in not_found {
@@ -196,7 +196,7 @@ fn lost(facts: &Loaded<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Findi
     }
 }
 
-fn not_found_by(facts: &Loaded<'_, '_>, by: Option<PathBuf>, lost: &[&NotFound], opened: bool) -> Cause {
+fn not_found_by(facts: &Mapping<'_, '_>, by: Option<PathBuf>, lost: &[&NotFound], opened: bool) -> Cause {
     let names: BTreeSet<&OsStr> = lost.iter().map(|lost| lost.name.as_os_str()).collect();
     let installed = names.iter().filter_map(|name| facts.copies.installed(facts.map.files(), Path::new(name)));
     Cause::NotFound {
@@ -207,7 +207,7 @@ fn not_found_by(facts: &Loaded<'_, '_>, by: Option<PathBuf>, lost: &[&NotFound],
     }
 }
 
-fn lost_id(facts: &Loaded<'_, '_>, lost: &NotFound) -> &'static str {
+fn lost_id(facts: &Mapping<'_, '_>, lost: &NotFound) -> &'static str {
     if lost.damaged.is_some() {
         return match &*lost.says {
             says if says.ends_with(FILTER_CIRCLE) => "filter-circle",
@@ -256,7 +256,7 @@ fn lost_id(facts: &Loaded<'_, '_>, lost: &NotFound) -> &'static str {
 }
 
 /// Missing symbols, one finding for each pair of files.
-fn unbound(facts: &Loaded<'_, '_>, missing: &[MissingSymbol], findings: &mut Vec<Finding>) {
+fn unbound(facts: &Mapping<'_, '_>, missing: &[MissingSymbol], findings: &mut Vec<Finding>) {
     let mut pairs: BTreeMap<(&Path, Option<&Path>), Vec<&MissingSymbol>> = BTreeMap::new();
     let mut order = Vec::new();
     for lost in missing {

@@ -6,7 +6,7 @@
 use super::copies::Copies;
 use super::judge::judge;
 use super::later::later;
-use super::loaded::Loaded;
+use super::mapping::Mapping;
 use super::opening::Opening;
 use super::{Cause, Depth, Finding, Judgement, Planned, Stage, Verdict};
 use crate::host::{FileId, Host, MappedFile, mapped_files};
@@ -204,7 +204,7 @@ impl<'l> Moments<'l> {
         map.adopt(files.into_iter().map(|(path, object, _)| (path, object)));
         self.copies.learn(self.loader.objects(), map.objects().iter());
         let rule = |mapped: &crate::loader::Mapped| rules.get(&mapped.object.stat.id).copied().unwrap_or(Rule::Mapped);
-        let facts = Loaded {
+        let facts = Mapping {
             of,
             at: None,
             map: &map,
@@ -233,7 +233,7 @@ pub fn live(loader: &Loader, maps: &Maps, depth: Depth, plan: Option<&Plan>) -> 
     let mut copies = Copies::new(&[], depth);
     let (not_found, elective) = later(&mut map, &mut copies, None, &Opening::default());
     let mut judgement = judge(
-        &Loaded {
+        &Mapping {
             of: maps.of.clone(),
             at: maps.program.clone(),
             map: &map,

@@ -2,7 +2,7 @@
 //!
 //! Takes the map with what is known of its copies; adds [`Finding`]s. Reads no symbols, and says nothing of what is missing.
 
-use super::loaded::Loaded;
+use super::mapping::Mapping;
 use super::subject::What;
 use super::{Cause, Finding};
 use crate::inventory::{Library, agree, built_for, release, torn_id};
@@ -16,7 +16,7 @@ use std::path::Path;
 type Members<'a> = Vec<(usize, &'a Library)>;
 
 /// Members of one group and major must be of one release, and cuDNN not older than torch takes.
-pub(super) fn torn(facts: &Loaded<'_, '_>, findings: &mut Vec<Finding>) -> bool {
+pub(super) fn torn(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -> bool {
     let mut groups: BTreeMap<(&str, u64), Members<'_>> = BTreeMap::new();
     for index in 0..facts.map.objects().len() {
         let Some(library) = facts.library(index) else { continue };
@@ -38,7 +38,7 @@ pub(super) fn torn(facts: &Loaded<'_, '_>, findings: &mut Vec<Finding>) -> bool 
     any
 }
 
-fn one_release(facts: &Loaded<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
+fn one_release(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
     // The one the others belong to has the shortest stem; where it is doubled, the one that was mapped first.
     let main = members.iter().min_by_key(|(index, library)| (library.row.stem.len(), *index));
     let Some((main, version)) = main.and_then(|(index, first)| Some((*index, release(first)?))) else { return false };
@@ -54,7 +54,7 @@ fn one_release(facts: &Loaded<'_, '_>, members: &Members<'_>, findings: &mut Vec
 
 /// torch refuses a cuDNN of another major, or of an older minor release, than the one whose headers it was built with
 /// (`torch/backends/cudnn/__init__.py`). The release is told by the part that holds `cudnnGetVersion`.
-fn older_cudnn(facts: &Loaded<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
+fn older_cudnn(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
     let Some(What::Torch(torch) | What::Extensions(torch, _)) = facts.subject.map(|subject| &subject.what) else {
         return false;
     };
@@ -79,7 +79,7 @@ fn older_cudnn(facts: &Loaded<'_, '_>, members: &Members<'_>, findings: &mut Vec
 }
 
 /// NVRTC opens the builtins of its own minor release; a second NVRTC, found by a name without a version, is for nobody.
-fn nvrtc(facts: &Loaded<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
+fn nvrtc(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
     let minor = |library: &Library| release(library).and_then(|found| found.numbers().get(..2).map(<[u64]>::to_vec));
     let (builtins, compilers): (Members<'_>, Members<'_>) =
         members.iter().partition(|(_, library)| library.row.stem == "nvrtc-builtins");
@@ -111,7 +111,7 @@ fn nvrtc(facts: &Loaded<'_, '_>, members: &Members<'_>, findings: &mut Vec<Findi
 }
 
 /// Libraries of two CUDA majors. In one environment, or one process, packages may each bring their own.
-pub(super) fn two_majors(facts: &Loaded<'_, '_>, findings: &mut Vec<Finding>) -> bool {
+pub(super) fn two_majors(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -> bool {
     let mut majors: BTreeMap<u32, usize> = BTreeMap::new();
     for index in 0..facts.map.objects().len() {
         let library = facts.library(index).filter(|library| !library.row.is_driver());
@@ -135,7 +135,7 @@ pub(super) fn two_majors(facts: &Loaded<'_, '_>, findings: &mut Vec<Finding>) ->
 }
 
 /// One soname, two files: each has a state of its own.
-pub(super) fn doubled(facts: &Loaded<'_, '_>, findings: &mut Vec<Finding>) {
+pub(super) fn doubled(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) {
     let mut sonames: BTreeMap<&OsStr, usize> = BTreeMap::new();
     let mut told = BTreeSet::new();
     for (index, mapped) in facts.map.objects().iter().enumerate() {
@@ -157,7 +157,7 @@ pub(super) fn doubled(facts: &Loaded<'_, '_>, findings: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn stubs(facts: &Loaded<'_, '_>, findings: &mut Vec<Finding>) {
+pub(super) fn stubs(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) {
     for (index, mapped) in facts.map.objects().iter().enumerate() {
         let Some(library) = facts.library(index) else { continue };
         // The file may be a link into the stubs.

@@ -11,7 +11,7 @@ mod finding;
 mod judge;
 mod later;
 mod live;
-mod loaded;
+mod mapping;
 mod mixes;
 mod names;
 mod opening;

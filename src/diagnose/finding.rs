@@ -21,7 +21,7 @@ pub struct Finding {
     /// The cause, in one line.
     pub cause: String,
     /// What proves it.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<Proof>,
     /// What heals it, best first: what was tried on a model of the machine, then advice that cannot be.
     pub remedies: Vec<Remedy>,
     /// What else is gone once the cause of this is.
@@ -49,13 +49,14 @@ pub struct Consequence {
 /// One thing that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Evidence {
+pub struct Proof {
     /// What kind of thing: `file`, `version`, `rule`, `symbol`, `variable`, `device`, `message`.
     pub kind: &'static str,
     /// What it says.
     pub says: String,
     /// The file it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[doc(hidden)]
     pub path: Option<JsonPath>,
 }
 
@@ -88,6 +89,7 @@ impl Finding {
 
     /// The driver was asked, and gives no device to this process.
     #[must_use]
+    #[doc(hidden)]
     pub fn device_refused(says: String, hint: String) -> Option<Self> {
         Some(Self::of("driver-does-not-answer", None)?.because(says).healed_by([Remedy::action(hint)]))
     }
@@ -116,14 +118,14 @@ impl Finding {
     /// With one more thing that was seen.
     #[must_use]
     pub(crate) fn seen(mut self, kind: &'static str, says: impl Into<String>) -> Self {
-        self.evidence.push(Evidence { kind, says: says.into(), path: None });
+        self.evidence.push(Proof { kind, says: says.into(), path: None });
         self
     }
 
     /// With one more thing that was seen of a file.
     #[must_use]
     pub(crate) fn seen_at(mut self, kind: &'static str, path: &Path, says: impl Into<String>) -> Self {
-        self.evidence.push(Evidence { kind, says: says.into(), path: Some(path.into()) });
+        self.evidence.push(Proof { kind, says: says.into(), path: Some(path.into()) });
         self
     }
 

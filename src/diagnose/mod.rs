@@ -30,7 +30,7 @@ mod trial;
 pub(crate) use judged::{Judged, Whom};
 
 pub use compatible::Toolkit;
-pub use finding::{Consequence, Evidence, Finding};
+pub use finding::{Consequence, Finding, Proof};
 pub use human::text;
 pub use markdown::markdown;
 pub use message::{Message, Window, recognise};

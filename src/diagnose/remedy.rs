@@ -9,9 +9,11 @@ use serde::Serialize;
 pub struct Remedy {
     /// What to type or to do.
     #[serde(flatten)]
+    #[doc(hidden)]
     pub line: Line,
     /// What it changes about the machine; `None` where that cannot be modelled.
     #[serde(skip)]
+    #[doc(hidden)]
     pub change: Option<Change>,
 }
 

@@ -11,6 +11,7 @@ mod files;
 mod map;
 mod maps;
 mod overlay;
+mod questions;
 mod stamps;
 mod trust;
 mod write;
@@ -29,21 +30,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 /// More symbolic links than this in one path are a loop (`ELOOP`), as in Linux' own limit.
 const LINK_LIMIT: u32 = 40;
-
-/// What has just changed is looked at again after a moment, so often in all.
-const WAIT_LIMIT: u32 = 4;
-
-/// A moment.
-const MOMENT: Duration = Duration::from_millis(20);
-
-/// Files read whole (metadata, configuration) are not expected to be larger than this.
-const READ_LIMIT: u64 = 16 << 20;
 
 /// A machine: where its file system is mounted and which environment its programs see.
 ///
@@ -103,6 +95,7 @@ impl Host {
     /// assert!(changed.stat("/etc/ld.so.cache".as_ref()).is_err());
     /// ```
     #[must_use]
+    #[doc(hidden)]
     pub fn with(&self, changes: impl IntoIterator<Item = (PathBuf, Change)>) -> Self {
         let mut overlay = self.inner.overlay.clone();
         for (path, change) in changes {
@@ -126,6 +119,7 @@ impl Host {
 
     /// The same machine, of which nothing was asked yet.
     #[must_use]
+    #[doc(hidden)]
     pub fn anew(&self) -> Self {
         let (root, env, cwd) = (self.inner.root.clone(), self.inner.env.clone(), self.inner.cwd.clone());
         Self { end: self.end, ..Self::changed_by(root, env, cwd, self.inner.overlay.clone()) }
@@ -165,12 +159,14 @@ impl Host {
 
     /// The same machine, looked at for somebody who waits so long.
     #[must_use]
+    #[doc(hidden)]
     pub fn within(self, time: Duration) -> Self {
         Self { end: Instant::now().checked_add(time), ..self }
     }
 
     /// How long to wait for an answer of another program that is worth waiting for `limit`.
     #[must_use]
+    #[doc(hidden)]
     pub fn time_for(&self, limit: Duration) -> Duration {
         self.end.map_or(limit, |end| end.saturating_duration_since(Instant::now()).min(limit))
     }
@@ -183,6 +179,7 @@ impl Host {
 
     /// Whether this is the machine we run on, rather than an image of one.
     #[must_use]
+    #[doc(hidden)]
     pub fn is_live(&self) -> bool {
         self.inner.root == Path::new("/")
     }
@@ -208,6 +205,7 @@ impl Host {
     /// Whether a program gives another user's rights to who starts it: set-user-ID or set-group-ID, of an owner that is
     /// not ours (`AT_SECURE`). File capabilities are not looked at.
     #[must_use]
+    #[doc(hidden)]
     pub fn gives_rights(&self, program: &Stat) -> bool {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         program.mode & 0o4000 != 0 && program.uid != uid || program.mode & 0o2010 == 0o2010 && program.gid != gid
@@ -215,6 +213,7 @@ impl Host {
 
     /// `path` made absolute against the working directory; nothing else is changed.
     #[must_use]
+    #[doc(hidden)]
     pub fn absolute(&self, path: &Path) -> PathBuf {
         if path.is_absolute() { path.to_owned() } else { self.inner.cwd.join(path) }
     }
@@ -263,187 +262,6 @@ impl Host {
         }
         Ok(done)
     }
-
-    /// `path` without symbolic links, as this machine would name it.
-    pub fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
-        let path = self.absolute(path);
-        let result = if let Some(answer) = self.changed(&path) {
-            answer.stat().map(|_| self.key(&path)).ok_or_else(not_found)
-        } else if self.is_live() {
-            std::fs::canonicalize(&path)
-        } else {
-            self.resolve(&path).and_then(|p| self.stat(&p).map(|_| p))
-        };
-        if result.is_err() {
-            self.note(&path, Stamp::Absent);
-        }
-        result
-    }
-
-    /// Where the symbolic link `path` points, as written; an error where it is none.
-    pub fn link_target(&self, path: &Path) -> io::Result<PathBuf> {
-        let path = self.absolute(path);
-        if self.changed(&path).is_some() {
-            return Err(io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()));
-        }
-        let parent = self.outside(path.parent().unwrap_or(Path::new("/")))?;
-        std::fs::read_link(parent.join(path.file_name().unwrap_or_default()))
-    }
-
-    /// What stands at `path`, symbolic links followed.
-    pub fn stat(&self, path: &Path) -> io::Result<Stat> {
-        let result = self.look(path).and_then(|stat| self.settled(path, stat));
-        self.note(path, result.as_ref().map_or(Stamp::Absent, |stat| Stamp::from(*stat)));
-        result
-    }
-
-    /// What stands at `path`, without a stamp of it.
-    fn look(&self, path: &Path) -> io::Result<Stat> {
-        if let Some(answer) = self.changed(path) {
-            return answer.stat().ok_or_else(not_found);
-        }
-        self.outside(path).and_then(|path| Stat::of(&path))
-    }
-
-    /// The same a moment later, where it had changed just before: another change would have the same time, and never show.
-    fn settled(&self, path: &Path, mut stat: Stat) -> io::Result<Stat> {
-        // These are made as they are looked at.
-        let is_made = ["/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
-        while self.inner.keeps.load(Relaxed) && !is_made {
-            let Some(time) = stamps::unsettled(&stat, SystemTime::now()) else { break };
-            if time > MOMENT || self.inner.waits.fetch_add(1, Relaxed) >= WAIT_LIMIT {
-                self.inner.waits.store(WAIT_LIMIT + 1, Relaxed);
-                break;
-            }
-            std::thread::sleep(time);
-            stat = self.look(path)?;
-        }
-        Ok(stat)
-    }
-
-    /// Makes an answer that is to be kept: whatever is looked at on the way is looked at so that a later change will show.
-    pub fn keeping<T>(&self, answer: impl FnOnce() -> T) -> T {
-        self.inner.keeps.store(true, Relaxed);
-        let answer = answer();
-        self.inner.keeps.store(false, Relaxed);
-        answer
-    }
-
-    /// Whether a later change of anything that was looked at within [`Host::keeping`] will show in its stamp. Where something
-    /// changes all the time, or changed just before on a file system that keeps no more than seconds, it may not.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.inner.waits.load(Relaxed) <= WAIT_LIMIT
-    }
-
-    /// Whether a directory stands at `path`.
-    #[must_use]
-    pub fn is_dir(&self, path: &Path) -> bool {
-        self.stat(path).is_ok_and(|stat| stat.kind == Kind::Directory)
-    }
-
-    /// Whether a regular file stands at `path`.
-    #[must_use]
-    pub fn is_file(&self, path: &Path) -> bool {
-        self.stat(path).is_ok_and(|stat| stat.kind == Kind::File)
-    }
-
-    /// The entries of a directory, sorted by name.
-    pub fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.stat(dir)?;
-        // A directory that a change made anew holds nothing of what is on the disk.
-        let mut entries = match self.changed(dir) {
-            Some(Answer::Directory(_)) => Vec::new(),
-            _ => files::list(&self.outside(dir)?)?,
-        };
-        if !self.inner.overlay.is_empty() {
-            entries = self.inner.overlay.entries(&self.key_of_directory(dir), entries);
-        }
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
-    }
-
-    /// The bytes of a small regular file.
-    ///
-    /// # Errors
-    /// Anything but a regular file (a FIFO would block) and anything over 16 mebibytes is refused.
-    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let stat = self.stat(path)?;
-        if stat.kind != Kind::File {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        if stat.size > READ_LIMIT {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
-        }
-        if let Some(bytes) = self.made(path) {
-            return Ok(bytes.to_vec());
-        }
-        files::read(&self.outside(path)?, READ_LIMIT)
-    }
-
-    /// The text of a small regular file; bytes that are not UTF-8 become U+FFFD.
-    pub fn read_text(&self, path: &Path) -> io::Result<String> {
-        self.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// The text of a file that the kernel makes while it is read: of a module that hangs, such a read never ends.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::TimedOut`] where it took longer. In an image all files are at rest, and none does.
-    pub fn read_text_within(&self, path: &Path, time: Duration) -> io::Result<String> {
-        if !self.is_live() || self.made(path).is_some() {
-            return self.read_text(path);
-        }
-        if self.stat(path)?.kind != Kind::File {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        bounded::read(&self.outside(path)?, time).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// Whether what stands at `path` may be read and written: by this process, or in an image by everybody.
-    #[must_use]
-    pub fn may_use(&self, path: &Path) -> bool {
-        if self.is_live() && self.changed(path).is_none() {
-            use rustix::fs::{Access, access};
-            return access(self.absolute(path), Access::READ_OK | Access::WRITE_OK).is_ok();
-        }
-        self.stat(path).is_ok_and(|stat| stat.mode & 0o006 == 0o006)
-    }
-
-    /// The first bytes of a regular file, at most `count`.
-    pub fn read_start(&self, path: &Path, count: usize) -> io::Result<Vec<u8>> {
-        if self.stat(path)?.kind != Kind::File {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        if let Some(bytes) = self.made(path) {
-            return Ok(bytes.iter().take(count).copied().collect());
-        }
-        files::read_start(&self.outside(path)?, count)
-    }
-
-    /// A regular file mapped for reading, with the stat of the very file that was mapped.
-    pub fn map(&self, path: &Path) -> io::Result<(Map, Stat)> {
-        if self.inner.keeps.load(Relaxed) {
-            let _ = self.stat(path);
-        }
-        let result = match self.changed(path) {
-            Some(Answer::File(bytes, ..)) => self.look(path).map(|stat| (Map::of(Arc::clone(bytes)), stat)),
-            Some(answer) => Err(answer.stat().map_or_else(not_found, |_| io::ErrorKind::IsADirectory.into())),
-            None => self.outside(path).and_then(|p| map::open(&p)),
-        };
-        self.note(path, result.as_ref().map_or(Stamp::Absent, |(_, stat)| Stamp::from(*stat)));
-        result
-    }
-
-    /// What was asked so far, with the answers.
-    #[must_use]
-    pub fn stamps(&self) -> Stamps {
-        self.inner.stamps.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note(&self, path: &Path, stamp: Stamp) {
-        self.inner.stamps.lock().unwrap_or_else(PoisonError::into_inner).insert(self.absolute(path), stamp);
-    }
 }
 
 fn not_found() -> io::Error {
@@ -465,7 +283,9 @@ fn reversed_parts(path: &Path) -> Vec<OsString> {
 
 #[cfg(test)]
 mod tests {
+    use super::questions::WAIT_LIMIT;
     use super::*;
+    use std::sync::atomic::Ordering::Relaxed;
 
     fn image(build: impl FnOnce(&Path)) -> (tempfile::TempDir, Host) {
         let dir = tempfile::tempdir().unwrap();

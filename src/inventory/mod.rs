@@ -53,16 +53,21 @@ pub struct Library {
     /// The path to open it by: the name that equals its soname where there is one.
     pub path: PathBuf,
     /// Its other names in the same directory.
+    #[doc(hidden)]
     pub names: Vec<OsString>,
     /// The library it is by name.
+    #[doc(hidden)]
     pub row: &'static FamilyRow,
     /// The hash a bundle renamed it by (`libcudart-e409450e.so.11.0`).
+    #[doc(hidden)]
     pub renamed: Option<String>,
     /// `DT_SONAME`; `None` where the file cannot be read or has none.
     pub soname: Option<String>,
     /// Where it was found.
+    #[doc(hidden)]
     pub place: Place,
     /// Stat of the file.
+    #[doc(hidden)]
     pub stat: Stat,
     /// Release, from the strongest evidence.
     pub version: Option<Version>,
@@ -71,14 +76,17 @@ pub struct Library {
     /// How far the version can be believed.
     pub confidence: Confidence,
     /// The CUDA release it is built for: major, and minor where known.
-    pub cuda: Option<Cuda>,
+    pub cuda: Option<(u32, Option<u32>)>,
     /// Who installed it.
+    #[doc(hidden)]
     pub owner: Owner,
     /// The bytes that its owner recorded for it.
+    #[doc(hidden)]
     pub recorded: Option<u64>,
     /// Why nothing may load it: a stub, damage, another machine's.
     pub unusable: Option<String>,
     /// The file itself, where it can be used.
+    #[doc(hidden)]
     pub object: Option<Arc<Object>>,
 }
 
@@ -89,12 +97,19 @@ impl Library {
         in_stubs(&self.place.dir)
     }
 
+    /// The package that installed it: a wheel, a conda or a distribution package.
+    #[must_use]
+    pub fn package(&self) -> Option<&str> {
+        self.owner.name()
+    }
+
     /// Its names in its directory, the one to open it by first.
+    #[doc(hidden)]
     pub fn file_names(&self) -> impl Iterator<Item = &OsStr> {
         self.path.file_name().into_iter().chain(self.names.iter().map(OsString::as_os_str))
     }
 
-    /// What a process that asks for it by soname must be told; its file name where it has no soname.
+    /// The name that a process asks for it by: its soname; its file name where it has no soname.
     #[must_use]
     pub fn asked_as(&self) -> &str {
         self.soname.as_deref().or_else(|| self.path.file_name().and_then(OsStr::to_str)).unwrap_or_default()
@@ -104,12 +119,14 @@ impl Library {
 impl Library {
     /// What is known about its release.
     #[must_use]
+    #[doc(hidden)]
     pub fn found(&self) -> Found {
         let Self { version, cuda, confidence, evidence, .. } = self.clone();
         Found { version, cuda, confidence, evidence }
     }
 
     /// Takes more evidence, and draws the conclusion anew.
+    #[doc(hidden)]
     pub fn learn(&mut self, more: Vec<Evidence>) {
         if !more.is_empty() {
             let found = self.found().with(more);
@@ -161,15 +178,18 @@ pub struct Inventory {
     /// The libraries.
     pub libraries: Vec<Library>,
     /// What was wrong on the way.
+    #[doc(hidden)]
     pub problems: Vec<Problem>,
     /// Objects of others that need libraries of ours, as far as somebody named them: torch's, the extensions of Python
     /// packages. Only [`reach()`] asks them.
+    #[doc(hidden)]
     pub users: Vec<Arc<Object>>,
 }
 
 impl Inventory {
     /// Looks into the places, in order; a directory named twice is looked into once.
     #[must_use]
+    #[doc(hidden)]
     pub fn scan(objects: &Objects, places: Vec<Place>) -> Self {
         let mut inventory = Self::default();
         let mut owners = Owners::default();
@@ -187,6 +207,7 @@ impl Inventory {
     }
 
     /// Reads the files of a listing; gives where in `libraries` they are.
+    #[doc(hidden)]
     pub fn read(&mut self, objects: &Objects, listing: Listing, owners: &mut Owners) -> Range<usize> {
         let Listing { place, files, problems } = listing;
         log::debug!("looking into {} ({})", place.dir.display(), place.provenance);
@@ -229,6 +250,7 @@ impl Inventory {
     }
 
     /// Looks inside every library, as [`look_inside_some`](Self::look_inside_some) does.
+    #[doc(hidden)]
     pub fn look_inside(&mut self, depth: Depth) -> u64 {
         self.look_inside_some(0..self.libraries.len(), depth)
     }
@@ -236,6 +258,7 @@ impl Inventory {
     /// Looks inside those of some libraries whose release no package tells (with [`Depth::Full`]: inside every one), then
     /// beside those whose release nothing in them tells; `range` holds the whole of each directory.
     /// Gives the number of bytes of text that were searched.
+    #[doc(hidden)]
     pub fn look_inside_some(&mut self, range: Range<usize>, depth: Depth) -> u64 {
         let Some(libraries) = self.libraries.get_mut(range) else { return 0 };
         let mut searched = 0_u64;
@@ -317,6 +340,7 @@ impl Inventory {
 
     /// Takes a file in that is named by hand, whatever its name is, as a copy of what it says it is; `soname` is what it is
     /// named for. A file that is in already gets that very path.
+    #[doc(hidden)]
     pub fn take(&mut self, objects: &Objects, soname: &str, path: &Path) {
         let (Some(dir), Some(file_name)) = (path.parent(), path.file_name()) else { return };
         let known = self

@@ -86,12 +86,15 @@ pub enum Depth {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     /// What kind.
+    #[doc(hidden)]
     pub kind: Kind,
     /// What it says.
     pub says: String,
     /// The release that it speaks for.
+    #[doc(hidden)]
     pub version: Option<Version>,
     /// The CUDA release that it speaks for.
+    #[doc(hidden)]
     pub cuda: Option<Cuda>,
     /// How far it can be believed by itself.
     pub confidence: Confidence,
@@ -134,6 +137,7 @@ impl Evidence {
 
     /// Whether both can be true: `9.1.0` and `9.1.0.70` can.
     #[must_use]
+    #[doc(hidden)]
     pub fn agrees(&self, other: &Self) -> bool {
         let versions = match (&self.version, &other.version) {
             (Some(one), Some(other)) => one.starts_with(other) || other.starts_with(one),

@@ -34,6 +34,7 @@ impl Request {
     /// # Errors
     ///
     /// As [`Request::answer`].
+    #[doc(hidden)]
     pub fn answer_by(&self, loader: &Loader) -> Result<Answer, RequestError> {
         let objects = loader.objects();
         let host = objects.host();
@@ -111,6 +112,7 @@ impl Request {
     /// Whether the command may start any environment: nobody is named, and its program is neither a Python nor a
     /// program that needs CUDA itself.
     #[must_use]
+    #[doc(hidden)]
     pub fn is_open(&self, host: &Host) -> bool {
         let named = !self.spec.is_auto() || self.python.is_some() || !self.files.is_empty();
         let laid_down = !self.places.is_empty() || !self.policy.fixed.is_empty() || !self.policy.forbidden.is_empty();
@@ -123,6 +125,7 @@ impl Request {
 
     /// Whether the command itself is the consumer: a program linked against CUDA, and nobody else is named.
     #[must_use]
+    #[doc(hidden)]
     pub fn is_of_its_own(&self, host: &Host) -> bool {
         let command = Command::read(host, &self.command);
         self.spec.is_auto()
@@ -137,6 +140,7 @@ impl Request {
     /// # Errors
     ///
     /// As [`Request::answer`]; [`RequestError::NotInstalled`], where a torch is meant that is not there.
+    #[doc(hidden)]
     pub fn subject(&self, loader: &Loader) -> Result<Checked, RequestError> {
         let objects = loader.objects();
         let host = objects.host();
@@ -180,6 +184,7 @@ impl Request {
     /// # Errors
     ///
     /// [`RequestError::Interpreter`], where the one that is named cannot be described.
+    #[doc(hidden)]
     pub fn interpreter(&self, host: &Host) -> Result<Option<Interpreter>, RequestError> {
         if let Some(python) = &self.python {
             return Ok(Some(Interpreter::find(host, python, &Options::default())?));
@@ -193,6 +198,7 @@ impl Request {
     /// # Errors
     ///
     /// [`RequestError::Interpreter`], where one of the first two cannot be described.
+    #[doc(hidden)]
     pub fn environment(&self, host: &Host) -> Result<Option<Interpreter>, RequestError> {
         let command = Command::read(host, &self.command).and_then(|command| Some((command.program, command.python?)));
         match command.filter(|_| self.python.is_none()) {

@@ -14,8 +14,10 @@ pub enum Change {
     /// The shim hands out the set that is chosen.
     Set,
     /// Files are gone, or others.
+    #[doc(hidden)]
     Files(Vec<(PathBuf, host::Change)>),
     /// Packages are removed, then wheels installed.
+    #[doc(hidden)]
     Wheels {
         /// Normalised names.
         remove: Vec<String>,

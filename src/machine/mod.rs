@@ -45,6 +45,7 @@ pub struct Environment {
     /// Its torch.
     pub torch: Option<TorchBuild>,
     /// What is installed where it imports from.
+    #[doc(hidden)]
     pub installed: Vec<Distribution>,
 }
 
@@ -105,6 +106,7 @@ impl Machine {
 
     /// With what libcuda and NVML said when they were asked.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_devices(mut self, devices: Devices) -> Self {
         self.devices = devices;
         self
@@ -112,12 +114,14 @@ impl Machine {
 
     /// With a driver that was recorded, or is assumed, instead of the one that is here.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_driver(self, driver: Driver) -> Self {
         Self { driver: OnceCell::with_value(Arc::new(driver)), is_recorded: true, ..self }
     }
 
     /// With a plan in force: what it names is handed out, but for what drifted.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_plan(mut self, mut plan: Plan) -> Self {
         let lost = plan.lost(&self.host);
         self.fault = lost.first().map(|(library, how)| format!("`{}` {how}", library.path.display()));
@@ -154,12 +158,14 @@ impl Machine {
 
     /// The same machine without a plan in force.
     #[must_use]
+    #[doc(hidden)]
     pub fn bare(&self) -> Self {
         Self { in_force: None, fault: None, ..self.on(self.host.clone()) }
     }
 
     /// Why the plan that the environment names is not handed out, or not all of it.
     #[must_use]
+    #[doc(hidden)]
     pub fn fault(&self) -> Option<&str> {
         self.fault.as_deref()
     }
@@ -172,12 +178,14 @@ impl Machine {
 
     /// Whom it is looked at for.
     #[must_use]
+    #[doc(hidden)]
     pub fn request(&self) -> &Request {
         &self.request
     }
 
     /// Its ELF files.
     #[must_use]
+    #[doc(hidden)]
     pub fn objects(&self) -> &Objects {
         &self.objects
     }
@@ -190,12 +198,14 @@ impl Machine {
 
     /// Its ld.so, in this environment.
     #[must_use]
+    #[doc(hidden)]
     pub fn loader(&self) -> &Loader {
         self.loader.get_or_init(|| Loader::new(&self.objects))
     }
 
     /// The interpreter meant: the one that is named, else the one that the command starts, else the default.
     #[must_use]
+    #[doc(hidden)]
     pub fn interpreter(&self) -> Option<&Interpreter> {
         let find = || {
             let started = self.request.environment(&self.host).ok().flatten();
@@ -231,6 +241,7 @@ impl Machine {
 
     /// Its driver.
     #[must_use]
+    #[doc(hidden)]
     pub fn driver(&self) -> &Driver {
         self.driver.get_or_init(|| {
             let driver = Driver::look(self.loader(), self.inventory()).with_devices(self.devices.clone());
@@ -246,6 +257,7 @@ impl Machine {
     /// # Errors
     ///
     /// As [`Request::answer`], but where nothing fits: that is an answer.
+    #[doc(hidden)]
     pub fn answered(self) -> Result<Self, RequestError> {
         match self.request.answer_by(self.loader()) {
             Err(error) if !matches!(error, RequestError::NoSolution { .. }) => Err(error),
@@ -264,6 +276,7 @@ impl Machine {
 
     /// The plan of the set that `resolve` chooses.
     #[must_use]
+    #[doc(hidden)]
     pub fn chosen(&self) -> Option<&Plan> {
         self.answer().ok()?.resolution.as_ref().map(|resolution| &resolution.plan)
     }

@@ -37,12 +37,14 @@ pub struct Answer {
     /// Why there is nothing to choose.
     pub nothing: Option<String>,
     /// What was wrong with files on the way.
+    #[doc(hidden)]
     pub problems: Vec<Problem>,
 }
 
 impl Answer {
     /// What people and programs are told.
     #[must_use]
+    #[doc(hidden)]
     pub fn report(&self) -> ResolveReport {
         ResolveReport::new(self.requirement.as_ref(), self.resolution.as_ref(), self.nothing.as_deref())
             .with_problems(&self.problems)
@@ -83,6 +85,7 @@ pub enum RequestError {
     NotInstalled(String),
     /// What is to be checked cannot be.
     #[error(transparent)]
+    #[doc(hidden)]
     Subject(#[from] SubjectError),
     /// A file given with `--for` cannot be read as an ELF object.
     #[error("`{}` cannot be served: {says}", path.display())]
@@ -98,6 +101,7 @@ pub enum RequestError {
         /// The facts that cannot hold together.
         source: Box<NoSolution>,
         /// What was asked for.
+        #[doc(hidden)]
         requirement: Box<Requirement>,
     },
 }

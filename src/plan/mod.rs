@@ -53,16 +53,21 @@ pub struct PlanLibrary {
     /// The file; absolute.
     pub path: PathBuf,
     /// Device and inode of the file.
+    #[doc(hidden)]
     pub id: FileId,
     /// Bytes.
+    #[doc(hidden)]
     pub size: u64,
     /// Nanoseconds since 1970.
+    #[doc(hidden)]
     pub mtime: i64,
     /// `build-id:…` or `sha256:…`, where known.
+    #[doc(hidden)]
     pub identity: Option<String>,
     /// The release, for people.
     pub version: Option<String>,
     /// How it is handed out.
+    #[doc(hidden)]
     pub how: How,
 }
 
@@ -98,20 +103,27 @@ pub struct MadeWith {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Whom it is for.
+    #[doc(hidden)]
     pub made_for: Vec<PlanFor>,
     /// What it was made with; nothing, where it is not to be kept.
+    #[doc(hidden)]
     pub made_with: Vec<MadeWith>,
     /// The programs it is for, each by a path that it is started by; absolute.
+    #[doc(hidden)]
     pub programs: Vec<PathBuf>,
     /// The objects that the set was proven for: the consumer's own, and what opens libraries for it; absolute.
+    #[doc(hidden)]
     pub objects: Vec<PathBuf>,
     /// The libraries, in the order they can be loaded.
     pub libraries: Vec<PlanLibrary>,
     /// Other names: name, soname.
+    #[doc(hidden)]
     pub aliases: Vec<(String, String)>,
     /// Exact paths that get the library of a soname instead.
+    #[doc(hidden)]
     pub replaces: Vec<(PathBuf, String)>,
     /// Records of kinds not known here, kept as they are.
+    #[doc(hidden)]
     pub unknown: Vec<String>,
 }
 
@@ -141,6 +153,7 @@ impl std::fmt::Display for Drift {
 impl PlanLibrary {
     /// Whether it comes with the driver: such are the machine's, not the lock's.
     #[must_use]
+    #[doc(hidden)]
     pub fn is_driver(&self) -> bool {
         parse_library_name(&self.soname).is_some_and(|name| name.row.is_driver())
     }
@@ -153,6 +166,7 @@ impl PlanLibrary {
     /// What became of the file, as far as its stat tells; `None` where it is the one of the plan. The device counts for
     /// nothing: the same file has another on each mount of an overlay.
     #[must_use]
+    #[doc(hidden)]
     pub fn drift(&self, host: &Host) -> Option<Drift> {
         use io::ErrorKind::{NotADirectory, NotFound};
         match host.stat(&self.path) {
@@ -180,6 +194,7 @@ impl Plan {
 
     /// What the plan hands out instead of a file that is preloaded under this soname.
     #[must_use]
+    #[doc(hidden)]
     pub fn instead_of(&self, soname: &str, id: FileId) -> Option<&PlanLibrary> {
         self.library(soname).filter(|library| library.how != How::Keep && library.id != id)
     }
@@ -191,6 +206,7 @@ impl Plan {
 
     /// The libraries that no longer are what the plan says.
     #[must_use]
+    #[doc(hidden)]
     pub fn drift(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
         let drifted = self.libraries.iter().filter_map(|library| Some((library, library.drift(host)?)));
         drifted.collect()
@@ -199,6 +215,7 @@ impl Plan {
     /// Those of [`Plan::drift`] that count: not what is left where the loader finds it, outside the consumer's own
     /// directories. An update of the system's libraries is no matter of the plan.
     #[must_use]
+    #[doc(hidden)]
     pub fn lost(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
         self.drift(host).into_iter().filter(|(library, _)| self.is_its_own(library)).collect()
     }
@@ -206,6 +223,7 @@ impl Plan {
     /// Whether a library is chosen, or one of the consumer's own: it stands where objects do that are no libraries of the
     /// plan.
     #[must_use]
+    #[doc(hidden)]
     pub fn is_its_own(&self, library: &PlanLibrary) -> bool {
         let opened = |object: &&PathBuf| !self.libraries.iter().any(|library| library.path == **object);
         let beside = |object: &PathBuf| object.parent().is_some_and(|dir| library.path.starts_with(dir));
@@ -214,6 +232,7 @@ impl Plan {
 
     /// Whether it is for a program, by whatever path that is started.
     #[must_use]
+    #[doc(hidden)]
     pub fn is_for(&self, host: &Host, program: &Path) -> bool {
         let id = image::program_id(host, program);
         id.is_some() && self.programs.iter().any(|path| image::program_id(host, path) == id)
@@ -221,6 +240,7 @@ impl Plan {
 
     /// What it was made with, of one kind.
     #[must_use]
+    #[doc(hidden)]
     pub fn with(&self, what: &str) -> Option<&MadeWith> {
         self.made_with.iter().find(|with| with.what == what)
     }
@@ -243,6 +263,7 @@ impl Plan {
 
     /// The plan that the environment names (`CUDASHIM_PLAN`), if any.
     #[must_use]
+    #[doc(hidden)]
     pub fn from_environment(host: &Host) -> Option<Result<Self, PlanError>> {
         host.env("CUDASHIM_PLAN").map(|path| Self::read(Path::new(path)))
     }

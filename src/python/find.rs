@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 impl Interpreter {
     /// Describes the interpreter at `program`, or of the environment or project in that directory, or of that name on PATH.
+    #[doc(hidden)]
     pub fn find(host: &Host, program: &Path, options: &Options) -> Result<Self, InterpreterError> {
         let program = meant(host, program);
         if host.stat(&program).is_err() {

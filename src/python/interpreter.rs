@@ -20,6 +20,7 @@ pub enum InterpreterError {
     #[error("`{}` cannot be asked for its paths: {why}", path.display())]
     Untrusted {
         /// The interpreter.
+        #[doc(hidden)]
         path: PathBuf,
         /// Who else could have written it, or how it was found.
         why: String,
@@ -28,6 +29,7 @@ pub enum InterpreterError {
     #[error("`{}` did not tell its paths: {says}", path.display())]
     NoAnswer {
         /// The interpreter.
+        #[doc(hidden)]
         path: PathBuf,
         /// What happened instead.
         says: String,
@@ -53,6 +55,7 @@ pub struct Interpreter {
 impl Interpreter {
     /// The program as it is started, by each path that is known: what it runs is this interpreter.
     #[must_use]
+    #[doc(hidden)]
     pub fn programs(&self) -> Vec<PathBuf> {
         let programs = std::iter::once(&self.program).chain(&self.other).filter(|path| path.is_absolute());
         programs.cloned().collect()
@@ -60,6 +63,7 @@ impl Interpreter {
 
     /// The same environment for another program, which has the interpreter in it or goes without.
     #[must_use]
+    #[doc(hidden)]
     pub fn within(self, program: PathBuf) -> Self {
         Self { program, other: None, ..self }
     }
@@ -67,6 +71,7 @@ impl Interpreter {
     /// The extension modules that open libraries by name for Python code: `_ctypes` of the interpreter itself, cffi's
     /// backend where that is installed. An interpreter that was built with `_ctypes` in it has no such file.
     #[must_use]
+    #[doc(hidden)]
     pub fn openers(&self, host: &Host) -> Vec<PathBuf> {
         let base = host.canonical(&self.program).unwrap_or_default();
         let dynload = base

@@ -48,11 +48,13 @@ pub struct TorchBuild {
     /// What its metadata pins, by package name.
     pub pins: BTreeMap<String, VersionRange>,
     /// The directories it was looked for in.
+    #[doc(hidden)]
     pub sites: Vec<PathBuf>,
 }
 
 impl TorchBuild {
     /// The torch that `import torch` would find in these directories.
+    #[doc(hidden)]
     pub fn find(host: &Host, sites: &[PathBuf]) -> Result<Self, TorchError> {
         let found = sites.iter().find(|site| host.is_file(&site.join("torch/__init__.py")));
         let Some(site) = found else { return Err(TorchError::NotInstalled(sites.to_vec())) };
@@ -77,6 +79,7 @@ impl TorchBuild {
 
     /// What `torch/version.py` says: its version, and the CUDA release. Reads nothing else.
     #[must_use]
+    #[doc(hidden)]
     pub fn told(host: &Host, dir: &Path) -> Option<(String, Option<String>)> {
         let text = host.read_text(&dir.join("version.py")).ok()?;
         Some((assigned(&text, "__version__")?, assigned(&text, "cuda")))

@@ -57,6 +57,7 @@ pub struct Choice {
     /// Its release.
     pub version: Option<String>,
     /// How it is handed out.
+    #[doc(hidden)]
     pub how: How,
     /// Why this copy, in a clause.
     pub because: String,
@@ -74,6 +75,7 @@ pub struct Resolution {
     /// Sonames asked for that no copy can serve, and why that is no obstacle.
     pub unserved: Vec<(String, String)>,
     /// Files of another release in the consumer's own environment, each with what mends it.
+    #[doc(hidden)]
     pub torn: Vec<Problem>,
 }
 

@@ -65,6 +65,7 @@ impl Version {
 
     /// The numbers, without the suffix.
     #[must_use]
+    #[doc(hidden)]
     pub fn numbers(&self) -> &[u64] {
         &self.numbers
     }
@@ -84,6 +85,7 @@ impl Version {
     /// Whether every number of `prefix` stands at the beginning: `9.1.0.70` starts with `9.1.0`
     /// and with itself, not with `9.1.0.7` and not with `9.1.0.70.1`.
     #[must_use]
+    #[doc(hidden)]
     pub fn starts_with(&self, prefix: &Self) -> bool {
         if prefix.suffix().is_empty() { self.numbers.starts_with(&prefix.numbers) } else { self == prefix }
     }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 impl Requirement {
     /// What the environment of an interpreter asks for.
     #[must_use]
+    #[doc(hidden)]
     pub fn of_environment<'l>(objects: &Objects, loader: &'l Loader, interpreter: &Interpreter) -> (Self, Closure<'l>) {
         let host = objects.host();
         let mut closure = Closure::start(loader, Some(&interpreter.program));
@@ -44,6 +45,7 @@ impl Requirement {
 
     /// What some ELF files ask for; `program` is what would load them, if that is known.
     #[must_use]
+    #[doc(hidden)]
     pub fn of_files<'l>(loader: &'l Loader, files: &[PathBuf], program: Option<&Path>) -> (Self, Closure<'l>) {
         let is_program = |file: &&PathBuf| !matches!(ProgramKind::of(loader, file), ProgramKind::Library);
         let (programs, libraries): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(is_program);

@@ -60,36 +60,46 @@ pub struct Want {
 #[derive(Debug, Clone)]
 pub struct Requirement {
     /// What kind of consumer it is.
+    #[doc(hidden)]
     pub kind: Kind,
     /// The consumer in a few words: `torch 2.5.1+cu124`.
     pub text: String,
     /// Where it is installed.
     pub path: Option<PathBuf>,
     /// Sonames of NVIDIA's libraries that it needs or is known to ask for.
+    #[doc(hidden)]
     pub wants: Vec<Want>,
     /// Symbols that bind to those sonames.
+    #[doc(hidden)]
     pub demands: Vec<SymbolDemand>,
     /// Version nodes it needs of libraries that are not NVIDIA's (`libstdc++.so.6` and its kin).
+    #[doc(hidden)]
     pub nodes: Vec<NodeDemand>,
     /// Groups it needs in one release only: group, first parts of the version, who says so.
+    #[doc(hidden)]
     pub releases: Vec<(String, Version, PathBuf)>,
     /// The CUDA release it was built with.
     pub cuda: Option<(u32, Option<u32>)>,
     /// The releases its metadata pins, by package name (`nvidia-cublas-cu12`).
     pub pins: BTreeMap<String, VersionRange>,
     /// The directories its interpreter imports from.
+    #[doc(hidden)]
     pub sites: Vec<PathBuf>,
     /// The programs that load it, by the paths they are started by.
+    #[doc(hidden)]
     pub programs: Vec<PathBuf>,
     /// What opens libraries by name for its code, besides its own objects: an interpreter's `_ctypes`.
+    #[doc(hidden)]
     pub openers: Vec<PathBuf>,
     /// Whether copies that its own run paths lead to stand before all others: it is no Python, or one of its files.
+    #[doc(hidden)]
     pub keeps_its_own: bool,
 }
 
 impl Requirement {
     /// Nothing asked for yet.
     #[must_use]
+    #[doc(hidden)]
     pub fn new(kind: Kind, text: String) -> Self {
         Self {
             kind,
@@ -109,6 +119,7 @@ impl Requirement {
     }
 
     /// Asks for a soname; asked twice, the harder want stays.
+    #[doc(hidden)]
     pub fn want(&mut self, soname: &str, hard: bool, by: &std::path::Path) {
         match self.wants.iter_mut().find(|want| want.soname == soname) {
             Some(want) if hard && !want.hard => *want = Want { soname: soname.to_owned(), hard, by: by.to_owned() },

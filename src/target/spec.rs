@@ -99,6 +99,7 @@ impl Spec {
 
     /// Whether a torch version with its CUDA tag fits.
     #[must_use]
+    #[doc(hidden)]
     pub fn admits(&self, version: &str, tag: Option<&str>) -> bool {
         let release = version.split('+').next().unwrap_or(version);
         let Some(found) = Version::parse(release) else { return self.is_auto() };
@@ -114,6 +115,7 @@ impl Spec {
 
     /// Whether an installed build fits.
     #[must_use]
+    #[doc(hidden)]
     pub fn admits_build(&self, torch: &TorchBuild) -> bool {
         let tag = torch
             .cuda_release()
@@ -122,6 +124,7 @@ impl Spec {
     }
 
     /// The newest known build that fits, PyPI's own before others of the same release.
+    #[doc(hidden)]
     pub fn known(&self) -> Result<&'static TorchRow, SpecError> {
         let fitting = torch_builds().iter().filter(|row| self.admits(row.version.as_str(), Some(row.cuda)));
         fitting
@@ -130,6 +133,7 @@ impl Spec {
     }
 
     /// What the newest known build that fits asks for: its pins, from the tables.
+    #[doc(hidden)]
     pub fn require(&self) -> Result<Requirement, SpecError> {
         let row = self.known()?;
         let mut requirement = Requirement::new(Kind::Spec, format!("torch {}+{}", row.version, row.cuda));

@@ -17,16 +17,20 @@ pub enum LoadError {
     #[error("{soname}: `{}` is not absolute", path.display())]
     NotAbsolute {
         /// The library.
+        #[doc(hidden)]
         soname: String,
         /// Its path.
+        #[doc(hidden)]
         path: PathBuf,
     },
     /// The file can no longer be looked at.
     #[error("{soname}: `{}` is gone since the plan was made", path.display())]
     Gone {
         /// The library.
+        #[doc(hidden)]
         soname: String,
         /// Its file.
+        #[doc(hidden)]
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -35,8 +39,10 @@ pub enum LoadError {
     #[error("{soname}: `{}` was changed since the plan was made", path.display())]
     Changed {
         /// The library.
+        #[doc(hidden)]
         soname: String,
         /// Its file.
+        #[doc(hidden)]
         path: PathBuf,
     },
     /// What is mapped in this process cannot be read.
@@ -46,8 +52,10 @@ pub enum LoadError {
     #[error("{soname}: `{}` cannot be loaded", path.display())]
     Open {
         /// The library.
+        #[doc(hidden)]
         soname: String,
         /// Its file.
+        #[doc(hidden)]
         path: PathBuf,
         /// What ld.so said.
         source: libloading::Error,
@@ -74,14 +82,17 @@ pub enum CallError {
     #[error("{soname} is not in the loaded set")]
     NotLoaded {
         /// The name asked for.
+        #[doc(hidden)]
         soname: String,
     },
     /// Its soname was mapped before from another file; see [`Origin::Other`](super::Origin::Other).
     #[error("{soname}: `{}` is not loaded, `{}` was there before", path.display(), mapped.display())]
     Elsewhere {
         /// The library.
+        #[doc(hidden)]
         soname: String,
         /// The file the plan names.
+        #[doc(hidden)]
         path: PathBuf,
         /// The file that is mapped.
         mapped: PathBuf,
@@ -90,8 +101,10 @@ pub enum CallError {
     #[error("{soname}: `{}` has no usable `{symbol}`", path.display())]
     NoSymbol {
         /// The library.
+        #[doc(hidden)]
         soname: String,
         /// Its file.
+        #[doc(hidden)]
         path: PathBuf,
         /// The symbol.
         symbol: String,
@@ -102,8 +115,10 @@ pub enum CallError {
     #[error("{soname}: `{}` cannot open the part that has `{function}`", path.display())]
     NoPart {
         /// The library.
+        #[doc(hidden)]
         soname: String,
         /// Its file.
+        #[doc(hidden)]
         path: PathBuf,
         /// The function.
         function: String,
@@ -114,8 +129,10 @@ pub enum CallError {
     #[error("{soname}: `{function}` of `{}` failed with status {status}", path.display())]
     Status {
         /// The library.
+        #[doc(hidden)]
         soname: String,
         /// Its file.
+        #[doc(hidden)]
         path: PathBuf,
         /// The function.
         function: String,
@@ -126,8 +143,10 @@ pub enum CallError {
     #[error("{soname}: `{function}` of `{}` gave {value}, which is no version", path.display())]
     Implausible {
         /// The library.
+        #[doc(hidden)]
         soname: String,
         /// Its file.
+        #[doc(hidden)]
         path: PathBuf,
         /// The function.
         function: String,

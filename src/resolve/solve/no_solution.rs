@@ -13,6 +13,7 @@ use super::rule::Rule;
 pub struct NoSolution {
     /// Facts that cannot hold together. Without any one of them there is a set, as far as this
     /// conflict goes; there may be another.
+    #[doc(hidden)]
     pub clauses: Vec<Clause>,
 }
 

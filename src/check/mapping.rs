@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What is judged.
-pub(super) struct Loaded<'a, 'l> {
+pub(super) struct Mapping<'a, 'l> {
     pub(super) of: String,
     pub(super) at: Option<PathBuf>,
     /// With what is opened later.
@@ -29,7 +29,7 @@ pub(super) struct Loaded<'a, 'l> {
     pub(super) elective: &'a BTreeSet<usize>,
 }
 
-impl<'a> Loaded<'a, '_> {
+impl<'a> Mapping<'a, '_> {
     pub(super) fn mapped(&self, index: usize) -> Option<&'a Mapped> {
         self.map.objects().get(index)
     }

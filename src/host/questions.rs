@@ -1,0 +1,217 @@
+//! What is asked of the files of a machine: each question is remembered with its answer.
+//!
+//! Takes paths as the machine's programs see them; gives what stands there, or would after a change. Never writes.
+
+use super::overlay::Answer;
+use super::{Entry, Host, Kind, Map, Stamp, Stamps, Stat, not_found};
+use super::{bounded, files, map, stamps};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// A moment.
+const MOMENT: Duration = Duration::from_millis(20);
+/// What has just changed is looked at again after a moment, so often in all.
+pub(super) const WAIT_LIMIT: u32 = 4;
+/// Files read whole (metadata, configuration) are not expected to be larger than this.
+const READ_LIMIT: u64 = 16 << 20;
+
+impl Host {
+    /// `path` without symbolic links, as this machine would name it.
+    #[doc(hidden)]
+    pub fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        let path = self.absolute(path);
+        let result = if let Some(answer) = self.changed(&path) {
+            answer.stat().map(|_| self.key(&path)).ok_or_else(not_found)
+        } else if self.is_live() {
+            std::fs::canonicalize(&path)
+        } else {
+            self.resolve(&path).and_then(|p| self.stat(&p).map(|_| p))
+        };
+        if result.is_err() {
+            self.note(&path, Stamp::Absent);
+        }
+        result
+    }
+
+    /// Where the symbolic link `path` points, as written; an error where it is none.
+    #[doc(hidden)]
+    pub fn link_target(&self, path: &Path) -> io::Result<PathBuf> {
+        let path = self.absolute(path);
+        if self.changed(&path).is_some() {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()));
+        }
+        let parent = self.outside(path.parent().unwrap_or(Path::new("/")))?;
+        std::fs::read_link(parent.join(path.file_name().unwrap_or_default()))
+    }
+
+    /// What stands at `path`, symbolic links followed.
+    #[doc(hidden)]
+    pub fn stat(&self, path: &Path) -> io::Result<Stat> {
+        let result = self.look(path).and_then(|stat| self.settled(path, stat));
+        self.note(path, result.as_ref().map_or(Stamp::Absent, |stat| Stamp::from(*stat)));
+        result
+    }
+
+    /// What stands at `path`, without a stamp of it.
+    pub(super) fn look(&self, path: &Path) -> io::Result<Stat> {
+        if let Some(answer) = self.changed(path) {
+            return answer.stat().ok_or_else(not_found);
+        }
+        self.outside(path).and_then(|path| Stat::of(&path))
+    }
+
+    /// The same a moment later, where it had changed just before: another change would have the same time, and never show.
+    pub(super) fn settled(&self, path: &Path, mut stat: Stat) -> io::Result<Stat> {
+        // These are made as they are looked at.
+        let is_made = ["/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
+        while self.inner.keeps.load(Relaxed) && !is_made {
+            let Some(time) = stamps::unsettled(&stat, SystemTime::now()) else { break };
+            if time > MOMENT || self.inner.waits.fetch_add(1, Relaxed) >= WAIT_LIMIT {
+                self.inner.waits.store(WAIT_LIMIT + 1, Relaxed);
+                break;
+            }
+            std::thread::sleep(time);
+            stat = self.look(path)?;
+        }
+        Ok(stat)
+    }
+
+    /// Makes an answer that is to be kept: whatever is looked at on the way is looked at so that a later change will show.
+    #[doc(hidden)]
+    pub fn keeping<T>(&self, answer: impl FnOnce() -> T) -> T {
+        self.inner.keeps.store(true, Relaxed);
+        let answer = answer();
+        self.inner.keeps.store(false, Relaxed);
+        answer
+    }
+
+    /// Whether a later change of anything that was looked at within [`Host::keeping`] will show in its stamp. Where something
+    /// changes all the time, or changed just before on a file system that keeps no more than seconds, it may not.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn is_settled(&self) -> bool {
+        self.inner.waits.load(Relaxed) <= WAIT_LIMIT
+    }
+
+    /// Whether a directory stands at `path`.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn is_dir(&self, path: &Path) -> bool {
+        self.stat(path).is_ok_and(|stat| stat.kind == Kind::Directory)
+    }
+
+    /// Whether a regular file stands at `path`.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn is_file(&self, path: &Path) -> bool {
+        self.stat(path).is_ok_and(|stat| stat.kind == Kind::File)
+    }
+
+    /// The entries of a directory, sorted by name.
+    #[doc(hidden)]
+    pub fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        self.stat(dir)?;
+        // A directory that a change made anew holds nothing of what is on the disk.
+        let mut entries = match self.changed(dir) {
+            Some(Answer::Directory(_)) => Vec::new(),
+            _ => files::list(&self.outside(dir)?)?,
+        };
+        if !self.inner.overlay.is_empty() {
+            entries = self.inner.overlay.entries(&self.key_of_directory(dir), entries);
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// The bytes of a small regular file.
+    ///
+    /// # Errors
+    /// Anything but a regular file (a FIFO would block) and anything over 16 mebibytes is refused.
+    #[doc(hidden)]
+    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let stat = self.stat(path)?;
+        if stat.kind != Kind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        if stat.size > READ_LIMIT {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
+        }
+        if let Some(bytes) = self.made(path) {
+            return Ok(bytes.to_vec());
+        }
+        files::read(&self.outside(path)?, READ_LIMIT)
+    }
+
+    /// The text of a small regular file; bytes that are not UTF-8 become U+FFFD.
+    #[doc(hidden)]
+    pub fn read_text(&self, path: &Path) -> io::Result<String> {
+        self.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The text of a file that the kernel makes while it is read: of a module that hangs, such a read never ends.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] where it took longer. In an image all files are at rest, and none does.
+    #[doc(hidden)]
+    pub fn read_text_within(&self, path: &Path, time: Duration) -> io::Result<String> {
+        if !self.is_live() || self.made(path).is_some() {
+            return self.read_text(path);
+        }
+        if self.stat(path)?.kind != Kind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        bounded::read(&self.outside(path)?, time).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Whether what stands at `path` may be read and written: by this process, or in an image by everybody.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn may_use(&self, path: &Path) -> bool {
+        if self.is_live() && self.changed(path).is_none() {
+            use rustix::fs::{Access, access};
+            return access(self.absolute(path), Access::READ_OK | Access::WRITE_OK).is_ok();
+        }
+        self.stat(path).is_ok_and(|stat| stat.mode & 0o006 == 0o006)
+    }
+
+    /// The first bytes of a regular file, at most `count`.
+    #[doc(hidden)]
+    pub fn read_start(&self, path: &Path, count: usize) -> io::Result<Vec<u8>> {
+        if self.stat(path)?.kind != Kind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        if let Some(bytes) = self.made(path) {
+            return Ok(bytes.iter().take(count).copied().collect());
+        }
+        files::read_start(&self.outside(path)?, count)
+    }
+
+    /// A regular file mapped for reading, with the stat of the very file that was mapped.
+    #[doc(hidden)]
+    pub fn map(&self, path: &Path) -> io::Result<(Map, Stat)> {
+        if self.inner.keeps.load(Relaxed) {
+            let _ = self.stat(path);
+        }
+        let result = match self.changed(path) {
+            Some(Answer::File(bytes, ..)) => self.look(path).map(|stat| (Map::of(Arc::clone(bytes)), stat)),
+            Some(answer) => Err(answer.stat().map_or_else(not_found, |_| io::ErrorKind::IsADirectory.into())),
+            None => self.outside(path).and_then(|p| map::open(&p)),
+        };
+        self.note(path, result.as_ref().map_or(Stamp::Absent, |(_, stat)| Stamp::from(*stat)));
+        result
+    }
+
+    /// What was asked so far, with the answers.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn stamps(&self) -> Stamps {
+        self.inner.stamps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, path: &Path, stamp: Stamp) {
+        self.inner.stamps.lock().unwrap_or_else(PoisonError::into_inner).insert(self.absolute(path), stamp);
+    }
+}
