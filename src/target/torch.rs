@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 impl TorchBuild {
     /// What it asks for, read from its own objects: those that `import torch` maps, and those it loads later.
     #[must_use]
+    #[doc(hidden)]
     pub fn require<'l>(
         &self,
         objects: &Objects,
