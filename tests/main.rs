@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod doors;
 mod elf;
+mod features;
 mod forensics;
 mod fuzz;
 mod hostile;

@@ -8,6 +8,8 @@ use crate::inventory::places::{self, Demand, Mounts, Place, Walk};
 use crate::inventory::scan::{Entry, Survey};
 use crate::loader::Loader;
 use crate::report::{ScanEnd, ScanLibrary, ScanLine, ScanReport, scan_text};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,14 +76,10 @@ fn line(entry: &Entry) -> anyhow::Result<String> {
 /// What Ctrl-C sets. The second one ends us at once.
 fn stop() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    let handler = move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED.into());
-        }
-    };
+    // In this order: the first finds it unset.
+    let second = flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&stop));
     // Without it Ctrl-C ends us with nothing printed; that is no reason not to look.
-    if let Err(error) = ctrlc::set_handler(handler) {
+    if let Err(error) = second.and_then(|_| flag::register(SIGINT, Arc::clone(&stop))) {
         log::debug!("Ctrl-C: {error}");
     }
     stop

@@ -13,9 +13,11 @@ use crate::machine::Request;
 use crate::python;
 use crate::report::{TraceReport, sanitized};
 use anyhow::{Context, bail};
+use signal_hook::consts::SIGINT;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
 
 pub(super) fn trace(cli: &Cli, args: &TraceArgs) -> anyhow::Result<ExitCode> {
     resolve::live(cli)?;
@@ -47,7 +49,7 @@ pub(super) fn trace(cli: &Cli, args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let record = tempfile::Builder::new().prefix("cudashim-trace-").tempfile().context("no record can be kept")?;
     command.env("CUDASHIM_TRACE", record.path());
     // Ctrl-C is for the command; we tell what it had loaded by then.
-    let _ = ctrlc::set_handler(|| {});
+    let _ = signal_hook::flag::register(SIGINT, Arc::default());
     let status = match command.status() {
         Ok(status) => status,
         Err(error) => return Ok(run::not_started(&command, &error)),

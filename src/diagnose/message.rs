@@ -9,9 +9,10 @@ mod window;
 pub use window::Window;
 
 use crate::tables::{MessageRow, messages};
-use aho_corasick::AhoCorasick;
-use regex::bytes::Captures;
+use memchr::memmem::Finder;
+use regex_lite::Captures;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -21,8 +22,11 @@ const PIECE: usize = 4096;
 /// What of its neighbours is looked at with a piece: a message that begins in one may end in the next.
 const OVERLAP: usize = 1024;
 
-/// Pieces on which a row is tried: text that has more of them repeats itself.
-const TRIES: u32 = 1000;
+/// Pieces on which a row is tried, long ones fewer times ([`BYTES`]): text that has more of them repeats itself.
+const TRIES: usize = 1000;
+
+/// Bytes on which a row is tried: what an expression costs grows with them.
+const BYTES: usize = TRIES << 10;
 
 /// Different messages that are kept.
 const KEPT: usize = 64;
@@ -60,9 +64,9 @@ impl Message {
         self.names.get(group).map(String::as_str)
     }
 
-    fn new(row: &'static MessageRow, line: &[u8], found: &Captures<'_>) -> Self {
+    fn new(row: &'static MessageRow, line: &str, found: &Captures<'_>) -> Self {
         let groups = row.regex().into_iter().flat_map(|regex| regex.capture_names().flatten());
-        let text = |group| found.name(group).map(|found| String::from_utf8_lossy(found.as_bytes()).into_owned());
+        let text = |group| found.name(group).map(|found| found.as_str().to_owned());
         let names: BTreeMap<_, _> =
             groups.filter_map(|group| text(group).map(|text| (group, release(group, text)))).collect();
         let fill = |says: String, (group, text): (&&str, &String)| says.replace(&format!("{{{group}}}"), text);
@@ -74,7 +78,7 @@ impl Message {
             ids: row.ids.clone(),
             weight: row.weight,
             says: names.iter().fold(row.says.to_owned(), fill),
-            text: String::from_utf8_lossy(line).chars().take(SHOWN).collect(),
+            text: line.chars().take(SHOWN).collect(),
             names,
             count: 1,
             source: row.source,
@@ -92,18 +96,12 @@ fn release(group: &str, text: String) -> String {
 }
 
 /// The keys of all rows, and the rows of each.
-struct Keys {
-    automaton: AhoCorasick,
-    rows: Vec<Vec<usize>>,
-}
-
-static KEYS: LazyLock<Option<Keys>> = LazyLock::new(|| {
+static KEYS: LazyLock<Vec<(Finder<'static>, Vec<usize>)>> = LazyLock::new(|| {
     let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, row) in messages().iter().enumerate() {
         rows.entry(row.key).or_default().push(at);
     }
-    let automaton = AhoCorasick::new(rows.keys()).ok()?;
-    Some(Keys { automaton, rows: rows.into_values().collect() })
+    rows.into_iter().map(|(key, rows)| (Finder::new(key), rows)).collect()
 });
 
 /// The messages of a text, the most telling first; of equally telling ones the first of the text.
@@ -120,38 +118,42 @@ pub fn recognise(bytes: &[u8]) -> Vec<Message> {
 }
 
 fn on_lines(plain: &[u8]) -> Vec<Message> {
-    let Some(keys) = KEYS.as_ref() else { return Vec::new() };
     let mut found: Vec<(usize, Message)> = Vec::new();
-    let mut tries = vec![0_u32; messages().len()];
+    let mut tried = vec![0; messages().len()];
     let mut piece = Piece::default();
     let mut rows: Vec<usize> = Vec::new();
-    for hit in keys.automaton.find_overlapping_iter(plain) {
-        if !piece.has(hit.start()) {
-            take(&mut found, &mut tries, plain, &piece, &mut rows);
-            piece = piece.next(plain, hit.start());
+    let find = |finder: &Finder<'_>, from: usize| Some(from + finder.find(plain.get(from..)?)?);
+    // Where each key stands next.
+    let mut next: Vec<Option<usize>> = KEYS.iter().map(|(finder, _)| find(finder, 0)).collect();
+    while let Some(first) = next.iter().flatten().min() {
+        piece = piece.next(plain, *first);
+        for (at, (finder, of_key)) in next.iter_mut().zip(KEYS.iter()) {
+            if at.is_some_and(|at| piece.has(at)) {
+                rows.extend(of_key);
+                *at = find(finder, piece.end);
+            }
         }
-        rows.extend(keys.rows.get(hit.pattern().as_usize()).into_iter().flatten());
+        take(&mut found, &mut tried, plain, &piece, &mut rows);
     }
-    take(&mut found, &mut tries, plain, &piece, &mut rows);
     // The sort is stable: the first of the text stays first.
     found.sort_by_key(|(_, message)| std::cmp::Reverse(message.weight));
     found.into_iter().map(|(_, message)| message).collect()
 }
 
 /// Takes what the heaviest row that fits says of a piece.
-fn take(found: &mut Vec<(usize, Message)>, tries: &mut [u32], plain: &[u8], piece: &Piece, rows: &mut Vec<usize>) {
+fn take(found: &mut Vec<(usize, Message)>, tried: &mut [usize], plain: &[u8], piece: &Piece, rows: &mut Vec<usize>) {
     let text = piece.text(plain);
     rows.sort_unstable();
     rows.dedup();
     rows.sort_by_key(|at| std::cmp::Reverse(messages().get(*at).map(|row| row.weight)));
     for at in rows.drain(..) {
-        let (Some(row), Some(count)) = (messages().get(at), tries.get_mut(at)) else { continue };
-        if *count >= TRIES {
+        let (Some(row), Some(tried)) = (messages().get(at), tried.get_mut(at)) else { continue };
+        if *tried >= BYTES {
             continue;
         }
-        *count += 1;
-        let Some(captures) = row.regex().and_then(|regex| regex.captures(text)) else { continue };
-        let message = Message::new(row, text, &captures);
+        *tried += text.len().max(BYTES / TRIES);
+        let Some(captures) = row.regex().and_then(|regex| regex.captures(&text)) else { continue };
+        let message = Message::new(row, &text, &captures);
         let same = |(of, known): &&mut (usize, Message)| *of == at && known.names == message.names;
         if let Some((_, known)) = found.iter_mut().find(same) {
             known.count = known.count.saturating_add(1);
@@ -191,8 +193,8 @@ impl Piece {
     }
 
     /// With what of its neighbours belongs to it.
-    fn text<'t>(&self, plain: &'t [u8]) -> &'t [u8] {
+    fn text<'t>(&self, plain: &'t [u8]) -> Cow<'t, str> {
         let start = self.start.saturating_sub(OVERLAP).max(self.line_start);
-        plain.get(start..self.line_end.min(self.end + OVERLAP)).unwrap_or_default()
+        String::from_utf8_lossy(plain.get(start..self.line_end.min(self.end + OVERLAP)).unwrap_or_default())
     }
 }

@@ -103,7 +103,7 @@ impl NoteTable {
 
 impl fmt::Display for BuildId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&base16ct::lower::encode_string(self.0))
     }
 }
 

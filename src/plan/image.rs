@@ -9,7 +9,6 @@ use crate::host::{FileId, Host, Stat};
 use crate::loader::Objects;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -102,13 +101,7 @@ impl Image {
     /// The name of its file: its digest. An image never changes, and another one has another name.
     #[must_use]
     pub fn file_name(&self) -> String {
-        let digest = Sha256::digest(&self.bytes);
-        let mut name = digest.iter().take(16).fold(String::with_capacity(38), |mut name, byte| {
-            let _ = write!(name, "{byte:02x}");
-            name
-        });
-        name.push_str(".image");
-        name
+        base16ct::lower::encode_string(Sha256::digest(&self.bytes).split_at(16).0) + ".image"
     }
 
     /// Reads the file of an image.

@@ -3,9 +3,10 @@
 //! Takes nothing; gives the rows, each with a regular expression that is compiled when it is first asked for. Also
 //! `data/translations.tsv`: what ld.so says in other languages.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 
-use regex::bytes::{Regex, RegexBuilder};
+use once_cell::sync::OnceCell;
+use regex_lite::Regex;
 
 use super::table;
 
@@ -24,14 +25,14 @@ pub struct MessageRow {
     /// Where the message, or its meaning, can be read.
     pub source: &'static str,
     pattern: String,
-    regex: OnceLock<Option<Regex>>,
+    regex: OnceCell<Regex>,
 }
 
 impl MessageRow {
     /// The expression that the whole message, on one line, matches somewhere.
     #[must_use]
     pub fn regex(&self) -> Option<&Regex> {
-        self.regex.get_or_init(|| RegexBuilder::new(&self.pattern).unicode(false).build().ok()).as_ref()
+        self.regex.get_or_try_init(|| Regex::new(&self.pattern)).ok()
     }
 }
 
@@ -78,7 +79,7 @@ static MESSAGES: LazyLock<Vec<MessageRow>> = LazyLock::new(|| {
             says: cells.text("says")?,
             source: cells.text("source")?,
             pattern: SHAPES.iter().fold(pattern, |pattern, (name, shape)| pattern.replace(name, shape)),
-            regex: OnceLock::new(),
+            regex: OnceCell::new(),
         })
     })
 });

@@ -51,7 +51,7 @@ fn each_row_has_a_text() {
         let matched = |text: &str| {
             // As it is cleaned: the typographic quotes of web pages are plain ones.
             let plain = text.replace('’', "'");
-            plain.contains(row.key) && row.regex().unwrap().is_match(plain.as_bytes())
+            plain.contains(row.key) && row.regex().unwrap().is_match(&plain)
         };
         assert!(texts.iter().any(|(_, text, _)| matched(text) && has(text)), "no text has: {} {:?}", row.key, row.ids);
     }

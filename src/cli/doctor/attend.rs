@@ -10,13 +10,15 @@ use super::super::output;
 use crate::diagnose::Window;
 use crate::host::Host;
 use anyhow::Context;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::SignalFd;
-use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{self, OptionalActions, OutputModes};
+use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSEGV, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::origin::WithOrigin;
+use signal_hook::low_level::siginfo::{Cause, Origin};
+use signal_hook::low_level::signal_name;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal, PipeReader, Read, Write};
@@ -42,11 +44,10 @@ pub(super) struct Attended {
 }
 
 /// Signals that are sent on.
-const PASSED: [Signal; 6] =
-    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
+const PASSED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
-/// `si_code` of a signal that the kernel sends of itself, as for a key: the whole foreground group has it.
-const SI_KERNEL: i32 = 0x80;
+/// Signals by which somebody ends a command.
+const BY_HAND: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGKILL, SIGPIPE];
 
 /// Once the command has ended, a channel that is silent this long has no more to say of it.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -91,15 +92,14 @@ pub(super) fn run(host: &Host, words: &[OsString]) -> anyhow::Result<Result<Atte
     text.append(&mut output.window.text());
     let signal = status.signal();
     // A shell says this of a command that a signal ended.
-    match signal.map(Signal::try_from) {
-        Some(Ok(Signal::SIGBUS)) => text.extend_from_slice(b"\nBus error\n"),
-        Some(Ok(Signal::SIGSEGV)) => text.extend_from_slice(b"\nSegmentation fault\n"),
+    match signal {
+        Some(SIGBUS) => text.extend_from_slice(b"\nBus error\n"),
+        Some(SIGSEGV) => text.extend_from_slice(b"\nSegmentation fault\n"),
         _ => {}
     }
-    let by_hand = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGKILL, Signal::SIGPIPE];
-    let stopped = signal.is_some_and(|signal| by_hand.iter().any(|by_hand| *by_hand as i32 == signal));
-    let killed = matches!(signal.map(Signal::try_from), Some(Ok(Signal::SIGKILL)));
-    let name = |signal: i32| Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |it| it.to_string());
+    let stopped = signal.is_some_and(|signal| BY_HAND.contains(&signal));
+    let killed = signal == Some(SIGKILL);
+    let name = |signal| signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned);
     let end = match (signal, status.code()) {
         (Some(signal), _) => Some(format!("was killed by {}", name(signal))),
         (None, Some(code)) if code != 0 => Some(format!("ended with exit status {code}")),
@@ -136,15 +136,15 @@ fn resize(like: &impl AsFd, ours: &impl AsFd) {
 /// and to go on with both.
 fn wait(child: &mut Child) -> std::io::Result<ExitStatus> {
     let watched = std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal();
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid(child.id());
     while let Some(pid) = pid.filter(|_| watched) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(pid), options) {
             Ok(Some(status)) if status.stopped() => {
                 // Taken, so that it is told once.
                 let _ = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
-                let _ = nix::sys::signal::raise(Signal::SIGSTOP);
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
+                let _ = kill_process(getpid(), Signal::STOP);
+                let _ = kill_process(pid, Signal::CONT);
             }
             Err(rustix::io::Errno::INTR) => {}
             _ => break,
@@ -215,21 +215,19 @@ fn readable(from: &File, end: &PipeReader, ended: &mut Option<Instant>) -> bool 
     }
 }
 
+fn pid(child: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child).ok()?)
+}
+
 /// Sends on what is sent to us, for as long as the command lives.
 fn pass_signals(child: u32, ended: &Arc<AtomicBool>) {
-    let mut set = SigSet::empty();
-    for signal in PASSED {
-        set.add(signal);
-    }
-    let Ok(pid) = i32::try_from(child) else { return };
-    // Blocked here, and so in every thread that is started from here on. The command was started before.
-    let Ok(signals) = set.thread_block().and_then(|()| SignalFd::new(&set)) else { return };
+    let (Some(child), Ok(mut signals)) = (pid(child), SignalsInfo::<WithOrigin>::new(PASSED)) else { return };
     let ended = Arc::clone(ended);
     std::thread::spawn(move || {
-        while let Ok(Some(signal)) = signals.read_signal() {
-            let number = i32::try_from(signal.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
-            if signal.ssi_code != SI_KERNEL && !ended.load(Ordering::Relaxed) {
-                let _ = number.map(|number| nix::sys::signal::kill(Pid::from_raw(pid), number));
+        for Origin { signal, cause, .. } in &mut signals {
+            // What the kernel sends of itself, as for a key, the whole foreground group has.
+            if !matches!(cause, Cause::Kernel) && !ended.load(Ordering::Relaxed) {
+                let _ = Signal::from_named_raw(signal).map(|signal| kill_process(child, signal));
             }
         }
     });

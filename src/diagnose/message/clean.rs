@@ -4,7 +4,8 @@
 //! escapes of a terminal, with each state of a progress bar on its own line, with what ld.so says in English. Linear.
 
 use crate::tables::translations;
-use aho_corasick::{AhoCorasick, MatchKind};
+use memchr::memmem::Finder;
+use std::cmp::Reverse;
 use std::sync::LazyLock;
 
 const ESCAPE: u8 = 0x1b;
@@ -32,26 +33,36 @@ const PLAIN: [(&str, &str); 16] = [
     ("\u{2570}", " "),
 ];
 
-struct Replacer {
-    automaton: AhoCorasick,
-    with: Vec<&'static str>,
-}
-
-static REPLACER: LazyLock<Option<Replacer>> = LazyLock::new(|| {
-    let rows = translations().iter().map(|row| (row.text, row.english));
-    let (texts, with): (Vec<_>, Vec<_>) = rows.chain(PLAIN).unzip();
-    let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts).ok()?;
-    Some(Replacer { automaton, with })
+/// What is replaced, and what by: the longest first, for one may begin with another.
+static REPLACED: LazyLock<Vec<(Finder<'static>, &str)>> = LazyLock::new(|| {
+    let mut rows: Vec<_> = translations().iter().map(|row| (row.text, row.english)).chain(PLAIN).collect();
+    rows.sort_by_key(|(text, _)| Reverse(text.len()));
+    rows.into_iter().map(|(text, with)| (Finder::new(text), with)).collect()
 });
 
 /// The text as plain lines.
 pub(super) fn clean(bytes: &[u8]) -> Vec<u8> {
     let plain = without_escapes(bytes);
-    match REPLACER.as_ref() {
-        // Text that is all ASCII has nothing to replace.
-        Some(replacer) if !plain.is_ascii() => replacer.automaton.replace_all_bytes(&plain, &replacer.with),
-        _ => plain,
+    // Text that is all ASCII has nothing to replace.
+    if plain.is_ascii() {
+        return plain;
     }
+    REPLACED.iter().fold(plain, |plain, (text, with)| replaced(plain, text, with))
+}
+
+fn replaced(plain: Vec<u8>, text: &Finder<'_>, with: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = plain.as_slice();
+    while let Some((before, after)) = text.find(rest).and_then(|at| rest.split_at_checked(at)) {
+        out.extend_from_slice(before);
+        out.extend_from_slice(with.as_bytes());
+        rest = after.get(text.needle().len()..).unwrap_or_default();
+    }
+    if out.is_empty() {
+        return plain;
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// Without escapes (ECMA-48) and controls. A carriage return begins a line: what it would write over was shown, too.

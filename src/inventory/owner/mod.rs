@@ -8,7 +8,6 @@
 mod application;
 mod conda;
 mod dpkg;
-mod md5;
 mod toolkit;
 mod wheel;
 
@@ -16,9 +15,10 @@ use super::Library;
 use crate::host::{Host, Stat};
 use crate::inventory::places::{Place, Provenance};
 use crate::tables::FamilyRow;
-use sha2::{Digest as _, Sha256};
+use md5::{Digest as _, Md5};
+use sha2::Sha256;
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -285,7 +285,7 @@ impl Owners {
         for (package, sum) in recorded {
             let same = match sum {
                 Sum::Sha256(sum) => sum == digest,
-                Sum::Md5(sum) => sum == md5::digest(&bytes),
+                Sum::Md5(sum) => sum == <[u8; 16]>::from(Md5::digest(&*bytes)),
             };
             if same {
                 let own = library.owner.name().is_some_and(|name| name == package.name)
@@ -294,7 +294,7 @@ impl Owners {
                 break;
             }
         }
-        Ok(Digest { sha256: to_hex(&digest), verified })
+        Ok(Digest { sha256: base16ct::lower::encode_string(&digest), verified })
     }
 
     fn recorded(&mut self, host: &Host, library: &Library) -> Vec<(Package, Sum)> {
@@ -411,24 +411,12 @@ fn may_hold_ours(package: &str) -> bool {
 /// The SHA-256 of bytes, in hex.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
-    to_hex(&Sha256::digest(bytes))
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    base16ct::lower::encode_string(&Sha256::digest(bytes))
 }
 
 /// Reads a digest in hex.
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
+    let read = base16ct::mixed::decode(text, &mut bytes).ok()?.len();
+    (read == N).then_some(bytes)
 }

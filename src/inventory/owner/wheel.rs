@@ -4,6 +4,7 @@ use super::{Owner, Package};
 use crate::host::Host;
 use crate::python::{Distribution, distributions, normalized};
 use crate::tables::{families, parse_library_name};
+use base64ct::{Base64UrlUnpadded, Encoding as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -115,25 +116,9 @@ fn decide(claims: &[Claim], size: u64) -> Option<Owner> {
 
 /// A digest in URL-safe base64 without padding (RFC 4648, §5), as the `RECORD` format has it.
 fn from_base64(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = Vec::with_capacity(33);
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in text.bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6 | u32::from(value)) & 0xffff;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    bytes.try_into().ok()
+    let mut bytes = [0; 32];
+    let read = Base64UrlUnpadded::decode(text, &mut bytes).ok()?.len();
+    (read == bytes.len()).then_some(bytes)
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 use crate::host::{private_write, private_write_new};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -52,11 +51,7 @@ impl Known {
 
 /// The start of the digest of some bytes, as names have it.
 pub(super) fn digest(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    base16ct::lower::encode_string(Sha256::digest(bytes).split_at(16).0)
 }
 
 /// Writes a file, unless it is there.
