@@ -89,7 +89,7 @@ pub struct Elf<'a> {
     tls: Option<Tls>,
     notes: Vec<NoteTable>,
     dynamic: Option<Dynamic<'a>>,
-    /// Read when a symbol is first asked for.
+    /// Read when a symbol is first asked for; an error is kept, too, for every later lookup asks again.
     tables: OnceLock<Result<Option<SymbolTables<'a>>, ElfError>>,
 }
 
