@@ -22,7 +22,7 @@ fn output(command: &mut Command) -> (Option<i32>, Vec<u8>, String) {
 
 /// `scan /t` as JSON.
 fn scan(world: &World) -> Value {
-    let (code, out, err) = output(&mut world.rooted(["--format", "json", "scan", "/t"]));
+    let (code, out, err) = output(&mut world.rooted(["scan", "/t", "--format", "json"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     serde_json::from_slice(&out).unwrap()
 }
@@ -92,10 +92,10 @@ fn names_that_would_break_a_terminal_or_a_line() {
     let file = "/u/\u{9b}31m\u{202e}/libcudart.so.12";
     for arguments in [
         &["scan", "/t", "/u"][..],
-        &["--format", "jsonl", "scan", "/t", "/u"],
-        &["--format", "json", "scan", "/t", "/u"],
-        &["--format", "jsonl", "inspect", file],
-        &["--format", "jsonl", "diff", file, file],
+        &["scan", "/t", "/u", "--format", "jsonl"],
+        &["scan", "/t", "/u", "--format", "json"],
+        &["inspect", file, "--format", "jsonl"],
+        &["diff", file, file, "--format", "jsonl"],
         &["-v", "scan", "/t", "/u"],
     ] {
         let (code, out, err) = output(&mut world.rooted(arguments));
@@ -193,7 +193,7 @@ fn files_that_change_while_they_are_looked_at() {
             }
         });
         for _ in 0..30 {
-            for arguments in [&["--format", "json", "scan", "--all", "/t"][..], &["--format", "json", "scan", "/t"]] {
+            for arguments in [&["scan", "--all", "/t", "--format", "json"][..], &["scan", "/t", "--format", "json"]] {
                 let (code, out, err) = output(&mut world.rooted(arguments));
                 // Each problem has an id that is documented; no other word is heard.
                 if code != Some(0) || !err.is_empty() {
@@ -221,7 +221,7 @@ fn what_may_not_be_read_is_told() {
     build(&world.path("t/locked/libcublas.so.12"));
     fs::set_permissions(world.path("t/locked"), Permissions::from_mode(0o000)).unwrap();
     // To a superuser nothing is locked: another user looks.
-    let scan = world.rooted(["--format", "json", "scan", "/t"]);
+    let scan = world.rooted(["scan", "/t", "--format", "json"]);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     if rustix::process::geteuid().is_root() {

@@ -9,7 +9,7 @@ use super::later::later;
 use super::mapping::Mapping;
 use super::opening::Opening;
 use super::{Cause, Depth, Finding, Judgement, Planned, Stage, Verdict};
-use crate::host::{FileId, Host, MappedFile, mapped_files};
+use crate::host::{FileId, Hints, Host, MappedFile, mapped_files};
 use crate::loader::{LinkMap, Loader, Rule};
 use crate::loader::{Object, Objects};
 use crate::plan::Plan;
@@ -51,10 +51,8 @@ pub enum LiveError {
     NotMaps(PathBuf),
 }
 
-impl LiveError {
-    /// What can be done.
-    #[must_use]
-    pub fn hints(&self) -> Vec<String> {
+impl Hints for LiveError {
+    fn hints(&self) -> Vec<String> {
         match self {
             // The kernel refuses root where it takes `CAP_SYS_PTRACE` from it: in a container (ptrace(2)).
             Self::Denied { .. } if rustix::process::geteuid().is_root() => {

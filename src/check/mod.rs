@@ -25,7 +25,7 @@ pub mod trace;
 pub use closure::{closure, predict};
 pub use finding::{Cause, File, Finding, name_of, short};
 pub use live::{LiveError, Maps, Moments, Process, live};
-pub use names::{Consumer, consumers_of};
+pub use names::{Consumer, consumers_of, known_consumers};
 pub(crate) use pathfinder::Pathfinder;
 pub use stranger::{Standing, stranger};
 pub use subject::{Subject, SubjectError};

@@ -21,6 +21,20 @@ pub fn consumers_of(said: &str) -> Option<Consumer> {
     dlopens().iter().find(|row| fits(row.who)).map(|row| Consumer { who: row.who })
 }
 
+/// The names that [`consumers_of`] knows, as people say them.
+#[must_use]
+pub fn known_consumers() -> Vec<&'static str> {
+    let mut names: Vec<_> = dlopens()
+        .iter()
+        .map(|row| Consumer { who: row.who })
+        .filter(Consumer::is_python)
+        .map(|it| it.plain())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 impl Consumer {
     /// As people say it: `cupy`.
     fn plain(&self) -> &'static str {

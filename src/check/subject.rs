@@ -4,6 +4,7 @@
 //! than tells whether it is a program.
 
 use super::names::cuda_major;
+use crate::host::Hints;
 use crate::loader::{Loader, ProgramKind};
 use crate::loader::{Object, ObjectError, Objects};
 use crate::python::{Distribution, Interpreter, distributions};
@@ -86,6 +87,8 @@ pub enum SubjectError {
     #[error("`{}` and `{}` are both programs: check one at a time", .0.display(), .1.display())]
     TwoPrograms(PathBuf, PathBuf),
 }
+
+impl Hints for SubjectError {}
 
 impl Subject {
     /// What `import torch` maps.

@@ -5,30 +5,28 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Finds every copy of NVIDIA's libraries, picks the set that fits, and hands it out.
+/// Find every copy of NVIDIA's libraries, choose the set that fits, and make programs load it
 #[derive(Debug, Parser)]
 #[command(name = "cudashim", version, max_term_width = 100, arg_required_else_help = true)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
 
-    /// Say more: -v decisions, -vv where was looked (a kept answer was decided before)
+    /// Print more: -v decisions, -vv directories searched
+    ///
+    /// A cached answer was decided earlier and prints less: set CUDASHIM_CACHE to an empty directory to see everything.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(super) verbose: u8,
 
-    /// Say nothing but errors
+    /// Print no report and no notes, only errors; the exit status is the answer
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
 
     /// When to use colour
-    #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
     pub(super) color: Color,
 
-    /// How to print results
-    #[arg(long, value_enum, default_value_t = Format::Human, global = true)]
-    pub(super) format: Format,
-
-    /// Look at the machine mounted at this directory
+    /// Look at the machine image mounted at this directory
     #[arg(long, value_name = "DIR", global = true)]
     pub(super) root: Option<PathBuf>,
 }
@@ -41,34 +39,81 @@ impl Cli {
         if run != "run" || dashes != "--" || command.is_empty() {
             return None;
         }
-        let consumer = ConsumerArgs {
-            meant: MeantArgs { torch: Spec::default(), python: None },
+        let choice = ChoiceArgs {
+            who: WhoArgs { torch: Spec::default(), python: None },
             files: Vec::new(),
             places: Vec::new(),
             fixed: Vec::new(),
             forbidden: Vec::new(),
         };
         let command = command.to_vec();
-        let run = RunArgs { consumer, plan: None, check: false, force: false, via: Via::Auto, command };
-        let command = Command::Run(run);
-        Some(Self { command, verbose: 0, quiet: false, color: Color::Auto, format: Format::Human, root: None })
+        let run = RunArgs { choice, plan: None, check: false, force: false, via: Via::Auto, command };
+        Some(Self { command: Command::Run(run), verbose: 0, quiet: false, color: Color::Auto, root: None })
+    }
+
+    /// Why `--root` cannot be given with this command, where that is so.
+    pub(super) fn refuses_root(&self) -> Option<&'static str> {
+        match &self.command {
+            Command::Run(_) | Command::Trace(_) | Command::Env(_) | Command::Shim | Command::Demo => {
+                Some("programs of an image cannot be started here")
+            }
+            Command::Doctor(args) if !args.command.is_empty() => Some("programs of an image cannot be started here"),
+            Command::Scan(args) if args.probe => Some("libraries of an image cannot be loaded here"),
+            Command::Inspect(args) if args.probe => Some("libraries of an image cannot be loaded here"),
+            Command::Check(args) if args.pid.is_some() => Some("an image has no processes"),
+            Command::Man { .. } | Command::Completions { .. } => Some("this command looks at no machine"),
+            _ => None,
+        }
+    }
+
+    /// Whether the exit status is that of a command that is started.
+    pub(super) fn is_run(&self) -> bool {
+        match &self.command {
+            Command::Run(_) | Command::Trace(_) => true,
+            Command::Doctor(args) => !args.command.is_empty(),
+            _ => false,
+        }
     }
 }
 
+/// How a report is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
+    /// Text for people
     Human,
+    /// One JSON value
     Json,
-    /// One JSON object a line, as soon as it is known (`scan`)
+}
+
+/// How a list of libraries is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ListFormat {
+    /// Text for people
+    Human,
+    /// One JSON value
+    Json,
+    /// One JSON object a line, as soon as it is known
     Jsonl,
-    /// For a bug thread (`doctor`)
+}
+
+/// How a diagnosis is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PageFormat {
+    /// Text for people
+    Human,
+    /// One JSON value
+    Json,
+    /// For a bug report
     Markdown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Color {
+    /// On a terminal
     Auto,
+    /// Into files and pipes too
     Always,
+    /// Never
     Never,
 }
 
@@ -76,149 +121,192 @@ pub(super) enum Color {
 pub(super) enum Command {
     /// Run a command with the libraries that fit it
     Run(RunArgs),
-    /// Run a command and tell which CUDA libraries it loads: for whom, by which rule, what was tried in vain
+    /// Print shell lines that do the same for every later command
+    Env(EnvArgs),
+    /// Print the path of the preload object, for `LD_PRELOAD`
+    Shim,
+    /// Say what is wrong with this machine, why, and what to type
+    Doctor(DoctorArgs),
+    /// Predict whether it loads: each file, its search rule, what is missing
+    Check(CheckArgs),
+    /// Show each place where ld.so looks for a library, and which file wins
+    Why(WhyArgs),
+    /// Run a command and report which CUDA libraries it really loads
     Trace(TraceArgs),
-    /// Show the set that would be handed out, and why
+    /// Show the set that fits, and why
     Resolve(ResolveArgs),
     /// Write the set to a file to keep beside requirements.txt
     Lock(LockArgs),
-    /// Say what of a lock holds on this machine, and what drifted
+    /// Compare a lock file with this machine
     Verify(VerifyArgs),
-    /// Show what would be mapped today, by which rule, and what is missing or torn
-    Check(CheckArgs),
-    /// Show each place where ld.so looks for a library, and what wins
-    Why(WhyArgs),
-    /// List every CUDA library on the machine: what it is, whose, how it is reached, what is wrong
+    /// List every CUDA library here: release, owner, how it is found, problems
     Scan(ScanArgs),
-    /// Show one file in full
-    Inspect {
-        /// ELF files
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-
-        /// Load it, in a process of its own, and ask it what it is
-        #[arg(long)]
-        probe: bool,
-
-        /// Read the whole file: its SHA-256, and whether it is the one its package recorded
-        #[arg(long)]
-        hash: bool,
-    },
-    /// Compare two libraries, or two saved scans (`scan --format json`)
-    Diff {
-        /// The first
-        a: PathBuf,
-        /// The second
-        b: PathBuf,
-    },
-    /// Print shell lines that hand the set to everything started later
-    Env(EnvArgs),
-    /// Print the path for `LD_PRELOAD`, writing the shim first
-    Shim,
-    /// Say what is wrong with this machine, why, and what to do
-    Doctor(DoctorArgs),
-    /// Tell the whole story on tiny libraries: broken, explained, healed
+    /// Show one library in full
+    Inspect(InspectArgs),
+    /// Compare two libraries, or two saved scans
+    Diff(DiffArgs),
+    /// Break, explain and heal an import of torch, on tiny libraries
     Demo,
-    /// Print a completion script
-    Completions {
-        /// For this shell
-        shell: clap_complete::Shell,
-    },
     /// Print the manual page
     Man {
         /// Of this command
         #[arg(value_name = "COMMAND")]
         of: Option<String>,
     },
+    /// Print a completion script
+    Completions {
+        /// For this shell
+        shell: clap_complete::Shell,
+    },
 }
 
-/// Whom it is for.
+/// Who loads the libraries.
 #[derive(Debug, Clone, Args)]
-pub(super) struct MeantArgs {
-    /// The torch meant: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto`
+pub(super) struct WhoArgs {
+    /// The torch: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto` for the installed one
     #[arg(long, value_name = "SPEC", default_value = "auto")]
     pub(super) torch: Spec,
 
-    /// The interpreter, or the directory of its environment
+    /// The Python: an interpreter, a name on PATH, an environment's directory, or a project with `.venv`
     #[arg(long, value_name = "PY")]
     pub(super) python: Option<PathBuf>,
 }
 
-/// Whom it is for, and what the user lays down.
+/// Who loads the libraries, and what must hold for their choice.
 #[derive(Debug, Clone, Args)]
-pub(super) struct ConsumerArgs {
+pub(super) struct ChoiceArgs {
     #[command(flatten)]
-    pub(super) meant: MeantArgs,
+    pub(super) who: WhoArgs,
 
-    /// ELF files to serve instead of a torch
+    /// A program or library to choose for, instead of torch
     #[arg(long = "for", value_name = "PATH")]
     pub(super) files: Vec<PathBuf>,
 
-    /// Look there too: a directory of libraries, a site-packages, a venv, a toolkit
+    /// An additional directory to search: of libraries, a site-packages, a venv, a toolkit
     #[arg(long = "place", value_name = "DIR")]
     pub(super) places: Vec<PathBuf>,
 
-    /// Take this copy for a soname, or fail
+    /// Use this copy of a library, or fail
     #[arg(long = "use", value_name = "SONAME=PATH", value_parser = parse_use)]
     pub(super) fixed: Vec<(String, PathBuf)>,
 
-    /// Do not take this file, or anything in this directory
+    /// Do not use this file, or any in this directory
     #[arg(long = "forbid", value_name = "PATH")]
     pub(super) forbidden: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct EnvArgs {
-    #[command(flatten)]
-    pub(super) consumer: ConsumerArgs,
+    /// Whom to choose for: an environment or project, an interpreter, a program or library
+    #[arg(value_name = "TARGET", conflicts_with_all = ["python", "files"])]
+    pub(super) target: Option<PathBuf>,
 
-    /// Print the lines even where what they are for does not load
+    #[command(flatten)]
+    pub(super) choice: ChoiceArgs,
+
+    /// Print the lines even if the target does not load with them
     #[arg(long)]
     pub(super) force: bool,
+
+    /// The shell that reads the lines
+    #[arg(long, value_enum, default_value_t = Shell::Sh)]
+    pub(super) shell: Shell,
+
+    /// Print the lines that undo it
+    #[arg(long, conflicts_with_all = ["target", "torch", "python", "files", "places", "fixed", "forbidden", "force"])]
+    pub(super) unset: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Shell {
+    /// sh, bash, zsh, dash, ksh
+    Sh,
+    /// fish
+    Fish,
 }
 
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct ScanArgs {
-    /// Look into these trees only
+    /// Search only these directories, and all below them
     #[arg(value_name = "PATH")]
     pub(super) paths: Vec<PathBuf>,
 
-    /// Look into whole trees: the disk, where no PATH is given
+    /// Search the whole disk, where no PATH is given
     #[arg(long)]
     pub(super) deep: bool,
 
-    /// Cross into other mounted file systems, those of a network too
+    /// Cross into other mounted file systems, network ones too
     #[arg(long)]
     pub(super) all_mounts: bool,
 
-    /// Show every name of a file, and look inside those that a package vouches for, too
+    /// Show every name of a file, and read the files that a package vouches for, too
     #[arg(long)]
     pub(super) all: bool,
 
-    /// Load each library, in a process of its own, and ask it what it is
+    /// Load each library, in a process of its own, and ask it for its version
     #[arg(long)]
     pub(super) probe: bool,
 
-    /// Read every file whole: its SHA-256, and whether it is the one its package recorded
+    /// Read every byte: its SHA-256, and whether it is the file that its package recorded
     #[arg(long)]
     pub(super) hash: bool,
 
-    /// Exit with 1 where there are problems
+    /// Exit with 1 if there are problems
     #[arg(long)]
     pub(super) strict: bool,
+
+    /// How to print the list
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    pub(super) format: ListFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// Libraries: files, or names such as `libcudnn.so.9`, of the environment
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub(super) files: Vec<PathBuf>,
+
+    /// Load it, in a process of its own, and ask it for its version
+    #[arg(long)]
+    pub(super) probe: bool,
+
+    /// Read every byte: its SHA-256, and whether it is the file that its package recorded
+    #[arg(long)]
+    pub(super) hash: bool,
+
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    pub(super) format: ListFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    /// A library, or a saved scan (`scan --format json`)
+    pub(super) a: PathBuf,
+
+    /// The one to compare it with
+    pub(super) b: PathBuf,
+
+    /// How to print the comparison
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    pub(super) format: ListFormat,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    #[command(flatten)]
-    pub(super) meant: MeantArgs,
+    /// Whom to look at: an environment, a project with `.venv`, an interpreter
+    #[arg(value_name = "TARGET", conflicts_with = "python")]
+    pub(super) target: Option<PathBuf>,
 
-    /// Explain the error in this text, `-` for standard input
+    #[command(flatten)]
+    pub(super) who: WhoArgs,
+
+    /// Explain the error in this file, `-` for standard input
     #[arg(long, value_name = "FILE|-")]
     pub(super) error: Option<PathBuf>,
 
-    /// Leave nothing out
+    /// Show all findings with all evidence
     #[arg(long)]
     pub(super) all: bool,
 
@@ -234,11 +322,15 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
 
-    /// Judge the driver in this file instead of the one that is here
+    /// Judge the driver in this file instead of the installed one
     #[arg(long, value_name = "FILE", conflicts_with = "record")]
     pub(super) recorded: Option<PathBuf>,
 
-    /// Run this command, and explain what it fails with
+    /// How to print the diagnosis
+    #[arg(long, value_enum, default_value_t = PageFormat::Human)]
+    pub(super) format: PageFormat,
+
+    /// Run this command, and explain its failure
     #[arg(last = true, value_name = "CMD", conflicts_with_all = ["error", "recorded"])]
     pub(super) command: Vec<OsString>,
 }
@@ -246,15 +338,15 @@ pub(super) struct DoctorArgs {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct CheckArgs {
-    /// Programs, libraries to be opened, names to be opened (`libcudnn.so.9`), known consumers (`cupy`); the torch of
-    /// the interpreter meant, where nothing is named
-    #[arg(value_name = "FILE|NAME")]
+    /// What to check: an environment's directory, programs, libraries, names to be opened (`libcudnn.so.9`), known packages
+    /// (`cupy`); without any, the torch of the active environment
+    #[arg(value_name = "TARGET")]
     pub(super) subjects: Vec<PathBuf>,
 
     #[command(flatten)]
-    pub(super) meant: MeantArgs,
+    pub(super) who: WhoArgs,
 
-    /// ELF files to check instead of a torch
+    /// A program or library to check, instead of torch
     #[arg(long = "for", value_name = "PATH")]
     pub(super) files: Vec<PathBuf>,
 
@@ -266,15 +358,15 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["subjects", "torch", "python", "files"])]
     pub(super) maps: Option<PathBuf>,
 
-    /// As if this plan were handed out; for a process: is that what it has mapped
+    /// Check with this plan in force; of a process, whether it has mapped the plan's files
     #[arg(long, value_name = "FILE")]
     pub(super) plan: Option<PathBuf>,
 
-    /// As if no plan were in force (`eval "$(cudashim env)"`)
+    /// Check without the plan that is in force (`eval "$(cudashim env)"`)
     #[arg(long, conflicts_with_all = ["plan", "pid", "maps"])]
     pub(super) bare: bool,
 
-    /// Only find the files: look at no symbol and no version node
+    /// Only find the files: check no symbols and no version nodes
     #[arg(long)]
     pub(super) no_symbols: bool,
 
@@ -282,9 +374,13 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     pub(super) all: bool,
 
-    /// Exit with 1 where there is any finding
+    /// Exit with 1 if there is any finding
     #[arg(long)]
     pub(super) strict: bool,
+
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -293,54 +389,71 @@ pub(super) struct WhyArgs {
     #[arg(value_name = "NAME")]
     pub(super) name: PathBuf,
 
-    /// The object that asks: a program or a library
+    /// The program or library that asks for it, or the environment whose torch does
     #[arg(long = "for", value_name = "PATH")]
     pub(super) file: Option<PathBuf>,
 
-    /// The interpreter whose torch is loaded first, or the directory of its environment
+    /// The Python whose torch is loaded first: an interpreter, a name on PATH, an environment's directory, or a project
+    /// with `.venv`
     #[arg(long, value_name = "PY")]
     pub(super) python: Option<PathBuf>,
+
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ResolveArgs {
-    #[command(flatten)]
-    pub(super) consumer: ConsumerArgs,
+    /// Whom to choose for: an environment or project, an interpreter, a program or library
+    #[arg(value_name = "TARGET", conflicts_with_all = ["python", "files"])]
+    pub(super) target: Option<PathBuf>,
 
-    /// Why this copy of a library, and why none of the others
+    #[command(flatten)]
+    pub(super) choice: ChoiceArgs,
+
+    /// Say why this copy of a library was chosen, and why each other copy was not
     #[arg(long, value_name = "SONAME")]
     pub(super) explain: Option<String>,
 
     /// Write the plan to a file, for `run --plan`
     #[arg(short, long, value_name = "FILE", conflicts_with = "explain")]
     pub(super) output: Option<PathBuf>,
+
+    /// How to print the set
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct LockArgs {
+    /// Whom to choose for: an environment or project, an interpreter, a program or library
+    #[arg(value_name = "TARGET", conflicts_with_all = ["python", "files"])]
+    pub(super) target: Option<PathBuf>,
+
     #[command(flatten)]
-    pub(super) consumer: ConsumerArgs,
+    pub(super) choice: ChoiceArgs,
 
     /// The file
     #[arg(short, long, value_name = "FILE", default_value = "cudashim.lock")]
     pub(super) output: PathBuf,
 
-    /// Write nothing; exit with 1 where the file is not what would be written
+    /// Write nothing; exit with 1 if the file is not what would be written
     #[arg(long)]
     pub(super) check: bool,
 
-    /// Write it even where what it is for does not load with it
+    /// Write it even if the target does not load with it
     #[arg(long)]
     pub(super) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// The lock
+    /// The lock file
     #[arg(value_name = "FILE", default_value = "cudashim.lock")]
     pub(super) file: PathBuf,
 
-    /// Where the same files stand elsewhere, write the lock anew with their paths
+    /// Find the same files at their paths here, and write the lock anew
     #[arg(long)]
     pub(super) relocate: bool,
 
@@ -348,18 +461,22 @@ pub(super) struct VerifyArgs {
     #[arg(short, long, value_name = "FILE", requires = "relocate")]
     pub(super) output: Option<PathBuf>,
 
-    /// The interpreter of this machine, or the directory of its environment
+    /// The Python of this machine: an interpreter, a name on PATH, an environment's directory, or a project with `.venv`
     #[arg(long, value_name = "PY")]
     pub(super) python: Option<PathBuf>,
 
-    /// Look for the files there too
+    /// An additional directory to search for the files
     #[arg(long = "place", value_name = "DIR", requires = "relocate")]
     pub(super) places: Vec<PathBuf>,
+
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Via {
-    /// The best for the command
+    /// Whichever suits the command
     Auto,
     /// The shim in `LD_PRELOAD`
     Preload,
@@ -370,21 +487,21 @@ pub(super) enum Via {
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
-    pub(super) consumer: ConsumerArgs,
+    pub(super) choice: ChoiceArgs,
 
-    /// Hand out this plan; look at nothing else (`--place` names directories outside of the environment that it may use)
+    /// Use this plan or lock file, and choose nothing (`--place` names directories outside the environment that it may use)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["torch", "python", "files", "fixed", "forbidden"])]
     pub(super) plan: Option<PathBuf>,
 
-    /// Start it only where its libraries load and no framework would use the CPU in silence [also: `CUDASHIM_CHECK=1`]
+    /// Refuse to start if libraries would not load or the GPU would not be used [also: `CUDASHIM_CHECK=1`]
     #[arg(long)]
     pub(super) check: bool,
 
-    /// Start it even where its libraries do not load
+    /// Start it even if its libraries do not load
     #[arg(long)]
     pub(super) force: bool,
 
-    /// How the libraries are handed out
+    /// How the command is made to load the libraries
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) via: Via,
 
@@ -395,13 +512,17 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TraceArgs {
-    /// Hand out this plan meanwhile; without it, all is left as it is
+    /// Trace with this plan in force; without it, nothing is changed
     #[arg(long, value_name = "FILE")]
     pub(super) plan: Option<PathBuf>,
 
     /// Write the report to a file, instead of stderr (JSON: stdout)
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]

@@ -1,8 +1,10 @@
 //! `cudashim check`: would it load today, without us; and what a process has really mapped.
 
-use super::args::{CheckArgs, Cli, Format};
-use super::{output, resolve, why};
-use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, live, predict};
+use super::args::{CheckArgs, Format};
+use super::context::Context;
+use super::failure::{Context as _, Failure, Result, bail};
+use super::{output, why};
+use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, known_consumers, live, predict};
 use crate::diagnose::{lines, set_line};
 use crate::host::Host;
 use crate::host::tidy;
@@ -12,56 +14,54 @@ use crate::machine::{Checked, Request};
 use crate::plan::{Plan, PlanError};
 use crate::python::TorchBuild;
 use crate::python::{self, Interpreter, distributions, find_on_path};
-use crate::report::{CheckReport, View, check_text, sanitized};
-use anyhow::{Context, bail};
+use crate::report::{CheckReport, View, check_text};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let machine = resolve::machine(cli);
+pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
+    let machine = context.machine();
     let host = machine.host();
     let depth = if args.no_symbols { Depth::Files } else { Depth::Symbols };
     let plan = args.plan.as_deref().map(|path| plan(host, path)).transpose()?;
     if let Some(pid) = args.pid {
-        resolve::live(cli)?;
         let process = Process::read(host, pid)?;
         let inside = Machine::new(process.host.clone(), Request::default());
         let judgement = live(inside.loader(), &process.maps, depth, plan.as_ref());
-        return told(cli, args, &judgement, &[]);
+        return print(args, &judgement, &[]);
     }
     let loader = machine.loader();
     if let Some(file) = &args.maps {
         // The copy is the user's; the paths in it are the image's.
         let here = Host::current();
-        let bytes = here.read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+        let bytes = here.read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
         let judgement = live(loader, &Maps::saved(&bytes, file)?, depth, plan.as_ref());
-        return told(cli, args, &judgement, &[]);
+        return print(args, &judgement, &[]);
     }
     let asked = Asked::new(host, args)?;
     if let Some(judgement) = asked.absent(loader)? {
-        return told(cli, args, &judgement, &[]);
+        return print(args, &judgement, &[]);
     }
     let subject = match asked.subject(host, loader)? {
         Checked::Subject(subject) => subject,
         Checked::Nothing(why) => {
-            output::note(&format!("{why}: nothing to check"));
+            output::note(&format!("nothing to check: {why}"));
             // A program that reads it gets an answer all the same.
-            return match cli.format {
-                Format::Json | Format::Jsonl => told(cli, args, &Judgement::empty(why), &[]),
-                Format::Human | Format::Markdown => Ok(ExitCode::SUCCESS),
+            return match args.format {
+                Format::Json => print(args, &Judgement::empty(why), &[]),
+                Format::Human => Ok(ExitCode::SUCCESS),
             };
         }
     };
     let in_force = || Machine::new(host.clone(), asked.request.clone()).as_it_is().in_force().cloned();
     let plan = plan.or_else(|| if args.bare { None } else { in_force() });
     if plan.is_some() && args.plan.is_none() {
-        output::note("judged with the plan in force; `--bare` judges without it");
+        output::note("the plan in force is applied; `--bare` checks without it");
     }
     let judgement = predict(loader, &subject, depth, plan.as_ref());
     let next = if plan.is_none() { asked.next(host, loader, &subject, depth, &judgement) } else { Vec::new() };
-    told(cli, args, &judgement, &next)
+    print(args, &judgement, &next)
 }
 
 /// A file that is named, without the dots of its path where they say nothing.
@@ -78,7 +78,7 @@ fn is_extension(file: &Path) -> bool {
     name.contains(".cpython-") || name.ends_with(".abi3.so")
 }
 
-fn plan(host: &Host, path: &Path) -> anyhow::Result<Plan> {
+fn plan(host: &Host, path: &Path) -> Result<Plan> {
     let cannot = || format!("cannot use the plan `{}`", path.display());
     match Plan::read(&host.absolute(path)) {
         Err(PlanError::Read { source, .. }) => Err(source).with_context(cannot),
@@ -87,12 +87,12 @@ fn plan(host: &Host, path: &Path) -> anyhow::Result<Plan> {
 }
 
 /// Prints a judgement; 1 where the answer is no.
-fn told(cli: &Cli, args: &CheckArgs, judgement: &Judgement, next: &[String]) -> anyhow::Result<ExitCode> {
-    match cli.format {
-        Format::Json | Format::Jsonl => resolve::print(resolve::json(&CheckReport::new(judgement, next))?)?,
-        Format::Human | Format::Markdown => {
+fn print(args: &CheckArgs, judgement: &Judgement, next: &[String]) -> Result<ExitCode> {
+    match args.format {
+        Format::Json => output::json(&CheckReport::new(judgement, next))?,
+        Format::Human => {
             let view = if args.all { View::All } else { View::Folded };
-            resolve::print(sanitized(&check_text(judgement, next, view)))?;
+            output::report(&check_text(judgement, next, view))?;
         }
     }
     let elsewhere = judgement.planned.as_ref().is_some_and(|planned| !planned.elsewhere.is_empty());
@@ -109,17 +109,18 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(host: &Host, args: &CheckArgs) -> anyhow::Result<Self> {
+    fn new(host: &Host, args: &CheckArgs) -> Result<Self> {
         let mut asked = Self {
-            request: Request {
-                spec: args.meant.torch.clone(),
-                python: args.meant.python.clone(),
-                ..Request::default()
-            },
+            request: Request { spec: args.who.torch.clone(), python: args.who.python.clone(), ..Request::default() },
             names: Vec::new(),
             files: args.files.iter().map(|file| named(host, file)).collect(),
         };
         for subject in &args.subjects {
+            // A directory names an environment.
+            if host.is_dir(&host.absolute(subject)) && asked.request.python.is_none() {
+                asked.request.python = Some(subject.clone());
+                continue;
+            }
             let bytes = subject.as_os_str().as_bytes();
             let slash = bytes.contains(&b'/');
             let said = subject.to_str().filter(|_| !slash);
@@ -127,7 +128,7 @@ impl Asked {
                 asked.files.push(named(host, subject));
             } else if let Some(name) = said.filter(|name| consumers_of(name).is_some() || name.contains(".so")) {
                 if host.stat(subject).is_ok() {
-                    output::note(&format!("`{name}` is taken as a name to be opened; for the file write `./{name}`"));
+                    output::note(&format!("`{name}` is checked as a name to be opened; for the file write `./{name}`"));
                 }
                 asked.names.push(name.to_owned());
             } else if let Some(program) = find_on_path(host, subject.as_os_str()) {
@@ -135,14 +136,13 @@ impl Asked {
             } else if host.stat(subject).is_ok() {
                 asked.files.push(named(host, subject));
             } else {
-                bail!(
-                    "`{}` is no file, no program on PATH, no consumer that is known and no name of a library",
-                    subject.display()
-                );
+                let says = "no such file, program on PATH, known package or name of a library";
+                return Err(Failure::new(format!("cannot check `{}`: {says}", subject.display()))
+                    .hint(format!("known packages: {}", known_consumers().join(", "))));
             }
         }
         if !asked.files.is_empty() && !asked.names.is_empty() {
-            bail!("files and names to be opened cannot be checked in one go");
+            bail!("cannot check files and names to be opened together: check one at a time");
         }
         asked.scripts(host);
         Ok(asked)
@@ -169,7 +169,7 @@ impl Asked {
         }
     }
 
-    fn subject(&self, host: &Host, loader: &Loader) -> anyhow::Result<Checked> {
+    fn subject(&self, host: &Host, loader: &Loader) -> Result<Checked> {
         let interpreter = || self.request.interpreter(host);
         if !self.names.is_empty() {
             let interpreter = interpreter()?;
@@ -227,7 +227,7 @@ impl Asked {
     }
 
     /// The judgement of a package that is not installed where it is looked for.
-    fn absent(&self, loader: &Loader) -> anyhow::Result<Option<Judgement>> {
+    fn absent(&self, loader: &Loader) -> Result<Option<Judgement>> {
         let host = loader.objects().host();
         let ([name], Some(python)) = (self.names.as_slice(), self.request.interpreter(host)?) else { return Ok(None) };
         let Some(consumer) = consumers_of(name) else { return Ok(None) };

@@ -7,12 +7,14 @@
 mod machine;
 mod page;
 
+use super::answer::answer;
 use super::args::{Cli, Command as Asked};
+use super::context::Context;
+use super::failure::{Failure, Result, bail};
 use super::{output, resolve, run};
-use crate::host::Host;
+use crate::host::Hints;
 use crate::python;
 use crate::report::explanation_text;
-use anyhow::bail;
 use clap::Parser;
 use machine::Machine;
 use page::Page;
@@ -34,16 +36,16 @@ const RUN: [&str; 6] = ["cudashim", "run", "--", "python", "-c", "import torch"]
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DemoError {
     /// The program was built for a target without glibc, or one that `demo/` has no names for.
-    #[error("this build carries no libraries for the demo")]
+    #[error("cannot run the demo: this build carries no libraries for it")]
     Unsupported,
     /// Nothing below the temporary directory can be run.
-    #[error("`{}` is on a file system mounted noexec", path.display())]
+    #[error("cannot run programs in `{}`: its file system is mounted noexec", path.display())]
     NoExec {
         /// The temporary directory.
         path: PathBuf,
     },
     /// The path cannot stand in the loader's variables.
-    #[error("`{}` cannot stand in LD_LIBRARY_PATH and LD_PRELOAD: it contains `{character}`", path.display())]
+    #[error("cannot use `{}` in LD_LIBRARY_PATH and LD_PRELOAD: path contains `{character}`", path.display())]
     Unspeakable {
         /// The temporary directory.
         path: PathBuf,
@@ -51,7 +53,7 @@ pub(super) enum DemoError {
         character: char,
     },
     /// A file of the demo cannot be written.
-    #[error("`{}` cannot be written", path.display())]
+    #[error("cannot write `{}`", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -59,13 +61,13 @@ pub(super) enum DemoError {
         source: io::Error,
     },
     /// The stand-in for Python cannot be run.
-    #[error("the demo's `python` cannot be started")]
+    #[error("cannot start the demo's `python`")]
     Start {
         /// What the system said.
         source: io::Error,
     },
     /// The directory of the demo is still there.
-    #[error("`{}` cannot be removed", path.display())]
+    #[error("cannot remove `{}`", path.display())]
     Remove {
         /// The directory.
         path: PathBuf,
@@ -74,10 +76,9 @@ pub(super) enum DemoError {
     },
 }
 
-impl DemoError {
-    /// What the user can do about it.
-    pub(super) fn hint(&self) -> Option<&'static str> {
-        match self {
+impl Hints for DemoError {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
             Self::Unsupported => Some("build cudashim for x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu"),
             Self::NoExec { .. } => Some("set `TMPDIR` to a directory on a file system that may hold programs"),
             Self::Unspeakable { .. } => {
@@ -89,14 +90,12 @@ impl DemoError {
                 Some("run the demo on a machine with glibc")
             }
             Self::Start { .. } | Self::Remove { .. } => None,
-        }
+        };
+        hint.map(ToOwned::to_owned).into_iter().collect()
     }
 }
 
-pub(super) fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
-    if cli.root.is_some() {
-        bail!("the demo runs its programs on this machine: leave `--root` out");
-    }
+pub(super) fn demo() -> Result<ExitCode> {
     let machine = Machine::new()?;
     let told = Story::new(&machine, io::stdout().lock()).tell();
     machine.remove()?;
@@ -111,18 +110,18 @@ pub(super) fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
 
 /// The story, told as it happens.
 struct Story<'m, W> {
-    host: Host,
+    context: Context,
     page: Page<W>,
     dir: &'m Path,
 }
 
 impl<'m, W: Write> Story<'m, W> {
     fn new(machine: &'m Machine, out: W) -> Self {
-        Self { host: machine.host(), page: Page::new(machine, out), dir: machine.dir() }
+        Self { context: Context::of(machine.host()), page: Page::new(machine, out), dir: machine.dir() }
     }
 
     /// Tells it; gives what went otherwise, if anything did.
-    fn tell(&mut self) -> anyhow::Result<Option<&'static str>> {
+    fn tell(&mut self) -> Result<Option<&'static str>> {
         self.page.heading("Tiny libraries stand for a venv with torch 2.5.1+cu124 and for a CUDA 12.1 toolkit:")?;
         self.page.legend()?;
         if !self.breaks()? {
@@ -142,31 +141,31 @@ impl<'m, W: Write> Story<'m, W> {
     }
 
     /// What ld.so does by itself.
-    fn breaks(&mut self) -> anyhow::Result<bool> {
+    fn breaks(&mut self) -> Result<bool> {
         self.page.heading("\n1. It breaks: LD_LIBRARY_PATH names the toolkit, as many a shell profile does")?;
         let variable = "LD_LIBRARY_PATH";
-        self.page.command(self.host.env(variable).map(|value| (variable, value)), &IMPORT)?;
+        self.page.command(self.context.host().env(variable).map(|value| (variable, value)), &IMPORT)?;
         let [name, arguments @ ..] = IMPORT;
-        let file = python::find_on_path(&self.host, OsStr::new(name))
+        let file = python::find_on_path(self.context.host(), OsStr::new(name))
             .ok_or(DemoError::Start { source: io::ErrorKind::NotFound.into() })?;
         let mut command = Command::new(file);
-        command.arg0(name).args(arguments).env_clear().envs(self.host.environment());
+        command.arg0(name).args(arguments).env_clear().envs(self.context.host().environment());
         let output = self.finish(command)?;
         Ok(output.status.code() == Some(1) && self.said(&output)?.contains(MISSING))
     }
 
     /// Which copy is chosen, and why not the other. Gives the chosen one.
-    fn is_explained(&mut self) -> anyhow::Result<PathBuf> {
+    fn is_explained(&mut self) -> Result<PathBuf> {
         self.page.heading(
             "\n2. It is explained, under the same LD_LIBRARY_PATH, which is looked into like any other place",
         )?;
         self.page.command(None, &EXPLAIN)?;
-        let Asked::Resolve(args) = Cli::try_parse_from(EXPLAIN)?.command else {
-            bail!("`{}` is another command", EXPLAIN.join(" "))
+        let Some(Asked::Resolve(args)) = Cli::try_parse_from(EXPLAIN).ok().map(|cli| cli.command) else {
+            bail!("cannot parse `{}`", EXPLAIN.join(" "))
         };
-        let mut request = resolve::request(&self.host, &args.consumer, &[]);
+        let mut request = self.context.request(&args.choice, None, &[])?;
         request.policy.explain = true;
-        let report = resolve::answer(&self.host, &request)?.report()?;
+        let report = answer(&self.context, &request)?.report()?;
         let mut library = resolve::explained(&report, SONAME)?.clone();
         let found = library.refused.len();
         // A real machine may have copies of its own. They were weighed like the others, but are not of the story.
@@ -179,17 +178,17 @@ impl<'m, W: Write> Story<'m, W> {
     }
 
     /// The same import under `run`; whether it maps the chosen copy, and only that.
-    fn is_healed(&mut self, chosen: &Path) -> anyhow::Result<bool> {
+    fn is_healed(&mut self, chosen: &Path) -> Result<bool> {
         self.page.heading("\n3. It is healed, under the same LD_LIBRARY_PATH and with the same files")?;
         self.page.command(None, &RUN)?;
-        let Asked::Run(args) = Cli::try_parse_from(RUN)?.command else {
-            bail!("`{}` is another command", RUN.join(" "))
+        let Some(Asked::Run(args)) = Cli::try_parse_from(RUN).ok().map(|cli| cli.command) else {
+            bail!("cannot parse `{}`", RUN.join(" "))
         };
-        let Ok(command) = run::prepare(&self.host, &args)? else { return Ok(false) };
+        let Ok(command) = run::prepare(&self.context, &args)? else { return Ok(false) };
         let mut set = Vec::new();
         for (name, value) in command.get_envs() {
             let Some(value) =
-                value.filter(|value| self.host.environment().get(name).is_none_or(|known| known != value))
+                value.filter(|value| self.context.host().environment().get(name).is_none_or(|known| known != value))
             else {
                 continue;
             };
@@ -202,8 +201,8 @@ impl<'m, W: Write> Story<'m, W> {
             && said.trim_end().ends_with(&format!("imported; {SONAME} from {}", chosen.display())))
     }
 
-    fn finish(&self, mut command: Command) -> Result<Output, DemoError> {
-        command.current_dir(self.host.cwd()).output().map_err(|source| DemoError::Start { source })
+    fn finish(&self, mut command: Command) -> std::result::Result<Output, DemoError> {
+        command.current_dir(self.context.host().cwd()).output().map_err(|source| DemoError::Start { source })
     }
 
     /// Prints what a child said, and gives it.
@@ -216,11 +215,11 @@ impl<'m, W: Write> Story<'m, W> {
 }
 
 /// What went otherwise where a command of the story failed. What keeps the story itself from being told goes up.
-fn otherwise(error: anyhow::Error, says: &'static str) -> anyhow::Result<Option<&'static str>> {
-    if error.is::<DemoError>() || output::is_broken_pipe(&error) {
+fn otherwise(error: Failure, says: &'static str) -> Result<Option<&'static str>> {
+    if error.find::<DemoError>().is_some() || error.is_broken_pipe() {
         return Err(error);
     }
-    output::error(&error);
+    output::failure(&error);
     Ok(Some(says))
 }
 

@@ -3,16 +3,17 @@
 mod attend;
 mod devices;
 
-use super::args::{Cli, DoctorArgs, Format};
-use super::{output, resolve};
+use super::args::{DoctorArgs, PageFormat};
+use super::context::{Context, kept_file, name_of};
+use super::failure::{Context as _, Result, bail};
+use super::output;
 use crate::diagnose::{self, Message, Report, Window, recognise, redacted, redacted_json};
 use crate::driver::Driver;
-use crate::host::{Host, atomic_write};
+use crate::host::atomic_write;
 use crate::machine::{Machine, Request};
 use crate::report::sanitized;
-use anyhow::Context;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -22,71 +23,74 @@ const WORTH_A_WORD: u8 = 4;
 /// A longer record is none: one of a machine with eight devices has some kilobytes.
 const RECORD_LIMIT: u64 = 16 << 20;
 
-pub(super) fn doctor(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn doctor(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
     if !args.command.is_empty() {
-        return attend(cli, args);
+        return attend(context, args);
     }
-    let host = resolve::host(cli);
-    let messages = args.error.as_deref().map(|file| told(&read(file)?)).transpose()?;
-    let report = examine(cli, args, &host, messages)?;
+    let messages = args.error.as_deref().map(|file| messages(&read(file)?)).transpose()?;
+    let report = examine(context, args, messages)?;
     if let Some(file) = &args.record {
-        atomic_write(&resolve::kept_file(file)?, report.machine.to_json()?.as_bytes())
-            .with_context(|| format!("the driver cannot be recorded in `{}`", file.display()))?;
+        atomic_write(&kept_file(file)?, report.machine.to_json()?.as_bytes())
+            .with_context(|| format!("cannot write the record to `{}`", file.display()))?;
     }
-    resolve::print(page(cli, args, &host, &report)?)?;
+    let text = page(args, context, &report)?;
+    match args.format {
+        PageFormat::Human => output::laid_out(&text)?,
+        PageFormat::Json | PageFormat::Markdown => output::print(text)?,
+    }
     // What was asked is not answered.
     Ok(ExitCode::from(if report.is_unknown() { 2 } else { u8::from(!report.is_fine()) }))
 }
 
-fn told(text: &[u8]) -> anyhow::Result<Vec<Message>> {
+fn messages(text: &[u8]) -> Result<Vec<Message>> {
     if text.trim_ascii().is_empty() {
-        anyhow::bail!("there is no text to explain: programs write errors to stderr (`2>&1`)");
+        bail!("there is no text to explain: programs write errors to stderr (`2>&1`)");
     }
     Ok(recognise(text))
 }
 
-fn examine(cli: &Cli, args: &DoctorArgs, host: &Host, messages: Option<Vec<Message>>) -> anyhow::Result<Report> {
+fn examine(context: &Context, args: &DoctorArgs, messages: Option<Vec<Message>>) -> Result<Report> {
+    let host = context.host();
     let recorded = args.recorded.as_deref().map(|file| {
         let mut text = String::new();
         let read = File::open(file).and_then(|open| open.take(RECORD_LIMIT).read_to_string(&mut text));
-        read.with_context(|| format!("the record `{}` cannot be read", file.display()))?;
-        Driver::from_json(&text).with_context(|| format!("the record `{}` cannot be used", file.display()))
+        read.with_context(|| format!("cannot read the record `{}`", file.display()))?;
+        Driver::from_json(&text).with_context(|| format!("cannot use the record `{}`", file.display()))
     });
     let recorded = recorded.transpose()?;
-    let (spec, python, command) = (args.meant.torch.clone(), args.meant.python.clone(), args.command.clone());
+    let python = args.who.python.clone().or_else(|| args.target.clone());
+    let (spec, command) = (args.who.torch.clone(), args.command.clone());
     let mut machine = Machine::new(host.clone(), Request { spec, python, command, ..Request::default() });
     if let Some(driver) = recorded {
         machine = machine.with_driver(driver);
-    } else if cli.root.is_none() && !args.no_devices {
-        machine = machine.with_devices(devices::ask(host));
+    } else if host.is_live() && !args.no_devices {
+        machine = machine.with_devices(devices::ask(context));
     }
     Ok(diagnose::examine(&machine.answered()?.as_it_is(), messages))
 }
 
-fn page(cli: &Cli, args: &DoctorArgs, host: &Host, report: &Report) -> anyhow::Result<String> {
-    let text = match cli.format {
-        Format::Human => sanitized(&diagnose::text(report, args.all)),
-        Format::Markdown => sanitized(&diagnose::markdown(report)),
-        Format::Json | Format::Jsonl => {
-            let json = resolve::json(report)?;
-            return Ok(if args.redact { redacted_json(&json, host) } else { json });
+fn page(args: &DoctorArgs, context: &Context, report: &Report) -> Result<String> {
+    let text = match args.format {
+        PageFormat::Human => sanitized(&diagnose::text(report, args.all, output::width().columns)),
+        PageFormat::Markdown => sanitized(&diagnose::markdown(report)),
+        PageFormat::Json => {
+            let json = output::json_text(report)?;
+            return Ok(if args.redact { redacted_json(&json, context.host()) } else { json });
         }
     };
-    Ok(if args.redact { redacted(&text, host) } else { text })
+    Ok(if args.redact { redacted(&text, context.host()) } else { text })
 }
 
 /// Runs the command, then explains its failure: on stderr, JSON and markdown on stdout, as `trace` does it.
-fn attend(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    resolve::live(cli)?;
-    let host = resolve::host(cli);
-    let attended = match attend::run(&host, &args.command)? {
+fn attend(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
+    let attended = match attend::run(context.host(), &args.command)? {
         Ok(attended) => attended,
         Err(code) => return Ok(code),
     };
     let code = ExitCode::from(attended.code);
     let messages = recognise(&attended.text);
     let telling = messages.iter().any(|message| message.weight >= WORTH_A_WORD);
-    let name = args.command.first().map(|word| word.display().to_string()).unwrap_or_default();
+    let name = name_of(&args.command);
     let end = attended.end.map(|end| format!("`{name}` {end}"));
     if attended.stopped || (attended.code == 0 && !telling) {
         if let Some(end) = end.filter(|_| attended.killed) {
@@ -94,34 +98,33 @@ fn attend(cli: &Cli, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         }
         return Ok(code);
     }
-    let mut report = match examine(cli, args, &host, Some(messages)) {
+    let mut report = match examine(context, args, Some(messages)) {
         Ok(report) => report,
         Err(error) => {
             // The exit code is the command's, whatever becomes of the explanation.
-            output::error(&error);
+            output::failure(&error);
             return Ok(code);
         }
     };
     if let Some(end) = end {
         report.verdict.says = format!("{end}: {}", report.verdict.says);
     }
-    let text = page(cli, args, &host, &report)?;
-    if cli.format == Format::Human {
-        let _ = std::io::stderr().lock().write_all(format!("\ncudashim doctor:\n{text}").as_bytes());
-    } else {
-        resolve::print(text)?;
+    let text = page(args, context, &report)?;
+    match args.format {
+        PageFormat::Human => output::laid_out_to_stderr(&format!("\ncudashim doctor:\n{text}"))?,
+        PageFormat::Json | PageFormat::Markdown => output::print(text)?,
     }
     Ok(code)
 }
 
 /// What counts of a text: its beginning and its end. Of a long file no more than that is read.
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+fn read(file: &Path) -> Result<Vec<u8>> {
     let mut window = Window::new();
     if file == Path::new("-") {
-        pour(&mut std::io::stdin().lock(), &mut window).context("standard input cannot be read")?;
+        pour(&mut std::io::stdin().lock(), &mut window).context("cannot read standard input")?;
         return Ok(window.text());
     }
-    let cannot = || format!("the text `{}` cannot be read", file.display());
+    let cannot = || format!("cannot read the text `{}`", file.display());
     let mut open = File::open(file).with_context(cannot)?;
     let size = open.metadata().with_context(cannot)?.len();
     let (head, tail) = Window::LIMITS;

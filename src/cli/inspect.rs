@@ -1,71 +1,95 @@
 //! `cudashim inspect` and `cudashim diff`.
 
-use super::args::{Cli, Format};
-use super::{output, probe, resolve};
+use super::args::{DiffArgs, InspectArgs, ListFormat};
+use super::context::{Context, says};
+use super::failure::{Context as _, Failure, Result, bail};
+use super::{output, probe};
+use crate::check::Subject;
 use crate::host::Host;
 use crate::inventory::places::{self, Demand, Place};
 use crate::inventory::scan::{Comparison, Inspection, Scan, Survey, sites, users};
 use crate::inventory::{Depth, Inventory};
-use crate::loader::{Object, Objects};
-use crate::machine::Machine;
-use crate::report::{ComparisonReport, InspectFile, InspectReport, ScanDiff, ScanReport, inspect_text, sanitized};
+use crate::loader::{Object, ObjectError, Objects};
+use crate::machine::{Machine, Request};
+use crate::report::{ComparisonReport, InspectFile, InspectReport, ScanDiff, ScanReport, inspect_text};
 use crate::tables::parse_library_name;
-use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// 2: one of the files cannot be read; the others are shown all the same.
-pub(super) fn inspect(cli: &Cli, files: &[PathBuf], asks: bool, hash: bool) -> anyhow::Result<ExitCode> {
-    if asks {
-        resolve::live(cli)?;
-    }
-    let machine = resolve::machine(cli);
+pub(super) fn inspect(context: &Context, args: &InspectArgs) -> Result<ExitCode> {
+    let machine = context.machine();
     let (objects, loader) = (machine.objects(), machine.loader());
-    let scan = scan_around(&machine, files, asks, hash)?;
+    let files = &args.files.iter().map(|file| named(&machine, file)).collect::<Vec<_>>();
+    let scan = scan_around(context, &machine, files, args)?;
     let mut seen = Vec::new();
-    let mut failed = None;
+    let mut failed: Option<Failure> = None;
     for file in files {
-        let looked = Inspection::new(objects, loader, &scan, file, hash);
-        match looked.map_err(|error| anyhow::anyhow!("`{}`: {error}", file.display())) {
+        let looked = Inspection::new(objects, loader, &scan, file, args.hash);
+        match looked.map_err(|error| unread(file, &error)) {
             Ok(inspection) => {
                 let report = InspectFile::new(&inspection);
-                match cli.format {
-                    Format::Human | Format::Markdown if seen.is_empty() => {
-                        resolve::print(inspect_text(&report, output::width()))?;
+                match args.format {
+                    ListFormat::Human => {
+                        let blank = if seen.is_empty() {
+                            ""
+                        } else {
+                            "
+"
+                        };
+                        output::laid_out(&format!("{blank}{}", inspect_text(&report, output::width())))?;
                     }
-                    Format::Human | Format::Markdown => {
-                        resolve::print(format!("\n{}", inspect_text(&report, output::width())))?;
-                    }
-                    Format::Json => {}
-                    Format::Jsonl => resolve::print(resolve::json_line(&report)?)?,
+                    ListFormat::Json => {}
+                    ListFormat::Jsonl => output::json_line(&report)?,
                 }
                 seen.push(report);
             }
             Err(error) => {
                 if let Some(earlier) = failed.replace(error) {
-                    output::error(&earlier);
+                    output::failure(&earlier);
                 }
             }
         }
     }
-    if cli.format == Format::Json && !seen.is_empty() {
-        resolve::print(resolve::json(&InspectReport::new(seen))?)?;
+    if args.format == ListFormat::Json && !seen.is_empty() {
+        output::json(&InspectReport::new(seen))?;
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
+/// The file that a word means: a path, or the copy of the environment that has this name.
+fn named(machine: &Machine, word: &Path) -> PathBuf {
+    let host = machine.host();
+    let name = word.to_str().filter(|name| !name.contains('/') && host.stat(&host.absolute(word)).is_err());
+    let Some(name) = name else { return word.to_owned() };
+    let python = Request::default().interpreter(host).ok().flatten();
+    let installed = python.and_then(|python| Subject::library(host, &python, name));
+    installed.or_else(|| Some(machine.loader().find(name.as_ref())?.0)).unwrap_or_else(|| word.to_owned())
+}
+
+fn unread(file: &Path, error: &ObjectError) -> Failure {
+    match error {
+        ObjectError::Open(error) => {
+            let failure = Failure::new(format!("cannot open `{}`: {}", file.display(), says(error)));
+            let is_name = !file.as_os_str().as_encoded_bytes().contains(&b'/');
+            if is_name { failure.hint("run `cudashim scan` to list the libraries here") } else { failure }
+        }
+        error => Failure::new(format!("cannot read `{}`: {error}", file.display())),
+    }
+}
+
 /// A scan of the machine and of the directories and environments that files stand in; of nothing, where no file has the
 /// name of a library of NVIDIA's.
-fn scan_around(machine: &Machine, files: &[PathBuf], asks: bool, hash: bool) -> anyhow::Result<Scan> {
+fn scan_around(context: &Context, machine: &Machine, files: &[PathBuf], args: &InspectArgs) -> Result<Scan> {
     let (host, objects, loader) = (machine.host(), machine.objects(), machine.loader());
     let paths = files.iter().map(|file| host.absolute(file));
     let real = |path: PathBuf| host.canonical(&path).ok().filter(|real| *real != path).into_iter().chain([path]);
     let ours: Vec<PathBuf> = paths.flat_map(real).filter(|path| is_ours(path)).collect();
     if ours.is_empty() {
-        if asks {
-            probe::files(loader, &mut Inventory::default(), files)?;
+        if args.probe {
+            probe::files(context, loader, &mut Inventory::default(), files)?;
         }
         return Ok(Scan::default());
     }
@@ -75,13 +99,13 @@ fn scan_around(machine: &Machine, files: &[PathBuf], asks: bool, hash: bool) -> 
     let wanted = |path: &Path| ours.iter().any(|own| own == path);
     while let Some(entries) = survey.read_next(&AtomicBool::new(false)) {
         for mut entry in entries {
-            if hash && entry.paths.iter().any(|path| wanted(path)) {
+            if args.hash && entry.paths.iter().any(|path| wanted(path)) {
                 survey.digest(&mut entry);
             }
         }
     }
-    if asks {
-        probe::files(loader, survey.inventory(), files)?;
+    if args.probe {
+        probe::files(context, loader, survey.inventory(), files)?;
     }
     Ok(survey.finish(loader))
 }
@@ -100,36 +124,37 @@ fn around(host: &Host, path: &Path) -> Vec<Place> {
 }
 
 /// Two saved scans where both are JSON, else two libraries. 1: they differ, or the second may not stand in.
-pub(super) fn diff(cli: &Cli, a: &Path, b: &Path) -> anyhow::Result<ExitCode> {
-    let machine = resolve::machine(cli);
+pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<ExitCode> {
+    let (a, b) = (&*args.a, &*args.b);
+    let machine = context.machine();
     let (host, objects) = (machine.host(), machine.objects());
     let (is_a, is_b) = (is_json(host, a), is_json(host, b));
     if is_a && is_b {
         let diff = ScanDiff::new(&saved(host, a)?, &saved(host, b)?);
-        match cli.format {
-            Format::Human | Format::Markdown => resolve::print(sanitized(&diff.text()))?,
-            Format::Json => resolve::print(resolve::json(&diff)?)?,
-            Format::Jsonl => resolve::print(resolve::json_line(&diff)?)?,
+        match args.format {
+            ListFormat::Human => output::report(&diff.text())?,
+            ListFormat::Json => output::json(&diff)?,
+            ListFormat::Jsonl => output::json_line(&diff)?,
         }
         return Ok(ExitCode::from(u8::from(!diff.is_empty())));
     }
     if is_a || is_b {
-        bail!("`{}` and `{}` cannot be compared: one is a saved scan, the other is not", a.display(), b.display());
+        bail!("cannot compare `{}` with `{}`: only one is a saved scan", a.display(), b.display());
     }
     let (a, b) = (open(objects, a)?, open(objects, b)?);
     let users = users_around(&machine, &[&a, &b]);
-    let comparison =
-        Comparison::new(&a, &b, users.iter().map(Arc::as_ref)).context("the symbols cannot be compared")?;
+    let comparison = Comparison::new(&a, &b, users.iter().map(Arc::as_ref))
+        .map_err(|error| Failure::new(format!("cannot compare the symbols: {error}")))?;
     let release = |object: &Object| {
         let libraries = Inventory::scan(objects, around(host, &object.path)).libraries;
         let library = libraries.into_iter().find(|library| library.stat.id == object.stat.id)?;
         library.version.map(|version| version.to_string())
     };
     let report = ComparisonReport::new(&a, &b, &comparison).with_releases(release(&a), release(&b));
-    match cli.format {
-        Format::Human | Format::Markdown => resolve::print(report.text(output::width()))?,
-        Format::Json => resolve::print(resolve::json(&report)?)?,
-        Format::Jsonl => resolve::print(resolve::json_line(&report)?)?,
+    match args.format {
+        ListFormat::Human => output::laid_out(&report.text(output::width()))?,
+        ListFormat::Json => output::json(&report)?,
+        ListFormat::Jsonl => output::json_line(&report)?,
     }
     Ok(ExitCode::from(u8::from(!comparison.stands_in())))
 }
@@ -148,17 +173,19 @@ fn users_around(machine: &Machine, compared: &[&Object]) -> Vec<Arc<Object>> {
     found
 }
 
-fn open(objects: &Objects, file: &Path) -> anyhow::Result<Arc<Object>> {
+fn open(objects: &Objects, file: &Path) -> Result<Arc<Object>> {
     let path = objects.host().absolute(file);
-    objects.open(&path).map_err(|error| anyhow::anyhow!("`{}`: {error}", file.display()))
+    objects.open(&path).map_err(|error| unread(file, &error))
 }
 
 fn is_json(host: &Host, file: &Path) -> bool {
     host.read_start(&host.absolute(file), 1).is_ok_and(|start| start == b"{")
 }
 
-fn saved(host: &Host, file: &Path) -> anyhow::Result<ScanReport> {
-    let bytes = host.read(&host.absolute(file)).with_context(|| format!("`{}` cannot be read", file.display()))?;
-    ScanReport::parse(&bytes)
-        .with_context(|| format!("`{}` is no saved scan: save one with `cudashim scan --format json`", file.display()))
+fn saved(host: &Host, file: &Path) -> Result<ScanReport> {
+    let bytes = host.read(&host.absolute(file)).with_context(|| format!("cannot read `{}`", file.display()))?;
+    ScanReport::parse(&bytes).map_err(|error| {
+        Failure::new(format!("cannot read `{}` as a saved scan: {error}", file.display()))
+            .hint("save one with `cudashim scan --format json`")
+    })
 }

@@ -1,28 +1,33 @@
 //! `cudashim lock` and `cudashim verify`: a plan beside `requirements.txt`, and whether it holds here.
 
-use super::args::{Cli, Format, LockArgs, VerifyArgs};
-use super::{output, resolve};
-use crate::host::{Host, atomic_write};
+use super::answer::{answer, warn};
+use super::args::{Format, LockArgs, VerifyArgs};
+use super::context::{Context, kept_file};
+use super::failure::{Context as _, Failure, Result};
+use super::output;
+use crate::host::{Hints, Host, atomic_write};
 use crate::machine::{Locked, RelocateError, lock as made, relocate};
 use crate::plan::Plan;
 use crate::plan::{Here, verify as verified};
-use crate::report::sanitized;
 use crate::report::{VerifyReport, verify_text};
-use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(super) fn lock(cli: &Cli, args: &LockArgs) -> anyhow::Result<ExitCode> {
-    let host = resolve::host(cli);
-    let request = resolve::request(&host, &args.consumer, &[]);
+pub(super) fn lock(context: &Context, args: &LockArgs) -> Result<ExitCode> {
+    let host = context.host();
+    let request = context.request(&args.choice, args.target.as_deref(), &[])?;
     let here = Host::current();
     if !args.check && host.is_live() {
-        resolve::said(&resolve::answer(&host, &request)?, args.force)?;
+        warn(&answer(context, &request)?, args.force)?;
     }
-    let target = resolve::kept_file(&args.output)?;
-    let plan = match made(&host, &request)? {
+    let target = kept_file(&args.output)?;
+    let plan = match made(host, &request)? {
         Locked::Plan(plan) => plan,
-        Locked::Nothing(why) => bail!("{why}: there is nothing to lock (`--python` names another environment)"),
+        Locked::Nothing(why) => {
+            return Err(
+                Failure::new(format!("cannot lock: {why}")).hint("name another environment: `cudashim lock DIR`")
+            );
+        }
     };
     let (bytes, file) = (plan.to_bytes(), args.output.display());
     if here.read(&target).is_ok_and(|old| old == bytes) {
@@ -30,65 +35,64 @@ pub(super) fn lock(cli: &Cli, args: &LockArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if args.check {
-        output::note(&format!("`{file}` is not what `cudashim lock` would write now"));
+        output::note(&format!("`{file}` is out of date: `cudashim lock` would write another"));
         return Ok(ExitCode::from(1));
     }
     write(&target, &args.output, &bytes)?;
     let what = plan.made_for.first().map(|made_for| format!(" for {}", made_for.text)).unwrap_or_default();
     let count = plan.chosen().count();
-    output::note(&format!("wrote `{file}`: {count} libraries{what}; `cudashim verify {file}` tells whether it holds"));
+    let libraries = if count == 1 { "library" } else { "libraries" };
+    output::note(&format!("wrote `{file}`: {count} {libraries}{what}; check it with `cudashim verify {file}`"));
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(target: &Path, said: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    atomic_write(target, bytes).with_context(|| format!("the lock cannot be written to `{}`", said.display()))
+fn write(target: &Path, said: &Path, bytes: &[u8]) -> Result<()> {
+    atomic_write(target, bytes).with_context(|| format!("cannot write the lock to `{}`", said.display()))
 }
 
-pub(super) fn verify(cli: &Cli, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let host = resolve::host(cli);
+pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
+    let host = context.host();
     let current = Host::current();
-    let unusable = || format!("`{}` cannot be used", args.file.display());
+    let unusable = || format!("cannot use the lock `{}`", args.file.display());
     // The shim is given it without symbolic links, as `run --plan` does.
     let file = match current.canonical(&args.file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!("there is no `{}`: `cudashim lock -o FILE` writes one", args.file.display());
+            let says = format!("cannot find the lock `{}`", args.file.display());
+            return Err(Failure::new(says).hint("write one with `cudashim lock -o FILE`"));
         }
         found => found.with_context(unusable)?,
     };
     let plan = Plan::read(&file).with_context(unusable)?;
     let here = Here { python: args.python.clone(), places: args.places.clone() };
-    let found = verified(&host, &file, &plan, &here)?;
+    let found = verified(host, &file, &plan, &here)?;
     let mut report = VerifyReport::new(&args.file, &plan, &found);
     let mut mended = found.holds();
     if args.relocate {
         let target = args.output.as_deref().unwrap_or(&args.file);
-        if let Some(written) = relocated(&host, &plan, &here, target, &mut report)? {
+        if let Some(written) = relocated(host, &plan, &here, target, &mut report)? {
             mended = true;
-            output::note(&format!("wrote `{}`: use it with `cudashim run --plan {0}`", written.display()));
+            output::note(&format!("wrote `{}`; use it with `cudashim run --plan {0}`", written.display()));
         }
     } else if !mended && !found.is_only_unfit() {
         report.hints.push(if found.may_be_relocated() {
-            format!("`cudashim verify {} --relocate` finds the same files where they are now", args.file.display())
+            format!(
+                "run `cudashim verify {} --relocate` to find the same files at their paths here",
+                args.file.display()
+            )
         } else {
-            "make a new lock for what is here: `cudashim lock`".to_owned()
+            "write a new lock for this machine: `cudashim lock`".to_owned()
         });
     }
-    match cli.format {
-        Format::Json | Format::Jsonl => resolve::print(resolve::json(&report)?)?,
-        Format::Human | Format::Markdown => resolve::print(sanitized(&verify_text(&report)))?,
+    match args.format {
+        Format::Json => output::json(&report)?,
+        Format::Human => output::report(&verify_text(&report, output::is_verbose()))?,
     }
     Ok(ExitCode::from(u8::from(!mended)))
 }
 
 /// Brings the plan here and writes it; why not goes into the report.
-fn relocated(
-    host: &Host,
-    plan: &Plan,
-    here: &Here,
-    said: &Path,
-    report: &mut VerifyReport,
-) -> anyhow::Result<Option<PathBuf>> {
-    let target = resolve::kept_file(said)?;
+fn relocated(host: &Host, plan: &Plan, here: &Here, said: &Path, report: &mut VerifyReport) -> Result<Option<PathBuf>> {
+    let target = kept_file(said)?;
     let fresh = if report.holds { Ok(plan.clone()) } else { relocate(host, plan, here) };
     match fresh {
         Ok(fresh) => {
@@ -100,12 +104,9 @@ fn relocated(
             report.relocated = Some(said.into());
             Ok(Some(said.to_owned()))
         }
-        Err(RelocateError::Request(error)) if !output::is_no_request(&error) => Err(error.into()),
+        Err(RelocateError::Request(error)) if !error.is_answer() => Err(error.into()),
         Err(error) => {
-            report.hints = match &error {
-                RelocateError::Request(error) => output::hints_of_request(error),
-                error => error.hints(),
-            };
+            report.hints = error.hints();
             report.not_relocated.push(error.to_string());
             if let RelocateError::Missing(missing) = error {
                 report.not_relocated.extend(missing.into_iter().map(|library| library.says));

@@ -1,17 +1,22 @@
-//! The command line: the only home of clap, anyhow and printing.
+//! The command line: the only home of clap and of printing.
 //!
 //! stdout is data, stderr is talk. Exit codes: 0 done, 1 the answer is no, 2 it could not be done; `run` and `trace` give the
 //! command's own, 125 where cudashim failed, 126 and 127 as env(1).
 
+mod answer;
 mod args;
 mod check;
+mod context;
 mod demo;
 mod doctor;
 mod env;
+mod failure;
+mod help;
 mod inspect;
 mod lock;
 mod man;
 mod output;
+mod paint;
 mod plan_for;
 mod probe;
 mod resolve;
@@ -22,7 +27,11 @@ mod trace;
 mod why;
 
 use args::{Cli, Command};
-use clap::{CommandFactory, Parser};
+use clap::FromArgMatches;
+use clap::error::ErrorKind;
+use context::Context;
+use failure::{Context as _, Failure, Result};
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -36,74 +45,103 @@ pub fn main() -> ExitCode {
     {
         return plan_for::main(question);
     }
-    let cli = match Cli::plain_run(&words).map_or_else(Cli::try_parse, Ok) {
+    let cli = match Cli::plain_run(&words).map_or_else(|| parsed(&words), Ok) {
         Ok(cli) => cli,
-        Err(error) => {
-            let printed = error.print().and_then(|()| std::io::stdout().flush());
-            // What can be understood of the arguments tells which command was meant. `get_matches` would print `--help` again.
-            let meant = Cli::command().disable_help_flag(true).disable_version_flag(true).ignore_errors(true);
-            let meant = meant.try_get_matches().ok();
-            let is_run = meant.is_some_and(|meant| matches!(meant.subcommand_name(), Some("run" | "trace")));
-            let failed = ExitCode::from(if is_run { 125 } else { 2 });
-            return match printed {
-                _ if error.use_stderr() => failed,
-                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                    output::error(&anyhow::Error::new(error).context("the help cannot be written to stdout"));
-                    failed
-                }
-                _ => ExitCode::SUCCESS,
-            };
-        }
+        Err(error) => return not_understood(&words, &error),
     };
-    if cli.format == args::Format::Markdown && !matches!(cli.command, Command::Doctor(_)) {
-        let says = "only `doctor` writes markdown; the others have `human` and `json`";
-        let _ = Cli::command().error(clap::error::ErrorKind::ArgumentConflict, says).print();
-        return ExitCode::from(if matches!(cli.command, Command::Run(_) | Command::Trace(_)) { 125 } else { 2 });
-    }
     crate::host::outlive_truncation();
-    output::logger(cli.verbose, cli.quiet);
-    output::color(cli.color);
-    let attends = matches!(&cli.command, Command::Doctor(args) if !args.command.is_empty());
-    let is_run = attends || matches!(cli.command, Command::Run(_) | Command::Trace(_));
-    if let Some(root) = cli.root.as_deref().filter(|root| !root.is_dir()) {
+    output::set_up(cli.verbose, cli.quiet, cli.color);
+    let result = match cli.root.as_deref().filter(|root| !root.is_dir()) {
         // What is not there has nothing wrong.
-        output::error(&anyhow::anyhow!("`--root {}` is no directory", root.display()));
-        return ExitCode::from(if is_run { 125 } else { 2 });
+        Some(root) => Err(Failure::new(format!("cannot use `--root {}`: not a directory", root.display()))
+            .hint("name the directory that the image is mounted at")),
+        None => start(&cli),
+    };
+    result.unwrap_or_else(|failure| {
+        if failure.is_broken_pipe() {
+            return ExitCode::SUCCESS;
+        }
+        output::failure(&failure);
+        ExitCode::from(match failure.is_no() {
+            _ if cli.is_run() => 125,
+            true => 1,
+            false => 2,
+        })
+    })
+}
+
+fn parsed(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let all = || std::iter::once(OsString::from("cudashim")).chain(words.iter().cloned());
+    let mut command = help::command().color(color(words));
+    let cli = Cli::from_arg_matches(&command.try_get_matches_from_mut(all())?)?;
+    match cli.refuses_root() {
+        Some(why) if cli.root.is_some() => {
+            Err(command.error(ErrorKind::ArgumentConflict, format!("`--root` cannot be used here: {why}")))
+        }
+        _ => Ok(cli),
     }
-    let result = match &cli.command {
-        Command::Resolve(args) => resolve::resolve(&cli, args),
-        Command::Run(args) => run::run(&cli, args),
-        Command::Trace(args) => trace::trace(&cli, args),
-        Command::Env(args) => env::env(&cli, args),
-        Command::Lock(args) => lock::lock(&cli, args),
-        Command::Verify(args) => lock::verify(&cli, args),
-        Command::Check(args) => check::check(&cli, args),
-        Command::Why(args) => why::why(&cli, args),
-        Command::Scan(args) => scan::scan(&cli, args),
-        Command::Inspect { files, probe, hash } => inspect::inspect(&cli, files, *probe, *hash),
-        Command::Diff { a, b } => inspect::diff(&cli, a, b),
-        Command::Shim => shim::shim(&cli),
-        Command::Doctor(args) => doctor::doctor(&cli, args),
-        Command::Demo => demo::demo(&cli),
+}
+
+fn start(cli: &Cli) -> Result<ExitCode> {
+    let context = &Context::new(cli);
+    match &cli.command {
+        Command::Run(args) => run::run(context, args),
+        Command::Env(args) => env::env(context, args),
+        Command::Shim => shim::shim(context),
+        Command::Doctor(args) => doctor::doctor(context, args),
+        Command::Check(args) => check::check(context, args),
+        Command::Why(args) => why::why(context, args),
+        Command::Trace(args) => trace::trace(context, args),
+        Command::Resolve(args) => resolve::resolve(context, args),
+        Command::Lock(args) => lock::lock(context, args),
+        Command::Verify(args) => lock::verify(context, args),
+        Command::Scan(args) => scan::scan(context, args),
+        Command::Inspect(args) => inspect::inspect(context, args),
+        Command::Diff(args) => inspect::diff(context, args),
+        Command::Demo => demo::demo(),
         Command::Man { of } => man::man(of.as_deref()),
         Command::Completions { shell } => {
             // `generate` ends the process where its writer fails: a pipe may.
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "cudashim", &mut script);
-            resolve::print(&script).map(|()| ExitCode::SUCCESS)
+            clap_complete::generate(*shell, &mut help::command(), "cudashim", &mut script);
+            output::print(&script).map(|()| ExitCode::SUCCESS)
         }
-    };
-    result.unwrap_or_else(|error| {
-        if output::is_broken_pipe(&error) {
-            return ExitCode::SUCCESS;
+    }
+}
+
+/// Help and version, which are data, or what is wrong with the arguments.
+fn not_understood(words: &[OsString], error: &clap::Error) -> ExitCode {
+    // What can be understood of the arguments tells which command it is, for its exit code.
+    let command = help::command().disable_help_flag(true).disable_version_flag(true).ignore_errors(true);
+    let all = std::iter::once(OsString::from("cudashim")).chain(words.iter().cloned());
+    let matches = command.try_get_matches_from(all).ok();
+    let is_run = matches.as_ref().and_then(|matches| {
+        let (name, of) = matches.subcommand()?;
+        let attends =
+            || name == "doctor" && of.try_contains_id("command").unwrap_or_default() && of.contains_id("command");
+        Some(matches!(name, "run" | "trace") || attends())
+    });
+    let failed = ExitCode::from(if is_run == Some(true) { 125 } else { 2 });
+    match error.print().and_then(|()| std::io::stdout().flush()).context("cannot write the help to stdout") {
+        _ if error.use_stderr() => failed,
+        Err(failure) if !failure.is_broken_pipe() => {
+            output::failure(&failure);
+            failed
         }
-        output::error(&error);
-        ExitCode::from(if is_run {
-            125
-        } else if output::is_no(&error) {
-            1
-        } else {
-            2
-        })
-    })
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// What `--color` asks for, of arguments that need not be right.
+fn color(words: &[OsString]) -> clap::ColorChoice {
+    let ours: Vec<_> = words.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str()).collect();
+    let value = ours.iter().enumerate().find_map(|(at, word)| match *word {
+        "--color" => ours.get(at + 1).copied(),
+        word => word.strip_prefix("--color="),
+    });
+    match value {
+        Some("always") => clap::ColorChoice::Always,
+        Some("never") => clap::ColorChoice::Never,
+        _ => clap::ColorChoice::Auto,
+    }
 }

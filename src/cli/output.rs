@@ -1,17 +1,39 @@
-//! Talk on stderr: the logger, notes, errors with their causes and hints.
+//! Printing: results to stdout, talk to stderr, as the user wants both.
+//!
+//! Comes in: texts for people and values for programs. Goes out: the same, harmless for a terminal, in its width, in its
+//! characters, in colour where that is wanted; nothing where the user wants quiet. Never decides what is said.
 
 use super::args::Color;
-use super::run::Unproven;
-use crate::diagnose::Finding;
-use crate::machine::{HandedError, RequestError};
-use crate::plan::PlanError;
-use crate::python::InterpreterError;
-use crate::report::{Width, sanitized};
-use crate::resolve::solve::NoSolution;
-use anstream::eprintln;
-use std::io::{self, Write};
+use super::failure::{Context, Failure, Result};
+use super::paint::painted;
+use crate::report::{Width, acts, folded, plain_ascii, sanitized};
+use anstream::AutoStream;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::OnceLock;
 
-pub(super) fn logger(verbose: u8, quiet: bool) {
+/// How this process prints.
+struct Settings {
+    quiet: bool,
+    verbose: u8,
+    /// Whether the locale has no box drawing.
+    ascii: bool,
+}
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+/// What holds for all that is printed from now on.
+pub(super) fn set_up(verbose: u8, quiet: bool, color: Color) {
+    logger(verbose, quiet);
+    match color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let _ = SETTINGS.set(Settings { quiet, verbose, ascii: is_ascii(|name| std::env::var(name).ok()) });
+}
+
+fn logger(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
         (true, _) => log::LevelFilter::Error,
         (false, 0) => log::LevelFilter::Warn,
@@ -23,27 +45,29 @@ pub(super) fn logger(verbose: u8, quiet: bool) {
         writeln!(out, "cudashim: {}", sanitized(&record.args().to_string()).replace('\n', "\\n"))
     };
     let _ = env_logger::Builder::new().filter_level(level).format(line).try_init();
-    QUIET.store(quiet, std::sync::atomic::Ordering::Relaxed);
 }
 
-static QUIET: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-
-pub(super) fn color(choice: Color) {
-    match choice {
-        Color::Auto => {}
-        Color::Always => anstream::ColorChoice::Always.write_global(),
-        Color::Never => anstream::ColorChoice::Never.write_global(),
-    }
+/// Whether a locale is named that has ASCII alone. Where none is, the terminal is taken for a modern one.
+fn is_ascii(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
+    let Some(locale) = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find(|name| set(name)).and_then(|name| variable(name))
+    else {
+        return false;
+    };
+    matches!(&*locale, "C" | "POSIX")
 }
 
-/// One line for people that is no error.
-pub(super) fn note(text: &str) {
-    if !QUIET.load(std::sync::atomic::Ordering::Relaxed) {
-        eprintln!("cudashim: {}", sanitized(text));
-    }
+/// Whether the user wants no reports.
+pub(super) fn is_quiet() -> bool {
+    SETTINGS.get().is_some_and(|settings| settings.quiet)
 }
 
-/// How wide tables may be: `COLUMNS` where it is set, a terminal's width up to that of a table, else 100 columns, in which
+/// Whether the user wants what is usually left out.
+pub(super) fn is_verbose() -> bool {
+    SETTINGS.get().is_some_and(|settings| settings.verbose > 0)
+}
+
+/// How wide reports may be: `COLUMNS` where it is set, a terminal's width up to that of a table, else 100 columns, in which
 /// a path may be wider by itself, for a program reads it.
 pub(super) fn width() -> Width {
     let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
@@ -60,131 +84,116 @@ pub(super) fn width() -> Width {
 /// A wider table is no easier to read.
 const TABLE: usize = 120;
 
-/// An error with its causes, and what can be done.
-pub(super) fn error(error: &anyhow::Error) {
-    let bold = anstyle("\u{1b}[1;31m");
-    let none = no_solution(error);
-    // The clauses of a contradiction stand one to a line.
-    let says = none.map_or_else(|| error.to_string(), |_| "no set of libraries fits".to_owned());
-    eprintln!("{bold}error{}: {}", anstyle("\u{1b}[0m"), sanitized(&says));
-    if let Some(none) = none {
-        for clause in &none.clauses {
-            eprintln!("  - {}", sanitized(&clause.to_string()));
+/// A report for people, with its long lines wrapped.
+pub(super) fn report(text: &str) -> Result<()> {
+    laid_out(&folded(&sanitized(text), width().columns))
+}
+
+/// A report for people that is as wide as it may be.
+pub(super) fn laid_out(text: &str) -> Result<()> {
+    if is_quiet() {
+        return Ok(());
+    }
+    let text = dressed(text);
+    write(AutoStream::auto(std::io::stdout().lock()), text.as_bytes())
+}
+
+/// A report for people, to stderr.
+pub(super) fn report_to_stderr(text: &str) -> Result<()> {
+    laid_out_to_stderr(&folded(&sanitized(text), width().columns))
+}
+
+/// The same of one that is as wide as it may be.
+pub(super) fn laid_out_to_stderr(text: &str) -> Result<()> {
+    if is_quiet() {
+        return Ok(());
+    }
+    let text = dressed(text);
+    AutoStream::auto(std::io::stderr().lock()).write_all(text.as_bytes()).context("cannot write the report to stderr")
+}
+
+/// Colours for whom they reach, and the characters of the locale.
+fn dressed(text: &str) -> String {
+    let ascii = SETTINGS.get().is_some_and(|settings| settings.ascii);
+    painted(&if ascii { plain_ascii(text) } else { text.to_owned() })
+}
+
+/// Data, to stdout.
+pub(super) fn print(data: impl AsRef<[u8]>) -> Result<()> {
+    write(std::io::stdout().lock(), data.as_ref())
+}
+
+fn write(mut to: impl Write, data: &[u8]) -> Result<()> {
+    to.write_all(data).and_then(|()| to.flush()).context("cannot write to stdout")
+}
+
+/// A value for programs.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<()> {
+    print(json_text(value)?)
+}
+
+/// A value for programs, on lines of its own.
+pub(super) fn json_text(value: &impl serde::Serialize) -> Result<String> {
+    Ok(escaped(&serde_json::to_string_pretty(value)?) + "\n")
+}
+
+/// A value for programs, on one line.
+pub(super) fn json_line(value: &impl serde::Serialize) -> Result<()> {
+    print(escaped(&serde_json::to_string(value)?) + "\n")
+}
+
+/// JSON with what could act on a terminal written as escapes: such characters stand in strings alone.
+fn escaped(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut out, c| {
+        if acts(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
         }
-    } else if let Some(Unproven(stops)) = error.downcast_ref() {
-        for stop in stops {
-            eprintln!("  - {} [{}]", sanitized(&stop.cause), stop.id);
-        }
-    } else {
-        for cause in error.chain().skip(1) {
-            eprintln!("  caused by: {}", sanitized(&cause.to_string()));
-        }
-    }
-    for hint in hints(error) {
-        eprintln!("{}hint{}: {}", anstyle("\u{1b}[1;36m"), anstyle("\u{1b}[0m"), sanitized(&hint));
+        out
+    })
+}
+
+/// One line for people that is no error.
+pub(super) fn note(text: &str) {
+    if !is_quiet() {
+        talk(&format!("cudashim: {}\n", sanitized(text)));
     }
 }
 
-/// anstream takes the codes out where stderr is no terminal.
-fn anstyle(code: &'static str) -> &'static str {
-    code
-}
-
-fn no_solution(error: &anyhow::Error) -> Option<&NoSolution> {
-    match error.downcast_ref::<RequestError>()? {
-        RequestError::NoSolution { source, .. } => Some(source),
-        _ => None,
+/// A failure with its causes, and what to do.
+pub(super) fn failure(failure: &Failure) {
+    let mut text = String::new();
+    for (at, sentence) in failure.sentences().iter().enumerate() {
+        let label = if at == 0 { "error" } else { "  caused by" };
+        let _ = writeln!(text, "{label}: {}", sentence.replace('\n', "\\n"));
     }
-}
-
-/// Whether the error is an answer: asked, and the answer is no.
-pub(super) fn is_no(error: &anyhow::Error) -> bool {
-    no_solution(error).is_some()
-}
-
-pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-pub(super) fn hints(error: &anyhow::Error) -> Vec<String> {
-    if let Some(super::resolve::Lines(lines)) = error.downcast_ref() {
-        return lines.clone();
+    for fact in failure.facts() {
+        let _ = writeln!(text, "  - {}", fact.replace('\n', "\\n"));
     }
-    if let Some(error) = error.downcast_ref::<RequestError>() {
-        return hints_of_request(error);
+    for hint in failure.hints() {
+        let _ = writeln!(text, "hint: {}", hint.replace('\n', "\\n"));
     }
-    if let Some(Unproven(stops)) = error.downcast_ref() {
-        let hint = |stop: &Finding| {
-            let remedy = stop.remedies.first()?;
-            Some(
-                remedy
-                    .as_command()
-                    .map_or_else(|| remedy.as_action().unwrap_or_default().to_owned(), |it| format!("`{it}`")),
-            )
+    talk(&sanitized(&text));
+}
+
+fn talk(text: &str) {
+    // Nobody is left to say it to where stderr cannot be written.
+    let _ = AutoStream::auto(std::io::stderr().lock()).write_all(painted(text).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_named_locale_is_ascii() {
+        let of = |pairs: &[(&str, &str)]| {
+            is_ascii(|name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
         };
-        let mut hints: Vec<String> = stops.iter().filter_map(hint).collect();
-        hints.dedup();
-        return hints;
+        assert!(of(&[("LC_ALL", "C")]) && of(&[("LANG", "POSIX")]) && of(&[("LC_ALL", ""), ("LC_CTYPE", "C")]));
+        assert!(!of(&[]) && !of(&[("LANG", "C.UTF-8")]) && !of(&[("LC_ALL", "de_DE.UTF-8"), ("LANG", "C")]));
     }
-    if error.downcast_ref::<super::run::OpenCommand>().is_some() {
-        return vec!["name the interpreter that it starts with `--python`, or check that one: `cudashim run --check -- PYTHON …`".to_owned()];
-    }
-    if error.downcast_ref::<super::resolve::DoesNotLoad>().is_some() {
-        return vec!["`cudashim doctor` shows the whole; `--force` goes on all the same".to_owned()];
-    }
-    if let Some(error) = error.downcast_ref::<PlanError>() {
-        return error.hints();
-    }
-    if let Some(error) = error.downcast_ref::<HandedError>() {
-        return error.hints();
-    }
-    if let Some(error) = error.downcast_ref::<InterpreterError>() {
-        return hints_of_interpreter(error);
-    }
-    if let Some(error) = error.downcast_ref::<crate::check::LiveError>() {
-        return error.hints();
-    }
-    if let Some(error) = error.downcast_ref::<crate::launch::shim::ShimError>() {
-        return error.hints().iter().map(ToString::to_string).collect();
-    }
-    if let Some(error) = error.downcast_ref::<crate::launch::probe::ProbeError>() {
-        return error.hints();
-    }
-    if let Some(error) = error.downcast_ref::<super::demo::DemoError>() {
-        return error.hint().map(ToString::to_string).into_iter().collect();
-    }
-    Vec::new()
-}
-
-/// Whether a request was answered, and the answer is no.
-pub(super) fn is_no_request(error: &RequestError) -> bool {
-    matches!(error, RequestError::NoSolution { .. })
-}
-
-pub(super) fn hints_of_request(error: &RequestError) -> Vec<String> {
-    match error {
-        RequestError::NoSolution { source, .. } => source.hints().iter().map(ToString::to_string).collect(),
-        RequestError::Interpreter(error) => hints_of_interpreter(error),
-        RequestError::OtherTorch { .. } => {
-            vec!["leave `--torch` out, or name the interpreter that has it with `--python`".to_owned()]
-        }
-        RequestError::File { .. } => {
-            vec!["`--for` takes 64-bit ELF programs and libraries of this machine".to_owned()]
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn hints_of_interpreter(error: &InterpreterError) -> Vec<String> {
-    vec![match error {
-        InterpreterError::Untrusted { .. } => {
-            "name an interpreter that nobody else may write to with `--python`, or start this one: `cudashim run`"
-                .to_owned()
-        }
-        InterpreterError::Foreign(_) => "name an environment that has a `pyvenv.cfg` with `--python`".to_owned(),
-        _ => "name another interpreter with `--python`".to_owned(),
-    }]
 }

@@ -5,14 +5,17 @@
 //! it opens. Goes out, on one line of stdout: the path of an image, an empty line where nothing is to be handed out, `set` or
 //! `own` about an object, or `!` and a reason. Never believes the command line of a process, which may write over it.
 
-use super::{output, resolve};
+use super::answer::answer_unjudged;
+use super::args::Color;
+use super::context::Context;
+use super::failure::{Context as _, Failure, Result, bail};
+use super::output;
 use crate::check::Standing;
 use crate::host::Host;
 use crate::machine::{Handed, Request};
 use crate::python;
 use crate::report::sanitized;
 use crate::tables::{HOST_PREFIX, variable};
-use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -33,31 +36,31 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// The whole program, as the shim starts it.
 pub(super) fn main(question: &[OsString]) -> ExitCode {
     crate::host::outlive_truncation();
-    output::logger(0, false);
+    output::set_up(0, false, Color::Auto);
     let mut line = answer(question).unwrap_or_else(|error| refusal(&error)).into_vec();
     line.push(b'\n');
-    match resolve::print(line) {
+    match output::print(line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::error(&error);
+            output::failure(&error);
             ExitCode::from(2)
         }
     }
 }
 
-fn answer(question: &[OsString]) -> anyhow::Result<OsString> {
-    let [pid, rest @ ..] = question else { bail!("a process is meant by its number") };
-    let pid: u32 = pid.to_str().and_then(|pid| pid.parse().ok()).context("a process is meant by its number")?;
+fn answer(question: &[OsString]) -> Result<OsString> {
+    let [pid, rest @ ..] = question else { bail!("expected a process ID") };
+    let pid: u32 = pid.to_str().and_then(|pid| pid.parse().ok()).context("expected a process ID")?;
     let proc = PathBuf::from(format!("/proc/{pid}"));
     // A process that gave its user up cannot be looked into; then only what is relative is not found.
     let cwd = std::fs::read_link(proc.join("cwd")).unwrap_or_else(|_| "/".into());
-    let host = Host::new("/".into(), environment(), cwd).within(PATIENCE);
+    let context = Context::of(Host::new("/".into(), environment(), cwd).within(PATIENCE));
     match rest {
-        [program] => plan(&host, command(&host, &proc, program)),
+        [program] => plan(&context, command(context.host(), &proc, program)),
         [program, image, object, name @ ..] => {
-            stranger(&host, Path::new(program), Path::new(image), Path::new(object), name.first())
+            stranger(&context, Path::new(program), Path::new(image), Path::new(object), name.first())
         }
-        _ => bail!("a process is meant by its program, and an object by the image of its process"),
+        _ => bail!("expected a process ID and a program, or these, an image and an object"),
     }
 }
 
@@ -71,24 +74,24 @@ fn environment() -> BTreeMap<OsString, OsString> {
     std::env::vars_os().map(|(name, value)| (renamed(name), value)).collect()
 }
 
-fn plan(host: &Host, command: Vec<OsString>) -> anyhow::Result<OsString> {
-    match resolve::answer_unjudged(host, &Request { command, ..Request::default() })?.handed {
+fn plan(context: &Context, command: Vec<OsString>) -> Result<OsString> {
+    match answer_unjudged(context, &Request { command, ..Request::default() })?.handed {
         Handed::Plan(file) => Ok(file.into_os_string()),
         Handed::Nothing(_) | Handed::Bare(_) | Handed::Open => Ok(OsString::new()),
-        Handed::Unwritten(why) => bail!("the plan cannot be written: {why}"),
+        Handed::Unwritten(why) => bail!("cannot write the plan: {why}"),
     }
 }
 
 fn stranger(
-    host: &Host,
+    context: &Context,
     program: &Path,
     image: &Path,
     object: &Path,
     name: Option<&OsString>,
-) -> anyhow::Result<OsString> {
+) -> Result<OsString> {
     let name = name.map(OsString::as_os_str);
-    let standing = resolve::cache(host)?.stranger(host, image, program, object, name);
-    Ok(match standing.with_context(|| format!("the plan of `{}` cannot be read", image.display()))? {
+    let standing = context.cache()?.stranger(context.host(), image, program, object, name);
+    Ok(match standing.with_context(|| format!("cannot read the plan of `{}`", image.display()))? {
         Standing::Set => "set".into(),
         Standing::Own => "own".into(),
     })
@@ -117,10 +120,8 @@ fn words(proc: &Path) -> Vec<OsString> {
 }
 
 /// An error and what can be done about it, on one line.
-fn refusal(error: &anyhow::Error) -> OsString {
-    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    causes.dedup();
-    let said = [causes.join(": ")].into_iter().chain(output::hints(error)).collect::<Vec<_>>().join("; ");
+fn refusal(failure: &Failure) -> OsString {
+    let said = [failure.to_string()].into_iter().chain(failure.hints().iter().cloned()).collect::<Vec<_>>().join("; ");
     let mut line = sanitized(&format!("!{said}")).replace('\n', " ");
     let end = (0..=REASON.min(line.len())).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
     line.truncate(end);

@@ -1,6 +1,8 @@
 //! `--probe`: the libraries of an inventory asked what they are, several at a time.
 
-use super::{output, shim};
+use super::context::Context;
+use super::failure::Result;
+use super::output;
 use crate::diagnose::Finding;
 use crate::host::{FileId, Host};
 use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
@@ -14,14 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-/// The program that asks, where it can be written.
-pub(super) fn prober(host: &Host) -> anyhow::Result<Prober> {
-    Ok(Prober::new(&shim::cache_dir(host)?)?)
-}
-
 /// What a driver says to who asks it for a device, where that is no: in a process of its own.
-pub(super) fn refused(host: &Host, libcuda: &Path) -> anyhow::Result<Option<Finding>> {
-    let mut prober = prober(host)?;
+pub(super) fn refused(context: &Context, libcuda: &Path) -> Result<Option<Finding>> {
+    let host = context.host();
+    let mut prober = context.prober()?;
     // An empty list hides every device, so this one is asked for as it stands.
     if let Some(devices) = host.environment().get(OsStr::new("CUDA_VISIBLE_DEVICES")) {
         prober = prober.variable("CUDA_VISIBLE_DEVICES", devices);
@@ -42,7 +40,7 @@ pub(super) fn refused(host: &Host, libcuda: &Path) -> anyhow::Result<Option<Find
     let hidden = host.environment().get(OsStr::new("CUDA_VISIBLE_DEVICES"));
     let hint = match hidden {
         Some(list) => format!("CUDA_VISIBLE_DEVICES is `{}`: it may hide the device", list.display()),
-        None => "`cudashim doctor` tells why".to_owned(),
+        None => "run `cudashim doctor` for the reason".to_owned(),
     };
     Ok(Finding::device_refused(says, hint))
 }
@@ -81,22 +79,22 @@ impl Job {
         Some(Self { path: library.path.clone(), file: library.stat.id, questions, neighbours })
     }
 
-    fn ask(&self, prober: &Prober) -> Result<Asked, ProbeError> {
+    fn ask(&self, prober: &Prober) -> std::result::Result<Asked, ProbeError> {
         prober.ask(&self.path, &self.questions, &self.neighbours)
     }
 }
 
 /// Asks every library that knows an answer, and takes the answers into the inventory.
-pub(super) fn probe(loader: &Loader, inventory: &mut Inventory, stop: &AtomicBool, quiet: bool) -> anyhow::Result<()> {
+pub(super) fn probe(context: &Context, loader: &Loader, inventory: &mut Inventory, stop: &AtomicBool) -> Result<()> {
     let dirs = Directories::new(inventory);
     let mut files = BTreeSet::new();
     let mut jobs: Vec<Job> = inventory.libraries.iter().filter_map(|library| Job::new(&dirs, library)).collect();
     jobs.retain(|job| files.insert(job.file));
     if jobs.is_empty() {
-        output::note("there is no library to ask what it is");
+        output::note("no library here can be asked for its version");
         return Ok(());
     }
-    let asked = ask_all(&prober(loader.host())?, &jobs, stop, quiet)?;
+    let asked = ask_all(&context.prober()?, &jobs, stop)?;
     let learnt = learn(loader, inventory, &jobs, &asked);
     for (path, why) in &learnt.untrusted {
         log::info!("not asked: `{}`: {why}", path.display());
@@ -105,16 +103,16 @@ pub(super) fn probe(loader: &Loader, inventory: &mut Inventory, stop: &AtomicBoo
     let count = asked.iter().flatten().count().saturating_sub(foreign);
     if count > 0 || foreign == 0 {
         let answered = count.saturating_sub(learnt.silent);
-        output::note(&format!("asked {count} libraries what they are: {answered} answered"));
+        output::note(&format!("asked {} for their versions: {answered} answered", counted(count)));
     }
     if foreign > 0 {
-        output::note(&format!("{foreign} were not asked, for others can write to them: -v lists them"));
+        output::note(&format!("did not load {}, which others can write to; -v lists them", counted(foreign)));
     }
     Ok(())
 }
 
 /// Asks these files, and says of those that are not asked why.
-pub(super) fn files(loader: &Loader, inventory: &mut Inventory, files: &[PathBuf]) -> anyhow::Result<()> {
+pub(super) fn files(context: &Context, loader: &Loader, inventory: &mut Inventory, files: &[PathBuf]) -> Result<()> {
     let host = loader.host();
     let dirs = Directories::new(inventory);
     let mut jobs = Vec::new();
@@ -127,13 +125,13 @@ pub(super) fn files(loader: &Loader, inventory: &mut Inventory, files: &[PathBuf
                 continue;
             }
             Some((None, Some(why))) => why.clone(),
-            Some((None, None)) => "it has no function that tells".to_owned(),
+            Some((None, None)) => "it has no version function".to_owned(),
             None => "it is not named like a library of NVIDIA's".to_owned(),
         };
         not_asked(file, &why);
     }
     if !jobs.is_empty() {
-        let asked = ask_all(&prober(host)?, &jobs, &AtomicBool::new(false), true)?;
+        let asked = ask_all(&context.prober()?, &jobs, &AtomicBool::new(false))?;
         for (path, why) in learn(loader, inventory, &jobs, &asked).untrusted {
             not_asked(&path, &why);
         }
@@ -142,7 +140,11 @@ pub(super) fn files(loader: &Loader, inventory: &mut Inventory, files: &[PathBuf
 }
 
 fn not_asked(file: &Path, why: &str) {
-    output::note(&format!("`{}` was not asked what it is: {why}", file.display()));
+    output::note(&format!("cannot ask `{}` for its version: {why}", file.display()));
+}
+
+fn counted(count: usize) -> String {
+    if count == 1 { "1 library".to_owned() } else { format!("{count} libraries") }
 }
 
 /// What came of the questions besides answers.
@@ -183,8 +185,8 @@ fn failure(asked: &Asked) -> Option<&(&'static ProbeRow, Answer)> {
 }
 
 /// The answers, in the order of the jobs; none for what was left when the user had enough.
-fn ask_all(prober: &Prober, jobs: &[Job], stop: &AtomicBool, quiet: bool) -> Result<Vec<Option<Asked>>, ProbeError> {
-    let talks = !quiet && std::io::stderr().is_terminal();
+fn ask_all(prober: &Prober, jobs: &[Job], stop: &AtomicBool) -> std::result::Result<Vec<Option<Asked>>, ProbeError> {
+    let talks = !output::is_quiet() && std::io::stderr().is_terminal();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();

@@ -1,16 +1,18 @@
 //! `cudashim run`: resolve, hand out, become the command.
 
-use super::args::{Cli, RunArgs, Via};
-use super::{output, probe, resolve, shim};
+use super::answer::{answer_before_start, warn};
+use super::args::{RunArgs, Via};
+use super::context::{Context, name_of};
+use super::failure::{Context as _, Failure, Result, bail};
+use super::{output, probe};
 use crate::diagnose::{Finding, in_the_way, preflight};
-use crate::host::{Host, Kind};
+use crate::host::{Hints, Host, Kind};
 use crate::launch::{ChildEnvironment, Door, Handout, Odd, Target, Why};
 use crate::machine::Machine;
 use crate::machine::{Cached, Handed, Request, RequestError};
 use crate::plan;
 use crate::plan::{Plan, Unfit};
 use crate::python;
-use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -18,10 +20,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-pub(super) fn run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
-    resolve::live(cli)?;
-    let host = resolve::host(cli);
-    let mut command = match prepare(&host, args)? {
+pub(super) fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
+    let mut command = match prepare(context, args)? {
         Ok(command) => command,
         Err(code) => return Ok(code),
     };
@@ -34,24 +34,23 @@ pub(super) fn not_started(command: &Command, error: &std::io::Error) -> ExitCode
     let file = Path::new(command.get_program());
     // A script whose interpreter is missing fails with the error of a missing file.
     let missing = error.kind() == std::io::ErrorKind::NotFound && file.exists();
-    let says = if missing { "the interpreter it names is missing".to_owned() } else { error.to_string() };
+    let says =
+        if missing { "the interpreter that its first line names is missing".to_owned() } else { error.to_string() };
     output::note(&format!("`{}`: {says}", file.display()));
     ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
 }
 
 /// The command with the environment it is to have, or the exit code where there is none to run.
-pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Command, ExitCode>> {
+pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<std::result::Result<Command, ExitCode>> {
+    let host = context.host();
     let (file, mut command) = match plain(host, &args.command)? {
         Ok(found) => found,
         Err(code) => return Ok(Err(code)),
     };
-    let request = resolve::request(host, &args.consumer, &args.command);
-    let (target, given, bare) = found(host, args, &request)?;
+    let request = context.request(&args.choice, None, &args.command)?;
+    let (target, given, bare) = found(context, args, &request)?;
     if let Some(why) = bare {
-        output::note(&format!(
-            "{why}: `{}` runs without cudashim",
-            args.command.first().map(|it| it.display().to_string()).unwrap_or_default()
-        ));
+        output::note(&format!("{why}: `{}` runs without cudashim", name_of(&args.command)));
         return Ok(Ok(command));
     }
     let (door, why) = match args.via {
@@ -60,10 +59,10 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         Via::Audit => (Door::Audit, "asked for".to_owned()),
     };
     if args.check || host.env("CUDASHIM_CHECK").is_some_and(|value| value == "1") {
-        proven(host, &request, given.as_ref().and_then(Given::plan).as_ref())?;
+        proven(context, &request, given.as_ref().and_then(Given::plan).as_ref())?;
     }
     // Without a plan, what the command starts can ask for its own.
-    let child = environment(host, given.as_ref(), &shim::install(host)?, door);
+    let child = environment(host, given.as_ref(), &context.shim()?, door);
     if host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
         output::note("CUDASHIM_OFF=1 is set: the shim does nothing");
     }
@@ -71,7 +70,7 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
         output::note(&says);
     }
     if let Some(says) = &target.out_of_reach {
-        output::note(&format!("`{}` {says}: only what it starts can be served", file.display()));
+        output::note(&format!("`{}` {says}: the libraries reach only what it starts", file.display()));
     } else if door == Door::Preload
         && let Some(soname) = &target.linked
     {
@@ -82,9 +81,9 @@ pub(super) fn prepare(host: &Host, args: &RunArgs) -> anyhow::Result<Result<Comm
     } else if door == Door::Audit && !target.audits_freely() {
         output::note(&format!("`{}`: before glibc 2.35, every call of an audited program is slower", file.display()));
     }
-    log::info!("by {}: {why}", name_of(door));
+    log::info!("by {}: {why}", called(door));
     set(&mut command, &child);
-    if let Some(places) = places_for_children(host, &args.consumer.places) {
+    if let Some(places) = places_for_children(host, &args.choice.places) {
         command.env("CUDASHIM_PLACE", places);
     }
     if let Some(tunables) = target.tunables(host).filter(|_| door == Door::Audit) {
@@ -100,7 +99,7 @@ pub(super) fn environment(host: &Host, given: Option<&Given>, shim: &Path, door:
     let handout = given.map(|given| Handout { file: &given.file, plan: &plan });
     let child = ChildEnvironment::new(host, handout, shim, door);
     let odd = child.taken_out.iter().map(|odd| (odd, true)).chain(child.left.iter().map(|odd| (odd, false)));
-    odd.for_each(|(odd, out)| output::note(&told(odd, out)));
+    odd.for_each(|(odd, out)| output::note(&described(odd, out)));
     child
 }
 
@@ -115,8 +114,8 @@ fn places_for_children(host: &Host, named: &[PathBuf]) -> Option<OsString> {
 }
 
 /// A command as it was typed, with the environment as it is and the file it starts; or the exit code where it cannot be run.
-pub(super) fn plain(host: &Host, words: &[OsString]) -> anyhow::Result<Result<(PathBuf, Command), ExitCode>> {
-    let Some(first) = words.first() else { anyhow::bail!("no command given") };
+pub(super) fn plain(host: &Host, words: &[OsString]) -> Result<std::result::Result<(PathBuf, Command), ExitCode>> {
+    let Some(first) = words.first() else { bail!("no command given") };
     let file = match python::search_path(host, first) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -166,7 +165,7 @@ fn unusable(host: &Host) -> Vec<String> {
         .collect()
 }
 
-fn name_of(door: Door) -> &'static str {
+fn called(door: Door) -> &'static str {
     match door {
         Door::Preload => "LD_PRELOAD",
         Door::Audit => "LD_AUDIT",
@@ -198,20 +197,19 @@ impl Given {
 }
 
 /// What reaches the command, and what it is handed; no plan, where each process asks for its own.
-fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<(Target, Option<Given>, Option<String>)> {
+fn found(context: &Context, args: &RunArgs, request: &Request) -> Result<(Target, Option<Given>, Option<String>)> {
+    let host = context.host();
     let read = || python::Command::read(host, &args.command);
     let target = || read().map(|command| Target::read(host, &command.program)).unwrap_or_default();
     if let Some(path) = &args.plan {
-        let given = given_plan(host, path, read().as_ref(), &args.consumer.places)?;
+        let given = given_plan(context, path, read().as_ref(), &args.choice.places)?;
         return Ok((target(), Some(given), None));
     }
-    let answered = match resolve::answer_before_start(host, request) {
+    let answered = match answer_before_start(context, request) {
         Ok(answered) => answered,
         // It may find what it needs by means of its own, or need nothing.
         Err(error) if runs_without(host, request, &error) => {
-            let says = error.downcast_ref::<RequestError>().map(ToString::to_string).unwrap_or_default();
-            let command = args.command.first().map(|word| word.display().to_string()).unwrap_or_default();
-            output::note(&format!("{says}: `{command}` runs as it is"));
+            output::note(&format!("{error}: `{}` runs as it is", name_of(&args.command)));
             return Ok((target(), None, None));
         }
         Err(error) => match bare(host, request, &error, args.force) {
@@ -223,13 +221,12 @@ fn found(host: &Host, args: &RunArgs, request: &Request) -> anyhow::Result<(Targ
     if let Handed::Bare(why) = &answered.handed {
         return Ok((target, None, Some(why.clone())));
     }
-    Ok((target, given(host, answered, names_a_consumer(request), args.force)?, None))
+    Ok((target, given(context, answered, names_a_consumer(request), args.force)?, None))
 }
 
 /// Why a command is started without us though no set fits: it loads as it is, or the user insists.
-fn bare(host: &Host, request: &Request, error: &anyhow::Error, force: bool) -> Option<String> {
-    let none = matches!(error.downcast_ref(), Some(RequestError::NoSolution { .. }));
-    if !none || names_a_consumer(request) && !force {
+fn bare(host: &Host, request: &Request, error: &Failure, force: bool) -> Option<String> {
+    if !error.is_no() || names_a_consumer(request) && !force {
         return None;
     }
     let machine = Machine::new(host.anew(), request.clone()).answered().ok()?;
@@ -245,8 +242,8 @@ fn names_a_consumer(request: &Request) -> bool {
 
 /// Whether a command is started though its request failed: a program that is itself linked against CUDA, or a Python that
 /// is named nowhere and cannot be described.
-fn runs_without(host: &Host, request: &Request, error: &anyhow::Error) -> bool {
-    match error.downcast_ref() {
+fn runs_without(host: &Host, request: &Request, error: &Failure) -> bool {
+    match error.find() {
         Some(RequestError::NoSolution { .. }) => request.is_of_its_own(host),
         Some(RequestError::Interpreter(_)) => !names_a_consumer(request),
         _ => false,
@@ -254,10 +251,11 @@ fn runs_without(host: &Host, request: &Request, error: &anyhow::Error) -> bool {
 }
 
 /// Ends in an error where the command would not load its libraries, or would do without the GPU in silence.
-fn proven(host: &Host, request: &Request, plan: Option<&Plan>) -> anyhow::Result<()> {
+fn proven(context: &Context, request: &Request, plan: Option<&Plan>) -> Result<()> {
+    let host = context.host();
     if request.is_open(host) {
-        let first = request.command.first().map(|word| word.display().to_string()).unwrap_or_default();
-        return Err(OpenCommand(first).into());
+        return Err(Failure::new(format!("cannot determine which Python `{}` will run", name_of(&request.command)))
+            .hint("name it with `--python`, or check it: `cudashim run --check -- PYTHON …`"));
     }
     let machine = Machine::new(host.anew(), request.clone());
     let machine = match plan {
@@ -269,26 +267,38 @@ fn proven(host: &Host, request: &Request, plan: Option<&Plan>) -> anyhow::Result
     if stops.is_empty()
         && let Some(libcuda) = &machine.driver().libcuda
     {
-        stops.extend(probe::refused(host, &libcuda.path)?);
+        stops.extend(probe::refused(context, &libcuda.path)?);
     }
     if stops.is_empty() { Ok(()) } else { Err(Unproven(stops).into()) }
 }
 
 /// What stands in the way of a command.
 #[derive(Debug, thiserror::Error)]
-#[error("not started: it would not run as it should")]
-pub(super) struct Unproven(pub(super) Vec<Finding>);
+#[error("cannot start the command: its check failed")]
+struct Unproven(Vec<Finding>);
 
-/// What a command will start is not known.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot check `{0}`: it may start any environment, and which it will be is not known before")]
-pub(super) struct OpenCommand(String);
+impl Hints for Unproven {
+    fn hints(&self) -> Vec<String> {
+        let hint = |stop: &Finding| {
+            let remedy = stop.remedies.first()?;
+            let command = remedy.as_command().map(|command| format!("`{command}`"));
+            command.or_else(|| remedy.as_action().map(ToOwned::to_owned))
+        };
+        let mut hints: Vec<String> = self.0.iter().filter_map(hint).collect();
+        hints.dedup();
+        hints
+    }
+
+    fn facts(&self) -> Vec<String> {
+        self.0.iter().map(|stop| format!("{} [{}]", stop.cause, stop.id)).collect()
+    }
+}
 
 /// The plan of an answer; `None` where nothing is to be handed out, with a word why where that was `named`.
 ///
 /// # Errors
 /// There is a plan, and it cannot be written.
-pub(super) fn given(host: &Host, answered: Cached, named: bool, force: bool) -> anyhow::Result<Option<Given>> {
+pub(super) fn given(context: &Context, answered: Cached, named: bool, force: bool) -> Result<Option<Given>> {
     if log::log_enabled!(log::Level::Info) {
         for library in answered.report()?.set.iter().flatten() {
             for copy in &library.refused {
@@ -299,23 +309,23 @@ pub(super) fn given(host: &Host, answered: Cached, named: bool, force: bool) -> 
             log::info!("not {}: {}", problem.path.to_path().display(), problem.says);
         }
     }
-    resolve::said(&answered, force)?;
+    warn(&answered, force)?;
     match answered.handed.clone() {
         Handed::Plan(file) => {
             log::info!("{} ({})", file.display(), if answered.hit { "kept from before" } else { "new" });
             Ok(Some(Given { file, from: From::Answer(Box::new(answered)) }))
         }
         Handed::Nothing(why) | Handed::Bare(why) if named => {
-            output::note(&format!("{why}: nothing to hand out"));
+            output::note(&format!("{why}: no libraries chosen"));
             Ok(None)
         }
         Handed::Nothing(why) | Handed::Bare(why) => {
-            log::info!("{why}: nothing to hand out");
+            log::info!("{why}: no libraries chosen");
             Ok(None)
         }
         Handed::Open => Ok(None),
         Handed::Unwritten(why) => {
-            bail!("the plan cannot be written to `{}`: {why}", shim::cache_dir(host)?.display())
+            bail!("cannot write the plan to `{}`: {why}", context.cache_dir()?.display())
         }
     }
 }
@@ -323,23 +333,24 @@ pub(super) fn given(host: &Host, answered: Cached, named: bool, force: bool) -> 
 /// A plan named by the user, for the command too, with what is not handed out said: what is no longer what it was, and
 /// what stands neither in the command's environment, nor on the machine, nor in `places`.
 pub(super) fn given_plan(
-    host: &Host,
+    context: &Context,
     path: &Path,
     command: Option<&python::Command>,
     places: &[PathBuf],
-) -> anyhow::Result<Given> {
-    let path = std::fs::canonicalize(path).with_context(|| format!("the plan `{}` cannot be read", path.display()))?;
+) -> Result<Given> {
+    let host = context.host();
+    let path = std::fs::canonicalize(path).with_context(|| format!("cannot read the plan `{}`", path.display()))?;
     if let Some(unfit) = Unfit::find(host, &path) {
         return Err(unfit.into());
     }
     // An image of ours stands beside the plan that it was made of.
     let text = if path.extension().is_some_and(|end| end == "image") { path.with_extension("plan") } else { path };
-    let plan = Plan::read(&text).with_context(|| format!("`{}` cannot be used", text.display()))?;
+    let plan = Plan::read(&text).with_context(|| format!("cannot use the plan `{}`", text.display()))?;
     let (usable, mut refused) = plan::usable(&plan);
     let (usable, outside) = plan::within(host, usable, command, places);
     refused.extend(outside);
     let program = command.map(|command| command.program.as_path());
-    let (file, left_out) = resolve::cache(host)?.compiled(host, &usable, program)?;
+    let (file, left_out) = context.cache()?.compiled(host, &usable, program)?;
     let lost: Vec<(String, String)> = refused.into_iter().chain(left_out).collect();
     let lost = lost.iter().filter_map(|(soname, why)| Some((plan.library(soname)?, why)));
     let lost: Vec<_> = lost.filter(|(library, _)| plan.is_its_own(library)).collect();
@@ -349,7 +360,7 @@ pub(super) fn given_plan(
             more => (format!("{} and those are", library.soname), format!(", and {more} more are not what they were")),
         };
         output::note(&format!(
-            "`{}` {why}{more}: {what} left to the loader; `cudashim verify {}` tells more",
+            "`{}` {why}{more}: {what} left to ld.so; run `cudashim verify {}` for all of it",
             library.path.display(),
             text.display()
         ));
@@ -368,21 +379,21 @@ pub(super) fn given_plan(
 }
 
 /// A line about an entry of `LD_PRELOAD`.
-fn told(odd: &Odd, taken_out: bool) -> String {
+fn described(odd: &Odd, taken_out: bool) -> String {
     let entry = odd.entry.display();
     match (&odd.why, taken_out) {
         (Why::Instead { soname, instead }, _) => {
-            format!("took `{entry}` out of LD_PRELOAD: the set has {soname} from `{}`", instead.display())
+            format!("removed `{entry}` from LD_PRELOAD: the set has {soname} from `{}`", instead.display())
         }
         (Why::Needs(name), true) => {
             format!(
-                "took `{entry}` out of LD_PRELOAD: it needs {}, which is not found, and nothing starts with it",
+                "removed `{entry}` from LD_PRELOAD: it needs {}, which is not found, and no program starts with it",
                 name.display()
             )
         }
         (Why::Needs(name), false) => {
             format!(
-                "LD_PRELOAD names `{entry}`, which needs {}: that is not found, and nothing starts with it: take it out",
+                "LD_PRELOAD names `{entry}`, which needs {}, which is not found: no program starts with it; remove it",
                 name.display()
             )
         }

@@ -1,7 +1,9 @@
 //! `cudashim scan`.
 
-use super::args::{Cli, Format, ScanArgs};
-use super::{output, probe, resolve};
+use super::args::{ListFormat, ScanArgs};
+use super::context::{Context, says};
+use super::failure::{Failure, Result};
+use super::{output, probe};
 use crate::host::Host;
 use crate::inventory::Depth;
 use crate::inventory::places::{self, Demand, Mounts, Place, Walk};
@@ -21,14 +23,11 @@ const STEP: u64 = 2000;
 /// What a shell gives for a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
-pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
-    if args.probe {
-        resolve::live(cli)?;
-    }
-    let machine = resolve::machine(cli);
+pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
+    let machine = context.machine();
     let (host, objects, loader) = (machine.host(), machine.objects(), machine.loader());
     let stop = stop();
-    let places = places_of(host, loader, args, cli.quiet, &stop);
+    let places = places_of(host, loader, args, &stop)?;
     let mut survey = Survey::new(objects, places, if args.all { Depth::Full } else { Depth::Quick });
     // A walk that was stopped has found something: that is read and shown. From here on the next Ctrl-C counts.
     let mut stopped = stop.swap(false, Ordering::Relaxed);
@@ -38,28 +37,28 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
                 survey.digest(&mut entry);
             }
             // What a library answers is part of its line.
-            if cli.format == Format::Jsonl && !args.probe {
-                resolve::print(line(&entry)?)?;
+            if args.format == ListFormat::Jsonl && !args.probe {
+                print_line(&entry)?;
             }
         }
     }
     if args.probe {
-        probe::probe(loader, survey.inventory(), &stop, cli.quiet)?;
+        probe::probe(context, loader, survey.inventory(), &stop)?;
     }
     if stop.load(Ordering::Relaxed) {
         stopped = true;
-        output::note("stopped: what follows is what was read so far");
+        output::note("interrupted: the report holds what was read so far");
     }
     let scan = survey.finish(loader);
-    match cli.format {
-        Format::Json => resolve::print(resolve::json(&ScanReport::new(&scan, stopped))?)?,
-        Format::Jsonl => {
+    match args.format {
+        ListFormat::Json => output::json(&ScanReport::new(&scan, stopped))?,
+        ListFormat::Jsonl => {
             for entry in scan.entries.iter().filter(|_| args.probe) {
-                resolve::print(line(entry)?)?;
+                print_line(entry)?;
             }
-            resolve::print(resolve::json_line(&ScanLine::End(ScanEnd::new(&scan, stopped)))?)?;
+            output::json_line(&ScanLine::End(ScanEnd::new(&scan, stopped)))?;
         }
-        Format::Human | Format::Markdown => resolve::print(scan_text(&scan, args.all, output::width()))?,
+        ListFormat::Human => output::laid_out(&scan_text(&scan, args.all, output::width()))?,
     }
     Ok(if stopped {
         ExitCode::from(INTERRUPTED)
@@ -69,8 +68,8 @@ pub(super) fn scan(cli: &Cli, args: &ScanArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// A file as one line.
-fn line(entry: &Entry) -> anyhow::Result<String> {
-    resolve::json_line(&ScanLine::Library(Box::new(ScanLibrary::new(entry))))
+fn print_line(entry: &Entry) -> Result<()> {
+    output::json_line(&ScanLine::Library(Box::new(ScanLibrary::new(entry))))
 }
 
 /// What Ctrl-C sets. The second one ends us at once.
@@ -86,15 +85,15 @@ fn stop() -> Arc<AtomicBool> {
 }
 
 /// The known places; whole trees where they are named or asked for.
-fn places_of(host: &Host, loader: &Loader, args: &ScanArgs, quiet: bool, stop: &AtomicBool) -> Vec<Place> {
+fn places_of(host: &Host, loader: &Loader, args: &ScanArgs, stop: &AtomicBool) -> Result<Vec<Place>> {
     if args.paths.is_empty() && !args.deep {
-        return places::known(host, loader, Demand::Usual);
+        return Ok(places::known(host, loader, Demand::Usual));
     }
     let roots: Vec<PathBuf> = match args.paths.as_slice() {
         [] => vec![PathBuf::from("/")],
         paths => paths.iter().map(|path| host.absolute(path)).collect(),
     };
-    let talks = !quiet && std::io::stderr().is_terminal();
+    let talks = !output::is_quiet() && std::io::stderr().is_terminal();
     let progress = |count: u64| {
         if talks && count.is_multiple_of(STEP) {
             let _ = write!(std::io::stderr(), "\rcudashim: {count} directories");
@@ -106,14 +105,18 @@ fn places_of(host: &Host, loader: &Loader, args: &ScanArgs, quiet: bool, stop: &
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
     for (root, error) in &walked.failed {
-        output::note(&format!("`{}` cannot be looked into: {error}", root.display()));
+        let failure = Failure::new(format!("cannot search `{}`: {}", root.display(), says(error)));
+        if walked.failed.len() == args.paths.len() {
+            return Err(failure);
+        }
+        output::note(&failure.to_string());
     }
     if walked.stopped {
-        output::note("stopped: what follows is what was found so far");
+        output::note("interrupted: the report holds what was found so far");
     }
     if walked.unreadable > 0 {
         let directories = if walked.unreadable == 1 { "directory" } else { "directories" };
-        output::note(&format!("{} {directories} could not be read", walked.unreadable));
+        output::note(&format!("cannot read {} {directories}", walked.unreadable));
     }
-    walked.places
+    Ok(walked.places)
 }

@@ -1,26 +1,36 @@
 //! `cudashim why`: where ld.so looks for a name, what stands there, and what wins.
 
-use super::args::{Cli, Format, WhyArgs};
-use super::resolve;
+use super::args::{Format, WhyArgs};
+use super::context::Context;
+use super::failure::{Context as _, Failure, Result, bail};
+use super::output;
 use crate::check::{Subject, closure};
 use crate::host::Host;
 use crate::loader::{LinkMap, Loader};
 use crate::machine::{Checked, Request};
-use crate::report::{WhyReport, sanitized, why_text};
-use anyhow::{Context, bail};
+use crate::report::{WhyReport, why_text};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(super) fn why(cli: &Cli, args: &WhyArgs) -> anyhow::Result<ExitCode> {
-    let machine = resolve::machine(cli);
+pub(super) fn why(context: &Context, args: &WhyArgs) -> Result<ExitCode> {
+    let machine = context.machine();
     let (host, loader) = (machine.host(), machine.loader());
     let file = args.file.as_deref().map(|file| host.absolute(file));
-    let python = args.python.clone().or_else(|| file.as_deref().and_then(|file| environment_of(host, file)));
+    // A directory names an environment.
+    let (environment, file) =
+        if file.as_deref().is_some_and(|file| host.is_dir(file)) { (file, None) } else { (None, file) };
+    let python =
+        args.python.clone().or(environment).or_else(|| file.as_deref().and_then(|file| environment_of(host, file)));
     let (map, asker) = mapped(host, loader, python, file.as_deref())?;
     let why = map.why(asker, args.name.as_os_str());
-    match cli.format {
-        Format::Human | Format::Markdown => resolve::print(sanitized(&why_text(&why)))?,
-        Format::Json | Format::Jsonl => resolve::print(resolve::json(&WhyReport::new(&why))?)?,
+    match args.format {
+        Format::Human => output::report(&why_text(&why))?,
+        Format::Json => output::json(&WhyReport::new(&why))?,
+    }
+    if why.winner().is_none()
+        && let Some(known) = alike(&map, &args.name)
+    {
+        output::note(&format!("no file is called `{}`: did you mean `{known}`?", args.name.display()));
     }
     Ok(ExitCode::from(u8::from(why.winner().is_none())))
 }
@@ -32,7 +42,7 @@ fn mapped<'l>(
     loader: &'l Loader,
     python: Option<PathBuf>,
     file: Option<&Path>,
-) -> anyhow::Result<(LinkMap<'l>, usize)> {
+) -> Result<(LinkMap<'l>, usize)> {
     if file.is_none() || python.is_some() {
         let named = python.is_some();
         let request = Request { python, ..Request::default() };
@@ -45,17 +55,30 @@ fn mapped<'l>(
                 }
                 log::info!("`{}` is not mapped there: it is looked at by itself", file.display());
             }
-            Ok(Checked::Nothing(why)) if file.is_none() => bail!("{why}: name who asks with `--for`"),
+            Ok(Checked::Nothing(why)) if file.is_none() => {
+                return Err(Failure::new(why).hint("name the program or library that asks with `--for`"));
+            }
             Err(error) if named || file.is_none() => return Err(error.into()),
             Ok(Checked::Nothing(_)) | Err(_) => {}
         }
     }
-    let file = file.context("name who asks with `--for`")?;
+    let file = file.context("no torch, program or library asks: name one with `--for`")?;
     let subject = Subject::files(loader, &[file.to_owned()], None)?;
     let map = closure(loader, &subject);
     let index = host.stat(file).ok().and_then(|stat| map.by_file(stat.id));
-    let Some(index) = index else { bail!("`{}` cannot be mapped", file.display()) };
+    let Some(index) = index else { bail!("cannot map `{}`", file.display()) };
     Ok((map, index))
+}
+
+/// A library that is mapped, of which a word that names no file is the short name: `cudnn`.
+fn alike(map: &LinkMap<'_>, word: &Path) -> Option<String> {
+    let bare = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        name.strip_prefix("lib").unwrap_or(&name).split(".so").next().unwrap_or_default().to_owned()
+    };
+    let word = word.to_str().filter(|word| !word.contains(".so.") && !word.contains('/'))?;
+    let names = map.objects().iter().flat_map(|object| &object.names).filter_map(|name| name.to_str());
+    names.into_iter().find(|name| bare(name) == bare(word)).map(ToOwned::to_owned)
 }
 
 /// The virtual environment a file is installed in.

@@ -14,20 +14,22 @@ const FINDINGS: usize = 5;
 /// Those of them that are shown with their evidence.
 const WHOLE: usize = 2;
 
-/// Columns of a screen. A line for a shell is never broken: it is to be pasted.
-const WIDTH: usize = 100;
+/// Fewer columns than these are none.
+const NARROW: usize = 40;
 
 /// Where the text of a line about the machine begins, and that of a finding.
 const INDENT: usize = 9;
 
-/// The report for a terminal: the verdict, what the machine is, the findings. `all` leaves nothing out.
+/// The report for a terminal of this many columns: the verdict, what the machine is, the findings. `all` leaves nothing out.
+/// A line for a shell is never broken: it is to be pasted.
 #[must_use]
-pub fn text(report: &Report, all: bool) -> String {
+pub fn text(report: &Report, all: bool, columns: usize) -> String {
+    let columns = columns.max(NARROW);
     let mut text = String::new();
-    wrapped(&mut text, "", 0, &report.verdict.says);
+    wrapped(&mut text, columns, "", 0, &report.verdict.says);
     text.push('\n');
     for (name, value) in lines(report) {
-        wrapped(&mut text, &format!("{name:INDENT$}"), INDENT, &value);
+        wrapped(&mut text, columns, &format!("{name:INDENT$}"), INDENT, &value);
     }
     let (facts, wrong): (Vec<_>, Vec<_>) =
         report.findings.iter().partition(|finding| finding.severity == Severity::Fact);
@@ -46,12 +48,12 @@ pub fn text(report: &Report, all: bool) -> String {
                 if !first || heading.is_empty() {
                     text.push('\n');
                 }
-                whole(&mut text, finding, all);
+                whole(&mut text, columns, finding, all);
             } else {
                 if at == WHOLE {
                     text.push('\n');
                 }
-                headline(&mut text, finding);
+                headline(&mut text, columns, finding);
             }
             at += 1;
         }
@@ -65,9 +67,9 @@ pub fn text(report: &Report, all: bool) -> String {
     }
     for finding in facts {
         if all {
-            whole(&mut text, finding, all);
+            whole(&mut text, columns, finding, all);
         } else {
-            headline(&mut text, finding);
+            headline(&mut text, columns, finding);
         }
     }
     text
@@ -78,12 +80,12 @@ fn is_later(report: &Report, finding: &Finding) -> bool {
     finding.phase == Phase::Gpu && finding.severity != Severity::Fact && !report.machine.can_be_used()
 }
 
-fn headline(text: &mut String, finding: &Finding) {
-    wrapped(text, "", 2, &format!("{}: {} [{}]", word(finding.severity), finding.cause, finding.id));
+fn headline(text: &mut String, columns: usize, finding: &Finding) {
+    wrapped(text, columns, "", 2, &format!("{}: {} [{}]", word(finding.severity), finding.cause, finding.id));
 }
 
 /// Writes `value` after `before`, broken at blanks so that it fits a screen; what follows begins in column `indent`.
-fn wrapped(text: &mut String, before: &str, indent: usize, value: &str) {
+fn wrapped(text: &mut String, columns: usize, before: &str, indent: usize, value: &str) {
     text.push_str(before);
     // No name begins a line of its own.
     let value = value.replace('\n', "\\n");
@@ -91,7 +93,7 @@ fn wrapped(text: &mut String, before: &str, indent: usize, value: &str) {
     let start = column;
     for (at, word) in value.split(' ').enumerate() {
         let length = word.chars().count();
-        if at > 0 && column + 1 + length > WIDTH && column > indent.max(start) {
+        if at > 0 && column + 1 + length > columns && column > indent.max(start) {
             let _ = write!(text, "\n{:indent$}", "");
             column = indent;
         } else if at > 0 {
@@ -182,10 +184,11 @@ pub(super) fn word(severity: Severity) -> &'static str {
     }
 }
 
-fn whole(text: &mut String, finding: &Finding, all: bool) {
-    headline(text, finding);
-    let line =
-        |text: &mut String, name: &str, value: &str| wrapped(text, &format!("  {name:INDENT$}"), INDENT + 2, value);
+fn whole(text: &mut String, columns: usize, finding: &Finding, all: bool) {
+    headline(text, columns, finding);
+    let line = |text: &mut String, name: &str, value: &str| {
+        wrapped(text, columns, &format!("  {name:INDENT$}"), INDENT + 2, value)
+    };
     let shown = if all { finding.evidence.len() } else { SHOWN };
     for evidence in finding.evidence.iter().take(shown) {
         let path = evidence.path.as_ref().map(|path| format!("{}: ", path.to_path().display())).unwrap_or_default();
@@ -211,20 +214,22 @@ fn whole(text: &mut String, finding: &Finding, all: bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::{WIDTH, wrapped};
+    use super::wrapped;
+
+    const WIDTH: usize = 100;
 
     #[test]
     fn lines_fit_a_screen() {
         let mut text = String::new();
-        wrapped(&mut text, "  file     ", 11, &["twelve words"; 20].join(" "));
+        wrapped(&mut text, WIDTH, "  file     ", 11, &["twelve words"; 20].join(" "));
         assert!(text.lines().count() > 2 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.lines().skip(1).all(|line| line.len() - line.trim_start().len() == 11), "{text}");
         // A word is never broken, and a line never begins empty.
         text.clear();
-        wrapped(&mut text, "driver   ", 9, &"x".repeat(150));
+        wrapped(&mut text, WIDTH, "driver   ", 9, &"x".repeat(150));
         assert_eq!(text, format!("driver   {}\n", "x".repeat(150)));
         text.clear();
-        wrapped(&mut text, "", 0, "one");
+        wrapped(&mut text, WIDTH, "", 0, "one");
         assert_eq!(text, "one\n");
     }
 }

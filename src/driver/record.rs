@@ -1,6 +1,7 @@
 //! A machine on paper: what was seen, written down and read back.
 
 use super::{Driver, RECORD};
+use crate::host::Hints;
 use serde::{Deserialize, Serialize};
 
 /// Why a record cannot be used.
@@ -17,6 +18,8 @@ pub enum RecordError {
         found: u32,
     },
 }
+
+impl Hints for RecordError {}
 
 #[derive(Serialize, Deserialize)]
 struct Record<M> {

@@ -8,6 +8,7 @@
 mod bounded;
 pub mod escape;
 mod files;
+mod hints;
 mod map;
 mod maps;
 mod overlay;
@@ -18,6 +19,7 @@ mod write;
 
 pub(crate) use files::tidy;
 pub use files::{Entry, FileId, Kind, Stat};
+pub use hints::Hints;
 pub use map::{Map, outlive_truncation};
 pub use maps::{MappedFile, mapped_files};
 pub use overlay::Change;

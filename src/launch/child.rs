@@ -74,6 +74,12 @@ impl ChildEnvironment {
         ]
     }
 
+    /// The environment of `host` without the shim and the plan.
+    #[must_use]
+    pub fn without(host: &Host) -> Self {
+        Self { preload: joined(preloads(host)), audit: joined(auditors(host)), ..Self::default() }
+    }
+
     /// `LD_AUDIT` with the shim in it, and what was there.
     #[must_use]
     pub fn audited(host: &Host, shim: &Path) -> OsString {

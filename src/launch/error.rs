@@ -1,6 +1,6 @@
 //! Why the preload object cannot be handed out.
 
-use crate::host::Untrusted;
+use crate::host::{Hints, Untrusted};
 use std::io;
 use std::path::PathBuf;
 
@@ -85,10 +85,8 @@ pub enum ShimError {
     },
 }
 
-impl ShimError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hints(&self) -> Vec<String> {
+impl Hints for ShimError {
+    fn hints(&self) -> Vec<String> {
         let elsewhere = "set `CUDASHIM_CACHE` to a directory of your own";
         let hint = match self {
             Self::Unsupported | Self::Image => return Vec::new(),

@@ -18,6 +18,7 @@ pub use devices::{Cuda, Device, Devices, Nvml, Status};
 
 use super::image;
 use super::shim::ShimError;
+use crate::host::Hints;
 use crate::host::trusted;
 use crate::tables::{ProbeRow, Version};
 use std::ffi::{OsStr, OsString};
@@ -59,10 +60,8 @@ pub enum ProbeError {
     },
 }
 
-impl ProbeError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hints(&self) -> Vec<String> {
+impl Hints for ProbeError {
+    fn hints(&self) -> Vec<String> {
         match self {
             Self::Install(error) => error.hints(),
             Self::Directory(_) => vec!["set `TMPDIR` to a directory that can be written".to_owned()],

@@ -4,7 +4,7 @@
 //! The same file under two names is opened once, and each of its objects has its own path. Never searches for anything.
 
 use crate::elf::{Elf, ElfError, Filter, Kind, Refusal, dies_when_mapped, open_verify};
-use crate::host::{FileId, Host, Map, Stat};
+use crate::host::{FileId, Hints, Host, Map, Stat};
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -30,6 +30,8 @@ pub enum ObjectError {
     #[error("{0}")]
     Refused(&'static str),
 }
+
+impl Hints for ObjectError {}
 
 /// Why ld.so does not map a file, or dies of it.
 #[derive(Debug, Clone)]

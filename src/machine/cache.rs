@@ -11,7 +11,7 @@ mod key;
 
 use super::{Request, RequestError};
 use crate::check::{self, Standing};
-use crate::host::{Host, Stamps, private_write};
+use crate::host::{Hints, Host, Stamps, private_write};
 use crate::launch::{Target, own_dir};
 use crate::loader::Loader;
 use crate::loader::Objects;
@@ -125,10 +125,8 @@ pub enum HandedError {
     },
 }
 
-impl HandedError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hints(&self) -> Vec<String> {
+impl Hints for HandedError {
+    fn hints(&self) -> Vec<String> {
         match self {
             Self::Image(error) => error.hints(),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => Vec::new(),

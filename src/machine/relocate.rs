@@ -5,7 +5,7 @@
 //! programs and the driver is of this machine. Another build, another torch: an error that says so.
 
 use super::lock::finished;
-use crate::host::Host;
+use crate::host::{Hints, Host};
 use crate::inventory::places;
 use crate::inventory::{Inventory, Library};
 use crate::loader::Loader;
@@ -38,7 +38,7 @@ pub enum RelocateError {
     #[error("{0}")]
     NoConsumer(String),
     /// What it is for is another here.
-    #[error("the lock is for {was}, and here is {is}: that is no matter of paths")]
+    #[error("the lock is for {was}, but {is} is installed: relocating cannot fix this")]
     OtherConsumer {
         /// What it was made for.
         was: String,
@@ -56,12 +56,10 @@ pub enum RelocateError {
     Request(#[from] RequestError),
 }
 
-impl RelocateError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hints(&self) -> Vec<String> {
+impl Hints for RelocateError {
+    fn hints(&self) -> Vec<String> {
         match self {
-            Self::NoConsumer(_) => vec!["name the interpreter that has it with `--python`".to_owned()],
+            Self::NoConsumer(_) => vec!["name the Python that has it with `--python`".to_owned()],
             Self::OtherConsumer { .. } | Self::OtherSet(_) => {
                 vec!["make a new lock for what is here: `cudashim lock`".to_owned()]
             }
@@ -69,7 +67,7 @@ impl RelocateError {
                 "install the same releases, or name the directory they are in with `--place`; for what is here, make a new lock: `cudashim lock`"
                     .to_owned(),
             ],
-            Self::Request(_) => Vec::new(),
+            Self::Request(error) => error.hints(),
         }
     }
 }

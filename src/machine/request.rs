@@ -1,6 +1,7 @@
 //! A request as a user makes it, and what comes back: an answer, or why there is none.
 
 use crate::check::{Subject, SubjectError};
+use crate::host::Hints;
 use crate::inventory::Problem;
 use crate::python::InterpreterError;
 use crate::report::ResolveReport;
@@ -104,4 +105,37 @@ pub enum RequestError {
         #[doc(hidden)]
         requirement: Box<Requirement>,
     },
+}
+
+impl Hints for RequestError {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::NoSolution { source, .. } => return source.hints(),
+            Self::Interpreter(error) => return error.hints(),
+            Self::OtherTorch { .. } | Self::NotInstalled(_) => {
+                "omit `--torch`, or name the Python that has it with `--python`"
+            }
+            Self::File { .. } => "name a 64-bit ELF program or library of this machine",
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+
+    fn facts(&self) -> Vec<String> {
+        match self {
+            Self::NoSolution { source, .. } => source.clauses.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn headline(&self) -> String {
+        match self {
+            Self::NoSolution { .. } => "no set of libraries fits".to_owned(),
+            _ => self.to_string(),
+        }
+    }
+
+    fn is_answer(&self) -> bool {
+        matches!(self, Self::NoSolution { .. })
+    }
 }

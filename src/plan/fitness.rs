@@ -3,7 +3,7 @@
 //! Takes a path without symbolic links; gives the reason against it. The shim has the like rules for images
 //! (`docs/PLAN_FORMAT.md`).
 
-use crate::host::{Host, Kind};
+use crate::host::{Hints, Host, Kind};
 use std::path::{Path, PathBuf};
 
 /// Why a plan is not used.
@@ -37,6 +37,8 @@ pub enum Unfit {
         own: bool,
     },
 }
+
+impl Hints for Unfit {}
 
 impl Unfit {
     /// What is against a plan at `path`; `None` where it may be used, or nothing stands there.

@@ -5,7 +5,7 @@
 
 use super::identity::Identity;
 use super::{How, LIBRARY_LIMIT, Plan, PlanLibrary, read};
-use crate::host::{FileId, Host, Stat};
+use crate::host::{FileId, Hints, Host, Stat};
 use crate::loader::Objects;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,10 +64,8 @@ pub enum ImageError {
     Malformed(&'static str),
 }
 
-impl ImageError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hints(&self) -> Vec<String> {
+impl Hints for ImageError {
+    fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::NoPrograms => "make a plan for a program: `cudashim lock --python PY`, or `--for PROGRAM`",
             Self::ProgramsGone(_) => {

@@ -2,6 +2,7 @@
 
 use super::{How, LIBRARY_LIMIT, MadeWith, Plan, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
 use crate::host::FileId;
+use crate::host::Hints;
 use crate::host::escape;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,10 +48,8 @@ pub enum PlanError {
     },
 }
 
-impl PlanError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hints(&self) -> Vec<String> {
+impl Hints for PlanError {
+    fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::Read { .. } => return Vec::new(),
             Self::OtherFormat { found } if *found > 1 => {

@@ -9,6 +9,7 @@ use super::interpreter::{Interpreter, InterpreterError};
 use super::options::Options;
 use super::site::{Site, python_path, user_site};
 use crate::host::Host;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +17,10 @@ impl Interpreter {
     /// Describes the interpreter at `program`, or of the environment or project in that directory, or of that name on PATH.
     #[doc(hidden)]
     pub fn find(host: &Host, program: &Path, options: &Options) -> Result<Self, InterpreterError> {
-        let program = meant(host, program);
-        if host.stat(&program).is_err() {
-            return Err(InterpreterError::NotFound(program));
+        let word = program;
+        let program = meant(host, word);
+        if let Err(error) = host.stat(&program) {
+            return Err(not_found(host, word, &program, &error));
         }
         let mut found = match Self::of_venv(host, &program, options) {
             Some((found, None)) => found,
@@ -89,17 +91,47 @@ impl Interpreter {
     }
 }
 
-/// The file that a `--python` means, or a command starts: a path, a directory of an environment or of a project that has one,
-/// a name on PATH.
+/// The file that a word for a Python means: a path, a directory of an environment (the one itself, its `bin`, its
+/// `site-packages`) or of a project that has one, a name on PATH, a version.
 fn meant(host: &Host, word: &Path) -> PathBuf {
     let path = host.absolute(word);
     if host.is_dir(&path) {
-        let dirs = [path.join("bin"), path.join(".venv/bin")];
-        let named = dirs.iter().flat_map(|dir| ["python", "python3"].map(|name| dir.join(name)));
+        let environment =
+            |dir: &&Path| host.is_file(&dir.join("pyvenv.cfg")) || is_site(&path) && has_python(host, dir);
+        let above = path.ancestors().skip(1).find(environment);
+        let dirs = [path.join("bin"), path.join(".venv/bin")].into_iter().chain(above.map(|dir| dir.join("bin")));
+        let named = dirs.flat_map(|dir| ["python", "python3"].map(|name| dir.join(name)));
         return named.into_iter().find(|file| host.stat(file).is_ok()).unwrap_or_else(|| path.join("bin/python"));
     }
-    let is_name = !word.as_os_str().as_bytes().contains(&b'/') && host.stat(&path).is_err();
-    is_name.then(|| find_on_path(host, word.as_os_str())).flatten().unwrap_or(path)
+    if word.as_os_str().as_bytes().contains(&b'/') || host.stat(&path).is_ok() {
+        return path;
+    }
+    let version = word.to_str().filter(|word| word.split('.').all(|part| part.parse::<u32>().is_ok()));
+    let version = version.map(|version| OsString::from(format!("python{version}")));
+    find_on_path(host, version.as_deref().unwrap_or(word.as_os_str())).unwrap_or(path)
+}
+
+fn is_site(dir: &Path) -> bool {
+    dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages")
+}
+
+fn has_python(host: &Host, prefix: &Path) -> bool {
+    ["bin/python", "bin/python3"].iter().any(|name| host.stat(&prefix.join(name)).is_ok())
+}
+
+/// Why there is no interpreter where a word leads.
+fn not_found(host: &Host, word: &Path, program: &Path, error: &std::io::Error) -> InterpreterError {
+    let path = host.absolute(word);
+    let missing = matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory);
+    let says = if host.is_dir(&path) && missing {
+        "the directory has no `bin/python`, no `.venv`, and is in no environment".to_owned()
+    } else if missing {
+        let is_name = !word.as_os_str().as_bytes().contains(&b'/');
+        if is_name { "no such file, and no such command on PATH" } else { "no such file" }.to_owned()
+    } else {
+        error.to_string()
+    };
+    InterpreterError::NotFound { path: if host.is_dir(&path) { path } else { program.to_owned() }, says }
 }
 
 /// `sys.path[0]` for a script: its own directory, links followed, or the archive or directory that is run as one.
@@ -242,6 +274,10 @@ mod tests {
             ("project/.venv/pyvenv.cfg", CONFIG),
             ("job/.venv/bin/python", ""),
             ("job/.venv/pyvenv.cfg", CONFIG),
+            ("venv/lib/python3.12/site-packages/torch/version.py", ""),
+            ("bare/lib/python3.12/site-packages/torch/version.py", ""),
+            ("bare/bin/python3", ""),
+            ("none/file", ""),
             ("usr/bin/python3.12", ""),
             ("usr/pyvenv.cfg", CONFIG),
         ]);
@@ -251,8 +287,18 @@ mod tests {
         assert_eq!(means("."), Path::new("/job/./.venv/bin/python"));
         assert_eq!(means(".venv"), Path::new("/job/.venv/bin/python"));
         assert_eq!(means("python3.12"), Path::new("/usr/bin/python3.12"));
-        let error = Interpreter::find(&host, Path::new("python3.9"), &Options::default()).unwrap_err();
-        assert_eq!(error.to_string(), "`/job/python3.9` is no Python: there is no such file");
+        assert_eq!(means("3.12"), Path::new("/usr/bin/python3.12"));
+        assert_eq!(means("/venv/bin"), Path::new("/venv/bin/python3"));
+        assert_eq!(means("/venv/lib/python3.12/site-packages"), Path::new("/venv/bin/python3"));
+        assert_eq!(meant(&host, Path::new("/bare/lib/python3.12/site-packages")), Path::new("/bare/bin/python3"));
+        let error =
+            |word: &str| Interpreter::find(&host, Path::new(word), &Options::default()).unwrap_err().to_string();
+        let name = "cannot find the Python `/job/python3.9`: no such file, and no such command on PATH";
+        assert_eq!(error("python3.9"), name);
+        assert_eq!(error("/nope"), "cannot find the Python `/nope`: no such file");
+        let dir =
+            "cannot find the Python `/none`: the directory has no `bin/python`, no `.venv`, and is in no environment";
+        assert_eq!(error("/none"), dir);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! What it is, what it opens libraries with, and why one cannot be described.
 
-use crate::host::Host;
+use crate::host::{Hints, Host};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,18 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum InterpreterError {
     /// There is no such file.
-    #[error("`{}` is no Python: there is no such file", .0.display())]
-    NotFound(PathBuf),
+    #[error("cannot find the Python `{}`: {says}", path.display())]
+    NotFound {
+        /// What was asked for.
+        path: PathBuf,
+        /// What is in its place.
+        says: String,
+    },
     /// The interpreter had to be asked, and the machine is an image.
-    #[error("`{}` cannot be asked for its paths: it belongs to another root", .0.display())]
+    #[error("cannot query the sys.path of `{}`: it belongs to another root", .0.display())]
     Foreign(PathBuf),
     /// The interpreter had to be asked, and is not to be run.
-    #[error("`{}` cannot be asked for its paths: {why}", path.display())]
+    #[error("cannot query the sys.path of `{}`: {why}", path.display())]
     Untrusted {
         /// The interpreter.
         #[doc(hidden)]
@@ -26,7 +31,7 @@ pub enum InterpreterError {
         why: String,
     },
     /// The interpreter was asked and did not answer as a Python does.
-    #[error("`{}` did not tell its paths: {says}", path.display())]
+    #[error("cannot query the sys.path of `{}`: {says}", path.display())]
     NoAnswer {
         /// The interpreter.
         #[doc(hidden)]
@@ -34,6 +39,22 @@ pub enum InterpreterError {
         /// What happened instead.
         says: String,
     },
+}
+
+impl Hints for InterpreterError {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Untrusted { .. } => {
+                "name an interpreter that nobody else may write to with `--python`, or start this one: `cudashim run`"
+            }
+            Self::Foreign(_) => "name an environment that has a `pyvenv.cfg` with `--python`",
+            Self::NotFound { .. } => {
+                "name an interpreter, a command on PATH, an environment's directory, or a project that has `.venv`"
+            }
+            Self::NoAnswer { .. } => "name a working Python with `--python`",
+        };
+        vec![hint.to_owned()]
+    }
 }
 
 /// A Python interpreter in one environment.

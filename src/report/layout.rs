@@ -121,6 +121,68 @@ impl Page {
     }
 }
 
+/// `text` with its long lines broken at blanks: what follows is set in below the words of its line. A line to type stays
+/// whole: it is to be pasted.
+#[must_use]
+pub fn folded(text: &str, columns: usize) -> String {
+    let columns = columns.max(MIN_COLUMNS);
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if count(line.trim_end()) <= columns || ["$ ", "type: "].iter().any(|it| line.trim_start().starts_with(it)) {
+            out.push_str(line);
+        } else {
+            fold(&mut out, line.trim_end(), columns);
+        }
+    }
+    out
+}
+
+fn fold(out: &mut String, line: &str, columns: usize) {
+    let words = line.trim_start_matches([' ', '│', '├', '└', '─']);
+    let lead = line.strip_suffix(words).unwrap_or_default();
+    let below: String = lead.chars().map(|c| if matches!(c, '│' | '├') { '│' } else { ' ' }).collect();
+    let mut column = count(lead);
+    out.push_str(lead);
+    for (at, word) in words.split(' ').enumerate() {
+        if at > 0 && column + 1 + count(word) > columns && !word.is_empty() {
+            while out.ends_with(' ') {
+                out.pop();
+            }
+            out.extend(["\n", &below, "  "]);
+            column = count(&below) + 2;
+        } else if at > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += count(word);
+    }
+    out.push('\n');
+}
+
+/// The text with ASCII in the place of the signs that reports use.
+#[must_use]
+pub fn plain_ascii(text: &str) -> String {
+    let plain = |c: char| match c {
+        '│' => "|",
+        '├' => "|",
+        '└' => "`",
+        '─' => "-",
+        '→' => "->",
+        '×' => "x",
+        '…' => "...",
+        _ => "",
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match plain(c) {
+            "" => out.push(c),
+            other => out.push_str(other),
+        }
+    }
+    out
+}
+
 /// Columns of a label.
 pub(super) const LABEL: usize = 13;
 /// Narrower than this, nothing could be read.
@@ -186,7 +248,25 @@ mod tests {
         assert_eq!(count(&shown(false)), 60);
     }
 
+    #[test]
+    fn a_tree_is_folded_below_its_branches() {
+        let text = "├─ one two three four five six seven eight nine ten\n│  └─ one two three four five six seven eight nine\n$ a line to type is never folded, be it as long as it may\n";
+        assert_eq!(
+            folded(text, 40),
+            "├─ one two three four five six seven\n│    eight nine ten\n│  └─ one two three four five six seven\n│       eight nine\n$ a line to type is never folded, be it as long as it may\n"
+        );
+        assert_eq!(plain_ascii("├─ a → b…\n└─ é"), "|- a -> b...\n`- é");
+    }
+
     proptest! {
+        #[test]
+        fn no_word_is_lost(text in "[ a-z│├└─\n]{0,400}", columns in 0usize..120) {
+            let words = |text: &str| {
+                text.split([' ', '\n', '│', '├', '└', '─']).filter(|word| !word.is_empty()).map(ToOwned::to_owned).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(words(&folded(&text, columns)), words(&text));
+        }
+
         #[test]
         fn no_line_is_too_wide(
             first in "[ a]{0,12}", text in "\\PC{0,300}", cells in proptest::collection::vec(("\\PC{0,40}", 1usize..12), 0..4),

@@ -169,10 +169,11 @@ impl TraceReport {
         }
     }
 
-    /// For people: each process with what it loaded, then what is wrong.
+    /// For people: the verdict, what is wrong, then each process with what it loaded. `all` shows what was tried in vain.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, all: bool) -> String {
         let mut text = String::new();
+        self.verdict_text(&mut text);
         for process in &self.processes {
             let objects: Vec<_> = self.objects.iter().filter(|object| object.pid == process.pid).collect();
             let not_found: Vec<_> = self.not_found.iter().filter(|name| name.pid == process.pid).collect();
@@ -180,35 +181,38 @@ impl TraceReport {
                 continue;
             }
             let forked = if process.forked { format!(", forked by {}", process.parent) } else { String::new() };
-            let _ = writeln!(text, "{} {}{forked}", process.pid, process.command);
+            let _ = writeln!(text, "\n{} {}{forked}", process.pid, process.command);
             for object in objects {
-                object_text(&mut text, object);
+                object_text(&mut text, object, all);
             }
             for name in not_found {
                 let _ = writeln!(text, "  {}  {}", name.name, name.because);
                 let _ = writeln!(text, "    {} {}", call_text(name.call), name.needed_by.to_path().display());
-                tried_text(&mut text, &name.tried, name.tried_count);
+                if all {
+                    tried_text(&mut text, &name.tried, name.tried_count);
+                }
             }
         }
+        text
+    }
+
+    fn verdict_text(&self, text: &mut String) {
+        let counted = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
         let _ = writeln!(
             text,
-            "{} {}, {} CUDA {}, {} failed {}",
-            self.processes.len(),
-            if self.processes.len() == 1 { "process" } else { "processes" },
-            self.objects.len(),
-            if self.objects.len() == 1 { "library" } else { "libraries" },
-            self.failed_opens,
-            if self.failed_opens == 1 { "open" } else { "opens" },
+            "verdict: {} ({}, {}, {})",
+            self.verdict,
+            counted(self.processes.len(), "process", "processes"),
+            counted(self.objects.len(), "CUDA library", "CUDA libraries"),
+            counted(usize::try_from(self.failed_opens).unwrap_or(usize::MAX), "failed open", "failed opens"),
         );
         if self.lost > 0 {
-            let _ = writeln!(text, "{} records could not be read", self.lost);
+            let _ = writeln!(text, "{} cannot be read", counted(self.lost, "record", "records"));
         }
-        self.missing_text(&mut text);
+        self.missing_text(text);
         for finding in &self.findings {
             let _ = writeln!(text, "{}: {}", finding.id, finding.says);
         }
-        let _ = writeln!(text, "verdict: {}", self.verdict);
-        text
     }
 
     /// One line for each pair of libraries that do not fit; of the symbols, the first.
@@ -225,9 +229,9 @@ impl TraceReport {
             let by = first.wanted_by.to_path();
             let symbol = first.symbol.as_deref().unwrap_or("(the whole node)");
             let _ = writeln!(text, "undefined symbol: {symbol}{node}{more}");
-            let _ = writeln!(text, "  wanted by {}", by.display());
+            let _ = writeln!(text, "  needed by {}", by.display());
             if let Some(provider) = &first.provider {
-                let _ = writeln!(text, "  not in {}{}", provider.to_path().display(), self.rule_of(provider));
+                let _ = writeln!(text, "  not defined in {}{}", provider.to_path().display(), self.rule_of(provider));
             }
         }
     }
@@ -300,19 +304,21 @@ fn finding(finding: &Finding) -> TracedFinding {
     TracedFinding { id: finding.id, says: finding.says.clone(), pid: finding.pid }
 }
 
-fn object_text(text: &mut String, object: &TracedObject) {
+fn object_text(text: &mut String, object: &TracedObject, all: bool) {
     let version = object.version.as_ref().map_or_else(String::new, |version| format!("  {version}"));
     let path = object.path.to_path();
     // Who asks by path says the path twice.
     let asked = object.name.as_str();
     let name = if asked.contains('/') { asked.rsplit('/').next().unwrap_or(asked) } else { asked };
-    let gone = if object.mapped { "" } else { "  (unmapped again)" };
+    let gone = if object.mapped { "" } else { "  (unmapped later)" };
     let _ = writeln!(text, "  {name}{version}  by {}{gone}", rule_text(object.rule));
     let _ = writeln!(text, "    {}", path.display());
     if let (Some(call), Some(by)) = (object.call, &object.needed_by) {
         let _ = writeln!(text, "    {} {}", call_text(call), by.to_path().display());
     }
-    tried_text(text, &object.tried, object.tried_count);
+    if all {
+        tried_text(text, &object.tried, object.tried_count);
+    }
 }
 
 fn tried_text(text: &mut String, tried: &[JsonPath], count: usize) {
@@ -323,7 +329,7 @@ fn tried_text(text: &mut String, tried: &[JsonPath], count: usize) {
         tried.iter().rev().take(SHOWN).rev().map(|path| path.to_path().display().to_string()).collect();
     let more = count.saturating_sub(shown.len());
     let more = if more > 0 { format!("{more} more, then ") } else { String::new() };
-    let _ = writeln!(text, "    in vain: {more}{}", shown.join(", "));
+    let _ = writeln!(text, "    not found in: {more}{}", shown.join(", "));
 }
 
 fn call_text(call: Call) -> &'static str {

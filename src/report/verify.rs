@@ -76,27 +76,31 @@ impl VerifyReport {
     }
 }
 
-/// The report for people: a line for each fact, then what it comes to.
+/// The report for people: what changed, then what it comes to. `all` shows what did not, too.
 #[must_use]
-pub fn verify_text(report: &VerifyReport) -> String {
+pub fn verify_text(report: &VerifyReport, all: bool) -> String {
     let mut text = String::new();
-    let width = report.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
-    for check in &report.checks {
+    let shown: Vec<_> = report.checks.iter().filter(|check| all || check.state != State::Holds).collect();
+    let width = shown.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
+    for check in &shown {
         let state = match check.state {
-            State::Holds => "holds",
+            State::Holds => "unchanged",
             State::Differs => "differs",
-            State::Drifted => "drifted",
+            State::Drifted => "changed",
         };
-        let _ = writeln!(text, "{state:<7}  {:<width$}  {}", one_line(&check.name), one_line(&check.says));
+        let _ = writeln!(text, "{state:<9}  {:<width$}  {}", one_line(&check.name), one_line(&check.says));
     }
-    let drifted = report.checks.iter().filter(|check| check.state == State::Drifted).count();
-    let all = report.checks.len();
-    let _ = match drifted {
-        0 => writeln!(text, "\nthe lock holds"),
+    if !shown.is_empty() {
+        text.push('\n');
+    }
+    let count = |state| report.checks.iter().filter(|check| check.state == state).count();
+    let (changed, same, total) = (count(State::Drifted), count(State::Holds), report.checks.len());
+    let _ = match changed {
+        0 => writeln!(text, "the lock holds: {same} of {total} unchanged"),
         _ if report.relocated.is_some() => {
-            writeln!(text, "\n{drifted} of {all} drifted, and all is here: the lock was written anew")
+            writeln!(text, "{changed} of {total} changed, and all of them are here: the lock was written anew")
         }
-        _ => writeln!(text, "\nthe lock does not hold: {drifted} of {all} drifted"),
+        _ => writeln!(text, "the lock does not hold: {changed} of {total} changed"),
     };
     for says in &report.not_relocated {
         let _ = writeln!(text, "  {}", one_line(says));

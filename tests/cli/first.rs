@@ -47,7 +47,7 @@ fn a_damaged_file_is_written_anew_and_what_is_whole_is_not_installed() {
     assert_eq!(code, Some(1), "{err}");
     let anew = "-m pip install --force-reinstall --no-deps nvidia-cublas-cu12==12.4.5.8`";
     assert!(err.contains(anew) && !err.contains("hint: install"), "{err}");
-    let json = Seen::of(world.cudashim(["--format", "json", "resolve", "--python"]).arg(&python)).out;
+    let json = Seen::of(world.cudashim(["resolve", "--format", "json", "--python"]).arg(&python)).out;
     assert!(json.contains("write its file anew: `") && !json.contains("\"install `"), "{json}");
 }
 

@@ -80,17 +80,6 @@ fn a_wish_that_cannot_hold() {
 }
 
 #[test]
-fn markdown_is_of_doctor_alone() {
-    let world = World::new();
-    for (command, code) in [("scan", 2), ("check", 2), ("run", 125)] {
-        let args: &[&str] = if command == "run" { &["run", "--", "true"] } else { &[command] };
-        let output = world.cudashim(["--format", "markdown"].iter().chain(args)).output().unwrap();
-        assert_eq!(output.status.code(), Some(code), "{command}");
-        assert!(output.stdout.is_empty() && String::from_utf8_lossy(&output.stderr).contains("only `doctor`"));
-    }
-}
-
-#[test]
 fn a_copy_for_another_major_under_a_soname_that_all_share() {
     let world = World::new();
     let nccl = |dir: &str, built: &str| {

@@ -200,7 +200,7 @@ fn what_a_text_says_does_not_reach_the_terminal_as_it_is() {
     let hostile = "ImportError: /x/\u{9b}31m\u{202e}\u{2028}a`b<img src=x>|.so: undefined symbol: ncclMemFree\n";
     std::fs::write(&path, hostile).unwrap();
     for format in ["human", "markdown", "json"] {
-        let output = world.cudashim(["--format", format, "doctor", "--error"]).arg(&path).output().unwrap();
+        let output = world.cudashim(["doctor", "--format", format, "--error"]).arg(&path).output().unwrap();
         let said = text(&output.stdout);
         assert!(said.contains("ncclMemFree"), "{format}: {said}");
         let acts = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202e}' | '\u{2028}');

@@ -5,6 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use cudashim::internal::host::Hints;
 use cudashim::internal::launch::shim::{IMAGE, ShimError, cache_dir, image_for, install};
 
 use crate::support::lab::{Lab, clean_command};

@@ -6,10 +6,10 @@
 //! A command that stops itself stops us, where a shell watches. What it leaves running in the background may hold its
 //! channels for ever: nobody waits for that.
 
+use super::super::failure::{Context, Result};
 use super::super::output;
 use crate::diagnose::Window;
 use crate::host::Host;
-use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -56,13 +56,13 @@ const SILENCE: Duration = Duration::from_millis(250);
 const REST: Duration = Duration::from_secs(2);
 
 /// Runs a command to its end; the exit code where it cannot be started.
-pub(super) fn run(host: &Host, words: &[OsString]) -> anyhow::Result<Result<Attended, ExitCode>> {
+pub(super) fn run(host: &Host, words: &[OsString]) -> Result<std::result::Result<Attended, ExitCode>> {
     let (_, mut command) = match super::super::run::plain(host, words)? {
         Ok(found) => found,
         Err(code) => return Ok(Err(code)),
     };
-    let (out, for_out) = channel(&std::io::stdout()).context("no channel for the output of the command")?;
-    let (err, for_err) = channel(&std::io::stderr()).context("no channel for the output of the command")?;
+    let (out, for_out) = channel(&std::io::stdout()).context("cannot open a channel for the output of the command")?;
+    let (err, for_err) = channel(&std::io::stderr()).context("cannot open a channel for the output of the command")?;
     command.stdout(Stdio::from(for_out)).stderr(Stdio::from(for_err));
     let mut child = match command.spawn() {
         Ok(child) => child,
@@ -73,7 +73,7 @@ pub(super) fn run(host: &Host, words: &[OsString]) -> anyhow::Result<Result<Atte
     let ended = Arc::new(AtomicBool::new(false));
     pass_signals(child.id(), &ended);
     // Nothing is ever written: its end is the command's.
-    let (end, alive) = std::io::pipe().context("the command cannot be waited for")?;
+    let (end, alive) = std::io::pipe().context("cannot wait for the command")?;
     let (status, errors, output) = std::thread::scope(|scope| {
         let out = scope.spawn(|| pass(out, &mut std::io::stdout(), &end));
         let errors = scope.spawn(|| pass(err, &mut std::io::stderr(), &end));
@@ -82,10 +82,10 @@ pub(super) fn run(host: &Host, words: &[OsString]) -> anyhow::Result<Result<Atte
         drop(alive);
         (status, errors.join(), out.join())
     });
-    let status = status.context("the command cannot be waited for")?;
+    let status = status.context("cannot wait for the command")?;
     let (errors, output) = (errors.unwrap_or_default(), output.unwrap_or_default());
     if errors.held || output.held {
-        output::note("what the command left running may still write: that is passed on no longer");
+        output::note("background processes are still running; their output is no longer shown");
     }
     let mut text = errors.window.text();
     text.push(b'\n');

@@ -1,12 +1,13 @@
 //! The devices of this machine, asked of its driver in child processes: what `doctor` is told of them.
 
+use super::super::context::Context;
+use super::super::failure::Result;
 use crate::driver::{Compute, Device, Devices, End, KernelModule, Said};
-use crate::host::Host;
-use crate::launch::probe::{self, Prober};
-use crate::launch::{CudaVersion, shim};
+use crate::launch::CudaVersion;
+use crate::launch::probe;
 use crate::loader::Loader;
 use crate::loader::Objects;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ const NODES: [&str; 4] = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/nv
 
 /// Asks libcuda and NVML as the loader finds them; nobody where there is no driver, or where others could have written
 /// what would run.
-pub(super) fn ask(host: &Host) -> Devices {
+pub(super) fn ask(context: &Context) -> Devices {
+    let host = context.host();
     let reached = KernelModule::look(host).loaded || NODES.iter().any(|node| host.stat(Path::new(node)).is_ok());
     if !reached {
         return Devices::default();
@@ -31,7 +33,7 @@ pub(super) fn ask(host: &Host) -> Devices {
     };
     let Some(libcuda) = find("libcuda.so.1") else { return Devices::default() };
     let nvml = find("libnvidia-ml.so.1");
-    match heard(host, &libcuda, nvml.as_deref()) {
+    match heard(context, &libcuda, nvml.as_deref()) {
         Ok(heard) => Devices {
             cuda: trusted(&libcuda, &heard.cuda.end).then(|| said_by_cuda(&heard.cuda)),
             nvml: heard
@@ -41,16 +43,15 @@ pub(super) fn ask(host: &Host) -> Devices {
                 .filter(|(said, path)| trusted(path, &said.end))
                 .map(|(said, _)| said_by_nvml(said)),
         },
-        Err(error) => {
-            log::warn!("the driver is not asked for its devices: {error:#}");
+        Err(failure) => {
+            log::warn!("cannot ask the driver for its devices: {failure}");
             Devices::default()
         }
     }
 }
 
-fn heard(host: &Host, libcuda: &Path, nvml: Option<&Path>) -> anyhow::Result<probe::Devices> {
-    let cache = shim::own_cache_dir(|name| host.env(name).map(OsString::from))?;
-    Ok(Prober::new(&cache)?.limit(LIMIT).devices(libcuda, nvml)?)
+fn heard(context: &Context, libcuda: &Path, nvml: Option<&Path>) -> Result<probe::Devices> {
+    Ok(context.prober()?.limit(LIMIT).devices(libcuda, nvml)?)
 }
 
 /// Whether a library was asked; where not, why is said.
