@@ -13,6 +13,7 @@ mod crowd;
 mod damage;
 mod first;
 mod judged;
+mod manners;
 mod native;
 mod preloads;
 mod proof;

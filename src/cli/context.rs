@@ -5,6 +5,7 @@
 
 use super::args::{ChoiceArgs, Cli};
 use super::failure::{Failure, Result, bail};
+use super::output;
 use crate::host::{Host, Kind, write_target};
 use crate::launch::probe::Prober;
 use crate::launch::shim;
@@ -77,6 +78,10 @@ impl Context {
         let forbidden = args.forbidden.iter().map(|path| ("--forbid", path, false));
         for (option, path, is_dir) in args.places.iter().map(|path| ("--place", path, true)).chain(forbidden) {
             self.must_be_there(option, path, is_dir)?;
+        }
+        let listed = std::env::split_paths(host.env("CUDASHIM_PLACE").unwrap_or_default());
+        for dir in listed.filter(|dir| !dir.as_os_str().is_empty() && !host.is_dir(&host.absolute(dir))) {
+            output::note(&format!("CUDASHIM_PLACE names `{}`, which is not a directory", dir.display()));
         }
         let mut request = Request {
             spec: args.who.torch.clone(),

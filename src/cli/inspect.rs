@@ -65,7 +65,9 @@ fn named(machine: &Machine, word: &Path) -> PathBuf {
     let name = word.to_str().filter(|name| !name.contains('/') && host.stat(&host.absolute(word)).is_err());
     let Some(name) = name else { return word.to_owned() };
     let python = Request::default().interpreter(host).ok().flatten();
-    let installed = python.and_then(|python| Subject::library(host, &python, name));
+    let stem = parse_library_name(name).map_or(name, |name| name.row.stem);
+    let installed = python.and_then(|python| Subject::library(host, &python, stem));
+    let installed = installed.filter(|path| stem == name || path.file_name().is_some_and(|file| file == name));
     installed.or_else(|| Some(machine.loader().find(name.as_ref())?.0)).unwrap_or_else(|| word.to_owned())
 }
 

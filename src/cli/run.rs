@@ -151,14 +151,15 @@ pub(super) fn set(command: &mut Command, child: &ChildEnvironment) {
     }
 }
 
-/// Values that the shim takes for nothing, without a word.
+/// Values that are ignored, by the shim without a word.
 fn unusable(host: &Host) -> Vec<String> {
     let value = |name| host.env(name).filter(|value| !value.is_empty()).map(|value| (name, value.to_string_lossy()));
     let off = value("CUDASHIM_OFF").filter(|(_, value)| !matches!(&**value, "0" | "1"));
     let known = |value: &str| matches!(value, "1" | "off" | "stderr") || (value.starts_with('/') && value.len() < 4096);
     let log = value("CUDASHIM_LOG").filter(|(_, value)| !known(value));
-    let expected = ["`0` or `1`", "`1`, `stderr`, `off` or an absolute path"];
-    let found = [off, log].into_iter().zip(expected);
+    let check = value("CUDASHIM_CHECK").filter(|(_, value)| !matches!(&**value, "0" | "1"));
+    let expected = ["`0` or `1`", "`1`, `stderr`, `off` or an absolute path", "`0` or `1`"];
+    let found = [off, log, check].into_iter().zip(expected);
     found
         .filter_map(|(found, expected)| Some((found?, expected)))
         .map(|((name, value), expected)| format!("{name} is `{value}`: expected {expected}; ignored"))
@@ -419,11 +420,16 @@ mod tests {
             unusable(&Host::new("/".into(), [(name.into(), value.into())].into(), "/".into())).join("")
         };
         assert_eq!(notes("CUDASHIM_OFF", "true"), "CUDASHIM_OFF is `true`: expected `0` or `1`; ignored");
+        assert_eq!(notes("CUDASHIM_CHECK", "yes"), "CUDASHIM_CHECK is `yes`: expected `0` or `1`; ignored");
         let log = "CUDASHIM_LOG is `a/log`: expected `1`, `stderr`, `off` or an absolute path; ignored";
         assert_eq!(notes("CUDASHIM_LOG", "a/log"), log);
-        for (name, value) in
-            [("CUDASHIM_OFF", ""), ("CUDASHIM_OFF", "1"), ("CUDASHIM_LOG", "off"), ("CUDASHIM_LOG", "/x")]
-        {
+        for (name, value) in [
+            ("CUDASHIM_OFF", ""),
+            ("CUDASHIM_OFF", "1"),
+            ("CUDASHIM_LOG", "off"),
+            ("CUDASHIM_LOG", "/x"),
+            ("CUDASHIM_CHECK", "0"),
+        ] {
             assert_eq!(notes(name, value), "");
         }
     }

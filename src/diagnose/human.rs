@@ -129,6 +129,9 @@ pub(super) fn lines(report: &Report) -> Vec<(&'static str, String)> {
         lines.push(("set", set(report)));
         lines.extend(report.not_handed_out().map(|says| ("but", says)));
     }
+    if report.torch.is_none() && report.set.as_ref().is_none_or(|set| set.nothing.is_some()) {
+        lines.push(("try", "activate an environment, or name it: `cudashim doctor DIR`".to_owned()));
+    }
     if report.is_unknown() {
         let what =
             "`cudashim doctor -- COMMAND`, in the shell it fails in; `cudashim trace -- COMMAND` shows what it loads";
@@ -159,7 +162,7 @@ fn driver(report: &Report) -> String {
 
 fn set(report: &crate::report::ResolveReport) -> String {
     if let Some(nothing) = &report.nothing {
-        return format!("nothing to choose: {nothing}");
+        return format!("none: {nothing}");
     }
     match &report.set {
         None => "none fits".to_owned(),

@@ -43,7 +43,7 @@ pub struct CheckMissing {
     pub later: bool,
 }
 
-/// A name that leads nowhere.
+/// A name that is not found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckNotFound {
     /// The name.
@@ -97,7 +97,7 @@ pub struct CheckReport {
     pub objects: Vec<CheckObject>,
     /// Symbols and nodes nobody defines.
     pub missing: Vec<CheckMissing>,
-    /// Names that lead nowhere.
+    /// Names that are not found.
     pub not_found: Vec<CheckNotFound>,
     /// What is wrong.
     pub findings: Vec<CheckFinding>,
@@ -181,7 +181,7 @@ pub fn check_text(judgement: &Judgement, next: &[String], view: View) -> String 
     let Tree { mut text, hidden, .. } = tree;
     if hidden > 0 {
         let (what, verb) = if hidden == 1 { ("library", "is") } else { ("libraries", "are") };
-        let _ = writeln!(text, "\n{hidden} {what} of the system {verb} not shown; `--all` shows all");
+        let _ = writeln!(text, "\n{hidden} {what} of the system {verb} not shown; `--all` shows them");
     }
     for finding in &judgement.findings {
         let _ = write!(text, "\n{}\n  {}\n", finding.id, finding.says());
@@ -190,7 +190,7 @@ pub fn check_text(judgement: &Judgement, next: &[String], view: View) -> String 
         let count = |list: &[String]| list.len();
         let _ = writeln!(
             text,
-            "\nof the plan: {} mapped as planned, {} from elsewhere, {} not yet",
+            "\nplan: {} mapped as planned, {} from another file, {} not mapped yet",
             count(&planned.mapped),
             count(&planned.elsewhere),
             count(&planned.not_yet)
@@ -209,10 +209,11 @@ fn verdict_line(judgement: &Judgement) -> String {
     match (&judgement.verdict, &judgement.error) {
         (Verdict::Fails, Some(error)) => format!("{of} fails: {error}"),
         (Verdict::Fails, None) => format!("{of} fails"),
-        (Verdict::Torn, _) => format!("{of} loads, but is torn: parts of different releases meet"),
+        (Verdict::Torn, _) => format!("{of} loads, but mixes releases"),
         (Verdict::Loads, _) if later > 0 => {
-            let what = if later == 1 { "1 library".to_owned() } else { format!("{later} libraries") };
-            format!("{of} loads, but {what} that it opens when first used cannot be found")
+            let (what, is) =
+                if later == 1 { ("1 library".to_owned(), "is") } else { (format!("{later} libraries"), "are") };
+            format!("{of} loads, but {what} that it opens later {is} not found")
         }
         (Verdict::Loads, _) => format!("{of} loads"),
     }
@@ -287,7 +288,7 @@ impl<'j> Tree<'j> {
             (_, Rule::Mapped) => "mapped".to_owned(),
             (_, rule) => rule.to_string(),
         };
-        let gone = if object.deleted { ", since replaced" } else { "" };
+        let gone = if object.deleted { ", replaced since" } else { "" };
         let name = object.name.display();
         let from = if tidy.file_name() == Some(OsStr::new(&object.name)) {
             dir
@@ -336,7 +337,7 @@ impl<'j> Tree<'j> {
             let later = if lost.later { "opened later, " } else { "" };
             let what = match (&lost.damaged, lost.optional) {
                 (Some(path), _) => format!("{}: {}", path.display(), lost.says),
-                (None, true) if lost.later => "not found, and it does without".to_owned(),
+                (None, true) if lost.later => "not found, optional".to_owned(),
                 (None, _) => "not found".to_owned(),
             };
             let _ = writeln!(self.text, "{below}{lead}{} [{later}{what}]", lost.name.display());

@@ -48,10 +48,10 @@ pub fn resolution_text(report: &ResolveReport) -> String {
     text.push('\n');
     let set = report.set.as_deref().unwrap_or_default();
     if let Some(nothing) = &report.nothing {
-        return format!("{nothing}: nothing to choose\n");
+        return format!("no set: {nothing}\nhint: activate the environment, or name it: `cudashim resolve DIR`\n");
     }
     if set.is_empty() && report.unserved.is_empty() {
-        text.push_str("\nno library of NVIDIA's is needed or asked for\n");
+        text.push_str("\nno library of NVIDIA's is needed\n");
     }
     let mut roots: Vec<PathBuf> = Vec::new();
     for library in set {
@@ -60,32 +60,41 @@ pub fn resolution_text(report: &ResolveReport) -> String {
             roots.push(root);
         }
     }
-    let name_width = set.iter().map(|library| library.soname.len()).max().unwrap_or_default();
-    let version_width =
-        set.iter().map(|library| library.version.as_ref().map_or(1, String::len)).max().unwrap_or_default();
+    let name_width = set.iter().map(|library| library.soname.len()).max().unwrap_or_default().max("library".len());
+    let version_width = set
+        .iter()
+        .map(|library| library.version.as_ref().map_or(1, String::len))
+        .max()
+        .unwrap_or_default()
+        .max("release".len());
+    if !set.is_empty() {
+        let _ = writeln!(text, "\n  {:name_width$}  {:version_width$}  {:10}  in", "library", "release", "loaded");
+    }
     for root in roots {
-        let _ = write!(text, "\nfrom {}\n", one_line(root.display()));
+        let _ = writeln!(text, "{}", one_line(root.display()));
         for library in set.iter().filter(|library| root_of(&library.path.to_path()) == root) {
             let version = library.version.as_deref().unwrap_or("-");
             let path = library.path.to_path();
             let shown = path.strip_prefix(&root).unwrap_or(&path);
+            let is_named = shown.file_name().is_some_and(|name| name == &*library.soname);
+            let shown = shown.parent().filter(|_| is_named).unwrap_or(shown);
+            let loaded = if library.how == "preload" { "at start" } else { "on request" };
             let _ = writeln!(
                 text,
-                "  {:name_width$}  {version:version_width$}  {:8}  {}",
+                "  {:name_width$}  {version:version_width$}  {loaded:10}  {}",
                 library.soname,
-                library.how,
                 one_line(shown.display())
             );
         }
     }
     if !report.unserved.is_empty() {
-        text.push_str("\nleft to the loader\n");
+        text.push_str("\nleft to ld.so\n");
         for unserved in &report.unserved {
             let _ = writeln!(text, "  {:name_width$}  {}", unserved.soname, unserved.because);
         }
     }
     let (torn, unusable): (Vec<_>, Vec<_>) = report.problems.iter().partition(|problem| problem.is_torn());
-    for (title, problems) in [("of another release than its kin", torn), ("cannot be used", unusable)] {
+    for (title, problems) in [("of another release than their group", torn), ("unusable", unusable)] {
         if !problems.is_empty() {
             let _ = writeln!(text, "\n{title}");
         }
@@ -104,11 +113,7 @@ pub fn resolution_text(report: &ResolveReport) -> String {
     if !set.is_empty() {
         let _ = write!(text, "\n{} chosen", count(set.len(), "library", "libraries"));
         if refused > 0 {
-            let _ = write!(
-                text,
-                ", {} refused; `--explain SONAME` tells why",
-                count(refused, "other copy", "other copies")
-            );
+            let _ = write!(text, ", {} not; `--explain SONAME` says why", count(refused, "other copy", "other copies"));
         }
         text.push('\n');
     }
@@ -128,7 +133,7 @@ fn root_of(path: &Path) -> PathBuf {
     site.or_else(|| above("nvidia")).unwrap_or(dir).to_owned()
 }
 
-/// Why one soname got the copy it got, and why each other one was refused.
+/// Why one soname got the copy it got, and why each other one was not chosen.
 #[must_use]
 pub fn explanation_text(library: &ChosenLibrary) -> String {
     let version = |version: &Option<String>| version.as_ref().map_or(String::new(), |version| format!(" ({version})"));
@@ -142,7 +147,7 @@ pub fn explanation_text(library: &ChosenLibrary) -> String {
     for copy in &library.refused {
         let _ = write!(
             text,
-            "\n  {}{}\n  refused: {}\n",
+            "\n  {}{}\n  not chosen: {}\n",
             one_line(copy.path.to_path().display()),
             version(&copy.version),
             one_line(&copy.because)

@@ -246,14 +246,14 @@ impl InspectFile {
 
     fn record_text(&self, owner: &OwnerLine) -> String {
         match (owner.record.as_str(), &owner.written_by) {
-            ("intact", _) => "its bytes are those that were recorded".to_owned(),
-            ("altered", _) => "its bytes are NOT those that were recorded".to_owned(),
+            ("intact", _) => "its bytes are the recorded ones".to_owned(),
+            ("altered", _) => "its bytes are NOT the recorded ones".to_owned(),
             ("written_by_other", Some(other)) => format!("its bytes are those that {other} recorded"),
             ("size_as_recorded", _) if self.sha256.is_none() => {
-                "of the size that was recorded; `--hash` compares the bytes".to_owned()
+                "has the recorded size; `--hash` compares the bytes".to_owned()
             }
-            ("size_as_recorded", _) => "of the size that was recorded; no digest was".to_owned(),
-            ("size_differs", _) => "NOT of the size that was recorded".to_owned(),
+            ("size_as_recorded", _) => "has the recorded size; no digest is recorded".to_owned(),
+            ("size_differs", _) => "does NOT have the recorded size".to_owned(),
             _ => String::new(),
         }
     }
@@ -265,11 +265,11 @@ pub fn inspect_text(file: &InspectFile, width: Width) -> String {
     let mut page = Page::new(width);
     page.path("", &file.path.to_path());
     let family = file.family.as_deref().map_or(String::new(), |family| format!("{family}, "));
-    let ident = file.ident.as_deref().unwrap_or("no ELF object that can be loaded here");
+    let ident = file.ident.as_deref().unwrap_or("not an ELF object that can be loaded here");
     page.field("is", &format!("{family}{ident}, {} bytes", file.size));
     page.field("look-alike", file.look_alike.as_deref().unwrap_or_default());
     if file.stub {
-        page.field("stub", "for linking only: it stands in a directory of stubs");
+        page.field("stub", "link-time stub: it is in a directory of stubs");
     }
     page.field("unusable", file.unusable.as_deref().filter(|_| !file.stub).unwrap_or_default());
     page.field("build ID", file.build_id.as_deref().unwrap_or_default());
@@ -323,13 +323,16 @@ fn names(page: &mut Page, file: &InspectFile) {
         (Some(soname), _) => {
             page.field(
                 "soname",
-                &format!("{soname}, which is none of its names: who asks for it does not find this file"),
+                &format!("{soname}, which is not among its names: a search for it does not find this file"),
             );
         }
         _ => page.field("soname", "none"),
     }
     if let Some(hash) = &file.renamed {
-        page.field("renamed", &format!("a bundle put the hash {hash} into its name, so that nobody else finds it"));
+        page.field(
+            "renamed",
+            &format!("a wheel's repair tool put the hash {hash} into its name; no other program finds it"),
+        );
     }
     for link in &file.links {
         page.path(&format!("  {:13} ", "link to"), &link.target.to_path());
@@ -345,7 +348,7 @@ fn names(page: &mut Page, file: &InspectFile) {
 
 fn reached(page: &mut Page, file: &InspectFile) {
     match (file.reach.is_empty(), file.scanned) {
-        (true, true) => page.field("found by", "nobody's search path: only by its whole path"),
+        (true, true) => page.field("found by", "not in any search path; reachable only by full path"),
         // Whose run path leads to a library of others is not looked for.
         (true, false) => page.field("found by", "neither LD_LIBRARY_PATH nor the cache"),
         _ => {}
@@ -386,13 +389,13 @@ fn loading(page: &mut Page, file: &InspectFile) {
         let flags = [
             loading
                 .executable_stack
-                .then(|| "wants an executable stack, which `dlopen` refuses from glibc 2.41 on".to_owned()),
-            tls.map(|size| format!("{size} bytes of static TLS, which a late `dlopen` may find used up")),
-            (loading.static_tls && loading.tls_size.is_none()).then(|| "uses the static TLS of others".to_owned()),
-            loading.relr.then(|| "packed relocations (DT_RELR), which glibc knows from 2.36 on".to_owned()),
+                .then(|| "requires an executable stack, which `dlopen` refuses from glibc 2.41 on".to_owned()),
+            tls.map(|size| format!("{size} bytes of static TLS, which may be exhausted at a late `dlopen`")),
+            (loading.static_tls && loading.tls_size.is_none()).then(|| "uses static TLS of other objects".to_owned()),
+            loading.relr.then(|| "packed relocations (DT_RELR): glibc 2.36 or newer".to_owned()),
             loading.text_relocations.then(|| "relocations in its code".to_owned()),
             loading.nodeflib.then(|| "default directories are not searched for what it needs".to_owned()),
-            loading.glibc_floor.as_ref().map(|glibc| format!("glibc {glibc} or later")),
+            loading.glibc_floor.as_ref().map(|glibc| format!("glibc {glibc} or newer")),
         ];
         for (at, flag) in flags.into_iter().flatten().enumerate() {
             page.field(if at == 0 { "to load" } else { "" }, &flag);

@@ -2,6 +2,7 @@
 
 use super::layout::{Page, Width, count};
 use super::scan::{cuda_text, owner_text};
+use crate::inventory::places::Provenance;
 use crate::inventory::scan::{Entry, Scan, group_of};
 use crate::inventory::{Confidence, EvidenceKind, Owner, OwnerKind, Problem, Reach, Verified};
 use crate::tables::finding_row;
@@ -83,8 +84,8 @@ fn release(entry: &Entry) -> String {
     let Some(version) = &entry.library.version else { return "?".to_owned() };
     match entry.library.confidence {
         Confidence::Certain => version.to_string(),
-        Confidence::Likely => format!("{version} likely"),
-        Confidence::Unsure => format!("{version} unsure"),
+        Confidence::Likely => format!("{version} (likely)"),
+        Confidence::Unsure => format!("{version} (unsure)"),
     }
 }
 
@@ -104,7 +105,7 @@ fn notes(entry: &Entry) -> String {
     let library = &entry.library;
     let mut notes: Vec<String> = Vec::new();
     if library.is_stub() {
-        notes.push("a stub, for linking only".to_owned());
+        notes.push("link-time stub".to_owned());
     } else if library.renamed.is_some() {
         notes.push("renamed copy".to_owned());
     }
@@ -113,6 +114,7 @@ fn notes(entry: &Entry) -> String {
         Some(Verified::Unknown) => notes.push("no digest recorded".to_owned()),
         _ => {}
     }
+    notes.extend((library.place.provenance == Provenance::Process).then(|| "mapped by a running process".to_owned()));
     notes.extend(entry.problems.iter().map(|id| (*id).to_owned()));
     notes.extend((entry.paths.len() > 1).then(|| format!("{} names", entry.paths.len())));
     notes.join(", ")
@@ -129,16 +131,20 @@ fn heading(owner: &Owner) -> String {
 
 fn summary(page: &mut Page, scan: &Scan, places: usize) {
     let libraries = match scan.entries.len() {
-        0 => return page.words("", 0, "no library of NVIDIA's was found; `cudashim scan DIR` looks into a whole tree, `scan --deep` into the whole disk"),
+        0 => return page.words("", 0, "no library of NVIDIA's found; `cudashim scan DIR` searches a directory and all below it, `scan --deep` the whole disk"),
         1 => "1 library".to_owned(),
         count => format!("{count} libraries"),
     };
     let places = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
-    page.words("", 0, &format!("{libraries} in {places}; `cudashim inspect FILE` tells all about one"));
+    page.words("", 0, &format!("{libraries} in {places}; run `cudashim inspect FILE` for details"));
     let unreached = scan.entries.iter().filter(|entry| entry.reach.is_empty()).count();
     if unreached > 0 {
-        let are = if unreached == 1 { "is" } else { "are" };
-        page.words("", 0, &format!("{unreached} with `-` {are} on nobody's search path: found only by the whole path"));
+        let (is, s) = if unreached == 1 { ("is", "s") } else { ("are", "") };
+        let text = format!(
+            "{unreached} with `-` {is} not found by name: only a program that know{s} the path loads {}",
+            if unreached == 1 { "it" } else { "them" }
+        );
+        page.words("", 0, &text);
     }
 }
 

@@ -145,9 +145,9 @@ pub fn why_text(why: &Why) -> String {
         Some((path, rule, by)) => {
             let by = by.as_ref().map(|by| format!(", for {}", by.display())).unwrap_or_default();
             let _ = writeln!(text, "mapped already\n  → {} [{rule}{by}]", path.display());
-            text.push_str("    taken: a name is looked for only where no mapped object answers to it\n");
+            text.push_str("    taken: ld.so searches only if no mapped object has the name\n");
         }
-        None => text.push_str("mapped already\n    no object of that name\n"),
+        None => text.push_str("mapped already\n    no object has the name\n"),
     }
     let mut list = None;
     for station in &why.stations {
@@ -172,17 +172,18 @@ pub fn why_text(why: &Why) -> String {
             };
             let number = station.entry.map(|entry| format!("{entry}. ")).unwrap_or_default();
             let _ = writeln!(text, "  {mark} {number}{}", candidate.path.display());
-            let _ = writeln!(text, "       {}", told(candidate, why.mapped.is_some()));
+            let _ = writeln!(text, "       {}", described(candidate, why.mapped.is_some()));
         }
     }
     let _ = writeln!(text, "\n{}", verdict(why));
-    let mut so_far = String::from("without");
+    // What is mapped wins whatever the search finds.
+    let mut so_far = if why.mapped.is_some() { "if it were not mapped, without" } else { "without" }.to_owned();
     for without in &why.without {
         let Some(station) = why.stations.get(without.station) else { continue };
         let _ = write!(so_far, " {}", called(station));
         let what = match &without.winner {
             Some((path, rule)) => format!("{} [{rule}]", path.display()),
-            None => "nothing".to_owned(),
+            None => "not found".to_owned(),
         };
         let _ = writeln!(text, "{so_far}: {what}");
         so_far.push_str(" and");
@@ -202,7 +203,7 @@ fn list_name(rule: Rule) -> &'static str {
         Rule::Runpath => "DT_RUNPATH",
         Rule::Cache => "ld.so.cache",
         Rule::Default => "default directories",
-        _ => "by path",
+        _ => "path",
     }
 }
 
@@ -218,7 +219,7 @@ fn called(station: &Station) -> String {
     }
 }
 
-fn told(candidate: &Candidate, mapped: bool) -> String {
+fn described(candidate: &Candidate, mapped: bool) -> String {
     let stands = match &candidate.stands {
         Stands::Nothing => "no such file".to_owned(),
         Stands::NoDirectory => "no such directory".to_owned(),
@@ -230,8 +231,8 @@ fn told(candidate: &Candidate, mapped: bool) -> String {
     let fate = match (candidate.fate, &candidate.stands) {
         (Fate::Taken, _) if mapped => "would be taken",
         (Fate::Taken, _) => "taken",
-        (Fate::Ends, _) => "ld.so gives up here",
-        (Fate::PassedOver, Stands::Closed(_) | Stands::Foreign(_)) => "passed over",
+        (Fate::Ends, _) => "ld.so stops here",
+        (Fate::PassedOver, Stands::Closed(_) | Stands::Foreign(_)) => "skipped",
         (Fate::NotReached, Stands::Object(_) | Stands::Damaged(_)) => "not reached",
         _ => "",
     };
@@ -240,13 +241,13 @@ fn told(candidate: &Candidate, mapped: bool) -> String {
 
 fn verdict(why: &Why) -> String {
     match why.winner() {
-        Some((path, Rule::Mapped)) => format!("gets {}, which is mapped already", path.display()),
-        Some((path, rule)) => format!("gets {} [{rule}]", path.display()),
+        Some((path, Rule::Mapped)) => format!("resolves to {}, which is mapped already", path.display()),
+        Some((path, rule)) => format!("resolves to {} [{rule}]", path.display()),
         None => {
             let damaged = why.stations.iter().flat_map(|station| &station.candidates).find(|it| it.fate == Fate::Ends);
             match damaged {
-                Some(candidate) => format!("gets nothing: {} ends the search", candidate.path.display()),
-                None => "gets nothing: no place has it".to_owned(),
+                Some(candidate) => format!("not found: {} ends the search", candidate.path.display()),
+                None => "not found".to_owned(),
             }
         }
     }
