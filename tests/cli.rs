@@ -125,41 +125,44 @@ fn no_arguments_is_a_question_for_help() {
     assert_eq!(seen.code, Some(2));
     assert_eq!(seen.out, "");
     insta::assert_snapshot!(seen.err, @"
-    Finds every copy of NVIDIA's libraries, picks the set that fits, and hands it out
+    Find every copy of NVIDIA's libraries, choose the set that fits, and make programs load it
 
     Usage: cudashim [OPTIONS] <COMMAND>
 
-    Commands:
+    Run with the matching libraries:
       run          Run a command with the libraries that fit it
-      trace        Run a command and tell which CUDA libraries it loads: for whom, by which rule, what
-                   was tried in vain
-      resolve      Show the set that would be handed out, and why
+      env          Print shell lines that do the same for every later command
+      shim         Print the path of the preload object, for `LD_PRELOAD`
+
+    Find out what is wrong:
+      doctor       Say what is wrong with this machine, why, and what to type
+      check        Predict whether it loads: each file, its search rule, what is missing
+      why          Show each place where ld.so looks for a library, and which file wins
+      trace        Run a command and report which CUDA libraries it really loads
+
+    Choose and keep a set:
+      resolve      Show the set that fits, and why
       lock         Write the set to a file to keep beside requirements.txt
-      verify       Say what of a lock holds on this machine, and what drifted
-      check        Show what would be mapped today, by which rule, and what is missing or torn
-      why          Show each place where ld.so looks for a library, and what wins
-      scan         List every CUDA library on the machine: what it is, whose, how it is reached, what is
-                   wrong
-      inspect      Show one file in full
-      diff         Compare two libraries, or two saved scans (`scan --format json`)
-      env          Print shell lines that hand the set to everything started later
-      shim         Print the path for `LD_PRELOAD`, writing the shim first
-      doctor       Say what is wrong with this machine, why, and what to do
-      demo         Tell the whole story on tiny libraries: broken, explained, healed
-      completions  Print a completion script
+      verify       Compare a lock file with this machine
+
+    Look at libraries:
+      scan         List every CUDA library here: release, owner, how it is found, problems
+      inspect      Show one library in full
+      diff         Compare two libraries, or two saved scans
+
+    More:
+      demo         Break, explain and heal an import of torch, on tiny libraries
       man          Print the manual page
-      help         Print this message or the help of the given subcommand(s)
+      completions  Print a completion script
+      help         Print this help, or that of a command
 
     Options:
-      -v, --verbose...       Say more: -v decisions, -vv where was looked (a kept answer was decided
-                             before)
-      -q, --quiet            Say nothing but errors
-          --color <COLOR>    When to use colour [default: auto] [possible values: auto, always, never]
-          --format <FORMAT>  How to print results [default: human] [possible values: human, json, jsonl,
-                             markdown]
-          --root <DIR>       Look at the machine mounted at this directory
-      -h, --help             Print help (see more with '--help')
-      -V, --version          Print version
+      -v, --verbose...    Print more: -v decisions, -vv directories searched
+      -q, --quiet         Print no report and no notes, only errors; the exit status is the answer
+          --color <WHEN>  When to use colour [default: auto] [possible values: auto, always, never]
+          --root <DIR>    Look at the machine image mounted at this directory
+      -h, --help          Print help (see more with '--help')
+      -V, --version       Print version
     ");
 }
 
@@ -183,7 +186,7 @@ fn what_cannot_be_understood() {
 
       tip: a similar argument exists: '--torch'
 
-    Usage: cudashim resolve --torch <SPEC>
+    Usage: cudashim resolve --torch <SPEC> [TARGET]
 
     For more information, try '--help'.
     ");
@@ -226,12 +229,13 @@ fn the_set() {
     --- stdout
     torch 2.5.1+cu124 in /venv/lib/python3.11/site-packages/torch
 
-    from /venv/lib/python3.11/site-packages
-      libcublasLt.so.12    12.4.5.8  preload   nvidia/cublas/lib/libcublasLt.so.12
-      libcublas.so.12      12.4.5.8  preload   nvidia/cublas/lib/libcublas.so.12
-      libcudnn.so.9        9.1.0.70  preload   nvidia/cudnn/lib/libcudnn.so.9
-      libcudnn_graph.so.9  9.1.0.70  preload   nvidia/cudnn/lib/libcudnn_graph.so.9
-      libcudnn_ops.so.9    9.1.0.70  redirect  nvidia/cudnn/lib/libcudnn_ops.so.9
+      library              release   loaded      in
+    /venv/lib/python3.11/site-packages
+      libcublasLt.so.12    12.4.5.8  at start    nvidia/cublas/lib
+      libcublas.so.12      12.4.5.8  at start    nvidia/cublas/lib
+      libcudnn.so.9        9.1.0.70  at start    nvidia/cudnn/lib
+      libcudnn_graph.so.9  9.1.0.70  at start    nvidia/cudnn/lib
+      libcudnn_ops.so.9    9.1.0.70  on request  nvidia/cudnn/lib
 
     5 libraries chosen
     ");
@@ -240,14 +244,15 @@ fn the_set() {
     --- stdout
     torch 2.5.1+cu124 in /venv/lib/python3.11/site-packages/torch
 
-    from /venv/lib/python3.11/site-packages
-      libcublasLt.so.12    12.4.5.8  preload   nvidia/cublas/lib/libcublasLt.so.12
-      libcublas.so.12      12.4.5.8  preload   nvidia/cublas/lib/libcublas.so.12
-      libcudnn.so.9        9.1.0.70  preload   nvidia/cudnn/lib/libcudnn.so.9
-      libcudnn_graph.so.9  9.1.0.70  preload   nvidia/cudnn/lib/libcudnn_graph.so.9
-      libcudnn_ops.so.9    9.1.0.70  redirect  nvidia/cudnn/lib/libcudnn_ops.so.9
+      library              release   loaded      in
+    /venv/lib/python3.11/site-packages
+      libcublasLt.so.12    12.4.5.8  at start    nvidia/cublas/lib
+      libcublas.so.12      12.4.5.8  at start    nvidia/cublas/lib
+      libcudnn.so.9        9.1.0.70  at start    nvidia/cudnn/lib
+      libcudnn_graph.so.9  9.1.0.70  at start    nvidia/cudnn/lib
+      libcudnn_ops.so.9    9.1.0.70  on request  nvidia/cudnn/lib
 
-    5 libraries chosen, 2 other copies refused; `--explain SONAME` tells why
+    5 libraries chosen, 2 other copies not; `--explain SONAME` says why
     ");
 }
 
@@ -264,7 +269,7 @@ fn why_this_copy() {
       chosen: the only copy that fits
 
       /opt/mine/libcublasLt.so.12
-      refused: its release is unknown, that of libcublas.so.12 is 12.4.5.8
+      not chosen: its release is unknown, that of libcublas.so.12 is 12.4.5.8
     ");
     insta::assert_snapshot!(explain("libcudnn_ops.so.9"), @"
     exit 0
@@ -280,12 +285,13 @@ fn why_this_copy() {
     insta::assert_snapshot!(seen(&nothing, &mut nothing.rooted(["resolve", "--explain", "libcudnn.so.9"])), @"
     exit 2
     --- stderr
-    error: there is no Python here, and nothing else is named: nothing to explain
+    error: cannot explain `libcudnn.so.9`: there is no Python here, and nothing else is named
     ");
     insta::assert_snapshot!(explain("libnccl.so.2"), @"
     exit 2
     --- stderr
-    error: `libnccl.so.2` is not in the set, which holds: libcublasLt.so.12, libcublas.so.12, libcudnn.so.9, libcudnn_graph.so.9, libcudnn_ops.so.9
+    error: `libnccl.so.2` is not in the set
+    hint: run `cudashim resolve` to list the set
     ");
 }
 
@@ -354,19 +360,22 @@ fn nothing_to_choose() {
     insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve"])), @"
     exit 0
     --- stdout
-    there is no Python here, and nothing else is named: nothing to choose
+    no set: there is no Python here, and nothing else is named
+    hint: activate the environment, or name it: `cudashim resolve DIR`
     ");
     let venv = world.venv("venv");
     insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"
     exit 0
     --- stdout
-    `/venv/bin/python` has no torch, and nothing in its environment asks for CUDA: nothing to choose
+    no set: `/venv/bin/python` has no torch, and nothing in its environment asks for CUDA
+    hint: activate the environment, or name it: `cudashim resolve DIR`
     ");
     venv.torch("2.5.1+cpu", None, &[], &[]);
     insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"
     exit 0
     --- stdout
-    torch 2.5.1+cpu in `/venv/lib/python3.11/site-packages` is built without CUDA: nothing to choose
+    no set: torch 2.5.1+cpu in `/venv/lib/python3.11/site-packages` is built without CUDA
+    hint: activate the environment, or name it: `cudashim resolve DIR`
     ");
     let (code, answer) = json(&mut world.rooted(["resolve", "--python", "/venv"]));
     assert_eq!((code, answer["set"].as_array().map(Vec::len)), (Some(0), Some(0)));
@@ -399,21 +408,21 @@ fn an_interpreter_that_is_not_there() {
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--python", "none/bin/python"])), @"
     exit 2
     --- stderr
-    error: `[WORLD]/none/bin/python` is no Python: there is no such file
-    hint: name another interpreter with `--python`
+    error: cannot find the Python `[WORLD]/none/bin/python`: no such file
+    hint: name an interpreter, a command on PATH, an environment's directory, or a project that has `.venv`
     ");
     world.venv("venv").torch("2.5.1+cu124", Some("12.4"), &[], &[]);
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--python", "venv", "--torch", "2.4"])), @"
     exit 2
     --- stderr
     error: `[WORLD]/venv/bin/python` has torch 2.5.1+cu124, not `2.4`
-    hint: leave `--torch` out, or name the interpreter that has it with `--python`
+    hint: omit `--torch`, or name the Python that has it with `--python`
     ");
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--for", "venv/pyvenv.cfg"])), @"
     exit 2
     --- stderr
     error: `[WORLD]/venv/pyvenv.cfg` cannot be served: not an ELF file
-    hint: `--for` takes 64-bit ELF programs and libraries of this machine
+    hint: name a 64-bit ELF program or library of this machine
     ");
 }
 
@@ -447,8 +456,10 @@ fn a_reader_that_goes_away_is_no_failure() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output =
-            world.rooted(arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        // Completions are of no machine.
+        let mut command =
+            if arguments[0] == "completions" { world.cudashim(arguments) } else { world.rooted(arguments) };
+        let output = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
         assert_eq!(
             (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
             (Some(0), ""),
@@ -471,7 +482,7 @@ fn what_cannot_be_written_is_a_failure() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @"
-    error: the answer cannot be written to stdout
+    error: cannot write to stdout
       caused by: No space left on device (os error 28)
     ");
 }
@@ -510,7 +521,7 @@ fn a_runtime_library_that_lacks_a_node() {
       chosen: has the version node `libgomp.so.1`, which is needed
 
       /old/libgomp.so.1
-      refused: lacks the version node `libgomp.so.1`
+      not chosen: lacks the version node `libgomp.so.1`
     ");
     // The copy ld.so takes by itself is left to it.
     assert!(explain("/none").contains("is not in the set"), "{}", explain("/none"));

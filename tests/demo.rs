@@ -88,7 +88,7 @@ fn it_breaks_is_explained_and_healed() {
          undefined symbol: __nvJitLinkComplete_12_4, version libnvJitLink.so.12",
         "$ cudashim resolve --explain libnvJitLink.so.12",
         "$SITE/nvidia/nvjitlink/lib/libnvJitLink.so.12 chosen: ",
-        "$DEMO/cuda-12.1/lib64/libnvJitLink.so.12 refused: ",
+        "$DEMO/cuda-12.1/lib64/libnvJitLink.so.12 not chosen: ",
         "__nvJitLinkComplete_12_4",
         "$ cudashim run -- python -c 'import torch'",
         "torch 2.5.1+cu124 imported; libnvJitLink.so.12 from $SITE/nvidia/nvjitlink/lib/libnvJitLink.so.12 ",

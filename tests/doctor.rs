@@ -218,7 +218,8 @@ fn the_page_has_the_verdict_first() {
 
     driver   none
     torch    none
-    set      nothing to choose: there is no Python here, and nothing else is named
+    set      none: there is no Python here, and nothing else is named
+    try      activate an environment, or name it: `cudashim doctor DIR`
 
     fact: there is no NVIDIA driver on this machine [no-driver]
     ");
@@ -261,7 +262,7 @@ fn a_root_is_a_directory() {
         let root = patient.world.path(root);
         let output = patient.world.cudashim(["doctor", "--root"]).arg(&root).output().unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("is no directory"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("not a directory"));
     }
     patient = patient.without("file");
     let output = patient.world.cudashim(["doctor", "--root"]).arg(patient.world.root()).output().unwrap();
@@ -320,6 +321,6 @@ fn other_formats_and_a_record() {
     fs::write(&file, r#"{"schema":9}"#).unwrap();
     let output = elsewhere.world.rooted(["doctor", "--recorded"]).arg(&file).output().unwrap();
     let says = String::from_utf8_lossy(&output.stderr);
-    assert!(says.contains("driver.json` cannot be used") && says.contains("format 9"), "{says}");
+    assert!(says.contains("cannot use the record `") && says.contains("format 9"), "{says}");
     assert_eq!(output.status.code(), Some(2));
 }

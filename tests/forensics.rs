@@ -69,23 +69,23 @@ fn a_scan_that_people_read() {
     let (code, out, err) = run(&mut world.rooted(["scan", "/"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     insta::assert_snapshot!(out, @"
-        library                    release          CUDA found by
+        library                    release            CUDA found by
     /usr/local/cuda-12.1
       toolkit 12.1 in /usr/local/cuda-12.1
-        libcublas.so.12            12.1.0.26 likely 12.1 -        2 names
-        libcublasLt.so.12          12.1.0.26 likely 12.1 run path 2 names
-        libcufft.so.11             ?                12.1 -        truncated-or-foreign-elf
-        libcuda.so                 ?                12.1 -        a stub, for linking only
+        libcublas.so.12            12.1.0.26 (likely) 12.1 -        2 names
+        libcublasLt.so.12          12.1.0.26 (likely) 12.1 run path 2 names
+        libcufft.so.11             ?                  12.1 -        truncated-or-foreign-elf
+        libcuda.so                 ?                  12.1 -        link-time stub
 
     /venv/lib/python3.11/site-packages
       nvidia-cublas-cu12 12.4.5.8 (wheel)
-        libcublas.so.12            12.4.5.8         12.4 run path
-        libcublasLt.so.12          12.4.5.8         12.4 run path
+        libcublas.so.12            12.4.5.8           12.4 run path
+        libcublasLt.so.12          12.4.5.8           12.4 run path
       owner unknown
-        libcudart-e409450e.so.11.0 ?                11   -        renamed copy
+        libcudart-e409450e.so.11.0 ?                  11   -        renamed copy
 
-    7 libraries in 2 places; `cudashim inspect FILE` tells all about one
-    4 with `-` are on nobody's search path: found only by the whole path
+    7 libraries in 2 places; run `cudashim inspect FILE` for details
+    4 with `-` are not found by name: only a program that know the path loads them
 
     1 problem
 
@@ -98,8 +98,8 @@ fn a_scan_that_people_read() {
     assert_eq!((strict.0, strict.1), (Some(1), out));
     let nothing = World::new();
     insta::assert_snapshot!(run(&mut nothing.rooted(["scan", "/"])).1, @"
-    no library of NVIDIA's was found; `cudashim scan DIR` looks into a whole tree, `scan --deep` into
-    the whole disk
+    no library of NVIDIA's found; `cudashim scan DIR` searches a directory and all below it, `scan
+    --deep` the whole disk
     ");
 }
 
@@ -255,7 +255,10 @@ fn the_first_lines_come_before_the_last_file_is_read_and_ctrl_c_ends_it_cleanly(
     reader.read_to_string(&mut rest).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "cudashim: stopped: what follows is what was read so far\n");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "cudashim: interrupted: the report holds what was read so far\n"
+    );
     let lines: Vec<Value> = rest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (end, libraries) = lines.split_last().unwrap();
     assert_eq!((end["type"].as_str(), end["stopped"].as_bool()), (Some("end"), Some(true)));
@@ -296,10 +299,7 @@ fn bytes_are_compared_when_asked() {
     );
     let inside = format!("{SITE}/{path}");
     let (_, out, _) = run(&mut world.rooted(["inspect", "--hash", &inside]));
-    assert!(
-        out.contains("its bytes are NOT those that were recorded") && out.contains("problem       altered-file"),
-        "{out}"
-    );
+    assert!(out.contains("its bytes are NOT the recorded ones") && out.contains("problem       altered-file"), "{out}");
     assert!(out.contains(&hex), "{out}");
     // The other wheel's bytes, of the same size.
     let other = venv.site.join("nvidia_nccl_cu13-2.30.7.dist-info");
@@ -346,8 +346,8 @@ fn a_file_in_full() {
       release       12.4.5.8 (certain), built for CUDA 12.4
       by            package: nvidia-cublas-cu12 12.4.5.8
                     symbols: lacks what came with 12.9.3.13
-      owner         nvidia-cublas-cu12 12.4.5.8 (wheel): of the size that was recorded; `--hash`
-                    compares the
+      owner         nvidia-cublas-cu12 12.4.5.8 (wheel): has the recorded size; `--hash` compares the
+
 
       soname        libcublasLt.so.12, which is one of its names
       found by      DT_RUNPATH of /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12
@@ -356,7 +356,7 @@ fn a_file_in_full() {
       defines       libcublasLt.so.12
       needs         libc.so.6: GLIBC_2.2.5
       symbols       3 defined, 4 undefined, 4 of them weak
-      to load       glibc 2.2.5 or later
+      to load       glibc 2.2.5 or newer
     ");
     insta::assert_snapshot!(shown("/usr/local/cuda-12.1/lib64/libcublas.so.12"), @"
     /usr/local/cuda-12.1/lib64/libcublas.so.12
@@ -369,7 +369,7 @@ fn a_file_in_full() {
       soname        libcublas.so.12, which is one of its names
       link to       libcublas.so.12.1.0.26
       real path     /usr/local/cuda-12.1/lib64/libcublas.so.12.1.0.26
-      found by      nobody's search path: only by its whole path
+      found by      not in any search path; reachable only by full path
 
       needed        libcublasLt.so.12 libc.so.6
       runpath       $ORIGIN
@@ -377,7 +377,7 @@ fn a_file_in_full() {
       needs         libc.so.6: GLIBC_2.2.5
                     libcublasLt.so.12: libcublasLt.so.12
       symbols       2 defined, 5 undefined, 4 of them weak
-      to load       glibc 2.2.5 or later
+      to load       glibc 2.2.5 or newer
     ");
     insta::assert_snapshot!(shown(&format!("{SITE}/torch/lib/libcudart-e409450e.so.11.0")), @"
     /venv/lib/python3.11/site-packages/torch/lib/libcudart-e409450e.so.11.0
@@ -388,16 +388,16 @@ fn a_file_in_full() {
                     soname: CUDA 11
       owner         unknown: no package, toolkit or application claims it
 
-      soname        libcudart.so.11.0, which is none of its names: who asks for it does not find this
+      soname        libcudart.so.11.0, which is not among its names: a search for it does not find this
                     file
-      renamed       a bundle put the hash e409450e into its name, so that nobody else finds it
-      found by      nobody's search path: only by its whole path
+      renamed       a wheel's repair tool put the hash e409450e into its name; no other program finds it
+      found by      not in any search path; reachable only by full path
 
       needed        libc.so.6
       defines       libcudart.so.11.0
       needs         libc.so.6: GLIBC_2.2.5
       symbols       2 defined, 4 undefined, 4 of them weak
-      to load       glibc 2.2.5 or later
+      to load       glibc 2.2.5 or newer
     ");
     insta::assert_snapshot!(shown(&format!("{SITE}/torch/lib/libtorch_cuda.so")), @"
     /venv/lib/python3.11/site-packages/torch/lib/libtorch_cuda.so
@@ -411,34 +411,34 @@ fn a_file_in_full() {
       needs         libc.so.6: GLIBC_2.2.5
                     libcublas.so.12: libcublas.so.12
       symbols       1 defined, 5 undefined, 4 of them weak
-      to load       glibc 2.2.5 or later
+      to load       glibc 2.2.5 or newer
     ");
     insta::assert_snapshot!(shown("/usr/local/cuda-12.1/lib64/stubs/libcuda.so"), @"
     /usr/local/cuda-12.1/lib64/stubs/libcuda.so
       is            driver, 64-bit [MACHINE], [SIZE]
-      stub          for linking only: it stands in a directory of stubs
+      stub          link-time stub: it is in a directory of stubs
       release       unknown, built for CUDA 12.1 (likely)
       by            directory: /usr/local/cuda-12.1/lib64/stubs
       owner         toolkit 12.1 in /usr/local/cuda-12.1
 
-      soname        libcuda.so.1, which is none of its names: who asks for it does not find this file
-      found by      nobody's search path: only by its whole path
+      soname        libcuda.so.1, which is not among its names: a search for it does not find this file
+      found by      not in any search path; reachable only by full path
 
       needed        libc.so.6
       needs         libc.so.6: GLIBC_2.2.5
       symbols       1 defined, 4 undefined, 4 of them weak
-      to load       glibc 2.2.5 or later
+      to load       glibc 2.2.5 or newer
     ");
     insta::assert_snapshot!(shown("/usr/local/cuda-12.1/lib64/libcufft.so.11"), @"
     /usr/local/cuda-12.1/lib64/libcufft.so.11
-      is            cufft, no ELF object that can be loaded here, 10
+      is            cufft, not an ELF object that can be loaded here, 10
       unusable      not an ELF file
       release       unknown, built for CUDA 12.1 (likely)
       by            directory: /usr/local/cuda-12.1/lib64
       owner         toolkit 12.1 in /usr/local/cuda-12.1
 
       soname        none
-      found by      nobody's search path: only by its whole path
+      found by      not in any search path; reachable only by full path
 
       problem       truncated-or-foreign-elf: not an ELF file
       what to do    reinstall the package that should stand there, or remove it
@@ -464,7 +464,10 @@ fn files_in_full_for_programs() {
     fs::write(world.path("text"), "no library").unwrap();
     let (code, out, err) = run(world.rooted(["inspect", "/text", "--format", "jsonl"]).args(&files).arg("/none"));
     assert_eq!((code, out.lines().count()), (Some(2), 2));
-    assert!(err.contains("error: `/text`: not an ELF file") && err.contains("error: `/none`: "), "{err}");
+    assert!(
+        err.contains("error: cannot read `/text`: not an ELF file") && err.contains("error: cannot open `/none`: "),
+        "{err}"
+    );
     let paths: BTreeSet<String> =
         out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["path"].to_string()).collect();
     assert_eq!(paths.len(), 2);

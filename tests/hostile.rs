@@ -238,7 +238,7 @@ fn what_may_not_be_read_is_told() {
     command.args(scan.get_args()).env("HOME", "/nonexistent").env_remove("CUDASHIM_CACHE");
     let (code, out, err) = output(&mut command);
     fs::set_permissions(world.path("t/locked"), Permissions::from_mode(0o700)).unwrap();
-    assert_eq!((code, err.as_str()), (Some(0), "cudashim: 1 directory could not be read\n"));
+    assert_eq!((code, err.as_str()), (Some(0), "cudashim: cannot read 1 directory\n"));
     let seen: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(ids(&seen, "/t/libcudart.so.12"), ["unreadable"]);
     assert_eq!(seen["problems"].as_array().unwrap().len(), 1, "{seen}");

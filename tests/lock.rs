@@ -148,17 +148,17 @@ fn all_holds_where_it_was_made() {
     for name in ["torch", "python", "libcublas.so.12", "libcublasLt.so.12"] {
         assert_eq!(state(&value, name), holds(), "{name}");
     }
-    let text = Seen::of(&mut world.cudashim(["verify"]));
+    let text = Seen::of(world.cudashim(["verify", "-v"]).env("COLUMNS", "300"));
     assert_eq!((text.code, text.err.as_str()), (Some(0), ""));
     let site = venv.site.display();
     for expected in [
-        format!("holds    libcublas.so.12          12.4.5.8, `{site}/{CUBLAS}/libcublas.so.12`"),
+        format!("unchanged  libcublas.so.12          12.4.5.8, `{site}/{CUBLAS}/libcublas.so.12`"),
         // Of the consumer's own, what leads to a chosen library.
-        format!("holds    libtorch_global_deps.so  `{site}/torch/lib/libtorch_global_deps.so`"),
+        format!("unchanged  libtorch_global_deps.so  `{site}/torch/lib/libtorch_global_deps.so`"),
     ] {
         assert!(text.out.lines().any(|line| line == expected), "{}", text.out);
     }
-    assert!(text.out.ends_with("\nthe lock holds\n"), "{}", text.out);
+    assert!(text.out.ends_with("\nthe lock holds: 6 of 6 unchanged\n"), "{}", text.out);
 }
 
 #[test]

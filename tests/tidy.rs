@@ -33,7 +33,7 @@ const HOMES: [(&[&str], &[&str]); 5] = [
         &["std::process::{Command", "std::process::Command", "exec("],
         &["host/bounded.rs", "python/ask.rs", "launch/probe/", "cli/"],
     ),
-    (&["clap::", "clap_complete::", "anyhow::", "anstream::", "env_logger::"], &["cli/"]),
+    (&["clap::", "clap_complete::", "anstream::", "env_logger::"], &["cli/"]),
     (&["print!", "println!", "eprint!", "eprintln!", "io::stdout", "io::stderr", "process::exit"], &["cli/"]),
     (&["unsafe ", "unsafe_code"], &["host/map.rs", "launch/open.rs"]),
 ];

@@ -65,7 +65,8 @@ impl Failure {
                 says.extend(self.causes().map(ToString::to_string));
             }
         }
-        says.dedup();
+        // An error may end in what caused it.
+        says.dedup_by(|cause, before| before.ends_with(&**cause));
         says
     }
 

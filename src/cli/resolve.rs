@@ -76,7 +76,7 @@ pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> Result<&
         bail!("cannot explain `{soname}`: {nothing}");
     }
     if let Some(unserved) = report.unserved.iter().find(|unserved| unserved.soname == soname) {
-        bail!("`{soname}` is left to ld.so: {}", unserved.because);
+        bail!("`{soname}` is left to the loader: {}", unserved.because);
     }
     let is_named = |path: &JsonPath| path.to_path().file_name().is_some_and(|name| name == soname);
     if let Some(problem) = report.problems.iter().find(|problem| is_named(&problem.path)) {

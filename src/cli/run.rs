@@ -11,7 +11,7 @@ use crate::launch::{ChildEnvironment, Door, Handout, Odd, Target, Why};
 use crate::machine::Machine;
 use crate::machine::{Cached, Handed, Request, RequestError};
 use crate::plan;
-use crate::plan::{Plan, Unfit};
+use crate::plan::{Plan, PlanLibrary, Unfit};
 use crate::python;
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -203,7 +203,7 @@ fn found(context: &Context, args: &RunArgs, request: &Request) -> Result<(Target
     let read = || python::Command::read(host, &args.command);
     let target = || read().map(|command| Target::read(host, &command.program)).unwrap_or_default();
     if let Some(path) = &args.plan {
-        let given = given_plan(context, path, read().as_ref(), &args.choice.places)?;
+        let given = given_plan(context, path, read().as_ref(), &args.choice.places, args.force)?;
         return Ok((target(), Some(given), None));
     }
     let answered = match answer_before_start(context, request) {
@@ -331,13 +331,17 @@ pub(super) fn given(context: &Context, answered: Cached, named: bool, force: boo
     }
 }
 
-/// A plan named by the user, for the command too, with what is not handed out said: what is no longer what it was, and
-/// what stands neither in the command's environment, nor on the machine, nor in `places`.
+/// A plan named by the user, for the command too. Notes say what is not handed out: what is no longer what it was, and what
+/// stands neither in the command's environment, nor on the machine, nor in `places`.
+///
+/// # Errors
+/// The plan cannot be used; or files of it are missing, unless `force`.
 pub(super) fn given_plan(
     context: &Context,
     path: &Path,
     command: Option<&python::Command>,
     places: &[PathBuf],
+    force: bool,
 ) -> Result<Given> {
     let host = context.host();
     let path = std::fs::canonicalize(path).with_context(|| format!("cannot read the plan `{}`", path.display()))?;
@@ -355,13 +359,22 @@ pub(super) fn given_plan(
     let lost: Vec<(String, String)> = refused.into_iter().chain(left_out).collect();
     let lost = lost.iter().filter_map(|(soname, why)| Some((plan.library(soname)?, why)));
     let lost: Vec<_> = lost.filter(|(library, _)| plan.is_its_own(library)).collect();
+    let is_gone = |(library, _): &&(&PlanLibrary, _)| host.stat(&library.path).is_err();
+    let gone = lost.iter().filter(is_gone).count();
+    if let (Some((library, _)), false) = (lost.iter().find(is_gone), force) {
+        let more = if gone > 1 { format!(" and {} more", gone - 1) } else { String::new() };
+        let says = format!("cannot use the plan `{}`: `{}`{more} is missing", text.display(), library.path.display());
+        return Err(Failure::new(says)
+            .hint(format!("run `cudashim verify {} --relocate` to find the same files here", text.display()))
+            .hint("`--force` starts the command with the libraries that are left"));
+    }
     if let [(library, why), more @ ..] = &*lost {
         let (what, more) = match more.len() {
             0 => (format!("{} is", library.soname), String::new()),
             more => (format!("{} and those are", library.soname), format!(", and {more} more are not what they were")),
         };
         output::note(&format!(
-            "`{}` {why}{more}: {what} left to ld.so; run `cudashim verify {}` for all of it",
+            "`{}` {why}{more}: {what} left to the loader; run `cudashim verify {}` for all of it",
             library.path.display(),
             text.display()
         ));

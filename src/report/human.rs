@@ -88,7 +88,7 @@ pub fn resolution_text(report: &ResolveReport) -> String {
         }
     }
     if !report.unserved.is_empty() {
-        text.push_str("\nleft to ld.so\n");
+        text.push_str("\nleft to the loader\n");
         for unserved in &report.unserved {
             let _ = writeln!(text, "  {:name_width$}  {}", unserved.soname, unserved.because);
         }

@@ -332,7 +332,8 @@ fn what_cannot_be_checked() {
     for (subject, says) in [
         ("./empty", "it is empty"),
         ("./text", "not an ELF file"),
-        ("./home", "it is a directory"),
+        ("./home", "cannot find the Python"),
+        ("./home", "the directory has no `bin/python`"),
         ("./gone", "No such file"),
         ("gone", "no program on PATH"),
     ] {

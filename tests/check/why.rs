@@ -105,5 +105,5 @@ fn what_is_mapped_already_needs_no_search() {
         .output()
         .unwrap();
     assert_eq!(text.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&text.stdout).contains("gets nothing: no place has it"));
+    assert!(String::from_utf8_lossy(&text.stdout).contains("\nnot found\n"));
 }

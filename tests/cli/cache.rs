@@ -78,7 +78,11 @@ fn what_cannot_be_written_is_not_handed_out() {
     changed(&venv);
     let refused = limited(&world);
     assert_eq!((refused.code, refused.out.as_str()), (Some(125), ""), "{}", refused.err);
-    assert!(refused.err.contains("cannot be written") && refused.err.contains("raise `ulimit -f`"), "{}", refused.err);
+    assert!(
+        refused.err.contains("cannot write the plan to") && refused.err.contains("raise `ulimit -f`"),
+        "{}",
+        refused.err
+    );
     assert_eq!(kept(&world, "plan"), before);
     let temporary = fs::read_dir(world.path("cache/plans")).unwrap().map(|entry| entry.unwrap().file_name());
     let temporary: Vec<_> = temporary.filter(|name| name.as_encoded_bytes().starts_with(b".tmp")).collect();

@@ -61,20 +61,20 @@ fn rewritten(change: impl Fn(&mut Vec<u8>)) -> String {
 fn truncated() {
     insta::assert_snapshot!(rewritten(|bytes| bytes.truncate(bytes.len() / 2)), @"
     […]/libcublasLt.so.12 (12.4.5.8)
-    refused: truncated: the file ends before its segments do
+    not chosen: truncated: the file ends before its segments do
     ");
     // In the middle of the ELF header, and of the program headers.
     insta::assert_snapshot!(rewritten(|bytes| bytes.truncate(40)), @"
     […]/libcublasLt.so.12 (12.4.5.8)
-    refused: too short for an ELF header
+    not chosen: too short for an ELF header
     ");
     insta::assert_snapshot!(rewritten(|bytes| bytes.truncate(100)), @"
     […]/libcublasLt.so.12 (12.4.5.8)
-    refused: the file ends inside its program headers at 0x40
+    not chosen: the file ends inside its program headers at 0x40
     ");
     insta::assert_snapshot!(rewritten(Vec::clear), @"
     […]/libcublasLt.so.12 (12.4.5.8)
-    refused: too short for an ELF header
+    not chosen: too short for an ELF header
     ");
 }
 
@@ -82,7 +82,7 @@ fn truncated() {
 fn not_elf() {
     insta::assert_snapshot!(rewritten(|bytes| *bytes = b"version https://git-lfs.github.com/spec/v1\n".to_vec()), @"
     […]/libcublasLt.so.12 (12.4.5.8)
-    refused: not an ELF file
+    not chosen: not an ELF file
     ");
 }
 
@@ -90,12 +90,12 @@ fn not_elf() {
 fn of_another_class_or_machine() {
     insta::assert_snapshot!(rewritten(|bytes| bytes[4] = 1), @"
     […]/libcublasLt.so.12 (12.4.5.8)
-    refused: an object for another machine: 32-bit [MACHINE]
+    not chosen: an object for another machine: 32-bit [MACHINE]
     ");
     // s390x is none of the machines this is built for.
     insta::assert_snapshot!(rewritten(|bytes| bytes[18] = 22), @"
     […]/libcublasLt.so.12 (12.4.5.8)
-    refused: an object for another machine: 64-bit s390
+    not chosen: an object for another machine: 64-bit s390
     ");
 }
 
@@ -144,6 +144,6 @@ fn another_library_under_its_name() {
         other.build(path);
     }), @"
     […]/libcublasLt.so.12 (12.4.5.8)
-    refused: named `libcublasLt.so.12`, but its soname is `libcublasLt.so.11`
+    not chosen: named `libcublasLt.so.12`, but its soname is `libcublasLt.so.11`
     ");
 }

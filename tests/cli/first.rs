@@ -20,7 +20,7 @@ fn help_and_version_are_printed_once() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = world.cudashim(words).stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{words:?}");
-        assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: the help cannot be written to stdout"));
+        assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: cannot write the help to stdout"));
     }
 }
 
@@ -112,7 +112,7 @@ fn paths_and_plans_in_few_words() {
     assert_eq!(err.matches("/nonexistent").count(), 1, "{err}");
     std::fs::write(world.path("libmine.so"), "").unwrap();
     let Seen { err, .. } = Seen::of(&mut world.cudashim(["inspect", "libmine.so"]));
-    assert_eq!(err, "error: `libmine.so`: too short for an ELF header\n");
+    assert_eq!(err, "error: cannot read `libmine.so`: too short for an ELF header\n");
     let Seen { out, .. } = Seen::of(&mut world.rooted(["--root", "opt", "doctor"]));
     assert!(!out.contains("--for"), "{out}");
 }

@@ -92,7 +92,7 @@ fn what_env_healed_is_healed() {
     );
     let check = shell("cudashim check --python venv");
     assert_eq!(check.code, Some(0), "{}{}", check.out, check.err);
-    assert_eq!(check.err, "cudashim: judged with the plan in force; `--bare` judges without it\n");
+    assert_eq!(check.err, "cudashim: the plan in force is applied; `--bare` checks without it\n");
     assert_eq!(shell("cudashim check --python venv --bare").code, Some(1));
 }
 

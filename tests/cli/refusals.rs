@@ -100,6 +100,7 @@ fn a_copy_for_another_major_under_a_soname_that_all_share() {
         (code, chosen, answer)
     };
     nccl("one", "2.27.7+cuda13.0");
+    std::fs::create_dir(world.path("two")).unwrap();
     let (code, _, answer) = ask();
     assert_eq!(code, Some(1), "{answer:#}");
     assert!(answer["no_solution"].to_string().contains("13"), "{answer:#}");

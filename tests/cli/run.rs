@@ -80,7 +80,7 @@ fn a_kept_plan_is_handed_out() {
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--python", "venv", "-o", "kept.plan"])), @"
     exit 0
     --- stderr
-    cudashim: wrote `kept.plan`: use it with `cudashim run --plan kept.plan`
+    cudashim: wrote `kept.plan`; use it with `cudashim run --plan kept.plan`
     ");
     let load = |world: &World| {
         let mut command = world.cudashim(["run", "--plan", "kept.plan", "--"]);
@@ -97,20 +97,20 @@ fn a_kept_plan_is_handed_out() {
     --- stdout
     [WORLD]/venv/lib/python3.11/site-packages/torch/lib/../../nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     --- stderr
-    cudashim: `[WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` was changed since the plan was made: libcublasLt.so.12 is left to the loader; `cudashim verify [WORLD]/kept.plan` tells more
+    cudashim: `[WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` was changed since the plan was made: libcublasLt.so.12 is left to ld.so; run `cudashim verify [WORLD]/kept.plan` for all of it
     cudashim in [PID]: libcublas.so.12: [WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 could not be loaded: [WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     ");
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "--plan", "none.plan", "venv/bin/python"])), @"
     exit 125
     --- stderr
-    error: the plan `none.plan` cannot be read
+    error: cannot read the plan `none.plan`
       caused by: No such file or directory (os error 2)
     ");
     fs::write(world.path("kept.plan"), "cudashim-plan\t1\n").unwrap();
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "--plan", "kept.plan", "venv/bin/python"])), @"
     exit 125
     --- stderr
-    error: `[WORLD]/kept.plan` cannot be used
+    error: cannot use the plan `[WORLD]/kept.plan`
       caused by: the plan is cut off: its `end` line is missing or counts other lines
     hint: it was cut short, or edited by hand: make a new one with `cudashim lock`
     ");
@@ -221,7 +221,7 @@ fn what_env_has_nothing_for() {
     // What the shell starts can ask for its own.
     let lines = Seen::of(world.cudashim(["env", "--python", "venv"]).env("CUDASHIM_PLAN", "/of/another"));
     let says =
-        "torch 2.5.1+cpu in `[WORLD]/venv/lib/python3.11/site-packages` is built without CUDA: nothing to hand out";
+        "torch 2.5.1+cpu in `[WORLD]/venv/lib/python3.11/site-packages` is built without CUDA: no libraries chosen";
     assert!(lines.all(&world).ends_with(&format!("--- stderr\ncudashim: {says}\n")), "{}", lines.err);
     assert!(
         lines.out.starts_with("export LD_PRELOAD=") && lines.out.ends_with("\nunset CUDASHIM_PLAN\n"),
@@ -271,7 +271,7 @@ fn a_cache_that_others_can_write_to_is_not_used() {
     exit 125
     --- stderr
     cudashim: no cache: the cache directory `[WORLD]/cache` can be written by group or others (mode 777)
-    error: the plan cannot be written to `[WORLD]/cache`: the cache directory `[WORLD]/cache` can be written by group or others (mode 777): set `CUDASHIM_CACHE` to a directory of your own
+    error: cannot write the plan to `[WORLD]/cache`: the cache directory `[WORLD]/cache` can be written by group or others (mode 777): set `CUDASHIM_CACHE` to a directory of your own
     ");
     // The answer itself needs no cache.
     assert_eq!(Seen::of(&mut world.cudashim(["resolve", "--python", "venv"])).code, Some(0));

@@ -118,7 +118,7 @@ fn what_is_left_running_is_not_waited_for() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((text(&output.stdout), output.status.code()), ("out\n", Some(3)));
     let said = text(&output.stderr);
-    assert!(said.starts_with(NCCL) && said.contains("left running"), "{said}");
+    assert!(said.starts_with(NCCL) && said.contains("background processes are still running"), "{said}");
     assert!(said.contains("[nccl-older-wins]"), "{said}");
     drop(held);
 }
@@ -185,7 +185,7 @@ fn a_long_file_is_read_at_its_ends() {
     child.stdin.take().unwrap().write_all(NCCL.as_bytes()).unwrap();
     assert!(text(&child.wait_with_output().unwrap().stdout).contains("[nccl-older-wins]"));
     for (arguments, says) in
-        [(["--error", "/no/such"], "cannot be read"), (["--error", "/dev/null"], "no text to explain")]
+        [(["--error", "/no/such"], "cannot read the text"), (["--error", "/dev/null"], "no text to explain")]
     {
         let output = world.cudashim(["doctor"]).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
@@ -221,9 +221,9 @@ fn what_is_named_is_bounded_and_there() {
     };
     // Without an end: only a part is read.
     refused(&["doctor", "--recorded", "/dev/zero"], "no recorded machine");
-    refused(&["--root", "/no/such/machine", "doctor"], "is no directory");
+    refused(&["--root", "/no/such/machine", "doctor"], "not a directory");
     // A device is not replaced by a file.
-    refused(&["doctor", "--no-devices", "--record", "/dev/null"], "no regular file");
+    refused(&["doctor", "--no-devices", "--record", "/dev/null"], "not a regular file");
 }
 
 #[test]

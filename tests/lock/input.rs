@@ -55,7 +55,7 @@ fn that_names_no_library() {
         .unwrap();
     let (code, value) = verify(&world, &[]);
     assert_eq!((code, state(&value, "library")), (1, drifted("unidentified")), "{value:#}");
-    assert_eq!(value["hints"], serde_json::json!(["make a new lock for what is here: `cudashim lock`"]));
+    assert_eq!(value["hints"], serde_json::json!(["write a new lock for this machine: `cudashim lock`"]));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn what_cannot_be_locked() {
     let world = World::new();
     let nothing = Seen::of(&mut world.rooted(["lock"]));
     assert_eq!(nothing.code, Some(2));
-    assert!(nothing.err.contains("there is nothing to lock"), "{}", nothing.err);
+    assert!(nothing.err.contains("error: cannot lock: "), "{}", nothing.err);
     // A package that asks by name for what is nowhere.
     let bare = world.venv("bare");
     let library = Lib::new("asks.so").unversioned().uses("libcudart.so.12", &["cudaMalloc"]);
@@ -98,7 +98,7 @@ fn what_cannot_be_locked() {
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
     fs::create_dir(world.path("cudashim.lock")).unwrap();
     let directory = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
-    assert!(directory.code == Some(2) && directory.err.contains("no regular file"), "{}", directory.err);
+    assert!(directory.code == Some(2) && directory.err.contains("not a regular file"), "{}", directory.err);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn that_is_not_there() {
     let (world, _venv) = locked();
     let done = Seen::of(&mut world.cudashim(["verify", "none.lock"]));
     assert_eq!((done.code, done.out.as_str()), (Some(2), ""));
-    assert_eq!(done.err, "error: there is no `none.lock`: `cudashim lock -o FILE` writes one\n");
+    assert_eq!(done.err, "error: cannot find the lock `none.lock`\nhint: write one with `cudashim lock -o FILE`\n");
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn a_shell_proves_nothing() {
     fs::copy("/bin/sh", world.path("usr/bin/sh")).unwrap();
     let seen = Seen::of(&mut world.cudashim(["run", "--check", "--", "/usr/bin/sh"]));
     assert_eq!(seen.code, Some(125), "{}", seen.err);
-    assert!(seen.err.contains("which it will be is not known before"), "{}", seen.err);
+    assert!(seen.err.contains("cannot determine which Python `/usr/bin/sh` will run"), "{}", seen.err);
 }
 
 /// On any machine: with a GPU or without one, a plan that drifted is not started with.
@@ -199,12 +199,21 @@ fn run_does_not_start_what_is_not_proven() {
         command.envs(variable.map(|value| ("CUDASHIM_CHECK", value)));
         Seen::of(command.arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
     };
-    for done in [run(&["--check"], None), run(&[], Some("1"))] {
+    for done in [run(&["--check", "--force"], None), run(&["--force"], Some("1"))] {
         assert_eq!((done.code, done.out.as_str()), (Some(125), ""), "{}", done.err);
-        assert!(done.err.contains("error: not started: it would not run as it should\n  - `"), "{}", done.err);
+        assert!(done.err.contains("error: cannot start the command: its check failed\n  - `"), "{}", done.err);
         assert!(done.err.contains("needs `libcublasLt.so.12`: not found [library-not-found]\n"), "{}", done.err);
     }
-    for done in [run(&[], None), run(&[], Some("0"))] {
+    for done in [run(&[], None), run(&["--check"], None)] {
+        assert_eq!((done.code, done.out.as_str()), (Some(125), ""), "{}", done.err);
+        assert!(
+            done.err.contains("error: cannot use the plan `") && done.err.contains(" is missing\n"),
+            "{}",
+            done.err
+        );
+        assert!(done.err.contains("--relocate` to find the same files here\n"), "{}", done.err);
+    }
+    for done in [run(&["--force"], None), run(&["--force"], Some("0"))] {
         assert_eq!(done.code, Some(0), "{}", done.err);
         assert!(done.out.contains("cannot open shared object file"), "{}", done.out);
     }

@@ -102,7 +102,7 @@ fn another_torch_is_no_matter_of_paths() {
     let (code, value) = verify(&world, &["--python", "other", "--relocate"]);
     assert_eq!(code, 1);
     let why = value["not_relocated"][0].as_str().unwrap();
-    assert!(why.contains("for torch 2.5.1+cu124, and here is torch 2.6.0+cu124"), "{why}");
+    assert!(why.contains("for torch 2.5.1+cu124, but torch 2.6.0+cu124 is installed"), "{why}");
 }
 
 /// What an environment has besides is not of the lock.

@@ -135,7 +135,7 @@ fn the_manual_page_and_what_stands_in_no_help() {
     }
     assert!(!Seen::of(&mut world.cudashim(["man"])).out.contains("plan\\-for"));
     let odd = Seen::of(&mut world.cudashim(["plan-for", "x"]));
-    assert_eq!((odd.code, odd.out.as_str()), (Some(0), "!a process is meant by its number\n"));
+    assert_eq!((odd.code, odd.out.as_str()), (Some(0), "!expected a process ID\n"));
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn an_answer_is_evidence() {
     assert_eq!((&cudart["confidence"], cudart["problems"].as_array().unwrap().len()), (&"certain".into(), 0));
     assert_eq!(of(&answer, "libcublas.so.12")["version"], "12.8.4");
     assert_eq!(says(of(&answer, "libcufftw.so.11")), [""; 0]);
-    assert_eq!(err, "cudashim: asked 2 libraries what they are: 2 answered\n");
+    assert_eq!(err, "cudashim: asked 2 libraries for their versions: 2 answered\n");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_crash_is_a_finding_and_no_end() {
     ]
     "#);
     assert_eq!(says(of(&answer, "libcusolver.so.11")), ["cusolverGetProperty returned the error 3"]);
-    assert!(err.ends_with("asked 4 libraries what they are: 0 answered\n"), "{err}");
+    assert!(err.ends_with("asked 4 libraries for their versions: 0 answered\n"), "{err}");
 }
 
 /// A dispatcher whose part stands elsewhere has that part's word, not its own.
@@ -131,7 +131,7 @@ fn no_file_that_others_may_write_is_run() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         let (answer, err) = scan(&world);
         assert_eq!(says(of(&answer, "libcudart.so.12")), [""; 0]);
-        assert!(err.contains("1 were not asked, for others can write to them"), "{err}");
+        assert!(err.contains("did not load 1 library, which others can write to"), "{err}");
         assert!(!ran.exists());
         fs::set_permissions(&path, before).unwrap();
     }
@@ -161,11 +161,19 @@ fn one_file() {
         all += &err;
     }
     insta::assert_snapshot!(all, @"
-    cudashim: `m/libother.so.1` was not asked what it is: it is not named like a library of NVIDIA's
-    cudashim: `m/libcufftw.so.11` was not asked what it is: it has no function that tells
-    error: `--root` is for looking at an image: nothing on it can be started from here
-    error: `--root` is for looking at an image: nothing on it can be started from here
+    cudashim: cannot ask `m/libother.so.1` for its version: it is not named like a library of NVIDIA's
+    cudashim: cannot ask `m/libcufftw.so.11` for its version: it has no version function
+    error: `--root` cannot be used here: libraries of an image cannot be loaded here
+
+    Usage: cudashim [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    error: `--root` cannot be used here: libraries of an image cannot be loaded here
+
+    Usage: cudashim [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
     ");
-    let (code, _, err) = seen(&mut world.cudashim(["scan", "--probe", "/nowhere"]));
-    assert_eq!((code, err.contains("no library to ask")), (Some(0), true), "{err}");
+    let (code, _, err) = seen(&mut world.cudashim(["scan", "--probe", "home"]));
+    assert_eq!((code, err.contains("no library here can be asked")), (Some(0), true), "{err}");
 }
