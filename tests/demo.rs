@@ -143,7 +143,7 @@ fn a_symbolic_link_to_the_temporary_directory_is_seen_through() {
 #[test]
 fn a_directory_that_cannot_serve_is_told_with_what_to_do() {
     for (dir, reason) in
-        [("with space", "it contains ` `"), ("with:colon", "it contains `:`"), ("gone", "cannot be written")]
+        [("with space", "path contains ` `"), ("with:colon", "path contains `:`"), ("gone", "cannot write `")]
     {
         let mut demo = Demo::new();
         if dir != "gone" {

@@ -309,7 +309,7 @@ fn bytes_are_compared_when_asked() {
     fs::write(other.join("RECORD"), format!("{path},sha256={digest},{}\n", bytes.len())).unwrap();
     let (_, out, _) = run(&mut world.rooted(["scan", "/"]));
     let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("`--hash` tells whose it is") && words.contains("2.27.3 unsure"), "{out}");
+    assert!(words.contains("`--hash` tells whose it is") && words.contains("2.27.3 (unsure)"), "{out}");
     let (record, _, ids) = verdict(&["scan", "/", "--hash"]);
     assert_eq!((record.as_str(), ids), ("written_by_other", vec!["pip-cu12-cu13-overwrite".to_owned()]));
     let (_, answer) = answer(&mut world.rooted(["inspect", "--hash", &inside]), "inspect.json");
@@ -346,8 +346,7 @@ fn a_file_in_full() {
       release       12.4.5.8 (certain), built for CUDA 12.4
       by            package: nvidia-cublas-cu12 12.4.5.8
                     symbols: lacks what came with 12.9.3.13
-      owner         nvidia-cublas-cu12 12.4.5.8 (wheel): has the recorded size; `--hash` compares the
-
+      owner         nvidia-cublas-cu12 12.4.5.8 (wheel): of the recorded size; `--hash` compares bytes
 
       soname        libcublasLt.so.12, which is one of its names
       found by      DT_RUNPATH of /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12

@@ -335,7 +335,7 @@ fn what_cannot_be_checked() {
         ("./home", "cannot find the Python"),
         ("./home", "the directory has no `bin/python`"),
         ("./gone", "No such file"),
-        ("gone", "no program on PATH"),
+        ("gone", "no such file, program on PATH"),
     ] {
         let output = run(&[subject]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -97,7 +97,7 @@ fn a_kept_plan_is_handed_out() {
     --- stdout
     [WORLD]/venv/lib/python3.11/site-packages/torch/lib/../../nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     --- stderr
-    cudashim: `[WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` was changed since the plan was made: libcublasLt.so.12 is left to ld.so; run `cudashim verify [WORLD]/kept.plan` for all of it
+    cudashim: `[WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` was changed since the plan was made: libcublasLt.so.12 is left to the loader; run `cudashim verify [WORLD]/kept.plan` for all of it
     cudashim in [PID]: libcublas.so.12: [WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 could not be loaded: [WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     ");
     insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "--plan", "none.plan", "venv/bin/python"])), @"
