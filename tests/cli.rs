@@ -137,7 +137,7 @@ fn no_arguments_is_a_question_for_help() {
     Find out what is wrong:
       doctor       Say what is wrong with this machine, why, and what to type
       check        Predict whether it loads: each file, its search rule, what is missing
-      why          Show each place where ld.so looks for a library, and which file wins
+      why          Show each place where ld.so looks for a library, and what it resolves to
       trace        Run a command and report which CUDA libraries it really loads
 
     Choose and keep a set:

@@ -346,7 +346,7 @@ fn a_file_in_full() {
       release       12.4.5.8 (certain), built for CUDA 12.4
       by            package: nvidia-cublas-cu12 12.4.5.8
                     symbols: lacks what came with 12.9.3.13
-      owner         nvidia-cublas-cu12 12.4.5.8 (wheel): of the recorded size; `--hash` compares bytes
+      owner         nvidia-cublas-cu12 12.4.5.8 (wheel): of the recorded size; `--hash` compares digests
 
       soname        libcublasLt.so.12, which is one of its names
       found by      DT_RUNPATH of /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12

@@ -129,7 +129,7 @@ pub(super) enum Command {
     Doctor(DoctorArgs),
     /// Predict whether it loads: each file, its search rule, what is missing
     Check(CheckArgs),
-    /// Show each place where ld.so looks for a library, and which file wins
+    /// Show each place where ld.so looks for a library, and what it resolves to
     Why(WhyArgs),
     /// Run a command and report which CUDA libraries it really loads
     Trace(TraceArgs),
@@ -178,7 +178,7 @@ pub(super) struct ChoiceArgs {
     #[command(flatten)]
     pub(super) who: WhoArgs,
 
-    /// A program or library to choose for, instead of torch
+    /// The target, instead of torch: a program or library
     #[arg(long = "for", value_name = "PATH")]
     pub(super) files: Vec<PathBuf>,
 
@@ -197,7 +197,7 @@ pub(super) struct ChoiceArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct EnvArgs {
-    /// Whom to choose for: an environment or project, an interpreter, a program or library
+    /// The target: an environment or project, an interpreter, a program or library
     #[arg(value_name = "TARGET", conflicts_with_all = ["python", "files"])]
     pub(super) target: Option<PathBuf>,
 
@@ -295,7 +295,7 @@ pub(super) struct DiffArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// Whom to look at: an environment, a project with `.venv`, an interpreter
+    /// The target: an environment, a project with `.venv`, an interpreter
     #[arg(value_name = "TARGET", conflicts_with = "python")]
     pub(super) target: Option<PathBuf>,
 
@@ -405,7 +405,7 @@ pub(super) struct WhyArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ResolveArgs {
-    /// Whom to choose for: an environment or project, an interpreter, a program or library
+    /// The target: an environment or project, an interpreter, a program or library
     #[arg(value_name = "TARGET", conflicts_with_all = ["python", "files"])]
     pub(super) target: Option<PathBuf>,
 
@@ -427,7 +427,7 @@ pub(super) struct ResolveArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LockArgs {
-    /// Whom to choose for: an environment or project, an interpreter, a program or library
+    /// The target: an environment or project, an interpreter, a program or library
     #[arg(value_name = "TARGET", conflicts_with_all = ["python", "files"])]
     pub(super) target: Option<PathBuf>,
 
@@ -478,9 +478,9 @@ pub(super) struct VerifyArgs {
 pub(super) enum Via {
     /// Whichever suits the command
     Auto,
-    /// The shim in `LD_PRELOAD`
+    /// The preload object in `LD_PRELOAD`
     Preload,
-    /// The shim as an auditor of the loader, in `LD_AUDIT`
+    /// The preload object as an auditor of ld.so, in `LD_AUDIT`
     Audit,
 }
 

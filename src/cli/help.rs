@@ -120,13 +120,13 @@ const EXITS: [(&str, &str); 6] = [
 ];
 
 const VARIABLES: [(&str, &str); 10] = [
-    ("CUDASHIM_CACHE", "Directory of the shim and of cached answers."),
+    ("CUDASHIM_CACHE", "Directory of the preload object and of cached answers."),
     ("CUDASHIM_CHECK", "1: run behaves as with --check."),
     (
         "CUDASHIM_LOG",
-        "1, stderr or an absolute path: the shim logs one line for each decision. off: it prints no warnings.",
+        "1, stderr or an absolute path: the preload object logs one line for each decision. off: it prints no warnings.",
     ),
-    ("CUDASHIM_OFF", "1: the shim does nothing."),
+    ("CUDASHIM_OFF", "1: the preload object does nothing."),
     ("CUDASHIM_PLACE", "Additional directories to search, separated by colons."),
     ("CUDASHIM_PLAN", "The plan in force; run and env set it."),
     ("CUDASHIM_TRACE", "File that the tracer appends its records to; trace sets it."),
@@ -139,7 +139,7 @@ const FILES: [(&str, &str); 3] = [
     ("cudashim.lock", "The set that lock wrote; a text, described in docs/PLAN_FORMAT.md."),
     (
         "$XDG_CACHE_HOME/cudashim, ~/.cache/cudashim",
-        "The shim and the cached answers. Everything in it can be deleted at any time, except while a shell uses a plan from `env`.",
+        "The preload object and the cached answers. Everything in it can be deleted at any time, except while a shell uses a plan from `env`.",
     ),
     ("/etc/ld.so.cache, /etc/ld.so.conf", "Read, as ld.so reads them."),
 ];

@@ -22,7 +22,7 @@ const WORDS: [(&str, Style); 20] = [
     ("verdict: fails", RED),
     ("warning:", YELLOW),
     ("changed", YELLOW),
-    ("verdict: loads, but", YELLOW),
+    ("verdict: torn", YELLOW),
     ("chosen:", GREEN),
     ("→", GREEN),
     ("-> ", GREEN),

@@ -84,13 +84,13 @@ pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> Result<&
     }
     if parse_library_name(soname).is_some_and(|name| name.row.is_driver()) {
         return Err(Failure::new(format!("`{soname}` belongs to the driver: it is in no set"))
-            .hint(format!("run `cudashim why {soname}` to see which file wins")));
+            .hint(format!("run `cudashim why {soname}` to see what it resolves to")));
     }
     let begins = |library: &&ChosenLibrary| !asked.is_empty() && bare(&library.soname).starts_with(&asked);
     let near: Vec<String> = set.iter().filter(begins).map(|library| format!("`{}`", library.soname)).collect();
     let failure = Failure::new(format!("`{soname}` is not in the set"));
     Err(match &*near {
         [] => failure.hint("run `cudashim resolve` to list the set"),
-        near => failure.hint(format!("did you mean {}?", near.join(", "))),
+        near => failure.hint(format!("name one of {}", near.join(", "))),
     })
 }

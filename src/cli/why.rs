@@ -30,7 +30,7 @@ pub(super) fn why(context: &Context, args: &WhyArgs) -> Result<ExitCode> {
     if why.winner().is_none()
         && let Some(known) = alike(&map, &args.name)
     {
-        output::note(&format!("no file is called `{}`: did you mean `{known}`?", args.name.display()));
+        output::note(&format!("`{}` is not a file name: try `{known}`", args.name.display()));
     }
     Ok(ExitCode::from(u8::from(why.winner().is_none())))
 }

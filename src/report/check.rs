@@ -209,7 +209,7 @@ fn verdict_line(judgement: &Judgement) -> String {
     match (&judgement.verdict, &judgement.error) {
         (Verdict::Fails, Some(error)) => format!("{of} fails: {error}"),
         (Verdict::Fails, None) => format!("{of} fails"),
-        (Verdict::Torn, _) => format!("{of} loads, but mixes releases"),
+        (Verdict::Torn, _) => format!("{of} loads, but is torn: parts of one group are of different releases"),
         (Verdict::Loads, _) if later > 0 => {
             let (what, is) =
                 if later == 1 { ("1 library".to_owned(), "is") } else { (format!("{later} libraries"), "are") };

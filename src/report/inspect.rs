@@ -250,7 +250,7 @@ impl InspectFile {
             ("altered", _) => "its bytes are NOT the recorded ones".to_owned(),
             ("written_by_other", Some(other)) => format!("its bytes are those that {other} recorded"),
             ("size_as_recorded", _) if self.sha256.is_none() => {
-                "of the recorded size; `--hash` compares bytes".to_owned()
+                "of the recorded size; `--hash` compares digests".to_owned()
             }
             ("size_as_recorded", _) => "of the recorded size; no digest is recorded".to_owned(),
             ("size_differs", _) => "NOT of the recorded size".to_owned(),

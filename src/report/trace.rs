@@ -201,11 +201,7 @@ impl TraceReport {
         let _ = writeln!(
             text,
             "verdict: {} ({}, {}, {})",
-            if self.verdict == Verdict::Torn {
-                "loads, but mixes releases".to_owned()
-            } else {
-                self.verdict.to_string()
-            },
+            self.verdict,
             counted(self.processes.len(), "process", "processes"),
             counted(self.objects.len(), "CUDA library", "CUDA libraries"),
             counted(usize::try_from(self.failed_opens).unwrap_or(usize::MAX), "failed open", "failed opens"),
