@@ -14,7 +14,7 @@ pub(super) struct Cli {
 
     /// Print more: -v decisions, -vv directories searched
     ///
-    /// A cached answer was decided earlier and prints less: set CUDASHIM_CACHE to an empty directory to see everything.
+    /// A cached answer was decided earlier and prints less: set `CUDASHIM_CACHE` to an empty directory to see everything.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(super) verbose: u8,
 

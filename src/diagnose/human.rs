@@ -190,7 +190,7 @@ pub(super) fn word(severity: Severity) -> &'static str {
 fn whole(text: &mut String, columns: usize, finding: &Finding, all: bool) {
     headline(text, columns, finding);
     let line = |text: &mut String, name: &str, value: &str| {
-        wrapped(text, columns, &format!("  {name:INDENT$}"), INDENT + 2, value)
+        wrapped(text, columns, &format!("  {name:INDENT$}"), INDENT + 2, value);
     };
     let shown = if all { finding.evidence.len() } else { SHOWN };
     for evidence in finding.evidence.iter().take(shown) {
