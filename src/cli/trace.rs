@@ -13,7 +13,6 @@ use crate::launch::{ChildEnvironment, Door, Target};
 use crate::python;
 use crate::report::{TraceReport, sanitized};
 use signal_hook::consts::SIGINT;
-use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
