@@ -6,18 +6,8 @@ mod predicted;
 mod strangers;
 mod why;
 
-use crate::json::{schema, wrong};
+use crate::support::*;
 use serde_json::Value;
-use std::process::Command;
-
-/// A command's exit code and its JSON, which must be as `docs/json-schema/` has it.
-fn answer(command: &mut Command, described: &str) -> (i32, Value) {
-    let output = command.args(["--format", "json"]).output().unwrap();
-    let value: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    assert_eq!(wrong(&schema(described), &value), [""; 0], "{value:#}");
-    (output.status.code().unwrap(), value)
-}
 
 /// The ids of the findings, sorted.
 fn ids(value: &Value) -> Vec<&str> {

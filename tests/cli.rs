@@ -1,7 +1,6 @@
 //! The command line, as a user sees it: what it prints where, and its exit codes.
 
-use crate::support::Seen;
-use crate::support::world::{Lib, Venv, World};
+use crate::support::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,74 +21,18 @@ mod run;
 mod torn;
 mod variables;
 
-/// Everything a command printed, for a snapshot.
-fn seen(world: &World, command: &mut Command) -> String {
-    Seen::of(command).all(world)
-}
-
-/// cuBLAS in two parts, of which the first takes a symbol from the second.
-fn cublas() -> [(&'static str, Lib); 2] {
-    let first =
-        Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["cublasLtCreate"]);
-    let second = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate"]);
-    [
-        ("nvidia/cublas/lib/libcublas.so.12", first.link("-rpath,$ORIGIN")),
-        ("nvidia/cublas/lib/libcublasLt.so.12", second),
-    ]
-}
-
-/// cuDNN's dispatcher and two of its parts.
-fn cudnn() -> [(&'static str, Lib); 3] {
-    let dispatcher = Lib::new("libcudnn.so.9").defines(&["cudnnCreate"]).link("-rpath,$ORIGIN");
-    let graph = Lib::new("libcudnn_graph.so.9").defines(&["cudnnBackendCreateDescriptor"]).link("-rpath,$ORIGIN");
-    let ops = Lib::new("libcudnn_ops.so.9")
-        .defines(&["cudnnAddTensor"])
-        .uses("libcudnn_graph.so.9", &["cudnnBackendCreateDescriptor"]);
-    [
-        ("nvidia/cudnn/lib/libcudnn.so.9", dispatcher),
-        ("nvidia/cudnn/lib/libcudnn_graph.so.9", graph),
-        ("nvidia/cudnn/lib/libcudnn_ops.so.9", ops.link("-rpath,$ORIGIN")),
-    ]
-}
-
-/// The same with all that its parts open.
-fn whole_cudnn() -> Vec<(&'static str, Lib)> {
-    let more = [
-        "nvidia/cudnn/lib/libcudnn_adv.so.9",
-        "nvidia/cudnn/lib/libcudnn_cnn.so.9",
-        "nvidia/cudnn/lib/libcudnn_engines_precompiled.so.9",
-        "nvidia/cudnn/lib/libcudnn_engines_runtime_compiled.so.9",
-        "nvidia/cudnn/lib/libcudnn_heuristic.so.9",
-    ];
-    let part = |path: &'static str| (path, Lib::new(path.rsplit('/').next().unwrap()));
-    cudnn().into_iter().chain(more.map(part)).collect()
-}
-
-/// A torch that needs cuBLAS and cuDNN, and finds them in the wheels beside it.
-fn torch(venv: &Venv) {
-    let library = Lib::new("libtorch_global_deps.so")
-        .unversioned()
-        .uses("libcublas.so.12", &["cublasCreate_v2"])
-        .uses("libcudnn.so.9", &["cudnnCreate"])
-        .link("-rpath,$ORIGIN/../../nvidia/cublas/lib:$ORIGIN/../../nvidia/cudnn/lib")
-        .link("--disable-new-dtags");
-    let pins = ["nvidia-cublas-cu12 (==12.4.5.8)", "nvidia-cudnn-cu12 (==9.1.0.70)"];
-    venv.torch("2.5.1+cu124", Some("12.4"), &pins, &[("lib/libtorch_global_deps.so", library)]);
-}
-
 /// A machine with one environment that holds torch and all it needs.
-fn sound() -> (World, Venv) {
+fn sound() -> (Machine, Venv) {
     with_cudnn(&whole_cudnn())
 }
 
 /// The same with no more of cuDNN than torch is linked against, and what that needs.
-fn plain() -> (World, Venv) {
+fn plain() -> (Machine, Venv) {
     with_cudnn(&cudnn())
 }
 
-fn with_cudnn(parts: &[(&str, Lib)]) -> (World, Venv) {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn with_cudnn<P: AsRef<str>>(parts: &[(P, Lib)]) -> (Machine, Venv) {
+    let (world, venv) = Machine::with_venv();
     torch(&venv);
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
     venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", parts);
@@ -97,7 +40,7 @@ fn with_cudnn(parts: &[(&str, Lib)]) -> (World, Venv) {
 }
 
 /// `plain` with another release's cuBLAS in `/opt/mine`.
-fn two_copies() -> World {
+fn two_copies() -> Machine {
     let (world, _) = plain();
     for (path, library) in cublas() {
         library.build(&world.path("opt/mine").join(Path::new(path).file_name().unwrap()));
@@ -107,9 +50,8 @@ fn two_copies() -> World {
 
 /// The value of a JSON answer.
 fn json(command: &mut Command) -> (Option<i32>, serde_json::Value) {
-    let seen = Seen::of(command.args(["--format", "json"]));
-    let value = serde_json::from_str(&seen.out).unwrap_or_else(|error| panic!("{error}: {}{}", seen.out, seen.err));
-    (seen.code, value)
+    let process = Process::of(command.args(["--format", "json"]));
+    (process.code, process.json())
 }
 
 /// The path an answer gives for a soname.
@@ -119,67 +61,32 @@ fn chosen(answer: &serde_json::Value, soname: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn no_arguments_is_a_question_for_help() {
-    let world = World::new();
-    let seen = Seen::of(&mut world.cudashim([""; 0]));
-    assert_eq!(seen.code, Some(2));
-    assert_eq!(seen.out, "");
-    insta::assert_snapshot!(seen.err, @"
-    Find every copy of NVIDIA's libraries, choose the set that fits, and make programs load it
-
-    Usage: cudashim [OPTIONS] <COMMAND>
-
-    Run with the matching libraries:
-      run          Run a command with the libraries that fit it
-      env          Print shell lines that do the same for every later command
-      shim         Print the path of the preload object, for `LD_PRELOAD`
-
-    Find out what is wrong:
-      doctor       Say what is wrong with this machine, why, and what to type
-      check        Predict whether it loads: each file, its search rule, what is missing
-      why          Show each place where ld.so looks for a library, and what it resolves to
-      trace        Run a command and report which CUDA libraries it really loads
-
-    Choose and keep a set:
-      resolve      Show the set that fits, and why
-      lock         Write the set to a file to keep beside requirements.txt
-      verify       Compare a lock file with this machine
-
-    Look at libraries:
-      scan         List every CUDA library here: release, owner, how it is found, problems
-      inspect      Show one library in full
-      diff         Compare two libraries, or two saved scans
-
-    More:
-      demo         Break, explain and heal an import of torch, on tiny libraries
-      man          Print the manual page
-      completions  Print a completion script
-      help         Print this help, or that of a command
-
-    Options:
-      -v, --verbose...    Print more: -v decisions, -vv directories searched
-      -q, --quiet         Print no report and no notes, only errors; the exit status is the answer
-          --color <WHEN>  When to use colour [default: auto] [possible values: auto, always, never]
-          --root <DIR>    Look at the machine image mounted at this directory
-      -h, --help          Print help (see more with '--help')
-      -V, --version       Print version
-    ");
+fn cli_without_arguments_prints_help() {
+    let world = Machine::new();
+    let (bare, help) = (world.run([""; 0]), world.run(["-h"]));
+    assert_eq!((bare.code, bare.out.as_str(), bare.err.as_str()), (Some(2), "", help.out.as_str()));
 }
 
+/// Of each command: one line in the list, a help of its own that begins with that line, nothing wider than the page.
 #[test]
-fn help_and_version_are_data() {
-    let world = World::new();
-    for arguments in [&["--help"][..], &["-h"], &["help"], &["resolve", "--help"], &["run", "--help"], &["--version"]] {
-        let seen = Seen::of(&mut world.cudashim(arguments));
-        assert_eq!((seen.code, seen.err.as_str()), (Some(0), ""), "{arguments:?}");
-        assert!(seen.out.contains("cudashim"), "{arguments:?}: {}", seen.out);
+fn cli_help_describes_each_command() {
+    let world = Machine::new();
+    let list = world.run(["--help"]).out;
+    let commands = list.lines().filter_map(|line| line.strip_prefix("  ")?.split_once("  "));
+    let commands: Vec<_> = commands.filter(|(name, _)| name.starts_with(|c: char| c.is_ascii_lowercase())).collect();
+    assert!(commands.len() > 10, "{list}");
+    for (name, says) in commands.iter().filter(|(name, _)| *name != "help") {
+        let Process { code, out, err } = world.run([name, "--help"]);
+        assert_eq!((code, err.as_str(), out.matches("Usage: ").count()), (Some(0), "", 1), "{name}: {out}");
+        assert!(out.starts_with(says.trim()), "{name}: `{says}` in the list, and {out}");
+        assert!(out.lines().all(|line| line.chars().count() <= 100), "{name}: {out}");
     }
 }
 
 #[test]
-fn what_cannot_be_understood() {
-    let world = World::new();
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--tourch", "2.5"])), @"
+fn cli_rejects_bad_arguments() {
+    let world = Machine::new();
+    insta::assert_snapshot!(world.run(["resolve", "--tourch", "2.5"]).all(&world), @"
     exit 2
     --- stderr
     error: unexpected argument '--tourch' found
@@ -190,21 +97,21 @@ fn what_cannot_be_understood() {
 
     For more information, try '--help'.
     ");
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--torch", "new"])), @"
+    insta::assert_snapshot!(world.run(["resolve", "--torch", "new"]).all(&world), @"
     exit 2
     --- stderr
     error: invalid value 'new' for '--torch <SPEC>': `new` is no torch version: write `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`
 
     For more information, try '--help'.
     ");
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--use", "libcublas.so.12"])), @"
+    insta::assert_snapshot!(world.run(["resolve", "--use", "libcublas.so.12"]).all(&world), @"
     exit 2
     --- stderr
     error: invalid value 'libcublas.so.12' for '--use <SONAME=PATH>': write SONAME=PATH, such as libnvrtc.so.12=/opt/x/libnvrtc.so.12
 
     For more information, try '--help'.
     ");
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run"])), @"
+    insta::assert_snapshot!(world.run(["run"]).all(&world), @"
     exit 125
     --- stderr
     error: the following required arguments were not provided:
@@ -214,7 +121,7 @@ fn what_cannot_be_understood() {
 
     For more information, try '--help'.
     ");
-    let code = |arguments: &[&str]| Seen::of(&mut world.cudashim(arguments)).code;
+    let code = |arguments: &[&str]| world.run(arguments).code;
     assert_eq!(code(&["run", "--tourch", "2.5", "true"]), Some(125));
     // A global option before the command makes it no other command.
     assert_eq!(code(&["-v", "run", "--tourch", "2.5", "true"]), Some(125));
@@ -222,9 +129,9 @@ fn what_cannot_be_understood() {
 }
 
 #[test]
-fn the_set() {
+fn resolve_prints_the_set() {
     let world = two_copies();
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv"]).all(&world), @"
     exit 0
     --- stdout
     torch 2.5.1+cu124 in /venv/lib/python3.11/site-packages/torch
@@ -239,7 +146,7 @@ fn the_set() {
 
     5 libraries chosen
     ");
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv", "--place", "/opt/mine"])), @"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv", "--place", "/opt/mine"]).all(&world), @"
     exit 0
     --- stdout
     torch 2.5.1+cu124 in /venv/lib/python3.11/site-packages/torch
@@ -257,10 +164,10 @@ fn the_set() {
 }
 
 #[test]
-fn why_this_copy() {
+fn resolve_explains_a_copy() {
     let world = two_copies();
     let arguments = ["resolve", "--python", "/venv/bin/python", "--place", "/opt/mine", "--explain"];
-    let explain = |soname: &str| seen(&world, world.rooted(arguments).arg(soname));
+    let explain = |soname: &str| Process::of(world.rooted(arguments).arg(soname)).all(&world);
     insta::assert_snapshot!(explain("libcublasLt.so.12"), @"
     exit 0
     --- stdout
@@ -280,9 +187,9 @@ fn why_this_copy() {
 
       no other copy was found
     ");
-    assert_eq!(Seen::of(world.rooted(arguments).args(["libcudnn.so.9", "-o", "plan"])).code, Some(2));
-    let nothing = World::new();
-    insta::assert_snapshot!(seen(&nothing, &mut nothing.rooted(["resolve", "--explain", "libcudnn.so.9"])), @"
+    assert_eq!(Process::of(world.rooted(arguments).args(["libcudnn.so.9", "-o", "plan"])).code, Some(2));
+    let nothing = Machine::new();
+    insta::assert_snapshot!(nothing.run_rooted(["resolve", "--explain", "libcudnn.so.9"]).all(&nothing), @"
     exit 2
     --- stderr
     error: cannot explain `libcudnn.so.9`: there is no Python here, and nothing else is named
@@ -296,7 +203,7 @@ fn why_this_copy() {
 }
 
 #[test]
-fn a_copy_laid_down() {
+fn resolve_use_fixes_a_copy() {
     let world = two_copies();
     let (code, answer) =
         json(&mut world.rooted(["resolve", "--python", "/venv", "--use", "libcublas.so.12=/opt/mine/libcublas.so.12"]));
@@ -305,7 +212,7 @@ fn a_copy_laid_down() {
     for soname in ["libcublas.so.12", "libcublasLt.so.12"] {
         assert_eq!(chosen(&answer, soname).as_deref(), Some(&*Path::new("/opt/mine").join(soname)));
     }
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv", "--use", "libcublas.so.12=/opt/none/libcublas.so.12"])), @"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv", "--use", "libcublas.so.12=/opt/none/libcublas.so.12"]).all(&world), @"
     exit 1
     --- stderr
     error: no set of libraries fits
@@ -315,7 +222,7 @@ fn a_copy_laid_down() {
 }
 
 #[test]
-fn a_copy_forbidden() {
+fn resolve_forbid_excludes_a_copy() {
     let world = two_copies();
     let site = "/venv/lib/python3.11/site-packages/nvidia/cublas/lib";
     for forbidden in [site, &format!("{site}/libcublas.so.12")] {
@@ -324,7 +231,7 @@ fn a_copy_forbidden() {
         assert_eq!(code, Some(0), "{answer}");
         assert_eq!(chosen(&answer, "libcublas.so.12").as_deref(), Some(Path::new("/opt/mine/libcublas.so.12")));
     }
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv", "--forbid", site])), @"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv", "--forbid", site]).all(&world), @"
     exit 1
     --- stderr
     error: no set of libraries fits
@@ -335,15 +242,14 @@ fn a_copy_forbidden() {
 }
 
 #[test]
-fn a_place_given() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn resolve_place_adds_a_directory() {
+    let (world, venv) = Machine::with_venv();
     torch(&venv);
     venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &cudnn());
     for (path, library) in cublas() {
         library.build(&world.path("opt/mine").join(Path::new(path).file_name().unwrap()));
     }
-    assert_eq!(Seen::of(&mut world.rooted(["resolve", "--python", "/venv"])).code, Some(1));
+    assert_eq!(world.run_rooted(["resolve", "--python", "/venv"]).code, Some(1));
     let placed = ["resolve", "--python", "/venv", "--place", "/opt/mine"];
     let (code, answer) = json(&mut world.rooted(placed));
     assert_eq!(code, Some(0));
@@ -355,23 +261,23 @@ fn a_place_given() {
 }
 
 #[test]
-fn nothing_to_choose() {
-    let world = World::new();
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve"])), @"
+fn resolve_has_nothing_to_choose() {
+    let world = Machine::new();
+    insta::assert_snapshot!(world.run_rooted(["resolve"]).all(&world), @"
     exit 0
     --- stdout
     no set: there is no Python here, and nothing else is named
     hint: activate the environment, or name it: `cudashim resolve DIR`
     ");
     let venv = world.venv("venv");
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv"]).all(&world), @"
     exit 0
     --- stdout
     no set: `/venv/bin/python` has no torch, and nothing in its environment asks for CUDA
     hint: activate the environment, or name it: `cudashim resolve DIR`
     ");
     venv.torch("2.5.1+cpu", None, &[], &[]);
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv"]).all(&world), @"
     exit 0
     --- stdout
     no set: torch 2.5.1+cpu in `/venv/lib/python3.11/site-packages` is built without CUDA
@@ -382,14 +288,14 @@ fn nothing_to_choose() {
 }
 
 #[test]
-fn which_interpreter_is_meant() {
-    let world = World::new();
+fn resolve_picks_the_interpreter() {
+    let world = Machine::new();
     for name in ["named", "active", "onpath"] {
         world.venv(name).torch(&format!("2.5.1+{name}"), None, &[], &[]);
     }
     let path = world.path("onpath/bin");
     let is_meant = |command: &mut Command, name: &str| {
-        let seen = Seen::of(command.env("PATH", &path));
+        let seen = Process::of(command.env("PATH", &path));
         assert!(seen.out.contains(&format!("torch 2.5.1+{name} in ")), "{name}: {}{}", seen.out, seen.err);
     };
     is_meant(&mut world.cudashim(["resolve"]), "onpath");
@@ -403,50 +309,50 @@ fn which_interpreter_is_meant() {
 }
 
 #[test]
-fn an_interpreter_that_is_not_there() {
-    let world = World::new();
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--python", "none/bin/python"])), @"
+fn resolve_rejects_a_missing_interpreter() {
+    let world = Machine::new();
+    insta::assert_snapshot!(world.run(["resolve", "--python", "none/bin/python"]).all(&world), @"
     exit 2
     --- stderr
-    error: cannot find the Python `[WORLD]/none/bin/python`: no such file
+    error: cannot find the Python `[R]/none/bin/python`: no such file
     hint: name an interpreter, a command on PATH, an environment's directory, or a project that has `.venv`
     ");
     world.venv("venv").torch("2.5.1+cu124", Some("12.4"), &[], &[]);
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--python", "venv", "--torch", "2.4"])), @"
+    insta::assert_snapshot!(world.run(["resolve", "--python", "venv", "--torch", "2.4"]).all(&world), @"
     exit 2
     --- stderr
-    error: `[WORLD]/venv/bin/python` has torch 2.5.1+cu124, not `2.4`
+    error: `[R]/venv/bin/python` has torch 2.5.1+cu124, not `2.4`
     hint: omit `--torch`, or name the Python that has it with `--python`
     ");
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--for", "venv/pyvenv.cfg"])), @"
+    insta::assert_snapshot!(world.run(["resolve", "--for", "venv/pyvenv.cfg"]).all(&world), @"
     exit 2
     --- stderr
-    error: `[WORLD]/venv/pyvenv.cfg` cannot be served: not an ELF file
+    error: `[R]/venv/pyvenv.cfg` cannot be served: not an ELF file
     hint: name a 64-bit ELF program or library of this machine
     ");
 }
 
 #[test]
-fn the_shim_is_written_before_its_path_is_printed() {
-    let world = World::new();
-    let seen = Seen::of(&mut world.cudashim(["shim"]));
-    assert_eq!((seen.code, seen.err.as_str()), (Some(0), ""));
+fn shim_command_writes_the_shim_before_its_path() {
+    let world = Machine::new();
+    let seen = world.run(["shim"]);
+    seen.ok();
     let path = Path::new(seen.out.strip_suffix('\n').unwrap());
     assert_eq!(path.parent(), Some(&*world.path("cache")));
     assert!(fs::read(path).unwrap().starts_with(b"\x7fELF"));
 }
 
 #[test]
-fn completions() {
-    let world = World::new();
-    let seen = Seen::of(&mut world.cudashim(["completions", "bash"]));
-    assert_eq!((seen.code, seen.err.as_str()), (Some(0), ""));
+fn cli_prints_completions() {
+    let world = Machine::new();
+    let seen = world.run(["completions", "bash"]);
+    seen.ok();
     assert!(seen.out.contains("complete -F _cudashim"), "{}", seen.out);
-    assert_eq!(Seen::of(&mut world.cudashim(["completions", "cmd.exe"])).code, Some(2));
+    assert_eq!(world.run(["completions", "cmd.exe"]).code, Some(2));
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn cli_survives_a_closed_pipe() {
     let (world, _venv) = plain();
     for arguments in [
         &["resolve", "--python", "/venv"][..],
@@ -469,7 +375,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-fn what_cannot_be_written_is_a_failure() {
+fn cli_fails_where_stdout_is_full() {
     let (world, _venv) = plain();
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = world
@@ -488,13 +394,13 @@ fn what_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn file_names_cannot_speak_to_the_terminal() {
-    let world = World::new();
+fn cli_escapes_file_names() {
+    let world = Machine::new();
     let venv = world.venv("a\u{1b}[31m\u{202e}b");
     torch(&venv);
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
     venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &cudnn());
-    let seen = Seen::of(world.rooted(["resolve", "--python"]).arg("/a\u{1b}[31m\u{202e}b"));
+    let seen = Process::of(world.rooted(["resolve", "--python"]).arg("/a\u{1b}[31m\u{202e}b"));
     assert_eq!(seen.code, Some(0), "{}", seen.err);
     assert!(!seen.out.contains(['\u{1b}', '\u{202e}']), "{}", seen.out);
     assert!(seen.out.contains("/a\\u{1b}[31m\\u{202e}b/"), "{}", seen.out);
@@ -502,8 +408,8 @@ fn file_names_cannot_speak_to_the_terminal() {
 
 /// A `libgomp.so.1` too old for torch hides the system's: it joins the set, and says why.
 #[test]
-fn a_runtime_library_that_lacks_a_node() {
-    let world = World::new();
+fn resolve_replaces_a_libgomp_that_lacks_a_node() {
+    let world = Machine::new();
     let library = Lib::new("libtorch_global_deps.so").unversioned().uses("libgomp.so.1", &["newer"]);
     world.venv("venv").torch("2.5.1+cu124", Some("12.4"), &[], &[("lib/libtorch_global_deps.so", library)]);
     Lib::new("libgomp.so.1").unversioned().build(&world.path("old/libgomp.so.1"));
@@ -511,7 +417,7 @@ fn a_runtime_library_that_lacks_a_node() {
     Lib::new("libgomp.so.1").defines(&["newer"]).build(&system);
     let explain = |library_path: &str| {
         let mut command = world.rooted(["resolve", "--python", "/venv", "--explain", "libgomp.so.1"]);
-        seen(&world, command.env("LD_LIBRARY_PATH", library_path))
+        Process::of(command.env("LD_LIBRARY_PATH", library_path)).all(&world)
     };
     insta::assert_snapshot!(explain("/old"), @"
     exit 0

@@ -1,60 +1,36 @@
 //! `cudashim demo`: the story of the README, as a user of a fresh machine sees it.
-#![allow(clippy::unwrap_used)] // A demo that cannot be set up says why by failing.
 
+use crate::support::*;
 use std::path::Path;
-use std::process::{Command, Output};
-
-use tempfile::TempDir;
+use std::process::Command;
 
 /// The demo with an empty environment, and a home and temporary directory of its own.
 struct Demo {
-    dir: TempDir,
+    machine: Machine,
     command: Command,
 }
 
 impl Demo {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["home", "tmp", "cwd"] {
-            std::fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cudashim"));
-        command
-            .arg("demo")
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", dir.path().join("home"))
-            .env("TMPDIR", dir.path().join("tmp"))
-            .current_dir(dir.path().join("cwd"));
-        Self { dir, command }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn run(&mut self) -> Output {
-        self.command.output().unwrap()
+        let machine = Machine::new();
+        let mut command = machine.cudashim(["demo"]);
+        command.env_remove("CUDASHIM_CACHE").env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("TMPDIR", machine.mkdir("tmp")).current_dir(machine.mkdir("cwd"));
+        Self { machine, command }
     }
 
     /// The story, its line breaks undone.
     fn story(&mut self) -> String {
-        let output = self.run();
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{stdout}\n{stderr}");
-        assert_eq!(stderr, "");
-        for line in stdout.lines() {
+        let Process { code, out, err } = Process::of(&mut self.command);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+        for line in out.lines() {
             assert!(line.chars().count() <= 100 || !line.trim().contains(' '), "too long: {line}");
         }
         for name in ["home", "tmp", "cwd"] {
-            assert!(is_empty(&self.path(name)), "something is left in `{name}`");
+            assert!(is_empty(&self.machine.path(name)), "something is left in `{name}`");
         }
-        stdout.split_whitespace().collect::<Vec<_>>().join(" ")
+        out.split_whitespace().collect::<Vec<_>>().join(" ")
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 fn is_empty(dir: &Path) -> bool {
@@ -78,7 +54,7 @@ fn timeless(story: &str) -> String {
 }
 
 #[test]
-fn it_breaks_is_explained_and_healed() {
+fn demo_breaks_explains_and_heals() {
     let story = Demo::new().story();
     let mut rest = story.as_str();
     for line in [
@@ -102,16 +78,15 @@ fn it_breaks_is_explained_and_healed() {
 }
 
 #[test]
-fn the_callers_shell_changes_nothing() {
+fn demo_ignores_the_callers_environment() {
     let mut plain = Demo::new();
     let mut other = Demo::new();
     // Of each kind one: the loader's variables, Python's, a toolkit's, ours. And a working directory that looks like a
     // site directory.
-    let trap = other.path("trap");
-    std::fs::create_dir_all(trap.join("torch")).unwrap();
-    std::fs::create_dir_all(trap.join("nvidia")).unwrap();
-    std::fs::write(trap.join("torch/__init__.py"), "").unwrap();
-    std::fs::create_dir(other.path("cache")).unwrap();
+    let trap = other.machine.mkdir("trap");
+    other.machine.mkdir("trap/nvidia");
+    other.machine.write("trap/torch/__init__.py", "");
+    other.machine.mkdir("cache");
     for (name, value) in [
         ("LD_LIBRARY_PATH", trap.to_str().unwrap()),
         ("PYTHONPATH", trap.to_str().unwrap()),
@@ -125,37 +100,35 @@ fn the_callers_shell_changes_nothing() {
     ] {
         other.command.env(name, value);
     }
-    let cache = other.path("cache");
+    let cache = other.machine.path("cache");
     other.command.env("CUDASHIM_CACHE", &cache).current_dir(&trap);
     assert_eq!(timeless(&plain.story()), timeless(&other.story()));
     assert!(is_empty(&cache));
 }
 
 #[test]
-fn a_symbolic_link_to_the_temporary_directory_is_seen_through() {
+fn demo_follows_a_linked_tmpdir() {
     let mut demo = Demo::new();
-    let link = demo.path("link");
+    let link = demo.machine.path("link");
     std::os::unix::fs::symlink("tmp", &link).unwrap();
     demo.command.env("TMPDIR", link);
     assert!(demo.story().contains("; libnvJitLink.so.12 from $SITE/"));
 }
 
 #[test]
-fn a_directory_that_cannot_serve_is_told_with_what_to_do() {
+fn demo_rejects_an_unusable_tmpdir() {
     for (dir, reason) in
         [("with space", "path contains ` `"), ("with:colon", "path contains `:`"), ("gone", "cannot write `")]
     {
         let mut demo = Demo::new();
         if dir != "gone" {
-            std::fs::create_dir(demo.path(dir)).unwrap();
+            demo.machine.mkdir(dir);
         }
-        let dir = demo.path(dir);
+        let dir = demo.machine.path(dir);
         demo.command.env("TMPDIR", &dir);
-        let output = demo.run();
-        let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains(reason) && stderr.contains("hint: set `TMPDIR`"), "{stderr}");
-        assert!(output.stdout.is_empty());
+        let Process { code, out, err } = Process::of(&mut demo.command);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+        assert!(err.contains(reason) && err.contains("hint: set `TMPDIR`"), "{err}");
         assert!(!dir.exists() || is_empty(&dir));
     }
 }

@@ -5,12 +5,9 @@
 //! `LD_LIBRARY_PATH` stands in its way, so that it fails without us. What no door can reach says so. Java, Node, Go,
 //! poetry, tox, uv and torchrun themselves are asked in `tests/real`, on real wheels.
 
-use crate::support::Seen;
-use crate::support::world::{Lib, Venv, World};
+use crate::support::*;
 use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 mod native;
@@ -36,7 +33,7 @@ const ASKED: [&str; 2] = ["libcublas.so.12", "libcublasLt.so.12"];
 
 /// A command line, and what is meant by `env` for it.
 struct Consumer {
-    world: World,
+    world: Machine,
     /// Where its cuBLAS stands.
     right: PathBuf,
     words: Vec<OsString>,
@@ -51,7 +48,7 @@ struct Consumer {
 
 impl Consumer {
     /// The world has an environment with cuBLAS, and an older `libcublasLt` on `LD_LIBRARY_PATH`.
-    fn new(world: World, venv: &Venv) -> Self {
+    fn new(world: Machine, venv: &Venv) -> Self {
         let right = venv.site.join("nvidia/cublas/lib");
         let first = Lib::new(ASKED[0]).defines(&["cublasCreate_v2"]).uses(ASKED[1], &["cublasLtCreate"]);
         let first = ("nvidia/cublas/lib/libcublas.so.12", first.link("-rpath,$ORIGIN"));
@@ -89,19 +86,19 @@ impl Consumer {
     }
 
     /// The command with the world's variables, and those of the consumer.
-    fn command(&self, mut command: Command) -> Seen {
+    fn command(&self, mut command: Command) -> Process {
         let path = std::env::join_paths([self.world.path("bin"), "/usr/bin".into(), "/bin".into()]).unwrap();
         command.env("PATH", path).envs(self.variables.iter().map(|(name, value)| (name, value)));
-        Seen::of(&mut command)
+        Process::of(&mut command)
     }
 
-    fn bare(&self) -> Seen {
+    fn bare(&self) -> Process {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).env_clear().current_dir(self.world.root());
         self.command(command)
     }
 
-    fn by(&self, door: Door) -> Seen {
+    fn by(&self, door: Door) -> Process {
         let command = match door {
             Door::Run => self.run(&["run"]),
             Door::Audit => self.run(&["run", "--via", "audit"]),
@@ -129,33 +126,24 @@ impl Consumer {
     }
 
     /// The cell of a table: where the libraries came from, and what was said where that went wrong.
-    fn cell(&self, seen: &Seen) -> String {
+    fn cell(&self, seen: &Process) -> String {
         let mut lines: Vec<&str> = seen.out.lines().collect();
         lines.sort_unstable();
         if seen.code != Some(0) {
             lines.extend(seen.err.lines());
         }
-        lines.join("\n").replace(&*self.world.root().to_string_lossy(), "[WORLD]")
+        self.world.hidden(&lines.join("\n"))
     }
 
     /// Fails bare; gets the same by every door.
     fn is_served(&self) {
         let right = self.right.strip_prefix(self.world.root()).unwrap();
         let each = ASKED.iter().flat_map(|soname| vec![*soname; self.askers]);
-        let right: Vec<_> = each.map(|soname| format!("[WORLD]/{}", right.join(soname).display())).collect();
+        let right: Vec<_> = each.map(|soname| format!("[R]/{}", right.join(soname).display())).collect();
         let right = right.join("\n");
         assert_ne!(self.cell(&self.bare()), right, "it needs no help");
         let cells: Vec<_> = DOORS.iter().map(|&door| (door, self.cell(&self.by(door)))).collect();
         let wrong: Vec<_> = cells.iter().filter(|(_, cell)| *cell != right).collect();
         assert!(wrong.is_empty(), "{wrong:#?}\nnot: {right}");
     }
-}
-
-/// A file that can be executed. It is the shell that writes it: see [`World::venv`].
-fn executable(path: &Path, text: &str) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let written =
-        Command::new("/bin/sh").args(["-c", "printf %s \"$1\" > \"$0\""]).arg(path).arg(text).status().unwrap();
-    assert!(written.success());
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -6,12 +6,11 @@ mod inside;
 mod loader;
 mod oracle;
 
+use crate::support::*;
 use std::path::Path;
 
 use cudashim::internal::elf::{Elf, ObjectKind};
 use tempfile::TempDir;
-
-use crate::support::{cc, library, version_script};
 
 /// Defines `foo@V1` (hidden), `foo@@V2`, `bar@@V1`, weak `soft@@V2`, TLS `tls@@V2`, and asks for
 /// `puts`, `getpid` (weak) and the version-less `elsewhere`.
@@ -60,7 +59,7 @@ fn node_of(elf: &Elf<'_>, name: &str, node: Option<&str>) -> Option<String> {
 }
 
 #[test]
-fn the_dynamic_table_gives_names_paths_and_marks() {
+fn elf_dynamic_table_gives_names_paths_and_flags() {
     let dir = TempDir::new().unwrap();
     let dir = dir.path();
     library(dir, "liba.so", "int a;", &["-Wl,-soname,liba.so.1"]);
@@ -86,7 +85,7 @@ fn the_dynamic_table_gives_names_paths_and_marks() {
 }
 
 #[test]
-fn programs_are_told_from_libraries() {
+fn elf_programs_differ_from_libraries() {
     let dir = TempDir::new().unwrap();
     let program = "int main(void) { return 0; }";
     let read = |out: &str, args: &[&str]| std::fs::read(cc(dir.path(), out, program, args)).unwrap();
@@ -111,7 +110,7 @@ fn programs_are_told_from_libraries() {
 }
 
 #[test]
-fn a_static_program_has_no_dynamic_table() {
+fn elf_static_program_has_no_dynamic_table() {
     let dir = TempDir::new().unwrap();
     let source = "void _start(void) { for (;;) {} }";
     let path = cc(dir.path(), "static", source, &["-nostdlib", "-static", "-Wl,--build-id=0xab"]);
@@ -123,7 +122,7 @@ fn a_static_program_has_no_dynamic_table() {
 }
 
 #[test]
-fn the_build_id_is_the_link_editors() {
+fn elf_build_id_is_read() {
     let dir = TempDir::new().unwrap();
     let id = "0123456789abcdef0123456789abcdef01234567";
     let path = library(dir.path(), "libid.so", "", &[&format!("-Wl,--build-id=0x{id}")]);
@@ -148,7 +147,7 @@ fn the_build_id_is_the_link_editors() {
 }
 
 #[test]
-fn versions_and_symbols_are_the_same_through_either_hash_table() {
+fn elf_symbols_are_equal_by_either_hash_table() {
     let dir = TempDir::new().unwrap();
     for style in ["gnu", "sysv", "both"] {
         let bytes = versioned(dir.path(), style, &[&format!("-Wl,--hash-style={style}")]);
@@ -196,7 +195,7 @@ fn versions_and_symbols_are_the_same_through_either_hash_table() {
 }
 
 #[test]
-fn a_library_without_nodes_answers_any_node() {
+fn elf_library_without_nodes_answers_any_node() {
     let dir = TempDir::new().unwrap();
     let source = "int foo; __attribute__((visibility(\"hidden\"))) int secret;";
     let path = library(dir.path(), "libplain.so", source, &["-nostdlib"]);
@@ -211,7 +210,7 @@ fn a_library_without_nodes_answers_any_node() {
 
 /// Its GNU hash table holds nothing, so it does not tell how many symbols there are.
 #[test]
-fn a_library_that_defines_nothing_still_tells_what_it_needs() {
+fn elf_library_without_definitions_has_needs() {
     let dir = TempDir::new().unwrap();
     let source = "extern int a(void), b; static int f(void) { return a() + b; }
         __attribute__((constructor)) static void g(void) { f(); }";
@@ -226,7 +225,7 @@ fn a_library_that_defines_nothing_still_tells_what_it_needs() {
 }
 
 #[test]
-fn addresses_are_not_offsets() {
+fn elf_addresses_are_not_offsets() {
     let dir = TempDir::new().unwrap();
     let moved = versioned(dir.path(), "moved", &["-Wl,-Ttext-segment=0x7000000"]);
     let plain = versioned(dir.path(), "plain", &[]);
@@ -238,7 +237,7 @@ fn addresses_are_not_offsets() {
 }
 
 #[test]
-fn section_headers_are_not_needed() {
+fn elf_needs_no_section_headers() {
     let dir = TempDir::new().unwrap();
     let whole = versioned(dir.path(), "whole", &[]);
     let mut bare = whole.clone();
@@ -287,7 +286,7 @@ const DT_VERSYM: u64 = 0x6fff_fff0;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 
 #[test]
-fn split_debug_information_is_not_dynamic() {
+fn elf_split_debug_file_is_not_dynamic() {
     let dir = TempDir::new().unwrap();
     let mut bytes = versioned(dir.path(), "debug", &[]);
     let header = headers_at(&bytes, PT_DYNAMIC).next().unwrap();
@@ -299,7 +298,7 @@ fn split_debug_information_is_not_dynamic() {
 
 /// One object may be asked from many threads.
 #[test]
-fn an_object_can_be_shared() {
+fn elf_is_shared_between_threads() {
     fn shared<T: Send + Sync>(_: &T) {}
     let dir = TempDir::new().unwrap();
     let bytes = versioned(dir.path(), "shared", &[]);

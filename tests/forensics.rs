@@ -1,7 +1,6 @@
 //! `scan`, `inspect` and `diff` on machines made for it: what they say, in which order, and how wide.
 
-use crate::json::{schema, wrong};
-use crate::support::world::{Lib, Venv, World};
+use crate::support::*;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
@@ -9,40 +8,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-
-const SITE: &str = "/venv/lib/python3.11/site-packages";
+use std::process::{Command, Stdio};
 
 mod environments;
 
-fn run(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code(), text(stdout), text(stderr))
-}
-
-fn answer(command: &mut Command, against: &str) -> (Option<i32>, Value) {
-    let (code, out, err) = run(command.args(["--format", "json"]));
-    let value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
-    assert_eq!(wrong(&schema(against), &value), [""; 0]);
-    (code, value)
-}
-
-fn cublas(lt: &[&str]) -> [(&'static str, Lib); 2] {
-    let first =
-        Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["cublasLtCreate"]);
-    let second = Lib::new("libcublasLt.so.12").defines(lt);
-    [
-        ("nvidia/cublas/lib/libcublas.so.12", first.link("-rpath,$ORIGIN")),
-        ("nvidia/cublas/lib/libcublasLt.so.12", second),
-    ]
-}
-
 /// A machine with a wheel, a toolkit, a bundle, a stub and damage.
-fn machine() -> (World, Venv) {
-    let world = World::new();
-    let venv = world.venv("venv");
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas(&["cublasLtCreate", "cublasLtMatmul"]));
+fn machine() -> (Machine, Venv) {
+    let (world, venv) = Machine::with_venv();
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas_with(&["cublasLtCreate", "cublasLtMatmul"]));
     let torch = Lib::new("libtorch_cuda.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
     let torch = torch.link("-rpath,$ORIGIN/../../nvidia/cublas/lib");
     let renamed = Lib::new("libcudart.so.11.0").defines(&["cudaRuntimeGetVersion"]);
@@ -53,7 +26,7 @@ fn machine() -> (World, Venv) {
         &[("lib/libtorch_cuda.so", torch), ("lib/libcudart-e409450e.so.11.0", renamed)],
     );
     let toolkit = "usr/local/cuda-12.1/lib64";
-    for (path, library) in cublas(&["cublasLtCreate"]) {
+    for (path, library) in cublas_with(&["cublasLtCreate"]) {
         let name = Path::new(path).file_name().unwrap().to_str().unwrap();
         library.build(&world.path(toolkit).join(format!("{name}.1.0.26")));
         symlink(format!("{name}.1.0.26"), world.path(toolkit).join(name)).unwrap();
@@ -64,9 +37,9 @@ fn machine() -> (World, Venv) {
 }
 
 #[test]
-fn a_scan_that_people_read() {
+fn scan_for_people() {
     let (world, _venv) = machine();
-    let (code, out, err) = run(&mut world.rooted(["scan", "/"]));
+    let Process { code, out, err } = world.run_rooted(["scan", "/"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     insta::assert_snapshot!(out, @"
         library                    release            CUDA found by
@@ -94,10 +67,10 @@ fn a_scan_that_people_read() {
         not an ELF file
       what to do: reinstall the package that should stand there, or remove it
     ");
-    let strict = run(&mut world.rooted(["scan", "/", "--strict"]));
-    assert_eq!((strict.0, strict.1), (Some(1), out));
-    let nothing = World::new();
-    insta::assert_snapshot!(run(&mut nothing.rooted(["scan", "/"])).1, @"
+    let strict = world.run_rooted(["scan", "/", "--strict"]);
+    assert_eq!((strict.code, strict.out), (Some(1), out));
+    let nothing = Machine::new();
+    insta::assert_snapshot!(nothing.run_rooted(["scan", "/"]).out, @"
     no library of NVIDIA's found; `cudashim scan DIR` searches a directory and all below it, `scan
     --deep` the whole disk
     ");
@@ -105,21 +78,21 @@ fn a_scan_that_people_read() {
 
 /// Long names of everything: directories, packages, versions, sonames.
 #[test]
-fn no_line_is_wider_than_the_table() {
-    let world = World::new();
+fn scan_lines_fit_the_width() {
+    let world = Machine::new();
     let long = "a-rather-long-name-of-a-directory/".repeat(4);
     let venv = world.venv(&format!("{long}venv"));
     let version = "12.4.5.8.1111111.2222222.3333333.4444444";
-    venv.wheel("nvidia-cublas-cu12", version, &cublas(&["cublasLtCreate"]));
+    venv.wheel("nvidia-cublas-cu12", version, &cublas_with(&["cublasLtCreate"]));
     let engines = Lib::new("libcudnn_engines_runtime_compiled.so.9").unversioned().link("-z,execstack");
     engines.build(&world.path(&format!("{long}lib/libcudnn_engines_runtime_compiled-0123abcd.so.9.1.0.1234567")));
     symlink("nowhere-".repeat(30), world.path(&format!("{long}lib/libnvrtc.so.12"))).unwrap();
-    fs::write(world.path(&format!("{long}lib/libcufft.so.11")), "no library").unwrap();
+    world.write(&format!("{long}lib/libcufft.so.11"), "no library");
     let wide = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
     let library = venv.site.join("nvidia/cublas/lib/libcublas.so.12");
     let inspect = ["inspect".as_ref(), library.as_os_str()];
     for columns in ["60", "100"] {
-        let seen = |command: &mut Command| run(command.env("COLUMNS", columns)).1;
+        let seen = |command: &mut Command| Process::of(command.env("COLUMNS", columns)).out;
         for text in [
             seen(&mut world.cudashim(["scan", ".", "--all"])),
             seen(&mut world.cudashim(inspect)),
@@ -129,7 +102,9 @@ fn no_line_is_wider_than_the_table() {
         }
     }
     // Where a program reads, paths are whole, and only they are wider.
-    for text in [run(&mut world.cudashim(["scan", ".", "--all"])).1, run(&mut world.cudashim(inspect)).1] {
+    for text in
+        [Process::of(&mut world.cudashim(["scan", ".", "--all"])).out, Process::of(&mut world.cudashim(inspect)).out]
+    {
         assert!(text.contains(venv.site.to_str().unwrap()), "{text}");
         for line in text.lines().filter(|line| line.chars().count() > 100) {
             assert!(line.trim().split(' ').any(|word| word.chars().count() > 84), "{line}");
@@ -138,9 +113,9 @@ fn no_line_is_wider_than_the_table() {
 }
 
 #[test]
-fn one_library_a_line_and_one_line_about_all() {
+fn scan_jsonl_has_a_line_per_library_and_a_summary() {
     let (world, _venv) = machine();
-    let (code, out, _) = run(&mut world.rooted(["scan", "/", "--format", "jsonl"]));
+    let Process { code, out, .. } = world.run_rooted(["scan", "/", "--format", "jsonl"]);
     assert_eq!(code, Some(0));
     let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let line_schema = schema("scan-line.json");
@@ -174,15 +149,14 @@ fn one_library_a_line_and_one_line_about_all() {
 
 /// A file with a name in two environments, and one in a directory that tells nothing of it.
 #[test]
-fn one_file_is_listed_once() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas(&["cublasLtCreate"]));
-    fs::create_dir(world.path("bare")).unwrap();
+fn scan_lists_a_file_once() {
+    let (world, venv) = Machine::with_venv();
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas_with(&["cublasLtCreate"]));
+    world.mkdir("bare");
     let file = venv.site.join("nvidia/cublas/lib/libcublas.so.12");
     fs::hard_link(&file, world.path("bare/libcublas.so.12")).unwrap();
     symlink("libcublas.so.12", world.path("bare/libcublas.so")).unwrap();
-    let (_, out, _) = run(&mut world.rooted(["scan", "/", "--format", "jsonl"]));
+    let Process { out, .. } = world.run_rooted(["scan", "/", "--format", "jsonl"]);
     let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let found: Vec<&Value> = lines
         .iter()
@@ -199,10 +173,10 @@ fn one_file_is_listed_once() {
 
 /// uv links the files of its cache into each environment: each has the library under its own name.
 #[test]
-fn a_file_that_environments_share_is_each_ones_own() {
-    let world = World::new();
+fn scan_lists_a_shared_file_for_each_environment() {
+    let world = Machine::new();
     let (one, two) = (world.venv("venv"), world.venv("other/.venv"));
-    one.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas(&["cublasLtCreate"]));
+    one.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas_with(&["cublasLtCreate"]));
     let dir = two.site.join("nvidia/cublas/lib");
     fs::create_dir_all(&dir).unwrap();
     for name in ["libcublas.so.12", "libcublasLt.so.12"] {
@@ -213,24 +187,25 @@ fn a_file_that_environments_share_is_each_ones_own() {
     let paths = |venv: &Venv| venv.site.join("nvidia/cublas/lib/libcublas.so.12").display().to_string();
     let (first, second) = (paths(&one), paths(&two));
     for (format, blank) in [("json", " "), ("jsonl", "")] {
-        let (_, out, err) = run(world.cudashim(["scan", "venv", "other", "--format", format]).env("HOME", "/nowhere"));
+        let Process { out, err, .. } =
+            Process::of(world.cudashim(["scan", "venv", "other", "--format", format]).env("HOME", "/nowhere"));
         for path in [&first, &second] {
             assert_eq!(out.matches(&format!("\"path\":{blank}\"{path}\"")).count(), 1, "{path}: {out}{err}");
         }
     }
-    let (_, out, _) = run(&mut world.cudashim(["diff", &first, &second]));
+    let Process { out, .. } = Process::of(&mut world.cudashim(["diff", &first, &second]));
     assert!(out.contains(&first) && out.contains(&second), "{out}");
-    let (_, out, _) = run(&mut world.cudashim(["inspect", &second]));
+    let Process { out, .. } = Process::of(&mut world.cudashim(["inspect", &second]));
     assert!(out.contains(&second) && !out.contains(&first), "{out}");
     // One is on the search path of the other.
     let mut command = world.cudashim(["resolve", "--python", "other/.venv", "--format", "json"]);
-    let (_, out, _) = run(command.env("LD_LIBRARY_PATH", Path::new(&first).parent().unwrap()));
+    let Process { out, .. } = Process::of(command.env("LD_LIBRARY_PATH", Path::new(&first).parent().unwrap()));
     assert!(out.contains(&second) && !out.contains(&format!("\"path\": \"{first}\",\n      \"version\"")), "{out}");
 }
 
 #[test]
-fn the_first_lines_come_before_the_last_file_is_read_and_ctrl_c_ends_it_cleanly() {
-    let world = World::new();
+fn scan_streams_and_ends_on_ctrl_c() {
+    let world = Machine::new();
     // More than the pipe holds: the reader decides how far it comes.
     let count = 2000;
     for number in 0..count {
@@ -268,9 +243,8 @@ fn the_first_lines_come_before_the_last_file_is_read_and_ctrl_c_ends_it_cleanly(
 }
 
 #[test]
-fn bytes_are_compared_when_asked() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn scan_hash_compares_bytes() {
+    let (world, venv) = Machine::with_venv();
     let path = "nvidia/nccl/lib/libnccl.so.2";
     let file = Lib::new("libnccl.so.2").unversioned().build(&venv.site.join(path));
     let bytes = fs::read(&file).unwrap();
@@ -298,8 +272,11 @@ fn bytes_are_compared_when_asked() {
         ("altered".to_owned(), hex.clone().into(), vec!["altered-file".to_owned()])
     );
     let inside = format!("{SITE}/{path}");
-    let (_, out, _) = run(&mut world.rooted(["inspect", "--hash", &inside]));
-    assert!(out.contains("its bytes are NOT the recorded ones") && out.contains("problem       altered-file"), "{out}");
+    let Process { out, .. } = world.run_rooted(["inspect", "--hash", &inside]);
+    assert!(
+        out.contains("its bytes are NOT the recorded ones") && out.contains("problem       altered-file"),
+        "{out}"
+    );
     assert!(out.contains(&hex), "{out}");
     // The other wheel's bytes, of the same size.
     let other = venv.site.join("nvidia_nccl_cu13-2.30.7.dist-info");
@@ -307,7 +284,7 @@ fn bytes_are_compared_when_asked() {
     fs::write(other.join("METADATA"), "Metadata-Version: 2.1\nName: nvidia-nccl-cu13\nVersion: 2.30.7\n").unwrap();
     let digest = base64(&Sha256::digest(&bytes));
     fs::write(other.join("RECORD"), format!("{path},sha256={digest},{}\n", bytes.len())).unwrap();
-    let (_, out, _) = run(&mut world.rooted(["scan", "/"]));
+    let Process { out, .. } = world.run_rooted(["scan", "/"]);
     let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("`--hash` tells whose it is") && words.contains("2.27.3 (unsure)"), "{out}");
     let (record, _, ids) = verdict(&["scan", "/", "--hash"]);
@@ -328,10 +305,10 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_file_in_full() {
+fn inspect_for_people() {
     let (world, _venv) = machine();
     let shown = |path: &str| {
-        let (code, out, err) = run(&mut world.rooted(["inspect", path]));
+        let Process { code, out, err } = world.run_rooted(["inspect", path]);
         assert_eq!((code, err.as_str()), (Some(0), ""), "{path}");
         // Sizes and build IDs are the linker's.
         let lines = out.lines().map(|line| line.split(" bytes").next().unwrap());
@@ -445,12 +422,12 @@ fn a_file_in_full() {
 }
 
 #[test]
-fn files_in_full_for_programs() {
+fn inspect_json() {
     let (world, _venv) = machine();
     let toolkit = "/usr/local/cuda-12.1/lib64";
     let files = [format!("{toolkit}/libcublas.so.12"), format!("{SITE}/torch/lib/libtorch_cuda.so")];
     let (code, report) = answer(world.rooted(["inspect"]).args(&files), "inspect.json");
-    assert_eq!(code, Some(0));
+    assert_eq!(code, 0);
     let [cublas, torch] = &report["files"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert_eq!(cublas["links"][0]["target"], "libcublas.so.12.1.0.26");
     assert_eq!(cublas["real_path"], format!("{toolkit}/libcublas.so.12.1.0.26"));
@@ -460,8 +437,9 @@ fn files_in_full_for_programs() {
     assert_eq!(torch["runpath"], "$ORIGIN/../../nvidia/cublas/lib");
 
     // One that cannot be read does not hide the others.
-    fs::write(world.path("text"), "no library").unwrap();
-    let (code, out, err) = run(world.rooted(["inspect", "/text", "--format", "jsonl"]).args(&files).arg("/none"));
+    world.write("text", "no library");
+    let Process { code, out, err } =
+        Process::of(world.rooted(["inspect", "/text", "--format", "jsonl"]).args(&files).arg("/none"));
     assert_eq!((code, out.lines().count()), (Some(2), 2));
     assert!(
         err.contains("error: cannot read `/text`: not an ELF file") && err.contains("error: cannot open `/none`: "),
@@ -473,13 +451,13 @@ fn files_in_full_for_programs() {
 }
 
 #[test]
-fn two_libraries_compared() {
+fn diff_of_two_libraries() {
     let (world, _venv) = machine();
     let (new, old) = (
         format!("{SITE}/nvidia/cublas/lib/libcublasLt.so.12"),
         "/usr/local/cuda-12.1/lib64/libcublasLt.so.12".to_owned(),
     );
-    insta::assert_snapshot!(run(&mut world.rooted(["diff", &new, &old])).1, @"
+    insta::assert_snapshot!(world.run_rooted(["diff", &new, &old]).out, @"
     - /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12
     + /usr/local/cuda-12.1/lib64/libcublasLt.so.12
     release: 12.4.5.8 → 12.1.0.26
@@ -489,7 +467,7 @@ fn two_libraries_compared() {
     the second may NOT stand in for the first
     of 2 libraries here that need the first, none would break
     ");
-    insta::assert_snapshot!(run(&mut world.rooted(["diff", &old, &new])).1, @"
+    insta::assert_snapshot!(world.run_rooted(["diff", &old, &new]).out, @"
     - /usr/local/cuda-12.1/lib64/libcublasLt.so.12
     + /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12
     release: 12.1.0.26 → 12.4.5.8
@@ -500,40 +478,40 @@ fn two_libraries_compared() {
     of 2 libraries here that need the first, none would break
     ");
     let (code, report) = answer(&mut world.rooted(["diff", &new, &old]), "diff.json");
-    assert_eq!((code, report["stands_in"].as_bool()), (Some(1), Some(false)));
+    assert_eq!((code, report["stands_in"].as_bool()), (1, Some(false)));
     assert_eq!(report["symbols"]["lost"], serde_json::json!(["cublasLtMatmul@libcublasLt.so.12"]));
     assert_eq!((report["users"].as_u64(), report["breaks"].as_array().map(Vec::len)), (Some(2), Some(0)));
-    assert_eq!(answer(&mut world.rooted(["diff", &old, &new]), "diff.json").0, Some(0));
+    assert_eq!(answer(&mut world.rooted(["diff", &old, &new]), "diff.json").0, 0);
 
     // What torch takes is lost.
     let empty = Lib::new("libcublas.so.12").defines(&["cublasOther"]).build(&world.path("other/libcublas.so.12"));
     let first = format!("{SITE}/nvidia/cublas/lib/libcublas.so.12");
     let (code, report) = answer(&mut world.rooted(["diff", &first, "/other/libcublas.so.12"]), "diff.json");
-    assert!(empty.exists() && code == Some(1));
+    assert!(empty.exists() && code == 1);
     assert_eq!(report["breaks"][0]["path"], format!("{SITE}/torch/lib/libtorch_cuda.so"));
     assert_eq!(report["breaks"][0]["symbol"], "cublasCreate_v2@libcublas.so.12");
 }
 
 #[test]
-fn two_scans_compared() {
+fn diff_of_two_scans() {
     let (world, venv) = machine();
     let save = |name: &str, format: &str| {
-        let out = run(&mut world.rooted(["scan", "/", "--format", format])).1;
-        fs::write(world.path(name), out).unwrap();
+        let out = world.run_rooted(["scan", "/", "--format", format]).out;
+        world.write(name, out);
     };
     save("before.json", "json");
     save("before.jsonl", "jsonl");
     let (code, same) = answer(&mut world.rooted(["diff", "/before.json", "/before.jsonl"]), "diff.json");
-    assert_eq!((code, same["came"].as_array().map(Vec::len)), (Some(0), Some(0)), "{same:#}");
-    assert_eq!(run(&mut world.rooted(["diff", "/before.json", "/before.jsonl"])).1, "nothing differs\n");
+    assert_eq!((code, same["came"].as_array().map(Vec::len)), (0, Some(0)), "{same:#}");
+    assert_eq!(world.run_rooted(["diff", "/before.json", "/before.jsonl"]).out, "nothing differs\n");
 
     fs::remove_dir_all(venv.site.join("nvidia_cublas_cu12-12.4.5.8.dist-info")).unwrap();
-    venv.wheel("nvidia-cublas-cu12", "12.6.4.1", &cublas(&["cublasLtCreate", "cublasLtNew"]));
+    venv.wheel("nvidia-cublas-cu12", "12.6.4.1", &cublas_with(&["cublasLtCreate", "cublasLtNew"]));
     fs::remove_file(world.path("usr/local/cuda-12.1/lib64/libcufft.so.11")).unwrap();
     Lib::new("libnccl.so.2").unversioned().build(&world.path("new/libnccl.so.2"));
     save("after.json", "json");
     let (code, diff) = answer(&mut world.rooted(["diff", "/before.json", "/after.json"]), "diff.json");
-    assert_eq!(code, Some(1));
+    assert_eq!(code, 1);
     assert_eq!(diff["came"][0]["path"], "/new/libnccl.so.2");
     assert_eq!(diff["went"][0]["path"], "/usr/local/cuda-12.1/lib64/libcufft.so.11");
     assert_eq!(diff["changed"].as_array().map(Vec::len), Some(2));
@@ -542,7 +520,7 @@ fn two_scans_compared() {
         (&"12.4.5.8".into(), &"12.6.4.1".into())
     );
     assert_eq!(diff["gone_problems"][0]["id"], "truncated-or-foreign-elf");
-    insta::assert_snapshot!(run(&mut world.rooted(["diff", "/before.json", "/after.json"])).1, @"
+    insta::assert_snapshot!(world.run_rooted(["diff", "/before.json", "/after.json"]).out, @"
     - /usr/local/cuda-12.1/lib64/libcufft.so.11 (release unknown)
     + /new/libnccl.so.2 (release unknown)
     ~ /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: 12.4.5.8 → 12.6.4.1
@@ -551,24 +529,24 @@ fn two_scans_compared() {
     1 came, 1 went, 2 changed
     ");
     // A scan and a library.
-    assert_eq!(run(&mut world.rooted(["diff", "/before.json", "/new/libnccl.so.2"])).0, Some(2));
+    assert_eq!(world.run_rooted(["diff", "/before.json", "/new/libnccl.so.2"]).code, Some(2));
 }
 
 /// On a machine of rpm's, whose database is not read, nobody is named for what rpm could have installed.
 #[test]
-fn rpm_is_to_be_asked() {
-    let world = World::new();
+fn scan_names_rpm_as_possible_owner() {
+    let world = Machine::new();
     Lib::new("libcudart.so.12").build(&world.path("usr/lib64/libcudart.so.12"));
     Lib::new("libcudart.so.12").defines(&["mine"]).build(&world.path("usr/local/lib/libcudart.so.12"));
-    fs::create_dir_all(world.path("usr/lib/sysimage/rpm")).unwrap();
+    world.mkdir("usr/lib/sysimage/rpm");
     let kinds = || {
         let (_, answer) = answer(&mut world.rooted(["scan", "/"]), "scan.json");
         let kind = |library: &Value| library["owner"]["kind"].as_str().unwrap().to_owned();
         answer["libraries"].as_array().unwrap().iter().map(kind).collect::<Vec<_>>()
     };
     assert_eq!(kinds(), ["none", "none"]);
-    fs::write(world.path("usr/lib/sysimage/rpm/rpmdb.sqlite"), "").unwrap();
+    world.write("usr/lib/sysimage/rpm/rpmdb.sqlite", "");
     assert_eq!(kinds(), ["rpm", "none"]);
-    let (_, out, _) = run(&mut world.rooted(["inspect", "/usr/lib64/libcudart.so.12"]));
+    let Process { out, .. } = world.run_rooted(["inspect", "/usr/lib64/libcudart.so.12"]);
     assert!(out.contains("owner         maybe rpm: ask `rpm -qf FILE`\n"), "{out}");
 }

@@ -148,7 +148,7 @@ impl Shim {
 }
 
 #[test]
-fn images_are_read_alike() {
+fn fuzz_images_are_read_alike() {
     let shim = Shim::build();
     run("image", |bytes| image::run(bytes, |bytes| shim.reads("image", bytes)));
     // That both refuse everything would pass for agreement.
@@ -158,7 +158,7 @@ fn images_are_read_alike() {
 
 /// Some thousands of images in which a few words or bytes are others; `CUDASHIM_MUTANTS` says how many.
 #[test]
-fn mutants_of_images_are_read_alike() {
+fn fuzz_mutated_images_are_read_alike() {
     let shim = Shim::build();
     let whole = std::fs::read(fuzz().join("seeds/image/one")).unwrap();
     let mut random = 1u64;
@@ -208,13 +208,13 @@ fn mutants_of_images_are_read_alike() {
 
 /// That everything is refused would pass for agreement.
 #[test]
-fn a_kept_plan_is_read() {
+fn fuzz_seed_plan_is_read() {
     let whole = std::fs::read(fuzz().join("seeds/plan/torch")).unwrap();
     assert!(cudashim::Plan::parse(&whole).is_ok_and(|plan| plan.libraries.len() == 3));
 }
 
 #[test]
-fn needed_names_are_read_alike() {
+fn fuzz_needed_names_are_read_alike() {
     let shim = Shim::build();
     let mut names = 0;
     for path in inputs("elf") {

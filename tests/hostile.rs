@@ -1,7 +1,7 @@
 //! What a disk may hold and no installer would leave: it is told of or passed over, and never stops a scan, breaks a
 //! terminal or ends the program.
 
-use crate::support::world::{Lib, World};
+use crate::support::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -10,21 +10,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const TIB: u64 = 1 << 40;
 
-fn output(command: &mut Command) -> (Option<i32>, Vec<u8>, String) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    (output.status.code(), output.stdout, String::from_utf8(output.stderr).unwrap())
-}
-
 /// `scan /t` as JSON.
-fn scan(world: &World) -> Value {
-    let (code, out, err) = output(&mut world.rooted(["scan", "/t", "--format", "json"]));
-    assert_eq!((code, err.as_str()), (Some(0), ""));
-    serde_json::from_slice(&out).unwrap()
+fn scan(world: &Machine) -> Value {
+    let seen = world.run_rooted(["scan", "/t", "--format", "json"]);
+    seen.ok();
+    seen.json()
 }
 
 /// The ids of the problems about a path.
@@ -43,10 +37,10 @@ fn build(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_opened() {
-    let world = World::new();
-    fs::create_dir_all(world.path("t/dir/libcudart.so.12")).unwrap();
-    fs::create_dir(world.path("t/others")).unwrap();
+fn scan_opens_regular_files_only() {
+    let world = Machine::new();
+    world.mkdir("t/dir/libcudart.so.12");
+    world.mkdir("t/others");
     let at = |name: &str| world.path("t/others").join(name);
     mknodat(CWD, at("libcublas.so.12"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     let _socket = UnixListener::bind(at("libcufft.so.11")).unwrap();
@@ -55,9 +49,6 @@ fn what_is_no_regular_file_is_not_opened() {
     symlink("libcusparse.so.12", at("libcusparse.so")).unwrap();
     symlink("libcusparse.so", at("libcusparse.so.12")).unwrap();
     symlink("..", at("up")).unwrap();
-    // Only a superuser can make one that is there, and not everywhere.
-    let device =
-        mknodat(CWD, at("libcusolver.so.11"), FileType::CharacterDevice, Mode::RUSR, rustix::fs::makedev(1, 5));
 
     let seen = scan(&world);
     assert_eq!(paths(&seen), [] as [&Value; 0]);
@@ -67,17 +58,24 @@ fn what_is_no_regular_file_is_not_opened() {
         // The root of this machine has no `/dev/zero`.
         assert_eq!(ids(&seen, &format!("/t/others/{name}")), ["dangling-link"], "{name}");
     }
-    if device.is_ok() {
-        assert_eq!(ids(&seen, "/t/others/libcusolver.so.11"), ["not-a-file"]);
-    }
     // Named, it is told of as well, and does not wait for a writer.
-    let (code, _, err) = output(&mut world.rooted(["inspect", "/t/others/libcublas.so.12"]));
+    let Process { code, err, .. } = world.run_rooted(["inspect", "/t/others/libcublas.so.12"]);
     assert!(code == Some(2) && err.contains("not a regular file"), "{code:?} {err}");
 }
 
 #[test]
-fn names_that_would_break_a_terminal_or_a_line() {
-    let world = World::new();
+#[ignore = "needs root"]
+fn scan_opens_no_device() {
+    let world = Machine::new();
+    build(&world.path("t/libcudart.so.12"));
+    let zero = rustix::fs::makedev(1, 5);
+    mknodat(CWD, world.path("t/libcusolver.so.11"), FileType::CharacterDevice, Mode::RUSR, zero).unwrap();
+    assert_eq!(ids(&scan(&world), "/t/libcusolver.so.11"), ["not-a-file"]);
+}
+
+#[test]
+fn scan_escapes_names() {
+    let world = Machine::new();
     let odd = OsStr::from_bytes(b"a\n\x1b[31m\xffb\\");
     let dir = world.path("t").join(odd);
     fs::create_dir_all(&dir).unwrap();
@@ -98,9 +96,9 @@ fn names_that_would_break_a_terminal_or_a_line() {
         &["diff", file, file, "--format", "jsonl"],
         &["-v", "scan", "/t", "/u"],
     ] {
-        let (code, out, err) = output(&mut world.rooted(arguments));
+        let Process { code, out, err } = world.run_rooted(arguments);
         assert_eq!(code, Some(0), "{err}");
-        let text = String::from_utf8(out).unwrap() + &err;
+        let text = out + &err;
         assert!(!text.contains(acts) && !text.contains("a\n"), "{arguments:?}: {text:?}");
         assert!(text.contains("libcudart.so.12"));
     }
@@ -113,16 +111,13 @@ fn names_that_would_break_a_terminal_or_a_line() {
 }
 
 #[test]
-fn a_sparse_file_of_a_tebibyte_is_not_read() {
-    let world = World::new();
+fn scan_does_not_read_a_sparse_tebibyte() {
+    let world = Machine::new();
     for dir in ["t/zeros", "t/elf"] {
-        fs::create_dir_all(world.path(dir)).unwrap();
+        world.mkdir(dir);
     }
     let zeros = world.path("t/zeros/libcudart.so.12");
-    if let Err(error) = File::create(&zeros).unwrap().set_len(TIB) {
-        eprintln!("skipped: the file system has no such files: {error}");
-        return;
-    }
+    File::create(&zeros).unwrap().set_len(TIB).unwrap();
     // A sound library with nothing behind it, and one whose only segment is all of it.
     let sound = world.path("t/elf/libcudart.so.12");
     build(&sound);
@@ -146,9 +141,9 @@ fn a_sparse_file_of_a_tebibyte_is_not_read() {
 }
 
 #[test]
-fn a_hundred_thousand_files_in_a_directory() {
-    let world = World::new();
-    fs::create_dir(world.path("t")).unwrap();
+fn scan_of_a_hundred_thousand_files() {
+    let world = Machine::new();
+    world.mkdir("t");
     let first = world.path("t/0.so");
     fs::write(&first, "").unwrap();
     for number in 1..100_000_u32 {
@@ -166,9 +161,9 @@ fn a_hundred_thousand_files_in_a_directory() {
 
 /// Another process replaces, cuts and removes what is looked at. What is seen may be any of it, but it is told.
 #[test]
-fn files_that_change_while_they_are_looked_at() {
-    let world = World::new();
-    fs::create_dir(world.path("t")).unwrap();
+fn scan_survives_changing_files() {
+    let world = Machine::new();
+    world.mkdir("t");
     let path = world.path("t/libcudart.so.12");
     let whole = [build(&path), vec![0xa5; 2 << 20]].concat();
     let link = world.path("t/libcublas.so.12");
@@ -194,13 +189,13 @@ fn files_that_change_while_they_are_looked_at() {
         });
         for _ in 0..30 {
             for arguments in [&["scan", "--all", "/t", "--format", "json"][..], &["scan", "/t", "--format", "json"]] {
-                let (code, out, err) = output(&mut world.rooted(arguments));
+                let Process { code, out, err } = world.run_rooted(arguments);
                 // Each problem has an id that is documented; no other word is heard.
                 if code != Some(0) || !err.is_empty() {
                     done.store(true, Ordering::Relaxed);
                     panic!("{code:?} {err}");
                 }
-                let seen: Value = serde_json::from_slice(&out).unwrap();
+                let seen: Value = serde_json::from_str(&out).unwrap();
                 let known = |id: &Value| {
                     cudashim::internal::tables::finding_rows().iter().any(|row| id == row.id && row.advice.is_some())
                 };
@@ -212,34 +207,19 @@ fn files_that_change_while_they_are_looked_at() {
 }
 
 #[test]
-fn what_may_not_be_read_is_told() {
-    let world = World::new();
+fn scan_reports_unreadable_files() {
+    let world = Machine::new();
     fs::set_permissions(world.root(), Permissions::from_mode(0o755)).unwrap();
-    fs::create_dir_all(world.path("t/locked")).unwrap();
+    world.mkdir("t/locked");
     build(&world.path("t/libcudart.so.12"));
-    fs::set_permissions(world.path("t/libcudart.so.12"), Permissions::from_mode(0o000)).unwrap();
+    world.mode("t/libcudart.so.12", 0o000);
     build(&world.path("t/locked/libcublas.so.12"));
-    fs::set_permissions(world.path("t/locked"), Permissions::from_mode(0o000)).unwrap();
-    // To a superuser nothing is locked: another user looks.
-    let scan = world.rooted(["scan", "/t", "--format", "json"]);
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    if rustix::process::geteuid().is_root() {
-        let mut probe = Command::new("setpriv");
-        probe.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(scan.get_program()).arg("--version");
-        if !probe.output().is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: no setpriv(1), or another user cannot start what was built here");
-            return;
-        }
-        command.arg(scan.get_program());
-    } else {
-        command = Command::new(scan.get_program());
-    }
-    command.args(scan.get_args()).env("HOME", "/nonexistent").env_remove("CUDASHIM_CACHE");
-    let (code, out, err) = output(&mut command);
-    fs::set_permissions(world.path("t/locked"), Permissions::from_mode(0o700)).unwrap();
+    world.mode("t/locked", 0o000);
+    let mut command = bound_by_rights(&world.rooted(["scan", "/t", "--format", "json"]));
+    let Process { code, out, err } = Process::of(&mut command);
+    world.mode("t/locked", 0o700);
     assert_eq!((code, err.as_str()), (Some(0), "cudashim: cannot read 1 directory\n"));
-    let seen: Value = serde_json::from_slice(&out).unwrap();
+    let seen: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(ids(&seen, "/t/libcudart.so.12"), ["unreadable"]);
     assert_eq!(seen["problems"].as_array().unwrap().len(), 1, "{seen}");
 }

@@ -1,17 +1,14 @@
 //! Whom the copies of a machine belong to, how they are reached, and what is wrong among them.
 
-use crate::support::world::{Lib, Venv, World};
+use crate::support::*;
 use cudashim::internal::inventory::places;
 use cudashim::internal::inventory::{OwnerKind, Owners, Reach, Verified, problems, reach};
 use cudashim::internal::loader::{Loader, Objects};
-use cudashim::{Host, Inventory, Library};
+use cudashim::{Inventory, Library};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-
-const SITE: &str = "/venv/lib/python3.11/site-packages";
 
 /// What a look at a whole machine tells.
 struct Seen {
@@ -42,9 +39,8 @@ impl Seen {
 }
 
 /// Looks at the world as at a machine of its own: its places and the virtual environments and directories `given`.
-fn look(world: &World, given: &[&str], env: &[(&str, &str)], cwd: &str) -> Seen {
-    let env: BTreeMap<OsString, OsString> = env.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let host = Host::new(world.root().to_owned(), env, cwd.into());
+fn look(world: &Machine, given: &[&str], env: &[(&str, &str)], cwd: &str) -> Seen {
+    let host = world.host_with(env, cwd);
     let objects = Objects::new(&host);
     let loader = Loader::new(&objects);
     let mut dirs: Vec<_> = given.iter().flat_map(|dir| places::given(&host, Path::new(dir))).collect();
@@ -63,14 +59,8 @@ fn look(world: &World, given: &[&str], env: &[(&str, &str)], cwd: &str) -> Seen 
     Seen { verified: verified.collect(), problems: problems.collect(), reached, libraries }
 }
 
-fn put(world: &World, path: &str, text: &str) {
-    let path = world.path(path.trim_start_matches('/'));
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
-
 /// A library at a path of the world; `mark` makes its bytes differ from others of its soname.
-fn build(world: &World, path: &str, soname: &str, mark: &str) {
+fn build(world: &Machine, path: &str, soname: &str, mark: &str) {
     // A node's name is an identifier; the driver has no nodes anyway.
     let library = Lib::new(soname).defines(&[mark]);
     let library = if soname.contains('-') { library.unversioned() } else { library };
@@ -78,7 +68,7 @@ fn build(world: &World, path: &str, soname: &str, mark: &str) {
 }
 
 /// A library under its whole name, and a link of its soname, as toolkits and distributions have them.
-fn release(world: &World, dir: &str, soname: &str, digits: &str) {
+fn release(world: &Machine, dir: &str, soname: &str, digits: &str) {
     let stem = soname.split(".so").next().unwrap();
     let file = format!("{stem}.so.{digits}");
     build(world, &format!("{dir}/{file}"), soname, &format!("of_{}", digits.replace('.', "_")));
@@ -97,57 +87,26 @@ fn whole(venv: &Venv, cublas: &str, cudnn: &str) {
     };
     let names = ["libcublas.so.12", "libcublasLt.so.12", "libnvblas.so.12"];
     let paths = names.map(|name| (format!("nvidia/cublas/lib/{name}"), lib(name.into(), cublas)));
-    let paths: Vec<_> = paths.iter().map(|(path, lib)| (path.as_str(), lib.clone())).collect();
     venv.wheel("nvidia-cublas-cu12", cublas, &paths);
     let names = CUDNN.map(|part| format!("libcudnn{part}.so.9"));
     let paths = names.map(|name| (format!("nvidia/cudnn/lib/{name}"), lib(name, cudnn)));
-    let paths: Vec<_> = paths.iter().map(|(path, lib)| (path.as_str(), lib.clone())).collect();
     venv.wheel("nvidia-cudnn-cu12", cudnn, &paths);
 }
 
-/// `/etc/ld.so.cache` with these entries, as ldconfig lays it out (`sysdeps/generic/dl-cache.h`).
-fn cache(world: &World, entries: &[(&str, &str)]) {
-    let flags: u32 = if cfg!(target_arch = "aarch64") { 0x0a03 } else { 0x0303 };
-    let mut bytes = b"glibc-ld.so.cache1.1".to_vec();
-    bytes.extend(u32::try_from(entries.len()).unwrap().to_ne_bytes());
-    bytes.resize(48, 0);
-    let (base, mut strings) = (48 + 24 * entries.len(), Vec::new());
-    for (name, path) in entries {
-        let mut at = |text: &str| {
-            let at = u32::try_from(base + strings.len()).unwrap();
-            strings.extend(text.bytes().chain([0]));
-            at
-        };
-        for word in [flags, at(name), at(path), 0, 0, 0] {
-            bytes.extend(word.to_ne_bytes());
-        }
-    }
-    bytes.extend(strings);
-    fs::create_dir_all(world.path("etc")).unwrap();
-    fs::write(world.path("etc/ld.so.cache"), bytes).unwrap();
-}
-
 #[test]
-fn everybody_s_files_are_known_for_theirs() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    venv.wheel(
-        "nvidia-nccl-cu12",
-        "2.27.3",
-        &[("nvidia/nccl/lib/libnccl.so.2", Lib::new("libnccl.so.2").unversioned())],
-    );
+fn inventory_owner_of_each_file() {
+    let (world, venv) = Machine::with_venv();
+    venv.nvidia("nccl", "2.27.3", Lib::new("libnccl.so.2").unversioned());
     // A bundle's record is read only for what no wheel of the library's own lists.
     let bundled = "ctranslate2.libs/libcudnn-74a4c495.so.9.1.0";
     venv.wheel("ctranslate2", "4.5.0", &[(bundled, Lib::new("libcudnn-74a4c495.so.9.1.0").unversioned())]);
 
     release(&world, "opt/conda/lib", "libcudart.so.12", "12.4.127");
     build(&world, "opt/conda/lib/libnvrtc.so.12", "libnvrtc.so.12", "nvrtc");
-    put(
-        &world,
-        "opt/conda/conda-meta/cuda-cudart-12.4.127-h99ab3db_0.json",
+    world.write("opt/conda/conda-meta/cuda-cudart-12.4.127-h99ab3db_0.json",
         r#"{"name": "cuda-cudart", "version": "12.4.127", "files": ["lib/libcudart.so.12", "lib/libcudart.so.12.4.127"]}"#,
     );
-    put(&world, "opt/conda/conda-meta/cuda-damaged-1-0.json", "{");
+    world.write("opt/conda/conda-meta/cuda-damaged-1-0.json", "{");
 
     let debian = &format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     symlink("usr/lib", world.path("lib")).unwrap();
@@ -155,19 +114,18 @@ fn everybody_s_files_are_known_for_theirs() {
     release(&world, debian, "libnvidia-ml.so.1", "535.183.01");
     release(&world, debian, "libcuda.so.1", "550.54.15");
     // Listed with and without /usr, as packages older than the merge do.
-    put(&world, "var/lib/dpkg/info/libcublas12:amd64.list", &format!("/.\n/{debian}/libcublas.so.12.2.5.6\n"));
-    put(
-        &world,
+    world.write("var/lib/dpkg/info/libcublas12:amd64.list", format!("/.\n/{debian}/libcublas.so.12.2.5.6\n"));
+    world.write(
         "var/lib/dpkg/info/libnvidia-ml1:amd64.list",
-        &format!("/lib/{}-linux-gnu/libnvidia-ml.so.535.183.01\n", std::env::consts::ARCH),
+        format!("/lib/{}-linux-gnu/libnvidia-ml.so.535.183.01\n", std::env::consts::ARCH),
     );
     let stanza = |name: &str, version: &str| {
         format!("Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n\n")
     };
-    put(&world, "var/lib/dpkg/status", &stanza("libcublas12", "12.2.5.6~12.2.2-1"));
+    world.write("var/lib/dpkg/status", stanza("libcublas12", "12.2.5.6~12.2.2-1"));
 
     release(&world, "usr/local/cuda-12.4/targets/x86_64-linux/lib", "libcufft.so.11", "11.2.1.3");
-    put(&world, "usr/local/cuda-12.4/version.json", r#"{"cuda": {"version": "12.4.1"}}"#);
+    world.write("usr/local/cuda-12.4/version.json", r#"{"cuda": {"version": "12.4.1"}}"#);
     release(&world, "usr/lib/ollama/cuda_v12", "libcudart.so.12", "12.8.90");
     build(&world, "home/me/libcudart.so.12", "libcudart.so.12", "mine");
 
@@ -200,9 +158,8 @@ fn everybody_s_files_are_known_for_theirs() {
 }
 
 #[test]
-fn bytes_are_compared_with_every_record() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn inventory_verify_compares_every_record() {
+    let (world, venv) = Machine::with_venv();
     // "hello" in URL-safe base64, hex and MD5; what is in the file is nothing to a digest.
     let hello = "sha256=LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ";
     let other = "sha256=AAAAul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ";
@@ -214,21 +171,19 @@ fn bytes_are_compared_with_every_record() {
     ];
     let site = SITE.trim_start_matches('/');
     for (wheel, digest, path) in wheels {
-        put(&world, &format!("{site}/{path}"), "hello");
-        put(&world, &format!("{site}/{wheel}.dist-info/RECORD"), &format!("{path},{digest},5\n"));
+        world.write(&format!("{site}/{path}"), "hello");
+        world.write(&format!("{site}/{wheel}.dist-info/RECORD"), format!("{path},{digest},5\n"));
     }
     // Of the same size as its rival's: only the digest tells.
-    put(
-        &world,
+    world.write(
         &format!("{site}/nvidia_nccl_cu12-2.27.3.dist-info/RECORD"),
-        &format!("nvidia/nccl/lib/libnccl.so.2,{hello},5\n"),
+        format!("nvidia/nccl/lib/libnccl.so.2,{hello},5\n"),
     );
-    put(&world, &format!("{site}/nvidia/curand/lib/libcurand.so.10"), "hello");
+    world.write(&format!("{site}/nvidia/curand/lib/libcurand.so.10"), "hello");
     assert_eq!(venv.site, world.path(site));
 
-    put(&world, "opt/conda/lib/libnvrtc.so.12", "hello");
-    put(
-        &world,
+    world.write("opt/conda/lib/libnvrtc.so.12", "hello");
+    world.write(
         "opt/conda/conda-meta/cuda-nvrtc-12.4.127-0.json",
         r#"{"name": "cuda-nvrtc", "version": "12.4.127", "paths_data": {"paths": [{"_path": "lib/libnvrtc.so.12",
             "sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}]}}"#,
@@ -237,9 +192,9 @@ fn bytes_are_compared_with_every_record() {
         [("libcudart12", "5d41402abc4b2a76b9719d911017c592"), ("libnppc12", "00000000000000000000000000000000")]
     {
         let file = format!("{}.so.12", name.trim_end_matches("12"));
-        put(&world, &format!("usr/lib/{file}"), "hello");
-        put(&world, &format!("var/lib/dpkg/info/{name}:amd64.list"), &format!("/usr/lib/{file}\n"));
-        put(&world, &format!("var/lib/dpkg/info/{name}:amd64.md5sums"), &format!("{digest}  usr/lib/{file}\n"));
+        world.write(&format!("usr/lib/{file}"), "hello");
+        world.write(&format!("var/lib/dpkg/info/{name}:amd64.list"), format!("/usr/lib/{file}\n"));
+        world.write(&format!("var/lib/dpkg/info/{name}:amd64.md5sums"), format!("{digest}  usr/lib/{file}\n"));
     }
 
     let seen = look(&world, &["/venv", "/opt/conda"], &[], "/");
@@ -255,29 +210,28 @@ fn bytes_are_compared_with_every_record() {
     let nccl = format!("{SITE}/nvidia/nccl/lib/libnccl.so.2");
     assert_eq!((seen.owner(&nccl).1, verified(&nccl)), (Some("nvidia-nccl-cu12"), &Verified::Intact));
     // Put in the bytes of nobody, then those of the other.
-    put(&world, &nccl, "other");
+    world.write(&nccl, "other");
     assert_eq!(look(&world, &["/venv"], &[], "/").verified[&nccl], Verified::Altered);
     let record = format!("{site}/nvidia_nccl_cu12-2.27.3.dist-info/RECORD");
-    put(&world, &record, &format!("nvidia/nccl/lib/libnccl.so.2,{other},5\n"));
-    put(
-        &world,
+    world.write(&record, format!("nvidia/nccl/lib/libnccl.so.2,{other},5\n"));
+    world.write(
         &format!("{site}/nvidia_nccl_cu13-2.30.7.dist-info/RECORD"),
-        &format!("nvidia/nccl/lib/libnccl.so.2,{hello},5\n"),
+        format!("nvidia/nccl/lib/libnccl.so.2,{hello},5\n"),
     );
-    put(&world, &nccl, "hello");
+    world.write(&nccl, "hello");
     let Verified::WrittenBy(writer) = &look(&world, &["/venv"], &[], "/").verified[&nccl] else { panic!() };
     assert_eq!(writer.to_string(), "nvidia-nccl-cu13 2.30.7");
 }
 
 #[test]
-fn each_way_to_a_copy() {
-    let world = World::new();
+fn inventory_reach_of_each_copy() {
+    let world = Machine::new();
     build(&world, "a/libcudart.so.12", "libcudart.so.12", "a");
     build(&world, "b/libcudart.so.12", "libcudart.so.12", "b");
     build(&world, "b/libnccl.so.2", "libnccl.so.2", "nccl");
     build(&world, "usr/lib/libcufft.so.11", "libcufft.so.11", "fft");
     build(&world, "opt/x/libcusolver.so.11", "libcusolver.so.11", "solver");
-    cache(&world, &[("libcusolver.so.11", "/opt/x/libcusolver.so.11"), ("libc.so.6", "/usr/lib/libc.so.6")]);
+    world.ld_so_cache(&[("libcusolver.so.11", "/opt/x/libcusolver.so.11"), ("libc.so.6", "/usr/lib/libc.so.6")]);
     let asks = Lib::new("libcusparse.so.12").uses("libnvJitLink.so.12", &["make"]);
     asks.clone().link("-rpath,$ORIGIN/../jit").build(&world.path("w/sparse/libcusparse.so.12"));
     build(&world, "w/jit/libnvJitLink.so.12", "libnvJitLink.so.12", "make");
@@ -303,19 +257,19 @@ fn each_way_to_a_copy() {
 }
 
 #[test]
-fn whole_environments_are_no_problem() {
-    let world = World::new();
+fn inventory_whole_environments_have_no_problem() {
+    let world = Machine::new();
     whole(&world.venv("venv"), "12.4.5.8", "9.1.0.70");
     whole(&world.venv("other"), "12.8.4.1", "9.10.2.21");
     release(&world, "usr/local/cuda-12.4/lib64", "libcudart.so.12", "12.4.127");
     let libs = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     release(&world, &libs, "libcuda.so.1", "550.54.15");
     release(&world, &libs, "libnvidia-ml.so.1", "550.54.15");
-    put(&world, "sys/module/nvidia/version", "550.54.15\n");
+    world.write("sys/module/nvidia/version", "550.54.15\n");
     // A toolkit's directory under a second name, a stub that nobody is led to, a hard link: no further copies.
     symlink("cuda-12.4", world.path("usr/local/cuda")).unwrap();
     build(&world, "usr/local/cuda-12.4/lib64/stubs/libcuda.so", "libcuda.so.1", "stub");
-    fs::create_dir_all(world.path("links")).unwrap();
+    world.mkdir("links");
     fs::hard_link(world.path("usr/local/cuda/lib64/libcudart.so.12.4.127"), world.path("links/libcudart.so.12"))
         .unwrap();
     release(&world, "usr/local/cuda-12.4/extras/CUPTI/lib64", "libcupti.so.12", "2024.1.1");
@@ -326,8 +280,8 @@ fn whole_environments_are_no_problem() {
 }
 
 #[test]
-fn groups_torn_in_a_directory_or_along_the_path() {
-    let world = World::new();
+fn inventory_mismatched_groups() {
+    let world = Machine::new();
     let toolkit = "usr/local/cuda-12.4/lib64";
     release(&world, toolkit, "libcublas.so.12", "12.4.5.8");
     release(&world, toolkit, "libcublasLt.so.12", "12.1.3.1");
@@ -346,7 +300,7 @@ fn groups_torn_in_a_directory_or_along_the_path() {
     );
     assert_eq!(seen.says("cublas-silent-mix"), ["of 12.1.3.1, but `libcublas.so.12` beside it is of 12.4.5.8"]);
 
-    let world = World::new();
+    let world = Machine::new();
     let cublas = Lib::new("libcublas.so.12").uses("libcublasLt.so.12", &["lt"]);
     cublas.build(&world.path("usr/lib/libcublas.so.12.4.5.8"));
     symlink("libcublas.so.12.4.5.8", world.path("usr/lib/libcublas.so.12")).unwrap();
@@ -358,7 +312,7 @@ fn groups_torn_in_a_directory_or_along_the_path() {
     assert!(seen.says("cublas-silent-mix")[0].contains("`/old/libcublasLt.so.12` of 12.1.3.1"), "{:?}", seen.problems);
 
     // An environment that is whole and finds its own by DT_RUNPATH, which LD_LIBRARY_PATH comes before.
-    let world = World::new();
+    let world = Machine::new();
     whole(&world.venv("venv"), "12.4.5.8", "9.1.0.70");
     for part in CUDNN {
         release(&world, "newer", &format!("libcudnn{part}.so.9"), "9.10.2");
@@ -375,8 +329,8 @@ fn groups_torn_in_a_directory_or_along_the_path() {
 }
 
 #[test]
-fn a_cudnn_that_lacks_parts() {
-    let world = World::new();
+fn inventory_cudnn_without_parts() {
+    let world = Machine::new();
     let dispatcher = "ctranslate2.libs/libcudnn-74a4c495.so.9.1.0";
     world.venv("venv").wheel(
         "ctranslate2",
@@ -405,28 +359,28 @@ fn a_cudnn_that_lacks_parts() {
     }
 
     // One part of eight in a directory of the search path: its own siblings are not found.
-    let world = World::new();
+    let world = Machine::new();
     release(&world, "lone", "libcudnn_cnn.so.9", "9.10.2");
     let seen = look(&world, &[], &[("LD_LIBRARY_PATH", "/lone")], "/");
     assert_eq!(seen.ids(), [("cudnn9-sublib-not-found", "/lone/libcudnn_cnn.so.9")]);
 }
 
 #[test]
-fn stubs_drivers_stacks_and_names() {
-    let world = World::new();
+fn inventory_stubs_drivers_stacks_and_names() {
+    let world = Machine::new();
     build(&world, "usr/local/cuda/lib64/stubs/libcuda.so", "libcuda.so.1", "stub");
     symlink("usr/local/cuda/lib64/stubs", world.path("innocent")).unwrap();
     let libs = &format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     release(&world, libs, "libcuda.so.1", "550.144.03");
     release(&world, libs, "libnvidia-ml.so.1", "550.144.03");
     release(&world, "usr/local/cuda/compat", "libcuda.so.1", "580.65.06");
-    put(&world, "proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.120  Fri\n");
+    world.write("proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.120  Fri\n");
     Lib::new("libnppc.so.12").link("-z,execstack").build(&world.path("usr/lib/libnppc.so.12"));
     build(&world, "hack/libcublasLt.so.11", "libcublasLt.so.12", "lt");
     build(&world, "hack/libcudart.so.12", "libcudart.so.12", "rt");
     symlink("libcudart.so.12", world.path("hack/libcudart.so.13")).unwrap();
     build(&world, "hack/libnccl.so.2", "libcufft.so.11", "fft");
-    put(&world, "hack/libcurand.so.10", "version https://git-lfs.github.com/spec/v1\n");
+    world.write("hack/libcurand.so.10", "version https://git-lfs.github.com/spec/v1\n");
     symlink("nowhere", world.path("hack/libcupti.so.12")).unwrap();
     // torch renames what it bundles, and leaves the soname as it was.
     build(&world, "hack/libcudart-e409450e.so.11.0", "libcudart.so.11.0", "renamed");
@@ -452,9 +406,8 @@ fn stubs_drivers_stacks_and_names() {
 }
 
 #[test]
-fn two_wheels_at_one_path() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn inventory_two_wheels_at_one_path() {
+    let (world, venv) = Machine::with_venv();
     let path = "nvidia/nccl/lib/libnccl.so.2";
     venv.wheel(
         "nvidia-nccl-cu13",

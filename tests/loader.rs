@@ -5,7 +5,7 @@ mod link;
 mod search;
 mod worlds;
 
-use crate::support::lab::Lab;
+use crate::support::*;
 use cudashim::Host;
 use cudashim::internal::loader::Objects;
 use cudashim::internal::loader::{FILTER_CIRCLE, Fault, Flags, LinkError, LinkMap, Listed, Loader, Symbols};
@@ -30,7 +30,7 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn of(lab: &'a Lab, variables: &'a [(&'a str, &'a str)]) -> Self {
+    fn of(lab: &'a Machine, variables: &'a [(&'a str, &'a str)]) -> Self {
         Self { variables, directory: lab.root() }
     }
 
@@ -121,12 +121,12 @@ fn ours(file: &Path, start: Start<'_>) -> Vec<String> {
 
 /// Asks both; gives what they agree on, with the lab's directory written as `[R]`.
 #[track_caller]
-fn agree(lab: &Lab, file: &Path, variables: &[(&str, &str)]) -> Vec<String> {
+fn agree(lab: &Machine, file: &Path, variables: &[(&str, &str)]) -> Vec<String> {
     agree_from(lab, file, Start::of(lab, variables))
 }
 
 #[track_caller]
-fn agree_from(lab: &Lab, file: &Path, start: Start<'_>) -> Vec<String> {
+fn agree_from(lab: &Machine, file: &Path, start: Start<'_>) -> Vec<String> {
     let (ours, theirs) = (ours(file, start), theirs(file, start));
     assert_eq!(ours, theirs, "{} under {:?}", file.display(), start.variables);
     let root = lab.root().to_str().unwrap();
@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 
 /// What each `dlopen` of the opener says, and what is foretold of it.
 #[track_caller]
-fn agree_on_opening(lab: &Lab, arguments: &[&str], variables: &[(&str, &str)], link: &[&str]) -> Vec<String> {
+fn agree_on_opening(lab: &Machine, arguments: &[&str], variables: &[(&str, &str)], link: &[&str]) -> Vec<String> {
     let program = lab.program("opener", OPENER, link);
     let start = Start::of(lab, variables);
     let output = start.command(&program).args(arguments).output().unwrap();
@@ -226,17 +226,17 @@ fn without_line_number(line: &str) -> String {
 }
 
 /// A library that needs others, by the names given.
-fn needing(lab: &Lab, path: &str, soname: &str, needed: &[&str], args: &[&str]) -> PathBuf {
+fn needing(lab: &Machine, path: &str, soname: &str, needed: &[&str], args: &[&str]) -> PathBuf {
     let mut all: Vec<String> = vec!["-nostdlib".into()];
     for name in needed {
         // A stand-in with that soname, which is gone afterwards.
         let stub = format!("stubs/{}-{}", path.replace('/', "-"), name.replace(['/', '$', '{', '}'], "-"));
-        lab.library(&stub, name, "", &["-nostdlib"]);
+        lab.library_named(&stub, name, "", &["-nostdlib"]);
         all.push(stub);
     }
     all.extend(args.iter().map(|arg| (*arg).to_owned()));
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let built = lab.library(path, soname, "", &all);
+    let built = lab.library_named(path, soname, "", &all);
     let _ = fs::remove_dir_all(lab.path("stubs"));
     built
 }

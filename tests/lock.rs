@@ -1,8 +1,6 @@
 //! `lock`, `verify` and `run --check`, as a user sees them.
 
-use crate::json::undescribed;
-use crate::support::Seen;
-use crate::support::world::{Lib, Venv, World};
+use crate::support::*;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -16,44 +14,17 @@ mod rest;
 
 const CUBLAS: &str = "nvidia/cublas/lib";
 
-/// cuBLAS in two parts, as wheels have it.
-fn cublas() -> [(&'static str, Lib); 2] {
-    let first =
-        Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["cublasLtCreate"]);
-    let second = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate"]);
-    [
-        ("nvidia/cublas/lib/libcublas.so.12", first.link("-rpath,$ORIGIN")),
-        ("nvidia/cublas/lib/libcublasLt.so.12", second),
-    ]
-}
-
-/// A torch that needs cuBLAS and finds it beside itself.
-fn torch(venv: &Venv) {
-    let library = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
-    let library = library.link("-rpath,$ORIGIN/../../nvidia/cublas/lib");
-    let pins = ["nvidia-cublas-cu12 (==12.4.5.8)"];
-    venv.torch("2.5.1+cu124", Some("12.4"), &pins, &[("lib/libtorch_global_deps.so", library)]);
-}
-
 /// A machine with one environment, and a lock of it.
-fn locked() -> (World, Venv) {
-    let world = World::new();
-    let venv = world.venv("venv");
-    torch(&venv);
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
-    let done = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
+fn locked() -> (Machine, Venv) {
+    let (world, venv) = torch_machine();
+    let done = world.run(["lock", "--python", "venv"]);
     assert_eq!((done.code, done.out.as_str()), (Some(0), ""), "{}", done.err);
     (world, venv)
 }
 
 /// What `verify` says, which must be what its schema says it says.
-fn verify(world: &World, arguments: &[&str]) -> (i32, Value) {
-    let mut command = world.cudashim(["verify", "--format", "json"]);
-    let done = Seen::of(command.args(arguments));
-    let value: Value =
-        serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {}{}", done.out, done.err));
-    assert_eq!(undescribed("verify.json", &value), [""; 0]);
-    (done.code.unwrap(), value)
+fn verify(world: &Machine, arguments: &[&str]) -> (i32, Value) {
+    answer(world.cudashim(["verify"]).args(arguments), "verify.json")
 }
 
 /// The line about something: state, change, and what it says.
@@ -79,9 +50,9 @@ fn holds() -> (String, Option<String>) {
 }
 
 #[test]
-fn a_lock_says_what_it_was_made_with() {
+fn lock_records_what_it_was_made_with() {
     let (world, _venv) = locked();
-    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    let text = world.read("cudashim.lock");
     for record in ["with\tpython\t3.11\t-\n", "with\ttorch\t2.5.1+cu124\t12.4\n", "for\ttorch\ttorch 2.5.1+cu124\t/"] {
         assert!(text.contains(record), "{text}");
     }
@@ -92,18 +63,18 @@ fn a_lock_says_what_it_was_made_with() {
 }
 
 #[test]
-fn the_same_disk_gives_the_same_bytes() {
+fn lock_is_reproducible() {
     let (world, venv) = locked();
     let first = fs::read(world.path("cudashim.lock")).unwrap();
     let stamp = fs::metadata(world.path("cudashim.lock")).unwrap().modified().unwrap();
-    let again = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    let again = world.run(["lock", "--python", "venv"]);
     assert_eq!((again.code, again.err.as_str()), (Some(0), "cudashim: `cudashim.lock` is up to date\n"));
     // Not even its time changes.
     assert_eq!(fs::metadata(world.path("cudashim.lock")).unwrap().modified().unwrap(), stamp);
-    let other = Seen::of(&mut world.cudashim(["lock", "--python", "venv", "-o", "other.lock"]));
+    let other = world.run(["lock", "--python", "venv", "-o", "other.lock"]);
     assert_eq!(other.code, Some(0), "{}", other.err);
     assert_eq!(fs::read(world.path("other.lock")).unwrap(), first);
-    let check = || Seen::of(&mut world.cudashim(["lock", "--python", "venv", "--check"])).code;
+    let check = || world.run(["lock", "--python", "venv", "--check"]).code;
     assert_eq!(check(), Some(0));
     Lib::new("libcublasLt.so.12")
         .defines(&["cublasLtCreate", "cublasLtNew"])
@@ -114,20 +85,19 @@ fn the_same_disk_gives_the_same_bytes() {
 
 /// Without a build ID its bytes identify a library.
 #[test]
-fn a_library_without_a_build_id_is_known_by_its_digest() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    torch(&venv);
+fn lock_identifies_by_digest_without_a_build_id() {
+    let (world, venv) = Machine::with_venv();
+    torch_with_cublas(&venv);
     venv.wheel(
         "nvidia-cublas-cu12",
         "12.4.5.8",
         &cublas().map(|(path, library)| (path, library.link("--build-id=none"))),
     );
-    let done = Seen::of(&mut world.cudashim(["lock", "--python", "venv"]));
+    let done = world.run(["lock", "--python", "venv"]);
     assert_eq!(done.code, Some(0), "{}", done.err);
     let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
     let digest = cudashim::internal::inventory::sha256(&fs::read(&file).unwrap());
-    assert!(fs::read_to_string(world.path("cudashim.lock")).unwrap().contains(&format!("\tsha256:{digest}\t")));
+    assert!(world.read("cudashim.lock").contains(&format!("\tsha256:{digest}\t")));
     // Another file of the same bytes, then one of other bytes and the same size.
     let bytes = fs::read(&file).unwrap();
     fs::remove_file(&file).unwrap();
@@ -141,15 +111,15 @@ fn a_library_without_a_build_id_is_known_by_its_digest() {
 }
 
 #[test]
-fn all_holds_where_it_was_made() {
+fn verify_holds_where_the_lock_was_made() {
     let (world, venv) = locked();
     let (code, value) = verify(&world, &[]);
     assert_eq!((code, &value["holds"], &value["for"][0]), (0, &true.into(), &"torch 2.5.1+cu124".into()));
     for name in ["torch", "python", "libcublas.so.12", "libcublasLt.so.12"] {
         assert_eq!(state(&value, name), holds(), "{name}");
     }
-    let text = Seen::of(world.cudashim(["verify", "-v"]).env("COLUMNS", "300"));
-    assert_eq!((text.code, text.err.as_str()), (Some(0), ""));
+    let text = Process::of(world.cudashim(["verify", "-v"]).env("COLUMNS", "300"));
+    text.ok();
     let site = venv.site.display();
     for expected in [
         format!("unchanged  libcublas.so.12          12.4.5.8, `{site}/{CUBLAS}/libcublas.so.12`"),
@@ -162,7 +132,7 @@ fn all_holds_where_it_was_made() {
 }
 
 #[test]
-fn each_drift_has_its_word() {
+fn verify_names_each_drift() {
     let (world, venv) = locked();
     let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
     let bytes = fs::read(&file).unwrap();
@@ -203,15 +173,12 @@ fn each_drift_has_its_word() {
 }
 
 #[test]
-fn a_link_that_was_turned_tells_where_it_leads() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    torch(&venv);
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
+fn verify_names_the_target_of_a_changed_link() {
+    let (world, venv) = torch_machine();
     let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
     fs::rename(&file, world.path("first.so")).unwrap();
     symlink(world.path("first.so"), &file).unwrap();
-    assert_eq!(Seen::of(&mut world.cudashim(["lock", "--python", "venv"])).code, Some(0));
+    assert_eq!(world.run(["lock", "--python", "venv"]).code, Some(0));
     assert_eq!(state(&verify(&world, &[]).1, "libcublasLt.so.12"), holds());
     let second = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "x"]).build(&world.path("second.so"));
     fs::remove_file(&file).unwrap();
@@ -225,7 +192,7 @@ fn a_link_that_was_turned_tells_where_it_leads() {
 }
 
 #[test]
-fn another_torch_and_another_python() {
+fn verify_another_torch_and_python() {
     let (world, venv) = locked();
     fs::write(venv.site.join("torch/version.py"), "__version__ = '2.6.0+cu124'\ncuda = '12.4'\n").unwrap();
     let (code, value) = verify(&world, &[]);
@@ -237,29 +204,24 @@ fn another_torch_and_another_python() {
     assert_eq!(state(&verify(&world, &[]).1, "torch"), drifted("unreadable"));
     fs::remove_dir_all(venv.site.join("torch")).unwrap();
     assert_eq!(state(&verify(&world, &[]).1, "torch"), drifted("gone"));
-    torch(&venv);
+    torch_with_cublas(&venv);
     fs::write(venv.dir.join("pyvenv.cfg"), "home = /usr/bin\nversion = 3.12.1\n").unwrap();
     let (_, value) = verify(&world, &[]);
     assert_eq!(state(&value, "python"), ("differs".to_owned(), Some("other_version".to_owned())));
-    assert_eq!(Seen::of(&mut world.cudashim(["verify", "--python", "none"])).code, Some(2));
+    assert_eq!(world.run(["verify", "--python", "none"]).code, Some(2));
 }
 
 /// Under `--root` with a driver that is a file and the text of its module.
 #[test]
-fn another_driver() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    torch(&venv);
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
+fn verify_another_driver() {
+    let (world, _venv) = torch_machine();
     let module = |version: &str| {
-        fs::create_dir_all(world.path("sys/module/nvidia")).unwrap();
-        fs::write(world.path("sys/module/nvidia/version"), format!("{version}\n")).unwrap();
+        world.write("sys/module/nvidia/version", format!("{version}\n"));
     };
-    let lock =
-        || assert_eq!(Seen::of(&mut world.rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"])).code, Some(0));
+    let lock = || assert_eq!(world.run_rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"]).code, Some(0));
     let now = || {
-        let done = Seen::of(&mut world.rooted(["verify", "--format", "json"]));
-        let value: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{}", done.err));
+        let done = world.run_rooted(["verify", "--format", "json"]);
+        let value = done.json();
         (done.code, state(&value, "driver"), line(&value, "driver").2)
     };
     let differs = ("differs".to_owned(), Some("other_version".to_owned()));
@@ -268,7 +230,7 @@ fn another_driver() {
     module("550.54.15");
     assert_eq!(now(), (Some(0), differs.clone(), "is 550.54.15, was none".to_owned()));
     lock();
-    assert!(fs::read_to_string(world.path("cudashim.lock")).unwrap().contains("with\tdriver\t550.54.15\t12.4\n"));
+    assert!(world.read("cudashim.lock").contains("with\tdriver\t550.54.15\t12.4\n"));
     assert_eq!(now(), (Some(0), holds(), "550.54.15".to_owned()));
     module("570.124.06");
     assert_eq!(now(), (Some(0), differs, "is 570.124.06, was 550.54.15".to_owned()));
@@ -282,9 +244,8 @@ fn another_driver() {
 
 /// The driver's libraries are told of in one line, and the machine's own may be updated.
 #[test]
-fn an_updated_driver_and_an_updated_system() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn verify_updated_driver_and_system() {
+    let (world, venv) = Machine::with_venv();
     let library = Lib::new("libtorch_global_deps.so")
         .unversioned()
         .uses("libcublas.so.12", &["cublasCreate_v2"])
@@ -300,21 +261,21 @@ fn an_updated_driver_and_an_updated_system() {
         Lib::new("libsystem.so.1").unversioned().defines(&[symbol]).build(&driver.join("libsystem.so.1"));
     };
     install("550.54.15", "one");
-    let lock = Seen::of(&mut world.rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"]));
+    let lock = world.run_rooted(["lock", "--python", "/venv", "-o", "cudashim.lock"]);
     assert_eq!(lock.code, Some(0), "{}", lock.err);
-    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    let text = world.read("cudashim.lock");
     assert!(text.contains("lib\tlibcuda.so.1\t") && text.contains("lib\tlibsystem.so.1\t"), "{text}");
     install("570.124.06", "two");
     fs::remove_file(driver.join("libcuda.so.550.54.15")).unwrap();
-    let done = Seen::of(&mut world.rooted(["verify", "--format", "json"]));
-    let value: Value = serde_json::from_str(&done.out).unwrap();
+    let done = world.run_rooted(["verify", "--format", "json"]);
+    let value = done.json();
     assert_eq!((done.code, state(&value, "driver")), (Some(1), drifted("other_version")));
     assert!(line(&value, "driver").2.starts_with("is 570.124.06, was 550.54.15: 1 of its 1 libraries"), "{value:#}");
     assert_eq!(state(&value, "libsystem.so.1"), ("differs".to_owned(), Some("other_build".to_owned())));
     assert!(!value["checks"].as_array().unwrap().iter().any(|check| check["name"] == "libcuda.so.1"));
     // The driver is chosen anew; all else is what it was.
-    let done = Seen::of(&mut world.rooted(["verify", "--relocate"]));
+    let done = world.run_rooted(["verify", "--relocate"]);
     assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
-    assert!(fs::read_to_string(world.path("cudashim.lock")).unwrap().contains("with\tdriver\t570.124.06\t12.8\n"));
-    assert_eq!(Seen::of(&mut world.rooted(["verify"])).code, Some(0));
+    assert!(world.read("cudashim.lock").contains("with\tdriver\t570.124.06\t12.8\n"));
+    assert_eq!(world.run_rooted(["verify"]).code, Some(0));
 }

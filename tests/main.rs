@@ -1,4 +1,4 @@
-//! All integration tests in one binary, so that they link once.
+//! All integration tests in one binary, so that they link once. What they build on is in `support`.
 // unwrap, expect: what a test cannot build or read ends it, with the place.
 #![allow(clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 

@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "dlopen and dlsym, as a caller of the crate would")]
 #![allow(clippy::unwrap_used)] // A failure is the test's answer.
 
-use crate::support::library;
+use crate::support::*;
 use cudashim::Host;
 use cudashim::internal::launch::{CallError, LoadError, Origin};
 use cudashim::internal::loader::Objects;
@@ -83,8 +83,8 @@ fn sonames(set: &cudashim::LoadedSet) -> Vec<&str> {
 }
 
 #[test]
-fn a_set_is_opened_and_answers() {
-    in_child("open::a_set_is_opened_and_answers", |dir| {
+fn open_loads_a_set_that_answers() {
+    in_child("open::open_loads_a_set_that_answers", |dir| {
         let runtime = build(dir, "libcudart.so.12", RUNTIME, &[]);
         let driver = build(dir, "libcuda.so.1", DRIVER, &[]);
         let graph = build(dir, "libcudnn_graph.so.9", GRAPH, &[]);
@@ -101,8 +101,8 @@ fn a_set_is_opened_and_answers() {
 }
 
 #[test]
-fn what_is_needed_comes_first_and_the_rest_stays_out() {
-    in_child("open::what_is_needed_comes_first_and_the_rest_stays_out", |dir| {
+fn open_loads_needed_first_and_nothing_else() {
+    in_child("open::open_loads_needed_first_and_nothing_else", |dir| {
         let runtime = build(dir, "a/libcudart.so.12", RUNTIME, &[]);
         let light = build(dir, "b/libcublasLt.so.12", "int light(void) { return 1; }", &[]);
         // No run path: ld.so finds the needed library only if it is mapped by then.
@@ -132,8 +132,8 @@ fn what_is_needed_comes_first_and_the_rest_stays_out() {
 }
 
 #[test]
-fn another_file_than_planned_is_not_loaded() {
-    in_child("open::another_file_than_planned_is_not_loaded", |dir| {
+fn open_refuses_a_changed_file() {
+    in_child("open::open_refuses_a_changed_file", |dir| {
         let runtime = build(dir, "libcudart.so.12", RUNTIME, &[]);
         let plan = plan(&[&runtime]);
         fs::OpenOptions::new().append(true).open(&runtime).unwrap().set_len(1 << 20).unwrap();
@@ -156,8 +156,8 @@ fn another_file_than_planned_is_not_loaded() {
 }
 
 #[test]
-fn a_mapped_soname_is_not_doubled() {
-    in_child("open::a_mapped_soname_is_not_doubled", |dir| {
+fn open_maps_no_soname_twice() {
+    in_child("open::open_maps_no_soname_twice", |dir| {
         let ours = build(dir, "ours/libcudart.so.12", RUNTIME, &[]);
         let other = build(dir, "other/libcudart.so.12", OLD_RUNTIME, &[]);
         // SAFETY: built above, without initialisers.
@@ -173,8 +173,8 @@ fn a_mapped_soname_is_not_doubled() {
 }
 
 #[test]
-fn a_library_that_was_replaced_under_the_process_is_not_doubled() {
-    in_child("open::a_library_that_was_replaced_under_the_process_is_not_doubled", |dir| {
+fn open_maps_no_replaced_library_twice() {
+    in_child("open::open_maps_no_replaced_library_twice", |dir| {
         let path = build(dir, "libcudart.so.12", OLD_RUNTIME, &[]);
         // SAFETY: built above, without initialisers.
         let before = unsafe { libloading::Library::new(&path) }.unwrap();
@@ -189,8 +189,8 @@ fn a_library_that_was_replaced_under_the_process_is_not_doubled() {
 }
 
 #[test]
-fn a_file_that_is_only_read_is_not_in_the_way() {
-    in_child("open::a_file_that_is_only_read_is_not_in_the_way", |dir| {
+fn open_ignores_a_file_mapped_for_reading() {
+    in_child("open::open_ignores_a_file_mapped_for_reading", |dir| {
         let ours = build(dir, "ours/libcudart.so.12", RUNTIME, &[]);
         let other = build(dir, "other/libcudart.so.12", OLD_RUNTIME, &[]);
         let host = Host::current();
@@ -204,8 +204,8 @@ fn a_file_that_is_only_read_is_not_in_the_way() {
 }
 
 #[test]
-fn a_dispatcher_without_its_part_is_not_called() {
-    in_child("open::a_dispatcher_without_its_part_is_not_called", |dir| {
+fn open_calls_no_dispatcher_without_its_part() {
+    in_child("open::open_calls_no_dispatcher_without_its_part", |dir| {
         let dispatcher = build(dir, "libcudnn.so.9", DISPATCHER, &[]);
         let alone = plan(&[&dispatcher]).load().unwrap();
         assert!(matches!(alone.cudnn_version().unwrap_err(), CallError::NoPart { source: None, .. }));
@@ -229,8 +229,8 @@ fn a_dispatcher_without_its_part_is_not_called() {
 }
 
 #[test]
-fn a_refusal_is_told() {
-    in_child("open::a_refusal_is_told", |dir| {
+fn open_reports_a_refused_load() {
+    in_child("open::open_reports_a_refused_load", |dir| {
         let runtime = build(dir, "libcudart.so.12", "int cudaRuntimeGetVersion(int *v) { return 35; }", &[]);
         let driver = build(dir, "libcuda.so.1", "int cuDriverGetVersion(int *v) { *v = 7; return 0; }", &[]);
         let set = plan(&[&runtime, &driver]).load().unwrap();
@@ -256,7 +256,7 @@ fn run(command: &mut Command) -> String {
 }
 
 #[test]
-fn examples_say_so_where_there_is_nothing() {
+fn examples_on_an_empty_machine() {
     let empty = tempfile::tempdir().unwrap();
     let run = |name| run(example(name).env("PATH", empty.path()).env("HOME", empty.path()).current_dir(empty.path()));
     assert!(run("01-find-libraries").contains("librar"));
@@ -268,7 +268,7 @@ fn examples_say_so_where_there_is_nothing() {
 }
 
 #[test]
-fn examples_tell_what_is_there() {
+fn examples_on_a_machine_with_torch() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let site = Path::new("venv/lib/python3.12/site-packages");
@@ -319,7 +319,7 @@ fn examples_tell_what_is_there() {
     says("05-what-is-wrong", &["fatal (library-not-found): `libtorch_global_deps.so` needs", "is on no search path"]);
     says("06-after-a-change", &["without LD_LIBRARY_PATH: ", "with the chosen set handed out: "]);
     // Where a driver is installed, its libcuda may be preferred to the one built here.
-    if !["/sys/module/nvidia/version", "/proc/driver/nvidia/version"].iter().any(|path| Path::new(path).exists()) {
-        says("04-load-and-ask", &["driver: 13.0"]);
-    }
+    let here =
+        ["/sys/module/nvidia/version", "/proc/driver/nvidia/version"].iter().any(|path| Path::new(path).exists());
+    says("04-load-and-ask", &[if here { "driver: " } else { "driver: 13.0" }]);
 }

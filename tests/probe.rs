@@ -5,7 +5,7 @@ mod command;
 mod devices;
 mod trust;
 
-use crate::support::lab::Lab;
+use crate::support::*;
 use cudashim::internal::launch::probe::{Answer, Asked, End, ProbeError, Prober};
 use cudashim::internal::tables::{ProbeRow, probes_of};
 use std::fs;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Less than the default, for those that never answer.
 const SHORT: Duration = Duration::from_millis(500);
 
-fn prober(lab: &Lab) -> Prober {
+fn prober(lab: &Machine) -> Prober {
     Prober::new(&lab.path("cache")).unwrap()
 }
 
@@ -24,8 +24,8 @@ fn rows(stem: &str) -> Vec<&'static ProbeRow> {
 }
 
 /// Builds `lib<stem>.so.1` from a source and asks it all that the table knows of it.
-fn ask(lab: &Lab, stem: &str, source: &str) -> Asked {
-    let library = lab.library(&format!("lib{stem}.so.1"), &format!("lib{stem}.so.1"), source, &[]);
+fn ask(lab: &Machine, stem: &str, source: &str) -> Asked {
+    let library = lab.library(&format!("lib{stem}.so.1"), source, &[]);
     prober(lab).ask(&library, &rows(stem), &[]).unwrap()
 }
 
@@ -34,8 +34,8 @@ fn says(asked: &Asked) -> Vec<String> {
 }
 
 #[test]
-fn each_kind_of_function_answers() {
-    let lab = Lab::new();
+fn probe_calls_each_kind_of_function() {
+    let lab = Machine::new();
     for (stem, source, answer) in [
         (
             "cudnn",
@@ -82,8 +82,8 @@ fn each_kind_of_function_answers() {
 }
 
 #[test]
-fn a_function_that_refuses_tells_no_release() {
-    let lab = Lab::new();
+fn probe_of_a_function_that_fails() {
+    let lab = Machine::new();
     let asked = ask(&lab, "cudart", "int cudaRuntimeGetVersion(int *v) { return 35; }");
     assert_eq!(asked.answers[0].1, Answer::Refused { status: 35 });
     // Success, and nothing written.
@@ -96,8 +96,8 @@ fn a_function_that_refuses_tells_no_release() {
 }
 
 #[test]
-fn what_was_said_before_a_crash_holds() {
-    let lab = Lab::new();
+fn probe_keeps_answers_before_a_crash() {
+    let lab = Machine::new();
     let source = "#include <stdlib.h>\nunsigned long cudnnGetVersion(void) { return 8500; }\n\
                   unsigned long cudnnGetCudartVersion(void) { abort(); }";
     let asked = ask(&lab, "cudnn", source);
@@ -112,15 +112,15 @@ fn what_was_said_before_a_crash_holds() {
 
 /// As CUPTI 13.2 does without a driver.
 #[test]
-fn a_function_that_calls_itself_for_ever() {
-    let lab = Lab::new();
+fn probe_of_endless_recursion() {
+    let lab = Machine::new();
     let source = "int cuptiGetVersion(int *v) { volatile int a[99] = { 1 }; return cuptiGetVersion(v) + a[1]; }";
     assert_eq!(ask(&lab, "cupti", source).end, End::Crashed { signal: 11 });
 }
 
 #[test]
-fn a_library_that_never_answers() {
-    let lab = Lab::new();
+fn probe_of_a_library_that_hangs() {
+    let lab = Machine::new();
     for (stem, source) in [
         ("cudart", "#include <unistd.h>\nint cudaRuntimeGetVersion(int *v) { for (;;) pause(); }"),
         ("nvrtc", "#include <unistd.h>\n__attribute__((constructor)) static void f(void) { for (;;) pause(); }"),
@@ -130,15 +130,15 @@ fn a_library_that_never_answers() {
             "#include <signal.h>\nint cuptiGetVersion(int *v) { for (int s = 1; s < 32; s++) signal(s, SIG_IGN); for (;;); }",
         ),
     ] {
-        let library = lab.library(&format!("lib{stem}.so"), "x", source, &[]);
+        let library = lab.library_named(&format!("lib{stem}.so"), "x", source, &[]);
         let asked = prober(&lab).limit(SHORT).ask(&library, &rows(stem), &[]).unwrap();
         assert_eq!(asked.answers[0].1, Answer::Failed(End::TimedOut), "{stem}");
     }
 }
 
 #[test]
-fn a_library_that_ends_the_process() {
-    let lab = Lab::new();
+fn probe_of_a_library_that_exits() {
+    let lab = Machine::new();
     for (code, end) in [("exit(0)", 0), ("_Exit(7)", 7)] {
         let source = format!("#include <stdlib.h>\n__attribute__((constructor)) static void f(void) {{ {code}; }}");
         assert_eq!(ask(&lab, "cudart", &source).answers[0].1, Answer::Failed(End::Ended { code: end }));
@@ -146,8 +146,8 @@ fn a_library_that_ends_the_process() {
 }
 
 #[test]
-fn what_a_library_prints_is_no_answer() {
-    let lab = Lab::new();
+fn probe_ignores_printed_text() {
+    let lab = Machine::new();
     let flood = "#include <stdio.h>\nint cudaRuntimeGetVersion(int *v) { *v = 12040; \
                  for (int i = 0; i < 400000; i++) { puts(\"said\\t0\\t0\\t9990\"); fputs(\"end\\n\", stderr); } return 0; }";
     assert_eq!(says(&ask(&lab, "cudart", flood)), ["cudaRuntimeGetVersion returned 12040, which is 12.4"]);
@@ -157,17 +157,12 @@ fn what_a_library_prints_is_no_answer() {
 }
 
 #[test]
-fn a_library_that_cannot_be_loaded() {
-    let lab = Lab::new();
-    fs::create_dir_all(lab.path("a")).unwrap();
-    let other = lab.library(
-        "a/libnvJitLink.so.12",
-        "libnvJitLink.so.12",
-        "int nvJitLinkVersion(int *a, int *b) { return 0; }",
-        &[],
-    );
+fn probe_of_an_unloadable_library() {
+    let lab = Machine::new();
+    lab.mkdir("a");
+    let other = lab.library("a/libnvJitLink.so.12", "int nvJitLinkVersion(int *a, int *b) { return 0; }", &[]);
     let source = "int cusparseGetProperty(int t, int *v) { *v = 12 + t; return 0; }";
-    let library = lab.library("libcusparse.so.12", "libcusparse.so.12", source, &[other.to_str().unwrap()]);
+    let library = lab.library("libcusparse.so.12", source, &[other.to_str().unwrap()]);
     let prober = prober(&lab);
     let alone = prober.ask(&library, &rows("cusparse"), &[]).unwrap();
     let Answer::Failed(End::NotLoaded(says)) = &alone.answers[0].1 else { panic!("{alone:?}") };
@@ -192,13 +187,13 @@ fn a_library_that_cannot_be_loaded() {
 
 /// A name that is hostile to lines, terminals and lists of directories.
 #[test]
-fn a_hostile_name() {
-    let lab = Lab::new();
+fn probe_of_a_hostile_name() {
+    let lab = Machine::new();
     // Not `$ORIGIN`: dlopen(3) would put something else there.
     let dir = "a\tb\n\u{1b}[31m:c;$X\\";
     let source = "int cudaRuntimeGetVersion(int *v) { *v = 12040; return 0; }";
-    let library = lab.library("libcudart.so.12", "libcudart.so.12", source, &[]);
-    fs::create_dir(lab.path(dir)).unwrap();
+    let library = lab.library("libcudart.so.12", source, &[]);
+    lab.mkdir(dir);
     let moved = lab.path(dir).join("libcudart.so.12");
     fs::rename(&library, &moved).unwrap();
     let asked = prober(&lab).ask(&moved, &rows("cudart"), &[]).unwrap();
@@ -209,8 +204,8 @@ fn a_hostile_name() {
 }
 
 #[test]
-fn the_child_gets_nothing_of_ours_and_leaves_nothing() {
-    let lab = Lab::new();
+fn probe_child_is_isolated() {
+    let lab = Machine::new();
     let source = r#"
 #include <fcntl.h>
 #include <stdlib.h>
@@ -236,7 +231,7 @@ int cublasGetProperty(int what, int *value)
         return 0;
     }
 }"#;
-    let library = lab.library("libcublas.so.12", "libcublas.so.12", source, &[]);
+    let library = lab.library("libcublas.so.12", source, &[]);
     let prober = prober(&lab);
     let asked = prober.ask(&library, &rows("cublas"), &[]).unwrap();
     let Answer::Says { raw, .. } = &asked.answers[0].1 else { panic!("{asked:?}") };
@@ -249,8 +244,8 @@ int cublasGetProperty(int what, int *value)
 
 /// A library that starts a process which would outlive it, with all its files open.
 #[test]
-fn what_a_library_started_is_ended_too() {
-    let lab = Lab::new();
+fn probe_ends_what_the_library_started() {
+    let lab = Machine::new();
     let lock = lab.write("lock", "");
     let source = format!(
         "#include <fcntl.h>\n#include <sys/file.h>\n#include <unistd.h>\n\
@@ -267,9 +262,9 @@ fn what_a_library_started_is_ended_too() {
 }
 
 #[test]
-fn nothing_is_installed_where_others_may_write() {
+fn probe_is_not_installed_where_others_may_write() {
     use std::os::unix::fs::PermissionsExt;
-    let lab = Lab::new();
+    let lab = Machine::new();
     let dir: PathBuf = lab.path("cache");
     fs::create_dir(&dir).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();

@@ -22,22 +22,21 @@ mod rules;
 mod secure;
 mod strangers;
 
+use crate::support::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::support::lab::{Lab, PlanText, Ran, clean_command};
-
 /// The shim with nobody to ask, and the program that does what its arguments say.
 struct Common {
-    _lab: Lab,
+    _lab: Machine,
     shim: PathBuf,
     host: PathBuf,
 }
 
 static COMMON: LazyLock<Common> = LazyLock::new(|| {
-    let lab = Lab::new();
+    let lab = Machine::new();
     let shim = lab.write("libcudashim.so", cudashim::internal::launch::shim::IMAGE);
     let host = lab.program("host", include_str!("shim/host.c"), &["-rdynamic", "-ldl", "-pthread"]);
     Common { _lab: lab, shim, host }
@@ -45,26 +44,53 @@ static COMMON: LazyLock<Common> = LazyLock::new(|| {
 
 /// A wrong copy that the loader would find (it is on `LD_LIBRARY_PATH`), and a right one that the plan chose.
 struct Two {
-    lab: Lab,
+    lab: Machine,
     right: PathBuf,
 }
 
 impl Two {
     fn new() -> Self {
-        let lab = Lab::new();
-        lab.copy("wrong/libone.so.1", "libone.so.1", 1);
-        let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+        let lab = Machine::new();
+        lab.copy("wrong/libone.so.1", 1);
+        let right = lab.copy("right/libone.so.1", 2);
         Self { lab, right }
     }
 
     fn plan(&self, how: &str) -> PlanText {
         PlanText::new().lib("libone.so.1", &self.right, how)
     }
+
+    /// A consumer that finds the wrong copy beside itself, by its DT_RPATH.
+    fn consumer(&self) -> PathBuf {
+        let source = "int which(void); int sum(void) { return 10 * which(); }";
+        let wrong = self.lab.path("wrong/libone.so.1");
+        let rpath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN";
+        self.lab.library("wrong/libconsumer.so", source, &[utf8(&wrong), rpath])
+    }
+
+    /// The host under the shim with this plan's file, and the wrong copy on the search path.
+    fn host(&self, plan: &Path, script: &[&str]) -> Command {
+        let mut command = host(script);
+        command.env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", self.lab.path("wrong"));
+        command
+    }
+
+    /// Asks that host for the library.
+    fn open(&self, plan: &Path) -> Process {
+        self.lab.ran(&mut self.host(plan, &OPEN))
+    }
 }
+
+/// The variables by which the shim comes into a process.
+const DOORS: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
+const OPEN: [&str; 5] = ["open", "libone.so.1", "l", "call", "which"];
+/// The plan's copy was given, and the loader's.
+const GIVEN: &str = "open libone.so.1: ok\nwhich: 2\n";
+const LEFT: &str = "open libone.so.1: ok\nwhich: 1\n";
 
 /// Compiles the plan, and writes it where only its owner may write. One that names no program is for the host; one that
 /// names no object was proven for all that lies in the lab.
-fn put_plan(lab: &Lab, plan: &PlanText) -> PathBuf {
+fn put_plan(lab: &Machine, plan: &PlanText) -> PathBuf {
     let mut plan = plan.clone();
     if !plan.text().contains("\nprogram\t") {
         plan = plan.program(&COMMON.host);
@@ -89,11 +115,10 @@ fn objects(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn put_bytes(lab: &Lab, text: &[u8]) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = lab.write("plan", text);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    path
+/// Where only its owner may write.
+fn put_bytes(lab: &Machine, bytes: &[u8]) -> PathBuf {
+    lab.write("plan", bytes);
+    lab.mode("plan", 0o600)
 }
 
 /// The host with the shim preloaded, and no plan yet.
@@ -103,51 +128,8 @@ fn host(script: &[&str]) -> Command {
     command
 }
 
-fn run(lab: &Lab, command: &mut Command) -> Ran {
-    Ran::of(lab, &command.output().unwrap())
-}
-
 /// Runs the host under the shim with a plan; says nothing of what went right.
-fn with_plan(lab: &Lab, plan: &PlanText, script: &[&str]) -> Ran {
+fn with_plan(lab: &Machine, plan: &PlanText, script: &[&str]) -> Process {
     let path = put_plan(lab, plan);
-    run(lab, host(script).env("CUDASHIM_PLAN", path))
-}
-
-fn utf8(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-/// A page that names a test which is not there proves nothing.
-#[test]
-fn the_pages_name_tests_that_are_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut tests = String::new();
-    let mut queue = vec![root.join("tests"), root.join("src")];
-    while let Some(dir) = queue.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                queue.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") {
-                tests.push_str(&fs::read_to_string(path).unwrap());
-            }
-        }
-    }
-    let mut count = 0;
-    for page in ["docs/SECURITY.md", "docs/SHIM_RULES.md"] {
-        let text = fs::read_to_string(root.join(page)).unwrap();
-        for row in text.lines().filter(|line| line.starts_with("| ")) {
-            // Names of tests have three words at least; names of C are shorter.
-            let quoted = row.split('`').skip(1).step_by(2);
-            let named = quoted.filter(|word| {
-                word.matches('_').count() > 2
-                    && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-            });
-            for name in named {
-                count += 1;
-                assert!(tests.contains(&format!("fn {name}()")), "{page}: there is no test `{name}`");
-            }
-        }
-    }
-    assert!(count > 100, "{count}");
+    lab.ran(host(script).env("CUDASHIM_PLAN", path))
 }

@@ -1,7 +1,6 @@
 //! `trace`: what a command really loads, and by which rule. `run --via`: by which door it gets the set.
 
-use crate::json::undescribed;
-use crate::support::lab::{Lab, PlanText, Ran, clean_command};
+use crate::support::*;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,21 +18,20 @@ const OPENS: &str = "#include <dlfcn.h>\n#include <stdio.h>\n#include <string.h>
     return 0; }";
 
 struct Bench {
-    lab: Lab,
+    lab: Machine,
     program: PathBuf,
 }
 
 impl Bench {
     fn new() -> Self {
-        let lab = Lab::new();
+        let lab = Machine::new();
         let program = lab.program("opens", OPENS, &["-ldl"]);
         Self { lab, program }
     }
 
     fn cudashim(&self, words: &[&str]) -> Command {
-        let mut command = clean_command(env!("CARGO_BIN_EXE_cudashim"));
-        command.env("CUDASHIM_CACHE", self.lab.path("cache")).env("HOME", self.lab.root()).current_dir(self.lab.root());
-        command.args(words);
+        let mut command = self.lab.cudashim(words);
+        command.env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
         command
     }
 
@@ -41,28 +39,16 @@ impl Bench {
     fn traced(&self, env: &[(&str, &Path)], words: &[&str]) -> Value {
         let mut command = self.cudashim(&["trace", "--format", "json", "--"]);
         command.arg(&self.program).args(words).envs(env.iter().copied());
-        let output = command.output().unwrap();
-        let report = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-        assert_eq!(undescribed("trace.json", &report), [""; 0]);
-        report
-    }
-
-    fn ran(&self, command: &mut Command) -> Ran {
-        Ran::of(&self.lab, &command.output().unwrap())
-    }
-
-    fn text(&self, path: &Path) -> String {
-        path.to_str().unwrap().to_owned()
+        described(&Process::of(&mut command), "trace.json")
     }
 
     /// A library that needs libcudart.so.12, and looks for it by `arguments`.
     fn user(&self, name: &str, arguments: &[&str]) -> String {
-        let library = self.lab.copy("linked/libcudart.so.12", "libcudart.so.12", 0);
+        let library = self.lab.copy("linked/libcudart.so.12", 0);
         let source = "extern int which(void); int through(void) { return which(); }";
-        let path = self.lab.library(name, name, source, &[&[library.to_str().unwrap()], arguments].concat());
+        let path = self.lab.library(name, source, &[&[library.to_str().unwrap()], arguments].concat());
         fs::remove_file(library).unwrap();
-        self.text(&path)
+        utf8(&path).to_owned()
     }
 }
 
@@ -74,29 +60,29 @@ fn object<'v>(report: &'v Value, name: &str) -> [&'v str; 4] {
 }
 
 #[test]
-fn each_rule_has_its_name() {
+fn trace_names_each_rule() {
     let bench = Bench::new();
-    let right = bench.lab.copy("right/libcudart.so.12", "libcudart.so.12", 1);
+    let right = bench.lab.copy("right/libcudart.so.12", 1);
     let dir = right.parent().unwrap();
-    let (right, program) = (bench.text(&right), bench.text(&bench.program));
+    let (right, program) = (utf8(&right), utf8(&bench.program));
     let soname = "libcudart.so.12";
 
     let report = bench.traced(&[("LD_LIBRARY_PATH", dir)], &[soname]);
-    assert_eq!(object(&report, soname), [&*right, "ld_library_path", &*program, "dlopen"]);
-    let report = bench.traced(&[], &[&right]);
-    assert_eq!(object(&report, &right), [&*right, "path", &*program, "dlopen"]);
+    assert_eq!(object(&report, soname), [right, "ld_library_path", program, "dlopen"]);
+    let report = bench.traced(&[], &[right]);
+    assert_eq!(object(&report, right), [right, "path", program, "dlopen"]);
     let report = bench.traced(&[("LD_PRELOAD", Path::new(&right))], &[]);
-    assert_eq!(object(&report, &right), [&*right, "preload", &*program, "preload"]);
+    assert_eq!(object(&report, right), [right, "preload", program, "preload"]);
 
     for (name, tags, rule) in
         [("librpath.so", "-Wl,--disable-new-dtags", "rpath"), ("librunpath.so", "-Wl,--enable-new-dtags", "runpath")]
     {
-        let user = bench.user(name, &[tags, &format!("-Wl,-rpath,{}:{}", bench.text(bench.lab.root()), dir.display())]);
+        let user = bench.user(name, &[tags, &format!("-Wl,-rpath,{}:{}", utf8(bench.lab.root()), dir.display())]);
         let report = bench.traced(&[], &[&user]);
-        assert_eq!(object(&report, soname), [&*right, rule, &*user, "needed"]);
+        assert_eq!(object(&report, soname), [right, rule, &*user, "needed"]);
         // The directory before held none, whatever of its sub-directories were tried.
         let one = report["objects"].as_array().unwrap().iter().find(|one| one["name"] == soname).unwrap();
-        let first = bench.text(&bench.lab.path(soname));
+        let first = utf8(&bench.lab.path(soname)).to_owned();
         assert!(one["tried"].as_array().unwrap().contains(&first.as_str().into()), "{report:#}");
         assert_eq!(one["tried_count"], one["tried"].as_array().unwrap().len());
         assert!(report["failed_opens"].as_u64().unwrap() >= one["tried_count"].as_u64().unwrap());
@@ -105,10 +91,10 @@ fn each_rule_has_its_name() {
 }
 
 #[test]
-fn what_a_plan_hands_out_is_told_from_what_the_loader_finds() {
+fn trace_marks_what_a_plan_hands_out() {
     let bench = Bench::new();
-    let wrong = bench.lab.copy("wrong/libcudart.so.12", "libcudart.so.12", 1);
-    let right = bench.lab.copy("right/libcudart.so.12", "libcudart.so.12", 2);
+    let wrong = bench.lab.copy("wrong/libcudart.so.12", 1);
+    let right = bench.lab.copy("right/libcudart.so.12", 2);
     let plan = PlanText::new().lib("libcudart.so.12", &right, "redirect");
     let file = bench.lab.write("plan", plan.text());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -122,16 +108,16 @@ fn what_a_plan_hands_out_is_told_from_what_the_loader_finds() {
         command.env("LD_LIBRARY_PATH", wrong.parent().unwrap()).env("CUDASHIM_PLAN", &file);
         serde_json::from_slice::<Value>(&command.output().unwrap().stdout).unwrap()
     };
-    assert_eq!(object(&report(false), "libcudart.so.12")[..2], [&*bench.text(&wrong), "ld_library_path"]);
-    assert_eq!(object(&report(true), "libcudart.so.12")[..2], [&*bench.text(&right), "audit"]);
+    assert_eq!(object(&report(false), "libcudart.so.12")[..2], [&*utf8(&wrong).to_owned(), "ld_library_path"]);
+    assert_eq!(object(&report(true), "libcudart.so.12")[..2], [&*utf8(&right).to_owned(), "audit"]);
 }
 
 #[test]
-fn the_whole_tree_is_seen() {
+fn trace_follows_children() {
     let bench = Bench::new();
-    let cudart = bench.text(&bench.lab.copy("a/libcudart.so.12", "libcudart.so.12", 1));
-    let nvrtc = bench.text(&bench.lab.copy("a/libnvrtc.so.12", "libnvrtc.so.12", 1));
-    let program = bench.text(&bench.program);
+    let cudart = utf8(&bench.lab.copy("a/libcudart.so.12", 1)).to_owned();
+    let nvrtc = utf8(&bench.lab.copy("a/libnvrtc.so.12", 1)).to_owned();
+    let program = utf8(&bench.program).to_owned();
     let report = bench.traced(&[], &[&cudart, "fork", &nvrtc]);
     let pids: Vec<(u64, bool)> = report["processes"]
         .as_array()
@@ -156,14 +142,14 @@ fn the_whole_tree_is_seen() {
 }
 
 #[test]
-fn what_was_asked_for_in_vain() {
+fn trace_lists_failed_dlopens() {
     let bench = Bench::new();
     let report = bench.traced(&[("LD_LIBRARY_PATH", bench.lab.root())], &["libcudart.so.12", "libnothing.so"]);
     let names = report["not_found"].as_array().unwrap();
     assert_eq!(names.len(), 1, "{report:#}");
     assert_eq!(names[0]["name"], "libcudart.so.12");
     assert_eq!(names[0]["because"], "not found");
-    let first = bench.text(&bench.lab.path("libcudart.so.12"));
+    let first = utf8(&bench.lab.path("libcudart.so.12")).to_owned();
     assert!(names[0]["tried"].as_array().unwrap().contains(&first.as_str().into()), "{report:#}");
     // A program may do without what it opens, not without what it needs.
     assert_eq!(report["verdict"], "loads");
@@ -171,7 +157,7 @@ fn what_was_asked_for_in_vain() {
     let report = bench.traced(&[], &[&user]);
     assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"fails".into(), &"library-not-found".into()));
     // Where the command fails, it may have been for want of what it opened; of the driver nobody can tell.
-    let program = bench.text(&bench.program);
+    let program = utf8(&bench.program).to_owned();
     for (name, verdict, id) in
         [("libnvrtc.so.12", "fails", "library-not-found"), ("libcuda.so.1", "loads", "no-driver")]
     {
@@ -190,23 +176,22 @@ fn what_was_asked_for_in_vain() {
 }
 
 #[test]
-fn the_guilty_file_of_a_failed_dlopen_is_named() {
+fn trace_names_the_guilty_file() {
     let bench = Bench::new();
     let node = "-Wl,--version-script=";
     bench.lab.write("new.map", "libnvJitLink.so.12 { global: __nvJitLinkNew_12_4; local: *; };");
     bench.lab.write("old.map", "libnvJitLink.so.12 { global: __nvJitLinkOld_12_1; local: *; };");
     let new = "int __nvJitLinkNew_12_4(void) { return 0; }";
     let old = "int __nvJitLinkOld_12_1(void) { return 0; }";
-    let right = bench.lab.library("new/libnvJitLink.so.12", "libnvJitLink.so.12", new, &[&format!("{node}new.map")]);
-    let wrong = bench.lab.library("old/libnvJitLink.so.12", "libnvJitLink.so.12", old, &[&format!("{node}old.map")]);
+    let right = bench.lab.library("new/libnvJitLink.so.12", new, &[&format!("{node}new.map")]);
+    let wrong = bench.lab.library("old/libnvJitLink.so.12", old, &[&format!("{node}old.map")]);
     let rpath = format!("-Wl,-rpath,{}", right.parent().unwrap().display());
     let user = bench.lab.library(
-        "libcusparse.so.12",
         "libcusparse.so.12",
         "extern int __nvJitLinkNew_12_4(void); int (*use)(void) = __nvJitLinkNew_12_4;",
         &[right.to_str().unwrap(), &rpath, "-Wl,--enable-new-dtags"],
     );
-    let (user, wrong) = (bench.text(&user), bench.text(&wrong));
+    let (user, wrong) = (utf8(&user).to_owned(), utf8(&wrong).to_owned());
     assert_eq!(bench.traced(&[], &[&user])["verdict"], "loads");
     let report = bench.traced(&[("LD_LIBRARY_PATH", &bench.lab.path("old"))], &[&user]);
     assert_eq!(report["verdict"], "fails");
@@ -222,10 +207,10 @@ fn the_guilty_file_of_a_failed_dlopen_is_named() {
 }
 
 #[test]
-fn two_files_of_one_soname_are_told_only_together() {
+fn trace_reports_duplicate_sonames_of_one_process() {
     let bench = Bench::new();
-    let one = bench.text(&bench.lab.copy("one/libcudart.so.12", "libcudart.so.12", 1));
-    let two = bench.text(&bench.lab.copy("two/libcudart.so.12", "libcudart.so.12", 2));
+    let one = utf8(&bench.lab.copy("one/libcudart.so.12", 1)).to_owned();
+    let two = utf8(&bench.lab.copy("two/libcudart.so.12", 2)).to_owned();
     let report = bench.traced(&[], &[&one, &two]);
     assert_eq!(report["findings"][0]["id"], "doubled-soname");
     let says = report["findings"][0]["says"].as_str().unwrap();
@@ -236,15 +221,15 @@ fn two_files_of_one_soname_are_told_only_together() {
     let link = bench.lab.path("link.so.12");
     std::os::unix::fs::symlink(&one, bench.lab.path("libcudart.so")).unwrap();
     std::os::unix::fs::symlink(&one, link).unwrap();
-    let alias = bench.text(&bench.lab.path("libcudart.so"));
+    let alias = utf8(&bench.lab.path("libcudart.so")).to_owned();
     let report = bench.traced(&[], &[&one, &alias]);
     assert_eq!((&report["findings"], &report["not_found"]), (&serde_json::json!([]), &serde_json::json!([])));
 }
 
 #[test]
-fn the_command_keeps_its_code_and_its_output() {
+fn trace_passes_code_and_output_through() {
     let bench = Bench::new();
-    let traced = |words: &[&str]| bench.ran(bench.cudashim(&["trace", "--"]).args(words));
+    let traced = |words: &[&str]| bench.lab.ran(bench.cudashim(&["trace", "--"]).args(words));
     let ran = traced(&["/bin/sh", "-c", "echo out; echo err >&2; exit 7"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(7), "out\n"));
     assert_eq!(ran.err, "err\nverdict: loads (1 process, 0 CUDA libraries, 0 failed opens)\n");
@@ -252,17 +237,17 @@ fn the_command_keeps_its_code_and_its_output() {
     assert_eq!(traced(&["/bin/sh", "-c", "kill -9 $$"]).code, Some(137));
     assert_eq!(traced(&["none"]).code, Some(127));
     assert_eq!(traced(&["./cache"]).code, Some(126));
-    assert_eq!(bench.ran(&mut bench.cudashim(&["trace", "--no-such"])).code, Some(125));
-    let ran = bench.ran(&mut bench.cudashim(&["trace", "-o", "report", "--", "/bin/sh", "-c", "echo out"]));
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("out\n", ""));
-    assert!(fs::read_to_string(bench.lab.path("report")).unwrap().starts_with("verdict: loads "));
+    assert_eq!(bench.lab.ran(&mut bench.cudashim(&["trace", "--no-such"])).code, Some(125));
+    let ran = bench.lab.ran(&mut bench.cudashim(&["trace", "-o", "report", "--", "/bin/sh", "-c", "echo out"]));
+    assert_eq!(ran.quiet(), "out\n");
+    assert!(bench.lab.read("report").starts_with("verdict: loads "));
 }
 
 #[test]
-fn what_cannot_be_audited_is_refused() {
+fn trace_refuses_what_cannot_be_audited() {
     let bench = Bench::new();
     let program = bench.lab.program("static", "int main(void) { return 3; }", &["-static"]);
-    let ran = bench.ran(bench.cudashim(&["trace", "--"]).arg(&program));
+    let ran = bench.lab.ran(bench.cudashim(&["trace", "--"]).arg(&program));
     assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""));
     assert_eq!(
         ran.err,
@@ -270,19 +255,18 @@ fn what_cannot_be_audited_is_refused() {
     );
     // What it would be started by can.
     let ran =
-        bench.ran(bench.cudashim(&["trace", "--", "/bin/sh", "-c"]).arg(format!("{}; exit $?", program.display())));
+        bench.lab.ran(bench.cudashim(&["trace", "--", "/bin/sh", "-c"]).arg(format!("{}; exit $?", program.display())));
     assert_eq!(ran.code, Some(3), "{}", ran.err);
 }
 
 /// A program that is linked against CUDA itself, by way of a library of its own.
 #[test]
-fn the_door_is_chosen_by_the_program() {
+fn run_via_is_chosen_by_the_program() {
     let bench = Bench::new();
-    let wrong = bench.lab.copy("wrong/libcudart.so.12", "libcudart.so.12", 1);
-    let right = bench.lab.copy("right/libcudart.so.12", "libcudart.so.12", 2);
+    let wrong = bench.lab.copy("wrong/libcudart.so.12", 1);
+    let right = bench.lab.copy("right/libcudart.so.12", 2);
     let rpath = format!("-Wl,-rpath,{}", wrong.parent().unwrap().display());
     let engine = bench.lab.library(
-        "libengine.so",
         "libengine.so",
         "extern int which(void); int engine(void) { return which(); }",
         &[wrong.to_str().unwrap(), &rpath],
@@ -295,7 +279,7 @@ fn the_door_is_chosen_by_the_program() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let run = |via: &str, program: &Path| {
         let mut command = bench.cudashim(&["run", "-v", "--via", via, "--plan"]);
-        bench.ran(command.arg(&file).arg("--").arg(program))
+        bench.lab.ran(command.arg(&file).arg("--").arg(program))
     };
     let auto = run("auto", &program);
     assert_eq!(auto.code, Some(2), "{}", auto.err);
@@ -310,7 +294,7 @@ fn the_door_is_chosen_by_the_program() {
     // The plan may be made for the program itself, whose own library asks for CUDA.
     let mut chosen = bench.cudashim(&["run", "--place"]);
     chosen.arg(right.parent().unwrap()).arg("--forbid").arg(wrong.parent().unwrap()).arg("--").arg(&program);
-    let chosen = bench.ran(&mut chosen);
+    let chosen = bench.lab.ran(&mut chosen);
     assert_eq!(chosen.code, Some(2), "{}", chosen.err);
     let preload = run("preload", &program);
     assert_eq!(preload.code, Some(1));
@@ -318,7 +302,7 @@ fn the_door_is_chosen_by_the_program() {
     let other = run("auto", &bench.program);
     assert!(other.err.contains("by LD_PRELOAD: the program itself is not linked against CUDA"), "{}", other.err);
     // The libraries of a plan are no reason to map them.
-    let shell = bench.ran(&mut bench.cudashim(&[
+    let shell = bench.lab.ran(&mut bench.cudashim(&[
         "run",
         "--via",
         "audit",
@@ -334,11 +318,11 @@ fn the_door_is_chosen_by_the_program() {
 
 /// A program linked against libcudart and a library with this thread-local storage, as jemalloc has it.
 fn with_static_tls(bench: &Bench, storage: &str) -> (PathBuf, PathBuf) {
-    let right = bench.lab.copy("right/libcudart.so.12", "libcudart.so.12", 2);
+    let right = bench.lab.copy("right/libcudart.so.12", 2);
     let source = format!(
         "__thread char room[4096] __attribute__((tls_model(\"initial-exec\"), {storage})); char *get(void) {{ return room; }}"
     );
-    let tls = bench.lab.library("libtls.so", "libtls.so", &source, &[]);
+    let tls = bench.lab.library("libtls.so", &source, &[]);
     let dirs = [bench.lab.root(), right.parent().unwrap()].map(|dir| format!("-Wl,-rpath,{}", dir.display()));
     let source = "char *get(void); int which(void); int main(void) { return get() ? which() : 0; }";
     let libraries = [tls.to_str().unwrap(), right.to_str().unwrap()];
@@ -351,13 +335,14 @@ fn with_static_tls(bench: &Bench, storage: &str) -> (PathBuf, PathBuf) {
 
 /// Under an auditor glibc takes the storage of all that is linked in out of the little that is left for dlopen.
 #[test]
-fn an_auditor_takes_no_static_tls_away() {
+fn run_audit_gives_static_tls_back() {
     for (storage, door) in [("aligned(8)", "LD_AUDIT"), ("aligned(256)", "an LD_PRELOAD list")] {
         let bench = Bench::new();
         let (program, plan) = with_static_tls(&bench, storage);
-        assert_eq!(bench.ran(clean_command(&program).current_dir(bench.lab.root())).code, Some(2));
+        assert_eq!(bench.lab.ran(clean_command(&program).current_dir(bench.lab.root())).code, Some(2));
         let mut command = bench.cudashim(&["run", "-v", "--plan"]);
-        let run = bench.ran(command.arg(&plan).arg("--").arg(&program).env("GLIBC_TUNABLES", "glibc.malloc.check=0"));
+        let run =
+            bench.lab.ran(command.arg(&plan).arg("--").arg(&program).env("GLIBC_TUNABLES", "glibc.malloc.check=0"));
         assert_eq!(run.code, Some(2), "{}", run.err);
         assert!(run.err.contains(&format!("by {door}")), "{}", run.err);
         let told = "GLIBC_TUNABLES=glibc.malloc.check=0:glibc.rtld.optional_static_tls=";
@@ -367,7 +352,7 @@ fn an_auditor_takes_no_static_tls_away() {
 
 /// What ld.so ends before it begins does not load, whatever was mapped by then.
 #[test]
-fn a_program_that_does_not_start() {
+fn trace_reports_a_program_that_does_not_start() {
     let bench = Bench::new();
     let (program, _) = with_static_tls(&bench, "aligned(256)");
     let trace = |program: &Path, words: &[&str]| {
@@ -384,26 +369,26 @@ fn a_program_that_does_not_start() {
 
 /// `AddressSanitizer` must come before all that is preloaded.
 #[test]
-fn a_program_with_a_sanitizer() {
+fn run_preloads_a_host_with_libasan() {
     let bench = Bench::new();
-    bench.lab.copy("libasan.so.8", "libasan.so.8", 1);
+    bench.lab.copy("libasan.so.8", 1);
     let here = format!("-Wl,-rpath,{}", bench.lab.root().display());
     let program = bench.lab.program("checked", "int main(void) { return 0; }", &["./libasan.so.8", &here]);
     let plan = bench.lab.write("plan", PlanText::new().text());
     fs::set_permissions(&plan, fs::Permissions::from_mode(0o600)).unwrap();
-    let run = bench.ran(bench.cudashim(&["run", "-v", "--plan"]).arg(&plan).arg("--").arg(&program));
+    let run = bench.lab.ran(bench.cudashim(&["run", "-v", "--plan"]).arg(&plan).arg("--").arg(&program));
     assert!(run.err.contains("by LD_AUDIT: the program needs libasan.so.8"), "{}", run.err);
     let mut command = bench.cudashim(&["run", "--plan"]);
     command.arg(&plan).args(["--", "/bin/sh", "-c", "echo $LD_PRELOAD"]);
-    let run = bench.ran(command.env("LD_PRELOAD", bench.lab.path("libasan.so.8")));
+    let run = bench.lab.ran(command.env("LD_PRELOAD", bench.lab.path("libasan.so.8")));
     assert!(run.out.starts_with("[R]/libasan.so.8:") && run.out.contains("libcudashim"), "{}", run.out);
 }
 
 #[test]
-#[ignore = "needs the libasan of the compiler"]
-fn a_program_with_the_real_sanitizer() {
+#[ignore = "needs libasan.so"]
+fn run_serves_a_program_with_the_real_libasan() {
     let bench = Bench::new();
     let program = bench.lab.program("checked", "int main(void) { return 0; }", &["-fsanitize=address"]);
-    let run = bench.ran(bench.cudashim(&["run", "--"]).arg(&program));
+    let run = bench.lab.ran(bench.cudashim(&["run", "--"]).arg(&program));
     assert_eq!((run.code, run.err.contains("ASan runtime")), (Some(0), false), "{}", run.err);
 }

@@ -1,7 +1,7 @@
 //! What a process has mapped.
 
-use super::{answer, ids, object};
-use crate::support::lab::{Lab, PlanText};
+use super::{ids, object};
+use crate::support::*;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -23,7 +23,7 @@ int main(int argc, char **argv)
 struct Waiter(Child);
 
 impl Waiter {
-    fn start(lab: &Lab, libraries: &[&str]) -> Self {
+    fn start(lab: &Machine, libraries: &[&str]) -> Self {
         let mut command = Command::new(lab.program("waiter", WAITER, &["-ldl"]));
         command.env_clear().current_dir(lab.root()).args(libraries).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -57,9 +57,9 @@ fn cudashim(arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn files_that_were_replaced_and_a_process_that_ended() {
-    let lab = Lab::new();
-    lab.copy("libcublas.so.12", "libcublas.so.12", 1);
+fn check_pid_sees_replaced_files_and_an_ended_process() {
+    let lab = Machine::new();
+    lab.copy("libcublas.so.12", 1);
     let mut waiter = Waiter::start(&lab, &["./libcublas.so.12"]);
     let (code, value) = answer(&mut cudashim(&["check", "--pid", &waiter.pid()]), "check.json");
     assert_eq!((code, value["verdict"].as_str(), ids(&value)), (0, Some("loads"), vec![]), "{value:#}");
@@ -68,7 +68,7 @@ fn files_that_were_replaced_and_a_process_that_ended() {
     // Another file in its place: the process has the old one.
     let maps = std::fs::read(format!("/proc/{}/maps", waiter.pid())).unwrap();
     std::fs::remove_file(lab.path("libcublas.so.12")).unwrap();
-    lab.copy("libcublas.so.12", "libcublas.so.12", 2);
+    lab.copy("libcublas.so.12", 2);
     let (_, value) = answer(&mut cudashim(&["check", "--pid", &waiter.pid()]), "check.json");
     assert_eq!(ids(&value), ["replaced-file"], "{value:#}");
     // A copy of the maps from before does not say so, but the inode does.
@@ -84,10 +84,10 @@ fn files_that_were_replaced_and_a_process_that_ended() {
 }
 
 #[test]
-fn two_copies_and_a_plan() {
-    let lab = Lab::new();
-    lab.copy("a/libcublas.so.12", "libcublas.so.12", 1);
-    let planned = lab.copy("b/libcublas.so.12", "libcublas.so.12", 2);
+fn check_pid_compares_with_the_plan() {
+    let lab = Machine::new();
+    lab.copy("a/libcublas.so.12", 1);
+    let planned = lab.copy("b/libcublas.so.12", 2);
     let plan = lab.write("plan", PlanText::new().lib("libcublas.so.12", &planned, "preload").text());
     let plan = plan.to_str().unwrap();
     let both = Waiter::start(&lab, &["./a/libcublas.so.12", "./b/libcublas.so.12"]);

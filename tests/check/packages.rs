@@ -1,32 +1,18 @@
 //! A word that names a package: it is judged as it is imported in the environment.
 
-use super::{answer, ids, object};
-use crate::support::Seen;
-use crate::support::world::{Lib, Venv, World};
+use super::{ids, object};
+use crate::support::*;
 use serde_json::Value;
 use std::path::Path;
 
-fn check(world: &World, word: &str) -> (i32, Value) {
+fn check(world: &Machine, word: &str) -> (i32, Value) {
     answer(world.cudashim(["check", word]).env("VIRTUAL_ENV", world.path("venv")), "check.json")
 }
 
-fn cublas() -> Lib {
-    Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"])
-}
-
-/// A torch that needs cuBLAS, and finds it in the wheel beside it.
-fn torch(venv: &Venv) {
-    let needs = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
-    let needs = needs.link("-rpath,$ORIGIN/../../nvidia/cublas/lib").link("--disable-new-dtags");
-    let pins = ["nvidia-cublas-cu12 (==12.4.5.8)"];
-    venv.torch("2.5.1+cu124", Some("12.4"), &pins, &[("lib/libtorch_global_deps.so", needs)]);
-}
-
 #[test]
-fn torch_is_what_is_checked_where_nothing_is_named() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    torch(&venv);
+fn check_without_a_word_is_check_torch() {
+    let (world, venv) = Machine::with_venv();
+    torch_with_cublas(&venv);
     let both = || {
         let (code, value) = check(&world, "torch");
         let plain = answer(world.cudashim(["check"]).env("VIRTUAL_ENV", world.path("venv")), "check.json");
@@ -34,17 +20,16 @@ fn torch_is_what_is_checked_where_nothing_is_named() {
         (code, value["verdict"].as_str().unwrap().to_owned())
     };
     assert_eq!(both(), (1, "fails".into()));
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", cublas())]);
+    venv.nvidia("cublas", "12.4.5.8", cublas_alone());
     assert_eq!(both(), (0, "loads".into()));
 }
 
 #[test]
-fn what_is_not_installed_is_said_to_be_so() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", cublas())]);
+fn check_names_a_package_that_is_not_installed() {
+    let (world, venv) = Machine::with_venv();
+    venv.nvidia("cublas", "12.4.5.8", cublas_alone());
     for word in ["torch", "cupy", "onnxruntime", "tensorflow", "cudnn"] {
-        let seen = Seen::of(world.cudashim(["check", word]).env("VIRTUAL_ENV", world.path("venv")));
+        let seen = Process::of(world.cudashim(["check", word]).env("VIRTUAL_ENV", world.path("venv")));
         let says = format!("{word} fails: {word} is not installed in `{}`\n", world.path("venv").display());
         assert_eq!((seen.code, seen.err.as_str()), (Some(1), ""));
         assert!(seen.out.ends_with(&says), "{}", seen.out);
@@ -56,9 +41,8 @@ fn what_is_not_installed_is_said_to_be_so() {
 }
 
 #[test]
-fn a_package_opens_its_own_libraries_and_finds_the_wheels() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn check_package_opens_its_libraries_and_finds_the_wheels() {
+    let (world, venv) = Machine::with_venv();
     let module = Lib::new("_state.so").unversioned();
     let provider = Lib::new("libonnxruntime_providers_cuda.so").unversioned();
     let provider = provider.uses("libcublas.so.12", &["cublasCreate_v2"]);
@@ -73,7 +57,7 @@ fn a_package_opens_its_own_libraries_and_finds_the_wheels() {
     // The provider is there; what that needs is nowhere, or off every path.
     for is_there in [false, true] {
         if is_there {
-            venv.wheel("nvidia-cublas-cu12", "12.8.4.1", &[("nvidia/cublas/lib/libcublas.so.12", cublas())]);
+            venv.nvidia("cublas", "12.8.4.1", cublas_alone());
         }
         let (code, value) = check(&world, "onnxruntime");
         assert_eq!((code, value["verdict"].as_str()), (1, Some("fails")), "{value:#}");
@@ -86,7 +70,7 @@ fn a_package_opens_its_own_libraries_and_finds_the_wheels() {
         assert_eq!(says.ends_with("installed, but on no search path"), is_there, "{says}");
     }
     // JAX finds the wheels by their place, and does without what is not there.
-    venv.wheel("jax-cuda12-plugin", "0.7.2", &[]);
+    venv.dist_info("jax-cuda12-plugin", "0.7.2", "", "");
     let (code, value) = check(&world, "jax");
     assert_eq!((code, ids(&value)), (0, vec![]), "{value:#}");
     assert_eq!(object(&value, "libcublas.so.12")["rule"], "path");

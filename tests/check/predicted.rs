@@ -1,10 +1,10 @@
 //! Predictions, held against the real loader.
 
-use super::{answer, ids, object};
-use crate::support::world::{Lib, Venv, World};
+use super::{ids, object};
+use crate::support::*;
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -16,14 +16,14 @@ fn really(venv: &Venv, library_path: &str, file: &Path) -> String {
 }
 
 /// What `check` says of it.
-fn check(world: &World, library_path: &str, file: &Path) -> (i32, Value) {
+fn check(world: &Machine, library_path: &str, file: &Path) -> (i32, Value) {
     let mut command = world.cudashim(["check", "--python", "venv"]);
     command.arg(file).env("LD_LIBRARY_PATH", library_path);
     answer(&mut command, "check.json")
 }
 
 /// The prediction must be the truth; gives both.
-fn agreed(world: &World, venv: &Venv, library_path: &str, file: &Path) -> (Value, String) {
+fn agreed(world: &Machine, venv: &Venv, library_path: &str, file: &Path) -> (Value, String) {
     let truth = really(venv, library_path, file);
     let (code, value) = check(world, library_path, file);
     if truth == "ok" {
@@ -36,22 +36,21 @@ fn agreed(world: &World, venv: &Venv, library_path: &str, file: &Path) -> (Value
 }
 
 /// cuSPARSE that needs a newer nvJitLink, which its run path has; an older one elsewhere.
-fn two_nvjitlinks() -> (World, Venv, PathBuf) {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn two_nvjitlinks() -> (Machine, Venv, PathBuf) {
+    let (world, venv) = Machine::with_venv();
     let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseCreate"]);
     let sparse =
         sparse.uses("libnvJitLink.so.12", &["__nvJitLinkCreate_12_4"]).link("-rpath,$ORIGIN/../../nvjitlink/lib");
     let new = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_1", "__nvJitLinkCreate_12_4"]);
-    venv.wheel("nvidia-cusparse-cu12", "12.3.1.170", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
-    venv.wheel("nvidia-nvjitlink-cu12", "12.4.127", &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", new)]);
+    venv.nvidia("cusparse", "12.3.1.170", sparse);
+    venv.nvidia("nvjitlink", "12.4.127", new);
     Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_1"]).build(&world.path("old/libnvJitLink.so.12"));
     let file = venv.site.join("nvidia/cusparse/lib/libcusparse.so.12");
     (world, venv, file)
 }
 
 #[test]
-fn an_older_copy_on_the_library_path() {
+fn check_predicts_an_older_copy_on_ld_library_path() {
     let (world, venv, file) = two_nvjitlinks();
     let (value, _) = agreed(&world, &venv, "", &file);
     assert_eq!((value["verdict"].as_str(), ids(&value)), (Some("loads"), vec![]));
@@ -74,21 +73,20 @@ fn an_older_copy_on_the_library_path() {
 }
 
 #[test]
-fn what_is_missing_damaged_or_of_another_major() {
+fn check_predicts_missing_damaged_and_foreign_majors() {
     let (world, venv, file) = two_nvjitlinks();
     let wheel = venv.site.join("nvidia/nvjitlink/lib/libnvJitLink.so.12");
     // The search ends at a damaged file.
-    fs::create_dir(world.path("cut")).unwrap();
-    fs::write(world.path("cut/libnvJitLink.so.12"), &fs::read(&wheel).unwrap()[..30]).unwrap();
+    world.write("cut/libnvJitLink.so.12", &fs::read(&wheel).unwrap()[..30]);
     let (value, truth) = agreed(&world, &venv, &world.path("cut").display().to_string(), &file);
     assert!(truth.ends_with("file too short"), "{truth}");
     assert_eq!(ids(&value), ["truncated-or-foreign-elf"]);
-    fs::write(world.path("cut/libnvJitLink.so.12"), "version https://git-lfs.github.com/spec/v1\n".repeat(40)).unwrap();
+    world.write("cut/libnvJitLink.so.12", "version https://git-lfs.github.com/spec/v1\n".repeat(40));
     let (value, truth) = agreed(&world, &venv, &world.path("cut").display().to_string(), &file);
     assert!(truth.ends_with("invalid ELF header"), "{truth}");
     assert_eq!(ids(&value), ["truncated-or-foreign-elf"]);
     // One major under the name of another lacks its node.
-    fs::create_dir(world.path("hack")).unwrap();
+    world.mkdir("hack");
     Lib::new("libnvJitLink.so.13").defines(&["__nvJitLinkCreate_13_0"]).build(&world.path("hack/libnvJitLink.so.12"));
     let (value, truth) = agreed(&world, &venv, &world.path("hack").display().to_string(), &file);
     assert!(truth.contains("version `libnvJitLink.so.12' not found"), "{truth}");
@@ -117,28 +115,18 @@ fn cudnn(parts: &[&str]) -> Vec<(String, Lib)> {
     found
 }
 
-const PARTS: [&str; 6] = [
-    "cudnn_ops",
-    "cudnn_cnn",
-    "cudnn_adv",
-    "cudnn_heuristic",
-    "cudnn_engines_precompiled",
-    "cudnn_engines_runtime_compiled",
-];
-
 fn install_cudnn(venv: &Venv, version: &str, parts: &[&str]) {
     let files: Vec<(String, Lib)> =
         cudnn(parts).into_iter().map(|(name, lib)| (format!("nvidia/cudnn/lib/{name}"), lib)).collect();
-    let files: Vec<(&str, Lib)> = files.iter().map(|(path, lib)| (path.as_str(), lib.clone())).collect();
     venv.wheel("nvidia-cudnn-cu12", version, &files);
 }
 
 #[test]
-fn parts_of_two_releases() {
-    let world = World::new();
+fn check_predicts_parts_of_two_releases() {
+    let world = Machine::new();
     let (venv, other) = (world.venv("venv"), world.venv("other"));
-    install_cudnn(&venv, "9.10.2.21", &PARTS);
-    install_cudnn(&other, "9.1.0.70", &PARTS);
+    install_cudnn(&venv, "9.10.2.21", &CUDNN_PARTS[1..]);
+    install_cudnn(&other, "9.1.0.70", &CUDNN_PARTS[1..]);
     let file = venv.site.join("nvidia/cudnn/lib/libcudnn.so.9");
     let (value, _) = agreed(&world, &venv, "", &file);
     assert_eq!((value["verdict"].as_str(), ids(&value)), (Some("loads"), vec![]), "{value:#}");
@@ -153,10 +141,9 @@ fn parts_of_two_releases() {
 }
 
 #[test]
-fn parts_that_are_opened_later_and_not_there() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    install_cudnn(&venv, "9.10.2.21", &PARTS[2..]);
+fn check_predicts_missing_parts_that_are_dlopened() {
+    let (world, venv) = Machine::with_venv();
+    install_cudnn(&venv, "9.10.2.21", &CUDNN_PARTS[3..]);
     let (value, truth) = agreed(&world, &venv, "", &venv.site.join("nvidia/cudnn/lib/libcudnn.so.9"));
     assert_eq!((truth.as_str(), value["verdict"].as_str()), ("ok", Some("loads")));
     assert_eq!(ids(&value), ["cudnn9-sublib-not-found"]);
@@ -180,7 +167,7 @@ fn torch_of(venv: &Venv) {
 }
 
 #[test]
-fn a_torch_and_what_heals_it() {
+fn check_predicts_torch_before_and_after_the_remedy() {
     let (world, venv, _) = two_nvjitlinks();
     torch_of(&venv);
     let ask = |library_path: &Path| {
@@ -198,19 +185,18 @@ fn a_torch_and_what_heals_it() {
     // The torch opens it itself where its `__init__` says so: then the older one comes too late.
     let init = "\ndef _preload_cuda_deps(folder, name):\n    pass\n\n\ndef _load_global_deps():\n    try:\n        pass\n    except OSError as err:\n        cuda_libs = {\"nvjitlink\": \"libnvJitLink.so.*[0-9]\", \"cusparse\": \"libcusparse.so.*[0-9]\"}\n\n\n";
     fs::write(venv.site.join("torch/__init__.py"), init).unwrap();
-    fs::write(world.path("old/libcusparse.so.12"), "").unwrap();
+    world.write("old/libcusparse.so.12", "");
     let (_, value) = ask(&world.path("old"));
     assert_eq!(value["verdict"], "fails", "RPATH has no say in what a table is for");
 }
 
 #[test]
-fn a_torch_that_finds_its_libraries_on_the_second_try() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn check_predicts_torch_that_preloads_its_wheels() {
+    let (world, venv) = Machine::with_venv();
     let global = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
     venv.torch("2.5.1+cu124", Some("12.4"), &[], &[("lib/libtorch_global_deps.so", global)]);
     let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]);
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", cublas)]);
+    venv.nvidia("cublas", "12.4.5.8", cublas);
     let ask = || answer(&mut world.cudashim(["check", "--python", "venv"]), "check.json");
     assert_eq!((ask().0, ask().1["error"].as_str().is_some()), (1, true));
     let init = "\ndef _load_global_deps():\n    try:\n        pass\n    except OSError as err:\n        cuda_libs = {\"cublas\": \"libcublas.so.*[0-9]\"}\n\n\n";
@@ -221,9 +207,8 @@ fn a_torch_that_finds_its_libraries_on_the_second_try() {
 }
 
 #[test]
-fn an_environment_counts_what_is_installed_and_not_reached() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn check_counts_installed_libraries_off_every_path() {
+    let (world, venv) = Machine::with_venv();
     let module = Lib::new("fast.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
     module.build(&venv.site.join("fast/core.so"));
     let ask = |library_path: &Path| {
@@ -233,23 +218,22 @@ fn an_environment_counts_what_is_installed_and_not_reached() {
     let (code, value) = ask(Path::new(""));
     assert_eq!((code, ids(&value)), (0, vec!["optional-lib-missing"]), "{value:#}");
     let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]);
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", cublas)]);
+    venv.nvidia("cublas", "12.4.5.8", cublas);
     let (code, value) = ask(Path::new(""));
     assert_eq!((code, ids(&value)), (1, vec!["library-not-found"]), "{value:#}");
     assert_eq!(ask(&venv.site.join("nvidia/cublas/lib")).0, 0);
 }
 
 #[test]
-fn a_package_is_judged_as_it_is_installed() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn check_judges_a_package_as_installed() {
+    let (world, venv) = Machine::with_venv();
     let ask = |name: &str| answer(&mut world.cudashim(["check", "--python", "venv", name]), "check.json");
     // The plugin of JAX has run paths to the wheels, and its own code opens the others by their paths.
     let plugin = Lib::new("xla_cuda_plugin.so").unversioned().link("-rpath,$ORIGIN/../../nvidia/cudnn/lib");
     plugin.build(&venv.site.join("jax_plugins/xla_cuda12/xla_cuda_plugin.so"));
     venv.dist_info("jax-cuda12-plugin", "0.7.2", "", "");
     let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]);
-    venv.wheel("nvidia-cublas-cu12", "12.8.4.1", &[("nvidia/cublas/lib/libcublas.so.12", cublas)]);
+    venv.nvidia("cublas", "12.8.4.1", cublas);
     let (code, value) = ask("jax");
     assert_eq!((code, ids(&value), object(&value, "libcublas.so.12")["rule"].as_str()), (0, vec![], Some("path")));
     // TensorFlow opens them by name: its library has run paths, or nothing is found.
@@ -268,9 +252,8 @@ fn a_package_is_judged_as_it_is_installed() {
 }
 
 #[test]
-fn what_a_torch_opens_is_what_it_imports() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn check_torch_opens_what_it_imports() {
+    let (world, venv) = Machine::with_venv();
     torch_of(&venv);
     let plain = answer(&mut world.cudashim(["check", "--python", "venv"]), "check.json");
     let named = answer(&mut world.cudashim(["check", "--python", "venv", "torch"]), "check.json");
@@ -279,9 +262,8 @@ fn what_a_torch_opens_is_what_it_imports() {
 }
 
 #[test]
-fn stubs_doubles_and_majors() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn check_finds_stubs_duplicates_and_two_majors() {
+    let (world, venv) = Machine::with_venv();
     let user = Lib::new("libuser.so").unversioned().uses("libcuda.so.1", &["cuInit"]);
     let user = user.uses("libcublas.so.12", &["cublasCreate_v2"]).build(&world.path("libuser.so"));
     Lib::new("libcuda.so.1").unversioned().defines(&["cuInit"]).build(&world.path("cuda/lib64/stubs/libcuda.so.1"));
@@ -290,7 +272,7 @@ fn stubs_doubles_and_majors() {
     venv.wheel("nvidia-cublas-cu11", "11.10.3.66", &[("nvidia/cublas/lib/libcublasLt.so.11", eleven)]);
     let twelve = cublas.clone().uses("libcublasLt.so.11", &["cublasLtCreate"]);
     let other = world.venv("other");
-    other.wheel("nvidia-cublas-cu12", "12.4.5.8", &[("nvidia/cublas/lib/libcublas.so.12", twelve)]);
+    other.nvidia("cublas", "12.4.5.8", twelve);
     let path =
         [world.path("cuda/lib64/stubs"), other.site.join("nvidia/cublas/lib"), venv.site.join("nvidia/cublas/lib")];
     let path: Vec<String> = path.iter().map(|dir| dir.display().to_string()).collect();
@@ -305,9 +287,8 @@ fn stubs_doubles_and_majors() {
 }
 
 #[test]
-fn circles_names_and_the_missing_driver() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn check_handles_needed_cycles_odd_names_and_no_driver() {
+    let (world, venv) = Machine::with_venv();
     let one = Lib::new("libone.so").unversioned().defines(&["one"]).uses("libtwo.so", &[]).link("-rpath,$ORIGIN");
     let two = Lib::new("libtwo.so").unversioned().uses("libone.so", &[]).uses("libtwo.so", &[]).link("-rpath,$ORIGIN");
     one.build(&world.path("libone.so"));
@@ -323,11 +304,10 @@ fn circles_names_and_the_missing_driver() {
 }
 
 #[test]
-fn what_cannot_be_checked() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    fs::write(world.path("empty"), "").unwrap();
-    fs::write(world.path("text"), "no object, no script\n").unwrap();
+fn check_refuses_what_it_cannot_read() {
+    let (world, venv) = Machine::with_venv();
+    world.write("empty", "");
+    world.write("text", "no object, no script\n");
     let run = |arguments: &[&str]| -> Output { world.cudashim(["check"]).args(arguments).output().unwrap() };
     for (subject, says) in [
         ("./empty", "it is empty"),
@@ -343,8 +323,8 @@ fn what_cannot_be_checked() {
         assert!(error.contains(says), "{subject}: {error}");
     }
     // A script stands for its interpreter.
-    fs::write(world.path("script"), format!("#!{}\n", venv.dir.join("bin/tool").display())).unwrap();
-    fs::set_permissions(world.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+    world.write("script", format!("#!{}\n", venv.dir.join("bin/tool").display()));
+    world.mode("script", 0o755);
     symlink(venv.python(), venv.dir.join("bin/tool")).unwrap();
     let (code, value) = answer(&mut world.cudashim(["check", "./script"]), "check.json");
     assert_eq!(code, 0);
@@ -353,10 +333,10 @@ fn what_cannot_be_checked() {
 }
 
 /// A program of a few lines, linked against this library, which asks for what nobody has.
-fn calls(world: &World, name: &str, asks: &str, args: &[&str]) -> PathBuf {
+fn calls(world: &Machine, name: &str, asks: &str, args: &[&str]) -> PathBuf {
     let (dir, source) = (world.path(""), format!("{asks}\n"));
-    fs::write(world.path("asks.c"), source).unwrap();
-    fs::write(world.path("main.c"), "int main(void) { return 0; }\n").unwrap();
+    world.write("asks.c", source);
+    world.write("main.c", "int main(void) { return 0; }\n");
     let cc = |words: &[&str]| {
         let words = words.iter().copied().chain(args.iter().copied());
         assert!(Command::new("cc").current_dir(&dir).args(words).status().unwrap().success());
@@ -376,7 +356,7 @@ fn calls(world: &World, name: &str, asks: &str, args: &[&str]) -> PathBuf {
 
 /// What a program is linked with is bound at the first call, unless somebody says otherwise.
 #[test]
-fn a_call_that_is_bound_when_it_is_made() {
+fn check_reports_lazily_bound_calls() {
     let call = "int omega(void); int use(void) { return omega(); }";
     let address = "int omega(void); int (*held)(void) = omega; int use(void) { return omega(); }";
     for (asks, args, now, verdict, found) in [
@@ -385,7 +365,7 @@ fn a_call_that_is_bound_when_it_is_made() {
         (call, &["-Wl,-z,now"], "", "fails", &["undefined-symbol"]),
         (address, &["-Wl,-z,lazy"], "", "fails", &["undefined-symbol"]),
     ] {
-        let world = World::new();
+        let world = Machine::new();
         let program = calls(&world, "program", asks, args);
         let output = Command::new(&program).env("LD_BIND_NOW", now).output().unwrap();
         let mut command = world.cudashim(["check"]);
@@ -403,9 +383,9 @@ fn a_call_that_is_bound_when_it_is_made() {
 
 /// Every process that can open a library has the C library, wherever that library may look, or ask, for it.
 #[test]
-fn the_c_library_is_there() {
-    let world = World::new();
-    fs::write(world.path("n.c"), "int puts(const char *); int f(void) { return puts(\"\"); }\n").unwrap();
+fn check_finds_the_c_library() {
+    let world = Machine::new();
+    world.write("n.c", "int puts(const char *); int f(void) { return puts(\"\"); }\n");
     for args in [&["-Wl,-z,nodefaultlib"][..], &["-nostdlib"], &["-Wl,-rpath,$ORIGIN", "-Wl,-z,now"]] {
         let words = ["-shared", "-fPIC", "n.c", "-o", "libn.so"].into_iter().chain(args.iter().copied());
         assert!(Command::new("cc").current_dir(world.path("")).args(words).status().unwrap().success());
@@ -415,9 +395,9 @@ fn the_c_library_is_there() {
 }
 
 #[test]
-fn libraries_that_filter_each_other() {
-    let world = World::new();
-    fs::write(world.path("x.c"), "int x;\n").unwrap();
+fn check_reports_a_filter_cycle() {
+    let world = Machine::new();
+    world.write("x.c", "int x;\n");
     for (name, other) in [("libcudart.so.12", "libcublas.so.12"), ("libcublas.so.12", "libcudart.so.12")] {
         let soname = format!("-Wl,-soname,{name},-f,{other},-rpath,$ORIGIN");
         let words = ["-shared", "-fPIC", "-nostdlib", "x.c", "-o", name, &soname];
@@ -433,8 +413,8 @@ fn libraries_that_filter_each_other() {
 
 /// Who reads JSON gets some, also where there is nothing to say.
 #[test]
-fn nothing_to_check() {
-    let world = World::new();
+fn check_has_nothing_to_check() {
+    let world = Machine::new();
     world.venv("venv");
     let (code, value) = answer(&mut world.cudashim(["check", "--python", "venv"]), "check.json");
     assert_eq!(

@@ -1,7 +1,6 @@
 //! Who provides the libraries of a file that a plan was not made for: the plan, or the loader.
 
-use crate::support::cc;
-use crate::support::world::{Lib, World};
+use crate::support::*;
 use cudashim::internal::check::{Standing, stranger};
 use cudashim::internal::host::Host;
 use cudashim::internal::loader::Loader;
@@ -15,7 +14,7 @@ const CUDART: &str = "libcudart.so.12";
 
 /// An environment whose set is an older runtime, a program, and a newer runtime of others in `app/lib`.
 struct Case {
-    world: World,
+    world: Machine,
     set: PathBuf,
     program: PathBuf,
     library_path: PathBuf,
@@ -27,11 +26,10 @@ fn runtime(symbols: &[&str]) -> Lib {
 
 impl Case {
     fn new() -> Self {
-        let world = World::new();
-        let venv = world.venv("venv");
+        let (world, venv) = Machine::with_venv();
         let set = runtime(&["cudaOld", "cudaBoth"]).build(&venv.site.join("nvidia/cuda_runtime/lib").join(CUDART));
         runtime(&["cudaNew", "cudaBoth"]).build(&world.path("app/lib").join(CUDART));
-        std::fs::create_dir_all(world.path("work")).unwrap();
+        world.mkdir("work");
         let program = cc(&world.path("work"), "program", "int main(void) { return 0; }", &[]);
         Self { world, set, program, library_path: PathBuf::new() }
     }
@@ -71,7 +69,7 @@ impl Case {
 }
 
 #[test]
-fn a_copy_that_run_paths_lead_to_stands() {
+fn stranger_keeps_the_copy_of_its_run_path() {
     let case = Case::new();
     for (path, symbol, link) in [
         ("app/lib/a.so", "cudaNew", &["-rpath,$ORIGIN"][..]),
@@ -89,7 +87,7 @@ fn a_copy_that_run_paths_lead_to_stands() {
 }
 
 #[test]
-fn what_finds_nothing_or_nothing_that_fits_gets_the_set() {
+fn stranger_without_a_fitting_copy_gets_the_set() {
     let case = Case::new();
     assert_eq!(case.standing(&case.file("work/a.so", "cudaBoth", &[]), None), Standing::Set);
     // Its own copy lacks what it takes.
@@ -112,7 +110,7 @@ fn what_finds_nothing_or_nothing_that_fits_gets_the_set() {
 }
 
 #[test]
-fn a_copy_of_the_search_path_stands_only_in_its_own_application() {
+fn stranger_keeps_ld_library_path_copies_of_its_application_only() {
     let case = Case::new().under("app/lib");
     let (foreign, newer) = (case.file("work/a.so", "cudaBoth", &[]), case.file("work/b.so", "cudaNew", &[]));
     assert_eq!(case.standing(&foreign, None), Standing::Set);
@@ -126,13 +124,13 @@ fn a_copy_of_the_search_path_stands_only_in_its_own_application() {
 
 /// Kin of another release belong together, found or not.
 #[test]
-fn another_copy_of_what_the_set_holds_keeps_to_its_own() {
+fn stranger_copy_of_a_set_member_keeps_its_own() {
     let case = Case::new();
     assert_eq!(case.standing(&case.world.path("app/lib").join(CUDART), None), Standing::Own);
 }
 
 #[test]
-fn a_bare_name_is_the_callers_own_where_its_run_paths_have_it() {
+fn stranger_bare_name_is_its_own_where_its_run_path_has_it() {
     let case = Case::new();
     let plain = Lib::new("plain.so").unversioned();
     let with = |path: &str, link: &[&str]| {
@@ -161,7 +159,7 @@ fn a_bare_name_is_the_callers_own_where_its_run_paths_have_it() {
 
 /// What cannot be opened is no matter of ours.
 #[test]
-fn what_is_not_there_is_left_to_the_loader() {
+fn stranger_that_is_missing_is_left_to_the_loader() {
     let case = Case::new();
     assert_eq!(case.standing(&case.world.path("gone.so"), None), Standing::Own);
     assert_eq!(case.standing(&case.world.path("gone.so"), Some(CUDART)), Standing::Own);

@@ -1,7 +1,7 @@
 //! `why`, held against what really wins.
 
 use super::answer;
-use crate::support::lab::Lab;
+use crate::support::*;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -10,36 +10,36 @@ const PROGRAM: &str =
     "#include <stdio.h>\nint which(void);\nint main(void) { printf(\"%d\\n\", which()); return 0; }\n";
 
 /// A program whose library stands in three places; each copy tells its number.
-fn lab() -> Lab {
-    let lab = Lab::new();
+fn lab() -> Machine {
+    let lab = Machine::new();
     for (dir, number) in [("a", 1), ("b", 2), ("own", 3)] {
-        lab.copy(&format!("{dir}/libw.so.1"), "libw.so.1", number);
+        lab.copy(&format!("{dir}/libw.so.1"), number);
     }
     let library = lab.path("own/libw.so.1").display().to_string();
     lab.program("prog", PROGRAM, &[&library, "-Wl,--enable-new-dtags,-rpath,$ORIGIN/own"]);
     lab
 }
 
-fn real(lab: &Lab, library_path: &str) -> String {
+fn real(lab: &Machine, library_path: &str) -> String {
     let output = Command::new(lab.path("prog")).env("LD_LIBRARY_PATH", library_path).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn why(lab: &Lab, library_path: &str, arguments: &[&str]) -> (i32, Value) {
+fn why(lab: &Machine, library_path: &str, arguments: &[&str]) -> (i32, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cudashim"));
     command.arg("why").args(arguments).env_clear().env("LD_LIBRARY_PATH", library_path).current_dir(lab.root());
     answer(&mut command, "why.json")
 }
 
 /// Which copy a path is.
-fn number(lab: &Lab, winner: &Value) -> String {
+fn number(lab: &Machine, winner: &Value) -> String {
     let path = Path::new(winner["path"].as_str().unwrap());
     let dir = path.parent().unwrap().strip_prefix(lab.root()).unwrap();
     ["a", "b", "own"].iter().position(|known| dir == Path::new(known)).map_or(String::new(), |at| (at + 1).to_string())
 }
 
 #[test]
-fn entries_are_taken_away_one_by_one() {
+fn why_takes_path_entries_away_one_by_one() {
     let lab = lab();
     let list = |dirs: &[&str]| dirs.iter().map(|dir| lab.path(dir).display().to_string()).collect::<Vec<_>>().join(":");
     let full = list(&["gone", "a", "b"]);
@@ -66,7 +66,7 @@ fn entries_are_taken_away_one_by_one() {
 }
 
 #[test]
-fn a_damaged_file_ends_it_and_a_foreign_one_does_not() {
+fn why_stops_at_a_damaged_file_and_skips_a_foreign_one() {
     let lab = lab();
     let whole = std::fs::read(lab.path("a/libw.so.1")).unwrap();
     lab.write("cut/libw.so.1", &whole[..40]);
@@ -86,10 +86,10 @@ fn a_damaged_file_ends_it_and_a_foreign_one_does_not() {
 }
 
 #[test]
-fn what_is_mapped_already_needs_no_search() {
+fn why_does_not_search_for_a_mapped_soname() {
     let lab = lab();
     let other = lab.path("own/libw.so.1").display().to_string();
-    lab.library("own/libx.so.1", "libx.so.1", "int which(void);\nint x(void) { return which(); }\n", &[&other]);
+    lab.library("own/libx.so.1", "int which(void);\nint x(void) { return which(); }\n", &[&other]);
     let x = lab.path("own/libx.so.1").display().to_string();
     lab.program("prog", PROGRAM, &[&other, &x, "-Wl,--enable-new-dtags,-rpath,$ORIGIN/own"]);
     let (code, value) = why(&lab, "", &["libw.so.1", "--for", "./prog"]);

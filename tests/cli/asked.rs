@@ -1,34 +1,28 @@
 //! Which interpreter is run to be asked for its paths: none that somebody else could have written or laid down.
 
-use crate::support::Seen;
-use crate::support::world::World;
+use crate::support::*;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A file that stands in for a Python which no `pyvenv.cfg` describes: it says that it ran, and answers as one does.
-fn python(world: &World, path: &str) -> PathBuf {
-    let (path, ran) = (world.path(path), world.path("ran"));
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let text = format!("#!/bin/sh\n: > {}\nprintf '%s\\0/usr\\0003.12\\000/nowhere' \"$0\"\n", ran.display());
-    // A child writes it (ETXTBSY).
-    let mut write = Command::new("sh");
-    write.args(["-c", "printf %s \"$1\" > \"$2\"; chmod 755 \"$2\"", "sh", &text]).arg(&path);
-    assert!(write.status().unwrap().success());
-    path
+fn python(world: &Machine, path: &str) -> PathBuf {
+    let ran = world.path("ran");
+    let text = "printf '%s\\0/usr\\0003.12\\000/nowhere' \"$0\"";
+    world.script(path, &format!("#!/bin/sh\n: > {}\n{text}\n", ran.display()))
 }
 
 /// Whether a command runs it, and what the command says.
-fn runs(world: &World, command: &mut Command) -> (bool, String) {
+fn runs(world: &Machine, command: &mut Command) -> (bool, String) {
     let _ = fs::remove_file(world.path("ran"));
-    let seen = Seen::of(command);
+    let seen = Process::of(command);
     (world.path("ran").exists(), seen.out + &seen.err)
 }
 
 #[test]
-fn a_python_of_the_working_directory_is_not_asked() {
-    let world = World::new();
+fn python_of_the_working_directory_is_not_run() {
+    let world = Machine::new();
     let repo = world.path("repo");
     python(&world, "repo/python3");
     python(&world, "repo/.venv/bin/python");
@@ -47,8 +41,8 @@ fn a_python_of_the_working_directory_is_not_asked() {
 }
 
 #[test]
-fn a_python_that_others_may_write_is_not_asked() {
-    let world = World::new();
+fn python_that_others_may_write_is_not_run() {
+    let world = Machine::new();
     let file = python(&world, "tools/python3");
     let tools = world.path("tools");
     let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -67,8 +61,8 @@ fn a_python_that_others_may_write_is_not_asked() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_python_of_another_user_is_not_asked() {
-    let world = World::new();
+fn python_of_another_user_is_not_run() {
+    let world = Machine::new();
     let file = python(&world, "tools/python3");
     std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
     let (ran, says) = runs(&world, world.cudashim(["resolve"]).env("PATH", world.path("tools")));

@@ -1,19 +1,20 @@
 //! `plan-for`, as the shim asks it.
 
 use super::run::hijack;
-use super::{Seen, World, sound, torch};
+use super::sound;
+use crate::support::*;
 use std::ffi::OsStr;
 use std::fs;
 
-fn ask(world: &World, question: &[&OsStr]) -> Seen {
+fn ask(world: &Machine, question: &[&OsStr]) -> Process {
     let own = std::process::id().to_string();
     let mut command = world.cudashim(["plan-for", &own]);
-    Seen::of(command.args(question))
+    Process::of(command.args(question))
 }
 
 /// The text of the plan that an answer names.
-fn plan(seen: &Seen) -> String {
-    assert_eq!((seen.code, seen.err.as_str()), (Some(0), ""));
+fn plan(seen: &Process) -> String {
+    seen.ok();
     let path = seen.out.strip_suffix('\n').unwrap();
     fs::read_to_string(std::path::Path::new(path).with_extension("plan"))
         .unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -21,7 +22,7 @@ fn plan(seen: &Seen) -> String {
 
 /// The process is what its shim says it is, whatever its command line says: that of this test is no Python's.
 #[test]
-fn a_process_is_known_by_its_program() {
+fn plan_for_knows_a_process_by_its_program() {
     let (world, venv) = sound();
     let text = plan(&ask(&world, &[venv.python().as_os_str()]));
     assert!(text.contains(&format!("\nprogram\t{}\n", venv.python().display())), "{text}");
@@ -30,30 +31,30 @@ fn a_process_is_known_by_its_program() {
 
 /// A program that asks gets a plan that is for it: of the environment that is active, too.
 #[test]
-fn who_asks_is_named_in_the_plan() {
+fn plan_for_names_the_asker_in_the_plan() {
     let (world, venv) = sound();
     let own = std::env::current_exe().unwrap();
     let pid = std::process::id().to_string();
     let mut command = world.cudashim(["plan-for", &pid]);
-    let seen = Seen::of(command.arg(&own).env("VIRTUAL_ENV", &venv.dir));
+    let seen = Process::of(command.arg(&own).env("VIRTUAL_ENV", &venv.dir));
     let text = plan(&seen);
     assert!(text.contains(&format!("\nprogram\t{}\n", own.display())), "{text}");
 }
 
 /// What would act on us comes under another name, and decides as it does for `run`.
 #[test]
-fn hidden_variables_are_read() {
+fn plan_for_reads_hidden_variables() {
     let (world, venv) = sound();
     let library_path = hijack(&world);
     let pid = std::process::id().to_string();
-    let run = Seen::of(world.cudashim(["run", "-v", "--"]).arg(venv.python()).env("LD_LIBRARY_PATH", &library_path));
+    let run = Process::of(world.cudashim(["run", "-v", "--"]).arg(venv.python()).env("LD_LIBRARY_PATH", &library_path));
     let answers = || {
         let kept = std::fs::read_dir(world.path("cache/plans")).unwrap().flatten();
         kept.filter(|entry| entry.path().extension().is_some_and(|end| end == "answer")).count()
     };
     let before = answers();
     let mut command = world.cudashim(["plan-for", &pid]);
-    let hidden = Seen::of(command.arg(venv.python()).env("CUDASHIM_HOST_LD_LIBRARY_PATH", &library_path));
+    let hidden = Process::of(command.arg(venv.python()).env("CUDASHIM_HOST_LD_LIBRARY_PATH", &library_path));
     let path = hidden.out.trim_end();
     assert!(run.err.contains(&format!("CUDASHIM_PLAN={path}\n")), "{path}: {}", run.err);
     assert_eq!((before, answers()), (1, 1), "one question");
@@ -61,9 +62,8 @@ fn hidden_variables_are_read() {
 
 /// Why there is no plan is a line for the log of the process, with what to type.
 #[test]
-fn a_refusal_says_why() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn plan_for_gives_the_reason_of_a_refusal() {
+    let (world, venv) = Machine::with_venv();
     torch(&venv);
     let seen = ask(&world, &[venv.python().as_os_str()]);
     assert_eq!((seen.code, seen.err.as_str(), seen.out.lines().count()), (Some(0), "", 1));
@@ -79,11 +79,11 @@ fn a_refusal_says_why() {
 
 /// A stranger is judged by the plan that its process has.
 #[test]
-fn an_object_is_judged() {
+fn plan_for_judges_an_object() {
     let (world, venv) = sound();
     let answer = ask(&world, &[venv.python().as_os_str()]);
     let image = answer.out.trim_end();
-    let stranger = |name: &str, library: crate::support::world::Lib| library.build(&world.path(name));
+    let stranger = |name: &str, library: crate::support::Lib| library.build(&world.path(name));
     let wants =
         stranger("app/plug.so", super::Lib::new("plug.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]));
     let judged = |object: &OsStr, more: &[&OsStr]| {

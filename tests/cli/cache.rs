@@ -1,24 +1,23 @@
 //! What the cache keeps, for how long, and what it never hands out.
 
 use super::run::hijack;
-use super::{Lib, Seen, World, sound};
-use crate::support::world::Venv;
+use super::sound;
+use crate::support::*;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 /// The files in the cache of one kind, with their inodes.
-fn kept(world: &World, kind: &str) -> Vec<(PathBuf, u64)> {
+fn kept(world: &Machine, kind: &str) -> Vec<(PathBuf, u64)> {
     let entries = fs::read_dir(world.path("cache/plans")).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == kind)).collect();
     files.sort();
     files.into_iter().map(|path| (path.clone(), fs::metadata(path).unwrap().ino())).collect()
 }
 
-fn load(world: &World, venv: &Venv) -> Command {
-    let mut command = world.cudashim(["run", "--"]);
-    command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so"));
+fn load(world: &Machine, venv: &Venv) -> Command {
+    let mut command = world.load(&[], venv);
     command.env("LD_LIBRARY_PATH", hijack(world));
     command
 }
@@ -28,23 +27,23 @@ fn changed(venv: &Venv) {
     let library = Lib::new("_x.so").unversioned().uses("libcurand.so.10", &["curandCreate"]);
     let curand = Lib::new("libcurand.so.10").defines(&["curandCreate"]);
     venv.wheel("x", "1", &[("x/_x.so", library)]);
-    venv.wheel("nvidia-curand-cu12", "10.3.5.147", &[("nvidia/curand/lib/libcurand.so.10", curand)]);
+    venv.nvidia("curand", "10.3.5.147", curand);
     fs::write(venv.site.join("torch/version.py"), "__version__ = '2.5.1+cu124'\ncuda = '12.4'\n# new\n").unwrap();
-    let deps = venv.site.join("torch/lib/libtorch_global_deps.so");
+    let deps = venv.torch_deps();
     let library = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
     library.link("-rpath,$ORIGIN/../../nvidia/cublas/lib").link("--disable-new-dtags").build(&deps);
 }
 
 /// A process that runs has its plan by name: another answer to the same question leaves that file alone.
 #[test]
-fn a_plan_that_was_handed_out_stays_what_it_was() {
+fn cache_keeps_a_plan_in_use_as_it_was() {
     let (world, venv) = sound();
-    assert_eq!(Seen::of(&mut load(&world, &venv)).out, "ok\n");
+    assert_eq!(Process::of(&mut load(&world, &venv)).out, "ok\n");
     let first = [kept(&world, "image"), kept(&world, "plan")].concat();
     assert_eq!(first.len(), 2);
     let bytes: Vec<Vec<u8>> = first.iter().map(|(path, _)| fs::read(path).unwrap()).collect();
     changed(&venv);
-    assert_eq!(Seen::of(&mut load(&world, &venv)).out, "ok\n");
+    assert_eq!(Process::of(&mut load(&world, &venv)).out, "ok\n");
     assert_eq!(
         [kept(&world, "image"), kept(&world, "plan"), kept(&world, "answer")].map(|files| files.len()),
         [2, 2, 1]
@@ -56,12 +55,12 @@ fn a_plan_that_was_handed_out_stays_what_it_was() {
 
 /// Where the new plan cannot be written, the old one is not handed out in its place; nor is anything half written.
 #[test]
-fn what_cannot_be_written_is_not_handed_out() {
+fn cache_hands_out_nothing_half_written() {
     let (world, venv) = sound();
     world.tools(&["sh"]);
-    assert_eq!(Seen::of(&mut load(&world, &venv)).out, "ok\n");
+    assert_eq!(Process::of(&mut load(&world, &venv)).out, "ok\n");
     // Still the answer: nothing is to be written.
-    let limited = |world: &World| {
+    let limited = |world: &Machine| {
         let run = load(world, &venv);
         let mut command = world.cudashim([] as [&str; 0]);
         command = {
@@ -71,7 +70,7 @@ fn what_cannot_be_written_is_not_handed_out() {
             sh.current_dir(world.root());
             sh
         };
-        Seen::of(&mut command)
+        Process::of(&mut command)
     };
     assert_eq!(limited(&world).out, "ok\n");
     let before = kept(&world, "plan");
@@ -87,16 +86,16 @@ fn what_cannot_be_written_is_not_handed_out() {
     let temporary = fs::read_dir(world.path("cache/plans")).unwrap().map(|entry| entry.unwrap().file_name());
     let temporary: Vec<_> = temporary.filter(|name| name.as_encoded_bytes().starts_with(b".tmp")).collect();
     assert!(temporary.is_empty(), "{temporary:?}");
-    assert_eq!(Seen::of(&mut load(&world, &venv)).out, "ok\n");
+    assert_eq!(Process::of(&mut load(&world, &venv)).out, "ok\n");
 }
 
 /// Questions that differ in what decides nothing have an answer each, and one plan.
 #[test]
-fn one_plan_for_all_who_get_the_same() {
+fn cache_shares_one_plan_between_equal_answers() {
     let (world, venv) = sound();
     for job in ["/job/1", "/job/2", "/job/3"] {
-        let seen = Seen::of(load(&world, &venv).env("UV_CACHE_DIR", job));
-        assert_eq!((seen.out.as_str(), seen.err.as_str()), ("ok\n", ""));
+        let seen = Process::of(load(&world, &venv).env("UV_CACHE_DIR", job));
+        assert_eq!(seen.quiet(), "ok\n");
     }
     assert_eq!(
         [kept(&world, "image"), kept(&world, "plan"), kept(&world, "answer")].map(|files| files.len()),
@@ -107,8 +106,8 @@ fn one_plan_for_all_who_get_the_same() {
 
 /// Containers of one image have the same paths on file systems of their own, and may share a cache.
 #[test]
-#[ignore = "needs the right to mount"]
-fn two_mounts_have_two_answers() {
+#[ignore = "needs root that may mount"]
+fn cache_keeps_two_mounts_apart() {
     let (world, venv) = sound();
     hijack(&world);
     fs::rename(venv.site.ancestors().nth(3).unwrap(), world.path("packed")).unwrap();
@@ -116,17 +115,9 @@ fn two_mounts_have_two_answers() {
     fs::create_dir_all(&room).unwrap();
     let run = load(&world, &venv);
     // One over the other, so that both are there.
-    let inside = format!(
-        "for i in 1 2; do mount -t tmpfs none '{0}' && cp -a '{1}/.' '{0}' && \"$@\" || exit; done",
-        room.display(),
-        world.path("packed").display()
-    );
-    let mut command = Command::new("unshare");
-    command.args(["-m", "--propagation", "private", "sh", "-c", &inside, "sh"]);
-    command.arg(run.get_program()).args(run.get_args());
-    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(world.root());
-    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    let seen = Seen::of(&mut command);
+    let fill =
+        format!("mount -t tmpfs none '{0}' && cp -a '{1}/.' '{0}'", room.display(), world.path("packed").display());
+    let seen = Process::of(&mut in_namespaces(&["-m"], &format!("{fill} && \"$@\" && {fill}"), &run));
     assert_eq!((seen.code, seen.out.as_str()), (Some(0), "ok\nok\n"), "{}", seen.err);
     assert_eq!([kept(&world, "image"), kept(&world, "answer")].map(|files| files.len()), [2, 2]);
 }

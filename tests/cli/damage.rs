@@ -1,7 +1,8 @@
 //! What stands in an environment's library directory and is no library: the good copy elsewhere is chosen, and
 //! everything else goes on.
 
-use super::{Seen, World, chosen, cublas, cudnn, json, torch};
+use super::chosen;
+use crate::support::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -9,8 +10,7 @@ use std::path::Path;
 /// Puts something at the path of the environment's libcublasLt, finds the copy in `/opt/mine` chosen instead, and gives
 /// what is said of the first.
 fn instead_of(put: impl Fn(&Path)) -> String {
-    let world = World::new();
-    let venv = world.venv("venv");
+    let (world, venv) = Machine::with_venv();
     torch(&venv);
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
     venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &cudnn());
@@ -19,24 +19,21 @@ fn instead_of(put: impl Fn(&Path)) -> String {
     }
     put(&venv.site.join("nvidia/cublas/lib/libcublasLt.so.12"));
 
-    let (code, answer) = json(&mut world.rooted(["resolve", "--python", "/venv", "--place", "/opt/mine"]));
-    assert_eq!(code, Some(0), "{answer}");
+    let resolve = |more: &[&str]| {
+        let mut command = world.rooted(["resolve", "--python", "/venv"]);
+        Process::of(&mut bound_by_rights(command.args(more)))
+    };
+    let placed = resolve(&["--place", "/opt/mine", "--format", "json"]);
+    let answer = placed.json();
+    assert_eq!(placed.code, Some(0), "{answer}");
     for soname in ["libcublas.so.12", "libcublasLt.so.12"] {
         assert_eq!(chosen(&answer, soname).as_deref(), Some(&*Path::new("/opt/mine").join(soname)), "{answer}");
     }
     // Without the good copy the answer is no, and still an answer.
-    assert_eq!(Seen::of(&mut world.rooted(["resolve", "--python", "/venv"])).code, Some(1));
+    assert_eq!(resolve(&[]).code, Some(1));
 
-    let explained = Seen::of(&mut world.rooted([
-        "resolve",
-        "--python",
-        "/venv",
-        "--place",
-        "/opt/mine",
-        "--explain",
-        "libcublasLt.so.12",
-    ]));
-    assert_eq!((explained.code, explained.err.as_str()), (Some(0), ""));
+    let explained = resolve(&["--place", "/opt/mine", "--explain", "libcublasLt.so.12"]);
+    explained.ok();
     let (_, others) = explained.out.split_once("\n\n").unwrap();
     let others = others.replace("/venv/lib/python3.11/site-packages/nvidia/cublas/lib/", "[…]/");
     // Where the linker put the dynamic table, and for what machine, is its own affair.
@@ -58,7 +55,7 @@ fn rewritten(change: impl Fn(&mut Vec<u8>)) -> String {
 }
 
 #[test]
-fn truncated() {
+fn resolve_skips_a_truncated_library() {
     insta::assert_snapshot!(rewritten(|bytes| bytes.truncate(bytes.len() / 2)), @"
     […]/libcublasLt.so.12 (12.4.5.8)
     not chosen: truncated: the file ends before its segments do
@@ -79,7 +76,7 @@ fn truncated() {
 }
 
 #[test]
-fn not_elf() {
+fn resolve_skips_a_file_that_is_not_elf() {
     insta::assert_snapshot!(rewritten(|bytes| *bytes = b"version https://git-lfs.github.com/spec/v1\n".to_vec()), @"
     […]/libcublasLt.so.12 (12.4.5.8)
     not chosen: not an ELF file
@@ -87,7 +84,7 @@ fn not_elf() {
 }
 
 #[test]
-fn of_another_class_or_machine() {
+fn resolve_skips_another_class_or_machine() {
     insta::assert_snapshot!(rewritten(|bytes| bytes[4] = 1), @"
     […]/libcublasLt.so.12 (12.4.5.8)
     not chosen: an object for another machine: 32-bit [MACHINE]
@@ -100,7 +97,7 @@ fn of_another_class_or_machine() {
 }
 
 #[test]
-fn not_a_file() {
+fn resolve_skips_what_is_not_a_file() {
     insta::assert_snapshot!(instead_of(|path| {
         fs::remove_file(path).unwrap();
         fs::create_dir(path).unwrap();
@@ -112,7 +109,7 @@ fn not_a_file() {
 }
 
 #[test]
-fn links_that_lead_nowhere() {
+fn resolve_skips_dangling_links() {
     insta::assert_snapshot!(instead_of(|path| {
         fs::remove_file(path).unwrap();
         symlink("libcublasLt.so.12.4.5.8", path).unwrap();
@@ -126,11 +123,7 @@ fn links_that_lead_nowhere() {
 }
 
 #[test]
-fn unreadable() {
-    if rustix::process::geteuid().is_root() {
-        eprintln!("skipped: root reads everything");
-        return;
-    }
+fn resolve_skips_an_unreadable_library() {
     insta::assert_snapshot!(instead_of(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap()), @"
     […]/libcublasLt.so.12 (12.4.5.8)
     refused: cannot be opened: Permission denied (os error 13)
@@ -138,9 +131,9 @@ fn unreadable() {
 }
 
 #[test]
-fn another_library_under_its_name() {
+fn resolve_skips_another_library_under_the_name() {
     insta::assert_snapshot!(instead_of(|path| {
-        let other = crate::support::world::Lib::new("libcublasLt.so.11").defines(&["cublasLtCreate"]);
+        let other = crate::support::Lib::new("libcublasLt.so.11").defines(&["cublasLtCreate"]);
         other.build(path);
     }), @"
     […]/libcublasLt.so.12 (12.4.5.8)

@@ -1,17 +1,16 @@
 //! What a newcomer types first.
 
-use super::{World, cublas, seen, sound, torch};
-use crate::support::Seen;
-use crate::support::world::Lib;
+use super::sound;
+use crate::support::*;
 use std::fs::OpenOptions;
 
 #[test]
-fn help_and_version_are_printed_once() {
-    let world = World::new();
+fn cli_prints_help_and_version_once() {
+    let world = Machine::new();
     let version = world.cudashim(["--version"]).output().unwrap();
     assert_eq!(String::from_utf8(version.stdout).unwrap(), concat!("cudashim ", env!("CARGO_PKG_VERSION"), "\n"));
     for words in [&["-h"][..], &["--help"], &["help"], &["run", "--help"], &["doctor", "-h"], &["help", "check"]] {
-        let Seen { code, out, err } = Seen::of(&mut world.cudashim(words));
+        let Process { code, out, err } = world.run(words);
         assert_eq!((code, err.as_str()), (Some(0), ""), "{words:?}");
         assert_eq!(out.matches("Usage: ").count(), 1, "{words:?}: {out}");
     }
@@ -25,35 +24,37 @@ fn help_and_version_are_printed_once() {
 }
 
 #[test]
-fn another_torch_than_the_one_here() {
-    let world = World::new();
+fn resolve_torch_must_be_the_one_installed() {
+    let world = Machine::new();
     torch(&world.venv("venv"));
-    let said = seen(&world, world.cudashim(["resolve", "--torch", "2.6.0", "--python", "venv"]).env("VIRTUAL_ENV", ""));
+    let said = Process::of(world.cudashim(["resolve", "--torch", "2.6.0", "--python", "venv"]).env("VIRTUAL_ENV", ""))
+        .all(&world);
     assert!(said.contains("has torch 2.5.1+cu124, not `2.6.0`"), "{said}");
-    let said = seen(&world, world.cudashim(["resolve", "--torch", "2.6.0"]).env("VIRTUAL_ENV", world.path("venv")));
+    let said =
+        Process::of(world.cudashim(["resolve", "--torch", "2.6.0"]).env("VIRTUAL_ENV", world.path("venv"))).all(&world);
     assert!(said.contains("has torch 2.5.1+cu124, not `2.6.0`") && !said.contains("install"), "{said}");
 }
 
 #[test]
-fn a_damaged_file_is_written_anew_and_what_is_whole_is_not_installed() {
+fn resolve_hint_reinstalls_only_the_damaged_wheel() {
     let (world, venv) = sound();
     let python = venv.python();
-    let start = || Seen::of(world.cudashim(["resolve", "--python"]).arg(&python));
+    let start = || Process::of(world.cudashim(["resolve", "--python"]).arg(&python));
     assert_eq!(start().code, Some(0));
     let file = venv.site.join("nvidia/cublas/lib/libcublas.so.12");
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 3]).unwrap();
-    let Seen { code, err, .. } = start();
+    let Process { code, err, .. } = start();
     assert_eq!(code, Some(1), "{err}");
     let anew = "-m pip install --force-reinstall --no-deps nvidia-cublas-cu12==12.4.5.8`";
     assert!(err.contains(anew) && !err.contains("hint: install"), "{err}");
-    let json = Seen::of(world.cudashim(["resolve", "--format", "json", "--python"]).arg(&python)).out;
+    let json = Process::of(world.cudashim(["resolve", "--format", "json", "--python"]).arg(&python)).out;
     assert!(json.contains("write its file anew: `") && !json.contains("\"install `"), "{json}");
 }
 
 #[test]
-fn a_path_that_the_loader_expands_is_said_and_no_line_is_printed_that_cannot_heal() {
-    let world = World::new();
+fn doctor_prints_no_remedy_for_a_path_the_loader_expands() {
+    let world = Machine::new();
     for name in ["plain", "dol$x"] {
         let venv = world.venv(name);
         let needs = Lib::new("libtorch_global_deps.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
@@ -64,7 +65,7 @@ fn a_path_that_the_loader_expands_is_said_and_no_line_is_printed_that_cannot_hea
         venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &[(path, first), (second, lt)]);
         Lib::new("libcublasLt.so.12").defines(&["cublasLtOld"]).build(&world.path("old/libcublasLt.so.12"));
         let mut command = world.cudashim(["doctor", "--python", name]);
-        let Seen { code, out, .. } = Seen::of(command.env("LD_LIBRARY_PATH", world.path("old")));
+        let Process { code, out, .. } = Process::of(command.env("LD_LIBRARY_PATH", world.path("old")));
         assert_eq!(code, Some(1), "{out}");
         let heals = out.contains("$ eval \"$(cudashim env --python");
         assert_eq!((heals, out.contains("but      ")), (name == "plain", name != "plain"), "{out}");
@@ -73,7 +74,7 @@ fn a_path_that_the_loader_expands_is_said_and_no_line_is_printed_that_cannot_hea
 }
 
 #[test]
-fn one_file_under_two_environments_has_the_name_that_was_asked_for() {
+fn check_names_a_hard_linked_file_by_the_environment_asked_for() {
     let (world, one) = sound();
     let two = world.venv("two");
     torch(&two);
@@ -86,33 +87,33 @@ fn one_file_under_two_environments_has_the_name_that_was_asked_for() {
     for (words, is_two) in
         [(["check", "--all", "--python", "two"], true), (["check", "--all", "--python", "venv"], false)]
     {
-        let Seen { out, .. } = Seen::of(&mut world.cudashim(words));
+        let Process { out, .. } = world.run(words);
         let shown =
             |dir: &str| out.contains(&world.path(dir).join("lib/python3.11/site-packages").display().to_string());
         assert_eq!((shown("two"), shown("venv")), (is_two, !is_two), "{out}");
     }
     let mut command = world.cudashim(["doctor", "--all", "--python", "two"]);
-    let out = Seen::of(&mut command).out;
+    let out = Process::of(&mut command).out;
     assert!(!out.contains(&one.site.display().to_string()), "{out}");
     let (a, b) = ("venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12", dir.join("libcublas.so.12"));
     let mut command = world.cudashim(["diff", a]);
-    let out = Seen::of(command.arg(&b)).out;
+    let out = Process::of(command.arg(&b)).out;
     assert!(out.starts_with(&format!("- {}\n+ {}\n", world.path(a).display(), b.display())), "{out}");
 }
 
 #[test]
-fn paths_and_plans_in_few_words() {
+fn cli_prints_short_paths_and_one_cause() {
     let (world, venv) = sound();
     let file = venv.site.join("nvidia/cublas/lib/../lib/./libcublas.so.12");
     let mut command = world.cudashim(["check"]);
-    let Seen { out, .. } = Seen::of(command.arg(&file));
+    let Process { out, .. } = Process::of(command.arg(&file));
     assert!(!out.contains("/../") && !out.contains("/./"), "{out}");
-    let Seen { err, .. } = Seen::of(&mut world.cudashim(["check", "--plan", "/nonexistent", "torch"]));
+    let Process { err, .. } = world.run(["check", "--plan", "/nonexistent", "torch"]);
     assert_eq!(err.matches("No such file").count(), 1, "{err}");
     assert_eq!(err.matches("/nonexistent").count(), 1, "{err}");
-    std::fs::write(world.path("libmine.so"), "").unwrap();
-    let Seen { err, .. } = Seen::of(&mut world.cudashim(["inspect", "libmine.so"]));
+    world.write("libmine.so", "");
+    let Process { err, .. } = world.run(["inspect", "libmine.so"]);
     assert_eq!(err, "error: cannot read `libmine.so`: too short for an ELF header\n");
-    let Seen { out, .. } = Seen::of(&mut world.rooted(["--root", "opt", "doctor"]));
+    let Process { out, .. } = world.run_rooted(["--root", "opt", "doctor"]);
     assert!(!out.contains("--for"), "{out}");
 }

@@ -2,13 +2,13 @@
 //! and what is healed is said to be healed.
 
 use super::run::hijack;
-use super::{Lib, Seen, World, cublas, json, sound, torch, whole_cudnn};
+use super::{json, sound};
+use crate::support::*;
 use std::process::Command;
 
 /// torch that was built for a newer cuBLAS than pip put there.
-fn older_cublas() -> (World, crate::support::world::Venv) {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn older_cublas() -> (Machine, crate::support::Venv) {
+    let (world, venv) = Machine::with_venv();
     torch(&venv);
     let [(path, _), lt] = cublas();
     let old = Lib::new("libcublas.so.12").defines(&["cublasCreate"]).uses("libcublasLt.so.12", &[]);
@@ -18,12 +18,12 @@ fn older_cublas() -> (World, crate::support::world::Venv) {
 }
 
 #[test]
-fn a_set_that_does_not_load_is_not_started_with() {
+fn run_refuses_a_set_that_does_not_load() {
     let (world, venv) = older_cublas();
-    let load = venv.site.join("torch/lib/libtorch_global_deps.so");
+    let load = venv.torch_deps();
     let run = |force: &[&str]| {
         let mut command = world.cudashim(["run"]);
-        Seen::of(command.args(force).arg("--").arg(venv.python()).arg("--load").arg(&load))
+        Process::of(command.args(force).arg("--").arg(venv.python()).arg("--load").arg(&load))
     };
     let line = format!("`{} -m pip install --no-deps nvidia-cublas-cu12==12.4.5.8`", venv.python().display());
     let refused = run(&[]);
@@ -33,7 +33,7 @@ fn a_set_that_does_not_load_is_not_started_with() {
     let forced = run(&["--force"]);
     assert!(forced.out.contains("undefined symbol: cublasCreate_v2"), "{} {}", forced.out, forced.err);
     for command in [&["resolve", "--python", "venv"][..], &["lock", "--python", "venv"], &["env", "--python", "venv"]] {
-        let seen = Seen::of(&mut world.cudashim(command));
+        let seen = world.run(command);
         assert!(seen.code == Some(1) && seen.err.contains(&line), "{command:?}: {:?} {}", seen.code, seen.err);
     }
     // doctor says the same, in the same words.
@@ -43,21 +43,19 @@ fn a_set_that_does_not_load_is_not_started_with() {
 }
 
 #[test]
-fn what_loads_as_it_is_runs_as_it_is() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn run_starts_what_loads_without_help() {
+    let (world, venv) = Machine::with_venv();
     torch(&venv);
     // Newer than the pin: no set is chosen against that, and ld.so has nothing against it.
     venv.wheel("nvidia-cublas-cu12", "12.9.1.4", &cublas());
     venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &whole_cudnn());
-    let mut command = world.cudashim(["run", "--"]);
-    command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so"));
-    let seen = Seen::of(&mut command);
+    let mut command = world.load(&[], &venv);
+    let seen = Process::of(&mut command);
     assert_eq!((seen.code, seen.out.as_str()), (Some(0), "ok\n"), "{}", seen.err);
 }
 
 #[test]
-fn what_env_healed_is_healed() {
+fn doctor_sees_what_env_healed() {
     let (world, venv) = sound();
     let path = hijack(&world);
     let bare = |command: &[&str]| {
@@ -78,10 +76,9 @@ fn what_env_healed_is_healed() {
             like.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
         shell.env_clear().envs(variables).current_dir(world.root()).args(["-c", &script]);
         like.env_clear();
-        Seen::of(&mut shell)
+        Process::of(&mut shell)
     };
-    let load =
-        format!("{} --load {}", venv.python().display(), venv.site.join("torch/lib/libtorch_global_deps.so").display());
+    let load = format!("{} --load {}", venv.python().display(), venv.torch_deps().display());
     assert_eq!(shell(&load).out, "ok\n");
     let doctor = shell("cudashim doctor --python venv --no-devices");
     assert_eq!(doctor.code, Some(0), "{}{}", doctor.out, doctor.err);
@@ -100,9 +97,8 @@ fn what_env_healed_is_healed() {
 const STATES: [&str; 4] = ["sound", "older", "older first", "missing"];
 
 /// A torch of three libraries, each in one of the states; `LD_LIBRARY_PATH` names `/old`.
-fn machine(states: [usize; 3]) -> (World, crate::support::world::Venv) {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn machine(states: [usize; 3]) -> (Machine, crate::support::Venv) {
+    let (world, venv) = Machine::with_venv();
     let all = [
         ("nvidia-nvjitlink-cu12", "12.4.127", "nvjitlink", "libnvJitLink.so.12", "__nvJitLinkCreate_12_4"),
         ("nvidia-cublas-cu12", "12.4.5.8", "cublas", "libcublasLt.so.12", "cublasLtCreate"),
@@ -136,23 +132,21 @@ fn machine(states: [usize; 3]) -> (World, crate::support::world::Venv) {
 /// On machines of every kind: what ld.so does, doctor says; `run` refuses what it cannot load, and nothing else; and a
 /// line about a variable heals where it is typed.
 #[test]
-fn what_ld_so_does_is_what_doctor_says_and_run_does() {
+fn doctor_and_run_agree_with_ld_so() {
     for number in (0..64).step_by(3) {
         let states = [number % 4, number / 4 % 4, number / 16];
         let (world, venv) = machine(states);
         let what = states.map(|state| STATES[state]);
         let old = world.path("old");
-        let load = venv.site.join("torch/lib/libtorch_global_deps.so");
-        let bare =
-            Seen::of(Command::new(venv.python()).env_clear().env("LD_LIBRARY_PATH", &old).arg("--load").arg(&load));
+        let bare = Process::of(venv.load().env("LD_LIBRARY_PATH", &old));
         let bare = bare.out == "ok\n";
-        let under = |command: &mut Command| Seen::of(command.env("LD_LIBRARY_PATH", &old));
+        let under = |command: &mut Command| Process::of(command.env("LD_LIBRARY_PATH", &old));
         let mut doctor = world.cudashim(["doctor", "--python", "venv", "--no-devices"]);
         let (_, page) = json(doctor.env("LD_LIBRARY_PATH", &old));
         let findings = page["findings"].as_array().unwrap();
         let ends: Vec<_> = findings.iter().filter(|it| it["severity"] == "fatal" && it["phase"] == "import").collect();
         assert_eq!(bare, ends.is_empty(), "{what:?}: {page:#}");
-        let run = under(world.cudashim(["run", "--"]).arg(venv.python()).arg("--load").arg(&load));
+        let run = under(&mut world.load(&[], &venv));
         match run.code {
             Some(125) => {
                 assert!(!bare, "{what:?}: {}", run.err);

@@ -1,8 +1,7 @@
 //! Programs that are no Python: what is theirs stands, the environment that is active or named gives the rest.
 
-use super::{Lib, Seen, World, chosen, json};
-use crate::support::cc;
-use crate::support::world::Venv;
+use super::{chosen, json};
+use crate::support::*;
 use std::path::{Path, PathBuf};
 
 /// Opens the names it is given, then says which files named `libcu…` or `libnv…` are mapped.
@@ -34,7 +33,7 @@ const CUDART: &str = "libcudart.so.12";
 
 /// A world with an environment that holds cuFFT and the runtime it needs, and no torch.
 struct Case {
-    world: World,
+    world: Machine,
     venv: Venv,
 }
 
@@ -48,10 +47,9 @@ fn fft() -> Lib {
 
 impl Case {
     fn new() -> Self {
-        let world = World::new();
-        let venv = world.venv("venv");
-        venv.wheel("nvidia-cufft-cu12", "11.2.1.3", &[("nvidia/cufft/lib/libcufft.so.11", fft())]);
-        venv.wheel("nvidia-cuda-runtime-cu12", "12.4.127", &[("nvidia/cuda_runtime/lib/libcudart.so.12", runtime())]);
+        let (world, venv) = Machine::with_venv();
+        venv.nvidia("cufft", "11.2.1.3", fft());
+        venv.nvidia("cuda_runtime", "12.4.127", runtime());
         Self { world, venv }
     }
 
@@ -81,10 +79,10 @@ impl Case {
     }
 
     /// What `run` with these options, and variables, lets a program map.
-    fn run(&self, options: &[&str], program: &Path, arguments: &[&str], variables: &[(&str, &Path)]) -> Seen {
+    fn run(&self, options: &[&str], program: &Path, arguments: &[&str], variables: &[(&str, &Path)]) -> Process {
         let mut command = self.world.cudashim(["run"]);
         command.args(options).arg("--").arg(program).args(arguments);
-        Seen::of(command.envs(variables.iter().copied()))
+        Process::of(command.envs(variables.iter().copied()))
     }
 
     /// The same, as the paths that are mapped, sorted, with nothing said.
@@ -98,7 +96,7 @@ impl Case {
 }
 
 #[test]
-fn a_linked_program_gets_what_it_does_not_find_from_the_environment() {
+fn native_linked_program_gets_missing_libraries_from_the_environment() {
     let case = Case::new();
     let program = case.linked("work/prog", "cudaBoth", &[]);
     let both = [case.in_venv(CUDART), case.in_venv(FFT)];
@@ -109,7 +107,7 @@ fn a_linked_program_gets_what_it_does_not_find_from_the_environment() {
         assert_eq!(case.maps(options, &program, &[], variables), both, "{options:?}");
     }
     // The plan is for this program and no other.
-    let plan = Seen::of(&mut case.world.cudashim(["resolve", "--python", "venv", "--for", "work/prog", "-o", "plan"]));
+    let plan = case.world.run(["resolve", "--python", "venv", "--for", "work/prog", "-o", "plan"]);
     assert_eq!(plan.code, Some(0), "{}", plan.err);
     // A Python on PATH is no environment that is active.
     std::os::unix::fs::symlink(case.venv.python(), case.world.path("bin/python3")).unwrap();
@@ -119,7 +117,7 @@ fn a_linked_program_gets_what_it_does_not_find_from_the_environment() {
 }
 
 #[test]
-fn a_foreign_toolkit_on_the_search_path_gives_way_as_long_as_the_set_fits() {
+fn native_toolkit_on_ld_library_path_yields_to_the_set() {
     let case = Case::new();
     let toolkit = case.world.path("opt/toolkit");
     Lib::new(CUDART).defines(&["cudaBoth", "cudaForeign"]).build(&toolkit.join(CUDART));
@@ -133,7 +131,7 @@ fn a_foreign_toolkit_on_the_search_path_gives_way_as_long_as_the_set_fits() {
 }
 
 #[test]
-fn what_run_paths_lead_to_is_the_programs_own_and_stands() {
+fn native_run_path_copy_is_kept() {
     let case = Case::new();
     let own = Lib::new(CUDART).defines(&["cudaBoth"]).build(&case.world.path("app/lib").join(CUDART));
     let venv = case.venv.dir.clone();
@@ -153,21 +151,20 @@ fn what_run_paths_lead_to_is_the_programs_own_and_stands() {
 /// cuSPARSE of the environment that a program is linked against finds its own nvJitLink, were it not for another that
 /// `LD_LIBRARY_PATH` has.
 #[test]
-fn the_right_copy_stands_behind_a_hit_of_the_search_path() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn native_set_overrides_a_wrong_hit_of_ld_library_path() {
+    let (world, venv) = Machine::with_venv();
     let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseCreate"]).uses("libnvJitLink.so.12", &["linkNew"]);
     let sparse = sparse.link("-rpath,$ORIGIN/../../nvjitlink/lib").link("-z,now");
-    venv.wheel("nvidia-cusparse-cu12", "12.5.1.3", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
+    venv.nvidia("cusparse", "12.5.1.3", sparse);
     let linker = Lib::new("libnvJitLink.so.12").defines(&["linkOld", "linkNew"]);
-    venv.wheel("nvidia-nvjitlink-cu12", "12.5.82", &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", linker)]);
+    venv.nvidia("nvjitlink", "12.5.82", linker);
     let old = world.path("opt/old");
     Lib::new("libnvJitLink.so.12").defines(&["linkOld"]).build(&old.join("libnvJitLink.so.12"));
     let lib = venv.site.join("nvidia/cusparse/lib/libcusparse.so.12");
     let rpath = format!("-Wl,-z,now,-rpath,{}", lib.parent().unwrap().display());
     let arguments = ["-Wl,--no-as-needed", lib.to_str().unwrap(), "-Wl,--allow-shlib-undefined", "-ldl", &rpath];
     let program = cc(world.root(), "prog", MAPPED, &arguments);
-    let bare = Seen::of(std::process::Command::new(&program).env_clear().env("LD_LIBRARY_PATH", &old));
+    let bare = Process::of(std::process::Command::new(&program).env_clear().env("LD_LIBRARY_PATH", &old));
     assert!(bare.err.contains("undefined symbol: linkNew"), "{}", bare.err);
     let case = Case { world, venv };
     let maps = case.maps(&[], &program, &[], &[("LD_LIBRARY_PATH", &old)]);
@@ -176,7 +173,7 @@ fn the_right_copy_stands_behind_a_hit_of_the_search_path() {
 }
 
 #[test]
-fn a_program_that_opens_by_name_gets_the_set_of_the_environment() {
+fn native_program_that_dlopens_gets_the_set() {
     let case = Case::new();
     let program = case.plain("work/prog", &[]);
     let venv = case.venv.dir.clone();
@@ -191,7 +188,7 @@ fn a_program_that_opens_by_name_gets_the_set_of_the_environment() {
 }
 
 #[test]
-fn what_is_laid_down_holds_for_a_program_that_opens_by_name() {
+fn native_use_holds_for_a_program_that_dlopens() {
     let case = Case::new();
     let program = case.plain("work/prog", &[]);
     let other = Lib::new(CUDART).defines(&["cudaBoth"]).build(&case.world.path("opt/other").join(CUDART));
@@ -209,7 +206,7 @@ fn what_is_laid_down_holds_for_a_program_that_opens_by_name() {
 }
 
 #[test]
-fn what_a_shell_starts_looks_into_the_place_too() {
+fn native_place_holds_for_what_a_shell_starts() {
     let case = Case::new();
     let opens = case.plain("opens", &[]);
     let place = case.world.path("place");
@@ -220,7 +217,7 @@ fn what_a_shell_starts_looks_into_the_place_too() {
 }
 
 #[test]
-fn names_that_a_program_has_itself_are_not_of_the_set() {
+fn native_bundled_names_are_not_in_the_set() {
     let case = Case::new();
     let own = Lib::new(CUDART).defines(&["cudaBoth"]).build(&case.world.path("app").join(CUDART));
     let program = case.plain("app/prog", &["-Wl,-rpath,$ORIGIN"]);
@@ -231,9 +228,8 @@ fn names_that_a_program_has_itself_are_not_of_the_set() {
 
 /// NVRTC is linked against nothing, and opens the builtins of its own release.
 #[test]
-fn a_library_asks_for_what_it_opens_later() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn native_library_brings_what_it_dlopens() {
+    let (world, venv) = Machine::with_venv();
     let libraries = [
         ("nvidia/cuda_nvrtc/lib/libnvrtc.so.12", Lib::new("libnvrtc.so.12").defines(&["nvrtcVersion"])),
         ("nvidia/cuda_nvrtc/lib/libnvrtc-builtins.so.12.4", Lib::new("libnvrtc-builtins.so.12.4").unversioned()),
@@ -247,25 +243,25 @@ fn a_library_asks_for_what_it_opens_later() {
 }
 
 #[test]
-fn another_torch_than_the_one_that_is_here_is_said_to_be_another() {
+fn native_torch_must_be_the_one_installed() {
     let (world, venv) = super::sound();
     let mut command = world.cudashim(["resolve", "--torch", "2.6.0"]);
-    let seen = Seen::of(command.env("VIRTUAL_ENV", &venv.dir));
+    let seen = Process::of(command.env("VIRTUAL_ENV", &venv.dir));
     assert_eq!(seen.code, Some(2), "{}", seen.err);
     assert!(seen.err.contains("has torch 2.5.1+cu124, not `2.6.0`"), "{}", seen.err);
 }
 
 #[test]
-fn doctor_says_of_a_program_what_run_does() {
+fn native_doctor_agrees_with_run() {
     let case = Case::new();
     let program = case.linked("bin/fft", "cudaBoth", &[]);
     let active = |words: &[&str]| {
         let mut command = case.world.cudashim(words);
         command.arg(&program).env("VIRTUAL_ENV", case.world.path("venv"));
-        Seen::of(&mut command)
+        Process::of(&mut command)
     };
     assert_eq!(active(&["run", "--"]).code, Some(0));
-    let Seen { code, err, .. } = active(&["doctor", "--"]);
+    let Process { code, err, .. } = active(&["doctor", "--"]);
     assert_eq!(code, Some(127));
     let said = err.split("cudashim doctor:").nth(1).unwrap();
     assert!(said.contains("`libcufft.so.11`: installed, but on no search path"), "{said}");
@@ -274,6 +270,6 @@ fn doctor_says_of_a_program_what_run_does() {
     assert_eq!(lines, [format!("cudashim run -- {}", program.display())], "{said}");
     // What a shell is told for it is an auditor.
     let mut command = case.world.cudashim(["env", "--for"]);
-    let lines = Seen::of(command.arg(&program).env("VIRTUAL_ENV", case.world.path("venv"))).out;
+    let lines = Process::of(command.arg(&program).env("VIRTUAL_ENV", case.world.path("venv"))).out;
     assert!(lines.starts_with("export LD_AUDIT=") && !lines.contains("LD_PRELOAD="), "{lines}");
 }

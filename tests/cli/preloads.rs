@@ -1,20 +1,21 @@
 //! What stands in `LD_PRELOAD` before us, and what we put into the environment.
 
-use super::{Lib, Seen, sound};
-use crate::support::cc;
+use super::sound;
+use crate::support::*;
 use std::fs;
 
 /// A library whose own needs are nowhere keeps every program from starting, ours or not.
 #[test]
-fn an_entry_that_cannot_load_is_said_and_taken_out_where_it_is_nvidias() {
+fn run_removes_an_unloadable_nvidia_entry_of_ld_preload() {
     let (world, venv) = sound();
     let needy = |name: &str| {
         let library = Lib::new(name).defines(&["nothing"]).uses("libnowhere.so.1", &["nowhere"]);
         library.build(&world.path("opt").join(name))
     };
     let (ours, theirs) = (needy("libcurand.so.10"), needy("libtheirs.so"));
-    let start =
-        |entry: &std::path::Path| Seen::of(world.cudashim(["run", "--"]).arg(venv.python()).env("LD_PRELOAD", entry));
+    let start = |entry: &std::path::Path| {
+        Process::of(world.cudashim(["run", "--"]).arg(venv.python()).env("LD_PRELOAD", entry))
+    };
     let mended = start(&ours);
     assert_eq!(mended.code, Some(0), "{}", mended.err);
     let says = format!(
@@ -30,7 +31,7 @@ fn an_entry_that_cannot_load_is_said_and_taken_out_where_it_is_nvidias() {
 
 /// Where only the auditor comes early enough, `env` sets that.
 #[test]
-fn env_for_a_linked_program_sets_the_auditor() {
+fn env_sets_ld_audit_for_a_linked_program() {
     let (world, venv) = sound();
     let cublas = venv.site.join("nvidia/cublas/lib/libcublas.so.12");
     let link = cublas.to_string_lossy().into_owned();
@@ -40,9 +41,9 @@ fn env_for_a_linked_program_sets_the_auditor() {
         "int main(void) { return 0; }\n",
         &["-Wl,--no-as-needed", &link, "-Wl,--allow-shlib-undefined"],
     );
-    let lines = Seen::of(world.cudashim(["env", "--for"]).arg(&program).args(["--place", "venv"]));
+    let lines = Process::of(world.cudashim(["env", "--for"]).arg(&program).args(["--place", "venv"]));
     assert_eq!(lines.code, Some(0), "{}", lines.err);
-    let run = Seen::of(world.cudashim(["run", "-v", "--place", "venv", "--"]).arg(&program));
+    let run = Process::of(world.cudashim(["run", "-v", "--place", "venv", "--"]).arg(&program));
     if run.err.contains("by LD_AUDIT") {
         assert!(lines.out.contains("export LD_AUDIT=") && !lines.out.contains("LD_PRELOAD"), "{}", lines.out);
     } else {
@@ -52,22 +53,22 @@ fn env_for_a_linked_program_sets_the_auditor() {
 
 /// A launcher in an environment without CUDA starts another, which asks for its own.
 #[test]
-fn a_launcher_without_cuda_hands_the_shim_on() {
+fn run_passes_the_shim_through_a_launcher() {
     let (world, venv) = sound();
     let tool = world.venv("tool");
-    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
+    let torch = venv.torch_deps();
     let mut command = world.cudashim(["run", "--"]);
     command.arg(tool.python()).arg("--exec").arg(venv.python()).arg("--load").arg(&torch);
-    let healed = Seen::of(command.env("LD_LIBRARY_PATH", super::run::hijack(&world)));
-    assert_eq!((healed.code, healed.out.as_str(), healed.err.as_str()), (Some(0), "ok\n", ""));
+    let healed = Process::of(command.env("LD_LIBRARY_PATH", super::run::hijack(&world)));
+    assert_eq!(healed.ok(), "ok\n");
     // Who names an environment hears that it has nothing.
-    let named = Seen::of(world.cudashim(["run", "--python", "tool", "--"]).arg(tool.python()));
+    let named = Process::of(world.cudashim(["run", "--python", "tool", "--"]).arg(tool.python()));
     assert!(named.code == Some(0) && named.err.contains("no libraries chosen"), "{}", named.err);
 }
 
 /// A lock of a repository may say what it likes: nothing is loaded that `verify` does not name as holding.
 #[test]
-fn a_lock_of_a_stranger_loads_nothing_of_the_repository() {
+fn run_loads_nothing_of_a_foreign_repository() {
     let (world, venv) = sound();
     world.tools(&["sh"]);
     let evil = Lib::new("libcurand.so.10").defines(&["x"]).source(
@@ -75,7 +76,7 @@ fn a_lock_of_a_stranger_loads_nothing_of_the_repository() {
     );
     let evil = evil.build(&world.path("data.bin"));
     let size = fs::metadata(&evil).unwrap().len();
-    let sha = Seen::of(std::process::Command::new("sha256sum").arg(&evil)).out;
+    let sha = Process::of(std::process::Command::new("sha256sum").arg(&evil)).out;
     let sha = sha.split(' ').next().unwrap();
     for (number, path) in ["/proc/self/cwd/data.bin", "/var/run/../proc/self/cwd/data.bin"].into_iter().enumerate() {
         let bundle = format!("bundle\tlibcurand.so.10\t{}\t1:2\t3\t4\n", evil.display());
@@ -85,7 +86,7 @@ fn a_lock_of_a_stranger_loads_nothing_of_the_repository() {
         );
         let lock = format!("evil-{number}.lock");
         fs::write(world.path(&lock), text).unwrap();
-        let verified = Seen::of(world.cudashim(["verify", &lock]).env("COLUMNS", "200"));
+        let verified = Process::of(world.cudashim(["verify", &lock]).env("COLUMNS", "200"));
         assert!(
             verified.code == Some(1) && verified.out.contains("is never handed out"),
             "{}{}",
@@ -94,7 +95,7 @@ fn a_lock_of_a_stranger_loads_nothing_of_the_repository() {
         );
         for via in ["preload", "audit"] {
             let mut command = world.cudashim(["run", "--via", via, "--plan", &lock, "--"]);
-            let ran = Seen::of(command.arg(venv.python()).args(["--load", "libcurand.so.10"]));
+            let ran = Process::of(command.arg(venv.python()).args(["--load", "libcurand.so.10"]));
             assert!(!ran.err.contains("EVIL"), "{}", ran.err);
         }
     }
@@ -102,12 +103,12 @@ fn a_lock_of_a_stranger_loads_nothing_of_the_repository() {
 
 /// A plan for one environment that is handed to another by name.
 #[test]
-fn a_plan_of_another_environment_is_said() {
+fn run_warns_of_a_plan_of_another_environment() {
     let (world, venv) = sound();
     let other = world.venv("other");
-    assert_eq!(Seen::of(&mut world.cudashim(["lock", "-q", "--python", "venv"])).code, Some(0));
+    assert_eq!(world.run(["lock", "-q", "--python", "venv"]).code, Some(0));
     let run =
-        |python: std::path::PathBuf| Seen::of(world.cudashim(["run", "--plan", "cudashim.lock", "--"]).arg(python));
+        |python: std::path::PathBuf| Process::of(world.cudashim(["run", "--plan", "cudashim.lock", "--"]).arg(python));
     assert_eq!(run(venv.python()).err, "");
     let says = format!(
         "cudashim: `{}` is for `{}`, and is handed to `{}`\n",

@@ -1,21 +1,21 @@
 //! Where no set fits: what is said, and what is proposed.
 
-use super::{Lib, World, cublas, cudnn, json, seen, sound, torch};
+use super::{json, sound};
+use crate::support::*;
 
 #[test]
-fn a_library_that_is_nowhere() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn resolve_fails_without_any_copy() {
+    let (world, venv) = Machine::with_venv();
     torch(&venv);
     venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &cudnn());
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv"]).all(&world), @"
     exit 1
     --- stderr
     error: no set of libraries fits
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12, and no copy of it was found
     hint: `/venv/bin/python -m pip install nvidia-cublas-cu12==12.4.5.8`
     ");
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv", "--format", "json"])), @r#"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv", "--format", "json"]).all(&world), @r#"
     exit 1
     --- stdout
     {
@@ -35,15 +35,14 @@ fn a_library_that_is_nowhere() {
 }
 
 #[test]
-fn a_symbol_that_no_copy_has() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn resolve_fails_without_the_symbol() {
+    let (world, venv) = Machine::with_venv();
     torch(&venv);
     let [(path, _), lt] = cublas();
     let old = Lib::new("libcublas.so.12").defines(&["cublasCreate"]).uses("libcublasLt.so.12", &[]);
     venv.wheel("nvidia-cublas-cu12", "12.1.3.1", &[(path, old), lt]);
     venv.wheel("nvidia-cudnn-cu12", "9.1.0.70", &cudnn());
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv"])), @"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv"]).all(&world), @"
     exit 1
     --- stderr
     error: no set of libraries fits
@@ -54,20 +53,20 @@ fn a_symbol_that_no_copy_has() {
 }
 
 #[test]
-fn the_plan_is_not_written() {
-    let world = World::new();
+fn resolve_writes_no_plan_on_failure() {
+    let world = Machine::new();
     torch(&world.venv("venv"));
     let plan = world.path("plan");
     let arguments = ["resolve", "--python", "venv", "-o", "plan"];
-    assert!(seen(&world, &mut world.cudashim(arguments)).starts_with("exit 1\n"));
+    assert!(world.run(arguments).all(&world).starts_with("exit 1\n"));
     assert!(!plan.exists());
 }
 
 #[test]
-fn a_wish_that_cannot_hold() {
+fn resolve_rejects_impossible_options() {
     let (world, _venv) = sound();
     let fixed = "libcublas.so.12=/venv/pyvenv.cfg";
-    insta::assert_snapshot!(seen(&world, &mut world.rooted(["resolve", "--python", "/venv", "--use", fixed])), @"
+    insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv", "--use", fixed]).all(&world), @"
     exit 1
     --- stderr
     error: no set of libraries fits
@@ -80,8 +79,8 @@ fn a_wish_that_cannot_hold() {
 }
 
 #[test]
-fn a_copy_for_another_major_under_a_soname_that_all_share() {
-    let world = World::new();
+fn resolve_rejects_a_copy_for_another_cuda_major() {
+    let world = Machine::new();
     let nccl = |dir: &str, built: &str| {
         let text =
             format!("const char version[] = \"NCCL version {built}\"; const char *text(void) {{ return version; }}\n");

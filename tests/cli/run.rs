@@ -1,70 +1,62 @@
 //! `run` and `env`: the command gets the set, and everything else of it stays its own.
 
-use super::{Lib, Seen, World, json, seen, sound};
+use super::{json, sound};
+use crate::support::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 /// A copy of libcublasLt that lacks what cuBLAS takes from it, in a directory for `LD_LIBRARY_PATH`.
-pub(super) fn hijack(world: &World) -> std::path::PathBuf {
+pub(super) fn hijack(world: &Machine) -> std::path::PathBuf {
     let dir = world.path("opt/old");
     Lib::new("libcublasLt.so.12").defines(&["cublasLtOther"]).build(&dir.join("libcublasLt.so.12"));
     dir
 }
 
 #[test]
-fn a_broken_search_path_is_healed() {
+fn run_heals_a_broken_ld_library_path() {
     let (world, venv) = sound();
     let library_path = hijack(&world);
-    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
-    let bare = Seen::of(
-        std::process::Command::new(venv.python())
-            .arg("--load")
-            .arg(&torch)
-            .env_clear()
-            .env("LD_LIBRARY_PATH", &library_path),
-    );
+    let bare = Process::of(venv.load().env("LD_LIBRARY_PATH", &library_path));
     assert!(bare.out.contains("undefined symbol: cublasLtCreate, version libcublasLt.so.12"), "{}", bare.out);
     // The first run makes the plan, the second finds it.
     for _ in 0..2 {
-        let mut command = world.cudashim(["run", "--"]);
-        let healed =
-            Seen::of(command.arg(venv.python()).arg("--load").arg(&torch).env("LD_LIBRARY_PATH", &library_path));
-        assert_eq!((healed.code, healed.out.as_str(), healed.err.as_str()), (Some(0), "ok\n", ""));
+        let healed = Process::of(world.load(&[], &venv).env("LD_LIBRARY_PATH", &library_path));
+        assert_eq!(healed.ok(), "ok\n");
     }
 }
 
 /// A shell may start any environment: each process it starts gets the plan of its own.
 #[test]
-fn what_a_shell_starts_is_healed() {
+fn run_heals_what_a_shell_starts() {
     let (world, venv) = sound();
     world.tools(&["sh"]);
     let library_path = hijack(&world);
-    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
+    let torch = venv.torch_deps();
     let line = format!("'{}' --load '{}'", venv.python().display(), torch.display());
     let mut command = world.cudashim(["run", "--", "sh", "-c", &line]);
-    let healed = Seen::of(command.env("LD_LIBRARY_PATH", &library_path));
-    assert_eq!((healed.code, healed.out.as_str(), healed.err.as_str()), (Some(0), "ok\n", ""));
+    let healed = Process::of(command.env("LD_LIBRARY_PATH", &library_path));
+    assert_eq!(healed.ok(), "ok\n");
 }
 
 /// A process that starts a Python of another environment does not force its own plan on it.
 #[test]
-fn a_child_of_another_environment_gets_a_plan_of_its_own() {
+fn run_child_of_another_environment_gets_its_own_plan() {
     let (world, venv) = sound();
     world.tools(&["sh"]);
     let other = world.venv("other");
     super::torch(&other);
     other.wheel("nvidia-cublas-cu12", "12.4.5.8", &super::cublas());
     other.wheel("nvidia-cudnn-cu12", "9.1.0.70", &super::cudnn());
-    let plan = Seen::of(&mut world.cudashim(["resolve", "--python", "venv", "-o", "kept.plan"]));
+    let plan = world.run(["resolve", "--python", "venv", "-o", "kept.plan"]);
     assert_eq!(plan.code, Some(0), "{}", plan.err);
     // A script in the first environment's `bin` stands for its Python.
     let script = venv.python().with_file_name("start");
-    let torch = other.site.join("torch/lib/libtorch_global_deps.so");
+    let torch = other.torch_deps();
     fs::write(&script, format!("#!/bin/sh\n'{}' --load '{}'\n", other.python().display(), torch.display())).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = world.cudashim(["run", "--plan", "kept.plan", "--"]);
     let log = world.path("log");
-    let healed = Seen::of(command.arg(&script).env("LD_LIBRARY_PATH", hijack(&world)).env("CUDASHIM_LOG", &log));
+    let healed = Process::of(command.arg(&script).env("LD_LIBRARY_PATH", hijack(&world)).env("CUDASHIM_LOG", &log));
     assert_eq!((healed.code, healed.out.as_str()), (Some(0), "ok\n"), "{}", healed.err);
     let log = fs::read_to_string(log).unwrap();
     assert!(
@@ -74,18 +66,17 @@ fn a_child_of_another_environment_gets_a_plan_of_its_own() {
 }
 
 #[test]
-fn a_kept_plan_is_handed_out() {
+fn run_takes_a_kept_plan() {
     let (world, venv) = sound();
     let library_path = hijack(&world);
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["resolve", "--python", "venv", "-o", "kept.plan"])), @"
+    insta::assert_snapshot!(world.run(["resolve", "--python", "venv", "-o", "kept.plan"]).all(&world), @"
     exit 0
     --- stderr
     cudashim: wrote `kept.plan`; use it with `cudashim run --plan kept.plan`
     ");
-    let load = |world: &World| {
-        let mut command = world.cudashim(["run", "--plan", "kept.plan", "--"]);
-        command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so"));
-        Seen::of(command.env("LD_LIBRARY_PATH", &library_path))
+    let load = |world: &Machine| {
+        let mut command = world.load(&["--plan", "kept.plan"], &venv);
+        Process::of(command.env("LD_LIBRARY_PATH", &library_path))
     };
     assert_eq!(load(&world).out, "ok\n");
     // A file that is no longer the one the plan names is said to be so, and not handed out.
@@ -95,70 +86,70 @@ fn a_kept_plan_is_handed_out() {
     insta::assert_snapshot!(load(&world).all(&world), @"
     exit 0
     --- stdout
-    [WORLD]/venv/lib/python3.11/site-packages/torch/lib/../../nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
+    [R]/venv/lib/python3.11/site-packages/torch/lib/../../nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     --- stderr
-    cudashim: `[WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` was changed since the plan was made: libcublasLt.so.12 is left to the loader; run `cudashim verify [WORLD]/kept.plan` for all of it
-    cudashim in [PID]: libcublas.so.12: [WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 could not be loaded: [WORLD]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
+    cudashim: `[R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` was changed since the plan was made: libcublasLt.so.12 is left to the loader; run `cudashim verify [R]/kept.plan` for all of it
+    cudashim in [PID]: libcublas.so.12: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 could not be loaded: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     ");
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "--plan", "none.plan", "venv/bin/python"])), @"
+    insta::assert_snapshot!(world.run(["run", "--plan", "none.plan", "venv/bin/python"]).all(&world), @"
     exit 125
     --- stderr
     error: cannot read the plan `none.plan`
       caused by: No such file or directory (os error 2)
     ");
-    fs::write(world.path("kept.plan"), "cudashim-plan\t1\n").unwrap();
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "--plan", "kept.plan", "venv/bin/python"])), @"
+    world.write("kept.plan", "cudashim-plan\t1\n");
+    insta::assert_snapshot!(world.run(["run", "--plan", "kept.plan", "venv/bin/python"]).all(&world), @"
     exit 125
     --- stderr
-    error: cannot use the plan `[WORLD]/kept.plan`
+    error: cannot use the plan `[R]/kept.plan`
       caused by: the plan is cut off: its `end` line is missing or counts other lines
     hint: it was cut short, or edited by hand: make a new one with `cudashim lock`
     ");
 }
 
 #[test]
-fn exit_codes_of_env() {
-    let world = World::new();
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "none"])), @"
+fn run_exit_codes_are_those_of_env() {
+    let world = Machine::new();
+    insta::assert_snapshot!(world.run(["run", "none"]).all(&world), @"
     exit 127
     --- stderr
     cudashim: `none`: no such command
     ");
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "./none"])), @"
+    insta::assert_snapshot!(world.run(["run", "./none"]).all(&world), @"
     exit 127
     --- stderr
     cudashim: `./none`: no such command
     ");
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "./home"])), @"
+    insta::assert_snapshot!(world.run(["run", "./home"]).all(&world), @"
     exit 126
     --- stderr
-    cudashim: `[WORLD]/./home`: is a directory
+    cudashim: `[R]/./home`: is a directory
     ");
     let script = world.path("bin/script");
     fs::write(&script, "true\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).unwrap();
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "script"])), @"
+    insta::assert_snapshot!(world.run(["run", "script"]).all(&world), @"
     exit 126
     --- stderr
-    cudashim: `[WORLD]/bin/script`: not executable
+    cudashim: `[R]/bin/script`: not executable
     ");
     // A directory on PATH is no command (execvp(3)).
-    fs::create_dir(world.path("bin/dir")).unwrap();
-    assert_eq!(Seen::of(&mut world.cudashim(["run", "dir"])).code, Some(127));
+    world.mkdir("bin/dir");
+    assert_eq!(world.run(["run", "dir"]).code, Some(127));
 }
 
 #[test]
-fn the_commands_own_code_and_words() {
-    let world = World::new();
+fn run_passes_code_and_output_through() {
+    let world = Machine::new();
     world.tools(&["sh"]);
-    let sh = |line: &str| Seen::of(&mut world.cudashim(["run", "-q", "--", "sh", "-c", line]));
+    let sh = |line: &str| world.run(["run", "-q", "--", "sh", "-c", line]);
     assert_eq!(sh("exit 7").code, Some(7));
     assert_eq!(sh("kill -9 $$").code, None);
     assert_eq!(sh("printf %s \"$0\"").out, "sh");
     assert_eq!(sh("exit 125").code, Some(125));
     // Options of the command are the command's, with or without `--`.
-    assert_eq!(Seen::of(&mut world.cudashim(["run", "-q", "sh", "-c", "exit 3", "--torch", "x"])).code, Some(3));
-    insta::assert_snapshot!(seen(&world, &mut world.cudashim(["run", "sh", "-c", "echo out; echo err >&2"])), @"
+    assert_eq!(world.run(["run", "-q", "sh", "-c", "exit 3", "--torch", "x"]).code, Some(3));
+    insta::assert_snapshot!(world.run(["run", "sh", "-c", "echo out; echo err >&2"]).all(&world), @"
     exit 0
     --- stdout
     out
@@ -168,23 +159,23 @@ fn the_commands_own_code_and_words() {
 }
 
 #[test]
-fn no_set_no_run() {
-    let world = World::new();
+fn run_starts_nothing_without_a_set() {
+    let world = Machine::new();
     super::torch(&world.venv("venv"));
-    let ran = Seen::of(&mut world.cudashim(["run", "venv/bin/python", "--load"]));
+    let ran = world.run(["run", "venv/bin/python", "--load"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""));
     assert!(ran.err.starts_with("error: no set of libraries fits"), "{}", ran.err);
 }
 
 #[test]
-fn env_is_read_back_by_a_shell() {
+fn env_output_is_valid_shell() {
     let (world, venv) = sound();
     world.tools(&["sh"]);
-    let lines = Seen::of(&mut world.cudashim(["env", "--python", "venv"]));
-    assert_eq!((lines.code, lines.err.as_str()), (Some(0), ""));
+    let lines = world.run(["env", "--python", "venv"]);
+    lines.ok();
     let script = format!("{}printf '%s\\n' \"$CUDASHIM_PLAN\" \"$LD_PRELOAD\"\n", lines.out);
-    let read = Seen::of(std::process::Command::new("/bin/sh").env_clear().args(["-c", &script]));
-    assert_eq!((read.code, read.err.as_str()), (Some(0), ""));
+    let read = Process::of(std::process::Command::new("/bin/sh").env_clear().args(["-c", &script]));
+    read.ok();
     let [plan, preload] = read.out.lines().collect::<Vec<_>>()[..] else { panic!("{}", read.out) };
     let text = std::path::Path::new(plan).with_extension("plan");
     assert!(fs::read_to_string(text).unwrap().contains(&*venv.site.to_string_lossy()));
@@ -192,7 +183,7 @@ fn env_is_read_back_by_a_shell() {
 }
 
 #[test]
-fn env_quotes_whatever_stands_in_a_path() {
+fn env_quotes_paths() {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let (world, _venv) = sound();
     // A plan's path holds the cache's: quotes are spelt out, and bytes that are not UTF-8 stay what they are.
@@ -215,20 +206,19 @@ fn env_quotes_whatever_stands_in_a_path() {
 }
 
 #[test]
-fn what_env_has_nothing_for() {
-    let world = World::new();
+fn env_without_a_set_exports_the_shim_alone() {
+    let world = Machine::new();
     world.venv("venv").torch("2.5.1+cpu", None, &[], &[]);
     // What the shell starts can ask for its own.
-    let lines = Seen::of(world.cudashim(["env", "--python", "venv"]).env("CUDASHIM_PLAN", "/of/another"));
-    let says =
-        "torch 2.5.1+cpu in `[WORLD]/venv/lib/python3.11/site-packages` is built without CUDA: no libraries chosen";
+    let lines = Process::of(world.cudashim(["env", "--python", "venv"]).env("CUDASHIM_PLAN", "/of/another"));
+    let says = "torch 2.5.1+cpu in `[R]/venv/lib/python3.11/site-packages` is built without CUDA: no libraries chosen";
     assert!(lines.all(&world).ends_with(&format!("--- stderr\ncudashim: {says}\n")), "{}", lines.err);
     assert!(
         lines.out.starts_with("export LD_PRELOAD=") && lines.out.ends_with("\nunset CUDASHIM_PLAN\n"),
         "{}",
         lines.out
     );
-    insta::assert_snapshot!(seen(&world, world.cudashim(["shim"]).env_remove("CUDASHIM_CACHE").env_remove("HOME").env("TMPDIR", "/dev/null")), @"
+    insta::assert_snapshot!(Process::of(world.cudashim(["shim"]).env_remove("CUDASHIM_CACHE").env_remove("HOME").env("TMPDIR", "/dev/null")).all(&world), @"
     exit 2
     --- stderr
     error: there is no cache directory: neither CUDASHIM_CACHE nor XDG_CACHE_HOME nor HOME is set
@@ -237,7 +227,7 @@ fn what_env_has_nothing_for() {
 }
 
 #[test]
-fn the_same_question_the_same_answer() {
+fn resolve_is_repeatable_and_notices_changes() {
     let (world, venv) = sound();
     let ask = || json(&mut world.cudashim(["resolve", "--python", "venv"]));
     let first = ask();
@@ -250,31 +240,29 @@ fn the_same_question_the_same_answer() {
 }
 
 #[test]
-fn a_relative_cache_is_as_good_as_an_absolute_one() {
+fn cache_path_may_be_relative() {
     let (world, venv) = sound();
     let library_path = hijack(&world);
-    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
-    let mut command = world.cudashim(["run", "--"]);
-    command.arg(venv.python()).arg("--load").arg(&torch);
-    let healed = Seen::of(command.env("LD_LIBRARY_PATH", &library_path).env("CUDASHIM_CACHE", "here/cache"));
-    assert_eq!((healed.code, healed.out.as_str(), healed.err.as_str()), (Some(0), "ok\n", ""));
+    let mut command = world.load(&[], &venv);
+    let healed = Process::of(command.env("LD_LIBRARY_PATH", &library_path).env("CUDASHIM_CACHE", "here/cache"));
+    assert_eq!(healed.ok(), "ok\n");
 }
 
 #[test]
-fn a_cache_that_others_can_write_to_is_not_used() {
+fn cache_that_others_may_write_is_not_used() {
     let (world, venv) = sound();
     let cache = world.path("cache");
     fs::create_dir(&cache).unwrap();
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
     let mut command = world.cudashim(["run", "--"]);
-    insta::assert_snapshot!(seen(&world, command.arg(venv.python())), @"
+    insta::assert_snapshot!(Process::of(command.arg(venv.python())).all(&world), @"
     exit 125
     --- stderr
-    cudashim: no cache: the cache directory `[WORLD]/cache` can be written by group or others (mode 777)
-    error: cannot write the plan to `[WORLD]/cache`: the cache directory `[WORLD]/cache` can be written by group or others (mode 777): set `CUDASHIM_CACHE` to a directory of your own
+    cudashim: no cache: the cache directory `[R]/cache` can be written by group or others (mode 777)
+    error: cannot write the plan to `[R]/cache`: the cache directory `[R]/cache` can be written by group or others (mode 777): set `CUDASHIM_CACHE` to a directory of your own
     ");
     // The answer itself needs no cache.
-    assert_eq!(Seen::of(&mut world.cudashim(["resolve", "--python", "venv"])).code, Some(0));
+    assert_eq!(world.run(["resolve", "--python", "venv"]).code, Some(0));
     let left: Vec<_> = fs::read_dir(cache.join("plans")).into_iter().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
 }

@@ -1,38 +1,37 @@
 //! One question by two doors: `run`, and a shim that asks for itself, have one plan, whatever a variable says.
 
-use super::{Seen, World, cublas, cudnn, sound, torch};
-use crate::support::world::{Lib, Venv};
+use super::sound;
+use crate::support::*;
 use cudashim::internal::plan::{Image, ImageView};
 use cudashim::internal::tables::variables;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A machine whose environment lacks cuDNN, which stands in `opt/cudnn`, a toolkit's directory and a conda environment's.
-fn lacking() -> (World, Venv) {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn lacking() -> (Machine, Venv) {
+    let (world, venv) = Machine::with_venv();
     torch(&venv);
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
     for (path, library) in cudnn() {
         library.build(&world.path("opt/cudnn/lib").join(Path::new(path).file_name().unwrap()));
     }
-    std::fs::create_dir(world.path("opt/cudnn/conda-meta")).unwrap();
+    world.mkdir("opt/cudnn/conda-meta");
     (world, venv)
 }
 
 /// The image that a program says it was given, if any.
 fn image(command: &mut Command) -> Option<PathBuf> {
-    let seen = Seen::of(command.env("CUDASHIM_LOG", "1"));
+    let seen = Process::of(command.env("CUDASHIM_LOG", "1"));
     let line = seen.err.lines().find_map(|line| line.split_once("]: plan ")?.1.split_once(": "));
     line.map(|(path, _)| path.into())
 }
 
 /// The images by `run`, and by the shim alone, with a variable set.
-fn both(world: &World, venv: &Venv, name: &str, value: &Path) -> [Option<PathBuf>; 2] {
-    let torch = venv.site.join("torch/lib/libtorch_global_deps.so");
-    let mut run = world.cudashim(["run", "--via", "preload", "--"]);
-    run.arg(venv.python()).arg("--load").arg(&torch).env(name, value);
-    let shim = Seen::of(&mut world.cudashim(["shim"])).out.trim_end().to_owned();
+fn both(world: &Machine, venv: &Venv, name: &str, value: &Path) -> [Option<PathBuf>; 2] {
+    let torch = venv.torch_deps();
+    let mut run = world.load(&["--via", "preload"], venv);
+    run.env(name, value);
+    let shim = world.run(["shim"]).out.trim_end().to_owned();
     let mut plain = Command::new(venv.python());
     plain.arg("--load").arg(&torch).env_clear().current_dir(world.root()).env("PATH", world.path("bin"));
     plain.env("HOME", world.path("home")).env("CUDASHIM_CACHE", world.path("cache")).env("LD_PRELOAD", &shim);
@@ -44,7 +43,7 @@ fn both(world: &World, venv: &Venv, name: &str, value: &Path) -> [Option<PathBuf
 }
 
 #[test]
-fn a_variable_means_the_same_by_every_door() {
+fn variable_means_the_same_with_run_and_shim() {
     let ((lacking, poor), (whole, rich)) = (lacking(), sound());
     for row in variables() {
         let name = if row.prefix { format!("{}X", row.name) } else { row.name.to_owned() };

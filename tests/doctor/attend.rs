@@ -1,13 +1,13 @@
 //! `cudashim doctor -- CMD`: the command as it would be without us, then its failure explained.
 
-use crate::support::world::World;
+use crate::support::*;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 
 const NCCL: &str = "ImportError: /x/libtorch_cuda.so: undefined symbol: ncclMemFree";
 
-fn attend(world: &World, script: &str) -> Command {
+fn attend(world: &Machine, script: &str) -> Command {
     let mut command = world.cudashim(["doctor", "--", "/bin/sh", "-c", script]);
     command.env("PATH", "/usr/bin:/bin");
     command
@@ -17,13 +17,13 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-fn done(world: &World, script: &str) -> Output {
+fn done(world: &Machine, script: &str) -> Output {
     attend(world, script).output().unwrap()
 }
 
 #[test]
-fn output_and_exit_code_are_the_command_s() {
-    let world = World::new();
+fn doctor_command_keeps_output_and_exit_code() {
+    let world = Machine::new();
     let output = done(&world, "printf 'a\\0b\\377'; printf 'e\\r' >&2; exit 0");
     assert_eq!(output.stdout, b"a\0b\xff");
     assert_eq!(output.stderr, b"e\r");
@@ -41,8 +41,8 @@ fn output_and_exit_code_are_the_command_s() {
 }
 
 #[test]
-fn a_command_that_ends_well_is_left_alone_unless_it_fell_back() {
-    let world = World::new();
+fn doctor_command_that_succeeds_is_explained_only_after_a_fallback() {
+    let world = Machine::new();
     assert_eq!(done(&world, "echo fine >&2").stderr, b"fine\n");
     let fell_back = "Failed to create CUDAExecutionProvider. Require cuDNN 9.* and CUDA 12.*";
     let output = done(&world, &format!("echo '{fell_back}' >&2"));
@@ -51,16 +51,16 @@ fn a_command_that_ends_well_is_left_alone_unless_it_fell_back() {
 }
 
 #[test]
-fn what_cannot_be_run_has_the_codes_of_env() {
-    let world = World::new();
+fn doctor_command_exit_codes_are_those_of_env() {
+    let world = Machine::new();
     assert_eq!(world.cudashim(["doctor", "--", "no-such-command"]).output().unwrap().status.code(), Some(127));
     assert_eq!(world.cudashim(["doctor", "--", "/"]).output().unwrap().status.code(), Some(126));
     assert_eq!(world.rooted(["doctor", "--", "/bin/sh"]).output().unwrap().status.code(), Some(125));
 }
 
 #[test]
-fn a_signal_is_told_as_a_shell_does() {
-    let world = World::new();
+fn doctor_command_signal_becomes_128_plus_n() {
+    let world = Machine::new();
     // SIGABRT is a failure; one that somebody ended needs no explanation.
     let output = done(&world, "kill -ABRT $$");
     assert_eq!(output.status.code(), Some(128 + 6));
@@ -70,8 +70,8 @@ fn a_signal_is_told_as_a_shell_does() {
 }
 
 #[test]
-fn signals_are_passed_on() {
-    let world = World::new();
+fn doctor_command_gets_signals() {
+    let world = Machine::new();
     let mut command = attend(&world, "trap 'echo caught; exit 7' TERM; echo ready; while :; do read line; done");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
@@ -91,8 +91,8 @@ fn signals_are_passed_on() {
 }
 
 #[test]
-fn input_and_much_output_pass_through() {
-    let world = World::new();
+fn doctor_command_passes_input_and_much_output() {
+    let world = Machine::new();
     let mut command = attend(&world, "cat; cat /dev/zero | head -c 20000000");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"typed").unwrap();
@@ -108,8 +108,8 @@ fn input_and_much_output_pass_through() {
 }
 
 #[test]
-fn what_is_left_running_is_not_waited_for() {
-    let world = World::new();
+fn doctor_command_background_process_is_not_awaited() {
+    let world = Machine::new();
     // It holds the channels until this test has seen the end of the command.
     let script = format!("cat <&3 & echo out; echo '{NCCL}' >&2; exit 3");
     let mut command = attend(&world, &format!("exec 3<&0; {script}"));
@@ -124,11 +124,9 @@ fn what_is_left_running_is_not_waited_for() {
 }
 
 #[test]
-fn a_command_that_stops_itself_stops_us_where_a_shell_watches() {
-    let world = World::new();
-    if !std::path::Path::new("/usr/bin/script").exists() || !std::path::Path::new("/bin/bash").exists() {
-        return;
-    }
+#[ignore = "needs script"]
+fn doctor_command_stop_works_with_job_control() {
+    let world = Machine::new();
     let doctor = env!("CARGO_BIN_EXE_cudashim");
     let stops = world.path("stops");
     std::fs::write(&stops, "kill -STOP $$; echo on; exit 5\n").unwrap();
@@ -145,33 +143,35 @@ fn a_command_that_stops_itself_stops_us_where_a_shell_watches() {
     assert!(at("stopped: 147") < at("on\r\n") && at("on\r\n") < at("ended: 5"), "{said}");
 }
 
+/// A line of sh that writes down which of its outputs are terminals.
+const ISATTY: &str =
+    ": >\"$OUT\"; for fd in 1 2; do if [ -t $fd ]; then echo $fd >>\"$OUT\"; fi; done; printf 'a\\nb' >&2";
+
 #[test]
-fn a_terminal_stays_one() {
-    let world = World::new();
-    let isatty = ": >\"$OUT\"; for fd in 1 2; do if [ -t $fd ]; then echo $fd >>\"$OUT\"; fi; done; printf 'a\\nb' >&2";
-    let file = world.path("isatty");
-    let seen = |mut command: Command| {
-        let output = command.env("OUT", &file).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        (std::fs::read_to_string(&file).unwrap(), output)
-    };
-    assert_eq!(seen(attend(&world, isatty)).0, "");
-    // script(1) gives it a terminal for all three.
-    if !std::path::Path::new("/usr/bin/script").exists() {
-        return;
-    }
-    let line = format!("{} doctor -- /bin/sh -c '{}'", env!("CARGO_BIN_EXE_cudashim"), isatty.replace('\'', "'\\''"));
+fn doctor_command_gets_no_terminal_without_one() {
+    let world = Machine::new();
+    let output = attend(&world, ISATTY).env("OUT", world.path("isatty")).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(world.read("isatty"), "");
+}
+
+/// script(1) gives it a terminal for all three.
+#[test]
+#[ignore = "needs script"]
+fn doctor_command_keeps_the_terminal() {
+    let world = Machine::new();
+    let line = format!("{} doctor -- /bin/sh -c '{}'", env!("CARGO_BIN_EXE_cudashim"), ISATTY.replace('\'', "'\\''"));
     let mut command = Command::new("/usr/bin/script");
-    command.args(["-qec", &line, "/dev/null"]).env("CUDASHIM_CACHE", world.path("cache")).stdin(Stdio::null());
-    let (told, output) = seen(command);
-    assert_eq!(told, "1\n2\n");
+    command.args(["-qec", &line, "/dev/null"]).env("CUDASHIM_CACHE", world.path("cache"));
+    let seen = Process::of(command.env("OUT", world.path("isatty")));
+    assert_eq!((seen.code, world.read("isatty").as_str()), (Some(0), "1\n2\n"), "{}", seen.err);
     // One terminal's line ends, not those of two.
-    assert_eq!(text(&output.stdout), "a\r\nb");
+    assert_eq!(seen.out, "a\r\nb");
 }
 
 #[test]
-fn a_long_file_is_read_at_its_ends() {
-    let world = World::new();
+fn doctor_error_reads_both_ends_of_a_long_file() {
+    let world = Machine::new();
     let path = world.path("log");
     let file = std::fs::File::create(&path).unwrap();
     // Sparse: nobody reads what is between.
@@ -194,8 +194,8 @@ fn a_long_file_is_read_at_its_ends() {
 }
 
 #[test]
-fn what_a_text_says_does_not_reach_the_terminal_as_it_is() {
-    let world = World::new();
+fn doctor_error_escapes_the_text() {
+    let world = Machine::new();
     let path = world.path("log");
     let hostile = "ImportError: /x/\u{9b}31m\u{202e}\u{2028}a`b<img src=x>|.so: undefined symbol: ncclMemFree\n";
     std::fs::write(&path, hostile).unwrap();
@@ -212,8 +212,8 @@ fn what_a_text_says_does_not_reach_the_terminal_as_it_is() {
 }
 
 #[test]
-fn what_is_named_is_bounded_and_there() {
-    let world = World::new();
+fn doctor_rejects_endless_and_missing_files() {
+    let world = Machine::new();
     let refused = |arguments: &[&str], says: &str| {
         let output = world.cudashim(arguments).output().unwrap();
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""));
@@ -227,8 +227,8 @@ fn what_is_named_is_bounded_and_there() {
 }
 
 #[test]
-fn how_the_command_ended_is_said() {
-    let world = World::new();
+fn doctor_command_reports_how_it_ended() {
+    let world = Machine::new();
     let explained = |script: &str| {
         let output = done(&world, script);
         (output.status.code(), text(&output.stderr).replace('\n', " "))
@@ -252,9 +252,9 @@ fn how_the_command_ended_is_said() {
 }
 
 #[test]
-fn a_text_that_is_not_known_is_no_health() {
-    let world = World::new();
-    std::fs::write(world.path("hi.txt"), "hi\n").unwrap();
+fn doctor_error_unknown_text_is_no_success() {
+    let world = Machine::new();
+    world.write("hi.txt", "hi\n");
     let output = world.cudashim(["doctor", "--error", "hi.txt"]).output().unwrap();
     let said = text(&output.stdout).replace('\n', " ");
     assert_eq!(output.status.code(), Some(2), "{said}");

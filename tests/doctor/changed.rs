@@ -1,30 +1,31 @@
 //! Machines that contradict themselves, that change while they are read, and changes of what is not there.
 
-use super::libraries::{SITE, sound};
-use super::{Patient, commands};
+use super::commands;
+use super::libraries::sound;
+use crate::support::*;
 use cudashim::internal::diagnose::in_the_way;
 use cudashim::internal::host::Change as File;
 use cudashim::internal::machine::Wheel;
 use cudashim::internal::tables::Severity::{Fatal, Warning};
-use cudashim::{Change, Machine, Request, Version};
+use cudashim::{Change, Request, Version};
 use std::fs;
 
-fn machine(patient: &Patient) -> Machine {
+fn judged(machine: &Machine) -> cudashim::Machine {
     let request = Request { python: Some("/venv".into()), ..Request::default() };
-    Machine::new(patient.host(), request)
+    cudashim::Machine::new(machine.host(), request)
 }
 
-fn fatal(machine: &Machine) -> Vec<&'static str> {
+fn fatal(machine: &cudashim::Machine) -> Vec<&'static str> {
     in_the_way(machine).into_iter().filter(|found| found.severity == Fatal).map(|found| found.id).collect()
 }
 
 /// What one package requires another forbids: neither line heals, and none is printed.
 #[test]
-fn pins_that_contradict_each_other() {
-    let patient = sound();
+fn doctor_conflicting_pins_have_no_remedy() {
+    let machine = sound();
     let requires = "Requires-Dist: nvidia-nccl-cu12==2.26.2\n";
-    patient.world.venv("venv").dist_info("other", "1.0", requires, "");
-    let report = patient.report();
+    machine.venv("venv").dist_info("other", "1.0", requires, "");
+    let report = machine.report();
     let found = report.findings.iter().find(|found| found.id == "pin-not-met").unwrap();
     assert_eq!(found.severity, Warning);
     assert_eq!(found.cause, "other 1.0 requires nvidia-nccl-cu12==2.26.2, and 2.27.3 is installed");
@@ -40,9 +41,9 @@ fn pins_that_contradict_each_other() {
 }
 
 #[test]
-fn changes_of_what_is_not_there() {
-    let patient = sound();
-    let before = machine(&patient);
+fn machine_change_of_a_missing_file_changes_nothing() {
+    let machine = sound();
+    let before = judged(&machine);
     let nowhere = |change| Change::Files(vec![("/nowhere/libcudart.so.12".into(), change)]);
     let gone = Change::Wheels { remove: vec!["nvidia-nothing-cu12".into()], install: Vec::new() };
     let unknown = Wheel::new("nvidia-nothing-cu12", Version::parse("1.0").unwrap());
@@ -54,7 +55,7 @@ fn changes_of_what_is_not_there() {
     }
     assert_eq!(fatal(&before), [""; 0]);
     // A file put where none was is found like any other.
-    let runtime = patient.world.path(&format!(".{SITE}/nvidia/cuda_runtime/lib/libcudart.so.12"));
+    let runtime = machine.path(&format!(".{SITE}/nvidia/cuda_runtime/lib/libcudart.so.12"));
     let bytes = fs::read(&runtime).unwrap();
     let put = Change::Files(vec![("/opt/cuda/lib64/libcudart.so.12".into(), File::File { bytes: bytes.into() })]);
     let there = Change::Then(vec![put, Change::Variable("LD_LIBRARY_PATH".into(), Some("/opt/cuda/lib64".into()))]);
@@ -64,15 +65,15 @@ fn changes_of_what_is_not_there() {
 
 /// What was listed is gone when it is to be judged.
 #[test]
-fn a_machine_that_changes_while_it_is_read() {
-    let patient = sound();
-    let machine = machine(&patient);
-    assert!(machine.environment().torch.is_some());
-    let listed = machine.inventory().libraries.len();
+fn machine_changes_while_it_is_read() {
+    let machine = sound();
+    let judged = judged(&machine);
+    assert!(judged.environment().torch.is_some());
+    let listed = judged.inventory().libraries.len();
     assert!(listed > 0);
-    fs::remove_dir_all(patient.world.path(&format!(".{SITE}/nvidia/nccl"))).unwrap();
-    fs::write(patient.world.path(&format!(".{SITE}/nvidia/cublas/lib/libcublas.so.12")), "other").unwrap();
-    let found = fatal(&machine);
+    fs::remove_dir_all(machine.path(&format!(".{SITE}/nvidia/nccl"))).unwrap();
+    machine.write(&format!(".{SITE}/nvidia/cublas/lib/libcublas.so.12"), "other");
+    let found = fatal(&judged);
     assert!(!found.is_empty(), "a library that is gone cannot be loaded");
-    assert_eq!(machine.inventory().libraries.len(), listed, "what was listed once stays listed");
+    assert_eq!(judged.inventory().libraries.len(), listed, "what was listed once stays listed");
 }

@@ -1,14 +1,14 @@
 //! `CuPy` and cuda-pathfinder: what a package opens by itself before its modules need it.
 
-use super::frameworks::{healthy, machine, without_gpu};
-use super::{Patient, commands};
-use crate::support::world::{Lib, Venv};
+use super::commands;
+use super::frameworks::{machine, without_gpu};
+use crate::support::*;
 use cudashim::internal::tables::Severity::{Fact, Fatal};
 
 #[test]
-fn cupy_without_the_libraries_that_it_opens() {
-    let cupy = |patient: Patient, requires: &'static str| {
-        patient.venv(|venv| {
+fn cupy_without_its_libraries() {
+    let cupy = |machine: Machine, requires: &'static str| {
+        machine.environment(|venv| {
             venv.dist_info("cupy-cuda12x", "14.2.0", requires, "");
         })
     };
@@ -20,14 +20,10 @@ fn cupy_without_the_libraries_that_it_opens() {
     let line = "pip install nvidia-cublas-cu12 nvidia-cuda-nvrtc-cu12";
     assert!(commands(&found)[0].ends_with(line), "{:?}", found.remedies);
     // It finds the wheels by itself.
-    let whole = cupy(machine(), "").venv(|venv| {
-        venv.wheel(
-            "nvidia-cublas-cu12",
-            "12.8.4.1",
-            &[("nvidia/cublas/lib/libcublas.so.12", Lib::new("libcublas.so.12"))],
-        );
+    let whole = cupy(machine(), "").environment(|venv| {
+        venv.nvidia("cublas", "12.8.4.1", Lib::new("libcublas.so.12"));
         let nvrtc = Lib::new("libnvrtc.so.12");
-        venv.wheel("nvidia-cuda-nvrtc-cu12", "12.8.93", &[("nvidia/cuda_nvrtc/lib/libnvrtc.so.12", nvrtc)]);
+        venv.nvidia("cuda_nvrtc", "12.8.93", nvrtc);
     });
     let is_it = |(id, _): &(&str, _)| *id == "bare-name-dlopen-consumers";
     assert!(!whole.ids().iter().any(is_it), "{:?}", whole.ids());
@@ -54,47 +50,44 @@ fn install_cupy(venv: &Venv) {
     let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseCreate"]);
     let sparse = sparse.uses("libnvJitLink.so.12", &["__nvJitLinkCreate_12_8"]);
     let sparse = sparse.link("-rpath,$ORIGIN/../../nvjitlink/lib");
-    venv.wheel("nvidia-cusparse-cu12", "12.5.8.93", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
+    venv.nvidia("cusparse", "12.5.8.93", sparse);
 }
 
 fn linker(version: &str, symbol: &str) -> impl FnOnce(&Venv) {
     let version = version.to_owned();
     let library = Lib::new("libnvJitLink.so.12").defines(&[symbol]);
     move |venv| {
-        venv.wheel("nvidia-nvjitlink-cu12", &version, &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", library)]);
+        venv.nvidia("nvjitlink", &version, library);
     }
 }
 
 #[test]
-fn what_cuda_pathfinder_opens_is_found() {
-    let whole = || without_gpu().venv(install_cupy).venv(linker("12.8.93", "__nvJitLinkCreate_12_8"));
+fn cupy_finds_what_cuda_pathfinder_opens() {
+    let whole = || without_gpu().environment(install_cupy).environment(linker("12.8.93", "__nvJitLinkCreate_12_8"));
     // Without cuTENSOR it goes on.
     assert_eq!(whole().ids(), [("no-driver", Fact)]);
     // It opens the file of the wheel, though another is on the search path; what that brings is judged all the same.
     let other = Lib::new("libcusparse.so.12").defines(&["cusparseOther"]);
-    let other = whole().library("opt/cuda/lib64/libcusparse.so.12", &other).set("LD_LIBRARY_PATH", "/opt/cuda/lib64");
-    healthy(&other);
-    let found = without_gpu().venv(install_cupy).venv(linker("12.1.105", "__nvJitLinkCreate_12_1")).first();
+    let other = whole().with("opt/cuda/lib64/libcusparse.so.12", &other).set("LD_LIBRARY_PATH", "/opt/cuda/lib64");
+    other.is_healthy();
+    let found =
+        without_gpu().environment(install_cupy).environment(linker("12.1.105", "__nvJitLinkCreate_12_1")).first();
     assert_eq!((found.id, found.severity), ("nvjitlink-older-wins", Fatal));
     // Where it finds none, another environment's is none either.
     let gone = whole().without("venv/lib/python3.11/site-packages/nvidia/cublas");
-    gone.world.venv("other").wheel(
-        "nvidia-cublas-cu12",
-        "12.8.4.1",
-        &[("nvidia/cublas/lib/libcublas.so.12", Lib::new("libcublas.so.12"))],
-    );
+    gone.venv("other").nvidia("cublas", "12.8.4.1", Lib::new("libcublas.so.12"));
     assert_eq!(gone.first().cause, "cupy-cuda12x 14.2.0 opens `libcublas.so.12`, and finds no copy");
     let line = "pip install --force-reinstall --no-deps nvidia-cublas-cu12==12.8.90";
     assert!(commands(&gone.first())[0].ends_with(line), "{:?}", gone.first().remedies);
     // A toolkit that is named is searched, and one that is only there is not.
-    let toolkit = gone.library("usr/local/cuda-12.8/lib64/libcublas.so.12", &Lib::new("libcublas.so.12"));
+    let toolkit = gone.with("usr/local/cuda-12.8/lib64/libcublas.so.12", &Lib::new("libcublas.so.12"));
     assert_eq!(toolkit.first().id, "bare-name-dlopen-consumers");
-    healthy(&toolkit.set("CUDA_PATH", "/usr/local/cuda-12.8"));
+    toolkit.set("CUDA_PATH", "/usr/local/cuda-12.8").is_healthy();
     // Without cuda-pathfinder nothing leads from the modules to the wheels.
     let alone = whole().without("venv/lib/python3.11/site-packages/cuda_pathfinder-1.9.1.dist-info");
     assert_eq!(alone.first().id, "library-not-found");
     // It takes the newest major that is installed, whoever asks: the module of CUDA 12 gets nothing by that.
-    let both = whole().venv(|venv| {
+    let both = whole().environment(|venv| {
         let solver = Lib::new("cusolver.so").unversioned().uses("libcublas.so.12", &["cublasCreate"]);
         let file = "cupy_backends/cuda/libs/cublas.cpython-311-x86_64-linux-gnu.so";
         solver.build(&venv.site.join(file));

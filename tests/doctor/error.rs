@@ -1,8 +1,8 @@
 //! An error text, explained by what the machine would load.
 
-use super::{Patient, commands};
+use super::commands;
 use crate::doctor::RUN;
-use crate::support::world::Lib;
+use crate::support::*;
 use cudashim::internal::diagnose::{Finding, Report};
 use cudashim::internal::tables::Severity;
 
@@ -10,8 +10,8 @@ const NVJITLINK: &str =
     "ImportError: /x/libcusparse.so.12: undefined symbol: __nvJitLinkComplete_12_4, version libnvJitLink.so.12";
 
 /// An environment with torch, cuSPARSE and nvJitLink of one release, and an older nvJitLink in `/old`.
-fn patient() -> Patient {
-    let patient = Patient::new();
+fn machine() -> Machine {
+    let machine = Machine::new();
     let new = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkComplete_12_4"]);
     let old = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkComplete_12_1"]);
     let cusparse = Lib::new("libcusparse.so.12")
@@ -22,17 +22,15 @@ fn patient() -> Patient {
         .unversioned()
         .uses("libcusparse.so.12", &["cusparseCreate"])
         .link("--disable-new-dtags,-rpath,$ORIGIN/../../nvidia/cusparse/lib");
-    let venv = patient.world.venv("venv");
-    venv.wheel("nvidia-nvjitlink-cu12", "12.4.127", &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", new)])
-        .wheel("nvidia-cusparse-cu12", "12.3.1.170", &[("nvidia/cusparse/lib/libcusparse.so.12", cusparse)])
-        .torch(
-            "2.5.1+cu124",
-            Some("12.4"),
-            &["nvidia-nvjitlink-cu12==12.4.127", "nvidia-cusparse-cu12==12.3.1.170"],
-            &[("lib/libtorch_global_deps.so", torch)],
-        );
-    old.build(&patient.world.path("old/libnvJitLink.so.12"));
-    patient
+    let venv = machine.venv("venv");
+    venv.nvidia("nvjitlink", "12.4.127", new).nvidia("cusparse", "12.3.1.170", cusparse).torch(
+        "2.5.1+cu124",
+        Some("12.4"),
+        &["nvidia-nvjitlink-cu12==12.4.127", "nvidia-cusparse-cu12==12.3.1.170"],
+        &[("lib/libtorch_global_deps.so", torch)],
+    );
+    old.build(&machine.path("old/libnvJitLink.so.12"));
+    machine
 }
 
 /// What is said of a kind of evidence, with the paths.
@@ -55,8 +53,8 @@ fn lead(report: &Report) -> &Finding {
 }
 
 #[test]
-fn the_copy_that_is_to_blame_is_named_and_the_line_that_heals() {
-    let report = patient().set("LD_LIBRARY_PATH", "/old").told(NVJITLINK);
+fn explain_names_the_guilty_copy_and_the_remedy() {
+    let report = machine().set("LD_LIBRARY_PATH", "/old").explain(NVJITLINK);
     let lead = lead(&report);
     assert_eq!(lead.id, "nvjitlink-older-wins");
     assert_eq!(evidence(lead, "message"), [NVJITLINK]);
@@ -70,8 +68,8 @@ fn the_copy_that_is_to_blame_is_named_and_the_line_that_heals() {
 }
 
 #[test]
-fn a_machine_that_is_healthy_now_is_said_to_be() {
-    let report = patient().told(NVJITLINK);
+fn explain_says_that_the_machine_is_healthy_now() {
+    let report = machine().explain(NVJITLINK);
     let lead = lead(&report);
     assert_eq!(lead.id, "nvjitlink-older-wins");
     let files = evidence(lead, "file");
@@ -81,102 +79,102 @@ fn a_machine_that_is_healthy_now_is_said_to_be() {
 }
 
 #[test]
-fn a_library_that_is_not_found_is_told_by_whose_it_is() {
+fn explain_a_missing_library_by_its_owner() {
     let missing =
         |soname: &str| format!("OSError: {soname}: cannot open shared object file: No such file or directory");
     // Of the set: whoever asks by name is to be run with it.
-    let report = patient().told(&missing("libcusparse.so.12"));
+    let report = machine().explain(&missing("libcusparse.so.12"));
     assert_eq!(lead(&report).id, "bare-name-dlopen-consumers");
     assert_eq!(commands(lead(&report)), [RUN]);
     assert!(evidence(lead(&report), "rule")[0].starts_with("no rule of ld.so leads to `libcusparse.so.12`"));
     // Of another major: nothing of the set can stand in for it.
-    let report = patient().told(&missing("libcudart.so.13"));
+    let report = machine().explain(&missing("libcudart.so.13"));
     assert_eq!(lead(&report).id, "ext-other-cuda-major");
     assert_eq!(commands(lead(&report)), ["/venv/bin/python -m pip install 'nvidia-cuda-runtime==13.*'"]);
     // A copy of it elsewhere is found with its directory, behind the set.
-    let other = patient();
+    let other = machine();
     let runtime = Lib::new("libcudart.so.13").defines(&["cudaMalloc"]);
-    runtime.build(&other.world.path("usr/local/cuda-13.0/lib64/libcudart.so.13"));
-    let report = other.told(&missing("libcudart.so.13"));
+    runtime.build(&other.path("usr/local/cuda-13.0/lib64/libcudart.so.13"));
+    let report = other.explain(&missing("libcudart.so.13"));
     assert_eq!(commands(lead(&report)), ["export LD_LIBRARY_PATH=/usr/local/cuda-13.0/lib64"]);
 }
 
 #[test]
-fn what_the_machine_shows_completes_what_the_text_says() {
-    let report = patient().told("RuntimeError: Found no NVIDIA driver on your system.");
+fn explain_completes_the_text_from_the_machine() {
+    let report = machine().explain("RuntimeError: Found no NVIDIA driver on your system.");
     assert_eq!(lead(&report).id, "no-driver");
     assert_eq!(evidence(lead(&report), "message"), ["RuntimeError: Found no NVIDIA driver on your system."]);
     assert_eq!(report.findings.iter().filter(|finding| finding.id == "no-driver").count(), 1);
     // One that says by itself what it is stays that.
-    let report = patient().told("AssertionError: libcuda.so cannot found!");
+    let report = machine().explain("AssertionError: libcuda.so cannot found!");
     assert_eq!(lead(&report).id, "triton-libcuda-not-found");
     assert_eq!(evidence(lead(&report), "machine"), ["there is no NVIDIA driver on this machine"]);
 }
 
 #[test]
-fn torch_s_own_interface_is_no_matter_of_cuda() {
-    let report = patient().told("ImportError: /x/flash.so: undefined symbol: _ZN3c104cuda9SetDeviceEi");
+fn explain_a_missing_torch_symbol_as_an_abi_mismatch() {
+    let report = machine().explain("ImportError: /x/flash.so: undefined symbol: _ZN3c104cuda9SetDeviceEi");
     assert_eq!(lead(&report).id, "ext-torch-abi");
     assert_eq!(commands(lead(&report)), [""; 0]);
     assert!(evidence(lead(&report), "file")[0].ends_with("torch 2.5.1+cu124: no library of it has it"));
-    let report = patient().told("RuntimeError: operator torchvision::nms does not exist");
+    let report = machine().explain("RuntimeError: operator torchvision::nms does not exist");
     assert_eq!(lead(&report).id, "torchvision-torch-mismatch");
 }
 
 #[test]
-fn a_file_is_looked_at() {
-    let patient = patient().file("lib/libnccl.so.2", "not whole").file("lib/sound", "");
-    let report = patient.told("OSError: /lib/libnccl.so.2: file too short");
+fn explain_looks_at_the_file_named() {
+    let machine = machine().file("lib/libnccl.so.2", "not whole").file("lib/sound", "");
+    let report = machine.explain("OSError: /lib/libnccl.so.2: file too short");
     assert_eq!(lead(&report).id, "truncated-or-foreign-elf");
     let files = evidence(lead(&report), "file");
     assert_eq!(files, ["/lib/libnccl.so.2: not an ELF file"]);
-    let gone = patient.without("lib/libnccl.so.2").told("OSError: /lib/libnccl.so.2: file too short");
+    let gone = machine.without("lib/libnccl.so.2").explain("OSError: /lib/libnccl.so.2: file too short");
     assert_eq!(evidence(lead(&gone), "file"), ["/lib/libnccl.so.2: is not there now"]);
     assert_eq!(evidence(lead(&gone), "today"), ["this machine's libraries do not show it now"]);
 }
 
 #[test]
-fn a_text_that_is_not_known_changes_nothing() {
-    let patient = patient();
-    let report = patient.told("ModuleNotFoundError: No module named 'torch'\nBus error (core dumped)\n");
+fn explain_ignores_an_unknown_text() {
+    let machine = machine();
+    let report = machine.explain("ModuleNotFoundError: No module named 'torch'\nBus error (core dumped)\n");
     assert!(report.is_fine());
-    assert_eq!(report.findings, patient.report().findings);
+    assert_eq!(report.findings, machine.report().findings);
     let says = "this text is not known to cudashim, and nothing is found here that explains it";
     assert_eq!((report.is_unknown(), report.verdict.says.as_str()), (true, says));
 }
 
 #[test]
-fn a_cudnn_of_another_major_is_not_installed_over_that_of_torch() {
+fn explain_installs_no_other_cudnn_major_over_that_of_torch() {
     let text = "ImportError: libcudnn.so.8: cannot open shared object file: No such file or directory";
-    let torch = |patient: Patient| {
-        patient.venv(|venv| {
+    let torch = |machine: Machine| {
+        machine.environment(|venv| {
             let cudnn = Lib::new("libcudnn.so.9").defines(&["cudnnCreate"]);
             let deps = Lib::new("libtorch_global_deps.so").unversioned().uses("libcudnn.so.9", &["cudnnCreate"]);
             let deps = deps.link("--disable-new-dtags,-rpath,$ORIGIN/../../nvidia/cudnn/lib");
-            venv.wheel("nvidia-cudnn-cu12", "9.10.2.21", &[("nvidia/cudnn/lib/libcudnn.so.9", cudnn)]);
+            venv.nvidia("cudnn", "9.10.2.21", cudnn);
             let pins = ["nvidia-cudnn-cu12==9.10.2.21"];
             venv.torch("2.8.0+cu128", Some("12.8"), &pins, &[("lib/libtorch_global_deps.so", deps)]);
         })
     };
-    let report = torch(Patient::new()).told(text);
+    let report = torch(Machine::new()).explain(text);
     assert_eq!(lead(&report).id, "cudnn8-vs-9-major");
     assert_eq!(commands(lead(&report)), [""; 0]);
     let action = format!("{:?}", lead(&report).remedies);
     assert!(action.contains("that is built for `libcudnn.so.9`, which this environment has"), "{action}");
     // The one that is known to ask for either.
-    let asker = torch(Patient::new()).venv(|venv| {
+    let asker = torch(Machine::new()).environment(|venv| {
         venv.dist_info("ctranslate2", "4.4.0", "", "");
     });
-    assert_eq!(commands(lead(&asker.told(text))), ["/venv/bin/python -m pip install 'ctranslate2>=4.5'"]);
+    assert_eq!(commands(lead(&asker.explain(text))), ["/venv/bin/python -m pip install 'ctranslate2>=4.5'"]);
     // Where nothing stands in the way: one wheel brings either major, and the line says which.
-    let bare = Patient::new().torch("2.1.2+cu121", "12.1").told(text);
+    let bare = Machine::new().torch("2.1.2+cu121", "12.1").explain(text);
     assert!(commands(lead(&bare)).contains(&"/venv/bin/python -m pip install nvidia-cudnn-cu12==8.9.2.26"), "{bare:?}");
 }
 
 #[test]
-fn a_torchvision_that_nothing_tells_of_is_replaced_by_that_of_torch() {
+fn explain_replaces_an_unknown_torchvision() {
     let report =
-        Patient::new().torch("2.8.0+cu128", "12.8").told("RuntimeError: operator torchvision::nms does not exist");
+        Machine::new().torch("2.8.0+cu128", "12.8").explain("RuntimeError: operator torchvision::nms does not exist");
     assert_eq!(lead(&report).id, "torchvision-torch-mismatch");
     let line = "/venv/bin/python -m pip install --force-reinstall --no-deps torchvision==0.23.0 --index-url https://download.pytorch.org/whl/cu128";
     assert_eq!(commands(lead(&report)), [line]);

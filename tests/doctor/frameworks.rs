@@ -1,7 +1,7 @@
 //! Every finding about what uses CUDA.
 
-use super::{Patient, RUN, commands, driver};
-use crate::support::world::{Lib, Venv};
+use super::{RUN, commands};
+use crate::support::*;
 use cudashim::internal::diagnose::{Finding, Remedy};
 use cudashim::internal::driver::{Compute, Device};
 use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
@@ -10,13 +10,13 @@ pub(super) const SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEab";
 const OLD_SET_DEVICE: &str = "_ZN3c104cuda9SetDeviceEi";
 
 /// A machine with a driver for CUDA 13, on which libraries load.
-pub(super) fn machine() -> Patient {
-    driver::healthy("580.95.05").glibc()
+pub(super) fn machine() -> Machine {
+    with_driver("580.95.05").glibc()
 }
 
 /// One without a GPU and without a driver.
-pub(super) fn without_gpu() -> Patient {
-    Patient::new().glibc()
+pub(super) fn without_gpu() -> Machine {
+    Machine::new().glibc()
 }
 
 /// The runtime of a CUDA major.
@@ -54,16 +54,10 @@ fn actions(found: &Finding) -> Vec<&str> {
     found.remedies.iter().filter_map(Remedy::as_action).collect()
 }
 
-/// Nothing is found that is wrong.
-pub(super) fn healthy(patient: &Patient) {
-    let wrong: Vec<_> = patient.ids().into_iter().filter(|(_, severity)| *severity != Fact).collect();
-    assert_eq!(wrong, [], "{:#?}", patient.report().findings);
-}
-
 #[test]
 fn ext_torch_abi() {
     let flash = |symbol: &'static str| {
-        without_gpu().venv(move |venv| {
+        without_gpu().environment(move |venv| {
             install_torch(venv, "2.8.0+cu128", "12.8", &[]);
             venv.wheel(
                 "flash-attn",
@@ -80,9 +74,9 @@ fn ext_torch_abi() {
     );
     assert!(found.evidence.iter().any(|seen| seen.kind == "symbol" && seen.says.contains(OLD_SET_DEVICE)));
     assert!(commands(&found)[0].contains("--no-build-isolation"), "{:?}", found.remedies);
-    healthy(&flash(SET_DEVICE));
+    flash(SET_DEVICE).is_healthy();
     // What its maker builds for each torch is named with the release.
-    let audio = without_gpu().venv(|venv| {
+    let audio = without_gpu().environment(|venv| {
         install_torch(venv, "2.8.0+cu128", "12.8", &[]);
         venv.wheel("torchaudio", "2.5.1", &[("torchaudio/lib/libtorchaudio.so", extension(&[OLD_SET_DEVICE]))]);
         venv.wheel(
@@ -102,7 +96,7 @@ fn ext_torch_abi() {
         "/venv/bin/python -m pip install --force-reinstall --no-deps torchaudio==2.8.0 --index-url https://download.pytorch.org/whl/cu128"
     );
     // That another of its files lacks a library explains nothing of this one.
-    let both = without_gpu().venv(|venv| {
+    let both = without_gpu().environment(|venv| {
         install_torch(venv, "2.8.0+cu128", "12.8", &[]);
         let sox = extension(&[SET_DEVICE]).takes("libsox.so", &["sox_open_read"]);
         let files = [
@@ -113,22 +107,24 @@ fn ext_torch_abi() {
     });
     assert_eq!(both.first().id, "ext-torch-abi");
     // What is not torch's is not taken for it: a variant for another FFmpeg.
-    healthy(&without_gpu().venv(|venv| {
-        install_torch(venv, "2.8.0+cu128", "12.8", &[]);
-        let ffmpeg = extension(&[SET_DEVICE]).takes("libavutil.so.56", &["av_frame_alloc"]);
-        venv.wheel("torchaudio", "2.8.0", &[("torchaudio/lib/_torchaudio_ffmpeg4.so", ffmpeg)]);
-    }));
+    without_gpu()
+        .environment(|venv| {
+            install_torch(venv, "2.8.0+cu128", "12.8", &[]);
+            let ffmpeg = extension(&[SET_DEVICE]).takes("libavutil.so.56", &["av_frame_alloc"]);
+            venv.wheel("torchaudio", "2.8.0", &[("torchaudio/lib/_torchaudio_ffmpeg4.so", ffmpeg)]);
+        })
+        .is_healthy();
 }
 
 #[test]
 fn torchvision_torch_mismatch() {
     let vision = |version: &'static str, torch: &'static str, symbol: &'static str, cuda: &'static str| {
-        let patient = without_gpu().venv(move |venv| {
+        let machine = without_gpu().environment(move |venv| {
             install_torch(venv, "2.5.1+cu124", "12.4", &[]);
             extension(&[symbol]).build(&venv.site.join("torchvision/_C.so"));
             venv.dist_info("torchvision", version, &format!("Requires-Dist: torch (=={torch})\n"), "");
         });
-        patient.file(
+        machine.file(
             "venv/lib/python3.11/site-packages/torchvision/version.py",
             &format!("__version__ = '{version}'\ncuda = '{cuda}'\n"),
         )
@@ -143,7 +139,7 @@ fn torchvision_torch_mismatch() {
         ]
     );
     assert_eq!(actions(&found), ["keep it, and install torch 2.1.2"]);
-    healthy(&vision("0.20.1", "2.5.1", SET_DEVICE, "12.4"));
+    vision("0.20.1", "2.5.1", SET_DEVICE, "12.4").is_healthy();
     // The release its metadata names is another, but all it wants is there.
     let found = vision("0.20.0", "2.5.0", SET_DEVICE, "12.4").first();
     assert_eq!((found.id, found.severity), ("torchvision-torch-mismatch", Warning));
@@ -156,14 +152,14 @@ fn torchvision_torch_mismatch() {
 #[test]
 fn ext_other_cuda_major() {
     let vllm = |major: u32| {
-        without_gpu().venv(move |venv| {
+        without_gpu().environment(move |venv| {
             install_torch(venv, "2.15.0+cu132", "13.2", &[]);
             let kernels = extension(&[SET_DEVICE]).uses(&format!("libcudart.so.{major}"), &["cudaMalloc"]);
             venv.wheel("vllm", "0.11.0", &[("vllm/_C.abi3.so", kernels)]);
         })
     };
-    let patient = vllm(12);
-    let found = patient.first();
+    let machine = vllm(12);
+    let found = machine.first();
     assert_eq!((found.id, found.severity), ("ext-other-cuda-major", Fatal));
     assert_eq!(
         found.cause,
@@ -171,27 +167,29 @@ fn ext_other_cuda_major() {
     );
     assert_eq!(actions(&found)[0], "install the build of vllm 0.11.0 for CUDA 13.2, as torch has it");
     assert!(commands(&found)[0].contains("pip install nvidia-cuda-runtime-cu12 && eval \"$(cudashim env --for /venv/"));
-    healthy(&vllm(13));
+    vllm(13).is_healthy();
     // Where a copy is on the machine, the line that hands it out.
-    let found = patient.library("usr/local/cuda-12.8/lib64/libcudart.so.12", &cudart(12)).first();
+    let found = machine.with("usr/local/cuda-12.8/lib64/libcudart.so.12", &cudart(12)).first();
     assert!(
         commands(&found)[0]
             .starts_with("eval \"$(cudashim env --for /venv/lib/python3.11/site-packages/vllm/_C.abi3.so")
     );
     // Two frameworks of one environment, each with its own major, are no extension of each other.
-    healthy(&without_gpu().venv(|venv| {
-        install_torch(venv, "2.15.0+cu132", "13.2", &[]);
-        let other = Lib::new("_core.so").unversioned().uses("libcudart.so.12", &["cudaMalloc"]);
-        let other = other.link("-rpath,$ORIGIN/../nvidia/cuda_runtime/lib");
-        venv.wheel("another", "1.0", &[("another/_core.so", other)]);
-        venv.wheel("nvidia-cuda-runtime-cu12", "12.8.90", &[("nvidia/cuda_runtime/lib/libcudart.so.12", cudart(12))]);
-    }));
+    without_gpu()
+        .environment(|venv| {
+            install_torch(venv, "2.15.0+cu132", "13.2", &[]);
+            let other = Lib::new("_core.so").unversioned().uses("libcudart.so.12", &["cudaMalloc"]);
+            let other = other.link("-rpath,$ORIGIN/../nvidia/cuda_runtime/lib");
+            venv.wheel("another", "1.0", &[("another/_core.so", other)]);
+            venv.nvidia("cuda_runtime", "12.8.90", cudart(12));
+        })
+        .is_healthy();
 }
 
 #[test]
 fn torchcodec_npp_nvrtc() {
     let codec = |torch: &'static str, cuda: &'static str, major: u32| {
-        without_gpu().venv(move |venv| {
+        without_gpu().environment(move |venv| {
             install_torch(venv, torch, cuda, &[]);
             let core = extension(&[SET_DEVICE]).uses(&format!("libnppicc.so.{major}"), &["nppiYUVToRGB"]);
             let core = core.takes("libavutil.so.58", &["av_frame_alloc"]);
@@ -208,7 +206,7 @@ fn torchcodec_npp_nvrtc() {
     assert!(commands(&found)[0].ends_with("torchcodec --index-url https://download.pytorch.org/whl/cu128"));
     // With NPP on the path nothing is wrong; that no FFmpeg is there is not for us to say.
     let healed = codec("2.9.1+cu128", "12.8", 12).set("LD_LIBRARY_PATH", "/opt/npp");
-    healthy(&healed.library("opt/npp/libnppicc.so.12", &Lib::new("libnppicc.so.12").defines(&["nppiYUVToRGB"])));
+    healed.with("opt/npp/libnppicc.so.12", &Lib::new("libnppicc.so.12").defines(&["nppiYUVToRGB"])).is_healthy();
 }
 
 /// ONNX Runtime for GPUs.
@@ -225,7 +223,7 @@ fn cublas_lt() -> Lib {
 
 #[test]
 fn ort_cuda_ep_missing_lib() {
-    let bare = machine().venv(install_onnxruntime);
+    let bare = machine().environment(install_onnxruntime);
     let found = bare.first();
     assert_eq!((found.id, found.severity), ("ort-cuda-ep-missing-lib", Fatal));
     assert_eq!(found.cause, "the CUDA provider of ONNX Runtime 1.20.1 finds no `libcublasLt.so.12`, `libcudart.so.12`");
@@ -236,7 +234,7 @@ fn ort_cuda_ep_missing_lib() {
         ]
     );
     // Where its maker binds it to wheels, these first, for they hold what it opens later.
-    let bound = machine().venv(|venv| {
+    let bound = machine().environment(|venv| {
         install_onnxruntime(venv);
         let extras = "Requires-Dist: numpy\nRequires-Dist: nvidia-cuda-runtime-cu12~=12.0; extra == \"cuda\"\n\
                       Requires-Dist: nvidia-cudnn-cu12~=9.0; extra == \"cudnn\"\n";
@@ -250,38 +248,38 @@ fn ort_cuda_ep_missing_lib() {
         ]
     );
     // In the wheels that it has no run path to: the set heals.
-    let wheels = bare.venv(|venv| {
-        venv.wheel("nvidia-cublas-cu12", "12.8.4.1", &[("nvidia/cublas/lib/libcublasLt.so.12", cublas_lt())]);
-        venv.wheel("nvidia-cuda-runtime-cu12", "12.8.90", &[("nvidia/cuda_runtime/lib/libcudart.so.12", cudart(12))]);
+    let wheels = bare.environment(|venv| {
+        venv.nvidia("cublas", "12.8.4.1", cublas_lt());
+        venv.nvidia("cuda_runtime", "12.8.90", cudart(12));
     });
     let found = wheels.first();
     assert_eq!(found.id, "ort-cuda-ep-missing-lib");
     assert_eq!(commands(&found), [RUN]);
     // On the search path: nothing is wrong.
     let site = "/venv/lib/python3.11/site-packages/nvidia";
-    healthy(&wheels.set("LD_LIBRARY_PATH", &format!("{site}/cublas/lib:{site}/cuda_runtime/lib")));
+    wheels.set("LD_LIBRARY_PATH", &format!("{site}/cublas/lib:{site}/cuda_runtime/lib")).is_healthy();
     // A machine without a GPU shows the same: it waits for one.
     let later = [("ort-cuda-ep-missing-lib", Fatal), ("silent-cpu-fallback", Warning), ("no-driver", Fact)];
-    assert_eq!(without_gpu().venv(install_onnxruntime).ids(), later);
+    assert_eq!(without_gpu().environment(install_onnxruntime).ids(), later);
 }
 
 #[test]
 fn silent_cpu_fallback() {
     // What is not found is swallowed.
-    let ids = machine().venv(install_onnxruntime).ids();
+    let ids = machine().environment(install_onnxruntime).ids();
     assert_eq!(ids, [("ort-cuda-ep-missing-lib", Fatal), ("silent-cpu-fallback", Warning)]);
     // Two packages that write one directory.
-    let both = machine().venv(|venv| {
+    let both = machine().environment(|venv| {
         venv.dist_info("onnxruntime", "1.20.1", "", "");
         venv.dist_info("onnxruntime-gpu", "1.20.1", "", "");
     });
     let found = both.first();
     assert_eq!((found.id, found.severity), ("silent-cpu-fallback", Warning));
     assert!(commands(&found)[0].contains("pip uninstall -y onnxruntime onnxruntime-gpu &&"), "{:?}", found.remedies);
-    healthy(&both.without("venv/lib/python3.11/site-packages/onnxruntime-1.20.1.dist-info"));
+    both.without("venv/lib/python3.11/site-packages/onnxruntime-1.20.1.dist-info").is_healthy();
     // A torch without CUDA, beside a GPU.
-    let cpu = |patient: Patient| {
-        patient.venv(|venv| {
+    let cpu = |machine: Machine| {
+        machine.environment(|venv| {
             venv.torch("2.8.0+cpu", None, &[], &[]);
         })
     };
@@ -293,18 +291,18 @@ fn silent_cpu_fallback() {
         found.remedies
     );
     assert_eq!(cpu(without_gpu()).ids(), [("no-driver", Fact)]);
-    healthy(&machine().venv(|venv| install_torch(venv, "2.8.0+cu128", "12.8", &[])));
+    machine().environment(|venv| install_torch(venv, "2.8.0+cu128", "12.8", &[])).is_healthy();
     // JAX without its plugin.
-    let jax = machine().venv(|venv| venv.dist_info("jax", "0.7.2", "", ""));
+    let jax = machine().environment(|venv| venv.dist_info("jax", "0.7.2", "", ""));
     let found = jax.first();
     assert_eq!(commands(&found), ["/venv/bin/python -m pip install 'jax[cuda13]==0.7.2'"]);
-    healthy(&jax.venv(|venv| venv.dist_info("jax-cuda12-plugin", "0.7.2", "", "")));
+    jax.environment(|venv| venv.dist_info("jax-cuda12-plugin", "0.7.2", "", "")).is_healthy();
 }
 
 #[test]
 fn bare_name_dlopen_consumers() {
-    let ctranslate = |patient: Patient| {
-        patient.venv(|venv| {
+    let ctranslate = |machine: Machine| {
+        machine.environment(|venv| {
             let bundled = Lib::new("libctranslate2-bc15bf3f.so.4.5.0").unversioned().defines(&["translate"]);
             let extension = Lib::new("_ext.so").unversioned().takes("libctranslate2-bc15bf3f.so.4.5.0", &["translate"]);
             let extension =
@@ -317,7 +315,7 @@ fn bare_name_dlopen_consumers() {
             ];
             venv.wheel("ctranslate2", "4.5.0", &files);
             let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate"]);
-            venv.wheel("nvidia-cublas-cu12", "12.8.4.1", &[("nvidia/cublas/lib/libcublas.so.12", cublas)]);
+            venv.nvidia("cublas", "12.8.4.1", cublas);
         })
     };
     let found = ctranslate(machine()).first();
@@ -327,20 +325,20 @@ fn bare_name_dlopen_consumers() {
         "`libctranslate2-bc15bf3f.so.4.5.0` opens `libcublas.so.12`: installed, but on no search path"
     );
     assert_eq!(commands(&found), [RUN]);
-    healthy(&ctranslate(machine()).set("LD_LIBRARY_PATH", "/venv/lib/python3.11/site-packages/nvidia/cublas/lib"));
+    ctranslate(machine()).set("LD_LIBRARY_PATH", "/venv/lib/python3.11/site-packages/nvidia/cublas/lib").is_healthy();
     assert_eq!(ctranslate(without_gpu()).ids(), [("bare-name-dlopen-consumers", Fatal), ("no-driver", Fact)]);
     // A package whose row of the table alone tells what it opens.
-    let paddle = machine().venv(|venv| venv.dist_info("paddlepaddle-gpu", "2.6.2", "", ""));
+    let paddle = machine().environment(|venv| venv.dist_info("paddlepaddle-gpu", "2.6.2", "", ""));
     let found = paddle.first();
     assert_eq!(found.cause, "paddlepaddle-gpu 2.6.2 opens `libcudnn.so` by name, and ld.so finds none");
     let path = "opt/cudnn/libcudnn.so";
-    healthy(&paddle.library(path, &Lib::new("libcudnn.so.7")).set("LD_LIBRARY_PATH", "/opt/cudnn"));
+    paddle.with(path, &Lib::new("libcudnn.so.7")).set("LD_LIBRARY_PATH", "/opt/cudnn").is_healthy();
 }
 
 #[test]
 fn bnb_cudart_search() {
     let bnb = |version: &'static str, files: &'static [&'static str]| {
-        machine().venv(move |venv| {
+        machine().environment(move |venv| {
             install_torch(venv, "2.1.2+cu121", "12.1", &[]);
             let variant = |name: &&str| {
                 let major = name.trim_start_matches("libbitsandbytes_cuda").get(..2).unwrap();
@@ -348,7 +346,6 @@ fn bnb_cudart_search() {
                 (format!("bitsandbytes/{name}"), Lib::new(name).unversioned().uses(&soname, &["cudaMalloc"]))
             };
             let files: Vec<(String, Lib)> = files.iter().map(variant).collect();
-            let files: Vec<(&str, Lib)> = files.iter().map(|(path, lib)| (path.as_str(), lib.clone())).collect();
             venv.wheel("bitsandbytes", version, &files);
         })
     };
@@ -360,9 +357,9 @@ fn bnb_cudart_search() {
     assert!(commands(&found)[0].ends_with("pip install --upgrade 'bitsandbytes>=0.43'"), "{:?}", found.remedies);
     let dir = "/venv/lib/python3.11/site-packages/nvidia/cuda_runtime/lib";
     assert_eq!(actions(&found), [format!("set LD_LIBRARY_PATH={dir} for this program alone")]);
-    healthy(&old.set("LD_LIBRARY_PATH", dir));
+    old.set("LD_LIBRARY_PATH", dir).is_healthy();
     // Later releases go by torch; the variants for another CUDA are never opened.
-    healthy(&bnb("0.45.0", ALL));
+    bnb("0.45.0", ALL).is_healthy();
     let found = bnb("0.45.0", &["libbitsandbytes_cuda117.so", "libbitsandbytes_cuda124.so"]).first();
     assert_eq!(found.cause, "bitsandbytes 0.45.0 has no library for the CUDA 12.1 of torch 2.1.2+cu121");
     assert_eq!(actions(&found), ["set BNB_CUDA_VERSION=124: the nearest that is there"]);
@@ -370,8 +367,8 @@ fn bnb_cudart_search() {
 
 /// What a device says does not change what is found of frameworks.
 #[test]
-fn with_devices_too() {
+fn frameworks_are_judged_the_same_with_devices() {
     let device = Device::new("NVIDIA H100 80GB HBM3", Compute { major: 9, minor: 0 });
-    let patient = machine().says(driver::answering(vec![device])).venv(install_onnxruntime);
-    assert_eq!(patient.first().id, "ort-cuda-ep-missing-lib");
+    let machine = machine().answers(answering(vec![device])).environment(install_onnxruntime);
+    assert_eq!(machine.first().id, "ort-cuda-ep-missing-lib");
 }

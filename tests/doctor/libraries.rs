@@ -4,16 +4,10 @@ mod found;
 mod majors;
 mod missing;
 
-use super::{Patient, RUN, commands, driver};
-use crate::doctor::driver::SYSTEM;
-use crate::support::world::Lib;
+use super::{RUN, commands};
+use crate::support::*;
 use cudashim::internal::diagnose::Finding;
 use cudashim::internal::tables::Severity;
-use std::fs;
-use std::process::Command;
-
-/// Below the environment, where its packages are.
-pub(super) const SITE: &str = "/venv/lib/python3.11/site-packages";
 
 /// The same of another environment.
 pub(super) const OTHER: &str = "/other/lib/python3.11/site-packages";
@@ -47,21 +41,21 @@ impl Torch {
     }
 
     /// In the environment of a machine.
-    pub(super) fn on(self, patient: Patient) -> Patient {
-        let venv = patient.world.venv("venv");
+    pub(super) fn on(self, machine: Machine) -> Machine {
+        let venv = machine.venv("venv");
         let own = "-rpath,$ORIGIN";
         let pins = ["nvidia-cusparselt-cu12==0.7.1", "nvidia-nvjitlink-cu12==12.8.93", "nvidia-nccl-cu12==2.27.3"];
         let libraries = [extension(), ("lib/libtorch_cuda.so", self.cuda)];
         venv.torch("2.8.0+cu128", Some("12.8"), &pins, &libraries);
         venv.dist_info("nvidia-cusparselt-cu12", "0.7.1", "", "");
         let runtime = Lib::new("libcudart.so.12").defines(&["cudaMalloc", "cudaGetDriverEntryPointByVersion"]);
-        venv.wheel("nvidia-cuda-runtime-cu12", "12.8.90", &[("nvidia/cuda_runtime/lib/libcudart.so.12", runtime)]);
+        venv.nvidia("cuda_runtime", "12.8.90", runtime);
         let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseCreate"]);
         let sparse = sparse.uses("libnvJitLink.so.12", &["__nvJitLinkCreate_12_8"]);
         let sparse = sparse.link("-rpath,$ORIGIN/../../nvjitlink/lib");
-        venv.wheel("nvidia-cusparse-cu12", "12.5.8.93", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
+        venv.nvidia("cusparse", "12.5.8.93", sparse);
         let linker = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_8"]);
-        venv.wheel("nvidia-nvjitlink-cu12", "12.8.93", &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", linker)]);
+        venv.nvidia("nvjitlink", "12.8.93", linker);
         let blas = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).link(own);
         venv.wheel(
             "nvidia-cublas-cu12",
@@ -72,9 +66,9 @@ impl Torch {
             ],
         );
         let nccl = Lib::new("libnccl.so.2").unversioned().defines(&["ncclMemFree"]);
-        venv.wheel("nvidia-nccl-cu12", "2.27.3", &[("nvidia/nccl/lib/libnccl.so.2", nccl)]);
-        cudnn_wheel(&patient, "venv", "nvidia-cudnn-cu12", self.cudnn, &PARTS);
-        patient
+        venv.nvidia("nccl", "2.27.3", nccl);
+        cudnn_wheel(&machine, "venv", "nvidia-cudnn-cu12", self.cudnn);
+        machine
     }
 }
 
@@ -85,7 +79,7 @@ pub(super) fn extension() -> (&'static str, Lib) {
 }
 
 /// The wheel of a cuDNN 8 in an environment.
-pub(super) fn cudnn8_wheel(patient: &Patient, venv: &str, name: &str, version: &str) {
+pub(super) fn cudnn8_wheel(machine: &Machine, venv: &str, name: &str, version: &str) {
     let own = "-rpath,$ORIGIN";
     let parts = ["ops_infer", "ops_train", "cnn_infer", "cnn_train", "adv_infer", "adv_train"];
     let mut libraries =
@@ -96,68 +90,35 @@ pub(super) fn cudnn8_wheel(patient: &Patient, venv: &str, name: &str, version: &
     }));
     let libraries: Vec<(&str, Lib)> =
         libraries.iter().map(|(path, library)| (path.as_str(), library.clone().link(own))).collect();
-    patient.world.venv(venv).wheel(name, version, &libraries);
+    machine.venv(venv).wheel(name, version, &libraries);
 }
 
-/// The parts that every cuDNN 9 has beside its dispatcher.
-pub(super) const PARTS: [&str; 7] = [
-    "cudnn_graph",
-    "cudnn_ops",
-    "cudnn_cnn",
-    "cudnn_adv",
-    "cudnn_heuristic",
-    "cudnn_engines_precompiled",
-    "cudnn_engines_runtime_compiled",
-];
-
 /// The wheel of a cuDNN 9 in an environment.
-pub(super) fn cudnn_wheel(patient: &Patient, venv: &str, name: &str, version: &str, parts: &[&str]) {
+pub(super) fn cudnn_wheel(machine: &Machine, venv: &str, name: &str, version: &str) {
     let own = "-rpath,$ORIGIN";
     let mut libraries = vec![(
         "nvidia/cudnn/lib/libcudnn.so.9".to_owned(),
         Lib::new("libcudnn.so.9").defines(&["cudnnCreate"]).link(own),
     )];
-    for part in parts {
+    for part in CUDNN_PARTS {
         let library = Lib::new(&format!("lib{part}.so.9")).defines(&[&format!("{part}VersionCheck")]).link(own);
         libraries.push((format!("nvidia/cudnn/lib/lib{part}.so.9"), library));
     }
-    let libraries: Vec<(&str, Lib)> =
-        libraries.iter().map(|(path, library)| (path.as_str(), library.clone())).collect();
-    patient.world.venv(venv).wheel(name, version, &libraries);
+    machine.venv(venv).wheel(name, version, &libraries);
 }
 
 /// A machine without a driver and a GPU, with a torch that is as it should be.
-pub(super) fn sound() -> Patient {
-    Torch::new().on(Patient::new())
+pub(super) fn sound() -> Machine {
+    Torch::new().on(Machine::new())
 }
 
 /// The same with a driver that is as it should be.
-pub(super) fn driven() -> Patient {
-    Torch::new().on(driver::healthy("570.86.15"))
-}
-
-impl Patient {
-    /// With the C library of the tester's machine: without one, no missing symbol is blamed on anything else.
-    pub(super) fn libc(self) -> Self {
-        let interpreter = if cfg!(target_arch = "x86_64") { "ld-linux-x86-64.so.2" } else { "ld-linux-aarch64.so.1" };
-        fs::create_dir_all(self.world.path(SYSTEM)).unwrap();
-        for name in ["libc.so.6", interpreter] {
-            let output = Command::new("cc").arg(format!("-print-file-name={name}")).output().unwrap();
-            let path = String::from_utf8(output.stdout).unwrap();
-            fs::copy(path.trim(), self.world.path(SYSTEM).join(name)).unwrap();
-        }
-        self
-    }
-
-    /// With a library.
-    pub(super) fn lib(self, path: &str, library: &Lib) -> Self {
-        library.build(&self.world.path(path));
-        self
-    }
+pub(super) fn driven() -> Machine {
+    Torch::new().on(with_driver("570.86.15"))
 }
 
 /// The finding is the first on one machine, is told in a line that can be read, and is not there on the other.
-pub(super) fn seen(id: &str, sick: &Patient, healthy: &Patient) -> Finding {
+pub(super) fn seen(id: &str, sick: &Machine, healthy: &Machine) -> Finding {
     let found = sick.first();
     let all = || sick.report().findings;
     assert_eq!(found.id, id, "{:#?}", all());
@@ -167,14 +128,14 @@ pub(super) fn seen(id: &str, sick: &Patient, healthy: &Patient) -> Finding {
     found
 }
 
-/// The line that hands out the set is proposed: it was seen to heal.
-pub(super) fn heals_by_run(found: &Finding) {
+/// The line that hands out the set comes first; `doctor_sees_what_env_healed` types it.
+pub(super) fn suggests_run(found: &Finding) {
     assert_eq!(commands(found).first(), Some(&RUN), "{found:#?}");
 }
 
 /// A sound machine has nothing to tell of, with and without a driver.
 #[test]
-fn nothing_is_found_where_nothing_is_wrong() {
+fn libraries_sound_machine_has_no_finding() {
     assert_eq!(sound().ids(), [("no-driver", Severity::Fact)]);
     assert_eq!(driven().ids(), [], "{:#?}", driven().report().findings);
 }

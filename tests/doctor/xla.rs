@@ -1,8 +1,8 @@
 //! Findings about `TensorFlow` and JAX.
 
-use super::frameworks::{cudart, healthy, install_torch, machine, without_gpu};
+use super::frameworks::{cudart, install_torch, machine, without_gpu};
 use super::{RUN, commands};
-use crate::support::world::{Lib, Venv};
+use crate::support::*;
 use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
 
 /// TensorFlow with the extra that names its libraries.
@@ -17,40 +17,26 @@ fn install_tensorflow(venv: &Venv, run_path: Option<&str>) {
 
 /// cuDNN's dispatcher with the part that answers for its version.
 fn install_cudnn(venv: &Venv, version: &str) {
-    let parts = [
-        "adv",
-        "cnn",
-        "engines_precompiled",
-        "engines_runtime_compiled",
-        "graph",
-        "heuristic",
-        "ops",
-        "ext",
-        "engines_tensor_ir",
-    ];
-    let part = |name: &&str| {
-        let soname = format!("libcudnn_{name}.so.9");
-        (
-            format!("nvidia/cudnn/lib/{soname}"),
-            Lib::new(&soname).defines(&[&format!("cudnn_{name}")]).link("-rpath,$ORIGIN"),
-        )
+    let parts = CUDNN_PARTS.iter().chain(&["cudnn_ext", "cudnn_engines_tensor_ir"]);
+    let part = |&name: &&str| {
+        let soname = format!("lib{name}.so.9");
+        (format!("nvidia/cudnn/lib/{soname}"), Lib::new(&soname).defines(&[name]).link("-rpath,$ORIGIN"))
     };
-    let mut files: Vec<(String, Lib)> = parts.iter().map(part).collect();
+    let mut files: Vec<(String, Lib)> = parts.map(part).collect();
     let dispatcher = Lib::new("libcudnn.so.9").defines(&["cudnnCreate"]).link("-rpath,$ORIGIN");
     files.push(("nvidia/cudnn/lib/libcudnn.so.9".into(), dispatcher.uses("libcudnn_graph.so.9", &["cudnn_graph"])));
-    let files: Vec<(&str, Lib)> = files.iter().map(|(path, lib)| (path.as_str(), lib.clone())).collect();
     venv.wheel("nvidia-cudnn-cu12", version, &files);
 }
 
 fn install_cudart(venv: &Venv) {
-    venv.wheel("nvidia-cuda-runtime-cu12", "12.5.82", &[("nvidia/cuda_runtime/lib/libcudart.so.12", cudart(12))]);
+    venv.nvidia("cuda_runtime", "12.5.82", cudart(12));
 }
 
 const WHEELS: &str = "$ORIGIN/../nvidia/cudnn/lib:$ORIGIN/../nvidia/cuda_runtime/lib";
 
 #[test]
 fn tf_cannot_dlopen() {
-    let found = machine().venv(|venv| install_tensorflow(venv, None)).first();
+    let found = machine().environment(|venv| install_tensorflow(venv, None)).first();
     assert_eq!((found.id, found.severity), ("tf-cannot-dlopen", Fatal));
     assert_eq!(found.cause, "TensorFlow 2.18.0 opens `libcudart.so.12`, `libcudnn.so.9` by name, and ld.so finds none");
     assert!(
@@ -60,7 +46,7 @@ fn tf_cannot_dlopen() {
     );
     // Installed, but on no search path: what the wheels of 2.16 and 2.17 did.
     let found = machine()
-        .venv(|venv| {
+        .environment(|venv| {
             install_tensorflow(venv, None);
             install_cudnn(venv, "9.3.0.75");
             install_cudart(venv);
@@ -69,19 +55,21 @@ fn tf_cannot_dlopen() {
     assert_eq!(found.id, "tf-cannot-dlopen");
     assert_eq!(commands(&found), [RUN], "{found:#?}");
     // With run paths to them nothing is wrong; without, a machine that has no GPU shows it, too.
-    healthy(&machine().venv(|venv| {
-        install_tensorflow(venv, Some(WHEELS));
-        install_cudnn(venv, "9.3.0.75");
-        install_cudart(venv);
-    }));
+    machine()
+        .environment(|venv| {
+            install_tensorflow(venv, Some(WHEELS));
+            install_cudnn(venv, "9.3.0.75");
+            install_cudart(venv);
+        })
+        .is_healthy();
     let later = [("tf-cannot-dlopen", Fatal), ("silent-cpu-fallback", Warning), ("no-driver", Fact)];
-    assert_eq!(without_gpu().venv(|venv| install_tensorflow(venv, None)).ids(), later);
+    assert_eq!(without_gpu().environment(|venv| install_tensorflow(venv, None)).ids(), later);
 }
 
 #[test]
 fn xla_built_against_newer() {
     let tensorflow = |cudnn: &'static str| {
-        machine().venv(move |venv| {
+        machine().environment(move |venv| {
             install_tensorflow(venv, Some(WHEELS));
             install_cudnn(venv, cudnn);
             install_cudart(venv);
@@ -91,24 +79,24 @@ fn xla_built_against_newer() {
     assert_eq!((found.id, found.severity), ("xla-built-against-newer", Fatal));
     assert_eq!(found.cause, "TensorFlow 2.18.0 was built with cuDNN 9.3.0.75, and finds 9.1.0.70");
     assert!(commands(&found)[0].contains("pip install --no-deps nvidia-cudnn-cu12==9."), "{:?}", found.remedies);
-    healthy(&tensorflow("9.3.0.75"));
-    healthy(&tensorflow("9.10.2.21"));
+    tensorflow("9.3.0.75").is_healthy();
+    tensorflow("9.10.2.21").is_healthy();
     // JAX tells a lower bound.
     let jax = |cudnn: &'static str| {
-        machine().venv(move |venv| {
+        machine().environment(move |venv| {
             install_jax(venv);
             install_cudnn(venv, cudnn);
         })
     };
     let found = jax("9.1.0.70").first();
     assert_eq!(found.cause, "JAX 0.5.3 was built with cuDNN 9.8, and finds 9.1.0.70");
-    healthy(&jax("9.8.0.87"));
+    jax("9.8.0.87").is_healthy();
 }
 
 #[test]
-fn a_cudnn_for_another_cuda_than_the_framework() {
+fn jax_cudnn_for_another_cuda_major() {
     let jax = |wheel: &'static str| {
-        without_gpu().venv(move |venv| {
+        without_gpu().environment(move |venv| {
             install_jax(venv);
             install_cudnn(venv, "9.10.2.21");
             let dir = |name: &str| venv.site.join(format!("{}-9.10.2.21.dist-info", name.replace('-', "_")));
@@ -131,8 +119,8 @@ fn a_cudnn_for_another_cuda_than_the_framework() {
 }
 
 #[test]
-fn a_part_of_cudnn_that_a_framework_lacks() {
-    let jax = without_gpu().venv(|venv| {
+fn jax_cudnn_part_missing() {
+    let jax = without_gpu().environment(|venv| {
         install_jax(venv);
         install_cudnn(venv, "9.10.2.21");
     });
@@ -153,7 +141,7 @@ fn install_jax(venv: &Venv) {
         .link("-rpath,$ORIGIN/../../nvidia/cudnn/lib");
     plugin.build(&venv.site.join("jax_plugins/xla_cuda12/xla_cuda_plugin.so"));
     let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseGetProperty"]);
-    venv.wheel("nvidia-cusparse-cu12", "12.5.1.3", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
+    venv.nvidia("cusparse", "12.5.1.3", sparse);
     let runtime = "nvidia/cuda_runtime/lib/libcudart.so.12";
     if !venv.site.join(runtime).exists() {
         venv.wheel("nvidia-cuda-runtime-cu12", "12.8.90", &[(runtime, cudart(12))]);
@@ -170,7 +158,7 @@ fn install_jax(venv: &Venv) {
 #[test]
 fn two_frameworks_one_cudnn() {
     let both = |cudnn: &'static str| {
-        machine().venv(move |venv| {
+        machine().environment(move |venv| {
             install_torch(venv, "2.5.1+cu124", "12.4", &["nvidia-cudnn-cu12==9.1.0.70"]);
             install_jax(venv);
             install_cudnn(venv, cudnn);
@@ -189,9 +177,9 @@ fn two_frameworks_one_cudnn() {
 }
 
 #[test]
-fn jax_cusparse_unloadable() {
+fn jax_library_unloadable() {
     let old = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_1"]);
-    let jax = machine().library("opt/cuda-12.1/lib64/libnvJitLink.so.12", &old).venv(|venv| {
+    let jax = machine().with("opt/cuda-12.1/lib64/libnvJitLink.so.12", &old).environment(|venv| {
         install_jax(venv);
         install_cudnn(venv, "9.8.0.87");
         let sparse = Lib::new("libcusparse.so.12").defines(&["cusparseGetProperty"]);
@@ -199,10 +187,10 @@ fn jax_cusparse_unloadable() {
             sparse.uses("libnvJitLink.so.12", &["__nvJitLinkCreate_12_4"]).link("-rpath,$ORIGIN/../../nvjitlink/lib");
         let new = Lib::new("libnvJitLink.so.12").defines(&["__nvJitLinkCreate_12_1", "__nvJitLinkCreate_12_4"]);
         std::fs::remove_dir_all(venv.site.join("nvidia_cusparse_cu12-12.5.1.3.dist-info")).unwrap();
-        venv.wheel("nvidia-cusparse-cu12", "12.3.1.170", &[("nvidia/cusparse/lib/libcusparse.so.12", sparse)]);
-        venv.wheel("nvidia-nvjitlink-cu12", "12.4.127", &[("nvidia/nvjitlink/lib/libnvJitLink.so.12", new)]);
+        venv.nvidia("cusparse", "12.3.1.170", sparse);
+        venv.nvidia("nvjitlink", "12.4.127", new);
     });
-    healthy(&jax);
+    jax.is_healthy();
     let found = jax.set("LD_LIBRARY_PATH", "/opt/cuda-12.1/lib64").first();
     assert_eq!((found.id, found.severity), ("jax-library-unloadable", Fatal));
     assert!(found.cause.starts_with("JAX cannot open cuSPARSE: `libnvJitLink.so.12`"), "{}", found.cause);
@@ -211,7 +199,7 @@ fn jax_cusparse_unloadable() {
     assert!(found.evidence.iter().any(|seen| seen.kind == "message" && seen.says.contains(message)), "{found:#?}");
     assert_eq!(commands(&found)[0], RUN);
     // And where there is none at all.
-    let none = machine().venv(install_jax).without("venv/lib/python3.11/site-packages/nvidia");
+    let none = machine().environment(install_jax).without("venv/lib/python3.11/site-packages/nvidia");
     let found = none.first();
     assert_eq!(
         found.cause,
@@ -221,7 +209,7 @@ fn jax_cusparse_unloadable() {
     assert!(line.contains("pip install --force-reinstall --no-deps nvidia-cublas-cu12==12.8.4.1 "), "{line}");
     assert!(line.contains(" nvidia-cusparse-cu12==12.5.1.3"), "{line}");
     // One of them, which only the extra of the plugin requires.
-    let one = machine().venv(|venv| {
+    let one = machine().environment(|venv| {
         install_jax(venv);
         install_cudnn(venv, "9.8.0.87");
     });

@@ -1,8 +1,7 @@
 //! Programs in C: linked against cuBLAS or opening it, alone, in the environment that is active, out of reach.
 
-use super::{ASKED, Consumer, DOORS, Door, executable};
-use crate::support::cc;
-use crate::support::world::World;
+use super::{ASKED, Consumer, DOORS, Door};
+use crate::support::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
@@ -41,8 +40,7 @@ int main(void) { return cublasCreate_v2() + show(); }
 
 /// A world with an active environment, and a program of this source in it.
 fn active(main: &str, arguments: impl FnOnce(&Consumer) -> Vec<String>) -> (Consumer, PathBuf) {
-    let world = World::new();
-    let venv = world.venv("venv");
+    let (world, venv) = Machine::with_venv();
     let consumer = Consumer::new(world, &venv).variable("VIRTUAL_ENV", &venv.dir);
     let arguments = arguments(&consumer);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -63,29 +61,29 @@ fn linked(more: &[&str]) -> Consumer {
 }
 
 #[test]
-fn a_program_that_opens_cublas() {
+fn doors_serve_a_program_that_dlopens() {
     active(OPENS, |_| vec!["-ldl".into()]).0.is_served();
 }
 
 #[test]
-fn a_program_linked_against_cublas() {
+fn doors_serve_a_linked_program() {
     linked(&[]).is_served();
 }
 
 #[test]
-fn a_program_linked_against_cublas_and_bound_at_once() {
+fn doors_serve_a_linked_program_bound_at_once() {
     linked(&["-Wl,-z,now"]).is_served();
 }
 
 /// Its run path finds cuBLAS, but cuBLAS's own comes after `LD_LIBRARY_PATH`.
 #[test]
-fn a_program_with_a_run_path() {
+fn doors_serve_a_program_with_a_run_path() {
     linked(&["-Wl,-rpath,$ORIGIN/../venv/lib/python3.11/site-packages/nvidia/cublas/lib"]).is_served();
 }
 
 /// A preload comes too late for what the loader cannot start.
 #[test]
-fn a_preload_does_no_harm_to_what_it_cannot_reach() {
+fn doors_preload_does_no_harm_out_of_reach() {
     let mut consumer = linked(&[]);
     let bare = consumer.bare();
     consumer.linked = false;
@@ -106,13 +104,13 @@ fn is_out_of_reach(consumer: &Consumer, says: &str) {
 }
 
 #[test]
-fn a_static_program_says_that_it_is_out_of_reach() {
+fn doors_report_a_static_program() {
     let (consumer, _) = active("int main(void) { return puts(\"static\") < 0; }", |_| vec!["-static".into()]);
     is_out_of_reach(&consumer, "is statically linked, so no LD_PRELOAD or LD_AUDIT reaches it");
 }
 
 #[test]
-fn a_set_user_id_program_says_that_it_is_out_of_reach() {
+fn doors_report_a_set_user_id_program() {
     // Root has none of another user's: it makes one. Others have su(1).
     let (mut consumer, program) = active("int main(void) { return puts(\"setuid\") < 0; }", |_| Vec::new());
     if rustix::process::geteuid().is_root() {
@@ -126,9 +124,8 @@ fn a_set_user_id_program_says_that_it_is_out_of_reach() {
 
 /// A shell script, whatever it starts.
 #[test]
-fn a_program_that_a_shell_script_starts() {
+fn doors_serve_what_a_script_starts() {
     let (consumer, program) = active(OPENS, |_| vec!["-ldl".into()]);
-    let script = consumer.world.path("app/start");
-    executable(&script, &format!("#!/bin/sh\n'{}'\n", program.display()));
+    let script = consumer.world.script("app/start", &format!("#!/bin/sh\n'{}'\n", program.display()));
     consumer.words([script]).is_served();
 }

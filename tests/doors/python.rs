@@ -1,7 +1,7 @@
 //! A real Python, started in the ways that people and tools start it.
 
-use super::{Consumer, executable};
-use crate::support::world::{Venv, World};
+use super::Consumer;
+use crate::support::*;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ sys.exit(max(worker.returncode for worker in workers))
 "#;
 
 /// A virtual environment of the tester's Python.
-fn venv(world: &World, name: &str) -> Venv {
+fn venv(world: &Machine, name: &str) -> Venv {
     let ask =
         "import os, sys; print(os.path.realpath(sys.executable), 'python%d.%d' % sys.version_info[:2], sep='\\n')";
     let output = Command::new("python3").args(["-c", ask]).output().unwrap();
@@ -58,30 +58,29 @@ fn venv(world: &World, name: &str) -> Venv {
 
 /// A world with a script that asks, and the Python of the environment it is meant for.
 fn python() -> (Consumer, Venv) {
-    let world = World::new();
+    let world = Machine::new();
     let venv = venv(&world, "venv");
-    fs::write(world.path("ask.py"), ASK).unwrap();
+    world.write("ask.py", ASK);
     (Consumer::new(world, &venv), venv)
 }
 
 /// Another environment, without torch, in which a script is installed.
 fn launcher(consumer: &Consumer, script: &str) -> PathBuf {
     let tool = venv(&consumer.world, "tool");
-    let path = tool.dir.join("bin/launch");
-    executable(&path, &format!("#!{}{script}", tool.python().display()));
-    path
+
+    consumer.world.script("tool/bin/launch", &format!("#!{}{script}", tool.python().display()))
 }
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-fn python_c() {
+fn doors_serve_python_c() {
     let (consumer, venv) = python();
     consumer.words([venv.python().as_os_str(), "-c".as_ref(), ASK.as_ref()]).is_served();
 }
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-fn python_m() {
+fn doors_serve_python_m() {
     let (consumer, venv) = python();
     fs::rename(consumer.world.path("ask.py"), venv.site.join("ask.py")).unwrap();
     consumer.words([venv.python().as_os_str(), "-m".as_ref(), "ask".as_ref()]).is_served();
@@ -89,23 +88,22 @@ fn python_m() {
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-fn a_script_by_a_relative_name_of_its_python() {
+fn doors_serve_a_relative_python() {
     let (consumer, _) = python();
     consumer.words(["venv/bin/python", "ask.py"]).is_served();
 }
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-fn a_script_that_names_its_python() {
+fn doors_serve_a_shebang_script() {
     let (consumer, venv) = python();
-    let script = consumer.world.path("home/ask");
-    executable(&script, &format!("#!{}{ASK}", venv.python().display()));
+    let script = consumer.world.script("home/ask", &format!("#!{}{ASK}", venv.python().display()));
     consumer.words([script]).is_served();
 }
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-fn a_launcher_of_another_environment() {
+fn doors_serve_a_launcher_of_another_environment() {
     let (consumer, venv) = python();
     let launch = launcher(&consumer, LAUNCH);
     consumer.words([launch.as_os_str(), venv.dir.as_os_str(), "python".as_ref(), "ask.py".as_ref()]).is_served();
@@ -113,7 +111,7 @@ fn a_launcher_of_another_environment() {
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-fn a_launcher_that_passes_few_variables() {
+fn doors_serve_a_launcher_that_passes_few_variables() {
     let (consumer, venv) = python();
     let launch = launcher(&consumer, PASS);
     consumer.words([launch.as_os_str(), venv.dir.as_os_str(), "python".as_ref(), "ask.py".as_ref()]).is_served();
@@ -121,25 +119,25 @@ fn a_launcher_that_passes_few_variables() {
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-fn a_python_that_starts_workers_by_its_own_name() {
+fn doors_serve_workers_of_python() {
     let (mut consumer, venv) = python();
-    fs::write(consumer.world.path("workers.py"), WORKERS).unwrap();
+    consumer.world.write("workers.py", WORKERS);
     consumer.askers = 2;
     consumer.words([venv.python().as_os_str(), "workers.py".as_ref()]).is_served();
 }
 
 #[test]
 #[cfg_attr(not(has_python3), ignore = "needs python3")]
-fn a_shell() {
+fn doors_serve_a_shell() {
     let (consumer, _) = python();
     consumer.words(["/bin/sh", "-c", "venv/bin/python ask.py; true"]).is_served();
 }
 
 #[test]
 #[cfg_attr(not(all(has_python3, has_make)), ignore = "needs python3 and make")]
-fn make() {
+fn doors_serve_make() {
     let (consumer, venv) = python();
     let rule = format!("ask:\n\t@{} ask.py\n", venv.python().display());
-    fs::write(consumer.world.path("Makefile"), rule).unwrap();
+    consumer.world.write("Makefile", rule);
     consumer.words(["make", "-s", "ask"]).is_served();
 }

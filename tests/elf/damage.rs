@@ -1,5 +1,6 @@
 //! Damaged, foreign and cut-off files: an error that says where, and never a panic.
 
+use crate::support::*;
 use cudashim::internal::elf::{Class, Elf, ElfError, Kind, Table, ident};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -9,10 +10,9 @@ use super::{
     table_at, tag_at, versioned,
 };
 use crate::fuzz::elf_facts::read_everything;
-use crate::support::library;
 
 #[test]
-fn a_damaged_verdef_is_never_a_shorter_list() {
+fn elf_damaged_verdef_is_an_error() {
     let dir = TempDir::new().unwrap();
     let sound = versioned(dir.path(), "damaged", &[]);
     let verdef = table_at(&sound, DT_VERDEF);
@@ -48,7 +48,7 @@ fn a_damaged_verdef_is_never_a_shorter_list() {
 }
 
 #[test]
-fn a_damaged_string_or_hash_table_is_an_error() {
+fn elf_damaged_string_or_hash_table_is_an_error() {
     let dir = TempDir::new().unwrap();
     let mut bytes = versioned(dir.path(), "strings", &["-Wl,--hash-style=gnu"]);
     let hash = table_at(&bytes, DT_GNU_HASH);
@@ -73,7 +73,7 @@ fn a_damaged_string_or_hash_table_is_an_error() {
 }
 
 #[test]
-fn a_chain_of_the_old_hash_table_that_bites_its_tail_ends() {
+fn elf_hash_chain_cycle_ends() {
     let dir = TempDir::new().unwrap();
     let mut bytes = versioned(dir.path(), "loop", &["-Wl,--hash-style=sysv"]);
     let hash = table_at(&bytes, DT_HASH);
@@ -92,7 +92,7 @@ fn a_chain_of_the_old_hash_table_that_bites_its_tail_ends() {
 
 /// A file of a hundred kilobytes must not have us read gigabytes.
 #[test]
-fn names_that_all_share_one_long_string_are_refused() {
+fn elf_names_that_share_one_long_string_are_refused() {
     let dir = TempDir::new().unwrap();
     let long = "n".repeat(50_000);
     let many: String = (0..1000).map(|i| format!("int s{i};")).collect();
@@ -112,7 +112,7 @@ fn names_that_all_share_one_long_string_are_refused() {
 }
 
 #[test]
-fn what_is_not_ours_to_read_is_named() {
+fn elf_foreign_files_are_named() {
     let not_elf = ElfError { table: Table::Header, at: 0, kind: Kind::BadMagic };
     assert_eq!(Elf::parse(b"/* GNU ld script */ INPUT(libm.so.6)").unwrap_err(), not_elf);
     assert_eq!(ident(b"\x7fELG").unwrap_err(), not_elf);
@@ -146,7 +146,7 @@ fn what_is_not_ours_to_read_is_named() {
 
 /// As patchelf leaves them: the loader sees one stretch of memory.
 #[test]
-fn a_table_may_go_on_in_the_next_segment() {
+fn elf_table_may_cross_segments() {
     let dir = TempDir::new().unwrap();
     let flat = ["-nostdlib", "-Wl,-z,noseparate-code", "-Wl,-z,norelro", "-Wl,--hash-style=sysv"];
     let whole = versioned(dir.path(), "split", &flat);
@@ -179,7 +179,7 @@ fn a_table_may_go_on_in_the_next_segment() {
 
 /// As after a download that broke off, at every byte.
 #[test]
-fn every_prefix_of_a_library_is_read_or_refused() {
+fn elf_every_prefix_is_read_or_refused() {
     let dir = TempDir::new().unwrap();
     let flat = ["-nostdlib", "-Wl,-z,noseparate-code", "-Wl,-z,max-page-size=4096", "-Wl,--hash-style=both"];
     let whole = versioned(dir.path(), "prefix", &flat);

@@ -1,5 +1,6 @@
 //! What the compiler's objects are made to say about releases, GPU code and demands, and what is read of it.
 
+use crate::support::*;
 use cudashim::Host;
 use cudashim::internal::elf::{Elf, Glibc};
 use cudashim::internal::inventory::places::{Place, Provenance};
@@ -11,7 +12,6 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::fuzz::evidence::look_for_everything;
-use crate::support::library;
 
 /// An NCCL that says in two ways what it is; `NUMBER` and `TEXT` are put in.
 const NCCL: &str = r#"
@@ -35,7 +35,7 @@ fn look(dir: &Path) -> Inventory {
 }
 
 #[test]
-fn a_library_without_a_package_tells_its_release() {
+fn inside_release_without_a_package() {
     let dir = TempDir::new().unwrap();
     nccl(dir.path(), "22105", "2.21.5+cuda12.4");
     let inventory = look(dir.path());
@@ -49,7 +49,7 @@ fn a_library_without_a_package_tells_its_release() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn what_disagrees_is_kept_and_believed_less() {
+fn inside_disagreement_lowers_confidence() {
     let dir = TempDir::new().unwrap();
     nccl(dir.path(), "21801", "2.21.5+cuda12.4");
     let inventory = look(dir.path());
@@ -63,7 +63,7 @@ fn what_disagrees_is_kept_and_believed_less() {
 }
 
 #[test]
-fn a_silent_library_is_what_stands_beside_it() {
+fn inside_silent_library_takes_its_neighbours_release() {
     let dir = TempDir::new().unwrap();
     let text = "const char banner[] = \"Cuda compilation tools, release 12.4, V12.4.127\";
         int nvrtcVersion(int *major, int *minor) { *major = 12; *minor = 4; return 0; }";
@@ -81,7 +81,7 @@ fn a_silent_library_is_what_stands_beside_it() {
 }
 
 #[test]
-fn demands_and_a_runtime_inside_are_seen() {
+fn inside_demands_and_a_static_runtime() {
     let dir = TempDir::new().unwrap();
     let source = r#"
         __thread char block[4096];
@@ -130,7 +130,7 @@ const FAT: &str = r#"
 "#;
 
 #[test]
-fn gpu_code_is_found_in_its_section_and_by_search() {
+fn inside_gpu_code_by_section_and_by_search() {
     let dir = TempDir::new().unwrap();
     let in_section = |section: &str| {
         let lines = FAT.trim().lines().map(|line| format!("\"{}\\n\"", line.trim())).collect::<String>();
@@ -161,7 +161,7 @@ fn sample() -> &'static [u8] {
 }
 
 #[test]
-fn the_sample_has_evidence() {
+fn inside_sample_has_evidence() {
     let (found, searched) = observe(&Elf::parse(sample()).unwrap(), "libnccl.so.2");
     assert!(found.len() >= 2 && searched > 0, "{found:?}");
 }

@@ -1,6 +1,7 @@
 //! ld.so itself answers: a program that asks for a symbol starts with a library where
 //! [`Elf::lookup`] finds the symbol, gets the same definition, and fails where it does not.
 
+use crate::support::*;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -8,7 +9,6 @@ use cudashim::internal::elf::Elf;
 use tempfile::TempDir;
 
 use super::{DT_STRTAB, DT_SYMTAB, DT_VERSYM, table_at};
-use crate::support::{cc, library, version_script};
 
 /// A library that has `foo` in some versions, each giving its own number.
 struct Provider<'v> {
@@ -101,7 +101,7 @@ fn number(found: Option<cudashim::internal::elf::Definition<'_>>) -> Option<i32>
 }
 
 #[test]
-fn lookups_answer_as_the_loader_does() {
+fn elf_lookup_agrees_with_the_loader() {
     let dir = TempDir::new().unwrap();
     let dir = dir.path();
     let wanted = [None, Some("V1"), Some("V2"), Some("V3")];
@@ -141,7 +141,7 @@ type Change = fn(&mut [u8], usize);
 /// What no link editor writes, but ld.so has a rule for: two default versions of one name, and
 /// definitions that are hidden or local.
 #[test]
-fn odd_symbols_answer_as_the_loader_has_it() {
+fn elf_odd_symbols_agree_with_the_loader() {
     let dir = TempDir::new().unwrap();
     let dir = dir.path();
     let unversioned = consumer(dir, None);

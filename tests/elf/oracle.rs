@@ -14,7 +14,7 @@ use object::elf;
 use object::read::elf::{Dyn as _, ElfFile64, Sym as _};
 
 #[test]
-fn another_reader_agrees_on_every_library_here() {
+fn elf_reader_agrees_with_object() {
     let (roots, limit) = match std::env::var_os("CUDASHIM_TEST_LIBRARIES") {
         Some(list) => (std::env::split_paths(&list).collect(), usize::MAX),
         None => (defaults(), 150),
@@ -49,10 +49,7 @@ fn another_reader_agrees_on_every_library_here() {
 #[test]
 #[ignore = "reads every file of a machine"]
 fn elf_oracle() {
-    let Some(root) = std::env::var_os("CUDASHIM_ORACLE_ROOT") else {
-        eprintln!("skipped: CUDASHIM_ORACLE_ROOT names no directory");
-        return;
-    };
+    let root = std::env::var_os("CUDASHIM_ORACLE_ROOT").expect("CUDASHIM_ORACLE_ROOT names a directory");
     let mut files = BTreeSet::new();
     let except = std::env::var_os("CUDASHIM_ORACLE_EXCEPT").unwrap_or_default();
     let except: Vec<PathBuf> = std::env::split_paths(&except).filter(|dir| dir.is_absolute()).collect();

@@ -1,25 +1,26 @@
 //! Which nodes and symbols are missing, in ld.so's words.
 
-use super::{Lab, agree, agree_on_opening};
+use super::{agree, agree_on_opening};
+use crate::support::*;
 
 /// A library that asks for `symbols` of `from`, of which the copy in the directory above may know less.
-fn user(lab: &Lab, path: &str, symbols: &[&str], from: &str, args: &[&str]) {
+fn user(lab: &Machine, path: &str, symbols: &[&str], from: &str, args: &[&str]) {
     let declared: String = symbols.iter().map(|name| format!("extern int {name}(void);\n")).collect();
     let called: String = symbols.iter().map(|name| format!(" + {name}()")).collect();
     let source = format!("{declared}int use_{}(void) {{ return 0{called}; }}\n", path.replace(['.', '/'], "_"));
-    lab.library(path, path, &source, &[&[from, "-Wl,-rpath,$ORIGIN"], args].concat());
+    lab.library(path, &source, &[&[from, "-Wl,-rpath,$ORIGIN"], args].concat());
 }
 
-fn versioned(lab: &Lab, path: &str, nodes: &[(&str, &str)]) {
+fn versioned(lab: &Machine, path: &str, nodes: &[(&str, &str)]) {
     let script: String = nodes.iter().map(|(node, symbol)| format!("{node} {{ global: {symbol}; }};\n")).collect();
     lab.write("nodes.map", script);
     let source: String = nodes.iter().map(|(_, symbol)| format!("int {symbol}(void) {{ return 1; }}\n")).collect();
-    lab.library(path, "libp.so", &source, &["-Wl,--version-script=nodes.map"]);
+    lab.library_named(path, "libp.so", &source, &["-Wl,--version-script=nodes.map"]);
 }
 
 #[test]
-fn a_node_that_is_missing() {
-    let lab = Lab::new();
+fn loader_missing_node() {
+    let lab = Machine::new();
     versioned(&lab, "new.so", &[("P_1", "one"), ("P_2", "two"), ("P_3", "three")]);
     user(&lab, "user.so", &["one", "two", "three"], "new.so", &[]);
     user(&lab, "second.so", &["two"], "new.so", &["user.so"]);
@@ -35,14 +36,14 @@ fn a_node_that_is_missing() {
         &["user.so", "-Wl,-rpath,$ORIGIN", "-Wl,--unresolved-symbols=ignore-all"],
     );
     // Without any node the symbols are taken as they are, and ld.so insists that there must be some.
-    lab.library("libp.so", "libp.so", "int one(void) { return 1; }\n", &[]);
+    lab.library("libp.so", "int one(void) { return 1; }\n", &[]);
     agree(&lab, &lab.path("second.so"), &[]);
     agree_on_opening(&lab, &["now:./second.so", "now:./user.so"], &[], &[]);
 }
 
 #[test]
-fn a_symbol_that_is_missing() {
-    let lab = Lab::new();
+fn loader_missing_symbol() {
+    let lab = Machine::new();
     versioned(&lab, "libp.so", &[("P_1", "one"), ("P_2", "two")]);
     user(&lab, "user.so", &["one", "two"], "libp.so", &["-Wl,-z,lazy"]);
     user(&lab, "now.so", &["two", "one"], "libp.so", &["-Wl,-z,now"]);
@@ -57,11 +58,11 @@ fn a_symbol_that_is_missing() {
 }
 
 #[test]
-fn what_a_library_finds_that_another_opened() {
-    let lab = Lab::new();
-    lab.library("libdef.so", "libdef.so", "int shared(void) { return 1; }\n", &[]);
-    lab.library("libuse.so", "libuse.so", "extern int shared(void); int (*held)(void) = shared;\n", &[]);
-    lab.library("libboth.so", "libboth.so", "", &["./libuse.so", "./libdef.so", "-Wl,-rpath,$ORIGIN"]);
+fn loader_dlopen_scope() {
+    let lab = Machine::new();
+    lab.library("libdef.so", "int shared(void) { return 1; }\n", &[]);
+    lab.library("libuse.so", "extern int shared(void); int (*held)(void) = shared;\n", &[]);
+    lab.library("libboth.so", "", &["./libuse.so", "./libdef.so", "-Wl,-rpath,$ORIGIN"]);
     for order in [
         &["now:./libuse.so", "now:./libdef.so", "now:./libuse.so"][..],
         &["now:./libdef.so", "now:./libuse.so"],
@@ -78,8 +79,8 @@ fn what_a_library_finds_that_another_opened() {
 }
 
 #[test]
-fn kinds_of_references() {
-    let lab = Lab::new();
+fn loader_kinds_of_references() {
+    let lab = Machine::new();
     for (name, source) in [
         ("weak", "extern int w(void) __attribute__((weak)); int use(void) { return w ? w() : 0; }"),
         ("data", "extern int d; int *use(void) { return &d; }"),
@@ -90,7 +91,7 @@ fn kinds_of_references() {
         ("local", "extern __thread int t; int use(void) { return t; }"),
         ("many", "extern int c(void), b(void), a(void), d; int use(void) { return a() + d + b() + c(); }"),
     ] {
-        lab.library(&format!("{name}.so"), "k.so", source, &["-Wl,-z,lazy"]);
+        lab.library_named(&format!("{name}.so"), "k.so", source, &["-Wl,-z,lazy"]);
         agree(&lab, &lab.path(&format!("{name}.so")), &[]);
         let (lazy, now) = (format!("lazy:./{name}.so"), format!("now:./{name}.so"));
         agree_on_opening(&lab, &[&lazy], &[], &[]);
@@ -100,11 +101,11 @@ fn kinds_of_references() {
 
 /// A program that takes the address of a function has a stub for it, which answers addresses and no calls.
 #[test]
-fn a_programs_stub_is_no_definition() {
-    let lab = Lab::new();
-    lab.library("libdef.so", "libdef.so", "int f(void) { return 1; }\n", &[]);
-    lab.library("call.so", "call.so", "extern int f(void); int use(void) { return f(); }", &["-Wl,-z,lazy"]);
-    lab.library("address.so", "address.so", "extern int f(void); int (*use)(void) = f;", &[]);
+fn loader_plt_stub_is_no_definition() {
+    let lab = Machine::new();
+    lab.library("libdef.so", "int f(void) { return 1; }\n", &[]);
+    lab.library("call.so", "extern int f(void); int use(void) { return f(); }", &["-Wl,-z,lazy"]);
+    lab.library("address.so", "extern int f(void); int (*use)(void) = f;", &[]);
     let source = format!(
         "extern int f(void); int (*volatile held)(void); static void hold(void) {{ held = f; }}\n{}",
         super::OPENER
@@ -113,7 +114,7 @@ fn a_programs_stub_is_no_definition() {
         .replace("int main(int argc, char **argv)\n{", "int main(int argc, char **argv)\n{ if (argc < 0) hold();");
     let program =
         lab.program("opener-stub", &source, &["-no-pie", "-fno-pie", "libdef.so", "-Wl,-rpath,$ORIGIN", "-Wl,-z,lazy"]);
-    lab.library("libdef.so", "libdef.so", "int g(void) { return 1; }\n", &[]);
+    lab.library("libdef.so", "int g(void) { return 1; }\n", &[]);
     agree(&lab, &program, &[]);
     let start = super::Start::of(&lab, &[]);
     let output = start.command(&program).args(["now:./address.so", "now:./call.so"]).output().unwrap();
@@ -134,24 +135,23 @@ fn a_programs_stub_is_no_definition() {
 
 /// A program that copies a variable has a definition of its own, which is no answer to the copying.
 #[test]
-fn what_is_copied_must_be_there() {
-    let lab = Lab::new();
-    lab.library("libdef.so", "libdef.so", "int d = 7;", &[]);
+fn loader_copy_relocations() {
+    let lab = Machine::new();
+    lab.library("libdef.so", "int d = 7;", &[]);
     let source = "extern int d; int main(void) { return d; }";
     let program = lab.program("program", source, &["-no-pie", "-fno-pie", "libdef.so", "-Wl,-rpath,$ORIGIN"]);
     assert_eq!(agree(&lab, &program, &[]), ["[R]/libdef.so"]);
-    lab.library("libdef.so", "libdef.so", "int e = 7;", &[]);
+    lab.library("libdef.so", "int e = 7;", &[]);
     let said = agree(&lab, &program, &[]);
     assert!(said.contains(&"undefined symbol: d\t([R]/program)".into()), "{said:?}");
 }
 
 #[test]
-fn a_symbolic_library_asks_itself_first() {
-    let lab = Lab::new();
-    lab.library("libdef.so", "libdef.so", "int f(void) { return 1; }\n", &[]);
-    lab.library("own.so", "own.so", "int f(void) { return 2; } int (*held)(void) = f;", &["-Wl,-Bsymbolic"]);
+fn loader_symbolic_binding() {
+    let lab = Machine::new();
+    lab.library("libdef.so", "int f(void) { return 1; }\n", &[]);
+    lab.library("own.so", "int f(void) { return 2; } int (*held)(void) = f;", &["-Wl,-Bsymbolic"]);
     lab.library(
-        "user.so",
         "user.so",
         "extern int f(void); int (*use)(void) = f;",
         &["./libdef.so", "./own.so", "-Wl,-rpath,$ORIGIN"],

@@ -1,27 +1,28 @@
 //! Which file ld.so takes for a name.
 
-use super::{Lab, Start, agree, agree_from, agree_on_opening, needing};
+use super::{Start, agree, agree_from, agree_on_opening, needing};
+use crate::support::*;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// Copies of `libx.so` in these directories.
-fn copies(lab: &Lab, dirs: &[&str]) {
-    let built = fs::read(lab.library("built.so", "libx.so", "", &["-nostdlib"])).unwrap();
+fn copies(lab: &Machine, dirs: &[&str]) {
+    let built = fs::read(lab.library_named("built.so", "libx.so", "", &["-nostdlib"])).unwrap();
     for dir in dirs {
         lab.write(&format!("{dir}/libx.so"), &built);
     }
 }
 
-fn path_of(lab: &Lab, dirs: &[&str]) -> String {
+fn path_of(lab: &Machine, dirs: &[&str]) -> String {
     dirs.iter().map(|dir| lab.path(dir).display().to_string()).collect::<Vec<_>>().join(":")
 }
 
 const RPATH: &str = "-Wl,--disable-new-dtags";
 
 #[test]
-fn rpath_comes_first_and_runpath_after_the_variable() {
-    let lab = Lab::new();
+fn loader_rpath_ld_library_path_runpath_order() {
+    let lab = Machine::new();
     copies(&lab, &["own", "variable"]);
     let variable = path_of(&lab, &["variable"]);
     let rpath = needing(&lab, "a.so", "a.so", &["libx.so"], &["-Wl,-rpath,$ORIGIN/own", RPATH]);
@@ -33,10 +34,10 @@ fn rpath_comes_first_and_runpath_after_the_variable() {
 }
 
 #[test]
-fn rpath_is_inherited_and_runpath_is_not() {
-    let lab = Lab::new();
+fn loader_rpath_is_inherited_and_runpath_is_not() {
+    let lab = Machine::new();
     copies(&lab, &["far"]);
-    fs::create_dir(lab.path("mid")).unwrap();
+    lab.mkdir("mid");
     needing(&lab, "mid/libmid.so", "libmid.so", &["libx.so"], &[]);
     needing(&lab, "mid/librun.so", "librun.so", &["libx.so"], &["-Wl,-rpath,/nowhere"]);
     let both = "-Wl,-rpath,$ORIGIN/mid:$ORIGIN/far";
@@ -49,8 +50,8 @@ fn rpath_is_inherited_and_runpath_is_not() {
 }
 
 #[test]
-fn elements_of_the_variable() {
-    let lab = Lab::new();
+fn loader_ld_library_path_elements() {
+    let lab = Machine::new();
     copies(&lab, &["one", "two", "."]);
     let a = needing(&lab, "a.so", "a.so", &["libx.so"], &[]);
     let one = lab.path("one");
@@ -74,23 +75,23 @@ fn elements_of_the_variable() {
 }
 
 #[test]
-fn tokens_in_run_paths_and_needed_entries() {
-    let lab = Lab::new();
+fn loader_dynamic_string_tokens() {
+    let lab = Machine::new();
     copies(&lab, &["sub"]);
     let by_name = needing(&lab, "a.so", "a.so", &["$ORIGIN/sub/libx.so"], &[]);
     let by_list = needing(&lab, "b.so", "b.so", &["libx.so"], &["-Wl,-rpath,/$LIB/$PLATFORM:$ORIGIN/sub"]);
     assert_eq!(agree(&lab, &by_name, &[]), ["[R]/sub/libx.so"]);
     assert_eq!(agree(&lab, &by_list, &[]), ["[R]/sub/libx.so"]);
     // Through a symbolic link, the link's own directory is the origin.
-    fs::create_dir(lab.path("farm")).unwrap();
+    lab.mkdir("farm");
     symlink("../a.so", lab.path("farm/a.so")).unwrap();
     let said = agree(&lab, &lab.path("farm/a.so"), &[]);
     assert_eq!(said, ["[R]/farm/sub/libx.so => not found"]);
 }
 
 #[test]
-fn subdirectories_for_the_processor() {
-    let lab = Lab::new();
+fn loader_hwcaps_subdirectories() {
+    let lab = Machine::new();
     let subs = ["glibc-hwcaps/x86-64-v4", "glibc-hwcaps/x86-64-v3", "glibc-hwcaps/x86-64-v2", "tls/x86_64/x86_64"];
     let more = ["tls/x86_64", "tls/haswell", "tls", "haswell", "x86_64", "x86_64/x86_64", "avx512_1", "aarch64", "."];
     let all: Vec<&str> = subs.into_iter().chain(more).collect();
@@ -103,8 +104,8 @@ fn subdirectories_for_the_processor() {
 }
 
 #[test]
-fn subdirectories_that_a_tunable_masks() {
-    let lab = Lab::new();
+fn loader_hwcaps_masked_by_a_tunable() {
+    let lab = Machine::new();
     let a = needing(&lab, "a.so", "a.so", &["libx.so"], &[]);
     copies(&lab, &["x/glibc-hwcaps/x86-64-v4", "x/glibc-hwcaps/x86-64-v3", "x/glibc-hwcaps/x86-64-v2", "x"]);
     copies(&lab, &["old/haswell", "old/x86_64", "old"]);
@@ -153,11 +154,11 @@ impl EachStr for Vec<String> {
 }
 
 #[test]
-fn a_name_that_is_mapped_is_not_searched() {
-    let lab = Lab::new();
+fn loader_mapped_soname_is_not_searched() {
+    let lab = Machine::new();
     copies(&lab, &["one", "two"]);
     // By soname, whatever the file is called.
-    lab.library("one/other-name.so", "liby.so", "", &["-nostdlib"]);
+    lab.library_named("one/other-name.so", "liby.so", "", &["-nostdlib"]);
     let list = "-Wl,-rpath,$ORIGIN/one:$ORIGIN/two";
     let by_soname = needing(&lab, "a.so", "a.so", &["other-name.so", "liby.so"], &[list]);
     assert_eq!(agree(&lab, &by_soname, &[]), ["[R]/one/other-name.so"]);
@@ -174,8 +175,8 @@ fn a_name_that_is_mapped_is_not_searched() {
 }
 
 #[test]
-fn the_program_is_known_by_its_soname_and_not_by_its_file() {
-    let lab = Lab::new();
+fn loader_program_is_known_by_its_soname() {
+    let lab = Machine::new();
     let own = lab.path("self.so").display().to_string();
     let by_soname = needing(&lab, "self.so", "self.so", &["self.so"], &[]);
     assert_eq!(agree(&lab, &by_soname, &[]), [""; 0]);
@@ -184,13 +185,13 @@ fn the_program_is_known_by_its_soname_and_not_by_its_file() {
 }
 
 #[test]
-fn what_stands_in_the_way() {
-    let lab = Lab::new();
+fn loader_files_in_the_way() {
+    let lab = Machine::new();
     copies(&lab, &["good", "class", "machine"]);
     let patch = |path: &str, at: usize, byte: u8| {
         let mut bytes = fs::read(lab.path(path)).unwrap();
         bytes[at] = byte;
-        fs::write(lab.path(path), bytes).unwrap();
+        lab.write(path, bytes);
     };
     // Passed over.
     patch("class/libx.so", 4, 1);
@@ -210,7 +211,7 @@ fn what_stands_in_the_way() {
         copies(&lab, &[dir]);
         patch(&format!("{dir}/libx.so"), at, byte);
     }
-    fs::create_dir_all(lab.path("directory/libx.so")).unwrap();
+    lab.mkdir("directory/libx.so");
     lab.write("empty/libx.so", "");
     lab.write("short/libx.so", &fs::read(lab.path("good/libx.so")).unwrap()[..63]);
     lab.write("text/libx.so", format!("GROUP ( libx.so.1 ){}", " ".repeat(80)));
@@ -225,10 +226,10 @@ fn what_stands_in_the_way() {
 
 /// "The file exists and is readable, but something went wrong": the rest of that list is not searched, the next list is.
 #[test]
-fn a_loop_of_links_ends_a_list() {
-    let lab = Lab::new();
+fn loader_link_loop_ends_a_path() {
+    let lab = Machine::new();
     copies(&lab, &["good"]);
-    fs::create_dir(lab.path("loop")).unwrap();
+    lab.mkdir("loop");
     symlink("libx.so", lab.path("loop/libx.so")).unwrap();
     let list = path_of(&lab, &["loop", "good"]);
     let a = needing(&lab, "a.so", "a.so", &["libx.so"], &[]);
@@ -240,18 +241,18 @@ fn a_loop_of_links_ends_a_list() {
 }
 
 #[test]
-fn nodeflib_leaves_the_system_out() {
-    let lab = Lab::new();
+fn loader_nodeflib() {
+    let lab = Machine::new();
     let a = needing(&lab, "a.so", "a.so", &["libz.so.1", "libc.so.6"], &["-Wl,-z,nodefaultlib"]);
     agree(&lab, &a, &[]);
     assert!(super::theirs(&a, Start::of(&lab, &[])).iter().any(|line| line == "libc.so.6 => not found"));
 }
 
 #[test]
-fn filters_stand_before_what_they_filter() {
-    let lab = Lab::new();
-    lab.library("libauxiliary.so", "libauxiliary.so", "", &["-nostdlib"]);
-    lab.library("libneeded.so", "libneeded.so", "", &["-nostdlib"]);
+fn loader_filter_order() {
+    let lab = Machine::new();
+    lab.library("libauxiliary.so", "", &["-nostdlib"]);
+    lab.library("libneeded.so", "", &["-nostdlib"]);
     let here = "-Wl,-rpath,$ORIGIN";
     for (name, options) in [
         ("aux", &["-Wl,-f,libauxiliary.so"][..]),
@@ -274,10 +275,10 @@ fn filters_stand_before_what_they_filter() {
 }
 
 #[test]
-fn preloads() {
-    let lab = Lab::new();
+fn loader_ld_preload() {
+    let lab = Machine::new();
     copies(&lab, &["one", "two"]);
-    lab.library("libz.so.1", "libz.so.1", "", &["-nostdlib"]);
+    lab.library("libz.so.1", "", &["-nostdlib"]);
     let a = needing(&lab, "a.so", "a.so", &["libz.so.1", "libx.so"], &[]);
     let one = lab.path("one/libx.so").display().to_string();
     let two = lab.path("two/libx.so").display().to_string();
@@ -298,8 +299,8 @@ fn preloads() {
 }
 
 #[test]
-fn what_dlopen_searches() {
-    let lab = Lab::new();
+fn loader_dlopen_search() {
+    let lab = Machine::new();
     copies(&lab, &["own", "lib"]);
     needing(&lab, "lib/libmid.so", "libmid.so", &["libx.so"], &[]);
     needing(&lab, "lib/librun.so", "librun.so", &["libx.so"], &["-Wl,-rpath,$ORIGIN/nothing"]);
@@ -318,19 +319,19 @@ fn what_dlopen_searches() {
 }
 
 #[test]
-fn programs_are_not_opened() {
-    let lab = Lab::new();
+fn loader_dlopen_refuses_programs() {
+    let lab = Machine::new();
     lab.program("pie", "int main(void) { return 0; }", &["-pie", "-fPIE"]);
     lab.program("fixed", "int main(void) { return 0; }", &["-no-pie"]);
-    lab.library("noopen.so", "noopen.so", "", &["-Wl,-z,nodlopen"]);
+    lab.library("noopen.so", "", &["-Wl,-z,nodlopen"]);
     needing(&lab, "user.so", "user.so", &["noopen.so"], &["-Wl,-rpath,$ORIGIN"]);
     agree_on_opening(&lab, &["now:./pie", "now:./fixed", "now:./noopen.so", "now:./user.so"], &[], &[]);
     agree_on_opening(&lab, &["now:./opener"], &[("LD_PRELOAD", "./pie:./fixed:./noopen.so")], &[]);
 }
 
 #[test]
-fn the_interpreter_is_there_from_the_start() {
-    let lab = Lab::new();
+fn loader_interpreter_is_mapped_first() {
+    let lab = Machine::new();
     let name = super::ld_so().file_name().unwrap().to_str().unwrap().to_owned();
     let path = super::ld_so().display().to_string();
     let real = fs::canonicalize(&path).unwrap().display().to_string();

@@ -1,6 +1,7 @@
 //! Small worlds drawn at random: libraries that need, define and ask for a few names in every way there is.
 
-use super::{Lab, agree, agree_on_opening};
+use super::{agree, agree_on_opening};
+use crate::support::*;
 /// Numbers that are the same in every run (xorshift64*).
 struct Draw(u64);
 
@@ -21,7 +22,7 @@ const LIBRARIES: usize = 5;
 const SYMBOLS: [&str; 4] = ["p", "q", "r", "s"];
 
 /// One library of a world: each is built against older copies of the others.
-fn build(lab: &Lab, draw: &mut Draw, at: usize) {
+fn build(lab: &Machine, draw: &mut Draw, at: usize) {
     let name = format!("lib{at}.so");
     let mut source = String::new();
     for symbol in SYMBOLS {
@@ -69,15 +70,15 @@ fn build(lab: &Lab, draw: &mut Draw, at: usize) {
         }
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    lab.library(&name, &name, &source, &args);
+    lab.library(&name, &source, &args);
 }
 
 #[test]
-fn worlds_drawn_at_random_link_as_foretold() {
+fn loader_predicts_random_machines() {
     let mut draw = Draw(20_261_122);
     let mut said = 0;
     for _ in 0..5 {
-        let lab = Lab::new();
+        let lab = Machine::new();
         // Twice, so that each is linked against what another was before.
         for at in (0..LIBRARIES).chain(0..LIBRARIES) {
             build(&lab, &mut draw, at);

@@ -2,62 +2,17 @@
 
 use super::*;
 use cudashim::internal::diagnose::{Finding, in_the_way};
-use cudashim::{Host, Machine, Plan, Request};
-use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+use cudashim::{Host, Plan, Request};
 
 /// A torch with all it needs, on a machine that has a driver of this version, whose libcuda is of that one.
-fn machine(driver: Option<(&str, &str)>) -> (World, Venv) {
-    let world = World::new();
+fn torch_on(driver: Option<(&str, &str)>) -> (Machine, Venv) {
+    let world = driver.into_iter().fold(Machine::new().glibc(), |world, (kernel, libcuda)| {
+        world.module(kernel).device_files().part(SYSTEM, "cuda", libcuda)
+    });
     let venv = world.venv("venv");
-    torch(&venv);
+    torch_with_cublas(&venv);
     venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
-    own_libc(&world);
-    if let Some((kernel, libcuda)) = driver {
-        gpu(&world, kernel);
-        install(&world, libcuda);
-    }
     (world, venv)
-}
-
-/// The C library of this very process: what is built here needs it.
-fn own_libc(world: &World) {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    for line in maps.lines().filter_map(|line| line.split_once('/')) {
-        let path = Path::new("/").join(line.1);
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let copy = world.path("lib/x86_64-linux-gnu").join(name);
-        if (name == "libc.so.6" || name.starts_with("ld-linux")) && !copy.exists() {
-            fs::create_dir_all(copy.parent().unwrap()).unwrap();
-            fs::copy(&path, &copy).unwrap();
-        }
-    }
-}
-
-fn gpu(world: &World, kernel: &str) {
-    for (path, text) in [
-        ("sys/module/nvidia/version", kernel),
-        ("dev/null", ""),
-        ("dev/nvidia0", ""),
-        ("dev/nvidiactl", ""),
-        ("dev/nvidia-uvm", ""),
-    ] {
-        let path = world.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
-    }
-}
-
-fn install(world: &World, version: &str) {
-    let dir = world.path("lib/x86_64-linux-gnu");
-    Lib::new("libcuda.so.1").unversioned().defines(&["cuInit"]).build(&dir.join(format!("libcuda.so.{version}")));
-    symlink(format!("libcuda.so.{version}"), dir.join("libcuda.so.1")).unwrap();
-}
-
-fn host(world: &World, env: &[(&str, &str)]) -> Host {
-    let env: BTreeMap<_, _> = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    Host::new(world.root().to_owned(), env, "/".into())
 }
 
 fn request(command: &[&str]) -> Request {
@@ -65,25 +20,25 @@ fn request(command: &[&str]) -> Request {
     Request { python, command: command.iter().map(Into::into).collect(), ..Request::default() }
 }
 
-fn plan(world: &World) -> Plan {
-    request(&[]).answer(&host(world, &[])).unwrap().resolution.unwrap().plan
+fn plan(world: &Machine) -> Plan {
+    request(&[]).answer(&world.host()).unwrap().resolution.unwrap().plan
 }
 
 /// What is in the way of a command with a plan, or without one.
 fn prove(host: Host, request: Request, plan: Option<&Plan>) -> Vec<Finding> {
-    let machine = Machine::new(host, request);
+    let machine = cudashim::Machine::new(host, request);
     let machine = plan.into_iter().fold(machine, |machine, plan| machine.with_plan(plan.clone()));
     in_the_way(&machine.answered().unwrap())
 }
 
 /// The ids of what is in the way, with the set handed out.
-fn stops(world: &World) -> Vec<&'static str> {
+fn stops(world: &Machine) -> Vec<&'static str> {
     ids(&proven(world))
 }
 
-fn proven(world: &World) -> Vec<Finding> {
-    let answer = request(&[]).answer(&host(world, &[])).unwrap();
-    prove(host(world, &[]), request(&[]), answer.resolution.as_ref().map(|found| &found.plan))
+fn proven(world: &Machine) -> Vec<Finding> {
+    let answer = request(&[]).answer(&world.host()).unwrap();
+    prove(world.host(), request(&[]), answer.resolution.as_ref().map(|found| &found.plan))
 }
 
 fn ids(stops: &[Finding]) -> Vec<&'static str> {
@@ -91,33 +46,29 @@ fn ids(stops: &[Finding]) -> Vec<&'static str> {
 }
 
 #[test]
-fn nothing_in_the_way() {
-    let (world, _venv) = machine(Some(("550.54.15", "550.54.15")));
+fn proof_of_a_sound_machine() {
+    let (world, _venv) = torch_on(Some(("550.54.15", "550.54.15")));
     assert_eq!(stops(&world), [""; 0]);
 }
 
 #[test]
-fn the_driver() {
-    assert_eq!(stops(&machine(None).0), ["no-driver"]);
-    let (world, _venv) = machine(None);
-    gpu(&world, "550.54.15");
-    assert_eq!(stops(&world), ["half-a-driver"]);
-    let (world, _venv) = machine(None);
-    install(&world, "550.54.15");
-    assert_eq!(stops(&world), ["driver-unknown"]);
-    let old = proven(&machine(Some(("470.82.01", "470.82.01"))).0);
+fn proof_of_the_driver() {
+    assert_eq!(stops(&torch_on(None).0), ["no-driver"]);
+    assert_eq!(stops(&torch_on(None).0.module("550.54.15").device_files()), ["half-a-driver"]);
+    assert_eq!(stops(&torch_on(None).0.part(SYSTEM, "cuda", "550.54.15")), ["driver-unknown"]);
+    let old = proven(&torch_on(Some(("470.82.01", "470.82.01"))).0);
     assert_eq!(ids(&old), ["driver-too-old"]);
     assert!(old[0].cause.starts_with("torch 2.5.1+cu124 needs 525"), "{old:?}");
-    assert_eq!(stops(&machine(Some(("550.54.15", "535.54.03"))).0), ["nvml-kernel-user-mismatch"]);
+    assert_eq!(stops(&torch_on(Some(("550.54.15", "535.54.03"))).0), ["nvml-kernel-user-mismatch"]);
 }
 
 #[test]
-fn what_does_not_load() {
-    let (world, venv) = machine(Some(("550.54.15", "550.54.15")));
+fn proof_of_what_does_not_load() {
+    let (world, venv) = torch_on(Some(("550.54.15", "550.54.15")));
     let plan = plan(&world);
     // Without the plan a copy that lacks a symbol comes first; with it the set loads.
     Lib::new("libcublasLt.so.12").defines(&["cublasLtOther"]).build(&world.path("old/libcublasLt.so.12"));
-    let host = || host(&world, &[("LD_LIBRARY_PATH", "/old")]);
+    let host = || world.host_with(&[("LD_LIBRARY_PATH", "/old")], "/");
     let bare = prove(host(), request(&[]), None);
     assert_eq!(ids(&bare), ["cublaslt-older-wins"]);
     assert!(bare[0].cause.contains("needs `cublasLtCreate`"), "{bare:?}");
@@ -128,13 +79,11 @@ fn what_does_not_load() {
 }
 
 #[test]
-fn a_torch_without_cuda_beside_a_gpu() {
-    let world = World::new();
-    let venv = world.venv("venv");
+fn proof_of_a_cpu_torch_beside_a_gpu() {
+    let (world, venv) = Machine::with_venv();
     venv.torch("2.8.0+cpu", None, &[], &[]);
     assert_eq!(stops(&world), [""; 0], "there is no GPU to miss");
-    gpu(&world, "535.261.03");
-    install(&world, "535.261.03");
+    let world = world.module("535.261.03").device_files().part(SYSTEM, "cuda", "535.261.03");
     let found = proven(&world);
     assert_eq!(ids(&found), ["silent-cpu-fallback"]);
     // The latest build of it that this driver runs.
@@ -144,8 +93,8 @@ fn a_torch_without_cuda_beside_a_gpu() {
 }
 
 #[test]
-fn onnxruntime_and_jax() {
-    let (world, venv) = machine(Some(("550.54.15", "550.54.15")));
+fn proof_of_onnxruntime_and_jax() {
+    let (world, venv) = torch_on(Some(("550.54.15", "550.54.15")));
     let provider =
         Lib::new("libonnxruntime_providers_cuda.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
     let provider = provider.uses("libcurand.so.10", &["curandCreate"]).link("-rpath,$ORIGIN/../../nvidia/curand/lib");
@@ -155,17 +104,17 @@ fn onnxruntime_and_jax() {
     assert_eq!(ids(&proof), ["ort-cuda-ep-missing-lib", "silent-cpu-fallback"]);
     assert!(proof[0].cause.contains("ONNX Runtime 1.20.0") && proof[0].cause.contains("libcurand.so.10"), "{proof:?}");
     let curand = Lib::new("libcurand.so.10").defines(&["curandCreate"]);
-    venv.wheel("nvidia-curand-cu12", "10.3.5.147", &[("nvidia/curand/lib/libcurand.so.10", curand)]);
+    venv.nvidia("curand", "10.3.5.147", curand);
     assert_eq!(stops(&world), [""; 0]);
     // The build for the CPU was installed over it.
     fs::remove_file(venv.site.join(provider[0].0)).unwrap();
-    venv.wheel("onnxruntime", "1.20.0", &[]);
+    venv.dist_info("onnxruntime", "1.20.0", "", "");
     let proof = proven(&world);
     assert_eq!(ids(&proof), ["silent-cpu-fallback"]);
     assert!(proof[0].cause.contains("both installed"), "{proof:?}");
 
-    let (world, venv) = machine(Some(("550.54.15", "550.54.15")));
-    venv.wheel("jax", "0.4.35", &[]);
+    let (world, venv) = torch_on(Some(("550.54.15", "550.54.15")));
+    venv.dist_info("jax", "0.4.35", "", "");
     assert_eq!(stops(&world), [""; 0], "torch is what is served");
     fs::remove_dir_all(venv.site.join("torch")).unwrap();
     assert_eq!(stops(&world), ["silent-cpu-fallback"]);
@@ -173,31 +122,31 @@ fn onnxruntime_and_jax() {
     venv.wheel("jax-cuda12-plugin", "0.4.35", &[("jax_plugins/xla_cuda12/xla_cuda_plugin.so", plugin)]);
     // JAX asks cuSPARSE for its version, and does without the GPU where that is not there.
     assert_eq!(stops(&world), ["jax-library-unloadable"]);
-    fs::remove_file(world.path("lib/x86_64-linux-gnu/libcuda.so.1")).unwrap();
-    fs::remove_file(world.path("lib/x86_64-linux-gnu/libcuda.so.550.54.15")).unwrap();
+    let libcuda = ["libcuda.so.1", "libcuda.so.550.54.15"];
+    let world = libcuda.into_iter().fold(world, |world, name| world.without(&format!("{SYSTEM}/{name}")));
     assert_eq!(stops(&world), ["half-a-driver", "jax-library-unloadable"]);
 }
 
 #[test]
-fn a_shell_proves_nothing() {
-    let (world, _venv) = machine(None);
-    fs::create_dir_all(world.path("usr/bin")).unwrap();
+fn run_check_refuses_a_shell() {
+    let (world, _venv) = torch_on(None);
+    world.mkdir("usr/bin");
     fs::copy("/bin/sh", world.path("usr/bin/sh")).unwrap();
-    let seen = Seen::of(&mut world.cudashim(["run", "--check", "--", "/usr/bin/sh"]));
+    let seen = world.run(["run", "--check", "--", "/usr/bin/sh"]);
     assert_eq!(seen.code, Some(125), "{}", seen.err);
     assert!(seen.err.contains("cannot determine which Python `/usr/bin/sh` will run"), "{}", seen.err);
 }
 
 /// On any machine: with a GPU or without one, a plan that drifted is not started with.
 #[test]
-fn run_does_not_start_what_is_not_proven() {
+fn run_check_starts_nothing_unproven() {
     let (world, venv) = locked();
     fs::remove_file(venv.site.join(CUBLAS).join("libcublasLt.so.12")).unwrap();
     let run = |arguments: &[&str], variable: Option<&str>| {
         let mut command = world.cudashim(["run", "--plan", "cudashim.lock"]);
         command.args(arguments).arg("--").arg(venv.python()).arg("--load");
         command.envs(variable.map(|value| ("CUDASHIM_CHECK", value)));
-        Seen::of(command.arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
+        Process::of(command.arg(venv.torch_deps()))
     };
     for done in [run(&["--check", "--force"], None), run(&["--force"], Some("1"))] {
         assert_eq!((done.code, done.out.as_str()), (Some(125), ""), "{}", done.err);
@@ -221,8 +170,8 @@ fn run_does_not_start_what_is_not_proven() {
 
 /// torch's own parts may take symbols from who loads them, which they do not need by name.
 #[test]
-fn a_part_that_counts_on_who_loads_it() {
-    let (world, venv) = machine(Some(("550.54.15", "550.54.15")));
+fn proof_of_a_part_that_depends_on_its_loader() {
+    let (world, venv) = torch_on(Some(("550.54.15", "550.54.15")));
     let dir = venv.site.join("torch/lib");
     let part = "int late(void);\nint (*use_late)(void) = late;\n";
     crate::support::library(&dir, "libtorch_part.so", part, &["-Wl,-soname,libtorch_part.so"]);

@@ -2,13 +2,12 @@
 
 use super::*;
 
-fn load(world: &World, venv: &Venv, plan: &str) -> Seen {
-    let mut command = world.cudashim(["run", "--plan", plan, "--"]);
-    Seen::of(command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so")))
+fn load(world: &Machine, venv: &Venv, plan: &str) -> Process {
+    Process::of(&mut world.load(&["--plan", plan], venv))
 }
 
 #[test]
-fn an_environment_that_was_moved() {
+fn relocate_a_moved_environment() {
     let (world, _venv) = locked();
     fs::rename(world.path("venv"), world.path("moved")).unwrap();
     let moved = Venv { dir: world.path("moved"), site: world.path("moved/lib/python3.11/site-packages") };
@@ -25,20 +24,17 @@ fn an_environment_that_was_moved() {
     assert_eq!((code, value["relocated"].as_str()), (0, Some("here.lock")), "{value:#}");
     assert_eq!(fs::read(world.path("cudashim.lock")).unwrap(), before);
     assert_eq!(verify(&world, &["here.lock"]).0, 0);
-    let text = fs::read_to_string(world.path("here.lock")).unwrap();
+    let text = world.read("here.lock");
     assert!(!text.contains(&*world.path("venv").to_string_lossy()), "{text}");
     assert_eq!(load(&world, &moved, "here.lock").out, "ok\n");
     // It is what a lock made there would be.
-    assert_eq!(
-        Seen::of(&mut world.cudashim(["lock", "--python", "moved", "-o", "here.lock", "--check"])).code,
-        Some(0)
-    );
+    assert_eq!(world.run(["lock", "--python", "moved", "-o", "here.lock", "--check"]).code, Some(0));
 }
 
 #[test]
-fn libraries_that_were_moved() {
+fn relocate_moved_libraries() {
     let (world, venv) = locked();
-    fs::create_dir_all(world.path("opt")).unwrap();
+    world.mkdir("opt");
     fs::rename(venv.site.join("nvidia"), world.path("opt/nvidia")).unwrap();
     let (code, value) = verify(&world, &["--relocate"]);
     assert_eq!(code, 1);
@@ -51,17 +47,16 @@ fn libraries_that_were_moved() {
     // They stand outside of the environment: a lock alone is no reason to load them.
     let alone = load(&world, &venv, "cudashim.lock");
     assert!(alone.err.contains("stands outside of what the command has"), "{}", alone.err);
-    let mut command = world.cudashim(["run", "--plan", "cudashim.lock", "--place", "opt/nvidia/cublas/lib", "--"]);
-    command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so"));
-    assert_eq!(Seen::of(&mut command).out, "ok\n");
-    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    let mut command = world.load(&["--plan", "cudashim.lock", "--place", "opt/nvidia/cublas/lib"], &venv);
+    assert_eq!(Process::of(&mut command).out, "ok\n");
+    let text = world.read("cudashim.lock");
     assert!(text.contains("/opt/nvidia/cublas/lib/libcublas.so.12\t") && text.contains("\t12.4.5.8\t"), "{text}");
     // Once here, there is nothing left to do.
     assert_eq!(verify(&world, &place).1["relocated"], Value::Null);
 }
 
 #[test]
-fn a_copy_of_the_files_in_their_place() {
+fn relocate_copied_files() {
     let (world, venv) = locked();
     let file = venv.site.join(CUBLAS).join("libcublas.so.12");
     let bytes = fs::read(&file).unwrap();
@@ -69,16 +64,16 @@ fn a_copy_of_the_files_in_their_place() {
     fs::write(&file, &bytes).unwrap();
     // The same bytes as another file: after a copy, on another mount of an image. Both take it for what it is.
     let ran = load(&world, &venv, "cudashim.lock");
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("ok\n", ""));
+    assert_eq!(ran.quiet(), "ok\n");
     let (code, value) = verify(&world, &[]);
     assert_eq!((code, state(&value, "libcublas.so.12").0.as_str()), (0, "differs"));
     assert_eq!(verify(&world, &["--relocate"]).0, 0);
     let ran = load(&world, &venv, "cudashim.lock");
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("ok\n", ""));
+    assert_eq!(ran.quiet(), "ok\n");
 }
 
 #[test]
-fn another_build_is_not_taken() {
+fn relocate_takes_no_other_build() {
     let (world, venv) = locked();
     let file = venv.site.join(CUBLAS).join("libcublasLt.so.12");
     Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "cublasLtNew"]).build(&file);
@@ -92,10 +87,10 @@ fn another_build_is_not_taken() {
 }
 
 #[test]
-fn another_torch_is_no_matter_of_paths() {
+fn relocate_cannot_fix_another_torch() {
     let (world, _venv) = locked();
     let other = world.venv("other");
-    torch(&other);
+    torch_with_cublas(&other);
     other.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
     fs::write(other.site.join("torch/version.py"), "__version__ = '2.6.0+cu124'\ncuda = '12.4'\n").unwrap();
     fs::remove_dir_all(world.path("venv")).unwrap();
@@ -107,46 +102,42 @@ fn another_torch_is_no_matter_of_paths() {
 
 /// What an environment has besides is not of the lock.
 #[test]
-fn more_on_this_machine_changes_nothing() {
+fn relocate_ignores_what_else_is_installed() {
     let (world, venv) = locked();
-    venv.wheel(
-        "nvidia-nccl-cu12",
-        "2.21.5",
-        &[("nvidia/nccl/lib/libnccl.so.2", Lib::new("libnccl.so.2").unversioned())],
-    );
+    venv.nvidia("nccl", "2.21.5", Lib::new("libnccl.so.2").unversioned());
     fs::rename(world.path("venv"), world.path("moved")).unwrap();
     assert_eq!(verify(&world, &["--python", "moved", "--relocate"]).0, 0);
-    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    let text = world.read("cudashim.lock");
     assert!(!text.contains("libnccl"), "{text}");
-    let fresh = Seen::of(&mut world.cudashim(["lock", "--python", "moved", "-o", "fresh.lock"]));
+    let fresh = world.run(["lock", "--python", "moved", "-o", "fresh.lock"]);
     assert_eq!(fresh.code, Some(0));
-    assert!(fs::read_to_string(world.path("fresh.lock")).unwrap().contains("lib\tlibnccl.so.2\t"));
+    assert!(world.read("fresh.lock").contains("lib\tlibnccl.so.2\t"));
 }
 
 /// The environment that is named comes first, also where the files of the lock still stand.
 #[test]
-fn a_copy_of_the_environment_gets_libraries_of_its_own() {
+fn relocate_a_copied_environment() {
     let (world, venv) = locked();
     let copied = Command::new("cp").arg("-r").arg(&venv.dir).arg(world.path("copy")).status().unwrap();
     assert!(copied.success());
     assert_eq!(state(&verify(&world, &["--python", "copy"]).1, "torch"), drifted("moved"));
     assert_eq!(verify(&world, &["--python", "copy", "--relocate", "-o", "copy.lock"]).0, 0);
-    let text = fs::read_to_string(world.path("copy.lock")).unwrap();
+    let text = world.read("copy.lock");
     assert!(!text.contains(&*venv.dir.to_string_lossy()), "{text}");
 }
 
 #[test]
-fn a_file_of_another_name_is_found_where_it_stood() {
+fn relocate_a_file_with_its_own_name() {
     let (world, _venv) = locked();
     let path = Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "mine"]).build(&world.path("opt/patched.bin"));
     let fixed = format!("libcublasLt.so.12={}", path.display());
     let beside = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["mine"]);
     let beside = format!("libcublas.so.12={}", beside.build(&world.path("opt/other.bin")).display());
-    let lock = Seen::of(&mut world.cudashim(["lock", "--python", "venv", "--use", &fixed, "--use", &beside]));
+    let lock = world.run(["lock", "--python", "venv", "--use", &fixed, "--use", &beside]);
     assert_eq!(lock.code, Some(0), "{}", lock.err);
     fs::rename(world.path("venv"), world.path("moved")).unwrap();
     let (code, value) = verify(&world, &["--python", "moved", "--relocate"]);
     assert_eq!(code, 0, "{value:#}");
-    let text = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    let text = world.read("cudashim.lock");
     assert!(text.contains(&*path.to_string_lossy()), "{text}");
 }

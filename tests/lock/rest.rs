@@ -3,12 +3,9 @@
 use super::*;
 
 #[test]
-fn a_file_named_by_hand_may_have_any_name() {
-    let world = World::new();
-    let venv = world.venv("venv");
-    torch(&venv);
-    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
-    fs::create_dir_all(world.path("opt")).unwrap();
+fn lock_use_takes_a_file_of_any_name() {
+    let (world, venv) = torch_machine();
+    world.mkdir("opt");
     let patched =
         Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "mine"]).build(&world.path("opt/patched.bin"));
     let mine = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]).uses("libcublasLt.so.12", &["mine"]);
@@ -17,8 +14,8 @@ fn a_file_named_by_hand_may_have_any_name() {
     let resolve = |uses: &[String]| {
         let mut command = world.cudashim(["resolve", "--python", "venv", "--format", "json"]);
         command.args(uses.iter().flat_map(|one| ["--use", one]));
-        let done = Seen::of(&mut command);
-        let value: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{}", done.err));
+        let done = Process::of(&mut command);
+        let value = done.json();
         (done.code, value)
     };
     let (code, value) = resolve(&uses);
@@ -43,25 +40,24 @@ fn a_file_named_by_hand_may_have_any_name() {
 }
 
 #[test]
-fn a_home_that_cannot_be_written_stops_nobody() {
+fn run_works_with_an_unwritable_home() {
     let (world, venv) = locked();
-    fs::write(world.path("file"), "").unwrap();
-    fs::create_dir_all(world.path("tmp")).unwrap();
-    fs::create_dir_all(world.path("runtime")).unwrap();
-    fs::set_permissions(world.path("runtime"), fs::Permissions::from_mode(0o700)).unwrap();
+    world.write("file", "");
+    world.mkdir("tmp");
+    world.mkdir("runtime");
+    world.mode("runtime", 0o700);
     let run = |set: &[(&str, &Path)]| {
-        let mut command = world.cudashim(["run", "--"]);
-        command.arg(venv.python()).arg("--load").arg(venv.site.join("torch/lib/libtorch_global_deps.so"));
+        let mut command = world.load(&[], &venv);
         command.env_remove("CUDASHIM_CACHE").env("HOME", world.path("file")).env("TMPDIR", world.path("tmp"));
-        Seen::of(command.envs(set.iter().copied()))
+        Process::of(command.envs(set.iter().copied()))
     };
     let own = world.path(&format!("tmp/cudashim-{}", rustix::process::geteuid().as_raw()));
     let done = run(&[]);
-    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (Some(0), "ok\n", ""));
+    assert_eq!(done.ok(), "ok\n");
     assert_eq!(fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o700);
     assert!(own.join("plans").is_dir());
     let done = run(&[("XDG_RUNTIME_DIR", &world.path("runtime"))]);
-    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (Some(0), "ok\n", ""));
+    assert_eq!(done.ok(), "ok\n");
     assert!(world.path("runtime/cudashim/plans").is_dir());
     // Others may write to it: it is no place for what decides what is loaded, and the first complaint is told with its path.
     fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
@@ -71,39 +67,38 @@ fn a_home_that_cannot_be_written_stops_nobody() {
     assert!(done.err.contains(&*home.to_string_lossy()) && done.err.contains("Not a directory"), "{}", done.err);
     // So may they where they may write to the directory above.
     fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
-    fs::set_permissions(world.path("tmp"), fs::Permissions::from_mode(0o777)).unwrap();
+    world.mode("tmp", 0o777);
     assert_eq!(run(&[]).code, Some(125));
-    fs::set_permissions(world.path("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    world.mode("tmp", 0o1777);
     assert_eq!(run(&[]).code, Some(0));
     // What the user names is not passed over.
     assert_eq!(run(&[("CUDASHIM_CACHE", &world.path("file"))]).code, Some(125));
     // ld.so could not name a file in it.
-    fs::create_dir_all(world.path("a b")).unwrap();
+    world.mkdir("a b");
     assert_eq!(run(&[("HOME", &world.path("a b"))]).code, Some(0));
 }
 
 #[test]
-fn a_command_that_cannot_be_looked_at_is_not_absent() {
-    let world = World::new();
+fn run_reports_an_unreadable_command() {
+    let world = Machine::new();
     symlink("loop", world.path("bin/loop")).unwrap();
     for word in ["loop", "./bin/loop"] {
-        let done = Seen::of(&mut world.cudashim(["run", word]));
+        let done = world.run(["run", word]);
         assert!(done.code == Some(126) && done.err.contains("symbolic links"), "{word}: {:?} {}", done.code, done.err);
     }
-    assert_eq!(Seen::of(&mut world.cudashim(["run", "none"])).code, Some(127));
-    assert_eq!(Seen::of(&mut world.cudashim(["run", "cudashim.lock/x"])).code, Some(127));
+    assert_eq!(world.run(["run", "none"]).code, Some(127));
+    assert_eq!(world.run(["run", "cudashim.lock/x"]).code, Some(127));
 }
 
 #[test]
-fn copies_that_are_refused_are_told_of_on_request() {
+fn resolve_lists_refused_copies_on_request() {
     let (world, venv) = locked();
-    fs::create_dir_all(world.path("old")).unwrap();
-    fs::write(world.path("old/libcublasLt.so.12"), "no library").unwrap();
+    world.write("old/libcublasLt.so.12", "no library");
     Lib::new("libcublas.so.12").defines(&["other"]).build(&world.path("old/libcublas.so.12"));
     let run = |arguments: &[&str]| {
         let mut command = world.cudashim(["run"]);
         command.args(arguments).arg("--").arg(venv.python()).env("LD_LIBRARY_PATH", world.path("old"));
-        Seen::of(&mut command)
+        Process::of(&mut command)
     };
     assert_eq!(run(&[]).err, "");
     // Also of an answer that was kept.
@@ -118,40 +113,38 @@ fn copies_that_are_refused_are_told_of_on_request() {
 }
 
 #[test]
-fn the_manual_page_and_what_stands_in_no_help() {
-    let world = World::new();
-    let page = Seen::of(&mut world.cudashim(["man"]));
-    assert_eq!((page.code, page.err.as_str()), (Some(0), ""));
+fn man_page_documents_variables() {
+    let world = Machine::new();
+    let page = world.run(["man"]);
+    page.ok();
     assert!(page.out.contains(".TH cudashim 1") && page.out.contains("cudashim\\-verify(1)"), "{}", page.out);
-    let page = Seen::of(&mut world.cudashim(["man", "verify"]));
+    let page = world.run(["man", "verify"]);
     assert!(page.out.contains("cudashim\\-verify \\- ") && page.out.contains("\\-\\-relocate"), "{}", page.out);
-    assert_eq!(Seen::of(&mut world.cudashim(["man", "none"])).code, Some(2));
+    assert_eq!(world.run(["man", "none"]).code, Some(2));
     for shell in ["bash", "zsh", "fish"] {
-        let script = Seen::of(&mut world.cudashim(["completions", shell])).out;
+        let script = world.run(["completions", shell]).out;
         assert!(
             script.contains("relocate") && !script.contains("plan-for") && !script.contains("plan__for"),
             "{shell}"
         );
     }
-    assert!(!Seen::of(&mut world.cudashim(["man"])).out.contains("plan\\-for"));
-    let odd = Seen::of(&mut world.cudashim(["plan-for", "x"]));
+    assert!(!world.run(["man"]).out.contains("plan\\-for"));
+    let odd = world.run(["plan-for", "x"]);
     assert_eq!((odd.code, odd.out.as_str()), (Some(0), "!expected a process ID\n"));
 }
 
 #[test]
-fn a_torch_for_the_cpu_is_named() {
-    let world = World::new();
+fn resolve_names_a_cpu_torch() {
+    let world = Machine::new();
     world.venv("venv").torch("2.5.1+cpu", None, &[], &[]);
-    let done = Seen::of(&mut world.rooted(["resolve", "--python", "/venv", "--format", "json"]));
-    let value: Value = serde_json::from_str(&done.out).unwrap();
+    let value = answer(&mut world.rooted(["resolve", "--python", "/venv"]), "resolve.json").1;
     assert_eq!((&value["for"], &value["set"]), (&"torch 2.5.1+cpu".into(), &serde_json::json!([])));
     assert!(value["path"].as_str().unwrap().ends_with("site-packages/torch"));
-    assert_eq!(undescribed("resolve.json", &value), [""; 0]);
 }
 
 /// A `version.py` that is lost or empty says nothing, and so not that there is no CUDA.
 #[test]
-fn a_torch_that_does_not_say_its_cuda() {
+fn resolve_infers_the_cuda_of_a_torch() {
     let (world, venv) = locked();
     let cuda = |version: &str, text: Option<&str>| {
         let file = venv.site.join("torch/version.py");
@@ -163,9 +156,9 @@ fn a_torch_that_does_not_say_its_cuda() {
         let _ = fs::remove_dir_all(venv.site.join("torch-2.5.1+cu124.dist-info"));
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("METADATA"), format!("Name: torch\nVersion: {version}\n\n")).unwrap();
-        let done = Seen::of(&mut world.cudashim(["resolve", "--python", "venv", "--format", "json"]));
+        let done = world.run(["resolve", "--python", "venv", "--format", "json"]);
         fs::remove_dir_all(&dir).unwrap();
-        let value: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{}", done.err));
+        let value = done.json();
         value["cuda"].as_str().map(str::to_owned)
     };
     assert_eq!(cuda("2.5.1+cu124", Some("")).as_deref(), Some("12.4"));

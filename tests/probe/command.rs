@@ -1,10 +1,8 @@
 //! `--probe`, as a user sees it.
 
-use crate::support::library;
-use crate::support::world::{Lib, World};
+use crate::support::*;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 const CUDART: &str = "int cudaRuntimeGetVersion(int *v) { *v = 12040; return 0; }";
 const CUBLAS: &str = "int cublasGetProperty(int t, int *v) { *v = 12 - 4 * t; return 0; }";
@@ -18,16 +16,10 @@ fn put(path: &Path, source: &str) -> PathBuf {
     built
 }
 
-fn text(output: &Output) -> (Option<i32>, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
-
-fn scan(world: &World) -> (serde_json::Value, String) {
-    let output = world.cudashim(["scan", "--probe", "--format", "json", "m"]).output().unwrap();
-    let (code, out, err) = text(&output);
-    assert_eq!(code, Some(0), "{err}");
-    (serde_json::from_str(&out).unwrap(), err)
+fn scan(world: &Machine) -> (serde_json::Value, String) {
+    let scan = world.run(["scan", "--probe", "--format", "json", "m"]);
+    assert_eq!(scan.code, Some(0), "{}", scan.err);
+    (scan.json(), scan.err)
 }
 
 fn of<'j>(answer: &'j serde_json::Value, name: &str) -> &'j serde_json::Value {
@@ -41,8 +33,8 @@ fn says(library: &serde_json::Value) -> Vec<&str> {
 }
 
 #[test]
-fn an_answer_is_evidence() {
-    let world = World::new();
+fn probe_answer_is_evidence() {
+    let world = Machine::new();
     put(&world.path("m/libcudart.so.12"), CUDART);
     put(&world.path("m/libcublas.so.12"), CUBLAS);
     Lib::new("libcufftw.so.11").build(&world.path("m/libcufftw.so.11"));
@@ -57,8 +49,8 @@ fn an_answer_is_evidence() {
 }
 
 #[test]
-fn an_answer_that_disagrees_with_the_package_is_a_problem() {
-    let world = World::new();
+fn probe_answer_that_disagrees_is_a_problem() {
+    let world = Machine::new();
     let venv = world.venv("m");
     let path = "nvidia/cuda_runtime/lib/libcudart.so.12";
     venv.wheel("nvidia-cuda-runtime-cu12", "12.1.105", &[(path, Lib::new("libcudart.so.12"))]);
@@ -74,8 +66,8 @@ fn an_answer_that_disagrees_with_the_package_is_a_problem() {
 }
 
 #[test]
-fn a_crash_is_a_finding_and_no_end() {
-    let world = World::new();
+fn probe_crash_is_a_finding() {
+    let world = Machine::new();
     put(&world.path("m/libcublas.so.12"), "#include <stdlib.h>\nint cublasGetProperty(int t, int *v) { abort(); }");
     put(&world.path("m/libcufft.so.11"), "int gone(void); int cufftGetProperty(int t, int *v) { return gone(); }");
     put(&world.path("m/libcusolver.so.11"), "int cusolverGetProperty(int t, int *v) { return 3; }");
@@ -101,8 +93,8 @@ fn a_crash_is_a_finding_and_no_end() {
 
 /// A dispatcher whose part stands elsewhere has that part's word, not its own.
 #[test]
-fn the_word_of_another_copy_is_no_evidence() {
-    let world = World::new();
+fn probe_answer_of_another_copy_is_no_evidence() {
+    let world = Machine::new();
     let venv = world.venv("m");
     let graph = "unsigned long part(void) { return 90100; }";
     let graph = put(&venv.site.join("nvidia/cudnn/lib/libcudnn_graph.so.9"), graph);
@@ -117,9 +109,9 @@ fn the_word_of_another_copy_is_no_evidence() {
 }
 
 #[test]
-fn no_file_that_others_may_write_is_run() {
+fn probe_runs_no_file_that_others_may_write() {
     use std::os::unix::fs::PermissionsExt;
-    let world = World::new();
+    let world = Machine::new();
     let ran = world.path("ran");
     let source = format!(
         "#include <stdio.h>\n__attribute__((constructor)) static void f(void) {{ fclose(fopen(\"{}\", \"w\")); }}\n{CUDART}",
@@ -140,13 +132,12 @@ fn no_file_that_others_may_write_is_run() {
 }
 
 #[test]
-fn one_file() {
-    let world = World::new();
+fn probe_inspects_one_file() {
+    let world = Machine::new();
     put(&world.path("m/libcudart.so.12"), CUDART);
     put(&world.path("m/libother.so.1"), "");
     put(&world.path("m/libcufftw.so.11"), "");
-    let seen = |command: &mut Command| text(&command.output().unwrap());
-    let (code, out, err) = seen(&mut world.cudashim(["inspect", "--probe", "m/libcudart.so.12"]));
+    let Process { code, out, err } = world.run(["inspect", "--probe", "m/libcudart.so.12"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.contains("probe: cudaRuntimeGetVersion returned 12040, which is 12.4\n"), "{out}");
     let mut all = String::new();
@@ -156,7 +147,7 @@ fn one_file() {
         (&["inspect", "--probe", "--root", ".", "/m/libcudart.so.12"], 2),
         (&["scan", "--probe", "--root", "."], 2),
     ] {
-        let (code, out, err) = seen(&mut world.cudashim(arguments));
+        let Process { code, out, err } = world.run(arguments);
         assert_eq!((code, out.is_empty()), (Some(expected), expected == 2), "{arguments:?}");
         all += &err;
     }
@@ -174,6 +165,6 @@ fn one_file() {
 
     For more information, try '--help'.
     ");
-    let (code, _, err) = seen(&mut world.cudashim(["scan", "--probe", "home"]));
+    let Process { code, err, .. } = world.run(["scan", "--probe", "home"]);
     assert_eq!((code, err.contains("no library here can be asked")), (Some(0), true), "{err}");
 }

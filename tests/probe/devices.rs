@@ -1,12 +1,12 @@
 //! The driver and its devices, asked of stand-ins for `libcuda` and NVML.
 
 use super::{SHORT, prober};
-use crate::support::lab::Lab;
+use crate::support::*;
 use cudashim::internal::launch::probe::{Devices, End};
 use std::path::PathBuf;
 
 /// A driver whose `cuInit` does this.
-fn libcuda(lab: &Lab, init: &str) -> PathBuf {
+fn libcuda(lab: &Machine, init: &str) -> PathBuf {
     let source = format!(
         r#"
 #include <signal.h>
@@ -26,7 +26,7 @@ int cuDeviceTotalMem_v2(size_t *b, int d) {{ *b = 85899345920ul + (unsigned)d; r
 int cuDeviceGetUuid(unsigned char *u, int d) {{ memset(u, d, 16); u[15] = 0xff; return 0; }}
 "#
     );
-    lab.library("driver/libcuda.so.1", "libcuda.so.1", &source, &[])
+    lab.library("driver/libcuda.so.1", &source, &[])
 }
 
 const NVML: &str = r#"
@@ -44,21 +44,21 @@ int nvmlDeviceGetCudaComputeCapability(void *d, int *a, int *b) { *a = 9; *b = 0
 int nvmlDeviceGetMemoryInfo(void *d, unsigned long long *m) { m[0] = 100; m[1] = 60; m[2] = 40; return 0; }
 "#;
 
-fn ask(lab: &Lab, init: &str) -> Devices {
+fn ask(lab: &Machine, init: &str) -> Devices {
     let cuda = libcuda(lab, init);
-    let nvml = lab.library("driver/libnvidia-ml.so.1", "libnvidia-ml.so.1", NVML, &[]);
+    let nvml = lab.library("driver/libnvidia-ml.so.1", NVML, &[]);
     let prober = if init.contains("pause") { prober(lab).limit(SHORT * 8) } else { prober(lab) };
     prober.devices(&cuda, Some(&nvml)).unwrap()
 }
 
-fn lab() -> Lab {
-    let lab = Lab::new();
+fn lab() -> Machine {
+    let lab = Machine::new();
     lab.write("driver/empty", "");
     lab
 }
 
 #[test]
-fn two_devices() {
+fn probe_two_devices() {
     let lab = lab();
     let devices = ask(&lab, "return 0;");
     insta::assert_debug_snapshot!(devices.cuda, @r#"
@@ -163,7 +163,7 @@ fn two_devices() {
 }
 
 #[test]
-fn what_cuda_cannot_do_is_told_with_its_name() {
+fn probe_names_the_cuda_error() {
     let lab = lab();
     let status = |number: u32| {
         let cuda = ask(&lab, &format!("return {number};")).cuda;
@@ -178,7 +178,7 @@ fn what_cuda_cannot_do_is_told_with_its_name() {
 }
 
 #[test]
-fn a_driver_that_blocks_or_crashes_still_tells_its_version() {
+fn probe_version_of_a_driver_that_hangs_or_crashes() {
     let lab = lab();
     for (init, end) in [
         ("for (;;) pause();", End::TimedOut),
@@ -195,9 +195,9 @@ fn a_driver_that_blocks_or_crashes_still_tells_its_version() {
 }
 
 #[test]
-fn half_a_driver() {
+fn probe_incomplete_driver() {
     let lab = lab();
-    let empty = lab.library("driver/libcuda.so.1", "libcuda.so.1", "int x;", &[]);
+    let empty = lab.library("driver/libcuda.so.1", "int x;", &[]);
     let devices = prober(&lab).devices(&empty, Some(&lab.path("driver/libnvidia-ml.so.1"))).unwrap();
     assert_eq!((&devices.cuda.end, devices.cuda.version, &devices.cuda.init), (&End::Done, None, &None));
     let nvml = devices.nvml.unwrap();
@@ -206,7 +206,7 @@ fn half_a_driver() {
 }
 
 #[test]
-fn what_init_leaves_behind_is_not_waited_for() {
+fn probe_does_not_await_what_cuinit_starts() {
     let lab = lab();
     // It leaves the group, and holds the channel of the answer until it is killed: nobody waits for its end.
     let file = lab.path("pid");
@@ -223,7 +223,7 @@ FILE *f = fopen("{}", "w"); fprintf(f, "%d", pid); fclose(f); return 0;"#,
 }
 
 #[test]
-fn what_is_printed_is_no_answer() {
+fn probe_ignores_text_of_the_driver() {
     let lab = lab();
     let says = r#"printf("device\t0\tevil\nend\n"); fflush(stdout); return 0;"#;
     let cuda = libcuda(&lab, says);
@@ -233,14 +233,14 @@ fn what_is_printed_is_no_answer() {
 }
 
 #[test]
-fn counts_that_cannot_be_are_bounded() {
+fn probe_bounds_device_counts() {
     let lab = lab();
     for (count, most) in [("0x7fffffff", 1024), ("(int)0x80000000", 0), ("-1", 0)] {
         let source = format!(
             "int cuInit(unsigned f) {{ return 0; }}\nint cuDeviceGetCount(int *n) {{ *n = {count}; return 0; }}\n\
              int cuDeviceGet(int *d, int at) {{ *d = at; return 0; }}\n"
         );
-        let cuda = lab.library("many/libcuda.so.1", "libcuda.so.1", &source, &[]);
+        let cuda = lab.library("many/libcuda.so.1", &source, &[]);
         let devices = prober(&lab).devices(&cuda, None).unwrap().cuda;
         assert_eq!(devices.end, End::Done);
         assert!(devices.devices.len() <= most, "{count}: {}", devices.devices.len());

@@ -1,7 +1,7 @@
 //! What others could have written is not run, wherever it stands that a child would look.
 
 use super::{prober, rows};
-use crate::support::lab::{Lab, clean_command};
+use crate::support::*;
 use cudashim::internal::launch::probe::{Answer, End};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,16 +15,16 @@ fn set(path: &Path, mode: u32) {
 
 /// cuBLAS in `top/blas`, which needs a cublasLt that stands in `top/lt`: a file beside says whether that one ran.
 struct Pair {
-    lab: Lab,
+    lab: Machine,
     blas: PathBuf,
     lt: PathBuf,
 }
 
 impl Pair {
     fn new(link: &[&str]) -> Self {
-        let lab = Lab::new();
+        let lab = Machine::new();
         for dir in ["top", "top/blas", "top/lt"] {
-            fs::create_dir(lab.path(dir)).unwrap();
+            lab.mkdir(dir);
             set(&lab.path(dir), 0o755);
         }
         let source = format!(
@@ -32,9 +32,9 @@ impl Pair {
              int lt(void) {{ return 12; }}",
             lab.path("ran").display()
         );
-        let lt = lab.library("top/lt/libcublasLt.so.12", "libcublasLt.so.12", &source, &[]);
+        let lt = lab.library("top/lt/libcublasLt.so.12", &source, &[]);
         let arguments = [&[lt.to_str().unwrap()], link].concat();
-        let blas = lab.library("top/blas/libcublas.so.12", "libcublas.so.12", CUBLAS, &arguments);
+        let blas = lab.library("top/blas/libcublas.so.12", CUBLAS, &arguments);
         Self { lab, blas, lt }
     }
 
@@ -54,7 +54,7 @@ impl Pair {
 }
 
 #[test]
-fn a_neighbour_that_others_may_write_is_not_searched() {
+fn probe_trusts_no_writable_neighbour() {
     let pair = Pair::new(&[]);
     assert_eq!(pair.ask(), (End::Done, true));
     let dir = pair.lt.parent().unwrap();
@@ -72,7 +72,7 @@ fn a_neighbour_that_others_may_write_is_not_searched() {
 }
 
 #[test]
-fn what_a_run_path_leads_to_counts() {
+fn probe_trusts_no_writable_run_path() {
     let pair = Pair::new(&["-Wl,-rpath,$ORIGIN/../lt", "-Wl,--enable-new-dtags"]);
     assert_eq!(pair.ask(), (End::Done, true));
     for mode in [0o664, 0o646, 0o666] {
@@ -89,7 +89,7 @@ fn what_a_run_path_leads_to_counts() {
 }
 
 #[test]
-fn what_a_link_leads_to_counts() {
+fn probe_trusts_no_writable_link_target() {
     let pair = Pair::new(&["-Wl,-rpath,$ORIGIN/../lt"]);
     let open = pair.lab.path("top/open");
     fs::create_dir(&open).unwrap();
@@ -101,7 +101,7 @@ fn what_a_link_leads_to_counts() {
 }
 
 #[test]
-fn directories_above_count() {
+fn probe_trusts_no_writable_parent() {
     let pair = Pair::new(&["-Wl,-rpath,$ORIGIN/../lt"]);
     let top = pair.lab.path("top");
     set(&top, 0o777);
@@ -113,7 +113,7 @@ fn directories_above_count() {
 
 /// acl(5): user 65534 may write, group and others may not. The mask is what the bits of the group show.
 #[test]
-fn an_access_list_that_lets_another_user_write() {
+fn probe_trusts_no_writable_acl() {
     let pair = Pair::new(&["-Wl,-rpath,$ORIGIN/../lt"]);
     let entry = |tag: u16, mode: u16, id: u32| {
         [&tag.to_le_bytes()[..], &mode.to_le_bytes()[..], &id.to_le_bytes()[..]].concat()
@@ -136,7 +136,7 @@ fn an_access_list_that_lets_another_user_write() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_belongs_to_another_user_is_not_run() {
+fn probe_runs_nothing_of_another_user() {
     let pair = Pair::new(&["-Wl,-rpath,$ORIGIN/../lt"]);
     let dir = pair.lt.parent().unwrap();
     for path in [pair.lt.as_path(), dir, &pair.lab.path("top")] {
@@ -148,9 +148,9 @@ fn what_belongs_to_another_user_is_not_run() {
 }
 
 #[test]
-fn a_driver_that_others_may_write_is_not_asked() {
-    let lab = Lab::new();
-    let driver = lab.library("libcuda.so.1", "libcuda.so.1", "int cuInit(unsigned f) { return 0; }", &[]);
+fn probe_trusts_no_writable_driver() {
+    let lab = Machine::new();
+    let driver = lab.library("libcuda.so.1", "int cuInit(unsigned f) { return 0; }", &[]);
     set(&driver, 0o775);
     let devices = prober(&lab).devices(&driver, None).unwrap();
     assert!(matches!(&devices.cuda.end, End::Untrusted(why) if why.contains("can be written by its group")));
@@ -160,14 +160,14 @@ fn a_driver_that_others_may_write_is_not_asked() {
 
 /// It was not foreseen, for the library opens it by a path of its own: its answer is none.
 #[test]
-fn what_was_opened_unforeseen_makes_the_answer_void() {
-    let lab = Lab::new();
-    let other = lab.library("other.bin", "other", "int other;", &[]);
+fn probe_answer_is_void_after_an_unforeseen_dlopen() {
+    let lab = Machine::new();
+    let other = lab.library_named("other.bin", "other", "int other;", &[]);
     let source = format!(
         "#include <dlfcn.h>\nint cudaRuntimeGetVersion(int *v) {{ *v = 12040; return !dlopen(\"{}\", RTLD_NOW); }}",
         other.display()
     );
-    let library = lab.library("a/libcudart.so.12", "libcudart.so.12", &source, &[]);
+    let library = lab.library("a/libcudart.so.12", &source, &[]);
     let ask = || prober(&lab).ask(&library, &rows("cudart"), &[]).unwrap();
     assert!(matches!(ask().answers[0].1, Answer::Says { .. }));
     set(&other, 0o777);
@@ -177,7 +177,7 @@ fn what_was_opened_unforeseen_makes_the_answer_void() {
 /// In a user namespace without a map, our files and everybody else's belong to the same user.
 #[test]
 #[ignore = "needs user namespaces"]
-fn another_user_who_looks_like_us_is_not_trusted() {
+fn probe_trusts_no_unmapped_user() {
     let pair = Pair::new(&["-Wl,-rpath,$ORIGIN/../lt"]);
     let mut command = clean_command("unshare");
     command.args(["-U", env!("CARGO_BIN_EXE_cudashim"), "inspect", "--probe"]).arg(&pair.blas);

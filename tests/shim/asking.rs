@@ -1,25 +1,25 @@
 //! A process without a plan: whom it asks, when, and what it does with the answer.
 
+use crate::support::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use cudashim::internal::launch::shim::image_for;
 
-use super::{COMMON, host, put_plan, run};
-use crate::support::lab::{Lab, PlanText, Ran};
+use super::{COMMON, host, put_plan};
 
 /// A lab with a plan, a shim that asks `[R]/asked`, and that program.
 struct Asked {
-    lab: Lab,
+    lab: Machine,
     shim: PathBuf,
 }
 
 /// `libc10_cuda.so` is a name of the catalogue, whatever the tables hold.
 fn asked(script: &str) -> Asked {
-    let lab = Lab::new();
-    let right = lab.copy("right/libc10_cuda.so", "libc10_cuda.so", 2);
-    lab.copy("wrong/libc10_cuda.so", "libc10_cuda.so", 1);
+    let lab = Machine::new();
+    let right = lab.copy("right/libc10_cuda.so", 2);
+    lab.copy("wrong/libc10_cuda.so", 1);
     put_plan(&lab, &PlanText::new().lib("libc10_cuda.so", &right, "redirect"));
     let root = lab.root().to_str().unwrap().to_owned();
     let binary = lab.write("asked", format!("#!/bin/sh\nroot={root}\necho \"$@\" >>$root/asked.log\n{script}\n"));
@@ -29,11 +29,11 @@ fn asked(script: &str) -> Asked {
 }
 
 impl Asked {
-    fn host(&self, script: &[&str], env: &[(&str, &str)]) -> Ran {
+    fn host(&self, script: &[&str], env: &[(&str, &str)]) -> Process {
         let mut command = host(script);
         command.env("LD_PRELOAD", &self.shim).env("LD_LIBRARY_PATH", self.lab.path("wrong"));
         command.envs(env.iter().copied());
-        run(&self.lab, &mut command)
+        self.lab.ran(&mut command)
     }
 
     /// The arguments of each time that the binary ran.
@@ -47,7 +47,7 @@ const OPEN: [&str; 5] = ["open", "libc10_cuda.so", "l", "call", "which"];
 const ANSWERS: &str = "echo $root/plan";
 
 #[test]
-fn the_first_cuda_name_asks_once() {
+fn ask_once_at_the_first_cuda_name() {
     let a = asked(ANSWERS);
     let script = [&OPEN[..], &OPEN].concat();
     let ran = a.host(&script, &[]);
@@ -61,23 +61,14 @@ fn the_first_cuda_name_asks_once() {
 }
 
 #[test]
-fn names_that_are_not_cudas_ask_nobody() {
+fn ask_nobody_for_other_names() {
     let a = asked(ANSWERS);
     let mut script = vec!["null"];
-    for name in [
-        "libm.so.6",
-        "libc10_cuda.alt.so",
-        "libc10_cuda_more.so",
-        "libc10_cud.so",
-        "c10_cuda.so",
-        "libc10_cuda.so.x",
-        "libc10_cuda.so.1.",
-        "libc10_cuda-0123456.so",
-        "libc10_cuda-0123456g.so",
-        "libc10_cuda-012345678.so",
-        "libc10_cuda.sox",
-        "/usr/lib/libm.so.6",
-    ] {
+    for name in words(
+        "libm.so.6 libc10_cuda.alt.so libc10_cuda_more.so libc10_cud.so c10_cuda.so \
+        libc10_cuda.so.x libc10_cuda.so.1. libc10_cuda-0123456.so libc10_cuda-0123456g.so \
+        libc10_cuda-012345678.so libc10_cuda.sox /usr/lib/libm.so.6",
+    ) {
         script.extend(["open", name, "l"]);
     }
     script.extend(["open", "libc10_cuda.so", "lN"]);
@@ -86,15 +77,11 @@ fn names_that_are_not_cudas_ask_nobody() {
 }
 
 #[test]
-fn every_form_of_a_cuda_name_asks() {
-    for name in [
-        "libc10_cuda.so",
-        "libc10_cuda.so.1",
-        "libc10_cuda.so.11.2.0",
-        "libc10_cuda-0a1b2c3d.so.1",
-        "/no/where/libc10_cuda.so",
-        "./libtorch_global_deps.so",
-    ] {
+fn ask_for_every_form_of_a_cuda_name() {
+    for name in words(
+        "libc10_cuda.so libc10_cuda.so.1 libc10_cuda.so.11.2.0 libc10_cuda-0a1b2c3d.so.1 \
+        /no/where/libc10_cuda.so ./libtorch_global_deps.so",
+    ) {
         let a = asked(ANSWERS);
         a.host(&["open", name, "l"], &[]);
         assert_eq!(a.times().len(), 1, "{name}");
@@ -102,11 +89,10 @@ fn every_form_of_a_cuda_name_asks() {
 }
 
 #[test]
-fn a_file_that_needs_a_cuda_name_asks() {
+fn ask_for_a_file_that_needs_a_cuda_name() {
     let a = asked(ANSWERS);
     let user = a.lab.library(
         "wrong/plugin.so",
-        "plugin.so",
         "int which(void); int w(void) { return which(); }",
         &["-Lwrong", "-l:libc10_cuda.so"],
     );
@@ -128,21 +114,21 @@ fn no_plan(script: &str, says: Option<&str>) {
 }
 
 #[test]
-fn an_empty_answer_is_no_plan() {
+fn ask_empty_answer_is_no_plan() {
     no_plan("exit 0", None);
     no_plan("echo", None);
     no_plan("exec >&-", None);
 }
 
 #[test]
-fn a_failure_is_no_plan_and_is_said() {
+fn ask_failure_is_no_plan_and_is_logged() {
     no_plan("echo $root/plan; exit 1", Some("failed: run `cudashim resolve` to see why"));
     no_plan("kill -9 $$", Some("failed: run"));
     no_plan("exec >&-; exit 3", Some("failed: run"));
 }
 
 #[test]
-fn an_answer_that_is_not_one_path_is_no_plan() {
+fn ask_answer_must_be_one_path() {
     no_plan("echo plan", Some("is not a path"));
     no_plan("echo $root/plan; echo $root/plan", Some("did not answer with a line"));
     no_plan("printf %s $root/plan", Some("did not answer with a line"));
@@ -152,7 +138,7 @@ fn an_answer_that_is_not_one_path_is_no_plan() {
 }
 
 #[test]
-fn a_binary_that_is_not_there_is_no_plan() {
+fn ask_missing_binary_is_no_plan() {
     let a = asked("");
     fs::remove_file(a.lab.path("asked")).unwrap();
     let ran = a.host(&OPEN, &[]);
@@ -161,7 +147,7 @@ fn a_binary_that_is_not_there_is_no_plan() {
 }
 
 #[test]
-fn a_plan_or_the_off_switch_spares_the_question() {
+fn ask_nobody_with_a_plan_or_when_off() {
     let a = asked(ANSWERS);
     let plan = a.lab.path("plan");
     assert_eq!(a.host(&OPEN, &[("CUDASHIM_OFF", "1")]).out, "open libc10_cuda.so: ok\nwhich: 1\n");
@@ -173,7 +159,7 @@ fn a_plan_or_the_off_switch_spares_the_question() {
 }
 
 #[test]
-fn the_binary_gets_a_small_environment() {
+fn ask_passes_a_small_environment() {
     let a = asked("env | sort >$root/env; echo $root/plan");
     let preload = a.shim.to_str().unwrap();
     a.host(
@@ -189,7 +175,7 @@ fn the_binary_gets_a_small_environment() {
             ("HOMELESS", "1"),
         ],
     );
-    let env = fs::read_to_string(a.lab.path("env")).unwrap();
+    let env = a.lab.read("env");
     let of_shell = ["PWD=", "OLDPWD=", "SHLVL=", "_="];
     let env: Vec<&str> = env.lines().filter(|line| !of_shell.iter().any(|name| line.starts_with(name))).collect();
     let wrong = a.lab.path("wrong");
@@ -208,19 +194,19 @@ fn the_binary_gets_a_small_environment() {
 }
 
 #[test]
-fn the_binary_gets_no_descriptor_but_the_three() {
+fn ask_passes_three_descriptors() {
     let a = asked("for fd in 0 1 2 3 4 5 6 7 8 9; do readlink /proc/$$/fd/$fd; done >>$root/fds; echo $root/plan");
     let leaked = a.lab.path("leaked");
     let ran = a.host(&[&["leak", leaked.to_str().unwrap()], &OPEN[..]].concat(), &[]);
     assert_eq!(ran.out, "leaked: 3\nopen libc10_cuda.so: ok\nwhich: 2\n");
-    let fds = fs::read_to_string(a.lab.path("fds")).unwrap();
+    let fds = a.lab.read("fds");
     let fds: Vec<&str> = fds.lines().collect();
     // 1 is where the shell writes this list to.
     assert_eq!((fds[0], fds[2], fds.len()), ("/dev/null", "/dev/null", 3), "{fds:?}");
 }
 
 #[test]
-fn the_host_keeps_its_children_signals_and_descriptors() {
+fn ask_leaves_children_signals_and_descriptors_alone() {
     let a = asked(ANSWERS);
     let ran = a.host(&[&["sigchld", "fds"][..], &OPEN, &["fds", "sigchlds"]].concat(), &[]);
     let lines: Vec<&str> = ran.out.lines().collect();
@@ -230,7 +216,7 @@ fn the_host_keeps_its_children_signals_and_descriptors() {
 }
 
 #[test]
-fn many_threads_ask_once() {
+fn ask_once_for_many_threads() {
     let a = asked(ANSWERS);
     let ran = a.host(&["threads", "libc10_cuda.so"], &[]);
     assert_eq!(ran.out, "threads: 32\n");
@@ -238,14 +224,14 @@ fn many_threads_ask_once() {
 }
 
 #[test]
-fn a_plan_that_is_not_for_this_program_is_as_none() {
+fn ask_where_the_plan_is_for_another_program() {
     let a = asked(ANSWERS);
-    let other = Lab::new();
+    let other = Machine::new();
     let right = a.lab.path("right/libc10_cuda.so");
     let plan = PlanText::new().lib("libc10_cuda.so", &right, "redirect").record(&["program", "/bin/sh"]);
     let plan = put_plan(&other, &plan);
     let ran = a.host(&OPEN, &[("CUDASHIM_PLAN", plan.to_str().unwrap())]);
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libc10_cuda.so: ok\nwhich: 2\n", ""));
+    assert_eq!(ran.quiet(), "open libc10_cuda.so: ok\nwhich: 2\n");
     assert_eq!(a.times().len(), 1);
     // One that is no plan at all is said, and then as none, too.
     let text = a.lab.write("text", "cudashim-plan\t1\nend\t1\n");
@@ -256,7 +242,7 @@ fn a_plan_that_is_not_for_this_program_is_as_none() {
 }
 
 #[test]
-fn an_answer_that_is_not_for_this_program_is_refused() {
+fn ask_answer_for_another_program_is_refused() {
     let a = asked(ANSWERS);
     let right = a.lab.path("right/libc10_cuda.so");
     put_plan(&a.lab, &PlanText::new().lib("libc10_cuda.so", &right, "redirect").record(&["program", "/bin/sh"]));
@@ -266,13 +252,13 @@ fn an_answer_that_is_not_for_this_program_is_refused() {
 }
 
 #[test]
-fn the_reason_is_said_in_one_line() {
+fn ask_reason_is_logged_in_one_line() {
     no_plan("echo '!no set fits: run `cudashim doctor`'", Some("]: no plan: no set fits: run `cudashim doctor`\n"));
 }
 
 /// What the process was started with, whatever it did to itself since.
 #[test]
-fn the_binary_hears_how_the_process_was_started() {
+fn ask_passes_how_the_process_was_started() {
     let script = "env | grep -E 'VIRTUAL_ENV|HOST_LD_LIB' | sort >>$root/env; echo $root/plan";
     for before in [&["title"][..], &["setenv", "VIRTUAL_ENV", "/new"], &["chdir", "/"]] {
         let a = asked(script);
@@ -280,27 +266,27 @@ fn the_binary_hears_how_the_process_was_started() {
         assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 2\n", "{before:?} {}", ran.err);
         let host = COMMON.host.to_str().unwrap();
         assert!(a.times()[0].ends_with(host), "{:?}", a.times());
-        let env = fs::read_to_string(a.lab.path("env")).unwrap();
+        let env = a.lab.read("env");
         let wrong = a.lab.path("wrong");
         assert_eq!(env, format!("CUDASHIM_HOST_LD_LIBRARY_PATH={}\nVIRTUAL_ENV=/old\n", wrong.to_str().unwrap()));
     }
 }
 
 #[test]
-fn a_host_that_gave_its_user_up_asks() {
+fn ask_works_after_setuid() {
     let a = asked(ANSWERS);
     for (path, mode) in [("", 0o755), ("plan", 0o644), ("asked", 0o755)] {
-        fs::set_permissions(a.lab.path(path), fs::Permissions::from_mode(mode)).unwrap();
+        a.lab.mode(path, mode);
     }
-    fs::write(a.lab.path("asked.log"), "").unwrap();
-    fs::set_permissions(a.lab.path("asked.log"), fs::Permissions::from_mode(0o666)).unwrap();
+    a.lab.write("asked.log", "");
+    a.lab.mode("asked.log", 0o666);
     let ran = a.host(&[&["drop"], &OPEN[..]].concat(), &[]);
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libc10_cuda.so: ok\nwhich: 2\n", ""));
+    assert_eq!(ran.quiet(), "open libc10_cuda.so: ok\nwhich: 2\n");
 }
 
 /// Who comes while one asks waits for the answer: none is let through with the wrong copy.
 #[test]
-fn threads_wait_for_the_answer() {
+fn ask_makes_other_threads_wait() {
     let a = asked("i=0; while test $i -lt 100000; do i=$((i+1)); done; echo $root/plan");
     let ran = a.host(&["threads", "libc10_cuda.so", "maps", "libc10_cuda"], &[]);
     assert_eq!(ran.out, "threads: 32\nmaps libc10_cuda: 1\n  [R]/right/libc10_cuda.so\n");
@@ -309,7 +295,7 @@ fn threads_wait_for_the_answer() {
 
 /// A signal that comes to the asking thread, and opens a library itself, and a child that is forked off meanwhile.
 #[test]
-fn who_asks_does_not_wait_for_itself() {
+fn ask_does_not_wait_for_itself() {
     let a = asked("kill -USR1 $2; echo $root/plan");
     let start = std::time::Instant::now();
     let ran = a.host(&[&["signal", "libc10_cuda.so"], &OPEN[..]].concat(), &[]);
@@ -327,17 +313,17 @@ fn who_asks_does_not_wait_for_itself() {
 
 /// Neither what the host ignores nor what it blocks, which is everything while the question is put.
 #[test]
-fn the_binary_gets_no_signals_of_the_host() {
+fn ask_passes_no_signal_state() {
     let a = asked("grep -E 'Sig(Blk|Ign)' /proc/self/status >$root/signals");
-    let mut command = crate::support::lab::clean_command("/bin/sh");
+    let mut command = crate::support::clean_command("/bin/sh");
     command.args(["-c", "trap '' USR1; exec \"$0\" \"$@\""]).arg(&COMMON.host).args(OPEN).env("LD_PRELOAD", &a.shim);
-    assert_eq!(run(&a.lab, &mut command).code, Some(0));
-    let signals = fs::read_to_string(a.lab.path("signals")).unwrap();
+    assert_eq!(a.lab.ran(&mut command).code, Some(0));
+    let signals = a.lab.read("signals");
     assert_eq!(signals, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
 }
 
 #[test]
-fn a_binary_that_takes_too_long_is_given_up() {
+fn ask_gives_up_after_two_seconds() {
     let a = asked("sleep 60");
     let ran = a.host(&OPEN, &[]);
     assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\n");

@@ -1,78 +1,45 @@
 //! Plans, variables and answers under attack, and what an object that is not taken looks like.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use crate::support::*;
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
 
-use super::{COMMON, Two, host, put_bytes, put_plan, run, utf8, with_plan};
-use crate::support::lab::{Lab, PlanText, Ran, clean_command};
-
-struct One {
-    lab: Lab,
-    plan: PlanText,
-}
-
-fn one() -> One {
-    let two = Two::new();
-    One { plan: two.plan("redirect"), lab: two.lab }
-}
-
-const OPEN: [&str; 5] = ["open", "libone.so.1", "l", "call", "which"];
-const GIVEN: &str = "open libone.so.1: ok\nwhich: 2\n";
-const LEFT: &str = "open libone.so.1: ok\nwhich: 1\n";
-
-impl One {
-    fn run(&self, plan: &Path, env: &[(&str, &str)]) -> Ran {
-        let mut command = host(&OPEN);
-        command.env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", self.lab.path("wrong"));
-        run(&self.lab, command.envs(env.iter().copied()))
-    }
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
+use super::{COMMON, GIVEN, LEFT, OPEN, Two, host, put_bytes, put_plan, with_plan};
 
 #[test]
-fn a_plan_in_a_directory_of_everybody_is_refused() {
-    let one = one();
+fn plan_in_a_writable_directory_is_refused() {
+    let one = Two::new();
     let dir = one.lab.path("dir");
     fs::create_dir(&dir).unwrap();
     let plan = dir.join("plan");
-    fs::rename(put_plan(&one.lab, &one.plan), &plan).unwrap();
+    fs::rename(put_plan(&one.lab, &one.plan("redirect")), &plan).unwrap();
     // In a sticky directory nobody else can exchange it.
     for (mode, open) in [(0o777, true), (0o703, true), (0o770, true), (0o1777, false), (0o755, false)] {
-        set_mode(&dir, mode);
-        let ran = one.run(&plan, &[]);
+        one.lab.mode("dir", mode);
+        let ran = one.open(&plan);
         let said = "is refused: its directory may be written by group or others\n";
         assert_eq!((ran.out.as_str(), ran.err.ends_with(said)), (if open { LEFT } else { GIVEN }, open), "{mode:o}");
     }
 }
 
 #[test]
-fn a_plan_of_another_user_is_refused() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give a file to somebody else");
-        return;
-    }
-    let one = one();
-    let plan = put_plan(&one.lab, &one.plan);
+#[ignore = "needs root"]
+fn plan_of_another_user_is_refused() {
+    let one = Two::new();
+    let plan = put_plan(&one.lab, &one.plan("redirect"));
     chown(&plan, Some(65534), None).unwrap();
-    let ran = one.run(&plan, &[]);
+    let ran = one.open(&plan);
     assert_eq!(ran.out, LEFT);
     assert!(ran.err.ends_with("is refused: it belongs to another user\n"), "{}", ran.err);
 }
 
 /// What is checked is what is read: the plan is opened once, and never looked at by its path.
 #[test]
-fn a_plan_cannot_be_exchanged_between_check_and_use() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("skipped: there is no strace");
-        return;
-    }
-    let one = one();
-    let plan = put_plan(&one.lab, &one.plan);
+#[ignore = "needs strace"]
+fn plan_is_opened_once() {
+    let one = Two::new();
+    let plan = put_plan(&one.lab, &one.plan("redirect"));
     let trace = one.lab.path("trace");
     let mut command = clean_command("strace");
     command.args(["-f", "-e", "trace=file", "-o", utf8(&trace)]);
@@ -83,12 +50,8 @@ fn a_plan_cannot_be_exchanged_between_check_and_use() {
     ] {
         command.args(["-E", &format!("{name}={value}")]);
     }
-    let ran = run(&one.lab, command.arg(&COMMON.host).args(OPEN));
-    if ran.code != Some(0) {
-        eprintln!("skipped: strace cannot trace here: {}", ran.err);
-        return;
-    }
-    assert_eq!(ran.out, GIVEN);
+    let ran = one.lab.ran(command.arg(&COMMON.host).args(OPEN));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), GIVEN), "{}", ran.err);
     let trace = fs::read_to_string(trace).unwrap();
     let named = format!("\"{}\"", utf8(&plan));
     let looks: Vec<&str> = trace.lines().filter(|line| line.contains(&named)).collect();
@@ -97,21 +60,19 @@ fn a_plan_cannot_be_exchanged_between_check_and_use() {
 
 /// It is read into memory of the host's own: nothing that happens to the file afterwards can reach it.
 #[test]
-fn a_plan_that_is_cut_short_later_ends_nobody() {
-    let one = one();
-    let plan = put_plan(&one.lab, &one.plan.clone().record(&["alias", "libone.so", "libone.so.1"]));
+fn plan_truncated_later_is_harmless() {
+    let one = Two::new();
+    let plan = put_plan(&one.lab, &one.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]));
     let mut script = OPEN.to_vec();
     script.extend(["maps", "/plan", "cut", utf8(&plan), "open", "libone.so", "l", "call", "which"]);
-    let mut command = host(&script);
-    command.env("CUDASHIM_PLAN", &plan).env("LD_LIBRARY_PATH", one.lab.path("wrong"));
-    let ran = run(&one.lab, &mut command);
+    let ran = one.lab.ran(&mut one.host(&plan, &script));
     assert_eq!(ran.out, format!("{GIVEN}maps /plan: 0\nopen libone.so: ok\nwhich: 2\n"));
     assert_eq!(ran.code, Some(0));
 }
 
 #[test]
-fn circles_end() {
-    let one = one();
+fn shim_needed_cycles_end() {
+    let one = Two::new();
     // Libraries that need each other, and open each other while they are loaded.
     let asks = |other: &str| {
         format!(
@@ -119,39 +80,39 @@ fn circles_end() {
         )
     };
     let beside = "-Wl,-rpath,$ORIGIN";
-    one.lab.library("right/liba.so", "liba.so", "", &[]);
-    let b = one.lab.library("right/libb.so", "libb.so", &asks("liba.so"), &["right/liba.so", beside, "-ldl"]);
-    let a = one.lab.library("right/liba.so", "liba.so", &asks("libb.so"), &["right/libb.so", beside, "-ldl"]);
+    one.lab.library("right/liba.so", "", &[]);
+    let b = one.lab.library("right/libb.so", &asks("liba.so"), &["right/liba.so", beside, "-ldl"]);
+    let a = one.lab.library("right/liba.so", &asks("libb.so"), &["right/libb.so", beside, "-ldl"]);
     let plan = PlanText::new().lib("liba.so", &a, "preload").lib("libb.so", &b, "preload");
     let ran = with_plan(&one.lab, &plan, &["open", "liba.so", "n", "maps", "liba.so", "maps", "libb.so"]);
     assert_eq!(
-        (ran.out.as_str(), ran.err.as_str()),
-        ("open liba.so: ok\nmaps liba.so: 1\n  [R]/right/liba.so\nmaps libb.so: 1\n  [R]/right/libb.so\n", "")
+        ran.quiet(),
+        "open liba.so: ok\nmaps liba.so: 1\n  [R]/right/liba.so\nmaps libb.so: 1\n  [R]/right/libb.so\n"
     );
 }
 
 #[test]
-fn a_log_that_cannot_be_opened_is_said_and_warnings_are_not_lost() {
-    let one = one();
+fn log_that_cannot_be_opened_is_reported() {
+    let one = Two::new();
     let plan = put_bytes(&one.lab, b"none");
     let none = one.lab.path("none/log");
-    let ran = one.run(&plan, &[("CUDASHIM_LOG", utf8(&none))]);
+    let ran = one.lab.ran(one.host(&plan, &OPEN).env("CUDASHIM_LOG", &none));
     assert_eq!(ran.out, LEFT);
     let lines: Vec<&str> = ran.err.lines().collect();
     assert!(lines.len() == 2 && lines[0].contains("is refused"), "{}", ran.err);
     assert_eq!(lines[1], "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)");
     // Decisions do not go to where nobody asked for them.
-    let ran = one.run(&put_plan(&one.lab, &one.plan), &[("CUDASHIM_LOG", utf8(&none))]);
+    let ran = one.lab.ran(one.host(&put_plan(&one.lab, &one.plan("redirect")), &OPEN).env("CUDASHIM_LOG", &none));
     assert_eq!((ran.out.as_str(), ran.err.lines().count()), (GIVEN, 1), "{}", ran.err);
 }
 
 #[test]
-fn each_decision_is_one_line_with_its_rule() {
-    let lab = Lab::new();
-    let right = |name: &str| lab.copy(&format!("right/{name}"), name, 2);
+fn log_has_a_line_per_decision() {
+    let lab = Machine::new();
+    let right = |name: &str| lab.copy(&format!("right/{name}"), 2);
     let (one, two, three) = (right("libone.so.1"), right("libtwo.so.2"), right("libthree.so.3"));
     let gone = right("libgone.so.4");
-    let user = lab.library("libuser.so", "libuser.so", "", &["right/libtwo.so.2", "-Wl,-rpath,$ORIGIN/right"]);
+    let user = lab.library("libuser.so", "", &["right/libtwo.so.2", "-Wl,-rpath,$ORIGIN/right"]);
     let plan = PlanText::new()
         .lib("libone.so.1", &one, "redirect")
         .lib("libtwo.so.2", &two, "preload")
@@ -166,7 +127,7 @@ fn each_decision_is_one_line_with_its_rule() {
         script.extend(["open", name, "l"]);
     }
     let log = lab.path("log");
-    run(&lab, host(&script).env("CUDASHIM_PLAN", plan).env("CUDASHIM_LOG", &log));
+    lab.ran(host(&script).env("CUDASHIM_PLAN", plan).env("CUDASHIM_LOG", &log));
     let log = fs::read_to_string(&log).unwrap().replace(utf8(lab.root()), "[R]");
     let said: Vec<&str> = log.lines().map(|line| line.split_once("]: ").unwrap().1).collect();
     assert_eq!(
@@ -184,9 +145,9 @@ fn each_decision_is_one_line_with_its_rule() {
 
 /// An object that the loader does not take: it says so itself, and there is nothing of ours that could be mistaken.
 #[test]
-fn an_object_that_is_not_taken_is_not_there() {
-    let one = one();
-    let plan = put_plan(&one.lab, &one.plan);
+fn shim_that_ld_so_rejects_has_no_effect() {
+    let one = Two::new();
+    let plan = put_plan(&one.lab, &one.plan("redirect"));
     let image = fs::read(&COMMON.shim).unwrap();
     let with = |name: &str, at: usize, byte: u8| {
         let mut image = image.clone();
@@ -202,7 +163,7 @@ fn an_object_that_is_not_taken_is_not_there() {
     ] {
         let mut command = clean_command(&COMMON.host);
         command.args(OPEN).env("LD_PRELOAD", &shim).env("CUDASHIM_PLAN", &plan);
-        let ran = run(&one.lab, command.env("LD_LIBRARY_PATH", one.lab.path("wrong")));
+        let ran = one.lab.ran(command.env("LD_LIBRARY_PATH", one.lab.path("wrong")));
         assert_eq!(ran.out, LEFT, "{says}");
         assert!(ran.err.contains(says) && ran.err.ends_with("ignored.\n"), "{says}: {}", ran.err);
     }
@@ -210,23 +171,23 @@ fn an_object_that_is_not_taken_is_not_there() {
 
 /// The question has an end: the alarm is set before the binary begins.
 #[test]
-fn the_binary_has_two_seconds() {
-    let lab = Lab::new();
+fn ask_sets_a_timer_of_two_seconds() {
+    let lab = Machine::new();
     let source = "#include <stdio.h>\n#include <sys/time.h>\nint main(void) { struct itimerval t; \
         FILE *f = fopen(\"PATH\", \"w\"); getitimer(ITIMER_REAL, &t); \
         fprintf(f, \"%ld\", (long)t.it_value.tv_sec); fclose(f); return 0; }";
     let timer = lab.path("timer");
     let binary = lab.program("asked", &source.replace("PATH", utf8(&timer)), &[]);
     let shim = lab.write("libshim.so", cudashim::internal::launch::shim::image_for(Some(&binary)).unwrap());
-    run(&lab, host(&["open", "libc10_cuda.so", "l"]).env("LD_PRELOAD", shim));
+    lab.ran(host(&["open", "libc10_cuda.so", "l"]).env("LD_PRELOAD", shim));
     let left: u64 = fs::read_to_string(timer).unwrap().parse().unwrap();
     assert!((1..=2).contains(&left), "{left}");
 }
 
 /// Its path is a path, whatever a shell would make of it.
 #[test]
-fn the_binary_is_started_without_a_shell() {
-    let lab = Lab::new();
+fn ask_starts_the_binary_without_a_shell() {
+    let lab = Machine::new();
     let dir: PathBuf = lab.path("a $(touch pwned) `touch pwned`; 'b'");
     let source = "#include <stdio.h>\nint main(void) { puts(\"\"); return 0; }";
     lab.program("asked", source, &[]);
@@ -235,7 +196,7 @@ fn the_binary_is_started_without_a_shell() {
     fs::rename(lab.path("asked"), &binary).unwrap();
     let shim = lab.write("libshim.so", cudashim::internal::launch::shim::image_for(Some(&binary)).unwrap());
     let mut command = host(&["open", "libc10_cuda.so", "l"]);
-    let ran = run(&lab, command.env("LD_PRELOAD", shim).env("CUDASHIM_LOG", "1").current_dir(lab.root()));
+    let ran = lab.ran(command.env("LD_PRELOAD", shim).env("CUDASHIM_LOG", "1").current_dir(lab.root()));
     assert!(ran.err.ends_with("]: the cudashim binary has no plan for this process\n"), "{}", ran.err);
     assert!(!lab.path("pwned").exists());
 }

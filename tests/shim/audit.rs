@@ -1,10 +1,10 @@
 //! The audit door: the same object in `LD_AUDIT`, where the loader asks it for each name.
 
+use crate::support::*;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{COMMON, Two, put_plan, run, utf8};
-use crate::support::lab::{Lab, PlanText, Ran, clean_command};
+use super::{COMMON, Two, put_plan};
 
 /// Links against `libone.so.1`, and says which copy it got.
 const LINKED: &str =
@@ -20,8 +20,8 @@ impl Two {
         command
     }
 
-    fn host(&self, plan: &PlanText, script: &[&str]) -> Ran {
-        run(&self.lab, self.audited(plan, &COMMON.host).args(script))
+    fn listen(&self, plan: &PlanText, script: &[&str]) -> Process {
+        self.lab.ran(self.audited(plan, &COMMON.host).args(script))
     }
 
     /// A program that is linked against `libone.so.1`, and looks into `wrong` first by a DT_RPATH.
@@ -33,52 +33,41 @@ impl Two {
 }
 
 #[test]
-fn what_the_program_is_linked_against_is_chosen_too() {
+fn audit_serves_a_linked_program() {
     let two = Two::new();
     let program = two.linked();
     let plan = two.plan("preload");
-    assert_eq!(run(&two.lab, &mut two.audited(&plan, &program)).out, "2\n");
+    assert_eq!(two.lab.ran(&mut two.audited(&plan, &program)).out, "2\n");
     // A hook of dlopen comes too late for that.
     let mut preloaded = two.audited(&plan, &program);
-    let preloaded = run(&two.lab, preloaded.env_remove("LD_AUDIT").env("LD_PRELOAD", &COMMON.shim));
+    let preloaded = two.lab.ran(preloaded.env_remove("LD_AUDIT").env("LD_PRELOAD", &COMMON.shim));
     assert_eq!(preloaded.out, "1\n");
-}
-
-#[test]
-fn a_name_is_given_to_dlopen() {
-    let two = Two::new();
-    for how in ["preload", "redirect"] {
-        let ran = two.host(&two.plan(how), &["open", "libone.so.1", "l", "call", "which", "maps", "libone"]);
-        assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 2\nmaps libone: 1\n  [R]/right/libone.so.1\n");
-        assert_eq!(ran.err, "");
-    }
 }
 
 /// What an opened library needs is asked for by that library.
 #[test]
-fn what_an_opened_library_needs_is_chosen_against_its_rpath() {
+fn audit_serves_needed_entries_against_rpath() {
     let two = Two::new();
     let rpath = format!("-Wl,-rpath,{}", utf8(&two.lab.path("wrong")));
     let user = two.lab.library(
         "user/libuser.so",
-        "libuser.so",
         "extern int which(void); int through(void) { return which(); }",
         &[utf8(&two.lab.path("wrong/libone.so.1")), &rpath, "-Wl,--disable-new-dtags"],
     );
-    let ran = two.host(&two.plan("preload"), &["open", utf8(&user), "n", "call", "through", "maps", "libone"]);
+    let ran = two.listen(&two.plan("preload"), &["open", utf8(&user), "n", "call", "through", "maps", "libone"]);
     assert_eq!(ran.out, "open [R]/user/libuser.so: ok\nthrough: 2\nmaps libone: 1\n  [R]/right/libone.so.1\n");
 }
 
 #[test]
-fn an_alias_leads_to_what_is_mapped() {
+fn audit_alias_resolves_to_the_mapped_file() {
     let two = Two::new();
     let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
-    let ran = two.host(&plan, &["open", "libone.so", "l", "call", "which", "maps", "libone"]);
+    let ran = two.listen(&plan, &["open", "libone.so", "l", "call", "which", "maps", "libone"]);
     assert_eq!(ran.out, "open libone.so: ok\nwhich: 2\nmaps libone: 1\n  [R]/right/libone.so.1\n");
     // Another copy came first, by its path: there is no second one, and that is said.
     let wrong = two.lab.path("wrong/libone.so.1");
     let ran =
-        two.host(&plan, &["open", utf8(&wrong), "l", "open", "libone.so", "l", "call", "which", "maps", "libone"]);
+        two.listen(&plan, &["open", utf8(&wrong), "l", "open", "libone.so", "l", "call", "which", "maps", "libone"]);
     assert_eq!(
         ran.out,
         "open [R]/wrong/libone.so.1: ok\nopen libone.so: ok\nwhich: 1\nmaps libone: 1\n  [R]/wrong/libone.so.1\n"
@@ -86,79 +75,15 @@ fn an_alias_leads_to_what_is_mapped() {
     assert!(ran.err.contains("libone.so.1 is already mapped from [R]/wrong/libone.so.1"), "{}", ran.err);
 }
 
-#[test]
-fn an_exact_path_is_replaced_and_its_neighbour_is_not() {
-    let two = Two::new();
-    let wrong = two.lab.path("wrong/libone.so.1");
-    let other = two.lab.copy("other/libone.so.1", "libone.so.1", 3);
-    let plan = two.plan("redirect").record(&["replace", utf8(&wrong), "libone.so.1"]);
-    assert_eq!(
-        two.host(&plan, &["open", utf8(&wrong), "n", "call", "which"]).out,
-        "open [R]/wrong/libone.so.1: ok\nwhich: 2\n"
-    );
-    assert_eq!(
-        two.host(&plan, &["open", utf8(&other), "n", "call", "which"]).out,
-        "open [R]/other/libone.so.1: ok\nwhich: 3\n"
-    );
-}
-
-#[test]
-fn noload_stays_true() {
-    let two = Two::new();
-    let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
-    let script = [
-        "open",
-        "libone.so.1",
-        "lN",
-        "open",
-        "libone.so",
-        "lN",
-        "maps",
-        "libone",
-        "open",
-        "libone.so.1",
-        "l",
-        "open",
-        "libone.so",
-        "lN",
-        "open",
-        "libone.so.1",
-        "lN",
-        "call",
-        "which",
-    ];
-    assert_eq!(
-        two.host(&plan, &script).out,
-        "open libone.so.1: no\nopen libone.so: no\nmaps libone: 0\nopen libone.so.1: ok\nopen libone.so: ok\n\
-         open libone.so.1: ok\nwhich: 2\n"
-    );
-}
-
-#[test]
-fn the_caller_stays_the_caller() {
-    let two = Two::new();
-    two.lab.copy("plugin/private/libinner.so", "libinner.so", 5);
-    let plugin = two.lab.library(
-        "plugin/libplugin.so",
-        "libplugin.so",
-        "#include <dlfcn.h>\n#include <stddef.h>\n\
-         int inner(void) { void *h = dlopen(\"libinner.so\", RTLD_NOW); \
-         int (*f)(void) = h ? (int (*)(void))dlsym(h, \"which\") : NULL; return f ? f() : -1; }",
-        &["-Wl,-rpath,$ORIGIN/private", "-Wl,--enable-new-dtags", "-ldl"],
-    );
-    let ran = two.host(&two.plan("redirect"), &["open", utf8(&plugin), "n", "call", "inner"]);
-    assert_eq!(ran.out, "open [R]/plugin/libplugin.so: ok\ninner: 5\n");
-}
-
 /// The loader maps the object twice then, and neither instance sees the other.
 #[test]
-fn both_doors_act_once() {
+fn audit_and_preload_act_once() {
     let two = Two::new();
     let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
     let script = ["open", "libone.so", "l", "call", "which", "errno", "error", "maps", "libone"];
     let mut command = two.audited(&plan, &COMMON.host);
     command.env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_LOG", "1").args(script);
-    let ran = run(&two.lab, &mut command);
+    let ran = two.lab.ran(&mut command);
     // The dlopen door stays out.
     assert_eq!(
         ran.out,
@@ -171,43 +96,32 @@ fn both_doors_act_once() {
     let shim = two.lab.write("libasks.so", cudashim::internal::launch::shim::image_for(Some(&binary)).unwrap());
     let mut command = clean_command(&COMMON.host);
     command.env("LD_PRELOAD", &shim).env("LD_AUDIT", &shim).args(["open", "libc10_cuda.so", "l"]);
-    assert_eq!(run(&two.lab, &mut command).out, "open libc10_cuda.so: no\n");
+    assert_eq!(two.lab.ran(&mut command).out, "open libc10_cuda.so: no\n");
     assert_eq!(std::fs::read(two.lab.path("log")).unwrap(), b"\n");
     // An auditor that the loader does not take, or that has nothing to hand out, is none.
     let shown = ["open", "libone.so", "l", "call", "which"];
     let mut command = two.audited(&plan, &COMMON.host);
     command.env("LD_PRELOAD", &COMMON.shim).env("LD_AUDIT", "/no/such/libcudashim-0.so").args(shown);
-    assert_eq!(run(&two.lab, &mut command).out, "open libone.so: ok\nwhich: 2\n");
+    assert_eq!(two.lab.ran(&mut command).out, "open libone.so: ok\nwhich: 2\n");
 }
 
 /// It cannot be refused: the loader would take it out again, and end a process in which it is not to be unloaded.
 #[test]
-fn an_auditor_without_work_is_not_noticed() {
+fn audit_without_a_plan_changes_nothing() {
     let two = Two::new();
     for (name, value) in [("CUDASHIM_PLAN", ""), ("CUDASHIM_OFF", "1")] {
         let mut command = two.audited(&two.plan("redirect"), &COMMON.host);
         command.args(["open", "libone.so.1", "l", "call", "which"]).current_dir(two.lab.root()).env(name, value);
-        let ran = run(&two.lab, &mut command);
-        assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libone.so.1: ok\nwhich: 1\n", ""), "{name}");
+        let ran = two.lab.ran(&mut command);
+        assert_eq!(ran.quiet(), "open libone.so.1: ok\nwhich: 1\n", "{name}");
     }
 }
 
 #[test]
-fn a_file_that_was_exchanged_is_not_given() {
-    let two = Two::new();
-    let script = ["open", "libone.so.1", "l", "call", "which"];
-    let mut command = two.audited(&two.plan("redirect"), &COMMON.host);
-    two.lab.copy("right/libone.so.1", "libone.so.1", 33);
-    let ran = run(&two.lab, command.args(script));
-    assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n");
-    assert!(ran.err.contains("left to the loader"), "{}", ran.err);
-}
-
-#[test]
-fn children_of_every_kind() {
+fn audit_serves_every_kind_of_child() {
     let two = Two::new();
     let plan = two.plan("redirect");
-    let ran = two.host(&plan, &["fork", "open", "libone.so.1", "l", "call", "which"]);
+    let ran = two.listen(&plan, &["fork", "open", "libone.so.1", "l", "call", "which"]);
     assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 2\nchild: 0\n");
     // A program without a loader starts as ever.
     let still = two.lab.program(
@@ -220,24 +134,23 @@ fn children_of_every_kind() {
         "#include <unistd.h>\nint main(int n, char **words) { execv(words[1], words + 1); return n; }",
         &[],
     );
-    let ran = run(&two.lab, two.audited(&plan, starts).arg(still));
+    let ran = two.lab.ran(two.audited(&plan, starts).arg(still));
     assert_eq!((ran.out.as_str(), ran.err.as_str(), ran.code), ("still\n", "", Some(0)));
 }
 
 #[test]
-fn threads_that_come_together_get_one_set() {
+fn audit_serves_threads_one_set() {
     let two = Two::new();
-    let ran = two.host(&two.plan("redirect"), &["threads", "libone.so.1", "maps", "libone"]);
+    let ran = two.listen(&two.plan("redirect"), &["threads", "libone.so.1", "maps", "libone"]);
     assert_eq!(ran.out, "threads: 32\nmaps libone: 1\n  [R]/right/libone.so.1\n");
 }
 
 /// What is opened into a namespace of its own finds its libraries as ever.
 #[test]
-fn another_namespace_is_left_alone() {
+fn audit_leaves_other_namespaces_alone() {
     let two = Two::new();
     let user = two.lab.library(
         "user/libuser.so",
-        "libuser.so",
         "extern int which(void); int through(void) { return which(); }",
         &[utf8(&two.lab.path("wrong/libone.so.1"))],
     );
@@ -249,15 +162,15 @@ fn another_namespace_is_left_alone() {
                   int late = ask(dlmopen(LM_ID_NEWLM, \"libone.so.1\", RTLD_NOW), \"which\");\n\
                   printf(\"%d %d %d\\n\", other, own, late); return n; }";
     let program = two.lab.program("spaces", source, &["-ldl"]);
-    let ran = run(&two.lab, two.audited(&two.plan("redirect"), program).arg(user));
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("1 2 1\n", ""));
+    let ran = two.lab.ran(two.audited(&two.plan("redirect"), program).arg(user));
+    assert_eq!(ran.quiet(), "1 2 1\n");
 }
 
 /// The list for one program: its children are not to map that too.
 #[test]
-fn what_was_preloaded_for_one_program_leaves_the_environment() {
+fn audit_removes_one_programs_preload_from_the_environment() {
     let two = Two::new();
-    let other = two.lab.copy("other/libtwo.so.2", "libtwo.so.2", 4);
+    let other = two.lab.copy("other/libtwo.so.2", 4);
     let (shim, right) = (utf8(&COMMON.shim), utf8(&two.right));
     for (list, left) in [
         (format!("{shim}:{right}"), shim.to_owned()),
@@ -268,7 +181,7 @@ fn what_was_preloaded_for_one_program_leaves_the_environment() {
     ] {
         let mut command = two.audited(&two.plan("preload"), two.linked());
         command.env_remove("LD_AUDIT").env("LD_PRELOAD", &list).env("CUDASHIM_ONCE", right);
-        assert_eq!(run(&two.lab, &mut command).out, "2\n");
+        assert_eq!(two.lab.ran(&mut command).out, "2\n");
         let mut shell = two.audited(&two.plan("preload"), "/bin/sh");
         shell.env_remove("LD_AUDIT").env("LD_PRELOAD", &list).env("CUDASHIM_ONCE", right);
         let seen = shell.args(["-c", "echo \"$LD_PRELOAD ${CUDASHIM_ONCE-none} $LD_LIBRARY_PATH\""]).output().unwrap();
@@ -278,27 +191,27 @@ fn what_was_preloaded_for_one_program_leaves_the_environment() {
 }
 
 #[test]
-fn what_was_preloaded_for_nobody_leaves_the_rest_alone() {
-    let lab = Lab::new();
+fn audit_keeps_the_rest_of_ld_preload() {
+    let lab = Machine::new();
     let list = format!("{}:/lib/none.so", utf8(&COMMON.shim));
     let mut shell = clean_command("/bin/sh");
     shell.env("LD_PRELOAD", &list).env("CUDASHIM_ONCE", "");
-    let seen = run(&lab, shell.args(["-c", "echo \"$LD_PRELOAD ${CUDASHIM_ONCE-none}\""]));
+    let seen = lab.ran(shell.args(["-c", "echo \"$LD_PRELOAD ${CUDASHIM_ONCE-none}\""]));
     assert_eq!(seen.out, format!("{list} none\n"));
 }
 
 /// One line for each thing seen, in the file that is named; nothing in any other.
 #[test]
-fn what_is_traced_is_written_down() {
-    let lab = Lab::new();
+fn audit_tracer_writes_a_record() {
+    let lab = Machine::new();
     let tracer = lab.write("libcudashim-trace.so", cudashim::internal::launch::shim::TRACER);
-    let library = lab.copy("here/libcudart.so.12", "libcudart.so.12", 1);
+    let library = lab.copy("here/libcudart.so.12", 1);
     let record = lab.path("record");
     let script = ["open", "libcudart.so.12", "l", "open", "libcurl-none.so", "l", "errno"];
     let traced = |value: &str| {
         let mut command = clean_command(&COMMON.host);
         command.env("LD_AUDIT", &tracer).env("CUDASHIM_TRACE", value).env("LD_LIBRARY_PATH", library.parent().unwrap());
-        let ran = run(&lab, command.args(script).current_dir(lab.root()));
+        let ran = lab.ran(command.args(script).current_dir(lab.root()));
         assert_eq!(ran.out, "open libcudart.so.12: ok\nopen libcurl-none.so: no\nerrno: 42\n");
     };
     traced(utf8(&record));
@@ -313,15 +226,15 @@ fn what_is_traced_is_written_down() {
 
 /// With a plan it sees what that gives.
 #[test]
-fn what_a_plan_gives_is_traced() {
+fn audit_tracer_records_what_a_plan_gives() {
     let two = Two::new();
     let tracer = two.lab.write("libcudashim-trace.so", cudashim::internal::launch::shim::TRACER);
     let record = two.lab.path("record");
     for (acts, which) in [("1", 2), ("0", 1)] {
         let mut command = two.audited(&two.plan("redirect"), &COMMON.host);
         command.env("LD_AUDIT", &tracer).env("CUDASHIM_TRACE", &record).env("CUDASHIM_TRACE_ACTS", acts);
-        let ran = run(&two.lab, command.args(["open", "libone.so.1", "l", "call", "which"]));
-        assert_eq!((ran.out, ran.err.as_str()), (format!("open libone.so.1: ok\nwhich: {which}\n"), ""));
+        let ran = two.lab.ran(command.args(["open", "libone.so.1", "l", "call", "which"]));
+        assert_eq!(ran.quiet(), format!("open libone.so.1: ok\nwhich: {which}\n"));
     }
     let text = std::fs::read_to_string(&record).unwrap();
     let given = format!("\tsearch\tlibone.so.1\tdlopen\t\trpath\t{}\t.", utf8(&two.right));

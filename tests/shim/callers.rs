@@ -1,7 +1,7 @@
 //! Who calls stays who calls: the loader's answer with the shim is its answer without.
 
-use super::{COMMON, host, put_plan, run, utf8, with_plan};
-use crate::support::lab::{Lab, PlanText, clean_command};
+use super::{COMMON, host, put_plan, with_plan};
+use crate::support::*;
 
 /// Opens by each name, and gives the sum of what the libraries say; a call in the last place of `open_it` may become a jump.
 const PLUGIN: &str = "#include <dlfcn.h>\n#include <stddef.h>\n\
@@ -11,34 +11,34 @@ const PLUGIN: &str = "#include <dlfcn.h>\n#include <stddef.h>\n\
     int inner(void) { return ask(\"libinner.so\") + 10 * ask(\"$ORIGIN/libbeside.so\") + 100 * ask(\"libnone.so\"); }";
 
 #[test]
-fn a_plugin_finds_its_own_however_it_was_compiled() {
-    let lab = Lab::new();
-    lab.copy("plugin/private/libinner.so", "libinner.so", 5);
-    lab.copy("plugin/libbeside.so", "libbeside.so", 3);
-    let other = lab.copy("other/libother.so", "libother.so", 1);
+fn shim_caller_is_kept_at_every_optimisation() {
+    let lab = Machine::new();
+    lab.copy("plugin/private/libinner.so", 5);
+    lab.copy("plugin/libbeside.so", 3);
+    let other = lab.copy("other/libother.so", 1);
     let plan = PlanText::new().lib("libother.so", &other, "redirect");
     for optimised in ["-O0", "-O1", "-O2", "-Os"] {
         for tags in ["-Wl,--enable-new-dtags", "-Wl,--disable-new-dtags"] {
             let arguments = [optimised, "-Wl,-rpath,$ORIGIN/private", tags, "-ldl"];
-            let plugin = lab.library("plugin/libplugin.so", "libplugin.so", PLUGIN, &arguments);
+            let plugin = lab.library("plugin/libplugin.so", PLUGIN, &arguments);
             let script = ["open", utf8(&plugin), "n", "call", "inner"];
-            let bare = run(&lab, clean_command(&COMMON.host).args(script));
+            let bare = lab.ran(clean_command(&COMMON.host).args(script));
             assert_eq!(bare.out, "open [R]/plugin/libplugin.so: ok\ninner: 35\n", "{arguments:?}");
             let ran = with_plan(&lab, &plan, &script);
-            assert_eq!((ran.out, ran.err.as_str()), (bare.out, ""), "{arguments:?}");
+            assert_eq!(ran.quiet(), bare.out, "{arguments:?}");
         }
     }
 }
 
 /// What is loaded first must not have become the caller.
 #[test]
-fn the_caller_is_still_the_caller_after_what_it_needs_was_loaded() {
-    let lab = Lab::new();
-    let member = lab.copy("right/libmember.so.1", "libmember.so.1", 1);
+fn shim_caller_is_kept_after_needed_loads() {
+    let lab = Machine::new();
+    let member = lab.copy("right/libmember.so.1", 1);
     let source = "int which(void) { return 5; }";
-    let inner = lab.library("plugin/private/libinner.so", "libinner.so", source, &[utf8(&member)]);
-    lab.copy("plugin/libbeside.so", "libbeside.so", 0);
-    let plugin = lab.library("plugin/libplugin.so", "libplugin.so", PLUGIN, &["-Wl,-rpath,$ORIGIN/private", "-ldl"]);
+    let inner = lab.library("plugin/private/libinner.so", source, &[utf8(&member)]);
+    lab.copy("plugin/libbeside.so", 0);
+    let plugin = lab.library("plugin/libplugin.so", PLUGIN, &["-Wl,-rpath,$ORIGIN/private", "-ldl"]);
     let plan = PlanText::new().lib("libmember.so.1", &member, "preload").lib("libinner.so", &inner, "keep");
     let ran = with_plan(&lab, &plan, &["open", utf8(&plugin), "n", "call", "inner", "maps", "libmember"]);
     assert_eq!(ran.out, "open [R]/plugin/libplugin.so: ok\ninner: 5\nmaps libmember: 1\n  [R]/right/libmember.so.1\n");
@@ -46,16 +46,16 @@ fn the_caller_is_still_the_caller_after_what_it_needs_was_loaded() {
 
 /// In a constructor, while the loader holds its lock for the library that is being opened.
 #[test]
-fn a_constructor_of_what_the_host_opens_may_ask() {
-    let lab = Lab::new();
-    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
-    lab.copy("wrong/libone.so.1", "libone.so.1", 1);
+fn shim_serves_a_constructor_that_dlopens() {
+    let lab = Machine::new();
+    let right = lab.copy("right/libone.so.1", 2);
+    lab.copy("wrong/libone.so.1", 1);
     let source = "#include <dlfcn.h>\nstatic void *h;\n\
         __attribute__((constructor)) static void start(void) { h = dlopen(\"libone.so.1\", RTLD_NOW); }\n\
         int asked(void) { return h ? ((int (*)(void))dlsym(h, \"which\"))() : -1; }";
-    let asks = lab.library("libasks.so", "libasks.so", source, &["-ldl"]);
+    let asks = lab.library("libasks.so", source, &["-ldl"]);
     let plan = put_plan(&lab, &PlanText::new().lib("libone.so.1", &right, "redirect"));
     let mut command = host(&["open", utf8(&asks), "n", "call", "asked"]);
     command.env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", lab.path("wrong"));
-    assert_eq!(run(&lab, &mut command).out, "open [R]/libasks.so: ok\nasked: 2\n");
+    assert_eq!(lab.ran(&mut command).out, "open [R]/libasks.so: ok\nasked: 2\n");
 }

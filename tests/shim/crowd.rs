@@ -1,47 +1,40 @@
 //! Many at once, and others in the same `LD_PRELOAD`.
 
+use crate::support::*;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{COMMON, host, put_plan, run, utf8, with_plan};
-use crate::support::lab::{Lab, PlanText, Ran, clean_command};
+use super::{COMMON, Two, host, put_plan, with_plan};
 
 /// A wrong and a right copy, and a consumer that finds the wrong one by its DT_RPATH.
 struct Set {
-    lab: Lab,
+    lab: Machine,
     plan: PlanText,
     consumer: PathBuf,
 }
 
 fn set() -> Set {
-    let lab = Lab::new();
-    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
-    let wrong = lab.copy("wrong/libone.so.1", "libone.so.1", 1);
-    let source = "int which(void); int sum(void) { return 10 * which(); }";
-    let rpath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN";
-    let consumer = lab.library("wrong/libconsumer.so", "libconsumer.so", source, &[utf8(&wrong), rpath]);
-    let plan = PlanText::new()
-        .lib("libone.so.1", &right, "preload")
-        .record(&["alias", "libone.so", "libone.so.1"])
-        .lib("libconsumer.so", &consumer, "keep");
-    Set { lab, plan, consumer }
+    let two = Two::new();
+    let consumer = two.consumer();
+    let plan = two.plan("preload").record(&["alias", "libone.so", "libone.so.1"]);
+    Set { plan: plan.lib("libconsumer.so", &consumer, "keep"), lab: two.lab, consumer }
 }
 
 const ONE_RIGHT: &str = "maps libone: 1\n  [R]/right/libone.so.1\n";
 
 /// The plan is long to read, so that all are at it together: whoever is not the first to publish it acts by it all the same.
 #[test]
-fn threads_that_read_the_plan_together_act_by_it() {
+fn shim_threads_that_read_the_plan_together() {
     let s = set();
     let alias = |plan: PlanText, i: i32| plan.record(&["alias", &format!("libnick{i}.so"), "libone.so.1"]);
     let plan = (0..8000).fold(s.plan.clone(), alias);
     let ran = with_plan(&s.lab, &plan, &["threads", "libnick7999.so", "maps", "libone"]);
-    assert_eq!((ran.out, ran.err.as_str()), (format!("threads: 32\n{ONE_RIGHT}"), ""));
+    assert_eq!(ran.quiet(), format!("threads: 32\n{ONE_RIGHT}"));
 }
 
 #[test]
-fn constructors_in_64_threads_open_again() {
+fn shim_constructors_in_64_threads() {
     let s = set();
     let source = format!(
         "#include <dlfcn.h>\n#include <stdlib.h>\n#include <unistd.h>\n\
@@ -56,17 +49,17 @@ fn constructors_in_64_threads_open_again() {
     let needs = ["-shared", "-fPIC", "wrong/libone.so.1", "-Wl,-rpath,$ORIGIN/../wrong"];
     let uses = "int which(void); int sum(void) { return which(); }";
     let direct = s.lab.program("direct.so", uses, &needs);
-    fs::create_dir(s.lab.path("crowd")).unwrap();
+    s.lab.mkdir("crowd");
     for number in 0..64 {
         let from = if number % 2 == 0 { &again } else { &direct };
         fs::copy(from, s.lab.path(&format!("crowd/lib{number}.so"))).unwrap();
     }
     let ran = with_plan(&s.lab, &s.plan, &["crowd", utf8(&s.lab.path("crowd")), "maps", "libone"]);
-    assert_eq!((ran.out, ran.err.as_str()), (format!("crowd: 64\n{ONE_RIGHT}"), ""));
+    assert_eq!(ran.quiet(), format!("crowd: 64\n{ONE_RIGHT}"));
 }
 
 #[test]
-fn children_by_fork_and_vfork_from_all_sides() {
+fn shim_fork_and_vfork_from_many_threads() {
     let s = set();
     let ran = with_plan(&s.lab, &s.plan, &["storm", utf8(&s.consumer), "maps", "libone"]);
     let own = format!("storm: 8 opened, 64 children\n{ONE_RIGHT}");
@@ -77,51 +70,63 @@ fn children_by_fork_and_vfork_from_all_sides() {
     assert_eq!(ran.err, "");
 }
 
-/// Where the C compiler finds a library of that name; `None`, and said, where it has none.
-fn of_this_machine(name: &str) -> Option<PathBuf> {
+/// Where the C compiler finds a library of that name.
+fn of_this_machine(name: &str) -> PathBuf {
     let output = Command::new("cc").arg(format!("-print-file-name={name}")).output().unwrap();
-    let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-    let there = path.is_absolute().then(|| fs::canonicalize(path).ok()).flatten();
-    if there.is_none() {
-        eprintln!("skipped: {name} is not installed");
-    }
-    there
+    let path = String::from_utf8(output.stdout).unwrap();
+    fs::canonicalize(path.trim()).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn beside(s: &Set, preload: &str, script: &[&str]) -> Ran {
+fn beside(s: &Set, preload: &str, script: &[&str]) -> Process {
     let mut command = host(script);
     command.env("CUDASHIM_PLAN", put_plan(&s.lab, &s.plan)).env("LD_PRELOAD", preload);
     // Said by ASan where it is not the first; that is the order under test.
-    run(&s.lab, command.env("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0"))
+    s.lab.ran(command.env("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0"))
 }
 
-#[test]
-fn allocators_and_sanitizers_in_the_same_preload() {
+/// Both act, whichever comes first.
+fn goes_with(name: &str) {
     let s = set();
     let script = ["open", utf8(&s.consumer), "n", "call", "sum", "open", "libone.so", "n", "errno", "maps", "libone"];
     let said = format!("open [R]/wrong/libconsumer.so: ok\nsum: 20\nopen libone.so: ok\nerrno: 42\n{ONE_RIGHT}");
-    for name in ["libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libasan.so"] {
-        let Some(other) = of_this_machine(name) else { continue };
+    let other = of_this_machine(name);
+    {
         // A sanitizer calls dlopen for the host; what such a one may have is the plan's to say.
-        let _ = std::os::unix::fs::symlink(&other, s.lab.path(name));
+        std::os::unix::fs::symlink(&other, s.lab.path(name)).unwrap();
         for order in [[&COMMON.shim, &other], [&other, &COMMON.shim]] {
             let preload = format!("{}:{}", utf8(order[0]), utf8(order[1]));
             let ran = beside(&s, &preload, &script);
-            assert_eq!((ran.out.as_str(), ran.err.as_str()), (said.as_str(), ""), "{preload}");
+            assert_eq!(ran.quiet(), said.as_str(), "{preload}");
             // Threads allocate while the first of them reads the plan.
             let ran = beside(&s, &preload, &["threads", "libone.so", "maps", "libone"]);
-            assert_eq!((ran.out, ran.err.as_str()), (format!("threads: 32\n{ONE_RIGHT}"), ""), "{preload}");
+            assert_eq!(ran.quiet(), format!("threads: 32\n{ONE_RIGHT}"), "{preload}");
         }
     }
 }
 
 #[test]
-fn a_host_built_with_sanitizers() {
+#[ignore = "needs libjemalloc.so.2"]
+fn shim_beside_jemalloc() {
+    goes_with("libjemalloc.so.2");
+}
+
+#[test]
+#[ignore = "needs libtcmalloc_minimal.so.4"]
+fn shim_beside_tcmalloc() {
+    goes_with("libtcmalloc_minimal.so.4");
+}
+
+#[test]
+#[ignore = "needs libasan.so"]
+fn shim_beside_libasan() {
+    goes_with("libasan.so");
+}
+
+#[test]
+#[ignore = "needs libasan.so"]
+fn shim_in_a_host_with_sanitizers() {
     let s = set();
     let arguments = ["-fsanitize=address,undefined", "-rdynamic", "-ldl", "-pthread"];
-    if of_this_machine("libasan.so").is_none() || of_this_machine("libubsan.so").is_none() {
-        return;
-    }
     let host = s.lab.program("host", include_str!("host.c"), &arguments);
     let script = ["open", utf8(&s.consumer), "n", "call", "sum", "threads", "libone.so", "maps", "libone"];
     let mut command = clean_command(&host);
@@ -129,7 +134,7 @@ fn a_host_built_with_sanitizers() {
         .args(script)
         .env("LD_PRELOAD", &COMMON.shim)
         .env("CUDASHIM_PLAN", put_plan(&s.lab, &s.plan.clone().program(&host)));
-    let ran = run(&s.lab, command.env("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0"));
+    let ran = s.lab.ran(command.env("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0"));
     let said = format!("open [R]/wrong/libconsumer.so: ok\nsum: 20\nthreads: 32\n{ONE_RIGHT}");
-    assert_eq!((ran.out, ran.err.as_str()), (said, ""));
+    assert_eq!(ran.quiet(), said);
 }

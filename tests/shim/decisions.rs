@@ -1,31 +1,35 @@
 //! What the shim answers, name by name and path by path.
 
+use crate::support::*;
 use std::path::PathBuf;
 
-use super::{COMMON, Two, host, put_plan, run, utf8, with_plan};
-use crate::support::lab::{Lab, PlanText, clean_command};
+use super::{COMMON, DOORS, GIVEN, OPEN, Two, host, put_plan, with_plan};
 
 impl Two {
-    fn run(&self, plan: &PlanText, script: &[&str]) -> crate::support::lab::Ran {
-        let path = put_plan(&self.lab, plan);
-        let mut command = host(script);
-        command.env("CUDASHIM_PLAN", path).env("LD_LIBRARY_PATH", self.lab.path("wrong"));
-        run(&self.lab, &mut command)
+    fn run(&self, plan: &PlanText, script: &[&str]) -> Process {
+        self.by("LD_PRELOAD", plan, script)
+    }
+
+    /// The host with the shim by that door, and the wrong copy on the search path.
+    fn by(&self, door: &str, plan: &PlanText, script: &[&str]) -> Process {
+        let mut command = self.host(&put_plan(&self.lab, plan), script);
+        self.lab.ran(command.env_remove("LD_PRELOAD").env(door, &COMMON.shim))
     }
 }
 
 #[test]
-fn a_chosen_library_is_given_for_its_bare_name() {
+fn shim_serves_a_bare_name() {
     let two = Two::new();
-    for how in ["redirect", "preload"] {
-        let ran = two.run(&two.plan(how), &["open", "libone.so.1", "l", "call", "which"]);
-        assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 2\n");
-        assert_eq!(ran.err, "");
+    for door in DOORS {
+        for how in ["redirect", "preload"] {
+            let ran = two.by(door, &two.plan(how), &[&OPEN[..], &["maps", "libone"]].concat());
+            assert_eq!(ran.quiet(), format!("{GIVEN}maps libone: 1\n  [R]/right/libone.so.1\n"), "{door} {how}");
+        }
     }
 }
 
 #[test]
-fn without_a_plan_or_switched_off_nothing_changes() {
+fn shim_without_a_plan_or_off_changes_nothing() {
     let two = Two::new();
     let plan = put_plan(&two.lab, &two.plan("redirect"));
     for (name, value) in [("NOTHING", "1"), ("CUDASHIM_OFF", "1")] {
@@ -34,13 +38,13 @@ fn without_a_plan_or_switched_off_nothing_changes() {
         if name == "CUDASHIM_OFF" {
             command.env("CUDASHIM_PLAN", &plan);
         }
-        let ran = run(&two.lab, &mut command);
-        assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libone.so.1: ok\nwhich: 1\n", ""));
+        let ran = two.lab.ran(&mut command);
+        assert_eq!(ran.quiet(), "open libone.so.1: ok\nwhich: 1\n");
     }
 }
 
 #[test]
-fn a_host_that_gave_its_user_up_gets_the_plan() {
+fn shim_serves_after_setuid() {
     use std::os::unix::fs::PermissionsExt as _;
     let two = Two::new();
     let plan = put_plan(&two.lab, &two.plan("redirect"));
@@ -49,18 +53,18 @@ fn a_host_that_gave_its_user_up_gets_the_plan() {
     }
     let mut command = host(&["drop", "open", "libone.so.1", "l", "call", "which"]);
     command.env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", two.lab.path("wrong"));
-    assert_eq!(run(&two.lab, &mut command).out, "open libone.so.1: ok\nwhich: 2\n");
+    assert_eq!(two.lab.ran(&mut command).out, "open libone.so.1: ok\nwhich: 2\n");
 }
 
 #[test]
-fn the_environment_is_read_once() {
+fn shim_reads_the_environment_once() {
     let two = Two::new();
     let script = ["setenv", "CUDASHIM_OFF", "1", "open", "libone.so.1", "l", "call", "which"];
     assert_eq!(two.run(&two.plan("redirect"), &script).out, "open libone.so.1: ok\nwhich: 2\n");
 }
 
 #[test]
-fn an_alias_leads_to_its_soname() {
+fn shim_alias_resolves_to_its_soname() {
     let two = Two::new();
     let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]).record(&[
         "alias",
@@ -68,23 +72,7 @@ fn an_alias_leads_to_its_soname() {
         "libone.so.1",
     ]);
     // The first by the file's path, the second finds it mapped.
-    let ran = two.run(
-        &plan,
-        &[
-            "open",
-            "libone.so",
-            "l",
-            "call",
-            "which",
-            "open",
-            "libone.so.1.10.2",
-            "l",
-            "call",
-            "which",
-            "maps",
-            "libone",
-        ],
-    );
+    let ran = two.run(&plan, &words("open libone.so l call which open libone.so.1.10.2 l call which maps libone"));
     assert_eq!(
         ran.out,
         "open libone.so: ok\nwhich: 2\nopen libone.so.1.10.2: ok\nwhich: 2\nmaps libone: 1\n  [R]/right/libone.so.1\n"
@@ -92,64 +80,46 @@ fn an_alias_leads_to_its_soname() {
 }
 
 #[test]
-fn a_kept_library_is_left_to_the_loader() {
+fn shim_leaves_a_kept_library_to_the_loader() {
     let two = Two::new();
     let ran = two.run(&two.plan("keep"), &["open", "libone.so.1", "l", "call", "which"]);
     assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n");
 }
 
 #[test]
-fn an_exact_path_is_replaced_and_its_neighbour_is_not() {
+fn shim_replaces_an_exact_path_only() {
     let two = Two::new();
     let wrong = two.lab.path("wrong/libone.so.1");
-    let other = two.lab.copy("other/libone.so.1", "libone.so.1", 3);
+    let other = two.lab.copy("other/libone.so.1", 3);
     let plan = two.plan("redirect").record(&["replace", utf8(&wrong), "libone.so.1"]);
-    let ran =
-        two.run(&plan, &["open", utf8(&wrong), "n", "call", "which", "open", utf8(&wrong), "n", "maps", "libone"]);
-    assert_eq!(
-        ran.out,
-        "open [R]/wrong/libone.so.1: ok\nwhich: 2\nopen [R]/wrong/libone.so.1: ok\n\
-         maps libone: 1\n  [R]/right/libone.so.1\n"
-    );
-    // The basename of an opened file is not looked up.
-    let ran = two.run(&plan, &["open", utf8(&other), "n", "call", "which"]);
-    assert_eq!(ran.out, "open [R]/other/libone.so.1: ok\nwhich: 3\n");
+    let script = ["open", utf8(&wrong), "n", "call", "which", "open", utf8(&wrong), "n", "maps", "libone"];
+    let given = "open [R]/wrong/libone.so.1: ok\nwhich: 2\nopen [R]/wrong/libone.so.1: ok\n\
+                 maps libone: 1\n  [R]/right/libone.so.1\n";
+    for door in DOORS {
+        assert_eq!(two.by(door, &plan, &script).out, given, "{door}");
+        // The basename of an opened file is not looked up.
+        let ran = two.by(door, &plan, &["open", utf8(&other), "n", "call", "which"]);
+        assert_eq!(ran.out, "open [R]/other/libone.so.1: ok\nwhich: 3\n", "{door}");
+    }
 }
 
 #[test]
-fn noload_stays_true() {
+fn shim_noload_loads_nothing() {
     let two = Two::new();
     let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
-    let script = [
-        "open",
-        "libone.so.1",
-        "lN",
-        "open",
-        "libone.so",
-        "lN",
-        "maps",
-        "libone",
-        "open",
-        "libone.so",
-        "l",
-        "open",
-        "libone.so.1",
-        "lN",
-        "open",
-        "libone.so",
-        "lN",
-        "call",
-        "which",
-    ];
-    assert_eq!(
-        two.run(&plan, &script).out,
-        "open libone.so.1: no\nopen libone.so: no\nmaps libone: 0\n\
-         open libone.so: ok\nopen libone.so.1: ok\nopen libone.so: ok\nwhich: 2\n"
-    );
+    let before = "open libone.so.1 lN open libone.so lN maps libone";
+    let nothing = "open libone.so.1: no\nopen libone.so: no\nmaps libone: 0\n";
+    for door in DOORS {
+        for [first, second] in [["libone.so", "libone.so.1"], ["libone.so.1", "libone.so"]] {
+            let script = format!("{before} open {first} l open {second} lN open {first} lN call which");
+            let given = format!("{nothing}open {first}: ok\nopen {second}: ok\nopen {first}: ok\nwhich: 2\n");
+            assert_eq!(two.by(door, &plan, &words(&script)).out, given, "{door}");
+        }
+    }
 }
 
 #[test]
-fn noload_brings_nothing_else_along() {
+fn shim_noload_loads_no_needed_library() {
     let c = consumer();
     let script = ["open", "libtwo.so.2", "lN", "open", utf8(&c.consumer), "lN", "maps", "libone"];
     assert_eq!(
@@ -159,7 +129,7 @@ fn noload_brings_nothing_else_along() {
 }
 
 #[test]
-fn flags_pass_as_they_came() {
+fn shim_passes_flags() {
     let two = Two::new();
     let script = |flags| ["open", "libone.so.1", flags, "default", "which"];
     assert_eq!(two.run(&two.plan("redirect"), &script("l")).out, "open libone.so.1: ok\nwhich: none\n");
@@ -167,16 +137,15 @@ fn flags_pass_as_they_came() {
 }
 
 #[test]
-fn errno_is_kept() {
+fn shim_keeps_errno_of_the_host() {
     let two = Two::new();
     // A member that sets errno as it is loaded, before an object that needs it.
     let loud = two.lab.library(
         "loud/libloud.so.1",
-        "libloud.so.1",
         "#include <errno.h>\n__attribute__((constructor)) static void f(void) { errno = 7; }",
         &[],
     );
-    let user = two.lab.library("libuser.so", "libuser.so", "", &[utf8(&loud)]);
+    let user = two.lab.library("libuser.so", "", &[utf8(&loud)]);
     let plan = two.plan("redirect").lib("libloud.so.1", &loud, "preload");
     let script =
         ["null", "errno", "open", "libone.so.1", "l", "errno", "open", utf8(&user), "l", "errno", "maps", "libloud"];
@@ -188,43 +157,45 @@ fn errno_is_kept() {
 }
 
 #[test]
-fn the_caller_stays_the_caller() {
-    let lab = Lab::new();
-    lab.copy("plugin/private/libinner.so", "libinner.so", 5);
-    let plugin = lab.library(
+fn shim_keeps_the_caller() {
+    let two = Two::new();
+    two.lab.copy("plugin/private/libinner.so", 5);
+    let plugin = two.lab.library(
         "plugin/libplugin.so",
-        "libplugin.so",
         "#include <dlfcn.h>\n#include <stddef.h>\n\
          int inner(void) { void *h = dlopen(\"libinner.so\", RTLD_NOW); \
          int (*f)(void) = h ? (int (*)(void))dlsym(h, \"which\") : NULL; return f ? f() : -1; }",
         &["-Wl,-rpath,$ORIGIN/private", "-Wl,--enable-new-dtags", "-ldl"],
     );
-    let plan = PlanText::new();
-    let ran = with_plan(&lab, &plan, &["open", utf8(&plugin), "n", "call", "inner"]);
-    assert_eq!(ran.out, "open [R]/plugin/libplugin.so: ok\ninner: 5\n");
+    for plan in [PlanText::new(), two.plan("redirect")] {
+        for door in DOORS {
+            let ran = two.by(door, &plan, &["open", utf8(&plugin), "n", "call", "inner"]);
+            assert_eq!(
+                ran.out,
+                "open [R]/plugin/libplugin.so: ok
+inner: 5
+",
+                "{door}"
+            );
+        }
+    }
 }
 
 /// The set of a consumer whose DT_RPATH leads to the wrong copies.
 struct Consumer {
-    lab: Lab,
+    lab: Machine,
     plan: PlanText,
     consumer: PathBuf,
 }
 
 /// `libtwo.so.2` needs `libone.so.1`; the consumer needs both, and finds both beside itself.
 fn consumer() -> Consumer {
-    let lab = Lab::new();
+    let lab = Machine::new();
     let mut set = Vec::new();
     for (dir, which) in [("wrong", 10), ("right", 20)] {
-        let one = lab.library(
-            &format!("{dir}/libone.so.1"),
-            "libone.so.1",
-            &format!("int one(void) {{ return {which}; }}"),
-            &[],
-        );
+        let one = lab.library(&format!("{dir}/libone.so.1"), &format!("int one(void) {{ return {which}; }}"), &[]);
         let two = lab.library(
             &format!("{dir}/libtwo.so.2"),
-            "libtwo.so.2",
             &format!("int one(void); int two(void) {{ return one() + {which} + 1; }}"),
             &[utf8(&one), "-Wl,-rpath,$ORIGIN"],
         );
@@ -232,7 +203,6 @@ fn consumer() -> Consumer {
     }
     let consumer = lab.library(
         "wrong/libconsumer.so",
-        "libconsumer.so",
         "int two(void); int sum(void) { return two(); }",
         &["-Lwrong", "-l:libone.so.1", "-l:libtwo.so.2", "-Wl,--disable-new-dtags,-rpath,$ORIGIN"],
     );
@@ -245,11 +215,11 @@ fn consumer() -> Consumer {
 }
 
 #[test]
-fn needed_libraries_are_loaded_first_against_rpath() {
+fn shim_loads_needed_libraries_before_rpath() {
     let c = consumer();
     let script = ["open", utf8(&c.consumer), "l", "call", "sum", "maps", "libone", "maps", "libtwo"];
     // The fixture can fail: without the shim the wrong ones win.
-    let bare = run(&c.lab, clean_command(&COMMON.host).args(script));
+    let bare = c.lab.ran(clean_command(&COMMON.host).args(script));
     assert_eq!(bare.out.lines().nth(1), Some("sum: 21"));
     let ran = with_plan(&c.lab, &c.plan, &script);
     assert_eq!(
@@ -261,12 +231,11 @@ fn needed_libraries_are_loaded_first_against_rpath() {
 }
 
 #[test]
-fn what_is_needed_is_found_through_what_is_kept() {
+fn shim_loads_needed_libraries_through_kept_ones() {
     let c = consumer();
     // Two hops from the set: the file that is opened needs only libconsumer.so, which the loader finds.
     let outer = c.lab.library(
         "outer/libouter.so",
-        "libouter.so",
         "int sum(void); int all(void) { return sum(); }",
         &["wrong/libconsumer.so", "-Wl,-rpath,$ORIGIN/../wrong"],
     );
@@ -279,14 +248,14 @@ fn what_is_needed_is_found_through_what_is_kept() {
 }
 
 #[test]
-fn what_a_bare_name_needs_comes_before_it() {
+fn shim_loads_what_a_bare_name_needs_first() {
     let c = consumer();
     // The right libtwo would take the wrong libone from here.
     let log = c.lab.path("log");
     let plan = put_plan(&c.lab, &c.plan);
     let mut command = host(&["open", "libtwo.so.2", "l", "call", "two"]);
     command.env("CUDASHIM_PLAN", plan).env("CUDASHIM_LOG", &log).env("LD_LIBRARY_PATH", c.lab.path("wrong"));
-    assert_eq!(run(&c.lab, &mut command).out, "open libtwo.so.2: ok\ntwo: 41\n");
+    assert_eq!(c.lab.ran(&mut command).out, "open libtwo.so.2: ok\ntwo: 41\n");
     let log = std::fs::read_to_string(log).unwrap();
     let said: Vec<&str> = log.lines().map(|line| line.split_once("]: ").unwrap().1).collect();
     assert!(said[0].starts_with("plan "), "{log}");
@@ -296,33 +265,33 @@ fn what_a_bare_name_needs_comes_before_it() {
 }
 
 #[test]
-fn what_a_kept_name_needs_comes_before_it() {
+fn shim_loads_what_a_kept_name_needs_first() {
     let c = consumer();
     // The loader takes the kept consumer from here, and what that needs from beside it.
     let path = put_plan(&c.lab, &c.plan);
     let script = ["open", "libconsumer.so", "lN", "maps", "libone", "open", "libconsumer.so", "l", "call", "sum"];
-    let ran = run(&c.lab, host(&script).env("CUDASHIM_PLAN", path).env("LD_LIBRARY_PATH", c.lab.path("wrong")));
+    let ran = c.lab.ran(host(&script).env("CUDASHIM_PLAN", path).env("LD_LIBRARY_PATH", c.lab.path("wrong")));
     assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 41\n");
 }
 
 #[test]
-fn what_the_host_closes_meanwhile_stays() {
+fn shim_library_survives_a_dlclose_meanwhile() {
     let c = consumer();
     let close = "void close_last(void); __attribute__((constructor)) static void start(void) { close_last(); }";
-    let close = c.lab.library("right/libclose.so", "libclose.so", close, &[]);
+    let close = c.lab.library("right/libclose.so", close, &[]);
     let plan = PlanText::new()
         .lib("libone.so.1", &c.lab.path("right/libone.so.1"), "preload")
         .lib("libclose.so", &close, "preload")
         .lib("libconsumer.so", &c.consumer, "keep");
     let needs = ["wrong/libconsumer.so", "right/libclose.so", "-Wl,-rpath,$ORIGIN/wrong"];
-    let outer = c.lab.library("outer.so", "outer.so", "", &needs);
+    let outer = c.lab.library("outer.so", "", &needs);
     let script = ["open", "libone.so.1", "l", "open", utf8(&outer), "l", "call", "sum", "maps", "libone"];
     let ran = with_plan(&c.lab, &plan, &script);
     assert!(ran.out.ends_with("sum: 31\nmaps libone: 1\n  [R]/right/libone.so.1\n"), "{}{}", ran.out, ran.err);
 }
 
 #[test]
-fn a_mapped_soname_gets_no_second_copy() {
+fn shim_maps_no_soname_twice() {
     let c = consumer();
     let early = c.lab.path("wrong/libone.so.1");
     let plan = c.plan.clone().record(&["alias", "libone.so", "libone.so.1"]);
@@ -365,7 +334,7 @@ fn a_mapped_soname_gets_no_second_copy() {
 }
 
 #[test]
-fn the_chosen_file_under_another_path_is_no_other_copy() {
+fn shim_knows_the_chosen_file_by_another_path() {
     let two = Two::new();
     std::os::unix::fs::symlink(&two.right, two.lab.path("link.so")).unwrap();
     let link = two.lab.path("link.so");
@@ -375,8 +344,8 @@ fn the_chosen_file_under_another_path_is_no_other_copy() {
 }
 
 #[test]
-fn a_library_without_soname_is_found_mapped_by_its_path() {
-    let lab = Lab::new();
+fn shim_knows_a_library_without_soname_by_its_path() {
+    let lab = Machine::new();
     let bare = lab.program("libbare.so", "int which(void) { return 6; }", &["-shared", "-fPIC"]);
     // Its record's soname is its file's name, or is not.
     for soname in ["libbare.so", "libother.so"] {
@@ -413,9 +382,9 @@ const EARLY: &str = "#include <dlfcn.h>\n\
     int early(void) { int (*w)(void) = h ? (int (*)(void))dlsym(h, \"which\") : 0; return w ? w() : -1; }";
 
 #[test]
-fn a_call_before_our_constructor_is_decided_too() {
+fn shim_serves_calls_before_its_constructor() {
     let two = Two::new();
-    let early = two.lab.library("libearly.so", "libearly.so", EARLY, &["-ldl"]);
+    let early = two.lab.library("libearly.so", EARLY, &["-ldl"]);
     let plan = put_plan(&two.lab, &two.plan("redirect"));
     for order in [[&COMMON.shim, &early], [&early, &COMMON.shim]] {
         let mut command = host(&["default", "early"]);
@@ -423,17 +392,16 @@ fn a_call_before_our_constructor_is_decided_too() {
             .env("LD_PRELOAD", format!("{}:{}", utf8(order[0]), utf8(order[1])))
             .env("LD_LIBRARY_PATH", two.lab.path("wrong"))
             .env("CUDASHIM_PLAN", &plan);
-        assert_eq!(run(&two.lab, &mut command).out, "early: 2\n", "{order:?}");
+        assert_eq!(two.lab.ran(&mut command).out, "early: 2\n", "{order:?}");
     }
 }
 
 #[test]
-fn a_constructor_of_what_is_loaded_may_open_what_needs_the_same() {
+fn shim_serves_a_constructor_of_what_it_loads() {
     let c = consumer();
     // The first to be loaded opens the consumer itself, for which the same libraries are being loaded.
     let first = c.lab.library(
         "right/libfirst.so.1",
-        "libfirst.so.1",
         &format!(
             "#include <dlfcn.h>\n__attribute__((constructor)) static void f(void) {{ \
              dlopen(\"libone.so.1\", RTLD_NOW); dlopen(\"{}\", RTLD_NOW); }}",
@@ -442,7 +410,6 @@ fn a_constructor_of_what_is_loaded_may_open_what_needs_the_same() {
         &["-ldl"],
     );
     let outer = c.lab.library(
-        "libouter.so",
         "libouter.so",
         "int sum(void); int all(void) { return sum(); }",
         &[utf8(&first), "wrong/libconsumer.so", "-Wl,-rpath,$ORIGIN/wrong"],
@@ -463,7 +430,7 @@ fn a_constructor_of_what_is_loaded_may_open_what_needs_the_same() {
 }
 
 #[test]
-fn threads_that_come_together_get_one_set() {
+fn shim_serves_threads_one_set() {
     let c = consumer();
     for name in [utf8(&c.consumer), "libtwo.so.2"] {
         let ran = with_plan(&c.lab, &c.plan, &["threads", name, "maps", "libone", "maps", "libtwo"]);
@@ -474,7 +441,7 @@ fn threads_that_come_together_get_one_set() {
 }
 
 #[test]
-fn a_forked_child_keeps_the_plan() {
+fn shim_forked_child_keeps_the_plan() {
     let c = consumer();
     for script in [
         &["fork", "open", utf8(&c.consumer), "l", "call", "sum"][..],

@@ -4,7 +4,7 @@
 //! A hundred sequences; `CUDASHIM_SEQUENCES=100000 cargo test differential` for more.
 
 use super::COMMON;
-use crate::support::lab::{Lab, PlanText, clean_command};
+use crate::support::*;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,13 +73,13 @@ struct Library {
 
 /// A directory of libraries that need each other, in circles too, found or not, and the names to open them by.
 struct World {
-    lab: Lab,
+    lab: Machine,
     libraries: Vec<PathBuf>,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let lab = Lab::new();
+        let lab = Machine::new();
         let mut random = Random(seed);
         let all: Vec<Library> = (0..LIBRARIES).map(|number| Library::new(&mut random, number, lab.root())).collect();
         // Without what they need first: so circles can be linked.
@@ -132,7 +132,7 @@ impl World {
     /// A plan of names that no sequence asks for, proven for every other library.
     fn plan(&self) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
-        let other = self.lab.copy("planned/libother.so.1", "libother.so.1", 1);
+        let other = self.lab.copy("planned/libother.so.1", 1);
         let plan = PlanText::new()
             .program(&self.lab.path("driver"))
             .lib("libother.so.1", &other, "preload")
@@ -212,7 +212,7 @@ impl Library {
         Self { file, dir, soname, source, needs, args, script }
     }
 
-    fn build(&self, lab: &Lab, name: &str, more: &[String]) -> PathBuf {
+    fn build(&self, lab: &Machine, name: &str, more: &[String]) -> PathBuf {
         let script = self.script.as_ref().map(|script| {
             let path = lab.write(&format!("{name}.map"), script);
             format!("-Wl,--version-script={}", path.display())
@@ -226,7 +226,7 @@ impl Library {
     }
 }
 
-fn said(command: &mut Command) -> String {
+fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{:?}", output.status);
     // Warnings of the shim are no part of what a program sees.
@@ -234,7 +234,7 @@ fn said(command: &mut Command) -> String {
 }
 
 #[test]
-fn what_the_plan_does_not_name_is_as_without_us() {
+fn shim_changes_nothing_the_plan_does_not_name() {
     let asked = std::env::var("CUDASHIM_SEQUENCES").ok().and_then(|count| count.parse().ok());
     let count: u64 = asked.unwrap_or(100);
     let shim = COMMON.shim.to_str().unwrap();
@@ -243,7 +243,7 @@ fn what_the_plan_does_not_name_is_as_without_us() {
         let world = World::new(seed);
         let plan = world.plan();
         let count = EACH.min(count - seed * EACH);
-        let bare = said(&mut world.driver("hash", "0", seed, 0, count));
+        let bare = printed(&mut world.driver("hash", "0", seed, 0, count));
         assert_eq!(bare.lines().count() as u64, count);
         ended += bare.lines().filter(|line| line.ends_with(" 0")).count() as u64;
         for (door, shift) in [("LD_PRELOAD", "0"), ("LD_AUDIT", "1")] {
@@ -251,13 +251,13 @@ fn what_the_plan_does_not_name_is_as_without_us() {
                 let with = |mode: &str, first: u64, count: u64| {
                     let mut command = world.driver(mode, shift, seed, first, count);
                     command.env(door, shim).envs(plan.map(|plan| ("CUDASHIM_PLAN", plan)));
-                    said(&mut command)
+                    printed(&mut command)
                 };
                 let shimmed = with("hash", 0, count);
                 let differs = bare.lines().zip(shimmed.lines()).position(|(bare, shimmed)| bare != shimmed);
                 if let Some(at) = differs {
                     let at = at as u64;
-                    let (bare, shimmed) = (said(&mut world.driver("text", "0", seed, at, 1)), with("text", at, 1));
+                    let (bare, shimmed) = (printed(&mut world.driver("text", "0", seed, at, 1)), with("text", at, 1));
                     panic!("{door} {plan:?}: world {seed}, sequence {at}\n--- bare\n{bare}--- shim\n{shimmed}");
                 }
                 assert_eq!(bare.len(), shimmed.len());

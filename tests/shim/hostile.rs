@@ -1,38 +1,20 @@
 //! Plans, files and hosts that mean no good, or have changed since the plan was made.
 
+use crate::support::*;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::PathBuf;
 
-use super::{COMMON, Two, host, put_bytes, put_plan, run, utf8, with_plan};
-use crate::support::lab::{Lab, PlanText, Ran};
+use super::{COMMON, DOORS, GIVEN, LEFT, Two, host, put_bytes, put_plan, with_plan};
 use cudashim::internal::plan::{Image, ImageView, Plan};
 use rustix::fs::inotify;
 
-struct One {
-    lab: Lab,
-    right: PathBuf,
-    plan: PlanText,
-}
-
-fn one() -> One {
-    let two = Two::new();
-    One { plan: two.plan("redirect"), lab: two.lab, right: two.right }
-}
-
-impl One {
-    fn open(&self, plan: &std::path::Path) -> Ran {
-        let mut command = host(&["open", "libone.so.1", "l", "call", "which"]);
-        command.env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", self.lab.path("wrong"));
-        run(&self.lab, &mut command)
-    }
-
+impl Two {
     /// The plan is refused for that reason: one line, and the loader does as it would.
     fn refused(&self, text: &[u8], reason: &str) {
         let ran = self.open(&put_bytes(&self.lab, text));
         let shown = String::from_utf8_lossy(text);
-        assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n", "{shown}");
+        assert_eq!(ran.out, LEFT, "{shown}");
         assert_eq!(ran.err.lines().count(), 1, "{}{shown}", ran.err);
         assert!(ran.err.contains("]: the plan [R]/plan is refused: "), "{}{shown}", ran.err);
         assert!(ran.err.contains(reason), "{}{shown}", ran.err);
@@ -40,29 +22,32 @@ impl One {
 
     fn taken(&self, text: &[u8]) {
         let ran = self.open(&put_bytes(&self.lab, text));
-        assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libone.so.1: ok\nwhich: 2\n", ""));
+        assert_eq!(ran.quiet(), GIVEN);
     }
 }
 
 #[test]
-fn a_plan_cut_at_any_length_is_refused() {
-    let one = one();
-    let bytes = fs::read(put_plan(&one.lab, &one.plan)).unwrap();
+fn plan_truncated_at_any_length_is_refused() {
+    let one = Two::new();
+    let bytes = fs::read(put_plan(&one.lab, &one.plan("redirect"))).unwrap();
     one.taken(&bytes);
     for length in 0..bytes.len() {
         one.refused(&bytes[..length], "it is ");
     }
     one.refused(&[&bytes[..], b"x"].concat(), "it is cut off");
     one.refused(&vec![0; (4 << 20) + 1], "it is too large");
-    one.refused(one.plan.text().as_bytes(), "it is text, which `cudashim run --plan FILE` compiles for a program");
+    one.refused(
+        one.plan("redirect").text().as_bytes(),
+        "it is text, which `cudashim run --plan FILE` compiles for a program",
+    );
 }
 
 /// Whatever one byte becomes, the shim and the tools say the same of it, and nobody is harmed.
 #[test]
-fn a_plan_of_which_a_byte_is_another_is_refused_as_the_tools_refuse_it() {
-    let one = one();
-    let two = one.lab.copy("right/libtwo.so.2", "libtwo.so.2", 3);
-    let plan = one.plan.clone().lib("libtwo.so.2", &two, "keep").record(&["alias", "libone.so", "libone.so.1"]);
+fn plan_with_a_changed_byte_is_refused_like_the_tools_do() {
+    let one = Two::new();
+    let two = one.lab.copy("right/libtwo.so.2", 3);
+    let plan = one.plan("redirect").lib("libtwo.so.2", &two, "keep").record(&["alias", "libone.so", "libone.so.1"]);
     let plan = plan.record(&["replace", "/x", "libone.so.1"]);
     let bytes = fs::read(put_plan(&one.lab, &plan)).unwrap();
     for at in 0..bytes.len() {
@@ -78,23 +63,23 @@ fn a_plan_of_which_a_byte_is_another_is_refused_as_the_tools_refuse_it() {
 }
 
 #[test]
-fn a_plan_that_others_may_change_is_refused() {
-    let one = one();
-    let plan = put_plan(&one.lab, &one.plan);
+fn plan_that_others_may_write_is_refused() {
+    let one = Two::new();
+    let plan = put_plan(&one.lab, &one.plan("redirect"));
     for mode in [0o660, 0o606, 0o666, 0o622] {
         fs::set_permissions(&plan, fs::Permissions::from_mode(mode)).unwrap();
         let ran = one.open(&plan);
-        assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n", "{mode:o}");
+        assert_eq!(ran.out, LEFT, "{mode:o}");
         assert!(ran.err.ends_with("is refused: group or others may write it\n"), "{}", ran.err);
     }
     fs::set_permissions(&plan, fs::Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(one.open(&plan).out, "open libone.so.1: ok\nwhich: 2\n");
+    assert_eq!(one.open(&plan).out, GIVEN);
 }
 
 #[test]
-fn only_a_regular_file_by_its_own_absolute_path_is_a_plan() {
-    let one = one();
-    let plan = put_plan(&one.lab, &one.plan);
+fn plan_must_be_a_regular_file_by_absolute_path() {
+    let one = Two::new();
+    let plan = put_plan(&one.lab, &one.plan("redirect"));
     let link = one.lab.path("link");
     symlink(&plan, &link).unwrap();
     let pipe = one.lab.path("pipe");
@@ -107,35 +92,36 @@ fn only_a_regular_file_by_its_own_absolute_path_is_a_plan() {
         ("plan".into(), "not absolute"),
     ] {
         let ran = one.open(&path);
-        assert_eq!(ran.out, "open libone.so.1: ok\nwhich: 1\n", "{path:?}");
+        assert_eq!(ran.out, LEFT, "{path:?}");
         assert!(ran.err.lines().count() == 1 && ran.err.contains(reason), "{path:?}: {}", ran.err);
     }
 }
 
 /// What a change of the chosen file is called.
-fn after(change: impl FnOnce(&One), says: &str) {
-    let one = one();
-    let plan = put_plan(&one.lab, &one.plan);
-    change(&one);
+fn after(change: impl Fn(&Two), says: &str) {
     // Once, however often it is asked for.
-    let script = ["open", "libone.so.1", "l", "close", "open", "libone.so.1", "l", "call", "which"];
-    let mut command = host(&script);
-    command.env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", one.lab.path("wrong"));
-    let ran = run(&one.lab, &mut command);
-    assert_eq!(ran.out, "open libone.so.1: ok\nopen libone.so.1: ok\nwhich: 1\n");
-    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
-    let line = format!("]: libone.so.1: [R]/right/libone.so.1 is not used: {says}; left to the loader\n");
-    assert!(ran.err.ends_with(&line), "{}", ran.err);
+    let script = words("open libone.so.1 l close open libone.so.1 l call which");
+    for door in DOORS {
+        let one = Two::new();
+        let plan = put_plan(&one.lab, &one.plan("redirect"));
+        change(&one);
+        let mut command = one.host(&plan, &script);
+        let ran = one.lab.ran(command.env_remove("LD_PRELOAD").env(door, &COMMON.shim));
+        assert_eq!(ran.out, "open libone.so.1: ok\nopen libone.so.1: ok\nwhich: 1\n", "{door}");
+        assert_eq!(ran.err.lines().count(), 1, "{door}: {}", ran.err);
+        let line = format!("]: libone.so.1: [R]/right/libone.so.1 is not used: {says}; left to the loader\n");
+        assert!(ran.err.ends_with(&line), "{door}: {}", ran.err);
+    }
 }
 
 #[test]
-fn a_file_that_is_gone_is_not_given() {
+fn shim_refuses_a_missing_file() {
     after(|one| fs::remove_file(&one.right).unwrap(), "it is gone");
 }
 
 #[test]
-fn a_file_that_was_exchanged_is_not_given() {
-    let exchange = |one: &One| {
+fn shim_refuses_an_exchanged_file() {
+    let exchange = |one: &Two| {
         let new = one.lab.path("new");
         fs::copy(&one.right, &new).unwrap();
         fs::rename(new, &one.right).unwrap();
@@ -144,8 +130,8 @@ fn a_file_that_was_exchanged_is_not_given() {
 }
 
 #[test]
-fn a_file_that_grew_is_not_given() {
-    let grow = |one: &One| {
+fn shim_refuses_a_file_that_grew() {
+    let grow = |one: &Two| {
         let mut bytes = fs::read(&one.right).unwrap();
         bytes.push(0);
         fs::write(&one.right, bytes).unwrap();
@@ -154,8 +140,8 @@ fn a_file_that_grew_is_not_given() {
 }
 
 #[test]
-fn a_file_that_was_touched_is_not_given() {
-    let touch = |one: &One| {
+fn shim_refuses_a_touched_file() {
+    let touch = |one: &Two| {
         let file = fs::File::options().write(true).open(&one.right).unwrap();
         file.set_modified(std::time::UNIX_EPOCH).unwrap();
     };
@@ -163,28 +149,27 @@ fn a_file_that_was_touched_is_not_given() {
 }
 
 #[test]
-fn a_member_that_is_gone_is_skipped_once() {
-    let one = one();
+fn shim_skips_a_missing_member_once() {
+    let one = Two::new();
     let user = one.lab.library(
         "wrong/libuser.so",
-        "libuser.so",
         "int which(void); int w(void) { return which(); }",
         &["-Lwrong", "-l:libone.so.1", "-Wl,-rpath,$ORIGIN"],
     );
-    let plan = put_plan(&one.lab, &one.plan);
+    let plan = put_plan(&one.lab, &one.plan("redirect"));
     fs::remove_file(&one.right).unwrap();
     let script = ["open", utf8(&user), "l", "call", "w", "open", utf8(&user), "l"];
-    let ran = run(&one.lab, host(&script).env("CUDASHIM_PLAN", &plan));
+    let ran = one.lab.ran(host(&script).env("CUDASHIM_PLAN", &plan));
     assert_eq!(ran.out, "open [R]/wrong/libuser.so: ok\nw: 1\nopen [R]/wrong/libuser.so: ok\n");
     assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
 }
 
 #[test]
-fn a_member_that_cannot_be_loaded_is_skipped_with_the_loaders_reason() {
-    let lab = Lab::new();
+fn shim_skips_an_unloadable_member_with_the_reason() {
+    let lab = Machine::new();
     let broken = lab.write("libbroken.so.1", "not ELF at all");
-    let whole = lab.copy("whole/libbroken.so.1", "libbroken.so.1", 3);
-    let needs = lab.library("libneeds.so", "libneeds.so", "", &[utf8(&whole), "-Wl,-rpath,$ORIGIN/whole"]);
+    let whole = lab.copy("whole/libbroken.so.1", 3);
+    let needs = lab.library("libneeds.so", "", &[utf8(&whole), "-Wl,-rpath,$ORIGIN/whole"]);
     let plan = PlanText::new().lib("libbroken.so.1", &broken, "preload");
     let ran = with_plan(&lab, &plan, &["open", utf8(&needs), "l", "call", "which", "error"]);
     // dlerror is the host's own: nothing of our failure is left in it.
@@ -198,15 +183,15 @@ fn a_member_that_cannot_be_loaded_is_skipped_with_the_loaders_reason() {
 }
 
 #[test]
-fn a_damaged_file_opened_by_path_does_not_end_the_host() {
-    let one = one();
-    let user = one.lab.library("libuser.so", "libuser.so", "", &[utf8(&one.right)]);
+fn shim_survives_a_damaged_file() {
+    let one = Two::new();
+    let user = one.lab.library("libuser.so", "", &[utf8(&one.right)]);
     let whole = fs::read(&user).unwrap();
     let damaged = one.lab.write("libdamaged.so", &whole);
-    let plan = put_plan(&one.lab, &one.plan);
+    let plan = put_plan(&one.lab, &one.plan("redirect"));
     let open = || {
         let mut command = host(&["open", utf8(&damaged), "l", "maps", "right"]);
-        run(&one.lab, command.env("CUDASHIM_PLAN", &plan))
+        one.lab.ran(command.env("CUDASHIM_PLAN", &plan))
     };
     // Cut at the places that are read, and where the loader refuses the file rather than run into its end itself.
     for length in [0, 4, 16, 63, 64, 100, 64 + 56 * 4] {
@@ -228,8 +213,8 @@ fn a_damaged_file_opened_by_path_does_not_end_the_host() {
 }
 
 #[test]
-fn what_is_not_a_file_is_left_to_the_loader() {
-    let one = one();
+fn shim_leaves_pipes_and_directories_to_the_loader() {
+    let one = Two::new();
     let (pipe, dir) = (one.lab.path("libpipe.so"), one.lab.path("dir"));
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     fs::create_dir(&dir).unwrap();
@@ -239,7 +224,11 @@ fn what_is_not_a_file_is_left_to_the_loader() {
     ends.write_all(&[b'x'; 832]).unwrap();
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
     inotify::add_watch(&watch, &pipe, inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE).unwrap();
-    let ran = with_plan(&one.lab, &one.plan, &["open", utf8(&pipe), "l", "error", "open", utf8(&dir), "l", "error"]);
+    let ran = with_plan(
+        &one.lab,
+        &one.plan("redirect"),
+        &["open", utf8(&pipe), "l", "error", "open", utf8(&dir), "l", "error"],
+    );
     assert_eq!(
         ran.out,
         "open [R]/libpipe.so: no\nerror: [R]/libpipe.so: invalid ELF header\n\
@@ -253,18 +242,18 @@ fn what_is_not_a_file_is_left_to_the_loader() {
 }
 
 #[test]
-fn a_name_the_loader_expands_is_not_touched() {
-    let one = one();
-    let plan = one.plan.clone().record(&["alias", "$ORIGIN.so", "libone.so.1"]);
+fn shim_leaves_dynamic_string_tokens_alone() {
+    let one = Two::new();
+    let plan = one.plan("redirect").record(&["alias", "$ORIGIN.so", "libone.so.1"]);
     assert_eq!(with_plan(&one.lab, &plan, &["open", "$ORIGIN.so", "l"]).out, "open $ORIGIN.so: no\n");
 }
 
 #[test]
-fn warnings_go_where_the_log_says() {
-    let one = one();
+fn log_goes_where_the_variable_says() {
+    let one = Two::new();
     let plan = put_bytes(&one.lab, b"none");
     let with = |value: &str| {
-        run(&one.lab, host(&["open", "libm.so.6", "l"]).env("CUDASHIM_PLAN", &plan).env("CUDASHIM_LOG", value))
+        one.lab.ran(host(&["open", "libm.so.6", "l"]).env("CUDASHIM_PLAN", &plan).env("CUDASHIM_LOG", value))
     };
     assert_eq!(with("off").err, "");
     assert_eq!(with("").err.lines().count(), 1);
@@ -285,18 +274,18 @@ fn warnings_go_where_the_log_says() {
 }
 
 #[test]
-fn a_reused_descriptor_2_is_not_written_to() {
-    let one = one();
+fn log_never_writes_to_a_reused_descriptor_2() {
+    let one = Two::new();
     let plan = put_bytes(&one.lab, b"none");
     let precious = one.lab.path("precious");
-    let ran = run(&one.lab, host(&["reuse2", utf8(&precious), "open", "libm.so.6", "l"]).env("CUDASHIM_PLAN", &plan));
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("open libm.so.6: ok\n", ""));
+    let ran = one.lab.ran(host(&["reuse2", utf8(&precious), "open", "libm.so.6", "l"]).env("CUDASHIM_PLAN", &plan));
+    assert_eq!(ran.quiet(), "open libm.so.6: ok\n");
     assert_eq!(fs::read(&precious).unwrap(), b"");
 }
 
 #[test]
-fn a_warning_that_nobody_reads_does_not_end_the_host() {
-    let one = one();
+fn log_survives_a_closed_pipe() {
+    let one = Two::new();
     let plan = put_bytes(&one.lab, b"none");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -305,27 +294,28 @@ fn a_warning_that_nobody_reads_does_not_end_the_host() {
 }
 
 #[test]
-fn a_log_at_the_limit_of_files_does_not_end_the_host() {
-    let one = one();
+fn log_survives_the_file_size_limit() {
+    let one = Two::new();
     let log = one.lab.write("log", "x".repeat(100));
     let mut command = host(&["limit-files", "100", "open", "libone.so.1", "l", "call", "which"]);
-    command.env("CUDASHIM_PLAN", put_plan(&one.lab, &one.plan)).env("CUDASHIM_LOG", &log);
-    let ran = run(&one.lab, &mut command);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "open libone.so.1: ok\nwhich: 2\n"));
+    command.env("CUDASHIM_PLAN", put_plan(&one.lab, &one.plan("redirect"))).env("CUDASHIM_LOG", &log);
+    let ran = one.lab.ran(&mut command);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), GIVEN));
     assert_eq!(fs::metadata(log).unwrap().len(), 100);
 }
 
 #[test]
-fn names_are_made_harmless_in_the_log() {
-    let one = one();
-    let odd = one.lab.copy("right/odd\x1b[31m\u{9b}é\n.so", "libodd.so.1", 4);
+fn log_escapes_names() {
+    let one = Two::new();
+    let odd =
+        one.lab.library_named("right/odd\x1b[31m\u{9b}é\n.so", "libodd.so.1", "int which(void) { return 4; }", &[]);
     let escaped = utf8(&odd).replace('\n', "\\n").replace('\x1b', "\\x1b");
     let text = PlanText::new().lib("libodd.so.1", &odd, "redirect").program(&COMMON.host).text();
     let plan = Plan::parse(text.replace(utf8(&odd), &escaped).as_bytes()).unwrap();
     let machine = cudashim::Host::new("/".into(), std::collections::BTreeMap::new(), "/".into());
     let plan = put_bytes(&one.lab, &Image::compile(&plan, &machine).unwrap().bytes);
     let mut command = host(&["open", "libodd.so.1", "l", "call", "which"]);
-    let ran = run(&one.lab, command.env("CUDASHIM_PLAN", &plan).env("CUDASHIM_LOG", "stderr"));
+    let ran = one.lab.ran(command.env("CUDASHIM_PLAN", &plan).env("CUDASHIM_LOG", "stderr"));
     assert_eq!(ran.out, "open libodd.so.1: ok\nwhich: 4\n");
     let line = ran.err.lines().last().unwrap();
     let said = "libodd.so.1 -> [R]/right/odd?[31m\u{fffd}?é?.so (chosen by the plan)";
@@ -333,9 +323,9 @@ fn names_are_made_harmless_in_the_log() {
 }
 
 #[test]
-fn a_process_that_never_opens_anything_reads_no_plan() {
-    let lab = Lab::new();
-    let output = crate::support::lab::clean_command("/bin/true")
+fn plan_is_not_read_without_a_dlopen() {
+    let lab = Machine::new();
+    let output = crate::support::clean_command("/bin/true")
         .env("LD_PRELOAD", &COMMON.shim)
         .env("CUDASHIM_PLAN", lab.path("none"))
         .output()

@@ -1,5 +1,6 @@
 //! Writing the image where `LD_PRELOAD` can name it.
 
+use crate::support::*;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -8,11 +9,9 @@ use std::path::{Path, PathBuf};
 use cudashim::internal::host::Hints;
 use cudashim::internal::launch::shim::{IMAGE, ShimError, cache_dir, image_for, install};
 
-use crate::support::lab::{Lab, clean_command};
-
 #[test]
-fn the_file_holds_the_image_under_its_digest() {
-    let lab = Lab::new();
+fn install_writes_the_image_under_its_digest() {
+    let lab = Machine::new();
     let dir = lab.path("a/cache");
     let path = install(&dir, None).unwrap();
     assert_eq!(fs::read(&path).unwrap(), IMAGE);
@@ -28,8 +27,8 @@ fn the_file_holds_the_image_under_its_digest() {
 }
 
 #[test]
-fn a_file_that_is_right_is_left_and_a_damaged_one_is_replaced() {
-    let lab = Lab::new();
+fn install_replaces_a_damaged_file_only() {
+    let lab = Machine::new();
     let dir = lab.path("cache");
     let path = install(&dir, None).unwrap();
     let inode = || fs::symlink_metadata(&path).unwrap().ino();
@@ -56,8 +55,8 @@ fn a_file_that_is_right_is_left_and_a_damaged_one_is_replaced() {
 }
 
 #[test]
-fn a_directory_that_others_may_write_is_refused() {
-    let lab = Lab::new();
+fn install_refuses_a_writable_directory() {
+    let lab = Machine::new();
     let dir = lab.path("cache");
     fs::create_dir(&dir).unwrap();
     for mode in [0o770, 0o707, 0o720] {
@@ -70,9 +69,9 @@ fn a_directory_that_others_may_write_is_refused() {
 }
 
 #[test]
-fn a_foreign_directory_is_refused() {
+fn install_refuses_a_foreign_directory() {
     if rustix::process::geteuid().is_root() {
-        let lab = Lab::new();
+        let lab = Machine::new();
         let dir = lab.path("cache");
         fs::create_dir(&dir).unwrap();
         std::os::unix::fs::chown(&dir, Some(65534), None).unwrap();
@@ -84,18 +83,18 @@ fn a_foreign_directory_is_refused() {
 
 /// As under `sudo -E`: nothing is made in a home that somebody else could exchange, and nothing taken from it.
 #[test]
-fn a_home_that_others_can_exchange_is_not_used() {
-    let lab = Lab::new();
+fn install_refuses_a_home_that_others_may_exchange() {
+    let lab = Machine::new();
     let home = lab.path("open/home");
     fs::create_dir_all(&home).unwrap();
-    fs::set_permissions(lab.path("open"), Permissions::from_mode(0o777)).unwrap();
+    lab.mode("open", 0o777);
     stands_in(&lab, &home, "can be written by everybody");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn the_home_of_another_user_is_not_used() {
-    let lab = Lab::new();
+fn install_refuses_the_home_of_another_user() {
+    let lab = Machine::new();
     let home = lab.path("home/alice");
     fs::create_dir_all(home.join(".cache/cudashim")).unwrap();
     std::os::unix::fs::chown(&home, Some(65534), None).unwrap();
@@ -103,7 +102,7 @@ fn the_home_of_another_user_is_not_used() {
     assert_eq!(fs::read_dir(home.join(".cache/cudashim")).unwrap().count(), 0);
 }
 
-fn stands_in(lab: &Lab, home: &Path, why: &str) {
+fn stands_in(lab: &Machine, home: &Path, why: &str) {
     let before = fs::read_dir(home).unwrap().count();
     let temporary = lab.path("tmp");
     fs::create_dir_all(&temporary).unwrap();
@@ -125,44 +124,28 @@ fn stands_in(lab: &Lab, home: &Path, why: &str) {
     assert!(err.contains(why) && err.contains("hint: set `CUDASHIM_CACHE` to a directory of your own"), "{err}");
 }
 
-/// In a user namespace of our own: the only way to a mount of our choice without being root.
+/// In a user namespace of our own: the only way to a mount of our choice without being root. The test starts itself there.
 #[test]
-fn a_noexec_mount_is_refused() {
-    let lab = Lab::new();
-    let dir = lab.path("noexec");
-    fs::create_dir(&dir).unwrap();
-    let test = std::env::current_exe().unwrap();
-    let inner = "mount -t tmpfs -o noexec,mode=700 none \"$1\" || exit 77; exec \"$0\" --exact \
-                 shim::install::on_a_noexec_mount --include-ignored";
-    let output = clean_command("unshare")
-        .args(["-rm", "sh", "-c", inner])
-        .args([&test, &dir])
-        .env("CUDASHIM_TEST_NOEXEC", &dir)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    match output.status.code() {
-        Some(0) => assert!(said.contains("1 passed"), "{said}"),
-        Some(1 | 77) if !said.contains("running") => {
-            eprintln!("skipped: this machine lends us no mount")
-        }
-        other => panic!("{other:?}: {said}"),
+#[ignore = "needs user namespaces"]
+fn install_refuses_a_noexec_mount() {
+    if let Some(dir) = std::env::var_os("CUDASHIM_TEST_NOEXEC").map(PathBuf::from) {
+        let error = install(&dir, None).unwrap_err();
+        assert!(matches!(error, ShimError::NoExec { .. }), "{error}");
+        return assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     }
-}
-
-/// The inside of `a_noexec_mount_is_refused`.
-#[test]
-#[ignore = "run by a_noexec_mount_is_refused"]
-fn on_a_noexec_mount() {
-    let dir = PathBuf::from(std::env::var_os("CUDASHIM_TEST_NOEXEC").unwrap());
-    let error = install(&dir, None).unwrap_err();
-    assert!(matches!(error, ShimError::NoExec { .. }), "{error}");
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    let lab = Machine::new();
+    let dir = lab.mkdir("noexec");
+    let mut test = clean_command(std::env::current_exe().unwrap());
+    test.args(["--exact", "shim::install::install_refuses_a_noexec_mount", "--include-ignored"]);
+    test.env("CUDASHIM_TEST_NOEXEC", &dir);
+    let mount = format!("mount -t tmpfs -o noexec,mode=700 none '{}'", dir.display());
+    let ran = Process::of(&mut in_namespaces(&["-rm"], &mount, &test));
+    assert!(ran.code == Some(0) && ran.out.contains("1 passed"), "{}{}", ran.out, ran.err);
 }
 
 #[test]
-fn a_path_that_ld_preload_cannot_say_is_refused() {
-    let lab = Lab::new();
+fn install_refuses_a_path_ld_preload_cannot_hold() {
+    let lab = Machine::new();
     for (name, character) in [("a b", ' '), ("a:b", ':'), ("$ORIGIN", '$')] {
         let error = install(&lab.path(name), None).unwrap_err();
         assert!(matches!(error, ShimError::Unspeakable { character: c, .. } if c == character), "{error}");
@@ -172,7 +155,7 @@ fn a_path_that_ld_preload_cannot_say_is_refused() {
 }
 
 #[test]
-fn a_binary_that_does_not_fit_is_refused() {
+fn install_refuses_a_binary_path_that_is_too_long() {
     let long = format!("/{}", "x".repeat(4095));
     for path in ["cudashim", &long, "/a\0b"] {
         assert!(matches!(image_for(Some(path.as_ref())), Err(ShimError::Binary { .. })), "{path}");
@@ -181,7 +164,7 @@ fn a_binary_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn the_cache_directory_follows_the_environment() {
+fn install_cache_follows_the_environment() {
     let of =
         |vars: &[(&str, &str)]| cache_dir(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v)));
     let all = [("CUDASHIM_CACHE", "c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];

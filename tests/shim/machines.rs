@@ -1,37 +1,32 @@
 //! The object for the other machine, built by a cross compiler and run by an emulator.
 //!
 //! Takes `aarch64-linux-gnu-gcc` and `qemu-aarch64` with that machine's C library, as Debian's gcc-aarch64-linux-gnu and
-//! qemu-user-static bring them; where one is missing, says so and does what is left.
+//! qemu-user-static bring them.
 
+use crate::support::*;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::made;
 use super::object::is_as_promised;
-use super::{put_plan, run, utf8};
-use crate::support::lab::{Lab, PlanText, clean_command};
+use super::put_plan;
 
 const COMPILER: &str = "aarch64-linux-gnu-gcc";
 
 /// The emulator, by whichever name it has here.
-fn emulator() -> Option<&'static str> {
+fn emulator() -> &'static str {
     let runs = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
-    ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(runs)
+    ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(runs).expect("there is no qemu-aarch64")
 }
 
-struct Machine {
-    lab: Lab,
+struct Aarch64 {
+    lab: Machine,
     object: PathBuf,
 }
 
-impl Machine {
-    /// `None` where there is no compiler for it.
-    fn new() -> Option<Self> {
-        if Command::new(COMPILER).arg("--version").output().is_err() {
-            eprintln!("skipped: there is no {COMPILER}");
-            return None;
-        }
-        let lab = Lab::new();
+impl Aarch64 {
+    fn new() -> Self {
+        let lab = Machine::new();
         let path = lab.path("libcudashim.so");
         let cshim = Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim");
         let machine = made::of_machine("aarch64").unwrap();
@@ -39,16 +34,11 @@ impl Machine {
             let output = Command::new(COMPILER).arg("-std=gnu11").args(arguments).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
-        Some(Self { lab, object: path })
+        Self { lab, object: path }
     }
 
     fn compile(&self, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
-        let (c, out) = (self.lab.write(&format!("{name}.c"), source), self.lab.path(name));
-        let mut command = Command::new(COMPILER);
-        command.current_dir(self.lab.root()).args(["-O0", "-Wl,--no-as-needed", "-o"]).arg(&out).arg(c).args(arguments);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        out
+        self.lab.foreign(COMPILER, name, source, arguments)
     }
 
     fn copy(&self, name: &str, which: u32) -> PathBuf {
@@ -58,25 +48,19 @@ impl Machine {
 }
 
 #[test]
-fn the_object_of_aarch64_is_as_promised() {
-    let Some(machine) = Machine::new() else { return };
+#[ignore = "needs aarch64-linux-gnu-gcc"]
+fn shim_of_aarch64_keeps_the_rules_of_the_object() {
+    let machine = Aarch64::new();
     let image = std::fs::read(&machine.object).unwrap();
     assert_eq!(cudashim::internal::elf::Elf::parse(&image).unwrap().ident().machine_name(), "aarch64");
     is_as_promised(&image);
 }
 
 #[test]
-fn the_object_of_aarch64_decides_and_keeps_the_caller() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(emulator) = emulator() else {
-        eprintln!("skipped: there is no qemu-aarch64");
-        return;
-    };
+#[ignore = "needs qemu-aarch64"]
+fn shim_of_aarch64_serves_and_keeps_the_caller() {
+    let machine = Aarch64::new();
     let root = Path::new("/usr/aarch64-linux-gnu");
-    if !root.join("lib/ld-linux-aarch64.so.1").exists() {
-        eprintln!("skipped: there is no C library in {}", root.display());
-        return;
-    }
     let right = machine.copy("right.so", 2);
     let wrong = machine.copy("libone.so.1", 1);
     machine.copy("libbeside.so", 5);
@@ -90,11 +74,11 @@ fn the_object_of_aarch64_decides_and_keeps_the_caller() {
     let plan = PlanText::new().lib("libone.so.1", &right, "redirect").record(&["alias", "libone.so", "libone.so.1"]);
     let plan = put_plan(&machine.lab, &plan.program(&host));
     let script = |name: &str, call: &str| {
-        let mut command = clean_command(emulator);
+        let mut command = clean_command(emulator());
         command.arg("-L").arg(root).args(["-E", &format!("LD_PRELOAD={}", utf8(&machine.object))]);
         command.args(["-E", &format!("CUDASHIM_PLAN={}", utf8(&plan))]);
         command.arg(&host).args(["open", name, "n", "errno", "call", call]);
-        run(&machine.lab, &mut command)
+        machine.lab.ran(&mut command)
     };
     for (name, call, gives) in [
         ("libone.so", "which", 2),
@@ -106,6 +90,6 @@ fn the_object_of_aarch64_decides_and_keeps_the_caller() {
         let ran = script(name, call);
         let shown = name.replace(utf8(machine.lab.root()), "[R]");
         let said = format!("open {shown}: ok\nerrno: 42\n{call}: {gives}\n");
-        assert_eq!((ran.out, ran.err.as_str()), (said, ""), "{name}");
+        assert_eq!(ran.quiet(), said, "{name}");
     }
 }

@@ -1,9 +1,10 @@
 //! Each rule of `docs/SHIM_RULES.md` has a line that keeps it: taken out, a test of that rule fails.
 //!
-//! `every_mutant_is_found` builds the object with each change, puts it in the place of the one in a copy of this program, and
+//! `mutants_are_all_found` builds the object with each change, puts it in the place of the one in a copy of this program, and
 //! runs the tests that the page names for the rule. What stands beside it sees to it that each rule has a mutant, or a reason
 //! why it has none.
 
+use crate::support::*;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::made;
-use crate::support::lab::Lab;
 use cudashim::internal::launch::shim::{IMAGE, TRACER};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::process::CommandExt;
@@ -175,7 +175,7 @@ fn source(file: &str) -> String {
 }
 
 #[test]
-fn each_rule_has_a_mutant_or_a_reason() {
+fn mutants_cover_each_rule() {
     let rules = rules();
     let named: BTreeSet<&str> =
         MUTANTS.iter().map(|(rule, ..)| *rule).chain(WITHOUT.iter().map(|(rule, _)| *rule)).collect();
@@ -193,7 +193,7 @@ fn each_rule_has_a_mutant_or_a_reason() {
 }
 
 /// The object of sources with the changes, or none where a compiler refuses them.
-fn build(lab: &Lab, file: &str, changes: &[(&str, &str)]) -> Vec<u8> {
+fn build(lab: &Machine, file: &str, changes: &[(&str, &str)]) -> Vec<u8> {
     let cshim = lab.path("cshim");
     let machine = made::of_machine(std::env::consts::ARCH).unwrap();
     let _ = fs::remove_dir_all(&cshim);
@@ -241,7 +241,7 @@ fn within(object: &[u8], room: usize) -> Vec<u8> {
 fn fails(program: &Path, tests: &[String]) -> bool {
     let mut child = Command::new(program)
         .args(tests)
-        .args(["--test-threads", "2"])
+        .args(["--include-ignored", "--test-threads", "2"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -267,8 +267,8 @@ fn fails(program: &Path, tests: &[String]) -> bool {
 /// `CUDASHIM_RULE`: only those of rules that begin so.
 #[test]
 #[ignore = "takes minutes"]
-fn every_mutant_is_found() {
-    let lab = Lab::new();
+fn mutants_are_all_found() {
+    let lab = Machine::new();
     let own = fs::read(std::env::current_exe().unwrap()).unwrap();
     let places = [IMAGE, TRACER].map(|image| {
         let found: Vec<usize> = (0..own.len() - image.len()).filter(|at| own[*at..].starts_with(image)).collect();

@@ -76,13 +76,13 @@ fn its_segments_are_small_and_never_writable_code(image: &[u8]) {
 }
 
 #[test]
-fn the_embedded_object_is_as_promised() {
+fn object_keeps_its_rules() {
     is_as_promised(IMAGE);
 }
 
 /// Nothing of the tracer is in the object that stands in production processes, and nothing of the dlopen door in the tracer.
 #[test]
-fn the_tracer_is_an_object_of_its_own() {
+fn object_of_the_tracer_keeps_its_rules() {
     let has = |image: &[u8], text: &str| image.windows(text.len()).any(|bytes| bytes == text.as_bytes());
     assert!(has(TRACER, "CUDASHIM_TRACE") && !has(IMAGE, "CUDASHIM_TRACE"));
     let tracer = Elf::parse(TRACER).unwrap();
@@ -93,8 +93,8 @@ fn the_tracer_is_an_object_of_its_own() {
 
 /// The frames from the entry to the loader, as the compiler counts them; one level of loading is all of them.
 #[test]
-fn a_dlopen_takes_a_kilobyte_of_stack() {
-    let lab = crate::support::lab::Lab::new();
+fn object_takes_a_kilobyte_of_stack() {
+    let lab = crate::support::Machine::new();
     let cshim = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim");
     let machine = made::of_machine(std::env::consts::ARCH).unwrap();
     let mut frames = std::collections::BTreeMap::new();
@@ -131,10 +131,10 @@ fn a_dlopen_takes_a_kilobyte_of_stack() {
 
 /// The checks see what they look for: the host program has all that the object must not have.
 #[test]
-fn an_ordinary_object_would_not_pass() {
-    let lab = crate::support::lab::Lab::new();
+fn object_checks_reject_an_ordinary_object() {
+    let lab = crate::support::Machine::new();
     let source = "#include <stdio.h>\nint dlopen; int more; void f(void) { puts(\"\"); }";
-    let ordinary = lab.library("libcudashim.so", "libcudashim.so", source, &["-Wl,-z,execstack"]);
+    let ordinary = lab.library("libcudashim.so", source, &["-Wl,-z,execstack"]);
     let image = std::fs::read(ordinary).unwrap();
     for check in [
         it_needs_nothing_that_a_process_may_lack,
@@ -147,7 +147,7 @@ fn an_ordinary_object_would_not_pass() {
 }
 
 #[test]
-fn only_the_binarys_path_differs_in_a_patched_image() {
+fn object_patch_changes_the_path_only() {
     let path = "/opt/cudashim/bin/cudashim";
     let patched = image_for(Some(path.as_ref())).unwrap();
     assert_eq!(image_for(None).unwrap(), IMAGE);

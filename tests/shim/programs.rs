@@ -1,17 +1,14 @@
 //! For whom a plan is: the directory a program was started from, and its file. By both doors.
 
+use crate::support::*;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{COMMON, Two, put_plan, run, utf8};
-use crate::support::lab::{Ran, clean_command};
+use super::{COMMON, DOORS, OPEN, Two, put_plan};
 
-const DOORS: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
-const OPEN: [&str; 5] = ["open", "libone.so.1", "l", "call", "which"];
-
-fn said(which: u32) -> String {
+fn loaded(which: u32) -> String {
     format!("open libone.so.1: ok\nwhich: {which}\n")
 }
 
@@ -30,14 +27,14 @@ impl Two {
         put_plan(&self.lab, &self.plan("redirect").program(program))
     }
 
-    fn under(&self, door: &str, plan: &Path, command: &mut Command) -> Ran {
+    fn under(&self, door: &str, plan: &Path, command: &mut Command) -> Process {
         command.env(door, &COMMON.shim).env("CUDASHIM_PLAN", plan).env("LD_LIBRARY_PATH", self.lab.path("wrong"));
-        run(&self.lab, command.current_dir(self.lab.root()))
+        self.lab.ran(command.current_dir(self.lab.root()))
     }
 }
 
 #[test]
-fn a_plan_is_for_the_programs_it_names() {
+fn plan_is_for_the_programs_it_names() {
     let two = Two::new();
     let here = two.place("a/bin/python", true);
     two.place("a/bin/python3", true);
@@ -62,14 +59,14 @@ fn a_plan_is_for_the_programs_it_names() {
             let mut command = clean_command("/bin/sh");
             command.args(["-c", "exec \"$0\" \"$@\"", program]).args(OPEN);
             let ran = two.under(door, &plan, &mut command);
-            assert_eq!((ran.out, ran.err.as_str()), (said(which), ""), "{door} {program}");
+            assert_eq!(ran.quiet(), loaded(which), "{door} {program}");
         }
     }
 }
 
 /// Another file at the same place is another program.
 #[test]
-fn a_program_that_was_exchanged_is_another() {
+fn plan_is_not_for_an_exchanged_program() {
     let two = Two::new();
     let here = two.place("a/bin/python", false);
     let plan = two.plan_for(&here);
@@ -77,12 +74,12 @@ fn a_program_that_was_exchanged_is_another() {
     fs::rename(new, &here).unwrap();
     for door in DOORS {
         let ran = two.under(door, &plan, clean_command(&here).args(OPEN));
-        assert_eq!((ran.out, ran.err.as_str()), (said(1), ""), "{door}");
+        assert_eq!(ran.quiet(), loaded(1), "{door}");
     }
 }
 
 #[test]
-fn a_script_is_a_program_of_its_interpreter() {
+fn plan_for_an_interpreter_serves_its_scripts() {
     let two = Two::new();
     let source = "#include <dlfcn.h>\n#include <stdio.h>\nint main(void) { void *in = dlopen(\"libone.so.1\", RTLD_NOW); \
                   return in ? ((int (*)(void))dlsym(in, \"which\"))() : 9; }";
@@ -102,7 +99,7 @@ fn a_script_is_a_program_of_its_interpreter() {
 
 /// A program that starts itself again by way of /proc is where its first argument says, or where the kernel does.
 #[test]
-fn a_program_that_starts_itself_again_is_the_same() {
+fn plan_holds_for_a_program_that_execs_itself() {
     let two = Two::new();
     let here = two.place("a/bin/python", false);
     let plan = two.plan_for(&here);
@@ -115,14 +112,14 @@ fn a_program_that_starts_itself_again_is_the_same() {
             let mut command = clean_command("/bin/sh");
             command.args(["-c", &shell, utf8(&here), utf8(&again), name]);
             let ran = two.under(door, &plan, &mut command);
-            assert_eq!((ran.out, ran.err.as_str()), (said(2), ""), "{door} {name}");
+            assert_eq!(ran.quiet(), loaded(2), "{door} {name}");
         }
     }
 }
 
 /// What the program does to itself before it asks changes nothing: it is what it was started as.
 #[test]
-fn a_program_is_what_it_was_started_as() {
+fn plan_knows_a_program_as_it_was_started() {
     let two = Two::new();
     let plan = two.plan_for(&COMMON.host);
     for path in [two.lab.root(), plan.as_path()] {
@@ -132,7 +129,7 @@ fn a_program_is_what_it_was_started_as() {
     for door in DOORS {
         for before in [&["chdir", "/"][..], &["drop"], &["title"]] {
             let ran = two.under(door, &plan, clean_command(&COMMON.host).args(before).args(OPEN));
-            assert_eq!((ran.out, ran.err.as_str()), (said(2), ""), "{door} {before:?}");
+            assert_eq!(ran.quiet(), loaded(2), "{door} {before:?}");
         }
     }
 }

@@ -1,35 +1,13 @@
 //! Rules that hold at the edges: what is next to a name, what is loaded and what not, after a handle is closed.
 
-use std::path::Path;
+use crate::support::*;
 
-use super::{COMMON, host, put_plan, run, utf8, with_plan};
-use crate::support::lab::{Lab, PlanText, clean_command};
-
-/// A consumer that finds the wrong `libone.so.1` beside itself, and has no record of its own.
-fn consumer(lab: &Lab) -> std::path::PathBuf {
-    lab.copy("right/libone.so.1", "libone.so.1", 2);
-    let wrong = lab.copy("wrong/libone.so.1", "libone.so.1", 1);
-    lab.library(
-        "wrong/libconsumer.so",
-        "libconsumer.so",
-        "int which(void); int sum(void) { return 10 * which(); }",
-        &[utf8(&wrong), "-Wl,--disable-new-dtags,-rpath,$ORIGIN"],
-    )
-}
-
-/// The consumer is kept where the loader finds it, and the right `libone.so.1` is for it.
-fn kept(lab: &Lab, consumer: &Path) -> PlanText {
-    PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload").lib(
-        "libconsumer.so",
-        consumer,
-        "keep",
-    )
-}
+use super::{COMMON, Two, host, put_plan, with_plan};
 
 #[test]
-fn what_is_next_to_a_name_is_another_name() {
-    let lab = Lab::new();
-    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+fn shim_matches_whole_names_only() {
+    let lab = Machine::new();
+    let right = lab.copy("right/libone.so.1", 2);
     let mut script = Vec::new();
     for name in [
         "libone.so",
@@ -49,26 +27,26 @@ fn what_is_next_to_a_name_is_another_name() {
     ] {
         script.extend(["open", name, "l"]);
     }
-    let bare = run(&lab, clean_command(&COMMON.host).args(&script));
+    let bare = lab.ran(clean_command(&COMMON.host).args(&script));
     script.extend(["maps", "right"]);
     let ran = with_plan(&lab, &PlanText::new().lib("libone.so.1", &right, "redirect"), &script);
-    assert_eq!((ran.out, ran.err.as_str()), (format!("{}maps right: 0\n", bare.out), ""));
+    assert_eq!(ran.quiet(), format!("{}maps right: 0\n", bare.out));
 }
 
 /// A group is what the plan says: its neighbour on disk is the loader's business, and is not brought along.
 #[test]
-fn of_a_driver_only_what_the_plan_names_is_given() {
-    let lab = Lab::new();
+fn shim_brings_no_other_part_of_the_driver() {
+    let lab = Machine::new();
     for (dir, which) in [("system", 1), ("compat", 2)] {
-        lab.copy(&format!("{dir}/libcuda.so.1"), "libcuda.so.1", which);
-        lab.copy(&format!("{dir}/libnvidia-ml.so.1"), "libnvidia-ml.so.1", which);
+        lab.copy(&format!("{dir}/libcuda.so.1"), which);
+        lab.copy(&format!("{dir}/libnvidia-ml.so.1"), which);
     }
     let (cuda, ml) = (lab.path("compat/libcuda.so.1"), lab.path("compat/libnvidia-ml.so.1"));
     let script = ["open", "libcuda.so.1", "l", "call", "which", "open", "libnvidia-ml.so.1", "l", "call", "which"];
     let open = |plan: &PlanText| {
         let mut command = host(&script);
         command.env("CUDASHIM_PLAN", put_plan(&lab, plan)).env("LD_LIBRARY_PATH", lab.path("system"));
-        run(&lab, &mut command).out
+        lab.ran(&mut command).out
     };
     let said =
         |cuda: u32, ml: u32| format!("open libcuda.so.1: ok\nwhich: {cuda}\nopen libnvidia-ml.so.1: ok\nwhich: {ml}\n");
@@ -81,44 +59,31 @@ fn of_a_driver_only_what_the_plan_names_is_given() {
 }
 
 #[test]
-fn noload_of_a_kept_name_loads_nothing() {
-    let lab = Lab::new();
-    let consumer = consumer(&lab);
-    let plan = kept(&lab, &consumer);
+fn shim_noload_of_a_kept_name_loads_nothing() {
+    let two = Two::new();
+    let (lab, consumer) = (&two.lab, two.consumer());
+    let plan = two.plan("preload").lib("libconsumer.so", &consumer, "keep");
     let mut command =
         host(&["open", "libconsumer.so", "lN", "maps", "libone", "open", "libconsumer.so", "l", "call", "sum"]);
-    command.env("CUDASHIM_PLAN", put_plan(&lab, &plan)).env("LD_LIBRARY_PATH", consumer.parent().unwrap());
-    let ran = run(&lab, &mut command);
+    command.env("CUDASHIM_PLAN", put_plan(lab, &plan)).env("LD_LIBRARY_PATH", consumer.parent().unwrap());
+    let ran = lab.ran(&mut command);
     assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 20\n");
 }
 
 /// What the host holds it may let go: a library is settled when it is ours to keep.
 #[test]
-fn nothing_is_settled_while_another_copy_stands_in() {
-    let lab = Lab::new();
-    let consumer = consumer(&lab);
+fn shim_retries_after_another_copy_is_closed() {
+    let two = Two::new();
+    let (lab, consumer) = (&two.lab, two.consumer());
     let wrong = lab.path("wrong/libone.so.1");
-    let plan = kept(&lab, &consumer);
-    let mut command = host(&[
-        "hold",
-        utf8(&wrong),
-        "open",
-        "libconsumer.so",
-        "l",
-        "call",
-        "sum",
-        "close",
-        "release",
-        "maps",
-        "libone",
-        "open",
-        "libconsumer.so",
-        "l",
-        "call",
-        "sum",
-    ]);
-    command.env("CUDASHIM_PLAN", put_plan(&lab, &plan)).env("LD_LIBRARY_PATH", consumer.parent().unwrap());
-    let ran = run(&lab, &mut command);
+    let plan = two.plan("preload").lib("libconsumer.so", &consumer, "keep");
+    let mut command = host(&words(&format!(
+        "hold {} open libconsumer.so l call sum close release maps libone open libconsumer.so l \
+        call sum",
+        utf8(&wrong)
+    )));
+    command.env("CUDASHIM_PLAN", put_plan(lab, &plan)).env("LD_LIBRARY_PATH", consumer.parent().unwrap());
+    let ran = lab.ran(&mut command);
     assert_eq!(
         ran.out, "open libconsumer.so: ok\nsum: 10\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 20\n",
         "{}",
@@ -128,23 +93,22 @@ fn nothing_is_settled_while_another_copy_stands_in() {
 
 /// The needed names lie further apart than what is read at once.
 #[test]
-fn needed_names_far_apart_are_all_seen() {
-    let lab = Lab::new();
-    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+fn shim_sees_needed_names_far_apart() {
+    let lab = Machine::new();
+    let right = lab.copy("right/libone.so.1", 2);
     let mut needed = Vec::new();
     for letter in ["a", "b", "c", "d", "e", "f"] {
         let soname = format!("lib{}.so", letter.repeat(230));
-        lab.library(&format!("wrong/{soname}"), &soname, "", &[]);
+        lab.library(&format!("wrong/{soname}"), "", &[]);
         needed.push(format!("wrong/{soname}"));
     }
-    lab.copy("wrong/libone.so.1", "libone.so.1", 1);
+    lab.copy("wrong/libone.so.1", 1);
     // First, in the middle, last: the string table keeps no order that we could count on.
     for at in 0..=needed.len() {
         let mut needed = needed.clone();
         needed.insert(at, "wrong/libone.so.1".into());
         let arguments: Vec<&str> = needed.iter().map(String::as_str).chain(["-Wl,-rpath,$ORIGIN/wrong"]).collect();
-        let far =
-            lab.library("libfar.so", "libfar.so", "int which(void); int far(void) { return which(); }", &arguments);
+        let far = lab.library("libfar.so", "int which(void); int far(void) { return which(); }", &arguments);
         let plan = PlanText::new().lib("libone.so.1", &right, "preload");
         let ran = with_plan(&lab, &plan, &["open", utf8(&far), "l", "call", "far"]);
         assert_eq!(ran.out, "open [R]/libfar.so: ok\nfar: 2\n", "{at}");
@@ -153,40 +117,40 @@ fn needed_names_far_apart_are_all_seen() {
 
 /// Each flag has its effect on what the plan gives, as it has on what the loader finds.
 #[test]
-fn every_flag_has_its_effect() {
-    let lab = Lab::new();
+fn shim_flags_have_their_effect() {
+    let lab = Machine::new();
     let lacks = "int nowhere(void); int which(void) { return 2; } int never(void) { return nowhere(); }";
-    let lacking = lab.library("right/liblacks.so", "liblacks.so", lacks, &["-Wl,-z,lazy"]);
+    let lacking = lab.library("right/liblacks.so", lacks, &["-Wl,-z,lazy"]);
     let plan = PlanText::new().lib("liblacks.so", &lacking, "redirect");
     let script = ["open", "liblacks.so", "n", "open", "liblacks.so", "l", "call", "which"];
     assert_eq!(with_plan(&lab, &plan, &script).out, "open liblacks.so: no\nopen liblacks.so: ok\nwhich: 2\n");
 
     // What a consumer needs is as visible with us as without: local, until it is opened RTLD_GLOBAL.
-    let consumer = consumer(&lab);
-    let plan = PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload");
+    let two = Two::new();
+    let consumer = two.consumer();
     for (flags, which) in [("l", "none"), ("lg", "2")] {
-        let ran = with_plan(&lab, &plan, &["open", utf8(&consumer), flags, "default", "which"]);
+        let ran = with_plan(&two.lab, &two.plan("preload"), &["open", utf8(&consumer), flags, "default", "which"]);
         assert_eq!(ran.out, format!("open [R]/wrong/libconsumer.so: ok\nwhich: {which}\n"));
     }
 }
 
 /// The loader's own words about a name that is not the plan's, and about one that is.
 #[test]
-fn dlerror_is_the_hosts() {
-    let lab = Lab::new();
-    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+fn shim_keeps_dlerror_of_the_host() {
+    let lab = Machine::new();
+    let right = lab.copy("right/libone.so.1", 2);
     let plan = PlanText::new().lib("libone.so.1", &right, "redirect");
     let script = ["open", "libnone.so", "l", "open", "libone.so.1", "lN", "error", "open", "libone.so.1", "l", "error"];
     let ran = with_plan(&lab, &plan, &script);
-    let bare = run(&lab, clean_command(&COMMON.host).args(&script[..7]));
+    let bare = lab.ran(clean_command(&COMMON.host).args(&script[..7]));
     assert_eq!(ran.out, format!("{}open libone.so.1: ok\nerror: none\n", bare.out));
 }
 
 #[test]
-fn paths_have_spaces_and_colons() {
-    let lab = Lab::new();
-    let right = lab.copy("a b:c;d/libone.so.1", "libone.so.1", 2);
-    let wrong = lab.copy("e f:g/libone.so.1", "libone.so.1", 1);
+fn shim_serves_paths_with_spaces_and_colons() {
+    let lab = Machine::new();
+    let right = lab.copy("a b:c;d/libone.so.1", 2);
+    let wrong = lab.copy("e f:g/libone.so.1", 1);
     let plan = PlanText::new()
         .lib("libone.so.1", &right, "redirect")
         .record(&["replace", utf8(&wrong), "libone.so.1"])
@@ -198,7 +162,7 @@ fn paths_have_spaces_and_colons() {
     std::fs::rename(put_plan(&lab, &plan), &named).unwrap();
     let script = ["open", utf8(&wrong), "l", "call", "which", "open", "libone.so.1", "l", "maps", "libone"];
     let mut command = clean_command(&host);
-    let ran = run(&lab, command.args(script).env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_PLAN", named));
+    let ran = lab.ran(command.args(script).env("LD_PRELOAD", &COMMON.shim).env("CUDASHIM_PLAN", named));
     assert_eq!(
         ran.out,
         "open [R]/e f:g/libone.so.1: ok\nwhich: 2\nopen libone.so.1: ok\nmaps libone: 1\n  [R]/a b:c;d/libone.so.1\n"
@@ -206,9 +170,9 @@ fn paths_have_spaces_and_colons() {
 }
 
 #[test]
-fn nothing_of_ours_is_unloaded() {
-    let lab = Lab::new();
-    let consumer = consumer(&lab);
+fn shim_unloads_nothing_of_its_own() {
+    let two = Two::new();
+    let (lab, consumer) = (&two.lab, two.consumer());
     let plan = PlanText::new().lib("libone.so.1", &lab.path("right/libone.so.1"), "preload");
     let script = [
         "open",
@@ -226,7 +190,7 @@ fn nothing_of_ours_is_unloaded() {
         "maps",
         "libcudashim",
     ];
-    let ran = with_plan(&lab, &plan, &script);
+    let ran = with_plan(lab, &plan, &script);
     let shim = COMMON.shim.display();
     assert_eq!(
         ran.out,
@@ -239,34 +203,31 @@ fn nothing_of_ours_is_unloaded() {
 
 /// Loaded by itself, what the consumer has of its own would not be bound to what its user brings along, or be refused.
 #[test]
-fn what_is_the_consumers_own_is_not_loaded_by_itself() {
-    let lab = Lab::new();
-    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
+fn shim_does_not_preload_the_targets_own_libraries() {
+    let lab = Machine::new();
+    let right = lab.copy("right/libone.so.1", 2);
     let uses = "int mark(void) { return 10; } int which(void); int sum(void) { return mark() + which(); }";
-    let inner = lab.library("own/libinner.so", "libinner.so", uses, &[utf8(&right)]);
+    let inner = lab.library("own/libinner.so", uses, &[utf8(&right)]);
     let brings = "int mark(void) { return 40; }";
-    let outer = lab.library("own/libouter.so", "libouter.so", brings, &[utf8(&inner), "-Wl,-rpath,$ORIGIN"]);
+    let outer = lab.library("own/libouter.so", brings, &[utf8(&inner), "-Wl,-rpath,$ORIGIN"]);
     let plan = PlanText::new().lib("libone.so.1", &right, "preload").lib("libinner.so", &inner, "keep");
     let ran = with_plan(&lab, &plan, &["open", utf8(&outer), "n", "call", "sum", "maps", "libone"]);
-    assert_eq!(
-        (ran.out.as_str(), ran.err.as_str()),
-        ("open [R]/own/libouter.so: ok\nsum: 42\nmaps libone: 1\n  [R]/right/libone.so.1\n", "")
-    );
+    assert_eq!(ran.quiet(), "open [R]/own/libouter.so: ok\nsum: 42\nmaps libone: 1\n  [R]/right/libone.so.1\n");
 }
 
 /// A library that is asked for by name is the host's own load, with the host's flags.
 #[test]
-fn deep_binding_is_the_hosts_choice() {
-    let lab = Lab::new();
-    let one = lab.copy("right/libone.so.1", "libone.so.1", 2);
+fn shim_passes_deepbind() {
+    let lab = Machine::new();
+    let one = lab.copy("right/libone.so.1", 2);
     let source = "int mark(void) { return 1; } int marked(void) { return mark(); }";
-    let user = lab.library("right/libuser.so", "libuser.so", source, &[utf8(&one), "-Wl,-z,lazy"]);
-    let mark = lab.library("libmark.so", "libmark.so", "int mark(void) { return 2; }", &[]);
+    let user = lab.library("right/libuser.so", source, &[utf8(&one), "-Wl,-z,lazy"]);
+    let mark = lab.library("libmark.so", "int mark(void) { return 2; }", &[]);
     let plan = PlanText::new().lib("libone.so.1", &one, "preload").lib("libuser.so", &user, "redirect");
     // The program's own scope comes first, but not with RTLD_DEEPBIND; so it is without us.
     for (flags, marked) in [("l", 2), ("ld", 1)] {
         let ran = with_plan(&lab, &plan, &["open", utf8(&mark), "ng", "open", "libuser.so", flags, "call", "marked"]);
         let out = format!("open [R]/libmark.so: ok\nopen libuser.so: ok\nmarked: {marked}\n");
-        assert_eq!((ran.out, ran.err.as_str()), (out, ""));
+        assert_eq!(ran.quiet(), out);
     }
 }

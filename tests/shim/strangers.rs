@@ -1,19 +1,17 @@
 //! Objects that the plan was not made for: who opens, or needs, a name of the plan without being one of its objects.
 
+use crate::support::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use cudashim::internal::launch::shim::image_for;
 
-use super::{COMMON, host, put_plan, run, utf8};
-use crate::support::lab::{Lab, PlanText, Ran, clean_command};
-
-const DOORS: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
+use super::{COMMON, DOORS, host, put_plan};
 
 /// The right copy is the plan's; a plugin has the wrong one beside itself, needs it, and opens it by name.
 struct Plugin {
-    lab: Lab,
+    lab: Machine,
     shim: PathBuf,
     plugin: PathBuf,
     opener: PathBuf,
@@ -22,15 +20,15 @@ struct Plugin {
 
 /// `says`: what the binary answers, a line of sh. The plugin is an object of the plan where `proven`.
 fn plugin(says: &str, proven: bool) -> Plugin {
-    let lab = Lab::new();
-    let right = lab.copy("right/libone.so.1", "libone.so.1", 2);
-    let wrong = lab.copy("wrong/libone.so.1", "libone.so.1", 1);
+    let lab = Machine::new();
+    let right = lab.copy("right/libone.so.1", 2);
+    let wrong = lab.copy("wrong/libone.so.1", 1);
     let rpath = "-Wl,-rpath,$ORIGIN";
     let needs = "int which(void); int sum(void) { return 10 * which(); }";
-    let plugin = lab.library("wrong/libplugin.so", "libplugin.so", needs, &[utf8(&wrong), rpath]);
+    let plugin = lab.library("wrong/libplugin.so", needs, &[utf8(&wrong), rpath]);
     let opens = "#include <dlfcn.h>\nint opened(void) { void *h = dlopen(\"libone.so.1\", RTLD_NOW); \
                  return h ? 10 * ((int (*)(void))dlsym(h, \"which\"))() : -1; }";
-    let opener = lab.library("wrong/libopener.so", "libopener.so", opens, &[rpath, "-ldl"]);
+    let opener = lab.library("wrong/libopener.so", opens, &[rpath, "-ldl"]);
     let binary = lab.write("asked", format!("#!/bin/sh\necho \"$@\" >>{}/log\n{says}\n", utf8(lab.root())));
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
     let shim = lab.write("libshim.so", image_for(Some(&binary)).unwrap());
@@ -42,10 +40,10 @@ fn plugin(says: &str, proven: bool) -> Plugin {
 }
 
 impl Plugin {
-    fn run(&self, door: &str, script: &[&str]) -> Ran {
+    fn run(&self, door: &str, script: &[&str]) -> Process {
         let mut command = clean_command(&COMMON.host);
         command.args(script).env(door, &self.shim).env("CUDASHIM_PLAN", &self.plan);
-        run(&self.lab, &mut command)
+        self.lab.ran(&mut command)
     }
 
     /// What the plugin makes of the library that it needs, and of the one that it opens by name.
@@ -72,7 +70,7 @@ const OWN: [&str; 2] = ["sum: 10", "opened: 10"];
 const SET: [&str; 2] = ["sum: 20", "opened: 20"];
 
 #[test]
-fn an_object_of_the_plan_is_never_asked_about() {
+fn stranger_question_is_not_put_for_objects_of_the_plan() {
     let p = plugin("echo own", true);
     for door in DOORS {
         assert_eq!((p.both(door), p.questions()), (SET.map(str::to_owned), vec![]), "{door}");
@@ -80,7 +78,7 @@ fn an_object_of_the_plan_is_never_asked_about() {
 }
 
 #[test]
-fn the_binary_is_asked_about_a_stranger() {
+fn stranger_question_is_put_to_the_binary() {
     let host = utf8(&COMMON.host);
     for (says, served) in [("echo own", OWN), ("echo set", SET), ("echo", OWN), ("exit 3", OWN), ("echo !no", OWN)] {
         let p = plugin(says, false);
@@ -94,7 +92,7 @@ fn the_binary_is_asked_about_a_stranger() {
 }
 
 #[test]
-fn a_stranger_is_left_to_the_loader_where_nobody_can_be_asked() {
+fn stranger_is_left_to_the_loader_without_a_binary() {
     let mut p = plugin("echo set", false);
     p.shim.clone_from(&COMMON.shim);
     for door in DOORS {
@@ -103,7 +101,7 @@ fn a_stranger_is_left_to_the_loader_where_nobody_can_be_asked() {
 }
 
 #[test]
-fn a_stranger_is_asked_about_once() {
+fn stranger_question_is_put_once() {
     let p = plugin("echo own", false);
     let plugin = utf8(&p.plugin);
     let script = ["open", plugin, "l", "close", "open", plugin, "l", "close", "threads", plugin];
@@ -114,9 +112,9 @@ fn a_stranger_is_asked_about_once() {
 }
 
 #[test]
-fn a_stranger_that_needs_nothing_of_the_plan_costs_nothing() {
+fn stranger_that_needs_nothing_of_the_plan_costs_nothing() {
     let p = plugin("echo set", false);
-    let other = p.lab.copy("wrong/libother.so", "libother.so", 5);
+    let other = p.lab.copy("wrong/libother.so", 5);
     for door in DOORS {
         let ran = p.run(door, &["open", utf8(&other), "l", "call", "which", "open", "libm.so.6", "l"]);
         assert_eq!((ran.code, p.questions()), (Some(0), vec![]), "{door}");
@@ -125,7 +123,7 @@ fn a_stranger_that_needs_nothing_of_the_plan_costs_nothing() {
 
 /// What is mapped wins for whoever needs it: there is nothing to ask.
 #[test]
-fn a_stranger_is_not_asked_about_for_what_is_mapped() {
+fn stranger_question_is_not_put_for_what_is_mapped() {
     let p = plugin("echo own", false);
     for door in DOORS {
         let ran = p.run(door, &["open", "libone.so.1", "l", "open", utf8(&p.plugin), "l", "call", "sum"]);
@@ -135,7 +133,7 @@ fn a_stranger_is_not_asked_about_for_what_is_mapped() {
 
 /// A question that fails is the last one: the next stranger shall not wait for the same failure.
 #[test]
-fn after_a_failure_nobody_is_asked_about() {
+fn stranger_question_is_not_put_after_a_failure() {
     let p = plugin("exit 3", false);
     let script = ["open", utf8(&p.plugin), "l", "open", utf8(&p.opener), "l", "call", "opened"];
     let second = p.lab.path("wrong/libsecond.so");
@@ -149,12 +147,12 @@ fn after_a_failure_nobody_is_asked_about() {
 
 /// What the plan only keeps is for its own objects: another may have its own in its run path, whatever the binary says.
 #[test]
-fn what_is_kept_is_for_the_plans_own_objects() {
-    let lab = Lab::new();
-    let kept = lab.copy("kept/libone.so.1", "libone.so.1", 2);
-    let own = lab.copy("other/libone.so.1", "libone.so.1", 3);
+fn stranger_does_not_get_kept_libraries() {
+    let lab = Machine::new();
+    let kept = lab.copy("kept/libone.so.1", 2);
+    let own = lab.copy("other/libone.so.1", 3);
     let uses = "int which(void); int sum(void) { return 10 * which(); }";
-    let user = lab.library("other/libuser.so", "libuser.so", uses, &[utf8(&own), "-Wl,-rpath,$ORIGIN"]);
+    let user = lab.library("other/libuser.so", uses, &[utf8(&own), "-Wl,-rpath,$ORIGIN"]);
     let plan = |object| PlanText::new().lib("libone.so.1", &kept, "keep").record(&["object", object]);
     for door in DOORS {
         for (object, sum) in [(utf8(&user), 20), (utf8(&COMMON.host), 30)] {
@@ -163,7 +161,7 @@ fn what_is_kept_is_for_the_plans_own_objects() {
                 .env_remove("LD_PRELOAD")
                 .env(door, &COMMON.shim)
                 .env("CUDASHIM_PLAN", put_plan(&lab, &plan(object)));
-            assert_eq!(run(&lab, &mut command).out, format!("open [R]/other/libuser.so: ok\nsum: {sum}\n"), "{door}");
+            assert_eq!(lab.ran(&mut command).out, format!("open [R]/other/libuser.so: ok\nsum: {sum}\n"), "{door}");
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use cudashim::internal::resolve::solve::*;
 use proptest::prelude::*;
 
-use super::lab::Lab;
 use super::oracle::{Judge, Set};
+use super::puzzle::Puzzle;
 
 const NAMES: [&str; 5] =
     ["libcudart.so.12", "libcudnn.so.9", "libcudnn_graph.so.9", "libcusparse.so.12", "libnvJitLink.so.12"];
@@ -79,7 +79,7 @@ fn side() -> impl Strategy<Value = Side> {
     })
 }
 
-fn lab() -> impl Strategy<Value = Lab> {
+fn lab() -> impl Strategy<Value = Puzzle> {
     let want = (name(), prop_oneof![2 => Just(true), 1 => Just(false)]);
     let demand = (name(), 0..SETS, cuda());
     let facts = (
@@ -101,7 +101,7 @@ fn lab() -> impl Strategy<Value = Lab> {
         proptest::collection::vec(proptest::bool::weighted(0.2), SETS as usize * NAMES.len() * COPIES),
     )
         .prop_map(|(wants, candidates, (demands, exact, built, conflict), (provided, fixed, forbidden), lacks)| {
-            let mut lab = Lab::default();
+            let mut lab = Puzzle::default();
             for (soname, hard) in wants {
                 lab.wants.push(Want { soname, hard, by: "torch".to_owned() });
             }
@@ -147,7 +147,7 @@ fn set_of(solution: &Solution) -> Set {
 }
 
 /// What is said of the answer, with paths for numbers.
-fn told(lab: &Lab) -> Result<Vec<String>, Vec<String>> {
+fn outcome(lab: &Puzzle) -> Result<Vec<String>, Vec<String>> {
     let line = |one: &Refused| format!("  {} {}", lab.path(one.candidate), one.because);
     let solution = lab.solve().map_err(|none| none.clauses.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let mut lines = Vec::new();
@@ -204,16 +204,16 @@ proptest! {
             (Just(lab), Just(order).prop_shuffle())
         })
     ) {
-        prop_assert_eq!(told(&lab), told(&lab.permuted(&order)));
+        prop_assert_eq!(outcome(&lab), outcome(&lab.permuted(&order)));
     }
 
     #[test]
     fn a_library_nobody_asks_for_changes_nothing(mut lab in lab(), mut extra in candidate()) {
-        let before = told(&lab);
+        let before = outcome(&lab);
         extra.soname = "libunrelated.so.1".to_owned();
         extra.path = "/r0/d0/unrelated".into();
         lab.candidates.push(extra);
-        prop_assert_eq!(before, told(&lab));
+        prop_assert_eq!(before, outcome(&lab));
     }
 
     #[test]

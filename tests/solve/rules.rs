@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use cudashim::internal::resolve::solve::*;
 
-use super::lab::{Lab, release};
+use super::puzzle::{Puzzle, release};
 
 const A: &str = "/a/lib/libcudart.so.12";
 const B: &str = "/b/lib/libcudart.so.12";
 const CUDART: &str = "libcudart.so.12";
 
 /// Two copies of cudart wanted by torch; the newer one, in `/b`, is what no rule means to refuse.
-fn two(change: impl FnOnce(&mut Lab)) -> Lab {
-    let mut lab = Lab::default();
+fn two(change: impl FnOnce(&mut Puzzle)) -> Puzzle {
+    let mut lab = Puzzle::default();
     lab.want(CUDART);
     lab.file(A).version("12.4.127");
     lab.file(B).version("12.8.57");
@@ -21,13 +21,13 @@ fn two(change: impl FnOnce(&mut Lab)) -> Lab {
 }
 
 #[track_caller]
-fn refuses_b(lab: &Lab, why: &str) {
+fn refuses_b(lab: &Puzzle, why: &str) {
     assert_eq!(lab.paths().iter().filter(|path| path.ends_with(CUDART)).collect::<Vec<_>>(), [A]);
     assert_eq!(lab.why_not(B), why);
 }
 
 #[test]
-fn every_rule_has_its_own_name_and_rests_on_something() {
+fn solve_rules_have_names_and_reasons() {
     let ids: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.id()).collect();
     assert_eq!(ids.len(), Rule::ALL.len());
     for rule in Rule::ALL {
@@ -36,13 +36,13 @@ fn every_rule_has_its_own_name_and_rests_on_something() {
 }
 
 #[test]
-fn barred() {
+fn solve_excludes_barred_copies() {
     let lab = two(|lab| lab.candidates[1].barred = Some(Bar("a stub".into())));
     refuses_b(&lab, "a stub");
 }
 
 #[test]
-fn forbidden_by_itself_or_by_its_directory() {
+fn solve_excludes_forbidden_copies() {
     for path in [B, "/b/lib", "/b"] {
         let mut lab = two(|_| ());
         lab.policy.forbidden.insert(path.into());
@@ -51,7 +51,7 @@ fn forbidden_by_itself_or_by_its_directory() {
 }
 
 #[test]
-fn fixed() {
+fn solve_takes_a_fixed_copy() {
     let mut lab = two(|_| ());
     lab.policy.fixed.insert(CUDART.into(), A.into());
     refuses_b(&lab, "fixed to `/a/lib/libcudart.so.12`");
@@ -59,7 +59,7 @@ fn fixed() {
 }
 
 #[test]
-fn fixed_is_wanted_even_where_the_loader_would_find_it() {
+fn solve_wants_a_fixed_copy_even_if_provided() {
     let mut lab = two(|_| ());
     lab.policy.fixed.insert(CUDART.into(), A.into());
     lab.wants.clear();
@@ -68,7 +68,7 @@ fn fixed_is_wanted_even_where_the_loader_would_find_it() {
 }
 
 #[test]
-fn demand_symbols() {
+fn solve_demands_symbols() {
     let lab = two(|lab| {
         lab.demand("torch", CUDART, &["cudaMalloc@libcudart.so.12", "cudaGone@libcudart.so.12"]);
         lab.add_lack(1, "cudaGone@libcudart.so.12");
@@ -77,7 +77,7 @@ fn demand_symbols() {
 }
 
 #[test]
-fn member_symbols_both_ways() {
+fn solve_demands_symbols_between_members() {
     let mut lab = two(|_| ());
     lab.want("libcufile.so.0");
     lab.file("/a/lib/libcufile.so.0").needs(CUDART, &["cudaGone"]);
@@ -91,8 +91,8 @@ fn member_symbols_both_ways() {
 }
 
 #[test]
-fn one_release() {
-    let mut lab = Lab::default();
+fn solve_keeps_a_group_in_one_release() {
+    let mut lab = Puzzle::default();
     lab.want("libcublas.so.12").want("libcublasLt.so.12");
     lab.file("/a/libcublas.so.12").version("12.4.5.8").group("cublas");
     lab.file("/a/libcublasLt.so.12").version("12.4.5.8").group("cublas");
@@ -103,8 +103,8 @@ fn one_release() {
 }
 
 #[test]
-fn an_unknown_release_goes_with_its_own_directory_only() {
-    let mut lab = Lab::default();
+fn solve_unknown_release_stays_in_its_directory() {
+    let mut lab = Puzzle::default();
     lab.want("libcublas.so.12").want("libcublasLt.so.12");
     lab.file("/a/libcublas.so.12").group("cublas");
     lab.file("/a/libcublasLt.so.12").version("12.4").group("cublas");
@@ -115,8 +115,8 @@ fn an_unknown_release_goes_with_its_own_directory_only() {
 }
 
 #[test]
-fn one_directory_where_one_holds_them_all() {
-    let mut lab = Lab::default();
+fn solve_prefers_one_directory_per_group() {
+    let mut lab = Puzzle::default();
     lab.want("libcudnn.so.9").want("libcudnn_ops.so.9");
     lab.file("/a/libcudnn.so.9").version("9.1.0.70").group("cudnn").at_consumer();
     lab.file("/b/libcudnn.so.9").version("9.1.0.70").group("cudnn");
@@ -131,8 +131,8 @@ fn one_directory_where_one_holds_them_all() {
 }
 
 #[test]
-fn exact_release() {
-    let mut lab = Lab::default();
+fn solve_takes_the_exact_release() {
+    let mut lab = Puzzle::default();
     lab.want("libcudnn_ops.so.9");
     lab.file("/a/libcudnn_ops.so.9").version("9.1.0.70").group("cudnn");
     lab.file("/b/libcudnn_ops.so.9").version("9.10.2.21").group("cudnn").at_consumer();
@@ -145,8 +145,8 @@ fn exact_release() {
 }
 
 #[test]
-fn the_linker_is_not_older_than_its_users() {
-    let mut lab = Lab::default();
+fn solve_nvjitlink_is_not_older_than_its_users() {
+    let mut lab = Puzzle::default();
     lab.want("libcusparse.so.12").want("libnvJitLink.so.12");
     lab.file("/a/libcusparse.so.12").cuda(12, 4).needs("libnvJitLink.so.12", &[]);
     lab.file("/a/libnvJitLink.so.12").version("12.1.105").cuda(12, 1).at_consumer();
@@ -159,8 +159,8 @@ fn the_linker_is_not_older_than_its_users() {
 }
 
 #[test]
-fn the_linker_is_not_older_than_the_consumer() {
-    let mut lab = Lab::default();
+fn solve_nvjitlink_is_not_older_than_the_target() {
+    let mut lab = Puzzle::default();
     lab.want("libnvJitLink.so.12").demand("cupy", "libnvJitLink.so.12", &[]);
     lab.demands[0].cuda = Some(CudaRelease { major: 12, minor: Some(4) });
     lab.file("/a/libnvJitLink.so.12").cuda(12, 1).at_consumer();
@@ -170,8 +170,8 @@ fn the_linker_is_not_older_than_the_consumer() {
 }
 
 #[test]
-fn one_major_the_consumers() {
-    let mut lab = Lab::default();
+fn solve_takes_the_cuda_major_of_the_target() {
+    let mut lab = Puzzle::default();
     lab.want("libcusparse.so.12");
     lab.file("/a/libcusparse.so.12").version("12.3").cuda(12, 4);
     lab.file("/b/libcusparse.so.12").version("12.6").cuda(13, 0).at_consumer();
@@ -181,8 +181,8 @@ fn one_major_the_consumers() {
 }
 
 #[test]
-fn one_major_the_rests() {
-    let mut lab = Lab::default();
+fn solve_takes_one_cuda_major() {
+    let mut lab = Puzzle::default();
     lab.want("libcusparse.so.12").want("libcublas.so.12");
     lab.file("/a/libcusparse.so.12").version("12.3").cuda(12, 4);
     lab.file("/b/libcusparse.so.12").version("12.6").cuda(13, 0).at_consumer();
@@ -192,8 +192,8 @@ fn one_major_the_rests() {
 }
 
 #[test]
-fn an_unknown_major_never_conflicts() {
-    let mut lab = Lab::default();
+fn solve_unknown_major_never_conflicts() {
+    let mut lab = Puzzle::default();
     lab.want("libcuda.so.1").want("libcublas.so.12");
     lab.file("/usr/libcuda.so.1").version("580.65.6").group("driver");
     lab.file("/a/libcublas.so.12").cuda(12, 4);
@@ -202,7 +202,7 @@ fn an_unknown_major_never_conflicts() {
 }
 
 #[test]
-fn known_bad() {
+fn solve_excludes_known_conflicts() {
     let mut lab = two(|_| ());
     lab.want("libnccl.so.2");
     lab.file("/a/libnccl.so.2").version("2.21.5");
@@ -215,7 +215,7 @@ fn known_bad() {
 }
 
 #[test]
-fn what_a_copy_needs_is_served_or_the_copy_is_not_used() {
+fn solve_serves_what_a_copy_needs() {
     let mut lab = two(|_| ());
     lab.candidates[1].needs.push(Need { soname: "libgone.so.1".into(), symbols: SymbolSetId::NONE, hard: true });
     refuses_b(&lab, "needs libgone.so.1, of which there is no usable copy");
@@ -226,7 +226,7 @@ fn what_a_copy_needs_is_served_or_the_copy_is_not_used() {
 }
 
 #[test]
-fn what_is_provided_is_neither_chosen_nor_missed() {
+fn solve_does_not_choose_what_is_provided() {
     let mut lab = two(|_| ());
     lab.candidates[1].needs.push(Need { soname: "libgone.so.1".into(), symbols: SymbolSetId::NONE, hard: true });
     lab.policy.provided.insert("libgone.so.1".into());
@@ -236,7 +236,7 @@ fn what_is_provided_is_neither_chosen_nor_missed() {
 }
 
 #[test]
-fn a_soft_want_goes_before_every_preference() {
+fn solve_soft_want_beats_preferences() {
     let mut lab = two(|lab| {
         lab.candidates[0].rank = Rank { pin: Pin::Met, at_consumer_root: true, ..Rank::default() };
         lab.candidates[1].rank.pin = Pin::Missed;
@@ -249,10 +249,10 @@ fn a_soft_want_goes_before_every_preference() {
 }
 
 #[test]
-fn a_soft_want_that_nothing_fits_is_left_out() {
+fn solve_leaves_an_unserved_soft_want_out() {
     let mut lab = two(|_| ());
     lab.soft("libcufile.so.0");
-    let unserved = |lab: &Lab| lab.solve().unwrap().unserved[0].to_string();
+    let unserved = |lab: &Puzzle| lab.solve().unwrap().unserved[0].to_string();
     assert_eq!(unserved(&lab), "no copy of it was found");
     lab.file("/c/libcufile.so.0").barred("cut off");
     assert_eq!(unserved(&lab), "cut off");
@@ -260,7 +260,7 @@ fn a_soft_want_that_nothing_fits_is_left_out() {
 }
 
 #[test]
-fn a_soft_need_nobody_could_serve_does_not_push_away_the_pin() {
+fn solve_unserved_soft_need_keeps_the_pin() {
     let mut lab = two(|lab| {
         let need = |soname: &str| Need { soname: soname.into(), symbols: SymbolSetId::NONE, hard: false };
         lab.candidates[0].rank.pin = Pin::Met;
@@ -274,7 +274,7 @@ fn a_soft_need_nobody_could_serve_does_not_push_away_the_pin() {
 }
 
 #[test]
-fn preferences_in_their_order() {
+fn solve_preferences_in_order() {
     let rank = |pin, at_consumer_root, newer_by, older_by| Rank { pin, at_consumer_root, newer_by, older_by };
     let cases = [
         (rank(Pin::Met, false, 9, 9), rank(Pin::Missed, true, 0, 0), "pinned release is 12.4.127"),
@@ -293,7 +293,7 @@ fn preferences_in_their_order() {
 }
 
 #[test]
-fn fewer_roots_before_the_nearer_release() {
+fn solve_prefers_fewer_roots_to_a_nearer_release() {
     let mut lab = two(|_| ());
     lab.want("libnccl.so.2");
     lab.file("/a/lib/libnccl.so.2").off(0, 5);
@@ -302,7 +302,7 @@ fn fewer_roots_before_the_nearer_release() {
 }
 
 #[test]
-fn of_equals_the_newer_then_the_first_path() {
+fn solve_ties_are_broken_by_release_and_path() {
     let mut lab = two(|_| ());
     assert_eq!(lab.paths(), [B]);
     assert_eq!(lab.why_not(A), "12.8.57 is newer");
@@ -313,8 +313,8 @@ fn of_equals_the_newer_then_the_first_path() {
 }
 
 #[test]
-fn reasons() {
-    let reason = |lab: &Lab| lab.solve().unwrap().chosen[0].because.to_string();
+fn solve_gives_reasons() {
+    let reason = |lab: &Puzzle| lab.solve().unwrap().chosen[0].because.to_string();
     let mut lab = two(|_| ());
     assert_eq!(reason(&lab), "the newest");
     lab.candidates[1].rank.at_consumer_root = true;
@@ -328,7 +328,7 @@ fn reasons() {
 }
 
 #[test]
-fn nothing_asked_nothing_chosen() {
+fn solve_empty_problem_has_an_empty_set() {
     let mut lab = two(|_| ());
     lab.wants.clear();
     let solution = lab.solve().unwrap();
@@ -336,7 +336,7 @@ fn nothing_asked_nothing_chosen() {
 }
 
 #[test]
-fn only_the_files_of_the_set_are_looked_into() {
+fn solve_reads_symbols_of_the_set_only() {
     let lab = two(|lab| {
         lab.demand("torch", CUDART, &["cudaMalloc"]);
         lab.policy.explain = Explain::AsKnown;

@@ -2,7 +2,7 @@
 
 use cudashim::internal::resolve::solve::*;
 
-use super::lab::{Lab, release};
+use super::puzzle::{Puzzle, release};
 
 const VENV: &str = "/venv/nvidia";
 const TOOLKIT: &str = "/toolkit/lib64";
@@ -12,9 +12,9 @@ fn path(directory: &str, soname: &str) -> String {
 }
 
 /// nvjitlink-older-wins: LD_LIBRARY_PATH holds the nvJitLink of CUDA 12.1, cusparse wants 12.4's.
-fn nvjitlink(venv_has_it: bool) -> Lab {
+fn nvjitlink(venv_has_it: bool) -> Puzzle {
     let symbol = "__nvJitLinkComplete_12_4@libnvJitLink.so.12";
-    let mut lab = Lab::default();
+    let mut lab = Puzzle::default();
     lab.want("libcusparse.so.12");
     let cusparse = lab.file(&path(VENV, "libcusparse.so.12")).version("12.3.1.170").pin(Pin::Met).at_consumer();
     let _ = cusparse.needs("libnvJitLink.so.12", &[symbol]);
@@ -37,7 +37,7 @@ fn nvjitlink_older_wins() {
 }
 
 #[test]
-fn nvjitlink_older_is_all_there_is() {
+fn solve_fails_with_an_older_nvjitlink_alone() {
     let lab = nvjitlink(false);
     assert_eq!(
         lab.conflict(),
@@ -56,7 +56,7 @@ fn nvjitlink_older_is_all_there_is() {
 const CUDNN: [&str; 4] = ["libcudnn.so.9", "libcudnn_cnn.so.9", "libcudnn_graph.so.9", "libcudnn_ops.so.9"];
 
 /// All of a cuDNN release in a directory, but for `without`.
-fn cudnn(lab: &mut Lab, directory: &str, version: &str, pin: Pin, without: &str) {
+fn cudnn(lab: &mut Puzzle, directory: &str, version: &str, pin: Pin, without: &str) {
     for soname in CUDNN.into_iter().filter(|soname| *soname != without) {
         let mut file = lab.file(&path(directory, soname)).version(version).group("cudnn").pin(pin);
         if directory == VENV {
@@ -73,7 +73,7 @@ fn cudnn(lab: &mut Lab, directory: &str, version: &str, pin: Pin, without: &str)
 #[test]
 fn cudnn_older_than_torch() {
     // The dispatcher is found by DT_RPATH; its parts would come from LD_LIBRARY_PATH.
-    let mut lab = Lab::default();
+    let mut lab = Puzzle::default();
     lab.want("libcudnn.so.9");
     cudnn(&mut lab, VENV, "9.10.2.21", Pin::Met, "");
     cudnn(&mut lab, TOOLKIT, "9.1.0.70", Pin::Missed, "");
@@ -88,7 +88,7 @@ fn cudnn_older_than_torch() {
 fn cudnn8_mixed_sublibs() {
     // The train part is missing beside the others: the whole older set goes before a mix.
     let symbol = "_ZTIN10cask_cudnn14BaseKernelInfoE@libcudnn_cnn_infer.so.8";
-    let mut lab = Lab::default();
+    let mut lab = Puzzle::default();
     lab.want("libcudnn_cnn_infer.so.8").want("libcudnn_cnn_train.so.8");
     lab.file("/venv/libcudnn_cnn_infer.so.8").version("8.9.2.26").group("cudnn").at_consumer().lacks(symbol);
     for part in ["infer", "train"] {
@@ -107,7 +107,7 @@ fn cudnn8_mixed_sublibs() {
 #[test]
 fn cublas_silent_mix() {
     // Every symbol is there in every pairing; only the release tells.
-    let mut lab = Lab::default();
+    let mut lab = Puzzle::default();
     lab.want("libcublas.so.12").want("libcublasLt.so.12");
     lab.file("/venv/libcublas.so.12").version("12.4.5.8").group("cublas").pin(Pin::Met).at_consumer();
     lab.file("/toolkit/libcublas.so.12").version("12.8.3.14").group("cublas").pin(Pin::Missed);
@@ -131,7 +131,7 @@ fn cublas_silent_mix() {
 #[test]
 fn cublaslt_older_wins() {
     let symbol = "cublasLtHSHMatmulAlgoInit@libcublasLt.so.11";
-    let mut lab = Lab::default();
+    let mut lab = Puzzle::default();
     lab.want("libcublas.so.11");
     let cublas = lab.file("/venv/libcublas.so.11").version("11.10.3.66").group("cublas").at_consumer();
     let _ = cublas.needs("libcublasLt.so.11", &[symbol]);
@@ -148,7 +148,7 @@ fn cublaslt_older_wins() {
 fn cudnn9_torn_set() {
     // The wheel lacks one part, the system's cuDNN of another release has it: no mix; the whole
     // other set serves all that is asked for.
-    let mut lab = Lab::default();
+    let mut lab = Puzzle::default();
     lab.want("libcudnn.so.9");
     cudnn(&mut lab, VENV, "9.20.0.48", Pin::Met, "libcudnn_cnn.so.9");
     cudnn(&mut lab, "/usr/lib", "9.10.2.21", Pin::Missed, "");
@@ -170,8 +170,8 @@ fn cudnn9_torn_set() {
 }
 
 #[test]
-fn a_bundled_dispatcher_finds_its_parts_in_a_wheel_of_its_release() {
-    let mut lab = Lab::default();
+fn solve_bundled_cudnn_takes_parts_of_its_release() {
+    let mut lab = Puzzle::default();
     lab.want("libcudnn_ops.so.9").want("libcudnn_graph.so.9");
     cudnn(&mut lab, VENV, "9.10.2.21", Pin::Free, "");
     cudnn(&mut lab, "/other/nvidia", "9.1.0.70", Pin::Free, "");
@@ -184,7 +184,7 @@ fn a_bundled_dispatcher_finds_its_parts_in_a_wheel_of_its_release() {
 fn conda_pip_toolkit_mix() {
     // Three providers of one soname; linalg, loaded late, takes what only the newest has.
     let symbol = "cusolverDnXsyevBatched_bufferSize@libcusolver.so.11";
-    let mut lab = Lab::default();
+    let mut lab = Puzzle::default();
     lab.want("libcusolver.so.11").demand("libtorch_cuda_linalg.so", "libcusolver.so.11", &[symbol]);
     lab.file("/venv/libcusolver.so.11").version("11.4.5.107").at_consumer().lacks(symbol);
     lab.file("/conda/libcusolver.so.11").version("11.6.1.9").lacks(symbol);
@@ -205,8 +205,8 @@ fn conda_pip_toolkit_mix() {
 }
 
 #[test]
-fn stubs_are_told_of_in_one_clause() {
-    let mut lab = Lab::default();
+fn solve_names_stubs_in_one_clause() {
+    let mut lab = Puzzle::default();
     lab.want("libcuda.so.1");
     for root in ["a", "b", "c", "d", "e"] {
         lab.file(&format!("/{root}/stubs/libcuda.so.1")).barred("a stub");
@@ -221,8 +221,8 @@ fn stubs_are_told_of_in_one_clause() {
 }
 
 #[test]
-fn no_copy_at_all() {
-    let mut lab = Lab::default();
+fn solve_fails_without_any_copy() {
+    let mut lab = Puzzle::default();
     lab.want("libcupti.so.12");
     lab.fix_hints.insert("libcupti.so.12".into(), "install `nvidia-cuda-cupti-cu12`".into());
     assert_eq!(lab.conflict(), ["torch needs libcupti.so.12, and no copy of it was found"]);
@@ -233,8 +233,8 @@ fn no_copy_at_all() {
 }
 
 #[test]
-fn a_fixed_path_that_is_no_copy() {
-    let mut lab = Lab::default();
+fn solve_fails_with_a_fixed_path_that_is_no_copy() {
+    let mut lab = Puzzle::default();
     lab.want("libcupti.so.12");
     lab.file("/a/libcupti.so.12");
     lab.policy.fixed.insert("libcupti.so.12".into(), "/b/libcupti.so.12".into());
@@ -248,8 +248,8 @@ fn a_fixed_path_that_is_no_copy() {
 }
 
 #[test]
-fn only_another_major_is_here() {
-    let mut lab = Lab::default();
+fn solve_fails_with_another_major_alone() {
+    let mut lab = Puzzle::default();
     lab.want("libnvrtc.so.12");
     lab.file("/a/libnvrtc.so.12").cuda(13, 0);
     lab.built = Some(Built { consumer: "torch".into(), major: 12 });

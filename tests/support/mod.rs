@@ -1,28 +1,49 @@
-//! What several tests build on: small objects made with the C compiler.
-#![allow(clippy::unwrap_used)] // A test that cannot build its objects says why by failing.
+//! The fixture kit: a machine to try things on, a process with what it printed, a plan written by hand, a JSON answer.
+#![allow(clippy::unwrap_used)] // A test that cannot build what it needs says why by failing.
 
+mod driver;
 pub(crate) mod elf;
-pub(crate) mod lab;
-pub(crate) mod world;
+mod library;
+mod machine;
+mod plan;
+mod process;
+mod schema;
+mod wheels;
 
-use std::fmt::Write as _;
+pub(crate) use driver::{SYSTEM, answering, device, with_driver};
+pub(crate) use library::{Lib, Venv};
+pub(crate) use machine::Machine;
+pub(crate) use plan::PlanText;
+pub(crate) use process::{Process, bound_by_rights, clean_command, in_namespaces};
+pub(crate) use schema::{answer, described, schema, wrong};
+pub(crate) use wheels::{
+    CUDNN_PARTS, cublas, cublas_alone, cublas_with, cudnn, torch, torch_machine, torch_with_cublas, whole_cudnn,
+};
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+/// Below a machine's root, where the packages of its environment `/venv` are.
+pub(crate) const SITE: &str = "/venv/lib/python3.11/site-packages";
 
 /// Compiles C `source` into `dir`/`out` with exactly these arguments, and gives its path.
 ///
 /// `$CC` names the compiler, else it is `cc`. A failure ends the test with the compiler's words.
 pub(crate) fn cc(dir: &Path, out: &str, source: &str, args: &[&str]) -> PathBuf {
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    compile(Command::new(compiler), dir, out, source, args)
+}
+
+/// [`cc`] by another compiler.
+pub(crate) fn compile(mut compiler: Command, dir: &Path, out: &str, source: &str, args: &[&str]) -> PathBuf {
     let object = dir.join(out);
     let unit = dir.join(format!("{out}.c"));
     std::fs::create_dir_all(object.parent().unwrap()).unwrap();
     std::fs::write(&unit, source).unwrap();
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     // The source comes before the arguments: a library must follow what needs it.
-    let mut command = Command::new(compiler);
-    command.current_dir(dir).arg("-o").arg(&object).arg(&unit).args(args);
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    compiler.current_dir(dir).arg("-o").arg(&object).arg(&unit).args(args);
+    let output = compiler.output().unwrap_or_else(|error| panic!("{compiler:?}: {error}"));
+    assert!(output.status.success(), "{compiler:?}\n{}", String::from_utf8_lossy(&output.stderr));
     object
 }
 
@@ -38,34 +59,12 @@ pub(crate) fn version_script(dir: &Path, name: &str, script: &str) -> String {
     format!("-Wl,--version-script={}", path.display())
 }
 
-/// What a command printed and how it ended.
-pub(crate) struct Seen {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
+/// A path as text.
+pub(crate) fn utf8(path: &Path) -> &str {
+    path.to_str().unwrap()
 }
 
-impl Seen {
-    pub(crate) fn of(command: &mut Command) -> Self {
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-    }
-
-    /// All of it as one text, with the machine's directory as `[WORLD]`.
-    pub(crate) fn all(&self, world: &world::World) -> String {
-        let mut all = format!("exit {}\n", self.code.map_or("by signal".into(), |code| code.to_string()));
-        for (name, text) in [("stdout", &self.out), ("stderr", &self.err)] {
-            if !text.is_empty() {
-                let _ = write!(all, "--- {name}\n{text}");
-            }
-        }
-        let mut all = all.replace(&*world.root().to_string_lossy(), "[WORLD]");
-        // The shim's lines carry the number of the process.
-        while let Some(at) = all.find("cudashim[") {
-            let digits = all[at..].find(']').unwrap();
-            all.replace_range(at + "cudashim".len()..=at + digits, " in [PID]");
-        }
-        all
-    }
+/// The words of a line.
+pub(crate) fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
 }

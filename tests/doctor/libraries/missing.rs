@@ -1,22 +1,21 @@
 //! Libraries that are not found, that were changed, or that ld.so refuses.
 
-use super::{PARTS, SITE, Torch, cudnn_wheel, driven, heals_by_run, seen, sound};
-use crate::doctor::driver::SYSTEM;
-use crate::doctor::{Patient, commands, driver};
-use crate::support::world::Lib;
+use super::{Torch, cudnn_wheel, driven, seen, sound, suggests_run};
+use crate::doctor::commands;
+use crate::support::*;
+use cudashim::Request;
 use cudashim::internal::diagnose::examine;
 use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
-use cudashim::{Machine, Request};
 use std::fs;
 
 #[test]
-fn a_library_that_torch_needs() {
+fn torch_library_missing() {
     let torch = || Torch::new().with(|cuda| cuda.uses_of("libcusparseLt.so.0", None, &["cusparseLtInit"]));
-    let whole = torch().on(Patient::new());
+    let whole = torch().on(Machine::new());
     let library = Lib::new("libcusparseLt.so.0").unversioned().defines(&["cusparseLtInit"]);
     let file = [("nvidia/cusparselt/lib/libcusparseLt.so.0", library)];
-    whole.world.venv("venv").wheel("nvidia-cusparselt-cu12", "0.7.1", &file);
-    let bare = || torch().on(Patient::new()).without(&format!(".{SITE}/nvidia_cusparselt_cu12-0.7.1.dist-info"));
+    whole.venv("venv").wheel("nvidia-cusparselt-cu12", "0.7.1", &file);
+    let bare = || torch().on(Machine::new()).without(&format!(".{SITE}/nvidia_cusparselt_cu12-0.7.1.dist-info"));
     let found = seen("optional-lib-missing", &bare(), &whole);
     assert_eq!(found.severity, Fatal);
     assert_eq!(found.cause, "`libtorch_cuda.so` needs `libcusparseLt.so.0`: not found");
@@ -29,12 +28,12 @@ fn a_library_that_torch_needs() {
 
 /// What pip did over torch's pins is found by what torch requires, and the line restores that.
 #[test]
-fn pin_not_met() {
+fn pin_is_not_met() {
     let other = |version: &str| {
-        let patient = sound().without(&format!(".{SITE}/nvidia_nccl_cu12-2.27.3.dist-info"));
+        let machine = sound().without(&format!(".{SITE}/nvidia_nccl_cu12-2.27.3.dist-info"));
         let library = Lib::new("libnccl.so.2").unversioned().defines(&["ncclMemFree"]);
-        patient.world.venv("venv").wheel("nvidia-nccl-cu12", version, &[("nvidia/nccl/lib/libnccl.so.2", library)]);
-        patient
+        machine.venv("venv").nvidia("nccl", version, library);
+        machine
     };
     let found = seen("pin-not-met", &other("2.29.1"), &other("2.27.3"));
     assert_eq!(found.severity, Warning);
@@ -43,7 +42,7 @@ fn pin_not_met() {
     // An older one that lacks what torch binds to is worse, and has the same cure.
     let old = sound().without(&format!(".{SITE}/nvidia_nccl_cu12-2.27.3.dist-info"));
     let library = Lib::new("libnccl.so.2").unversioned().defines(&["ncclCommInitAll"]);
-    old.world.venv("venv").wheel("nvidia-nccl-cu12", "2.21.5", &[("nvidia/nccl/lib/libnccl.so.2", library)]);
+    old.venv("venv").nvidia("nccl", "2.21.5", library);
     let found = old.first();
     assert_eq!((found.id, found.severity), ("nccl-older-wins", Fatal));
     assert_eq!(commands(&found), ["/venv/bin/python -m pip install --no-deps nvidia-nccl-cu12==2.27.3"]);
@@ -51,32 +50,32 @@ fn pin_not_met() {
 }
 
 #[test]
-fn nvtx_of_before_cuda_12_9() {
+fn nvtx_removed_in_cuda_12_9() {
     let torch = || Torch::new().with(|cuda| cuda.uses("libnvToolsExt.so.1", &["nvtxRangePushA"]));
-    let whole = torch().on(Patient::new());
+    let whole = torch().on(Machine::new());
     let library = Lib::new("libnvToolsExt.so.1").defines(&["nvtxRangePushA"]);
     let file = [("nvidia/nvtx/lib/libnvToolsExt.so.1", library)];
-    whole.world.venv("venv").wheel("nvidia-nvtx-cu12", "12.8.90", &file);
-    let found = seen("nvtx-removed", &torch().on(Patient::new()), &whole);
+    whole.venv("venv").wheel("nvidia-nvtx-cu12", "12.8.90", &file);
+    let found = seen("nvtx-removed", &torch().on(Machine::new()), &whole);
     assert_eq!(commands(&found), ["/venv/bin/python -m pip install nvidia-nvtx-cu12==12.8.90"]);
 }
 
 #[test]
-fn a_symbol_that_mkl_no_longer_has() {
+fn mkl_without_the_ijit_symbol() {
     let torch = |symbol: &str| {
         let library = Lib::new("libmkl_intel_thread.so.2").unversioned().defines(&[symbol]);
         Torch::new()
             .with(|cuda| cuda.uses_of("libmkl_intel_thread.so.2", None, &["iJIT_NotifyEvent"]))
-            .on(Patient::new())
-            .lib(&format!("{SYSTEM}/libmkl_intel_thread.so.2"), &library)
-            .libc()
+            .on(Machine::new())
+            .with(&format!("{SYSTEM}/libmkl_intel_thread.so.2"), &library)
+            .glibc()
     };
     let found = seen("mkl-ijit", &torch("mkl_other"), &torch("iJIT_NotifyEvent"));
     assert_eq!(commands(&found), ["conda install \"mkl<2024.1\""]);
 }
 
 /// A package that bundles cuDNN's dispatcher; the parts are in a wheel that no search path leads to.
-fn bundle(patient: Patient, version: &str) -> Patient {
+fn bundle(machine: Machine, version: &str) -> Machine {
     let name = format!("libcudnn-74a4c495.so.{version}");
     let extension = Lib::new("_ext.so").unversioned().uses_of(&name, None, &[]);
     let extension = extension.link("-rpath,$ORIGIN/../ctranslate2.libs");
@@ -85,30 +84,30 @@ fn bundle(patient: Patient, version: &str) -> Patient {
         ("ctranslate2/_ext.cpython-311-x86_64-linux-gnu.so", extension),
         (path.as_str(), Lib::new(&name).unversioned()),
     ];
-    patient.world.venv("venv").wheel("ctranslate2", "4.5.0", &libraries);
-    cudnn_wheel(&patient, "venv", "nvidia-cudnn-cu12", "9.1.0.70", &PARTS);
-    patient
+    machine.venv("venv").wheel("ctranslate2", "4.5.0", &libraries);
+    cudnn_wheel(&machine, "venv", "nvidia-cudnn-cu12", "9.1.0.70");
+    machine
 }
 
 #[test]
-fn parts_of_cudnn_that_are_installed_and_not_found() {
-    let sick = || bundle(driver::healthy("570.86.15"), "9.1.0");
+fn cudnn_parts_installed_and_not_found() {
+    let sick = || bundle(with_driver("570.86.15"), "9.1.0");
     let on_path = sick().set("LD_LIBRARY_PATH", &format!("{SITE}/nvidia/cudnn/lib"));
     let found = seen("cudnn9-sublib-not-found", &sick(), &on_path);
     assert!(found.cause.ends_with("and 1 more: installed, but on no search path"), "{}", found.cause);
-    heals_by_run(&found);
+    suggests_run(&found);
     // Without a GPU nobody opens them yet.
-    let ids = bundle(Patient::new(), "9.1.0").ids();
+    let ids = bundle(Machine::new(), "9.1.0").ids();
     assert_eq!(ids, [("cudnn9-sublib-not-found", Fatal), ("no-driver", Fact)]);
 }
 
 #[test]
-fn another_major_of_cudnn() {
-    let sick = || bundle(driver::healthy("570.86.15"), "8.9.7");
+fn cudnn_of_another_major() {
+    let sick = || bundle(with_driver("570.86.15"), "8.9.7");
     let names = ["cudnn_ops_infer", "cudnn_ops_train", "cudnn_cnn_infer", "cudnn_cnn_train", "cudnn_adv_infer"];
-    let whole = names.into_iter().chain(["cudnn", "cudnn_adv_train"]).fold(sick(), |patient, name| {
+    let whole = names.into_iter().chain(["cudnn", "cudnn_adv_train"]).fold(sick(), |machine, name| {
         let soname = format!("lib{name}.so.8");
-        patient.lib(&format!("{SYSTEM}/{soname}"), &Lib::new(&soname))
+        machine.with(&format!("{SYSTEM}/{soname}"), &Lib::new(&soname))
     });
     let found = seen("cudnn8-vs-9-major", &sick(), &whole);
     assert_eq!(found.severity, Fatal);
@@ -116,9 +115,9 @@ fn another_major_of_cudnn() {
 }
 
 #[test]
-fn a_file_that_was_changed() {
+fn library_changed_since_installed() {
     let sick = sound();
-    let path = sick.world.path(&format!(".{SITE}/nvidia/nccl/lib/libnccl.so.2"));
+    let path = sick.path(&format!(".{SITE}/nvidia/nccl/lib/libnccl.so.2"));
     let mut bytes = fs::read(&path).unwrap();
     bytes.extend([0; 16]);
     fs::write(&path, bytes).unwrap();
@@ -129,13 +128,13 @@ fn a_file_that_was_changed() {
 }
 
 #[test]
-fn more_static_tls_than_there_is() {
+fn library_needs_too_much_static_tls() {
     let machine = |size: u32| {
         let text = format!(
             "static __thread char block[{size}] __attribute__((tls_model(\"initial-exec\"), aligned(64)));\n\
              char *touch(void) {{ return block; }}\n"
         );
-        Torch::new().with(|cuda| cuda.source(&text)).on(Patient::new())
+        Torch::new().with(|cuda| cuda.source(&text)).on(Machine::new())
     };
     let found = seen("static-tls", &machine(4096), &machine(64));
     assert_eq!(found.severity, Warning);
@@ -151,8 +150,8 @@ fn more_static_tls_than_there_is() {
 }
 
 #[test]
-fn an_executable_stack() {
-    let machine = |stack: &str| Torch::new().with(|cuda| cuda.link(&format!("-z,{stack}"))).on(Patient::new());
+fn library_needs_an_executable_stack() {
+    let machine = |stack: &str| Torch::new().with(|cuda| cuda.link(&format!("-z,{stack}"))).on(Machine::new());
     let found = seen("executable-stack", &machine("execstack"), &machine("noexecstack"));
     // Of which glibc this machine is, nothing tells.
     assert_eq!(found.severity, Warning);
@@ -160,13 +159,13 @@ fn an_executable_stack() {
 }
 
 #[test]
-fn numba_without_nvvm() {
-    let numba = |patient: Patient| {
-        patient.world.venv("venv").wheel("numba-cuda", "0.20.0", &[]);
-        patient
+fn numba_without_libnvvm() {
+    let numba = |machine: Machine| {
+        machine.venv("venv").dist_info("numba-cuda", "0.20.0", "", "");
+        machine
     };
     let path = format!(".{SITE}/nvidia/cuda_nvcc/nvvm/lib64/libnvvm.so");
-    let with = numba(driven()).lib(&path, &Lib::new("libnvvm.so.4"));
+    let with = numba(driven()).with(&path, &Lib::new("libnvvm.so.4"));
     let found = seen("libnvvm-not-found", &numba(driven()), &with);
     assert_eq!(commands(&found), ["/venv/bin/python -m pip install nvidia-cuda-nvcc-cu12"]);
     // A list is no directory.
@@ -178,10 +177,9 @@ fn numba_without_nvvm() {
 }
 
 #[test]
-fn nothing_that_fits() {
-    let machine = Patient::new();
+fn torch_without_any_fitting_set() {
     let request = Request { spec: "2.8.0".parse().unwrap(), ..Request::default() };
-    let report = examine(&Machine::new(machine.host(), request), None);
+    let report = examine(&cudashim::Machine::new(Machine::new().host(), request), None);
     let first = &report.findings[0];
     assert_eq!((first.id, first.severity), ("no-set", Fatal), "{:#?}", report.findings);
     assert!(!first.remedies.is_empty());

@@ -7,7 +7,7 @@ use cudashim::internal::resolve::solve::*;
 
 /// A problem and what its files define: symbols by candidate, each `symbol` or `symbol@node`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Lab {
+pub(super) struct Puzzle {
     pub(super) wants: Vec<Want>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) demands: Vec<Demand>,
@@ -21,7 +21,7 @@ pub(super) struct Lab {
     pub(super) asked: RefCell<Vec<(u32, usize)>>,
 }
 
-impl Defines for Lab {
+impl Defines for Puzzle {
     fn missing(&self, symbols: SymbolSetId, candidate: usize) -> Option<MissingSymbol> {
         assert!(candidate < self.candidates.len());
         self.asked.borrow_mut().push((symbols.0, candidate));
@@ -34,7 +34,7 @@ impl Defines for Lab {
     }
 }
 
-impl Lab {
+impl Puzzle {
     /// A candidate: its soname is the file name. Directory and root get numbers by their names:
     /// the root is the first part of the path.
     pub(super) fn file(&mut self, path: &str) -> File<'_> {
@@ -82,7 +82,7 @@ impl Lab {
     }
 
     /// The same, its candidates in another order: `order[new] == old`.
-    pub(super) fn permuted(&self, order: &[usize]) -> Lab {
+    pub(super) fn permuted(&self, order: &[usize]) -> Puzzle {
         let mut other = self.clone();
         other.candidates = order.iter().map(|&old| self.candidates[old].clone()).collect();
         let new = |old: usize| order.iter().position(|&at| at == old).unwrap();
@@ -141,7 +141,7 @@ impl Lab {
     }
 }
 
-pub(super) struct File<'l>(&'l mut Lab);
+pub(super) struct File<'l>(&'l mut Puzzle);
 
 impl File<'_> {
     fn last(&mut self) -> &mut Candidate {

@@ -1,56 +1,12 @@
-//! A machine to try things on: environments, wheels and toolkits made of tiny libraries in a directory of their own.
-//!
-//! Takes what a test describes; gives paths below the directory, and commands that see nothing else: no variable of the
-//! tester's environment, no home, no cache. Never starts cudashim itself, never writes outside its directory and the
-//! build's own directory for temporary files.
+//! Libraries of a few functions, and the environments that wheels put them into.
 
-use super::{cc, library, version_script};
+use super::{library, version_script};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
-use tempfile::TempDir;
-
-/// Stands in for an interpreter: loads what follows `--load`, and says of each file whether that went well; becomes the
-/// program that follows `--exec`.
-const PYTHON: &str = r#"
-#include <dlfcn.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-int main(int argc, char **argv)
-{
-    int loading = 0;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "-c"))
-            i++;
-        else if (!strcmp(argv[i], "--load"))
-            loading = 1;
-        else if (!strcmp(argv[i], "--exec"))
-            return execv(argv[i + 1], argv + i + 1);
-        else if (loading)
-            printf("%s\n", dlopen(argv[i], RTLD_NOW) ? "ok" : dlerror());
-    }
-    return 0;
-}
-"#;
-
-/// The stand-in for Python, compiled once in a run of the tests.
-fn python() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let fresh = cc(dir, &format!("python-{}", std::process::id()), PYTHON, &["-ldl"]);
-        fs::remove_file(fresh.with_extension("c")).unwrap();
-        let program = dir.join("python");
-        fs::rename(&fresh, &program).unwrap();
-        program
-    })
-}
+use std::sync::Mutex;
 
 /// A library to be built: what it is called, what it defines, what it takes from others.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,15 +140,34 @@ impl Venv {
         self.dir.join("bin/python")
     }
 
+    /// What its torch loads first.
+    pub(crate) fn torch_deps(&self) -> PathBuf {
+        self.site.join("torch/lib/libtorch_global_deps.so")
+    }
+
+    /// Its interpreter by itself, loading that.
+    pub(crate) fn load(&self) -> Command {
+        let mut command = Command::new(self.python());
+        command.env_clear().arg("--load").arg(self.torch_deps());
+        command
+    }
+
     /// Installs a wheel that holds libraries at these paths below `site-packages`.
-    pub(crate) fn wheel(&self, name: &str, version: &str, libraries: &[(&str, Lib)]) -> &Self {
+    pub(crate) fn wheel<P: AsRef<str>>(&self, name: &str, version: &str, libraries: &[(P, Lib)]) -> &Self {
         let mut record = String::new();
         for (path, library) in libraries {
+            let path = path.as_ref();
             let size = fs::metadata(library.build(&self.site.join(path))).unwrap().len();
             let _ = writeln!(record, "{path},,{size}");
         }
         self.dist_info(name, version, "", &record);
         self
+    }
+
+    /// Installs one of NVIDIA's wheels for CUDA 12, which holds this library: `cuda_runtime` for `nvidia-cuda-runtime-cu12`.
+    pub(crate) fn nvidia(&self, dir: &str, version: &str, library: Lib) -> &Self {
+        let path = format!("nvidia/{dir}/lib/{}", library.soname);
+        self.wheel(&format!("nvidia-{}-cu12", dir.replace('_', "-")), version, &[(path, library)])
     }
 
     /// Installs a torch build with libraries at these paths below `torch`.
@@ -217,78 +192,5 @@ impl Venv {
         let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}\n");
         fs::write(dir.join("METADATA"), metadata).unwrap();
         fs::write(dir.join("RECORD"), record).unwrap();
-    }
-}
-
-/// The machine.
-pub(crate) struct World {
-    _dir: TempDir,
-    root: PathBuf,
-}
-
-impl World {
-    /// One with nothing on it but a home, an empty `bin`, and a cache that is the user's own.
-    pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        for name in ["home", "bin"] {
-            fs::create_dir(root.join(name)).unwrap();
-        }
-        Self { _dir: dir, root }
-    }
-
-    /// Its directory, without symbolic links.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// A path below its directory.
-    pub(crate) fn path(&self, relative: &str) -> PathBuf {
-        self.root.join(relative)
-    }
-
-    /// Makes a virtual environment of Python 3.11.
-    pub(crate) fn venv(&self, name: &str) -> Venv {
-        let dir = self.path(name);
-        let site = dir.join("lib/python3.11/site-packages");
-        fs::create_dir_all(&site).unwrap();
-        fs::create_dir_all(dir.join("bin")).unwrap();
-        fs::write(dir.join("pyvenv.cfg"), "home = /usr/bin\nversion = 3.11.2\n").unwrap();
-        // A child writes the copy: a file that this process has open for writing while another test starts
-        // a program could not be executed (ETXTBSY).
-        let copied = Command::new("cp").arg(python()).arg(dir.join("bin/python")).status().unwrap();
-        assert!(copied.success());
-        Venv { dir, site }
-    }
-
-    /// Puts programs of the tester's machine on this one's `PATH`.
-    pub(crate) fn tools(&self, names: &[&str]) -> &Self {
-        for name in names {
-            let found =
-                ["/bin", "/usr/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|path| path.exists());
-            std::os::unix::fs::symlink(found.unwrap(), self.path("bin").join(name)).unwrap();
-        }
-        self
-    }
-
-    /// cudashim on this machine's directories, but with the tester's system around them.
-    pub(crate) fn cudashim<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cudashim"));
-        command
-            .args(arguments)
-            .env_clear()
-            .env("PATH", self.path("bin"))
-            .env("HOME", self.path("home"))
-            .env("CUDASHIM_CACHE", self.path("cache"))
-            .current_dir(&self.root);
-        command
-    }
-
-    /// cudashim that takes the machine's directory for the root: what stands on the tester's system plays no part, and
-    /// paths read the same everywhere.
-    pub(crate) fn rooted<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = self.cudashim(["--root"]);
-        command.arg(&self.root).args(arguments);
-        command
     }
 }
