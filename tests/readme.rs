@@ -1,7 +1,7 @@
 //! What the README and the reference show is what the program does.
 
-use crate::support::Seen;
-use crate::support::world::{Lib, World};
+use crate::support::Process;
+use crate::support::{Lib, Machine};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -27,8 +27,8 @@ fn commands() -> BTreeSet<String> {
 }
 
 /// The environment of the first example, in which an older nvJitLink comes by `LD_LIBRARY_PATH`.
-fn broken() -> World {
-    let world = World::new();
+fn broken() -> Machine {
+    let world = Machine::new();
     let nvjitlink = |symbol: &str| Lib::new("libnvJitLink.so.12").defines(&[symbol]);
     let cusparse = Lib::new("libcusparse.so.12")
         .defines(&["cusparseCreate"])
@@ -58,7 +58,7 @@ fn the_diagnosis_it_shows_is_real() {
     let world = broken();
     let mut command = world.rooted(["doctor"]);
     command.env("VIRTUAL_ENV", "/venv").env("LD_LIBRARY_PATH", "/opt/cuda-12.1/lib64").env("COLUMNS", "120");
-    let real = Seen::of(&mut command);
+    let real = Process::of(&mut command);
     assert_eq!((real.code, real.err.as_str()), (Some(1), ""));
     let real: Vec<&str> = real.out.lines().skip_while(|line| !line.starts_with("fatal: ")).collect();
     let readme = page("README.md");

@@ -1,8 +1,8 @@
 //! How the command line behaves, whatever is asked: help, colour, width, quiet, what is not there.
 
 use super::{plain, sound, two_copies};
-use crate::support::Seen;
-use crate::support::world::World;
+use crate::support::Process;
+use crate::support::Machine;
 use std::fs;
 
 const COMMANDS: [&str; 16] = [
@@ -24,14 +24,14 @@ const COMMANDS: [&str; 16] = [
     "completions",
 ];
 
-fn ran<const N: usize>(world: &World, arguments: [&str; N]) -> Seen {
-    Seen::of(&mut world.rooted(arguments))
+fn ran<const N: usize>(world: &Machine, arguments: [&str; N]) -> Process {
+    Process::of(&mut world.rooted(arguments))
 }
 
 #[test]
 fn help_and_version_are_printed_once() {
-    let world = World::new();
-    let out = |arguments: &[&str]| Seen::of(&mut world.cudashim(arguments)).out;
+    let world = Machine::new();
+    let out = |arguments: &[&str]| Process::of(&mut world.cudashim(arguments)).out;
     assert_eq!(out(&["--version"]).lines().count(), 1);
     for command in COMMANDS {
         for help in ["-h", "--help"] {
@@ -47,7 +47,7 @@ fn help_and_version_are_printed_once() {
 
 #[test]
 fn each_command_offers_the_formats_it_has() {
-    let world = World::new();
+    let world = Machine::new();
     for (command, formats) in [
         ("resolve", "human, json]"),
         ("check", "human, json]"),
@@ -55,18 +55,18 @@ fn each_command_offers_the_formats_it_has() {
         ("scan", "human, json, jsonl]"),
         ("doctor", "human, json, markdown]"),
     ] {
-        let seen = Seen::of(&mut world.cudashim([command, "--format", "yaml"]));
+        let seen = Process::of(&mut world.cudashim([command, "--format", "yaml"]));
         assert!(seen.code == Some(2) && seen.err.contains(&format!("[possible values: {formats}")), "{}", seen.err);
     }
     for command in ["lock", "env", "shim", "demo", "man"] {
-        let seen = Seen::of(&mut world.cudashim([command, "--format", "json"]));
+        let seen = Process::of(&mut world.cudashim([command, "--format", "json"]));
         assert!(seen.code == Some(2) && seen.err.contains("unexpected argument '--format'"), "{command}: {}", seen.err);
     }
 }
 
 #[test]
 fn root_is_refused_where_nothing_of_an_image_can_be_used() {
-    let world = World::new();
+    let world = Machine::new();
     for (arguments, code) in [
         (&["run", "--", "true"][..], 125),
         (&["trace", "--", "true"], 125),
@@ -78,11 +78,11 @@ fn root_is_refused_where_nothing_of_an_image_can_be_used() {
         (&["scan", "--probe"], 2),
         (&["check", "--pid", "1"], 2),
     ] {
-        let seen = Seen::of(&mut world.rooted(arguments));
+        let seen = Process::of(&mut world.rooted(arguments));
         assert_eq!(seen.code, Some(code), "{arguments:?}: {}", seen.err);
         assert!(seen.err.starts_with("error: `--root` cannot be used here: "), "{arguments:?}: {}", seen.err);
     }
-    assert!(!Seen::of(&mut world.cudashim(["run", "--help"])).out.contains("--root"));
+    assert!(!Process::of(&mut world.cudashim(["run", "--help"])).out.contains("--root"));
 }
 
 #[test]
@@ -97,12 +97,12 @@ fn colour_reaches_every_report_and_nothing_is_coloured_unasked() {
         &["resolve", "--tourch"],
     ] {
         let with = |color: &str| {
-            let seen = Seen::of(world.rooted(arguments).args(["--color", color]));
+            let seen = Process::of(world.rooted(arguments).args(["--color", color]));
             seen.out + &seen.err
         };
         assert!(with("always").contains('\u{1b}'), "{arguments:?}: {}", with("always"));
         assert!(!with("auto").contains('\u{1b}') && !with("never").contains('\u{1b}'), "{arguments:?}");
-        let forced = Seen::of(world.rooted(arguments).env("CLICOLOR_FORCE", "1"));
+        let forced = Process::of(world.rooted(arguments).env("CLICOLOR_FORCE", "1"));
         assert!((forced.out + &forced.err).contains('\u{1b}'), "{arguments:?}");
     }
 }
@@ -118,7 +118,7 @@ fn long_lines_are_wrapped_to_the_width() {
         &["resolve", "/venv"],
     ] {
         for columns in [60, 90] {
-            let seen = Seen::of(world.rooted(arguments).env("COLUMNS", columns.to_string()));
+            let seen = Process::of(world.rooted(arguments).env("COLUMNS", columns.to_string()));
             assert!(!seen.out.is_empty(), "{arguments:?}: {}", seen.err);
             for line in seen.out.lines().filter(|line| line.chars().count() > columns) {
                 // A word by itself, such as a path, cannot be broken.
@@ -132,7 +132,7 @@ fn long_lines_are_wrapped_to_the_width() {
 #[test]
 fn an_ascii_locale_gets_ascii() {
     let (world, _) = sound();
-    let tree = |locale: &str| Seen::of(world.rooted(["check", "--python", "/venv"]).env("LC_ALL", locale)).out;
+    let tree = |locale: &str| Process::of(world.rooted(["check", "--python", "/venv"]).env("LC_ALL", locale)).out;
     assert!(tree("C").is_ascii() && tree("C").contains("|- "), "{}", tree("C"));
     assert!(tree("C.UTF-8").contains("├─ "));
 }
@@ -140,10 +140,10 @@ fn an_ascii_locale_gets_ascii() {
 #[test]
 fn quiet_leaves_the_answer_to_the_exit_status() {
     let (world, _) = sound();
-    let lock = Seen::of(&mut world.cudashim(["-q", "lock", "venv"]));
+    let lock = Process::of(&mut world.cudashim(["-q", "lock", "venv"]));
     assert_eq!((lock.code, lock.out.as_str(), lock.err.as_str()), (Some(0), "", ""));
     let ran = |arguments: &[&str]| {
-        let seen = Seen::of(&mut world.cudashim(arguments));
+        let seen = Process::of(&mut world.cudashim(arguments));
         (seen.code, seen.out + &seen.err)
     };
     for arguments in [&["-q", "verify"][..], &["-q", "check", "--python", "venv"], &["-q", "resolve", "venv"]] {
@@ -160,8 +160,8 @@ fn quiet_leaves_the_answer_to_the_exit_status() {
 #[test]
 fn verify_shows_what_changed() {
     let (world, _) = sound();
-    assert_eq!(Seen::of(&mut world.cudashim(["lock", "venv"])).code, Some(0));
-    let verify = |more: &[&str]| Seen::of(world.cudashim(["verify"]).args(more).env("COLUMNS", "300")).out;
+    assert_eq!(Process::of(&mut world.cudashim(["lock", "venv"])).code, Some(0));
+    let verify = |more: &[&str]| Process::of(world.cudashim(["verify"]).args(more).env("COLUMNS", "300")).out;
     assert!(verify(&[]).starts_with("the lock holds: ") && verify(&[]).lines().count() == 1, "{}", verify(&[]));
     assert!(verify(&["-v"]).contains("unchanged  libcudnn.so.9 "), "{}", verify(&["-v"]));
     fs::remove_file(world.path("venv/lib/python3.11/site-packages/nvidia/cudnn/lib/libcudnn.so.9")).unwrap();
@@ -182,19 +182,19 @@ fn an_environment_is_understood_however_it_is_named() {
         for arguments in
             [&["resolve", word][..], &["resolve", "--python", word], &["doctor", word], &["check", "--python", word]]
         {
-            let seen = Seen::of(&mut world.cudashim(arguments));
+            let seen = Process::of(&mut world.cudashim(arguments));
             assert!(seen.out.contains("torch 2.5.1+cu124"), "{arguments:?}: {}{}", seen.out, seen.err);
         }
     }
     for arguments in
         [&["check", "venv"][..], &["lock", "project"], &["env", "project"], &["verify", "--python", "venv"]]
     {
-        let seen = Seen::of(&mut world.cudashim(arguments));
+        let seen = Process::of(&mut world.cudashim(arguments));
         assert_eq!(seen.code, Some(0), "{arguments:?}: {}{}", seen.out, seen.err);
     }
-    let seen = Seen::of(world.cudashim(["why", "libcudnn.so.9", "--for", "venv"]).env("COLUMNS", "200"));
+    let seen = Process::of(world.cudashim(["why", "libcudnn.so.9", "--for", "venv"]).env("COLUMNS", "200"));
     assert!(seen.code == Some(0) && seen.out.contains("resolves to "), "{}{}", seen.out, seen.err);
-    let both = Seen::of(&mut world.cudashim(["resolve", "venv", "--python", "venv"]));
+    let both = Process::of(&mut world.cudashim(["resolve", "venv", "--python", "venv"]));
     assert!(both.code == Some(2) && both.err.contains("cannot be used with"), "{}", both.err);
 }
 
@@ -225,7 +225,7 @@ fn what_is_not_there_is_an_error_with_a_hint() {
         (&["check", "nothing"], "cannot check `nothing`: no such file", "known packages: "),
         (&["verify", "none.lock"], "cannot find the lock `none.lock`", "write one with"),
     ] {
-        let seen = Seen::of(&mut world.rooted(arguments));
+        let seen = Process::of(&mut world.rooted(arguments));
         assert_eq!((seen.code, seen.out.as_str()), (Some(2), ""), "{arguments:?}: {}", seen.err);
         assert!(seen.err.contains(&format!("error: {error}")), "{arguments:?}: {}", seen.err);
         assert!(
@@ -237,7 +237,7 @@ fn what_is_not_there_is_an_error_with_a_hint() {
     // Of several directories the others are searched all the same.
     let some = ran(&world, ["scan", "/nope", "/opt/mine"]);
     assert!(some.code == Some(0) && some.err.contains("cannot search `/nope`") && some.out.contains("libcublas"));
-    let place = Seen::of(world.rooted(["resolve", "/venv"]).env("CUDASHIM_PLACE", "/nope"));
+    let place = Process::of(world.rooted(["resolve", "/venv"]).env("CUDASHIM_PLACE", "/nope"));
     assert!(place.err.contains("CUDASHIM_PLACE names `/nope`, which is not a directory"), "{}", place.err);
 }
 
@@ -259,7 +259,7 @@ fn a_library_is_understood_as_people_call_it() {
         why.out,
         why.err
     );
-    let inspect = Seen::of(world.rooted(["inspect", "libcudnn.so.9"]).env("VIRTUAL_ENV", "/venv"));
+    let inspect = Process::of(world.rooted(["inspect", "libcudnn.so.9"]).env("VIRTUAL_ENV", "/venv"));
     assert!(inspect.out.contains("/nvidia/cudnn/lib/libcudnn.so.9\n"), "{}{}", inspect.out, inspect.err);
 }
 
@@ -273,31 +273,31 @@ fn why_does_not_contradict_itself_about_what_is_mapped() {
     )
     .unwrap();
     let mut command = world.rooted(["why", "libcudnn.so.9", "--python", "/venv"]);
-    let seen = Seen::of(command.env("LD_LIBRARY_PATH", "/first").env("COLUMNS", "200"));
+    let seen = Process::of(command.env("LD_LIBRARY_PATH", "/first").env("COLUMNS", "200"));
     assert!(seen.out.contains("which is mapped already\nif it were not mapped, without "), "{}", seen.out);
 }
 
 #[test]
 fn env_speaks_fish_and_undoes_itself() {
     let (world, _) = sound();
-    let fish = Seen::of(&mut world.cudashim(["env", "--shell", "fish", "venv"]));
+    let fish = Process::of(&mut world.cudashim(["env", "--shell", "fish", "venv"]));
     assert!(fish.out.lines().all(|line| line.starts_with("set -gx ")), "{}{}", fish.out, fish.err);
-    let set = Seen::of(&mut world.cudashim(["env", "venv"]));
+    let set = Process::of(&mut world.cudashim(["env", "venv"]));
     let value = |name: &str| {
         let line = set.out.lines().find_map(|line| line.strip_prefix(&format!("export {name}='")));
         line.unwrap().strip_suffix('\'').unwrap().to_owned()
     };
     let mut undo = world.cudashim(["env", "--unset"]);
     undo.env("LD_PRELOAD", value("LD_PRELOAD") + ":/other.so").env("CUDASHIM_PLAN", value("CUDASHIM_PLAN"));
-    assert_eq!(Seen::of(&mut undo).out, "export LD_PRELOAD='/other.so'\nunset CUDASHIM_PLAN\n");
+    assert_eq!(Process::of(&mut undo).out, "export LD_PRELOAD='/other.so'\nunset CUDASHIM_PLAN\n");
     let mut all = world.cudashim(["env", "--unset", "--shell", "fish"]);
-    assert_eq!(Seen::of(all.env("LD_PRELOAD", value("LD_PRELOAD"))).out, "set -e LD_PRELOAD\n");
-    assert_eq!(Seen::of(&mut world.cudashim(["env", "--unset"])).out, "");
+    assert_eq!(Process::of(all.env("LD_PRELOAD", value("LD_PRELOAD"))).out, "set -e LD_PRELOAD\n");
+    assert_eq!(Process::of(&mut world.cudashim(["env", "--unset"])).out, "");
 }
 
 #[test]
 fn an_environment_that_is_not_active_is_asked_for() {
-    let world = World::new();
+    let world = Machine::new();
     let doctor = ran(&world, ["doctor"]);
     assert!(
         doctor.out.contains("try      activate an environment, or name it: `cudashim doctor DIR`"),
