@@ -3,12 +3,14 @@
 //! The body of the fuzz target, and of the test that goes through `seeds` and `findings`.
 
 use cudashim::internal::diagnose::{Window, recognise};
-use cudashim::internal::tables::messages;
+use cudashim::internal::tables::{brings, messages};
 
 /// Takes bytes as the output of a program, in one piece and in many.
 pub(crate) fn run(bytes: &[u8]) {
     let found = recognise(bytes);
-    assert!(found.is_sorted_by(|one, other| one.weight >= other.weight));
+    // The most telling first, but for a cause: it stands before what it brings about.
+    let causes = |at: usize| found[at + 1..].iter().any(|other| brings(found[at].ids[0]).contains(&other.ids[0]));
+    assert!((1..found.len()).all(|at| found[at - 1].weight >= found[at].weight || causes(at - 1)));
     for message in &found {
         assert!(messages().iter().any(|row| row.ids == message.ids && row.source == message.source));
         assert!(!message.text.contains(['\n', '\u{1b}']) && message.text.chars().count() <= 240);

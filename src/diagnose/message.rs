@@ -8,7 +8,7 @@ mod window;
 
 pub use window::Window;
 
-use crate::tables::{MessageRow, messages};
+use crate::tables::{MessageRow, brings, messages};
 use memchr::memmem::Finder;
 use regex_lite::Captures;
 use serde::Serialize;
@@ -99,7 +99,9 @@ fn release(group: &str, text: String) -> String {
 static KEYS: LazyLock<Vec<(Finder<'static>, Vec<usize>)>> = LazyLock::new(|| {
     let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, row) in messages().iter().enumerate() {
-        rows.entry(row.key).or_default().push(at);
+        for key in &row.keys {
+            rows.entry(key).or_default().push(at);
+        }
     }
     rows.into_iter().map(|(key, rows)| (Finder::new(key), rows)).collect()
 });
@@ -109,7 +111,7 @@ static KEYS: LazyLock<Vec<(Finder<'static>, Vec<usize>)>> = LazyLock::new(|| {
 pub fn recognise(bytes: &[u8]) -> Vec<Message> {
     let plain = clean::clean(bytes);
     let mut found = on_lines(&plain);
-    if found.iter().all(|message| message.weight == 0) && plain.len() <= PASTED {
+    if found.iter().all(|message| message.weight <= 1) && plain.len() <= PASTED {
         // Nothing on one line: was the text broken to fit a page?
         let readings = clean::unwrapped(&plain).into_iter().map(|text| on_lines(&text));
         found = readings.chain([found]).max_by_key(|found| found.first().map(|first| first.weight)).unwrap_or_default();
@@ -137,7 +139,24 @@ fn on_lines(plain: &[u8]) -> Vec<Message> {
     }
     // The sort is stable: the first of the text stays first.
     found.sort_by_key(|(_, message)| std::cmp::Reverse(message.weight));
-    found.into_iter().map(|(_, message)| message).collect()
+    let mut rest: Vec<Message> = found.into_iter().map(|(_, message)| message).collect();
+    let mut ordered = Vec::with_capacity(rest.len());
+    while !rest.is_empty() {
+        let first = cause(&rest, 0, &mut vec![false; rest.len()]);
+        ordered.push(rest.remove(first));
+    }
+    ordered
+}
+
+/// The message that brought another one about, by its place; the place of that one where none did.
+fn cause(messages: &[Message], of: usize, seen: &mut [bool]) -> usize {
+    seen[of] = true;
+    let id = messages[of].ids.first().copied().unwrap_or_default();
+    let causes = |at: &usize| messages[*at].ids.first().is_some_and(|cause| brings(cause).contains(&id));
+    match (0..messages.len()).filter(|at| !seen[*at] && messages[*at].weight > 0).find(causes) {
+        Some(at) => cause(messages, at, seen),
+        None => of,
+    }
 }
 
 /// Takes what the heaviest row that fits says of a piece.

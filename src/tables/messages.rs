@@ -8,14 +8,14 @@ use std::sync::LazyLock;
 use once_cell::sync::OnceCell;
 use regex_lite::Regex;
 
-use super::table;
+use super::{families, table};
 
 /// A message.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MessageRow {
-    /// Text that stands in every such message.
-    pub key: &'static str,
+    /// Texts of which one stands in every such message.
+    pub keys: Vec<&'static str>,
     /// The kinds of finding that it may be a message of, the likeliest first.
     pub ids: Vec<&'static str>,
     /// How much it tells; 0: nothing by itself.
@@ -61,7 +61,7 @@ pub fn translations() -> &'static [TranslationRow] {
 const TEXT: &str = include_str!("../../data/messages.tsv");
 const TRANSLATED: &str = include_str!("../../data/translations.tsv");
 
-/// The usual shapes of groups.
+/// The usual shapes of groups; those of the libraries of `data/families.tsv` are made of it.
 const SHAPES: [(&str, &str); 4] = [
     ("{symbol}", "(?<symbol>[A-Za-z_][0-9A-Za-z_]*)"),
     ("{library}", r"(?<library>lib[0-9A-Za-z_+-]+\.so(?:\.[0-9]+)*)"),
@@ -69,16 +69,39 @@ const SHAPES: [(&str, &str); 4] = [
     ("{file}", r#"(?<file>[^\s:'"()]+)"#),
 ];
 
+/// A library of the table, of the driver or not, as its file is called: `copy` is what auditwheel puts after the stem of
+/// the copy it makes.
+fn library(of_driver: bool, copy: &str) -> String {
+    let rows = families().iter().filter(|row| row.is_driver() == of_driver);
+    let stems: Vec<String> = rows.map(|row| format!("{}{}", row.lead, regex::escape(row.stem))).collect();
+    format!(r"\b(?<library>(?:{}){copy}\.so(?:\.[0-9]+)*)", stems.join("|"))
+}
+
+/// The same on Windows: `cublasLt64_12.dll`, `cudart64_110.dll`, `nvinfer_10.dll`.
+fn dll() -> String {
+    let stems: Vec<String> = families().iter().map(|row| regex::escape(row.stem)).collect();
+    format!(r"\b(?<name>(?:{}|nvinfer[a-z_]*|nvonnxparser)(?:64)?(?:_[0-9]+)*\.dll)", stems.join("|"))
+}
+
 static MESSAGES: LazyLock<Vec<MessageRow>> = LazyLock::new(|| {
+    let of_table = [
+        ("{known}", library(false, "(?:[-.][0-9a-f]{8})?")),
+        ("{dashed}", library(false, "-[0-9a-f]{8}")),
+        ("{dotted}", library(false, r"\.[0-9a-f]{8}")),
+        ("{driver}", library(true, "(?:[-.][0-9a-f]{8})?")),
+        ("{dll}", dll()),
+    ];
+    let shapes = SHAPES.iter().map(|(name, shape)| (*name, *shape));
+    let shapes: Vec<_> = shapes.chain(of_table.iter().map(|(name, shape)| (*name, shape.as_str()))).collect();
     table::read(TEXT, |cells| {
         let pattern = cells.text("pattern")?.to_owned();
         Some(MessageRow {
-            key: cells.text("key")?,
+            keys: cells.text("key")?.split(" | ").collect(),
             ids: cells.list("ids", ' '),
             weight: cells.text("weight")?.parse().ok()?,
             says: cells.text("says")?,
             source: cells.text("source")?,
-            pattern: SHAPES.iter().fold(pattern, |pattern, (name, shape)| pattern.replace(name, shape)),
+            pattern: shapes.iter().fold(pattern, |pattern, (name, shape)| pattern.replace(name, shape)),
             regex: OnceCell::new(),
         })
     })
@@ -120,7 +143,11 @@ mod tests {
     fn translations_are_of_messages() {
         check(TRANSLATED, &["text", "english", "language", "source"], translations().len());
         for row in translations() {
-            assert!(messages().iter().any(|message| row.english.contains(message.key)), "{}", row.english);
+            assert!(
+                messages().iter().any(|message| message.keys.iter().any(|key| row.english.contains(key))),
+                "{}",
+                row.english
+            );
         }
     }
 }

@@ -14,6 +14,7 @@
 //! assert_eq!((name.stem(), name.hash), ("cudnn", Some("74a4c495")));
 //! ```
 
+mod causes;
 mod cudnn;
 mod dlopens;
 mod drivers;
@@ -33,6 +34,7 @@ mod torchvision;
 mod variables;
 mod version;
 
+pub use causes::{brings, tests_of};
 pub use cudnn::{CudnnRow, cudnn_release, cudnn_releases};
 pub use dlopens::{DlopenRow, dlopens, dlopens_of};
 pub use drivers::{

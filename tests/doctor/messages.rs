@@ -1,8 +1,8 @@
 //! What programs print is recognised: `messages/*.txt`, each with the kind that is expected first, then texts between
-//! lines of `----`.
+//! lines of `----`; and `messages/public.tsv`, texts of public threads.
 
 use cudashim::internal::diagnose::{Message, recognise};
-use cudashim::internal::tables::messages;
+use cudashim::internal::tables::{families, messages};
 use std::fs;
 use std::path::Path;
 
@@ -14,12 +14,20 @@ fn texts() -> Vec<(String, String, String)> {
     let mut texts = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
+        if file.extension().unwrap() == "tsv" {
+            for line in text.lines().filter(|line| !line.starts_with('#')).skip(1) {
+                let [id, text, source] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
+                assert!(source.starts_with("https://"), "{line}");
+                texts.push((id.to_owned(), text.replace("\\n", "\n"), "public".to_owned()));
+            }
+            continue;
+        }
         let (expected, all) = text.split_once('\n').unwrap();
         for text in all.trim_end().split("\n----\n") {
             texts.push((expected.to_owned(), text.to_owned(), file.file_stem().unwrap().to_str().unwrap().to_owned()));
         }
     }
-    assert!(texts.len() > 150, "{}", texts.len());
+    assert!(texts.len() > 400, "{}", texts.len());
     texts
 }
 
@@ -46,15 +54,19 @@ fn each_text_is_what_it_is() {
 #[test]
 fn each_row_has_a_text() {
     let texts = texts();
+    let mut without = Vec::new();
     for row in messages() {
         let has = |text: &str| recognise(text.as_bytes()).iter().any(|message| message.ids == row.ids);
         let matched = |text: &str| {
             // As it is cleaned: the typographic quotes of web pages are plain ones.
             let plain = text.replace('’', "'");
-            plain.contains(row.key) && row.regex().unwrap().is_match(&plain)
+            row.keys.iter().any(|key| plain.contains(key)) && row.regex().unwrap().is_match(&plain)
         };
-        assert!(texts.iter().any(|(_, text, _)| matched(text) && has(text)), "no text has: {} {:?}", row.key, row.ids);
+        if !texts.iter().any(|(_, text, _)| matched(text) && has(text)) {
+            without.push(format!("{:?} {:?}", row.keys, row.ids));
+        }
     }
+    assert!(without.is_empty(), "no text has: {without:#?}");
 }
 
 #[test]
@@ -111,9 +123,76 @@ fn other_languages_are_read() {
         ),
         ("x: /a/libnccl.so.2: en-tête ELF invalide", "truncated-or-foreign-elf"),
         ("x: /a/libnccl.so.2: файл слишком мал", "truncated-or-foreign-elf"),
+        // Where the letters beyond ASCII were lost, or there are none.
+        ("x: libcusparseLt.so.0: impossibile aprire il file oggetto condiviso", "optional-lib-missing"),
+        ("x: libcusparseLt.so.0: Kann die Shared-Object-Datei nicht oeffnen", "optional-lib-missing"),
+        ("x: libcusparseLt.so.0: Kann die Shared-Object-Datei nicht ?ffnen", "optional-lib-missing"),
+        ("x: libcusparseLt.so.0: Kann die Shared-Object-Datei nicht ffnen", "optional-lib-missing"),
+        ("x: libcusparseLt.so.0: nao e possivel abrir arquivo compartilhado", "optional-lib-missing"),
+        ("x: libcusparseLt.so.0: nie mo?na otworzy? pliku obiektu dzielonego", "optional-lib-missing"),
+        ("x: libcusparseLt.so.0: khong the mo tap tin doi tuong dung chung", "optional-lib-missing"),
+        ("x: /a/libnccl.so.2: en-tete ELF invalide", "truncated-or-foreign-elf"),
     ] {
         assert_eq!(first(&recognise(line.as_bytes())), id, "{line}");
     }
+    // As Latin-1 has it.
+    let bytes = b"x: libcusparseLt.so.0: Kann die Shared-Object-Datei nicht \xf6ffnen";
+    assert_eq!(first(&recognise(bytes)), "optional-lib-missing");
+}
+
+#[test]
+fn a_library_of_the_table_is_known_by_every_name() {
+    for row in families() {
+        for (before, after) in [
+            ("ImportError: ", ": cannot open shared object file: No such file or directory"),
+            ("Could not load dynamic library '", "'; dlerror: x"),
+        ] {
+            let name = format!("{}.9", row.bare_name());
+            let found = recognise(format!("{before}{name}{after}").as_bytes());
+            assert!(before.starts_with("Could") && row.is_driver() || !found.is_empty(), "{before}{name}{after}");
+        }
+        for hash in ["-d0da41ae", ".e8e8b82a"] {
+            let name = format!("{}{}{hash}.so.12", row.lead, row.stem);
+            let found =
+                recognise(format!("OSError: /x/{name}: cannot open shared object file: No such file").as_bytes());
+            assert_eq!(found[0].name("library"), Some(name.as_str()));
+        }
+    }
+    for name in ["cublasLt64_12.dll", "cudart64_110.dll", "nvrtc64_112_0.dll", "cudnn_graph64_9.dll", "nvinfer_10.dll"]
+    {
+        let found = recognise(format!("Error loading \"C:\\x\\{name}\" or one of its dependencies.").as_bytes());
+        assert_eq!(found.first().and_then(|found| found.name("name")), Some(name));
+    }
+}
+
+#[test]
+fn the_cause_comes_before_its_consequence() {
+    for (text, ids) in [
+        (
+            "forward compatibility was attempted on non supported HW\nFailed to initialize NVML: Driver/library version mismatch",
+            ["nvml-kernel-user-mismatch", "compat-libcuda-804"],
+        ),
+        (
+            "Could not create cudnn handle: CUDNN_STATUS_NOT_INITIALIZED\nCUDA_ERROR_OUT_OF_MEMORY: out of memory",
+            ["out-of-memory", "cudnn-not-started"],
+        ),
+        ("No module named 'mmcv._ext'\nCUDA_HOME environment variable is not set", ["no-nvcc", "extension-not-built"]),
+        (
+            "ncclSystemError: x\nNVRM: Xid (PCI:0000:44:00): 79, GPU has fallen off the bus",
+            ["driver-does-not-answer", "nccl-failed"],
+        ),
+        (
+            "RuntimeError: Unable to load cuSPARSE. Is it installed?\nmay need newer version of nvJitLink library",
+            ["nvjitlink-older-wins", "jax-library-unloadable"],
+        ),
+    ] {
+        let found = recognise(text.as_bytes());
+        let first: Vec<_> = found.iter().map(|message| message.ids[0]).take(2).collect();
+        assert_eq!(first, ids, "{text}");
+    }
+    // What is not the cause stays in the order of the text.
+    let found = recognise(b"x: undefined symbol: ncclMemFree\nCUDA driver is a stub library");
+    assert_eq!(found[0].ids[0], "nccl-older-wins");
 }
 
 #[test]

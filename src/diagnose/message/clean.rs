@@ -40,14 +40,72 @@ static REPLACED: LazyLock<Vec<(Finder<'static>, &str)>> = LazyLock::new(|| {
     rows.into_iter().map(|(text, with)| (Finder::new(text), with)).collect()
 });
 
+/// A translation as it is written where its letters beyond ASCII were lost or written otherwise (`?`, `oe`, Latin-1): the
+/// parts between them. None where too little is left of it.
+fn remains(text: &'static str) -> Option<Vec<&'static str>> {
+    let ascii = text.bytes().filter(u8::is_ascii_alphabetic).count();
+    let lost = text.chars().filter(|letter| !letter.is_ascii()).count();
+    let parts = text.split(|letter: char| !letter.is_ascii()).filter(|part| !part.is_empty());
+    // What comes before the first part of some length may stay: nothing is asked of the beginning.
+    let parts: Vec<&str> = parts.skip_while(|part| part.len() < 4).collect();
+    (lost > 0 && ascii >= 9 && ascii >= lost && !parts.is_empty()).then_some(parts)
+}
+
+static LOOSE: LazyLock<Vec<(Finder<'static>, Vec<&str>, &str)>> = LazyLock::new(|| {
+    let rows = translations().iter().filter_map(|row| Some((remains(row.text)?, row.english)));
+    let rows = rows.filter_map(|(parts, english)| Some((Finder::new(parts.first()?), parts, english)));
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by_key(|(_, parts, _)| Reverse(parts.iter().map(|part| part.len()).sum::<usize>()));
+    rows
+});
+
+/// What became of a letter beyond ASCII: nothing, another letter or two, or bytes of another encoding.
+const LOST: usize = 4;
+
+/// Where a text that begins with the first of these parts ends, if the others follow.
+fn end_of(parts: &[&str], text: &[u8]) -> Option<usize> {
+    let mut at = parts.first()?.len();
+    for part in parts.iter().skip(1) {
+        let rest = text.get(at..)?;
+        let between = rest.iter().take_while(|byte| !matches!(byte, b' ' | b'\n')).count().min(LOST);
+        let skipped = (0..=between).find(|skip| rest.get(*skip..).is_some_and(|it| it.starts_with(part.as_bytes())))?;
+        at += skipped + part.len();
+    }
+    Some(at)
+}
+
+/// A line of ld.so names a library; no other is looked at for what is left of its words in other languages.
+fn loosely(plain: &[u8]) -> Vec<u8> {
+    let library = Finder::new(".so");
+    let mut out = Vec::with_capacity(plain.len());
+    for line in plain.split_inclusive(|byte| *byte == b'\n') {
+        if library.find(line).is_none() {
+            out.extend_from_slice(line);
+            continue;
+        }
+        let mut line = line.to_vec();
+        for (first, parts, english) in LOOSE.iter() {
+            let Some(at) = first.find(&line) else { continue };
+            let end = line.get(at..).and_then(|text| end_of(parts, text));
+            if let Some(end) = end {
+                line.splice(at..at + end, english.bytes());
+            }
+        }
+        out.extend(line);
+    }
+    out
+}
+
 /// The text as plain lines.
 pub(super) fn clean(bytes: &[u8]) -> Vec<u8> {
     let plain = without_escapes(bytes);
-    // Text that is all ASCII has nothing to replace.
-    if plain.is_ascii() {
-        return plain;
-    }
-    REPLACED.iter().fold(plain, |plain, (text, with)| replaced(plain, text, with))
+    // Text that is all ASCII has nothing to replace by the letter.
+    let exact = if plain.is_ascii() {
+        plain
+    } else {
+        REPLACED.iter().fold(plain, |plain, (text, with)| replaced(plain, text, with))
+    };
+    loosely(&exact)
 }
 
 fn replaced(plain: Vec<u8>, text: &Finder<'_>, with: &str) -> Vec<u8> {

@@ -1,0 +1,77 @@
+//! `data/causes.tsv`: how one kind of finding is told from another where a machine shows none, and what it brings about.
+//!
+//! Takes the id of a finding; gives the tests that tell it, the shortest first, and the ids of its consequences. Knows
+//! nothing of the machine in question.
+
+use std::sync::LazyLock;
+
+use super::table;
+
+/// A kind of finding, as others are told from it.
+#[derive(Debug)]
+struct CauseRow {
+    id: &'static str,
+    brings: Vec<&'static str>,
+    tests: Vec<&'static str>,
+}
+
+/// What a finding brings about: kinds that are said after it where a text has both.
+#[must_use]
+pub fn brings(id: &str) -> &'static [&'static str] {
+    row(id).map_or(&[], |row| &row.brings)
+}
+
+/// What shows that it is this one, shortest first; each names a cause, where a kind has several.
+#[must_use]
+pub fn tests_of(id: &str) -> &'static [&'static str] {
+    row(id).map_or(&[], |row| &row.tests)
+}
+
+fn row(id: &str) -> Option<&'static CauseRow> {
+    let at = TABLE.binary_search_by(|row| row.id.cmp(id)).ok()?;
+    TABLE.get(at)
+}
+
+const TEXT: &str = include_str!("../../data/causes.tsv");
+
+static TABLE: LazyLock<Vec<CauseRow>> = LazyLock::new(|| {
+    table::read(TEXT, |cells| {
+        Some(CauseRow {
+            id: cells.text("id")?,
+            brings: cells.list("brings", ' '),
+            tests: cells.text("tests").map_or_else(Vec::new, |cell| cell.split(" | ").collect()),
+        })
+    })
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::finding_row;
+    use crate::tables::table::tests::{check, check_sorted};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn table_is_whole() {
+        check(TEXT, &["id", "brings", "tests", "source"], TABLE.len());
+        check_sorted(TABLE.iter().map(|row| row.id));
+        for row in TABLE.iter() {
+            assert!(row.brings.iter().chain([&row.id]).all(|id| finding_row(id).is_some()), "{row:?}");
+            assert!(!row.brings.is_empty() || !row.tests.is_empty(), "{row:?}");
+            assert!(row.tests.iter().all(|test| !test.ends_with('.') && test.contains('`')), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_brings_itself_about() {
+        for row in TABLE.iter() {
+            let (mut seen, mut queue) = (BTreeSet::new(), row.brings.clone());
+            while let Some(id) = queue.pop() {
+                assert_ne!(id, row.id, "a circle");
+                if seen.insert(id) {
+                    queue.extend(brings(id));
+                }
+            }
+        }
+    }
+}
