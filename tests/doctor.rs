@@ -9,6 +9,7 @@ mod error;
 mod frameworks;
 mod libraries;
 mod messages;
+mod proof;
 mod xla;
 
 use crate::support::*;

@@ -3,12 +3,14 @@
 //! Takes what was recognised ([`Message`]) and the case; puts the finding that explains it before all others. The text
 //! says what failed, the machine why: where it shows nothing of the kind, that is said.
 
+mod proof;
+
 use super::{Case, Finding, Message, Remedy};
 use crate::check::{JudgedObject, Judgement, Subject};
 use crate::inventory::Library;
 use crate::machine::Change;
 use crate::resolve::Choice;
-use crate::tables::{Group, LibraryName, Severity, families, finding_row, parse_library_name};
+use crate::tables::{FamilyRow, Group, LibraryName, Severity, families, finding_row, parse_library_name, tests_of};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -20,6 +22,7 @@ pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<
     let known = |id: &str, findings: &[Finding]| findings.iter().any(|finding| finding.id == id);
     let mut led: Vec<Finding> = Vec::new();
     for message in messages {
+        let message = &proof::narrowed(case, message);
         // What is explained already needs no second word.
         if led.len() == LED || message.ids.iter().any(|id| known(id, &led)) {
             continue;
@@ -94,10 +97,16 @@ impl Explanation<'_, '_> {
         }
         let plain = message.ids.first().copied().filter(|_| message.weight == PLAIN);
         let id = plain.or(shown.as_ref().map(|(id, _)| *id)).or_else(|| self.likeliest(soname.as_deref()))?;
-        let mut finding = self.case.finding(id)?.because(&message.says).severity(Severity::Fatal);
-        finding = finding.seen("message", said(message));
+        let kind = self.case.finding(id)?;
+        // What means no harm does not become a fault because it was pasted.
+        let severity = if kind.severity == Severity::Fact { Severity::Fact } else { Severity::Fatal };
+        let mut finding = kind.because(&message.says).severity(severity).seen("message", said(message));
+        finding.source = message.source;
         let mut now = false;
-        if let (Some(file), None) = (message.name("file"), message.name("node").or(message.name("library"))) {
+        let proof = proof::of(self.case, message, id);
+        if let Some(proof) = &proof {
+            (finding, now) = (proof.told(finding), proof.shows);
+        } else if let (Some(file), None) = (message.name("file"), message.name("node").or(message.name("library"))) {
             (finding, now) = self.file(finding, file);
         } else if let Some(soname) = soname.as_deref() {
             (finding, now) = self.places(finding, soname);
@@ -109,16 +118,24 @@ impl Explanation<'_, '_> {
         if let (Some(symbol), Some("ext-torch-abi")) = (message.name("symbol"), message.ids.first().copied()) {
             (finding, now) = self.torch_has(finding, symbol);
         }
+        if !now {
+            finding = possible(&message.ids, finding);
+        }
         let group = finding_row(id).map(|row| row.group);
         match group {
-            _ if now => {}
+            _ if now || severity == Severity::Fact => {}
             Some(Group::Driver) => finding = finding.seen("today", "this machine's driver does not show it now"),
             // What is built for something else shows in no library.
             Some(Group::Frameworks) if soname.is_none() => now = true,
             _ => finding = finding.seen("today", "this machine's libraries do not show it now"),
         }
-        let mut remedies = self.remedies(&finding, soname.as_deref());
-        if !now && self.case.command.is_empty() {
+        let mut remedies = match proof {
+            Some(proof) if !proof.remedies.is_empty() => proof.remedies,
+            _ => self.remedies(&finding, soname.as_deref()),
+        };
+        // A text that is about a library, or about nothing certain, may be another one where it fails.
+        let certain = message.weight == PLAIN && soname.is_none();
+        if !now && !certain && severity == Severity::Fatal && self.case.command.is_empty() {
             remedies
                 .push(Remedy::action("where it fails still: `cudashim doctor -- COMMAND`, in the shell it fails in"));
         }
@@ -165,13 +182,7 @@ impl Explanation<'_, '_> {
         if let Some(library) = self.message.name("library") {
             return Some(library.to_owned());
         }
-        let symbol = self.message.name("symbol")?.trim_start_matches('_');
-        // The longest prefix: cublasLt before cublas; the first stem of a family is its own.
-        let of_symbol = families()
-            .iter()
-            .filter(|row| row.owner != "driver")
-            .filter(|row| row.prefix.is_some_and(|prefix| symbol.starts_with(prefix)))
-            .max_by_key(|row| (row.prefix.map(str::len), std::cmp::Reverse(row.stem.len())))?;
+        let of_symbol = family_of(self.message.name("symbol")?)?;
         let is_it = |name: &str| parse_library_name(name).is_some_and(|name| name.stem() == of_symbol.stem);
         let chosen = self.choices().map(|choice| choice.soname.clone());
         let mapped = self.objects().filter_map(|object| Some(object.name.to_str()?.to_owned()));
@@ -280,12 +291,39 @@ impl Explanation<'_, '_> {
         object.is_some_and(|object| object.elf().is_ok_and(|elf| !elf.defines(symbol.as_bytes(), None)))
     }
 
+    /// Whether the chosen set has what the message asks for: a copy that lacks the symbol heals nothing.
+    fn serves(&self) -> bool {
+        let Some(symbol) = self.message.name("symbol") else { return true };
+        if family_of(symbol).is_none() {
+            return true;
+        }
+        let soname = self.soname();
+        self.choices()
+            .find(|choice| Some(&choice.soname) == soname.as_ref())
+            .is_some_and(|choice| !self.lacks(&choice.path, symbol))
+    }
+
+    /// The wheel that has the symbol: in the release that torch pins, else a later one than is here.
+    fn whole(&self, soname: Option<&str>) -> Option<Remedy> {
+        let symbol = self.message.name("symbol")?;
+        let row = soname.and_then(parse_library_name).map(|name| name.row).or_else(|| family_of(symbol))?;
+        let wanted = self.major().and_then(|major| self.case.wheel_of(row, major));
+        let line = wanted.and_then(|wanted| self.case.install(&[wanted], false));
+        line.or_else(|| {
+            let wheel = row.wheels.first().map(|wheel| format!(" (`{wheel}-cu12` and its like)")).unwrap_or_default();
+            Some(Remedy::action(format!(
+                "install the release of {}{wheel} that what asks for `{symbol}` was built with",
+                row.family
+            )))
+        })
+    }
+
     /// What heals it: the lines of the kind, where the set has what is wanted; else what brings it.
     fn remedies(&self, finding: &Finding, soname: Option<&str>) -> Vec<Remedy> {
         if let ("torchvision-torch-mismatch", Some(torch)) = (finding.id, self.case.torch) {
             return super::frameworks::torchvision_anew(self.case, torch, self.case.has_package("torchvision"));
         }
-        let set = self.case.answer.is_ok_and(|answer| answer.resolution.is_some());
+        let set = self.case.answer.is_ok_and(|answer| answer.resolution.is_some()) && self.serves();
         let run = |remedy: &&Remedy| remedy.change == Some(Change::Set);
         // Of one libcuda nothing can be chosen.
         let driver = finding_row(finding.id).is_some_and(|row| row.group == Group::Driver);
@@ -295,6 +333,9 @@ impl Explanation<'_, '_> {
             let mut remedies: Vec<Remedy> = lines().collect();
             if remedies.is_empty() && set && soname.is_some() {
                 remedies.extend(self.case.run());
+            }
+            if !self.serves() {
+                remedies.splice(0..0, self.whole(soname));
             }
             return remedies;
         };
@@ -328,6 +369,36 @@ impl Explanation<'_, '_> {
         remedies.extend(lines().filter(|remedy| !run(&remedy)));
         remedies
     }
+}
+
+/// The library that a symbol is of.
+fn family_of(symbol: &str) -> Option<&'static FamilyRow> {
+    let symbol = symbol.trim_start_matches('_');
+    // The longest prefix: cublasLt before cublas; the first stem of a family is its own.
+    let own = families().iter().filter(|row| row.owner != "driver");
+    own.filter(|row| row.prefix.is_some_and(|prefix| symbol.starts_with(prefix)))
+        .max_by_key(|row| (row.prefix.map(str::len), std::cmp::Reverse(row.stem.len())))
+}
+
+/// Causes that are told apart where nothing here shows which it is.
+const CAUSES: usize = 3;
+
+/// Which causes are possible, and how they are told from each other: the shortest test first.
+fn possible(ids: &[&'static str], finding: Finding) -> Finding {
+    let told = |id: &&&'static str| !tests_of(id).is_empty();
+    let mut tests: Vec<String> = match ids.iter().filter(told).collect::<Vec<_>>().as_slice() {
+        [] => Vec::new(),
+        [id] => tests_of(id).iter().map(|test| (*test).to_owned()).collect(),
+        several => {
+            let first =
+                several.iter().take(CAUSES).filter_map(|id| Some((finding_row(id)?.title, tests_of(id).first()?)));
+            first.map(|(title, test)| format!("{title}: {test}")).collect()
+        }
+    };
+    if ids.len() > 1 {
+        tests.sort_by_key(|test| test.rsplit(": ").next().map(str::len));
+    }
+    tests.into_iter().take(CAUSES).fold(finding, |finding, test| finding.seen("possible", test))
 }
 
 /// The CUDA major that a soname is of; where it does not tell, that of the torch.

@@ -39,7 +39,7 @@ static TABLE: LazyLock<Vec<CauseRow>> = LazyLock::new(|| {
         Some(CauseRow {
             id: cells.text("id")?,
             brings: cells.list("brings", ' '),
-            tests: cells.text("tests").map_or_else(Vec::new, |cell| cell.split(" | ").collect()),
+            tests: cells.text("tests").map_or_else(Vec::new, |cell| cell.split(" || ").collect()),
         })
     })
 });

@@ -107,6 +107,9 @@ fn a_text_that_was_wrapped_is_put_together() {
         let found = recognise(text.as_bytes());
         assert_eq!(found[0].name("symbol"), Some("__nvJitLinkComplete_12_4"), "{text}{found:#?}");
     }
+    // As in a report that was wrapped by hand.
+    let text = "ImportError: /v/torch/lib/libc10_cuda.so: undefined symbol:\n    cudaGetDriverEntryPointByVersion, version libcudart.so.12";
+    assert_eq!(first(&recognise(text.as_bytes())), "cudart-or-cupti-older-wins");
 }
 
 #[test]
