@@ -273,10 +273,7 @@ fn scan_hash_compares_bytes() {
     );
     let inside = format!("{SITE}/{path}");
     let Process { out, .. } = world.run_rooted(["inspect", "--hash", &inside]);
-    assert!(
-        out.contains("its bytes are NOT the recorded ones") && out.contains("problem       altered-file"),
-        "{out}"
-    );
+    assert!(out.contains("its bytes are NOT the recorded ones") && out.contains("problem       altered-file"), "{out}");
     assert!(out.contains(&hex), "{out}");
     // The other wheel's bytes, of the same size.
     let other = venv.site.join("nvidia_nccl_cu13-2.30.7.dist-info");

@@ -73,13 +73,13 @@ const SHAPES: [(&str, &str); 4] = [
 /// the copy it makes.
 fn library(of_driver: bool, copy: &str) -> String {
     let rows = families().iter().filter(|row| row.is_driver() == of_driver);
-    let stems: Vec<String> = rows.map(|row| format!("{}{}", row.lead, regex::escape(row.stem))).collect();
+    let stems: Vec<String> = rows.map(|row| format!("{}{}", row.lead, regex_lite::escape(row.stem))).collect();
     format!(r"\b(?<library>(?:{}){copy}\.so(?:\.[0-9]+)*)", stems.join("|"))
 }
 
 /// The same on Windows: `cublasLt64_12.dll`, `cudart64_110.dll`, `nvinfer_10.dll`.
 fn dll() -> String {
-    let stems: Vec<String> = families().iter().map(|row| regex::escape(row.stem)).collect();
+    let stems: Vec<String> = families().iter().map(|row| regex_lite::escape(row.stem)).collect();
     format!(r"\b(?<name>(?:{}|nvinfer[a-z_]*|nvonnxparser)(?:64)?(?:_[0-9]+)*\.dll)", stems.join("|"))
 }
 

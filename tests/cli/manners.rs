@@ -1,8 +1,8 @@
 //! How the command line behaves, whatever is asked: help, colour, width, quiet, what is not there.
 
 use super::{plain, sound, two_copies};
-use crate::support::Process;
 use crate::support::Machine;
+use crate::support::Process;
 use std::fs;
 
 const COMMANDS: [&str; 16] = [

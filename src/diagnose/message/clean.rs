@@ -51,9 +51,12 @@ fn remains(text: &'static str) -> Option<Vec<&'static str>> {
     (lost > 0 && ascii >= 9 && ascii >= lost && !parts.is_empty()).then_some(parts)
 }
 
-static LOOSE: LazyLock<Vec<(Finder<'static>, Vec<&str>, &str)>> = LazyLock::new(|| {
+static LOOSE: LazyLock<Vec<(Finder<'static>, Vec<&'static str>, &'static str)>> = LazyLock::new(|| {
     let rows = translations().iter().filter_map(|row| Some((remains(row.text)?, row.english)));
-    let rows = rows.filter_map(|(parts, english)| Some((Finder::new(parts.first()?), parts, english)));
+    let rows = rows.filter_map(|(parts, english)| {
+        let first: &'static str = parts.first()?;
+        Some((Finder::new(first), parts, english))
+    });
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|(_, parts, _)| Reverse(parts.iter().map(|part| part.len()).sum::<usize>()));
     rows
