@@ -48,7 +48,7 @@ fn remains(text: &'static str) -> Option<Vec<&'static str>> {
     let parts = text.split(|letter: char| !letter.is_ascii()).filter(|part| !part.is_empty());
     // What comes before the first part of some length may stay: nothing is asked of the beginning.
     let parts: Vec<&str> = parts.skip_while(|part| part.len() < 4).collect();
-    (lost > 0 && ascii >= 9 && ascii >= lost && !parts.is_empty()).then_some(parts)
+    (ascii >= 9 && ascii >= lost && !parts.is_empty()).then_some(parts)
 }
 
 static LOOSE: LazyLock<Vec<(Finder<'static>, Vec<&'static str>, &'static str)>> = LazyLock::new(|| {
