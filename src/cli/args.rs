@@ -127,9 +127,9 @@ pub(super) enum Command {
     Shim,
     /// Say what is wrong with this machine, why, and what to type
     Doctor(DoctorArgs),
-    /// Predict whether it loads: each file, its search rule, what is missing
+    /// Predict whether it loads: each file, its rule, what is missing
     Check(CheckArgs),
-    /// Show each place where ld.so looks for a library, and what it resolves to
+    /// Show where ld.so looks for a library, and what it resolves to
     Why(WhyArgs),
     /// Run a command and report which CUDA libraries it really loads
     Trace(TraceArgs),
@@ -139,7 +139,7 @@ pub(super) enum Command {
     Lock(LockArgs),
     /// Compare a lock file with this machine
     Verify(VerifyArgs),
-    /// List every CUDA library here: release, owner, how it is found, problems
+    /// List every CUDA library: release, owner, how found, problems
     Scan(ScanArgs),
     /// Show one library in full
     Inspect(InspectArgs),
