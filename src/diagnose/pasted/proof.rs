@@ -284,8 +284,8 @@ fn jax_wheel(case: &Case<'_>, message: &Message) -> Option<Proof> {
     let row = families().iter().find(|row| row.family == name)?;
     let plugin = case.installed.iter().find(|it| it.name.starts_with("jax-cuda") && it.name.ends_with("-plugin"))?;
     let required = requirements(case.host, plugin, &["with-cuda", "with_cuda"]);
-    let wheels = [12, 13].into_iter().flat_map(|major| row.wheel_names(major));
-    let (wheel, range) = wheels.filter_map(|wheel| required.get_key_value(&wheel)).next()?;
+    let mut wheels = [12, 13].into_iter().flat_map(|major| row.wheel_names(major));
+    let (wheel, range) = wheels.find_map(|wheel| required.get_key_value(&wheel))?;
     if case.has_package(wheel).is_some() {
         return None;
     }
