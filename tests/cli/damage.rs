@@ -126,7 +126,7 @@ fn resolve_skips_dangling_links() {
 fn resolve_skips_an_unreadable_library() {
     insta::assert_snapshot!(instead_of(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap()), @"
     […]/libcublasLt.so.12 (12.4.5.8)
-    refused: cannot be opened: Permission denied (os error 13)
+    not chosen: cannot be opened: Permission denied (os error 13)
     ");
 }
 

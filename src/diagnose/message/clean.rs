@@ -65,6 +65,9 @@ static LOOSE: LazyLock<Vec<(Finder<'static>, Vec<&'static str>, &'static str)>> 
 /// What became of a letter beyond ASCII: nothing, another letter or two, or bytes of another encoding.
 const LOST: usize = 4;
 
+/// How much of the beginning of a translation may be skipped, in bytes.
+const SKIPPED: usize = 24;
+
 /// Where a text that begins with the first of these parts ends, if the others follow.
 fn end_of(parts: &[&str], text: &[u8]) -> Option<usize> {
     let mut at = parts.first()?.len();
@@ -91,7 +94,11 @@ fn loosely(plain: &[u8]) -> Vec<u8> {
             let Some(at) = first.find(&line) else { continue };
             let end = line.get(at..).and_then(|text| end_of(parts, text));
             if let Some(end) = end {
-                line.splice(at..at + end, english.bytes());
+                // What was skipped of its beginning goes with it: ld.so puts its words after a colon.
+                let before = line.get(..at).unwrap_or_default();
+                let colon = before.windows(2).rposition(|pair| pair == b": ").map(|colon| colon + 2);
+                let start = colon.filter(|colon| at - colon <= SKIPPED).unwrap_or(at);
+                line.splice(start..at + end, english.bytes());
             }
         }
         out.extend(line);
