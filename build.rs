@@ -105,7 +105,8 @@ fn entry(table: &Path, before: &str, name: &str) -> Result<String, Box<dyn Error
 fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
     let rows = rows(families)?;
     let stems: BTreeSet<&str> = rows.iter().filter_map(|row| row.split('\t').next()).chain(TORCH).collect();
-    stems.into_iter().map(|stem| entry(families, "", stem)).collect()
+    let rows = stems.into_iter().map(|stem| entry(families, "s", stem));
+    Ok(rows.collect::<Result<String, _>>()? + "\"\"\n")
 }
 
 /// The table that `cshim/identity.c` includes: what the binary may know of a process's environment, `h` before a variable

@@ -11,8 +11,10 @@ use std::{fs, io};
 /// address. `None` for a machine that `cshim/` has no code for.
 pub(crate) fn of_machine(arch: &str) -> Option<&'static [&'static str]> {
     match arch {
-        "x86_64" => Some(&["-fcf-protection=full"]),
-        "aarch64" => Some(&["-mbranch-protection=standard", "-mno-outline-atomics", "-mcmodel=tiny"]),
+        "x86_64" => Some(&["-DELF_MACHINE=EM_X86_64", "-fcf-protection=full"]),
+        "aarch64" => {
+            Some(&["-DELF_MACHINE=EM_AARCH64", "-mbranch-protection=standard", "-mno-outline-atomics", "-mcmodel=tiny"])
+        }
         _ => None,
     }
 }
@@ -20,7 +22,8 @@ pub(crate) fn of_machine(arch: &str) -> Option<&'static [&'static str]> {
 /// The source whose exports are another's in the tracer.
 const AUDIT: &str = "audit.c";
 
-const COMPILE: [&str; 15] = [
+const COMPILE: [&str; 16] = [
+    "-D_GNU_SOURCE",
     "-fPIC",
     "-ffreestanding",
     "-fvisibility=hidden",
@@ -64,13 +67,18 @@ const LINK: [&str; 12] = [
 const BOTH: [&str; 2] = ["-fno-lto", "-fno-sanitize=all"];
 
 /// What stands in production processes: all of `cshim`.
-pub(crate) const SHIM: Object = Object { only: &[], defines: &[], exports: "exports.map", soname: "libcudashim.so" };
+pub(crate) const SHIM: Object = Object {
+    only: &[],
+    defines: &[],
+    exports: &["cudashim_abi", "dlopen", "la_objopen", "la_objsearch", "la_version"],
+    soname: "libcudashim.so",
+};
 
 /// What `cudashim trace` maps: the tracer, and behind it the audit door, whose own names it takes.
 pub(crate) const TRACE: Object = Object {
     only: &["ask", "audit", "gate", "identity", "image", "log", "names", "plan", "said", "sys", "text", "trace/trace"],
     defines: &["-Dla_version=audit_version", "-Dla_objsearch=audit_objsearch", "-Dla_objopen=audit_objopen"],
-    exports: "trace/exports.map",
+    exports: &["la_activity", "la_objclose", "la_objopen", "la_objsearch", "la_preinit", "la_version"],
     soname: "libcudashim-trace.so",
 };
 
@@ -80,7 +88,8 @@ pub(crate) struct Object {
     only: &'static [&'static str],
     /// What `audit.c` is compiled with.
     defines: &'static [&'static str],
-    exports: &'static str,
+    /// All that can be seen from outside.
+    exports: &'static [&'static str],
     pub(crate) soname: &'static str,
 }
 
@@ -118,7 +127,10 @@ pub(crate) fn runs(
     let mut link = parts;
     link.extend(words(&LINK));
     link.push(format!("-Wl,-soname,{}", object.soname).into());
-    link.push(format!("-Wl,--version-script={}", cshim.join(object.exports).display()).into());
+    // Without a version node, so that dlopen answers to any version asked for.
+    let script = file.with_file_name(format!("{}.map", object.soname));
+    fs::write(&script, format!("{{ global: {}; local: *; }};\n", object.exports.join("; ")))?;
+    link.push(format!("-Wl,--version-script={}", script.display()).into());
     link.extend(["-o".into(), file.to_owned()]);
     runs.push(link);
     Ok(runs)

@@ -6,18 +6,16 @@
  * The supervisor is there because of SIGCHLD: a child cloned without an exit signal gets SIGCHLD back as soon as it calls
  * execve (clone(2)), and a host that waits for any child would then reap ours. The supervisor never calls it.
  *
- * Called by plan.c alone, by one thread at a time.
+ * Called by plan.c alone, inside the gate.
  */
 #include "shim.h"
-#include "sys.h"
-#include "text.h"
 
-enum {
-	WALL = 0x40000000, /* wait4: also children without an exit signal */
-	SIGKILL = 9, SIGCHLD = 17, SIGSTOP = 19, SIGNALS = 64, SIG_SETMASK = 2,
-	PR_SET_PDEATHSIG = 1, ITIMER_REAL = 0,
-	SECONDS = 2, NOT_STARTED = 127,
-};
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+enum { SECONDS = 2, NOT_STARTED = 127 };
 
 /* The installer writes the binary's path after the magic (src/launch/shim.rs); all NUL means: never ask. */
 static const struct {
@@ -44,51 +42,54 @@ bool ask_can(void)
 static __attribute__((noreturn)) void leave(int status)
 {
 	for (;;)
-		(void)SYS1(NR_exit_group, status);
+		(void)SYS(SYS_exit_group, status);
 }
 
-/* SIGALRM, at its default, ends the caller after that many seconds; it outlives execve. */
-static void end_after(int64_t seconds)
-{
-	int64_t timer[4] = {0, 0, seconds, 0};
-
-	(void)SYS3(NR_setitimer, ITIMER_REAL, timer, NULL);
-}
-
-/* In the supervisor: nothing of the host's signals. Comes with all signals blocked. */
+/* In the supervisor: nothing of the host's signals; the kernel refuses to touch SIGKILL and SIGSTOP. Comes with all of them
+ * blocked. */
 static void reset_signals(void)
 {
 	uint64_t action[4] = {0, 0, 0, 0}, none = 0;
 
-	for (int i = 1; i <= SIGNALS; i++)
-		if (i != SIGKILL && i != SIGSTOP)
-			(void)SYS4(NR_rt_sigaction, i, action, NULL, 8);
-	(void)SYS4(NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
+	for (int i = 1; i <= 64; i++)
+		(void)SYS(SYS_rt_sigaction, i, action, NULL, 8);
+	(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
 }
 
 /* In the supervisor: 0 is /dev/null, 1 the pipe, 2 the host's where decisions are said, and nothing else is open. */
 static bool reset_descriptors(int out)
 {
 	/* Looked at first: a host that runs without 2 may get that number for what is opened next. */
-	bool talk = log_is_on() && SYS2(NR_fcntl, 2, F_GETFD) >= 0;
+	bool talk = log_is_on() && SYS(SYS_fcntl, 2, F_GETFD) >= 0;
 	int null = sys_open("/dev/null", O_RDWR);
 
 	/* Above 2 first: a host that runs with these closed gets their numbers. */
-	out = (int)SYS3(NR_fcntl, out, F_DUPFD, 3);
-	null = (int)SYS3(NR_fcntl, null, F_DUPFD, 3);
-	if (out < 0 || null < 0 || SYS3(NR_dup3, null, 0, 0) < 0 || SYS3(NR_dup3, out, 1, 0) < 0 ||
-	    (!talk && SYS3(NR_dup3, null, 2, 0) < 0))
+	out = (int)SYS(SYS_fcntl, out, F_DUPFD, 3);
+	null = (int)SYS(SYS_fcntl, null, F_DUPFD, 3);
+	if (SYS(SYS_dup3, null, 0, 0) < 0 || SYS(SYS_dup3, out, 1, 0) < 0 || (!talk && SYS(SYS_dup3, null, 2, 0) < 0))
 		return false;
 	/* Before Linux 5.9, or where a filter forbids it: one by one, as far as hosts usually go. */
-	if (SYS3(NR_close_range, 3, 0xffffffff, 0) < 0)
+	if (SYS(SYS_close_range, 3, 0xffffffff) < 0)
 		for (int fd = 3; fd < 4096; fd++)
 			sys_close(fd);
 	return true;
 }
 
+/* In the child of the supervisor. The timer outlives execve, and SIGALRM is at its default: it ends what takes too long,
+ * whatever became of who asked. */
+static __attribute__((noreturn)) void become_binary(const char *const *words)
+{
+	const int64_t timer[4] = {0, 0, SECONDS, 0};
+
+	(void)SYS(SYS_setitimer, ITIMER_REAL, timer, NULL);
+	(void)SYS(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+	(void)SYS(SYS_execve, binary_path(), words, identity.variables);
+	leave(NOT_STARTED);
+}
+
 /* All that the supervisor does. Of the host it has the memory and one thread, whatever the others held then: so it calls
  * nothing of the host's libraries, and the two lists were made before. */
-static __attribute__((noreturn)) void supervise(int out, const char *const *words, const char *const *variables)
+static __attribute__((noreturn)) void supervise(int out, const char *const *words)
 {
 	int status = -1;
 	long child, got;
@@ -96,21 +97,15 @@ static __attribute__((noreturn)) void supervise(int out, const char *const *word
 	reset_signals();
 	if (!reset_descriptors(out))
 		leave(1);
-	/* A little later than the binary, which is ours to wait for. */
-	end_after(SECONDS + 1);
-	child = SYS5(NR_clone, SIGCHLD, 0, 0, 0, 0);
-	if (child == 0) {
-		end_after(SECONDS);
-		(void)SYS2(NR_prctl, PR_SET_PDEATHSIG, SIGKILL);
-		(void)SYS3(NR_execve, binary_path(), words, variables);
-		leave(NOT_STARTED);
-	}
+	child = SYS(SYS_clone, SIGCHLD);
+	if (child == 0)
+		become_binary(words);
 	/* Or the reader would never see the end of the pipe. */
 	sys_close(1);
 	do
-		got = SYS4(NR_wait4, child, &status, 0, NULL);
+		got = SYS(SYS_wait4, child, &status, 0, NULL);
 	while (got == -EINTR);
-	leave(child > 0 && got == child && (status & 0x7f) == 0 ? status >> 8 & 0xff : 1);
+	leave(child > 0 && got == child && WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
 /* --- the question --- */
@@ -119,12 +114,12 @@ static __attribute__((noreturn)) void supervise(int out, const char *const *word
 static long read_answer(int fd, char *to, size_t room)
 {
 	/* The kernel counts this down over all the calls (ppoll(2), "C library/kernel differences"). */
-	struct sys_time left = {SECONDS, 0};
+	struct timespec left = {SECONDS, 0};
+	struct pollfd poll = {.fd = fd, .events = POLLIN};
 	size_t have = 0;
 
 	for (;;) {
-		struct sys_poll poll = {.fd = fd, .events = POLLIN};
-		long got = SYS5(NR_ppoll, &poll, 1, &left, NULL, 8);
+		long got = SYS(SYS_ppoll, &poll, 1, &left, NULL, 8);
 
 		if (got == -EINTR)
 			continue;
@@ -140,27 +135,27 @@ static long read_answer(int fd, char *to, size_t room)
 }
 
 /* What is said where there is no answer: always with what to type. */
-static const char *failed(const char *what, const char *remedy)
+static char *failed(const char *what, const char *remedy)
 {
 	log_say(LOG_WARNING, "no plan: ", binary_path(), " ", what, ": ", remedy, NULL);
-	return what;
+	return NULL;
 }
 
 /* Starts the supervisor; its number, or what the kernel said. `*out` is the end of the pipe to read from. */
-static long begin(const char *const *words, const char *const *variables, int *out)
+static long begin(const char *const *words, int *out)
 {
 	uint64_t all = ~(uint64_t)0, before;
 	int ends[2];
-	long child = SYS2(NR_pipe2, ends, O_CLOEXEC);
+	long child = identity.variables ? SYS(SYS_pipe2, ends, O_CLOEXEC) : -ENOMEM;
 
 	if (child < 0)
 		return child;
 	/* No handler of the host may run in the children. */
-	(void)SYS4(NR_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
-	child = SYS5(NR_clone, 0, 0, 0, 0, 0);
+	(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
+	child = SYS(SYS_clone, 0);
 	if (child == 0)
-		supervise(ends[1], words, variables);
-	(void)SYS4(NR_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
+		supervise(ends[1], words);
+	(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
 	sys_close(ends[1]);
 	*out = ends[0];
 	if (child < 0)
@@ -170,43 +165,34 @@ static long begin(const char *const *words, const char *const *variables, int *o
 
 /* The question: the process, its program, and for an object the plan, the object and the name. Whatever becomes of it, the
  * supervisor has been waited for when it returns, and the descriptors of the pipe are closed. */
-const char *ask(char answer[static IMAGE_PATH], const char *image, const char *object, const char *name)
+char *ask(const char *image, const char *object, const char *name)
 {
+	static char answer[IMAGE_PATH];
 	char digits[21];
-	const char *words[] = {"cudashim", "plan-for", text_decimal(digits, (uint64_t)sys_getpid()), identity.path, image, object,
-			       name, NULL};
-	size_t room = (identity.variable_count + 1) * sizeof(char *);
-	const char **variables = sys_memory(room), *variable = identity.variables;
+	const char *words[] = {"cudashim", "plan-for", text_decimal(digits, sys_getpid()), identity.path, image, object, name, NULL};
 	int out = -1, status = -1;
-	long child, size, got;
+	long child = begin(words, &out), size, got, end = 0;
 
-	for (unsigned i = 0; variables && i < identity.variable_count; i++, variable += text_length(variable) + 1)
-		variables[i] = variable;
-	child = variables ? begin(words, variables, &out) : -1;
-	if (variables)
-		sys_release(variables, room);
 	if (child < 0)
 		return failed("cannot be started from here", "start the program with `cudashim run -- COMMAND`");
-	size = read_answer(out, answer, IMAGE_PATH);
+	size = read_answer(out, answer, sizeof answer);
 	sys_close(out);
 	if (size < 0)
-		(void)SYS2(NR_kill, child, SIGKILL);
+		(void)SYS(SYS_kill, child, SIGKILL);
 	do
-		got = SYS4(NR_wait4, child, &status, WALL, NULL);
+		got = SYS(SYS_wait4, child, &status, __WALL, NULL);
 	while (got == -EINTR);
-	if (got == child && status >> 8 == NOT_STARTED)
+	if (got == child && WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
 		return failed("cannot be run", "install it there again, or make a new shim with `cudashim shim`");
 	if (size < 0)
 		return failed("took more than two seconds, or answered too much",
 			      "run `cudashim resolve` once, so that the answer is kept, or start with `cudashim run -- COMMAND`");
 	if (got != child || status != 0)
 		return failed("failed", "run `cudashim resolve` to see why");
-	if (size && answer[size - 1] == '\n')
-		size--;
-	else if (size)
+	while (end < size && answer[end] && answer[end] != '\n')
+		end++;
+	if (size && (end != size - 1 || !answer[end]))
 		return failed("did not answer with a line", "run `cudashim doctor`");
-	answer[size] = '\0';
-	return text_length(answer) == (size_t)size && !text_has(answer, '\n')
-		       ? NULL
-		       : failed("did not answer with a line", "run `cudashim doctor`");
+	answer[end] = '\0';
+	return answer;
 }

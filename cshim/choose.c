@@ -5,10 +5,8 @@
  * answers the name it was given wherever it is in doubt.
  */
 #include "shim.h"
-#include "sys.h"
-#include "text.h"
 
-#define EXPORT __attribute__((visibility("default")))
+#include <dlfcn.h>
 
 /* The marker by which a tool knows the object. */
 EXPORT const unsigned cudashim_abi = 2;
@@ -22,82 +20,63 @@ static void *no_dlopen(const char *name, int mode)
 	return NULL;
 }
 
-dlopen_function *cudashim_real = no_dlopen;
+void *(*cudashim_real)(const char *name, int mode) = no_dlopen;
 
 /* Before glibc 2.34 dlsym is in libdl, which may not be there when we are linked in, and come later by way of libc itself;
  * that way is open to us, too. */
-extern void *__libc_dlopen_mode(const char *name, int mode) __attribute__((weak, visibility("default")));
-extern void *__libc_dlsym(void *handle, const char *name) __attribute__((weak, visibility("default")));
+extern void *__libc_dlopen_mode(const char *name, int mode);
+extern void *__libc_dlsym(void *handle, const char *name);
 enum { LIBC_DLOPEN = 1 << 31 };
+#pragma weak __libc_dlopen_mode
+#pragma weak __libc_dlsym
+#pragma weak dlsym
 
-static void *of_late_libdl(void)
-{
-	void *libdl = __libc_dlopen_mode && __libc_dlsym ? __libc_dlopen_mode("libdl.so.2", RTLD_LAZY | LIBC_DLOPEN) : NULL;
-
-	return libdl ? __libc_dlsym(libdl, "dlopen") : NULL;
-}
-
-/* Called first of all by cudashim_pick. dlsym finds what follows the object it is called from, so it must be called here
- * and not in the stub. Two threads may do this at once; they find the same. */
+/* Called first of all by cudashim_pick: whether there is one, and then libc. dlsym finds what follows the object it is
+ * called from, so it must be called here and not in the stub. Two threads may do this at once; they find the same. */
 static bool have_real(void)
 {
-	dlopen_function *real = __atomic_load_n(&cudashim_real, __ATOMIC_ACQUIRE);
+	void *libdl, *real = __atomic_load_n(&cudashim_real, __ATOMIC_ACQUIRE);
 
 	if (real != no_dlopen)
 		return true;
-	real = (dlopen_function *)(dlsym ? dlsym(RTLD_NEXT, "dlopen") : of_late_libdl());
-	if (!real)
-		return false;
-	__atomic_store_n(&cudashim_real, real, __ATOMIC_RELEASE);
-	return true;
+	if (dlsym) {
+		real = dlsym(RTLD_NEXT, "dlopen");
+	} else {
+		libdl = __libc_dlopen_mode ? __libc_dlopen_mode("libdl.so.2", RTLD_LAZY | LIBC_DLOPEN) : NULL;
+		real = libdl ? __libc_dlsym(libdl, "dlopen") : NULL;
+	}
+	if (real)
+		__atomic_store_n(&cudashim_real, real, __ATOMIC_RELEASE);
+	return real;
 }
 
 /* --- one call --- */
 
-/* `asker`: the path of the object that is to get what the plan names: who opens a bare name, or the file that is opened. */
-struct call {
-	struct plan *plan;
-	const char *name, *asker;
-	int mode;
-};
-
-/* Who asks for `name` shall get `lib`. `known` is what to ask for if it is mapped: the loader then finds it by its soname,
- * before it looks anywhere. */
-static const char *give(const struct call *call, const struct image_lib *lib, const char *known, const char *why,
-			const char *more)
+/* A name of the plan, asked for by the object at `asker`: given to whoever the plan was made for. What is kept the loader
+ * finds, but what it needs may be found elsewhere. */
+static const char *by_name(struct plan *plan, const struct image_name *found, const char *name, int mode, const char *asker)
 {
-	const char *path = image_text(call->plan, lib->path);
-	bool say = plan_proves(call->plan, call->asker);
-	enum mapped mapped = objects_find(call->plan, lib, say);
+	const struct image_lib *lib = &plan->libs[found->lib];
+	bool own = plan_proves(plan, asker), kept = !found->alias && lib->how >= HOW_KEEP;
+	enum mapped mapped = objects_find(plan, lib, own);
+	const char *path = plan->strings + lib->path;
 
-	if (mapped == MAPPED_NOT) {
-		if ((call->mode & RTLD_NOLOAD) || said_changed(call->plan, lib))
-			return call->name;
-		load_needed(call->plan, path, true, call->mode);
-		/* One of those may need it, and may have brought another copy along. */
-		mapped = objects_find(call->plan, lib, say);
-	}
-	return said_answer(call->name, mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER ? known : path, why, more);
-}
-
-/* A bare name that the plan has: given to whoever the plan was made for; what is kept only has what it needs loaded. */
-static const char *by_name(const struct call *call, const struct image_name *name)
-{
-	const struct image_lib *lib = image_lib(call->plan, name->lib);
-	const char *soname = image_text(call->plan, lib->soname);
-
-	if (!name->alias && lib->how >= HOW_KEEP) {
-		/* The loader finds it, but what it needs may be found elsewhere. */
-		if (!(call->mode & RTLD_NOLOAD) && plan_proves(call->plan, call->asker) &&
-		    objects_find(call->plan, lib, true) == MAPPED_NOT)
-			load_needed(call->plan, image_text(call->plan, lib->path), true, call->mode);
-		return call->name;
-	}
 	/* Mapped, it is what the loader finds by its soname, whoever asks. */
-	if ((name->alias || objects_find(call->plan, lib, false) != MAPPED_CHOSEN) &&
-	    !plan_serves(call->plan, call->asker, image_text(call->plan, name->name)))
-		return call->name;
-	return name->alias ? give(call, lib, soname, "alias of ", soname) : give(call, lib, call->name, "chosen by the plan", "");
+	if (!own && (kept || ((found->alias || mapped != MAPPED_CHOSEN) && !plan_serves(plan, asker, found))))
+		return name;
+	if (mapped == MAPPED_NOT) {
+		if ((mode & RTLD_NOLOAD) || (!kept && said_changed(plan, lib)))
+			return name;
+		load_needed(plan, path, true, mode);
+		/* One of those may need it, and may have brought another copy along. */
+		mapped = objects_find(plan, lib, own);
+	}
+	if (kept)
+		return name;
+	/* By its soname the loader finds what is mapped, before it looks anywhere. */
+	if (mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER)
+		path = found->alias ? plan->strings + lib->soname : name;
+	return said_answer(plan, found, name, path);
 }
 
 /* Whether a name that a file needs is one that the plan gives, and nothing answers to it yet: what is mapped wins for
@@ -107,46 +86,30 @@ static bool is_to_come(const char *name, void *with)
 	struct plan *plan = with;
 	const struct image_name *found = image_name(plan, name);
 
-	return found && !found->alias && image_lib(plan, found->lib)->how < HOW_KEEP &&
-	       objects_find(plan, image_lib(plan, found->lib), false) == MAPPED_NOT;
+	return found && !found->alias && plan->libs[found->lib].how < HOW_KEEP &&
+	       objects_find(plan, &plan->libs[found->lib], false) == MAPPED_NOT;
 }
 
 /* A file that the host opens: what it needs is loaded first. */
-static void by_path(const struct call *call)
+static void by_path(struct plan *plan, const char *path, int mode)
 {
-	bool own = plan_proves(call->plan, call->asker);
+	bool own = plan_proves(plan, path);
 
-	if (own || (peek_any(call->name, is_to_come, call->plan) && plan_serves(call->plan, call->asker, NULL)))
-		load_needed(call->plan, call->name, own, call->mode);
+	if (own || (peek_any(path, is_to_come, plan) && plan_serves(plan, path, NULL)))
+		load_needed(plan, path, own, mode);
 }
 
-/* A call with a plan: a bare name of the plan, a path that the plan replaces, or a file. Most names are none of these, and
- * then nobody is asked who calls: to find that out, the loader is made to list what is mapped. */
+/* A call with a plan: a name of the plan, or a file. Most names are neither, and then nobody is asked who calls: to find
+ * that out, the loader is made to list what is mapped. */
 static const char *decide(struct plan *plan, const char *name, int mode, const void *caller)
 {
-	bool bare = !text_has(name, '/');
-	const struct image_name *found = bare ? image_name(plan, name) : NULL;
-	const struct image_lib *lib = bare ? NULL : image_path(plan, name);
-	struct call call = {plan, name, name, mode};
-	const char *answer = name;
-	char *path;
+	const struct image_name *found = image_name(plan, name);
 
-	if (!found && !lib) {
-		if (!bare && !(mode & RTLD_NOLOAD) && image_count(plan, LIBS))
-			by_path(&call);
-		return name;
-	}
-	path = sys_memory(IMAGE_PATH);
-	if (!path)
-		return name;
-	objects_path(caller, path);
-	call.asker = path;
 	if (found)
-		answer = by_name(&call, found);
-	else if (plan_serves(plan, path, image_text(plan, lib->soname)))
-		answer = give(&call, lib, image_text(plan, lib->soname), "replaced by ", image_text(plan, lib->soname));
-	sys_release(path, IMAGE_PATH);
-	return answer;
+		return by_name(plan, found, name, mode, objects_path(caller));
+	if (text_has(name, '/') && !(mode & RTLD_NOLOAD) && plan->header->libs.count)
+		by_path(plan, name, mode);
+	return name;
 }
 
 /* For a file whose own name says nothing: what it needs may. */
@@ -186,7 +149,7 @@ __attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name
 {
 	struct plan *plan;
 
-	if (!have_real() || !name || !*name || !plan_may_be() || !objects_can() || !identity_known())
+	if (!have_real() || !name || !*name || !plan_may_be() || !identity_known())
 		return name;
 	/* $ORIGIN and its like are the loader's to expand, by the caller that only it knows. */
 	if (text_has(name, '$') || is_audited())

@@ -4,13 +4,12 @@
  * All that is kept is a copy: hosts move and overwrite the originals to change their name in ps(1).
  */
 #include "shim.h"
-#include "sys.h"
-#include "text.h"
 
-enum { AT_NULL = 0, AT_SECURE = 23, AT_EXECFN = 31 };
+#include <sys/auxv.h>
+#include <unistd.h>
 
-extern char **environ __attribute__((weak, visibility("default")));
-extern unsigned long getauxval(unsigned long type) __attribute__((weak, visibility("default")));
+#pragma weak environ
+#pragma weak getauxval
 
 struct identity identity;
 
@@ -20,119 +19,72 @@ static unsigned char known;
 
 /* --- the environment --- */
 
-/* Made by build.rs of data/variables.tsv: for each variable 'v', or 'h' for one that must not act on the binary itself, its
- * length in one byte, then its name; with `=`, or without where any name may follow. */
+/* Made by build.rs of data/variables.tsv: 'v', or 'h' for what must not act on the binary itself; the names have their `=`,
+ * or none where any name may follow. */
 static const char table[] =
 #include "variables.h"
 	;
 static const char host_prefix[] = "CUDASHIM_HOST_";
 
-/* 0: the binary may not know it; else how the table has it. */
-static char kind_of(const char *entry)
-{
-	if (text_starts(entry, host_prefix))
-		return 0;
-	for (const char *row = table; *row; row += 2 + row[1]) {
-		int i = 0;
-
-		while (i < row[1] && entry[i] == row[2 + i])
-			i++;
-		if (i == row[1])
-			return row[0];
-	}
-	return 0;
-}
-
 /* Copies what the binary may know; from here on nobody looks at the environment itself. */
 static void take_variables(char **entries)
 {
-	size_t room = 0;
-	char *to;
+	size_t count = 1, room = 0;
+	char *to, **list;
 
-	/* A forked child may find it half done. */
-	identity.variable_count = 0;
 	/* No more than all of it; of the memory, only what is written to is there. */
-	for (char **entry = entries; *entry; entry++)
+	for (char **entry = entries; *entry; entry++, count++)
 		room += sizeof host_prefix + text_length(*entry);
-	to = identity.variables = sys_memory(room + 1);
-	for (char **entry = entries; to && *entry; entry++) {
-		char kind = kind_of(*entry);
-		size_t size = text_length(*entry) + 1;
+	list = identity.variables = sys_memory(count * sizeof *list + room);
+	to = (char *)(list + count);
+	for (char **entry = entries; list && *entry; entry++) {
+		const char *row = text_row(table, *entry);
 
-		if (kind == 'h') {
-			memcpy(to, host_prefix, sizeof host_prefix - 1);
-			to += sizeof host_prefix - 1;
-		}
-		if (kind) {
-			memcpy(to, *entry, size);
-			to += size;
-			identity.variable_count++;
-		}
+		if (!row || text_after(*entry, host_prefix))
+			continue;
+		*list++ = to;
+		to = text_put(row[0] == 'h' ? text_put(to, host_prefix) : to, *entry) + 1;
 	}
 }
 
 /* Our own variables; of one that stands there twice the last counts. */
 static void read_own(char **entry)
 {
-	const char *log = NULL;
+	const char *value, *log = NULL;
 
 	for (; *entry; entry++) {
-		const char *s = *entry;
-
-		if (s[0] == 'L' && text_starts(s, "LD_AUDIT="))
-			identity.audited = s[9] != '\0';
-		if (s[0] != 'C' || !text_starts(s, "CUDASHIM_"))
-			continue;
-		if (text_starts(s + 9, "PLAN="))
-			(void)text_copy(identity.given, sizeof identity.given, s + 14);
-		else if (text_starts(s + 9, "LOG="))
-			log = s + 13;
-		else if (text_same(s + 9, "OFF=1"))
+		if ((value = text_after(*entry, "LD_AUDIT=")))
+			identity.audited = *value;
+		else if ((value = text_after(*entry, "CUDASHIM_PLAN=")))
+			(void)text_copy(identity.given, sizeof identity.given, value);
+		else if ((value = text_after(*entry, "CUDASHIM_LOG=")))
+			log = value;
+		else if (text_same(*entry, "CUDASHIM_OFF=1"))
 			identity.out = true;
 	}
 	log_setup(log);
 }
 
-/* Takes one entry out of a list of LD_PRELOAD, with the separator before it. The first of the list is us. */
-static void take_out(char *list, const char *entry, size_t length)
-{
-	for (; *list; list++) {
-		const char *rest = list + 1 + length;
-		size_t i = 0;
-
-		if (*list != ':' && *list != ' ')
-			continue;
-		while (i < length && list[1 + i] == entry[i])
-			i++;
-		if (i == length && (!*rest || *rest == ':' || *rest == ' ')) {
-			memmove(list, rest, text_length(rest) + 1);
-			return;
-		}
-	}
-}
-
-/* CUDASHIM_ONCE names the entries of LD_PRELOAD that were meant for this program: its children shall not map those too. */
+/* CUDASHIM_ONCE is the part of LD_PRELOAD, behind us, that was meant for this program: its children shall not map that too. */
 static void end_once(char **entry)
 {
 	char *list = NULL, **once = NULL;
+	const char *rest = NULL;
 
 	for (; *entry; entry++) {
-		if (text_starts(*entry, "LD_PRELOAD="))
+		if (text_after(*entry, "LD_PRELOAD="))
 			list = *entry + 11;
-		if (text_starts(*entry, "CUDASHIM_ONCE="))
+		if (text_after(*entry, "CUDASHIM_ONCE="))
 			once = entry;
 	}
 	if (!once)
 		return;
-	for (const char *at = *once + 14; list && *at;) {
-		size_t length = 0;
-
-		while (at[length] && at[length] != ':')
-			length++;
-		if (length)
-			take_out(list, at, length);
-		at += length + (at[length] == ':');
-	}
+	/* Whole entries, with the separator before them. */
+	for (; list && *list; list++)
+		if ((*list == ':' || *list == ' ') && (rest = text_after(list + 1, *once + 14)) && (!*rest || *rest == ':' || *rest == ' '))
+			break;
+	if (list && *list && rest > list + 1)
+		(void)text_put(list, rest);
 	do
 		once[0] = once[1];
 	while (*once++);
@@ -140,47 +92,32 @@ static void end_once(char **entry)
 
 /* --- the program --- */
 
-/* Whether the kernel asks for secure execution (in doubt it does), and the path it was told to start, or NULL. */
-static bool read_auxv(const char **started)
+/* What the kernel said of the process at its start. Of a program that may not be read, its file of this cannot be either
+ * (proc(5)): libc is asked, else it stands behind the environment, where nobody has moved that yet. */
+static uint64_t auxiliary(uint64_t type, uint64_t otherwise)
 {
-	uint64_t pairs[2 * 16];
-	bool secure = true;
-	long got;
-	int fd;
+	char **end = first_environ;
 
-	/* libc is asked first: of a program that may not be read, neither may its auxv file (proc(5)). */
-	if (getauxval) {
-		*started = (const char *)getauxval(AT_EXECFN);
-		return getauxval(AT_SECURE) != 0;
-	}
-	fd = sys_open("/proc/self/auxv", O_RDONLY);
-	while (fd >= 0 && (got = sys_read(fd, pairs, sizeof pairs)) > 0)
-		for (long i = 0; i + 1 < got / 8; i += 2) {
-			if (pairs[i] == AT_SECURE)
-				secure = pairs[i + 1] != 0;
-			if (pairs[i] == AT_EXECFN)
-				*started = (const char *)(uintptr_t)pairs[i + 1];
-		}
-	if (fd >= 0)
-		sys_close(fd);
-	return secure;
+	if (getauxval)
+		return getauxval(type);
+	while (end && *end)
+		end++;
+	for (const uint64_t *pair = (const uint64_t *)(end + 1); end && pair[0] != AT_NULL; pair += 2)
+		if (pair[0] == type)
+			return pair[1];
+	return otherwise;
 }
 
 /* Whether identity.path leads to the file that is executed; then the directory that it lies in counts, too. */
-static bool is_program(struct image_id file)
+static bool is_program(const struct stat *executed)
 {
-	char *slash = (char *)text_base(identity.path), first = *slash;
-	struct sys_stat st;
-	bool found;
+	struct stat st, dir;
 
-	if (identity.path[0] != '/' || sys_stat(identity.path, &st) < 0 || st.dev != file.dev || st.ino != file.ino)
+	if (identity.path[0] != '/' || sys_stat(identity.path, &st) < 0 || st.st_dev != executed->st_dev ||
+	    st.st_ino != executed->st_ino || sys_stat_dir(identity.path, &dir) < 0)
 		return false;
-	*slash = '\0';
-	found = sys_stat(identity.path, &st) == 0;
-	*slash = first;
-	if (found)
-		identity.program = (struct image_program){.dir = {st.dev, st.ino}, .file = file};
-	return found;
+	identity.program = (struct image_id){st.st_dev, st.st_ino, dir.st_dev, dir.st_ino};
+	return true;
 }
 
 /* Into identity.path: `path` as it is, or joined with the working directory. */
@@ -189,54 +126,51 @@ static void join(const char *path)
 	long length = 0;
 
 	if (path[0] != '/') {
-		length = SYS2(NR_getcwd, identity.path, sizeof identity.path - 1);
+		length = SYS(SYS_getcwd, identity.path, sizeof identity.path - 1);
+		if (length < 1)
+			return;
 		/* It counts the NUL. */
-		if (length <= 1)
-			length = 0;
-		else
-			identity.path[length - 1] = '/';
+		identity.path[length - 1] = '/';
 	}
 	if (!text_copy(identity.path + length, sizeof identity.path - (size_t)length, path))
 		identity.path[0] = '\0';
 }
 
-/* Whether what `fd` shows is the program, too, as is_program. */
-static bool is_at(int fd)
+/* Into identity.path what a file of the kernel's begins with, up to the first NUL. */
+static void read_path(const char *file)
 {
-	struct sys_stat st;
+	int fd = sys_open(file, O_RDONLY);
+	long got = fd < 0 ? 0 : sys_read(fd, identity.path, sizeof identity.path - 1);
 
-	return sys_fstat(fd, &st) == 0 && is_program((struct image_id){st.dev, st.ino});
+	identity.path[got > 0 ? got : 0] = '\0';
+	sys_close(fd);
 }
 
 /* The path that the program was started by: what the kernel was told; of a script that is the script, and the program is
  * the first argument (execve(2), "Interpreter scripts"); else what the kernel says it is. */
 static void find_program(const char *started)
 {
-	struct sys_stat st;
+	struct stat executed;
+	/* Opened, where an emulator of another machine lets its own file be seen only so. Through the link itself and not by its
+	 * text: the file may have another name by now, or none. */
+	int exe = sys_open("/proc/self/exe", O_PATH);
 	long got;
-	int exe, fd;
 
-	/* To start oneself again, or an open file, by way of these is no place that a program lies in. */
-	if (started && !text_starts(started, "/proc/") && !text_starts(started, "/dev/fd/"))
-		join(started);
-	/* Through the link itself and not by its text: the file may have another name by now, or none. */
-	if (sys_stat("/proc/self/exe", &st) == 0 && is_program((struct image_id){st.dev, st.ino}))
+	if (exe < 0 || sys_fstat(exe, &executed) < 0)
 		return;
-	/* Opened, where an emulator of another machine lets its own file be seen only so. */
-	exe = sys_open("/proc/self/exe", O_PATH);
-	if (exe >= 0 && !is_at(exe)) {
-		fd = sys_open("/proc/self/cmdline", O_RDONLY);
-		got = fd < 0 ? 0 : sys_read(fd, identity.path, sizeof identity.path - 1);
-		identity.path[got > 0 ? got : 0] = '\0';
-		sys_close(fd);
-		if (!is_at(exe)) {
-			got = SYS4(NR_readlinkat, AT_FDCWD, "/proc/self/exe", identity.path, sizeof identity.path - 1);
-			identity.path[got > 0 ? got : 0] = '\0';
-			if (!is_at(exe))
-				identity.path[0] = '\0';
-		}
-	}
 	sys_close(exe);
+	/* To start oneself again, or an open file, by way of these is no place that a program lies in. */
+	if (started && !text_after(started, "/proc/") && !text_after(started, "/dev/fd/"))
+		join(started);
+	if (is_program(&executed))
+		return;
+	read_path("/proc/self/cmdline");
+	if (is_program(&executed))
+		return;
+	got = SYS(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", identity.path, sizeof identity.path - 1);
+	identity.path[got > 0 ? got : 0] = '\0';
+	if (!is_program(&executed))
+		identity.path[0] = '\0';
 }
 
 /* --- once --- */
@@ -244,17 +178,15 @@ static void find_program(const char *started)
 /* Called once, inside the gate. Whoever is to stay out needs to know nothing else of itself. */
 static void read_identity(char **entries)
 {
-	const char *started = NULL;
-
 	read_own(entries);
-	/* In secure execution the environment is the attacker's. The loader then drops preloads that have a slash in their
-	 * name, but an administrator may have put us into a directory it trusts. */
-	identity.secure = read_auxv(&started);
+	/* In secure execution the environment is the attacker's; in doubt it is asked for. The loader then drops preloads that
+	 * have a slash in their name, but an administrator may have put us into a directory it trusts. */
+	identity.secure = auxiliary(AT_SECURE, 1) != 0;
 	if (identity.secure || (!identity.given[0] && !ask_can()))
 		identity.out = true;
 	if (identity.out)
 		return;
-	find_program(started);
+	find_program((const char *)auxiliary(AT_EXECFN, 0));
 	if (ask_can())
 		take_variables(entries);
 }

@@ -4,8 +4,10 @@
  * copy of a soname that is mapped, and takes no lock: what it calls is the loader, which has its own.
  */
 #include "shim.h"
-#include "sys.h"
-#include "text.h"
+
+#include <dlfcn.h>
+
+#pragma weak dlsym
 
 /* Members that load members that load members: far more than any program does, far less than a stack. */
 enum { DEPTH = 8 };
@@ -46,7 +48,7 @@ static unsigned char load_of(struct plan *plan, const struct image_lib *lib)
  * what it loads: whatever runs constructors is mapped by then, and to load it again only counts. */
 static void load_member(struct plan *plan, const struct image_lib *lib, int mode)
 {
-	const char *soname = image_text(plan, lib->soname), *path = image_text(plan, lib->path), *error;
+	const char *soname = plan->strings + lib->soname, *path = plan->strings + lib->path, *error;
 	unsigned char became = LIB_FAILED;
 	enum mapped mapped;
 
@@ -65,7 +67,7 @@ static void load_member(struct plan *plan, const struct image_lib *lib, int mode
 		if (mapped == MAPPED_NOT)
 			log_say(LOG_DECISION, soname, " loaded from ", path, NULL);
 	} else {
-		log_say(lib->how >= HOW_KEEP ? LOG_DECISION : LOG_WARNING, soname, ": ", path, " could not be loaded: ", error, NULL);
+		log_say(said_level(lib), soname, ": ", path, " could not be loaded: ", error, NULL);
 	}
 	__atomic_store_n(&image_state(plan, lib)->load, became, __ATOMIC_RELEASE);
 }
@@ -86,7 +88,7 @@ static bool note(const char *name, void *with)
 {
 	const struct needs *needs = with;
 	const struct image_name *found = image_name(needs->plan, name);
-	const struct image_lib *lib = found && !found->alias ? image_lib(needs->plan, found->lib) : NULL;
+	const struct image_lib *lib = found && !found->alias ? &needs->plan->libs[found->lib] : NULL;
 
 	if (lib && (needs->kept || lib->how < HOW_KEEP) && needs->of[found->lib] == NOT_NEEDED &&
 	    load_of(needs->plan, lib) == LIB_UNTRIED)
@@ -101,7 +103,7 @@ static bool note(const char *name, void *with)
  * somebody else is still about to do. */
 void load_needed(struct plan *plan, const char *path, bool kept, int mode)
 {
-	uint32_t count = image_count(plan, LIBS);
+	uint32_t count = plan->header->libs.count;
 	struct needs needs = {plan, kept, depth < DEPTH ? sys_memory(IMAGE_LIBS) : NULL};
 
 	if (!needs.of)
@@ -114,14 +116,14 @@ void load_needed(struct plan *plan, const char *path, bool kept, int mode)
 			continue;
 		needs.of[i] = LOOKED_INTO;
 		/* What is mapped has what it needs. */
-		if (objects_find(plan, image_lib(plan, i), true) != MAPPED_NOT)
+		if (objects_find(plan, &plan->libs[i], true) != MAPPED_NOT)
 			continue;
-		(void)peek_any(image_text(plan, image_lib(plan, i)->path), note, &needs);
+		(void)peek_any(plan->strings + plan->libs[i].path, note, &needs);
 		/* Most of what it needs stands before it; in a circle, something behind it. */
 		i = count;
 	}
 	for (uint32_t i = 0; i < count; i++)
 		if (needs.of[i])
-			load_member(plan, image_lib(plan, i), mode);
+			load_member(plan, &plan->libs[i], mode);
 	sys_release(needs.of, IMAGE_LIBS);
 }

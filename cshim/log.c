@@ -1,44 +1,34 @@
 /* What is said, and where. Called from everywhere; touches neither stdio nor a descriptor of the host's but 2, and never
  * waits for a reader. */
+#include <signal.h>
 #include <stdarg.h>
 
 #include "shim.h"
-#include "sys.h"
-#include "text.h"
 
-enum { SIGPIPE = 13, SIGXFSZ = 25, SIG_BLOCK = 0, SIG_SETMASK = 2 };
-
-static enum { TO_STDERR, TO_FILE, TO_NOTHING } to;
-static bool decisions;
+/* The last level that is said; then the file of CUDASHIM_LOG, empty where lines go to stderr. */
+static enum log_level limit = LOG_WARNING;
 static char file[IMAGE_PATH];
 static const char lost[] = "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)\n";
-/* What descriptor 2 was at the start. A host may close it and get the number again for a file of its own, and a warning
- * must not end up in that. */
-static bool stderr_known;
-static uint64_t stderr_dev, stderr_ino;
+/* What descriptor 2 was at the start, all zero where it was none. A host may close it and get the number again for a file
+ * of its own, and a warning must not end up in that. */
+static struct stat stderr_then;
 
 /* A value that means nothing is as none: to say so would be a line in every process. */
 void log_setup(const char *value)
 {
-	struct sys_stat st;
-
-	if (sys_fstat(2, &st) == 0) {
-		stderr_dev = st.dev;
-		stderr_ino = st.ino;
-		stderr_known = true;
-	}
+	(void)sys_fstat(2, &stderr_then);
 	if (!value)
 		return;
-	decisions = text_same(value, "1") || text_same(value, "stderr") || text_same(value, "/dev/stderr");
 	if (text_same(value, "off"))
-		to = TO_NOTHING;
-	else if (!decisions && value[0] == '/' && (decisions = text_copy(file, sizeof file, value)))
-		to = TO_FILE;
+		limit = LOG_NOTHING;
+	else if (text_same(value, "1") || text_same(value, "stderr") || text_same(value, "/dev/stderr") ||
+		 (value[0] == '/' && text_copy(file, sizeof file, value)))
+		limit = LOG_DECISION;
 }
 
 bool log_is_on(void)
 {
-	return decisions;
+	return limit == LOG_DECISION;
 }
 
 /* A name comes from files and callers: no control byte may reach a terminal, neither C0 nor C1, the latter neither raw nor
@@ -53,12 +43,8 @@ static size_t add(char *line, size_t at, const char *s)
 {
 	unsigned char before = 0;
 
-	for (; *s && at < PAGE - 1; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		line[at++] = is_control(c, before) ? '?' : (char)c;
-		before = c;
-	}
+	for (; *s && at < PAGE - 1; before = (unsigned char)*s++)
+		line[at++] = is_control((unsigned char)*s, before) ? '?' : *s;
 	return at;
 }
 
@@ -68,16 +54,14 @@ static void write_quietly(int fd, const char *line, size_t size)
 {
 	const uint64_t quiet = 1ULL << (SIGPIPE - 1) | 1ULL << (SIGXFSZ - 1);
 	uint64_t before = 0, pending = 0, ours;
-	struct sys_time now = {0, 0};
-	long got;
+	struct timespec now = {0, 0};
 
-	(void)SYS4(NR_rt_sigprocmask, SIG_BLOCK, &quiet, &before, 8);
-	(void)SYS2(NR_rt_sigpending, &pending, 8);
-	got = SYS3(NR_write, fd, line, size);
+	(void)SYS(SYS_rt_sigprocmask, SIG_BLOCK, &quiet, &before, 8);
+	(void)SYS(SYS_rt_sigpending, &pending, 8);
 	ours = quiet & ~pending;
-	if (got < 0 && ours)
-		(void)SYS4(NR_rt_sigtimedwait, &ours, NULL, &now, 8);
-	(void)SYS4(NR_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
+	if (SYS(SYS_write, fd, line, size) < 0 && ours)
+		(void)SYS(SYS_rt_sigtimedwait, &ours, NULL, &now, 8);
+	(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
 }
 
 /* Opened for each line: a descriptor kept open is one that hosts close, reuse, or count. */
@@ -95,46 +79,40 @@ bool log_append(const char *path, const char *line, size_t size)
 /* Never waits, and never writes to what descriptor 2 was not at the start: a line is lost rather than a host harmed. */
 static void to_stderr(const char *line, size_t size)
 {
-	struct sys_stat st;
+	struct stat st;
 	/* A pipe that is full would make us wait, one that nobody reads would end the host by SIGPIPE. */
-	struct sys_poll poll = {.fd = 2, .events = POLLOUT};
-	struct sys_time now = {0, 0};
+	struct pollfd poll = {.fd = 2, .events = POLLOUT};
+	struct timespec now = {0, 0};
 
-	if (stderr_known && sys_fstat(2, &st) == 0 && st.dev == stderr_dev && st.ino == stderr_ino &&
-	    SYS5(NR_ppoll, &poll, 1, &now, NULL, 8) == 1 && poll.revents == POLLOUT)
+	if (sys_fstat(2, &st) == 0 && st.st_dev == stderr_then.st_dev && st.st_ino == stderr_then.st_ino &&
+	    SYS(SYS_ppoll, &poll, 1, &now, NULL, 8) == 1 && poll.revents == POLLOUT)
 		write_quietly(2, line, size);
 }
 
 /* What cannot be put into the file is no secret: who asked for it waits for lines. Decisions would be too many. */
 static void write_line(enum log_level level, const char *line, size_t size)
 {
-	static unsigned char told;
+	static unsigned char once;
 
-	if (to == TO_STDERR) {
+	if (*file && log_append(file, line, size))
+		return;
+	if (!*file || level == LOG_WARNING)
 		to_stderr(line, size);
-	} else if (!log_append(file, line, size)) {
-		if (level == LOG_WARNING)
-			to_stderr(line, size);
-		if (!__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED))
-			to_stderr(lost, sizeof lost - 1);
-	}
+	if (*file && !__atomic_exchange_n(&once, 1, __ATOMIC_RELAXED))
+		to_stderr(lost, sizeof lost - 1);
 }
 
 void log_say(enum log_level level, ...)
 {
-	char digits[21], *line;
+	char digits[21], *line = level > limit ? NULL : sys_memory(PAGE); /* Of the host's stack there may be little left. */
 	const char *part;
 	size_t at;
 	va_list parts;
 
-	if (to == TO_NOTHING || (level == LOG_DECISION && !decisions))
-		return;
-	/* Of the host's stack there may be little left. */
-	line = sys_memory(PAGE);
 	if (!line)
 		return;
 	at = add(line, 0, "cudashim[");
-	at = add(line, at, text_decimal(digits, (uint64_t)sys_getpid()));
+	at = add(line, at, text_decimal(digits, sys_getpid()));
 	at = add(line, at, "]: ");
 	va_start(parts, level);
 	while ((part = va_arg(parts, const char *)))

@@ -5,18 +5,16 @@
  * numbers in the file are used as offsets of bounded reads only. Works in memory of its own, not on the host's stack.
  */
 #include "shim.h"
-#include "sys.h"
-#include "text.h"
 
 enum { SEGMENTS = 64, DYNS = 2048, NAME = 256 };
 
 struct peek {
 	int fd;
-	struct elf_header header;
+	Elf64_Ehdr header;
 	/* Right behind the header, where linkers put them: then one read brings both. */
-	struct elf_segment segments[SEGMENTS];
+	Elf64_Phdr segments[SEGMENTS];
 	char name[NAME];
-	struct elf_dyn dyns[DYNS];
+	Elf64_Dyn dyns[DYNS];
 };
 
 /* One for whoever comes first, so that most files cost no mapping; who comes meanwhile gets one of his own. Nothing in it
@@ -34,27 +32,26 @@ static size_t read_at(const struct peek *peek, void *to, size_t size, uint64_t a
 
 static bool read_segments(struct peek *peek)
 {
-	const struct elf_header *header = &peek->header;
+	const Elf64_Ehdr *header = &peek->header;
 	size_t got = read_at(peek, &peek->header, sizeof *header + sizeof peek->segments, 0);
-	size_t size;
+	size_t size = header->e_phnum * sizeof(Elf64_Phdr);
 
-	if (got < sizeof *header || memcmp(header->ident, "\177ELF\2\1\1", 7) != 0 || header->version != 1 ||
-	    header->machine != ELF_MACHINE || header->type != ET_DYN || header->phentsize != sizeof(struct elf_segment) ||
-	    header->phnum > SEGMENTS)
+	if (got < sizeof *header || !text_after((const char *)header->e_ident, ELFMAG "\2\1\1") || header->e_version != 1 ||
+	    header->e_machine != ELF_MACHINE || header->e_type != ET_DYN || header->e_phentsize != sizeof(Elf64_Phdr) ||
+	    header->e_phnum > SEGMENTS)
 		return false;
-	size = header->phnum * sizeof(struct elf_segment);
-	return (header->phoff == sizeof *header && got >= sizeof *header + size) ||
-	       read_at(peek, peek->segments, size, header->phoff) == size;
+	return (header->e_phoff == sizeof *header && got >= sizeof *header + size) ||
+	       read_at(peek, peek->segments, size, header->e_phoff) == size;
 }
 
 /* From an address to an offset in the file. The loader maps segments in order, each over what is there already. */
 static bool offset_of(const struct peek *peek, uint64_t address, uint64_t *offset)
 {
-	for (unsigned i = peek->header.phnum; i--;) {
-		const struct elf_segment *s = &peek->segments[i];
+	for (unsigned i = peek->header.e_phnum; i--;) {
+		const Elf64_Phdr *s = &peek->segments[i];
 
-		if (s->type == PT_LOAD && address >= s->vaddr && address - s->vaddr < s->filesz)
-			return !__builtin_add_overflow(address - s->vaddr, s->offset, offset);
+		if (s->p_type == PT_LOAD && address - s->p_vaddr < s->p_filesz && address >= s->p_vaddr)
+			return !__builtin_add_overflow(address - s->p_vaddr, s->p_offset, offset);
 	}
 	return false;
 }
@@ -66,12 +63,12 @@ static size_t read_dynamic(struct peek *peek)
 	uint64_t size = 0, at = 0;
 	size_t count;
 
-	for (unsigned i = 0; i < peek->header.phnum; i++)
-		if (peek->segments[i].type == PT_DYNAMIC)
-			size = offset_of(peek, peek->segments[i].vaddr, &at) ? peek->segments[i].filesz : 0;
+	for (unsigned i = 0; i < peek->header.e_phnum; i++)
+		if (peek->segments[i].p_type == PT_DYNAMIC)
+			size = offset_of(peek, peek->segments[i].p_vaddr, &at) ? peek->segments[i].p_filesz : 0;
 	count = read_at(peek, peek->dyns, size < sizeof peek->dyns ? size : sizeof peek->dyns, at) / sizeof *peek->dyns;
 	for (size_t i = 0; i < count; i++)
-		if (peek->dyns[i].tag == DT_NULL)
+		if (peek->dyns[i].d_tag == DT_NULL)
 			return i;
 	return 0;
 }
@@ -81,34 +78,32 @@ static bool any_name(struct peek *peek, peek_test *is, void *with)
 {
 	size_t count = read_dynamic(peek);
 	uint64_t strings = 0, at;
-	bool found = false;
 
 	for (size_t i = 0; i < count; i++)
-		if (peek->dyns[i].tag == DT_STRTAB && !offset_of(peek, peek->dyns[i].val, &strings))
+		if (peek->dyns[i].d_tag == DT_STRTAB && !offset_of(peek, peek->dyns[i].d_un.d_ptr, &strings))
 			return false;
-	for (size_t i = 0; i < count && !found; i++) {
-		size_t got;
+	for (size_t i = 0; i < count; i++) {
+		size_t got, length = 0;
 
-		if (peek->dyns[i].tag != DT_NEEDED || __builtin_add_overflow(strings, peek->dyns[i].val, &at))
+		if (peek->dyns[i].d_tag != DT_NEEDED || __builtin_add_overflow(strings, peek->dyns[i].d_un.d_val, &at))
 			continue;
 		got = read_at(peek, peek->name, sizeof peek->name, at);
-		for (size_t n = 1; n < got; n++)
-			if (!peek->name[n]) {
-				found = peek->name[0] && is(peek->name, with);
-				break;
-			}
+		while (length < got && peek->name[length])
+			length++;
+		if (length && length < got && is(peek->name, with))
+			return true;
 	}
-	return found;
+	return false;
 }
 
 bool peek_any(const char *path, peek_test *is, void *with)
 {
 	struct peek *peek;
-	struct sys_stat st;
+	struct stat st;
 	bool found = false;
 
 	/* To open a device or a pipe can have effects; the loader would, we need not. */
-	if (sys_stat(path, &st) < 0 || (st.mode & S_IFMT) != S_IFREG)
+	if (sys_stat(path, &st) < 0 || !S_ISREG(st.st_mode))
 		return false;
 	peek = __atomic_exchange_n(&first_is_taken, 1, __ATOMIC_ACQUIRE) ? sys_memory(sizeof *peek) : &first;
 	if (!peek)

@@ -4,8 +4,6 @@
  * Called by both doors, from any thread. Once there is a plan, or none will come, it only reads.
  */
 #include "shim.h"
-#include "sys.h"
-#include "text.h"
 
 enum { NOT_READ = 0, NONE = 1, MAY_ASK = 2 }; /* anything else is the address of the plan */
 
@@ -24,8 +22,8 @@ bool plan_may_be(void)
 
 /* --- inside the gate --- */
 
-/* A plan that is for this program, or NULL, which was said. */
-static struct plan *take(const char *path, bool given)
+/* A plan that is for this program, or `otherwise`, which was said. */
+static uintptr_t take(char *path, enum log_level not_for, uintptr_t otherwise)
 {
 	struct plan *plan = NULL;
 	const char *wrong = image_read(&plan, path);
@@ -33,52 +31,47 @@ static struct plan *take(const char *path, bool given)
 
 	if (wrong) {
 		log_say(LOG_WARNING, "the plan ", path, " is refused: ", wrong, NULL);
-	} else if (!image_has_program(plan, &identity.program)) {
-		/* Children of other environments inherit the variable: that is as it should be. */
-		log_say(given ? LOG_DECISION : LOG_WARNING, "the plan ", path, " is not for ", identity.path, NULL);
-		image_free(plan);
-		plan = NULL;
-	} else {
-		log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, image_count(plan, LIBS)), " libraries", NULL);
+		return otherwise;
 	}
-	return plan;
+	if (!image_has(plan, identity.program)) {
+		log_say(not_for, "the plan ", path, " is not for ", identity.path, NULL);
+		image_free(plan);
+		return otherwise;
+	}
+	log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, plan->header->libs.count), " libraries", NULL);
+	return (uintptr_t)plan;
 }
 
 /* Called once, at the first call of all that comes so far. Without a plan that is for this program it is as if none had
  * been given: the binary may be asked, later, if the process turns out to be CUDA's. */
 static uintptr_t read_given(void)
 {
-	struct plan *plan = NULL;
+	uintptr_t otherwise = ask_can() ? MAY_ASK : NONE;
 
 	/* Of a program that is not known nothing can be told apart. */
-	if (identity.out || !identity.program.file.ino)
+	if (identity.out || !identity.program.ino)
 		return NONE;
-	if (identity.given[0])
-		plan = take(identity.given, true);
-	return plan ? (uintptr_t)plan : ask_can() ? MAY_ASK : NONE;
+	/* Children of other environments inherit the variable: that is as it should be. */
+	return identity.given[0] ? take(identity.given, LOG_DECISION, otherwise) : otherwise;
 }
 
 /* Called once. The binary answers with the path of an image, or with `!` and the reason why there is none, or with nothing
  * where this process is no business of ours; whatever it is, it is not asked again. */
 static uintptr_t ask_for_one(void)
 {
-	char *answer = sys_memory(IMAGE_PATH);
-	struct plan *plan = NULL;
+	char *answer = ask(NULL, NULL, NULL);
 
 	if (!answer)
 		return NONE;
-	if (!ask(answer, NULL, NULL, NULL)) {
-		if (answer[0] == '/')
-			plan = take(answer, false);
-		else if (answer[0] == '!')
-			log_say(LOG_WARNING, "no plan: ", answer + 1, NULL);
-		else if (answer[0])
-			log_say(LOG_WARNING, "no plan: the answer of cudashim is not a path: run `cudashim doctor`", NULL);
-		else
-			log_say(LOG_DECISION, "the cudashim binary has no plan for this process", NULL);
-	}
-	sys_release(answer, IMAGE_PATH);
-	return plan ? (uintptr_t)plan : NONE;
+	if (answer[0] == '/')
+		return take(answer, LOG_WARNING, NONE);
+	if (answer[0] == '!')
+		log_say(LOG_WARNING, "no plan: ", answer + 1, NULL);
+	else if (answer[0])
+		log_say(LOG_WARNING, "no plan: the answer of cudashim is not a path: run `cudashim doctor`", NULL);
+	else
+		log_say(LOG_DECISION, "the cudashim binary has no plan for this process", NULL);
+	return NONE;
 }
 
 /* --- the plan --- */
@@ -87,7 +80,7 @@ struct plan *plan_in_force(bool want)
 {
 	uintptr_t now = __atomic_load_n(&in_force, __ATOMIC_ACQUIRE);
 
-	if (as_plan(now) || now == NONE || (now == MAY_ASK && !want))
+	if (now > MAY_ASK || now == NONE || (now == MAY_ASK && !want))
 		return as_plan(now);
 	if (!identity_known() || !gate_enter())
 		return NULL;
@@ -126,45 +119,46 @@ static const struct verdict *find_verdict(struct image_id object, const char *na
 }
 
 /* Inside the gate. No answer is no: what the loader does without us is left to it. */
-static bool ask_about(const struct plan *plan, const char *path, const char *name)
+static bool ask_about(struct plan *plan, const char *path, const char *name)
 {
 	static bool no_more;
-	char *answer = no_more ? NULL : sys_memory(IMAGE_PATH);
-	bool set;
+	const char *answer = no_more ? NULL : ask(plan->path, path, name);
+	bool set = answer && text_same(answer, "set");
 
-	if (!answer)
-		return false;
-	no_more = ask(answer, plan->path, path, name) != NULL;
-	set = !no_more && text_same(answer, "set");
-	if (!no_more && answer[0] == '!')
+	if (answer && answer[0] == '!')
 		log_say(LOG_WARNING, "no plan: ", answer + 1, NULL);
-	log_say(LOG_DECISION, path, set ? " gets the plan's libraries" : " is left to the loader", name ? " for " : NULL, name, NULL);
-	sys_release(answer, IMAGE_PATH);
+	if (!no_more)
+		log_say(LOG_DECISION, path, set ? " gets the plan's libraries" : " is left to the loader",
+			name ? " for " : NULL, name, NULL);
+	no_more = !answer;
 	return set;
 }
 
 /* Its identity, all zero where it has none. */
 static struct image_id id_of(const char *path)
 {
-	struct sys_stat st = {0};
+	struct stat st;
 
-	(void)sys_stat(path, &st);
-	return (struct image_id){st.dev, st.ino};
+	return sys_stat(path, &st) < 0 ? (struct image_id){0} : (struct image_id){st.st_dev, st.st_ino, 0, 0};
 }
 
 /* The program itself is: its identity was found in the plan. */
 bool plan_proves(const struct plan *plan, const char *path)
 {
-	return !*path || image_has_object(plan, id_of(path));
+	return !*path || image_has(plan, id_of(path));
 }
 
-bool plan_serves(struct plan *plan, const char *path, const char *name)
+bool plan_serves(struct plan *plan, const char *path, const struct image_name *found)
 {
+	const char *name = found ? plan->strings + found->name : NULL;
 	const struct verdict *known;
 	struct image_id object;
 
 	if (plan_proves(plan, path))
 		return true;
+	/* What is asked for by a path that is replaced is the library. */
+	if (name && *name == '/')
+		name = plan->strings + plan->libs[found->lib].soname;
 	object = id_of(path);
 	known = find_verdict(object, name);
 	/* One that has no identity cannot be told from another. */

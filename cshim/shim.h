@@ -2,14 +2,18 @@
 #ifndef CUDASHIM_SHIM_H
 #define CUDASHIM_SHIM_H
 
-#include "elf64.h"
+#include <link.h>
+
 #include "image.h"
+#include "sys.h"
 #include "text.h"
+
+#define EXPORT __attribute__((visibility("default")))
 
 /* --- log.c: what is said, and where --- */
 
 /* Warnings are said unless CUDASHIM_LOG=off, decisions only where it asks for them. */
-enum log_level { LOG_WARNING, LOG_DECISION };
+enum log_level { LOG_NOTHING, LOG_WARNING, LOG_DECISION };
 
 /* Called once, while the environment is read; `value` may be NULL. */
 void log_setup(const char *value);
@@ -33,10 +37,9 @@ struct identity {
 	 * for secure execution, as far as that had to be known. */
 	bool out, audited, secure;
 	/* The program, as the plan knows programs; all zero where it is not known. */
-	struct image_program program;
-	/* What the binary may know of the environment: strings, each with its NUL, one after the other. */
-	char *variables;
-	unsigned variable_count;
+	struct image_id program;
+	/* What the binary may know of the environment, up to NULL; itself NULL where nobody can be asked. */
+	char **variables;
 	/* The path of the program, as the binary is told it; empty where it is not known. */
 	char path[IMAGE_PATH];
 	/* CUDASHIM_PLAN; empty where it is unset or cannot be a path. */
@@ -55,12 +58,11 @@ bool identity_known(void);
 struct plan *plan_in_force(bool ask);
 /* Whether a plan may ever come into force here. Cheap: asked before each dlopen. */
 bool plan_may_be(void);
-
 /* Whether the plan was made for the object at `path`, "" being the program itself: it gets what is kept, too. */
 bool plan_proves(const struct plan *plan, const char *path);
-/* Whether the object at `path`, which opens, or needs, what the plan names, gets it; `name`: what it opens by a bare name,
- * or NULL. May ask the binary. */
-bool plan_serves(struct plan *plan, const char *path, const char *name);
+/* Whether the object at `path`, which opens, or needs, what the plan names, gets it; `name`: what it opens, NULL where it
+ * needs it. May ask the binary. */
+bool plan_serves(struct plan *plan, const char *path, const struct image_name *name);
 
 /* --- names.c --- */
 
@@ -71,9 +73,9 @@ bool names_know(const char *name);
 
 /* Whether a binary is named in this object. */
 bool ask_can(void);
-/* Puts a question to it and waits, two seconds at the most. NULL when `answer` holds its line, without the line feed; else
- * what went wrong, said by then. The three may be NULL. */
-const char *ask(char answer[static IMAGE_PATH], const char *image, const char *object, const char *name);
+/* Puts a question to it and waits, two seconds at the most. Its answer without the line feed, in memory that lasts until the
+ * next question; NULL where there is none, which was said. The three may be NULL. */
+char *ask(const char *image, const char *object, const char *name);
 
 /* --- objects.c: what is mapped --- */
 
@@ -84,12 +86,11 @@ enum mapped {
 	MAPPED_OTHER, /* another file of the same soname */
 };
 
-/* Whether anything can be seen of it: asked before the others are called. */
-bool objects_can(void);
 /* Where a library of the plan is. `say`: that it is another copy, once. */
 enum mapped objects_find(struct plan *plan, const struct image_lib *lib, bool say);
-/* The path of the object whose code lies at `address`, "" for the program itself and where there is none. */
-void objects_path(const void *address, char path[static IMAGE_PATH]);
+/* The path of the object whose code lies at `address`, "" for the program itself and where there is none; a string of the
+ * loader's, which is there as long as the object. */
+const char *objects_path(const void *address);
 
 /* --- peek.c: an ELF file that is not mapped --- */
 
@@ -100,14 +101,7 @@ bool peek_any(const char *path, peek_test *is, void *with);
 
 /* --- load.c: bringing in what must be there first (the dlopen door alone) --- */
 
-typedef void *dlopen_function(const char *name, int mode);
-
-extern dlopen_function *cudashim_real;
-extern void *dlsym(void *handle, const char *name) __attribute__((weak, visibility("default")));
-
-enum { RTLD_LAZY = 1, RTLD_NOW = 2, RTLD_NOLOAD = 4, RTLD_LOCAL = 0 };
-#define RTLD_DEFAULT ((void *)0)
-#define RTLD_NEXT ((void *)-1L)
+extern void *(*cudashim_real)(const char *name, int mode);
 
 /* The real dlopen, with errno and dlerror left as the host had them; `*error` says why where it answers NULL. */
 void *load_quietly(const char *path, int mode, const char **error);
@@ -117,29 +111,39 @@ void load_needed(struct plan *plan, const char *path, bool kept, int mode);
 
 /* --- said.c: what is said of a plan's libraries, by both doors --- */
 
+/* How loudly something is said of a library. */
+enum log_level said_level(const struct image_lib *lib);
 /* Whether the file of a library is no longer the one that the plan was made for; says so once. */
 bool said_changed(struct plan *plan, const struct image_lib *lib);
 void said_other(struct plan *plan, const struct image_lib *lib, const char *other);
-/* Answers `answer`. */
-const char *said_answer(const char *name, const char *answer, const char *why, const char *more);
+/* Says what is asked for instead of `name`, and by which rule; answers `answer`. */
+const char *said_answer(const struct plan *plan, const struct image_name *found, const char *name, const char *answer);
 
 /* --- audit.c --- */
 
 /* What the dlopen door asks the loader for, to learn whether the audit door of this process acts: only that answers. */
 #define AUDIT_QUESTION "/cudashim: does the audit door act?"
 
-/* For the audit door and the tracer: an entry of this tag, naming `name` where one is given. The loader has added the load
- * address to the addresses in the table, but where the table is read-only (the vDSO). */
-static inline const char *audit_entry(const struct link_map *map, int64_t tag, const char *name)
+/* The program itself: the first object of the base namespace. */
+extern const struct link_map *audit_base;
+
+static inline const char *map_name(const struct link_map *map)
+{
+	return map->l_name ? map->l_name : "";
+}
+
+/* An entry of that tag in the table of a mapped object, naming `name` where one is given. The loader has added the load
+ * address to the addresses in the table, but where the table is read-only (the vDSO), and but for musl. */
+static inline const char *elf_string(const Elf64_Dyn *table, uint64_t base, int64_t tag, const char *name)
 {
 	const char *strings = NULL;
 
-	for (const struct elf_dyn *dyn = map->ld; dyn && dyn->tag != DT_NULL; dyn++)
-		if (dyn->tag == DT_STRTAB)
-			strings = (const char *)(uintptr_t)(dyn->val < map->addr ? dyn->val + map->addr : dyn->val);
-	for (const struct elf_dyn *dyn = map->ld; strings && dyn->tag != DT_NULL; dyn++)
-		if (dyn->tag == tag && (!name || text_same(strings + dyn->val, name)))
-			return strings + dyn->val;
+	for (const Elf64_Dyn *dyn = table; dyn && dyn->d_tag != DT_NULL; dyn++)
+		if (dyn->d_tag == DT_STRTAB)
+			strings = (const char *)(dyn->d_un.d_ptr < base ? dyn->d_un.d_ptr + base : dyn->d_un.d_ptr);
+	for (const Elf64_Dyn *dyn = table; strings && dyn->d_tag != DT_NULL; dyn++)
+		if (dyn->d_tag == tag && (!name || text_same(strings + dyn->d_un.d_val, name)))
+			return strings + dyn->d_un.d_val;
 	return NULL;
 }
 

@@ -1,116 +1,93 @@
 /* The tracer: what the loader is asked for, tries, maps and lets go, one record a line (src/check/trace/records.rs reads them).
  *
  * In an object of its own, with the audit door in it: only `cudashim trace` has it mapped. CUDASHIM_TRACE is the file to
- * write to; nothing is handed out unless CUDASHIM_TRACE_ACTS=1.
+ * write to; nothing is handed out unless CUDASHIM_TRACE_ACTS=1. All of it is called under the loader's lock, as audit.c is.
  */
+#include "../shim.h"
+
 #include <stdarg.h>
 
-#include "../shim.h"
-#include "../sys.h"
-#include "../text.h"
-
-enum { LA_SER_ORIG = 1, LA_ACT_CONSISTENT = 0, LM_ID_BASE = 0, RECORD = 4096, LINE = 1024 };
-
-#define EXPORT __attribute__((visibility("default")))
+/* LA_SER_ORIG, LA_ACT_CONSISTENT; how long a record may get before what follows is left out, with room for tabs and an end. */
+enum { AS_ASKED = 1, CONSISTENT = 0, FULL = 4096 - 32 };
 
 /* audit.c, whose doors are behind ours. */
-char *audit_objsearch(const char *name, const uintptr_t *cookie, unsigned flag);
-unsigned audit_objopen(const struct link_map *map, long namespace, uintptr_t *cookie);
+char *audit_objsearch(const char *name, uintptr_t *cookie, unsigned flag);
+unsigned audit_objopen(struct link_map *map, long namespace, uintptr_t *cookie);
 
+/* The file to write to; empty: write nothing. */
 static char file[IMAGE_PATH];
 static bool acts;
-static const struct link_map *base;
 /* Whether the objects that the program starts with are all mapped. */
 static bool started;
-static int recorded_pid;
-/* Files tried in vain by the searches of this process; what was tried since the last question. */
-static uint64_t failed, told_failed;
-static bool tried, searching, closed;
+/* The process of the last record. */
+static uint64_t recorded;
+/* Files tried in vain by the searches of this process; whether one was tried since the last question, and is recorded. */
+static uint64_t failed;
+static bool tried, searching;
 
-static const char *name_of(const struct link_map *map)
-{
-	return map->name ? map->name : "";
-}
+/* The record at hand. */
+static char line[FULL + 32];
+static size_t used;
 
-static size_t add(char *line, size_t at, const char *s)
+static void add(const char *s)
 {
 	static const char hex[] = "0123456789abcdef";
 
-	for (; *s && at < RECORD - 8; s++) {
+	for (; *s && used < FULL; s++) {
 		unsigned char c = (unsigned char)*s;
+		bool plain = c > 0x1f && c < 0x7f && c != '\\';
 
-		if (c == '\\' || c < 0x20 || c >= 0x7f) {
-			line[at++] = '\\';
-			if (c != '\\') {
-				line[at++] = 'x';
-				line[at++] = hex[c >> 4];
-				c = (unsigned char)hex[c & 15];
-			}
+		if (!plain)
+			line[used++] = '\\';
+		if (plain || c == '\\') {
+			line[used++] = *s;
+		} else {
+			line[used++] = 'x';
+			line[used++] = hex[c >> 4];
+			line[used++] = hex[c & 15];
 		}
-		line[at++] = (char)c;
 	}
-	line[at++] = *s ? '\n' : '\t';
-	return at;
+	line[used++] = '\t';
 }
 
 /* One record: the process, then the strings up to NULL. One that does not fit ends without its last field, a dot. */
 static void record(const char *kind, ...)
 {
-	char *line, digits[21], of[21];
-	const char *field = kind;
-	int pid = sys_getpid(), parent = recorded_pid;
+	char digits[21];
+	uint64_t pid = sys_getpid(), parent = recorded;
 	va_list fields;
-	size_t at;
 
-	recorded_pid = pid;
-	if (parent && parent != pid)
-		record("fork", text_decimal(of, (uint64_t)parent), NULL);
-	line = sys_memory(RECORD);
-	if (!line)
+	if (!*file)
 		return;
-	at = add(line, 0, text_decimal(digits, (uint64_t)pid));
+	recorded = pid;
+	if (parent && parent != pid)
+		record("fork", text_decimal(digits, parent), NULL);
+	used = 0;
+	add(text_decimal(digits, pid));
 	va_start(fields, kind);
-	for (; field && line[at - 1] != '\n'; field = va_arg(fields, const char *))
-		at = add(line, at, field);
+	for (const char *field = kind; field; field = va_arg(fields, const char *))
+		add(field);
 	va_end(fields);
-	if (line[at - 1] == '\t') {
-		line[at++] = '.';
-		line[at++] = '\n';
-	}
-	log_append(file, line, at);
-	sys_release(line, RECORD);
+	if (used < FULL)
+		line[used++] = '.';
+	line[used++] = '\n';
+	log_append(file, line, used);
 }
 
 static void record_start(void)
 {
-	char *exe = sys_memory(RECORD), *line = exe + LINE, parent[21];
+	static char program[1024], command[1024];
+	char parent[21];
 	int fd = sys_open("/proc/self/cmdline", O_RDONLY);
-	long got;
+	long got = sys_read(fd, command, sizeof command - 1);
 
-	if (exe) {
-		(void)SYS4(NR_readlinkat, AT_FDCWD, "/proc/self/exe", exe, LINE - 1);
-		got = fd < 0 ? 0 : sys_read(fd, line, LINE - 1);
-		/* Each argument but the last ends where a blank is to stand. */
-		for (long i = 0; i + 1 < got; i++)
-			if (!line[i])
-				line[i] = ' ';
-		record("start", exe, line, text_decimal(parent, (uint64_t)SYS0(NR_getppid)), NULL);
-		sys_release(exe, RECORD);
-	}
-	if (fd >= 0)
-		sys_close(fd);
-}
-
-/* Also after what was unmapped: at the end of a process the loader is not active any more, so it is no dlclose. */
-static void record_failed(void)
-{
-	char digits[21];
-
-	if (failed == told_failed && !closed)
-		return;
-	told_failed = failed;
-	closed = false;
-	record("failed", text_decimal(digits, failed), NULL);
+	sys_close(fd);
+	(void)SYS(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", program, sizeof program - 1);
+	/* Each argument but the last ends where a blank is to stand. */
+	for (long i = 0; i + 1 < got; i++)
+		if (!command[i])
+			command[i] = ' ';
+	record("start", program, command, text_decimal(parent, (uint64_t)SYS(SYS_getppid)), NULL);
 }
 
 /* glibc hands argc, argv and envp to constructors of auditors too. */
@@ -118,7 +95,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 {
 	(void)argc, (void)argv;
 	for (; envp && *envp; envp++) {
-		if (text_starts(*envp, "CUDASHIM_TRACE=/"))
+		if (text_after(*envp, "CUDASHIM_TRACE=/"))
 			(void)text_copy(file, sizeof file, *envp + 15);
 		if (text_same(*envp, "CUDASHIM_TRACE_ACTS=1"))
 			acts = true;
@@ -132,18 +109,17 @@ EXPORT unsigned la_version(unsigned version)
 	/* Whose file would be written is the question. */
 	if (identity.secure)
 		file[0] = '\0';
-	if (*file)
-		record_start();
+	record_start();
 	return version;
 }
 
-EXPORT char *la_objsearch(const char *name, const uintptr_t *cookie, unsigned flag)
+EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 {
 	const struct link_map *asker = (const struct link_map *)*cookie;
 	const char *answer = name;
 	char code[21];
 
-	if (flag != LA_SER_ORIG) {
+	if (flag != AS_ASKED) {
 		failed++;
 		tried = true;
 		if (searching)
@@ -153,54 +129,50 @@ EXPORT char *la_objsearch(const char *name, const uintptr_t *cookie, unsigned fl
 	if (acts)
 		answer = audit_objsearch(name, cookie, flag);
 	tried = false;
-	searching = *file && names_know(text_base(name));
-	if (searching || (*file && answer != name))
+	searching = names_know(text_base(name));
+	if (searching || answer != name)
 		record("search", name,
-		       audit_entry(asker, DT_NEEDED, name) ? "needed"
-		       : !started && asker == base ? "preload"
-						   : "dlopen",
-		       name_of(asker), audit_entry(asker, DT_RUNPATH, NULL) ? "runpath" : "rpath",
+		       elf_string(asker->l_ld, asker->l_addr, DT_NEEDED, name) ? "needed"
+		       : !started && asker == audit_base                       ? "preload"
+									       : "dlopen",
+		       map_name(asker), elf_string(asker->l_ld, asker->l_addr, DT_RUNPATH, NULL) ? "runpath" : "rpath",
 		       answer == name ? "" : answer, NULL);
 	return (char *)answer;
 }
 
-EXPORT unsigned la_objopen(const struct link_map *map, long namespace, uintptr_t *cookie)
+EXPORT unsigned la_objopen(struct link_map *map, long namespace, uintptr_t *cookie)
 {
 	char digits[21];
 
-	if (!base && namespace == LM_ID_BASE)
-		base = map;
 	/* The last one tried was not in vain. */
-	if (tried)
-		failed--;
+	failed -= tried;
 	tried = false;
-	if (*file)
-		record("open", text_decimal(digits, (uint64_t)namespace), name_of(map), NULL);
+	record("open", text_decimal(digits, (uint64_t)namespace), map_name(map), NULL);
 	return audit_objopen(map, namespace, cookie);
 }
 
+/* Also after what was unmapped: at the end of a process the loader is not active any more, so what is closed then was not
+ * closed by dlclose. */
 EXPORT void la_activity(uintptr_t *cookie, unsigned what)
 {
+	char digits[21];
+
 	(void)cookie;
-	if (what != LA_ACT_CONSISTENT)
+	if (what != CONSISTENT)
 		return;
 	started = true;
-	if (*file)
-		record_failed();
+	record("failed", text_decimal(digits, failed), NULL);
 }
 
 /* The loader is done with what the program is linked with: whoever gives no such record did not start. */
 EXPORT void la_preinit(uintptr_t *cookie)
 {
 	(void)cookie;
-	if (*file)
-		record("begin", NULL);
+	record("begin", NULL);
 }
 
-EXPORT unsigned la_objclose(const uintptr_t *cookie)
+EXPORT unsigned la_objclose(uintptr_t *cookie)
 {
-	closed = true;
-	if (*file)
-		record("close", name_of((const struct link_map *)*cookie), NULL);
+	record("close", map_name((const struct link_map *)*cookie), NULL);
 	return 0;
 }

@@ -44,14 +44,8 @@ fn said(view: &ImageView) -> Vec<u8> {
     for (name, library, alias) in &view.names {
         out.put("n").put(name).number(*library as u64).number(u64::from(*alias));
     }
-    for (path, library) in &view.replaces {
-        out.put("r").put(path.as_os_str().as_bytes()).number(*library as u64);
-    }
-    for [dir, file] in &view.programs {
-        out.put("p").id(*dir).id(*file);
-    }
-    for id in &view.objects {
-        out.put("o").id(*id);
+    for [file, dir] in &view.ids {
+        out.put("i").id(*file).id(*dir);
     }
     out.0
 }

@@ -1,9 +1,7 @@
 #include "harness.h"
 
-#include "image.h"
 #include "memory.h"
 #include "shim.h"
-#include "text.h"
 
 struct memory_file memory_file;
 
@@ -36,54 +34,37 @@ static void put_number(struct out *out, uint64_t n)
 	put(out, text_decimal(digits, n));
 }
 
-static void put_id(struct out *out, struct image_id id)
-{
-	put_number(out, id.dev);
-	put_number(out, id.ino);
-}
-
 static void put_plan(struct out *out, struct plan *plan)
 {
-	const struct image_name *names = image_records(plan, NAMES);
-	const struct image_path *paths = image_records(plan, PATHS);
-	const struct image_program *programs = image_records(plan, PROGRAMS);
-	const struct image_id *objects = image_records(plan, OBJECTS);
+	const struct image_header *h = plan->header;
 
-	for (uint32_t i = 0; i < image_count(plan, LIBS); i++) {
-		const struct image_lib *lib = image_lib(plan, i);
+	for (uint32_t i = 0; i < h->libs.count; i++) {
+		const struct image_lib *lib = &plan->libs[i];
 
 		put(out, "l");
-		put(out, image_text(plan, lib->soname));
-		put(out, image_text(plan, lib->path));
-		put_id(out, (struct image_id){lib->dev, lib->ino});
+		put(out, plan->strings + lib->soname);
+		put(out, plan->strings + lib->path);
+		put_number(out, lib->dev);
+		put_number(out, lib->ino);
 		put_number(out, lib->size);
-		put_number(out, (uint64_t)lib->mtime);
+		put_number(out, lib->mtime);
 		put_number(out, lib->how);
 		must(image_state(plan, lib)->load == LIB_UNTRIED);
 	}
-	for (uint32_t i = 0; i < image_count(plan, NAMES); i++) {
+	for (uint32_t i = 0; i < h->names.count; i++) {
 		put(out, "n");
-		put(out, image_text(plan, names[i].name));
-		put_number(out, names[i].lib);
-		put_number(out, names[i].alias);
-		must(image_name(plan, image_text(plan, names[i].name)) == &names[i]);
+		put(out, plan->strings + plan->names[i].name);
+		put_number(out, plan->names[i].lib);
+		put_number(out, plan->names[i].alias);
+		must(image_name(plan, plan->strings + plan->names[i].name) == &plan->names[i]);
 	}
-	for (uint32_t i = 0; i < image_count(plan, PATHS); i++) {
-		put(out, "r");
-		put(out, image_text(plan, paths[i].path));
-		put_number(out, paths[i].lib);
-		must(image_path(plan, image_text(plan, paths[i].path)) == image_lib(plan, paths[i].lib));
-	}
-	for (uint32_t i = 0; i < image_count(plan, PROGRAMS); i++) {
-		put(out, "p");
-		put_id(out, programs[i].dir);
-		put_id(out, programs[i].file);
-		must(image_has_program(plan, &programs[i]));
-	}
-	for (uint32_t i = 0; i < image_count(plan, OBJECTS); i++) {
-		put(out, "o");
-		put_id(out, objects[i]);
-		must(image_has_object(plan, objects[i]));
+	for (uint32_t i = 0; i < h->ids.count; i++) {
+		put(out, "i");
+		put_number(out, plan->ids[i].dev);
+		put_number(out, plan->ids[i].ino);
+		put_number(out, plan->ids[i].dir_dev);
+		put_number(out, plan->ids[i].dir_ino);
+		must(image_has(plan, plan->ids[i]));
 	}
 	must(!image_name(plan, "\xff\xff no name \xff"));
 }
@@ -92,9 +73,10 @@ long harness_image(const unsigned char *bytes, size_t size, char *out, size_t ro
 {
 	struct out to = { out, room, 0 };
 	struct plan *plan = NULL;
+	char path[IMAGE_PATH] = "/plan";
 
 	memory_file = (struct memory_file){ bytes, size, 0 };
-	if (image_read(&plan, "/plan"))
+	if (image_read(&plan, path))
 		return -1;
 	put_plan(&to, plan);
 	image_free(plan);

@@ -3,31 +3,27 @@
 #ifndef CUDASHIM_SYS_H
 #define CUDASHIM_SYS_H
 
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
-enum {
-	O_RDONLY = 0, O_NOCTTY = 0400, O_NONBLOCK = 04000, O_NOFOLLOW = 0400000, O_CLOEXEC = 02000000,
-	ENOENT = 2,
-	S_IFMT = 0170000, S_IFREG = 0100000,
-	NR_geteuid = 0, NR_mprotect = 0, PROT_READ = 1, S_ISVTX = 01000,
 #if defined(__aarch64__)
-	ELF_MACHINE = 183,
+#define ELF_MACHINE EM_AARCH64
 #else
-	ELF_MACHINE = 62,
+#define ELF_MACHINE EM_X86_64
 #endif
-	/* A read gives fewer bytes than it was asked for. */
-	READ_AT_MOST = 1000,
-};
 
-#define SYS0(nr) (nr)
-#define SYS3(nr, a, b, c) ((void)(a), (void)(b), (void)(c), nr)
+/* A read gives fewer bytes than it was asked for. */
+enum { READ_AT_MOST = 1000 };
 
-struct sys_stat {
-	uint32_t mode, uid;
-	int64_t size;
-};
+/* SYS_geteuid is answered by 0, as the file's owner is; SYS_mprotect is not looked at. */
+#define SYS(...) 0
 
 struct memory_file {
 	const unsigned char *bytes;
@@ -48,19 +44,24 @@ static inline void sys_close(int fd)
 	(void)fd;
 }
 
-static inline int sys_fstat(int fd, struct sys_stat *st)
+static inline int sys_fstat(int fd, struct stat *st)
 {
 	(void)fd;
-	st->mode = S_IFREG | 0600;
-	st->uid = 0;
-	st->size = (int64_t)memory_file.size;
+	st->st_mode = S_IFREG | 0600;
+	st->st_uid = 0;
+	st->st_size = (off_t)memory_file.size;
 	return 0;
 }
 
-static inline int sys_stat(const char *path, struct sys_stat *st)
+static inline int sys_stat(const char *path, struct stat *st)
 {
 	(void)path;
 	return sys_fstat(3, st);
+}
+
+static inline int sys_stat_dir(char *path, struct stat *st)
+{
+	return sys_stat(path, st);
 }
 
 static inline long sys_pread(int fd, void *to, size_t size, uint64_t at)
@@ -87,10 +88,10 @@ static inline void *sys_memory(size_t size)
 	return calloc(1, size);
 }
 
-static inline void sys_release(void *at, size_t size)
+static inline void sys_release(const void *at, size_t size)
 {
 	(void)size;
-	free(at);
+	free((void *)at);
 }
 
 #endif

@@ -22,12 +22,12 @@ const SIZE_LIMIT: usize = 4 << 20;
 /// The most bytes of a string, with its NUL: as the kernel has it for paths.
 const STRING_LIMIT: usize = 4096;
 const MAGIC: &[u8; 8] = b"cudashim";
-const VERSION: u32 = 2;
-const HEADER: usize = 64;
+const VERSION: u32 = 3;
+const HEADER: usize = 48;
 /// How many tables there are.
-const TABLES: usize = 5;
-/// Bytes of a record of each: libs, names, paths, programs, objects.
-const RECORD: [usize; TABLES] = [48, 16, 8, 32, 16];
+const TABLES: usize = 3;
+/// Bytes of a record of each: libs, names, ids.
+const RECORD: [usize; TABLES] = [48, 12, 32];
 
 /// A plan as the shim reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +89,9 @@ impl Image {
         writer.names(plan);
         let files = programs.iter().map(|[_, file]| *file);
         let named = plan.objects.iter().filter_map(|path| Some(host.stat(path).ok()?.id));
-        writer.objects.extend(files.chain(named));
-        let bytes = writer.bytes(&programs)?;
+        writer.ids.extend(files.chain(named).map(object));
+        writer.ids.extend(programs.iter().map(|[dir, file]| [*file, *dir]));
+        let bytes = writer.bytes()?;
         // Names of a text may be longer than any that is asked for.
         ImageView::parse(&bytes)?;
         Ok(Self { bytes, left_out })
@@ -123,15 +124,20 @@ fn programs(plan: &Plan, host: &Host) -> Result<BTreeSet<[FileId; 2]>, ImageErro
     if found.is_empty() { Err(ImageError::ProgramsGone(first.clone())) } else { Ok(found) }
 }
 
+/// An object as the table of ids has it: no directory counts.
+fn object(file: FileId) -> [FileId; 2] {
+    [file, FileId { dev: 0, ino: 0 }]
+}
+
 /// The tables as they grow.
 #[derive(Default)]
 struct Writer<'p> {
     libs: Vec<u8>,
     /// The index of the library of a soname.
     index: BTreeMap<&'p str, u32>,
+    /// Bare names and exact paths.
     names: BTreeMap<&'p [u8], (u32, u32)>,
-    paths: BTreeMap<&'p [u8], u32>,
-    objects: BTreeSet<FileId>,
+    ids: BTreeSet<[FileId; 2]>,
     strings: Vec<u8>,
     offsets: BTreeMap<&'p [u8], u32>,
 }
@@ -165,7 +171,7 @@ impl<'p> Writer<'p> {
             How::Keep => 3,
         };
         put(&mut self.libs, &[soname, path, how, 0]);
-        self.objects.insert(stat.id);
+        self.ids.insert(object(stat.id));
         index
     }
 
@@ -187,33 +193,23 @@ impl<'p> Writer<'p> {
 
     fn names(&mut self, plan: &'p Plan) {
         self.names.extend(self.index.iter().map(|(soname, index)| (soname.as_bytes(), (*index, 0))));
-        for (name, soname) in &plan.aliases {
+        let aliases = plan.aliases.iter().map(|(name, soname)| (name.as_bytes(), soname));
+        let replaced = plan.replaces.iter().map(|(path, soname)| (path.as_os_str().as_bytes(), soname));
+        for (name, soname) in aliases.chain(replaced) {
             if let Some(index) = self.index.get(soname.as_str()) {
-                self.names.insert(name.as_bytes(), (*index, 1));
-            }
-        }
-        for (path, soname) in &plan.replaces {
-            if let Some(index) = self.index.get(soname.as_str()) {
-                self.paths.insert(path.as_os_str().as_bytes(), *index);
+                self.names.insert(name, (*index, 1));
             }
         }
     }
 
-    fn bytes(mut self, programs: &BTreeSet<[FileId; 2]>) -> Result<Vec<u8>, ImageError> {
+    fn bytes(mut self) -> Result<Vec<u8>, ImageError> {
         let mut tables: [Vec<u8>; TABLES] = Default::default();
         for (name, (lib, kind)) in std::mem::take(&mut self.names) {
             let name = self.string(name);
-            put(&mut tables[1], &[name, lib, kind, 0]);
+            put(&mut tables[1], &[name, lib, kind]);
         }
-        for (path, lib) in std::mem::take(&mut self.paths) {
-            let path = self.string(path);
-            put(&mut tables[2], &[path, lib]);
-        }
-        for id in programs.iter().flatten() {
-            put_id(&mut tables[3], *id);
-        }
-        for id in &self.objects {
-            put_id(&mut tables[4], *id);
+        for id in self.ids.iter().flatten() {
+            tables[2].extend([id.dev, id.ino].into_iter().flat_map(u64::to_le_bytes));
         }
         if self.strings.is_empty() {
             self.strings.push(0);
@@ -235,6 +231,7 @@ fn layout(tables: &[Vec<u8>; TABLES], strings: &[u8]) -> Result<Vec<u8>, ImageEr
         places.extend([word(HEADER + body.len()), word(table.len() / size)]);
         body.extend(table);
     }
+    body.resize(body.len().next_multiple_of(8), 0);
     places.extend([word(HEADER + body.len()), word(strings.len())]);
     body.extend(strings);
     if HEADER + body.len() > SIZE_LIMIT {
@@ -249,10 +246,6 @@ fn layout(tables: &[Vec<u8>; TABLES], strings: &[u8]) -> Result<Vec<u8>, ImageEr
 
 fn put(to: &mut Vec<u8>, words: &[u32]) {
     to.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-}
-
-fn put_id(to: &mut Vec<u8>, id: FileId) {
-    to.extend([id.dev, id.ino].into_iter().flat_map(u64::to_le_bytes));
 }
 
 /// A number of an image. What is too large for one is too large for the limits, which are looked at before anything is
@@ -351,18 +344,19 @@ mod tests {
         assert_eq!(
             view.names,
             [
+                (b"/x/liba.so.2".to_vec(), 1, true),
                 (b"liba.so".to_vec(), 1, true),
                 (b"liba.so.2".to_vec(), 1, false),
                 (b"libb.so.1".to_vec(), 0, false),
                 (b"libt.so".to_vec(), 2, false)
             ]
         );
-        assert_eq!(view.replaces, [(PathBuf::from("/x/liba.so.2"), 1)]);
-        assert_eq!(view.programs, [[lab.id("env/bin"), lab.id("env/bin/python")]]);
-        let mut objects: Vec<FileId> =
-            ["env/bin/python", "env/_C.so", "libb.so.1", "liba.so.2", "env/libt.so"].map(|name| lab.id(name)).into();
-        objects.sort_unstable();
-        assert_eq!(view.objects, objects);
+        let mut ids: Vec<[FileId; 2]> = ["env/bin/python", "env/_C.so", "libb.so.1", "liba.so.2", "env/libt.so"]
+            .map(|name| object(lab.id(name)))
+            .into();
+        ids.push([lab.id("env/bin/python"), lab.id("env/bin")]);
+        ids.sort_unstable();
+        assert_eq!(view.ids, ids);
         assert_eq!(view.lookup(b"liba.so").map(|library| &library.path), Some(&lab.plan.libraries[1].path));
         assert!(view.lookup(b"libt.so").is_none());
     }
@@ -392,7 +386,7 @@ mod tests {
         let python = lab.plan.programs[0].clone();
         std::os::unix::fs::symlink(&python, python.with_file_name("python3")).unwrap();
         let image = compile(vec![python.clone(), "/no/such/python".into(), python.with_file_name("python3")]).unwrap();
-        assert_eq!(ImageView::parse(&image.bytes).unwrap().programs, lab.view().programs);
+        assert_eq!(ImageView::parse(&image.bytes).unwrap().ids, lab.view().ids);
     }
 
     #[test]
@@ -403,13 +397,13 @@ mod tests {
         assert_eq!(image.left_out, [("liba.so.2".to_owned(), "was changed since the plan was made".to_owned())]);
         let view = ImageView::parse(&image.bytes).unwrap();
         assert_eq!(view.names, [(b"libb.so.1".to_vec(), 0, false), (b"libt.so".to_vec(), 1, false)]);
-        assert!(view.replaces.is_empty() && view.libraries.len() == 2, "{view:?}");
+        assert_eq!(view.libraries.len(), 2);
 
         std::fs::remove_file(&lab.plan.libraries[0].path).unwrap();
         let image = lab.image();
         assert_eq!(image.left_out[0], ("libb.so.1".to_owned(), "is gone".to_owned()));
         let view = ImageView::parse(&image.bytes).unwrap();
-        assert!(view.libraries.len() == 1 && view.programs.len() == 1);
+        assert!(view.libraries.len() == 1 && view.ids.contains(&[lab.id("env/bin/python"), lab.id("env/bin")]));
     }
 
     #[test]
@@ -475,29 +469,28 @@ mod tests {
             }
         };
         let end = word(bytes.len());
-        let strings = view::word(&bytes, 60);
+        let (first, strings) = (view::word(&bytes, 40), view::word(&bytes, 44));
         for (place, number, says) in [
             (0, 0, "its head or its size is that of no image"),
-            (8, 1, "it is of another version"),
+            (8, 2, "it is of another version"),
             (12, end - 1, "it has another size than it says"),
             (16, word(at(0)) + 4, "a table lies outside of it"),
-            (16, 56, "a table lies outside of it"),
+            (16, 40, "a table lies outside of it"),
             (20, u32::MAX, "a table lies outside of it"),
             (24, end + 8, "a table lies outside of it"),
-            (56, end, "a table lies outside of it"),
-            (60, strings - 1, "its strings do not end"),
-            (60, 0, "its strings do not end"),
+            (40, end.next_multiple_of(8), "a table lies outside of it"),
+            (40, first + 1, "a table lies outside of it"),
+            (44, strings - 1, "its strings do not end"),
+            (44, 0, "its strings do not end"),
             (at(0) + 32, strings, "a string lies outside of it"),
             (at(0) + 36, 0, "a path is not absolute"),
             (at(0) + 40, 4, "a library is handed out in no known way"),
             (at(1), u32::MAX, "a string lies outside of it"),
-            (at(1), view::word(&bytes, at(1) + 16), "a table is not in order"),
+            (at(1), view::word(&bytes, at(1) + 12), "a table is not in order"),
+            (at(1), view::word(&bytes, at(1)) + 1, "a path is not absolute"),
             (at(1) + 4, 3, "a record names a library that there is none of"),
             (at(1) + 8, 2, "a name is neither a soname nor an alias"),
-            (at(2), 0, "a path is not absolute"),
-            (at(2) + 4, 3, "a record names a library that there is none of"),
-            (16 + 8 * 3 + 4, 0, "it is for no program"),
-            (at(4) + 8, u32::MAX, "a table is not in order"),
+            (at(2) + 8, u32::MAX, "a table is not in order"),
         ] {
             assert_eq!(refused(place, number), says, "{number} at {place}");
         }

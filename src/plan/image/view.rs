@@ -12,14 +12,11 @@ use std::path::PathBuf;
 pub struct ImageView {
     /// The libraries in the order they can be loaded.
     pub libraries: Vec<ImageLibrary>,
-    /// Bare names, ascending: name, index of the library, whether it is an alias.
+    /// Bare names, and the paths that are replaced, ascending: name, index of the library, whether it is not the soname.
     pub names: Vec<(Vec<u8>, usize, bool)>,
-    /// Exact paths, ascending, and the index of the library that each gets.
-    pub replaces: Vec<(PathBuf, usize)>,
-    /// The programs it is for, ascending: the directory each is started from, and its file.
-    pub programs: Vec<[FileId; 2]>,
-    /// The objects that the set was proven for, ascending.
-    pub objects: Vec<FileId>,
+    /// Ascending: the file of each object that the set was proven for, with zeros; and the file of each program it is for,
+    /// with the directory that it is started from.
+    pub ids: Vec<[FileId; 2]>,
 }
 
 /// A file that is handed out.
@@ -78,18 +75,18 @@ impl<'b> Frame<'b> {
         if word(bytes, 12) as usize != bytes.len() {
             return Err("it has another size than it says");
         }
-        let part = |at: usize, size: usize, align: usize| {
+        let part = |at: usize, size: usize| {
             let (start, count) = (word(bytes, at) as usize, word(bytes, at + 4) as usize);
             let end = count.checked_mul(size).and_then(|size| start.checked_add(size));
-            end.filter(|_| start >= HEADER && start.is_multiple_of(align))
+            end.filter(|_| start >= HEADER && start.is_multiple_of(8))
                 .and_then(|end| bytes.get(start..end))
                 .ok_or("a table lies outside of it")
         };
         let mut tables: [&[u8]; TABLES] = Default::default();
         for (index, (table, size)) in tables.iter_mut().zip(RECORD).enumerate() {
-            *table = part(16 + 8 * index, size, 8)?;
+            *table = part(16 + 8 * index, size)?;
         }
-        let strings = part(HEADER - 8, 1, 1)?;
+        let strings = part(HEADER - 8, 1)?;
         if strings.last() != Some(&0) {
             return Err("its strings do not end");
         }
@@ -138,20 +135,14 @@ impl<'b> Frame<'b> {
                 kind @ 0..=1 => kind == 1,
                 _ => return Err("a name is neither a soname nor an alias"),
             };
-            view.names.push((self.string(word(record, 0))?.to_vec(), self.lib(word(record, 4))?, alias));
+            let name = self.string(word(record, 0))?;
+            if !name.starts_with(b"/") && name.contains(&b'/') {
+                return Err("a path is not absolute");
+            }
+            view.names.push((name.to_vec(), self.lib(word(record, 4))?, alias));
         }
-        for record in self.records(2) {
-            view.replaces.push((self.path(word(record, 0))?, self.lib(word(record, 4))?));
-        }
-        view.programs = self.records(3).map(|record| [id(record, 0), id(record, 16)]).collect();
-        view.objects = self.records(4).map(|record| id(record, 0)).collect();
-        if view.programs.is_empty() {
-            return Err("it is for no program");
-        }
-        let ascending = view.names.is_sorted_by(|a, b| a.0 < b.0)
-            && view.replaces.is_sorted_by(|a, b| a.0.as_os_str() < b.0.as_os_str())
-            && view.programs.is_sorted_by(|a, b| a < b)
-            && view.objects.is_sorted_by(|a, b| a < b);
+        view.ids = self.records(2).map(|record| [id(record, 0), id(record, 16)]).collect();
+        let ascending = view.names.is_sorted_by(|a, b| a.0 < b.0) && view.ids.is_sorted_by(|a, b| a < b);
         if ascending { Ok(view) } else { Err("a table is not in order") }
     }
 
