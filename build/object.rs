@@ -105,7 +105,7 @@ pub(crate) fn runs(
     let mut sources: Vec<PathBuf> = object.only.iter().map(|name| cshim.join(format!("{name}.c"))).collect();
     for entry in if sources.is_empty() { Some(fs::read_dir(cshim)?) } else { None }.into_iter().flatten() {
         let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "c" || e == "S") {
+        if path.extension().is_some_and(|e| e == "c") {
             sources.push(path);
         }
     }

@@ -45,8 +45,8 @@ static __attribute__((noreturn)) void leave(int status)
 		(void)SYS(SYS_exit_group, status);
 }
 
-/* In the supervisor: nothing of the host's signals; the kernel refuses to touch SIGKILL and SIGSTOP. Comes with all of them
- * blocked. */
+/* In the supervisor, which comes with all of them blocked: nothing of the host's signals. The kernel refuses to touch SIGKILL
+ * and SIGSTOP. */
 static void reset_signals(void)
 {
 	uint64_t action[4] = {0, 0, 0, 0}, none = 0;
@@ -141,28 +141,6 @@ static char *failed(const char *what, const char *remedy)
 	return NULL;
 }
 
-/* Starts the supervisor; its number, or what the kernel said. `*out` is the end of the pipe to read from. */
-static long begin(const char *const *words, int *out)
-{
-	uint64_t all = ~(uint64_t)0, before;
-	int ends[2];
-	long child = identity.variables ? SYS(SYS_pipe2, ends, O_CLOEXEC) : -ENOMEM;
-
-	if (child < 0)
-		return child;
-	/* No handler of the host may run in the children. */
-	(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
-	child = SYS(SYS_clone, 0);
-	if (child == 0)
-		supervise(ends[1], words);
-	(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
-	sys_close(ends[1]);
-	*out = ends[0];
-	if (child < 0)
-		sys_close(ends[0]);
-	return child;
-}
-
 /* The question: the process, its program, and for an object the plan, the object and the name. Whatever becomes of it, the
  * supervisor has been waited for when it returns, and the descriptors of the pipe are closed. */
 char *ask(const char *image, const char *object, const char *name)
@@ -170,13 +148,23 @@ char *ask(const char *image, const char *object, const char *name)
 	static char answer[IMAGE_PATH];
 	char digits[21];
 	const char *words[] = {"cudashim", "plan-for", text_decimal(digits, sys_getpid()), identity.path, image, object, name, NULL};
-	int out = -1, status = -1;
-	long child = begin(words, &out), size, got, end = 0;
+	uint64_t all = ~(uint64_t)0, before;
+	int ends[2], status = -1;
+	long child = -ENOMEM, size, got, end = 0;
 
+	if (identity.variables && SYS(SYS_pipe2, ends, O_CLOEXEC) == 0) {
+		/* No handler of the host may run in the children. */
+		(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
+		child = SYS(SYS_clone, 0);
+		if (child == 0)
+			supervise(ends[1], words);
+		(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
+		sys_close(ends[1]);
+		size = child < 0 ? -1 : read_answer(ends[0], answer, sizeof answer);
+		sys_close(ends[0]);
+	}
 	if (child < 0)
 		return failed("cannot be started from here", "start the program with `cudashim run -- COMMAND`");
-	size = read_answer(out, answer, sizeof answer);
-	sys_close(out);
 	if (size < 0)
 		(void)SYS(SYS_kill, child, SIGKILL);
 	do

@@ -25,34 +25,26 @@ static const struct link_map *find_mapped(const char *soname, bool *nameless)
 	return NULL;
 }
 
-/* An object of another namespace (dlmopen) has a world of its own. */
-static bool in_base(const struct link_map *map)
+/* Whether there is a plan, and it may have to do with this name. */
+static bool is_planned(const char *name, const struct link_map *asker)
 {
-	while (map->l_prev)
-		map = map->l_prev;
-	return map == audit_base;
-}
+	/* No plan is read for these: every process asks for them first, and most for nothing else. */
+	bool plain = text_after(name, "libc.so.") || text_after(name, "libm.so.") || text_after(name, "ld-linux");
 
-/* What no plan is read for: every process asks for these first, and most for nothing else. */
-static bool is_plain(const char *name)
-{
-	return text_after(name, "libc.so.") || text_after(name, "libm.so.") || text_after(name, "ld-linux");
-}
-
-/* The plan, where it may have to do with this name. */
-static struct plan *plan_for(const char *name, const struct link_map *asker)
-{
-	if (!plan_may_be() || text_has(name, '$') || is_plain(name) || !in_base(asker))
-		return NULL;
-	return plan_in_force(names_know(text_base(name)));
+	if (!plan_may_be() || text_has(name, '$') || plain)
+		return false;
+	while (asker->l_prev)
+		asker = asker->l_prev;
+	/* An object of another namespace (dlmopen) has a world of its own. */
+	return asker == audit_base && plan_in_force(names_know(text_base(name), NULL));
 }
 
 /* The file for a name that `asker` needs or opens, or the name as it came. As the dlopen door, but that nothing is to be
  * loaded first: what the file needs will be asked for in its turn. */
-static const char *decide(struct plan *plan, const char *name, const struct link_map *asker)
+static const char *decide(const char *name, const struct link_map *asker)
 {
-	const struct image_name *found = image_name(plan, name);
-	const struct image_lib *lib = found ? &plan->libs[found->lib] : NULL;
+	const struct image_name *found = image_name(name);
+	const struct image_lib *lib = found ? &plan.libs[found->lib] : NULL;
 	bool needed = elf_string(asker->l_ld, asker->l_addr, DT_NEEDED, name), nameless;
 	bool kept = lib && !found->alias && lib->how >= HOW_KEEP;
 	const char *who = asker == audit_base ? "" : map_name(asker);
@@ -61,18 +53,18 @@ static const char *decide(struct plan *plan, const char *name, const struct link
 	/* What is kept spares the loader a search for what needs it; who opens it by hand, the loader serves better. */
 	if (!lib || (kept && !needed))
 		return name;
-	other = find_mapped(plan->strings + lib->soname, &nameless);
+	other = find_mapped(image_text(lib->soname), &nameless);
 	/* Mapped by its soname, and yet asked for: it is another namespace that is to have it. */
 	if (other && ((!found->alias && !nameless) || *map_name(other) != '/'))
 		return name;
-	if (kept ? !plan_proves(plan, who) : !plan_serves(plan, who, needed ? NULL : found))
+	if (kept ? !plan_proves(who) : !plan_serves(who, needed ? NULL : found))
 		return name;
 	if (!other)
-		return said_changed(plan, lib) ? name : said_answer(plan, found, name, plan->strings + lib->path);
-	if (!text_same(map_name(other), plan->strings + lib->path))
-		said_other(plan, lib, map_name(other));
+		return said_changed(lib) ? name : said_answer(found, name, image_text(lib->path));
+	if (!text_same(map_name(other), image_text(lib->path)))
+		said_other(lib, map_name(other));
 	/* The loader knows the file that is mapped by its inode. */
-	return said_answer(plan, found, name, map_name(other));
+	return said_answer(found, name, map_name(other));
 }
 
 /* --- what the loader calls --- */
@@ -91,14 +83,12 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 {
 	/* As it was made: nobody else may write it. */
 	const struct link_map *asker = (const struct link_map *)*cookie;
-	struct plan *plan = NULL;
 
 	if (flag != AS_ASKED)
 		return (char *)name;
 	if (text_same(name, AUDIT_QUESTION))
 		return (char *)(plan_in_force(false) || plan_may_be() ? map_name(asker) : name);
-	plan = plan_for(name, asker);
-	return (char *)(plan ? decide(plan, name, asker) : name);
+	return (char *)(is_planned(name, asker) ? decide(name, asker) : name);
 }
 
 /* Called for each object once it is mapped, the program itself first of all.

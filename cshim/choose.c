@@ -1,6 +1,6 @@
 /* The dlopen door: what name the loader shall get for the one it was asked for.
  *
- * cudashim_pick is called by the stub in entry.S for every dlopen of the process, from any thread, from constructors, and
+ * cudashim_pick is called by the stub in entry.c for every dlopen of the process, from any thread, from constructors, and
  * perhaps before our own constructor. It allocates nothing from the host, holds no lock while it calls the loader, and
  * answers the name it was given wherever it is in doubt.
  */
@@ -54,75 +54,63 @@ static bool have_real(void)
 
 /* A name of the plan, asked for by the object at `asker`: given to whoever the plan was made for. What is kept the loader
  * finds, but what it needs may be found elsewhere. */
-static const char *by_name(struct plan *plan, const struct image_name *found, const char *name, int mode, const char *asker)
+static const char *by_name(const struct image_name *found, const char *name, int mode, const char *asker)
 {
-	const struct image_lib *lib = &plan->libs[found->lib];
-	bool own = plan_proves(plan, asker), kept = !found->alias && lib->how >= HOW_KEEP;
-	enum mapped mapped = objects_find(plan, lib, own);
-	const char *path = plan->strings + lib->path;
+	const struct image_lib *lib = &plan.libs[found->lib];
+	bool own = plan_proves(asker), kept = !found->alias && lib->how >= HOW_KEEP;
+	enum mapped mapped = objects_find(lib, own);
+	const char *answer = image_text(lib->path);
 
 	/* Mapped, it is what the loader finds by its soname, whoever asks. */
-	if (!own && (kept || ((found->alias || mapped != MAPPED_CHOSEN) && !plan_serves(plan, asker, found))))
+	if (!own && (kept || ((found->alias || mapped != MAPPED_CHOSEN) && !plan_serves(asker, found))))
 		return name;
 	if (mapped == MAPPED_NOT) {
-		if ((mode & RTLD_NOLOAD) || (!kept && said_changed(plan, lib)))
+		if ((mode & RTLD_NOLOAD) || (!kept && said_changed(lib)))
 			return name;
-		load_needed(plan, path, true, mode);
+		load_needed(answer, true, mode);
 		/* One of those may need it, and may have brought another copy along. */
-		mapped = objects_find(plan, lib, own);
+		mapped = objects_find(lib, own);
 	}
 	if (kept)
 		return name;
 	/* By its soname the loader finds what is mapped, before it looks anywhere. */
 	if (mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER)
-		path = found->alias ? plan->strings + lib->soname : name;
-	return said_answer(plan, found, name, path);
+		answer = found->alias ? image_text(lib->soname) : name;
+	return said_answer(found, name, answer);
 }
 
 /* Whether a name that a file needs is one that the plan gives, and nothing answers to it yet: what is mapped wins for
  * whoever needs it, and there is nothing to judge. */
-static bool is_to_come(const char *name, void *with)
+static bool is_to_come(const char *name, void *unused)
 {
-	struct plan *plan = with;
-	const struct image_name *found = image_name(plan, name);
+	const struct image_name *found = image_name(name);
+	const struct image_lib *lib = found && !found->alias ? &plan.libs[found->lib] : NULL;
 
-	return found && !found->alias && plan->libs[found->lib].how < HOW_KEEP &&
-	       objects_find(plan, &plan->libs[found->lib], false) == MAPPED_NOT;
+	(void)unused;
+	return lib && lib->how < HOW_KEEP && objects_find(lib, false) == MAPPED_NOT;
 }
 
-/* A file that the host opens: what it needs is loaded first. */
-static void by_path(struct plan *plan, const char *path, int mode)
+/* A call with a plan: a name of the plan, or a file, of which what it needs is loaded first. Most names are neither, and
+ * then nobody is asked who calls: to find that out, the loader is made to list what is mapped. */
+static const char *decide(const char *name, int mode, const void *caller)
 {
-	bool own = plan_proves(plan, path);
-
-	if (own || (peek_any(path, is_to_come, plan) && plan_serves(plan, path, NULL)))
-		load_needed(plan, path, own, mode);
-}
-
-/* A call with a plan: a name of the plan, or a file. Most names are neither, and then nobody is asked who calls: to find
- * that out, the loader is made to list what is mapped. */
-static const char *decide(struct plan *plan, const char *name, int mode, const void *caller)
-{
-	const struct image_name *found = image_name(plan, name);
+	const struct image_name *found = image_name(name);
+	bool own;
 
 	if (found)
-		return by_name(plan, found, name, mode, objects_path(caller));
-	if (text_has(name, '/') && !(mode & RTLD_NOLOAD) && plan->header->libs.count)
-		by_path(plan, name, mode);
+		return by_name(found, name, mode, objects_path(caller));
+	if (text_has(name, '/') && !(mode & RTLD_NOLOAD) && plan.header->libs.count) {
+		own = plan_proves(name);
+		if (own || (peek_any(name, is_to_come, NULL) && plan_serves(name, NULL)))
+			load_needed(name, own, mode);
+	}
 	return name;
 }
 
-/* For a file whose own name says nothing: what it needs may. */
-static bool is_known(const char *name, void *with)
-{
-	(void)with;
-	return names_know(name);
-}
-
-/* Whether the call is CUDA's, so that it is worth asking for a plan. */
+/* Whether the call is CUDA's, so that it is worth asking for a plan: by its name, or by those that the file needs. */
 static bool is_cudas(const char *name)
 {
-	return names_know(text_base(name)) || (text_has(name, '/') && peek_any(name, is_known, NULL));
+	return names_know(text_base(name), NULL) || (text_has(name, '/') && peek_any(name, names_know, NULL));
 }
 
 /* Whether another instance of us is the loader's auditor, and hands out what there is to hand out. It is asked by way of
@@ -130,14 +118,12 @@ static bool is_cudas(const char *name)
  * take is none. */
 static bool is_audited(void)
 {
-	static unsigned char answer;
+	static _Atomic enum { UNKNOWN, NO, YES } answer;
 	const char *error;
 
-	if (!identity.audited)
-		return false;
-	if (!__atomic_load_n(&answer, __ATOMIC_RELAXED))
-		__atomic_store_n(&answer, load_quietly(AUDIT_QUESTION, RTLD_LAZY, &error) ? 2 : 1, __ATOMIC_RELAXED);
-	return __atomic_load_n(&answer, __ATOMIC_RELAXED) == 2;
+	if (identity.audited && answer == UNKNOWN)
+		answer = load_quietly(AUDIT_QUESTION, RTLD_LAZY, &error) ? YES : NO;
+	return answer == YES;
 }
 
 /* What it answers is asked for instead of `name`. `caller`: the return address of the call. Called by the stub alone.
@@ -147,16 +133,13 @@ static bool is_audited(void)
  * is no mistake: an earlier object's constructor may call before libc has come so far, and then it is the loader's call. */
 __attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name, int mode, const void *caller)
 {
-	struct plan *plan;
-
 	if (!have_real() || !name || !*name || !plan_may_be() || !identity_known())
 		return name;
 	/* $ORIGIN and its like are the loader's to expand, by the caller that only it knows. */
 	if (text_has(name, '$') || is_audited())
 		return name;
-	plan = plan_in_force(false);
-	if (!plan && plan_may_be() && !(mode & RTLD_NOLOAD) && is_cudas(name))
-		plan = plan_in_force(true);
 	/* One of our own answers that comes back through another object which hooks dlopen is decided once more, to the same. */
-	return plan ? decide(plan, name, mode, caller) : name;
+	if (plan_in_force(false) || (plan_may_be() && !(mode & RTLD_NOLOAD) && is_cudas(name) && plan_in_force(true)))
+		return decide(name, mode, caller);
+	return name;
 }

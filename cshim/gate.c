@@ -10,36 +10,29 @@
 enum { FUTEX_WAIT_BITSET_PRIVATE = 9 | 128, FUTEX_WAKE_PRIVATE = 1 | 128, SECONDS = 3 };
 
 /* The number of the thread that is in; 0: nobody. How many wait for it. */
-static uint32_t inside, waiting;
-
-/* False where it took too long. */
-static bool wait_for(uint32_t thread, struct timespec *end)
-{
-	long woken;
-
-	if (!end->tv_sec) {
-		(void)SYS(SYS_clock_gettime, CLOCK_MONOTONIC, end);
-		end->tv_sec += SECONDS;
-	}
-	__atomic_add_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
-	woken = SYS(SYS_futex, &inside, FUTEX_WAIT_BITSET_PRIVATE, thread, end, 0, -1);
-	__atomic_sub_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
-	return woken >= 0 || woken == -EINTR || woken == -EAGAIN;
-}
+static _Atomic uint32_t inside, waiting;
 
 /* The number of a thread and not a flag: it tells who is in, also to a child by fork, in whose memory it still stands. */
 bool gate_enter(void)
 {
 	uint32_t self = (uint32_t)SYS(SYS_gettid), now = 0;
 	struct timespec end = {0, 0};
+	long woken;
 
-	while (!__atomic_compare_exchange_n(&inside, &now, self, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)) {
+	while (!__atomic_compare_exchange_n(&inside, &now, self, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 		if (now == self)
 			return false;
 		/* One that is no thread of ours, of the process that we were forked off from: tried again with that. */
 		if (now == 0 || SYS(SYS_tgkill, sys_getpid(), now, 0) < 0)
 			continue;
-		if (!wait_for(now, &end))
+		if (!end.tv_sec) {
+			(void)SYS(SYS_clock_gettime, CLOCK_MONOTONIC, &end);
+			end.tv_sec += SECONDS;
+		}
+		waiting++;
+		woken = SYS(SYS_futex, &inside, FUTEX_WAIT_BITSET_PRIVATE, now, &end, 0, -1);
+		waiting--;
+		if (woken < 0 && woken != -EINTR && woken != -EAGAIN)
 			return false;
 		now = 0;
 	}
@@ -49,7 +42,7 @@ bool gate_enter(void)
 /* Who waits has said so before it went to sleep, and looks once more at `inside` then: none is missed. */
 void gate_leave(void)
 {
-	__atomic_store_n(&inside, 0, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&waiting, __ATOMIC_SEQ_CST))
+	inside = 0;
+	if (waiting)
 		(void)SYS(SYS_futex, &inside, FUTEX_WAKE_PRIVATE, INT32_MAX);
 }

@@ -9,18 +9,20 @@
 #include "sys.h"
 #include "text.h"
 
+struct plan plan;
+
 /* --- the order of the sorted tables: of a key and a record, below, equal to or above 0 --- */
 
-typedef int order(const struct plan *plan, const void *key, uint32_t record);
+typedef int order(const void *key, uint32_t record);
 
-static int by_name(const struct plan *plan, const void *key, uint32_t record)
+static int by_name(const void *key, uint32_t record)
 {
-	return text_compare(key, plan->strings + plan->names[record].name);
+	return text_compare(key, image_text(plan.names[record].name));
 }
 
-static int by_id(const struct plan *plan, const void *key, uint32_t record)
+static int by_id(const void *key, uint32_t record)
 {
-	const uint64_t *x = key, *y = (const uint64_t *)&plan->ids[record];
+	const uint64_t *x = key, *y = (const uint64_t *)&plan.ids[record];
 
 	for (int i = 0; i < 4; i++)
 		if (x[i] != y[i])
@@ -31,97 +33,87 @@ static int by_id(const struct plan *plan, const void *key, uint32_t record)
 /* --- checks: called by image_read alone, before anything else looks at the file --- */
 
 /* Where a part of the file lies; NULL unless that is between the header and the end. */
-static const void *part(const struct plan *plan, struct image_part part, size_t size)
+static const void *part(struct image_part part, size_t size)
 {
-	if (part.at % 8 || part.at < sizeof *plan->header || part.at > plan->size || part.count > (plan->size - part.at) / size)
+	if (part.at % 8 || part.at < sizeof *plan.header || part.at > plan.size || part.count > (plan.size - part.at) / size)
 		return NULL;
-	return (const char *)plan->header + part.at;
+	return (const char *)plan.header + part.at;
 }
 
-static bool parts_hold(struct plan *plan)
+static bool parts_hold(void)
 {
-	const struct image_header *h = plan->header;
+	const struct image_header *h = plan.header;
 
-	plan->libs = part(plan, h->libs, sizeof *plan->libs);
-	plan->names = part(plan, h->names, sizeof *plan->names);
-	plan->ids = part(plan, h->ids, sizeof *plan->ids);
-	plan->strings = part(plan, h->strings, 1);
-	return plan->libs && plan->names && plan->ids && plan->strings && h->libs.count <= IMAGE_LIBS && h->strings.count &&
-	       !plan->strings[h->strings.count - 1];
+	plan.libs = part(h->libs, sizeof *plan.libs);
+	plan.names = part(h->names, sizeof *plan.names);
+	plan.ids = part(h->ids, sizeof *plan.ids);
+	plan.strings = part(h->strings, 1);
+	return plan.libs && plan.names && plan.ids && plan.strings && h->libs.count <= IMAGE_LIBS && h->strings.count &&
+	       !plan.strings[h->strings.count - 1];
 }
 
 /* No longer than a path may be: many strings can share one end, and all of them are compared. */
-static bool is_string(const struct plan *plan, uint32_t at)
+static bool is_string(uint32_t at)
 {
-	for (uint32_t end = at; end < plan->header->strings.count && end - at < IMAGE_PATH; end++)
-		if (!plan->strings[end])
+	for (uint32_t end = at; end < plan.header->strings.count && end - at < IMAGE_PATH; end++)
+		if (!plan.strings[end])
 			return true;
 	return false;
 }
 
-/* The loader would expand a `$`. */
-static bool lib_holds(const struct plan *plan, const struct image_lib *lib)
+/* Each record leads to something, and each key is above the one before: it stands once, and halving finds it. The loader
+ * would expand a `$`; a name with a slash is a path, and no relative one. */
+static bool records_hold(void)
 {
-	return is_string(plan, lib->soname) && is_string(plan, lib->path) && plan->strings[lib->path] == '/' &&
-	       !text_has(plan->strings + lib->path, '$') && lib->how <= HOW_OWN;
-}
+	const struct image_header *h = plan.header;
 
-/* A name with a slash is a path, and no relative one. */
-static bool name_holds(const struct plan *plan, const struct image_name *name)
-{
-	return is_string(plan, name->name) && name->lib < plan->header->libs.count && name->alias <= 1 &&
-	       (plan->strings[name->name] == '/' || !text_has(plan->strings + name->name, '/'));
-}
-
-/* Each record leads to something, and each key is above the one before: it stands once, and halving finds it. */
-static bool records_hold(const struct plan *plan)
-{
-	const struct image_header *h = plan->header;
-
-	for (uint32_t i = 0; i < h->libs.count; i++)
-		if (!lib_holds(plan, &plan->libs[i]))
+	for (const struct image_lib *lib = plan.libs; lib < plan.libs + h->libs.count; lib++)
+		if (!is_string(lib->soname) || !is_string(lib->path) || *image_text(lib->path) != '/' ||
+		    text_has(image_text(lib->path), '$') || lib->how > HOW_OWN)
 			return false;
-	for (uint32_t i = 0; i < h->names.count; i++)
-		if (!name_holds(plan, &plan->names[i]) ||
-		    (i && by_name(plan, plan->strings + plan->names[i - 1].name, i) >= 0))
+	for (uint32_t i = 0; i < h->names.count; i++) {
+		const struct image_name *name = &plan.names[i];
+
+		if (!is_string(name->name) || name->lib >= h->libs.count || name->alias > 1 ||
+		    (*image_text(name->name) != '/' && text_has(image_text(name->name), '/')) ||
+		    (i && by_name(image_text(name[-1].name), i) >= 0))
 			return false;
+	}
 	for (uint32_t i = 1; i < h->ids.count; i++)
-		if (by_id(plan, &plan->ids[i - 1], i) >= 0)
+		if (by_id(&plan.ids[i - 1], i) >= 0)
 			return false;
 	return true;
 }
 
-/* What is wrong with a file of that size, or NULL. */
-static const char *check(struct plan *plan)
+/* What is wrong with what was read, or NULL. */
+static const char *check(void)
 {
-	const struct image_header *h = plan->header;
+	const struct image_header *h = plan.header;
 
 	/* A byte behind the file is ours, and 0. */
 	if (text_after((const char *)h, "cudashim-plan\t"))
 		return "it is text, which `cudashim run --plan FILE` compiles for a program";
-	if (plan->size < sizeof *h || !text_after(h->magic, "cudashim") || h->version != 3)
+	if (plan.size < sizeof *h || !text_after(h->magic, "cudashim") || h->version != 3)
 		return "it is no compiled plan of this version";
-	if (h->size != plan->size)
+	if (h->size != plan.size)
 		return "it is cut off";
-	if (!parts_hold(plan))
+	if (!parts_hold())
 		return "a table lies outside of it";
-	return records_hold(plan) ? NULL : "a record is malformed or out of order";
+	return records_hold() ? NULL : "a record is malformed or out of order";
 }
 
 /* --- reading --- */
 
-void image_free(struct plan *plan)
+void image_free(void)
 {
-	sys_release(plan->header, plan->size + 1);
-	sys_release(plan, sizeof *plan);
+	sys_release(plan.header, plan.size + 1);
 }
 
 /* Called with an open file that has passed the checks of its owner. */
-static const char *load(struct plan **result, int fd, size_t size, const char *path)
+static const char *load(int fd, size_t size, const char *path)
 {
-	struct plan *plan = sys_memory(sizeof *plan);
 	/* One byte more than the file has: it must be as long as it said. */
-	char *file = plan ? sys_memory(size + 1) : NULL;
+	char *file = sys_memory(size + 1);
 	const char *wrong;
 	size_t have = 0;
 	long got;
@@ -130,17 +122,15 @@ static const char *load(struct plan **result, int fd, size_t size, const char *p
 		return "there is no memory for it";
 	while (have <= size && ((got = sys_read(fd, file + have, size + 1 - have)) > 0 || got == -EINTR))
 		have += got > 0 ? (size_t)got : 0;
-	plan->header = (const void *)file;
-	plan->size = size;
-	(void)text_copy(plan->path, sizeof plan->path, path);
-	wrong = have == size ? check(plan) : "it changed while it was read";
-	if (wrong) {
-		image_free(plan);
-		return wrong;
-	}
-	(void)SYS(SYS_mprotect, file, size + 1, PROT_READ);
-	*result = plan;
-	return NULL;
+	plan.header = (const void *)file;
+	plan.size = size;
+	(void)text_copy(plan.path, sizeof plan.path, path);
+	wrong = have == size ? check() : "it changed while it was read";
+	if (wrong)
+		image_free();
+	else
+		(void)SYS(SYS_mprotect, file, size + 1, PROT_READ);
+	return wrong;
 }
 
 /* Whether anyone else may put another file in the place of this one (an older plan of ours, say), or change it: why not. In
@@ -160,7 +150,7 @@ static const char *check_owner(int fd, char *path, struct stat *st)
 	return st->st_size > IMAGE_BYTES ? "it is too large" : NULL;
 }
 
-const char *image_read(struct plan **plan, char *path)
+const char *image_read(char *path)
 {
 	const char *wrong;
 	struct stat st;
@@ -173,7 +163,7 @@ const char *image_read(struct plan **plan, char *path)
 		return fd == -ENOENT ? "it does not exist" : "it cannot be opened (or is a symbolic link)";
 	wrong = check_owner(fd, path, &st);
 	if (!wrong)
-		wrong = load(plan, fd, (size_t)st.st_size, path);
+		wrong = load(fd, (size_t)st.st_size, path);
 	sys_close(fd);
 	return wrong;
 }
@@ -181,13 +171,13 @@ const char *image_read(struct plan **plan, char *path)
 /* --- searching --- */
 
 /* The index of the record of a key among so many; `count` where there is none. */
-static uint32_t find(const struct plan *plan, order *order, const void *key, uint32_t count)
+static uint32_t find(order *order, const void *key, uint32_t count)
 {
 	uint32_t low = 0, high = count;
 
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
-		int is = order(plan, key, middle);
+		int is = order(key, middle);
 
 		if (is == 0)
 			return middle;
@@ -199,16 +189,14 @@ static uint32_t find(const struct plan *plan, order *order, const void *key, uin
 	return count;
 }
 
-const struct image_name *image_name(const struct plan *plan, const char *name)
+const struct image_name *image_name(const char *name)
 {
-	uint32_t count = plan->header->names.count, at = find(plan, by_name, name, count);
+	uint32_t count = plan.header->names.count, at = find(by_name, name, count);
 
-	return at < count ? &plan->names[at] : NULL;
+	return at < count ? &plan.names[at] : NULL;
 }
 
-bool image_has(const struct plan *plan, struct image_id id)
+bool image_has(struct image_id id)
 {
-	uint32_t count = plan->header->ids.count;
-
-	return find(plan, by_id, &id, count) < count;
+	return find(by_id, &id, plan.header->ids.count) < plan.header->ids.count;
 }

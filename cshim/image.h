@@ -1,6 +1,5 @@
 /* The compiled plan: docs/PLAN_FORMAT.md, "The image". */
-#ifndef CUDASHIM_IMAGE_H
-#define CUDASHIM_IMAGE_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,11 +40,12 @@ struct image_header {
 enum { LIB_UNTRIED, LIB_LOADED, LIB_FAILED };
 
 struct lib_state {
-	unsigned char load, said;
+	_Atomic unsigned char load, said;
 };
 
-/* The parts of a file that has passed all checks, and what is known of its libraries. */
-struct plan {
+/* The file, its parts once they have passed all checks, and what is known of its libraries. Only one is ever read that is in
+ * force, and it lasts as long as the process; plan.c says from when on it may be looked at. */
+extern struct plan {
 	const struct image_header *header;
 	size_t size;
 	const struct image_lib *libs;
@@ -54,22 +54,18 @@ struct plan {
 	const char *strings;
 	struct lib_state states[IMAGE_LIBS];
 	char path[IMAGE_PATH];
-};
+} plan;
 
-/* NULL, and a plan in `*plan`, when the file can be used; else why not (a string constant). `path` has room for IMAGE_PATH
- * bytes, and is the same again when it returns. */
-const char *image_read(struct plan **plan, char *path);
-/* Only for a plan that nobody else has seen: one that is in force lives as long as the process. */
-void image_free(struct plan *plan);
+#define image_text(at) (plan.strings + (at))
+#define image_state(lib) (&plan.states[(lib) - plan.libs])
+
+/* NULL when the file can be used, and is in `plan`; else why not (a string constant), and nothing is. `path` has room for
+ * IMAGE_PATH bytes, and is the same again when it returns. */
+const char *image_read(char *path);
+/* For a plan that nobody else has seen. */
+void image_free(void);
 
 /* The record of a name, or NULL. */
-const struct image_name *image_name(const struct plan *plan, const char *name);
+const struct image_name *image_name(const char *name);
 /* Whether the plan is for a program, or was made for an object. */
-bool image_has(const struct plan *plan, struct image_id id);
-
-static inline struct lib_state *image_state(struct plan *plan, const struct image_lib *lib)
-{
-	return &plan->states[lib - plan->libs];
-}
-
-#endif
+bool image_has(struct image_id id);

@@ -34,31 +34,25 @@ void *load_quietly(const char *path, int mode, const char **error)
 	return handle;
 }
 
-/* LIB_UNTRIED, or what became of it. */
-static unsigned char load_of(struct plan *plan, const struct image_lib *lib)
-{
-	return __atomic_load_n(&image_state(plan, lib)->load, __ATOMIC_ACQUIRE);
-}
-
 /* Loads one library unless another copy of it is mapped. One of ours that the host has opened is opened once more, so that
  * it stays even if the host closes it meanwhile.
  *
  * Two threads may come here for the same library: both call the real dlopen, whose own lock lets one wait for the other as
  * it would without us, and the same path is the same object. The same thread may come here again from a constructor of
  * what it loads: whatever runs constructors is mapped by then, and to load it again only counts. */
-static void load_member(struct plan *plan, const struct image_lib *lib, int mode)
+static void load_member(const struct image_lib *lib, int mode)
 {
-	const char *soname = plan->strings + lib->soname, *path = plan->strings + lib->path, *error;
+	const char *soname = image_text(lib->soname), *path = image_text(lib->path), *error;
 	unsigned char became = LIB_FAILED;
 	enum mapped mapped;
 
 	/* Loaded by itself, an object of the consumer's would not find what only its user brings along. */
-	if (lib->how == HOW_OWN || load_of(plan, lib) != LIB_UNTRIED)
+	if (lib->how == HOW_OWN || image_state(lib)->load != LIB_UNTRIED)
 		return;
-	mapped = objects_find(plan, lib, true);
+	mapped = objects_find(lib, true);
 	if (mapped == MAPPED_OTHER)
 		return;
-	if (said_changed(plan, lib)) {
+	if (said_changed(lib)) {
 		/* What is mapped came from it before. */
 		if (mapped != MAPPED_NOT)
 			return;
@@ -69,7 +63,7 @@ static void load_member(struct plan *plan, const struct image_lib *lib, int mode
 	} else {
 		log_say(said_level(lib), soname, ": ", path, " could not be loaded: ", error, NULL);
 	}
-	__atomic_store_n(&image_state(plan, lib)->load, became, __ATOMIC_RELEASE);
+	image_state(lib)->load = became;
 }
 
 /* --- what a file needs --- */
@@ -78,7 +72,6 @@ enum { NOT_NEEDED, NEEDED, LOOKED_INTO };
 
 /* What one call has found out so far; of each lib whether it is needed, and whether its own needs are noted, too. */
 struct needs {
-	struct plan *plan;
 	bool kept; /* whether what the plan only keeps counts */
 	unsigned char *of; /* one for each lib */
 };
@@ -87,11 +80,11 @@ struct needs {
 static bool note(const char *name, void *with)
 {
 	const struct needs *needs = with;
-	const struct image_name *found = image_name(needs->plan, name);
-	const struct image_lib *lib = found && !found->alias ? &needs->plan->libs[found->lib] : NULL;
+	const struct image_name *found = image_name(name);
+	const struct image_lib *lib = found && !found->alias ? &plan.libs[found->lib] : NULL;
 
 	if (lib && (needs->kept || lib->how < HOW_KEEP) && needs->of[found->lib] == NOT_NEEDED &&
-	    load_of(needs->plan, lib) == LIB_UNTRIED)
+	    image_state(lib)->load == LIB_UNTRIED)
 		needs->of[found->lib] = NEEDED;
 	return false;
 }
@@ -101,10 +94,10 @@ static bool note(const char *name, void *with)
  *
  * Who is here at once with another thread, or again from a constructor, has notes of his own: nobody takes for done what
  * somebody else is still about to do. */
-void load_needed(struct plan *plan, const char *path, bool kept, int mode)
+void load_needed(const char *path, bool kept, int mode)
 {
-	uint32_t count = plan->header->libs.count;
-	struct needs needs = {plan, kept, depth < DEPTH ? sys_memory(IMAGE_LIBS) : NULL};
+	uint32_t count = plan.header->libs.count;
+	struct needs needs = {kept, depth < DEPTH ? sys_memory(IMAGE_LIBS) : NULL};
 
 	if (!needs.of)
 		return;
@@ -116,14 +109,14 @@ void load_needed(struct plan *plan, const char *path, bool kept, int mode)
 			continue;
 		needs.of[i] = LOOKED_INTO;
 		/* What is mapped has what it needs. */
-		if (objects_find(plan, &plan->libs[i], true) != MAPPED_NOT)
+		if (objects_find(&plan.libs[i], true) != MAPPED_NOT)
 			continue;
-		(void)peek_any(plan->strings + plan->libs[i].path, note, &needs);
+		(void)peek_any(image_text(plan.libs[i].path), note, &needs);
 		/* Most of what it needs stands before it; in a circle, something behind it. */
 		i = count;
 	}
 	for (uint32_t i = 0; i < count; i++)
 		if (needs.of[i])
-			load_member(plan, &plan->libs[i], mode);
+			load_member(&plan.libs[i], mode);
 	sys_release(needs.of, IMAGE_LIBS);
 }

@@ -33,10 +33,11 @@ static bool is_rest(const char *s)
 }
 
 /* No allocation, no system call. One stem may be the beginning of another. */
-bool names_know(const char *name)
+bool names_know(const char *name, void *unused)
 {
 	const char *row = stems;
 
+	(void)unused;
 	name = text_after(name, "lib");
 	for (; name && (row = text_row(row, name)); row += 2 + row[1])
 		if (is_rest(name + row[1]))

@@ -19,23 +19,17 @@ struct search {
 	char *other;
 };
 
-/* The soname of an object that is mapped, or NULL. */
-static const char *soname_of(const struct dl_phdr_info *object)
-{
-	for (unsigned i = 0; i < object->dlpi_phnum; i++)
-		if (object->dlpi_phdr[i].p_type == PT_DYNAMIC)
-			return elf_string((const void *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr), object->dlpi_addr,
-					  DT_SONAME, NULL);
-	return NULL;
-}
-
 /* Called by the loader for each object, under its list lock: no system call that could wait. */
 static int match(struct dl_phdr_info *object, size_t size, void *with)
 {
 	struct search *search = with;
-	const char *name = name_of(object), *soname = soname_of(object);
+	const char *name = name_of(object), *soname = NULL;
 
 	(void)size;
+	for (unsigned i = 0; i < object->dlpi_phnum; i++)
+		if (object->dlpi_phdr[i].p_type == PT_DYNAMIC)
+			soname = elf_string((const void *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr), object->dlpi_addr,
+					    DT_SONAME, NULL);
 	search->nameless = !soname || !text_same(soname, search->soname);
 	if (text_same(name, search->path)) {
 		search->found = MAPPED_CHOSEN;
@@ -51,9 +45,9 @@ static int match(struct dl_phdr_info *object, size_t size, void *with)
 	return 0;
 }
 
-enum mapped objects_find(struct plan *plan, const struct image_lib *lib, bool say)
+enum mapped objects_find(const struct image_lib *lib, bool say)
 {
-	struct search search = {.soname = plan->strings + lib->soname, .path = plan->strings + lib->path};
+	struct search search = {.soname = image_text(lib->soname), .path = image_text(lib->path)};
 	struct stat st;
 
 	(void)dl_iterate_phdr(match, &search);
@@ -62,7 +56,7 @@ enum mapped objects_find(struct plan *plan, const struct image_lib *lib, bool sa
 		if (sys_stat(search.other, &st) == 0 && st.st_dev == lib->dev && st.st_ino == lib->ino)
 			search.found = MAPPED_CHOSEN;
 		else if (say)
-			said_other(plan, lib, search.other);
+			said_other(lib, search.other);
 	}
 	if (search.other)
 		sys_release(search.other, IMAGE_PATH);
@@ -82,14 +76,11 @@ static int contains(struct dl_phdr_info *object, size_t size, void *with)
 	struct place *place = with;
 
 	(void)size;
-	for (unsigned i = 0; i < object->dlpi_phnum; i++) {
-		const Elf64_Phdr *s = &object->dlpi_phdr[i];
-
+	for (const Elf64_Phdr *s = object->dlpi_phdr; s < object->dlpi_phdr + object->dlpi_phnum; s++)
 		if (s->p_type == PT_LOAD && place->address - (object->dlpi_addr + s->p_vaddr) < s->p_memsz) {
 			place->path = name_of(object);
 			return 1;
 		}
-	}
 	return 0;
 }
 

@@ -2,7 +2,8 @@
  * DT_NEEDED otherwise; an auditor is asked for each of them.
  *
  * Reads with pread, never through a map: a file that is cut short while we look at it must not end the host by SIGBUS. The
- * numbers in the file are used as offsets of bounded reads only. Works in memory of its own, not on the host's stack.
+ * numbers in the file are used as offsets of bounded reads only. Works in memory of its own, not on the host's stack: nothing
+ * in it is looked at before it was read from the file at hand.
  */
 #include "shim.h"
 
@@ -16,11 +17,6 @@ struct peek {
 	char name[NAME];
 	Elf64_Dyn dyns[DYNS];
 };
-
-/* One for whoever comes first, so that most files cost no mapping; who comes meanwhile gets one of his own. Nothing in it
- * is looked at before it was read from the file at hand. */
-static struct peek first;
-static unsigned char first_is_taken;
 
 /* As many bytes as there are, `size` at the most. */
 static size_t read_at(const struct peek *peek, void *to, size_t size, uint64_t at)
@@ -98,14 +94,13 @@ static bool any_name(struct peek *peek, peek_test *is, void *with)
 
 bool peek_any(const char *path, peek_test *is, void *with)
 {
-	struct peek *peek;
+	struct peek *peek = NULL;
 	struct stat st;
 	bool found = false;
 
 	/* To open a device or a pipe can have effects; the loader would, we need not. */
-	if (sys_stat(path, &st) < 0 || !S_ISREG(st.st_mode))
-		return false;
-	peek = __atomic_exchange_n(&first_is_taken, 1, __ATOMIC_ACQUIRE) ? sys_memory(sizeof *peek) : &first;
+	if (sys_stat(path, &st) == 0 && S_ISREG(st.st_mode))
+		peek = sys_memory(sizeof *peek);
 	if (!peek)
 		return false;
 	peek->fd = sys_open(path, O_RDONLY);
@@ -113,9 +108,6 @@ bool peek_any(const char *path, peek_test *is, void *with)
 		found = read_segments(peek) && any_name(peek, is, with);
 		sys_close(peek->fd);
 	}
-	if (peek == &first)
-		__atomic_store_n(&first_is_taken, 0, __ATOMIC_RELEASE);
-	else
-		sys_release(peek, sizeof *peek);
+	sys_release(peek, sizeof *peek);
 	return found;
 }

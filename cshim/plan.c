@@ -5,48 +5,41 @@
  */
 #include "shim.h"
 
-enum { NOT_READ = 0, NONE = 1, MAY_ASK = 2 }; /* anything else is the address of the plan */
-
-/* Only ever goes up: from NOT_READ to MAY_ASK, to NONE or a plan, where it stays. Written inside the gate alone. */
-static uintptr_t in_force;
-
-static struct plan *as_plan(uintptr_t now)
-{
-	return now > MAY_ASK ? (struct plan *)now : NULL;
-}
+/* Only ever goes up: from NOT_READ to MAY_ASK, to NONE or GIVEN, where it stays. Written inside the gate alone, after the
+ * plan that it speaks of. */
+static _Atomic enum force { NOT_READ, MAY_ASK, NONE, GIVEN } in_force;
 
 bool plan_may_be(void)
 {
-	return __atomic_load_n(&in_force, __ATOMIC_ACQUIRE) != NONE;
+	return in_force != NONE;
 }
 
 /* --- inside the gate --- */
 
-/* A plan that is for this program, or `otherwise`, which was said. */
-static uintptr_t take(char *path, enum log_level not_for, uintptr_t otherwise)
+/* GIVEN if the file is a plan for this program; else `otherwise`, which was said. */
+static enum force take(char *path, enum log_level not_for, enum force otherwise)
 {
-	struct plan *plan = NULL;
-	const char *wrong = image_read(&plan, path);
+	const char *wrong = image_read(path);
 	char digits[21];
 
 	if (wrong) {
 		log_say(LOG_WARNING, "the plan ", path, " is refused: ", wrong, NULL);
 		return otherwise;
 	}
-	if (!image_has(plan, identity.program)) {
+	if (!image_has(identity.program)) {
 		log_say(not_for, "the plan ", path, " is not for ", identity.path, NULL);
-		image_free(plan);
+		image_free();
 		return otherwise;
 	}
-	log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, plan->header->libs.count), " libraries", NULL);
-	return (uintptr_t)plan;
+	log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, plan.header->libs.count), " libraries", NULL);
+	return GIVEN;
 }
 
 /* Called once, at the first call of all that comes so far. Without a plan that is for this program it is as if none had
  * been given: the binary may be asked, later, if the process turns out to be CUDA's. */
-static uintptr_t read_given(void)
+static enum force read_given(void)
 {
-	uintptr_t otherwise = ask_can() ? MAY_ASK : NONE;
+	enum force otherwise = ask_can() ? MAY_ASK : NONE;
 
 	/* Of a program that is not known nothing can be told apart. */
 	if (identity.out || !identity.program.ino)
@@ -57,42 +50,38 @@ static uintptr_t read_given(void)
 
 /* Called once. The binary answers with the path of an image, or with `!` and the reason why there is none, or with nothing
  * where this process is no business of ours; whatever it is, it is not asked again. */
-static uintptr_t ask_for_one(void)
+static enum force ask_for_one(void)
 {
 	char *answer = ask(NULL, NULL, NULL);
 
-	if (!answer)
-		return NONE;
-	if (answer[0] == '/')
+	if (answer && answer[0] == '/')
 		return take(answer, LOG_WARNING, NONE);
-	if (answer[0] == '!')
+	if (answer && answer[0] == '!')
 		log_say(LOG_WARNING, "no plan: ", answer + 1, NULL);
-	else if (answer[0])
+	else if (answer && answer[0])
 		log_say(LOG_WARNING, "no plan: the answer of cudashim is not a path: run `cudashim doctor`", NULL);
-	else
+	else if (answer)
 		log_say(LOG_DECISION, "the cudashim binary has no plan for this process", NULL);
 	return NONE;
 }
 
 /* --- the plan --- */
 
-struct plan *plan_in_force(bool want)
+bool plan_in_force(bool want)
 {
-	uintptr_t now = __atomic_load_n(&in_force, __ATOMIC_ACQUIRE);
+	enum force now = in_force;
 
-	if (now > MAY_ASK || now == NONE || (now == MAY_ASK && !want))
-		return as_plan(now);
+	if (now >= NONE || (now == MAY_ASK && !want))
+		return now == GIVEN;
 	if (!identity_known() || !gate_enter())
-		return NULL;
+		return false;
 	/* Another thread may have been in before us. */
-	now = __atomic_load_n(&in_force, __ATOMIC_ACQUIRE);
-	if (now == NOT_READ)
-		now = read_given();
-	if (now == MAY_ASK && want)
-		now = ask_for_one();
-	__atomic_store_n(&in_force, now, __ATOMIC_RELEASE);
+	if (in_force == NOT_READ)
+		in_force = read_given();
+	if (in_force == MAY_ASK && want)
+		in_force = ask_for_one();
 	gate_leave();
-	return as_plan(now);
+	return in_force == GIVEN;
 }
 
 /* --- whom it serves --- */
@@ -106,23 +95,21 @@ static struct verdict {
 	const char *name; /* one of the plan's strings, or NULL */
 	bool set;
 } verdicts[VERDICTS];
-static uint32_t verdict_count;
+static _Atomic uint32_t verdict_count;
 
 static const struct verdict *find_verdict(struct image_id object, const char *name)
 {
-	uint32_t count = __atomic_load_n(&verdict_count, __ATOMIC_ACQUIRE);
-
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < verdict_count; i++)
 		if (verdicts[i].object.dev == object.dev && verdicts[i].object.ino == object.ino && verdicts[i].name == name)
 			return &verdicts[i];
 	return NULL;
 }
 
 /* Inside the gate. No answer is no: what the loader does without us is left to it. */
-static bool ask_about(struct plan *plan, const char *path, const char *name)
+static bool ask_about(const char *path, const char *name)
 {
 	static bool no_more;
-	const char *answer = no_more ? NULL : ask(plan->path, path, name);
+	const char *answer = no_more ? NULL : ask(plan.path, path, name);
 	bool set = answer && text_same(answer, "set");
 
 	if (answer && answer[0] == '!')
@@ -143,22 +130,22 @@ static struct image_id id_of(const char *path)
 }
 
 /* The program itself is: its identity was found in the plan. */
-bool plan_proves(const struct plan *plan, const char *path)
+bool plan_proves(const char *path)
 {
-	return !*path || image_has(plan, id_of(path));
+	return !*path || image_has(id_of(path));
 }
 
-bool plan_serves(struct plan *plan, const char *path, const struct image_name *found)
+bool plan_serves(const char *path, const struct image_name *found)
 {
-	const char *name = found ? plan->strings + found->name : NULL;
+	const char *name = found ? image_text(found->name) : NULL;
 	const struct verdict *known;
 	struct image_id object;
 
-	if (plan_proves(plan, path))
+	if (plan_proves(path))
 		return true;
 	/* What is asked for by a path that is replaced is the library. */
 	if (name && *name == '/')
-		name = plan->strings + plan->libs[found->lib].soname;
+		name = image_text(plan.libs[found->lib].soname);
 	object = id_of(path);
 	known = find_verdict(object, name);
 	/* One that has no identity cannot be told from another. */
@@ -166,9 +153,8 @@ bool plan_serves(struct plan *plan, const char *path, const struct image_name *f
 		/* Another thread may have been in before us. */
 		known = find_verdict(object, name);
 		if (!known && verdict_count < VERDICTS) {
-			verdicts[verdict_count] = (struct verdict){object, name, ask_about(plan, path, name)};
-			known = &verdicts[verdict_count];
-			__atomic_store_n(&verdict_count, verdict_count + 1, __ATOMIC_RELEASE);
+			verdicts[verdict_count] = (struct verdict){object, name, ask_about(path, name)};
+			known = &verdicts[verdict_count++];
 		}
 		gate_leave();
 	}

@@ -3,65 +3,54 @@
 
 enum { SAID_CHANGED = 1, SAID_OTHER = 2 };
 
-/* What makes the file another than the one the plan was made for; NULL if nothing does. */
-static const char *changed(const struct image_lib *lib, const char *path)
+/* Whether this is the first time. */
+static bool first(const struct image_lib *lib, unsigned char what)
 {
-	struct stat st;
-
-	if (sys_stat(path, &st) < 0)
-		return "it is gone";
-	if (st.st_dev != lib->dev || st.st_ino != lib->ino)
-		return "another file is there now";
-	if ((uint64_t)st.st_size != lib->size)
-		return "its size is another";
-	/* Nanoseconds of 64 bits, which go round in 584 years. */
-	if ((uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec != lib->mtime)
-		return "its modification time is another";
-	return NULL;
+	return !(__atomic_fetch_or(&image_state(lib)->said, what, __ATOMIC_RELAXED) & what);
 }
 
-/* A library that the plan only keeps where it is loses nothing if the loader finds it by itself. */
 enum log_level said_level(const struct image_lib *lib)
 {
 	return lib->how >= HOW_KEEP ? LOG_DECISION : LOG_WARNING;
 }
 
-/* Whether this is the first time. */
-static bool first(struct lib_state *state, unsigned char what)
+bool said_changed(const struct image_lib *lib)
 {
-	return !(__atomic_fetch_or(&state->said, what, __ATOMIC_RELAXED) & what);
-}
+	const char *what = NULL;
+	struct stat st;
 
-bool said_changed(struct plan *plan, const struct image_lib *lib)
-{
-	const char *path = plan->strings + lib->path, *what = changed(lib, path);
-
-	if (what && first(image_state(plan, lib), SAID_CHANGED))
-		log_say(said_level(lib), plan->strings + lib->soname, ": ", path, " is not used: ", what,
+	if (sys_stat(image_text(lib->path), &st) < 0)
+		what = "it is gone";
+	else if (st.st_dev != lib->dev || st.st_ino != lib->ino)
+		what = "another file is there now";
+	else if ((uint64_t)st.st_size != lib->size)
+		what = "its size is another";
+	/* Nanoseconds of 64 bits, which go round in 584 years. */
+	else if ((uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec != lib->mtime)
+		what = "its modification time is another";
+	if (what && first(lib, SAID_CHANGED))
+		log_say(said_level(lib), image_text(lib->soname), ": ", image_text(lib->path), " is not used: ", what,
 			"; left to the loader", NULL);
 	return what != NULL;
 }
 
 /* If ours was refused or could not be loaded, that has been said, and the loader took another. */
-void said_other(struct plan *plan, const struct image_lib *lib, const char *other)
+void said_other(const struct image_lib *lib, const char *other)
 {
-	struct lib_state *state = image_state(plan, lib);
-
-	if (!(__atomic_load_n(&state->said, __ATOMIC_RELAXED) & SAID_CHANGED) &&
-	    __atomic_load_n(&state->load, __ATOMIC_RELAXED) != LIB_FAILED && first(state, SAID_OTHER))
-		log_say(said_level(lib), plan->strings + lib->soname, " is already mapped from ",
-			*other ? other : "the program", " (before the plan could act; is it in LD_PRELOAD?); the plan's ",
-			plan->strings + lib->path, " is not used", NULL);
+	if (!(image_state(lib)->said & SAID_CHANGED) && image_state(lib)->load != LIB_FAILED && first(lib, SAID_OTHER))
+		log_say(said_level(lib), image_text(lib->soname), " is already mapped from ", *other ? other : "the program",
+			" (before the plan could act; is it in LD_PRELOAD?); the plan's ", image_text(lib->path), " is not used", NULL);
 }
 
-const char *said_answer(const struct plan *plan, const struct image_name *found, const char *name, const char *answer)
+const char *said_answer(const struct image_name *found, const char *name, const char *answer)
 {
-	const struct image_lib *lib = &plan->libs[found->lib];
-	const char *soname = plan->strings + lib->soname;
-	const char *why = !found->alias ? lib->how >= HOW_KEEP ? "kept by the plan" : "chosen by the plan"
-			  : *name == '/' ? "replaced by " : "alias of ";
+	const struct image_lib *lib = &plan.libs[found->lib];
+	const char *why = lib->how >= HOW_KEEP ? "kept by the plan" : "chosen by the plan";
+	bool same = answer == name;
 
-	log_say(LOG_DECISION, name, answer == name ? " is mapped already (" : " -> ", answer == name ? "" : answer,
-		answer == name ? "" : " (", why, found->alias ? soname : "", ")", NULL);
+	if (found->alias)
+		why = *name == '/' ? "replaced by " : "alias of ";
+	log_say(LOG_DECISION, name, same ? " is mapped already (" : " -> ", same ? "" : answer, same ? "" : " (", why,
+		found->alias ? image_text(lib->soname) : "", ")", NULL);
 	return answer;
 }

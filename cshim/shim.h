@@ -1,6 +1,5 @@
 /* What the files of this object share, by the file that has it. Nobody outside calls any of it. */
-#ifndef CUDASHIM_SHIM_H
-#define CUDASHIM_SHIM_H
+#pragma once
 
 #include <link.h>
 
@@ -54,20 +53,20 @@ bool identity_known(void);
 
 /* --- plan.c: the plan in force, and for whom it is --- */
 
-/* The plan, or NULL. `ask`: the call is CUDA's, so where none was given the binary is worth a question. */
-struct plan *plan_in_force(bool ask);
+/* Whether there is one: `plan`. `ask`: the call is CUDA's, so where none was given the binary is worth a question. */
+bool plan_in_force(bool ask);
 /* Whether a plan may ever come into force here. Cheap: asked before each dlopen. */
 bool plan_may_be(void);
 /* Whether the plan was made for the object at `path`, "" being the program itself: it gets what is kept, too. */
-bool plan_proves(const struct plan *plan, const char *path);
+bool plan_proves(const char *path);
 /* Whether the object at `path`, which opens, or needs, what the plan names, gets it; `name`: what it opens, NULL where it
  * needs it. May ask the binary. */
-bool plan_serves(struct plan *plan, const char *path, const struct image_name *name);
+bool plan_serves(const char *path, const struct image_name *name);
 
 /* --- names.c --- */
 
-/* Whether a file's name is one of CUDA's. */
-bool names_know(const char *name);
+/* Whether a file's name is one of CUDA's: a peek_test. */
+bool names_know(const char *name, void *unused);
 
 /* --- ask.c: the question --- */
 
@@ -87,7 +86,7 @@ enum mapped {
 };
 
 /* Where a library of the plan is. `say`: that it is another copy, once. */
-enum mapped objects_find(struct plan *plan, const struct image_lib *lib, bool say);
+enum mapped objects_find(const struct image_lib *lib, bool say);
 /* The path of the object whose code lies at `address`, "" for the program itself and where there is none; a string of the
  * loader's, which is there as long as the object. */
 const char *objects_path(const void *address);
@@ -107,17 +106,17 @@ extern void *(*cudashim_real)(const char *name, int mode);
 void *load_quietly(const char *path, int mode, const char **error);
 /* Loads what the file at `path`, which is about to be loaded, needs of the plan, and what that needs; `kept`: also where
  * the plan only keeps it. */
-void load_needed(struct plan *plan, const char *path, bool kept, int mode);
+void load_needed(const char *path, bool kept, int mode);
 
 /* --- said.c: what is said of a plan's libraries, by both doors --- */
 
-/* How loudly something is said of a library. */
+/* A library that the plan only keeps where it is loses nothing if the loader finds it by itself. */
 enum log_level said_level(const struct image_lib *lib);
 /* Whether the file of a library is no longer the one that the plan was made for; says so once. */
-bool said_changed(struct plan *plan, const struct image_lib *lib);
-void said_other(struct plan *plan, const struct image_lib *lib, const char *other);
+bool said_changed(const struct image_lib *lib);
+void said_other(const struct image_lib *lib, const char *other);
 /* Says what is asked for instead of `name`, and by which rule; answers `answer`. */
-const char *said_answer(const struct plan *plan, const struct image_name *found, const char *name, const char *answer);
+const char *said_answer(const struct image_name *found, const char *name, const char *answer);
 
 /* --- audit.c --- */
 
@@ -146,5 +145,3 @@ static inline const char *elf_string(const Elf64_Dyn *table, uint64_t base, int6
 			return strings + dyn->d_un.d_val;
 	return NULL;
 }
-
-#endif

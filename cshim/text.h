@@ -1,6 +1,5 @@
 /* Strings and memory without a C library. */
-#ifndef CUDASHIM_TEXT_H
-#define CUDASHIM_TEXT_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,5 +29,3 @@ char *text_decimal(char buf[static 21], uint64_t n);
  * a table: a letter, the length of the name in one byte, the name. No pointers: the loader would have to relocate them in
  * every process. */
 const char *text_row(const char *row, const char *s);
-
-#endif

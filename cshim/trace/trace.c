@@ -129,7 +129,7 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 	if (acts)
 		answer = audit_objsearch(name, cookie, flag);
 	tried = false;
-	searching = names_know(text_base(name));
+	searching = names_know(text_base(name), NULL);
 	if (searching || answer != name)
 		record("search", name,
 		       elf_string(asker->l_ld, asker->l_addr, DT_NEEDED, name) ? "needed"

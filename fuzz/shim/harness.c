@@ -34,52 +34,51 @@ static void put_number(struct out *out, uint64_t n)
 	put(out, text_decimal(digits, n));
 }
 
-static void put_plan(struct out *out, struct plan *plan)
+static void put_plan(struct out *out)
 {
-	const struct image_header *h = plan->header;
+	const struct image_header *h = plan.header;
 
 	for (uint32_t i = 0; i < h->libs.count; i++) {
-		const struct image_lib *lib = &plan->libs[i];
+		const struct image_lib *lib = &plan.libs[i];
 
 		put(out, "l");
-		put(out, plan->strings + lib->soname);
-		put(out, plan->strings + lib->path);
+		put(out, plan.strings + lib->soname);
+		put(out, plan.strings + lib->path);
 		put_number(out, lib->dev);
 		put_number(out, lib->ino);
 		put_number(out, lib->size);
 		put_number(out, lib->mtime);
 		put_number(out, lib->how);
-		must(image_state(plan, lib)->load == LIB_UNTRIED);
+		must(image_state(lib)->load == LIB_UNTRIED);
 	}
 	for (uint32_t i = 0; i < h->names.count; i++) {
 		put(out, "n");
-		put(out, plan->strings + plan->names[i].name);
-		put_number(out, plan->names[i].lib);
-		put_number(out, plan->names[i].alias);
-		must(image_name(plan, plan->strings + plan->names[i].name) == &plan->names[i]);
+		put(out, plan.strings + plan.names[i].name);
+		put_number(out, plan.names[i].lib);
+		put_number(out, plan.names[i].alias);
+		must(image_name(plan.strings + plan.names[i].name) == &plan.names[i]);
 	}
 	for (uint32_t i = 0; i < h->ids.count; i++) {
 		put(out, "i");
-		put_number(out, plan->ids[i].dev);
-		put_number(out, plan->ids[i].ino);
-		put_number(out, plan->ids[i].dir_dev);
-		put_number(out, plan->ids[i].dir_ino);
-		must(image_has(plan, plan->ids[i]));
+		put_number(out, plan.ids[i].dev);
+		put_number(out, plan.ids[i].ino);
+		put_number(out, plan.ids[i].dir_dev);
+		put_number(out, plan.ids[i].dir_ino);
+		must(image_has(plan.ids[i]));
 	}
-	must(!image_name(plan, "\xff\xff no name \xff"));
+	must(!image_name("\xff\xff no name \xff"));
 }
 
 long harness_image(const unsigned char *bytes, size_t size, char *out, size_t room)
 {
 	struct out to = { out, room, 0 };
-	struct plan *plan = NULL;
 	char path[IMAGE_PATH] = "/plan";
 
 	memory_file = (struct memory_file){ bytes, size, 0 };
-	if (image_read(&plan, path))
+	if (image_read(path))
 		return -1;
-	put_plan(&to, plan);
-	image_free(plan);
+	put_plan(&to);
+	image_free();
 	return (long)to.written;
 }
 
