@@ -4,7 +4,7 @@
 //! Takes the C sources, the stems of `data/families.tsv` and the names of `data/variables.tsv`; gives two shared objects, or
 //! empty files for a target that they do not know (`image_for` then says so). The C library of the build machine plays no part in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -112,14 +112,15 @@ fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
 /// The table that `cshim/identity.c` includes: what the binary may know of a process's environment, `h` before a variable
 /// that would act on the binary itself.
 fn variables_header(variables: &Path) -> Result<String, Box<dyn Error>> {
-    let mut header = String::new();
+    let mut entries = BTreeMap::new();
     for row in rows(variables)? {
         let mut fields = row.split('\t');
         let (name, hidden) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         let kind = if hidden == "yes" { "h" } else { "v" };
         let name = name.strip_suffix('*').map_or_else(|| format!("{name}="), str::to_owned);
-        header.push_str(&entry(variables, kind, &name)?);
+        entries.insert(name.clone(), entry(variables, kind, &name)?);
     }
+    let header: String = entries.into_values().collect();
     // A table that is empty is still one.
     Ok(header + "\"\"\n")
 }

@@ -60,7 +60,7 @@ static void reset_signals(void)
 static bool reset_descriptors(int out)
 {
 	/* Looked at first: a host that runs without 2 may get that number for what is opened next. */
-	bool talk = log_is_on() && SYS(SYS_fcntl, 2, F_GETFD) >= 0;
+	bool talk = log_limit == LOG_DECISION && SYS(SYS_fcntl, 2, F_GETFD) >= 0;
 	int null = sys_open("/dev/null", O_RDWR);
 
 	/* Above 2 first: a host that runs with these closed gets their numbers. */
@@ -152,7 +152,7 @@ char *ask(const char *image, const char *object, const char *name)
 	int ends[2], status = -1;
 	long child = -ENOMEM, size, got, end = 0;
 
-	if (identity.variables && SYS(SYS_pipe2, ends, O_CLOEXEC) == 0) {
+	if (identity_variables() && SYS(SYS_pipe2, ends, O_CLOEXEC) == 0) {
 		/* No handler of the host may run in the children. */
 		(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
 		child = SYS(SYS_clone, 0);

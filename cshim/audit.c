@@ -19,7 +19,7 @@ static const struct link_map *find_mapped(const char *soname, bool *nameless)
 		const char *own = elf_string(map->l_ld, map->l_addr, DT_SONAME, NULL);
 
 		*nameless = !own;
-		if (text_same(own ? own : text_base(map_name(map)), soname))
+		if (text_same(own ? own : text_base(map->l_name), soname))
 			return map;
 	}
 	return NULL;
@@ -47,7 +47,7 @@ static const char *decide(const char *name, const struct link_map *asker)
 	const struct image_lib *lib = found ? &plan.libs[found->lib] : NULL;
 	bool needed = elf_string(asker->l_ld, asker->l_addr, DT_NEEDED, name), nameless;
 	bool kept = lib && !found->alias && lib->how >= HOW_KEEP;
-	const char *who = asker == audit_base ? "" : map_name(asker);
+	const char *who = asker == audit_base ? "" : asker->l_name;
 	const struct link_map *other;
 
 	/* What is kept spares the loader a search for what needs it; who opens it by hand, the loader serves better. */
@@ -55,16 +55,16 @@ static const char *decide(const char *name, const struct link_map *asker)
 		return name;
 	other = find_mapped(image_text(lib->soname), &nameless);
 	/* Mapped by its soname, and yet asked for: it is another namespace that is to have it. */
-	if (other && ((!found->alias && !nameless) || *map_name(other) != '/'))
+	if (other && ((!found->alias && !nameless) || *other->l_name != '/'))
 		return name;
 	if (kept ? !plan_proves(who) : !plan_serves(who, needed ? NULL : found))
 		return name;
 	if (!other)
 		return said_changed(lib) ? name : said_answer(found, name, image_text(lib->path));
-	if (!text_same(map_name(other), image_text(lib->path)))
-		said_other(lib, map_name(other));
+	if (!text_same(other->l_name, image_text(lib->path)))
+		said_other(lib, other->l_name);
 	/* The loader knows the file that is mapped by its inode. */
-	return said_answer(found, name, map_name(other));
+	return said_answer(found, name, other->l_name);
 }
 
 /* --- what the loader calls --- */
@@ -87,7 +87,7 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 	if (flag != AS_ASKED)
 		return (char *)name;
 	if (text_same(name, AUDIT_QUESTION))
-		return (char *)(plan_in_force(false) || plan_may_be() ? map_name(asker) : name);
+		return (char *)(plan_in_force(false) || plan_may_be() ? asker->l_name : name);
 	return (char *)(is_planned(name, asker) ? decide(name, asker) : name);
 }
 

@@ -13,14 +13,14 @@ EXPORT const unsigned cudashim_abi = 2;
 
 /* --- the real dlopen --- */
 
-/* What the stub jumps to if there is no dlopen in the process at all. */
+/* What the stub jumps to: the real one, or where there is no dlopen in the process at all this. */
 static void *no_dlopen(const char *name, int mode)
 {
 	(void)name, (void)mode;
 	return NULL;
 }
 
-void *(*cudashim_real)(const char *name, int mode) = no_dlopen;
+void *(*_Atomic cudashim_real)(const char *name, int mode);
 
 /* Before glibc 2.34 dlsym is in libdl, which may not be there when we are linked in, and come later by way of libc itself;
  * that way is open to us, too. */
@@ -35,9 +35,9 @@ enum { LIBC_DLOPEN = 1 << 31 };
  * called from, so it must be called here and not in the stub. Two threads may do this at once; they find the same. */
 static bool have_real(void)
 {
-	void *libdl, *real = __atomic_load_n(&cudashim_real, __ATOMIC_ACQUIRE);
+	void *libdl, *real = cudashim_real;
 
-	if (real != no_dlopen)
+	if (real && real != no_dlopen)
 		return true;
 	if (dlsym) {
 		real = dlsym(RTLD_NEXT, "dlopen");
@@ -45,8 +45,7 @@ static bool have_real(void)
 		libdl = __libc_dlopen_mode ? __libc_dlopen_mode("libdl.so.2", RTLD_LAZY | LIBC_DLOPEN) : NULL;
 		real = libdl ? __libc_dlsym(libdl, "dlopen") : NULL;
 	}
-	if (real)
-		__atomic_store_n(&cudashim_real, real, __ATOMIC_RELEASE);
+	cudashim_real = real ? real : no_dlopen;
 	return real;
 }
 

@@ -15,7 +15,6 @@ struct identity identity;
 
 /* What glibc hands to constructors. An auditor has a namespace of its own, without libc and its `environ`. */
 static char **first_environ;
-static unsigned char known;
 
 /* --- the environment --- */
 
@@ -26,25 +25,33 @@ static const char table[] =
 	;
 static const char host_prefix[] = "CUDASHIM_HOST_";
 
-/* Copies what the binary may know; from here on nobody looks at the environment itself. */
-static void take_variables(char **entries)
+/* Copies the environment, with room for the prefix before each entry; from here on nobody looks at the original. */
+static void take_environment(char **entries)
 {
-	size_t count = 1, room = 0;
-	char *to, **list;
+	size_t count = 1, room = sizeof host_prefix;
+	char *to;
 
-	/* No more than all of it; of the memory, only what is written to is there. */
 	for (char **entry = entries; *entry; entry++, count++)
 		room += sizeof host_prefix + text_length(*entry);
-	list = identity.variables = sys_memory(count * sizeof *list + room);
-	to = (char *)(list + count);
-	for (char **entry = entries; list && *entry; entry++) {
-		const char *row = text_row(table, *entry);
+	identity.variables = sys_memory(count * sizeof *identity.variables + room);
+	to = identity.entries = (char *)(identity.variables + count);
+	for (; identity.variables && *entries; entries++)
+		if (**entries)
+			to = text_put(to + sizeof host_prefix - 1, *entries) + 1;
+}
 
-		if (!row || text_after(*entry, host_prefix))
-			continue;
-		*list++ = to;
-		to = text_put(row[0] == 'h' ? text_put(to, host_prefix) : to, *entry) + 1;
+/* Most processes never ask, so it is found out here what the binary may know. A forked child may find it half done. */
+char **identity_variables(void)
+{
+	char **to = identity.variables, *entry = identity.entries + sizeof host_prefix - 1;
+	const char *row;
+
+	for (; to && *entry; entry += text_length(entry) + sizeof host_prefix) {
+		row = text_row(table, entry);
+		if (row && !text_after(entry, host_prefix))
+			*to++ = row[0] == 'h' ? memcpy(entry - (sizeof host_prefix - 1), host_prefix, sizeof host_prefix - 1) : entry;
 	}
+	return identity.variables;
 }
 
 /* Our own variables; of one that stands there twice the last counts. */
@@ -188,7 +195,7 @@ static void read_identity(char **entries)
 		return;
 	find_program((const char *)auxiliary(AT_EXECFN, 0));
 	if (ask_can())
-		take_variables(entries);
+		take_environment(entries);
 }
 
 /* Called in the constructor, and before each decision, for a call that comes before it. */
@@ -196,14 +203,14 @@ bool identity_known(void)
 {
 	char **entries = &environ && environ ? environ : first_environ;
 
-	if (__atomic_load_n(&known, __ATOMIC_ACQUIRE))
+	if (identity.known)
 		return true;
 	/* libc has not come so far; the next call may. */
 	if (!entries || !gate_enter())
 		return false;
-	if (!known)
+	if (!identity.known)
 		read_identity(entries);
-	__atomic_store_n(&known, 1, __ATOMIC_RELEASE);
+	identity.known = true;
 	gate_leave();
 	return true;
 }

@@ -5,30 +5,21 @@
 
 #include "shim.h"
 
-/* The last level that is said; then the file of CUDASHIM_LOG, empty where lines go to stderr. */
-static enum log_level limit = LOG_WARNING;
+enum log_level log_limit;
+/* The file of CUDASHIM_LOG; empty where lines go to stderr. */
 static char file[IMAGE_PATH];
 static const char lost[] = "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)\n";
-/* What descriptor 2 was at the start, all zero where it was none. A host may close it and get the number again for a file
- * of its own, and a warning must not end up in that. */
-static struct stat stderr_then;
-
 /* A value that means nothing is as none: to say so would be a line in every process. */
 void log_setup(const char *value)
 {
-	(void)sys_fstat(2, &stderr_then);
+	(void)sys_fstat(2, &identity.stderr);
 	if (!value)
 		return;
 	if (text_same(value, "off"))
-		limit = LOG_NOTHING;
+		log_limit = LOG_NOTHING;
 	else if (text_same(value, "1") || text_same(value, "stderr") || text_same(value, "/dev/stderr") ||
 		 (value[0] == '/' && text_copy(file, sizeof file, value)))
-		limit = LOG_DECISION;
-}
-
-bool log_is_on(void)
-{
-	return limit == LOG_DECISION;
+		log_limit = LOG_DECISION;
 }
 
 /* A name comes from files and callers: no control byte may reach a terminal, neither C0 nor C1, the latter neither raw nor
@@ -84,7 +75,7 @@ static void to_stderr(const char *line, size_t size)
 	struct pollfd poll = {.fd = 2, .events = POLLOUT};
 	struct timespec now = {0, 0};
 
-	if (sys_fstat(2, &st) == 0 && st.st_dev == stderr_then.st_dev && st.st_ino == stderr_then.st_ino &&
+	if (sys_fstat(2, &st) == 0 && st.st_dev == identity.stderr.st_dev && st.st_ino == identity.stderr.st_ino &&
 	    SYS(SYS_ppoll, &poll, 1, &now, NULL, 8) == 1 && poll.revents == POLLOUT)
 		write_quietly(2, line, size);
 }
@@ -104,7 +95,7 @@ static void write_line(enum log_level level, const char *line, size_t size)
 
 void log_say(enum log_level level, ...)
 {
-	char digits[21], *line = level > limit ? NULL : sys_memory(PAGE); /* Of the host's stack there may be little left. */
+	char digits[21], *line = level > log_limit ? NULL : sys_memory(PAGE); /* Of the host's stack there may be little left. */
 	const char *part;
 	size_t at;
 	va_list parts;

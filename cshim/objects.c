@@ -3,11 +3,6 @@
 
 #pragma weak dl_iterate_phdr
 
-static const char *name_of(const struct dl_phdr_info *object)
-{
-	return object->dlpi_name ? object->dlpi_name : "";
-}
-
 /* --- by soname --- */
 
 /* What is looked for, and what was found so far. The first of another file's is the one that the loader would take; the
@@ -23,7 +18,7 @@ struct search {
 static int match(struct dl_phdr_info *object, size_t size, void *with)
 {
 	struct search *search = with;
-	const char *name = name_of(object), *soname = NULL;
+	const char *name = object->dlpi_name, *soname = NULL;
 
 	(void)size;
 	for (unsigned i = 0; i < object->dlpi_phnum; i++)
@@ -78,7 +73,7 @@ static int contains(struct dl_phdr_info *object, size_t size, void *with)
 	(void)size;
 	for (const Elf64_Phdr *s = object->dlpi_phdr; s < object->dlpi_phdr + object->dlpi_phnum; s++)
 		if (s->p_type == PT_LOAD && place->address - (object->dlpi_addr + s->p_vaddr) < s->p_memsz) {
-			place->path = name_of(object);
+			place->path = object->dlpi_name;
 			return 1;
 		}
 	return 0;

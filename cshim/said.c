@@ -46,11 +46,9 @@ const char *said_answer(const struct image_name *found, const char *name, const 
 {
 	const struct image_lib *lib = &plan.libs[found->lib];
 	const char *why = lib->how >= HOW_KEEP ? "kept by the plan" : "chosen by the plan";
-	bool same = answer == name;
 
 	if (found->alias)
 		why = *name == '/' ? "replaced by " : "alias of ";
-	log_say(LOG_DECISION, name, same ? " is mapped already (" : " -> ", same ? "" : answer, same ? "" : " (", why,
-		found->alias ? image_text(lib->soname) : "", ")", NULL);
+	log_say(LOG_DECISION, name, " -> ", answer, " (", why, found->alias ? image_text(lib->soname) : "", ")", NULL);
 	return answer;
 }

@@ -12,12 +12,12 @@
 /* --- log.c: what is said, and where --- */
 
 /* Warnings are said unless CUDASHIM_LOG=off, decisions only where it asks for them. */
-enum log_level { LOG_NOTHING, LOG_WARNING, LOG_DECISION };
+enum log_level { LOG_NOTHING = -1, LOG_WARNING, LOG_DECISION };
 
 /* Called once, while the environment is read; `value` may be NULL. */
 void log_setup(const char *value);
-/* Whether decisions are said. */
-bool log_is_on(void);
+/* The last level that is said. */
+extern enum log_level log_limit;
 /* One line of the strings up to NULL, with one write(2). */
 void log_say(enum log_level level, ...) __attribute__((sentinel));
 /* Appends to a file of that path, made if it is not there, with one write(2); false if it cannot be opened. */
@@ -32,24 +32,31 @@ void gate_leave(void);
 /* --- identity.c: what this process is, and the environment it was started with --- */
 
 struct identity {
+	/* Whether all of this has been read. */
+	_Atomic bool known;
 	/* Whether to stay out of everything; whether the loader may audit with another instance of us; whether the kernel asks
 	 * for secure execution, as far as that had to be known. */
 	bool out, audited, secure;
 	/* The program, as the plan knows programs; all zero where it is not known. */
 	struct image_id program;
-	/* What the binary may know of the environment, up to NULL; itself NULL where nobody can be asked. */
-	char **variables;
+	/* The environment: its entries, and a list for those that the binary may know; NULL where nobody can be asked. */
+	char *entries, **variables;
+	/* What descriptor 2 was, all zero where it was none. A host may close it and get the number again for a file of its own,
+	 * and a warning must not end up in that. */
+	struct stat stderr;
 	/* The path of the program, as the binary is told it; empty where it is not known. */
 	char path[IMAGE_PATH];
 	/* CUDASHIM_PLAN; empty where it is unset or cannot be a path. */
 	char given[IMAGE_PATH];
 };
 
-/* What most processes touch lies together, at the start. */
+/* What most processes touch lies together, at the start: each page costs them a fault. */
 extern struct identity identity;
 
 /* Reads all of it unless that has been done; false if it cannot be, yet. */
 bool identity_known(void);
+/* What the binary may know of the environment, up to NULL; itself NULL where there is no memory. Inside the gate. */
+char **identity_variables(void);
 
 /* --- plan.c: the plan in force, and for whom it is --- */
 
@@ -100,7 +107,7 @@ bool peek_any(const char *path, peek_test *is, void *with);
 
 /* --- load.c: bringing in what must be there first (the dlopen door alone) --- */
 
-extern void *(*cudashim_real)(const char *name, int mode);
+extern void *(*_Atomic cudashim_real)(const char *name, int mode);
 
 /* The real dlopen, with errno and dlerror left as the host had them; `*error` says why where it answers NULL. */
 void *load_quietly(const char *path, int mode, const char **error);
@@ -125,11 +132,6 @@ const char *said_answer(const struct image_name *found, const char *name, const 
 
 /* The program itself: the first object of the base namespace. */
 extern const struct link_map *audit_base;
-
-static inline const char *map_name(const struct link_map *map)
-{
-	return map->l_name ? map->l_name : "";
-}
 
 /* An entry of that tag in the table of a mapped object, naming `name` where one is given. The loader has added the load
  * address to the addresses in the table, but where the table is read-only (the vDSO), and but for musl. */

@@ -86,7 +86,7 @@ char *text_decimal(char buf[static 21], uint64_t n)
 
 const char *text_row(const char *row, const char *s)
 {
-	for (; *row; row += 2 + row[1]) {
+	for (; *row && row[2] <= *s; row += 2 + row[1]) {
 		int i = 0;
 
 		while (i < row[1] && s[i] == row[2 + i])

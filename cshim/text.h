@@ -26,6 +26,6 @@ bool text_copy(char *to, size_t room, const char *from);
 /* The decimal digits of n, written to the end of buf; answers their start. */
 char *text_decimal(char buf[static 21], uint64_t n);
 /* The first row, from `row` on, whose name `s` begins with; NULL if there is none. A row is what build.rs makes of a line of
- * a table: a letter, the length of the name in one byte, the name. No pointers: the loader would have to relocate them in
- * every process. */
+ * a table: a letter, the length of the name in one byte, the name; they are in the order of the names. No pointers: the
+ * loader would have to relocate them in every process. */
 const char *text_row(const char *row, const char *s);

@@ -135,7 +135,7 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 		       elf_string(asker->l_ld, asker->l_addr, DT_NEEDED, name) ? "needed"
 		       : !started && asker == audit_base                       ? "preload"
 									       : "dlopen",
-		       map_name(asker), elf_string(asker->l_ld, asker->l_addr, DT_RUNPATH, NULL) ? "runpath" : "rpath",
+		       asker->l_name, elf_string(asker->l_ld, asker->l_addr, DT_RUNPATH, NULL) ? "runpath" : "rpath",
 		       answer == name ? "" : answer, NULL);
 	return (char *)answer;
 }
@@ -147,7 +147,7 @@ EXPORT unsigned la_objopen(struct link_map *map, long namespace, uintptr_t *cook
 	/* The last one tried was not in vain. */
 	failed -= tried;
 	tried = false;
-	record("open", text_decimal(digits, (uint64_t)namespace), map_name(map), NULL);
+	record("open", text_decimal(digits, (uint64_t)namespace), map->l_name, NULL);
 	return audit_objopen(map, namespace, cookie);
 }
 
@@ -173,6 +173,6 @@ EXPORT void la_preinit(uintptr_t *cookie)
 
 EXPORT unsigned la_objclose(uintptr_t *cookie)
 {
-	record("close", map_name((const struct link_map *)*cookie), NULL);
+	record("close", ((const struct link_map *)*cookie)->l_name, NULL);
 	return 0;
 }

@@ -113,15 +113,14 @@ const MUTANTS: &[Mutant] = &[
     ("A library replaced after planning", "said.c", &[("(uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec != lib->mtime", "false")]),
     ("A log that is a link", "log.c", &[("O_APPEND | O_CREAT | O_NOFOLLOW", "O_APPEND | O_CREAT")]),
     ("A log that is a link", "log.c", &[("is_control((unsigned char)*s, before) ? '?' : *s", "*s")]),
-    ("A log that is a link", "log.c", &[("st.st_dev == stderr_then.st_dev && st.st_ino == stderr_then.st_ino &&", "")]),
+    ("A log that is a link", "log.c", &[("st.st_dev == identity.stderr.st_dev && st.st_ino == identity.stderr.st_ino &&", "")]),
     ("A log that is a link", "log.c", &[("	(void)SYS(SYS_rt_sigprocmask, SIG_BLOCK, &quiet, &before, 8);\n", "")]),
     // The question to the binary.
     ("It is put once, at the first name", "choose.c", &[("!(mode & RTLD_NOLOAD) && is_cudas(name)", "!(mode & RTLD_NOLOAD)")]),
     ("It is put once, at the first name", "choose.c", &[(" || (text_has(name, '/') && peek_any(name, names_know, NULL));", ";")]),
     ("The variables of `data/variables.tsv`", "ask.c",
         &[("	if (SYS(SYS_close_range, 3, 0xffffffff) < 0)\n", "	if (false)\n")]),
-    ("The variables of `data/variables.tsv`", "identity.c", &[("if (!row || text_after(*entry, host_prefix))", "if (false)"),
-        ("row[0] == 'h'", "row && row[0] == 'h'")]),
+    ("The variables of `data/variables.tsv`", "identity.c", &[("		if (row && !text_after(entry, host_prefix))\n", "		if (!row)\n			row = \"v\";\n		if (row)\n")]),
     ("The variables of `data/variables.tsv`", "ask.c", &[("	(void)SYS(SYS_setitimer, ITIMER_REAL, timer, NULL);\n", "")]),
     ("Its reason is said in one line", "plan.c",
         &[("	if (answer && answer[0] == '!')\n		log_say(LOG_WARNING, \"no plan: \", answer + 1, NULL);\n	else if (answer && answer[0])", "	if (answer && answer[0] && answer[0] != '!')")]),
@@ -131,7 +130,7 @@ const MUTANTS: &[Mutant] = &[
     ("The host keeps its children", "ask.c", &[("	child = SYS(SYS_clone, 0);\n", "	child = SYS(SYS_clone, SIGCHLD);\n")]),
     ("The variables of `data/variables.tsv`", "ask.c", &[("	reset_signals();\n", "")]),
     // Proof that it acts.
-    ("One line for each decision", "said.c", &[(" why,\n		found->alias ? image_text(lib->soname) : \"\", \")\", NULL", " NULL")]),
+    ("One line for each decision", "said.c", &[("\" (\", why, found->alias ? image_text(lib->soname) : \"\", \")\", NULL", "NULL")]),
 ];
 
 /// Rules that no line of the object keeps by itself.
