@@ -22,7 +22,7 @@ pub(crate) fn of_machine(arch: &str) -> Option<&'static [&'static str]> {
 /// The source whose exports are another's in the tracer.
 const AUDIT: &str = "audit.c";
 
-const COMPILE: [&str; 16] = [
+const COMPILE: [&str; 17] = [
     "-D_GNU_SOURCE",
     "-fPIC",
     "-ffreestanding",
@@ -31,6 +31,8 @@ const COMPILE: [&str; 16] = [
     "-fomit-frame-pointer",
     "-Wall",
     "-Wextra",
+    // What the loader calls has the arguments that it has.
+    "-Wno-unused-parameter",
     "-Wconversion",
     "-Werror",
     // The host's threads may have small stacks, and one dlopen goes through several frames.

@@ -95,7 +95,6 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
  * 0: no binding of a symbol is to be told, so no call is slower. */
 EXPORT unsigned la_objopen(struct link_map *map, long namespace, uintptr_t *cookie)
 {
-	(void)cookie;
 	if (!audit_base && namespace == BASE)
 		audit_base = map;
 	return 0;

@@ -16,7 +16,6 @@ EXPORT const unsigned cudashim_abi = 2;
 /* What the stub jumps to: the real one, or where there is no dlopen in the process at all this. */
 static void *no_dlopen(const char *name, int mode)
 {
-	(void)name, (void)mode;
 	return NULL;
 }
 
@@ -85,7 +84,6 @@ static bool is_to_come(const char *name, void *unused)
 	const struct image_name *found = image_name(name);
 	const struct image_lib *lib = found && !found->alias ? &plan.libs[found->lib] : NULL;
 
-	(void)unused;
 	return lib && lib->how < HOW_KEEP && objects_find(lib, false) == MAPPED_NOT;
 }
 
@@ -118,10 +116,9 @@ static bool is_cudas(const char *name)
 static bool is_audited(void)
 {
 	static _Atomic enum { UNKNOWN, NO, YES } answer;
-	const char *error;
 
 	if (identity.audited && answer == UNKNOWN)
-		answer = load_quietly(AUDIT_QUESTION, RTLD_LAZY, &error) ? YES : NO;
+		answer = load_quietly(AUDIT_QUESTION, RTLD_LAZY) ? NO : YES;
 	return answer == YES;
 }
 

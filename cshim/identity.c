@@ -54,13 +54,34 @@ char **identity_variables(void)
 	return identity.variables;
 }
 
+/* CUDASHIM_ONCE is the part of LD_PRELOAD, behind us, that was meant for this program: its children shall not map that too.
+ * Both are changed where they stand; no entry but a whole one, with the separator before it, is taken out. */
+static void end_once(char *list, char **once)
+{
+	for (const char *rest; *list; list++) {
+		rest = text_after(list + 1, *once + sizeof "CUDASHIM_ONCE");
+		if (rest > list + 1 && (*list == ':' || *list == ' ') && (!*rest || *rest == ':' || *rest == ' ')) {
+			(void)text_put(list, rest);
+			break;
+		}
+	}
+	do
+		once[0] = once[1];
+	while (*once++);
+}
+
 /* Our own variables; of one that stands there twice the last counts. */
 static void read_own(char **entry)
 {
+	char *preload = "", **once = NULL;
 	const char *value, *log = NULL;
 
 	for (; *entry; entry++) {
-		if ((value = text_after(*entry, "LD_AUDIT=")))
+		if (text_after(*entry, "LD_PRELOAD="))
+			preload = *entry;
+		else if (text_after(*entry, "CUDASHIM_ONCE="))
+			once = entry;
+		else if ((value = text_after(*entry, "LD_AUDIT=")))
 			identity.audited = *value;
 		else if ((value = text_after(*entry, "CUDASHIM_PLAN=")))
 			(void)text_copy(identity.given, sizeof identity.given, value);
@@ -70,31 +91,9 @@ static void read_own(char **entry)
 			identity.out = true;
 	}
 	log_setup(log);
-}
-
-/* CUDASHIM_ONCE is the part of LD_PRELOAD, behind us, that was meant for this program: its children shall not map that too. */
-static void end_once(char **entry)
-{
-	char *list = NULL, **once = NULL;
-	const char *rest = NULL;
-
-	for (; *entry; entry++) {
-		if (text_after(*entry, "LD_PRELOAD="))
-			list = *entry + 11;
-		if (text_after(*entry, "CUDASHIM_ONCE="))
-			once = entry;
-	}
-	if (!once)
-		return;
-	/* Whole entries, with the separator before them. */
-	for (; list && *list; list++)
-		if ((*list == ':' || *list == ' ') && (rest = text_after(list + 1, *once + 14)) && (!*rest || *rest == ':' || *rest == ' '))
-			break;
-	if (list && *list && rest > list + 1)
-		(void)text_put(list, rest);
-	do
-		once[0] = once[1];
-	while (*once++);
+	/* An auditor's is not the environment that children get. */
+	if (once && !first_environ)
+		end_once(preload, once);
 }
 
 /* --- the program --- */
@@ -143,16 +142,6 @@ static void join(const char *path)
 		identity.path[0] = '\0';
 }
 
-/* Into identity.path what a file of the kernel's begins with, up to the first NUL. */
-static void read_path(const char *file)
-{
-	int fd = sys_open(file, O_RDONLY);
-	long got = fd < 0 ? 0 : sys_read(fd, identity.path, sizeof identity.path - 1);
-
-	identity.path[got > 0 ? got : 0] = '\0';
-	sys_close(fd);
-}
-
 /* The path that the program was started by: what the kernel was told; of a script that is the script, and the program is
  * the first argument (execve(2), "Interpreter scripts"); else what the kernel says it is. */
 static void find_program(const char *started)
@@ -160,18 +149,21 @@ static void find_program(const char *started)
 	struct stat executed;
 	/* Opened, where an emulator of another machine lets its own file be seen only so. Through the link itself and not by its
 	 * text: the file may have another name by now, or none. */
-	int exe = sys_open("/proc/self/exe", O_PATH);
+	int fd = sys_open("/proc/self/exe", O_PATH);
 	long got;
 
-	if (exe < 0 || sys_fstat(exe, &executed) < 0)
+	if (fd < 0 || sys_fstat(fd, &executed) < 0)
 		return;
-	sys_close(exe);
+	sys_close(fd);
 	/* To start oneself again, or an open file, by way of these is no place that a program lies in. */
 	if (started && !text_after(started, "/proc/") && !text_after(started, "/dev/fd/"))
 		join(started);
 	if (is_program(&executed))
 		return;
-	read_path("/proc/self/cmdline");
+	fd = sys_open("/proc/self/cmdline", O_RDONLY);
+	got = sys_read(fd, identity.path, sizeof identity.path - 1);
+	sys_close(fd);
+	identity.path[got > 0 ? got : 0] = '\0';
 	if (is_program(&executed))
 		return;
 	got = SYS(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", identity.path, sizeof identity.path - 1);
@@ -218,11 +210,7 @@ bool identity_known(void)
 /* glibc hands argc, argv and envp to constructors, musl does not: `environ` is the same in both. */
 __attribute__((constructor)) static void start(int argc, char **argv, char **envp)
 {
-	(void)argc, (void)argv;
 	if (!&environ)
 		first_environ = envp;
-	/* Before the variables are read: what was for this program only is not the binary's business either. */
-	else if (environ)
-		end_once(environ);
 	(void)identity_known();
 }

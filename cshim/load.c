@@ -16,22 +16,22 @@ static __thread int depth __attribute__((tls_model("initial-exec")));
 
 /* What the loader runs may set errno, which the host's own call shall find as it was. Asked of dlsym here only: errno's
  * place is a function of libc, and importing it would bind us to one. */
-void *load_quietly(const char *path, int mode, const char **error)
+const char *load_quietly(const char *path, int mode)
 {
 	int *(*place)(void) = dlsym ? (int *(*)(void))dlsym(RTLD_DEFAULT, "__errno_location") : NULL;
 	const char *(*why)(void) = dlsym ? (const char *(*)(void))dlsym(RTLD_DEFAULT, "dlerror") : NULL;
+	const char *error = "the loader does not say why";
 	int before = place ? *place() : 0;
-	void *handle;
 
 	depth++;
-	handle = cudashim_real(path, (mode & RTLD_NOW ? RTLD_NOW : RTLD_LAZY) | RTLD_LOCAL);
+	if (cudashim_real(path, (mode & RTLD_NOW ? RTLD_NOW : RTLD_LAZY) | RTLD_LOCAL))
+		error = NULL;
+	else if (why)
+		error = why();
 	depth--;
-	*error = handle ? NULL : why ? why() : NULL;
-	if (!handle && !*error)
-		*error = "the loader does not say why";
 	if (place)
 		*place() = before;
-	return handle;
+	return error;
 }
 
 /* Loads one library unless another copy of it is mapped. One of ours that the host has opened is opened once more, so that
@@ -56,7 +56,7 @@ static void load_member(const struct image_lib *lib, int mode)
 		/* What is mapped came from it before. */
 		if (mapped != MAPPED_NOT)
 			return;
-	} else if (load_quietly(path, mode, &error)) {
+	} else if (!(error = load_quietly(path, mode))) {
 		became = LIB_LOADED;
 		if (mapped == MAPPED_NOT)
 			log_say(LOG_DECISION, soname, " loaded from ", path, NULL);

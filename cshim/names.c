@@ -37,7 +37,6 @@ bool names_know(const char *name, void *unused)
 {
 	const char *row = stems;
 
-	(void)unused;
 	name = text_after(name, "lib");
 	for (; name && (row = text_row(row, name)); row += 2 + row[1])
 		if (is_rest(name + row[1]))

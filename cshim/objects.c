@@ -20,7 +20,6 @@ static int match(struct dl_phdr_info *object, size_t size, void *with)
 	struct search *search = with;
 	const char *name = object->dlpi_name, *soname = NULL;
 
-	(void)size;
 	for (unsigned i = 0; i < object->dlpi_phnum; i++)
 		if (object->dlpi_phdr[i].p_type == PT_DYNAMIC)
 			soname = elf_string((const void *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr), object->dlpi_addr,
@@ -70,7 +69,6 @@ static int contains(struct dl_phdr_info *object, size_t size, void *with)
 {
 	struct place *place = with;
 
-	(void)size;
 	for (const Elf64_Phdr *s = object->dlpi_phdr; s < object->dlpi_phdr + object->dlpi_phnum; s++)
 		if (s->p_type == PT_LOAD && place->address - (object->dlpi_addr + s->p_vaddr) < s->p_memsz) {
 			place->path = object->dlpi_name;

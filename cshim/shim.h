@@ -109,8 +109,8 @@ bool peek_any(const char *path, peek_test *is, void *with);
 
 extern void *(*_Atomic cudashim_real)(const char *name, int mode);
 
-/* The real dlopen, with errno and dlerror left as the host had them; `*error` says why where it answers NULL. */
-void *load_quietly(const char *path, int mode, const char **error);
+/* The real dlopen, with errno and dlerror left as the host had them; NULL once it has loaded, else why not. */
+const char *load_quietly(const char *path, int mode);
 /* Loads what the file at `path`, which is about to be loaded, needs of the plan, and what that needs; `kept`: also where
  * the plan only keeps it. */
 void load_needed(const char *path, bool kept, int mode);

@@ -102,7 +102,15 @@ impl Shim {
         let cshim = Path::new(env!("CARGO_MANIFEST_DIR")).join("cshim");
         let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
         let mut command = Command::new(compiler);
-        command.current_dir(fuzz().join("shim")).args(["-g", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror"]);
+        command.current_dir(fuzz().join("shim")).args([
+            "-g",
+            "-O1",
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-Wno-unused-parameter",
+            "-Werror",
+        ]);
         // A trap needs no library of the sanitizer's.
         command.args(["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-include", "memory.h", "-I."]);
         command.arg("-I").arg(&cshim);

@@ -93,7 +93,6 @@ static void record_start(void)
 /* glibc hands argc, argv and envp to constructors of auditors too. */
 __attribute__((constructor)) static void start(int argc, char **argv, char **envp)
 {
-	(void)argc, (void)argv;
 	for (; envp && *envp; envp++) {
 		if (text_after(*envp, "CUDASHIM_TRACE=/"))
 			(void)text_copy(file, sizeof file, *envp + 15);
@@ -157,7 +156,6 @@ EXPORT void la_activity(uintptr_t *cookie, unsigned what)
 {
 	char digits[21];
 
-	(void)cookie;
 	if (what != CONSISTENT)
 		return;
 	started = true;
@@ -167,7 +165,6 @@ EXPORT void la_activity(uintptr_t *cookie, unsigned what)
 /* The loader is done with what the program is linked with: whoever gives no such record did not start. */
 EXPORT void la_preinit(uintptr_t *cookie)
 {
-	(void)cookie;
 	record("begin", NULL);
 }
 
