@@ -15,6 +15,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
+/* How long the binary has, also by its own count (src/cli/plan_for.rs); what the child says where there is none to run. */
 enum { SECONDS = 2, NOT_STARTED = 127 };
 
 /* The installer writes the binary's path after the magic (src/launch/shim.rs); all NUL means: never ask. */
@@ -23,6 +24,7 @@ static const struct {
 	char path[4096];
 } binary __attribute__((used, aligned(16))) = {"cudashim: the binary's path -> ", ""};
 
+/* Empty until the installer has written one. */
 static const char *binary_path(void)
 {
 	const char *path = binary.path;
@@ -32,6 +34,7 @@ static const char *binary_path(void)
 	return path;
 }
 
+/* Called where a question would be next: without a binary nobody is asked, ever. */
 bool ask_can(void)
 {
 	return binary_path()[0] != '\0';
@@ -39,6 +42,7 @@ bool ask_can(void)
 
 /* --- the two children --- */
 
+/* In the two children, which must not run what the host has registered for its end. */
 static __attribute__((noreturn)) void leave(int status)
 {
 	for (;;)
@@ -100,7 +104,7 @@ static __attribute__((noreturn)) void supervise(int out, const char *const *word
 	child = SYS(SYS_clone, SIGCHLD);
 	if (child == 0)
 		become_binary(words);
-	/* Or the reader would never see the end of the pipe. */
+	/* Or the reader would never see the end of the pipe, which the binary holds too. */
 	sys_close(1);
 	do
 		got = SYS(SYS_wait4, child, &status, 0, NULL);
@@ -170,6 +174,7 @@ char *ask(const char *image, const char *object, const char *name)
 	do
 		got = SYS(SYS_wait4, child, &status, __WALL, NULL);
 	while (got == -EINTR);
+	/* The supervisor ends as the binary did; no shell is between them that could use that number for something else. */
 	if (got == child && WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
 		return failed("cannot be run", "install it there again, or make a new shim with `cudashim shim`");
 	if (size < 0)
@@ -177,6 +182,7 @@ char *ask(const char *image, const char *object, const char *name)
 			      "run `cudashim resolve` once, so that the answer is kept, or start with `cudashim run -- COMMAND`");
 	if (got != child || status != 0)
 		return failed("failed", "run `cudashim resolve` to see why");
+	/* Nothing at all, or one line: a NUL or a second line would be somebody else's answer. */
 	while (end < size && answer[end] && answer[end] != '\n')
 		end++;
 	if (size && (end != size - 1 || !answer[end]))

@@ -12,7 +12,8 @@ enum { AS_ASKED = 1, BASE = 0 };
 
 const struct link_map *audit_base;
 
-/* The object that has this soname in the base namespace, or, having none, this name. */
+/* The object that has this soname in the base namespace, or, having none, this name. Under the loader's lock, the list is
+ * as the loader sees it. */
 static const struct link_map *find_mapped(const char *soname, bool *nameless)
 {
 	for (const struct link_map *map = audit_base; map; map = map->l_next) {
@@ -63,7 +64,7 @@ static const char *decide(const char *name, const struct link_map *asker)
 		return said_changed(lib) ? name : said_answer(found, name, image_text(lib->path));
 	if (!text_same(other->l_name, image_text(lib->path)))
 		said_other(lib, other->l_name);
-	/* The loader knows the file that is mapped by its inode. */
+	/* The loader knows the file that is mapped by its inode; a soname it would look for in its search path. */
 	return said_answer(found, name, other->l_name);
 }
 
@@ -86,6 +87,7 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 
 	if (flag != AS_ASKED)
 		return (char *)name;
+	/* The dlopen door of this process: led to an object that is mapped, whichever. */
 	if (text_same(name, AUDIT_QUESTION))
 		return (char *)(plan_in_force(false) || plan_may_be() ? asker->l_name : name);
 	return (char *)(is_planned(name, asker) ? decide(name, asker) : name);

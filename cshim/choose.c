@@ -11,7 +11,7 @@
 /* The marker by which a tool knows the object. */
 EXPORT const unsigned cudashim_abi = 2;
 
-/* --- the real dlopen --- */
+/* --- the real dlopen: that of libc or libdl, or of another object behind us that hooks it as we do --- */
 
 /* What the stub jumps to: the real one, or where there is no dlopen in the process at all this. */
 static void *no_dlopen(const char *name, int mode)
@@ -25,6 +25,7 @@ void *(*_Atomic cudashim_real)(const char *name, int mode);
  * that way is open to us, too. */
 extern void *__libc_dlopen_mode(const char *name, int mode);
 extern void *__libc_dlsym(void *handle, const char *name);
+/* What libc passes to itself. */
 enum { LIBC_DLOPEN = 1 << 31 };
 #pragma weak __libc_dlopen_mode
 #pragma weak __libc_dlsym
@@ -48,7 +49,7 @@ static bool have_real(void)
 	return real;
 }
 
-/* --- one call --- */
+/* --- one call: which file it is to get, and what must be there before --- */
 
 /* A name of the plan, asked for by the object at `asker`: given to whoever the plan was made for. What is kept the loader
  * finds, but what it needs may be found elsewhere. */
@@ -59,10 +60,11 @@ static const char *by_name(const struct image_name *found, const char *name, int
 	enum mapped mapped = objects_find(lib, own);
 	const char *answer = image_text(lib->path);
 
-	/* Mapped, it is what the loader finds by its soname, whoever asks. */
+	/* Mapped, it is what the loader finds by its soname, whoever asks: nobody needs to be asked about. */
 	if (!own && (kept || ((found->alias || mapped != MAPPED_CHOSEN) && !plan_serves(asker, found))))
 		return name;
 	if (mapped == MAPPED_NOT) {
+		/* RTLD_NOLOAD asks whether it is there, and it is not; a file that is another now is the loader's to find. */
 		if ((mode & RTLD_NOLOAD) || (!kept && said_changed(lib)))
 			return name;
 		load_needed(answer, true, mode);

@@ -29,6 +29,7 @@ bool gate_enter(void)
 			(void)SYS(SYS_clock_gettime, CLOCK_MONOTONIC, &end);
 			end.tv_sec += SECONDS;
 		}
+		/* The kernel looks whether `now` is still in before it lets us sleep. */
 		waiting++;
 		woken = SYS(SYS_futex, &inside, FUTEX_WAIT_BITSET_PRIVATE, now, &end, 0, -1);
 		waiting--;

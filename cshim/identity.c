@@ -160,6 +160,7 @@ static void find_program(const char *started)
 		join(started);
 	if (is_program(&executed))
 		return;
+	/* Up to the NUL behind the first argument; where that is no path, as of a name found on PATH, it is no program. */
 	fd = sys_open("/proc/self/cmdline", O_RDONLY);
 	got = sys_read(fd, identity.path, sizeof identity.path - 1);
 	sys_close(fd);
@@ -172,7 +173,7 @@ static void find_program(const char *started)
 		identity.path[0] = '\0';
 }
 
-/* --- once --- */
+/* --- once, whoever comes first --- */
 
 /* Called once, inside the gate. Whoever is to stay out needs to know nothing else of itself. */
 static void read_identity(char **entries)
@@ -185,6 +186,7 @@ static void read_identity(char **entries)
 		identity.out = true;
 	if (identity.out)
 		return;
+	/* A string on the stack, which the host may overwrite later. */
 	find_program((const char *)auxiliary(AT_EXECFN, 0));
 	if (ask_can())
 		take_environment(entries);

@@ -15,11 +15,13 @@ struct plan plan;
 
 typedef int order(const void *key, uint32_t record);
 
+/* Called with a name of the plan, or of the host's: any string. */
 static int by_name(const void *key, uint32_t record)
 {
 	return text_compare(key, image_text(plan.names[record].name));
 }
 
+/* Called with a struct image_id: four numbers, of which the first counts most. */
 static int by_id(const void *key, uint32_t record)
 {
 	const uint64_t *x = key, *y = (const uint64_t *)&plan.ids[record];
@@ -40,6 +42,7 @@ static const void *part(struct image_part part, size_t size)
 	return (const char *)plan.header + part.at;
 }
 
+/* Sets the parts; none of their records has been looked at when it answers. */
 static bool parts_hold(void)
 {
 	const struct image_header *h = plan.header;
@@ -52,7 +55,8 @@ static bool parts_hold(void)
 	       !plan.strings[h->strings.count - 1];
 }
 
-/* No longer than a path may be: many strings can share one end, and all of them are compared. */
+/* Whether a string of the plan begins there. No longer than a path may be: many strings can share one end, and all of them
+ * are compared. */
 static bool is_string(uint32_t at)
 {
 	for (uint32_t end = at; end < plan.header->strings.count && end - at < IMAGE_PATH; end++)
@@ -85,7 +89,7 @@ static bool records_hold(void)
 	return true;
 }
 
-/* What is wrong with what was read, or NULL. */
+/* What is wrong with what was read, or NULL: from the outside in, each check on what those before it have let through. */
 static const char *check(void)
 {
 	const struct image_header *h = plan.header;
@@ -104,6 +108,7 @@ static const char *check(void)
 
 /* --- reading --- */
 
+/* Called by plan.c for a plan of another program, and here for what is refused. */
 void image_free(void)
 {
 	sys_release(plan.header, plan.size + 1);
@@ -150,6 +155,8 @@ static const char *check_owner(int fd, char *path, struct stat *st)
 	return st->st_size > IMAGE_BYTES ? "it is too large" : NULL;
 }
 
+/* Opened once, and checked through the descriptor: what stands at the path meanwhile does not count. A pipe is opened
+ * without waiting for its writer, and then refused. */
 const char *image_read(char *path)
 {
 	const char *wrong;
@@ -189,6 +196,7 @@ static uint32_t find(order *order, const void *key, uint32_t count)
 	return count;
 }
 
+/* Called for each name that the host opens or a file needs; most are no names of the plan. */
 const struct image_name *image_name(const char *name)
 {
 	uint32_t count = plan.header->names.count, at = find(by_name, name, count);
@@ -196,6 +204,7 @@ const struct image_name *image_name(const char *name)
 	return at < count ? &plan.names[at] : NULL;
 }
 
+/* Called for the program once, then for each object that wants something of the plan. */
 bool image_has(struct image_id id)
 {
 	return find(by_id, &id, plan.header->ids.count) < plan.header->ids.count;

@@ -10,7 +10,9 @@ enum { IMAGE_BYTES = 4 << 20, IMAGE_LIBS = 1024, IMAGE_PATH = 4096 };
 /* From HOW_KEEP on, the loader finds it; HOW_OWN: one of the consumer's own, which is never loaded by itself. */
 enum how { HOW_PRELOAD, HOW_REDIRECT, HOW_KEEP, HOW_OWN };
 
-/* In the file. Strings are offsets into its block of strings. */
+/* The records, as they lie in the file. Strings are offsets into its block of strings, `lib` is the index of a library. */
+
+/* A library: the file as it was when the plan was compiled (mtime in ns), and how it is handed out. */
 struct image_lib {
 	uint64_t dev, ino, size, mtime;
 	uint32_t soname, path, how, zero;
@@ -26,6 +28,7 @@ struct image_id {
 	uint64_t dev, ino, dir_dev, dir_ino;
 };
 
+/* Where a table lies in the file, and how many records it has; of the strings, how many bytes. */
 struct image_part {
 	uint32_t at, count;
 };
@@ -56,6 +59,7 @@ extern struct plan {
 	char path[IMAGE_PATH];
 } plan;
 
+/* A string, and the state of a library, of the plan. */
 #define image_text(at) (plan.strings + (at))
 #define image_state(lib) (&plan.states[(lib) - plan.libs])
 

@@ -70,6 +70,8 @@ static void load_member(const struct image_lib *lib, int mode)
 
 enum { NOT_NEEDED, NEEDED, LOOKED_INTO };
 
+/* Notes lie in memory of their own, given back before the host's dlopen goes on. */
+
 /* What one call has found out so far; of each lib whether it is needed, and whether its own needs are noted, too. */
 struct needs {
 	bool kept; /* whether what the plan only keeps counts */

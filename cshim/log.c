@@ -1,5 +1,9 @@
 /* What is said, and where. Called from everywhere; touches neither stdio nor a descriptor of the host's but 2, and never
- * waits for a reader. */
+ * waits for a reader.
+ *
+ * A line is put together in a page of our own and written at once: lines of many processes do not mix, and the host's
+ * buffers keep their order. Where it cannot be written, it is lost; nothing is tried twice.
+ */
 #include <signal.h>
 #include <stdarg.h>
 
@@ -93,6 +97,7 @@ static void write_line(enum log_level level, const char *line, size_t size)
 		to_stderr(lost, sizeof lost - 1);
 }
 
+/* The process is named first: many may write to one file. What does not fit into a page is left out. */
 void log_say(enum log_level level, ...)
 {
 	char digits[21], *line = level > log_limit ? NULL : sys_memory(PAGE); /* Of the host's stack there may be little left. */

@@ -1,4 +1,8 @@
-/* What is mapped into this process, as the loader lists it. Called by the dlopen door; an auditor sees link maps instead. */
+/* What is mapped into this process, as the loader lists it. Called by the dlopen door; an auditor sees link maps instead.
+ *
+ * The loader calls back under its list lock, which another thread's dlopen or an exception on its way up may wait for: so
+ * nothing in there may wait, allocate from the host, or call the loader again.
+ */
 #include "shim.h"
 
 #pragma weak dl_iterate_phdr
@@ -39,6 +43,8 @@ static int match(struct dl_phdr_info *object, size_t size, void *with)
 	return 0;
 }
 
+/* Called before a library is given, before it is loaded, and for each name that a file needs: it costs a walk over all that is
+ * mapped, so what can be decided without it comes first. */
 enum mapped objects_find(const struct image_lib *lib, bool say)
 {
 	struct search search = {.soname = image_text(lib->soname), .path = image_text(lib->path)};
@@ -59,6 +65,7 @@ enum mapped objects_find(const struct image_lib *lib, bool say)
 
 /* --- by address --- */
 
+/* Where the code lies that is looked for, and in whose object it was found. */
 struct place {
 	uint64_t address;
 	const char *path;
@@ -77,6 +84,7 @@ static int contains(struct dl_phdr_info *object, size_t size, void *with)
 	return 0;
 }
 
+/* Called with the return address of a dlopen. */
 const char *objects_path(const void *address)
 {
 	struct place place = {(uint64_t)address, ""};

@@ -7,6 +7,7 @@
  */
 #include "shim.h"
 
+/* The most that is read of a file: far more than linkers make, and what is beyond is as if it were not there. */
 enum { SEGMENTS = 64, DYNS = 2048, NAME = 256 };
 
 struct peek {
@@ -26,6 +27,7 @@ static size_t read_at(const struct peek *peek, void *to, size_t size, uint64_t a
 	return got < 0 ? 0 : (size_t)got;
 }
 
+/* False for what the loader would refuse, or what has more segments than anybody makes. */
 static bool read_segments(struct peek *peek)
 {
 	const Elf64_Ehdr *header = &peek->header;
@@ -69,7 +71,8 @@ static size_t read_dynamic(struct peek *peek)
 	return 0;
 }
 
-/* One read for each name. What is too long for a name, or is cut off, is none. */
+/* One read for each name: string tables are large, and most of what is in them are symbols. What is too long for a name, or
+ * is cut off, is none. */
 static bool any_name(struct peek *peek, peek_test *is, void *with)
 {
 	size_t count = read_dynamic(peek);
@@ -92,6 +95,8 @@ static bool any_name(struct peek *peek, peek_test *is, void *with)
 	return false;
 }
 
+/* Called on the host's thread for what it opens by a path, and for libraries of the plan. A file that cannot be read, or
+ * is none of ELF, needs nothing: the loader says what is wrong with it. */
 bool peek_any(const char *path, peek_test *is, void *with)
 {
 	struct peek *peek = NULL;

@@ -5,10 +5,16 @@
  */
 #include "shim.h"
 
-/* Only ever goes up: from NOT_READ to MAY_ASK, to NONE or GIVEN, where it stays. Written inside the gate alone, after the
- * plan that it speaks of. */
+/* Only ever goes up, and is written inside the gate alone, after the plan that it speaks of:
+ *
+ *	NOT_READ   at the start; also for a call that comes before libc knows its environment
+ *	MAY_ASK    none was given that is for this program, and there is a binary to ask
+ *	NONE       there is none and will be none: every call passes
+ *	GIVEN      it is in `plan`, and stays
+ */
 static _Atomic enum force { NOT_READ, MAY_ASK, NONE, GIVEN } in_force;
 
+/* One load: most processes have no plan, and pay no more for a dlopen. */
 bool plan_may_be(void)
 {
 	return in_force != NONE;
@@ -16,7 +22,8 @@ bool plan_may_be(void)
 
 /* --- inside the gate --- */
 
-/* GIVEN if the file is a plan for this program; else `otherwise`, which was said. */
+/* GIVEN if the file is a plan for this program; else `otherwise`, which was said: a plan that is refused as a warning, one
+ * for another program at the level of `not_for`. */
 static enum force take(char *path, enum log_level not_for, enum force otherwise)
 {
 	const char *wrong = image_read(path);
@@ -67,6 +74,8 @@ static enum force ask_for_one(void)
 
 /* --- the plan --- */
 
+/* Called for each dlopen. The first of all reads what was given; the first that is CUDA's asks. Who comes meanwhile waits in
+ * the gate; who would wait for itself goes without. */
 bool plan_in_force(bool want)
 {
 	enum force now = in_force;
@@ -97,6 +106,7 @@ static struct verdict {
 } verdicts[VERDICTS];
 static _Atomic uint32_t verdict_count;
 
+/* Names are compared as addresses: each is a string of the plan's, which has it once. */
 static const struct verdict *find_verdict(struct image_id object, const char *name)
 {
 	for (uint32_t i = 0; i < verdict_count; i++)
@@ -105,7 +115,8 @@ static const struct verdict *find_verdict(struct image_id object, const char *na
 	return NULL;
 }
 
-/* Inside the gate. No answer is no: what the loader does without us is left to it. */
+/* Inside the gate. A reason is said as a warning, the answer as a decision. No answer is no: what the loader does without us
+ * is left to it, and nobody is asked again. */
 static bool ask_about(const char *path, const char *name)
 {
 	static bool no_more;
@@ -135,6 +146,8 @@ bool plan_proves(const char *path)
 	return !*path || image_has(id_of(path));
 }
 
+/* Called when the plan could change something for that object, never to find out whether it could: a question takes time,
+ * and is put once for each object and name. */
 bool plan_serves(const char *path, const struct image_name *found)
 {
 	const char *name = found ? image_text(found->name) : NULL;

@@ -1,4 +1,8 @@
-/* What is said of the plan's libraries, once each, by whichever door comes to it. */
+/* What is said of the plan's libraries, once each, by whichever door comes to it.
+ *
+ * A warning says which file is not used and why; what the loader does instead is what it would do without us. A decision
+ * names the rule.
+ */
 #include "shim.h"
 
 enum { SAID_CHANGED = 1, SAID_OTHER = 2 };
@@ -14,6 +18,7 @@ enum log_level said_level(const struct image_lib *lib)
 	return lib->how >= HOW_KEEP ? LOG_DECISION : LOG_WARNING;
 }
 
+/* Looked at each time, just before the loader is sent there: a file may be exchanged while the process runs. */
 bool said_changed(const struct image_lib *lib)
 {
 	const char *what = NULL;
@@ -42,6 +47,7 @@ void said_other(const struct image_lib *lib, const char *other)
 			" (before the plan could act; is it in LD_PRELOAD?); the plan's ", image_text(lib->path), " is not used", NULL);
 }
 
+/* Each decision is one line; a name that comes back as it was is one, too. */
 const char *said_answer(const struct image_name *found, const char *name, const char *answer)
 {
 	const struct image_lib *lib = &plan.libs[found->lib];

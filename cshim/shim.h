@@ -25,7 +25,8 @@ bool log_append(const char *path, const char *line, size_t size);
 
 /* --- gate.c: one thread at a time, and nobody waits for ever --- */
 
-/* False: who is in is this very thread, or it took too long. */
+/* Whoever gets in leaves it again before he calls anything of the loader or the host.
+ * False: who is in is this very thread, or it took too long. */
 bool gate_enter(void);
 void gate_leave(void);
 
@@ -53,7 +54,7 @@ struct identity {
 /* What most processes touch lies together, at the start: each page costs them a fault. */
 extern struct identity identity;
 
-/* Reads all of it unless that has been done; false if it cannot be, yet. */
+/* Reads all of it unless that has been done; false if it cannot be, yet. Once it was true, nothing of it changes. */
 bool identity_known(void);
 /* What the binary may know of the environment, up to NULL; itself NULL where there is no memory. Inside the gate. */
 char **identity_variables(void);
@@ -92,7 +93,7 @@ enum mapped {
 	MAPPED_OTHER, /* another file of the same soname */
 };
 
-/* Where a library of the plan is. `say`: that it is another copy, once. */
+/* Where a library of the plan is. `say`: that it is another copy, once. Calls the loader, and so never inside the gate. */
 enum mapped objects_find(const struct image_lib *lib, bool say);
 /* The path of the object whose code lies at `address`, "" for the program itself and where there is none; a string of the
  * loader's, which is there as long as the object. */

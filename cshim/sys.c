@@ -19,11 +19,13 @@ __asm__(".text\n"
 	"	ret\n"
 	"	.cfi_endproc");
 
+/* The mode counts where a log is made: its owner's alone. */
 int sys_open(const char *path, int flags)
 {
 	return (int)SYS(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
 }
 
+/* Called by one thread at a time, with a path of our own. */
 int sys_stat_dir(char *path, struct stat *st)
 {
 	char *base = (char *)text_base(path), first = *base;
@@ -35,6 +37,7 @@ int sys_stat_dir(char *path, struct stat *st)
 	return answer;
 }
 
+/* Never from the host's allocator, which may be what is being loaded. The kernel's errors are the last page of addresses. */
 void *sys_memory(size_t size)
 {
 	long at = SYS(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);

@@ -21,6 +21,7 @@
 #define SYS_close_range 436
 #endif
 
+/* The smallest there is: how much a line of the log has, and where the kernel's errors lie among addresses. */
 enum { PAGE = 4096 };
 
 long sys_call(long a, long b, long c, long d, long e, long f, long number);

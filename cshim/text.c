@@ -17,6 +17,7 @@ void *memset(void *to, int byte, size_t size)
 	return to;
 }
 
+/* Without the NUL. */
 size_t text_length(const char *s)
 {
 	const char *end = s;
@@ -26,6 +27,7 @@ size_t text_length(const char *s)
 	return (size_t)(end - s);
 }
 
+/* As unsigned bytes, which is the order that the binary sorts by. */
 int text_compare(const char *a, const char *b)
 {
 	while (*a && *a == *b)
@@ -33,6 +35,7 @@ int text_compare(const char *a, const char *b)
 	return (unsigned char)*a - (unsigned char)*b;
 }
 
+/* Never reads beyond the end of either. */
 const char *text_after(const char *s, const char *prefix)
 {
 	while (*prefix)
@@ -48,6 +51,7 @@ bool text_has(const char *s, char c)
 	return *s == c;
 }
 
+/* "" for a path that ends in a slash. */
 const char *text_base(const char *path)
 {
 	const char *base = path;
@@ -58,6 +62,7 @@ const char *text_base(const char *path)
 	return base;
 }
 
+/* Forward, byte by byte: `to` may lie before `from` in the same string. */
 char *text_put(char *to, const char *from)
 {
 	while ((*to = *from++))
@@ -65,6 +70,7 @@ char *text_put(char *to, const char *from)
 	return to;
 }
 
+/* For what comes from outside; where the room was counted before, text_put does. */
 bool text_copy(char *to, size_t room, const char *from)
 {
 	if (text_length(from) >= room)
@@ -73,6 +79,7 @@ bool text_copy(char *to, size_t room, const char *from)
 	return true;
 }
 
+/* 20 digits are the most that 64 bits have. */
 char *text_decimal(char buf[static 21], uint64_t n)
 {
 	char *at = buf + 20;
@@ -84,6 +91,8 @@ char *text_decimal(char buf[static 21], uint64_t n)
 	return at;
 }
 
+/* Called with the first row, or with the one behind that it answered last. The first letter ends the search early; `s` ends
+ * where a name cannot go on. */
 const char *text_row(const char *row, const char *s)
 {
 	for (; *row && row[2] <= *s; row += 2 + row[1]) {

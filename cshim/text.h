@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Strings end in NUL, and none of these looks behind it. */
+
 /* The two calls that the compiler makes up on its own; hidden, so that they are never imported (a strong import that
  * cannot be found ends every process that has us preloaded). */
 void *memcpy(void *restrict to, const void *restrict from, size_t size);

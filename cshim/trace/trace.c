@@ -1,7 +1,8 @@
 /* The tracer: what the loader is asked for, tries, maps and lets go, one record a line (src/check/trace/records.rs reads them).
  *
  * In an object of its own, with the audit door in it: only `cudashim trace` has it mapped. CUDASHIM_TRACE is the file to
- * write to; nothing is handed out unless CUDASHIM_TRACE_ACTS=1. All of it is called under the loader's lock, as audit.c is.
+ * write to; nothing is handed out unless CUDASHIM_TRACE_ACTS=1. All of it is called under the loader's lock, as audit.c is:
+ * one record at a time. A record that cannot be written is lost, and the program is not kept from anything.
  */
 #include "../shim.h"
 
@@ -29,6 +30,7 @@ static bool tried, searching;
 static char line[FULL + 32];
 static size_t used;
 
+/* One field and the tab behind it, escaped as src/escape.rs reads it. */
 static void add(const char *s)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -59,6 +61,7 @@ static void record(const char *kind, ...)
 
 	if (!*file)
 		return;
+	/* A child by fork has no start of its own to record; what it was forked off from comes before its first record. */
 	recorded = pid;
 	if (parent && parent != pid)
 		record("fork", text_decimal(digits, parent), NULL);
@@ -74,6 +77,7 @@ static void record(const char *kind, ...)
 	log_append(file, line, used);
 }
 
+/* Once for each process that is started; what it became later is not looked at. */
 static void record_start(void)
 {
 	static char program[1024], command[1024];
@@ -103,6 +107,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 
 /* --- what the loader calls; see audit.c for what each may not answer --- */
 
+/* The first call: the constructors, this one's and that of identity.c, have run. */
 EXPORT unsigned la_version(unsigned version)
 {
 	/* Whose file would be written is the question. */
@@ -112,6 +117,7 @@ EXPORT unsigned la_version(unsigned version)
 	return version;
 }
 
+/* A name that is asked for, or a file that is tried for it. Of names that are not CUDA's only the number of tries is kept. */
 EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 {
 	const struct link_map *asker = (const struct link_map *)*cookie;
@@ -139,6 +145,7 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 	return (char *)answer;
 }
 
+/* What is mapped, in the order of the loader. */
 EXPORT unsigned la_objopen(struct link_map *map, long namespace, uintptr_t *cookie)
 {
 	char digits[21];
@@ -168,6 +175,7 @@ EXPORT void la_preinit(uintptr_t *cookie)
 	record("begin", NULL);
 }
 
+/* Before it is unmapped, also at the end of the process. */
 EXPORT unsigned la_objclose(uintptr_t *cookie)
 {
 	record("close", ((const struct link_map *)*cookie)->l_name, NULL);
