@@ -2,7 +2,8 @@
 //! `launch::shim` embeds.
 //!
 //! Takes the C sources, the stems of `data/families.tsv` and the names of `data/variables.tsv`; gives two shared objects, or
-//! empty files for a target that they do not know (`image_for` then says so). Of the C library of the build machine, its headers count: for numbers and layouts.
+//! empty files for a target that they do not know (`image_for` then says so). Of the C library of the build machine, only the
+//! headers play a part, for numbers and layouts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;

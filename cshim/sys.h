@@ -1,4 +1,5 @@
-/* System calls without a C library: of the machine's headers only numbers and layouts count, which are the kernel's.
+/* System calls without a C library: of the machine's headers only numbers and layouts count, which are the kernel's and the
+ * same for every libc of 64 bits.
  *
  * Every call returns the kernel's own answer: a negative number is -errno. The host's errno is never touched (a thread's
  * errno belongs to its libc), and nothing here can be interposed.
