@@ -19,6 +19,11 @@ struct peek {
 	Elf64_Dyn dyns[DYNS];
 };
 
+/* One for whoever comes first, so that most files cost no mapping and no faults of pages; who comes meanwhile gets one of his
+ * own. */
+static struct peek first;
+static _Atomic bool first_is_taken;
+
 /* As many bytes as there are, `size` at the most. */
 static size_t read_at(const struct peek *peek, void *to, size_t size, uint64_t at)
 {
@@ -105,7 +110,7 @@ bool peek_any(const char *path, peek_test *is, void *with)
 
 	/* To open a device or a pipe can have effects; the loader would, we need not. */
 	if (sys_stat(path, &st) == 0 && S_ISREG(st.st_mode))
-		peek = sys_memory(sizeof *peek);
+		peek = __atomic_exchange_n(&first_is_taken, true, __ATOMIC_SEQ_CST) ? sys_memory(sizeof *peek) : &first;
 	if (!peek)
 		return false;
 	peek->fd = sys_open(path, O_RDONLY);
@@ -113,6 +118,9 @@ bool peek_any(const char *path, peek_test *is, void *with)
 		found = read_segments(peek) && any_name(peek, is, with);
 		sys_close(peek->fd);
 	}
-	sys_release(peek, sizeof *peek);
+	if (peek == &first)
+		first_is_taken = false;
+	else
+		sys_release(peek, sizeof *peek);
 	return found;
 }
