@@ -100,7 +100,7 @@ fn cli_rejects_bad_arguments() {
     insta::assert_snapshot!(world.run(["resolve", "--torch", "new"]).all(&world), @"
     exit 2
     --- stderr
-    error: invalid value 'new' for '--torch <SPEC>': `new` is no torch version: write `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`
+    error: invalid value 'new' for '--torch <SPEC>': `new` is not a torch version: expected `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`
 
     For more information, try '--help'.
     ");
@@ -183,7 +183,7 @@ fn resolve_explains_a_copy() {
     insta::assert_snapshot!(nothing.run_rooted(["resolve", "--explain", "libcudnn.so.9"]).all(&nothing), @"
     exit 2
     --- stderr
-    error: cannot explain `libcudnn.so.9`: there is no Python here, and nothing else is named
+    error: cannot explain `libcudnn.so.9`: no Python found, and no other target given
     ");
     insta::assert_snapshot!(explain("libnccl.so.2"), @"
     exit 2
@@ -207,7 +207,7 @@ fn resolve_use_fixes_a_copy() {
     exit 1
     --- stderr
     error: no set of libraries fits
-      - libcublas.so.12 is fixed to `/opt/none/libcublas.so.12`, and no usable copy of it stands there
+      - libcublas.so.12 is fixed to `/opt/none/libcublas.so.12`, which holds no usable copy of it
     hint: drop `--use libcublas.so.12=/opt/none/libcublas.so.12`
     ");
 }
@@ -257,14 +257,14 @@ fn resolve_has_nothing_to_choose() {
     insta::assert_snapshot!(world.run_rooted(["resolve"]).all(&world), @"
     exit 0
     --- stdout
-    no set: there is no Python here, and nothing else is named
+    no set: no Python found, and no other target given
     hint: activate the environment, or name it: `cudashim resolve DIR`
     ");
     let venv = world.venv("venv");
     insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv"]).all(&world), @"
     exit 0
     --- stdout
-    no set: `/venv/bin/python` has no torch, and nothing in its environment asks for CUDA
+    no set: `/venv/bin/python` has no torch, and nothing in its environment needs CUDA
     hint: activate the environment, or name it: `cudashim resolve DIR`
     ");
     venv.torch("2.5.1+cpu", None, &[], &[]);
@@ -318,7 +318,7 @@ fn resolve_rejects_a_missing_interpreter() {
     insta::assert_snapshot!(world.run(["resolve", "--for", "venv/pyvenv.cfg"]).all(&world), @"
     exit 2
     --- stderr
-    error: `[R]/venv/pyvenv.cfg` cannot be served: not an ELF file
+    error: cannot read `[R]/venv/pyvenv.cfg`: not an ELF file
     hint: name a 64-bit ELF program or library of this machine
     ");
 }
@@ -415,10 +415,10 @@ fn resolve_replaces_a_libgomp_that_lacks_a_node() {
     --- stdout
     libgomp.so.1
       /lib/x86_64-linux-gnu/libgomp.so.1
-      chosen: has the version node `libgomp.so.1`, which is needed
+      chosen: defines the version node `libgomp.so.1`, which is needed
 
       /old/libgomp.so.1
-      not chosen: lacks the version node `libgomp.so.1`
+      not chosen: does not define the version node `libgomp.so.1`
     ");
     // The copy ld.so takes by itself is left to it.
     assert!(explain("/none").contains("is not in the set"), "{}", explain("/none"));

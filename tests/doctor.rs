@@ -56,34 +56,34 @@ fn doctor_page_starts_with_the_verdict() {
     let (text, code) = run(&machine, &["--python", "/venv"]);
     let text = text.replace("aarch64-linux-gnu", "x86_64-linux-gnu");
     insta::assert_snapshot!(text, @"
-    torch 2.15.0+cu132 needs 580 or newer: the driver is 535.261.03
+    torch 2.15.0+cu132 requires driver 580 or newer; installed: 535.261.03
 
     driver   535.261.03, proprietary kernel module, CUDA 12.2, /usr/lib/x86_64-linux-gnu/libcuda.so.1 by
              default directory
     torch    2.15.0+cu132 in /venv/lib/python3.11/site-packages/torch
-    cuda     13.2 is torch's: the driver does not run it, 580.65.06 or newer does
-    set      3 libraries; `cudashim resolve` lists them
+    cuda     13.2 is torch's: not supported by this driver (requires 580.65.06 or newer)
+    set      3 libraries; run `cudashim resolve` for the list
 
-    fatal: torch 2.15.0+cu132 needs 580 or newer: the driver is 535.261.03 [driver-too-old]
+    fatal: torch 2.15.0+cu132 requires driver 580 or newer; installed: 535.261.03 [driver-too-old]
       version  driver 535.261.03, for CUDA 12.2
       version  /venv/lib/python3.11/site-packages/torch: torch 2.15.0+cu132, built with CUDA 13.2
       rule     CUDA 13 runs on drivers from 580.65.06 on
       do       install driver 580.65.06 or newer
       or       $ /venv/bin/python -m pip install --force-reinstall torch==2.14.1 --index-url https://download.pytorch.org/whl/cu126
-      or       on a data-center GPU: install `cuda-compat-13-3`, and run with its directory first
+      or       on a data-center GPU: install `cuda-compat-13-3`, and put its directory first in LD_LIBRARY_PATH
       see      https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
     ");
     assert_eq!(code, Some(1));
     let (text, code) = run(&Machine::new(), &[]);
     insta::assert_snapshot!(text, @"
-    the libraries: nothing is wrong
+    the libraries: no problems found
 
     driver   none
     torch    none
-    set      none: there is no Python here, and nothing else is named
+    set      none: no Python found, and no other target given
     try      activate an environment, or name it: `cudashim doctor DIR`
 
-    fact: there is no NVIDIA driver on this machine [no-driver]
+    fact: no NVIDIA driver on this machine [no-driver]
     ");
     assert_eq!(code, Some(0));
 }
@@ -103,11 +103,11 @@ fn doctor_page_compares_cuda_with_driver_and_toolkit() {
     assert_eq!(says(&torch("570.124.06")).as_deref(), Some("12.8 is torch's: the driver runs it"));
     assert_eq!(
         says(&torch("535.261.03")).as_deref(),
-        Some("12.8 is torch's: the driver, for CUDA 12.2, runs it by minor-version compatibility")
+        Some("12.8 is torch's: supported by the driver (CUDA 12.2) through minor-version compatibility")
     );
     assert_eq!(
         says(&torch("470.256.02")).as_deref(),
-        Some("12.8 is torch's: the driver does not run it, 525.60.13 or newer does")
+        Some("12.8 is torch's: not supported by this driver (requires 525.60.13 or newer)")
     );
     let beside = |release| says(&toolkit(torch("570.124.06"), release)).unwrap_or_default();
     assert!(beside("12.4").ends_with("runs it; the toolkit 12.4 fits for building extensions"), "{}", beside("12.4"));
@@ -170,14 +170,14 @@ fn doctor_formats_and_record() {
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((value["findings"][0]["id"].as_str(), code), (Some("driver-too-old"), Some(1)));
     let (markdown, _) = run(&machine, &["--python", "/venv", "--format", "markdown"]);
-    assert!(markdown.contains("### fatal: torch 2.15.0+cu132 needs 580 or newer"), "{markdown}");
+    assert!(markdown.contains("### fatal: torch 2.15.0+cu132 requires driver 580 or newer"), "{markdown}");
     // Written down here, judged there.
     let file = machine.path("driver.json");
     let (_, code) = run(&machine, &["--python", "/venv", "--record", file.to_str().unwrap()]);
     assert_eq!(code, Some(1));
     let elsewhere = Machine::new().torch("2.15.0+cu132", "13.2");
     let (text, code) = run(&elsewhere, &["--python", "/venv", "--recorded", file.to_str().unwrap()]);
-    assert!(text.starts_with("torch 2.15.0+cu132 needs 580 or newer"), "{text}");
+    assert!(text.starts_with("torch 2.15.0+cu132 requires driver 580 or newer"), "{text}");
     assert_eq!(code, Some(1));
     // What is no record ends with the file's name.
     fs::write(&file, r#"{"schema":9}"#).unwrap();

@@ -62,10 +62,10 @@ fn scan_for_people() {
 
     1 problem
 
-    truncated-or-foreign-elf: a file under the name of a library is none that can be loaded
+    truncated-or-foreign-elf: a file cannot be loaded: it is cut off, damaged or for another machine
       /usr/local/cuda-12.1/lib64/libcufft.so.11
         not an ELF file
-      what to do: reinstall the package that should stand there, or remove it
+      what to do: reinstall the package that owns it, or remove it
     ");
     let strict = world.run_rooted(["scan", "/", "--strict"]);
     assert_eq!((strict.code, strict.out), (Some(1), out));
@@ -283,7 +283,7 @@ fn scan_hash_compares_bytes() {
     fs::write(other.join("RECORD"), format!("{path},sha256={digest},{}\n", bytes.len())).unwrap();
     let Process { out, .. } = world.run_rooted(["scan", "/"]);
     let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("`--hash` tells whose it is") && words.contains("2.27.3 (unsure)"), "{out}");
+    assert!(words.contains("`--hash` shows whose it is") && words.contains("2.27.3 (unsure)"), "{out}");
     let (record, _, ids) = verdict(&["scan", "/", "--hash"]);
     assert_eq!((record.as_str(), ids), ("written_by_other", vec!["pip-cu12-cu13-overwrite".to_owned()]));
     let (_, answer) = answer(&mut world.rooted(["inspect", "--hash", &inside]), "inspect.json");
@@ -319,7 +319,7 @@ fn inspect_for_people() {
       is            cublas, 64-bit [MACHINE], [SIZE]
       release       12.4.5.8 (certain), built for CUDA 12.4
       by            package: nvidia-cublas-cu12 12.4.5.8
-                    symbols: lacks what came with 12.9.3.13
+                    symbols: does not define what came with 12.9.3.13
       owner         nvidia-cublas-cu12 12.4.5.8 (wheel): of the recorded size; `--hash` compares digests
 
       soname        libcublasLt.so.12, which is one of its names
@@ -336,7 +336,7 @@ fn inspect_for_people() {
       is            cublas, 64-bit [MACHINE], [SIZE]
       release       12.1.0.26 (likely), built for CUDA 12.1
       by            file name: 12.1.0.26
-                    symbols: lacks what came with 12.4.5.8
+                    symbols: does not define what came with 12.4.5.8
       owner         toolkit 12.1 in /usr/local/cuda-12.1
 
       soname        libcublas.so.12, which is one of its names
@@ -357,7 +357,7 @@ fn inspect_for_people() {
       is            cudart, 64-bit [MACHINE], [SIZE]
       unusable      named `libcudart-e409450e.so.11.0`, but its soname is `libcudart.so.11.0`
       release       unknown, built for CUDA 11 (likely)
-      by            symbols: lacks what came with 11.8.89
+      by            symbols: does not define what came with 11.8.89
                     soname: CUDA 11
       owner         unknown: no package, toolkit or application claims it
 
@@ -414,7 +414,7 @@ fn inspect_for_people() {
       found by      not in any search path; reachable only by full path
 
       problem       truncated-or-foreign-elf: not an ELF file
-      what to do    reinstall the package that should stand there, or remove it
+      what to do    reinstall the package that owns it, or remove it
     ");
 }
 

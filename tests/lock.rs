@@ -226,7 +226,7 @@ fn verify_another_driver() {
     };
     let differs = ("differs".to_owned(), Some("other_version".to_owned()));
     lock();
-    assert_eq!(now(), (Some(0), holds(), "none, then and now".to_owned()));
+    assert_eq!(now(), (Some(0), holds(), "no driver (unchanged)".to_owned()));
     module("550.54.15");
     assert_eq!(now(), (Some(0), differs.clone(), "is 550.54.15, was none".to_owned()));
     lock();
@@ -237,7 +237,7 @@ fn verify_another_driver() {
     module("470.82.01");
     let (code, state, says) = now();
     assert_eq!((code, state), (Some(1), drifted("other_version")));
-    assert!(says.contains("CUDA 12.4 needs 525.60.13 or newer"), "{says}");
+    assert!(says.contains("CUDA 12.4 requires 525.60.13 or newer"), "{says}");
     fs::remove_dir_all(world.path("sys")).unwrap();
     assert_eq!(now(), (Some(1), drifted("gone"), "none here, was 550.54.15".to_owned()));
 }

@@ -261,8 +261,8 @@ fn examples_on_an_empty_machine() {
     let run = |name| run(example(name).env("PATH", empty.path()).env("HOME", empty.path()).current_dir(empty.path()));
     assert!(run("01-find-libraries").contains("librar"));
     assert!(run("02-find-torch").starts_with("no Python found"));
-    assert!(run("03-choose-a-set").starts_with("nothing to choose: there is no Python here"));
-    assert!(run("04-load-and-ask").starts_with("there is no Python here"));
+    assert!(run("03-choose-a-set").starts_with("no set to choose: no Python found"));
+    assert!(run("04-load-and-ask").starts_with("no Python found"));
     assert!(run("05-what-is-wrong").contains("driver"));
     assert!(run("06-after-a-change").starts_with("as it is: "));
 }
@@ -316,7 +316,7 @@ fn examples_on_a_machine_with_torch() {
     );
     says("03-choose-a-set", &["12.4.127         the only copy", runtime.to_str().unwrap()]);
     says("04-load-and-ask", &["libcudart.so.12          Opened", "runtime: 12.4", "cuDNN: 9.1.0"]);
-    says("05-what-is-wrong", &["fatal (library-not-found): `libtorch_global_deps.so` needs", "is on no search path"]);
+    says("05-what-is-wrong", &["fatal (library-not-found): `libtorch_global_deps.so` needs", "is not in any search path"]);
     says("06-after-a-change", &["without LD_LIBRARY_PATH: ", "with the chosen set handed out: "]);
     // Where a driver is installed, its libcuda may be preferred to the one built here.
     let here =

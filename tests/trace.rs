@@ -163,7 +163,7 @@ fn trace_lists_failed_dlopens() {
     {
         let report = bench.traced(&[], &[name, "exec", "/none"]);
         assert_eq!((&report["verdict"], &report["exit"]), (&verdict.into(), &9.into()), "{report:#}");
-        let says = format!("`{program}` asked for {name}, which was not found");
+        let says = format!("`{program}` opened {name}, which was not found");
         assert_eq!((&report["findings"][0]["id"], &report["findings"][0]["says"]), (&id.into(), &says.into()));
     }
     // A damaged file is one, and says so.

@@ -43,7 +43,7 @@ impl Subject {
     #[must_use]
     pub fn after_torch(torch: &TorchBuild, interpreter: &Interpreter, files: Vec<PathBuf>) -> Self {
         Self {
-            of: "what is opened after torch".to_owned(),
+            of: "libraries opened after torch".to_owned(),
             at: files.first().cloned(),
             program: Some(interpreter.program.clone()),
             cuda: torch.cuda_release().map(|(major, _)| major.into()),

@@ -210,8 +210,8 @@ impl Finding {
                 let names_ = listed(names);
                 let there = match installed.len() {
                     0 => "not found",
-                    _ if installed.len() == names.len() => "installed, but on no search path",
-                    _ => "not found, though some are installed",
+                    _ if installed.len() == names.len() => "installed, but not in any search path",
+                    _ => "not found, though some of them are installed",
                 };
                 match by {
                     Some(by) => {
@@ -232,15 +232,15 @@ impl Finding {
                 let more = more(symbols.len().saturating_sub(1), "");
                 let verb = if *at_call { "calls" } else { "needs" };
                 let whom = provider.as_ref().map_or_else(|| "nothing that is loaded".to_owned(), File::found);
-                let end = if *at_call { ": the process ends at the first call" } else { "" };
+                let end = if *at_call { ": the process aborts at the first call" } else { "" };
                 format!("`{}` {verb} {version}`{}`{more}, which {whom} does not define{end}", name_of(by), short(first))
             }
             Cause::Mixed { main, other, more: others } => {
                 let others = more(*others, " of other releases");
-                format!("{} is loaded with {}{others}: they must be of one release", main.called(), other.found())
+                format!("{} is loaded with {}{others}: their releases must be equal", main.called(), other.found())
             }
             Cause::Older { built, file } => {
-                format!("torch was built with cuDNN {built}, and gets {}", file.found())
+                format!("torch was built with cuDNN {built}, but gets {}", file.found())
             }
             Cause::Beside { file, own } => {
                 format!("{} is loaded instead of {} and may not support this GPU", file.found(), own.called())
@@ -253,7 +253,7 @@ impl Finding {
             }
             Cause::Stub(file) => format!("{} is a link-time stub, not the real library", file.found()),
             Cause::Replaced(path) => {
-                format!("`{}` was removed or replaced since it was mapped: the process has the old file", shown(path))
+                format!("`{}` was removed or replaced after it was mapped: the process uses the old file", shown(path))
             }
             Cause::Elsewhere { soname, mapped, planned } => {
                 format!("`{soname}` is mapped from `{}`; the plan names `{}`", shown(mapped), shown(planned))

@@ -25,13 +25,13 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum LiveError {
     /// It is not there, or no longer.
-    #[error("there is no process {0}")]
+    #[error("no process {0}")]
     NoProcess(u32),
     /// It ended while it was looked at, or never had memory of its own.
-    #[error("process {0} has nothing mapped: it has ended, or is a thread of the kernel")]
+    #[error("process {0} has no mappings: it has ended, or is a kernel thread")]
     Nothing(u32),
     /// It is somebody else's.
-    #[error("cannot look into process {pid}")]
+    #[error("cannot read the maps of process {pid}")]
     Denied {
         /// The process.
         pid: u32,
@@ -47,7 +47,7 @@ pub enum LiveError {
         source: io::Error,
     },
     /// The file is none such.
-    #[error("`{}` lists no mapped file: is it a copy of `/proc/PID/maps`?", .0.display())]
+    #[error("`{}` lists no mapped file: expected a copy of `/proc/PID/maps`", .0.display())]
     NotMaps(PathBuf),
 }
 
@@ -63,7 +63,7 @@ impl Hints for LiveError {
                 ]
             }
             Self::Denied { pid, .. } => {
-                vec![format!("run `sudo cudashim check --pid {pid}`, or as the user it belongs to")]
+                vec![format!("run `sudo cudashim check --pid {pid}`, or run it as the owner of the process")]
             }
             _ => Vec::new(),
         }

@@ -68,7 +68,7 @@ pub(super) struct Package {
 #[non_exhaustive]
 pub enum SubjectError {
     /// It cannot be read as an ELF object of this machine.
-    #[error("`{}` cannot be checked: {says}", path.display())]
+    #[error("cannot check `{}`: {says}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum SubjectError {
         says: String,
     },
     /// Another loader's rules hold for it.
-    #[error("`{}` is started by `{}`, whose rules are not those of glibc's ld.so", path.display(), interpreter.display())]
+    #[error("cannot check `{}`: its loader `{}` is not glibc's ld.so", path.display(), interpreter.display())]
     OtherLoader {
         /// The program.
         path: PathBuf,
@@ -84,7 +84,7 @@ pub enum SubjectError {
         interpreter: PathBuf,
     },
     /// Two programs do not share a process.
-    #[error("`{}` and `{}` are both programs: check one at a time", .0.display(), .1.display())]
+    #[error("cannot check `{}` and `{}` together: both are programs", .0.display(), .1.display())]
     TwoPrograms(PathBuf, PathBuf),
 }
 

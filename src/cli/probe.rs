@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn what_goes_wrong_is_a_problem_of_its_own() {
         let not_loaded = |says: &str| End::NotLoaded(says.to_owned());
-        let timed_out = ("probe-timed-out", "cublasGetProperty gave no answer in time".to_owned());
+        let timed_out = ("probe-timed-out", "cublasGetProperty did not answer in time".to_owned());
         assert_eq!(found("cublas", &End::TimedOut, false), Some(timed_out));
         assert_eq!(found("cublas", &End::Garbled, false).map(|(id, _)| id), Some("probe-crashed"));
         let missing = "libmlx5.so.1: cannot open shared object file: No such file or directory";

@@ -101,7 +101,7 @@ pub(super) fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding) 
 fn evidence(case: &Case<'_>, judged: &Judged, seen: &check::Finding, mut found: Finding) -> Finding {
     for file in seen.files() {
         let version = file.version.as_ref().map(|version| format!("{version}, ")).unwrap_or_default();
-        let rule = file.rule.map_or_else(|| "found, and not taken".to_owned(), by_rule);
+        let rule = file.rule.map_or_else(|| "found, but not used".to_owned(), by_rule);
         found = found.seen_at("file", &tidy(&file.path), format!("{version}{rule}"));
     }
     if let Some(by) = seen.by().filter(|by| seen.files().all(|file| file.path != *by)) {
@@ -112,20 +112,20 @@ fn evidence(case: &Case<'_>, judged: &Judged, seen: &check::Finding, mut found: 
     }
     if let Some(choice) = seen.path().and_then(|path| chosen(case, judged, path)) {
         let version = choice.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
-        found = found.seen_at("file", &choice.path, format!("the one of the chosen set{version}"));
+        found = found.seen_at("file", &choice.path, format!("the copy of the chosen set{version}"));
     }
     match &seen.cause {
         Cause::NotFound { names, installed, .. } => {
             for path in installed {
-                found = found.seen_at("file", &tidy(path), "is on no search path");
+                found = found.seen_at("file", &tidy(path), "is not in any search path");
             }
             let here = |name: &str| installed.iter().any(|path| path.file_name() == Some(OsStr::new(name)));
             for name in names.iter().filter(|name| is_ours(name) && !here(name)) {
-                found = found.seen("rule", format!("`{name}` is on no search path, and nowhere in the environment"));
+                found = found.seen("rule", format!("`{name}` is not in any search path, and not in the environment"));
             }
         }
         Cause::Older { .. } => {
-            found = found.seen("rule", "torch takes the major it was built with, and no older minor release");
+            found = found.seen("rule", "torch accepts the major it was built with, and no older minor release");
         }
         Cause::Undefined { symbols, .. } => {
             let named: Vec<&str> = symbols.iter().take(SYMBOLS).map(String::as_str).collect();

@@ -56,19 +56,19 @@ pub(super) fn line(case: &Case<'_>, toolkits: &[Toolkit]) -> Option<String> {
         Some(format!("the toolkit {release} {builds} for building extensions"))
     });
     let said: Vec<String> = driver.into_iter().chain(toolkits).collect();
-    (!said.is_empty()).then(|| format!("{cuda} is torch's: {}", said.join("; ")))
+    (!said.is_empty()).then(|| format!("CUDA {cuda} (torch): {}", said.join("; ")))
 }
 
 fn on_driver(case: &Case<'_>, cuda: &Version, driver: &Version) -> String {
     match rules::on_driver_with(cuda, driver, case.driver.found_libcuda()) {
-        Verdict::Runs => "the driver runs it".to_owned(),
+        Verdict::Runs => "supported by the driver".to_owned(),
         Verdict::RunsByMinorCompat { driver } => {
-            format!("the driver, for CUDA {driver}, runs it by minor-version compatibility")
+            format!("supported by the driver (CUDA {driver}) through minor-version compatibility")
         }
-        Verdict::ViaCompat { .. } => "the driver runs it through the compatibility package".to_owned(),
-        Verdict::NeedsDriver { floor: Some(floor) } => format!("the driver does not run it, {floor} or newer does"),
-        Verdict::NeedsDriver { floor: None } => "the driver does not run it, a newer one does".to_owned(),
-        _ => "whether the driver runs it is not known".to_owned(),
+        Verdict::ViaCompat { .. } => "supported through the compatibility package".to_owned(),
+        Verdict::NeedsDriver { floor: Some(floor) } => format!("not supported by this driver (requires {floor} or newer)"),
+        Verdict::NeedsDriver { floor: None } => "not supported by this driver (requires a newer one)".to_owned(),
+        _ => "support by this driver is unknown".to_owned(),
     }
 }
 

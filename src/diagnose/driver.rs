@@ -46,12 +46,12 @@ fn silent(case: &Case<'_>) -> Option<Finding> {
     let machine = case.driver;
     let mut seen = Vec::new();
     if machine.kernel.proc == Proc::Hangs {
-        seen.push("a read of `/proc/driver/nvidia/version` does not end".to_owned());
+        seen.push("reading `/proc/driver/nvidia/version` does not end".to_owned());
     }
     for (name, said) in [("libcuda", &machine.devices.cuda), ("NVML", &machine.devices.nvml)] {
         match said.as_ref().map(|said| &said.end) {
-            Some(End::Hangs) => seen.push(format!("{name} was asked for its devices, and does not answer")),
-            Some(End::Failed(how)) => seen.push(format!("{name} was asked for its devices: {how}")),
+            Some(End::Hangs) => seen.push(format!("{name} does not answer")),
+            Some(End::Failed(how)) => seen.push(format!("{name} was queried for devices: {how}")),
             _ => {}
         }
     }
@@ -71,8 +71,8 @@ fn absent(case: &Case<'_>) -> Option<Finding> {
             return Some(
                 case.finding("half-a-driver")?
                     .severity(Severity::Fatal)
-                    .because("this container was given the driver of its host without libcuda")
-                    .seen_at("file", &part.path, "is there, and no `libcuda.so.1`")
+                    .because("this container has the driver of its host, but not libcuda")
+                    .seen_at("file", &part.path, "is here, but not `libcuda.so.1`")
                     .seen("variable", format!("NVIDIA_DRIVER_CAPABILITIES={wanted}"))
                     .healed_by([Remedy::action(
                         "start the container with `NVIDIA_DRIVER_CAPABILITIES=compute,utility`, or `all`",
@@ -93,7 +93,7 @@ fn absent(case: &Case<'_>) -> Option<Finding> {
         let found = case
             .finding("half-a-driver")?
             .severity(Severity::Fatal)
-            .because(format!("the kernel module of the driver is loaded ({says}), but there is no libcuda"));
+            .because(format!("the kernel module is loaded ({says}), but no libcuda is installed"));
         let compute = "install the libraries of the driver that CUDA needs, of the same version: `libcuda1` on Debian, \
                        `libnvidia-compute-…` on Ubuntu, `xorg-x11-drv-nvidia-cuda` on Fedora, `nvidia-utils` on Arch";
         return Some(bus_and_module(found, machine).healed_by([Remedy::action(compute)]));
@@ -103,8 +103,8 @@ fn absent(case: &Case<'_>) -> Option<Finding> {
     }
     let found = case.finding("no-driver")?;
     if around.wsl {
-        return Some(found.because("there is no NVIDIA driver on this machine: Windows hands none to WSL").healed_by(
-            [Remedy::action("where there is an NVIDIA GPU: install the NVIDIA driver on Windows, none in WSL")],
+        return Some(found.because("no NVIDIA driver: Windows provides none to WSL").healed_by(
+            [Remedy::action("if this PC has an NVIDIA GPU: install the NVIDIA driver on Windows, and none in WSL")],
         ));
     }
     Some(found)
@@ -133,7 +133,7 @@ fn bus_and_module(mut found: Finding, machine: &Driver) -> Finding {
         let driver = gpu
             .driver
             .as_deref()
-            .map_or_else(|| "no kernel driver has it".to_owned(), |name| format!("`{name}` has it"));
+            .map_or_else(|| "no kernel driver is bound to it".to_owned(), |name| format!("`{name}` is bound to it"));
         found = found.seen("device", format!("PCI {}, NVIDIA {}: {driver}", gpu.slot, gpu.device));
     }
     for node in machine.nodes.iter().flatten().filter(|node| node.is_gpu()) {
@@ -148,7 +148,7 @@ fn bus_and_module(mut found: Finding, machine: &Driver) -> Finding {
 fn version_of_module(machine: &Driver) -> Option<String> {
     machine.kernel.loaded.then(|| match &machine.kernel.version {
         Some(version) => format!("nvidia {version}"),
-        None => "nvidia, of a version that cannot be read".to_owned(),
+        None => "nvidia, version unreadable".to_owned(),
     })
 }
 
@@ -164,21 +164,21 @@ fn not_loaded(case: &Case<'_>) -> Option<Finding> {
         bus_and_module(case.finding("nouveau-loaded")?, machine)
     } else if machine.has_gpu() {
         let found = case.finding("gpu-without-driver")?.because(format!(
-            "there is an NVIDIA GPU, and libraries of a driver ({version}), but the kernel module is not loaded"
+            "an NVIDIA GPU and driver libraries ({version}) are present, but the kernel module is not loaded"
         ));
         bus_and_module(found, machine).healed_by([
             Remedy::command("sudo modprobe nvidia"),
             Remedy::action(
-                "where that fails, install the kernel module of the same version (with Secure Boot, a signed one)",
+                "if that fails, install the kernel module of the same version (with Secure Boot, a signed one)",
             ),
         ])
     } else if machine.gpus.is_some() {
         case.finding("no-driver")?.because(format!(
-            "there is no NVIDIA GPU on this machine; the libraries of a driver ({version}) are installed"
+            "no NVIDIA GPU found; driver libraries ({version}) are installed"
         ))
     } else {
         case.finding("driver-unknown")?.because(format!(
-            "whether a driver is loaded cannot be seen (`/sys` is not mounted); its libraries are of {version}"
+            "cannot see whether a driver is loaded: `/sys` is not mounted; its libraries are {version}"
         ))
     };
     Some(found.seen_at("file", &file.path, format!("libcuda, {version}")))
@@ -194,11 +194,11 @@ fn nodes(case: &Case<'_>) -> Option<Finding> {
         |node: &&Node| matches!(node.name.as_str(), "nvidiactl" | "nvidia-uvm") || (node.is_gpu() && no_gpu_usable);
     let closed: Vec<&Node> = nodes.iter().filter(|node| !node.usable).filter(needed).collect();
     if !closed.is_empty() {
-        let found = case.finding("cuinit-999")?.because("the device files of the driver are closed to this user");
+        let found = case.finding("cuinit-999")?.because("this user may not open the device files of the driver");
         let seen =
             |found: Finding, node: &&Node| found.seen_at("file", &at(&node.name), format!("mode {:04o}", node.mode));
         return Some(closed.iter().fold(found, seen).healed_by([Remedy::action(
-            "give the user the group of the files (often `video` or `render`), or start the container with the rights to them",
+            "add the user to the group of the files (often `video` or `render`), or start the container with access to them",
         )]));
     }
     // Where `nvidia-modprobe` is, the first program that asks makes them; in a container nobody does.
@@ -258,7 +258,7 @@ fn passed_through(case: &Case<'_>) -> Option<Finding> {
     let aside: Vec<_> = case.driver.gpus.iter().flatten().filter(|gpu| gpu.passed_through()).collect();
     let found = case.finding("gpu-passed-through").filter(|_| !aside.is_empty())?;
     let one =
-        |gpu: &crate::driver::Gpu| format!("PCI {}: `{}` has it", gpu.slot, gpu.driver.as_deref().unwrap_or_default());
+        |gpu: &crate::driver::Gpu| format!("PCI {}: bound to `{}`", gpu.slot, gpu.driver.as_deref().unwrap_or_default());
     Some(aside.into_iter().fold(found, |found, gpu| found.seen("device", one(gpu))))
 }
 
@@ -278,11 +278,11 @@ fn refused(case: &Case<'_>) -> impl Iterator<Item = Finding> {
                 Some(shown) => case
                     .finding("devices-hidden")?
                     .severity(Severity::Fatal)
-                    .because("CUDA_VISIBLE_DEVICES begins with no GPU that is here (error 100)")
+                    .because("CUDA_VISIBLE_DEVICES names no GPU of this machine first (error 100)")
                     .seen("variable", format!("CUDA_VISIBLE_DEVICES={shown}")),
-                None => case.finding("driver-does-not-answer")?.because("the driver shows CUDA no device (error 100)"),
+                None => case.finding("driver-does-not-answer")?.because("the driver shows no device to CUDA (error 100)"),
             },
-            _ => case.finding("driver-does-not-answer")?.because(format!("CUDA cannot be started: error {code}")),
+            _ => case.finding("driver-does-not-answer")?.because(format!("cannot initialize CUDA: error {code}")),
         };
         Some(found.seen("driver", format!("cuInit returns {code}")))
     });

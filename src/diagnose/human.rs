@@ -134,7 +134,7 @@ pub(super) fn lines(report: &Report) -> Vec<(&'static str, String)> {
     }
     if report.is_unknown() {
         let what =
-            "`cudashim doctor -- COMMAND`, in the shell it fails in; `cudashim trace -- COMMAND` shows what it loads";
+            "run `cudashim doctor -- COMMAND` in the shell where it fails; `cudashim trace -- COMMAND` shows what it loads";
         lines.push(("try", what.to_owned()));
     }
     lines
@@ -166,12 +166,12 @@ fn set(report: &crate::report::ResolveReport) -> String {
     }
     match &report.set {
         None => "none fits".to_owned(),
-        Some(set) if set.is_empty() && report.unserved.is_empty() => "no library of NVIDIA's is needed".to_owned(),
+        Some(set) if set.is_empty() && report.unserved.is_empty() => "no NVIDIA library is needed".to_owned(),
         Some(set) if set.is_empty() => {
             let lost = counted(report.unserved.len());
-            format!("empty: {lost} asked for, and left to the loader; `cudashim resolve` lists them")
+            format!("empty: {lost} needed, but not managed; run `cudashim resolve` for the list")
         }
-        Some(set) => format!("{}; `cudashim resolve` lists them", counted(set.len())),
+        Some(set) => format!("{}; run `cudashim resolve` for the list", counted(set.len())),
     }
 }
 

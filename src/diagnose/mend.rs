@@ -170,7 +170,7 @@ pub(super) fn again(case: &Case<'_>, library: &Library) -> Option<Remedy> {
         ))),
         Owner::Dpkg { name, .. } => Some(Remedy::command(format!("sudo apt-get install --reinstall {name}"))),
         Owner::Toolkit { root, .. } => {
-            Some(Remedy::action(format!("install the CUDA toolkit in `{}` anew", root.display())))
+            Some(Remedy::action(format!("reinstall the CUDA toolkit in `{}`", root.display())))
         }
         _ => None,
     }
@@ -181,7 +181,7 @@ fn other_major(case: &Case<'_>, names: &[String], by: Option<&Path>) -> Remedy {
     if by.starts_with("libctranslate2") && names.iter().any(|name| name.ends_with(".so.8")) {
         return case.pip("install 'ctranslate2>=4.5'");
     }
-    Remedy::action(format!("install a build of what brings `{by}` for the cuDNN that is here"))
+    Remedy::action(format!("install a build of the package of `{by}` for the cuDNN that is installed"))
 }
 
 /// Whether torch asks for a package.

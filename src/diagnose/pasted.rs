@@ -124,10 +124,10 @@ impl Explanation<'_, '_> {
         let group = finding_row(id).map(|row| row.group);
         match group {
             _ if now || severity == Severity::Fact => {}
-            Some(Group::Driver) => finding = finding.seen("today", "this machine's driver does not show it now"),
+            Some(Group::Driver) => finding = finding.seen("today", "the driver of this machine does not show it now"),
             // What is built for something else shows in no library.
             Some(Group::Frameworks) if soname.is_none() => now = true,
-            _ => finding = finding.seen("today", "this machine's libraries do not show it now"),
+            _ => finding = finding.seen("today", "the libraries of this machine do not show it now"),
         }
         let mut remedies = match proof {
             Some(proof) if !proof.remedies.is_empty() => proof.remedies,
@@ -137,7 +137,7 @@ impl Explanation<'_, '_> {
         let certain = message.weight == PLAIN && soname.is_none();
         if !now && !certain && severity == Severity::Fatal && self.case.command.is_empty() {
             remedies
-                .push(Remedy::action("where it fails still: `cudashim doctor -- COMMAND`, in the shell it fails in"));
+                .push(Remedy::action("if it still fails: run `cudashim doctor -- COMMAND` in the shell where it fails"));
         }
         Some(finding.healed_by(remedies))
     }
@@ -247,7 +247,7 @@ impl Explanation<'_, '_> {
             finding = match &known {
                 Some(path) => finding.seen_at("file", path, format!("what ld.so finds today as `{soname}`")),
                 None => {
-                    finding.seen("rule", format!("no rule of ld.so leads to `{soname}`, until something has loaded it"))
+                    finding.seen("rule", format!("ld.so does not find `{soname}` unless something has loaded it"))
                 }
             };
         }
@@ -346,7 +346,7 @@ impl Explanation<'_, '_> {
             && major != own
         {
             remedies.push(Remedy::action(format!(
-                "install the build for CUDA {own}, which this torch is for, of what asks for `{soname}`"
+                "install the CUDA {own} build of the package that needs `{soname}`: this torch is for CUDA {own}"
             )));
         }
         let found = self.found(soname).is_some();
@@ -360,7 +360,7 @@ impl Explanation<'_, '_> {
                 remedies.push(self.case.pip("install 'ctranslate2>=4.5'"));
             }
             remedies.push(Remedy::action(format!(
-                "install a release of what asks for `{soname}` that is built for `{here}`, which this environment has"
+                "install a release of the package that needs `{soname}` built for `{here}`, which is installed here"
             )));
         } else if let (Some(major), false) = (major.or(self.major()), found) {
             let wheels = super::frameworks::wheels(self.case, &std::iter::once(soname.to_owned()).collect(), major);

@@ -83,9 +83,9 @@ impl Report {
         let mut verdict = verdict(&findings, torch_line(case).as_ref());
         if messages.is_some() && !findings.iter().any(explains) {
             verdict.says = if verdict.fine {
-                "this text is not known to cudashim, and nothing is found here that explains it".to_owned()
+                "unknown error text, and no problem found here that explains it".to_owned()
             } else {
-                format!("this text is not known to cudashim; {}", verdict.says)
+                format!("unknown error text; {}", verdict.says)
             };
         }
         let libcuda = machine.libcuda.as_ref();
@@ -149,7 +149,7 @@ fn verdict(findings: &[Finding], torch: Option<&TorchLine>) -> Verdict {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let whom = torch.map_or_else(|| "the libraries".to_owned(), |torch| format!("torch {}", torch.version));
     let says = match (count(Severity::Fatal), count(Severity::Warning), findings.first()) {
-        (0, 0, _) => format!("{whom}: nothing is wrong"),
+        (0, 0, _) => format!("{whom}: no problems found"),
         (0, 1, Some(first)) => format!("{whom}: works, with a warning: {}", first.cause),
         (0, many, _) => format!("{whom}: works, with {many} warnings"),
         (_, _, Some(first)) if first.cause.starts_with(&whom) => first.cause.clone(),

@@ -185,7 +185,7 @@ impl Case<'_> {
         found
     }
 
-    /// A remedy, and then the set handed out: what is installed is on no search path yet.
+    /// A remedy, and then the set handed out: what is installed is not in any search path yet.
     pub(super) fn and_run(&self, first: Remedy) -> Remedy {
         let Some(line) = first.as_command() else { return first };
         let both = Remedy::command(format!("{line} && {}", self.run_line()));

@@ -83,7 +83,7 @@ pub(super) fn tried(
         finding.remedies.sort_by_key(|remedy| (remedy.rank(), left(remedy)));
         finding.remedies.dedup();
         if finding.remedies.is_empty() && finding.severity == Severity::Fatal {
-            finding.remedies.push(Remedy::action("nothing that can be tried on a model of this machine heals it"));
+            finding.remedies.push(Remedy::action("no remedy that can be tried on a model of this machine heals it"));
         }
     }
     let mut kept: Vec<Finding> = Vec::new();

@@ -58,7 +58,7 @@ pub(crate) fn choose<'i>(loader: &Loader, inventory: &'i Inventory, cuda: Option
                 // Nothing is known to fit better than what ld.so takes.
                 (_, _, Some((library, because))) => (library, because),
                 _ => match cuda.first() {
-                    Some(library) => (**library, "the only driver found; on no search path of ld.so".to_owned()),
+                    Some(library) => (**library, "the only driver found; not in any search path of ld.so".to_owned()),
                     None => return Chosen { libraries: Vec::new(), because: String::new() },
                 },
             }

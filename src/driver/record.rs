@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 pub enum RecordError {
     /// It is no record.
-    #[error("it is no recorded machine: {0}")]
+    #[error("not a recorded driver: {0}")]
     Malformed(#[from] serde_json::Error),
     /// It was written by a later cudashim.
-    #[error("it is of format {found}, and this cudashim reads {RECORD}")]
+    #[error("the record has format {found}; this cudashim reads {RECORD}")]
     Newer {
         /// Its format.
         found: u32,
@@ -64,6 +64,6 @@ pub(super) mod path {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
         let text = String::deserialize(deserializer)?;
-        escape::parse_path(&text).ok_or_else(|| D::Error::custom("a path that is no escaped text"))
+        escape::parse_path(&text).ok_or_else(|| D::Error::custom("a path that is not escaped"))
     }
 }

@@ -20,7 +20,7 @@ const LIMIT: u64 = 1 << 16;
 /// [`io::ErrorKind::TimedOut`] where it did not end; what it said where it failed.
 pub(super) fn read(path: &Path, time: Duration) -> io::Result<Vec<u8>> {
     let program = ["/bin/cat", "/usr/bin/cat"].into_iter().find(|program| Path::new(program).exists());
-    let program = program.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "there is no `cat`"))?;
+    let program = program.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "`cat` not found"))?;
     let mut command = Command::new(program);
     command.args([OsStr::new("--"), path.as_os_str()]).stdin(Stdio::null());
     output(command, time)

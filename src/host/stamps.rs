@@ -89,7 +89,7 @@ impl Stamps {
     /// directory's own stamp stands for them, since a new name changes its time.
     ///
     /// A directory that changed since shortly before the first look stands for nothing: a change while we looked might
-    /// not show. Nor does it stand for a link that leads nowhere, or a file that cannot be opened: they may come to
+    /// not show. Nor does it stand for a dangling link, or a file that cannot be opened: they may come to
     /// something without it.
     #[must_use]
     pub fn condensed(&self, host: &Host) -> Self {

@@ -82,12 +82,12 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Owner(user) => write!(f, "belongs to user {user}"),
-            Self::Writable { mode } if mode & 0o002 != 0 => f.write_str("can be written by everybody"),
-            Self::Writable { .. } => f.write_str("can be written by its group"),
-            Self::Shared => f.write_str("stands where everybody may write, and is not your own"),
-            Self::Makeable => f.write_str("is missing, and everybody may make it"),
-            Self::Process => f.write_str("leads elsewhere in every process"),
-            Self::Unseen(error) => write!(f, "cannot be looked at: {error}"),
+            Self::Writable { mode } if mode & 0o002 != 0 => f.write_str("everybody may write to it"),
+            Self::Writable { .. } => f.write_str("its group may write to it"),
+            Self::Shared => f.write_str("is in a directory that everybody may write to, and is not yours"),
+            Self::Makeable => f.write_str("is missing, and everybody may create it"),
+            Self::Process => f.write_str("resolves to another file in each process"),
+            Self::Unseen(error) => write!(f, "cannot be read: {error}"),
         }
     }
 }
@@ -373,12 +373,12 @@ mod tests {
         std::fs::create_dir_all(&above).unwrap();
         std::fs::rename(&file, above.join("file")).unwrap();
         set(&room.join("b"), 0o775);
-        assert_eq!(says(&above.join("file")), format!("`{}` can be written by its group", room.join("b").display()));
+        assert_eq!(says(&above.join("file")), format!("`{}` its group may write to it", room.join("b").display()));
         // Sticky: what is one's own in it stays.
         set(&room.join("b"), 0o1777);
         assert_eq!(says(&above.join("file")), "trusted");
         let missing = room.join("b/none");
-        assert_eq!(says(&missing), format!("`{}` is missing, and everybody may make it", missing.display()));
+        assert_eq!(says(&missing), format!("`{}` is missing, and everybody may create it", missing.display()));
         assert!(trusted(&room.join("none")).unwrap_err().is_missing());
     }
 
@@ -395,12 +395,12 @@ mod tests {
         assert_eq!(link("1", "file"), "trusted");
         assert_eq!(link("2", room.join("file").to_str().unwrap()), "trusted");
         assert_eq!(link("3", "../a/../a/1"), "trusted");
-        let open = format!("`{}` can be written by everybody", room.join("open").display());
+        let open = format!("`{}` everybody may write to it", room.join("open").display());
         assert_eq!(link("4", "open/file"), open);
         // That the way comes back is no help.
         assert_eq!(link("5", "open/../file"), open);
         assert!(link("6", "6").contains("cannot be looked at"));
-        assert!(link("7", "/proc/self/cwd/Cargo.toml").contains("leads elsewhere in every process"));
+        assert!(link("7", "/proc/self/cwd/Cargo.toml").contains("resolves to another file in each process"));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub fn private_write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 pub fn within_limit(bytes: &[u8]) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if (bytes.len() as u64) > limit => {
-            let says = format!("raise `ulimit -f`: files may have {limit} bytes, and this one needs {}", bytes.len());
+            let says = format!("raise `ulimit -f`: the limit is {limit} bytes, and this file needs {}", bytes.len());
             Err(io::Error::new(io::ErrorKind::FileTooLarge, says))
         }
         _ => Ok(()),

@@ -55,7 +55,7 @@ pub fn symbols_by_provider(object: &Object) -> BTreeMap<String, Vec<Symbol>> {
         return found;
     }
     let undefined = object.elf().and_then(|elf| elf.undefined()).unwrap_or_else(|error| {
-        log::warn!("{}: its undefined symbols cannot be read: {error}", object.path.display());
+        log::warn!("cannot read the undefined symbols of {}: {error}", object.path.display());
         Vec::new()
     });
     for symbol in undefined.iter().filter(|symbol| !symbol.weak) {

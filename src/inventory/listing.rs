@@ -47,7 +47,7 @@ impl Listing {
                     let what = if stat.kind == Kind::Directory { "a directory" } else { "neither file nor directory" };
                     ("not-a-file", format!("named like a library, but {what}"))
                 }
-                Err(error) if entry.kind == Kind::Link => ("dangling-link", format!("the link leads nowhere: {error}")),
+                Err(error) if entry.kind == Kind::Link => ("dangling-link", format!("the link is dangling: {error}")),
                 Err(error) => ("unreadable", error.to_string()),
             };
             log::debug!("{}: {says}", path.display());

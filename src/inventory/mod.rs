@@ -401,7 +401,7 @@ impl Inventory {
 /// Why a sound ELF object must not be handed out all the same.
 fn unusable(place: &Place, path: &std::path::Path, name: &LibraryName<'_>, object: &Object) -> Option<String> {
     if in_stubs(&place.dir) {
-        return Some("a stub, for linking only".to_owned());
+        return Some("a link-time stub".to_owned());
     }
     let soname = object.facts.soname.as_deref()?;
     let file = path.file_name()?;

@@ -99,7 +99,7 @@ impl<'a> Look<'a> {
                 let Some(first) = files.next() else { continue };
                 for other in files.filter(|other| other.asked_as() == name && !same_build(first, other)) {
                     let says = format!(
-                        "never found as `{}`: {called} leads to `{}`{} first",
+                        "never found as `{}`: {called} resolves to `{}`{} first",
                         name.display(),
                         first.path.display(),
                         in_release(first)
@@ -205,7 +205,7 @@ impl<'a> Look<'a> {
                 1 => " is".to_owned(),
                 count => format!(" and {} more parts are", count - 1),
             };
-            self.add(id, &asker.path, format!("`{name}`{more} not beside it, and ld.so finds no other"));
+            self.add(id, &asker.path, format!("`{name}`{more} not beside it, and not found by ld.so"));
         }
     }
 
@@ -283,7 +283,7 @@ impl<'a> Look<'a> {
                 let real = self.loader.host().canonical(&library.path).unwrap_or_default();
                 if library.is_stub() || real.iter().any(|part| part == "stubs") {
                     let id = if library.row.stem == "cuda" { "stub-libcuda" } else { "stub-on-path" };
-                    let says = format!("for linking only, and {called} leads to it for `{}`", name.display());
+                    let says = format!("a link-time stub, to which `{}` resolves by {called}", name.display());
                     self.add(id, &library.path, says);
                 }
             }
@@ -300,7 +300,7 @@ impl<'a> Look<'a> {
                 format!("the relative element `{}`", dir.display())
             };
             let says = format!(
-                "{what} of `LD_LIBRARY_PATH` leads here, to `{}`, from this working directory only",
+                "{what} of `LD_LIBRARY_PATH` resolves to `{}`, from this working directory only",
                 held.asked_as()
             );
             let dir: PathBuf = held.place.dir.components().collect();
@@ -321,7 +321,7 @@ impl<'a> Look<'a> {
         match (rival, size) {
             (Some(rival), _) if *alike => {
                 let says = format!(
-                    "{name} {version} and {rival} recorded files of this size here; `--hash` tells whose it is"
+                    "{name} {version} and {rival} recorded files of this size here; `--hash` shows whose it is"
                 );
                 self.add("pip-cu12-cu13-overwrite", &library.path, says);
             }
@@ -366,7 +366,7 @@ impl<'a> Look<'a> {
     fn stack(&mut self, library: &Library) {
         let object = library.object.as_ref().filter(|_| library.unusable.is_none());
         if object.is_some_and(|object| object.facts.executable_stack) {
-            let says = "asks for an executable stack, which `dlopen` refuses from glibc 2.41 on".to_owned();
+            let says = "needs an executable stack, which `dlopen` refuses from glibc 2.41 on".to_owned();
             self.add("executable-stack", &library.path, says);
         }
     }

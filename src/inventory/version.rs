@@ -439,8 +439,8 @@ fn nccl(said: &strings::Said) -> String {
 }
 
 fn from_symbols(family: &str, found: &crate::tables::Bracket) -> Evidence {
-    let from = found.from.as_ref().map(|from| format!("has `{}`, as {from} does", found.because));
-    let below = found.below.as_ref().map(|below| format!("lacks what came with {below}"));
+    let from = found.from.as_ref().map(|from| format!("defines `{}`, as {from} does", found.because));
+    let below = found.below.as_ref().map(|below| format!("does not define what came with {below}"));
     let says = [from, below].into_iter().flatten().collect::<Vec<_>>().join(", ");
     // A guess at best: releases between the two opened ones may have the same symbols.
     let mut one = Evidence::new(Kind::Symbols, says, Confidence::Unsure);

@@ -53,8 +53,8 @@ impl fmt::Display for OutOfReach {
         match self {
             Self::SetUser => f.write_str("is set-user-ID, so the loader ignores LD_PRELOAD and LD_AUDIT"),
             Self::Static => f.write_str("is statically linked, so no LD_PRELOAD or LD_AUDIT reaches it"),
-            Self::Musl => f.write_str("is linked against musl, which NVIDIA's libraries are not made for"),
-            Self::Foreign(what) => write!(f, "is {what}, which this shim is not built for"),
+            Self::Musl => f.write_str("is linked against musl; NVIDIA's libraries need glibc"),
+            Self::Foreign(what) => write!(f, "is {what}; this preload object is not built for it"),
         }
     }
 }

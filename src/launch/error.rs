@@ -9,28 +9,28 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum ShimError {
     /// The program was built for a target that `cshim/` has no code for.
-    #[error("there is no preload object for this machine")]
+    #[error("no preload object for this machine")]
     Unsupported,
     /// The image has no place for the binary's path; only a broken build can say so.
-    #[error("the preload object has no place for the path of the binary")]
+    #[error("the preload object has no room for the path of the binary")]
     Image,
     /// The binary's path cannot be written into the image.
-    #[error("`{path}` cannot be asked for plans: its path is relative or too long")]
+    #[error("the preload object cannot start `{path}`: the path is relative or too long")]
     Binary {
         /// The path of the binary.
         path: PathBuf,
     },
     /// No variable says where caches are.
-    #[error("there is no cache directory: neither CUDASHIM_CACHE nor XDG_CACHE_HOME nor HOME is set")]
+    #[error("no cache directory: none of CUDASHIM_CACHE, XDG_CACHE_HOME and HOME is set")]
     NoCacheDir,
     /// The variable that would say it names no absolute path.
-    #[error("there is no cache directory: HOME is `{}`, which is no absolute path", path.display())]
+    #[error("no cache directory: HOME is `{}`, not an absolute path", path.display())]
     Relative {
         /// Its value.
         path: PathBuf,
     },
     /// `LD_PRELOAD` has no way to name a file in this directory.
-    #[error("`{path}` cannot stand in LD_PRELOAD: it contains `{character}`")]
+    #[error("cannot use `{path}` in LD_PRELOAD: the path contains `{character}`")]
     Unspeakable {
         /// The directory.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum ShimError {
         character: char,
     },
     /// The directory cannot be made or looked at.
-    #[error("the cache directory `{path}` cannot be used")]
+    #[error("cannot use the cache directory `{path}`")]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum ShimError {
         why: Untrusted,
     },
     /// Group or others can change what is in the directory.
-    #[error("the cache directory `{path}` can be written by group or others (mode {mode:03o})")]
+    #[error("group or others may write to the cache directory `{path}` (mode {mode:03o})")]
     Writable {
         /// The directory.
         path: PathBuf,

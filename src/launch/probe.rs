@@ -42,16 +42,16 @@ const LIST_LIMIT: usize = 100_000;
 #[non_exhaustive]
 pub enum ProbeError {
     /// There is no program for this target.
-    #[error("this cudashim has no probe: NVIDIA's libraries are made for glibc on x86-64 and aarch64")]
+    #[error("this cudashim has no probe: NVIDIA's libraries need glibc on x86-64 or aarch64")]
     Unsupported,
     /// The program cannot be written.
-    #[error("the probe cannot be written")]
+    #[error("cannot write the probe")]
     Install(#[from] ShimError),
     /// There is no directory to run it in.
-    #[error("a directory to run the probe in cannot be made")]
+    #[error("cannot create a directory to run the probe in")]
     Directory(#[source] io::Error),
     /// The program cannot be started or listened to.
-    #[error("the probe `{path}` cannot be run")]
+    #[error("cannot run the probe `{path}`")]
     Start {
         /// The program.
         path: PathBuf,
@@ -222,7 +222,7 @@ impl Prober {
         variables.extend(search_list(&dirs).map(|list| ("LD_LIBRARY_PATH".into(), list)));
         let mut heard = child::run(&self.program, arguments, &variables, cwd, self.limit)?;
         if let Some(why) = trust::unforeseen(heard.mapped()) {
-            log::warn!("`{}` opened a file that others can change: {why}", library.display());
+            log::warn!("`{}` opened a file that others may change: {why}", library.display());
             heard = child::Heard { lines: Vec::new(), end: End::Untrusted(why.to_string()) };
         }
         Ok(heard)

@@ -87,7 +87,7 @@ pub fn cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Shim
 /// A directory of the user's own for the same files, that can be written and run from: [`cache_dir`], else `cudashim` in
 /// `$XDG_RUNTIME_DIR`, else `cudashim-UID` in the directory for temporary files. Nothing is made in, or taken from, a
 /// directory that another user could exchange: under `sudo -E`, `$HOME` is another user's. What `$CUDASHIM_CACHE` names is
-/// the user's word: nothing stands in for it.
+/// the user's choice: nothing stands in for it.
 ///
 /// # Errors
 /// What is wrong with the first of them, where none can be used.

@@ -70,7 +70,7 @@ impl Request {
                 let is_nothing = requirement.wants.is_empty() && requirement.releases.is_empty() && wheels.is_empty();
                 if is_nothing && !self.lays_down_copies(host) {
                     let why = format!(
-                        "`{}` has no torch, and nothing in its environment asks for CUDA",
+                        "`{}` has no torch, and nothing in its environment needs CUDA",
                         interpreter.program.display()
                     );
                     return Ok(Answer {

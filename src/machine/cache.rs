@@ -116,7 +116,7 @@ pub enum HandedError {
     #[error(transparent)]
     Image(#[from] ImageError),
     /// The image cannot be written.
-    #[error("the image of the plan cannot be written to `{}`", dir.display())]
+    #[error("cannot write the image of the plan to `{}`", dir.display())]
     Write {
         /// The directory.
         dir: PathBuf,
@@ -282,7 +282,7 @@ impl PlanCache {
         let mut kept = Answer { found, target, warnings, stops, files };
         match self.with_report(&mut kept, &report) {
             Ok(()) => self.keep(host, key, &kept, &stamps),
-            Err(error) => log::warn!("{}: the answer cannot be kept: {error}", self.dir.display()),
+            Err(error) => log::warn!("cannot cache the answer in {}: {error}", self.dir.display()),
         }
         Ok(Cached { told: Told::Fresh(report, plan), hit: false, ..self.cached(kept) })
     }
@@ -348,7 +348,7 @@ impl PlanCache {
     fn written(&self, host: &Host, plan: &Plan) -> io::Result<(String, Vec<Known>)> {
         let image = Image::compile(plan, host).map_err(io::Error::other)?;
         for (soname, why) in &image.left_out {
-            log::debug!("{soname}: {why}; left to the loader");
+            log::debug!("{soname}: {why}; not managed");
         }
         self.write_image(plan, &image)
     }
@@ -373,12 +373,12 @@ impl PlanCache {
     /// Writes an answer; without it the next process asks again.
     fn keep(&self, host: &Host, key: &str, answer: &Answer, stamps: &Stamps) {
         if !host.is_settled() {
-            log::info!("not kept: what it was read from has just changed");
+            log::info!("not cached: a file that it was read from has just changed");
             return;
         }
         let text = answer.to_text(&stamps.condensed(host));
         if let Err(error) = private_write(&self.file(key, "answer"), text.as_bytes()) {
-            log::warn!("{}: the answer cannot be kept: {error}", self.dir.display());
+            log::warn!("cannot cache the answer in {}: {error}", self.dir.display());
         }
         files::sweep(&self.dir);
     }

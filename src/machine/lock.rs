@@ -33,7 +33,7 @@ pub fn lock(host: &Host, request: &Request) -> Result<Locked, RequestError> {
     Ok(match finished(host, request, answer) {
         Some(plan) if plan.chosen().next().is_none() => {
             let of = plan.made_for.first().map(|made_for| made_for.text.clone()).unwrap_or_default();
-            Locked::Nothing(format!("no library of NVIDIA's is here for {of}"))
+            Locked::Nothing(format!("no NVIDIA library found for {of}"))
         }
         Some(plan) => Locked::Plan(Box::new(plan)),
         None => Locked::Nothing(nothing.unwrap_or_default()),

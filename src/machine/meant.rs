@@ -49,11 +49,11 @@ impl Request {
             return match native {
                 Some(program) if self.lays_down_copies(host) => Ok(Meant::Program(program)),
                 Some(program) => {
-                    let why = "is not linked against CUDA, and no environment is active or named";
+                    let why = "is not linked against CUDA, and no environment is active";
                     Ok(Meant::Nothing(format!("`{}` {why}", program.display()), None))
                 }
                 None if self.spec.is_auto() => {
-                    let why = "there is no Python here, and nothing else is named";
+                    let why = "no Python found, and no other target given";
                     Ok(Meant::Nothing(why.to_owned(), None))
                 }
                 None => Ok(Meant::Spec(self.spec.require()?, None)),

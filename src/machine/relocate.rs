@@ -46,10 +46,10 @@ pub enum RelocateError {
         is: String,
     },
     /// Libraries that are not here.
-    #[error("{} not on this machine", if .0.len() == 1 { "one library is".to_owned() } else { format!("{} libraries are", .0.len()) })]
+    #[error("{} not found on this machine", if .0.len() == 1 { "one library is".to_owned() } else { format!("{} libraries are", .0.len()) })]
     Missing(Vec<NotRelocated>),
     /// The same libraries make no set here.
-    #[error("the same libraries are here, but the set would be another: {0}")]
+    #[error("the same libraries are here, but another set would be chosen: {0}")]
     OtherSet(String),
     /// The request of the lock has no answer here.
     #[error(transparent)]
@@ -61,7 +61,7 @@ impl Hints for RelocateError {
         match self {
             Self::NoConsumer(_) => vec!["name the Python that has it with `--python`".to_owned()],
             Self::OtherConsumer { .. } | Self::OtherSet(_) => {
-                vec!["make a new lock for what is here: `cudashim lock`".to_owned()]
+                vec!["make a new lock with `cudashim lock`".to_owned()]
             }
             Self::Missing(_) => vec![
                 "install the same releases, or name the directory they are in with `--place`; for what is here, make a new lock: `cudashim lock`"
@@ -97,7 +97,7 @@ pub fn relocate(host: &Host, plan: &Plan, here: &Here) -> Result<Plan, RelocateE
     request.policy = Policy { fixed, forbidden, explain: false };
     let answer = request.answer(host)?;
     let Some(mut fresh) = finished(host, &request, answer) else {
-        return Err(RelocateError::NoConsumer("nothing here asks for CUDA".to_owned()));
+        return Err(RelocateError::NoConsumer("nothing here needs CUDA".to_owned()));
     };
     same_set(plan, &fresh)?;
     // The same bytes are of the same release, also where nothing beside them tells.
@@ -117,21 +117,21 @@ fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateErr
     let mut request = Request { python: here.python.clone(), places: here.places.clone(), ..Request::default() };
     let none = |says: String| Err(RelocateError::NoConsumer(says));
     let Some(made_for) = plan.made_for.first() else {
-        return none("the lock does not say whom it is for".to_owned());
+        return none("the lock names no target".to_owned());
     };
     match made_for.kind.as_str() {
         "elf" => {
             let files = made_for.path.iter().filter(|path| host.is_file(path)).cloned();
             request.files = files.collect();
             if request.files.is_empty() || made_for.text.contains("`, `") {
-                return none(format!("{} cannot be asked for again: make a new lock", made_for.text));
+                return none(format!("cannot resolve {} again: make a new lock", made_for.text));
             }
             return Ok(request);
         }
         "spec" => {
             let spec =
                 plan.with("spec").and_then(|with| with.version.as_deref()).and_then(|spec| spec.parse::<Spec>().ok());
-            let Some(spec) = spec else { return none("the lock does not say which torch it is for".to_owned()) };
+            let Some(spec) = spec else { return none("the lock names no torch".to_owned()) };
             request.spec = spec;
             return Ok(request);
         }
@@ -142,7 +142,7 @@ fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateErr
         request.python = plan.programs.iter().find(|program| host.is_file(program)).cloned();
     }
     let Some(interpreter) = request.interpreter(host)? else {
-        return none(format!("there is no Python here for {}", made_for.text));
+        return none(format!("no Python found for {}", made_for.text));
     };
     request.python = Some(interpreter.program.clone());
     if made_for.kind != "torch" {
@@ -212,13 +212,13 @@ fn found(
 fn lacking(library: &PlanLibrary, copies: &[&Library]) -> String {
     let version = library.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let Some(identity) = &library.identity else {
-        return format!("{}{version}: the lock does not tell its build", library.soname);
+        return format!("{}{version}: the lock does not identify its build", library.soname);
     };
     let other = copies.first().map(|copy| {
         let is = copy.version.as_ref().map_or_else(|| "another build".to_owned(), ToString::to_string);
         format!("; `{}` is {is}", copy.path.display())
     });
-    format!("{}{version} ({identity}) is nowhere{}", library.soname, other.unwrap_or_default())
+    format!("{}{version} ({identity}) not found{}", library.soname, other.unwrap_or_default())
 }
 
 /// The plan that was made anew holds the same builds, and no others.
@@ -231,8 +231,8 @@ fn same_set(plan: &Plan, fresh: &Plan) -> Result<(), RelocateError> {
     let lost = was.keys().find(|soname| !is.contains_key(*soname));
     let more = is.keys().find(|soname| !was.contains_key(*soname));
     match (lost, more) {
-        (Some(soname), _) => Err(RelocateError::OtherSet(format!("nothing asks for {soname}"))),
-        (None, Some(soname)) => Err(RelocateError::OtherSet(format!("{soname} is asked for, too"))),
+        (Some(soname), _) => Err(RelocateError::OtherSet(format!("nothing needs {soname}"))),
+        (None, Some(soname)) => Err(RelocateError::OtherSet(format!("{soname} is needed too"))),
         (None, None) => Ok(()),
     }
 }

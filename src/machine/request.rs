@@ -89,7 +89,7 @@ pub enum RequestError {
     #[doc(hidden)]
     Subject(#[from] SubjectError),
     /// A file given with `--for` cannot be read as an ELF object.
-    #[error("`{}` cannot be served: {says}", path.display())]
+    #[error("cannot read `{}`: {says}", path.display())]
     File {
         /// The file.
         path: PathBuf,

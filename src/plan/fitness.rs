@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Unfit {
     /// It is no regular file.
-    #[error("`{}` is no plan: it is no regular file", .0.display())]
+    #[error("cannot read the plan `{}`: not a regular file", .0.display())]
     NoFile(PathBuf),
     /// Others may put another file there.
     #[error(
-        "`{}` lies in a directory that others may write (mode {mode:04o}), so it is not used: move it to one of your own",
+        "ignoring `{}`: others may write to its directory (mode {mode:04o}); move it to one of your own",
         path.display()
     )]
     OpenDirectory {
@@ -26,7 +26,7 @@ pub enum Unfit {
     },
     /// Somebody else owns it, or may write to it.
     #[error(
-        "`{}` belongs to another user or may be written by others, so it is not used: use {}",
+        "ignoring `{}`: it belongs to another user, or others may write to it; use {}",
         path.display(),
         if *.own { format!("`chmod go-w {}`", path.display()) } else { "a copy of your own".to_owned() }
     )]

@@ -43,16 +43,16 @@ pub struct Image {
 #[non_exhaustive]
 pub enum ImageError {
     /// A plan that is for no program.
-    #[error("the plan names no program that it is for")]
+    #[error("the plan names no program")]
     NoPrograms,
     /// None of the programs is here.
-    #[error("`{}`, which the plan is for, is gone", .0.display())]
+    #[error("`{}`, the program of the plan, is missing", .0.display())]
     ProgramsGone(PathBuf),
     /// More than an image may hold.
-    #[error("the plan is too large for the shim: an image has at most {} MiB", SIZE_LIMIT >> 20)]
+    #[error("the plan is too large for the preload object: its image may have {} MiB", SIZE_LIMIT >> 20)]
     TooLarge,
     /// The file could not be read.
-    #[error("the image `{}` cannot be read: {source}", path.display())]
+    #[error("cannot read the image `{}`: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -263,7 +263,7 @@ fn fits(path: &Path) -> bool {
 fn today(library: &PlanLibrary, objects: &Objects) -> Result<Stat, String> {
     use super::Drift;
     if !fits(&library.path) {
-        return Err("has a `$` in its path, which the loader would expand".to_owned());
+        return Err("its path has a `$`, which ld.so would expand".to_owned());
     }
     match library.drift(objects.host()) {
         None => objects.host().stat(&library.path).map_err(|error| Drift::Unreadable(error).to_string()),
@@ -394,7 +394,7 @@ mod tests {
         let lab = Lab::new();
         std::fs::write(&lab.plan.libraries[1].path, "another").unwrap();
         let image = lab.image();
-        assert_eq!(image.left_out, [("liba.so.2".to_owned(), "was changed since the plan was made".to_owned())]);
+        assert_eq!(image.left_out, [("liba.so.2".to_owned(), "has changed since the plan was made".to_owned())]);
         let view = ImageView::parse(&image.bytes).unwrap();
         assert_eq!(view.names, [(b"libb.so.1".to_vec(), 0, false), (b"libt.so".to_vec(), 1, false)]);
         assert_eq!(view.libraries.len(), 2);

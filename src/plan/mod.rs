@@ -144,8 +144,8 @@ impl std::fmt::Display for Drift {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Gone => f.write_str("is gone"),
-            Self::Unreadable(error) => write!(f, "cannot be looked at ({error})"),
-            Self::Changed(_) => f.write_str("was changed since the plan was made"),
+            Self::Unreadable(error) => write!(f, "cannot be read ({error})"),
+            Self::Changed(_) => f.write_str("has changed since the plan was made"),
         }
     }
 }

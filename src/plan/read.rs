@@ -13,7 +13,7 @@ use std::str::FromStr;
 #[non_exhaustive]
 pub enum PlanError {
     /// The file could not be read.
-    #[error("the plan `{}` cannot be read: {source}", path.display())]
+    #[error("cannot read the plan `{}`: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -24,7 +24,7 @@ pub enum PlanError {
     #[error("not a plan: the first line is not `cudashim-plan<TAB>1`")]
     NotAPlan,
     /// The file is a plan of another format: of a later cudashim, most likely.
-    #[error("the plan is of format {found}, and this cudashim {} reads format 1", env!("CARGO_PKG_VERSION"))]
+    #[error("the plan has format {found}; this cudashim {} reads format 1", env!("CARGO_PKG_VERSION"))]
     OtherFormat {
         /// Its number.
         found: u64,
@@ -33,7 +33,7 @@ pub enum PlanError {
     #[error("the lines of the plan end in CR LF")]
     CarriageReturns,
     /// The file does not end as a plan does.
-    #[error("the plan is cut off: its `end` line is missing or counts other lines")]
+    #[error("the plan is cut off: its `end` line is missing, or counts other lines")]
     CutOff,
     /// More than a plan may hold.
     #[error("the plan is too large: at most {SIZE_LIMIT} bytes, {LIBRARY_LIMIT} libraries, and {RECORD_LIMIT} records")]
@@ -58,8 +58,8 @@ impl Hints for PlanError {
             Self::CarriageReturns => {
                 "keep git from changing it: `echo 'cudashim.lock -text' >> .gitattributes`, then check it out again"
             }
-            Self::CutOff => "it was cut short, or edited by hand: make a new one with `cudashim lock`",
-            _ => "plans are not edited by hand: make a new one with `cudashim lock`",
+            Self::CutOff => "make a new one with `cudashim lock`: this one was cut short, or edited by hand",
+            _ => "make a new one with `cudashim lock`: a plan is not edited by hand",
         };
         vec![hint.to_owned()]
     }

@@ -19,7 +19,7 @@ pub fn usable(plan: &Plan) -> (Plan, Vec<(String, String)>) {
 }
 
 /// In words that follow the path.
-pub(super) const REFUSED: &str = "leads each process to another file";
+pub(super) const REFUSED: &str = "resolves to another file in each process";
 
 pub(super) fn is_moving(path: &Path) -> bool {
     let parts: Vec<Component<'_>> = path.components().collect();

@@ -180,11 +180,11 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
     let objects = Objects::new(host);
     checks.extend(driver(&Loader::new(&objects), plan));
     for program in plan.programs.iter().filter(|program| is_gone(host, program)) {
-        let says = format!("`{}`, which it is for, is gone", program.display());
+        let says = format!("`{}`, the program of the lock, is missing", program.display());
         checks.push(Check::new(What::Program, "program", says).at(program).drifted(Change::Gone));
     }
     if plan.libraries.is_empty() {
-        let says = "it names no library: there is nothing to hand out".to_owned();
+        let says = "it names no library".to_owned();
         checks.push(Check::new(What::Library, "library", says).drifted(Change::Unidentified));
     }
     let outside = outside(host, plan, named.as_ref(), here);
@@ -255,7 +255,7 @@ fn consumer(host: &Host, plan: &Plan, made_for: &PlanFor, named: Option<&Interpr
         return Some(if is_gone(host, &dir) {
             check(format!("`{}` is gone", dir.display())).at(&dir).drifted(Change::Gone)
         } else {
-            let says = format!("`{}` does not tell its version", dir.join("version.py").display());
+            let says = format!("cannot read the version of `{}`", dir.join("version.py").display());
             check(says).at(&dir).drifted(Change::Unreadable)
         });
     };
@@ -313,16 +313,16 @@ fn driver(loader: &Loader, plan: &Plan) -> Option<Check> {
     let lost = own.iter().filter(|library| library.drift(host).is_some()).count();
     let cuda = plan.with("torch").and_then(|with| Version::parse(with.cuda.as_deref()?));
     let needs = is.as_ref().zip(cuda.as_ref()).and_then(|(driver, cuda)| match rules::on_driver(cuda, driver) {
-        rules::Verdict::NeedsDriver { floor: Some(floor) } => Some(format!("CUDA {cuda} needs {floor} or newer")),
-        rules::Verdict::NeedsDriver { floor: None } => Some(format!("CUDA {cuda} needs a newer one")),
+        rules::Verdict::NeedsDriver { floor: Some(floor) } => Some(format!("CUDA {cuda} requires {floor} or newer")),
+        rules::Verdict::NeedsDriver { floor: None } => Some(format!("CUDA {cuda} requires a newer one")),
         _ => None,
     });
     let same = was == is.as_ref().map(Version::as_str);
     let mut says = match (was, &is) {
-        (None, None) if with.is_some() => "none, then and now".to_owned(),
+        (None, None) if with.is_some() => "no driver (unchanged)".to_owned(),
         (None, None) => "none".to_owned(),
-        (Some(was), None) => format!("none here, was {was}"),
-        (None, Some(is)) if with.is_some() => format!("is {is}, was none"),
+        (Some(was), None) => format!("no driver; was {was}"),
+        (None, Some(is)) if with.is_some() => format!("is {is}; was none"),
         (None, Some(is)) => is.to_string(),
         (Some(_), Some(is)) if same => is.to_string(),
         (Some(was), Some(is)) => format!("is {is}, was {was}"),
@@ -363,16 +363,16 @@ fn library(objects: &Objects, library: &PlanLibrary) -> Check {
             check.says = format!("{version}`{}`", path.display());
             return check;
         }
-        Some(Drift::Gone) if link => (Change::Gone, "the symbolic link leads nowhere".to_owned()),
+        Some(Drift::Gone) if link => (Change::Gone, "the symbolic link is dangling".to_owned()),
         Some(Drift::Gone) => (Change::Gone, "is gone".to_owned()),
-        Some(Drift::Unreadable(error)) => (Change::Unreadable, format!("cannot be looked at: {error}")),
+        Some(Drift::Unreadable(error)) => (Change::Unreadable, format!("cannot be read: {error}")),
         Some(Drift::Changed(stat)) => {
             let real = host.canonical(path).ok().filter(|real| real != path);
             check.leads_to.clone_from(&real);
             let (change, says) = changed(objects, library, stat);
             // The last part is a link itself: it was turned, not a directory above it.
             let through = real.filter(|_| link);
-            let through = through.map(|real| format!("; the link leads to `{}`", real.display())).unwrap_or_default();
+            let through = through.map(|real| format!("; the link resolves to `{}`", real.display())).unwrap_or_default();
             (change, format!("{says}{through}"))
         }
     };
@@ -384,13 +384,13 @@ fn library(objects: &Objects, library: &PlanLibrary) -> Check {
 /// What stands in the place of a library.
 fn changed(objects: &Objects, library: &PlanLibrary, stat: Stat) -> (Change, String) {
     if stat.kind != Kind::File {
-        return (Change::OtherBuild, "is no regular file now".to_owned());
+        return (Change::OtherBuild, "is no longer a regular file".to_owned());
     }
     match Identity::at(objects, library, &library.path, stat) {
         Identity::Same => (Change::Moved, "is the same build, as another file".to_owned()),
         Identity::OtherSize => (
             Change::OtherSize,
-            format!("has the same build ID, and {} bytes instead of {}: it was changed", stat.size, library.size),
+            format!("has the same build ID, but {} bytes instead of {}: it has changed", stat.size, library.size),
         ),
         Identity::Other(Some(is)) => {
             (Change::OtherBuild, format!("is {is}, was {}", library.identity.as_deref().unwrap_or_default()))
@@ -400,7 +400,7 @@ fn changed(objects: &Objects, library: &PlanLibrary, stat: Stat) -> (Change, Str
         }
         Identity::Unknown(Some(error)) => (Change::Unreadable, format!("cannot be read: {error}")),
         Identity::Unknown(None) => {
-            (Change::Unidentified, "is another file of the same size, and nothing tells of which build".to_owned())
+            (Change::Unidentified, "is another file of the same size; its build is unknown".to_owned())
         }
     }
 }

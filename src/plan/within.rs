@@ -72,10 +72,10 @@ impl Far {
             return None;
         }
         if !below(host, &self.machine, path) {
-            return Some("stands outside of what the command has".to_owned());
+            return Some("is outside the environment of the command".to_owned());
         }
         let why = trusted_in_sandbox(path).err().filter(|why| host.is_live() && !why.is_missing())?;
-        Some(format!("may be changed by others, for {why}"))
+        Some(format!("others may change it: {why}"))
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
             PathBuf::from("/proc/self/cwd/x.so"),
             root.join("toolkit/x.so"),
         ] {
-            assert_eq!(why(&root, &path, &[]).as_deref(), Some("stands outside of what the command has"), "{path:?}");
+            assert_eq!(why(&root, &path, &[]).as_deref(), Some("is outside the environment of the command"), "{path:?}");
         }
     }
 

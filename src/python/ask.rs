@@ -81,7 +81,7 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
         return Err(InterpreterError::Foreign(program.to_owned()));
     }
     if host.env(ASKING).is_some() {
-        let says = "it is being asked already, and asks for itself".to_owned();
+        let says = "it runs cudashim while cudashim waits for it".to_owned();
         return Err(InterpreterError::NoAnswer { path: program.to_owned(), says });
     }
     if let Some(why) = untrusted(program, options.meant) {
@@ -134,7 +134,7 @@ fn untrusted(program: &Path, meant: Meant) -> Option<String> {
     match meant {
         Meant::Started => None,
         Meant::Named => trusted_in_sandbox(program).err().filter(|why| !why.is_missing()).map(|why| why.to_string()),
-        Meant::Found => Some("it is found by way of the working directory, and nobody named it".to_owned()),
+        Meant::Found => Some("it stands below the working directory, and nothing names it".to_owned()),
     }
 }
 
@@ -220,7 +220,7 @@ fn heard(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, Option<Exit
                 count => answer.extend_from_slice(piece.get(..count).unwrap_or_default()),
             }
             if answer.len() > ANSWER_LIMIT {
-                return Err(io::Error::new(ErrorKind::InvalidData, "its answer has no end"));
+                return Err(io::Error::new(ErrorKind::InvalidData, "its answer is cut off"));
             }
         } else if ended {
             return Ok((answer, status));

@@ -90,7 +90,7 @@ pub fn search_path(host: &Host, word: &OsStr) -> io::Result<PathBuf> {
                 refused = refused.or_else(|| {
                     Some(io::Error::new(
                         error.kind(),
-                        format!("`{}` cannot be looked at: {error}", candidate.display()),
+                        format!("`{}` cannot be read: {error}", candidate.display()),
                     ))
                 });
             }

@@ -25,10 +25,10 @@ impl Interpreter {
         let mut found = match Self::of_venv(host, &program, options) {
             Some((found, None)) => found,
             Some((found, Some(unknown))) => {
-                log::debug!("`{}` must be run to know what it does", unknown.display());
+                log::debug!("cannot know what `{}` does without running it", unknown.display());
                 // An image, an interpreter that is on its way to us, one that may not be run: what the files say is all there is.
                 ask::interpreter(host, &program, options).unwrap_or_else(|error| {
-                    log::info!("{error}: what `{}` adds is left out", unknown.display());
+                    log::info!("{error}: leaving out what `{}` adds", unknown.display());
                     found
                 })
             }

@@ -51,7 +51,7 @@ pub fn resolution_text(report: &ResolveReport) -> String {
         return format!("no set: {nothing}\nhint: activate the environment, or name it: `cudashim resolve DIR`\n");
     }
     if set.is_empty() && report.unserved.is_empty() {
-        text.push_str("\nno library of NVIDIA's is needed\n");
+        text.push_str("\nno NVIDIA library is needed\n");
     }
     let mut roots: Vec<PathBuf> = Vec::new();
     for library in set {

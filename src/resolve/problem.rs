@@ -185,7 +185,7 @@ impl<'i> State<'i> {
                     .or_else(|| library.object.as_ref().and_then(|object| too_new(object, libc.as_deref()?)))
                     .or_else(|| {
                         let other = own.as_ref().is_some_and(|own| own.stat.id != library.stat.id);
-                        other.then(|| "the consumer brings a copy of its own".to_owned())
+                        other.then(|| "the target brings its own copy".to_owned())
                     });
                 self.candidates.push(Candidate {
                     soname: soname.clone(),
@@ -277,7 +277,7 @@ impl<'i> State<'i> {
             if let Some((damaged, name, version)) = here().find_map(of_wheel) {
                 if damaged {
                     let again = "pip install --force-reinstall --no-deps";
-                    hints.insert(soname.clone(), format!("write its file anew: `{again} {name}=={version}`"));
+                    hints.insert(soname.clone(), format!("reinstall it: `{again} {name}=={version}`"));
                 }
                 continue;
             }

@@ -51,11 +51,11 @@ pub(super) fn choose(
             lacking(&object, &nodes).is_none().then_some((path, object))
         });
         if let Some((path, object)) = found {
-            let refused = today.map(|object| (object.path.clone(), format!("lacks the version node `{lacks}`")));
-            let because = format!("has the version node `{lacks}`, which is needed");
+            let refused = today.map(|object| (object.path.clone(), format!("does not define the version node `{lacks}`")));
+            let because = format!("defines the version node `{lacks}`, which is needed");
             chosen.push(Runtime { soname: soname.to_owned(), path, object, because, refused });
         } else {
-            log::warn!("no copy of {soname} here has `{lacks}`");
+            log::warn!("no copy of {soname} found that defines `{lacks}`");
         }
     }
     chosen

@@ -46,12 +46,12 @@ fn another_inside(library: &Library) -> Option<String> {
     let (observed, _) = observe(&elf, library.asked_as());
     let other =
         observed.iter().filter_map(|evidence| evidence.version.as_ref()).find(|found| !agree(recorded, found))?;
-    Some(format!("is of release {other}, and {name} {version} recorded another file"))
+    Some(format!("is of release {other}; {name} {version} recorded another file"))
 }
 
 fn mended(library: &Library) -> String {
     match (library.owner.name(), library.owner.version()) {
-        (Some(name), Some(version)) => format!(": reinstall {name} {version}, `cudashim doctor` prints the command"),
+        (Some(name), Some(version)) => format!(": reinstall {name} {version}; `cudashim doctor` prints the command"),
         _ => String::new(),
     }
 }

@@ -11,10 +11,10 @@ use std::str::FromStr;
 #[non_exhaustive]
 pub enum SpecError {
     /// It cannot be read.
-    #[error("`{0}` is no torch version: write `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`")]
+    #[error("invalid torch version `{0}`: expected `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`")]
     Malformed(String),
     /// No known release fits.
-    #[error("no known torch release fits `{0}`")]
+    #[error("no known torch release matches `{0}`")]
     Unknown(String),
 }
 

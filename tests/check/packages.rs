@@ -67,7 +67,7 @@ fn check_package_opens_its_libraries_and_finds_the_wheels() {
         let path = object(&value, "libonnxruntime_providers_cuda.so")["path"].as_str().unwrap();
         assert!(Path::new(path).starts_with(&venv.site), "{path}");
         let says = value["findings"][0]["says"].as_str().unwrap();
-        assert_eq!(says.ends_with("installed, but on no search path"), is_there, "{says}");
+        assert_eq!(says.ends_with("installed, but not in any search path"), is_there, "{says}");
     }
     // JAX finds the wheels by their place, and does without what is not there.
     venv.dist_info("jax-cuda12-plugin", "0.7.2", "", "");

@@ -68,7 +68,7 @@ fn plan_for_gives_the_reason_of_a_refusal() {
     let seen = ask(&world, &[venv.python().as_os_str()]);
     assert_eq!((seen.code, seen.err.as_str(), seen.out.lines().count()), (Some(0), "", 1));
     assert!(
-        seen.out.starts_with("!no set of libraries fits: ") && seen.out.contains("; install `nvidia-"),
+        seen.out.starts_with("!no compatible set of libraries: ") && seen.out.contains("; install `nvidia-"),
         "{}",
         seen.out
     );

@@ -12,7 +12,7 @@ fn resolve_fails_without_any_copy() {
     exit 1
     --- stderr
     error: no set of libraries fits
-      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12, and no copy of it was found
+      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12, of which no copy was found
     hint: `/venv/bin/python -m pip install nvidia-cublas-cu12==12.4.5.8`
     ");
     insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv", "--format", "json"]).all(&world), @r#"
@@ -24,7 +24,7 @@ fn resolve_fails_without_any_copy() {
       "path": "/venv/lib/python3.11/site-packages/torch",
       "cuda": "12.4",
       "no_solution": [
-        "`/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12, and no copy of it was found"
+        "`/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12, of which no copy was found"
       ],
       "hints": [
         "install `nvidia-cublas-cu12==12.4.5.8`",
@@ -47,7 +47,7 @@ fn resolve_fails_without_the_symbol() {
     --- stderr
     error: no set of libraries fits
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12
-      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` takes `cublasCreate_v2@libcublas.so.12` from libcublas.so.12, which 12.1.3.1 (`/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`) lacks
+      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs `cublasCreate_v2@libcublas.so.12` of libcublas.so.12, which 12.1.3.1 (`/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`) lacks
     hint: `/venv/bin/python -m pip install --no-deps nvidia-cublas-cu12==12.4.5.8`
     ");
 }
@@ -70,7 +70,7 @@ fn resolve_rejects_impossible_options() {
     exit 1
     --- stderr
     error: no set of libraries fits
-      - libcublas.so.12 is fixed to `/venv/pyvenv.cfg`, and no usable copy of it stands there
+      - libcublas.so.12 is fixed to `/venv/pyvenv.cfg`, which holds no usable copy of it
     hint: drop `--use libcublas.so.12=/venv/pyvenv.cfg`
     ");
     let (code, answer) = json(&mut world.rooted(["resolve", "--python", "/venv", "--use", fixed]));

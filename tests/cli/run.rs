@@ -88,7 +88,7 @@ fn run_takes_a_kept_plan() {
     --- stdout
     [R]/venv/lib/python3.11/site-packages/torch/lib/../../nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     --- stderr
-    cudashim: `[R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` was changed since the plan was made: libcublasLt.so.12 is left to the loader; run `cudashim verify [R]/kept.plan` for all of it
+    cudashim: `[R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` has changed since the plan was made: libcublasLt.so.12 is left to the loader; run `cudashim verify [R]/kept.plan` for all of it
     cudashim in [PID]: libcublas.so.12: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 could not be loaded: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     ");
     insta::assert_snapshot!(world.run(["run", "--plan", "none.plan", "venv/bin/python"]).all(&world), @"
@@ -102,8 +102,8 @@ fn run_takes_a_kept_plan() {
     exit 125
     --- stderr
     error: cannot use the plan `[R]/kept.plan`
-      caused by: the plan is cut off: its `end` line is missing or counts other lines
-    hint: it was cut short, or edited by hand: make a new one with `cudashim lock`
+      caused by: the plan is cut off: its `end` line is missing, or counts other lines
+    hint: make a new one with `cudashim lock`: this one was cut short, or edited by hand
     ");
 }
 
@@ -221,7 +221,7 @@ fn env_without_a_set_exports_the_shim_alone() {
     insta::assert_snapshot!(Process::of(world.cudashim(["shim"]).env_remove("CUDASHIM_CACHE").env_remove("HOME").env("TMPDIR", "/dev/null")).all(&world), @"
     exit 2
     --- stderr
-    error: there is no cache directory: neither CUDASHIM_CACHE nor XDG_CACHE_HOME nor HOME is set
+    error: no cache directory: none of CUDASHIM_CACHE, XDG_CACHE_HOME and HOME is set
     hint: set `CUDASHIM_CACHE` to a directory of your own
     ");
 }
@@ -258,8 +258,8 @@ fn cache_that_others_may_write_is_not_used() {
     insta::assert_snapshot!(Process::of(command.arg(venv.python())).all(&world), @"
     exit 125
     --- stderr
-    cudashim: no cache: the cache directory `[R]/cache` can be written by group or others (mode 777)
-    error: cannot write the plan to `[R]/cache`: the cache directory `[R]/cache` can be written by group or others (mode 777): set `CUDASHIM_CACHE` to a directory of your own
+    cudashim: no cache: group or others may write to the cache directory `[R]/cache` (mode 777)
+    error: cannot write the plan to `[R]/cache`: group or others may write to the cache directory `[R]/cache` (mode 777): set `CUDASHIM_CACHE` to a directory of your own
     ");
     // The answer itself needs no cache.
     assert_eq!(world.run(["resolve", "--python", "venv"]).code, Some(0));

@@ -105,18 +105,18 @@ fn driver_too_old_for_the_cuda_major_of_torch() {
     let report = machine.report();
     let found = &report.findings[0];
     assert_eq!((found.id, found.severity, report.findings.len()), ("driver-too-old", Fatal, 1));
-    assert_eq!(found.cause, "torch 2.15.0+cu132 needs 580 or newer: the driver is 535.261.03");
+    assert_eq!(found.cause, "torch 2.15.0+cu132 requires driver 580 or newer; installed: 535.261.03");
     assert_eq!(report.driver.cuda.as_deref(), Some("12.2"));
     assert_eq!(found.remedies[0].as_action(), Some("install driver 580.65.06 or newer"));
     assert!(commands(found)[0].contains("https://download.pytorch.org/whl/cu12"), "{:?}", found.remedies);
     assert!(!report.is_fine());
     // Within the branch of the floor the whole version counts.
     let found = with_driver("580.40.01").torch("2.15.0+cu132", "13.2").first();
-    assert!(found.cause.contains("needs 580.65.06 or newer"), "{}", found.cause);
+    assert!(found.cause.contains("requires driver 580.65.06 or newer"), "{}", found.cause);
     assert_eq!(with_driver("595.10").torch("2.15.0+cu132", "13.2").ids(), []);
     // What came before the first driver of CUDA 12.
     let found = with_driver("470.256.02").torch("2.5.1+cu124", "12.4").first();
-    assert_eq!(found.cause, "torch 2.5.1+cu124 needs 525 or newer: the driver is 470.256.02");
+    assert_eq!(found.cause, "torch 2.5.1+cu124 requires driver 525 or newer; installed: 470.256.02");
 }
 
 #[test]
@@ -458,10 +458,10 @@ fn driver_too_old_without_a_torch() {
     assert_eq!((found.id, found.severity), ("driver-too-old", Fatal));
     assert_eq!(
         found.cause,
-        "CUDA 13, which this environment asks for, needs 580.65.06 or newer: the driver is 535.261.03"
+        "CUDA 13, which this environment asks for, requires 580.65.06 or newer: the driver is 535.261.03"
     );
     let advice: Vec<&str> = found.remedies.iter().filter_map(Remedy::as_action).collect();
-    assert_eq!(advice, ["install driver 580.65.06 or newer", "install a build for CUDA 12 of what asks for it"]);
+    assert_eq!(advice, ["install driver 580.65.06 or newer", "install a CUDA 12 build of the package that needs it"]);
     let is_it = |(id, _): &(&str, _)| *id == "driver-too-old";
     assert!(!onnxruntime(with_driver("580.65.06"), 13).ids().iter().any(is_it));
     assert!(!onnxruntime(with_driver("535.261.03"), 12).ids().iter().any(is_it));

@@ -45,7 +45,7 @@ fn env_wrong_place() {
         found
     };
     let found = first(&plain().set("LD_LIBRARY_PATH", "/opt/x:~/cuda/lib64"));
-    assert_eq!(found.cause, "`~/cuda/lib64` in LD_LIBRARY_PATH is taken letter by letter: ld.so expands nothing");
+    assert_eq!(found.cause, "`~/cuda/lib64` in LD_LIBRARY_PATH is taken literally: ld.so expands nothing");
     assert_eq!(commands(&found), ["export LD_LIBRARY_PATH=/opt/x:/home/ann/cuda/lib64"]);
     let found = first(&plain().set("LD_LIBRARY_PATH", "$HOME/lib"));
     assert_eq!(commands(&found), ["export LD_LIBRARY_PATH=/home/ann/lib"]);
@@ -57,13 +57,13 @@ fn env_wrong_place() {
     assert_eq!(commands(&found), ["export LD_LIBRARY_PATH=/opt/x; unset LD_LIBARY_PATH"]);
     // What cannot be preloaded is passed over.
     let found = first(&plain().set("LD_PRELOAD", "/opt/gone.so"));
-    assert_eq!(found.cause, "`/opt/gone.so` in LD_PRELOAD is passed over: ld.so cannot open it");
+    assert_eq!(found.cause, "ld.so ignores `/opt/gone.so` in LD_PRELOAD: it cannot open it");
     assert_eq!(commands(&found), ["unset LD_PRELOAD"]);
     // Inside Python it is too late.
     let late =
         plain().file(&format!("{SITE}/sitecustomize.py"), "import os\nos.environ[\"LD_LIBRARY_PATH\"] = \"/opt/x\"\n");
     let found = first(&late);
-    assert_eq!(found.cause, "`sitecustomize.py` sets LD_LIBRARY_PATH inside Python, where it comes too late");
+    assert_eq!(found.cause, "`sitecustomize.py` sets LD_LIBRARY_PATH inside Python: that is too late");
     plain()
         .file(&format!("{SITE}/sitecustomize.py"), "import os\nprint(os.environ[\"LD_LIBRARY_PATH\"])\n")
         .is_healthy();
@@ -96,7 +96,7 @@ fn preload_needs_unresolvable() {
     assert_eq!((found.id, found.severity), ("preload-needs-unresolvable", Fatal));
     assert_eq!(
         found.cause,
-        "`libhook.so` of LD_PRELOAD needs `libcudart.so.13`, which is not found: nothing can start"
+        "`libhook.so` of LD_PRELOAD needs `libcudart.so.13`, which is not found: no program starts"
     );
     assert_eq!(commands(&found), ["unset LD_PRELOAD"]);
     assert!(proof(&found, "message")[0].contains("libcudart.so.13: cannot open shared object file"), "{found:#?}");
@@ -115,7 +115,7 @@ fn split_site_packages() {
     let split = split.with("b/nvidia/cuda_runtime/lib/libcudart.so.12", &cudart(12));
     let found = split.first();
     assert_eq!((found.id, found.severity), ("split-site-packages", Fatal));
-    assert_eq!(found.cause, "torch does not find `libcudart.so.12`: it stands in another directory of sys.path");
+    assert_eq!(found.cause, "torch does not find `libcudart.so.12`: it is in another directory of sys.path");
     assert!(proof(&found, "message")[0].contains("libcudart.so.12: cannot open shared object file"), "{found:#?}");
     assert_eq!(commands(&found), [RUN]);
     split.set("LD_LIBRARY_PATH", "/b/nvidia/cuda_runtime/lib").is_healthy();
@@ -180,7 +180,7 @@ fn import_order_crash() {
     assert_eq!((found.id, found.severity), ("import-order-crash", Warning));
     assert_eq!(
         found.cause,
-        "torch has `libcudart.so.12` 12.8.99, framework brings 12.1.105: whichever is imported first decides for both"
+        "torch has `libcudart.so.12` 12.8.99, framework has 12.1.105: whichever is imported first decides for both"
     );
     // One release in two places is the same for both.
     bundler("12.8.99").is_healthy();

@@ -61,7 +61,7 @@ fn explain_names_the_guilty_copy_and_the_remedy() {
     let files = evidence(lead, "file");
     assert_eq!(files[0], "/old/libnvJitLink.so.12: found by LD_LIBRARY_PATH");
     assert!(files[1].ends_with("/nvidia/cusparse/lib/libcusparse.so.12: 12.3.1.170, found by DT_RPATH"), "{files:?}");
-    assert!(files[2].ends_with("/nvidia/nvjitlink/lib/libnvJitLink.so.12: the one of the chosen set (12.4.127)"));
+    assert!(files[2].ends_with("/nvidia/nvjitlink/lib/libnvJitLink.so.12: the copy of the chosen set (12.4.127)"));
     assert_eq!(evidence(lead, "symbol"), ["__nvJitLinkComplete_12_4@libnvJitLink.so.12"]);
     assert_eq!(commands(lead), [RUN, "unset LD_LIBRARY_PATH"]);
     assert_eq!(evidence(lead, "today"), [""; 0]);
@@ -75,7 +75,7 @@ fn explain_says_that_the_machine_is_healthy_now() {
     let files = evidence(lead, "file");
     assert_eq!(files.len(), 1, "{files:?}");
     assert!(files[0].ends_with("by DT_RUNPATH: has `__nvJitLinkComplete_12_4`"), "{files:?}");
-    assert_eq!(evidence(lead, "today"), ["this machine's libraries do not show it now"]);
+    assert_eq!(evidence(lead, "today"), ["the libraries of this machine do not show it now"]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn explain_completes_the_text_from_the_machine() {
     // One that says by itself what it is stays that.
     let report = machine().explain("AssertionError: libcuda.so cannot found!");
     assert_eq!(lead(&report).id, "triton-libcuda-not-found");
-    assert_eq!(evidence(lead(&report), "machine"), ["there is no NVIDIA driver on this machine"]);
+    assert_eq!(evidence(lead(&report), "machine"), ["no NVIDIA driver on this machine"]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn explain_looks_at_the_file_named() {
     assert_eq!(files, ["/lib/libnccl.so.2: not an ELF file"]);
     let gone = machine.without("lib/libnccl.so.2").explain("OSError: /lib/libnccl.so.2: file too short");
     assert_eq!(evidence(lead(&gone), "file"), ["/lib/libnccl.so.2: is not there now"]);
-    assert_eq!(evidence(lead(&gone), "today"), ["this machine's libraries do not show it now"]);
+    assert_eq!(evidence(lead(&gone), "today"), ["the libraries of this machine do not show it now"]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn explain_ignores_an_unknown_text() {
     let report = machine.explain("ModuleNotFoundError: No module named 'torch'\nBus error (core dumped)\n");
     assert!(report.is_fine());
     assert_eq!(report.findings, machine.report().findings);
-    let says = "this text is not known to cudashim, and nothing is found here that explains it";
+    let says = "unknown error text, and no problem found here that explains it";
     assert_eq!((report.is_unknown(), report.verdict.says.as_str()), (true, says));
 }
 

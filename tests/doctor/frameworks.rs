@@ -70,7 +70,7 @@ fn ext_torch_abi() {
     assert_eq!((found.id, found.severity), ("ext-torch-abi", Fatal));
     assert_eq!(
         found.cause,
-        "flash-attn 2.5.9+cu12torch2.3cxx11abiFALSE was built for torch 2.3, and this is torch 2.8.0+cu128"
+        "flash-attn 2.5.9+cu12torch2.3cxx11abiFALSE was built for torch 2.3, but torch 2.8.0+cu128 is installed"
     );
     assert!(found.evidence.iter().any(|seen| seen.kind == "symbol" && seen.says.contains(OLD_SET_DEVICE)));
     assert!(commands(&found)[0].contains("--no-build-isolation"), "{:?}", found.remedies);
@@ -86,7 +86,7 @@ fn ext_torch_abi() {
         );
     });
     let found = audio.first();
-    assert_eq!(found.cause, "torch-scatter 2.1.2+pt25cu124 was built for torch 2.5, and this is torch 2.8.0+cu128");
+    assert_eq!(found.cause, "torch-scatter 2.1.2+pt25cu124 was built for torch 2.5, but torch 2.8.0+cu128 is installed");
     assert!(
         commands(&found)[0].ends_with("torch-scatter --find-links https://data.pyg.org/whl/torch-2.8.0+cu128.html")
     );
@@ -131,14 +131,14 @@ fn torchvision_torch_mismatch() {
     };
     let found = vision("0.16.2", "2.1.2", OLD_SET_DEVICE, "12.1").first();
     assert_eq!((found.id, found.severity), ("torchvision-torch-mismatch", Fatal));
-    assert_eq!(found.cause, "torchvision 0.16.2 is for torch 2.1.2, and this is torch 2.5.1+cu124");
+    assert_eq!(found.cause, "torchvision 0.16.2 is for torch 2.1.2, but torch 2.5.1+cu124 is installed");
     assert_eq!(
         commands(&found),
         [
             "/venv/bin/python -m pip install --force-reinstall --no-deps torchvision==0.20.1 --index-url https://download.pytorch.org/whl/cu124"
         ]
     );
-    assert_eq!(actions(&found), ["keep it, and install torch 2.1.2"]);
+    assert_eq!(actions(&found), ["or keep it, and install torch 2.1.2"]);
     vision("0.20.1", "2.5.1", SET_DEVICE, "12.4").is_healthy();
     // The release its metadata names is another, but all it wants is there.
     let found = vision("0.20.0", "2.5.0", SET_DEVICE, "12.4").first();
@@ -163,9 +163,9 @@ fn ext_other_cuda_major() {
     assert_eq!((found.id, found.severity), ("ext-other-cuda-major", Fatal));
     assert_eq!(
         found.cause,
-        "vllm 0.11.0 is built for CUDA 12 (`libcudart.so.12`), and torch 2.15.0+cu132 for CUDA 13.2"
+        "vllm 0.11.0 is built for CUDA 12 (`libcudart.so.12`), but torch 2.15.0+cu132 for CUDA 13.2"
     );
-    assert_eq!(actions(&found)[0], "install the build of vllm 0.11.0 for CUDA 13.2, as torch has it");
+    assert_eq!(actions(&found)[0], "install the build of vllm 0.11.0 for CUDA 13.2, the one of torch");
     assert!(commands(&found)[0].contains("pip install nvidia-cuda-runtime-cu12 && eval \"$(cudashim env --for /venv/"));
     vllm(13).is_healthy();
     // Where a copy is on the machine, the line that hands it out.
@@ -198,11 +198,11 @@ fn torchcodec_npp_nvrtc() {
     };
     let found = codec("2.9.1+cu128", "12.8", 12).first();
     assert_eq!((found.id, found.severity), ("torchcodec-npp-nvrtc", Fatal));
-    assert_eq!(found.cause, "torchcodec 0.9.1 finds no `libnppicc.so.12`: torch does not bring what it needs");
+    assert_eq!(found.cause, "torchcodec 0.9.1 finds no `libnppicc.so.12`: torch does not include what it needs");
     assert!(commands(&found)[0].contains("pip install nvidia-npp-cu12 && eval"), "{:?}", found.remedies);
     // That of another CUDA is installed anew.
     let found = codec("2.9.1+cu128", "12.8", 13).first();
-    assert!(found.cause.ends_with("it is built for CUDA 13, and torch for CUDA 12.8"), "{}", found.cause);
+    assert!(found.cause.ends_with("it is built for CUDA 13, but torch for CUDA 12.8"), "{}", found.cause);
     assert!(commands(&found)[0].ends_with("torchcodec --index-url https://download.pytorch.org/whl/cu128"));
     // With NPP on the path nothing is wrong; that no FFmpeg is there is not for us to say.
     let healed = codec("2.9.1+cu128", "12.8", 12).set("LD_LIBRARY_PATH", "/opt/npp");
@@ -322,7 +322,7 @@ fn bare_name_dlopen_consumers() {
     assert_eq!((found.id, found.severity), ("bare-name-dlopen-consumers", Fatal));
     assert_eq!(
         found.cause,
-        "`libctranslate2-bc15bf3f.so.4.5.0` opens `libcublas.so.12`: installed, but on no search path"
+        "`libctranslate2-bc15bf3f.so.4.5.0` opens `libcublas.so.12`: installed, but not in any search path"
     );
     assert_eq!(commands(&found), [RUN]);
     ctranslate(machine()).set("LD_LIBRARY_PATH", "/venv/lib/python3.11/site-packages/nvidia/cublas/lib").is_healthy();
@@ -330,7 +330,7 @@ fn bare_name_dlopen_consumers() {
     // A package whose row of the table alone tells what it opens.
     let paddle = machine().environment(|venv| venv.dist_info("paddlepaddle-gpu", "2.6.2", "", ""));
     let found = paddle.first();
-    assert_eq!(found.cause, "paddlepaddle-gpu 2.6.2 opens `libcudnn.so` by name, and ld.so finds none");
+    assert_eq!(found.cause, "paddlepaddle-gpu 2.6.2 opens `libcudnn.so` by name, not found by ld.so");
     let path = "opt/cudnn/libcudnn.so";
     paddle.with(path, &Lib::new("libcudnn.so.7")).set("LD_LIBRARY_PATH", "/opt/cudnn").is_healthy();
 }
@@ -353,7 +353,7 @@ fn bnb_cudart_search() {
     let old = bnb("0.41.1", ALL);
     let found = old.first();
     assert_eq!((found.id, found.severity), ("bnb-cudart-search", Fatal));
-    assert_eq!(found.cause, "bitsandbytes 0.41.1 looks for libcudart in the directories of variables, and none has it");
+    assert_eq!(found.cause, "bitsandbytes 0.41.1 searches the directories of variables for libcudart, and does not find it");
     assert!(commands(&found)[0].ends_with("pip install --upgrade 'bitsandbytes>=0.43'"), "{:?}", found.remedies);
     let dir = "/venv/lib/python3.11/site-packages/nvidia/cuda_runtime/lib";
     assert_eq!(actions(&found), [format!("set LD_LIBRARY_PATH={dir} for this program alone")]);
@@ -362,7 +362,7 @@ fn bnb_cudart_search() {
     bnb("0.45.0", ALL).is_healthy();
     let found = bnb("0.45.0", &["libbitsandbytes_cuda117.so", "libbitsandbytes_cuda124.so"]).first();
     assert_eq!(found.cause, "bitsandbytes 0.45.0 has no library for the CUDA 12.1 of torch 2.1.2+cu121");
-    assert_eq!(actions(&found), ["set BNB_CUDA_VERSION=124: the nearest that is there"]);
+    assert_eq!(actions(&found), ["set BNB_CUDA_VERSION=124: the nearest that is installed"]);
 }
 
 /// What a device says does not change what is found of frameworks.

@@ -38,7 +38,7 @@ const WHEELS: &str = "$ORIGIN/../nvidia/cudnn/lib:$ORIGIN/../nvidia/cuda_runtime
 fn tf_cannot_dlopen() {
     let found = machine().environment(|venv| install_tensorflow(venv, None)).first();
     assert_eq!((found.id, found.severity), ("tf-cannot-dlopen", Fatal));
-    assert_eq!(found.cause, "TensorFlow 2.18.0 opens `libcudart.so.12`, `libcudnn.so.9` by name, and ld.so finds none");
+    assert_eq!(found.cause, "TensorFlow 2.18.0 opens `libcudart.so.12`, `libcudnn.so.9` by name, not found by ld.so");
     assert!(
         commands(&found)[0].contains("pip install nvidia-cuda-runtime-cu12 'nvidia-cudnn-cu12==9.*' && eval"),
         "{:?}",
@@ -77,7 +77,7 @@ fn xla_built_against_newer() {
     };
     let found = tensorflow("9.1.0.70").first();
     assert_eq!((found.id, found.severity), ("xla-built-against-newer", Fatal));
-    assert_eq!(found.cause, "TensorFlow 2.18.0 was built with cuDNN 9.3.0.75, and finds 9.1.0.70");
+    assert_eq!(found.cause, "TensorFlow 2.18.0 was built with cuDNN 9.3.0.75, but finds 9.1.0.70");
     assert!(commands(&found)[0].contains("pip install --no-deps nvidia-cudnn-cu12==9."), "{:?}", found.remedies);
     tensorflow("9.3.0.75").is_healthy();
     tensorflow("9.10.2.21").is_healthy();
@@ -89,7 +89,7 @@ fn xla_built_against_newer() {
         })
     };
     let found = jax("9.1.0.70").first();
-    assert_eq!(found.cause, "JAX 0.5.3 was built with cuDNN 9.8, and finds 9.1.0.70");
+    assert_eq!(found.cause, "JAX 0.5.3 was built with cuDNN 9.8, but finds 9.1.0.70");
     jax("9.8.0.87").is_healthy();
 }
 
@@ -166,7 +166,7 @@ fn two_frameworks_one_cudnn() {
     };
     let found = both("9.1.0.70").first();
     assert_eq!((found.id, found.severity), ("two-frameworks-one-cudnn", Fatal));
-    assert_eq!(found.cause, "torch 2.5.1+cu124 brings cuDNN 9.1.0.70, and JAX 0.5.3 needs 9.8 or newer");
+    assert_eq!(found.cause, "torch 2.5.1+cu124 brings cuDNN 9.1.0.70, and JAX 0.5.3 requires 9.8 or newer");
     assert!(
         commands(&found).last().unwrap().contains("pip install --no-deps nvidia-cudnn-cu12==9."),
         "{:?}",
@@ -203,7 +203,7 @@ fn jax_library_unloadable() {
     let found = none.first();
     assert_eq!(
         found.cause,
-        "JAX 0.5.3 opens `libcublas.so.12`, `libcudart.so.12`, `libcudnn.so.9` and 3 more by name, and ld.so finds none"
+        "JAX 0.5.3 opens `libcublas.so.12`, `libcudart.so.12`, `libcudnn.so.9` and 3 more by name, not found by ld.so"
     );
     let line = &commands(&found)[0];
     assert!(line.contains("pip install --force-reinstall --no-deps nvidia-cublas-cu12==12.8.4.1 "), "{line}");
@@ -214,5 +214,5 @@ fn jax_library_unloadable() {
         install_cudnn(venv, "9.8.0.87");
     });
     let found = one.without("venv/lib/python3.11/site-packages/nvidia/cudnn").first();
-    assert_eq!(found.cause, "JAX 0.5.3 opens `libcudnn.so.9` by name, and ld.so finds none");
+    assert_eq!(found.cause, "JAX 0.5.3 opens `libcudnn.so.9` by name, not found by ld.so");
 }

@@ -39,14 +39,14 @@ fn relocate_moved_libraries() {
     let (code, value) = verify(&world, &["--relocate"]);
     assert_eq!(code, 1);
     let why = value["not_relocated"].as_array().unwrap();
-    assert_eq!(why[0], "2 libraries are not on this machine");
+    assert_eq!(why[0], "2 libraries are not found on this machine");
     assert!(why[1].as_str().unwrap().contains("12.4.5.8 (build-id:"), "{value:#}");
     let place = ["--relocate", "--place", "opt/nvidia/cublas/lib"];
     let (code, value) = verify(&world, &place);
     assert_eq!((code, value["relocated"].as_str()), (0, Some("cudashim.lock")), "{value:#}");
     // They stand outside of the environment: a lock alone is no reason to load them.
     let alone = load(&world, &venv, "cudashim.lock");
-    assert!(alone.err.contains("stands outside of what the command has"), "{}", alone.err);
+    assert!(alone.err.contains("is outside the environment of the command"), "{}", alone.err);
     let mut command = world.load(&["--plan", "cudashim.lock", "--place", "opt/nvidia/cublas/lib"], &venv);
     assert_eq!(Process::of(&mut command).out, "ok\n");
     let text = world.read("cudashim.lock");
@@ -81,7 +81,7 @@ fn relocate_takes_no_other_build() {
     let (code, value) = verify(&world, &["--relocate"]);
     assert_eq!(code, 1);
     let why = value["not_relocated"].as_array().unwrap();
-    assert_eq!(why[0], "one library is not on this machine");
+    assert_eq!(why[0], "one library is not found on this machine");
     assert!(why[1].as_str().unwrap().contains(&format!("`{}` is 12.4.5.8", file.display())), "{value:#}");
     assert_eq!(fs::read(world.path("cudashim.lock")).unwrap(), before);
 }

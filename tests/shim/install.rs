@@ -88,7 +88,7 @@ fn install_refuses_a_home_that_others_may_exchange() {
     let home = lab.path("open/home");
     fs::create_dir_all(&home).unwrap();
     lab.mode("open", 0o777);
-    stands_in(&lab, &home, "can be written by everybody");
+    stands_in(&lab, &home, "everybody may write to it");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn stands_in(lab: &Machine, home: &Path, why: &str) {
     assert_eq!((code, Path::new(out.trim()).parent()), (Some(0), Some(own.as_path())), "{err}");
     assert!(err.contains(why) && err.contains("stands in"), "{err}");
     assert_eq!(fs::read_dir(home).unwrap().count(), before);
-    // A directory that is named is the user's word.
+    // A directory that is named is the user's choice.
     let (code, [_, err]) = variables(Some(&home.join("cache")));
     assert_ne!(code, Some(0));
     assert!(err.contains(why) && err.contains("hint: set `CUDASHIM_CACHE` to a directory of your own"), "{err}");

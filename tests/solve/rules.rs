@@ -73,7 +73,7 @@ fn solve_demands_symbols() {
         lab.demand("torch", CUDART, &["cudaMalloc@libcudart.so.12", "cudaGone@libcudart.so.12"]);
         lab.add_lack(1, "cudaGone@libcudart.so.12");
     });
-    refuses_b(&lab, "lacks `cudaGone@libcudart.so.12`, which torch needs");
+    refuses_b(&lab, "does not define `cudaGone@libcudart.so.12`, which torch needs");
 }
 
 #[test]
@@ -82,12 +82,12 @@ fn solve_demands_symbols_between_members() {
     lab.want("libcufile.so.0");
     lab.file("/a/lib/libcufile.so.0").needs(CUDART, &["cudaGone"]);
     lab.add_lack(1, "cudaGone");
-    refuses_b(&lab, "lacks `cudaGone`, which libcufile.so.0 needs");
+    refuses_b(&lab, "does not define `cudaGone`, which libcufile.so.0 needs");
 
     lab.file("/b/lib/libcufile.so.0").needs(CUDART, &["cudaNewer"]);
     lab.add_lack(0, "cudaNewer");
     lab.add_lack(1, "cudaNewer");
-    assert_eq!(lab.why_not("/b/lib/libcufile.so.0"), "needs `cudaNewer`, which the chosen libcudart.so.12 lacks");
+    assert_eq!(lab.why_not("/b/lib/libcufile.so.0"), "needs `cudaNewer`, which the chosen libcudart.so.12 does not define");
 }
 
 #[test]
@@ -218,9 +218,9 @@ fn solve_excludes_known_conflicts() {
 fn solve_serves_what_a_copy_needs() {
     let mut lab = two(|_| ());
     lab.candidates[1].needs.push(Need { soname: "libgone.so.1".into(), symbols: SymbolSetId::NONE, hard: true });
-    refuses_b(&lab, "needs libgone.so.1, of which there is no usable copy");
+    refuses_b(&lab, "needs libgone.so.1, of which no usable copy was found");
     lab.file("/c/libgone.so.1");
-    refuses_b(&lab, "needs libgone.so.1, which the set does without");
+    refuses_b(&lab, "needs libgone.so.1, which is not in the set");
     lab.policy.forbidden.insert(A.into());
     assert_eq!(lab.paths(), [B, "/c/libgone.so.1"]);
 }
@@ -253,7 +253,7 @@ fn solve_leaves_an_unserved_soft_want_out() {
     let mut lab = two(|_| ());
     lab.soft("libcufile.so.0");
     let unserved = |lab: &Puzzle| lab.solve().unwrap().unserved[0].to_string();
-    assert_eq!(unserved(&lab), "no copy of it was found");
+    assert_eq!(unserved(&lab), "no copy found");
     lab.file("/c/libcufile.so.0").barred("cut off");
     assert_eq!(unserved(&lab), "cut off");
     assert_eq!(lab.why_not("/c/libcufile.so.0"), "cut off");
@@ -278,10 +278,10 @@ fn solve_preferences_in_order() {
     let rank = |pin, at_consumer_root, newer_by, older_by| Rank { pin, at_consumer_root, newer_by, older_by };
     let cases = [
         (rank(Pin::Met, false, 9, 9), rank(Pin::Missed, true, 0, 0), "pinned release is 12.4.127"),
-        (rank(Pin::Free, true, 9, 9), rank(Pin::Free, false, 0, 0), "not in the environment of the consumer"),
-        (rank(Pin::Free, true, 9, 0), rank(Pin::Free, true, 0, 1), "12.4.127 is nearer to the release wanted"),
-        (rank(Pin::Free, true, 1, 0), rank(Pin::Free, true, 2, 0), "12.4.127 is nearer to the release wanted"),
-        (rank(Pin::Free, true, 0, 1), rank(Pin::Free, true, 0, 2), "12.4.127 is nearer to the release wanted"),
+        (rank(Pin::Free, true, 9, 9), rank(Pin::Free, false, 0, 0), "not in the environment of the target"),
+        (rank(Pin::Free, true, 9, 0), rank(Pin::Free, true, 0, 1), "12.4.127 is nearer to the required release"),
+        (rank(Pin::Free, true, 1, 0), rank(Pin::Free, true, 2, 0), "12.4.127 is nearer to the required release"),
+        (rank(Pin::Free, true, 0, 1), rank(Pin::Free, true, 0, 2), "12.4.127 is nearer to the required release"),
     ];
     for (ours, theirs, why) in cases {
         let lab = two(|lab| {
@@ -318,7 +318,7 @@ fn solve_gives_reasons() {
     let mut lab = two(|_| ());
     assert_eq!(reason(&lab), "the newest");
     lab.candidates[1].rank.at_consumer_root = true;
-    assert_eq!(reason(&lab), "in the environment of the consumer");
+    assert_eq!(reason(&lab), "in the environment of the target");
     lab.candidates[1].rank.pin = Pin::Met;
     assert_eq!(reason(&lab), "the pinned release");
     lab.candidates[0].barred = Some(Bar("a stub".into()));

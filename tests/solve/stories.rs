@@ -32,7 +32,7 @@ fn nvjitlink_older_wins() {
     assert_eq!(lab.paths(), [path(VENV, "libcusparse.so.12"), path(VENV, "libnvJitLink.so.12")]);
     assert_eq!(
         lab.why_not(&path(TOOLKIT, "libnvJitLink.so.12")),
-        "lacks `__nvJitLinkComplete_12_4@libnvJitLink.so.12`, which libcusparse.so.12 needs"
+        "does not define `__nvJitLinkComplete_12_4@libnvJitLink.so.12`, which libcusparse.so.12 needs"
     );
 }
 
@@ -50,7 +50,7 @@ fn solve_fails_with_an_older_nvjitlink_alone() {
     );
     let none = lab.solve().unwrap_err();
     assert_eq!(none.hints(), ["install `nvidia-nvjitlink-cu12>=12.4`"]);
-    assert!(none.to_string().starts_with("no set of libraries fits: torch needs libcusparse.so.12; "));
+    assert!(none.to_string().starts_with("no compatible set of libraries: torch needs libcusparse.so.12; "));
 }
 
 const CUDNN: [&str; 4] = ["libcudnn.so.9", "libcudnn_cnn.so.9", "libcudnn_graph.so.9", "libcudnn_ops.so.9"];
@@ -100,7 +100,7 @@ fn cudnn8_mixed_sublibs() {
     assert_eq!(lab.paths(), ["/usr/lib/libcudnn_cnn_infer.so.8", "/usr/lib/libcudnn_cnn_train.so.8"]);
     assert_eq!(
         lab.why_not("/venv/libcudnn_cnn_infer.so.8"),
-        format!("lacks `{symbol}`, which libcudnn_cnn_train.so.8 needs")
+        format!("does not define `{symbol}`, which libcudnn_cnn_train.so.8 needs")
     );
 }
 
@@ -140,7 +140,7 @@ fn cublaslt_older_wins() {
     assert_eq!(lab.paths(), ["/venv/libcublas.so.11", "/venv/libcublasLt.so.11"]);
     assert_eq!(
         lab.why_not("/usr/local/cuda/lib64/libcublasLt.so.11"),
-        "lacks `cublasLtHSHMatmulAlgoInit@libcublasLt.so.11`, which libcublas.so.11 needs"
+        "does not define `cublasLtHSHMatmulAlgoInit@libcublasLt.so.11`, which libcublas.so.11 needs"
     );
 }
 
@@ -190,7 +190,7 @@ fn conda_pip_toolkit_mix() {
     lab.file("/conda/libcusolver.so.11").version("11.6.1.9").lacks(symbol);
     lab.file("/toolkit/libcusolver.so.11").version("11.7.2.55");
     assert_eq!(lab.paths(), ["/toolkit/libcusolver.so.11"]);
-    let why = "lacks `cusolverDnXsyevBatched_bufferSize@libcusolver.so.11`, which libtorch_cuda_linalg.so needs";
+    let why = "does not define `cusolverDnXsyevBatched_bufferSize@libcusolver.so.11`, which libtorch_cuda_linalg.so needs";
     assert_eq!(lab.why_not("/venv/libcusolver.so.11"), why);
 
     lab.policy.fixed.insert("libcusolver.so.11".into(), "/venv/libcusolver.so.11".into());
@@ -225,7 +225,7 @@ fn solve_fails_without_any_copy() {
     let mut lab = Puzzle::default();
     lab.want("libcupti.so.12");
     lab.fix_hints.insert("libcupti.so.12".into(), "install `nvidia-cuda-cupti-cu12`".into());
-    assert_eq!(lab.conflict(), ["torch needs libcupti.so.12, and no copy of it was found"]);
+    assert_eq!(lab.conflict(), ["torch needs libcupti.so.12, of which no copy was found"]);
     assert_eq!(
         lab.solve().unwrap_err().hints(),
         ["install `nvidia-cuda-cupti-cu12`", "name a directory that holds libcupti.so.12 with `--place DIR`",]
@@ -242,7 +242,7 @@ fn solve_fails_with_a_fixed_path_that_is_no_copy() {
     assert_eq!(none.clauses[0].rule, Rule::Fixed);
     assert_eq!(
         lab.conflict(),
-        ["libcupti.so.12 is fixed to `/b/libcupti.so.12`, and no usable copy of it stands there"]
+        ["libcupti.so.12 is fixed to `/b/libcupti.so.12`, which holds no usable copy of it"]
     );
     assert_eq!(none.hints(), ["drop `--use libcupti.so.12=/b/libcupti.so.12`"]);
 }

@@ -108,7 +108,7 @@ impl Bench<'_> {
         }
         self.verdict = Verdict::Fails;
         let says =
-            format!("`{}` did not start: the loader ended it, for the reason it gave", process.program.display());
+            format!("`{}` did not start: ld.so printed the reason", process.program.display());
         self.add(process, "not-started", says);
     }
 
@@ -122,7 +122,7 @@ impl Bench<'_> {
                 }
                 // A program may do without what it asks for by dlopen, unless it failed and got no other of the kind.
                 Vain::NotFound if failed && !has_kind(process, asked) => {
-                    let says = format!("`{asker}` asked for {name}, which was not found");
+                    let says = format!("`{asker}` opened {name}, which was not found");
                     if parse_library_name(&asked.name).is_some_and(|name| name.row.is_driver()) {
                         // Where there is no GPU there is no driver, and what fails may fail for another reason.
                         self.add(process, "no-driver", says);
@@ -132,7 +132,7 @@ impl Bench<'_> {
                 }
                 Vain::Damaged(path, error) => (
                     "truncated-or-foreign-elf",
-                    format!("{name}, asked for by `{asker}`, led to `{}`: {error}", path.display()),
+                    format!("{name}, opened by `{asker}`, resolved to `{}`: {error}", path.display()),
                 ),
                 _ => continue,
             };

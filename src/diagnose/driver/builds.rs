@@ -44,13 +44,13 @@ fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
     let found = case
         .finding("driver-too-old")?
         .because(format!(
-            "CUDA {major}, which this environment asks for, needs {floor} or newer: the driver is {driver}"
+            "CUDA {major}, which this environment needs, requires driver {floor} or newer; installed: {driver}"
         ))
         .seen("version", format!("driver {driver}"))
         .seen("rule", format!("CUDA {major} runs on drivers from {floor} on"));
     let found = found.seen("rule", format!("`{name}` is of CUDA {major}"));
     let own = case.driver.driver_cuda();
-    let build = own.map(|own| Remedy::action(format!("install a build for CUDA {} of what asks for it", own.major())));
+    let build = own.map(|own| Remedy::action(format!("install a CUDA {} build of the package that needs it", own.major())));
     let newer = Remedy::action(format!("install driver {floor} or newer"));
     Some(found.healed_by([newer].into_iter().chain(build)))
 }
@@ -62,13 +62,13 @@ fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Versi
         Verdict::NeedsDriver { floor } => {
             let needs = match &floor {
                 // The branch is what people look for; within it the whole number counts.
-                Some(floor) if floor.major() > driver.major() => format!("needs {} or newer", floor.major()),
-                Some(floor) => format!("needs {floor} or newer"),
-                None => "needs a newer one".to_owned(),
+                Some(floor) if floor.major() > driver.major() => format!("requires driver {} or newer", floor.major()),
+                Some(floor) => format!("requires driver {floor} or newer"),
+                None => "requires a newer driver".to_owned(),
             };
             let found = case
                 .finding("driver-too-old")?
-                .because(format!("torch {name} {needs}: the driver is {driver}"))
+                .because(format!("torch {name} {needs}; installed: {driver}"))
                 .seen("version", format!("driver {driver}{own}"))
                 .seen_at("version", &torch.dir, format!("torch {name}, built with CUDA {cuda}"));
             let found = match &floor {
@@ -92,7 +92,7 @@ fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Versi
                 .seen_at("file", &path, "the libcuda that is found"),
         ),
         Verdict::Unknown => Some(case.finding("driver-unknown")?.because(format!(
-            "whether torch {name} runs on driver {driver} is not known: no source tells the CUDA release of that driver"
+            "support of torch {name} by driver {driver} is unknown: the CUDA release of that driver is not published"
         ))),
         _ => None,
     }
@@ -124,7 +124,7 @@ fn newer_or_other(
     if let Some(row) = tables::forward_compat().iter().rfind(fits).filter(|_| served) {
         let package = row.package;
         remedies.push(Remedy::action(format!(
-            "on a data-center GPU: install `{package}`, and run with its directory first"
+            "on a data-center GPU: install `{package}`, and put its directory first in LD_LIBRARY_PATH"
         )));
     }
     remedies
@@ -233,7 +233,7 @@ fn compiled_later(case: &Case<'_>) -> Option<Finding> {
     let older = package.map(|package| Remedy::command(format!("pip install '{package}=={driver}.*'")));
     let found = case
         .finding("ptx-unsupported-toolchain")?
-        .because(format!("numba compiles with CUDA {release}, and the driver takes PTX up to CUDA {driver} only"))
+        .because(format!("numba compiles for CUDA {release}, but the driver accepts PTX up to CUDA {driver}"))
         .seen_at("version", &library.path, format!("CUDA {release}"))
         .seen("version", format!("{} {}, driver for CUDA {driver}", numba.name, numba.version));
     let switch = Remedy::command(format!("{SWITCH}=1"));

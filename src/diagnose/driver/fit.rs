@@ -17,9 +17,9 @@ pub(super) fn not_found(case: &Case<'_>) -> Option<Finding> {
     let around = &machine.surroundings;
     let found = case
         .finding("libcuda-off-cache")?
-        .because(format!("the driver is in `{dir}`, where ld.so does not look"))
+        .because(format!("the driver is in `{dir}`, which is not in any search path"))
         .seen_at("file", &file.path, format!("libcuda, {}", file.version.as_deref().unwrap_or("of an unknown version")))
-        .seen("rule", "`libcuda.so.1` is on no search path: LD_LIBRARY_PATH, the cache, the default directories");
+        .seen("rule", "`libcuda.so.1` is not in any search path: LD_LIBRARY_PATH, the cache, the default directories");
     let lasting = if around.nixos {
         Remedy::command(format!("export LD_LIBRARY_PATH={dir}"))
     } else {
@@ -36,14 +36,14 @@ fn shadowed(case: &Case<'_>, windows: &DriverFile, found: &Found) -> Option<Find
         return None;
     }
     let dir = windows.dir().display();
-    let because = format!("`{}` comes before the driver of Windows in `{dir}`", found.path.display());
+    let because = format!("`{}` overrides the driver of Windows in `{dir}`", found.path.display());
     Some(
         case.finding("libcuda-off-cache")?
             .because(because)
             .seen_at("file", &found.path, format!("libcuda, found by {}", found.rule))
             .seen_at("file", &windows.path, "libcuda of the driver of Windows")
             .healed_by(case.run().into_iter().chain(off(case, &found.path)).chain([Remedy::action(
-                "remove the driver that is installed in WSL: Windows brings the only one that works there",
+                "remove the driver that is installed in WSL: only the one of Windows works there",
             )])),
     )
 }
@@ -80,7 +80,7 @@ pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
             .seen_at("file", &file.path, format!("libcuda {version}, found by {}", found.rule))
             .seen("module", format!("nvidia {kernel}"));
         match machine.fitting_libcuda().filter(|fitting| fitting.path != file.path) {
-            Some(fitting) => finding.seen_at("file", &fitting.path, format!("libcuda {kernel}: goes with the module")),
+            Some(fitting) => finding.seen_at("file", &fitting.path, format!("libcuda {kernel}: matches the module")),
             None => finding,
         }
     };
@@ -91,10 +91,10 @@ pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
         return None;
     }
     if machine.fitting_libcuda().is_some() {
-        let because = format!("ld.so finds the libcuda of another driver than the loaded one, {kernel} (error 803)");
+        let because = format!("ld.so finds the libcuda of another driver than the loaded one ({kernel}; error 803)");
         let found = case.finding("compat-libcuda-803")?.because(because);
         let advice = Remedy::action(format!(
-            "take `{}` off the search path, or remove what is left of that driver",
+            "remove `{}` from the search path, or remove what is left of that driver",
             file.dir().display()
         ));
         let tried = case.run().into_iter().chain(off(case, &file.path));
@@ -106,7 +106,7 @@ pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
     };
     let found = proofs(found.because(says(file.version.as_deref().unwrap_or_default())));
     Some(match machine.surroundings.container {
-        Some(_) => found.healed_by([Remedy::action("restart the container: the driver of its host was changed")]),
+        Some(_) => found.healed_by([Remedy::action("restart the container: the driver of its host has changed")]),
         None => found,
     })
 }
@@ -115,18 +115,18 @@ pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
 fn compat(case: &Case<'_>, file: &DriverFile, kernel: &Version) -> Option<Finding> {
     let machine = case.driver;
     let brings = rules::cuda_of_compat(file).map_or_else(String::new, |cuda| format!(" for CUDA {cuda}"));
-    let advice = Remedy::action(format!("take `{}` off the search path, or remove that package", file.dir().display()));
+    let advice = Remedy::action(format!("remove `{}` from the search path, or remove that package", file.dir().display()));
     let tried = case.run().into_iter().chain(off(case, &file.path));
     let remedies = || tried.chain([advice]);
     if rules::compat_fits(file, kernel) == Some(false) {
         let found = case.finding("compat-libcuda-803")?.because(format!(
-            "the compatibility package{brings} comes first, and it does not go with the kernel module {kernel} (error 803)"
+            "the compatibility package{brings} comes first, but does not match the kernel module {kernel} (error 803)"
         ));
         return Some(branches(found, file).healed_by(remedies()));
     }
     let unserved = machine.devices().iter().find(|device| rules::compat_serves(&device.name) == Some(false))?;
     let found = case.finding("compat-libcuda-804")?.because(format!(
-        "the compatibility package{brings} comes first, and it does not serve {} (error 804)",
+        "the compatibility package{brings} comes first, but does not support {} (error 804)",
         unserved.name
     ));
     Some(branches(found, file).healed_by(remedies()))
@@ -157,7 +157,7 @@ pub(super) fn stubs(case: &Case<'_>) -> Option<Finding> {
     let found = case.finding("stub-libcuda")?.severity(if fatal { Severity::Fatal } else { Severity::Warning });
     let off = problems.peek().and_then(|problem| off(case, &problem.path));
     let found = problems.fold(found, |found, problem| found.seen_at("file", &problem.path, problem.says.clone()));
-    let advice = Remedy::action("take the `stubs` directory off the search path: it is for linking only");
+    let advice = Remedy::action("remove the `stubs` directory from the search path: it is for linking only");
     Some(found.healed_by(case.run().into_iter().chain(off).chain([advice])))
 }
 
@@ -167,7 +167,7 @@ pub(super) fn torn(case: &Case<'_>) -> Option<Finding> {
     let first = problems.peek()?;
     let found = case.finding("torn-driver")?;
     let because =
-        format!("libraries of different drivers meet in `{}`", first.path.parent().unwrap_or(&first.path).display());
+        format!("libraries of different drivers are loaded together in `{}`", first.path.parent().unwrap_or(&first.path).display());
     Some(
         problems
             .fold(found.because(because), |found, problem| found.seen_at("file", &problem.path, problem.says.clone())),

@@ -37,9 +37,9 @@ pub(super) fn split(case: &Case<'_>) -> Option<Finding> {
     let more = if lost.len() > 1 { format!(" and {} more", lost.len() - 1) } else { String::new() };
     let mut found = case
         .finding("split-site-packages")?
-        .because(format!("torch does not find `{name}`{more}: it stands in another directory of sys.path"))
+        .because(format!("torch does not find `{name}`{more}: it is in another directory of sys.path"))
         .seen_at("file", &torch.dir, format!("torch {}", torch.version))
-        .seen_at("file", &copy.path, "is where no run path of torch leads");
+        .seen_at("file", &copy.path, "is not in any run path of torch");
     if let Some(error) = &judged.judgement.error {
         found = found.seen("message", error.clone());
     }
@@ -86,7 +86,7 @@ pub(super) fn conda_and_pip(case: &Case<'_>) -> Option<Finding> {
     let found = case
         .finding("conda-pip-toolkit-mix")?
         .because(format!(
-            "`{}` comes from conda ({conda}), and pip brings {pip}: {whom} gets conda's",
+            "`{}` comes from conda ({conda}) and from pip ({pip}): {whom} gets conda's",
             object.name.display()
         ))
         .seen_at("file", &object.path, format!("{conda}, found by {}", object.rule))
@@ -132,11 +132,11 @@ pub(super) fn import_order(case: &Case<'_>) -> Option<Finding> {
         let found = case
             .finding("import-order-crash")?
             .because(format!(
-                "torch has `{soname}` {own}, {top} brings {other}: whichever is imported first decides for both"
+                "torch has `{soname}` {own}, {top} has {other}: whichever is imported first decides for both"
             ))
             .seen_at("file", &object.path, format!("{own}, for torch"))
             .seen_at("file", &library.path, format!("{other}, for {}", user.file_name().unwrap_or_default().display()))
-            .seen("rule", "ld.so maps one library of a soname: who asks later gets what is mapped");
+            .seen("rule", "ld.so maps one library per soname: a later request gets the mapped one");
         let order = Remedy::action(format!("import torch before {top}, or keep them in environments of their own"));
         return Some(found.healed_by(case.run().into_iter().chain([order])));
     }

@@ -67,18 +67,18 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     let more = if all.len() > 1 { format!(", and {} more", all.len() - 1) } else { String::new() };
     let here = first.found.as_ref().map_or_else(|| "it is not installed".to_owned(), |it| format!("{it} is installed"));
     let mut found =
-        case.finding("pin-not-met")?.because(format!("{} requires {name}{}, and {here}{more}", first.by, first.range));
+        case.finding("pin-not-met")?.because(format!("{} requires {name}{}, but {here}{more}", first.by, first.range));
     for (name, unmet) in &all {
         let here = unmet.found.as_deref().unwrap_or("not installed");
         found = found.seen("version", format!("{} requires {name}{}: {here}", unmet.by, unmet.range));
         if let Some((other, range)) = &unmet.against {
-            found = found.seen("version", format!("{other} requires {name}{range}: no release is both"));
+            found = found.seen("version", format!("{other} requires {name}{range}: no release satisfies both"));
         }
     }
     let agree = all.values().find_map(|unmet| {
         let (other, _) = unmet.against.as_ref()?;
         Some(Remedy::action(format!(
-            "install releases of {} and {other} that take the same {}",
+            "install releases of {} and {other} that accept the same {}",
             unmet.by, unmet.wanted.name
         )))
     });

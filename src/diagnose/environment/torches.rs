@@ -31,7 +31,7 @@ pub(super) fn two(case: &Case<'_>) -> Option<Finding> {
     };
     let says = format!("python imports torch {} from {from}; the environment has {version}", torch.version);
     let found = case.finding("two-torches")?.because(says);
-    let found = found.seen_at("file", &torch.dir, format!("{}, which comes first on sys.path", torch.version)).seen_at(
+    let found = found.seen_at("file", &torch.dir, format!("{}, which comes first in sys.path", torch.version)).seen_at(
         "file",
         &own,
         format!("{version}, which is not imported"),
@@ -41,7 +41,7 @@ pub(super) fn two(case: &Case<'_>) -> Option<Finding> {
             .seen("variable", format!("PYTHONPATH={}", case.host.env("PYTHONPATH")?.display()))
             .healed_by([off_python_path(case)]),
         Way::WorkingDirectory => {
-            found.healed_by([Remedy::action(format!("start python elsewhere than in `{}`", first.display()))])
+            found.healed_by([Remedy::action(format!("start python in another directory than `{}`", first.display()))])
         }
     })
 }

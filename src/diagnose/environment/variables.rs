@@ -44,13 +44,13 @@ pub(super) fn preload(case: &Case<'_>) -> Option<Finding> {
     let from = if case.loader.preload().is_empty() { "/etc/ld.so.preload" } else { "LD_PRELOAD" };
     let found = case
         .finding("preload-needs-unresolvable")?
-        .because(format!("`{}` of {from} needs `{name}`, which is not found: nothing can start", last(object)))
+        .because(format!("`{}` of {from} needs `{name}`, which is not found: no program starts", last(object)))
         .seen_at("file", object, format!("needs `{name}`"))
         .seen("message", missing.error().to_string())
         .seen("variable", format!("{from}={}", joined(&entries)));
     let kept: Vec<&OsStr> = entries.iter().copied().filter(|entry| Path::new(entry) != object.as_path()).collect();
     let out = if from != "LD_PRELOAD" {
-        Remedy::action(format!("take `{}` out of /etc/ld.so.preload", object.display()))
+        Remedy::action(format!("remove `{}` from /etc/ld.so.preload", object.display()))
     } else if kept.is_empty() {
         Remedy::command("unset LD_PRELOAD")
     } else {
@@ -60,7 +60,7 @@ pub(super) fn preload(case: &Case<'_>) -> Option<Finding> {
         case.inventory.serving(&name).find(|library| library.unusable.is_none()).map(|library| library.path.clone());
     let first = copy.filter(|_| from == "LD_PRELOAD").map(|copy| {
         let before = format!("{}:{}", copy.display(), joined(&entries));
-        Remedy::action(format!("or preload what it needs before it: LD_PRELOAD={}", quoted(&before)))
+        Remedy::action(format!("or preload what it needs first: LD_PRELOAD={}", quoted(&before)))
     });
     Some(found.healed_by([out].into_iter().chain(first)))
 }
@@ -136,9 +136,9 @@ fn secure(case: &Case<'_>) -> Option<Told> {
     map.start(&python.program).ok().filter(|()| map.is_secure())?;
     let program = case.host.canonical(&python.program).unwrap_or_else(|_| python.program.clone());
     Some((
-        format!("{set} does not count for `{}`: its file has rights of its own", last(&program)),
+        format!("{set} is ignored for `{}`: its file has privileges", last(&program)),
         format!("`{}` is set-user-ID, set-group-ID, or has capabilities", program.display()),
-        Remedy::action(format!("take them from it (`setcap -r {0}`, `chmod u-s,g-s {0}`)", program.display())),
+        Remedy::action(format!("remove them (`setcap -r {0}`, `chmod u-s,g-s {0}`)", program.display())),
     ))
 }
 
@@ -158,7 +158,7 @@ fn unread(case: &Case<'_>) -> Option<Told> {
         let home = case.host.env("HOME").unwrap_or_default().to_string_lossy().into_owned();
         let plain = text.trim().replace(['"', '\''], "").replace("${HOME}", &home).replace("$HOME", &home);
         let plain = plain.strip_prefix('~').map(|rest| format!("{home}{rest}")).unwrap_or(plain);
-        ("is taken letter by letter: ld.so expands nothing", plain)
+        ("is taken literally: ld.so expands nothing", plain)
     };
     let parts: Vec<String> = all
         .iter()
@@ -199,7 +199,7 @@ fn misspelt(case: &Case<'_>) -> Option<Told> {
     let (wrong, right) = MISSPELT.into_iter().find(|(wrong, _)| case.host.env(wrong).is_some())?;
     let value = case.host.env(wrong)?.to_string_lossy().into_owned();
     Some((
-        format!("{wrong} is no variable of ld.so: {right} is"),
+        format!("{wrong} is not a variable of ld.so: {right} is"),
         format!("{wrong}={value}"),
         Remedy::command(format!("export {right}={}; unset {wrong}", quoted(&value))),
     ))
@@ -220,7 +220,7 @@ fn ignored(case: &Case<'_>) -> Option<Told> {
         format!("export LD_PRELOAD={}", quoted(&joined(&kept)))
     };
     Some((
-        format!("`{}` in LD_PRELOAD is passed over: ld.so cannot open it", entry.name.display()),
+        format!("ld.so ignores `{}` in LD_PRELOAD: it cannot open it", entry.name.display()),
         format!("LD_PRELOAD={}", case.host.env("LD_PRELOAD")?.display()),
         Remedy::command(line),
     ))
@@ -253,7 +253,7 @@ fn inside_python(case: &Case<'_>) -> Option<Told> {
         };
         let line = text.lines().find(sets)?;
         Some((
-            format!("`{}` sets LD_LIBRARY_PATH inside Python, where it comes too late", last(&file)),
+            format!("`{}` sets LD_LIBRARY_PATH inside Python: that is too late", last(&file)),
             format!("{}: {}", file.display(), line.trim()),
             Remedy::command(case.run_line()),
         ))
@@ -289,7 +289,7 @@ fn not_activated(case: &Case<'_>) -> Option<Told> {
             format!("conda activate {}", prefix.display())
         };
         Some((
-            format!("{name} is set when the environment is activated, and it is not activated here"),
+            format!("{name} is set when the environment is activated, and it is not active here"),
             format!("{}: {line}", file.display()),
             Remedy::command(how),
         ))

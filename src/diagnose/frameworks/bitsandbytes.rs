@@ -34,7 +34,7 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
         );
         let nearest = others.iter().rfind(|(own, _)| own.starts_with(&major.to_string()));
         let nearest =
-            nearest.map(|(own, _)| Remedy::action(format!("set BNB_CUDA_VERSION={own}: the nearest that is there")));
+            nearest.map(|(own, _)| Remedy::action(format!("set BNB_CUDA_VERSION={own}: the nearest that is installed")));
         let found = told(reason)?.seen_at("file", &dir, format!("has no `{name}`"));
         return Some(found.healed_by([upgrade()].into_iter().chain(nearest)));
     }
@@ -51,11 +51,11 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
         return None;
     }
     let reason = format!(
-        "bitsandbytes {} looks for libcudart in the directories of variables, and none has it",
+        "bitsandbytes {} searches the directories of variables for libcudart, and does not find it",
         package.version
     );
     let mut found =
-        told(reason)?.seen("rule", format!("before {BY_TORCH} it knows neither wheels nor the loader's cache"));
+        told(reason)?.seen("rule", format!("before {BY_TORCH} it searches neither wheels nor the cache of ld.so"));
     let copy = case.inventory.libraries.iter().find(|library| {
         library.row.stem == "cudart" && library.cuda.is_some_and(|(own, _)| own == major) && library.unusable.is_none()
     });

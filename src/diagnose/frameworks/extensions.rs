@@ -71,12 +71,12 @@ fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Ve
     let built = built.or_else(|| other_abi(torch, symbol)).unwrap_or_else(|| "another torch".to_owned());
     let mut found = case
         .finding("ext-torch-abi")?
-        .because(format!("{name} was built for {built}, and this is torch {}", torch.version))
+        .because(format!("{name} was built for {built}, but torch {} is installed", torch.version))
         .seen_at("version", &torch.dir, format!("torch {}", torch.version));
     for (path, symbols) in &others {
         let more = if symbols.len() > 1 { format!(" and {} more", symbols.len() - 1) } else { String::new() };
         let first = symbols.first().map(String::as_str).unwrap_or_default();
-        found = found.seen_at("symbol", path, format!("wants `{}`{more}, which this torch has not", super::cut(first)));
+        found = found.seen_at("symbol", path, format!("needs `{}`{more}, which this torch does not define", super::cut(first)));
     }
     found = found.seen("rule", "C++ interfaces change with the release of torch; no choice of CUDA libraries helps");
     let other = found.remedies.clone();
@@ -179,13 +179,13 @@ fn other_major(case: &Case<'_>, torch: &TorchBuild, lost: &[(&&Path, &BTreeSet<S
     let asked = cuda_major(names).map_or_else(|| listed(names), |major| format!("CUDA {major} ({})", listed(names)));
     let mut found = case
         .finding("ext-other-cuda-major")?
-        .because(format!("{name} is built for {asked}, and torch {} for CUDA {cuda}", torch.version))
+        .because(format!("{name} is built for {asked}, but torch {} for CUDA {cuda}", torch.version))
         .seen_at("version", &torch.dir, format!("torch {}, CUDA {cuda}", torch.version));
     for (path, names) in lost {
-        found = found.seen_at("file", path, format!("needs {}, and ld.so finds none", listed(names)));
+        found = found.seen_at("file", path, format!("needs {}, not found by ld.so", listed(names)));
     }
     let (plain, version) = package.map_or(("PACKAGE", ""), |package| (package.name.as_str(), package.version.as_str()));
-    let build = Remedy::action(format!("install the build of {plain} {version} for CUDA {cuda}, as torch has it"));
+    let build = Remedy::action(format!("install the build of {plain} {version} for CUDA {cuda}, the one of torch"));
     let all: BTreeSet<String> = lost.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
     Some(found.healed_by(case.run().into_iter().chain([build]).chain(beside(case, &all, path))))
 }
@@ -211,13 +211,13 @@ fn torchcodec(case: &Case<'_>, torch: &TorchBuild, path: &Path, names: &BTreeSet
     let asked = cuda_major(names);
     let other = asked.filter(|asked| cuda.is_some_and(|cuda| cuda != *asked));
     let why = match other {
-        Some(asked) => format!("it is built for CUDA {asked}, and torch for CUDA {}", torch.cuda.as_deref()?),
-        None => "torch does not bring what it needs".to_owned(),
+        Some(asked) => format!("it is built for CUDA {asked}, but torch for CUDA {}", torch.cuda.as_deref()?),
+        None => "torch does not include what it needs".to_owned(),
     };
     let found = case
         .finding("torchcodec-npp-nvrtc")?
         .because(format!("torchcodec{version} finds no {}: {why}", listed(names)))
-        .seen_at("file", path, format!("needs {}, and ld.so finds none", listed(names)))
+        .seen_at("file", path, format!("needs {}, not found by ld.so", listed(names)))
         .seen("message", "Could not load libtorchcodec. Likely causes: …");
     let remedy = if other.is_some() && package.is_some() {
         let index = format!("https://download.pytorch.org/whl/{}", tag(torch));

@@ -32,7 +32,7 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     for name in &lost {
         let copy = case.inventory.serving(name).find(|library| library.unusable.is_none());
         if let Some(copy) = copy {
-            found = found.seen_at("file", &copy.path, "is on no search path of the provider");
+            found = found.seen_at("file", &copy.path, "is not in any search path of the provider");
         }
     }
     if let Some(error) = &judged.judgement.error {
@@ -52,7 +52,7 @@ fn remedies(case: &Case<'_>, lost: &BTreeSet<String>, package: Option<&Distribut
             case.judged.iter().filter(|judged| judged.whom == Whom::Torch).flat_map(|judged| &judged.judgement.objects);
         of_torch.into_iter().any(|object| object.name.to_str() == Some(name.as_str()))
     };
-    let torch = lost.iter().all(mapped).then(|| Remedy::action("import torch before onnxruntime: it maps all of them"));
+    let torch = lost.iter().all(mapped).then(|| Remedy::action("import torch before onnxruntime: torch maps all of them"));
     let nowhere: BTreeSet<String> =
         lost.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
     // What its maker binds it to holds what it opens later, too: cuDNN, cuFFT.

@@ -116,11 +116,11 @@ pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
             return None;
         }
         let reason =
-            format!("{} {} opens {} by name, and ld.so finds none", package.name, package.version, listed(&lost));
+            format!("{} {} opens {} by name, not found by ld.so", package.name, package.version, listed(&lost));
         let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
-        let found = lost.iter().fold(found, |found, name| found.seen("file", format!("`{name}` is on no search path")));
+        let found = lost.iter().fold(found, |found, name| found.seen("file", format!("`{name}` is not in any search path")));
         let install = Some({
-            Remedy::action(format!("install what has {}, and name its directory in LD_LIBRARY_PATH", listed(&lost)))
+            Remedy::action(format!("install the package of {}, and add its directory to LD_LIBRARY_PATH", listed(&lost)))
         });
         Some(found.healed_by(case.run().into_iter().chain(install)))
     })
@@ -154,7 +154,7 @@ pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
     let reason = format!("{} {} opens {}, and finds no copy", package.name, package.version, listed(&lost));
     let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
     let found = lost.iter().fold(found, |found, name| {
-        let where_ = if copies(name) == 0 { "nowhere on this machine" } else { "in no place where it looks" };
+        let where_ = if copies(name) == 0 { "not on this machine" } else { "in no directory that it searches" };
         found.seen("file", format!("`{name}` is {where_}"))
     });
     // What is installed, and whose file is gone, no extra brings again.

@@ -9,7 +9,7 @@ use std::path::Path;
 pub(super) fn findings(case: &Case<'_>, found: &[Finding]) -> Vec<Finding> {
     let because = found.iter().find_map(|finding| swallowed(finding.id).map(|(who, what)| (finding, who, what)));
     let hidden = because.and_then(|(finding, who, what)| {
-        let told = case.finding("silent-cpu-fallback")?.because(format!("{who} says nothing of it: {what}"));
+        let told = case.finding("silent-cpu-fallback")?.because(format!("{who} reports nothing: {what}"));
         let told = told.seen("rule", format!("`{}`: {}", finding.id, finding.cause));
         Some(told.healed_by(finding.remedies.iter().take(1).cloned()))
     });
@@ -35,7 +35,7 @@ fn two_onnxruntimes(case: &Case<'_>) -> Option<Finding> {
     let recorded = gpu.record(case.host).into_iter().find(|recorded| recorded.path == Path::new(file));
     let state = |recorded: crate::python::Recorded| {
         let there = case.host.stat(&gpu.dir.parent()?.join(file)).ok();
-        (there.map(|stat| stat.size) != recorded.size).then_some("the provider of the GPU package is gone")
+        (there.map(|stat| stat.size) != recorded.size).then_some("the provider of the GPU package is missing")
     };
     let state = recorded.and_then(state).unwrap_or("whichever was installed last counts");
     let found = case
@@ -68,7 +68,7 @@ fn torch_without(case: &Case<'_>) -> Option<Finding> {
     let build = build.max_by_key(|row| &row.cuda_version);
     let found = case
         .finding("silent-cpu-fallback")?
-        .because(format!("torch {} is built without CUDA, and this machine has a GPU", torch.version))
+        .because(format!("torch {} is built without CUDA, but this machine has a GPU", torch.version))
         .seen_at("version", &torch.dir, format!("torch {}", torch.version));
     let line = build.map(|row| {
         let tag = row.cuda;
@@ -92,7 +92,7 @@ fn jax_without(case: &Case<'_>) -> Option<Finding> {
     let major = case.driver.driver_cuda().map_or(12, |cuda| cuda.major().min(13));
     let found = case
         .finding("silent-cpu-fallback")?
-        .because(format!("jax {} has no plugin for CUDA, and this machine has a GPU", jax.version))
+        .because(format!("jax {} has no plugin for CUDA, but this machine has a GPU", jax.version))
         .seen_at("version", &jax.dir, format!("jax {}", jax.version));
     Some(found.healed_by([case.pip(&format!("install 'jax[cuda{major}]=={}'", jax.version))]))
 }

@@ -21,7 +21,7 @@ pub(super) fn finding(
     }
     let reason = match (&built_for, &cuda) {
         (Some(built), _) => {
-            format!("torchvision {} is for torch {built}, and this is torch {}", vision.version, torch.version)
+            format!("torchvision {} is for torch {built}, but torch {} is installed", vision.version, torch.version)
         }
         (None, Some((_, text))) => format!(
             "torchvision {} is built for CUDA {text}, torch {} for CUDA {}",
@@ -39,7 +39,7 @@ pub(super) fn finding(
     found = found.seen_at("version", &vision.dir, format!("torchvision {}", vision.version));
     found = found.seen_at("version", &torch.dir, format!("torch {}", torch.version));
     if let Some((path, symbol)) = refused {
-        found = found.seen_at("symbol", path, format!("wants `{}`, which this torch has not", super::cut(symbol)));
+        found = found.seen_at("symbol", path, format!("needs `{}`, which this torch does not define", super::cut(symbol)));
         found = found.seen("message", "operator torchvision::nms does not exist");
     }
     Some(found.healed_by(remedies(case, torch, Some(vision))))
@@ -76,7 +76,7 @@ pub(in crate::diagnose) fn remedies(case: &Case<'_>, torch: &TorchBuild, vision:
         .map(|row| case.pip(&format!("install --force-reinstall --no-deps torchvision=={} {index}", row.version)));
     let release = vision.and_then(|vision| Version::parse(vision.version.split('+').next()?));
     let other = torchvisions().iter().find(|row| release.as_ref() == Some(&row.version));
-    let back = other.map(|row| Remedy::action(format!("keep it, and install torch {}", row.torch)));
-    let none = Remedy::action("install torch and torchvision anew, in one line, so that pip chooses a pair");
+    let back = other.map(|row| Remedy::action(format!("or keep it, and install torch {}", row.torch)));
+    let none = Remedy::action("reinstall torch and torchvision in one line, so that pip chooses a pair");
     own.into_iter().chain(back).chain(Some(none)).take(2).collect()
 }

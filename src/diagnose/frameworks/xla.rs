@@ -125,24 +125,24 @@ fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     if lost.is_empty() && unbound.is_none() {
         return None;
     }
-    let mut reason = format!("TensorFlow {} opens {} by name, and ld.so finds none", package.version, listed(&lost));
+    let mut reason = format!("TensorFlow {} opens {} by name, not found by ld.so", package.version, listed(&lost));
     let mut found = case.finding("tf-cannot-dlopen")?;
     if let Some(missing) = unbound.filter(|_| lost.is_empty()) {
         let provider = missing.provider.as_deref().map(super::short).unwrap_or_default();
         reason = format!(
-            "TensorFlow {} cannot open {}: it wants more than `{provider}` defines",
+            "TensorFlow {} cannot open {}: it needs more than `{provider}` defines",
             package.version,
             super::short(&missing.wanted_by)
         );
         let symbol = missing.symbol.as_deref().unwrap_or_default();
-        found = found.seen_at("symbol", &missing.wanted_by, format!("wants `{symbol}`"));
+        found = found.seen_at("symbol", &missing.wanted_by, format!("needs `{symbol}`"));
     }
     found = found.because(reason).seen_at("version", &package.dir, format!("tensorflow {}", package.version));
     for name in &lost {
         let copy = case.inventory.serving(name).find(|library| library.unusable.is_none());
         found = match copy {
-            Some(copy) => found.seen_at("file", &copy.path, "is on no search path of TensorFlow"),
-            None => found.seen("file", format!("`{name}` is nowhere on this machine")),
+            Some(copy) => found.seen_at("file", &copy.path, "is not in any search path of TensorFlow"),
+            None => found.seen("file", format!("`{name}` is not on this machine")),
         };
     }
     found = found.seen("message", "Cannot dlopen some GPU libraries … Skipping registering GPU devices");
@@ -245,13 +245,13 @@ fn refused(case: &Case<'_>, framework: &Framework<'_>, called: &str, subject: &S
             let rule = object.map(|object| format!(", found by {}", object.rule)).unwrap_or_default();
             let name = provider.file_name().unwrap_or_default().to_string_lossy().into_owned();
             found = found.seen_at("file", provider, format!("{name}{version}{rule}"));
-            format!("JAX cannot open {called}: `{name}`{version} is older than it wants{rule}")
+            format!("JAX cannot open {called}: `{name}`{version} is older than it requires{rule}")
         }
         None if called.is_empty() => {
-            format!("JAX {} opens {} by name, and ld.so finds none", package.version, listed(&lost))
+            format!("JAX {} opens {} by name, not found by ld.so", package.version, listed(&lost))
         }
         None if lost.is_empty() => format!("JAX cannot open {called}"),
-        None => format!("JAX cannot open {called}: ld.so finds no {}", listed(&lost)),
+        None => format!("JAX cannot open {called}: {} not found by ld.so", listed(&lost)),
     };
     found = found.because(reason).seen_at("version", &package.dir, format!("{} {}", package.name, package.version));
     if let Some(error) = &judged.judgement.error {
@@ -307,13 +307,13 @@ fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
             .finding("two-frameworks-one-cudnn")?
             .severity(Severity::Fatal)
             .because(format!(
-                "torch {} brings cuDNN {version}, and {called} {} needs {wanted} or newer",
+                "torch {} includes cuDNN {version}, but {called} {} requires {wanted} or newer",
                 torch.version, package.version
             ))
             .seen_at("version", &torch.dir, format!("torch {} requires cuDNN {range}", torch.version)),
         _ => case
             .finding("xla-built-against-newer")?
-            .because(format!("{called} {} was built with cuDNN {wanted}, and finds {version}", package.version)),
+            .because(format!("{called} {} was built with cuDNN {wanted}, but finds {version}", package.version)),
     };
     let found = found
         .seen_at(
@@ -322,7 +322,7 @@ fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
             format!("{} {} requires cuDNN {wanted} or newer", package.name, package.version),
         )
         .seen_at("file", &path, format!("cuDNN {version}"))
-        .seen("rule", "a newer minor release of one major serves whoever was built with an older one, not the reverse");
+        .seen("rule", "a newer minor release of one major serves builds for an older one, not the reverse");
     let wheel = format!("cu{}", framework.major);
     let newest = cudnn_releases().iter().rfind(|row| {
         row.version.major() == wanted.major()

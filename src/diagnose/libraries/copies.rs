@@ -115,9 +115,9 @@ pub(super) fn builtins(case: &Case<'_>) -> Option<Finding> {
         }
         let finding = case.finding("nvrtc-builtins-missing")?;
         let finding = finding
-            .because(format!("`{}` {version} from {rule} does not find `{name}`: it compiles nothing", name_of(&found)))
+            .because(format!("`{}` {version} from {rule} does not find `{name}`: it cannot compile", name_of(&found)))
             .seen_at("file", &found, format!("{version}, found by {rule}"))
-            .seen("rule", format!("NVRTC opens `{name}` by name, of its own minor release alone"));
+            .seen("rule", format!("NVRTC opens `{name}` by name, of its own minor release only"));
         let off = match rule {
             Rule::LdLibraryPath => Some(mend::off_library_path(case, &found)),
             _ => mend::again(case, library),

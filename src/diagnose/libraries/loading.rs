@@ -29,7 +29,7 @@ pub(super) fn executable_stacks(case: &Case<'_>) -> Option<Finding> {
     let first = paths.first()?;
     let here = glibc.map_or_else(|| "unknown".to_owned(), |(major, minor)| format!("{major}.{minor}"));
     let who = if refused { format!("glibc {here} refuses") } else { "glibc refuses from 2.41 on".to_owned() };
-    let because = format!("`{}` asks for an executable stack, which {who}", name_of(first));
+    let because = format!("`{}` needs an executable stack, which {who}", name_of(first));
     let found = case.finding("executable-stack")?.because(because);
     let found = paths.iter().fold(found, |found, path| found.seen_at("file", path, "PT_GNU_STACK with PF_X"));
     let found = found.seen("version", format!("glibc {here}"));
@@ -63,7 +63,7 @@ pub(super) fn static_tls(case: &Case<'_>) -> Option<Finding> {
             }
             let path = crate::host::tidy(&object.path);
             let found = case.finding("static-tls")?.because(format!(
-                "`{}` cannot be opened: {used} bytes of static TLS are asked for, and {room} are there",
+                "cannot open `{}`: {used} bytes of static TLS are needed, and {room} are available",
                 name_of(&path)
             ));
             let each = |found: Finding, (object, size): &(&JudgedObject, u64)| {

@@ -24,10 +24,10 @@ pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
     }
     let because = match home {
         Some((name, value)) if value.as_encoded_bytes().contains(&b':') => {
-            format!("{name} is a list, and numba takes it for one directory: libNVVM is not found")
+            format!("{name} is a list, but numba takes it for one directory: libNVVM not found")
         }
-        Some((name, _)) => format!("{} finds no libNVVM: {name} leads to none", numba.name),
-        None => format!("{} finds no libNVVM: there is no toolkit, and no wheel of it", numba.name),
+        Some((name, _)) => format!("{} does not find libNVVM: {name} names a directory without it", numba.name),
+        None => format!("{} does not find libNVVM: no toolkit and no wheel has it", numba.name),
     };
     let found = case.finding("libnvvm-not-found")?.because(because);
     let found = found.seen("version", format!("{} {}", numba.name, numba.version));

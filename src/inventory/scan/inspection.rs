@@ -213,7 +213,7 @@ fn digest(host: &Host, path: &Path, entry: Option<&Entry>) -> Option<Digest> {
 fn look_alike(file_name: &OsStr, name: Option<&LibraryName<'_>>) -> Option<String> {
     if let Some(name) = name.filter(|name| name.row.family == "nvrtc-alt") {
         let of = name.row.bare_name().replace(".alt", "");
-        return Some(format!("another build of `{of}` with a soname of its own, which cannot stand in for it"));
+        return Some(format!("another build of `{of}` with its own soname: it cannot replace it"));
     }
     if parse_library_name(file_name).is_some() {
         return None;
@@ -223,7 +223,7 @@ fn look_alike(file_name: &OsStr, name: Option<&LibraryName<'_>>) -> Option<Strin
         text.strip_prefix(row.stem).is_some_and(|rest| rest.starts_with(['-', '_', '.']))
     };
     let row = families().iter().filter(begins).max_by_key(|row| row.stem.len())?;
-    Some(format!("its name resembles `{}`, which it is not", row.bare_name()))
+    Some(format!("its name resembles `{}`, but it is another library", row.bare_name()))
 }
 
 #[cfg(test)]

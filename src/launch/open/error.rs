@@ -24,7 +24,7 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// The file can no longer be looked at.
-    #[error("{soname}: `{}` is gone since the plan was made", path.display())]
+    #[error("{soname}: `{}` is missing since the plan was made", path.display())]
     Gone {
         /// The library.
         #[doc(hidden)]
@@ -36,7 +36,7 @@ pub enum LoadError {
         source: io::Error,
     },
     /// Another file stands there, or its content was changed.
-    #[error("{soname}: `{}` was changed since the plan was made", path.display())]
+    #[error("{soname}: `{}` has changed since the plan was made", path.display())]
     Changed {
         /// The library.
         #[doc(hidden)]
@@ -49,7 +49,7 @@ pub enum LoadError {
     #[error("`/proc/self/maps` cannot be read")]
     Maps(#[source] io::Error),
     /// ld.so refused the file.
-    #[error("{soname}: `{}` cannot be loaded", path.display())]
+    #[error("cannot load {soname}: `{}`", path.display())]
     Open {
         /// The library.
         #[doc(hidden)]
@@ -67,8 +67,8 @@ impl LoadError {
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Gone { .. } | Self::Changed { .. } => vec!["make the plan anew: `cudashim resolve`".to_owned()],
-            Self::Open { path, .. } => vec![format!("see what it needs: `cudashim inspect {}`", path.display())],
+            Self::Gone { .. } | Self::Changed { .. } => vec!["make a new plan with `cudashim resolve`".to_owned()],
+            Self::Open { path, .. } => vec![format!("run `cudashim inspect {}` to see what it needs", path.display())],
             _ => Vec::new(),
         }
     }
@@ -86,7 +86,7 @@ pub enum CallError {
         soname: String,
     },
     /// Its soname was mapped before from another file; see [`Origin::Other`](super::Origin::Other).
-    #[error("{soname}: `{}` is not loaded, `{}` was there before", path.display(), mapped.display())]
+    #[error("{soname}: `{}` is not loaded: `{}` is mapped already", path.display(), mapped.display())]
     Elsewhere {
         /// The library.
         #[doc(hidden)]
@@ -98,7 +98,7 @@ pub enum CallError {
         mapped: PathBuf,
     },
     /// It has no such symbol, or the type asked for cannot be one.
-    #[error("{soname}: `{}` has no usable `{symbol}`", path.display())]
+    #[error("{soname}: `{}` defines no usable `{symbol}`", path.display())]
     NoSymbol {
         /// The library.
         #[doc(hidden)]

@@ -60,9 +60,9 @@ impl fmt::Display for End {
                 Some(name) => write!(f, "crashed with {name}"),
                 None => write!(f, "was ended by signal {signal}"),
             },
-            Self::TimedOut => f.write_str("gave no answer in time"),
+            Self::TimedOut => f.write_str("did not answer in time"),
             Self::Ended { code } => write!(f, "ended the process with exit code {code}"),
-            Self::Garbled => f.write_str("gave no answer that can be read"),
+            Self::Garbled => f.write_str("gave an unreadable answer"),
             Self::Untrusted(why) => write!(f, "was not loaded: {why}"),
         }
     }
@@ -288,7 +288,7 @@ mod tests {
                 "crashed with SIGSEGV",
                 "was ended by signal 40",
                 "ended the process with exit code 3",
-                "gave no answer in time"
+                "did not answer in time"
             ]
         );
     }

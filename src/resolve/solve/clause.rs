@@ -1,4 +1,4 @@
-//! The facts of a conflict in the user's words.
+//! The facts of a conflict in the user's choices.
 //!
 //! Takes the keys of a conflict and what is known of symbols; gives one clause per key. Names
 //! files, sonames, releases and symbols; says once what holds for several copies.
@@ -173,7 +173,7 @@ impl Teller<'_> {
         let none = if paths.any(|path| Some(path.as_path()) == soname.fixed) {
             ""
         } else {
-            ", and no usable copy of it stands there"
+            ", which holds no usable copy of it"
         };
         format!("{} is fixed to `{path}`{none}", soname.name)
     }
@@ -206,11 +206,11 @@ impl Teller<'_> {
         let symbols: BTreeSet<&MissingSymbol> = lacking.iter().map(|(_, symbol)| *symbol).collect();
         let copies: BTreeSet<usize> = lacking.iter().map(|(item, _)| *item).collect();
         if symbols.is_empty() {
-            return format!("every symbol {user} takes from {provider} is defined there");
+            return format!("every symbol that {user} needs of {provider} is defined there");
         }
         let copies: Vec<String> = copies.into_iter().map(|item| self.copy(item)).collect();
         let verb = if copies.len() == 1 { "lacks" } else { "lack" };
-        format!("{user} takes {} from {provider}, which {} {verb}", list(symbols), list(copies))
+        format!("{user} needs {} of {provider}, which {} {verb}", list(symbols), list(copies))
     }
 
     /// A copy by its release, where that is known, and its path.
@@ -223,7 +223,7 @@ impl Teller<'_> {
     }
 
     fn none_found(&self, soname: usize) -> &'static str {
-        if self.model.sonames[soname].items.is_empty() { ", and no copy of it was found" } else { "" }
+        if self.model.sonames[soname].items.is_empty() { ", of which no copy was found" } else { "" }
     }
 
     /// Whether nothing speaks against an item alone: a file ruled out otherwise is not brought up.

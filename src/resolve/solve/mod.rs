@@ -75,7 +75,7 @@ pub struct Unserved {
 impl fmt::Display for Unserved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.refused.as_slice() {
-            [] => f.write_str("no copy of it was found"),
+            [] => f.write_str("no copy found"),
             [only] => only.because.fmt(f),
             [first, more @ ..] => write!(f, "{}; {} more do not fit", first.because, more.len()),
         }
@@ -128,7 +128,7 @@ impl fmt::Display for Unserved {
 /// };
 /// let set = solve::solve(&problem)?;
 /// assert_eq!(set.chosen[0].candidate, 1);
-/// assert_eq!(set.chosen[0].refused[0].because.to_string(), "not in the environment of the consumer");
+/// assert_eq!(set.chosen[0].refused[0].because.to_string(), "not in the environment of the target");
 /// # Ok::<(), solve::NoSolution>(())
 /// ```
 pub fn solve(problem: &Problem<'_>) -> Result<Solution, NoSolution> {

@@ -87,7 +87,7 @@ impl NoSolution {
 
 impl fmt::Display for NoSolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no set of libraries fits: ")?;
+        f.write_str("no compatible set of libraries: ")?;
         for (at, clause) in self.clauses.iter().enumerate() {
             write!(f, "{}{clause}", if at > 0 { "; " } else { "" })?;
         }

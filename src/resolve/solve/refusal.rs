@@ -233,10 +233,10 @@ impl fmt::Display for Refusal {
             Self::OtherDirectory { group } => write!(f, "{group} comes from one directory"),
             Self::KnownBad { with, why } => write!(f, "known not to work with {with}: {why}"),
             Self::Lacks { symbol, needed_by } => {
-                write!(f, "lacks {symbol}, which {needed_by} needs")
+                write!(f, "does not define {symbol}, which {needed_by} needs")
             }
             Self::Takes { symbol, from } => {
-                write!(f, "needs {symbol}, which the chosen {from} lacks")
+                write!(f, "needs {symbol}, which the chosen {from} does not define")
             }
             Self::LinkerTooOld { cuda, user, needs } => {
                 write!(f, "for {cuda}, {user} is for {needs}")
@@ -245,9 +245,9 @@ impl fmt::Display for Refusal {
                 write!(f, "for {cuda}, the chosen {linker} is for {is}")
             }
             Self::Unserved { soname } => {
-                write!(f, "needs {soname}, of which there is no usable copy")
+                write!(f, "needs {soname}, of which no usable copy was found")
             }
-            Self::NeedsMore { soname } => write!(f, "needs {soname}, which the set does without"),
+            Self::NeedsMore { soname } => write!(f, "needs {soname}, which is not in the set"),
             Self::Worse(preference) => preference.fmt(f),
         }
     }
@@ -256,15 +256,15 @@ impl fmt::Display for Refusal {
 impl fmt::Display for Preference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Service => f.write_str("less of what is asked for would be served"),
+            Self::Service => f.write_str("fewer of the sonames needed would be served"),
             Self::Pin { release: Some(release) } => write!(f, "pinned release is {release}"),
             Self::Pin { release: None } => f.write_str("not the pinned release"),
-            Self::ConsumerRoot => f.write_str("not in the environment of the consumer"),
+            Self::ConsumerRoot => f.write_str("not in the environment of the target"),
             Self::FewerRoots => f.write_str("not in an environment the rest of the set comes from"),
-            Self::NearerRelease { release: Some(release) } => write!(f, "{release} is nearer to the release wanted"),
-            Self::NearerRelease { release: None } => f.write_str("another is nearer to the release wanted"),
+            Self::NearerRelease { release: Some(release) } => write!(f, "{release} is nearer to the required release"),
+            Self::NearerRelease { release: None } => f.write_str("another copy is nearer to the required release"),
             Self::Newer { release: Some(release) } => write!(f, "{release} is newer"),
-            Self::Newer { release: None } => f.write_str("another is newer"),
+            Self::Newer { release: None } => f.write_str("another copy is newer"),
             Self::Order => f.write_str("equal, and another path sorts first"),
         }
     }
@@ -277,12 +277,12 @@ impl fmt::Display for Reason {
             Self::OnlyCopy => f.write_str("the only copy"),
             Self::OnlyFit => f.write_str("the only copy that fits"),
             Self::Pinned => f.write_str("the pinned release"),
-            Self::WithConsumer => f.write_str("in the environment of the consumer"),
-            Self::Preferred(Preference::Service) => f.write_str("serves most of what is asked for"),
+            Self::WithConsumer => f.write_str("in the environment of the target"),
+            Self::Preferred(Preference::Service) => f.write_str("serves most of the sonames needed"),
             Self::Preferred(Preference::Pin { .. }) => f.write_str("lets more of the set be of the pinned release"),
-            Self::Preferred(Preference::ConsumerRoot) => f.write_str("in the environment of the consumer"),
+            Self::Preferred(Preference::ConsumerRoot) => f.write_str("in the environment of the target"),
             Self::Preferred(Preference::FewerRoots) => f.write_str("in an environment the rest of the set comes from"),
-            Self::Preferred(Preference::NearerRelease { .. }) => f.write_str("nearest to the release wanted"),
+            Self::Preferred(Preference::NearerRelease { .. }) => f.write_str("nearest to the required release"),
             Self::Preferred(Preference::Newer { .. }) => f.write_str("the newest"),
             Self::Preferred(Preference::Order) => f.write_str("first of equal copies"),
         }

@@ -72,12 +72,12 @@ impl Rule {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Served => "what cannot be done without is served",
-            Self::Fixed => "the copy named by the user is the one used",
-            Self::Forbidden => "what the user forbids is not used",
+            Self::Served => "what is required is served",
+            Self::Fixed => "the copy that the user fixes is used",
+            Self::Forbidden => "a copy that the user forbids is not used",
             Self::Barred => "stubs, damaged files and files for another machine are not used",
-            Self::DemandSymbols => "every strong symbol a consumer takes is defined by the copy it gets",
-            Self::MemberSymbols => "every strong symbol one chosen library takes from another is defined there",
+            Self::DemandSymbols => "every strong symbol that a consumer needs is defined by the copy it gets",
+            Self::MemberSymbols => "every strong symbol that one chosen library needs of another is defined there",
             Self::OneRelease => "the libraries of a group are of one release",
             Self::OneDirectory => "the libraries of a group come from one directory where one holds them all",
             Self::ExactRelease => "a consumer bound to one release of a group gets that release",
@@ -92,7 +92,7 @@ impl Rule {
     pub const fn source(self) -> &'static str {
         match self {
             Self::Served => "glibc elf/dl-load.c: cannot open shared object file",
-            Self::Fixed | Self::Forbidden => "the user's word",
+            Self::Fixed | Self::Forbidden => "the user's choice",
             Self::Barred => "glibc elf/dl-load.c open_verify; the CUDA toolkit's stubs are for linking only",
             Self::DemandSymbols | Self::MemberSymbols => {
                 "glibc elf/dl-lookup.c: undefined symbol, version; pytorch/pytorch#140797"

@@ -108,13 +108,13 @@ fn cudnn_of_another_release_comes_first() {
     let found = seen("cudnn-older-than-torch", &sick("9.1.0.70").set("LD_LIBRARY_PATH", path), &sick("9.1.0.70"));
     assert_eq!(
         found.cause,
-        "torch was built with cuDNN 9.8.0, and gets `libcudnn_graph.so.9` 9.1.0.70 (LD_LIBRARY_PATH)"
+        "torch was built with cuDNN 9.8.0, but gets `libcudnn_graph.so.9` 9.1.0.70 (LD_LIBRARY_PATH)"
     );
     suggests_run(&found);
     let found = seen("cudnn9-torn-set", &sick("9.26.0.51").set("LD_LIBRARY_PATH", path), &sick("9.26.0.51"));
     assert_eq!(
         found.cause,
-        "`libcudnn.so.9` 9.10.2.21 is loaded with `libcudnn_graph.so.9` 9.26.0.51 (LD_LIBRARY_PATH) and 6 more of other releases: they must be of one release"
+        "`libcudnn.so.9` 9.10.2.21 is loaded with `libcudnn_graph.so.9` 9.26.0.51 (LD_LIBRARY_PATH) and 6 more of other releases: their releases must be equal"
     );
     suggests_run(&found);
     // The same release from elsewhere is the same release.
@@ -171,7 +171,7 @@ fn cublaslt_of_another_release() {
     assert_eq!(found.severity, Warning);
     assert_eq!(
         found.cause,
-        "`libcublas.so.12` 12.8.4.1 is loaded with `libcublasLt.so.12` 12.9.3.13 (LD_LIBRARY_PATH): they must be of one release"
+        "`libcublas.so.12` 12.8.4.1 is loaded with `libcublasLt.so.12` 12.9.3.13 (LD_LIBRARY_PATH): their releases must be equal"
     );
     suggests_run(&found);
 }

@@ -94,7 +94,7 @@ fn cudnn_parts_installed_and_not_found() {
     let sick = || bundle(with_driver("570.86.15"), "9.1.0");
     let on_path = sick().set("LD_LIBRARY_PATH", &format!("{SITE}/nvidia/cudnn/lib"));
     let found = seen("cudnn9-sublib-not-found", &sick(), &on_path);
-    assert!(found.cause.ends_with("and 1 more: installed, but on no search path"), "{}", found.cause);
+    assert!(found.cause.ends_with("and 1 more: installed, but not in any search path"), "{}", found.cause);
     suggests_run(&found);
     // Without a GPU nobody opens them yet.
     let ids = bundle(Machine::new(), "9.1.0").ids();
