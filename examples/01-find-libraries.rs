@@ -12,8 +12,8 @@ fn main() {
     for library in &inventory.libraries {
         let version = library.version.as_ref().map_or("?", |version| version.as_str());
         let owner = library.package().unwrap_or("no package");
-        println!("{:32} {version:16} {owner}\n    {}", library.asked_as(), library.path.display());
-        // A version is only as good as its evidence.
+        println!("{:32} {version:16} {owner}\n    {}", library.load_name(), library.path.display());
+        // Each version comes with its evidence.
         for evidence in &library.evidence {
             println!("    {}", evidence.says);
         }

@@ -15,18 +15,18 @@ fn main() {
         return;
     };
     println!("Python {} at {}", interpreter.version, interpreter.program.display());
-    // The first torch in sys.path wins.
+    // The first torch in sys.path overrides all others.
     let Some(torch) = &environment.torch else {
         println!("no torch in {:?}", interpreter.paths);
         return;
     };
     println!("torch {} in {}", torch.version, torch.dir.display());
     println!("built with CUDA {}", torch.cuda.as_deref().unwrap_or("none"));
-    // Extensions must be built with the same choice, or their import ends in `undefined symbol: …__cxx11…`.
+    // Extensions must be built with the same ABI, or their import fails with `undefined symbol: …__cxx11…`.
     if let Some(new) = torch.cxx11_abi {
         println!("_GLIBCXX_USE_CXX11_ABI={}", u8::from(new));
     }
-    // The releases its own metadata asks pip for.
+    // The releases that its metadata requires.
     for (package, range) in &torch.pins {
         println!("  pins {package} {range}");
     }

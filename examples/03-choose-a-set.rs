@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), RequestError> {
     let python = std::env::args_os().nth(1).map(PathBuf::from);
-    // `explain` costs a look at the symbols of each refused copy.
+    // `explain` also reads the symbols of each refused copy.
     let policy = Policy { explain: true, ..Policy::default() };
     match (Request { python, policy, ..Request::default() }).answer(&Host::current()) {
         Ok(answer) => {
@@ -24,7 +24,7 @@ fn main() -> Result<(), RequestError> {
             }
             Ok(())
         }
-        // A smallest set of facts that cannot hold together, and what would change one of them.
+        // A smallest set of conflicting facts, and what would change one of them.
         Err(RequestError::NoSolution { source, .. }) => {
             println!("{source}");
             for hint in source.hints() {

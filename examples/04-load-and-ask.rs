@@ -1,4 +1,4 @@
-//! Opens the chosen runtime, driver and cuDNN in this very process and asks them for their versions.
+//! Opens the chosen runtime, driver and cuDNN in this process and calls their version functions.
 //!
 //! cargo run --example 04-load-and-ask -- [PYTHON or directory of an environment]
 #![expect(clippy::print_stdout, reason = "the answers are its output")]
@@ -16,16 +16,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     };
 
-    // The three libraries that know a version, by whatever soname they have here. What they need comes along; the rest of
-    // the set stays out of this process.
-    let wanted =
+    // The three libraries with a version function, under any soname. What they need is loaded too; the rest of the set
+    // is not.
+    let has_version =
         |soname: &&str| ["libcudart.so", "libcuda.so", "libcudnn.so"].iter().any(|stem| soname.starts_with(stem));
-    let asked: Vec<&str> = found.set.iter().map(|choice| choice.soname.as_str()).filter(wanted).collect();
-    let set = found.plan.load_only(&asked)?;
+    let names: Vec<&str> = found.set.iter().map(|choice| choice.soname.as_str()).filter(has_version).collect();
+    let set = found.plan.load_only(&names)?;
     for library in set.libraries() {
         println!("{:24} {:?} {}", library.soname, library.origin, library.path.display());
     }
-    // ld.so gives the copy that was mapped first to everybody, so none of these was opened.
+    // ld.so resolves a soname to the copy that was mapped first, so none of these was opened.
     for library in set.mapped_before() {
         println!("{} is mapped in this process from another file", library.soname);
     }

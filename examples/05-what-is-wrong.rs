@@ -14,7 +14,7 @@ fn main() {
         for evidence in &finding.evidence {
             println!("    {}", evidence.says);
         }
-        // Each line was tried on a model of the machine: the finding is gone after it.
+        // Each line was tried on a model of the machine: it removes the finding.
         for remedy in &finding.remedies {
             match remedy.as_command() {
                 Some(line) => println!("    $ {line}"),

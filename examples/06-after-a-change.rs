@@ -1,4 +1,5 @@
-//! What a change would heal: the findings that are gone without `LD_LIBRARY_PATH`, and with the chosen set. Nothing is written.
+//! What a change would heal: the findings that are gone without `LD_LIBRARY_PATH`, and with the chosen set. Writes
+//! nothing.
 //!
 //! cargo run --example 06-after-a-change -- [PYTHON or directory of an environment]
 #![expect(clippy::print_stdout, reason = "the comparison is its output")]
@@ -10,7 +11,7 @@ fn main() {
     let python = std::env::args_os().nth(1).map(PathBuf::from);
     let machine = Machine::new(Host::current(), Request { python, ..Request::default() });
     let found = machine.findings();
-    println!("as it is: {} findings", found.len());
+    println!("unchanged: {} findings", found.len());
     let changes = [
         ("without LD_LIBRARY_PATH", Change::Variable("LD_LIBRARY_PATH".into(), None)),
         ("with the chosen set handed out", Change::Set),

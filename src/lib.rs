@@ -4,11 +4,11 @@
 //! | | is |
 //! |---|---|
 //! | [`Host`] | a root directory with an environment: this machine, or an image |
-//! | [`Request`] | whom a set is for: a Python, a torch version, ELF files; what is fixed and forbidden |
-//! | [`Machine`] | a host, looked at for a request; each part below is computed once |
+//! | [`Request`] | the target of a set: a Python, a torch version, ELF files; what is fixed and forbidden |
+//! | [`Machine`] | a host and a request; each part below is computed once |
 //! | [`Machine::environment`] | the [`Interpreter`], its [`TorchBuild`] |
 //! | [`Machine::inventory`] | every copy: version with its evidence, owner, what makes it unusable |
-//! | [`Machine::answer`] | the chosen set, a [`Resolution`], or [`NoSolution`] with the facts that contradict each other |
+//! | [`Machine::answer`] | the chosen set, a [`Resolution`], or [`NoSolution`] with the facts that conflict |
 //! | [`Machine::findings`] | what is wrong, why, and the lines that heal it |
 //! | [`Machine::with`] | the same machine after a [`Change`] |
 //! | [`Plan`] | the set as a file: for the shim, a lock, or: |
@@ -30,8 +30,8 @@
 //!
 //! # What it leaves alone
 //!
-//! No function of CUDA's API is interposed, no file of an installation is written, nothing is fetched, and no library
-//! is run to find out about it: only [`Plan::load`] executes code of theirs.
+//! It interposes no function of CUDA's API, writes no file of an installation, downloads nothing, and runs no library
+//! to inspect it: only [`Plan::load`] executes code of a library.
 
 mod check;
 #[cfg(feature = "cli")]
@@ -66,7 +66,7 @@ pub use resolve::{Choice, Policy, Refused, Resolution};
 pub use tables::{Phase, Severity, Version, VersionRange};
 pub use target::{Requirement, Spec, SpecError};
 
-/// The rooms, for the tests of this repository: no part of the interface.
+/// The rooms, for the tests of this repository: not part of the interface.
 #[doc(hidden)]
 pub mod internal {
     macro_rules! open {

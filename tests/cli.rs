@@ -67,7 +67,7 @@ fn cli_without_arguments_prints_help() {
     assert_eq!((bare.code, bare.out.as_str(), bare.err.as_str()), (Some(2), "", help.out.as_str()));
 }
 
-/// Of each command: one line in the list, a help of its own that begins with that line, nothing wider than the page.
+/// Of each command: one line in the list, a help page that begins with that line, nothing wider than the page.
 #[test]
 fn cli_help_describes_each_command() {
     let world = Machine::new();
@@ -150,7 +150,7 @@ fn resolve_prints_the_set() {
         world.run_rooted(["resolve", "--python", "/venv"]),
         world.run_rooted(["resolve", "--python", "/venv", "--place", "/opt/mine"]),
     );
-    let refused = ", 2 other copies not; `--explain SONAME` says why\n";
+    let refused = ", 2 other copies not; `--explain SONAME` shows why\n";
     assert_eq!(placed.ok(), plain.ok().trim_end().to_owned() + refused);
 }
 
@@ -397,7 +397,7 @@ fn cli_escapes_file_names() {
     assert!(seen.out.contains("/a\\u{1b}[31m\\u{202e}b/"), "{}", seen.out);
 }
 
-/// A `libgomp.so.1` too old for torch hides the system's: it joins the set, and says why.
+/// A `libgomp.so.1` too old for torch hides the system's: it joins the set, with the reason.
 #[test]
 fn resolve_replaces_a_libgomp_that_lacks_a_node() {
     let world = Machine::new();

@@ -4,7 +4,7 @@ use crate::support::*;
 use std::path::Path;
 use std::process::Command;
 
-/// The demo with an empty environment, and a home and temporary directory of its own.
+/// The demo with an empty environment, and a separate home and temporary directory.
 struct Demo {
     machine: Machine,
     command: Command,

@@ -1,4 +1,4 @@
-//! `cudashim doctor`: each finding on a machine that has it, and none on one that has not.
+//! `cudashim doctor`: each finding on a machine with it, and not on a machine without it.
 
 mod attend;
 mod changed;

@@ -31,10 +31,10 @@ const DOORS: [Door; 4] = [Door::Run, Door::Audit, Door::Plain, Door::Env];
 /// Sonames in the order of their paths.
 const ASKED: [&str; 2] = ["libcublas.so.12", "libcublasLt.so.12"];
 
-/// A command line, and what is meant by `env` for it.
+/// A command line, and the kind of `env` for it.
 struct Consumer {
     world: Machine,
-    /// Where its cuBLAS stands.
+    /// The path of its cuBLAS.
     right: PathBuf,
     words: Vec<OsString>,
     variables: Vec<(&'static str, OsString)>,
@@ -42,7 +42,7 @@ struct Consumer {
     env_for: Vec<OsString>,
     /// Itself linked against cuBLAS.
     linked: bool,
-    /// How many processes ask.
+    /// How many processes request a plan.
     askers: usize,
 }
 
@@ -125,7 +125,7 @@ impl Consumer {
         command
     }
 
-    /// The cell of a table: where the libraries came from, and what was said where that went wrong.
+    /// The cell of a table: where the libraries came from, and the error if that is wrong.
     fn cell(&self, seen: &Process) -> String {
         let mut lines: Vec<&str> = seen.out.lines().collect();
         lines.sort_unstable();

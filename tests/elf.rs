@@ -131,7 +131,7 @@ fn elf_build_id_is_read() {
     assert_eq!(found.to_string(), id);
     assert_eq!(found.as_bytes().len(), 20);
 
-    // As patchelf leaves it: the segment's header no longer leads to the note, the section's does.
+    // As patchelf leaves it: the segment's header no longer points to the note, the section's does.
     let mut stale = bytes.clone();
     for segment in headers_at(&bytes, PT_NOTE) {
         stale[segment + 8..segment + 16].fill(0);
@@ -181,8 +181,8 @@ fn elf_symbols_are_equal_by_either_hash_table() {
         for name in ["local", "puts", "getpid", "elsewhere", "fo", "fooo", "", "foo\0"] {
             assert!(!elf.defines(name.as_bytes(), None), "{name:?}");
         }
-        let wanted = [(b"foo".as_slice(), Some(b"V1".as_slice())), (b"gone", None), (b"bar", Some(b"V9"))];
-        assert_eq!(elf.missing(wanted).unwrap(), wanted[1..]);
+        let symbols = [(b"foo".as_slice(), Some(b"V1".as_slice())), (b"gone", None), (b"bar", Some(b"V9"))];
+        assert_eq!(elf.missing(symbols).unwrap(), symbols[1..]);
 
         let undefined = elf.undefined().unwrap();
         let of = |name: &[u8]| *undefined.iter().find(|symbol| symbol.name == name).unwrap();
@@ -208,7 +208,7 @@ fn elf_library_without_nodes_answers_any_node() {
     assert!(!elf.defines(b"secret", None));
 }
 
-/// Its GNU hash table holds nothing, so it does not tell how many symbols there are.
+/// Its GNU hash table holds nothing, so it does not show how many symbols there are.
 #[test]
 fn elf_library_without_definitions_has_needs() {
     let dir = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! `scan`, `inspect` and `diff` on machines made for it: what they say, in which order, and how wide.
+//! `scan`, `inspect` and `diff` on made-up machines: their texts, order and width.
 
 use crate::support::*;
 use serde_json::Value;
@@ -142,12 +142,12 @@ fn scan_jsonl_has_a_line_per_library_and_a_summary() {
         reached.map(|library| library["path"].clone()).collect::<Vec<_>>(),
         end["reach"].as_array().unwrap().iter().map(|found| found["path"].clone()).collect::<Vec<_>>()
     );
-    // Torch's own run path leads to cuBLAS.
+    // Torch's own run path finds cuBLAS.
     assert!(end["reach"][0]["ways"].to_string().contains("DT_RUNPATH of"), "{end}");
     assert!(end["reach"].to_string().contains("libtorch_cuda.so"), "{end}");
 }
 
-/// A file with a name in two environments, and one in a directory that tells nothing of it.
+/// A file with a name in two environments, and one in a directory without evidence of it.
 #[test]
 fn scan_lists_a_file_once() {
     let (world, venv) = Machine::with_venv();
@@ -264,7 +264,7 @@ fn scan_hash_compares_bytes() {
     records(&base64(&Sha256::digest(&bytes)));
     assert_eq!(verdict(&["scan", "/"]), ("size_as_recorded".to_owned(), Value::Null, vec![]));
     assert_eq!(verdict(&["scan", "/", "--hash"]), ("intact".to_owned(), hex.clone().into(), vec![]));
-    // As long, with other bytes: only the digest tells.
+    // As long, with other bytes: only the digest differs.
     records(&base64(&[7; 32]));
     assert_eq!(verdict(&["scan", "/"]).0, "size_as_recorded");
     assert_eq!(
@@ -458,7 +458,7 @@ fn diff_of_two_libraries() {
     - /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12
     + /usr/local/cuda-12.1/lib64/libcublasLt.so.12
     release: 12.4.5.8 → 12.1.0.26
-    symbols: 0 gained, 1 lost
+    symbols: 0 added, 1 removed
       - cublasLtMatmul@libcublasLt.so.12
 
     the second may NOT stand in for the first
@@ -468,7 +468,7 @@ fn diff_of_two_libraries() {
     - /usr/local/cuda-12.1/lib64/libcublasLt.so.12
     + /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12
     release: 12.1.0.26 → 12.4.5.8
-    symbols: 1 gained, 0 lost
+    symbols: 1 added, 0 removed
       + cublasLtMatmul@libcublasLt.so.12
 
     the second may stand in for the first
@@ -480,7 +480,7 @@ fn diff_of_two_libraries() {
     assert_eq!((report["users"].as_u64(), report["breaks"].as_array().map(Vec::len)), (Some(2), Some(0)));
     assert_eq!(answer(&mut world.rooted(["diff", &old, &new]), "diff.json").0, 0);
 
-    // What torch takes is lost.
+    // A symbol that torch needs is missing.
     let empty = Lib::new("libcublas.so.12").defines(&["cublasOther"]).build(&world.path("other/libcublas.so.12"));
     let first = format!("{SITE}/nvidia/cublas/lib/libcublas.so.12");
     let (code, report) = answer(&mut world.rooted(["diff", &first, "/other/libcublas.so.12"]), "diff.json");
@@ -529,7 +529,7 @@ fn diff_of_two_scans() {
     assert_eq!(world.run_rooted(["diff", "/before.json", "/new/libnccl.so.2"]).code, Some(2));
 }
 
-/// On a machine of rpm's, whose database is not read, nobody is named for what rpm could have installed.
+/// On a machine of rpm's, whose database is not read, no owner is named for files that rpm may have installed.
 #[test]
 fn scan_names_rpm_as_possible_owner() {
     let world = Machine::new();
@@ -545,5 +545,5 @@ fn scan_names_rpm_as_possible_owner() {
     world.write("usr/lib/sysimage/rpm/rpmdb.sqlite", "");
     assert_eq!(kinds(), ["rpm", "none"]);
     let Process { out, .. } = world.run_rooted(["inspect", "/usr/lib64/libcudart.so.12"]);
-    assert!(out.contains("owner         maybe rpm: ask `rpm -qf FILE`\n"), "{out}");
+    assert!(out.contains("owner         maybe rpm: run `rpm -qf FILE`\n"), "{out}");
 }

@@ -61,7 +61,7 @@ fn inputs(target: &str) -> Vec<PathBuf> {
 fn run(target: &str, body: impl Fn(&[u8])) {
     for path in inputs(target) {
         let bytes = std::fs::read(&path).unwrap();
-        // A body that panics does not say on what.
+        // A panicking body does not report its input.
         eprintln!("{}", path.display());
         body(&bytes);
         body(&bytes[..bytes.len() / 2]);
@@ -164,7 +164,7 @@ fn fuzz_images_are_read_alike() {
     assert!(cudashim::internal::plan::ImageView::parse(&whole).is_ok_and(|view| view.libraries.len() == 3));
 }
 
-/// Some thousands of images in which a few words or bytes are others; `CUDASHIM_MUTANTS` says how many.
+/// Some thousands of images with a few changed words or bytes; `CUDASHIM_MUTANTS` sets how many.
 #[test]
 fn fuzz_mutated_images_are_read_alike() {
     let shim = Shim::build();

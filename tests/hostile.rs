@@ -1,4 +1,4 @@
-//! What a disk may hold and no installer would leave: it is told of or passed over, and never stops a scan, breaks a
+//! Files that no installer would leave on a disk: they are reported or skipped, and never stops a scan, breaks a
 //! terminal or ends the program.
 
 use crate::support::*;
@@ -58,7 +58,7 @@ fn scan_opens_regular_files_only() {
         // The root of this machine has no `/dev/zero`.
         assert_eq!(ids(&seen, &format!("/t/others/{name}")), ["dangling-link"], "{name}");
     }
-    // Named, it is told of as well, and does not wait for a writer.
+    // By name it is reported too, without waiting for a writer.
     let Process { code, err, .. } = world.run_rooted(["inspect", "/t/others/libcublas.so.12"]);
     assert!(code == Some(2) && err.contains("not a regular file"), "{code:?} {err}");
 }
@@ -159,7 +159,7 @@ fn scan_of_a_hundred_thousand_files() {
     assert_eq!(paths(&scan(&world)), ["/t/libcudart.so.12"]);
 }
 
-/// Another process replaces, cuts and removes what is looked at. What is seen may be any of it, but it is told.
+/// Another process replaces, cuts and removes the scanned files. The scan may see any state, and reports it.
 #[test]
 fn scan_survives_changing_files() {
     let world = Machine::new();
@@ -190,7 +190,7 @@ fn scan_survives_changing_files() {
         for _ in 0..30 {
             for arguments in [&["scan", "--all", "/t", "--format", "json"][..], &["scan", "/t", "--format", "json"]] {
                 let Process { code, out, err } = world.run_rooted(arguments);
-                // Each problem has an id that is documented; no other word is heard.
+                // Each problem has an id that is documented; there is no other.
                 if code != Some(0) || !err.is_empty() {
                     done.store(true, Ordering::Relaxed);
                     panic!("{code:?} {err}");

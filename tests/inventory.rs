@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// What a look at a whole machine tells.
+/// The inventory of a whole machine.
 struct Seen {
     libraries: Vec<Library>,
     reached: BTreeMap<String, Vec<Reach>>,
@@ -38,7 +38,7 @@ impl Seen {
     }
 }
 
-/// Looks at the world as at a machine of its own: its places and the virtual environments and directories `given`.
+/// Scans the world as a machine: its places and the virtual environments and directories `given`.
 fn look(world: &Machine, given: &[&str], env: &[(&str, &str)], cwd: &str) -> Seen {
     let host = world.host_with(env, cwd);
     let objects = Objects::new(&host);
@@ -174,7 +174,7 @@ fn inventory_verify_compares_every_record() {
         world.write(&format!("{site}/{path}"), "hello");
         world.write(&format!("{site}/{wheel}.dist-info/RECORD"), format!("{path},{digest},5\n"));
     }
-    // Of the same size as its rival's: only the digest tells.
+    // Of the same size as its rival's: only the digest differs.
     world.write(
         &format!("{site}/nvidia_nccl_cu12-2.27.3.dist-info/RECORD"),
         format!("nvidia/nccl/lib/libnccl.so.2,{hello},5\n"),
@@ -209,7 +209,7 @@ fn inventory_verify_compares_every_record() {
     // The first of the two by name is taken for the owner, and has the bytes.
     let nccl = format!("{SITE}/nvidia/nccl/lib/libnccl.so.2");
     assert_eq!((seen.owner(&nccl).1, verified(&nccl)), (Some("nvidia-nccl-cu12"), &Verified::Intact));
-    // Put in the bytes of nobody, then those of the other.
+    // With unrecorded bytes, then with those of the other package.
     world.write(&nccl, "other");
     assert_eq!(look(&world, &["/venv"], &[], "/").verified[&nccl], Verified::Altered);
     let record = format!("{site}/nvidia_nccl_cu12-2.27.3.dist-info/RECORD");
@@ -235,7 +235,7 @@ fn inventory_reach_of_each_copy() {
     let asks = Lib::new("libcusparse.so.12").uses("libnvJitLink.so.12", &["make"]);
     asks.clone().link("-rpath,$ORIGIN/../jit").build(&world.path("w/sparse/libcusparse.so.12"));
     build(&world, "w/jit/libnvJitLink.so.12", "libnvJitLink.so.12", "make");
-    // In the same directory, and asked for by nobody with a run path.
+    // In the same directory, and in no run path.
     build(&world, "w/jit/libcurand.so.10", "libcurand.so.10", "rand");
 
     let given = ["/w/sparse", "/w/jit"];
@@ -266,7 +266,7 @@ fn inventory_whole_environments_have_no_problem() {
     release(&world, &libs, "libcuda.so.1", "550.54.15");
     release(&world, &libs, "libnvidia-ml.so.1", "550.54.15");
     world.write("sys/module/nvidia/version", "550.54.15\n");
-    // A toolkit's directory under a second name, a stub that nobody is led to, a hard link: no further copies.
+    // A toolkit's directory under a second name, a stub in no search path, a hard link: no further copies.
     symlink("cuda-12.4", world.path("usr/local/cuda")).unwrap();
     build(&world, "usr/local/cuda-12.4/lib64/stubs/libcuda.so", "libcuda.so.1", "stub");
     world.mkdir("links");
@@ -287,7 +287,7 @@ fn inventory_mismatched_groups() {
     release(&world, toolkit, "libcublasLt.so.12", "12.1.3.1");
     release(&world, toolkit, "libnvrtc.so.12", "12.4.127");
     build(&world, &format!("{toolkit}/libnvrtc-builtins.so.12.1"), "libnvrtc-builtins.so.12.1", "builtins");
-    // Two majors side by side, each whole, are what they are meant to be.
+    // Two majors side by side, each whole, are no problem.
     release(&world, toolkit, "libcublas.so.11", "11.8.1.74");
     release(&world, toolkit, "libcublasLt.so.11", "11.8.1.74");
     let seen = look(&world, &[], &[], "/");
@@ -400,7 +400,7 @@ fn inventory_stubs_drivers_stacks_and_names() {
         ]
     );
     assert_eq!(seen.says("nvml-kernel-user-mismatch"), ["of 550.144.03, but the loaded kernel module is of 550.120"]);
-    // The compatibility package is meant to be newer than the module.
+    // The compatibility package may be newer than the module.
     let seen = look(&world, &[], &[("LD_LIBRARY_PATH", "/usr/local/cuda/compat")], "/");
     assert!(!seen.ids().iter().any(|(id, path)| *id == "nvml-kernel-user-mismatch" && path.contains("compat")));
 }

@@ -1,4 +1,4 @@
-//! JSON output says what `docs/json-schema/` says it says.
+//! JSON output matches `docs/json-schema/`.
 
 use crate::support::*;
 use serde_json::Value;
@@ -83,9 +83,9 @@ fn json_of_scan_probe() {
     crate::support::library(&world.path("m"), "libnccl.so.2", source, &[]);
     let answer = answer(&mut world.cudashim(["scan", "--probe", "m"]), "scan.json").1;
     let evidence = answer["libraries"][0]["evidence"].as_array().unwrap();
-    let told = evidence.iter().find(|one| one["kind"] == "probe").unwrap();
-    assert_eq!(told["says"], "ncclGetVersion returned 22105, which is 2.21.5");
-    assert_eq!((&told["version"], &told["confidence"]), (&"2.21.5".into(), &"certain".into()));
+    let probed = evidence.iter().find(|one| one["kind"] == "probe").unwrap();
+    assert_eq!(probed["says"], "ncclGetVersion returned 22105, which is 2.21.5");
+    assert_eq!((&probed["version"], &probed["confidence"]), (&"2.21.5".into(), &"certain".into()));
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn ours(file: &Path, start: Start<'_>) -> Vec<String> {
     if let Err(error) = map.list(file) {
         return vec![format!("{}: {error}", file.display())];
     }
-    // A file that stands there and is not what it should be ends the trace.
+    // A damaged file ends the trace.
     if let Some(missing) = map.missing().iter().find(|missing| missing.unusable.is_some()) {
         let said = missing.to_string();
         let signal = [("segments do", 7), (FILTER_CIRCLE, 11)].into_iter().find(|(ends, _)| said.ends_with(ends));
@@ -105,8 +105,8 @@ fn ours(file: &Path, start: Start<'_>) -> Vec<String> {
         lines = vec!["statically linked".into()];
     }
     let link = map.link(Symbols::Now);
-    for said in link.nodes.iter().map(|node| map.words_of(node)) {
-        // The same words for each version of a library that has none.
+    for said in link.nodes.iter().map(|node| map.message_of(node)) {
+        // The same message for each version of a library without versions.
         if !lines.contains(&said) {
             lines.push(said);
         }
@@ -138,7 +138,7 @@ fn is_system(line: &str) -> bool {
     line.ends_with("/libc.so.6") || line.contains("/ld-linux")
 }
 
-/// Opens each argument in turn, `now:`, `lazy:`, `global:` or `deep:` before it, and says how that went.
+/// Opens each argument in turn, `now:`, `lazy:`, `global:` or `deep:` before it, and prints the result.
 const OPENER: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -164,7 +164,7 @@ int main(int argc, char **argv)
 }
 "#;
 
-/// What each `dlopen` of the opener says, and what is foretold of it.
+/// The message of each `dlopen` of the opener, and the predicted one.
 #[track_caller]
 fn agree_on_opening(lab: &Machine, arguments: &[&str], variables: &[(&str, &str)], link: &[&str]) -> Vec<String> {
     let program = lab.program("opener", OPENER, link);
@@ -183,9 +183,9 @@ fn agree_on_opening(lab: &Machine, arguments: &[&str], variables: &[(&str, &str)
     let mut ours: Vec<String> = map.ignored().iter().map(ToString::to_string).collect();
     let startup = map.link(Symbols::Lazy);
     match startup.first_error {
-        // Of nodes all that are missing are said.
+        // All missing nodes are listed.
         Some(LinkError { fault: Fault::Version { .. }, .. }) => {
-            let said = startup.nodes.iter().map(|node| format!("{}: {}", program.display(), map.words_of(node)));
+            let said = startup.nodes.iter().map(|node| format!("{}: {}", program.display(), map.message_of(node)));
             ours.extend(said);
         }
         Some(error) => ours.push(error.to_string()),

@@ -22,12 +22,12 @@ fn locked() -> (Machine, Venv) {
     (world, venv)
 }
 
-/// What `verify` says, which must be what its schema says it says.
+/// The report of `verify`, which must match its schema.
 fn verify(world: &Machine, arguments: &[&str]) -> (i32, Value) {
     answer(world.cudashim(["verify"]).args(arguments), "verify.json")
 }
 
-/// The line about something: state, change, and what it says.
+/// The line about something: state, change and text.
 fn line(value: &Value, name: &str) -> (String, Option<String>, String) {
     let checks = value["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{name} in {value:#}"));
@@ -57,7 +57,7 @@ fn lock_records_what_it_was_made_with() {
         assert!(text.contains(record), "{text}");
     }
     assert!(text.contains(&format!("with\tcudashim\t{}\t-\n", env!("CARGO_PKG_VERSION"))), "{text}");
-    // Each of ours can be told from any other build.
+    // Each library of NVIDIA's has an identity.
     let libraries = text.lines().filter(|line| line.starts_with("lib\t"));
     assert!(libraries.clone().count() >= 2 && libraries.into_iter().all(|line| line.contains("\tbuild-id:")), "{text}");
 }
@@ -123,7 +123,7 @@ fn verify_holds_where_the_lock_was_made() {
     let site = venv.site.display();
     for expected in [
         format!("unchanged  libcublas.so.12          12.4.5.8, `{site}/{CUBLAS}/libcublas.so.12`"),
-        // Of the consumer's own, what leads to a chosen library.
+        // Of the consumer's own libraries, those that need a chosen one.
         format!("unchanged  libtorch_global_deps.so  `{site}/torch/lib/libtorch_global_deps.so`"),
     ] {
         assert!(text.out.lines().any(|line| line == expected), "{}", text.out);
@@ -145,12 +145,15 @@ fn verify_names_each_drift() {
     fs::remove_file(&file).unwrap();
     let gone = now();
     assert_eq!((gone.1.as_deref(), gone.2.ends_with("is gone")), (Some("gone"), true), "{gone:?}");
-    symlink("nowhere", &file).unwrap();
+    symlink("missing", &file).unwrap();
     let dangling = now();
-    assert!(dangling.1.as_deref() == Some("gone") && dangling.2.contains("link leads nowhere"), "{dangling:?}");
+    assert!(
+        dangling.1.as_deref() == Some("gone") && dangling.2.contains("is a dangling symbolic link"),
+        "{dangling:?}"
+    );
     fs::remove_file(&file).unwrap();
     symlink("libcublasLt.so.12", &file).unwrap();
-    assert_eq!(now().1.as_deref(), Some("unreadable"), "a link to itself tells nothing of the file");
+    assert_eq!(now().1.as_deref(), Some("unreadable"), "a link to itself does not show the file");
     fs::remove_file(&file).unwrap();
     fs::write(&file, &bytes).unwrap();
     // The same bytes, wherever they came from, are what is handed out.
@@ -186,7 +189,7 @@ fn verify_names_the_target_of_a_changed_link() {
     let (code, value) = verify(&world, &[]);
     let (_, change, says) = line(&value, "libcublasLt.so.12");
     assert_eq!((code, change.as_deref()), (1, Some("other_build")));
-    assert!(says.contains(&format!("the link leads to `{}`", second.display())), "{says}");
+    assert!(says.contains(&format!("the link resolves to `{}`", second.display())), "{says}");
     let checks = value["checks"].as_array().unwrap();
     assert!(checks.iter().any(|check| check["leads_to"] == second.to_str().unwrap()), "{value:#}");
 }
@@ -239,10 +242,10 @@ fn verify_another_driver() {
     assert_eq!((code, state), (Some(1), drifted("other_version")));
     assert!(says.contains("CUDA 12.4 requires 525.60.13 or newer"), "{says}");
     fs::remove_dir_all(world.path("sys")).unwrap();
-    assert_eq!(now(), (Some(1), drifted("gone"), "none here, was 550.54.15".to_owned()));
+    assert_eq!(now(), (Some(1), drifted("gone"), "no driver, was 550.54.15".to_owned()));
 }
 
-/// The driver's libraries are told of in one line, and the machine's own may be updated.
+/// The driver's libraries share one line, and the machine's own may be updated.
 #[test]
 fn verify_updated_driver_and_system() {
     let (world, venv) = Machine::with_venv();

@@ -1,6 +1,6 @@
 //! Opening a plan in a process, and the examples as a newcomer runs them.
 //!
-//! What is loaded is never unloaded, so each case runs in a process of its own: the test binary, started again for
+//! What is loaded is never unloaded, so each case runs in a separate process: the test binary, started again for
 //! that one test.
 #![expect(unsafe_code, reason = "dlopen and dlsym, as a caller of the crate would")]
 #![allow(clippy::unwrap_used)] // A failure is the test's answer.
@@ -42,7 +42,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// A library of that soname at `dir`/`path`; `needs` are libraries to link with, found by nobody at run time.
+/// A library of that soname at `dir`/`path`; `needs` are libraries to link with, which are not found at run time.
 fn build(dir: &Path, path: &str, source: &str, needs: &[&Path]) -> PathBuf {
     let soname = format!("-Wl,-soname,{}", Path::new(path).file_name().unwrap().display());
     let mut args = vec![soname.as_str(), "-Wl,--no-as-needed"];
@@ -316,7 +316,10 @@ fn examples_on_a_machine_with_torch() {
     );
     says("03-choose-a-set", &["12.4.127         the only copy", runtime.to_str().unwrap()]);
     says("04-load-and-ask", &["libcudart.so.12          Opened", "runtime: 12.4", "cuDNN: 9.1.0"]);
-    says("05-what-is-wrong", &["fatal (library-not-found): `libtorch_global_deps.so` needs", "is not in any search path"]);
+    says(
+        "05-what-is-wrong",
+        &["fatal (library-not-found): `libtorch_global_deps.so` needs", "is not in any search path"],
+    );
     says("06-after-a-change", &["without LD_LIBRARY_PATH: ", "with the chosen set handed out: "]);
     // Where a driver is installed, its libcuda may be preferred to the one built here.
     let here =

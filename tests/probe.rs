@@ -6,7 +6,7 @@ mod devices;
 mod trust;
 
 use crate::support::*;
-use cudashim::internal::launch::probe::{Answer, Asked, End, ProbeError, Prober};
+use cudashim::internal::launch::probe::{Answer, End, ProbeError, ProbeResult, Prober};
 use cudashim::internal::tables::{ProbeRow, probes_of};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,13 @@ fn rows(stem: &str) -> Vec<&'static ProbeRow> {
     probes_of(stem).collect()
 }
 
-/// Builds `lib<stem>.so.1` from a source and asks it all that the table knows of it.
-fn ask(lab: &Machine, stem: &str, source: &str) -> Asked {
+/// Builds `lib<stem>.so.1` from a source and calls all its functions in the table.
+fn ask(lab: &Machine, stem: &str, source: &str) -> ProbeResult {
     let library = lab.library(&format!("lib{stem}.so.1"), source, &[]);
     prober(lab).ask(&library, &rows(stem), &[]).unwrap()
 }
 
-fn says(asked: &Asked) -> Vec<String> {
+fn says(asked: &ProbeResult) -> Vec<String> {
     asked.answers.iter().map(|(row, answer)| format!("{} {answer}", row.function)).collect()
 }
 
@@ -51,7 +51,7 @@ fn probe_calls_each_kind_of_function() {
         ("nvrtc", "int nvrtcVersion(int *a, int *b) { *a = 12; *b = 8; return 0; }", &["nvrtcVersion returned 12.8"]),
         (
             "nvshmem_host",
-            // What it leaves in the register of a result is none.
+            // Its result register is not a version.
             "int nvshmemx_vendor_get_version_info(int *a, int *b, int *c) { *a = 3; *b = 7; *c = 2; return 9; }",
             &["nvshmemx_vendor_get_version_info returned 3.7.2"],
         ),
@@ -88,7 +88,7 @@ fn probe_of_a_function_that_fails() {
     assert_eq!(asked.answers[0].1, Answer::Refused { status: 35 });
     // Success, and nothing written.
     let asked = ask(&lab, "nvrtc", "int nvrtcVersion(int *a, int *b) { return 0; }");
-    assert_eq!(asked.answers[0].1, Answer::Says { raw: vec![-1, -1], version: None });
+    assert_eq!(asked.answers[0].1, Answer::Returned { raw: vec![-1, -1], version: None });
     let asked = ask(&lab, "cublas", "int cublasGetProperty(int t, int *v) { *v = 12; return t == 2 ? 7 : 0; }");
     assert_eq!(asked.answers[0].1, Answer::Refused { status: 7 });
     let asked = ask(&lab, "nppc", "const int *nppGetLibVersion(void) { return 0; }");
@@ -175,7 +175,7 @@ fn probe_of_an_unloadable_library() {
     assert_eq!(asked.answers[0].1.to_string(), "returned 12.13.14");
     assert_eq!(asked.answers[1].1, Answer::NoFunction);
     assert!(asked.mapped.contains(&other), "{:?}", asked.mapped);
-    // What stands beside it needs no naming.
+    // Neighbours in the same directory need no argument.
     fs::copy(&other, lab.path("libnvJitLink.so.12")).unwrap();
     assert_eq!(prober.ask(&library, &questions, &[]).unwrap().end, End::Done);
 
@@ -234,11 +234,11 @@ int cublasGetProperty(int what, int *value)
     let library = lab.library("libcublas.so.12", source, &[]);
     let prober = prober(&lab);
     let asked = prober.ask(&library, &rows("cublas"), &[]).unwrap();
-    let Answer::Says { raw, .. } = &asked.answers[0].1 else { panic!("{asked:?}") };
+    let Answer::Returned { raw, .. } = &asked.answers[0].1 else { panic!("{asked:?}") };
     assert!(matches!(raw[..], [1, 0..=1, 1]), "{raw:?}");
     let given = prober.variable("CUDA_VISIBLE_DEVICES", "0".as_ref());
     let asked = given.ask(&library, &rows("cublas"), &[]).unwrap();
-    assert!(matches!(&asked.answers[0].1, Answer::Says { raw, .. } if raw[0] == 101), "{asked:?}");
+    assert!(matches!(&asked.answers[0].1, Answer::Returned { raw, .. } if raw[0] == 101), "{asked:?}");
     assert!(!Path::new("cufile.log").exists() && !Path::new("/cufile.log").exists());
 }
 

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// The shim with nobody to ask, and the program that does what its arguments say.
+/// The shim without a binary, and the program that follows its arguments.
 struct Common {
     _lab: Machine,
     shim: PathBuf,
@@ -101,7 +101,7 @@ fn put_plan(lab: &Machine, plan: &PlanText) -> PathBuf {
     put_bytes(lab, &plan.image().1)
 }
 
-/// The regular files below a directory whose names a plan can say as they are.
+/// The regular files below a directory whose names need no escape in a plan.
 fn objects(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -128,7 +128,7 @@ fn host(script: &[&str]) -> Command {
     command
 }
 
-/// Runs the host under the shim with a plan; says nothing of what went right.
+/// Runs the host under the shim with a plan; prints only failures.
 fn with_plan(lab: &Machine, plan: &PlanText, script: &[&str]) -> Process {
     let path = put_plan(lab, plan);
     lab.ran(host(script).env("CUDASHIM_PLAN", path))

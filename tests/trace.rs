@@ -156,7 +156,7 @@ fn trace_lists_failed_dlopens() {
     let user = bench.user("libuser.so", &[]);
     let report = bench.traced(&[], &[&user]);
     assert_eq!((&report["verdict"], &report["findings"][0]["id"]), (&"fails".into(), &"library-not-found".into()));
-    // Where the command fails, it may have been for want of what it opened; of the driver nobody can tell.
+    // A failed command may have failed for a missing library it opened; for the driver that is unknown.
     let program = utf8(&bench.program).to_owned();
     for (name, verdict, id) in
         [("libnvrtc.so.12", "fails", "library-not-found"), ("libcuda.so.1", "loads", "no-driver")]
@@ -166,7 +166,7 @@ fn trace_lists_failed_dlopens() {
         let says = format!("`{program}` opened {name}, which was not found");
         assert_eq!((&report["findings"][0]["id"], &report["findings"][0]["says"]), (&id.into(), &says.into()));
     }
-    // A damaged file is one, and says so.
+    // A damaged file is a finding with its error.
     bench.lab.write("damaged/libcudart.so.12", "no ELF");
     let report = bench.traced(&[("LD_LIBRARY_PATH", &bench.lab.path("damaged"))], &["libcudart.so.12"]);
     assert_eq!(
@@ -259,7 +259,7 @@ fn trace_refuses_what_cannot_be_audited() {
     assert_eq!(ran.code, Some(3), "{}", ran.err);
 }
 
-/// A program that is linked against CUDA itself, by way of a library of its own.
+/// A program that is linked against CUDA itself, through its own library.
 #[test]
 fn run_via_is_chosen_by_the_program() {
     let bench = Bench::new();
@@ -291,7 +291,7 @@ fn run_via_is_chosen_by_the_program() {
         auto.err
     );
     assert_eq!(run("audit", &program).code, Some(2));
-    // The plan may be made for the program itself, whose own library asks for CUDA.
+    // The plan may be made for the program itself, whose own library needs CUDA.
     let mut chosen = bench.cudashim(&["run", "--place"]);
     chosen.arg(right.parent().unwrap()).arg("--forbid").arg(wrong.parent().unwrap()).arg("--").arg(&program);
     let chosen = bench.lab.ran(&mut chosen);
@@ -345,8 +345,8 @@ fn run_audit_gives_static_tls_back() {
             bench.lab.ran(command.arg(&plan).arg("--").arg(&program).env("GLIBC_TUNABLES", "glibc.malloc.check=0"));
         assert_eq!(run.code, Some(2), "{}", run.err);
         assert!(run.err.contains(&format!("by {door}")), "{}", run.err);
-        let told = "GLIBC_TUNABLES=glibc.malloc.check=0:glibc.rtld.optional_static_tls=";
-        assert_eq!(run.err.contains(told), door == "LD_AUDIT", "{}", run.err);
+        let tunables = "GLIBC_TUNABLES=glibc.malloc.check=0:glibc.rtld.optional_static_tls=";
+        assert_eq!(run.err.contains(tunables), door == "LD_AUDIT", "{}", run.err);
     }
 }
 

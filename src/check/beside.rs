@@ -1,7 +1,7 @@
-//! What is loaded beside torch, or by somebody who opens libraries by name.
+//! Subjects for libraries that are loaded beside torch, or by objects that open libraries by name.
 //!
-//! Takes an environment; gives the [`Subject`] that stands for its extensions of torch, or for one library with the names
-//! that it is known to open. Reads only what the files need; judges nothing.
+//! Takes an environment; gives the [`Subject`] for its torch extensions, or for one library with the names that it is
+//! known to open. Reads only the dependencies of the files; judges nothing.
 
 use super::Subject;
 use super::subject::What;
@@ -12,8 +12,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 impl Subject {
-    /// The extension modules of other packages that need torch's own libraries, each as if imported after torch. Those
-    /// that `skip` names are left out.
+    /// The extension modules of other packages that need torch's libraries, each as if imported after torch; without
+    /// those that `skip` names.
     #[must_use]
     pub fn extensions(
         objects: &Objects,
@@ -39,7 +39,7 @@ impl Subject {
         }
     }
 
-    /// Files that are opened by path after torch was imported: extensions that do not need torch's own libraries.
+    /// Files that are opened by path after `import torch`: extensions that do not need torch's libraries.
     #[must_use]
     pub fn after_torch(torch: &TorchBuild, interpreter: &Interpreter, files: Vec<PathBuf>) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Subject {
         }
     }
 
-    /// A library that opens names itself, by its own run paths; each name with whether it must be there.
+    /// A library that opens names through its own run paths; each name with whether it is required.
     #[must_use]
     pub fn opener(file: &Path, names: Vec<(OsString, bool)>, interpreter: &Interpreter) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Subject {
         }
     }
 
-    /// Without some of the files that are judged one by one.
+    /// The subject without some of the files that are judged one by one.
     #[must_use]
     pub fn without(mut self, left_out: impl Fn(&Path) -> bool) -> Self {
         if let What::Environment(files) | What::Extensions(_, files) = &mut self.what {

@@ -1,7 +1,8 @@
-//! The link map a subject would get: what is there from the start, what loading it brings, what it opens later by name.
+//! Predicts the link map of a subject: the objects at the start, those that loading brings, and those opened later by
+//! name.
 //!
-//! Takes a [`Subject`] and a loader; gives its [`Judgement`]. Given a plan, its libraries come first, as the shim would
-//! hand them out: that shows whether the plan heals.
+//! Takes a [`Subject`] and a loader; gives its [`Judgement`]. With a plan, the planned libraries come first, as the
+//! shim hands them out: this shows whether the plan heals the defect.
 
 use super::copies::Copies;
 use super::judge::judge;
@@ -19,15 +20,15 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-/// The link map a subject would get, with what it opens later.
+/// The predicted link map of a subject, with the libraries that it opens later.
 #[must_use]
 pub fn closure<'l>(loader: &'l Loader, subject: &Subject) -> LinkMap<'l> {
     Prediction::new(loader, subject, Depth::Files, None).map
 }
 
-/// Predicts the link map of a subject and judges it. With a plan, as if that were handed out.
+/// Predicts the link map of a subject and judges it; with a plan, as if the shim handed it out.
 pub fn predict(loader: &Loader, subject: &Subject, depth: Depth, plan: Option<&Plan>) -> Judgement {
-    let Prediction { map, startup, loaded, roots, copies, not_found, elective, rules } =
+    let Prediction { map, startup, loaded, roots, copies, not_found, optional_objects, rules } =
         Prediction::new(loader, subject, depth, plan);
     judge(
         &Mapping {
@@ -40,14 +41,14 @@ pub fn predict(loader: &Loader, subject: &Subject, depth: Depth, plan: Option<&P
             copies: &copies,
             subject: Some(subject),
             rules,
-            elective: &elective,
+            optional_objects: &optional_objects,
         },
         not_found,
         depth,
     )
 }
 
-/// A link map in the making.
+/// A link map under construction.
 struct Prediction<'l> {
     map: LinkMap<'l>,
     startup: usize,
@@ -55,7 +56,7 @@ struct Prediction<'l> {
     roots: Vec<usize>,
     copies: Copies,
     not_found: Vec<NotFound>,
-    elective: BTreeSet<usize>,
+    optional_objects: BTreeSet<usize>,
     rules: Vec<Rule>,
 }
 
@@ -66,7 +67,7 @@ impl<'l> Prediction<'l> {
         let taken_out = plan.map(|plan| contradicting(loader, plan)).unwrap_or_default();
         let mut map = LinkMap::new(loader).without_preloads(taken_out.clone());
         if let Some(plan) = plan.filter(|_| matches!(subject.what, What::Program(_))) {
-            // What a program needs is mapped before a preload acts: `run` makes the shim its auditor.
+            // A program's needed libraries are mapped before a preload acts: `run` makes the shim its auditor.
             let handed = plan.chosen().map(|library| (library.soname.clone().into(), library.path.clone()));
             map = map.audited(handed.collect());
         }
@@ -77,7 +78,7 @@ impl<'l> Prediction<'l> {
         }
         let is_program = matches!(subject.what, What::Program(_));
         if map.objects().is_empty() {
-            // Of a library whose program is not known, what is preloaded comes first all the same.
+            // If the program of a library is unknown, the preloaded objects still come first.
             let preloads = loader.preload().iter().filter(|entry| !taken_out.contains(entry));
             for entry in loader.preload_file().iter().chain(preloads) {
                 let _ = map.open(entry, None);
@@ -86,7 +87,8 @@ impl<'l> Prediction<'l> {
         let (startup, ignored) = (map.objects().len(), if subject.program.is_some() { 0 } else { map.missing().len() });
         let program = (subject.program.is_some() && startup > 0).then_some(0);
         let mut opening = Opening::new(plan, program);
-        // What the consumer brings itself comes with what needs it, and may take symbols from that.
+        // The consumer's own libraries are mapped with the object that needs them, and may bind to symbols of the
+        // plan.
         let early = |plan: &Plan, library: &PlanLibrary| match library.how {
             How::Preload => true,
             How::Keep => !plan.is_its_own(library),
@@ -131,36 +133,36 @@ impl<'l> Prediction<'l> {
             map.missing().iter().skip(ignored).map(|missing| not_found(missing, false)).collect();
         let at_load = map.objects().len();
         let mut copies = Copies::new(&subject.sites, depth);
-        let (later, elective) = later(&mut map, &mut copies, Some(subject), &opening);
+        let (later, optional_objects) = later(&mut map, &mut copies, Some(subject), &opening);
         let started = subject.program.as_ref().and_then(|_| map.objects().first()).map(|mapped| mapped.path.clone());
         for missing in &mut not_found {
-            // A name of the command line is nobody's.
-            let asked = |names: &[(OsString, bool)]| names.iter().any(|(name, _)| *name == missing.name);
-            if matches!(&subject.what, What::Names(names) if asked(names)) {
+            // A name on the command line has no caller.
+            let is_named = |names: &[(OsString, bool)]| names.iter().any(|(name, _)| *name == missing.name);
+            if matches!(&subject.what, What::Names(names) if is_named(names)) {
                 missing.needed_by = None;
             }
             missing.optional = optional(&copies, loader, subject, missing);
-            // What a package opens by name, not what its modules need.
+            // Names that the package opens, not the dependencies of its modules.
             let by = missing.needed_by.as_deref();
-            let opened = matches!(&subject.what, What::Package(package) if asked(&package.names)
+            let opened = matches!(&subject.what, What::Package(package) if is_named(&package.names)
                 && (by.is_none() || by == package.opener.as_deref().or(started.as_deref())));
-            missing.later = opened || missing.optional && subject.is_apart() && goes_without(missing);
+            missing.later = opened || missing.optional && subject.is_apart() && is_optional(missing);
             if opened && by == started.as_deref() {
                 missing.needed_by = None;
             }
         }
-        // It may do both.
+        // Python may do both.
         let needed: BTreeSet<OsString> =
             not_found.iter().filter(|it| it.needed_by.is_some()).map(|it| it.name.clone()).collect();
         not_found.retain(|it| !(it.later && it.optional && it.needed_by.is_none() && needed.contains(&it.name)));
         not_found.extend(later);
         let (startup, roots) = if is_program { (0, vec![0]) } else { (startup, opening.roots) };
         let rules = rules(&map, if subject.program.is_some() { 0 } else { startup }, loader);
-        Self { map, startup, loaded: at_load, roots, copies, not_found, elective, rules }
+        Self { map, startup, loaded: at_load, roots, copies, not_found, optional_objects, rules }
     }
 }
 
-/// What of a plan is handed out: a path with a `$` is left to ld.so, which would expand it.
+/// The planned paths to hand out. A path with a `$` stays with ld.so, which would expand it.
 fn handed_out(plan: &Plan) -> Cow<'_, Plan> {
     let expands = |library: &PlanLibrary| library.path.as_os_str().as_bytes().contains(&b'$');
     if !plan.libraries.iter().any(expands) {
@@ -171,7 +173,7 @@ fn handed_out(plan: &Plan) -> Cow<'_, Plan> {
     Cow::Owned(plan)
 }
 
-/// The entries of `LD_PRELOAD` that contradict a plan: `cudashim run` takes them out.
+/// The entries of `LD_PRELOAD` that conflict with a plan: `cudashim run` removes them.
 fn contradicting(loader: &Loader, plan: &Plan) -> Vec<OsString> {
     let replaced = |entry: &&OsString| {
         let named = entry.as_bytes().contains(&b'/').then(|| PathBuf::from(entry));
@@ -196,18 +198,18 @@ fn rules(map: &LinkMap<'_>, preloaded: usize, loader: &Loader) -> Vec<Rule> {
     rules.collect()
 }
 
-/// Whether a subject can be loaded without a name that is not found.
+/// Whether a subject loads without a name that is not found.
 fn optional(copies: &Copies, loader: &Loader, subject: &Subject, missing: &NotFound) -> bool {
     let uninstalled =
         || missing.damaged.is_none() && copies.installed(loader.objects(), Path::new(&missing.name)).is_none();
     match &subject.what {
-        // Packages of one environment are imported one by one: what is not installed is for those that do without. What is
-        // there and not found is another matter, and so is a damaged file.
+        // Packages are imported one by one, and an optional library need not be installed. A library that is
+        // installed but not found is a defect, and so is a damaged file.
         What::Environment(_) => uninstalled(),
         What::Package(package) => match package.names.iter().find(|(name, _)| *name == missing.name) {
             // A machine without a GPU has no driver.
             Some((_, required)) => !required || parse_library_name(&missing.name).is_some_and(|it| it.row.is_driver()),
-            // What is opened for CUDA alone does not do without it.
+            // A module that is opened only for CUDA requires it.
             None => uninstalled() && missing.needed_by.as_ref().is_none_or(|by| !package.plugins.contains(by)),
         },
         What::Names(names) | What::Opener(_, names) => {
@@ -217,9 +219,9 @@ fn optional(copies: &Copies, loader: &Loader, subject: &Subject, missing: &NotFo
     }
 }
 
-/// Whether an extension module is of a package that is known to do without what others than the toolkit bring: `CuPy`
+/// Whether an extension module belongs to a package that treats libraries outside the toolkit as optional: `CuPy`
 /// without cuTENSOR.
-fn goes_without(missing: &NotFound) -> bool {
+fn is_optional(missing: &NotFound) -> bool {
     let by = missing.needed_by.as_deref();
     let below = by.and_then(|by| by.strip_prefix(site_of(by)?).ok());
     let Some(top) = below.and_then(|below| below.iter().next()).and_then(OsStr::to_str) else { return false };

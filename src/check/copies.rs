@@ -1,6 +1,6 @@
-//! What is known of the mapped copies of NVIDIA's libraries: release, CUDA major, owner.
+//! The facts known of the mapped copies of NVIDIA's libraries: release, CUDA major, owner.
 //!
-//! Takes paths of mapped files; gives the [`Library`] of each. Each directory is looked into once.
+//! Takes paths of mapped files; gives the [`Library`] of each. Reads each directory once.
 
 use crate::host::tidy;
 use crate::host::{FileId, Host};
@@ -16,26 +16,26 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The copies met so far.
+/// The copies read so far.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
     by_id: BTreeMap<FileId, Library>,
     dirs: BTreeSet<PathBuf>,
     /// The site directories of the subject.
     own: Vec<PathBuf>,
-    /// Whether libraries that are of no group are looked into for their release, too.
+    /// Whether to read the release of libraries outside any group, too.
     thorough: bool,
     /// The packages of site directories.
     packages: BTreeMap<PathBuf, Vec<Distribution>>,
 }
 
 impl Copies {
-    /// None yet. `own` are the site directories of the subject.
+    /// Starts empty; `own` are the site directories of the subject.
     pub(super) fn new(own: &[PathBuf], depth: super::Depth) -> Self {
         Self { own: own.to_vec(), thorough: depth == super::Depth::Symbols, ..Self::default() }
     }
 
-    /// Learns what can be known of these mapped objects, where they are libraries of ours.
+    /// Reads the facts of the mapped objects that are NVIDIA libraries.
     pub(super) fn learn<'m>(&mut self, objects: &Objects, mapped: impl Iterator<Item = &'m Mapped>) {
         let mut unclear: BTreeMap<FileId, &Path> = BTreeMap::new();
         for mapped in mapped {
@@ -51,13 +51,13 @@ impl Copies {
             }
         }
         if !unclear.is_empty() {
-            self.look_into(objects, &unclear);
+            self.read_directory(objects, &unclear);
         }
     }
 
-    /// A library in `nvidia/` is of the one wheel that brings it: that needs no look into the wheel's record.
+    /// One wheel owns a library in `nvidia/`: the directory names it, without the wheel's RECORD.
     fn of_package(&mut self, host: &Host, mapped: &Mapped, name: &LibraryName<'_>) -> Option<Library> {
-        // Run paths lead there through `..`, which a link may bend.
+        // Run paths reach it through `..`, and a symbolic link may redirect that.
         let path = tidy(&mapped.path);
         let site = site_of(&path).filter(|_| name.hash.is_none())?;
         let dir = path.parent()?;
@@ -73,11 +73,11 @@ impl Copies {
             installed.iter().find(fits).map(|package| (u32::try_from(*major).unwrap_or_default(), package))
         });
         let (major, package) = wheels.next()?;
-        // Of two, only the records tell whose it is; from 13 on, one name serves several majors.
+        // If two wheels own the path, only RECORD decides; from CUDA 13 on one wheel name serves several majors.
         if wheels.any(|(_, other)| other.name != package.name) {
             return None;
         }
-        // Where majors share a soname, a file that the wheel did not write may be of another.
+        // If majors share a soname, a file that differs from the wheel's RECORD may be of another major.
         let below = path.strip_prefix(site).ok()?;
         let is_its = |package: &Distribution| {
             let recorded = package.record(host).into_iter().find(|file| file.path == below);
@@ -106,12 +106,12 @@ impl Copies {
         })
     }
 
-    /// Looks into the directories of these files.
-    fn look_into(&mut self, objects: &Objects, files: &BTreeMap<FileId, &Path>) {
+    /// Reads the directories of these files.
+    fn read_directory(&mut self, objects: &Objects, files: &BTreeMap<FileId, &Path>) {
         let host = objects.host();
         let dirs: BTreeSet<&Path> = files.values().filter_map(|path| path.parent()).collect();
         let new: Vec<&Path> = dirs.into_iter().filter(|dir| self.dirs.insert((*dir).to_owned())).collect();
-        // The same directory as a place of a site-packages comes first, for that place knows the packages.
+        // If the directory is part of a site-packages, read it as such first: that place knows the packages.
         let sites: BTreeSet<PathBuf> = new.iter().filter_map(|dir| site_of(dir)).map(Path::to_owned).collect();
         let id = |dir: &Path| host.stat(dir).ok().map(|stat| stat.id);
         let ids: BTreeSet<Option<FileId>> = new.iter().map(|dir| id(dir)).collect();
@@ -129,12 +129,12 @@ impl Copies {
         }
     }
 
-    /// The copy that is this file.
+    /// The copy with this file id.
     pub(super) fn of(&self, id: FileId) -> Option<&Library> {
         self.by_id.get(&id)
     }
 
-    /// A library of this name in the site directories of the subject, whoever may find it there.
+    /// A library of this name in the site directories of the subject, whether or not ld.so finds it there.
     pub(super) fn installed(&self, objects: &Objects, name: &Path) -> Option<PathBuf> {
         let places = places::sites(objects.host(), &self.own);
         let mut candidates = places.iter().map(|place| place.dir.join(name));
@@ -142,23 +142,23 @@ impl Copies {
     }
 }
 
-/// The CUDA majors that wheels are named after.
+/// The CUDA majors in the names of wheels.
 const MAJORS: [u64; 5] = [11, 12, 13, 14, 15];
 
-/// auditwheel names what it bundles by the whole release.
+/// auditwheel names bundled libraries by their full release.
 fn named(library: &Library) -> Option<Version> {
     let name = parse_library_name(library.path.file_name()?)?;
     name.version.filter(|version| name.hash.is_some() && version.numbers().len() >= 3)
 }
 
-/// The stem a file is known by in `data/dlopens.tsv`, and the release its name tells.
+/// The stem of a file in `data/dlopens.tsv`, and the release in its name.
 pub(super) fn stem_of(path: &Path) -> Option<(String, Option<Version>)> {
     let name = path.file_name()?;
     if let Some(ours) = parse_library_name(name) {
         return Some((ours.row.stem.to_owned(), None));
     }
     let (stem, tail) = name.to_str()?.strip_prefix("lib")?.split_once(".so")?;
-    // auditwheel puts eight digits of a hash behind the stem.
+    // auditwheel appends a hash of eight hex digits to the stem.
     let hash = |hash: &str| hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
     let stem = stem.rsplit_once('-').filter(|(_, tail)| hash(tail)).map_or(stem, |(stem, _)| stem);
     let version = tail.strip_prefix('.').and_then(Version::parse).filter(|version| version.numbers().len() > 1);

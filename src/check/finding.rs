@@ -1,116 +1,116 @@
-//! Something wrong with a link map: its cause in parts, and the one sentence that says it.
+//! A defect of a link map: its structured cause, and the sentence that describes it.
 //!
-//! Takes what the rules saw; gives a [`Finding`] whose id is a row of `data/findings.tsv`. Files are named without their
-//! directories: whoever needs the whole path has it beside the sentence.
+//! Takes the results of the rules; gives a [`Finding`] whose id is a row of `data/findings.tsv`. Sentences name files
+//! without directories: reports print the full paths beside them.
 
 use crate::loader::Rule;
 use crate::tables::{Phase, Severity, Version, finding_row};
 use std::path::{Path, PathBuf};
 
-/// What a sentence may hold of one name.
+/// The longest name in a sentence.
 const NAME: usize = 44;
 
-/// Names of one kind in a sentence.
+/// The most names of one kind in a sentence.
 const NAMES: usize = 3;
 
-/// Something wrong.
+/// A defect of a link map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
     /// A row of `data/findings.tsv`.
     pub id: &'static str,
-    /// Why, in parts.
+    /// The structured cause.
     pub cause: Cause,
-    /// When it shows.
+    /// The phase in which it shows.
     pub phase: Phase,
     /// How bad it is.
     pub severity: Severity,
 }
 
-/// A mapped file, as far as it is to blame for something or suffers from it.
+/// A file that causes a finding or is affected by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct File {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// Its release, where that is known.
+    /// Its release, if known.
     pub version: Option<Version>,
-    /// How it was found; `None` where it was not mapped.
+    /// The rule that found it; `None` if it is not mapped.
     pub rule: Option<Rule>,
 }
 
-/// Why something is wrong.
+/// The cause of a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// ld.so does not find libraries.
+    /// Libraries are not found.
     NotFound {
         /// Their names.
         names: Vec<String>,
-        /// Who needs them; `None`: they were asked for on the command line.
+        /// The object that needs them; `None`: the command line names them.
         by: Option<PathBuf>,
-        /// Whether they are opened by name, not needed.
+        /// Whether they are opened by name instead of needed.
         opened: bool,
-        /// Copies of them that are installed, where no rule of ld.so looks.
+        /// Installed copies that no rule of ld.so reaches.
         installed: Vec<PathBuf>,
     },
-    /// ld.so finds a file and does not take it.
+    /// ld.so finds a file and refuses it.
     Refused {
         /// The file.
         file: File,
-        /// In the words of ld.so.
+        /// ld.so's message.
         reason: String,
-        /// Who needs it.
+        /// The object that needs it.
         by: Option<PathBuf>,
     },
-    /// A symbol or a version node that nothing defines.
+    /// A symbol or a version node is undefined.
     Undefined {
-        /// Who needs it.
+        /// The object that needs it.
         by: PathBuf,
         /// `symbol@node`, `symbol`, or the node alone.
         symbols: Vec<String>,
         /// Whether it is a node, not a symbol.
         node: bool,
-        /// The mapped file that should define it, where the name of one is known.
+        /// The mapped file that should define it, if known.
         provider: Option<File>,
-        /// Whether it is missed when it is first called.
+        /// Whether ld.so binds it at the first call.
         at_call: bool,
     },
-    /// Two files that must be of one release are not.
+    /// Two files that must be of one release differ.
     Mixed {
-        /// The one that the others belong to.
+        /// The main library of the group.
         main: File,
-        /// The first of another release.
+        /// The first file of another release.
         other: File,
-        /// How many more are.
+        /// The number of further files of another release.
         more: usize,
     },
-    /// A library is older than the one that something was built with.
+    /// A library is older than the release that a consumer was built with.
     Older {
-        /// Which release that was.
+        /// The release that the consumer was built with.
         built: Version,
-        /// The library that answers for its release.
+        /// The library that reports the release.
         file: File,
     },
-    /// Another release answers who asks for a library by name.
+    /// A name resolves to another release than its consumer needs.
     Beside {
-        /// The one that answers.
+        /// The file that the name resolves to.
         file: File,
-        /// The one that is meant.
+        /// The file that the consumer needs.
         own: File,
     },
-    /// A library of another CUDA major.
+    /// A library is of another CUDA major.
     OtherMajor {
         /// The library.
         file: File,
         /// Its major.
         major: u32,
-        /// One of the major that is meant.
+        /// A library of the expected major.
         own: File,
-        /// That major.
+        /// The expected major.
         own_major: u32,
     },
-    /// Two files of one soname are mapped.
+    /// Two files with one soname are mapped.
     Twice {
         /// The soname.
         soname: String,
@@ -123,13 +123,13 @@ pub enum Cause {
     Stub(File),
     /// The file was removed or replaced since it was mapped.
     Replaced(PathBuf),
-    /// A library of a plan is mapped from another file.
+    /// A library of the plan is mapped from another file.
     Elsewhere {
         /// Its soname.
         soname: String,
-        /// What is mapped.
+        /// The mapped file.
         mapped: PathBuf,
-        /// What the plan names.
+        /// The planned file.
         planned: PathBuf,
     },
 }
@@ -150,7 +150,7 @@ impl Finding {
         Self { severity, ..self }
     }
 
-    /// The file that is to blame, where there is one.
+    /// The file that causes it, if any.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match &self.cause {
@@ -167,7 +167,7 @@ impl Finding {
         }
     }
 
-    /// The file that suffers from it, where there is one.
+    /// The file that is affected, if any.
     #[must_use]
     pub fn by(&self) -> Option<&Path> {
         match &self.cause {
@@ -180,7 +180,7 @@ impl Finding {
         }
     }
 
-    /// The libraries that are not found.
+    /// The names of the libraries that are not found.
     #[must_use]
     pub fn absent(&self) -> &[String] {
         match &self.cause {
@@ -189,7 +189,7 @@ impl Finding {
         }
     }
 
-    /// The files that it is about.
+    /// All files of the cause.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         let (one, two) = match &self.cause {
             Cause::Refused { file, .. } | Cause::Older { file, .. } | Cause::Stub(file) => (Some(file), None),
@@ -202,7 +202,7 @@ impl Finding {
         one.into_iter().chain(two)
     }
 
-    /// The sentence.
+    /// The sentence for people.
     #[must_use]
     pub fn says(&self) -> String {
         match &self.cause {
@@ -231,9 +231,13 @@ impl Finding {
                 let version = if *node { "the version " } else { "" };
                 let more = more(symbols.len().saturating_sub(1), "");
                 let verb = if *at_call { "calls" } else { "needs" };
-                let whom = provider.as_ref().map_or_else(|| "nothing that is loaded".to_owned(), File::found);
+                let definer = provider.as_ref().map_or_else(|| "nothing that is loaded".to_owned(), File::found);
                 let end = if *at_call { ": the process aborts at the first call" } else { "" };
-                format!("`{}` {verb} {version}`{}`{more}, which {whom} does not define{end}", name_of(by), short(first))
+                format!(
+                    "`{}` {verb} {version}`{}`{more}, which {definer} does not define{end}",
+                    name_of(by),
+                    short(first)
+                )
             }
             Cause::Mixed { main, other, more: others } => {
                 let others = more(*others, " of other releases");
@@ -270,7 +274,7 @@ impl File {
         format!("`{}`{version}", name_of(&self.path))
     }
 
-    /// The same, and where it comes from, where somebody set that.
+    /// The same, and the rule that found it if a variable or the system configuration set it.
     fn found(&self) -> String {
         let from = match self.rule {
             Some(Rule::Preload) => " (LD_PRELOAD)",
@@ -283,18 +287,18 @@ impl File {
     }
 }
 
-/// A path as people are shown it.
+/// A path for display.
 pub(super) fn shown(path: &Path) -> String {
     crate::host::tidy(path).display().to_string()
 }
 
-/// A file by its name.
+/// The file name.
 #[must_use]
 pub fn name_of(path: &Path) -> String {
     short(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
-/// A name that leaves room for the rest of the line.
+/// A name, shortened so that the line has room for the rest.
 #[must_use]
 pub fn short(name: &str) -> String {
     if name.chars().count() <= NAME {
@@ -303,7 +307,7 @@ pub fn short(name: &str) -> String {
     name.chars().take(NAME - 1).chain(['…']).collect()
 }
 
-/// The first names of a list, and how many more there are.
+/// The first names of a list, and the number of further ones.
 fn listed(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(NAMES).map(|name| format!("`{}`", short(name))).collect();
     format!("{}{}", shown.join(", "), more(names.len().saturating_sub(NAMES), ""))

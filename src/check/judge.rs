@@ -1,6 +1,7 @@
-//! From a link map to findings: each says who, what, which file, and by which rule it came in.
+//! Turns a link map into findings. Each names the cause, the files and the rule that found them.
 //!
-//! Takes a map with what is known of its copies; gives the [`Judgement`]. Reads symbol tables only where asked to.
+//! Takes a map and the known facts of its copies; gives the [`Judgement`]. Reads symbol tables only at
+//! [`Depth::Symbols`].
 
 use super::mapping::Mapping;
 use super::mixes;
@@ -15,35 +16,38 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// Judges a map. `not_found` is what the map lacks.
+/// Judges a map; `not_found` lists the libraries that it lacks.
 pub(super) fn judge(facts: &Mapping<'_, '_>, not_found: Vec<NotFound>, depth: Depth) -> Judgement {
-    let (mut missing, refused) = unmet(facts, depth);
-    // What a library that is not there would have defined is no news beside that.
-    let lacks = |later: bool| not_found.iter().any(|lost| lost.later <= later && !(lost.later && lost.optional));
-    // Extensions are imported one by one: what one of them lacks explains nothing of another.
+    let (mut missing, refused) = undefined_symbols(facts, depth);
+    // A missing library explains the symbols that it would have defined.
+    let lacks = |later: bool| {
+        not_found.iter().any(|unresolved| unresolved.later <= later && !(unresolved.later && unresolved.optional))
+    };
+    // Extensions are imported one by one: a library that one lacks explains no symbol of another.
     let apart = facts.subject.is_some_and(|subject| matches!(subject.what, What::Extensions(..)));
-    let lacks_itself =
-        |missing: &MissingSymbol| not_found.iter().any(|lost| lost.needed_by.as_ref() == Some(&missing.wanted_by));
+    let lacks_itself = |missing: &MissingSymbol| {
+        not_found.iter().any(|unresolved| unresolved.needed_by.as_ref() == Some(&missing.needed_by))
+    };
     missing.retain(|missing| {
         missing.provider.is_some() || !if apart { lacks_itself(missing) } else { lacks(missing.later) }
     });
     let mut findings = Vec::new();
-    lost(facts, &not_found, &mut findings);
-    unbound(facts, &missing, &mut findings);
+    add_not_found(facts, &not_found, &mut findings);
+    add_undefined(facts, &missing, &mut findings);
     let torn = mixes::torn(facts, &mut findings);
     let crossed = mixes::two_majors(facts, &mut findings);
     mixes::doubled(facts, &mut findings);
     mixes::stubs(facts, &mut findings);
-    let hard = not_found.iter().find(|lost| !lost.later && !lost.optional);
+    let hard = not_found.iter().find(|unresolved| !unresolved.later && !unresolved.optional);
     let unbound = missing.iter().find(|missing| !missing.later);
     let fails = hard.is_some() || unbound.is_some();
-    // The first error of an environment may be that of a package that is not meant.
+    // In an environment, the first error may come from a package that the target does not import.
     let whole = !facts.subject.is_some_and(Subject::is_apart);
     let error = refused
         .filter(|_| fails && whole)
-        .or_else(|| hard.map(|lost| words(facts, lost)))
-        .or_else(|| unbound.map(line));
-    // A call of ours that is not there is of another release, though it is bound only when it is made.
+        .or_else(|| hard.map(|unresolved| not_found_error(facts, unresolved)))
+        .or_else(|| unbound.map(undefined_error));
+    // A missing function of an NVIDIA library shows another release, although ld.so binds it only at the first call.
     let short = missing.iter().any(|missing| facts.is_at_call(missing) && is_ours(missing.provider.as_deref()));
     let verdict = match (fails, torn || crossed || short) {
         (true, _) => Verdict::Fails,
@@ -63,26 +67,26 @@ pub(super) fn judge(facts: &Mapping<'_, '_>, not_found: Vec<NotFound>, depth: De
     }
 }
 
-/// The nodes and symbols nobody defines, and with what ld.so ends it first.
-fn unmet(facts: &Mapping<'_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
+/// The undefined nodes and symbols, and ld.so's first error.
+fn undefined_symbols(facts: &Mapping<'_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<String>) {
     if depth == Depth::Files {
         return (Vec::new(), None);
     }
-    let Some(subject) = facts.subject else { return (unbound_in_groups(facts), None) };
+    let Some(subject) = facts.subject else { return (undefined_in_providers(facts), None) };
     let link = facts.map.link(Symbols::Started);
     let path = |index: usize| facts.mapped(index).map(|mapped| mapped.path.clone());
     let text = |name: &OsStr| name.to_string_lossy().into_owned();
-    let needed = |object: usize| !facts.elective.contains(&object);
+    let needed = |object: usize| !facts.optional_objects.contains(&object);
     let nodes = link.nodes.iter().filter(|node| !node.weak && !node.unversioned && needed(node.object)).map(|node| {
         MissingSymbol {
             symbol: None,
             node: Some(text(&node.node)),
-            wanted_by: path(node.object).unwrap_or_default(),
+            needed_by: path(node.object).unwrap_or_default(),
             provider: node.provider.and_then(path),
             later: node.object >= facts.loaded,
         }
     });
-    // Of a library without nodes the reference does not say who is to define it: NCCL, cuSPARSELt.
+    // A reference to a library without version nodes (NCCL, cuSPARSELt) does not name its provider.
     let unversioned = |symbol: &crate::loader::MissingSymbol| {
         let object = facts.mapped(symbol.object).filter(|_| symbol.node.is_none())?;
         let needed = unversioned_provider(&object.object, symbol.symbol.as_bytes()).map(OsString::from);
@@ -93,23 +97,23 @@ fn unmet(facts: &Mapping<'_, '_>, depth: Depth) -> (Vec<MissingSymbol>, Option<S
         MissingSymbol {
             symbol: Some(text(&symbol.symbol)),
             node: symbol.node.as_deref().map(text),
-            wanted_by: path(symbol.object).unwrap_or_default(),
+            needed_by: path(symbol.object).unwrap_or_default(),
             provider: file.and_then(|file| facts.map.by_name(&file)).map(|mapped| mapped.path.clone()),
             later: symbol.at_call || symbol.object >= facts.loaded,
         }
     });
-    // Packages of an environment count on what others have loaded before them; of ours they say where it is to come from.
-    let told = |missing: &MissingSymbol| is_ours(missing.provider.as_deref()) || !subject.is_apart();
-    let missing = nodes.chain(symbols).filter(told).collect();
+    // Packages rely on libraries that others loaded before. References to NVIDIA's libraries name their provider.
+    let is_reported = |missing: &MissingSymbol| is_ours(missing.provider.as_deref()) || !subject.is_apart();
+    let missing = nodes.chain(symbols).filter(is_reported).collect();
     (missing, link.first_error.map(|error| error.to_string()))
 }
 
-/// Whether a file bears a name of NVIDIA's.
+/// Whether a file has the name of an NVIDIA library.
 fn is_ours(path: Option<&Path>) -> bool {
     path.and_then(Path::file_name).is_some_and(|name| parse_library_name(name).is_some())
 }
 
-/// The mapped library whose C interface a symbol is of, for who is not linked against it.
+/// The mapped library whose C interface contains a symbol, for objects that are not linked against it.
 fn interface(facts: &Mapping<'_, '_>, symbol: &[u8]) -> Option<OsString> {
     let of = |mapped: &Mapped| {
         let name = mapped.path.file_name()?;
@@ -119,11 +123,11 @@ fn interface(facts: &Mapping<'_, '_>, symbol: &[u8]) -> Option<OsString> {
     facts.map.objects().iter().filter_map(of).max_by_key(|(length, _)| *length).map(|(_, name)| name)
 }
 
-/// Of a live process its scopes are not known: only what names its provider is looked at.
-fn unbound_in_groups(facts: &Mapping<'_, '_>) -> Vec<MissingSymbol> {
+/// The scopes of a live process are unknown: only references that name their provider are checked.
+fn undefined_in_providers(facts: &Mapping<'_, '_>) -> Vec<MissingSymbol> {
     let mut found = Vec::new();
     for (index, mapped) in facts.map.objects().iter().enumerate() {
-        if facts.elective.contains(&index) {
+        if facts.optional_objects.contains(&index) {
             continue;
         }
         for (soname, wanted) in symbols_by_provider(&mapped.object) {
@@ -135,7 +139,7 @@ fn unbound_in_groups(facts: &Mapping<'_, '_>) -> Vec<MissingSymbol> {
                 found.push(MissingSymbol {
                     symbol: Some(text(name)),
                     node: node.map(text),
-                    wanted_by: mapped.path.clone(),
+                    needed_by: mapped.path.clone(),
                     provider: Some(provider.path.clone()),
                     later: index >= facts.loaded,
                 });
@@ -145,48 +149,54 @@ fn unbound_in_groups(facts: &Mapping<'_, '_>) -> Vec<MissingSymbol> {
     found
 }
 
-/// With what a name that leads nowhere ends a program, or a `dlopen`.
-fn words(facts: &Mapping<'_, '_>, lost: &NotFound) -> String {
+/// ld.so's error for a name that is not found: for a program, or for `dlopen`.
+fn not_found_error(facts: &Mapping<'_, '_>, unresolved: &NotFound) -> String {
     let program = facts.subject.filter(|subject| subject.is_program()).and_then(Subject::program);
     let prefix = program.map(|path| format!("{}: error while loading shared libraries: ", path.display()));
-    format!("{}{}", prefix.unwrap_or_default(), lost.error)
+    format!("{}{}", prefix.unwrap_or_default(), unresolved.error)
 }
 
-/// The words of `_dl_lookup_symbol_x`.
-fn line(missing: &MissingSymbol) -> String {
+/// The message of `_dl_lookup_symbol_x`.
+fn undefined_error(missing: &MissingSymbol) -> String {
     let node = missing.node.as_ref().map(|node| format!(", version {node}")).unwrap_or_default();
     format!(
         "{}: undefined symbol: {}{node}",
-        missing.wanted_by.display(),
+        missing.needed_by.display(),
         missing.symbol.as_deref().unwrap_or_default()
     )
 }
 
-/// What is not found, with the copies that are installed where no rule of ld.so looks.
-fn lost(facts: &Mapping<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
+/// Adds the libraries that are not found, with the installed copies that no rule of ld.so reaches.
+fn add_not_found(facts: &Mapping<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
     let mut groups: BTreeMap<(&'static str, Option<&Path>, bool), Vec<&NotFound>> = BTreeMap::new();
     let mut absent: Vec<&NotFound> = Vec::new();
-    for lost in not_found {
-        match (lost.optional, lost.later) {
-            // It does without, as on a machine without a GPU, which has no driver.
+    for unresolved in not_found {
+        match (unresolved.optional, unresolved.later) {
+            // The consumer falls back, as on a machine without a GPU and thus without a driver.
             (true, true) => {}
-            // What no other major can stand in for is not left out by choice.
-            (true, false) if lost_id(facts, lost) == "cudnn8-vs-9-major" => {
-                groups.entry(("cudnn8-vs-9-major", lost.needed_by.as_deref(), true)).or_default().push(lost);
+            // The consumer may fall back, but not to cuDNN of the other major: report the conflict.
+            (true, false) if not_found_id(facts, unresolved) == "cudnn8-vs-9-major" => {
+                groups
+                    .entry(("cudnn8-vs-9-major", unresolved.needed_by.as_deref(), true))
+                    .or_default()
+                    .push(unresolved);
             }
-            (true, false) => absent.push(lost),
+            (true, false) => absent.push(unresolved),
             (false, later) => {
-                groups.entry((lost_id(facts, lost), lost.needed_by.as_deref(), later)).or_default().push(lost);
+                groups
+                    .entry((not_found_id(facts, unresolved), unresolved.needed_by.as_deref(), later))
+                    .or_default()
+                    .push(unresolved);
             }
         }
     }
-    for ((id, by, later), lost) in groups {
-        let Some(first) = lost.first() else { continue };
+    for ((id, by, later), unresolved) in groups {
+        let Some(first) = unresolved.first() else { continue };
         let phase = if later { Phase::Gpu } else { Phase::Import };
         let by = by.map(Path::to_owned);
         let cause = match &first.damaged {
             Some(damaged) => Cause::Refused { file: facts.file_at(damaged), reason: first.says.clone(), by },
-            None => not_found_by(facts, by, &lost, later),
+            None => not_found_by(facts, by, &unresolved, later),
         };
         findings.push(Finding::new(id, cause).at(phase));
     }
@@ -196,8 +206,8 @@ fn lost(facts: &Mapping<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Find
     }
 }
 
-fn not_found_by(facts: &Mapping<'_, '_>, by: Option<PathBuf>, lost: &[&NotFound], opened: bool) -> Cause {
-    let names: BTreeSet<&OsStr> = lost.iter().map(|lost| lost.name.as_os_str()).collect();
+fn not_found_by(facts: &Mapping<'_, '_>, by: Option<PathBuf>, unresolved: &[&NotFound], opened: bool) -> Cause {
+    let names: BTreeSet<&OsStr> = unresolved.iter().map(|unresolved| unresolved.name.as_os_str()).collect();
     let installed = names.iter().filter_map(|name| facts.copies.installed(facts.map.files(), Path::new(name)));
     Cause::NotFound {
         installed: installed.collect(),
@@ -207,34 +217,34 @@ fn not_found_by(facts: &Mapping<'_, '_>, by: Option<PathBuf>, lost: &[&NotFound]
     }
 }
 
-fn lost_id(facts: &Mapping<'_, '_>, lost: &NotFound) -> &'static str {
-    if lost.damaged.is_some() {
-        return match &*lost.says {
+fn not_found_id(facts: &Mapping<'_, '_>, unresolved: &NotFound) -> &'static str {
+    if unresolved.damaged.is_some() {
+        return match &*unresolved.says {
             says if says.ends_with(FILTER_CIRCLE) => "filter-circle",
             _ => "truncated-or-foreign-elf",
         };
     }
-    let by_provider = lost.needed_by.as_ref().and_then(|by| by.file_name()).and_then(OsStr::to_str);
+    let by_provider = unresolved.needed_by.as_ref().and_then(|by| by.file_name()).and_then(OsStr::to_str);
     if by_provider.is_some_and(|name| name.starts_with("libonnxruntime_providers")) {
         return "ort-cuda-ep-missing-lib";
     }
-    let unknown = if lost.later { "bare-name-dlopen-consumers" } else { "library-not-found" };
-    let Some(name) = parse_library_name(&lost.name) else { return unknown };
-    let by_cudnn = lost.needed_by.as_ref().and_then(|by| by.file_name()).and_then(parse_library_name);
+    let unknown = if unresolved.later { "bare-name-dlopen-consumers" } else { "library-not-found" };
+    let Some(name) = parse_library_name(&unresolved.name) else { return unknown };
+    let by_cudnn = unresolved.needed_by.as_ref().and_then(|by| by.file_name()).and_then(parse_library_name);
     if name.version.is_none() && by_cudnn.is_some_and(|by| by.row.group == Some("cudnn")) {
         return "cudnn-bare-libnvrtc-libcuda";
     }
     let major = |name: &OsStr| parse_library_name(name).and_then(|name| Some((name.row.stem, name.version?.major())));
-    let asked = major(&lost.name);
+    let requested = major(&unresolved.name);
     let other = |mapped: &Mapped| {
         mapped
             .names
             .iter()
             .filter_map(|name| major(name))
-            .any(|(stem, number)| asked.is_some_and(|(asked, wanted)| asked == stem && wanted != number))
+            .any(|(stem, number)| requested.is_some_and(|(requested, major)| requested == stem && major != number))
     };
     let other_major = facts.map.objects().iter().any(other);
-    // The two majors of cuDNN have different parts; one that is installed, but not mapped, is there as well.
+    // The two majors of cuDNN have different parts. An installed major counts even if it is not mapped.
     let cudnn_is_there = |major: u64| {
         let name = format!("libcudnn.so.{major}");
         let installed = || facts.copies.installed(facts.map.files(), Path::new(&name));
@@ -244,49 +254,49 @@ fn lost_id(facts: &Mapping<'_, '_>, lost: &NotFound) -> &'static str {
         !cudnn_is_there(major) && [8, 9].into_iter().any(|other| other != major && cudnn_is_there(other))
     };
     match (name.row.group, name.row.stem) {
-        (Some("cudnn"), _) if other_major || asked.is_some_and(other_cudnn) => "cudnn8-vs-9-major",
+        (Some("cudnn"), _) if other_major || requested.is_some_and(other_cudnn) => "cudnn8-vs-9-major",
         (Some("cudnn"), "cudnn") => unknown,
-        (Some("cudnn"), _) if asked.is_some_and(|(_, major)| major >= 9) => "cudnn9-sublib-not-found",
+        (Some("cudnn"), _) if requested.is_some_and(|(_, major)| major >= 9) => "cudnn9-sublib-not-found",
         (_, "nvrtc-builtins") => "nvrtc-builtins-missing",
         (_, "nvToolsExt") => "nvtx-removed",
-        (_, "cusparseLt" | "cufile" | "nvshmem_host") if !lost.later => "optional-lib-missing",
+        (_, "cusparseLt" | "cufile" | "nvshmem_host") if !unresolved.later => "optional-lib-missing",
         _ if other_major => "ext-other-cuda-major",
         _ => unknown,
     }
 }
 
-/// Missing symbols, one finding for each pair of files.
-fn unbound(facts: &Mapping<'_, '_>, missing: &[MissingSymbol], findings: &mut Vec<Finding>) {
+/// Undefined symbols, one finding for each pair of files.
+fn add_undefined(facts: &Mapping<'_, '_>, missing: &[MissingSymbol], findings: &mut Vec<Finding>) {
     let mut pairs: BTreeMap<(&Path, Option<&Path>), Vec<&MissingSymbol>> = BTreeMap::new();
     let mut order = Vec::new();
-    for lost in missing {
-        let key = (lost.wanted_by.as_path(), lost.provider.as_deref());
+    for undefined in missing {
+        let key = (undefined.needed_by.as_path(), undefined.provider.as_deref());
         if !pairs.contains_key(&key) {
             order.push(key);
         }
-        pairs.entry(key).or_default().push(lost);
+        pairs.entry(key).or_default().push(undefined);
     }
     for key in order {
-        let (wanted_by, provider) = key;
-        let Some(lost) = pairs.get(&key) else { continue };
-        let Some(first) = lost.first() else { continue };
-        let at_call = lost.iter().all(|lost| facts.is_at_call(lost));
+        let (needed_by, provider) = key;
+        let Some(undefined) = pairs.get(&key) else { continue };
+        let Some(first) = undefined.first() else { continue };
+        let at_call = undefined.iter().all(|undefined| facts.is_at_call(undefined));
         let own = provider.is_some_and(|path| {
             facts.subject.is_some_and(|subject| subject.sites.iter().any(|site| path.starts_with(site)))
         });
-        let id = match unbound_id(wanted_by, provider, first, own) {
+        let id = match undefined_id(needed_by, provider, first, own) {
             "undefined-symbol" if at_call => "undefined-call",
             id => id,
         };
-        let asker = facts.map.objects().iter().position(|mapped| mapped.path == wanted_by);
-        let phase = match asker {
-            Some(asker) if facts.is_second_hand(asker) => Phase::Gpu,
-            _ if lost.iter().all(|lost| lost.later) => Phase::Use,
+        let referrer = facts.map.objects().iter().position(|mapped| mapped.path == needed_by);
+        let phase = match referrer {
+            Some(referrer) if facts.is_second_hand(referrer) => Phase::Gpu,
+            _ if undefined.iter().all(|undefined| undefined.later) => Phase::Use,
             _ => Phase::Import,
         };
         let cause = Cause::Undefined {
-            by: wanted_by.to_owned(),
-            symbols: lost.iter().map(|lost| named(lost)).collect(),
+            by: needed_by.to_owned(),
+            symbols: undefined.iter().map(|undefined| symbol_text(undefined)).collect(),
             node: first.symbol.is_none(),
             provider: provider.map(|path| facts.file_at(path)),
             at_call,
@@ -297,23 +307,23 @@ fn unbound(facts: &Mapping<'_, '_>, missing: &[MissingSymbol], findings: &mut Ve
 }
 
 /// `symbol@node`, or the node alone.
-fn named(lost: &MissingSymbol) -> String {
-    let parts: Vec<&str> = [&lost.symbol, &lost.node].into_iter().flatten().map(String::as_str).collect();
+fn symbol_text(undefined: &MissingSymbol) -> String {
+    let parts: Vec<&str> = [&undefined.symbol, &undefined.node].into_iter().flatten().map(String::as_str).collect();
     parts.join("@")
 }
 
-/// What it is called that a symbol is missing; `own`: of a library that the environment brings itself.
-fn unbound_id(wanted_by: &Path, provider: Option<&Path>, lost: &MissingSymbol, own: bool) -> &'static str {
+/// The id for an undefined symbol; `own`: the environment itself provides the library.
+fn undefined_id(needed_by: &Path, provider: Option<&Path>, undefined: &MissingSymbol, own: bool) -> &'static str {
     let named = |path: Option<&Path>| path.and_then(Path::file_name).and_then(parse_library_name).map(|name| name.row);
-    let (stem, asker) = (named(provider), named(Some(wanted_by)));
-    if lost.symbol.is_none() && stem.is_some() {
+    let (stem, referrer) = (named(provider), named(Some(needed_by)));
+    if undefined.symbol.is_none() && stem.is_some() {
         return "major-symlink-hack";
     }
     if let Some(row) = stem {
         return match (row.group, row.stem) {
             (_, "nvJitLink") => "nvjitlink-older-wins",
-            // Its own parts have more in common than what a release promises to others.
-            (Some("cudnn"), _) if asker.is_some_and(|asker| asker.group == row.group) => {
+            // Parts of one library use symbols that a release does not promise to other consumers.
+            (Some("cudnn"), _) if referrer.is_some_and(|referrer| referrer.group == row.group) => {
                 torn_id_of(row, provider.and_then(Path::file_name))
             }
             (Some("cudnn"), _) => "cudnn-older-than-torch",
@@ -325,16 +335,16 @@ fn unbound_id(wanted_by: &Path, provider: Option<&Path>, lost: &MissingSymbol, o
             _ => "conda-pip-toolkit-mix",
         };
     }
-    let node = lost.node.as_deref().unwrap_or_default();
+    let node = undefined.node.as_deref().unwrap_or_default();
     if node.starts_with("GLIBCXX") || node.starts_with("CXXABI") {
         return "glibcxx-too-old";
     }
-    let symbol = lost.symbol.as_deref().unwrap_or_default();
-    // MKL 2024.1 left out what Intel's profiler had brought.
+    let symbol = undefined.symbol.as_deref().unwrap_or_default();
+    // MKL 2024.1 dropped the symbols of Intel's profiler API.
     if symbol.starts_with("iJIT_") {
         return "mkl-ijit";
     }
-    if symbol.contains("c10") || symbol.contains("torch") || super::finding::shown(wanted_by).contains("torch") {
+    if symbol.contains("c10") || symbol.contains("torch") || super::finding::shown(needed_by).contains("torch") {
         return "ext-torch-abi";
     }
     "undefined-symbol"

@@ -1,7 +1,7 @@
-//! What mapped objects open by name once they are used.
+//! Libraries that mapped objects open by name at run time.
 //!
-//! Takes a link map and the rows of `data/dlopens.tsv` that fit its objects; maps what they lead to, and gives the names
-//! that lead nowhere. Knows nothing of what only code decides.
+//! Takes a link map and the rows of `data/dlopens.tsv` that match its objects; maps the files that the names resolve
+//! to, and gives the names that are not found. Ignores names that only code can compute.
 
 use super::NotFound;
 use super::copies::{Copies, stem_of};
@@ -13,8 +13,8 @@ use crate::tables::{Version, dlopens_of, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
-/// Opens what the mapped objects are known to open by name, and what those open, to the end. Gives the names that must be
-/// there and are not, and which objects need not be.
+/// Opens the names that the mapped objects are known to open, recursively. Gives the required names that are not
+/// found, and the indices of the optional objects.
 pub(super) fn later(
     map: &mut LinkMap<'_>,
     copies: &mut Copies,
@@ -22,11 +22,11 @@ pub(super) fn later(
     opening: &Opening<'_>,
 ) -> (Vec<NotFound>, BTreeSet<usize>) {
     let objects = map.files();
-    let mut lost: BTreeMap<OsString, NotFound> = BTreeMap::new();
-    // What was opened though it need not be there, and all it brought: nothing is lost where that lacks something.
-    let mut elective: BTreeSet<usize> = BTreeSet::new();
+    let mut not_found_names: BTreeMap<OsString, NotFound> = BTreeMap::new();
+    // Objects that were opened as optional, and their dependencies: nothing that these lack is reported.
+    let mut optional_objects: BTreeSet<usize> = BTreeSet::new();
     let is_file = matches!(subject.map(|subject| &subject.what), Some(What::Program(_) | What::Libraries(_)));
-    let only_strays = is_file && opening.plan.is_none();
+    let only_outside = is_file && opening.plan.is_none();
     let mut drivers = BTreeMap::new();
     let mut at = 0;
     while at < map.objects().len() {
@@ -35,30 +35,35 @@ pub(super) fn later(
         for index in at..end {
             for names in opened_by(map, index, copies, subject) {
                 let before = map.objects().len();
-                let optional = elective.contains(&index) || names.iter().all(|(_, required)| !required);
-                if only_strays && (optional || !strays(map, index, &names, &mut drivers)) {
+                let optional = optional_objects.contains(&index) || names.iter().all(|(_, required)| !required);
+                if only_outside && (optional || !opens_outside(map, index, &names, &mut drivers)) {
                     continue;
                 }
                 for mut missing in open_first(map, index, &names, opening) {
                     missing.optional |= optional;
-                    // Who cannot do without has the say.
-                    match lost.get(&missing.name) {
+                    // A consumer that requires the name takes precedence.
+                    match not_found_names.get(&missing.name) {
                         Some(known) if !known.optional || missing.optional => {}
-                        _ => drop(lost.insert(missing.name.clone(), missing)),
+                        _ => drop(not_found_names.insert(missing.name.clone(), missing)),
                     }
                 }
-                elective.extend((before..map.objects().len()).filter(|_| optional));
+                optional_objects.extend((before..map.objects().len()).filter(|_| optional));
             }
         }
         at = end;
     }
     copies.learn(objects, map.objects().iter());
-    (lost.into_values().collect(), elective)
+    (not_found_names.into_values().collect(), optional_objects)
 }
 
-/// Whether what an object opens comes from elsewhere than from beside it, or from nowhere: of a file that is checked for
-/// itself, only that is worth a look. A driver that is not there is nothing to say.
-fn strays(map: &LinkMap<'_>, index: usize, names: &[(String, bool)], drivers: &mut BTreeMap<String, bool>) -> bool {
+/// Whether an object opens a library outside its own directory, or one that is not found. For a file that is checked
+/// on its own, only this is of interest. A missing driver is not.
+fn opens_outside(
+    map: &LinkMap<'_>,
+    index: usize,
+    names: &[(String, bool)],
+    drivers: &mut BTreeMap<String, bool>,
+) -> bool {
     let Some(mapped) = map.objects().get(index) else { return false };
     if names.iter().any(|(name, _)| map.by_name(OsStr::new(name)).is_some()) {
         return false;
@@ -66,14 +71,14 @@ fn strays(map: &LinkMap<'_>, index: usize, names: &[(String, bool)], drivers: &m
     let found = |name: &str| map.search_from(index, OsStr::new(name)).map(|(path, _)| path);
     names.iter().filter(|(_, required)| *required).any(|(name, _)| {
         if parse_library_name(name).is_some_and(|name| name.row.is_driver()) {
-            // Everybody asks for it, and whoever does is told the same.
+            // Many objects open the driver: search once.
             return *drivers.entry(name.clone()).or_insert_with(|| found(name).is_some());
         }
         found(name).is_none_or(|path| path.parent() != mapped.path.parent())
     })
 }
 
-/// The names one object opens, those of one library together, the longest first, each with whether it must be there.
+/// The names that one object opens, grouped by library, the longest first; each with whether it is required.
 fn opened_by(map: &LinkMap<'_>, index: usize, copies: &Copies, subject: Option<&Subject>) -> Vec<Vec<(String, bool)>> {
     let Some(mapped) = map.objects().get(index) else { return Vec::new() };
     let Some((stem, named)) = stem_of(&mapped.path) else { return Vec::new() };
@@ -95,7 +100,7 @@ fn opened_by(map: &LinkMap<'_>, index: usize, copies: &Copies, subject: Option<&
     let Some(unknown) = Version::parse("0") else { return Vec::new() };
     let mut by_stem: BTreeMap<&str, Vec<(String, bool)>> = BTreeMap::new();
     for row in dlopens_of(&stem, version.as_ref()) {
-        // A release or a major that is not known fills no name.
+        // An unknown release or major cannot expand a name.
         if row.name.contains("{m") && version.is_none() || row.name.contains("{cuda_major}") && major.is_none() {
             continue;
         }
@@ -103,7 +108,7 @@ fn opened_by(map: &LinkMap<'_>, index: usize, copies: &Copies, subject: Option<&
         let stem = row.name.split(".so").next().unwrap_or_default();
         by_stem.entry(stem).or_default().extend(name.map(|name| (name, row.required)));
     }
-    // The first part that is opened has the say where its siblings are found that have a run path of their own.
+    // The first part that is opened decides where its siblings with run paths are found.
     let rank = |stem: &str| FIRST_OPENED.iter().position(|first| stem == *first).unwrap_or(FIRST_OPENED.len());
     let mut by_stem: Vec<_> = by_stem.into_iter().collect();
     by_stem.sort_by_key(|(stem, _)| rank(stem));
@@ -116,16 +121,16 @@ fn opened_by(map: &LinkMap<'_>, index: usize, copies: &Copies, subject: Option<&
         .collect()
 }
 
-/// What cuDNN opens before its other parts: the one that holds `cudnnGetVersion`, then the one of the descriptors (strace of
-/// cuDNN 8.5, 8.9, 9.1, 9.10 and 9.26).
+/// The parts that cuDNN opens first: the one that defines `cudnnGetVersion`, then the one of the descriptors (strace
+/// of cuDNN 8.5, 8.9, 9.1, 9.10 and 9.26).
 const FIRST_OPENED: [&str; 3] = ["libcudnn_graph", "libcudnn_ops", "libcudnn_ops_infer"];
 
-/// As little as the soname tells of a release: its major.
+/// The major version in the soname.
 fn major_of(object: &Object) -> Option<Version> {
     parse_library_name(object.facts.soname.as_deref()?)?.version
 }
 
-/// Opens the first of several names that leads to a file; gives what was not found on the way.
+/// Opens the first of several names that resolves to a file; gives the names not found on the way.
 fn open_first(map: &mut LinkMap<'_>, caller: usize, names: &[(String, bool)], opening: &Opening<'_>) -> Vec<NotFound> {
     let known = map.missing().len();
     let mut opened = false;
@@ -138,16 +143,16 @@ fn open_first(map: &mut LinkMap<'_>, caller: usize, names: &[(String, bool)], op
         }
     }
     let missing = map.missing().iter().skip(known).filter(|missing| {
-        let asked = names.iter().find(|(name, _)| missing.name == OsStr::new(name));
-        // Of the names tried in vain only the one that had to be there is worth a word; a damaged file always is.
-        asked.is_none_or(|(_, required)| missing.unusable.is_some() || !opened && *required)
+        let requested = names.iter().find(|(name, _)| missing.name == OsStr::new(name));
+        // Of several alternatives, report only the required one; report a damaged file always.
+        requested.is_none_or(|(_, required)| missing.unusable.is_some() || !opened && *required)
     });
     missing.map(|missing| not_found(missing, true)).collect()
 }
 
-/// What ld.so says of a name that leads nowhere.
+/// ld.so's report for a name that is not found.
 pub(super) fn not_found(missing: &Missing, later: bool) -> NotFound {
-    // A machine without a GPU has no driver; what asks for it by dlopen does without.
+    // A machine without a GPU has no driver; objects that open it fall back.
     let driver = parse_library_name(&missing.name).is_some_and(|name| name.row.is_driver());
     let error = missing.error();
     let says = match &error.fault {

@@ -1,7 +1,8 @@
-//! A process as it is: what it has mapped, judged by the same rules, and held against a plan.
+//! Judges a running process by its mapped files, and compares these with a plan.
 //!
-//! Takes a process number, or a saved `/proc/PID/maps` with the root its paths start from; gives a [`Judgement`]. Files
-//! are known by device and inode, so one that was replaced meanwhile is told. Never stops or touches the process.
+//! Takes a process number, or a saved `/proc/PID/maps` with the root that its paths start from; gives a
+//! [`Judgement`]. Files are identified by device and inode, so a replaced file is detected. Never stops or touches
+//! the process.
 
 use super::copies::Copies;
 use super::judge::judge;
@@ -24,29 +25,29 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LiveError {
-    /// It is not there, or no longer.
+    /// The process does not exist.
     #[error("no process {0}")]
     NoProcess(u32),
-    /// It ended while it was looked at, or never had memory of its own.
+    /// The process ended meanwhile, or is a kernel thread.
     #[error("process {0} has no mappings: it has ended, or is a kernel thread")]
     Nothing(u32),
-    /// It is somebody else's.
+    /// The process belongs to another user.
     #[error("cannot read the maps of process {pid}")]
     Denied {
         /// The process.
         pid: u32,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// Its maps cannot be read.
+    /// The maps cannot be read.
     #[error("`{}` cannot be read", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// The file is none such.
+    /// The file is not a copy of `/proc/PID/maps`.
     #[error("`{}` lists no mapped file: expected a copy of `/proc/PID/maps`", .0.display())]
     NotMaps(PathBuf),
 }
@@ -54,7 +55,7 @@ pub enum LiveError {
 impl Hints for LiveError {
     fn hints(&self) -> Vec<String> {
         match self {
-            // The kernel refuses root where it takes `CAP_SYS_PTRACE` from it: in a container (ptrace(2)).
+            // In a container, the kernel refuses root without `CAP_SYS_PTRACE` (ptrace(2)).
             Self::Denied { .. } if rustix::process::geteuid().is_root() => {
                 vec![
                     "this root may not look into others' processes: run it outside the container, or start that with \
@@ -70,22 +71,22 @@ impl Hints for LiveError {
     }
 }
 
-/// What is mapped, as it was read.
+/// The mapped files of a process.
 #[derive(Debug, Clone)]
 pub struct Maps {
     of: String,
     program: Option<PathBuf>,
     files: Vec<MappedFile>,
-    /// Where the kernel gives the files themselves.
+    /// The directory `/proc/PID/map_files`, which opens the mapped inodes.
     map_files: Option<PathBuf>,
 }
 
-/// A running process: its machine as it sees it, and what it has mapped.
+/// A running process: its view of the machine, and its mapped files.
 #[derive(Debug)]
 pub struct Process {
     /// Its root, environment and working directory.
     pub host: Host,
-    /// What it has mapped.
+    /// Its mapped files.
     pub maps: Maps,
 }
 
@@ -94,7 +95,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// [`LiveError`], where it is not there, not the user's, or ends meanwhile.
+    /// [`LiveError`], if the process does not exist, belongs to another user, or ends meanwhile.
     pub fn read(machine: &Host, pid: u32) -> Result<Self, LiveError> {
         let dir = PathBuf::from(format!("/proc/{pid}"));
         if machine.stat(&dir).is_err() {
@@ -102,7 +103,7 @@ impl Process {
         }
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => LiveError::Denied { pid, source: error },
-            // ENOENT and ESRCH: it ended between two looks.
+            // ENOENT and ESRCH: the process ended between two reads.
             _ if machine.stat(&dir).is_err() || error.raw_os_error() == Some(ESRCH) => LiveError::NoProcess(pid),
             _ => LiveError::Read { path: dir.join("maps"), source: error },
         };
@@ -146,7 +147,7 @@ impl Maps {
     }
 }
 
-/// `ESRCH` of errno(3): what reading a file of proc(5) says once the process is gone.
+/// `ESRCH` of errno(3): read(2) on a file of proc(5) returns it once the process is gone.
 const ESRCH: i32 = 3;
 
 fn variables(bytes: &[u8]) -> BTreeMap<OsString, OsString> {
@@ -158,7 +159,7 @@ fn variables(bytes: &[u8]) -> BTreeMap<OsString, OsString> {
     entries.collect()
 }
 
-/// What became of a mapped file.
+/// The current state of a mapped file.
 struct Found {
     path: PathBuf,
     object: Option<Arc<Object>>,
@@ -167,11 +168,11 @@ struct Found {
 
 fn found(objects: &Objects, maps: &Maps, file: &MappedFile) -> Found {
     let at_path = objects.open(&file.path).ok();
-    // Another inode on the same device is another file; another device tells nothing (see `MappedFile::id`).
+    // Another inode on the same device is another file; a different device proves nothing (see `MappedFile::id`).
     let other = |id: FileId| id.dev == file.id.dev && id.ino != file.id.ino;
     let replaced = file.deleted || at_path.as_ref().is_some_and(|object| other(object.stat.id));
     let object = if replaced {
-        // The kernel still has it: to the privileged it gives it.
+        // The kernel keeps the inode; a privileged user can open it.
         maps.map_files.as_ref().and_then(|dir| objects.open(&dir.join(&file.area)).ok())
     } else {
         at_path
@@ -179,7 +180,7 @@ fn found(objects: &Objects, maps: &Maps, file: &MappedFile) -> Found {
     Found { path: file.path.clone(), object, replaced }
 }
 
-/// Judges what was mapped at moments that are over, one after the other.
+/// Judges sets of files that were mapped at past moments, one after the other.
 #[derive(Debug)]
 pub struct Moments<'l> {
     loader: &'l Loader,
@@ -187,15 +188,15 @@ pub struct Moments<'l> {
 }
 
 impl<'l> Moments<'l> {
-    /// None yet.
+    /// Starts with no moment judged.
     #[must_use]
     pub fn new(loader: &'l Loader) -> Self {
-        // Each release is to be told.
+        // The report lists every release.
         Self { loader, copies: Copies::new(&[], Depth::Symbols) }
     }
 
-    /// Judges the files that were mapped together, the program first, each with the rule that found it. What they would
-    /// open later is not asked: they had their chance.
+    /// Judges files that were mapped together, the program first, each with the rule that found it. Ignores libraries
+    /// opened later: the trace has recorded those.
     pub fn judge(&mut self, of: String, files: Vec<(PathBuf, Arc<Object>, Rule)>, depth: Depth) -> Judgement {
         let mut map = LinkMap::new(self.loader);
         let rules: BTreeMap<FileId, Rule> = files.iter().map(|(_, object, rule)| (object.stat.id, *rule)).collect();
@@ -212,24 +213,24 @@ impl<'l> Moments<'l> {
             copies: &self.copies,
             subject: None,
             rules: map.objects().iter().map(rule).collect(),
-            elective: &BTreeSet::new(),
+            optional_objects: &BTreeSet::new(),
         };
         judge(&facts, Vec::new(), depth)
     }
 }
 
-/// Judges what is mapped.
+/// Judges the mapped files.
 pub fn live(loader: &Loader, maps: &Maps, depth: Depth, plan: Option<&Plan>) -> Judgement {
     let objects = loader.objects();
     let mut files: Vec<Found> = maps.files.iter().map(|file| found(objects, maps, file)).collect();
-    // Without a program the first file is as good as any.
+    // Without a program, the first file stands in for it.
     files.sort_by_key(|file| Some(&file.path) != maps.program.as_ref());
     let mut map = LinkMap::new(loader);
     map.adopt(files.iter().filter_map(|file| Some((file.path.clone(), Arc::clone(file.object.as_ref()?)))));
     let rules = explained(loader, &map);
     let count = map.objects().len();
     let mut copies = Copies::new(&[], depth);
-    let (not_found, elective) = later(&mut map, &mut copies, None, &Opening::default());
+    let (not_found, optional_objects) = later(&mut map, &mut copies, None, &Opening::default());
     let mut judgement = judge(
         &Mapping {
             of: maps.of.clone(),
@@ -241,12 +242,12 @@ pub fn live(loader: &Loader, maps: &Maps, depth: Depth, plan: Option<&Plan>) -> 
             copies: &copies,
             subject: None,
             rules,
-            elective: &elective,
+            optional_objects: &optional_objects,
         },
         not_found,
         depth,
     );
-    // It runs: what it lacks it has not asked for yet.
+    // The process runs: it has not yet needed the libraries that are missing.
     if judgement.verdict == Verdict::Fails {
         judgement.error = None;
     }
@@ -257,7 +258,7 @@ pub fn live(loader: &Loader, maps: &Maps, depth: Depth, plan: Option<&Plan>) -> 
     judgement
 }
 
-/// The rule by which the one who needs a library would find the very file that is mapped.
+/// The rule by which the object that needs a library would find the mapped file.
 fn explained(loader: &Loader, map: &LinkMap<'_>) -> Vec<Rule> {
     let rules = map.objects().iter().map(|mapped| {
         let by = mapped.loader.and_then(|index| map.objects().get(index))?;
@@ -279,17 +280,17 @@ fn replaced(judgement: &mut Judgement, files: &[Found]) {
     }
 }
 
-/// Which libraries of a plan are mapped, and which from elsewhere.
+/// The libraries of a plan that are mapped, and those that are mapped from another file.
 fn planned(judgement: &mut Judgement, map: &LinkMap<'_>, loaded: usize, plan: &Plan) {
-    let mut told = Planned::default();
+    let mut compared = Planned::default();
     for library in plan.chosen() {
         let soname = OsStr::new(&library.soname);
         let mapped = map.objects().iter().take(loaded);
         let copies: Vec<_> = mapped.filter(|it| it.object.facts.soname.as_deref() == Some(soname)).collect();
         if copies.iter().any(|copy| copy.object.stat.id == library.id) {
-            told.mapped.push(library.soname.clone());
+            compared.mapped.push(library.soname.clone());
         } else if let Some(copy) = copies.first() {
-            told.elsewhere.push(library.soname.clone());
+            compared.elsewhere.push(library.soname.clone());
             let cause = Cause::Elsewhere {
                 soname: library.soname.clone(),
                 mapped: copy.path.clone(),
@@ -297,8 +298,8 @@ fn planned(judgement: &mut Judgement, map: &LinkMap<'_>, loaded: usize, plan: &P
             };
             judgement.findings.push(Finding::new("not-as-planned", cause));
         } else {
-            told.not_yet.push(library.soname.clone());
+            compared.not_yet.push(library.soname.clone());
         }
     }
-    judgement.planned = Some(told);
+    judgement.planned = Some(compared);
 }

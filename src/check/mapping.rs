@@ -1,6 +1,6 @@
-//! What is judged: a link map, with what is known of the copies in it and of how it came about.
+//! The input of the rules: a link map, the facts of its copies, and how it was built.
 //!
-//! Takes what a prediction, a live process or a trace gives; names its objects as findings do. Judges nothing.
+//! Takes a prediction, a live process or a trace; names its objects for findings. Judges nothing.
 
 use super::copies::Copies;
 use super::{File, JudgedObject, MissingSymbol, Stage, Subject};
@@ -9,24 +9,24 @@ use crate::loader::{LinkMap, Mapped, Rule};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What is judged.
+/// A description of the target.
 pub(super) struct Mapping<'a, 'l> {
     pub(super) of: String,
     pub(super) at: Option<PathBuf>,
-    /// With what is opened later.
+    /// The map, with the libraries opened later.
     pub(super) map: &'a LinkMap<'l>,
-    /// How many objects are there before.
+    /// The number of objects before the target is loaded.
     pub(super) startup: usize,
-    /// How many are there once it is loaded.
+    /// The number of objects once it is loaded.
     pub(super) loaded: usize,
     pub(super) roots: &'a [usize],
     pub(super) copies: &'a Copies,
     /// `None` for a live process.
     pub(super) subject: Option<&'a Subject>,
-    /// The rules that explain a live map, in its order; none: those of the map.
+    /// The rules of a live map, in map order; empty: those of the map itself.
     pub(super) rules: Vec<Rule>,
-    /// Objects that are opened by somebody who does without them.
-    pub(super) elective: &'a BTreeSet<usize>,
+    /// Objects that are opened as optional.
+    pub(super) optional_objects: &'a BTreeSet<usize>,
 }
 
 impl<'a> Mapping<'a, '_> {
@@ -47,7 +47,7 @@ impl<'a> Mapping<'a, '_> {
         let objects = self.map.objects().iter().enumerate().map(|(index, mapped)| {
             let is_root = self.roots.contains(&index);
             let file_name = mapped.path.file_name().unwrap_or_default();
-            // What is opened by path is known by its file name.
+            // An object opened by path has its file name.
             let name =
                 mapped.names.first().filter(|_| !is_root).filter(|name| !name.as_encoded_bytes().contains(&b'/'));
             let library = self.library(index);
@@ -70,20 +70,20 @@ impl<'a> Mapping<'a, '_> {
         objects.collect()
     }
 
-    /// Whether it is opened by something that is itself opened later: cuDNN's engines, of which nothing is heard before a
-    /// GPU is used.
+    /// Whether its opener is itself opened later: cuDNN's engines, which are not used before a GPU is.
     pub(super) fn is_second_hand(&self, index: usize) -> bool {
         let loader = self.mapped(index).and_then(|mapped| mapped.loader);
         index >= self.loaded && loader.is_some_and(|loader| loader >= self.loaded)
     }
 
-    /// Whether a symbol is missed when it is first called: of what is there from the start, or is loaded, nothing else waits.
+    /// Whether ld.so binds a symbol at the first call: for objects of the start or of the load, nothing else is bound
+    /// later.
     pub(super) fn is_at_call(&self, missing: &MissingSymbol) -> bool {
-        let asker = self.map.objects().iter().position(|mapped| mapped.path == missing.wanted_by);
-        missing.later && asker.is_some_and(|asker| asker < self.loaded)
+        let referrer = self.map.objects().iter().position(|mapped| mapped.path == missing.needed_by);
+        missing.later && referrer.is_some_and(|referrer| referrer < self.loaded)
     }
 
-    /// A mapped object, as a finding names it.
+    /// A mapped object in the form of a finding.
     pub(super) fn file(&self, index: usize) -> File {
         let path = self.mapped(index).map(|mapped| mapped.path.clone()).unwrap_or_default();
         let version = self.library(index).and_then(|library| library.version.clone());

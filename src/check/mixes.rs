@@ -1,6 +1,6 @@
-//! What meets in a link map and should not: releases, CUDA majors, two files of one soname, stubs.
+//! Conflicts within a link map: releases, CUDA majors, two files with one soname, stubs.
 //!
-//! Takes the map with what is known of its copies; adds [`Finding`]s. Reads no symbols, and says nothing of what is missing.
+//! Takes the map and the facts of its copies; adds [`Finding`]s. Reads no symbols and ignores missing libraries.
 
 use super::mapping::Mapping;
 use super::subject::What;
@@ -12,17 +12,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Members of one group, each with its place in the map.
+/// Members of one group, each with its index in the map.
 type Members<'a> = Vec<(usize, &'a Library)>;
 
-/// Members of one group and major must be of one release, and cuDNN not older than torch takes.
+/// Members of one group and major must be of one release, and cuDNN at least as new as torch requires.
 pub(super) fn torn(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -> bool {
     let mut groups: BTreeMap<(&str, u64), Members<'_>> = BTreeMap::new();
     for index in 0..facts.map.objects().len() {
         let Some(library) = facts.library(index) else { continue };
         let Some(group) = library.row.group else { continue };
-        let major = parse_library_name(library.asked_as()).and_then(|name| name.version).map_or(0, |it| it.major());
-        // NVRTC's builtins are numbered by the whole release.
+        let major = parse_library_name(library.load_name()).and_then(|name| name.version).map_or(0, |it| it.major());
+        // NVRTC's builtins carry the full release in their name.
         let major = if group == "nvrtc" { 0 } else { major };
         groups.entry((group, major)).or_default().push((index, library));
     }
@@ -39,7 +39,7 @@ pub(super) fn torn(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -> bool
 }
 
 fn one_release(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
-    // The one the others belong to has the shortest stem; where it is doubled, the one that was mapped first.
+    // The main library has the shortest stem; of two copies, the one mapped first counts.
     let main = members.iter().min_by_key(|(index, library)| (library.row.stem.len(), *index));
     let Some((main, version)) = main.and_then(|(index, first)| Some((*index, release(first)?))) else { return false };
     let differs = |library: &Library| release(library).is_some_and(|found| !agree(version, found));
@@ -52,8 +52,8 @@ fn one_release(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Ve
     true
 }
 
-/// torch refuses a cuDNN of another major, or of an older minor release, than the one whose headers it was built with
-/// (`torch/backends/cudnn/__init__.py`). The release is told by the part that holds `cudnnGetVersion`.
+/// torch refuses a cuDNN of another major, or of an older minor release, than its build headers
+/// (`torch/backends/cudnn/__init__.py`). The part that defines `cudnnGetVersion` decides the release.
 fn older_cudnn(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
     let Some(What::Torch(torch) | What::Extensions(torch, _)) = facts.subject.map(|subject| &subject.what) else {
         return false;
@@ -70,7 +70,7 @@ fn older_cudnn(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Ve
         return false;
     };
     let minor = |version: &Version| version.numbers().get(1).copied();
-    // Of another major it is for somebody else.
+    // A copy of another major serves another consumer.
     if found.major() != built.major() || minor(found) >= minor(&built) {
         return false;
     }
@@ -78,7 +78,8 @@ fn older_cudnn(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Ve
     true
 }
 
-/// NVRTC opens the builtins of its own minor release; a second NVRTC, found by a name without a version, is for nobody.
+/// NVRTC opens the builtins of its own minor release; a second NVRTC, found by a name without a version, serves no
+/// consumer.
 fn nvrtc(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Vec<Finding>) -> bool {
     let minor = |library: &Library| release(library).and_then(|found| found.numbers().get(..2).map(<[u64]>::to_vec));
     let (builtins, compilers): (Members<'_>, Members<'_>) =
@@ -95,10 +96,10 @@ fn nvrtc(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Vec<Find
         matches!(facts.subject.map(|subject| &subject.what), Some(What::Torch(_) | What::Extensions(..)));
     let Some((own, first)) = compilers.first().filter(|_| one_consumer) else { return false };
     let by_search = |index: usize| matches!(facts.rule(index), Rule::LdLibraryPath | Rule::Cache | Rule::Default);
-    // Of another major it is for who asks for that, unless nobody names a release.
+    // A copy of another major serves consumers that name this major, unless none names a release.
     let same_name = |index: usize| {
         let names = facts.mapped(index).map(|mapped| mapped.names.as_slice()).unwrap_or_default();
-        names.iter().any(|name| name == first.asked_as() || *name == *first.row.bare_name())
+        names.iter().any(|name| name == first.load_name() || *name == *first.row.bare_name())
     };
     let other = compilers
         .iter()
@@ -110,7 +111,7 @@ fn nvrtc(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Vec<Find
     false
 }
 
-/// Libraries of two CUDA majors. In one environment, or one process, packages may each bring their own.
+/// Libraries of two CUDA majors. Packages in one environment or process may each bring their own.
 pub(super) fn two_majors(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -> bool {
     let mut majors: BTreeMap<u32, usize> = BTreeMap::new();
     for index in 0..facts.map.objects().len() {
@@ -119,8 +120,8 @@ pub(super) fn two_majors(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -
             majors.entry(major).or_insert(index);
         }
     }
-    let wanted = facts.subject.and_then(|subject| subject.cuda).and_then(|major| u32::try_from(major).ok());
-    let own = wanted.filter(|major| majors.contains_key(major));
+    let expected = facts.subject.and_then(|subject| subject.cuda).and_then(|major| u32::try_from(major).ok());
+    let own = expected.filter(|major| majors.contains_key(major));
     let own = own.or_else(|| majors.iter().min_by_key(|(_, index)| **index).map(|(major, _)| *major));
     let Some((own, at)) = own.and_then(|major| Some((major, *majors.get(&major)?))) else { return false };
     let one_consumer = facts.subject.is_some_and(|subject| !subject.is_apart());
@@ -134,19 +135,19 @@ pub(super) fn two_majors(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -
     any && one_consumer
 }
 
-/// One soname, two files: each has a state of its own.
+/// Two files with one soname: each has its own state.
 pub(super) fn doubled(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) {
     let mut sonames: BTreeMap<&OsStr, usize> = BTreeMap::new();
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for (index, mapped) in facts.map.objects().iter().enumerate() {
         let Some(soname) = mapped.object.facts.soname.as_deref() else { continue };
-        // Extension modules share names such as `_C.so`, and none asks for another by it.
+        // Extension modules share names such as `_C.so`, but no object needs another by such a name.
         let by_name = facts.library(index).is_some() || soname.as_encoded_bytes().starts_with(b"lib");
         if !by_name {
             continue;
         }
         let first = *sonames.entry(soname).or_insert(index);
-        if first != index && told.insert(soname) {
+        if first != index && reported.insert(soname) {
             let cause = Cause::Twice {
                 soname: soname.to_string_lossy().into_owned(),
                 first: facts.file(first),
@@ -160,7 +161,7 @@ pub(super) fn doubled(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) {
 pub(super) fn stubs(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) {
     for (index, mapped) in facts.map.objects().iter().enumerate() {
         let Some(library) = facts.library(index) else { continue };
-        // The file may be a link into the stubs.
+        // The file may be a symbolic link into the stubs.
         let target = facts.map.host().link_target(&mapped.path).unwrap_or_default();
         let in_stubs = |path: &Path| path.iter().any(|part| part == "stubs");
         if library.is_stub() || in_stubs(&mapped.path) || in_stubs(&target) {

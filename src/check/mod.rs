@@ -1,8 +1,8 @@
-//! What is wrong with a link map, predicted or real: does it load, is it torn, and whose fault is it.
+//! Judges a link map, predicted or real: whether it loads, whether it is torn, and which file is the cause.
 //!
-//! Takes a [`Subject`] and the loader of an environment, or the maps of a live process; gives a [`Judgement`]: every
-//! object with the rule that let it in, what is not found, which symbols are missing, and findings with stable ids. Never
-//! loads anything, never chooses anything better.
+//! Takes a [`Subject`] and the loader of an environment, or the maps of a live process; gives a [`Judgement`]: each
+//! object with the rule that found it, the libraries that are not found, the undefined symbols, and findings with
+//! stable ids. Never loads or chooses anything.
 
 mod beside;
 mod closure;
@@ -36,14 +36,14 @@ use crate::tables::Version;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What a link map comes to.
+/// The result for a link map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It loads, and what belongs together is of one release.
+    /// It loads, and each group is of one release.
     Loads,
-    /// It loads, but parts of different releases meet.
+    /// It loads, but parts of different releases are mapped.
     Torn,
     /// The loader refuses it.
     Fails,
@@ -59,16 +59,16 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// When an object comes into the process.
+/// When an object is mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stage {
-    /// With the program, before anything is asked for.
+    /// With the program, before the target is loaded.
     Startup,
-    /// When the subject is loaded.
+    /// With the target.
     Load,
-    /// When something in it is first used: what is known to be opened by name.
+    /// At the first use of a feature: names that objects are known to open.
     Later,
 }
 
@@ -76,7 +76,7 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JudgedObject {
-    /// The name it was asked for by, else its soname or file name.
+    /// The name it was requested by, else its soname or file name.
     pub name: OsString,
     /// The path as ld.so opens it.
     pub path: PathBuf,
@@ -84,19 +84,19 @@ pub struct JudgedObject {
     pub id: FileId,
     /// The rule that found it.
     pub rule: Rule,
-    /// Which object caused it to be mapped, by its place in the list.
+    /// The index of the object that caused it to be mapped.
     pub needed_by: Option<usize>,
-    /// When it comes.
+    /// When it is mapped.
     pub phase: Stage,
-    /// Whether it is one of NVIDIA's.
+    /// Whether it is an NVIDIA library.
     pub ours: bool,
-    /// Its release, where it is one of NVIDIA's.
+    /// The release of an NVIDIA library.
     pub version: Option<Version>,
-    /// The file was removed or replaced since it was mapped.
+    /// Whether the file was removed or replaced after it was mapped.
     pub deleted: bool,
 }
 
-/// A symbol or a version node that nobody defines.
+/// An undefined symbol or version node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct MissingSymbol {
@@ -104,56 +104,56 @@ pub struct MissingSymbol {
     pub symbol: Option<String>,
     /// Its version node.
     pub node: Option<String>,
-    /// The object that binds to it.
-    pub wanted_by: PathBuf,
-    /// The file that should define it, where the version names one that is mapped.
+    /// The object that references it.
+    pub needed_by: PathBuf,
+    /// The file that should define it, if the version reference names a mapped file.
     pub provider: Option<PathBuf>,
-    /// Whether it is asked for only when something is first used.
+    /// Whether it is needed only at the first use.
     pub later: bool,
 }
 
-/// A library that no rule leads to.
+/// A library that is not found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotFound {
     /// The name.
     pub name: OsString,
-    /// Who asks for it; `None` for the command line.
+    /// The object that needs it; `None` for the command line.
     pub needed_by: Option<PathBuf>,
-    /// What dlerror(3) says after the name, or why it is not looked for further.
+    /// dlerror(3)'s text after the name, or why the search stopped.
     pub says: String,
-    /// All that dlerror(3) says.
+    /// The full text of dlerror(3).
     pub error: String,
-    /// The file that ended the search, where there is one.
+    /// The file that stopped the search, if any.
     pub damaged: Option<PathBuf>,
-    /// Whether it is asked for only when something is first used.
+    /// Whether it is needed only at the first use.
     pub later: bool,
-    /// Whether the subject can be loaded without it.
+    /// Whether the target loads without it.
     pub optional: bool,
 }
 
-/// A link map and what is wrong with it.
+/// A link map and its defects.
 #[derive(Debug, Clone)]
 #[must_use]
 #[non_exhaustive]
 pub struct Judgement {
-    /// What was judged, in a few words.
+    /// A short description of the target.
     pub of: String,
-    /// Where it is.
+    /// The path of the target.
     pub at: Option<PathBuf>,
-    /// What it comes to.
+    /// The result.
     pub verdict: Verdict,
-    /// The line ld.so would print first, where it fails.
+    /// The line that ld.so would print first, if the map fails.
     pub error: Option<String>,
-    /// The objects, in the order of the map.
+    /// The objects in link-map order.
     pub objects: Vec<JudgedObject>,
-    /// Symbols and nodes nobody defines.
+    /// Undefined symbols and nodes.
     pub missing: Vec<MissingSymbol>,
-    /// Libraries no rule leads to.
+    /// Libraries that are not found.
     pub not_found: Vec<NotFound>,
-    /// What is wrong.
+    /// The defects.
     pub findings: Vec<Finding>,
-    /// How a live process holds to a plan.
+    /// How a live process compares with a plan.
     pub planned: Option<Planned>,
 }
 
@@ -165,12 +165,12 @@ pub struct Planned {
     pub mapped: Vec<String>,
     /// Mapped from another file.
     pub elsewhere: Vec<String>,
-    /// Not mapped so far.
+    /// Not mapped yet.
     pub not_yet: Vec<String>,
 }
 
 impl Judgement {
-    /// Of nothing: there is nothing to load, and nothing wrong with that.
+    /// The judgement of an empty target: nothing to load, no defect.
     pub fn empty(of: String) -> Self {
         Self {
             of,
@@ -185,17 +185,17 @@ impl Judgement {
         }
     }
 
-    /// The objects that are there because of the object at `index`, in order.
+    /// The objects that were mapped because of the object at `index`, in order.
     pub fn children(&self, index: Option<usize>) -> impl Iterator<Item = (usize, &JudgedObject)> {
         self.objects.iter().enumerate().filter(move |(at, object)| object.needed_by == index && Some(*at) != index)
     }
 }
 
-/// Whether symbols are looked at.
+/// How deep to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Every undefined symbol is bound.
+    /// Bind every undefined symbol.
     Symbols,
-    /// Only files are found.
+    /// Only resolve files.
     Files,
 }

@@ -1,7 +1,7 @@
 //! Consumers that are known to open libraries by name: the rows of `data/dlopens.tsv`.
 //!
-//! Takes a name as people say it (`cupy`, `ctranslate2`); gives the names it asks the loader for. Never looks whether the
-//! consumer is installed; its release narrows the rows where it is known.
+//! Takes a common name (`cupy`, `ctranslate2`); gives the names that this consumer opens. Never checks whether the
+//! consumer is installed; a known release narrows the rows.
 
 use crate::python::Distribution;
 use crate::tables::{Version, dlopens, dlopens_of};
@@ -10,18 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A consumer of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consumer {
-    /// As the table has it: `python:cupy`, `ctranslate2`.
+    /// Its name in the table: `python:cupy`, `ctranslate2`.
     pub who: &'static str,
 }
 
-/// The consumers that are not themselves libraries of NVIDIA's, by the name people say.
+/// The consumers that are not NVIDIA libraries themselves, by common name.
 #[must_use]
-pub fn consumers_of(said: &str) -> Option<Consumer> {
-    let fits = |who: &str| who == said || who.split_once(':').is_some_and(|(_, name)| name == said);
+pub fn consumers_of(common_name: &str) -> Option<Consumer> {
+    let fits = |who: &str| who == common_name || who.split_once(':').is_some_and(|(_, name)| name == common_name);
     dlopens().iter().find(|row| fits(row.who)).map(|row| Consumer { who: row.who })
 }
 
-/// The names that [`consumers_of`] knows, as people say them.
+/// The common names that [`consumers_of`] accepts.
 #[must_use]
 pub fn known_consumers() -> Vec<&'static str> {
     let mut names: Vec<_> = dlopens()
@@ -36,17 +36,17 @@ pub fn known_consumers() -> Vec<&'static str> {
 }
 
 impl Consumer {
-    /// As people say it: `cupy`.
+    /// The common name: `cupy`.
     fn plain(&self) -> &'static str {
         self.who.split_once(':').map_or(self.who, |(_, name)| name)
     }
 
-    /// Whether it is a package of Python's, not a library.
+    /// Whether it is a Python package, not a library.
     pub(super) fn is_python(&self) -> bool {
         self.who.starts_with("python:")
     }
 
-    /// Whether a package is it, or brings a part of it: `cupy-cuda12x`, `jax-cuda12-plugin`, `paddlepaddle-gpu`.
+    /// Whether a package is this consumer or a part of it: `cupy-cuda12x`, `jax-cuda12-plugin`, `paddlepaddle-gpu`.
     pub(super) fn is_package(&self, distribution: &Distribution) -> bool {
         let rest = distribution.name.strip_prefix(self.plain());
         let rest = rest.or_else(|| distribution.name.strip_prefix("paddlepaddle").filter(|_| self.plain() == "paddle"));
@@ -54,13 +54,13 @@ impl Consumer {
         rest.is_some_and(|rest| rest.is_empty() || parts.iter().any(|part| rest.starts_with(part)))
     }
 
-    /// Whether it opens the libraries in NVIDIA's wheels by their paths (`_load_nvidia_libraries` of JAX).
+    /// Whether it opens the libraries in NVIDIA's wheels by path (`_load_nvidia_libraries` of JAX).
     pub(super) fn opens_wheels(&self) -> bool {
         self.who == "python:jax"
     }
 
-    /// The names it asks for, each with whether it goes on without. `installed` are the packages beside it: they tell its
-    /// release and the CUDA it is built for.
+    /// The names that it opens, each with whether it is optional. The `installed` packages decide its release and its
+    /// CUDA major.
     #[must_use]
     pub fn names(&self, installed: &[Distribution]) -> Vec<(String, bool)> {
         let version = installed
@@ -82,7 +82,7 @@ impl Consumer {
     }
 }
 
-/// The CUDA major that the names of installed packages tell, where they agree: `nvidia-cublas-cu12`, `cupy-cuda12x`.
+/// The CUDA major in the names of installed packages, if they agree: `nvidia-cublas-cu12`, `cupy-cuda12x`.
 #[must_use]
 pub(super) fn cuda_major(installed: &[Distribution]) -> Option<u64> {
     let majors: BTreeSet<u64> = installed
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn as_people_say_it() {
+    fn common_names() {
         assert_eq!(consumers_of("cupy").unwrap().who, "python:cupy");
         assert_eq!(consumers_of("ctranslate2").unwrap().who, "ctranslate2");
         assert_eq!(consumers_of("no-such-thing"), None);
     }
 
     #[test]
-    fn the_cuda_major_comes_from_the_packages() {
+    fn packages_decide_the_cuda_major() {
         let jax = consumers_of("jax").unwrap();
         let names =
             |list: &[(&str, &str)]| jax.names(&installed(list)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();

@@ -1,6 +1,6 @@
-//! How a subject is opened: by path, by name, as Python imports it, as torch's own start does.
+//! How a subject is opened: by path, by name, by Python's import, by torch's start-up code.
 //!
-//! Takes a link map; maps into it what is opened, or what the plan hands out instead. Judges nothing.
+//! Takes a link map; maps the opened files into it, or their planned replacements. Judges nothing.
 
 use super::pathfinder::Pathfinder;
 use super::torch::ImportOrder;
@@ -11,11 +11,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// One attempt after the other to open things.
+/// A sequence of opens in one link map.
 #[derive(Default)]
 pub(super) struct Opening<'p> {
     pub(super) plan: Option<&'p Plan>,
-    /// The object whose code opens.
+    /// The object whose code calls dlopen.
     pub(super) program: Option<usize>,
     pub(super) roots: Vec<usize>,
 }
@@ -25,12 +25,12 @@ impl<'p> Opening<'p> {
         Self { plan, program, roots: Vec::new() }
     }
 
-    /// By path, or what the plan hands out instead.
+    /// Opens a path, or its planned replacement.
     pub(super) fn path(&mut self, map: &mut LinkMap<'_>, path: &Path) {
         self.path_with(map, path, Flags::default());
     }
 
-    /// Extension modules, as Python imports them; what their packages look for themselves comes first.
+    /// Opens extension modules as Python imports them, after the libraries that their packages open first.
     pub(super) fn imported(&mut self, map: &mut LinkMap<'_>, files: &[PathBuf], sites: &[PathBuf]) {
         let finder = Pathfinder::new(map.loader(), sites);
         for file in files {
@@ -63,7 +63,7 @@ impl<'p> Opening<'p> {
         Some(self.plan?.lookup(name.to_str()?)?.path.clone().into_os_string())
     }
 
-    /// As `torch/__init__.py` does it.
+    /// Opens torch as `torch/__init__.py` does.
     pub(super) fn torch(&mut self, map: &mut LinkMap<'_>, torch: &TorchBuild) {
         let host = map.host();
         let order = ImportOrder::read(host, torch);
@@ -75,12 +75,13 @@ impl<'p> Opening<'p> {
             let everywhere = Flags { global: true, ..Flags::default() };
             self.path_with(map, &global, everywhere);
             let first = map.missing().get(known);
-            let wanted = |missing: &Missing| {
+            let names_it = |missing: &Missing| {
                 let name = missing.name.to_string_lossy();
                 order.fallback.iter().any(|opened| name.contains(opened.stem()))
             };
-            if first.is_some_and(wanted) {
-                // dlopen that fails leaves nothing behind; torch then opens what it has a name for, and tries again.
+            if first.is_some_and(names_it) {
+                // A failed dlopen leaves nothing mapped; torch then opens the libraries that it knows by name, and
+                // retries.
                 *map = before;
                 self.roots.clear();
                 for path in order.fallback.iter().filter_map(|opened| opened.find(host, torch)) {
@@ -101,7 +102,7 @@ impl<'p> Opening<'p> {
     }
 }
 
-/// Whether a text is in `/proc/self/maps`: the kernel shows paths without links and dots.
+/// Whether a text occurs in `/proc/self/maps`, where the kernel shows paths without links and dots.
 fn is_mapped(map: &LinkMap<'_>, text: &str) -> bool {
     let real = |path: &Path| map.host().canonical(path).unwrap_or_else(|_| path.to_owned());
     map.objects().iter().any(|mapped| {

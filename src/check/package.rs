@@ -1,7 +1,7 @@
-//! What a package that is known to open libraries by name loads where it is installed.
+//! The libraries that an installed package is known to open by name.
 //!
-//! Takes a consumer of `data/dlopens.tsv` and an environment; gives the [`Subject`]: its extension modules, then what it opens,
-//! by whom and from where. Judges nothing.
+//! Takes a consumer of `data/dlopens.tsv` and an environment; gives the [`Subject`]: its extension modules, then the
+//! names that it opens, with the opener and the path. Judges nothing.
 
 use super::names::Consumer;
 use super::pathfinder::Pathfinder;
@@ -17,7 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 impl Subject {
-    /// A consumer as it is installed in an environment; `None` where it is not.
+    /// A consumer as installed in an environment; `None` if it is not installed.
     #[must_use]
     pub fn package(loader: &Loader, consumer: &Consumer, interpreter: &Interpreter) -> Option<Self> {
         let (objects, sites) = (loader.objects(), &interpreter.paths);
@@ -38,7 +38,7 @@ impl Subject {
         let opener = opener(host, consumer, sites);
         let finder = Pathfinder::new(loader, sites).filter(|finder| own.iter().any(|file| finder.serves(file)));
         let in_files = |name: &str| files.iter().any(|file| file.file_name() == Some(OsStr::new(name)));
-        // What a library of its own opens is known of that.
+        // `later` maps the names that a native library opens, by the library's own rows.
         let names = if consumer.is_python() { consumer.names(&installed) } else { Vec::new() };
         let by_row = |file: &&PathBuf| names.iter().any(|(name, _)| file.file_name() == Some(OsStr::new(name)));
         let plugins = files.iter().filter(by_row).cloned().collect();
@@ -61,7 +61,7 @@ impl Subject {
         })
     }
 
-    /// A library of NVIDIA's in the wheels of an environment, by its stem: `cudnn`.
+    /// An NVIDIA library in the wheels of an environment, by its stem: `cudnn`.
     #[must_use]
     pub fn library(host: &Host, interpreter: &Interpreter, stem: &str) -> Option<PathBuf> {
         let is_it = |name: &OsStr| parse_library_name(name).is_some_and(|name| name.row.stem == stem);
@@ -73,7 +73,7 @@ impl Subject {
     }
 }
 
-/// The library of a package that opens the names, by its own run paths.
+/// The package's library that opens the names through its run paths.
 fn opener(host: &Host, consumer: &Consumer, sites: &[PathBuf]) -> Option<PathBuf> {
     let candidates: &[&str] = match consumer.who {
         "python:tensorflow" => &["tensorflow/libtensorflow_framework.so.2", "tensorflow/libtensorflow_cc.so.2"],
@@ -84,7 +84,7 @@ fn opener(host: &Host, consumer: &Consumer, sites: &[PathBuf]) -> Option<PathBuf
     files.into_iter().find(|file| host.is_file(file))
 }
 
-/// The copy in a wheel of NVIDIA's that a package opens by its path.
+/// The copy in an NVIDIA wheel that a package opens by path.
 fn in_wheels(host: &Host, sites: &[PathBuf], name: &str) -> Option<PathBuf> {
     let places = places::sites(host, sites)
         .into_iter()

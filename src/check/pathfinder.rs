@@ -1,9 +1,9 @@
-//! Packages that have cuda-pathfinder open NVIDIA's libraries before their extension modules ask for them: `CuPy` from 14 on,
+//! Packages with cuda-pathfinder open NVIDIA's libraries before their extension modules need them: `CuPy` from 14 on,
 //! numba-cuda.
 //!
-//! Takes an environment; tells whether a file is of such a package, and which copy of a library would be opened. The order is
-//! that of `load_nvidia_dynamic_lib`: the wheels in site-packages, `$CONDA_PREFIX`, ld.so's own search, `$CUDA_PATH`
-//! (<https://github.com/NVIDIA/cuda-python/tree/main/cuda_pathfinder>). Opens nothing itself.
+//! Takes an environment; gives whether a file belongs to such a package, and the copy of a library that it would
+//! open. The order is that of `load_nvidia_dynamic_lib`: the wheels in site-packages, `$CONDA_PREFIX`, ld.so's own
+//! search, `$CUDA_PATH` (<https://github.com/NVIDIA/cuda-python/tree/main/cuda_pathfinder>). Opens nothing itself.
 
 use crate::host::Host;
 use crate::inventory::places;
@@ -14,24 +14,24 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// Its name, as packages require it.
+/// Its package name in requirements.
 const NAME: &str = "cuda-pathfinder";
 
-/// The majors of CUDA that it knows, in the order in which it tries them.
+/// The CUDA majors that it supports, in the order in which it tries them.
 const MAJORS: [u64; 2] = [13, 12];
 
 /// cuda-pathfinder in an environment.
 #[derive(Debug)]
 pub(crate) struct Pathfinder<'l> {
     loader: &'l Loader,
-    /// The directories of libraries in the site directories, those of CUDA 13's wheels first.
+    /// The library directories in the site directories, those of CUDA 13's wheels first.
     dirs: Vec<PathBuf>,
     /// The files of the packages that require it.
     served: BTreeSet<PathBuf>,
 }
 
 impl<'l> Pathfinder<'l> {
-    /// Where some package of the environment requires it and has it.
+    /// cuda-pathfinder, if it is installed and a package of the environment requires it.
     pub(crate) fn new(loader: &'l Loader, sites: &[PathBuf]) -> Option<Self> {
         let host = loader.objects().host();
         let installed: Vec<Distribution> = sites.iter().flat_map(|site| distributions(host, site)).collect();
@@ -47,18 +47,18 @@ impl<'l> Pathfinder<'l> {
         (!served.is_empty()).then_some(Self { loader, dirs, served })
     }
 
-    /// Whether a file is of a package that has it look for libraries.
+    /// Whether a file belongs to a package that uses it to find libraries.
     pub(crate) fn serves(&self, file: &Path) -> bool {
         self.served.contains(file)
     }
 
-    /// The copy of a library that it opens, asked for as one that needs it asks; `is_mapped` tells whether a name is in the
-    /// process already.
-    pub(crate) fn find(&self, asked: &str, is_mapped: impl Fn(&str) -> bool) -> Option<PathBuf> {
-        let stem = parse_library_name(asked)?.row.stem;
+    /// The copy of a library that it opens, for a soname that an object needs; `is_mapped` shows whether a name is
+    /// already in the process.
+    pub(crate) fn find(&self, requested: &str, is_mapped: impl Fn(&str) -> bool) -> Option<PathBuf> {
+        let stem = parse_library_name(requested)?.row.stem;
         let mut names: Vec<&str> = MAJORS.iter().flat_map(|major| sonames_of(*major, stem)).collect();
         if names.is_empty() {
-            names.push(asked);
+            names.push(requested);
         }
         let host = self.loader.objects().host();
         let within = |dir: &Path| names.iter().map(|name| dir.join(name)).find(|path| host.is_file(path));
@@ -76,7 +76,7 @@ impl<'l> Pathfinder<'l> {
         found.or_else(|| toolkit().and_then(|name| ["lib64", "lib"].into_iter().find_map(|lib| below(name, lib))))
     }
 
-    /// What it opens before a file is imported, in order: for what that needs, and first for what this needs in turn.
+    /// The libraries that it opens before a file is imported, in order: dependencies first.
     pub(crate) fn before(&self, file: &Path, is_mapped: &impl Fn(&str) -> bool) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut known = BTreeSet::new();
@@ -93,12 +93,12 @@ impl<'l> Pathfinder<'l> {
     ) {
         let Ok(object) = self.loader.objects().open(file) else { return };
         for name in &object.facts.needed {
-            let Some(asked) = name.to_str() else { continue };
-            let Some(name) = parse_library_name(asked).filter(|name| name.hash.is_none()) else { continue };
+            let Some(requested) = name.to_str() else { continue };
+            let Some(name) = parse_library_name(requested).filter(|name| name.hash.is_none()) else { continue };
             if name.row.is_driver() || !known.insert(name.row.stem) {
                 continue;
             }
-            if let Some(path) = self.find(asked, is_mapped) {
+            if let Some(path) = self.find(requested, is_mapped) {
                 self.add(&path, is_mapped, known, found);
                 found.push(path);
             }
@@ -107,11 +107,11 @@ impl<'l> Pathfinder<'l> {
 }
 
 fn is_user(host: &Host, package: &Distribution) -> bool {
-    // What has it look for something is not what brings it, nor NVIDIA's own wheels.
+    // NVIDIA's wheels and the package itself do not use it.
     package.name != NAME && !package.name.starts_with("nvidia-") && requirements(host, package, &[]).contains_key(NAME)
 }
 
-/// The sonames of a stem in a CUDA major.
+/// The sonames of a stem for a CUDA major.
 fn sonames_of(major: u64, stem: &'static str) -> impl Iterator<Item = &'static str> {
     sonames().iter().filter(move |row| row.cuda_major == major && row.stem == stem).map(|row| row.soname)
 }

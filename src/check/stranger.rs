@@ -1,9 +1,9 @@
-//! Strangers: files that a process opens and that its plan was not made for. Is the set for them, or what they have of
-//! their own?
+//! Strangers: files that a process opens and that its plan does not cover. Decides whether the plan or ld.so provides
+//! their libraries.
 //!
-//! Takes a plan, the program of the process, the file, and a name where the file itself opens one; gives a [`Standing`].
-//! The file is linked twice on the model of the loader, as ld.so alone would and as with the plan, and never loaded. Knows
-//! nothing of what the process has mapped since its start: it is asked while the names are not mapped.
+//! Takes a plan, the program of the process, the file, and the name if code in the file opens one; gives a
+//! [`Standing`]. Links the file twice on the model of the loader, as ld.so alone would and with the plan, and never
+//! loads it. Ignores what the process has mapped since its start: the shim asks before the names are mapped.
 
 use crate::host::FileId;
 use crate::loader::{Flags, LinkMap, Loader, Mapped, Rule, Symbols};
@@ -13,16 +13,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// Who provides a stranger's libraries.
+/// The provider of a stranger's libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// The plan.
     Set,
-    /// The loader: what it finds is the stranger's own, or fits it better.
+    /// ld.so: its result belongs to the stranger, or fits it better.
     Own,
 }
 
-/// Judges `object`, which `program` opens by path; with `name`, what is opened by that bare name from code in `object`.
+/// Judges `object`, which `program` opens by path; with `name`, judges that bare name, which code in `object` opens.
 #[must_use]
 pub fn stranger(loader: &Loader, plan: &Plan, program: &Path, object: &Path, name: Option<&OsStr>) -> Standing {
     let mut started = LinkMap::new(loader);
@@ -32,7 +32,7 @@ pub fn stranger(loader: &Loader, plan: &Plan, program: &Path, object: &Path, nam
     let case = Case { loader, plan, program, object, started };
     let own = match name {
         Some(name) => case.has_own(name),
-        None => case.is_served_better_by_itself(),
+        None => case.fits_better_alone(),
     };
     if own { Standing::Own } else { Standing::Set }
 }
@@ -42,34 +42,34 @@ struct Case<'l> {
     plan: &'l Plan,
     program: &'l Path,
     object: &'l Path,
-    /// The process as it starts.
+    /// The link map at program start.
     started: LinkMap<'l>,
 }
 
-/// The stranger, linked in one way.
+/// The stranger, linked with or without the plan.
 struct Linked<'l> {
     map: LinkMap<'l>,
-    /// Symbols, nodes and libraries that are missing.
+    /// The missing symbols, nodes and libraries.
     missing: BTreeSet<(OsString, Option<OsString>)>,
 }
 
 impl<'l> Case<'l> {
-    /// Who opens it: the program, where the model can start that.
+    /// The index of the program as caller, if the model can start it.
     fn caller(&self) -> Option<usize> {
         (!self.started.objects().is_empty()).then_some(0)
     }
 
-    /// Whether the stranger's run paths, or its directory tree, have a name that it opens.
+    /// Whether the stranger's run paths or directory tree contain `name`.
     fn has_own(&self, name: &OsStr) -> bool {
         let mut map = self.started.clone();
         let Ok(stat) = self.loader.host().stat(self.object) else { return true };
         let mapped = map.objects().iter().position(|mapped| mapped.object.stat.id == stat.id);
         let Some(index) = mapped.or_else(|| map.open(self.object.as_os_str(), self.caller())) else { return true };
         map.run_paths_from(index, name).is_some()
-            || map.search_from(index, name).is_some_and(|(path, rule)| self.found_at_home(&path, rule))
+            || map.search_from(index, name).is_some_and(|(path, rule)| self.in_own_tree(&path, rule))
     }
 
-    fn is_served_better_by_itself(&self) -> bool {
+    fn fits_better_alone(&self) -> bool {
         let bare = self.linked(&[]);
         let Some(root) = bare.map.objects().get(self.started.objects().len()) else {
             // It cannot be opened, or is mapped already.
@@ -77,40 +77,42 @@ impl<'l> Case<'l> {
         };
         let itself = root.names.iter().find_map(|name| self.plan.lookup(name.to_str()?));
         if itself.is_some_and(|library| library.id != root.object.stat.id) {
-            // Another copy of what the set holds goes with its own kin.
+            // Another copy of a planned library needs its own siblings.
             return true;
         }
-        let asked = self.asked(&bare);
-        let set = self.plan.libraries.iter().filter(|library| asked.contains_key(library.soname.as_str()));
+        let planned_needs = self.planned_needs(&bare);
+        let set = self.plan.libraries.iter().filter(|library| planned_needs.contains_key(library.soname.as_str()));
         let with = self.linked(&set.collect::<Vec<_>>());
         match (bare.missing.len(), with.missing.len()) {
-            _ if bare.missing == with.missing => asked.values().flatten().any(|found| self.stands(&bare, *found)),
+            _ if bare.missing == with.missing => {
+                planned_needs.values().flatten().any(|found| self.is_own_copy(&bare, *found))
+            }
             (alone, planned) => planned >= alone,
         }
     }
 
-    /// The planned sonames that the stranger leads to and that are not mapped at the start, each with the object that ld.so
-    /// alone takes for it; and what those of the plan need in their turn.
-    fn asked(&self, bare: &Linked<'l>) -> BTreeMap<&'l str, Option<usize>> {
+    /// The planned sonames that the stranger depends on and that are not mapped at the start, each with the object
+    /// that ld.so alone resolves it to; and the dependencies of those planned libraries.
+    fn planned_needs(&self, bare: &Linked<'l>) -> BTreeMap<&'l str, Option<usize>> {
         let objects = bare.map.objects();
         let opened = objects.iter().skip(self.started.objects().len());
         let mut queue: Vec<OsString> = opened.flat_map(|mapped| mapped.object.facts.needed.clone()).collect();
-        let mut asked = BTreeMap::new();
+        let mut planned_needs = BTreeMap::new();
         while let Some(name) = queue.pop() {
             let Some(library) = name.to_str().and_then(|name| self.plan.lookup(name)) else { continue };
-            if asked.contains_key(library.soname.as_str()) || self.started.by_name(&name).is_some() {
+            if planned_needs.contains_key(library.soname.as_str()) || self.started.by_name(&name).is_some() {
                 continue;
             }
             let found = objects.iter().position(|mapped| mapped.names.contains(&name));
-            asked.insert(library.soname.as_str(), found);
+            planned_needs.insert(library.soname.as_str(), found);
             if let Ok(object) = self.loader.objects().open(&library.path) {
                 queue.extend(object.facts.needed.iter().cloned());
             }
         }
-        asked
+        planned_needs
     }
 
-    /// Opens the libraries, then the stranger, and links the stranger.
+    /// Opens the planned libraries, then the stranger, and links the stranger.
     fn linked(&self, set: &[&PlanLibrary]) -> Linked<'l> {
         let mut map = self.started.clone();
         let known = map.missing().len();
@@ -127,19 +129,19 @@ impl<'l> Case<'l> {
         Linked { map, missing }
     }
 
-    /// Whether the object that ld.so alone takes for a planned name is the stranger's own.
-    fn stands(&self, bare: &Linked<'l>, found: usize) -> bool {
+    /// Whether the object that ld.so alone maps for a planned name belongs to the stranger.
+    fn is_own_copy(&self, bare: &Linked<'l>, found: usize) -> bool {
         let Some(mapped) = bare.map.objects().get(found) else { return false };
         let planned = |id: FileId| self.plan.chosen().any(|library| library.id == id);
         !planned(mapped.object.stat.id) && self.is_own(mapped)
     }
 
     fn is_own(&self, mapped: &Mapped) -> bool {
-        matches!(mapped.rule, Rule::Rpath | Rule::Runpath) || self.found_at_home(&mapped.path, mapped.rule)
+        matches!(mapped.rule, Rule::Rpath | Rule::Runpath) || self.in_own_tree(&mapped.path, mapped.rule)
     }
 
-    /// Whether a copy that a search found stands in the tree of the stranger or of its program.
-    fn found_at_home(&self, path: &Path, rule: Rule) -> bool {
+    /// Whether a search found the copy in the directory tree of the stranger or of its program.
+    fn in_own_tree(&self, path: &Path, rule: Rule) -> bool {
         rule == Rule::LdLibraryPath && is_own(self.loader.host(), &[self.object, self.program], path)
     }
 }

@@ -1,7 +1,7 @@
-//! What is to be judged: a torch, an environment, a program, libraries, names.
+//! What to judge: a torch, an environment, a program, libraries, or names.
 //!
-//! Takes what the command line or a crate user means; gives a [`Subject`], or why there is none. Reads no more of a file
-//! than tells whether it is a program.
+//! Takes paths, names or an interpreter; gives a [`Subject`], or the error. Reads only as much of a file as shows
+//! whether it is a program.
 
 use super::names::cuda_major;
 use crate::host::Hints;
@@ -15,12 +15,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What is to be loaded.
+/// The target of a check.
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub(super) of: String,
     pub(super) at: Option<PathBuf>,
-    /// The program that loads it; [`What::Program`]: that is judged.
+    /// The program that loads it. For [`What::Program`], the program is the target.
     pub(super) program: Option<PathBuf>,
     pub(super) what: What,
     pub(super) cuda: Option<u64>,
@@ -30,52 +30,52 @@ pub struct Subject {
 /// The ways of loading.
 #[derive(Debug, Clone)]
 pub(super) enum What {
-    /// A program as it starts; then libraries it opens.
+    /// A program as it starts, then libraries it opens.
     Program(Vec<PathBuf>),
     /// Libraries, opened by path one after the other.
     Libraries(Vec<PathBuf>),
     /// `import torch`.
     Torch(Box<TorchBuild>),
-    /// Each extension module of an environment that needs a library of ours.
+    /// Each extension module of an environment that needs an NVIDIA library.
     Environment(Vec<PathBuf>),
-    /// Names that are opened; which must be there.
+    /// Names to open; each with whether it is required.
     Names(Vec<(OsString, bool)>),
-    /// `import torch`, then extension modules of others.
+    /// `import torch`, then extension modules of other packages.
     Extensions(Box<TorchBuild>, Vec<PathBuf>),
-    /// A library, then names that it opens itself.
+    /// A library, then the names that it opens.
     Opener(PathBuf, Vec<(OsString, bool)>),
     /// One package of an environment.
     Package(Box<Package>),
 }
 
-/// What a package loads.
+/// The files that a package loads.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Package {
     /// The torch that it imports first.
     pub(super) torch: Option<TorchBuild>,
     /// Its extension modules.
     pub(super) files: Vec<PathBuf>,
-    /// Those of them that are opened for CUDA alone.
+    /// Those of its modules that are opened only for CUDA.
     pub(super) plugins: Vec<PathBuf>,
-    /// The library of its own that opens the names; none: the program.
+    /// The package's library that opens the names; `None`: the program.
     pub(super) opener: Option<PathBuf>,
-    /// Names that are opened, or paths; which must be there.
+    /// Names or paths to open; each with whether it is required.
     pub(super) names: Vec<(OsString, bool)>,
 }
 
-/// Why something cannot be judged.
+/// Why a target cannot be judged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubjectError {
-    /// It cannot be read as an ELF object of this machine.
+    /// The file is not an ELF object of this machine.
     #[error("cannot check `{}`: {says}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         says: String,
     },
-    /// Another loader's rules hold for it.
+    /// The program has another loader.
     #[error("cannot check `{}`: its loader `{}` is not glibc's ld.so", path.display(), interpreter.display())]
     OtherLoader {
         /// The program.
@@ -83,7 +83,7 @@ pub enum SubjectError {
         /// Its `PT_INTERP`.
         interpreter: PathBuf,
     },
-    /// Two programs do not share a process.
+    /// Two programs cannot share a process.
     #[error("cannot check `{}` and `{}` together: both are programs", .0.display(), .1.display())]
     TwoPrograms(PathBuf, PathBuf),
 }
@@ -91,7 +91,7 @@ pub enum SubjectError {
 impl Hints for SubjectError {}
 
 impl Subject {
-    /// What `import torch` maps.
+    /// The objects that `import torch` maps.
     #[must_use]
     pub fn torch(torch: TorchBuild, interpreter: &Interpreter) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl Subject {
         }
     }
 
-    /// Every extension module of an environment that leads to a library of NVIDIA's.
+    /// Every extension module of an environment that depends on an NVIDIA library.
     #[must_use]
     pub fn environment(objects: &Objects, interpreter: &Interpreter) -> Self {
         let host = objects.host();
@@ -120,11 +120,11 @@ impl Subject {
         }
     }
 
-    /// A program with what it opens, or libraries that `program` opens. Paths are absolute.
+    /// A program and the libraries that it opens, or libraries that `program` opens. Paths are absolute.
     ///
     /// # Errors
     ///
-    /// [`SubjectError`], where a file is none that this machine's ld.so loads.
+    /// [`SubjectError`], if this machine's ld.so does not load a file.
     pub fn files(loader: &Loader, files: &[PathBuf], interpreter: Option<&Interpreter>) -> Result<Self, SubjectError> {
         let (mut own, mut libraries) = (None, Vec::new());
         for path in files {
@@ -146,7 +146,7 @@ impl Subject {
         })
     }
 
-    /// Names that somebody opens, each with whether it must be there.
+    /// Names to open; each with whether it is required.
     #[must_use]
     pub fn names(of: String, names: Vec<(OsString, bool)>, interpreter: Option<&Interpreter>) -> Self {
         Self {
@@ -165,19 +165,19 @@ impl Subject {
         self.program.as_deref()
     }
 
-    /// Whether the program itself is judged.
+    /// Whether the target is the program itself.
     #[must_use]
     pub fn is_program(&self) -> bool {
         matches!(self.what, What::Program(_))
     }
 
-    /// Whether packages are judged that are imported one by one, and need not share a process.
+    /// Whether the target is a list of packages, which are imported one by one and need not share a process.
     #[must_use]
     pub fn is_apart(&self) -> bool {
         matches!(self.what, What::Environment(_) | What::Package(_))
     }
 
-    /// Whether nothing of NVIDIA's is asked for.
+    /// Whether the target needs no NVIDIA library.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match &self.what {
@@ -188,8 +188,8 @@ impl Subject {
     }
 }
 
-/// The files that nobody beside them needs, and that lead to a library of NVIDIA's: what is imported. The others come with
-/// them, through run paths of theirs.
+/// The imported files: those that no file beside them needs and that depend on an NVIDIA library. Their run paths
+/// bring the others.
 pub(super) fn roots(objects: &Objects, files: Vec<PathBuf>) -> Vec<PathBuf> {
     let opened: Vec<(PathBuf, Arc<Object>)> =
         files.into_iter().filter_map(|path| Some((path.clone(), objects.open(&path).ok()?))).collect();
@@ -211,15 +211,15 @@ pub(super) fn roots(objects: &Objects, files: Vec<PathBuf>) -> Vec<PathBuf> {
             queue.push(index);
         }
     }
-    let mut leads = BTreeSet::new();
+    let mut reached = BTreeSet::new();
     while let Some(index) = queue.pop() {
-        if leads.insert(index) {
+        if reached.insert(index) {
             queue.extend(needed_by.get(index).into_iter().flatten());
         }
     }
-    // Of a circle nobody is on top: a library that is needed in one is opened by itself.
+    // In a dependency cycle no file is the root: open a library of the cycle on its own.
     let top = |index: &usize| needed_by.get(*index).is_none_or(|users| users.iter().all(|user| user == index));
-    leads.iter().filter(|index| top(index)).filter_map(|index| Some(opened.get(*index)?.0.clone())).collect()
+    reached.iter().filter(|index| top(index)).filter_map(|index| Some(opened.get(*index)?.0.clone())).collect()
 }
 
 enum Role {
@@ -227,14 +227,14 @@ enum Role {
     Library,
 }
 
-/// Whether a file is a program or a library; an error where ld.so has nothing to do with it.
+/// Whether a file is a program or a library; an error if ld.so does not load it.
 fn role_of(loader: &Loader, path: &Path) -> Result<Role, SubjectError> {
     let refused = |says: String| Err(SubjectError::File { path: path.to_owned(), says });
     if let Err(error) = loader.objects().host().stat(path) {
         return refused(error.to_string());
     }
     match ProgramKind::of(loader, path) {
-        // A static program is loaded by nobody, and that is an answer.
+        // A static program needs no loader, and is a valid target.
         ProgramKind::Dynamic { .. } | ProgramKind::Static => Ok(Role::Program),
         ProgramKind::Library => Ok(Role::Library),
         ProgramKind::Musl { interpreter } | ProgramKind::OtherLoader { interpreter } => {
@@ -243,7 +243,7 @@ fn role_of(loader: &Loader, path: &Path) -> Result<Role, SubjectError> {
         ProgramKind::Script { interpreter, .. } => refused(format!("it is a script for `{}`", interpreter.display())),
         ProgramKind::Directory => refused("it is a directory".to_owned()),
         ProgramKind::Empty => refused("it is empty".to_owned()),
-        // A library that was cut short is one: ld.so has words for it.
+        // A truncated library is a library: ld.so reports the error.
         ProgramKind::Unreadable(ObjectError::Truncated) => Ok(Role::Library),
         ProgramKind::Unreadable(error) => refused(error.to_string()),
     }

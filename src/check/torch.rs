@@ -1,8 +1,8 @@
-//! What `import torch` opens before its extension module, and in which order.
+//! The libraries that `import torch` opens before its extension module, in order.
 //!
 //! Takes the text of `torch/__init__.py`; gives the libraries that its `_load_global_deps` opens by path: always, or
-//! only where `libtorch_global_deps.so` cannot be loaded. Each release has its own list, so it is read, not known by
-//! heart: a name is a pair of literals `"cublas", "libcublas.so.*[0-9]"`. Never runs Python.
+//! only if `libtorch_global_deps.so` cannot be loaded. The list differs by release, so it is parsed: a name is a pair
+//! of literals `"cublas", "libcublas.so.*[0-9]"`. Never runs Python.
 
 use crate::host::Host;
 use crate::python::TorchBuild;
@@ -17,14 +17,14 @@ pub(super) struct Opened {
     pattern: String,
 }
 
-/// What torch's `__init__.py` opens.
+/// The libraries that torch's `__init__.py` opens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ImportOrder {
-    /// After `libtorch_global_deps.so`, where [`ImportOrder::guard`] is part of a mapped path.
+    /// After `libtorch_global_deps.so`, if [`ImportOrder::guard`] is part of a mapped path.
     pub(super) after: Vec<Opened>,
-    /// The text that must be in `/proc/self/maps`.
+    /// The text that must occur in `/proc/self/maps`.
     pub(super) guard: Option<String>,
-    /// Before a second try, where `libtorch_global_deps.so` fails for want of one of these.
+    /// Before a second try, if `libtorch_global_deps.so` fails because one of these is not found.
     pub(super) fallback: Vec<Opened>,
 }
 
@@ -44,7 +44,7 @@ impl ImportOrder {
         let loader = part("\ndef _load_global_deps(", "\n\n\n").unwrap_or_default();
         let (tried, failed) = loader.split_once("except OSError").unwrap_or((loader, ""));
         let mut order = Self { guard: guard(tried), ..Self::default() };
-        // From 2.9 on one list serves both ways; before, calls with literals and a table of their own.
+        // From 2.9 on one list serves both cases; before, literal calls and a separate table.
         let one_list = opened(lister);
         if tried.contains("_preload_cuda_deps(required=False)") {
             order.after.clone_from(&one_list);
@@ -57,17 +57,17 @@ impl ImportOrder {
 }
 
 impl Opened {
-    /// `libcublas.so.`: how the file's name begins, up to the star.
+    /// `libcublas.so.`: the file name up to the star.
     fn start(&self) -> &str {
         self.pattern.split('*').next().unwrap_or_default()
     }
 
-    /// `libcublas`: what an error must name for the fallback to be tried.
+    /// `libcublas`: the text that an error must contain for the fallback.
     pub(super) fn stem(&self) -> &str {
         self.pattern.split('.').next().unwrap_or_default()
     }
 
-    /// The file that would be opened: the first directory of `sys.path` that has one.
+    /// The file that torch would open: the match in the first directory of `sys.path` that has one.
     pub(super) fn find(&self, host: &Host, torch: &TorchBuild) -> Option<PathBuf> {
         let major = torch.cuda_release().map(|(major, _)| format!("nvidia/cu{major}/lib"));
         for site in &torch.sites {
@@ -95,7 +95,7 @@ fn guard(text: &str) -> Option<String> {
     rest.rsplit_once('"').map(|(_, guard)| guard.to_owned())
 }
 
-/// The pairs of literals of which the second is the pattern of a library, in order.
+/// The pairs of literals whose second is the pattern of a library, in order.
 fn opened(text: &str) -> Vec<Opened> {
     let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
     let code = code.join("\n");
@@ -110,7 +110,7 @@ fn opened(text: &str) -> Vec<Opened> {
     patterns.collect()
 }
 
-/// How every pattern ends.
+/// The end of every pattern.
 const END: &str = ".so.*[0-9]";
 
 #[cfg(test)]
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_for_when_it_fails() {
+    fn a_fallback_table() {
         let text = "\ndef _preload_cuda_deps(lib_folder: str, lib_name: str) -> None:\n    x = \"nvidia\"\n\n\n\
             def _load_global_deps() -> None:\n    try:\n        CDLL(x)\n    except OSError as err:\n        cuda_libs = {\n\
             \"cublas\": \"libcublas.so.*[0-9]\",\n            'nvtx': 'libnvToolsExt.so.*[0-9]',\n        }\n\n\nif 1:\n    \"a\", \"libz.so.*[0-9]\"\n";
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_behind_a_look_at_the_maps() {
+    fn calls_after_a_maps_check() {
         let text = "\ndef _preload_cuda_deps(lib_folder, lib_name):\n    pass\n\n\ndef _load_global_deps() -> None:\n    try:\n\
             CDLL(x)\n        if \"nvidia/cuda_runtime/lib/libcudart.so\" not in _maps:\n            return\n\
             _preload_cuda_deps(\"cuda_nvrtc\", \"libnvrtc.so.*[0-9]\")\n\
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn one_list_for_both() {
+    fn one_list_for_both_cases() {
         let text = "\ndef _preload_cuda_deps(err=None, required=True):\n    cuda_libs = [\n\
             (\"cublas\", \"libcublasLt.so.*[0-9]\"),\n        (\"cublas\", \"libcublas.so.*[0-9]\"),\n    ]\n\
             _preload_cuda_lib(\"nvtx\", \"libnvToolsExt.so.*[0-9]\", required=False)\n\n\n\
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn another_init_opens_nothing() {
+    fn an_unknown_init_opens_nothing() {
         assert_eq!(ImportOrder::parse(""), ImportOrder::default());
         assert_eq!(ImportOrder::parse("print(\"hello\")\n"), ImportOrder::default());
     }

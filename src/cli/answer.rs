@@ -1,6 +1,6 @@
-//! The answer to a request, judged: what the commands that choose a set start from.
+//! The answer to a request, judged; the start of every command that chooses a set.
 //!
-//! Takes a request; gives the answer, from the cache where it holds, with what the rules of `doctor` say of it. Prints
+//! Takes a request; gives the answer, from the cache if that is valid, with the verdict of `doctor`'s rules. Prints
 //! warnings, never results.
 
 use super::context::Context;
@@ -8,21 +8,21 @@ use super::failure::{Failure, Result};
 use super::output;
 use crate::diagnose::{Finding, Remedy, preflight};
 use crate::host::{Hints, Host};
-use crate::machine::{Cached, Machine, PlanCache, Request, RequestError, Said};
+use crate::machine::{Cached, JudgeResult, Machine, PlanCache, Request, RequestError};
 
-/// The answer, from the cache where it holds, with what the judge says of it. Plans for images are not kept: nobody can be
-/// handed one.
+/// The answer, from the cache if that is valid, with the judge's verdict. Plans for images are not cached: they are
+/// never handed out.
 pub(super) fn answer(context: &Context, request: &Request) -> Result<Cached> {
     answer_or(context, request, |cache, host, request| cache.clone().judged_by(judge).answer(host, request))
         .map_err(|failure| with_lines(context.host(), request, failure))
 }
 
-/// The same for a process that is running: there is nobody to warn.
+/// The same for a running process, without a verdict: nobody reads warnings.
 pub(super) fn answer_unjudged(context: &Context, request: &Request) -> Result<Cached> {
     answer_or(context, request, PlanCache::answer)
 }
 
-/// The same before the command is started: it may start any environment, and then none is chosen for yet.
+/// The same before a command starts: if it may start any environment, no set is chosen yet.
 pub(super) fn answer_before_start(context: &Context, request: &Request) -> Result<Cached> {
     answer_or(context, request, |cache, host, request| {
         cache.clone().judged_by(judge).answer_before_start(host, request)
@@ -47,19 +47,19 @@ fn answer_or(
     Ok(Cached::fresh(request.answer(host)?, &why))
 }
 
-/// What the rules say of what is asked for, with the set that was chosen for it.
-fn judge(host: &Host, request: &Request) -> Said {
-    let Ok(machine) = Machine::new(host.clone(), request.clone()).answered() else { return Said::default() };
+/// The verdict of the rules on the target with its set.
+fn judge(host: &Host, request: &Request) -> JudgeResult {
+    let Ok(machine) = Machine::new(host.clone(), request.clone()).answered() else { return JudgeResult::default() };
     let found = preflight(&machine);
     let bare = found.better_bare && machine.chosen().is_some();
-    Said {
+    JudgeResult {
         stops: found.stops.iter().map(one_line).collect(),
         notes: found.notes.iter().map(one_line).collect(),
         bare: bare.then(|| "it loads without cudashim, and not with the set that was found".to_owned()),
     }
 }
 
-/// Where no set fits, the failure with the lines that heal that.
+/// If no set fits, the failure with the lines that heal it.
 fn with_lines(host: &Host, request: &Request, failure: Failure) -> Failure {
     if !failure.is_no() {
         return failure;
@@ -79,7 +79,7 @@ fn one_line(finding: &Finding) -> String {
     format!("{} [{}]{}", finding.cause, finding.id, line.unwrap_or_default())
 }
 
-/// Warns of what shows later, and fails where the target does not load; `force`: warns of that, too, and goes on.
+/// Warns of what fails later, and fails if the target does not load; with `force`, warns of that too.
 pub(super) fn warn(answered: &Cached, force: bool) -> Result<()> {
     for warning in &answered.warnings {
         output::note(&format!("warning: {warning}"));
@@ -94,7 +94,7 @@ pub(super) fn warn(answered: &Cached, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// The target does not load with the set that was chosen for it.
+/// The target does not load with its set.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot load the target: {}", .0.join("; "))]
 struct DoesNotLoad(Vec<String>);

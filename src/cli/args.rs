@@ -32,8 +32,8 @@ pub(super) struct Cli {
 }
 
 impl Cli {
-    /// The command line `run -- CMD`, read by hand: nearly every start has this form, and clap takes a quarter of a
-    /// millisecond for any. `None`: another one.
+    /// Parses the command line `run -- CMD` without clap, which takes a quarter of a millisecond: most starts have this
+    /// form. `None`: any other command line.
     pub(super) fn plain_run(words: &[OsString]) -> Option<Self> {
         let [run, dashes, command @ ..] = words else { return None };
         if run != "run" || dashes != "--" || command.is_empty() {
@@ -51,7 +51,7 @@ impl Cli {
         Some(Self { command: Command::Run(run), verbose: 0, quiet: false, color: Color::Auto, root: None })
     }
 
-    /// Why `--root` cannot be given with this command, where that is so.
+    /// Why `--root` cannot be used with this command, if so.
     pub(super) fn refuses_root(&self) -> Option<&'static str> {
         match &self.command {
             Command::Run(_) | Command::Trace(_) | Command::Env(_) | Command::Shim | Command::Demo => {
@@ -66,7 +66,7 @@ impl Cli {
         }
     }
 
-    /// Whether the exit status is that of a command that is started.
+    /// Whether the exit status is that of the started command.
     pub(super) fn is_run(&self) -> bool {
         match &self.command {
             Command::Run(_) | Command::Trace(_) => true,
@@ -125,7 +125,7 @@ pub(super) enum Command {
     Env(EnvArgs),
     /// Print the path of the preload object, for `LD_PRELOAD`
     Shim,
-    /// Say what is wrong with this machine, why, and what to type
+    /// Report what is wrong with this machine, why, and what to type
     Doctor(DoctorArgs),
     /// Predict whether it loads: each file, its rule, what is missing
     Check(CheckArgs),
@@ -240,11 +240,11 @@ pub(super) struct ScanArgs {
     #[arg(long)]
     pub(super) all_mounts: bool,
 
-    /// Show every name of a file, and read the files that a package vouches for, too
+    /// Show every name of a file, and read the files that a package records, too
     #[arg(long)]
     pub(super) all: bool,
 
-    /// Load each library, in a process of its own, and ask it for its version
+    /// Load each library in a separate process, and ask it for its version
     #[arg(long)]
     pub(super) probe: bool,
 
@@ -267,7 +267,7 @@ pub(super) struct InspectArgs {
     #[arg(required = true, value_name = "FILE|NAME")]
     pub(super) files: Vec<PathBuf>,
 
-    /// Load it, in a process of its own, and ask it for its version
+    /// Load it in a separate process, and ask it for its version
     #[arg(long)]
     pub(super) probe: bool,
 
@@ -318,7 +318,7 @@ pub(super) struct DoctorArgs {
     #[arg(long)]
     pub(super) redact: bool,
 
-    /// Write what was seen of the driver to a file
+    /// Write a record of the driver to a file
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
 
@@ -389,7 +389,7 @@ pub(super) struct WhyArgs {
     #[arg(value_name = "NAME")]
     pub(super) name: PathBuf,
 
-    /// The program or library that asks for it, or the environment whose torch does
+    /// The program or library that needs it, or the environment whose torch does
     #[arg(long = "for", value_name = "PATH")]
     pub(super) file: Option<PathBuf>,
 
@@ -412,7 +412,7 @@ pub(super) struct ResolveArgs {
     #[command(flatten)]
     pub(super) choice: ChoiceArgs,
 
-    /// Say why this copy of a library was chosen, and why each other copy was not
+    /// Explain why this copy of a library was chosen, and why each other copy was not
     #[arg(long, value_name = "SONAME")]
     pub(super) explain: Option<String>,
 

@@ -1,4 +1,4 @@
-//! `cudashim check`: would it load today, without us; and what a process has really mapped.
+//! `cudashim check`: whether a target loads without cudashim; and what a process has mapped.
 
 use super::args::{CheckArgs, Format};
 use super::context::Context;
@@ -33,38 +33,38 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
     }
     let loader = machine.loader();
     if let Some(file) = &args.maps {
-        // The copy is the user's; the paths in it are the image's.
+        // The file is on this machine; the paths in it are the image's.
         let here = Host::current();
         let bytes = here.read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
         let judgement = live(loader, &Maps::saved(&bytes, file)?, depth, plan.as_ref());
         return print(args, &judgement, &[]);
     }
-    let asked = Asked::new(host, args)?;
-    if let Some(judgement) = asked.absent(loader)? {
+    let subjects = Subjects::new(host, args)?;
+    if let Some(judgement) = subjects.absent(loader)? {
         return print(args, &judgement, &[]);
     }
-    let subject = match asked.subject(host, loader)? {
+    let subject = match subjects.subject(host, loader)? {
         Checked::Subject(subject) => subject,
         Checked::Nothing(why) => {
             output::note(&format!("nothing to check: {why}"));
-            // A program that reads it gets an answer all the same.
+            // A program that reads the JSON gets an answer too.
             return match args.format {
                 Format::Json => print(args, &Judgement::empty(why), &[]),
                 Format::Human => Ok(ExitCode::SUCCESS),
             };
         }
     };
-    let in_force = || Machine::new(host.clone(), asked.request.clone()).as_it_is().in_force().cloned();
+    let in_force = || Machine::new(host.clone(), subjects.request.clone()).as_it_is().in_force().cloned();
     let plan = plan.or_else(|| if args.bare { None } else { in_force() });
     if plan.is_some() && args.plan.is_none() {
         output::note("the plan in force is applied; `--bare` checks without it");
     }
     let judgement = predict(loader, &subject, depth, plan.as_ref());
-    let next = if plan.is_none() { asked.next(host, loader, &subject, depth, &judgement) } else { Vec::new() };
+    let next = if plan.is_none() { subjects.next(host, loader, &subject, depth, &judgement) } else { Vec::new() };
     print(args, &judgement, &next)
 }
 
-/// A file that is named, without the dots of its path where they say nothing.
+/// A named file, without `.` and `..` in its path if the result is the same file.
 fn named(host: &Host, file: &Path) -> PathBuf {
     let path = host.absolute(file);
     let tidy = tidy(&path);
@@ -100,55 +100,55 @@ fn print(args: &CheckArgs, judgement: &Judgement, next: &[String]) -> Result<Exi
     Ok(ExitCode::from(u8::from(judgement.verdict != Verdict::Loads || elsewhere || strict)))
 }
 
-/// What the arguments name.
-struct Asked {
+/// The subjects that the arguments name.
+struct Subjects {
     request: Request,
-    /// Names to be opened, and how they are called together.
+    /// Names to be opened.
     names: Vec<String>,
     files: Vec<PathBuf>,
 }
 
-impl Asked {
+impl Subjects {
     fn new(host: &Host, args: &CheckArgs) -> Result<Self> {
-        let mut asked = Self {
+        let mut subjects = Self {
             request: Request { spec: args.who.torch.clone(), python: args.who.python.clone(), ..Request::default() },
             names: Vec::new(),
             files: args.files.iter().map(|file| named(host, file)).collect(),
         };
         for subject in &args.subjects {
             // A directory names an environment.
-            if host.is_dir(&host.absolute(subject)) && asked.request.python.is_none() {
-                asked.request.python = Some(subject.clone());
+            if host.is_dir(&host.absolute(subject)) && subjects.request.python.is_none() {
+                subjects.request.python = Some(subject.clone());
                 continue;
             }
             let bytes = subject.as_os_str().as_bytes();
             let slash = bytes.contains(&b'/');
-            let said = subject.to_str().filter(|_| !slash);
-            if slash || said.is_none() {
-                asked.files.push(named(host, subject));
-            } else if let Some(name) = said.filter(|name| consumers_of(name).is_some() || name.contains(".so")) {
+            let name = subject.to_str().filter(|_| !slash);
+            if slash || name.is_none() {
+                subjects.files.push(named(host, subject));
+            } else if let Some(name) = name.filter(|name| consumers_of(name).is_some() || name.contains(".so")) {
                 if host.stat(subject).is_ok() {
                     output::note(&format!("`{name}` is checked as a name to be opened; for the file write `./{name}`"));
                 }
-                asked.names.push(name.to_owned());
+                subjects.names.push(name.to_owned());
             } else if let Some(program) = find_on_path(host, subject.as_os_str()) {
-                asked.files.push(program);
+                subjects.files.push(program);
             } else if host.stat(subject).is_ok() {
-                asked.files.push(named(host, subject));
+                subjects.files.push(named(host, subject));
             } else {
-                let says = "no such file, program on PATH, known package or name of a library";
-                return Err(Failure::new(format!("cannot check `{}`: {says}", subject.display()))
+                let reason = "no such file, program on PATH, known package or name of a library";
+                return Err(Failure::new(format!("cannot check `{}`: {reason}", subject.display()))
                     .hint(format!("known packages: {}", known_consumers().join(", "))));
             }
         }
-        if !asked.files.is_empty() && !asked.names.is_empty() {
+        if !subjects.files.is_empty() && !subjects.names.is_empty() {
             bail!("cannot check files and names to be opened together: check one at a time");
         }
-        asked.scripts(host);
-        Ok(asked)
+        subjects.scripts(host);
+        Ok(subjects)
     }
 
-    /// A script is what its first line starts; where that is a Python, its torch is meant.
+    /// Replaces a script by the program of its first line; if that is a Python, its torch is the subject.
     fn scripts(&mut self, host: &Host) {
         for file in &mut self.files {
             if !host.read_start(file, 2).is_ok_and(|start| start == b"#!") {
@@ -176,14 +176,14 @@ impl Asked {
             if let ([name], Some(python)) = (self.names.as_slice(), &interpreter)
                 && let Some(consumer) = consumers_of(name)
             {
-                // torch is judged as it is imported, with or without its name.
+                // `torch` is judged by its import, whether named or not.
                 if consumer.who == "python:torch" && TorchBuild::find(host, &python.paths).is_ok() {
                     return Ok(self.request.subject(loader)?);
                 }
                 if let Some(subject) = Subject::package(loader, &consumer, python) {
                     return Ok(Checked::Subject(Box::new(subject)));
                 }
-                // Or a library of NVIDIA's: that of the wheels.
+                // Or a library of NVIDIA's wheels.
                 if let Some(library) = Subject::library(host, python, name) {
                     return Ok(Checked::Subject(Box::new(Subject::files(loader, &[library], Some(python))?)));
                 }
@@ -226,7 +226,7 @@ impl Asked {
         })
     }
 
-    /// The judgement of a package that is not installed where it is looked for.
+    /// The judgement of a package that is not installed.
     fn absent(&self, loader: &Loader) -> Result<Option<Judgement>> {
         let host = loader.objects().host();
         let ([name], Some(python)) = (self.names.as_slice(), self.request.interpreter(host)?) else { return Ok(None) };
@@ -242,7 +242,7 @@ impl Asked {
         Ok(Some(Judgement { verdict: Verdict::Fails, error: Some(error), ..Judgement::empty(name.clone()) }))
     }
 
-    /// What to type: the lines that are seen to heal; of bare names, the set, where that serves them.
+    /// What to type: the lines that heal on the model; for bare names, the line that hands out the set if that helps.
     fn next(
         &self,
         host: &Host,
@@ -251,19 +251,20 @@ impl Asked {
         depth: Depth,
         judgement: &Judgement,
     ) -> Vec<String> {
-        let lost = |judgement: &Judgement| judgement.not_found.iter().filter(|lost| !lost.optional).count();
-        if judgement.verdict == Verdict::Loads && lost(judgement) == 0 {
+        let required_missing =
+            |judgement: &Judgement| judgement.not_found.iter().filter(|entry| !entry.optional).count();
+        if judgement.verdict == Verdict::Loads && required_missing(judgement) == 0 {
             return Vec::new();
         }
         let request = Request { files: self.files.clone(), ..self.request.clone() };
         let Ok(machine) = Machine::new(host.anew(), request).answered() else { return Vec::new() };
-        // `torch` is the torch of the interpreter, as where nothing is named.
+        // `torch` is the torch of the interpreter, as without arguments.
         if self.names.iter().all(|name| name == "torch") {
             return lines(&machine);
         }
         let Some(plan) = machine.chosen() else { return Vec::new() };
         let healed = predict(loader, subject, depth, Some(plan));
-        let better = healed.verdict < judgement.verdict || lost(&healed) < lost(judgement);
+        let better = healed.verdict < judgement.verdict || required_missing(&healed) < required_missing(judgement);
         if better { vec![set_line(&machine)] } else { Vec::new() }
     }
 }

@@ -1,7 +1,6 @@
-//! What the commands share: the machine that is looked at, the request that the arguments make, the cache directory and
-//! the objects in it.
+//! What the commands share: the machine, the request of the arguments, the cache directory and the objects in it.
 //!
-//! Takes the arguments, or a machine; gives each part when it is first asked for. Never prints anything but notes.
+//! Takes the arguments, or a machine; gives each part on first use. Prints nothing but notes.
 
 use super::args::{ChoiceArgs, Cli};
 use super::failure::{Failure, Result, bail};
@@ -15,14 +14,14 @@ use once_cell::unsync::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// A machine that is looked at, with what this program keeps on its own.
+/// The machine, and the cache directory of this program.
 pub(super) struct Context {
     host: Host,
     cache_dir: OnceCell<PathBuf>,
 }
 
 impl Context {
-    /// That of the command line: this machine, or the image of `--root`.
+    /// The context of the command line: this machine, or the image of `--root`.
     pub(super) fn new(cli: &Cli) -> Self {
         let host = Host::current();
         Self::of(match &cli.root {
@@ -31,7 +30,7 @@ impl Context {
         })
     }
 
-    /// That of a machine.
+    /// The context of a machine.
     pub(super) fn of(host: Host) -> Self {
         Self { host, cache_dir: OnceCell::new() }
     }
@@ -41,12 +40,12 @@ impl Context {
         &self.host
     }
 
-    /// The machine, with nothing asked of it yet.
+    /// The machine, with nothing computed yet.
     pub(super) fn machine(&self) -> Machine {
         Machine::new(self.host.clone(), Request::default())
     }
 
-    /// The directory for what can be made again.
+    /// The directory for files that can be made again.
     pub(super) fn cache_dir(&self) -> Result<&Path> {
         let dir = || shim::own_cache_dir(|name| self.host.env(name).map(OsString::from));
         Ok(self.cache_dir.get_or_try_init(dir)?)
@@ -57,7 +56,7 @@ impl Context {
         Ok(PlanCache::open(self.cache_dir()?)?)
     }
 
-    /// The shim on disk, with this program's path in it so that it can ask for a plan.
+    /// The shim on disk, with this program's path in it so that it can request a plan.
     pub(super) fn shim(&self) -> Result<PathBuf> {
         Ok(shim::install(self.cache_dir()?, std::env::current_exe().ok().as_deref())?)
     }
@@ -67,17 +66,17 @@ impl Context {
         Ok(shim::install_tracer(self.cache_dir()?, std::env::current_exe().ok().as_deref())?)
     }
 
-    /// The program that asks libraries what they are.
+    /// The probe, which calls version functions of libraries.
     pub(super) fn prober(&self) -> Result<Prober> {
         Ok(Prober::new(self.cache_dir()?)?)
     }
 
-    /// The request that the arguments make.
+    /// The request of the arguments.
     pub(super) fn request(&self, args: &ChoiceArgs, target: Option<&Path>, command: &[OsString]) -> Result<Request> {
         let host = &self.host;
         let forbidden = args.forbidden.iter().map(|path| ("--forbid", path, false));
         for (option, path, is_dir) in args.places.iter().map(|path| ("--place", path, true)).chain(forbidden) {
-            self.must_be_there(option, path, is_dir)?;
+            self.require_path(option, path, is_dir)?;
         }
         let listed = std::env::split_paths(host.env("CUDASHIM_PLACE").unwrap_or_default());
         for dir in listed.filter(|dir| !dir.as_os_str().is_empty() && !host.is_dir(&host.absolute(dir))) {
@@ -103,29 +102,29 @@ impl Context {
         Ok(request)
     }
 
-    /// Whether a word names a program or library to choose for, and no Python.
+    /// Whether a word names a program or library as the target, not a Python.
     fn is_object(&self, word: &Path) -> bool {
         let name = word.file_name().unwrap_or_default().as_encoded_bytes();
         let is_elf = || self.host.read_start(&self.host.absolute(word), 4).is_ok_and(|start| start == b"\x7fELF");
         !name.starts_with(b"python") && !name.starts_with(b"pypy") && is_elf()
     }
 
-    /// Ends in a failure where a path that an option names is not there.
-    fn must_be_there(&self, option: &str, path: &Path, is_dir: bool) -> Result<()> {
+    /// Fails if the path of an option is missing.
+    fn require_path(&self, option: &str, path: &Path, is_dir: bool) -> Result<()> {
         match self.host.stat(&self.host.absolute(path)) {
             Ok(stat) if is_dir && stat.kind != Kind::Directory => {
                 Err(Failure::new(format!("cannot search `{}`: not a directory", path.display()))
                     .hint(format!("`{option}` takes a directory; `--use SONAME=PATH` takes a file")))
             }
             Ok(_) => Ok(()),
-            Err(error) => Err(Failure::new(format!("cannot use `{option} {}`: {}", path.display(), says(&error)))
+            Err(error) => Err(Failure::new(format!("cannot use `{option} {}`: {}", path.display(), reason(&error)))
                 .hint(format!("check the path, or leave `{option}` out"))),
         }
     }
 }
 
-/// What the system says, without its number.
-pub(super) fn says(error: &std::io::Error) -> String {
+/// The system's message, without its number.
+pub(super) fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
@@ -133,11 +132,11 @@ pub(super) fn says(error: &std::io::Error) -> String {
     }
 }
 
-/// Where a file of the user's is to be written, also where the machine is an image: what a symbolic link leads to, and
-/// nothing but a regular file is replaced.
+/// The path to write a user's file to, on this machine even with `--root`: symbolic links are followed, and only a
+/// regular file is replaced.
 pub(super) fn kept_file(file: &Path) -> Result<PathBuf> {
     let path = write_target(file)
-        .map_err(|error| Failure::new(format!("cannot write `{}`: {}", file.display(), says(&error))))?;
+        .map_err(|error| Failure::new(format!("cannot write `{}`: {}", file.display(), reason(&error))))?;
     match Host::current().stat(&path) {
         Ok(stat) if stat.kind != Kind::File => bail!("cannot write `{}`: not a regular file", file.display()),
         _ => Ok(path),

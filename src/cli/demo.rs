@@ -1,14 +1,14 @@
-//! `cudashim demo`: the whole story on tiny libraries, broken, explained, healed.
+//! `cudashim demo`: an import of torch on tiny libraries, broken, explained, healed.
 //!
-//! Takes nothing but the objects that the build made; prints what really happened: ld.so's own words from a child
-//! process, and the answers of the very functions behind `resolve` and `run`. Neither needs a GPU, nor a Python, nor a
-//! library of NVIDIA's, and nothing stays behind.
+//! Takes the objects that the build made; prints real results: ld.so's message from a child process, and the output of
+//! the functions behind `resolve` and `run`. Needs no GPU, no Python and no library of NVIDIA's, and leaves no files
+//! behind.
 
 mod machine;
 mod page;
 
 use super::answer::answer;
-use super::args::{Cli, Command as Asked};
+use super::args::{Cli, Command as CliCommand};
 use super::context::Context;
 use super::failure::{Failure, Result, bail};
 use super::{output, resolve, run};
@@ -25,14 +25,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
 const SONAME: &str = "libnvJitLink.so.12";
-/// What the toolkit's copy lacks, in ld.so's words.
+/// ld.so's message about the toolkit's copy.
 const MISSING: &str = "undefined symbol: __nvJitLinkComplete_12_4";
 
 const IMPORT: [&str; 3] = ["python", "-c", "import torch"];
 const EXPLAIN: [&str; 4] = ["cudashim", "resolve", "--explain", SONAME];
 const RUN: [&str; 6] = ["cudashim", "run", "--", "python", "-c", "import torch"];
 
-/// Why the story cannot be told.
+/// Why the demo cannot run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DemoError {
     /// The program was built for a target without glibc, or one that `demo/` has no names for.
@@ -49,7 +49,7 @@ pub(super) enum DemoError {
     Unspeakable {
         /// The temporary directory.
         path: PathBuf,
-        /// The first character that ld.so would take for something else.
+        /// The first character that ld.so interprets.
         character: char,
     },
     /// A file of the demo cannot be written.
@@ -57,13 +57,13 @@ pub(super) enum DemoError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The stand-in for Python cannot be run.
     #[error("cannot start the demo's `python`")]
     Start {
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The directory of the demo is still there.
@@ -71,7 +71,7 @@ pub(super) enum DemoError {
     Remove {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -85,7 +85,7 @@ impl Hints for DemoError {
                 Some("set `TMPDIR` to a directory without spaces, colons, semicolons or `$` in its path")
             }
             Self::Write { .. } => Some("set `TMPDIR` to a directory that can be written"),
-            // The file is there, we wrote it: it is the loader named in it that is missing.
+            // The demo wrote the file, so its interpreter is missing.
             Self::Start { source } if source.kind() == io::ErrorKind::NotFound => {
                 Some("run the demo on a machine with glibc")
             }
@@ -97,50 +97,50 @@ impl Hints for DemoError {
 
 pub(super) fn demo() -> Result<ExitCode> {
     let machine = Machine::new()?;
-    let told = Story::new(&machine, io::stdout().lock()).tell();
+    let outcome = Demo::new(&machine, io::stdout().lock()).run();
     machine.remove()?;
-    Ok(match told? {
+    Ok(match outcome? {
         None => ExitCode::SUCCESS,
-        Some(otherwise) => {
-            output::note(&format!("{otherwise}: this is not what the demo was to show"));
+        Some(failed_step) => {
+            output::note(&format!("{failed_step}: this is not the expected result of the demo"));
             ExitCode::from(1)
         }
     })
 }
 
-/// The story, told as it happens.
-struct Story<'m, W> {
+/// The demo, printed step by step.
+struct Demo<'m, W> {
     context: Context,
     page: Page<W>,
     dir: &'m Path,
 }
 
-impl<'m, W: Write> Story<'m, W> {
+impl<'m, W: Write> Demo<'m, W> {
     fn new(machine: &'m Machine, out: W) -> Self {
         Self { context: Context::of(machine.host()), page: Page::new(machine, out), dir: machine.dir() }
     }
 
-    /// Tells it; gives what went otherwise, if anything did.
-    fn tell(&mut self) -> Result<Option<&'static str>> {
+    /// Runs all steps; gives the step that failed, if any.
+    fn run(&mut self) -> Result<Option<&'static str>> {
         self.page.heading("Tiny libraries stand for a venv with torch 2.5.1+cu124 and for a CUDA 12.1 toolkit:")?;
         self.page.legend()?;
         if !self.breaks()? {
-            return Ok(Some("step 1: the import did not fail by the symbol that the toolkit's copy lacks"));
+            return Ok(Some("step 1: the import did not fail with the symbol that the toolkit's copy does not define"));
         }
         let chosen = match self.is_explained() {
             Ok(chosen) => chosen,
-            Err(error) => return otherwise(error, "step 2: nothing was chosen"),
+            Err(error) => return failed_step(error, "step 2: nothing was chosen"),
         };
         match self.is_healed(&chosen) {
             Ok(true) => {}
             Ok(false) => return Ok(Some("step 3: the import did not map the chosen copy, and only that")),
-            Err(error) => return otherwise(error, "step 3: there was nothing to run"),
+            Err(error) => return failed_step(error, "step 3: there was nothing to run"),
         }
         self.page.heading("\nOn your own machine: cudashim run -- python train.py")?;
         Ok(None)
     }
 
-    /// What ld.so does by itself.
+    /// Step 1: ld.so alone.
     fn breaks(&mut self) -> Result<bool> {
         self.page.heading("\n1. It breaks: LD_LIBRARY_PATH names the toolkit, as many a shell profile does")?;
         let variable = "LD_LIBRARY_PATH";
@@ -151,16 +151,16 @@ impl<'m, W: Write> Story<'m, W> {
         let mut command = Command::new(file);
         command.arg0(name).args(arguments).env_clear().envs(self.context.host().environment());
         let output = self.finish(command)?;
-        Ok(output.status.code() == Some(1) && self.said(&output)?.contains(MISSING))
+        Ok(output.status.code() == Some(1) && self.show(&output)?.contains(MISSING))
     }
 
-    /// Which copy is chosen, and why not the other. Gives the chosen one.
+    /// Step 2: which copy is chosen, and why not the other. Gives the chosen copy.
     fn is_explained(&mut self) -> Result<PathBuf> {
         self.page.heading(
             "\n2. It is explained, under the same LD_LIBRARY_PATH, which is looked into like any other place",
         )?;
         self.page.command(None, &EXPLAIN)?;
-        let Some(Asked::Resolve(args)) = Cli::try_parse_from(EXPLAIN).ok().map(|cli| cli.command) else {
+        let Some(CliCommand::Resolve(args)) = Cli::try_parse_from(EXPLAIN).ok().map(|cli| cli.command) else {
             bail!("cannot parse `{}`", EXPLAIN.join(" "))
         };
         let mut request = self.context.request(&args.choice, None, &[])?;
@@ -168,7 +168,7 @@ impl<'m, W: Write> Story<'m, W> {
         let report = answer(&self.context, &request)?.report()?;
         let mut library = resolve::explained(&report, SONAME)?.clone();
         let found = library.refused.len();
-        // A real machine may have copies of its own. They were weighed like the others, but are not of the story.
+        // The machine may have real copies. They were considered too, but are not part of the demo.
         library.refused.retain(|copy| copy.path.to_path().starts_with(self.dir));
         self.page.output(&explanation_text(&library))?;
         if let Some(others @ 1..) = found.checked_sub(library.refused.len()) {
@@ -177,11 +177,11 @@ impl<'m, W: Write> Story<'m, W> {
         Ok(library.path.to_path())
     }
 
-    /// The same import under `run`; whether it maps the chosen copy, and only that.
+    /// Step 3: the same import under `run`; whether it maps the chosen copy, and only that.
     fn is_healed(&mut self, chosen: &Path) -> Result<bool> {
         self.page.heading("\n3. It is healed, under the same LD_LIBRARY_PATH and with the same files")?;
         self.page.command(None, &RUN)?;
-        let Some(Asked::Run(args)) = Cli::try_parse_from(RUN).ok().map(|cli| cli.command) else {
+        let Some(CliCommand::Run(args)) = Cli::try_parse_from(RUN).ok().map(|cli| cli.command) else {
             bail!("cannot parse `{}`", RUN.join(" "))
         };
         let Ok(command) = run::prepare(&self.context, &args)? else { return Ok(false) };
@@ -195,32 +195,32 @@ impl<'m, W: Write> Story<'m, W> {
             set.push(format!("  {}={}", name.display(), value.display()));
         }
         let output = self.finish(command)?;
-        let said = self.said(&output)?;
+        let text = self.show(&output)?;
         self.page.output(&format!("\nAll that `run` changed:\n{}", set.join("\n")))?;
         Ok(output.status.success()
-            && said.trim_end().ends_with(&format!("imported; {SONAME} from {}", chosen.display())))
+            && text.trim_end().ends_with(&format!("imported; {SONAME} from {}", chosen.display())))
     }
 
     fn finish(&self, mut command: Command) -> std::result::Result<Output, DemoError> {
         command.current_dir(self.context.host().cwd()).output().map_err(|source| DemoError::Start { source })
     }
 
-    /// Prints what a child said, and gives it.
-    fn said(&mut self, output: &Output) -> io::Result<String> {
-        let said = [output.stdout.as_slice(), &output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        self.page.output(&said)?;
-        Ok(said)
+    /// Prints the output of a child, and returns it.
+    fn show(&mut self, output: &Output) -> io::Result<String> {
+        let text = [output.stdout.as_slice(), &output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        self.page.output(&text)?;
+        Ok(text)
     }
 }
 
-/// What went otherwise where a command of the story failed. What keeps the story itself from being told goes up.
-fn otherwise(error: Failure, says: &'static str) -> Result<Option<&'static str>> {
+/// The failed step, after printing its error. Errors of the demo itself are returned.
+fn failed_step(error: Failure, step: &'static str) -> Result<Option<&'static str>> {
     if error.find::<DemoError>().is_some() || error.is_broken_pipe() {
         return Err(error);
     }
     output::failure(&error);
-    Ok(Some(says))
+    Ok(Some(step))
 }
 
 #[cfg(test)]
@@ -228,36 +228,37 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// What goes otherwise on a machine that something was done to, and the last command told.
-    fn told(change: impl FnOnce(&Machine)) -> (Option<&'static str>, String) {
+    /// The failed step on a changed machine, and the last command printed.
+    fn outcome(change: impl FnOnce(&Machine)) -> (Option<&'static str>, String) {
         let machine = Machine::new().unwrap();
         change(&machine);
         let mut page = Vec::new();
-        let told = Story::new(&machine, &mut page).tell().unwrap();
+        let failed_step = Demo::new(&machine, &mut page).run().unwrap();
         let page = String::from_utf8(page).unwrap();
-        (told, page.lines().rfind(|line| line.starts_with("$ ")).unwrap_or_default().to_owned())
+        (failed_step, page.lines().rfind(|line| line.starts_with("$ ")).unwrap_or_default().to_owned())
     }
 
     // One test for all: while one thread writes a program, another that forks keeps that file open for an instant, and
     // it cannot be run ("Text file busy").
     #[test]
-    fn another_story_is_told_as_such() {
-        let (otherwise, last) = told(|_| {});
-        assert_eq!((otherwise, last.as_str()), (None, "$ cudashim run -- python -c 'import torch'"));
+    fn a_failed_step_is_reported() {
+        let (failed_step, last) = outcome(|_| {});
+        assert_eq!((failed_step, last.as_str()), (None, "$ cudashim run -- python -c 'import torch'"));
 
-        let (otherwise, last) = told(|machine| {
+        let (failed_step, last) = outcome(|machine| {
             let right = machine.site().join("nvidia/nvjitlink/lib").join(SONAME);
             fs::copy(right, machine.dir().join("cuda-12.1/lib64").join(SONAME)).unwrap();
         });
-        assert!(otherwise.unwrap().starts_with("step 1"));
+        assert!(failed_step.unwrap().starts_with("step 1"));
         assert_eq!(last, "$ LD_LIBRARY_PATH=$DEMO/cuda-12.1/lib64 python -c 'import torch'");
 
-        let (otherwise, last) = told(|machine| fs::remove_dir_all(machine.site().join("nvidia/nvjitlink")).unwrap());
-        assert!(otherwise.unwrap().starts_with("step 2"));
+        let (failed_step, last) =
+            outcome(|machine| fs::remove_dir_all(machine.site().join("nvidia/nvjitlink")).unwrap());
+        assert!(failed_step.unwrap().starts_with("step 2"));
         assert_eq!(last, "$ cudashim resolve --explain libnvJitLink.so.12");
 
-        let (otherwise, last) = told(|machine| fs::write(machine.dir().join("cache"), "no directory").unwrap());
-        assert!(otherwise.unwrap().starts_with("step 3"));
+        let (failed_step, last) = outcome(|machine| fs::write(machine.dir().join("cache"), "no directory").unwrap());
+        assert!(failed_step.unwrap().starts_with("step 3"));
         assert_eq!(last, "$ cudashim run -- python -c 'import torch'");
     }
 }

@@ -17,15 +17,15 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// A message of this weight is worth a word where its command ended well: a silent fall-back to the CPU.
-const WORTH_A_WORD: u8 = 4;
+/// The least weight of a message that is explained although its command succeeded: a silent fall-back to the CPU.
+const REPORTED_ON_SUCCESS: u8 = 4;
 
-/// A longer record is none: one of a machine with eight devices has some kilobytes.
+/// The limit of a driver record: that of a machine with eight devices has some kilobytes.
 const RECORD_LIMIT: u64 = 16 << 20;
 
 pub(super) fn doctor(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
     if !args.command.is_empty() {
-        return attend(context, args);
+        return run_and_explain(context, args);
     }
     let messages = args.error.as_deref().map(|file| messages(&read(file)?)).transpose()?;
     let report = examine(context, args, messages)?;
@@ -38,7 +38,7 @@ pub(super) fn doctor(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
         PageFormat::Human => output::laid_out(&text)?,
         PageFormat::Json | PageFormat::Markdown => output::print(text)?,
     }
-    // What was asked is not answered.
+    // 2: the given error text is not recognised.
     Ok(ExitCode::from(if report.is_unknown() { 2 } else { u8::from(!report.is_fine()) }))
 }
 
@@ -82,17 +82,17 @@ fn page(args: &DoctorArgs, context: &Context, report: &Report) -> Result<String>
 }
 
 /// Runs the command, then explains its failure: on stderr, JSON and markdown on stdout, as `trace` does it.
-fn attend(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
+fn run_and_explain(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
     let attended = match attend::run(context.host(), &args.command)? {
         Ok(attended) => attended,
         Err(code) => return Ok(code),
     };
     let code = ExitCode::from(attended.code);
     let messages = recognise(&attended.text);
-    let telling = messages.iter().any(|message| message.weight >= WORTH_A_WORD);
+    let is_reported = messages.iter().any(|message| message.weight >= REPORTED_ON_SUCCESS);
     let name = name_of(&args.command);
     let end = attended.end.map(|end| format!("`{name}` {end}"));
-    if attended.stopped || (attended.code == 0 && !telling) {
+    if attended.stopped || (attended.code == 0 && !is_reported) {
         if let Some(end) = end.filter(|_| attended.killed) {
             output::note(&end);
         }
@@ -101,7 +101,7 @@ fn attend(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
     let mut report = match examine(context, args, Some(messages)) {
         Ok(report) => report,
         Err(error) => {
-            // The exit code is the command's, whatever becomes of the explanation.
+            // The exit code is the command's, even if the explanation fails.
             output::failure(&error);
             return Ok(code);
         }
@@ -117,7 +117,7 @@ fn attend(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// What counts of a text: its beginning and its end. Of a long file no more than that is read.
+/// The beginning and the end of a text. Of a long file, only these are read.
 fn read(file: &Path) -> Result<Vec<u8>> {
     let mut window = Window::new();
     if file == Path::new("-") {
@@ -134,7 +134,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
         open.seek(SeekFrom::Start(from)).with_context(cannot)?;
         window.skip(from.saturating_sub(head));
     }
-    // One that grows meanwhile has no end.
+    // The size limit ends the read of a growing file.
     pour(&mut open.take(size.max(head.saturating_add(tail))), &mut window).with_context(cannot)?;
     Ok(window.text())
 }

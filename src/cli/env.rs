@@ -19,7 +19,7 @@ pub(super) fn env(context: &Context, args: &EnvArgs) -> Result<ExitCode> {
         ChildEnvironment::without(host)
     } else {
         let request = context.request(&args.choice, args.target.as_deref(), &[])?;
-        // Where there is nothing to hand out, what the shell starts asks for its own.
+        // Without a plan, each process that the shell starts requests its own.
         let given = run::given(context, answer(context, &request)?, true, args.force)?;
         run::environment(host, given.as_ref(), &context.shim()?, door(host, &request.files))
     };
@@ -41,7 +41,7 @@ pub(super) fn env(context: &Context, args: &EnvArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The door for what the shell will start: that of the programs named, where one is linked against CUDA.
+/// The door for the programs that the shell will start: the door of the named programs, if one is linked against CUDA.
 fn door(host: &Host, files: &[PathBuf]) -> Door {
     let targets = files.iter().map(|file| (file, Target::read(host, &host.absolute(file))));
     for (file, target) in targets.filter(|(_, target)| target.linked.is_some()) {
@@ -55,13 +55,13 @@ fn door(host: &Host, files: &[PathBuf]) -> Door {
     Door::Preload
 }
 
-/// A word that the shell reads back as it is, whatever its bytes.
+/// A word quoted for the shell, whatever its bytes.
 fn quoted(word: &OsStr, shell: Shell) -> Vec<u8> {
     let mut quoted = vec![b'\''];
     for &byte in word.as_bytes() {
         match (byte, shell) {
             (b'\'', Shell::Sh) => quoted.extend_from_slice(b"'\\''"),
-            // In single quotes fish knows these two escapes.
+            // fish has these two escapes in single quotes.
             (b'\'' | b'\\', Shell::Fish) => quoted.extend_from_slice(&[b'\\', byte]),
             (byte, _) => quoted.push(byte),
         }

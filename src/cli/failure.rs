@@ -1,21 +1,21 @@
-//! Why a command failed: what it says, what caused it, and what to do.
+//! Why a command failed: the message, the causes, and what to do.
 //!
-//! Takes any error of the crate that has hints, a text, or what the system says; gives one value that keeps the error
-//! itself, for the few callers that decide by its kind. Never prints.
+//! Takes any error of the crate that has hints, a text, or a system error; gives one value that keeps the error itself,
+//! for the few callers that decide by its kind. Never prints.
 
 use crate::host::Hints;
 use std::error::Error;
 use std::fmt;
 
-/// What a command of this program gives.
+/// The result of a command of this program.
 pub(super) type Result<T> = std::result::Result<T, Failure>;
 
-/// An error with what was being done, and what to do about it.
+/// An error with its context and its hints.
 pub(super) struct Failure {
     error: Box<dyn Error + Send + Sync>,
-    /// What was being done, the innermost first.
+    /// The failed operations, innermost first.
     during: Vec<String>,
-    /// What the error says where its facts are listed.
+    /// The message above a list of facts.
     headline: Option<String>,
     facts: Vec<String>,
     hints: Vec<String>,
@@ -23,10 +23,10 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// One that says no more than a text.
-    pub(super) fn new(says: impl Into<String>) -> Self {
+    /// A failure with only a message.
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
-            error: says.into().into(),
+            error: message.into().into(),
             during: Vec::new(),
             headline: None,
             facts: Vec::new(),
@@ -35,58 +35,58 @@ impl Failure {
         }
     }
 
-    /// With one more thing to do.
+    /// With one more hint.
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// With these things to do instead of its own.
+    /// With these hints instead of the error's.
     pub(super) fn with_hints(self, hints: Vec<String>) -> Self {
         Self { hints, ..self }
     }
 
-    /// Whether it is an answer: the question was understood, and the answer is no.
+    /// Whether the failure is the answer "no", as opposed to an error.
     pub(super) fn is_no(&self) -> bool {
         self.is_answer
     }
 
-    /// The error itself, where it is of this kind.
+    /// The error itself, if it is of this type.
     pub(super) fn find<E: Error + 'static>(&self) -> Option<&E> {
         self.error.downcast_ref()
     }
 
-    /// What it says, the outermost first, each sentence once.
+    /// The messages, outermost first, each once.
     pub(super) fn sentences(&self) -> Vec<String> {
-        let mut says: Vec<String> = self.during.iter().rev().cloned().collect();
+        let mut sentences: Vec<String> = self.during.iter().rev().cloned().collect();
         match &self.headline {
-            Some(headline) => says.push(headline.clone()),
+            Some(headline) => sentences.push(headline.clone()),
             None => {
-                says.extend(self.causes().map(ToString::to_string));
+                sentences.extend(self.causes().map(ToString::to_string));
             }
         }
-        // An error may end in what caused it.
-        says.dedup_by(|cause, before| before.ends_with(&**cause));
-        says
+        // An error's message may end with that of its cause.
+        sentences.dedup_by(|cause, before| before.ends_with(&**cause));
+        sentences
     }
 
-    /// The facts that make it up.
+    /// The facts that the error lists.
     pub(super) fn facts(&self) -> &[String] {
         &self.facts
     }
 
-    /// What to do.
+    /// The hints.
     pub(super) fn hints(&self) -> &[String] {
         &self.hints
     }
 
-    /// Whether nobody reads what is printed any more.
+    /// Whether the reader of the output has closed its end.
     pub(super) fn is_broken_pipe(&self) -> bool {
         let broken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
         self.causes().any(|cause| cause.downcast_ref().is_some_and(broken))
     }
 
-    /// The error, and what caused it.
+    /// The error and its causes.
     fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
         let first: &(dyn Error + 'static) = &*self.error;
         std::iter::successors(Some(first), |error| (*error).source())
@@ -120,12 +120,12 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// Says what was being done when something failed.
+/// Adds the failed operation to an error.
 pub(super) trait Context<T> {
-    /// In a text that is made only where it is needed.
+    /// The text is made only on failure.
     fn with_context(self, during: impl FnOnce() -> String) -> Result<T>;
 
-    /// In a text.
+    /// With a fixed text.
     fn context(self, during: &str) -> Result<T>
     where
         Self: Sized,
@@ -150,10 +150,10 @@ impl<T> Context<T> for Option<T> {
     }
 }
 
-/// Ends a function with a failure that says this.
+/// Returns a failure with this message.
 macro_rules! bail {
-    ($($says:tt)*) => {
-        return Err($crate::cli::failure::Failure::new(format!($($says)*)))
+    ($($message:tt)*) => {
+        return Err($crate::cli::failure::Failure::new(format!($($message)*)))
     };
 }
 pub(super) use bail;

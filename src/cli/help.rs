@@ -1,7 +1,7 @@
 //! The help and the manual: commands in groups, examples, exit statuses, variables, files.
 //!
 //! Takes the arguments as [`args`](super::args) declares them; gives the parser with its texts, and the sections that a
-//! manual page has besides. Every example is parsed by a test.
+//! manual page has in addition. Every example is parsed by a test.
 
 use super::args::Cli;
 use clap::CommandFactory;
@@ -16,7 +16,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("More", &["demo", "man", "completions", "help"]),
 ];
 
-/// Commands that look at no image: their help does not offer `--root`.
+/// Commands that do not work on an image: their help does not list `--root`.
 const HERE: [&str; 7] = ["run", "trace", "env", "shim", "demo", "man", "completions"];
 
 /// Three examples of each command; the first word is the command's name.
@@ -33,7 +33,7 @@ const EXAMPLES: &[[(&str, &str); 3]] = &[
     ],
     [
         ("shim", "For `LD_PRELOAD=$(cudashim shim) CMD`: each process asks for its own set"),
-        ("shim --verbose", "Say where it was written"),
+        ("shim --verbose", "Note where it was written"),
         ("shim --quiet", "Print the path, and no notes"),
     ],
     [
@@ -106,8 +106,8 @@ const EXAMPLES: &[[(&str, &str); 3]] = &[
 /// Three examples of the whole.
 const FIRST: [(&str, &str); 3] = [
     ("run -- python train.py", "Run a script with the libraries that fit its torch"),
-    ("doctor", "Say what is wrong, and what to type"),
-    ("resolve --explain libcudnn.so.9", "Say why this copy was chosen"),
+    ("doctor", "Find out what is wrong, and what to type"),
+    ("resolve --explain libcudnn.so.9", "Explain why this copy was chosen"),
 ];
 
 const EXITS: [(&str, &str); 6] = [
@@ -116,7 +116,7 @@ const EXITS: [(&str, &str); 6] = [
     ("2", "The command could not do its work, or was not understood."),
     ("125", "From run, trace and doctor -- CMD: cudashim failed, or refused to start CMD."),
     ("126, 127", "From the same: CMD cannot be executed, or was not found. Otherwise they exit as CMD does."),
-    ("130", "scan was interrupted, and printed what it had found."),
+    ("130", "scan was interrupted, and printed what it found."),
 ];
 
 const VARIABLES: [(&str, &str); 10] = [
@@ -179,19 +179,19 @@ fn name_of(examples: &[(&'static str, &str); 3]) -> &'static str {
 
 fn examples_text(examples: &[(&str, &str)], header: clap::builder::styling::Style) -> String {
     let mut text = format!("{header}Examples:{header:#}");
-    for (line, says) in examples {
-        let _ = write!(text, "\n  $ cudashim {line}\n      {says}");
+    for (line, about) in examples {
+        let _ = write!(text, "\n  $ cudashim {line}\n      {about}");
     }
     text
 }
 
-/// What a manual page has besides what clap knows: title and entries.
+/// The sections of a manual page that clap does not make: title and entries.
 pub(super) fn sections(of: &str) -> Vec<(&'static str, Vec<(String, String)>)> {
     let owned = |rows: &[(&str, &str)]| -> Vec<(String, String)> {
-        rows.iter().map(|(term, says)| ((*term).to_owned(), (*says).to_owned())).collect()
+        rows.iter().map(|(term, about)| ((*term).to_owned(), (*about).to_owned())).collect()
     };
     let examples = EXAMPLES.iter().find(|examples| name_of(examples) == of).unwrap_or(&FIRST);
-    let examples = examples.iter().map(|(line, says)| (format!("cudashim {line}"), (*says).to_owned())).collect();
+    let examples = examples.iter().map(|(line, about)| (format!("cudashim {line}"), (*about).to_owned())).collect();
     vec![
         ("EXIT STATUS", owned(&EXITS)),
         ("ENVIRONMENT", owned(&VARIABLES)),

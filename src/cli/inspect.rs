@@ -1,7 +1,7 @@
 //! `cudashim inspect` and `cudashim diff`.
 
 use super::args::{DiffArgs, InspectArgs, ListFormat};
-use super::context::{Context, says};
+use super::context::{Context, reason};
 use super::failure::{Context as _, Failure, Result, bail};
 use super::{output, probe};
 use crate::check::Subject;
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// 2: one of the files cannot be read; the others are shown all the same.
+/// Exit code 2 if a file cannot be read; the others are still shown.
 pub(super) fn inspect(context: &Context, args: &InspectArgs) -> Result<ExitCode> {
     let machine = context.machine();
     let (objects, loader) = (machine.objects(), machine.loader());
@@ -59,7 +59,7 @@ pub(super) fn inspect(context: &Context, args: &InspectArgs) -> Result<ExitCode>
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-/// The file that a word means: a path, or the copy of the environment that has this name.
+/// The file that a word names: a path, or the environment's copy of that name.
 fn named(machine: &Machine, word: &Path) -> PathBuf {
     let host = machine.host();
     let name = word.to_str().filter(|name| !name.contains('/') && host.stat(&host.absolute(word)).is_err());
@@ -74,7 +74,7 @@ fn named(machine: &Machine, word: &Path) -> PathBuf {
 fn unread(file: &Path, error: &ObjectError) -> Failure {
     match error {
         ObjectError::Open(error) => {
-            let failure = Failure::new(format!("cannot open `{}`: {}", file.display(), says(error)));
+            let failure = Failure::new(format!("cannot open `{}`: {}", file.display(), reason(error)));
             let is_name = !file.as_os_str().as_encoded_bytes().contains(&b'/');
             if is_name { failure.hint("run `cudashim scan` to list the libraries here") } else { failure }
         }
@@ -82,8 +82,8 @@ fn unread(file: &Path, error: &ObjectError) -> Failure {
     }
 }
 
-/// A scan of the machine and of the directories and environments that files stand in; of nothing, where no file has the
-/// name of a library of NVIDIA's.
+/// A scan of the machine and of the directories and environments of the files; empty if no file is named like a library
+/// of NVIDIA's.
 fn scan_around(context: &Context, machine: &Machine, files: &[PathBuf], args: &InspectArgs) -> Result<Scan> {
     let (host, objects, loader) = (machine.host(), machine.objects(), machine.loader());
     let paths = files.iter().map(|file| host.absolute(file));
@@ -98,10 +98,10 @@ fn scan_around(context: &Context, machine: &Machine, files: &[PathBuf], args: &I
     let mut places = places::known(host, loader, Demand::Usual);
     places.extend(ours.iter().flat_map(|path| around(host, path)));
     let mut survey = Survey::new(objects, places, Depth::Quick);
-    let wanted = |path: &Path| ours.iter().any(|own| own == path);
+    let requested = |path: &Path| ours.iter().any(|own| own == path);
     while let Some(entries) = survey.read_next(&AtomicBool::new(false)) {
         for mut entry in entries {
-            if args.hash && entry.paths.iter().any(|path| wanted(path)) {
+            if args.hash && entry.paths.iter().any(|path| requested(path)) {
                 survey.digest(&mut entry);
             }
         }
@@ -125,7 +125,8 @@ fn around(host: &Host, path: &Path) -> Vec<Place> {
     around
 }
 
-/// Two saved scans where both are JSON, else two libraries. 1: they differ, or the second may not stand in.
+/// Compares two saved scans if both are JSON, else two libraries. Exit code 1: they differ, or the second cannot
+/// replace the first.
 pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<ExitCode> {
     let (a, b) = (&*args.a, &*args.b);
     let machine = context.machine();
@@ -161,7 +162,8 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!comparison.stands_in())))
 }
 
-/// Who might bind to one of two libraries: what is known to this machine, and what stands in their environments.
+/// The objects that may bind to one of two libraries: those of the known places, and those of the libraries'
+/// environments.
 fn users_around(machine: &Machine, compared: &[&Object]) -> Vec<Arc<Object>> {
     let (host, objects) = (machine.host(), machine.objects());
     let mut places = places::known(host, machine.loader(), Demand::Usual);

@@ -46,19 +46,19 @@ pub(super) fn lock(context: &Context, args: &LockArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(target: &Path, said: &Path, bytes: &[u8]) -> Result<()> {
-    atomic_write(target, bytes).with_context(|| format!("cannot write the lock to `{}`", said.display()))
+fn write(target: &Path, named: &Path, bytes: &[u8]) -> Result<()> {
+    atomic_write(target, bytes).with_context(|| format!("cannot write the lock to `{}`", named.display()))
 }
 
 pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     let host = context.host();
     let current = Host::current();
     let unusable = || format!("cannot use the lock `{}`", args.file.display());
-    // The shim is given it without symbolic links, as `run --plan` does.
+    // Without symbolic links, as `run --plan` passes it to the shim.
     let file = match current.canonical(&args.file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let says = format!("cannot find the lock `{}`", args.file.display());
-            return Err(Failure::new(says).hint("write one with `cudashim lock -o FILE`"));
+            let message = format!("cannot find the lock `{}`", args.file.display());
+            return Err(Failure::new(message).hint("write one with `cudashim lock -o FILE`"));
         }
         found => found.with_context(unusable)?,
     };
@@ -66,14 +66,14 @@ pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     let here = Here { python: args.python.clone(), places: args.places.clone() };
     let found = verified(host, &file, &plan, &here)?;
     let mut report = VerifyReport::new(&args.file, &plan, &found);
-    let mut mended = found.holds();
+    let mut is_usable = found.holds();
     if args.relocate {
         let target = args.output.as_deref().unwrap_or(&args.file);
         if let Some(written) = relocated(host, &plan, &here, target, &mut report)? {
-            mended = true;
+            is_usable = true;
             output::note(&format!("wrote `{}`; use it with `cudashim run --plan {0}`", written.display()));
         }
-    } else if !mended && !found.is_only_unfit() {
+    } else if !is_usable && !found.is_only_unfit() {
         report.hints.push(if found.may_be_relocated() {
             format!(
                 "run `cudashim verify {} --relocate` to find the same files at their paths here",
@@ -87,12 +87,18 @@ pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
         Format::Json => output::json(&report)?,
         Format::Human => output::report(&verify_text(&report, output::is_verbose()))?,
     }
-    Ok(ExitCode::from(u8::from(!mended)))
+    Ok(ExitCode::from(u8::from(!is_usable)))
 }
 
-/// Brings the plan here and writes it; why not goes into the report.
-fn relocated(host: &Host, plan: &Plan, here: &Here, said: &Path, report: &mut VerifyReport) -> Result<Option<PathBuf>> {
-    let target = kept_file(said)?;
+/// Relocates the plan and writes it; a failure goes into the report.
+fn relocated(
+    host: &Host,
+    plan: &Plan,
+    here: &Here,
+    named: &Path,
+    report: &mut VerifyReport,
+) -> Result<Option<PathBuf>> {
+    let target = kept_file(named)?;
     let fresh = if report.holds { Ok(plan.clone()) } else { relocate(host, plan, here) };
     match fresh {
         Ok(fresh) => {
@@ -100,9 +106,9 @@ fn relocated(host: &Host, plan: &Plan, here: &Here, said: &Path, report: &mut Ve
             if Host::current().read(&target).is_ok_and(|old| old == bytes) {
                 return Ok(None);
             }
-            write(&target, said, &bytes)?;
-            report.relocated = Some(said.into());
-            Ok(Some(said.to_owned()))
+            write(&target, named, &bytes)?;
+            report.relocated = Some(named.into());
+            Ok(Some(named.to_owned()))
         }
         Err(RelocateError::Request(error)) if !error.is_answer() => Err(error.into()),
         Err(error) => {

@@ -1,4 +1,4 @@
-//! `cudashim man`: the manual page, made of what the help says.
+//! `cudashim man`: the manual page, made from the help.
 
 use super::failure::{Context as _, Result};
 use super::{help, output};
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 pub(super) fn man(of: Option<&str>) -> Result<ExitCode> {
     let mut whole = help::command();
-    // A command's page has the global options, and is named for the whole.
+    // So that a command's page has the global options and its full name.
     whole.build();
     let command = match of {
         None => whole,
@@ -17,7 +17,7 @@ pub(super) fn man(of: Option<&str>) -> Result<ExitCode> {
         }
     };
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
-    // The examples have a section of their own.
+    // The examples have a separate section.
     let command = command.display_name(&name).after_long_help("");
     let mut page = Vec::new();
     let manual = clap_mangen::Man::new(command).title(name.clone());
@@ -32,8 +32,8 @@ pub(super) fn man(of: Option<&str>) -> Result<ExitCode> {
     let mut more = String::new();
     for (title, entries) in help::sections(of.unwrap_or_default()) {
         let _ = writeln!(more, ".SH {title}");
-        for (term, says) in entries {
-            let _ = writeln!(more, ".TP\n\\fB{}\\fR\n{}", escaped(&term), escaped(&says));
+        for (term, about) in entries {
+            let _ = writeln!(more, ".TP\n\\fB{}\\fR\n{}", escaped(&term), escaped(&about));
         }
     }
     page.extend(more.into_bytes());
@@ -41,7 +41,7 @@ pub(super) fn man(of: Option<&str>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Text as roff has it: nothing in it is a request or an escape.
+/// Text with roff's requests and escapes escaped.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_a_request() {
+    fn requests_are_escaped() {
         assert_eq!(escaped(".venv --x \\n"), "\\&.venv \\-\\-x \\en");
     }
 }

@@ -1,7 +1,7 @@
 //! The command line: the only home of clap and of printing.
 //!
-//! stdout is data, stderr is talk. Exit codes: 0 done, 1 the answer is no, 2 it could not be done; `run` and `trace` give the
-//! command's own, 125 where cudashim failed, 126 and 127 as env(1).
+//! stdout has data, stderr notes and errors. Exit codes: 0 done, 1 the answer is no, 2 failure; `run` and `trace` exit
+//! as the command does, with 125 if cudashim failed, with 126 and 127 as of env(1).
 
 mod answer;
 mod args;
@@ -38,7 +38,7 @@ use std::process::ExitCode;
 /// Runs the program on the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Asked by the shim alone: it stands in no help and in no completion.
+    // Only the shim uses this command: it is in no help and no completion.
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     if let [command, question @ ..] = &*words
         && command == plan_for::NAME
@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
     crate::host::outlive_truncation();
     output::set_up(cli.verbose, cli.quiet, cli.color);
     let result = match cli.root.as_deref().filter(|root| !root.is_dir()) {
-        // What is not there has nothing wrong.
+        // A missing directory would look like a machine without problems.
         Some(root) => Err(Failure::new(format!("cannot use `--root {}`: not a directory", root.display()))
             .hint("name the directory that the image is mounted at")),
         None => start(&cli),
@@ -101,7 +101,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Command::Demo => demo::demo(),
         Command::Man { of } => man::man(of.as_deref()),
         Command::Completions { shell } => {
-            // `generate` ends the process where its writer fails: a pipe may.
+            // `generate` panics if its writer fails, as a closed pipe does.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut help::command(), "cudashim", &mut script);
             output::print(&script).map(|()| ExitCode::SUCCESS)
@@ -111,7 +111,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
 
 /// Help and version, which are data, or what is wrong with the arguments.
 fn not_understood(words: &[OsString], error: &clap::Error) -> ExitCode {
-    // What can be understood of the arguments tells which command it is, for its exit code.
+    // Parses what is valid, to find the command and thus the exit code.
     let command = help::command().disable_help_flag(true).disable_version_flag(true).ignore_errors(true);
     let all = std::iter::once(OsString::from("cudashim")).chain(words.iter().cloned());
     let matches = command.try_get_matches_from(all).ok();
@@ -132,7 +132,7 @@ fn not_understood(words: &[OsString], error: &clap::Error) -> ExitCode {
     }
 }
 
-/// What `--color` asks for, of arguments that need not be right.
+/// The value of `--color`, from arguments that may be invalid.
 fn color(words: &[OsString]) -> clap::ColorChoice {
     let ours: Vec<_> = words.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str()).collect();
     let value = ours.iter().enumerate().find_map(|(at, word)| match *word {

@@ -1,7 +1,7 @@
-//! Printing: results to stdout, talk to stderr, as the user wants both.
+//! Printing: results to stdout, notes and errors to stderr.
 //!
-//! Comes in: texts for people and values for programs. Goes out: the same, harmless for a terminal, in its width, in its
-//! characters, in colour where that is wanted; nothing where the user wants quiet. Never decides what is said.
+//! Takes texts for people and values for programs; prints them harmless for a terminal, in its width and character set,
+//! in colour if enabled; prints no reports with `--quiet`. Never decides the content.
 
 use super::args::Color;
 use super::failure::{Context, Failure, Result};
@@ -16,13 +16,13 @@ use std::sync::OnceLock;
 struct Settings {
     quiet: bool,
     verbose: u8,
-    /// Whether the locale has no box drawing.
+    /// Whether the locale is limited to ASCII.
     ascii: bool,
 }
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
-/// What holds for all that is printed from now on.
+/// Sets how this process prints from now on.
 pub(super) fn set_up(verbose: u8, quiet: bool, color: Color) {
     logger(verbose, quiet);
     match color {
@@ -47,7 +47,7 @@ fn logger(verbose: u8, quiet: bool) {
     let _ = env_logger::Builder::new().filter_level(level).format(line).try_init();
 }
 
-/// Whether a locale is named that has ASCII alone. Where none is, the terminal is taken for a modern one.
+/// Whether the locale is C or POSIX. Without any locale, the terminal counts as UTF-8.
 fn is_ascii(variable: impl Fn(&str) -> Option<String>) -> bool {
     let set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
     let Some(locale) = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find(|name| set(name)).and_then(|name| variable(name))
@@ -57,18 +57,18 @@ fn is_ascii(variable: impl Fn(&str) -> Option<String>) -> bool {
     matches!(&*locale, "C" | "POSIX")
 }
 
-/// Whether the user wants no reports.
+/// Whether `--quiet` is given.
 pub(super) fn is_quiet() -> bool {
     SETTINGS.get().is_some_and(|settings| settings.quiet)
 }
 
-/// Whether the user wants what is usually left out.
+/// Whether `--verbose` is given.
 pub(super) fn is_verbose() -> bool {
     SETTINGS.get().is_some_and(|settings| settings.verbose > 0)
 }
 
-/// How wide reports may be: `COLUMNS` where it is set, a terminal's width up to that of a table, else 100 columns, in which
-/// a path may be wider by itself, for a program reads it.
+/// The width of reports: `COLUMNS` if set, the terminal's width up to [`TABLE`], else 100 columns; in the last case a
+/// path may exceed it, since a program reads the output.
 pub(super) fn width() -> Width {
     let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     let terminal = || {
@@ -89,7 +89,7 @@ pub(super) fn report(text: &str) -> Result<()> {
     laid_out(&folded(&sanitized(text), width().columns))
 }
 
-/// A report for people that is as wide as it may be.
+/// A report for people that is laid out already.
 pub(super) fn laid_out(text: &str) -> Result<()> {
     if is_quiet() {
         return Ok(());
@@ -103,7 +103,7 @@ pub(super) fn report_to_stderr(text: &str) -> Result<()> {
     laid_out_to_stderr(&folded(&sanitized(text), width().columns))
 }
 
-/// The same of one that is as wide as it may be.
+/// As [`laid_out`], to stderr.
 pub(super) fn laid_out_to_stderr(text: &str) -> Result<()> {
     if is_quiet() {
         return Ok(());
@@ -112,7 +112,7 @@ pub(super) fn laid_out_to_stderr(text: &str) -> Result<()> {
     AutoStream::auto(std::io::stderr().lock()).write_all(text.as_bytes()).context("cannot write the report to stderr")
 }
 
-/// Colours for whom they reach, and the characters of the locale.
+/// The text with colours, in the characters of the locale.
 fn dressed(text: &str) -> String {
     let ascii = SETTINGS.get().is_some_and(|settings| settings.ascii);
     painted(&if ascii { plain_ascii(text) } else { text.to_owned() })
@@ -132,7 +132,7 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<()> {
     print(json_text(value)?)
 }
 
-/// A value for programs, on lines of its own.
+/// A value for programs as indented JSON.
 pub(super) fn json_text(value: &impl serde::Serialize) -> Result<String> {
     Ok(escaped(&serde_json::to_string_pretty(value)?) + "\n")
 }
@@ -142,7 +142,7 @@ pub(super) fn json_line(value: &impl serde::Serialize) -> Result<()> {
     print(escaped(&serde_json::to_string(value)?) + "\n")
 }
 
-/// JSON with what could act on a terminal written as escapes: such characters stand in strings alone.
+/// JSON with characters that act on a terminal written as escapes: they occur only in strings.
 fn escaped(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut out, c| {
         if acts(c) {
@@ -156,14 +156,14 @@ fn escaped(json: &str) -> String {
     })
 }
 
-/// One line for people that is no error.
+/// One line for people that is not an error.
 pub(super) fn note(text: &str) {
     if !is_quiet() {
-        talk(&format!("cudashim: {}\n", sanitized(text)));
+        to_stderr(&format!("cudashim: {}\n", sanitized(text)));
     }
 }
 
-/// A failure with its causes, and what to do.
+/// A failure with its causes and hints.
 pub(super) fn failure(failure: &Failure) {
     let mut text = String::new();
     for (at, sentence) in failure.sentences().iter().enumerate() {
@@ -176,11 +176,11 @@ pub(super) fn failure(failure: &Failure) {
     for hint in failure.hints() {
         let _ = writeln!(text, "hint: {}", hint.replace('\n', "\\n"));
     }
-    talk(&sanitized(&text));
+    to_stderr(&sanitized(&text));
 }
 
-fn talk(text: &str) {
-    // Nobody is left to say it to where stderr cannot be written.
+fn to_stderr(text: &str) {
+    // A failure to write to stderr cannot be reported.
     let _ = AutoStream::auto(std::io::stderr().lock()).write_all(painted(text).as_bytes());
 }
 

@@ -1,7 +1,7 @@
-//! Colour: the words at the beginning of a line that say how grave it is, and the lines to type.
+//! Colour: the labels at the beginning of lines, and the lines to type.
 //!
-//! Takes text that is ready to be printed; gives the same with styles around those words. Whether a stream takes them is
-//! decided where it is written.
+//! Takes text that is ready to be printed; gives the same with styles around the labels. The writer decides whether the
+//! stream gets them.
 
 use clap::builder::styling::{AnsiColor, Style};
 
@@ -11,8 +11,8 @@ const GREEN: Style = AnsiColor::Green.on_default();
 const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 const BOLD: Style = Style::new().bold();
 
-/// What a line begins with, and its style.
-const WORDS: [(&str, Style); 20] = [
+/// The labels and their styles.
+const LABELS: [(&str, Style); 20] = [
     ("error:", RED),
     ("fatal:", RED),
     ("not chosen:", RED),
@@ -44,12 +44,12 @@ fn line(line: &str) -> String {
     let (body, end) = line.strip_suffix('\n').map_or((line, ""), |body| (body, "\n"));
     let words = body.trim_start();
     let indent = &body[..body.len() - words.len()];
-    let Some((word, style)) = WORDS.iter().find(|(word, _)| words.starts_with(word)) else {
+    let Some((word, style)) = LABELS.iter().find(|(word, _)| words.starts_with(word)) else {
         return line.to_owned();
     };
     let rest = &words[word.len()..];
     let is_command = rest.trim_start().starts_with("$ ") || *word == "type:";
-    // In running text these are no labels.
+    // In running text these are not labels.
     if matches!(*word, "do " | "or ") && (!is_command || indent.is_empty()) {
         return line.to_owned();
     }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_word_that_weighs_is_painted() {
+    fn labels_are_painted() {
         assert_eq!(painted("a\n  fatal: b\n"), format!("a\n  {RED}fatal:{RED:#} b\n"));
         assert_eq!(painted("  do   $ ls\n"), format!("  {CYAN}do {CYAN:#}{BOLD}  $ ls{BOLD:#}\n"));
         assert_eq!(painted("do not\n  or else\n"), "do not\n  or else\n");

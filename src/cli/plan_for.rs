@@ -1,9 +1,10 @@
-//! `cudashim plan-for`: what the shim of a running process asks (`cshim/ask.c`).
+//! `cudashim plan-for`: answers the shim of a running process (`cshim/ask.c`).
 //!
 //! Comes in: the number of the process, the path that its program was started by, and the variables of
-//! `data/variables.tsv`; for a question about an object, the image that the process has, the object, and a name that code in
-//! it opens. Goes out, on one line of stdout: the path of an image, an empty line where nothing is to be handed out, `set` or
-//! `own` about an object, or `!` and a reason. Never believes the command line of a process, which may write over it.
+//! `data/variables.tsv`; for a question about an object, the image that the process has, the object, and a name that
+//! code in it opens. Goes out, on one line of stdout: the path of an image, an empty line where nothing is to be handed
+//! out, `set` or `own` about an object, or `!` and a reason. Never believes the command line of a process, which may
+//! write over it.
 
 use super::answer::answer_unjudged;
 use super::args::Color;
@@ -23,14 +24,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The word that the shim says.
+/// The command name that the shim uses.
 pub(super) const NAME: &str = "plan-for";
 
-/// The most bytes of a reason: the shim has a buffer, and people a line.
+/// The most bytes of a reason: it must fit the shim's buffer and one line.
 const REASON: usize = 1000;
 
-/// Less than the shim of a process that waits for us gives us (`cshim/ask.c`): it ends us, not an interpreter that we ask, which
-/// would then be that process' child where it takes orphans in (`PR_SET_CHILD_SUBREAPER`).
+/// Less than the shim's time limit (`cshim/ask.c`). The shim kills only this process: an interpreter that it started
+/// would become a child of the waiting process if that is a subreaper (`PR_SET_CHILD_SUBREAPER`).
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The whole program, as the shim starts it.
@@ -52,7 +53,7 @@ fn answer(question: &[OsString]) -> Result<OsString> {
     let [pid, rest @ ..] = question else { bail!("expected a process ID") };
     let pid: u32 = pid.to_str().and_then(|pid| pid.parse().ok()).context("expected a process ID")?;
     let proc = PathBuf::from(format!("/proc/{pid}"));
-    // A process that gave its user up cannot be looked into; then only what is relative is not found.
+    // `cwd` of a process that has changed its user is unreadable; then only relative paths are not found.
     let cwd = std::fs::read_link(proc.join("cwd")).unwrap_or_else(|_| "/".into());
     let context = Context::of(Host::new("/".into(), environment(), cwd).within(PATIENCE));
     match rest {
@@ -64,9 +65,9 @@ fn answer(question: &[OsString]) -> Result<OsString> {
     }
 }
 
-/// What the process had at its start, as far as the shim passes it on.
+/// The environment of the process at its start, as far as the shim passes it on.
 fn environment() -> BTreeMap<OsString, OsString> {
-    // What would act on us comes under another name.
+    // Variables that would affect this process arrive under another name.
     let renamed = |name: OsString| match name.to_str().and_then(|name| name.strip_prefix(HOST_PREFIX)) {
         Some(hidden) if variable(hidden).is_some_and(|row| row.hidden) => hidden.into(),
         _ => name,
@@ -97,20 +98,21 @@ fn stranger(
     })
 }
 
-/// The command that the process was started with: its program as the shim found it, and the arguments where they still are
-/// those of that program. They tell a script and `-m`.
+/// The command of the process: its program as the shim found it, and its arguments if they are still those of that
+/// program. They identify a script or `-m`.
 fn command(host: &Host, proc: &Path, program: &OsStr) -> Vec<OsString> {
-    let said = words(proc);
+    let cmdline = words(proc);
     let id = |path: &Path| host.stat(path).ok().map(|stat| stat.id);
     let is_program = |word: &OsString| {
         Path::new(word).file_name() == Path::new(program).file_name()
             || python::find_on_path(host, word).is_some_and(|path| id(&path) == id(Path::new(program)))
     };
-    let arguments = if said.first().is_some_and(is_program) { said.into_iter().skip(1).collect() } else { Vec::new() };
+    let arguments =
+        if cmdline.first().is_some_and(is_program) { cmdline.into_iter().skip(1).collect() } else { Vec::new() };
     [program.to_owned()].into_iter().chain(arguments).collect()
 }
 
-/// The words of `/proc/PID/cmdline`; none, where it cannot be looked at.
+/// The words of `/proc/PID/cmdline`; none if it is unreadable.
 fn words(proc: &Path) -> Vec<OsString> {
     let cmdline = std::fs::read(proc.join("cmdline")).unwrap_or_default();
     let mut words: Vec<OsString> =
@@ -119,10 +121,11 @@ fn words(proc: &Path) -> Vec<OsString> {
     words
 }
 
-/// An error and what can be done about it, on one line.
+/// An error and its hints, on one line.
 fn refusal(failure: &Failure) -> OsString {
-    let said = [failure.to_string()].into_iter().chain(failure.hints().iter().cloned()).collect::<Vec<_>>().join("; ");
-    let mut line = sanitized(&format!("!{said}")).replace('\n', " ");
+    let reason =
+        [failure.to_string()].into_iter().chain(failure.hints().iter().cloned()).collect::<Vec<_>>().join("; ");
+    let mut line = sanitized(&format!("!{reason}")).replace('\n', " ");
     let end = (0..=REASON.min(line.len())).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
     line.truncate(end);
     line.into()

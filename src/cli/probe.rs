@@ -1,4 +1,4 @@
-//! `--probe`: the libraries of an inventory asked what they are, several at a time.
+//! `--probe`: calls the version functions of an inventory's libraries, several libraries at a time.
 
 use super::context::Context;
 use super::failure::Result;
@@ -6,7 +6,7 @@ use super::output;
 use crate::diagnose::Finding;
 use crate::host::{FileId, Host};
 use crate::inventory::{About, Evidence, Inventory, Library, Problem, answered};
-use crate::launch::probe::{Answer, Asked, End, ProbeError, Prober};
+use crate::launch::probe::{Answer, End, ProbeError, ProbeResult, Prober};
 use crate::loader::Loader;
 use crate::tables::{ProbeRow, Version, parse_library_name, probes_of};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,36 +16,36 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-/// What a driver says to who asks it for a device, where that is no: in a process of its own.
+/// The finding if the driver has no usable device for this process; queried in a child process.
 pub(super) fn refused(context: &Context, libcuda: &Path) -> Result<Option<Finding>> {
     let host = context.host();
     let mut prober = context.prober()?;
-    // An empty list hides every device, so this one is asked for as it stands.
+    // An empty list hides every device, so it is passed on too.
     if let Some(devices) = host.environment().get(OsStr::new("CUDA_VISIBLE_DEVICES")) {
         prober = prober.variable("CUDA_VISIBLE_DEVICES", devices);
     }
-    let said = prober.devices(libcuda, None)?.cuda;
-    if let End::Untrusted(why) = &said.end {
-        log::warn!("`{}` is not asked for its devices: {why}", libcuda.display());
+    let result = prober.devices(libcuda, None)?.cuda;
+    if let End::Untrusted(why) = &result.end {
+        log::warn!("cannot ask `{}` for its devices: {why}", libcuda.display());
         return Ok(None);
     }
-    let says = match (&said.init, said.count) {
+    let cause = match (&result.init, result.count) {
         (Some(status), _) if status.number != 0 => {
             format!("cuInit of `{}` returns {} ({})", libcuda.display(), status.number, status.name)
         }
         (Some(_), Some(0)) => "CUDA shows no device to this process".to_owned(),
         (Some(_), Some(_)) => return Ok(None),
-        _ => format!("`{}` was asked for its devices: {}", libcuda.display(), said.end),
+        _ => format!("`{}` was asked for its devices: {}", libcuda.display(), result.end),
     };
     let hidden = host.environment().get(OsStr::new("CUDA_VISIBLE_DEVICES"));
     let hint = match hidden {
         Some(list) => format!("CUDA_VISIBLE_DEVICES is `{}`: it may hide the device", list.display()),
         None => "run `cudashim doctor` for the reason".to_owned(),
     };
-    Ok(Finding::device_refused(says, hint))
+    Ok(Finding::device_refused(cause, hint))
 }
 
-/// The directories of each installation that hold libraries.
+/// The library directories of each installation.
 struct Directories(BTreeMap<PathBuf, BTreeSet<PathBuf>>);
 
 impl Directories {
@@ -58,33 +58,33 @@ impl Directories {
     }
 }
 
-/// One file to be asked.
+/// One file to probe.
 struct Job {
     path: PathBuf,
     file: FileId,
-    questions: Vec<&'static ProbeRow>,
+    functions: Vec<&'static ProbeRow>,
     neighbours: Vec<PathBuf>,
 }
 
 impl Job {
-    /// `None` where nothing is to be asked, or nobody knows how.
+    /// `None` if the library is unusable or has no known version function.
     fn new(dirs: &Directories, library: &Library) -> Option<Self> {
-        let questions: Vec<_> = probes_of(library.row.stem).collect();
-        if questions.is_empty() || library.unusable.is_some() || library.object.is_none() {
+        let functions: Vec<_> = probes_of(library.row.stem).collect();
+        if functions.is_empty() || library.unusable.is_some() || library.object.is_none() {
             return None;
         }
-        // Of its own installation: what a program there would find.
+        // The directories of its installation, as a program there would search them.
         let near = dirs.0.get(&library.place.root).into_iter().flatten();
         let neighbours = near.filter(|dir| **dir != library.place.dir).cloned().collect();
-        Some(Self { path: library.path.clone(), file: library.stat.id, questions, neighbours })
+        Some(Self { path: library.path.clone(), file: library.stat.id, functions, neighbours })
     }
 
-    fn ask(&self, prober: &Prober) -> std::result::Result<Asked, ProbeError> {
-        prober.ask(&self.path, &self.questions, &self.neighbours)
+    fn ask(&self, prober: &Prober) -> std::result::Result<ProbeResult, ProbeError> {
+        prober.ask(&self.path, &self.functions, &self.neighbours)
     }
 }
 
-/// Asks every library that knows an answer, and takes the answers into the inventory.
+/// Probes every library that has a version function, and adds the answers to the inventory.
 pub(super) fn probe(context: &Context, loader: &Loader, inventory: &mut Inventory, stop: &AtomicBool) -> Result<()> {
     let dirs = Directories::new(inventory);
     let mut files = BTreeSet::new();
@@ -94,15 +94,15 @@ pub(super) fn probe(context: &Context, loader: &Loader, inventory: &mut Inventor
         output::note("no library here can be asked for its version");
         return Ok(());
     }
-    let asked = ask_all(&context.prober()?, &jobs, stop)?;
-    let learnt = learn(loader, inventory, &jobs, &asked);
-    for (path, why) in &learnt.untrusted {
-        log::info!("not asked: `{}`: {why}", path.display());
+    let results = probe_all(&context.prober()?, &jobs, stop)?;
+    let outcome = add_answers(loader, inventory, &jobs, &results);
+    for (path, why) in &outcome.untrusted {
+        log::info!("not probed: `{}`: {why}", path.display());
     }
-    let foreign = learnt.untrusted.len();
-    let count = asked.iter().flatten().count().saturating_sub(foreign);
+    let foreign = outcome.untrusted.len();
+    let count = results.iter().flatten().count().saturating_sub(foreign);
     if count > 0 || foreign == 0 {
-        let answered = count.saturating_sub(learnt.silent);
+        let answered = count.saturating_sub(outcome.unanswered);
         output::note(&format!("asked {} for their versions: {answered} answered", counted(count)));
     }
     if foreign > 0 {
@@ -111,7 +111,7 @@ pub(super) fn probe(context: &Context, loader: &Loader, inventory: &mut Inventor
     Ok(())
 }
 
-/// Asks these files, and says of those that are not asked why.
+/// Probes these files; a note gives the reason for each file that is not probed.
 pub(super) fn files(context: &Context, loader: &Loader, inventory: &mut Inventory, files: &[PathBuf]) -> Result<()> {
     let host = loader.host();
     let dirs = Directories::new(inventory);
@@ -128,18 +128,18 @@ pub(super) fn files(context: &Context, loader: &Loader, inventory: &mut Inventor
             Some((None, None)) => "it has no version function".to_owned(),
             None => "it is not named like a library of NVIDIA's".to_owned(),
         };
-        not_asked(file, &why);
+        note_not_probed(file, &why);
     }
     if !jobs.is_empty() {
-        let asked = ask_all(&context.prober()?, &jobs, &AtomicBool::new(false))?;
-        for (path, why) in learn(loader, inventory, &jobs, &asked).untrusted {
-            not_asked(&path, &why);
+        let results = probe_all(&context.prober()?, &jobs, &AtomicBool::new(false))?;
+        for (path, why) in add_answers(loader, inventory, &jobs, &results).untrusted {
+            note_not_probed(&path, &why);
         }
     }
     Ok(())
 }
 
-fn not_asked(file: &Path, why: &str) {
+fn note_not_probed(file: &Path, why: &str) {
     output::note(&format!("cannot ask `{}` for its version: {why}", file.display()));
 }
 
@@ -147,50 +147,54 @@ fn counted(count: usize) -> String {
     if count == 1 { "1 library".to_owned() } else { format!("{count} libraries") }
 }
 
-/// What came of the questions besides answers.
+/// The result of probing, besides the answers.
 #[derive(Default)]
-struct Learnt {
-    /// How many libraries had no answer.
-    silent: usize,
-    /// Those that were not loaded, for others could have written what would have run, and why.
+struct Outcome {
+    /// How many libraries did not answer.
+    unanswered: usize,
+    /// Libraries not loaded because other users may write to them, and the reason.
     untrusted: Vec<(PathBuf, String)>,
 }
 
-/// Takes the answers into the inventory.
-fn learn(loader: &Loader, inventory: &mut Inventory, jobs: &[Job], asked: &[Option<Asked>]) -> Learnt {
+/// Adds the answers to the inventory.
+fn add_answers(loader: &Loader, inventory: &mut Inventory, jobs: &[Job], results: &[Option<ProbeResult>]) -> Outcome {
     let host = loader.host();
     let driver = loader.find(OsStr::new("libcuda.so.1")).is_some();
-    let mut learnt = Learnt::default();
-    for (job, asked) in jobs.iter().zip(asked) {
-        let Some(asked) = asked else { continue };
-        if let End::Untrusted(why) = &asked.end {
-            learnt.untrusted.push((job.path.clone(), why.clone()));
+    let mut outcome = Outcome::default();
+    for (job, result) in jobs.iter().zip(results) {
+        let Some(result) = result else { continue };
+        if let End::Untrusted(why) = &result.end {
+            outcome.untrusted.push((job.path.clone(), why.clone()));
             continue;
         }
-        if let Some((row, answer)) = failure(asked) {
-            learnt.silent = learnt.silent.saturating_add(1);
+        if let Some((row, answer)) = failure(result) {
+            outcome.unanswered = outcome.unanswered.saturating_add(1);
             log::info!("no answer: `{}`: {} {answer}", job.path.display(), row.function);
         }
-        inventory.problems.extend(problem(job, asked, driver));
+        inventory.problems.extend(problem(job, result, driver));
         for library in inventory.libraries.iter_mut().filter(|library| library.stat.id == job.file) {
-            library.learn(evidence(host, library, asked));
+            library.learn(evidence(host, library, result));
         }
     }
-    learnt
+    outcome
 }
 
-/// The first function that gave no number, and what it gave instead.
-fn failure(asked: &Asked) -> Option<&(&'static ProbeRow, Answer)> {
-    asked.answers.iter().find(|(_, answer)| matches!(answer, Answer::Refused { .. } | Answer::Failed(_)))
+/// The first function that returned no version, and its answer.
+fn failure(result: &ProbeResult) -> Option<&(&'static ProbeRow, Answer)> {
+    result.answers.iter().find(|(_, answer)| matches!(answer, Answer::Refused { .. } | Answer::Failed(_)))
 }
 
-/// The answers, in the order of the jobs; none for what was left when the user had enough.
-fn ask_all(prober: &Prober, jobs: &[Job], stop: &AtomicBool) -> std::result::Result<Vec<Option<Asked>>, ProbeError> {
-    let talks = !output::is_quiet() && std::io::stderr().is_terminal();
+/// The results, in the order of the jobs; `None` for jobs not run before an interrupt.
+fn probe_all(
+    prober: &Prober,
+    jobs: &[Job],
+    stop: &AtomicBool,
+) -> std::result::Result<Vec<Option<ProbeResult>>, ProbeError> {
+    let shows_progress = !output::is_quiet() && std::io::stderr().is_terminal();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
-    let mut answers: Vec<Option<Asked>> = jobs.iter().map(|_| None).collect();
+    let mut results: Vec<Option<ProbeResult>> = jobs.iter().map(|_| None).collect();
     let mut failed = None;
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -206,104 +210,105 @@ fn ask_all(prober: &Prober, jobs: &[Job], stop: &AtomicBool) -> std::result::Res
             });
         }
         drop(sender);
-        for (count, (at, asked)) in receiver.iter().enumerate() {
-            match (asked, answers.get_mut(at)) {
-                (Ok(asked), Some(slot)) => *slot = Some(asked),
+        for (count, (at, result)) in receiver.iter().enumerate() {
+            match (result, results.get_mut(at)) {
+                (Ok(result), Some(slot)) => *slot = Some(result),
                 (Err(error), _) => {
                     failed = Some(error);
                     stop.store(true, Ordering::Relaxed);
                 }
                 _ => {}
             }
-            if talks {
+            if shows_progress {
                 let _ = write!(std::io::stderr(), "\rcudashim: asked {} of {} libraries", count + 1, jobs.len());
             }
         }
     });
-    if talks {
+    if shows_progress {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
-    failed.map_or(Ok(answers), Err)
+    failed.map_or(Ok(results), Err)
 }
 
-/// What the answers say of the release. One that failed says nothing of it, but is told.
-fn evidence(host: &Host, library: &Library, asked: &Asked) -> Vec<Evidence> {
-    let via = stranger(host, library, asked);
-    let failure = failure(asked).into_iter().map(|(row, answer)| (row, None, format!("{} {answer}", row.function)));
-    let spoken = asked.answers.iter().filter_map(|(row, answer)| match answer {
-        Answer::Says { version, .. } => Some((row, version.clone(), format!("{} {answer}", row.function))),
+/// The answers as evidence for the release. A failure is listed, without a version.
+fn evidence(host: &Host, library: &Library, result: &ProbeResult) -> Vec<Evidence> {
+    let via = other_provider(host, library, result);
+    let failure = failure(result).into_iter().map(|(row, answer)| (row, None, format!("{} {answer}", row.function)));
+    let returned = result.answers.iter().filter_map(|(row, answer)| match answer {
+        Answer::Returned { version, .. } => Some((row, version.clone(), format!("{} {answer}", row.function))),
         _ => None,
     });
-    let evidence = |(row, version, says): (&&ProbeRow, Option<Version>, String)| {
+    let evidence = |(row, version, text): (&&ProbeRow, Option<Version>, String)| {
         let about = if row.own { About::Library } else { About::Cuda };
         match via {
-            // The word of another file: worth telling, and no evidence.
-            Some(path) => answered(library.row.family, format!("{says}, as `{}` has it", path.display()), None, about),
-            None => answered(library.row.family, says, version, about),
+            // Another file answered: this is listed, but is not evidence for a version.
+            Some(path) => answered(library.row.family, format!("{text}, from `{}`", path.display()), None, about),
+            None => answered(library.row.family, text, version, about),
         }
     };
-    spoken.chain(failure).map(evidence).collect()
+    returned.chain(failure).map(evidence).collect()
 }
 
-/// A file of the same group from another directory that was there when the answer was given: cuDNN's dispatcher asks the
-/// part that it finds.
-fn stranger<'a>(host: &Host, library: &Library, asked: &'a Asked) -> Option<&'a Path> {
+/// A file of the same group from another directory that was mapped in the child: cuDNN's dispatcher calls the part that
+/// it finds.
+fn other_provider<'a>(host: &Host, library: &Library, result: &'a ProbeResult) -> Option<&'a Path> {
     let group = library.row.group?;
     let own = host.stat(&library.place.dir).ok()?.id;
     let elsewhere = |path: &&PathBuf| {
         let kin = path.file_name().and_then(parse_library_name).is_some_and(|name| name.row.group == Some(group));
         kin && path.parent().and_then(|dir| host.stat(dir).ok()).is_some_and(|dir| dir.id != own)
     };
-    asked.mapped.iter().find(elsewhere).map(PathBuf::as_path)
+    result.mapped.iter().find(elsewhere).map(PathBuf::as_path)
 }
 
-/// What went wrong, in the words of a problem. An error code is none, nor what the missing `driver` explains.
-fn problem(job: &Job, asked: &Asked, driver: bool) -> Option<Problem> {
-    let failed = asked.answers.iter().find(|(_, answer)| matches!(answer, Answer::Failed(_))).map(|(row, _)| *row);
-    let id = match &asked.end {
+/// The problem that a failure shows. An error code is not a problem, nor is a failure that the missing `driver`
+/// explains.
+fn problem(job: &Job, result: &ProbeResult, driver: bool) -> Option<Problem> {
+    let failed = result.answers.iter().find(|(_, answer)| matches!(answer, Answer::Failed(_))).map(|(row, _)| *row);
+    let id = match &result.end {
         End::Done | End::Untrusted(_) => return None,
         _ if !driver && failed.is_some_and(|row| row.needs_driver) => return None,
-        End::NotLoaded(says) if missing_driver(says) => return None,
+        End::NotLoaded(message) if missing_driver(message) => return None,
         End::NotLoaded(_) => "probe-not-loaded",
         End::TimedOut => "probe-timed-out",
         _ => "probe-crashed",
     };
     let says = match failed.filter(|_| id != "probe-not-loaded") {
-        Some(row) => format!("{} {}", row.function, asked.end),
-        None => asked.end.to_string(),
+        Some(row) => format!("{} {}", row.function, result.end),
+        None => result.end.to_string(),
     };
     Some(Problem { id, path: job.path.clone(), says })
 }
 
-/// Whether ld.so says that a library of the driver's is missing: `libcuda.so.1: cannot open shared object file: …`.
-fn missing_driver(says: &str) -> bool {
-    says.split_once(':').and_then(|(name, _)| parse_library_name(name)).is_some_and(|name| name.row.is_driver())
+/// Whether ld.so's message names a missing library of the driver: `libcuda.so.1: cannot open shared object file: …`.
+fn missing_driver(message: &str) -> bool {
+    message.split_once(':').and_then(|(name, _)| parse_library_name(name)).is_some_and(|name| name.row.is_driver())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asked(stem: &str, end: &End) -> (Job, Asked) {
-        let questions: Vec<_> = probes_of(stem).collect();
-        let answers = questions.iter().map(|row| (*row, Answer::Failed(end.clone()))).collect();
+    fn failed(stem: &str, end: &End) -> (Job, ProbeResult) {
+        let functions: Vec<_> = probes_of(stem).collect();
+        let answers = functions.iter().map(|row| (*row, Answer::Failed(end.clone()))).collect();
         let job = Job {
             path: format!("/lib{stem}.so").into(),
             file: FileId { dev: 0, ino: 0 },
-            questions,
+            functions,
             neighbours: Vec::new(),
         };
-        (job, Asked { answers, mapped: Vec::new(), end: end.clone() })
+        (job, ProbeResult { answers, mapped: Vec::new(), end: end.clone() })
     }
 
     fn found(stem: &str, end: &End, driver: bool) -> Option<(&'static str, String)> {
-        let (job, asked) = asked(stem, end);
-        problem(&job, &asked, driver).map(|problem| (problem.id, problem.says))
+        let (job, result) = failed(stem, end);
+        problem(&job, &result, driver).map(|problem| (problem.id, problem.says))
     }
 
     #[test]
-    fn what_goes_wrong_is_a_problem_of_its_own() {
-        let not_loaded = |says: &str| End::NotLoaded(says.to_owned());
+    fn each_failure_has_its_problem() {
+        let not_loaded = |message: &str| End::NotLoaded(message.to_owned());
         let timed_out = ("probe-timed-out", "cublasGetProperty did not answer in time".to_owned());
         assert_eq!(found("cublas", &End::TimedOut, false), Some(timed_out));
         assert_eq!(found("cublas", &End::Garbled, false).map(|(id, _)| id), Some("probe-crashed"));
@@ -314,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_driver_explains_what_is_known_to_want_one() {
+    fn a_missing_driver_explains_failures_of_libraries_that_need_it() {
         let crashed = End::Crashed { signal: 11 };
         assert_eq!(found("cupti", &crashed, false), None);
         let crash = ("probe-crashed", "cuptiGetVersion crashed with SIGSEGV".to_owned());

@@ -52,22 +52,22 @@ pub(super) fn resolve(context: &Context, args: &ResolveArgs) -> Result<ExitCode>
         (None, Format::Json) => output::json(&report)?,
         (None, Format::Human) => output::report(&resolution_text(&report))?,
     }
-    // There is a set, and it does not load.
+    // 1: the target does not load with the set.
     Ok(ExitCode::from(u8::from(args.explain.is_none() && !answered.stops.is_empty())))
 }
 
 /// The library of a set that `--explain` names.
 pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> Result<&'r ChosenLibrary> {
     let set = report.set.as_deref().unwrap_or_default();
-    // As people say it: `libnvrtc.so`, `libnvrtc`, `nvrtc`, in any case.
+    // Short names: `libnvrtc.so`, `libnvrtc`, `nvrtc`, in any case.
     let bare = |text: &str| {
         let text = text.to_ascii_lowercase();
         let text = text.strip_prefix("lib").unwrap_or(&text);
         text.split(".so").next().unwrap_or_default().to_owned()
     };
-    let (asked, exact) = (bare(soname), soname.contains(".so."));
+    let (short, exact) = (bare(soname), soname.contains(".so."));
     let names = |library: &&ChosenLibrary| {
-        library.soname == soname || !exact && !asked.is_empty() && bare(&library.soname) == asked
+        library.soname == soname || !exact && !short.is_empty() && bare(&library.soname) == short
     };
     if let Some(library) = set.iter().find(names) {
         return Ok(library);
@@ -86,7 +86,7 @@ pub(super) fn explained<'r>(report: &'r ResolveReport, soname: &str) -> Result<&
         return Err(Failure::new(format!("`{soname}` belongs to the driver: it is in no set"))
             .hint(format!("run `cudashim why {soname}` to see what it resolves to")));
     }
-    let begins = |library: &&ChosenLibrary| !asked.is_empty() && bare(&library.soname).starts_with(&asked);
+    let begins = |library: &&ChosenLibrary| !short.is_empty() && bare(&library.soname).starts_with(&short);
     let near: Vec<String> = set.iter().filter(begins).map(|library| format!("`{}`", library.soname)).collect();
     let failure = Failure::new(format!("`{soname}` is not in the set"));
     Err(match &*near {

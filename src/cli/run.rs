@@ -7,7 +7,7 @@ use super::failure::{Context as _, Failure, Result, bail};
 use super::{output, probe};
 use crate::diagnose::{Finding, in_the_way, preflight};
 use crate::host::{Hints, Host, Kind};
-use crate::launch::{ChildEnvironment, Door, Handout, Odd, Target, Why};
+use crate::launch::{ChildEnvironment, Door, Handout, OddPreload, PreloadProblem, Target};
 use crate::machine::Machine;
 use crate::machine::{Cached, Handed, Request, RequestError};
 use crate::plan;
@@ -29,18 +29,18 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     Ok(not_started(&command, &error))
 }
 
-/// The exit code for a command that could not be started, as env(1) gives it; says why.
+/// The exit code for a command that could not be started, as of env(1); prints the reason.
 pub(super) fn not_started(command: &Command, error: &std::io::Error) -> ExitCode {
     let file = Path::new(command.get_program());
-    // A script whose interpreter is missing fails with the error of a missing file.
+    // execve(2) reports a missing interpreter of a script as a missing file.
     let missing = error.kind() == std::io::ErrorKind::NotFound && file.exists();
-    let says =
+    let reason =
         if missing { "the interpreter that its first line names is missing".to_owned() } else { error.to_string() };
-    output::note(&format!("`{}`: {says}", file.display()));
+    output::note(&format!("`{}`: {reason}", file.display()));
     ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
 }
 
-/// The command with the environment it is to have, or the exit code where there is none to run.
+/// The command with its environment, or the exit code if it cannot be run.
 pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<std::result::Result<Command, ExitCode>> {
     let host = context.host();
     let (file, mut command) = match plain(host, &args.command)? {
@@ -55,22 +55,22 @@ pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<std::result::
     }
     let (door, why) = match args.via {
         Via::Auto => target.choose(),
-        Via::Preload => (Door::Preload, "asked for".to_owned()),
-        Via::Audit => (Door::Audit, "asked for".to_owned()),
+        Via::Preload => (Door::Preload, "requested".to_owned()),
+        Via::Audit => (Door::Audit, "requested".to_owned()),
     };
     if args.check || host.env("CUDASHIM_CHECK").is_some_and(|value| value == "1") {
         proven(context, &request, given.as_ref().and_then(Given::plan).as_ref())?;
     }
-    // Without a plan, what the command starts can ask for its own.
+    // Without a plan, each process that the command starts can request its own.
     let child = environment(host, given.as_ref(), &context.shim()?, door);
     if host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
         output::note("CUDASHIM_OFF=1 is set: the shim does nothing");
     }
-    for says in unusable(host) {
-        output::note(&says);
+    for warning in unusable(host) {
+        output::note(&warning);
     }
-    if let Some(says) = &target.out_of_reach {
-        output::note(&format!("`{}` {says}: the libraries reach only what it starts", file.display()));
+    if let Some(reason) = &target.out_of_reach {
+        output::note(&format!("`{}` {reason}: the libraries reach only what it starts", file.display()));
     } else if door == Door::Preload
         && let Some(soname) = &target.linked
     {
@@ -93,18 +93,18 @@ pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<std::result::
     Ok(Ok(command))
 }
 
-/// The environment of a process that gets the plan, or asks for one; what is odd about `LD_PRELOAD` is said.
+/// The environment of a process that is handed the plan, or requests one; prints notes about odd `LD_PRELOAD` entries.
 pub(super) fn environment(host: &Host, given: Option<&Given>, shim: &Path, door: Door) -> ChildEnvironment {
     let plan = || given.and_then(Given::plan);
     let handout = given.map(|given| Handout { file: &given.file, plan: &plan });
     let child = ChildEnvironment::new(host, handout, shim, door);
-    let odd = child.taken_out.iter().map(|odd| (odd, true)).chain(child.left.iter().map(|odd| (odd, false)));
-    odd.for_each(|(odd, out)| output::note(&described(odd, out)));
+    let odd = child.removed.iter().map(|odd| (odd, true)).chain(child.kept.iter().map(|odd| (odd, false)));
+    odd.for_each(|(odd, removed)| output::note(&described(odd, removed)));
     child
 }
 
-/// `CUDASHIM_PLACE` for what the command starts: the places that are named, before those that are there. A path with a
-/// colon cannot be handed on.
+/// `CUDASHIM_PLACE` for the command: the places of the options, then those of the variable. A path with a colon cannot
+/// be passed on.
 fn places_for_children(host: &Host, named: &[PathBuf]) -> Option<OsString> {
     let listed = std::env::split_paths(host.env("CUDASHIM_PLACE").unwrap_or_default());
     let listed = listed.filter(|dir| !dir.as_os_str().is_empty());
@@ -113,7 +113,7 @@ fn places_for_children(host: &Host, named: &[PathBuf]) -> Option<OsString> {
     if named.is_empty() { None } else { std::env::join_paths(all).ok() }
 }
 
-/// A command as it was typed, with the environment as it is and the file it starts; or the exit code where it cannot be run.
+/// A command as typed, with the unchanged environment, and the file it starts; or the exit code if it cannot be run.
 pub(super) fn plain(host: &Host, words: &[OsString]) -> Result<std::result::Result<(PathBuf, Command), ExitCode>> {
     let Some(first) = words.first() else { bail!("no command given") };
     let file = match python::search_path(host, first) {
@@ -122,23 +122,23 @@ pub(super) fn plain(host: &Host, words: &[OsString]) -> Result<std::result::Resu
             output::note(&format!("`{}`: no such command", first.display()));
             return Ok(Err(ExitCode::from(127)));
         }
-        // It may well be there: that is another matter than its absence, as env(1) has it.
+        // The file may exist but be inaccessible: 126, as of env(1).
         Err(error) => {
             output::note(&format!("`{}`: {error}", first.display()));
             return Ok(Err(ExitCode::from(126)));
         }
     };
-    if let Some(says) = not_runnable(host, &file) {
-        output::note(&format!("`{}`: {says}", file.display()));
+    if let Some(reason) = not_runnable(host, &file) {
+        output::note(&format!("`{}`: {reason}", file.display()));
         return Ok(Err(ExitCode::from(126)));
     }
-    // As typed: it is what the command sees as its own name.
+    // As typed: the command sees it as argv[0].
     let mut command = if first.as_encoded_bytes().contains(&b'/') { Command::new(first) } else { Command::new(&file) };
     command.arg0(first).args(words.iter().skip(1)).env_clear().envs(host.environment());
     Ok(Ok((file, command)))
 }
 
-/// Gives a command the variables of a child.
+/// Sets the variables of a child on a command.
 pub(super) fn set(command: &mut Command, child: &ChildEnvironment) {
     for (name, value) in child.variables() {
         match value {
@@ -151,7 +151,7 @@ pub(super) fn set(command: &mut Command, child: &ChildEnvironment) {
     }
 }
 
-/// Values that are ignored, by the shim without a word.
+/// Warnings about values that the shim silently ignores.
 fn unusable(host: &Host) -> Vec<String> {
     let value = |name| host.env(name).filter(|value| !value.is_empty()).map(|value| (name, value.to_string_lossy()));
     let off = value("CUDASHIM_OFF").filter(|(_, value)| !matches!(&**value, "0" | "1"));
@@ -181,14 +181,14 @@ pub(super) struct Given {
     from: From,
 }
 
-/// Where the text of a plan is.
+/// The origin of a plan.
 enum From {
     Answer(Box<Cached>),
     User(Box<Plan>),
 }
 
 impl Given {
-    /// The plan itself: only few starts need to read it.
+    /// The plan itself, read on demand: few starts need it.
     pub(super) fn plan(&self) -> Option<Plan> {
         match &self.from {
             From::Answer(cached) => cached.plan(),
@@ -197,7 +197,8 @@ impl Given {
     }
 }
 
-/// What reaches the command, and what it is handed; no plan, where each process asks for its own.
+/// The door target of the command, its plan, and the reason to run without cudashim. Without a plan, each process
+/// requests its own.
 fn found(context: &Context, args: &RunArgs, request: &Request) -> Result<(Target, Option<Given>, Option<String>)> {
     let host = context.host();
     let read = || python::Command::read(host, &args.command);
@@ -208,7 +209,7 @@ fn found(context: &Context, args: &RunArgs, request: &Request) -> Result<(Target
     }
     let answered = match answer_before_start(context, request) {
         Ok(answered) => answered,
-        // It may find what it needs by means of its own, or need nothing.
+        // The command may find its libraries by itself, or need none.
         Err(error) if runs_without(host, request, &error) => {
             output::note(&format!("{error}: `{}` runs as it is", name_of(&args.command)));
             return Ok((target(), None, None));
@@ -222,36 +223,36 @@ fn found(context: &Context, args: &RunArgs, request: &Request) -> Result<(Target
     if let Handed::Bare(why) = &answered.handed {
         return Ok((target, None, Some(why.clone())));
     }
-    Ok((target, given(context, answered, names_a_consumer(request), args.force)?, None))
+    Ok((target, given(context, answered, names_a_target(request), args.force)?, None))
 }
 
-/// Why a command is started without us though no set fits: it loads as it is, or the user insists.
+/// Why a command is started without cudashim although no set fits: it loads without one, or `--force` is given.
 fn bare(host: &Host, request: &Request, error: &Failure, force: bool) -> Option<String> {
-    if !error.is_no() || names_a_consumer(request) && !force {
+    if !error.is_no() || names_a_target(request) && !force {
         return None;
     }
     let machine = Machine::new(host.anew(), request.clone()).answered().ok()?;
     (force || preflight(&machine).better_bare).then(|| "no set of the libraries here fits".to_owned())
 }
 
-/// Whether the user said for whom, or of what, the set is to be.
-fn names_a_consumer(request: &Request) -> bool {
-    let laid_down =
+/// Whether the options name a target or constrain the set.
+fn names_a_target(request: &Request) -> bool {
+    let is_constrained =
         !request.places.is_empty() || !request.policy.fixed.is_empty() || !request.policy.forbidden.is_empty();
-    !request.spec.is_auto() || request.python.is_some() || !request.files.is_empty() || laid_down
+    !request.spec.is_auto() || request.python.is_some() || !request.files.is_empty() || is_constrained
 }
 
-/// Whether a command is started though its request failed: a program that is itself linked against CUDA, or a Python that
-/// is named nowhere and cannot be described.
+/// Whether a command is started although its request failed: a program that is linked against CUDA, or a Python that no
+/// option names and that cannot be described.
 fn runs_without(host: &Host, request: &Request, error: &Failure) -> bool {
     match error.find() {
-        Some(RequestError::NoSolution { .. }) => request.is_of_its_own(host),
-        Some(RequestError::Interpreter(_)) => !names_a_consumer(request),
+        Some(RequestError::NoSolution { .. }) => request.is_native_target(host),
+        Some(RequestError::Interpreter(_)) => !names_a_target(request),
         _ => false,
     }
 }
 
-/// Ends in an error where the command would not load its libraries, or would do without the GPU in silence.
+/// Fails if the command would not load its libraries, or would silently not use the GPU.
 fn proven(context: &Context, request: &Request, plan: Option<&Plan>) -> Result<()> {
     let host = context.host();
     if request.is_open(host) {
@@ -273,7 +274,7 @@ fn proven(context: &Context, request: &Request, plan: Option<&Plan>) -> Result<(
     if stops.is_empty() { Ok(()) } else { Err(Unproven(stops).into()) }
 }
 
-/// What stands in the way of a command.
+/// The findings that prevent a command from starting.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start the command: its check failed")]
 struct Unproven(Vec<Finding>);
@@ -295,10 +296,11 @@ impl Hints for Unproven {
     }
 }
 
-/// The plan of an answer; `None` where nothing is to be handed out, with a word why where that was `named`.
+/// The plan of an answer; `None` if there is nothing to hand out. If the user named the target, a note gives the
+/// reason.
 ///
 /// # Errors
-/// There is a plan, and it cannot be written.
+/// The plan cannot be written.
 pub(super) fn given(context: &Context, answered: Cached, named: bool, force: bool) -> Result<Option<Given>> {
     if log::log_enabled!(log::Level::Info) {
         for library in answered.report()?.set.iter().flatten() {
@@ -331,8 +333,8 @@ pub(super) fn given(context: &Context, answered: Cached, named: bool, force: boo
     }
 }
 
-/// A plan named by the user, for the command too. Notes say what is not handed out: what is no longer what it was, and what
-/// stands neither in the command's environment, nor on the machine, nor in `places`.
+/// The plan that the user named. Notes list the libraries that are not handed out: files that have changed, and files
+/// outside the command's environment, the machine's libraries and `places`.
 ///
 /// # Errors
 /// The plan cannot be used; or files of it are missing, unless `force`.
@@ -348,7 +350,7 @@ pub(super) fn given_plan(
     if let Some(unfit) = Unfit::find(host, &path) {
         return Err(unfit.into());
     }
-    // An image of ours stands beside the plan that it was made of.
+    // An image lies beside the plan it was compiled from.
     let text = if path.extension().is_some_and(|end| end == "image") { path.with_extension("plan") } else { path };
     let plan = Plan::read(&text).with_context(|| format!("cannot use the plan `{}`", text.display()))?;
     let (usable, mut refused) = plan::usable(&plan);
@@ -356,22 +358,22 @@ pub(super) fn given_plan(
     refused.extend(outside);
     let program = command.map(|command| command.program.as_path());
     let (file, left_out) = context.cache()?.compiled(host, &usable, program)?;
-    let lost: Vec<(String, String)> = refused.into_iter().chain(left_out).collect();
-    let lost = lost.iter().filter_map(|(soname, why)| Some((plan.library(soname)?, why)));
-    let lost: Vec<_> = lost.filter(|(library, _)| plan.is_its_own(library)).collect();
+    let refused_libraries: Vec<(String, String)> = refused.into_iter().chain(left_out).collect();
+    let refused_libraries = refused_libraries.iter().filter_map(|(soname, why)| Some((plan.library(soname)?, why)));
+    let refused_libraries: Vec<_> = refused_libraries.filter(|(library, _)| plan.is_its_own(library)).collect();
     let is_gone = |(library, _): &&(&PlanLibrary, _)| host.stat(&library.path).is_err();
-    let gone = lost.iter().filter(is_gone).count();
-    if let (Some((library, _)), false) = (lost.iter().find(is_gone), force) {
+    let gone = refused_libraries.iter().filter(is_gone).count();
+    if let (Some((library, _)), false) = (refused_libraries.iter().find(is_gone), force) {
         let more = if gone > 1 { format!(" and {} more", gone - 1) } else { String::new() };
-        let says = format!("cannot use the plan `{}`: `{}`{more} is missing", text.display(), library.path.display());
-        return Err(Failure::new(says)
+        let error = format!("cannot use the plan `{}`: `{}`{more} is missing", text.display(), library.path.display());
+        return Err(Failure::new(error)
             .hint(format!("run `cudashim verify {} --relocate` to find the same files here", text.display()))
             .hint("`--force` starts the command with the libraries that are left"));
     }
-    if let [(library, why), more @ ..] = &*lost {
+    if let [(library, why), more @ ..] = &*refused_libraries {
         let (what, more) = match more.len() {
             0 => (format!("{} is", library.soname), String::new()),
-            more => (format!("{} and those are", library.soname), format!(", and {more} more are not what they were")),
+            more => (format!("{} and those are", library.soname), format!(", and {more} more have changed")),
         };
         output::note(&format!(
             "`{}` {why}{more}: {what} left to the loader; run `cudashim verify {}` for all of it",
@@ -392,20 +394,20 @@ pub(super) fn given_plan(
     Ok(Given { file, from: From::User(Box::new(usable)) })
 }
 
-/// A line about an entry of `LD_PRELOAD`.
-fn described(odd: &Odd, taken_out: bool) -> String {
+/// A note about an entry of `LD_PRELOAD`.
+fn described(odd: &OddPreload, removed: bool) -> String {
     let entry = odd.entry.display();
-    match (&odd.why, taken_out) {
-        (Why::Instead { soname, instead }, _) => {
-            format!("removed `{entry}` from LD_PRELOAD: the set has {soname} from `{}`", instead.display())
+    match (&odd.why, removed) {
+        (PreloadProblem::Conflicts { soname, planned }, _) => {
+            format!("removed `{entry}` from LD_PRELOAD: the set has {soname} from `{}`", planned.display())
         }
-        (Why::Needs(name), true) => {
+        (PreloadProblem::NotFound(name), true) => {
             format!(
                 "removed `{entry}` from LD_PRELOAD: it needs {}, which is not found, and no program starts with it",
                 name.display()
             )
         }
-        (Why::Needs(name), false) => {
+        (PreloadProblem::NotFound(name), false) => {
             format!(
                 "LD_PRELOAD names `{entry}`, which needs {}, which is not found: no program starts with it; remove it",
                 name.display()

@@ -1,7 +1,7 @@
 //! `cudashim scan`.
 
 use super::args::{ListFormat, ScanArgs};
-use super::context::{Context, says};
+use super::context::{Context, reason};
 use super::failure::{Failure, Result};
 use super::{output, probe};
 use crate::host::Host;
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Directories between two progress lines.
 const STEP: u64 = 2000;
-/// What a shell gives for a process that SIGINT ended.
+/// The exit code of a shell for a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
 pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
@@ -29,14 +29,14 @@ pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
     let stop = stop();
     let places = places_of(host, loader, args, &stop)?;
     let mut survey = Survey::new(objects, places, if args.all { Depth::Full } else { Depth::Quick });
-    // A walk that was stopped has found something: that is read and shown. From here on the next Ctrl-C counts.
+    // After an interrupted walk, the places found are still read and shown; the next Ctrl-C stops that.
     let mut stopped = stop.swap(false, Ordering::Relaxed);
     while let Some(entries) = survey.read_next(&stop) {
         for mut entry in entries {
             if args.hash && !stop.load(Ordering::Relaxed) {
                 survey.digest(&mut entry);
             }
-            // What a library answers is part of its line.
+            // With --probe, the line is printed after the answer.
             if args.format == ListFormat::Jsonl && !args.probe {
                 print_line(&entry)?;
             }
@@ -72,19 +72,19 @@ fn print_line(entry: &Entry) -> Result<()> {
     output::json_line(&ScanLine::Library(Box::new(ScanLibrary::new(entry))))
 }
 
-/// What Ctrl-C sets. The second one ends us at once.
+/// The flag that Ctrl-C sets. The second Ctrl-C ends the process at once.
 fn stop() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
-    // In this order: the first finds it unset.
+    // In this order: at the first Ctrl-C the shutdown handler finds the flag unset.
     let second = flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&stop));
-    // Without it Ctrl-C ends us with nothing printed; that is no reason not to look.
+    // Without the handler, Ctrl-C ends the process without a report; the scan still runs.
     if let Err(error) = second.and_then(|_| flag::register(SIGINT, Arc::clone(&stop))) {
         log::debug!("Ctrl-C: {error}");
     }
     stop
 }
 
-/// The known places; whole trees where they are named or asked for.
+/// The known places; whole trees with PATH arguments or `--deep`.
 fn places_of(host: &Host, loader: &Loader, args: &ScanArgs, stop: &AtomicBool) -> Result<Vec<Place>> {
     if args.paths.is_empty() && !args.deep {
         return Ok(places::known(host, loader, Demand::Usual));
@@ -93,19 +93,19 @@ fn places_of(host: &Host, loader: &Loader, args: &ScanArgs, stop: &AtomicBool) -
         [] => vec![PathBuf::from("/")],
         paths => paths.iter().map(|path| host.absolute(path)).collect(),
     };
-    let talks = !output::is_quiet() && std::io::stderr().is_terminal();
+    let shows_progress = !output::is_quiet() && std::io::stderr().is_terminal();
     let progress = |count: u64| {
-        if talks && count.is_multiple_of(STEP) {
+        if shows_progress && count.is_multiple_of(STEP) {
             let _ = write!(std::io::stderr(), "\rcudashim: {count} directories");
         }
     };
     let mounts = if args.all_mounts { Mounts::Network } else { Mounts::OneFileSystem };
     let walked = Walk::new(roots).mounts(mounts).run(host, &progress, stop);
-    if talks {
+    if shows_progress {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
     for (root, error) in &walked.failed {
-        let failure = Failure::new(format!("cannot search `{}`: {}", root.display(), says(error)));
+        let failure = Failure::new(format!("cannot search `{}`: {}", root.display(), reason(error)));
         if walked.failed.len() == args.paths.len() {
             return Err(failure);
         }

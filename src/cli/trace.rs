@@ -1,7 +1,7 @@
-//! `cudashim trace`: run a command under the audit door, then tell what it loaded.
+//! `cudashim trace`: run a command under the audit door, then report what it loaded.
 //!
-//! The command's own output goes where it goes. What is told goes to stderr, as strace(1) does it; JSON to stdout, and
-//! either to the file of `-o`.
+//! The command's output is not redirected. The report goes to stderr, as that of strace(1); JSON goes to stdout; with
+//! `-o`, either goes to the file.
 
 use super::args::{Format, TraceArgs};
 use super::context::{Context, kept_file};
@@ -25,8 +25,8 @@ pub(super) fn trace(context: &Context, args: &TraceArgs) -> Result<ExitCode> {
     };
     let read = python::Command::read(host, &args.command);
     let target = read.as_ref().map(|command| Target::read(host, &command.program)).unwrap_or_default();
-    if let Some(says) = &target.out_of_reach {
-        bail!("cannot trace `{}`: it {says}", file.display());
+    if let Some(reason) = &target.out_of_reach {
+        bail!("cannot trace `{}`: it {reason}", file.display());
     }
     if !target.audits_freely() {
         output::note(&format!("`{}`: before glibc 2.35, every call of a traced program is slower", file.display()));
@@ -37,7 +37,7 @@ pub(super) fn trace(context: &Context, args: &TraceArgs) -> Result<ExitCode> {
         run::set(&mut command, &run::environment(host, Some(&given), &tracer, Door::Audit));
         command.env("CUDASHIM_TRACE_ACTS", "1");
     } else {
-        // All is to be as it would be without us, a shim in `LD_PRELOAD` too.
+        // Nothing else is changed; a shim in `LD_PRELOAD` stays active.
         command.env("LD_AUDIT", ChildEnvironment::audited(host, &tracer)).env_remove("CUDASHIM_TRACE_ACTS");
     }
     if let Some(tunables) = target.tunables(host) {
@@ -46,7 +46,7 @@ pub(super) fn trace(context: &Context, args: &TraceArgs) -> Result<ExitCode> {
     let record =
         tempfile::Builder::new().prefix("cudashim-trace-").tempfile().context("cannot create the trace file")?;
     command.env("CUDASHIM_TRACE", record.path());
-    // Ctrl-C is for the command; we tell what it had loaded by then.
+    // Ctrl-C ends the command; the report shows what it loaded before.
     let _ = signal_hook::flag::register(SIGINT, Arc::default());
     let status = match command.status() {
         Ok(status) => status,
@@ -54,17 +54,17 @@ pub(super) fn trace(context: &Context, args: &TraceArgs) -> Result<ExitCode> {
     };
     let code = code_of(status);
     let seen = std::fs::read(record.path()).context("cannot read the trace file")?;
-    tell(context, args, &seen, code)?;
+    report(context, args, &seen, code)?;
     Ok(ExitCode::from(code))
 }
 
-/// As shells have it: 128 and the number of the signal.
+/// The exit code of a shell: 128 plus the number of a signal.
 pub(super) fn code_of(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(125);
     u8::try_from(code).unwrap_or(125)
 }
 
-fn tell(context: &Context, args: &TraceArgs, seen: &[u8], code: u8) -> Result<()> {
+fn report(context: &Context, args: &TraceArgs, seen: &[u8], code: u8) -> Result<()> {
     let machine = context.machine();
     let trace = Trace::read(seen, machine.objects());
     if trace.processes.is_empty() {

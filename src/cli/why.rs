@@ -1,4 +1,4 @@
-//! `cudashim why`: where ld.so looks for a name, what stands there, and what wins.
+//! `cudashim why`: where ld.so searches for a name, what is there, and what the name resolves to.
 
 use super::args::{Format, WhyArgs};
 use super::context::Context;
@@ -21,8 +21,8 @@ pub(super) fn why(context: &Context, args: &WhyArgs) -> Result<ExitCode> {
         if file.as_deref().is_some_and(|file| host.is_dir(file)) { (file, None) } else { (None, file) };
     let python =
         args.python.clone().or(environment).or_else(|| file.as_deref().and_then(|file| environment_of(host, file)));
-    let (map, asker) = mapped(host, loader, python, file.as_deref())?;
-    let why = map.why(asker, args.name.as_os_str());
+    let (map, consumer) = mapped(host, loader, python, file.as_deref())?;
+    let why = map.why(consumer, args.name.as_os_str());
     match args.format {
         Format::Human => output::report(&why_text(&why))?,
         Format::Json => output::json(&WhyReport::new(&why))?,
@@ -35,8 +35,8 @@ pub(super) fn why(context: &Context, args: &WhyArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(why.winner().is_none())))
 }
 
-/// The link map in which the name is asked for, and who asks: in the process of the torch that is meant, where the file is
-/// mapped in it; else the file alone.
+/// The link map in which the name is searched, and the object that needs it: the process of the environment's torch if
+/// it maps the file; else the file alone.
 fn mapped<'l>(
     host: &Host,
     loader: &'l Loader,
@@ -53,16 +53,16 @@ fn mapped<'l>(
                 if let Some(index) = host.stat(file).ok().and_then(|stat| map.by_file(stat.id)) {
                     return Ok((map, index));
                 }
-                log::info!("`{}` is not mapped there: it is looked at by itself", file.display());
+                log::info!("`{}` is not mapped there: its own link map is used", file.display());
             }
             Ok(Checked::Nothing(why)) if file.is_none() => {
-                return Err(Failure::new(why).hint("name the program or library that asks with `--for`"));
+                return Err(Failure::new(why).hint("name the program or library that needs it with `--for`"));
             }
             Err(error) if named || file.is_none() => return Err(error.into()),
             Ok(Checked::Nothing(_)) | Err(_) => {}
         }
     }
-    let file = file.context("no torch, program or library asks: name one with `--for`")?;
+    let file = file.context("no torch, program or library needs it: name one with `--for`")?;
     let subject = Subject::files(loader, &[file.to_owned()], None)?;
     let map = closure(loader, &subject);
     let index = host.stat(file).ok().and_then(|stat| map.by_file(stat.id));
@@ -70,7 +70,7 @@ fn mapped<'l>(
     Ok((map, index))
 }
 
-/// A library that is mapped, of which a word that names no file is the short name: `cudnn`.
+/// A mapped library whose short name is the given word: `cudnn`.
 fn alike(map: &LinkMap<'_>, word: &Path) -> Option<String> {
     let bare = |name: &str| {
         let name = name.to_ascii_lowercase();

@@ -1,8 +1,8 @@
-//! What `check` found, as findings: with their evidence, and what may heal them.
+//! Turns the findings of `check` into findings of the report, with evidence and candidate remedies.
 //!
-//! Takes the judgements of what is loaded; gives findings of one group. Judges nothing itself.
+//! Takes the judgements of the loaded libraries; gives the findings of one group. Judges nothing itself.
 
-use super::judged::{Judged, Whom};
+use super::judged::{Judged, TargetKind};
 use super::{Case, Finding, Remedy, mend};
 use crate::check::{self, Cause, Verdict};
 use crate::host::{FileId, tidy};
@@ -16,36 +16,36 @@ use std::path::Path;
 /// Symbols named in the evidence.
 const SYMBOLS: usize = 3;
 
-/// What `check` found of this group, each kind once: what torch itself meets comes first.
+/// The findings of `check` in this group, one of each kind: torch's own come first.
 pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     let mut known: BTreeSet<&str> = BTreeSet::new();
     let mut judged_before: BTreeSet<FileId> = BTreeSet::new();
     for judged in case.judged {
-        // Extensions have rules of their own for what is wrong between them and torch.
-        if judged.whom == Whom::Extensions && group != Group::Libraries {
+        // Other rules cover conflicts between extensions and torch.
+        if judged.kind == TargetKind::Extensions && group != Group::Libraries {
             continue;
         }
         let mut new: BTreeSet<&str> = BTreeSet::new();
         for seen in judged.in_order().into_iter().filter(|seen| !is_of_others(seen)) {
-            // Packages of one environment may each bring the CUDA major that they are built for, and those that do
-            // without a library are told apart by the rules about packages.
-            let apart = match judged.whom {
-                Whom::Environment => matches!(seen.id, "two-cuda-majors" | "optional-lib-missing"),
-                Whom::Extensions => matches!(seen.id, "library-not-found" | "optional-lib-missing"),
+            // Packages in one environment may each bring their own CUDA major; the rules about packages know which
+            // libraries are optional.
+            let apart = match judged.kind {
+                TargetKind::Environment => matches!(seen.id, "two-cuda-majors" | "optional-lib-missing"),
+                TargetKind::Extensions => matches!(seen.id, "library-not-found" | "optional-lib-missing"),
                 _ => false,
             };
             if apart {
                 continue;
             }
-            let asker = seen.by().and_then(|by| judged.judgement.objects.iter().find(|object| object.path == *by));
-            // What torch maps is judged as torch maps it; an extension of its own is not imported without it.
-            if asker.is_some_and(|asker| judged_before.contains(&asker.id)) {
+            let consumer = seen.by().and_then(|by| judged.judgement.objects.iter().find(|object| object.path == *by));
+            // An object that torch maps was judged with torch; its own extension is not imported without it.
+            if consumer.is_some_and(|consumer| judged_before.contains(&consumer.id)) {
                 continue;
             }
             let of = subjects(seen);
             new.extend(&of);
-            // What hurts torch hurts the extensions beside it, and is said once.
+            // A defect of torch affects the extensions beside it, and is reported once.
             let is_known = !of.is_empty() && of.is_subset(&known);
             if is_known
                 || finding_row(seen.id).is_none_or(|row| row.group != group)
@@ -61,12 +61,12 @@ pub(super) fn findings(case: &Case<'_>, group: Group) -> Vec<Finding> {
     found
 }
 
-/// Whether no library of CUDA is among what is not found: those of the driver have a group of their own.
+/// Whether no missing library is one of CUDA: those of the driver have their own group.
 fn is_of_others(seen: &check::Finding) -> bool {
     !seen.absent().is_empty() && !seen.absent().iter().any(|name| is_ours(name))
 }
 
-/// Whether a name is of NVIDIA's libraries, less those of the driver.
+/// Whether a name is that of an NVIDIA library outside the driver.
 fn is_ours(name: &str) -> bool {
     match parse_library_name(name) {
         Some(name) => !name.row.is_driver(),
@@ -74,14 +74,14 @@ fn is_ours(name: &str) -> bool {
     }
 }
 
-/// The libraries it is about: groups, else stems.
+/// What the finding is about: groups, else stems.
 fn subjects(seen: &check::Finding) -> BTreeSet<&'static str> {
     let row = |name: &OsStr| parse_library_name(name).map(|name| name.row.group.unwrap_or(name.row.stem));
     let absent = seen.absent().iter().filter_map(|name| row(name.as_ref()));
     absent.chain(seen.path().and_then(|path| row(path.file_name()?))).collect()
 }
 
-/// One finding of `check`, with ld.so's own words where these are known, and what may heal it.
+/// The report's finding for one of `check`, with ld.so's own words if known, and candidate remedies.
 pub(super) fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding) -> Option<Finding> {
     let found = case.finding(seen.id)?.because(seen.says()).severity(seen.severity).phase(seen.phase);
     let mut found = evidence(case, judged, seen, found);
@@ -94,7 +94,7 @@ pub(super) fn of_check(case: &Case<'_>, judged: &Judged, seen: &check::Finding) 
     if remedies.iter().all(|remedy| Some(remedy) == case.run().as_ref()) || seen.id == "mkl-ijit" {
         remedies.extend(advice);
     }
-    found.of_target = matches!(judged.whom, Whom::Torch | Whom::Target);
+    found.of_target = matches!(judged.kind, TargetKind::Torch | TargetKind::Target);
     Some(found.healed_by(remedies))
 }
 
@@ -146,7 +146,7 @@ fn by_rule(rule: Rule) -> String {
     if rule == Rule::Path { "opened by its path".to_owned() } else { format!("found by {rule}") }
 }
 
-/// What the set has in place of a file.
+/// The copy in the set that replaces a file.
 fn chosen<'c>(case: &'c Case<'_>, judged: &Judged, path: &Path) -> Option<&'c PlanLibrary> {
     let id = |path: &Path| case.host.stat(path).ok().map(|stat| stat.id);
     let object = judged.judgement.objects.iter().find(|object| object.path == path);

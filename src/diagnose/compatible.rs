@@ -1,7 +1,8 @@
-//! Whether the CUDA release of a torch goes with the driver and with the toolkits, in one line.
+//! Whether the CUDA release of a torch fits the driver and the toolkits, in one line.
 //!
-//! Takes the case and its toolkits; gives words. Equality is not the rule: a driver runs every release of its major, and a
-//! toolkit is only asked for where extensions are built, by the major alone. `nvcc --version` tells nothing of the driver.
+//! Takes the case and its toolkits; gives a sentence. The releases need not be equal: a driver runs every release of
+//! its major, and only extension builds use a toolkit, by its major. `nvcc --version` proves nothing about the
+//! driver.
 
 use super::Case;
 use crate::driver::rules::{self, Verdict};
@@ -21,7 +22,7 @@ pub struct Toolkit {
     pub cuda: Option<String>,
 }
 
-/// The toolkits by root, in the order of the places, each with the release that its libraries tell.
+/// The toolkits by root, in the order of the places, each with the release of its libraries.
 pub(super) fn toolkits(case: &Case<'_>) -> Vec<Toolkit> {
     let mut order = Vec::new();
     let mut releases: BTreeMap<_, Option<String>> = BTreeMap::new();
@@ -29,7 +30,7 @@ pub(super) fn toolkits(case: &Case<'_>) -> Vec<Toolkit> {
         matches!(library.place.provenance, Provenance::Toolkit) && library.row.owner == "toolkit"
     };
     for library in case.inventory.libraries.iter().filter(of_toolkit) {
-        // `/usr/local/cuda` leads to one that has a number.
+        // `/usr/local/cuda` is a symbolic link to a numbered one.
         let root = case.host.canonical(&library.place.root).unwrap_or_else(|_| library.place.root.clone());
         if !releases.contains_key(&root) {
             order.push(root.clone());
@@ -45,7 +46,7 @@ pub(super) fn toolkits(case: &Case<'_>) -> Vec<Toolkit> {
     made.collect()
 }
 
-/// The line; none where there is no torch with CUDA, or nothing to compare it with.
+/// The sentence; `None` without a torch with CUDA, or with nothing to compare it with.
 pub(super) fn line(case: &Case<'_>, toolkits: &[Toolkit]) -> Option<String> {
     let cuda = Version::parse(case.torch?.cuda.as_deref()?)?;
     let driver = case.driver.driver_version().map(|driver| on_driver(case, &cuda, &driver));
@@ -55,8 +56,8 @@ pub(super) fn line(case: &Case<'_>, toolkits: &[Toolkit]) -> Option<String> {
         let builds = if Version::parse(release)?.major() == cuda.major() { "fits" } else { "does not fit" };
         Some(format!("the toolkit {release} {builds} for building extensions"))
     });
-    let said: Vec<String> = driver.into_iter().chain(toolkits).collect();
-    (!said.is_empty()).then(|| format!("CUDA {cuda} (torch): {}", said.join("; ")))
+    let clauses: Vec<String> = driver.into_iter().chain(toolkits).collect();
+    (!clauses.is_empty()).then(|| format!("CUDA {cuda} (torch): {}", clauses.join("; ")))
 }
 
 fn on_driver(case: &Case<'_>, cuda: &Version, driver: &Version) -> String {
@@ -66,7 +67,9 @@ fn on_driver(case: &Case<'_>, cuda: &Version, driver: &Version) -> String {
             format!("supported by the driver (CUDA {driver}) through minor-version compatibility")
         }
         Verdict::ViaCompat { .. } => "supported through the compatibility package".to_owned(),
-        Verdict::NeedsDriver { floor: Some(floor) } => format!("not supported by this driver (requires {floor} or newer)"),
+        Verdict::NeedsDriver { floor: Some(floor) } => {
+            format!("not supported by this driver (requires {floor} or newer)")
+        }
         Verdict::NeedsDriver { floor: None } => "not supported by this driver (requires a newer one)".to_owned(),
         _ => "support by this driver is unknown".to_owned(),
     }

@@ -1,20 +1,19 @@
-//! Findings about the driver: is there one, is it whole, does it go together, is it new enough.
+//! Findings about the driver: whether it is installed, complete, consistent, and new enough.
 //!
-//! Each rule looks at the [`Driver`] alone, and at what `scan` says is wrong; what asks for CUDA is judged in
-//! [`builds`].
+//! Each rule reads only the [`Driver`] and the problems of `scan`; [`builds`] judges what needs CUDA.
 
 mod builds;
 mod fit;
 
 use super::{Case, Finding, Remedy};
-use crate::driver::{Container, Driver, End, Node, Proc, Role, Said};
+use crate::driver::{Container, Driver, DriverResponse, End, Node, Proc, Role};
 use crate::tables::Severity;
 use std::path::Path;
 
-/// What is found, first causes first.
+/// The findings, causes before their effects.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let machine = case.driver;
-    let mut found: Vec<Finding> = silent(case).into_iter().collect();
+    let mut found: Vec<Finding> = unresponsive(case).into_iter().collect();
     if machine.usable_libcudas().next().is_none() {
         found.extend(absent(case));
         found.extend(fit::stubs(case));
@@ -29,27 +28,27 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
         found.extend(fit::mismatched(case));
         found.extend(nodes(case));
         found.extend(hidden(case));
-        found.extend(half(case));
+        found.extend(incomplete(case));
     }
     found.extend(fit::stubs(case));
     found.extend(fit::torn(case));
     found.extend(passed_through(case));
     found.extend(builds::findings(case));
     let explained = found.iter().any(|finding| finding.severity == Severity::Fatal);
-    // Without its kernel module no driver can do more than refuse.
+    // Without a kernel module, every call of a driver fails.
     found.extend(refused(case).filter(|_| loaded && !explained));
     found
 }
 
-/// The driver hangs, or ends whoever asks it.
-fn silent(case: &Case<'_>) -> Option<Finding> {
+/// The driver hangs, or ends the process that calls it.
+fn unresponsive(case: &Case<'_>) -> Option<Finding> {
     let machine = case.driver;
     let mut seen = Vec::new();
     if machine.kernel.proc == Proc::Hangs {
         seen.push("reading `/proc/driver/nvidia/version` does not end".to_owned());
     }
-    for (name, said) in [("libcuda", &machine.devices.cuda), ("NVML", &machine.devices.nvml)] {
-        match said.as_ref().map(|said| &said.end) {
+    for (name, response) in [("libcuda", &machine.devices.cuda), ("NVML", &machine.devices.nvml)] {
+        match response.as_ref().map(|response| &response.end) {
             Some(End::Hangs) => seen.push(format!("{name} does not answer")),
             Some(End::Failed(how)) => seen.push(format!("{name} was queried for devices: {how}")),
             _ => {}
@@ -60,20 +59,20 @@ fn silent(case: &Case<'_>) -> Option<Finding> {
     Some(seen.into_iter().fold(found, |found, says| found.seen("driver", says)))
 }
 
-/// There is no libcuda that could be used.
+/// No usable libcuda exists.
 fn absent(case: &Case<'_>) -> Option<Finding> {
     let (machine, around) = (case.driver, &case.driver.surroundings);
     let parts = machine.files.iter().find(|file| file.role == Role::Driver);
     let visible = machine.is_loaded() || machine.has_gpu();
     if let Some(container) = around.container.filter(|_| visible || around.wants_gpus()) {
         if let Some(part) = parts {
-            let wanted = around.capabilities.as_deref().unwrap_or("utility");
+            let granted = around.capabilities.as_deref().unwrap_or("utility");
             return Some(
                 case.finding("half-a-driver")?
                     .severity(Severity::Fatal)
                     .because("this container has the driver of its host, but not libcuda")
-                    .seen_at("file", &part.path, "is here, but not `libcuda.so.1`")
-                    .seen("variable", format!("NVIDIA_DRIVER_CAPABILITIES={wanted}"))
+                    .seen_at("file", &part.path, "exists, but not `libcuda.so.1`")
+                    .seen("variable", format!("NVIDIA_DRIVER_CAPABILITIES={granted}"))
                     .healed_by([Remedy::action(
                         "start the container with `NVIDIA_DRIVER_CAPABILITIES=compute,utility`, or `all`",
                     )]),
@@ -103,14 +102,14 @@ fn absent(case: &Case<'_>) -> Option<Finding> {
     }
     let found = case.finding("no-driver")?;
     if around.wsl {
-        return Some(found.because("no NVIDIA driver: Windows provides none to WSL").healed_by(
-            [Remedy::action("if this PC has an NVIDIA GPU: install the NVIDIA driver on Windows, and none in WSL")],
-        ));
+        return Some(found.because("no NVIDIA driver: Windows provides none to WSL").healed_by([Remedy::action(
+            "if this PC has an NVIDIA GPU: install the NVIDIA driver on Windows, and none in WSL",
+        )]));
     }
     Some(found)
 }
 
-/// How each kind of container is given the driver of its host.
+/// How each kind of container gets the driver of its host.
 fn injection(container: Container) -> Remedy {
     Remedy::action(match container {
         Container::Docker => "start the container with `--gpus all`",
@@ -124,7 +123,7 @@ fn injection(container: Container) -> Remedy {
     })
 }
 
-/// What of the driver can be seen on the machine.
+/// The visible parts of the driver on the machine.
 fn bus_and_module(mut found: Finding, machine: &Driver) -> Finding {
     if let Some(says) = version_of_module(machine) {
         found = found.seen("module", says);
@@ -137,7 +136,7 @@ fn bus_and_module(mut found: Finding, machine: &Driver) -> Finding {
         found = found.seen("device", format!("PCI {}, NVIDIA {}: {driver}", gpu.slot, gpu.device));
     }
     for node in machine.nodes.iter().flatten().filter(|node| node.is_gpu()) {
-        found = found.seen_at("file", &Path::new("/dev").join(&node.name), "is there");
+        found = found.seen_at("file", &Path::new("/dev").join(&node.name), "exists");
     }
     match &machine.surroundings.visible {
         Some(visible) => found.seen("variable", format!("NVIDIA_VISIBLE_DEVICES={visible}")),
@@ -152,7 +151,7 @@ fn version_of_module(machine: &Driver) -> Option<String> {
     })
 }
 
-/// The libraries are there, and the kernel has no driver for them.
+/// The libraries are installed, but the kernel has no driver for them.
 fn not_loaded(case: &Case<'_>) -> Option<Finding> {
     let machine = case.driver;
     if machine.is_loaded() || machine.surroundings.wsl || machine.surroundings.jetson.is_some() {
@@ -173,9 +172,7 @@ fn not_loaded(case: &Case<'_>) -> Option<Finding> {
             ),
         ])
     } else if machine.gpus.is_some() {
-        case.finding("no-driver")?.because(format!(
-            "no NVIDIA GPU found; driver libraries ({version}) are installed"
-        ))
+        case.finding("no-driver")?.because(format!("no NVIDIA GPU found; driver libraries ({version}) are installed"))
     } else {
         case.finding("driver-unknown")?.because(format!(
             "cannot see whether a driver is loaded: `/sys` is not mounted; its libraries are {version}"
@@ -184,7 +181,7 @@ fn not_loaded(case: &Case<'_>) -> Option<Finding> {
     Some(found.seen_at("file", &file.path, format!("libcuda, {version}")))
 }
 
-/// Device files that are not there, or not for this user.
+/// Device files are missing, or not accessible to this user.
 fn nodes(case: &Case<'_>) -> Option<Finding> {
     let (machine, around) = (case.driver, &case.driver.surroundings);
     let nodes = machine.nodes.as_ref().filter(|_| !around.wsl && around.jetson.is_none())?;
@@ -201,7 +198,7 @@ fn nodes(case: &Case<'_>) -> Option<Finding> {
             "add the user to the group of the files (often `video` or `render`), or start the container with access to them",
         )]));
     }
-    // Where `nvidia-modprobe` is, the first program that asks makes them; in a container nobody does.
+    // With `nvidia-modprobe`, the first CUDA program creates them; in a container nothing does.
     if around.modprobe && around.container.is_none() {
         return None;
     }
@@ -212,14 +209,14 @@ fn nodes(case: &Case<'_>) -> Option<Finding> {
     }
     let found = case.finding("cuinit-999").filter(|_| !missing.is_empty())?;
     let found = found.because("device files of the driver are missing");
-    let found = missing.iter().fold(found, |found, name| found.seen_at("file", &at(name), "is not there"));
+    let found = missing.iter().fold(found, |found, name| found.seen_at("file", &at(name), "does not exist"));
     Some(found.healed_by([match around.container {
         Some(container) => injection(container),
         None => Remedy::command("sudo nvidia-modprobe -u -c=0"),
     }]))
 }
 
-/// `CUDA_VISIBLE_DEVICES` with nothing that is a device in front: CUDA stops at the first that is none.
+/// `CUDA_VISIBLE_DEVICES` starts with a value that is not a device: CUDA stops at the first such value.
 fn hidden(case: &Case<'_>) -> Option<Finding> {
     let shown = case.driver.surroundings.shown.as_deref()?.trim();
     let hides = shown.is_empty() || shown.starts_with('-') || shown.eq_ignore_ascii_case("nodevfiles");
@@ -227,8 +224,8 @@ fn hidden(case: &Case<'_>) -> Option<Finding> {
     Some(found.seen("variable", format!("CUDA_VISIBLE_DEVICES={shown}")))
 }
 
-/// libcuda without the libraries it opens, or without NVML.
-fn half(case: &Case<'_>) -> Option<Finding> {
+/// libcuda lacks the libraries it opens, or NVML is missing.
+fn incomplete(case: &Case<'_>) -> Option<Finding> {
     let machine = case.driver;
     let libcuda = machine.libcuda.as_ref().filter(|_| machine.surroundings.jetson.is_none())?;
     let parts = [
@@ -253,18 +250,19 @@ fn half(case: &Case<'_>) -> Option<Finding> {
     }]))
 }
 
-/// GPUs that are set aside for virtual machines.
+/// GPUs that are reserved for virtual machines.
 fn passed_through(case: &Case<'_>) -> Option<Finding> {
     let aside: Vec<_> = case.driver.gpus.iter().flatten().filter(|gpu| gpu.passed_through()).collect();
     let found = case.finding("gpu-passed-through").filter(|_| !aside.is_empty())?;
-    let one =
-        |gpu: &crate::driver::Gpu| format!("PCI {}: bound to `{}`", gpu.slot, gpu.driver.as_deref().unwrap_or_default());
+    let one = |gpu: &crate::driver::Gpu| {
+        format!("PCI {}: bound to `{}`", gpu.slot, gpu.driver.as_deref().unwrap_or_default())
+    };
     Some(aside.into_iter().fold(found, |found, gpu| found.seen("device", one(gpu))))
 }
 
-/// What CUDA said when it was asked, where nothing that can be seen from outside explains it.
+/// The result of CUDA's own initialisation, if no visible state explains it.
 fn refused(case: &Case<'_>) -> impl Iterator<Item = Finding> {
-    let error = |said: &Option<Said>| said.as_ref().and_then(|said| said.error);
+    let error = |response: &Option<DriverResponse>| response.as_ref().and_then(|response| response.error);
     let (cuda, nvml) = (error(&case.driver.devices.cuda), error(&case.driver.devices.nvml));
     let by_cuda = cuda.and_then(|code| {
         let found = match code {
@@ -274,13 +272,15 @@ fn refused(case: &Case<'_>) -> impl Iterator<Item = Finding> {
             804 => case.finding("compat-libcuda-804")?,
             999 => case.finding("cuinit-999")?,
             100 => match case.driver.surroundings.shown.as_deref().map(str::trim).filter(|shown| !shown.is_empty()) {
-                // CUDA stops at the first that it does not know.
+                // CUDA stops at the first device that it does not know.
                 Some(shown) => case
                     .finding("devices-hidden")?
                     .severity(Severity::Fatal)
                     .because("CUDA_VISIBLE_DEVICES names no GPU of this machine first (error 100)")
                     .seen("variable", format!("CUDA_VISIBLE_DEVICES={shown}")),
-                None => case.finding("driver-does-not-answer")?.because("the driver shows no device to CUDA (error 100)"),
+                None => {
+                    case.finding("driver-does-not-answer")?.because("the driver shows no device to CUDA (error 100)")
+                }
             },
             _ => case.finding("driver-does-not-answer")?.because(format!("cannot initialize CUDA: error {code}")),
         };

@@ -1,7 +1,7 @@
 //! Findings about the environment: variables of the loader, split or mixed installations.
 //!
-//! [`variables`] has the rules about what ld.so is told, [`mixed`] those about where libraries come from together, [`torches`]
-//! those about which torch is imported.
+//! [`variables`] checks the variables that ld.so reads, [`mixed`] where libraries come from together, [`torches`]
+//! which torch is imported.
 
 mod mixed;
 mod pins;
@@ -13,7 +13,7 @@ pub(super) use pins::unmet;
 use super::{Case, Finding, checked};
 use crate::tables::Group;
 
-/// What is found, first causes first.
+/// The findings, causes before their effects.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = variables::preload(case).into_iter().collect();
     found.extend(torches::two(case));

@@ -1,6 +1,6 @@
-//! One thing that is wrong with a machine, or worth knowing of it.
+//! One defect of a machine, or a fact worth knowing.
 //!
-//! What is the same in every case stands in `data/findings.tsv`; a rule adds the cause and what proves it.
+//! `data/findings.tsv` holds the constant part of a finding; a rule adds the cause and the evidence.
 
 use super::remedy::Remedy;
 use crate::report::JsonPath;
@@ -8,33 +8,33 @@ use crate::tables::{FindingRow, Phase, RemedyRow, Severity, finding_row};
 use serde::Serialize;
 use std::path::Path;
 
-/// Something found, with its cause, its proof and what heals it.
+/// A finding with its cause, its evidence and its remedies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// A row of `data/findings.tsv`: one meaning, in every command.
+    /// A row of `data/findings.tsv`: the same meaning in every command.
     pub id: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// When it shows.
+    /// The phase in which it shows.
     pub phase: Phase,
     /// The cause, in one line.
     pub cause: String,
-    /// What proves it.
+    /// The evidence.
     pub evidence: Vec<Proof>,
-    /// What heals it, best first: what was tried on a model of the machine, then advice that cannot be.
+    /// The remedies, best first: those tried on a model of the machine, then advice that cannot be tried.
     pub remedies: Vec<Remedy>,
-    /// What else is gone once the cause of this is.
+    /// Findings that disappear with the cause of this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub consequences: Vec<Consequence>,
-    /// Where the rule, or a report of this failure, can be read.
+    /// The page that states the rule, or reports this failure.
     pub source: &'static str,
-    /// Whether it is of what is asked for itself, not of what stands beside it.
+    /// Whether it concerns the target itself, not what is loaded beside it.
     #[serde(skip)]
     pub(crate) of_target: bool,
 }
 
-/// Something that has the same cause.
+/// A finding with the same cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Consequence {
@@ -42,26 +42,26 @@ pub struct Consequence {
     pub id: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// What it is, in one line.
+    /// Its cause in one line.
     pub cause: String,
 }
 
-/// One thing that was seen.
+/// One observation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Proof {
     /// What kind of thing: `file`, `version`, `rule`, `symbol`, `variable`, `device`, `message`.
     pub kind: &'static str,
-    /// What it says.
+    /// The observation, as a clause.
     pub says: String,
-    /// The file it is about.
+    /// The file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[doc(hidden)]
     pub path: Option<JsonPath>,
 }
 
 impl Finding {
-    /// A finding with what its row says; `run` is what `$ {run}` stands for, where there is a set to hand out.
+    /// A finding with the texts of its row; `run` replaces `$ {run}`, if there is a set to hand out.
     pub(crate) fn of(id: &str, run: Option<&Remedy>) -> Option<Self> {
         let row = finding_row(id);
         debug_assert!(row.is_some(), "`{id}` is not in data/findings.tsv");
@@ -87,49 +87,49 @@ impl Finding {
         }
     }
 
-    /// The driver was asked, and gives no device to this process.
+    /// Whether the driver was called and gives this process no device.
     #[must_use]
     #[doc(hidden)]
     pub fn device_refused(says: String, hint: String) -> Option<Self> {
         Some(Self::of("driver-does-not-answer", None)?.because(says).healed_by([Remedy::action(hint)]))
     }
 
-    /// With the cause of this case instead of the title.
+    /// Replaces the title by the cause of this case.
     #[must_use]
     pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {
         self.cause = cause.into();
         self
     }
 
-    /// Worse, or less bad, than its row says.
+    /// Overrides the severity of its row.
     #[must_use]
     pub(crate) fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
         self
     }
 
-    /// At another time than its row says.
+    /// Overrides the phase of its row.
     #[must_use]
     pub(crate) fn phase(mut self, phase: Phase) -> Self {
         self.phase = phase;
         self
     }
 
-    /// With one more thing that was seen.
+    /// Adds evidence.
     #[must_use]
     pub(crate) fn seen(mut self, kind: &'static str, says: impl Into<String>) -> Self {
         self.evidence.push(Proof { kind, says: says.into(), path: None });
         self
     }
 
-    /// With one more thing that was seen of a file.
+    /// Adds evidence about a file.
     #[must_use]
     pub(crate) fn seen_at(mut self, kind: &'static str, path: &Path, says: impl Into<String>) -> Self {
         self.evidence.push(Proof { kind, says: says.into(), path: Some(path.into()) });
         self
     }
 
-    /// With these remedies instead of its row's.
+    /// Replaces the remedies of its row.
     #[must_use]
     pub(crate) fn healed_by(mut self, remedies: impl IntoIterator<Item = Remedy>) -> Self {
         self.remedies = remedies.into_iter().collect();
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_gives_the_rest() {
+    fn the_row_fills_the_finding() {
         let run = Remedy::command("cudashim run -- python x.py");
         let found = Finding::of("stub-libcuda", Some(&run)).unwrap().because("`/opt/cuda/stubs` comes first");
         assert_eq!((found.severity, found.phase), (Severity::Fatal, Phase::Gpu));

@@ -1,7 +1,7 @@
-//! Findings about what uses CUDA: extensions, other frameworks, pairs of packages.
+//! Findings about consumers of CUDA: extensions, other frameworks, pairs of packages.
 //!
-//! What `check` says of the environment comes from [`checked`]; what only a package's metadata and its files together tell
-//! has a file of its own below. Where no GPU can be used, what is opened only for one is not judged.
+//! The results of `check` for the environment come from [`checked`]; rules that combine a package's metadata with its
+//! files have a file each below. Without a usable GPU, libraries opened only for a GPU are not judged.
 
 mod bitsandbytes;
 mod extensions;
@@ -18,7 +18,7 @@ pub(super) use torchvision::remedies as torchvision_anew;
 use super::{Case, Finding, checked};
 use crate::tables::Group;
 
-/// What is found, first causes first.
+/// The findings, causes before their effects.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found = extensions::findings(case);
     found.extend(onnxruntime::finding(case));
@@ -35,7 +35,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found
 }
 
-/// A mangled name in few characters.
+/// A mangled name, shortened.
 fn cut(symbol: &str) -> String {
     const SHOWN: usize = 60;
     match symbol.get(..SHOWN) {

@@ -5,23 +5,23 @@ use crate::inventory::Flavour;
 use crate::tables::{Phase, Severity};
 use std::fmt::Write as _;
 
-/// Pieces of evidence shown for a finding, unless all is asked for.
+/// Evidence shown for a finding, unless all is requested.
 const SHOWN: usize = 4;
 
-/// Findings shown, unless all is asked for.
+/// Findings shown, unless all are requested.
 const FINDINGS: usize = 5;
 
-/// Those of them that are shown with their evidence.
+/// The findings among them that show their evidence.
 const WHOLE: usize = 2;
 
-/// Fewer columns than these are none.
+/// The narrowest terminal that lines are wrapped for.
 const NARROW: usize = 40;
 
-/// Where the text of a line about the machine begins, and that of a finding.
+/// The text column of a line about the machine, and that of a finding.
 const INDENT: usize = 9;
 
-/// The report for a terminal of this many columns: the verdict, what the machine is, the findings. `all` leaves nothing out.
-/// A line for a shell is never broken: it is to be pasted.
+/// The report for a terminal of this many columns: the verdict, the machine, the findings. `all` leaves nothing out.
+/// A line for a shell is never wrapped, so that it can be pasted.
 #[must_use]
 pub fn text(report: &Report, all: bool, columns: usize) -> String {
     let columns = columns.max(NARROW);
@@ -75,7 +75,7 @@ pub fn text(report: &Report, all: bool, columns: usize) -> String {
     text
 }
 
-/// Whether it waits for a GPU, on a machine that has none to use now.
+/// Whether it waits for a GPU, on a machine without a usable one.
 fn is_later(report: &Report, finding: &Finding) -> bool {
     finding.phase == Phase::Gpu && finding.severity != Severity::Fact && !report.machine.can_be_used()
 }
@@ -84,10 +84,10 @@ fn headline(text: &mut String, columns: usize, finding: &Finding) {
     wrapped(text, columns, "", 2, &format!("{}: {} [{}]", word(finding.severity), finding.cause, finding.id));
 }
 
-/// Writes `value` after `before`, broken at blanks so that it fits a screen; what follows begins in column `indent`.
+/// Writes `value` after `before`, wrapped at blanks to fit the screen; continuation lines begin in column `indent`.
 fn wrapped(text: &mut String, columns: usize, before: &str, indent: usize, value: &str) {
     text.push_str(before);
-    // No name begins a line of its own.
+    // A line never starts with its own label.
     let value = value.replace('\n', "\\n");
     let mut column = before.chars().count();
     let start = column;
@@ -106,7 +106,7 @@ fn wrapped(text: &mut String, columns: usize, before: &str, indent: usize, value
     text.push('\n');
 }
 
-/// The machine, line by line: what it is called, and what it is.
+/// The machine, as labelled lines.
 pub(super) fn lines(report: &Report) -> Vec<(&'static str, String)> {
     let mut lines = vec![("driver", driver(report))];
     for device in &report.devices {
@@ -133,8 +133,7 @@ pub(super) fn lines(report: &Report) -> Vec<(&'static str, String)> {
         lines.push(("try", "activate an environment, or name it: `cudashim doctor DIR`".to_owned()));
     }
     if report.is_unknown() {
-        let what =
-            "run `cudashim doctor -- COMMAND` in the shell where it fails; `cudashim trace -- COMMAND` shows what it loads";
+        let what = "run `cudashim doctor -- COMMAND` in the shell where it fails; `cudashim trace -- COMMAND` shows what it loads";
         lines.push(("try", what.to_owned()));
     }
     lines
@@ -168,8 +167,8 @@ fn set(report: &crate::report::ResolveReport) -> String {
         None => "none fits".to_owned(),
         Some(set) if set.is_empty() && report.unserved.is_empty() => "no NVIDIA library is needed".to_owned(),
         Some(set) if set.is_empty() => {
-            let lost = counted(report.unserved.len());
-            format!("empty: {lost} needed, but not managed; run `cudashim resolve` for the list")
+            let unmanaged = counted(report.unserved.len());
+            format!("empty: {unmanaged} needed, but not managed; run `cudashim resolve` for the list")
         }
         Some(set) => format!("{}; run `cudashim resolve` for the list", counted(set.len())),
     }
@@ -227,7 +226,7 @@ mod tests {
         wrapped(&mut text, WIDTH, "  file     ", 11, &["twelve words"; 20].join(" "));
         assert!(text.lines().count() > 2 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.lines().skip(1).all(|line| line.len() - line.trim_start().len() == 11), "{text}");
-        // A word is never broken, and a line never begins empty.
+        // Never break a word, and never start an empty line.
         text.clear();
         wrapped(&mut text, WIDTH, "driver   ", 9, &"x".repeat(150));
         assert_eq!(text, format!("driver   {}\n", "x".repeat(150)));

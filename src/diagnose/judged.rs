@@ -1,45 +1,45 @@
-//! What the environment loads, judged by `check`.
+//! The link maps of the environment, judged by `check`.
 //!
-//! Takes a machine; gives the judgements of what is imported or opened there, with the plan in force where there is one.
-//! Judges nothing itself.
+//! Takes a machine; gives the judgements of the modules that it imports and the libraries that it opens, with the
+//! plan in force if there is one. Judges nothing itself.
 
 use crate::check::{self, Depth, Judgement, Subject, predict};
 use crate::machine::{Checked, Machine};
 use std::path::{Path, PathBuf};
 
-/// What is judged.
+/// The kind of target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whom {
-    /// The files or the program that are asked for.
+pub(crate) enum TargetKind {
+    /// The requested files or program.
     Target,
     /// `import torch`.
     Torch,
     /// The extensions of torch, each as if imported after it.
     Extensions,
-    /// All else in the environment that needs a library of NVIDIA's: packages that need not share a process.
+    /// The other consumers of NVIDIA libraries in the environment: packages that need not share a process.
     Environment,
-    /// What a rule asks for by itself.
+    /// A target that a rule requests.
     Other,
 }
 
-/// One thing that is loaded.
+/// One judged target.
 #[derive(Debug)]
 pub(crate) struct Judged {
-    /// What it is.
-    pub(crate) whom: Whom,
-    /// The files in question, where these are judged one by one.
+    /// The kind of target.
+    pub(crate) kind: TargetKind,
+    /// The files, if they are judged one by one.
     pub(crate) files: Vec<PathBuf>,
-    /// What it comes to.
+    /// The judgement.
     pub(crate) judgement: Judgement,
 }
 
 impl Judged {
-    /// `import torch`, then everything else of the environment that needs a library of NVIDIA's.
+    /// `import torch`, then everything else of the environment that needs an NVIDIA library.
     pub(super) fn all(machine: &Machine) -> Vec<Self> {
         let (request, loader) = (machine.request(), machine.loader());
-        if !request.files.is_empty() || request.is_of_its_own(machine.host()) {
+        if !request.files.is_empty() || request.is_native_target(machine.host()) {
             return match request.subject(loader) {
-                Ok(Checked::Subject(subject)) => vec![Self { whom: Whom::Target, ..Self::of(machine, &subject) }],
+                Ok(Checked::Subject(subject)) => vec![Self { kind: TargetKind::Target, ..Self::of(machine, &subject) }],
                 _ => Vec::new(),
             };
         }
@@ -53,21 +53,21 @@ impl Judged {
         let others = Subject::environment(objects, interpreter).without(|path| is_variant(path) || extends(path));
         let torch = torch.map(|torch| Subject::torch(torch.clone(), interpreter));
         let subjects = [
-            torch.map(|subject| (Whom::Torch, subject)),
-            Some((Whom::Environment, others)),
-            extensions.clone().map(|subject| (Whom::Extensions, subject)),
+            torch.map(|subject| (TargetKind::Torch, subject)),
+            Some((TargetKind::Environment, others)),
+            extensions.clone().map(|subject| (TargetKind::Extensions, subject)),
         ];
         let subjects = subjects.into_iter().flatten().filter(|(_, subject)| !subject.is_empty());
-        subjects.map(|(whom, subject)| Self { whom, ..Self::of(machine, &subject) }).collect()
+        subjects.map(|(kind, subject)| Self { kind, ..Self::of(machine, &subject) }).collect()
     }
 
-    /// One thing that is loaded.
+    /// Judges one target.
     pub(super) fn of(machine: &Machine, subject: &Subject) -> Self {
         let judgement = predict(machine.loader(), subject, Depth::Symbols, machine.in_force());
-        Self { whom: Whom::Other, files: subject.files_in_question().to_vec(), judgement }
+        Self { kind: TargetKind::Other, files: subject.files_in_question().to_vec(), judgement }
     }
 
-    /// What `check` found, first causes first: what ends the load, what meets and should not, what is missed later.
+    /// The findings of `check`, causes first: load failures, conflicts, then failures at a later use.
     pub(super) fn in_order(&self) -> Vec<&check::Finding> {
         let mut seen: Vec<&check::Finding> = self.judgement.findings.iter().collect();
         seen.sort_by_key(|seen| seen.phase);
@@ -75,7 +75,7 @@ impl Judged {
     }
 }
 
-/// Whether a file is one of the libraries of bitsandbytes, of which all but one are never opened.
+/// Whether a file is one of bitsandbytes' libraries, of which it opens only one.
 pub(crate) fn is_variant(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libbitsandbytes_"))
 }

@@ -1,8 +1,8 @@
-//! Findings about the libraries of CUDA: which copy wins, what is torn, missing or damaged.
+//! Findings about CUDA's libraries: which copy overrides, what is torn, missing or damaged.
 //!
-//! What an environment loads is judged by `check` ([`checked`]), what stands in its directories and on the search path by
-//! `scan` ([`copies`]); [`loading`] and [`nvvm`] hold rules that neither has. What nobody is seen to load is no more than a
-//! warning.
+//! `check` judges the libraries that an environment loads ([`checked`]), `scan` those in its directories and on the
+//! search path ([`copies`]); [`loading`] and [`nvvm`] hold further rules. A library that nothing is known to load is
+//! at most a warning.
 
 mod copies;
 mod loading;
@@ -14,7 +14,7 @@ use crate::machine::Change;
 use crate::machine::RequestError;
 use crate::tables::{Group, Severity, parse_library_name, sonames_of};
 
-/// What is found, first causes first.
+/// The findings, causes before their effects.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = copies::overwritten(case).into_iter().collect();
     found.extend(checked::findings(case, Group::Libraries).into_iter().map(|found| weighed(case, found)));
@@ -30,12 +30,12 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
             found.push(other);
         }
     }
-    // A warning that says why something fatal came about is told before that.
+    // A warning that explains a fatal finding comes first.
     found.sort_by_key(|finding| finding.severity == Severity::Fact);
     found
 }
 
-/// Libraries of two CUDA majors in one process: it goes well where no soname is common to both.
+/// Libraries of two CUDA majors in one process: harmless if they share no soname.
 fn weighed(case: &Case<'_>, found: Finding) -> Finding {
     let file = found.evidence.iter().find_map(|seen| seen.path.as_ref()).map(|path| path.to_path().clone());
     let Some(file) = file.filter(|_| found.id == "two-cuda-majors") else { return found };
@@ -47,7 +47,7 @@ fn weighed(case: &Case<'_>, found: Finding) -> Finding {
     found.severity(if common { Severity::Fatal } else { Severity::Warning })
 }
 
-/// A plan that the environment names, and that the shim cannot hand out as it was made.
+/// The shim cannot hand out the plan of the environment as it was made.
 fn drifted(case: &Case<'_>) -> Option<Finding> {
     let fault = case.machine.fault()?;
     let found = case.finding("plan-drifted")?.because(format!("the plan in force is out of date: {fault}"));
@@ -61,10 +61,10 @@ fn drifted(case: &Case<'_>) -> Option<Finding> {
     )
 }
 
-/// Nothing on the machine fits.
+/// No set on the machine fits.
 fn no_set(case: &Case<'_>) -> Option<Finding> {
     let Err(RequestError::NoSolution { source, .. }) = case.answer else { return None };
-    // What loads without a set goes on without one.
+    // A target that loads without a set continues without one.
     let loads = case.judged.iter().all(|judged| judged.judgement.verdict != Verdict::Fails);
     let severity = if loads && !case.judged.is_empty() { Severity::Warning } else { Severity::Fatal };
     let found = case.finding("no-set")?.severity(severity);

@@ -1,10 +1,10 @@
-//! A report for a bug thread.
+//! The report in Markdown, for an issue thread.
 
 use super::human::{lines, word};
 use super::{Line, Report};
 use std::fmt::Write as _;
 
-/// The report as Markdown; nothing is left out.
+/// The report in Markdown, complete.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let mut text = format!("**{}**\n\n| | |\n|---|---|\n", inline(&report.verdict.says));
@@ -30,9 +30,9 @@ pub fn markdown(report: &Report) -> String {
     text
 }
 
-/// Text that stays on its line and in its cell, whatever names of files are in it. What stands between backticks is code,
-/// where only a bar is escaped; where they make no pairs, they are characters (the specification of
-/// `GitHub` Flavored Markdown: tables, backslash escapes, code spans).
+/// Keeps text on its line and in its cell, whatever file names it contains. Between backticks is code, where only a
+/// bar is escaped; unpaired backticks are literal (the specification of `GitHub` Flavored Markdown: tables, backslash
+/// escapes, code spans).
 fn inline(text: &str) -> String {
     let text = text.replace(['\n', '\r'], " ");
     let ticks = text.matches('`').count();
@@ -52,7 +52,7 @@ fn inline(text: &str) -> String {
     })
 }
 
-/// A message as it was said: code, between more backticks than it has.
+/// A message verbatim: a code span with more backticks than the text contains.
 fn verbatim(text: &str) -> String {
     let text = text.replace(['\n', '\r'], " ");
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
@@ -65,16 +65,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_not_left() {
+    fn text_stays_in_its_cell() {
         assert_eq!(inline("a|b\n<c>"), "a\\|b \\<c>");
-        // What escapes is escaped first, and in code nothing else is.
+        // Escape the escape character first; in code, escape nothing else.
         assert_eq!(inline(r"\<img> &lt; `a\<b|c` [x](y)"), r"\\\<img> \&lt; `a\<b\|c` \[x\](y)");
         assert_eq!(inline("`/a`b` <i>"), "\\`/a\\`b\\` \\<i>");
         assert_eq!(inline("``<i>"), "\\`\\`\\<i>");
     }
 
     #[test]
-    fn a_message_is_not_left() {
+    fn a_message_stays_in_its_span() {
         assert_eq!(verbatim("@all <b> ``x`"), "``` @all <b> ``x` ```");
         assert_eq!(verbatim("plain"), "` plain `");
     }

@@ -1,13 +1,14 @@
-//! What may heal what `check` found, without `cudashim run`: packages in the releases that are required, another value of a
-//! variable, a file out of the way.
+//! Candidate remedies for findings of `check`, without `cudashim run`: packages in the required releases, another
+//! value of a variable, a removed file.
 //!
-//! Takes what `check` found; gives [`Remedy`]s, each with the change that it makes. Whether one heals is for [`tried`] to see.
+//! Takes findings of `check`; gives [`Remedy`]s, each with the change that it makes. [`tried`] decides whether one
+//! heals.
 //!
 //! [`tried`]: super::trial
 
 use super::environment::unmet;
 use super::judged::Judged;
-use super::tool::Wanted;
+use super::tool::PackageSpec;
 use super::{Case, Remedy, word};
 use crate::check::{self, Cause, name_of};
 use crate::host;
@@ -19,7 +20,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// What may heal a finding of `check`.
+/// The candidate remedies for a finding of `check`.
 pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding) -> Vec<Remedy> {
     if let Cause::NotFound { names, by, .. } = &seen.cause {
         let other = (seen.id == "cudnn8-vs-9-major").then(|| other_major(case, names, by.as_deref()));
@@ -40,10 +41,10 @@ pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding) 
     };
     let damaged = matches!(seen.id, "truncated-or-foreign-elf" | "major-symlink-hack");
     let mut found: Vec<Remedy> = off.into_iter().collect();
-    // Who brought it is to bring it again; what is only found too early is left where it is.
+    // The package that owns the file reinstalls it; a file that is only found too early stays.
     if found.is_empty() {
         let files = [Some(path), seen.by()].into_iter().flatten();
-        found.extend(files.filter_map(|path| case.library(path)).filter_map(|library| again(case, library)));
+        found.extend(files.filter_map(|path| case.library(path)).filter_map(|library| reinstall(case, library)));
         found.extend(restored(case));
     }
     if damaged {
@@ -56,32 +57,32 @@ pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding) 
     found
 }
 
-/// All that a package here requires and does not get, in one line.
+/// One line for all unmet requirements of the installed packages.
 pub(super) fn restored(case: &Case<'_>) -> Option<Remedy> {
-    instead(case, &unmet(case))
+    replace_wheels(case, &unmet(case))
 }
 
-/// These, and without the wheels for another CUDA major that write to the same paths.
-pub(super) fn instead(case: &Case<'_>, wanted: &[Wanted]) -> Option<Remedy> {
-    case.replace(&foreign(case, wanted), wanted, false)
+/// Installs these, and removes the wheels for another CUDA major that write to the same paths.
+pub(super) fn replace_wheels(case: &Case<'_>, to_install: &[PackageSpec]) -> Option<Remedy> {
+    case.replace(&foreign(case, to_install), to_install, false)
 }
 
-/// The wheels for another CUDA major that write to the paths of those that are to be installed.
-fn foreign(case: &Case<'_>, wanted: &[Wanted]) -> BTreeSet<String> {
+/// The wheels for another CUDA major that write to the paths of those to install.
+fn foreign(case: &Case<'_>, to_install: &[PackageSpec]) -> BTreeSet<String> {
     let plain = |name: &str| name.rsplit_once("-cu").map(|(plain, _)| plain.to_owned());
     let shared = |plain: &str| {
         families().iter().any(|row| row.owner != "toolkit" && !row.is_driver() && row.wheels.contains(&plain))
     };
-    let of = |wanted: &Wanted| {
-        let own = plain(&wanted.name).filter(|own| shared(own))?;
-        let is_other = |name: &str| name != wanted.name && plain(name).as_ref() == Some(&own);
+    let of = |to_install: &PackageSpec| {
+        let own = plain(&to_install.name).filter(|own| shared(own))?;
+        let is_other = |name: &str| name != to_install.name && plain(name).as_ref() == Some(&own);
         case.installed.iter().find(|package| is_other(&package.name)).map(|package| package.name.clone())
     };
-    wanted.iter().filter_map(of).collect()
+    to_install.iter().filter_map(of).collect()
 }
 
 impl<'a> Case<'a> {
-    /// The copy that is this file.
+    /// The copy with this file id.
     pub(super) fn library(&self, path: &Path) -> Option<&'a Library> {
         let id = self.host.stat(path).ok()?.id;
         self.inventory.libraries.iter().find(|library| library.stat.id == id)
@@ -99,7 +100,7 @@ pub(super) fn off_preload(case: &Case<'_>, path: &Path) -> Remedy {
     without("LD_PRELOAD", &kept)
 }
 
-/// `LD_LIBRARY_PATH` without the directories that hold NVIDIA's libraries.
+/// `LD_LIBRARY_PATH` without the directories that hold NVIDIA libraries.
 pub(super) fn off_library_path(case: &Case<'_>, path: &Path) -> Remedy {
     let holds = |dir: &Path| case.inventory.libraries.iter().any(|library| library.place.dir == dir);
     let blamed = path.parent().unwrap_or(path);
@@ -113,7 +114,7 @@ pub(super) fn off_library_path(case: &Case<'_>, path: &Path) -> Remedy {
     without("LD_LIBRARY_PATH", &kept)
 }
 
-/// A list in a variable, with no more than this.
+/// Sets a list variable to these elements.
 pub(super) fn without(name: &str, kept: &[&OsStr]) -> Remedy {
     if kept.is_empty() {
         return Remedy::command(format!("unset {name}")).making(Change::Variable(name.to_owned(), None));
@@ -122,20 +123,20 @@ pub(super) fn without(name: &str, kept: &[&OsStr]) -> Remedy {
     Remedy::command(format!("export {name}={}", word(&value))).making(Change::Variable(name.to_owned(), Some(value)))
 }
 
-/// The wheels that hold what is missing; those whose files are gone are written anew.
+/// The wheels that hold the missing libraries; a wheel whose files are gone is reinstalled.
 fn missing(case: &Case<'_>, names: &[String]) -> Option<Remedy> {
     let own = |path: &Path| case.interpreter.is_some_and(|it| it.paths.iter().any(|dir| path.starts_with(dir)));
     let here = |name: &str| {
         let mut copies = case.inventory.libraries.iter();
-        copies.any(|library| own(&library.path) && library.unusable.is_none() && library.asked_as() == name)
+        copies.any(|library| own(&library.path) && library.unusable.is_none() && library.load_name() == name)
     };
     let absent = names.iter().filter(|name| !here(name));
-    let wanted: BTreeSet<Wanted> = absent.filter_map(|name| wheel(case, name)).collect();
-    instead(case, &wanted.into_iter().collect::<Vec<_>>())
+    let to_install: BTreeSet<PackageSpec> = absent.filter_map(|name| wheel(case, name)).collect();
+    replace_wheels(case, &to_install.into_iter().collect::<Vec<_>>())
 }
 
 /// The wheel of a soname.
-fn wheel(case: &Case<'_>, soname: &str) -> Option<Wanted> {
+fn wheel(case: &Case<'_>, soname: &str) -> Option<PackageSpec> {
     let row = parse_library_name(soname)?.row;
     let majors: BTreeSet<u64> = sonames().iter().filter(|it| it.soname == soname).map(|it| it.cuda_major).collect();
     let own = case.torch.and_then(crate::python::TorchBuild::cuda_release).map(|(major, _)| u64::from(major));
@@ -145,19 +146,19 @@ fn wheel(case: &Case<'_>, soname: &str) -> Option<Wanted> {
     case.wheel_of(row, major)
 }
 
-/// What brings a library again, in the release that a package here requires: whose it is, his to bring.
-pub(super) fn again(case: &Case<'_>, library: &Library) -> Option<Remedy> {
+/// Reinstalls a library through the package that owns it, in the release that an installed package requires.
+pub(super) fn reinstall(case: &Case<'_>, library: &Library) -> Option<Remedy> {
     match &library.owner {
         Owner::Wheel { name, version, size, .. } => {
-            let required = unmet(case).into_iter().find(|wanted| wanted.name == *name);
+            let required = unmet(case).into_iter().find(|to_install| to_install.name == *name);
             let altered = size.is_some_and(|size| size != library.stat.size) || library.unusable.is_some();
-            let (wanted, again) = match required {
-                Some(wanted) => (wanted, false),
-                None if altered => (Wanted::exactly(name, version), true),
-                // It is what its package says: to install it again changes nothing.
+            let (to_install, reinstall) = match required {
+                Some(required) => (required, false),
+                None if altered => (PackageSpec::exactly(name, version), true),
+                // The file matches its package: a reinstall would not change it.
                 None => return None,
             };
-            case.install(&[wanted], again)
+            case.install(&[to_install], reinstall)
         }
         Owner::Bundle(package) => {
             Some(case.pip(&format!("install --force-reinstall --no-deps {}=={}", package.name, package.version)))
@@ -184,12 +185,12 @@ fn other_major(case: &Case<'_>, names: &[String], by: Option<&Path>) -> Remedy {
     Remedy::action(format!("install a build of the package of `{by}` for the cuDNN that is installed"))
 }
 
-/// Whether torch asks for a package.
+/// Whether torch requires a package.
 pub(super) fn is_pinned(case: &Case<'_>, name: &str) -> bool {
     crate::python::pins(case.host, case.installed, "torch").contains_key(name)
 }
 
-/// Whether a file stands in a directory of `LD_LIBRARY_PATH`.
+/// Whether a file is in a directory of `LD_LIBRARY_PATH`.
 pub(crate) fn on_library_path(case: &Case<'_>, path: &Path) -> bool {
     path.parent().is_some_and(|dir| case.loader.library_path().iter().any(|element| element == dir))
 }

@@ -1,7 +1,7 @@
-//! What an error text says: the messages in it that are known, with what each names.
+//! Recognises known messages in an error text, and the names in each.
 //!
-//! Takes bytes as a terminal or a log had them; gives the messages of `data/messages.tsv`, the most telling first. Never
-//! looks at the machine, never fails; the work grows with the length of the text alone ([`Window`] bounds that).
+//! Takes bytes from a terminal or a log; gives the messages of `data/messages.tsv`, the most specific first. Never
+//! reads the machine, never fails; the work is linear in the length of the text ([`Window`] bounds that).
 
 mod clean;
 mod window;
@@ -16,49 +16,49 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// A longer line is looked at in pieces of this length.
+/// A longer line is split into pieces of this length.
 const PIECE: usize = 4096;
 
-/// What of its neighbours is looked at with a piece: a message that begins in one may end in the next.
+/// How much of the neighbouring pieces to include: a message may cross the border.
 const OVERLAP: usize = 1024;
 
-/// Pieces on which a row is tried, long ones fewer times ([`BYTES`]): text that has more of them repeats itself.
+/// The most pieces to try a row on, fewer if they are long ([`BYTES`]): a text with more of them repeats itself.
 const TRIES: usize = 1000;
 
-/// Bytes on which a row is tried: what an expression costs grows with them.
+/// The most bytes to try a row on: the cost of an expression grows with them.
 const BYTES: usize = TRIES << 10;
 
-/// Different messages that are kept.
+/// The most different messages to keep.
 const KEPT: usize = 64;
 
-/// Characters of a line that are shown.
+/// The most characters of a line to show.
 const SHOWN: usize = 240;
 
-/// The longest text that is tried with its lines put together: more than anybody pastes.
+/// The longest text to try with its lines joined: more than anybody pastes.
 const PASTED: usize = 1 << 20;
 
 /// A message that is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Message {
-    /// The kinds of finding that it may be a message of, the likeliest first.
+    /// The finding ids that it may indicate, the likeliest first.
     pub ids: Vec<&'static str>,
-    /// How much it tells, 1 to 9; 0: nothing, unless the machine has a finding of that kind.
+    /// How specific it is, 1 to 9; 0: relevant only if the machine has such a finding.
     pub weight: u8,
     /// The cause in one clause.
     pub says: String,
-    /// The line, without escapes, cut where it is long.
+    /// The line, without escapes, shortened if it is long.
     pub text: String,
-    /// What the message names: `library`, `symbol`, `asker`, … (`data/messages.tsv`).
+    /// The names in the message: `library`, `symbol`, `asker`, … (`data/messages.tsv`).
     pub names: BTreeMap<&'static str, String>,
-    /// How often it was said.
+    /// How often it occurs.
     pub count: u32,
-    /// Where the message, or its meaning, can be read.
+    /// The page that documents the message or its meaning.
     pub source: &'static str,
 }
 
 impl Message {
-    /// What the message has at a group.
+    /// The value of a named group.
     #[must_use]
     pub fn name(&self, group: &str) -> Option<&str> {
         self.names.get(group).map(String::as_str)
@@ -70,7 +70,7 @@ impl Message {
         let names: BTreeMap<_, _> =
             groups.filter_map(|group| text(group).map(|text| (group, release(group, text)))).collect();
         let fill = |says: String, (group, text): (&&str, &String)| says.replace(&format!("{{{group}}}"), text);
-        // The line from its beginning, unless the message is beyond what is shown.
+        // The line from its beginning, unless the message lies beyond the shown part.
         let start = found.get(0).map_or(0, |whole| whole.start());
         let from = if start > SHOWN / 2 { start } else { 0 };
         let line = line.get(from..).unwrap_or_default().trim_ascii();
@@ -86,7 +86,7 @@ impl Message {
     }
 }
 
-/// The release that a group means: 12080 is how CUDA writes 12.8, and a tuple of Python's how torch writes cuDNN's.
+/// Normalises a release: CUDA writes 12.8 as 12080, and torch writes cuDNN's as a Python tuple.
 fn release(group: &str, text: String) -> String {
     match text.parse::<u32>() {
         Ok(number) if group == "cuda" && number >= 1000 => format!("{}.{}", number / 1000, number % 1000 / 10),
@@ -106,13 +106,13 @@ static KEYS: LazyLock<Vec<(Finder<'static>, Vec<usize>)>> = LazyLock::new(|| {
     rows.into_iter().map(|(key, rows)| (Finder::new(key), rows)).collect()
 });
 
-/// The messages of a text, the most telling first; of equally telling ones the first of the text.
+/// The messages of a text, the most specific first; equally specific ones in text order.
 #[must_use]
 pub fn recognise(bytes: &[u8]) -> Vec<Message> {
     let plain = clean::clean(bytes);
     let mut found = on_lines(&plain);
     if found.iter().all(|message| message.weight <= 1) && plain.len() <= PASTED {
-        // Nothing on one line: was the text broken to fit a page?
+        // No message on one line: the text may have been wrapped to a page.
         let readings = clean::unwrapped(&plain).into_iter().map(|text| on_lines(&text));
         found = readings.chain([found]).max_by_key(|found| found.first().map(|first| first.weight)).unwrap_or_default();
     }
@@ -125,7 +125,7 @@ fn on_lines(plain: &[u8]) -> Vec<Message> {
     let mut piece = Piece::default();
     let mut rows: Vec<usize> = Vec::new();
     let find = |finder: &Finder<'_>, from: usize| Some(from + finder.find(plain.get(from..)?)?);
-    // Where each key stands next.
+    // The next position of each key.
     let mut next: Vec<Option<usize>> = KEYS.iter().map(|(finder, _)| find(finder, 0)).collect();
     while let Some(first) = next.iter().flatten().min() {
         piece = piece.next(plain, *first);
@@ -137,7 +137,7 @@ fn on_lines(plain: &[u8]) -> Vec<Message> {
         }
         take(&mut found, &mut tried, plain, &piece, &mut rows);
     }
-    // The sort is stable: the first of the text stays first.
+    // The sort is stable: equally specific messages stay in text order.
     found.sort_by_key(|(_, message)| std::cmp::Reverse(message.weight));
     let mut rest: Vec<Message> = found.into_iter().map(|(_, message)| message).collect();
     let mut ordered = Vec::with_capacity(rest.len());
@@ -148,7 +148,7 @@ fn on_lines(plain: &[u8]) -> Vec<Message> {
     ordered
 }
 
-/// The message that brought another one about, by its place; the place of that one where none did.
+/// For each message, the index of the message that caused it; its own index if none did.
 fn cause(messages: &[Message], of: usize, seen: &mut [bool]) -> usize {
     seen[of] = true;
     let id = messages[of].ids.first().copied().unwrap_or_default();
@@ -159,7 +159,7 @@ fn cause(messages: &[Message], of: usize, seen: &mut [bool]) -> usize {
     }
 }
 
-/// Takes what the heaviest row that fits says of a piece.
+/// Records the match of the heaviest row that fits a piece.
 fn take(found: &mut Vec<(usize, Message)>, tried: &mut [usize], plain: &[u8], piece: &Piece, rows: &mut Vec<usize>) {
     let text = piece.text(plain);
     rows.sort_unstable();
@@ -193,7 +193,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// The piece that `at` stands in, after `self`. A line is gone through once, however many pieces it has.
+    /// The piece that contains `at`, after `self`. Scans a line once, however many pieces it has.
     fn next(&self, plain: &[u8], at: usize) -> Self {
         let (line_start, line_end) = if (self.line_start..self.line_end).contains(&at) {
             (self.line_start, self.line_end)
@@ -211,7 +211,7 @@ impl Piece {
         (self.start..self.end).contains(&at)
     }
 
-    /// With what of its neighbours belongs to it.
+    /// The piece with the parts of its neighbours.
     fn text<'t>(&self, plain: &'t [u8]) -> Cow<'t, str> {
         let start = self.start.saturating_sub(OVERLAP).max(self.line_start);
         String::from_utf8_lossy(plain.get(start..self.line_end.min(self.end + OVERLAP)).unwrap_or_default())

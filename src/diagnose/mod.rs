@@ -1,9 +1,9 @@
-//! What is wrong with a machine, why, and what to do about it.
+//! Finds the defects of a machine, their causes and remedies.
 //!
-//! Takes a machine and whom it is asked for; looks once, at the driver, the libraries, the environment and the
-//! frameworks, then lets each group of rules say what it finds, and gives a [`Report`]. It judges by what the other
-//! rooms say (inventory, loader, driver, machine) and holds no second copy of their rules. Runs nothing but an
-//! interpreter that cannot be described otherwise; what only the driver can tell is passed in.
+//! Takes a machine and its target; examines the driver, the libraries, the environment and the frameworks once, runs
+//! each group of rules, and gives a [`Report`]. Relies on the results of the other rooms (inventory, loader, driver,
+//! machine) and duplicates none of their rules. Runs only an interpreter that cannot be described otherwise; the
+//! caller passes in the driver's own answers.
 //!
 //! To add a finding: a row in `data/findings.tsv`, and a rule in the file of its group.
 
@@ -27,7 +27,7 @@ mod start;
 mod tool;
 mod trial;
 
-pub(crate) use judged::{Judged, Whom};
+pub(crate) use judged::{Judged, TargetKind};
 
 pub use compatible::Toolkit;
 pub use finding::{Consequence, Finding, Proof};
@@ -54,7 +54,7 @@ use crate::tables::Severity;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 
-/// All that the rules may look at.
+/// The input of the rules.
 #[derive(Debug)]
 pub(crate) struct Case<'a> {
     /// The machine.
@@ -65,28 +65,28 @@ pub(crate) struct Case<'a> {
     pub(crate) objects: &'a Objects,
     /// Its ld.so in this environment.
     pub(crate) loader: &'a Loader,
-    /// The libraries of the environment asked for and of the machine.
+    /// The libraries of the environment and of the machine.
     pub(crate) inventory: &'a Inventory,
-    /// What `scan` says is wrong among them.
+    /// The problems that `scan` found among them.
     pub(crate) problems: &'a [Problem],
     /// The driver.
     pub(crate) driver: &'a Driver,
-    /// The Python asked for.
+    /// The Python of the target.
     pub(crate) interpreter: Option<&'a Interpreter>,
     /// Its torch.
     pub(crate) torch: Option<&'a TorchBuild>,
-    /// What is installed where it imports from.
+    /// The packages on its import paths.
     pub(crate) installed: &'a [Distribution],
-    /// What `resolve` says.
+    /// The answer of `resolve`.
     pub(crate) answer: Result<&'a Answer, &'a RequestError>,
-    /// What `check` says of what the environment loads.
+    /// The judgements of `check` for the environment.
     pub(crate) judged: &'a [Judged],
     /// The command that failed.
     pub(crate) command: &'a [OsString],
 }
 
 impl Case<'_> {
-    /// A finding of this id, with what its row says; none where the id is not in the table.
+    /// A finding of this id with the texts of its row; `None` if the id is not in the table.
     pub(crate) fn finding(&self, id: &str) -> Option<Finding> {
         Finding::of(id, self.run().as_ref())
     }
@@ -96,20 +96,20 @@ impl Case<'_> {
         self.machine.chosen()
     }
 
-    /// What is loaded, judged.
+    /// Judges one target.
     pub(crate) fn judge(&self, subject: &Subject) -> Judged {
         Judged::of(self.machine, subject)
     }
 
-    /// The line that hands the chosen set to a program of this environment; none where there is no set, or a plan is in
-    /// force already.
+    /// The line that hands the chosen set to a program of this environment; `None` without a set, or with a plan in
+    /// force.
     pub(crate) fn run(&self) -> Option<Remedy> {
         let machine = self.machine;
         let serves = (machine.in_force().is_none() || machine.fault().is_some()) && self.plan().is_some();
         serves.then(|| Remedy::command(self.run_line()).making(Change::Set))
     }
 
-    /// The same, as it is typed: for the command that failed, else for all that this shell starts.
+    /// The same line for a shell: for the command that failed, else for every program that this shell starts.
     pub(crate) fn run_line(&self) -> String {
         if !self.command.is_empty() {
             return format!("cudashim run -- {}", self.bare_line());
@@ -121,12 +121,12 @@ impl Case<'_> {
         format!("eval \"$(cudashim env{python}{files})\"")
     }
 
-    /// The command that failed, as it is typed.
+    /// The command that failed, as typed in a shell.
     pub(crate) fn bare_line(&self) -> String {
         self.command.iter().map(|part| word(part)).collect::<Vec<_>>().join(" ")
     }
 
-    /// Whether something that is loaded fails for want of a symbol of this copy.
+    /// Whether a load fails because this copy lacks a symbol.
     pub(crate) fn blames(&self, library: &Library) -> bool {
         let found = self.judged.iter().flat_map(|judged| &judged.judgement.findings);
         found
@@ -134,7 +134,7 @@ impl Case<'_> {
             .any(|path| self.host.stat(path).is_ok_and(|stat| stat.id == library.stat.id))
     }
 
-    /// Whether a package is installed, by its normalized name.
+    /// The installed package of this normalized name.
     pub(crate) fn has_package(&self, name: &str) -> Option<&Distribution> {
         self.installed.iter().find(|found| found.name == name)
     }
@@ -145,7 +145,7 @@ impl Case<'_> {
     }
 }
 
-/// A word as a shell reads it back, quoted where it must be; on one line, and with nothing that a terminal acts on.
+/// A word quoted for a shell where necessary; on one line, and without terminal controls.
 pub(crate) fn word(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "-_./+=:,@%".contains(c);
@@ -153,7 +153,7 @@ pub(crate) fn word(word: &OsStr) -> String {
         return text.into_owned();
     }
     if word.to_str().is_none() || text.chars().any(|c| c == '\n' || acts(c)) {
-        // As bash, ksh and zsh read it (bash(1), "QUOTING").
+        // The `$'…'` form of bash, ksh and zsh (bash(1), "QUOTING").
         let bytes = word.as_encoded_bytes().iter().fold(String::new(), |mut out, byte| {
             match byte {
                 b'\'' | b'\\' => out.extend(['\\', char::from(*byte)]),
@@ -170,8 +170,8 @@ pub(crate) fn word(word: &OsStr) -> String {
 }
 
 impl Machine {
-    /// What is wrong with the machine for whom it is looked at, the worst first, each with the remedies that heal it. That
-    /// no set of libraries fits is a finding.
+    /// The defects of the machine for its target, the worst first, each with the remedies that heal it. One finding
+    /// reports that no set of libraries fits.
     ///
     /// ```
     /// use cudashim::Machine;
@@ -189,7 +189,7 @@ impl Machine {
     }
 }
 
-/// Examines a machine, and what was recognised in an error text; `None` where there is no text.
+/// Examines a machine, and the messages of an error text; `None` without a text.
 #[must_use]
 pub fn examine(machine: &Machine, messages: Option<Vec<Message>>) -> Report {
     judging(machine, |case| {
@@ -201,14 +201,14 @@ pub fn examine(machine: &Machine, messages: Option<Vec<Message>>) -> Report {
     })
 }
 
-/// What the rules find, with the remedies that were tried, and what a plan in force heals.
+/// The findings of the rules, with tried remedies, and those that a plan in force heals.
 fn found(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = trial::tried(case.machine, rules(case), |machine| judging(machine, rules));
     findings.extend(healed(case, &findings));
     findings
 }
 
-/// What a plan in force heals: the worst that is there without it.
+/// What a plan in force heals: the worst finding without it.
 fn healed(case: &Case<'_>, findings: &[Finding]) -> Option<Finding> {
     let machine = case.machine;
     machine.in_force()?;
@@ -218,15 +218,13 @@ fn healed(case: &Case<'_>, findings: &[Finding]) -> Option<Finding> {
         .find(|finding| finding.severity == Severity::Fatal && findings.iter().all(|other| other.id != finding.id))?;
     let plan = machine.host().env("CUDASHIM_PLAN").map(|path| format!(" ({})", path.display()));
     let found = case.finding("healed")?.because(format!("healed by the plan in force: {}", worst.cause));
-    Some(
-        found.seen(
-            "variable",
-            format!("CUDASHIM_PLAN{}", plan.unwrap_or_else(|| " is not set: the shim asks".to_owned())),
-        ),
-    )
+    Some(found.seen(
+        "variable",
+        format!("CUDASHIM_PLAN{}", plan.unwrap_or_else(|| " is not set: the shim requests one".to_owned())),
+    ))
 }
 
-/// Gives the rules all that they look at.
+/// Gathers the input of the rules.
 fn judging<T>(machine: &Machine, look: impl FnOnce(&Case<'_>) -> T) -> T {
     let environment = machine.environment();
     let problems = problems(machine.inventory(), machine.loader());
@@ -248,21 +246,21 @@ fn judging<T>(machine: &Machine, look: impl FnOnce(&Case<'_>) -> T) -> T {
     })
 }
 
-/// What every group finds, the worst first; of what is equally bad the first cause.
+/// The findings of all groups, the worst first; equally bad ones in causal order.
 fn rules(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = driver::findings(case);
     findings.extend(libraries::findings(case));
     findings.extend(environment::findings(case));
     findings.extend(frameworks::findings(case));
-    // What something is seen to load is more than what only stands there.
+    // A finding about a known load takes precedence over one about a file that may never load.
     let fatal: Vec<&str> =
         findings.iter().filter(|finding| finding.severity == Severity::Fatal).map(|finding| finding.id).collect();
     findings.retain(|finding| finding.severity == Severity::Fatal || !fatal.contains(&finding.id));
-    // What stands in another directory of sys.path is not missing.
+    // A library in another directory of sys.path is not missing.
     if findings.iter().any(|finding| finding.id == "split-site-packages") {
         findings.retain(|finding| finding.id != "library-not-found");
     }
-    // That nothing fits follows from what else is wrong.
+    // The failed resolution is an effect of the other findings.
     findings.sort_by_key(|finding| (finding.severity, finding.id == "no-set"));
     findings
 }
@@ -274,7 +272,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     #[test]
-    fn a_word_is_read_back_as_it_was() {
+    fn quoted_words_round_trip() {
         let words: [&[u8]; 6] = [b"/a/b", b"", b"a b'c", b"\n$ rm", b"\x1b]'\\", b"\xff\xc2\x9b"];
         let shown = ["/a/b", "''", r"'a b'\''c'", r"$'\x0a$ rm'", r"$'\x1b]\'\\'", r"$'\xff\xc2\x9b'"];
         for (bytes, shown) in words.into_iter().zip(shown) {

@@ -1,7 +1,7 @@
-//! What a message means on this machine: the finding of the same kind, or what would be loaded today.
+//! Explains a message on this machine: by the finding of the same kind, or by the libraries that it would load today.
 //!
-//! Takes what was recognised ([`Message`]) and the case; puts the finding that explains it before all others. The text
-//! says what failed, the machine why: where it shows nothing of the kind, that is said.
+//! Takes the recognised [`Message`]s and the case; puts the findings that explain them first. The text shows what
+//! failed, the machine why; evidence states when the machine shows nothing of the kind.
 
 mod proof;
 
@@ -14,17 +14,17 @@ use crate::tables::{FamilyRow, Group, LibraryName, Severity, families, finding_r
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Findings that a text leads to; its first messages tell most.
-const LED: usize = 3;
+/// The most findings to derive from a text; its first messages are the most specific.
+const MAX_EXPLAINED: usize = 3;
 
-/// Puts first what explains the messages.
+/// Puts the findings that explain the messages first.
 pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<Finding>) {
     let known = |id: &str, findings: &[Finding]| findings.iter().any(|finding| finding.id == id);
-    let mut led: Vec<Finding> = Vec::new();
+    let mut explaining: Vec<Finding> = Vec::new();
     for message in messages {
         let message = &proof::narrowed(case, message);
-        // What is explained already needs no second word.
-        if led.len() == LED || message.ids.iter().any(|id| known(id, &led)) {
+        // A finding explains a message once.
+        if explaining.len() == MAX_EXPLAINED || message.ids.iter().any(|id| known(id, &explaining)) {
             continue;
         }
         let seen = message.ids.iter().find_map(|id| findings.iter().position(|it| it.id == *id && is_of(message, it)));
@@ -34,32 +34,32 @@ pub(super) fn explain(case: &Case<'_>, messages: &[Message], findings: &mut Vec<
             let today = case.judged.first().filter(|_| case.torch.is_some()).map(|judged| &judged.judgement);
             Explanation { case, message, today }.finding()
         };
-        led.extend(found);
+        explaining.extend(found);
     }
-    findings.splice(0..0, led);
+    findings.splice(0..0, explaining);
 }
 
-/// Whether a finding may explain a message by what it is about: that a library is not found explains no other's lack.
+/// Whether a finding may explain a message: a library that is not found does not explain the failure of another.
 fn is_of(message: &Message, finding: &Finding) -> bool {
     let Some(library) = message.name("library").filter(|_| finding.id == "library-not-found") else { return true };
     finding.cause.contains(library) || finding.evidence.iter().any(|seen| seen.says.contains(library))
 }
 
-fn said(message: &Message) -> String {
+fn quoted(message: &Message) -> String {
     match message.count {
         1 => message.text.clone(),
         count => format!("{} ({count} times)", message.text),
     }
 }
 
-/// A message of this weight says what it is by itself; of a lighter one the machine tells which kind it is.
+/// A message of this weight determines its finding; for a lighter one the machine decides which kind it is.
 const PLAIN: u8 = 9;
 
-/// What the machine shows, with the message that it explains.
+/// The machine's finding, with the message that it explains.
 fn of_machine(case: &Case<'_>, message: &Message, seen: Finding) -> Finding {
     let plain = message.ids.first().filter(|id| message.weight == PLAIN && **id != seen.id);
     let mut finding = match plain.and_then(|id| case.finding(id)) {
-        // What the text says, proven by what is there.
+        // The kind comes from the text, the evidence from the machine.
         Some(kind) => {
             let remedies = if seen.remedies.is_empty() { kind.remedies.clone() } else { seen.remedies };
             let mut finding = kind.because(&message.says).seen("machine", seen.cause).healed_by(remedies);
@@ -68,11 +68,11 @@ fn of_machine(case: &Case<'_>, message: &Message, seen: Finding) -> Finding {
         }
         None => seen,
     };
-    // What failed is said by the text; what would fail today is not, where it is another thing.
+    // The pasted text replaces ld.so's prediction, which may be about another failure.
     finding.evidence.retain(|evidence| evidence.kind != "message");
-    finding = finding.seen("message", said(message));
+    finding = finding.seen("message", quoted(message));
     finding.evidence.rotate_right(1);
-    // A fact about the machine is what failed a program.
+    // A fact about the machine becomes fatal: it made a program fail.
     finding.severity(Severity::Fatal)
 }
 
@@ -87,7 +87,7 @@ impl Explanation<'_, '_> {
     fn finding(&self) -> Option<Finding> {
         let (message, soname) = (self.message, self.soname());
         let of_check = |id: &&'static str| {
-            // Of that kind the machine's own finding was looked for already.
+            // The caller has looked for the machine's own finding of that kind.
             let found = self.today?.findings.iter().find(|it| it.id == *id && *id != "library-not-found")?;
             Some((*id, found.says()))
         };
@@ -98,14 +98,14 @@ impl Explanation<'_, '_> {
         let plain = message.ids.first().copied().filter(|_| message.weight == PLAIN);
         let id = plain.or(shown.as_ref().map(|(id, _)| *id)).or_else(|| self.likeliest(soname.as_deref()))?;
         let kind = self.case.finding(id)?;
-        // What means no harm does not become a fault because it was pasted.
+        // A harmless message stays a fact after it is pasted.
         let severity = if kind.severity == Severity::Fact { Severity::Fact } else { Severity::Fatal };
-        let mut finding = kind.because(&message.says).severity(severity).seen("message", said(message));
+        let mut finding = kind.because(&message.says).severity(severity).seen("message", quoted(message));
         finding.source = message.source;
         let mut now = false;
         let proof = proof::of(self.case, message, id);
         if let Some(proof) = &proof {
-            (finding, now) = (proof.told(finding), proof.shows);
+            (finding, now) = (proof.add_to(finding), proof.shows);
         } else if let (Some(file), None) = (message.name("file"), message.name("node").or(message.name("library"))) {
             (finding, now) = self.file(finding, file);
         } else if let Some(soname) = soname.as_deref() {
@@ -125,7 +125,7 @@ impl Explanation<'_, '_> {
         match group {
             _ if now || severity == Severity::Fact => {}
             Some(Group::Driver) => finding = finding.seen("today", "the driver of this machine does not show it now"),
-            // What is built for something else shows in no library.
+            // No library shows that a build targets something else.
             Some(Group::Frameworks) if soname.is_none() => now = true,
             _ => finding = finding.seen("today", "the libraries of this machine do not show it now"),
         }
@@ -133,16 +133,17 @@ impl Explanation<'_, '_> {
             Some(proof) if !proof.remedies.is_empty() => proof.remedies,
             _ => self.remedies(&finding, soname.as_deref()),
         };
-        // A text that is about a library, or about nothing certain, may be another one where it fails.
+        // If the text concerns a library, or is not specific, the failing shell may have another environment.
         let certain = message.weight == PLAIN && soname.is_none();
         if !now && !certain && severity == Severity::Fatal && self.case.command.is_empty() {
-            remedies
-                .push(Remedy::action("if it still fails: run `cudashim doctor -- COMMAND` in the shell where it fails"));
+            remedies.push(Remedy::action(
+                "if it still fails: run `cudashim doctor -- COMMAND` in the shell where it fails",
+            ));
         }
         Some(finding.healed_by(remedies))
     }
 
-    /// Whether the torch that is installed has a symbol of torch's own.
+    /// Whether the installed torch defines one of torch's symbols.
     fn torch_has(&self, finding: Finding, symbol: &str) -> (Finding, bool) {
         let Some(torch) = self.case.torch else { return (finding, true) };
         let own = |object: &&JudgedObject| {
@@ -160,14 +161,14 @@ impl Explanation<'_, '_> {
         }
     }
 
-    /// The file that the message is about, as it is today; and whether it is as the message says.
+    /// The current state of the file in the message; and whether it confirms the message.
     fn file(&self, finding: Finding, file: &str) -> (Finding, bool) {
         let path = Path::new(file);
         if !path.is_absolute() {
             return (finding, false);
         }
         match self.case.host.stat(path) {
-            Err(_) => (finding.seen_at("file", path, "is not there now"), false),
+            Err(_) => (finding.seen_at("file", path, "does not exist now"), false),
             Ok(stat) => match self.case.objects.open(path).map(|object| object.elf().map(|elf| elf.truncated())) {
                 Ok(Ok(false)) => (finding.seen_at("file", path, format!("{} bytes, sound", stat.size)), false),
                 Ok(Ok(true)) => (finding.seen_at("file", path, format!("{} bytes, cut off", stat.size)), true),
@@ -177,7 +178,7 @@ impl Explanation<'_, '_> {
         }
     }
 
-    /// The soname that is the matter: as the message has it, or that of the library whose symbol it names.
+    /// The soname in question: that of the message, or of the library whose symbol it names.
     fn soname(&self) -> Option<String> {
         if let Some(library) = self.message.name("library") {
             return Some(library.to_owned());
@@ -198,7 +199,7 @@ impl Explanation<'_, '_> {
         self.today.into_iter().flat_map(|judged| &judged.objects)
     }
 
-    /// Usable copies of a library, wherever they stand.
+    /// Usable copies of a library, in any place.
     fn copies<'s>(&'s self, soname: &'s str) -> impl Iterator<Item = &'s Library> {
         let libraries = self.case.inventory.libraries.iter();
         libraries.filter(move |library| library.unusable.is_none() && library.soname.as_deref() == Some(soname))
@@ -210,7 +211,7 @@ impl Explanation<'_, '_> {
         cuda.split('.').next()?.parse().ok()
     }
 
-    /// The kind of a message about a library that is not found: by whether it is one of torch's own CUDA major.
+    /// The id for a library that is not found: depends on whether the set of this torch contains it.
     fn likeliest(&self, soname: Option<&str>) -> Option<&'static str> {
         let message = self.message;
         let first = message.ids.first().copied();
@@ -222,7 +223,7 @@ impl Explanation<'_, '_> {
         first
     }
 
-    /// What ld.so takes for a soname today, and what the set has; and whether that shows what the message says.
+    /// The copy that ld.so maps for a soname today, and that of the set; and whether this confirms the message.
     fn places(&self, mut finding: Finding, soname: &str) -> (Finding, bool) {
         let release = |version: Option<String>| version.map(|version| format!(" ({version})")).unwrap_or_default();
         let chosen = self.choices().find(|choice| choice.soname == soname);
@@ -241,14 +242,12 @@ impl Explanation<'_, '_> {
                 known = Some(object.path.clone());
             }
         } else {
-            // It was asked for by name: by whom, the text does not tell.
+            // The library was requested by name; the text does not show which object did.
             known = self.found(soname);
             bad = known.is_none();
             finding = match &known {
-                Some(path) => finding.seen_at("file", path, format!("what ld.so finds today as `{soname}`")),
-                None => {
-                    finding.seen("rule", format!("ld.so does not find `{soname}` unless something has loaded it"))
-                }
+                Some(path) => finding.seen_at("file", path, format!("ld.so finds it today as `{soname}`")),
+                None => finding.seen("rule", format!("ld.so does not find `{soname}` unless something has loaded it")),
             };
         }
         let id = |path: &Path| self.case.host.stat(path).ok().map(|stat| stat.id);
@@ -266,7 +265,7 @@ impl Explanation<'_, '_> {
         (finding, bad)
     }
 
-    /// What ld.so finds by name alone, as for a program that brings no run path.
+    /// The file that ld.so finds by name alone, without a run path.
     fn found(&self, soname: &str) -> Option<std::path::PathBuf> {
         let loader = self.case.loader;
         let program = self.case.interpreter.map(|python| python.program.clone())?;
@@ -274,7 +273,7 @@ impl Explanation<'_, '_> {
         map.search_from(0, OsStr::new(soname)).map(|(path, _)| path)
     }
 
-    /// What the set has of the same library in another major, where one wheel brings either.
+    /// The set's copy of the same library in another major, if one wheel brings either.
     fn other_release(&self, name: &LibraryName<'_>) -> Option<String> {
         let of_cuda = matches!(name.row.family, "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "npp");
         let major = name.version.as_ref().filter(|_| !of_cuda)?.major();
@@ -291,7 +290,7 @@ impl Explanation<'_, '_> {
         object.is_some_and(|object| object.elf().is_ok_and(|elf| !elf.defines(symbol.as_bytes(), None)))
     }
 
-    /// Whether the chosen set has what the message asks for: a copy that lacks the symbol heals nothing.
+    /// Whether the chosen set provides the library: a copy that lacks the symbol heals nothing.
     fn serves(&self) -> bool {
         let Some(symbol) = self.message.name("symbol") else { return true };
         if family_of(symbol).is_none() {
@@ -303,29 +302,30 @@ impl Explanation<'_, '_> {
             .is_some_and(|choice| !self.lacks(&choice.path, symbol))
     }
 
-    /// The wheel that has the symbol: in the release that torch pins, else a later one than is here.
+    /// The wheel that defines the symbol: in the release that torch pins, else in one newer than the installed
+    /// release.
     fn whole(&self, soname: Option<&str>) -> Option<Remedy> {
         let symbol = self.message.name("symbol")?;
         let row = soname.and_then(parse_library_name).map(|name| name.row).or_else(|| family_of(symbol))?;
-        let wanted = self.major().and_then(|major| self.case.wheel_of(row, major));
-        let line = wanted.and_then(|wanted| self.case.install(&[wanted], false));
+        let to_install = self.major().and_then(|major| self.case.wheel_of(row, major));
+        let line = to_install.and_then(|to_install| self.case.install(&[to_install], false));
         line.or_else(|| {
             let wheel = row.wheels.first().map(|wheel| format!(" (`{wheel}-cu12` and its like)")).unwrap_or_default();
             Some(Remedy::action(format!(
-                "install the release of {}{wheel} that what asks for `{symbol}` was built with",
+                "install the release of {}{wheel} that the consumer of `{symbol}` was built with",
                 row.family
             )))
         })
     }
 
-    /// What heals it: the lines of the kind, where the set has what is wanted; else what brings it.
+    /// The remedies: those of the kind if the set provides the library; else the package that brings it.
     fn remedies(&self, finding: &Finding, soname: Option<&str>) -> Vec<Remedy> {
         if let ("torchvision-torch-mismatch", Some(torch)) = (finding.id, self.case.torch) {
             return super::frameworks::torchvision_anew(self.case, torch, self.case.has_package("torchvision"));
         }
         let set = self.case.answer.is_ok_and(|answer| answer.resolution.is_some()) && self.serves();
         let run = |remedy: &&Remedy| remedy.change == Some(Change::Set);
-        // Of one libcuda nothing can be chosen.
+        // There is only one libcuda: nothing to choose.
         let driver = finding_row(finding.id).is_some_and(|row| row.group == Group::Driver);
         let choice = set && (!driver || self.case.driver.usable_libcudas().nth(1).is_some());
         let lines = || finding.remedies.iter().filter(|remedy| choice || !run(remedy)).cloned();
@@ -351,11 +351,11 @@ impl Explanation<'_, '_> {
         }
         let found = self.found(soname).is_some();
         if let Some(dir) = self.copies(soname).find_map(|copy| copy.path.parent()).filter(|_| !found) {
-            // Behind what the set guards: only what nothing else brings comes from there.
+            // Copies of the set override this directory: it only serves libraries outside the set.
             let value = super::word(dir.as_os_str());
             remedies.push(Remedy::command(format!("export LD_LIBRARY_PATH={value}")));
         } else if let Some(here) = name.as_ref().and_then(|name| self.other_release(name)).filter(|_| !found) {
-            // Two releases of one wheel do not stand side by side.
+            // Two releases of one wheel cannot be installed together.
             if self.case.has_package("ctranslate2").is_some() && soname == "libcudnn.so.8" {
                 remedies.push(self.case.pip("install 'ctranslate2>=4.5'"));
             }
@@ -371,22 +371,22 @@ impl Explanation<'_, '_> {
     }
 }
 
-/// The library that a symbol is of.
+/// The library that defines a symbol, by its prefix.
 fn family_of(symbol: &str) -> Option<&'static FamilyRow> {
     let symbol = symbol.trim_start_matches('_');
-    // The longest prefix: cublasLt before cublas; the first stem of a family is its own.
+    // The longest prefix decides: cublasLt before cublas; the first stem of a family owns the prefix.
     let own = families().iter().filter(|row| row.owner != "driver");
     own.filter(|row| row.prefix.is_some_and(|prefix| symbol.starts_with(prefix)))
         .max_by_key(|row| (row.prefix.map(str::len), std::cmp::Reverse(row.stem.len())))
 }
 
-/// Causes that are told apart where nothing here shows which it is.
+/// The most possible causes to list when the machine confirms none.
 const CAUSES: usize = 3;
 
-/// Which causes are possible, and how they are told from each other: the shortest test first.
+/// Lists the possible causes and the test for each, the shortest test first.
 fn possible(ids: &[&'static str], finding: Finding) -> Finding {
-    let told = |id: &&&'static str| !tests_of(id).is_empty();
-    let mut tests: Vec<String> = match ids.iter().filter(told).collect::<Vec<_>>().as_slice() {
+    let has_tests = |id: &&&'static str| !tests_of(id).is_empty();
+    let mut tests: Vec<String> = match ids.iter().filter(has_tests).collect::<Vec<_>>().as_slice() {
         [] => Vec::new(),
         [id] => tests_of(id).iter().map(|test| (*test).to_owned()).collect(),
         several => {
@@ -401,10 +401,10 @@ fn possible(ids: &[&'static str], finding: Finding) -> Finding {
     tests.into_iter().take(CAUSES).fold(finding, |finding, test| finding.seen("possible", test))
 }
 
-/// The CUDA major that a soname is of; where it does not tell, that of the torch.
+/// The CUDA major of a soname; if that shows none, the major of the torch.
 fn major_of(name: &LibraryName<'_>, own: Option<u64>) -> Option<u64> {
     let number = name.version.as_ref()?.major();
-    // Only the runtime, cuBLAS, NVRTC and nvJitLink count as CUDA does.
+    // Only the runtime, cuBLAS, NVRTC and nvJitLink are numbered like CUDA.
     match name.row.family {
         "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "npp" => Some(number),
         _ => own,

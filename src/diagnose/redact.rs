@@ -1,22 +1,22 @@
-//! A report that can be shown to strangers.
+//! Redacts a report for public posting.
 
 use crate::host::Host;
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// What ends a name in a path.
+/// The characters that end a name in a path.
 const fn ends(c: char) -> bool {
     matches!(c, '/' | '"' | '`' | '\'' | ':' | ';' | ',' | ')') || c.is_ascii_whitespace()
 }
 
-/// `text` without the names of users and of the machine, and without the identities of devices. Versions, names of
-/// libraries and packages, and the paths below a home directory stay: they are what a report is read for.
+/// `text` without the names of users and of the machine, and without device identities. Keeps versions, names of
+/// libraries and packages, and the paths below a home directory, which the reader needs.
 #[must_use]
 pub fn redacted(text: &str, host: &Host) -> String {
     Names::of(host).out_of(text)
 }
 
-/// The same of JSON: of the texts in it, not of the names of fields, so that it stays what it is whatever users are called.
+/// The same for JSON: redacts the texts, not the field names, so that the structure stays valid for any user name.
 #[must_use]
 pub fn redacted_json(json: &str, host: &Host) -> String {
     let names = Names::of(host);
@@ -43,11 +43,11 @@ pub fn redacted_json(json: &str, host: &Host) -> String {
     out
 }
 
-/// What is not to be told.
+/// The words to redact.
 struct Names {
     homes: Vec<String>,
     users: Vec<String>,
-    /// Too short to be told from other words, but where they name a directory.
+    /// Too short to distinguish from other words, except as a directory name.
     short: Vec<String>,
     machine: Vec<String>,
 }
@@ -56,7 +56,7 @@ impl Names {
     fn of(host: &Host) -> Self {
         let homes = ["HOME", "XDG_DATA_HOME"].into_iter().filter_map(|name| host.env(name)?.to_str());
         let homes = homes.map(|home| home.trim_end_matches('/').to_owned()).filter(|home| home.len() > 1).collect();
-        // Homes of others that `/etc/passwd` names, root's among them; those of services tell nobody's name.
+        // Other home directories in `/etc/passwd`, root's among them; those of services reveal no name.
         let passwd = host.read_text(Path::new("/etc/passwd")).unwrap_or_default();
         let users = passwd.lines().filter_map(|line| {
             let mut fields = line.split(':');
@@ -68,8 +68,8 @@ impl Names {
         let (users, short) = users.filter(|name| !name.is_empty()).partition(|name| name.len() > 2);
         let file = host.read_text(Path::new("/etc/hostname")).unwrap_or_default();
         let kernel = host.read_text(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-        let told = host.env("HOSTNAME").and_then(OsStr::to_str).unwrap_or_default();
-        let machine = [file.trim(), kernel.trim(), told].map(str::to_owned);
+        let named = host.env("HOSTNAME").and_then(OsStr::to_str).unwrap_or_default();
+        let machine = [file.trim(), kernel.trim(), named].map(str::to_owned);
         let machine = machine.into_iter().filter(|name| name.len() > 2 && name != "localhost").collect();
         Self { homes, users, short, machine }
     }
@@ -112,7 +112,7 @@ fn directories(text: &str, name: &str, with: &str) -> String {
     out
 }
 
-/// Replaces `word` where it is no part of a longer name.
+/// Replaces `word` where it is a whole word.
 fn whole_words(text: &str, word: &str, with: &str) -> String {
     let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let mut out = String::with_capacity(text.len());
@@ -131,7 +131,7 @@ fn whole_words(text: &str, word: &str, with: &str) -> String {
     out
 }
 
-/// Replaces what follows each `start` for as long as `belongs` holds.
+/// Replaces the text after each `start` as long as `belongs` holds.
 fn after(text: &str, start: &str, belongs: impl Fn(char) -> bool, with: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -163,7 +163,7 @@ mod tests {
         let text = "`/home/ann/v/bin` /home/bob/x on node17: \"GPU-12ab-34\", GPU-less";
         assert_eq!(redacted(text, &host), "`~/v/bin` /home/USER/x on HOST: \"GPU-…\", GPU-less");
         assert_eq!(redacted("/home/", &host), "/home/");
-        // A list of paths; what only contains a name is another word.
+        // A list of paths; a word that only contains the name stays.
         assert_eq!(
             redacted("LD_LIBRARY_PATH=/home/bob/a:/home/cy:/opt", &host),
             "LD_LIBRARY_PATH=/home/USER/a:/home/USER:/opt"
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(redacted("/ /usr/lib a", &host("/", "a")), "/ /usr/lib a");
         let text = "/home/a/v /data/a/x: /data/a, /lib/a.so and a: /usr/aa";
         assert_eq!(redacted(text, &host("/home/a", "a")), "~/v /data/USER/x: /data/USER, /lib/a.so and a: /usr/aa");
-        // No pattern but a name.
+        // The name is literal, not a pattern.
         assert_eq!(redacted("/x/.* /x/ab .*", &host("/x/.*", ".*")), "~ /x/ab .*");
         let json = r#"{"null": null, "text": "by null in \"/home/null\": null", "list": ["null"]}"#;
         let shown = redacted_json(json, &host("/home/null", "null"));

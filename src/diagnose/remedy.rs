@@ -1,30 +1,30 @@
-//! What heals a finding: a line for a shell, or something to do, with the change that it makes.
+//! Remedies of a finding: a line for a shell or an instruction, with the change that it makes.
 
 use crate::machine::Change;
 use serde::Serialize;
 
-/// What heals a finding.
+/// A remedy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Remedy {
-    /// What to type or to do.
+    /// The line or instruction.
     #[serde(flatten)]
     #[doc(hidden)]
     pub line: Line,
-    /// What it changes about the machine; `None` where that cannot be modelled.
+    /// Its change of the machine; `None` if that cannot be modelled.
     #[serde(skip)]
     #[doc(hidden)]
     pub change: Option<Change>,
 }
 
-/// How a remedy is written.
+/// The form of a remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Line {
     /// A line for a shell.
     Command(String),
-    /// Something to do, in words.
+    /// An instruction.
     Action(String),
 }
 
@@ -34,12 +34,12 @@ impl Remedy {
         Self { line: Line::Command(line.into()), change: None }
     }
 
-    /// Something to do.
+    /// An instruction.
     pub(crate) fn action(text: impl Into<String>) -> Self {
         Self { line: Line::Action(text.into()), change: None }
     }
 
-    /// With what it changes.
+    /// Adds the change that it makes.
     pub(crate) fn making(self, change: Change) -> Self {
         Self { change: Some(change), ..self }
     }
@@ -53,7 +53,7 @@ impl Remedy {
         }
     }
 
-    /// What to do, in words.
+    /// The instruction.
     #[must_use]
     pub fn as_action(&self) -> Option<&str> {
         match &self.line {
@@ -62,19 +62,19 @@ impl Remedy {
         }
     }
 
-    /// Whether one of the others is the first part of it.
+    /// Whether another remedy is its first step.
     pub(super) fn is_more_than(&self, others: &[Remedy]) -> bool {
         let Some(Change::Then(changes)) = &self.change else { return false };
         others.iter().any(|other| other.change.is_some() && other.change.as_ref() == changes.first())
     }
 
-    /// What heals for good comes before what heals a shell or a command, and what was tried before what was not.
+    /// Permanent remedies rank before those of one shell or command, tried ones before untried ones.
     pub(super) fn rank(&self) -> u8 {
         match &self.change {
-            // Where python imports from another place than was asked for, what is installed there is not to blame.
+            // If Python imports from an unexpected directory, the installed packages are not the cause.
             Some(Change::Variable(name, _)) if name.starts_with("PYTHON") => 0,
             Some(Change::Wheels { .. }) => 1,
-            // What deletes a file comes after what leaves it.
+            // A remedy that deletes a file ranks after one that keeps it.
             Some(Change::Files(_)) => 3,
             Some(_) => 2,
             None => 4,

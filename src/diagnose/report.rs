@@ -1,4 +1,4 @@
-//! All that a machine's doctor has to say, as a value; `--format json` prints it as it is.
+//! The complete report of `doctor` as a value; `--format json` prints it unchanged.
 
 use super::compatible::{self, Toolkit, toolkits};
 use super::{Case, Finding, Message};
@@ -9,7 +9,7 @@ use crate::report::{JsonPath, ResolveReport, SCHEMA};
 use crate::tables::Severity;
 use serde::Serialize;
 
-/// What was found.
+/// The report.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -19,19 +19,20 @@ pub struct Report {
     pub verdict: Verdict,
     /// The driver.
     pub driver: DriverLine,
-    /// Its devices, where it was asked.
+    /// Its devices, if it was called.
     pub devices: Vec<Device>,
     /// The toolkits of the machine.
     pub toolkits: Vec<Toolkit>,
-    /// The torch asked for.
+    /// The torch of the target.
     pub torch: Option<TorchLine>,
-    /// Whether its CUDA release goes with the driver and the toolkits, in words; absent where there is nothing to compare.
+    /// Whether its CUDA release fits the driver and the toolkits, as a sentence; absent if there is nothing to
+    /// compare.
     pub cuda: Option<String>,
-    /// What `cudashim resolve` answers; absent where nothing fits.
+    /// The answer of `resolve`; absent if no set fits.
     pub set: Option<ResolveReport>,
-    /// What was found, the worst first.
+    /// The findings, the worst first.
     pub findings: Vec<Finding>,
-    /// What was recognised in the error text, the most telling first; absent where there was none.
+    /// The messages recognised in the error text, the most specific first; absent without a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Vec<Message>>,
     /// The driver as it can be recorded.
@@ -42,9 +43,9 @@ pub struct Report {
 /// The answer in one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// Whether nothing is wrong: there are facts at most.
+    /// Whether there are facts at most.
     pub fine: bool,
-    /// In words.
+    /// The verdict as a sentence.
     pub says: String,
 }
 
@@ -56,13 +57,13 @@ pub struct DriverLine {
     pub version: Option<String>,
     /// Its CUDA release.
     pub cuda: Option<String>,
-    /// Which kernel module, where one is loaded.
+    /// The kind of kernel module, if one is loaded.
     pub module: Option<Flavour>,
     /// The libcuda that ld.so finds.
     pub libcuda: Option<JsonPath>,
-    /// The rule it is found by.
+    /// The rule that finds it.
     pub rule: Option<String>,
-    /// The CUDA release of that libcuda, where it is a compatibility package's.
+    /// The CUDA release of that libcuda, if it comes from a compatibility package.
     pub compat: Option<String>,
 }
 
@@ -119,20 +120,20 @@ impl Report {
         }
     }
 
-    /// Whether there is a text, and nothing of it is explained.
+    /// Whether the report has a text that no finding explains.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.messages.is_some() && !self.findings.iter().any(explains)
     }
 
-    /// Whether nothing is wrong: there are facts at most.
+    /// Whether there are facts at most.
     #[must_use]
     pub fn is_fine(&self) -> bool {
         self.verdict.fine
     }
 }
 
-/// Whether a finding stands for a message of the text.
+/// Whether a finding explains a message of the text.
 fn explains(finding: &Finding) -> bool {
     finding.evidence.iter().any(|evidence| evidence.kind == "message")
 }
@@ -147,14 +148,14 @@ fn torch_line(case: &Case<'_>) -> Option<TorchLine> {
 
 fn verdict(findings: &[Finding], torch: Option<&TorchLine>) -> Verdict {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let whom = torch.map_or_else(|| "the libraries".to_owned(), |torch| format!("torch {}", torch.version));
+    let target = torch.map_or_else(|| "the libraries".to_owned(), |torch| format!("torch {}", torch.version));
     let says = match (count(Severity::Fatal), count(Severity::Warning), findings.first()) {
-        (0, 0, _) => format!("{whom}: no problems found"),
-        (0, 1, Some(first)) => format!("{whom}: works, with a warning: {}", first.cause),
-        (0, many, _) => format!("{whom}: works, with {many} warnings"),
-        (_, _, Some(first)) if first.cause.starts_with(&whom) => first.cause.clone(),
-        (_, _, Some(first)) => format!("{whom}: {}", first.cause),
-        (..) => whom,
+        (0, 0, _) => format!("{target}: no problems found"),
+        (0, 1, Some(first)) => format!("{target}: works, with a warning: {}", first.cause),
+        (0, many, _) => format!("{target}: works, with {many} warnings"),
+        (_, _, Some(first)) if first.cause.starts_with(&target) => first.cause.clone(),
+        (_, _, Some(first)) => format!("{target}: {}", first.cause),
+        (..) => target,
     };
     Verdict { fine: count(Severity::Fatal) + count(Severity::Warning) == 0, says }
 }

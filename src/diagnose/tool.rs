@@ -1,7 +1,7 @@
-//! The line that installs or removes packages in the environment asked for, by the tool that made it.
+//! The line that installs or removes packages in the target environment, for the tool that created it.
 //!
-//! Takes a case and what is to be there; gives a [`Remedy`] with the change that it makes. Which tool it is, is told by the
-//! `INSTALLER` of the packages (the packaging guide's "Recording installed projects"), else by `pyvenv.cfg`.
+//! Takes a case and the packages; gives a [`Remedy`] with the change that it makes. The `INSTALLER` file of the
+//! packages determines the tool (the packaging guide's "Recording installed projects"), else `pyvenv.cfg`.
 
 use super::{Case, Remedy, word};
 use crate::machine::{Change, Wheel};
@@ -9,24 +9,24 @@ use crate::python::pins;
 use crate::tables::{FamilyRow, Version, VersionRange, cudnn_releases, families, required_by, toolkits, torch_builds};
 use std::collections::BTreeSet;
 
-/// What is to be installed.
+/// A package to install.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Wanted {
+pub(super) struct PackageSpec {
     /// The package, by its normalised name.
     pub(super) name: String,
-    /// As it stands in a line: `nvidia-cublas-cu12==12.8.4.1`.
+    /// Its requirement on a command line: `nvidia-cublas-cu12==12.8.4.1`.
     pub(super) spec: String,
-    /// The release that comes of it, where that is known.
+    /// The release that this installs, if known.
     pub(super) version: Option<Version>,
 }
 
-impl Wanted {
-    /// This release.
+impl PackageSpec {
+    /// Exactly this release.
     pub(super) fn exactly(name: &str, version: &str) -> Self {
         Self { name: name.to_owned(), spec: format!("{name}=={version}"), version: Version::parse(version) }
     }
 
-    /// The newest release that a range admits, as far as the tables know.
+    /// The newest release within a range that the tables list.
     pub(super) fn within(name: &str, range: Option<&VersionRange>) -> Self {
         if let Some(exact) = range.and_then(VersionRange::exact) {
             return Self::exactly(name, exact.as_str());
@@ -39,12 +39,12 @@ impl Wanted {
     }
 }
 
-/// The wheels that are installed, where every release is known.
-pub(super) fn wheels(wanted: &[Wanted]) -> Option<Vec<Wheel>> {
-    wanted.iter().map(|wanted| Some(Wheel::new(&wanted.name, wanted.version.clone()?))).collect()
+/// The wheels to install, if every release is known.
+pub(super) fn wheels(to_install: &[PackageSpec]) -> Option<Vec<Wheel>> {
+    to_install.iter().map(|to_install| Some(Wheel::new(&to_install.name, to_install.version.clone()?))).collect()
 }
 
-/// A family that a wheel of this name holds, and the CUDA major it is for.
+/// A family in a wheel of this name, and its CUDA major.
 fn family_of(name: &str) -> Option<(&'static FamilyRow, u64)> {
     let of = |row: &'static FamilyRow| {
         let major = [11, 12, 13].into_iter().find(|major| row.wheel_names(*major).iter().any(|wheel| wheel == name))?;
@@ -53,7 +53,7 @@ fn family_of(name: &str) -> Option<(&'static FamilyRow, u64)> {
     families().iter().find_map(of)
 }
 
-/// The newest release of a wheel that the tables know, within a range.
+/// The newest release of a wheel in the tables, within a range.
 fn newest(name: &str, range: Option<&VersionRange>) -> Option<Version> {
     let majors = [11, 12, 13];
     let of = |row: &&FamilyRow, major: &u64| row.wheel_names(*major).iter().any(|wheel| wheel == name);
@@ -69,7 +69,7 @@ fn newest(name: &str, range: Option<&VersionRange>) -> Option<Version> {
     all.filter(|version| range.is_none_or(|range| range.contains(version))).max()
 }
 
-/// What puts packages into an environment.
+/// The tool that installs packages into an environment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tool {
     Uv,
@@ -84,13 +84,13 @@ impl Case<'_> {
             self.host.read_text(&package.dir.join("INSTALLER")).ok()
         };
         let first = self.installed.iter().find(|package| package.name.starts_with("nvidia-"));
-        let said = installer("torch").or_else(|| installer(&first?.name)).unwrap_or_default();
+        let installer_name = installer("torch").or_else(|| installer(&first?.name)).unwrap_or_default();
         let has_pip = self.has_package("pip").is_some();
-        match said.trim() {
-            said if said.starts_with("uv") && !has_pip => return Tool::Uv,
+        match installer_name.trim() {
+            installer_name if installer_name.starts_with("uv") && !has_pip => return Tool::Uv,
             "pip" => return Tool::Pip,
-            // poetry and its kin leave pip out.
-            said if !said.is_empty() => return if has_pip { Tool::Pip } else { Tool::Uv },
+            // poetry and similar tools install no pip.
+            installer_name if !installer_name.is_empty() => return if has_pip { Tool::Pip } else { Tool::Uv },
             _ => {}
         }
         let config = self.host.read_text(&python.prefix.join("pyvenv.cfg")).unwrap_or_default();
@@ -98,12 +98,12 @@ impl Case<'_> {
         if by_uv { Tool::Uv } else { Tool::Pip }
     }
 
-    /// The interpreter, as it is written in a line.
+    /// The interpreter, as written in a line.
     fn program(&self) -> String {
         self.interpreter.map_or_else(|| "python".to_owned(), |python| word(python.program.as_os_str()))
     }
 
-    /// `PYTHON -m pip VERB`, or what stands for it.
+    /// `PYTHON -m pip VERB`, or the tool's equivalent.
     pub(super) fn verb(&self, verb: &str) -> String {
         match self.tool() {
             Tool::Uv => format!("uv pip {verb} --python {}", self.program()),
@@ -111,7 +111,7 @@ impl Case<'_> {
         }
     }
 
-    /// A line for packages that are not NVIDIA's: what these would bring is not known.
+    /// A line for packages that are not NVIDIA's, whose changes cannot be modelled.
     pub(super) fn pip(&self, arguments: &str) -> Remedy {
         let line = match arguments.strip_prefix("install ") {
             Some(rest) => format!("{} {}", self.verb("install"), rest),
@@ -125,31 +125,31 @@ impl Case<'_> {
         })
     }
 
-    /// The line that installs these, and nothing else. `again`: even what is there in that release is written anew.
-    pub(super) fn install(&self, wanted: &[Wanted], again: bool) -> Option<Remedy> {
-        self.replace(&BTreeSet::new(), wanted, again)
+    /// The line that installs these, and nothing else. `again`: reinstalls even an installed release.
+    pub(super) fn install(&self, to_install: &[PackageSpec], again: bool) -> Option<Remedy> {
+        self.replace(&BTreeSet::new(), to_install, again)
     }
 
-    /// The line that removes packages first; files that two of them wrote are gone with either.
-    pub(super) fn replace(&self, remove: &BTreeSet<String>, wanted: &[Wanted], again: bool) -> Option<Remedy> {
-        if wanted.is_empty() {
+    /// The line that removes packages first; files that two of them wrote are removed with either.
+    pub(super) fn replace(&self, remove: &BTreeSet<String>, to_install: &[PackageSpec], again: bool) -> Option<Remedy> {
+        if to_install.is_empty() {
             return None;
         }
-        // pip leaves alone what is there in the release that is asked for.
-        let is_here = |wanted: &Wanted| {
-            self.has_package(&wanted.name)
-                .is_some_and(|here| Some(here.version.as_str()) == wanted.version.as_ref().map(Version::as_str))
+        // pip skips a package that is installed in the requested release.
+        let is_here = |to_install: &PackageSpec| {
+            self.has_package(&to_install.name)
+                .is_some_and(|here| Some(here.version.as_str()) == to_install.version.as_ref().map(Version::as_str))
         };
-        let again = again || wanted.iter().any(is_here);
-        // What is here is replaced alone: the resolver would want to have a say on all else.
-        let here = wanted.iter().any(|wanted| self.has_package(&wanted.name).is_some());
+        let again = again || to_install.iter().any(is_here);
+        // Replace only the installed package: the resolver would check all others too.
+        let here = to_install.iter().any(|to_install| self.has_package(&to_install.name).is_some());
         let flags = match (self.tool(), again) {
             (Tool::Uv, true) => " --reinstall --no-deps",
             (Tool::Pip, true) => " --force-reinstall --no-deps",
             (_, false) if here || !remove.is_empty() => " --no-deps",
             (_, false) => "",
         };
-        let specs: Vec<&str> = wanted.iter().map(|wanted| wanted.spec.as_str()).collect();
+        let specs: Vec<&str> = to_install.iter().map(|to_install| to_install.spec.as_str()).collect();
         let install = format!("{}{flags} {}", self.verb("install"), specs.join(" "));
         let line = if remove.is_empty() {
             install
@@ -157,8 +157,8 @@ impl Case<'_> {
             let names: Vec<&str> = remove.iter().map(String::as_str).collect();
             format!("{} {} && {install}", self.verb("uninstall"), names.join(" "))
         };
-        let alone = if flags.is_empty() { self.required(wanted) } else { Vec::new() };
-        let all: Vec<Wanted> = wanted.iter().cloned().chain(alone).collect();
+        let alone = if flags.is_empty() { self.required(to_install) } else { Vec::new() };
+        let all: Vec<PackageSpec> = to_install.iter().cloned().chain(alone).collect();
         let remedy = Remedy::command(line);
         Some(match wheels(&all) {
             Some(install) => remedy.making(Change::Wheels { remove: remove.iter().cloned().collect(), install }),
@@ -166,26 +166,26 @@ impl Case<'_> {
         })
     }
 
-    /// What is not here, and is installed with these.
-    pub(super) fn required(&self, wanted: &[Wanted]) -> Vec<Wanted> {
-        let mut found: Vec<Wanted> = Vec::new();
-        let mut queue: Vec<String> = wanted.iter().map(|wanted| wanted.name.clone()).collect();
+    /// Packages that are missing, to install together with these.
+    pub(super) fn required(&self, to_install: &[PackageSpec]) -> Vec<PackageSpec> {
+        let mut found: Vec<PackageSpec> = Vec::new();
+        let mut queue: Vec<String> = to_install.iter().map(|to_install| to_install.name.clone()).collect();
         while let Some(name) = queue.pop() {
             let Some((row, major)) = family_of(&name) else { continue };
             for family in required_by(row.family) {
                 let row = families().iter().find(|row| row.family == *family);
                 let Some(name) = row.and_then(|row| row.wheel_names(major).into_iter().next()) else { continue };
-                let known = wanted.iter().chain(&found).any(|known| known.name == name);
+                let known = to_install.iter().chain(&found).any(|known| known.name == name);
                 if !known && self.has_package(&name).is_none() {
                     queue.push(name.clone());
-                    found.push(Wanted::within(&name, None));
+                    found.push(PackageSpec::within(&name, None));
                 }
             }
         }
         found
     }
 
-    /// A remedy, and then the set handed out: what is installed is not in any search path yet.
+    /// A remedy followed by the run line: no search path contains the installed files yet.
     pub(super) fn and_run(&self, first: Remedy) -> Remedy {
         let Some(line) = first.as_command() else { return first };
         let both = Remedy::command(format!("{line} && {}", self.run_line()));
@@ -195,27 +195,27 @@ impl Case<'_> {
         }
     }
 
-    /// The wheel of a library for this environment: in the release that a package here requires, else as the tables have it
-    /// for this torch, else the newest.
-    pub(super) fn wheel_of(&self, row: &'static FamilyRow, major: u64) -> Option<Wanted> {
+    /// The wheel of a library for this environment: in the release that an installed package requires, else that of
+    /// the tables for this torch, else the newest.
+    pub(super) fn wheel_of(&self, row: &'static FamilyRow, major: u64) -> Option<PackageSpec> {
         let names = row.wheel_names(major);
-        let asked = pins(self.host, self.installed, "torch");
-        if let Some((name, range)) = names.iter().find_map(|name| asked.get_key_value(name)) {
-            return Some(Wanted::within(name, Some(range)));
+        let pinned = pins(self.host, self.installed, "torch");
+        if let Some((name, range)) = names.iter().find_map(|name| pinned.get_key_value(name)) {
+            return Some(PackageSpec::within(name, Some(range)));
         }
         let name = names.first()?;
         if let Some(here) = self.has_package(name) {
-            return Some(Wanted::exactly(name, &here.version));
+            return Some(PackageSpec::exactly(name, &here.version));
         }
         let known = self.torch.and_then(|torch| crate::tables::torch_build(&torch.version, None));
         let known = known.filter(|known| known.cuda_version.major() == major);
         if let Some(version) = known.and_then(|known| known.pins.get(row.family)?.exact()) {
-            return Some(Wanted::exactly(name, version.as_str()));
+            return Some(PackageSpec::exactly(name, version.as_str()));
         }
-        // The last release that had it.
+        // The last release that contained it.
         if row.stem == "nvToolsExt" && major == 12 {
-            return Some(Wanted::exactly(name, "12.8.90"));
+            return Some(PackageSpec::exactly(name, "12.8.90"));
         }
-        Some(Wanted::within(name, None))
+        Some(PackageSpec::within(name, None))
     }
 }

@@ -1,7 +1,7 @@
-//! Whether a remedy heals.
+//! Tries remedies on a model of the machine.
 //!
-//! Takes findings with what might heal them; tries each change on the machine and judges that anew. A line stays only where
-//! its finding is gone afterwards and nothing fatal is new; advice that no change stands for stays as it is. Runs nothing.
+//! Takes findings with candidate remedies; applies each change to the model and judges it again. Keeps a line only if
+//! its finding disappears and nothing fatal is new; keeps advice without a modelled change. Runs nothing.
 
 use super::finding::{Consequence, Finding};
 use super::remedy::Remedy;
@@ -9,7 +9,7 @@ use crate::machine::{Change, Machine};
 use crate::tables::Severity;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Changes that are tried for one page.
+/// The most changes to try for one report.
 const TRIALS: usize = 16;
 
 /// The findings of a changed machine, by id.
@@ -19,23 +19,23 @@ struct Trial {
 }
 
 impl Trial {
-    /// Whether nothing is found any more that is called so and is as bad.
+    /// Whether no finding has the same id and severity.
     fn lacks(&self, finding: &Finding) -> bool {
         self.found.get(finding.id).is_none_or(|severity| *severity > finding.severity)
     }
 
-    /// How many fatal ones are left.
+    /// The number of fatal findings that remain.
     fn left(&self) -> usize {
         self.found.values().filter(|severity| **severity == Severity::Fatal).count()
     }
 
-    /// Whether nothing fatal is found that was not before.
+    /// Whether no new fatal finding appears.
     fn adds_nothing(&self, fatal: &BTreeSet<&str>) -> bool {
         self.found.iter().all(|(id, severity)| *severity != Severity::Fatal || fatal.contains(id))
     }
 }
 
-/// Keeps of each finding the remedies that heal, best first, and puts what has the same cause below the first of them.
+/// Keeps the remedies of each finding that heal it, best first, and groups findings with one cause below the first.
 /// `judge` gives the findings of a machine.
 pub(super) fn tried(
     machine: &Machine,
@@ -60,7 +60,7 @@ pub(super) fn tried(
         findings.iter().filter(|it| it.severity == Severity::Fatal).map(|finding| finding.id).collect();
     let trial = |remedy: &Remedy| trials.iter().find(|trial| Some(&trial.change) == remedy.change.as_ref());
     let left = |remedy: &Remedy| trial(remedy).map_or(usize::MAX, Trial::left);
-    // A torch from elsewhere is the cause of what is wrong with it.
+    // A torch from another environment causes its own findings.
     let elsewhere = |finding: &Finding| finding.remedies.iter().any(|it| it.rank() == 0 && left(it) < fatal.len());
     if let Some(first) = findings.iter().position(elsewhere) {
         findings[first].severity = Severity::Fatal;
@@ -71,14 +71,14 @@ pub(super) fn tried(
         let mut remedies = std::mem::take(&mut finding.remedies);
         let heals = |trial: &Trial| trial.lacks(finding) && trial.adds_nothing(&fatal);
         remedies.retain(|remedy| remedy.change.is_none() || trial(remedy).is_some_and(heals));
-        // What was tried for another finding is for this one, too, where it leaves less that is fatal.
+        // A remedy tried for another finding also applies here if it leaves fewer fatal findings.
         let own = remedies.iter().map(left).min().unwrap_or(usize::MAX);
         let others = all.iter().filter(|remedy| match &remedy.change {
             None | Some(Change::Files(_)) => false,
             Some(_) => trial(remedy).is_some_and(heals) && (left(remedy) < own || remedy.rank() == 0),
         });
         remedies.extend(others.cloned());
-        // Where wheels heal by themselves, no set need be handed out after them.
+        // If wheels alone heal, the set need not be handed out after them.
         finding.remedies = remedies.iter().filter(|it| !it.is_more_than(&remedies)).cloned().collect();
         finding.remedies.sort_by_key(|remedy| (remedy.rank(), left(remedy)));
         finding.remedies.dedup();
@@ -109,7 +109,7 @@ pub(super) fn tried(
     kept
 }
 
-/// Does the same for each, on as many threads as there are processors.
+/// Applies `work` to every item, on as many threads as there are processors.
 fn on_each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     let mut rest = items.into_iter();

@@ -1,31 +1,31 @@
 //! The GPUs on the PCI bus, and the device files of the driver.
 //!
-//! Reads what sysfs knows without asking the device: no GPU is woken.
+//! Reads only the state that sysfs keeps without access to the device: wakes no GPU.
 
 use crate::host::{Host, Kind};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// NVIDIA's number in the registry of PCI vendors.
+/// NVIDIA's PCI vendor id.
 const NVIDIA: &str = "0x10de";
 
-/// The base class of display controllers: VGA (`0x0300`), 3D (`0x0302`). The GPU's own sound, USB and the bridges of
-/// `NVSwitch` are of others.
+/// The base class of display controllers: VGA (`0x0300`), 3D (`0x0302`). The GPU's sound and USB
+/// functions and the bridges of `NVSwitch` are of other classes.
 const DISPLAY: &str = "0x03";
 
 /// A GPU on the PCI bus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
-    /// Where: `0000:01:00.0`.
+    /// Its address: `0000:01:00.0`.
     pub slot: String,
-    /// Its number: `0x2330`.
+    /// Its device id: `0x2330`.
     pub device: String,
-    /// The kernel module that has it: `nvidia`, `nouveau`, `vfio-pci`.
+    /// The kernel module bound to it: `nvidia`, `nouveau`, `vfio-pci`.
     pub driver: Option<String>,
 }
 
 impl Gpu {
-    /// Whether it is set aside for a virtual machine.
+    /// Whether it is bound for a virtual machine.
     #[must_use]
     pub fn passed_through(&self) -> bool {
         matches!(self.driver.as_deref(), Some("vfio-pci" | "pci-stub" | "xen-pciback"))
@@ -39,7 +39,7 @@ pub struct Node {
     pub name: String,
     /// Its permission bits.
     pub mode: u32,
-    /// Whether whoever asks may use it.
+    /// Whether the current user may use it.
     pub usable: bool,
 }
 
@@ -52,7 +52,7 @@ impl Node {
     }
 }
 
-/// The GPUs of NVIDIA's; `None` where sysfs does not show the bus.
+/// The NVIDIA GPUs; `None` where sysfs does not show the bus.
 pub(super) fn gpus(host: &Host) -> Option<Vec<Gpu>> {
     let bus = Path::new("/sys/bus/pci/devices");
     let read = |path: &Path| host.read_text(path).ok().map(|text| text.trim().to_ascii_lowercase());

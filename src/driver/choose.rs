@@ -1,8 +1,8 @@
 //! The driver's own libraries: one group, from one directory, never from a toolkit.
 //!
-//! What ld.so finds stays, unless it is a stub or of another version than the kernel module while a copy of the
-//! right version is at hand. The forward-compatible libcuda that ld.so finds stays only where it goes with the kernel
-//! module, and the driver itself does not run what asks: GPUs it does not serve refuse it (error 804).
+//! The copy that ld.so finds stays, unless it is a stub, or of another version than the kernel module while a copy of
+//! the right version exists. A forward-compatible libcuda stays only where it supports the kernel module, and the
+//! driver does not run the target: GPUs outside its support refuse it (error 804).
 
 use super::rules;
 use crate::inventory::{Inventory, Library, kernel_version};
@@ -11,10 +11,10 @@ use crate::tables::Version;
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// The library all others of the driver are chosen by.
+/// The library that decides the directory of all others.
 const LIBCUDA: &str = "libcuda.so.1";
 
-/// Where Windows hands its driver to WSL: any other that is installed there has no kernel module to talk to.
+/// Where WSL mounts the driver of Windows; any other driver there has no kernel module.
 pub(super) const WSL: &str = "/usr/lib/wsl";
 
 /// The driver libraries to hand out, with the reason; empty where no driver is installed.
@@ -23,7 +23,7 @@ pub(crate) struct Chosen<'i> {
     pub(crate) because: String,
 }
 
-/// Chooses them for what is built for a CUDA release.
+/// Chooses them for a target built for a CUDA release.
 pub(crate) fn choose<'i>(loader: &Loader, inventory: &'i Inventory, cuda: Option<&Version>) -> Chosen<'i> {
     let usable: Vec<&Library> =
         inventory.libraries.iter().filter(|library| library.row.is_driver() && library.unusable.is_none()).collect();
@@ -42,7 +42,7 @@ pub(crate) fn choose<'i>(loader: &Loader, inventory: &'i Inventory, cuda: Option
         let alone = cuda.zip(kernel_release.as_ref()).map(|(cuda, kernel)| rules::on_driver(cuda, kernel));
         matches!(own, Some(rules::Verdict::ViaCompat { .. })) && alone.is_some_and(|alone| !alone.runs())
     };
-    let cuda: Vec<&&Library> = usable.iter().filter(|library| library.asked_as() == LIBCUDA).collect();
+    let cuda: Vec<&&Library> = usable.iter().filter(|library| library.load_name() == LIBCUDA).collect();
     let today = loader.find(OsStr::new(LIBCUDA)).and_then(|(path, rule)| {
         let id = host.stat(&path).ok()?.id;
         let library = cuda.iter().find(|library| library.stat.id == id)?;
@@ -55,7 +55,7 @@ pub(crate) fn choose<'i>(loader: &Loader, inventory: &'i Inventory, cuda: Option
             match (better, &kernel, today) {
                 (Some(library), Some(version), _) => (**library, format!("of the kernel module's version {version}")),
                 (Some(library), None, _) => (**library, "of the driver of Windows".to_owned()),
-                // Nothing is known to fit better than what ld.so takes.
+                // No copy is known to fit better than ld.so's.
                 (_, _, Some((library, because))) => (library, because),
                 _ => match cuda.first() {
                     Some(library) => (**library, "the only driver found; not in any search path of ld.so".to_owned()),

@@ -1,14 +1,13 @@
-//! The version that a library of a driver says inside, for the copies whose names do not tell it: bind mounts of
-//! containers, WSL.
+//! The version inside a driver library, for copies without a version in their names: bind mounts of containers, WSL.
 //!
-//! libcuda names the parts it opens by their whole names (`libnvidia-pkcs11.so.535.261.03`); NVML holds the version as
-//! a text of its own.
+//! libcuda contains the whole names of the parts that it opens (`libnvidia-pkcs11.so.535.261.03`); NVML contains the
+//! version as a separate text.
 
 use crate::inventory::Library;
 use crate::tables::Version;
 use memchr::memmem;
 
-/// Bytes of constants that are searched.
+/// Bytes of constants searched.
 const WINDOW: usize = 32 << 20;
 
 pub(super) fn version(library: &Library) -> Option<Version> {
@@ -28,7 +27,7 @@ fn named_part(constants: &[u8]) -> Option<Version> {
     })
 }
 
-/// The only text that is nothing but a release.
+/// The only text that is a bare release.
 fn alone(constants: &[u8]) -> Option<Version> {
     let mut found = None;
     for text in constants.split(|byte| *byte == 0) {
@@ -68,7 +67,7 @@ mod tests {
         let text = |bytes: &[u8], read: fn(&[u8]) -> Option<Version>| read(bytes).map(|version| version.to_string());
         let libcuda = b"x\x00535.54.02\x00535.86.06\0libnvidia-ml.so.1\0libnvidia-pkcs11.so.535.261.03\0";
         assert_eq!(text(libcuda, named_part).as_deref(), Some("535.261.03"));
-        // Two of them: neither is believed.
+        // Two releases: ambiguous.
         assert_eq!(text(libcuda, alone), None);
         assert_eq!(text(b"\x0012.535.261.03\x00535.261.03\x00535.261.\0", alone).as_deref(), Some("535.261.03"));
         assert_eq!(text(b"libnvidia-%s.so.%s", named_part), None);

@@ -1,4 +1,4 @@
-//! The libraries of drivers on a machine: what each is for, and which of them ld.so finds.
+//! The driver libraries on a machine: the role of each, and the ones that ld.so finds.
 
 use super::embedded;
 use crate::inventory::{Inventory, Library, forward_compatibility};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// A library of a driver.
+/// A driver library.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DriverFile {
@@ -16,35 +16,35 @@ pub struct DriverFile {
     pub path: PathBuf,
     /// Its other names in the same directory.
     pub names: Vec<String>,
-    /// The name it answers to.
+    /// The name that processes load it by.
     pub soname: String,
-    /// Its release: of its file name, of a package, or of what it says inside.
+    /// Its release: from its file name, its package or its content.
     pub version: Option<String>,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
 }
 
-/// What a library of a driver is for.
+/// The role of a driver library.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Role {
     /// Installed with the driver: must be of the kernel module's version.
     Driver,
-    /// Of the forward-compatibility package: newer than the kernel module on purpose.
+    /// Of the forward-compatibility package: newer than the kernel module by design.
     Compat {
-        /// The CUDA release it brings, where its note says.
+        /// Its CUDA release, where its note has it.
         cuda: Option<String>,
-        /// The branches of kernel modules it runs on, where its note says.
+        /// The branches of kernel modules that it runs on, where its note has them.
         branches: Vec<u64>,
     },
     /// For linking only.
     Stub,
-    /// Nothing may load it, and why.
+    /// It must not be loaded, with the reason.
     Unusable(String),
 }
 
-/// What ld.so leads a name to.
+/// The file that a name resolves to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The file.
@@ -68,7 +68,7 @@ impl DriverFile {
         Self {
             path: library.path.clone(),
             names: library.names.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
-            soname: library.asked_as().to_owned(),
+            soname: library.load_name().to_owned(),
             version: library.version.as_ref().filter(|version| version.major() >= 100).map_or_else(
                 || embedded::version(library).map(|version| version.to_string()),
                 |version| Some(version.to_string()),
@@ -95,7 +95,7 @@ impl DriverFile {
         self.path.parent().unwrap_or(&self.path)
     }
 
-    /// Whether this file stands at a path.
+    /// Whether a path is one of its names.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         self.path == path
             || (path.parent() == Some(self.dir())
@@ -103,7 +103,7 @@ impl DriverFile {
     }
 }
 
-/// Every library of a driver, by path.
+/// Every driver library, by path.
 pub(super) fn files(inventory: &Inventory) -> Vec<DriverFile> {
     let mut files: Vec<DriverFile> =
         inventory.libraries.iter().filter(|library| library.row.is_driver()).map(DriverFile::of).collect();
@@ -111,7 +111,7 @@ pub(super) fn files(inventory: &Inventory) -> Vec<DriverFile> {
     files
 }
 
-/// What ld.so finds for a name, in a process without a run path of its own.
+/// The file that a name resolves to in a process without a run path.
 pub(super) fn found(loader: &Loader, name: &str) -> Option<Found> {
     let (path, rule) = loader.find(OsStr::new(name))?;
     Some(Found { path, rule: rule.to_string() })

@@ -1,8 +1,8 @@
-//! What the NVIDIA driver of a machine is, and what runs on it; nothing of it is run.
+//! The NVIDIA driver of a machine, and the software that it supports.
 //!
-//! Takes a machine through its [`Host`] and [`Inventory`]; gives a [`Driver`], a value that can be written down and
-//! read back, so that what was seen on one machine is judged on another. The judgements ([`rules`]) take such values and
-//! the tables of [`facts`] alone. What only the driver itself can tell, its devices, is passed in ([`Devices`]).
+//! Takes a machine through its [`Host`] and [`Inventory`]; gives a [`Driver`], which can be saved and judged on another
+//! machine. The judgements ([`rules`]) use such values and the tables of [`facts`] alone. The devices, which only the
+//! driver can report, are passed in ([`Devices`]). Never runs driver code.
 //!
 //! [`Host`]: crate::host::Host
 //! [`facts`]: crate::tables
@@ -32,7 +32,7 @@ use std::path::PathBuf;
 /// The version of the format of a recorded machine.
 pub const RECORD: u32 = 1;
 
-/// The driver of a machine and what it stands on.
+/// The driver of a machine and its surroundings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -41,69 +41,69 @@ pub struct Driver {
     pub kernel: KernelModule,
     /// Whether nouveau, the kernel's own driver, is loaded.
     pub nouveau: bool,
-    /// The GPUs of NVIDIA's on the PCI bus; `None` where the bus cannot be seen.
+    /// The NVIDIA GPUs on the PCI bus; `None` where the bus cannot be seen.
     pub gpus: Option<Vec<Gpu>>,
     /// The device files of the driver; `None` where no device can be seen, as in an image.
     pub nodes: Option<Vec<Node>>,
-    /// What the machine is.
+    /// The kind of machine.
     pub surroundings: Surroundings,
     /// Every library of a driver: installed, of the compatibility package, stubs.
     pub files: Vec<DriverFile>,
-    /// What ld.so finds today as `libcuda.so.1`.
+    /// The file that `libcuda.so.1` resolves to today.
     pub libcuda: Option<Found>,
-    /// What ld.so finds today as `libnvidia-ml.so.1`.
+    /// The file that `libnvidia-ml.so.1` resolves to today.
     pub nvml: Option<Found>,
-    /// What ld.so finds today as `libnvidia-ptxjitcompiler.so.1`.
+    /// The file that `libnvidia-ptxjitcompiler.so.1` resolves to today.
     pub jit: Option<Found>,
-    /// Whether the cache of ld.so knows `libcuda.so.1`; `None` where there is no cache.
+    /// Whether the cache of ld.so has `libcuda.so.1`; `None` where there is no cache.
     pub cached: Option<bool>,
-    /// What libcuda and NVML said, where they were asked.
+    /// The responses of libcuda and NVML, where queried.
     pub devices: Devices,
 }
 
-/// What came of asking libcuda and NVML, each in a process of its own; `None` where nobody asked.
+/// The responses of libcuda and NVML, each queried in its own process; `None` where not queried.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Devices {
     /// libcuda: whether CUDA works for a process of this user.
-    pub cuda: Option<Said>,
-    /// NVML: what is there, even where CUDA does not work.
-    pub nvml: Option<Said>,
+    pub cuda: Option<DriverResponse>,
+    /// NVML: the GPUs of the machine, even where CUDA does not work.
+    pub nvml: Option<DriverResponse>,
 }
 
-/// What one of them said.
+/// The response of a driver library.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct Said {
-    /// How the process that asked ended.
+pub struct DriverResponse {
+    /// How the querying process ended.
     pub end: End,
-    /// What `cuInit` or `nvmlInit` returned, where it was not success: 3, 34, 100, 803, 804, 999; 9, 18.
+    /// The error that `cuInit` or `nvmlInit` returned: 3, 34, 100, 803, 804, 999; 9, 18.
     pub error: Option<i32>,
     /// The CUDA release that it serves: `12.2`.
     pub cuda: Option<String>,
-    /// The version of the driver: `535.261.03`. Only NVML tells.
+    /// The version of the driver: `535.261.03`. From NVML only.
     pub driver: Option<String>,
     /// The devices, in its order.
     pub devices: Vec<Device>,
 }
 
-/// How a process that asked the driver ended.
+/// How a process that queried the driver ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum End {
-    /// It said all it was asked.
+    /// With a whole response.
     #[default]
     Done,
-    /// It did not answer in time.
+    /// It did not end in time.
     Hangs,
-    /// It ended otherwise, and how: a signal, an exit, a library that cannot be loaded.
+    /// With a failure: a signal, an exit status, a library that cannot be loaded.
     Failed(String),
 }
 
-/// A GPU as the driver names it. What it did not tell is empty.
+/// A GPU as the driver reports it. Unreported fields are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -165,8 +165,8 @@ impl std::fmt::Display for Compute {
     }
 }
 
-/// The version of the driver, as far as that shows without a look at the libraries of the machine: of the kernel module,
-/// else of the file that is found as `libcuda.so.1`, by its name.
+/// The version of the driver without an inventory: that of the kernel module, else that in the name of the file that
+/// `libcuda.so.1` resolves to.
 #[must_use]
 pub fn version_at_once(loader: &Loader) -> Option<Version> {
     let host = loader.host();
@@ -174,13 +174,13 @@ pub fn version_at_once(loader: &Loader) -> Option<Version> {
     kernel.or_else(|| {
         let (path, _) = loader.find("libcuda.so.1".as_ref())?;
         let real = host.canonical(&path).ok()?;
-        // `libcuda.so.1.1` of WSL and `libcuda.so` of the stubs tell nothing.
+        // `libcuda.so.1.1` of WSL and `libcuda.so` of the stubs have no version.
         parse_library_name(real.file_name()?)?.version.filter(|version| version.major() >= 100)
     })
 }
 
 impl Driver {
-    /// Looks at the driver of a machine. `inventory` holds the libraries of the places that count.
+    /// Reads the driver of a machine. `inventory` holds the libraries of the places that count.
     #[must_use]
     pub fn look(loader: &Loader, inventory: &Inventory) -> Self {
         let host = loader.host();
@@ -199,14 +199,14 @@ impl Driver {
         }
     }
 
-    /// The machine with what its driver said.
+    /// The driver with its responses.
     #[must_use]
     pub fn with_devices(mut self, devices: Devices) -> Self {
         self.devices = devices;
         self
     }
 
-    /// The driver where some of its libraries are handed out by name, whatever ld.so would find.
+    /// The driver where a plan hands out some of its libraries by name, in place of ld.so's.
     #[must_use]
     pub fn handed_out(mut self, by_name: impl Fn(&str) -> Option<PathBuf>) -> Self {
         let parts = [
@@ -222,36 +222,35 @@ impl Driver {
         self
     }
 
-    /// The devices as CUDA sees them; as NVML does, where CUDA says nothing.
+    /// The devices that CUDA reports, else those of NVML.
     #[must_use]
     pub fn devices(&self) -> &[Device] {
-        let told = |said: &Option<Said>| said.as_ref().is_some_and(|said| !said.devices.is_empty());
-        let said = Some(&self.devices.cuda).filter(|said| told(said)).unwrap_or(&self.devices.nvml);
-        said.as_ref().map(|said| said.devices.as_slice()).unwrap_or_default()
+        let cuda = self.devices.cuda.as_ref().filter(|cuda| !cuda.devices.is_empty());
+        cuda.or(self.devices.nvml.as_ref()).map(|response| response.devices.as_slice()).unwrap_or_default()
     }
 
-    /// Whether it can be seen that the kernel has the driver: its module, or the device file of a GPU where modules are
-    /// hidden. `/dev/nvidiactl` alone shows nothing: libcuda and NVML, asked by root, make it where there is no driver.
+    /// Whether the kernel visibly has the driver: its module, or the device file of a GPU where modules are hidden. Not
+    /// `/dev/nvidiactl` alone: as root, libcuda and NVML create it even without a driver.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         self.kernel.loaded || self.nodes.iter().flatten().any(Node::is_gpu)
     }
 
-    /// The copy of libcuda that is found today.
+    /// The copy of libcuda that ld.so finds today.
     #[must_use]
     pub fn found_libcuda(&self) -> Option<&DriverFile> {
         let found = self.libcuda.as_ref()?;
         self.files.iter().find(|file| file.is_libcuda() && file.is_at(&found.path))
     }
 
-    /// The copies of libcuda that a process could use: no stub, nothing damaged, nothing of another machine.
+    /// The copies of libcuda that a process could use: no stubs, damaged files or files for another machine.
     pub fn usable_libcudas(&self) -> impl Iterator<Item = &DriverFile> {
         self.files.iter().filter(|file| file.is_libcuda() && file.is_usable())
     }
 
-    /// The installed libcuda, not that of a compatibility package, that goes with the kernel module: the one that
-    /// should be loaded unless forward compatibility is wanted. On WSL that of Windows; where no module can be seen, the
-    /// one that is found, or the first there is.
+    /// The installed libcuda for the kernel module, not that of a compatibility package: the one to load without
+    /// forward compatibility. On WSL that of Windows; where no module is visible, the one that ld.so finds, else the
+    /// first.
     #[must_use]
     pub fn fitting_libcuda(&self) -> Option<&DriverFile> {
         let installed = || self.usable_libcudas().filter(|file| file.role == Role::Driver);
@@ -263,34 +262,34 @@ impl Driver {
         of_windows().or_else(found).or_else(|| installed().next())
     }
 
-    /// The version of the driver: of the kernel module, else, where that cannot be seen as on WSL and in some containers,
-    /// what NVML said, else of the libcuda that fits.
+    /// The version of the driver: that of the kernel module; where that is hidden, as on WSL and in some containers,
+    /// the one that NVML reports, else that of the fitting libcuda.
     #[must_use]
     pub fn driver_version(&self) -> Option<Version> {
-        let said = self.devices.nvml.as_ref().and_then(|said| said.driver.as_deref());
-        let told = self.kernel.version.as_deref().or(said).and_then(Version::parse);
-        told.or_else(|| Version::parse(self.fitting_libcuda()?.version.as_deref()?))
+        let nvml = self.devices.nvml.as_ref().and_then(|response| response.driver.as_deref());
+        let reported = self.kernel.version.as_deref().or(nvml).and_then(Version::parse);
+        reported.or_else(|| Version::parse(self.fitting_libcuda()?.version.as_deref()?))
     }
 
-    /// The CUDA release of the driver: what `cuDriverGetVersion` said, else that of its branch.
+    /// The CUDA release of the driver: that of `cuDriverGetVersion`, else that of its branch.
     #[must_use]
     pub fn driver_cuda(&self) -> Option<Version> {
-        // NVML is never that of a compatibility package.
-        let said = [&self.devices.nvml, &self.devices.cuda].into_iter().flatten();
-        let told = said.filter(|said| said.error.is_none()).find_map(|said| Version::parse(said.cuda.as_deref()?));
-        told.or_else(|| rules::cuda_of_driver(&self.driver_version()?))
+        // First NVML, which is never of a compatibility package.
+        let responses = [&self.devices.nvml, &self.devices.cuda].into_iter().flatten();
+        let reported = responses.filter(|one| one.error.is_none()).find_map(|one| Version::parse(one.cuda.as_deref()?));
+        reported.or_else(|| rules::cuda_of_driver(&self.driver_version()?))
     }
 
-    /// Whether a driver or a GPU is there, so that something of CUDA's may come to be used.
+    /// Whether the machine has a driver or a GPU, so that CUDA may be used.
     #[must_use]
     pub fn can_be_used(&self) -> bool {
         self.usable_libcudas().next().is_some() || self.is_loaded() || self.has_gpu()
     }
 
-    /// Whether a program can be given GPUs at all, as far as that can be seen from outside the driver.
+    /// Whether programs can have a GPU, as far as visible from outside the driver.
     #[must_use]
     pub fn has_gpu(&self) -> bool {
-        let wanted = |gpu: &Gpu| !gpu.passed_through();
-        self.gpus.as_ref().is_some_and(|gpus| gpus.iter().any(wanted)) || !self.devices().is_empty()
+        let available = |gpu: &Gpu| !gpu.passed_through();
+        self.gpus.as_ref().is_some_and(|gpus| gpus.iter().any(available)) || !self.devices().is_empty()
     }
 }

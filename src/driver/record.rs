@@ -1,4 +1,4 @@
-//! A machine on paper: what was seen, written down and read back.
+//! The driver of a machine as a JSON file.
 
 use super::{Driver, RECORD};
 use crate::host::Hints;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// It is no record.
+    /// It is not a record.
     #[error("not a recorded driver: {0}")]
     Malformed(#[from] serde_json::Error),
     /// It was written by a later cudashim.
@@ -37,12 +37,12 @@ impl Driver {
     /// The machine as JSON.
     ///
     /// # Errors
-    /// None that is known: a machine holds nothing that JSON cannot.
+    /// None that is known: all fields have a JSON form.
     pub fn to_json(&self) -> Result<String, RecordError> {
         Ok(serde_json::to_string_pretty(&Record { schema: RECORD, machine: self })? + "\n")
     }
 
-    /// Reads what [`Driver::to_json`] wrote. What it does not know it skips, and what is missing was not seen.
+    /// Reads the output of [`Driver::to_json`]. Skips unknown fields; missing ones count as not seen.
     pub fn from_json(text: &str) -> Result<Self, RecordError> {
         let Head { schema: found } = serde_json::from_str(text)?;
         if found > RECORD {

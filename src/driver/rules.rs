@@ -1,7 +1,7 @@
-//! What runs on which driver and which GPU.
+//! Which programs run on which driver and GPU.
 //!
-//! Takes versions, capabilities and architectures; gives a [`Verdict`]. Pure: the tables of `data/` and its
-//! arguments are all it knows. The rules are NVIDIA's:
+//! Takes versions, capabilities and architectures; gives a [`Verdict`]. Pure: uses only its arguments and the tables of
+//! `data/`. The rules are NVIDIA's:
 //!
 //! - A driver runs everything built for its own CUDA release and those before it.
 //! - [Minor-version compatibility]: from the first driver of a CUDA major on, programs of every minor run, but for
@@ -20,20 +20,20 @@ use crate::elf::fatbin::{Arch, FatBinaries, Reach};
 use crate::tables::{self, Version};
 use std::path::PathBuf;
 
-/// Whether something runs.
+/// Whether a program runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
     /// The driver's CUDA release is that of the program, or later.
     Runs,
-    /// It is earlier, of the same major: all runs but PTX newer than the driver.
+    /// It is earlier, of the same major: all but PTX newer than the driver runs.
     RunsByMinorCompat {
         /// The CUDA release of the driver.
         driver: Version,
     },
     /// The driver is too old.
     NeedsDriver {
-        /// The first driver that will do, where it is known.
+        /// The first driver that suffices, where known.
         floor: Option<Version>,
     },
     /// The libcuda of a compatibility package runs it.
@@ -56,7 +56,7 @@ pub enum Verdict {
         /// The capability it was made for.
         from: Compute,
     },
-    /// The driver's version, or what it can do, is not known.
+    /// The driver's version or CUDA release is not known.
     Unknown,
 }
 
@@ -90,14 +90,14 @@ pub fn on_driver(cuda: &Version, driver: &Version) -> Verdict {
     match (floor, own) {
         (Some(floor), _) if driver < floor => Verdict::NeedsDriver { floor: Some(floor.clone()) },
         (Some(_), Some(own)) if own.major() == cuda.major() => Verdict::RunsByMinorCompat { driver: own },
-        // A branch whose release no source tells (565): its major is that of the floor it has passed.
+        // A branch whose release is in no source (565): it is past the floor, so of its major.
         (Some(_), _) => Verdict::Unknown,
         (None, Some(own)) if own.major() < cuda.major() => Verdict::NeedsDriver { floor: None },
         (None, _) => Verdict::Unknown,
     }
 }
 
-/// The same with a compatibility package, where its libcuda is the one that is loaded.
+/// The same where the libcuda of a compatibility package is loaded.
 #[must_use]
 pub fn on_driver_with(cuda: &Version, driver: &Version, loaded: Option<&DriverFile>) -> Verdict {
     let verdict = on_driver(cuda, driver);
@@ -110,10 +110,8 @@ pub fn on_driver_with(cuda: &Version, driver: &Version, loaded: Option<&DriverFi
     verdict
 }
 
-/// Whether the libcuda of a compatibility package goes with a kernel module; `None` where nothing tells.
-///
-/// The package's note tells, else NVIDIA's list. It is of no use where the module is of its own branch or a later one:
-/// `cuInit` then ends in error 803.
+/// Whether the libcuda of a compatibility package supports a kernel module, by its note, else by NVIDIA's list; `None`
+/// where neither has it. Never one of its own branch or a later one: `cuInit` then ends in error 803.
 #[must_use]
 pub fn compat_fits(file: &DriverFile, kernel: &Version) -> Option<bool> {
     let Role::Compat { branches, .. } = &file.role else { return None };
@@ -132,17 +130,17 @@ pub fn compat_fits(file: &DriverFile, kernel: &Version) -> Option<bool> {
     Some(row.base_branches.contains(&kernel.major()))
 }
 
-/// The CUDA release that a compatibility package brings.
+/// The CUDA release of a compatibility package.
 #[must_use]
 pub fn cuda_of_compat(file: &DriverFile) -> Option<Version> {
     let Role::Compat { cuda, .. } = &file.role else { return None };
-    let told = cuda.as_deref().and_then(Version::parse);
-    told.or_else(|| cuda_of_driver(&Version::parse(file.version.as_deref()?)?))
+    let noted = cuda.as_deref().and_then(Version::parse);
+    noted.or_else(|| cuda_of_driver(&Version::parse(file.version.as_deref()?)?))
 }
 
-/// Whether a GPU is of those that no compatibility package serves, by its name. `None`: the name does not tell.
+/// Whether no compatibility package supports a GPU, by its name; `None` where the name does not decide.
 ///
-/// Data-center GPUs, some cards of the RTX line and Jetson are served; `GeForce` and `TITAN` are not.
+/// Data-center GPUs, some of the RTX line and Jetson are supported; `GeForce` and `TITAN` are not.
 #[must_use]
 pub fn compat_serves(name: &str) -> Option<bool> {
     const NEVER: [&str; 2] = ["GeForce", "TITAN"];
@@ -154,8 +152,8 @@ pub fn compat_serves(name: &str) -> Option<bool> {
     ALWAYS.iter().any(|line| name.split([' ', '-']).any(|word| word == *line)).then_some(true)
 }
 
-/// The CUDA release of a driver, by its branch. Of a branch later than all we know of, the last we know: it can do at
-/// least that.
+/// The CUDA release of a driver, by its branch; for a branch after the last known one, the last known release: a lower
+/// bound.
 #[must_use]
 pub fn cuda_of_driver(driver: &Version) -> Option<Version> {
     if let Some(row) = tables::drivers().iter().find(|row| row.branch == driver.major()) {
@@ -175,27 +173,27 @@ pub struct Code {
 }
 
 impl Code {
-    /// What the table says of a torch build; `None` where it says nothing.
+    /// The row of a torch build in the table, if any.
     #[must_use]
     pub fn of_torch(version: &str) -> Option<Self> {
         Self::of_row(tables::torch_build(version, None)?)
     }
 
-    /// What a row of that table says.
+    /// The code in a row of that table.
     #[must_use]
     pub fn of_row(row: &tables::TorchRow) -> Option<Self> {
         let cubins: Vec<Arch> = row.sm.iter().filter_map(|sm| arch(sm)).collect();
         (!cubins.is_empty()).then_some(Self { cubins, ptx: Vec::new() })
     }
 
-    /// What is in the fat binaries of an object; `None` where there are none.
+    /// The code in the fat binaries of an object, if any.
     #[must_use]
     pub fn of_fat_binaries(found: &FatBinaries) -> Option<Self> {
         let code = Self { cubins: found.cubins.keys().copied().collect(), ptx: found.ptx.keys().copied().collect() };
         (!code.cubins.is_empty() || !code.ptx.is_empty()).then_some(code)
     }
 
-    /// The capabilities as people write them: `7.5 8.0 9.0a +PTX 12.0`.
+    /// The capabilities as text: `7.5 8.0 9.0a +PTX 12.0`.
     #[must_use]
     pub fn list(&self) -> String {
         let text = |arch: &Arch| {
@@ -295,17 +293,17 @@ mod tests {
         assert_eq!(on("13.0", "575.57.08"), needs("580.65.06"));
         assert_eq!(on("14.0", "580.65.06"), Verdict::NeedsDriver { floor: None });
         assert_eq!(on("12.8", "565.57.01"), Verdict::Unknown);
-        // Later than all branches known: at least the last release known, and of the next nothing is known.
+        // After the last known branch: at least the last known release; the next is unknown.
         assert_eq!(on("13.9", "700.10"), minor("13.4"));
     }
 
     #[test]
     fn compatibility_packages() {
         let fits = |file: &DriverFile, kernel| compat_fits(file, &version(kernel));
-        // Its note says, whatever the table says.
+        // Its note comes before the table.
         assert_eq!(fits(&compat("580.95.05", &[535, 545]), "545.23.08"), Some(true));
         assert_eq!(fits(&compat("580.95.05", &[535]), "570.124.06"), Some(false));
-        // The table says.
+        // Without a note, the table decides.
         assert_eq!(fits(&compat("580.95.05", &[]), "570.124.06"), Some(true));
         assert_eq!(fits(&compat("580.95.05", &[]), "545.23.08"), Some(false));
         // No row for CUDA 12.2.

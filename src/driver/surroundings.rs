@@ -1,10 +1,10 @@
-//! What a machine is, as far as that decides where its driver comes from: a container, WSL, a Jetson, `NixOS`.
+//! The kind of machine, where it decides the source of the driver: a container, WSL, a Jetson, `NixOS`.
 
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// What a container was started by.
+/// The container runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -19,7 +19,7 @@ pub enum Container {
     Apptainer,
     /// LXC or Incus.
     Lxc,
-    /// Something else that calls itself a container.
+    /// Another one.
     Other,
 }
 
@@ -36,30 +36,30 @@ impl std::fmt::Display for Container {
     }
 }
 
-/// What the machine is.
+/// The kind of machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Surroundings {
-    /// The container, where it is one.
+    /// The container runtime, in a container.
     pub container: Option<Container>,
     /// Windows Subsystem for Linux: the driver is that of Windows.
     pub wsl: bool,
-    /// The release of a Jetson's system image (36 of R36): the driver belongs to it, and there is no PCI bus to see the
-    /// GPU on.
+    /// The release of a Jetson's system image (36 of R36): the driver is part of it, and the GPU is not on a PCI
+    /// bus.
     pub jetson: Option<u64>,
     /// `NixOS`: no directory of the driver is on a search path by itself.
     pub nixos: bool,
-    /// `NVIDIA_VISIBLE_DEVICES`: what the container was to be given.
+    /// `NVIDIA_VISIBLE_DEVICES`: the GPUs requested for the container.
     pub visible: Option<String>,
-    /// `NVIDIA_DRIVER_CAPABILITIES`: which parts of the driver it was to be given.
+    /// `NVIDIA_DRIVER_CAPABILITIES`: the parts of the driver requested for it.
     pub capabilities: Option<String>,
-    /// `CUDA_VISIBLE_DEVICES`: which devices CUDA shows; an empty one hides all.
+    /// `CUDA_VISIBLE_DEVICES`: the devices that CUDA shows; none where it is empty.
     pub shown: Option<String>,
     /// `TRITON_LIBCUDA_PATH` is set.
     pub triton_path: bool,
-    /// Whether `nvidia-modprobe` is there, which makes missing device files.
+    /// Whether `nvidia-modprobe` is installed, which creates missing device files.
     pub modprobe: bool,
 }
 
@@ -84,7 +84,7 @@ impl Surroundings {
         }
     }
 
-    /// Whether GPUs were asked for when the container was made: `all`, indexes, UUIDs, but not `none` and `void`.
+    /// Whether the container was created with GPUs: `all`, indexes, UUIDs, but not `none` and `void`.
     #[must_use]
     pub fn wants_gpus(&self) -> bool {
         self.visible.as_deref().is_some_and(|visible| !matches!(visible, "" | "none" | "void"))

@@ -1,7 +1,7 @@
 //! The dynamic table and its strings.
 //!
-//! Takes the image and the `PT_DYNAMIC` header; gives the values of tags, and the names that the
-//! table holds: soname, needed, rpath and runpath. Reads them by address, as ld.so does, not by
+//! Takes the image and the `PT_DYNAMIC` header; returns the values of tags, and the names in the
+//! table: soname, needed, rpath and runpath. Reads them by address, as ld.so does, not by
 //! file offset.
 
 use std::ffi::CStr;
@@ -15,15 +15,15 @@ use goblin::elf::{Dyn, ProgramHeader};
 use super::error::{ElfError, Kind, Table};
 use super::image::{Chunk, Image, to_usize};
 
-/// Every object that gets past [`parse`](super::Elf::parse) is 64-bit and little-endian.
+/// Every object that [`parse`](super::Elf::parse) accepts is 64-bit and little-endian.
 pub(super) const CTX: Ctx = Ctx { container: Container::Big, le: Endian::Little };
 
-/// An object that is to be asked for symbols before the one that names it.
+/// An object whose symbols precede those of the object that names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Filter<'a> {
-    /// `DT_FILTER`: it must be there.
+    /// `DT_FILTER`: it is required.
     Standard(&'a [u8]),
-    /// `DT_AUXILIARY`: it may be missing.
+    /// `DT_AUXILIARY`: it is optional.
     Auxiliary(&'a [u8]),
 }
 
@@ -44,13 +44,13 @@ impl<'a> Dynamic<'a> {
     pub(super) fn parse(image: &Image<'a>, header: &ProgramHeader) -> Result<Self, ElfError> {
         let chunk = image.at(Table::Dynamic, header.p_vaddr)?;
         let bytes = chunk.bytes.get(..to_usize(header.p_filesz)).unwrap_or(chunk.bytes);
-        // goblin goes by p_offset, ld.so by p_vaddr: hand it the bytes that ld.so would read.
+        // goblin reads at p_offset, ld.so at p_vaddr: pass the bytes that ld.so would read.
         let here = ProgramHeader { p_offset: 0, p_filesz: u64::try_from(bytes.len()).unwrap_or(0), ..header.clone() };
         let mut entries = goblin::elf::Dynamic::parse(bytes, &[here], CTX)
             .map_err(|error| ElfError::from_goblin(Table::Dynamic, chunk.at, &error))?
             .map(|dynamic| dynamic.dyns)
             .unwrap_or_default();
-        // ld.so reads on until it meets DT_NULL; without one it would leave the table.
+        // ld.so reads up to DT_NULL; without one it would leave the table.
         if entries.pop().is_none_or(|last| last.d_tag != DT_NULL) {
             return Err(ElfError::new(Table::Dynamic, chunk.at, Kind::TooShort));
         }
@@ -86,14 +86,14 @@ impl<'a> Dynamic<'a> {
         last_value(&self.entries, tag)
     }
 
-    /// The table that a tag's address leads to.
+    /// The table at a tag's address.
     pub(super) fn table(&self, image: &Image<'a>, table: Table, tag: u64) -> Result<Option<Chunk<'a>>, ElfError> {
         self.value(tag).map(|address| image.at(table, address)).transpose()
     }
 }
 
-/// glibc files each entry under its tag, so a repeated tag means the last one
-/// (`elf/get-dynamic-info.h`). Numbers come from here and never from goblin's `DynamicInfo`, which
+/// glibc indexes entries by tag, so the last one of a repeated tag counts
+/// (`elf/get-dynamic-info.h`). Never use goblin's `DynamicInfo` for numbers: it
 /// treats `DT_VERDEFNUM`, a count, as an address.
 fn last_value(entries: &[Dyn], tag: u64) -> Option<u64> {
     entries.iter().rev().find(|entry| entry.d_tag == tag).map(|entry| entry.d_val)
@@ -115,7 +115,7 @@ impl<'a> Strings<'a> {
         }
     }
 
-    /// Starts reading many names.
+    /// A reader for many names.
     pub(super) fn names(&self) -> Names<'a> {
         let len = u64::try_from(self.0.bytes.len()).unwrap_or(u64::MAX);
         Names { strings: *self, left: len.saturating_mul(MAX_SHARING).max(MIN_READ) }
@@ -136,8 +136,8 @@ impl<'a> Strings<'a> {
     }
 }
 
-/// Reads names, and stops at a file in which more of them share bytes than a link editor can bring
-/// about: a small file could otherwise ask for years of reading.
+/// Reads names, and fails where more of them share bytes than any link editor produces: a small hostile file could
+/// otherwise require years of reading.
 pub(super) struct Names<'a> {
     strings: Strings<'a>,
     left: u64,
@@ -159,10 +159,10 @@ impl<'a> Names<'a> {
     }
 }
 
-/// How often the string table may be read in one go. Versions of a name share it, and so do names
-/// that end alike; the C library, the richest in versions, comes to less than 2.
+/// How often the string table may be read in one pass. Versions of a name share bytes, and so do names
+/// with a common ending; the C library, which has the most versions, needs less than 2.
 const MAX_SHARING: u64 = 64;
-/// What may be read of small tables, where a single much used name weighs more.
+/// The minimum limit for small tables, where a single frequent name weighs more.
 const MIN_READ: u64 = 1 << 20;
 /// Solaris' filters (`elf.h`); goblin does not name them.
 const DT_AUXILIARY: u64 = 0x7fff_fffd;

@@ -1,4 +1,4 @@
-//! Why bytes could not be read as the object they should be.
+//! The errors of reading an ELF file.
 //!
 //! An [`ElfError`] names the table, the place and the fault. It allocates nothing and compares by
 //! value, so a test can state the exact error and a scan can keep millions of them.
@@ -9,17 +9,16 @@ use goblin::error::Error as GoblinError;
 
 use super::ident::Ident;
 
-/// What is wrong with an ELF file, and where.
+/// The fault of an ELF file, and its place.
 ///
-/// `at` is an offset in the file, except for [`Kind::Unmapped`], where it is the address that no
-/// segment holds.
+/// `at` is an offset in the file, except for [`Kind::Unmapped`], where it is the unmapped address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ElfError {
-    /// The table that was being read.
+    /// The table.
     pub table: Table,
-    /// Where in the file the faulty entry or table begins.
+    /// The offset of the faulty entry or table.
     pub at: u64,
-    /// What is wrong with it.
+    /// The fault.
     pub kind: Kind,
 }
 
@@ -51,36 +50,36 @@ pub enum Table {
     Relocations,
 }
 
-/// What can be wrong with a table.
+/// The faults of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
     /// The file ends before the table does.
     TooShort,
-    /// The file ends before its segments do, and what is read would lie behind its end.
+    /// The file ends before its segments do, and the read would pass its end.
     CutOff,
-    /// The file does not begin as ELF files do.
+    /// The file does not begin with the ELF magic.
     BadMagic,
-    /// A sound header of an object that no process on a machine we serve can load.
+    /// A sound object that no process on a supported machine can load.
     Foreign(Ident),
-    /// The table, or what its entry points at, lies outside the file or its segment.
+    /// The table, or the target of its entry, is outside the file or its segment.
     OutOfBounds,
-    /// The table's address lies in no loaded segment.
+    /// The table's address is in no loaded segment.
     Unmapped,
     /// A field has a value that the specification does not allow.
     Malformed(&'static str),
-    /// The table has another number of entries than is declared.
+    /// The number of entries differs from the declared one.
     CountMismatch {
-        /// The number that is stated, mostly in the dynamic table.
+        /// The declared number, mostly in the dynamic table.
         declared: u64,
-        /// The number that is there; where there are more, the stated number and one.
+        /// The real number; where there are more, the declared number plus one.
         read: u64,
     },
 }
 
 impl ElfError {
-    /// Whether the object is sound but for another class or machine: ld.so passes such a file over and
-    /// looks on, where any other fault ends its search (`open_verify` in glibc's `elf/dl-load.c`).
+    /// Whether the object is sound but for another class or machine: ld.so skips such a file, where any other fault
+    /// ends its search (`open_verify` in glibc's `elf/dl-load.c`).
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         matches!(self.kind, Kind::Foreign(_))
@@ -98,7 +97,7 @@ impl ElfError {
         Self::new(table, at, Kind::Malformed(what))
     }
 
-    /// The one place where goblin's errors, free text with no offset, become ours.
+    /// Converts goblin's errors, which are free text without an offset.
     pub(super) fn from_goblin(table: Table, at: u64, error: &GoblinError) -> Self {
         let kind = match error {
             GoblinError::BadMagic(_) => Kind::BadMagic,

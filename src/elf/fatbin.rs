@@ -1,15 +1,15 @@
-//! Which GPUs the code in a fat binary is for.
+//! The GPU architectures of the code in fat binaries.
 //!
-//! Takes the bytes of a section that holds fat binaries (`.nv_fatbin`, `__nv_relfatbin`); gives the architectures
-//! of the cubins and the PTX in it, as `cuobjdump --list-elf` and `--list-ptx` name them. Reads headers only and steps
-//! over what they describe, so of a mapped file little more than one page for each entry is touched. Never
-//! unpacks anything, never panics, and never walks longer than the bytes reach, whatever they are.
+//! Takes the bytes of a section that holds fat binaries (`.nv_fatbin`, `__nv_relfatbin`); returns the architectures
+//! of the cubins and the PTX in it, as `cuobjdump --list-elf` and `--list-ptx` name them. Reads headers only and skips
+//! payloads, so it touches little more than one page of a mapped file for each entry. Never
+//! unpacks anything, never panics, and never reads past the bytes, whatever they are.
 //!
 //! # The format
 //!
 //! A section is a row of regions, each a header of 16 bytes (`fatBinaryHeader` in CUDA's `fatbinary_section.h` and in
-//! `clang`'s output: magic, version, size of this header, size of what follows) and entries. An entry is a header, then a
-//! payload. NVIDIA documents no more than the first; what is read of the second was checked against the arch lists that
+//! `clang`'s output: magic, version, size of this header, size of the rest) and entries. An entry is a header, then a
+//! payload. NVIDIA documents only the region's header; the fields of an entry were checked against the arch lists that
 //! torch builds print, in libraries of CUDA 11.7 to 13.4:
 //!
 //! | offset | size | |
@@ -18,24 +18,25 @@
 //! | 4 | 4 | size of the header, 64 and more |
 //! | 8 | 8 | size of the payload with its padding |
 //! | 28 | 4 | architecture, `90` for sm_90 |
-//! | 40 | 8 | flags: 0x2000 and 0x8000 compressed, 0x100000 architecture-specific (sm_90a), 0x200000 family-specific (sm_100f) |
+//! | 40 | 8 | flags: 0x2000 and 0x8000 compressed, 0x100000 architecture-specific (sm_90a), 0x200000 family-specific
+//! (sm_100f) |
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// For which GPUs code was made.
+/// The GPUs that code is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Arch {
     /// The compute capability without its dot: 90 for 9.0.
     pub number: u32,
-    /// Which GPUs of that number and above run it.
+    /// Which GPUs of that and later capabilities run it.
     pub reach: Reach,
 }
 
-/// Which GPUs run the code of an architecture (CUDA's programming guide, "Compute Capability", feature sets).
+/// The GPUs that run the code of an architecture (CUDA's programming guide, "Compute Capability", feature sets).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reach {
     /// The baseline: cubins for later minors of one major, PTX for all later GPUs.
@@ -57,27 +58,27 @@ impl fmt::Display for Arch {
     }
 }
 
-/// What is in the fat binaries of an object.
+/// The contents of the fat binaries of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FatBinaries {
     /// Machine code, `sm_…`: architectures, each with the number of its cubins.
     pub cubins: BTreeMap<Arch, u64>,
-    /// Intermediate code, `compute_…`, that a driver can compile: architectures with their number.
+    /// Intermediate code, `compute_…`, which a driver compiles: architectures, each with the number of its entries.
     pub ptx: BTreeMap<Arch, u64>,
     /// Entries of other kinds, such as link-time intermediate code.
     pub other: u64,
-    /// Entries whose payload is packed.
+    /// Entries with a compressed payload.
     pub compressed: u64,
-    /// Regions; one for each translation unit or more.
+    /// Regions; at least one for each translation unit.
     pub regions: u64,
-    /// Bytes that were looked at.
+    /// The number of bytes read.
     pub read: u64,
-    /// The first thing that was wrong; what is counted above stands before it.
+    /// The first fault; the counts above are of the part before it.
     pub damage: Option<Damage>,
 }
 
-/// What is wrong with a fat binary, and where in the bytes that were given.
+/// The fault of a fat binary, and its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// Offset of the header.
@@ -87,7 +88,7 @@ pub struct Damage {
 }
 
 impl FatBinaries {
-    /// Walks the regions of a section.
+    /// Reads the regions of a section.
     #[must_use]
     pub fn read(section: &[u8]) -> Self {
         let mut found = Self::default();
@@ -95,13 +96,13 @@ impl FatBinaries {
         found
     }
 
-    /// Walks the regions of one more section.
+    /// Reads the regions of another section.
     pub fn add(&mut self, section: &[u8]) {
         let mut at = 0;
         let mut padding = 0;
         while let Some(&head) = bytes_at::<REGION>(section, at) {
             if number::<4>(&head, 0) == 0 && padding < MAX_PADDING {
-                // Regions begin at multiples of 8; a link editor may align a translation unit's more.
+                // Regions begin at multiples of 8; a link editor may align more.
                 self.look_at(8);
                 padding = padding.saturating_add(8);
                 at = at.saturating_add(8);
@@ -118,17 +119,16 @@ impl FatBinaries {
         }
     }
 
-    /// Finds the regions of bytes that nothing describes, as where section headers are gone, by their
-    /// magic number. Reads all bytes outside of regions.
+    /// Finds regions by their magic number, for files without section headers. Reads all bytes outside of regions.
     pub fn search(&mut self, bytes: &[u8]) {
         let finder = memchr::memmem::Finder::new(&MAGIC);
         let mut from = 0;
-        // Each entry could be the start of another region that is damaged at its end.
+        // A hostile file could make each entry the start of another region that is damaged at its end.
         let mut in_vain = 0;
         while let Some(next) = bytes.get(from..).and_then(|rest| finder.find(rest)) {
             self.look_at(next);
             let at = from.saturating_add(next);
-            // The number also stands in code that reads fat binaries: what is no region is no damage.
+            // Code that reads fat binaries holds the magic number, too: a mismatch is not damage.
             let mut one = Self::default();
             let end = bytes_at::<REGION>(bytes, at).and_then(|head| one.region(bytes, at, head).ok());
             if end.is_some() {
@@ -151,7 +151,7 @@ impl FatBinaries {
         self.regions == 0
     }
 
-    /// Reads the region at `at`; gives the place after it.
+    /// Reads the region at `at`; returns the offset after it.
     fn region(&mut self, bytes: &[u8], at: usize, head: &[u8; REGION]) -> Result<usize, &'static str> {
         self.look_at(REGION);
         if number::<4>(head, 0) != u64::from(u32::from_le_bytes(MAGIC)) {
@@ -176,7 +176,7 @@ impl FatBinaries {
         Ok(end)
     }
 
-    /// Reads the entry at `at` of a region that ends at `end`; gives the place after it.
+    /// Reads the entry at `at` of a region that ends at `end`; returns the offset after it.
     fn entry(&mut self, bytes: &[u8], at: usize, end: usize) -> Result<usize, &'static str> {
         let head = bytes_at::<ENTRY>(bytes, at).ok_or("an entry that runs past the end")?;
         self.look_at(ENTRY);
@@ -195,7 +195,7 @@ impl FatBinaries {
         };
         let arch = Arch { number: u32::try_from(number::<4>(head, 28)).unwrap_or(u32::MAX), reach };
         let count = match number::<2>(head, 0) {
-            // No GPU has a four-digit number, which bounds what damage can make us keep.
+            // No GPU has a four-digit number: bounds the memory for damaged files.
             _ if arch.number == 0 || arch.number > MAX_ARCH => return Err("an entry for no known kind of GPU"),
             PTX => self.ptx.entry(arch).or_default(),
             CUBIN => self.cubins.entry(arch).or_default(),
@@ -239,7 +239,7 @@ const REGION: usize = 16;
 const ENTRY: usize = 64;
 const PTX: u64 = 1;
 const CUBIN: u64 = 2;
-/// Packed by LZ4 or by Zstandard.
+/// Compressed by LZ4 or by Zstandard.
 const COMPRESSED: u64 = 0x2000 | 0x8000;
 const SPECIFIC: u64 = 0x10_0000;
 const FAMILY: u64 = 0x20_0000;
@@ -251,7 +251,7 @@ fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
     bytes.get(at..)?.first_chunk()
 }
 
-/// The little-endian number of `N` bytes at `at`; 0 where the header is shorter, which no caller asks for.
+/// The little-endian number of `N` bytes at `at`; 0 past the header, which no caller reads.
 fn number<const N: usize>(head: &[u8], at: usize) -> u64 {
     let digits = head.get(at..).and_then(|rest| rest.get(..N)).unwrap_or_default();
     digits.iter().rev().fold(0, |sum, &byte| (sum << 8) | u64::from(byte))
@@ -279,7 +279,7 @@ mod tests {
         bytes[8..16].copy_from_slice(&len(payload).to_le_bytes());
         bytes[28..32].copy_from_slice(&arch.to_le_bytes());
         bytes[40..48].copy_from_slice(&flags.to_le_bytes());
-        // A payload that is not to be looked at: it would be damage.
+        // The payload must be skipped: it would read as damage.
         bytes.resize(bytes.len() + payload, 0xff);
         bytes
     }
@@ -296,7 +296,7 @@ mod tests {
         found.iter().map(|(arch, count)| format!("{arch}x{count}")).collect::<Vec<_>>().join(" ")
     }
 
-    /// Headers as they stand in libraries of CUDA 12.8.
+    /// Headers from libraries of CUDA 12.8.
     fn sample() -> Vec<u8> {
         let first = region(&[
             entry(2, 70, 0x2011, 0x3568, 0),
@@ -324,14 +324,14 @@ mod tests {
             [b"PXU before".to_vec(), MAGIC.to_vec(), b" in code".to_vec(), sample(), b"after".to_vec()].concat();
         let mut found = FatBinaries::default();
         found.search(&bytes);
-        let told = FatBinaries::read(&sample());
-        assert_eq!((found.cubins, found.ptx, found.regions), (told.cubins, told.ptx, 2));
+        let read = FatBinaries::read(&sample());
+        assert_eq!((found.cubins, found.ptx, found.regions), (read.cubins, read.ptx, 2));
         assert_eq!(found.damage, None);
         assert_eq!(FatBinaries::read(&bytes).damage.map(|damage| damage.at), Some(0));
     }
 
     #[test]
-    fn damage_keeps_what_stands_before_it() {
+    fn damage_keeps_the_counts_before_it() {
         let whole = region(&[entry(2, 80, 0, 8, 0)]);
         let with = |at: usize, value: &[u8]| {
             let mut second = region(&[entry(2, 90, 0, 8, 0)]);

@@ -1,8 +1,7 @@
-//! The two hash tables through which the loader finds symbols.
+//! The two hash tables of dynamic symbols.
 //!
-//! Takes the bytes at `DT_GNU_HASH` or `DT_HASH`; gives the symbols that may bear a name, in the
-//! order in which ld.so meets them, and the number of symbols, which no other field states. Works
-//! in place and allocates nothing.
+//! Takes the bytes at `DT_GNU_HASH` or `DT_HASH`; returns the candidates for a name, in ld.so's order, and the number
+//! of symbols, which no other field records. Works in place and allocates nothing.
 
 use super::error::{ElfError, Kind};
 use super::image::{Chunk, to_usize};
@@ -45,20 +44,19 @@ impl<'a> GnuHash<'a> {
         };
         table.end = table.find_end()?;
         if let Some(end) = table.end {
-            // No chain can be followed past the last one's end mark.
+            // No chain reaches past the last one's end mark.
             let count = to_usize(end.saturating_sub(first).into());
             table.chains = chains.entries(count, WORD)?;
         }
         Ok(table)
     }
 
-    /// The index of the first symbol that the table knows.
+    /// The index of the first hashed symbol.
     pub(super) const fn first(&self) -> u32 {
         self.first
     }
 
-    /// The number of symbols of the object; `None` where no symbol is hashed, as the table then says
-    /// nothing about the others.
+    /// The number of symbols of the object; `None` where no symbol is hashed.
     pub(super) const fn end(&self) -> Option<u32> {
         self.end
     }
@@ -194,7 +192,7 @@ impl Candidates<'_> {
                         self.0 = State::Done;
                         Err(error)
                     }
-                    // More links than symbols: the chain bites its tail.
+                    // More links than symbols: the chain is circular.
                     (_, None) => {
                         let error = chains.malformed("a chain without an end");
                         self.0 = State::Done;
@@ -211,7 +209,7 @@ pub(super) fn gnu_hash(name: &[u8]) -> u32 {
     name.iter().fold(5381, |hash: u32, &byte| hash.wrapping_mul(33).wrapping_add(byte.into()))
 }
 
-/// The hash function of the gABI, which also serves the versions.
+/// The hash function of the gABI, also used for versions.
 pub(super) fn sysv_hash(name: &[u8]) -> u32 {
     name.iter().fold(0, |hash: u32, &byte| {
         let hash = (hash << 4).wrapping_add(byte.into());
@@ -232,7 +230,7 @@ const BLOOM_WORD: usize = 8;
 mod tests {
     use super::{gnu_hash, sysv_hash};
 
-    /// Values from the tables that GNU ld wrote for these names.
+    /// Values from tables that GNU ld wrote.
     #[test]
     fn hash_functions_agree_with_the_link_editor() {
         assert_eq!(gnu_hash(b""), 5381);

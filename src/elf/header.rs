@@ -1,6 +1,6 @@
-//! The ELF header, read: what a file of any class, byte order and machine is.
+//! Reads the ELF header of a file of any class, byte order and machine.
 //!
-//! Takes the first bytes of a file; gives its [`Ident`]. Reads nothing past the header.
+//! Takes the first bytes of a file; returns its [`Ident`]. Reads nothing past the header.
 
 use super::error::{ElfError, Kind, Table};
 use super::ident::Ident;
@@ -11,8 +11,8 @@ use goblin::elf::header;
 ///
 /// # Errors
 ///
-/// [`Kind::TooShort`] and [`Kind::BadMagic`] for files that are not ELF at all, [`Kind::Malformed`]
-/// for a class or byte order that does not exist.
+/// [`Kind::TooShort`] and [`Kind::BadMagic`] for files that are not ELF, [`Kind::Malformed`]
+/// for an unknown class or byte order.
 pub fn ident(bytes: &[u8]) -> Result<Ident, ElfError> {
     parse_header(bytes).map(|header| Ident::of(&header))
 }
@@ -23,7 +23,7 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<Header, ElfError> {
     if !magic.starts_with(seen) {
         return Err(ElfError::new(Table::Header, 0, Kind::BadMagic));
     }
-    // goblin calls a file that is too short malformed; a truncated download deserves its own name.
+    // goblin reports a file that is too short as malformed; distinguish a truncated download.
     if bytes.len() < header::SIZEOF_IDENT {
         return Err(ElfError::new(Table::Header, 0, Kind::TooShort));
     }

@@ -1,7 +1,7 @@
-//! What the ELF header alone says: for which machine, and what kind of object.
+//! The machine and the kind of an object, from the ELF header alone.
 //!
-//! Takes the first bytes of a file of any class and byte order, so that a 32-bit or foreign library
-//! can be named in a report. Reads nothing past the header.
+//! Takes the first bytes of a file of any class and byte order, so that reports can
+//! name a 32-bit or foreign library. Reads nothing past the header.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use goblin::elf::header::{
     EM_CUDA, EM_LOONGARCH, EM_PPC, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL, Header,
 };
 
-/// The identity that an ELF header gives to an object.
+/// The identity of an object in its ELF header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ident {
@@ -54,7 +54,7 @@ pub enum ObjectKind {
     Executable,
     /// `ET_DYN`: a shared library, or a position-independent program.
     Shared,
-    /// `ET_CORE`: the remains of a process.
+    /// `ET_CORE`: a core dump.
     Core,
     /// Any other value.
     Other(u16),
@@ -78,7 +78,7 @@ impl Ident {
         }
     }
 
-    /// The machine's usual name, such as `x86-64`; `unknown` for the ones without CUDA users.
+    /// The machine's usual name, such as `x86-64`; `unknown` for rare ones.
     #[must_use]
     pub fn machine_name(&self) -> &'static str {
         match self.machine {

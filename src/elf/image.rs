@@ -1,8 +1,8 @@
-//! Addresses of a loaded object, turned into bytes of its file.
+//! Maps addresses of a loaded object to bytes of its file.
 //!
-//! Takes the program headers and the file's bytes; gives, for an address, what the file holds from
-//! there on. All arithmetic is checked, and every slice ends where the file
-//! does, so nothing built on it can read outside.
+//! Takes the program headers and the file's bytes; returns, for an address, the bytes of the file from
+//! there on. All arithmetic is checked, and every slice ends at the end of the file at the latest, so callers cannot
+//! read outside.
 
 use goblin::elf::ProgramHeader;
 use goblin::elf::program_header::PT_LOAD;
@@ -31,7 +31,7 @@ impl<'a> Image<'a> {
         Self { bytes, loads }
     }
 
-    /// What the file holds from `address` to the end of the segment, and of those that follow it without a gap in
+    /// The bytes from `address` to the end of the segment, and of those that follow it without a gap in
     /// memory and in the file: patchelf leaves tables that begin in one and end in the next.
     pub(super) fn at(&self, table: Table, address: u64) -> Result<Chunk<'a>, ElfError> {
         let Some((offset, mut left)) = self.held(address) else {
@@ -55,9 +55,9 @@ impl<'a> Image<'a> {
         Ok(Chunk { table, at: offset, bytes })
     }
 
-    /// Where in the file `address` is, if that is a number, and how much of its segment there is from there on.
+    /// The offset of `address` in the file, if it does not overflow, and the rest of its segment.
     fn held(&self, address: u64) -> Option<(Option<u64>, u64)> {
-        // glibc maps segments in order, each over what is there already: the last one wins.
+        // glibc maps segments in order, each over the earlier ones: the last one overrides.
         self.loads.iter().rev().find_map(|load| {
             let into = address.checked_sub(load.address)?;
             let left = load.size.checked_sub(into).filter(|&left| left > 0)?;
@@ -65,13 +65,13 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// The bytes that a program header points at, as far as the file has them.
+    /// The bytes of a program header's range, up to the end of the file.
     pub(super) fn slice(&self, offset: u64, size: u64) -> &'a [u8] {
         let tail = self.bytes.get(to_usize(offset)..).unwrap_or_default();
         tail.get(..to_usize(size)).unwrap_or(tail)
     }
 
-    /// The bytes of each segment, as far as the file has them.
+    /// The bytes of each segment, up to the end of the file.
     pub(super) fn segments(&self) -> impl Iterator<Item = &'a [u8]> {
         self.loads.iter().map(|load| self.slice(load.offset, load.size))
     }
@@ -102,7 +102,7 @@ impl Chunk<'_> {
         bytes.map(|bytes| Self { bytes, ..self }).ok_or(self.out_of_bounds())
     }
 
-    /// What follows the first `count` entries of `size` bytes each.
+    /// The rest after the first `count` entries of `size` bytes each.
     pub(super) fn after(self, count: usize, size: usize) -> Result<Self, ElfError> {
         let skip = count.checked_mul(size).ok_or(self.out_of_bounds())?;
         let bytes = self.bytes.get(skip..).ok_or(self.out_of_bounds())?;
@@ -141,7 +141,7 @@ impl Chunk<'_> {
     }
 }
 
-/// A number of the file as an index; what does not fit fits no slice either.
+/// A number of the file as an index; one that overflows is outside of any slice.
 pub(super) fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

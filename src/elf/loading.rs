@@ -1,4 +1,4 @@
-//! What an object asks of the process that loads it.
+//! What an object requires of the process that loads it.
 //!
 //! Plain values: thread-local storage, the C library's version, the driver that a forward-compatible
 //! `libcuda` may run on. [`Elf`](super::Elf) fills them in.
@@ -9,8 +9,8 @@ use std::fmt;
 ///
 /// # Platform behaviour
 ///
-/// With [`static_tls`](super::Elf::static_tls) it must fit into what the static block has to spare when the
-/// object is loaded by `dlopen` (glibc's `rtld.optional_static_tls`, 512 bytes by default); else the
+/// With [`static_tls`](super::Elf::static_tls) it must fit into the free part of the static block when `dlopen`
+/// loads the object (glibc's `rtld.optional_static_tls`, 512 bytes by default); else the
 /// error is `cannot allocate memory in static TLS block`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,7 +34,7 @@ pub struct Glibc {
 }
 
 impl Glibc {
-    /// The release that a node stands for. `GLIBC_PRIVATE` stands for none, `GLIBC_ABI_DT_RELR` for 2.36, the
+    /// The release of a node: none for `GLIBC_PRIVATE`, 2.36 for `GLIBC_ABI_DT_RELR`, the
     /// first that applies `DT_RELR` (`NEWS` of glibc 2.36).
     #[must_use]
     pub fn of_node(node: &[u8]) -> Option<Self> {
@@ -64,11 +64,11 @@ impl fmt::Display for Glibc {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SymbolCounts {
-    /// Those that it offers.
+    /// Defined symbols.
     pub defined: usize,
-    /// Those that it cannot do without.
+    /// Undefined symbols that are not weak.
     pub undefined: usize,
-    /// Those that it asks for and can do without.
+    /// Undefined weak symbols.
     pub weak: usize,
 }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::Glibc;
 
     #[test]
-    fn nodes_stand_for_releases() {
+    fn nodes_map_to_releases() {
         let release = |node: &str| Glibc::of_node(node.as_bytes()).map(|release| release.to_string());
         assert_eq!(release("GLIBC_2.2.5").as_deref(), Some("2.2.5"));
         assert_eq!(release("GLIBC_2.17").as_deref(), Some("2.17"));

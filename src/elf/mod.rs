@@ -1,17 +1,15 @@
-//! What one ELF file says about itself, as the dynamic loader would read it.
+//! One ELF file, read as the dynamic loader reads it.
 //!
-//! Takes the bytes of a file; gives names, versions and symbols. Everything is found the way ld.so
-//! finds it, through the program headers and the dynamic table, so a file without section headers
-//! reads the same. Never opens files, never panics, and never follows a chain further than the
-//! number of its entries, whatever the bytes are.
+//! Takes the bytes of a file; returns names, versions and symbols. Finds everything as ld.so does, through the program
+//! headers and the dynamic table, so section headers are not needed. Never opens files, never panics, and never
+//! follows a chain further than the number of its entries, whatever the bytes are.
 //!
-//! # From the top
+//! # Overview
 //!
 //! [`ident()`] reads the header of an ELF file of any machine. [`Elf`] is an object that a process
 //! here could load: [`Elf::parse`] reads only the program headers and the dynamic table, so it costs
-//! microseconds however large the file is; the symbol tables are read when first asked for.
-//! [`Elf::undefined`] and [`Elf::lookup`] are the two halves of the question that decides whether
-//! one library can serve another: is each symbol that this one asks for defined by that one?
+//! microseconds however large the file is; the symbol tables are read at first use.
+//! [`Elf::undefined`] and [`Elf::lookup`] together decide whether a library defines each symbol that another needs.
 //!
 //! ```no_run
 //! use cudashim::internal::elf::Elf;
@@ -62,7 +60,7 @@ use goblin::elf::{Header, ProgramHeader};
 use self::dynamic::{CTX, Dynamic};
 use self::image::{Image, to_usize};
 use self::notes::NoteTable;
-use self::symbols::{SymbolTables, Wanted};
+use self::symbols::{Required, SymbolTables};
 
 pub use self::dynamic::Filter;
 pub use self::error::{ElfError, Kind, Table};
@@ -76,7 +74,7 @@ pub use self::symbols::{Defined, Definition, Reference, RelocationClass, Undefin
 pub use self::verify::{Refusal, Role, dies_when_mapped, mapping_fault, open_verify};
 pub use self::versions::{NeededVersion, RequiredVersion, VersionDefinition, VersionNeed};
 
-/// A symbol as it is asked for: its name, and the node it must have.
+/// A symbol that is looked up: its name and the required node.
 pub type SymbolRef<'s> = (&'s [u8], Option<&'s [u8]>);
 
 /// A 64-bit little-endian object for x86-64 or aarch64, borrowed from the bytes of its file.
@@ -89,14 +87,14 @@ pub struct Elf<'a> {
     tls: Option<Tls>,
     notes: Vec<NoteTable>,
     dynamic: Option<Dynamic<'a>>,
-    /// Read when a symbol is first asked for; an error is kept, too, for every later lookup asks again.
+    /// Read at the first look-up; an error is kept for the later ones.
     tables: OnceLock<Result<Option<SymbolTables<'a>>, ElfError>>,
 }
 
 impl<'a> Elf<'a> {
     /// Reads the header, the program headers and the dynamic table.
     ///
-    /// An object without a dynamic table, such as a static program, is no error: see
+    /// An object without a dynamic table, such as a static program, is not an error: see
     /// [`is_dynamic`](Self::is_dynamic).
     ///
     /// # Errors
@@ -109,7 +107,7 @@ impl<'a> Elf<'a> {
         if !ident.is_supported() {
             return Err(ElfError::new(Table::Header, 0, Kind::Foreign(ident)));
         }
-        // As glibc's open_verify, all three; goblin reads on with the version and the size that it knows.
+        // All three checks of glibc's open_verify; goblin would go on with the usual version and size.
         let version = header.e_ident.get::<usize>(EI_VERSION).copied().unwrap_or(0);
         if version != EV_CURRENT || header.e_version != u32::from(EV_CURRENT) {
             return Err(ElfError::malformed(Table::Header, 0, "unknown version of ELF"));
@@ -128,7 +126,7 @@ impl<'a> Elf<'a> {
             .filter(|header| header.p_filesz > 0)
             .map(|header| Dynamic::parse(&image, header))
             .transpose()
-            // Half a file mostly lacks the half its tables are in: say what is really wrong.
+            // A truncated file usually lacks its tables: report the truncation.
             .map_err(|error| if image.is_truncated() { ElfError { kind: Kind::CutOff, ..error } } else { error })?;
         Ok(Self {
             ident,
@@ -150,13 +148,13 @@ impl<'a> Elf<'a> {
         })
     }
 
-    /// What the header says.
+    /// The facts of the header.
     #[must_use]
     pub fn ident(&self) -> Ident {
         self.ident
     }
 
-    /// Whether the loader has anything to do with it; a static program has no dynamic table.
+    /// Whether it has a dynamic table; a static program has none.
     #[must_use]
     pub fn is_dynamic(&self) -> bool {
         self.dynamic.is_some()
@@ -172,7 +170,7 @@ impl<'a> Elf<'a> {
         self.ident.kind == ObjectKind::Executable || self.flags_1() & DF_1_PIE != 0
     }
 
-    /// The loader that a program asks the kernel for, `PT_INTERP`.
+    /// The loader of a program, `PT_INTERP`.
     #[must_use]
     pub fn interpreter(&self) -> Option<&'a [u8]> {
         self.interpreter
@@ -182,14 +180,13 @@ impl<'a> Elf<'a> {
     ///
     /// # Platform behaviour
     ///
-    /// glibc maps such a file without complaint; the process dies by SIGBUS when it touches a page
-    /// that is not there.
+    /// glibc maps such a file without an error; the process dies by SIGBUS when it touches a missing page.
     #[must_use]
     pub fn truncated(&self) -> bool {
         self.image.is_truncated()
     }
 
-    /// The name that other objects know it by, `DT_SONAME`.
+    /// `DT_SONAME`.
     #[must_use]
     pub fn soname(&self) -> Option<&'a [u8]> {
         self.dynamic.as_ref()?.soname
@@ -254,7 +251,7 @@ impl<'a> Elf<'a> {
         tag || self.flags() & DF_BIND_NOW != 0 || self.flags_1() & DF_1_NOW != 0
     }
 
-    /// Whether it is asked first for the symbols it defines itself: `DT_SYMBOLIC` or `DF_SYMBOLIC`.
+    /// Whether its own definitions come first for its references: `DT_SYMBOLIC` or `DF_SYMBOLIC`.
     #[must_use]
     pub fn symbolic(&self) -> bool {
         let tag = self.dynamic.as_ref().is_some_and(|dynamic| dynamic.value(DT_SYMBOLIC).is_some());
@@ -267,15 +264,14 @@ impl<'a> Elf<'a> {
         self.flags_1() & DF_1_NOOPEN != 0
     }
 
-    /// `DF_STATIC_TLS`: its thread-local storage must fit into the static block, which a late
-    /// `dlopen` may find used up.
+    /// `DF_STATIC_TLS`: its thread-local storage must fit into the static block, which may be full at a late `dlopen`.
     #[must_use]
     pub fn static_tls(&self) -> bool {
         self.flags() & DF_STATIC_TLS != 0
     }
 
-    /// Whether loading it asks for executable stacks: `PT_GNU_STACK` says so, or is missing, which
-    /// stands for yes on both machines (glibc, `stackinfo.h`).
+    /// Whether loading it makes the stacks executable: `PT_GNU_STACK` requires that or is missing, which
+    /// means the same on both machines (glibc, `stackinfo.h`).
     ///
     /// # Platform behaviour
     ///
@@ -295,8 +291,8 @@ impl<'a> Elf<'a> {
     ///
     /// # Platform behaviour
     ///
-    /// A glibc before 2.36 leaves them undone without a word; link editors add a need of `GLIBC_ABI_DT_RELR` for that
-    /// reason, which makes it refuse the object.
+    /// A glibc before 2.36 silently skips them; link editors therefore add a need of `GLIBC_ABI_DT_RELR`, which makes
+    /// it refuse the object.
     #[must_use]
     pub fn relr(&self) -> bool {
         self.dynamic.as_ref().is_some_and(|dynamic| dynamic.value(DT_RELR).is_some())
@@ -320,7 +316,7 @@ impl<'a> Elf<'a> {
         Ok(strong.filter_map(|version| Glibc::of_node(version.name)).max())
     }
 
-    /// How many symbols it offers and asks for.
+    /// How many symbols it defines and needs.
     ///
     /// # Errors
     ///
@@ -332,7 +328,7 @@ impl<'a> Elf<'a> {
         Ok(SymbolCounts { defined, undefined: undefined.len().saturating_sub(weak), weak })
     }
 
-    /// What a `libcuda` of NVIDIA's forward-compatibility package says about the drivers it may run on: a JSON
+    /// The drivers that a `libcuda` of NVIDIA's forward-compatibility package may run on: a JSON
     /// text in a note of `NVIDIA Corporation`, in the section `.note.cuda.fwd_compatibility`. Known from
     /// NVIDIA's container toolkit, which reads it (`cmd/nvidia-cdi-hook/cudacompat`).
     #[must_use]
@@ -360,7 +356,7 @@ impl<'a> Elf<'a> {
         self.image.segments()
     }
 
-    /// The first bytes of the function that answers `dlsym(3)` for `name`: as many as its symbol gives it, at
+    /// The first bytes of the function that `dlsym(3)` returns for `name`: the size of its symbol, at
     /// most `limit`, with the address they are loaded at.
     ///
     /// # Errors
@@ -383,7 +379,7 @@ impl<'a> Elf<'a> {
     }
 
     /// The build ID, from `PT_NOTE`, else from the note sections: patchelf moves the note and leaves
-    /// `PT_NOTE` behind, as in the cuDNN wheels. The loader has no use for it, so sections will do.
+    /// `PT_NOTE` behind, as in the cuDNN wheels. The loader does not use it, so sections suffice.
     #[must_use]
     pub fn build_id(&self) -> Option<BuildId<'a>> {
         let find = |note: NoteTable| BuildId::find(self.image.slice(note.offset, note.size), note.align);
@@ -423,7 +419,7 @@ impl<'a> Elf<'a> {
     ///
     /// # Platform behaviour
     ///
-    /// An object that is not versioned answers any node, with one exception: if it bears the soname
+    /// An unversioned object satisfies any node, with one exception: if its soname is the one
     /// in the consumer's version need, an assertion in glibc's `check_match` ends the process.
     ///
     /// # Errors
@@ -433,7 +429,7 @@ impl<'a> Elf<'a> {
         Ok(self.tables()?.is_some_and(SymbolTables::is_versioned))
     }
 
-    /// The symbols that it asks other objects for, in the file's order.
+    /// The symbols that it needs from other objects, in the file's order.
     ///
     /// # Errors
     ///
@@ -442,7 +438,7 @@ impl<'a> Elf<'a> {
         self.tables()?.map_or(Ok(Vec::new()), SymbolTables::undefined)
     }
 
-    /// The symbols that it offers, in the file's order: all that [`lookup`](Self::lookup) can find.
+    /// The symbols that it defines, in the file's order: all that [`lookup`](Self::lookup) can find.
     ///
     /// # Errors
     ///
@@ -451,29 +447,29 @@ impl<'a> Elf<'a> {
         self.tables()?.map_or(Ok(Vec::new()), SymbolTables::definitions)
     }
 
-    /// The symbol with which it answers a relocation for `name`, of version `node` if there is one.
+    /// The symbol that a relocation for `name`, of version `node` if there is one, binds to.
     ///
     /// # Platform behaviour
     ///
-    /// As glibc's `check_match` (`elf/dl-lookup.c`). A wanted node is answered by a symbol of that
-    /// node, by one of the base version, or by any symbol if the object has no versions. Without a
-    /// node the first version answers, hidden or not, and else the only default version.
+    /// As glibc's `check_match` (`elf/dl-lookup.c`). A required node matches a symbol of that
+    /// node, one of the base version, or any symbol if the object has no versions. Without a
+    /// node, the first version matches, hidden or not, else the only default version.
     ///
     /// # Errors
     ///
     /// Any fault of the symbol, hash or version tables.
     pub fn lookup(&self, name: &[u8], node: Option<&[u8]>) -> Result<Option<Definition<'a>>, ElfError> {
-        self.search(name, Wanted::by_relocation(node))
+        self.search(name, Required::by_relocation(node))
     }
 
-    /// The symbol with which it answers `dlsym(3)` for `name`: the default version, whatever its
-    /// age, where a relocation would be given the first.
+    /// The symbol that `dlsym(3)` returns for `name`: the default version, whatever its
+    /// age, where a relocation would bind to the first.
     ///
     /// # Errors
     ///
     /// Any fault of the symbol, hash or version tables.
     pub fn lookup_newest(&self, name: &[u8]) -> Result<Option<Definition<'a>>, ElfError> {
-        self.search(name, Wanted::Newest)
+        self.search(name, Required::Newest)
     }
 
     /// Whether [`lookup`](Self::lookup) finds the symbol. A damaged table defines nothing.
@@ -482,14 +478,17 @@ impl<'a> Elf<'a> {
         self.lookup(name, node).ok().flatten().is_some()
     }
 
-    /// Those of the `wanted` symbols and nodes that it does not define.
+    /// Those of the `required` symbols and nodes that it does not define.
     ///
     /// # Errors
     ///
     /// Any fault of the symbol, hash or version tables.
-    pub fn missing<'s>(&self, wanted: impl IntoIterator<Item = SymbolRef<'s>>) -> Result<Vec<SymbolRef<'s>>, ElfError> {
+    pub fn missing<'s>(
+        &self,
+        required: impl IntoIterator<Item = SymbolRef<'s>>,
+    ) -> Result<Vec<SymbolRef<'s>>, ElfError> {
         let mut missing = Vec::new();
-        for (name, node) in wanted {
+        for (name, node) in required {
             if self.lookup(name, node)?.is_none() {
                 missing.push((name, node));
             }
@@ -497,8 +496,8 @@ impl<'a> Elf<'a> {
         Ok(missing)
     }
 
-    /// The symbols that its relocations ask other objects for, each once for each class, in the order in which ld.so asks.
-    /// Those that it defines itself are left out: somebody answers them in any case.
+    /// The symbols that its relocations need from other objects, each once for each class, in the order of ld.so's
+    /// look-ups. Those that it defines itself are left out: they are never undefined.
     ///
     /// # Errors
     ///
@@ -511,17 +510,17 @@ impl<'a> Elf<'a> {
         Ok(found)
     }
 
-    /// The symbol with which it answers a relocation of another object, or of its own.
+    /// The symbol that a relocation of another object, or of its own, binds to.
     ///
     /// # Errors
     ///
     /// Any fault of the symbol, hash or version tables.
-    pub fn answer(&self, reference: &Reference<'_>) -> Result<Option<Definition<'a>>, ElfError> {
-        self.tables()?.map_or(Ok(None), |tables| tables.answer(reference))
+    pub fn definition_of(&self, reference: &Reference<'_>) -> Result<Option<Definition<'a>>, ElfError> {
+        self.tables()?.map_or(Ok(None), |tables| tables.definition_of(reference))
     }
 
-    fn search(&self, name: &[u8], wanted: Wanted<'_>) -> Result<Option<Definition<'a>>, ElfError> {
-        self.tables()?.map_or(Ok(None), |tables| tables.lookup(name, wanted))
+    fn search(&self, name: &[u8], required: Required<'_>) -> Result<Option<Definition<'a>>, ElfError> {
+        self.tables()?.map_or(Ok(None), |tables| tables.lookup(name, required))
     }
 
     fn tables(&self) -> Result<Option<&SymbolTables<'a>>, ElfError> {

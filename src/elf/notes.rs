@@ -1,7 +1,7 @@
-//! The notes of an object: its build ID, and what a vendor says in a note of its own.
+//! The notes of an object: its build ID, and vendors' notes.
 //!
-//! Takes the bytes of a `PT_NOTE` segment or a note section; gives what one note in it holds. Reads the notes
-//! itself: goblin ends the walk at an owner that is not UTF-8.
+//! Takes the bytes of a `PT_NOTE` segment or a note section; returns the content of one note. Does not use goblin,
+//! which stops at an owner that is not UTF-8.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use super::error::Table;
 use super::image::{Chunk, Image, to_usize};
 use super::sections::{Section, sections};
 
-/// The identity that the link editor gave to a file: equal build IDs, equal contents when linked.
+/// The link editor's identity of a file: equal build IDs mean equal contents when linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BuildId<'a>(&'a [u8]);
 
@@ -24,7 +24,7 @@ impl<'a> BuildId<'a> {
         self.0
     }
 
-    /// Looks through the notes of one segment, each padded to `align` bytes.
+    /// Searches the notes of one segment, each padded to `align` bytes.
     pub(super) fn find(notes: &'a [u8], align: u64) -> Option<Self> {
         let is_build_id = |note: &Note<'_>| note.kind == NT_GNU_BUILD_ID && note.owner == b"GNU\0";
         let note = Notes::new(notes, align).find(is_build_id)?;
@@ -32,7 +32,7 @@ impl<'a> BuildId<'a> {
     }
 }
 
-/// What the first note of `owner` holds, without the NULs that end it.
+/// The content of the first note of `owner`, without the final NULs.
 pub(super) fn described<'a>(notes: &'a [u8], align: u64, owner: &[u8]) -> Option<&'a [u8]> {
     let note = Notes::new(notes, align).find(|note| note.owner.strip_suffix(b"\0") == Some(owner))?;
     let end = note.desc.iter().rposition(|&byte| byte != 0)?;
@@ -46,7 +46,7 @@ struct Note<'a> {
     desc: &'a [u8],
 }
 
-/// Walks the notes of one segment; ends at the first that leaves it.
+/// Iterates over the notes of one segment; ends at the first that leaves it.
 struct Notes<'a> {
     rest: &'a [u8],
     align: usize,
@@ -55,7 +55,7 @@ struct Notes<'a> {
 
 impl<'a> Notes<'a> {
     fn new(rest: &'a [u8], align: u64) -> Self {
-        // gABI says 8 for 64-bit objects, all Linux tools say 4, save where p_align is 8.
+        // The gABI requires 8 for 64-bit objects; all Linux tools write 4, unless p_align is 8.
         Self { rest, align: if align == 8 { 8 } else { 4 }, left: MAX_NOTES }
     }
 }
@@ -80,7 +80,7 @@ impl<'a> Iterator for Notes<'a> {
     }
 }
 
-/// Where notes are in the file.
+/// The place of notes in the file.
 #[derive(Clone, Copy)]
 pub(super) struct NoteTable {
     pub(super) offset: u64,
@@ -89,7 +89,7 @@ pub(super) struct NoteTable {
 }
 
 impl NoteTable {
-    /// The note sections, as far as there are sound section headers.
+    /// The note sections, if the section headers are sound.
     pub(super) fn of_sections(header: &Header, image: &Image<'_>) -> Vec<Self> {
         let sections = sections(header, image).into_iter().filter(|section| section.kind == SHT_NOTE);
         sections.map(|section| Self::of(&section)).collect()
@@ -107,7 +107,7 @@ impl fmt::Display for BuildId<'_> {
     }
 }
 
-/// A segment of a real object has fewer than ten; a hostile one should not cost us time.
+/// A segment of a real object has fewer than ten; bounds the time for a hostile one.
 const MAX_NOTES: u32 = 1024;
 /// Size of a note's three numbers.
 const HEADER: usize = 12;

@@ -1,8 +1,8 @@
-//! What an object's relocations ask for, in the order in which ld.so asks.
+//! The symbols that an object's relocations need, in ld.so's order.
 //!
-//! Takes the dynamic table and the symbol tables; gives each symbol once, where it is first met. The order is that of
-//! `ELF_DYNAMIC_RELOCATE` (`elf/dynamic-link.h`): `DT_RELA` without its first `DT_RELACOUNT` entries, which name no
-//! symbol, then `DT_JMPREL`. Never looks a symbol up: that is the link's affair.
+//! Takes the dynamic table and the symbol tables; returns each symbol once, at its first reference. The order is that
+//! of `ELF_DYNAMIC_RELOCATE` (`elf/dynamic-link.h`): `DT_RELA` without its first `DT_RELACOUNT` entries, which name no
+//! symbol, then `DT_JMPREL`. Never looks a symbol up.
 
 use goblin::elf::dynamic::{DT_JMPREL, DT_PLTRELSZ, DT_RELA, DT_RELACOUNT, DT_RELASZ};
 
@@ -11,7 +11,7 @@ use super::error::{ElfError, Table};
 use super::image::{Chunk, Image, to_usize};
 use super::symbols::{Reference, RelocationClass, SymbolTables};
 
-/// When symbols that are only called are bound.
+/// When functions are bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
     /// At their first call: `RTLD_LAZY`.
@@ -20,7 +20,7 @@ pub enum Binding {
     Now,
 }
 
-/// Whether a relocation of `kind` names a symbol, and what may answer it; nothing for the kinds that never look one up.
+/// The class of a relocation of `kind`; `None` for the kinds that never look a symbol up.
 const fn class(machine: u16, kind: u32) -> Option<RelocationClass> {
     use goblin::elf::header::EM_AARCH64;
     use goblin::elf::reloc::{
@@ -55,7 +55,7 @@ const fn is_lazy(machine: u16, kind: u32) -> bool {
     kind == if machine == EM_AARCH64 { R_AARCH64_JUMP_SLOT } else { R_X86_64_JUMP_SLOT }
 }
 
-/// Calls `each` with every symbol that a relocation asks other objects for, once for each class, until it says stop.
+/// Calls `each` with every symbol that a relocation needs from other objects, once for each class, until it breaks.
 pub(super) fn walk<'a>(
     image: &Image<'a>,
     dynamic: &Dynamic<'a>,
@@ -94,13 +94,13 @@ pub(super) fn walk<'a>(
     Ok(())
 }
 
-/// A table of relocations, less those that name no symbol.
+/// A table of relocations, without those that name no symbol.
 struct Range<'a> {
     chunk: Chunk<'a>,
     lazy: bool,
 }
 
-/// `_ELF_DYNAMIC_DO_RELOC`: the two tables, of which the second may lie at the end of the first.
+/// `_ELF_DYNAMIC_DO_RELOC`: the two tables, of which the second may be the end of the first.
 fn ranges<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>, binding: Binding) -> Result<[Option<Range<'a>>; 2], ElfError> {
     let number = |tag| dynamic.value(tag).unwrap_or(0);
     let mut size = number(DT_RELASZ);

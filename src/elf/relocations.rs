@@ -1,8 +1,8 @@
-//! The number of symbols of an object whose hash tables do not tell it.
+//! The number of symbols of an object whose hash tables do not record it.
 //!
-//! Takes the dynamic table; gives one more than the highest symbol that a relocation names. An
-//! object that defines nothing has an empty GNU hash table, and nothing else that ld.so reads states
-//! how many symbols there are. The loader itself meets undefined symbols only through relocations.
+//! Takes the dynamic table; returns one more than the highest symbol of a relocation. An
+//! object that defines nothing has an empty GNU hash table, and no other field that ld.so reads records
+//! the number of symbols. The loader itself finds undefined symbols only through relocations.
 
 use goblin::elf::RelocSection;
 use goblin::elf::dynamic::{DT_JMPREL, DT_PLTREL, DT_PLTRELSZ, DT_REL, DT_RELA, DT_RELASZ, DT_RELSZ};

@@ -1,8 +1,8 @@
-//! The sections of an object, as far as its file still says where they are.
+//! The sections of an object, if its section headers remain.
 //!
-//! Takes the section headers; gives each section's name and bytes. ld.so never looks at them and
-//! `strip` may remove them, so nothing that decides about loading rests on this: it is for questions
-//! the loader does not ask, such as which GPU code a library carries.
+//! Takes the section headers; returns each section's name and bytes. ld.so never reads them and
+//! `strip` may remove them, so no decision about loading depends on this: it is for other
+//! facts, such as the GPU code of a library.
 
 use goblin::elf::section_header::SHT_NOBITS;
 use goblin::elf::{Header, SectionHeader};
@@ -18,17 +18,17 @@ pub struct Section<'a> {
     pub name: &'a [u8],
     /// Its kind, `sh_type`.
     pub kind: u32,
-    /// Where it is in the file.
+    /// Its offset in the file.
     pub offset: u64,
-    /// What alignment it has, `sh_addralign`.
+    /// Its alignment, `sh_addralign`.
     pub align: u64,
-    /// Its bytes, as far as the file has them; none for `SHT_NOBITS`.
+    /// Its bytes, up to the end of the file; none for `SHT_NOBITS`.
     pub bytes: &'a [u8],
 }
 
-/// The sections in the file's order; none where the headers are gone or damaged.
+/// The sections in the file's order; none where the headers are missing or damaged.
 pub(super) fn sections<'a>(header: &Header, image: &Image<'a>) -> Vec<Section<'a>> {
-    // For goblin no sections at all means "more than fit the field".
+    // goblin reads 0 sections as "more than fit the field".
     if header.e_shnum == 0 || usize::from(header.e_shentsize) != SectionHeader::size(CTX) {
         return Vec::new();
     }
@@ -50,8 +50,8 @@ pub(super) fn sections<'a>(header: &Header, image: &Image<'a>) -> Vec<Section<'a
         .collect()
 }
 
-/// The name that begins at `at`. A longer one than any linker script has is damage, and cut off, so that
-/// a file cannot make us read its names' table once for every section.
+/// The name at `at`. One longer than in any linker script is damage, and cut off, so that
+/// no file requires a read of the whole table of names for every section.
 fn name(names: &[u8], at: usize) -> &[u8] {
     let tail = names.get(at..).unwrap_or_default();
     let tail = tail.get(..MAX_NAME).unwrap_or(tail);

@@ -1,8 +1,8 @@
-//! The dynamic symbols of an object: what it defines and what it asks for.
+//! The dynamic symbols of an object.
 //!
-//! Takes the dynamic table; gives the undefined and the defined symbols with their versions, and
-//! finds one by name. Which symbol answers a name follows glibc's `check_match` and `do_lookup_x`
-//! (`elf/dl-lookup.c`) to the letter, for one object; which object is asked is the caller's matter.
+//! Takes the dynamic table; returns the undefined and the defined symbols with their versions, and looks up one by
+//! name. The look-up follows glibc's `check_match` and `do_lookup_x` (`elf/dl-lookup.c`) to the letter, for one
+//! object; the order of objects is the caller's.
 
 use goblin::elf::Symtab;
 use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_SYMTAB, DT_VERSYM};
@@ -18,7 +18,7 @@ use super::image::{Chunk, Image, to_usize};
 use super::relocations;
 use super::versions::{self, NeededVersion, Version, VersionIndex};
 
-/// A symbol that an object asks others for.
+/// A symbol that an object needs from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Undefined<'a> {
@@ -26,11 +26,11 @@ pub struct Undefined<'a> {
     pub name: &'a [u8],
     /// The version it must have.
     pub version: Option<NeededVersion<'a>>,
-    /// The object can live without it.
+    /// Its binding is `STB_WEAK`: it is 0 where it stays undefined.
     pub weak: bool,
 }
 
-/// A symbol that an object offers to others.
+/// A symbol that an object defines for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Defined<'a> {
@@ -44,7 +44,7 @@ pub struct Defined<'a> {
     pub hidden: bool,
 }
 
-/// The symbol of an object that answers a name.
+/// The symbol of an object that a name binds to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Definition<'a> {
@@ -56,18 +56,18 @@ pub struct Definition<'a> {
     pub hidden: bool,
 }
 
-/// Which definitions may answer a relocation: `elf_machine_type_class` in `sysdeps/*/dl-machine.h`.
+/// Which definitions satisfy a relocation: `elf_machine_type_class` in `sysdeps/*/dl-machine.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RelocationClass {
-    /// Any, even the stub in a program that stands for a function's address.
+    /// Any, also the PLT entry of a program that serves as a function's address.
     Any,
-    /// `ELF_RTYPE_CLASS_PLT`: a definition proper. Calls and thread-local storage.
+    /// `ELF_RTYPE_CLASS_PLT`: a real definition. Calls and thread-local storage.
     Defined,
     /// `ELF_RTYPE_CLASS_COPY`: not the program's own.
     Copy,
 }
 
-/// A symbol that a relocation asks for.
+/// A symbol that a relocation refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Reference<'a> {
@@ -75,26 +75,26 @@ pub struct Reference<'a> {
     pub name: &'a [u8],
     /// The version it must have.
     pub version: Option<NeededVersion<'a>>,
-    /// The object can live without it: an unanswered one is zero.
+    /// Its binding is `STB_WEAK`: it is 0 where it stays undefined.
     pub weak: bool,
-    /// Which definitions may answer.
+    /// Which definitions satisfy it.
     pub class: RelocationClass,
     hash: u32,
     node: Option<(u32, bool)>,
 }
 
-/// Which version of a name is asked for.
+/// Which version of a name a look-up needs.
 #[derive(Clone, Copy)]
-pub(super) enum Wanted<'n> {
-    /// This one, as a relocation with a version asks. A strict one is not answered by the base version.
+pub(super) enum Required<'n> {
+    /// This one, for a relocation with a version. The base version does not satisfy a strict one.
     Node { name: &'n [u8], hash: u32, strict: bool },
-    /// Any, as a relocation without a version asks: the oldest, or the only default one.
+    /// Any, for a relocation without a version: the oldest, or the only default one.
     Oldest,
-    /// Any, as `dlsym(3)` asks: the default one.
+    /// Any, for `dlsym(3)`: the default one.
     Newest,
 }
 
-impl<'n> Wanted<'n> {
+impl<'n> Required<'n> {
     pub(super) fn by_relocation(node: Option<&'n [u8]>) -> Self {
         node.map_or(Self::Oldest, |name| Self::Node { name, hash: sysv_hash(name), strict: false })
     }
@@ -108,7 +108,7 @@ pub(super) struct SymbolTables<'a> {
     at: u64,
     /// The first symbol that the loader can find.
     first_findable: usize,
-    /// `None` where the loader would not look at versions.
+    /// `None` where the loader ignores versions.
     versyms: Option<Chunk<'a>>,
     versions: Vec<Option<Version<'a>>>,
     hash: Hash<'a>,
@@ -155,7 +155,7 @@ impl<'a> SymbolTables<'a> {
             Some(versyms) if !versions.is_empty() => Some(versyms.entries(count, VERSYM)?),
             _ => None,
         };
-        // ld.so prefers the GNU table and does not look at the other (`elf/dl-setup_hash.c`).
+        // ld.so prefers the GNU table and ignores the other (`elf/dl-setup_hash.c`).
         let (hash, first_findable) = match (gnu, sysv) {
             (Some(gnu), _) if gnu.end().is_some() => {
                 let first = to_usize(gnu.first().into());
@@ -167,7 +167,7 @@ impl<'a> SymbolTables<'a> {
         Ok(Self { strings: dynamic.strings, symbols, at: chunk.at, first_findable, versyms, versions, hash })
     }
 
-    /// Starts reading many names.
+    /// A reader for many names.
     pub(super) fn names(&self) -> Names<'a> {
         self.strings.names()
     }
@@ -177,8 +177,8 @@ impl<'a> SymbolTables<'a> {
         self.symbols.len()
     }
 
-    /// What a relocation that names the symbol at `index` asks other objects for; nothing where it binds to the object
-    /// itself, or is answered by it if by nobody else.
+    /// The reference to other objects of a relocation for the symbol at `index`; `None` where the object itself
+    /// defines the symbol.
     pub(super) fn reference(
         &self,
         index: usize,
@@ -190,7 +190,7 @@ impl<'a> SymbolTables<'a> {
         if symbol.st_bind() == STB_LOCAL || binds_locally(&symbol) {
             return Ok(None);
         }
-        // A copy is made of another object's definition: its own is the copy.
+        // A copy relocation needs another object's definition: its own is the copy.
         if index >= self.first_findable && is_definition(&symbol) && class != RelocationClass::Copy {
             return Ok(None);
         }
@@ -211,13 +211,13 @@ impl<'a> SymbolTables<'a> {
         self.symbols.get(index).ok_or(ElfError::out_of_bounds(Table::Symbols, self.at))
     }
 
-    /// The symbol with which the object answers a relocation of another.
-    pub(super) fn answer(&self, reference: &Reference<'_>) -> Result<Option<Definition<'a>>, ElfError> {
-        let wanted = match (reference.version, reference.node) {
-            (Some(version), Some((hash, strict))) => Wanted::Node { name: version.node, hash, strict },
-            _ => Wanted::Oldest,
+    /// The symbol of this object that a relocation of another binds to.
+    pub(super) fn definition_of(&self, reference: &Reference<'_>) -> Result<Option<Definition<'a>>, ElfError> {
+        let required = match (reference.version, reference.node) {
+            (Some(version), Some((hash, strict))) => Required::Node { name: version.node, hash, strict },
+            _ => Required::Oldest,
         };
-        let found = self.seek(reference.name, reference.hash, wanted, reference.class == RelocationClass::Any)?;
+        let found = self.seek(reference.name, reference.hash, required, reference.class == RelocationClass::Any)?;
         found.map(|(index, symbol)| self.definition(index, &symbol)).transpose()
     }
 
@@ -229,7 +229,7 @@ impl<'a> SymbolTables<'a> {
         let mut found = Vec::new();
         let mut names = self.strings.names();
         // All symbols, not only those below the first hashed one: GNU ld also hashes a program's
-        // undefined functions where their address is taken (`elf_x86_64_hash_symbol`).
+        // undefined functions where their address is accepted (`elf_x86_64_hash_symbol`).
         for (index, symbol) in self.symbols.iter().enumerate().skip(1) {
             // A reference of hidden visibility binds to the object itself, without a look-up.
             if symbol.st_shndx != UNDEF || binds_locally(&symbol) || !is_global(&symbol) {
@@ -260,82 +260,88 @@ impl<'a> SymbolTables<'a> {
         Ok(found)
     }
 
-    pub(super) fn lookup(&self, name: &[u8], wanted: Wanted<'_>) -> Result<Option<Definition<'a>>, ElfError> {
-        self.find(name, wanted)?.map(|(index, symbol)| self.definition(index, &symbol)).transpose()
+    pub(super) fn lookup(&self, name: &[u8], required: Required<'_>) -> Result<Option<Definition<'a>>, ElfError> {
+        self.find(name, required)?.map(|(index, symbol)| self.definition(index, &symbol)).transpose()
     }
 
-    /// Address and size of the function that `dlsym(3)` finds; an indirect one has no code of its own.
+    /// Address and size of the function that `dlsym(3)` finds; `None` for an indirect one.
     pub(super) fn function(&self, name: &[u8]) -> Result<Option<(u64, u64)>, ElfError> {
-        let found = self.find(name, Wanted::Newest)?.filter(|(_, symbol)| symbol.st_type() == STT_FUNC);
+        let found = self.find(name, Required::Newest)?.filter(|(_, symbol)| symbol.st_type() == STT_FUNC);
         Ok(found.map(|(_, symbol)| (symbol.st_value, symbol.st_size)))
     }
 
-    fn find(&self, name: &[u8], wanted: Wanted<'_>) -> Result<Option<(usize, Sym)>, ElfError> {
+    fn find(&self, name: &[u8], required: Required<'_>) -> Result<Option<(usize, Sym)>, ElfError> {
         // A name ends at its first NUL, so none can hold one.
         if name.contains(&0) {
             return Ok(None);
         }
-        self.seek(name, gnu_hash(name), wanted, false)
+        self.seek(name, gnu_hash(name), required, false)
     }
 
-    /// `do_lookup_x` for one object. With `stubs`, an undefined symbol that has a value answers too.
-    fn seek(&self, name: &[u8], hash: u32, wanted: Wanted<'_>, stubs: bool) -> Result<Option<(usize, Sym)>, ElfError> {
+    /// `do_lookup_x` for one object. With `stubs`, an undefined symbol with a value matches, too.
+    fn seek(
+        &self,
+        name: &[u8],
+        hash: u32,
+        required: Required<'_>,
+        stubs: bool,
+    ) -> Result<Option<(usize, Sym)>, ElfError> {
         let mut candidates = match &self.hash {
             Hash::Gnu(gnu) => gnu.candidates(hash)?,
             Hash::Sysv(sysv) => sysv.candidates(name),
             Hash::None => Candidates::none(),
         };
-        let mut answer = None;
+        let mut accepted = None;
         let mut default = None;
         let mut defaults = 0_usize;
         while let Some(index) = candidates.next()? {
             let outside = ElfError::out_of_bounds(Table::Symbols, self.at);
             let symbol = self.symbols.get(index).ok_or(outside)?;
-            let answers = is_definition(&symbol) || stubs && is_stub(&symbol);
-            if !answers || !self.strings.is(st_name(&symbol), name)? {
+            let is_candidate = is_definition(&symbol) || stubs && is_stub(&symbol);
+            if !is_candidate || !self.strings.is(st_name(&symbol), name)? {
                 continue;
             }
-            match self.judge(index, wanted)? {
-                Verdict::Taken => {
-                    answer = Some((index, symbol));
+            match self.version_matches(index, required)? {
+                Verdict::Accepted => {
+                    accepted = Some((index, symbol));
                     break;
                 }
                 Verdict::Default => {
                     defaults = defaults.saturating_add(1);
                     default.get_or_insert((index, symbol));
                 }
-                Verdict::Refused => {}
+                Verdict::Rejected => {}
             }
         }
-        // "Exactly one versioned symbol": with more there is no telling which is meant.
-        let answer = answer.or(default.filter(|_| defaults == 1));
-        // ld.so looks at visibility and binding after the search, and then leaves the object.
-        Ok(answer.filter(|(_, symbol)| !binds_locally(symbol) && is_global(symbol)))
+        // "Exactly one versioned symbol": several are ambiguous.
+        let accepted = accepted.or(default.filter(|_| defaults == 1));
+        // ld.so checks visibility and binding after the search of an object, and then goes on to the next object.
+        Ok(accepted.filter(|(_, symbol)| !binds_locally(symbol) && is_global(symbol)))
     }
 
-    /// Whether the version of a symbol answers, as `check_match` decides.
-    fn judge(&self, index: usize, wanted: Wanted<'_>) -> Result<Verdict, ElfError> {
+    /// Whether the version of a symbol matches, by `check_match`.
+    fn version_matches(&self, index: usize, required: Required<'_>) -> Result<Verdict, ElfError> {
         let (Some(raw), version) = self.version(index)? else {
-            // No versions at all: any is accepted.
-            return Ok(Verdict::Taken);
+            // An object without versions.
+            return Ok(Verdict::Accepted);
         };
-        let newest_unversioned = match wanted {
-            Wanted::Node { name, hash, strict } => {
-                let taken = match version {
+        let newest_unversioned = match required {
+            Required::Node { name, hash, strict } => {
+                let accepted = match version {
                     Some(version) => version.hash == hash && version.name == name,
-                    // The base version serves for all, unless it is hidden.
+                    // The base version matches all, unless it is hidden.
                     None => !strict && !raw.is_hidden(),
                 };
-                return Ok(if taken { Verdict::Taken } else { Verdict::Refused });
+                return Ok(if accepted { Verdict::Accepted } else { Verdict::Rejected });
             }
-            // A relocation made before the object had versions: the first version is the one.
-            Wanted::Oldest => 2,
-            Wanted::Newest => 1,
+            // A relocation from before the object had versions: the first version.
+            Required::Oldest => 2,
+            Required::Newest => 1,
         };
         Ok(match (raw.index() <= newest_unversioned, raw.is_hidden()) {
-            (true, _) => Verdict::Taken,
+            (true, _) => Verdict::Accepted,
             (false, false) => Verdict::Default,
-            (false, true) => Verdict::Refused,
+            (false, true) => Verdict::Rejected,
         })
     }
 
@@ -348,13 +354,13 @@ impl<'a> SymbolTables<'a> {
         })
     }
 
-    /// The version index of a symbol, and what it means.
+    /// The version index of a symbol, and its version.
     fn version(&self, index: usize) -> Result<(Option<VersionIndex>, Option<Version<'a>>), ElfError> {
         let Some(versyms) = &self.versyms else {
             return Ok((None, None));
         };
         let raw = versyms.u16_at(index).map(VersionIndex::new).ok_or(versyms.out_of_bounds())?;
-        // VER_NDX_LOCAL and VER_NDX_GLOBAL need no entry; glibc's array always reaches that far.
+        // VER_NDX_LOCAL and VER_NDX_GLOBAL need no entry: glibc's array always covers them.
         match self.versions.get(usize::from(raw.index())) {
             Some(version) => Ok((Some(raw), *version)),
             None if raw.index() <= 1 => Ok((Some(raw), None)),
@@ -366,24 +372,24 @@ impl<'a> SymbolTables<'a> {
     }
 }
 
-/// What a symbol's version says about an answer.
+/// Whether the version of a symbol matches.
 enum Verdict {
-    Taken,
-    /// Good if no other default version of the name is there.
+    Accepted,
+    /// Accepted if the name has no other default version.
     Default,
-    Refused,
+    Rejected,
 }
 
 /// Whether a symbol defines code or data, by the first tests of `check_match`.
 fn is_definition(symbol: &Sym) -> bool {
     let kind = symbol.st_type();
     let has_value = symbol.st_value != 0 || symbol.st_shndx == ABS || kind == STT_TLS;
-    // ld.so takes an undefined symbol with a value too, the PLT entry of a program, but only to
-    // compare function addresses; it defines nothing.
+    // ld.so also accepts an undefined symbol with a value, the PLT entry of a program, but only as a function's
+    // address.
     symbol.st_shndx != UNDEF && has_value && is_code_or_data(symbol)
 }
 
-/// The PLT entry of a program: undefined, yet with a value that stands for the function's address.
+/// The PLT entry of a program: undefined, with a value that serves as the function's address.
 fn is_stub(symbol: &Sym) -> bool {
     symbol.st_shndx == UNDEF && symbol.st_value != 0 && is_code_or_data(symbol)
 }
@@ -404,7 +410,7 @@ fn st_name(symbol: &Sym) -> u64 {
     u64::try_from(symbol.st_name).unwrap_or(u64::MAX)
 }
 
-/// `SHN_UNDEF` and `SHN_ABS`, in the width that goblin gives to `st_shndx`.
+/// `SHN_UNDEF` and `SHN_ABS`, in goblin's width of `st_shndx`.
 const UNDEF: usize = 0;
 const ABS: usize = 0xfff1;
 /// Size of a symbol of a 64-bit object.

@@ -1,7 +1,7 @@
-//! Whether ld.so would take a file, and with which words it refuses one.
+//! Whether ld.so would load a file, and its error where it refuses one.
 //!
-//! Takes the bytes of a file; gives the verdict of `open_verify` and of `_dl_map_object_from_fd` (`elf/dl-load.c`), which
-//! judge the header and the program headers alone. Never looks at whether the tables make sense: ld.so does not either.
+//! Takes the bytes of a file; returns the verdict of `open_verify` and of `_dl_map_object_from_fd` (`elf/dl-load.c`),
+//! which check only the header and the program headers. Never checks the tables: ld.so does not either.
 
 use goblin::elf::ProgramHeader;
 use goblin::elf::dynamic::{DF_1_NOOPEN, DF_1_PIE};
@@ -13,19 +13,19 @@ use super::dynamic::CTX;
 use super::header::parse_header;
 use super::image::to_usize;
 
-/// Why ld.so does not take a file.
+/// Why ld.so refuses a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It is of 32 bits. ld.so looks further, and says so if it finds nothing else.
+    /// It is a 32-bit object. ld.so goes on, and reports it if it finds nothing else.
     OtherClass,
-    /// It is for another machine. ld.so looks further.
+    /// It is for another machine. ld.so goes on.
     OtherMachine,
-    /// Nothing else is looked for; the words say why.
+    /// The search ends with this message.
     Fatal(&'static str),
 }
 
-/// In which part an object is loaded.
+/// The role in which an object is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The program itself.
@@ -36,11 +36,11 @@ pub enum Role {
     Opened,
 }
 
-/// `open_verify`: the judgement on a file that was found under a searched name, by the ld.so of `machine`.
+/// `open_verify`: the check of a found file by the ld.so of `machine`.
 ///
 /// # Errors
 ///
-/// A [`Refusal`] where ld.so does not take the file.
+/// A [`Refusal`] where ld.so refuses the file.
 pub fn open_verify(bytes: &[u8], machine: u16) -> Result<(), Refusal> {
     let fatal = |words| Err(Refusal::Fatal(words));
     let Some(header) = bytes.first_chunk::<HEADER>() else { return fatal("file too short") };
@@ -53,7 +53,7 @@ pub fn open_verify(bytes: &[u8], machine: u16) -> Result<(), Refusal> {
     if byte(4) != ELFCLASS64 {
         return Err(Refusal::OtherClass);
     }
-    // Upstream asks for the machine after the words below, Debian before them; it matters to files of other byte order.
+    // Upstream checks the machine after the two fields below, Debian before; files of another byte order differ.
     if half(18) != machine {
         return Err(Refusal::OtherMachine);
     }
@@ -92,7 +92,7 @@ pub fn open_verify(bytes: &[u8], machine: u16) -> Result<(), Refusal> {
     }
 }
 
-/// `_dl_map_object_from_fd`: what keeps a file from being mapped that passed [`open_verify`].
+/// `_dl_map_object_from_fd`: why a file that passed [`open_verify`] is not mapped.
 #[must_use]
 pub fn mapping_fault(bytes: &[u8], elf: Option<&Elf<'_>>, role: Role) -> Option<&'static str> {
     let headers = program_headers(bytes)?;
@@ -120,8 +120,8 @@ pub fn mapping_fault(bytes: &[u8], elf: Option<&Elf<'_>>, role: Role) -> Option<
     (flags & DF_1_NOOPEN != 0 && role == Role::Opened).then_some("shared object cannot be dlopen()ed")
 }
 
-/// Whether mapping the file ends in `SIGBUS`: the rest of a page behind the data is cleared, and the file has no such
-/// page (`_dl_map_segments`).
+/// Whether mapping the file ends in `SIGBUS`: ld.so clears the rest of a page behind the data, and the file does not
+/// have that page (`_dl_map_segments`).
 #[must_use]
 pub fn dies_when_mapped(bytes: &[u8]) -> bool {
     let pages = u64::try_from(bytes.len()).unwrap_or(u64::MAX).div_ceil(PAGE);
@@ -132,7 +132,7 @@ pub fn dies_when_mapped(bytes: &[u8]) -> bool {
     })
 }
 
-/// The program headers, if the file has them all.
+/// The program headers, if complete.
 fn program_headers(bytes: &[u8]) -> Option<Vec<ProgramHeader>> {
     let header = parse_header(bytes).ok()?;
     ProgramHeader::parse(bytes, to_usize(header.e_phoff), usize::from(header.e_phnum), CTX).ok()
@@ -142,5 +142,5 @@ fn program_headers(bytes: &[u8]) -> Option<Vec<ProgramHeader>> {
 const HEADER: usize = 64;
 /// Pages of x86-64, and of all but a few aarch64 systems.
 const PAGE: u64 = 4096;
-/// `LIBC_ABI_MAX` of today's glibc; the file that needs one it lacks is rarer than the glibc that knows fewer.
+/// `LIBC_ABI_MAX` of the current glibc. Older ones know fewer, but files that need them are rarer still.
 const ABI_VERSIONS: u8 = 4;

@@ -1,10 +1,10 @@
 //! Symbol versions of one object.
 //!
-//! Takes the dynamic table; gives the versions that the object defines and needs, and the meaning
+//! Takes the dynamic table; returns the versions that the object defines and needs, and the meaning
 //! of each version index. Finds the tables through `DT_VERDEF` and `DT_VERNEED`, as ld.so does, so
-//! it also works on files whose section headers are gone. goblin knows these tables only through
-//! section headers, so it is handed one made from the dynamic table. Its iterators end without a
-//! word at a damaged entry, so the number read is always compared with the number declared.
+//! it also works on files without section headers. goblin finds these tables only through
+//! section headers, so it gets one made from the dynamic table. Its iterators end silently
+//! at a damaged entry, so the number read is always compared with the declared number.
 
 use goblin::elf::dynamic::{DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM};
 use goblin::elf::section_header::{SHT_GNU_VERDEF, SHT_GNU_VERNEED, SectionHeader};
@@ -20,11 +20,11 @@ use super::image::{Chunk, Image};
 pub struct VersionDefinition<'a> {
     /// The node, such as `libcublas.so.12`.
     pub name: &'a [u8],
-    /// The number that stands for it in the versym table.
+    /// Its index in the versym table.
     pub index: u16,
-    /// `VER_FLG_BASE`: names the object itself; no symbol can be asked for by it.
+    /// `VER_FLG_BASE`: names the object itself; no symbol has it.
     pub base: bool,
-    /// `VER_FLG_WEAK`: no symbol carries it.
+    /// `VER_FLG_WEAK`: no symbol has it.
     pub weak: bool,
     hash: u32,
 }
@@ -45,9 +45,9 @@ pub struct VersionNeed<'a> {
 pub struct RequiredVersion<'a> {
     /// The node.
     pub name: &'a [u8],
-    /// The number that stands for it in the versym table.
+    /// Its index in the versym table.
     pub index: u16,
-    /// `VER_FLG_WEAK`: ld.so starts the program even where it is not defined.
+    /// `VER_FLG_WEAK`: ld.so starts the program even where it is undefined.
     pub weak: bool,
     hash: u32,
     hidden: bool,
@@ -56,20 +56,20 @@ pub struct RequiredVersion<'a> {
 /// A version need of one symbol: the node, and the object that must define it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NeededVersion<'a> {
-    /// The soname of the provider. Empty where the object asks for a version of its own, which the
-    /// loader takes from any object.
+    /// The soname of the provider. Empty where the object needs a version of its own, which the
+    /// loader accepts from any object.
     pub file: &'a [u8],
     /// The version's name.
     pub node: &'a [u8],
 }
 
-/// What a version index means: an entry of glibc's `l_versions` (`elf/dl-version.c`).
+/// The meaning of a version index: an entry of glibc's `l_versions` (`elf/dl-version.c`).
 #[derive(Clone, Copy)]
 pub(super) struct Version<'a> {
     pub(super) name: &'a [u8],
     pub(super) hash: u32,
     pub(super) file: Option<&'a [u8]>,
-    /// The need is of a hidden version (`foo@V1`, with bit 15 set): the base version does not serve.
+    /// The need is of a hidden version (`foo@V1`, with bit 15 set): the base version does not match.
     pub(super) hidden: bool,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn needs<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<Vec<
     let mut found = Vec::new();
     let mut names = dynamic.strings.names();
     let mut walk = Walk::new(chunk.table, chunk.at, declared);
-    // All entries share one space of indices, which bounds what a hostile file can make us keep.
+    // All entries share one index space: bounds the memory for a hostile file.
     let mut room = MAX_VERSIONS;
     for verneed in section.iter().flat_map(VerneedSection::iter) {
         if verneed.vn_version != 1 {
@@ -159,7 +159,7 @@ pub(super) fn by_index<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<V
     let Some(highest) = indices.chain(definitions.iter().map(|d| d.index)).max() else {
         return Ok(Vec::new());
     };
-    // glibc looks at the versym table only where an index above 0 exists.
+    // glibc reads the versym table only where an index above 0 exists.
     if highest == 0 {
         return Ok(Vec::new());
     }
@@ -186,7 +186,7 @@ pub(super) fn by_index<'a>(image: &Image<'a>, dynamic: &Dynamic<'a>) -> Result<V
 pub(super) struct VersionIndex(u16);
 
 impl RequiredVersion<'_> {
-    /// Whether a definition is the version asked for: hash and name, as `match_symbol` in `elf/dl-version.c`.
+    /// Whether a definition is the required version: hash and name, as `match_symbol` in `elf/dl-version.c`.
     #[must_use]
     pub fn is_met_by(&self, definition: &VersionDefinition<'_>) -> bool {
         self.hash == definition.hash && self.name == definition.name
@@ -208,7 +208,7 @@ impl VersionIndex {
     }
 }
 
-/// Counts the entries of a chain, and knows where it is in the file, which goblin does not say.
+/// Counts the entries of a chain, and tracks the offset in the file, which goblin does not report.
 struct Walk {
     table: Table,
     start: u64,
@@ -229,8 +229,8 @@ impl Walk {
         self.ended = next == 0;
     }
 
-    /// glibc walks the chain until its `next` is zero and ignores the count; goblin obeys both. In
-    /// a sound table the two agree.
+    /// glibc follows the chain until its `next` is zero and ignores the count; goblin heeds both, which
+    /// agree in a sound table.
     fn finish(self) -> Result<(), ElfError> {
         let Self { table, start, at, declared, read, ended } = self;
         match (ended, read == declared) {

@@ -1,7 +1,7 @@
-//! Files whose content the kernel makes while it is read, and may never finish.
+//! Reads files whose content the kernel produces during the read, which may never end.
 //!
-//! Another process reads: one that sits in an uninterruptible sleep cannot be ended, and would hold up our own end,
-//! were it one of our threads. It is left behind, and the kernel takes it away once its read returns.
+//! A child process reads: a thread in uninterruptible sleep would block the end of this process. A blocked child is
+//! left behind, and the kernel removes it once its read returns.
 
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -11,13 +11,13 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Text of this length is longer than any that is read so.
+/// Longer than any such file.
 const LIMIT: u64 = 1 << 16;
 
-/// What cat(1) prints of a file within the time.
+/// The output of cat(1) for a file within the time.
 ///
 /// # Errors
-/// [`io::ErrorKind::TimedOut`] where it did not end; what it said where it failed.
+/// [`io::ErrorKind::TimedOut`] where it does not end; its error where it fails.
 pub(super) fn read(path: &Path, time: Duration) -> io::Result<Vec<u8>> {
     let program = ["/bin/cat", "/usr/bin/cat"].into_iter().find(|program| Path::new(program).exists());
     let program = program.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "`cat` not found"))?;
@@ -31,7 +31,7 @@ fn output(mut command: Command, time: Duration) -> io::Result<Vec<u8>> {
     let mut child = command.env_clear().stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let stdout = child.stdout.take();
     let (sender, receiver) = mpsc::channel();
-    // A read of a pipe can always be interrupted: this thread holds nothing up.
+    // The read of a pipe can always be interrupted.
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = stdout.map_or(Ok(0), |stdout| stdout.take(LIMIT).read_to_end(&mut bytes));
@@ -44,7 +44,7 @@ fn output(mut command: Command, time: Duration) -> io::Result<Vec<u8>> {
     let bytes = read?;
     let is_read = match child.wait() {
         Ok(status) => status.success(),
-        // A process that ignores `SIGCHLD`, as it may have been started, is not told how a child ended.
+        // A process that ignores `SIGCHLD` gets no status of a child.
         Err(error) if error.raw_os_error() == Some(Errno::CHILD.raw_os_error()) => !bytes.is_empty(),
         Err(error) => return Err(error),
     };
@@ -56,14 +56,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ends_is_read() {
+    fn a_command_that_ends_is_read() {
         assert!(!read(Path::new("/proc/self/status"), Duration::from_secs(60)).unwrap().is_empty());
         assert_eq!(read(Path::new("/proc/none"), Duration::from_secs(60)).unwrap_err().kind(), io::ErrorKind::Other);
     }
 
     #[test]
-    fn what_never_ends_is_left() {
-        // It waits for an end of input that comes only when this test drops its side.
+    fn a_command_that_does_not_end_is_left() {
+        // The input ends only when this test drops its side.
         let (input, _held) = io::pipe().unwrap();
         let mut command = Command::new("/bin/cat");
         command.stdin(input);

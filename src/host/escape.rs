@@ -1,12 +1,12 @@
-//! Bytes as fields of a line: the escapes of the plan file (`docs/PLAN_FORMAT.md`), also used for what
-//! is shown on a terminal. Never loses a byte.
+//! Bytes as fields of a line: the escapes of the plan file (`docs/PLAN_FORMAT.md`), also used for
+//! the terminal. Every byte string round-trips.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// `bytes` as one field: `\\`, `\t`, `\n`, and `\xHH` for control characters and what is not UTF-8.
+/// `bytes` as one field: `\\`, `\t`, `\n`, and `\xHH` for control characters and bytes that are not UTF-8.
 #[must_use]
 pub fn bytes(bytes: &[u8]) -> String {
     let mut field = String::with_capacity(bytes.len());
@@ -35,11 +35,10 @@ pub fn path(path: &Path) -> String {
     bytes(path.as_os_str().as_bytes())
 }
 
-/// The bytes of a field; `None` where a backslash starts none of the known escapes, or one that is not needed, and
-/// where a NUL stands in it.
+/// The bytes of a field; `None` for an unknown or unnecessary escape, and for a NUL.
 #[must_use]
 pub fn parse(field: &str) -> Option<Vec<u8>> {
-    // Nearly every field is written as it is.
+    // Nearly no field has an escape.
     if !field.bytes().any(|byte| matches!(byte, b'\\' | 0)) {
         return Some(field.as_bytes().to_vec());
     }
@@ -58,7 +57,7 @@ pub fn parse(field: &str) -> Option<Vec<u8>> {
             b't' => b'\t',
             b'n' => b'\n',
             b'x' => {
-                // Only what could not stand as it is, and never NUL.
+                // Only bytes that need it, and never NUL.
                 let byte = hex(rest.next()?)? << 4 | hex(rest.next()?)?;
                 (byte != 0 && !(0x20..0x7f).contains(&byte)).then_some(byte)?
             }

@@ -1,20 +1,20 @@
-//! What the file system says of one path: identity, kind, size, time.
+//! The file system's facts of one path: identity, kind, size, time.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// What makes a file the same file under all its names.
+/// The identity of a file under all its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId {
-    /// Device number, as `stat(2)` gives it.
+    /// Device number of `stat(2)`.
     pub dev: u64,
     /// Inode number.
     pub ino: u64,
 }
 
-/// What kind of thing a path leads to.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -43,7 +43,7 @@ impl From<std::fs::FileType> for Kind {
     }
 }
 
-/// `stat(2)` of a path, what we use of it.
+/// The used part of `stat(2)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// Device and inode.
@@ -54,9 +54,9 @@ pub struct Stat {
     pub size: u64,
     /// Time of the last change of content, in nanoseconds since 1970.
     pub mtime: i64,
-    /// Time of the last change of content or of anything that is told here, in nanoseconds since 1970. Nobody can set it.
+    /// Time of the last change of content or of any field here, in nanoseconds since 1970. No call sets it.
     pub ctime: i64,
-    /// How many names it has.
+    /// The number of hard links.
     pub links: u64,
     /// Owner.
     pub uid: u32,
@@ -97,14 +97,14 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
 pub struct Entry {
     /// The name, without its directory.
     pub name: OsString,
-    /// What the name stands for.
+    /// Its type.
     pub kind: Kind,
 }
 
 pub(super) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(dir)? {
-        // An entry that vanishes while we look is no entry.
+        // An entry may vanish during the listing.
         if let Ok(entry) = entry
             && let Ok(kind) = entry.file_type()
         {
@@ -114,8 +114,8 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Opens a regular file and no other: what stands at a path may have changed since it was looked at, and to open a FIFO
-/// waits for a writer. Files of proc(5) are regular by their mode, but some never end, and some wait when they are read.
+/// Opens a regular file and no other: the file may have changed since its stat, and opening a FIFO waits for a writer.
+/// Files of proc(5) are regular by their mode, but some never end, and some block when they are read.
 fn open(path: &Path) -> io::Result<std::fs::File> {
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
@@ -142,7 +142,7 @@ pub(super) fn read_start(path: &Path, count: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A path as ld.so composes it, with `dir/..` taken out where that is safe to do for a reader's sake. For
+/// A path as ld.so composes it, with `dir/..` removed. For
 /// display only: a symbolic link before `..` makes it another path.
 pub(crate) fn tidy(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();

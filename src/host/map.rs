@@ -1,8 +1,8 @@
-//! Regular files as bytes in memory, without reading what is not looked at.
+//! Regular files as bytes in memory, read on access.
 //!
-//! The only place that maps files. A file that is cut short while it is mapped has no bytes behind its new end, and to
-//! look there ends a process by SIGBUS (mmap(2)): a program that has asked for [`outlive_truncation`] reads zeros
-//! instead, and [`Map::is_cut`] tells.
+//! The only place that maps files. A read behind the new end of a file that was truncated while it is mapped ends a
+//! process by SIGBUS (mmap(2)); a program that called [`outlive_truncation`] reads zeros instead, and [`Map::is_cut`]
+//! reports it.
 #![expect(unsafe_code, reason = "memmap2::Mmap::map; the handler of SIGBUS")]
 
 use super::files::{Kind, Stat};
@@ -45,30 +45,29 @@ impl Map {
         }
     }
 
-    /// Whether bytes were asked for that the file no longer had, or that its disk could not give: they were read as
-    /// zeros.
+    /// Whether bytes read as zeros because the file was truncated, or because the disk failed.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.mapped().is_some_and(|mapped| mapped.range.cut.load(Ordering::Acquire))
     }
 
-    /// Gives back the memory that the bytes looked at so far take; they are read again where they are asked for again.
+    /// Releases the memory of the bytes read so far; the next access reads them again.
     pub fn rest(&self) {
         let Some(mapped) = self.mapped() else { return };
-        // SAFETY: nobody can have written to a private map of ours that is read-only: its pages are the file's.
+        // SAFETY: a private read-only map holds no writes: its pages are the file's.
         let rested = unsafe { mapped.bytes.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
         if let Err(error) = rested {
             log::debug!("madvise: {error}");
         }
     }
 
-    /// Lets the bytes go.
+    /// Unmaps the bytes.
     pub fn close(&mut self) {
         self.0 = Content::Nothing;
     }
 
-    /// Tells the kernel whether single places far apart will be looked at, rather than what follows them: it then
-    /// reads one page for each, and not its surroundings. Only costs change.
+    /// Advises the kernel whether reads are scattered: it then reads one page for each, without read-ahead. Changes
+    /// only the cost.
     pub fn expect_scattered(&self, scattered: bool) {
         let advice = if scattered { memmap2::Advice::Random } else { memmap2::Advice::Normal };
         if let Some(Err(error)) = self.mapped().map(|mapped| mapped.bytes.advise(advice)) {
@@ -100,9 +99,9 @@ pub(super) fn open(path: &Path) -> io::Result<(Map, Stat)> {
     if stat.size == 0 {
         return Ok((Map(Content::Nothing), stat));
     }
-    // SAFETY: the map is private, read-only and only ever handed out as `&[u8]`. Another process may
-    // change the file below us; every reader takes the bytes as hostile anyway. Where it is cut short while we look,
-    // the handler below gives zeros, or, in a program that did not ask for it, SIGBUS ends us.
+    // SAFETY: the map is private, read-only and only ever borrowed as `&[u8]`. Another process may
+    // change the file meanwhile; every reader treats the bytes as hostile. Where it is truncated meanwhile,
+    // the handler below supplies zeros, or, in a program without it, SIGBUS ends the process.
     let bytes = unsafe { memmap2::Mmap::map(&file)? };
     let range = Range::of(&bytes);
     Ok((Map(Content::Mapped(Mapped { bytes, range })), stat))
@@ -110,16 +109,16 @@ pub(super) fn open(path: &Path) -> io::Result<(Map, Stat)> {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // Before it is unmapped: the addresses may be another's next.
+        // Before the unmap: another map may reuse the addresses.
         self.range.start.store(0, Ordering::Release);
         SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(self.range);
     }
 }
 
-/// Where a file is mapped, for a signal handler, which may wait for nobody. Is never freed, but used again.
+/// The addresses of a mapped file, for a signal handler, which must not wait. Never freed, but reused.
 #[derive(Debug)]
 struct Range {
-    /// 0: none.
+    /// 0: unused.
     start: AtomicUsize,
     len: AtomicUsize,
     cut: AtomicBool,
@@ -128,7 +127,7 @@ struct Range {
 
 /// The head of the list of all ranges.
 static RANGES: AtomicPtr<Range> = AtomicPtr::new(ptr::null_mut());
-/// Those that are none at present.
+/// Unused ranges.
 static SPARE: Mutex<Vec<&'static Range>> = Mutex::new(Vec::new());
 
 impl Range {
@@ -177,28 +176,28 @@ impl Range {
     }
 }
 
-/// What SIGBUS did before, for those that are not about our maps.
+/// The previous action of SIGBUS, for addresses outside our maps.
 static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
-/// From now on a mapped file that is cut short reads as zeros behind its end, in this process: a handler of SIGBUS puts
-/// them there. For programs; a library leaves signals to whom they belong. SIGBUS for another reason does what it did.
+/// Makes a truncated mapped file read as zeros behind its end, in this process, by a handler of SIGBUS. For programs:
+/// a library must leave signals to its caller. Other causes of SIGBUS keep their action.
 pub fn outlive_truncation() {
     // SAFETY: all zeros are a valid `sigaction`: the default action, an empty mask, no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: asks what is in force, and changes nothing.
-    let asked = unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut action) };
-    if asked != 0 || BEFORE.set(action).is_err() {
+    // SAFETY: reads the current action, and changes nothing.
+    let result = unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut action) };
+    if result != 0 || BEFORE.set(action).is_err() {
         return;
     }
     let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_sigbus;
     action.sa_sigaction = handler as libc::sighandler_t;
-    // On the stack that a thread may have for signals.
+    // SA_ONSTACK: a thread may have a signal stack.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
     // SAFETY: the action is valid for the call, and the handler does what signal-safety(7) allows.
     unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
 }
 
-/// Puts zeros in place of what is gone of the map that was read, and goes on. Takes no lock and no memory.
+/// Replaces the missing pages of the map by zeros. Takes no lock and allocates nothing.
 extern "C" fn on_sigbus(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: the kernel gives a valid `siginfo_t` to a handler with SA_SIGINFO.
     let info = unsafe { &*info };
@@ -207,19 +206,19 @@ extern "C" fn on_sigbus(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc
     if let Some(range) = Range::holding(address) {
         range.cut.store(true, Ordering::Release);
         let end = range.start.load(Ordering::Acquire) + range.len.load(Ordering::Acquire);
-        // SAFETY: asks for a number.
+        // SAFETY: returns a number.
         let size = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(1 << 16);
         let page = address - address % size;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
         let at = ptr::without_provenance_mut(page);
-        // SAFETY: replaces pages of a live map of our own, none of which has bytes, by pages that read as zeros.
+        // SAFETY: replaces pages of a live map of our own, which the file no longer backs, by zero pages.
         let put = unsafe { libc::mmap(at, end - page, libc::PROT_READ, flags, -1, 0) };
         if put != libc::MAP_FAILED {
             return;
         }
     }
     let before = BEFORE.get().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: what was in force before; the access that brought us here is tried again, and meets it.
+    // SAFETY: restores the previous action; the faulting access is retried under it.
     unsafe { libc::sigaction(libc::SIGBUS, before, ptr::null_mut()) };
 }
 
@@ -237,13 +236,13 @@ mod tests {
         let (other, _) = open(&path).unwrap();
         assert_eq!((map[0], map[5_000_000], map.is_cut()), (7, 7, false));
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10_000).unwrap();
-        // The rest of the last page is the kernel's zeros, and no fault.
+        // The kernel fills the rest of the last page with zeros.
         assert_eq!((map[9_999], map[10_001], map.is_cut()), (7, 0, false));
         assert_eq!((map[5_000_000], map.is_cut(), other.is_cut()), (0, true, false));
         assert!(map[2 << 20..].iter().all(|byte| *byte == 0) && map[..10_000].iter().all(|byte| *byte == 7));
         assert_eq!((other[1 << 20], other.is_cut()), (0, true));
         drop((map, other));
-        // A place that is used again begins anew.
+        // A reused range starts clean.
         let (map, _) = open(&path).unwrap();
         assert!(!map.is_cut() && map.len() == 10_000);
     }

@@ -1,29 +1,29 @@
-//! The files a process has mapped: `/proc/PID/maps`, whose form `proc_pid_maps(5)` gives.
+//! The mapped files of a process: `/proc/PID/maps`, see `proc_pid_maps(5)`.
 //!
-//! Takes the bytes of that file; gives one [`MappedFile`] for each file that ld.so loaded. Never opens any of them.
+//! Takes the bytes of that file; returns one [`MappedFile`] for each file that ld.so loaded. Never opens any of them.
 
 use super::files::FileId;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// A file that is mapped as an object, not only to be read.
+/// A file that is mapped as an object, not only for reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappedFile {
-    /// Its path, as the kernel knows it.
+    /// Its path in the kernel.
     pub path: PathBuf,
     /// Device and inode. The device is not always that of stat(2): btrfs and overlayfs have their own.
     pub id: FileId,
     /// Its first area, as the name of a link in `/proc/PID/map_files`.
     pub area: String,
-    /// The file has been removed, or another was put in its place.
+    /// The file was removed or replaced.
     pub deleted: bool,
 }
 
 /// The loaded files, in the order of their first areas.
 ///
-/// A file that was only mapped to be read is one read-only area from its beginning; an object that was loaded has areas
-/// beyond it, since its dynamic table is written to.
+/// A file that is mapped only for reading is one read-only area from its beginning; a loaded object has further areas,
+/// since ld.so writes to its dynamic table.
 #[must_use]
 pub fn mapped_files(maps: &[u8]) -> Vec<MappedFile> {
     let mut found: Vec<(MappedFile, bool)> = Vec::new();
@@ -36,7 +36,7 @@ pub fn mapped_files(maps: &[u8]) -> Vec<MappedFile> {
     found.into_iter().filter(|(_, loaded)| *loaded).map(|(file, _)| file).collect()
 }
 
-/// One line, and whether its area is such as only a loaded object has.
+/// One line, and whether only a loaded object has such an area.
 fn line(line: &[u8]) -> Option<(MappedFile, bool)> {
     // Only the path, the last field, can have a slash.
     let (fields, path) = line.split_at(line.iter().position(|byte| *byte == b'/')?);
@@ -58,7 +58,7 @@ fn line(line: &[u8]) -> Option<(MappedFile, bool)> {
     Some((file, !(read_only && from_start)))
 }
 
-/// The kernel writes a line feed in a path as `\012`, and nothing else so.
+/// The kernel escapes only a line feed in a path, as `\012`.
 fn unescaped(path: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -76,7 +76,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn only_what_was_loaded_counts() {
+    fn only_loaded_files_count() {
         let maps = b"\
 55d0-55d1 r--p 00000000 fe:01 11  /usr/bin/prog
 55d1-55d2 r-xp 00001000 fe:01 11  /usr/bin/prog

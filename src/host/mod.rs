@@ -1,9 +1,9 @@
-//! The machine as we see it: a root directory, an environment snapshot, and the files below that root.
+//! A machine: a root directory, a snapshot of an environment, and the files below that root.
 //!
-//! Takes absolute paths as programs on that machine would write them; gives stats, listings, bytes
-//! and memory maps. Every question asked is remembered with its answer (see [`Stamps`]), so that a
-//! result can be kept on disk for as long as the same questions have the same answers. Never parses
-//! what it reads, never decides anything.
+//! Takes absolute paths as programs on that machine would write them; returns stats, listings, bytes
+//! and memory maps. Records every query with its result (see [`Stamps`]), so that a
+//! conclusion can be kept on disk while the same queries have the same results. Never parses
+//! a file, never decides anything.
 
 mod bounded;
 pub mod escape;
@@ -27,7 +27,7 @@ pub use stamps::{Stamp, Stamps};
 pub use trust::{Reason, Untrusted, make_trusted, trusted, trusted_in_sandbox, trusted_libraries};
 pub use write::{atomic_write, private_write, private_write_new, within_limit, write_target};
 
-use overlay::{Answer, Overlay};
+use overlay::{Overlay, State};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -46,13 +46,13 @@ const LINK_LIMIT: u32 = 40;
 /// assert!(host.stat("/".as_ref()).is_ok());
 /// ```
 ///
-/// Cheap to clone: all clones are the same machine, and share what was asked.
+/// Cheap to clone: all clones are the same machine, and share the recorded queries.
 #[derive(Debug, Clone)]
 pub struct Host {
     inner: Arc<Inner>,
-    /// When the first question could be asked.
+    /// The time before the first query.
     since: SystemTime,
-    /// When whoever waits for an answer goes on without it.
+    /// The deadline of the caller.
     end: Option<Instant>,
 }
 
@@ -63,7 +63,7 @@ struct Inner {
     cwd: PathBuf,
     stamps: Mutex<Stamps>,
     overlay: Overlay,
-    /// Whether an answer is to be kept, and how often something had just changed when it was looked at for that.
+    /// Whether results are to be kept, and how often a file had just changed when it was queried for that.
     keeps: AtomicBool,
     waits: AtomicU32,
 }
@@ -79,10 +79,10 @@ impl Host {
     /// A machine whose file system is mounted at `root`.
     #[must_use]
     pub fn new(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
-        Self::changed_by(root, env, cwd, Overlay::default())
+        Self::with_overlay(root, env, cwd, Overlay::default())
     }
 
-    fn changed_by(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf, overlay: Overlay) -> Self {
+    fn with_overlay(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf, overlay: Overlay) -> Self {
         let (stamps, keeps, waits) = (Mutex::default(), AtomicBool::new(false), AtomicU32::new(0));
         let inner = Arc::new(Inner { root, env, cwd, stamps, overlay, keeps, waits });
         Self { inner, since: SystemTime::now(), end: None }
@@ -104,7 +104,7 @@ impl Host {
             overlay.insert(self.key(&path), change);
         }
         let (root, env, cwd) = (self.inner.root.clone(), self.inner.env.clone(), self.inner.cwd.clone());
-        Self { end: self.end, ..Self::changed_by(root, env, cwd, overlay) }
+        Self { end: self.end, ..Self::with_overlay(root, env, cwd, overlay) }
     }
 
     /// The same machine with another value of a variable, or without it.
@@ -116,18 +116,18 @@ impl Host {
             None => env.remove(OsStr::new(name)),
         };
         let (root, cwd, overlay) = (self.inner.root.clone(), self.inner.cwd.clone(), self.inner.overlay.clone());
-        Self { end: self.end, ..Self::changed_by(root, env, cwd, overlay) }
+        Self { end: self.end, ..Self::with_overlay(root, env, cwd, overlay) }
     }
 
-    /// The same machine, of which nothing was asked yet.
+    /// The same machine without recorded queries.
     #[must_use]
     #[doc(hidden)]
     pub fn anew(&self) -> Self {
         let (root, env, cwd) = (self.inner.root.clone(), self.inner.env.clone(), self.inner.cwd.clone());
-        Self { end: self.end, ..Self::changed_by(root, env, cwd, self.inner.overlay.clone()) }
+        Self { end: self.end, ..Self::with_overlay(root, env, cwd, self.inner.overlay.clone()) }
     }
 
-    /// A path as the overlay knows it: no symbolic links in its directories.
+    /// The overlay's key of a path: without symbolic links in its directories.
     fn key(&self, path: &Path) -> PathBuf {
         let path = self.absolute(path);
         let whole = || self.resolve(&path).unwrap_or_else(|_| path.clone());
@@ -137,49 +137,49 @@ impl Host {
         }
     }
 
-    /// A directory as the overlay knows it: its own name is no symbolic link either.
+    /// The overlay's key of a directory: its own name is not a symbolic link either.
     fn key_of_directory(&self, dir: &Path) -> PathBuf {
         let dir = self.absolute(dir);
         self.resolve(&dir).unwrap_or(dir)
     }
 
-    /// The bytes that a change put at a path.
+    /// The bytes of a changed file.
     fn made(&self, path: &Path) -> Option<&Arc<[u8]>> {
         match self.changed(path)? {
-            Answer::File(bytes, ..) => Some(bytes),
+            State::File(bytes, ..) => Some(bytes),
             _ => None,
         }
     }
 
-    /// What a change says of a path; `None`: the disk says it.
-    fn changed(&self, path: &Path) -> Option<Answer<'_>> {
+    /// The state of a changed path; `None`: the disk's state holds.
+    fn changed(&self, path: &Path) -> Option<State<'_>> {
         if self.inner.overlay.is_empty() {
             return None;
         }
-        self.inner.overlay.answer(&self.key(path), || self.outside(path).is_ok_and(|path| path.exists()))
+        self.inner.overlay.state(&self.key(path), || self.outside(path).is_ok_and(|path| path.exists()))
     }
 
-    /// The same machine, looked at for somebody who waits so long.
+    /// The same machine with a deadline.
     #[must_use]
     #[doc(hidden)]
     pub fn within(self, time: Duration) -> Self {
         Self { end: Instant::now().checked_add(time), ..self }
     }
 
-    /// How long to wait for an answer of another program that is worth waiting for `limit`.
+    /// How long to wait for another program: `limit`, or less before the deadline.
     #[must_use]
     #[doc(hidden)]
     pub fn time_for(&self, limit: Duration) -> Duration {
         self.end.map_or(limit, |end| end.saturating_duration_since(Instant::now()).min(limit))
     }
 
-    /// The directory this machine's `/` is mounted at.
+    /// The directory where this machine's `/` is mounted.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.inner.root
     }
 
-    /// Whether this is the machine we run on, rather than an image of one.
+    /// Whether this is the running machine, not an image.
     #[must_use]
     #[doc(hidden)]
     pub fn is_live(&self) -> bool {
@@ -204,11 +204,11 @@ impl Host {
         &self.inner.env
     }
 
-    /// Whether a program gives another user's rights to who starts it: set-user-ID or set-group-ID, of an owner that is
-    /// not ours (`AT_SECURE`). File capabilities are not looked at.
+    /// Whether a program runs with another user's rights (`AT_SECURE`): set-user-ID or set-group-ID of another owner.
+    /// File capabilities are ignored.
     #[must_use]
     #[doc(hidden)]
-    pub fn gives_rights(&self, program: &Stat) -> bool {
+    pub fn changes_rights(&self, program: &Stat) -> bool {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         program.mode & 0o4000 != 0 && program.uid != uid || program.mode & 0o2010 == 0o2010 && program.gid != gid
     }
@@ -220,7 +220,7 @@ impl Host {
         if path.is_absolute() { path.to_owned() } else { self.inner.cwd.join(path) }
     }
 
-    /// Where `path` is to be opened: below the root, its symbolic links followed inside the root.
+    /// The real path of `path`: below the root, its symbolic links followed inside the root.
     fn outside(&self, path: &Path) -> io::Result<PathBuf> {
         let path = self.absolute(path);
         if self.is_live() {
@@ -237,7 +237,7 @@ impl Host {
         }
     }
 
-    /// Follows the symbolic links of `path` inside the root; parts that do not exist are kept.
+    /// Follows the symbolic links of `path` inside the root; missing parts are kept.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         let mut done = PathBuf::from("/");
         let mut todo: Vec<OsString> = reversed_parts(path);
@@ -336,7 +336,7 @@ mod tests {
         });
         assert!(host.read(Path::new("/pipe")).is_err());
         assert!(host.map(Path::new("/pipe")).is_err());
-        // Not even where it has taken the place of a file meanwhile.
+        // Nor where it replaced a file meanwhile.
         let pipe = host.root().join("pipe");
         assert!(files::read(&pipe, 9).is_err() && files::read_start(&pipe, 9).is_err());
     }
@@ -347,18 +347,18 @@ mod tests {
         let path = host.root().join("a");
         assert_eq!(files::read(&path, 5).unwrap(), b"12345");
         assert!(files::read(&path, 4).is_err());
-        // Regular by its mode, of no size.
+        // Regular by its mode, of size 0.
         assert!(!Host::current().read(Path::new("/proc/self/status")).unwrap().is_empty());
     }
 
     #[test]
-    fn what_changes_all_the_time_is_not_kept() {
+    fn a_file_that_changes_all_the_time_is_not_kept() {
         let (dir, host) = image(|root| std::fs::write(root.join("a"), "1").unwrap());
         host.stat(Path::new("/a")).unwrap();
         host.inner.keeps.store(true, Relaxed);
         for _ in 0..=WAIT_LIMIT {
             assert!(host.is_settled());
-            // The time of a file that was changed as it was looked at.
+            // The time of a file that changed during the query.
             let change = std::fs::metadata(dir.path().join("a")).map(|meta| Stat::from(&meta)).unwrap();
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
             let ctime = i64::try_from(now).unwrap() | 1;
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_remembered_and_go_stale() {
+    fn results_are_recorded_and_go_stale() {
         let (dir, host) = image(|root| std::fs::write(root.join("a"), "1").unwrap());
         host.read(Path::new("/a")).unwrap();
         assert!(host.stat(Path::new("/b")).is_err());
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_machine_is_read_as_if_it_were_so() {
+    fn a_changed_machine_reads_as_after_the_change() {
         let (dir, host) = image(|root| {
             std::fs::create_dir_all(root.join("site/nvidia/lib")).unwrap();
             std::os::unix::fs::symlink("site", root.join("link")).unwrap();
@@ -407,7 +407,7 @@ mod tests {
             assert_eq!(names("site"), ["new.dist-info", "nvidia"]);
             assert_eq!(names("site/new.dist-info"), ["RECORD"]);
             assert!(changed.is_dir(&at("site/new.dist-info")));
-            // A directory that goes, and one that comes in its place.
+            // A directory that is removed, and one that replaces it.
             let gone = changed.with([(at("site/nvidia"), Change::Gone)]);
             assert!(!gone.is_dir(&at("link/nvidia/lib/..")) && gone.read(&at("site/nvidia/lib/liba.so")).is_err());
             let again = gone.with([(at("site/nvidia/lib/libc.so"), file("c"))]);

@@ -1,7 +1,7 @@
-//! Files as they would be after a change: what stands at some paths instead of what is there.
+//! Files after a hypothetical change.
 //!
-//! Takes paths without symbolic links in their directories; gives what a question about a path is to be answered with.
-//! Never touches the disk.
+//! Takes paths without symbolic links in their directories; returns their state after the change. Never touches the
+//! disk.
 
 use super::files::{Entry, FileId, Kind, Stat};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,13 +10,13 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The device number of files that are on no disk: the kernel gives small ones.
+/// The device number of changed files: the kernel's own are small.
 const DEVICE: u64 = u64::MAX;
 
-/// What stands at a path after a change.
+/// The file at a path after a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing; of a directory, nothing below it either.
+    /// None; of a directory, none below it either.
     Gone,
     /// A file of these bytes.
     File {
@@ -29,13 +29,13 @@ pub enum Change {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Overlay(BTreeMap<PathBuf, Change>);
 
-/// What a changed machine says of a path.
+/// The state of a path after the changes.
 #[derive(Debug)]
-pub(super) enum Answer<'o> {
+pub(super) enum State<'o> {
     Gone,
-    /// A file, and its number among the changed paths.
+    /// A file, and its index among the changed paths.
     File(&'o Arc<[u8]>, u64),
-    /// A directory that is there for the files below it only.
+    /// A directory that exists only for the files below it.
     Directory(u64),
 }
 
@@ -44,7 +44,7 @@ impl Overlay {
         self.0.is_empty()
     }
 
-    /// One change after those that were there: what goes takes with it what stood below.
+    /// Adds a change; a removed directory removes the earlier changes below it.
     pub(super) fn insert(&mut self, path: PathBuf, change: Change) {
         if change == Change::Gone {
             self.0.retain(|made, _| !made.starts_with(&path));
@@ -52,22 +52,22 @@ impl Overlay {
         self.0.insert(path, change);
     }
 
-    /// What is said of a path; `None`: the disk says it. `on_disk`: whether something stands there on the disk.
-    pub(super) fn answer(&self, path: &Path, on_disk: impl Fn() -> bool) -> Option<Answer<'_>> {
+    /// The state of a path; `None`: the disk's state holds. `on_disk`: whether the disk has the path.
+    pub(super) fn state(&self, path: &Path, on_disk: impl Fn() -> bool) -> Option<State<'_>> {
         let number = |key: &Path| {
             u64::try_from(self.0.keys().take_while(|made| made.as_path() < key).count()).unwrap_or_default()
         };
         if let Some(Change::File { bytes }) = self.0.get(path) {
-            return Some(Answer::File(bytes, number(path)));
+            return Some(State::File(bytes, number(path)));
         }
         let gone = path.ancestors().any(|above| self.0.get(above) == Some(&Change::Gone));
         if self.made_below(path).next().is_some() {
-            return (gone || !on_disk()).then(|| Answer::Directory(self.0.len() as u64 + number(path)));
+            return (gone || !on_disk()).then(|| State::Directory(self.0.len() as u64 + number(path)));
         }
-        gone.then_some(Answer::Gone)
+        gone.then_some(State::Gone)
     }
 
-    /// The files that a change puts below a directory.
+    /// The changed files below a directory.
     fn made_below<'o>(&'o self, dir: &'o Path) -> impl Iterator<Item = &'o Path> {
         let from = (Bound::Included(dir), Bound::Unbounded);
         let below = self.0.range::<Path, _>(from).take_while(move |(path, _)| path.starts_with(dir));
@@ -96,8 +96,8 @@ impl Overlay {
     }
 }
 
-impl Answer<'_> {
-    /// As `stat(2)` would have it; `None` where nothing stands there.
+impl State<'_> {
+    /// As by `stat(2)`; `None` where no file is.
     pub(super) fn stat(&self) -> Option<Stat> {
         let (kind, size, ino, mode) = match self {
             Self::Gone => return None,

@@ -1,8 +1,8 @@
-//! What is asked of the files of a machine: each question is remembered with its answer.
+//! The queries of the files of a machine, each recorded with its result.
 //!
-//! Takes paths as the machine's programs see them; gives what stands there, or would after a change. Never writes.
+//! Takes paths as the machine's programs see them; returns the files there, or those after a change. Never writes.
 
-use super::overlay::Answer;
+use super::overlay::State;
 use super::{Entry, Host, Kind, Map, Stamp, Stamps, Stat, not_found};
 use super::{bounded, files, map, stamps};
 use std::io;
@@ -11,20 +11,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// A moment.
+/// The wait before a changed file is queried again.
 const MOMENT: Duration = Duration::from_millis(20);
-/// What has just changed is looked at again after a moment, so often in all.
+/// How often in all a file that has just changed is queried again.
 pub(super) const WAIT_LIMIT: u32 = 4;
-/// Files read whole (metadata, configuration) are not expected to be larger than this.
+/// The size limit of files that are read whole (metadata, configuration).
 const READ_LIMIT: u64 = 16 << 20;
 
 impl Host {
-    /// `path` without symbolic links, as this machine would name it.
+    /// `path` without symbolic links, as on this machine.
     #[doc(hidden)]
     pub fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         let path = self.absolute(path);
-        let result = if let Some(answer) = self.changed(&path) {
-            answer.stat().map(|_| self.key(&path)).ok_or_else(not_found)
+        let result = if let Some(changed) = self.changed(&path) {
+            changed.stat().map(|_| self.key(&path)).ok_or_else(not_found)
         } else if self.is_live() {
             std::fs::canonicalize(&path)
         } else {
@@ -36,7 +36,7 @@ impl Host {
         result
     }
 
-    /// Where the symbolic link `path` points, as written; an error where it is none.
+    /// The target of the symbolic link `path`, as written; an error where it is not a link.
     #[doc(hidden)]
     pub fn link_target(&self, path: &Path) -> io::Result<PathBuf> {
         let path = self.absolute(path);
@@ -47,7 +47,7 @@ impl Host {
         std::fs::read_link(parent.join(path.file_name().unwrap_or_default()))
     }
 
-    /// What stands at `path`, symbolic links followed.
+    /// The file at `path`, symbolic links followed.
     #[doc(hidden)]
     pub fn stat(&self, path: &Path) -> io::Result<Stat> {
         let result = self.look(path).and_then(|stat| self.settled(path, stat));
@@ -55,17 +55,18 @@ impl Host {
         result
     }
 
-    /// What stands at `path`, without a stamp of it.
+    /// The file at `path`, without recording a stamp.
     pub(super) fn look(&self, path: &Path) -> io::Result<Stat> {
-        if let Some(answer) = self.changed(path) {
-            return answer.stat().ok_or_else(not_found);
+        if let Some(changed) = self.changed(path) {
+            return changed.stat().ok_or_else(not_found);
         }
         self.outside(path).and_then(|path| Stat::of(&path))
     }
 
-    /// The same a moment later, where it had changed just before: another change would have the same time, and never show.
+    /// Waits and queries again where a file has just changed: a further change could have the same time and stay
+    /// unseen.
     pub(super) fn settled(&self, path: &Path, mut stat: Stat) -> io::Result<Stat> {
-        // These are made as they are looked at.
+        // The kernel produces these during the query.
         let is_made = ["/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
         while self.inner.keeps.load(Relaxed) && !is_made {
             let Some(time) = stamps::unsettled(&stat, SystemTime::now()) else { break };
@@ -79,31 +80,31 @@ impl Host {
         Ok(stat)
     }
 
-    /// Makes an answer that is to be kept: whatever is looked at on the way is looked at so that a later change will show.
+    /// Computes a result that is to be kept: every file is queried so that a later change shows in its stamp.
     #[doc(hidden)]
-    pub fn keeping<T>(&self, answer: impl FnOnce() -> T) -> T {
+    pub fn keeping<T>(&self, compute: impl FnOnce() -> T) -> T {
         self.inner.keeps.store(true, Relaxed);
-        let answer = answer();
+        let result = compute();
         self.inner.keeps.store(false, Relaxed);
-        answer
+        result
     }
 
-    /// Whether a later change of anything that was looked at within [`Host::keeping`] will show in its stamp. Where something
-    /// changes all the time, or changed just before on a file system that keeps no more than seconds, it may not.
+    /// Whether a later change of any file queried within [`Host::keeping`] shows in its stamp. It may not for a file
+    /// that changes all the time, or that has just changed on a file system with times in seconds.
     #[must_use]
     #[doc(hidden)]
     pub fn is_settled(&self) -> bool {
         self.inner.waits.load(Relaxed) <= WAIT_LIMIT
     }
 
-    /// Whether a directory stands at `path`.
+    /// Whether `path` is a directory.
     #[must_use]
     #[doc(hidden)]
     pub fn is_dir(&self, path: &Path) -> bool {
         self.stat(path).is_ok_and(|stat| stat.kind == Kind::Directory)
     }
 
-    /// Whether a regular file stands at `path`.
+    /// Whether `path` is a regular file.
     #[must_use]
     #[doc(hidden)]
     pub fn is_file(&self, path: &Path) -> bool {
@@ -114,9 +115,9 @@ impl Host {
     #[doc(hidden)]
     pub fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         self.stat(dir)?;
-        // A directory that a change made anew holds nothing of what is on the disk.
+        // A directory that a change created holds no entries of the disk.
         let mut entries = match self.changed(dir) {
-            Some(Answer::Directory(_)) => Vec::new(),
+            Some(State::Directory(_)) => Vec::new(),
             _ => files::list(&self.outside(dir)?)?,
         };
         if !self.inner.overlay.is_empty() {
@@ -151,10 +152,10 @@ impl Host {
         self.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The text of a file that the kernel makes while it is read: of a module that hangs, such a read never ends.
+    /// The text of a file that the kernel produces during the read, which never ends where a module hangs.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] where it took longer. In an image all files are at rest, and none does.
+    /// [`io::ErrorKind::TimedOut`] where it took longer; never in an image, where all files are at rest.
     #[doc(hidden)]
     pub fn read_text_within(&self, path: &Path, time: Duration) -> io::Result<String> {
         if !self.is_live() || self.made(path).is_some() {
@@ -166,7 +167,7 @@ impl Host {
         bounded::read(&self.outside(path)?, time).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Whether what stands at `path` may be read and written: by this process, or in an image by everybody.
+    /// Whether the file at `path` may be read and written: by this process, or in an image by everybody.
     #[must_use]
     #[doc(hidden)]
     pub fn may_use(&self, path: &Path) -> bool {
@@ -189,22 +190,22 @@ impl Host {
         files::read_start(&self.outside(path)?, count)
     }
 
-    /// A regular file mapped for reading, with the stat of the very file that was mapped.
+    /// A regular file mapped for reading, with the stat of the mapped file.
     #[doc(hidden)]
     pub fn map(&self, path: &Path) -> io::Result<(Map, Stat)> {
         if self.inner.keeps.load(Relaxed) {
             let _ = self.stat(path);
         }
         let result = match self.changed(path) {
-            Some(Answer::File(bytes, ..)) => self.look(path).map(|stat| (Map::of(Arc::clone(bytes)), stat)),
-            Some(answer) => Err(answer.stat().map_or_else(not_found, |_| io::ErrorKind::IsADirectory.into())),
+            Some(State::File(bytes, ..)) => self.look(path).map(|stat| (Map::of(Arc::clone(bytes)), stat)),
+            Some(changed) => Err(changed.stat().map_or_else(not_found, |_| io::ErrorKind::IsADirectory.into())),
             None => self.outside(path).and_then(|p| map::open(&p)),
         };
         self.note(path, result.as_ref().map_or(Stamp::Absent, |(_, stat)| Stamp::from(*stat)));
         result
     }
 
-    /// What was asked so far, with the answers.
+    /// The queries so far, with their results.
     #[must_use]
     #[doc(hidden)]
     pub fn stamps(&self) -> Stamps {

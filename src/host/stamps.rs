@@ -1,4 +1,4 @@
-//! The questions asked of a machine, with their answers: the conditions under which a result holds.
+//! The queries of a machine with their results: the conditions under which a conclusion holds.
 
 use super::{FileId, Host, Kind, Stat};
 use crate::host::escape;
@@ -9,16 +9,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Names looked for in vain in one directory, from which on the directory stands for them.
+/// From this many missing names in one directory on, the stamp of the directory replaces theirs.
 const MANY: usize = 4;
 
-/// How long before the first look a directory must have been left alone.
+/// How long before the first query a directory must have been unchanged.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// What stood at a path when it was looked at.
+/// The file at a path at the time of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stamp {
-    /// Nothing that could be used.
+    /// No usable file.
     Absent,
     /// This file or directory.
     Present {
@@ -26,9 +26,9 @@ pub enum Stamp {
         id: FileId,
         /// Bytes.
         size: u64,
-        /// When it was changed, in nanoseconds since 1970: its `ctime`, since `tar` and `rsync -a` put the time of its
-        /// content back; of a file that has several names that time, since to give it another name is a change, too (uv
-        /// does that with one file in each environment that it makes).
+        /// The time of its change, in nanoseconds since 1970: its `ctime`, since `tar` and `rsync -a` restore the
+        /// `mtime`; but the `mtime` of a file with several names, since another hard link changes the `ctime` (uv
+        /// adds one in each environment).
         changed: i64,
     },
 }
@@ -40,31 +40,31 @@ impl From<Stat> for Stamp {
     }
 }
 
-/// How long after the change of a file another change may have the same time: the kernel's clock for files goes on by a
-/// tick, of at most 10 ms.
+/// How long after the change of a file another change may have the same time: the kernel's clock for files advances by
+/// ticks of at most 10 ms.
 const TICK: i64 = 10_000_000;
 
-/// The same for file systems that keep seconds, or every other one.
+/// The same for file systems with times in steps of one or two seconds.
 const COARSE: i64 = 3_000_000_000;
 
-/// How long after `now` a later change of what was looked at will show; `None` where it would already.
+/// How long after `now` a later change shows in the stamp; `None` where it already does.
 pub(super) fn unsettled(stat: &Stat, now: SystemTime) -> Option<Duration> {
     let now = i64::try_from(now.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()?;
     let enough = if stat.ctime % 1_000_000_000 == 0 { COARSE } else { TICK };
-    // A time to come by more than the clocks of two machines differ says nothing.
+    // A time too far in the future proves nothing.
     let age = Some(now.saturating_sub(stat.ctime)).filter(|age| (-COARSE..enough).contains(age))?;
     u64::try_from(enough - age).ok().map(Duration::from_nanos)
 }
 
 impl Stamp {
-    /// Whether the same stands there now. That it was asked is not remembered.
+    /// Whether the file is still the same. Records no query.
     fn holds(self, host: &Host, path: &Path) -> bool {
         host.look(path).map_or(Self::Absent, Self::from) == self
     }
 }
 
-/// Paths and what stood there.
-// Ordered by their bytes: to compare paths part by part takes more time than to ask the kernel.
+/// Paths and their stamps.
+// Ordered by bytes: comparing paths by parts takes longer than the system call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stamps(BTreeMap<OsString, Stamp>);
 
@@ -73,24 +73,23 @@ impl Stamps {
         self.0.insert(path.into_os_string(), stamp);
     }
 
-    /// How many paths were looked at.
+    /// The number of queried paths.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing was looked at.
+    /// Whether no path was queried.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The same conditions in fewer paths: where many names were looked for in one directory in vain, the
-    /// directory's own stamp stands for them, since a new name changes its time.
+    /// The same conditions in fewer paths: the stamp of a directory replaces those of many missing names in it,
+    /// since a new name changes its time.
     ///
-    /// A directory that changed since shortly before the first look stands for nothing: a change while we looked might
-    /// not show. Nor does it stand for a dangling link, or a file that cannot be opened: they may come to
-    /// something without it.
+    /// Not for a directory that changed since shortly before the first query: a later change might not show. Nor for a
+    /// dangling link, or a file that cannot be opened: these may become usable without a change of the directory.
     #[must_use]
     pub fn condensed(&self, host: &Host) -> Self {
         let mut in_vain: BTreeMap<&OsStr, usize> = BTreeMap::new();
@@ -107,17 +106,17 @@ impl Stamps {
             match host.stat(Path::new(dir)) {
                 Ok(stat) if stat.ctime < settled => drop(standing.insert(dir, Stamp::from(stat))),
                 Ok(_) => {}
-                // It is missing itself: that says it all.
+                // The directory itself is missing: its stamp suffices.
                 Err(_) => drop(standing.insert(dir, Stamp::Absent)),
             }
         }
         for (path, stamp) in &self.0 {
-            let stands = |dir: &Stamp| {
+            let replaces = |dir: &Stamp| {
                 *stamp == Stamp::Absent
                     && (*dir == Stamp::Absent
                         || (host.link_target(Path::new(path)).is_err() && host.stat(Path::new(path)).is_err()))
             };
-            let dir = parent(path).and_then(|parent| standing.get_key_value(parent)).filter(|(_, dir)| stands(dir));
+            let dir = parent(path).and_then(|parent| standing.get_key_value(parent)).filter(|(_, dir)| replaces(dir));
             match dir {
                 Some((dir, stamp)) => kept.insert((*dir).to_owned(), *stamp),
                 None => kept.insert(path.clone(), *stamp),
@@ -126,14 +125,14 @@ impl Stamps {
         Self(kept)
     }
 
-    /// Whether every path still has the same answer.
+    /// Whether every path still has the same stamp.
     #[must_use]
     pub fn hold(&self, host: &Host) -> bool {
         self.0.iter().all(|(path, stamp)| stamp.holds(host, Path::new(path)))
     }
 
-    /// Whether every path of a text that [`Stamps::to_text`] wrote still has the same answer; not, where it is something
-    /// else. Every start of a program asks this, so nothing is kept of it.
+    /// Whether every path of a text of [`Stamps::to_text`] still has the same stamp; false for any other text.
+    /// Allocates no [`Stamps`], since every start of a program calls it.
     #[must_use]
     pub fn text_holds(text: &str, host: &Host) -> bool {
         text.lines().all(|line| stamp_of(line).is_some_and(|(path, stamp)| stamp.holds(host, &path)))
@@ -155,7 +154,7 @@ impl Stamps {
         text
     }
 
-    /// Reads what [`Stamps::to_text`] wrote; `None` where it is something else.
+    /// Parses the text of [`Stamps::to_text`]; `None` for any other text.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         let mut stamps = BTreeMap::new();
@@ -190,7 +189,7 @@ mod tests {
     use std::time::SystemTime;
 
     #[test]
-    fn a_directory_stands_for_what_is_not_in_it() {
+    fn a_directory_replaces_its_missing_names() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let machine = || Host::new("/".into(), BTreeMap::new(), "/".into());
@@ -201,7 +200,7 @@ mod tests {
             assert!(host.stat(&at("gone").join(name)).is_err());
         }
         let fresh = host.stamps().condensed(&host);
-        // Just made: its time proves nothing yet.
+        // Just created: its time proves nothing yet.
         assert!(
             fresh.0.contains_key(at("lib").join("a").as_os_str())
                 && fresh.0.get(at("gone").as_os_str()) == Some(&Stamp::Absent)
@@ -216,10 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_changed_since_the_first_look_stands_for_nothing() {
+    fn a_directory_that_changed_since_the_first_query_replaces_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut host = Host::new("/".into(), BTreeMap::new(), "/".into());
-        // The answer took a minute, and something was put where we had looked already.
+        // The computation took a minute, and a file appeared at a queried path.
         host.since -= Duration::from_secs(60);
         for name in ["a", "b", "c", "d"] {
             assert!(host.stat(&dir.path().join(name)).is_err());
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_does_not_stand_for_a_dangling_link() {
+    fn a_directory_does_not_replace_a_dangling_link() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::create_dir(at("lib")).unwrap();
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_was_put_back_is_a_change_and_another_name_is_none() {
+    fn a_restored_time_is_a_change_and_another_link_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let machine = || Host::new("/".into(), BTreeMap::new(), "/".into());
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_in_this_tick_may_change_again_unseen() {
+    fn a_change_in_the_current_tick_may_hide_another() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::new("/".into(), BTreeMap::new(), "/".into());
         let stat = |ctime: i64| Stat { ctime, ..host.stat(dir.path()).unwrap() };

@@ -1,16 +1,16 @@
-//! Who else could change what a path leads to.
+//! Whether anybody else can change the file that a path resolves to.
 //!
-//! Takes a path; gives the stat of what it leads to, or who else could have written that, or could put something else in
-//! its place. A file is the user's to run where it, and every directory from `/` down to it, belongs to the user or to
-//! root, and neither group nor others may write to any of them. An access list (acl(5)) needs no look of its own: where
-//! it lets anybody else write, its mask stands in the bits of the group. In a sticky directory, such as `/tmp`, only what
-//! the user owns himself counts, for nobody else can remove or rename that. The targets of symbolic links count alike.
+//! Takes a path; returns the stat of its file, or the user or mode by which somebody else could have written or
+//! replaced it. A file is trusted where it, and every directory from `/` down to it, belongs to the user or to root,
+//! and neither group nor others may write to any of them. Access lists (acl(5)) need no check: a mask that lets
+//! anybody else write appears in the group bits. In a sticky directory, such as `/tmp`, only files of the user are
+//! trusted, since nobody else can remove or rename those. The targets of symbolic links are checked alike.
 //!
-//! Each part of the path is opened within the one before (`O_PATH`, `O_NOFOLLOW`) and looked at by its descriptor, so that
-//! an exchange of names meanwhile shows nothing that is not on the way. A path that passes stays what it is: only the user
-//! and root can make, remove or rename anything in the directories that it goes through.
+//! Each part of the path is opened within the one before (`O_PATH`, `O_NOFOLLOW`) and checked by its descriptor, so
+//! that a concurrent rename cannot swap a part. A trusted path stays so: only the user and root can create, remove or
+//! rename anything in its directories.
 //!
-//! Never reads a file; never follows a link of proc(5), which leads elsewhere in each process.
+//! Never reads a file; never follows a link of proc(5), which resolves differently in each process.
 
 use super::{Kind, LINK_LIMIT, Stat, reversed_parts};
 use rustix::fs::{FsWord, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, mkdirat, open, openat, readlinkat};
@@ -23,10 +23,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// `statfs(2)` of a file system whose owners and modes are what a process of some user says they are.
+/// `statfs(2)` of a file system whose owners and modes are those that a user's process reports.
 const FUSE_SUPER_MAGIC: FsWord = 0x6573_5546;
 
-/// Subdirectories that ld.so looks into before a directory itself (`dl-hwcaps_subdirs.c`; before glibc 2.37 the rest).
+/// Subdirectories that ld.so searches before a directory itself (`dl-hwcaps_subdirs.c`; before glibc 2.37 the rest).
 const HWCAPS: [&str; 11] = [
     "glibc-hwcaps",
     "x86-64-v2",
@@ -44,10 +44,10 @@ const HWCAPS: [&str; 11] = [
 /// No path that Linux opens has more parts (`PATH_MAX`).
 const PARTS_LIMIT: usize = 2048;
 
-/// How deep they stand within each other.
+/// How deep they are nested.
 const HWCAPS_DEPTH: u32 = 3;
 
-/// Why what a path leads to is not the user's own word, or root's.
+/// Why a path is not trusted.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` {reason}", path.display())]
 pub struct Untrusted {
@@ -57,7 +57,7 @@ pub struct Untrusted {
     pub reason: Reason,
 }
 
-/// What is wrong with a file or directory.
+/// The fault of a file or directory.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Reason {
@@ -68,13 +68,13 @@ pub enum Reason {
         /// Its permission bits.
         mode: u32,
     },
-    /// It stands in a sticky directory, and is not the user's own.
+    /// It is in a sticky directory and belongs to root or another user.
     Shared,
     /// It is missing from a directory that others may write to.
     Makeable,
-    /// What it leads to differs from process to process.
+    /// It resolves to another file in each process.
     Process,
-    /// It cannot be looked at.
+    /// It cannot be read.
     Unseen(io::Error),
 }
 
@@ -82,9 +82,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Owner(user) => write!(f, "belongs to user {user}"),
-            Self::Writable { mode } if mode & 0o002 != 0 => f.write_str("everybody may write to it"),
-            Self::Writable { .. } => f.write_str("its group may write to it"),
-            Self::Shared => f.write_str("is in a directory that everybody may write to, and is not yours"),
+            Self::Writable { mode } if mode & 0o002 != 0 => f.write_str("is writable by everybody"),
+            Self::Writable { .. } => f.write_str("is writable by its group"),
+            Self::Shared => f.write_str("is in a directory that is writable by everybody, and belongs to another user"),
             Self::Makeable => f.write_str("is missing, and everybody may create it"),
             Self::Process => f.write_str("resolves to another file in each process"),
             Self::Unseen(error) => write!(f, "cannot be read: {error}"),
@@ -93,23 +93,23 @@ impl fmt::Display for Reason {
 }
 
 impl Untrusted {
-    /// Whether it is only that nothing is there.
+    /// Whether the only fault is that the file is missing.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(&self.reason, Reason::Unseen(error) if error.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// What stands at `path`, where nobody but the user and root can change it, or put something else there.
+/// The stat of `path`, if only the user and root can change or replace the file.
 ///
 /// # Errors
-/// The first part of the path that somebody else can change.
+/// The first part of the path that anybody else can change.
 pub fn trusted(path: &Path) -> Result<Stat, Untrusted> {
     Walk::new(path, Owners::of_process()).go(false)
 }
 
-/// [`trusted`], but in a user namespace that does not know root (a sandbox of the user's own), who is not known counts as
-/// root: nothing there tells the two apart, and the system's own programs are root's.
+/// [`trusted`], but in a user namespace without root (a sandbox of the user), the unmapped user counts as
+/// root: the two cannot be distinguished there, and the system's own programs are root's.
 ///
 /// # Errors
 /// As [`trusted`].
@@ -117,8 +117,8 @@ pub fn trusted_in_sandbox(path: &Path) -> Result<Stat, Untrusted> {
     Walk::new(path, Owners::with_unmapped()).go(false)
 }
 
-/// [`trusted`] for a directory that libraries are looked for in: what is named like one in it counts too. One that is
-/// missing holds none, where nobody else can make it; one that is sticky may get a library of anybody's at any time.
+/// [`trusted`] for a directory on a search path and the libraries in it. A missing one is trusted where nobody else
+/// can create it; a sticky one is not: anybody can add a library.
 ///
 /// # Errors
 /// As [`trusted`].
@@ -145,12 +145,12 @@ fn libraries(dir: &Path, depth: u32) -> Result<(), Untrusted> {
     Ok(())
 }
 
-/// A library in a directory of one's own.
+/// A library in a trusted directory.
 fn library(path: &Path) -> Result<(), Untrusted> {
     match std::fs::symlink_metadata(path).map(|meta| Stat::from(&meta)) {
-        Ok(stat) if stat.kind != Kind::Link && Owners::of_process().judge(&stat, false).is_ok() => Ok(()),
-        Ok(_) if leads_to_neighbour(path) => Ok(()),
-        // A link that leads nowhere is no library.
+        Ok(stat) if stat.kind != Kind::Link && Owners::of_process().check(&stat, false).is_ok() => Ok(()),
+        Ok(_) if is_link_to_sibling(path) => Ok(()),
+        // A dangling link is not a library.
         _ => trusted(path).map(drop).or_else(|error| if error.is_missing() { Ok(()) } else { Err(error) }),
     }
 }
@@ -159,33 +159,33 @@ fn is_library(name: &OsStr) -> bool {
     name.as_bytes().windows(3).any(|part| part == b".so")
 }
 
-/// Whether it is a link to a library beside it, which is looked at itself.
-fn leads_to_neighbour(path: &Path) -> bool {
+/// Whether it is a link to a library in the same directory, which is checked itself.
+fn is_link_to_sibling(path: &Path) -> bool {
     std::fs::read_link(path)
         .is_ok_and(|target| !target.as_os_str().as_bytes().contains(&b'/') && is_library(target.as_os_str()))
 }
 
-/// Makes a directory, and those above it, for the user alone, where nobody else can put something in its place; gives
-/// its stat. What is there already stays as it is.
+/// Creates a directory, and those above it, for the user alone, where nobody else can replace it; returns
+/// its stat. Existing ones stay unchanged.
 ///
 /// # Errors
-/// As [`trusted_in_sandbox`]; nothing is made below a directory of another user's.
+/// As [`trusted_in_sandbox`]; creates nothing below another user's directory.
 pub fn make_trusted(dir: &Path) -> Result<Stat, Untrusted> {
     Walk::new(dir, Owners::with_unmapped()).go(true)
 }
 
-/// Whose files are taken for one's own.
+/// The users whose files are trusted.
 #[derive(Debug, Clone, Copy)]
 struct Owners {
     own: Option<u32>,
-    /// Who stands for all users that a user namespace does not know, where root may be one of them.
+    /// The user that stands for all unmapped users of a user namespace, where root may be one of them.
     unmapped: Option<u32>,
 }
 
 impl Owners {
     fn of_process() -> Self {
         let own = rustix::process::geteuid().as_raw();
-        // Whom his namespace does not know either looks like everybody.
+        // Other unmapped users look the same.
         Self { own: Some(own).filter(|own| unmapped() != Some(*own)), unmapped: None }
     }
 
@@ -193,11 +193,11 @@ impl Owners {
         Self { unmapped: unmapped(), ..Self::of_process() }
     }
 
-    fn judge(self, stat: &Stat, in_shared: bool) -> Result<(), Reason> {
+    fn check(self, stat: &Stat, in_shared: bool) -> Result<(), Reason> {
         if stat.uid != 0 && Some(stat.uid) != self.own && Some(stat.uid) != self.unmapped {
             return Err(Reason::Owner(stat.uid));
         }
-        // A file of root's may be another's link to it; a directory has one name.
+        // Another user may have linked root's file here; a directory has one name.
         if in_shared && Some(stat.uid) != self.own && stat.kind != Kind::Directory {
             return Err(Reason::Shared);
         }
@@ -216,8 +216,8 @@ fn is_sticky(stat: &Stat) -> bool {
     stat.kind == Kind::Directory && stat.mode & 0o1000 != 0
 }
 
-/// The user that stands for all that this process' user namespace does not know (`user_namespaces(7)`); `None` where it
-/// knows all. In a sandbox of the user's own, `/` and `/usr` belong to that one.
+/// The user that stands for all unmapped users of this process' user namespace (`user_namespaces(7)`); `None` where
+/// all are mapped. In a sandbox of the user, `/` and `/usr` belong to it.
 fn unmapped() -> Option<u32> {
     static UNMAPPED: OnceLock<Option<u32>> = OnceLock::new();
     *UNMAPPED.get_or_init(|| {
@@ -232,7 +232,7 @@ fn unmapped() -> Option<u32> {
 /// A walk along a path.
 struct Walk {
     owners: Owners,
-    /// As far as the walk has come, without links.
+    /// The walked part, without links.
     done: PathBuf,
     todo: Vec<OsString>,
     links: u32,
@@ -244,7 +244,7 @@ impl Walk {
         Self { owners, done: PathBuf::from("/"), todo: reversed_parts(&path), links: 0 }
     }
 
-    /// To the end, or to the first part that somebody else can change. Directories that are missing may be made.
+    /// Walks to the end, or to the first part that anybody else can change; `make` creates missing directories.
     fn go(mut self, make: bool) -> Result<Stat, Untrusted> {
         if self.todo.len() > PARTS_LIMIT {
             return Err(Untrusted { path: self.done, reason: Reason::Unseen(Errno::NAMETOOLONG.into()) });
@@ -264,7 +264,7 @@ impl Walk {
                 Err(error) => return Err(Untrusted { path, reason: Reason::Unseen(error) }),
                 Ok(found) => found,
             };
-            self.owners.judge(&found, shared).map_err(|reason| Untrusted { path: path.clone(), reason })?;
+            self.owners.check(&found, shared).map_err(|reason| Untrusted { path: path.clone(), reason })?;
             if shared && found.id.dev != stat.id.dev && is_on(&next, FUSE_SUPER_MAGIC) {
                 return Err(Untrusted { path, reason: Reason::Shared });
             }
@@ -284,11 +284,11 @@ impl Walk {
         let fault = |reason| Untrusted { path: PathBuf::from("/"), reason };
         let root = open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let (root, stat) = with_stat(root).map_err(|error| fault(Reason::Unseen(error)))?;
-        self.owners.judge(&stat, false).map_err(fault)?;
+        self.owners.check(&stat, false).map_err(fault)?;
         Ok((root, stat))
     }
 
-    /// Puts the parts of a link's target before what is left.
+    /// Prepends the parts of a link's target to the rest.
     fn follow(&mut self, link: &File, path: PathBuf) -> Result<(), Untrusted> {
         let fault = |reason| Untrusted { path, reason };
         if is_on(link, PROC_SUPER_MAGIC) {
@@ -306,12 +306,12 @@ impl Walk {
     }
 }
 
-/// What a directory has under a name, links not followed; made, where it is missing and may be.
+/// The entry of a directory, links not followed; `make` creates a missing directory.
 fn within(dir: &File, name: &OsStr, make: bool) -> io::Result<(File, Stat)> {
     let look = || openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
     let found = match look() {
         Err(Errno::NOENT) if make => match mkdirat(dir, name, Mode::RWXU) {
-            // Somebody was faster: what stands there now is looked at as any other.
+            // Created meanwhile: checked as any other.
             Ok(()) | Err(Errno::EXIST) => look(),
             Err(error) => Err(error),
         },
@@ -335,7 +335,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    /// A directory of our own below a sticky one, and a file in it.
+    /// A directory of the user below a sticky one, and a file in it.
     fn own() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let room = dir.path().canonicalize().unwrap().join("a");
@@ -354,7 +354,7 @@ mod tests {
         set(path, mode);
     }
 
-    fn says(path: &Path) -> String {
+    fn verdict(path: &Path) -> String {
         trusted(path).map_or_else(|error| error.to_string(), |_| "trusted".to_owned())
     }
 
@@ -362,23 +362,28 @@ mod tests {
     fn what_only_the_user_can_change_is_trusted() {
         let (_dir, room) = own();
         let file = room.join("file");
-        assert_eq!(says(&file), "trusted");
+        assert_eq!(verdict(&file), "trusted");
         assert_eq!(trusted(Path::new("/bin/sh")).unwrap().uid, 0);
         for mode in [0o664, 0o646] {
             set(&file, mode);
-            assert!(says(&file).contains("can be written by"), "{mode:o}: {}", says(&file));
+            assert!(
+                verdict(&file).contains("is writable by its group")
+                    || verdict(&file).contains("is writable by everybody"),
+                "{mode:o}: {}",
+                verdict(&file)
+            );
         }
         set(&file, 0o644);
         let above = room.join("b/c");
         std::fs::create_dir_all(&above).unwrap();
         std::fs::rename(&file, above.join("file")).unwrap();
         set(&room.join("b"), 0o775);
-        assert_eq!(says(&above.join("file")), format!("`{}` its group may write to it", room.join("b").display()));
-        // Sticky: what is one's own in it stays.
+        assert_eq!(verdict(&above.join("file")), format!("`{}` is writable by its group", room.join("b").display()));
+        // Sticky: the user's own file is safe.
         set(&room.join("b"), 0o1777);
-        assert_eq!(says(&above.join("file")), "trusted");
+        assert_eq!(verdict(&above.join("file")), "trusted");
         let missing = room.join("b/none");
-        assert_eq!(says(&missing), format!("`{}` is missing, and everybody may create it", missing.display()));
+        assert_eq!(verdict(&missing), format!("`{}` is missing, and everybody may create it", missing.display()));
         assert!(trusted(&room.join("none")).unwrap_err().is_missing());
     }
 
@@ -390,21 +395,21 @@ mod tests {
         set(&room.join("open"), 0o777);
         let link = |name: &str, target: &str| {
             symlink(target, room.join(name)).unwrap();
-            says(&room.join(name))
+            verdict(&room.join(name))
         };
         assert_eq!(link("1", "file"), "trusted");
         assert_eq!(link("2", room.join("file").to_str().unwrap()), "trusted");
         assert_eq!(link("3", "../a/../a/1"), "trusted");
-        let open = format!("`{}` everybody may write to it", room.join("open").display());
+        let open = format!("`{}` is writable by everybody", room.join("open").display());
         assert_eq!(link("4", "open/file"), open);
-        // That the way comes back is no help.
+        // `..` does not undo the untrusted part.
         assert_eq!(link("5", "open/../file"), open);
-        assert!(link("6", "6").contains("cannot be looked at"));
+        assert!(link("6", "6").contains("cannot be read"));
         assert!(link("7", "/proc/self/cwd/Cargo.toml").contains("resolves to another file in each process"));
     }
 
     #[test]
-    fn libraries_are_those_that_a_directory_holds() {
+    fn libraries_of_a_directory_are_checked() {
         let (_dir, room) = own();
         put(&room.join("liba.so.1"), 0o755);
         symlink("liba.so.1", room.join("liba.so")).unwrap();
@@ -437,15 +442,15 @@ mod tests {
         let file = room.join("file");
         let give = |path: &Path, user| std::os::unix::fs::lchown(path, Some(user), None).unwrap();
         give(&file, 65534);
-        assert_eq!(says(&file), format!("`{}` belongs to user 65534", file.display()));
+        assert_eq!(verdict(&file), format!("`{}` belongs to user 65534", file.display()));
         give(&file, 0);
         give(&room, 65534);
-        assert_eq!(says(&file), format!("`{}` belongs to user 65534", room.display()));
+        assert_eq!(verdict(&file), format!("`{}` belongs to user 65534", room.display()));
         assert!(make_trusted(&room.join("x/y")).is_err() && !room.join("x").exists());
         give(&room, 0);
         symlink("file", room.join("link")).unwrap();
-        assert_eq!(says(&room.join("link")), "trusted");
+        assert_eq!(verdict(&room.join("link")), "trusted");
         give(&room.join("link"), 65534);
-        assert!(says(&room.join("link")).contains("belongs to user 65534"));
+        assert!(verdict(&room.join("link")).contains("belongs to user 65534"));
     }
 }

@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Links in a row that are followed, as the kernel has it (`MAXSYMLINKS`).
+/// The kernel's limit of links in a row (`MAXSYMLINKS`).
 const LINKS: usize = 40;
 
-/// Where a file named by the user is to be written: what symbolic links lead to. One that is neither the user's own nor
-/// root's is not followed: in a directory that all may write to, it would let its owner choose what is overwritten
-/// (proc(5), `protected_symlinks`; canonical paths would pass it by).
+/// The file to write for a path of the user: the target of its symbolic links. A link of anybody else but root is
+/// not followed: in a directory that is writable by everybody, its owner would choose the overwritten file
+/// (proc(5), `protected_symlinks`; canonical paths would bypass that).
 ///
 /// # Errors
 /// Such a link, too many of them, or one that cannot be read.
@@ -35,31 +35,31 @@ pub fn write_target(path: &Path) -> io::Result<PathBuf> {
     Err(Errno::LOOP.into())
 }
 
-/// Writes `bytes` to `path` through a temporary file in the same directory, so that a reader sees
+/// Writes `bytes` to `path` through a temporary file in the same directory, so that a reader gets
 /// the old content or the new one. The file is readable by all and writable by its owner only.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written(path, bytes, 0o644)?.persist(path).map(drop).map_err(|error| error.error)
 }
 
-/// As [`atomic_write`], for the owner's eyes only.
+/// As [`atomic_write`], readable by the owner only.
 pub fn private_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written(path, bytes, 0o600)?.persist(path).map(drop).map_err(|error| error.error)
 }
 
-/// As [`private_write`] where nothing is at `path`; what is there stays, and `false` says so.
+/// As [`private_write`] where `path` is missing; an existing file stays, and the result is `false`.
 pub fn private_write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     match written(path, bytes, 0o600)?.persist_noclobber(path) {
         Ok(_) => Ok(true),
-        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(lost) => Err(lost.error),
+        Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(failed) => Err(failed.error),
     }
 }
 
-/// Whether this process may write a file of that many bytes. One that is over the limit ends with SIGXFSZ, in silence and
+/// Checks that this process may write a file of that size: one over the limit is silently ended by SIGXFSZ
 /// in the middle of the file (setrlimit(2)).
 ///
 /// # Errors
-/// It may not, and what to do.
+/// The limit, and what to do.
 pub fn within_limit(bytes: &[u8]) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if (bytes.len() as u64) > limit => {
@@ -74,7 +74,7 @@ pub fn within_limit(bytes: &[u8]) -> io::Result<()> {
 fn written(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
     within_limit(bytes)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // The error names the directory: the temporary file's own name would tell nobody anything.
+    // The error names the directory, not the temporary file.
     let mut file = tempfile::NamedTempFile::new_in(dir)
         .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {}", dir.display(), error.kind())))?;
     file.write_all(bytes)?;
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{lchown, symlink};
 
-    /// `own` leads to `first`, which leads to `new`; `loop` to itself.
+    /// `own` resolves to `first`, which resolves to `new`; `loop` links to itself.
     fn links() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, target) in [("own", "first"), ("first", "new"), ("loop", "loop")] {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn write_target_follows_links_of_ones_own() {
+    fn write_target_follows_links_of_the_user() {
         let dir = links();
         let path = |name: &str| dir.path().join(name);
         assert_eq!(write_target(&path("own")).unwrap(), path("new"));

@@ -1,4 +1,4 @@
-//! Which symbols of one object bind to which of the libraries it needs.
+//! The symbols that an object needs, by the library that each binds to.
 
 use crate::loader::Object;
 use crate::tables::{LibraryName, parse_library_name};
@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// A strong undefined symbol and the version node it must have.
+/// A strong undefined symbol and its version node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Symbol {
     /// The name.
@@ -16,7 +16,7 @@ pub struct Symbol {
     pub node: Option<String>,
 }
 
-/// The symbols one object takes from one soname.
+/// The symbols that an object needs from a soname.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SymbolDemand {
     /// The object.
@@ -27,7 +27,7 @@ pub struct SymbolDemand {
     pub symbols: Vec<Symbol>,
 }
 
-/// The version nodes one object needs of one soname that is not NVIDIA's.
+/// The version nodes that an object needs of a soname outside NVIDIA's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeDemand {
     /// The object.
@@ -38,15 +38,15 @@ pub struct NodeDemand {
     pub nodes: Vec<String>,
 }
 
-/// The name as one of NVIDIA's libraries under its own name, not as a bundle's renamed copy.
+/// The name if it is that of an NVIDIA library, not of a bundle's renamed copy.
 pub(crate) fn family_name(name: &OsStr) -> Option<LibraryName<'_>> {
     parse_library_name(name).filter(|name| name.hash.is_none())
 }
 
 /// The strong undefined symbols of `object`, by the NVIDIA soname they bind to.
 ///
-/// A symbol with a version names its provider itself (`vn_file`). One without can only come from a
-/// library without nodes: of those needed, the one whose API prefix it has.
+/// A versioned symbol names its provider (`vn_file`). An unversioned one can only come from a library without nodes: of
+/// those needed, the one with its API prefix.
 #[must_use]
 pub fn symbols_by_provider(object: &Object) -> BTreeMap<String, Vec<Symbol>> {
     let needed = families_needed(object);
@@ -78,7 +78,7 @@ pub fn symbols_by_provider(object: &Object) -> BTreeMap<String, Vec<Symbol>> {
     found
 }
 
-/// The soname that a symbol without a version is to come from: of the libraries without nodes that `object` needs.
+/// The provider of an unversioned symbol: one of the libraries without nodes that `object` needs.
 pub(crate) fn unversioned_provider<'o>(object: &'o Object, symbol: &[u8]) -> Option<&'o str> {
     by_prefix(&families_needed(object), symbol)
 }
@@ -87,7 +87,7 @@ fn families_needed(object: &Object) -> Vec<(&str, LibraryName<'_>)> {
     object.facts.needed.iter().filter_map(|name| Some((name.to_str()?, family_name(name)?))).collect()
 }
 
-/// The longest prefix of a C interface that a symbol begins with.
+/// The longest API prefix of a symbol.
 fn by_prefix<'o>(needed: &[(&'o str, LibraryName<'o>)], symbol: &[u8]) -> Option<&'o str> {
     let prefix_of = |name: &LibraryName<'_>| {
         name.row.prefix.filter(|prefix| name.row.nodes != Some(true) && symbol.starts_with(prefix.as_bytes()))

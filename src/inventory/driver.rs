@@ -1,5 +1,5 @@
-//! The kernel module of the driver, which the driver's libraries must be of one version with, and the driver libraries
-//! that need not be: those of the forward-compatibility package.
+//! The kernel module of the driver, and the forward-compatibility package: the only driver libraries that need not be
+//! of the module's version.
 
 use super::Library;
 use super::flags::ForwardCompatibility;
@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// The module answers at once, or it hangs.
+/// A module that takes longer hangs.
 const TIME: Duration = Duration::from_secs(1);
 
 /// Which of NVIDIA's two kernel modules.
@@ -23,21 +23,22 @@ pub enum Flavour {
     Open,
 }
 
-/// What `/proc/driver/nvidia/version` did when it was read.
+/// The result of reading `/proc/driver/nvidia/version`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Proc {
-    /// It told its version.
-    Told,
-    /// It is not there.
+    /// It holds a version.
+    #[serde(rename = "told")]
+    Reported,
+    /// It does not exist.
     #[default]
     Absent,
     /// `/proc` itself is not mounted.
     NotMounted,
-    /// It could not be read, or made no sense.
+    /// It could not be read or parsed.
     Unreadable,
-    /// It did not answer in time.
+    /// The read timed out.
     Hangs,
 }
 
@@ -54,19 +55,19 @@ pub struct KernelModule {
     pub flavour: Option<Flavour>,
     /// Whether `nvidia_uvm`, without which CUDA does not start, is loaded.
     pub uvm: bool,
-    /// What its file in `/proc` did.
+    /// The state of its file in `/proc`.
     pub proc: Proc,
 }
 
 impl KernelModule {
-    /// Looks at the module that is loaded.
+    /// Reads the state of the loaded module.
     #[must_use]
     pub fn look(host: &Host) -> Self {
         let sys = Path::new("/sys/module/nvidia");
         let text = proc_version(host);
-        let told = text.as_deref().ok().and_then(parse);
+        let parsed = text.as_deref().ok().and_then(parse);
         let proc = match &text {
-            Ok(_) if told.is_some() => Proc::Told,
+            Ok(_) if parsed.is_some() => Proc::Reported,
             Ok(_) => Proc::Unreadable,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Proc::Hangs,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -78,16 +79,16 @@ impl KernelModule {
             }
             Err(_) => Proc::Unreadable,
         };
-        // A module that is not free taints the kernel with `P`; the open one, which is not of the kernel's tree, with `O`.
+        // The taint of a proprietary module is `P`, that of the open one, from outside the kernel's tree, `O`.
         let taint = || match host.read_text(&sys.join("taint")).ok()?.trim() {
             taint if taint.contains('P') => Some(Flavour::Proprietary),
             taint if taint.contains('O') => Some(Flavour::Open),
             _ => None,
         };
         Self {
-            loaded: host.is_dir(sys) || told.is_some() || proc == Proc::Hangs,
-            version: sys_version(host).or_else(|| told.as_ref().map(|(version, _)| version.clone())),
-            flavour: told.map(|(_, flavour)| flavour).or_else(taint),
+            loaded: host.is_dir(sys) || parsed.is_some() || proc == Proc::Hangs,
+            version: sys_version(host).or_else(|| parsed.as_ref().map(|(version, _)| version.clone())),
+            flavour: parsed.map(|(_, flavour)| flavour).or_else(taint),
             uvm: host.is_dir(Path::new("/sys/module/nvidia_uvm")),
             proc,
         }
@@ -108,7 +109,7 @@ fn proc_version(host: &Host) -> io::Result<String> {
     host.read_text_within(Path::new("/proc/driver/nvidia/version"), TIME)
 }
 
-/// The line of the module, as `nv-procfs.c` prints it:
+/// The line that the module prints (`nv-procfs.c`):
 ///
 /// ```text
 /// NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024
@@ -122,8 +123,8 @@ fn parse(text: &str) -> Option<(String, Flavour)> {
     Some((version.to_owned(), flavour))
 }
 
-/// What a driver library of the forward-compatibility package says of itself; a default where only its directory tells.
-/// Such a library is newer than the kernel module on purpose.
+/// The note of a driver library of the forward-compatibility package; a default where only its directory identifies it.
+/// Such a library is newer than the kernel module by design.
 pub(crate) fn forward_compatibility(library: &Library) -> Option<ForwardCompatibility> {
     if !library.row.is_driver() {
         return None;
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(kernel_branch(&machine.host()), Some(550));
         let module = KernelModule::look(&machine.host());
         assert!(module.loaded && !module.uvm);
-        assert_eq!((module.flavour, module.proc), (Some(Flavour::Proprietary), Proc::Told));
+        assert_eq!((module.flavour, module.proc), (Some(Flavour::Proprietary), Proc::Reported));
         let machine = machine.put("sys/module/nvidia/version", "560.35.03\n");
         assert_eq!(kernel_version(&machine.host()).as_deref(), Some("560.35.03"));
         assert_eq!(KernelModule::look(&machine.host()).version.as_deref(), Some("560.35.03"));

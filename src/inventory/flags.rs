@@ -1,30 +1,30 @@
-//! What else decides whether a library loads and runs: what it asks of the process and of the machine.
+//! The other properties that decide whether a library loads and runs.
 //!
-//! Takes an object; gives its demands on libc, stacks and thread-local storage, the CUDA runtime linked into it, what a
-//! forward-compatible driver says, and the GPUs its code is for. Asked for one library at a time, for it reads more
-//! than headers.
+//! Takes an object; gives its requirements for libc, stack and thread-local storage, the CUDA runtime linked into it,
+//! the note of a forward-compatible driver, and the GPUs of its code. For one library at a time: it reads more than
+//! headers.
 
 use super::{Depth, strings};
 use crate::elf::fatbin::FatBinaries;
 use crate::elf::{Elf, ElfError, Glibc, SymbolCounts, Tls};
 use crate::loader::Object;
 
-/// What a library asks of the process that loads it, and what is linked into it.
+/// What a library requires of the process that loads it, and what is linked into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Flags {
-    /// It wants executable stacks, which glibc 2.41 refuses to `dlopen`.
+    /// It requires an executable stack, which `dlopen` refuses from glibc 2.41 on.
     pub executable_stack: bool,
-    /// Its thread-local storage must lie in the static block.
+    /// Its thread-local storage must be in the static block.
     pub static_tls: bool,
     /// Its thread-local storage.
     pub tls: Option<Tls>,
-    /// It has relocations in the packed form.
+    /// It has packed relocations.
     pub relr: bool,
-    /// The loader must write to its code.
+    /// It has text relocations.
     pub text_relocations: bool,
-    /// The oldest C library it loads on.
+    /// The oldest C library that it loads with.
     pub glibc_floor: Option<Glibc>,
     /// Its dynamic symbols.
     pub symbols: SymbolCounts,
@@ -32,13 +32,13 @@ pub struct Flags {
     pub defines: Vec<String>,
     /// The nodes that it needs, by the object that must define them.
     pub needs: Vec<(String, Vec<String>)>,
-    /// Why it is thought to hold a CUDA runtime of its own: no other copy of libcudart reaches its calls.
+    /// The sign of a CUDA runtime linked into it, which no copy of libcudart overrides.
     pub static_runtime: Option<&'static str>,
-    /// What a driver library of the forward-compatibility package says about itself.
+    /// The note in a driver library of the forward-compatibility package.
     pub forward_compatibility: Option<ForwardCompatibility>,
 }
 
-/// The drivers under which a forward-compatible `libcuda` may be used, as its note says.
+/// The drivers that a forward-compatible `libcuda` runs on, from its note.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -46,20 +46,20 @@ pub struct ForwardCompatibility {
     /// The CUDA release it brings.
     #[serde(rename = "CUDA Version")]
     pub cuda: String,
-    /// The branches of kernel drivers it runs on: 535, 550. Where there are none, any older driver will do.
+    /// The branches of kernel modules that it runs on: 535, 550. Empty: any older one.
     #[serde(rename = "Driver")]
     pub drivers: Vec<u32>,
 }
 
 impl ForwardCompatibility {
-    /// Whether it was made for the kernel driver of a branch; `None` where it does not say.
+    /// Whether it runs on the kernel module of a branch; `None` where the note has no branches.
     #[must_use]
     pub fn runs_on(&self, branch: u32) -> Option<bool> {
         (!self.drivers.is_empty()).then(|| self.drivers.contains(&branch))
     }
 }
 
-/// Reads the flags of an object. `is_runtime` says that it is libcudart itself.
+/// Reads the flags of an object; `is_runtime` for libcudart itself.
 ///
 /// # Errors
 ///
@@ -86,25 +86,24 @@ pub fn flags(elf: &Elf<'_>, is_runtime: bool) -> Result<Flags, ElfError> {
     })
 }
 
-/// What shows that a CUDA runtime is linked into an object.
+/// The sign that a CUDA runtime is linked into an object.
 fn static_runtime(elf: &Elf<'_>) -> Result<Option<&'static str>, ElfError> {
     const REGISTER: &[u8] = b"__cudaRegisterFatBinary";
     let undefined = elf.undefined()?;
-    let asks = |name: &[u8]| undefined.iter().any(|symbol| symbol.name == name);
-    if asks(REGISTER) {
+    let needs = |name: &[u8]| undefined.iter().any(|symbol| symbol.name == name);
+    if needs(REGISTER) {
         return Ok(None);
     }
-    // nvcc's start-up code registers each fat binary of this section with the runtime.
+    // The start-up code of nvcc registers each fat binary of this section with the runtime.
     if elf.sections().iter().any(|section| section.name == FAT_SEGMENT && !section.bytes.is_empty()) {
-        return Ok(Some("it registers GPU code and asks nobody for `__cudaRegisterFatBinary`"));
+        return Ok(Some("it registers GPU code, and does not need `__cudaRegisterFatBinary` of another library"));
     }
     let texts = strings::constants(elf);
     Ok(texts.iter().any(|part| strings::holds_runtime(part)).then_some("it holds the runtime's texts"))
 }
 
-/// The GPUs that an object's own code is for. Quickly, from the sections that hold nothing else. In full also
-/// from the constants and data, where cuFFT keeps its kernels: reads these to the last byte.
-/// Where there are no section headers, only a full look finds anything.
+/// The GPUs that the code of an object is for. [`Depth::Quick`] reads the sections for GPU code; [`Depth::Full`] also
+/// the whole constants and data, where cuFFT has its kernels. Without section headers only `Full` finds any.
 ///
 /// # Errors
 ///
@@ -113,9 +112,9 @@ pub fn gpu_code(object: &Object, depth: Depth) -> Result<FatBinaries, ElfError> 
     let elf = object.elf()?;
     let mut found = FatBinaries::default();
     let sections = elf.sections();
-    // The headers are a hundred kilobytes apart.
+    // The headers of the fat binaries are a hundred kilobytes apart.
     object.expect_scattered(true);
-    // Relocatable device code (`nvcc -rdc=true`) lies in a section of its own.
+    // Relocatable device code (`nvcc -rdc=true`) lies in its own section.
     for section in sections.iter().filter(|section| matches!(section.name, b".nv_fatbin" | b"__nv_relfatbin")) {
         found.add(section.bytes);
     }

@@ -1,8 +1,7 @@
-//! The files of one place that are named like libraries of ours, each once with all its names there.
+//! The files of one place with the name of an NVIDIA library, each once with all its names there.
 //!
-//! Takes a place; gives files with their stat, and what is wrong with the names that lead to none. Reads the directory
-//! and stats what is named so; opens nothing, so that the whole of a machine can be listed before the first file of it
-//! is read.
+//! Takes a place; gives files with their stat, and problems of dangling names. Reads the directory and the stat of
+//! these names; opens no file, so that a whole machine can be listed before the first read.
 
 use super::Problem;
 use crate::host::{FileId, Host, Kind, Stat};
@@ -12,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What a place holds by name.
+/// The named files of a place.
 #[derive(Debug)]
 #[must_use]
 pub struct Listing {
@@ -23,7 +22,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Lists a place. One that cannot be read holds nothing.
+    /// Lists a place; an unreadable one is empty.
     pub fn new(host: &Host, place: Place) -> Self {
         let mut by_file: BTreeMap<FileId, usize> = BTreeMap::new();
         let mut files: Vec<(Stat, Vec<OsString>)> = Vec::new();

@@ -1,12 +1,11 @@
-//! Which libraries stand in the places: each copy with its identity, version, owner, and what is
-//! wrong with it.
+//! The copies of libraries in the places, each with its identity, version, owner and problems.
 //!
 //! Takes [`Place`]s; gives [`Library`]s and [`Problem`]s; then, of the whole, how each copy is reached today
-//! ([`reach()`]) and what is wrong among them ([`problems()`]). Reads headers, dynamic tables and package records only,
-//! until it is asked to look inside ([`evidence`], [`Inventory::look_inside`], [`flags()`], [`gpu_code`]). Never chooses.
+//! ([`reach()`]) and the problems among them ([`problems()`]). Reads headers, dynamic tables and package records; whole
+//! files only on demand ([`evidence`], [`Inventory::look_inside`], [`flags()`], [`gpu_code`]). Never chooses.
 //!
-//! Choosing does without the look inside: what a library says of itself has three numbers where pins and packages
-//! have four, so it would tear apart groups that belong together.
+//! The choice never uses versions from inside files: they have three numbers where pins and packages have four, which
+//! would make whole groups look torn.
 
 mod demand;
 mod driver;
@@ -50,12 +49,12 @@ use std::sync::Arc;
 /// One copy of a library: a file in a directory, under all the names it has there.
 #[derive(Debug, Clone)]
 pub struct Library {
-    /// The path to open it by: the name that equals its soname where there is one.
+    /// The path to open it by: under its soname, if it has that name.
     pub path: PathBuf,
     /// Its other names in the same directory.
     #[doc(hidden)]
     pub names: Vec<OsString>,
-    /// The library it is by name.
+    /// The row of its name.
     #[doc(hidden)]
     pub row: &'static FamilyRow,
     /// The hash a bundle renamed it by (`libcudart-e409450e.so.11.0`).
@@ -63,7 +62,7 @@ pub struct Library {
     pub renamed: Option<String>,
     /// `DT_SONAME`; `None` where the file cannot be read or has none.
     pub soname: Option<String>,
-    /// Where it was found.
+    /// The place it was found in.
     #[doc(hidden)]
     pub place: Place,
     /// Stat of the file.
@@ -71,27 +70,27 @@ pub struct Library {
     pub stat: Stat,
     /// Release, from the strongest evidence.
     pub version: Option<Version>,
-    /// What speaks for the version.
+    /// The evidence for the version.
     pub evidence: Vec<Evidence>,
-    /// How far the version can be believed.
+    /// How reliable the version is.
     pub confidence: Confidence,
     /// The CUDA release it is built for: major, and minor where known.
     pub cuda: Option<(u32, Option<u32>)>,
     /// Who installed it.
     #[doc(hidden)]
     pub owner: Owner,
-    /// The bytes that its owner recorded for it.
+    /// The size that its owner recorded.
     #[doc(hidden)]
     pub recorded: Option<u64>,
-    /// Why nothing may load it: a stub, damage, another machine's.
+    /// Why it must not be loaded: a stub, damaged, for another machine.
     pub unusable: Option<String>,
-    /// The file itself, where it can be used.
+    /// The open file, where it can be read.
     #[doc(hidden)]
     pub object: Option<Arc<Object>>,
 }
 
 impl Library {
-    /// Whether it is for linking only: it stands in a `stubs` directory.
+    /// Whether it is for linking only: in a `stubs` directory.
     #[must_use]
     pub fn is_stub(&self) -> bool {
         in_stubs(&self.place.dir)
@@ -109,15 +108,15 @@ impl Library {
         self.path.file_name().into_iter().chain(self.names.iter().map(OsString::as_os_str))
     }
 
-    /// The name that a process asks for it by: its soname; its file name where it has no soname.
+    /// The name that a process loads it by: its soname, else its file name.
     #[must_use]
-    pub fn asked_as(&self) -> &str {
+    pub fn load_name(&self) -> &str {
         self.soname.as_deref().or_else(|| self.path.file_name().and_then(OsStr::to_str)).unwrap_or_default()
     }
 }
 
 impl Library {
-    /// What is known about its release.
+    /// Its release, with all evidence.
     #[must_use]
     #[doc(hidden)]
     pub fn found(&self) -> Found {
@@ -125,7 +124,7 @@ impl Library {
         Found { version, cuda, confidence, evidence }
     }
 
-    /// Takes more evidence, and draws the conclusion anew.
+    /// Adds evidence, and concludes again.
     #[doc(hidden)]
     pub fn learn(&mut self, more: Vec<Evidence>) {
         if !more.is_empty() {
@@ -140,18 +139,17 @@ impl Library {
     }
 }
 
-/// What is known about the release of a library, and the number of bytes of text that were searched for it.
-/// At [`Depth::Quick`] that is what the scan knows.
+/// The release of a library, and the number of bytes of text searched for it: none at [`Depth::Quick`], which gives
+/// what the scan knows.
 #[must_use]
 pub fn evidence(library: &Library, depth: Depth) -> (Found, u64) {
     let known = library.found();
     let inside = || {
         let object = library.object.as_ref().filter(|_| depth == Depth::Full)?;
         let elf = object.elf().ok()?;
-        // A few functions and symbols are looked up, unless the texts are read.
+        // Without the texts, only a few functions and symbols are read.
         object.expect_scattered(!version::reads_texts(library.row.family));
-        // A bundle's hash is in the soname as well as in the file name.
-        let observed = observe(&elf, library.asked_as());
+        let observed = observe(&elf, library.load_name());
         object.expect_scattered(false);
         Some(observed)
     };
@@ -161,7 +159,7 @@ pub fn evidence(library: &Library, depth: Depth) -> (Found, u64) {
     }
 }
 
-/// Something wrong that was met while looking.
+/// A problem found on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// A stable word for programs.
@@ -177,17 +175,17 @@ pub struct Problem {
 pub struct Inventory {
     /// The libraries.
     pub libraries: Vec<Library>,
-    /// What was wrong on the way.
+    /// The problems of the scan.
     #[doc(hidden)]
     pub problems: Vec<Problem>,
-    /// Objects of others that need libraries of ours, as far as somebody named them: torch's, the extensions of Python
-    /// packages. Only [`reach()`] asks them.
+    /// Other objects that need NVIDIA libraries, such as those of torch and the extensions of Python packages, for
+    /// [`reach()`].
     #[doc(hidden)]
     pub users: Vec<Arc<Object>>,
 }
 
 impl Inventory {
-    /// Looks into the places, in order; a directory named twice is looked into once.
+    /// Reads the places in order, each directory once.
     #[must_use]
     #[doc(hidden)]
     pub fn scan(objects: &Objects, places: Vec<Place>) -> Self {
@@ -199,14 +197,14 @@ impl Inventory {
         inventory
     }
 
-    /// The copies that answer to a soname, and the unusable ones that are named so.
+    /// The copies that serve a soname, and the unusable files of that name.
     pub fn serving<'a, 's>(&'a self, soname: &'s str) -> impl Iterator<Item = &'a Library> + use<'a, 's> {
         let named =
             move |library: &Library| library.unusable.is_some() && library.path.file_name() == Some(OsStr::new(soname));
-        self.libraries.iter().filter(move |library| library.asked_as() == soname || named(library))
+        self.libraries.iter().filter(move |library| library.load_name() == soname || named(library))
     }
 
-    /// Reads the files of a listing; gives where in `libraries` they are.
+    /// Reads the files of a listing; gives their range in `libraries`.
     #[doc(hidden)]
     pub fn read(&mut self, objects: &Objects, listing: Listing, owners: &mut Owners) -> Range<usize> {
         let Listing { place, files, problems } = listing;
@@ -220,7 +218,7 @@ impl Inventory {
         start..self.libraries.len()
     }
 
-    /// Where the size of a file tells nothing of two wheels that wrote it, those beside it tell which wrote last.
+    /// Where two wheels recorded the same size for a file, the files beside it show which wheel was installed last.
     fn twins(&mut self, objects: &Objects, start: usize) {
         let Some(libraries) = self.libraries.get_mut(start..) else { return };
         let written = |library: &Library| match &library.owner {
@@ -249,22 +247,21 @@ impl Inventory {
         }
     }
 
-    /// Looks inside every library, as [`look_inside_some`](Self::look_inside_some) does.
+    /// [`look_inside_some`](Self::look_inside_some) for all libraries.
     #[doc(hidden)]
     pub fn look_inside(&mut self, depth: Depth) -> u64 {
         self.look_inside_some(0..self.libraries.len(), depth)
     }
 
-    /// Looks inside those of some libraries whose release no package tells (with [`Depth::Full`]: inside every one), then
-    /// beside those whose release nothing in them tells; `range` holds the whole of each directory.
-    /// Gives the number of bytes of text that were searched.
+    /// Reads the files of `range` whose release no package recorded (with [`Depth::Full`]: all), then takes the release
+    /// of the rest from their directory; `range` covers whole directories. Gives the number of bytes of text searched.
     #[doc(hidden)]
     pub fn look_inside_some(&mut self, range: Range<usize>, depth: Depth) -> u64 {
         let Some(libraries) = self.libraries.get_mut(range) else { return 0 };
         let mut searched = 0_u64;
-        // What a package recorded is known; its bytes are asked only by who wants to hear whether they agree.
-        let asks = |library: &Library| depth == Depth::Full || library.confidence != Confidence::Certain;
-        for library in libraries.iter_mut().filter(|library| asks(library)) {
+        // A package's record suffices, unless it is to be compared with the file.
+        let is_due = |library: &Library| depth == Depth::Full || library.confidence != Confidence::Certain;
+        for library in libraries.iter_mut().filter(|library| is_due(library)) {
             let (found, bytes) = evidence(library, Depth::Full);
             searched = searched.saturating_add(bytes);
             if let Some(object) = &library.object {
@@ -274,7 +271,7 @@ impl Inventory {
                 library.conclude(found);
                 continue;
             }
-            // It was whole when it was opened. What its zeros seemed to say counts for nothing.
+            // The file was cut after it was opened: its evidence is from zeros.
             let error = ObjectError::Truncated.to_string();
             self.problems.push(Problem {
                 id: "truncated-or-foreign-elf",
@@ -283,7 +280,7 @@ impl Inventory {
             });
             library.unusable.get_or_insert(error);
         }
-        // A place is read at once, so what stands in one directory stands together here.
+        // A place is read at once, so the libraries of a directory are adjacent.
         for directory in libraries.chunk_by_mut(|one, other| one.place.dir == other.place.dir) {
             let mut known = Neighbours::default();
             for library in directory.iter().filter(|library| library.confidence > Confidence::Unsure) {
@@ -298,7 +295,6 @@ impl Inventory {
     }
 
     fn add(&mut self, objects: &Objects, place: &Place, stat: Stat, mut names: Vec<OsString>, owners: &mut Owners) {
-        // The shortest name opens any of them; which it is only matters for the soname below.
         let first = names.first().cloned().unwrap_or_default();
         let opened = objects.open(&place.dir.join(&first));
         let soname = opened.as_ref().ok().and_then(|object| object.facts.soname.as_ref()?.to_str().map(str::to_owned));
@@ -338,8 +334,8 @@ impl Inventory {
         });
     }
 
-    /// Takes a file in that is named by hand, whatever its name is, as a copy of what it says it is; `soname` is what it is
-    /// named for. A file that is in already gets that very path.
+    /// Adds a file that the user names for `soname`, whatever its file name. A file that is in the inventory gets this
+    /// path.
     #[doc(hidden)]
     pub fn take(&mut self, objects: &Objects, soname: &str, path: &Path) {
         let (Some(dir), Some(file_name)) = (path.parent(), path.file_name()) else { return };
@@ -359,16 +355,16 @@ impl Inventory {
         let (Some(name), Ok(stat)) = (parse_library_name(soname), host.stat(path)) else { return };
         let opened = objects.open(path);
         let unusable = opened.as_ref().err().map(|error| self.damaged(path, error));
-        let said = opened.as_ref().ok().and_then(|object| object.facts.soname.as_ref()?.to_str().map(str::to_owned));
+        let own = opened.as_ref().ok().and_then(|object| object.facts.soname.as_ref()?.to_str().map(str::to_owned));
         let place = places::found(dir.to_owned());
         let owner = Owners::default().of(host, &place, path, stat, name.row);
-        let found = version::of(host, path, &name, said.as_deref(), &place, &owner);
+        let found = version::of(host, path, &name, own.as_deref(), &place, &owner);
         self.libraries.push(Library {
             path: path.to_owned(),
             names: Vec::new(),
             row: name.row,
             renamed: None,
-            soname: said,
+            soname: own,
             place,
             stat,
             version: found.version,
@@ -398,7 +394,7 @@ impl Inventory {
     }
 }
 
-/// Why a sound ELF object must not be handed out all the same.
+/// Why a valid ELF object must not be handed out.
 fn unusable(place: &Place, path: &std::path::Path, name: &LibraryName<'_>, object: &Object) -> Option<String> {
     if in_stubs(&place.dir) {
         return Some("a link-time stub".to_owned());
@@ -412,15 +408,16 @@ fn in_stubs(dir: &std::path::Path) -> bool {
     dir.components().any(|part| part.as_os_str() == "stubs")
 }
 
-/// libcublasLt.so.11 that is a libcublasLt.so.12 inside: somebody linked or copied another major.
+/// Whether a name belongs to another library or major than the soname: libcublasLt.so.12 linked or copied as
+/// libcublasLt.so.11.
 fn differs(name: &LibraryName<'_>, soname: &OsStr) -> bool {
-    parse_library_name(soname).is_none_or(|said| {
-        said.row.stem != name.row.stem || said.hash != name.hash || !agrees(&numbers(name), &numbers(&said))
+    parse_library_name(soname).is_none_or(|soname| {
+        soname.row.stem != name.row.stem || soname.hash != name.hash || !agrees(&numbers(name), &numbers(&soname))
     })
 }
 
-/// Whether a file's version digits and its soname's can belong to one library: one begins the other, or the file is
-/// numbered by the year, as `libcupti.so.2025.1.1` is.
+/// Whether the versions of a file name and of a soname can be of one library: one begins with the other, or the file
+/// counts in years, as `libcupti.so.2025.1.1`.
 fn agrees(file: &[u64], soname: &[u64]) -> bool {
     file.starts_with(soname) || soname.starts_with(file) || file.first().is_some_and(|first| *first >= 2000)
 }

@@ -1,12 +1,12 @@
-//! What is wrong among the copies of a machine: what breaks a load, or makes one silently wrong.
+//! Problems among the copies of a machine: those that break a load, or make it silently wrong.
 //!
 //! Takes an inventory of all places and the loader of this environment; gives [`Problem`]s, each with an id of
-//! `data/findings.tsv`. Two environments that each hold a whole set of their own are no problem, nor are several names of one
-//! file. Reads dynamic tables only; compares no bytes (that is [`Owners::verify`]'s job).
+//! `data/findings.tsv`. Two environments with a whole set each are no problem, nor are several names of one
+//! file. Reads dynamic tables only; never compares bytes ([`Owners::verify`] does).
 //!
 //! [`Owners::verify`]: super::Owners::verify
 
-use super::reach::{Copies, SearchPath, asked_for};
+use super::reach::{Copies, SearchPath, opened_names};
 use super::{
     Confidence, Evidence, EvidenceKind, Inventory, Library, Owner, Problem, agrees, forward_compatibility,
     kernel_version, numbers,
@@ -18,11 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// What is wrong, sorted by path, then id. Holds what was met while scanning, too.
+/// All problems, those of the scan included, sorted by path, then id.
 #[must_use]
 pub fn problems(inventory: &Inventory, loader: &Loader) -> Vec<Problem> {
     let copies = Copies::new(inventory, loader);
-    let mut look = Look { inventory, loader, copies, problems: met(inventory) };
+    let mut look = Look { inventory, loader, copies, problems: from_scan(inventory) };
     look.duplicates();
     look.directories();
     let today = look.today();
@@ -34,7 +34,7 @@ pub fn problems(inventory: &Inventory, loader: &Loader) -> Vec<Problem> {
         look.owner(library);
         look.names(library);
         look.stack(library);
-        look.answer(library);
+        look.probe(library);
     }
     let mut problems = look.problems;
     problems.sort_by(|a, b| (&a.path, a.id, &a.says).cmp(&(&b.path, b.id, &b.says)));
@@ -42,9 +42,9 @@ pub fn problems(inventory: &Inventory, loader: &Loader) -> Vec<Problem> {
     problems
 }
 
-/// What was met while scanning. A 32-bit driver beside the 64-bit one is how distributions install it, and ld.so passes
-/// it over.
-fn met(inventory: &Inventory) -> Vec<Problem> {
+/// The problems of the scan, without the 32-bit driver beside the 64-bit one: distributions install it so, and ld.so
+/// skips it.
+fn from_scan(inventory: &Inventory) -> Vec<Problem> {
     let system =
         |place| matches!(place, Provenance::Cache | Provenance::Conf | Provenance::Default | Provenance::Driver);
     let expected: BTreeSet<&Path> = inventory
@@ -74,19 +74,19 @@ impl<'a> Look<'a> {
         self.inventory.libraries.get(at)
     }
 
-    /// The search paths that anybody's `dlopen` takes, as people know them.
+    /// The search paths of any `dlopen`, with their names.
     fn paths(&self) -> [(&'static str, SearchPath); 2] {
         let system = self.copies.cache().then(self.copies.defaults());
         [("`LD_LIBRARY_PATH`", self.copies.library_path()), ("the loader's cache", system)]
     }
 
-    /// What `dlopen` of a soname leads to today.
+    /// The libraries that `dlopen` of a soname resolves to today.
     fn today(&self) -> Vec<&'a Library> {
         let [(_, variable), (_, system)] = self.paths();
         let path = variable.then(system);
         let firsts = path.names().filter_map(|(name, files)| {
             let library = self.library(files.first()?.library)?;
-            (name == OsStr::new(library.asked_as()) && library.unusable.is_none()).then_some(library)
+            (name == OsStr::new(library.load_name()) && library.unusable.is_none()).then_some(library)
         });
         firsts.collect()
     }
@@ -97,7 +97,7 @@ impl<'a> Look<'a> {
             for (name, files) in path.names() {
                 let mut files = files.iter().filter_map(|found| self.library(found.library));
                 let Some(first) = files.next() else { continue };
-                for other in files.filter(|other| other.asked_as() == name && !same_build(first, other)) {
+                for other in files.filter(|other| other.load_name() == name && !same_build(first, other)) {
                     let says = format!(
                         "never found as `{}`: {called} resolves to `{}`{} first",
                         name.display(),
@@ -121,12 +121,12 @@ impl<'a> Look<'a> {
             }
         }
         for ((_, group, major), mut members) in groups {
-            // The library the others belong to has the shortest stem: cublas, cudnn, nvrtc, cuda.
+            // The main library of a group has the shortest stem: cublas, cudnn, nvrtc, cuda.
             members.sort_by_key(|library| (library.row.stem.len(), library.row.stem));
             if group == "cudnn" && major >= 8 {
                 self.partial_cudnn(major, &members);
             }
-            members.retain(|library| library.file_names().any(|name| name == library.asked_as()));
+            members.retain(|library| library.file_names().any(|name| name == library.load_name()));
             if group == "nvrtc" {
                 self.builtins(&members);
             } else {
@@ -140,12 +140,12 @@ impl<'a> Look<'a> {
         let mut known = members.iter().filter_map(|library| Some((library, release(library)?)));
         let Some((main, version)) = known.next() else { return };
         for (member, other) in known.filter(|(_, other)| !agree(version, other)).collect::<Vec<_>>() {
-            let says = format!("of {other}, but `{}` beside it is of {version}", main.asked_as());
+            let says = format!("of {other}, but `{}` beside it is of {version}", main.load_name());
             self.add(torn_id(member), &member.path, says);
         }
     }
 
-    /// NVRTC opens the builtins of its own minor release, and those of others are no use to it.
+    /// NVRTC can use only the builtins of its own minor release.
     fn builtins(&mut self, members: &[&Library]) {
         let (compilers, builtins): (Vec<&Library>, Vec<&Library>) =
             members.iter().copied().partition(|library| library.row.stem == "nvrtc");
@@ -153,43 +153,44 @@ impl<'a> Look<'a> {
             let Some(version) = release(compiler) else { continue };
             let minor = version.numbers().get(..2);
             let fits = |library: &&Library| {
-                let name = parse_library_name(library.asked_as());
+                let name = parse_library_name(library.load_name());
                 name.is_some_and(|name| numbers(&name).get(..2) == minor)
             };
             if let Some(other) = builtins.first().filter(|_| !builtins.iter().any(fits)) {
-                let says = format!("of {version}, but the builtins beside it are `{}`", other.asked_as());
+                let says = format!("of {version}, but the builtins beside it are `{}`", other.load_name());
                 self.add("nvrtc-builtins-missing", &compiler.path, says);
             }
         }
     }
 
-    /// cuDNN opens its parts by name; those that a directory lacks come from wherever ld.so finds them.
+    /// cuDNN opens its parts by name; a part missing from its directory comes from ld.so's search.
     fn partial_cudnn(&mut self, major: u64, members: &[&Library]) {
         // A dispatcher that a bundle renamed still opens its parts by their own names.
-        let Some(asker) = members.iter().find(|library| library.row.stem == "cudnn" || library.renamed.is_none())
+        let Some(dispatcher) = members.iter().find(|library| library.row.stem == "cudnn" || library.renamed.is_none())
         else {
             return;
         };
-        let Some(object) = &asker.object else { return };
-        // The variant that compiles everything at run time ships without the precompiled engines.
-        if asker.owner.name().is_some_and(|name| name.contains("-jit")) {
+        let Some(object) = &dispatcher.object else { return };
+        // The JIT variant ships without the precompiled engines.
+        if dispatcher.owner.name().is_some_and(|name| name.contains("-jit")) {
             return;
         }
         let has = |stem: &str| {
             stem == "cudnn" || members.iter().any(|library| library.row.stem == stem && library.renamed.is_none())
         };
-        // auditwheel names what it bundles by the whole release.
-        let named = || parse_library_name(asker.path.file_name()?)?.version.filter(|named| named.numbers().len() >= 3);
-        let version = asker.version.clone().or_else(named);
+        // auditwheel puts the whole release into the file name.
+        let named =
+            || parse_library_name(dispatcher.path.file_name()?)?.version.filter(|named| named.numbers().len() >= 3);
+        let version = dispatcher.version.clone().or_else(named);
         let other = |found: &Library| {
             version.as_ref().zip(found.version.as_ref()).is_some_and(|(own, found)| !agree(own, found))
         };
         let id = if major >= 9 { "cudnn9-sublib-not-found" } else { "cudnn8-mixed-sublibs" };
-        let (mut nowhere, mut foreign) = (Vec::new(), None);
+        let (mut not_found, mut foreign) = (Vec::new(), None);
         for stem in cudnn_parts(major, version.as_ref()).into_iter().filter(|stem| !has(stem)) {
             let name = format!("lib{stem}.so.{major}");
-            match self.loader.find_from(&asker.path, object, OsStr::new(&name)) {
-                None => nowhere.push(name),
+            match self.loader.find_from(&dispatcher.path, object, OsStr::new(&name)) {
+                None => not_found.push(name),
                 Some((path, _)) => {
                     let found = self.copies.of_file(&path).filter(|found| other(found));
                     foreign = foreign.or(found.map(|found| (name, path, in_release(found))));
@@ -198,21 +199,21 @@ impl<'a> Look<'a> {
         }
         if let Some((name, path, version)) = foreign {
             let says = format!("`{name}` is not beside it; ld.so finds `{}`{version}", path.display());
-            self.add(id, &asker.path, says);
+            self.add(id, &dispatcher.path, says);
         }
-        if let Some(name) = nowhere.first() {
-            let more = match nowhere.len() {
+        if let Some(name) = not_found.first() {
+            let more = match not_found.len() {
                 1 => " is".to_owned(),
                 count => format!(" and {} more parts are", count - 1),
             };
-            self.add(id, &asker.path, format!("`{name}`{more} not beside it, and not found by ld.so"));
+            self.add(id, &dispatcher.path, format!("`{name}`{more} not beside it, and not found by ld.so"));
         }
     }
 
-    /// What is found today must find its own group in its own release; and so must what stands in an environment, whose
-    /// `DT_RUNPATH` ld.so asks only after `LD_LIBRARY_PATH`.
+    /// A library that is found today must find its group in its own release. So must one in an environment:
+    /// ld.so searches its `DT_RUNPATH` only after `LD_LIBRARY_PATH`.
     fn groups_as_found(&mut self, today: &[&'a Library]) {
-        // A member with a `DT_RPATH` maps its own siblings before the path has a say, as cuDNN's dispatcher of 9.26.
+        // The `DT_RPATH` of a member, as of cuDNN's dispatcher since 9.26, comes before `LD_LIBRARY_PATH`.
         let facts = |library: &'a Library| library.object.as_ref().map(|object| &object.facts);
         let guarded: BTreeSet<(&Path, Option<&str>)> = self
             .inventory
@@ -221,32 +222,32 @@ impl<'a> Look<'a> {
             .filter(|library| facts(library).is_some_and(|facts| facts.rpath.is_some() && facts.runpath.is_none()))
             .map(|library| (library.place.dir.as_path(), library.row.group))
             .collect();
-        let hijacked = |library: &&'a Library| {
+        let overridable = |library: &&'a Library| {
             facts(library).is_some_and(|facts| facts.runpath.is_some())
                 && library.unusable.is_none()
                 && !guarded.contains(&(&library.place.dir, library.row.group))
         };
-        let mut asking: Vec<(&Library, bool)> = today.iter().map(|library| (*library, true)).collect();
-        asking.extend(self.inventory.libraries.iter().filter(hijacked).map(|library| (library, false)));
-        asking.sort_by_key(|(library, today)| (!today, library.row.stem.len(), library.row.stem));
-        let mut told = BTreeSet::new();
-        for (library, is_found) in asking {
-            if let Some(says) = self.asks_another_release(library, is_found)
-                && told.insert((&library.place.dir, library.row.group))
+        let mut members: Vec<(&Library, bool)> = today.iter().map(|library| (*library, true)).collect();
+        members.extend(self.inventory.libraries.iter().filter(overridable).map(|library| (library, false)));
+        members.sort_by_key(|(library, today)| (!today, library.row.stem.len(), library.row.stem));
+        let mut reported = BTreeSet::new();
+        for (library, is_found) in members {
+            if let Some(says) = self.resolves_to_another_release(library, is_found)
+                && reported.insert((&library.place.dir, library.row.group))
             {
                 self.add(torn_id(library), &library.path, says);
             }
         }
     }
 
-    fn asks_another_release(&self, library: &Library, is_found: bool) -> Option<String> {
+    fn resolves_to_another_release(&self, library: &Library, is_found: bool) -> Option<String> {
         let (object, version, group) = (library.object.as_ref()?, release(library)?, library.row.group?);
         let in_group = |name: &OsString| parse_library_name(name).is_some_and(|name| name.row.group == Some(group));
-        asked_for(library).into_iter().filter(in_group).find_map(|name| {
+        opened_names(library).into_iter().filter(in_group).find_map(|name| {
             let (path, rule) = self.loader.find_from(&library.path, object, &name)?;
             let other = self.copies.of_file(&path).filter(|_| is_found || rule == Rule::LdLibraryPath)?;
             let found = release(other).filter(|found| !agree(version, found))?;
-            // Within one directory that is told already.
+            // Within one directory, `torn` reports it.
             (other.place.dir != library.place.dir).then(|| {
                 format!(
                     "of {version}, but for `{}` ld.so gives it `{}` of {found}: {rule}",
@@ -279,7 +280,7 @@ impl<'a> Look<'a> {
         for (called, path) in self.paths() {
             for (name, files) in path.names() {
                 let Some(library) = files.first().and_then(|found| self.library(found.library)) else { continue };
-                // The path may lead to the stubs through a link.
+                // The path may resolve to the stubs through a link.
                 let real = self.loader.host().canonical(&library.path).unwrap_or_default();
                 if library.is_stub() || real.iter().any(|part| part == "stubs") {
                     let id = if library.row.stem == "cuda" { "stub-libcuda" } else { "stub-on-path" };
@@ -301,7 +302,7 @@ impl<'a> Look<'a> {
             };
             let says = format!(
                 "{what} of `LD_LIBRARY_PATH` resolves to `{}`, from this working directory only",
-                held.asked_as()
+                held.load_name()
             );
             let dir: PathBuf = held.place.dir.components().collect();
             self.add("current-directory-on-path", &dir, says);
@@ -343,12 +344,12 @@ impl<'a> Look<'a> {
 
     fn names(&mut self, library: &Library) {
         let Some(soname) = library.object.as_ref().and_then(|object| object.facts.soname.as_deref()) else { return };
-        let Some(said) = parse_library_name(soname) else { return };
-        let real = numbers(&said);
+        let Some(by_soname) = parse_library_name(soname) else { return };
+        let real = numbers(&by_soname);
         for file in library.file_names() {
             let Some(name) = parse_library_name(file) else { continue };
-            // torch renames what it bundles and leaves the soname as it was.
-            let same = name.row.stem == said.row.stem && (name.hash == said.hash || said.hash.is_none());
+            // torch renames the files that it bundles, but not their sonames.
+            let same = name.row.stem == by_soname.row.stem && (name.hash == by_soname.hash || by_soname.hash.is_none());
             // `libcupti.so.2025.1.1` beside `libcupti.so.12` is a release, not another major.
             let major = numbers(&name).len() == real.len() && numbers(&name) != real;
             let opened = library.path.file_name() == Some(file);
@@ -371,32 +372,31 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// What it answers when it is asked counts for more than a name; both are told.
-    fn answer(&mut self, library: &'a Library) {
-        let answers = library.evidence.iter().filter(|one| one.kind == EvidenceKind::Probe);
+    /// The result of a probe against weaker evidence.
+    fn probe(&mut self, library: &'a Library) {
+        let mut probed = library.evidence.iter().filter(|one| one.kind == EvidenceKind::Probe);
         let others = || library.evidence.iter().filter(|one| one.kind != EvidenceKind::Probe);
         let believed = |other: &&Evidence| other.confidence > Confidence::Unsure;
-        let mut answers = answers;
         let contradicts = |one: &'a Evidence| Some((one, others().filter(believed).find(|other| !one.agrees(other))?));
-        if let Some((answer, other)) = answers.find_map(contradicts) {
+        if let Some((probe, other)) = probed.find_map(contradicts) {
             self.add(
                 "probe-disagrees",
                 &library.path,
-                format!("{}, but {} says {}", answer.says, other.kind, other.says),
+                format!("{}, but {} shows {}", probe.says, other.kind, other.says),
             );
         }
     }
 }
 
 pub(crate) fn torn_id(library: &Library) -> &'static str {
-    torn_id_of(library.row, Some(OsStr::new(library.asked_as())))
+    torn_id_of(library.row, Some(OsStr::new(library.load_name())))
 }
 
-/// What [`torn_id_of`] may say.
+/// The ids that [`torn_id_of`] gives.
 pub(crate) const TORN: [&str; 5] =
     ["cublas-silent-mix", "cudnn8-mixed-sublibs", "cudnn9-torn-set", "nvrtc-builtins-missing", "torn-driver"];
 
-/// What it is called that parts of a library of this name meet in different releases.
+/// The id of the finding that parts of a library of this name are of different releases.
 pub(crate) fn torn_id_of(row: &FamilyRow, name: Option<&OsStr>) -> &'static str {
     let major = name.and_then(parse_library_name).and_then(|name| Some(name.version?.major()));
     match row.group {
@@ -408,13 +408,13 @@ pub(crate) fn torn_id_of(row: &FamilyRow, name: Option<&OsStr>) -> &'static str 
     }
 }
 
-/// The release of a library whose group must be of one, where it is known to the last number that counts. CUPTI is
-/// numbered in two ways, and the rest of the groups are known to mix.
+/// The release of a library whose group must be of one release, where enough of its numbers are known. CUPTI has two
+/// numberings, and the members of other groups may be of several releases.
 pub(crate) fn release(library: &Library) -> Option<&Version> {
     let version = library.version.as_ref()?;
     let whole = match library.row.group? {
         "cublas" | "cudnn" | "nvrtc" => version.numbers().len() >= 3,
-        // WSL's libcuda.so.1.1 tells no release.
+        // The number of WSL's libcuda.so.1.1 is not a release.
         "driver" => version.numbers().len() >= 2 && version.major() >= 100,
         _ => false,
     };
@@ -426,7 +426,7 @@ pub(crate) fn agree(one: &Version, other: &Version) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 
-/// Whether two files hold the same build: then it does not matter which is found.
+/// Whether two files are the same build: then either may be found.
 fn same_build(one: &Library, other: &Library) -> bool {
     let id = |library: &Library| library.object.as_ref().and_then(|object| object.facts.build_id.clone());
     one.stat.size == other.stat.size && id(one).is_some() && id(one) == id(other)
@@ -437,11 +437,11 @@ fn in_release(library: &Library) -> String {
 }
 
 fn soname_major(library: &Library) -> Option<u64> {
-    parse_library_name(library.asked_as())?.version.map(|version| version.major())
+    parse_library_name(library.load_name())?.version.map(|version| version.major())
 }
 
-/// The parts of a release of cuDNN, by stem; of the last release before it whose content is known, else what all
-/// releases of the major have in common.
+/// The stems of the parts of a cuDNN release, else of the last known release before it, else those that all releases
+/// of the major have in common.
 fn cudnn_parts(major: u64, version: Option<&Version>) -> Vec<&'static str> {
     let known: Vec<_> =
         cudnn_releases().iter().filter(|row| !row.parts.is_empty() && row.version.major() == major).collect();
@@ -460,9 +460,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_a_release_that_was_never_opened() {
+    fn parts_of_a_release_missing_from_the_table() {
         let parts = |text: &str| cudnn_parts(9, Some(&Version::parse(text).unwrap()));
-        // The content of 9.21.1 is that of 9.21.0, not of 9.22, which has one part more.
+        // 9.21.1 has the parts of 9.21.0, not of 9.22, which has one more.
         assert!(parts("9.21.1.3").contains(&"cudnn_engines_tensor_ir") && !parts("9.21.1.3").contains(&"cudnn_ext"));
         assert!(parts("9.22.0").contains(&"cudnn_ext"));
         assert!(!parts("9.1.0").contains(&"cudnn_engines_tensor_ir"));

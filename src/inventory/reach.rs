@@ -1,11 +1,11 @@
-//! How each copy is reached today: which search path leads `dlopen` to it.
+//! How each copy is reached today: the search paths by which `dlopen` resolves to it.
 //!
 //! Takes an inventory and the loader of this environment; gives, for each library, the search paths on which it is the
-//! first of one of its names. Each path is judged by itself; ld.so asks them in the order run path (`DT_RPATH`),
-//! `LD_LIBRARY_PATH`, run path (`DT_RUNPATH`), cache, defaults. A library that is opened by its whole path, as torch
-//! opens some, is reached by nobody here.
+//! first of one of its names. Each path counts by itself; ld.so searches them in the order run path (`DT_RPATH`),
+//! `LD_LIBRARY_PATH`, run path (`DT_RUNPATH`), cache, defaults. Libraries opened by path, as torch opens some, do not
+//! count as reached.
 //!
-//! Only directories of the inventory count, so it has to be made from all places of the machine.
+//! Only directories of the inventory count, so it must hold all places of the machine.
 
 use super::{Inventory, Library};
 use crate::host::FileId;
@@ -17,18 +17,18 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// A search path that leads to a library.
+/// A search path that resolves to a library.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Reach {
     /// `LD_LIBRARY_PATH`.
     LibraryPath {
-        /// Which of its elements, from 0.
+        /// The index of its element.
         element: usize,
-        /// Whether that element is empty or relative, and so means the working directory or something below it.
+        /// Whether that element is empty or relative, so that it depends on the working directory.
         current_directory: bool,
     },
-    /// The run path of another library, which needs it or is known to open it.
+    /// The run path of another library that needs it or is known to open it.
     RunPath {
         /// That library.
         of: PathBuf,
@@ -54,7 +54,7 @@ impl Reach {
     }
 }
 
-/// For each library of the inventory, in its order, the search paths that lead to it; none where nobody does.
+/// The search paths that resolve to each library, in the order of the inventory.
 #[must_use]
 pub fn reach(inventory: &Inventory, loader: &Loader) -> Vec<Vec<Reach>> {
     let copies = Copies::new(inventory, loader);
@@ -74,7 +74,7 @@ pub fn reach(inventory: &Inventory, loader: &Loader) -> Vec<Vec<Reach>> {
     for found in copies.defaults().firsts() {
         add(found.library, Reach::Default);
     }
-    // Those of one directory mostly have the same.
+    // Libraries of one directory mostly have the same run path.
     let mut paths: BTreeMap<Vec<PathBuf>, SearchPath> = BTreeMap::new();
     let mut by_run_path = |of: &Path, object: &Object, names: BTreeSet<OsString>| {
         let dirs = loader.run_path(of, object);
@@ -89,7 +89,7 @@ pub fn reach(inventory: &Inventory, loader: &Loader) -> Vec<Vec<Reach>> {
     };
     for library in &inventory.libraries {
         if let Some(object) = library.object.as_ref().filter(|_| library.unusable.is_none()) {
-            by_run_path(&library.path, object, asked_for(library));
+            by_run_path(&library.path, object, opened_names(library));
         }
     }
     for user in &inventory.users {
@@ -98,8 +98,8 @@ pub fn reach(inventory: &Inventory, loader: &Loader) -> Vec<Vec<Reach>> {
     reached.into_iter().map(|reached| reached.into_iter().collect()).collect()
 }
 
-/// The names of ours that a library needs or is known to open.
-pub(super) fn asked_for(library: &Library) -> BTreeSet<OsString> {
+/// The names of NVIDIA libraries that a library needs or is known to open.
+pub(super) fn opened_names(library: &Library) -> BTreeSet<OsString> {
     let mut names: BTreeSet<OsString> = library.object.iter().flat_map(|object| needed(object)).collect();
     if let Some(version) = &library.version {
         let major = library.cuda.map_or(0, |(major, _)| u64::from(major));
@@ -113,17 +113,17 @@ fn needed(object: &Object) -> impl Iterator<Item = OsString> {
     object.facts.needed.iter().filter(|name| parse_library_name(name).is_some()).cloned()
 }
 
-/// A library that a search path holds under some name.
+/// A library that a search path has under some name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Which element of the path holds it.
+    /// The index of the element with it.
     pub(super) element: usize,
-    /// Its place in the inventory.
+    /// Its index in the inventory.
     pub(super) library: usize,
     id: FileId,
 }
 
-/// A search path, by name: the files of that name, in the order ld.so would meet them, each file once.
+/// A search path by name: the files of each name, in ld.so's order, each once.
 #[derive(Debug, Default)]
 pub(super) struct SearchPath {
     by_name: BTreeMap<OsString, Vec<Found>>,
@@ -137,7 +137,7 @@ impl SearchPath {
         }
     }
 
-    /// What ld.so takes for a name.
+    /// The file that a name resolves to.
     pub(super) fn first(&self, name: &OsStr) -> Option<Found> {
         self.by_name.get(name)?.first().copied()
     }
@@ -151,7 +151,7 @@ impl SearchPath {
         self.by_name.iter().map(|(name, files)| (name.as_os_str(), files.as_slice()))
     }
 
-    /// This path, and after it another.
+    /// This path followed by another.
     pub(super) fn then(mut self, other: Self) -> Self {
         for (name, files) in other.by_name {
             for found in files {
@@ -162,7 +162,7 @@ impl SearchPath {
     }
 }
 
-/// The libraries of an inventory by directory and by file, as a loader meets them.
+/// The libraries of an inventory by directory and by file.
 pub(super) struct Copies<'a> {
     inventory: &'a Inventory,
     loader: &'a Loader,
@@ -175,7 +175,7 @@ impl<'a> Copies<'a> {
     pub(super) fn new(inventory: &'a Inventory, loader: &'a Loader) -> Self {
         let mut copies =
             Self { inventory, loader, by_dir: BTreeMap::new(), by_file: BTreeMap::new(), dirs: Mutex::default() };
-        // ld.so passes over files of another class or machine (`open_verify`), and stops at damaged ones.
+        // ld.so skips files of another class or machine (`open_verify`), and stops at damaged ones.
         let foreign: BTreeSet<&Path> = inventory
             .problems
             .iter()
@@ -194,7 +194,7 @@ impl<'a> Copies<'a> {
         copies
     }
 
-    /// The libraries of the inventory in a directory, under whatever name it is known.
+    /// The libraries of the inventory in a directory, by any path of it.
     pub(super) fn in_directory(&self, dir: &Path) -> &[usize] {
         self.directory(dir).and_then(|id| self.by_dir.get(&id)).map_or(&[], Vec::as_slice)
     }

@@ -1,14 +1,14 @@
-//! What a library's own text says about its release.
+//! The releases in a library's texts.
 //!
-//! Takes bytes; gives the releases that well-known texts in them name. Which of them to believe depends on the
-//! library: a cuDNN holds a whole NVRTC with that one's strings. Looks at the constants of the host code only, and
-//! of large ones at both ends: device code was often made by an older compiler than the library.
+//! Takes bytes; gives the releases that well-known texts in them name. Which texts count depends on the library: cuDNN
+//! contains a whole NVRTC with its strings. Reads only the constants of the host code, and only both ends of large
+//! ones: an older compiler than the library's often made the device code.
 
 use crate::elf::Elf;
 use crate::tables::Version;
 use memchr::memmem;
 
-/// The texts that name a release.
+/// A text that names a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Text {
     /// `Cuda compilation tools, release 12.4, V12.4.127`: in NVRTC, nvJitLink and what is linked with them.
@@ -17,21 +17,21 @@ pub(super) enum Text {
     Nccl,
     /// `NVSHMEM v3.7.2`.
     Nvshmem,
-    /// `/toolkit/r12.4/`: where NVIDIA built a part of it.
+    /// `/toolkit/r12.4/`: the build directory of a part.
     Branch,
 }
 
-/// A release that a text names.
+/// A release in a text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Said {
+pub(super) struct TextRelease {
     pub(super) text: Text,
-    /// The release of what the text is about.
+    /// The release of the subject of the text.
     pub(super) release: Version,
     /// For NCCL, the CUDA it was built with.
     pub(super) cuda: Option<Version>,
 }
 
-/// How each text begins.
+/// The start of each text.
 const TEXTS: [(Text, &str); 4] = [
     (Text::Tools, "Cuda compilation tools, release "),
     (Text::Nccl, "NCCL version "),
@@ -39,17 +39,17 @@ const TEXTS: [(Text, &str); 4] = [
     (Text::Branch, "/toolkit/r"),
 ];
 
-/// The name of the shared memory that every CUDA runtime opens, and nothing else.
+/// The name of the shared memory that the CUDA runtime opens, and no other library.
 const RUNTIME: &[u8] = b"/cudart.shm.%x.%x.%llx";
 
-/// Bytes looked at from either end of a section.
+/// Bytes read from either end of a section.
 const WINDOW: usize = 16 << 20;
-/// The longest release that is read.
+/// The longest release, in bytes.
 const MAX_RELEASE: usize = 32;
-/// Texts of one kind that are kept: a library that says more than this says nothing.
-const MAX_SAID: usize = 8;
+/// Releases kept per text: a library that names more identifies none.
+const MAX_PER_TEXT: usize = 8;
 
-/// The parts of a file that hold the constants of its host code, each at most two windows.
+/// The constants of the host code of a file, at most two windows per section.
 pub(super) fn constants<'a>(elf: &Elf<'a>) -> Vec<&'a [u8]> {
     let sections = elf.sections();
     let named = sections.iter().filter(|section| matches!(section.name, b".rodata" | b".lrodata"));
@@ -60,7 +60,7 @@ pub(super) fn constants<'a>(elf: &Elf<'a>) -> Vec<&'a [u8]> {
     parts.into_iter().flat_map(|part| ends(part, WINDOW)).collect()
 }
 
-/// The first and the last bytes of a part, without those in between.
+/// The first and the last window of a part.
 fn ends(part: &[u8], window: usize) -> impl Iterator<Item = &[u8]> {
     let (head, rest) = part.split_at_checked(window).unwrap_or((part, &[]));
     let tail = rest.get(rest.len().saturating_sub(window)..).unwrap_or_default();
@@ -68,17 +68,17 @@ fn ends(part: &[u8], window: usize) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The releases that the texts in `bytes` name, each once.
-pub(super) fn said(bytes: &[u8]) -> Vec<Said> {
+pub(super) fn releases(bytes: &[u8]) -> Vec<TextRelease> {
     let mut all = Vec::new();
     for (text, start) in TEXTS {
         let mut found = Vec::new();
         for at in memmem::find_iter(bytes, start) {
             let rest = bytes.get(at.saturating_add(start.len())..).unwrap_or_default();
-            if let Some(said) = release(text, rest)
-                && !found.contains(&said)
+            if let Some(release) = release(text, rest)
+                && !found.contains(&release)
             {
-                found.push(said);
-                if found.len() >= MAX_SAID {
+                found.push(release);
+                if found.len() >= MAX_PER_TEXT {
                     break;
                 }
             }
@@ -89,12 +89,12 @@ pub(super) fn said(bytes: &[u8]) -> Vec<Said> {
     all
 }
 
-/// Whether a CUDA runtime is in `bytes`.
+/// Whether `bytes` contain a CUDA runtime.
 pub(super) fn holds_runtime(bytes: &[u8]) -> bool {
     memmem::find(bytes, RUNTIME).is_some()
 }
 
-/// The major of the NVRTC that is opened by name, where one is named.
+/// The major of the NVRTC that the library opens by name.
 pub(super) fn opens_compiler(bytes: &[u8]) -> Option<u32> {
     const START: &[u8] = b"libnvrtc.so.";
     let named = memmem::find_iter(bytes, START).filter_map(|at| {
@@ -102,31 +102,31 @@ pub(super) fn opens_compiler(bytes: &[u8]) -> Option<u32> {
         let digits = rest.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
         std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()
     });
-    let mut majors: Vec<u32> = named.take(MAX_SAID).collect();
+    let mut majors: Vec<u32> = named.take(MAX_PER_TEXT).collect();
     majors.dedup();
     if majors.len() == 1 { majors.pop() } else { None }
 }
 
-/// Reads the release after the start of a text.
-fn release(text: Text, rest: &[u8]) -> Option<Said> {
+/// Reads the release behind the start of a text.
+fn release(text: Text, rest: &[u8]) -> Option<TextRelease> {
     let (short, rest) = version(rest)?;
     match text {
-        // `release 12.4, V12.4.127`; some builds leave the second one's head out.
+        // `release 12.4, V12.4.127`; some builds omit the start of the second number.
         Text::Tools => {
             let full = rest.strip_prefix(b", V").and_then(version).map(|(full, _)| full);
             let release = full.filter(|full| full.starts_with(&short)).unwrap_or(short);
-            Some(Said { text, release, cuda: None })
+            Some(TextRelease { text, release, cuda: None })
         }
         Text::Nccl => {
             let cuda = rest.strip_prefix(b"+cuda").and_then(version).map(|(cuda, _)| cuda);
-            Some(Said { text, release: short, cuda })
+            Some(TextRelease { text, release: short, cuda })
         }
-        Text::Nvshmem => Some(Said { text, release: short, cuda: None }),
-        Text::Branch => (rest.first() == Some(&b'/')).then_some(Said { text, release: short, cuda: None }),
+        Text::Nvshmem => Some(TextRelease { text, release: short, cuda: None }),
+        Text::Branch => (rest.first() == Some(&b'/')).then_some(TextRelease { text, release: short, cuda: None }),
     }
 }
 
-/// The dotted number at the start, of two parts or more, and what follows it.
+/// The dotted number at the start, of two parts or more, and the rest.
 fn version(bytes: &[u8]) -> Option<(Version, &[u8])> {
     let window = bytes.get(..MAX_RELEASE).unwrap_or(bytes);
     let end = window.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'.'))?;
@@ -140,11 +140,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn told(bytes: &[u8]) -> Vec<String> {
-        let told = |said: Said| {
-            format!("{:?} {} {}", said.text, said.release, said.cuda.map_or_else(String::new, |cuda| cuda.to_string()))
+    fn found(bytes: &[u8]) -> Vec<String> {
+        let line = |one: TextRelease| {
+            format!("{:?} {} {}", one.text, one.release, one.cuda.map_or_else(String::new, |cuda| cuda.to_string()))
         };
-        said(bytes).into_iter().map(|said| told(said).trim_end().to_owned()).collect()
+        releases(bytes).into_iter().map(|one| line(one).trim_end().to_owned()).collect()
     }
 
     #[test]
@@ -152,11 +152,11 @@ mod tests {
         let bytes = b"\0Cuda compilation tools, release 12.4, V12.4.127\0Cuda compilation tools, release %d.%d,\0\
             NCCL version 2.21.5+cuda12.4\0NVSHMEM v3.7.2\0/dvs/p4/build/sw/rel/gpgpu/toolkit/r12.4/curand/src\0\
             /toolkit/r12.4/again\0";
-        assert_eq!(told(bytes), ["Tools 12.4.127", "Nccl 2.21.5 12.4", "Nvshmem 3.7.2", "Branch 12.4"]);
+        assert_eq!(found(bytes), ["Tools 12.4.127", "Nccl 2.21.5 12.4", "Nvshmem 3.7.2", "Branch 12.4"]);
     }
 
     #[test]
-    fn what_only_begins_like_a_text_says_nothing() {
+    fn the_start_of_a_text_alone_names_no_release() {
         for text in [
             "NCCL version mismatch\0",
             "NCCL version 2\0",
@@ -166,11 +166,11 @@ mod tests {
             "Cuda compilation tools, release 99999999999999999999.1\0",
             "Cuda compilation tools, release 12.12.12.12.12.12.12.12.12.12.12.12\0",
         ] {
-            assert_eq!(told(text.as_bytes()), [""; 0], "{text}");
+            assert_eq!(found(text.as_bytes()), [""; 0], "{text}");
         }
-        // A second number of another release is another text's.
-        assert_eq!(told(b"Cuda compilation tools, release 13.0, V.79\0"), ["Tools 13.0"]);
-        assert_eq!(told(b"Cuda compilation tools, release 13.0, V12.9.1\0"), ["Tools 13.0"]);
+        // A second number of another release belongs to another text.
+        assert_eq!(found(b"Cuda compilation tools, release 13.0, V.79\0"), ["Tools 13.0"]);
+        assert_eq!(found(b"Cuda compilation tools, release 13.0, V12.9.1\0"), ["Tools 13.0"]);
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_compiler_that_is_opened() {
+    fn the_major_of_the_opened_compiler() {
         assert_eq!(opens_compiler(b"\0libnvrtc.so.13\0libnvrtc.so.13\0"), Some(13));
         assert_eq!(opens_compiler(b"\0libnvrtc.so.11.2\0"), Some(11));
         for text in ["libnvrtc.so", "libnvrtc.so.", "libnvrtc.so.x", "libnvrtc.so.12\0libnvrtc.so.13"] {
@@ -200,18 +200,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(start in 0usize..4, bytes: Vec<u8>, text in "[0-9.,V+cuda/ ]{0,48}") {
+        fn no_bytes_cause_a_panic(start in 0usize..4, bytes: Vec<u8>, text in "[0-9.,V+cuda/ ]{0,48}") {
             let known = [TEXTS[start].1.as_bytes(), text.as_bytes(), &bytes].concat();
-            for said in said(&known) {
-                prop_assert!(said.release.numbers().len() >= 2);
+            for one in releases(&known) {
+                prop_assert!(one.release.numbers().len() >= 2);
             }
-            let _ = said(&bytes);
+            let _ = releases(&bytes);
         }
 
         #[test]
         fn many_texts_cost_little(count in 0usize..200) {
             let bytes: Vec<u8> = (0..count).flat_map(|n| format!("NCCL version 2.{n}\0").into_bytes()).collect();
-            prop_assert!(said(&bytes).len() <= MAX_SAID);
+            prop_assert!(releases(&bytes).len() <= MAX_PER_TEXT);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What a library's functions and exported symbols say about its release.
+//! The release of a library by its version functions and exported symbols.
 //!
-//! Takes an object; gives the numbers that its version functions (`ncclGetVersion`, `cublasLtGetVersion`) would return,
-//! read from their instructions, and the place among the known releases that its symbols give it. Runs
-//! nothing. The numbers are searched, not disassembled: each must fit the soname's major, and be the only one that does.
+//! Takes an object; gives the numbers that its version functions (`ncclGetVersion`, `cublasLtGetVersion`) return, read
+//! from their instructions, and the known releases that its symbols fit. Runs nothing. It searches the instructions for
+//! constants without a disassembler: a number must fit the soname's major, and be the only one that does.
 
 use crate::elf::Elf;
 use crate::tables::{Bracket, Version, bracket};
 
-/// How a version function writes a release as a number.
+/// The form of the number that a version function returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// 12040: CUDA 12.4.
@@ -31,8 +31,8 @@ struct VersionFunction {
     own: bool,
 }
 
-/// The version functions, as NVIDIA's headers declare them. `cublasGetVersion_v2` is left out, for it asks cuBLASLt. The
-/// runtime inside cuBLASLt is often of an older toolkit than the library (12.3 in 12.4.5), so it tells nothing.
+/// The version functions, as NVIDIA's headers declare them. Not `cublasGetVersion_v2`, which calls cuBLASLt,
+/// and not the runtime inside cuBLASLt, which is often of an older toolkit than the library (12.3 in 12.4.5).
 const FUNCTIONS: [VersionFunction; 25] = [
     own("cudart", "cudaRuntimeGetVersion", Form::Runtime),
     own("cublasLt", "cublasLtGetVersion", Form::Long),
@@ -78,7 +78,7 @@ pub(super) struct Returned {
     pub(super) release: Version,
 }
 
-/// What the version functions of a library return; `major` is the first number of its soname.
+/// The releases that the version functions of a library return; `major` is the first number of its soname.
 pub(super) fn returned(elf: &Elf<'_>, stem: &str, major: u64) -> Vec<Returned> {
     let read = |function: &VersionFunction| {
         let reading = |numbers: &Numbers| match function.form {
@@ -86,19 +86,19 @@ pub(super) fn returned(elf: &Elf<'_>, stem: &str, major: u64) -> Vec<Returned> {
             form => numbers.only(|number| release(form, number, function.own.then_some(major))),
         };
         let release = Numbers::nearest(elf, function.name, reading)?;
-        // A pair is as good as its first number.
+        // Of a pair, only the first number can be checked.
         let fits = !function.own || release.major() == major;
         fits.then_some(Returned { function: function.name, own: function.own, release })
     };
     FUNCTIONS.iter().filter(|function| function.stem == stem).filter_map(read).collect()
 }
 
-/// Where the symbols that a library exports put it among the known releases.
+/// The known releases that the exported symbols of a library fit between.
 pub(super) fn between(elf: &Elf<'_>, stem: &str, soname: &str) -> Option<Bracket> {
     bracket(stem, soname, |symbol| matches!(elf.lookup_newest(symbol.as_bytes()), Ok(Some(_))))
 }
 
-/// The release that a number stands for, if it can stand for one of this major.
+/// The release that a number encodes, if of this major.
 fn release(form: Form, number: u32, major: Option<u64>) -> Option<Version> {
     let form = match (form, major) {
         (Form::Cudnn, Some(..9)) => Form::Short,
@@ -115,38 +115,38 @@ fn release(form: Form, number: u32, major: Option<u64>) -> Option<Version> {
     };
     let first = parts.first().copied().map(u64::from)?;
     let fits = major.map_or((MIN_CUDA..=MAX_CUDA).contains(&first), |major| first == major);
-    // cuSPARSELt, the only one below 1, began at 0.2; smaller numbers are anything.
+    // cuSPARSELt, the only library below 1, began at 0.2; smaller numbers are no versions.
     let fits = fits && number >= MIN_NUMBER;
-    // CUDA 11.8 and 12.9 were the highest minors.
+    // The highest minors are those of CUDA 11.8 and 12.9.
     let fits = fits && (form != Form::Runtime || parts.get(1).is_some_and(|minor| *minor < 10));
     let text = parts.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
     if fits { Version::parse(&text) } else { None }
 }
 
-/// The CUDA majors that a runtime may be of.
+/// The possible CUDA majors of a runtime.
 const MIN_CUDA: u64 = 10;
 const MAX_CUDA: u64 = 19;
-/// The lowest number that stands for a release.
+/// The lowest number that encodes a release.
 const MIN_NUMBER: u32 = 200;
-/// Code that is searched of a version function, and of each function that it calls.
+/// Bytes of code searched in a version function, and in each function that it calls.
 const MAX_CODE: u64 = 2048;
 const MAX_CALLED: u64 = 24;
-/// Calls that are followed.
+/// The most calls followed.
 const MAX_CALLS: usize = 32;
 
 /// The constants in the code of a function.
 #[derive(Debug, Default)]
 struct Numbers {
     all: Vec<u32>,
-    /// What is stored through the first and the second argument.
+    /// The numbers stored through the first and the second argument.
     stored: [Option<u32>; 2],
 }
 
 impl Numbers {
-    /// What `read` makes of the numbers in a function, else of those in the first instructions of the functions
-    /// that it calls: the runtime's API functions are shells around the one that knows.
+    /// The release that `read` finds among the numbers of a function, else of the first instructions of the functions
+    /// that it calls: API functions of the runtime are wrappers.
     fn nearest(elf: &Elf<'_>, name: &str, read: impl Fn(&Self) -> Option<Version>) -> Option<Version> {
-        // The instructions of one machine only; on others the texts must do.
+        // Other machines have other instructions; their evidence is the texts.
         if elf.ident().machine_name() != "x86-64" {
             return None;
         }
@@ -189,7 +189,7 @@ impl Numbers {
         }
     }
 
-    /// The one release that any of the numbers stands for.
+    /// The only release that any of the numbers encodes.
     fn only(&self, read: impl Fn(u32) -> Option<Version>) -> Option<Version> {
         let mut releases: Vec<Version> = self.all.iter().filter_map(|number| read(*number)).collect();
         releases.sort();
@@ -199,7 +199,7 @@ impl Numbers {
 
     fn pair(&self) -> Option<Version> {
         let [Some(major), Some(minor)] = self.stored else { return None };
-        // What is stored may also be a status; a minor has one or two digits.
+        // The stored number may be a status; a minor has one or two digits.
         (minor < 100).then(|| Version::parse(&format!("{major}.{minor}"))).flatten()
     }
 }
@@ -208,7 +208,7 @@ fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
-/// The addresses that `call` and `jmp` instructions in the code lead to, by displacement.
+/// The targets of `call` and `jmp` instructions with a displacement.
 fn calls(address: u64, code: &[u8]) -> Vec<u64> {
     let target = |at: usize| {
         let [0xe8 | 0xe9, rest @ ..] = code.get(at..)? else { return None };
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_for_releases_of_the_right_major() {
+    fn numbers_encode_releases_of_the_right_major() {
         let text = |form, number, major| release(form, number, major).map(|release| release.to_string());
         assert_eq!(text(Form::Runtime, 12_040, Some(12)).as_deref(), Some("12.4"));
         assert_eq!(text(Form::Runtime, 11_080, None).as_deref(), Some("11.8"));
@@ -272,13 +272,13 @@ mod tests {
         assert_eq!(cudnn.only(|n| release(Form::Cudnn, n, Some(9))).unwrap().to_string(), "9.1.0");
         let on_the_stack = numbers(&[0xc7, 0x84, 0x24, 0, 1, 0, 0, 0xf4, 0x5f, 1, 0]);
         assert_eq!(on_the_stack.only(|n| release(Form::Cudnn, n, Some(9))).unwrap().to_string(), "9.1.0");
-        // Two releases that fit: which is meant cannot be told.
+        // Two releases fit: ambiguous.
         let two = numbers(&[0xb8, 0xf4, 0x5f, 1, 0, 0xb8, 0xf5, 0x5f, 1, 0]);
         assert_eq!(two.only(|n| release(Form::Cudnn, n, Some(9))), None);
     }
 
     #[test]
-    fn calls_lead_forth_and_back() {
+    fn calls_go_forward_and_backward() {
         let code = [0xe8, 0x0b, 0, 0, 0, 0x90, 0xe9, 0xf5, 0xff, 0xff, 0xff];
         assert_eq!(calls(0x1000, &code), [0x1000, 0x1010]);
         assert_eq!(calls(0, &[0xe8, 0, 0, 0, 0x80]), [0; 0]);
@@ -287,14 +287,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_code_is_survived(code: Vec<u8>, address: u64) {
+        fn no_code_causes_a_panic(code: Vec<u8>, address: u64) {
             let read = numbers(&code);
             let _ = (read.pair(), read.only(|n| release(Form::Cudnn, n, Some(9))));
             prop_assert!(calls(address, &code).len() <= code.len());
         }
 
         #[test]
-        fn any_number_is_survived(number: u32, major in proptest::option::of(0u64..20)) {
+        fn no_number_causes_a_panic(number: u32, major in proptest::option::of(0u64..20)) {
             for form in [Form::Runtime, Form::Short, Form::Long, Form::Cudnn, Form::Pair] {
                 let read = release(form, number, major);
                 prop_assert!(major.is_none() || read.is_none_or(|read| Some(read.major()) == major));

@@ -1,8 +1,8 @@
-//! Which release a copy is, and what says so.
+//! The release of a copy, with the evidence for it.
 //!
-//! Quickly, from names: the wheel that owns it, the digits of the real file name, the directory, the soname. With a
-//! look inside ([`observe`]) also from its version functions, its texts and its symbols. What speaks for a release is
-//! kept, so that it can be seen where it disagrees.
+//! [`Depth::Quick`] reads names: the wheel that owns the file, the digits of the real file name, the directory, the
+//! soname. [`observe`] reads the version functions, texts and symbols of the file. All evidence is kept, so that
+//! contradictions show.
 
 use super::Owner;
 use super::{strings, symbols};
@@ -18,28 +18,28 @@ use std::path::Path;
 /// A CUDA release: major, and minor where known.
 pub type Cuda = (u32, Option<u32>);
 
-/// What kind of thing speaks for a version, the strongest first.
+/// The kinds of evidence for a version, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Kind {
     /// The wheel whose record lists the file.
     Package,
-    /// What its own version function returned when it was called.
+    /// The value that its version function returned in a probe.
     Probe,
-    /// The number that its own version function returns, read from its code.
+    /// The value that its version function returns, read from its code.
     Function,
-    /// A text in it.
+    /// A text in the file.
     Text,
-    /// The digits of the file name behind all links.
+    /// The digits of the real file name.
     FileName,
     /// The directory of the toolkit.
     Directory,
-    /// The symbols that it exports.
+    /// The exported symbols.
     Symbols,
     /// The soname.
     Soname,
-    /// What the libraries beside it are.
+    /// The releases of the libraries in its directory.
     Neighbours,
 }
 
@@ -47,81 +47,81 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Package => "its package",
-            Self::Probe => "its answer",
+            Self::Probe => "its version function",
             Self::Function => "its code",
             Self::Text => "a text in it",
             Self::FileName => "its file name",
             Self::Directory => "its directory",
-            Self::Symbols => "what it exports",
+            Self::Symbols => "its exported symbols",
             Self::Soname => "its soname",
-            Self::Neighbours => "what stands beside it",
+            Self::Neighbours => "the libraries beside it",
         })
     }
 }
 
-/// How far a version can be believed.
+/// How reliable a version is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
-    /// A guess, or what speaks for it disagrees.
+    /// A guess, or contradicted by other evidence.
     #[default]
     Unsure,
-    /// One thing says so that could have been made to by renaming or copying.
+    /// From evidence that a rename or a copy can falsify.
     Likely,
-    /// The library or its package says so.
+    /// From the library itself or its package.
     Certain,
 }
 
-/// How closely a library is looked at.
+/// How much of a library is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Depth {
     /// Names and package records.
     #[default]
     Quick,
-    /// Its code, texts and symbols as well.
+    /// Its code, texts and symbols too.
     Full,
 }
 
-/// One thing that speaks for a version.
+/// One piece of evidence for a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// What kind.
+    /// Its kind.
     #[doc(hidden)]
     pub kind: Kind,
-    /// What it says.
+    /// In words.
     pub says: String,
-    /// The release that it speaks for.
+    /// The release that it shows.
     #[doc(hidden)]
     pub version: Option<Version>,
-    /// The CUDA release that it speaks for.
+    /// The CUDA release that it shows.
     #[doc(hidden)]
     pub cuda: Option<Cuda>,
-    /// How far it can be believed by itself.
+    /// How reliable it is by itself.
     pub confidence: Confidence,
 }
 
-/// What is known about a copy's release.
+/// The release of a copy, with all evidence.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The release, as far as it is known: often the first three of its four numbers.
+    /// The release, as far as known: often the first three of its four numbers.
     pub version: Option<Version>,
     /// The CUDA release it is built for.
     pub cuda: Option<Cuda>,
-    /// How far to believe the release; where it is unknown, the CUDA release.
+    /// How reliable the release is; where it is unknown, the CUDA release.
     pub confidence: Confidence,
-    /// What speaks for it, the strongest first.
+    /// The evidence, the strongest first.
     pub evidence: Vec<Evidence>,
 }
 
 impl Found {
-    /// The first two things that cannot both be true.
+    /// The first two pieces of evidence that contradict each other.
     #[must_use]
     pub fn disagreement(&self) -> Option<(&Evidence, &Evidence)> {
         let later = |at: usize| self.evidence.iter().skip(at.saturating_add(1));
         self.evidence.iter().enumerate().find_map(|(at, one)| Some((one, later(at).find(|other| !one.agrees(other))?)))
     }
 
-    /// Draws the conclusion anew, with `more` beside what is known.
+    /// Adds evidence and concludes again.
     #[must_use]
     pub fn with(mut self, more: Vec<Evidence>) -> Self {
         self.evidence.extend(more);
@@ -135,7 +135,7 @@ impl Evidence {
         Self { kind, says, version: None, cuda: None, confidence }
     }
 
-    /// Whether both can be true: `9.1.0` and `9.1.0.70` can.
+    /// Whether both can be true, as `9.1.0` and `9.1.0.70`.
     #[must_use]
     #[doc(hidden)]
     pub fn agrees(&self, other: &Self) -> bool {
@@ -152,7 +152,7 @@ impl Evidence {
     }
 }
 
-/// The strongest evidence decides; any that contradicts it and is to be believed by itself makes it a guess.
+/// The strongest evidence decides; reliable evidence against it makes the result a guess.
 fn weigh(evidence: Vec<Evidence>) -> Found {
     let decides = evidence.iter().find(|one| one.version.is_some());
     let decides = decides.or_else(|| evidence.iter().find(|one| one.cuda.is_some()));
@@ -162,7 +162,7 @@ fn weigh(evidence: Vec<Evidence>) -> Found {
     {
         confidence = Confidence::Unsure;
     }
-    // A function that returns 12.4 decides between releases, a text that says 12.4.127 also which of them.
+    // A function may return 12.4 where a text has 12.4.127: the longer one refines it.
     let mut version = decides.and_then(|one| one.version.clone());
     for more in evidence.iter().filter(|one| one.confidence > Confidence::Unsure).filter_map(|one| one.version.as_ref())
     {
@@ -188,7 +188,7 @@ fn weigh(evidence: Vec<Evidence>) -> Found {
     Found { version, cuda, confidence, evidence }
 }
 
-/// Families whose own version is the version of the toolkit they belong to.
+/// Families with the version of their toolkit.
 const TOOLKIT_NUMBERED: [&str; 4] = ["cudart", "nvrtc", "nvjitlink", "cupti"];
 
 pub(super) fn of(
@@ -201,15 +201,15 @@ pub(super) fn of(
 ) -> Found {
     let mut evidence = Vec::new();
     if let Owner::Wheel { name: wheel, version: released, rival, alike, .. } = owner {
-        // The other wheel's file may be of the same size.
-        let told = !alike || rival.as_ref().is_none_or(|rival| rival.version == *released);
-        let confidence = if told { Confidence::Certain } else { Confidence::Unsure };
+        // The other wheel's file may have the same size.
+        let is_clear = !alike || rival.as_ref().is_none_or(|rival| rival.version == *released);
+        let confidence = if is_clear { Confidence::Certain } else { Confidence::Unsure };
         let mut one = Evidence::new(Kind::Package, format!("{wheel} {released}"), confidence);
         one.version = Version::parse(released);
-        // nvidia-cublas-cu12 names its CUDA major; nvidia-cublas of CUDA 13 does not, its version does.
+        // The name of nvidia-cublas-cu12 has its CUDA major; for nvidia-cublas of CUDA 13 the version shows it.
         let suffix = wheel.rsplit_once("-cu").and_then(|(_, major)| major.parse().ok()).map(|major| (major, None));
         let table = one.version.as_ref().and_then(|version| first_cuda(name.row.family, version));
-        // A wheel's suffix and the table never disagree for what NVIDIA ships; the suffix is the fact.
+        // Suffix and table agree for every NVIDIA wheel; where they do not, the suffix counts.
         one.cuda = match (suffix, table) {
             (None, found) => found,
             (Some((major, None)), Some((found, minor))) if major == found => Some((found, minor)),
@@ -245,7 +245,7 @@ pub(super) fn of(
         && matches!(name.row.family, "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "cupti")
         && let Some((major, minor)) = major_minor(&soname)
     {
-        // These carry the CUDA major in their soname from CUDA 11 on (nvJitLink from 12), the builtins the minor too.
+        // From CUDA 11 on (nvJitLink: 12) these sonames have the CUDA major, those of the builtins the minor too.
         let minor = minor.filter(|_| name.stem().starts_with("nvrtc-builtins"));
         let says = minor.map_or(format!("CUDA {major}"), |minor| format!("CUDA {major}.{minor}"));
         let mut one = Evidence::new(Kind::Soname, says, Confidence::Likely);
@@ -255,27 +255,27 @@ pub(super) fn of(
     weigh(evidence)
 }
 
-/// What a library of this family answered when its version function was called, in words and as a release: its own,
-/// or that of the CUDA it was built with. Without a release it speaks for none.
+/// Evidence from a probe of a version function, in words and as a release: that of the library, or of the CUDA it was
+/// built with. Without a release it supports none.
 #[must_use]
 pub fn answered(family: &str, says: String, release: Option<Version>, about: About) -> Evidence {
     match release {
-        Some(release) => told(Kind::Probe, family, says, release, about == About::Library),
+        Some(release) => from_function(Kind::Probe, family, says, release, about == About::Library),
         None => Evidence::new(Kind::Probe, says, Confidence::Unsure),
     }
 }
 
-/// What a version function tells the release of.
+/// The subject of a version function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
     /// The library itself.
     Library,
-    /// The CUDA it was built with, or serves.
+    /// The CUDA that it was built with, or serves.
     Cuda,
 }
 
-/// A version function's word. CUDA's release inside another library is not the library's own.
-fn told(kind: Kind, family: &str, says: String, release: Version, own: bool) -> Evidence {
+/// Evidence from a version function; `own` where it returns the release of the library, not that of a CUDA inside it.
+fn from_function(kind: Kind, family: &str, says: String, release: Version, own: bool) -> Evidence {
     let mut one = Evidence::new(kind, says, Confidence::Certain);
     if own {
         one.cuda = only_cuda(family, &release);
@@ -287,10 +287,10 @@ fn told(kind: Kind, family: &str, says: String, release: Version, own: bool) -> 
     one
 }
 
-/// What the library itself says about its release: its version functions, its texts, its symbols. Gives the number of
-/// bytes of text that were searched, too: the work of it, a few mebibytes at most for all but a compiler.
+/// Evidence from the library itself: its version functions, texts and symbols. Also gives the number of bytes of text
+/// searched: a few mebibytes at most, except in a compiler.
 ///
-/// `soname` is its soname or, where it has none, its file name.
+/// `soname` is its soname, or its file name where it has none.
 #[must_use]
 pub fn observe(elf: &Elf<'_>, soname: &str) -> (Vec<Evidence>, u64) {
     let Some(name) = parse_library_name(soname) else { return (Vec::new(), 0) };
@@ -300,17 +300,17 @@ pub fn observe(elf: &Elf<'_>, soname: &str) -> (Vec<Evidence>, u64) {
 
     for returned in symbols::returned(elf, name.stem(), major) {
         let says = format!("{} returns {}", returned.function, returned.release);
-        evidence.push(told(Kind::Function, family, says, returned.release, returned.own));
+        evidence.push(from_function(Kind::Function, family, says, returned.release, returned.own));
     }
 
     let mut searched = 0_u64;
     if reads_texts(family) {
-        let mut told: Vec<strings::Said> = Vec::new();
+        let mut found: Vec<strings::TextRelease> = Vec::new();
         for part in strings::constants(elf) {
             searched = searched.saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
-            told.extend(strings::said(part));
+            found.extend(strings::releases(part));
         }
-        evidence.extend(from_texts(name.stem(), family, told));
+        evidence.extend(from_texts(name.stem(), family, found));
     }
     if name.stem() == "cusparseLt" {
         let parts = strings::constants(elf);
@@ -337,17 +337,17 @@ pub fn observe(elf: &Elf<'_>, soname: &str) -> (Vec<Evidence>, u64) {
     (evidence, searched)
 }
 
-/// Families whose sonames are the same for several CUDA majors, and that a package says nothing of outside a wheel: what
-/// they are built for is read in the file. cuFile is not among them, for nothing in it tells.
+/// Families with one soname for several CUDA majors, where only a wheel's record names the major: otherwise it is read
+/// from the file. Not cuFile: nothing in it shows the major.
 const SHARED: [&str; 4] = ["cudnn", "nccl", "cusparselt", "nvshmem"];
 
-/// Whether the sonames of a family do not tell the CUDA major, and its files do.
+/// Whether several CUDA majors share the sonames of a family, and its files show the major.
 pub(crate) fn shares_soname(family: &str) -> bool {
     SHARED.contains(&family)
 }
 
-/// The CUDA release that a library is built for. Where nothing around it tells, or it is not the file that its package
-/// recorded, a library of a soname that several majors share is looked into.
+/// The CUDA release that a library is built for. Reads the file only where several majors share the soname, and the
+/// release is unknown or the file is not the one its package recorded.
 #[must_use]
 pub fn built_for(library: &super::Library) -> Option<Cuda> {
     let is_shared = shares_soname(library.row.family) && library.unusable.is_none();
@@ -357,20 +357,20 @@ pub fn built_for(library: &super::Library) -> Option<Cuda> {
     }
     let inside = || {
         let elf = library.object.as_ref()?.elf().ok()?;
-        let (evidence, _) = observe(&elf, library.asked_as());
+        let (evidence, _) = observe(&elf, library.load_name());
         evidence.into_iter().find_map(|one| one.cuda)
     };
     inside().or(library.cuda)
 }
 
-/// Whether a package's version names the very release in a file's name: `535.261.03-1` and `11.8.89~11.8.0-5~deb12u1` do,
-/// while a package of many libraries has a version of its own (deb-version(7)).
+/// Whether a package's version is the release in a file name, as in `535.261.03-1` and `11.8.89~11.8.0-5~deb12u1`
+/// (deb-version(7)). A package of many libraries has its own version.
 fn releases(package: &str, digits: &Version) -> bool {
     let upstream = package.split_once(':').map_or(package, |(_, upstream)| upstream);
     upstream.split(['-', '~', '+']).next() == Some(digits.to_string().as_str())
 }
 
-/// The families in whose texts a release was found; of the others, tens of mebibytes would be read in vain.
+/// Whether the texts of a family name a release; in others, tens of mebibytes would be read in vain.
 pub(super) fn reads_texts(family: &str) -> bool {
     matches!(
         family,
@@ -387,16 +387,16 @@ pub(super) fn reads_texts(family: &str) -> bool {
     )
 }
 
-fn from_texts(stem: &str, family: &str, mut told: Vec<strings::Said>) -> Vec<Evidence> {
+fn from_texts(stem: &str, family: &str, mut found: Vec<strings::TextRelease>) -> Vec<Evidence> {
     use strings::Text;
-    told.sort();
-    told.dedup();
-    // NCCL tells its release twice, once without the CUDA.
-    let whole: Vec<strings::Said> = told.iter().filter(|said| said.cuda.is_some()).cloned().collect();
-    let is_part = |said: &strings::Said| {
-        said.cuda.is_none() && whole.iter().any(|whole| whole.text == said.text && whole.release == said.release)
+    found.sort();
+    found.dedup();
+    // NCCL has its release twice, once without the CUDA.
+    let whole: Vec<strings::TextRelease> = found.iter().filter(|one| one.cuda.is_some()).cloned().collect();
+    let is_part = |one: &strings::TextRelease| {
+        one.cuda.is_none() && whole.iter().any(|whole| whole.text == one.text && whole.release == one.release)
     };
-    told.retain(|said| !is_part(said));
+    found.retain(|one| !is_part(one));
     let about = |text: Text| match text {
         Text::Tools => matches!(stem, "nvrtc" | "nvrtc.alt" | "nvJitLink"),
         Text::Nccl => family == "nccl",
@@ -405,10 +405,10 @@ fn from_texts(stem: &str, family: &str, mut told: Vec<strings::Said>) -> Vec<Evi
     };
     let mut evidence = Vec::new();
     for text in [Text::Tools, Text::Nccl, Text::Nvshmem, Text::Branch].into_iter().filter(|text| about(*text)) {
-        let mut said = told.iter().filter(|said| said.text == text);
-        // Two releases in one library: neither is known to be its own.
-        let (Some(said), None) = (said.next(), said.next()) else { continue };
-        let release = said.release.clone();
+        let mut of_text = found.iter().filter(|one| one.text == text);
+        // Of two releases in one library, either may be that of a part.
+        let (Some(one), None) = (of_text.next(), of_text.next()) else { continue };
+        let release = one.release.clone();
         evidence.push(match text {
             Text::Tools => Evidence {
                 cuda: major_minor(&release),
@@ -416,9 +416,9 @@ fn from_texts(stem: &str, family: &str, mut told: Vec<strings::Said>) -> Vec<Evi
                 ..Evidence::new(Kind::Text, format!("Cuda compilation tools {release}"), Confidence::Certain)
             },
             Text::Nccl => Evidence {
-                cuda: said.cuda.as_ref().and_then(major_minor),
+                cuda: one.cuda.as_ref().and_then(major_minor),
                 version: Some(release.clone()),
-                ..Evidence::new(Kind::Text, nccl(said), Confidence::Certain)
+                ..Evidence::new(Kind::Text, nccl(one), Confidence::Certain)
             },
             Text::Nvshmem => Evidence {
                 version: Some(release.clone()),
@@ -433,16 +433,16 @@ fn from_texts(stem: &str, family: &str, mut told: Vec<strings::Said>) -> Vec<Evi
     evidence
 }
 
-fn nccl(said: &strings::Said) -> String {
-    let cuda = said.cuda.as_ref().map(|cuda| format!("+cuda{cuda}")).unwrap_or_default();
-    format!("NCCL version {}{cuda}", said.release)
+fn nccl(text: &strings::TextRelease) -> String {
+    let cuda = text.cuda.as_ref().map(|cuda| format!("+cuda{cuda}")).unwrap_or_default();
+    format!("NCCL version {}{cuda}", text.release)
 }
 
 fn from_symbols(family: &str, found: &crate::tables::Bracket) -> Evidence {
     let from = found.from.as_ref().map(|from| format!("defines `{}`, as {from} does", found.because));
     let below = found.below.as_ref().map(|below| format!("does not define what came with {below}"));
     let says = [from, below].into_iter().flatten().collect::<Vec<_>>().join(", ");
-    // A guess at best: releases between the two opened ones may have the same symbols.
+    // A guess: releases between the two in the table may have the same symbols.
     let mut one = Evidence::new(Kind::Symbols, says, Confidence::Unsure);
     let bounds = [&found.from, &found.below].map(|bound| bound.as_ref().and_then(|bound| first_cuda(family, bound)));
     if let [Some((major, Some(from))), Some((below_major, Some(below)))] = bounds
@@ -476,7 +476,7 @@ fn only_cuda(family: &str, version: &Version) -> Option<Cuda> {
     })
 }
 
-/// The version in the name of the file behind all links, where it says more than the soname.
+/// The version in the real file name, where it is longer than that of the soname.
 fn real_digits(host: &Host, path: &Path, soname: Option<&str>) -> Option<Version> {
     let real = host.canonical(path).ok()?;
     let digits = parse_library_name(real.file_name()?)?.version?;
@@ -484,11 +484,11 @@ fn real_digits(host: &Host, path: &Path, soname: Option<&str>) -> Option<Version
         soname.and_then(parse_library_name).and_then(|name| name.version).map_or(0, |version| version.numbers().len());
     let count = digits.numbers().len();
     // libnvToolsExt.so.1.0.0 and the like: an ABI number, not a release.
-    // CUPTI counts in years (libcupti.so.2025.1.1), which no other name of its releases does.
+    // CUPTI's file names count in years (libcupti.so.2025.1.1), unlike its packages.
     (count > known && count >= 2 && digits.numbers() != [1, 0, 0] && digits.major() < 1000).then_some(digits)
 }
 
-/// `nvidia/cu13/lib` and `/usr/local/cuda-12.4/lib64` name the CUDA release in the path.
+/// The CUDA release in paths such as `nvidia/cu13/lib` and `/usr/local/cuda-12.4/lib64`.
 fn from_directory(path: &Path, place: &Place) -> Option<(u32, Option<u32>)> {
     let relative = path.strip_prefix(&place.root).ok()?;
     let mut parts = relative.iter().map(OsStrExt::as_bytes);
@@ -501,8 +501,8 @@ fn from_directory(path: &Path, place: &Place) -> Option<(u32, Option<u32>)> {
         return Some((major, None));
     }
     let root = place.root.file_name()?.to_str()?;
-    let told = matches!(place.provenance, Provenance::Toolkit | Provenance::Given | Provenance::Walked);
-    let release = root.strip_prefix("cuda-").filter(|_| told)?;
+    let is_toolkit = matches!(place.provenance, Provenance::Toolkit | Provenance::Given | Provenance::Walked);
+    let release = root.strip_prefix("cuda-").filter(|_| is_toolkit)?;
     major_minor(&Version::parse(release)?)
 }
 
@@ -511,18 +511,18 @@ fn major_minor(version: &Version) -> Option<(u32, Option<u32>)> {
     Some((numbers.next()??, numbers.next().flatten()))
 }
 
-/// What the libraries of one directory whose release is no guess say about one that says nothing itself: the release
-/// of its group, and the CUDA release that most of its kind are of. A guess: one file can be exchanged.
+/// The libraries of known release in one directory, as evidence for those of unknown release: the release of the group,
+/// and the CUDA release of the majority. Always a guess: a single file can be replaced.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours<'a> {
     /// By group: its first member, and whether all are of one release.
     groups: BTreeMap<&'static str, (&'a super::Library, bool)>,
-    /// By who releases them: how many are of a CUDA release.
+    /// By publisher: the number of libraries of each CUDA release.
     votes: BTreeMap<&'static str, BTreeMap<Cuda, usize>>,
 }
 
 impl<'a> Neighbours<'a> {
-    /// Counts one in.
+    /// Adds a library of known release.
     pub(super) fn add(&mut self, library: &'a super::Library) {
         if let (Some(group), Some(version)) = (library.row.group, &library.version) {
             let (first, agree) = self.groups.entry(group).or_insert((library, true));
@@ -533,19 +533,19 @@ impl<'a> Neighbours<'a> {
         }
     }
 
-    /// What they say about a library of their directory. What it says itself it was not counted in for.
+    /// The evidence for a library of their directory that is not one of them.
     pub(super) fn about(&self, library: &super::Library) -> Vec<Evidence> {
         let mut evidence = Vec::new();
         let group = library.row.group.filter(|_| library.version.is_none());
         if let Some((other, true)) = group.and_then(|group| self.groups.get(group)) {
-            let says = format!("`{}` beside it", other.asked_as());
+            let says = format!("`{}` beside it", other.load_name());
             let one = Evidence::new(Kind::Neighbours, says, Confidence::Unsure);
             evidence.push(Evidence { version: other.version.clone(), cuda: other.cuda, ..one });
         }
-        let told = evidence.iter().filter_map(|one| one.cuda).chain(library.cuda).any(|cuda| has_minor(&cuda));
-        let votes = self.votes.get(library.row.owner).filter(|_| !told);
+        let has_cuda = evidence.iter().filter_map(|one| one.cuda).chain(library.cuda).any(|cuda| has_minor(&cuda));
+        let votes = self.votes.get(library.row.owner).filter(|_| !has_cuda);
         let all: usize = votes.into_iter().flat_map(BTreeMap::values).sum();
-        // More than half: nvJitLink is often newer than the rest, for its own package asks for no release.
+        // A majority only: nvJitLink is often newer than the rest, since its package requires no release of them.
         let most = votes.into_iter().flatten().find(|(_, count)| count.saturating_mul(2) > all);
         if let Some((cuda, count)) = most {
             let says = format!("{count} of {all} libraries beside it are of this release");

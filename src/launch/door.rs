@@ -1,10 +1,10 @@
 //! Which door reaches a program: the shim in `LD_PRELOAD`, or the loader's own auditor (rtld-audit(7)).
 //!
-//! Takes a program's file; gives what stands in the way of each door, and the one to choose. Never starts it.
+//! Takes a program's file; gives the obstacles of each door, and the door to choose. Never starts the program.
 //!
-//! A dlopen hook comes too late for what the program itself is linked against: ld.so maps that before anybody's
-//! constructor runs. An auditor is asked first, but before glibc 2.35 any auditor makes every call through the PLT
-//! slower (sourceware bug 15533) and breaks `BIND_NOW` programs (bug 23734).
+//! A preload object hooks dlopen too late for the libraries that the program is linked against: ld.so maps these before
+//! any constructor runs. ld.so calls an auditor before it searches, but before glibc 2.35 any auditor makes every call
+//! through the PLT slower (sourceware bug 15533) and breaks `BIND_NOW` programs (bug 23734).
 
 use crate::elf::Glibc;
 use crate::host::Host;
@@ -17,7 +17,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The first glibc in which an auditor without `la_symbind` costs the program's calls nothing (its `NEWS`).
+/// The first glibc in which an auditor without `la_symbind` does not slow down the program's calls (its `NEWS`).
 const AUDITED_FREELY: Glibc = Glibc { major: 2, minor: 35, patch: 0 };
 
 /// How a process gets the shim.
@@ -28,8 +28,8 @@ pub enum Door {
     Preload,
     /// `LD_AUDIT`.
     Audit,
-    /// `LD_PRELOAD`, with the libraries beside it for this one program: the shim takes them out of the environment, so
-    /// that its children do not load them too.
+    /// `LD_PRELOAD`, with the plan's libraries listed in it for this program only: the shim removes them from the
+    /// environment, so that children do not load them.
     Listed,
 }
 
@@ -37,9 +37,9 @@ pub enum Door {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum OutOfReach {
-    /// The kernel asks for secure execution, and ld.so obeys neither variable (ld.so(8)).
+    /// It runs in secure-execution mode, in which ld.so ignores both variables (ld.so(8)).
     SetUser,
-    /// There is no ld.so in it.
+    /// It has no ld.so.
     Static,
     /// Its loader is musl's.
     Musl,
@@ -48,7 +48,7 @@ pub enum OutOfReach {
 }
 
 impl fmt::Display for OutOfReach {
-    /// In words that follow the program's name.
+    /// As a clause after the program's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SetUser => f.write_str("is set-user-ID, so the loader ignores LD_PRELOAD and LD_AUDIT"),
@@ -62,15 +62,15 @@ impl fmt::Display for OutOfReach {
 /// What decides which door reaches a program.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Target {
-    /// Why none does.
+    /// Why no door reaches it.
     pub out_of_reach: Option<OutOfReach>,
     /// The first library of NVIDIA's that it, or what it is linked against, needs.
     pub linked: Option<String>,
-    /// The C library it would start with, where that can be told.
+    /// The C library it would start with, if known.
     pub glibc: Option<Glibc>,
-    /// What it would lack under an auditor.
+    /// The static TLS it would lack under an auditor.
     pub tls: StaticTls,
-    /// The runtime of `AddressSanitizer` it is linked against, which ends the process where any library comes before it.
+    /// The runtime of `AddressSanitizer` it is linked against, which ends the process if any library precedes it.
     pub sanitizer: Option<String>,
 }
 
@@ -78,14 +78,14 @@ pub struct Target {
 /// auditors, so that what the program is linked with must go into the surplus (`elf/rtld.c`, `elf/dl-tls.c`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct StaticTls {
-    /// How many bytes of the surplus are gone beyond those that come with an auditor.
+    /// Bytes needed beyond the surplus that comes with an auditor.
     pub lacks: u64,
-    /// A library wants its storage aligned as the block is not.
+    /// A library requires a larger alignment than the block has.
     pub misaligned: bool,
 }
 
 impl Target {
-    /// Reads a program's file, and what ld.so would map for it. What cannot be read has nothing in the way.
+    /// Reads a program's file, and the objects that ld.so would map for it. An unreadable program has no obstacles.
     #[must_use]
     pub fn read(host: &Host, program: &Path) -> Self {
         let out_of_reach = out_of_reach(host, program);
@@ -100,7 +100,7 @@ impl Target {
         Self { out_of_reach, linked: linked_in(&map), glibc: glibc(&map), tls, sanitizer: sanitizer(&map) }
     }
 
-    /// `GLIBC_TUNABLES` with which an auditor leaves it the static TLS that it has without; `None` where it does anyway.
+    /// `GLIBC_TUNABLES` that keep the program's static TLS under an auditor; `None` if no change is needed.
     #[must_use]
     pub fn tunables(&self, host: &Host) -> Option<OsString> {
         const NAME: &str = "glibc.rtld.optional_static_tls";
@@ -115,13 +115,13 @@ impl Target {
         Some(list.join(OsStr::new(":")))
     }
 
-    /// Whether an auditor costs the program's calls nothing. Where the release cannot be told, it is taken for new.
+    /// Whether an auditor does not slow down the program's calls. An unknown glibc counts as new.
     #[must_use]
     pub fn audits_freely(&self) -> bool {
         self.glibc.is_none_or(|glibc| glibc >= AUDITED_FREELY)
     }
 
-    /// The door to choose, and why, in words that follow its name.
+    /// The door to choose, and why, as a clause after its name.
     #[must_use]
     pub fn choose(&self) -> (Door, String) {
         if let Some(sanitizer) = &self.sanitizer {
@@ -159,11 +159,11 @@ impl StaticTls {
         for (index, mapped) in map.objects().iter().enumerate() {
             let Ok(elf) = mapped.object.elf() else { continue };
             let Some(tls) = elf.tls() else { continue };
-            // The program and ld.so are there when the block is laid out.
+            // The program and ld.so are mapped before the block is laid out.
             if index == 0 || mapped.is_interpreter() {
                 align = align.max(tls.align);
             } else if elf.static_tls() {
-                // What others reach by `__tls_get_addr`, as NVIDIA's page-aligned storage, has a block elsewhere.
+                // TLS reached by `__tls_get_addr`, such as NVIDIA's page-aligned storage, has a separate block.
                 all.push(tls);
             }
         }
@@ -186,7 +186,7 @@ const OPTIONAL_TLS: u64 = 512;
 const AUDITORS_TLS: u64 = 144 + 144;
 /// `TCB_ALIGNMENT`.
 const TCB_ALIGN: u64 = 64;
-/// Each thread of the program and of its children has the surplus on its stack: no more than this is asked for.
+/// The most to request: each thread of the program and of its children has the surplus on its stack.
 const MOST_TLS: u64 = 64 * 1024;
 
 /// Whether a program, or what it is linked against, needs a library of NVIDIA's: the first such name.
@@ -196,8 +196,8 @@ pub fn linked(objects: &Objects, program: &Path) -> Option<String> {
     linked_in(&link_map(&loader, program))
 }
 
-/// The entries of `LD_PRELOAD` by which the libraries that a plan wants mapped early come in with the program itself, in
-/// the plan's order. `None` where one of them cannot be written there: ld.so splits at spaces and colons, and expands `$`.
+/// The entries of `LD_PRELOAD` that map a plan's [`How::Preload`] libraries with the program, in the plan's order.
+/// `None` if a path cannot stand in the list: ld.so splits it at spaces and colons, and expands `$`.
 #[must_use]
 pub fn listed(plan: &Plan) -> Option<OsString> {
     let mut list = OsString::new();
@@ -229,7 +229,7 @@ fn out_of_reach(host: &Host, program: &Path) -> Option<OutOfReach> {
     }
 }
 
-/// What ld.so would map at the start; nothing where it would refuse.
+/// The objects that ld.so would map at the start; none if it would refuse the program.
 fn link_map<'l>(loader: &'l Loader, program: &Path) -> LinkMap<'l> {
     let mut map = LinkMap::new(loader);
     if let Err(error) = map.start(program) {
@@ -238,7 +238,7 @@ fn link_map<'l>(loader: &'l Loader, program: &Path) -> LinkMap<'l> {
     map
 }
 
-/// Goes from the program, the first of the map, along what is needed: what `LD_PRELOAD` names is not linked to it.
+/// The first library of NVIDIA's that the program needs, directly or not. `LD_PRELOAD` entries do not count.
 fn linked_in(map: &LinkMap<'_>) -> Option<String> {
     let mut reached = vec![0];
     let mut at = 0;
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_auditor_takes_is_given_back() {
+    fn tunables_restore_the_static_tls_that_an_auditor_takes() {
         let of = |lacks, set: &str| {
             let variables = [("GLIBC_TUNABLES".into(), set.into())];
             let host = Host::new("/".into(), variables.into(), "/".into());
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_holds_only_what_a_preload_can_say() {
+    fn a_list_holds_only_paths_that_ld_preload_can_express() {
         let library = |path: &str, how| crate::plan::PlanLibrary {
             soname: "libx.so.1".into(),
             path: path.into(),

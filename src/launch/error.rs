@@ -8,10 +8,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShimError {
-    /// The program was built for a target that `cshim/` has no code for.
+    /// `cshim/` has no code for the target of this build.
     #[error("no preload object for this machine")]
     Unsupported,
-    /// The image has no place for the binary's path; only a broken build can say so.
+    /// The image has no room for the binary's path: the build is broken.
     #[error("the preload object has no room for the path of the binary")]
     Image,
     /// The binary's path cannot be written into the image.
@@ -20,29 +20,29 @@ pub enum ShimError {
         /// The path of the binary.
         path: PathBuf,
     },
-    /// No variable says where caches are.
+    /// No variable names the cache directory.
     #[error("no cache directory: none of CUDASHIM_CACHE, XDG_CACHE_HOME and HOME is set")]
     NoCacheDir,
-    /// The variable that would say it names no absolute path.
+    /// `HOME` is not an absolute path.
     #[error("no cache directory: HOME is `{}`, not an absolute path", path.display())]
     Relative {
         /// Its value.
         path: PathBuf,
     },
-    /// `LD_PRELOAD` has no way to name a file in this directory.
+    /// `LD_PRELOAD` cannot express the path of the directory.
     #[error("cannot use `{path}` in LD_PRELOAD: the path contains `{character}`")]
     Unspeakable {
         /// The directory.
         path: PathBuf,
-        /// The first character that ld.so would take for something else.
+        /// The first character that ld.so interprets.
         character: char,
     },
-    /// The directory cannot be made or looked at.
+    /// The directory cannot be made or read.
     #[error("cannot use the cache directory `{path}`")]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Another user can change what is in the directory.
@@ -53,7 +53,7 @@ pub enum ShimError {
         /// The user ID it belongs to.
         owner: u32,
     },
-    /// Another user can put another in the place of the directory, or of one above it.
+    /// Another user can replace the directory, or one above it.
     #[error("the cache directory `{path}` is not safe: {why}")]
     Exposed {
         /// The directory.
@@ -76,11 +76,11 @@ pub enum ShimError {
         path: PathBuf,
     },
     /// The file cannot be read back or written.
-    #[error("`{path}` cannot be written")]
+    #[error("cannot write `{path}`")]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

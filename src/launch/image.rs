@@ -31,17 +31,16 @@ fn digest(image: &[u8]) -> u64 {
     Sha256::digest(image).iter().take(8).fold(0u64, |all, byte| all << 8 | u64::from(*byte))
 }
 
-/// Makes a directory for what decides what is loaded, for the user alone, and refuses one that somebody else can change or
-/// put another in the place of. A symbolic link to one is as good, if it is the user's own or root's.
+/// Makes a directory for files that decide what is loaded, private to the user; refuses one that another user can
+/// change or replace. A symbolic link to such a directory is accepted if the user or root owns it.
 ///
 /// # Errors
-/// It cannot be made; it, or a directory above it, is somebody else's, or others may write to it.
+/// It cannot be made; or it, or a directory above it, belongs to another user or is writable by others.
 pub fn own_dir(dir: &Path) -> Result<(), ShimError> {
     let path = dir.to_owned();
     let stat = match make_trusted(dir) {
         Ok(stat) => stat,
         Err(Untrusted { reason: Reason::Unseen(source), .. }) => return Err(ShimError::Directory { path, source }),
-        // It says so itself, where it is the directory.
         Err(why) if why.path != dir => return Err(ShimError::Exposed { path, why }),
         Err(Untrusted { reason: Reason::Owner(owner), .. }) => return Err(ShimError::Foreign { path, owner }),
         Err(Untrusted { reason: Reason::Writable { mode }, .. }) => return Err(ShimError::Writable { path, mode }),
@@ -53,14 +52,14 @@ pub fn own_dir(dir: &Path) -> Result<(), ShimError> {
     if stat.uid != rustix::process::geteuid().as_raw() {
         return Err(ShimError::Foreign { path, owner: stat.uid });
     }
-    // Sticky or not: others could make a file of a name that is to be ours.
+    // Even with the sticky bit, others could create a file under a name that we use later.
     if stat.mode & 0o022 != 0 {
         return Err(ShimError::Writable { path, mode: stat.mode & 0o777 });
     }
     Ok(())
 }
 
-/// A directory of our own that can be written, and that things can be run from.
+/// As [`own_dir`]; the directory must also be writable, and not be mounted noexec.
 pub(super) fn prepare_dir(dir: &Path) -> Result<(), ShimError> {
     let failed = |source| ShimError::Directory { path: dir.into(), source };
     own_dir(dir)?;
@@ -72,7 +71,7 @@ pub(super) fn prepare_dir(dir: &Path) -> Result<(), ShimError> {
     Ok(())
 }
 
-/// Whether the file is there, is ours, and holds exactly these bytes.
+/// Whether the file exists, belongs to the user, and holds exactly these bytes.
 fn holds(path: &Path, image: &[u8]) -> Result<bool, ShimError> {
     let failed = |source| ShimError::Write { path: path.into(), source };
     let meta = match fs::symlink_metadata(path) {
@@ -90,7 +89,7 @@ fn holds(path: &Path, image: &[u8]) -> Result<bool, ShimError> {
     Ok(fs::read(path).map_err(failed)? == image)
 }
 
-/// Writes beside the place and renames: no process ever sees half a file, or one that changes.
+/// Writes a temporary file and renames it: no process ever sees a partial or changing file.
 fn write_new(dir: &Path, path: &Path, image: &[u8]) -> Result<(), ShimError> {
     let failed = |source| ShimError::Write { path: path.into(), source };
     within_limit(image).map_err(failed)?;
@@ -100,13 +99,13 @@ fn write_new(dir: &Path, path: &Path, image: &[u8]) -> Result<(), ShimError> {
     file.as_file().sync_all().map_err(failed)?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(()),
-        // Somebody else was faster with the same bytes, or what is there is damaged.
-        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => {
+        // Another process wrote the same bytes first, or the existing file is damaged.
+        Err(failure) if failure.error.kind() == io::ErrorKind::AlreadyExists => {
             if holds(path, image)? {
                 return Ok(());
             }
-            lost.file.persist(path).map(drop).map_err(|error| failed(error.error))
+            failure.file.persist(path).map(drop).map_err(|error| failed(error.error))
         }
-        Err(lost) => Err(failed(lost.error)),
+        Err(failure) => Err(failed(failure.error)),
     }
 }

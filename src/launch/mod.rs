@@ -8,7 +8,7 @@ mod open;
 pub mod probe;
 pub mod shim;
 
-pub use child::{ChildEnvironment, Handout, Odd, Why};
+pub use child::{ChildEnvironment, Handout, OddPreload, PreloadProblem};
 pub use door::{Door, OutOfReach, Target};
 pub use image::own_dir;
 pub use open::{CallError, CudaVersion, CudnnVersion, LoadError, LoadedLibrary, LoadedSet, Origin};

@@ -26,33 +26,33 @@ use std::path::{Path, PathBuf};
 impl Plan {
     /// Opens every library the plan chose. See [`Plan::load_only`].
     ///
-    /// One that ld.so refuses is an error only where something needs it ([`How::Preload`]). What is opened by name, if
-    /// ever, may want what this machine does not have (`libcufile_rdma.so.1` needs `libmlx5.so.1`): it is told by
-    /// [`LoadedSet::left_out`].
+    /// A library that ld.so refuses is an error only where another needs it ([`How::Preload`]). A library that is only
+    /// opened by name may need one that is missing here (`libcufile_rdma.so.1` needs `libmlx5.so.1`):
+    /// [`LoadedSet::left_out`] lists it.
     pub fn load(&self) -> Result<LoadedSet, LoadError> {
         self.open(&self.chosen().map(|library| (library.soname.as_str(), library.how == How::Preload)).collect())
     }
 
     /// Opens the libraries of these names (sonames, or aliases of the plan) and the chosen ones they need.
     ///
-    /// What a library opens by name only later (`libcudnn.so.9` its parts) comes from the set where it is open by then:
-    /// name it as well, or take [`Plan::load`].
+    /// A library that is opened by name later (the parts of `libcudnn.so.9`) comes from the set only if it is open by
+    /// then: name it as well, or use [`Plan::load`].
     ///
     /// # Trust
     ///
-    /// Opening a library runs its initialisers. That the file is still the one the plan was made of is checked; that
-    /// the plan names nothing harmful is up to whoever made it, as with `LD_PRELOAD`.
+    /// Opening a library runs its initialisers. The file is checked against the plan; whether the plan names a harmful
+    /// file is up to its author, as with `LD_PRELOAD`.
     ///
     /// # Errors
     ///
-    /// A name the plan does not have, a file that is gone, was changed or cannot be loaded. What was opened before the
-    /// error stays open.
+    /// A name that is not in the plan, or a file that is missing, has changed or cannot be loaded. Libraries opened
+    /// before the error stay open.
     ///
     /// # Platform behaviour
     ///
     /// ld.so matches a needed name against the sonames mapped so far, but a path by device and inode: another file of a
-    /// mapped soname would become a second copy. So where a soname is mapped already, nothing is opened for it, and
-    /// [`LoadedSet::mapped_before`] tells.
+    /// mapped soname would become a second copy. So nothing is opened for a soname that is already mapped, and
+    /// [`LoadedSet::mapped_before`] lists it.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -67,12 +67,12 @@ impl Plan {
     /// # }
     /// ```
     pub fn load_only<S: AsRef<str>>(&self, names: &[S]) -> Result<LoadedSet, LoadError> {
-        let mut wanted = BTreeSet::new();
+        let mut requested = BTreeSet::new();
         let mut queue = Vec::new();
         for name in names.iter().map(AsRef::as_ref) {
             let library = self.library(name).or_else(|| self.lookup(name));
             let library = library.ok_or_else(|| LoadError::NotInPlan { name: name.to_owned() })?;
-            wanted.insert(library.soname.as_str());
+            requested.insert(library.soname.as_str());
             queue.push(library);
         }
         let host = Host::current();
@@ -82,33 +82,33 @@ impl Plan {
             if !seen.insert(library.soname.as_str()) {
                 continue;
             }
-            // What is kept is where ld.so finds it without us, but not all that it needs.
+            // ld.so finds a kept library by itself, but not everything that library needs.
             if library.how != How::Keep {
-                wanted.insert(library.soname.as_str());
+                requested.insert(library.soname.as_str());
             }
             if let Ok(object) = objects.open(&library.path) {
                 queue.extend(object.facts.needed.iter().filter_map(|name| self.library(name.to_str()?)));
             }
         }
-        self.open(&wanted.into_iter().map(|soname| (soname, true)).collect())
+        self.open(&requested.into_iter().map(|soname| (soname, true)).collect())
     }
 
-    /// Opens libraries by soname; the truth beside each tells whether the set is nothing without it.
-    fn open(&self, wanted: &BTreeMap<&str, bool>) -> Result<LoadedSet, LoadError> {
+    /// Opens libraries by soname; the flag of each: whether failure to open it is an error.
+    fn open(&self, requested: &BTreeMap<&str, bool>) -> Result<LoadedSet, LoadError> {
         let host = Host::current();
         let objects = Objects::new(&host);
         let mut set = LoadedSet { libraries: Vec::new(), left_out: Vec::new(), plan: self.clone() };
         for library in &self.libraries {
-            let Some(hard) = wanted.get(library.soname.as_str()) else { continue };
+            let Some(required) = requested.get(library.soname.as_str()) else { continue };
             verify(&host, library)?;
-            // Read anew each time: the library before may have brought this one along, as in a cycle of needed entries.
+            // Read each time: the previous library may have mapped this one, as in a cycle of needed entries.
             let mapped = Mapped::read(&objects).map_err(LoadError::Maps)?;
             let copy = mapped.of(library);
             let handle = match copy {
                 Some(Copied::Other(_)) => None,
                 Some(Copied::Same) | None => match open(library) {
                     Ok(handle) => Some(handle),
-                    Err(error) if *hard => return Err(error),
+                    Err(error) if *required => return Err(error),
                     Err(error) => {
                         set.left_out.push(error);
                         continue;
@@ -139,7 +139,7 @@ pub struct LoadedSet {
 /// One library of a [`LoadedSet`].
 #[derive(Debug)]
 pub struct LoadedLibrary {
-    /// The name it answers to.
+    /// Its soname.
     pub soname: String,
     /// The file the plan names.
     pub path: PathBuf,
@@ -157,9 +157,9 @@ pub struct LoadedLibrary {
 pub enum Origin {
     /// It was opened just now.
     Opened,
-    /// It was there before, from the very file the plan names.
+    /// It was mapped before, from the file the plan names.
     Present,
-    /// Its soname was mapped before from this other file; the plan's own was not loaded.
+    /// Its soname was mapped before from this other file; the plan's file was not loaded.
     Other(PathBuf),
 }
 
@@ -170,31 +170,32 @@ impl LoadedSet {
         &self.libraries
     }
 
-    /// The libraries whose soname was mapped before from another file: whatever needs them gets that one.
+    /// The libraries whose soname was mapped before from another file: every needed entry resolves to that file.
     pub fn mapped_before(&self) -> impl Iterator<Item = &LoadedLibrary> {
         self.libraries.iter().filter(|library| matches!(library.origin, Origin::Other(_)))
     }
 
-    /// Why libraries that nothing needs are not open; see [`Plan::load`].
+    /// Why optional libraries are not open; see [`Plan::load`].
     #[must_use]
     pub fn left_out(&self) -> &[LoadError] {
         &self.left_out
     }
 
-    /// The CUDA version of the runtime, by `cudaRuntimeGetVersion` of libcudart; `None` where the set has none.
+    /// The CUDA version of the runtime, by `cudaRuntimeGetVersion` of libcudart; `None` if the set has no such library.
     pub fn runtime_version(&self) -> Result<Option<CudaVersion>, CallError> {
         self.cuda_version("cudart", "cudaRuntimeGetVersion")
     }
 
-    /// The newest CUDA version the driver serves, by `cuDriverGetVersion` of libcuda; `None` where the set has none.
+    /// The newest CUDA version that the driver supports, by `cuDriverGetVersion` of libcuda; `None` if the set has no
+    /// such library.
     pub fn driver_version(&self) -> Result<Option<CudaVersion>, CallError> {
         self.cuda_version("cuda", "cuDriverGetVersion")
     }
 
-    /// The version of cuDNN, by `cudnnGetVersion`; `None` where the set has none.
+    /// The version of cuDNN, by `cudnnGetVersion`; `None` if the set has no such library.
     ///
-    /// From cuDNN 8 on, libcudnn only hands calls on to parts that it opens by name, and where it cannot open one, it
-    /// ends the process. So the part that knows the version is opened from the plan, and asked itself.
+    /// Since cuDNN 8, libcudnn only dispatches to parts that it opens by name, and ends the process if it cannot open
+    /// one. So the part that defines the function is opened from the plan and called directly.
     pub fn cudnn_version(&self) -> Result<Option<CudnnVersion>, CallError> {
         let Some(library) = self.of_stem("cudnn") else { return Ok(None) };
         let function = "cudnnGetVersion";
@@ -205,22 +206,22 @@ impl LoadedSet {
             return library.cudnn_version(function).map(Some);
         };
         let parts = self.plan.load_only(&[&part.soname]).map_err(|error| library.no_part(function, Some(error)))?;
-        let asked = parts.libraries.iter().find(|opened| opened.soname == part.soname).unwrap_or(library);
-        asked.cudnn_version(function).map(Some)
+        let opened_part = parts.libraries.iter().find(|opened| opened.soname == part.soname).unwrap_or(library);
+        opened_part.cudnn_version(function).map(Some)
     }
 
     /// The address of a function or a variable that a library of the set defines.
     ///
     /// # Errors
     ///
-    /// The set does not hold the soname, another file serves it, or the library has no such symbol. A `T` that is not
-    /// of the size of a pointer is an error too.
+    /// The set does not hold the soname, another file of it is mapped, or the library does not define the symbol. A `T`
+    /// that is not of the size of a pointer is an error too.
     ///
     /// # Safety
     ///
     /// `T` must be the type of a pointer to what `name` stands for: for a function an `extern "C" fn` of exactly its
-    /// arguments and result, for a variable a raw pointer to its type. The compiler cannot know it; the library's
-    /// header does.
+    /// arguments and result, for a variable a raw pointer to its type. The compiler cannot check it: compare with the
+    /// library's header.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -261,14 +262,14 @@ impl LoadedSet {
             .find(|library| parse_library_name(&library.soname).is_some_and(|name| name.stem() == stem))
     }
 
-    /// Asks a function of the shape `int f(int *version)`.
+    /// Calls a function of the shape `int f(int *version)`.
     fn cuda_version(&self, stem: &str, function: &str) -> Result<Option<CudaVersion>, CallError> {
         let Some(library) = self.of_stem(stem) else { return Ok(None) };
-        // SAFETY: cuda.h and cuda_runtime_api.h declare both functions we ask for so; their results are enums of the
-        // size of an int, which is what C gives to them.
+        // SAFETY: cuda.h and cuda_runtime_api.h declare both functions with this signature; their results are enums,
+        // which have the size of an int in C.
         let get: unsafe extern "C" fn(*mut c_int) -> c_int = unsafe { library.symbol(function) }?;
         let mut number: c_int = 0;
-        // SAFETY: the argument points to an int of ours; neither function wants the library initialised before.
+        // SAFETY: the argument points to an int of ours; neither function requires an initialised library.
         let status = unsafe { get(&raw mut number) };
         if status != 0 {
             let (soname, path) = (library.soname.clone(), library.path.clone());
@@ -323,7 +324,7 @@ impl LoadedLibrary {
     }
 }
 
-/// Whether a library is known to open others of its own major for the calls it gets.
+/// Whether a library is known to dispatch its calls to libraries of its major version, opened by name.
 fn is_dispatcher(soname: &str) -> bool {
     let Some(name) = parse_library_name(soname) else { return false };
     let Some(version) = &name.version else { return false };
@@ -346,7 +347,7 @@ fn verify(host: &Host, library: &PlanLibrary) -> Result<(), LoadError> {
 }
 
 fn open(library: &PlanLibrary) -> Result<ManuallyDrop<Library>, LoadError> {
-    // SAFETY: the file is the one the plan was made of, and the plan's maker answers for its initialisers (see "Trust"
+    // SAFETY: the file is the one the plan was made of, and the plan's author answers for its initialisers (see "Trust"
     // at `load_only`); its finalisers run at exit only, since the handle is never closed.
     let opened = unsafe { Library::open(Some(&library.path), RTLD_LAZY | RTLD_LOCAL) };
     let opened = opened.map_err(|source| LoadError::Open {

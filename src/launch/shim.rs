@@ -1,6 +1,6 @@
 //! The preload object: its bytes, and the file that `LD_PRELOAD` can name.
 //!
-//! Takes the image that the build embedded, the path of the binary that a process without a plan may ask, and a cache
+//! Takes the image that the build embedded, the path of the binary that a process without a plan starts, and a cache
 //! directory; gives the path of a file that holds exactly these bytes. Never sets an environment variable.
 
 pub use super::error::ShimError;
@@ -10,19 +10,19 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// The preload object as it was built (`cshim/`), with no binary to ask; empty on a target that has none.
+/// The preload object as built from `cshim/`, without a binary to start; empty on a target without one.
 pub const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcudashim.so"));
 
-/// The tracer as it was built (`cshim/trace`): the audit door of the same sources, which writes down what it sees.
+/// The tracer as built from `cshim/trace`: the audit door of the same sources, which records what ld.so does.
 pub const TRACER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcudashim-trace.so"));
 
-/// The preload object that asks `binary`, or nobody, where no plan is given.
+/// The preload object that starts `binary`, if any, where no plan is given.
 pub fn image_for(binary: Option<&Path>) -> Result<Vec<u8>, ShimError> {
-    named(IMAGE, binary)
+    with_binary(IMAGE, binary)
 }
 
-/// An object with the binary that it asks.
-fn named(object: &[u8], binary: Option<&Path>) -> Result<Vec<u8>, ShimError> {
+/// An object with the path of the binary that it starts.
+fn with_binary(object: &[u8], binary: Option<&Path>) -> Result<Vec<u8>, ShimError> {
     if object.is_empty() {
         return Err(ShimError::Unsupported);
     }
@@ -56,13 +56,13 @@ pub fn install(cache_dir: &Path, binary: Option<&Path>) -> Result<PathBuf, ShimE
 
 /// As [`install`], of the tracer, for `LD_AUDIT`.
 pub fn install_tracer(cache_dir: &Path, binary: Option<&Path>) -> Result<PathBuf, ShimError> {
-    write(cache_dir, "libcudashim-trace-", &named(TRACER, binary)?)
+    write(cache_dir, "libcudashim-trace-", &with_binary(TRACER, binary)?)
 }
 
 fn write(cache_dir: &Path, before: &str, image: &[u8]) -> Result<PathBuf, ShimError> {
     let dir =
         std::path::absolute(cache_dir).map_err(|source| ShimError::Directory { path: cache_dir.into(), source })?;
-    speakable(&dir)?;
+    check_expressible(&dir)?;
     image::write(&dir, before, ".so", image)
 }
 
@@ -84,26 +84,26 @@ pub fn cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Shim
     }
 }
 
-/// A directory of the user's own for the same files, that can be written and run from: [`cache_dir`], else `cudashim` in
-/// `$XDG_RUNTIME_DIR`, else `cudashim-UID` in the directory for temporary files. Nothing is made in, or taken from, a
-/// directory that another user could exchange: under `sudo -E`, `$HOME` is another user's. What `$CUDASHIM_CACHE` names is
-/// the user's choice: nothing stands in for it.
+/// A private, writable directory for the same files, not mounted noexec: [`cache_dir`], else `cudashim` in
+/// `$XDG_RUNTIME_DIR`, else `cudashim-UID` in the directory for temporary files. A directory that another user could
+/// replace is never used: under `sudo -E`, `$HOME` is another user's. `$CUDASHIM_CACHE` is the user's choice and has no
+/// fallback.
 ///
 /// # Errors
-/// What is wrong with the first of them, where none can be used.
+/// None of them is usable; the error of the first.
 pub fn own_cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ShimError> {
     let var = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let first = cache_dir(&env);
     if var("CUDASHIM_CACHE").is_some() {
         return first;
     }
-    let usable = |dir: PathBuf| speakable(&dir).and_then(|()| image::prepare_dir(&dir)).map(|()| dir);
+    let usable = |dir: PathBuf| check_expressible(&dir).and_then(|()| image::prepare_dir(&dir)).map(|()| dir);
     let why = match first.and_then(usable) {
         Ok(dir) => return Ok(dir),
         Err(error) => error,
     };
     let absolute = |name| var(name).filter(|dir| dir.is_absolute());
-    // Under `sudo -E` it is another user's, and no place at all.
+    // Under `sudo -E` it is another user's.
     let foreign = |dir: &PathBuf| trusted_in_sandbox(dir).is_err_and(|why| matches!(why.reason, Reason::Owner(_)));
     let temporary = absolute("TMPDIR").filter(|dir| !foreign(dir)).unwrap_or_else(|| "/tmp".into());
     let own = temporary.join(format!("cudashim-{}", rustix::process::geteuid().as_raw()));
@@ -111,36 +111,36 @@ pub fn own_cache_dir(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, 
     for dir in runtime.into_iter().chain([own]) {
         match usable(dir) {
             Ok(dir) => {
-                log::info!("{}: `{}` stands in", told(&why), dir.display());
+                log::info!("{}: falling back to `{}`", with_cause(&why), dir.display());
                 return Ok(dir);
             }
-            Err(error) => log::info!("{}", told(&error)),
+            Err(error) => log::info!("{}", with_cause(&error)),
         }
     }
     Err(why)
 }
 
-/// An error with what the system said.
-fn told(error: &ShimError) -> String {
+/// An error with the system's error.
+fn with_cause(error: &ShimError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
 }
 
-/// ld.so takes the path apart at these characters.
-fn speakable(dir: &Path) -> Result<(), ShimError> {
+/// Fails if the path contains a character that ld.so interprets.
+fn check_expressible(dir: &Path) -> Result<(), ShimError> {
     let odd = dir.as_os_str().as_bytes().iter().find(|byte| b" :$".contains(byte));
     odd.map_or(Ok(()), |&byte| Err(ShimError::Unspeakable { path: dir.into(), character: byte.into() }))
 }
 
-/// Stands before the path in the image (`cshim/ask.c`).
+/// The bytes before the path in the image (`cshim/ask.c`).
 const MAGIC: &[u8; 32] = b"cudashim: the binary's path -> \0";
 
 /// The length of the path's field, its NUL included (`cshim/ask.c`).
 const ROOM: usize = 4096;
 
-/// The field for the binary's path. The magic must stand in the image exactly once.
+/// The field for the binary's path. The magic must be in the image exactly once.
 fn binary_room(image: &mut [u8]) -> Option<&mut [u8]> {
     let mut places = memchr::memmem::find_iter(image, MAGIC);
     let at = places.next()?;

@@ -1,8 +1,8 @@
-//! `/etc/ld.so.cache`: which file ldconfig found for a soname.
+//! `/etc/ld.so.cache`: the file that ldconfig found for each soname.
 //!
-//! Takes the bytes of the cache; answers a name as `_dl_load_cache_lookup` in `elf/dl-cache.c` does, damage and all, and
-//! lists the entries of one architecture. Reads the new format, alone or behind the old one, and the old one alone
-//! (`sysdeps/generic/dl-cache.h` has the layouts). Nothing panics.
+//! Takes the bytes of the cache; looks up a name as `_dl_load_cache_lookup` in `elf/dl-cache.c`, also in a damaged
+//! cache, and lists the entries of one architecture. Reads the new format, alone or behind the old one, and the old
+//! one alone (`sysdeps/generic/dl-cache.h` has the layouts). Never panics.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const NEW_HEADER: usize = 48;
 const NEW_ENTRY: usize = 24;
 /// `DL_CACHE_HWCAP_EXTENSION`: the entry is for a glibc-hwcaps subdirectory, named by index.
 const HWCAP_EXTENSION: u64 = 1 << 62;
-/// `DL_CACHE_HWCAP_ISA_LEVEL_MASK`, in place: the level that the file itself asks for.
+/// `DL_CACHE_HWCAP_ISA_LEVEL_MASK`, in place: the level that the file itself requires.
 const ISA_LEVEL: u64 = 0x3ff << 32;
 const LOW_WORD: u64 = 0xffff_ffff;
 /// `_DL_HWCAP_TLS_MASK`.
@@ -30,7 +30,7 @@ const TAG_HWCAPS: u32 = 1;
 /// The bits of entries for old subdirectories, such as `tls/x86_64`, that count.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Legacy {
-    /// `dl_hwcap`, as far as it is important.
+    /// The important bits of `dl_hwcap`.
     pub(super) bits: u64,
     /// `_DL_HWCAP_PLATFORM`.
     pub(super) platforms: u64,
@@ -38,7 +38,7 @@ pub(super) struct Legacy {
     pub(super) platform: u64,
 }
 
-/// How often the strings of a cache may be taken, on average.
+/// How often the strings of a cache may be read, on average.
 const MAX_SHARING: usize = 16;
 
 /// The entries for one architecture, by soname.
@@ -48,7 +48,7 @@ pub struct Cache {
     table: Table,
     /// `_DL_CACHE_DEFAULT_ID`.
     id: u32,
-    /// The place of each glibc-hwcaps subdirectory of the cache among those in use; `None` for the others.
+    /// The rank of each glibc-hwcaps subdirectory of the cache among those in use; `None` for the others.
     ranks: Vec<Option<usize>>,
     /// How many of the levels x86-64-v2 and up the processor has.
     levels: usize,
@@ -62,7 +62,7 @@ struct Table {
     at: usize,
     count: usize,
     entry: usize,
-    /// What the offsets of strings start from, and how far they may go.
+    /// The base of the offsets of strings, and their limit.
     strings: usize,
     end: usize,
 }
@@ -79,7 +79,7 @@ struct Entry {
 impl Cache {
     /// Reads a cache. `hwcaps` are the glibc-hwcaps subdirectories in use, best first; entries for
     /// others are left out; `id` is the architecture's `_DL_CACHE_DEFAULT_ID` (`sysdeps/generic/ldconfig.h`). A cache
-    /// that ld.so would not use is an empty one.
+    /// that ld.so would not use is empty.
     #[must_use]
     pub fn parse(bytes: Vec<u8>, id: u32, hwcaps: &[&str]) -> Self {
         let Some(table) = Table::find(&bytes) else { return Self::default() };
@@ -99,17 +99,17 @@ impl Cache {
         self.legacy = Some(legacy);
     }
 
-    /// The file ld.so would take for `name`: `search_cache`, a binary search and then the best of the equal names.
+    /// The file that `name` resolves to: `search_cache`, a binary search and then the best of the equal names.
     #[must_use]
     pub fn lookup(&self, name: &OsStr) -> Option<&Path> {
         let name = name.as_bytes();
         let (mut left, mut right) = (0, self.table.count);
         while left < right {
-            // As glibc, which keeps the last index and not the one behind it.
+            // As glibc, which keeps the last index, not the one after it.
             let middle = (left + right - 1) / 2;
             match compare(name, self.text(self.entry(middle)?.key)?) {
                 Ordering::Equal => return self.best(name, middle, right),
-                // The table is sorted the other way round.
+                // The table is sorted in descending order.
                 Ordering::Less => left = middle + 1,
                 Ordering::Greater => right = middle,
             }
@@ -117,7 +117,7 @@ impl Cache {
         None
     }
 
-    /// The entry to take of those around `middle` that bear the name.
+    /// The best entry of the name around `middle`.
     fn best(&self, name: &[u8], middle: usize, right: usize) -> Option<&Path> {
         let bears = |at: usize| {
             let key = self.entry(at).and_then(|entry| self.text(entry.key));
@@ -136,8 +136,8 @@ impl Cache {
             let Some(value) = self.text(entry.value).filter(|_| entry.flags == self.id) else { continue };
             let path = Path::new(OsStr::from_bytes(value));
             if !entry.is_named() {
-                // Named ones come first; one of them that was usable is the answer.
-                if best.is_none() && self.takes(entry) {
+                // Named ones come first: a usable one of them overrides the rest.
+                if best.is_none() && self.accepts(entry) {
                     return Some(path);
                 }
                 if best.is_some() {
@@ -153,18 +153,18 @@ impl Cache {
     }
 
     /// Whether an entry without a name for its hwcaps counts.
-    fn takes(&self, entry: Entry) -> bool {
+    fn accepts(&self, entry: Entry) -> bool {
         match self.legacy {
             _ if entry.hwcap == 0 => true,
             None => false,
             Some(Legacy { bits, platforms, platform }) => {
-                let asked = entry.hwcap & platforms;
-                entry.hwcap & !(bits | platforms | TLS) == 0 && (asked == 0 || asked == platform)
+                let required = entry.hwcap & platforms;
+                entry.hwcap & !(bits | platforms | TLS) == 0 && (required == 0 || required == platform)
             }
         }
     }
 
-    /// The place of the entry's glibc-hwcaps subdirectory among those in use.
+    /// The rank of the entry's glibc-hwcaps subdirectory among those in use.
     fn rank(&self, entry: Entry) -> Option<usize> {
         let level = usize::try_from((entry.hwcap & ISA_LEVEL) >> 32).ok()?;
         if level > self.levels {
@@ -177,10 +177,10 @@ impl Cache {
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &Path)> {
         let listed = self.listed.get_or_init(|| {
             let mut found: BTreeMap<OsString, Vec<(usize, PathBuf)>> = BTreeMap::new();
-            // ldconfig lets a name share the end of a path, and no more: a small cache that asks for much is damaged.
+            // ldconfig only lets a name share the end of a path: a small cache with long strings is damaged.
             let mut left = self.bytes.len().saturating_mul(MAX_SHARING);
             for entry in self.entries().filter(|entry| entry.flags == self.id) {
-                let rank = if entry.is_named() { self.rank(entry) } else { self.takes(entry).then_some(self.levels) };
+                let rank = if entry.is_named() { self.rank(entry) } else { self.accepts(entry).then_some(self.levels) };
                 if let (Some(rank), Some(key), Some(value)) = (rank, self.text(entry.key), self.text(entry.value)) {
                     let Some(less) = left.checked_sub(key.len() + value.len()) else { break };
                     left = less;
@@ -217,7 +217,7 @@ impl Cache {
 }
 
 impl Table {
-    /// `_dl_load_cache_lookup`: which format it is, and whether the table fits into the file.
+    /// `_dl_load_cache_lookup`: the format, and whether the table fits into the file.
     fn find(bytes: &[u8]) -> Option<Self> {
         let size = bytes.len();
         if size > NEW_HEADER && bytes.starts_with(NEW_MAGIC) {
@@ -241,7 +241,7 @@ impl Table {
         let start = end.checked_next_multiple_of(8)?;
         match bytes.get(start..).filter(|new| new.len() >= NEW_HEADER && new.starts_with(NEW_MAGIC)) {
             Some(new) if same_endian(new) => {
-                // glibc does not compare this count with the file; what it does not hold reads as the end here.
+                // glibc does not compare this count with the file; missing entries read as the end here.
                 let count = u32_at(new, 20)? as usize;
                 Some(Self { at: start + NEW_HEADER, count, entry: NEW_ENTRY, strings: start, end: size })
             }
@@ -284,7 +284,7 @@ fn compare(left: &[u8], right: &[u8]) -> Ordering {
             },
             (true, false) => return Ordering::Greater,
             (false, true) => return Ordering::Less,
-            // Characters are signed on x86 and unsigned on aarch64; names beyond ASCII are none of ldconfig's.
+            // Characters are signed on x86 and unsigned on aarch64; ldconfig writes only ASCII names.
             (false, false) if l != r => return l.cmp(&r),
             (false, false) => {
                 left.next();
@@ -340,7 +340,7 @@ mod tests {
 
     const FLAGS: u32 = 0x0303;
 
-    /// A cache in the new format, as ldconfig lays it out.
+    /// A cache in ldconfig's new format.
     fn build(entries: &[(u32, &str, &str)]) -> Vec<u8> {
         let mut bytes = NEW_MAGIC.to_vec();
         bytes.extend(u32::try_from(entries.len()).unwrap().to_ne_bytes());

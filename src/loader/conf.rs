@@ -1,7 +1,7 @@
-//! `ld.so.conf`: the directories ldconfig makes the cache from.
+//! `ld.so.conf`: the directories from which ldconfig makes the cache.
 //!
-//! Takes a machine; gives the directories in order, `include` lines followed. ld.so never reads the file: where there is
-//! no cache, it searches its default directories and nothing else. The rules are those of
+//! Takes a machine; returns the directories in order, `include` lines followed. ld.so never reads the file: without
+//! a cache, it searches only its default directories. The rules are those of
 //! `parse_conf` in glibc's `elf/ldconfig.c`: `#` starts a comment anywhere, one directory a line, `=type`
 //! suffixes are dropped, `hwcap` lines ignored, relative include patterns start at the including file.
 

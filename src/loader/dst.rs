@@ -1,6 +1,6 @@
 //! Dynamic string tokens: `$ORIGIN`, `$LIB`, `$PLATFORM`, with or without braces (`ld.so(8)`).
 //!
-//! Takes one element of a path list; gives it with the tokens replaced, or nothing where ld.so would
+//! Takes one element of a path list; returns it with the tokens replaced, or `None` where ld.so would
 //! drop the element (`_dl_dst_substitute` in glibc's `elf/dl-load.c`).
 
 use super::machine::Machine;
@@ -9,17 +9,17 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-/// What the tokens stand for where an element is expanded.
+/// The values of the tokens for an element.
 #[derive(Clone, Copy)]
 pub(super) struct Tokens<'a> {
-    /// Directory of the object that carries the element; `None` where it is not known.
+    /// Directory of the object with the element; `None` where it is not known.
     pub(super) origin: Option<&'a Path>,
     pub(super) lib: &'a OsStr,
     pub(super) platform: Platform<'a>,
     pub(super) trust: Trust<'a>,
 }
 
-/// What `$PLATFORM` stands for: it costs a look at the processor, so it is asked only where it is wanted.
+/// The value of `$PLATFORM`, computed at its first use, since it reads the processor's features.
 #[derive(Clone, Copy)]
 pub(super) enum Platform<'a> {
     Of(&'a Machine, &'a Host),
@@ -49,8 +49,9 @@ pub(super) fn expand(element: &OsStr, tokens: &Tokens<'_>) -> Option<OsString> {
             let tail = after.get(length..).unwrap_or_default();
             match token {
                 Token::Origin => {
-                    let leads = rest.len() == element.len() && at == 0 && (tail.is_empty() || tail.starts_with(b"/"));
-                    let allowed = leads || matches!(tokens.trust, Trust::All);
+                    let is_first =
+                        rest.len() == element.len() && at == 0 && (tail.is_empty() || tail.starts_with(b"/"));
+                    let allowed = is_first || matches!(tokens.trust, Trust::All);
                     out.extend_from_slice(tokens.origin.filter(|_| allowed)?.as_os_str().as_bytes());
                     has_origin = true;
                 }
@@ -94,7 +95,7 @@ fn token_of(text: &[u8]) -> Option<(Token, usize)> {
                 return Some((token, name.len() + 2));
             }
         } else if let Some(tail) = text.strip_prefix(name) {
-            // A longer identifier is another word: `$ORIGINAL` is no token.
+            // A longer identifier is another word: `$ORIGINAL` is not a token.
             if !tail.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
                 return Some((token, name.len()));
             }
@@ -103,7 +104,7 @@ fn token_of(text: &[u8]) -> Option<(Token, usize)> {
     None
 }
 
-/// `is_trusted_path_normalize`: the path without `.` and `..` lies in a default directory.
+/// `is_trusted_path_normalize`: the path without `.` and `..` is in a default directory.
 fn is_trusted(path: &OsStr, trusted: &[PathBuf]) -> bool {
     let mut plain = PathBuf::new();
     for part in Path::new(path).components() {

@@ -1,4 +1,4 @@
-//! With what ld.so ends a process or a `dlopen`, in its own words.
+//! The errors with which ld.so ends a process or a `dlopen`, to the letter.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Why a process does not start, or a `dlopen` fails.
 ///
-/// Its `Display` is what ld.so prints, or what `dlerror(3)` gives, to the letter.
+/// Its `Display` is the text that ld.so prints or `dlerror(3)` returns, to the letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkError {
@@ -22,29 +22,29 @@ pub struct LinkError {
 pub enum Fault {
     /// A library could not be opened or mapped.
     Library {
-        /// The name that was asked for, or the file that was found for it.
+        /// The name, or the file that was found for it.
         name: OsString,
-        /// What ld.so says of it.
+        /// ld.so's reason.
         reason: String,
     },
-    /// The process is ended by a signal: the file is taken, and its pages or tables are not there.
+    /// A signal ends the process: ld.so maps the file, and its pages or tables are missing.
     Killed {
         /// The file.
         object: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// An object asks a node of a name that nothing bears, or a symbol of a provider without versions that must have
-    /// them; glibc takes that for a fault of its own and ends the process.
+    /// An object needs a node of a name that no object has, or a symbol of a provider that must define versions and
+    /// has none; an assertion of glibc ends the process.
     Assertion {
         /// The source file of glibc.
         file: &'static str,
         /// The function.
         function: &'static str,
-        /// What it insists on.
+        /// The asserted condition.
         condition: &'static str,
     },
-    /// A version node is not defined.
+    /// A version node is undefined.
     Version {
         /// The object that should define it.
         provider: PathBuf,
@@ -55,7 +55,7 @@ pub enum Fault {
     },
     /// A symbol is not defined.
     Symbol {
-        /// The object that asks for it.
+        /// The object that needs it.
         object: PathBuf,
         /// The symbol.
         symbol: OsString,
@@ -72,10 +72,10 @@ impl LinkError {
 }
 
 impl Fault {
-    /// A need of a version names a library that no needed entry named.
+    /// A version need names a library that no needed entry names.
     pub(super) const NEEDED: Self =
         Self::Assertion { file: "dl-version.c", function: "_dl_check_map_versions", condition: "needed != NULL" };
-    /// A library that must define versions has none at all.
+    /// A library that must define versions has none.
     pub(super) const VERSIONED: Self = Self::Assertion {
         file: "dl-lookup.c",
         function: "check_match",
@@ -105,7 +105,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Killed { object, reason } => write!(f, "{}: {reason}", object.display()),
-            // glibc also gives the line, which differs from release to release.
+            // glibc also prints the line, which differs between releases.
             Fault::Assertion { file, function, condition } => {
                 write!(f, "Inconsistency detected by ld.so: {file}: {function}: Assertion `{condition}' failed!")
             }

@@ -1,9 +1,9 @@
-//! The link: every version node and every symbol of a link map, bound as glibc binds them.
+//! Binds every version node and every symbol of a link map, as glibc does.
 //!
-//! Takes a [`LinkMap`]; gives the nodes and symbols that no object defines, in the order in which ld.so comes upon them,
-//! and the words with which it gives up. The rules are those of `elf/dl-version.c`, `elf/dl-lookup.c` and
-//! `elf/dl-reloc.c`: relocations alone decide which symbols are asked for, the scope of an object who is asked, and the
-//! first definition that matches answers. Never loads anything, and knows nothing of what constructors do.
+//! Takes a [`LinkMap`]; returns the nodes and symbols that no object defines, in ld.so's order, and the error with
+//! which ld.so ends. The rules are those of `elf/dl-version.c`, `elf/dl-lookup.c` and `elf/dl-reloc.c`: relocations
+//! determine the needed symbols, the scope of an object determines the searched objects, and the first matching
+//! definition overrides the others. Never loads anything, and does not predict constructors.
 
 use super::error::{Fault, LinkError};
 use super::linkmap::{Flags, LinkMap, Listed, Mapped};
@@ -17,14 +17,15 @@ use std::path::{Path, PathBuf};
 /// Which symbols a link binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symbols {
-    /// None: only objects and version nodes are looked at.
+    /// None: only objects and version nodes are checked.
     Skip,
-    /// Those that are bound when an object is loaded; calls wait for their first time unless the object says otherwise.
+    /// Those that are bound when an object is loaded; functions are bound at their first call unless the object has
+    /// `DF_BIND_NOW`.
     Lazy,
-    /// All, as `RTLD_NOW`, `LD_BIND_NOW` and `ldd -r` have it.
+    /// All, as with `RTLD_NOW`, `LD_BIND_NOW` and `ldd -r`.
     Now,
-    /// All, and those that wait for their first call are marked: as a program is started, unless `LD_BIND_NOW` is set, and
-    /// what it opens is opened with `RTLD_NOW`, as CPython does.
+    /// All, with those that are bound at their first call marked: a program that starts without `LD_BIND_NOW` and
+    /// opens libraries with `RTLD_NOW`, as CPython does.
     Started,
 }
 
@@ -32,17 +33,17 @@ pub enum Symbols {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingNode {
-    /// Who needs it.
+    /// The object that needs it.
     pub object: usize,
-    /// The provider; `None` where no mapped object bears the name, which ends the process.
+    /// The provider; `None` where no mapped object has the name, which ends the process.
     pub provider: Option<usize>,
-    /// The provider's name as the version need has it.
+    /// The provider's name in the version need.
     pub file: OsString,
     /// The node.
     pub node: OsString,
     /// `VER_FLG_WEAK`: no error.
     pub weak: bool,
-    /// The provider defines no versions at all: no error either, ld.so takes its symbols as they are.
+    /// The provider defines no versions: no error either, ld.so binds to its symbols without a version.
     pub unversioned: bool,
 }
 
@@ -50,32 +51,32 @@ pub struct MissingNode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingSymbol {
-    /// Who asks for it.
+    /// The object that needs it.
     pub object: usize,
     /// The symbol.
     pub symbol: OsString,
     /// The version it must have.
     pub node: Option<OsString>,
-    /// The soname that the version is expected of.
+    /// The soname that should define the version.
     pub file: Option<OsString>,
-    /// It is called, and not before that is done is it missed.
+    /// It is bound at its first call: only that call fails.
     pub at_call: bool,
 }
 
-/// What linking a map comes to.
+/// The result of linking a map.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Link {
-    /// Nodes that are not defined, in the order in which ld.so looks for them.
+    /// Undefined nodes, in the order of ld.so's search.
     pub nodes: Vec<MissingNode>,
-    /// Symbols that are not defined, in the order in which ld.so looks for them.
+    /// Undefined symbols, in the order of ld.so's search.
     pub symbols: Vec<MissingSymbol>,
-    /// With what the process, or the `dlopen`, ends; `None` where it does not.
+    /// The error that ends the process or the `dlopen`.
     pub first_error: Option<LinkError>,
 }
 
 impl LinkMap<'_> {
-    /// Links all that is mapped: start-up first, then each [`open`](Self::open) in its turn.
+    /// Links all mapped objects: start-up first, then each [`open`](Self::open) in turn.
     #[must_use]
     pub fn link(&self, symbols: Symbols) -> Link {
         let mut linker = Linker::new(self, 0);
@@ -85,7 +86,7 @@ impl LinkMap<'_> {
         linker.link
     }
 
-    /// Links the last [`open`](Self::open) alone; the first `done` objects are taken for linked.
+    /// Links only the last [`open`](Self::open); the first `done` objects count as linked.
     #[must_use]
     pub fn link_last(&self, done: usize, symbols: Symbols) -> Link {
         let mut linker = Linker::new(self, done);
@@ -93,11 +94,11 @@ impl LinkMap<'_> {
         linker.link
     }
 
-    /// Does what `dlopen(name)` called from object `caller` does: maps, links, and where that fails takes all back.
+    /// Maps and links as `dlopen(name)` called from object `caller`, and unmaps everything on failure.
     ///
     /// # Errors
     ///
-    /// What `dlerror(3)` says, or what ends the process.
+    /// The text of `dlerror(3)`, or the error that ends the process.
     pub fn dlopen(
         &mut self,
         name: &OsStr,
@@ -118,31 +119,31 @@ impl LinkMap<'_> {
         Ok(index)
     }
 
-    /// The object that answers `symbol` of version `node` when the object at `index` asks for it.
+    /// The object that `symbol` of version `node` binds to for the object at `index`.
     #[must_use]
     pub fn binding(&self, index: usize, symbol: &[u8], node: Option<&[u8]>) -> Option<usize> {
-        let answers = |asked: &usize| {
-            let elf = self.objects().get(*asked).and_then(|mapped| mapped.object.elf().ok());
+        let defines = |index: &usize| {
+            let elf = self.objects().get(*index).and_then(|mapped| mapped.object.elf().ok());
             elf.is_some_and(|elf| elf.defines(symbol, node))
         };
         let elf = self.objects().get(index)?.object.elf().ok()?;
         let scope = self.scope(index, elf.symbolic());
-        scope.lists().flatten().copied().find(answers)
+        scope.lists().flatten().copied().find(defines)
     }
 
-    /// `l_scope`: the search lists that are gone through for the object at `index` while its stage is linked.
+    /// `l_scope`: the search lists of the object at `index` while its stage is linked.
     pub(super) fn scope(&self, index: usize, symbolic: bool) -> Scope<'_> {
         let stage_of = |index: usize| self.objects().get(index).map(|mapped| mapped.stage);
         let at = stage_of(index).unwrap_or(0);
         let stage = self.stages().get(at);
         let startup = self.stages().first().filter(|first| first.startup);
-        // What was opened with RTLD_GLOBAL before is asked after the program's own.
+        // Objects opened with RTLD_GLOBAL before follow the program's own.
         let earlier = self.stages().iter().take(at).skip(usize::from(startup.is_some()));
         let added = earlier.filter(|stage| stage.flags.global).map(|stage| stage.search.as_slice());
         let local = stage.filter(|stage| !stage.startup);
         let deep = local.is_some_and(|stage| stage.flags.deepbind) && startup.is_some();
         Scope {
-            // "We don't have to do this for the main map", and a deep binding asks it first anyway.
+            // "We don't have to do this for the main map", and with RTLD_DEEPBIND it is first anyway.
             own: (symbolic && !deep && self.program() != Some(index)).then_some([index]),
             global: startup.map(|stage| stage.search.as_slice()).into_iter().chain(added).collect(),
             local: local.map(|stage| stage.search.as_slice()),
@@ -151,7 +152,7 @@ impl LinkMap<'_> {
     }
 }
 
-/// The lists that are asked for a symbol.
+/// The lists that are searched for a symbol.
 pub(super) struct Scope<'m> {
     own: Option<[usize; 1]>,
     global: Vec<&'m [usize]>,
@@ -167,31 +168,31 @@ impl Scope<'_> {
     }
 }
 
-/// What a look-up comes to.
+/// The result of a look-up.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum Found {
     Object(usize),
     Nothing,
-    /// `check_match` insists that a provider of versions has some.
+    /// `check_match` asserts that the named provider defines versions.
     Assertion,
 }
 
 struct Linker<'m, 'l> {
     map: &'m LinkMap<'l>,
-    elves: Vec<Option<Elf<'m>>>,
+    elfs: Vec<Option<Elf<'m>>>,
     link: Link,
     checked: Vec<bool>,
     relocated: Vec<bool>,
 }
 
 impl<'m, 'l> Linker<'m, 'l> {
-    /// A linker for objects of which the first `done` are linked.
+    /// A linker that skips the first `done` objects.
     fn new(map: &'m LinkMap<'l>, done: usize) -> Self {
         let objects = map.objects();
         let linked: Vec<bool> = (0..objects.len()).map(|index| index < done).collect();
         Self {
             map,
-            elves: objects.iter().map(|mapped| mapped.object.elf().ok()).collect(),
+            elfs: objects.iter().map(|mapped| mapped.object.elf().ok()).collect(),
             link: Link::default(),
             checked: linked.clone(),
             relocated: linked,
@@ -206,7 +207,7 @@ impl<'m, 'l> Linker<'m, 'l> {
         if let Some(missing) = self.map.missing().get(stage.missing).filter(|_| next > stage.missing) {
             self.fail(missing.ends(program.map(Path::to_owned)));
         }
-        // At start-up the whole list is gone through, for a `dlopen` its search list: with filters they differ.
+        // Start-up links the whole list, a `dlopen` its search list: with filters they differ.
         let listed = self.map.listing().iter().filter_map(|listed| match listed {
             Listed::Object(index) if stage.search.contains(index) => Some(*index),
             _ => None,
@@ -241,14 +242,14 @@ impl<'m, 'l> Linker<'m, 'l> {
 
     /// `_dl_check_map_versions`.
     fn check_versions(&mut self, index: usize, program: Option<&Path>) {
-        let Some(Some(elf)) = self.elves.get(index) else { return };
+        let Some(Some(elf)) = self.elfs.get(index) else { return };
         let needs = elf.version_needs().unwrap_or_default();
         let packed = elf.relr() && elf.needed().iter().any(|needed| needed.starts_with(b"libc.so."));
         let objects = self.map.objects().len();
         for need in &needs {
             let file = OsStr::from_bytes(need.file);
             let Some(provider) = self.map.names.bearer(need.file, objects) else {
-                // The name of a missing library is borne by a stand-in, which is asked for nothing.
+                // A missing library has a placeholder of its name, which is not checked.
                 if !self.map.missing().iter().any(|missing| missing.name == file) {
                     self.fail_with(program, Fault::NEEDED);
                     let first = need.versions.first().map(|version| OsStr::from_bytes(version.name).to_owned());
@@ -263,7 +264,7 @@ impl<'m, 'l> Linker<'m, 'l> {
                 }
                 continue;
             };
-            let defined = self.elves.get(provider).and_then(|elf| elf.as_ref()?.version_definitions().ok());
+            let defined = self.elfs.get(provider).and_then(|elf| elf.as_ref()?.version_definitions().ok());
             let defined = defined.unwrap_or_default();
             for version in &need.versions {
                 if defined.iter().any(|definition| version.is_met_by(definition)) {
@@ -285,7 +286,7 @@ impl<'m, 'l> Linker<'m, 'l> {
                 self.link.nodes.push(missing);
             }
         }
-        // glibc 2.36 and later: an object with packed relocations must have been linked for a glibc that knows them.
+        // glibc 2.36 and later: an object with packed relocations must need the node.
         let knows = self.map.loader().glibc().is_some_and(|version| version >= (2, 36));
         let marked = needs.iter().flat_map(|need| &need.versions).any(|version| version.name == RELR_NODE);
         if knows && !needs.is_empty() && packed && !marked {
@@ -301,7 +302,7 @@ impl<'m, 'l> Linker<'m, 'l> {
         if self.map.objects().get(index).is_some_and(Mapped::is_interpreter) {
             return;
         }
-        let Some(Some(elf)) = self.elves.get(index) else { return };
+        let Some(Some(elf)) = self.elfs.get(index) else { return };
         let lazy = !elf.binds_now();
         let binding = if lazy && symbols == Symbols::Lazy { Binding::Lazy } else { Binding::Now };
         let started = symbols == Symbols::Started && program.is_some() && !self.map.loader().binds_now();
@@ -313,24 +314,24 @@ impl<'m, 'l> Linker<'m, 'l> {
         let mut at_once = None;
         for reference in &references {
             match self.look_up(reference, &scope) {
-                Answer::Object(_) => continue,
-                Answer::Assertion => {
+                Found::Object(_) => continue,
+                Found::Assertion => {
                     self.fail_with(program, Fault::VERSIONED);
                     continue;
                 }
-                Answer::Nothing if reference.weak || self.every_process_answers(reference) => continue,
-                Answer::Nothing => {}
+                Found::Nothing if reference.weak || self.is_in_every_process(reference) => continue,
+                Found::Nothing => {}
             }
-            let asked = (reference.name, reference.version);
+            let key = (reference.name, reference.version);
             let missing = MissingSymbol {
                 object: index,
                 symbol: own(reference.name),
-                at_call: waits && !at_once.get_or_insert_with(|| self.asked_at_once(index)).contains(&asked),
+                at_call: waits && !at_once.get_or_insert_with(|| self.bound_at_load(index)).contains(&key),
                 node: reference.version.map(|version| own(version.node)),
                 file: reference.version.map(|version| own(version.file)).filter(|file| !file.is_empty()),
             };
-            // Asked for as a value and as a function, it is missing once.
-            if !seen.insert(asked) {
+            // A symbol needed as data and as a function is reported once.
+            if !seen.insert(key) {
                 continue;
             }
             if !missing.at_call {
@@ -341,56 +342,56 @@ impl<'m, 'l> Linker<'m, 'l> {
         }
     }
 
-    /// `_dl_lookup_symbol_x`: the first object of the scope that answers.
-    fn look_up(&self, reference: &Reference<'m>, scope: &Scope<'m>) -> Answer {
+    /// `_dl_lookup_symbol_x`: the first matching object of the scope.
+    fn look_up(&self, reference: &Reference<'m>, scope: &Scope<'m>) -> Found {
         for list in scope.lists() {
-            let answer = self.ask(reference, list);
-            if answer != Answer::Nothing {
-                return answer;
+            let found = self.search_list(reference, list);
+            if found != Found::Nothing {
+                return found;
             }
         }
-        Answer::Nothing
+        Found::Nothing
     }
 
-    /// Whether the C library answers of a process whose program is not known: all that can open a library have it.
-    fn every_process_answers(&self, reference: &Reference<'_>) -> bool {
+    /// Whether the C library defines it, for a process whose program is not known: all that can open a library have
+    /// one.
+    fn is_in_every_process(&self, reference: &Reference<'_>) -> bool {
         let libc = self.map.program().is_none().then(|| self.map.libc()).flatten();
-        libc.is_some_and(|libc| libc.elf().is_ok_and(|elf| matches!(elf.answer(reference), Ok(Some(_)))))
+        libc.is_some_and(|libc| libc.elf().is_ok_and(|elf| matches!(elf.definition_of(reference), Ok(Some(_)))))
     }
 
-    /// What an object asks for as it is loaded, its calls left out.
-    fn asked_at_once(&self, index: usize) -> HashSet<(&'m [u8], Option<NeededVersion<'m>>)> {
-        let elf = self.elves.get(index).and_then(Option::as_ref);
+    /// The symbols that are bound when the object is loaded.
+    fn bound_at_load(&self, index: usize) -> HashSet<(&'m [u8], Option<NeededVersion<'m>>)> {
+        let elf = self.elfs.get(index).and_then(Option::as_ref);
         let references = elf.and_then(|elf| elf.references(Binding::Lazy).ok()).unwrap_or_default();
         references.iter().map(|reference| (reference.name, reference.version)).collect()
     }
 
     /// `do_lookup_x`.
-    fn ask(&self, reference: &Reference<'_>, list: &[usize]) -> Answer {
+    fn search_list(&self, reference: &Reference<'_>, list: &[usize]) -> Found {
         for &index in list {
-            let Some(Some(elf)) = self.elves.get(index) else { continue };
+            let Some(Some(elf)) = self.elfs.get(index) else { continue };
             if reference.class == RelocationClass::Copy && self.map.program() == Some(index) {
                 continue;
             }
-            if let Ok(Some(_)) = elf.answer(reference) {
+            if let Ok(Some(_)) = elf.definition_of(reference) {
                 let provider = reference.version.map(|version| version.file).filter(|file| !file.is_empty());
                 let bears = |file: &[u8]| self.map.names.bears(OsStr::from_bytes(file), index);
                 let insists = provider.is_some_and(bears) && !elf.is_versioned().unwrap_or(true);
-                return if insists { Answer::Assertion } else { Answer::Object(index) };
+                return if insists { Found::Assertion } else { Found::Object(index) };
             }
         }
-        Answer::Nothing
+        Found::Nothing
     }
 }
 
-/// What link editors add where they pack relocations (`DT_RELR`).
+/// The node that link editors add with packed relocations (`DT_RELR`).
 const RELR_NODE: &[u8] = b"GLIBC_ABI_DT_RELR";
 
 impl LinkMap<'_> {
-    /// What ld.so says of a node that is not defined; of one that is weak, or of a provider without nodes, only `ldd`
-    /// says it.
+    /// ld.so's message for an undefined node; for a weak one, or a provider without nodes, only `ldd` prints it.
     #[must_use]
-    pub fn words_of(&self, node: &MissingNode) -> String {
+    pub fn message_of(&self, node: &MissingNode) -> String {
         let path = |index: usize| self.objects().get(index).map(|mapped| mapped.path.display().to_string());
         let by = path(node.object).unwrap_or_default();
         let Some(provider) = node.provider.and_then(path) else { return Fault::NEEDED.to_string() };

@@ -24,43 +24,43 @@ use std::sync::Arc;
 /// An object of the link map.
 #[derive(Debug, Clone)]
 pub struct Mapped {
-    /// The names it answers to: as asked for, and its soname.
+    /// Its names: those it was opened by, and its soname.
     pub names: Vec<OsString>,
-    /// The path as ld.so would open it, `..` and all.
+    /// The path as ld.so would open it, with any `..`.
     pub path: PathBuf,
     /// The rule that found it.
     pub rule: Rule,
     /// The file.
     pub object: Arc<Object>,
-    /// Who caused it to be loaded; `None` for the program and for what was opened without a caller.
+    /// The object that loaded it; `None` for the program and for a `dlopen` without a caller.
     pub loader: Option<usize>,
-    /// The objects its needed entries and filters led to, in order; missing ones are left out.
+    /// The objects that its needed entries and filters resolved to, in order; missing ones are left out.
     pub needed: Vec<usize>,
-    /// `l_loader`: as `loader`, but a library that was opened by `dlopen` has none.
+    /// `l_loader`: as `loader`, but `None` for a library that `dlopen` opened.
     pub(super) parent: Option<usize>,
     /// The stage that mapped it.
     pub(super) stage: usize,
-    /// Where its dependencies led, and whether by a filter; nothing where they were not followed yet.
+    /// The resolved dependencies, each with whether it is a filter's; `None` before they are followed.
     led_to: Option<Vec<(usize, bool)>>,
 }
 
-/// A needed name that led to no object.
+/// A needed name that resolves to no object.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Missing {
     /// The name.
     pub name: OsString,
-    /// Who needs it.
+    /// The object that needs it.
     pub needed_by: PathBuf,
-    /// The first file of that name, if it cannot be used; `None` where there is no such file.
+    /// The first file of that name, which cannot be used; `None` where no such file exists.
     pub unusable: Option<(PathBuf, ObjectError)>,
-    /// How ld.so puts it.
+    /// ld.so's message.
     pub(super) words: Words,
     /// It is missing at start-up, not in a `dlopen`.
     pub(super) startup: bool,
 }
 
-/// An entry of `LD_PRELOAD` or `/etc/ld.so.preload` that ld.so passes over, which it says on standard error.
+/// An entry of `LD_PRELOAD` or `/etc/ld.so.preload` that ld.so ignores with a message on standard error.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Ignored {
@@ -71,22 +71,22 @@ pub struct Ignored {
     pub(super) words: Words,
 }
 
-/// How a library is opened: the flags of `dlopen(3)`.
+/// The flags of `dlopen(3)`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Flags {
-    /// `RTLD_GLOBAL`: what is loaded afterwards may bind to it.
+    /// `RTLD_GLOBAL`: objects that are loaded later may bind to it.
     pub global: bool,
-    /// `RTLD_DEEPBIND`: it asks itself before the global scope.
+    /// `RTLD_DEEPBIND`: its own scope precedes the global one.
     pub deepbind: bool,
 }
 
-/// Start-up, or one `dlopen`: what it maps is linked together.
+/// Start-up, or one `dlopen`: the objects that it maps are linked together.
 #[derive(Debug, Clone)]
 pub(super) struct Stage {
-    /// The program, or the object that was opened; `None` where it could not be.
+    /// The program, or the opened object; `None` where that failed.
     pub(super) root: Option<usize>,
-    /// `l_searchlist`: the root, what it preloads, and all they need, breadth first.
+    /// `l_searchlist`: the root, the preloaded objects, and all they need, breadth first.
     pub(super) search: Vec<usize>,
     /// How many were missing before.
     pub(super) missing: usize,
@@ -104,7 +104,7 @@ pub enum Listed {
     Missing(usize),
 }
 
-/// Objects in the order ld.so would map them, and what it would miss.
+/// Objects in the order in which ld.so would map them, and the missing names.
 #[derive(Debug, Clone)]
 pub struct LinkMap<'l> {
     loader: &'l Loader,
@@ -115,20 +115,20 @@ pub struct LinkMap<'l> {
     list: Vec<Listed>,
     pub(super) names: Names,
     program: Option<usize>,
-    /// The ld.so of the process, as long as nothing needed it.
+    /// The ld.so of the process, until an object needs it.
     interpreter: Option<PathBuf>,
     process: Process,
-    /// Entries of `LD_PRELOAD` that somebody takes out before the start.
+    /// Entries of `LD_PRELOAD` that are removed before the start.
     taken_out: Vec<OsString>,
-    /// What an auditor gives for a name that an object needs: `la_objsearch` of rtld-audit(7).
+    /// The file that an auditor returns for a needed name: `la_objsearch` of rtld-audit(7).
     handed: BTreeMap<OsString, PathBuf>,
-    /// `LD_LIBRARY_PATH` is passed over.
+    /// `LD_LIBRARY_PATH` is ignored.
     is_unsearched: bool,
     stages: Vec<Stage>,
 }
 
 impl<'l> LinkMap<'l> {
-    /// Nothing mapped yet: a process whose program is not known.
+    /// An empty link map: a process whose program is not known.
     #[must_use]
     pub fn new(loader: &'l Loader) -> Self {
         Self {
@@ -148,21 +148,21 @@ impl<'l> LinkMap<'l> {
         }
     }
 
-    /// With these entries taken out of `LD_PRELOAD` before anything is started.
+    /// Removes these entries from `LD_PRELOAD` before the start.
     #[must_use]
     pub fn without_preloads(mut self, entries: Vec<OsString>) -> Self {
         self.taken_out = entries;
         self
     }
 
-    /// With an auditor that gives these files for these names, whoever needs them.
+    /// Adds an auditor that returns these files for these names, for every object.
     #[must_use]
     pub fn audited(mut self, handed: BTreeMap<OsString, PathBuf>) -> Self {
         self.handed = handed;
         self
     }
 
-    /// Maps a program, what `LD_PRELOAD` and `/etc/ld.so.preload` name, and all they need, as at start-up.
+    /// Maps a program, the objects of `LD_PRELOAD` and `/etc/ld.so.preload`, and all they need, as at start-up.
     ///
     /// # Platform behaviour
     ///
@@ -172,7 +172,7 @@ impl<'l> LinkMap<'l> {
         let path = self.loader.host().canonical(program).unwrap_or_else(|_| program.to_owned());
         let object = self.loader.objects().open(&path)?;
         let kind = ProgramKind::of_object(&object);
-        let secure = self.loader.host().gives_rights(&object.stat);
+        let secure = self.loader.host().changes_rights(&object.stat);
         let interpreter = object.facts.interpreter.as_deref().map(PathBuf::from);
         self.begin(path, object, interpreter, secure);
         if matches!(kind, ProgramKind::Dynamic { .. } | ProgramKind::Library) {
@@ -183,7 +183,7 @@ impl<'l> LinkMap<'l> {
         Ok(())
     }
 
-    /// Maps what `ld.so FILE` maps, which lets any object stand in for the program: the link map that `ldd` shows.
+    /// Maps as `ld.so FILE`, where any object takes the program's place: the link map that `ldd` shows.
     pub fn list(&mut self, file: &Path) -> Result<(), ObjectError> {
         let object = self.loader.load(file)?;
         if let Some(fault) = mapping_fault(object.bytes(), object.elf().ok().as_ref(), Role::Program) {
@@ -232,8 +232,7 @@ impl<'l> LinkMap<'l> {
         self.place_interpreter();
     }
 
-    /// Maps what `dlopen(name)` called from object `caller` would map. The index of the object, if
-    /// there is one.
+    /// Maps as `dlopen(name)` called from object `caller`; returns the index of the object.
     pub fn open(&mut self, name: &OsStr, caller: Option<usize>) -> Option<usize> {
         self.open_with(name, caller, Flags::default())
     }
@@ -266,32 +265,32 @@ impl<'l> LinkMap<'l> {
         &self.objects
     }
 
-    /// The needed names that led nowhere.
+    /// The needed names that were not found.
     #[must_use]
     pub fn missing(&self) -> &[Missing] {
         &self.missing
     }
 
-    /// The entries of `LD_PRELOAD` and `/etc/ld.so.preload` that ld.so would pass over.
+    /// The entries of `LD_PRELOAD` and `/etc/ld.so.preload` that ld.so would ignore.
     #[must_use]
     pub fn ignored(&self) -> &[Ignored] {
         &self.ignored
     }
 
-    /// Objects and missing names in the order of ld.so's own list. What filters the program comes before it there, and is
-    /// not part of what `LD_TRACE_LOADED_OBJECTS` prints.
+    /// Objects and missing names in the order of ld.so's own list. Filters of the program precede it there, and
+    /// `LD_TRACE_LOADED_OBJECTS` does not print them.
     #[must_use]
     pub fn listing(&self) -> &[Listed] {
         &self.list
     }
 
-    /// The object that answers to `name`.
+    /// The object with the name `name`.
     #[must_use]
     pub fn by_name(&self, name: &OsStr) -> Option<&Mapped> {
         self.names.of(name).and_then(|index| self.objects.get(index))
     }
 
-    /// Whether the process has another user's rights, so that `LD_LIBRARY_PATH` does not count.
+    /// Whether the process has another user's rights (`AT_SECURE`), so that `LD_LIBRARY_PATH` does not count.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.process.secure
@@ -321,7 +320,7 @@ impl<'l> LinkMap<'l> {
         self.loader.objects()
     }
 
-    /// The C library that a process has which is not known, whoever asks for it or nobody.
+    /// The C library of a process whose program is not known, needed or not.
     pub(super) fn libc(&self) -> Option<Arc<Object>> {
         let mapped = self.by_name(OsStr::new(LIBC)).map(|mapped| Arc::clone(&mapped.object));
         let search = Search { chain: &[], program: None, process: &self.process, preload: false };
@@ -332,7 +331,7 @@ impl<'l> LinkMap<'l> {
         self.loader
     }
 
-    /// Takes back the last stage, as a `dlopen` that failed does.
+    /// Unmaps the last stage, as a failed `dlopen`.
     pub(super) fn undo_stage(&mut self, objects: usize) {
         if let Some(stage) = self.stages.pop() {
             self.missing.truncate(stage.missing);
@@ -369,7 +368,7 @@ impl<'l> LinkMap<'l> {
         self.missing.push(Missing { name: name.to_owned(), needed_by, unusable, words, startup });
     }
 
-    /// `_dl_map_object`: what is mapped under that name or soname, else a path, else a search.
+    /// `_dl_map_object`: the mapped object of that name or soname, else a path, else a search.
     fn find(
         &mut self,
         name: &OsStr,
@@ -377,12 +376,12 @@ impl<'l> LinkMap<'l> {
         found_by: Option<Rule>,
         role: Role,
     ) -> Result<usize, Failure> {
-        // It is the second in the list, behind the program.
+        // It is the second in the list, after the program.
         if let Some(index) = self.take_interpreter(name, caller) {
             return Ok(index);
         }
         if let Some(index) = self.names.of(name) {
-            self.names.asked_for(name, index);
+            self.names.resolved(name, index);
             return Ok(index);
         }
         let preload = found_by == Some(Rule::Preload);
@@ -391,13 +390,13 @@ impl<'l> LinkMap<'l> {
             let (path, object) = self.loader.open_path(name, requester.as_ref(), self.process.secure)?;
             (path, object, Rule::Path)
         } else {
-            // The program brought it, by a search of its own.
+            // The program loaded it, by its own search.
             let from = caller.filter(|_| self.program.is_some() || name != LIBC);
             let chain: Vec<Requester<'_>> = self.chain(from).collect();
             let program = self.program.and_then(|program| self.requester(program));
             self.loader.search(name, &Search { chain: &chain, program, process: &self.process, preload })?
         };
-        // The program's own file is not known to ld.so, and would be mapped again.
+        // ld.so does not know the program's own file, and would map it again.
         if let Some(index) = self.names.of_file(object.stat.id) {
             self.names.add(name, index);
             if let Some(mapped) = self.objects.get_mut(index) {
@@ -414,7 +413,7 @@ impl<'l> LinkMap<'l> {
     /// ld.so itself is in the list from the start, under its path and its soname.
     fn take_interpreter(&mut self, name: &OsStr, caller: Option<usize>) -> Option<usize> {
         let path = self.interpreter.as_ref()?;
-        // Its soname is the name of the file, wherever a distribution puts that.
+        // Its soname is its file name, in every distribution's directory.
         if path.as_os_str() != name && path.file_name() != Some(name) {
             return None;
         }
@@ -424,7 +423,7 @@ impl<'l> LinkMap<'l> {
         Some(self.add(path, object, Rule::Interpreter, caller, Some(name)))
     }
 
-    /// At the end of start-up ld.so takes itself out of the list, or puts itself where it was first needed.
+    /// At the end of start-up ld.so removes itself from the list, or moves to the place where it was first needed.
     fn place_interpreter(&mut self) {
         self.interpreter = None;
         let Some(stage) = self.stages.last() else { return };
@@ -479,20 +478,20 @@ impl<'l> LinkMap<'l> {
 }
 
 impl Missing {
-    /// What dlerror(3) says of it.
+    /// The text of dlerror(3).
     #[must_use]
     pub fn error(&self) -> LinkError {
         self.ends(None)
     }
 
-    /// With what ld.so ends a program, or a `dlopen`, over it.
+    /// The error with which ld.so ends a program or a `dlopen`.
     pub(super) fn ends(&self, program: Option<PathBuf>) -> LinkError {
         LinkError { program, fault: self.words.fault(self.startup) }
     }
 }
 
 impl Mapped {
-    /// Whether it is the process' ld.so.
+    /// Whether it is the ld.so of the process.
     #[must_use]
     pub fn is_interpreter(&self) -> bool {
         self.rule == Rule::Interpreter
@@ -505,13 +504,13 @@ impl Stage {
     }
 }
 
-/// What every process has mapped that can open a library.
+/// The library that every process with `dlopen` has mapped.
 const LIBC: &str = "libc.so.6";
 /// `SECURE_NAME_LIMIT`.
 const NAME_LIMIT: usize = 255;
 
 impl Failure {
-    /// The file that stands where the search ended, and what is wrong with it.
+    /// The file that ended the search, and its fault.
     fn unusable(&self, objects: &Objects) -> Option<(PathBuf, ObjectError)> {
         match self {
             Self::NotFound(Errno::NOENT) | Self::OtherClass | Self::Token => None,
@@ -528,7 +527,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What ld.so prints about an entry that cannot be preloaded.
+/// ld.so's message for an entry that cannot be preloaded.
 impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, from, words } = self;

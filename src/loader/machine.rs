@@ -1,7 +1,7 @@
-//! The ld.so of a machine: for which processor it is, where it looks of its own accord, and how old it is.
+//! The ld.so of a machine: its processor, its default directories and its release.
 //!
-//! Takes the machine; gives what is compiled into its ld.so, read from the file itself, and what the processor adds to
-//! each directory. Never runs it.
+//! Takes the machine; returns the facts compiled into its ld.so, read from the file itself, and the subdirectories
+//! that the processor adds to each directory. Never runs it.
 
 use super::cache::Legacy;
 use super::tunables::{number, tunable};
@@ -17,13 +17,13 @@ use std::sync::OnceLock;
 pub(super) struct Architecture {
     /// `e_machine`.
     pub(super) machine: u16,
-    /// As the kernel names it in `AT_PLATFORM`.
+    /// The kernel's name in `AT_PLATFORM`.
     name: &'static str,
     /// The `PT_INTERP` of its programs.
     pub(super) interpreter: &'static str,
-    /// `_DL_CACHE_DEFAULT_ID`: what its entries in the cache are marked with.
+    /// `_DL_CACHE_DEFAULT_ID`: the mark of its entries in the cache.
     pub(super) cache_id: u32,
-    /// The first parts that its old subdirectories can have.
+    /// The possible first parts of its old subdirectories.
     legacy: &'static [&'static str],
 }
 
@@ -50,18 +50,18 @@ const ORDER: [Architecture; 2] = [X86_64, AARCH64];
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) architecture: Architecture,
-    /// Major and minor number of the glibc it belongs to; `None` where it does not say.
+    /// Major and minor number of its glibc; `None` where the file does not record them.
     pub(super) version: Option<(u16, u16)>,
     /// The directories it searches last.
     pub(super) default_dirs: Vec<PathBuf>,
     /// The glibc-hwcaps subdirectories the processor can use, best first.
     pub(super) hwcaps: Vec<&'static str>,
-    /// What `$LIB` stands for.
+    /// The value of `$LIB`.
     pub(super) lib: OsString,
     platform: OnceLock<Platform>,
 }
 
-/// What a processor is called, and what it can do, by the measure of glibc before 2.37.
+/// The name and the features of a processor for glibc before 2.37.
 #[derive(Debug, Clone)]
 struct Platform {
     name: &'static str,
@@ -80,7 +80,7 @@ impl Machine {
         let bytes = mapped.as_ref().map(|(_, map)| &**map).unwrap_or_default();
         let mut default_dirs = system_dirs(bytes);
         if default_dirs.is_empty() {
-            // No ld.so to ask (an image without one): the two layouts in use, the multiarch one first.
+            // An image without ld.so: the two layouts in use, the multiarch one first.
             let multiarch = format!("{}-linux-gnu", architecture.name);
             let dirs = [format!("/lib/{multiarch}"), format!("/usr/lib/{multiarch}")];
             default_dirs = dirs.map(PathBuf::from).into();
@@ -96,25 +96,25 @@ impl Machine {
         }
     }
 
-    /// Whether it still searches subdirectories such as `tls/x86_64`: glibc 2.37 gave them up.
+    /// Whether it still searches subdirectories such as `tls/x86_64`, which glibc 2.37 removed.
     pub(super) fn has_legacy_subdirs(&self) -> bool {
         self.version.is_some_and(|version| version < (2, 37))
     }
 
     /// Whether it sorts objects depth first: the tunable `glibc.rtld.dynamic_sort` is 2, the default since 2.36.
     pub(super) fn sorts_depth_first(&self, host: &Host) -> bool {
-        // Before 2.35 there is but one way.
+        // Before 2.35 there is only one order.
         let knows = self.version.is_none_or(|version| version >= (2, 35));
-        let asked = tunable(host, "glibc.rtld.dynamic_sort").filter(|_| knows);
-        asked.map_or_else(|| self.version.is_none_or(|version| version >= (2, 36)), |asked| asked != "1")
+        let setting = tunable(host, "glibc.rtld.dynamic_sort").filter(|_| knows);
+        setting.map_or_else(|| self.version.is_none_or(|version| version >= (2, 36)), |setting| setting != "1")
     }
 
-    /// What `$PLATFORM` stands for.
+    /// The value of `$PLATFORM`.
     pub(super) fn platform(&self, host: &Host) -> &'static str {
         self.facts(host).name
     }
 
-    /// The hwcap bits with which it takes entries of the cache that are for old subdirectories.
+    /// The hwcap bits by which it accepts cache entries for old subdirectories.
     pub(super) fn legacy_hwcaps(&self, host: &Host) -> Option<Legacy> {
         if !self.has_legacy_subdirs() {
             return None;
@@ -130,7 +130,8 @@ impl Machine {
         Some(Legacy { bits, platforms: if self.architecture == X86_64 { 0xf << 48 } else { 0 }, platform })
     }
 
-    /// The old subdirectories of a directory, in the order of `_dl_important_hwcaps`: every set of the names, best first.
+    /// The old subdirectories of a directory, in the order of `_dl_important_hwcaps`: every set of the names, best
+    /// first.
     pub(super) fn legacy_subdirs(&self, host: &Host, has: impl Fn(&str) -> bool) -> Vec<PathBuf> {
         if !self.has_legacy_subdirs() || !self.architecture.legacy.iter().any(|name| has(name)) {
             return Vec::new();
@@ -189,8 +190,8 @@ fn platform(_: &Host) -> Platform {
     Platform { name: ORDER[0].name, important: Vec::new() }
 }
 
-/// The glibc-hwcaps subdirectories this processor can use, best first (`sysdeps/x86_64/dl-hwcaps_subdirs.c`): each level
-/// asks for what the one below it does.
+/// The glibc-hwcaps subdirectories that this processor can use, best first (`sysdeps/x86_64/dl-hwcaps_subdirs.c`):
+/// each level includes the requirements of the one below.
 #[cfg(target_arch = "x86_64")]
 fn hwcaps(usable: &Usable<'_>) -> Vec<&'static str> {
     let levels: [(&str, &[&str]); 3] = [
@@ -209,8 +210,8 @@ fn hwcaps(_: &Usable<'_>) -> Vec<&'static str> {
     Vec::new()
 }
 
-/// The features of the processor that a process may use: the tunable `glibc.cpu.hwcaps` takes some away
-/// (`sysdeps/x86/cpu-tunables.c`); it gives none.
+/// The usable features of the processor: the tunable `glibc.cpu.hwcaps` can only disable some
+/// (`sysdeps/x86/cpu-tunables.c`).
 struct Usable<'h> {
     masked: Vec<&'h str>,
 }
@@ -230,9 +231,9 @@ impl<'h> Usable<'h> {
     #[cfg(target_arch = "x86_64")]
     fn has(&self, feature: &str) -> bool {
         use std::arch::is_x86_feature_detected as has;
-        // What lies in the registers that XSAVE keeps is lost without it.
+        // These need the registers that XSAVE saves.
         let kept = !matches!(feature, "F16C" | "FMA") && !feature.starts_with("AVX") || self.keeps_registers();
-        // No name of a tunable stands for these.
+        // The tunable has no names for these.
         let fixed = matches!(feature, "CMPXCHG16B" | "SSE3" | "F16C");
         let masked = !fixed && self.masked.contains(&feature);
         kept && !masked
@@ -278,7 +279,7 @@ fn version(bytes: &[u8]) -> Option<(u16, u16)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// `DL_DST_LIB`: the library directory without its slash, as Debian has it, or its last part, as upstream.
+/// `DL_DST_LIB`: the library directory without its slash on Debian, its last part upstream.
 fn lib(bytes: &[u8], default_dirs: &[PathBuf]) -> OsString {
     let Some(first) = default_dirs.first() else { return "lib".into() };
     let whole = first.strip_prefix("/").unwrap_or(first).as_os_str();

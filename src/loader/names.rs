@@ -1,8 +1,8 @@
-//! Under which names the objects of a link map are known.
+//! The names of the objects of a link map.
 //!
-//! Takes each object as it is mapped; tells which one a name means. ld.so walks its list from the head, so the first
-//! object of a name keeps it. Two kinds of names differ: those that an object was asked for by, and its soname, which
-//! counts as one of them only once it was asked for (`l_soname_added` in `elf/dl-load.c`).
+//! Takes each object as it is mapped; resolves a name to one. ld.so walks its list from the head, so the first
+//! object of a name keeps it. The names by which an object was opened differ from its soname, which
+//! joins them at its first use (`l_soname_added` in `elf/dl-load.c`).
 
 use crate::host::FileId;
 use std::collections::{HashMap, HashSet};
@@ -15,12 +15,12 @@ use std::path::Path;
 pub(super) struct Names {
     by_name: HashMap<OsString, usize>,
     by_file: HashMap<FileId, usize>,
-    /// `l_name` and `l_libname`: what `_dl_name_match_p` knows.
+    /// `l_name` and `l_libname`, which `_dl_name_match_p` compares.
     libnames: HashSet<(usize, OsString)>,
 }
 
 impl Names {
-    /// The object that answers to `name`.
+    /// The object with the name `name`.
     pub(super) fn of(&self, name: &OsStr) -> Option<usize> {
         self.by_name.get(name).copied()
     }
@@ -30,7 +30,7 @@ impl Names {
         self.by_file.get(&file).copied()
     }
 
-    /// The first object that was asked for by `name`, or lies there; its soname alone does not count.
+    /// The first object that was opened by `name`, or has that path; its soname alone does not count.
     pub(super) fn bearer(&self, name: &[u8], objects: usize) -> Option<usize> {
         let name = OsStr::from_bytes(name);
         let first = self.of(name).filter(|index| self.bears(name, *index));
@@ -42,8 +42,8 @@ impl Names {
         self.libnames.contains(&(index, name.to_owned()))
     }
 
-    /// `name` was asked for and led to the object at `index`.
-    pub(super) fn asked_for(&mut self, name: &OsStr, index: usize) {
+    /// Records that `name` resolved to the object at `index`.
+    pub(super) fn resolved(&mut self, name: &OsStr, index: usize) {
         if !self.bears(name, index) {
             self.libnames.insert((index, name.to_owned()));
         }
@@ -55,7 +55,7 @@ impl Names {
         self.libnames.insert((index, name.to_owned()));
     }
 
-    /// A new object; of the program, which is asked for by no name, only the soname is known.
+    /// Adds an object; the program, which nothing opens by name, has only its soname.
     pub(super) fn insert(
         &mut self,
         index: usize,

@@ -1,7 +1,7 @@
 //! ELF files of one machine, each opened once.
 //!
-//! Takes paths; gives [`Object`]s: the stat of the file, its bytes, and what its dynamic table says.
-//! The same file under two names is opened once, and each of its objects has its own path. Never searches for anything.
+//! Takes paths; returns [`Object`]s: the stat of the file, its bytes, and the facts of its dynamic table.
+//! A file with two names is opened once, and each of its objects has its own path. Never searches for anything.
 
 use crate::elf::{Elf, ElfError, Filter, Kind, Refusal, dies_when_mapped, open_verify};
 use crate::host::{FileId, Hints, Host, Map, Stat};
@@ -20,30 +20,30 @@ pub enum ObjectError {
     /// The file could not be opened or mapped.
     #[error("cannot be opened: {0}")]
     Open(Arc<io::Error>),
-    /// The file is not an ELF object we can read.
+    /// The file is not a readable ELF object.
     #[error(transparent)]
     Elf(ElfError),
-    /// The file ends before the segments its program headers promise: mapping it ends in `SIGBUS`.
+    /// The file ends before the segments of its program headers: mapping it ends in `SIGBUS`.
     #[error("truncated: the file ends before its segments do")]
     Truncated,
-    /// A sound object that ld.so does not load, in its own words.
+    /// A sound object that ld.so does not load, with ld.so's reason.
     #[error("{0}")]
     Refused(&'static str),
 }
 
 impl Hints for ObjectError {}
 
-/// Why ld.so does not map a file, or dies of it.
+/// Why ld.so does not map a file, or dies on it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum LoadError {
     /// It cannot be opened; the search goes on after most of these.
     Open(Arc<io::Error>),
-    /// It is not for this ld.so, or not at all; see there whether the search goes on.
+    /// ld.so refuses it; the [`Refusal`] decides whether the search goes on.
     Refused(Refusal),
-    /// What stands there cannot be read, a directory for instance; the search ends.
+    /// It cannot be read, such as a directory; the search ends.
     Read(Arc<io::Error>),
-    /// ld.so takes it and the process dies by a signal: the file is cut short, or its tables lead nowhere.
+    /// ld.so maps it and the process dies by a signal: the file is truncated, or its tables point outside it.
     Dies(ObjectError),
 }
 
@@ -58,16 +58,16 @@ pub enum Dependency {
     Auxiliary(OsString),
 }
 
-/// What the dynamic table of an object says, owned.
+/// The facts of the dynamic table of an object, owned.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// `DT_SONAME`.
     pub soname: Option<OsString>,
     /// `DT_NEEDED`, in order.
     pub needed: Vec<OsString>,
-    /// All that it loads, in order: `needed` and the filters between.
+    /// All dependencies, in order: `needed` and the filters between.
     pub dependencies: Vec<Dependency>,
-    /// `DT_RPATH`; glibc does not look at it where there is a `DT_RUNPATH`.
+    /// `DT_RPATH`; glibc ignores it where there is a `DT_RUNPATH`.
     pub rpath: Option<OsString>,
     /// `DT_RUNPATH`.
     pub runpath: Option<OsString>,
@@ -75,11 +75,11 @@ pub struct Facts {
     pub nodeflib: bool,
     /// `PT_INTERP`.
     pub interpreter: Option<OsString>,
-    /// Whether there is a dynamic table at all.
+    /// Whether it has a dynamic table.
     pub dynamic: bool,
     /// The GNU build ID in hex.
     pub build_id: Option<String>,
-    /// Whether loading it asks for executable stacks.
+    /// Whether loading it makes the stacks executable.
     pub executable_stack: bool,
 }
 
@@ -88,11 +88,11 @@ pub struct Facts {
 pub struct Object {
     /// The path it was opened by.
     pub path: PathBuf,
-    /// Stat of the file that was read.
+    /// Stat of the read file.
     pub stat: Stat,
-    /// What its dynamic table says.
+    /// The facts of its dynamic table.
     pub facts: Arc<Facts>,
-    /// The file ends before its segments do. Only [`Objects::load`] gives such an object.
+    /// The file ends before its segments do. Only [`Objects::load`] returns such an object.
     pub truncated: bool,
     map: Arc<Map>,
 }
@@ -107,34 +107,34 @@ impl Object {
         Arc::new(Self { path: path.to_owned(), stat: self.stat, facts, truncated: self.truncated, map })
     }
 
-    /// The view of the object for questions about symbols. Cheap: headers and dynamic table only.
+    /// The ELF view of the object, for symbols. Cheap: reads headers and dynamic table only.
     pub fn elf(&self) -> Result<Elf<'_>, ElfError> {
         Elf::parse(&self.map)
     }
 
-    /// The bytes of the file; none where more files are open than the kernel maps (see [`Objects`]).
+    /// The bytes of the file; empty where more files are open than the kernel maps (see [`Objects`]).
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
 
-    /// Whether the file was cut short while it was read: what its missing part would have said was read as zeros.
+    /// Whether the file was truncated while it was read: the missing part reads as zeros.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.map.is_cut()
     }
 
-    /// Gives back the memory that the bytes looked at so far take, until they are looked at again.
+    /// Releases the memory of the bytes read so far, until they are read again.
     pub fn rest(&self) {
         self.map.rest();
     }
 
-    /// Tells the kernel that single places of the file will be looked at, far apart, or no longer so.
+    /// Advises the kernel that reads of the file are scattered, or no longer so.
     pub fn expect_scattered(&self, scattered: bool) {
         self.map.expect_scattered(scattered);
     }
 
-    /// The name other objects know it by: its soname, else its file name.
+    /// Its soname, else its file name.
     #[must_use]
     pub fn name(&self) -> &OsStr {
         self.facts.soname.as_deref().or_else(|| self.path.file_name()).unwrap_or_default()
@@ -144,15 +144,14 @@ impl Object {
 type Opened = Result<Arc<Object>, ObjectError>;
 type Loaded = Result<Arc<Object>, LoadError>;
 
-/// From this many objects on, what was read of a file is not kept in memory: around each byte that is looked at, Linux
-/// maps sixteen pages.
+/// From this many objects on, read pages are released: Linux maps sixteen pages around each read byte.
 const MANY: usize = 128;
 
-/// From this many on, only the facts are kept: Linux gives a process 65530 maps (`vm.max_map_count`), and the allocator
-/// wants some.
+/// From this many on, only the facts are kept: Linux limits a process to 65530 maps (`vm.max_map_count`), and the
+/// allocator needs some.
 const MAPS: usize = 16_384;
 
-/// The ELF files opened so far. Of very many the bytes are let go: they can be listed, not looked into.
+/// The ELF files opened so far. Above a limit their bytes are released: only their facts remain.
 ///
 /// Cheap to clone: all clones share what was opened.
 #[derive(Debug, Clone)]
@@ -163,20 +162,20 @@ pub struct Objects {
 
 #[derive(Debug, Default)]
 struct Known {
-    // By its bytes: ordered by parts, paths take longer to compare.
+    // Keys are bytes: comparing paths by parts is slower.
     by_path: Mutex<BTreeMap<OsString, Opened>>,
     by_id: Mutex<BTreeMap<FileId, Opened>>,
-    /// What ld.so makes of files that we would not open.
+    /// ld.so's verdict on files that [`Objects::open`] refuses.
     damaged: Mutex<BTreeMap<FileId, Loaded>>,
 }
 
-/// What a lock guards; a thread that ended in the middle left it whole, for each is written at once.
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks; a poisoned lock still guards whole data, since each write is a single one.
+fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Objects {
-    /// None yet, on this machine.
+    /// An empty collection for this machine.
     #[must_use]
     pub fn new(host: &Host) -> Self {
         Self { host: host.clone(), known: Arc::default() }
@@ -190,19 +189,19 @@ impl Objects {
 
     /// The object at `path`, as ld.so would map it.
     pub fn open(&self, path: &Path) -> Result<Arc<Object>, ObjectError> {
-        if let Some(opened) = held(&self.known.by_path).get(path.as_os_str()) {
+        if let Some(opened) = lock(&self.known.by_path).get(path.as_os_str()) {
             return opened.clone();
         }
         let opened = self.open_new(path);
-        held(&self.known.by_path).insert(path.as_os_str().to_owned(), opened.clone());
+        lock(&self.known.by_path).insert(path.as_os_str().to_owned(), opened.clone());
         opened
     }
 
-    /// The object at `path` as the ld.so of `machine` takes it: a file that is cut short is mapped all the same.
+    /// The object at `path` as the ld.so of `machine` maps it: also a truncated file.
     pub fn load(&self, path: &Path, machine: u16) -> Result<Arc<Object>, LoadError> {
         match self.open(path) {
             Ok(object) => open_verify(&object.map, machine).map(|()| object).map_err(LoadError::Refused),
-            // open(2) of a directory goes well, and read(2) says what it is.
+            // open(2) of a directory succeeds, and read(2) fails.
             Err(ObjectError::Open(error)) if error.kind() != io::ErrorKind::NotFound && self.host.is_dir(path) => {
                 Err(LoadError::Read(Arc::new(io::Error::from_raw_os_error(rustix::io::Errno::ISDIR.raw_os_error()))))
             }
@@ -213,7 +212,7 @@ impl Objects {
 
     fn load_damaged(&self, path: &Path, machine: u16, error: ObjectError) -> Loaded {
         let (map, stat) = self.host.map(path).map_err(|error| LoadError::Open(Arc::new(error)))?;
-        if let Some(loaded) = held(&self.known.damaged).get(&stat.id) {
+        if let Some(loaded) = lock(&self.known.damaged).get(&stat.id) {
             return loaded.clone().map(|object| object.under(path));
         }
         let judge = || {
@@ -227,20 +226,19 @@ impl Objects {
             let (facts, map) = (Arc::new(facts), Arc::new(map));
             Arc::new(Object { path: path.to_owned(), stat, facts, truncated: true, map })
         });
-        held(&self.known.damaged).insert(stat.id, loaded.clone());
+        lock(&self.known.damaged).insert(stat.id, loaded.clone());
         loaded
     }
 
     fn open_new(&self, path: &Path) -> Opened {
         let (mut map, stat) = self.host.map(path).map_err(|error| ObjectError::Open(Arc::new(error)))?;
-        if let Some(opened) = held(&self.known.by_id).get(&stat.id) {
+        if let Some(opened) = lock(&self.known.by_id).get(&stat.id) {
             return opened.clone().map(|object| object.under(path));
         }
-        // Headers, dynamic table and the few names are megabytes apart, and a page each: without this the kernel reads as
-        // far ahead of each as it is set to.
+        // Headers, dynamic table and names are megabytes apart, and a page each: read-ahead would read the rest.
         map.expect_scattered(true);
         let read = match Elf::parse(&map) {
-            // Whatever the zeros looked like.
+            // Whatever the zeros parsed as.
             _ if map.is_cut() => Err(ObjectError::Truncated),
             Ok(elf) if elf.truncated() => Err(ObjectError::Truncated),
             Ok(elf) => Ok(facts(&elf)),
@@ -248,7 +246,7 @@ impl Objects {
             Err(error) => Err(ObjectError::Elf(error)),
         };
         map.expect_scattered(false);
-        let count = held(&self.known.by_id).len();
+        let count = lock(&self.known.by_id).len();
         if count >= MAPS {
             map.close();
         } else if count >= MANY {
@@ -258,7 +256,7 @@ impl Objects {
             let (facts, map) = (Arc::new(facts), Arc::new(map));
             Arc::new(Object { path: path.to_owned(), stat, facts, truncated: false, map })
         });
-        held(&self.known.by_id).insert(stat.id, opened.clone());
+        lock(&self.known.by_id).insert(stat.id, opened.clone());
         opened
     }
 }

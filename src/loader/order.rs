@@ -1,8 +1,8 @@
-//! In which order ld.so relocates objects: those that are needed before those that need them.
+//! The order in which ld.so relocates objects: providers before consumers.
 //!
-//! Takes a search list; gives its objects as `_dl_sort_maps_dfs` (`elf/dl-sort-maps.c`) sorts them, last first, which is
-//! how `dl_main` and `dl_open_worker` go through them. Before glibc 2.36, or where the
-//! tunable `glibc.rtld.dynamic_sort` asks for it, it is `_dl_sort_maps_original`.
+//! Takes a search list; returns its objects in the order of `_dl_sort_maps_dfs` (`elf/dl-sort-maps.c`), last first, as
+//! `dl_main` and `dl_open_worker` relocate them. Before glibc 2.36, or where the
+//! tunable `glibc.rtld.dynamic_sort` selects it, the order is that of `_dl_sort_maps_original`.
 
 use super::linkmap::LinkMap;
 
@@ -55,14 +55,14 @@ fn depth_first(map: &LinkMap<'_>, search: &[usize]) -> Vec<usize> {
         visit(map, root, from, &mut done, &mut order);
     }
     if let Some(first) = root {
-        // The root is sorted to the front whatever a cycle made of it, so it comes last here.
+        // glibc sorts the root to the front, even within a cycle, so it comes last here.
         order.retain(|index| *index != first);
         order.push(first);
     }
     order
 }
 
-/// Depth first, what an object needs before itself; with a stack of our own, for chains can be long.
+/// Depth first, needed objects before their consumers; iterative, since chains can be long.
 fn visit(map: &LinkMap<'_>, root: Option<usize>, from: usize, done: &mut [bool], order: &mut Vec<usize>) {
     let mut stack = vec![(from, 0)];
     let enter =
@@ -71,7 +71,7 @@ fn visit(map: &LinkMap<'_>, root: Option<usize>, from: usize, done: &mut [bool],
         return;
     }
     while let Some((index, at)) = stack.last_mut() {
-        // What the root needs is not recorded yet when glibc sorts.
+        // glibc sorts before it records the needs of the root.
         let mapped = map.objects().get(*index).filter(|_| root != Some(*index));
         let needed = mapped.and_then(|mapped| mapped.needed.get(*at)).copied();
         *at += 1;

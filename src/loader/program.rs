@@ -1,4 +1,4 @@
-//! What kind of program a file is, and whether glibc's ld.so has anything to do with it.
+//! The kind of a program, and whether glibc's ld.so loads it.
 
 use super::search::Loader;
 use crate::loader::{Object, ObjectError};
@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A file that is to be started, as execve(2) and then ld.so see it.
+/// The kind of a file for execve(2) and ld.so.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ProgramKind {
@@ -17,7 +17,7 @@ pub enum ProgramKind {
     },
     /// An object without `PT_INTERP`: a library.
     Library,
-    /// Linked statically: no ld.so, no `LD_*` variable plays a part.
+    /// Linked statically: no ld.so loads it, and no `LD_*` variable counts.
     Static,
     /// musl's loader loads it, by other rules.
     Musl {
@@ -40,7 +40,7 @@ pub enum ProgramKind {
     Directory,
     /// A file of no bytes.
     Empty,
-    /// No ELF object, or a damaged one.
+    /// Not an ELF object, or a damaged one.
     Unreadable(ObjectError),
 }
 
@@ -64,7 +64,7 @@ impl ProgramKind {
 
     pub(super) fn of_object(object: &Object) -> Self {
         let Some(interpreter) = object.facts.interpreter.as_deref().map(PathBuf::from) else {
-            // A static program that is position independent has a dynamic table too, but needs nothing and is marked.
+            // A static position-independent program has a dynamic table, too, but needs nothing and has `DF_1_PIE`.
             let is_program = object.elf().is_ok_and(|elf| elf.is_executable());
             return if object.facts.dynamic && !is_program { Self::Library } else { Self::Static };
         };
@@ -91,5 +91,5 @@ impl ProgramKind {
     }
 }
 
-/// `BINPRM_BUF_SIZE`: what the kernel reads of a script.
+/// `BINPRM_BUF_SIZE`: how much of a script the kernel reads.
 const SHEBANG: usize = 256;

@@ -1,4 +1,4 @@
-//! Where ld.so looks for a name, in which order, and what it takes.
+//! ld.so's search for a name: the places, their order, and the choice.
 //!
 //! The order is that of `_dl_map_object` in glibc's `elf/dl-load.c`; each step cites it.
 
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 
-/// By which rule an object came into the link map.
+/// The rule by which an object entered the link map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -26,7 +26,7 @@ pub enum Rule {
     Mapped,
     /// Opened by a name with a slash.
     Path,
-    /// `DT_RPATH` of the requester, of whoever loaded it, or of the program.
+    /// `DT_RPATH` of the requester, of its loaders, or of the program.
     Rpath,
     /// `LD_LIBRARY_PATH`.
     LdLibraryPath,
@@ -36,7 +36,7 @@ pub enum Rule {
     Cache,
     /// A default directory of this ld.so.
     Default,
-    /// It is the process' ld.so, there from the start.
+    /// It is the ld.so of the process, mapped from the start.
     Interpreter,
 }
 
@@ -56,48 +56,48 @@ impl std::fmt::Display for Rule {
     }
 }
 
-/// Why a name led to no object.
+/// Why a name resolved to no object.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
-    /// Nothing of that name anywhere; how the last attempt to open a file failed.
+    /// No file of that name; the error of the last open(2).
     NotFound(Errno),
-    /// Nothing but files of 32 bits.
+    /// Only 32-bit files.
     OtherClass,
-    /// The first file of that name cannot be used; ld.so does not look further.
+    /// The first file of that name cannot be used; ld.so ends the search.
     Unusable(PathBuf, LoadError),
-    /// ld.so takes the file and then does not map it.
+    /// ld.so accepts the file and then does not map it.
     Mapping(PathBuf, &'static str),
     /// `DT_NEEDED` with a token, in secure mode.
     Token,
 }
 
-/// One object that has a say in a search: its path as opened and its dynamic facts.
+/// An object whose run path a search uses: its path as opened and its dynamic facts.
 pub(super) struct Requester<'a> {
     pub(super) path: &'a Path,
     pub(super) object: &'a Object,
     pub(super) is_program: bool,
 }
 
-/// What a search depends on besides the name.
+/// The conditions of a search besides the name.
 pub(super) struct Search<'a> {
-    /// The requester, then whoever loaded it, and so on up.
+    /// The requester, its loader, and so on.
     pub(super) chain: &'a [Requester<'a>],
     /// The executable.
     pub(super) program: Option<Requester<'a>>,
     pub(super) process: &'a Process,
-    /// What is preloaded into a secure process must bear the set-user-ID bit, and is not in the cache.
+    /// A preload of a secure process must have the set-user-ID bit, and does not use the cache.
     pub(super) preload: bool,
 }
 
-/// What is settled when a process starts.
+/// The settings of a process, fixed at its start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Process {
-    /// `AT_SECURE`: another user's rights are at stake.
+    /// `AT_SECURE`: the process has another user's rights.
     pub(super) secure: bool,
     pub(super) library_path: Vec<PathBuf>,
 }
 
-/// A directory that is searched, with those of its subdirectories that are there.
+/// A searched directory, with its existing subdirectories.
 #[derive(Debug)]
 struct Directory {
     subdirs: Vec<PathBuf>,
@@ -143,7 +143,7 @@ impl Loader {
         loader
     }
 
-    /// The directories of `LD_LIBRARY_PATH`, an empty one standing for the working directory. `$ORIGIN` is the program's,
+    /// The directories of `LD_LIBRARY_PATH`; an empty one is the working directory. `$ORIGIN` is the program's,
     /// so elements with it are left out here.
     #[must_use]
     pub fn library_path(&self) -> &[PathBuf] {
@@ -174,19 +174,19 @@ impl Loader {
         &self.cache
     }
 
-    /// Where this machine's ld.so is installed, the `PT_INTERP` of its programs.
+    /// The path of this machine's ld.so, the `PT_INTERP` of its programs.
     #[must_use]
     pub fn interpreter(&self) -> &'static Path {
         Path::new(self.machine.architecture.interpreter)
     }
 
-    /// Major and minor number of the glibc that this machine's ld.so belongs to; `None` where it does not say.
+    /// Major and minor number of the glibc of this machine's ld.so; `None` where the file does not record them.
     #[must_use]
     pub fn glibc(&self) -> Option<(u16, u16)> {
         self.machine.version
     }
 
-    /// Whether `LD_BIND_NOW` has every call bound before a program starts.
+    /// Whether `LD_BIND_NOW` binds every function before a program starts.
     pub(super) fn binds_now(&self) -> bool {
         self.host().env("LD_BIND_NOW").is_some_and(|value| !value.is_empty())
     }
@@ -199,7 +199,7 @@ impl Loader {
         self.objects.host()
     }
 
-    /// The object at `path`, as ld.so takes it.
+    /// The object at `path`, as ld.so loads it.
     pub(super) fn load(&self, path: &Path) -> Result<Arc<Object>, ObjectError> {
         let loaded = self.objects.load(path, self.machine.architecture.machine);
         loaded.map_err(|error| match error {
@@ -208,7 +208,7 @@ impl Loader {
         })
     }
 
-    /// The `e_machine` of what it loads.
+    /// The `e_machine` of its objects.
     #[must_use]
     pub fn architecture(&self) -> u16 {
         self.machine.architecture.machine
@@ -218,9 +218,9 @@ impl Loader {
         &self.machine
     }
 
-    /// What is settled at the start of a process whose program lies in `origin`.
+    /// The settings of a process whose program is in `origin`.
     pub(super) fn process(&self, origin: Option<&Path>, secure: bool) -> Process {
-        // `unsecvars.h`: a secure process does not see the variable.
+        // `unsecvars.h`: ld.so removes the variable in a secure process.
         let list = self.host().env("LD_LIBRARY_PATH").filter(|_| !secure);
         let tokens = self.tokens(origin, Trust::All);
         let library_path = list.map(|list| Self::directories(list, b":;", &tokens)).unwrap_or_default();
@@ -240,9 +240,9 @@ impl Loader {
         self.tokens(Some(origin), trust)
     }
 
-    /// `l_origin`: where the object lies by the path it was opened by.
+    /// `l_origin`: the directory of the path that the object was opened by.
     pub(super) fn origin(&self, path: &Path) -> PathBuf {
-        // By its characters: a `Path` would lose the `.` of `./lib.so`, which ld.so keeps.
+        // As text: a `Path` would drop the `.` of `./lib.so`, which ld.so keeps.
         let path = self.host().absolute(path);
         let bytes = path.as_os_str().as_bytes();
         let end = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0).max(1);
@@ -254,7 +254,7 @@ impl Loader {
         let mut found: Vec<PathBuf> = Vec::new();
         for element in split(list, separators) {
             let expanded = if element.is_empty() { Some(OsString::new()) } else { dst::expand(&element, tokens) };
-            // An element that was not empty and became so is dropped.
+            // An element that only becomes empty by the expansion is dropped.
             let Some(dir) = expanded.filter(|dir| element.is_empty() || !dir.is_empty()) else { continue };
             let dir = PathBuf::from(without_slashes(&dir));
             if !found.iter().any(|known| known.as_os_str() == dir.as_os_str()) {
@@ -334,13 +334,13 @@ impl Loader {
         Err(if attempt.other_class { Failure::OtherClass } else { Failure::NotFound(Errno::NOENT) })
     }
 
-    /// What a bare name leads to where the requester has no run path of its own: the file and the rule.
+    /// The file and the rule that a bare name resolves to for a requester without a run path.
     #[must_use]
     pub fn find(&self, name: &OsStr) -> Option<(PathBuf, Rule)> {
         self.find_for(name, &[])
     }
 
-    /// What `dlopen(name)` called from `object`, mapped from `path`, leads to.
+    /// The file that `dlopen(name)` called from `object`, mapped from `path`, resolves to.
     #[must_use]
     pub fn find_from(&self, path: &Path, object: &Object, name: &OsStr) -> Option<(PathBuf, Rule)> {
         self.find_for(name, &[Requester { path, object, is_program: false }])
@@ -383,7 +383,7 @@ impl Loader {
             let path = dir.join(name);
             match self.usable(&path, attempt)? {
                 Ok(object) => return Ok(Some((path, object))),
-                // "The file exists and is readable, but something went wrong": the rest of the list is passed over.
+                // "The file exists and is readable, but something went wrong": the rest of the list is skipped.
                 Err(errno) if errno.ends_list() && self.host().is_dir(dir_or_here(dir)) => return Ok(None),
                 Err(_) => {}
             }
@@ -409,7 +409,7 @@ impl Loader {
         made
     }
 
-    /// `open_verify`: a file of another class or machine is passed over, a damaged one ends the search.
+    /// `open_verify`: a file of another class or machine is skipped, a damaged one ends the search.
     fn usable(&self, path: &Path, attempt: &mut Attempt) -> Result<Result<Arc<Object>, Errno>, Failure> {
         match self.objects.load(path, self.machine.architecture.machine) {
             Ok(object) if attempt.setuid_only && object.stat.mode & SETUID == 0 => Ok(Err(Errno::NOENT)),
@@ -424,13 +424,13 @@ impl Loader {
     }
 }
 
-/// What a search remembers on its way.
+/// The state of a search.
 struct Attempt {
     other_class: bool,
     setuid_only: bool,
 }
 
-/// How open(2) failed.
+/// The error of open(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Errno(pub(super) i32);
 
@@ -453,7 +453,7 @@ fn rpath_of<'a>(link: &Requester<'a>) -> Option<&'a OsStr> {
     facts.rpath.as_deref().filter(|rpath| facts.runpath.is_none() && !rpath.is_empty())
 }
 
-/// A path below a directory, as the characters have it.
+/// A path below a directory, as text.
 fn lies_below(path: &Path, dir: &Path) -> bool {
     let rest = path.as_os_str().as_bytes().strip_prefix(dir.as_os_str().as_bytes());
     rest.is_some_and(|rest| rest.starts_with(b"/"))
@@ -472,14 +472,14 @@ fn without_slashes(dir: &OsStr) -> &OsStr {
     OsStr::from_bytes(bytes)
 }
 
-/// The entries of `/etc/ld.so.preload`: between white space and colons, less comments (`dl_main`).
+/// The entries of `/etc/ld.so.preload`: separated by white space and colons, without comments (`dl_main`).
 fn preload_file(bytes: &[u8]) -> Vec<OsString> {
     let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b'#').next().unwrap_or(line));
     let entries = lines.flat_map(|line| line.split(|byte| b": \t".contains(byte)));
     entries.filter(|entry| !entry.is_empty()).map(|entry| OsStr::from_bytes(entry).to_owned()).collect()
 }
 
-/// `SECURE_PATH_LIMIT`: a longer entry of `LD_PRELOAD` is passed over.
+/// `SECURE_PATH_LIMIT`: a longer entry of `LD_PRELOAD` is ignored.
 const PATH_LIMIT: usize = 4096;
 /// `S_ISUID`.
 const SETUID: u32 = 0o4000;

@@ -1,6 +1,6 @@
-//! `GLIBC_TUNABLES`: what a process asks of its own ld.so (`elf/dl-tunables.c`).
+//! `GLIBC_TUNABLES`: the settings of ld.so (`elf/dl-tunables.c`).
 //!
-//! Takes the environment; gives the value of one tunable, the last where it stands there twice. Never sets one.
+//! Takes the environment; returns the value of one tunable, the last of several. Never sets one.
 
 use crate::host::Host;
 use std::ffi::OsStr;

@@ -1,8 +1,8 @@
-//! Why a name leads where it leads: each place ld.so would look, in order, what stands there, and what wins.
+//! Explains what a name resolves to: each place that ld.so searches, in order, the file in it, and the choice.
 //!
-//! Takes a link map, the object that asks and a name; gives a [`Why`]. Looks into every place, also behind the one that
-//! wins, so that it can say what would win if an entry were gone. The order is that of `_dl_map_object` in glibc's
-//! `elf/dl-load.c`; a test holds it against the search itself.
+//! Takes a link map, the object that needs a name, and the name; returns a [`Why`]. Reads every place, also those
+//! after the match, to show what the name would resolve to without an entry. The order is that of `_dl_map_object` in
+//! glibc's `elf/dl-load.c`; a test compares it with the search itself.
 
 use super::linkmap::{LinkMap, Mapped};
 use super::search::Rule;
@@ -12,47 +12,47 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What stands at one path.
+/// The file at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Stands {
-    /// Nothing, in a directory that is there.
+pub enum CandidateFile {
+    /// None, in a directory that exists.
     Nothing,
-    /// Not even the directory.
+    /// The directory is missing.
     NoDirectory,
-    /// Something that cannot be opened; ld.so looks on.
+    /// A file that cannot be opened; ld.so goes on.
     Closed(String),
-    /// An object of another class or machine; ld.so looks on.
+    /// An object of another class or machine; ld.so goes on.
     Foreign(String),
-    /// A damaged object, or none at all: ld.so gives up.
+    /// A damaged object, or a file that is not ELF: ld.so ends with an error.
     Damaged(String),
-    /// An object ld.so maps; where its path is a link, the file it leads to.
+    /// An object that ld.so maps; if its path is a link, the target.
     Object(Option<PathBuf>),
 }
 
-/// What becomes of a candidate.
+/// What ld.so does with a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fate {
-    /// Looked at and passed over.
+    /// Read and skipped.
     PassedOver,
-    /// It is what ld.so takes.
+    /// Chosen.
     Taken,
-    /// The search ends here, in vain.
+    /// The search ends here with an error.
     Ends,
-    /// Something before it was taken.
+    /// Not reached: an earlier one overrides it.
     NotReached,
 }
 
-/// One path that is tried.
+/// One path that ld.so tries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The path.
     pub path: PathBuf,
-    /// What stands there.
-    pub stands: Stands,
-    /// What becomes of it.
+    /// The file.
+    pub file: CandidateFile,
+    /// What ld.so does with it.
     pub fate: Fate,
 }
 
@@ -61,47 +61,47 @@ pub struct Candidate {
 pub struct Station {
     /// The rule.
     pub rule: Rule,
-    /// The object whose run path it is.
+    /// The object with the run path.
     pub of: Option<PathBuf>,
-    /// Which entry of its list, from 1.
+    /// The number of the entry in its list, from 1.
     pub entry: Option<usize>,
-    /// The directory; `None` for the cache, and where the whole list is not asked.
+    /// The directory; `None` for the cache, and where the whole list is skipped.
     pub dir: Option<PathBuf>,
-    /// Why the list is not asked, or has nothing to say.
+    /// Why the list is skipped or yields nothing.
     pub note: Option<String>,
-    /// The paths it stands for.
+    /// The paths that it yields.
     pub candidates: Vec<Candidate>,
 }
 
-/// What would win without some entries.
+/// The result without some entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Without {
-    /// The station that is left out, with all named before it.
+    /// The station that is left out, together with all earlier ones of this list.
     pub station: usize,
-    /// What wins then; `None`: nothing.
+    /// What the name resolves to then.
     pub winner: Option<(PathBuf, Rule)>,
 }
 
-/// The whole answer.
+/// The explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Why {
     /// The name.
     pub name: OsString,
-    /// The object that asks.
-    pub asker: PathBuf,
-    /// The object that answers to the name already: its path, the rule that found it, and for whom.
+    /// The object that needs it.
+    pub consumer: PathBuf,
+    /// The mapped object that already has the name: its path, the rule that found it, and the object that needed it.
     pub mapped: Option<(PathBuf, Rule, Option<PathBuf>)>,
     /// Every place, in order.
     pub stations: Vec<Station>,
-    /// What a search comes to, were nothing of the name mapped.
+    /// The result of a search, as if no mapped object had the name.
     pub found: Option<(PathBuf, Rule)>,
-    /// What would win if entries were gone, one after the other.
+    /// The results without entries, removed one after the other.
     pub without: Vec<Without>,
 }
 
 impl Why {
-    /// What the asker gets.
+    /// What the name resolves to.
     #[must_use]
     pub fn winner(&self) -> Option<(&Path, Rule)> {
         let mapped = self.mapped.as_ref().map(|(path, ..)| (path.as_path(), Rule::Mapped));
@@ -109,24 +109,24 @@ impl Why {
     }
 }
 
-/// Entries that are taken away one after the other.
+/// How many entries are removed, one after the other.
 const WITHOUT_LIMIT: usize = 8;
 
 impl LinkMap<'_> {
-    /// Why the object at `asker` gets what it gets for `name`.
+    /// Explains what `name` resolves to for the object at `consumer`.
     #[must_use]
-    pub fn why(&self, asker: usize, name: &OsStr) -> Why {
+    pub fn why(&self, consumer: usize, name: &OsStr) -> Why {
         let path_of = |index: usize| self.objects().get(index).map(|mapped| mapped.path.clone());
         let mut why = Why {
             name: name.to_owned(),
-            asker: path_of(asker).unwrap_or_default(),
+            consumer: path_of(consumer).unwrap_or_default(),
             mapped: self
-                .before(asker, name)
+                .before(consumer, name)
                 .map(|mapped| (mapped.path.clone(), mapped.rule, mapped.loader.and_then(path_of))),
             stations: if name.as_bytes().contains(&b'/') {
-                self.by_path(asker, name)
+                self.by_path(consumer, name)
             } else {
-                self.places(asker, name)
+                self.places(consumer, name)
             },
             found: None,
             without: Vec::new(),
@@ -147,14 +147,14 @@ impl LinkMap<'_> {
         why
     }
 
-    /// The object that answered to the name before the asker looked for it.
-    fn before(&self, asker: usize, name: &OsStr) -> Option<&Mapped> {
-        // What the asker itself brought was not there before.
-        self.by_name(name).filter(|mapped| mapped.loader != Some(asker) || mapped.rule == Rule::Path)
+    /// The object that had the name before the consumer needed it.
+    fn before(&self, consumer: usize, name: &OsStr) -> Option<&Mapped> {
+        // Objects that the consumer itself loaded came later.
+        self.by_name(name).filter(|mapped| mapped.loader != Some(consumer) || mapped.rule == Rule::Path)
     }
 
-    fn by_path(&self, asker: usize, name: &OsStr) -> Vec<Station> {
-        let origin = self.objects().get(asker).and_then(|mapped| mapped.path.parent()).unwrap_or(Path::new("/"));
+    fn by_path(&self, consumer: usize, name: &OsStr) -> Vec<Station> {
+        let origin = self.objects().get(consumer).and_then(|mapped| mapped.path.parent()).unwrap_or(Path::new("/"));
         let name = name.to_string_lossy().replace("$ORIGIN", &origin.to_string_lossy());
         let mut station = Station::new(Rule::Path, None, None, None);
         station.candidates.push(self.candidate(PathBuf::from(name)));
@@ -162,22 +162,22 @@ impl LinkMap<'_> {
     }
 
     /// Every entry of every list, in the order of `_dl_map_object`.
-    fn places(&self, asker: usize, name: &OsStr) -> Vec<Station> {
+    fn places(&self, consumer: usize, name: &OsStr) -> Vec<Station> {
         let loader = self.loader();
         let mut stations = Vec::new();
-        let asking = self.objects().get(asker);
+        let asking = self.objects().get(consumer);
         let runpath = asking.filter(|mapped| mapped.object.facts.runpath.is_some());
-        for mapped in self.above(asker) {
+        for mapped in self.above(consumer) {
             let facts = &mapped.object.facts;
             if facts.rpath.is_none() {
                 continue;
             }
             let of = Some(mapped.path.clone());
             if let Some(runpath) = runpath {
-                let note = format!("not asked: `{}` has a DT_RUNPATH", file_name(&runpath.path));
+                let note = format!("skipped: `{}` has a DT_RUNPATH", file_name(&runpath.path));
                 stations.push(Station::noted(Rule::Rpath, of, note));
             } else if facts.runpath.is_some() {
-                let note = format!("not asked: `{}` has a DT_RUNPATH too", file_name(&mapped.path));
+                let note = format!("skipped: `{}` has a DT_RUNPATH too", file_name(&mapped.path));
                 stations.push(Station::noted(Rule::Rpath, of, note));
             } else {
                 self.entries(
@@ -211,17 +211,17 @@ impl LinkMap<'_> {
             }
         }
         if nodeflib {
-            stations.push(Station::noted(Rule::Default, None, "not asked: DF_1_NODEFLIB".to_owned()));
+            stations.push(Station::noted(Rule::Default, None, "skipped: DF_1_NODEFLIB".to_owned()));
         } else {
             self.entries(Rule::Default, None, loader.default_dirs(), name, &mut stations);
         }
         stations
     }
 
-    /// The asker, whoever loaded it, and so on up; last the program.
-    fn above(&self, asker: usize) -> Vec<&Mapped> {
+    /// The consumer, its loader, and so on; last the program.
+    fn above(&self, consumer: usize) -> Vec<&Mapped> {
         let mut found: Vec<&Mapped> = Vec::new();
-        let mut at = Some(asker);
+        let mut at = Some(consumer);
         while let Some(mapped) = at.and_then(|index| self.objects().get(index)) {
             found.push(mapped);
             at = mapped.parent.filter(|_| found.len() <= self.objects().len());
@@ -242,23 +242,27 @@ impl LinkMap<'_> {
     }
 
     fn candidate(&self, path: PathBuf) -> Candidate {
-        let stands = match self.files().open(&path) {
+        let file = match self.files().open(&path) {
             Ok(_) => self.object(&path),
             Err(ObjectError::Open(error)) if error.kind() == io::ErrorKind::NotFound => {
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-                if dir.is_some_and(|dir| !self.host().is_dir(dir)) { Stands::NoDirectory } else { Stands::Nothing }
+                if dir.is_some_and(|dir| !self.host().is_dir(dir)) {
+                    CandidateFile::NoDirectory
+                } else {
+                    CandidateFile::Nothing
+                }
             }
-            Err(ObjectError::Open(error)) => Stands::Closed(error.to_string()),
-            Err(ObjectError::Elf(error)) if error.is_foreign() => Stands::Foreign(error.to_string()),
-            Err(error) => Stands::Damaged(error.to_string()),
+            Err(ObjectError::Open(error)) => CandidateFile::Closed(error.to_string()),
+            Err(ObjectError::Elf(error)) if error.is_foreign() => CandidateFile::Foreign(error.to_string()),
+            Err(error) => CandidateFile::Damaged(error.to_string()),
         };
-        Candidate { path, stands, fate: Fate::NotReached }
+        Candidate { path, file, fate: Fate::NotReached }
     }
 
-    fn object(&self, path: &Path) -> Stands {
+    fn object(&self, path: &Path) -> CandidateFile {
         let real = self.host().canonical(path).ok();
-        // `..` and links in the directories are no news; another file name is.
-        Stands::Object(real.filter(|real| real.file_name() != path.file_name()))
+        // Report a link only where the file name changes.
+        CandidateFile::Object(real.filter(|real| real.file_name() != path.file_name()))
     }
 }
 
@@ -276,24 +280,24 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().display().to_string()
 }
 
-/// Where the search ends when the stations `gone` are left out, and what it takes there.
+/// Where the search ends without the stations `gone`, and its result.
 fn decided(stations: &[Station], gone: &[usize]) -> Option<(usize, Option<(PathBuf, Rule)>)> {
     let left = stations.iter().enumerate().filter(|(at, _)| !gone.contains(at));
     let mut tried = left.flat_map(|(at, station)| station.candidates.iter().map(move |one| (at, station.rule, one)));
-    tried.find_map(|(at, rule, candidate)| match candidate.stands {
-        Stands::Object(_) => Some((at, Some((candidate.path.clone(), rule)))),
-        Stands::Damaged(_) => Some((at, None)),
+    tried.find_map(|(at, rule, candidate)| match candidate.file {
+        CandidateFile::Object(_) => Some((at, Some((candidate.path.clone(), rule)))),
+        CandidateFile::Damaged(_) => Some((at, None)),
         _ => None,
     })
 }
 
-/// Writes down what becomes of each candidate; gives what is taken.
+/// Sets the fate of each candidate; returns the chosen one.
 fn settle(stations: &mut [Station]) -> Option<(PathBuf, Rule)> {
     for station in stations {
         for candidate in &mut station.candidates {
-            candidate.fate = match candidate.stands {
-                Stands::Object(_) => Fate::Taken,
-                Stands::Damaged(_) => Fate::Ends,
+            candidate.fate = match candidate.file {
+                CandidateFile::Object(_) => Fate::Taken,
+                CandidateFile::Damaged(_) => Fate::Ends,
                 _ => Fate::PassedOver,
             };
             match candidate.fate {

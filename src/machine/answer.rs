@@ -1,9 +1,9 @@
-//! A request answered: whom it is for, what that needs, what is chosen.
+//! Answers a request: the target, its requirement, the chosen set.
 //!
-//! Finds the interpreter meant and its torch, looks into the places, and resolves. The one way from a question to a plan.
+//! Finds the interpreter and its torch, scans the places, and resolves. The only way from a request to a plan.
 
-use super::meant::{Meant, default_python, needs_cuda};
 use super::request::{Answer, Checked, Request, RequestError};
+use super::target::{RequestTarget, default_python, needs_cuda};
 use crate::check::{self, Depth, Subject, predict};
 use crate::host::Host;
 use crate::host::tidy;
@@ -23,13 +23,13 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// Where whoever is meant cannot be described, or nothing fits.
+    /// If the target cannot be described, or no set fits.
     pub fn answer(&self, host: &Host) -> Result<Answer, RequestError> {
         let objects = Objects::new(host);
         self.answer_by(&Loader::new(&objects))
     }
 
-    /// Answers the request as [`Request::answer`] does, with a loader and the files it has read already.
+    /// Answers the request as [`Request::answer`] does, with a given loader and the files it has read already.
     ///
     /// # Errors
     ///
@@ -38,16 +38,16 @@ impl Request {
     pub fn answer_by(&self, loader: &Loader) -> Result<Answer, RequestError> {
         let objects = loader.objects();
         let host = objects.host();
-        let meant = self.meant(host, objects)?;
-        let here = match &meant {
-            Meant::Spec(_, here) => here.clone(),
+        let target = self.target(host, objects)?;
+        let here = match &target {
+            RequestTarget::Spec(_, here) => here.clone(),
             _ => None,
         };
-        let (mut requirement, closure) = match meant {
-            Meant::Nothing(why, requirement) => {
+        let (mut requirement, closure) = match target {
+            RequestTarget::Nothing(why, requirement) => {
                 return Ok(Answer { requirement, resolution: None, nothing: Some(why), problems: Vec::new() });
             }
-            Meant::Files(files, program) => {
+            RequestTarget::Files(files, program) => {
                 for path in &files {
                     objects
                         .open(path)
@@ -57,17 +57,19 @@ impl Request {
                 requirement.sites.extend(self.around(host)?);
                 (requirement, closure)
             }
-            Meant::Program(program) => Requirement::of_files(loader, std::slice::from_ref(&program), Some(&program)),
-            Meant::Torch(torch, interpreter) => {
+            RequestTarget::Program(program) => {
+                Requirement::of_files(loader, std::slice::from_ref(&program), Some(&program))
+            }
+            RequestTarget::Torch(torch, interpreter) => {
                 let started = self.started(host, &interpreter);
                 self.of_started(host, torch.require(objects, loader, Some(&started)), &interpreter)
             }
-            Meant::Environment(interpreter) => {
+            RequestTarget::Environment(interpreter) => {
                 let started = self.started(host, &interpreter);
                 let found = Requirement::of_environment(objects, loader, &started);
                 let (requirement, closure) = self.of_started(host, found, &interpreter);
                 let wheels = places::sites(host, &interpreter.paths);
-                let is_nothing = requirement.wants.is_empty() && requirement.releases.is_empty() && wheels.is_empty();
+                let is_nothing = requirement.needs.is_empty() && requirement.releases.is_empty() && wheels.is_empty();
                 if is_nothing && !self.lays_down_copies(host) {
                     let why = format!(
                         "`{}` has no torch, and nothing in its environment needs CUDA",
@@ -82,13 +84,14 @@ impl Request {
                 }
                 (requirement, closure)
             }
-            Meant::Spec(requirement, _) => (requirement, Closure::start(loader, None)),
+            RequestTarget::Spec(requirement, _) => (requirement, Closure::start(loader, None)),
         };
         if requirement.programs.is_empty() {
-            // A library by itself, a torch that is not installed: for what the command starts, or the Python that is meant.
+            // A lone library, or a torch that is not installed, runs in the program of the command or in the selected
+            // Python.
             let started = Command::read(host, &self.command).map(|command| command.program);
-            let meant = || self.interpreter(host).ok().flatten().map(|interpreter| interpreter.program);
-            requirement.programs.extend(started.or_else(meant));
+            let selected = || self.interpreter(host).ok().flatten().map(|interpreter| interpreter.program);
+            requirement.programs.extend(started.or_else(selected));
         }
         let mut inventory = Inventory::scan(objects, self.all_places(host, loader, &requirement, &closure));
         for (soname, path) in &self.policy.fixed {
@@ -98,9 +101,9 @@ impl Request {
         let resolution = match resolve::resolve(&requirement, &closure, &inventory, loader, &self.policy) {
             Ok(resolution) => resolution,
             Err(none) => {
-                // Of a torch that is not the one that is here, it is no news that its libraries are not.
+                // The installed torch differs from the requested one: report this instead of its missing libraries.
                 if let Some((python, found)) = here {
-                    return Err(RequestError::OtherTorch { python, found, wanted: self.spec.to_string() });
+                    return Err(RequestError::OtherTorch { python, found, requested: self.spec.to_string() });
                 }
                 return Err(RequestError::NoSolution { source: Box::new(none), requirement: Box::new(requirement) });
             }
@@ -109,8 +112,8 @@ impl Request {
         Ok(Answer { requirement: Some(requirement), resolution: Some(resolution), nothing: None, problems })
     }
 
-    /// Whether the command may start any environment: nobody is named, and its program is neither a Python nor a
-    /// program that needs CUDA itself.
+    /// Whether the command may start any environment: the request names no target, and the program is neither a
+    /// Python nor one that needs CUDA.
     #[must_use]
     #[doc(hidden)]
     pub fn is_open(&self, host: &Host) -> bool {
@@ -123,10 +126,10 @@ impl Request {
                 .is_some_and(|command| command.python.is_none() && !needs_cuda(&Objects::new(host), &command.program))
     }
 
-    /// Whether the command itself is the consumer: a program linked against CUDA, and nobody else is named.
+    /// Whether the command itself is the target: a program outside Python, and the request names nothing else.
     #[must_use]
     #[doc(hidden)]
-    pub fn is_of_its_own(&self, host: &Host) -> bool {
+    pub fn is_native_target(&self, host: &Host) -> bool {
         let command = Command::read(host, &self.command);
         self.spec.is_auto()
             && self.python.is_none()
@@ -135,42 +138,44 @@ impl Request {
             && command.is_some_and(|command| command.python.is_none())
     }
 
-    /// What `check` judges: the consumer meant, as it would be loaded today.
+    /// The target that `check` judges, as ld.so would load it today.
     ///
     /// # Errors
     ///
-    /// As [`Request::answer`]; [`RequestError::NotInstalled`], where a torch is meant that is not there.
+    /// As [`Request::answer`]; [`RequestError::NotInstalled`], if the requested torch is not installed.
     #[doc(hidden)]
     pub fn subject(&self, loader: &Loader) -> Result<Checked, RequestError> {
         let objects = loader.objects();
         let host = objects.host();
-        Ok(match self.meant(host, objects)? {
-            Meant::Torch(torch, interpreter) => Checked::Subject(Box::new(Subject::torch(*torch, &interpreter))),
-            Meant::Environment(interpreter) => {
+        Ok(match self.target(host, objects)? {
+            RequestTarget::Torch(torch, interpreter) => {
+                Checked::Subject(Box::new(Subject::torch(*torch, &interpreter)))
+            }
+            RequestTarget::Environment(interpreter) => {
                 let subject = Subject::environment(objects, &interpreter);
                 if subject.is_empty() {
                     let program = interpreter.program.display();
                     let why =
-                        format!("`{program}` has no torch, and nothing in its environment needs a library of NVIDIA's");
+                        format!("`{program}` has no torch, and nothing in its environment needs an NVIDIA library");
                     return Ok(Checked::Nothing(why));
                 }
                 Checked::Subject(Box::new(subject))
             }
-            // A program that is started is none of the environment that is active, and looks for nothing there; what stands
-            // there is said to.
-            Meant::Files(files, Some(program)) if files == [program.as_path()] => {
+            // A native program does not belong to the active environment and does not search it; its copies only
+            // appear in the report.
+            RequestTarget::Files(files, Some(program)) if files == [program.as_path()] => {
                 let around = self.interpreter(host).ok().flatten();
                 Checked::Subject(Box::new(Subject::files(loader, &files, around.as_ref())?))
             }
-            Meant::Files(files, _) => Checked::Subject(Box::new(Subject::files(loader, &files, None)?)),
-            Meant::Program(program) => Checked::Subject(Box::new(Subject::files(loader, &[program], None)?)),
-            Meant::Spec(..) => return Err(RequestError::NotInstalled(self.spec.to_string())),
-            Meant::Nothing(why, _) => Checked::Nothing(why),
+            RequestTarget::Files(files, _) => Checked::Subject(Box::new(Subject::files(loader, &files, None)?)),
+            RequestTarget::Program(program) => Checked::Subject(Box::new(Subject::files(loader, &[program], None)?)),
+            RequestTarget::Spec(..) => return Err(RequestError::NotInstalled(self.spec.to_string())),
+            RequestTarget::Nothing(why, _) => Checked::Nothing(why),
         })
     }
 
-    /// Whether anything is wrong with what is asked for itself where `plan` is handed out, or nothing is: what stands
-    /// beside it, and packages of an environment that need not be imported, do not count.
+    /// Whether the requested target has a defect with `plan` handed out, or without any plan. Ignores what is loaded
+    /// beside it, and packages of an environment that need not be imported.
     pub(super) fn is_wrong(&self, loader: &Loader, plan: Option<&Plan>) -> bool {
         let Ok(Checked::Subject(subject)) = self.subject(loader) else { return false };
         let judgement = predict(loader, &subject, Depth::Symbols, plan);
@@ -179,11 +184,11 @@ impl Request {
         !subject.is_apart() && judgement.findings.iter().any(|finding| counts(&finding))
     }
 
-    /// The interpreter meant, where one is named or there is one.
+    /// The interpreter that the request names, else the default, if there is one.
     ///
     /// # Errors
     ///
-    /// [`RequestError::Interpreter`], where the one that is named cannot be described.
+    /// [`RequestError::Interpreter`], if the named interpreter cannot be described.
     #[doc(hidden)]
     pub fn interpreter(&self, host: &Host) -> Result<Option<Interpreter>, RequestError> {
         if let Some(python) = &self.python {
@@ -192,12 +197,12 @@ impl Request {
         Ok(default_python(host).and_then(|(program, options)| Interpreter::find(host, &program, &options).ok()))
     }
 
-    /// The interpreter of the environment that is served: the one named, else the one that the command starts, else, where
-    /// there is no command, the default.
+    /// The interpreter of the target environment: the one named, else the one that the command starts, else, without
+    /// a command, the default.
     ///
     /// # Errors
     ///
-    /// [`RequestError::Interpreter`], where one of the first two cannot be described.
+    /// [`RequestError::Interpreter`], if one of the first two cannot be described.
     #[doc(hidden)]
     pub fn environment(&self, host: &Host) -> Result<Option<Interpreter>, RequestError> {
         let command = Command::read(host, &self.command).and_then(|command| Some((command.program, command.python?)));
@@ -208,8 +213,8 @@ impl Request {
         }
     }
 
-    /// All of the request that can change its answer, as text. Of the command only the program counts, and how a
-    /// Python is started: another argument of the script is the same question.
+    /// Every part of the request that can change its answer, as text. Of the command, only the program and Python's
+    /// start options count: other script arguments ask the same question.
     pub(super) fn question(&self, host: &Host, command: Option<&Command>) -> String {
         let command = command.map(|command| {
             let options = command.python.clone().map(|mut options| {
@@ -229,7 +234,7 @@ impl Request {
         )
     }
 
-    /// Given places, the consumer's own, then those of the machine.
+    /// The given places, then the target's, then those of the machine.
     fn all_places(&self, host: &Host, loader: &Loader, requirement: &Requirement, closure: &Closure<'_>) -> Vec<Place> {
         let mut places = places::sites(host, &requirement.sites);
         let from_environment = host.env("CUDASHIM_PLACE").unwrap_or_default();
@@ -237,11 +242,11 @@ impl Request {
         for dir in self.places.iter().cloned().chain(listed) {
             places.extend(places::given(host, &dir));
         }
-        // Its own run paths may lead anywhere.
+        // The target's run paths may name any directory.
         let own = closure.own_directories();
         let dirs = closure.family_directories().into_iter().chain(own.iter().map(|dir| tidy(dir)));
         places.extend(dirs.map(places::found));
-        // A fixed choice may stand anywhere.
+        // A fixed copy may be in any directory.
         for dir in self.policy.fixed.values().filter_map(|path| path.parent()) {
             places.extend(places::given(host, dir).into_iter().take(1));
         }

@@ -1,9 +1,9 @@
-//! Answers kept on disk for as long as what they were read from stays the same.
+//! Keeps answers on disk until a file they depend on changes.
 //!
-//! Takes a request and a machine; gives the image to hand out, and what is known of the program that is started. An answer
-//! is one small file named by a digest of the question: with the stamps of every path that was looked at, which decide
-//! whether it still holds, and the names of an image, of its plan and of a report. Those are named by what is in them and
-//! never change, so that nobody's plan is taken away while he uses it; what nobody used for a month is removed.
+//! Takes a request and a machine; gives the image to hand out, and the facts about the program to start. An answer is
+//! one small file named by a digest of the question. It holds the stamps of every path that was read, which decide
+//! whether it is still valid, and the names of an image, its plan and a report. Those are named by content and never
+//! change, so no process loses its plan; a file unused for a month is removed.
 
 mod answer;
 mod files;
@@ -29,51 +29,52 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long to wait for another process that answers the same question: less than the shim of a process that waits for us
-/// gives us (`cshim/ask.c`).
+/// How long to wait for another process that answers the same question: less than the shim waits for us
+/// (`cshim/ask.c`).
 const TURN: Duration = Duration::from_millis(1500);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// What a process is handed.
+/// The result for a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handed {
     /// The image in this file, for `CUDASHIM_PLAN`.
     Plan(PathBuf),
-    /// Nothing: why.
+    /// Nothing to hand out; the reason.
     Nothing(String),
-    /// Nothing, and nobody is to ask: what is asked for loads as it is, and not with what was found. Why.
+    /// Nothing to hand out, and no process may ask again: the target loads as it is, but not with the set. The
+    /// reason.
     Bare(String),
-    /// A shell, a launcher: which environments it will start, only they know. Each asks for its own.
+    /// A shell or launcher may start any environment; each program asks for its own plan.
     Open,
-    /// There is a plan, and nowhere to write it.
+    /// There is a plan, but it cannot be written; the reason.
     Unwritten(String),
 }
 
 /// An answered request.
 #[derive(Debug, Clone)]
 pub struct Cached {
-    /// What is handed out.
+    /// What to hand out.
     pub handed: Handed,
-    /// Which door reaches the program of the request's command.
+    /// Which mechanism reaches the program of the command.
     pub target: Target,
-    /// What whoever starts the command must know, each in one line.
+    /// Warnings for the user who starts the command, one line each.
     pub warnings: Vec<String>,
-    /// Why it is not to be started, each in one line; nothing: it may be.
+    /// Reasons not to start the command, one line each; empty: it may start.
     pub stops: Vec<String>,
     /// Whether it was read from the cache.
     pub hit: bool,
-    told: Told,
+    detail: Detail,
 }
 
-/// Where the report of an answer is, and its plan.
+/// Where to find the report and the plan of an answer.
 #[derive(Debug, Clone)]
-enum Told {
+enum Detail {
     Fresh(Box<ResolveReport>, Option<Box<Plan>>),
-    Kept { report: PathBuf, plan: Option<PathBuf> },
+    Stored { report: PathBuf, plan: Option<PathBuf> },
 }
 
 impl Cached {
-    /// An answer that is not kept: why not.
+    /// An answer that could not be stored; the reason.
     #[must_use]
     pub fn fresh(answer: super::Answer, why: &str) -> Self {
         let handed = match &answer.nothing {
@@ -83,36 +84,36 @@ impl Cached {
         let report = Box::new(answer.report());
         let warnings = report.warnings();
         let plan = answer.resolution.map(|resolution| Box::new(resolution.plan));
-        let told = Told::Fresh(report, plan);
-        Self { handed, target: Target::default(), warnings, stops: Vec::new(), hit: false, told }
+        let detail = Detail::Fresh(report, plan);
+        Self { handed, target: Target::default(), warnings, stops: Vec::new(), hit: false, detail }
     }
 
-    /// What people and programs are told.
+    /// The report for people and programs.
     ///
     /// # Errors
-    /// Its file is not what it was a moment ago.
+    /// The report file changed since the lookup.
     pub fn report(&self) -> io::Result<ResolveReport> {
-        match &self.told {
-            Told::Fresh(report, _) => Ok((**report).clone()),
-            Told::Kept { report, .. } => serde_json::from_slice(&std::fs::read(report)?).map_err(io::Error::other),
+        match &self.detail {
+            Detail::Fresh(report, _) => Ok((**report).clone()),
+            Detail::Stored { report, .. } => serde_json::from_slice(&std::fs::read(report)?).map_err(io::Error::other),
         }
     }
 
-    /// The plan as text; `None` where there is none, or its file is not what it was a moment ago.
+    /// The plan as text; `None` if there is none, or its file changed since the lookup.
     #[must_use]
     pub fn plan(&self) -> Option<Plan> {
-        match &self.told {
-            Told::Fresh(_, plan) => plan.as_deref().cloned(),
-            Told::Kept { plan, .. } => Plan::read(plan.as_deref()?).ok(),
+        match &self.detail {
+            Detail::Fresh(_, plan) => plan.as_deref().cloned(),
+            Detail::Stored { plan, .. } => Plan::read(plan.as_deref()?).ok(),
         }
     }
 }
 
-/// Why a plan of the user's cannot be handed out.
+/// Why a plan of the user cannot be handed out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandedError {
-    /// It cannot be compiled.
+    /// The plan cannot be compiled.
     #[error(transparent)]
     Image(#[from] ImageError),
     /// The image cannot be written.
@@ -120,7 +121,7 @@ pub enum HandedError {
     Write {
         /// The directory.
         dir: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
@@ -135,21 +136,21 @@ impl Hints for HandedError {
     }
 }
 
-/// What is said of a set before it is handed out.
+/// The result of checking a set before it is handed out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
-    /// Why what is asked for is not to be started.
+pub struct JudgeResult {
+    /// Fatal findings: reasons not to start the target.
     pub stops: Vec<String>,
-    /// What shows later.
+    /// Findings that show later.
     pub notes: Vec<String>,
-    /// Whether the set is not to be handed out, since it loads without: why.
+    /// Why the set must not be handed out: the target loads without it.
     pub bare: Option<String>,
 }
 
-/// Who judges a request with the set that was chosen for it.
-pub type Judge = fn(&Host, &Request) -> Said;
+/// Checks a request with the set that was chosen for it.
+pub type Judge = fn(&Host, &Request) -> JudgeResult;
 
-/// A directory of kept answers.
+/// A directory of stored answers.
 #[derive(Debug, Clone)]
 pub struct PlanCache {
     dir: PathBuf,
@@ -157,12 +158,12 @@ pub struct PlanCache {
 }
 
 impl PlanCache {
-    /// The cache below a cache directory; made where it is missing.
+    /// Opens the cache below a cache directory; creates it if it is missing.
     ///
     /// # Errors
-    /// A directory that somebody else owns or may write to: plans decide what is loaded.
+    /// Another user owns or may write to the directory: plans decide what a process loads.
     pub fn open(cache_dir: &Path) -> io::Result<Self> {
-        // Plans name files beside them, and are named themselves, by absolute path.
+        // Plans use absolute paths, for their files and for themselves.
         let cache_dir = &std::path::absolute(cache_dir)?;
         let dir = cache_dir.join("plans");
         for dir in [cache_dir, &dir] {
@@ -174,13 +175,13 @@ impl PlanCache {
         Ok(Self { dir, judge: None })
     }
 
-    /// With somebody who judges each new answer in which something is wrong; what he says is kept with it.
+    /// Adds a checker for each new answer with a finding; its result is stored with the answer.
     #[must_use]
     pub fn judged_by(self, judge: Judge) -> Self {
         Self { judge: Some(judge), ..self }
     }
 
-    /// Answers a request, from the cache where that still holds. The plan is for the program of its command, too.
+    /// Answers a request, from the cache while that is valid. The plan covers the program of the command, too.
     ///
     /// # Errors
     /// As [`Request::answer`].
@@ -188,7 +189,7 @@ impl PlanCache {
         self.answer_for(host, request, false)
     }
 
-    /// The same before the command of the request is started: where that may start any environment, none is meant yet.
+    /// The same before the command starts: a program that may start any environment gets no plan yet.
     ///
     /// # Errors
     /// As [`Request::answer`].
@@ -199,13 +200,13 @@ impl PlanCache {
     fn answer_for(&self, host: &Host, request: &Request, may_be_open: bool) -> Result<Cached, RequestError> {
         let command = Command::read(host, &request.command);
         let mut key = Key::of_request(host, request, command.as_ref());
-        // A Python has one answer, whoever asks.
+        // A Python has one answer, whichever process asks.
         let may_be_open = may_be_open && command.as_ref().is_some_and(|command| command.python.is_none());
         key.add("open", OsStr::new(if may_be_open { "may be" } else { "is not" }));
         let mut judged = key.clone();
         judged.add("judged", OsStr::new("yes"));
         let judged = judged.digest();
-        // What somebody was told more of is an answer, too.
+        // An answer with more detail serves this question, too.
         if let Some(found) = self.lookup(host, &judged) {
             return Ok(self.cached(found));
         }
@@ -213,15 +214,15 @@ impl PlanCache {
         if let Some(found) = self.lookup(host, &key).filter(|_| self.judge.is_none()) {
             return Ok(self.cached(found));
         }
-        // A hundred workers start at once: one looks, the others find what it found.
-        let turn = self.turn(&key);
+        // A hundred workers may start at once: one computes the answer, the others read it.
+        let lock = self.lock(&key);
         if let Some(found) = self.lookup(host, &key) {
             return Ok(self.cached(found));
         }
         let program = command.map(|command| command.program);
         let fresh = self.fresh(host, &key, request, program.as_deref(), may_be_open);
-        if turn.is_some() {
-            // Whoever waits has it open, and whoever comes finds the answer.
+        if lock.is_some() {
+            // A waiting process has the lock file open, and a later one finds the answer.
             let _ = std::fs::remove_file(self.file(&key, "lock"));
         }
         fresh
@@ -249,11 +250,11 @@ impl PlanCache {
         let mut warnings = report.warnings();
         let plan = answer.resolution.as_ref().map(|resolution| &resolution.plan);
         let is_wrong = self.judge.is_some() && host.keeping(|| request.is_wrong(&loader, plan));
-        let said = self.judge.filter(|_| is_wrong).map(|judge| judge(&host.anew(), request)).unwrap_or_default();
-        warnings.extend(said.notes);
-        let stops = said.stops;
+        let result = self.judge.filter(|_| is_wrong).map(|judge| judge(&host.anew(), request)).unwrap_or_default();
+        warnings.extend(result.notes);
+        let stops = result.stops;
         let stamps = host.stamps();
-        let (found, files, plan) = match (said.bare, answer.resolution, answer.nothing) {
+        let (found, files, plan) = match (result.bare, answer.resolution, answer.nothing) {
             (Some(why), ..) => (Found::Bare(why), Vec::new(), None),
             (None, Some(resolution), _) => {
                 let mut plan = resolution.plan;
@@ -265,14 +266,14 @@ impl PlanCache {
                             io::ErrorKind::FileTooLarge => error.to_string(),
                             _ => format!("{error}: set `CUDASHIM_CACHE` to a directory of your own"),
                         };
-                        let told = Told::Fresh(report, Some(Box::new(plan)));
+                        let detail = Detail::Fresh(report, Some(Box::new(plan)));
                         return Ok(Cached {
                             handed: Handed::Unwritten(why),
                             target,
                             warnings,
                             stops,
                             hit: false,
-                            told,
+                            detail,
                         });
                     }
                 }
@@ -284,13 +285,14 @@ impl PlanCache {
             Ok(()) => self.keep(host, key, &kept, &stamps),
             Err(error) => log::warn!("cannot cache the answer in {}: {error}", self.dir.display()),
         }
-        Ok(Cached { told: Told::Fresh(report, plan), hit: false, ..self.cached(kept) })
+        Ok(Cached { detail: Detail::Fresh(report, plan), hit: false, ..self.cached(kept) })
     }
 
-    /// Writes the image of a plan of the user's, for `program` too; what is not handed out, and why.
+    /// Writes the image of a user's plan, extended to `program`; gives the libraries that it cannot hand out, with
+    /// reasons.
     ///
     /// # Errors
-    /// It cannot be compiled or written.
+    /// The plan cannot be compiled or written.
     pub fn compiled(
         &self,
         host: &Host,
@@ -304,7 +306,7 @@ impl PlanCache {
             if let Ok(stat) = host.stat(&library.path)
                 && !image.left_out.iter().any(|(soname, _)| *soname == library.soname)
             {
-                // The same bytes, as they stand here.
+                // The same bytes, under their path on this machine.
                 (library.id, library.size, library.mtime) = (stat.id, stat.size, stat.mtime);
             }
         }
@@ -313,7 +315,7 @@ impl PlanCache {
         Ok((self.dir.join(name), image.left_out))
     }
 
-    /// Judges an object that `program`, which has the plan of `image`, opens, or a name that code in it opens.
+    /// Judges an object, or a name that code in it opens, for `program` under the plan of `image`.
     ///
     /// # Errors
     /// The plan of the image is gone.
@@ -344,7 +346,7 @@ impl PlanCache {
         Ok(standing)
     }
 
-    /// Writes the image of a plan, and gives its name with the files that it needs.
+    /// Writes the image of a plan; gives its name and the files that it needs.
     fn written(&self, host: &Host, plan: &Plan) -> io::Result<(String, Vec<Known>)> {
         let image = Image::compile(plan, host).map_err(io::Error::other)?;
         for (soname, why) in &image.left_out {
@@ -353,11 +355,11 @@ impl PlanCache {
         self.write_image(plan, &image)
     }
 
-    /// The image, and beside it the plan that it was compiled from, for `stranger` and for people.
+    /// Writes the image, and beside it the plan that it was compiled from, for `stranger` and for people.
     fn write_image(&self, plan: &Plan, image: &Image) -> io::Result<(String, Vec<Known>)> {
         let name = image.file_name();
         let image = files::put(&self.dir, &name, &image.bytes)?;
-        // Plans that differ in what is for people have one image: the first stays.
+        // Plans that differ only in text for people share one image: the first stays.
         let text = name.replace(".image", ".plan");
         let there = Known::find(&self.dir, &text).filter(|_| Plan::read(&self.dir.join(&text)).is_ok());
         let text = there.map_or_else(|| files::put(&self.dir, &text, &plan.to_bytes()), Ok)?;
@@ -370,7 +372,7 @@ impl PlanCache {
         Ok(())
     }
 
-    /// Writes an answer; without it the next process asks again.
+    /// Stores an answer; if this fails, the next process computes it again.
     fn keep(&self, host: &Host, key: &str, answer: &Answer, stamps: &Stamps) {
         if !host.is_settled() {
             log::info!("not cached: a file that it was read from has just changed");
@@ -394,7 +396,7 @@ impl PlanCache {
         Some(answer)
     }
 
-    /// An answer that was read.
+    /// A stored answer.
     fn cached(&self, answer: Answer) -> Cached {
         let mut files = answer.files.iter().map(|file| self.dir.join(&file.name));
         let report = files.find(|path| path.extension().is_some_and(|end| end == "json")).unwrap_or_default();
@@ -413,7 +415,7 @@ impl PlanCache {
             warnings: answer.warnings,
             stops: answer.stops,
             hit: true,
-            told: Told::Kept { report, plan },
+            detail: Detail::Stored { report, plan },
         }
     }
 
@@ -421,9 +423,8 @@ impl PlanCache {
         self.dir.join(format!("{key}.{extension}"))
     }
 
-    /// The right to answer a question, as long as the file is open; `None` where it cannot be had in good time, which
-    /// costs the same work twice.
-    fn turn(&self, key: &str) -> Option<std::fs::File> {
+    /// The lock for a question, held while the file is open; `None` after a timeout, which costs duplicate work.
+    fn lock(&self, key: &str) -> Option<std::fs::File> {
         let path = self.file(key, "lock");
         let mut options = std::fs::OpenOptions::new();
         let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);

@@ -5,15 +5,15 @@ use crate::host;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What is other about a machine.
+/// What differs from the machine as it is.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Change {
-    /// Another value of a variable, or none.
+    /// A variable has another value, or none.
     Variable(String, Option<OsString>),
-    /// The shim hands out the set that is chosen.
+    /// The shim hands out the chosen set.
     Set,
-    /// Files are gone, or others.
+    /// Files are removed or replaced.
     #[doc(hidden)]
     Files(Vec<(PathBuf, host::Change)>),
     /// Packages are removed, then wheels installed.
@@ -21,9 +21,9 @@ pub enum Change {
     Wheels {
         /// Normalised names.
         remove: Vec<String>,
-        /// What is installed, over what is there.
+        /// Wheels to install, replacing the installed releases.
         install: Vec<Wheel>,
     },
-    /// One after the other.
+    /// Several changes in sequence.
     Then(Vec<Change>),
 }

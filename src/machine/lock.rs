@@ -1,8 +1,8 @@
-//! A plan to keep beside `requirements.txt`: made, verified on any machine, and brought to one where the same files stand
+//! Plans to keep beside `requirements.txt`: create one, verify it, and adapt it to a machine with the same files
 //! elsewhere.
 //!
-//! Takes a request or a kept plan; gives a plan that says what it was made with and identifies each library, or what of
-//! such a plan holds here. Never writes a file, and never puts another build in the place of one.
+//! Takes a request or a kept plan; gives a plan that records its origin and the identity of each library, or verifies
+//! such a plan. Never writes a file, and never replaces one build with another.
 
 use super::{Answer, Request, RequestError};
 use crate::driver;
@@ -13,12 +13,12 @@ use crate::loader::Objects;
 use crate::plan::{MadeWith, Plan};
 use crate::target::Kind;
 
-/// What came of a request for a lock.
+/// The result of a lock request.
 #[derive(Debug)]
 pub enum Locked {
     /// The plan.
     Plan(Box<Plan>),
-    /// Nothing asks for CUDA: why.
+    /// The target does not need CUDA; the reason.
     Nothing(String),
 }
 
@@ -40,7 +40,7 @@ pub fn lock(host: &Host, request: &Request) -> Result<Locked, RequestError> {
     })
 }
 
-/// The plan of an answer, with what it was made with and an identity for every library.
+/// The plan of an answer, with its origin and an identity for every library.
 pub(super) fn finished(host: &Host, request: &Request, answer: Answer) -> Option<Plan> {
     let (requirement, resolution) = (answer.requirement?, answer.resolution?);
     let with =
@@ -67,7 +67,7 @@ pub(super) fn finished(host: &Host, request: &Request, answer: Answer) -> Option
     made_with.push(with("driver", driver.map(|driver| driver.to_string()), cuda));
     let mut plan = Plan { made_with, ..resolution.plan };
     for library in plan.libraries.iter_mut().filter(|library| library.identity.is_none() && !library.is_driver()) {
-        // A file that goes while it is read is one that verify tells of.
+        // A file removed during the read: verify reports it.
         library.identity = host.map(&library.path).ok().map(|(bytes, _)| format!("sha256:{}", sha256(&bytes)));
     }
     Some(plan)

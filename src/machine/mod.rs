@@ -1,20 +1,20 @@
-//! A machine, and whom it is looked at for: the one thing that every command starts from.
+//! A machine and the target of a request: the starting point of every command.
 //!
-//! Takes a [`Host`] and a [`Request`]; gives the environment meant, the loader, the inventory, the driver and the chosen set,
-//! each computed once, when first asked for. [`Machine::with`] is the same machine after a [`Change`]: nothing is written.
+//! Takes a [`Host`] and a [`Request`]; gives the environment, the loader, the inventory, the driver and the chosen
+//! set, each computed once at first use. [`Machine::with`] is the same machine after a [`Change`]: it writes nothing.
 //! Judges nothing.
 
 mod answer;
 mod cache;
 mod change;
 mod lock;
-mod meant;
 mod relocate;
 mod request;
 mod stand_in;
+mod target;
 mod wheel;
 
-pub use cache::{Cached, Handed, HandedError, Judge, PlanCache, Said};
+pub use cache::{Cached, Handed, HandedError, Judge, JudgeResult, PlanCache};
 pub use change::Change;
 pub use lock::{Locked, lock};
 pub use relocate::{NotRelocated, RelocateError, relocate};
@@ -36,20 +36,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The environment of a Python: where it imports from, and what is there.
+/// The environment of a Python: its import paths and packages.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Environment {
-    /// The interpreter; `None` where none is meant, or it cannot be described.
+    /// The interpreter; `None` if the target has none, or it cannot be described.
     pub interpreter: Option<Interpreter>,
     /// Its torch.
     pub torch: Option<TorchBuild>,
-    /// What is installed where it imports from.
+    /// The packages installed on its import paths.
     #[doc(hidden)]
     pub installed: Vec<Distribution>,
 }
 
-/// A machine, looked at for somebody.
+/// A machine, examined for one target.
 ///
 /// ```
 /// use cudashim::{Change, Host, Machine, Request};
@@ -64,10 +64,10 @@ pub struct Machine {
     objects: Objects,
     /// The plan that the shim hands out.
     in_force: Option<Arc<Plan>>,
-    /// Why a plan that the environment names is not handed out, or not all of it.
+    /// Why the shim cannot hand out the plan of the environment, or parts of it.
     fault: Option<String>,
     devices: Devices,
-    /// Whether the driver is not the one that is here.
+    /// Whether the driver was replaced by a recorded or assumed one.
     is_recorded: bool,
     loader: OnceCell<Loader>,
     interpreter: OnceCell<Option<Interpreter>>,
@@ -78,13 +78,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine, for the Python that is meant here: the active environment's, else the one on PATH.
+    /// This machine, for the default Python: the active environment's, else the one on PATH.
     #[must_use]
     pub fn current() -> Self {
         Self::new(Host::current(), Request::default())
     }
 
-    /// A machine as it is, with what the request is for. No plan is in force.
+    /// A machine as it is, for the target of a request. No plan is in force.
     #[must_use]
     pub fn new(host: Host, request: Request) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl Machine {
         }
     }
 
-    /// With what libcuda and NVML said when they were asked.
+    /// The machine with the answers of libcuda and NVML.
     #[must_use]
     #[doc(hidden)]
     pub fn with_devices(mut self, devices: Devices) -> Self {
@@ -112,26 +112,27 @@ impl Machine {
         self
     }
 
-    /// With a driver that was recorded, or is assumed, instead of the one that is here.
+    /// The machine with a recorded or assumed driver instead of its own.
     #[must_use]
     #[doc(hidden)]
     pub fn with_driver(self, driver: Driver) -> Self {
         Self { driver: OnceCell::with_value(Arc::new(driver)), is_recorded: true, ..self }
     }
 
-    /// With a plan in force: what it names is handed out, but for what drifted.
+    /// The machine with a plan in force: the shim hands out the planned files, except drifted ones.
     #[must_use]
     #[doc(hidden)]
     pub fn with_plan(mut self, mut plan: Plan) -> Self {
-        let lost = plan.lost(&self.host);
-        self.fault = lost.first().map(|(library, how)| format!("`{}` {how}", library.path.display()));
-        let lost: Vec<String> = lost.iter().map(|(library, _)| library.soname.clone()).collect();
-        plan.libraries.retain(|library| !lost.contains(&library.soname));
+        let drifted = plan.relevant_drift(&self.host);
+        self.fault = drifted.first().map(|(library, how)| format!("`{}` {how}", library.path.display()));
+        let drifted: Vec<String> = drifted.iter().map(|(library, _)| library.soname.clone()).collect();
+        plan.libraries.retain(|library| !drifted.contains(&library.soname));
         Self { in_force: Some(Arc::new(plan)), ..self }
     }
 
-    /// With what the environment has in force: where the shim is preloaded, the plan of `CUDASHIM_PLAN` if that is for the
-    /// program meant, else the set that the shim would ask for. Of a plan that drifted the shim leaves out what did.
+    /// The machine with the plan that its environment has in force: with the shim preloaded, the plan of
+    /// `CUDASHIM_PLAN` if that covers the program, else the set that the shim would request. The shim leaves out
+    /// drifted files of a plan.
     #[must_use]
     pub fn as_it_is(mut self) -> Self {
         let preloaded = ["LD_PRELOAD", "LD_AUDIT"].into_iter().filter_map(|name| self.host.env(name)).any(|list| {
@@ -143,7 +144,7 @@ impl Machine {
         }
         match self.host.env("CUDASHIM_PLAN").map(Path::new) {
             Some(path) => match Plan::read(&path.with_extension("plan")) {
-                Ok(plan) if self.is_for_meant(&plan) => return self.with_plan(plan),
+                Ok(plan) if self.covers_interpreter(&plan) => return self.with_plan(plan),
                 Ok(_) => self.in_force = self.chosen().cloned().map(Arc::new),
                 Err(error) => self.fault = Some(format!("`{}` cannot be read: {error}", path.display())),
             },
@@ -152,7 +153,7 @@ impl Machine {
         self
     }
 
-    fn is_for_meant(&self, plan: &Plan) -> bool {
+    fn covers_interpreter(&self, plan: &Plan) -> bool {
         self.interpreter().is_some_and(|interpreter| plan.is_for(&self.host, &interpreter.program))
     }
 
@@ -163,7 +164,7 @@ impl Machine {
         Self { in_force: None, fault: None, ..self.on(self.host.clone()) }
     }
 
-    /// Why the plan that the environment names is not handed out, or not all of it.
+    /// Why the shim cannot hand out the plan of the environment, or parts of it.
     #[must_use]
     #[doc(hidden)]
     pub fn fault(&self) -> Option<&str> {
@@ -176,7 +177,7 @@ impl Machine {
         &self.host
     }
 
-    /// Whom it is looked at for.
+    /// The request.
     #[must_use]
     #[doc(hidden)]
     pub fn request(&self) -> &Request {
@@ -203,7 +204,7 @@ impl Machine {
         self.loader.get_or_init(|| Loader::new(&self.objects))
     }
 
-    /// The interpreter meant: the one that is named, else the one that the command starts, else the default.
+    /// The interpreter of the target: the one named, else the one that the command starts, else the default.
     #[must_use]
     #[doc(hidden)]
     pub fn interpreter(&self) -> Option<&Interpreter> {
@@ -214,7 +215,7 @@ impl Machine {
         self.interpreter.get_or_init(find).as_ref()
     }
 
-    /// The environment meant.
+    /// The environment of the target.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         self.environment.get_or_init(|| {
@@ -228,7 +229,7 @@ impl Machine {
         })
     }
 
-    /// The libraries of the environment meant, then those of the machine.
+    /// The libraries of that environment, then those of the machine.
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
         self.inventory.get_or_init(|| {
@@ -252,11 +253,11 @@ impl Machine {
         })
     }
 
-    /// The same, once it is known that the request can be answered.
+    /// The same, once the request is known to have an answer.
     ///
     /// # Errors
     ///
-    /// As [`Request::answer`], but where nothing fits: that is an answer.
+    /// As [`Request::answer`], except that a request without a fitting set has an answer.
     #[doc(hidden)]
     pub fn answered(self) -> Result<Self, RequestError> {
         match self.request.answer_by(self.loader()) {
@@ -265,7 +266,7 @@ impl Machine {
         }
     }
 
-    /// What `resolve` answers.
+    /// The answer of `resolve`.
     ///
     /// # Errors
     ///
@@ -281,7 +282,7 @@ impl Machine {
         self.answer().ok()?.resolution.as_ref().map(|resolution| &resolution.plan)
     }
 
-    /// The same machine after a change. What the change does not touch is not looked at again.
+    /// The same machine after a change. Keeps every result that the change does not affect.
     #[must_use]
     pub fn with(&self, change: &Change) -> Self {
         let host = match change {
@@ -301,7 +302,7 @@ impl Machine {
             }
             Change::Variable(name, value) => {
                 let changed = self.on(self.host.with_variable(name, value.as_deref()));
-                // Where Python imports from may be another place now.
+                // The import paths of Python may have changed.
                 let same = !name.starts_with("PYTHON");
                 return if same { changed } else { Self { interpreter: OnceCell::new(), ..changed } };
             }
@@ -311,7 +312,7 @@ impl Machine {
         self.on(host)
     }
 
-    /// The same question, asked of another host; which interpreter is meant does not change.
+    /// The same request on another host, with the interpreter that was found here.
     fn on(&self, host: Host) -> Self {
         Self {
             in_force: self.in_force.clone(),
@@ -325,7 +326,7 @@ impl Machine {
     }
 }
 
-/// Whether a file is the shim, by its name (`launch::shim`).
+/// Whether a file name is that of the shim (`launch::shim`).
 fn is_shim(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"libcudashim") && !name.as_bytes().starts_with(b"libcudashim-trace")
 }

@@ -1,8 +1,8 @@
-//! A kept plan brought to where the same files stand elsewhere.
+//! Adapts a kept plan to a machine with the same files elsewhere.
 //!
-//! Takes a plan and a machine; finds each of its libraries by identity (build ID and size, or digest), in the consumer's
-//! own environment first; lets the request be answered anew with exactly these, so that what the plan says of paths,
-//! programs and the driver is of this machine. Another build, another torch: an error that says so.
+//! Takes a plan and a machine; finds each library by identity (build ID and size, or digest), first in the target's
+//! environment; then answers the request again with exactly these files, so that the paths, programs and driver in
+//! the plan are those of this machine. Another build or another torch is an error.
 
 use super::lock::finished;
 use crate::host::{Hints, Host};
@@ -20,38 +20,38 @@ use crate::target::Spec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// A library that no file of this machine is.
+/// A library that matches no file of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotRelocated {
     /// The name.
     pub soname: String,
-    /// What is the matter, in a clause that begins with the name.
+    /// The reason, in a clause that begins with the name.
     pub says: String,
 }
 
-/// Why a plan cannot be brought here.
+/// Why a plan cannot be adapted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelocateError {
-    /// What it is for is not here.
+    /// The target is not installed.
     #[error("{0}")]
     NoConsumer(String),
-    /// What it is for is another here.
+    /// The target is installed in another release.
     #[error("the lock is for {was}, but {is} is installed: relocating cannot fix this")]
     OtherConsumer {
-        /// What it was made for.
+        /// The locked target.
         was: String,
-        /// What is here.
+        /// The installed target.
         is: String,
     },
-    /// Libraries that are not here.
+    /// Libraries of the plan are missing.
     #[error("{} not found on this machine", if .0.len() == 1 { "one library is".to_owned() } else { format!("{} libraries are", .0.len()) })]
     Missing(Vec<NotRelocated>),
-    /// The same libraries make no set here.
+    /// The same libraries make no valid set.
     #[error("the same libraries are here, but another set would be chosen: {0}")]
     OtherSet(String),
-    /// The request of the lock has no answer here.
+    /// The request of the lock has no answer.
     #[error(transparent)]
     Request(#[from] RequestError),
 }
@@ -72,26 +72,26 @@ impl Hints for RelocateError {
     }
 }
 
-/// Finds the libraries of a plan by their identity and makes the plan anew with them.
+/// Finds the libraries of a plan by identity, and makes the plan again with them.
 ///
 /// # Errors
 ///
-/// Where one of them is not on this machine, or what the plan is for is another.
+/// If a library is missing, or the target of the plan differs.
 pub fn relocate(host: &Host, plan: &Plan, here: &Here) -> Result<Plan, RelocateError> {
     let mut request = request(host, plan, here)?;
     let objects = Objects::new(host);
     let loader = Loader::new(&objects);
-    let wanted: Vec<&PlanLibrary> = plan.chosen().filter(|library| is_ours(library)).collect();
+    let libraries: Vec<&PlanLibrary> = plan.chosen().filter(|library| is_ours(library)).collect();
     let sites = request.interpreter(host)?.map(|interpreter| interpreter.paths).unwrap_or_default();
-    let inventory = Inventory::scan(&objects, all_places(host, &loader, &sites, &request.places, &wanted));
-    let (fixed, missing) = found(&objects, &inventory, &wanted, &sites);
+    let inventory = Inventory::scan(&objects, all_places(host, &loader, &sites, &request.places, &libraries));
+    let (fixed, missing) = found(&objects, &inventory, &libraries, &sites);
     if !missing.is_empty() {
         return Err(RelocateError::Missing(missing));
     }
-    // What this machine has besides is not of the lock.
-    let names: BTreeSet<&str> = wanted.iter().map(|library| library.soname.as_str()).collect();
+    // Other copies on this machine do not belong to the lock.
+    let names: BTreeSet<&str> = libraries.iter().map(|library| library.soname.as_str()).collect();
     let besides = inventory.libraries.iter().filter(|library| {
-        library.unusable.is_none() && !library.row.is_driver() && !names.contains(library.asked_as())
+        library.unusable.is_none() && !library.row.is_driver() && !names.contains(library.load_name())
     });
     let forbidden = besides.map(|library| library.path.clone()).collect();
     request.policy = Policy { fixed, forbidden, explain: false };
@@ -100,19 +100,20 @@ pub fn relocate(host: &Host, plan: &Plan, here: &Here) -> Result<Plan, RelocateE
         return Err(RelocateError::NoConsumer("nothing here needs CUDA".to_owned()));
     };
     same_set(plan, &fresh)?;
-    // The same bytes are of the same release, also where nothing beside them tells.
+    // The same bytes are of the same release, even if no metadata shows it here.
     for library in fresh.libraries.iter_mut().filter(|library| library.version.is_none()) {
         library.version = plan.library(&library.soname).and_then(|known| known.version.clone());
     }
     Ok(fresh)
 }
 
-/// A library of NVIDIA's that does not come with the driver: what is chosen by its build. The C++ runtime is the machine's.
+/// Whether a library is NVIDIA's but not the driver's: only these are matched by build. The C++ runtime is the
+/// machine's.
 fn is_ours(library: &PlanLibrary) -> bool {
     parse_library_name(&library.soname).is_some() && !library.is_driver()
 }
 
-/// The question the plan answers, asked on this machine.
+/// The request of the plan, asked on this machine.
 fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateError> {
     let mut request = Request { python: here.python.clone(), places: here.places.clone(), ..Request::default() };
     let none = |says: String| Err(RelocateError::NoConsumer(says));
@@ -138,7 +139,7 @@ fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateErr
         _ => {}
     }
     if request.python.is_none() {
-        // None of them: the default.
+        // Falls back to the default Python if the machine has no program of the plan.
         request.python = plan.programs.iter().find(|program| host.is_file(program)).cloned();
     }
     let Some(interpreter) = request.interpreter(host)? else {
@@ -155,61 +156,64 @@ fn request(host: &Host, plan: &Plan, here: &Here) -> Result<Request, RelocateErr
             made_for.text
         ));
     };
-    let is = TorchBuild::told(host, &dir).map(|(version, _)| format!("torch {version}")).unwrap_or_default();
+    let is =
+        TorchBuild::recorded_version(host, &dir).map(|(version, _)| format!("torch {version}")).unwrap_or_default();
     if is != made_for.text {
         return Err(RelocateError::OtherConsumer { was: made_for.text.clone(), is });
     }
     Ok(request)
 }
 
-/// The environment first, then what is named, where the files were, and where `resolve` looks: no environment of others,
-/// nothing that happens to be mapped by some process.
+/// Where to search: the target's environment, the given places, the recorded directories, and the places of
+/// `resolve`. Excludes other environments and mapped files of running processes.
 fn all_places(
     host: &Host,
     loader: &Loader,
     sites: &[PathBuf],
     given: &[PathBuf],
-    wanted: &[&PlanLibrary],
+    libraries: &[&PlanLibrary],
 ) -> Vec<places::Place> {
     let mut all = places::sites(host, sites);
     let listed = std::env::split_paths(host.env("CUDASHIM_PLACE").unwrap_or_default());
     for dir in given.iter().cloned().chain(listed.filter(|path| !path.as_os_str().is_empty())) {
         all.extend(places::given(host, &dir));
     }
-    all.extend(wanted.iter().filter_map(|library| library.path.parent()).map(|dir| places::found(dir.to_owned())));
+    all.extend(libraries.iter().filter_map(|library| library.path.parent()).map(|dir| places::found(dir.to_owned())));
     all.extend(places::machine(host, loader));
     all
 }
 
-/// A file for each library, and the libraries there is none for.
+/// The file of each library, and the libraries without one.
 fn found(
     objects: &Objects,
     inventory: &Inventory,
-    wanted: &[&PlanLibrary],
+    libraries: &[&PlanLibrary],
     sites: &[PathBuf],
 ) -> (BTreeMap<String, PathBuf>, Vec<NotRelocated>) {
     let mut fixed = BTreeMap::new();
     let mut missing = Vec::new();
-    for library in wanted {
+    for library in libraries {
         let copies: Vec<&Library> = inventory
             .serving(&library.soname)
             .filter(|copy| copy.unusable.is_none() && copy.renamed.is_none())
             .collect();
         let same = |copy: &&&Library| matches!(Identity::at(objects, library, &copy.path, copy.stat), Identity::Same);
         let at_home = |copy: &&&Library| sites.contains(&copy.place.root);
-        // Else what stands where it stood stays, whatever its name is.
+        // Otherwise the file at the recorded path counts, whatever its name.
         let unmoved = || library.drift(objects.host()).is_none().then(|| library.path.clone());
         let home = copies.iter().filter(at_home).find(same).map(|copy| copy.path.clone());
         let path = home.or_else(unmoved).or_else(|| copies.iter().find(same).map(|copy| copy.path.clone()));
         match path {
             Some(path) => drop(fixed.insert(library.soname.clone(), path)),
-            None => missing.push(NotRelocated { soname: library.soname.clone(), says: lacking(library, &copies) }),
+            None => {
+                missing.push(NotRelocated { soname: library.soname.clone(), says: missing_reason(library, &copies) })
+            }
         }
     }
     (fixed, missing)
 }
 
-fn lacking(library: &PlanLibrary, copies: &[&Library]) -> String {
+fn missing_reason(library: &PlanLibrary, copies: &[&Library]) -> String {
     let version = library.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let Some(identity) = &library.identity else {
         return format!("{}{version}: the lock does not identify its build", library.soname);
@@ -221,16 +225,16 @@ fn lacking(library: &PlanLibrary, copies: &[&Library]) -> String {
     format!("{}{version} ({identity}) not found{}", library.soname, other.unwrap_or_default())
 }
 
-/// The plan that was made anew holds the same builds, and no others.
+/// Verifies that the new plan holds the same builds, and no others.
 fn same_set(plan: &Plan, fresh: &Plan) -> Result<(), RelocateError> {
     let set = |plan: &Plan| -> BTreeMap<String, (Option<String>, u64)> {
         let ours = plan.chosen().filter(|library| is_ours(library));
         ours.map(|library| (library.soname.clone(), (library.identity.clone(), library.size))).collect()
     };
     let (was, is) = (set(plan), set(fresh));
-    let lost = was.keys().find(|soname| !is.contains_key(*soname));
+    let missing = was.keys().find(|soname| !is.contains_key(*soname));
     let more = is.keys().find(|soname| !was.contains_key(*soname));
-    match (lost, more) {
+    match (missing, more) {
         (Some(soname), _) => Err(RelocateError::OtherSet(format!("nothing needs {soname}"))),
         (None, Some(soname)) => Err(RelocateError::OtherSet(format!("{soname} is needed too"))),
         (None, None) => Ok(()),

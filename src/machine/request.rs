@@ -1,4 +1,4 @@
-//! A request as a user makes it, and what comes back: an answer, or why there is none.
+//! A request of the user, its answer, and the errors.
 
 use crate::check::{Subject, SubjectError};
 use crate::host::Hints;
@@ -11,7 +11,7 @@ use crate::target::{Requirement, Spec, SpecError};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What is asked for.
+/// A request.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     /// `--torch SPEC`.
@@ -24,26 +24,26 @@ pub struct Request {
     pub places: Vec<PathBuf>,
     /// `--use`, `--forbid`, `--explain`.
     pub policy: Policy,
-    /// The command that is to be run, if any.
+    /// The command to run, if any.
     pub command: Vec<OsString>,
 }
 
 /// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
-    /// The consumer; `None` where nothing asks for CUDA.
+    /// The requirement of the target; `None` if it does not need CUDA.
     pub requirement: Option<Requirement>,
-    /// The chosen set; `None` where there is nothing to choose.
+    /// The chosen set; `None` if there is nothing to choose.
     pub resolution: Option<Resolution>,
     /// Why there is nothing to choose.
     pub nothing: Option<String>,
-    /// What was wrong with files on the way.
+    /// Defects of files that the scan found.
     #[doc(hidden)]
     pub problems: Vec<Problem>,
 }
 
 impl Answer {
-    /// What people and programs are told.
+    /// The report for people and programs.
     #[must_use]
     #[doc(hidden)]
     pub fn report(&self) -> ResolveReport {
@@ -52,12 +52,12 @@ impl Answer {
     }
 }
 
-/// What `check` is asked to judge.
+/// The target that `check` judges.
 #[derive(Debug)]
 pub enum Checked {
-    /// This.
+    /// A subject to judge.
     Subject(Box<Subject>),
-    /// Nothing asks for CUDA: why.
+    /// The target does not need CUDA; the reason.
     Nothing(String),
 }
 
@@ -65,26 +65,26 @@ pub enum Checked {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The interpreter asked for cannot be described.
+    /// The interpreter cannot be described.
     #[error(transparent)]
     Interpreter(#[from] InterpreterError),
-    /// The torch asked for is not the one that is there.
-    #[error("`{}` has torch {found}, not `{wanted}`", python.display())]
+    /// The installed torch is not the requested one.
+    #[error("`{}` has torch {found}, not `{requested}`", python.display())]
     OtherTorch {
         /// The interpreter.
         python: PathBuf,
-        /// What it has.
+        /// The installed release.
         found: String,
-        /// What was asked for.
-        wanted: String,
+        /// The requested release.
+        requested: String,
     },
-    /// The torch asked for is not known.
+    /// The requested torch is unknown.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// A torch is meant that is not installed.
+    /// The requested torch is not installed.
     #[error("no torch that fits `{0}` is installed here: only what is installed can be checked")]
     NotInstalled(String),
-    /// What is to be checked cannot be.
+    /// The target cannot be checked.
     #[error(transparent)]
     #[doc(hidden)]
     Subject(#[from] SubjectError),
@@ -93,15 +93,15 @@ pub enum RequestError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         says: String,
     },
-    /// Nothing fits.
+    /// No set fits.
     #[error("{source}")]
     NoSolution {
-        /// The facts that cannot hold together.
+        /// The constraints that conflict.
         source: Box<NoSolution>,
-        /// What was asked for.
+        /// The requirement of the target.
         #[doc(hidden)]
         requirement: Box<Requirement>,
     },

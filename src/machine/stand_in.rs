@@ -1,12 +1,13 @@
-//! A library that is not there, as an ELF file of its names: what the loader and the choice ask a library for, and no code.
+//! A stand-in for a library that is not installed: an ELF file with its names, versions and symbols, and without
+//! code.
 //!
-//! Takes a soname, what it needs and defines; gives the bytes of a shared object with a dynamic table, symbols, versions and
-//! the old hash table (System V gABI, chapter 5; the GNU extensions for versions of "ELF Symbol Versioning"). Never written
-//! to a disk, never loaded by a process.
+//! Takes a soname, needed libraries and defined symbols; gives the bytes of a shared object with a dynamic table,
+//! symbols, versions and the old hash table (System V gABI, chapter 5; the GNU extensions for versions of "ELF Symbol
+//! Versioning"). Never written to disk, never loaded by a process.
 
 use std::collections::BTreeMap;
 
-/// What the file is to say.
+/// The contents of the file.
 #[derive(Debug, Default)]
 pub(super) struct StandIn {
     /// `e_machine`.
@@ -23,7 +24,7 @@ const EHDR: usize = 64;
 const PHDR: usize = 56;
 const SYM: usize = 24;
 
-/// Strings, each by its offset.
+/// A string table, with the offset of each string.
 struct Strings(Vec<u8>);
 
 impl Strings {
@@ -39,7 +40,7 @@ fn word(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// The hash of the System V gABI; the one of versions is the same.
+/// The hash of the System V gABI; version nodes use the same.
 fn hash(name: &[u8]) -> u32 {
     name.iter().fold(0_u32, |hash, byte| {
         let hash = (hash << 4).wrapping_add(u32::from(*byte));
@@ -57,7 +58,7 @@ impl StandIn {
         dynamic.push((14, u64::from(soname)));
         dynamic.extend(self.rpath.iter().map(|path| (15, u64::from(strings.add(path)))));
         dynamic.extend(self.runpath.iter().map(|path| (29, u64::from(strings.add(path)))));
-        // 1 is the file itself.
+        // Index 1 is the file itself.
         let mut nodes: BTreeMap<&[u8], u16> = BTreeMap::new();
         for (_, node) in &self.symbols {
             if let Some(node) = node {
@@ -72,7 +73,7 @@ impl StandIn {
         for (at, (name, node)) in self.symbols.iter().enumerate() {
             let index = at + 1;
             table.extend_from_slice(&strings.add(name).to_le_bytes());
-            // STB_GLOBAL, STT_FUNC; of the first section, at an address of the file.
+            // STB_GLOBAL, STT_FUNC; in section 1, at an address within the file.
             table.extend_from_slice(&[0x12, 0, 1, 0]);
             table.extend_from_slice(&(EHDR as u64).to_le_bytes());
             table.extend_from_slice(&0_u64.to_le_bytes());

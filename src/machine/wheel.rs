@@ -1,9 +1,9 @@
-//! What a machine's files are once packages were removed and wheels of NVIDIA's installed.
+//! The files of a machine after packages were removed and NVIDIA wheels installed.
 //!
-//! Takes a machine, names to remove and wheels to install; gives the changed files: the `.dist-info` of each, and its
-//! libraries as stand-ins. Which symbols a release defines is taken from the copy that is here if it is of that release;
-//! else it is all that the copies here define and the environment asks for, less what `data/first_seen.tsv` knows to be
-//! newer. Fetches nothing.
+//! Takes a machine, packages to remove and wheels to install; gives the changed files: the `.dist-info` of each
+//! wheel, and its libraries as stand-ins. The symbols of a release come from the installed copy if that is of this
+//! release; else they are all symbols that the installed copies define or the environment needs, less those that
+//! `data/first_seen.tsv` marks as newer. Downloads nothing.
 
 use super::Machine;
 use super::stand_in::StandIn;
@@ -22,11 +22,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A release of a package of NVIDIA's.
+/// A release of an NVIDIA package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Wheel {
-    /// Normalised name, `nvidia-cublas-cu12`.
+    /// Normalised name, such as `nvidia-cublas-cu12`.
     pub name: String,
     /// Its release.
     pub version: Version,
@@ -39,18 +39,19 @@ impl Wheel {
         Self { name: name.to_owned(), version }
     }
 
-    /// The CUDA major that it is for: of the toolkit's from 13 on, its own.
+    /// The CUDA major: in the name, else, from 13 on, that of the release.
     fn cuda_major(&self) -> Option<u64> {
         let named = self.name.rsplit_once("-cu").and_then(|(_, digits)| digits.parse().ok());
         named.or_else(|| Some(self.version.major()).filter(|major| *major >= 13))
     }
 
-    /// Where it puts its libraries, below the site directory, and their sonames; empty where it is none that the tables know.
+    /// The library directory of the wheel, below the site directory, and its sonames; empty if the tables do not know
+    /// the wheel.
     fn layout(&self) -> Option<(PathBuf, Vec<&'static str>)> {
         let major = self.cuda_major()?;
         let brings = |stem: &str| family_of_stem(stem).is_some_and(|row| row.wheel_names(major).contains(&self.name));
         let rows = sonames().iter().filter(|row| row.cuda_major == major && brings(row.stem));
-        // Of two majors of one soname the release says which is meant: cuDNN 8 and 9 share a wheel.
+        // If two majors share a wheel name, the release decides: cuDNN 8 and 9.
         let fits = |soname: &str| {
             let name = parse_library_name(soname);
             let own = name.filter(|name| name.row.group == Some("cudnn")).and_then(|name| name.version);
@@ -75,8 +76,8 @@ pub(super) fn changes(machine: &Machine, remove: &[String], install: &[Wheel]) -
     let host = machine.host();
     let at = |name: &str| environment.installed.iter().find(|package| package.name == name);
     let mut changes = Vec::new();
-    // Files that two packages recorded go with either.
-    let mut lost: BTreeSet<PathBuf> = BTreeSet::new();
+    // A file that two packages recorded is removed with either.
+    let mut removed: BTreeSet<PathBuf> = BTreeSet::new();
     let anew = |name: &str| install.iter().find(|wheel| wheel.name == name);
     let gone = remove.iter().map(String::as_str).chain(install.iter().map(|wheel| wheel.name.as_str()));
     for package in gone.filter_map(at) {
@@ -85,7 +86,7 @@ pub(super) fn changes(machine: &Machine, remove: &[String], install: &[Wheel]) -
         let files = package.record(host).into_iter().filter(|file| is_library(&file.path));
         let files = files.filter(|file| !(same && is_whole(host, site, file)));
         let files: Vec<PathBuf> = files.map(|file| site.join(file.path)).collect();
-        lost.extend(files.iter().cloned());
+        removed.extend(files.iter().cloned());
         changes.extend(files.into_iter().map(|path| (path, host::Change::Gone)));
         changes.push((package.dir.clone(), host::Change::Gone));
     }
@@ -93,7 +94,7 @@ pub(super) fn changes(machine: &Machine, remove: &[String], install: &[Wheel]) -
         let sites = environment.interpreter.as_ref().map(|python| python.paths.as_slice()).unwrap_or_default();
         sites.iter().find(|site| site.ends_with("site-packages") || site.ends_with("dist-packages")).cloned()
     });
-    let making = Making { machine, demands: demands(machine, install), lost };
+    let making = Making { machine, needed_symbols: needed_symbols(machine, install), removed };
     for wheel in install {
         let before = at(&wheel.name);
         let beside = before.and_then(|package| package.dir.parent().map(Path::to_owned));
@@ -108,26 +109,26 @@ fn is_library(path: &Path) -> bool {
     path.file_name().is_some_and(|name| parse_library_name(name).is_some())
 }
 
-/// Whether a file has the size that was recorded: to install the same release again changes nothing about it.
+/// Whether a file has the recorded size: a reinstall of the same release would not change it.
 fn is_whole(host: &Host, site: &Path, file: &Recorded) -> bool {
     host.stat(&site.join(&file.path)).is_ok_and(|stat| Some(stat.size) == file.size)
 }
 
-/// What the environment asks of some sonames, by soname.
-type Demands = BTreeMap<String, BTreeSet<(Vec<u8>, Option<Vec<u8>>)>>;
+/// The symbols that the environment needs of some sonames, by soname.
+type NeededSymbols = BTreeMap<String, BTreeSet<(Vec<u8>, Option<Vec<u8>>)>>;
 
-fn demands(machine: &Machine, install: &[Wheel]) -> Demands {
-    let mut found = Demands::new();
+fn needed_symbols(machine: &Machine, install: &[Wheel]) -> NeededSymbols {
+    let mut found = NeededSymbols::new();
     let Some(python) = machine.interpreter() else { return found };
-    let wanted: BTreeSet<&str> = install.iter().filter_map(Wheel::layout).flat_map(|(_, sonames)| sonames).collect();
-    let asks =
-        |object: &Object| object.facts.needed.iter().any(|name| name.to_str().is_some_and(|it| wanted.contains(it)));
+    let sonames: BTreeSet<&str> = install.iter().filter_map(Wheel::layout).flat_map(|(_, sonames)| sonames).collect();
+    let needs_one =
+        |object: &Object| object.facts.needed.iter().any(|name| name.to_str().is_some_and(|it| sonames.contains(it)));
     let files = library_files(machine.host(), &python.paths);
     let files = files.iter().filter_map(|path| machine.objects().open(path).ok());
     let libraries = machine.inventory().libraries.iter().filter_map(|library| library.object.clone());
-    for object in files.chain(libraries).filter(|object| asks(object)) {
+    for object in files.chain(libraries).filter(|object| needs_one(object)) {
         for (soname, symbols) in symbols_by_provider(&object) {
-            if wanted.contains(soname.as_str()) {
+            if sonames.contains(soname.as_str()) {
                 let symbols = symbols.into_iter().map(|it| (it.name.into_bytes(), it.node.map(String::into_bytes)));
                 found.entry(soname).or_default().extend(symbols);
             }
@@ -138,13 +139,13 @@ fn demands(machine: &Machine, install: &[Wheel]) -> Demands {
 
 struct Making<'m> {
     machine: &'m Machine,
-    demands: Demands,
-    /// Files that are removed.
-    lost: BTreeSet<PathBuf>,
+    needed_symbols: NeededSymbols,
+    /// Marks files as removed.
+    removed: BTreeSet<PathBuf>,
 }
 
 impl Making<'_> {
-    /// The files of a wheel, in place of those of the package that was there before.
+    /// Adds the files of a wheel, and removes those of the installed release.
     fn installed(&self, site: &Path, wheel: &Wheel, before: Option<&Distribution>) -> Vec<(PathBuf, host::Change)> {
         let host = self.machine.host();
         let recorded = before.map(|package| package.record(host)).unwrap_or_default();
@@ -156,7 +157,7 @@ impl Making<'_> {
         let alike = if major == Some(wheel.version.major()) { recorded.as_slice() } else { &[] };
         for (below, soname) in files_of(wheel, alike) {
             let is_kept = |file: &Recorded| {
-                same && file.path == below && is_whole(host, site, file) && !self.lost.contains(&site.join(&below))
+                same && file.path == below && is_whole(host, site, file) && !self.removed.contains(&site.join(&below))
             };
             let kept = recorded.iter().find(|file| is_kept(file));
             let length = kept.and_then(|file| file.size).unwrap_or_else(|| {
@@ -176,7 +177,7 @@ impl Making<'_> {
         changes
     }
 
-    /// A library of the release that a wheel is of.
+    /// The stand-in for a library of the wheel's release.
     fn stand_in(&self, wheel: &Wheel, soname: &str) -> Vec<u8> {
         let libraries = &self.machine.inventory().libraries;
         let copies = || libraries.iter().filter(|library| library.soname.as_deref() == Some(soname));
@@ -187,7 +188,7 @@ impl Making<'_> {
         let mut symbols: BTreeSet<(Vec<u8>, Option<Vec<u8>>)> =
             object.and_then(|object| object.elf().ok()).map(|elf| defined(&elf)).unwrap_or_default();
         if exact.is_none() {
-            symbols.extend(self.demands.get(soname).into_iter().flatten().cloned());
+            symbols.extend(self.needed_symbols.get(soname).into_iter().flatten().cloned());
             let later = |name: &[u8]| {
                 first_seen()
                     .iter()
@@ -202,7 +203,7 @@ impl Making<'_> {
             soname: soname.as_bytes().to_vec(),
             needed: facts.map(|facts| facts.needed.iter().map(|name| bytes(name)).collect()).unwrap_or_default(),
             rpath: facts.and_then(|facts| facts.rpath.as_deref().map(bytes)),
-            // As NVIDIA's wheels have it.
+            // The file name as in NVIDIA's wheels.
             runpath: facts.map_or_else(|| Some(b"$ORIGIN".to_vec()), |facts| facts.runpath.as_deref().map(bytes)),
             symbols: symbols.into_iter().collect(),
         }
@@ -219,13 +220,13 @@ fn defined(elf: &Elf<'_>) -> BTreeSet<(Vec<u8>, Option<Vec<u8>>)> {
     symbols.iter().map(|symbol| (symbol.name.to_vec(), symbol.node.map(<[u8]>::to_vec))).collect()
 }
 
-/// The libraries that a wheel holds, below the site directory, each with its soname: as the release that is here has
-/// them, else as the tables do.
+/// The libraries of a wheel, relative to the site directory, each with its soname: as in the installed release, else
+/// as in the tables.
 fn files_of(wheel: &Wheel, recorded: &[Recorded]) -> Vec<(PathBuf, String)> {
     let minor = wheel.version.numbers().get(..2).map(|it| format!("{}.{}", it[0], it[1])).unwrap_or_default();
     let of_release = |path: &Path| {
         let name = path.file_name()?.to_str()?;
-        // The builtins bear the release in their name.
+        // The builtins have the release in their name.
         let (stem, _) = name.split_once(".so.").filter(|(stem, _)| stem.contains("builtins"))?;
         Some(path.with_file_name(format!("{stem}.so.{minor}")))
     };

@@ -1,19 +1,19 @@
-//! Whether the text of a plan is used from where it stands: whose it is, and who may change it.
+//! Whether a plan file is trusted: its owner, and who may change it.
 //!
-//! Takes a path without symbolic links; gives the reason against it. The shim has the like rules for images
+//! Takes a path without symbolic links; gives the reason against it. The shim has similar rules for images
 //! (`docs/PLAN_FORMAT.md`).
 
 use crate::host::{Hints, Host, Kind};
 use std::path::{Path, PathBuf};
 
-/// Why a plan is not used.
+/// Why a plan file is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unfit {
-    /// It is no regular file.
+    /// It is not a regular file.
     #[error("cannot read the plan `{}`: not a regular file", .0.display())]
     NoFile(PathBuf),
-    /// Others may put another file there.
+    /// Others may replace it.
     #[error(
         "ignoring `{}`: others may write to its directory (mode {mode:04o}); move it to one of your own",
         path.display()
@@ -24,7 +24,7 @@ pub enum Unfit {
         /// The directory's permission bits.
         mode: u32,
     },
-    /// Somebody else owns it, or may write to it.
+    /// Another user owns it, or may write to it.
     #[error(
         "ignoring `{}`: it belongs to another user, or others may write to it; use {}",
         path.display(),
@@ -33,7 +33,7 @@ pub enum Unfit {
     Changeable {
         /// The file.
         path: PathBuf,
-        /// Whether it is the user's own or root's.
+        /// Whether its owner is the user or root.
         own: bool,
     },
 }
@@ -41,7 +41,7 @@ pub enum Unfit {
 impl Hints for Unfit {}
 
 impl Unfit {
-    /// What is against a plan at `path`; `None` where it may be used, or nothing stands there.
+    /// The reason against a plan at `path`; `None` where it may be used or does not exist.
     #[must_use]
     pub fn find(host: &Host, path: &Path) -> Option<Self> {
         let stat = host.stat(path).ok()?;

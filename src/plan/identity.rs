@@ -1,6 +1,6 @@
-//! Whether a file is the one that a plan means, also where its inode is another.
+//! Whether a file is the one of a plan, even under another inode.
 //!
-//! Takes a library of a plan and a file; gives what one is to the other. Reads the file only where its stat does not tell.
+//! Takes a library of a plan and a file; gives the [`Identity`]. Reads the file only where its stat does not decide.
 
 use super::PlanLibrary;
 use crate::host::Stat;
@@ -8,21 +8,22 @@ use crate::inventory::sha256;
 use crate::loader::Objects;
 use std::path::Path;
 
-/// What a file is to a library of a plan.
+/// A file compared with a library of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// The very same bytes, as far as build ID and size, or a digest, tell.
+    /// The same bytes, by build ID and size, or by digest.
     Same,
-    /// Its build ID, with another size.
+    /// The same build ID, with another size.
     OtherSize,
-    /// Another build, and what it is where that is known.
+    /// Another build, with its identity where known.
     Other(Option<String>),
-    /// Nothing tells; an error where it could not be read.
+    /// Undecided; with an error where it cannot be read.
     Unknown(Option<String>),
 }
 
 impl Identity {
-    /// Looks at the file at `path`, whose stat is given; reads its digest only where the size is that of the library.
+    /// Compares the file at `path` with the stat `stat`; computes its digest only where the size is that of the
+    /// library.
     #[must_use]
     pub fn at(objects: &Objects, library: &PlanLibrary, path: &Path, stat: Stat) -> Self {
         if library.is_same(stat) {

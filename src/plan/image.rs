@@ -1,7 +1,7 @@
-//! The image: a plan compiled for the shim, in records of fixed size that are sorted, checked once and searched by halves.
+//! The image: a plan compiled for the shim, as sorted records of fixed size, checked once and searched by bisection.
 //!
-//! Takes a plan and the machine it is for; gives the bytes of `docs/PLAN_FORMAT.md`, and reads such bytes with the checks
-//! that `cshim/image.c` makes. What the plan names and the machine no longer has is left out, with the reason.
+//! Takes a plan and its machine; gives the bytes of `docs/PLAN_FORMAT.md`, and reads such bytes with the checks of
+//! `cshim/image.c`. Leaves out libraries that have changed or are gone, with the reason.
 
 use super::identity::Identity;
 use super::{How, LIBRARY_LIMIT, Plan, PlanLibrary, read};
@@ -19,14 +19,14 @@ pub use view::{ImageLibrary, ImageView};
 
 /// The most bytes an image may have.
 const SIZE_LIMIT: usize = 4 << 20;
-/// The most bytes of a string, with its NUL: as the kernel has it for paths.
+/// The most bytes of a string, with its NUL: `PATH_MAX`.
 const STRING_LIMIT: usize = 4096;
 const MAGIC: &[u8; 8] = b"cudashim";
 const VERSION: u32 = 3;
 const HEADER: usize = 48;
-/// How many tables there are.
+/// The number of tables.
 const TABLES: usize = 3;
-/// Bytes of a record of each: libs, names, ids.
+/// The size of a record of each: libs, names, ids.
 const RECORD: [usize; TABLES] = [48, 12, 32];
 
 /// A plan as the shim reads it.
@@ -34,7 +34,7 @@ const RECORD: [usize; TABLES] = [48, 12, 32];
 pub struct Image {
     /// The file.
     pub bytes: Vec<u8>,
-    /// The sonames of libraries that the plan names and this machine does not have, each with what is the matter.
+    /// The sonames of the libraries left out, each with the reason.
     pub left_out: Vec<(String, String)>,
 }
 
@@ -42,13 +42,13 @@ pub struct Image {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// A plan that is for no program.
+    /// The plan is for no program.
     #[error("the plan names no program")]
     NoPrograms,
-    /// None of the programs is here.
+    /// None of the programs exists.
     #[error("`{}`, the program of the plan, is missing", .0.display())]
     ProgramsGone(PathBuf),
-    /// More than an image may hold.
+    /// The plan exceeds the limits of an image.
     #[error("the plan is too large for the preload object: its image may have {} MiB", SIZE_LIMIT >> 20)]
     TooLarge,
     /// The file could not be read.
@@ -59,7 +59,7 @@ pub enum ImageError {
         /// Why.
         source: io::Error,
     },
-    /// The bytes are no image.
+    /// The bytes are not an image.
     #[error("not an image of a plan: {0}")]
     Malformed(&'static str),
 }
@@ -92,12 +92,12 @@ impl Image {
         writer.ids.extend(files.chain(named).map(object));
         writer.ids.extend(programs.iter().map(|[dir, file]| [*file, *dir]));
         let bytes = writer.bytes()?;
-        // Names of a text may be longer than any that is asked for.
+        // Names in a plan may be longer than the limit.
         ImageView::parse(&bytes)?;
         Ok(Self { bytes, left_out })
     }
 
-    /// The name of its file: its digest. An image never changes, and another one has another name.
+    /// The name of its file: its digest, so that the file of an image never changes.
     #[must_use]
     pub fn file_name(&self) -> String {
         base16ct::lower::encode_string(Sha256::digest(&self.bytes).split_at(16).0) + ".image"
@@ -113,7 +113,7 @@ impl Image {
     }
 }
 
-/// The directory that a program is started from, and its file: the two that the shim knows itself by.
+/// The ids of a program's directory and file, by which the shim identifies its process.
 pub(super) fn program_id(host: &Host, path: &Path) -> Option<[FileId; 2]> {
     Some([host.stat(path.parent()?).ok()?.id, host.stat(path).ok()?.id])
 }
@@ -124,12 +124,12 @@ fn programs(plan: &Plan, host: &Host) -> Result<BTreeSet<[FileId; 2]>, ImageErro
     if found.is_empty() { Err(ImageError::ProgramsGone(first.clone())) } else { Ok(found) }
 }
 
-/// An object as the table of ids has it: no directory counts.
+/// An object in the table of ids: without a directory.
 fn object(file: FileId) -> [FileId; 2] {
     [file, FileId { dev: 0, ino: 0 }]
 }
 
-/// The tables as they grow.
+/// The tables under construction.
 #[derive(Default)]
 struct Writer<'p> {
     libs: Vec<u8>,
@@ -143,7 +143,7 @@ struct Writer<'p> {
 }
 
 impl<'p> Writer<'p> {
-    /// Where a string stands, which is written once.
+    /// The offset of a string, which is written once.
     fn string(&mut self, text: &'p [u8]) -> u32 {
         if let Some(at) = self.offsets.get(text) {
             return *at;
@@ -155,7 +155,7 @@ impl<'p> Writer<'p> {
         at
     }
 
-    /// One library, and its index.
+    /// Adds a library; gives its index.
     fn library(&mut self, library: &'p PlanLibrary, stat: Stat, own: bool) -> u32 {
         let index = word(self.libs.len() / RECORD[0]);
         for number in [stat.id.dev, stat.id.ino, stat.size] {
@@ -175,7 +175,7 @@ impl<'p> Writer<'p> {
         index
     }
 
-    /// The libraries that are here; what became of the others.
+    /// Adds the unchanged libraries; gives the others with the reason.
     fn libraries(&mut self, plan: &'p Plan, host: &Host) -> Vec<(String, String)> {
         let objects = Objects::new(host);
         let mut left_out = Vec::new();
@@ -248,18 +248,17 @@ fn put(to: &mut Vec<u8>, words: &[u32]) {
     to.extend(words.iter().flat_map(|word| word.to_le_bytes()));
 }
 
-/// A number of an image. What is too large for one is too large for the limits, which are looked at before anything is
-/// written.
+/// A number in an image. One too large for `u32` is over the limits too, which are checked before writing.
 fn word(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Whether the loader opens just this path.
+/// Whether the loader opens this path as it is.
 fn fits(path: &Path) -> bool {
     !path.as_os_str().as_bytes().contains(&b'$')
 }
 
-/// The stat of a library's file as it is now; in words why it cannot be handed out.
+/// The current stat of a library's file, or why it cannot be handed out.
 fn today(library: &PlanLibrary, objects: &Objects) -> Result<Stat, String> {
     use super::Drift;
     if !fits(&library.path) {
@@ -279,7 +278,7 @@ mod tests {
     use std::collections::BTreeMap;
     use tempfile::TempDir;
 
-    /// A directory with a program, an object, three libraries, one of them the consumer's own, and the plan of them.
+    /// A directory with a program, an object, three libraries, one of them the consumer's own, and their plan.
     struct Lab {
         dir: TempDir,
         host: Host,
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_says_what_the_plan_says() {
+    fn an_image_holds_the_content_of_its_plan() {
         let lab = Lab::new();
         let view = lab.view();
         let sonames: Vec<&[u8]> = view.libraries.iter().map(|library| library.soname.as_slice()).collect();
@@ -375,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_for_nobody_is_not_compiled() {
+    fn a_plan_without_an_existing_program_is_not_compiled() {
         let lab = Lab::new();
         let compile = |programs: Vec<PathBuf>| Image::compile(&Plan { programs, ..lab.plan.clone() }, &lab.host);
         assert!(matches!(compile(Vec::new()), Err(ImageError::NoPrograms)));
@@ -390,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_left_out_with_all_that_names_it() {
+    fn a_library_that_is_gone_is_left_out_with_its_names() {
         let lab = Lab::new();
         std::fs::write(&lab.plan.libraries[1].path, "another").unwrap();
         let image = lab.image();
@@ -416,7 +415,7 @@ mod tests {
         assert!(image.left_out[0].1.contains('$'), "{:?}", image.left_out);
     }
 
-    /// Each mount of an overlay, of squashfs and of NFS has a device of its own; a copy has another inode, too.
+    /// Each mount of an overlay, of squashfs and of NFS has its own device; a copy also has another inode.
     #[test]
     fn the_same_bytes_are_the_same_library() {
         let mut lab = Lab::new();
@@ -430,7 +429,7 @@ mod tests {
             library.mtime += 1;
         }
         assert_eq!(lab.view(), now);
-        // Nothing tells that it is the same.
+        // Without an identity, it may be another.
         lab.plan.libraries[0].identity = None;
         assert_eq!(lab.image().left_out.len(), 1);
     }
@@ -454,7 +453,7 @@ mod tests {
         assert!(matches!(Image::compile(&lab.plan, &lab.host), Err(ImageError::TooLarge)));
     }
 
-    /// A number of four bytes put at a place, and why the image is refused then.
+    /// Each case overwrites four bytes; every check has its reason.
     #[test]
     fn every_check_refuses() {
         let lab = Lab::new();
@@ -471,9 +470,9 @@ mod tests {
         let end = word(bytes.len());
         let (first, strings) = (view::word(&bytes, 40), view::word(&bytes, 44));
         for (place, number, says) in [
-            (0, 0, "its head or its size is that of no image"),
+            (0, 0, "its header or its size is not that of an image"),
             (8, 2, "it is of another version"),
-            (12, end - 1, "it has another size than it says"),
+            (12, end - 1, "its size is not the one in its header"),
             (16, word(at(0)) + 4, "a table lies outside of it"),
             (16, 40, "a table lies outside of it"),
             (20, u32::MAX, "a table lies outside of it"),
@@ -484,11 +483,11 @@ mod tests {
             (44, 0, "its strings do not end"),
             (at(0) + 32, strings, "a string lies outside of it"),
             (at(0) + 36, 0, "a path is not absolute"),
-            (at(0) + 40, 4, "a library is handed out in no known way"),
+            (at(0) + 40, 4, "the kind of a library is unknown"),
             (at(1), u32::MAX, "a string lies outside of it"),
             (at(1), view::word(&bytes, at(1) + 12), "a table is not in order"),
             (at(1), view::word(&bytes, at(1)) + 1, "a path is not absolute"),
-            (at(1) + 4, 3, "a record names a library that there is none of"),
+            (at(1) + 4, 3, "a record has the index of no library"),
             (at(1) + 8, 2, "a name is neither a soname nor an alias"),
             (at(2) + 8, u32::MAX, "a table is not in order"),
         ] {
@@ -506,7 +505,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes: Vec<u8>) {
+        fn no_bytes_cause_a_panic(bytes: Vec<u8>) {
             let _ = ImageView::parse(&bytes);
         }
     }

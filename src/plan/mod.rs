@@ -1,7 +1,7 @@
-//! The plan: which library a process gets for which name. Lock and shim input in one text file.
+//! The plan: the library that a process gets for each name. Lock and shim input in one text file.
 //!
-//! Takes decisions; gives the file of `docs/PLAN_FORMAT.md`, and back. Tells whether what a plan names still
-//! stands on the disk. Never decides anything.
+//! Takes a chosen set; gives the file of `docs/PLAN_FORMAT.md`, and back. Checks whether the files of a plan still
+//! exist unchanged. Never chooses.
 
 mod fitness;
 mod identity;
@@ -37,18 +37,18 @@ pub const RECORD_LIMIT: usize = 8192;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
-    /// Needed (`DT_NEEDED`) by something the plan serves: mapped before that is loaded.
+    /// Needed (`DT_NEEDED`) by an object of the plan: mapped before that is loaded.
     Preload,
-    /// Asked for by name.
+    /// Opened by name.
     Redirect,
-    /// Left where ld.so finds it; what it needs is found through it, and ld.so is spared its search.
+    /// Left where ld.so finds it; listed for its needs, and to save ld.so the search.
     Keep,
 }
 
 /// One library of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanLibrary {
-    /// The name it answers to.
+    /// Its soname.
     pub soname: String,
     /// The file; absolute.
     pub path: PathBuf,
@@ -76,18 +76,18 @@ pub struct PlanLibrary {
 pub struct PlanFor {
     /// `torch`, `elf`, `environment` or `spec`.
     pub kind: String,
-    /// In a few words.
+    /// A short description.
     pub text: String,
     /// Where the consumer is.
     pub path: Option<PathBuf>,
 }
 
-/// What a plan that is kept was made with: for people, and for `verify`.
+/// A version that a kept plan was made with, for reports and `verify`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MadeWith {
     /// `cudashim`, `python`, `torch`, `driver` or `spec`.
     pub what: String,
-    /// Its version; `None` where there was none, as of a machine without a driver.
+    /// Its version; `None` where there was none, as on a machine without a driver.
     pub version: Option<String>,
     /// The CUDA release it is for.
     pub cuda: Option<String>,
@@ -102,16 +102,16 @@ pub struct MadeWith {
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Whom it is for.
+    /// Its targets.
     #[doc(hidden)]
     pub made_for: Vec<PlanFor>,
-    /// What it was made with; nothing, where it is not to be kept.
+    /// The versions that it was made with; empty unless it is kept.
     #[doc(hidden)]
     pub made_with: Vec<MadeWith>,
-    /// The programs it is for, each by a path that it is started by; absolute.
+    /// The programs that it is for, each by the path that starts it; absolute.
     #[doc(hidden)]
     pub programs: Vec<PathBuf>,
-    /// The objects that the set was proven for: the consumer's own, and what opens libraries for it; absolute.
+    /// The objects that the set was proven for: the consumer's own, and those that open libraries for it; absolute.
     #[doc(hidden)]
     pub objects: Vec<PathBuf>,
     /// The libraries, in the order they can be loaded.
@@ -119,28 +119,28 @@ pub struct Plan {
     /// Other names: name, soname.
     #[doc(hidden)]
     pub aliases: Vec<(String, String)>,
-    /// Exact paths that get the library of a soname instead.
+    /// Exact paths to replace with the library of a soname.
     #[doc(hidden)]
     pub replaces: Vec<(PathBuf, String)>,
-    /// Records of kinds not known here, kept as they are.
+    /// Records of unknown kinds, kept as they are.
     #[doc(hidden)]
     pub unknown: Vec<String>,
 }
 
-/// What became of a library since the plan was made.
+/// The change of a library since the plan was made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Drift {
     /// The file is gone.
     Gone,
-    /// It cannot be looked at, which tells nothing about the file.
+    /// It cannot be read, so that its state is unknown.
     Unreadable(io::Error),
-    /// Another file stands there, or its content was changed.
+    /// It is another file, or its content has changed.
     Changed(Stat),
 }
 
 impl std::fmt::Display for Drift {
-    /// In words that follow the path.
+    /// A clause to follow the path.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Gone => f.write_str("is gone"),
@@ -151,20 +151,20 @@ impl std::fmt::Display for Drift {
 }
 
 impl PlanLibrary {
-    /// Whether it comes with the driver: such are the machine's, not the lock's.
+    /// Whether it is of the driver, which belongs to the machine, not to the lock.
     #[must_use]
     #[doc(hidden)]
     pub fn is_driver(&self) -> bool {
         parse_library_name(&self.soname).is_some_and(|name| name.row.is_driver())
     }
 
-    /// Whether a stat is that of its file.
+    /// Whether a stat is that of its file, device aside.
     fn is_same(&self, stat: Stat) -> bool {
         (stat.id.ino, stat.size, stat.mtime) == (self.id.ino, self.size, self.mtime)
     }
 
-    /// What became of the file, as far as its stat tells; `None` where it is the one of the plan. The device counts for
-    /// nothing: the same file has another on each mount of an overlay.
+    /// The change of the file by its stat; `None` where it is the file of the plan. Ignores the device: the same file
+    /// has another on each mount of an overlay.
     #[must_use]
     #[doc(hidden)]
     pub fn drift(&self, host: &Host) -> Option<Drift> {
@@ -185,26 +185,26 @@ impl Plan {
         self.libraries.iter().find(|library| library.soname == soname)
     }
 
-    /// The library a bare name leads to, aliases followed.
+    /// The library that a bare name resolves to, aliases followed.
     #[must_use]
     pub fn lookup(&self, name: &str) -> Option<&PlanLibrary> {
         let soname = self.aliases.iter().find(|(alias, _)| alias == name).map_or(name, |(_, soname)| soname.as_str());
         self.library(soname).filter(|library| library.how != How::Keep)
     }
 
-    /// What the plan hands out instead of a file that is preloaded under this soname.
+    /// The library that the plan hands out in place of a file preloaded under this soname.
     #[must_use]
     #[doc(hidden)]
     pub fn instead_of(&self, soname: &str, id: FileId) -> Option<&PlanLibrary> {
         self.library(soname).filter(|library| library.how != How::Keep && library.id != id)
     }
 
-    /// The libraries the plan chose, without those it leaves to ld.so.
+    /// The chosen libraries, without those left to ld.so.
     pub fn chosen(&self) -> impl Iterator<Item = &PlanLibrary> {
         self.libraries.iter().filter(|library| library.how != How::Keep)
     }
 
-    /// The libraries that no longer are what the plan says.
+    /// The libraries that have changed since the plan was made.
     #[must_use]
     #[doc(hidden)]
     pub fn drift(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
@@ -212,16 +212,16 @@ impl Plan {
         drifted.collect()
     }
 
-    /// Those of [`Plan::drift`] that count: not what is left where the loader finds it, outside the consumer's own
-    /// directories. An update of the system's libraries is no matter of the plan.
+    /// [`Plan::drift`] without the libraries left to the loader outside the consumer's directories: the plan does not
+    /// depend on updates of system libraries.
     #[must_use]
     #[doc(hidden)]
-    pub fn lost(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
+    pub fn relevant_drift(&self, host: &Host) -> Vec<(&PlanLibrary, Drift)> {
         self.drift(host).into_iter().filter(|(library, _)| self.is_its_own(library)).collect()
     }
 
-    /// Whether a library is chosen, or one of the consumer's own: it stands where objects do that are no libraries of the
-    /// plan.
+    /// Whether a library is chosen, or one of the consumer's own: in a directory with objects of the plan that are not
+    /// its libraries.
     #[must_use]
     #[doc(hidden)]
     pub fn is_its_own(&self, library: &PlanLibrary) -> bool {
@@ -230,7 +230,7 @@ impl Plan {
         library.how != How::Keep || self.objects.iter().filter(opened).any(beside)
     }
 
-    /// Whether it is for a program, by whatever path that is started.
+    /// Whether it is for a program, by any path of that.
     #[must_use]
     #[doc(hidden)]
     pub fn is_for(&self, host: &Host, program: &Path) -> bool {
@@ -238,7 +238,7 @@ impl Plan {
         id.is_some() && self.programs.iter().any(|path| image::program_id(host, path) == id)
     }
 
-    /// What it was made with, of one kind.
+    /// The version of one kind that it was made with.
     #[must_use]
     #[doc(hidden)]
     pub fn with(&self, what: &str) -> Option<&MadeWith> {

@@ -1,4 +1,4 @@
-//! The lines of a plan file as a plan; anything doubtful is an error with its line.
+//! The parser of plan files; anything doubtful is an error with its line.
 
 use super::{How, LIBRARY_LIMIT, MadeWith, Plan, PlanFor, PlanLibrary, RECORD_LIMIT, SIZE_LIMIT};
 use crate::host::FileId;
@@ -29,13 +29,13 @@ pub enum PlanError {
         /// Its number.
         found: u64,
     },
-    /// Its lines end as those of another system do, which git can be told to bring about.
+    /// Its lines end in CR LF, to which git may convert them.
     #[error("the lines of the plan end in CR LF")]
     CarriageReturns,
-    /// The file does not end as a plan does.
+    /// The `end` line is missing or wrong.
     #[error("the plan is cut off: its `end` line is missing, or counts other lines")]
     CutOff,
-    /// More than a plan may hold.
+    /// The plan exceeds its limits.
     #[error("the plan is too large: at most {SIZE_LIMIT} bytes, {LIBRARY_LIMIT} libraries, and {RECORD_LIMIT} records")]
     TooLarge,
     /// A line that cannot be read.
@@ -43,7 +43,7 @@ pub enum PlanError {
     Line {
         /// Counted from one.
         line: usize,
-        /// What is wrong with it.
+        /// The fault of the line.
         says: &'static str,
     },
 }
@@ -93,7 +93,7 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
     let mut lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
     let first = lines.next().unwrap_or_default();
     if first != "cudashim-plan\t1" {
-        return Err(not_ours(first));
+        return Err(other_format(first));
     }
     if !text.ends_with('\n') {
         return Err(PlanError::CutOff);
@@ -101,7 +101,7 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
     let mut plan = Plan::default();
     let mut ended = false;
     for (index, line) in lines.enumerate() {
-        // The first record stands on line 2.
+        // The first record is on line 2.
         let number = index + 2;
         if ended {
             return Err(PlanError::CutOff);
@@ -118,11 +118,11 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-/// What a first line that is none of format 1 tells.
-fn not_ours(first: &str) -> PlanError {
+/// The error for a first line that is not of format 1.
+fn other_format(first: &str) -> PlanError {
     match first.strip_prefix("cudashim-plan\t") {
         Some("1\r") => PlanError::CarriageReturns,
-        // A later format may say more on its first line.
+        // A later format may have more fields on its first line.
         Some(rest) => match rest.split(['\t', '\r']).next().and_then(decimal).filter(|found| *found != 1) {
             Some(found) => PlanError::OtherFormat { found },
             None => PlanError::NotAPlan,
@@ -131,24 +131,24 @@ fn not_ours(first: &str) -> PlanError {
     }
 }
 
-/// A `with` record; `None` where it is none that is known here, and is kept as it stands: only people and `verify` look at
-/// it, and the shim does not.
+/// A `with` record; `None` for a malformed one, which is kept as it is: only reports and `verify` read it, not the
+/// shim.
 fn made_with(line: &str) -> Option<MadeWith> {
     let mut fields =
         line.strip_prefix("with\t")?.split('\t').map(|field| String::from_utf8(escape::parse(field)?).ok());
     let mut next = || fields.next().flatten().filter(|field| !field.is_empty());
     let (what, version, cuda) = (next()?, next()?, next()?);
-    let told = |field: String| Some(field).filter(|field| field != "-");
-    Some(MadeWith { what, version: told(version), cuda: told(cuda) })
+    let known = |field: String| Some(field).filter(|field| field != "-");
+    Some(MadeWith { what, version: known(version), cuda: known(cuda) })
 }
 
-/// Adds one line to the plan; whether it was the last.
+/// Adds a line to the plan; true for the last one.
 fn record(plan: &mut Plan, line: &str, number: usize) -> Result<bool, PlanError> {
     let error = |says| PlanError::Line { line: number, says };
     if line.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
         return Err(error("a control character"));
     }
-    // Also of fields and kinds that are not read.
+    // Even in fields and kinds that are not read.
     if line.split('\t').any(|field| escape::parse(field).is_none()) {
         return Err(error("a wrong escape"));
     }
@@ -235,7 +235,7 @@ fn file_state([id, size, mtime]: [&str; 3], line: usize) -> Result<(FileId, u64,
     Ok((id, size, mtime.ok_or(error("a wrong time"))?))
 }
 
-/// Digits only: `from_str` would take a plus sign.
+/// Digits only: `from_str` accepts a plus sign.
 fn decimal<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
@@ -244,7 +244,7 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     let error = |says| PlanError::Line { line: 1, says };
     let mut sonames: Vec<&str> = plan.libraries.iter().map(|library| library.soname.as_str()).collect();
     sonames.sort_unstable();
-    let held = |soname: &String| sonames.binary_search(&soname.as_str()).is_ok();
+    let has_library = |soname: &String| sonames.binary_search(&soname.as_str()).is_ok();
     let names = plan.libraries.iter().map(|library| &library.soname);
     let names = names.chain(plan.aliases.iter().map(|(name, _)| name));
     let once = all_different(names)
@@ -252,10 +252,14 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
         && all_different(plan.objects.iter().map(|path| path.as_os_str()))
         && all_different(plan.replaces.iter().map(|(path, _)| path.as_os_str()));
     if !once {
-        return Err(error("a name stands twice"));
+        return Err(error("a name occurs twice"));
     }
     let referred = plan.aliases.iter().map(|(_, soname)| soname).chain(plan.replaces.iter().map(|(_, soname)| soname));
-    if referred.into_iter().all(held) { Ok(()) } else { Err(error("a record names a soname that has no `lib` record")) }
+    if referred.into_iter().all(has_library) {
+        Ok(())
+    } else {
+        Err(error("a record names a soname that has no `lib` record"))
+    }
 }
 
 #[cfg(test)]
@@ -334,20 +338,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plan_of_this_format_says_so() {
-        let says = |text: &str| Plan::parse(text.as_bytes()).unwrap_err();
-        assert!(matches!(says("cudashim-plan\t2\nnew\nend\t2\n"), PlanError::OtherFormat { found: 2 }));
-        assert!(matches!(says("cudashim-plan\t12\tmore\n"), PlanError::OtherFormat { found: 12 }));
-        assert!(matches!(says("cudashim-plan\t1\r\nend\t1\r\n"), PlanError::CarriageReturns));
+    fn another_format_is_an_error_of_its_kind() {
+        let error = |text: &str| Plan::parse(text.as_bytes()).unwrap_err();
+        assert!(matches!(error("cudashim-plan\t2\nnew\nend\t2\n"), PlanError::OtherFormat { found: 2 }));
+        assert!(matches!(error("cudashim-plan\t12\tmore\n"), PlanError::OtherFormat { found: 12 }));
+        assert!(matches!(error("cudashim-plan\t1\r\nend\t1\r\n"), PlanError::CarriageReturns));
         for text in ["", "cudashim-plan", "cudashim-plan\t1\tx\nend\t1\n", "cudashim-plan\t-2\n", "cudashim-plan\t+2\n"]
         {
-            assert!(matches!(says(text), PlanError::NotAPlan), "{text:?}");
+            assert!(matches!(error(text), PlanError::NotAPlan), "{text:?}");
         }
-        assert!(says("cudashim-plan\t2\n").hints()[0].contains("later cudashim"));
+        assert!(error("cudashim-plan\t2\n").hints()[0].contains("later cudashim"));
     }
 
     #[test]
-    fn what_it_was_made_with_is_kept_whatever_it_says() {
+    fn with_records_are_kept_even_if_malformed() {
         let plan = |line: &str| Plan::parse(format!("cudashim-plan\t1\n{line}\nend\t2\n").as_bytes()).unwrap();
         let read = plan("with\tdriver\t-\t12.2\tlater field");
         assert_eq!(read.with("driver").map(|with| (&with.version, with.cuda.as_deref())), Some((&None, Some("12.2"))));
@@ -359,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_not_too_many_libraries() {
+    fn the_number_of_libraries_has_a_limit() {
         let plan = |libraries: usize| {
             let one = |at| format!("lib\tlib{at}.so\t/a\t1:2\t3\t4\t-\t-\tkeep\n");
             let libs = (0..libraries).map(one).collect::<Vec<_>>().concat();
@@ -371,12 +375,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes: Vec<u8>) {
+        fn no_bytes_cause_a_panic(bytes: Vec<u8>) {
             let _ = Plan::parse(&bytes);
         }
 
         #[test]
-        fn any_damage_is_survived(at in 0usize..400, byte: u8) {
+        fn no_damage_causes_a_panic(at in 0usize..400, byte: u8) {
             let mut bytes = sample().to_bytes();
             if let Some(slot) = bytes.get_mut(at) {
                 *slot = byte;

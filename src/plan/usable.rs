@@ -1,16 +1,16 @@
-//! What of a plan that somebody wrote may be handed out: a lock comes with a repository, from whoever wrote that.
+//! The part of a foreign plan that may be handed out: a lock comes with a repository, whose author is not trusted.
 //!
-//! Takes a plan; gives the part of it that loads nothing but what `verify` names, and what was left out. Whether a library
-//! is the one that is meant, the image tells (`plan::Image`).
+//! Takes a plan; gives the part that loads only files that `verify` lists, and the rest with reasons. `plan::Image`
+//! checks the identity of each file.
 
 use crate::plan::{Plan, PlanLibrary};
 use std::path::{Component, Path};
 
-/// Directories of the root in which a path leads to something else for each process, or for each moment.
+/// Directories of the root in which a path may resolve to another file in each process, or at each moment.
 const MOVING: [&str; 3] = ["dev", "proc", "sys"];
 
-/// The plan without records of kinds that are not known here, and without libraries whose path leads each process to another
-/// file; those by name, with the reason.
+/// The plan without unknown records, and without libraries whose path may resolve to another file in each process;
+/// those by soname, with the reason.
 #[must_use]
 pub fn usable(plan: &Plan) -> (Plan, Vec<(String, String)>) {
     let (moving, libraries): (Vec<PlanLibrary>, _) = plan.libraries.iter().cloned().partition(|it| is_moving(&it.path));
@@ -18,12 +18,12 @@ pub fn usable(plan: &Plan) -> (Plan, Vec<(String, String)>) {
     (Plan { libraries, unknown: Vec::new(), ..plan.clone() }, refused)
 }
 
-/// In words that follow the path.
+/// A clause to follow the path.
 pub(super) const REFUSED: &str = "resolves to another file in each process";
 
 pub(super) fn is_moving(path: &Path) -> bool {
     let parts: Vec<Component<'_>> = path.components().collect();
-    // What `..` leads to is not known: it may be the root.
+    // `..` may resolve to the root.
     parts.windows(2).any(|pair| match pair {
         [Component::RootDir | Component::ParentDir, Component::Normal(name)] => MOVING.iter().any(|dir| name == dir),
         _ => false,
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_file_for_all() {
+    fn a_path_resolves_to_one_file_in_every_process() {
         for path in [
             "/proc/self/cwd/x.so",
             "/a/../proc/1/cwd/x.so",

@@ -1,8 +1,8 @@
-//! What of a kept plan holds on this machine, a line for each fact.
+//! The facts of a kept plan on this machine, a line for each.
 //!
-//! Takes a plan and a machine; gives [`Check`]s. A file whose stat is that of the plan is the file of the plan, as it is
-//! for the shim; only another one is read, for its build ID or its digest. Nothing is searched for, and nothing is run but
-//! an interpreter that is named and cannot be described otherwise.
+//! Takes a plan and a machine; gives [`Check`]s. A file with the stat in the plan is the file of the plan, as for the
+//! shim; only others are read, for their build ID or digest. Searches for nothing, and runs nothing but a given
+//! interpreter without a `pyvenv.cfg`.
 
 use super::usable::{REFUSED, is_moving};
 use super::within;
@@ -12,13 +12,13 @@ use crate::loader::Loader;
 use crate::loader::Objects;
 use crate::plan::{Drift, Identity, Plan, PlanFor, PlanLibrary, Unfit};
 use crate::python::TorchBuild;
-use crate::python::{Command, Interpreter, InterpreterError, Meant, Options};
+use crate::python::{Command, Interpreter, InterpreterError, Options, Origin};
 use crate::tables::Version;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where to look besides the places that are known.
+/// Where to look besides the known places.
 #[derive(Debug, Clone, Default)]
 pub struct Here {
     /// `--python PY`: the interpreter of this machine, or the directory of its environment.
@@ -27,27 +27,27 @@ pub struct Here {
     pub places: Vec<PathBuf>,
 }
 
-/// Whether a fact is as it was.
+/// The state of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum State {
-    /// It is as it was.
+    /// Unchanged.
     Holds,
-    /// It is another, and the lock can be used all the same.
+    /// Changed, but the lock can still be used.
     Differs,
-    /// The lock cannot be used as it is.
+    /// Changed, so that the lock cannot be used as it is.
     Drifted,
 }
 
-/// What a check is about.
+/// The subject of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum What {
     /// The file of the lock itself.
     Lock,
-    /// Whom it is for: the torch, the files, the environment.
+    /// The target: the torch, the files, the environment.
     Consumer,
     /// The Python.
     Python,
@@ -59,14 +59,14 @@ pub enum What {
     Library,
 }
 
-/// How something is no longer what it was.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Change {
-    /// It is not there.
+    /// It no longer exists.
     Gone,
-    /// It cannot be looked at.
+    /// It cannot be read.
     Unreadable,
     /// The same build, as another file or in another place.
     Moved,
@@ -74,7 +74,7 @@ pub enum Change {
     OtherSize,
     /// Another build.
     OtherBuild,
-    /// Another file, and nothing tells which build.
+    /// Another file of unknown build.
     Unidentified,
     /// Another version.
     OtherVersion,
@@ -82,30 +82,30 @@ pub enum Change {
     Unfit,
 }
 
-/// One line of the answer.
+/// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
-    /// What it is about.
+    /// Its subject.
     pub what: What,
     /// Its name: a soname, `torch`, `driver`.
     pub name: String,
-    /// Whether it is as it was.
+    /// Its state.
     pub state: State,
-    /// How not.
+    /// The change, if any.
     pub change: Option<Change>,
-    /// In a clause.
+    /// The fact, in a clause.
     pub says: String,
     /// The file, where there is one.
     pub path: Option<PathBuf>,
-    /// What the path leads to now, through symbolic links, where that is not what was locked.
-    pub leads_to: Option<PathBuf>,
+    /// The file that the path resolves to now, where that is not the locked one.
+    pub resolves_to: Option<PathBuf>,
 }
 
 impl Check {
     fn new(what: What, name: &str, says: String) -> Self {
         let name = name.to_owned();
-        Self { what, name, state: State::Holds, change: None, says, path: None, leads_to: None }
+        Self { what, name, state: State::Holds, change: None, says, path: None, resolves_to: None }
     }
 
     fn at(mut self, path: &Path) -> Self {
@@ -124,11 +124,11 @@ impl Check {
     }
 }
 
-/// What of a plan holds.
+/// The checks of a plan.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Verification {
-    /// All that was looked at, in order.
+    /// All checks, in order.
     pub checks: Vec<Check>,
 }
 
@@ -139,18 +139,18 @@ impl Verification {
         self.drifted().next().is_none()
     }
 
-    /// What makes it unusable.
+    /// The checks that make it unusable.
     pub fn drifted(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.state == State::Drifted)
     }
 
-    /// Whether all that is wrong is the file of the lock itself: who owns it, who may write to it.
+    /// Whether the only fault is the lock file itself: its owner, or who may write to it.
     #[must_use]
     pub fn is_only_unfit(&self) -> bool {
         self.drifted().all(|check| check.what == What::Lock)
     }
 
-    /// Whether `--relocate` may mend it: nothing is known to be of another build or version.
+    /// Whether `--relocate` may fix it: nothing is known to be of another build or version.
     #[must_use]
     pub fn may_be_relocated(&self) -> bool {
         self.drifted().all(|check| match check.what {
@@ -165,7 +165,7 @@ impl Verification {
 ///
 /// # Errors
 ///
-/// Where the interpreter that is named cannot be described.
+/// Where the given interpreter cannot be described.
 pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Verification, InterpreterError> {
     let mut checks = Vec::new();
     if let Some(unfit) = Unfit::find(&Host::current(), file) {
@@ -184,7 +184,7 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
         checks.push(Check::new(What::Program, "program", says).at(program).drifted(Change::Gone));
     }
     if plan.libraries.is_empty() {
-        let says = "it names no library".to_owned();
+        let says = "the lock has no libraries".to_owned();
         checks.push(Check::new(What::Library, "library", says).drifted(Change::Unidentified));
     }
     let outside = outside(host, plan, named.as_ref(), here);
@@ -208,14 +208,14 @@ pub fn verify(host: &Host, file: &Path, plan: &Plan, here: &Here) -> Result<Veri
     Ok(Verification { checks })
 }
 
-/// The libraries that `run --plan` would not hand out to the program that the lock is for, and why. An interpreter that only
-/// the lock names is not run.
+/// The libraries that `run --plan` would not hand out to the program of the lock, and why. Never runs an interpreter
+/// that only the lock names.
 fn outside(host: &Host, plan: &Plan, named: Option<&Interpreter>, here: &Here) -> Vec<(String, String)> {
     let program = named.map(|interpreter| &interpreter.program).or(plan.programs.first());
     let command = program.and_then(|program| Command::read(host, &[program.clone().into_os_string()]));
     let command = command.map(|command| {
-        let meant = if named.is_some() { Meant::Named } else { Meant::Found };
-        Command { python: command.python.map(|options| Options { meant, ..options }), ..command }
+        let origin = if named.is_some() { Origin::Named } else { Origin::Found };
+        Command { python: command.python.map(|options| Options { origin, ..options }), ..command }
     });
     within(host, plan.clone(), command.as_ref(), &here.places).1
 }
@@ -245,13 +245,13 @@ fn consumer(host: &Host, plan: &Plan, made_for: &PlanFor, named: Option<&Interpr
         None => path.to_owned(),
         Some(interpreter) => {
             let Some(dir) = torch_dir(host, interpreter) else {
-                let says = format!("`{}` has no torch", interpreter.program.display());
+                let says = format!("torch is not installed for `{}`", interpreter.program.display());
                 return Some(check(says).at(&interpreter.program).drifted(Change::Gone));
             };
             dir
         }
     };
-    let Some((version, cuda)) = TorchBuild::told(host, &dir) else {
+    let Some((version, cuda)) = TorchBuild::recorded_version(host, &dir) else {
         return Some(if is_gone(host, &dir) {
             check(format!("`{}` is gone", dir.display())).at(&dir).drifted(Change::Gone)
         } else {
@@ -279,7 +279,7 @@ fn consumer(host: &Host, plan: &Plan, made_for: &PlanFor, named: Option<&Interpr
     Some(check(says).at(&dir))
 }
 
-/// Where none is named, only a virtual environment is looked at, whose file tells without its being run.
+/// Without a given interpreter, only that of a virtual environment, whose `pyvenv.cfg` has the version.
 fn python(host: &Host, plan: &Plan, named: Option<&Interpreter>) -> Option<Check> {
     let locked = plan.with("python")?.version.as_deref()?;
     let own = || {
@@ -310,7 +310,7 @@ fn driver(loader: &Loader, plan: &Plan) -> Option<Check> {
     }
     let was = with.and_then(|with| with.version.as_deref());
     let is = driver::version_at_once(loader);
-    let lost = own.iter().filter(|library| library.drift(host).is_some()).count();
+    let changed = own.iter().filter(|library| library.drift(host).is_some()).count();
     let cuda = plan.with("torch").and_then(|with| Version::parse(with.cuda.as_deref()?));
     let needs = is.as_ref().zip(cuda.as_ref()).and_then(|(driver, cuda)| match rules::on_driver(cuda, driver) {
         rules::Verdict::NeedsDriver { floor: Some(floor) } => Some(format!("CUDA {cuda} requires {floor} or newer")),
@@ -321,19 +321,16 @@ fn driver(loader: &Loader, plan: &Plan) -> Option<Check> {
     let mut says = match (was, &is) {
         (None, None) if with.is_some() => "no driver (unchanged)".to_owned(),
         (None, None) => "none".to_owned(),
-        (Some(was), None) => format!("no driver; was {was}"),
-        (None, Some(is)) if with.is_some() => format!("is {is}; was none"),
+        (Some(was), None) => format!("no driver, was {was}"),
+        (None, Some(is)) if with.is_some() => format!("is {is}, was none"),
         (None, Some(is)) => is.to_string(),
         (Some(_), Some(is)) if same => is.to_string(),
         (Some(was), Some(is)) => format!("is {is}, was {was}"),
     };
-    if lost > 0 {
-        let verb = if lost == 1 { "is" } else { "are" };
+    if changed > 0 {
+        let verb = if changed == 1 { "has" } else { "have" };
         let all = own.len();
-        let _ = write!(
-            says,
-            ": {lost} of its {all} libraries in the lock {verb} not what stands here, and left to the loader"
-        );
+        let _ = write!(says, ": {changed} of its {all} libraries in the lock {verb} changed; the loader finds its own");
     }
     if let Some(needs) = &needs {
         let _ = write!(says, ": {needs}");
@@ -341,8 +338,8 @@ fn driver(loader: &Loader, plan: &Plan) -> Option<Check> {
     let check = Check::new(What::Driver, "driver", says);
     Some(match (was, &is) {
         (Some(_), None) => check.drifted(Change::Gone),
-        _ if lost > 0 && same => check.drifted(Change::Moved),
-        _ if lost > 0 || needs.is_some() && !same => check.drifted(Change::OtherVersion),
+        _ if changed > 0 && same => check.drifted(Change::Moved),
+        _ if changed > 0 || needs.is_some() && !same => check.drifted(Change::OtherVersion),
         _ if same || with.is_none() => check,
         _ => check.differs(Change::OtherVersion),
     })
@@ -363,25 +360,26 @@ fn library(objects: &Objects, library: &PlanLibrary) -> Check {
             check.says = format!("{version}`{}`", path.display());
             return check;
         }
-        Some(Drift::Gone) if link => (Change::Gone, "the symbolic link is dangling".to_owned()),
+        Some(Drift::Gone) if link => (Change::Gone, "is a dangling symbolic link".to_owned()),
         Some(Drift::Gone) => (Change::Gone, "is gone".to_owned()),
         Some(Drift::Unreadable(error)) => (Change::Unreadable, format!("cannot be read: {error}")),
         Some(Drift::Changed(stat)) => {
             let real = host.canonical(path).ok().filter(|real| real != path);
-            check.leads_to.clone_from(&real);
+            check.resolves_to.clone_from(&real);
             let (change, says) = changed(objects, library, stat);
-            // The last part is a link itself: it was turned, not a directory above it.
+            // Only where the last component is a link: not a directory above it.
             let through = real.filter(|_| link);
-            let through = through.map(|real| format!("; the link resolves to `{}`", real.display())).unwrap_or_default();
+            let through =
+                through.map(|real| format!("; the link resolves to `{}`", real.display())).unwrap_or_default();
             (change, format!("{says}{through}"))
         }
     };
     check.says = format!("{version}`{}` {says}", path.display());
-    // The very same bytes are handed out, wherever they are now: on another mount of an image, after a copy.
+    // The same build is handed out as any file: on another mount of an image, after a copy.
     if change == Change::Moved { check.differs(change) } else { check.drifted(change) }
 }
 
-/// What stands in the place of a library.
+/// The change of a library's file.
 fn changed(objects: &Objects, library: &PlanLibrary, stat: Stat) -> (Change, String) {
     if stat.kind != Kind::File {
         return (Change::OtherBuild, "is no longer a regular file".to_owned());

@@ -1,8 +1,8 @@
-//! Whose the libraries of a lock are: a lock comes with a repository, and so may a file that it names.
+//! The trust in the libraries of a lock: a lock comes with a repository, and so may the files that it names.
 //!
-//! Takes a plan that somebody wrote and the command it is handed to; gives the plan without the libraries that stand
-//! neither in the command's environment, nor in a toolkit, a directory of the system or a place that is named, and those by
-//! name. Outside of the environment, whose code runs anyway, a library counts only where nobody else can write to it.
+//! Takes a foreign plan and its command; gives the plan without the libraries outside the command's environment, the
+//! toolkits, the system's directories and the given places, and those by soname. Code of the environment runs anyway; a
+//! library elsewhere counts only if no other user can write to it.
 
 use crate::host::{Host, trusted_in_sandbox};
 use crate::inventory::places;
@@ -12,8 +12,7 @@ use crate::plan::Plan;
 use crate::python::{Command, Interpreter};
 use std::path::{Component, Path, PathBuf};
 
-/// The plan with the libraries that the command may be handed; the others by soname, with the reason in words that
-/// follow the path.
+/// The plan with the libraries that the command may get; the others by soname, with a clause to follow the path.
 #[must_use]
 pub fn within(host: &Host, plan: Plan, command: Option<&Command>, given: &[PathBuf]) -> (Plan, Vec<(String, String)>) {
     let near = command.map(|command| prefixes(host, command)).unwrap_or_default();
@@ -24,7 +23,7 @@ pub fn within(host: &Host, plan: Plan, command: Option<&Command>, given: &[PathB
         if below(host, &near, &library.path) {
             return true;
         }
-        // To find out may mean to start the interpreter: only where it matters.
+        // May start the interpreter, so only on demand.
         let far = far.get_or_insert_with(|| Far::of(host, command, given));
         let why = far.refuses(host, &library.path);
         refused.extend(why.clone().map(|why| (library.soname.clone(), why)));
@@ -33,7 +32,7 @@ pub fn within(host: &Host, plan: Plan, command: Option<&Command>, given: &[PathB
     (Plan { libraries, ..plan }, refused)
 }
 
-/// The environments that a Python may be the interpreter of: as it is started, and as its links lead.
+/// The library directories of the environments of a Python: by the path that starts it, and by its real path.
 fn prefixes(host: &Host, command: &Command) -> Vec<PathBuf> {
     let real = host.canonical(&command.program).ok();
     let programs = std::iter::once(&command.program).chain(&real).filter(|_| command.python.is_some());
@@ -42,11 +41,11 @@ fn prefixes(host: &Host, command: &Command) -> Vec<PathBuf> {
     bins.filter_map(|bin| bin.parent()).map(|prefix| prefix.join("lib")).collect()
 }
 
-/// Where else a command's libraries may be.
+/// The other directories of a command's libraries.
 struct Far {
-    /// What the interpreter imports from.
+    /// The import paths of the interpreter.
     sites: Vec<PathBuf>,
-    /// Toolkits, the system, places that are named, and what a native program is linked with.
+    /// Toolkits, the system, the given places, and the directories of a native program's libraries.
     machine: Vec<PathBuf>,
 }
 
@@ -79,7 +78,7 @@ impl Far {
     }
 }
 
-/// Where what a program is linked with stands, and where that looks.
+/// The directories and the run paths of the objects that a program is linked with.
 fn linked(loader: &Loader, program: &Path) -> Vec<PathBuf> {
     let mut map = LinkMap::new(loader);
     let _ = map.start(program);
@@ -90,8 +89,8 @@ fn linked(loader: &Loader, program: &Path) -> Vec<PathBuf> {
     dirs.collect()
 }
 
-/// Whether a file stands below one of the directories: as it is named, or as the links of its directory lead. What a link
-/// in such a directory leads to is that directory's word.
+/// Whether a file is below one of the directories, by its path or with the links of its directory resolved. The target
+/// of a link in such a directory counts as part of it.
 fn below(host: &Host, dirs: &[PathBuf], path: &Path) -> bool {
     let plain = !path.components().any(|part| part == Component::ParentDir);
     let real = path.parent().and_then(|dir| host.canonical(dir).ok());
@@ -127,7 +126,7 @@ mod tests {
         (dir, root)
     }
 
-    /// Why a library at this path is refused.
+    /// The reason against a library at this path.
     fn why(root: &Path, path: &Path, given: &[PathBuf]) -> Option<String> {
         let host = Host::new("/".into(), BTreeMap::new(), root.join("repo"));
         let program = root.join("env/bin/python");
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_the_repository_is_no_library() {
+    fn a_file_of_the_repository_is_refused() {
         let (_dir, root) = world();
         for path in [
             root.join("repo/x.so"),
@@ -160,12 +159,16 @@ mod tests {
             PathBuf::from("/proc/self/cwd/x.so"),
             root.join("toolkit/x.so"),
         ] {
-            assert_eq!(why(&root, &path, &[]).as_deref(), Some("is outside the environment of the command"), "{path:?}");
+            assert_eq!(
+                why(&root, &path, &[]).as_deref(),
+                Some("is outside the environment of the command"),
+                "{path:?}"
+            );
         }
     }
 
     #[test]
-    fn what_the_command_has_is_taken() {
+    fn libraries_of_the_command_are_accepted() {
         let (_dir, root) = world();
         let own = root.join("env/lib/python3.11/site-packages/nvidia");
         // An environment of links into a store, as uv makes them.
@@ -174,12 +177,12 @@ mod tests {
         {
             assert_eq!(why(&root, &path, &[]), None, "{path:?}");
         }
-        // A place that is named, as long as nobody else can write to it.
+        // A given place, unless others can write to it.
         let toolkit = root.join("toolkit");
         assert_eq!(why(&root, &toolkit.join("x.so"), std::slice::from_ref(&toolkit)), None);
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         fs::set_permissions(&toolkit, mode).unwrap();
         let says = why(&root, &toolkit.join("x.so"), &[toolkit]).unwrap();
-        assert!(says.starts_with("may be changed by others, for `"), "{says}");
+        assert!(says.starts_with("others may change it: `"), "{says}");
     }
 }

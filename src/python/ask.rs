@@ -1,12 +1,12 @@
-//! Asks an interpreter for its paths, where no file tells them.
+//! Runs an interpreter to query its `sys.path`, where files alone do not determine it.
 //!
-//! It runs what the user's own starts run (`site`, `.pth` files), since these make its paths; but without what
-//! changes libraries, what it says or how it ends, without leaving byte code behind, and with a time limit. One that asks
-//! for us again on its way is answered nothing: that could go on for ever.
+//! The query runs `site` and `.pth` files, as any start does, since these make the paths. It omits the variables that
+//! change libraries, output or exit, writes no byte code, and has a time limit. An interpreter that starts cudashim
+//! during the query gets no answer: the recursion would not end.
 
 use super::interpreter::{Interpreter, InterpreterError};
-use super::options::{Meant, Options};
-use super::site::{look_at, user_site};
+use super::options::{Options, Origin};
+use super::site::{stamp_files, user_site};
 use crate::host::{Host, trusted_in_sandbox};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -18,17 +18,17 @@ use std::process::{Child, ExitStatus};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Paths of this length are no answer.
+/// Longer output is an error.
 const ANSWER_LIMIT: usize = 1 << 20;
 
 /// A Python starts in a tenth of a second; one on a network disk may take seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(8);
 
-/// Set for the interpreter: what it starts knows that it is being asked.
-const ASKING: &str = "CUDASHIM_ASKING";
+/// Set for the interpreter, so that a cudashim below it detects the query.
+const QUERY_VARIABLE: &str = "CUDASHIM_ASKING";
 
-/// What must not reach the interpreter: the loader's variables and ours, and what makes a Python that is started to answer
-/// one question do something else (python(1), "Environment Variables").
+/// Variables that must not reach the interpreter: those of the loader, of cudashim, and those that change what `python
+/// -c` does (python(1), "Environment Variables").
 fn is_scrubbed(name: &OsStr) -> bool {
     const NAMES: [&str; 14] = [
         "COVERAGE_PROCESS_CONFIG",
@@ -54,9 +54,10 @@ fn is_scrubbed(name: &OsStr) -> bool {
         || NAMES.iter().any(|scrubbed| name == scrubbed.as_bytes())
 }
 
-/// Fields that end in NUL: the program, its own file, the prefix, the version, where torch would be imported from (which a finder
-/// may know alone); the paths; an empty one; the files of modules that are not of the standard library; a last word.
-const QUESTION: &str = r"
+/// Prints fields that end in NUL: `sys.executable`, `/proc/self/exe`, the prefix, the version, the origin of torch
+/// (which only a finder may know); the paths; an empty field; the files of modules outside the standard library;
+/// `end`.
+const QUERY: &str = r"
 import sys
 sys.path[:] = [p for p in sys.path if p]
 def own_file():
@@ -80,11 +81,11 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
     if !host.is_live() {
         return Err(InterpreterError::Foreign(program.to_owned()));
     }
-    if host.env(ASKING).is_some() {
+    if host.env(QUERY_VARIABLE).is_some() {
         let says = "it runs cudashim while cudashim waits for it".to_owned();
         return Err(InterpreterError::NoAnswer { path: program.to_owned(), says });
     }
-    if let Some(why) = untrusted(program, options.meant) {
+    if let Some(why) = untrusted(program, options.origin) {
         return Err(InterpreterError::Untrusted { path: program.to_owned(), why });
     }
     let no_answer = |says: String| InterpreterError::NoAnswer { path: program.to_owned(), says };
@@ -93,20 +94,20 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
     for variable in host.environment().keys().filter(|name| is_scrubbed(name)) {
         command.env_remove(variable);
     }
-    command.env(ASKING, "1").arg("-B");
+    command.env(QUERY_VARIABLE, "1").arg("-B");
     for (flag, on) in [("-E", options.ignore_environment), ("-s", options.no_user_site)] {
         if on {
             command.arg(flag);
         }
     }
-    command.args(["-c", QUESTION]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(["-c", QUERY]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let limit = host.time_for(TIME_LIMIT);
     let mut child = command.spawn().map_err(|error| no_answer(error.to_string()))?;
-    let answer = match heard(&mut child, limit) {
+    let answer = match read_output(&mut child, limit) {
         Ok((_, Some(status))) if !status.success() => return Err(no_answer(format!("it ended with {status}"))),
         Ok((answer, _)) => answer,
         Err(error) => {
-            // One that sleeps in the kernel is not waited for.
+            // A child in uninterruptible sleep is left behind.
             let _ = child.kill();
             let _ = child.try_wait();
             return Err(no_answer(match error.kind() {
@@ -115,9 +116,9 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
             }));
         }
     };
-    let answer = Said::read(&answer).ok_or_else(|| no_answer("its answer cannot be read".to_owned()))?;
-    // What the answer depends on, for whoever keeps it: the interpreter, what a version manager reads, every file that `site`
-    // reads, and what those import.
+    let answer = QueryResult::parse(&answer).ok_or_else(|| no_answer("its answer cannot be read".to_owned()))?;
+    // The stamps of the answer: the interpreter, what a version manager reads, every file that `site` reads, and the
+    // modules that those import.
     let mut depends = vec![answer.executable.clone(), program.to_owned(), host.cwd().join(".python-version")];
     depends.extend(program.parent().and_then(Path::parent).map(|dir| dir.join("version")));
     depends.extend(answer.files.iter().cloned());
@@ -125,21 +126,21 @@ pub(super) fn interpreter(host: &Host, program: &Path, options: &Options) -> Res
         let _ = host.stat(&path);
     }
     let user = user_site(host, &format!("python{}", answer.version), true);
-    look_at(host, &answer.paths.iter().cloned().chain(user).collect::<Vec<_>>());
+    stamp_files(host, &answer.paths.iter().cloned().chain(user).collect::<Vec<_>>());
     Ok(answer.interpreter(host, program))
 }
 
-/// Why an interpreter is not to be run for its paths.
-fn untrusted(program: &Path, meant: Meant) -> Option<String> {
-    match meant {
-        Meant::Started => None,
-        Meant::Named => trusted_in_sandbox(program).err().filter(|why| !why.is_missing()).map(|why| why.to_string()),
-        Meant::Found => Some("it stands below the working directory, and nothing names it".to_owned()),
+/// Why an interpreter must not be run.
+fn untrusted(program: &Path, origin: Origin) -> Option<String> {
+    match origin {
+        Origin::Started => None,
+        Origin::Named => trusted_in_sandbox(program).err().filter(|why| !why.is_missing()).map(|why| why.to_string()),
+        Origin::Found => Some("it is below the working directory and not named explicitly".to_owned()),
     }
 }
 
-/// An answer, read.
-struct Said {
+/// The parsed output of [`QUERY`].
+struct QueryResult {
     executable: PathBuf,
     own_file: PathBuf,
     prefix: PathBuf,
@@ -149,9 +150,9 @@ struct Said {
     files: Vec<PathBuf>,
 }
 
-impl Said {
-    fn read(answer: &[u8]) -> Option<Self> {
-        let fields: Vec<&[u8]> = answer.strip_suffix(b"\0end\0")?.split(|byte| *byte == 0).collect();
+impl QueryResult {
+    fn parse(output: &[u8]) -> Option<Self> {
+        let fields: Vec<&[u8]> = output.strip_suffix(b"\0end\0")?.split(|byte| *byte == 0).collect();
         let [executable, own_file, prefix, version, torch, rest @ ..] = &*fields else { return None };
         let mut rest = rest.splitn(2, |field| field.is_empty()).map(|fields| fields.iter().map(|field| path(field)));
         Some(Self {
@@ -165,19 +166,19 @@ impl Said {
         })
     }
 
-    /// Of a script that starts an interpreter, the interpreter is the program: by the path it names itself with, where that
-    /// is it.
-    fn interpreter(self, host: &Host, asked: &Path) -> Interpreter {
-        // Without proc(5) it is not known.
+    /// The interpreter. Where `queried` is a script that starts one, its program is `sys.executable`, if that is the
+    /// file that runs, else `/proc/self/exe`.
+    fn interpreter(self, host: &Host, queried: &Path) -> Interpreter {
+        // Empty without proc(5).
         let own = Some(&self.own_file).filter(|path| path.is_absolute()).and_then(|path| host.stat(path).ok());
         let own = own.map(|stat| stat.id);
         let is_own = |path: &&PathBuf| own.is_none() || host.stat(path).is_ok_and(|stat| Some(stat.id) == own);
-        let asked = asked.to_owned();
-        let mut programs = [&asked, &self.executable].into_iter().filter(|path| path.is_absolute()).filter(is_own);
-        let program = programs.next().unwrap_or(if own.is_some() { &self.own_file } else { &asked }).clone();
+        let queried = queried.to_owned();
+        let mut programs = [&queried, &self.executable].into_iter().filter(|path| path.is_absolute()).filter(is_own);
+        let program = programs.next().unwrap_or(if own.is_some() { &self.own_file } else { &queried }).clone();
         let other = programs.next().filter(|other| **other != program).cloned();
         let mut paths: Vec<PathBuf> = self.paths.into_iter().filter(|path| host.stat(path).is_ok()).collect();
-        // A package that is installed in place may be found by a finder alone.
+        // An editable install may be known only to a finder.
         if let Some(site) = self.torch.parent().and_then(Path::parent)
             && !paths.iter().any(|path| path == site)
         {
@@ -187,13 +188,12 @@ impl Said {
     }
 }
 
-/// What a child writes until it ends, and how it ends, where that can be known: a process that ignores `SIGCHLD`, as it may
-/// have been started, is not told. What it leaves running may hold its output for ever, and itself it
-/// may go on when it has closed it: neither is waited for beyond the limit.
-fn heard(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, Option<ExitStatus>)> {
+/// The output of a child and its exit status; no status where this process ignores `SIGCHLD`. Neither a descendant
+/// that keeps the output open nor a child that goes on after it closes it delays the return beyond `limit`.
+fn read_output(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, Option<ExitStatus>)> {
     let end = Instant::now() + limit;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    // Where the kernel has no pidfd (before 5.3), its end is asked for now and then.
+    // Before Linux 5.3 there is no pidfd: poll.
     let watch = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let mut stdout = child.stdout.take();
     let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
@@ -228,7 +228,7 @@ fn heard(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, Option<Exit
     }
 }
 
-/// Whether a child has ended, and how, where that can be known.
+/// Whether a child has ended, and its status unless this process ignores `SIGCHLD`.
 fn ended(child: &mut Child) -> io::Result<(bool, Option<ExitStatus>)> {
     match child.try_wait() {
         Err(error) if error.raw_os_error() == Some(Errno::CHILD.raw_os_error()) => Ok((true, None)),
@@ -245,8 +245,8 @@ fn path(bytes: &[u8]) -> PathBuf {
 mod tests {
     use super::*;
 
-    /// A stand-in that writes down how it was started, and answers as a Python does.
-    fn asked(environment: &[(&str, &str)]) -> (Result<Interpreter, InterpreterError>, String) {
+    /// Queries a fake interpreter; returns the result, and the arguments and environment it was started with.
+    fn query(environment: &[(&str, &str)]) -> (Result<Interpreter, InterpreterError>, String) {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let (python, seen) = (dir.path().join("python"), dir.path().join("seen"));
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn an_interpreter_gets_what_makes_its_paths_and_no_more() {
-        let (found, seen) = asked(&[
+        let (found, seen) = query(&[
             ("PATH", "/usr/bin:/bin"),
             ("PYTHONPATH", "/pp"),
             ("PYTHONUSERBASE", "/user"),
@@ -280,7 +280,7 @@ mod tests {
         assert!(found.paths.contains(&"/usr/lib".into()), "{:?}", found.paths);
         let mut lines = seen.lines();
         assert_eq!(lines.next(), Some("-B -c"));
-        // What the shell adds is not ours.
+        // The shell sets these.
         let mut names: Vec<&str> = lines.filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
         names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
         names.sort_unstable();
@@ -289,14 +289,15 @@ mod tests {
 
     #[test]
     fn an_interpreter_that_is_being_asked_is_not_asked_again() {
-        let (found, seen) = asked(&[("CUDASHIM_ASKING", "1")]);
+        let (found, seen) = query(&[("CUDASHIM_ASKING", "1")]);
         assert!(matches!(found, Err(InterpreterError::NoAnswer { .. })));
         assert_eq!(seen, "");
     }
 
-    /// An interpreter in no virtual environment is asked: an edit in place of what it read changes its answer, and no directory.
+    /// An edit of a file that `site` reads changes the paths without changing any directory.
+    /// directory.
     #[test]
-    fn every_file_that_made_an_answer_is_a_condition_of_it() {
+    fn the_stamps_hold_every_file_that_site_reads() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
@@ -322,46 +323,46 @@ mod tests {
         }
     }
 
-    /// `SIGCHLD` stays ignored in what a process that ignores it starts, and then nobody is told how a child ended.
+    /// An ignored `SIGCHLD` is inherited; waitpid(2) then reports no status.
     #[test]
-    fn an_answer_is_heard_where_children_are_ignored() {
+    fn output_is_read_where_sigchld_is_ignored() {
         let mut command = Command::new("/usr/bin/env");
         command.arg("--ignore-signal=CHLD").arg(std::env::current_exe().unwrap());
-        command.args(["--exact", "python::ask::tests::heard_where_children_are_ignored", "--ignored", "--nocapture"]);
+        command.args(["--exact", "python::ask::tests::read_where_sigchld_is_ignored", "--ignored", "--nocapture"]);
         let output = command.output().unwrap();
         let out = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && out.contains("1 passed"), "{out}");
     }
 
     #[test]
-    #[ignore = "run by an_answer_is_heard_where_children_are_ignored"]
-    fn heard_where_children_are_ignored() {
-        assert_eq!(asked(&[("PATH", "/usr/bin:/bin")]).0.unwrap().version, "3.12");
-        assert!(asked(&[("PATH", "/none")]).0.is_err());
+    #[ignore = "run by output_is_read_where_sigchld_is_ignored"]
+    fn read_where_sigchld_is_ignored() {
+        assert_eq!(query(&[("PATH", "/usr/bin:/bin")]).0.unwrap().version, "3.12");
+        assert!(query(&[("PATH", "/none")]).0.is_err());
         assert!(crate::host::Host::current().read_text_within(Path::new("/proc/version"), TIME_LIMIT).is_ok());
     }
 
     #[test]
-    fn what_an_interpreter_leaves_running_is_not_waited_for() {
+    fn descendants_of_an_interpreter_do_not_delay_the_query() {
         let limit = Duration::from_secs(600);
         let script = |script: &str| {
             let mut command = Command::new("/bin/sh");
             command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
         };
-        // It holds the output until we close its input.
+        // A descendant keeps the output open until its input is closed.
         let mut child = script("exec 3<&0; cat <&3 & printf paths");
         let held = child.stdin.take();
-        let (answer, status) = heard(&mut child, limit).unwrap();
+        let (answer, status) = read_output(&mut child, limit).unwrap();
         assert_eq!((answer.as_slice(), status.map(|status| status.success())), (&b"paths"[..], Some(true)));
         drop(held);
-        // One that closes its output, and goes on.
+        // The child closes its output and goes on.
         let mut child = script("printf paths; exec >&-; read line");
         let held = child.stdin.take();
-        assert_eq!(heard(&mut child, Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(read_output(&mut child, Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
         drop(held);
         child.wait().unwrap();
         let mut child = script("cat /dev/zero");
-        assert_eq!(heard(&mut child, limit).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(read_output(&mut child, limit).unwrap_err().kind(), ErrorKind::InvalidData);
         child.wait().unwrap();
     }
 }

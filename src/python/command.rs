@@ -1,6 +1,6 @@
-//! What a command line starts: the file, and the interpreter behind a script.
+//! The program that a command line starts: the file, and the interpreter of a script.
 //!
-//! Takes an argument vector; gives the program execve(2) would end up with, and whether it is a
+//! Takes an argument vector; returns the program that execve(2) would run, and whether it is a
 //! Python. Rules: PATH search of execvp(3), `#!` lines of execve(2) (one argument, at most 256 bytes).
 
 use super::options::Options;
@@ -10,25 +10,25 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Scripts that start scripts that start scripts: the kernel gives up after four.
+/// The kernel follows at most four scripts in a row.
 const SCRIPT_LIMIT: usize = 4;
 
 /// What the kernel reads of a script (`BINPRM_BUF_SIZE`).
 const SCRIPT_START: usize = 256;
 
-/// What a command starts.
+/// The program that a command starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// The file of the first word, found on PATH where it has no slash.
     pub file: PathBuf,
-    /// The program behind it: the same file, or the one its `#!` line names.
+    /// The program that runs: the same file, or the one its `#!` line names.
     pub program: PathBuf,
     /// Where the program is a Python, by name: how it is started.
     pub python: Option<Options>,
 }
 
 impl Command {
-    /// Reads a command line. `None` where its first word leads to no file.
+    /// Reads a command line. `None` where its first word resolves to no file.
     #[must_use]
     pub fn read(host: &Host, words: &[OsString]) -> Option<Self> {
         let first = words.first()?;
@@ -38,7 +38,7 @@ impl Command {
         for _ in 0..SCRIPT_LIMIT {
             let Some((interpreter, argument)) = script_interpreter(host, &program) else { break };
             if is_python(&program) {
-                // A Python that is a script is a version manager's stand-in: the interpreter itself must be asked.
+                // A Python that is a script is a version manager's shim: only a run shows the interpreter.
                 break;
             }
             let mut next: Vec<OsString> = argument.into_iter().collect();
@@ -60,16 +60,16 @@ impl Command {
     }
 }
 
-/// The file a first word of a command leads to, as execvp(3) searches; not yet whether it can be run.
+/// The file that the first word of a command resolves to by the search of execvp(3), executable or not.
 #[must_use]
 pub fn find_on_path(host: &Host, word: &OsStr) -> Option<PathBuf> {
     search_path(host, word).ok()
 }
 
-/// The same, with the reason where it leads to none.
+/// [`find_on_path`] with the reason where nothing is found.
 ///
 /// # Errors
-/// Not found, or, where a candidate could not be looked at, what was in the way: execvp(3) goes on after `EACCES`, and
+/// Not found, or the error of a candidate that could not be read: execvp(3) goes on after `EACCES`, and
 /// reports it where nothing else is found.
 pub fn search_path(host: &Host, word: &OsStr) -> io::Result<PathBuf> {
     if word.as_bytes().contains(&b'/') {
@@ -88,10 +88,7 @@ pub fn search_path(host: &Host, word: &OsStr) -> io::Result<PathBuf> {
             Ok(stat) if stat.kind == Kind::File => fallback = fallback.or(Some(candidate)),
             Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 refused = refused.or_else(|| {
-                    Some(io::Error::new(
-                        error.kind(),
-                        format!("`{}` cannot be read: {error}", candidate.display()),
-                    ))
+                    Some(io::Error::new(error.kind(), format!("`{}` cannot be read: {error}", candidate.display())))
                 });
             }
             _ => {}
@@ -100,7 +97,7 @@ pub fn search_path(host: &Host, word: &OsStr) -> io::Result<PathBuf> {
     fallback.ok_or_else(|| refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
-/// Whether a file is named as Pythons are: `python`, `python3`, `python3.12`, `python3.13t`, `pypy3`.
+/// Whether a file has the name of a Python: `python`, `python3`, `python3.12`, `python3.13t`, `pypy3`.
 fn is_python(path: &Path) -> bool {
     let Some(name) = path.file_name().map(OsStr::as_bytes) else { return false };
     let Some(rest) = name.strip_prefix(b"python").or_else(|| name.strip_prefix(b"pypy")) else { return false };
@@ -109,8 +106,8 @@ fn is_python(path: &Path) -> bool {
     rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
 }
 
-/// The interpreter and the one argument of a `#!` line, as the kernel takes them apart (`fs/binfmt_script.c`): words end
-/// at a blank, a tab, or the NULs that stand for what a short file lacks.
+/// The interpreter and the one argument of a `#!` line, as the kernel parses them (`fs/binfmt_script.c`): words end
+/// at a blank, a tab, or the NULs that pad a short file.
 fn script_interpreter(host: &Host, path: &Path) -> Option<(PathBuf, Option<OsString>)> {
     let mut start = host.read_start(path, SCRIPT_START).ok()?;
     start.resize(SCRIPT_START, 0);
@@ -120,7 +117,7 @@ fn script_interpreter(host: &Host, path: &Path) -> Option<(PathBuf, Option<OsStr
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let line = line.get(line.iter().position(|byte| !blank(byte))?..)?;
     let end = line.iter().position(|byte| blank(byte) || *byte == 0);
-    // A name that fills all that is read may be cut off.
+    // A name that fills the buffer may be cut off.
     let end = end.or(is_whole.then_some(line.len()))?;
     let (interpreter, argument) = line.split_at(end);
     let argument = if argument.first() == Some(&0) { &[] } else { argument };
@@ -136,7 +133,7 @@ fn started_by_env(words: &[OsString]) -> (Option<&OsString>, &[OsString]) {
     let mut rest = words;
     while let [word, after @ ..] = rest {
         rest = match word.as_bytes() {
-            // These have a word of their own after them.
+            // These take the next word as their value.
             b"-u" | b"--unset" | b"-C" | b"--chdir" => after.get(1..).unwrap_or_default(),
             option if option.starts_with(b"-") => after,
             assignment if assignment.contains(&b'=') => after,
@@ -209,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn other_programs_are_no_python() {
+    fn other_programs_are_not_python() {
         let (_dir, host) = machine(&[("usr/bin/pythonista", "\x7fELF"), ("usr/bin/sh", "\x7fELF")]);
         assert_eq!(Command::read(&host, &words("pythonista")).unwrap().python, None);
         assert_eq!(Command::read(&host, &words("sh -c x")).unwrap().python, None);

@@ -1,7 +1,7 @@
 //! Installed distributions: their `.dist-info` directories.
 //!
-//! Takes a site directory; gives names and versions, what a `RECORD` lists, and what `Requires-Dist`
-//! pins. Formats: the Python packaging guide's "Recording installed projects" and "Core metadata" specifications.
+//! Takes a site directory; returns names and versions, the files of `RECORD`, and the pins of `Requires-Dist`.
+//! Formats: the Python packaging guide's "Recording installed projects" and "Core metadata" specifications.
 
 use crate::host::Host;
 use crate::tables::VersionRange;
@@ -86,7 +86,7 @@ impl Distribution {
     }
 }
 
-/// What one distribution requires, by itself and with these extras, by package name; without a range where any will do.
+/// The requirements of one distribution with these extras, by package name; the range is unbounded where any fits.
 #[must_use]
 pub fn requirements(
     host: &Host,
@@ -94,9 +94,9 @@ pub fn requirements(
     extras: &[&str],
 ) -> BTreeMap<String, Option<VersionRange>> {
     let lines = distribution.metadata(host, "Requires-Dist");
-    let asked = lines.iter().filter_map(|line| Requirement::parse(line));
-    let asked = asked.filter(|it| it.extra.as_ref().is_none_or(|extra| extras.contains(&extra.as_str())));
-    asked.map(|requirement| (requirement.name, requirement.range)).collect()
+    let requirements = lines.iter().filter_map(|line| Requirement::parse(line));
+    let requirements = requirements.filter(|it| it.extra.as_ref().is_none_or(|extra| extras.contains(&extra.as_str())));
+    requirements.map(|requirement| (requirement.name, requirement.range)).collect()
 }
 
 /// The first field of a CSV line, unquoted, and what follows it.
@@ -122,7 +122,7 @@ fn csv_field(line: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// What distribution `name` pins among `nvidia-*` packages, directly or through the packages it
+/// The `nvidia-*` packages that distribution `name` pins, directly or through the packages it
 /// requires (`cuda-toolkit[cublas,…]==13.2.2`), by package name.
 #[must_use]
 pub fn pins(host: &Host, installed: &[Distribution], name: &str) -> BTreeMap<String, VersionRange> {
@@ -149,13 +149,13 @@ pub fn pins(host: &Host, installed: &[Distribution], name: &str) -> BTreeMap<Str
     pins
 }
 
-/// One `Requires-Dist` line, what we use of it (PEP 508).
+/// The used part of one `Requires-Dist` line (PEP 508).
 #[derive(Debug, PartialEq, Eq)]
 struct Requirement {
     name: String,
     extras: BTreeSet<String>,
     range: Option<VersionRange>,
-    /// The extra that must be asked for, from an `extra == "…"` marker.
+    /// The extra that it belongs to, from an `extra == "…"` marker.
     extra: Option<String>,
 }
 
@@ -178,7 +178,7 @@ impl Requirement {
     }
 }
 
-/// Whether a marker (PEP 508) can hold on this machine: a clause about something else than the platform may.
+/// Whether a marker (PEP 508) can hold on this machine; a clause that is not about the platform can.
 fn applies(marker: &str) -> bool {
     let here = [
         ("platform_system", "Linux"),
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(parse("nvidia-nvjitlink<14,>=13.0.3").range.unwrap().exact(), None);
         assert_eq!(parse("nvidia-nvjitlink").range, None);
         assert_eq!(Requirement::parse(" ; x"), None);
-        // What another platform needs is not required here.
+        // Requirements of other platforms are left out.
         for marker in
             ["platform_system == 'Windows'", "sys_platform != \"linux\"", "(os_name == 'nt') and extra == 'x'"]
         {

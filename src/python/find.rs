@@ -1,7 +1,7 @@
-//! From a word to an interpreter and the directories it imports from.
+//! Finds the interpreter that a word names, and the directories it imports from.
 //!
-//! For a virtual environment `pyvenv.cfg` says all of it, and nothing is run; another interpreter is
-//! asked. The rules are those of CPython's `site` module and of `Modules/getpath.py`.
+//! Reads a virtual environment from `pyvenv.cfg` without running anything; runs any other interpreter to query its
+//! paths. The rules are those of CPython's `site` module and of `Modules/getpath.py`.
 
 use super::ask;
 use super::command::find_on_path;
@@ -14,11 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 impl Interpreter {
-    /// Describes the interpreter at `program`, or of the environment or project in that directory, or of that name on PATH.
+    /// Describes the interpreter at `program`, or of the environment or project in that directory, or of that name on
+    /// PATH.
     #[doc(hidden)]
     pub fn find(host: &Host, program: &Path, options: &Options) -> Result<Self, InterpreterError> {
         let word = program;
-        let program = meant(host, word);
+        let program = program_of(host, word);
         if let Err(error) = host.stat(&program) {
             return Err(not_found(host, word, &program, &error));
         }
@@ -26,7 +27,7 @@ impl Interpreter {
             Some((found, None)) => found,
             Some((found, Some(unknown))) => {
                 log::debug!("cannot know what `{}` does without running it", unknown.display());
-                // An image, an interpreter that is on its way to us, one that may not be run: what the files say is all there is.
+                // An image, a query within a query, an untrusted interpreter: only the files remain.
                 ask::interpreter(host, &program, options).unwrap_or_else(|error| {
                     log::info!("{error}: leaving out what `{}` adds", unknown.display());
                     found
@@ -35,8 +36,8 @@ impl Interpreter {
             None => ask::interpreter(host, &program, options)?,
         };
         if options.is_unsafe(host) {
-            // sys.path[0]: where the script is, or the working directory. It is some directory of the user's, so it
-            // counts only where it holds packages we ask for.
+            // sys.path[0]: the directory of the script, or the working directory. It may be any directory, so it
+            // counts only where it holds a package of interest.
             let first = options.script.as_deref().map_or_else(|| host.cwd().to_owned(), |script| first(host, script));
             if ["torch", "nvidia"].iter().any(|package| host.is_dir(&first.join(package))) {
                 found.paths.insert(0, first);
@@ -47,19 +48,19 @@ impl Interpreter {
         Ok(found)
     }
 
-    /// The interpreter of a virtual environment, as its files tell, with one that would have to be run to know all.
+    /// The interpreter of a virtual environment by its files, and a file whose effect only a run would show.
     fn of_venv(host: &Host, program: &Path, options: &Options) -> Option<(Self, Option<PathBuf>)> {
         let bin = program.parent()?;
         let prefix = bin.parent()?.to_owned();
         let config = [bin, &prefix].into_iter().find_map(|dir| host.read_text(&dir.join("pyvenv.cfg")).ok())?;
         let value = |key: &str| {
             let pairs = config.lines().filter_map(|line| line.split_once('='));
-            // The last one counts, as in `site.venv`.
+            // The last line counts, as in `site.venv`.
             pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, value)| value.trim()).next_back()
         };
-        // A file that does not tell the version is still no reason to run what stands in somebody's directory.
-        let told = value("version_info").or_else(|| value("version")).and_then(minor_version);
-        let version = told.or_else(|| version_of_lib(host, &prefix))?;
+        // A `pyvenv.cfg` without a version does not justify running an interpreter in anybody's directory.
+        let recorded = value("version_info").or_else(|| value("version")).and_then(minor_version);
+        let version = recorded.or_else(|| version_of_lib(host, &prefix))?;
         let python = library_name(host, &prefix, &version);
         let base = value("home").and_then(|home| base(host, Path::new(home), program, &python));
         let library = base.as_ref().map(|(prefix, lib)| prefix.join(lib).join(&python));
@@ -69,31 +70,31 @@ impl Interpreter {
         let mut site = Site::new(host, numbers(&version), before);
         site.add_prefix(&prefix, libdir, &python);
         if value("include-system-site-packages").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            if options.wants_user_site(host) {
+            if options.uses_user_site(host) {
                 match user_site(host, &python, options.reads_environment()) {
                     Some(user) if host.is_dir(&user) => site.add(&user),
                     Some(_) => {}
-                    None => site.not_known(program),
+                    None => site.mark_unknown(program),
                 }
             }
             match &base {
                 Some((base, _)) => site.add_prefix(base, libdir, &python),
-                None => site.not_known(program),
+                None => site.mark_unknown(program),
             }
         }
         let moved = ["PYTHONHOME", "PYTHONPLATLIBDIR"].iter().any(|name| host.env(name).is_some());
-        // A script in the place of an interpreter may start any.
+        // A script may start any interpreter.
         if moved && options.reads_environment() || host.read_start(program, 2).is_ok_and(|start| start == b"#!") {
-            site.not_known(program);
+            site.mark_unknown(program);
         }
         let (paths, unknown) = site.finish(library.as_deref());
         Some((Self { program: program.to_owned(), prefix, version, paths, other: None }, unknown))
     }
 }
 
-/// The file that a word for a Python means: a path, a directory of an environment (the one itself, its `bin`, its
-/// `site-packages`) or of a project that has one, a name on PATH, a version.
-fn meant(host: &Host, word: &Path) -> PathBuf {
+/// The interpreter that a word names: a path, a directory of an environment (its prefix, `bin` or `site-packages`) or
+/// of a project that has one, a name on PATH, a version.
+fn program_of(host: &Host, word: &Path) -> PathBuf {
     let path = host.absolute(word);
     if host.is_dir(&path) {
         let environment =
@@ -119,7 +120,7 @@ fn has_python(host: &Host, prefix: &Path) -> bool {
     ["bin/python", "bin/python3"].iter().any(|name| host.stat(&prefix.join(name)).is_ok())
 }
 
-/// Why there is no interpreter where a word leads.
+/// The error for a word that names no interpreter.
 fn not_found(host: &Host, word: &Path, program: &Path, error: &std::io::Error) -> InterpreterError {
     let path = host.absolute(word);
     let missing = matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory);
@@ -144,8 +145,9 @@ fn first(host: &Host, script: &Path) -> PathBuf {
     script.parent().map_or_else(|| host.cwd().to_owned(), Path::to_owned)
 }
 
-/// The prefix of the installation behind a virtual environment, and which of its directories has the standard library: the
-/// nearest above `home` that has one, else (`home` is that of another virtual environment) above the interpreter itself.
+/// The prefix of the installation behind a virtual environment, and which of its directories has the standard library:
+/// the nearest above `home` that has one, else (`home` is that of another virtual environment) above the interpreter
+/// itself.
 fn base(host: &Host, home: &Path, program: &Path, python: &str) -> Option<(PathBuf, &'static str)> {
     let own = host.canonical(program).ok();
     let dirs = home.ancestors().chain(own.iter().flat_map(|own| own.ancestors().skip(1)));
@@ -153,7 +155,7 @@ fn base(host: &Host, home: &Path, program: &Path, python: &str) -> Option<(PathB
     bases.find(|(dir, lib)| host.is_file(&dir.join(lib).join(python).join("os.py")))
 }
 
-/// What `lib/python3.12` is called: free-threaded builds and `PyPy` have names of their own.
+/// The name of `lib/python3.12`: free-threaded builds and `PyPy` use others.
 fn library_name(host: &Host, prefix: &Path, version: &str) -> String {
     let names = ["", "t"].map(|suffix| format!("python{version}{suffix}"));
     let mut names = names.into_iter().chain([format!("pypy{version}")]);
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_venv_is_read_not_run() {
+    fn a_venv_is_read_without_a_run() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
         for path in [
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_python_may_mean() {
+    fn words_that_name_a_python() {
         let (_dir, host) = machine(&[
             ("venv/bin/python3", ""),
             ("venv/pyvenv.cfg", CONFIG),
@@ -290,7 +292,7 @@ mod tests {
         assert_eq!(means("3.12"), Path::new("/usr/bin/python3.12"));
         assert_eq!(means("/venv/bin"), Path::new("/venv/bin/python3"));
         assert_eq!(means("/venv/lib/python3.12/site-packages"), Path::new("/venv/bin/python3"));
-        assert_eq!(meant(&host, Path::new("/bare/lib/python3.12/site-packages")), Path::new("/bare/bin/python3"));
+        assert_eq!(program_of(&host, Path::new("/bare/lib/python3.12/site-packages")), Path::new("/bare/bin/python3"));
         let error =
             |word: &str| Interpreter::find(&host, Path::new(word), &Options::default()).unwrap_err().to_string();
         let name = "cannot find the Python `/job/python3.9`: no such file, and no such command on PATH";
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_is_that_of_the_path_it_is_started_by() {
+    fn the_path_of_a_program_selects_the_environment() {
         let site = "lib/python3.12/site-packages";
         let system = "home = /v/bin\nversion_info = 3.12.4\ninclude-system-site-packages = true\n";
         let (_dir, host) = machine(&[
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pth_files_do() {
+    fn pth_files_change_the_paths() {
         let site = "v/lib/python3.12/site-packages";
         let finder = "MAPPING: dict[str, str] = {'torch': '/src/pytorch/torch', 'torchgen': '/src/pytorch/torchgen'}\n";
         let files = [
@@ -364,10 +366,10 @@ mod tests {
             ("after/x", ""),
         ];
         let (dir, host) = machine(&files);
-        // It cannot be asked in an image: what is not known is left out.
+        // An image cannot be queried: unknown paths are left out.
         let expected = format!("/{site} /with/site-packages /deep /late /after /src/pytorch");
         assert_eq!(found(&host, "/v").1, expected);
-        // Since 3.15 lines that import come last, and not at all where a `.start` file stands for them.
+        // Since 3.15 import lines run last, and not at all where a `.start` file replaces them.
         std::fs::write(dir.path().join("v/pyvenv.cfg"), "version = 3.15.0").unwrap();
         std::fs::rename(dir.path().join("v/lib/python3.12"), dir.path().join("v/lib/python3.15")).unwrap();
         let site = site.replace("3.12", "3.15");

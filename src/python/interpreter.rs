@@ -1,6 +1,6 @@
 //! An interpreter and the directories it imports from.
 //!
-//! What it is, what it opens libraries with, and why one cannot be described.
+//! Its description, the modules with which it opens libraries, and the errors of finding one.
 
 use crate::host::{Hints, Host};
 use std::os::unix::ffi::OsStrExt;
@@ -13,15 +13,15 @@ pub enum InterpreterError {
     /// There is no such file.
     #[error("cannot find the Python `{}`: {says}", path.display())]
     NotFound {
-        /// What was asked for.
+        /// The word that names it.
         path: PathBuf,
         /// What is in its place.
         says: String,
     },
-    /// The interpreter had to be asked, and the machine is an image.
+    /// Only a run would show its paths, and the machine is an image.
     #[error("cannot query the sys.path of `{}`: it belongs to another root", .0.display())]
     Foreign(PathBuf),
-    /// The interpreter had to be asked, and is not to be run.
+    /// Only a run would show its paths, and it must not be run.
     #[error("cannot query the sys.path of `{}`: {why}", path.display())]
     Untrusted {
         /// The interpreter.
@@ -30,7 +30,7 @@ pub enum InterpreterError {
         /// Who else could have written it, or how it was found.
         why: String,
     },
-    /// The interpreter was asked and did not answer as a Python does.
+    /// It was run, and its output is not that of a Python.
     #[error("cannot query the sys.path of `{}`: {says}", path.display())]
     NoAnswer {
         /// The interpreter.
@@ -74,7 +74,7 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
-    /// The program as it is started, by each path that is known: what it runs is this interpreter.
+    /// The known paths of the program.
     #[must_use]
     #[doc(hidden)]
     pub fn programs(&self) -> Vec<PathBuf> {
@@ -82,7 +82,7 @@ impl Interpreter {
         programs.cloned().collect()
     }
 
-    /// The same environment for another program, which has the interpreter in it or goes without.
+    /// The same environment for another program, which embeds the interpreter or does not need it.
     #[must_use]
     #[doc(hidden)]
     pub fn within(self, program: PathBuf) -> Self {

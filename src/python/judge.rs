@@ -1,4 +1,4 @@
-//! Real interpreters as judges: site directories with `.pth` files of every form, and what `sys.path` becomes.
+//! Compares with real interpreters: site directories with `.pth` files of every form, and the resulting `sys.path`.
 
 #[cfg(test)]
 mod tests {
@@ -27,13 +27,13 @@ mod tests {
         "import site; site.addsitedir(__import__(\"os\").fsdecode(b\"@/sites/two\")); site.addsitedir(\"@/sites/one\")",
         "import _virtualenv",
         "import os; var = 'SETUPTOOLS_USE_DISTUTILS'; enabled = os.environ.get(var, 'local') == 'local'; enabled and __import__('_distutils_hack').add_shim(); ",
-        // Not known: the interpreter is asked.
+        // Unknown lines: the interpreter is run.
         "import sys; sys.path.append('@/asked')",
         "import sys; sys.path.insert(0, '@/asked')",
         "import\tasked",
     ];
 
-    /// What else makes `sys.path`.
+    /// The variables that change `sys.path`.
     const VARIABLES: [(&str, &str); 8] = [
         ("PYTHONPATH", "@/pp:@/a"),
         ("PYTHONPATH", "@/pp:"),
@@ -77,7 +77,7 @@ mod tests {
             })
     }
 
-    /// Interpreters of every version that is at hand: the one on PATH, and those of pyenv. What is on PATH may be a script.
+    /// The available interpreters: the one on PATH, which may be a script, and those of pyenv.
     fn interpreters() -> Vec<PathBuf> {
         let host = Host::current();
         let on_path = find_on_path(&host, "python3".as_ref());
@@ -87,13 +87,13 @@ mod tests {
         let named = on_path.into_iter().chain(kept).filter(|path| path.exists());
         let code = "import sys; print(sys.executable)";
         named
-            .filter_map(|python| says(&python, None, code, host.environment(), Path::new("/")).pop())
+            .filter_map(|python| output_of(&python, None, code, host.environment(), Path::new("/")).pop())
             .map(PathBuf::from)
             .collect()
     }
 
-    /// What an interpreter prints.
-    fn says(
+    /// The output of an interpreter.
+    fn output_of(
         python: &Path,
         flag: Option<&str>,
         code: &str,
@@ -108,23 +108,23 @@ mod tests {
 
     #[test]
     #[ignore = "needs Python interpreters"]
-    fn what_is_read_is_what_an_interpreter_has() {
+    fn the_paths_equal_those_of_a_real_interpreter() {
         let interpreters = interpreters();
         assert!(!interpreters.is_empty());
         for python in interpreters {
             let code = "import sys; print('%d.%d' % sys.version_info[:2])";
-            let version = says(&python, None, code, &BTreeMap::new(), Path::new("/")).remove(0);
-            // Before 3.8 nothing of ours runs on it.
+            let version = output_of(&python, None, code, &BTreeMap::new(), Path::new("/")).remove(0);
+            // Releases before 3.8 are not supported.
             if ["3.6", "3.7"].contains(&&*version) {
                 continue;
             }
             let mut runner =
                 TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() });
-            runner.run(&world(), |world| judge(&python, &version, &world)).unwrap();
+            runner.run(&world(), |world| compare(&python, &version, &world)).unwrap();
         }
     }
 
-    fn judge(python: &Path, version: &str, world: &World) -> Result<(), TestCaseError> {
+    fn compare(python: &Path, version: &str, world: &World) -> Result<(), TestCaseError> {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let at = |text: &str| text.replace('@', root.to_str().unwrap());
@@ -175,14 +175,14 @@ mod tests {
         let program = root.join("v/bin/python");
         let found = Interpreter::find(&host, &program, &options).unwrap();
         let theirs =
-            says(&program, world.flag, "import sys; print('\\n'.join(sys.path))", &environment, &root.join("job"));
-        // The standard library is no installed package, and a directory that is not there is searched in vain.
+            output_of(&program, world.flag, "import sys; print('\\n'.join(sys.path))", &environment, &root.join("job"));
+        // The standard library holds no installed packages; missing directories are left out.
         let library =
             [format!("python{version}"), "lib-dynload".to_owned(), format!("python{}.zip", version.replace('.', ""))];
         let counts =
             |path: &PathBuf| path.is_absolute() && path.exists() && !library.iter().any(|name| path.ends_with(name));
         let ours: Vec<PathBuf> = found.paths.into_iter().filter(counts).collect();
-        // `site` reads the directories of an environment twice, and a line may add what is there.
+        // `site` reads the directories of an environment twice, and a line may add a present directory again.
         let mut seen = BTreeSet::new();
         let theirs = theirs.into_iter().map(PathBuf::from).filter(counts);
         let theirs: Vec<PathBuf> = theirs.filter(|path| seen.insert(path.clone())).collect();

@@ -1,7 +1,7 @@
-//! Python as it is installed: interpreters, the directories they import from, the wheels in them.
+//! Installed Pythons: interpreters, the directories they import from, the wheels in them.
 //!
-//! Takes a machine and a command or a path; gives an [`Interpreter`] and the [`Distribution`]s it
-//! sees. Imports nothing; runs an interpreter only where no file tells what is asked.
+//! Takes a machine and a command or a path; returns an [`Interpreter`] and the [`Distribution`]s it
+//! sees. Imports nothing; runs an interpreter only where its files do not determine its paths.
 
 mod ask;
 mod command;
@@ -18,7 +18,7 @@ mod torch;
 pub use command::{Command, find_on_path, search_path};
 pub use distribution::{Distribution, Recorded, distributions, normalized, pins, requirements};
 pub use interpreter::{Interpreter, InterpreterError};
-pub use options::{Meant, Options};
+pub use options::{Options, Origin};
 pub use packages::library_files;
 pub(crate) use packages::site_of;
 pub use torch::{TorchBuild, TorchError};

@@ -1,16 +1,16 @@
-//! How a Python is started, as far as that changes what it imports.
+//! The options of a Python that change what it imports.
 //!
-//! Takes the arguments after its name; gives [`Options`]. Reads no file.
+//! Takes the arguments after its name; returns [`Options`]. Reads no file.
 
 use crate::host::Host;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// How an interpreter is started, as far as that changes what it imports.
+/// The options of an interpreter that change what it imports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// `-E`, or `-I`, which is all three: no `PYTHON*` variables.
+    /// `-E`, or `-I`, which implies all three: no `PYTHON*` variables.
     pub ignore_environment: bool,
     /// `-s`: no user site.
     pub no_user_site: bool,
@@ -18,20 +18,20 @@ pub struct Options {
     pub safe_path: bool,
     /// The script, where one is run.
     pub script: Option<PathBuf>,
-    /// How it came to be meant: whether it may be run to be asked.
-    pub meant: Meant,
+    /// How it was chosen, which decides whether it may be run.
+    pub origin: Origin,
 }
 
-/// How an interpreter came to be meant.
+/// How an interpreter was chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Meant {
-    /// The user names it, or has its environment active: it is asked where nobody else could have written it.
+pub enum Origin {
+    /// The user names it or activated its environment: it is run if nobody else can write it.
     #[default]
     Named,
-    /// The user starts it himself: it is asked.
+    /// The user starts it: it is run.
     Started,
-    /// It is found by way of the working directory, which may be anybody's: it is not run.
+    /// It is found through the working directory, which anybody may own: it is not run.
     Found,
 }
 
@@ -39,7 +39,7 @@ impl Options {
     /// Reads the arguments after the interpreter's own name.
     #[must_use]
     pub fn parse(arguments: &[OsString]) -> Self {
-        let mut options = Self { meant: Meant::Started, ..Self::default() };
+        let mut options = Self { origin: Origin::Started, ..Self::default() };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let Some(letters) = argument.as_bytes().strip_prefix(b"-") else {
@@ -84,7 +84,7 @@ impl Options {
     }
 
     /// Whether `site` may add the user's own directory.
-    pub(super) fn wants_user_site(&self, host: &Host) -> bool {
+    pub(super) fn uses_user_site(&self, host: &Host) -> bool {
         let refused = self.reads_environment() && host.env("PYTHONNOUSERSITE").is_some();
         !self.no_user_site && !refused
     }

@@ -13,8 +13,8 @@ pub(crate) fn site_of(path: &Path) -> Option<&Path> {
     path.ancestors().find(named)
 }
 
-/// The shared objects below the site directories, by name, NVIDIA's own wheels left out; and the packages of a later
-/// directory that an earlier one has as well: those are never imported.
+/// The shared objects below the site directories, by name. Leaves out NVIDIA's own wheels, and packages that an
+/// earlier directory overrides: those are never imported.
 #[must_use]
 pub fn library_files(host: &Host, sites: &[PathBuf]) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -24,7 +24,7 @@ pub fn library_files(host: &Host, sites: &[PathBuf]) -> Vec<PathBuf> {
             let init = package.strip_prefix(site).unwrap_or(package).join("__init__.py");
             earlier.iter().any(|site| host.is_file(&site.join(&init)))
         };
-        // Only a directory of installed packages is walked: the working directory may be anything.
+        // Other directories, such as the working directory, may be arbitrarily large.
         if !site.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages") {
             continue;
         }

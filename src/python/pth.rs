@@ -1,32 +1,32 @@
-//! The lines of a `.pth` file, and what they do to `sys.path`.
+//! The lines of a `.pth` file, and their effect on `sys.path`.
 //!
-//! Takes one line, as `site.addpackage` would; says what it does, where that is known. Runs nothing: an `import` line
-//! that no tool known here writes is [`Line::Unknown`].
+//! Takes one line, as `site.addpackage` would; returns its effect, where that is known. Runs nothing: an `import` line
+//! that no known tool writes is [`Line::Unknown`].
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-/// What one line does.
+/// The effect of one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
     /// It adds no directory.
     Nothing,
-    /// It names one, absolute or below the site directory.
+    /// It names a directory, absolute or below the site directory.
     Directory(PathBuf),
     /// `site.addsitedir`, for each of these.
     Sites(Vec<PathBuf>),
     /// It installs the finder that setuptools wrote into this module.
     Finder(String),
-    /// It runs what nobody here knows.
+    /// It runs unknown code.
     Unknown,
 }
 
-/// Modules that a line may import, alone: what they do leaves `sys.path` as it is.
+/// Modules that leave `sys.path` unchanged when a line imports nothing else.
 const HARMLESS_MODULES: [&str; 3] = ["_virtualenv", "site", "coverage; coverage.process_startup()"];
 
-/// How lines begin that leave `sys.path` as it is, and what else is in them: setuptools' `distutils-precedence.pth`, its
-/// namespace packages (`*-nspkg.pth`: they fill the `__path__` of one package), coverage, pytest-cov.
+/// Lines that leave `sys.path` unchanged: their beginning and another part. Setuptools' `distutils-precedence.pth`,
+/// its namespace packages (`*-nspkg.pth`: they fill the `__path__` of one package), coverage, pytest-cov.
 const HARMLESS: [(&str, &str); 4] = [
     ("import os; var = 'SETUPTOOLS_USE_DISTUTILS'; enabled = os.environ.get(var, ", "__import__('_distutils_hack')"),
     ("import sys, types, os;has_mfs = sys.version_info > (3, 5);p = os.path.join(", "f_locals['sitedir'], *("),
@@ -60,8 +60,8 @@ impl Line {
     }
 }
 
-/// The directories of a line `import site; site.addsitedir(…); …`, as Homebrew and uv write it (uv in two ways: the path as
-/// text, and since it may be no text as `__import__("os").fsdecode(b"…")`).
+/// The directories of a line `import site; site.addsitedir(…); …`, as Homebrew and uv write it (uv in two ways: the
+/// path as text, and since it may be no text as `__import__("os").fsdecode(b"…")`).
 fn added(code: &str) -> Option<Vec<PathBuf>> {
     let mut rest = code.strip_prefix("import site;")?.trim_start();
     let mut dirs = Vec::new();
@@ -106,8 +106,8 @@ fn literal(text: &str, is_bytes: bool) -> Option<(PathBuf, &str)> {
     None
 }
 
-/// Where a module of setuptools' finds a package that is installed in place, by `MAPPING: dict[str, str] = {'name': 'path'}`:
-/// the directory that would have to be on `sys.path` for it.
+/// Where a module of setuptools' finds a package that is installed in place, by `MAPPING: dict[str, str] = {'name':
+/// 'path'}`: the directory that would have to be on `sys.path` for it.
 pub(super) fn mapped(finder: &str, package: &str) -> Option<PathBuf> {
     let line = finder.lines().find(|line| line.starts_with("MAPPING"))?;
     let (_, after) = line.split_once(&format!("'{package}': "))?;
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_tools_write() {
+    fn lines_of_known_tools() {
         let sites = |dirs: &[&str]| Line::Sites(dirs.iter().map(PathBuf::from).collect());
         let uv = r#"import site; site.addsitedir(__import__("os").fsdecode(b"/a\xc3\xa9/s")); site.addsitedir(__import__("os").fsdecode(b"/b\"/s"))"#;
         let known = [
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_is_mapped() {
+    fn a_package_in_the_mapping_of_a_finder() {
         let finder =
             "import sys\nMAPPING: dict[str, str] = {'functorch': '/src/functorch', 'torch': '/src/pytorch/torch'}\n";
         assert_eq!(mapped(finder, "torch"), Some("/src/pytorch".into()));

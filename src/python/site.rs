@@ -1,7 +1,8 @@
-//! `site.py`, read: what an interpreter adds to `sys.path` when it starts.
+//! What `site.py` adds to `sys.path` when an interpreter starts.
 //!
-//! Takes a prefix or a site directory; gives the directories in `sys.path`'s order, and whether something on the way must be
-//! run to know what it does. Runs nothing. The rules are those of CPython's `Lib/site.py`, 3.8 to 3.15, with Debian's.
+//! Takes a prefix or a site directory; returns the directories in the order of `sys.path`, and the file whose effect
+//! only a run would show. Runs nothing. The rules are those of CPython's `Lib/site.py`, 3.8 to 3.15, with Debian's
+//! changes.
 
 use super::pth::{Line, mapped};
 use crate::host::{Host, Kind};
@@ -10,20 +11,20 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// `site.addsitedir` in a `.pth` file that leads to a directory with such a file, and so on: CPython itself would fail.
+/// Depth of `.pth` files that add directories with `.pth` files; CPython itself would fail.
 const DEPTH: usize = 16;
 
-/// Modules that `site` imports last, where they are there.
+/// Modules that `site` imports last, where they exist.
 const CUSTOM: [&str; 2] = ["sitecustomize", "usercustomize"];
 
-/// The packages that a finder is asked about: those we look for.
+/// The packages that finders are searched for.
 const PACKAGES: [&str; 2] = ["torch", "nvidia"];
 
-/// All that Debian's own `sitecustomize.py` does.
+/// The lines of Debian's own `sitecustomize.py`.
 const DEBIAN: [&str; 6] =
     ["try:", "import apport_python_hook", "except ImportError:", "pass", "else:", "apport_python_hook.install()"];
 
-/// A start of an interpreter, as far as it has come.
+/// The state of an interpreter during its start.
 #[derive(Debug)]
 pub(super) struct Site<'h> {
     host: &'h Host,
@@ -31,16 +32,16 @@ pub(super) struct Site<'h> {
     version: (u32, u32),
     known: BTreeSet<PathBuf>,
     paths: Vec<PathBuf>,
-    /// Where finders find packages that no directory of `sys.path` has.
+    /// Directories of packages that only finders know.
     found: Vec<PathBuf>,
-    /// Since 3.15 the lines that import run when all directories are in.
+    /// Since 3.15, import lines run after all directories are added.
     later: Vec<(PathBuf, PathBuf, Line)>,
-    /// What would have to be run.
+    /// The file whose effect only a run would show.
     unknown: Option<PathBuf>,
 }
 
 impl<'h> Site<'h> {
-    /// A start with what is on `sys.path` before `site` adds to it.
+    /// A start with these entries on `sys.path` before `site` runs.
     pub(super) fn new(host: &'h Host, version: (u32, u32), before: Vec<PathBuf>) -> Self {
         let mut site = Self {
             host,
@@ -57,12 +58,12 @@ impl<'h> Site<'h> {
         site
     }
 
-    /// Something else that only a run can tell.
-    pub(super) fn not_known(&mut self, because_of: &Path) {
+    /// Records another file whose effect only a run would show.
+    pub(super) fn mark_unknown(&mut self, because_of: &Path) {
         self.unknown.get_or_insert_with(|| because_of.to_owned());
     }
 
-    /// `site.addsitepackages` for one prefix: the directories of `site.getsitepackages` that are there.
+    /// `site.addsitepackages` for one prefix: the existing directories of `site.getsitepackages`.
     pub(super) fn add_prefix(&mut self, prefix: &Path, libdir: &str, python: &str) {
         let mut dirs = vec![format!("{libdir}/{python}/site-packages")];
         if libdir != "lib" {
@@ -105,7 +106,7 @@ impl<'h> Site<'h> {
         // An entry point of a `.start` file (PEP 829) is some function of some package.
         let start = names.iter().find(|name| self.starts() && name.as_bytes().ends_with(b".start") && !is_hidden(name));
         if let Some(start) = start {
-            self.not_known(&dir.join(start));
+            self.mark_unknown(&dir.join(start));
         }
     }
 
@@ -113,7 +114,7 @@ impl<'h> Site<'h> {
         self.version >= (3, 15)
     }
 
-    /// `site.addpackage`: one `.pth` file; without its imports, where a `.start` file stands for them.
+    /// `site.addpackage`: one `.pth` file; without its imports where a `.start` file replaces them.
     fn add_file(&mut self, dir: &Path, file: &Path, started: bool, depth: usize) {
         let Ok(bytes) = self.host.read(file) else { return };
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").filter(|_| self.version >= (3, 13)).unwrap_or(&bytes);
@@ -141,7 +142,7 @@ impl<'h> Site<'h> {
                 self.found.extend(PACKAGES.iter().filter_map(|package| mapped(&text, package)));
             }
             Line::Nothing | Line::Directory(_) => {}
-            Line::Unknown => self.not_known(file),
+            Line::Unknown => self.mark_unknown(file),
         }
     }
 
@@ -152,8 +153,8 @@ impl<'h> Site<'h> {
         }
     }
 
-    /// The end of the start: what is on `sys.path` then, and after it what finders add; with the file that would have to be
-    /// run to know it, if there is one. `library` is the directory of the standard library.
+    /// `sys.path` at the end of the start, then the directories of finders; and the file whose effect only a run would
+    /// show, if any. `library` is the directory of the standard library.
     pub(super) fn finish(mut self, library: Option<&Path>) -> (Vec<PathBuf>, Option<PathBuf>) {
         for (dir, file, line) in std::mem::take(&mut self.later) {
             self.run(&dir, &file, line, 0);
@@ -161,7 +162,7 @@ impl<'h> Site<'h> {
         let dirs: Vec<PathBuf> = library.map(Path::to_owned).into_iter().chain(self.paths.iter().cloned()).collect();
         for file in dirs.iter().flat_map(|dir| customs(self.host, dir)) {
             if !is_debians(&self.host.read_text(&file).unwrap_or_default()) {
-                self.not_known(&file);
+                self.mark_unknown(&file);
             }
         }
         self.paths.append(&mut self.found);
@@ -169,7 +170,7 @@ impl<'h> Site<'h> {
     }
 }
 
-/// What `site` imports last of a directory.
+/// The modules of a directory that `site` imports last.
 fn customs(host: &Host, dir: &Path) -> Vec<PathBuf> {
     let names = CUSTOM.iter().flat_map(|name| [format!("{name}.py"), (*name).to_owned()]);
     names.map(|name| dir.join(name)).filter(|path| host.stat(path).is_ok()).collect()
@@ -192,8 +193,8 @@ fn normalized(host: &Host, path: &Path) -> PathBuf {
     out
 }
 
-/// Looks at every file that makes an interpreter's `sys.path`: what was answered holds for as long as these stay the same.
-pub(super) fn look_at(host: &Host, paths: &[PathBuf]) {
+/// Stamps every file that determines an interpreter's `sys.path`: the paths hold while these stay the same.
+pub(super) fn stamp_files(host: &Host, paths: &[PathBuf]) {
     for dir in paths {
         for entry in host.list(dir).unwrap_or_default() {
             let name = entry.name.as_bytes();
@@ -209,7 +210,7 @@ pub(super) fn look_at(host: &Host, paths: &[PathBuf]) {
     }
 }
 
-/// `site.getusersitepackages`; `None` where the environment does not say where the home directory is.
+/// `site.getusersitepackages`; `None` where the environment names no home directory.
 pub(super) fn user_site(host: &Host, python: &str, from_environment: bool) -> Option<PathBuf> {
     let base = host.env("PYTHONUSERBASE").filter(|_| from_environment).map(PathBuf::from);
     let base = base.or_else(|| host.env("HOME").map(|home| Path::new(home).join(".local")))?;

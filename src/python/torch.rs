@@ -1,4 +1,4 @@
-//! An installed torch: where it is, which build it is, what it pins. Found without importing it.
+//! An installed torch: its place, its build and its pins, read without importing it.
 
 use super::{Distribution, distributions, pins};
 use crate::host::Host;
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 /// it where torch was built with `_GLIBCXX_USE_CXX11_ABI=1`.
 const CXX11_SYMBOL: &[u8] = b"_ZN3c105ErrorC2ENS_14SourceLocationENSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE";
 
-/// Why there is no torch to serve.
+/// Why no torch is found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TorchError {
-    /// None of the directories holds one.
+    /// No directory holds one.
     #[error("no torch in {}", display_list(.0))]
     NotInstalled(Vec<PathBuf>),
 }
@@ -25,7 +25,7 @@ fn display_list(paths: &[PathBuf]) -> String {
     if shown.is_empty() { "any directory".to_owned() } else { shown.join(", ") }
 }
 
-/// A torch as it is installed.
+/// An installed torch.
 ///
 /// ```
 /// use cudashim::{Host, TorchBuild};
@@ -43,11 +43,11 @@ pub struct TorchBuild {
     pub version: String,
     /// As `torch.version.cuda`: `12.4`; `None` for a build without CUDA.
     pub cuda: Option<String>,
-    /// `_GLIBCXX_USE_CXX11_ABI`, where libc10.so tells.
+    /// `_GLIBCXX_USE_CXX11_ABI`, if libc10.so shows it.
     pub cxx11_abi: Option<bool>,
-    /// What its metadata pins, by package name.
+    /// The pins of its metadata, by package name.
     pub pins: BTreeMap<String, VersionRange>,
-    /// The directories it was looked for in.
+    /// The directories that were searched.
     #[doc(hidden)]
     pub sites: Vec<PathBuf>,
 }
@@ -65,9 +65,9 @@ impl TorchBuild {
             installed.iter().find(|distribution| distribution.name == "torch").map(|torch| torch.version.clone());
         let version = assigned(&text, "__version__").or(recorded).unwrap_or_default();
         let cuda = assigned(&text, "cuda").or_else(|| {
-            // A file that was lost or cut short is no word against CUDA.
-            let told = text.lines().any(|line| is_assignment(line, "cuda"));
-            if told { None } else { cuda_of_tag(&version).or_else(|| cuda_of_library(host, &dir)) }
+            // A missing or truncated `version.py` does not mean a build without CUDA.
+            let recorded = text.lines().any(|line| is_assignment(line, "cuda"));
+            if recorded { None } else { cuda_of_tag(&version).or_else(|| cuda_of_library(host, &dir)) }
         });
         let pins = pins(host, &installed, "torch");
         let cxx11_abi = host.map(&dir.join("lib/libc10.so")).ok().and_then(|(map, _)| {
@@ -77,10 +77,10 @@ impl TorchBuild {
         Ok(Self { dir, version, cuda, cxx11_abi, pins, sites: sites.to_vec() })
     }
 
-    /// What `torch/version.py` says: its version, and the CUDA release. Reads nothing else.
+    /// The version and the CUDA release in `torch/version.py`. Reads nothing else.
     #[must_use]
     #[doc(hidden)]
-    pub fn told(host: &Host, dir: &Path) -> Option<(String, Option<String>)> {
+    pub fn recorded_version(host: &Host, dir: &Path) -> Option<(String, Option<String>)> {
         let text = host.read_text(&dir.join("version.py")).ok()?;
         Some((assigned(&text, "__version__")?, assigned(&text, "cuda")))
     }
@@ -113,7 +113,7 @@ fn cuda_of_library(host: &Host, dir: &Path) -> Option<String> {
     let elf = crate::elf::Elf::parse(&map).ok()?;
     let mut majors = elf.needed().iter().filter_map(|name| {
         let name = parse_library_name(std::ffi::OsStr::from_bytes(name))?;
-        // These two are numbered as CUDA is.
+        // These two have CUDA's own numbers.
         matches!(name.row.stem, "cudart" | "cublas").then_some(name.version?.major())
     });
     majors.next().map(|major| major.to_string())
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_tells_the_release() {
+    fn the_cuda_release_of_a_tag() {
         for (version, cuda) in [
             ("2.5.1+cu124", Some("12.4")),
             ("1.7.1+cu92", Some("9.2")),
@@ -159,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_assigned_is_not_none_assigned() {
+    fn a_missing_assignment_differs_from_none() {
         assert!(is_assignment("cuda = None", "cuda") && is_assignment("cuda: Optional[str] = None", "cuda"));
         assert!(!is_assignment("cuda_x = None", "cuda") && !is_assignment("cuda", "cuda"));
     }
 
     #[test]
-    fn version_files_of_all_ages() {
+    fn version_files_of_all_releases() {
         assert_eq!(assigned("__version__ = '1.13.1+cu117'\ncuda = '11.7'\n", "cuda").as_deref(), Some("11.7"));
         assert_eq!(assigned("cuda: Optional[str] = '12.8'", "cuda").as_deref(), Some("12.8"));
         assert_eq!(assigned("cuda: Optional[str] = None", "cuda"), None);

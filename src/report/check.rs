@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// One mapped object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckObject {
-    /// The name it was asked for by.
+    /// The requested name.
     pub name: JsonPath,
     /// Its path.
     pub path: JsonPath,
@@ -28,18 +28,18 @@ pub struct CheckObject {
     pub deleted: bool,
 }
 
-/// A symbol or node nobody defines.
+/// An undefined symbol, or a missing version node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckMissing {
     /// The symbol; absent where the whole node is missing.
     pub symbol: Option<String>,
     /// Its version node.
     pub node: Option<String>,
-    /// Who binds to it.
+    /// The object that needs it.
     pub wanted_by: JsonPath,
     /// The file that should define it.
     pub provider: Option<JsonPath>,
-    /// Whether it is asked for only when something is first used: opened later, or a call that is bound when it is made.
+    /// Whether it is needed only later: by an object opened later, or by a lazily bound call.
     pub later: bool,
 }
 
@@ -48,13 +48,13 @@ pub struct CheckMissing {
 pub struct CheckNotFound {
     /// The name.
     pub name: JsonPath,
-    /// Who asks for it.
+    /// The object that needs it.
     pub needed_by: Option<JsonPath>,
-    /// What ld.so says.
+    /// ld.so's message.
     pub says: String,
-    /// Whether only what is opened later asks for it.
+    /// Whether only objects opened later need it.
     pub later: bool,
-    /// Whether it loads without.
+    /// Whether the consumer loads without it.
     pub optional: bool,
 }
 
@@ -69,18 +69,18 @@ pub struct CheckFinding {
     pub path: Option<JsonPath>,
 }
 
-/// How a process holds to a plan, by soname.
+/// The sonames of a plan, by the file a process has mapped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckPlan {
     /// Mapped from the planned file.
     pub mapped: Vec<String>,
-    /// Mapped from another.
+    /// Mapped from another file.
     pub elsewhere: Vec<String>,
     /// Not mapped so far.
     pub not_yet: Vec<String>,
 }
 
-/// What `check` says.
+/// The report of `check`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     /// [`SCHEMA`].
@@ -91,17 +91,17 @@ pub struct CheckReport {
     pub path: Option<JsonPath>,
     /// `loads`, `torn` or `fails`.
     pub verdict: Verdict,
-    /// The line ld.so prints first, where it fails.
+    /// The first line that ld.so prints, if loading fails.
     pub error: Option<String>,
     /// The objects, in the order of the map.
     pub objects: Vec<CheckObject>,
-    /// Symbols and nodes nobody defines.
+    /// Undefined symbols and missing nodes.
     pub missing: Vec<CheckMissing>,
     /// Names that are not found.
     pub not_found: Vec<CheckNotFound>,
     /// What is wrong.
     pub findings: Vec<CheckFinding>,
-    /// How a process holds to a plan.
+    /// The sonames of a plan, by the file a process has mapped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<CheckPlan>,
     /// What to do next.
@@ -109,7 +109,7 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// What a judgement says.
+    /// The report of a judgement.
     #[must_use]
     pub fn new(judgement: &Judgement, next: &[String]) -> Self {
         let path_of = |index: Option<usize>| {
@@ -118,7 +118,7 @@ impl CheckReport {
         let objects = judgement.objects.iter().map(|object| CheckObject {
             name: Path::new(&object.name).into(),
             path: object.path.as_path().into(),
-            // The kernel maps ld.so before anything is asked for.
+            // The kernel maps ld.so before any search.
             rule: if object.rule == Rule::Interpreter { Rule::Mapped } else { object.rule },
             needed_by: path_of(object.needed_by),
             phase: object.phase,
@@ -128,16 +128,16 @@ impl CheckReport {
         let missing = judgement.missing.iter().map(|missing| CheckMissing {
             symbol: missing.symbol.clone(),
             node: missing.node.clone(),
-            wanted_by: missing.wanted_by.as_path().into(),
+            wanted_by: missing.needed_by.as_path().into(),
             provider: missing.provider.as_deref().map(JsonPath::from),
             later: missing.later,
         });
-        let not_found = judgement.not_found.iter().map(|lost| CheckNotFound {
-            name: Path::new(&lost.name).into(),
-            needed_by: lost.needed_by.as_deref().map(JsonPath::from),
-            says: lost.says.clone(),
-            later: lost.later,
-            optional: lost.optional,
+        let not_found = judgement.not_found.iter().map(|entry| CheckNotFound {
+            name: Path::new(&entry.name).into(),
+            needed_by: entry.needed_by.as_deref().map(JsonPath::from),
+            says: entry.says.clone(),
+            later: entry.later,
+            optional: entry.optional,
         });
         let findings = judgement.findings.iter().map(|finding| CheckFinding {
             id: finding.id.to_owned(),
@@ -173,7 +173,7 @@ pub enum View {
     All,
 }
 
-/// The judgement as a tree; each object once, below the one that brought it.
+/// The judgement as a tree; each object once, below the object that caused it to be mapped.
 #[must_use]
 pub fn check_text(judgement: &Judgement, next: &[String], view: View) -> String {
     let mut tree = Tree::new(judgement, view);
@@ -205,7 +205,7 @@ pub fn check_text(judgement: &Judgement, next: &[String], view: View) -> String 
 
 fn verdict_line(judgement: &Judgement) -> String {
     let of = &judgement.of;
-    let later = judgement.not_found.iter().filter(|lost| lost.later && !lost.optional).count();
+    let later = judgement.not_found.iter().filter(|entry| entry.later && !entry.optional).count();
     match (&judgement.verdict, &judgement.error) {
         (Verdict::Fails, Some(error)) => format!("{of} fails: {error}"),
         (Verdict::Fails, None) => format!("{of} fails"),
@@ -223,7 +223,7 @@ struct Tree<'j> {
     judgement: &'j Judgement,
     view: View,
     children: BTreeMap<Option<usize>, Vec<usize>>,
-    /// What paths are shown from.
+    /// The directory that paths are relative to.
     base: Option<PathBuf>,
     text: String,
     hidden: usize,
@@ -257,14 +257,14 @@ impl<'j> Tree<'j> {
                 self.below(index, "", true);
             }
         }
-        self.lost(None, "");
+        self.not_found(None, "");
     }
 
     fn object(&self, index: usize) -> Option<&'j JudgedObject> {
         self.judgement.objects.get(index)
     }
 
-    /// The system's own are many and seldom to blame.
+    /// Whether an object is shown: the system's libraries are many and rarely the cause.
     fn shows(&self, index: usize) -> bool {
         let Some(object) = self.object(index) else { return false };
         let usual = matches!(object.rule, Rule::Cache | Rule::Default) || is_system(&object.path);
@@ -297,10 +297,10 @@ impl<'j> Tree<'j> {
         };
         let _ = writeln!(self.text, "{lead}{name}{version} [{rule}{gone}] {from}");
         self.below(index, below, false);
-        self.lost(Some(&object.path), below);
+        self.not_found(Some(&object.path), below);
     }
 
-    /// What an object brought. Below a folded one everything that is shown hangs from its parent.
+    /// The objects that an object caused to be mapped. Children of a hidden object are shown below its parent.
     fn below(&mut self, index: usize, below: &str, folded: bool) {
         let children = self.children.get(&Some(index)).cloned().unwrap_or_default();
         let mut visible = Vec::new();
@@ -312,40 +312,41 @@ impl<'j> Tree<'j> {
                 self.below(child, below, true);
             }
         }
-        let lost = !folded && self.object(index).is_some_and(|object| self.has_lost(&object.path));
+        let more = !folded && self.object(index).is_some_and(|object| self.has_not_found(&object.path));
         let end = visible.len().saturating_sub(1);
         for (at, child) in visible.into_iter().enumerate() {
-            let is_last = at == end && !lost;
+            let is_last = at == end && !more;
             let (lead, deeper) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             self.node(child, &format!("{below}{lead}"), &format!("{below}{deeper}"));
         }
     }
 
-    fn has_lost(&self, path: &Path) -> bool {
-        self.judgement.not_found.iter().any(|lost| lost.needed_by.as_deref() == Some(path))
+    fn has_not_found(&self, path: &Path) -> bool {
+        self.judgement.not_found.iter().any(|entry| entry.needed_by.as_deref() == Some(path))
     }
 
-    fn lost(&mut self, by: Option<&Path>, below: &str) {
-        let lost: Vec<_> = self.judgement.not_found.iter().filter(|lost| lost.needed_by.as_deref() == by).collect();
-        let end = lost.len().saturating_sub(1);
-        for (at, lost) in lost.into_iter().enumerate() {
+    fn not_found(&mut self, by: Option<&Path>, below: &str) {
+        let entries: Vec<_> =
+            self.judgement.not_found.iter().filter(|entry| entry.needed_by.as_deref() == by).collect();
+        let end = entries.len().saturating_sub(1);
+        for (at, entry) in entries.into_iter().enumerate() {
             let lead = match (by, at == end) {
                 (None, _) => "",
                 (_, true) => "└─ ",
                 (_, false) => "├─ ",
             };
-            let later = if lost.later { "opened later, " } else { "" };
-            let what = match (&lost.damaged, lost.optional) {
-                (Some(path), _) => format!("{}: {}", path.display(), lost.says),
-                (None, true) if lost.later => "not found, optional".to_owned(),
+            let later = if entry.later { "opened later, " } else { "" };
+            let what = match (&entry.damaged, entry.optional) {
+                (Some(path), _) => format!("{}: {}", path.display(), entry.says),
+                (None, true) if entry.later => "not found, optional".to_owned(),
                 (None, _) => "not found".to_owned(),
             };
-            let _ = writeln!(self.text, "{below}{lead}{} [{later}{what}]", lost.name.display());
+            let _ = writeln!(self.text, "{below}{lead}{} [{later}{what}]", entry.name.display());
         }
     }
 }
 
-/// What paths are shown from: the site directory of a torch, an environment, where a file is.
+/// The directory that paths are relative to: a site directory, an environment, or that of a file.
 fn site_of(at: &Path) -> PathBuf {
     let named = |dir: &&Path| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
     at.ancestors().find(named).unwrap_or(at).to_owned()

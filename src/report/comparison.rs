@@ -17,7 +17,7 @@ pub struct ComparisonReport {
     pub a: Side,
     /// The second.
     pub b: Side,
-    /// Whether the second may stand in for the first, for every user there could be.
+    /// Whether the second can replace the first for every possible consumer.
     pub stands_in: bool,
     /// Symbols, as `name@node`.
     pub symbols: Change,
@@ -25,7 +25,7 @@ pub struct ComparisonReport {
     pub nodes: Change,
     /// Needed entries.
     pub needed: Change,
-    /// The libraries here that need the first.
+    /// How many libraries here need the first.
     pub users: usize,
     /// Those of them that would break.
     pub breaks: Vec<Broken>,
@@ -46,7 +46,7 @@ pub struct Side {
     pub size: u64,
 }
 
-/// What the second has beyond the first, and the first beyond the second.
+/// The differences between the two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Only in the second.
@@ -55,17 +55,17 @@ pub struct Change {
     pub lost: Vec<String>,
 }
 
-/// A library that takes what the second lacks.
+/// A library that would break with the second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Broken {
     /// Where it is.
     pub path: JsonPath,
-    /// The first symbol that it would miss; none where it asks for a soname that the second has not.
+    /// The first symbol that would be undefined; `None` if the second has another soname than the one needed.
     pub symbol: Option<String>,
 }
 
 impl ComparisonReport {
-    /// What a comparison says.
+    /// The report of a comparison.
     #[must_use]
     pub fn new(a: &Object, b: &Object, comparison: &Comparison) -> Self {
         let side = |object: &Object| Side {
@@ -121,7 +121,7 @@ impl ComparisonReport {
             if change.gained.is_empty() && change.lost.is_empty() {
                 continue;
             }
-            page.words("", 2, &format!("{label}: {} gained, {} lost", change.gained.len(), change.lost.len()));
+            page.words("", 2, &format!("{label}: {} added, {} removed", change.gained.len(), change.lost.len()));
             for (sign, list) in [('-', &change.lost), ('+', &change.gained)] {
                 for symbol in list.iter().take(SHOWN) {
                     page.words(&format!("  {sign} "), 6, symbol);
@@ -147,8 +147,8 @@ impl ComparisonReport {
         for broken in self.breaks.iter().take(SHOWN) {
             page.path("  ", &broken.path.to_path());
             let why = match &broken.symbol {
-                Some(symbol) => format!("takes `{symbol}`"),
-                None => format!("asks for `{}`", name(&self.a)),
+                Some(symbol) => format!("needs `{symbol}`"),
+                None => format!("needs `{}`", name(&self.a)),
             };
             page.words("    ", 6, &why);
         }

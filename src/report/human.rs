@@ -1,4 +1,4 @@
-//! What people read.
+//! Text for people: the set as a table, and the explanation of one choice.
 
 use super::json::{ChosenLibrary, ResolveReport};
 use std::fmt::Write as _;
@@ -17,20 +17,20 @@ pub fn sanitized(text: &str) -> String {
     })
 }
 
-/// Whether a terminal acts on a character: controls but the end of a line, other ends of lines, and what turns the
-/// direction of text (Unicode Standard Annex 9).
+/// Whether a terminal acts on a character: controls except the line feed, other line ends, and bidirectional controls
+/// (Unicode Standard Annex 9).
 #[must_use]
 pub fn acts(c: char) -> bool {
     c.is_control() && c != '\n'
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A path, or what a file says, as part of a line: no name begins a line of its own.
+/// A path or a text from a file as part of a line: its line breaks are escaped.
 pub(super) fn one_line(shown: impl std::fmt::Display) -> String {
     shown.to_string().replace('\n', "\\n")
 }
 
-/// Files that cannot be used, at most this many on a page.
+/// Unusable files that a page shows.
 const SHOWN: usize = 10;
 
 /// The set as a table: one line a library, grouped by the directory they share.
@@ -105,23 +105,24 @@ pub fn resolution_text(report: &ResolveReport) -> String {
             let _ = writeln!(text, "  and {} more; `--format json` lists them", problems.len() - SHOWN);
         }
     }
-    if let Some(says) = report.not_handed_out() {
-        let _ = writeln!(text, "\n{}", one_line(says));
+    if let Some(warning) = report.not_handed_out() {
+        let _ = writeln!(text, "\n{}", one_line(warning));
     }
     let refused: usize = set.iter().map(|library| library.refused.len()).sum();
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
     if !set.is_empty() {
         let _ = write!(text, "\n{} chosen", count(set.len(), "library", "libraries"));
         if refused > 0 {
-            let _ = write!(text, ", {} not; `--explain SONAME` says why", count(refused, "other copy", "other copies"));
+            let _ =
+                write!(text, ", {} not; `--explain SONAME` shows why", count(refused, "other copy", "other copies"));
         }
         text.push('\n');
     }
     text
 }
 
-/// The installation a path belongs to, as far as its shape tells: what stands before `nvidia/`, `torch/`
-/// or the last `lib` directory.
+/// The installation a path belongs to, by the path alone: its site directory, or the parent of `nvidia/`, else its
+/// directory.
 fn root_of(path: &Path) -> PathBuf {
     let dir = path.parent().unwrap_or(path);
     let site = dir
@@ -133,7 +134,7 @@ fn root_of(path: &Path) -> PathBuf {
     site.or_else(|| above("nvidia")).unwrap_or(dir).to_owned()
 }
 
-/// Why one soname got the copy it got, and why each other one was not chosen.
+/// Why the set has this copy of a soname, and why not each other copy.
 #[must_use]
 pub fn explanation_text(library: &ChosenLibrary) -> String {
     let version = |version: &Option<String>| version.as_ref().map_or(String::new(), |version| format!(" ({version})"));

@@ -10,7 +10,7 @@ use crate::tables::finding_row;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What `inspect` says.
+/// The report of `inspect`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InspectReport {
     /// [`SCHEMA`].
@@ -67,10 +67,10 @@ pub struct InspectFile {
     pub forward_compatibility: Option<Compatibility>,
     pub gpu_code: Option<GpuCode>,
     pub problems: Vec<ProblemFile>,
-    /// The owner as people say it.
+    /// The owner in a few words.
     #[serde(skip)]
-    whose: String,
-    /// Whether all that could lead to it was looked at.
+    owner_text: String,
+    /// Whether all search paths were read.
     #[serde(skip)]
     scanned: bool,
 }
@@ -100,13 +100,13 @@ pub struct Symbols {
     pub defined: usize,
     /// Undefined.
     pub undefined: usize,
-    /// Undefined that it can do without.
+    /// Undefined and weak.
     pub weak: usize,
 }
 
-/// What it asks of the process that loads it.
+/// What it requires of the process that loads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate fact")]
 #[expect(missing_docs, reason = "described in docs/json-schema/inspect.json")]
 pub struct Loading {
     pub executable_stack: bool,
@@ -118,14 +118,14 @@ pub struct Loading {
     pub glibc_floor: Option<String>,
 }
 
-/// What the note of a forward-compatible driver says.
+/// The note of a forward-compatible driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Compatibility {
     /// The CUDA release it brings.
     pub cuda: String,
-    /// The branches of kernel drivers it runs on.
+    /// The branches of kernel modules it runs on.
     pub drivers: Vec<u32>,
-    /// Whether the one loaded here is among them.
+    /// Whether the loaded kernel module is among them.
     pub runs_here: Option<bool>,
 }
 
@@ -140,7 +140,7 @@ pub struct GpuCode {
     pub other: u64,
     /// Entries that are packed.
     pub compressed: u64,
-    /// The first thing that is wrong with it.
+    /// The first damage.
     pub damage: Option<String>,
 }
 
@@ -239,7 +239,7 @@ impl InspectFile {
             }),
             gpu_code: seen.gpu.as_ref().map(GpuCode::new),
             problems: problem_lines(&seen.problems),
-            whose: library.map(|library| owner_text(&library.owner)).unwrap_or_default(),
+            owner_text: library.map(|library| owner_text(&library.owner)).unwrap_or_default(),
             scanned: seen.entry.is_some(),
         }
     }
@@ -282,7 +282,7 @@ pub fn inspect_text(file: &InspectFile, width: Width) -> String {
         };
         let record = file.record_text(owner);
         let record = if record.is_empty() { record } else { format!(": {record}") };
-        page.field("owner", &format!("{}{kind}{record}", file.whose));
+        page.field("owner", &format!("{}{kind}{record}", file.owner_text));
     }
     names(&mut page, file);
     reached(&mut page, file);
@@ -349,7 +349,7 @@ fn names(page: &mut Page, file: &InspectFile) {
 fn reached(page: &mut Page, file: &InspectFile) {
     match (file.reach.is_empty(), file.scanned) {
         (true, true) => page.field("found by", "not in any search path; reachable only by full path"),
-        // Whose run path leads to a library of others is not looked for.
+        // Run paths of other objects were not read.
         (true, false) => page.field("found by", "neither LD_LIBRARY_PATH nor the cache"),
         _ => {}
     }
@@ -406,7 +406,7 @@ fn loading(page: &mut Page, file: &InspectFile) {
 fn gpu(page: &mut Page, file: &InspectFile) {
     page.field(
         "static CUDA",
-        &file.static_runtime.as_deref().map_or(String::new(), |why| format!("a CUDA runtime of its own: {why}")),
+        &file.static_runtime.as_deref().map_or(String::new(), |why| format!("contains a CUDA runtime: {why}")),
     );
     if let Some(note) = &file.forward_compatibility {
         let drivers: Vec<String> = note.drivers.iter().map(u32::to_string).collect();

@@ -61,7 +61,7 @@ pub struct RefusedCopy {
 /// A library of the set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChosenLibrary {
-    /// The name it answers to.
+    /// Its soname.
     pub soname: String,
     /// The file.
     pub path: JsonPath,
@@ -75,7 +75,7 @@ pub struct ChosenLibrary {
     pub refused: Vec<RefusedCopy>,
 }
 
-/// A soname asked for that is not in the set.
+/// A needed soname that is not in the set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unserved {
     /// The name.
@@ -84,7 +84,7 @@ pub struct Unserved {
     pub because: String,
 }
 
-/// A file that was met on the way and cannot be used.
+/// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemFile {
     /// A stable word.
@@ -96,30 +96,30 @@ pub struct ProblemFile {
 }
 
 impl ProblemFile {
-    /// Whether it is a file of another release than what it stands with.
+    /// Whether the file is of another release than its group.
     pub(super) fn is_torn(&self) -> bool {
         TORN.contains(&&*self.id)
     }
 }
 
-/// What `resolve --explain` says.
+/// The report of `resolve --explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainReport<'r> {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// The consumer in a few words.
+    /// The target in a few words.
     pub r#for: &'r str,
     /// The library.
     #[serde(flatten)]
     pub library: &'r ChosenLibrary,
 }
 
-/// What `resolve` says.
+/// The report of `resolve`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolveReport {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// The consumer in a few words.
+    /// The target in a few words.
     pub r#for: String,
     /// Where it is.
     pub path: Option<JsonPath>,
@@ -134,7 +134,7 @@ pub struct ResolveReport {
     /// The facts that cannot hold together, where nothing fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_solution: Option<Vec<String>>,
-    /// What would mend that.
+    /// What would change that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
     /// Files that cannot be used.
@@ -146,7 +146,7 @@ pub struct ResolveReport {
 }
 
 impl ResolveReport {
-    /// What an answer says: for whom, what is chosen, or why there is nothing to choose.
+    /// The report of an answer: the target, the set, or why there is nothing to choose.
     #[must_use]
     pub fn new(requirement: Option<&Requirement>, resolution: Option<&Resolution>, nothing: Option<&str>) -> Self {
         let mut report = Self::empty(requirement);
@@ -179,7 +179,7 @@ impl ResolveReport {
         report
     }
 
-    /// What the lack of a solution says.
+    /// The report if no set fits.
     #[must_use]
     pub fn none(requirement: &Requirement, none: &NoSolution) -> Self {
         let mut report = Self::empty(Some(requirement));
@@ -200,14 +200,13 @@ impl ResolveReport {
         self
     }
 
-    /// What whoever starts a program with the set must know, each in one line.
+    /// Warnings before a program starts with the set, each in one line.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.not_handed_out().into_iter().collect()
     }
 
-    /// The libraries that are not handed out though they are chosen, for the loader would take a part of their path for a
-    /// token such as `$ORIGIN`.
+    /// A warning about chosen libraries that are not handed out, because ld.so would expand a `$` in their path.
     pub(crate) fn not_handed_out(&self) -> Option<String> {
         let paths = self.set.iter().flatten().map(|library| library.path.to_path());
         let expanded: Vec<PathBuf> = paths.filter(|path| path.as_os_str().as_encoded_bytes().contains(&b'$')).collect();
@@ -243,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_is_not_utf_8_is_not_lost() {
+    fn a_path_that_is_not_utf_8_is_kept() {
         let path = PathBuf::from(OsString::from_vec(b"/a\xff".to_vec()));
         let text = serde_json::to_string(&JsonPath::from(path.as_path())).unwrap();
         assert_eq!(text, "{\"bytes\":[47,97,255]}");

@@ -1,7 +1,7 @@
 //! Lines of a given width: words wrapped, paths shortened in their middle.
 //!
-//! Takes texts and paths as they come, and makes them harmless for a terminal before they are measured. Gives lines that
-//! are no wider than they may be, but for a path that must stay whole.
+//! Takes texts and paths; escapes what acts on a terminal before measuring. Gives lines of at most the given width,
+//! except for a path that must stay whole.
 
 use super::human::sanitized;
 use std::path::Path;
@@ -66,7 +66,7 @@ impl Page {
         self.push(&line);
     }
 
-    /// A path on a line of its own, after `first`.
+    /// A path on a separate line, after `first`.
     pub(super) fn path(&mut self, first: &str, path: &Path) {
         let shown = one_line(&path.display().to_string());
         let mut first = first.to_owned();
@@ -82,12 +82,12 @@ impl Page {
         self.push(&line);
     }
 
-    /// How far a word is set in: less than wanted where it must stay whole and has no room.
-    fn indent(&self, wanted: usize, word: &str) -> usize {
-        if self.width.whole_paths { wanted.min(self.width.columns.saturating_sub(count(word))) } else { wanted }
+    /// The indent of a word: reduced if the word must stay whole and would not fit.
+    fn indent(&self, indent: usize, word: &str) -> usize {
+        if self.width.whole_paths { indent.min(self.width.columns.saturating_sub(count(word))) } else { indent }
     }
 
-    /// Cells of a row, each as wide as told, and words after them that are wrapped under the first.
+    /// Cells of the given widths, then words, wrapped below the first word.
     pub(super) fn row(&mut self, indent: usize, cells: &[(&str, usize)], words: &str) {
         let mut line = " ".repeat(indent);
         for (cell, width) in cells {
@@ -104,7 +104,7 @@ impl Page {
         }
     }
 
-    /// A label and what it stands for.
+    /// A label and its value; nothing for an empty value.
     pub(super) fn field(&mut self, label: &str, value: &str) {
         if !value.is_empty() {
             self.words(&format!("  {label:LABEL$} "), LABEL + 3, value);
@@ -121,8 +121,7 @@ impl Page {
     }
 }
 
-/// `text` with its long lines broken at blanks: what follows is set in below the words of its line. A line to type stays
-/// whole: it is to be pasted.
+/// `text` with its long lines wrapped at blanks and indented. A line to type stays whole, so that it can be pasted.
 #[must_use]
 pub fn folded(text: &str, columns: usize) -> String {
     let columns = columns.max(MIN_COLUMNS);
@@ -160,7 +159,7 @@ fn fold(out: &mut String, line: &str, columns: usize) {
     out.push('\n');
 }
 
-/// The text with ASCII in the place of the signs that reports use.
+/// The text with the non-ASCII signs of reports replaced.
 #[must_use]
 pub fn plain_ascii(text: &str) -> String {
     let plain = |c: char| match c {
@@ -185,7 +184,7 @@ pub fn plain_ascii(text: &str) -> String {
 
 /// Columns of a label.
 pub(super) const LABEL: usize = 13;
-/// Narrower than this, nothing could be read.
+/// Narrower reports are unreadable.
 const MIN_COLUMNS: usize = 40;
 
 /// A text as part of one line.
@@ -193,13 +192,12 @@ pub(super) fn one_line(text: &str) -> String {
     sanitized(text).replace('\n', "\\n")
 }
 
-/// Columns of a text. Wide characters are counted as one: no library's name has any.
+/// Columns of a text. A wide character counts as one: library names have none.
 pub(super) fn count(text: &str) -> usize {
     text.chars().count()
 }
 
-/// A text of at most `width` columns: its middle is left out where it is longer, for a path is known by its end, and by
-/// where it begins.
+/// A text of at most `width` columns. The middle of a longer one is elided: the ends identify a path.
 pub(super) fn elided(text: &str, width: usize) -> String {
     let length = count(text);
     if length <= width {
@@ -260,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_word_is_lost(text in "[ a-z│├└─\n]{0,400}", columns in 0usize..120) {
+        fn every_word_is_kept(text in "[ a-z│├└─\n]{0,400}", columns in 0usize..120) {
             let words = |text: &str| {
                 text.split([' ', '\n', '│', '├', '└', '─']).filter(|word| !word.is_empty()).map(ToOwned::to_owned).collect::<Vec<_>>()
             };

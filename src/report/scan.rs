@@ -10,18 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// One thing that speaks for a version.
+/// One piece of evidence for a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceLine {
-    /// What kind of thing.
+    /// Its kind.
     pub kind: String,
-    /// What it says.
+    /// A clause for people.
     pub says: String,
-    /// The release that it speaks for.
+    /// The release that it shows.
     pub version: Option<String>,
-    /// The CUDA release that it speaks for.
+    /// The CUDA release that it shows.
     pub cuda: Option<String>,
-    /// How far it can be believed by itself.
+    /// Its confidence.
     pub confidence: String,
 }
 
@@ -34,10 +34,10 @@ pub struct OwnerLine {
     pub name: Option<String>,
     /// Its version.
     pub version: Option<String>,
-    /// What its record says of the file: `unrecorded`; `size_as_recorded` or `size_differs` where only sizes were
-    /// compared; `intact`, `altered` or `written_by_other` where the bytes were.
+    /// How the file compares with the owner's record: `unrecorded`; `size_as_recorded` or `size_differs` where only
+    /// sizes were compared; `intact`, `altered` or `written_by_other` where the bytes were.
     pub record: String,
-    /// The other package whose record the bytes are in.
+    /// The other package that recorded these bytes.
     pub written_by: Option<String>,
 }
 
@@ -56,33 +56,33 @@ pub struct ScanLibrary {
     pub version: Option<String>,
     /// `certain`, `likely` or `unsure`.
     pub confidence: String,
-    /// What speaks for the version.
+    /// The evidence for the version.
     pub evidence: Vec<EvidenceLine>,
     /// The CUDA release it is built for.
     pub cuda: Option<String>,
     /// Who installed it.
     pub owner: OwnerLine,
-    /// Why it was looked for there.
+    /// Why its directory was searched.
     pub place: String,
     /// Bytes.
     pub size: u64,
     /// The GNU build ID in hex.
     pub build_id: Option<String>,
-    /// The digest in hex, where it was asked for.
+    /// The digest in hex, with `--hash`.
     pub sha256: Option<String>,
     /// Whether it is for linking only.
     pub stub: bool,
     /// Why nothing may load it.
     pub unusable: Option<String>,
-    /// How a program finds it today without naming its path; empty: nobody does. Known when all was read.
+    /// The rules by which programs find it without its path; empty: none does. Known when the scan is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Vec<String>>,
-    /// The ids of its problems. Known when all was read.
+    /// The ids of its problems. Known when the scan is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problems: Option<Vec<String>>,
 }
 
-/// What `scan` says.
+/// The report of `scan`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanReport {
     /// [`SCHEMA`].
@@ -105,7 +105,7 @@ pub enum ScanLine {
     End(ScanEnd),
 }
 
-/// What is known when all was read.
+/// What is known when the scan is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanEnd {
     /// [`SCHEMA`].
@@ -114,7 +114,7 @@ pub struct ScanEnd {
     pub stopped: bool,
     /// The number of files.
     pub count: usize,
-    /// The files that a program finds today without naming their paths.
+    /// The files that programs find without their paths.
     pub reach: Vec<ReachLine>,
     /// What is wrong.
     pub problems: Vec<ProblemFile>,
@@ -125,12 +125,12 @@ pub struct ScanEnd {
 pub struct ReachLine {
     /// The file.
     pub path: JsonPath,
-    /// By which ways.
+    /// The rules that find it.
     pub ways: Vec<String>,
 }
 
 impl ScanReport {
-    /// What a scan says.
+    /// The report of a scan.
     #[must_use]
     pub fn new(scan: &Scan, stopped: bool) -> Self {
         let whole = |entry| {
@@ -151,7 +151,7 @@ impl ScanReport {
     ///
     /// # Errors
     ///
-    /// Where the bytes are neither.
+    /// The bytes are in neither format.
     pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
         let as_one = match serde_json::from_slice(bytes) {
             Ok(report) => return Ok(report),
@@ -188,7 +188,7 @@ impl ScanEnd {
 }
 
 impl ScanLibrary {
-    /// What is known of a file once it was read.
+    /// The report of a file.
     #[must_use]
     pub fn new(entry: &Entry) -> Self {
         let library = &entry.library;
@@ -258,7 +258,7 @@ pub(super) fn problem_lines(problems: &[Problem]) -> Vec<ProblemFile> {
     problems.iter().map(line).collect()
 }
 
-/// The word a value is written as in JSON.
+/// The JSON word of an enum value.
 pub(super) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
@@ -288,12 +288,12 @@ pub(super) fn owner_text(owner: &Owner) -> String {
         (Owner::Toolkit { root, .. }, ..) => format!("toolkit in {}", root.display()),
         (Owner::Conda { prefix, .. }, ..) => format!("in the conda environment {}, of no package", prefix.display()),
         (Owner::Driver, ..) => "the driver's own installer".to_owned(),
-        (Owner::Rpm, ..) => "maybe rpm: ask `rpm -qf FILE`".to_owned(),
+        (Owner::Rpm, ..) => "maybe rpm: run `rpm -qf FILE`".to_owned(),
         _ => "unknown: no package, toolkit or application claims it".to_owned(),
     }
 }
 
-/// What came, went and changed between two saved scans, by path.
+/// The differences between two saved scans, by path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScanDiff {
     /// [`SCHEMA`].
@@ -308,18 +308,18 @@ pub struct ScanDiff {
     pub changed: Vec<ChangedFile>,
     /// How many files are the same in another environment.
     pub moved: usize,
-    /// What is wrong in the second only.
+    /// Problems of the second only.
     pub new_problems: Vec<ProblemFile>,
-    /// What is wrong in the first only.
+    /// Problems of the first only.
     pub gone_problems: Vec<ProblemFile>,
 }
 
-/// What a scan knew of a path.
+/// A path and the file there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileLine {
     /// The path.
     pub path: JsonPath,
-    /// What stands there.
+    /// The file there.
     #[serde(flatten)]
     pub file: FileState,
 }
@@ -329,16 +329,16 @@ pub struct FileLine {
 pub struct ChangedFile {
     /// The path.
     pub path: JsonPath,
-    /// Where the first scan has it, where that is elsewhere.
+    /// Its path in the first scan, if that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub was: Option<JsonPath>,
-    /// What stood there.
+    /// The file in the first scan.
     pub before: FileState,
-    /// What stands there.
+    /// The file in the second scan.
     pub after: FileState,
 }
 
-/// What makes a file at a path another one.
+/// The properties that identify a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileState {
     /// Its release.
@@ -347,7 +347,7 @@ pub struct FileState {
     pub build_id: Option<String>,
     /// Bytes.
     pub size: u64,
-    /// Its digest, where the scan has it.
+    /// Its digest, if the scan has it.
     pub sha256: Option<String>,
 }
 
@@ -367,7 +367,7 @@ impl FileState {
         digests || (&self.version, &self.build_id, self.size) != (&other.version, &other.build_id, other.size)
     }
 
-    /// What tells it from another.
+    /// The properties that distinguish it from another file.
     fn text(&self, other: Option<&Self>) -> String {
         let version = self.version.as_deref().unwrap_or("release unknown").to_owned();
         match other {
@@ -407,7 +407,8 @@ impl ScanDiff {
         let mut changed: Vec<ChangedFile> = changed.collect();
         let (mut came, mut went) = (only(&new, &old), only(&old, &new));
         let mut moved = 0;
-        // What one package has at one place of its environment is one library, wherever that environment is.
+        // A file of a package counts as the same library in any environment: it is identified by its path below the
+        // site.
         let places = |lines: &[FileLine]| {
             let mut places: BTreeMap<PathBuf, Option<usize>> = BTreeMap::new();
             for (at, line) in lines.iter().enumerate() {
@@ -433,7 +434,7 @@ impl ScanDiff {
         }
         came.retain(|line| !there.contains(&line.path.to_path()));
         went.retain(|line| !gone.contains(&line.path.to_path()));
-        // One problem at one place of two environments is no news.
+        // The same problem at the same place of two environments is not a difference.
         let problem = |problem: &ProblemFile| {
             let path = problem.path.to_path();
             (problem.id.clone(), below_site(&path).unwrap_or(path))
@@ -504,7 +505,7 @@ impl ScanDiff {
     }
 }
 
-/// A path from the site directory of its environment on.
+/// A path relative to the site directory of its environment.
 fn below_site(path: &Path) -> Option<PathBuf> {
     let parts: Vec<_> = path.iter().collect();
     let site = parts.iter().rposition(|part| *part == "site-packages" || *part == "dist-packages")?;

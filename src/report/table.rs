@@ -1,4 +1,4 @@
-//! A scan as a table that people read: by installation and owner, problems last.
+//! A scan as a table for people: by installation and owner, problems last.
 
 use super::layout::{Page, Width, count};
 use super::scan::{cuda_text, owner_text};
@@ -57,7 +57,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// As wide as what stands in them, and no wider than leaves room for the notes.
+    /// The width of the widest cell, limited to leave room for the notes.
     fn of(entries: &[Entry], page: usize) -> Self {
         let part = |hundredths: usize| (page.min(100) * hundredths) / 100;
         let widest = |cell: fn(&Entry) -> String, limit| {
@@ -79,7 +79,7 @@ fn name(entry: &Entry) -> String {
     entry.library.path.file_name().unwrap_or_default().display().to_string()
 }
 
-/// The release, and how far it is to be believed where that is not all the way.
+/// The release, with its confidence if it is not certain.
 fn release(entry: &Entry) -> String {
     let Some(version) = &entry.library.version else { return "?".to_owned() };
     match entry.library.confidence {
@@ -89,7 +89,7 @@ fn release(entry: &Entry) -> String {
     }
 }
 
-/// The first way that leads to a file.
+/// The first rule that finds a file.
 fn found(entry: &Entry) -> String {
     let way = entry.reach.first().map(|reach| match reach {
         Reach::LibraryPath { .. } => "LD_LIBRARY_PATH",
@@ -100,7 +100,7 @@ fn found(entry: &Entry) -> String {
     way.unwrap_or("-").to_owned()
 }
 
-/// What is not as it should be.
+/// Remarks and problems of a file.
 fn notes(entry: &Entry) -> String {
     let library = &entry.library;
     let mut notes: Vec<String> = Vec::new();
@@ -148,7 +148,7 @@ fn summary(page: &mut Page, scan: &Scan, places: usize) {
     }
 }
 
-/// The problems by id: what it means, where it is, what to do.
+/// The problems by id: meaning, files, advice.
 fn problems(page: &mut Page, problems: &[Problem]) {
     let mut by_id: BTreeMap<&str, Vec<&Problem>> = BTreeMap::new();
     for problem in problems {
@@ -163,7 +163,7 @@ fn problems(page: &mut Page, problems: &[Problem]) {
         let meaning = finding_row(id).map_or("", |row| row.title);
         page.blank();
         page.words(&format!("{id}: "), 2, meaning);
-        // What is wrong in the same way with many files is said once.
+        // Files with the same problem text share one line for it.
         for alike in found.chunk_by(|one, other| one.says == other.says) {
             for problem in alike {
                 page.path("  ", &problem.path);

@@ -1,28 +1,28 @@
 //! What a traced command loaded (`trace`), as text and as wire types (`docs/json-schema/trace.json`).
 
 use super::json::{JsonPath, SCHEMA};
-use crate::check::trace::{Asked, Call, Finding, Judgement, Load, Trace, Vain};
+use crate::check::trace::{Call, Finding, Judgement, Load, NameRequest, Trace, Unresolved};
 use crate::check::{MissingSymbol, Verdict};
 use crate::tables::parse_library_name;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Files tried in vain that one line of the text shows.
+/// Missing files tried that one line of the text shows.
 const SHOWN: usize = 4;
 
-/// Everything that `trace` tells.
+/// The report of `trace`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TraceReport {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// In one word.
+    /// The verdict.
     pub verdict: Verdict,
     /// The command, as typed.
     pub command: Vec<String>,
     /// The code it ended with; 128 and the signal's number where a signal ended it.
     pub exit: u8,
-    /// How many files all searches of all processes tried that were not there.
+    /// How many missing files all searches of all processes tried.
     pub failed_opens: u64,
     /// Lines of the record that could not be read.
     pub lost: usize,
@@ -30,9 +30,9 @@ pub struct TraceReport {
     pub processes: Vec<TracedProcess>,
     /// The CUDA libraries that were mapped, by process, in order.
     pub objects: Vec<TracedObject>,
-    /// Symbols that nothing mapped defines.
+    /// Symbols that no mapped object defines.
     pub missing: Vec<TracedSymbol>,
-    /// The CUDA names that were asked for in vain.
+    /// The CUDA names that were not found.
     pub not_found: Vec<TracedName>,
     /// What is wrong.
     pub findings: Vec<TracedFinding>,
@@ -47,24 +47,24 @@ pub struct TracedProcess {
     pub parent: u32,
     /// Its file.
     pub program: JsonPath,
-    /// Its arguments, as far as they were kept.
+    /// Its arguments, as far as recorded.
     pub command: String,
     /// Whether it was forked off without starting a program.
     pub forked: bool,
-    /// Files tried that were not there.
+    /// Missing files that its searches tried.
     pub failed_opens: u64,
 }
 
 /// A CUDA library that was mapped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TracedObject {
-    /// What it was asked for as.
+    /// The requested name.
     pub name: String,
     /// The file.
     pub path: JsonPath,
     /// `preload`, `path`, `rpath`, `ld_library_path`, `runpath`, `cache`, `default` or `audit`.
     pub rule: &'static str,
-    /// The object that asked for it.
+    /// The object that needs or opens it.
     pub needed_by: Option<JsonPath>,
     /// `needed`, `dlopen` or `preload`.
     pub call: Option<Call>,
@@ -74,9 +74,9 @@ pub struct TracedObject {
     pub soname: Option<String>,
     /// The library it is by name.
     pub family: &'static str,
-    /// Its release, where that is known.
+    /// Its release, if known.
     pub version: Option<String>,
-    /// Files tried in vain before it: the first of them.
+    /// Missing files tried before it: the first of them.
     pub tried: Vec<JsonPath>,
     /// How many.
     pub tried_count: usize,
@@ -86,31 +86,31 @@ pub struct TracedObject {
     pub mapped: bool,
 }
 
-/// A symbol that nothing mapped defines.
+/// A symbol that no mapped object defines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TracedSymbol {
     /// Its name; `None` where the whole node is missing.
     pub symbol: Option<String>,
-    /// The version node asked for.
+    /// The required version node.
     pub node: Option<String>,
-    /// Who asks.
+    /// The object that needs it.
     pub wanted_by: JsonPath,
-    /// The library that should have it.
+    /// The library that should define it.
     pub provider: Option<JsonPath>,
 }
 
-/// A CUDA name that was asked for in vain.
+/// A CUDA name that was not found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TracedName {
     /// The name.
     pub name: String,
-    /// The object that asked for it.
+    /// The object that needs or opens it.
     pub needed_by: JsonPath,
     /// `needed`, `dlopen` or `preload`.
     pub call: Call,
     /// The process.
     pub pid: u32,
-    /// Why it led to nothing.
+    /// Why it was not found.
     pub because: String,
     /// Files tried: the first of them.
     pub tried: Vec<JsonPath>,
@@ -130,7 +130,7 @@ pub struct TracedFinding {
 }
 
 impl TraceReport {
-    /// Puts together what was seen and what is to be said of it.
+    /// The report of a trace and its judgement.
     #[must_use]
     pub fn new(trace: &Trace, judgement: &Judgement, command: &[String], exit: u8) -> Self {
         let mut objects = Vec::new();
@@ -139,8 +139,8 @@ impl TraceReport {
             for load in process.loads.iter().filter(|load| !load.inherited) {
                 objects.extend(traced(load, process.pid, judgement));
             }
-            for (asked, vain) in &process.in_vain {
-                not_found.extend(in_vain(asked, vain, process.pid));
+            for (request, unresolved) in &process.unresolved {
+                not_found.extend(unresolved_name(request, unresolved, process.pid));
             }
         }
         Self {
@@ -149,7 +149,7 @@ impl TraceReport {
             command: command.to_vec(),
             exit,
             failed_opens: trace.failed_opens(),
-            lost: trace.lost,
+            lost: trace.unreadable,
             processes: trace
                 .processes
                 .iter()
@@ -169,7 +169,7 @@ impl TraceReport {
         }
     }
 
-    /// For people: the verdict, what is wrong, then each process with what it loaded. `all` shows what was tried in vain.
+    /// For people: the verdict, the findings, then each process with its libraries. `all` shows the failed searches.
     #[must_use]
     pub fn text(&self, all: bool) -> String {
         let mut text = String::new();
@@ -236,7 +236,7 @@ impl TraceReport {
         }
     }
 
-    /// By what a file was let in, in words that follow its path.
+    /// The rule that found a file, as a clause after its path.
     fn rule_of(&self, path: &JsonPath) -> String {
         let object = self.objects.iter().find(|object| object.path == *path);
         object.map_or_else(String::new, |object| format!(" (found by {})", rule_text(object.rule)))
@@ -248,54 +248,54 @@ fn family_of(name: &std::ffi::OsStr) -> Option<&'static str> {
 }
 
 fn traced(load: &Load, pid: u32, judgement: &Judgement) -> Option<TracedObject> {
-    let named = || family_of(&load.asked.as_ref()?.0.name);
+    let named = || family_of(&load.request.as_ref()?.0.name);
     let called = || family_of(load.soname.as_deref()?.as_ref());
     let family = family_of(load.path.as_os_str()).or_else(named).or_else(called)?;
-    let asked = load.asked.as_ref().map(|(asked, _)| asked);
+    let request = load.request.as_ref().map(|(request, _)| request);
     let file = load.path.file_name().unwrap_or_default();
     Some(TracedObject {
-        name: asked.map_or(file, |asked| &asked.name).display().to_string(),
+        name: request.map_or(file, |request| &request.name).display().to_string(),
         path: load.path.as_path().into(),
-        rule: load.asked.as_ref().map_or("path", |(_, by)| by.id()),
-        needed_by: asked.map(|asked| asked.asker.as_path().into()),
-        call: asked.map(|asked| asked.call),
+        rule: load.request.as_ref().map_or("path", |(_, by)| by.id()),
+        needed_by: request.map(|request| request.requester.as_path().into()),
+        call: request.map(|request| request.call),
         pid,
         soname: load.soname.clone(),
         family,
         version: load.id.and_then(|id| judgement.releases.get(&id).cloned()),
-        tried: asked.map(paths).unwrap_or_default(),
-        tried_count: asked.map_or(0, |asked| asked.tried_count),
+        tried: request.map(paths).unwrap_or_default(),
+        tried_count: request.map_or(0, |request| request.tried_count),
         namespace: load.namespace,
         mapped: load.stayed,
     })
 }
 
-fn in_vain(asked: &Asked, vain: &Vain, pid: u32) -> Option<TracedName> {
-    parse_library_name(Path::new(&asked.name).file_name()?)?;
+fn unresolved_name(request: &NameRequest, unresolved: &Unresolved, pid: u32) -> Option<TracedName> {
+    parse_library_name(Path::new(&request.name).file_name()?)?;
     Some(TracedName {
-        name: asked.name.display().to_string(),
-        needed_by: asked.asker.as_path().into(),
-        call: asked.call,
+        name: request.name.display().to_string(),
+        needed_by: request.requester.as_path().into(),
+        call: request.call,
         pid,
-        because: match vain {
-            Vain::NotFound => "not found".to_owned(),
-            Vain::NotMapped(path) => format!("not mapped, though `{}` is there", path.display()),
-            Vain::Damaged(path, error) => format!("`{}`: {error}", path.display()),
+        because: match unresolved {
+            Unresolved::NotFound => "not found".to_owned(),
+            Unresolved::NotMapped(path) => format!("not mapped, though `{}` is there", path.display()),
+            Unresolved::Damaged(path, error) => format!("`{}`: {error}", path.display()),
         },
-        tried: paths(asked),
-        tried_count: asked.tried_count,
+        tried: paths(request),
+        tried_count: request.tried_count,
     })
 }
 
-fn paths(asked: &Asked) -> Vec<JsonPath> {
-    asked.tried.iter().map(|path| path.as_path().into()).collect()
+fn paths(request: &NameRequest) -> Vec<JsonPath> {
+    request.tried.iter().map(|path| path.as_path().into()).collect()
 }
 
 fn symbol(symbol: &MissingSymbol) -> TracedSymbol {
     TracedSymbol {
         symbol: symbol.symbol.clone(),
         node: symbol.node.clone(),
-        wanted_by: symbol.wanted_by.as_path().into(),
+        wanted_by: symbol.needed_by.as_path().into(),
         provider: symbol.provider.as_deref().map(Into::into),
     }
 }
@@ -307,9 +307,9 @@ fn finding(finding: &Finding) -> TracedFinding {
 fn object_text(text: &mut String, object: &TracedObject, all: bool) {
     let version = object.version.as_ref().map_or_else(String::new, |version| format!("  {version}"));
     let path = object.path.to_path();
-    // Who asks by path says the path twice.
-    let asked = object.name.as_str();
-    let name = if asked.contains('/') { asked.rsplit('/').next().unwrap_or(asked) } else { asked };
+    // A name that is a path is shortened: the path follows.
+    let request = object.name.as_str();
+    let name = if request.contains('/') { request.rsplit('/').next().unwrap_or(request) } else { request };
     let gone = if object.mapped { "" } else { "  (unmapped later)" };
     let _ = writeln!(text, "  {name}{version}  by {}{gone}", rule_text(object.rule));
     let _ = writeln!(text, "    {}", path.display());

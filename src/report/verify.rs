@@ -1,4 +1,4 @@
-//! What `verify` says: a line for each fact, or JSON (`docs/json-schema/verify.json`).
+//! The report of `verify`: a line for each check, or JSON (`docs/json-schema/verify.json`).
 
 use super::{JsonPath, SCHEMA};
 use crate::plan::{Change, Plan, State, Verification, What};
@@ -6,24 +6,24 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// What `verify` says.
+/// The report of `verify`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// [`SCHEMA`].
     pub schema: u32,
     /// The file.
     pub lock: JsonPath,
-    /// Whom it is for, in a few words.
+    /// The targets, each in a few words.
     pub r#for: Vec<String>,
     /// The cudashim it was made with.
     pub made_by: Option<String>,
-    /// Whether it can be used as it is.
+    /// Whether it can be used unchanged.
     pub holds: bool,
-    /// All that was looked at.
+    /// All checks.
     pub checks: Vec<CheckLine>,
     /// Where the relocated plan was written.
     pub relocated: Option<JsonPath>,
-    /// Why it was not relocated, where that was asked for: the cause, then each library that is not here.
+    /// Why `--relocate` failed: the cause, then each library that is not here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_relocated: Vec<String>,
     /// What to do.
@@ -37,20 +37,20 @@ pub struct CheckLine {
     pub what: What,
     /// Its name.
     pub name: String,
-    /// Whether it is as it was.
+    /// Whether it is unchanged.
     pub state: State,
-    /// How not.
+    /// The kind of change.
     pub change: Option<Change>,
-    /// In a clause.
+    /// A clause for people.
     pub says: String,
     /// The file.
     pub path: Option<JsonPath>,
-    /// What that leads to now.
+    /// The file that it resolves to now, by symbolic links.
     pub leads_to: Option<JsonPath>,
 }
 
 impl VerifyReport {
-    /// What is found of a plan in a file.
+    /// The report of a verification.
     #[must_use]
     pub fn new(file: &Path, plan: &Plan, found: &Verification) -> Self {
         let checks = found.checks.iter().map(|check| CheckLine {
@@ -60,7 +60,7 @@ impl VerifyReport {
             change: check.change,
             says: check.says.clone(),
             path: check.path.as_deref().map(JsonPath::from),
-            leads_to: check.leads_to.as_deref().map(JsonPath::from),
+            leads_to: check.resolves_to.as_deref().map(JsonPath::from),
         });
         Self {
             schema: SCHEMA,
@@ -76,7 +76,7 @@ impl VerifyReport {
     }
 }
 
-/// The report for people: what changed, then what it comes to. `all` shows what did not, too.
+/// The report for people: the changes, then the verdict. `all` shows unchanged files, too.
 #[must_use]
 pub fn verify_text(report: &VerifyReport, all: bool) -> String {
     let mut text = String::new();
@@ -102,8 +102,8 @@ pub fn verify_text(report: &VerifyReport, all: bool) -> String {
         }
         _ => writeln!(text, "the lock does not hold: {changed} of {total} changed"),
     };
-    for says in &report.not_relocated {
-        let _ = writeln!(text, "  {}", one_line(says));
+    for reason in &report.not_relocated {
+        let _ = writeln!(text, "  {}", one_line(reason));
     }
     for hint in &report.hints {
         let _ = writeln!(text, "hint: {}", one_line(hint));
@@ -111,7 +111,7 @@ pub fn verify_text(report: &VerifyReport, all: bool) -> String {
     text
 }
 
-/// A lock may name files as it likes: no name begins a line of its own.
+/// A lock may contain any names: their line breaks are escaped.
 fn one_line(text: &str) -> String {
     text.replace('\n', "\\n")
 }

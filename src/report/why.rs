@@ -1,7 +1,7 @@
 //! Where ld.so looks for a name, as text for people and as `why --format json` (`docs/json-schema/why.json`).
 
 use super::json::{JsonPath, SCHEMA};
-use crate::loader::{Candidate, Fate, Rule, Stands, Station, Why};
+use crate::loader::{Candidate, CandidateFile, Fate, Rule, Station, Why};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub struct WhyCandidate {
     pub path: JsonPath,
     /// `nothing`, `no_directory`, `closed`, `foreign`, `damaged` or `object`.
     pub stands: &'static str,
-    /// More about that: the error, or the file a link leads to.
+    /// Details: the error, or the target of a link.
     pub says: Option<String>,
     /// `passed_over`, `taken`, `ends` or `not_reached`.
     pub fate: Fate,
@@ -30,13 +30,13 @@ pub struct WhyPlace {
     pub entry: Option<usize>,
     /// The directory.
     pub dir: Option<JsonPath>,
-    /// Why it is not asked, or has nothing to say.
+    /// Why it is not searched, or finds nothing.
     pub note: Option<String>,
     /// The paths that are tried.
     pub tried: Vec<WhyCandidate>,
 }
 
-/// A file and the rule that leads to it.
+/// A file and the rule that finds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WhyWinner {
     /// The file.
@@ -45,62 +45,62 @@ pub struct WhyWinner {
     pub rule: Rule,
 }
 
-/// The object that answers already.
+/// The mapped object that has the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WhyMapped {
     /// Its path.
     pub path: JsonPath,
     /// The rule that found it.
     pub rule: Rule,
-    /// For whom.
+    /// The object that needed it.
     pub needed_by: Option<JsonPath>,
 }
 
-/// What would win without an entry.
+/// What the name would resolve to without an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WhyWithout {
-    /// The entries that are gone, by their place in `places`.
+    /// The entries left out, as indices into `places`.
     pub places: Vec<usize>,
-    /// What wins then.
+    /// The file it resolves to then.
     pub winner: Option<WhyWinner>,
 }
 
-/// What `why` says.
+/// The report of `why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WhyReport {
     /// [`SCHEMA`].
     pub schema: u32,
     /// The name.
     pub name: JsonPath,
-    /// Who asks.
+    /// The object that needs it.
     pub r#for: JsonPath,
-    /// What it gets.
+    /// The file it resolves to.
     pub winner: Option<WhyWinner>,
-    /// The object of that name that is mapped before.
+    /// The object of that name that is already mapped.
     pub mapped: Option<WhyMapped>,
     /// What a search would find.
     pub search: Option<WhyWinner>,
     /// Every place, in order.
     pub places: Vec<WhyPlace>,
-    /// What would win if entries were gone, one more each time.
+    /// What the name would resolve to with entries left out, one more each time.
     pub without: Vec<WhyWithout>,
 }
 
 impl WhyReport {
-    /// What an answer says.
+    /// The report of an answer.
     #[must_use]
     pub fn new(why: &Why) -> Self {
         let winner = |(path, rule): (&Path, Rule)| WhyWinner { path: path.into(), rule };
         let found = |found: &Option<(PathBuf, Rule)>| found.as_ref().map(|(path, rule)| winner((path, *rule)));
-        let mut gone = Vec::new();
+        let mut left_out = Vec::new();
         let without = why.without.iter().map(|without| {
-            gone.push(without.station);
-            WhyWithout { places: gone.clone(), winner: found(&without.winner) }
+            left_out.push(without.station);
+            WhyWithout { places: left_out.clone(), winner: found(&without.winner) }
         });
         Self {
             schema: SCHEMA,
             name: Path::new(&why.name).into(),
-            r#for: why.asker.as_path().into(),
+            r#for: why.consumer.as_path().into(),
             winner: why.winner().map(winner),
             mapped: why.mapped.as_ref().map(|(path, rule, by)| WhyMapped {
                 path: path.as_path().into(),
@@ -126,13 +126,13 @@ fn place(station: &Station) -> WhyPlace {
 }
 
 fn candidate(candidate: &Candidate) -> WhyCandidate {
-    let (stands, says) = match &candidate.stands {
-        Stands::Nothing => ("nothing", None),
-        Stands::NoDirectory => ("no_directory", None),
-        Stands::Closed(says) => ("closed", Some(says.clone())),
-        Stands::Foreign(says) => ("foreign", Some(says.clone())),
-        Stands::Damaged(says) => ("damaged", Some(says.clone())),
-        Stands::Object(link) => ("object", link.as_ref().map(|path| path.display().to_string())),
+    let (stands, says) = match &candidate.file {
+        CandidateFile::Nothing => ("nothing", None),
+        CandidateFile::NoDirectory => ("no_directory", None),
+        CandidateFile::Closed(says) => ("closed", Some(says.clone())),
+        CandidateFile::Foreign(says) => ("foreign", Some(says.clone())),
+        CandidateFile::Damaged(says) => ("damaged", Some(says.clone())),
+        CandidateFile::Object(link) => ("object", link.as_ref().map(|path| path.display().to_string())),
     };
     WhyCandidate { path: candidate.path.as_path().into(), stands, says, fate: candidate.fate }
 }
@@ -140,7 +140,7 @@ fn candidate(candidate: &Candidate) -> WhyCandidate {
 /// The answer step by step.
 #[must_use]
 pub fn why_text(why: &Why) -> String {
-    let mut text = format!("{} for {}\n\n", why.name.display(), why.asker.display());
+    let mut text = format!("{} for {}\n\n", why.name.display(), why.consumer.display());
     match &why.mapped {
         Some((path, rule, by)) => {
             let by = by.as_ref().map(|by| format!(", for {}", by.display())).unwrap_or_default();
@@ -160,9 +160,10 @@ pub fn why_text(why: &Why) -> String {
             let _ = writeln!(text, "    {note}");
             continue;
         }
-        // Subdirectories for processors are worth a line only where something stands in them.
+        // Empty subdirectories for processors are not shown.
         let shown = station.candidates.iter().enumerate().filter(|(index, candidate)| {
-            *index + 1 == station.candidates.len() || !matches!(candidate.stands, Stands::Nothing | Stands::NoDirectory)
+            *index + 1 == station.candidates.len()
+                || !matches!(candidate.file, CandidateFile::Nothing | CandidateFile::NoDirectory)
         });
         for (_, candidate) in shown {
             let mark = match candidate.fate {
@@ -176,7 +177,7 @@ pub fn why_text(why: &Why) -> String {
         }
     }
     let _ = writeln!(text, "\n{}", verdict(why));
-    // What is mapped wins whatever the search finds.
+    // A mapped object overrides any search result.
     let mut so_far = if why.mapped.is_some() { "if it were not mapped, without" } else { "without" }.to_owned();
     for without in &why.without {
         let Some(station) = why.stations.get(without.station) else { continue };
@@ -207,7 +208,7 @@ fn list_name(rule: Rule) -> &'static str {
     }
 }
 
-/// An entry as people call it.
+/// An entry in words.
 fn called(station: &Station) -> String {
     let list = list_name(station.rule);
     match (station.entry, &station.dir, &station.of) {
@@ -220,20 +221,20 @@ fn called(station: &Station) -> String {
 }
 
 fn described(candidate: &Candidate, mapped: bool) -> String {
-    let stands = match &candidate.stands {
-        Stands::Nothing => "no such file".to_owned(),
-        Stands::NoDirectory => "no such directory".to_owned(),
-        Stands::Closed(says) => format!("cannot be opened: {says}"),
-        Stands::Foreign(says) | Stands::Damaged(says) => says.clone(),
-        Stands::Object(Some(link)) => format!("a link to {}", link.display()),
-        Stands::Object(None) => "an object".to_owned(),
+    let stands = match &candidate.file {
+        CandidateFile::Nothing => "no such file".to_owned(),
+        CandidateFile::NoDirectory => "no such directory".to_owned(),
+        CandidateFile::Closed(says) => format!("cannot be opened: {says}"),
+        CandidateFile::Foreign(says) | CandidateFile::Damaged(says) => says.clone(),
+        CandidateFile::Object(Some(link)) => format!("a link to {}", link.display()),
+        CandidateFile::Object(None) => "an object".to_owned(),
     };
-    let fate = match (candidate.fate, &candidate.stands) {
+    let fate = match (candidate.fate, &candidate.file) {
         (Fate::Taken, _) if mapped => "would be taken",
         (Fate::Taken, _) => "taken",
         (Fate::Ends, _) => "ld.so stops here",
-        (Fate::PassedOver, Stands::Closed(_) | Stands::Foreign(_)) => "skipped",
-        (Fate::NotReached, Stands::Object(_) | Stands::Damaged(_)) => "not reached",
+        (Fate::PassedOver, CandidateFile::Closed(_) | CandidateFile::Foreign(_)) => "skipped",
+        (Fate::NotReached, CandidateFile::Object(_) | CandidateFile::Damaged(_)) => "not reached",
         _ => "",
     };
     if fate.is_empty() { stands } else { format!("{stands}: {fate}") }

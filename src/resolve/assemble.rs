@@ -1,5 +1,5 @@
-//! A chosen set as a plan: order, aliases, replaced paths, and what is kept where ld.so finds it, for what that needs and to
-//! spare ld.so its search.
+//! A chosen set as a plan: its order, aliases, replaced paths, and the libraries that stay where ld.so finds them,
+//! listed for their needs and to save ld.so its search.
 
 use super::problem::Member;
 use super::runtime::Runtime;
@@ -16,12 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// What a needed name leads to in the plan.
+/// The object that a needed name resolves to in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Node {
     /// A chosen library, by its index.
     Member(usize),
-    /// An object left where ld.so finds it, by its index in the link map.
+    /// An object that stays where ld.so finds it, by its index in the link map.
     Kept(usize),
 }
 
@@ -99,7 +99,7 @@ pub(super) fn resolution(
     Resolution { plan, set, unserved, torn: Vec::new() }
 }
 
-/// The objects that the set is chosen for: the consumer's own, and what opens libraries by name for it.
+/// The objects that the set is chosen for: the consumer's own, and those that open libraries by name for it.
 fn proven_objects(closure: &Closure<'_>, requirement: &Requirement) -> Vec<PathBuf> {
     let own = closure.own().into_iter().map(|(_, mapped)| mapped.path.as_path());
     let all = own.chain(requirement.openers.iter().map(PathBuf::as_path)).filter(|path| path.is_absolute());
@@ -109,7 +109,7 @@ fn proven_objects(closure: &Closure<'_>, requirement: &Requirement) -> Vec<PathB
 
 fn driver_choice(library: &Library, because: &str) -> Choice {
     Choice {
-        soname: library.asked_as().to_owned(),
+        soname: library.load_name().to_owned(),
         path: library.path.clone(),
         version: library.version.as_ref().map(ToString::to_string),
         how: How::Redirect,
@@ -133,7 +133,7 @@ impl Assembly<'_> {
     fn soname(&self, node: Node) -> Option<&str> {
         match node {
             Node::Member(index) => self.members.get(index).map(|(choice, _)| choice.soname.as_str()),
-            // As it is asked for: the needed entries of a wheel's own copies are renamed more often than their sonames.
+            // The needed name, not the soname: bundlers rename needed entries more often than sonames.
             Node::Kept(index) => {
                 let mapped = self.mapped(index)?;
                 let bare = mapped.names.iter().find_map(|name| name.to_str().filter(|name| !name.contains('/')));
@@ -142,8 +142,8 @@ impl Assembly<'_> {
         }
     }
 
-    /// What a needed name leads to; `None` for what is mapped from the start, what nobody finds, and
-    /// libraries of NVIDIA's that are not in the set.
+    /// The object that a needed name resolves to; `None` for one mapped at startup or not found, and for an NVIDIA
+    /// library outside the set.
     fn node(&self, name: &OsStr) -> Option<Node> {
         if let Some(index) = name.to_str().and_then(|name| self.by_soname.get(name)) {
             return Some(Node::Member(*index));
@@ -154,7 +154,7 @@ impl Assembly<'_> {
         let objects = self.closure.map().objects();
         let index = objects.iter().position(|mapped| mapped.names.iter().any(|known| known == name))?;
         let kept = objects.get(index)?;
-        // A path that is not absolute (an empty LD_LIBRARY_PATH element) holds in one directory only.
+        // A relative path (an empty LD_LIBRARY_PATH element) is valid in one working directory only.
         (!self.closure.at_startup(index) && kept.path.is_absolute()).then_some(Node::Kept(index))
     }
 
@@ -166,7 +166,7 @@ impl Assembly<'_> {
         object.facts.needed.iter().filter_map(|name| self.node(name)).collect()
     }
 
-    /// Everything below `start`, each after what it needs itself.
+    /// All nodes below `start`, dependencies first.
     fn below(&self, start: &[Node]) -> Vec<Node> {
         let mut done = Vec::new();
         let mut seen = BTreeSet::new();
@@ -187,7 +187,7 @@ impl Assembly<'_> {
         self.closure.own()
     }
 
-    /// A member that something needs must be mapped before that is loaded.
+    /// Marks members that others need: they must be mapped first.
     fn mark_preloads(&mut self) {
         let mut needed = BTreeSet::new();
         let own: Vec<&Object> = self.roots().into_iter().map(|(_, mapped)| &*mapped.object).collect();
@@ -204,8 +204,8 @@ impl Assembly<'_> {
         }
     }
 
-    /// Whether an object of the consumer's own may be opened by its bare name, and needs a chosen library then.
-    fn leads_to_members(&self, index: usize, mapped: &Mapped) -> bool {
+    /// Whether a consumer's object may be opened by its bare name, and then needs a chosen library.
+    fn needs_members(&self, index: usize, mapped: &Mapped) -> bool {
         let library = mapped.object.name().to_str().is_some_and(|name| name.starts_with("lib"));
         library
             && mapped.path.is_absolute()
@@ -213,11 +213,11 @@ impl Assembly<'_> {
             && self.below(&self.needed_nodes(&mapped.object)).iter().any(|node| matches!(node, Node::Member(_)))
     }
 
-    /// All libraries of the plan, each after what it needs.
+    /// Adds all libraries of the plan, dependencies first.
     fn add_libraries(&self, plan: &mut Plan) {
         let mut start: Vec<Node> = Vec::new();
         for (index, mapped) in self.roots() {
-            if self.leads_to_members(index, mapped) {
+            if self.needs_members(index, mapped) {
                 start.push(Node::Kept(index));
             }
             start.extend(self.needed_nodes(&mapped.object));
@@ -254,8 +254,8 @@ impl Assembly<'_> {
         }
     }
 
-    /// `libnvrtc.so` for libnvrtc.so.12; `libcudnn_ops.so.9.10.2` and `libcudnn_ops.so.9.10`, which cuDNN 9 asks for first,
-    /// for `libcudnn_ops.so.9`.
+    /// `libnvrtc.so` for libnvrtc.so.12; `libcudnn_ops.so.9.10.2` and `libcudnn_ops.so.9.10`, which cuDNN 9 opens
+    /// first, for `libcudnn_ops.so.9`.
     fn add_aliases(&self, plan: &mut Plan, libraries: &[Option<&Library>]) {
         let mut aliases = BTreeMap::new();
         for ((choice, _), library) in self.members.iter().zip(libraries) {
@@ -276,10 +276,10 @@ impl Assembly<'_> {
         plan.aliases = aliases.into_iter().collect();
     }
 
-    /// Other copies in the consumer's own directories, which its own code opens by path.
+    /// Other copies in the consumer's directories, which its code opens by path.
     fn add_replaces(&self, plan: &mut Plan, requirement: &Requirement, inventory: &Inventory) {
         for library in &inventory.libraries {
-            let soname = library.asked_as();
+            let soname = library.load_name();
             let Some((choice, object)) = self.by_soname.get(soname).and_then(|index| self.members.get(*index)) else {
                 continue;
             };

@@ -1,21 +1,22 @@
-//! What a library, or a consumer's own object, opens by name once it is used: the rows of `data/dlopens.tsv` that fit it.
+//! The libraries that a library, or a consumer's object, opens by name once in use: the matching rows of
+//! `data/dlopens.tsv`.
 //!
-//! Takes a file with what the inventory knows of it; gives sonames. Bare names are not among them: they are aliases of a
-//! plan. Nor are the driver's.
+//! Takes a file and its entry in the inventory; gives sonames, without bare names, which are aliases of a plan, and
+//! without the driver's.
 
 use crate::inventory::{Inventory, Library};
 use crate::tables::{Version, dlopens_of, parse_library_name};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The sonames that the file at `path` opens by name: those that must be there, and those that a copy here serves.
+/// The sonames that the file at `path` opens by name: the required ones, and the optional ones with a copy here.
 pub(super) fn sonames(path: &Path, library: Option<&Library>, inventory: &Inventory) -> BTreeSet<String> {
-    let Some((stem, said)) = known_as(path) else { return BTreeSet::new() };
-    let version = library.and_then(|library| library.version.clone()).or(said);
+    let Some((stem, named)) = stem_and_version(path) else { return BTreeSet::new() };
+    let version = library.and_then(|library| library.version.clone()).or(named);
     let major = library.and_then(|library| library.cuda).map(|(major, _)| u64::from(major));
     let Some(unknown) = Version::parse("0") else { return BTreeSet::new() };
     dlopens_of(&stem, version.as_ref())
-        // A release or a major that is not known fills no name.
+        // An unknown release or major cannot complete a name.
         .filter(|row| !(row.name.contains("{m") && version.is_none() || row.name.contains("{cuda") && major.is_none()))
         .filter_map(|row| {
             Some((row.expand(version.as_ref().unwrap_or(&unknown), major.unwrap_or_default())?, row.required))
@@ -28,11 +29,11 @@ pub(super) fn sonames(path: &Path, library: Option<&Library>, inventory: &Invent
         .collect()
 }
 
-/// The word that the table knows a file by, and the release that its name tells.
-fn known_as(path: &Path) -> Option<(String, Option<Version>)> {
+/// The stem of a file in the table, and the release in its name.
+fn stem_and_version(path: &Path) -> Option<(String, Option<Version>)> {
     let name = path.file_name()?;
-    if let Some(ours) = parse_library_name(name) {
-        return Some((ours.row.stem.to_owned(), ours.version));
+    if let Some(library) = parse_library_name(name) {
+        return Some((library.row.stem.to_owned(), library.version));
     }
     let (stem, _) = name.to_str()?.strip_prefix("lib")?.split_once(".so")?;
     Some((stem.to_owned(), None))

@@ -1,8 +1,8 @@
-//! From what is asked and what is there to a plan, or to the reasons why there is none.
+//! The resolution of a requirement to a plan, or to the reasons why there is none.
 //!
-//! Takes a [`Requirement`], the [`Closure`] it was read from and an [`Inventory`]; states the choice
-//! as a [`solve::Problem`], and turns the answer into a [`Plan`] with all that the shim needs to hand it
-//! out. Reads symbols of the files it is given; opens nothing new, prints nothing.
+//! Takes a [`Requirement`], the [`Closure`] it was read from and an [`Inventory`]; states the choice as a
+//! [`solve::Problem`], and turns the solution into a [`Plan`] that the shim can hand out. Reads symbols of the given
+//! files; opens no others, prints nothing.
 //!
 //! [`solve::Problem`]: crate::resolve::solve::Problem
 
@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-/// What the user lays down, besides the consumer.
+/// The policy of the user.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// `--use SONAME=PATH`: this copy and no other.
@@ -50,7 +50,7 @@ pub struct Refused {
 /// One library of the chosen set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// The name it answers to.
+    /// The soname.
     pub soname: String,
     /// The file.
     pub path: PathBuf,
@@ -65,22 +65,22 @@ pub struct Choice {
     pub refused: Vec<Refused>,
 }
 
-/// An answered request.
+/// The result of a resolution.
 #[derive(Debug)]
 pub struct Resolution {
     /// The plan, for the shim.
     pub plan: Plan,
-    /// The set, for people and programs.
+    /// The set, for reports.
     pub set: Vec<Choice>,
-    /// Sonames asked for that no copy can serve, and why that is no obstacle.
+    /// Soft goals that are left out, with the reason.
     pub unserved: Vec<(String, String)>,
-    /// Files of another release in the consumer's own environment, each with what mends it.
+    /// Torn files in the consumer's environment, each with its remedy.
     #[doc(hidden)]
     pub torn: Vec<Problem>,
 }
 
-/// Takes out of the set what a program has of its own; where the set is another consumer's, with the whole group: parts of
-/// two releases do not meet.
+/// Removes from a set for another consumer the libraries that the program has itself, with their whole groups, so that
+/// parts of two releases do not meet.
 fn leave_its_own(
     requirement: &Requirement,
     closure: &Closure<'_>,
@@ -88,12 +88,12 @@ fn leave_its_own(
     members: &mut Vec<Member<'_>>,
     driver: &mut Chosen<'_>,
 ) {
-    // A set that was chosen for the program itself holds its own copies.
+    // A set for the program itself includes its own copies.
     if requirement.kind == Kind::Elf {
         return;
     }
     let own = |soname: &str| closure.own_copy(OsStr::new(soname)).is_some();
-    if driver.libraries.iter().any(|library| own(library.asked_as())) {
+    if driver.libraries.iter().any(|library| own(library.load_name())) {
         driver.libraries.clear();
     }
     let brings = |member: &Member<'_>| !policy.fixed.contains_key(&member.choice.soname) && own(&member.choice.soname);
@@ -125,7 +125,7 @@ pub fn resolve(
     let mut stated = of(Own::Stands);
     let mut solution = stated.solve(requirement, inventory, policy);
     if solution.is_err() && requirement.keeps_its_own {
-        // What it brings does not hold: others may.
+        // Its own copies give no set; others may.
         stated = of(Own::MayGiveWay);
         solution = stated.solve(requirement, inventory, policy);
     }

@@ -1,4 +1,4 @@
-//! The choice stated as plain data for `solve`, with an oracle that looks symbols up in the files.
+//! The choice as plain data for `solve`, with an oracle that reads symbols from the files.
 
 use super::{Policy, late};
 use crate::host::tidy;
@@ -8,8 +8,8 @@ use crate::inventory::{Symbol, nodes_needed, symbols_by_provider};
 use crate::loader::Object;
 use crate::plan::How;
 use crate::resolve::solve::{
-    Bar, Built, Candidate, CudaRelease, Defines, Demand, Explain, MissingSymbol, Need, NoSolution, Pin, Problem, Rank,
-    Release, ReleaseDemand, Solution, SymbolSetId, Want,
+    Bar, Built, Candidate, CudaRelease, Defines, Demand, Explain, Goal, MissingSymbol, Need, NoSolution, Pin, Problem,
+    Rank, Release, ReleaseDemand, Solution, SymbolSetId,
 };
 use crate::tables::{Level, Version, known_bad, parse_library_name};
 use crate::target::{Closure, Kind, Requirement};
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use super::Choice;
 
-/// The sets of symbols somebody needs, each once.
+/// The needed sets of symbols, each once.
 #[derive(Default)]
 struct SymbolSets {
     sets: Vec<Vec<Symbol>>,
@@ -41,7 +41,7 @@ impl SymbolSets {
     }
 }
 
-/// Numbers for things that are only compared.
+/// Numbers for paths that are only compared.
 #[derive(Default)]
 struct Numbers(BTreeMap<PathBuf, u32>);
 
@@ -56,21 +56,21 @@ impl Numbers {
 pub(super) struct State<'i> {
     candidates: Vec<Candidate>,
     libraries: Vec<&'i Library>,
-    wants: Vec<Want>,
+    goals: Vec<Goal>,
     demands: Vec<Demand>,
     sets: SymbolSets,
 }
 
-/// What copies of the consumer's own count.
+/// The weight of the consumer's own copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
-    /// No other copy is taken for a name that they serve.
+    /// They exclude all other copies of their sonames.
     Stands,
-    /// As much as others.
+    /// That of any other copy.
     MayGiveWay,
 }
 
-/// A chosen library with all that a plan says of it.
+/// A chosen library with its choice.
 pub(super) struct Member<'i> {
     pub(super) library: &'i Library,
     pub(super) choice: Choice,
@@ -83,10 +83,10 @@ impl Defines for Oracle<'_, '_> {
         let set = self.0.sets.sets.get(symbols.0 as usize)?;
         let object = self.0.libraries.get(candidate)?.object.as_ref()?;
         let elf = object.elf().ok()?;
-        let lacking = set
+        let undefined = set
             .iter()
             .find(|symbol| !elf.defines(symbol.name.as_bytes(), symbol.node.as_deref().map(str::as_bytes)))?;
-        Some(MissingSymbol { symbol: lacking.name.clone(), node: lacking.node.clone() })
+        Some(MissingSymbol { symbol: undefined.name.clone(), node: undefined.node.clone() })
     }
 }
 
@@ -99,34 +99,34 @@ impl<'i> State<'i> {
         own: Own,
     ) -> Self {
         let mut sets = SymbolSets::default();
-        let mut wants: Vec<Want> = Vec::new();
-        for want in requirement.wants.iter().filter(|want| !is_driver(&want.soname)) {
-            wants.push(Want { soname: want.soname.clone(), hard: want.hard, by: named(&want.by) });
+        let mut goals: Vec<Goal> = Vec::new();
+        for need in requirement.needs.iter().filter(|need| !is_driver(&need.soname)) {
+            goals.push(Goal { soname: need.soname.clone(), hard: need.hard, by: named(&need.by) });
         }
         if requirement.kind == Kind::Elf {
             for (_, mapped) in closure.own() {
                 let library = inventory.libraries.iter().find(|library| library.stat.id == mapped.object.stat.id);
                 for soname in late::sonames(&mapped.path, library, inventory) {
-                    if !wants.iter().any(|want| want.soname == soname) {
-                        wants.push(Want { soname, hard: false, by: named(&tidy(&mapped.path)) });
+                    if !goals.iter().any(|goal| goal.soname == soname) {
+                        goals.push(Goal { soname, hard: false, by: named(&tidy(&mapped.path)) });
                     }
                 }
             }
         }
-        let wanted: BTreeSet<String> = wants.iter().map(|want| want.soname.clone()).collect();
-        // What the consumer's own wheels hold may be asked for by name at any time; so may what is given to a consumer of
-        // which nothing is known. A program that is linked against what it needs says so itself.
-        let says_itself = requirement.kind == Kind::Elf && !wants.is_empty();
-        let is_unknown = wants.is_empty() && requirement.releases.is_empty();
+        let first_goals: BTreeSet<String> = goals.iter().map(|goal| goal.soname.clone()).collect();
+        // The consumer may open any library of its own wheels by name; a consumer without known goals, any given one. A
+        // linked program names its needs itself.
+        let is_linked = requirement.kind == Kind::Elf && !goals.is_empty();
+        let is_unknown = goals.is_empty() && requirement.releases.is_empty();
         let given = |library: &Library| is_unknown && library.place.provenance == Provenance::Given;
-        for library in inventory.libraries.iter().filter(|_| !says_itself) {
-            let soname = library.asked_as();
+        for library in inventory.libraries.iter().filter(|_| !is_linked) {
+            let soname = library.load_name();
             if serves(library)
                 && (at_home(requirement, library) || given(library))
-                && !wanted.contains(soname)
-                && !wants.iter().any(|want| want.soname == soname)
+                && !first_goals.contains(soname)
+                && !goals.iter().any(|goal| goal.soname == soname)
             {
-                wants.push(Want { soname: soname.to_owned(), hard: false, by: "its own environment".to_owned() });
+                goals.push(Goal { soname: soname.to_owned(), hard: false, by: "its own environment".to_owned() });
             }
         }
         let cuda = requirement.cuda.map(|(major, minor)| CudaRelease { major, minor });
@@ -141,12 +141,12 @@ impl<'i> State<'i> {
                 cuda,
             })
             .collect();
-        let mut state = Self { candidates: Vec::new(), libraries: Vec::new(), wants, demands, sets };
+        let mut state = Self { candidates: Vec::new(), libraries: Vec::new(), goals, demands, sets };
         state.add_candidates(requirement, closure, inventory, policy, own);
         state
     }
 
-    /// Candidates for what is wanted, for what those need, and so on.
+    /// Adds the candidates for the goals, for their needs, and so on.
     fn add_candidates(
         &mut self,
         requirement: &Requirement,
@@ -158,7 +158,7 @@ impl<'i> State<'i> {
         let libc = closure.map().by_name(OsStr::new("libc.so.6")).map(|mapped| std::sync::Arc::clone(&mapped.object));
         let (mut roots, mut directories) = (Numbers::default(), Numbers::default());
         let mut queue: Vec<String> =
-            self.wants.iter().map(|want| want.soname.clone()).chain(policy.fixed.keys().cloned()).collect();
+            self.goals.iter().map(|goal| goal.soname.clone()).chain(policy.fixed.keys().cloned()).collect();
         let mut seen = BTreeSet::new();
         while let Some(soname) = queue.pop() {
             if !seen.insert(soname.clone()) || is_driver(&soname) {
@@ -173,7 +173,7 @@ impl<'i> State<'i> {
                 }
                 let mut needs = self.needs(library);
                 if requirement.kind == Kind::Elf {
-                    // A consumer with an environment of its own may ask for all that is in it.
+                    // Other targets have a goal for every library of their environment anyway.
                     let late = late::sonames(&library.path, Some(library), inventory).into_iter();
                     needs.extend(late.map(|soname| Need { soname, symbols: SymbolSetId::NONE, hard: false }));
                 }
@@ -230,7 +230,7 @@ impl<'i> State<'i> {
             prefix: release(version),
         });
         let problem = Problem {
-            wants: self.wants.clone(),
+            goals: self.goals.clone(),
             candidates: self.candidates.clone(),
             demands: self.demands.clone(),
             releases: releases.collect(),
@@ -248,28 +248,27 @@ impl<'i> State<'i> {
         crate::resolve::solve::solve(&problem)
     }
 
-    /// What a user can do to get a copy of each soname.
+    /// How a user gets a copy of each soname.
     fn fix_hints(&self, requirement: &Requirement, inventory: &Inventory) -> BTreeMap<String, String> {
         let mut hints = BTreeMap::new();
         for soname in self
-            .wants
+            .goals
             .iter()
-            .map(|want| &want.soname)
+            .map(|goal| &goal.soname)
             .chain(self.candidates.iter().flat_map(|candidate| candidate.needs.iter().map(|need| &need.soname)))
         {
             let Some(name) = parse_library_name(soname) else { continue };
             let Some(wheel) = name.row.wheels.first() else { continue };
             let pinned = requirement.pins.iter().find(|(package, _)| package_is(package, wheel));
-            // To install what is installed changes nothing: a file that is damaged is written anew, and a whole one is not to
-            // blame.
+            // Only a damaged file of an installed wheel needs a reinstall.
             let here = || inventory.serving(soname).filter(|library| is_around(requirement, library));
-            let wanted = |name: &str, version: &str| {
+            let is_pinned = |name: &str, version: &str| {
                 pinned.is_none_or(|(package, range)| {
                     package == name && range.exact().is_none_or(|exact| Some(exact) == Version::parse(version).as_ref())
                 })
             };
             let of_wheel = |library: &Library| match &library.owner {
-                Owner::Wheel { name, version, .. } if wanted(name, version) => {
+                Owner::Wheel { name, version, .. } if is_pinned(name, version) => {
                     Some((library.unusable.is_some(), name.clone(), version.clone()))
                 }
                 _ => None,
@@ -294,7 +293,7 @@ impl<'i> State<'i> {
         hints
     }
 
-    /// The library that is a candidate.
+    /// The library of a candidate.
     pub(super) fn library(&self, candidate: usize) -> Option<&'i Library> {
         self.libraries.get(candidate).copied()
     }
@@ -324,7 +323,7 @@ impl<'i> State<'i> {
     }
 }
 
-/// The copy that the consumer's own run paths lead to, where it can be used.
+/// The usable copy that the consumer's run paths resolve to.
 fn own_copy<'i>(
     requirement: &Requirement,
     closure: &Closure<'_>,
@@ -336,12 +335,12 @@ fn own_copy<'i>(
     inventory.serving(soname).find(|library| library.stat.id == id && library.unusable.is_none())
 }
 
-/// Whether a library stands where the consumer's own packages do.
+/// Whether a library is among the consumer's packages.
 fn is_around(requirement: &Requirement, library: &Library) -> bool {
     requirement.sites.iter().any(|site| library.path.starts_with(site))
 }
 
-/// What the table of known-bad releases says against a library by itself.
+/// The clause against a library of a known-bad release.
 fn known_bad_release(library: &Library) -> Option<String> {
     let version = library.version.as_ref()?;
     let row = known_bad().iter().find(|row| {
@@ -353,7 +352,7 @@ fn known_bad_release(library: &Library) -> Option<String> {
     Some(format!("known to be bad: {}", row.says))
 }
 
-/// Whether a library can stand for its soname at all: not a bundle's renamed copy, not the driver's.
+/// Whether a library can serve its soname: not a bundle's renamed copy, not the driver's.
 fn serves(library: &Library) -> bool {
     library.renamed.is_none() && !library.row.is_driver() && library.soname.is_some() && library.unusable.is_none()
 }
@@ -362,7 +361,7 @@ fn is_driver(soname: &str) -> bool {
     parse_library_name(soname).is_some_and(|name| name.row.is_driver())
 }
 
-/// Whether a library belongs to the interpreter's own environment.
+/// Whether a library is in the interpreter's environment.
 pub(super) fn at_home(requirement: &Requirement, library: &Library) -> bool {
     matches!(library.place.provenance, Provenance::Site | Provenance::Conda)
         && requirement.sites.contains(&library.place.root)
@@ -384,8 +383,8 @@ fn rank(requirement: &Requirement, library: &Library) -> Rank {
         } else {
             Pin::Missed
         };
-        if let (Some(wanted), Some(found)) = (range.exact(), &library.version) {
-            (rank.newer_by, rank.older_by) = steps(found, wanted);
+        if let (Some(required), Some(found)) = (range.exact(), &library.version) {
+            (rank.newer_by, rank.older_by) = steps(found, required);
         }
     } else if let (Some((major, Some(minor))), Some((found, Some(found_minor)))) = (requirement.cuda, library.cuda)
         && major == found
@@ -395,32 +394,32 @@ fn rank(requirement: &Requirement, library: &Library) -> Rank {
     rank
 }
 
-/// How far a release is above and below the wanted one: steps of minor, and one for a patch.
-fn steps(found: &Version, wanted: &Version) -> (u32, u32) {
+/// The steps above and below the required release: one per minor, one for a patch.
+fn steps(found: &Version, required: &Version) -> (u32, u32) {
     let part = |version: &Version, at: usize| {
         version.numbers().get(at).and_then(|number| u32::try_from(*number).ok()).unwrap_or_default()
     };
     let weight = |version: &Version| part(version, 0).saturating_mul(1000).saturating_add(part(version, 1));
-    match found.cmp(wanted) {
+    match found.cmp(required) {
         std::cmp::Ordering::Equal => (0, 0),
-        std::cmp::Ordering::Greater => ((weight(found).saturating_sub(weight(wanted))).max(1), 0),
-        std::cmp::Ordering::Less => (0, (weight(wanted).saturating_sub(weight(found))).max(1)),
+        std::cmp::Ordering::Greater => ((weight(found).saturating_sub(weight(required))).max(1), 0),
+        std::cmp::Ordering::Less => (0, (weight(required).saturating_sub(weight(found))).max(1)),
     }
 }
 
-/// The clause against a library that needs a newer libc than the consumer runs on.
+/// The clause against a library that needs a newer libc than the consumer's.
 fn too_new(object: &Object, libc: &Object) -> Option<String> {
     let needed = nodes_needed(object).remove("libc.so.6")?;
     let defined = libc.elf().and_then(|elf| elf.version_definitions()).ok()?;
-    let lacking = needed.iter().find(|node| !defined.iter().any(|definition| definition.name == node.as_bytes()))?;
-    Some(format!("needs `{lacking}`, which this machine's libc.so.6 does not have"))
+    let undefined = needed.iter().find(|node| !defined.iter().any(|definition| definition.name == node.as_bytes()))?;
+    Some(format!("needs `{undefined}`, which this machine's libc.so.6 does not have"))
 }
 
 fn release(version: &Version) -> Release {
     Release(version.numbers().iter().map(|number| u32::try_from(*number).unwrap_or(u32::MAX)).collect())
 }
 
-/// A consumer's file, as clauses name it.
+/// A consumer's file in clauses.
 fn named(path: &Path) -> String {
     format!("`{}`", path.display())
 }

@@ -1,5 +1,5 @@
-//! The GNU runtime libraries: they join the set only where the copy ld.so would take lacks a version
-//! node that is needed.
+//! The GNU runtime libraries: they join the set only where the copy that ld.so finds does not define
+//! a needed version node.
 
 use crate::inventory::Inventory;
 use crate::loader::Loader;
@@ -10,16 +10,16 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The libraries that may join: what compilers ship, of which a machine holds several.
+/// The libraries that may join: those that compilers ship, often several per machine.
 pub(super) const SONAMES: [&str; 3] = ["libstdc++.so.6", "libgcc_s.so.1", "libgomp.so.1"];
 
-/// A runtime library chosen over the one ld.so would take.
+/// A runtime library chosen over the one that ld.so finds.
 pub(super) struct Runtime {
     pub(super) soname: String,
     pub(super) path: PathBuf,
     pub(super) object: Arc<Object>,
     pub(super) because: String,
-    /// The copy ld.so would take, if any, and what speaks against it.
+    /// The copy that ld.so finds, if any, and the reason against it.
     pub(super) refused: Option<(PathBuf, String)>,
 }
 
@@ -38,7 +38,8 @@ pub(super) fn choose(
     let mut chosen = Vec::new();
     for (soname, nodes) in needed {
         let today = closure.map().by_name(OsStr::new(soname)).map(|mapped| Arc::clone(&mapped.object));
-        let Some(lacks) = today.as_ref().map_or(nodes.first().copied(), |object| lacking(object, &nodes)) else {
+        let Some(missing) = today.as_ref().map_or(nodes.first().copied(), |object| first_undefined(object, &nodes))
+        else {
             continue;
         };
         let mut dirs: Vec<PathBuf> = requirement.path.iter().map(|path| path.join("lib")).collect();
@@ -48,21 +49,22 @@ pub(super) fn choose(
         dirs.extend(loader.default_dirs().iter().cloned());
         let found = dirs.into_iter().map(|dir| dir.join(soname)).find_map(|path| {
             let object = loader.objects().open(&path).ok()?;
-            lacking(&object, &nodes).is_none().then_some((path, object))
+            first_undefined(&object, &nodes).is_none().then_some((path, object))
         });
         if let Some((path, object)) = found {
-            let refused = today.map(|object| (object.path.clone(), format!("does not define the version node `{lacks}`")));
-            let because = format!("defines the version node `{lacks}`, which is needed");
+            let refused =
+                today.map(|object| (object.path.clone(), format!("does not define the version node `{missing}`")));
+            let because = format!("defines the version node `{missing}`, which is needed");
             chosen.push(Runtime { soname: soname.to_owned(), path, object, because, refused });
         } else {
-            log::warn!("no copy of {soname} found that defines `{lacks}`");
+            log::warn!("no copy of {soname} found that defines `{missing}`");
         }
     }
     chosen
 }
 
 /// The first of `nodes` that the object does not define.
-fn lacking<'n>(object: &Object, nodes: &BTreeSet<&'n str>) -> Option<&'n str> {
+fn first_undefined<'n>(object: &Object, nodes: &BTreeSet<&'n str>) -> Option<&'n str> {
     let defined = object.elf().and_then(|elf| elf.version_definitions()).unwrap_or_default();
     nodes.iter().copied().find(|node| !defined.iter().any(|definition| definition.name == node.as_bytes()))
 }

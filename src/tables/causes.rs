@@ -1,13 +1,13 @@
-//! `data/causes.tsv`: how one kind of finding is told from another where a machine shows none, and what it brings about.
+//! `data/causes.tsv`: how to distinguish kinds of findings without the machine, and their consequences.
 //!
-//! Takes the id of a finding; gives the tests that tell it, the shortest first, and the ids of its consequences. Knows
-//! nothing of the machine in question.
+//! Takes the id of a finding; returns the tests that confirm it, the shortest first, and the ids of its consequences.
+//! Never reads the machine.
 
 use std::sync::LazyLock;
 
 use super::table;
 
-/// A kind of finding, as others are told from it.
+/// A kind of finding, with what distinguishes it.
 #[derive(Debug)]
 struct CauseRow {
     id: &'static str,
@@ -15,13 +15,13 @@ struct CauseRow {
     tests: Vec<&'static str>,
 }
 
-/// What a finding brings about: kinds that are said after it where a text has both.
+/// Its consequences: kinds that follow it where a text has both.
 #[must_use]
 pub fn brings(id: &str) -> &'static [&'static str] {
     row(id).map_or(&[], |row| &row.brings)
 }
 
-/// What shows that it is this one, shortest first; each names a cause, where a kind has several.
+/// The tests that confirm it, shortest first; each names a cause where a kind has several.
 #[must_use]
 pub fn tests_of(id: &str) -> &'static [&'static str] {
     row(id).map_or(&[], |row| &row.tests)
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_brings_itself_about() {
+    fn no_kind_is_its_own_consequence() {
         for row in TABLE.iter() {
             let (mut seen, mut queue) = (BTreeSet::new(), row.brings.clone());
             while let Some(id) = queue.pop() {

@@ -1,6 +1,6 @@
 //! `data/cudnn.tsv`: the releases of cuDNN.
 //!
-//! Takes a version, gives its row. Knows nothing of installed copies.
+//! Takes a version; returns its row. Never reads installed copies.
 
 use std::sync::LazyLock;
 
@@ -23,7 +23,7 @@ pub struct CudnnRow {
     pub yanked: bool,
     /// The libraries it holds, by stem; empty where no wheel was opened.
     pub parts: Vec<&'static str>,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_are_found_by_what_the_library_reports() {
+    fn releases_are_found_by_the_reported_version() {
         let found = |text| cudnn_release(&Version::parse(text).unwrap()).map(|row| row.version.to_string());
         assert_eq!(found("9.1.0").as_deref(), Some("9.1.0.70"));
         assert_eq!(found("8.9.2.26").as_deref(), Some("8.9.2.26"));

@@ -1,32 +1,32 @@
-//! `data/dlopens.tsv`: who is known to open what by name.
+//! `data/dlopens.tsv`: the libraries that NVIDIA's libraries and packages open by name.
 //!
-//! Takes the stem of a library or the name of a package, gives the names it asks the loader
-//! for. `DT_NEEDED` is not here: that is read from the file itself.
+//! Takes the stem of a library or the name of a package; returns the names it passes to `dlopen`. `DT_NEEDED` is
+//! not here: it is read from the file itself.
 
 use std::sync::LazyLock;
 
 use super::table::{self, yes_no};
 use super::{Version, VersionRange};
 
-/// A name that somebody opens with `dlopen`.
+/// A name that is passed to `dlopen`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DlopenRow {
-    /// The stem of the library that asks, or `python:<package>`, `rust:<crate>`.
+    /// The opener: the stem of a library, or `python:<package>`, `rust:<crate>`.
     pub who: &'static str,
-    /// The releases of it that are known to ask.
+    /// The releases of the opener that are known to open it.
     pub versions: VersionRange,
-    /// The name, with `{major}`, `{minor}`, `{patch}`, `{cuda_major}` and `*` standing for parts of
-    /// it; see [`DlopenRow::expand`].
+    /// The name, with the placeholders `{major}`, `{minor}`, `{patch}`, `{cuda_major}` and `*`;
+    /// see [`DlopenRow::expand`].
     pub name: &'static str,
-    /// Whether what asked for it fails without it.
+    /// Whether the opener fails without it.
     pub required: bool,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
 impl DlopenRow {
-    /// The name that a release of the opener asks for, `libnvrtc-builtins.so.12.4`; `None` where
+    /// The name that a release of the opener opens, `libnvrtc-builtins.so.12.4`; `None` where
     /// the table leaves a part open (`*`) or `version` is too short to fill it.
     #[must_use]
     pub fn expand(&self, version: &Version, cuda_major: u64) -> Option<String> {
@@ -47,13 +47,13 @@ impl DlopenRow {
     }
 }
 
-/// Every row, by who asks, then name.
+/// Every row, by opener, then name.
 #[must_use]
 pub fn dlopens() -> &'static [DlopenRow] {
     &TABLE
 }
 
-/// What a library (by stem) or a package (`python:cupy`) opens; in all releases where `version` is unknown.
+/// The rows of a library (by stem) or a package (`python:cupy`); of all releases where `version` is unknown.
 pub fn dlopens_of<'q>(
     who: &'q str,
     version: Option<&'q Version>,
@@ -114,30 +114,30 @@ mod tests {
         }
     }
 
-    fn asks(who: &str, version: &str, cuda: u64) -> Vec<String> {
+    fn opened_by(who: &str, version: &str, cuda: u64) -> Vec<String> {
         let version = Version::parse(version).unwrap();
         dlopens_of(who, Some(&version)).filter_map(|row| row.expand(&version, cuda)).collect()
     }
 
     #[test]
-    fn cudnn_9_asks_for_the_longest_name_first_and_8_for_its_own_parts() {
-        let nine = asks("cudnn", "9.10.2.21", 12);
+    fn cudnn_9_opens_the_longest_name_first_and_8_its_own_parts() {
+        let nine = opened_by("cudnn", "9.10.2.21", 12);
         for name in ["libcudnn_graph.so.9.10.2", "libcudnn_graph.so.9.10", "libcudnn_graph.so.9", "libcudnn_ops.so.9"] {
-            assert!(nine.iter().any(|asked| asked == name), "{name}");
+            assert!(nine.iter().any(|opened| opened == name), "{name}");
         }
-        assert!(!nine.iter().any(|asked| asked.contains("_ext")));
-        let eight = asks("cudnn", "8.9.2.26", 12);
+        assert!(!nine.iter().any(|opened| opened.contains("_ext")));
+        let eight = opened_by("cudnn", "8.9.2.26", 12);
         assert!(
             eight.contains(&"libcudnn_cnn_train.so.8".to_owned()) && eight.iter().all(|name| name.ends_with(".so.8"))
         );
     }
 
     #[test]
-    fn nvrtc_asks_for_the_builtins_of_its_own_minor() {
-        assert!(asks("nvrtc", "12.4.127", 12).contains(&"libnvrtc-builtins.so.12.4".to_owned()));
-        assert!(asks("cublasLt", "12.8.4.1", 12).contains(&"libnvrtc.so.12".to_owned()));
-        assert!(!asks("cublasLt", "12.4.5.8", 12).contains(&"libnvrtc.so.12".to_owned()));
-        assert!(asks("cudnn_graph", "9.1.0.70", 12).contains(&"libnvrtc.so".to_owned()));
+    fn nvrtc_opens_the_builtins_of_its_own_minor() {
+        assert!(opened_by("nvrtc", "12.4.127", 12).contains(&"libnvrtc-builtins.so.12.4".to_owned()));
+        assert!(opened_by("cublasLt", "12.8.4.1", 12).contains(&"libnvrtc.so.12".to_owned()));
+        assert!(!opened_by("cublasLt", "12.4.5.8", 12).contains(&"libnvrtc.so.12".to_owned()));
+        assert!(opened_by("cudnn_graph", "9.1.0.70", 12).contains(&"libnvrtc.so".to_owned()));
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn openers_that_are_ours_are_spelt_as_stems() {
+    fn library_openers_are_spelt_as_stems() {
         for row in dlopens() {
             let foreign = row.who.contains(':')
                 || ["torch", "c10", "ctranslate2", "triton", "proton", "tensorflow"]

@@ -1,7 +1,7 @@
 //! `data/drivers.tsv` and its companions: what a driver can run.
 //!
-//! Takes driver branches and CUDA majors, gives what NVIDIA says of them. Knows nothing of the
-//! driver that is installed.
+//! Takes driver branches and CUDA majors; returns NVIDIA's facts about them. Never reads the
+//! installed driver.
 
 use std::sync::LazyLock;
 
@@ -15,13 +15,13 @@ pub struct DriverRow {
     pub branch: u64,
     /// The CUDA version its libcuda reports.
     pub cuda: Option<Version>,
-    /// What `cuDriverGetVersion` returns, `12040`.
+    /// The result of `cuDriverGetVersion`, `12040`.
     pub cuda_number: Option<u32>,
-    /// What NVIDIA calls it: `LTSB`, `PB`, ….
+    /// NVIDIA's name of its kind: `LTSB`, `PB`, ….
     pub designation: Option<&'static str>,
-    /// The end of its support, as far as it is known.
+    /// The end of its support, if known.
     pub eol: Option<&'static str>,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
@@ -31,17 +31,17 @@ pub struct DriverRow {
 pub struct CompatRow {
     /// The package, `cuda-compat-12-4`.
     pub package: &'static str,
-    /// The CUDA version it brings.
+    /// Its CUDA version.
     pub cuda: Version,
     /// The driver branch it was built from.
     pub built_from: u64,
     /// The branches of kernel modules it may run on.
     pub base_branches: Vec<u64>,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
-/// A compute capability and the toolkits that know it.
+/// A compute capability and the toolkits that support it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ComputeRow {
@@ -51,7 +51,7 @@ pub struct ComputeRow {
     pub first_toolkit: Option<Version>,
     /// The last one; `None` where it is still supported, or unknown.
     pub last_toolkit: Option<Version>,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
@@ -69,7 +69,8 @@ pub fn driver_cuda(branch: u64) -> Option<&'static Version> {
 
 /// The oldest Linux driver on which a CUDA major runs at all.
 ///
-/// See [minor-version compatibility](https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html).
+/// See [minor-version
+/// compatibility](https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html).
 #[must_use]
 pub fn driver_floor(cuda_major: u64) -> Option<&'static Version> {
     FLOORS.iter().find(|(major, _)| *major == cuda_major).map(|(_, driver)| driver)
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn compat_packages_are_newer_than_what_they_run_on() {
+    fn compat_packages_are_newer_than_their_branches() {
         for row in forward_compat() {
             assert_eq!(driver_cuda(row.built_from), Some(&row.cuda));
             assert!(row.base_branches.iter().all(|base| *base < row.built_from), "{}", row.package);
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn torch_is_built_for_capabilities_its_toolkit_knows() {
+    fn torch_is_built_for_capabilities_of_its_toolkit() {
         for build in torch_builds() {
             for sm in &build.sm {
                 let sm = Version::parse(sm).unwrap();

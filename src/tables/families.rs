@@ -1,6 +1,6 @@
-//! `data/families.tsv`: which library a stem is, and what must go together.
+//! `data/families.tsv`: the library of a stem, and the groups that must be of one release.
 //!
-//! Takes a stem (`cublasLt` of `libcublasLt.so.12`), gives its row. Knows nothing of files.
+//! Takes a stem (`cublasLt` of `libcublasLt.so.12`); returns its row. Never reads files.
 
 use std::sync::LazyLock;
 
@@ -12,23 +12,23 @@ use super::table::{self, yes_no};
 pub struct FamilyRow {
     /// The `<stem>` of `lib<stem>.so.N`, exactly as in the file name.
     pub stem: &'static str,
-    /// What stands before the stem: `lib`, or nothing for NVSHMEM's plugins.
+    /// The prefix of the stem: `lib`, or empty for NVSHMEM's plugins.
     pub lead: &'static str,
-    /// The field's name for the library: `cudart`, `cudnn`, `driver`, ….
+    /// The usual name of the library: `cudart`, `cudnn`, `driver`, ….
     pub family: &'static str,
-    /// The libraries that must come from one release carry the same group.
+    /// The group: its libraries must be of one release.
     pub group: Option<&'static str>,
-    /// What releases it: `toolkit`, `driver`, `cudnn`, `nccl`, ….
+    /// The product that it is released with: `toolkit`, `driver`, `cudnn`, `nccl`, ….
     pub owner: &'static str,
-    /// How the symbols of its C interface begin.
+    /// The prefix of the symbols of its C interface.
     pub prefix: Option<&'static str>,
-    /// Whether it defines a version node equal to its soname; `None` where nobody looked.
+    /// Whether it defines a version node equal to its soname; `None` where that is unknown.
     pub nodes: Option<bool>,
     /// The pip packages that hold it, without `-cuNN`; see [`FamilyRow::wheel_names`].
     pub wheels: Vec<&'static str>,
-    /// Whether somebody is known to open it as `lib<stem>.so`, without a version.
+    /// Whether any opener is known to use `lib<stem>.so`, without a version.
     pub bare: bool,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
@@ -96,7 +96,7 @@ static TABLE: LazyLock<Vec<FamilyRow>> = LazyLock::new(|| {
             source: cells.text("source")?,
         })
     });
-    // The file is sorted (a test says so); sorting again costs nothing and keeps look-ups right.
+    // A test checks the order of the file; sorting again is cheap and keeps look-ups correct.
     rows.sort_by_key(|row| row.stem);
     rows
 });

@@ -1,6 +1,6 @@
-//! `data/findings.tsv`: what can be wrong with a machine, how bad that is, and what heals it.
+//! `data/findings.tsv`: the kinds of findings, their severity and remedies.
 //!
-//! Takes the id of a finding, gives its row. Knows nothing of the machine in question.
+//! Takes the id of a finding; returns its row. Never reads the machine.
 
 use std::sync::LazyLock;
 
@@ -10,25 +10,25 @@ use super::table;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FindingRow {
-    /// A word that is never given another meaning.
+    /// The id, whose meaning never changes.
     pub id: &'static str,
-    /// What must be looked at to see it.
+    /// The part of a machine that shows it.
     pub group: Group,
-    /// When it shows, unless the case says otherwise.
+    /// When it shows, unless the case overrides it.
     pub phase: Phase,
-    /// How bad it is, unless the case says otherwise.
+    /// How bad it is, unless the case overrides it.
     pub severity: Severity,
-    /// What it is, in one clause.
+    /// The finding in one clause.
     pub title: &'static str,
-    /// What heals it, best first; none where it depends on the case.
+    /// The remedies, best first; none where they depend on the case.
     pub remedies: Vec<RemedyRow>,
-    /// What `scan` says to do about it; `None`: a scan does not find it.
+    /// The remedy that `scan` prints; `None`: a scan does not find it.
     pub advice: Option<&'static str>,
-    /// Where the rule, or a report of this failure, can be read.
+    /// The page of the rule, or of a report of this failure.
     pub source: &'static str,
 }
 
-/// What heals: a line for a shell, or something to do.
+/// A remedy: a line for a shell, or an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemedyRow {
@@ -59,7 +59,7 @@ pub enum Group {
 pub enum Phase {
     /// When a program starts.
     Start,
-    /// When what is asked for is imported or loaded.
+    /// When the target is imported or loaded.
     Import,
     /// When a part that is opened later is first used.
     Use,
@@ -72,9 +72,9 @@ pub enum Phase {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Severity {
-    /// Something that is asked for cannot run, or runs wrong.
+    /// The target cannot run, or runs wrong.
     Fatal,
-    /// It may.
+    /// The target may fail.
     Warning,
     /// Worth knowing; nothing is wrong.
     Fact,
@@ -163,7 +163,7 @@ mod tests {
     fn remedies_are_commands_or_words() {
         let row = finding_row("compat-libcuda-803").unwrap();
         assert_eq!(row.remedies[0], RemedyRow::Command("{run}"));
-        assert!(matches!(row.remedies[1], RemedyRow::Action(text) if text.starts_with("take the directory")));
+        assert!(matches!(row.remedies[1], RemedyRow::Action(text) if text.starts_with("remove the directory")));
         assert_eq!(finding_row("duplicate-soname").unwrap().remedies, []);
     }
 }

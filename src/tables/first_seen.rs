@@ -1,41 +1,41 @@
-//! `data/first_seen.tsv`: the symbols that a release of a library brought.
+//! `data/first_seen.tsv`: the symbols that a release of a library added.
 //!
-//! Takes a library's stem and soname and what it exports; gives the releases between which it must lie. Knows
-//! nothing of files.
+//! Takes a library's stem, soname and exports; returns the releases between which it must be. Never reads
+//! files.
 
 use std::sync::LazyLock;
 
 use super::{Version, table};
 
-/// A symbol, and the release that brought it.
+/// A symbol, and the release that added it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FirstSeenRow {
     /// The library, as in the families' table.
     pub stem: &'static str,
-    /// Its soname: one that counts again has other symbols.
+    /// Its soname: another major has other symbols.
     pub soname: &'static str,
     /// The oldest release known to export the symbol; all later ones do.
     pub release: Version,
-    /// The newest release below it, known not to.
+    /// The newest older release, known not to.
     pub without: Version,
     /// The symbol.
     pub symbol: &'static str,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
-/// Where a copy stands among the releases of its library.
+/// The place of a copy among the releases of its library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bracket {
-    /// It is newer than this release: it exports what came later.
+    /// It is newer than this release: it exports later symbols.
     pub above: Option<Version>,
     /// The oldest release that exports as much as it does.
     pub from: Option<Version>,
-    /// It is older than this release: it lacks what came with it.
+    /// It is older than this release: it lacks the symbols of it.
     pub below: Option<Version>,
-    /// A symbol that says so.
+    /// A symbol that proves it.
     pub because: &'static str,
 }
 
@@ -45,8 +45,8 @@ pub fn first_seen() -> &'static [FirstSeenRow] {
     &TABLE
 }
 
-/// Where a copy stands that exports the symbols for which `exports` is true; `None` where the table has nothing
-/// to say, or the copy has a later release's symbols and lacks an earlier one's, as no release does.
+/// The place of a copy that exports the symbols for which `exports` is true; `None` where the table has no row for it,
+/// or the copy has a later release's symbols and lacks an earlier one's, as no release does.
 pub fn bracket(stem: &str, soname: &str, exports: impl Fn(&str) -> bool) -> Option<Bracket> {
     let mut found: Option<Bracket> = None;
     for row in first_seen().iter().filter(|row| row.stem == stem && row.soname == soname) {
@@ -61,7 +61,7 @@ pub fn bracket(stem: &str, soname: &str, exports: impl Fn(&str) -> bool) -> Opti
             (false, Some(_)) => {}
         }
     }
-    // Of the symbols of one release it has some: it is none that the table knows.
+    // A copy with only some symbols of a release is not one of the table's.
     found.filter(|found| found.below.is_none() || found.below != found.from)
 }
 
@@ -95,14 +95,14 @@ mod tests {
             assert!(row.without < row.release, "{}", row.symbol);
             assert_eq!(parse_library_name(row.soname).unwrap().stem(), row.stem);
         }
-        // One release follows the other: between `without` and `release` no row of the library lies.
+        // Releases are adjacent: no row of the library is between `without` and `release`.
         for pair in first_seen().windows(2).filter(|pair| pair[0].soname == pair[1].soname) {
             assert!(pair[0].release == pair[1].release || pair[0].release <= pair[1].without, "{}", pair[1].symbol);
         }
     }
 
     #[test]
-    fn a_copy_lies_between_what_it_has_and_what_it_lacks() {
+    fn a_copy_is_between_the_symbols_it_has_and_lacks() {
         let cudart = |symbols: &[&str]| bracket("cudart", "libcudart.so.12", |symbol| symbols.contains(&symbol));
         let up_to = |release: &str| {
             let release = Version::parse(release).unwrap();

@@ -1,7 +1,7 @@
-//! `data/known_bad.tsv`: releases and pairs that break although every symbol is there.
+//! `data/known_bad.tsv`: releases and pairs that break although no symbol is undefined.
 //!
-//! Takes the versions of a set, says which entries apply. What an entry needs beyond versions (a
-//! device, a number of devices, the build) is told to the caller, not judged here.
+//! Takes the versions of a set; returns the entries that apply. Conditions beyond versions (a
+//! device, a number of devices, the build) are returned to the caller, not checked here.
 
 use std::sync::LazyLock;
 
@@ -13,26 +13,26 @@ use super::{Version, VersionRange, table};
 pub struct KnownBad {
     /// The name of the entry, `cudnn-9.10.0-enum`.
     pub id: &'static str,
-    /// Whether versions alone decide.
+    /// Whether versions alone suffice.
     pub level: Level,
-    /// The day the fact was read, or happened.
+    /// The day of the source, or of the fact.
     pub date: &'static str,
-    /// The family this is about.
+    /// The family.
     pub family: &'static str,
     /// Its bad versions.
     pub versions: VersionRange,
-    /// The family it must not meet, and the versions of that.
+    /// The family that it conflicts with, and the versions of that.
     pub with: Option<(&'static str, VersionRange)>,
-    /// What else must hold for it to be bad.
+    /// A further condition.
     pub needs: Option<(Need, VersionRange)>,
-    /// One clause for the user.
+    /// The fact in one clause, for the user.
     pub says: &'static str,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
 impl KnownBad {
-    /// Whether a set with these versions is meant, [`KnownBad::needs`] aside. `version_of` gives
+    /// Whether it applies to a set with these versions, [`KnownBad::needs`] aside. `version_of` returns
     /// the version of a family in the set.
     #[must_use]
     pub fn applies<'v>(&self, version_of: impl Fn(&str) -> Option<&'v Version>) -> bool {
@@ -42,23 +42,23 @@ impl KnownBad {
     }
 }
 
-/// How sure a known-bad entry is.
+/// How certain a known-bad entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Level {
-    /// Judged from library versions alone: such a set is never chosen.
+    /// Library versions alone decide: such a set is never chosen.
     Hard,
-    /// Depends on something else as well: say so.
+    /// A further condition decides: report it.
     Warn,
 }
 
-/// What a known-bad entry needs beyond the versions of libraries.
+/// The condition of a known-bad entry beyond the versions of libraries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Need {
     /// A device of this compute capability.
     ComputeCapability,
-    /// This many devices in use.
+    /// At least this many devices in use.
     Devices,
     /// A program that was compiled with this version of the library.
     CompiledWith,
@@ -136,7 +136,7 @@ mod tests {
             assert!(known(row.family) && row.with.as_ref().is_none_or(|(family, _)| known(family)), "{}", row.id);
             assert!(row.id.starts_with(row.family), "{}", row.id);
             assert_eq!(row.date.len(), "2026-11-22".len());
-            // Hard entries are judged from versions alone, so they cannot need anything else.
+            // Versions alone decide hard entries, so they have no other condition.
             assert_eq!(row.level == Level::Hard, row.needs.is_none(), "{}", row.id);
             assert!(!row.says.ends_with('.'), "{}", row.says);
         }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_apply_to_the_sets_they_mean() {
+    fn entries_apply_to_their_versions() {
         assert_eq!(ids(&[("cudnn", "9.25.0.15")]), ["cudnn-9.11-pre-turing", "cudnn-9.25.0.15-yanked"]);
         assert_eq!(ids(&[("cudnn", "9.10.0.56")]), ["cudnn-9.10.0-enum"]);
         assert_eq!(ids(&[("cublas", "12.4.5.8"), ("cudnn", "9.1.0.70")]), [""; 0]);

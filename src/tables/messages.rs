@@ -1,7 +1,7 @@
-//! `data/messages.tsv`: what programs print where CUDA's libraries fail them, and what it is a message of.
+//! `data/messages.tsv`: the messages of programs about failures of CUDA's libraries, and their findings.
 //!
-//! Takes nothing; gives the rows, each with a regular expression that is compiled when it is first asked for. Also
-//! `data/translations.tsv`: what ld.so says in other languages.
+//! Takes nothing; returns the rows, each with a regular expression that is compiled at its first use. Also
+//! `data/translations.tsv`: ld.so's messages in other languages.
 
 use std::sync::LazyLock;
 
@@ -14,22 +14,22 @@ use super::{families, table};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MessageRow {
-    /// Texts of which one stands in every such message.
+    /// Texts, of which every such message has one.
     pub keys: Vec<&'static str>,
-    /// The kinds of finding that it may be a message of, the likeliest first.
+    /// The possible kinds of finding, the likeliest first.
     pub ids: Vec<&'static str>,
-    /// How much it tells; 0: nothing by itself.
+    /// The weight of the message as evidence; 0: none by itself.
     pub weight: u8,
-    /// The cause in one clause, with `{group}` for what the message has there.
+    /// The cause in one clause, with `{group}` for the text of a group of the expression.
     pub says: &'static str,
-    /// Where the message, or its meaning, can be read.
+    /// The page of the message, or of its meaning.
     pub source: &'static str,
     pattern: String,
     regex: OnceCell<Regex>,
 }
 
 impl MessageRow {
-    /// The expression that the whole message, on one line, matches somewhere.
+    /// The expression, searched for in the whole message as one line.
     #[must_use]
     pub fn regex(&self) -> Option<&Regex> {
         self.regex.get_or_try_init(|| Regex::new(&self.pattern)).ok()
@@ -40,9 +40,9 @@ impl MessageRow {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct TranslationRow {
-    /// As it is printed.
+    /// The translated text.
     pub text: &'static str,
-    /// The same in English.
+    /// The English text.
     pub english: &'static str,
 }
 
@@ -61,7 +61,7 @@ pub fn translations() -> &'static [TranslationRow] {
 const TEXT: &str = include_str!("../../data/messages.tsv");
 const TRANSLATED: &str = include_str!("../../data/translations.tsv");
 
-/// The usual shapes of groups; those of the libraries of `data/families.tsv` are made of it.
+/// The usual expressions of groups; those of libraries are built from `data/families.tsv`.
 const SHAPES: [(&str, &str); 4] = [
     ("{symbol}", "(?<symbol>[A-Za-z_][0-9A-Za-z_]*)"),
     ("{library}", r"(?<library>lib[0-9A-Za-z_+-]+\.so(?:\.[0-9]+)*)"),
@@ -69,8 +69,7 @@ const SHAPES: [(&str, &str); 4] = [
     ("{file}", r#"(?<file>[^\s:'"()]+)"#),
 ];
 
-/// A library of the table, of the driver or not, as its file is called: `copy` is what auditwheel puts after the stem of
-/// the copy it makes.
+/// The file name of a library of the table, of the driver or not: `copy` is the hash that auditwheel adds to the stem.
 fn library(of_driver: bool, copy: &str) -> String {
     let rows = families().iter().filter(|row| row.is_driver() == of_driver);
     let stems: Vec<String> = rows.map(|row| format!("{}{}", row.lead, regex_lite::escape(row.stem))).collect();
@@ -128,8 +127,8 @@ mod tests {
             let regex = row.regex().unwrap_or_else(|| panic!("no expression: {}", row.pattern));
             let names: Vec<&str> = regex.capture_names().flatten().collect();
             assert!(names.iter().all(|name| groups.contains(name)), "{names:?} in {}", row.pattern);
-            for wanted in row.says.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
-                assert!(names.contains(&wanted), "`{}` has no group {wanted}", row.pattern);
+            for group in row.says.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+                assert!(names.contains(&group), "`{}` has no group {group}", row.pattern);
             }
             for id in &row.ids {
                 assert!(finding_row(id).is_some(), "{id} is not in data/findings.tsv");

@@ -1,8 +1,8 @@
-//! What is known about NVIDIA's libraries: the tables of `data/`, compiled in.
+//! The facts about NVIDIA's libraries: the tables of `data/`, compiled in.
 //!
-//! Takes nothing at run time; gives typed rows, each with its source. The tables are parsed once,
-//! on first use. A row that cannot be read is skipped (and fails a unit test long before a user
-//! meets it). Never opens files, never logs, never panics.
+//! Takes nothing at run time; returns typed rows, each with its source. The tables are parsed once,
+//! on first use. A row that cannot be parsed is skipped (and fails a unit test).
+//! Never opens files, never logs, never panics.
 //!
 //! ```
 //! use cudashim::internal::tables;

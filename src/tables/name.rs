@@ -1,13 +1,13 @@
 //! File names of NVIDIA's libraries: `lib<stem>[-<hash>].so[.digits]*`.
 //!
-//! Takes a file name or soname, gives the library it names, or nothing. Exact: a name that only
-//! resembles one (`libcudart_stub.so`, `libcudart.so.12.bak`) is not ours. Never opens the file.
+//! Takes a file name or soname; returns the library it names, if it is NVIDIA's. Exact: a name that only
+//! resembles one (`libcudart_stub.so`, `libcudart.so.12.bak`) does not match. Never opens the file.
 
 use std::ffi::OsStr;
 
 use super::{FamilyRow, Version, family_of_stem};
 
-/// The name of a library of ours, taken apart.
+/// The parsed name of a library of NVIDIA.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LibraryName<'a> {
@@ -16,7 +16,7 @@ pub struct LibraryName<'a> {
     /// The eight hexadecimal digits that auditwheel puts after the stem of a library it copies into
     /// a wheel: `libcudart-e409450e.so.11.0`.
     pub hash: Option<&'a str>,
-    /// What stands after `.so.`: `12`, `11.0`, `580.82.07`.
+    /// The digits after `.so.`: `12`, `11.0`, `580.82.07`.
     pub version: Option<Version>,
 }
 
@@ -27,7 +27,7 @@ impl LibraryName<'_> {
         self.row.stem
     }
 
-    /// The name without its hash: what the library was called before it was bundled.
+    /// The name without its hash: that of the library before it was bundled.
     #[must_use]
     pub fn unhashed(&self) -> String {
         match &self.version {
@@ -37,7 +37,7 @@ impl LibraryName<'_> {
     }
 }
 
-/// Takes a file name or soname apart; `None` where it is not one of ours. Paths are not names.
+/// Parses a file name or soname; `None` where it is not one of NVIDIA's. Paths are not names.
 ///
 /// ```
 /// use cudashim::internal::tables::parse_library_name;
@@ -49,7 +49,7 @@ impl LibraryName<'_> {
 /// ```
 #[must_use]
 pub fn parse_library_name<S: AsRef<OsStr> + ?Sized>(name: &S) -> Option<LibraryName<'_>> {
-    // Every name of ours is ASCII.
+    // Every name of the table is ASCII.
     let name = name.as_ref().to_str()?;
     let mut body = name;
     while let Some((front, number)) = body.rsplit_once('.') {
@@ -87,7 +87,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     #[test]
-    fn takes_real_names_apart() {
+    fn parses_real_names() {
         let cases = [
             ("libcudart.so", "cudart", None, None),
             ("libcudart.so.12", "cudart", None, Some("12")),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn look_alikes_are_not_ours() {
+    fn look_alikes_do_not_match() {
         let names = [
             "",
             "lib",

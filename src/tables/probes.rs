@@ -1,12 +1,12 @@
-//! `data/probes.tsv`: the functions by which a library says what it is.
+//! `data/probes.tsv`: the functions that return the release of a library.
 //!
-//! Takes a stem; gives its functions, how each is called, and how what it gives is read. Calls nothing.
+//! Takes a stem; returns its functions, how to call each, and how to read its result. Calls nothing.
 
 use super::Version;
 use super::table::{self, yes_no};
 use std::sync::LazyLock;
 
-/// How a function that tells a release is declared.
+/// The signature of a function that returns a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Call {
@@ -27,7 +27,7 @@ pub enum Call {
 impl Call {
     const ALL: [Self; 6] = [Self::Size, Self::Out, Self::Pair, Self::Triple, Self::Property, Self::Record];
 
-    /// The word for it in the table, and for the probe (`cshim/probe/probe.c`).
+    /// Its name in the table and for the probe (`cshim/probe/probe.c`).
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Call {
     }
 }
 
-/// How a release is written as numbers.
+/// The encoding of a release in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Numbers,
@@ -53,7 +53,7 @@ enum Form {
     Cupti,
 }
 
-/// One function that tells what a library is.
+/// One function that returns the release of a library.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ProbeRow {
@@ -61,26 +61,25 @@ pub struct ProbeRow {
     pub stem: &'static str,
     /// The function's name.
     pub function: &'static str,
-    /// How it is declared.
+    /// Its signature.
     pub call: Call,
-    /// Whether the release is the library's own, rather than that of the CUDA it was built with.
+    /// Whether the release is the library's own, not that of the CUDA it was built with.
     pub own: bool,
-    /// Whether it may fail where there is no driver.
+    /// Whether it may fail without a driver.
     pub needs_driver: bool,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
     form: Form,
     known: Vec<(u64, Version)>,
 }
 
 impl ProbeRow {
-    /// The release that the numbers stand for; `None` where they stand for none that is known.
+    /// The release that the numbers encode; `None` where they encode no known one.
     ///
     /// ```
-    /// let [cudnn, runtime] = cudashim::internal::tables::probes_of("cudnn").collect::<Vec<_>>()[..] else { panic!() };
-    /// assert_eq!(cudnn.release(&[91_002]).unwrap().to_string(), "9.10.2");
-    /// assert_eq!(runtime.release(&[12_040]).unwrap().to_string(), "12.4");
-    /// assert!(cudnn.release(&[-1]).is_none());
+    /// let [cudnn, runtime] = cudashim::internal::tables::probes_of("cudnn").collect::<Vec<_>>()[..] else { panic!()
+    /// }; assert_eq!(cudnn.release(&[91_002]).unwrap().to_string(), "9.10.2");
+    /// assert_eq!(runtime.release(&[12_040]).unwrap().to_string(), "12.4"); assert!(cudnn.release(&[-1]).is_none());
     /// ```
     #[must_use]
     pub fn release(&self, numbers: &[i64]) -> Option<Version> {
@@ -111,7 +110,7 @@ pub fn probes() -> &'static [ProbeRow] {
     &TABLE
 }
 
-/// The functions of a library, in the order in which they are to be asked: those of its own release first.
+/// The functions of a library in the order of their calls: those of its own release first.
 pub fn probes_of(stem: &str) -> impl Iterator<Item = &'static ProbeRow> {
     probes().iter().filter(move |row| row.stem == stem)
 }
@@ -163,13 +162,13 @@ mod tests {
         for row in probes() {
             let family = family_of_stem(row.stem).unwrap_or_else(|| panic!("{} is no family", row.stem));
             let prefix = family.prefix.unwrap_or_else(|| panic!("{} has no functions", row.stem));
-            // The parts of a group share a prefix, and cuRAND's and CUDA's are begun alike.
+            // The parts of a group share a prefix, and so do cuRAND and CUDA.
             assert!(row.function.starts_with(prefix), "{}: {}", row.stem, row.function);
         }
     }
 
     #[test]
-    fn numbers_are_read_as_the_headers_say() {
+    fn numbers_decode_as_in_the_headers() {
         let read = |stem: &str, numbers: &[i64]| {
             probes_of(stem).next().unwrap().release(numbers).map(|release| release.to_string())
         };
@@ -201,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_number_is_survived(numbers in prop::collection::vec(any::<i64>(), 0..4)) {
+        fn no_number_panics(numbers in prop::collection::vec(any::<i64>(), 0..4)) {
             for row in probes() {
                 let _ = row.release(&numbers);
             }

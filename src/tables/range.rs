@@ -1,6 +1,6 @@
 //! Ranges of versions, in the part of PEP 440's specifiers that the tables use.
 //!
-//! Takes text such as `>=12.8,<13.2` or `==9.10.0.*`, says whether a version lies inside. A bare
+//! Takes text such as `>=12.8,<13.2` or `==9.10.0.*`; decides whether it contains a version. A bare
 //! version means `==`. Never panics.
 
 use std::fmt;
@@ -43,7 +43,7 @@ enum Operator {
 }
 
 impl VersionRange {
-    /// The range that holds every version.
+    /// The range that contains every version.
     #[must_use]
     pub fn any() -> Self {
         Self { text: "*".to_owned(), clauses: Vec::new() }
@@ -60,7 +60,7 @@ impl VersionRange {
         Some(Self { text: text.to_owned(), clauses })
     }
 
-    /// Whether `version` lies inside.
+    /// Whether it contains `version`.
     #[must_use]
     pub fn contains(&self, version: &Version) -> bool {
         self.clauses.iter().all(|clause| clause.holds(version))
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn clauses_mean_what_pep_440_says() {
+    fn clauses_follow_pep_440() {
         let cases = [
             ("*", "0", true),
             ("12.4.127", "12.4.127", true),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_range() {
+    fn refuses_invalid_ranges() {
         for text in ["", ",", ">=", "12,", "~=12", ">=12.*", "= 12", "**", "12 ,13"] {
             assert!(VersionRange::parse(text).is_none(), "{text:?}");
         }

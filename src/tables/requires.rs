@@ -1,6 +1,6 @@
-//! `data/requires.tsv`: what NVIDIA's wheels require of each other.
+//! `data/requires.tsv`: the requirements among NVIDIA's wheels.
 //!
-//! Takes a family, gives the families that are installed with it. Knows nothing of releases.
+//! Takes a family; returns the families that are installed with it, for all releases.
 
 use std::sync::LazyLock;
 

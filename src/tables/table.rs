@@ -1,8 +1,8 @@
 //! The format of `data/*.tsv`: `#` comments, one header line, then rows of cells.
 //!
-//! Takes the text of a table and a function that makes a typed row; gives the rows it could make.
+//! Takes the text of a table and a function that makes a typed row; returns the rows.
 //! `-` means unknown. A line that has another number of cells than the header, or that the
-//! function refuses, is skipped: the tests of each table see to it that there is none.
+//! function refuses, is skipped: the tests of each table check that there is none.
 
 /// The cells of one line, by the name of their column.
 pub(super) struct Cells<'a> {
@@ -11,7 +11,7 @@ pub(super) struct Cells<'a> {
 }
 
 impl Cells<'_> {
-    /// The cell, or `None` where it is unknown (or there is no such column).
+    /// The cell; `None` where it is unknown or the column is missing.
     pub(super) fn text(&self, column: &str) -> Option<&'static str> {
         let at = self.header.iter().position(|name| *name == column)?;
         self.cells.get(at).copied().filter(|cell| *cell != "-")
@@ -56,9 +56,9 @@ pub(super) fn read<R>(text: &'static str, row: impl Fn(&Cells<'_>) -> Option<R>)
 pub(super) mod tests {
     use super::*;
 
-    /// What holds for every table: it says what it is and how it was made, has the columns its
-    /// reader knows with `source` as the last, every line became a row, every row names its
-    /// source, and cells hold neither stray blanks nor nothing.
+    /// Checks for every table: it describes itself and its origin, has the columns of its
+    /// reader with `source` as the last, every line is a row, every row has a
+    /// source, and no cell is empty or has outer blanks.
     pub(crate) fn check(text: &'static str, columns: &[&str], rows: usize) {
         let comments: Vec<_> = text.lines().take_while(|line| line.starts_with('#')).collect();
         assert!(comments.iter().any(|line| line.starts_with("# Recipe: ")));
@@ -93,7 +93,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Keys are ascending and there is no one twice.
+    /// Keys are ascending and unique.
     pub(crate) fn check_sorted<K: Ord + std::fmt::Debug>(keys: impl Iterator<Item = K>) {
         let keys: Vec<_> = keys.collect();
         for pair in keys.windows(2) {

@@ -1,7 +1,7 @@
-//! `data/toolkits.tsv` and `data/sonames.tsv`: which toolkit a component is from, and what its
-//! libraries are called.
+//! `data/toolkits.tsv` and `data/sonames.tsv`: the toolkit of a component, and the sonames of its
+//! libraries.
 //!
-//! Takes component versions and CUDA majors, gives rows. Knows nothing of installed toolkits.
+//! Takes component versions and CUDA majors; returns rows. Never reads installed toolkits.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,15 +14,15 @@ use super::{Version, family_of_stem, table};
 pub struct ToolkitRow {
     /// The release, `12.4.1`.
     pub toolkit: Version,
-    /// The day it came out, `2024-04-03`.
+    /// The day of its release, `2024-04-03`.
     pub released: Option<&'static str>,
     /// The versions of its components, by family.
     pub components: BTreeMap<&'static str, Version>,
     /// The Linux driver in its installer.
     pub driver_bundled: Option<Version>,
-    /// The oldest Linux driver it runs on, by minor-version compatibility.
+    /// The oldest Linux driver that it runs on, by minor-version compatibility.
     pub driver_min: Version,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
@@ -36,7 +36,7 @@ pub struct SonameRow {
     pub stem: &'static str,
     /// The soname.
     pub soname: &'static str,
-    /// The wheels it was seen in.
+    /// The wheels that hold it.
     pub source: &'static str,
 }
 
@@ -54,8 +54,8 @@ pub fn toolkit(release: &Version) -> Option<&'static ToolkitRow> {
 
 /// The first toolkit that shipped this version of a component: cublas 12.4.5.8 came with 12.4.1.
 ///
-/// The version may be shortened, as libraries report it (`12.4.5`). Where several releases hold
-/// the same build, the oldest is given; look through [`toolkits`] for the others.
+/// The version may be shortened, as libraries report it (`12.4.5`). Of several releases with
+/// the same build, returns the oldest; search [`toolkits`] for the others.
 #[must_use]
 pub fn toolkit_of(component: &str, version: &Version) -> Option<&'static ToolkitRow> {
     let found = |exact: bool| {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn components_lead_to_their_toolkit() {
+    fn components_resolve_to_their_toolkit() {
         let cases = [
             ("cublas", "12.4.5.8", "12.4.1"),
             ("cublas", "12.4.5", "12.4.1"),

@@ -1,6 +1,6 @@
-//! `data/torch.tsv`: what each torch build pins, and what it was built with.
+//! `data/torch.tsv`: the pins of each torch build, and the libraries it was built with.
 //!
-//! Takes a release and a CUDA tag, gives the build. Knows nothing of installed copies.
+//! Takes a release and a CUDA tag; returns the build. Never reads installed copies.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -20,27 +20,27 @@ pub struct TorchRow {
     pub cuda_version: Version,
     /// The toolkit whose component set the pins equal, `12.4.1`.
     pub toolkit: Option<Version>,
-    /// Whether this is the build that `PyPI` gives.
+    /// Whether this is the build on `PyPI`.
     pub default: bool,
     /// `_GLIBCXX_USE_CXX11_ABI` of libtorch.
     pub cxx11_abi: Option<bool>,
     /// The cuDNN whose headers it was compiled with.
     pub cudnn_compiled: Option<Version>,
-    /// What is known of each library's version, by family.
+    /// The known range of each library's version, by family.
     pub pins: BTreeMap<&'static str, VersionRange>,
-    /// Where the libraries come from that are not wheels of their own, by family; see
+    /// The supply of libraries that are not separate wheels, by family; see
     /// [`TorchRow::supply_of`].
     pub supply: BTreeMap<&'static str, Supply>,
     /// `Requires-Python` of the release.
     pub python: Option<&'static str>,
     /// The compute capabilities with native code.
     pub sm: Vec<&'static str>,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
 impl TorchRow {
-    /// Where this build has a library from; `None` where no source says.
+    /// The supply of a library of this build; `None` where it is unknown.
     #[must_use]
     pub fn supply_of(&self, family: &str) -> Option<Supply> {
         let wheel = self.pins.contains_key(family).then_some(Supply::Wheel);
@@ -48,15 +48,15 @@ impl TorchRow {
     }
 }
 
-/// Where a torch build has a library from.
+/// How a torch build gets a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Supply {
-    /// A wheel of its own, required by torch's metadata.
+    /// A separate wheel, required by torch's metadata.
     Wheel,
     /// Inside the torch wheel, usually under a hashed name.
     Bundled,
-    /// Linked into libtorch: there is no shared library.
+    /// Linked into libtorch statically.
     Static,
     /// Not required by torch's own metadata; another wheel may still bring it.
     Absent,
@@ -70,8 +70,8 @@ pub fn torch_builds() -> &'static [TorchRow] {
 
 /// The build of a release, `2.5.1` or `2.5.1+cu124`.
 ///
-/// A shortened release reads with zeros: `2.5` is 2.5.0. Without a CUDA tag in `cuda` or in the version, the one that `PyPI` gives. A local part that is
-/// no CUDA tag (`+cpu`, `+rocm6.2`) names no build of the table.
+/// A shortened release is padded with zeros: `2.5` is 2.5.0. Without a CUDA tag in `cuda` or in the version, the build
+/// on `PyPI`. A local part that is not a CUDA tag (`+cpu`, `+rocm6.2`) matches no build of the table.
 #[must_use]
 pub fn torch_build(version: &str, cuda: Option<&str>) -> Option<&'static TorchRow> {
     let (release, local) = match version.split_once('+') {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn supply_tells_wheels_from_what_is_inside() {
+    fn supply_distinguishes_wheels_from_bundled_libraries() {
         let row = torch_build("1.13.1", None).unwrap();
         assert_eq!(row.supply_of("cudnn"), Some(Supply::Wheel));
         assert_eq!(row.supply_of("nccl"), Some(Supply::Static));

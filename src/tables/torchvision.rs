@@ -1,6 +1,6 @@
-//! `data/torchvision.tsv`: which torchvision belongs to which torch.
+//! `data/torchvision.tsv`: the torchvision of each torch.
 //!
-//! Takes a torch release, gives the torchvision that was built for it. Knows nothing of installed copies.
+//! Takes a torch release; returns the torchvision that was built for it. Never reads installed copies.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ pub struct TorchvisionRow {
     pub version: Version,
     /// The only torch it runs with, `2.5.1`.
     pub torch: Version,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
@@ -24,7 +24,7 @@ pub fn torchvisions() -> &'static [TorchvisionRow] {
     &TABLE
 }
 
-/// The torchvision for a torch, whose CUDA tag plays no part: both have it alike. Of several, the newest.
+/// The torchvision for a torch; the CUDA tag does not matter, since both have the same. Of several, the newest.
 #[must_use]
 pub fn torchvision_for(torch: &str) -> Option<&'static TorchvisionRow> {
     let release = Version::parse(torch.split('+').next()?)?;
@@ -60,7 +60,7 @@ mod tests {
     fn nearly_every_torch_has_one() {
         let none = torch_builds().iter().filter(|row| torchvision_for(row.version.as_str()).is_none());
         let none: std::collections::BTreeSet<&str> = none.map(|row| row.version.as_str()).collect();
-        // The metadata of none names it: 0.29.0 requires 2.14.0.
+        // No metadata names it: 0.29.0 requires 2.14.0.
         assert_eq!(none, ["2.14.1"].into());
         assert_eq!(torchvision_for("2.5.1+cu124").unwrap().version.as_str(), "0.20.1");
         assert!(torchvision_for("0.1").is_none() && torchvision_for("").is_none());

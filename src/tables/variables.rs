@@ -1,31 +1,31 @@
 //! `data/variables.tsv`: the variables of the environment that can change an answer.
 //!
-//! Takes a name; tells whether it is one of them, and whether the shim hides it on the way to the binary.
+//! Takes a name; returns its row, if any, with whether the shim hides it from the binary's loader.
 
 use super::table::{self, yes_no};
 use std::sync::LazyLock;
 
-/// What stands before the name of a hidden variable, on the way from the shim to the binary.
+/// The prefix of a hidden variable on the way from the shim to the binary.
 pub const HOST_PREFIX: &str = "CUDASHIM_HOST_";
 
-/// One variable, or all whose names begin alike.
+/// One variable, or all with one prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VariableRow {
-    /// Its name, or how the names begin.
+    /// Its name, or the prefix.
     pub name: &'static str,
-    /// Whether any letters may follow.
+    /// Whether it is a prefix.
     pub prefix: bool,
-    /// Whether it would act on the binary, too, so that the shim passes it under [`HOST_PREFIX`].
+    /// Whether it would affect the binary, too, so that the shim passes it under [`HOST_PREFIX`].
     pub hidden: bool,
-    /// Who reads it.
+    /// Its reader.
     pub read_by: &'static str,
-    /// Where this is known from.
+    /// The source.
     pub source: &'static str,
 }
 
 impl VariableRow {
-    /// Whether a variable is this one, or one of these.
+    /// Whether a variable matches the row.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         if self.prefix { name.starts_with(self.name) } else { name == self.name }
@@ -78,7 +78,7 @@ mod tests {
         for row in variables() {
             let plain = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
             assert!(row.name.chars().all(plain) && row.name.len() > 2, "{}", row.name);
-            // What is passed as it is must not make the binary's own loader do anything.
+            // A variable that is passed unchanged must not affect the binary's own loader.
             assert!(row.hidden || !(row.name.starts_with("LD_") || row.name.starts_with("GLIBC_")), "{}", row.name);
             assert_eq!(variables().iter().filter(|other| other.is(row.name)).count(), 1, "{}", row.name);
             assert!(!row.name.starts_with(HOST_PREFIX));

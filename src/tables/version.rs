@@ -1,6 +1,6 @@
 //! Dotted numeric versions: CUDA, cuDNN, drivers, wheels.
 //!
-//! Takes text, gives an ordered value that prints as it was written. These are not semantic
+//! Takes text; returns an ordered value that prints unchanged. These are not semantic
 //! versions: they have two to four numbers, drivers have leading zeros (`450.80.02`), and wheels
 //! may end in a word (`11.8.89.post1`, `2.5.1+cu124`). Never panics.
 
@@ -13,7 +13,7 @@ use std::hash::{Hash, Hasher};
 /// Numbers that are missing count as zero, as in
 /// [PEP 440](https://packaging.python.org/en/latest/specifications/version-specifiers/), so
 /// `13.0.3` equals `13.0.3.0`; leading zeros do not count. The suffix decides only between equal
-/// numbers: what marks a pre-release (`rc1`, `.dev5`) sorts below none, anything else above it.
+/// numbers: a pre-release (`rc1`, `.dev5`) sorts below no suffix, any other suffix above it.
 ///
 /// ```
 /// use cudashim::Version;
@@ -31,8 +31,8 @@ pub struct Version {
 }
 
 impl Version {
-    /// Reads a version, or `None` where the text does not begin with dotted numbers, where a
-    /// number does not fit 64 bits, or where what follows could not be a suffix.
+    /// Parses a version; `None` where the text does not begin with dotted numbers, where a
+    /// number does not fit 64 bits, or where the rest is not a suffix.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut numbers = Vec::new();
@@ -82,7 +82,7 @@ impl Version {
         self.numbers.get(1).copied()
     }
 
-    /// Whether every number of `prefix` stands at the beginning: `9.1.0.70` starts with `9.1.0`
+    /// Whether it begins with every number of `prefix`: `9.1.0.70` starts with `9.1.0`
     /// and with itself, not with `9.1.0.7` and not with `9.1.0.70.1`.
     #[must_use]
     #[doc(hidden)]
@@ -94,7 +94,7 @@ impl Version {
         self.text.get(self.suffix..).unwrap_or("")
     }
 
-    /// The numbers without trailing zeros: what equality and order look at.
+    /// The numbers without trailing zeros, by which versions compare.
     fn significant(&self) -> &[u64] {
         let end = self.numbers.iter().rposition(|&n| n != 0).map_or(0, |at| at + 1);
         self.numbers.get(..end).unwrap_or(&[])
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_version() {
+    fn refuses_invalid_versions() {
         for text in
             ["", "a", ".1", "1.", "1..2", "-1", "v1", "1. 2", "1 ", " 1", "1+", "1.2/3", "99999999999999999999", "1é"]
         {

@@ -1,4 +1,4 @@
-//! The ELF closure of a consumer: what ld.so would map for it today, and which part is its own.
+//! The ELF closure of a consumer: the objects that ld.so would map for it, and which of them are its own.
 
 use super::{Requirement, own};
 use crate::host::tidy;
@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Closure<'l> {
     map: LinkMap<'l>,
-    /// How many objects are mapped before the consumer is asked for: the program and what it needs.
+    /// How many objects are mapped before the consumer is opened: the program and what it needs.
     startup: usize,
     roots: Vec<usize>,
     /// Whether the program itself is the consumer.
     of_program: bool,
-    /// The same without `LD_LIBRARY_PATH`, where it counts what is the consumer's own.
-    behind: Option<LinkMap<'l>>,
-    /// How many of the mapped objects are of what counts so: an environment's, which the program opens, are not.
+    /// The link map without `LD_LIBRARY_PATH`, where the consumer's own copies count.
+    no_library_path: Option<LinkMap<'l>>,
+    /// How many mapped objects count so; those that the program opens from an environment do not.
     own: usize,
     /// The program and the files whose directory trees are its own.
     files: Vec<PathBuf>,
@@ -37,7 +37,7 @@ impl<'l> Closure<'l> {
             log::debug!("{}: {error}", program.display());
         }
         let startup = map.objects().len();
-        Self { map, startup, roots: Vec::new(), of_program: false, behind: None, own: 0, files: Vec::new() }
+        Self { map, startup, roots: Vec::new(), of_program: false, no_library_path: None, own: 0, files: Vec::new() }
     }
 
     /// Starts a program that is itself the consumer: it is not opened, ld.so maps it with what it needs.
@@ -49,20 +49,20 @@ impl<'l> Closure<'l> {
         closure
     }
 
-    /// Lets what run paths and directory trees lead to be the consumer's own: of `program` and of `opened`, which it opens,
-    /// and of all they need, also of what stands behind a hit of `LD_LIBRARY_PATH`.
+    /// Counts the copies in run paths and directory trees of `program`, of `opened`, and of all they need as the
+    /// consumer's own, also those that a hit of `LD_LIBRARY_PATH` overrides.
     #[must_use]
     pub fn with_its_own(mut self, program: Option<&Path>, opened: &[PathBuf]) -> Self {
-        let mut behind = LinkMap::new(self.map.loader()).without_library_path();
+        let mut no_library_path = LinkMap::new(self.map.loader()).without_library_path();
         if let Some(program) = program {
-            // What cannot be started was said before.
-            let _ = behind.start(program);
+            // `start` has logged the error.
+            let _ = no_library_path.start(program);
         }
-        let caller = (!behind.objects().is_empty()).then_some(0);
+        let caller = (!no_library_path.objects().is_empty()).then_some(0);
         for file in opened {
-            behind.open(file.as_os_str(), caller);
+            no_library_path.open(file.as_os_str(), caller);
         }
-        self.behind = Some(behind);
+        self.no_library_path = Some(no_library_path);
         self.own = if opened.is_empty() { self.startup } else { self.map.objects().len() };
         self.files = program.map(Path::to_owned).into_iter().chain(opened.iter().cloned()).collect();
         self
@@ -80,7 +80,7 @@ impl<'l> Closure<'l> {
         &self.map
     }
 
-    /// Whether the object at `index` is there before the consumer is loaded.
+    /// Whether the object at `index` is mapped before the consumer is loaded.
     #[must_use]
     pub fn at_startup(&self, index: usize) -> bool {
         index < self.startup
@@ -92,7 +92,7 @@ impl<'l> Closure<'l> {
         &self.roots
     }
 
-    /// The consumer's own objects: what the roots reach without passing through NVIDIA's libraries.
+    /// The consumer's own objects: those that the roots reach without NVIDIA's libraries.
     #[must_use]
     pub fn own(&self) -> Vec<(usize, &Mapped)> {
         let objects = self.map.objects();
@@ -103,7 +103,7 @@ impl<'l> Closure<'l> {
             if self.at_startup(index) && !self.of_program && !self.roots.contains(&index) {
                 continue;
             }
-            // What is asked about itself is a consumer, whatever it is called.
+            // A root is a consumer, whatever its name.
             let is_family = !self.roots.contains(&index) && mapped.names.iter().any(|name| family_name(name).is_some());
             if !is_family && seen.insert(index) {
                 queue.extend(&mapped.needed);
@@ -112,7 +112,7 @@ impl<'l> Closure<'l> {
         seen.into_iter().filter_map(|index| Some((index, objects.get(index)?))).collect()
     }
 
-    /// Where ld.so finds libraries of NVIDIA's for the consumer today.
+    /// The directories where ld.so finds NVIDIA's libraries for the consumer.
     #[must_use]
     pub fn family_directories(&self) -> Vec<PathBuf> {
         let family = |mapped: &&Mapped| mapped.names.iter().any(|name| family_name(name).is_some());
@@ -121,8 +121,8 @@ impl<'l> Closure<'l> {
         dirs.into_iter().filter(|dir| dir.is_absolute()).collect()
     }
 
-    /// The objects that are the consumer's own by the way they are found: of NVIDIA's libraries those to which a run path, a
-    /// path, or a directory tree of its own leads.
+    /// The consumer's own objects; of NVIDIA's libraries, those that its own run path, path or directory tree
+    /// finds.
     fn found_by_itself(&self) -> impl Iterator<Item = &Mapped> {
         self.own_objects().filter(|mapped| {
             let is_family = mapped.names.iter().any(|name| family_name(name).is_some());
@@ -131,8 +131,8 @@ impl<'l> Closure<'l> {
     }
 
     fn own_objects(&self) -> impl Iterator<Item = &Mapped> {
-        let behind = self.behind.iter().flat_map(LinkMap::objects);
-        self.map.objects().iter().take(self.own).chain(behind)
+        let no_library_path = self.no_library_path.iter().flat_map(LinkMap::objects);
+        self.map.objects().iter().take(self.own).chain(no_library_path)
     }
 
     fn is_own(&self, path: &Path, rule: Rule) -> bool {
@@ -146,7 +146,7 @@ impl<'l> Closure<'l> {
         }
     }
 
-    /// The directories that the consumer's own run paths lead to; none, where nothing counts as its own.
+    /// The directories of the consumer's own run paths; none where no copies count as its own.
     #[must_use]
     pub fn own_directories(&self) -> Vec<PathBuf> {
         let run_paths =
@@ -155,22 +155,22 @@ impl<'l> Closure<'l> {
         run_paths.filter(|dir| dir.is_absolute() && seen.insert(dir.clone())).collect()
     }
 
-    /// The consumer's own copy of a library: the one that is mapped for it, else the first that a run path of its own has.
+    /// The consumer's own copy of a library: the mapped one, else the first in its own run paths.
     #[must_use]
     pub fn own_copy(&self, name: &OsStr) -> Option<PathBuf> {
         let mapped = self.found_by_itself().find(|mapped| mapped.names.iter().any(|known| known == name));
         if let Some(mapped) = mapped {
             return Some(mapped.path.clone());
         }
-        self.behind.as_ref()?;
+        self.no_library_path.as_ref()?;
         let host = self.map.host();
-        let stands = self.own_directories().into_iter().map(|dir| dir.join(name)).find(|path| host.is_file(path));
-        // Opened by its bare name it would be found on the search path.
+        let in_run_path = self.own_directories().into_iter().map(|dir| dir.join(name)).find(|path| host.is_file(path));
+        // By its bare name, `dlopen` would find it on the search path.
         let found = || self.map.search_from(0, name).filter(|(path, rule)| self.is_own(path, *rule));
-        stands.or_else(|| found().map(|(path, _)| path))
+        in_run_path.or_else(|| found().map(|(path, _)| path))
     }
 
-    /// The directories of installed packages that its objects stand in.
+    /// The directories of installed packages that hold its objects.
     #[must_use]
     pub fn sites(&self) -> Vec<PathBuf> {
         let paths = self.own_objects().map(|mapped| tidy(&mapped.path));
@@ -178,17 +178,17 @@ impl<'l> Closure<'l> {
         sites.into_iter().collect()
     }
 
-    /// Adds what the consumer's own objects need to `requirement`. `hard` tells whether an object belongs
-    /// to what cannot be imported without it.
+    /// Adds the needs of the consumer's own objects to `requirement`. `hard`: whether the import fails without what an
+    /// object needs.
     pub fn require(&self, requirement: &mut Requirement, hard: impl Fn(usize) -> bool) {
         for (index, mapped) in self.own() {
             let object = &mapped.object;
             let by = tidy(&mapped.path);
             for name in &object.facts.needed {
                 if let (Some(family), Some(soname)) = (family_name(name), name.to_str()) {
-                    // A process without a driver loads what needs one, or does not: not for us to refuse.
+                    // A process without a driver may still load these.
                     let driver = family.row.is_driver();
-                    requirement.want(soname, hard(index) && !driver, &by);
+                    requirement.need(soname, hard(index) && !driver, &by);
                 }
             }
             for (soname, symbols) in symbols_by_provider(object) {
@@ -200,7 +200,7 @@ impl<'l> Closure<'l> {
         }
     }
 
-    /// The objects reached from the first `count` roots.
+    /// The objects that the first `count` roots reach.
     #[must_use]
     pub fn reached_from(&self, count: usize) -> BTreeSet<usize> {
         let mut seen = BTreeSet::new();

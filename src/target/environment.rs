@@ -1,7 +1,7 @@
 //! A Python environment without torch: every ELF file in it that needs or dlopens CUDA names.
 //!
-//! All of its wants are soft: packages of one environment may ask for what cannot be had together, and
-//! each is served as far as the rest allows.
+//! All of its needs are soft: packages of one environment may need conflicting releases, and
+//! each gets what the others allow.
 
 use super::{Closure, Kind, Requirement};
 use crate::inventory::family_name;
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 impl Requirement {
-    /// What the environment of an interpreter asks for.
+    /// The requirement of the environment of an interpreter.
     #[must_use]
     #[doc(hidden)]
     pub fn of_environment<'l>(objects: &Objects, loader: &'l Loader, interpreter: &Interpreter) -> (Self, Closure<'l>) {
@@ -29,7 +29,7 @@ impl Requirement {
             let Ok(object) = objects.open(&path) else { continue };
             let bundled = path.file_name().and_then(parse_library_name).filter(|name| name.hash.is_some());
             if let Some(name) = bundled {
-                // A bundled dispatcher finds its parts by name, and only those of its own release fit.
+                // A bundled dispatcher opens its parts by name, and only those of its own release fit.
                 if let (Some("cudnn"), Some(version)) = (name.row.group, &name.version)
                     && version.numbers().len() >= 3
                 {
@@ -43,7 +43,7 @@ impl Requirement {
         (requirement, closure)
     }
 
-    /// What some ELF files ask for; `program` is what would load them, if that is known.
+    /// The requirement of ELF files; `program` loads them, if it is known.
     #[must_use]
     #[doc(hidden)]
     pub fn of_files<'l>(loader: &'l Loader, files: &[PathBuf], program: Option<&Path>) -> (Self, Closure<'l>) {
@@ -68,7 +68,7 @@ impl Requirement {
         let programs: BTreeSet<PathBuf> = programs.map(|program| loader.host().absolute(program)).collect();
         requirement.programs.extend(programs);
         closure.require(&mut requirement, |_| true);
-        // Two programs do not share a process, but they may share a plan.
+        // Two programs share no process, but may share a plan.
         for other in others {
             Closure::of_program(loader, other).require(&mut requirement, |_| true);
         }

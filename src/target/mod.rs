@@ -1,8 +1,8 @@
-//! What asks for CUDA's libraries: a torch build, any ELF file, an environment without torch, or a
+//! The targets of a set: a torch build, any ELF file, an environment without torch, or a
 //! torch version that is not installed.
 //!
-//! Takes an interpreter, a file or a SPEC; gives a [`Requirement`]: the sonames wanted, the symbols that
-//! must be there, the releases that metadata pins. Never looks at which copies exist.
+//! Takes an interpreter, a file or a SPEC; returns a [`Requirement`]: the needed sonames, the required symbols,
+//! the releases that metadata pins. Never checks which copies exist.
 
 mod closure;
 mod environment;
@@ -19,7 +19,7 @@ use crate::tables::{Version, VersionRange};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What kind of thing asks.
+/// The kind of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -45,59 +45,59 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// A soname somebody asks for.
+/// A needed soname.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
+pub struct Need {
     /// The name.
     pub soname: String,
-    /// Whether the consumer cannot be loaded without it.
+    /// Whether loading the consumer fails without it.
     pub hard: bool,
-    /// The file that asks.
+    /// The file that needs it.
     pub by: PathBuf,
 }
 
-/// Everything a consumer asks of a set of libraries.
+/// Everything that a target requires of a set.
 #[derive(Debug, Clone)]
 pub struct Requirement {
-    /// What kind of consumer it is.
+    /// The kind of the target.
     #[doc(hidden)]
     pub kind: Kind,
-    /// The consumer in a few words: `torch 2.5.1+cu124`.
+    /// The target in a few words: `torch 2.5.1+cu124`.
     pub text: String,
     /// Where it is installed.
     pub path: Option<PathBuf>,
-    /// Sonames of NVIDIA's libraries that it needs or is known to ask for.
+    /// Sonames of NVIDIA's libraries that it needs or is known to open.
     #[doc(hidden)]
-    pub wants: Vec<Want>,
+    pub needs: Vec<Need>,
     /// Symbols that bind to those sonames.
     #[doc(hidden)]
     pub demands: Vec<SymbolDemand>,
     /// Version nodes it needs of libraries that are not NVIDIA's (`libstdc++.so.6` and its kin).
     #[doc(hidden)]
     pub nodes: Vec<NodeDemand>,
-    /// Groups it needs in one release only: group, first parts of the version, who says so.
+    /// Groups that it needs in one release only: group, first parts of the version, source.
     #[doc(hidden)]
     pub releases: Vec<(String, Version, PathBuf)>,
-    /// The CUDA release it was built with.
+    /// The CUDA release that it was built with.
     pub cuda: Option<(u32, Option<u32>)>,
     /// The releases its metadata pins, by package name (`nvidia-cublas-cu12`).
     pub pins: BTreeMap<String, VersionRange>,
     /// The directories its interpreter imports from.
     #[doc(hidden)]
     pub sites: Vec<PathBuf>,
-    /// The programs that load it, by the paths they are started by.
+    /// The programs that load it, by the paths they start from.
     #[doc(hidden)]
     pub programs: Vec<PathBuf>,
-    /// What opens libraries by name for its code, besides its own objects: an interpreter's `_ctypes`.
+    /// Objects that open libraries by name for its code, besides its own: an interpreter's `_ctypes`.
     #[doc(hidden)]
     pub openers: Vec<PathBuf>,
-    /// Whether copies that its own run paths lead to stand before all others: it is no Python, or one of its files.
+    /// Whether copies in its own run paths override all others: not for a Python or its files.
     #[doc(hidden)]
     pub keeps_its_own: bool,
 }
 
 impl Requirement {
-    /// Nothing asked for yet.
+    /// An empty requirement.
     #[must_use]
     #[doc(hidden)]
     pub fn new(kind: Kind, text: String) -> Self {
@@ -105,7 +105,7 @@ impl Requirement {
             kind,
             text,
             path: None,
-            wants: Vec::new(),
+            needs: Vec::new(),
             demands: Vec::new(),
             nodes: Vec::new(),
             releases: Vec::new(),
@@ -118,13 +118,13 @@ impl Requirement {
         }
     }
 
-    /// Asks for a soname; asked twice, the harder want stays.
+    /// Adds a soname; of two, the harder need counts.
     #[doc(hidden)]
-    pub fn want(&mut self, soname: &str, hard: bool, by: &std::path::Path) {
-        match self.wants.iter_mut().find(|want| want.soname == soname) {
-            Some(want) if hard && !want.hard => *want = Want { soname: soname.to_owned(), hard, by: by.to_owned() },
+    pub fn need(&mut self, soname: &str, hard: bool, by: &std::path::Path) {
+        match self.needs.iter_mut().find(|need| need.soname == soname) {
+            Some(need) if hard && !need.hard => *need = Need { soname: soname.to_owned(), hard, by: by.to_owned() },
             Some(_) => {}
-            None => self.wants.push(Want { soname: soname.to_owned(), hard, by: by.to_owned() }),
+            None => self.needs.push(Need { soname: soname.to_owned(), hard, by: by.to_owned() }),
         }
     }
 }

@@ -1,19 +1,20 @@
-//! What is a file's own: the directory tree that it was installed with.
+//! The directory tree that a file was installed with.
 //!
-//! Takes a program or a library; tells whether a copy belongs to it though no run path leads there, as in an application
-//! whose start script sets `LD_LIBRARY_PATH`. What many share is nobody's own: `/usr`, a home directory, an environment.
+//! Takes a program or a library; decides whether a copy belongs to it though no run path finds it, as in an
+//! application whose start script sets `LD_LIBRARY_PATH`. Shared trees belong to no file: `/usr`, a home directory, an
+//! environment.
 
 use crate::host::Host;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// Directories in which an application spreads what it installs.
+/// The subdirectories of an application.
 const PARTS: [&str; 6] = ["bin", "lib", "lib64", "libexec", "plugins", "sbin"];
 
-/// Directories in which unrelated things stand beside each other.
+/// Directories that hold unrelated trees.
 const SHARED: [&str; 8] = ["/", "/home", "/opt", "/root", "/tmp", "/usr", "/usr/local", "/var/tmp"];
 
-/// The tree of `file`: its directory, or what that is a part of. `None` where it stands among others.
+/// The tree of `file`: its directory, or the parent of such a subdirectory. `None` in a shared directory.
 fn tree(host: &Host, file: &Path) -> Option<PathBuf> {
     let real = host.canonical(file).ok()?;
     let mut dir = real.parent()?;
@@ -29,7 +30,7 @@ fn tree(host: &Host, file: &Path) -> Option<PathBuf> {
     (!shared && !environment && !packages).then(|| dir.to_owned())
 }
 
-/// Whether the copy at `path` stands in the tree of one of the files.
+/// Whether the copy at `path` is in the tree of one of the files.
 pub(crate) fn is_own(host: &Host, files: &[&Path], path: &Path) -> bool {
     let Ok(real) = host.canonical(path) else { return false };
     files.iter().filter_map(|file| tree(host, file)).any(|tree| real.starts_with(tree))
@@ -41,7 +42,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn an_application_has_a_tree_and_what_is_shared_is_nobodys() {
+    fn an_application_has_a_tree_and_shared_directories_have_none() {
         let dir = tempfile::tempdir().unwrap();
         for file in [
             "opt/app/bin/app",
@@ -65,7 +66,7 @@ mod tests {
         assert_eq!(of("/opt/app/bin/app"), Some("/opt/app".into()));
         assert_eq!(of("/opt/app/lib/plugins/p.so"), Some("/opt/app".into()));
         assert_eq!(of("/tmp/app/_internal/x.so"), Some("/tmp/app/_internal".into()));
-        for shared in ["/usr/bin/app", "/home/me/a.out", "/venv/bin/tool", "/site-packages/_c.so", "/nowhere"] {
+        for shared in ["/usr/bin/app", "/home/me/a.out", "/venv/bin/tool", "/site-packages/_c.so", "/missing"] {
             assert_eq!(of(shared), None, "{shared}");
         }
         let own = |file: &str, copy: &str| is_own(&host, &[Path::new(file)], Path::new(copy));

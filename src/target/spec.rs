@@ -6,11 +6,11 @@ use crate::tables::{TorchRow, Version, families, parse_library_name, sonames_of,
 use std::path::Path;
 use std::str::FromStr;
 
-/// Why a SPEC is none.
+/// Why a SPEC is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
-    /// It cannot be read.
+    /// It cannot be parsed.
     #[error("invalid torch version `{0}`: expected `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`")]
     Malformed(String),
     /// No known release fits.
@@ -91,7 +91,7 @@ impl std::fmt::Display for Spec {
 }
 
 impl Spec {
-    /// Whether it asks for nothing in particular.
+    /// Whether it is `auto`.
     #[must_use]
     pub fn is_auto(&self) -> bool {
         self.bound.is_none() && self.tag.is_none()
@@ -103,14 +103,14 @@ impl Spec {
     pub fn admits(&self, version: &str, tag: Option<&str>) -> bool {
         let release = version.split('+').next().unwrap_or(version);
         let Some(found) = Version::parse(release) else { return self.is_auto() };
-        let fits = self.bound.as_ref().is_none_or(|(bound, wanted)| match bound {
-            Bound::Prefix => found.starts_with(wanted),
-            Bound::AtLeast => found >= *wanted,
-            Bound::Above => found > *wanted,
-            Bound::AtMost => found <= *wanted,
-            Bound::Below => found < *wanted,
+        let fits = self.bound.as_ref().is_none_or(|(bound, required)| match bound {
+            Bound::Prefix => found.starts_with(required),
+            Bound::AtLeast => found >= *required,
+            Bound::Above => found > *required,
+            Bound::AtMost => found <= *required,
+            Bound::Below => found < *required,
         });
-        fits && self.tag.as_deref().is_none_or(|wanted| tag == Some(wanted))
+        fits && self.tag.as_deref().is_none_or(|required| tag == Some(required))
     }
 
     /// Whether an installed build fits.
@@ -132,7 +132,7 @@ impl Spec {
             .ok_or_else(|| SpecError::Unknown(self.text.clone()))
     }
 
-    /// What the newest known build that fits asks for: its pins, from the tables.
+    /// The requirement of the newest known build that fits: its pins, from the tables.
     #[doc(hidden)]
     pub fn require(&self) -> Result<Requirement, SpecError> {
         let row = self.known()?;
@@ -142,11 +142,11 @@ impl Spec {
         requirement.cuda = number(major).map(|major| (major, row.cuda_version.minor().and_then(number)));
         let by = Path::new("torch");
         for (family, range) in &row.pins {
-            // What a family is named after is needed; its other libraries come and go with the releases.
+            // The main library of a family is needed; its others vary between releases.
             let is_main = |soname: &&str| {
                 parse_library_name(*soname).is_some_and(|name| name.stem().eq_ignore_ascii_case(family))
             };
-            // cuDNN 8 and 9 were both built for CUDA 12: the pin tells which is meant.
+            // cuDNN 8 and 9 were both built for CUDA 12: the pin decides.
             let pinned = range.exact().map(Version::major);
             let of_pin = |soname: &str| {
                 parse_library_name(soname).and_then(|name| name.version).map(|version| version.major()) == pinned
@@ -156,7 +156,7 @@ impl Spec {
             for soname in sonames_of(major, family) {
                 let main = mains.contains(&soname);
                 if !several || of_pin(soname) {
-                    requirement.want(soname, main, by);
+                    requirement.need(soname, main, by);
                 }
             }
             for wheel in families().iter().filter(|row| row.family == *family).flat_map(|row| row.wheel_names(major)) {
@@ -172,12 +172,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_torch_that_is_not_installed_asks_for() {
+    fn the_requirement_of_a_torch_that_is_not_installed() {
         let requirement = "2.5.1+cu124".parse::<Spec>().unwrap().require().unwrap();
-        let hard = |soname: &str| requirement.wants.iter().find(|want| want.soname == soname).map(|want| want.hard);
+        let hard = |soname: &str| requirement.needs.iter().find(|need| need.soname == soname).map(|need| need.hard);
         assert_eq!(hard("libcublas.so.12"), Some(true));
         assert_eq!(hard("libcudnn.so.9"), Some(true));
-        // Another name for the same in later releases: not both can be there.
+        // Later releases renamed the library: never both exist.
         assert_eq!(hard("libnvtx3interop.so.1"), Some(false));
         assert_eq!(hard("libcublas.so.13"), None);
         assert_eq!(hard("libcudnn.so.8"), None);

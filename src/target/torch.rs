@@ -1,4 +1,4 @@
-//! What an installed torch asks for.
+//! The requirement of an installed torch.
 
 use super::{Closure, Kind, Requirement};
 use crate::host::Kind as FileKind;
@@ -7,7 +7,7 @@ use crate::python::{Interpreter, TorchBuild};
 use std::os::unix::ffi::OsStrExt;
 
 impl TorchBuild {
-    /// What it asks for, read from its own objects: those that `import torch` maps, and those it loads later.
+    /// The requirement from its own objects: those that `import torch` maps, and those that it opens later.
     #[must_use]
     #[doc(hidden)]
     pub fn require<'l>(

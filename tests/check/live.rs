@@ -5,7 +5,7 @@ use crate::support::*;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
-/// Opens its arguments, says so, and waits for the end of its input.
+/// Opens its arguments, reports it, and waits for the end of its input.
 const WAITER: &str = r#"
 #include <dlfcn.h>
 #include <stdio.h>
@@ -71,7 +71,7 @@ fn check_pid_sees_replaced_files_and_an_ended_process() {
     lab.copy("libcublas.so.12", 2);
     let (_, value) = answer(&mut cudashim(&["check", "--pid", &waiter.pid()]), "check.json");
     assert_eq!(ids(&value), ["replaced-file"], "{value:#}");
-    // A copy of the maps from before does not say so, but the inode does.
+    // An earlier copy of the maps does not show it, but the inode does.
     let saved = lab.write("saved", maps);
     let (_, value) = answer(&mut cudashim(&["check", "--maps", saved.to_str().unwrap()]), "check.json");
     assert_eq!(ids(&value), ["replaced-file"], "{value:#}");

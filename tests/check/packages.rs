@@ -35,7 +35,7 @@ fn check_names_a_package_that_is_not_installed() {
         assert!(seen.out.ends_with(&says), "{}", seen.out);
         assert_eq!(check(&world, word).1["verdict"], "fails");
     }
-    // A library of the environment's wheels is judged as it stands there.
+    // A library of the environment's wheels is judged by its file there.
     let (code, value) = check(&world, "cublas");
     assert_eq!((code, object(&value, "libcublas.so.12")["rule"].as_str()), (0, Some("path")));
 }
@@ -54,16 +54,16 @@ fn check_package_opens_its_libraries_and_finds_the_wheels() {
             ("onnxruntime/capi/libonnxruntime_providers_cuda.so", provider),
         ],
     );
-    // The provider is there; what that needs is nowhere, or off every path.
+    // The provider is there; the library it needs is missing, or in no search path.
     for is_there in [false, true] {
         if is_there {
             venv.nvidia("cublas", "12.8.4.1", cublas_alone());
         }
         let (code, value) = check(&world, "onnxruntime");
         assert_eq!((code, value["verdict"].as_str()), (1, Some("fails")), "{value:#}");
-        let lost = value["not_found"].as_array().unwrap().iter().filter(|lost| lost["optional"] == false);
-        let lost: Vec<&str> = lost.map(|lost| lost["name"].as_str().unwrap()).collect();
-        assert_eq!(lost, ["libcublas.so.12"], "{value:#}");
+        let required = value["not_found"].as_array().unwrap().iter().filter(|entry| entry["optional"] == false);
+        let names: Vec<&str> = required.map(|entry| entry["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["libcublas.so.12"], "{value:#}");
         let path = object(&value, "libonnxruntime_providers_cuda.so")["path"].as_str().unwrap();
         assert!(Path::new(path).starts_with(&venv.site), "{path}");
         let says = value["findings"][0]["says"].as_str().unwrap();
@@ -74,7 +74,7 @@ fn check_package_opens_its_libraries_and_finds_the_wheels() {
     let (code, value) = check(&world, "jax");
     assert_eq!((code, ids(&value)), (0, vec![]), "{value:#}");
     assert_eq!(object(&value, "libcublas.so.12")["rule"], "path");
-    // TensorFlow asks by soname, from a library with run paths of its own.
+    // TensorFlow opens by soname, from a library with its own run paths.
     let framework = Lib::new("libtensorflow_framework.so.2").unversioned();
     let cc = Lib::new("libtensorflow_cc.so.2").unversioned().uses("libtensorflow_framework.so.2", &[]);
     let framework = framework.link("-rpath,$ORIGIN/../nvidia/cublas/lib");

@@ -8,14 +8,14 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What dlopen of a file says in a process of the stand-in for Python.
+/// The result of dlopen of a file in a process of the stand-in for Python.
 fn really(venv: &Venv, library_path: &str, file: &Path) -> String {
     let mut command = Command::new(venv.python());
     let output = command.env_clear().env("LD_LIBRARY_PATH", library_path).arg("--load").arg(file).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// What `check` says of it.
+/// The report of `check`.
 fn check(world: &Machine, library_path: &str, file: &Path) -> (i32, Value) {
     let mut command = world.cudashim(["check", "--python", "venv"]);
     command.arg(file).env("LD_LIBRARY_PATH", library_path);
@@ -66,7 +66,7 @@ fn check_predicts_an_older_copy_on_ld_library_path() {
     let missing = &value["missing"][0];
     assert_eq!((missing["symbol"].as_str(), missing["later"].as_bool()), (Some("__nvJitLinkCreate_12_4"), Some(false)));
     assert_eq!(object(&value, "libnvJitLink.so.12")["rule"], "ld_library_path");
-    // Without symbols the file is found as well, and nothing is said of what it lacks.
+    // Without symbols the file is found as well, and its undefined symbols are not reported.
     let mut quick = world.cudashim(["check", "--python", "venv", "--no-symbols"]);
     let (code, value) = answer(quick.arg(&file).env("LD_LIBRARY_PATH", &old), "check.json");
     assert_eq!((code, value["verdict"].as_str()), (0, Some("loads")));
@@ -92,7 +92,7 @@ fn check_predicts_missing_damaged_and_foreign_majors() {
     assert!(truth.contains("version `libnvJitLink.so.12' not found"), "{truth}");
     assert!(ids(&value).contains(&"major-symlink-hack"), "{value:#}");
     assert!(value["missing"].as_array().unwrap().iter().any(|missing| missing["symbol"].is_null()));
-    // And nowhere at all.
+    // And in no directory.
     fs::remove_file(&wheel).unwrap();
     let (value, truth) = agreed(&world, &venv, "", &file);
     assert!(truth.contains("libnvJitLink.so.12: cannot open shared object file"), "{truth}");
@@ -147,11 +147,11 @@ fn check_predicts_missing_parts_that_are_dlopened() {
     let (value, truth) = agreed(&world, &venv, "", &venv.site.join("nvidia/cudnn/lib/libcudnn.so.9"));
     assert_eq!((truth.as_str(), value["verdict"].as_str()), ("ok", Some("loads")));
     assert_eq!(ids(&value), ["cudnn9-sublib-not-found"]);
-    let lost = value["not_found"].as_array().unwrap().iter().filter(|lost| lost["optional"] == false);
-    let names: Vec<&str> = lost.map(|lost| lost["name"].as_str().unwrap()).collect();
+    let not_found = value["not_found"].as_array().unwrap().iter().filter(|entry| entry["optional"] == false);
+    let names: Vec<&str> = not_found.map(|entry| entry["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["libcudnn_cnn.so.9", "libcudnn_ops.so.9"]);
     // A driver that is not there is no fault.
-    assert!(value["not_found"].as_array().unwrap().iter().all(|lost| lost["later"] == true), "{value:#}");
+    assert!(value["not_found"].as_array().unwrap().iter().all(|entry| entry["later"] == true), "{value:#}");
     let mut strict = world.cudashim(["check", "--python", "venv", "--strict"]);
     assert_eq!(answer(strict.arg(venv.site.join("nvidia/cudnn/lib/libcudnn.so.9")), "check.json").0, 1);
 }
@@ -182,7 +182,7 @@ fn check_predicts_torch_before_and_after_the_remedy() {
     assert_eq!((code, value["verdict"].as_str()), (1, Some("fails")));
     let next: Vec<&str> = value["next"].as_array().unwrap().iter().filter_map(|line| line.as_str()).collect();
     assert_eq!(next, ["eval \"$(cudashim env --python venv)\""]);
-    // The torch opens it itself where its `__init__` says so: then the older one comes too late.
+    // The torch opens it itself if its `__init__` does: then the older one comes too late.
     let init = "\ndef _preload_cuda_deps(folder, name):\n    pass\n\n\ndef _load_global_deps():\n    try:\n        pass\n    except OSError as err:\n        cuda_libs = {\"nvjitlink\": \"libnvJitLink.so.*[0-9]\", \"cusparse\": \"libcusparse.so.*[0-9]\"}\n\n\n";
     fs::write(venv.site.join("torch/__init__.py"), init).unwrap();
     world.write("old/libcusparse.so.12", "");
@@ -242,12 +242,12 @@ fn check_judges_a_package_as_installed() {
         lib.build(&venv.site.join("tensorflow/libtensorflow_framework.so.2"));
         venv.dist_info("tensorflow", "2.20.0", "", "");
         let (code, value) = ask("tensorflow");
-        let lost = value["not_found"].as_array().unwrap().iter().any(|lost| lost["name"] == "libcublas.so.12");
-        (code, lost, ids(&value).concat())
+        let not_found = value["not_found"].as_array().unwrap().iter().any(|entry| entry["name"] == "libcublas.so.12");
+        (code, not_found, ids(&value).concat())
     };
     assert_eq!(tensorflow("/nowhere"), (0, true, "bare-name-dlopen-consumers".to_owned()));
     assert!(!tensorflow("$ORIGIN/../nvidia/cublas/lib").1);
-    // What nobody has installed is judged by its row alone.
+    // A package that is not installed is judged by its row.
     assert_eq!(ask("ctranslate2").0, 1);
 }
 
@@ -322,7 +322,7 @@ fn check_refuses_what_it_cannot_read() {
         assert_eq!(output.status.code(), Some(2), "{subject}: {error}");
         assert!(error.contains(says), "{subject}: {error}");
     }
-    // A script stands for its interpreter.
+    // A script counts as its interpreter.
     world.write("script", format!("#!{}\n", venv.dir.join("bin/tool").display()));
     world.mode("script", 0o755);
     symlink(venv.python(), venv.dir.join("bin/tool")).unwrap();
@@ -332,7 +332,7 @@ fn check_refuses_what_it_cannot_read() {
     assert_eq!(run(&["--torch", "2.5.1", "--python", "venv"]).status.code(), Some(2));
 }
 
-/// A program of a few lines, linked against this library, which asks for what nobody has.
+/// A program of a few lines, linked against this library, which needs a missing symbol.
 fn calls(world: &Machine, name: &str, asks: &str, args: &[&str]) -> PathBuf {
     let (dir, source) = (world.path(""), format!("{asks}\n"));
     world.write("asks.c", source);
@@ -354,7 +354,7 @@ fn calls(world: &Machine, name: &str, asks: &str, args: &[&str]) -> PathBuf {
     world.path(name)
 }
 
-/// What a program is linked with is bound at the first call, unless somebody says otherwise.
+/// What a program is linked with is bound at the first call, unless BIND_NOW is set.
 #[test]
 fn check_reports_lazily_bound_calls() {
     let call = "int omega(void); int use(void) { return omega(); }";
@@ -381,7 +381,7 @@ fn check_reports_lazily_bound_calls() {
     }
 }
 
-/// Every process that can open a library has the C library, wherever that library may look, or ask, for it.
+/// Every process that can open a library has the C library mapped, whatever a library's search paths are.
 #[test]
 fn check_finds_the_c_library() {
     let world = Machine::new();
@@ -411,7 +411,7 @@ fn check_reports_a_filter_cycle() {
     let _ = world.cudashim(["resolve", "--for"]).arg(&file).arg("--place").arg(world.path("")).output().unwrap();
 }
 
-/// Who reads JSON gets some, also where there is nothing to say.
+/// JSON is printed even if there is nothing to check.
 #[test]
 fn check_has_nothing_to_check() {
     let world = Machine::new();

@@ -100,7 +100,7 @@ fn stranger_without_a_fitting_copy_gets_the_set() {
     let extension = Lib::new("_c.so").unversioned().source("int PyInit(void); int (*init)(void) = PyInit;");
     let extension = extension.uses(CUDART, &["cudaBoth"]).build(&case.world.path("work/d.so"));
     assert_eq!(case.standing(&extension, None), Standing::Set);
-    // Its run path leads to the very file of the set.
+    // Its run path finds the file of the set.
     let same = case.file(
         "venv/lib/python3.11/site-packages/foo/e.so",
         "cudaBoth",

@@ -9,7 +9,7 @@ use std::process::Command;
 const PROGRAM: &str =
     "#include <stdio.h>\nint which(void);\nint main(void) { printf(\"%d\\n\", which()); return 0; }\n";
 
-/// A program whose library stands in three places; each copy tells its number.
+/// A program whose library is in three places; each copy returns its number.
 fn lab() -> Machine {
     let lab = Machine::new();
     for (dir, number) in [("a", 1), ("b", 2), ("own", 3)] {
@@ -57,7 +57,7 @@ fn why_takes_path_entries_away_one_by_one() {
     }
     assert_eq!(without[1]["winner"]["rule"], "runpath");
     assert!(without[2]["winner"].is_null());
-    // Where each stands in the list.
+    // The position of each in the list.
     let places = value["places"].as_array().unwrap();
     let tried = |at: usize| (places[at]["entry"].as_u64(), places[at]["tried"][0]["stands"].as_str());
     assert_eq!((tried(0), tried(1)), ((Some(1), Some("no_directory")), (Some(2), Some("object"))));

@@ -1,4 +1,4 @@
-//! Which interpreter is run to be asked for its paths: none that somebody else could have written or laid down.
+//! Which interpreter is run to query its paths: none that another user could have written or placed.
 
 use crate::support::*;
 use std::fs::{self, Permissions};
@@ -6,14 +6,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file that stands in for a Python which no `pyvenv.cfg` describes: it says that it ran, and answers as one does.
+/// A file that stands in for a Python which no `pyvenv.cfg` describes: it records that it ran, and answers as a Python
+/// does.
 fn python(world: &Machine, path: &str) -> PathBuf {
     let ran = world.path("ran");
     let text = "printf '%s\\0/usr\\0003.12\\000/nowhere' \"$0\"";
     world.script(path, &format!("#!/bin/sh\n: > {}\n{text}\n", ran.display()))
 }
 
-/// Whether a command runs it, and what the command says.
+/// Whether a command runs it, and the command's output.
 fn runs(world: &Machine, command: &mut Command) -> (bool, String) {
     let _ = fs::remove_file(world.path("ran"));
     let seen = Process::of(command);
@@ -50,10 +51,10 @@ fn python_that_others_may_write_is_not_run() {
     assert!(resolve(&[]).0);
     for (path, open, closed) in [(&tools, 0o777, 0o755), (&file, 0o775, 0o755)] {
         set(path, open);
-        // The answer of before stands; a question that is new has none.
+        // The cached answer is still valid; a new request has none.
         assert!(!resolve(&[]).0);
         let (ran, says) = resolve(&["--python", file.to_str().unwrap()]);
-        assert!(!ran && says.contains(&format!("`{}` can be written by", path.display())), "{says}");
+        assert!(!ran && says.contains(&format!("`{}` is writable by", path.display())), "{says}");
         set(path, closed);
     }
     assert!(resolve(&["--python", file.to_str().unwrap()]).0);

@@ -20,7 +20,7 @@ fn plan(seen: &Process) -> String {
         .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The process is what its shim says it is, whatever its command line says: that of this test is no Python's.
+/// The process is identified by its shim, not by its command line: that of this test is not a Python's.
 #[test]
 fn plan_for_knows_a_process_by_its_program() {
     let (world, venv) = sound();
@@ -29,7 +29,7 @@ fn plan_for_knows_a_process_by_its_program() {
     assert!(text.contains(&*venv.site.to_string_lossy()));
 }
 
-/// A program that asks gets a plan that is for it: of the environment that is active, too.
+/// A program that requests a plan gets one for itself: from the active environment, too.
 #[test]
 fn plan_for_names_the_asker_in_the_plan() {
     let (world, venv) = sound();

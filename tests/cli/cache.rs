@@ -22,7 +22,7 @@ fn load(world: &Machine, venv: &Venv) -> Command {
     command
 }
 
-/// Adds a package that asks for one more library: the answer is another one.
+/// Adds a package that needs one more library: the answer changes.
 fn changed(venv: &Venv) {
     let library = Lib::new("_x.so").unversioned().uses("libcurand.so.10", &["curandCreate"]);
     let curand = Lib::new("libcurand.so.10").defines(&["curandCreate"]);

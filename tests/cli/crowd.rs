@@ -7,7 +7,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
-/// A hundred workers of a job start at once: one answers for all, and nobody gets half of an answer and half of another.
+/// A hundred workers of a job start at once: one computes the answer for all, and no worker gets a mixture of two
+/// answers.
 #[test]
 fn cache_answers_once_for_many_processes() {
     let (world, venv) = sound();
@@ -44,7 +45,7 @@ fn cache_may_be_a_link_to_a_directory_of_ones_own() {
     let healed = load();
     assert_eq!(healed.ok(), "ok\n");
     assert!(room.join("plans").is_dir());
-    // What others may write to is none, however it is reached.
+    // A directory that others may write to is not used, by any path.
     fs::set_permissions(&room, fs::Permissions::from_mode(0o777)).unwrap();
     assert_eq!(load().code, Some(125));
     fs::set_permissions(&room, fs::Permissions::from_mode(0o700)).unwrap();

@@ -1,4 +1,4 @@
-//! What stands in an environment's library directory and is no library: the good copy elsewhere is chosen, and
+//! Files in an environment's library directory that are not libraries: the good copy elsewhere is chosen, and
 //! everything else goes on.
 
 use super::chosen;
@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 /// Puts something at the path of the environment's libcublasLt, finds the copy in `/opt/mine` chosen instead, and gives
-/// what is said of the first.
+/// the report about the first.
 fn instead_of(put: impl Fn(&Path)) -> String {
     let (world, venv) = Machine::with_venv();
     torch(&venv);
@@ -89,7 +89,7 @@ fn resolve_skips_another_class_or_machine() {
     […]/libcublasLt.so.12 (12.4.5.8)
     not chosen: an object for another machine: 32-bit [MACHINE]
     ");
-    // s390x is none of the machines this is built for.
+    // cudashim is not built for s390x.
     insta::assert_snapshot!(rewritten(|bytes| bytes[18] = 22), @"
     […]/libcublasLt.so.12 (12.4.5.8)
     not chosen: an object for another machine: 64-bit s390

@@ -1,5 +1,5 @@
-//! What the judge says is what is done: a set that does not load is not started with, what loads as it is runs as it is,
-//! and what is healed is said to be healed.
+//! Commands follow the judge: a set that does not load is not started, a target that loads without one runs without
+//! one, and a healed target is reported as healed.
 
 use super::run::hijack;
 use super::{json, sound};
@@ -36,7 +36,7 @@ fn run_refuses_a_set_that_does_not_load() {
         let seen = world.run(command);
         assert!(seen.code == Some(1) && seen.err.contains(&line), "{command:?}: {:?} {}", seen.code, seen.err);
     }
-    // doctor says the same, in the same words.
+    // doctor prints the same text.
     let (_, page) = json(&mut world.cudashim(["doctor", "--python", "venv", "--no-devices"]));
     let remedy = page["findings"][0]["remedies"][0]["command"].as_str().unwrap();
     assert_eq!(format!("`{remedy}`"), line);
@@ -66,7 +66,7 @@ fn doctor_sees_what_env_healed() {
     assert_eq!(json(&mut bare(&["check", "--python", "venv"])).1["verdict"], "fails");
     let (code, page) = json(&mut bare(&["doctor", "--python", "venv", "--no-devices"]));
     assert_eq!((code, page["findings"][0]["id"].as_str()), (Some(1), Some("cublaslt-older-wins")));
-    // The line is typed as it stands, by a shell that has `cudashim`.
+    // The line is run unchanged by a shell that has `cudashim`.
     let line = page["findings"][0]["remedies"][0]["command"].as_str().unwrap();
     let shell = |then: &str| {
         let mut shell = Command::new("/bin/sh");
@@ -93,7 +93,7 @@ fn doctor_sees_what_env_healed() {
     assert_eq!(shell("cudashim check --python venv --bare").code, Some(1));
 }
 
-/// Where a copy of a library stands, and which.
+/// The place of a copy of a library, and which one.
 const STATES: [&str; 4] = ["sound", "older", "older first", "missing"];
 
 /// A torch of three libraries, each in one of the states; `LD_LIBRARY_PATH` names `/old`.
@@ -129,8 +129,8 @@ fn machine(states: [usize; 3]) -> (Machine, crate::support::Venv) {
     (world, venv)
 }
 
-/// On machines of every kind: what ld.so does, doctor says; `run` refuses what it cannot load, and nothing else; and a
-/// line about a variable heals where it is typed.
+/// On machines of every kind: doctor predicts what ld.so does; `run` refuses what it cannot load, and nothing else; and
+/// a line about a variable heals where it is typed.
 #[test]
 fn doctor_and_run_agree_with_ld_so() {
     for number in (0..64).step_by(3) {

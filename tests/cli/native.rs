@@ -1,10 +1,10 @@
-//! Programs that are no Python: what is theirs stands, the environment that is active or named gives the rest.
+//! Native programs: their own libraries are kept, the active or named environment provides the rest.
 
 use super::{chosen, json};
 use crate::support::*;
 use std::path::{Path, PathBuf};
 
-/// Opens the names it is given, then says which files named `libcu…` or `libnv…` are mapped.
+/// Opens the given names, then prints which files named `libcu…` or `libnv…` are mapped.
 const MAPPED: &str = r#"
 #include <dlfcn.h>
 #include <stdio.h>
@@ -85,7 +85,7 @@ impl Case {
         Process::of(command.envs(variables.iter().copied()))
     }
 
-    /// The same, as the paths that are mapped, sorted, with nothing said.
+    /// The same, as the sorted mapped paths, without notes.
     fn maps(&self, options: &[&str], program: &Path, arguments: &[&str], variables: &[(&str, &Path)]) -> Vec<PathBuf> {
         let seen = self.run(options, program, arguments, variables);
         assert_eq!((seen.code, &*seen.err), (Some(0), ""), "{}", seen.out);
@@ -138,7 +138,7 @@ fn native_run_path_copy_is_kept() {
     let variables = [("VIRTUAL_ENV", &*venv)];
     let program = case.linked("app/prog", "cudaBoth", &["-Wl,-rpath,$ORIGIN/lib"]);
     assert_eq!(case.maps(&[], &program, &[], &variables), [own.clone(), case.in_venv(FFT)]);
-    // A start script that leads to the application's own directory says the same.
+    // A start script that names the application's own directory gives the same.
     let scripted = case.linked("app/scripted", "cudaBoth", &[]);
     let lib = case.world.path("app/lib");
     let maps = case.maps(&[], &scripted, &[], &[variables[0], ("LD_LIBRARY_PATH", &lib)]);
@@ -226,7 +226,7 @@ fn native_bundled_names_are_not_in_the_set() {
     assert_eq!(maps, [own, case.in_venv(FFT)]);
 }
 
-/// NVRTC is linked against nothing, and opens the builtins of its own release.
+/// NVRTC is linked against nothing, and opens the builtins of the same release.
 #[test]
 fn native_library_brings_what_it_dlopens() {
     let (world, venv) = Machine::with_venv();
@@ -268,7 +268,7 @@ fn native_doctor_agrees_with_run() {
     assert!(said.contains("[library-not-found]") && !said.contains("when a GPU is used:"), "{said}");
     let lines: Vec<&str> = said.lines().filter_map(|line| line.split_once("$ ")).map(|(_, line)| line).collect();
     assert_eq!(lines, [format!("cudashim run -- {}", program.display())], "{said}");
-    // What a shell is told for it is an auditor.
+    // The lines for a shell set an auditor.
     let mut command = case.world.cudashim(["env", "--for"]);
     let lines = Process::of(command.arg(&program).env("VIRTUAL_ENV", case.world.path("venv"))).out;
     assert!(lines.starts_with("export LD_AUDIT=") && !lines.contains("LD_PRELOAD="), "{lines}");

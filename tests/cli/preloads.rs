@@ -1,10 +1,10 @@
-//! What stands in `LD_PRELOAD` before us, and what we put into the environment.
+//! The previous entries of `LD_PRELOAD`, and the variables that cudashim sets.
 
 use super::sound;
 use crate::support::*;
 use std::fs;
 
-/// A library whose own needs are nowhere keeps every program from starting, ours or not.
+/// A library that needs a missing one prevents every program from starting, whether it is NVIDIA's or not.
 #[test]
 fn run_removes_an_unloadable_nvidia_entry_of_ld_preload() {
     let (world, venv) = sound();
@@ -51,7 +51,7 @@ fn env_sets_ld_audit_for_a_linked_program() {
     }
 }
 
-/// A launcher in an environment without CUDA starts another, which asks for its own.
+/// A launcher in an environment without CUDA starts another, which requests its own plan.
 #[test]
 fn run_passes_the_shim_through_a_launcher() {
     let (world, venv) = sound();
@@ -66,7 +66,7 @@ fn run_passes_the_shim_through_a_launcher() {
     assert!(named.code == Some(0) && named.err.contains("no libraries chosen"), "{}", named.err);
 }
 
-/// A lock of a repository may say what it likes: nothing is loaded that `verify` does not name as holding.
+/// A lock of a repository may have any content: nothing is loaded that `verify` does not report as unchanged.
 #[test]
 fn run_loads_nothing_of_a_foreign_repository() {
     let (world, venv) = sound();

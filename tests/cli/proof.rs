@@ -17,7 +17,7 @@ fn run_warns_that_the_shim_is_off() {
     assert_eq!(seen.err, "cudashim: CUDASHIM_OFF=1 is set: the shim does nothing\n");
 }
 
-/// A program of another class or machine: the loader would print a line for each process, and serve none.
+/// A program of another class or machine: the loader prints a line for each process, and maps no shim.
 #[test]
 fn run_warns_of_a_32_bit_program() {
     let (world, venv) = sound();
@@ -47,7 +47,7 @@ fn run_refuses_a_noexec_cache() {
     assert!(seen.err.contains("hint: set `CUDASHIM_CACHE` to a directory of your own"), "{}", seen.err);
 }
 
-/// ld.so says it for each process; `run` writes the file anew before it names it.
+/// ld.so reports it for each process; `run` rewrites the file before it names it.
 #[test]
 fn run_rewrites_a_missing_shim() {
     let (world, venv) = sound();

@@ -1,4 +1,4 @@
-//! Where no set fits: what is said, and what is proposed.
+//! No set fits: the error and the hints.
 
 use super::{json, sound};
 use crate::support::*;
@@ -47,7 +47,7 @@ fn resolve_fails_without_the_symbol() {
     --- stderr
     error: no set of libraries fits
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12
-      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs `cublasCreate_v2@libcublas.so.12` of libcublas.so.12, which 12.1.3.1 (`/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`) lacks
+      - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs `cublasCreate_v2@libcublas.so.12` of libcublas.so.12, which 12.1.3.1 (`/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`) does not define
     hint: `/venv/bin/python -m pip install --no-deps nvidia-cublas-cu12==12.4.5.8`
     ");
 }

@@ -25,7 +25,7 @@ fn run_heals_a_broken_ld_library_path() {
     }
 }
 
-/// A shell may start any environment: each process it starts gets the plan of its own.
+/// A shell may start any environment: each process it starts gets its own plan.
 #[test]
 fn run_heals_what_a_shell_starts() {
     let (world, venv) = sound();
@@ -79,7 +79,7 @@ fn run_takes_a_kept_plan() {
         Process::of(command.env("LD_LIBRARY_PATH", &library_path))
     };
     assert_eq!(load(&world).out, "ok\n");
-    // A file that is no longer the one the plan names is said to be so, and not handed out.
+    // A file that has changed since the plan was made is reported, and not handed out.
     Lib::new("libcublasLt.so.12")
         .defines(&["cublasLtCreate", "cublasLtNew"])
         .build(&venv.site.join("nvidia/cublas/lib/libcublasLt.so.12"));
@@ -209,7 +209,7 @@ fn env_quotes_paths() {
 fn env_without_a_set_exports_the_shim_alone() {
     let world = Machine::new();
     world.venv("venv").torch("2.5.1+cpu", None, &[], &[]);
-    // What the shell starts can ask for its own.
+    // Each process of the shell can request its own.
     let lines = Process::of(world.cudashim(["env", "--python", "venv"]).env("CUDASHIM_PLAN", "/of/another"));
     let says = "torch 2.5.1+cpu in `[R]/venv/lib/python3.11/site-packages` is built without CUDA: no libraries chosen";
     assert!(lines.all(&world).ends_with(&format!("--- stderr\ncudashim: {says}\n")), "{}", lines.err);

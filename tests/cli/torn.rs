@@ -1,4 +1,4 @@
-//! Environments with a fault of their own: it is said in one line with what mends it, and the command is started.
+//! Damaged environments: one line reports the fault and its remedy, and the command is started.
 
 use super::{json, sound};
 use crate::support::*;
@@ -11,7 +11,7 @@ fn run_warns_of_a_mismatched_part_and_hands_out_the_rest() {
     let ops = venv.site.join("nvidia/cudnn/lib/libcudnn_ops.so.9");
     let newer = Lib::new("libcudnn_ops.so.9").defines(&["cudnnAddTensor"]);
     newer.uses("libcudnn_graph.so.9", &["cudnnNewer"]).link("-rpath,$ORIGIN").build(&ops);
-    let told = format!(
+    let warning = format!(
         "warning: `libcudnn_ops.so.9` needs `cudnnNewer`, which `libcudnn_graph.so.9` 9.1.0.70 does not define \
          [cudnn9-torn-set]; type: {} -m pip install --force-reinstall --no-deps nvidia-cudnn-cu12==9.1.0.70",
         venv.python().display()
@@ -19,7 +19,7 @@ fn run_warns_of_a_mismatched_part_and_hands_out_the_rest() {
     // Made, and kept.
     for _ in 0..2 {
         let seen = Process::of(&mut world.load(&[], &venv));
-        assert_eq!((seen.code, &*seen.out, &*seen.err), (Some(0), "ok\n", &*format!("cudashim: {told}\n")));
+        assert_eq!((seen.code, &*seen.out, &*seen.err), (Some(0), "ok\n", &*format!("cudashim: {warning}\n")));
     }
     let (code, answer) = json(&mut world.cudashim(["resolve", "--python", "venv"]));
     let torn: Vec<_> = answer["problems"].as_array().unwrap().iter().collect();
@@ -29,7 +29,7 @@ fn run_warns_of_a_mismatched_part_and_hands_out_the_rest() {
     assert!(page.out.contains("of another release than their group"), "{}", page.out);
 }
 
-/// The loader takes `$ORIGIN` in a path for a token; what it would expand is not handed out, and that is said.
+/// The loader expands `$ORIGIN` in a path; such a library is not handed out, with a note.
 #[test]
 fn run_warns_of_an_environment_with_dollar_in_its_path() {
     let world = Machine::new();

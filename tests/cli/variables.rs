@@ -1,4 +1,4 @@
-//! One question by two doors: `run`, and a shim that asks for itself, have one plan, whatever a variable says.
+//! One request by two doors: `run`, and a shim without a plan, get the same plan, with any variable set.
 
 use super::sound;
 use crate::support::*;
@@ -7,7 +7,7 @@ use cudashim::internal::tables::variables;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A machine whose environment lacks cuDNN, which stands in `opt/cudnn`, a toolkit's directory and a conda environment's.
+/// A machine whose environment lacks cuDNN, which is in `opt/cudnn`, a toolkit's directory and a conda environment's.
 fn lacking() -> (Machine, Venv) {
     let (world, venv) = Machine::with_venv();
     torch(&venv);
@@ -19,7 +19,7 @@ fn lacking() -> (Machine, Venv) {
     (world, venv)
 }
 
-/// The image that a program says it was given, if any.
+/// The image that a program reports, if any.
 fn image(command: &mut Command) -> Option<PathBuf> {
     let seen = Process::of(command.env("CUDASHIM_LOG", "1"));
     let line = seen.err.lines().find_map(|line| line.split_once("]: plan ")?.1.split_once(": "));
@@ -47,7 +47,7 @@ fn variable_means_the_same_with_run_and_shim() {
     let ((lacking, poor), (whole, rich)) = (lacking(), sound());
     for row in variables() {
         let name = if row.prefix { format!("{}X", row.name) } else { row.name.to_owned() };
-        // Where it says where a library is, it decides.
+        // If it names the place of a library, it decides.
         let decides =
             row.read_by == "places" && name != "HOME" || name == "CUDASHIM_PLACE" || name == "LD_LIBRARY_PATH";
         let [run, plain] = if decides {

@@ -35,7 +35,7 @@ fn doctor_command_keeps_output_and_exit_code() {
     let explained = said.strip_prefix(&format!("{NCCL}\n\ncudashim doctor:\n")).unwrap();
     assert!(explained.contains("[nccl-older-wins]"), "{explained}");
     assert!(explained.contains(NCCL), "{explained}");
-    // What is said on stdout is read, too.
+    // stdout is read, too.
     let output = done(&world, &format!("echo '{NCCL}'; exit 1"));
     assert!(text(&output.stderr).contains("[nccl-older-wins]"));
 }
@@ -130,7 +130,7 @@ fn doctor_command_stop_works_with_job_control() {
     let doctor = env!("CARGO_BIN_EXE_cudashim");
     let stops = world.path("stops");
     std::fs::write(&stops, "kill -STOP $$; echo on; exit 5\n").unwrap();
-    // A shell with job control is told of the stop, and goes on with both.
+    // A shell with job control sees the stop, and continues both.
     let shell = world.path("shell");
     let lines =
         format!("set -m\n{doctor} doctor -- /bin/sh {}\necho stopped: $?\nfg\necho ended: $?\n", stops.display());
@@ -174,7 +174,7 @@ fn doctor_error_reads_both_ends_of_a_long_file() {
     let world = Machine::new();
     let path = world.path("log");
     let file = std::fs::File::create(&path).unwrap();
-    // Sparse: nobody reads what is between.
+    // Sparse: the middle is not read.
     file.set_len(1 << 33).unwrap();
     use std::os::unix::fs::FileExt;
     file.write_all_at(format!("\n{NCCL}\n").as_bytes(), (1 << 33) - 1000).unwrap();
@@ -244,7 +244,7 @@ fn doctor_command_reports_how_it_ended() {
     assert_eq!(code, Some(139));
     assert!(said.contains("`/bin/sh` was killed by SIGSEGV: "), "{said}");
     assert!(!said.contains("nothing is wrong"), "{said}");
-    // For want of memory the kernel kills without a word.
+    // The OOM killer prints nothing to the command's stderr.
     let (code, said) = explained("kill -KILL $$");
     assert_eq!((code, said.trim_end()), (Some(137), "cudashim: `/bin/sh` was killed by SIGKILL"));
     let (code, said) = explained(&format!("echo '{NCCL}' >&2; exit 1"));

@@ -31,10 +31,9 @@ fn doctor_conflicting_pins_have_no_remedy() {
     assert_eq!(found.cause, "other 1.0 requires nvidia-nccl-cu12==2.26.2, and 2.27.3 is installed");
     assert_eq!(commands(found), [""; 0], "{found:#?}");
     assert!(
-        found
-            .evidence
-            .iter()
-            .any(|seen| { seen.says == "torch 2.8.0+cu128 requires nvidia-nccl-cu12==2.27.3: no release satisfies both" })
+        found.evidence.iter().any(|seen| {
+            seen.says == "torch 2.8.0+cu128 requires nvidia-nccl-cu12==2.27.3: no release satisfies both"
+        })
     );
     let line = "install releases of other 1.0 and torch 2.8.0+cu128 that accept the same nvidia-nccl-cu12";
     assert_eq!(found.remedies[0].as_action(), Some(line));

@@ -30,7 +30,7 @@ fn cupy_without_its_libraries() {
     assert_eq!(cupy(without_gpu(), "").ids(), [("bare-name-dlopen-consumers", Fatal), ("no-driver", Fact)]);
 }
 
-/// CuPy 14: no run path leads from its modules to the wheels; cuda-pathfinder opens these before them.
+/// CuPy 14: the run paths of its modules do not name the wheels; cuda-pathfinder opens these before them.
 fn install_cupy(venv: &Venv) {
     let sparse = Lib::new("cusparse.so").unversioned().uses("libcusparse.so.12", &["cusparseCreate"]);
     let tensor = Lib::new("cutensor.so").unversioned().uses("libcutensor.so.2", &["cutensorCreate"]);
@@ -66,14 +66,14 @@ fn cupy_finds_what_cuda_pathfinder_opens() {
     let whole = || without_gpu().environment(install_cupy).environment(linker("12.8.93", "__nvJitLinkCreate_12_8"));
     // Without cuTENSOR it goes on.
     assert_eq!(whole().ids(), [("no-driver", Fact)]);
-    // It opens the file of the wheel, though another is on the search path; what that brings is judged all the same.
+    // It opens the file of the wheel, although another is on the search path; that one is judged too.
     let other = Lib::new("libcusparse.so.12").defines(&["cusparseOther"]);
     let other = whole().with("opt/cuda/lib64/libcusparse.so.12", &other).set("LD_LIBRARY_PATH", "/opt/cuda/lib64");
     other.is_healthy();
     let found =
         without_gpu().environment(install_cupy).environment(linker("12.1.105", "__nvJitLinkCreate_12_1")).first();
     assert_eq!((found.id, found.severity), ("nvjitlink-older-wins", Fatal));
-    // Where it finds none, another environment's is none either.
+    // If it finds none, that of another environment does not count.
     let gone = whole().without("venv/lib/python3.11/site-packages/nvidia/cublas");
     gone.venv("other").nvidia("cublas", "12.8.4.1", Lib::new("libcublas.so.12"));
     assert_eq!(gone.first().cause, "cupy-cuda12x 14.2.0 opens `libcublas.so.12`, and finds no copy");
@@ -83,10 +83,10 @@ fn cupy_finds_what_cuda_pathfinder_opens() {
     let toolkit = gone.with("usr/local/cuda-12.8/lib64/libcublas.so.12", &Lib::new("libcublas.so.12"));
     assert_eq!(toolkit.first().id, "bare-name-dlopen-consumers");
     toolkit.set("CUDA_PATH", "/usr/local/cuda-12.8").is_healthy();
-    // Without cuda-pathfinder nothing leads from the modules to the wheels.
+    // Without cuda-pathfinder the modules do not find the wheels.
     let alone = whole().without("venv/lib/python3.11/site-packages/cuda_pathfinder-1.9.1.dist-info");
     assert_eq!(alone.first().id, "library-not-found");
-    // It takes the newest major that is installed, whoever asks: the module of CUDA 12 gets nothing by that.
+    // It takes the newest major that is installed, for every consumer: that does not help the module of CUDA 12.
     let both = whole().environment(|venv| {
         let solver = Lib::new("cusolver.so").unversioned().uses("libcublas.so.12", &["cublasCreate"]);
         let file = "cupy_backends/cuda/libs/cublas.cpython-311-x86_64-linux-gnu.so";

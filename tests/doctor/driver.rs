@@ -3,7 +3,7 @@
 use super::{RUN, commands};
 use crate::support::*;
 use cudashim::internal::diagnose::Remedy;
-use cudashim::internal::driver::{Devices, End, Said};
+use cudashim::internal::driver::{Devices, DriverResponse, End};
 use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
 
 fn refusing(error: i32) -> Devices {
@@ -73,7 +73,7 @@ fn driver_nouveau_is_recognised() {
 fn driver_passed_through_gpu_is_a_fact() {
     let machine = Machine::new().gpu("0000:01:00.0", Some("vfio-pci"));
     assert_eq!(machine.ids(), [("no-driver", Fact), ("gpu-passed-through", Fact)]);
-    // Beside one that is in use, it is all there is to say.
+    // Beside one that is in use, it is the only finding.
     let machine = with_driver("570.124.06").gpu("0000:02:00.0", Some("vfio-pci"));
     assert_eq!(machine.ids(), [("gpu-passed-through", Fact)]);
 }
@@ -258,7 +258,7 @@ fn driver_stub_comes_first() {
     Lib::new("libcuda.so.1").build(&machine.path(&format!("{stubs}/libcuda.so")));
     assert_eq!(machine.ids(), []);
     let machine = machine.set("LD_LIBRARY_PATH", "/usr/local/cuda-12.4/lib64/stubs");
-    // Only who opens `libcuda.so` gets it.
+    // Only a request for `libcuda.so` resolves to it.
     assert_eq!(machine.ids(), [("stub-libcuda", Warning)]);
     let machine = machine.link(&format!("{stubs}/libcuda.so.1"), "libcuda.so");
     let found = machine.first();
@@ -319,7 +319,7 @@ fn driver_device_files_missing_or_closed() {
     let machine = with_driver("550.54.15").without("dev/nvidia-uvm");
     let found = machine.first();
     assert_eq!((found.id, commands(&found)), ("cuinit-999", vec!["sudo nvidia-modprobe -u -c=0"]));
-    // The first program that asks makes it, but not in a container.
+    // The first program that needs it creates it, but not in a container.
     let machine = machine.file("usr/bin/nvidia-modprobe", "");
     assert_eq!(machine.ids(), []);
     let machine = machine.file(".dockerenv", "");
@@ -333,7 +333,7 @@ fn driver_device_files_missing_or_closed() {
     // Of several GPUs one is enough.
     let one_open = with_driver("550.54.15").node("dev/nvidia1", 0o600);
     assert_eq!(one_open.ids(), []);
-    // An image has no devices, and that says nothing.
+    // An image has no devices, which is no evidence.
     assert_eq!(with_driver("550.54.15").without("dev").ids(), []);
 }
 
@@ -428,12 +428,12 @@ fn driver_error_counts_where_nothing_explains_it() {
     for (error, id) in ids {
         assert_eq!(with_driver("550.54.15").answers(refusing(error)).ids(), [(id, Fatal)], "{error}");
     }
-    // What is seen from outside says more.
+    // The kernel's files are better evidence.
     let machine = with_driver("550.54.15").without("dev/nvidia-uvm").answers(refusing(999));
     assert_eq!(machine.ids(), [("cuinit-999", Fatal)]);
     assert!(machine.first().cause.contains("missing"));
     let mut devices = Devices::default();
-    let mut said = Said::default();
+    let mut said = DriverResponse::default();
     said.error = Some(18);
     devices.nvml = Some(said);
     assert_eq!(with_driver("550.54.15").answers(devices).ids(), [("nvml-kernel-user-mismatch", Fatal)]);

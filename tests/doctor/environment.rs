@@ -216,6 +216,6 @@ fn two_torches() {
     assert_eq!(proof(&found[0], "variable"), [format!("PYTHONPATH=/opt/mine:{site}")]);
     assert_eq!(proof(&found[0], "file").len(), 2);
     assert_eq!(commands(&machine.set("PYTHONPATH", site).first()), ["unset PYTHONPATH"]);
-    // The environment's own directory by another way, and the same release, are nothing to say.
+    // The environment's own directory by another path, and the same release, are no finding.
     torch(without_gpu()).set("PYTHONPATH", "/venv/lib/python3.11/site-packages").is_healthy();
 }

@@ -33,7 +33,7 @@ fn machine() -> Machine {
     machine
 }
 
-/// What is said of a kind of evidence, with the paths.
+/// The evidence of a kind, with the paths.
 fn evidence(finding: &Finding, kind: &str) -> Vec<String> {
     let of_kind = finding.evidence.iter().filter(|evidence| evidence.kind == kind);
     of_kind
@@ -82,7 +82,7 @@ fn explain_says_that_the_machine_is_healthy_now() {
 fn explain_a_missing_library_by_its_owner() {
     let missing =
         |soname: &str| format!("OSError: {soname}: cannot open shared object file: No such file or directory");
-    // Of the set: whoever asks by name is to be run with it.
+    // Of the set: a consumer that opens it by name is to be run with the set.
     let report = machine().explain(&missing("libcusparse.so.12"));
     assert_eq!(lead(&report).id, "bare-name-dlopen-consumers");
     assert_eq!(commands(lead(&report)), [RUN]);
@@ -105,7 +105,7 @@ fn explain_completes_the_text_from_the_machine() {
     assert_eq!(lead(&report).id, "no-driver");
     assert_eq!(evidence(lead(&report), "message"), ["RuntimeError: Found no NVIDIA driver on your system."]);
     assert_eq!(report.findings.iter().filter(|finding| finding.id == "no-driver").count(), 1);
-    // One that says by itself what it is stays that.
+    // A message that identifies its class keeps it.
     let report = machine().explain("AssertionError: libcuda.so cannot found!");
     assert_eq!(lead(&report).id, "triton-libcuda-not-found");
     assert_eq!(evidence(lead(&report), "machine"), ["no NVIDIA driver on this machine"]);
@@ -129,7 +129,7 @@ fn explain_looks_at_the_file_named() {
     let files = evidence(lead(&report), "file");
     assert_eq!(files, ["/lib/libnccl.so.2: not an ELF file"]);
     let gone = machine.without("lib/libnccl.so.2").explain("OSError: /lib/libnccl.so.2: file too short");
-    assert_eq!(evidence(lead(&gone), "file"), ["/lib/libnccl.so.2: is not there now"]);
+    assert_eq!(evidence(lead(&gone), "file"), ["/lib/libnccl.so.2: does not exist now"]);
     assert_eq!(evidence(lead(&gone), "today"), ["the libraries of this machine do not show it now"]);
 }
 
@@ -161,12 +161,12 @@ fn explain_installs_no_other_cudnn_major_over_that_of_torch() {
     assert_eq!(commands(lead(&report)), [""; 0]);
     let action = format!("{:?}", lead(&report).remedies);
     assert!(action.contains("that is built for `libcudnn.so.9`, which this environment has"), "{action}");
-    // The one that is known to ask for either.
-    let asker = torch(Machine::new()).environment(|venv| {
+    // The package that is known to need either.
+    let needing = torch(Machine::new()).environment(|venv| {
         venv.dist_info("ctranslate2", "4.4.0", "", "");
     });
-    assert_eq!(commands(lead(&asker.explain(text))), ["/venv/bin/python -m pip install 'ctranslate2>=4.5'"]);
-    // Where nothing stands in the way: one wheel brings either major, and the line says which.
+    assert_eq!(commands(lead(&needing.explain(text))), ["/venv/bin/python -m pip install 'ctranslate2>=4.5'"]);
+    // If nothing else is wrong: one wheel per major, and the line names the right one.
     let bare = Machine::new().torch("2.1.2+cu121", "12.1").explain(text);
     assert!(commands(lead(&bare)).contains(&"/venv/bin/python -m pip install nvidia-cudnn-cu12==8.9.2.26"), "{bare:?}");
 }

@@ -45,7 +45,7 @@ pub(super) fn install_torch(venv: &Venv, version: &str, cuda: &str, pins: &[&str
     venv.wheel(&wheel, &release, &[(&format!("{dir}/libcudart.so.{major}"), cudart(major))]);
 }
 
-/// An extension of torch that wants these symbols of it.
+/// An extension of torch that needs these symbols of it.
 fn extension(symbols: &[&str]) -> Lib {
     Lib::new("_C.so").unversioned().takes("libc10_cuda.so", symbols)
 }
@@ -86,7 +86,10 @@ fn ext_torch_abi() {
         );
     });
     let found = audio.first();
-    assert_eq!(found.cause, "torch-scatter 2.1.2+pt25cu124 was built for torch 2.5, but torch 2.8.0+cu128 is installed");
+    assert_eq!(
+        found.cause,
+        "torch-scatter 2.1.2+pt25cu124 was built for torch 2.5, but torch 2.8.0+cu128 is installed"
+    );
     assert!(
         commands(&found)[0].ends_with("torch-scatter --find-links https://data.pyg.org/whl/torch-2.8.0+cu128.html")
     );
@@ -140,7 +143,7 @@ fn torchvision_torch_mismatch() {
     );
     assert_eq!(actions(&found), ["or keep it, and install torch 2.1.2"]);
     vision("0.20.1", "2.5.1", SET_DEVICE, "12.4").is_healthy();
-    // The release its metadata names is another, but all it wants is there.
+    // The release its metadata names is another, but all it needs is defined.
     let found = vision("0.20.0", "2.5.0", SET_DEVICE, "12.4").first();
     assert_eq!((found.id, found.severity), ("torchvision-torch-mismatch", Warning));
     // The same release for another CUDA major, which it refuses by itself.
@@ -204,7 +207,7 @@ fn torchcodec_npp_nvrtc() {
     let found = codec("2.9.1+cu128", "12.8", 13).first();
     assert!(found.cause.ends_with("it is built for CUDA 13, but torch for CUDA 12.8"), "{}", found.cause);
     assert!(commands(&found)[0].ends_with("torchcodec --index-url https://download.pytorch.org/whl/cu128"));
-    // With NPP on the path nothing is wrong; that no FFmpeg is there is not for us to say.
+    // With NPP on the path nothing is wrong; a missing FFmpeg is not a CUDA finding.
     let healed = codec("2.9.1+cu128", "12.8", 12).set("LD_LIBRARY_PATH", "/opt/npp");
     healed.with("opt/npp/libnppicc.so.12", &Lib::new("libnppicc.so.12").defines(&["nppiYUVToRGB"])).is_healthy();
 }
@@ -327,7 +330,7 @@ fn bare_name_dlopen_consumers() {
     assert_eq!(commands(&found), [RUN]);
     ctranslate(machine()).set("LD_LIBRARY_PATH", "/venv/lib/python3.11/site-packages/nvidia/cublas/lib").is_healthy();
     assert_eq!(ctranslate(without_gpu()).ids(), [("bare-name-dlopen-consumers", Fatal), ("no-driver", Fact)]);
-    // A package whose row of the table alone tells what it opens.
+    // A package known only by its row of the table.
     let paddle = machine().environment(|venv| venv.dist_info("paddlepaddle-gpu", "2.6.2", "", ""));
     let found = paddle.first();
     assert_eq!(found.cause, "paddlepaddle-gpu 2.6.2 opens `libcudnn.so` by name, not found by ld.so");
@@ -353,7 +356,10 @@ fn bnb_cudart_search() {
     let old = bnb("0.41.1", ALL);
     let found = old.first();
     assert_eq!((found.id, found.severity), ("bnb-cudart-search", Fatal));
-    assert_eq!(found.cause, "bitsandbytes 0.41.1 searches the directories of variables for libcudart, and does not find it");
+    assert_eq!(
+        found.cause,
+        "bitsandbytes 0.41.1 searches the directories of variables for libcudart, and does not find it"
+    );
     assert!(commands(&found)[0].ends_with("pip install --upgrade 'bitsandbytes>=0.43'"), "{:?}", found.remedies);
     let dir = "/venv/lib/python3.11/site-packages/nvidia/cuda_runtime/lib";
     assert_eq!(actions(&found), [format!("set LD_LIBRARY_PATH={dir} for this program alone")]);
@@ -365,7 +371,7 @@ fn bnb_cudart_search() {
     assert_eq!(actions(&found), ["set BNB_CUDA_VERSION=124: the nearest that is installed"]);
 }
 
-/// What a device says does not change what is found of frameworks.
+/// The devices do not change the findings of frameworks.
 #[test]
 fn frameworks_are_judged_the_same_with_devices() {
     let device = Device::new("NVIDIA H100 80GB HBM3", Compute { major: 9, minor: 0 });

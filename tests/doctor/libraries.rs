@@ -17,7 +17,7 @@ const RPATH: &str = "--disable-new-dtags,-rpath,$ORIGIN:$ORIGIN/../../nvidia/cub
 $ORIGIN/../../nvidia/cuda_runtime/lib:$ORIGIN/../../nvidia/cusparse/lib:$ORIGIN/../../nvidia/nccl/lib:\
 $ORIGIN/../../nvidia/cuda_nvrtc/lib:$ORIGIN/../../nvidia/nvtx/lib:$ORIGIN/../../nvidia/cusparselt/lib";
 
-/// A torch 2.8.0 for CUDA 12.8, with as much of NVIDIA's libraries as tells these findings apart.
+/// A torch 2.8.0 for CUDA 12.8, with the libraries of NVIDIA's that distinguish these findings.
 pub(super) struct Torch {
     /// `libtorch_cuda.so`.
     cuda: Lib,
@@ -72,7 +72,7 @@ impl Torch {
     }
 }
 
-/// torch's extension module, which leads to the rest.
+/// torch's extension module, which needs the rest.
 pub(super) fn extension() -> (&'static str, Lib) {
     let library = Lib::new("_C.so").unversioned().link("--disable-new-dtags,-rpath,$ORIGIN/lib");
     ("_C.cpython-311-x86_64-linux-gnu.so", library.uses_of("libtorch_cuda.so", None, &[]))
@@ -117,7 +117,7 @@ pub(super) fn driven() -> Machine {
     Torch::new().on(with_driver("570.86.15"))
 }
 
-/// The finding is the first on one machine, is told in a line that can be read, and is not there on the other.
+/// The finding is the first on one machine, has a readable line, and is missing on the other.
 pub(super) fn seen(id: &str, sick: &Machine, healthy: &Machine) -> Finding {
     let found = sick.first();
     let all = || sick.report().findings;
@@ -133,7 +133,7 @@ pub(super) fn suggests_run(found: &Finding) {
     assert_eq!(commands(found).first(), Some(&RUN), "{found:#?}");
 }
 
-/// A sound machine has nothing to tell of, with and without a driver.
+/// A sound machine has no findings, with and without a driver.
 #[test]
 fn libraries_sound_machine_has_no_finding() {
     assert_eq!(sound().ids(), [("no-driver", Severity::Fact)]);

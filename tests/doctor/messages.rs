@@ -126,7 +126,7 @@ fn other_languages_are_read() {
         ),
         ("x: /a/libnccl.so.2: en-tête ELF invalide", "truncated-or-foreign-elf"),
         ("x: /a/libnccl.so.2: файл слишком мал", "truncated-or-foreign-elf"),
-        // Where the letters beyond ASCII were lost, or there are none.
+        // Without the letters beyond ASCII.
         ("x: libcusparseLt.so.0: impossibile aprire il file oggetto condiviso", "optional-lib-missing"),
         ("x: libcusparseLt.so.0: Kann die Shared-Object-Datei nicht oeffnen", "optional-lib-missing"),
         ("x: libcusparseLt.so.0: Kann die Shared-Object-Datei nicht ?ffnen", "optional-lib-missing"),

@@ -1,5 +1,5 @@
 //! What a machine shows of a text that no rule looks for by itself, and what it does not: then the causes that are
-//! possible, and how they are told apart.
+//! possible, and how they are distinguished.
 
 use super::commands;
 use crate::support::*;
@@ -11,7 +11,7 @@ fn lead(report: &Report) -> &Finding {
     report.findings.first().unwrap()
 }
 
-/// What is said of a kind of evidence.
+/// The evidence of a kind.
 fn said<'f>(finding: &'f Finding, kind: &str) -> Vec<&'f str> {
     finding.evidence.iter().filter(|seen| seen.kind == kind).map(|seen| seen.says.as_str()).collect()
 }
@@ -106,7 +106,7 @@ fn ext_not_linked_to_libcuda() {
     assert_eq!(lead(&report).id, "ext-not-linked-to-libcuda");
     assert!(said(lead(&report), "file").contains(&"does not name `libcuda.so.1`"), "{report:?}");
     assert_eq!(lead(&machine.explain(&text("cuOfLater"))).id, "driver-too-old");
-    // Nothing tells.
+    // Nothing distinguishes them.
     let report = Machine::new().explain(&text("cuTensorMapEncodeTiled"));
     assert_eq!(lead(&report).id, "ext-not-linked-to-libcuda");
     assert_eq!(said(lead(&report), "possible").len(), 3);

@@ -81,7 +81,7 @@ fn xla_built_against_newer() {
     assert!(commands(&found)[0].contains("pip install --no-deps nvidia-cudnn-cu12==9."), "{:?}", found.remedies);
     tensorflow("9.3.0.75").is_healthy();
     tensorflow("9.10.2.21").is_healthy();
-    // JAX tells a lower bound.
+    // JAX has a lower bound.
     let jax = |cudnn: &'static str| {
         machine().environment(move |venv| {
             install_jax(venv);
@@ -131,7 +131,7 @@ fn jax_cudnn_part_missing() {
     assert!(commands(&found)[0].ends_with(line), "{:?}", found.remedies);
 }
 
-/// The plugin of JAX, with what it asks for of cuDNN.
+/// The plugin of JAX, with its requirement of cuDNN.
 fn install_jax(venv: &Venv) {
     let extra = "Requires-Dist: nvidia-cudnn-cu12<10.0,>=9.8; extra == \"with-cuda\"\n";
     venv.dist_info("jax-cuda12-plugin", "0.5.3", extra, "");
@@ -198,7 +198,7 @@ fn jax_library_unloadable() {
     let message = "undefined symbol: __nvJitLinkCreate_12_4, version libnvJitLink.so.12";
     assert!(found.evidence.iter().any(|seen| seen.kind == "message" && seen.says.contains(message)), "{found:#?}");
     assert_eq!(commands(&found)[0], RUN);
-    // And where there is none at all.
+    // And if it is missing.
     let none = machine().environment(install_jax).without("venv/lib/python3.11/site-packages/nvidia");
     let found = none.first();
     assert_eq!(

@@ -92,7 +92,7 @@ fn doors_preload_does_no_harm_out_of_reach() {
     assert_eq!((plain.code, plain.out, plain.err), (bare.code, bare.out, bare.err));
 }
 
-/// By every door it does what it does bare; `run` says why it gets nothing.
+/// By every door it runs as without the shim; `run` prints why.
 fn is_out_of_reach(consumer: &Consumer, says: &str) {
     let bare = consumer.bare();
     for door in DOORS {

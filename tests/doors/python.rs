@@ -56,7 +56,7 @@ fn venv(world: &Machine, name: &str) -> Venv {
     Venv { dir, site }
 }
 
-/// A world with a script that asks, and the Python of the environment it is meant for.
+/// A world with a script that prints what it maps, and the Python of its environment.
 fn python() -> (Consumer, Venv) {
     let world = Machine::new();
     let venv = venv(&world, "venv");

@@ -1,4 +1,4 @@
-//! Damaged, foreign and cut-off files: an error that says where, and never a panic.
+//! Damaged, foreign and cut-off files: an error with the place, and never a panic.
 
 use crate::support::*;
 use cudashim::internal::elf::{Class, Elf, ElfError, Kind, Table, ident};
@@ -171,7 +171,7 @@ fn elf_table_may_cross_segments() {
     let (whole, elf) = (Elf::parse(&whole).unwrap(), Elf::parse(&bytes).unwrap());
     assert_eq!(elf.definitions(), whole.definitions());
     assert_eq!(elf.undefined(), whole.undefined());
-    // A gap in the file is none that memory has.
+    // A gap in the file is not a gap in memory.
     let mut gap = bytes.clone();
     put(&mut gap, spare + 8, split as u64 + 8);
     assert!(Elf::parse(&gap).map_or(true, |elf| elf.definitions().is_err()));

@@ -1,4 +1,4 @@
-//! What the compiler's objects are made to say about releases, GPU code and demands, and what is read of it.
+//! Releases, GPU code and requirements, written into objects by the compiler and read back.
 
 use crate::support::*;
 use cudashim::Host;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::fuzz::evidence::look_for_everything;
 
-/// An NCCL that says in two ways what it is; `NUMBER` and `TEXT` are put in.
+/// An NCCL with two texts about its release; `NUMBER` and `TEXT` are put in.
 const NCCL: &str = r#"
     int ncclGetVersion(int *version) { *version = NUMBER; return 0; }
     const char banner[] = "NCCL version TEXT";

@@ -1,4 +1,4 @@
-//! ld.so itself answers: a program that asks for a symbol starts with a library where
+//! ld.so itself answers: a program that needs a symbol starts with a library where
 //! [`Elf::lookup`] finds the symbol, gets the same definition, and fails where it does not.
 
 use crate::support::*;
@@ -76,7 +76,7 @@ impl Provider<'_> {
     }
 }
 
-/// A program that asks for `foo` of version `node` and ends with the number that it gives.
+/// A program that needs `foo` of version `node` and ends with the number that it gives.
 fn consumer(dir: &Path, node: Option<&str>) -> PathBuf {
     let link = dir.join(format!("link-{}", node.unwrap_or("bare")));
     std::fs::create_dir(&link).unwrap();
@@ -104,8 +104,8 @@ fn number(found: Option<cudashim::internal::elf::Definition<'_>>) -> Option<i32>
 fn elf_lookup_agrees_with_the_loader() {
     let dir = TempDir::new().unwrap();
     let dir = dir.path();
-    let wanted = [None, Some("V1"), Some("V2"), Some("V3")];
-    let programs = wanted.map(|node| consumer(dir, node));
+    let nodes = [None, Some("V1"), Some("V2"), Some("V3")];
+    let programs = nodes.map(|node| consumer(dir, node));
     let source = "#include <dlfcn.h>
         int main(void) {
             void *library = dlopen(\"libp.so\", RTLD_NOW);
@@ -120,10 +120,10 @@ fn elf_lookup_agrees_with_the_loader() {
             std::fs::create_dir(&place).unwrap();
             let bytes = provider.build(&place, style);
             let elf = Elf::parse(&bytes).unwrap();
-            for (program, node) in programs.iter().zip(wanted) {
+            for (program, node) in programs.iter().zip(nodes) {
                 let ours = number(elf.lookup(b"foo", node.map(str::as_bytes)).unwrap());
                 let theirs = run(program, &place);
-                // A file that must define a version and knows of none fails an assertion in ld.so.
+                // A file that must define a version and has no version table fails an assertion in ld.so.
                 let aborts = node.is_some() && !elf.is_versioned().unwrap();
                 assert_eq!(aborts, node.is_some() && provider.tables == Tables::None);
                 let ours = ours.filter(|_| !aborts);

@@ -53,8 +53,8 @@ fn elf_oracle() {
     let mut files = BTreeSet::new();
     let except = std::env::var_os("CUDASHIM_ORACLE_EXCEPT").unwrap_or_default();
     let except: Vec<PathBuf> = std::env::split_paths(&except).filter(|dir| dir.is_absolute()).collect();
-    let wanted = |path: &Path| !except.iter().any(|dir| path.starts_with(dir)) && is_elf(path);
-    collect(Path::new(&root), &wanted, &mut files);
+    let accepts = |path: &Path| !except.iter().any(|dir| path.starts_with(dir)) && is_elf(path);
+    collect(Path::new(&root), &accepts, &mut files);
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
@@ -97,8 +97,8 @@ fn defaults() -> Vec<PathBuf> {
         .into()
 }
 
-/// The regular files below a directory that `wanted` wants. What the kernel makes up is no disk.
-fn collect(dir: &Path, wanted: &dyn Fn(&Path) -> bool, files: &mut BTreeSet<PathBuf>) {
+/// The regular files below a directory that `accepts` accepts, without the file systems of the kernel.
+fn collect(dir: &Path, accepts: &dyn Fn(&Path) -> bool, files: &mut BTreeSet<PathBuf>) {
     if ["/proc", "/sys", "/dev"].map(Path::new).contains(&dir) {
         return;
     }
@@ -108,8 +108,8 @@ fn collect(dir: &Path, wanted: &dyn Fn(&Path) -> bool, files: &mut BTreeSet<Path
             continue;
         };
         if kind.is_dir() {
-            collect(&path, wanted, files);
-        } else if kind.is_file() && wanted(&path) {
+            collect(&path, accepts, files);
+        } else if kind.is_file() && accepts(&path) {
             files.insert(path);
         }
     }

@@ -29,7 +29,7 @@ fn diff_of_two_environments() {
     assert!(said.contains("site-packages/nvidia/cublas/lib/libcublas.so.12: 12.4.5.8 → 12.6.4.1\n"), "{said}");
     let (_, json) = answer(&mut world.rooted(["diff", "/one.json", "/two.json"]), "diff.json");
     assert!(json["changed"][0]["was"].as_str().unwrap().starts_with("/home/ann/one/"), "{json:#}");
-    // Two libraries tell their releases.
+    // Two libraries contain their releases.
     let file = |venv: &str| format!("/{venv}/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12");
     let Process { out: said, .. } = world.run_rooted(["diff", &file("home/ann/one"), &file("srv/two")]);
     assert!(said.contains("release: 12.4.5.8 → 12.6.4.1\n"), "{said}");

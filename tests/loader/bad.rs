@@ -1,4 +1,4 @@
-//! What nobody should have: loops, thousands of needed entries, run paths without end, files cut short, caches of another
+//! Malformed input: loops, thousands of needed entries, run paths without end, files cut short, caches of another
 //! machine.
 
 use super::{Start, agree, agree_from, needing, ours, theirs};
@@ -39,7 +39,7 @@ fn loader_filter_cycles() {
         &[("a.so", &["F,b.so"][..]), ("b.so", &["F,a.so"])][..],
         &[("a.so", &["f,b.so"]), ("b.so", &["f,a.so"])],
         &[("a.so", &["F,b.so"]), ("b.so", &["f,c.so"]), ("c.so", &["F,a.so"])],
-        // One that nobody else filters leads into the circle, and one hangs on it.
+        // A library outside the cycle filters one in it, and one is filtered by it.
         &[("a.so", &["F,b.so"]), ("b.so", &["F,c.so"]), ("c.so", &["F,b.so"])],
         // What the one filters besides may get the two apart.
         &[("a.so", &["F,b.so", "F,c.so"]), ("b.so", &["F,a.so"]), ("c.so", &[])],
@@ -243,7 +243,7 @@ fn with_variables() -> (Machine, String) {
     (lab, path)
 }
 
-/// Whether a set-user-ID program of that owner is secure, what it maps, and what ld.so says.
+/// Whether a set-user-ID program of that owner is secure, what it maps, and ld.so's message.
 fn started(lab: &Machine, path: &str, owner: Option<u32>) -> (bool, Vec<String>, String) {
     let preload = format!("{path}/libpre.so libpre.so");
     let variables = [("LD_LIBRARY_PATH", path), ("LD_PRELOAD", preload.as_str())];

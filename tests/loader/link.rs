@@ -3,7 +3,7 @@
 use super::{agree, agree_on_opening};
 use crate::support::*;
 
-/// A library that asks for `symbols` of `from`, of which the copy in the directory above may know less.
+/// A library that needs `symbols` of `from`; the copy in the directory above may define fewer.
 fn user(lab: &Machine, path: &str, symbols: &[&str], from: &str, args: &[&str]) {
     let declared: String = symbols.iter().map(|name| format!("extern int {name}(void);\n")).collect();
     let called: String = symbols.iter().map(|name| format!(" + {name}()")).collect();
@@ -133,7 +133,7 @@ fn loader_plt_stub_is_no_definition() {
     assert!(theirs.starts_with("ok\n./call.so: undefined symbol: f"), "{theirs}");
 }
 
-/// A program that copies a variable has a definition of its own, which is no answer to the copying.
+/// A program that copies a variable has its own definition, which the copy relocation must not use.
 #[test]
 fn loader_copy_relocations() {
     let lab = Machine::new();

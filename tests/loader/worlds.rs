@@ -1,4 +1,4 @@
-//! Small worlds drawn at random: libraries that need, define and ask for a few names in every way there is.
+//! Small worlds drawn at random: libraries that need, define and open a few names in every way.
 
 use super::{agree, agree_on_opening};
 use crate::support::*;

@@ -1,4 +1,4 @@
-//! Locks that are none, or no longer what was written.
+//! Invalid and changed locks.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn refused(world: &Machine, name: &str) -> String {
     assert_eq!((verified.code, verified.out.as_str()), (Some(2), ""), "{}", verified.err);
     let ran = world.run(["run", "--plan", name, "venv/bin/python"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""), "{}", ran.err);
-    // Both say the same.
+    // Both print the same.
     let cause = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(cause(&verified.err), cause(&ran.err));
     verified.err
@@ -19,7 +19,7 @@ fn lock_of_a_later_cudashim() {
     let text = world.read("cudashim.lock");
     world.write("new.lock", text.replacen("cudashim-plan\t1", "cudashim-plan\t2", 1));
     let says = refused(&world, "new.lock");
-    assert!(says.contains("the plan is of format 2") && says.contains("hint: use a later cudashim"), "{says}");
+    assert!(says.contains("the plan has format 2") && says.contains("hint: use a later cudashim"), "{says}");
     // Of the same format with records and fields that are not known here: it is read, and they are kept.
     let body = text.replacen("\nfor\t", "\nlater\tx\nwith\tmoon\tfull\t-\tfield\nfor\t", 1);
     let count = body.lines().count() - 1;
@@ -37,7 +37,7 @@ fn lock_truncated_or_edited() {
         refused(&world, "x.lock")
     };
     let cut = write(&text[..text.len() / 2]);
-    assert!(cut.contains("the plan is cut off") && cut.contains("hint: it was cut short, or edited by hand"), "{cut}");
+    assert!(cut.contains("the plan is cut off") && cut.contains("this one was cut short, or edited by hand"), "{cut}");
     let one_more = write(&text.replacen("\nobject\t", "\nobject\t/x\nobject\t", 1));
     assert!(one_more.contains("counts other lines"), "{one_more}");
     let relative = write(&text.replacen("\nobject\t/", "\nobject\t", 1));
@@ -81,7 +81,7 @@ fn lock_refuses_what_it_cannot_hold() {
     let nothing = world.run_rooted(["lock"]);
     assert_eq!(nothing.code, Some(2));
     assert!(nothing.err.contains("error: cannot lock: "), "{}", nothing.err);
-    // A package that asks by name for what is nowhere.
+    // A package that opens a missing library by name.
     let bare = world.venv("bare");
     let library = Lib::new("asks.so").unversioned().uses("libcudart.so.12", &["cudaMalloc"]);
     bare.wheel("cupy-cuda12x", "13.3.0", &[("cupy/asks.so", library)]);

@@ -1,4 +1,4 @@
-//! What stands in the way of the GPU, on machines with and without one; and that `run --check` does not start then.
+//! What prevents the use of the GPU, on machines with and without one; and that `run --check` does not start then.
 
 use super::*;
 use cudashim::internal::diagnose::{Finding, in_the_way};
@@ -58,7 +58,7 @@ fn proof_of_the_driver() {
     assert_eq!(stops(&torch_on(None).0.part(SYSTEM, "cuda", "550.54.15")), ["driver-unknown"]);
     let old = proven(&torch_on(Some(("470.82.01", "470.82.01"))).0);
     assert_eq!(ids(&old), ["driver-too-old"]);
-    assert!(old[0].cause.starts_with("torch 2.5.1+cu124 needs 525"), "{old:?}");
+    assert!(old[0].cause.starts_with("torch 2.5.1+cu124 requires driver 525"), "{old:?}");
     assert_eq!(stops(&torch_on(Some(("550.54.15", "535.54.03"))).0), ["nvml-kernel-user-mismatch"]);
 }
 
@@ -120,7 +120,7 @@ fn proof_of_onnxruntime_and_jax() {
     assert_eq!(stops(&world), ["silent-cpu-fallback"]);
     let plugin = Lib::new("xla_cuda_plugin.so").unversioned().uses("libcublas.so.12", &["cublasCreate_v2"]);
     venv.wheel("jax-cuda12-plugin", "0.4.35", &[("jax_plugins/xla_cuda12/xla_cuda_plugin.so", plugin)]);
-    // JAX asks cuSPARSE for its version, and does without the GPU where that is not there.
+    // JAX calls cuSPARSE's version function, and falls back to the CPU if that is missing.
     assert_eq!(stops(&world), ["jax-library-unloadable"]);
     let libcuda = ["libcuda.so.1", "libcuda.so.550.54.15"];
     let world = libcuda.into_iter().fold(world, |world, name| world.without(&format!("{SYSTEM}/{name}")));
@@ -168,7 +168,7 @@ fn run_check_starts_nothing_unproven() {
     }
 }
 
-/// torch's own parts may take symbols from who loads them, which they do not need by name.
+/// torch's own parts may use symbols of their consumer, which they do not need by name.
 #[test]
 fn proof_of_a_part_that_depends_on_its_loader() {
     let (world, venv) = torch_on(Some(("550.54.15", "550.54.15")));

@@ -15,7 +15,7 @@ fn relocate_a_moved_environment() {
     assert_eq!(code, 1);
     assert_eq!((state(&value, "torch"), state(&value, "program")), (drifted("gone"), drifted("gone")));
     assert!(value["hints"][0].as_str().unwrap().contains("--relocate"), "{value:#}");
-    // Nothing tells where it went.
+    // Nothing records where it moved.
     let (code, value) = verify(&world, &["--relocate"]);
     assert_eq!((code, &value["relocated"]), (1, &Value::Null));
     assert!(value["hints"][0].as_str().unwrap().contains("--python"), "{value:#}");

@@ -1,4 +1,4 @@
-//! What a user met beside: names of files, homes that cannot be written, the manual page, what a torch does not say.
+//! Further cases of users: names of files, read-only homes, the manual page, a torch without version.
 
 use super::*;
 
@@ -59,7 +59,7 @@ fn run_works_with_an_unwritable_home() {
     let done = run(&[("XDG_RUNTIME_DIR", &world.path("runtime"))]);
     assert_eq!(done.ok(), "ok\n");
     assert!(world.path("runtime/cudashim/plans").is_dir());
-    // Others may write to it: it is no place for what decides what is loaded, and the first complaint is told with its path.
+    // Others may write to it, so it is unfit for plans and shims; the first error is printed with its path.
     fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
     let done = run(&[]);
     let home = world.path("file/.cache/cudashim");
@@ -104,11 +104,11 @@ fn resolve_lists_refused_copies_on_request() {
     // Also of an answer that was kept.
     for _ in 0..2 {
         let done = run(&["-v"]);
-        let told = |name: &str| {
+        let is_listed = |name: &str| {
             let start = format!("cudashim: not {}: ", world.path("old").join(name).display());
             done.err.lines().any(|line| line.starts_with(&start) && line.len() > start.len())
         };
-        assert!(told("libcublas.so.12") && told("libcublasLt.so.12"), "{}", done.err);
+        assert!(is_listed("libcublas.so.12") && is_listed("libcublasLt.so.12"), "{}", done.err);
     }
 }
 
@@ -142,7 +142,7 @@ fn resolve_names_a_cpu_torch() {
     assert!(value["path"].as_str().unwrap().ends_with("site-packages/torch"));
 }
 
-/// A `version.py` that is lost or empty says nothing, and so not that there is no CUDA.
+/// A missing or empty `version.py` records nothing, so it is no evidence of a build without CUDA.
 #[test]
 fn resolve_infers_the_cuda_of_a_torch() {
     let (world, venv) = locked();

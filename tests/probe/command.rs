@@ -61,7 +61,7 @@ fn probe_answer_that_disagrees_is_a_problem() {
     let problem = answer["problems"].as_array().unwrap().iter().find(|one| one["id"] == "probe-disagrees").unwrap();
     assert_eq!(
         problem["says"],
-        "cudaRuntimeGetVersion returned 12040, which is 12.4, but its package says nvidia-cuda-runtime-cu12 12.1.105"
+        "cudaRuntimeGetVersion returned 12040, which is 12.4, but its package shows nvidia-cuda-runtime-cu12 12.1.105"
     );
 }
 
@@ -91,7 +91,7 @@ fn probe_crash_is_a_finding() {
     assert!(err.ends_with("asked 4 libraries for their versions: 0 answered\n"), "{err}");
 }
 
-/// A dispatcher whose part stands elsewhere has that part's word, not its own.
+/// A dispatcher with its part in another directory reports that part's version, not its own.
 #[test]
 fn probe_answer_of_another_copy_is_no_evidence() {
     let world = Machine::new();
@@ -104,7 +104,7 @@ fn probe_answer_of_another_copy_is_no_evidence() {
     library(&dir, "libcudnn.so.9", source, &["-Wl,-soname,libcudnn.so.9", graph.to_str().unwrap()]);
     let (answer, _) = scan(&world);
     let cudnn = of(&answer, "app.libs/libcudnn.so.9");
-    let expected = format!("cudnnGetVersion returned 90100, which is 9.1.0, as `{}` has it", graph.display());
+    let expected = format!("cudnnGetVersion returned 90100, which is 9.1.0, from `{}`", graph.display());
     assert_eq!((says(cudnn), &cudnn["version"]), (vec![expected.as_str()], &serde_json::Value::Null));
 }
 

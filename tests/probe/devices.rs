@@ -189,7 +189,7 @@ fn probe_version_of_a_driver_that_hangs_or_crashes() {
         assert_eq!(devices.cuda.end, end, "{init}");
         assert_eq!(devices.cuda.version.map(|version| version.to_string()).as_deref(), Some("12.2"));
         assert_eq!((devices.cuda.init, devices.cuda.count), (None, None));
-        // The one says nothing of the other.
+        // A failure of one is no evidence about the other.
         assert_eq!(devices.nvml.unwrap().driver.as_deref(), Some("535.261.03"));
     }
 }
@@ -208,7 +208,7 @@ fn probe_incomplete_driver() {
 #[test]
 fn probe_does_not_await_what_cuinit_starts() {
     let lab = lab();
-    // It leaves the group, and holds the channel of the answer until it is killed: nobody waits for its end.
+    // It leaves the group, and keeps the pipe open until it is killed: the prober does not wait for its end.
     let file = lab.path("pid");
     let fork = format!(
         r#"int pid = fork(); if (!pid) {{ setsid(); for (;;) pause(); }}

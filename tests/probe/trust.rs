@@ -1,4 +1,4 @@
-//! What others could have written is not run, wherever it stands that a child would look.
+//! A file that others may write to is not run, in any directory that a child searches.
 
 use super::{prober, rows};
 use crate::support::*;
@@ -13,7 +13,7 @@ fn set(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// cuBLAS in `top/blas`, which needs a cublasLt that stands in `top/lt`: a file beside says whether that one ran.
+/// cuBLAS in `top/blas`, which needs a cublasLt in `top/lt`: a file beside it records whether that one ran.
 struct Pair {
     lab: Machine,
     blas: PathBuf,
@@ -153,12 +153,12 @@ fn probe_trusts_no_writable_driver() {
     let driver = lab.library("libcuda.so.1", "int cuInit(unsigned f) { return 0; }", &[]);
     set(&driver, 0o775);
     let devices = prober(&lab).devices(&driver, None).unwrap();
-    assert!(matches!(&devices.cuda.end, End::Untrusted(why) if why.contains("its group may write to it")));
+    assert!(matches!(&devices.cuda.end, End::Untrusted(why) if why.contains("is writable by its group")));
     set(&driver, 0o755);
     assert_eq!(prober(&lab).devices(&driver, None).unwrap().cuda.end, End::Done);
 }
 
-/// It was not foreseen, for the library opens it by a path of its own: its answer is none.
+/// The model did not predict it, because the library opens it by path: the answer is void.
 #[test]
 fn probe_answer_is_void_after_an_unforeseen_dlopen() {
     let lab = Machine::new();
@@ -169,7 +169,7 @@ fn probe_answer_is_void_after_an_unforeseen_dlopen() {
     );
     let library = lab.library("a/libcudart.so.12", &source, &[]);
     let ask = || prober(&lab).ask(&library, &rows("cudart"), &[]).unwrap();
-    assert!(matches!(ask().answers[0].1, Answer::Says { .. }));
+    assert!(matches!(ask().answers[0].1, Answer::Returned { .. }));
     set(&other, 0o777);
     assert!(matches!(&ask().answers[0].1, Answer::Failed(End::Untrusted(why)) if why.contains("other.bin")));
 }
@@ -183,6 +183,6 @@ fn probe_trusts_no_unmapped_user() {
     command.args(["-U", env!("CARGO_BIN_EXE_cudashim"), "inspect", "--probe"]).arg(&pair.blas);
     let output = command.env("CUDASHIM_CACHE", pair.lab.path("cache")).output().unwrap();
     let says = String::from_utf8(output.stderr).unwrap();
-    assert!(says.contains("was not asked what it is: `/") && says.contains(" belongs to user 65534"), "{says}");
+    assert!(says.contains("for its version: `/") && says.contains(" belongs to user 65534"), "{says}");
     assert!(!pair.lab.path("ran").exists());
 }

@@ -68,7 +68,7 @@ fn main() {
         }
         let link = map.link(symbols);
         for node in &link.nodes {
-            println!("\t{}", map.words_of(node));
+            println!("\t{}", map.message_of(node));
         }
         for symbol in &link.symbols {
             let by = map.objects().get(symbol.object).map(|mapped| mapped.path.display().to_string());

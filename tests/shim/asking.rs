@@ -1,4 +1,4 @@
-//! A process without a plan: whom it asks, when, and what it does with the answer.
+//! A process without a plan: which binary it asks, when, and what it does with the answer.
 
 use crate::support::*;
 use std::fs;
@@ -153,7 +153,7 @@ fn ask_nobody_with_a_plan_or_when_off() {
     assert_eq!(a.host(&OPEN, &[("CUDASHIM_OFF", "1")]).out, "open libc10_cuda.so: ok\nwhich: 1\n");
     assert_eq!(a.host(&OPEN, &[("CUDASHIM_PLAN", plan.to_str().unwrap())]).out, "open libc10_cuda.so: ok\nwhich: 2\n");
     assert_eq!(a.times(), [""; 0]);
-    // An empty one is none.
+    // An empty answer is not a plan.
     a.host(&OPEN, &[("CUDASHIM_PLAN", "")]);
     assert_eq!(a.times().len(), 1);
 }
@@ -233,7 +233,7 @@ fn ask_where_the_plan_is_for_another_program() {
     let ran = a.host(&OPEN, &[("CUDASHIM_PLAN", plan.to_str().unwrap())]);
     assert_eq!(ran.quiet(), "open libc10_cuda.so: ok\nwhich: 2\n");
     assert_eq!(a.times().len(), 1);
-    // One that is no plan at all is said, and then as none, too.
+    // An answer that is not a plan is logged, and then counts as none.
     let text = a.lab.write("text", "cudashim-plan\t1\nend\t1\n");
     fs::set_permissions(&text, fs::Permissions::from_mode(0o600)).unwrap();
     let ran = a.host(&OPEN, &[("CUDASHIM_PLAN", text.to_str().unwrap())]);
@@ -284,7 +284,7 @@ fn ask_works_after_setuid() {
     assert_eq!(ran.quiet(), "open libc10_cuda.so: ok\nwhich: 2\n");
 }
 
-/// Who comes while one asks waits for the answer: none is let through with the wrong copy.
+/// Threads that call during the question wait for the answer: none gets the wrong copy.
 #[test]
 fn ask_makes_other_threads_wait() {
     let a = asked("i=0; while test $i -lt 100000; do i=$((i+1)); done; echo $root/plan");

@@ -14,7 +14,7 @@ fn plan_in_a_writable_directory_is_refused() {
     fs::create_dir(&dir).unwrap();
     let plan = dir.join("plan");
     fs::rename(put_plan(&one.lab, &one.plan("redirect")), &plan).unwrap();
-    // In a sticky directory nobody else can exchange it.
+    // In a sticky directory no other user can exchange it.
     for (mode, open) in [(0o777, true), (0o703, true), (0o770, true), (0o1777, false), (0o755, false)] {
         one.lab.mode("dir", mode);
         let ran = one.open(&plan);
@@ -101,7 +101,7 @@ fn log_that_cannot_be_opened_is_reported() {
     let lines: Vec<&str> = ran.err.lines().collect();
     assert!(lines.len() == 2 && lines[0].contains("is refused"), "{}", ran.err);
     assert_eq!(lines[1], "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)");
-    // Decisions do not go to where nobody asked for them.
+    // Decisions are logged only where the variable enables it.
     let ran = one.lab.ran(one.host(&put_plan(&one.lab, &one.plan("redirect")), &OPEN).env("CUDASHIM_LOG", &none));
     assert_eq!((ran.out.as_str(), ran.err.lines().count()), (GIVEN, 1), "{}", ran.err);
 }
@@ -143,7 +143,7 @@ fn log_has_a_line_per_decision() {
     );
 }
 
-/// An object that the loader does not take: it says so itself, and there is nothing of ours that could be mistaken.
+/// An object that the loader rejects: the loader reports it, and nothing could be mistaken for the shim.
 #[test]
 fn shim_that_ld_so_rejects_has_no_effect() {
     let one = Two::new();

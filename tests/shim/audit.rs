@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{COMMON, Two, put_plan};
 
-/// Links against `libone.so.1`, and says which copy it got.
+/// Links against `libone.so.1`, and prints which copy it got.
 const LINKED: &str =
     "#include <stdio.h>\nextern int which(void);\nint main(void) { printf(\"%d\\n\", which()); return 0; }";
 
@@ -64,7 +64,7 @@ fn audit_alias_resolves_to_the_mapped_file() {
     let plan = two.plan("redirect").record(&["alias", "libone.so", "libone.so.1"]);
     let ran = two.listen(&plan, &["open", "libone.so", "l", "call", "which", "maps", "libone"]);
     assert_eq!(ran.out, "open libone.so: ok\nwhich: 2\nmaps libone: 1\n  [R]/right/libone.so.1\n");
-    // Another copy came first, by its path: there is no second one, and that is said.
+    // Another copy came first, by its path: there is no second one, and that is logged.
     let wrong = two.lab.path("wrong/libone.so.1");
     let ran =
         two.listen(&plan, &["open", utf8(&wrong), "l", "open", "libone.so", "l", "call", "which", "maps", "libone"]);
@@ -98,7 +98,7 @@ fn audit_and_preload_act_once() {
     command.env("LD_PRELOAD", &shim).env("LD_AUDIT", &shim).args(["open", "libc10_cuda.so", "l"]);
     assert_eq!(two.lab.ran(&mut command).out, "open libc10_cuda.so: no\n");
     assert_eq!(std::fs::read(two.lab.path("log")).unwrap(), b"\n");
-    // An auditor that the loader does not take, or that has nothing to hand out, is none.
+    // An auditor that the loader rejects, or that has nothing to hand out, has no effect.
     let shown = ["open", "libone.so", "l", "call", "which"];
     let mut command = two.audited(&plan, &COMMON.host);
     command.env("LD_PRELOAD", &COMMON.shim).env("LD_AUDIT", "/no/such/libcudashim-0.so").args(shown);
@@ -145,7 +145,7 @@ fn audit_serves_threads_one_set() {
     assert_eq!(ran.out, "threads: 32\nmaps libone: 1\n  [R]/right/libone.so.1\n");
 }
 
-/// What is opened into a namespace of its own finds its libraries as ever.
+/// An object opened into another namespace finds its libraries as without the shim.
 #[test]
 fn audit_leaves_other_namespaces_alone() {
     let two = Two::new();

@@ -1,9 +1,10 @@
-//! Who calls stays who calls: the loader's answer with the shim is its answer without.
+//! The caller stays the caller: the loader's answer with the shim equals its answer without.
 
 use super::{COMMON, host, put_plan, with_plan};
 use crate::support::*;
 
-/// Opens by each name, and gives the sum of what the libraries say; a call in the last place of `open_it` may become a jump.
+/// Opens by each name, and returns the sum of the libraries' values; a call in the last place of `open_it` may become a
+/// jump.
 const PLUGIN: &str = "#include <dlfcn.h>\n#include <stddef.h>\n\
     static void *open_it(const char *name) { return dlopen(name, RTLD_NOW); }\n\
     static int ask(const char *name) { void *h = open_it(name); \

@@ -43,7 +43,7 @@ fn shim_constructors_in_64_threads() {
          abort(); }}",
         utf8(&s.consumer)
     );
-    // Without a soname each copy of the file is a library of its own.
+    // Without a soname each copy of the file is a separate library.
     let again = s.lab.program("again.so", &source, &["-shared", "-fPIC", "-ldl"]);
     // Half of them come by the loader, which is theirs while their constructors run; half come to wait for it.
     let needs = ["-shared", "-fPIC", "wrong/libone.so.1", "-Wl,-rpath,$ORIGIN/../wrong"];
@@ -91,7 +91,7 @@ fn goes_with(name: &str) {
     let said = format!("open [R]/wrong/libconsumer.so: ok\nsum: 20\nopen libone.so: ok\nerrno: 42\n{ONE_RIGHT}");
     let other = of_this_machine(name);
     {
-        // A sanitizer calls dlopen for the host; what such a one may have is the plan's to say.
+        // A sanitizer calls dlopen for the host; the plan decides whether it is served.
         std::os::unix::fs::symlink(&other, s.lab.path(name)).unwrap();
         for order in [[&COMMON.shim, &other], [&other, &COMMON.shim]] {
             let preload = format!("{}:{}", utf8(order[0]), utf8(order[1]));

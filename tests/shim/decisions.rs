@@ -181,7 +181,7 @@ inner: 5
     }
 }
 
-/// The set of a consumer whose DT_RPATH leads to the wrong copies.
+/// The set of a consumer whose DT_RPATH finds the wrong copies.
 struct Consumer {
     lab: Machine,
     plan: PlanText,

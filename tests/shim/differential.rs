@@ -1,5 +1,5 @@
-//! Random sequences of dlopen and its kin over random libraries: bare, and with the shim by both doors, without a plan and with
-//! one of other names. All that a program can see must be the same.
+//! Random sequences of dlopen and its kin over random libraries: bare, and with the shim by both doors, without a plan
+//! and with one of other names. All that a program can see must be the same.
 //!
 //! A hundred sequences; `CUDASHIM_SEQUENCES=100000 cargo test differential` for more.
 
@@ -14,8 +14,8 @@ const EACH: u64 = 2000;
 /// Libraries of one world.
 const LIBRARIES: u64 = 16;
 
-/// What each library writes from constructor and destructor, to the file that the driver has open; without libc, since a
-/// namespace of its own need not have one.
+/// What each library writes from constructor and destructor, to the file that the driver has open; without libc, since
+/// a namespace of its own need not have one.
 const MARK: &str = r#"
 static void mark(const char *text)
 {
@@ -129,7 +129,7 @@ impl World {
         command
     }
 
-    /// A plan of names that no sequence asks for, proven for every other library.
+    /// A plan of names that no sequence opens, proven for every other library.
     fn plan(&self) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
         let other = self.lab.copy("planned/libother.so.1", 1);
@@ -149,7 +149,7 @@ impl World {
 impl Library {
     fn new(random: &mut Random, number: u64, root: &Path) -> Self {
         let root = root.display();
-        // Names of NVIDIA's are asked about, and nobody is there to answer.
+        // NVIDIA's names need a question, and there is no binary to answer.
         let file = match number {
             0 => "libcudart.so.12".into(),
             1 => "libcublas.so.12".into(),

@@ -42,7 +42,7 @@ fn plan_truncated_at_any_length_is_refused() {
     );
 }
 
-/// Whatever one byte becomes, the shim and the tools say the same of it, and nobody is harmed.
+/// For any change of one byte, the shim and the tools agree, and no process is harmed.
 #[test]
 fn plan_with_a_changed_byte_is_refused_like_the_tools_do() {
     let one = Two::new();
@@ -207,7 +207,7 @@ fn shim_survives_a_damaged_file() {
         fs::write(&damaged, bytes).unwrap();
         assert_eq!(open().code, Some(0), "{at} {value:x}");
     }
-    // The fixture is looked at: whole, it brings its needed library from the plan.
+    // Check of the fixture: intact, its needed library comes from the plan.
     fs::write(&damaged, &whole).unwrap();
     assert_eq!(open().out, "open [R]/libdamaged.so: ok\nmaps right: 1\n  [R]/right/libone.so.1\n");
 }
@@ -234,7 +234,7 @@ fn shim_leaves_pipes_and_directories_to_the_loader() {
         "open [R]/libpipe.so: no\nerror: [R]/libpipe.so: invalid ELF header\n\
          open [R]/dir: no\nerror: [R]/dir: cannot read file data: Is a directory\n"
     );
-    // By the loader, and by nobody else: to open a device or a pipe can have effects.
+    // By the loader only: to open a device or a pipe can have effects.
     let mut room = [std::mem::MaybeUninit::uninit(); 1024];
     let mut opened = inotify::Reader::new(&watch, &mut room);
     let seen: Vec<_> = std::iter::from_fn(|| opened.next().ok().map(|event| event.events())).collect();

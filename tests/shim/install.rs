@@ -88,7 +88,7 @@ fn install_refuses_a_home_that_others_may_exchange() {
     let home = lab.path("open/home");
     fs::create_dir_all(&home).unwrap();
     lab.mode("open", 0o777);
-    stands_in(&lab, &home, "everybody may write to it");
+    falls_back(&lab, &home, "is writable by everybody");
 }
 
 #[test]
@@ -98,11 +98,11 @@ fn install_refuses_the_home_of_another_user() {
     let home = lab.path("home/alice");
     fs::create_dir_all(home.join(".cache/cudashim")).unwrap();
     std::os::unix::fs::chown(&home, Some(65534), None).unwrap();
-    stands_in(&lab, &home, "belongs to user 65534");
+    falls_back(&lab, &home, "belongs to user 65534");
     assert_eq!(fs::read_dir(home.join(".cache/cudashim")).unwrap().count(), 0);
 }
 
-fn stands_in(lab: &Machine, home: &Path, why: &str) {
+fn falls_back(lab: &Machine, home: &Path, why: &str) {
     let before = fs::read_dir(home).unwrap().count();
     let temporary = lab.path("tmp");
     fs::create_dir_all(&temporary).unwrap();
@@ -116,7 +116,7 @@ fn stands_in(lab: &Machine, home: &Path, why: &str) {
     let (code, [out, err]) = variables(None);
     let own = temporary.join(format!("cudashim-{}", rustix::process::geteuid().as_raw()));
     assert_eq!((code, Path::new(out.trim()).parent()), (Some(0), Some(own.as_path())), "{err}");
-    assert!(err.contains(why) && err.contains("stands in"), "{err}");
+    assert!(err.contains(why) && err.contains("falling back to"), "{err}");
     assert_eq!(fs::read_dir(home).unwrap().count(), before);
     // A directory that is named is the user's choice.
     let (code, [_, err]) = variables(Some(&home.join("cache")));

@@ -64,7 +64,7 @@ fn shim_of_aarch64_serves_and_keeps_the_caller() {
     let right = machine.copy("right.so", 2);
     let wrong = machine.copy("libone.so.1", 1);
     machine.copy("libbeside.so", 5);
-    // A name that is the plan's, and one that only the caller's run path leads to.
+    // A name of the plan, and one that only the caller's run path finds.
     let plugin = "#include <dlfcn.h>\nint inner(void) { void *h = dlopen(\"libbeside.so\", RTLD_NOW); \
                   return h ? ((int (*)(void))dlsym(h, \"which\"))() : -1; }";
     machine.compile("libplugin.so", plugin, &["-shared", "-fPIC", "-Wl,-rpath,$ORIGIN"]);

@@ -1,8 +1,8 @@
 //! Each rule of `docs/SHIM_RULES.md` has a line that keeps it: taken out, a test of that rule fails.
 //!
-//! `mutants_are_all_found` builds the object with each change, puts it in the place of the one in a copy of this program, and
-//! runs the tests that the page names for the rule. What stands beside it sees to it that each rule has a mutant, or a reason
-//! why it has none.
+//! `mutants_are_all_found` builds the object with each change, puts it in the place of the one in a copy of this
+//! program, and runs the tests that the page names for the rule. What stands beside it sees to it that each rule has a
+//! mutant, or a reason why it has none.
 
 use crate::support::*;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use cudashim::internal::launch::shim::{IMAGE, TRACER};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::process::CommandExt;
 
-/// How a rule begins on the page, the source, and what stands in the place of what there. `ARGUMENT`: one of the linker's.
+/// The beginning of a rule on the page, the source, and the replacements in it. `ARGUMENT`: one of the linker's.
 type Mutant = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const ARGUMENT: &str = "the linker's argument";
@@ -25,17 +25,17 @@ const ARGUMENT: &str = "the linker's argument";
 const MUTANTS: &[Mutant] = &[
     // For whom.
     ("A plan is for the programs it names", "plan.c", &[("!image_has(identity.program)", "false")]),
-    ("What the process does to itself later", "identity.c", &[("	(void)identity_known();\n", "")]),
-    ("A process that the given plan is not for", "plan.c",
+    ("Later changes of the process", "identity.c", &[("	(void)identity_known();\n", "")]),
+    ("A process that the given plan does not name", "plan.c",
         &[("enum force otherwise = ask_can() ?", "enum force otherwise = ask_can() && !identity.given[0] ?")]),
-    ("The plan's own objects are never asked about", "plan.c", &[("	if (plan_proves(path))\n		return true;\n", "")]),
-    ("About a stranger that opens, or needs", "plan.c",
+    ("The binary is never asked about objects of the plan", "plan.c", &[("	if (plan_proves(path))\n		return true;\n", "")]),
+    ("The binary is asked once about a stranger", "plan.c",
         &[("&verdicts[verdict_count++]", "&verdicts[verdict_count]")]),
-    ("About a stranger that opens, or needs", "plan.c", &[("	no_more = !answer;\n", "")]),
-    ("Where nobody can be asked", "plan.c", &[("return known && known->set;", "return !known || known->set;")]),
+    ("The binary is asked once about a stranger", "plan.c", &[("	no_more = !answer;\n", "")]),
+    ("Without a binary, a stranger is left", "plan.c", &[("return known && known->set;", "return !known || known->set;")]),
     ("A stranger that needs nothing of the plan", "choose.c",
         &[("lib->how < HOW_KEEP && objects_find(lib, false) == MAPPED_NOT;", "lib->how < HOW_KEEP;")]),
-    ("What the plan only keeps is for its own", "choose.c",
+    ("Kept libraries are for the plan's own", "choose.c",
         &[("own = plan_proves(name);", "own = true;")]),
     // The dlopen door.
     ("The caller stays the caller", "entry.c",
@@ -43,49 +43,49 @@ const MUTANTS: &[Mutant] = &[
     ("Other names are untouched", "choose.c",
         &[("found = image_name(name);\n	bool own;", "found = image_name(text_base(name));\n	bool own;")]),
     ("Other names are untouched", "choose.c", &[("text_has(name, '$') || ", "")]),
-    ("An alias leads to its soname", "choose.c",
+    ("An alias resolves to its soname", "choose.c",
         &[("answer = found->alias ? image_text(lib->soname) : name;", "answer = name;")]),
     ("`RTLD_NOLOAD` is answered truthfully", "choose.c", &[("(mode & RTLD_NOLOAD) || (!kept && said_changed(lib))", "!kept && said_changed(lib)")]),
     ("`RTLD_NOLOAD` is answered truthfully", "choose.c", &[("text_has(name, '/') && !(mode & RTLD_NOLOAD) &&", "text_has(name, '/') &&")]),
     ("`RTLD_NOLOAD` is answered truthfully", "choose.c", &[("(mode & RTLD_NOLOAD) || (!kept", "((mode & RTLD_NOLOAD) && !kept) || (!kept")]),
     ("An absolute path is replaced only", "choose.c", &[("	if (found)\n		return by_name", "	if (found && *name != '/')\n		return by_name")]),
-    ("Of a driver, what the plan names is given", "choose.c", &[("kept = !found->alias && lib->how >= HOW_KEEP;", "kept = false;")]),
-    ("What is needed is loaded first", "choose.c",
+    ("Of a driver, only what the plan names", "choose.c", &[("kept = !found->alias && lib->how >= HOW_KEEP;", "kept = false;")]),
+    ("Needed libraries are loaded first", "choose.c",
         &[("			load_needed(name, own, mode);\n", "			;\n")]),
-    ("What is needed is loaded first", "choose.c", &[("		load_needed(answer, true, mode);\n", "")]),
-    ("What is needed is loaded first", "load.c",
+    ("Needed libraries are loaded first", "choose.c", &[("		load_needed(answer, true, mode);\n", "")]),
+    ("Needed libraries are loaded first", "load.c",
         &[("		(void)peek_any(image_text(plan.libs[i].path), note, &needs);\n", "")]),
-    ("What the consumer has of its own", "load.c", &[("lib->how == HOW_OWN || ", "")]),
-    ("A library is settled when it is ours", "load.c", &[("	if (mapped == MAPPED_OTHER)\n		return;\n", "")]),
-    ("A library is settled when it is ours", "load.c", &[("if (mapped == MAPPED_OTHER)", "if (mapped != MAPPED_NOT)")]),
+    ("The consumer's own libraries are left", "load.c", &[("lib->how == HOW_OWN || ", "")]),
+    ("A library counts as loaded only", "load.c", &[("	if (mapped == MAPPED_OTHER)\n		return;\n", "")]),
+    ("A library counts as loaded only", "load.c", &[("if (mapped == MAPPED_OTHER)", "if (mapped != MAPPED_NOT)")]),
     ("No second copy of a mapped soname", "choose.c",
         &[("	if (mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER)\n", "	if (false)\n")]),
     ("No second copy of a mapped soname", "objects.c", &[("search.found == MAPPED_CHOSEN && search.nameless ?", "false ?")]),
     ("No second copy of a mapped soname", "objects.c", &[("st.st_ino == lib->ino)", "false)")]),
-    ("Nothing is unloaded, nor are we", ARGUMENT, &[("-Wl,-z,nodelete", "")]),
-    ("Flags pass as they came", "entry.c", &[("	popq %rsi\\n", "	popq %rsi\\n	movl $1, %esi\\n")]),
+    ("Nothing is unloaded, including the shim", ARGUMENT, &[("-Wl,-z,nodelete", "")]),
+    ("Flags are passed unchanged", "entry.c", &[("	popq %rsi\\n", "	popq %rsi\\n	movl $1, %esi\\n")]),
     ("errno and dlerror are the host's", "load.c", &[("	if (place)\n		*place() = before;\n", "")]),
     ("errno and dlerror are the host's", "load.c", &[("	else if (why)\n		error = why();\n", "")]),
-    ("A call before our constructor is decided", "choose.c", &[("|| !identity_known())", "|| !identity.path[0])")]),
+    ("A call before the shim's constructor", "choose.c", &[("|| !identity_known())", "|| !identity.path[0])")]),
     ("A call from a constructor is decided", "load.c", &[("enum { DEPTH = 8 };", "enum { DEPTH = 1 };")]),
-    ("Threads: no lock of ours", "load.c",
+    ("Threads: no lock of the shim", "load.c",
         &[("	int *(*place)(void) = dlsym ?",
            "	static unsigned char lock;\n	bool held = !depth;\n\n	while (held && __atomic_exchange_n(&lock, 1, 5))\n		;\n	int *(*place)(void) = dlsym ?"),
           ("	depth--;\n", "	depth--;\n	if (held)\n		__atomic_store_n(&lock, 0, 5);\n")]),
-    ("Files are looked at with pread", "peek.c", &[(" && S_ISREG(st.st_mode)", "")]),
+    ("Files are read with pread", "peek.c", &[(" && S_ISREG(st.st_mode)", "")]),
     ("Secure execution: nothing is done", "identity.c", &[("if (identity.secure || (", "if ((")]),
-    ("Failure is the original call, said once", "said.c", &[("if (what && first(lib, SAID_CHANGED))", "if (what)")]),
-    ("Failure is the original call, said once", "choose.c", &[("(!kept && said_changed(lib))", "false")]),
+    ("A failure passes the original call on", "said.c", &[("if (what && first(lib, SAID_CHANGED))", "if (what)")]),
+    ("A failure passes the original call on", "choose.c", &[("(!kept && said_changed(lib))", "false")]),
     ("A process that opens nothing reads no plan", "identity.c",
         &[("	(void)identity_known();\n", "	(void)identity_known();\n	(void)plan_in_force(false);\n")]),
     // The audit door.
-    ("A name is led to its file before any search", "audit.c", &[("is_planned(name, asker) ? decide(name, asker) : name", "name")]),
+    ("A name resolves to its file before any search", "audit.c", &[("is_planned(name, asker) ? decide(name, asker) : name", "name")]),
     ("No second copy, and no symbol bound", "audit.c", &[("	if (!other)\n", "	if (true)\n")]),
-    ("An auditor without work is not noticed", "audit.c", &[("	return version;\n", "	return identity.out ? 0 : version;\n")]),
-    ("An auditor without work is not noticed", "choose.c", &[(" || is_audited())", ")")]),
+    ("An auditor without a plan has no effect", "audit.c", &[("	return version;\n", "	return identity.out ? 0 : version;\n")]),
+    ("An auditor without a plan has no effect", "choose.c", &[(" || is_audited())", ")")]),
     ("Another namespace is left alone", "audit.c", &[("return asker == audit_base &&", "return")]),
-    ("What was preloaded for one program", "identity.c", &[("		end_once(preload, once);\n", "		;\n")]),
-    ("What was preloaded for one program", "identity.c", &[(" && (!*rest || *rest == ':' || *rest == ' ')) {", ") {")]),
+    ("Preloads for one program are removed", "identity.c", &[("		end_once(preload, once);\n", "		;\n")]),
+    ("Preloads for one program are removed", "identity.c", &[(" && (!*rest || *rest == ':' || *rest == ' ')) {", ") {")]),
     ("The tracer writes a line", "trace/trace.c", &[("record(\"open\",", "record(\"over\",")]),
     // The object.
     ("No needed library, six weak imports", ARGUMENT, &[("-Wl,-z,now", "")]),
@@ -101,7 +101,7 @@ const MUTANTS: &[Mutant] = &[
         &[("char *file = sys_memory(size + 1);",
            "char *file = (char *)SYS(SYS_mmap, 0, size, PROT_READ, MAP_PRIVATE, fd);"),
           ("(got = sys_read(fd, file + have, size + 1 - have)) > 0", "(got = have ? 0 : (long)size) > 0")]),
-    ("A library cut short while we look", "peek.c",
+    ("A library cut short while the shim reads it", "peek.c",
         &[("	long got = at > INT64_MAX ? -1 : sys_pread(peek->fd, to, size, at);\n",
            "	const char *map = (const char *)SYS(SYS_mmap, 0, at + size, PROT_READ, MAP_PRIVATE, peek->fd);\n	long got = (long)size;\n\n	for (size_t i = 0; i < size; i++)\n		((char *)to)[i] = map[at + i];\n")]),
     ("Cut, flipped, text, too large", "image.c", &[("	if (h->size != plan.size)\n", "	if (false)\n")]),
@@ -116,17 +116,17 @@ const MUTANTS: &[Mutant] = &[
     ("A log that is a link", "log.c", &[("st.st_dev == identity.stderr.st_dev && st.st_ino == identity.stderr.st_ino &&", "")]),
     ("A log that is a link", "log.c", &[("	(void)SYS(SYS_rt_sigprocmask, SIG_BLOCK, &quiet, &before, 8);\n", "")]),
     // The question to the binary.
-    ("It is put once, at the first name", "choose.c", &[("!(mode & RTLD_NOLOAD) && is_cudas(name)", "!(mode & RTLD_NOLOAD)")]),
-    ("It is put once, at the first name", "choose.c", &[(" || (text_has(name, '/') && peek_any(name, names_know, NULL));", ";")]),
+    ("The binary is asked once, at the first CUDA name", "choose.c", &[("!(mode & RTLD_NOLOAD) && is_cudas(name)", "!(mode & RTLD_NOLOAD)")]),
+    ("The binary is asked once, at the first CUDA name", "choose.c", &[(" || (text_has(name, '/') && peek_any(name, names_know, NULL));", ";")]),
     ("The variables of `data/variables.tsv`", "ask.c",
         &[("	if (SYS(SYS_close_range, 3, 0xffffffff) < 0)\n", "	if (false)\n")]),
     ("The variables of `data/variables.tsv`", "identity.c", &[("		if (row && !text_after(entry, host_prefix))\n", "		if (!row)\n			row = \"v\";\n		if (row)\n")]),
     ("The variables of `data/variables.tsv`", "ask.c", &[("	(void)SYS(SYS_setitimer, ITIMER_REAL, timer, NULL);\n", "")]),
-    ("Its reason is said in one line", "plan.c",
+    ("Its reason is logged in one line", "plan.c",
         &[("	if (answer && answer[0] == '!')\n		log_say(LOG_WARNING, \"no plan: \", answer + 1, NULL);\n	else if (answer && answer[0])", "	if (answer && answer[0] && answer[0] != '!')")]),
-    ("Who comes meanwhile waits", "gate.c", &[("		waiting++;\n", "		return false;\n")]),
-    ("Who comes meanwhile waits", "gate.c", &[("SYS(SYS_tgkill, sys_getpid(), now, 0) < 0", "false")]),
-    ("Who comes meanwhile waits", "gate.c", &[("		if (now == self)\n			return false;\n", "")]),
+    ("Other threads wait for the answer", "gate.c", &[("		waiting++;\n", "		return false;\n")]),
+    ("Other threads wait for the answer", "gate.c", &[("SYS(SYS_tgkill, sys_getpid(), now, 0) < 0", "false")]),
+    ("Other threads wait for the answer", "gate.c", &[("		if (now == self)\n			return false;\n", "")]),
     ("The host keeps its children", "ask.c", &[("	child = SYS(SYS_clone, 0);\n", "	child = SYS(SYS_clone, SIGCHLD);\n")]),
     ("The variables of `data/variables.tsv`", "ask.c", &[("	reset_signals();\n", "")]),
     // Proof that it acts.
@@ -135,13 +135,13 @@ const MUTANTS: &[Mutant] = &[
 
 /// Rules that no line of the object keeps by itself.
 const WITHOUT: &[(&str, &str)] = &[
-    ("No door where there is no assembly for it", "the build stops there"),
+    ("No door on a machine without assembly", "the build stops there"),
     ("fork and vfork, from all sides", "all that is kept is memory, which a child has too"),
     ("jemalloc, tcmalloc and ASan", "what is not imported and not called"),
     ("Paths with spaces and colons", "nothing is split"),
     ("A kilobyte of stack", "its test compiles the sources itself"),
     ("The object for aarch64 acts", "its test compiles the sources itself"),
-    ("A file that the loader does not take", "kept by the binary"),
+    ("A file that the loader rejects", "kept by the binary"),
     ("One answer for a hundred processes", "kept by the binary"),
     ("A cache that another user cannot fill", "kept by the binary"),
     ("The interpreter that is asked", "kept by the binary"),

@@ -1,6 +1,6 @@
 //! The object itself: what it imports, exports and may do, as the loader will see it.
 //!
-//! Read by our own reader; what that does not tell (segments and their protection) by goblin.
+//! Read by the crate's reader; segments and their protection by goblin.
 
 use super::made;
 use cudashim::internal::elf::Elf;
@@ -80,7 +80,7 @@ fn object_keeps_its_rules() {
     is_as_promised(IMAGE);
 }
 
-/// Nothing of the tracer is in the object that stands in production processes, and nothing of the dlopen door in the tracer.
+/// Nothing of the tracer is in the object of production processes, and nothing of the dlopen door in the tracer.
 #[test]
 fn object_of_the_tracer_keeps_its_rules() {
     let has = |image: &[u8], text: &str| image.windows(text.len()).any(|bytes| bytes == text.as_bytes());
@@ -117,7 +117,7 @@ fn object_takes_a_kilobyte_of_stack() {
             }
         }
     }
-    // What is not a frame of its own was made part of its caller's.
+    // An inlined function is part of its caller's frame.
     let way = ["cudashim_pick", "decide", "by_name", "by_path", "give", "load_needed", "load_member", "load_quietly"];
     let deep: usize = way.iter().filter_map(|name| frames.get(*name)).sum();
     let largest = frames.values().max().unwrap();
@@ -125,7 +125,7 @@ fn object_takes_a_kilobyte_of_stack() {
         frames.len() > 50 && frames.contains_key("cudashim_pick") && frames.contains_key("load_quietly"),
         "{frames:?}"
     );
-    // The stub's frame, and that of the deepest of ours that calls nobody.
+    // The stub's frame, and that of the deepest leaf function.
     assert!(24 + deep + largest <= 1024, "{deep} and {largest}: {frames:?}");
 }
 

@@ -1,4 +1,4 @@
-//! For whom a plan is: the directory a program was started from, and its file. By both doors.
+//! The programs of a plan: identified by start directory and file. By both doors.
 
 use crate::support::*;
 use std::fs::{self, Permissions};
@@ -97,7 +97,7 @@ fn plan_for_an_interpreter_serves_its_scripts() {
     }
 }
 
-/// A program that starts itself again by way of /proc is where its first argument says, or where the kernel does.
+/// A program that starts itself again through /proc is identified by its first argument, or by the kernel.
 #[test]
 fn plan_holds_for_a_program_that_execs_itself() {
     let two = Two::new();
@@ -117,7 +117,7 @@ fn plan_holds_for_a_program_that_execs_itself() {
     }
 }
 
-/// What the program does to itself before it asks changes nothing: it is what it was started as.
+/// Changes of the process before its first question have no effect: it counts as started.
 #[test]
 fn plan_knows_a_program_as_it_was_started() {
     let two = Two::new();

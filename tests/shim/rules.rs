@@ -33,7 +33,7 @@ fn shim_matches_whole_names_only() {
     assert_eq!(ran.quiet(), format!("{}maps right: 0\n", bare.out));
 }
 
-/// A group is what the plan says: its neighbour on disk is the loader's business, and is not brought along.
+/// The plan defines a group: a neighbour on disk is left to the loader, and is not loaded.
 #[test]
 fn shim_brings_no_other_part_of_the_driver() {
     let lab = Machine::new();
@@ -70,7 +70,7 @@ fn shim_noload_of_a_kept_name_loads_nothing() {
     assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 20\n");
 }
 
-/// What the host holds it may let go: a library is settled when it is ours to keep.
+/// The host may close its copy: a library counts as loaded only while the shim holds it open.
 #[test]
 fn shim_retries_after_another_copy_is_closed() {
     let two = Two::new();
@@ -201,7 +201,7 @@ fn shim_unloads_nothing_of_its_own() {
     );
 }
 
-/// Loaded by itself, what the consumer has of its own would not be bound to what its user brings along, or be refused.
+/// Loaded by itself, a consumer's own library would not be bound to its user's symbols, or be refused.
 #[test]
 fn shim_does_not_preload_the_targets_own_libraries() {
     let lab = Machine::new();

@@ -1,6 +1,6 @@
-//! Secure execution: a program that runs with more rights than who started it (`AT_SECURE` of getauxval(3)).
+//! Secure execution: a program that runs with more rights than its starter (`AT_SECURE` of getauxval(3)).
 //!
-//! Takes root, who alone can make such a program for another user and lay a mount over a directory that the loader
+//! Requires root, which alone can make such a program for another user and lay a mount over a directory that the loader
 //! trusts.
 
 use crate::support::*;

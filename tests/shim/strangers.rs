@@ -1,4 +1,4 @@
-//! Objects that the plan was not made for: who opens, or needs, a name of the plan without being one of its objects.
+//! Strangers: objects that open or need a name of the plan without being one of its objects.
 
 use crate::support::*;
 use std::fs;
@@ -18,7 +18,7 @@ struct Plugin {
     plan: PathBuf,
 }
 
-/// `says`: what the binary answers, a line of sh. The plugin is an object of the plan where `proven`.
+/// `says`: the binary's answer, a line of sh. The plugin is an object of the plan where `proven`.
 fn plugin(says: &str, proven: bool) -> Plugin {
     let lab = Machine::new();
     let right = lab.copy("right/libone.so.1", 2);
@@ -121,7 +121,7 @@ fn stranger_that_needs_nothing_of_the_plan_costs_nothing() {
     }
 }
 
-/// What is mapped wins for whoever needs it: there is nothing to ask.
+/// A mapped soname resolves for every consumer: there is nothing to ask.
 #[test]
 fn stranger_question_is_not_put_for_what_is_mapped() {
     let p = plugin("echo own", false);
@@ -145,7 +145,7 @@ fn stranger_question_is_not_put_after_a_failure() {
     }
 }
 
-/// What the plan only keeps is for its own objects: another may have its own in its run path, whatever the binary says.
+/// Kept libraries are for the plan's own objects: a stranger uses its run path, whatever the binary answers.
 #[test]
 fn stranger_does_not_get_kept_libraries() {
     let lab = Machine::new();

@@ -80,7 +80,7 @@ fn side() -> impl Strategy<Value = Side> {
 }
 
 fn lab() -> impl Strategy<Value = Puzzle> {
-    let want = (name(), prop_oneof![2 => Just(true), 1 => Just(false)]);
+    let goal = (name(), prop_oneof![2 => Just(true), 1 => Just(false)]);
     let demand = (name(), 0..SETS, cuda());
     let facts = (
         proptest::collection::vec(demand, 0..3),
@@ -94,16 +94,16 @@ fn lab() -> impl Strategy<Value = Puzzle> {
         proptest::option::weighted(0.15, any::<prop::sample::Index>()),
     );
     (
-        proptest::collection::vec(want, 1..5),
+        proptest::collection::vec(goal, 1..5),
         proptest::collection::vec(candidate(), 1..17),
         facts,
         policy,
         proptest::collection::vec(proptest::bool::weighted(0.2), SETS as usize * NAMES.len() * COPIES),
     )
-        .prop_map(|(wants, candidates, (demands, exact, built, conflict), (provided, fixed, forbidden), lacks)| {
+        .prop_map(|(goals, candidates, (demands, exact, built, conflict), (provided, fixed, forbidden), lacks)| {
             let mut lab = Puzzle::default();
-            for (soname, hard) in wants {
-                lab.wants.push(Want { soname, hard, by: "torch".to_owned() });
+            for (soname, hard) in goals {
+                lab.goals.push(Goal { soname, hard, by: "torch".to_owned() });
             }
             for mut one in candidates {
                 if lab.candidates.iter().filter(|other| other.soname == one.soname).count() < COPIES {
@@ -146,7 +146,7 @@ fn set_of(solution: &Solution) -> Set {
     solution.chosen.iter().map(|one| (one.soname.clone(), one.candidate)).collect()
 }
 
-/// What is said of the answer, with paths for numbers.
+/// The answer as text, with paths for numbers.
 fn outcome(lab: &Puzzle) -> Result<Vec<String>, Vec<String>> {
     let line = |one: &Refused| format!("  {} {}", lab.path(one.candidate), one.because);
     let solution = lab.solve().map_err(|none| none.clauses.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -175,7 +175,7 @@ proptest! {
                 let set = set_of(&solution);
                 prop_assert!(judge.keeps(&set, &|_| true), "breaks a rule: {set:?}");
                 prop_assert_eq!(solution.cost, judge.cost(&set));
-                let best = best.expect("a set was found where there is none");
+                let best = best.expect("a set was found although none fits");
                 prop_assert_eq!(solution.cost, judge.cost(&best), "{:?} {:?}", &set, &best);
                 prop_assert_eq!(set, best);
             }

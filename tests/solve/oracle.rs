@@ -44,8 +44,8 @@ impl<'p> Judge<'p> {
     fn asked(&self, set: &Set, on: InForce<'_>) -> BTreeMap<String, bool> {
         let p = self.p;
         let mut asked: BTreeMap<String, bool> = BTreeMap::new();
-        for want in &p.wants {
-            *asked.entry(want.soname.clone()).or_default() |= want.hard && on(&Fact::Want(want.soname.clone()));
+        for goal in &p.goals {
+            *asked.entry(goal.soname.clone()).or_default() |= goal.hard && on(&Fact::Goal(goal.soname.clone()));
         }
         for soname in p.policy.fixed.keys() {
             *asked.entry(soname.clone()).or_default() |= on(&Fact::Fixed(soname.clone()));
@@ -126,7 +126,7 @@ impl<'p> Judge<'p> {
                 {
                     return false;
                 }
-                let bad = |(i, x): (usize, &Conflict)| x.a.means(c) && x.b.means(o) && on(&Fact::Conflict(i));
+                let bad = |(i, x): (usize, &Conflict)| x.a.covers(c) && x.b.covers(o) && on(&Fact::Conflict(i));
                 if p.conflicts.iter().enumerate().any(bad) {
                     return false;
                 }
@@ -179,11 +179,11 @@ impl<'p> Judge<'p> {
         let left = left.filter(|soname| {
             (0..p.candidates.len()).any(|at| p.candidates[at].soname == **soname && !self.ruled_out(at, &|_| true))
         });
-        let (wants, needs): (Vec<_>, Vec<_>) = left.partition(|soname| p.wants.iter().any(|w| w.soname == **soname));
+        let (goals, needs): (Vec<_>, Vec<_>) = left.partition(|soname| p.goals.iter().any(|w| w.soname == **soname));
         let ranks: Vec<Rank> = set.values().map(|&at| p.candidates[at].rank).collect();
         let roots: BTreeSet<u32> = set.values().map(|&at| p.candidates[at].root).collect();
         Cost {
-            unserved: wants.len() as u64,
+            unserved: goals.len() as u64,
             unserved_needs: needs.len() as u64,
             pin_missed: ranks.iter().filter(|r| r.pin == Pin::Missed).count() as u64,
             off_root: ranks.iter().filter(|r| !r.at_consumer_root).count() as u64,

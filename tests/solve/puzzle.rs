@@ -8,7 +8,7 @@ use cudashim::internal::resolve::solve::*;
 /// A problem and what its files define: symbols by candidate, each `symbol` or `symbol@node`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Puzzle {
-    pub(super) wants: Vec<Want>,
+    pub(super) goals: Vec<Goal>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) demands: Vec<Demand>,
     pub(super) releases: Vec<ReleaseDemand>,
@@ -55,13 +55,13 @@ impl Puzzle {
         File(self)
     }
 
-    pub(super) fn want(&mut self, soname: &str) -> &mut Self {
-        self.wants.push(Want { soname: soname.to_owned(), hard: true, by: "torch".to_owned() });
+    pub(super) fn goal(&mut self, soname: &str) -> &mut Self {
+        self.goals.push(Goal { soname: soname.to_owned(), hard: true, by: "torch".to_owned() });
         self
     }
 
     pub(super) fn soft(&mut self, soname: &str) -> &mut Self {
-        self.wants.push(Want { soname: soname.to_owned(), hard: false, by: "torch".to_owned() });
+        self.goals.push(Goal { soname: soname.to_owned(), hard: false, by: "torch".to_owned() });
         self
     }
 
@@ -87,7 +87,7 @@ impl Puzzle {
         other.candidates = order.iter().map(|&old| self.candidates[old].clone()).collect();
         let new = |old: usize| order.iter().position(|&at| at == old).unwrap();
         other.lacks = self.lacks.iter().map(|(old, symbol)| (new(*old), symbol.clone())).collect();
-        other.wants.reverse();
+        other.goals.reverse();
         other.demands.reverse();
         other.releases.reverse();
         other.conflicts.reverse();
@@ -99,7 +99,7 @@ impl Puzzle {
 
     pub(super) fn problem(&self) -> Problem<'_> {
         Problem {
-            wants: self.wants.clone(),
+            goals: self.goals.clone(),
             candidates: self.candidates.clone(),
             demands: self.demands.clone(),
             releases: self.releases.clone(),

@@ -1,4 +1,4 @@
-//! One small case for every rule and every preference, with the words they are told in.
+//! One small case for every rule and every preference, with their texts.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ const A: &str = "/a/lib/libcudart.so.12";
 const B: &str = "/b/lib/libcudart.so.12";
 const CUDART: &str = "libcudart.so.12";
 
-/// Two copies of cudart wanted by torch; the newer one, in `/b`, is what no rule means to refuse.
+/// Two copies of cudart needed by torch; no rule refuses the newer one, in `/b`.
 fn two(change: impl FnOnce(&mut Puzzle)) -> Puzzle {
     let mut lab = Puzzle::default();
-    lab.want(CUDART);
+    lab.goal(CUDART);
     lab.file(A).version("12.4.127");
     lab.file(B).version("12.8.57");
     change(&mut lab);
@@ -62,7 +62,7 @@ fn solve_takes_a_fixed_copy() {
 fn solve_wants_a_fixed_copy_even_if_provided() {
     let mut lab = two(|_| ());
     lab.policy.fixed.insert(CUDART.into(), A.into());
-    lab.wants.clear();
+    lab.goals.clear();
     lab.policy.provided.insert(CUDART.into());
     assert_eq!(lab.paths(), [A]);
 }
@@ -79,7 +79,7 @@ fn solve_demands_symbols() {
 #[test]
 fn solve_demands_symbols_between_members() {
     let mut lab = two(|_| ());
-    lab.want("libcufile.so.0");
+    lab.goal("libcufile.so.0");
     lab.file("/a/lib/libcufile.so.0").needs(CUDART, &["cudaGone"]);
     lab.add_lack(1, "cudaGone");
     refuses_b(&lab, "does not define `cudaGone`, which libcufile.so.0 needs");
@@ -87,13 +87,16 @@ fn solve_demands_symbols_between_members() {
     lab.file("/b/lib/libcufile.so.0").needs(CUDART, &["cudaNewer"]);
     lab.add_lack(0, "cudaNewer");
     lab.add_lack(1, "cudaNewer");
-    assert_eq!(lab.why_not("/b/lib/libcufile.so.0"), "needs `cudaNewer`, which the chosen libcudart.so.12 does not define");
+    assert_eq!(
+        lab.why_not("/b/lib/libcufile.so.0"),
+        "needs `cudaNewer`, which the chosen libcudart.so.12 does not define"
+    );
 }
 
 #[test]
 fn solve_keeps_a_group_in_one_release() {
     let mut lab = Puzzle::default();
-    lab.want("libcublas.so.12").want("libcublasLt.so.12");
+    lab.goal("libcublas.so.12").goal("libcublasLt.so.12");
     lab.file("/a/libcublas.so.12").version("12.4.5.8").group("cublas");
     lab.file("/a/libcublasLt.so.12").version("12.4.5.8").group("cublas");
     lab.file("/b/libcublasLt.so.12").version("12.8.3.14").group("cublas");
@@ -105,7 +108,7 @@ fn solve_keeps_a_group_in_one_release() {
 #[test]
 fn solve_unknown_release_stays_in_its_directory() {
     let mut lab = Puzzle::default();
-    lab.want("libcublas.so.12").want("libcublasLt.so.12");
+    lab.goal("libcublas.so.12").goal("libcublasLt.so.12");
     lab.file("/a/libcublas.so.12").group("cublas");
     lab.file("/a/libcublasLt.so.12").version("12.4").group("cublas");
     lab.file("/b/libcublasLt.so.12").version("12.8").group("cublas");
@@ -117,7 +120,7 @@ fn solve_unknown_release_stays_in_its_directory() {
 #[test]
 fn solve_prefers_one_directory_per_group() {
     let mut lab = Puzzle::default();
-    lab.want("libcudnn.so.9").want("libcudnn_ops.so.9");
+    lab.goal("libcudnn.so.9").goal("libcudnn_ops.so.9");
     lab.file("/a/libcudnn.so.9").version("9.1.0.70").group("cudnn").at_consumer();
     lab.file("/b/libcudnn.so.9").version("9.1.0.70").group("cudnn");
     lab.file("/b/libcudnn_ops.so.9").version("9.1.0.70").group("cudnn");
@@ -125,7 +128,7 @@ fn solve_prefers_one_directory_per_group() {
     assert_eq!(lab.why_not("/a/libcudnn.so.9"), "cudnn comes from one directory");
 
     // With a part that no one directory has beside the others, the same release may be pieced together.
-    lab.want("libcudnn_ext.so.9");
+    lab.goal("libcudnn_ext.so.9");
     lab.file("/c/libcudnn_ext.so.9").version("9.1.0.70").group("cudnn");
     assert_eq!(lab.paths(), ["/a/libcudnn.so.9", "/c/libcudnn_ext.so.9", "/b/libcudnn_ops.so.9"]);
 }
@@ -133,7 +136,7 @@ fn solve_prefers_one_directory_per_group() {
 #[test]
 fn solve_takes_the_exact_release() {
     let mut lab = Puzzle::default();
-    lab.want("libcudnn_ops.so.9");
+    lab.goal("libcudnn_ops.so.9");
     lab.file("/a/libcudnn_ops.so.9").version("9.1.0.70").group("cudnn");
     lab.file("/b/libcudnn_ops.so.9").version("9.10.2.21").group("cudnn").at_consumer();
     lab.file("/c/libcudnn_ops.so.9").group("cudnn").at_consumer();
@@ -147,7 +150,7 @@ fn solve_takes_the_exact_release() {
 #[test]
 fn solve_nvjitlink_is_not_older_than_its_users() {
     let mut lab = Puzzle::default();
-    lab.want("libcusparse.so.12").want("libnvJitLink.so.12");
+    lab.goal("libcusparse.so.12").goal("libnvJitLink.so.12");
     lab.file("/a/libcusparse.so.12").cuda(12, 4).needs("libnvJitLink.so.12", &[]);
     lab.file("/a/libnvJitLink.so.12").version("12.1.105").cuda(12, 1).at_consumer();
     lab.file("/b/libnvJitLink.so.12").version("12.8.61").cuda(12, 8);
@@ -161,7 +164,7 @@ fn solve_nvjitlink_is_not_older_than_its_users() {
 #[test]
 fn solve_nvjitlink_is_not_older_than_the_target() {
     let mut lab = Puzzle::default();
-    lab.want("libnvJitLink.so.12").demand("cupy", "libnvJitLink.so.12", &[]);
+    lab.goal("libnvJitLink.so.12").demand("cupy", "libnvJitLink.so.12", &[]);
     lab.demands[0].cuda = Some(CudaRelease { major: 12, minor: Some(4) });
     lab.file("/a/libnvJitLink.so.12").cuda(12, 1).at_consumer();
     lab.file("/b/libnvJitLink.so.12").cuda(12, 4);
@@ -172,7 +175,7 @@ fn solve_nvjitlink_is_not_older_than_the_target() {
 #[test]
 fn solve_takes_the_cuda_major_of_the_target() {
     let mut lab = Puzzle::default();
-    lab.want("libcusparse.so.12");
+    lab.goal("libcusparse.so.12");
     lab.file("/a/libcusparse.so.12").version("12.3").cuda(12, 4);
     lab.file("/b/libcusparse.so.12").version("12.6").cuda(13, 0).at_consumer();
     lab.built = Some(Built { consumer: "torch".into(), major: 12 });
@@ -183,7 +186,7 @@ fn solve_takes_the_cuda_major_of_the_target() {
 #[test]
 fn solve_takes_one_cuda_major() {
     let mut lab = Puzzle::default();
-    lab.want("libcusparse.so.12").want("libcublas.so.12");
+    lab.goal("libcusparse.so.12").goal("libcublas.so.12");
     lab.file("/a/libcusparse.so.12").version("12.3").cuda(12, 4);
     lab.file("/b/libcusparse.so.12").version("12.6").cuda(13, 0).at_consumer();
     lab.file("/a/libcublas.so.12").cuda(12, 4);
@@ -194,7 +197,7 @@ fn solve_takes_one_cuda_major() {
 #[test]
 fn solve_unknown_major_never_conflicts() {
     let mut lab = Puzzle::default();
-    lab.want("libcuda.so.1").want("libcublas.so.12");
+    lab.goal("libcuda.so.1").goal("libcublas.so.12");
     lab.file("/usr/libcuda.so.1").version("580.65.6").group("driver");
     lab.file("/a/libcublas.so.12").cuda(12, 4);
     lab.built = Some(Built { consumer: "torch".into(), major: 12 });
@@ -204,7 +207,7 @@ fn solve_unknown_major_never_conflicts() {
 #[test]
 fn solve_excludes_known_conflicts() {
     let mut lab = two(|_| ());
-    lab.want("libnccl.so.2");
+    lab.goal("libnccl.so.2");
     lab.file("/a/libnccl.so.2").version("2.21.5");
     lab.conflicts.push(Conflict {
         a: Side { name: Named::Stem("libnccl".into()), from: None, until: Some(release("2.22")) },
@@ -295,7 +298,7 @@ fn solve_preferences_in_order() {
 #[test]
 fn solve_prefers_fewer_roots_to_a_nearer_release() {
     let mut lab = two(|_| ());
-    lab.want("libnccl.so.2");
+    lab.goal("libnccl.so.2");
     lab.file("/a/lib/libnccl.so.2").off(0, 5);
     lab.candidates[0].rank.older_by = 5;
     refuses_b(&lab, "not in an environment the rest of the set comes from");
@@ -330,7 +333,7 @@ fn solve_gives_reasons() {
 #[test]
 fn solve_empty_problem_has_an_empty_set() {
     let mut lab = two(|_| ());
-    lab.wants.clear();
+    lab.goals.clear();
     let solution = lab.solve().unwrap();
     assert!(solution.chosen.is_empty() && solution.unserved.is_empty());
 }

@@ -1,7 +1,7 @@
 //! The NVIDIA driver of a machine: the GPU on its bus, the kernel module, device files, libraries, what libcuda answers.
 
 use super::{Lib, Machine};
-use cudashim::internal::driver::{Compute, Device, Devices, Said};
+use cudashim::internal::driver::{Compute, Device, Devices, DriverResponse};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) const SYSTEM: &str = "usr/lib/x86_64-linux-gnu";
@@ -63,7 +63,7 @@ pub(crate) fn device(name: &str, major: u32, minor: u32) -> Device {
 
 /// libcuda answers with these devices.
 pub(crate) fn answering(devices: Vec<Device>) -> Devices {
-    let mut answer = Said::default();
+    let mut answer = DriverResponse::default();
     answer.devices = devices;
     let mut all = Devices::default();
     all.cuda = Some(answer);

@@ -69,7 +69,7 @@ impl Lib {
         self
     }
 
-    /// Code of its own.
+    /// Its own code.
     pub(crate) fn source(mut self, text: &str) -> Self {
         self.source.push_str(text);
         self

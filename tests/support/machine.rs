@@ -1,4 +1,4 @@
-//! A machine to try things on: a directory that stands for its root, with files, environments, libraries and a driver.
+//! A made-up machine: a directory as its root, with files, environments, libraries and a driver.
 //!
 //! Takes what a test describes; gives paths below the directory, a [`Host`] that looks at it, and commands that see
 //! nothing else: no variable of the tester's environment, no home, no cache. Never writes outside its directory and the
@@ -18,8 +18,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
-/// Stands in for an interpreter: loads what follows `--load`, and says of each file whether that went well; becomes the
-/// program that follows `--exec`.
+/// Stands in for an interpreter: loads what follows `--load`, and reports for each file whether that succeeded; becomes
+/// the program that follows `--exec`.
 const PYTHON: &str = r#"
 #include <dlfcn.h>
 #include <stdio.h>
@@ -170,12 +170,12 @@ impl Machine {
         self.program(path, source, &[&["-shared", "-fPIC", soname.as_str()], args].concat())
     }
 
-    /// A library whose function `which` tells the copies apart.
+    /// A library whose function `which` identifies the copy.
     pub(crate) fn copy(&self, path: &str, which: u32) -> PathBuf {
         self.library(path, &format!("int which(void) {{ return {which}; }}"), &[])
     }
 
-    /// Without --as-needed: a needed name stands there because the test says so.
+    /// Without --as-needed: the test names all needed entries.
     pub(crate) fn program(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
         cc(&self.root, name, source, &[&["-O0", "-Wl,--no-as-needed"], args].concat())
     }
@@ -224,7 +224,7 @@ impl Machine {
         command
     }
 
-    /// cudashim that takes the machine's directory for the root: what stands on the tester's system plays no part, and
+    /// cudashim that takes the machine's directory for the root: the tester's system has no effect, and
     /// paths read the same everywhere.
     pub(crate) fn rooted<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.cudashim(["--root"]);

@@ -22,14 +22,14 @@ fn inside(mut outer: Command, inner: &Command) -> Command {
     outer
 }
 
-/// In namespaces of its own: `make` is a line of sh that prepares them.
+/// In separate namespaces: `make` is a line of sh that prepares them.
 pub(crate) fn in_namespaces(unshare: &[&str], make: &str, inner: &Command) -> Command {
     let mut outer = Command::new("unshare");
     outer.args(unshare).args(["sh", "-c", &format!("{make} && exec \"$@\""), "sh"]);
     inside(outer, inner)
 }
 
-/// The command as one whom the rights of files bind: root without what lifts them off root.
+/// The command subject to file permissions: as root, without the capabilities that override them.
 pub(crate) fn bound_by_rights(inner: &Command) -> Command {
     let mut outer = Command::new("env");
     if rustix::process::geteuid().is_root() {

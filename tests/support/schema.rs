@@ -1,4 +1,4 @@
-//! JSON answers, and whether they are what `docs/json-schema/` says.
+//! Checks JSON answers against `docs/json-schema/`.
 
 use super::Process;
 use serde_json::Value;

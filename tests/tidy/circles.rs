@@ -30,7 +30,7 @@ impl Modules {
         all
     }
 
-    /// A path as it is written in a module, from the crate on; none where it is another crate's.
+    /// A path as it is written in a module, from the crate on; none if it is another crate's.
     fn absolute(&self, module: &[String], path: &[String]) -> Option<Path> {
         let (mut from, mut rest) = (module.to_vec(), path);
         match rest.first()?.as_str() {
@@ -52,7 +52,7 @@ impl Modules {
         Some(from)
     }
 
-    /// The module that a path leads to, through what others hand on.
+    /// The module that a path resolves to, through re-exports.
     fn home(&self, path: &[String], depth: usize) -> Option<Path> {
         let module =
             (1..=path.len()).rev().map(|length| &path[..length]).find(|part| self.files.contains_key(*part))?;
@@ -128,7 +128,7 @@ fn inline(text: &str) -> Vec<Path> {
     paths.collect()
 }
 
-/// The files from which an arrow leads back to them.
+/// The files on a cycle of uses.
 fn circles<'f>(arrows: &BTreeMap<&'f str, BTreeSet<&'f str>>) -> Vec<&'f str> {
     let reaches_itself = |file: &&&str| {
         let (mut seen, mut queue) = (BTreeSet::new(), vec![**file]);

@@ -1,4 +1,4 @@
-//! `docs/FAILURES.md`, `docs/SHIM_RULES.md` and `docs/SECURITY.md` name tests: each is there, and is about what it stands for.
+//! `docs/FAILURES.md`, `docs/SHIM_RULES.md` and `docs/SECURITY.md` name tests: each exists and covers its row.
 
 use super::{root, rust_files};
 use cudashim::internal::tables::finding_rows;

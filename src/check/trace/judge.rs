@@ -1,9 +1,10 @@
-//! What is wrong with what a process had mapped.
+//! Judges the link maps of a traced command.
 //!
-//! Takes the processes of a trace and how the command ended; gives a [`Verdict`] with findings. What was mapped together is
-//! judged together, by the rules of `check`: a library that was unmapped before the next was mapped tears nothing.
+//! Takes the processes of a trace and the exit of the command; gives a [`Verdict`] with findings. Libraries that were
+//! mapped at the same time are judged together, by the rules of `check`: a library that was unmapped before the next
+//! one was mapped conflicts with nothing.
 
-use super::{Asked, By, Call, Process, Trace, Vain};
+use super::{By, Call, NameRequest, Process, Trace, Unresolved};
 use crate::check::{Depth, MissingSymbol, Moments, Verdict};
 use crate::host::FileId;
 use crate::loader::{Loader, Rule};
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Something wrong.
+/// A defect in a trace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// A stable word for programs.
@@ -23,21 +24,21 @@ pub struct Finding {
     pub says: String,
 }
 
-/// What is wrong in a whole trace.
+/// The defects of a whole trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// In one word.
+    /// The result in one word.
     pub verdict: Verdict,
-    /// What is wrong, each thing once for each process.
+    /// The defects, each once per process.
     pub findings: Vec<Finding>,
-    /// What nothing defines.
+    /// The undefined symbols.
     pub missing: Vec<MissingSymbol>,
-    /// The releases of the libraries that were mapped.
+    /// The releases of the mapped libraries.
     pub releases: BTreeMap<FileId, String>,
 }
 
-/// Judges a trace. Symbols are looked for where something went wrong: `failed` says that the command did, and a
-/// process that had to unmap what it had just mapped says it too.
+/// Judges a trace. Binds symbols only after a failure: `failed` is that of the command; a process that unmapped a
+/// library right after it mapped it shows one too.
 #[must_use]
 pub fn judge(trace: &Trace, loader: &Loader, failed: bool) -> Judgement {
     let mut bench = Bench {
@@ -78,12 +79,12 @@ impl Bench<'_> {
         self.findings.insert(Finding { id, pid: process.pid, says });
     }
 
-    /// What was mapped at one moment.
+    /// Judges the files that were mapped at one moment.
     fn moment(&mut self, process: &Process, indices: &[usize], depth: Depth) {
         let objects = self.loader.objects();
-        // Another namespace is a world of its own.
+        // Another namespace has its own link map.
         let loads = indices.iter().filter_map(|at| process.loads.get(*at)).filter(|load| load.namespace == 0);
-        let loads = loads.map(|load| (load.path.as_path(), load.asked.as_ref().map(|(_, by)| *by)));
+        let loads = loads.map(|load| (load.path.as_path(), load.request.as_ref().map(|(_, by)| *by)));
         let files = std::iter::once((process.program.as_path(), None)).chain(loads).filter_map(|(path, by)| {
             let rule = match by {
                 Some(By::Rule(rule)) => rule,
@@ -101,38 +102,38 @@ impl Bench<'_> {
         self.releases.extend(releases);
     }
 
-    /// The loader ended it, and said why on its standard error, which is not ours to read: no static TLS left, an assertion.
+    /// ld.so ended the process. It printed the reason (no static TLS left, an assertion) to standard error, which the
+    /// trace does not read.
     fn not_started(&mut self, process: &Process) {
         if process.began {
             return;
         }
         self.verdict = Verdict::Fails;
-        let says =
-            format!("`{}` did not start: ld.so printed the reason", process.program.display());
+        let says = format!("`{}` did not start: ld.so printed the reason", process.program.display());
         self.add(process, "not-started", says);
     }
 
     fn not_found(&mut self, process: &Process, failed: bool) {
-        for (asked, vain) in &process.in_vain {
-            let name = asked.name.display();
-            let asker = asked.asker.display();
-            let (id, says) = match vain {
-                Vain::NotFound if asked.call == Call::Needed => {
-                    ("library-not-found", format!("`{asker}` needs {name}, which was not found"))
+        for (request, unresolved) in &process.unresolved {
+            let name = request.name.display();
+            let requester = request.requester.display();
+            let (id, says) = match unresolved {
+                Unresolved::NotFound if request.call == Call::Needed => {
+                    ("library-not-found", format!("`{requester}` needs {name}, which was not found"))
                 }
-                // A program may do without what it asks for by dlopen, unless it failed and got no other of the kind.
-                Vain::NotFound if failed && !has_kind(process, asked) => {
-                    let says = format!("`{asker}` opened {name}, which was not found");
-                    if parse_library_name(&asked.name).is_some_and(|name| name.row.is_driver()) {
-                        // Where there is no GPU there is no driver, and what fails may fail for another reason.
+                // A program may fall back after dlopen, unless it failed and mapped no other library of the kind.
+                Unresolved::NotFound if failed && !has_kind(process, request) => {
+                    let says = format!("`{requester}` opened {name}, which was not found");
+                    if parse_library_name(&request.name).is_some_and(|name| name.row.is_driver()) {
+                        // Without a GPU there is no driver, and the failure may have another cause.
                         self.add(process, "no-driver", says);
                         continue;
                     }
                     ("library-not-found", says)
                 }
-                Vain::Damaged(path, error) => (
+                Unresolved::Damaged(path, error) => (
                     "truncated-or-foreign-elf",
-                    format!("{name}, opened by `{asker}`, resolved to `{}`: {error}", path.display()),
+                    format!("{name}, opened by `{requester}`, resolved to `{}`: {error}", path.display()),
                 ),
                 _ => continue,
             };
@@ -142,9 +143,9 @@ impl Bench<'_> {
     }
 }
 
-/// Whether the process had a library of the same stem, or the name asked for is none of CUDA's.
-fn has_kind(process: &Process, asked: &Asked) -> bool {
+/// Whether the process mapped a library of the same stem, or the name is not a CUDA library.
+fn has_kind(process: &Process, request: &NameRequest) -> bool {
     let stem = |name: &OsStr| Some(parse_library_name(Path::new(name).file_name()?)?.stem());
-    let Some(wanted) = stem(&asked.name) else { return true };
-    process.loads.iter().any(|load| stem(load.path.as_os_str()) == Some(wanted))
+    let Some(requested) = stem(&request.name) else { return true };
+    process.loads.iter().any(|load| stem(load.path.as_os_str()) == Some(requested))
 }

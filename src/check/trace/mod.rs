@@ -1,8 +1,8 @@
-//! What the loader really did in a tree of processes: which library it mapped, for whom, and by which rule.
+//! Traces the loader in a tree of processes: which library it mapped, for which object, and by which rule.
 //!
-//! Takes the records of the audit door and the files they name; gives one [`Process`] for each program that ran, and the
-//! verdict on what each had mapped. The shim tells only of processes it was loaded into; whose loader is not glibc's, or
-//! whose environment was cleared, leaves no record.
+//! Takes the records of the tracer and the files they name; gives one [`Process`] for each program, and the verdict
+//! on its link map. The tracer records only processes it was loaded into; one with a loader other than glibc's, or
+//! with a cleared environment, leaves no record.
 
 mod judge;
 mod records;
@@ -19,20 +19,20 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// How many of the files that a search tried in vain are kept.
+/// The most tried paths to keep for one search.
 pub const TRIED: usize = 64;
 
-/// By what a file was found.
+/// How a file was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum By {
-    /// One of the loader's own rules.
+    /// By a rule of ld.so.
     Rule(Rule),
-    /// The audit door led the loader there.
+    /// The tracer redirected ld.so to it.
     Audit,
 }
 
 impl By {
-    /// As programs are told.
+    /// The description for people.
     #[must_use]
     pub fn id(self) -> &'static str {
         match self {
@@ -58,18 +58,18 @@ impl std::fmt::Display for By {
     }
 }
 
-/// Who asked for a name, and how.
+/// A request for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct NameRequest {
     /// The name.
     pub name: OsString,
     /// The call.
     pub call: Call,
-    /// The object; the program's own file where that asked.
-    pub asker: PathBuf,
-    /// Files tried in vain before the answer: the first [`TRIED`].
+    /// The object that requested it; the program file if the program did.
+    pub requester: PathBuf,
+    /// The paths tried without success: the first [`TRIED`].
     pub tried: Vec<PathBuf>,
-    /// How many those were in all.
+    /// The number of all such paths.
     pub tried_count: usize,
 }
 
@@ -78,86 +78,86 @@ pub struct Asked {
 pub struct Load {
     /// The file, by the path that the loader opened.
     pub path: PathBuf,
-    /// Which file that is; `None` where it is gone by now.
+    /// Its device and inode; `None` if it is gone.
     pub id: Option<FileId>,
     /// `DT_SONAME`.
     pub soname: Option<String>,
-    /// What it was asked for as, and by what it was found; known of CUDA's names only.
-    pub asked: Option<(Asked, By)>,
+    /// The request for it and the rule that found it; known only for CUDA names.
+    pub request: Option<(NameRequest, By)>,
     /// The link-map namespace: 0 is the program's own.
     pub namespace: u32,
-    /// Whether it was mapped before this process was forked off.
+    /// Whether it was mapped before this process was forked.
     pub inherited: bool,
     /// Whether it was still mapped at the end.
     pub stayed: bool,
 }
 
-/// Why a name led to no object.
+/// Why a name resolved to no object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Vain {
-    /// There is no such file.
+pub enum Unresolved {
+    /// The file does not exist.
     NotFound,
-    /// This file was found, but not mapped: it was only asked whether it is mapped (`RTLD_NOLOAD`), or it could not be.
+    /// ld.so found this file but did not map it: the call only tested for it (`RTLD_NOLOAD`), or mapping failed.
     NotMapped(PathBuf),
-    /// This file was found, and is damaged or no library of this machine.
+    /// This file is damaged, or not a library of this machine.
     Damaged(PathBuf, String),
 }
 
-/// A program that ran.
+/// A traced program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// Its process number.
     pub pid: u32,
-    /// Its parent's.
+    /// Its parent's process number.
     pub parent: u32,
     /// Its file.
     pub program: PathBuf,
-    /// Its arguments, as far as they were kept.
+    /// Its arguments, as far as they were recorded.
     pub command: String,
-    /// Whether it was forked off without starting a program.
+    /// Whether it was forked without starting a program.
     pub forked: bool,
-    /// What was mapped, in order.
+    /// The mapped objects in order.
     pub loads: Vec<Load>,
-    /// What was asked for in vain.
-    pub in_vain: Vec<(Asked, Vain)>,
-    /// How many files its searches tried that were not there.
+    /// The requests without a result.
+    pub unresolved: Vec<(NameRequest, Unresolved)>,
+    /// The number of nonexistent paths that its searches tried.
     pub failed_opens: u64,
-    /// What was mapped together when something was unmapped again, as indices of `loads`: where a dlopen fails, that is
-    /// what it failed with.
+    /// The objects that were mapped together when one was unmapped, as indices of `loads`: the link map of a failed
+    /// dlopen.
     pub unmapped: Vec<Vec<usize>>,
-    /// Whether it began: the loader was done with what it is linked with.
+    /// Whether the program began: ld.so had loaded everything it is linked with.
     pub began: bool,
 }
 
 impl Process {
-    /// What was mapped at the end, as indices of `loads`.
+    /// The objects mapped at the end, as indices of `loads`.
     #[must_use]
     pub fn at_the_end(&self) -> Vec<usize> {
         self.loads.iter().enumerate().filter(|(_, load)| load.stayed).map(|(at, _)| at).collect()
     }
 }
 
-/// All that was seen.
+/// A complete trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trace {
     /// The programs, in the order they started.
     pub processes: Vec<Process>,
-    /// Lines that could not be read.
-    pub lost: usize,
+    /// The number of unreadable lines.
+    pub unreadable: usize,
 }
 
 impl Trace {
-    /// Reads the records. `objects` tells which of the files they name are one, and which are damaged.
+    /// Reads the records. `objects` shows which files are identical and which are damaged.
     #[must_use]
     pub fn read(bytes: &[u8], objects: &Objects) -> Self {
-        let (records, lost) = records::parse(bytes);
+        let (records, unreadable) = records::parse(bytes);
         let mut done = Vec::new();
         let mut running: BTreeMap<u32, Watch<'_>> = BTreeMap::new();
         let mut order = Vec::new();
         for (pid, event) in records {
             match event {
                 Event::Start { program, command, parent } => {
-                    // execve(2) keeps the number.
+                    // execve(2) keeps the process number.
                     done.extend(running.remove(&pid).map(Watch::end));
                     order.push(pid);
                     let at = order.len();
@@ -173,24 +173,24 @@ impl Trace {
                 }
                 event => {
                     if let Some(watch) = running.get_mut(&pid) {
-                        watch.see(event);
+                        watch.record(event);
                     }
                 }
             }
         }
         done.extend(running.into_values().map(Watch::end));
         done.sort_by_key(|(at, _)| *at);
-        Self { processes: done.into_iter().map(|(_, process)| process).collect(), lost }
+        Self { processes: done.into_iter().map(|(_, process)| process).collect(), unreadable }
     }
 
-    /// The files tried in vain, of all processes.
+    /// The number of paths tried without success, over all processes.
     #[must_use]
     pub fn failed_opens(&self) -> u64 {
         self.processes.iter().map(|process| process.failed_opens).sum()
     }
 }
 
-/// One process while its records are read.
+/// The state of one process while its records are read.
 #[derive(Clone)]
 struct Watch<'o> {
     objects: &'o Objects,
@@ -199,10 +199,10 @@ struct Watch<'o> {
     search: Option<Search>,
     tried: Vec<(Place, PathBuf)>,
     closed: Vec<usize>,
-    /// Whether the program itself was unmapped: the loader does that first when the process ends (elf/dl-fini.c), and a
-    /// destructor may close more after that.
+    /// Whether the program itself was unmapped: ld.so does that first when the process ends (elf/dl-fini.c); a
+    /// destructor may close more objects after that.
     ending: bool,
-    /// What had failed before this process was forked off.
+    /// The number of failed opens before this process was forked.
     failed_before: u64,
     failed: u64,
 }
@@ -216,7 +216,7 @@ impl<'o> Watch<'o> {
             command,
             forked: false,
             loads: Vec::new(),
-            in_vain: Vec::new(),
+            unresolved: Vec::new(),
             failed_opens: 0,
             unmapped: Vec::new(),
             began: false,
@@ -242,7 +242,7 @@ impl<'o> Watch<'o> {
         child.tried.clear();
         let process = &mut child.process;
         (process.parent, process.pid, process.forked) = (process.pid, pid, true);
-        process.in_vain.clear();
+        process.unresolved.clear();
         process.unmapped.clear();
         for load in &mut process.loads {
             load.inherited = true;
@@ -250,21 +250,21 @@ impl<'o> Watch<'o> {
         child
     }
 
-    fn see(&mut self, event: Event) {
-        // The end of a process is told by no call but those of what it unmaps.
+    fn record(&mut self, event: Event) {
+        // No record marks the end of a process; only its unmaps do.
         if matches!(event, Event::Search(_) | Event::Open { .. } | Event::Failed(_)) {
             self.unmapped();
         }
         match event {
             Event::Search(search) => {
-                self.nothing_mapped();
+                self.end_search();
                 self.search = Some(search);
             }
             Event::Try(place, path) => self.tried.push((place, path)),
             Event::Open { namespace, path } => self.mapped(namespace, path),
             Event::Close(path) => self.close(&path),
             Event::Failed(count) => {
-                self.nothing_mapped();
+                self.end_search();
                 self.failed = count;
             }
             Event::Begin => self.process.began = true,
@@ -282,12 +282,12 @@ impl<'o> Watch<'o> {
             None => search.instead == path || search.name == path.as_os_str(),
         });
         if !led_here {
-            self.nothing_mapped();
+            self.end_search();
         }
-        let asked = self.search.take().map(|search| {
+        let request = self.search.take().map(|search| {
             let place = self.tried.pop().map(|(place, _)| place);
             let by = found_by(&search, place);
-            (self.asked(search), by)
+            (self.request(search), by)
         });
         if !path.is_absolute() {
             return;
@@ -295,18 +295,19 @@ impl<'o> Watch<'o> {
         let id = self.host().stat(&path).ok().map(|stat| stat.id);
         let object = self.objects.open(&path).ok();
         let soname = object.and_then(|object| object.facts.soname.as_ref()?.to_str().map(str::to_owned));
-        self.process.loads.push(Load { path, id, soname, asked, namespace, inherited: false, stayed: true });
+        self.process.loads.push(Load { path, id, soname, request, namespace, inherited: false, stayed: true });
     }
 
-    fn asked(&mut self, search: Search) -> Asked {
+    fn request(&mut self, search: Search) -> NameRequest {
         let tried_count = self.tried.len();
         let tried = std::mem::take(&mut self.tried).into_iter().map(|(_, path)| path).take(TRIED).collect();
-        let asker = if search.asker.as_os_str().is_empty() { self.process.program.clone() } else { search.asker };
-        Asked { name: search.name, call: search.call, asker, tried, tried_count }
+        let requester =
+            if search.requester.as_os_str().is_empty() { self.process.program.clone() } else { search.requester };
+        NameRequest { name: search.name, call: search.call, requester, tried, tried_count }
     }
 
-    /// The search that was going on led to no new object.
-    fn nothing_mapped(&mut self) {
+    /// Ends a search that mapped no new object.
+    fn end_search(&mut self) {
         let Some(search) = self.search.take() else {
             self.tried.clear();
             return;
@@ -315,32 +316,32 @@ impl<'o> Watch<'o> {
         let last = self.tried.last().map(|(_, path)| path.clone());
         let instead = Some(search.instead.clone()).filter(|path| !path.as_os_str().is_empty());
         let last = last.or(instead).or_else(|| named(&search.name));
-        // Where a process stood when it named a relative path is not known.
+        // The working directory of a relative path is unknown.
         if last.as_ref().is_some_and(|path| !path.is_absolute()) {
             self.tried.clear();
             return;
         }
-        let vain = match last.as_ref().and_then(|path| Some((path, self.host().stat(path).ok()?))) {
-            // The loader knows a file that it has by its inode, whatever the path.
+        let unresolved = match last.as_ref().and_then(|path| Some((path, self.host().stat(path).ok()?))) {
+            // ld.so recognises a mapped file by its inode, under any path.
             Some((_, stat)) if self.process.loads.iter().any(|load| load.stayed && load.id == Some(stat.id)) => {
                 self.tried.clear();
                 return;
             }
             Some((path, _)) => match self.objects.open(path) {
-                Ok(_) => Vain::NotMapped(path.clone()),
-                Err(error) => Vain::Damaged(path.clone(), error.to_string()),
+                Ok(_) => Unresolved::NotMapped(path.clone()),
+                Err(error) => Unresolved::Damaged(path.clone(), error.to_string()),
             },
-            None => Vain::NotFound,
+            None => Unresolved::NotFound,
         };
-        if vain != Vain::NotFound {
+        if unresolved != Unresolved::NotFound {
             self.tried.pop();
         }
-        let asked = self.asked(search);
-        self.process.in_vain.push((asked, vain));
+        let request = self.request(search);
+        self.process.unresolved.push((request, unresolved));
     }
 
     fn close(&mut self, path: &Path) {
-        self.nothing_mapped();
+        self.end_search();
         self.ending |= path.as_os_str().is_empty();
         if self.ending {
             return;
@@ -354,7 +355,7 @@ impl<'o> Watch<'o> {
         }
     }
 
-    /// Something comes after what was unmapped, so that it was not the end of the process.
+    /// Ends a group of unmapped objects: a later record proves that the process had not ended.
     fn unmapped(&mut self) {
         if self.closed.is_empty() {
             return;
@@ -367,8 +368,8 @@ impl<'o> Watch<'o> {
     }
 
     fn end(mut self) -> (usize, Process) {
-        self.nothing_mapped();
-        // With nothing after it, it was the end of the process.
+        self.end_search();
+        // No record follows: the process ended.
         for at in std::mem::take(&mut self.closed) {
             if let Some(load) = self.process.loads.get_mut(at) {
                 load.stayed = true;
@@ -379,14 +380,14 @@ impl<'o> Watch<'o> {
     }
 }
 
-/// The rule behind the last file that was tried; without one, the name was a path.
+/// The rule of the last path that was tried; without one, the name was a path.
 fn found_by(search: &Search, place: Option<Place>) -> By {
     By::Rule(match place {
         None if !search.instead.as_os_str().is_empty() => return By::Audit,
         _ if search.call == Call::Preload => Rule::Preload,
         None => Rule::Path,
         Some(Place::LibraryPath) => Rule::LdLibraryPath,
-        // glibc does not look at any DT_RPATH for an object that has a DT_RUNPATH (elf/dl-load.c, _dl_map_object).
+        // glibc ignores DT_RPATH for an object that has a DT_RUNPATH (elf/dl-load.c, _dl_map_object).
         Some(Place::RunPath) if search.runpath => Rule::Runpath,
         Some(Place::RunPath) => Rule::Rpath,
         Some(Place::Cache) => Rule::Cache,
@@ -398,7 +399,7 @@ fn found_by(search: &Search, place: Option<Place>) -> By {
 mod tests {
     use super::*;
 
-    /// The rule for one search that ended at `/a/libcudart.so.12`, tried by this `LA_SER_*`.
+    /// The rule of a search that ended at `/a/libcudart.so.12`, tried under this `LA_SER_*`.
     fn rule(place: &str, runpath: &str) -> &'static str {
         let text = format!(
             "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcudart.so.12\tneeded\t/u\t{runpath}\t\t.\n\
@@ -407,13 +408,13 @@ mod tests {
         let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
         let objects = Objects::new(&host);
         let trace = Trace::read(text.as_bytes(), &objects);
-        let (asked, by) = trace.processes[0].loads[0].asked.clone().unwrap();
-        assert_eq!((asked.tried_count, asked.tried.len()), (1, 1));
+        let (request, by) = trace.processes[0].loads[0].request.clone().unwrap();
+        assert_eq!((request.tried_count, request.tried.len()), (1, 1));
         by.id()
     }
 
     #[test]
-    fn the_last_file_that_was_tried_tells_the_rule() {
+    fn the_last_tried_file_gives_the_rule() {
         assert_eq!(rule("2", "runpath"), "ld_library_path");
         assert_eq!(rule("4", "runpath"), "runpath");
         assert_eq!(rule("4", "rpath"), "rpath");
@@ -422,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_unmaps_nothing_and_what_is_closed_stays_closed() {
+    fn exit_unmaps_nothing_and_dlclose_does() {
         let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
         let objects = Objects::new(&host);
         let read = |rest: &str| {
@@ -436,15 +437,15 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_tries_are_kept() {
+    fn the_number_of_kept_tries_is_bounded() {
         let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
         let objects = Objects::new(&host);
         let start = "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcuda.so.1\tdlopen\t\trpath\t\t.\n".to_owned();
         let tries = (0..1000).map(|at| format!("7\ttry\t64\t/{at}/libcuda.so.1\t.\n"));
         let text: String = [start].into_iter().chain(tries).collect();
         let process = Trace::read(text.as_bytes(), &objects).processes.remove(0);
-        let (asked, vain) = &process.in_vain[0];
-        assert_eq!((asked.tried.len(), asked.tried_count, vain), (TRIED, 1000, &Vain::NotFound));
-        assert_eq!(asked.asker, Path::new("/p"));
+        let (request, unresolved) = &process.unresolved[0];
+        assert_eq!((request.tried.len(), request.tried_count, unresolved), (TRIED, 1000, &Unresolved::NotFound));
+        assert_eq!(request.requester, Path::new("/p"));
     }
 }

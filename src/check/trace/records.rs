@@ -1,14 +1,14 @@
-//! The lines that the audit door writes under `CUDASHIM_TRACE` (`cshim/audit.c`).
+//! The lines that the tracer writes under `CUDASHIM_TRACE` (`cshim/audit.c`).
 //!
-//! Takes the bytes of the file; gives what each process saw, in the order of the lines. A line that is cut or unknown is
-//! counted and left out: a process may be killed in the middle of one.
+//! Takes the bytes of the file; gives the events of each process in line order. Counts and skips a truncated or
+//! unknown line: a process may be killed in the middle of one.
 
 use crate::host::escape;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// By which call a name was asked for.
+/// The kind of call that requested a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
@@ -30,7 +30,7 @@ impl std::fmt::Display for Call {
     }
 }
 
-/// Of which kind a file was that a search tried (`LA_SER_*` of link.h).
+/// The kind of path that a search tried (`LA_SER_*` of link.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     LibraryPath,
@@ -39,16 +39,16 @@ pub(super) enum Place {
     Default,
 }
 
-/// A question to the loader about a name that is not mapped yet.
+/// A search for a name that is not mapped yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Search {
     pub(super) name: OsString,
     pub(super) call: Call,
-    /// The object that asks; empty for the program.
-    pub(super) asker: PathBuf,
-    /// Whether that object has a `DT_RUNPATH`, which takes its `DT_RPATH` out of force.
+    /// The requesting object; empty for the program.
+    pub(super) requester: PathBuf,
+    /// Whether that object has a `DT_RUNPATH`, which disables its `DT_RPATH`.
     pub(super) runpath: bool,
-    /// What the audit door had the loader look for instead; empty: nothing else.
+    /// The path that the tracer substituted; empty: none.
     pub(super) instead: PathBuf,
 }
 
@@ -69,23 +69,23 @@ pub(super) enum Event {
         path: PathBuf,
     },
     Close(PathBuf),
-    /// Files tried in vain by all searches so far.
+    /// The number of paths tried without success so far.
     Failed(u64),
-    /// All that the program is linked with is there, and it is about to begin.
+    /// All libraries that the program is linked with are loaded, and it is about to begin.
     Begin,
 }
 
-/// The records with the process of each, and how many lines could not be used.
+/// The records with the process of each, and the number of unreadable lines.
 pub(super) fn parse(bytes: &[u8]) -> (Vec<(u32, Event)>, usize) {
     let mut records = Vec::new();
-    let mut lost = 0;
+    let mut unreadable = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         match record(line) {
             Some(record) => records.push(record),
-            None => lost += 1,
+            None => unreadable += 1,
         }
     }
-    (records, lost)
+    (records, unreadable)
 }
 
 fn record(line: &[u8]) -> Option<(u32, Event)> {
@@ -104,7 +104,7 @@ fn record(line: &[u8]) -> Option<(u32, Event)> {
             parent: process(parent)?,
         },
         ("fork", [parent]) => Event::Fork { parent: process(parent)? },
-        ("search", [name, call, asker, runpath, instead]) => Event::Search(Search {
+        ("search", [name, call, requester, runpath, instead]) => Event::Search(Search {
             name: name.clone(),
             call: match call.to_str()? {
                 "needed" => Call::Needed,
@@ -112,7 +112,7 @@ fn record(line: &[u8]) -> Option<(u32, Event)> {
                 "preload" => Call::Preload,
                 _ => return None,
             },
-            asker: asker.into(),
+            requester: requester.into(),
             runpath: runpath == "runpath",
             instead: instead.into(),
         }),
@@ -144,14 +144,14 @@ mod tests {
     fn each_kind_of_record() {
         let text = b"7\tstart\t/bin/x\tx -v\t1\t.\n7\ttry\t64\t/a\\xff\\x09b\t.\n7\topen\t0\t/a\t.\n7\tfailed\t3\t.\n\
                      7\tsearch\tlibx.so\tneeded\t\trpath\t\t.\n8\tfork\t7\t.\n8\tclose\t\t.\n";
-        let (records, lost) = parse(text);
-        assert_eq!((records.len(), lost), (7, 0));
+        let (records, unreadable) = parse(text);
+        assert_eq!((records.len(), unreadable), (7, 0));
         assert_eq!(records[1], (7, Event::Try(Place::Default, OsString::from_vec(b"/a\xff\tb".to_vec()).into())));
         assert_eq!(records[5], (8, Event::Fork { parent: 7 }));
     }
 
     #[test]
-    fn what_is_cut_is_counted() {
+    fn truncated_records_are_counted() {
         let text = b"7\topen\t0\t/a\t.\n7\topen\t0\t/b\n7\tnews\tx\t.\n7\topen\t0\t/c\t";
         assert_eq!(parse(text).1, 3);
         assert_eq!(parse(b"").1, 0);
@@ -159,10 +159,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_in_the_file_ends_us(bytes: Vec<u8>) {
+        fn no_input_panics(bytes: Vec<u8>) {
             let lines = bytes.split_inclusive(|byte| *byte == b'\n').count();
-            let (records, lost) = parse(&bytes);
-            prop_assert_eq!(records.len() + lost, lines);
+            let (records, unreadable) = parse(&bytes);
+            prop_assert_eq!(records.len() + unreadable, lines);
         }
     }
 }

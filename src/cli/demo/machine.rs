@@ -1,8 +1,8 @@
 //! The machine of the demo: a virtual environment with torch 2.5.1+cu124, and an older CUDA toolkit beside it.
 //!
 //! Takes the objects that the build made from `demo/`; gives a temporary directory laid out as pip and NVIDIA's
-//! installer lay theirs out, and the [`Host`] of a shell in which both are active. Touches nothing of the user's; the
-//! directory goes with the value.
+//! installer lay out theirs, and the [`Host`] of a shell in which both are active. Changes no file of the user; the
+//! directory is removed with the value.
 
 use super::DemoError;
 use crate::host::Host;
@@ -50,9 +50,9 @@ const PYVENV_CFG: &str = "home = /usr/bin\ninclude-system-site-packages = false\
 
 /// The machine on disk.
 pub(super) struct Machine {
-    /// The directory, without symbolic links: so ld.so names it, and so we do.
+    /// The directory, without symbolic links, as ld.so prints it.
     dir: PathBuf,
-    /// What removes the directory.
+    /// Removes the directory when dropped.
     kept: TempDir,
 }
 
@@ -94,8 +94,8 @@ impl Machine {
         self.dir.join(SITE)
     }
 
-    /// What a shell sees in which the environment is active and `LD_LIBRARY_PATH` names the toolkit. Of the user's own
-    /// variables only those stay that no library is found by: the demo is the same in every shell.
+    /// A shell with the environment active and `LD_LIBRARY_PATH` set to the toolkit. Of the user's variables, only
+    /// those are kept that do not affect library search: the demo is the same in every shell.
     pub(super) fn host(&self) -> Host {
         let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
         if let Some(home) = std::env::var_os("HOME") {

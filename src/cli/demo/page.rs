@@ -9,10 +9,10 @@ use std::path::Path;
 /// Columns of a line, where its words allow.
 const WIDTH: usize = 96;
 
-/// Where the demo is told.
+/// The output of the demo.
 pub(super) struct Page<W> {
     out: W,
-    /// Paths and what stands for them, the longest first.
+    /// Paths and their abbreviations, the longest first.
     names: [(String, &'static str); 2],
 }
 
@@ -23,14 +23,14 @@ impl<W: Write> Page<W> {
         Self { out, names: [(text(&machine.site()), "$SITE"), (text(machine.dir()), "$DEMO")] }
     }
 
-    /// What the abbreviations stand for.
+    /// The meaning of the abbreviations.
     pub(super) fn legend(&mut self) -> io::Result<()> {
         let [(site, site_name), (dir, dir_name)] = &self.names;
         let text = format!("  {dir_name} = {dir}\n  {site_name} = {}\n", site.replace(dir, dir_name));
         self.out.write_all(sanitized(&text).as_bytes())
     }
 
-    /// Lines of the demo's own.
+    /// A heading of the demo.
     pub(super) fn heading(&mut self, text: &str) -> io::Result<()> {
         self.write(text, "")
     }
@@ -43,7 +43,7 @@ impl<W: Write> Page<W> {
         self.write(&format!("$ {assigned}{}", words.join(" ")), "")
     }
 
-    /// What a command said.
+    /// The output of a command.
     pub(super) fn output(&mut self, text: &str) -> io::Result<()> {
         self.write(text, "  ")
     }

@@ -1,10 +1,9 @@
-//! A command run as it is, its output passed on and its end remembered.
+//! A command run unchanged; its output is passed on, and its end is recorded.
 //!
-//! Each of stdout and stderr goes through a channel of its own, a pseudo-terminal where ours is a terminal and a pipe
-//! where it is not: `isatty` tells the command what it would tell it without us, and each stream keeps its order. What
-//! the command reads is ours, untouched. Signals sent to us are sent on; those of the keyboard reach it by themselves.
-//! A command that stops itself stops us, where a shell watches. What it leaves running in the background may hold its
-//! channels for ever: nobody waits for that.
+//! stdout and stderr each go through a channel: a pseudo-terminal if ours is a terminal, else a pipe. So `isatty`
+//! returns the same as without cudashim, and each stream keeps its order. stdin is inherited. Signals sent to cudashim
+//! are forwarded; those of the keyboard reach the command directly. A command that stops itself stops cudashim, if a
+//! shell may watch. Background processes may keep the channels open for ever: cudashim does not wait for them.
 
 use super::super::failure::{Context, Result};
 use super::super::output;
@@ -31,28 +30,28 @@ use std::time::{Duration, Instant};
 
 /// A command that has ended.
 pub(super) struct Attended {
-    /// Its exit code, as a shell gives it.
+    /// Its exit code, as of a shell.
     pub(super) code: u8,
-    /// Whether somebody ended it.
+    /// Whether a user's signal ended it.
     pub(super) stopped: bool,
-    /// Whether that was by a signal that nobody can catch: the kernel may have sent it, for want of memory.
+    /// Whether SIGKILL ended it: the OOM killer may have sent it.
     pub(super) killed: bool,
-    /// How it ended, where that is not well.
+    /// How it ended, unless it succeeded.
     pub(super) end: Option<String>,
-    /// What it wrote: the beginning and the end of stderr, then of stdout.
+    /// Its output: the beginning and the end of stderr, then of stdout.
     pub(super) text: Vec<u8>,
 }
 
-/// Signals that are sent on.
-const PASSED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+/// Signals that are forwarded.
+const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
-/// Signals by which somebody ends a command.
+/// Signals by which a user ends a command.
 const BY_HAND: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGKILL, SIGPIPE];
 
-/// Once the command has ended, a channel that is silent this long has no more to say of it.
+/// After the end of the command, reading a channel stops when it is silent this long.
 const SILENCE: Duration = Duration::from_millis(250);
 
-/// Once the command has ended, no channel is listened to for longer than this.
+/// After the end of the command, no channel is read for longer than this.
 const REST: Duration = Duration::from_secs(2);
 
 /// Runs a command to its end; the exit code where it cannot be started.
@@ -68,11 +67,11 @@ pub(super) fn run(host: &Host, words: &[OsString]) -> Result<std::result::Result
         Ok(child) => child,
         Err(error) => return Ok(Err(super::super::run::not_started(&command, &error))),
     };
-    // With the command go our copies of its ends: the channels close when the last who writes is gone.
+    // Closes our copies of the channels' write ends, so that the channels close with their last writer.
     drop(command);
     let ended = Arc::new(AtomicBool::new(false));
     pass_signals(child.id(), &ended);
-    // Nothing is ever written: its end is the command's.
+    // Nothing is written to this pipe: it closes at the command's end.
     let (end, alive) = std::io::pipe().context("cannot wait for the command")?;
     let (status, errors, output) = std::thread::scope(|scope| {
         let out = scope.spawn(|| pass(out, &mut std::io::stdout(), &end));
@@ -91,7 +90,7 @@ pub(super) fn run(host: &Host, words: &[OsString]) -> Result<std::result::Result
     text.push(b'\n');
     text.append(&mut output.window.text());
     let signal = status.signal();
-    // A shell says this of a command that a signal ended.
+    // The message of a shell for a command that a signal ended.
     match signal {
         Some(SIGBUS) => text.extend_from_slice(b"\nBus error\n"),
         Some(SIGSEGV) => text.extend_from_slice(b"\nSegmentation fault\n"),
@@ -108,7 +107,7 @@ pub(super) fn run(host: &Host, words: &[OsString]) -> Result<std::result::Result
     Ok(Ok(Attended { code: super::super::trace::code_of(status), stopped, killed, end, text }))
 }
 
-/// The end to read from and the end for the command, like the stream that they stand in for.
+/// The read end and the write end of a channel of the same kind as the stream it replaces.
 fn channel(like: &(impl AsFd + IsTerminal)) -> std::io::Result<(File, OwnedFd)> {
     if !like.is_terminal() {
         let (reader, writer) = std::io::pipe()?;
@@ -118,7 +117,7 @@ fn channel(like: &(impl AsFd + IsTerminal)) -> std::io::Result<(File, OwnedFd)> 
     let ours = openpt(flags)?;
     unlockpt(&ours)?;
     let theirs = ioctl_tiocgptpeer(&ours, flags)?;
-    // What is written comes out as it is: the terminal behind us does what a terminal does.
+    // No output processing here: the real terminal does it.
     let mut modes = termios::tcgetattr(&theirs)?;
     modes.output_modes.remove(OutputModes::OPOST);
     termios::tcsetattr(&theirs, OptionalActions::Now, &modes)?;
@@ -132,8 +131,8 @@ fn resize(like: &impl AsFd, ours: &impl AsFd) {
     }
 }
 
-/// Waits for the end of the command. Where it is stopped and a shell may watch, we stop with it: the shell is to tell that,
-/// and to go on with both.
+/// Waits for the end of the command. If the command stops and a shell may watch, cudashim stops too, so that the shell
+/// reports it and can continue both.
 fn wait(child: &mut Child) -> std::io::Result<ExitStatus> {
     let watched = std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal();
     let pid = pid(child.id());
@@ -141,7 +140,7 @@ fn wait(child: &mut Child) -> std::io::Result<ExitStatus> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(pid), options) {
             Ok(Some(status)) if status.stopped() => {
-                // Taken, so that it is told once.
+                // Consumed, so that it is reported once.
                 let _ = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
                 let _ = kill_process(getpid(), Signal::STOP);
                 let _ = kill_process(pid, Signal::CONT);
@@ -153,16 +152,17 @@ fn wait(child: &mut Child) -> std::io::Result<ExitStatus> {
     child.wait()
 }
 
-/// What went through a channel.
+/// The output of a channel.
 #[derive(Default)]
 struct Passed {
     window: Window,
-    /// Whether somebody held it still when the command had ended.
+    /// Whether it was still open after the end of the command.
     held: bool,
 }
 
-/// Passes on what is read until all who write are gone, or until the command is and no more comes, and remembers it. Where
-/// nobody takes it any more, the channel is closed: the command is told as it would be without us.
+/// Passes on and records what is read, until the last writer closes the channel, or until the command has ended and no
+/// more comes. If the output cannot be written, the channel is closed: the command gets the same error as without
+/// cudashim.
 fn pass(mut from: File, to: &mut (impl Write + AsFd + IsTerminal), end: &PipeReader) -> Passed {
     let mut passed = Passed::default();
     let mut piece = vec![0; 1 << 16];
@@ -172,7 +172,7 @@ fn pass(mut from: File, to: &mut (impl Write + AsFd + IsTerminal), end: &PipeRea
             passed.held = true;
             return passed;
         }
-        // A pseudo-terminal that nobody holds any more fails with EIO.
+        // A pseudo-terminal without an open write end fails with EIO.
         let count = match from.read(&mut piece) {
             Ok(0) => return passed,
             Ok(count) => count,
@@ -190,7 +190,7 @@ fn pass(mut from: File, to: &mut (impl Write + AsFd + IsTerminal), end: &PipeRea
     }
 }
 
-/// Waits for something to read, or the end of it; `false` where the command has ended and nothing comes.
+/// Waits until the channel is readable or closed; `false` if the command has ended and nothing comes.
 fn readable(from: &File, end: &PipeReader, ended: &mut Option<Instant>) -> bool {
     loop {
         let Some(since) = *ended else {
@@ -219,13 +219,13 @@ fn pid(child: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(child).ok()?)
 }
 
-/// Sends on what is sent to us, for as long as the command lives.
+/// Forwards signals to the command until it ends.
 fn pass_signals(child: u32, ended: &Arc<AtomicBool>) {
-    let (Some(child), Ok(mut signals)) = (pid(child), SignalsInfo::<WithOrigin>::new(PASSED)) else { return };
+    let (Some(child), Ok(mut signals)) = (pid(child), SignalsInfo::<WithOrigin>::new(FORWARDED)) else { return };
     let ended = Arc::clone(ended);
     std::thread::spawn(move || {
         for Origin { signal, cause, .. } in &mut signals {
-            // What the kernel sends of itself, as for a key, the whole foreground group has.
+            // Signals of the kernel, as for a key, already reach the whole foreground group.
             if !matches!(cause, Cause::Kernel) && !ended.load(Ordering::Relaxed) {
                 let _ = Signal::from_named_raw(signal).map(|signal| kill_process(child, signal));
             }

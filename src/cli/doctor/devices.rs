@@ -1,8 +1,8 @@
-//! The devices of this machine, asked of its driver in child processes: what `doctor` is told of them.
+//! The devices of this machine for `doctor`, queried from its driver in child processes.
 
 use super::super::context::Context;
 use super::super::failure::Result;
-use crate::driver::{Compute, Device, Devices, End, KernelModule, Said};
+use crate::driver::{Compute, Device, Devices, DriverResponse, End, KernelModule};
 use crate::launch::CudaVersion;
 use crate::launch::probe;
 use crate::loader::Loader;
@@ -14,11 +14,11 @@ use std::time::Duration;
 /// A driver answers in some tenths of a second; one that wakes its devices first in a few seconds.
 const LIMIT: Duration = Duration::from_secs(6);
 
-/// Files by which a driver can be reached: of the kernel module, of WSL, of a Jetson.
+/// Device files of a driver: of the kernel module, of WSL, of a Jetson.
 const NODES: [&str; 4] = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/nvhost-ctrl"];
 
-/// Asks libcuda and NVML as the loader finds them; nobody where there is no driver, or where others could have written
-/// what would run.
+/// Queries libcuda and NVML as the loader finds them; empty if there is no driver, or if other users may write to what
+/// would be loaded.
 pub(super) fn ask(context: &Context) -> Devices {
     let host = context.host();
     let reached = KernelModule::look(host).loaded || NODES.iter().any(|node| host.stat(Path::new(node)).is_ok());
@@ -33,15 +33,15 @@ pub(super) fn ask(context: &Context) -> Devices {
     };
     let Some(libcuda) = find("libcuda.so.1") else { return Devices::default() };
     let nvml = find("libnvidia-ml.so.1");
-    match heard(context, &libcuda, nvml.as_deref()) {
-        Ok(heard) => Devices {
-            cuda: trusted(&libcuda, &heard.cuda.end).then(|| said_by_cuda(&heard.cuda)),
-            nvml: heard
+    match query(context, &libcuda, nvml.as_deref()) {
+        Ok(result) => Devices {
+            cuda: trusted(&libcuda, &result.cuda.end).then(|| cuda_response(&result.cuda)),
+            nvml: result
                 .nvml
                 .as_ref()
                 .zip(nvml.as_deref())
-                .filter(|(said, path)| trusted(path, &said.end))
-                .map(|(said, _)| said_by_nvml(said)),
+                .filter(|(response, path)| trusted(path, &response.end))
+                .map(|(response, _)| nvml_response(response)),
         },
         Err(failure) => {
             log::warn!("cannot ask the driver for its devices: {failure}");
@@ -50,19 +50,19 @@ pub(super) fn ask(context: &Context) -> Devices {
     }
 }
 
-fn heard(context: &Context, libcuda: &Path, nvml: Option<&Path>) -> Result<probe::Devices> {
+fn query(context: &Context, libcuda: &Path, nvml: Option<&Path>) -> Result<probe::Devices> {
     Ok(context.prober()?.limit(LIMIT).devices(libcuda, nvml)?)
 }
 
-/// Whether a library was asked; where not, why is said.
+/// Whether a library was loaded; if not, a warning gives the reason.
 fn trusted(library: &Path, end: &probe::End) -> bool {
     let probe::End::Untrusted(why) = end else { return true };
-    log::warn!("`{}` is not asked for its devices: {why}", library.display());
+    log::warn!("cannot ask `{}` for its devices: {why}", library.display());
     false
 }
 
-fn said_by_cuda(cuda: &probe::Cuda) -> Said {
-    Said {
+fn cuda_response(cuda: &probe::Cuda) -> DriverResponse {
+    DriverResponse {
         end: end(&cuda.end),
         error: error(cuda.init.as_ref()),
         cuda: release(cuda.version),
@@ -71,8 +71,8 @@ fn said_by_cuda(cuda: &probe::Cuda) -> Said {
     }
 }
 
-fn said_by_nvml(nvml: &probe::Nvml) -> Said {
-    Said {
+fn nvml_response(nvml: &probe::Nvml) -> DriverResponse {
+    DriverResponse {
         end: end(&nvml.end),
         error: error(nvml.init.as_ref()),
         cuda: release(nvml.version),

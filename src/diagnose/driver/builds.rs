@@ -1,4 +1,4 @@
-//! Whether what is installed runs on this driver and on its devices.
+//! Whether the installed packages run on this driver and its devices.
 
 use super::super::frameworks::cuda_major;
 use super::super::{Case, Finding, Remedy};
@@ -10,7 +10,7 @@ use crate::python::TorchBuild;
 use crate::tables::{self, TorchRow, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is found, of torch first.
+/// The findings, torch's first.
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     if let (Some(torch), Some(driver)) = (case.torch, case.driver.driver_version())
@@ -27,7 +27,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found
 }
 
-/// What an environment without torch asks for, where that is of one CUDA major.
+/// The CUDA requirement of an environment without torch, if it is of one CUDA major.
 fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
     let resolution = case.answer.as_ref().ok()?.resolution.as_ref()?;
     let of_cuda = |name: &String| Some((cuda_major(&BTreeSet::from([name.clone()]))?, name.clone()));
@@ -50,7 +50,8 @@ fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
         .seen("rule", format!("CUDA {major} runs on drivers from {floor} on"));
     let found = found.seen("rule", format!("`{name}` is of CUDA {major}"));
     let own = case.driver.driver_cuda();
-    let build = own.map(|own| Remedy::action(format!("install a CUDA {} build of the package that needs it", own.major())));
+    let build =
+        own.map(|own| Remedy::action(format!("install a CUDA {} build of the package that needs it", own.major())));
     let newer = Remedy::action(format!("install driver {floor} or newer"));
     Some(found.healed_by([newer].into_iter().chain(build)))
 }
@@ -61,7 +62,7 @@ fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Versi
     match rules::on_driver_with(cuda, driver, case.driver.found_libcuda()) {
         Verdict::NeedsDriver { floor } => {
             let needs = match &floor {
-                // The branch is what people look for; within it the whole number counts.
+                // People search for the branch; within a branch the full number counts.
                 Some(floor) if floor.major() > driver.major() => format!("requires driver {} or newer", floor.major()),
                 Some(floor) => format!("requires driver {floor} or newer"),
                 None => "requires a newer driver".to_owned(),
@@ -98,7 +99,7 @@ fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Versi
     }
 }
 
-/// A newer driver; a compatibility package where it may be one; the same torch for a CUDA that this driver runs.
+/// A newer driver; a compatibility package if supported; the same torch for a CUDA release that this driver runs.
 fn newer_or_other(
     case: &Case<'_>,
     torch: &TorchBuild,
@@ -130,7 +131,7 @@ fn newer_or_other(
     remedies
 }
 
-/// The build of the same torch, else of the newest, for the latest CUDA that a driver runs.
+/// The build of the same torch, else of the newest, for the latest CUDA release that a driver runs.
 fn other_build(torch: &TorchBuild, driver: &Version) -> Option<&'static TorchRow> {
     let release = Version::parse(torch.version.split('+').next()?)?;
     let runs = |row: &&TorchRow| {
@@ -141,7 +142,7 @@ fn other_build(torch: &TorchBuild, driver: &Version) -> Option<&'static TorchRow
     same.max_by_key(|row| &row.cuda_version).or_else(newest)
 }
 
-/// The code that torch carries, against each device.
+/// The device code in torch, compared with each device.
 fn on_devices(case: &Case<'_>, torch: &TorchBuild, cuda: &Version) -> Vec<Finding> {
     let devices = case.driver.devices();
     if devices.is_empty() {
@@ -193,15 +194,15 @@ fn on_device(case: &Case<'_>, torch: &TorchBuild, code: &Code, device: &Device, 
     }
 }
 
-/// What the fat binaries of torch's own library hold, where the table does not tell.
+/// The contents of the fat binaries in torch's own library, if the table has no row.
 fn code_inside(case: &Case<'_>, torch: &TorchBuild) -> Option<Code> {
     let object = case.objects.open(&torch.dir.join("lib/libtorch_cuda.so")).ok()?;
     Code::of_fat_binaries(&inventory::gpu_code(&object, Depth::Quick).ok()?)
 }
 
-/// Wheels of `PyPI` are built for servers; up to R36 a Jetson needs those that NVIDIA builds for it.
+/// Wheels of `PyPI` target servers; up to R36 a Jetson needs those that NVIDIA builds for it.
 fn jetson(case: &Case<'_>, torch: &TorchBuild) -> Option<Finding> {
-    /// From this release of the system image on, a Jetson runs what servers run.
+    /// From this release of the system image on, a Jetson runs server wheels.
     const SERVER_BASE: u64 = 38;
     let release = case.driver.surroundings.jetson.filter(|release| *release < SERVER_BASE)?;
     let local = torch.version.split_once('+').map(|(_, local)| local)?;
@@ -213,7 +214,7 @@ fn jetson(case: &Case<'_>, torch: &TorchBuild) -> Option<Finding> {
     )
 }
 
-/// numba hands PTX to the driver, which compiles none of a later release than its own.
+/// numba passes PTX to the driver, which compiles no PTX of a later release than its own.
 fn compiled_later(case: &Case<'_>) -> Option<Finding> {
     const SWITCH: &str = "NUMBA_CUDA_ENABLE_MINOR_VERSION_COMPATIBILITY";
     let driver = case.driver.driver_cuda()?;

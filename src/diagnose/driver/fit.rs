@@ -1,4 +1,4 @@
-//! Whether the libcuda that is found is the one of this machine's driver.
+//! Whether ld.so finds the libcuda of this machine's driver.
 
 use super::super::mend::on_library_path;
 use super::super::{Case, Finding, Remedy, mend};
@@ -6,7 +6,7 @@ use crate::driver::{DriverFile, Found, Role, rules};
 use crate::tables::{Severity, Version};
 use std::path::Path;
 
-/// The driver is there, where ld.so does not look.
+/// The driver is installed in a directory that ld.so does not search.
 pub(super) fn not_found(case: &Case<'_>) -> Option<Finding> {
     let machine = case.driver;
     let file = machine.fitting_libcuda().or_else(|| machine.usable_libcudas().next())?;
@@ -28,7 +28,7 @@ pub(super) fn not_found(case: &Case<'_>) -> Option<Finding> {
     Some(found.healed_by(case.run().into_iter().chain([lasting])))
 }
 
-/// On WSL another libcuda comes first: it has no kernel module to talk to.
+/// On WSL another libcuda overrides: it has no kernel module to work with.
 fn shadowed(case: &Case<'_>, windows: &DriverFile, found: &Found) -> Option<Finding> {
     let machine = case.driver;
     let is_windows = machine.kernel.version.is_none() && machine.surroundings.wsl;
@@ -48,8 +48,8 @@ fn shadowed(case: &Case<'_>, windows: &DriverFile, found: &Found) -> Option<Find
     )
 }
 
-/// triton reads the list of the cache (`ldconfig -p`), then `LD_LIBRARY_PATH`; what ld.so finds in a default directory it
-/// does not see.
+/// triton reads the list of the cache (`ldconfig -p`), then `LD_LIBRARY_PATH`; it does not search ld.so's default
+/// directories.
 fn triton(case: &Case<'_>) -> Option<Finding> {
     let (machine, found) = (case.driver, case.driver.libcuda.as_ref()?);
     let triton = case.has_package("triton")?;
@@ -60,7 +60,10 @@ fn triton(case: &Case<'_>) -> Option<Finding> {
     Some(
         case.finding("triton-libcuda-not-found")?
             .seen_at("file", &found.path, format!("libcuda, found by {}", found.rule))
-            .seen("rule", format!("triton {} asks `ldconfig -p`, whose list does not have it", triton.version))
+            .seen(
+                "rule",
+                format!("triton {} reads the list of `ldconfig -p`, which does not contain it", triton.version),
+            )
             .healed_by([
                 Remedy::command("sudo ldconfig"),
                 Remedy::command(format!("export TRITON_LIBCUDA_PATH={dir}")),
@@ -68,7 +71,7 @@ fn triton(case: &Case<'_>) -> Option<Finding> {
     )
 }
 
-/// The libcuda that is found is of another version than the kernel module.
+/// The libcuda that ld.so finds differs in version from the kernel module.
 pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
     let machine = case.driver;
     let (file, found) = (machine.found_libcuda()?, machine.libcuda.as_ref()?);
@@ -111,11 +114,12 @@ pub(super) fn mismatched(case: &Case<'_>) -> Option<Finding> {
     })
 }
 
-/// A forward-compatible libcuda is found: does it help?
+/// Whether a forward-compatible libcuda that ld.so finds works here.
 fn compat(case: &Case<'_>, file: &DriverFile, kernel: &Version) -> Option<Finding> {
     let machine = case.driver;
     let brings = rules::cuda_of_compat(file).map_or_else(String::new, |cuda| format!(" for CUDA {cuda}"));
-    let advice = Remedy::action(format!("remove `{}` from the search path, or remove that package", file.dir().display()));
+    let advice =
+        Remedy::action(format!("remove `{}` from the search path, or remove that package", file.dir().display()));
     let tried = case.run().into_iter().chain(off(case, &file.path));
     let remedies = || tried.chain([advice]);
     if rules::compat_fits(file, kernel) == Some(false) {
@@ -132,7 +136,7 @@ fn compat(case: &Case<'_>, file: &DriverFile, kernel: &Version) -> Option<Findin
     Some(branches(found, file).healed_by(remedies()))
 }
 
-/// Without the directory of a file, where `LD_LIBRARY_PATH` names it.
+/// Removes the directory of a file from `LD_LIBRARY_PATH`.
 fn off(case: &Case<'_>, path: &Path) -> Option<Remedy> {
     on_library_path(case, path).then(|| mend::off_library_path(case, path))
 }
@@ -147,7 +151,7 @@ fn branches(found: Finding, file: &DriverFile) -> Finding {
     }
 }
 
-/// Search paths that lead to the stub of the driver. Fatal where everybody who asks for libcuda gets it.
+/// Search paths that resolve libcuda to the stub of the driver. Fatal if every consumer of libcuda gets it.
 pub(super) fn stubs(case: &Case<'_>) -> Option<Finding> {
     let machine = case.driver;
     let by_soname = machine.found_libcuda().filter(|file| file.role == Role::Stub);
@@ -161,13 +165,15 @@ pub(super) fn stubs(case: &Case<'_>) -> Option<Finding> {
     Some(found.healed_by(case.run().into_iter().chain(off).chain([advice])))
 }
 
-/// Libraries of different drivers in one place, as `scan` tells it.
+/// Libraries of different drivers in one place, as reported by `scan`.
 pub(super) fn torn(case: &Case<'_>) -> Option<Finding> {
     let mut problems = case.problems_of("torn-driver").peekable();
     let first = problems.peek()?;
     let found = case.finding("torn-driver")?;
-    let because =
-        format!("libraries of different drivers are loaded together in `{}`", first.path.parent().unwrap_or(&first.path).display());
+    let because = format!(
+        "libraries of different drivers are loaded together in `{}`",
+        first.path.parent().unwrap_or(&first.path).display()
+    );
     Some(
         problems
             .fold(found.because(because), |found, problem| found.seen_at("file", &problem.path, problem.says.clone())),

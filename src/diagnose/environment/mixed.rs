@@ -1,8 +1,8 @@
-//! Where libraries come from together: torch and its libraries in two directories, conda's and pip's in one process, two
-//! packages that each bring their own.
+//! Conflicting origins of libraries: torch and its libraries in two directories, conda's and pip's in one process,
+//! two packages that each bring their own.
 
 use crate::check::JudgedObject;
-use crate::diagnose::{Case, Finding, Remedy, Whom};
+use crate::diagnose::{Case, Finding, Remedy, TargetKind};
 use crate::host::tidy;
 use crate::inventory::places;
 use crate::inventory::{Depth, Inventory, Library, evidence};
@@ -12,29 +12,29 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// What torch needs stands in another directory of `sys.path` than torch: its run path does not lead there.
+/// A library that torch needs is in another directory of `sys.path`: torch's run path does not reach it.
 pub(super) fn split(case: &Case<'_>) -> Option<Finding> {
     let (torch, python) = (case.torch?, case.interpreter?);
-    let judged = case.judged.iter().find(|judged| judged.whom == Whom::Torch)?;
+    let judged = case.judged.iter().find(|judged| judged.kind == TargetKind::Torch)?;
     let elsewhere = |name: &str| {
         case.inventory.serving(name).find(|library| {
             let site = python.paths.iter().find(|site| library.path.starts_with(site));
             library.unusable.is_none() && site.is_some_and(|site| site != torch.site())
         })
     };
-    let lost: Vec<(String, &Library)> = judged
+    let not_found: Vec<(String, &Library)> = judged
         .judgement
         .not_found
         .iter()
-        .filter(|lost| !lost.later && !lost.optional)
-        .filter_map(|lost| {
-            let name = lost.name.to_str()?;
+        .filter(|not_found| !not_found.later && !not_found.optional)
+        .filter_map(|not_found| {
+            let name = not_found.name.to_str()?;
             Some((name.to_owned(), elsewhere(name)?))
         })
         .collect();
-    let (name, copy) = lost.first()?;
+    let (name, copy) = not_found.first()?;
     let dir = copy.path.parent().unwrap_or(&copy.path);
-    let more = if lost.len() > 1 { format!(" and {} more", lost.len() - 1) } else { String::new() };
+    let more = if not_found.len() > 1 { format!(" and {} more", not_found.len() - 1) } else { String::new() };
     let mut found = case
         .finding("split-site-packages")?
         .because(format!("torch does not find `{name}`{more}: it is in another directory of sys.path"))
@@ -52,17 +52,17 @@ pub(super) fn split(case: &Case<'_>) -> Option<Finding> {
     Some(found.healed_by(case.run().into_iter().chain([beside])))
 }
 
-/// Whether a path is that of a conda package's library in the environment, not in its site-packages.
+/// Whether a path is a conda package's library in the environment, outside its site-packages.
 fn is_conda(prefix: &Path, path: &Path) -> bool {
     let below = tidy(path);
     below.starts_with(prefix.join("lib")) && !below.iter().any(|part| part == "site-packages")
 }
 
-/// Libraries of conda's that a process maps though a wheel in the same environment has them in another release.
+/// Conda libraries that a process maps although a wheel in the same environment has another release of them.
 pub(super) fn conda_and_pip(case: &Case<'_>) -> Option<Finding> {
     let python = case.interpreter?;
     case.host.is_dir(&python.prefix.join("conda-meta")).then_some(())?;
-    // The survey of the machine knows the package of conda's that a file is from.
+    // The inventory of the machine knows the conda package that owns a file.
     let release = |object: &JudgedObject| {
         let known = || case.inventory.libraries.iter().find(|library| library.stat.id == object.id);
         object.version.clone().or_else(|| known()?.version.clone())
@@ -79,14 +79,14 @@ pub(super) fn conda_and_pip(case: &Case<'_>) -> Option<Finding> {
         objects.find_map(|object| Some((judged, object, wheel_of(object)?)))
     })?;
     let (conda, pip) = (release(object)?, wheel.version.as_ref()?);
-    let whom = object
+    let consumer = object
         .needed_by
         .and_then(|by| judged.judgement.objects.get(by))
         .map_or_else(|| judged.judgement.of.clone(), |by| by.name.display().to_string());
     let found = case
         .finding("conda-pip-toolkit-mix")?
         .because(format!(
-            "`{}` comes from conda ({conda}) and from pip ({pip}): {whom} gets conda's",
+            "`{}` comes from conda ({conda}) and from pip ({pip}): {consumer} gets conda's",
             object.name.display()
         ))
         .seen_at("file", &object.path, format!("{conda}, found by {}", object.rule))
@@ -96,12 +96,12 @@ pub(super) fn conda_and_pip(case: &Case<'_>) -> Option<Finding> {
     Some(found.healed_by(case.run().into_iter().chain([one])))
 }
 
-/// Two packages that each bring a library of one soname, in different releases: whoever is imported first decides for both.
+/// Two packages that each bring a library of one soname in different releases: the first import decides for both.
 pub(super) fn import_order(case: &Case<'_>) -> Option<Finding> {
     let (torch, python) = (case.torch?, case.interpreter?);
-    let judged = case.judged.iter().find(|judged| judged.whom == Whom::Torch)?;
+    let judged = case.judged.iter().find(|judged| judged.kind == TargetKind::Torch)?;
     let files = library_files(case.host, &python.paths);
-    // What other packages carry under the names of ours, bundles with names of their own left out.
+    // Copies of NVIDIA libraries in other packages; bundled files with unique names are left out.
     let bundled = |file: &&PathBuf| {
         file.file_name().and_then(parse_library_name).is_some_and(|name| name.hash.is_none())
             && !file.starts_with(&torch.dir)
@@ -111,10 +111,10 @@ pub(super) fn import_order(case: &Case<'_>) -> Option<Finding> {
     let own = Inventory::scan(case.objects, places);
     for library in own.libraries.iter().filter(|library| library.unusable.is_none() && library.renamed.is_none()) {
         let Some((package, top)) = top_of(case, &library.path) else { continue };
-        let soname = library.asked_as();
+        let soname = library.load_name();
         let mapped = judged.judgement.objects.iter().find(|object| object.name == OsStr::new(soname) && object.ours);
         let Some(object) = mapped.filter(|object| object.id != library.stat.id) else { continue };
-        // It counts where an extension of that package gets it by its own run path.
+        // It counts if an extension of that package finds it by its own run path.
         let user = files.iter().filter(|file| file.starts_with(&package)).find(|file| {
             let Ok(opened) = case.objects.open(file) else { return false };
             opened.facts.needed.iter().any(|name| name == soname)
@@ -143,7 +143,7 @@ pub(super) fn import_order(case: &Case<'_>) -> Option<Finding> {
     None
 }
 
-/// The directory of the package below the site directory a file is in, and its name.
+/// The package directory below the site directory that contains a file, and its name.
 fn top_of(case: &Case<'_>, path: &Path) -> Option<(PathBuf, String)> {
     let site = case.interpreter?.paths.iter().find(|site| path.starts_with(site))?;
     let top = path.strip_prefix(site).ok()?.iter().next()?;

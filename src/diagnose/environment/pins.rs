@@ -1,26 +1,26 @@
-//! What installed packages require of NVIDIA's wheels and do not get: what `uv pip check` reports of them.
+//! Unmet requirements of installed packages for NVIDIA's wheels: those that `uv pip check` reports.
 
-use crate::diagnose::tool::Wanted;
+use crate::diagnose::tool::PackageSpec;
 use crate::diagnose::{Case, Finding, Remedy};
 use crate::python::requirements;
 use crate::tables::{Version, VersionRange};
 use std::collections::BTreeMap;
 
-/// One requirement that is not met.
+/// An unmet requirement.
 struct Unmet {
     by: String,
-    wanted: Wanted,
+    required: PackageSpec,
     range: String,
     found: Option<String>,
-    /// Who requires another release of the same.
+    /// Another package that requires another release.
     against: Option<(String, String)>,
 }
 
-/// All of them, by package; of two that ask for one package, the first has the say.
+/// All unmet requirements, by package; of two that require one package, the first decides.
 fn all(case: &Case<'_>) -> BTreeMap<String, Unmet> {
     let mut found: BTreeMap<String, Unmet> = BTreeMap::new();
     for package in case.installed {
-        // The first of a name on `sys.path` is the one that is imported.
+        // Python imports the first package of a name on `sys.path`.
         if case.has_package(&package.name) != Some(package) {
             continue;
         }
@@ -36,7 +36,7 @@ fn all(case: &Case<'_>) -> BTreeMap<String, Unmet> {
                 let unmet = Unmet {
                     against: exact.and_then(|exact| against(case, &name, exact)),
                     by: format!("{} {}", package.name, package.version),
-                    wanted: Wanted::within(&name, range.as_ref()),
+                    required: PackageSpec::within(&name, range.as_ref()),
                     range: range.map(|range| range.to_string()).unwrap_or_default(),
                     found: here.map(|here| here.version.clone()),
                 };
@@ -47,7 +47,7 @@ fn all(case: &Case<'_>) -> BTreeMap<String, Unmet> {
     found
 }
 
-/// The package that does not take this release of another, and which it takes.
+/// The package that rejects this release of another, and the release that it requires.
 fn against(case: &Case<'_>, name: &str, release: &Version) -> Option<(String, String)> {
     case.installed.iter().find_map(|package| {
         let range = requirements(case.host, package, &[]).remove(name)??;
@@ -55,12 +55,12 @@ fn against(case: &Case<'_>, name: &str, release: &Version) -> Option<(String, St
     })
 }
 
-/// What would have to be installed.
-pub(in crate::diagnose) fn unmet(case: &Case<'_>) -> Vec<Wanted> {
-    all(case).into_values().map(|unmet| unmet.wanted).collect()
+/// The packages to install.
+pub(in crate::diagnose) fn unmet(case: &Case<'_>) -> Vec<PackageSpec> {
+    all(case).into_values().map(|unmet| unmet.required).collect()
 }
 
-/// The finding, of all that is not met.
+/// The finding for all unmet requirements.
 pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     let all = all(case);
     let (name, first) = all.first_key_value()?;
@@ -79,9 +79,9 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
         let (other, _) = unmet.against.as_ref()?;
         Some(Remedy::action(format!(
             "install releases of {} and {other} that accept the same {}",
-            unmet.by, unmet.wanted.name
+            unmet.by, unmet.required.name
         )))
     });
-    let wanted: Vec<Wanted> = all.into_values().map(|unmet| unmet.wanted).collect();
-    Some(found.healed_by(case.install(&wanted, false).into_iter().chain(agree)))
+    let required: Vec<PackageSpec> = all.into_values().map(|unmet| unmet.required).collect();
+    Some(found.healed_by(case.install(&required, false).into_iter().chain(agree)))
 }

@@ -1,4 +1,4 @@
-//! Two torches where Python imports from: the first is imported, and the other may be the one that is meant.
+//! Two torches on Python's import paths: Python imports the first, and the user may expect the other.
 
 use crate::diagnose::{Case, Finding, Remedy, mend};
 use crate::python::TorchBuild;
@@ -6,13 +6,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// How a directory that is none of the environment's came to stand before those that are.
+/// How a foreign directory came before those of the environment.
 enum Way {
     PythonPath,
     WorkingDirectory,
 }
 
-/// A torch from elsewhere hides that of the environment.
+/// A torch from another directory hides that of the environment.
 pub(super) fn two(case: &Case<'_>) -> Option<Finding> {
     let (torch, python) = (case.torch?, case.interpreter?);
     let first = torch.site();
@@ -21,7 +21,7 @@ pub(super) fn two(case: &Case<'_>) -> Option<Finding> {
     let own = python.paths.iter().map(|site| site.join("torch")).find(|dir| {
         dir.starts_with(&python.prefix) && case.host.is_file(&dir.join("__init__.py")) && real(dir) != real(&torch.dir)
     })?;
-    let (version, _) = TorchBuild::told(case.host, &own)?;
+    let (version, _) = TorchBuild::recorded_version(case.host, &own)?;
     if version == torch.version {
         return None;
     }
@@ -46,7 +46,7 @@ pub(super) fn two(case: &Case<'_>) -> Option<Finding> {
     })
 }
 
-/// By which way the directory of the torch that is imported comes first; `None` where that is the environment's.
+/// Why the directory of the imported torch comes first; `None` if it is the environment's.
 fn way(case: &Case<'_>, site: &Path) -> Option<Way> {
     if case.interpreter.is_some_and(|python| site.starts_with(&python.prefix)) {
         return None;
@@ -64,7 +64,7 @@ fn listed<'c>(case: &'c Case<'_>) -> Vec<(&'c OsStr, PathBuf)> {
     elements.map(|element| (element, crate::host::tidy(&case.host.absolute(Path::new(element))))).collect()
 }
 
-/// `PYTHONPATH` without the directories that hold a torch.
+/// `PYTHONPATH` without the directories that contain a torch.
 fn off_python_path(case: &Case<'_>) -> Remedy {
     let holds = |dir: &Path| case.host.is_file(&dir.join("torch/__init__.py"));
     let kept: Vec<&OsStr> =

@@ -1,7 +1,7 @@
-//! What ld.so is told by variables: objects it cannot preload, directories it reads otherwise than they were meant.
+//! Findings about variables that ld.so reads: objects that it cannot preload, directories that it parses
+//! unexpectedly.
 //!
-//! A directory that does not exist is nothing to say: images set `LD_LIBRARY_PATH` to places that a driver may be mounted
-//! at.
+//! A directory that does not exist is no finding: images set `LD_LIBRARY_PATH` to mount points of the driver.
 
 use crate::diagnose::{Case, Finding, Remedy};
 use crate::loader::{LinkMap, Rule};
@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A program as it starts, with what is preloaded into it.
+/// A program as it starts, with the preloaded objects.
 fn started<'l>(case: &Case<'l>) -> LinkMap<'l> {
     let mut map = LinkMap::new(case.loader);
     let programs = [case.interpreter.map(|python| python.program.clone()), Some("/bin/sh".into())];
@@ -24,7 +24,7 @@ fn started<'l>(case: &Case<'l>) -> LinkMap<'l> {
     map
 }
 
-/// An object of `LD_PRELOAD` whose needed libraries are not found ends every program: ld.so(8).
+/// A missing library that a preloaded object needs ends every program: ld.so(8).
 pub(super) fn preload(case: &Case<'_>) -> Option<Finding> {
     if case.loader.preload().is_empty() && case.loader.preload_file().is_empty() {
         return None;
@@ -73,7 +73,7 @@ fn joined(entries: &[&OsStr]) -> String {
     entries.iter().map(|entry| entry.to_string_lossy()).collect::<Vec<_>>().join(":")
 }
 
-/// A value as a shell takes it.
+/// A value quoted for a shell.
 fn quoted(value: &str) -> String {
     if value.is_empty() { String::new() } else { crate::diagnose::word(OsStr::new(value)) }
 }
@@ -112,7 +112,7 @@ pub(super) fn working_directory(case: &Case<'_>) -> Option<Finding> {
     Some(found.healed_by([Remedy::command(line)]))
 }
 
-/// A variable that does not do what it was set for.
+/// A variable without its intended effect.
 pub(super) fn wrong_place(case: &Case<'_>) -> Option<Finding> {
     let cases = [secure(case), unread(case), misspelt(case), ignored(case), inside_python(case), not_activated(case)];
     let mut seen = cases.into_iter().flatten();
@@ -126,10 +126,10 @@ pub(super) fn wrong_place(case: &Case<'_>) -> Option<Finding> {
     Some(found.healed_by(remedies))
 }
 
-type Told = (String, String, Remedy);
+type Setting = (String, String, Remedy);
 
-/// A program with another user's rights or with capabilities of its file: ld.so(8), secure-execution mode.
-fn secure(case: &Case<'_>) -> Option<Told> {
+/// A setuid program, or one with file capabilities: ld.so(8), secure-execution mode.
+fn secure(case: &Case<'_>) -> Option<Setting> {
     let python = case.interpreter?;
     let set = ["LD_LIBRARY_PATH", "LD_PRELOAD"].into_iter().find(|name| case.host.env(name).is_some())?;
     let mut map = LinkMap::new(case.loader);
@@ -142,8 +142,8 @@ fn secure(case: &Case<'_>) -> Option<Told> {
     ))
 }
 
-/// Elements that a shell would have read otherwise than ld.so does: `~`, `$HOME`, quotes; a file where a directory must be.
-fn unread(case: &Case<'_>) -> Option<Told> {
+/// Elements that a shell would expand and ld.so does not: `~`, `$HOME`, quotes; or a file instead of a directory.
+fn unread(case: &Case<'_>) -> Option<Setting> {
     let all = elements(case);
     let wrong = |dir: &&PathBuf| {
         let text = dir.to_string_lossy();
@@ -171,8 +171,8 @@ fn unread(case: &Case<'_>) -> Option<Told> {
     ))
 }
 
-/// A variable of the shell that was quoted away: of those with a dollar ld.so knows three (ld.so(8), "Dynamic string
-/// tokens").
+/// A shell variable that quotes kept from expansion: ld.so knows only three tokens with a dollar (ld.so(8), "Dynamic
+/// string tokens").
 fn unexpanded(text: &str) -> bool {
     let mut rest = text;
     while let Some((_, after)) = rest.split_once('$') {
@@ -185,7 +185,7 @@ fn unexpanded(text: &str) -> bool {
     false
 }
 
-/// Spellings of the loader's variables that it does not read.
+/// Misspellings of the loader's variables.
 const MISSPELT: [(&str, &str); 6] = [
     ("LD_LIBARY_PATH", "LD_LIBRARY_PATH"),
     ("LD_LIBRARYPATH", "LD_LIBRARY_PATH"),
@@ -195,7 +195,7 @@ const MISSPELT: [(&str, &str); 6] = [
     ("LD_PRELOADS", "LD_PRELOAD"),
 ];
 
-fn misspelt(case: &Case<'_>) -> Option<Told> {
+fn misspelt(case: &Case<'_>) -> Option<Setting> {
     let (wrong, right) = MISSPELT.into_iter().find(|(wrong, _)| case.host.env(wrong).is_some())?;
     let value = case.host.env(wrong)?.to_string_lossy().into_owned();
     Some((
@@ -205,8 +205,8 @@ fn misspelt(case: &Case<'_>) -> Option<Told> {
     ))
 }
 
-/// Entries of `LD_PRELOAD` that are passed over with a message.
-fn ignored(case: &Case<'_>) -> Option<Told> {
+/// Entries of `LD_PRELOAD` that ld.so skips with a message.
+fn ignored(case: &Case<'_>) -> Option<Setting> {
     if case.loader.preload().is_empty() {
         return None;
     }
@@ -226,8 +226,8 @@ fn ignored(case: &Case<'_>) -> Option<Told> {
     ))
 }
 
-/// Python that sets the variable for itself: ld.so has read it before Python starts.
-fn inside_python(case: &Case<'_>) -> Option<Told> {
+/// Python code that sets the variable for its own process: ld.so has read it before Python starts.
+fn inside_python(case: &Case<'_>) -> Option<Setting> {
     let python = case.interpreter?;
     let files = python.paths.iter().flat_map(|site| {
         let own = ["sitecustomize.py", "usercustomize.py"].map(|name| site.join(name));
@@ -260,8 +260,8 @@ fn inside_python(case: &Case<'_>) -> Option<Told> {
     })
 }
 
-/// The environment sets the variable when it is activated, and it is not.
-fn not_activated(case: &Case<'_>) -> Option<Told> {
+/// Activation of the environment sets the variable, and the environment is not active.
+fn not_activated(case: &Case<'_>) -> Option<Setting> {
     let python = case.interpreter?;
     let prefix = &python.prefix;
     let active = |name: &str| case.host.env(name).is_some_and(|value| Path::new(value) == prefix.as_path());

@@ -1,17 +1,17 @@
-//! bitsandbytes carries a library for each CUDA release, opens the one of torch's, and before 0.43 looked for the runtime
-//! by itself, in the directories that variables name.
+//! bitsandbytes has a library for each CUDA release and opens the one that matches torch; before 0.43 it searched for
+//! the runtime itself, in the directories of variables.
 
-use super::packages::{lacking, listed};
+use super::packages::{listed, not_found_libraries};
 use crate::check::Subject;
 use crate::diagnose::{Case, Finding, Remedy};
 use crate::tables::{Version, parse_library_name};
 use std::path::{Path, PathBuf};
 
-/// The first release that goes by what torch has mapped.
+/// The first release that uses the runtime mapped by torch.
 /// <https://github.com/bitsandbytes-foundation/bitsandbytes/pull/1041>
 const BY_TORCH: &str = "0.43";
 
-/// The runtime is not found, or there is no library for this torch.
+/// The runtime is not found, or no library matches this torch.
 pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     let package = case.has_package("bitsandbytes")?;
     let (torch, python) = (case.torch?, case.interpreter?);
@@ -19,7 +19,7 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
     let dir = package.dir.parent()?.join("bitsandbytes");
     let name = format!("libbitsandbytes_cuda{major}{}.so", minor.unwrap_or_default());
     let file = dir.join(&name);
-    let told = |reason: String| {
+    let with_reason = |reason: String| {
         let version = format!("bitsandbytes {}", package.version);
         Some(case.finding("bnb-cudart-search")?.because(reason).seen_at("version", &package.dir, version))
     };
@@ -33,17 +33,18 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
             torch.version
         );
         let nearest = others.iter().rfind(|(own, _)| own.starts_with(&major.to_string()));
-        let nearest =
-            nearest.map(|(own, _)| Remedy::action(format!("set BNB_CUDA_VERSION={own}: the nearest that is installed")));
-        let found = told(reason)?.seen_at("file", &dir, format!("has no `{name}`"));
+        let nearest = nearest
+            .map(|(own, _)| Remedy::action(format!("set BNB_CUDA_VERSION={own}: the nearest that is installed")));
+        let found = with_reason(reason)?.seen_at("file", &dir, format!("has no `{name}`"));
         return Some(found.healed_by([upgrade()].into_iter().chain(nearest)));
     }
     let judged = case.judge(&Subject::after_torch(torch, python, vec![file.clone()]));
-    let lost =
-        lacking(&judged.judgement.not_found, |lost| !lost.later && lost.needed_by.as_deref() == Some(file.as_path()));
-    if !lost.is_empty() {
-        let found = told(format!("bitsandbytes {} finds no {}", package.version, listed(&lost)))?;
-        let found = found.seen_at("file", &file, format!("needs {}", listed(&lost)));
+    let not_found = not_found_libraries(&judged.judgement.not_found, |not_found| {
+        !not_found.later && not_found.needed_by.as_deref() == Some(file.as_path())
+    });
+    if !not_found.is_empty() {
+        let found = with_reason(format!("bitsandbytes {} finds no {}", package.version, listed(&not_found)))?;
+        let found = found.seen_at("file", &file, format!("needs {}", listed(&not_found)));
         return Some(found.healed_by(case.run().into_iter().chain([upgrade()])));
     }
     let old = Version::parse(&package.version)? < Version::parse(BY_TORCH)?;
@@ -54,8 +55,8 @@ pub(super) fn finding(case: &Case<'_>) -> Option<Finding> {
         "bitsandbytes {} searches the directories of variables for libcudart, and does not find it",
         package.version
     );
-    let mut found =
-        told(reason)?.seen("rule", format!("before {BY_TORCH} it searches neither wheels nor the cache of ld.so"));
+    let mut found = with_reason(reason)?
+        .seen("rule", format!("before {BY_TORCH} it searches neither wheels nor the cache of ld.so"));
     let copy = case.inventory.libraries.iter().find(|library| {
         library.row.stem == "cudart" && library.cuda.is_some_and(|(own, _)| own == major) && library.unusable.is_none()
     });
@@ -81,7 +82,7 @@ fn variants(case: &Case<'_>, dir: &Path) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// A runtime in a directory that a variable names, which may be a list: every variable is looked into, and then
+/// A runtime in a directory that a variable names, possibly in a list: it searches every variable, then
 /// `/usr/local/cuda/lib64`.
 fn runtime_in_variables(case: &Case<'_>) -> Option<PathBuf> {
     let listed = case.host.environment().values().flat_map(std::env::split_paths);

@@ -1,12 +1,12 @@
-//! Extensions of torch: built for another torch, for another CUDA, or in want of a library that torch does not bring.
+//! Extensions of torch: built for another torch or another CUDA, or dependent on a library that torch does not bring.
 //!
-//! Each is judged as if it were imported after torch. What it lacks of others than NVIDIA's and torch is not ours: many
-//! packages carry a variant for each release of `FFmpeg`, of which one is used.
+//! Each is judged as if imported after torch. Ignores missing libraries outside NVIDIA's and torch: many packages
+//! have a variant for each release of `FFmpeg` and use one.
 
-use super::packages::{cuda_major, install_and_run, lacking, listed, owner_of, short, wheels};
+use super::packages::{cuda_major, install_and_run, listed, not_found_libraries, owner_of, short, wheels};
 use super::torchvision;
 use crate::check::MissingSymbol;
-use crate::diagnose::{Case, Finding, Judged, Remedy, Whom};
+use crate::diagnose::{Case, Finding, Judged, Remedy, TargetKind};
 use crate::host::tidy;
 use crate::python::TorchBuild;
 use crate::python::{Distribution, requirements};
@@ -15,40 +15,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// What is wrong with the extensions of the torch asked for.
+/// The findings about the extensions of the torch.
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let Some(torch) = case.torch else { return Vec::new() };
-    let judged = case.judged.iter().find(|judged| judged.whom == Whom::Extensions);
-    let refused = judged.map(refused).unwrap_or_default();
-    let of_vision = refused.iter().find(|(path, _)| is_of(path, "torchvision"));
+    let judged = case.judged.iter().find(|judged| judged.kind == TargetKind::Extensions);
+    let undefined_symbols = judged.map(undefined_symbols).unwrap_or_default();
+    let of_vision = undefined_symbols.iter().find(|(path, _)| is_of(path, "torchvision"));
     let of_vision = of_vision.and_then(|(path, symbols)| Some((*path, symbols.first()?.as_str())));
     let mut found: Vec<Finding> = torchvision::finding(case, torch, of_vision).into_iter().collect();
-    found.extend(other_torch(case, torch, &refused));
+    found.extend(other_torch(case, torch, &undefined_symbols));
     if let Some(judged) = judged {
         found.extend(other_cuda(case, torch, judged));
     }
     found
 }
 
-/// Whether a file is a package's own.
+/// Whether a package owns a file.
 fn is_of(path: &Path, package: &str) -> bool {
     path.iter().any(|part| part == package)
 }
 
-/// The symbols of torch that an extension wants and nothing defines, by extension.
-fn refused(judged: &Judged) -> BTreeMap<&Path, Vec<String>> {
+/// The undefined torch symbols of each extension.
+fn undefined_symbols(judged: &Judged) -> BTreeMap<&Path, Vec<String>> {
     let mut found: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
     let missing = judged.judgement.missing.iter().filter(|missing| missing.provider.is_none());
-    for MissingSymbol { symbol, wanted_by, .. } in missing.filter(|missing| judged.files.contains(&missing.wanted_by)) {
+    for MissingSymbol { symbol, needed_by, .. } in missing.filter(|missing| judged.files.contains(&missing.needed_by)) {
         if let Some(symbol) = symbol.as_ref().filter(|symbol| is_of_torch(symbol)) {
-            found.entry(wanted_by).or_default().push(symbol.clone());
+            found.entry(needed_by).or_default().push(symbol.clone());
         }
     }
     found
 }
 
-/// Whether a symbol is of torch's C++ interface, by the namespaces in its mangled name (Itanium C++ ABI, `<nested-name>`),
-/// or of its stable C interface.
+/// Whether a symbol belongs to torch's C++ interface, by the namespaces in its mangled name (Itanium C++ ABI,
+/// `<nested-name>`), or to its stable C interface.
 fn is_of_torch(symbol: &str) -> bool {
     let names = ["3c10", "2at", "5torch", "6caffe2"];
     let nested = |name: &&str| {
@@ -61,8 +61,12 @@ fn is_of_torch(symbol: &str) -> bool {
 }
 
 /// An extension that was built for another torch.
-fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Vec<String>>) -> Option<Finding> {
-    let others: Vec<_> = refused.iter().filter(|(path, _)| !is_of(path, "torchvision")).collect();
+fn other_torch(
+    case: &Case<'_>,
+    torch: &TorchBuild,
+    undefined_symbols: &BTreeMap<&Path, Vec<String>>,
+) -> Option<Finding> {
+    let others: Vec<_> = undefined_symbols.iter().filter(|(path, _)| !is_of(path, "torchvision")).collect();
     let (path, symbols) = others.first()?;
     let symbol = symbols.first()?;
     let package = owner_of(case, path);
@@ -76,7 +80,11 @@ fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Ve
     for (path, symbols) in &others {
         let more = if symbols.len() > 1 { format!(" and {} more", symbols.len() - 1) } else { String::new() };
         let first = symbols.first().map(String::as_str).unwrap_or_default();
-        found = found.seen_at("symbol", path, format!("needs `{}`{more}, which this torch does not define", super::cut(first)));
+        found = found.seen_at(
+            "symbol",
+            path,
+            format!("needs `{}`{more}, which this torch does not define", super::cut(first)),
+        );
     }
     found = found.seen("rule", "C++ interfaces change with the release of torch; no choice of CUDA libraries helps");
     let other = found.remedies.clone();
@@ -89,8 +97,8 @@ fn other_torch(case: &Case<'_>, torch: &TorchBuild, refused: &BTreeMap<&Path, Ve
     Some(found.healed_by(other.into_iter().take(1).chain([case.pip(&own)])))
 }
 
-/// The torch that a package's metadata requires, or that the local part of its version tells:
-/// `+pt25cu124`, `+cu12torch2.3cxx11abiFALSE`.
+/// The torch that a package's metadata requires, or that the local part of its version names: `+pt25cu124`,
+/// `+cu12torch2.3cxx11abiFALSE`.
 fn built_for(case: &Case<'_>, package: &Distribution) -> Option<String> {
     let required = requirements(case.host, package, &[]).remove("torch").flatten();
     if let Some(exact) = required.as_ref().and_then(|range| range.exact()) {
@@ -106,7 +114,7 @@ fn built_for(case: &Case<'_>, package: &Distribution) -> Option<String> {
     (!minor.is_empty()).then(|| format!("{major}.{}", minor.trim_start_matches('.')))
 }
 
-/// Whether a symbol tells of the other ABI of `std::string` (`_GLIBCXX_USE_CXX11_ABI`).
+/// Whether a symbol shows the other ABI of `std::string` (`_GLIBCXX_USE_CXX11_ABI`).
 fn other_abi(torch: &TorchBuild, symbol: &str) -> Option<String> {
     let new = symbol.contains("__cxx11");
     match torch.cxx11_abi? {
@@ -118,13 +126,13 @@ fn other_abi(torch: &TorchBuild, symbol: &str) -> Option<String> {
     }
 }
 
-/// The line that installs the same package for this torch, where its maker has one for each.
+/// The line that installs the same package for this torch, if its publisher has a build for each torch.
 fn same_torch(case: &Case<'_>, torch: &TorchBuild, package: &Distribution) -> Option<Remedy> {
     let release = torch.version.split('+').next()?;
     let tag = tag(torch);
     let name = package.name.as_str();
     match name {
-        // Up to 2.11 each torch has a torchaudio of its own number.
+        // Up to 2.11 each torch has a torchaudio of the same release.
         "torchaudio" if Version::parse(release)? <= Version::parse("2.11")? => Some(case.pip(&format!(
             "install --force-reinstall --no-deps torchaudio=={release} --index-url https://download.pytorch.org/whl/{tag}"
         ))),
@@ -143,21 +151,21 @@ fn tag(torch: &TorchBuild) -> String {
     release.map_or_else(|| "cpu".to_owned(), |(major, minor)| format!("cu{major}{}", minor.unwrap_or_default()))
 }
 
-/// Extensions that ask for libraries of another CUDA major than torch has; and torchcodec, which asks for libraries that
-/// torch has not.
+/// Extensions that need libraries of another CUDA major than torch's; and torchcodec, which needs libraries that
+/// torch does not have.
 fn other_cuda(case: &Case<'_>, torch: &TorchBuild, judged: &Judged) -> Vec<Finding> {
-    let mut lost: BTreeMap<&Path, BTreeSet<String>> = BTreeMap::new();
+    let mut not_found: BTreeMap<&Path, BTreeSet<String>> = BTreeMap::new();
     for file in &judged.files {
-        let names = lacking(&judged.judgement.not_found, |lost| {
-            !lost.later && lost.needed_by.as_deref().is_some_and(|by| tidy(by) == tidy(file))
+        let names = not_found_libraries(&judged.judgement.not_found, |not_found| {
+            !not_found.later && not_found.needed_by.as_deref().is_some_and(|by| tidy(by) == tidy(file))
         });
         if !names.is_empty() {
-            lost.insert(file, names);
+            not_found.insert(file, names);
         }
     }
-    let codec = lost.iter().find(|(path, _)| is_of(path, "torchcodec"));
+    let codec = not_found.iter().find(|(path, _)| is_of(path, "torchcodec"));
     let codec = codec.and_then(|(path, names)| torchcodec(case, torch, path, names));
-    let others = lost.iter().filter(|(path, _)| !is_of(path, "torchcodec"));
+    let others = not_found.iter().filter(|(path, _)| !is_of(path, "torchcodec"));
     let other = others.filter(|(_, names)| is_other_major(judged, names)).collect::<Vec<_>>();
     codec.into_iter().chain(other_major(case, torch, &other)).collect()
 }
@@ -171,26 +179,27 @@ fn is_other_major(judged: &Judged, names: &BTreeSet<String>) -> bool {
     })
 }
 
-fn other_major(case: &Case<'_>, torch: &TorchBuild, lost: &[(&&Path, &BTreeSet<String>)]) -> Option<Finding> {
-    let (path, names) = lost.first()?;
+fn other_major(case: &Case<'_>, torch: &TorchBuild, not_found: &[(&&Path, &BTreeSet<String>)]) -> Option<Finding> {
+    let (path, names) = not_found.first()?;
     let package = owner_of(case, path);
     let name = package.map_or_else(|| short(path), |package| format!("{} {}", package.name, package.version));
     let cuda = torch.cuda.as_deref().unwrap_or("none");
-    let asked = cuda_major(names).map_or_else(|| listed(names), |major| format!("CUDA {major} ({})", listed(names)));
+    let needed = cuda_major(names).map_or_else(|| listed(names), |major| format!("CUDA {major} ({})", listed(names)));
     let mut found = case
         .finding("ext-other-cuda-major")?
-        .because(format!("{name} is built for {asked}, but torch {} for CUDA {cuda}", torch.version))
+        .because(format!("{name} is built for {needed}, but torch {} for CUDA {cuda}", torch.version))
         .seen_at("version", &torch.dir, format!("torch {}, CUDA {cuda}", torch.version));
-    for (path, names) in lost {
+    for (path, names) in not_found {
         found = found.seen_at("file", path, format!("needs {}, not found by ld.so", listed(names)));
     }
     let (plain, version) = package.map_or(("PACKAGE", ""), |package| (package.name.as_str(), package.version.as_str()));
     let build = Remedy::action(format!("install the build of {plain} {version} for CUDA {cuda}, the one of torch"));
-    let all: BTreeSet<String> = lost.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
+    let all: BTreeSet<String> = not_found.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
     Some(found.healed_by(case.run().into_iter().chain([build]).chain(beside(case, &all, path))))
 }
 
-/// The wheels of the other major, where they can stand beside those of torch: the line that hands them to this extension.
+/// The wheels of the other major, if they can be installed beside those of torch: the line that hands them to this
+/// extension.
 fn beside(case: &Case<'_>, names: &BTreeSet<String>, path: &Path) -> Option<Remedy> {
     let major = cuda_major(names)?;
     let file = super::super::word(tidy(path).as_os_str());
@@ -208,10 +217,10 @@ fn torchcodec(case: &Case<'_>, torch: &TorchBuild, path: &Path, names: &BTreeSet
     let package = case.has_package("torchcodec");
     let version = package.map(|package| format!(" {}", package.version)).unwrap_or_default();
     let cuda = torch.cuda_release().map(|(major, _)| u64::from(major));
-    let asked = cuda_major(names);
-    let other = asked.filter(|asked| cuda.is_some_and(|cuda| cuda != *asked));
+    let needed = cuda_major(names);
+    let other = needed.filter(|needed| cuda.is_some_and(|cuda| cuda != *needed));
     let why = match other {
-        Some(asked) => format!("it is built for CUDA {asked}, but torch for CUDA {}", torch.cuda.as_deref()?),
+        Some(needed) => format!("it is built for CUDA {needed}, but torch for CUDA {}", torch.cuda.as_deref()?),
         None => "torch does not include what it needs".to_owned(),
     };
     let found = case
@@ -223,9 +232,9 @@ fn torchcodec(case: &Case<'_>, torch: &TorchBuild, path: &Path, names: &BTreeSet
         let index = format!("https://download.pytorch.org/whl/{}", tag(torch));
         Some(case.pip(&format!("install --force-reinstall --no-deps torchcodec --index-url {index}")))
     } else {
-        let nowhere = |name: &&String| case.inventory.serving(name).next().is_none();
-        let nowhere: BTreeSet<String> = names.iter().filter(nowhere).cloned().collect();
-        install_and_run(case, &wheels(case, &nowhere, asked.or(cuda)?))
+        let not_installed = |name: &&String| case.inventory.serving(name).next().is_none();
+        let not_installed: BTreeSet<String> = names.iter().filter(not_installed).cloned().collect();
+        install_and_run(case, &wheels(case, &not_installed, needed.or(cuda)?))
     };
     Some(found.healed_by(case.run().into_iter().chain(remedy)))
 }

@@ -1,8 +1,8 @@
-//! What the rules about packages share: whose file it is, how it is called in a line, which wheels bring a library; and
-//! the packages that open libraries by name without a library of their own that tells so.
+//! Shared rules for packages: the owner of a file, its short name, the wheels that bring a library; and packages that
+//! open libraries by name from Python code.
 
 use crate::check::{NotFound, Pathfinder, Subject};
-use crate::diagnose::tool::{self, Wanted};
+use crate::diagnose::tool::{self, PackageSpec};
 use crate::diagnose::{Case, Finding, Remedy};
 use crate::host::tidy;
 use crate::machine::Change;
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// The package that brought a file: the one of that name, else the one that recorded the file.
+/// The package that owns a file: the one of that name, else the one that recorded the file.
 pub(in crate::diagnose) fn owner_of<'c>(case: &Case<'c>, path: &Path) -> Option<&'c Distribution> {
     let path = tidy(path);
     let sites = case.interpreter.map(|python| python.paths.as_slice()).unwrap_or_default();
@@ -23,13 +23,13 @@ pub(in crate::diagnose) fn owner_of<'c>(case: &Case<'c>, path: &Path) -> Option<
     named.or_else(|| here().find(|package| package.record(case.host).iter().any(|file| file.path == below)))
 }
 
-/// A path in few characters: its last two parts.
+/// The last two parts of a path.
 pub(in crate::diagnose) fn short(path: &Path) -> String {
     let parts: Vec<_> = path.iter().rev().take(2).map(OsStr::to_string_lossy).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
-/// The first of several names, and how many more there are.
+/// The first of several names, and the number of further ones.
 pub(super) fn listed(names: &BTreeSet<String>) -> String {
     const SHOWN: usize = 3;
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
@@ -37,13 +37,21 @@ pub(super) fn listed(names: &BTreeSet<String>) -> String {
     format!("{}{}", shown.join(", "), if more > 0 { format!(" and {more} more") } else { String::new() })
 }
 
-/// The libraries of NVIDIA's, but for the driver's, that a judgement lacks when `counts` holds.
-pub(super) fn lacking<'j>(lost: &'j [NotFound], counts: impl Fn(&NotFound) -> bool + 'j) -> BTreeSet<String> {
-    let ours = |lost: &&NotFound| parse_library_name(&lost.name).is_some_and(|name| !name.row.is_driver());
-    lost.iter().filter(ours).filter(|lost| counts(lost)).map(|lost| lost.name.to_string_lossy().into_owned()).collect()
+/// The missing NVIDIA libraries of a judgement, without the driver's, for the names where `counts` holds.
+pub(super) fn not_found_libraries<'j>(
+    not_found: &'j [NotFound],
+    counts: impl Fn(&NotFound) -> bool + 'j,
+) -> BTreeSet<String> {
+    let ours = |not_found: &&NotFound| parse_library_name(&not_found.name).is_some_and(|name| !name.row.is_driver());
+    not_found
+        .iter()
+        .filter(ours)
+        .filter(|not_found| counts(not_found))
+        .map(|not_found| not_found.name.to_string_lossy().into_owned())
+        .collect()
 }
 
-/// The CUDA major that a list of sonames is of: that of the runtime or of cuBLAS, which are numbered by it.
+/// The CUDA major of a list of sonames: that of the runtime or of cuBLAS, which have CUDA's number.
 pub(in crate::diagnose) fn cuda_major(names: &BTreeSet<String>) -> Option<u64> {
     names.iter().filter_map(|name| parse_library_name(name.as_str())).find_map(|name| {
         let numbered = matches!(name.row.family, "cudart" | "cublas" | "nvrtc" | "nvjitlink" | "npp");
@@ -51,12 +59,12 @@ pub(in crate::diagnose) fn cuda_major(names: &BTreeSet<String>) -> Option<u64> {
     })
 }
 
-/// A line for pip, and then the run line, in one: what is installed is still on no search path.
-pub(super) fn install_and_run(case: &Case<'_>, what: &[Wanted]) -> Option<Remedy> {
+/// A pip line followed by the run line: no search path contains the installed files yet.
+pub(super) fn install_and_run(case: &Case<'_>, what: &[PackageSpec]) -> Option<Remedy> {
     Some(case.and_run(case.install(what, false)?))
 }
 
-/// The line that installs a package with those of its extras that bring libraries of NVIDIA's, as its metadata has them.
+/// The line that installs a package with its extras that bring NVIDIA libraries, according to its metadata.
 pub(super) fn with_extras(case: &Case<'_>, package: &Distribution, extras: &[&str]) -> Option<Remedy> {
     let plain = requirements(case.host, package, &[]);
     let brings = |extra: &&str| {
@@ -71,35 +79,36 @@ pub(super) fn with_extras(case: &Case<'_>, package: &Distribution, extras: &[&st
         return None;
     }
     let line = case.pip(&format!("install '{}[{}]=={}'", package.name, extras.join(","), package.version));
-    let wanted = brought.into_iter().flatten().map(|(name, range)| Wanted::within(&name, range.as_ref()));
-    let mut wanted: Vec<Wanted> = wanted.collect();
-    wanted.extend(case.required(&wanted));
-    // What a package of packages brings is not known.
-    Some(match tool::wheels(&wanted) {
+    let to_install = brought.into_iter().flatten().map(|(name, range)| PackageSpec::within(&name, range.as_ref()));
+    let mut to_install: Vec<PackageSpec> = to_install.collect();
+    to_install.extend(case.required(&to_install));
+    // The contents of a metapackage are unknown.
+    Some(match tool::wheels(&to_install) {
         Some(install) => line.making(Change::Wheels { remove: Vec::new(), install }),
         None => line,
     })
 }
 
-/// The wheels that bring some sonames, for the major that is asked for.
-pub(in crate::diagnose) fn wheels(case: &Case<'_>, names: &BTreeSet<String>, major: u64) -> Vec<Wanted> {
-    let mut wheels: BTreeMap<String, Wanted> = BTreeMap::new();
+/// The wheels that bring some sonames, for the required major.
+pub(in crate::diagnose) fn wheels(case: &Case<'_>, names: &BTreeSet<String>, major: u64) -> Vec<PackageSpec> {
+    let mut wheels: BTreeMap<String, PackageSpec> = BTreeMap::new();
     for name in names.iter().filter_map(|name| parse_library_name(name.as_str())) {
-        let Some(wanted) = case.wheel_of(name.row, major) else { continue };
+        let Some(to_install) = case.wheel_of(name.row, major) else { continue };
         let own = name.version.as_ref().map(Version::major);
-        // Of the toolkit's, from 13 on, one wheel serves several majors; cuDNN 8 and 9 share one in any case.
-        let told = wanted.name.ends_with(&format!("-cu{major}")) && name.row.family != "cudnn";
-        let bound = own.filter(|_| !told && !wanted.spec.contains('='));
-        let wanted = match bound.and_then(|own| VersionRange::parse(&format!("=={own}.*"))) {
-            Some(range) => Wanted::within(&wanted.name, Some(&range)),
-            None => wanted,
+        // From 13 on one toolkit wheel serves several majors; cuDNN 8 and 9 always share one.
+        let is_named = to_install.name.ends_with(&format!("-cu{major}")) && name.row.family != "cudnn";
+        let bound = own.filter(|_| !is_named && !to_install.spec.contains('='));
+        let to_install = match bound.and_then(|own| VersionRange::parse(&format!("=={own}.*"))) {
+            Some(range) => PackageSpec::within(&to_install.name, Some(&range)),
+            None => to_install,
         };
-        wheels.insert(wanted.name.clone(), wanted);
+        wheels.insert(to_install.name.clone(), to_install);
     }
     wheels.into_values().collect()
 }
 
-/// Packages whose table row tells what they open, and that have no search of their own: nobody's library says so.
+/// Packages whose table row lists the names they open, without a search of their own: no library of theirs shows
+/// these names.
 const OPENERS: [&str; 1] = ["python:paddle"];
 
 /// Packages that open libraries by a bare name.
@@ -111,22 +120,29 @@ pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
         let rows = dlopens().iter().filter(|row| row.who == who && !row.name.contains(['{', '*']));
         let names: Vec<(OsString, bool)> = rows.map(|row| (row.name.into(), row.required)).collect();
         let judged = case.judge(&Subject::names(plain.to_owned(), names, Some(python)));
-        let lost = lacking(&judged.judgement.not_found, |lost| !lost.optional && !lost.later);
-        if lost.is_empty() {
+        let not_found =
+            not_found_libraries(&judged.judgement.not_found, |not_found| !not_found.optional && !not_found.later);
+        if not_found.is_empty() {
             return None;
         }
         let reason =
-            format!("{} {} opens {} by name, not found by ld.so", package.name, package.version, listed(&lost));
+            format!("{} {} opens {} by name, not found by ld.so", package.name, package.version, listed(&not_found));
         let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
-        let found = lost.iter().fold(found, |found, name| found.seen("file", format!("`{name}` is not in any search path")));
+        let found = not_found
+            .iter()
+            .fold(found, |found, name| found.seen("file", format!("`{name}` is not in any search path")));
         let install = Some({
-            Remedy::action(format!("install the package of {}, and add its directory to LD_LIBRARY_PATH", listed(&lost)))
+            Remedy::action(format!(
+                "install the package of {}, and add its directory to LD_LIBRARY_PATH",
+                listed(&not_found)
+            ))
         });
         Some(found.healed_by(case.run().into_iter().chain(install)))
     })
 }
 
-/// `CuPy` searches the wheels of its environment and the toolkits by itself: what is missing is what no place has.
+/// `CuPy` searches the wheels of its environment and the toolkits itself: a library is missing only if no place has
+/// it.
 pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
     let made_for = |package: &Distribution| -> Option<u64> {
         package.name.strip_prefix("cupy-cuda")?.trim_end_matches('x').get(..2)?.parse().ok()
@@ -134,7 +150,7 @@ pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
     let (package, major) = case.installed.iter().find_map(|package| Some((package, made_for(package)?)))?;
     let rows = dlopens().iter().filter(|row| row.who == "python:cupy" && row.required);
     let names = rows.filter_map(|row| parse_library_name(row.name).map(|name| (row.name, name)));
-    // From 14 on it has cuda-pathfinder search, which knows the wheels of its own environment only.
+    // From 14 on it uses cuda-pathfinder, which knows only the wheels of its own environment.
     let sites = case.interpreter.map(|python| python.paths.as_slice()).unwrap_or_default();
     let finder = Pathfinder::new(case.loader, sites)
         .filter(|_| requirements(case.host, package, &[]).contains_key("cuda-pathfinder"));
@@ -143,22 +159,22 @@ pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
         Some(finder) => finder.find(name, |_| false).is_none(),
         None => copies(name) == 0 && case.loader.find(OsStr::new(name)).is_none(),
     };
-    let lost: BTreeSet<String> = names
+    let not_found: BTreeSet<String> = names
         .filter(|(_, name)| !name.row.is_driver() && name.version.as_ref().is_some_and(|it| it.major() == major))
         .filter(|(name, _)| absent(name))
         .map(|(name, _)| name.to_owned())
         .collect();
-    if lost.is_empty() {
+    if not_found.is_empty() {
         return None;
     }
-    let reason = format!("{} {} opens {}, and finds no copy", package.name, package.version, listed(&lost));
+    let reason = format!("{} {} opens {}, and finds no copy", package.name, package.version, listed(&not_found));
     let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
-    let found = lost.iter().fold(found, |found, name| {
+    let found = not_found.iter().fold(found, |found, name| {
         let where_ = if copies(name) == 0 { "not on this machine" } else { "in no directory that it searches" };
         found.seen("file", format!("`{name}` is {where_}"))
     });
-    // What is installed, and whose file is gone, no extra brings again.
-    let wheels = wheels(case, &lost, major);
+    // An extra does not restore an installed package whose file is gone.
+    let wheels = wheels(case, &not_found, major);
     let is_here = wheels.iter().any(|wheel| case.has_package(&wheel.name).is_some());
     let extras = if is_here { None } else { with_extras(case, package, &["ctk"]) };
     let remedy = extras.or_else(|| case.install(&wheels, false));

@@ -1,23 +1,23 @@
-//! Frameworks that go on without a GPU and say nothing of it.
+//! Frameworks that silently fall back to the CPU.
 
 use crate::diagnose::{Case, Finding, Remedy};
 use crate::driver::rules::{self, Verdict};
 use crate::tables::torch_builds;
 use std::path::Path;
 
-/// Who would run on the CPU: for what is wrong with its libraries (`found`), or for the build that is installed.
+/// The frameworks that would run on the CPU: because of their libraries (`found`), or because of the installed build.
 pub(super) fn findings(case: &Case<'_>, found: &[Finding]) -> Vec<Finding> {
     let because = found.iter().find_map(|finding| swallowed(finding.id).map(|(who, what)| (finding, who, what)));
     let hidden = because.and_then(|(finding, who, what)| {
-        let told = case.finding("silent-cpu-fallback")?.because(format!("{who} reports nothing: {what}"));
-        let told = told.seen("rule", format!("`{}`: {}", finding.id, finding.cause));
-        Some(told.healed_by(finding.remedies.iter().take(1).cloned()))
+        let quiet = case.finding("silent-cpu-fallback")?.because(format!("{who} reports nothing: {what}"));
+        let quiet = quiet.seen("rule", format!("`{}`: {}", finding.id, finding.cause));
+        Some(quiet.healed_by(finding.remedies.iter().take(1).cloned()))
     });
     let built = two_onnxruntimes(case).or_else(|| torch_without(case)).or_else(|| jax_without(case));
     hidden.into_iter().chain(built).take(1).collect()
 }
 
-/// What the framework of a finding does instead of failing.
+/// The fallback of the framework in a finding.
 fn swallowed(id: &str) -> Option<(&'static str, &'static str)> {
     match id {
         "ort-cuda-ep-missing-lib" => Some(("ONNX Runtime", "sessions run on CPUExecutionProvider")),
@@ -27,10 +27,10 @@ fn swallowed(id: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Both packages of ONNX Runtime write the same directory: the last one that was installed has it.
+/// Both packages of ONNX Runtime write the same directory: the one installed last owns it.
 fn two_onnxruntimes(case: &Case<'_>) -> Option<Finding> {
     let (cpu, gpu) = (case.has_package("onnxruntime")?, case.has_package("onnxruntime-gpu")?);
-    // The module of the package for the CPU is another file under the same name; its size tells whose it is.
+    // The module of the CPU package is another file under the same name; its size shows which package wrote it.
     let file = "onnxruntime/capi/libonnxruntime_providers_cuda.so";
     let recorded = gpu.record(case.host).into_iter().find(|recorded| recorded.path == Path::new(file));
     let state = |recorded: crate::python::Recorded| {
@@ -80,7 +80,7 @@ fn torch_without(case: &Case<'_>) -> Option<Finding> {
     })
 }
 
-/// JAX without the plugin for CUDA on a machine with a GPU.
+/// JAX without the CUDA plugin on a machine with a GPU.
 fn jax_without(case: &Case<'_>) -> Option<Finding> {
     let gpu = case.driver.has_gpu() || case.driver.is_loaded();
     let served = case.torch.is_some_and(|torch| torch.cuda.is_some());

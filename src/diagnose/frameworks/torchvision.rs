@@ -1,12 +1,12 @@
-//! torchvision goes with one torch: the release its metadata requires, built for the same CUDA.
+//! torchvision fits one torch: the release its metadata requires, built for the same CUDA.
 
 use crate::diagnose::{Case, Finding, Remedy};
 use crate::python::TorchBuild;
 use crate::python::{Distribution, requirements};
 use crate::tables::{Severity, Version, torchvision_for, torchvisions};
 
-/// Whether the two do not go together: by what its metadata requires, by its CUDA, or by symbols that torch has not.
-/// `refused` is such a symbol, with who wants it.
+/// Whether the two conflict: by torchvision's metadata, by its CUDA, or by symbols that torch does not define.
+/// `refused` is such a symbol, with the object that needs it.
 pub(super) fn finding(
     case: &Case<'_>,
     torch: &TorchBuild,
@@ -32,20 +32,21 @@ pub(super) fn finding(
         _ => format!("torchvision {} was built for another torch than {}", vision.version, torch.version),
     };
     let mut found = case.finding("torchvision-torch-mismatch")?.because(reason);
-    // That it is not the release its metadata names may go well where every symbol is there.
+    // Another release than its metadata requires may work if every symbol is defined.
     if refused.is_none() && cuda.is_none() {
         found = found.severity(Severity::Warning);
     }
     found = found.seen_at("version", &vision.dir, format!("torchvision {}", vision.version));
     found = found.seen_at("version", &torch.dir, format!("torch {}", torch.version));
     if let Some((path, symbol)) = refused {
-        found = found.seen_at("symbol", path, format!("needs `{}`, which this torch does not define", super::cut(symbol)));
+        found =
+            found.seen_at("symbol", path, format!("needs `{}`, which this torch does not define", super::cut(symbol)));
         found = found.seen("message", "operator torchvision::nms does not exist");
     }
     Some(found.healed_by(remedies(case, torch, Some(vision))))
 }
 
-/// The release of torch that its metadata requires; else what the table says of it.
+/// The release of torch that its metadata requires; else that of the table.
 fn built_for(case: &Case<'_>, vision: &Distribution) -> Option<Version> {
     let required = requirements(case.host, vision, &[]).remove("torch").flatten();
     required
@@ -54,11 +55,11 @@ fn built_for(case: &Case<'_>, vision: &Distribution) -> Option<Version> {
             let release = Version::parse(vision.version.split('+').next()?)?;
             torchvisions().iter().find(|row| row.version == release).map(|row| row.torch.clone())
         })
-        // `==2.5.1+cu124` asks for the same release.
+        // `==2.5.1+cu124` requires the same release.
         .and_then(|version| Version::parse(version.as_str().split('+').next()?))
 }
 
-/// The CUDA major it was built for, and the release in words; none for a build without CUDA.
+/// The CUDA major of the build, and the release in words; `None` for a build without CUDA.
 fn cuda_of(case: &Case<'_>, vision: &Distribution) -> Option<(u32, String)> {
     let text = case.host.read_text(&vision.dir.parent()?.join("torchvision/version.py")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("cuda")?.trim_start().strip_prefix('='))?;
@@ -66,7 +67,7 @@ fn cuda_of(case: &Case<'_>, vision: &Distribution) -> Option<(u32, String)> {
     Some((release.split('.').next()?.parse().ok()?, release.to_owned()))
 }
 
-/// The torchvision of this torch; where none is known, both anew.
+/// The torchvision for this torch; if none is known, new releases of both.
 pub(in crate::diagnose) fn remedies(case: &Case<'_>, torch: &TorchBuild, vision: Option<&Distribution>) -> Vec<Remedy> {
     let tag = torch
         .cuda_release()

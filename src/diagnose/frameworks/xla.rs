@@ -1,15 +1,15 @@
-//! `TensorFlow` and JAX: what they open by name, and which release of it they were built with.
+//! `TensorFlow` and JAX: the libraries that they open by name, and the releases that they were built with.
 //!
-//! What they ask for is told by the metadata of their packages (the extras `and-cuda`, `with-cuda`), what they would get by
-//! `check`. Both refuse a cuDNN older than the one they were built with:
+//! Their metadata lists the required wheels (the extras `and-cuda`, `with-cuda`); `check` finds the copies that they
+//! would load. Both refuse a cuDNN older than the one they were built with:
 //! <https://github.com/openxla/xla/blob/main/xla/stream_executor/cuda/cuda_dnn.cc>
 
-use super::packages::{install_and_run, lacking, listed, wheels};
+use super::packages::{install_and_run, listed, not_found_libraries, wheels};
 use crate::check::{Judgement, Subject, Verdict};
 use crate::diagnose::checked::of_check;
 use crate::diagnose::mend;
 use crate::diagnose::mend::on_library_path;
-use crate::diagnose::tool::Wanted;
+use crate::diagnose::tool::PackageSpec;
 use crate::diagnose::{Case, Finding, Judged};
 use crate::inventory::built_for;
 use crate::python::{Distribution, requirements};
@@ -18,16 +18,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-/// One of the two, as it is installed.
+/// One of the two, as installed.
 struct Framework<'c> {
     called: &'static str,
     package: &'c Distribution,
     major: u64,
-    /// What its extras require, by family.
-    wanted: BTreeMap<&'static str, Option<VersionRange>>,
+    /// The requirements of its extras, by family.
+    to_install: BTreeMap<&'static str, Option<VersionRange>>,
 }
 
-/// What is wrong with them.
+/// The findings about them.
 pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for framework in installed(case) {
@@ -42,10 +42,10 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found
 }
 
-/// The parts that cuDNN opens where it is used: gone, or of another release.
+/// The parts that cuDNN opens at first use: missing, or of another release.
 fn parts(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
-    let wanted = framework.wanted.get("cudnn")?.as_ref().and_then(lower)?;
-    let judged = judged_cudnn(case, framework, &format!("libcudnn.so.{}", wanted.major()))?;
+    let to_install = framework.to_install.get("cudnn")?.as_ref().and_then(lower)?;
+    let judged = judged_cudnn(case, framework, &format!("libcudnn.so.{}", to_install.major()))?;
     let ids = ["cudnn9-sublib-not-found", "cudnn9-torn-set", "cudnn8-mixed-sublibs", "truncated-or-foreign-elf"];
     let seen = judged.judgement.findings.iter().find(|seen| ids.contains(&seen.id))?;
     let found = of_check(case, &judged, seen)?;
@@ -56,17 +56,17 @@ fn parts(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     ))
 }
 
-/// A cuDNN for another CUDA major than the framework: it loads, and opens a cuBLAS that is not there.
+/// A cuDNN for another CUDA major than the framework: it loads, and opens a cuBLAS that is missing.
 fn other_major(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
-    let wanted = framework.wanted.get("cudnn")?.as_ref().and_then(lower)?;
-    let judged = judged_cudnn(case, framework, &format!("libcudnn.so.{}", wanted.major()))?;
+    let to_install = framework.to_install.get("cudnn")?.as_ref().and_then(lower)?;
+    let judged = judged_cudnn(case, framework, &format!("libcudnn.so.{}", to_install.major()))?;
     let cudnn = |path: &PathBuf| case.library(path).filter(|library| library.row.group == Some("cudnn"));
     let libraries = judged.judgement.objects.iter().filter_map(|object| cudnn(&object.path));
     let (library, major) = libraries.into_iter().find_map(|library| {
         let (major, _) = built_for(library).filter(|(major, _)| u64::from(*major) != framework.major)?;
         Some((library, major))
     })?;
-    let (called, package, name) = (framework.called, framework.package, library.asked_as());
+    let (called, package, name) = (framework.called, framework.package, library.load_name());
     let release = library.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let found = case
         .finding("two-cuda-majors")?
@@ -77,9 +77,9 @@ fn other_major(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
         ))
         .seen_at("file", &library.path, format!("for CUDA {major}"))
         .seen_at("version", &package.dir, format!("{} {}", package.name, package.version));
-    let range = framework.wanted.get("cudnn").and_then(Option::as_ref);
-    let wheel = Wanted::within(&format!("nvidia-cudnn-cu{}", framework.major), range);
-    Some(found.healed_by(case.run().into_iter().chain(mend::instead(case, &[wheel]))))
+    let range = framework.to_install.get("cudnn").and_then(Option::as_ref);
+    let wheel = PackageSpec::within(&format!("nvidia-cudnn-cu{}", framework.major), range);
+    Some(found.healed_by(case.run().into_iter().chain(mend::replace_wheels(case, &[wheel]))))
 }
 
 fn installed<'c>(case: &Case<'c>) -> Vec<Framework<'c>> {
@@ -92,21 +92,21 @@ fn installed<'c>(case: &Case<'c>) -> Vec<Framework<'c>> {
         .flatten()
         .filter_map(|(called, package, extra)| {
             let mut major = None;
-            let mut wanted = BTreeMap::new();
+            let mut to_install = BTreeMap::new();
             for (name, range) in requirements(case.host, package, &[extra]) {
                 for cuda in [11, 12, 13, 14] {
                     let row = families().iter().find(|row| row.wheel_names(cuda).contains(&name));
                     if let Some(row) = row {
                         major =
                             major.or(Some(cuda).filter(|_| name.contains("-cu") || range_names(range.as_ref(), cuda)));
-                        wanted.insert(row.family, range.clone());
+                        to_install.insert(row.family, range.clone());
                         break;
                     }
                 }
             }
             let named = package.name.strip_prefix("jax-cuda").and_then(|rest| rest.strip_suffix("-plugin"));
             let major = named.and_then(|digits| digits.parse().ok()).or(major)?;
-            Some(Framework { called, package, major, wanted })
+            Some(Framework { called, package, major, to_install })
         })
         .collect()
 }
@@ -116,29 +116,29 @@ fn range_names(range: Option<&VersionRange>, cuda: u64) -> bool {
     range.is_some_and(|range| range.to_string().contains(&format!("{cuda}.")))
 }
 
-/// `TensorFlow`'s own library, and what it opens by soname.
+/// `TensorFlow`'s own library, and the sonames that it opens.
 fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let package = framework.package;
     let judged = judged_opens(case, framework)?;
-    let lost = lacking(&judged.judgement.not_found, |lost| !lost.optional);
+    let not_found = not_found_libraries(&judged.judgement.not_found, |not_found| !not_found.optional);
     let unbound = judged.judgement.missing.iter().find(|missing| missing.provider.is_some());
-    if lost.is_empty() && unbound.is_none() {
+    if not_found.is_empty() && unbound.is_none() {
         return None;
     }
-    let mut reason = format!("TensorFlow {} opens {} by name, not found by ld.so", package.version, listed(&lost));
+    let mut reason = format!("TensorFlow {} opens {} by name, not found by ld.so", package.version, listed(&not_found));
     let mut found = case.finding("tf-cannot-dlopen")?;
-    if let Some(missing) = unbound.filter(|_| lost.is_empty()) {
+    if let Some(missing) = unbound.filter(|_| not_found.is_empty()) {
         let provider = missing.provider.as_deref().map(super::short).unwrap_or_default();
         reason = format!(
             "TensorFlow {} cannot open {}: it needs more than `{provider}` defines",
             package.version,
-            super::short(&missing.wanted_by)
+            super::short(&missing.needed_by)
         );
         let symbol = missing.symbol.as_deref().unwrap_or_default();
-        found = found.seen_at("symbol", &missing.wanted_by, format!("needs `{symbol}`"));
+        found = found.seen_at("symbol", &missing.needed_by, format!("needs `{symbol}`"));
     }
     found = found.because(reason).seen_at("version", &package.dir, format!("tensorflow {}", package.version));
-    for name in &lost {
+    for name in &not_found {
         let copy = case.inventory.serving(name).find(|library| library.unusable.is_none());
         found = match copy {
             Some(copy) => found.seen_at("file", &copy.path, "is not in any search path of TensorFlow"),
@@ -146,13 +146,13 @@ fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
         };
     }
     found = found.seen("message", "Cannot dlopen some GPU libraries … Skipping registering GPU devices");
-    let nowhere: BTreeSet<String> =
-        lost.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
-    let install = if nowhere.is_empty() {
+    let not_installed: BTreeSet<String> =
+        not_found.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
+    let install = if not_installed.is_empty() {
         mend::restored(case).into_iter().collect()
     } else {
-        let wheels = wheels(case, &nowhere, framework.major);
-        // Its run paths may lead there; whether they do is tried.
+        let wheels = wheels(case, &not_installed, framework.major);
+        // Its run paths may reach the wheels; the trial decides.
         let alone = case.install(&wheels, false).filter(|remedy| remedy.change.is_some());
         alone.into_iter().chain(install_and_run(case, &wheels)).collect::<Vec<_>>()
     };
@@ -164,7 +164,7 @@ fn judged_opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Judged> {
     let file = tensorflow_library(case, framework.package)?;
     let mut names: Vec<(OsString, bool)> = Vec::new();
     for family in ["cudart", "cublas", "cufft", "cusolver", "cusparse", "cudnn"] {
-        let range = framework.wanted.get(family);
+        let range = framework.to_install.get(family);
         let pinned = range.cloned().flatten().and_then(|range| lower(&range)).map(|version| version.major());
         let fits = |soname: &&str| {
             let Some(name) = parse_library_name(*soname) else { return false };
@@ -179,12 +179,12 @@ fn judged_opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Judged> {
 /// The library of `TensorFlow` that opens the others.
 fn tensorflow_library(case: &Case<'_>, package: &Distribution) -> Option<PathBuf> {
     let dir = package.dir.parent()?.join("tensorflow");
-    // `tsl::internal::LoadDynamicLibrary`, which calls dlopen, is in the framework library where there is one.
+    // `tsl::internal::LoadDynamicLibrary`, which calls dlopen, is in the framework library if there is one.
     let files = ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2", "python/_pywrap_tensorflow_internal.so"];
     files.into_iter().map(|file| dir.join(file)).find(|file| case.host.is_file(file))
 }
 
-/// The libraries that JAX asks for their versions before it uses a GPU (`_check_cuda_versions`).
+/// The libraries whose versions JAX checks before it uses a GPU (`_check_cuda_versions`).
 const JAX_CHECKS: [(&str, &str); 6] = [
     ("cudart", "the CUDA runtime"),
     ("cudnn", "cuDNN"),
@@ -194,8 +194,8 @@ const JAX_CHECKS: [(&str, &str); 6] = [
     ("cusparse", "cuSPARSE"),
 ];
 
-/// JAX asks a library for its version; where that cannot be opened it says that there is none, and goes on without a GPU.
-/// It opens the file of a wheel by its path, and asks for the name where there is none (`_load_nvidia_libraries`).
+/// JAX reads the version of a library; if it cannot open the library, it reports it as missing and continues without
+/// a GPU. It opens the file of a wheel by path, and the name if there is no file (`_load_nvidia_libraries`).
 fn unloadable(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let python = case.interpreter?;
     let (mut files, mut names) = (Vec::new(), Vec::new());
@@ -218,9 +218,9 @@ fn unloadable(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     subjects.into_iter().find_map(|(called, subject)| refused(case, framework, called, &subject))
 }
 
-/// The name by which JAX asks for a library.
+/// The name by which JAX opens a library.
 fn soname_of(framework: &Framework<'_>, stem: &str) -> Option<&'static str> {
-    let pinned = framework.wanted.get(stem).cloned().flatten().and_then(|range| lower(&range));
+    let pinned = framework.to_install.get(stem).cloned().flatten().and_then(|range| lower(&range));
     let pinned = pinned.map(|version| version.major());
     sonames_of(framework.major, stem).find(|soname| {
         let Some(name) = parse_library_name(*soname) else { return false };
@@ -234,7 +234,7 @@ fn refused(case: &Case<'_>, framework: &Framework<'_>, called: &str, subject: &S
         return None;
     }
     let package = framework.package;
-    let lost = lacking(&judged.judgement.not_found, |lost| !lost.later);
+    let not_found = not_found_libraries(&judged.judgement.not_found, |not_found| !not_found.later);
     let missing = judged.judgement.missing.iter().find(|missing| !missing.later);
     let mut found = case.finding("jax-library-unloadable")?;
     let reason = match missing.and_then(|missing| missing.provider.as_deref()) {
@@ -248,10 +248,10 @@ fn refused(case: &Case<'_>, framework: &Framework<'_>, called: &str, subject: &S
             format!("JAX cannot open {called}: `{name}`{version} is older than it requires{rule}")
         }
         None if called.is_empty() => {
-            format!("JAX {} opens {} by name, not found by ld.so", package.version, listed(&lost))
+            format!("JAX {} opens {} by name, not found by ld.so", package.version, listed(&not_found))
         }
-        None if lost.is_empty() => format!("JAX cannot open {called}"),
-        None => format!("JAX cannot open {called}: {} not found by ld.so", listed(&lost)),
+        None if not_found.is_empty() => format!("JAX cannot open {called}"),
+        None => format!("JAX cannot open {called}: {} not found by ld.so", listed(&not_found)),
     };
     found = found.because(reason).seen_at("version", &package.dir, format!("{} {}", package.name, package.version));
     if let Some(error) = &judged.judgement.error {
@@ -260,26 +260,27 @@ fn refused(case: &Case<'_>, framework: &Framework<'_>, called: &str, subject: &S
     let provider = missing.and_then(|missing| missing.provider.as_deref());
     let other = match provider.filter(|provider| on_library_path(case, provider)) {
         Some(provider) => Some(mend::off_library_path(case, provider)),
-        None if lost.is_empty() => mend::restored(case),
-        None => case.install(&pinned(case, framework, &wheels(case, &lost, framework.major)), false),
+        None if not_found.is_empty() => mend::restored(case),
+        None => case.install(&pinned(case, framework, &wheels(case, &not_found, framework.major)), false),
     };
     Some(found.healed_by(case.run().into_iter().chain(other)))
 }
 
-/// The same wheels; those that are not installed in the releases that the framework requires.
-fn pinned(case: &Case<'_>, framework: &Framework<'_>, wheels: &[Wanted]) -> Vec<Wanted> {
-    let range = |wanted: &Wanted| {
-        let row = families().iter().find(|row| row.wheel_names(framework.major).contains(&wanted.name))?;
-        framework.wanted.get(row.family)?.as_ref()
+/// The same wheels; the missing ones in the releases that the framework requires.
+fn pinned(case: &Case<'_>, framework: &Framework<'_>, wheels: &[PackageSpec]) -> Vec<PackageSpec> {
+    let range = |to_install: &PackageSpec| {
+        let row = families().iter().find(|row| row.wheel_names(framework.major).contains(&to_install.name))?;
+        framework.to_install.get(row.family)?.as_ref()
     };
-    let pinned = |wanted: &Wanted| match range(wanted).filter(|_| case.has_package(&wanted.name).is_none()) {
-        Some(range) => Wanted::within(&wanted.name, Some(range)),
-        None => wanted.clone(),
-    };
+    let pinned =
+        |to_install: &PackageSpec| match range(to_install).filter(|_| case.has_package(&to_install.name).is_none()) {
+            Some(range) => PackageSpec::within(&to_install.name, Some(range)),
+            None => to_install.clone(),
+        };
     wheels.iter().map(pinned).collect()
 }
 
-/// The lowest version of a range, or the one it names.
+/// The lower bound of a range, or its exact version.
 fn lower(range: &VersionRange) -> Option<Version> {
     let text = range.to_string();
     let bound = |clause: &str| {
@@ -290,11 +291,11 @@ fn lower(range: &VersionRange) -> Option<Version> {
 
 /// A cuDNN older than the one a framework was built with: same major, lower minor.
 fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
-    let wanted = framework.wanted.get("cudnn")?.as_ref().and_then(lower)?;
-    let soname = format!("libcudnn.so.{}", wanted.major());
+    let to_install = framework.to_install.get("cudnn")?.as_ref().and_then(lower)?;
+    let soname = format!("libcudnn.so.{}", to_install.major());
     let judged = judged_cudnn(case, framework, &soname)?;
     let (path, version) = answering(&judged.judgement)?;
-    let is_older = |version: &Version| version.major() == wanted.major() && version.minor() < wanted.minor();
+    let is_older = |version: &Version| version.major() == to_install.major() && version.minor() < to_install.minor();
     if !is_older(&version) {
         return None;
     }
@@ -307,31 +308,31 @@ fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
             .finding("two-frameworks-one-cudnn")?
             .severity(Severity::Fatal)
             .because(format!(
-                "torch {} includes cuDNN {version}, but {called} {} requires {wanted} or newer",
+                "torch {} includes cuDNN {version}, but {called} {} requires {to_install} or newer",
                 torch.version, package.version
             ))
             .seen_at("version", &torch.dir, format!("torch {} requires cuDNN {range}", torch.version)),
         _ => case
             .finding("xla-built-against-newer")?
-            .because(format!("{called} {} was built with cuDNN {wanted}, but finds {version}", package.version)),
+            .because(format!("{called} {} was built with cuDNN {to_install}, but finds {version}", package.version)),
     };
     let found = found
         .seen_at(
             "version",
             &package.dir,
-            format!("{} {} requires cuDNN {wanted} or newer", package.name, package.version),
+            format!("{} {} requires cuDNN {to_install} or newer", package.name, package.version),
         )
         .seen_at("file", &path, format!("cuDNN {version}"))
         .seen("rule", "a newer minor release of one major serves builds for an older one, not the reverse");
     let wheel = format!("cu{}", framework.major);
     let newest = cudnn_releases().iter().rfind(|row| {
-        row.version.major() == wanted.major()
-            && row.version >= wanted
+        row.version.major() == to_install.major()
+            && row.version >= to_install
             && row.wheels.contains(&wheel.as_str())
             && !row.yanked
     });
-    let version = newest.map_or_else(|| wanted.to_string(), |row| row.version.to_string());
-    let install = case.install(&[Wanted::exactly(&format!("nvidia-cudnn-{wheel}"), &version)], false);
+    let version = newest.map_or_else(|| to_install.to_string(), |row| row.version.to_string());
+    let install = case.install(&[PackageSpec::exactly(&format!("nvidia-cudnn-{wheel}"), &version)], false);
     Some(found.healed_by(case.run().into_iter().chain(install)))
 }
 
@@ -341,7 +342,7 @@ fn jax_plugin(case: &Case<'_>, framework: &Framework<'_>) -> Option<PathBuf> {
     Some(framework.package.dir.parent()?.join(dir)).filter(|file| case.host.is_file(file))
 }
 
-/// cuDNN as the framework would get it: what its library finds.
+/// cuDNN as the framework would load it: the copy that its library finds.
 fn judged_cudnn(case: &Case<'_>, framework: &Framework<'_>, soname: &str) -> Option<Judged> {
     let python = case.interpreter?;
     if framework.called == "TensorFlow" {
@@ -356,14 +357,15 @@ fn judged_cudnn(case: &Case<'_>, framework: &Framework<'_>, soname: &str) -> Opt
     if judged.judgement.objects.iter().any(|object| object.name == OsStr::new(soname)) {
         return Some(judged);
     }
-    // Where the wheel stands in another directory of sys.path, JAX opens it by its path before it asks for the name.
+    // If the wheel is in another directory of sys.path, JAX opens it by path before it tries the name.
     let wheel = python.paths.iter().map(|site| site.join("nvidia/cudnn/lib").join(soname));
     let wheel = wheel.into_iter().find(|file| case.host.is_file(file))?;
     let subject = Subject::files(case.loader, &[wheel], Some(python)).ok()?;
     Some(case.judge(&subject))
 }
 
-/// The part of cuDNN that answers `cudnnGetVersion`, and its release: the graph or the ops library, else the dispatcher.
+/// The part of cuDNN that defines `cudnnGetVersion`, and its release: the graph or the ops library, else the
+/// dispatcher.
 fn answering(judgement: &Judgement) -> Option<(PathBuf, Version)> {
     let stems = ["cudnn_graph", "cudnn_ops_infer", "cudnn"];
     stems.into_iter().find_map(|stem| {

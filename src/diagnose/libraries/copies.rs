@@ -1,11 +1,11 @@
-//! What is wrong among the copies of an environment and of the search path, whoever may load them.
+//! Defects among the copies of an environment and of the search path, whether or not a process loads them.
 //!
-//! Takes what `scan` says; tells of the copies of the environment asked for and of those that a search by name finds. What
-//! is wrong elsewhere on the machine is `scan`'s affair.
+//! Takes the problems of `scan`; reports those of the environment's copies and of copies that a search by name finds.
+//! `scan` itself reports those elsewhere on the machine.
 
 use super::super::mend;
 use super::super::mend::on_library_path;
-use super::super::tool::Wanted;
+use super::super::tool::PackageSpec;
 use super::super::{Case, Finding, Remedy};
 use crate::check::name_of;
 use crate::inventory::{Depth, Library, Owner, Problem, evidence};
@@ -31,8 +31,8 @@ pub(super) fn overwritten(case: &Case<'_>) -> Option<Finding> {
             None => case.finding("pip-cu12-cu13-overwrite")?.because(because),
         };
         found = Some(finding.seen_at("file", &problem.path, problem.says.clone()));
-        let own = is_meant(case, name, &rival.name);
-        // What is asked for is there unless the other's bytes are.
+        let own = is_expected(case, name, &rival.name);
+        // The required wheel is intact unless the file has the other's bytes.
         fatal |= !own && mend::is_pinned(case, &rival.name) || case.blames(library);
         let (keep, version, other) =
             if own { (name, version, &rival.name) } else { (&rival.name, &rival.version, name) };
@@ -41,18 +41,18 @@ pub(super) fn overwritten(case: &Case<'_>) -> Option<Finding> {
     }
     let required = super::super::environment::unmet(case);
     let kept = kept.iter().filter(|(name, _)| !foreign.contains(name)).map(|(name, version)| {
-        let required = required.iter().find(|wanted| wanted.name == *name).cloned();
-        required.unwrap_or_else(|| Wanted::exactly(name, version))
+        let required = required.iter().find(|spec| spec.name == *name).cloned();
+        required.unwrap_or_else(|| PackageSpec::exactly(name, version))
     });
-    let kept: Vec<Wanted> = kept.collect();
+    let kept: Vec<PackageSpec> = kept.collect();
     let severity = if fatal { Severity::Fatal } else { Severity::Warning };
-    // Files that both wrote are gone with the one that is removed.
+    // Removing one wheel removes the files that both wrote.
     Some(found?.severity(severity).healed_by(case.replace(&foreign, &kept, true)))
 }
 
-/// Of two wheels for two majors, whether this one is meant: what is required here, else what is for the CUDA of torch, or
-/// of most wheels.
-fn is_meant(case: &Case<'_>, name: &str, rival: &str) -> bool {
+/// Whether this wheel of two for two majors is the expected one: a package requires it, else it matches the CUDA
+/// major of torch, or of most wheels.
+fn is_expected(case: &Case<'_>, name: &str, rival: &str) -> bool {
     let pinned = |name: &str| mend::is_pinned(case, name);
     if pinned(name) != pinned(rival) {
         return pinned(name);
@@ -68,10 +68,10 @@ fn is_meant(case: &Case<'_>, name: &str, rival: &str) -> bool {
     }
 }
 
-/// Files that are not of the size that was recorded.
+/// Files that differ from the recorded size.
 pub(super) fn altered(case: &Case<'_>) -> Option<Finding> {
     let mut found: Option<Finding> = None;
-    let mut anew: BTreeSet<Wanted> = BTreeSet::new();
+    let mut anew: BTreeSet<PackageSpec> = BTreeSet::new();
     let mut others: Vec<Remedy> = Vec::new();
     for problem in own_problems(case, &["altered-file"]) {
         let because = || format!("`{}` is {}", name_of(&problem.path), problem.says);
@@ -81,17 +81,17 @@ pub(super) fn altered(case: &Case<'_>) -> Option<Finding> {
         };
         found = Some(finding.seen_at("file", &problem.path, problem.says.clone()));
         match at(case, &problem.path).map(|library| (library, &library.owner)) {
-            // One line for all of them: each alone would leave the others as they are.
+            // One line for all of them: a line for each alone would leave the others damaged.
             Some((_, Owner::Wheel { name, version, .. })) => {
-                let required = super::super::environment::unmet(case).into_iter().find(|wanted| wanted.name == *name);
-                anew.insert(required.unwrap_or_else(|| Wanted::exactly(name, version)));
+                let required = super::super::environment::unmet(case).into_iter().find(|spec| spec.name == *name);
+                anew.insert(required.unwrap_or_else(|| PackageSpec::exactly(name, version)));
             }
-            Some((library, _)) => others.extend(mend::again(case, library)),
+            Some((library, _)) => others.extend(mend::reinstall(case, library)),
             None => {}
         }
     }
     let found = found?;
-    let anew: Vec<Wanted> = anew.into_iter().collect();
+    let anew: Vec<PackageSpec> = anew.into_iter().collect();
     others.dedup();
     let remedies: Vec<Remedy> = case.install(&anew, true).into_iter().chain(others).collect();
     Some(if remedies.is_empty() { found } else { found.healed_by(remedies) })
@@ -101,11 +101,11 @@ pub(super) fn altered(case: &Case<'_>) -> Option<Finding> {
 pub(super) fn builtins(case: &Case<'_>) -> Option<Finding> {
     for library in case.inventory.libraries.iter().filter(|library| library.row.stem == "nvrtc") {
         let Some(object) = library.object.as_ref().filter(|_| library.unusable.is_none()) else { continue };
-        let Some((found, rule)) = case.loader.find(OsStr::new(library.asked_as())) else { continue };
+        let Some((found, rule)) = case.loader.find(OsStr::new(library.load_name())) else { continue };
         if case.host.stat(&found).ok().map(|stat| stat.id) != Some(library.stat.id) {
             continue;
         }
-        // A bare copy tells its release only inside.
+        // A bare copy shows its release only in its contents.
         let known = library.version.clone().or_else(|| evidence(library, Depth::Full).0.version);
         let Some(version) = known.as_ref().filter(|version| version.numbers().len() >= 2) else { continue };
         let row = dlopens_of("nvrtc", Some(version)).find(|row| row.required && row.name.contains("builtins"));
@@ -120,18 +120,18 @@ pub(super) fn builtins(case: &Case<'_>) -> Option<Finding> {
             .seen("rule", format!("NVRTC opens `{name}` by name, of its own minor release only"));
         let off = match rule {
             Rule::LdLibraryPath => Some(mend::off_library_path(case, &found)),
-            _ => mend::again(case, library),
+            _ => mend::reinstall(case, library),
         };
         return Some(finding.healed_by(case.run().into_iter().chain(off)));
     }
     None
 }
 
-/// What `scan` tells besides: nothing is seen to load these, so nothing fails of them.
+/// Other problems of `scan`: nothing is known to load these copies, so nothing fails because of them.
 pub(super) fn others(case: &Case<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (id, problems) in KINDS {
-        // Of what an environment loads, `check` knows better which copies meet.
+        // For libraries that an environment loads, `check` knows better which copies meet.
         if matches!(
             problems.first(),
             Some(&"cublas-silent-mix" | &"cudnn8-mixed-sublibs" | &"cudnn9-torn-set" | &"cudnn9-sublib-not-found")
@@ -157,7 +157,7 @@ pub(super) fn others(case: &Case<'_>) -> Vec<Finding> {
     found
 }
 
-/// What is called so here, and by `scan`.
+/// The finding id here, for a problem of `scan`.
 const KINDS: [(&str, &[&str]); 8] = [
     ("truncated-or-foreign-elf", &["truncated-or-foreign-elf", "not-a-file"]),
     ("major-symlink-hack", &["major-symlink-hack", "soname-differs"]),
@@ -179,7 +179,7 @@ fn remedy(case: &Case<'_>, id: &str, problem: &Problem) -> Option<Remedy> {
         }
         "truncated-or-foreign-elf" => Some(
             at(case, &problem.path)
-                .and_then(|library| mend::again(case, library))
+                .and_then(|library| mend::reinstall(case, library))
                 .unwrap_or_else(|| Remedy::action(format!("remove `{}`", problem.path.display()))),
         ),
         "major-symlink-hack" => Some(Remedy::action(format!("remove `{}`", problem.path.display()))),
@@ -187,8 +187,8 @@ fn remedy(case: &Case<'_>, id: &str, problem: &Problem) -> Option<Remedy> {
     }
 }
 
-/// The problems of these ids that concern the environment asked for, or that a search by name comes upon. Where no
-/// environment is asked for, the machine is.
+/// The problems of these ids in the target environment, or on copies that a search by name finds. Without a target
+/// environment, those of the whole machine.
 fn own_problems<'a>(case: &'a Case<'_>, ids: &'static [&'static str]) -> impl Iterator<Item = &'a Problem> {
     let in_cache: BTreeSet<&Path> = case.loader.cache().iter().filter_map(|(_, path)| path.parent()).collect();
     let own = move |problem: &&Problem| {
@@ -212,7 +212,7 @@ fn at<'a>(case: &Case<'a>, path: &Path) -> Option<&'a Library> {
     case.inventory.libraries.iter().find(same)
 }
 
-/// A clause with files by their names.
+/// A clause that lists files by name.
 fn shortened(says: &str) -> String {
     let parts = says.split('`').enumerate().map(|(at, part)| match at % 2 {
         1 if part.contains('/') => format!("`{}`", name_of(Path::new(part))),

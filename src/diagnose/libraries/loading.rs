@@ -1,6 +1,7 @@
-//! What ld.so refuses though everything is found: executable stacks, and room for thread-local storage.
+//! Objects that ld.so refuses although every library is found: executable stacks, and no room for thread-local
+//! storage.
 //!
-//! Takes the objects that an environment loads; asks each what it demands of the process. Loads nothing.
+//! Takes the objects that an environment loads; reads what each requires of the process. Loads nothing.
 
 use super::super::{Case, Finding, Remedy};
 use crate::check::{JudgedObject, Stage, name_of};
@@ -9,12 +10,12 @@ use crate::machine::Change;
 use crate::tables::Severity;
 use std::collections::BTreeSet;
 
-/// Libraries that ask for an executable stack: from glibc 2.41 on, `dlopen` refuses them; before, it makes the stack of the
-/// process executable (`NEWS` of 2.41), and there is nothing to tell.
+/// Libraries that require an executable stack: from glibc 2.41 on, `dlopen` refuses them; before, it makes the stack
+/// of the process executable (`NEWS` of 2.41), which is no finding.
 pub(super) fn executable_stacks(case: &Case<'_>) -> Option<Finding> {
     const REFUSED_FROM: (u16, u16) = (2, 41);
     let program = case.interpreter.and_then(|python| case.objects.open(&python.program).ok());
-    // A process whose stack is executable already has nothing to refuse.
+    // A process with an executable stack accepts them.
     if program.is_some_and(|program| program.facts.executable_stack) {
         return None;
     }
@@ -39,23 +40,24 @@ pub(super) fn executable_stacks(case: &Case<'_>) -> Option<Finding> {
     Some(found.severity(severity).healed_by([clear].into_iter().chain(tunable)))
 }
 
-/// What the static block has to spare for all that is opened later, with default tunables: `TLS_STATIC_SURPLUS` of
+/// The spare room of the static block for objects opened later, with default tunables: `TLS_STATIC_SURPLUS` of
 /// `elf/dl-tls.c` (64 + 16 * 100 up to glibc 2.31, the same by another sum since).
 const SURPLUS: u64 = 1664;
 
-/// Of these, what `glibc.rtld.optional_static_tls` stands for.
+/// The part of it that `glibc.rtld.optional_static_tls` sets.
 const OPTIONAL: u64 = 512;
 
-/// Libraries that are opened, and need more room in the static block than there is.
+/// Opened libraries that need more room than the static block has.
 pub(super) fn static_tls(case: &Case<'_>) -> Option<Finding> {
     let tunables = case.host.env("GLIBC_TUNABLES").and_then(|text| text.to_str()).unwrap_or_default();
-    let asked = tunables.split(':').find_map(|one| one.strip_prefix("glibc.rtld.optional_static_tls=")?.parse().ok());
-    let room = SURPLUS.saturating_sub(OPTIONAL).saturating_add(asked.unwrap_or(OPTIONAL));
+    let configured =
+        tunables.split(':').find_map(|one| one.strip_prefix("glibc.rtld.optional_static_tls=")?.parse().ok());
+    let room = SURPLUS.saturating_sub(OPTIONAL).saturating_add(configured.unwrap_or(OPTIONAL));
     for judged in case.judged {
         let (mut used, mut users) = (0_u64, Vec::new());
         for object in judged.judgement.objects.iter().filter(|object| object.phase != Stage::Startup) {
             let Some(Tls { size, align, .. }) = block(case, object) else { continue };
-            // Each block begins where its alignment lets it.
+            // Each block begins at its alignment.
             used = used.saturating_add(size).checked_next_multiple_of(align.max(1)).unwrap_or(u64::MAX);
             users.push((object, size));
             if used <= room {
@@ -86,14 +88,14 @@ pub(super) fn static_tls(case: &Case<'_>) -> Option<Finding> {
     None
 }
 
-/// The storage that an object must have in the static block.
+/// The storage that an object requires in the static block.
 fn block(case: &Case<'_>, object: &JudgedObject) -> Option<Tls> {
     let object = case.objects.open(&object.path).ok()?;
     let elf = object.elf().ok()?;
     elf.tls().filter(|_| elf.static_tls())
 }
 
-/// What an environment opens after the start.
+/// The objects that an environment opens after the start.
 fn opened<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a JudgedObject> {
     case.judged.iter().flat_map(|judged| &judged.judgement.objects).filter(|object| object.phase != Stage::Startup)
 }

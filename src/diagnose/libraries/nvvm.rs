@@ -1,18 +1,18 @@
 //! Whether numba finds libNVVM.
 //!
-//! Takes the packages of the environment and its variables; looks where numba and numba-cuda look
+//! Takes the packages of the environment and its variables; searches where numba and numba-cuda search
 //! (`numba/cuda/cuda_paths.py`): the conda environment, the wheel, `CUDA_HOME`, `/usr/local/cuda`.
 
-use super::super::tool::Wanted;
+use super::super::tool::PackageSpec;
 use super::super::{Case, Finding, Remedy};
 use crate::tables::Severity;
 use std::path::{Path, PathBuf};
 
-/// numba is installed for CUDA, and libNVVM is nowhere that it looks.
+/// numba is installed for CUDA, and no directory that it searches has libNVVM.
 pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
     let home = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(|name| Some((name, case.host.env(name)?)));
     let of_cuda = case.has_package("numba-cuda");
-    // numba alone may be there for the CPU, unless somebody told it where CUDA is.
+    // numba alone may serve the CPU only, unless a variable names a CUDA directory.
     let numba = of_cuda.or_else(|| case.has_package("numba").filter(|_| home.is_some()))?;
     let looked = places(case);
     let holds = |dir: &PathBuf| {
@@ -41,7 +41,7 @@ pub(super) fn absent(case: &Case<'_>) -> Option<Finding> {
         .map(|(name, _)| Remedy::command(format!("unset {name}")));
     let major = case.torch.and_then(crate::python::TorchBuild::cuda_release).map_or(12, |(major, _)| major);
     let wheel = if major >= 13 { "nvidia-nvvm".to_owned() } else { format!("nvidia-cuda-nvcc-cu{major}") };
-    let install = case.install(&[Wanted::within(&wheel, None)], false);
+    let install = case.install(&[PackageSpec::within(&wheel, None)], false);
     Some(found.healed_by(unset.into_iter().chain(install)))
 }
 

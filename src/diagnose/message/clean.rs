@@ -1,7 +1,7 @@
-//! Printed text as plain lines.
+//! Cleans printed text into plain lines.
 //!
-//! Takes the bytes that a terminal, a log or a clipboard had; gives lines of text in which ASCII stands as ASCII: without
-//! escapes of a terminal, with each state of a progress bar on its own line, with what ld.so says in English. Linear.
+//! Takes the bytes of a terminal, a log or a clipboard; gives lines of text with plain ASCII: without terminal
+//! escapes, with each state of a progress bar on its own line, with ld.so's messages in English. Linear.
 
 use crate::tables::translations;
 use memchr::memmem::Finder;
@@ -10,10 +10,10 @@ use std::sync::LazyLock;
 
 const ESCAPE: u8 = 0x1b;
 
-/// The longest text of an escape (a title, a link) that is taken for one.
+/// The longest text to treat as one escape (a title, a link).
 const TITLE: usize = 4096;
 
-/// Characters that stand for a plainer one: quotation marks of word processors, borders of boxes, the no-break space.
+/// Characters with a plain equivalent: quotation marks of word processors, borders of boxes, the no-break space.
 const PLAIN: [(&str, &str); 16] = [
     ("\u{2018}", "'"),
     ("\u{2019}", "'"),
@@ -33,22 +33,22 @@ const PLAIN: [(&str, &str); 16] = [
     ("\u{2570}", " "),
 ];
 
-/// What is replaced, and what by: the longest first, for one may begin with another.
+/// The replaced texts and their replacements: the longest first, since one may begin with another.
 static REPLACED: LazyLock<Vec<(Finder<'static>, &str)>> = LazyLock::new(|| {
     let mut rows: Vec<_> = translations().iter().map(|row| (row.text, row.english)).chain(PLAIN).collect();
     rows.sort_by_key(|(text, _)| Reverse(text.len()));
     rows.into_iter().map(|(text, with)| (Finder::new(text), with)).collect()
 });
 
-/// A translation as it is written where its letters beyond ASCII were lost or written otherwise (`?`, `oe`, Latin-1): the
-/// parts between them. None where too little is left of it.
+/// A translation whose letters beyond ASCII were dropped or rewritten (`?`, `oe`, Latin-1): the parts between them.
+/// `None` if too little remains.
 fn remains(text: &'static str) -> Option<Vec<&'static str>> {
     let ascii = text.bytes().filter(u8::is_ascii_alphabetic).count();
-    let lost = text.chars().filter(|letter| !letter.is_ascii()).count();
+    let replaced_letters = text.chars().filter(|letter| !letter.is_ascii()).count();
     let parts = text.split(|letter: char| !letter.is_ascii()).filter(|part| !part.is_empty());
-    // What comes before the first part of some length may stay: nothing is asked of the beginning.
+    // Text before the first long part may vary: the match is not anchored there.
     let parts: Vec<&str> = parts.skip_while(|part| part.len() < 4).collect();
-    (ascii >= 9 && ascii >= lost && !parts.is_empty()).then_some(parts)
+    (ascii >= 9 && ascii >= replaced_letters && !parts.is_empty()).then_some(parts)
 }
 
 static LOOSE: LazyLock<Vec<(Finder<'static>, Vec<&'static str>, &'static str)>> = LazyLock::new(|| {
@@ -62,13 +62,13 @@ static LOOSE: LazyLock<Vec<(Finder<'static>, Vec<&'static str>, &'static str)>> 
     rows
 });
 
-/// What became of a letter beyond ASCII: nothing, another letter or two, or bytes of another encoding.
+/// The remains of a letter beyond ASCII: nothing, another letter or two, or bytes of another encoding.
 const LOST: usize = 4;
 
 /// How much of the beginning of a translation may be skipped, in bytes.
 const SKIPPED: usize = 24;
 
-/// Where a text that begins with the first of these parts ends, if the others follow.
+/// The end of the match that begins with the first part, if the other parts follow.
 fn end_of(parts: &[&str], text: &[u8]) -> Option<usize> {
     let mut at = parts.first()?.len();
     for part in parts.iter().skip(1) {
@@ -80,7 +80,7 @@ fn end_of(parts: &[&str], text: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// A line of ld.so names a library; no other is looked at for what is left of its words in other languages.
+/// Only a line that names a library is searched for remains of ld.so's translated messages.
 fn loosely(plain: &[u8]) -> Vec<u8> {
     let library = Finder::new(".so");
     let mut out = Vec::with_capacity(plain.len());
@@ -109,7 +109,7 @@ fn loosely(plain: &[u8]) -> Vec<u8> {
 /// The text as plain lines.
 pub(super) fn clean(bytes: &[u8]) -> Vec<u8> {
     let plain = without_escapes(bytes);
-    // Text that is all ASCII has nothing to replace by the letter.
+    // An all-ASCII text needs no replacement of letters.
     let exact = if plain.is_ascii() {
         plain
     } else {
@@ -133,8 +133,8 @@ fn replaced(plain: Vec<u8>, text: &Finder<'_>, with: &str) -> Vec<u8> {
     out
 }
 
-/// Without escapes (ECMA-48) and controls. A carriage return begins a line: what it would write over was shown, too.
-/// NUL goes, so that text in UTF-16 can be read as far as it is ASCII.
+/// Removes escapes (ECMA-48) and controls. A carriage return begins a line, since the terminal showed the overwritten
+/// text too. Removes NUL, so that the ASCII of UTF-16 text is readable.
 fn without_escapes(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -151,11 +151,11 @@ fn without_escapes(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What follows the escape that `bytes` go on with.
+/// The rest after the escape at the start of `bytes`.
 fn after_escape(bytes: &[u8]) -> &[u8] {
     let Some((&kind, tail)) = bytes.split_first() else { return bytes };
     match kind {
-        // A control sequence: parameters, then one last byte. One that is broken off ends where it breaks.
+        // A control sequence: parameters, then one final byte. A truncated one ends where it breaks.
         b'[' => {
             let end = tail.iter().position(|byte| !(0x20..0x40).contains(byte)).unwrap_or(tail.len());
             match tail.get(end..) {
@@ -178,8 +178,8 @@ fn after_escape(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// The lines of a text that was broken to fit a page put together again: with a blank where words were kept whole, and
-/// with nothing where lines end at one width. Both are readings that may be wrong.
+/// Joins the lines of a text that was wrapped to a page: with a blank if words were kept whole, without one if lines
+/// end at one width. Either reading may be wrong.
 pub(super) fn unwrapped(plain: &[u8]) -> [Vec<u8>; 2] {
     let lines = || plain.split(|byte| *byte == b'\n');
     let mut words = Vec::with_capacity(plain.len());
@@ -222,13 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn other_languages_become_english() {
+    fn translations_become_english() {
         let german =
             "x: libcudart.so.12: Kann die Shared-Object-Datei nicht öffnen: Datei oder Verzeichnis nicht gefunden";
         let plain = clean(german.as_bytes());
         assert!(plain.starts_with(b"x: libcudart.so.12: cannot open shared object file: "));
         assert_eq!(clean("version ‘GLIBCXX_3.4.30’".as_bytes()), b"version 'GLIBCXX_3.4.30'");
-        // What is no UTF-8 stays as it is.
+        // Bytes that are not UTF-8 stay unchanged.
         assert_eq!(clean(b"\xff\xc3 libcudart"), b"\xff\xc3 libcudart");
     }
 

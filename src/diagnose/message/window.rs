@@ -1,33 +1,33 @@
 //! The beginning and the end of a text of any length.
 //!
-//! Takes bytes piece by piece; keeps the first and the last of them, and forgets what is between.
+//! Takes bytes piece by piece; keeps the first and the last of them, and drops the middle.
 
-/// Bytes kept of the beginning: the first error of a chain stands early.
+/// Bytes kept of the beginning: the first error of a chain comes early.
 pub(crate) const HEAD: usize = 1 << 20;
 
-/// Bytes kept of the end: what a program says last.
+/// Bytes kept of the end: the last output of a program.
 pub(crate) const TAIL: usize = 4 << 20;
 
-/// What is kept of a text.
+/// The kept parts of a text.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
     head: Vec<u8>,
-    /// Up to twice as long as what is kept, so that moving it costs little.
+    /// Up to twice the kept length, so that moving it is cheap.
     tail: Vec<u8>,
     skipped: u64,
 }
 
 impl Window {
-    /// The bytes that are kept of the beginning, and of the end.
+    /// The kept bytes of the beginning, and of the end.
     pub const LIMITS: (u64, u64) = (HEAD as u64, TAIL as u64);
 
-    /// An empty one.
+    /// An empty window.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next piece.
+    /// Adds the next piece.
     pub fn push(&mut self, piece: &[u8]) {
         let room = HEAD.saturating_sub(self.head.len()).min(piece.len());
         let (first, rest) = piece.split_at(room);
@@ -44,7 +44,7 @@ impl Window {
         }
     }
 
-    /// Takes note of bytes that nobody read.
+    /// Counts bytes that nothing read.
     pub fn skip(&mut self, count: u64) {
         self.skipped = self.skipped.saturating_add(count);
     }
@@ -54,7 +54,7 @@ impl Window {
         self.skipped = self.skipped.saturating_add(count as u64);
     }
 
-    /// What was kept; a line break stands where something was left out.
+    /// The kept text; a line break replaces the dropped part.
     #[must_use]
     pub fn text(mut self) -> Vec<u8> {
         if self.tail.len() > TAIL {
@@ -67,7 +67,7 @@ impl Window {
         self.head
     }
 
-    /// Bytes that were forgotten or never read. [`Window::text`] may leave out some more.
+    /// The number of dropped and unread bytes. [`Window::text`] may leave out some more.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped.saturating_add(self.tail.len().saturating_sub(TAIL) as u64)
@@ -83,7 +83,7 @@ mod tests {
         for size in [1, 1000, HEAD, 3 * TAIL] {
             let total = HEAD + 5 * TAIL;
             let bytes: Vec<u8> = (0..total).map(|at| b"0123456789abcdef"[(at / 7) % 16]).collect();
-            // Byte by byte is only done for the beginning.
+            // Only the beginning is processed byte by byte.
             let bytes = if size == 1 { &bytes[..HEAD / 8] } else { &bytes };
             let mut window = Window::new();
             for piece in bytes.chunks(size) {

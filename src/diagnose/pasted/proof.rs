@@ -1,10 +1,10 @@
-//! What this machine shows of a message that no rule looks for by itself: a compiler, a header, a package of another
+//! Evidence on this machine for messages that no other rule covers: a compiler, a header, a package of another
 //! release, the container toolkit of a host.
 //!
-//! Takes a message and the case; gives what was seen, and what heals it here. Opens files, runs nothing.
+//! Takes a message and the case; gives the evidence, and the remedies for this machine. Opens files, runs nothing.
 
 use crate::diagnose::compatible::toolkits;
-use crate::diagnose::tool::Wanted;
+use crate::diagnose::tool::PackageSpec;
 use crate::diagnose::{Case, Finding, Message, Remedy, word};
 use crate::inventory::Owner;
 use crate::python::requirements;
@@ -12,7 +12,8 @@ use crate::tables::{Version, families};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What was seen, whether it shows what the message says, and what heals it here; without remedies those of the kind hold.
+/// The evidence, whether it confirms the message, and the remedies for this machine; without remedies those of the
+/// kind apply.
 pub(super) struct Proof {
     seen: Vec<(&'static str, Option<PathBuf>, String)>,
     pub(super) shows: bool,
@@ -39,8 +40,8 @@ impl Proof {
         self
     }
 
-    /// The finding, with what was seen.
-    pub(super) fn told(&self, finding: Finding) -> Finding {
+    /// The finding, with this evidence.
+    pub(super) fn add_to(&self, finding: Finding) -> Finding {
         self.seen.iter().fold(finding, |finding, (kind, path, says)| match path {
             Some(path) => finding.seen_at(kind, path, says.clone()),
             None => finding.seen(kind, says.clone()),
@@ -48,7 +49,7 @@ impl Proof {
     }
 }
 
-/// What this machine shows of a message of this kind; `None` where it shows nothing either way.
+/// The evidence for a message of this kind; `None` if the machine shows nothing either way.
 pub(super) fn of(case: &Case<'_>, message: &Message, id: &str) -> Option<Proof> {
     match id {
         "container-toolkit" => container_toolkit(case, message),
@@ -65,7 +66,8 @@ pub(super) fn of(case: &Case<'_>, message: &Message, id: &str) -> Option<Proof> 
     }
 }
 
-/// The message with the kinds that this machine leaves: whether the driver that is there has what an extension asks for.
+/// The message with the ids that this machine admits: whether the installed driver defines the symbol that an
+/// extension needs.
 pub(super) fn narrowed(case: &Case<'_>, message: &Message) -> Message {
     let mut message = message.clone();
     let libcuda = case.driver.found_libcuda().or_else(|| case.driver.usable_libcudas().next());
@@ -84,11 +86,11 @@ fn not_linked(case: &Case<'_>, message: &Message) -> Option<Proof> {
     let path = Path::new(message.name("asker").filter(|asker| asker.starts_with('/'))?);
     let object = case.objects.open(path).ok()?;
     let linked = object.elf().ok()?.needed().iter().any(|name| name.starts_with(b"libcuda.so"));
-    let says = if linked { "names `libcuda.so.1` among what it needs" } else { "does not name `libcuda.so.1`" };
+    let says = if linked { "names `libcuda.so.1` as needed" } else { "does not name `libcuda.so.1`" };
     Some(Proof::new(!linked).seen_at("file", path, says))
 }
 
-/// Where a CUDA toolkit, or a part of one, may stand.
+/// The directories that may hold a CUDA toolkit, or a part of one.
 fn roots(case: &Case<'_>) -> Vec<PathBuf> {
     let host = case.host;
     let named =
@@ -130,17 +132,17 @@ fn headers(case: &Case<'_>, message: &Message) -> Proof {
         let found = Proof::new(true).seen_at("file", &root, format!("has `{header}`"));
         return found.healed_by([Remedy::command(format!("export CUDA_PATH={}", word(root.as_os_str())))]);
     }
-    // Whose header it is: `cublas_v2.h` is that of cuBLAS, `vector_types.h` of the runtime.
+    // The library of the header: `cublas_v2.h` is cuBLAS's, `vector_types.h` the runtime's.
     let plain = header.rsplit('/').next().unwrap_or(header);
     let own = families().iter().filter(|row| !row.is_driver() && row.stem != "cuda" && plain.starts_with(row.stem));
     let row = own.max_by_key(|row| row.stem.len()).or_else(|| families().iter().find(|row| row.stem == "cudart"));
     let packages = || case.installed.iter().map(|package| package.name.as_str());
     let of_cupy = packages().find_map(|name| name.strip_prefix("cupy-cuda")?.get(..2)?.parse().ok());
     let of_torch = case.torch.and_then(|torch| torch.cuda.as_deref()?.split('.').next()?.parse().ok());
-    let wanted = row.zip(of_torch.or(of_cupy)).and_then(|(row, major)| case.wheel_of(row, major));
+    let to_install = row.zip(of_torch.or(of_cupy)).and_then(|(row, major)| case.wheel_of(row, major));
     let found =
         Proof::new(true).seen("rule", format!("no toolkit here, and no wheel of this environment, has `{header}`"));
-    found.healed_by(wanted.and_then(|wanted| case.install(&[wanted], false)))
+    found.healed_by(to_install.and_then(|to_install| case.install(&[to_install], false)))
 }
 
 fn other_toolkit(case: &Case<'_>) -> Option<Proof> {
@@ -151,22 +153,22 @@ fn other_toolkit(case: &Case<'_>) -> Option<Proof> {
     let mut found =
         Proof::new(true).seen_at("version", &torch.dir, format!("torch {} is built with CUDA {cuda}", torch.version));
     for toolkit in &all {
-        let release = toolkit.cuda.as_deref().unwrap_or("of a release that nothing tells");
+        let release = toolkit.cuda.as_deref().unwrap_or("release unknown");
         found = found.seen_at("file", &toolkit.path.to_path(), format!("a toolkit, CUDA {release}"));
     }
     let line = fits.map(|it| {
         let root = word(it.path.to_path().as_os_str());
         Remedy::command(format!("export CUDA_HOME={root} PATH={root}/bin:\"$PATH\""))
     });
-    let wanted = fits.is_none().then(|| {
+    let to_install = fits.is_none().then(|| {
         Remedy::action(format!(
             "install the CUDA toolkit {cuda}, and name it: `export CUDA_HOME=/usr/local/cuda-{cuda}`"
         ))
     });
-    Some(found.healed_by(line.into_iter().chain(wanted)))
+    Some(found.healed_by(line.into_iter().chain(to_install)))
 }
 
-/// On a host; in a container its host is not seen.
+/// Only on a host; a container does not show its host.
 fn container_toolkit(case: &Case<'_>, message: &Message) -> Option<Proof> {
     let (host, none) = (case.host, case.driver.surroundings.container.is_none());
     let tool = ["/usr/bin/nvidia-ctk", "/usr/local/bin/nvidia-ctk", "/run/current-system/sw/bin/nvidia-ctk"];
@@ -225,7 +227,7 @@ fn fabric_manager(case: &Case<'_>) -> Option<Proof> {
     })
 }
 
-/// Packages of RAPIDS: those of one release go together.
+/// Packages of RAPIDS: all must be of one release.
 const RAPIDS: [&str; 16] = [
     "cudf",
     "libcudf",
@@ -278,7 +280,7 @@ fn jax_plugin(case: &Case<'_>) -> Option<Proof> {
     Some(found.healed_by(line))
 }
 
-/// The wheel that JAX's plugin requires for what it could not load, where it is not installed.
+/// The wheel that JAX's plugin requires for the library that it could not load, if it is not installed.
 fn jax_wheel(case: &Case<'_>, message: &Message) -> Option<Proof> {
     let name = message.name("name")?.to_ascii_lowercase();
     let row = families().iter().find(|row| row.family == name)?;
@@ -289,9 +291,9 @@ fn jax_wheel(case: &Case<'_>, message: &Message) -> Option<Proof> {
     if case.has_package(wheel).is_some() {
         return None;
     }
-    let wanted = Wanted::within(wheel, range.as_ref());
-    let says = format!("{} {} requires `{}`, and it is not installed", plugin.name, plugin.version, wanted.spec);
-    Some(Proof::new(true).seen_at("version", &plugin.dir, says).healed_by(case.install(&[wanted], false)))
+    let to_install = PackageSpec::within(wheel, range.as_ref());
+    let says = format!("{} {} requires `{}`, and it is not installed", plugin.name, plugin.version, to_install.spec);
+    Some(Proof::new(true).seen_at("version", &plugin.dir, says).healed_by(case.install(&[to_install], false)))
 }
 
 #[cfg(test)]
@@ -299,9 +301,9 @@ mod tests {
     use super::Proof;
 
     #[test]
-    fn what_was_seen_is_told_in_order() {
+    fn evidence_keeps_its_order() {
         let proof = Proof::new(true).seen("rule", "one").seen_at("file", std::path::Path::new("/x"), "two");
-        let finding = proof.told(crate::diagnose::Finding::of("no-nvcc", None).unwrap());
+        let finding = proof.add_to(crate::diagnose::Finding::of("no-nvcc", None).unwrap());
         let says: Vec<_> = finding.evidence.iter().map(|seen| seen.says.as_str()).collect();
         assert_eq!(says, ["one", "two"]);
     }

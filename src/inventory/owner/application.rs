@@ -1,9 +1,9 @@
-//! Applications that bring libraries of their own, and what installs software below roots of its own: Spack,
-//! `EasyBuild`, Nix, Guix, Julia, flatpak, snap.
+//! Applications with their own libraries, and installers with their own roots: Spack, `EasyBuild`, Nix, Guix, Julia,
+//! flatpak, snap.
 //!
-//! Takes a path and the place it was found in; gives a name and, where the path tells, a version. The path decides, so
-//! that a walk over a disk knows what a look at the known places does; the reason for the place only where the path is
-//! of no known shape. Asks the disk for the few versions that stand in a file.
+//! Takes a path and its place; gives a name and, where the path has it, a version. The path decides, so that a walk
+//! over a disk gives the same as the known places; the provenance only where the path has no known shape. Reads the few
+//! versions that are in a file.
 
 use super::Owner;
 use crate::host::Host;
@@ -11,7 +11,7 @@ use crate::inventory::places::{Place, Provenance};
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Directories that only one application has, and whether the next one below is its release.
+/// Directories of a single application, and whether the next component is its release.
 const DIRECTORIES: [(&str, &str, bool); 11] = [
     ("ollama", "ollama", false),
     (".lmstudio", "LM Studio", false),
@@ -26,7 +26,7 @@ const DIRECTORIES: [(&str, &str, bool); 11] = [
     (".cupy", "CuPy's library cache", false),
 ];
 
-/// How the name of a directory begins that only one application has; its release follows.
+/// Prefixes of directory names of a single application; its release follows.
 const BEGINNINGS: [(&str, &str); 6] = [
     ("TensorRT-", "TensorRT"),
     ("tensorrt-", "TensorRT"),
@@ -36,16 +36,16 @@ const BEGINNINGS: [(&str, &str); 6] = [
     ("nvidia-", "NVIDIA's driver (flatpak)"),
 ];
 
-/// The outputs that Nix splits a package into, which end the names of their store paths.
+/// Suffixes of Nix store paths: the outputs of a package.
 const OUTPUTS: [&str; 8] = ["lib", "bin", "dev", "out", "static", "stubs", "include", "doc"];
 
-/// Digits of the shortest hash that Spack and the stores put into names.
+/// The shortest hash in names of Spack and the stores, in digits.
 const MIN_HASH: usize = 7;
 
 pub(super) fn of(host: &Host, place: &Place, path: &Path) -> Option<Owner> {
     by_path(host, place, path)
         .or_else(|| {
-            // A profile's links lead into a store.
+            // The links of a profile resolve into a store.
             let real = host.canonical(path).ok().filter(|real| real != path)?;
             by_path(host, place, &real)
         })
@@ -73,7 +73,7 @@ fn by_path(host: &Host, place: &Place, path: &Path) -> Option<Owner> {
             ("nix", "store") => next(1).and_then(|entry| of_store(entry, "Nix")),
             ("gnu", "store") => next(1).and_then(|entry| of_store(entry, "Guix")),
             (_, "hpc_sdk") => Some(owner("HPC SDK", next(2).and_then(release))),
-            // Spack's roots end in the architecture, with the compiler below it up to Spack 0.23.
+            // A root of Spack ends in the architecture; up to Spack 0.23 the compiler follows.
             (before, part)
                 if part.starts_with("linux-") && (before == "spack" || place.provenance == Provenance::Spack) =>
             {
@@ -109,7 +109,7 @@ fn by_name(before: &str, part: &str, next: Option<&str>) -> Option<Owner> {
     BEGINNINGS.iter().find_map(|(beginning, name)| {
         let rest = part.strip_prefix(beginning)?;
         match *beginning {
-            // The driver's version, with hyphens for its dots; within an application it is mounted below `GL`.
+            // The driver's version, with hyphens for dots; inside an application it is mounted below `GL`.
             "nvidia-" if before != "GL" => None,
             "nvidia-" | "org.freedesktop.Platform.GL.nvidia-" => Some(owner(*name, release(&rest.replace('-', ".")))),
             "matlab-" => Some(owner(*name, Some(rest))),
@@ -150,7 +150,7 @@ fn name_and_version(text: &str) -> (&str, Option<&str>) {
     split.unwrap_or((text, None))
 }
 
-/// `software/NAME/VERSION`, which is `EasyBuild`'s where it left its log, or where it is known to install.
+/// `software/NAME/VERSION`: of `EasyBuild` where its log exists, or below a known root of it.
 fn of_easybuild(
     host: &Host,
     place: &Place,
@@ -171,7 +171,7 @@ fn snap_version(host: &Host, root: &Path) -> Option<String> {
     Some(version.trim().trim_matches(['\'', '"']).to_owned())
 }
 
-/// What the reason for looking there tells, where the path is of no known shape.
+/// The application by provenance, where the path has no known shape.
 fn by_place(host: &Host, place: &Place) -> Option<Owner> {
     let root = &place.root;
     let last = root.file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -207,7 +207,7 @@ mod tests {
 
     const HASH: &str = "0123456789abcdfghijklmnpqrsvwxyz";
 
-    fn told(path: &str, provenance: Provenance, files: &[(&str, &str)]) -> Option<(String, Option<String>)> {
+    fn owner_of(path: &str, provenance: Provenance, files: &[(&str, &str)]) -> Option<(String, Option<String>)> {
         let dir = tempfile::tempdir().unwrap();
         for (file, text) in files {
             let file = dir.path().join(file);
@@ -261,7 +261,7 @@ mod tests {
         ];
         for (path, name, version) in cases {
             let expected = Some((name.to_owned(), version.map(str::to_owned)));
-            assert_eq!(told(path, Provenance::Walked, &[]), expected, "{path}");
+            assert_eq!(owner_of(path, Provenance::Walked, &[]), expected, "{path}");
         }
         for path in [
             "/home/me/libcudart.so.12",
@@ -270,16 +270,16 @@ mod tests {
             "/nix/store/cuda/lib/libcudart.so.12",
             "/opt/linux-tools/cuda-12.4.0-abcdefg/lib/libcudart.so.12",
         ] {
-            assert_eq!(told(path, Provenance::Walked, &[]), None, "{path}");
+            assert_eq!(owner_of(path, Provenance::Walked, &[]), None, "{path}");
         }
     }
 
     #[test]
-    fn files_tell_some_versions() {
-        let told = |path, provenance, file, text| told(path, provenance, &[(file, text)]).unwrap();
+    fn some_versions_come_from_files() {
+        let owner_of = |path, provenance, file, text| owner_of(path, provenance, &[(file, text)]).unwrap();
         let snap = "snap/ollama/42/meta/snap.yaml";
         assert_eq!(
-            told(
+            owner_of(
                 "/snap/ollama/42/lib/ollama/libcudart.so.12",
                 Provenance::Walked,
                 snap,
@@ -288,7 +288,7 @@ mod tests {
             ("ollama (snap)".to_owned(), Some("0.5.1".to_owned()))
         );
         assert_eq!(
-            told(
+            owner_of(
                 "/h/libtorch/lib/libcudart-e409450e.so.11.0",
                 Provenance::Walked,
                 "h/libtorch/build-version",
@@ -298,7 +298,7 @@ mod tests {
         );
         let log = "apps/software/cuDNN/9.1.0.70-CUDA-12.4/easybuild/x.log";
         assert_eq!(
-            told("/apps/software/cuDNN/9.1.0.70-CUDA-12.4/lib/libcudnn.so.9", Provenance::Walked, log, ""),
+            owner_of("/apps/software/cuDNN/9.1.0.70-CUDA-12.4/lib/libcudnn.so.9", Provenance::Walked, log, ""),
             ("cuDNN (EasyBuild)".to_owned(), Some("9.1.0.70-CUDA-12.4".to_owned()))
         );
     }
@@ -319,9 +319,9 @@ mod tests {
             Provenance::LibraryCache,
             Provenance::Application,
         ] {
-            let (name, _) = told("/site/odd/libcudart.so.12", provenance, &[]).unwrap();
+            let (name, _) = owner_of("/site/odd/libcudart.so.12", provenance, &[]).unwrap();
             assert!(!name.is_empty(), "{provenance}");
         }
-        assert_eq!(told("/site/odd/libcudart.so.12", Provenance::Site, &[]), None);
+        assert_eq!(owner_of("/site/odd/libcudart.so.12", Provenance::Site, &[]), None);
     }
 }

@@ -71,7 +71,7 @@ impl Environment {
         let package = Package { name: meta.name, version: meta.version };
         let listed = meta.files.into_iter().map(|path| (path, None, None));
         let with_digest = meta.paths_data.paths.into_iter().map(|data| {
-            // Where conda wrote the prefix into a file, or links to one, the size is that of another.
+            // The recorded size does not count where conda wrote the prefix into the file, or for a link.
             let own = data.sha256_in_prefix.is_none() || data.sha256_in_prefix == data.sha256;
             let size = data.size_in_bytes.filter(|_| own && data.path_type.as_deref() != Some("softlink"));
             let digest = data.sha256_in_prefix.or(data.sha256);
@@ -85,8 +85,7 @@ impl Environment {
         }
     }
 
-    /// The file at `path`; where a link leads to another file of the environment, the file it leads to, for that one
-    /// has the digest.
+    /// The file at `path`, or the target of a link to another file of the environment: that one has the digest.
     pub(super) fn package(&self, host: &Host, prefix: &Path, path: &Path) -> Option<&File> {
         let real = host.canonical(path).ok();
         let real_prefix = host.canonical(prefix).ok();

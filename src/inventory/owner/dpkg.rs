@@ -1,7 +1,7 @@
-//! dpkg: which package lists a file, and in which version it is installed.
+//! dpkg: the package that lists a file, and its installed version.
 //!
-//! `info/NAME[:ARCH].list` holds the paths of a package, `info/NAME[:ARCH].md5sums` their digests, `status` the versions
-//! (`dpkg(1)`, `deb-md5sums(5)`). Diversions are not looked at.
+//! `info/NAME[:ARCH].list` holds the paths of a package, `info/NAME[:ARCH].md5sums` their digests, `status` the
+//! versions (`dpkg(1)`, `deb-md5sums(5)`). Never reads diversions.
 
 use super::{Owner, from_hex, may_hold_ours};
 use crate::host::Host;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const INFO: &str = "/var/lib/dpkg/info";
 const STATUS: &str = "/var/lib/dpkg/status";
 
-/// The packages that can hold libraries of ours, and the libraries they hold.
+/// The packages that can hold NVIDIA libraries, and the libraries they hold.
 #[derive(Debug, Default)]
 pub(super) struct Database {
     /// By path as listed: the `NAME[:ARCH]` of the package.
@@ -46,7 +46,7 @@ impl Database {
             }
         }
         if !database.files.is_empty() {
-            // Larger than the host reads whole, or gone: the names are still known.
+            // Too large for the host to read whole, or missing: the names remain.
             let status = host.read_text(Path::new(STATUS)).unwrap_or_default();
             database.versions = versions(&status);
         }
@@ -71,7 +71,7 @@ impl Database {
 }
 
 impl File {
-    /// The digest its package recorded.
+    /// The digest that its package recorded.
     pub(super) fn md5(&self, host: &Host) -> Option<[u8; 16]> {
         let sums = host.read_text(&Path::new(INFO).join(format!("{}.md5sums", self.package))).ok()?;
         let relative = self.path.strip_prefix("/").ok()?.to_str()?;
@@ -82,7 +82,7 @@ impl File {
     }
 }
 
-/// The states in which the files of that version are there, configured or not (dpkg(1), "Package states").
+/// The states with the files of that version on disk (dpkg(1), "Package states").
 const WITH_FILES: [&str; 5] = ["installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending"];
 
 /// The versions in a status file, by `NAME` and by `NAME:ARCH`.

@@ -1,9 +1,9 @@
 //! Who installed a file: a wheel, conda, dpkg, a toolkit's or driver's own installer, an application.
 //!
-//! Takes the path of a library and the place it was found in; gives the [`Owner`] that the records on disk name. Each
-//! record is read once, and only when a library lies where it could speak of it. On demand the bytes are compared with
-//! what was recorded ([`Owners::verify`]). Never runs a package manager, and never reads rpm's database, which has four
-//! formats: where rpm could own a file, its owner is [`Owner::Rpm`], and `rpm -qf` is to be asked.
+//! Takes the path of a library and the place it was found in; gives the [`Owner`] by the records on disk. Reads each
+//! record once, and only for a library that it may list. On demand compares the bytes with the record
+//! ([`Owners::verify`]). Never runs a package manager, and never reads rpm's database, which has four formats: where
+//! rpm may own a file, its owner is [`Owner::Rpm`], and `rpm -qf` shows the package.
 
 mod application;
 mod conda;
@@ -22,43 +22,43 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The owner of a file, as far as files tell.
+/// The owner of a file, by the records on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Owner {
-    /// A wheel of the library's own, whose `RECORD` lists the file: its version is the library's.
+    /// The wheel of the library, whose `RECORD` lists the file: its version is the library's.
     Wheel {
         /// Normalised name, `nvidia-cublas-cu12`.
         name: String,
         /// Its version.
         version: String,
-        /// Another wheel that recorded other bytes at the same path: one has overwritten the other's file.
+        /// Another wheel that recorded other bytes at the same path: one overwrote the other's file.
         rival: Option<Package>,
-        /// Whether the other recorded the same size, so that only the bytes tell whose they are.
+        /// Whether the other recorded the same size, so that only the digest shows whose file it is.
         alike: bool,
-        /// The bytes that the wheel recorded, where it says.
+        /// The size that the wheel recorded, if any.
         size: Option<u64>,
     },
-    /// A wheel of something else that holds a copy for itself: `torch`, `ctranslate2`.
+    /// A wheel of another project with its own copy: `torch`, `ctranslate2`.
     Bundle(Package),
     /// A conda environment.
     Conda {
         /// Its prefix.
         prefix: PathBuf,
-        /// The package of it that lists the file.
+        /// The package that lists the file.
         package: Option<Package>,
     },
-    /// A package of Debian or its kin.
+    /// A package of dpkg.
     Dpkg {
         /// Its name, without the architecture.
         name: String,
         /// Its version, where the status file could be read.
         version: Option<String>,
     },
-    /// Maybe a package of rpm's: the file stands where rpm installs, on a machine that has rpm's database. That is not
-    /// read here; `rpm -qf` tells.
+    /// Maybe a package of rpm: the file is where rpm installs, on a machine with rpm's database, which is not read;
+    /// `rpm -qf` shows the package.
     Rpm,
-    /// A CUDA toolkit that no package manager knows of.
+    /// A CUDA toolkit outside every package manager.
     Toolkit {
         /// Its root.
         root: PathBuf,
@@ -67,24 +67,24 @@ pub enum Owner {
     },
     /// The driver's own installer, or the container runtime that mounts the host's driver.
     Driver,
-    /// An application that brings libraries of its own, or something that installs software below a root of its own.
+    /// An application with its own libraries, or an installer with its own root.
     Application {
         /// `ollama`, `MATLAB`, `cuda (Spack)`.
         name: String,
-        /// Its release, where the path tells it.
+        /// Its release, where the path has it.
         version: Option<String>,
     },
-    /// Nobody known.
+    /// Unknown.
     #[default]
     None,
 }
 
-/// The kinds of [`Owner`], under the names that programs read.
+/// The kinds of [`Owner`], as serialized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OwnerKind {
-    /// pip, uv and their kin.
+    /// pip, uv and the like.
     Wheel,
     /// conda.
     Conda,
@@ -98,7 +98,7 @@ pub enum OwnerKind {
     Driver,
     /// An application.
     Application,
-    /// Nobody known.
+    /// Unknown.
     None,
 }
 
@@ -148,7 +148,7 @@ impl Owner {
         }
     }
 
-    /// The name its package manager knows it by; for an application its own.
+    /// The name of the package or application.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -158,7 +158,7 @@ impl Owner {
         }
     }
 
-    /// The version of that package, toolkit or application. Only a wheel's own is the library's too.
+    /// The version of the package, toolkit or application. Only that of a library's wheel is the library's too.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
         match self {
@@ -171,26 +171,26 @@ impl Owner {
     }
 }
 
-/// What a comparison of a file's bytes with its owner's record gave.
+/// The result of comparing a file's bytes with its owner's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verified {
-    /// They are the recorded ones.
+    /// As recorded.
     Intact,
-    /// They are those that another package recorded for the same path.
+    /// As another package recorded for the same path.
     WrittenBy(Package),
-    /// They are in nobody's record.
+    /// In no record.
     Altered,
-    /// Nobody recorded a digest, or the file cannot be read.
+    /// No record has a digest, or the file cannot be read.
     Unknown,
 }
 
-/// The digest of a file, and what its owner's record says of it.
+/// The digest of a file, compared with its owner's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
     /// SHA-256 in hex.
     pub sha256: String,
-    /// Whether the bytes are the recorded ones.
+    /// The result of the comparison.
     pub verified: Verified,
 }
 
@@ -201,12 +201,12 @@ pub struct Owners {
     conda: BTreeMap<PathBuf, conda::Environment>,
     dpkg: Option<dpkg::Database>,
     releases: BTreeMap<PathBuf, Option<String>>,
-    /// Whether this is a machine of rpm's.
+    /// Whether the machine has an rpm database.
     rpm: Option<bool>,
     homes: BTreeMap<PathBuf, Home>,
 }
 
-/// The installations that a directory lies in.
+/// The installations around a directory.
 #[derive(Debug, Clone, Default)]
 struct Home {
     site: Option<PathBuf>,
@@ -230,7 +230,7 @@ impl Owners {
         if let Some(owner) = self.dpkg(host, path).and_then(|(database, file)| database.owner(&file)) {
             return owner;
         }
-        // Before the toolkit: what Spack or the HPC SDK installs looks like one.
+        // Before the toolkit: the installations of Spack and the HPC SDK look like one.
         if let Some(owner) = application::of(host, place, path) {
             return owner;
         }
@@ -246,7 +246,7 @@ impl Owners {
         if row.is_driver() && installed { Owner::Driver } else { Owner::None }
     }
 
-    /// The size that its owner recorded for a file: wheels and conda packages do.
+    /// The size in the owner's record, of a wheel or a conda package.
     pub(super) fn recorded_size(&mut self, host: &Host, place: &Place, path: &Path, owner: &Owner) -> Option<u64> {
         match owner {
             Owner::Wheel { size, .. } => *size,
@@ -262,9 +262,10 @@ impl Owners {
         }
     }
 
-    /// Whether the file's bytes are those that its owner recorded. Reads the whole file.
+    /// Compares the file's bytes with its owner's record. Reads the whole file.
     ///
-    /// A wheel's `RECORD` and conda's `paths_data` hold a SHA-256, dpkg's `md5sums` an MD5; nobody else records any.
+    /// A wheel's `RECORD` and conda's `paths_data` hold a SHA-256, dpkg's `md5sums` an MD5; other records have no
+    /// digest.
     pub fn verify(&mut self, host: &Host, library: &Library) -> Verified {
         if self.recorded(host, library).is_empty() {
             return Verified::Unknown;
@@ -272,7 +273,7 @@ impl Owners {
         self.digest(host, library).map_or(Verified::Unknown, |digest| digest.verified)
     }
 
-    /// The SHA-256 of a library, and whether its bytes are those that its owner recorded. Reads the whole file.
+    /// The SHA-256 of a library, compared with its owner's record. Reads the whole file.
     ///
     /// # Errors
     ///
@@ -326,7 +327,7 @@ impl Owners {
         self.conda.entry(prefix.to_owned()).or_insert_with(|| conda::Environment::read(host, prefix))
     }
 
-    /// dpkg's record of a file, where dpkg could have put it there.
+    /// dpkg's record of a file, where dpkg may have installed it.
     fn dpkg(&mut self, host: &Host, path: &Path) -> Option<(&dpkg::Database, dpkg::File)> {
         let real = host.canonical(path).ok()?;
         if !["/usr", "/lib", "/lib32", "/lib64", "/opt"].iter().any(|dir| real.starts_with(dir)) {
@@ -338,7 +339,7 @@ impl Owners {
 
     fn may_be_rpm(&mut self, host: &Host, path: &Path) -> bool {
         let is_rpm = || {
-            // Where rpm keeps its database, in each of its formats (`%_dbpath`); a machine of dpkg's may have rpm as a tool.
+            // rpm's database in each of its formats (`%_dbpath`); a dpkg machine may have rpm as a tool.
             let dirs = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"].map(Path::new);
             let names = ["rpmdb.sqlite", "Packages.db", "Packages"];
             dirs.iter().any(|dir| names.iter().any(|name| host.is_file(&dir.join(name))))
@@ -351,8 +352,8 @@ impl Owners {
         ["/usr", "/lib", "/lib64", "/opt"].iter().any(|dir| real.starts_with(dir)) && !real.starts_with("/usr/local")
     }
 
-    /// The installations a place lies in: what it was found for, else what stands in the directories above it, so that
-    /// a directory of `LD_LIBRARY_PATH` in somebody's environment is known for what it is.
+    /// The installations around a place: by its provenance, else by the directories above it, so that an element of
+    /// `LD_LIBRARY_PATH` inside an environment counts as part of it.
     fn home(&mut self, host: &Host, place: &Place) -> Home {
         if let Some(home) = self.homes.get(&place.dir) {
             return home.clone();
@@ -361,7 +362,7 @@ impl Owners {
         match place.provenance {
             Provenance::Site => {
                 home.site = Some(place.root.clone());
-                // PREFIX/lib/pythonX.Y/site-packages: conda puts files of its own there too.
+                // conda installs into PREFIX/lib/pythonX.Y/site-packages too.
                 let prefix = place.root.ancestors().nth(3).filter(|prefix| host.is_dir(&prefix.join("conda-meta")));
                 home.conda = prefix.map(Path::to_owned);
             }
@@ -383,13 +384,13 @@ impl Owners {
     }
 }
 
-/// A digest as somebody recorded it.
+/// A recorded digest.
 enum Sum {
     Sha256([u8; 32]),
     Md5([u8; 16]),
 }
 
-/// How many directories above a library's own may be the root of what it belongs to
+/// The most directories between a library and the root of its installation
 /// (`lib/python3.12/site-packages/nvidia/cuda_nvcc/nvvm/lib64` is seven below a conda prefix).
 const LEVELS: usize = 8;
 
@@ -401,9 +402,9 @@ fn is_site(dir: &Path) -> bool {
     dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages")
 }
 
-/// Whether a package of this name can hold a library of NVIDIA's. All that are known to hold one do, in Debian, in
-/// Ubuntu, in NVIDIA's repositories and on conda: `libcudart12`, `libnvidia-compute-580`, `cuda-nvrtc-12-4`, `libnpp`.
-/// Reading the lists of the thousands of others would cost more than all else.
+/// Whether a package of this name may hold an NVIDIA library, as every known one in Debian, Ubuntu, NVIDIA's
+/// repositories and conda: `libcudart12`, `libnvidia-compute-580`, `cuda-nvrtc-12-4`, `libnpp`. To read the lists of
+/// the thousands of others would cost more than the rest of the scan.
 fn may_hold_ours(package: &str) -> bool {
     ["cu", "nv", "nccl", "npp"].iter().any(|word| package.contains(word))
 }

@@ -5,12 +5,12 @@ use crate::tables::Version;
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Whether a toolkit's root stands here.
+/// Whether a directory is the root of a toolkit.
 pub(super) fn is_root(host: &Host, dir: &Path) -> bool {
     named(host, dir).is_some()
 }
 
-/// Whether a directory is called as the toolkit's own installer calls it, `cuda-12.4`.
+/// Whether a directory has the name that the toolkit's installer gives, `cuda-12.4`.
 pub(super) fn is_named(dir: &Path) -> bool {
     let release = dir.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("cuda-"));
     release.and_then(Version::parse).is_some_and(|release| release.minor().is_some())

@@ -1,4 +1,4 @@
-//! Wheels: what the `RECORD`s of one site directory claim.
+//! Wheels: the `RECORD`s of one site directory.
 
 use super::{Owner, Package};
 use crate::host::Host;
@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// A wheel's claim to a path.
+/// An entry of a wheel's record.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
     name: String,
     version: String,
     pub(super) size: Option<u64>,
     pub(super) sha256: Option<[u8; 32]>,
-    /// Whether the wheel is one of NVIDIA's libraries, not something that bundles them.
+    /// Whether it is a wheel of an NVIDIA library, not of a project that bundles one.
     own: bool,
 }
 
@@ -30,21 +30,20 @@ impl Claim {
 #[derive(Debug, Default)]
 pub(super) struct Site {
     claims: BTreeMap<PathBuf, Vec<Claim>>,
-    /// The distributions whose records were not read: they are asked only for what nobody else claims.
+    /// The distributions with unread records, read only for files that no other record lists.
     others: Vec<Distribution>,
 }
 
 impl Site {
-    /// Reads the records of the wheels that hold libraries of ours. The headers of some others run to thousands of
-    /// lines.
+    /// Reads the records of the wheels that hold NVIDIA libraries; those of some others list thousands of headers.
     pub(super) fn read(host: &Host, site: &Path) -> Self {
         let stems: BTreeSet<String> =
             families().iter().flat_map(|row| row.wheels.iter().copied()).map(normalized).collect();
-        let ours =
+        let is_nvidia =
             |name: &str| stems.contains(name.rsplit_once("-cu").map_or(name, |(stem, _)| stem)) || stems.contains(name);
         let mut read = Self::default();
         for distribution in distributions(host, site) {
-            if ours(&distribution.name) {
+            if is_nvidia(&distribution.name) {
                 read.add(host, &distribution, true);
             } else {
                 read.others.push(distribution);
@@ -57,25 +56,25 @@ impl Site {
         decide(self.claims(host, root, path), size)
     }
 
-    /// Who lists a path below the site directory `root`.
+    /// The wheels that list a path below the site directory `root`.
     pub(super) fn claims(&mut self, host: &Host, root: &Path, path: &Path) -> &[Claim] {
         let Ok(relative) = path.strip_prefix(root) else { return &[] };
         if !self.claims.contains_key(relative) {
-            self.ask_others(host, relative);
+            self.read_others(host, relative);
         }
         self.claims.get(relative).map_or(&[], Vec::as_slice)
     }
 
-    /// Reads the records of the distributions that are called as the directory is: `torch` for `torch/lib`,
+    /// Reads the records of the distributions named like the directory: `torch` for `torch/lib`,
     /// `ctranslate2` for `ctranslate2.libs`, `cupy-cuda12x` for `cupy/.data`.
-    fn ask_others(&mut self, host: &Host, relative: &Path) {
+    fn read_others(&mut self, host: &Host, relative: &Path) {
         let Some(top) = relative.iter().next().and_then(OsStr::to_str) else { return };
         let top = normalized(top.strip_suffix(".libs").unwrap_or(top));
         let first = top.split('-').next().unwrap_or_default();
         let called = |name: &str| name == first || name.strip_prefix(first).is_some_and(|rest| rest.starts_with('-'));
-        let (asked, others): (Vec<_>, Vec<_>) = self.others.drain(..).partition(|other| called(&other.name));
+        let (candidates, others): (Vec<_>, Vec<_>) = self.others.drain(..).partition(|other| called(&other.name));
         self.others = others;
-        for distribution in asked {
+        for distribution in candidates {
             self.add(host, &distribution, false);
         }
     }
@@ -96,13 +95,13 @@ impl Site {
     }
 }
 
-/// The last writer of a path that two wheels list is the one whose recorded size the file has.
+/// The last writer of a path that two wheels list: the one with the file's size in its record.
 fn decide(claims: &[Claim], size: u64) -> Option<Owner> {
     let owner = claims.iter().find(|claim| claim.size == Some(size)).or_else(|| claims.first())?;
     if !owner.own {
         return Some(Owner::Bundle(owner.package()));
     }
-    // The very same bytes in two wheels have overwritten nothing.
+    // Equal digests: nothing was overwritten.
     let differs = |claim: &&Claim| {
         (&claim.name, &claim.version) != (&owner.name, &owner.version)
             && (claim.sha256.is_none() || claim.sha256 != owner.sha256)
@@ -114,7 +113,7 @@ fn decide(claims: &[Claim], size: u64) -> Option<Owner> {
     Some(Owner::Wheel { name, version, rival, alike: twin.is_some(), size: owner.size })
 }
 
-/// A digest in URL-safe base64 without padding (RFC 4648, §5), as the `RECORD` format has it.
+/// A digest in URL-safe base64 without padding (RFC 4648, §5), as in `RECORD`.
 fn from_base64(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let read = Base64UrlUnpadded::decode(text, &mut bytes).ok()?.len();
@@ -157,7 +156,7 @@ mod tests {
     #[test]
     fn the_same_bytes_overwrite_nothing() {
         assert_eq!(rival(&[claim("a", 1, Some(1)), claim("b", 1, Some(1))], 1), ("a".into(), None));
-        // Nothing recorded proves nothing.
+        // No digest, no proof.
         assert_eq!(rival(&[claim("a", 1, None), claim("b", 1, None)], 1), ("a".into(), Some("b".into())));
     }
 

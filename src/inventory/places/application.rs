@@ -1,12 +1,12 @@
-//! Applications that carry libraries of their own: ollama, LM Studio, MATLAB, Nsight, libtorch, and others.
+//! Applications that carry their own libraries: ollama, LM Studio, MATLAB, Nsight, libtorch, and others.
 //!
-//! Takes a machine; gives the directories their installers use. An image that is mounted while the application runs
-//! counts for as long as it is mounted.
+//! Takes a machine; gives the directories that their installers use. An image mounted by a running application counts
+//! while it is mounted.
 
 use super::{Place, Provenance, pattern, user};
 use crate::host::Host;
 
-/// Installations by pattern, and where libraries stand in them.
+/// Installations by pattern, and their library directories.
 const INSTALLED: [(&str, &[&str]); 17] = [
     ("usr/local/lib/ollama", OLLAMA),
     ("usr/lib/ollama", OLLAMA),

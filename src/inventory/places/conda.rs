@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 const INSTALLATIONS: [&str; 8] =
     ["miniconda3", "anaconda3", "miniforge3", "mambaforge", "micromamba", "miniconda", "anaconda", "conda"];
 
-/// What an environment has beyond the directories that are searched to run a program.
+/// The directories of an environment outside the search paths of its programs.
 const SURVEYED: [&str; 6] =
     ["lib/stubs", "targets/*/lib/stubs", "extras/CUPTI/lib64", "cuda-compat", "compat", "nvvm/lib"];
 
-/// Where a package in conda's cache keeps libraries.
+/// The library directories of a package in conda's cache.
 const PACKAGED: [&str; 5] = ["lib", "lib64", "targets/*/lib", "nvvm/lib64", "cuda-compat"];
 
-/// How the names of packages begin that hold libraries of ours; the cache holds thousands of others.
+/// Prefixes of the names of packages with NVIDIA libraries; the cache holds thousands of others.
 const PACKAGES: [&str; 10] =
     ["cuda", "cudnn", "cutensor", "cusparselt", "libcu", "libnv", "libnpp", "nccl", "libnccl", "nvidia-"];
 
@@ -25,11 +25,11 @@ pub(super) fn places(host: &Host) -> Vec<Place> {
     host.env("CONDA_PREFIX").map(|prefix| environment(host, Path::new(prefix))).unwrap_or_default()
 }
 
-/// The places of every environment known, then of the packages they were made from.
+/// The places of every known environment, then of the packages in the caches.
 pub(super) fn known(host: &Host) -> Vec<Place> {
     let installations = installations(host);
     let mut prefixes: Vec<PathBuf> = user::named(host, "CONDA_PREFIX").into_iter().collect();
-    // Environments of pixi stand in their project.
+    // pixi keeps environments in their project.
     prefixes.extend(host.cwd().ancestors().flat_map(|dir| pattern::expand(host, dir, ".pixi/envs/*")));
     prefixes.extend(user::below(host, user::home(host), &[".pixi/envs/*", ".conda/envs/*"]));
     prefixes.extend(registered(host));
@@ -56,7 +56,7 @@ pub(super) fn environment(host: &Host, prefix: &Path) -> Vec<Place> {
     places
 }
 
-/// The places of a conda environment with those that no program is run from.
+/// The places of a conda environment, with those outside the search paths of its programs.
 pub(super) fn whole_environment(host: &Host, prefix: &Path) -> Vec<Place> {
     let mut places = libraries(host, prefix);
     places.extend(pattern::below(host, prefix, &SURVEYED, Provenance::Conda));
@@ -68,7 +68,7 @@ fn libraries(host: &Host, prefix: &Path) -> Vec<Place> {
     pattern::below(host, prefix, &["lib", "lib64", "nvvm/lib64", "targets/*/lib"], Provenance::Conda)
 }
 
-/// The environments conda wrote down: one path a line.
+/// The environments that conda recorded: one path a line.
 fn registered(host: &Host) -> Vec<PathBuf> {
     let Some(home) = user::home(host) else { return Vec::new() };
     let text = host.read(&home.join(".conda/environments.txt")).unwrap_or_default();
@@ -88,7 +88,7 @@ fn installations(host: &Host) -> Vec<PathBuf> {
     once(host, found)
 }
 
-/// The unpacked packages of ours in every package cache.
+/// The unpacked packages with NVIDIA libraries in every package cache.
 fn packages(host: &Host, installations: &[PathBuf]) -> Vec<PathBuf> {
     let mut caches: Vec<PathBuf> = installations.iter().map(|base| base.join("pkgs")).collect();
     caches.extend(user::listed(host, "CONDA_PKGS_DIRS"));

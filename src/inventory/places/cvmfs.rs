@@ -1,5 +1,5 @@
-//! Software stacks served over CVMFS: EESSI and the Digital Research Alliance of Canada. Only on demand, for
-//! looking at such a path mounts it and fetches from afar.
+//! Software stacks served over CVMFS: EESSI and the Digital Research Alliance of Canada. Only on demand:
+//! access to such a path mounts it and fetches over the network.
 
 use super::{Demand, Place, Provenance, pattern, toolkit, user};
 use crate::host::Host;

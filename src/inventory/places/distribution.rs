@@ -1,5 +1,5 @@
 //! Directories that distributions install libraries in: Debian's and Ubuntu's by triplet, `lib64` of Fedora, RHEL and
-//! SUSE, `lib` of Arch. ld.so's cache names most; an image whose cache was never made has them all the same.
+//! SUSE, `lib` of Arch. ld.so's cache names most of them, but an image may have no cache.
 
 use super::{Place, Provenance, pattern};
 use crate::host::Host;

@@ -1,4 +1,4 @@
-//! Directories that the NVIDIA driver is installed in or mounted at.
+//! Directories in which the NVIDIA driver is installed or mounted.
 //!
 //! Debian and Ubuntu, Fedora, SUSE and Arch put it where the cache finds it; the directories here are those of
 //! containers, clusters and special systems, which are often on no search path.
@@ -49,7 +49,7 @@ pub(super) fn places(host: &Host) -> Vec<Place> {
     dirs.into_iter().filter(|dir| host.is_dir(dir)).map(|dir| Place::alone(dir, Provenance::Driver)).collect()
 }
 
-/// Every place of a driver, with those that nothing is run from.
+/// Every place of a driver, with those outside the search paths of programs.
 pub(super) fn known(host: &Host) -> Vec<Place> {
     let mut places = places(host);
     let more = MORE.iter().flat_map(|pattern| pattern::expand(host, Path::new("/"), pattern));

@@ -1,13 +1,13 @@
-//! Software `EasyBuild` installed: what loaded modules point at, then whole installation directories.
+//! Software installed by `EasyBuild`: that of loaded modules, then whole installation directories.
 //!
-//! Takes a machine; gives the places of modules that hold libraries of ours. Every module sets `EBROOT<NAME>` to the
+//! Takes a machine; gives the places of modules that hold NVIDIA libraries. Every module sets `EBROOT<NAME>` to the
 //! directory of its software; an installation has them in `software/<Name>/<version>`.
 
 use super::{Place, Provenance, once, pattern, toolkit, user};
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 
-/// Modules that hold libraries of ours, as installation directories spell them.
+/// Modules that hold NVIDIA libraries, as installation directories spell them.
 const MODULES: [&str; 9] =
     ["CUDA", "CUDAcore", "cuDNN", "NCCL", "cuTENSOR", "cuSPARSELt", "NVHPC", "NVSHMEM", "TensorRT"];
 

@@ -1,4 +1,4 @@
-//! The driver as flatpak carries it: seen from within an application, and where it is installed.
+//! The driver of flatpak: inside an application, and where it is installed.
 
 use super::{Place, Provenance, pattern, user};
 use crate::host::Host;

@@ -1,11 +1,11 @@
-//! Directories the user names: a library directory, a site-packages, a virtual or conda
-//! environment, or a toolkit. What it is shows by what stands in it.
+//! Directories that the user names: a library directory, a site-packages, a virtual or conda environment, or a toolkit.
+//! Their content shows the kind.
 
 use super::{Place, Provenance, conda, python, toolkit};
 use crate::host::Host;
 use std::path::Path;
 
-/// The places a named directory stands for.
+/// The places of a named directory.
 #[must_use]
 pub fn given(host: &Host, dir: &Path) -> Vec<Place> {
     let dir = host.absolute(dir);

@@ -1,7 +1,7 @@
 //! NVIDIA's HPC SDK: several CUDA releases side by side, libraries apart from the toolkits.
 //!
 //! Takes a machine; gives the places below `/opt/nvidia/hpc_sdk/Linux_ARCH/RELEASE` and `$NVHPC_ROOT`, which names
-//! such a release. The layout is that of the SDK's install guide.
+//! such a release, in the layout of the SDK's install guide.
 
 use super::{Place, Provenance, once, pattern, user};
 use crate::host::Host;

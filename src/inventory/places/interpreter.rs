@@ -15,7 +15,7 @@ const IN_HOME: [&str; 3] = [".pyenv/versions/*", ".asdf/installs/python/*", ".ry
 /// Prefixes below `$XDG_DATA_HOME`: uv, mise, hatch.
 const IN_DATA: [&str; 3] = ["uv/python/*", "mise/installs/python/*", "hatch/pythons/*/python"];
 
-/// Prefixes below a directory that a variable names.
+/// Prefixes below the directory in a variable.
 const BY_VARIABLE: [(&str, &str); 3] =
     [("PYENV_ROOT", "versions/*"), ("UV_PYTHON_INSTALL_DIR", "*"), ("ASDF_DATA_DIR", "installs/python/*")];
 

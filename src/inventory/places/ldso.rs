@@ -1,4 +1,4 @@
-//! Where ld.so itself looks: `LD_LIBRARY_PATH`, the cache, what the cache is made from, the defaults.
+//! The search paths of ld.so: `LD_LIBRARY_PATH`, the cache, the configuration of the cache, the defaults.
 
 use super::{Place, Provenance};
 use crate::host::Host;

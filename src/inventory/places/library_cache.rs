@@ -1,4 +1,4 @@
-//! Libraries that a package fetched for itself into the home directory: `CuPy`'s, by CUDA release, library and version.
+//! Libraries that a package downloaded into the home directory: `CuPy`'s, by CUDA release, library and version.
 
 use super::{Place, Provenance, pattern, user};
 use crate::host::Host;

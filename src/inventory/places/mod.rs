@@ -1,7 +1,7 @@
-//! Where libraries may be, and why we look there.
+//! The directories that may hold libraries, each with its provenance.
 //!
-//! Takes a machine (and, for Python, the directories an interpreter imports from); gives directories.
-//! One file per kind of place. Opens no library: what stands in a place is `inventory`'s job.
+//! Takes a machine (and, for Python, the directories that an interpreter imports from); gives directories. One file per
+//! kind of place. Opens no library: `inventory` reads the places.
 
 mod application;
 mod conda;
@@ -41,12 +41,12 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// A directory that may hold libraries, and why we look there.
+/// A directory that may hold libraries.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The directory.
     pub dir: PathBuf,
-    /// Why.
+    /// Why it is searched.
     pub provenance: Provenance,
     /// The installation it belongs to: a site-packages, a toolkit, a conda environment, or itself.
     pub root: PathBuf,
@@ -62,14 +62,14 @@ impl Place {
     }
 }
 
-/// How much of a machine is looked at.
+/// How much of a machine is searched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Demand {
-    /// What is cheap to look at: no package store, no download cache, no distributed file system.
+    /// Cheap places: no package store, download cache or distributed file system.
     #[default]
     Usual,
-    /// Those too: `/nix/store`, `/gnu/store`, the caches of uv and pex, `/cvmfs`. May take seconds.
+    /// These too: `/nix/store`, `/gnu/store`, the caches of uv and pex, `/cvmfs`. May take seconds.
     Everything,
 }
 
@@ -85,8 +85,8 @@ pub fn machine(host: &Host, loader: &Loader) -> Vec<Place> {
     places
 }
 
-/// The places of [`machine`], and with them those of drivers, stubs and compatibility packages that nobody should use:
-/// what may stand in the way of the environment that is examined, but no other environment.
+/// The places of [`machine`], and all those of drivers, stubs and compatibility packages: every place that may
+/// interfere with the examined environment, but no other environment.
 #[must_use]
 pub fn survey(host: &Host, loader: &Loader) -> Vec<Place> {
     let mut places = Vec::new();
@@ -98,11 +98,11 @@ pub fn survey(host: &Host, loader: &Loader) -> Vec<Place> {
     places
 }
 
-/// Every place of a machine that is known by name, whoever may use it, for a survey of all copies.
+/// Every known place of a machine, for a survey of all copies.
 ///
-/// The order is fixed. Kinds that tell who installed a library stand before those that only lead to it
-/// (`LD_LIBRARY_PATH`, the cache, a running process), so that [`distinct`] keeps the reason that says most.
-/// Directories are listed at known depths only; nothing is walked (that is [`Walk`]'s job).
+/// The order is fixed: kinds that identify the installer come before those that only resolve to a library
+/// (`LD_LIBRARY_PATH`, the cache, a running process), so that [`distinct`] keeps the most informative provenance.
+/// Lists directories at known depths only; [`Walk`] walks trees.
 #[must_use]
 pub fn known(host: &Host, loader: &Loader, demand: Demand) -> Vec<Place> {
     let mut places = Vec::new();
@@ -130,14 +130,13 @@ pub fn known(host: &Host, loader: &Loader, demand: Demand) -> Vec<Place> {
     places
 }
 
-/// A directory that ld.so finds a library in for a consumer.
+/// A directory in which ld.so finds a library for a consumer.
 #[must_use]
 pub fn found(dir: PathBuf) -> Place {
     Place::alone(dir, Provenance::Found)
 }
 
-/// The same directory is looked into once: the first place that names it stays. Places that are no
-/// directories are left out.
+/// The places that are directories, each once: the first place of a directory stays.
 #[must_use]
 pub fn distinct(host: &Host, places: Vec<Place>) -> Vec<Place> {
     let mut seen: BTreeSet<FileId> = BTreeSet::new();
@@ -159,13 +158,13 @@ fn subdirectories(host: &Host, dir: &Path) -> Vec<PathBuf> {
     subdirectories_named(host, dir, |_| true)
 }
 
-/// The subdirectories of `dir` whose names please, sorted. Names come first: a link among thousands is
-/// followed only where its name asks for it.
-fn subdirectories_named(host: &Host, dir: &Path, pleases: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
+/// The subdirectories of `dir` whose names match, sorted. Tests names first, so that it follows few of thousands of
+/// links.
+fn subdirectories_named(host: &Host, dir: &Path, matches_name: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
     let entries = host.list(dir).unwrap_or_default();
     let dirs = entries.into_iter().filter(|entry| match entry.kind {
-        Kind::Directory => pleases(&entry.name),
-        Kind::Link => pleases(&entry.name) && host.is_dir(&dir.join(&entry.name)),
+        Kind::Directory => matches_name(&entry.name),
+        Kind::Link => matches_name(&entry.name) && host.is_dir(&dir.join(&entry.name)),
         _ => false,
     });
     dirs.map(|entry| dir.join(entry.name)).collect()
@@ -178,7 +177,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::ffi::OsString;
 
-    /// A machine in a directory: what stands in it, and its environment.
+    /// A machine in a directory: its files and its environment.
     pub(super) struct Machine {
         dir: tempfile::TempDir,
         env: BTreeMap<OsString, OsString>,
@@ -234,11 +233,11 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_that_says_most_of_a_directory_comes_first() {
+    fn the_most_informative_kind_of_a_directory_comes_first() {
         let machine = Machine::with(&["usr/local/cuda-12.4/lib64", "usr/lib/wsl/lib", "usr/lib/ollama/cuda_v12"])
             .link("usr/local/cuda", "cuda-12.4")
             .file("etc/ld.so.conf", "/usr/local/cuda/lib64\n/usr/lib/wsl/lib\n")
-            .set("LD_LIBRARY_PATH", "/usr/local/cuda/lib64:/usr/lib/ollama/cuda_v12:/nowhere");
+            .set("LD_LIBRARY_PATH", "/usr/local/cuda/lib64:/usr/lib/ollama/cuda_v12:/missing");
         let host = machine.host();
         let objects = Objects::new(&host);
         let all = known(&host, &Loader::new(&objects), Demand::Usual);
@@ -252,16 +251,16 @@ mod tests {
     }
 
     #[test]
-    fn stores_and_caches_are_left_alone_until_asked_for() {
+    fn stores_and_caches_are_searched_on_demand_only() {
         let store = "nix/store/0123456789abcdfghijklmnpqrsvwxyz-cuda_cudart-12.4/lib";
         let machine = Machine::with(&[store, "home/.cache/uv/archive-v0/x/nvidia/cublas/lib"]).set("HOME", "/home");
         for (demand, count) in [(Demand::Usual, 0), (Demand::Everything, 2)] {
             let host = machine.host();
             let objects = Objects::new(&host);
             assert_eq!(distinct(&host, known(&host, &Loader::new(&objects), demand)).len(), count, "{demand:?}");
-            let asked = host.stamps().to_text();
+            let reads = host.stamps().to_text();
             for forbidden in ["/nix/store", "/gnu/store", "/cvmfs", "/home/.cache/uv"] {
-                assert_eq!(asked.contains(forbidden), demand == Demand::Everything, "{forbidden}");
+                assert_eq!(reads.contains(forbidden), demand == Demand::Everything, "{forbidden}");
             }
         }
     }

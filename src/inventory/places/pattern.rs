@@ -1,7 +1,7 @@
 //! Directories by pattern, at known depths: `Linux_*/*/cuda/*/lib64`.
 //!
-//! Takes a directory and a relative pattern; gives the directories that exist, sorted. `*` is that of glob(7): it
-//! stands for anything but a leading dot. Lists one directory per component with a star,
+//! Takes a directory and a relative pattern; gives the directories that exist, sorted. `*` as in glob(7)
+//! matches anything but a leading dot. Lists one directory per component with a star,
 //! and nothing below it.
 
 use super::{Place, Provenance, subdirectories_named};
@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The directories below `base` that `pattern` names.
+/// The directories below `base` that match `pattern`.
 pub(super) fn expand(host: &Host, base: &Path, pattern: &str) -> Vec<PathBuf> {
     let mut dirs = vec![base.to_owned()];
     let mut proven = false;
@@ -39,20 +39,20 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     };
     let Some(end) = parts.next_back() else { return rest.is_empty() };
     for part in parts.filter(|part| !part.is_empty()) {
-        // The first that fits leaves the most for what follows.
+        // The first match leaves the most for the rest.
         let Some(at) = rest.windows(part.len()).position(|window| window == part) else { return false };
         rest = rest.get(at + part.len()..).unwrap_or_default();
     }
     rest.ends_with(end)
 }
 
-/// The places that patterns name below the root of an installation.
+/// The places that match patterns below the root of an installation.
 pub(super) fn below(host: &Host, root: &Path, patterns: &[&str], provenance: Provenance) -> Vec<Place> {
     let dirs = patterns.iter().flat_map(|pattern| expand(host, root, pattern));
     dirs.map(|dir| Place::new(dir, provenance, root)).collect()
 }
 
-/// The same for every root that patterns from `/` name.
+/// The same for every root that matches patterns from `/`.
 pub(super) fn everywhere(host: &Host, roots: &[&str], patterns: &[&str], provenance: Provenance) -> Vec<Place> {
     let roots = roots.iter().flat_map(|root| expand(host, Path::new("/"), root));
     roots.flat_map(|root| below(host, &root, patterns, provenance)).collect()

@@ -1,7 +1,7 @@
-//! What processes of this user have mapped: the directories of libraries that are in use right now.
+//! The directories of libraries that processes of this user have mapped.
 //!
-//! Takes the running machine; gives nothing on an image of one. Reads `/proc/PID/maps`, whose form `proc_pid_maps(5)`
-//! gives; processes of others, and those that end meanwhile, are passed over.
+//! Takes the running machine; gives nothing for an image. Reads `/proc/PID/maps` (`proc_pid_maps(5)`); skips processes
+//! of other users, and those that end meanwhile.
 
 use super::{Place, Provenance};
 use crate::host::Host;
@@ -34,18 +34,18 @@ fn in_use(host: &Host) -> BTreeSet<PathBuf> {
     dirs
 }
 
-/// The directory of the library that a line of `maps` is about, if it is one of ours and still there.
+/// The directory of the library in a line of `maps`, if it is an NVIDIA library that still exists.
 fn library_directory(line: &[u8]) -> Option<PathBuf> {
-    // Only the path, the last field, can have a slash.
+    // Only the path, the last field, can contain a slash.
     let path = line.get(line.iter().position(|byte| *byte == b'/')?..)?;
-    // A library that was replaced says nothing of what stands in the directory now.
+    // The directory of a deleted file may hold others now.
     let name = path.rsplit(|byte| *byte == b'/').next()?;
     parse_library_name(OsStr::from_bytes(name))?;
     let dir = unescaped(path.get(..path.len() - name.len() - 1)?);
     Some(PathBuf::from(OsStr::from_bytes(if dir.is_empty() { b"/" } else { &dir })))
 }
 
-/// The kernel writes a line feed as `\012`, and nothing else in another way.
+/// The kernel escapes only the line feed, as `\012`.
 fn unescaped(path: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -89,7 +89,7 @@ mod tests {
             .file("proc/12a/maps", &line.replace("/opt/x", "/opt/no-process"));
         let host = machine.host();
         assert_eq!(in_use(&host).into_iter().collect::<Vec<_>>(), [Path::new("/opt/x")]);
-        // An image has no processes of its own.
+        // An image has no processes.
         assert_eq!(places(&host), []);
     }
 }

@@ -1,17 +1,17 @@
-//! The reasons for looking into a directory.
+//! The reasons to search a directory.
 
 use std::fmt;
 
-/// Why a directory is looked into.
+/// Why a directory is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Provenance {
     /// Named by the user (`--place`, `CUDASHIM_PLACE`).
     Given,
-    /// Where ld.so finds libraries for what asks, by its run path.
+    /// Where ld.so finds libraries for a consumer, by its run path.
     Found,
-    /// Below a directory the interpreter imports from.
+    /// Below a directory that the interpreter imports from.
     Site,
     /// A conda environment, or conda's cache of packages.
     Conda,
@@ -35,19 +35,19 @@ pub enum Provenance {
     Guix,
     /// A software stack served over CVMFS.
     Cvmfs,
-    /// A directory drivers are installed in or mounted at.
+    /// A directory in which drivers are installed or mounted.
     Driver,
-    /// The driver's libraries as flatpak keeps them for its applications.
+    /// The driver's libraries that flatpak installs for its applications.
     Flatpak,
-    /// The driver's libraries as snapd hands them to its applications.
+    /// The driver's libraries that snapd mounts for its applications.
     Snap,
-    /// An application that carries libraries of its own.
+    /// An application that carries its own libraries.
     Application,
     /// An artifact of Julia's package manager.
     Julia,
-    /// Libraries a package fetched for itself into the home directory.
+    /// Libraries that a package downloaded into the home directory.
     LibraryCache,
-    /// A variable of the environment that some program reads to find libraries.
+    /// An environment variable by which some program finds libraries.
     Variable,
     /// `/etc/ld.so.cache`.
     Cache,
@@ -59,7 +59,7 @@ pub enum Provenance {
     Distribution,
     /// A running process of this user has a library mapped from there.
     Process,
-    /// Met while walking a tree.
+    /// Found by a walk.
     Walked,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Given => "named by the user",
-            Self::Found => "found by ld.so for what asks",
+            Self::Found => "found by ld.so for a consumer",
             Self::Site => "Python packages",
             Self::Conda => "conda",
             Self::LdLibraryPath => "LD_LIBRARY_PATH",

@@ -1,4 +1,4 @@
-//! Below a directory that Python imports from: NVIDIA's wheels in both layouts, torch, bundles.
+//! Site directories: NVIDIA's wheels in both layouts, torch, bundles.
 
 use super::{Place, Provenance, pattern, subdirectories, subdirectories_named};
 use crate::host::{Entry, Host, Kind};
@@ -18,7 +18,7 @@ const PACKAGES: [&str; 7] = [
     "cupy/.data/lib",
 ];
 
-/// More of them, for a survey: packages that bring single libraries for their own use, or whose plugins need ours.
+/// More of them, for a survey: packages that bundle single libraries, or with plugins that need NVIDIA libraries.
 const MORE_PACKAGES: [&str; 21] = [
     "nvidia/*/cu*/lib",
     "nvpl/lib",
@@ -46,13 +46,13 @@ const MORE_PACKAGES: [&str; 21] = [
 /// The places of site directories, in order.
 #[must_use]
 pub fn sites(host: &Host, sites: &[PathBuf]) -> Vec<Place> {
-    // `lib64` is often a link to `lib`, and would be read twice, at each check of the answer too.
+    // `lib64` is often a link to `lib`: without this, each is read twice, at each check of the answer too.
     let mut seen = BTreeSet::new();
     let once = sites.iter().filter(|site| host.stat(site).is_ok_and(|stat| seen.insert(stat.id)));
     once.flat_map(|site| searched(host, site, &host.list(site).unwrap_or_default())).collect()
 }
 
-/// The directories of packages that are known to hold libraries of ours, or to need them.
+/// The directories of packages that are known to hold NVIDIA libraries, or to need them.
 #[must_use]
 pub fn packages(host: &Host, site: &Path) -> Vec<PathBuf> {
     let entries = host.list(site).unwrap_or_default();
@@ -60,7 +60,7 @@ pub fn packages(host: &Host, site: &Path) -> Vec<PathBuf> {
     known.flat_map(|package| pattern::expand(host, site, package)).collect()
 }
 
-/// The places of site directories and of everything known to bring libraries of ours in them.
+/// The places of site directories, with every package known to bring NVIDIA libraries.
 pub(super) fn all(host: &Host, sites: &[PathBuf]) -> Vec<Place> {
     let mut places = Vec::new();
     for site in sites {
@@ -90,7 +90,7 @@ fn searched(host: &Host, site: &Path, entries: &[Entry]) -> Vec<Place> {
     dirs.into_iter().chain(bundles).map(|dir| Place::new(dir, Provenance::Site, site)).collect()
 }
 
-/// Whether a sorted listing has the first part of a package's path: most sites lack most packages.
+/// Whether a sorted listing has the first part of a package's path: most packages are not installed.
 fn holds(entries: &[Entry], package: &str) -> bool {
     let top = OsStr::new(package.split('/').next().unwrap_or_default());
     entries.binary_search_by(|entry| entry.name.as_os_str().cmp(top)).is_ok()

@@ -1,12 +1,12 @@
-//! The driver as snapd hands it to applications: its own directory, and the content snaps of graphics.
+//! The driver of snapd: its directory, and the content snaps for graphics.
 
 use super::{Place, Provenance, pattern, user};
 use crate::host::Host;
 
-/// Below `$SNAP`, from within an application.
+/// Below `$SNAP`, inside an application.
 const INSIDE: [&str; 3] = ["gpu-2404/usr/lib/*-linux-gnu", "graphics/usr/lib/*-linux-gnu", "gpu-2404/lib/*-linux-gnu"];
 
-/// Snaps that carry libraries of ours, from outside.
+/// Snaps with NVIDIA libraries, from outside.
 const OUTSIDE: [&str; 3] = ["var/lib/snapd/lib", "snap/cuda-*/current/usr/lib", "snap/nvidia-*/current/usr/lib"];
 
 pub(super) fn places(host: &Host) -> Vec<Place> {

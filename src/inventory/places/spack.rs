@@ -1,6 +1,6 @@
-//! Packages Spack installed, and the view of the active environment.
+//! Packages installed by Spack, and the view of the active environment.
 //!
-//! Takes a machine; gives the places of packages that hold libraries of ours. A package stands in
+//! Takes a machine; gives the places of packages that hold NVIDIA libraries. A package is in
 //! `ARCH/COMPILER/NAME-VERSION-HASH`, from Spack 1.0 on in `ARCH/NAME-VERSION-HASH`.
 
 use super::{Place, Provenance, once, pattern, subdirectories_named, toolkit, user};
@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Packages that hold libraries of ours.
+/// Packages that hold NVIDIA libraries.
 const PACKAGES: [&str; 8] = ["cuda", "cudnn", "nccl", "cutensor", "cusparselt", "nvshmem", "nvhpc", "py-torch"];
 
 pub(super) fn places(host: &Host) -> Vec<Place> {

@@ -1,7 +1,7 @@
-//! Nix and Guix: the profiles of user and system, and on demand the stores themselves.
+//! Nix and Guix: the profiles of user and system, and on demand the stores.
 //!
-//! Takes a machine; gives directories. A store has tens of thousands of entries, called `HASH-NAME`; only names that
-//! hold libraries of ours are looked into.
+//! Takes a machine; gives directories. A store has tens of thousands of entries `HASH-NAME`; only those with the name
+//! of a package with NVIDIA libraries are read.
 
 use super::{Demand, Place, Provenance, pattern, subdirectories_named, user};
 use crate::host::Host;
@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Words in the names of store entries that hold libraries of ours.
+/// Words in the names of store entries with NVIDIA libraries.
 const WORDS: [&str; 9] = ["cuda", "cudnn", "nccl", "nvidia", "cutensor", "cusparselt", "libcu", "libnv", "libnpp"];
 
 const DIRS: [&str; 6] = ["lib", "lib64", "lib/stubs", "extras/CUPTI/lib64", "nvvm/lib64", "targets/*/lib"];
@@ -36,7 +36,7 @@ fn below(host: &Host, roots: &[PathBuf], provenance: Provenance) -> Vec<Place> {
 
 fn entries(host: &Host, store: &Path) -> Vec<PathBuf> {
     let holds = |name: &[u8]| WORDS.iter().any(|word| name.windows(word.len()).any(|part| part == word.as_bytes()));
-    // The hash has 32 digits of a base 32 that may spell anything.
+    // The 32 base-32 digits of the hash may spell such a word.
     let is_ours = |name: &OsStr| name.as_bytes().get(32..).is_some_and(|rest| rest.starts_with(b"-") && holds(rest));
     subdirectories_named(host, store, is_ours)
 }

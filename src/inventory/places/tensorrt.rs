@@ -1,6 +1,6 @@
 //! `TensorRT` unpacked from an archive: `TensorRT-*/lib` and the targets below it.
 //!
-//! `TensorRT`'s wheels are found in site directories, its packages in those of the distribution.
+//! Its wheels are in site directories, its packages in those of the distribution.
 
 use super::{Place, Provenance, once, pattern, user};
 use crate::host::Host;

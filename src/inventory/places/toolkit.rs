@@ -1,4 +1,4 @@
-//! CUDA toolkits: `CUDA_HOME` and its kin, `/usr/local/cuda*`, `/opt/cuda*`.
+//! CUDA toolkits: `CUDA_HOME` and similar variables, `/usr/local/cuda*`, `/opt/cuda*`.
 
 use super::{Place, Provenance, once, pattern, subdirectories_named, user};
 use crate::host::Host;
@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Variables that name the root of a toolkit or of one library's own installation.
+/// Variables with the root of a toolkit or of a single library's installation.
 const VARIABLES: [&str; 9] = [
     "CUDA_HOME",
     "CUDA_PATH",
@@ -23,8 +23,8 @@ const VARIABLES: [&str; 9] = [
 const MORE_VARIABLES: [&str; 7] =
     ["CUDA_DIR", "CUDNN_ROOT", "CUDNN_HOME", "NCCL_ROOT", "NVSHMEM_HOME", "CUSPARSELT_ROOT", "CUTENSOR_ROOT"];
 
-/// Where libraries stand below a toolkit's root. `stubs` and `compat` are left to others: the first
-/// is for linking only, the second belongs to the driver.
+/// The library directories of a toolkit. Not `stubs`, which are for linking only, nor `compat`, which belongs to the
+/// driver.
 const DIRS: [&str; 8] = [
     "lib64",
     "lib",
@@ -52,19 +52,19 @@ pub(super) const ALL_DIRS: [&str; 12] = [
     "compat-*",
 ];
 
-/// Roots of toolkits in directories of distributions.
+/// Roots of the toolkits of distributions.
 const DISTRIBUTED: [&str; 2] = ["/usr/lib/cuda", "/usr/lib/nvidia-cuda-toolkit"];
 
 pub(super) fn places(host: &Host) -> Vec<Place> {
     roots(host, &VARIABLES).iter().flat_map(|root| toolkit(host, root)).collect()
 }
 
-/// The places of every toolkit, with those that no program is run from.
+/// The places of every toolkit, with those outside the search paths of programs.
 pub(super) fn known(host: &Host) -> Vec<Place> {
     let mut roots = roots(host, &VARIABLES);
     roots.extend(MORE_VARIABLES.iter().filter_map(|name| user::named(host, name)));
     roots.extend(user::below(host, user::home(host), &["cuda", "cuda-*", ".local/cuda*"]));
-    // The link /usr/local/cuda gives way to what it points at, whose name tells the release.
+    // The target of the link /usr/local/cuda has the release in its name.
     let roots = roots.iter().filter_map(|root| host.canonical(root).ok()).collect();
     once(host, roots).iter().flat_map(|root| pattern::below(host, root, &ALL_DIRS, Provenance::Toolkit)).collect()
 }
@@ -120,7 +120,7 @@ mod tests {
         let known = known(&host);
         assert_eq!(dirs(&known), expected);
         assert_eq!(known[1].root, Path::new("/usr/local/cuda-12.4"));
-        // What programs run from is less.
+        // The places for programs are fewer.
         let used = dirs(&places(&host));
         assert!(used.contains(&"/usr/local/cuda-12.4/lib64".to_owned()), "{used:?}");
         assert!(!used.contains(&"/usr/local/cuda-12.4/compat".to_owned()), "{used:?}");

@@ -1,15 +1,15 @@
-//! The user's own directories: `$HOME`, and those the XDG base directory specification puts below it.
+//! The user's directories: `$HOME`, and those of the XDG base directory specification.
 
 use super::pattern::expand;
 use crate::host::Host;
 use std::path::PathBuf;
 
-/// A directory that a variable names, absolute as its readers demand.
+/// The directory in a variable, if absolute: other programs ignore a relative one.
 pub(super) fn named(host: &Host, variable: &str) -> Option<PathBuf> {
     host.env(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// The directories of a variable that holds a list like `PATH`.
+/// The directories in a variable with a list like `PATH`.
 pub(super) fn listed(host: &Host, variable: &str) -> Vec<PathBuf> {
     let value = host.env(variable).unwrap_or_default();
     std::env::split_paths(value).filter(|path| path.is_absolute()).collect()
@@ -30,7 +30,7 @@ pub(super) fn cache(host: &Host) -> Option<PathBuf> {
     named(host, "XDG_CACHE_HOME").or_else(|| home(host).map(|home| home.join(".cache")))
 }
 
-/// What patterns name below a directory that may not be known.
+/// The matches of patterns below a directory, if that is known.
 pub(super) fn below(host: &Host, base: Option<PathBuf>, patterns: &[&str]) -> Vec<PathBuf> {
     let Some(base) = base else { return Vec::new() };
     patterns.iter().flat_map(|pattern| expand(host, &base, pattern)).collect()

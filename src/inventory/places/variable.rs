@@ -1,6 +1,6 @@
-//! Variables that single programs read to find libraries: linkers, `CuPy`, Triton, numba, tch.
+//! Variables by which single programs find libraries: linkers, `CuPy`, Triton, numba, tch.
 //!
-//! Takes a machine; gives the directories they name. Variables that name a toolkit are `toolkit`'s.
+//! Takes a machine; gives the directories in them. Variables for a toolkit are in `toolkit`.
 
 use super::{Place, Provenance, user};
 use crate::host::Host;
@@ -13,7 +13,7 @@ const LISTS: [&str; 4] = ["LIBRARY_PATH", "CUDA_LIBRARY_PATH", "CUPY_LIBRARY_PAT
 const PATHS: [&str; 6] =
     ["CUDNN_LIB", "CUDNN_LIB_DIR", "CUDNN_LIBRARY", "TRITON_LIBCUDA_PATH", "NUMBA_CUDA_DRIVER", "NCCL_LIB_DIR"];
 
-/// Roots of installations whose libraries stand in `lib`.
+/// Roots of installations with libraries in `lib`.
 const ROOTS: [&str; 2] = ["LIBTORCH", "CUSPARSELT_PATH"];
 
 pub(super) fn places(host: &Host) -> Vec<Place> {

@@ -1,14 +1,14 @@
-//! Virtual environments: the active one, those of the working directory and above it, and those that tools keep
-//! below the home directory.
+//! Virtual environments: the active one, those of the working directory and above it, and those that tools keep below
+//! the home directory.
 //!
-//! Takes a machine; gives the places of each environment's site directories. Knows where tools put environments, not
-//! what is in them.
+//! Takes a machine; gives the places of each environment's site directories. Knows the directories of environments, not
+//! their content.
 
 use super::{Demand, Place, conda, once, pattern, python, user};
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 
-/// Environments of a project, from its directory.
+/// Environments of a project, relative to its directory.
 const OF_PROJECTS: [&str; 5] = [".venv", "venv", "env", ".tox/*", ".nox/*"];
 
 /// Environments below the home directory.
@@ -22,7 +22,7 @@ const IN_DATA: [&str; 5] =
 /// Environments below `$XDG_CACHE_HOME`: poetry.
 const IN_CACHE: [&str; 1] = ["pypoetry/virtualenvs/*"];
 
-/// Environments below a directory that a variable names: virtualenvwrapper and pipenv, poetry, hatch, uv, pipx.
+/// Environments below the directory in a variable: virtualenvwrapper and pipenv, poetry, hatch, uv, pipx.
 const BY_VARIABLE: [(&str, &str); 9] = [
     ("UV_PROJECT_ENVIRONMENT", ""),
     ("WORKON_HOME", "*"),
@@ -35,7 +35,7 @@ const BY_VARIABLE: [(&str, &str); 9] = [
     ("PYENV_ROOT", "versions/*/envs/*"),
 ];
 
-/// Wheels unpacked for many environments at once: each directory is laid out like a site directory.
+/// Wheels unpacked for several environments: each directory has the layout of a site directory.
 const UNPACKED: [(&str, &str); 2] = [("UV_CACHE_DIR", "archive-v0/*"), ("PEX_ROOT", "installed_wheels/*/*")];
 
 pub(super) fn places(host: &Host, demand: Demand) -> Vec<Place> {
@@ -53,7 +53,7 @@ pub(super) fn places(host: &Host, demand: Demand) -> Vec<Place> {
     places
 }
 
-/// Directories that may be environments; what is none has no site directory.
+/// Directories that may be environments; others have no site directory.
 fn prefixes(host: &Host) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = user::named(host, "VIRTUAL_ENV").into_iter().collect();
     for dir in host.cwd().ancestors() {
@@ -126,7 +126,7 @@ mod tests {
     fn the_working_directory_may_be_inside_one() {
         let machine = with_venvs(&["v"]).file("v/pyvenv.cfg", "home = /usr/bin\n").at("/v/lib/python3.12");
         assert_eq!(found(&machine, Demand::Usual), ["/v"]);
-        // A prefix without the file, such as /usr, is no environment.
+        // A prefix without the file, such as /usr, is not an environment.
         assert_eq!(found(&with_venvs(&["v"]).at("/v/lib/python3.12"), Demand::Usual), [""; 0]);
     }
 

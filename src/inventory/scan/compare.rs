@@ -1,7 +1,7 @@
-//! What one library has over another, and whether it may stand in for it.
+//! The difference of two libraries, and whether one can replace the other.
 //!
-//! The test is the loader's own: every symbol with its node that somebody may have bound to A must be defined by
-//! B (glibc's `elf/dl-lookup.c`), under the same soname. More symbols never hurt.
+//! The test is the loader's (glibc's `elf/dl-lookup.c`): under the same soname, B must define every symbol and node of
+//! A. More symbols never hurt.
 
 use crate::elf::{Elf, ElfError};
 use crate::inventory::symbols_by_provider;
@@ -9,7 +9,7 @@ use crate::loader::Object;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Two libraries compared. "Gained" is what B has beyond A, "lost" what A has beyond B.
+/// Two libraries compared: `gained` is only in B, `lost` only in A.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Comparison {
@@ -27,15 +27,15 @@ pub struct Comparison {
     pub needs_gained: Vec<String>,
     /// As `needs_gained`.
     pub needs_lost: Vec<String>,
-    /// How many of the libraries here need A.
+    /// The number of libraries here that need A.
     pub users: usize,
-    /// Those of them that B would break: the library, and the first symbol that it takes and B lacks; none where it
-    /// asks for a soname that B has not.
+    /// Those that B would break, with the first symbol that each needs and B does not define; `None` where B does not
+    /// have the soname that it needs.
     pub broken: Vec<(PathBuf, Option<String>)>,
 }
 
 impl Comparison {
-    /// Compares two objects; `users` are the libraries that might bind to A.
+    /// Compares two objects; `users` are the libraries that may need A.
     ///
     /// # Errors
     /// Where the symbols of either cannot be read.
@@ -51,7 +51,7 @@ impl Comparison {
         let missing: BTreeSet<&String> = lost.iter().collect();
         let name = soname(a);
         let renamed = name != soname(b);
-        // One file under several names is one user, and no library uses itself.
+        // One file under several names is one user; A itself is none.
         let mut seen = BTreeSet::from([a.stat.id]);
         let mut count = 0;
         let mut broken = Vec::new();
@@ -82,7 +82,7 @@ impl Comparison {
         })
     }
 
-    /// Whether B may stand in for A for every user there could be.
+    /// Whether B can replace A for every possible user.
     #[must_use]
     pub fn stands_in(&self) -> bool {
         self.sonames.is_none() && self.lost.is_empty() && self.nodes_lost.is_empty()

@@ -1,7 +1,7 @@
-//! One file in full: what a scan knows of it, and what only a closer look tells.
+//! One file in full: its entry in a scan, and the properties that only reading the whole file shows.
 //!
-//! Takes a path, and the [`Scan`] it may be part of; gives everything that is known of that file. A file that is none of
-//! NVIDIA's, such as torch's own libraries, is read as far as any ELF object can be.
+//! Takes a path, and the [`Scan`] that may have it; gives everything known of that file. Another file, such as torch's
+//! libraries, is read as any ELF object.
 
 use super::{Entry, Scan};
 use crate::elf::ElfError;
@@ -19,49 +19,49 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What is known of one file.
+/// The properties of one file.
 #[derive(Debug, Clone)]
 pub struct Inspection {
-    /// The path that was asked for, made absolute.
+    /// The requested path, made absolute.
     pub path: PathBuf,
-    /// The symbolic links that it goes through, each with its target as written.
+    /// The symbolic links of the path, each with its target as written.
     pub links: Vec<(PathBuf, PathBuf)>,
     /// The path without links.
     pub real: PathBuf,
-    /// All paths that are known to lead to the file, but for the one that was asked for.
+    /// The other known paths of the file.
     pub names: Vec<PathBuf>,
-    /// The library it is by name, else by soname.
+    /// Its library, by file name, else by soname.
     pub family: Option<&'static str>,
-    /// What it resembles and is not.
+    /// The library that it resembles, but is not.
     pub look_alike: Option<String>,
     /// The hash that a bundle renamed it by.
     pub renamed: Option<String>,
-    /// What a scan knows of it, where it has the name of a library of NVIDIA's.
+    /// Its entry in the scan, where it has the name of an NVIDIA library.
     pub entry: Option<Entry>,
-    /// Its release, with all that speaks for it.
+    /// Its release, with all evidence.
     pub found: Found,
-    /// Its digest, where it was asked for.
+    /// Its digest, where requested.
     pub digest: Option<Digest>,
-    /// The file, where it is an ELF object for this machine.
+    /// The object, where it is an ELF object for this machine.
     pub object: Option<Arc<Object>>,
-    /// Why nothing may load it.
+    /// Why it must not be loaded.
     pub unusable: Option<String>,
     /// Whether it is for linking only.
     pub stub: bool,
-    /// What it asks of the process that loads it.
+    /// Its requirements for the process that loads it.
     pub flags: Option<Result<Flags, ElfError>>,
-    /// Whether a forward-compatible driver was made for the kernel module that is loaded here.
+    /// Whether a forward-compatible driver runs on the loaded kernel module.
     pub compatible_here: Option<bool>,
     /// The GPU code in it.
     pub gpu: Option<FatBinaries>,
-    /// For a file that no scan knows: the rule by which `dlopen` of its soname, or of its name, leads to it today.
+    /// For a file outside the scan: the rule by which `dlopen` of its soname, or of its name, resolves to it today.
     pub found_by: Option<Rule>,
-    /// What is wrong with it.
+    /// Its problems.
     pub problems: Vec<Problem>,
 }
 
 impl Inspection {
-    /// Looks at a file. `scan` is of all places of the machine and of the file's own directory; `hash` reads the whole
+    /// Inspects a file. `scan` is of all places of the machine and of the file's directory; `hash` reads the whole
     /// file.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Inspection {
         let host = objects.host();
         let path = host.absolute(path);
         let stat = host.stat(&path).map_err(|error| ObjectError::Open(Arc::new(error)))?;
-        // Of a file that several environments share, the entry that has this name.
+        // Of a file that several environments share, the entry with this path.
         let same = || scan.entries.iter().filter(|entry| entry.library.stat.id == stat.id);
         let entry = same().find(|entry| entry.paths.contains(&path)).or_else(|| same().next()).cloned();
         let object = match (objects.open(&path), &entry) {
@@ -87,7 +87,7 @@ impl Inspection {
         let flags = object.as_ref().map(|object| {
             let is_runtime = name.as_ref().is_some_and(|name| name.row.stem == "cudart");
             let elf = object.elf()?;
-            // Of a library with GPU code only its symbol tables are read, and NVIDIA's are small and far apart.
+            // Of a library with GPU code only the symbol tables are read: small and far apart in NVIDIA libraries.
             let tables_only = elf.sections().iter().any(|section| section.name == b".nvFatBinSegment");
             object.expect_scattered(name.is_some() && tables_only);
             let flags = flags(&elf, is_runtime);
@@ -140,14 +140,14 @@ impl Inspection {
     }
 }
 
-/// The links on the way to a file.
+/// The symbolic links of a path.
 fn links(host: &Host, path: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
     let mut at = path.to_owned();
     while let Ok(target) = host.link_target(&at) {
         let next = at.parent().unwrap_or(Path::new("/")).join(&target);
         links.push((at, target));
-        // A loop leads nowhere, and was no file.
+        // A loop.
         if links.iter().any(|(link, _)| *link == next) {
             break;
         }
@@ -156,7 +156,7 @@ fn links(host: &Host, path: &Path) -> Vec<(PathBuf, PathBuf)> {
     links
 }
 
-/// The other paths of a file: as a scan knows them, else those beside it that begin alike.
+/// The other paths of a file: those of the scan, else those beside it with the same stem.
 fn names(host: &Host, path: &Path, entry: Option<&Entry>) -> Vec<PathBuf> {
     let mut names: BTreeSet<PathBuf> = BTreeSet::new();
     if let Some(entry) = entry {
@@ -173,13 +173,13 @@ fn names(host: &Host, path: &Path, entry: Option<&Entry>) -> Vec<PathBuf> {
     names.into_iter().collect()
 }
 
-/// All that speaks for the release, each once.
+/// The release with all evidence, each piece once.
 fn of_release(entry: Option<&Entry>, object: Option<&Object>, soname: Option<&OsStr>) -> Found {
     let mut found = match (entry, object, soname.and_then(OsStr::to_str)) {
         (Some(entry), ..) => evidence(&entry.library, Depth::Full).0,
         (None, Some(object), Some(soname)) => {
-            let said = object.elf().map(|elf| observe(&elf, soname).0);
-            Found::default().with(said.unwrap_or_default())
+            let observed = object.elf().map(|elf| observe(&elf, soname).0);
+            Found::default().with(observed.unwrap_or_default())
         }
         _ => Found::default(),
     };
@@ -192,8 +192,8 @@ fn of_release(entry: Option<&Entry>, object: Option<&Object>, soname: Option<&Os
     found
 }
 
-/// The GPU code of an object. cuFFT and CUPTI keep theirs among their constants, which are read whole for it; in the
-/// other libraries of CUDA 11.7 to 13.2 these hold none.
+/// The GPU code of an object. cuFFT and CUPTI have it in their constants, which are read whole; those of the other
+/// libraries of CUDA 11.7 to 13.2 hold none.
 fn gpu(object: &Object, name: Option<&LibraryName<'_>>) -> Option<FatBinaries> {
     let family = name.map_or("", |name| name.row.family);
     let bare = name.is_some() && object.elf().is_ok_and(|elf| elf.sections().is_empty());
@@ -209,7 +209,7 @@ fn digest(host: &Host, path: &Path, entry: Option<&Entry>) -> Option<Digest> {
     Some(Digest { sha256: sha256(&bytes), verified: Verified::Unknown })
 }
 
-/// What a file is easily taken for.
+/// The library that a file name resembles.
 fn look_alike(file_name: &OsStr, name: Option<&LibraryName<'_>>) -> Option<String> {
     if let Some(name) = name.filter(|name| name.row.family == "nvrtc-alt") {
         let of = name.row.bare_name().replace(".alt", "");
@@ -232,10 +232,13 @@ mod tests {
 
     #[test]
     fn names_that_resemble() {
-        let told = |name: &str| look_alike(OsStr::new(name), parse_library_name(name).as_ref());
-        assert_eq!(told("libcuda-injection.so").as_deref(), Some("its name resembles `libcuda.so`, which it is not"));
-        assert!(told("libcudart_static.a").unwrap().contains("`libcudart.so`"));
-        assert!(told("libnvrtc.alt.so.12").unwrap().contains("another build of `libnvrtc.so`"));
-        assert_eq!([told("libcudart.so.12"), told("libtorch_cuda.so"), told("libcurl.so.4")], [None, None, None]);
+        let alike = |name: &str| look_alike(OsStr::new(name), parse_library_name(name).as_ref());
+        assert_eq!(
+            alike("libcuda-injection.so").as_deref(),
+            Some("its name resembles `libcuda.so`, but it is another library")
+        );
+        assert!(alike("libcudart_static.a").unwrap().contains("`libcudart.so`"));
+        assert!(alike("libnvrtc.alt.so.12").unwrap().contains("another build of `libnvrtc.so`"));
+        assert_eq!([alike("libcudart.so.12"), alike("libtorch_cuda.so"), alike("libcurl.so.4")], [None, None, None]);
     }
 }

@@ -1,7 +1,7 @@
-//! The forensics of a machine: every file of NVIDIA's once, with all its names, what it is, and how it is reached.
+//! The NVIDIA files of a machine, each once, with all its names, its identity, and how it is reached.
 //!
-//! Takes places; gives one [`Entry`] for each file (device and inode), in an order that depends on the disk alone, as
-//! they are read ([`Survey`]) and all together ([`Scan`]); one file in full ([`Inspection`]); two libraries compared
+//! Takes places; gives one [`Entry`] per file (device and inode), one after the other ([`Survey`]) or all together
+//! ([`Scan`]), in an order that depends on the disk alone; one file in full ([`Inspection`]); two libraries compared
 //! ([`Comparison`]). Decides nothing.
 
 mod compare;
@@ -22,24 +22,24 @@ pub struct Entry {
     pub library: Library,
     /// Every path it was found at, the one of `library` first.
     pub paths: Vec<PathBuf>,
-    /// Its digest, where it was asked for.
+    /// Its digest, where requested.
     pub digest: Option<Digest>,
-    /// How a program finds it today without naming its path; empty: nobody does.
+    /// The search paths that resolve to it today; empty where none does.
     pub reach: Vec<Reach>,
-    /// The ids of the problems that are about one of its paths.
+    /// The ids of the problems of its paths.
     pub problems: Vec<&'static str>,
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Scan {
     /// The files, by installation, then by path.
     pub entries: Vec<Entry>,
-    /// What is wrong, by path.
+    /// The problems, by path.
     pub problems: Vec<Problem>,
 }
 
-/// The installation an entry is shown under.
+/// The installation of an entry.
 #[must_use]
 pub fn group_of(library: &Library) -> &Path {
     &library.place.root

@@ -1,8 +1,8 @@
-//! A scan in steps: everything is listed by name, then read one directory after the other.
+//! A scan in steps: it lists all places by name, then reads one directory after the other.
 //!
-//! Takes places; gives entries as soon as they are whole, and in the end the [`Scan`]. Listing tells every path of each
-//! file, so an entry is whole once its file was read. Only what concerns all of them together, how each is reached and
-//! what is wrong among them, is known at the end.
+//! Takes places; gives each entry once it is complete, and at the end the [`Scan`]. The listing has every path of each
+//! file, so an entry is complete once its file is read. Only how each copy is reached and the problems among them come
+//! at the end.
 
 use super::{Entry, Scan, group_of};
 use crate::host::{FileId, Host, Kind};
@@ -20,19 +20,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A scan that is under way.
+/// A scan in progress.
 #[derive(Debug)]
 pub struct Survey<'a> {
     objects: &'a Objects,
     depth: Depth,
     todo: VecDeque<Listing>,
-    /// Every path of each file, sorted, with the installation it is in.
+    /// Every path of each file, sorted, with its installation.
     paths: BTreeMap<FileId, Vec<(PathBuf, PathBuf)>>,
-    /// How many directories that hold a file were not read yet.
+    /// Per file, the number of unread directories that hold it.
     left: BTreeMap<FileId, usize>,
-    /// The libraries of files that were read and not given yet, by their place in the inventory.
+    /// The libraries of files that were read but not given yet, by index in the inventory.
     held: BTreeMap<FileId, Vec<usize>>,
-    /// The files that were given, each with the installations it was given for.
+    /// The files that were given, with their installations.
     given: BTreeMap<FileId, BTreeSet<PathBuf>>,
     digests: BTreeMap<FileId, Digest>,
     inventory: Inventory,
@@ -40,8 +40,7 @@ pub struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Lists the places; a directory named twice counts once. With [`Depth::Full`] even the libraries that a package
-    /// vouches for will be looked into.
+    /// Lists the places, each directory once. [`Depth::Full`] reads even the libraries that a package recorded.
     #[must_use]
     pub fn new(objects: &'a Objects, places: Vec<Place>, depth: Depth) -> Self {
         let host = objects.host();
@@ -73,8 +72,8 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Reads one more directory; gives the entries that this completes, by path. `None`: all was given. Once `stop` is
-    /// set, gives what was read so far, and no more.
+    /// Reads one more directory; gives the entries that this completes, by path, and `None` after the last. Once `stop`
+    /// is set, gives the files read so far and ends.
     pub fn read_next(&mut self, stop: &AtomicBool) -> Option<Vec<Entry>> {
         let complete: Vec<Vec<usize>> =
             if let Some(listing) = self.todo.pop_front().filter(|_| !stop.load(Ordering::Relaxed)) {
@@ -94,7 +93,7 @@ impl<'a> Survey<'a> {
         Some(entries)
     }
 
-    /// Reads one directory; the files of which nothing more can be learnt, each by its libraries.
+    /// Reads one directory; gives the files that are complete, each by its libraries.
     fn read(&mut self, listing: Listing) -> Vec<Vec<usize>> {
         let range = self.inventory.read(self.objects, listing, &mut self.owners);
         self.inventory.look_inside_some(range.clone(), self.depth);
@@ -105,14 +104,14 @@ impl<'a> Survey<'a> {
                 *left = left.saturating_sub(1);
                 *left
             });
-            // A package of another environment that holds the same file, as uv links them, has an entry of its own.
+            // A package of another environment with the same file, as uv links them, has its own entry.
             let of_another = |given: &BTreeSet<PathBuf>| is_apart(library) && !given.contains(group_of(library));
             if self.given.get(&id).is_some_and(|given| !of_another(given)) {
                 continue;
             }
             let mut group = self.held.remove(&id).unwrap_or_default();
             group.push(at);
-            // A name further on may tell whose it is.
+            // A later name may show the owner.
             if left > 0 && !is_apart(library) {
                 self.held.insert(id, group);
             } else {
@@ -122,7 +121,7 @@ impl<'a> Survey<'a> {
         complete
     }
 
-    /// Reads the whole of a file, for its digest, and compares it with what its package recorded.
+    /// Reads a whole file for its digest, and compares that with its package's record.
     pub fn digest(&mut self, entry: &mut Entry) {
         match self.owners.digest(self.objects.host(), &entry.library) {
             Ok(digest) => {
@@ -133,12 +132,12 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// What was read so far, for whoever has more evidence before all is weighed together.
+    /// The libraries read so far, so that a caller can add evidence before the end.
     pub fn inventory(&mut self) -> &mut Inventory {
         &mut self.inventory
     }
 
-    /// What the libraries that were read are together.
+    /// The scan of the libraries read.
     #[must_use]
     pub fn finish(mut self, loader: &Loader) -> Scan {
         let sites = sites(self.inventory.libraries.iter().map(|library| library.place.root.as_path()));
@@ -174,14 +173,13 @@ impl<'a> Survey<'a> {
         Scan { entries, problems: found }
     }
 
-    /// The libraries that one file is, by the installations whose packages brought it; what nobody brought goes with the
-    /// first.
+    /// The libraries of one file, by the installations whose packages own it; those without an owner join the first.
     fn by_installation(&self, file: Vec<usize>) -> Vec<Vec<usize>> {
         let library = |at: &usize| self.inventory.libraries.get(*at);
-        let (brought, rest): (Vec<usize>, Vec<usize>) =
+        let (owned, rest): (Vec<usize>, Vec<usize>) =
             file.into_iter().partition(|at| library(at).is_some_and(is_apart));
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        for at in brought {
+        for at in owned {
             let root = library(&at).map(group_of);
             match groups.iter_mut().find(|group| group.first().and_then(library).map(group_of) == root) {
                 Some(group) => group.push(at),
@@ -195,14 +193,14 @@ impl<'a> Survey<'a> {
         groups
     }
 
-    /// One file, from the libraries it is in several directories: the one that tells most stands for all.
+    /// The entry of one file, from its libraries in several directories: the one with the strongest evidence counts.
     fn entry(&self, group: &[usize]) -> Option<Entry> {
         let libraries = group.iter().filter_map(|at| self.inventory.libraries.get(*at));
-        let library = libraries.min_by_key(|library| (!speaks(library), order(library)))?;
+        let library = libraries.min_by_key(|library| (!is_conclusive(library), order(library)))?;
         let mut paths = vec![library.path.clone()];
         let same = self.inventory.libraries.iter().filter(|other| other.stat.id == library.stat.id && is_apart(other));
         let others: BTreeSet<&Path> = same.map(group_of).filter(|root| *root != group_of(library)).collect();
-        // A site that is not read yet will have an entry of its own.
+        // An unread site gets its own entry.
         let is_others = |root: &Path| others.contains(root) || is_site(root) && root != group_of(library);
         let all = self.paths.get(&library.stat.id).into_iter().flatten();
         let own = all.filter(|(path, root)| *path != library.path && !is_others(root));
@@ -216,28 +214,28 @@ fn order(library: &Library) -> (&Path, &Path, &Path) {
     (group_of(library), &library.place.dir, &library.path)
 }
 
-/// Whether no other name of a file can tell more of it.
-fn speaks(library: &Library) -> bool {
+/// Whether no other name of a file can give better evidence.
+fn is_conclusive(library: &Library) -> bool {
     library.owner.kind() != OwnerKind::None && library.version.is_some()
 }
 
-/// What the bytes of a file show to be wrong, in place of what its size let suppose.
+/// Replaces the problem by size with the problem that the bytes of a file show.
 fn judge_bytes(entry: &Entry, problems: &mut Vec<Problem>) {
     let library = &entry.library;
     let words = [library.owner.name(), library.owner.version()].into_iter().flatten();
-    let whose = words.collect::<Vec<_>>().join(" ");
+    let owner = words.collect::<Vec<_>>().join(" ");
     let rival = match &library.owner {
         Owner::Wheel { rival, .. } => rival.as_ref(),
         _ => None,
     };
     let Some(digest) = &entry.digest else { return };
     let (id, says) = match (&digest.verified, rival) {
-        (Verified::Altered, _) => ("altered-file", format!("its bytes are not those that {whose} recorded")),
+        (Verified::Altered, _) => ("altered-file", format!("its bytes are not those that {owner} recorded")),
         (Verified::WrittenBy(other), _) => {
-            ("pip-cu12-cu13-overwrite", format!("holds the bytes that {other} recorded, not those of {whose}"))
+            ("pip-cu12-cu13-overwrite", format!("holds the bytes that {other} recorded, not those of {owner}"))
         }
         (Verified::Intact, Some(rival)) => {
-            ("pip-cu12-cu13-overwrite", format!("holds the bytes that {whose} recorded, not those of {rival}"))
+            ("pip-cu12-cu13-overwrite", format!("holds the bytes that {owner} recorded, not those of {rival}"))
         }
         _ => return,
     };
@@ -245,10 +243,10 @@ fn judge_bytes(entry: &Entry, problems: &mut Vec<Problem>) {
     problems.push(Problem { id, path: library.path.clone(), says });
 }
 
-/// Whether a library has an entry of its own, though the same file is another's: it is a package's, or stands among the
-/// packages of an environment.
+/// Whether a library has its own entry though another installation has the same file: a package owns it, or it is in a
+/// site directory.
 fn is_apart(library: &Library) -> bool {
-    speaks(library) || is_site(group_of(library))
+    is_conclusive(library) || is_site(group_of(library))
 }
 
 fn is_site(root: &Path) -> bool {
@@ -260,7 +258,7 @@ pub fn sites<'p>(roots: impl Iterator<Item = &'p Path>) -> BTreeSet<PathBuf> {
     roots.filter(|root| is_site(root)).map(Path::to_owned).collect()
 }
 
-/// The libraries and extension modules of Python packages that need libraries of ours: those in the directories that
+/// The libraries and extension modules of Python packages that need NVIDIA libraries: those in the directories that
 /// are known to hold any.
 #[must_use]
 pub fn users(objects: &Objects, sites: &BTreeSet<PathBuf>) -> Vec<Arc<Object>> {

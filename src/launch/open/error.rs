@@ -1,4 +1,4 @@
-//! Why a set could not be opened, or a library of it not be asked.
+//! Why a set could not be opened, or a function of one of its libraries not be called.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ pub enum LoadError {
     /// The plan has no library of this name.
     #[error("the plan has no `{name}`")]
     NotInPlan {
-        /// The name asked for.
+        /// The requested name.
         name: String,
     },
     /// The plan names a path that ld.so would search for, or read against the working directory.
@@ -23,7 +23,7 @@ pub enum LoadError {
         #[doc(hidden)]
         path: PathBuf,
     },
-    /// The file can no longer be looked at.
+    /// The file can no longer be read.
     #[error("{soname}: `{}` is missing since the plan was made", path.display())]
     Gone {
         /// The library.
@@ -32,10 +32,10 @@ pub enum LoadError {
         /// Its file.
         #[doc(hidden)]
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another file stands there, or its content was changed.
+    /// The path names another file, or the file's content has changed.
     #[error("{soname}: `{}` has changed since the plan was made", path.display())]
     Changed {
         /// The library.
@@ -45,8 +45,8 @@ pub enum LoadError {
         #[doc(hidden)]
         path: PathBuf,
     },
-    /// What is mapped in this process cannot be read.
-    #[error("`/proc/self/maps` cannot be read")]
+    /// The list of mapped files of this process cannot be read.
+    #[error("cannot read `/proc/self/maps`")]
     Maps(#[source] io::Error),
     /// ld.so refused the file.
     #[error("cannot load {soname}: `{}`", path.display())]
@@ -57,7 +57,7 @@ pub enum LoadError {
         /// Its file.
         #[doc(hidden)]
         path: PathBuf,
-        /// What ld.so said.
+        /// ld.so's message.
         source: libloading::Error,
     },
 }
@@ -74,14 +74,14 @@ impl LoadError {
     }
 }
 
-/// Why a library of the set could not be asked.
+/// Why a function of a library could not be called.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The set does not hold it.
     #[error("{soname} is not in the loaded set")]
     NotLoaded {
-        /// The name asked for.
+        /// The requested name.
         #[doc(hidden)]
         soname: String,
     },
@@ -97,7 +97,7 @@ pub enum CallError {
         /// The file that is mapped.
         mapped: PathBuf,
     },
-    /// It has no such symbol, or the type asked for cannot be one.
+    /// It does not define the symbol, or the requested type is not of the size of a pointer.
     #[error("{soname}: `{}` defines no usable `{symbol}`", path.display())]
     NoSymbol {
         /// The library.
@@ -108,10 +108,10 @@ pub enum CallError {
         path: PathBuf,
         /// The symbol.
         symbol: String,
-        /// What ld.so said; nothing where the symbol is a null pointer.
+        /// ld.so's message; `None` where the symbol is a null pointer.
         source: Option<libloading::Error>,
     },
-    /// It leaves the function to a part of it that cannot be opened, or that the plan does not have.
+    /// Its part that defines the function cannot be opened, or is not in the plan.
     #[error("{soname}: `{}` cannot open the part that has `{function}`", path.display())]
     NoPart {
         /// The library.
@@ -122,7 +122,7 @@ pub enum CallError {
         path: PathBuf,
         /// The function.
         function: String,
-        /// Why the part cannot be opened; nothing where the plan has none.
+        /// Why the part cannot be opened; `None` where the plan does not name it.
         source: Option<Box<LoadError>>,
     },
     /// The function did not succeed.
@@ -139,8 +139,8 @@ pub enum CallError {
         /// A `cudaError_t` or `CUresult`.
         status: i32,
     },
-    /// The function gave a number that is no version.
-    #[error("{soname}: `{function}` of `{}` gave {value}, which is no version", path.display())]
+    /// The function returned a number that is not a version.
+    #[error("{soname}: `{function}` of `{}` returned {value}, which is not a version", path.display())]
     Implausible {
         /// The library.
         #[doc(hidden)]

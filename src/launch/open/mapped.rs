@@ -1,6 +1,6 @@
 //! Which sonames are mapped in this process, and from which files.
 //!
-//! Takes `/proc/self/maps` and the dynamic tables of the files in it. Never asks ld.so, so it changes nothing.
+//! Takes `/proc/self/maps` and the dynamic tables of the files in it. Never calls ld.so, so it changes nothing.
 
 use crate::host::{FileId, MappedFile, mapped_files};
 use crate::loader::Objects;
@@ -25,17 +25,18 @@ impl Mapped {
         let host = objects.host();
         let mut mapped: BTreeMap<OsString, Vec<_>> = BTreeMap::new();
         for MappedFile { path, deleted, .. } in mapped_files(&host.read(Path::new("/proc/self/maps"))?) {
-            // The device in the table is not always that of stat(2) (btrfs, overlayfs), so the file is asked by its path.
+            // The device in the table is not always that of stat(2) (btrfs, overlayfs), so the file is identified by
+            // its path.
             let object = if deleted { None } else { objects.open(&path).ok() };
             if let Some(object) = object {
                 if let Some(soname) = object.facts.soname.clone() {
                     mapped.entry(soname).or_default().push((path, Some(object.stat.id)));
                 }
             } else {
-                // Removed since it was mapped: its name is all that is left of it.
+                // Removed since it was mapped: only its name is known.
                 let soname = path.file_name().unwrap_or_default().to_owned();
                 let mut gone = path.into_os_string();
-                // As the kernel puts it: what stands at that path now is another file.
+                // The kernel's suffix: that path now names another file, or none.
                 gone.push(if deleted { " (deleted)" } else { "" });
                 mapped.entry(soname).or_default().push((gone.into(), None));
             }

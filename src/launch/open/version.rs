@@ -1,10 +1,10 @@
-//! The numbers that NVIDIA's libraries give as their version.
+//! The version numbers that NVIDIA's libraries return.
 //!
-//! Takes what a function returned; gives a version, or nothing. Calls nothing.
+//! Takes the number that a function returned; gives a version, or `None`. Calls nothing.
 
 use std::fmt;
 
-/// A CUDA version as the runtime and the driver count it: 12040 is 12.4.
+/// A CUDA version as the runtime and the driver encode it: 12040 is 12.4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CudaVersion {
     /// 12.
@@ -14,7 +14,7 @@ pub struct CudaVersion {
 }
 
 impl CudaVersion {
-    /// Reads 1000 × major + 10 × minor; `None` where that is no version.
+    /// Reads 1000 × major + 10 × minor; `None` where that is not a version.
     #[must_use]
     pub fn from_number(number: i32) -> Option<Self> {
         let number = u32::try_from(number).ok().filter(|number| *number >= 1000)?;
@@ -28,7 +28,7 @@ impl fmt::Display for CudaVersion {
     }
 }
 
-/// A version of cuDNN as it counts itself: 8902 is 8.9.2, 91002 is 9.10.2.
+/// A version of cuDNN as cuDNN encodes it: 8902 is 8.9.2, 91002 is 9.10.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CudnnVersion {
     /// 9.
@@ -40,7 +40,7 @@ pub struct CudnnVersion {
 }
 
 impl CudnnVersion {
-    /// Reads what `cudnnGetVersion` returns; `None` where that is no version. cuDNN 9 gave the minor a second digit.
+    /// Reads what `cudnnGetVersion` returns; `None` where that is not a version. cuDNN 9 gave the minor a second digit.
     #[must_use]
     pub fn from_number(number: usize) -> Option<Self> {
         let number = u32::try_from(number).ok().filter(|number| *number >= 1000)?;
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_as_the_libraries_count() {
+    fn version_numbers_are_decoded() {
         let cuda = |number| CudaVersion::from_number(number).map(|version| version.to_string());
         let cudnn = |number| CudnnVersion::from_number(number).map(|version| version.to_string());
         assert_eq!(cuda(12040).as_deref(), Some("12.4"));

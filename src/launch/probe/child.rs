@@ -1,7 +1,7 @@
-//! The child process: started, listened to, and ended, whatever the library does in it.
+//! The child process of the probe: started, read from, and killed, whatever the library does in it.
 //!
-//! Takes arguments, an environment and a time limit; gives the lines that were said and how it ended. It is in a group of its
-//! own, which is killed with all that it started. Never waits longer than the limit, and a moment for the kernel.
+//! Takes arguments, an environment and a time limit; gives the lines that the child printed and how it ended. The child
+//! leads a process group, which is killed with all that it started. Never waits longer than the limit and [`GRACE`].
 
 use super::ProbeError;
 use crate::host::escape;
@@ -16,10 +16,10 @@ use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// More than any library has to say: a thousand devices.
-const ANSWER_LIMIT: usize = 1 << 20;
+/// Enough for a thousand devices.
+const OUTPUT_LIMIT: usize = 1 << 20;
 
-/// A process that was killed is gone within this time, or sleeps in the kernel where nothing wakes it.
+/// A killed process ends within this time, or is in uninterruptible sleep.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Another thread's child may hold the file open for writing for a moment after it was written (ETXTBSY).
@@ -29,9 +29,9 @@ const BUSY_TRIES: u32 = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
-    /// It said all it was asked.
+    /// It printed its last line.
     Done,
-    /// The library cannot be loaded; what ld.so says of it.
+    /// The library cannot be loaded; ld.so's message.
     NotLoaded(String),
     /// A signal ended it.
     Crashed {
@@ -45,9 +45,10 @@ pub enum End {
         /// With this exit code.
         code: i32,
     },
-    /// What it wrote is no answer.
+    /// Its output is malformed.
     Garbled,
-    /// It was not started, or its words do not count: others could have written what it would load; which file, and who.
+    /// It was not started, or its output is discarded: another user may write to a file that it loads. The text names
+    /// the file and the user.
     Untrusted(String),
 }
 
@@ -55,7 +56,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done => f.write_str("ended well"),
-            Self::NotLoaded(says) => write!(f, "could not be loaded: {says}"),
+            Self::NotLoaded(message) => write!(f, "could not be loaded: {message}"),
             Self::Crashed { signal } => match signal_name(*signal) {
                 Some(name) => write!(f, "crashed with {name}"),
                 None => write!(f, "was ended by signal {signal}"),
@@ -68,7 +69,7 @@ impl fmt::Display for End {
     }
 }
 
-/// The signals by which a crash is known (signal(7)); their numbers are the same on x86-64 and aarch64.
+/// The signals of a crash (signal(7)); their numbers are the same on x86-64 and aarch64.
 fn signal_name(signal: i32) -> Option<&'static str> {
     let names = [
         (4, "SIGILL"),
@@ -83,15 +84,15 @@ fn signal_name(signal: i32) -> Option<&'static str> {
     names.iter().find(|(number, _)| *number == signal).map(|(_, name)| *name)
 }
 
-/// What a child said, in fields, and how it ended.
+/// The lines that a child printed, split into fields, and how it ended.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct Output {
     pub(super) lines: Vec<Vec<String>>,
     pub(super) end: End,
 }
 
-impl Heard {
-    /// The files that the child had mapped in the end.
+impl Output {
+    /// The files that were mapped in the child when it ended.
     pub(super) fn mapped(&self) -> impl Iterator<Item = &OsStr> {
         let mapped = self.lines.iter().filter(|line| line.first().is_some_and(|word| word == "mapped"));
         mapped.filter_map(|line| line.get(1)).map(OsStr::new)
@@ -105,21 +106,21 @@ pub(super) fn run(
     variables: &[(OsString, OsString)],
     cwd: &Path,
     limit: Duration,
-) -> Result<Heard, ProbeError> {
+) -> Result<Output, ProbeError> {
     let failed = |source| ProbeError::Start { path: program.to_owned(), source };
     let mut command = std::process::Command::new(program);
     command.args(arguments).env_clear().current_dir(cwd).process_group(0);
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = spawn(&mut command).map_err(failed)?;
-    let listened = listen(&mut child, limit);
-    // The group is the child's own and the child is not yet waited for, so the number is still theirs.
+    let received = receive(&mut child, limit);
+    // The group is the child's own and the child is not yet waited for, so its number is not reused yet.
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(group, Signal::KILL);
     }
     let status = wait(&mut child).map_err(failed)?;
-    let (bytes, stopped) = listened.map_err(failed)?;
-    Ok(heard(&bytes, stopped, status))
+    let (bytes, stopped) = received.map_err(failed)?;
+    Ok(parse(&bytes, stopped, status))
 }
 
 fn spawn(command: &mut std::process::Command) -> io::Result<Child> {
@@ -134,25 +135,25 @@ fn spawn(command: &mut std::process::Command) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Why nobody listens any longer.
+/// Why reading stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stopped {
-    /// The answer is whole, or there is nobody left to speak.
-    Silent,
+    /// The output is complete, or the pipe is closed.
+    Complete,
     TimedOut,
     TooMuch,
 }
 
-/// Reads until the last line, the end, the limit of time, or that of size.
-fn listen(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, Stopped)> {
-    let mut heard = Vec::new();
-    let Some(mut stdout) = child.stdout.take() else { return Ok((heard, Stopped::Silent)) };
+/// Reads until the last line, the end of the pipe, or a limit of time or size.
+fn receive(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, Stopped)> {
+    let mut output = Vec::new();
+    let Some(mut stdout) = child.stdout.take() else { return Ok((output, Stopped::Complete)) };
     let end = Instant::now() + limit;
     let mut chunk = [0; 8192];
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok((heard, Stopped::TimedOut));
+            return Ok((output, Stopped::TimedOut));
         }
         if !readable(&stdout, left)? {
             continue;
@@ -162,18 +163,18 @@ fn listen(child: &mut Child, limit: Duration) -> io::Result<(Vec<u8>, Stopped)> 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        heard.extend_from_slice(chunk.get(..count).unwrap_or_default());
-        // What the library started may hold the pipe open long after.
-        if count == 0 || heard.ends_with(b"\nend\n") {
-            return Ok((heard, Stopped::Silent));
+        output.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        // A process that the library started may keep the pipe open.
+        if count == 0 || output.ends_with(b"\nend\n") {
+            return Ok((output, Stopped::Complete));
         }
-        if heard.len() > ANSWER_LIMIT {
-            return Ok((heard, Stopped::TooMuch));
+        if output.len() > OUTPUT_LIMIT {
+            return Ok((output, Stopped::TooMuch));
         }
     }
 }
 
-/// Waits for something to read, or for the end of the time.
+/// Waits until the file is readable, or the time limit ends.
 fn readable(file: &impl AsFd, limit: Duration) -> io::Result<bool> {
     let limit = Timespec::try_from(limit).ok();
     match poll(&mut [PollFd::new(file, PollFlags::IN)], limit.as_ref()) {
@@ -183,10 +184,10 @@ fn readable(file: &impl AsFd, limit: Duration) -> io::Result<bool> {
     }
 }
 
-/// The status of a child that was killed; `None` where the kernel does not let go of it.
+/// The status of a killed child; `None` if it does not end within [`GRACE`].
 fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     let end = Instant::now() + GRACE;
-    // Where the kernel has no pidfd (before 5.3), or a sandbox forbids it, its end is asked for now and then.
+    // Without a pidfd (Linux before 5.3, or a sandbox forbids it), the status is polled.
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let watch = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     loop {
@@ -204,7 +205,7 @@ fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     }
 }
 
-fn heard(bytes: &[u8], stopped: Stopped, status: Option<ExitStatus>) -> Heard {
+fn parse(bytes: &[u8], stopped: Stopped, status: Option<ExitStatus>) -> Output {
     let text = String::from_utf8_lossy(bytes);
     // The last line may be cut off.
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -222,7 +223,7 @@ fn heard(bytes: &[u8], stopped: Stopped, status: Option<ExitStatus>) -> Heard {
         (_, Some(status)) => match (status.code(), status.signal(), stopped) {
             (Some(code), ..) => End::Ended { code },
             (None, Some(signal), _) if signal != Signal::KILL.as_raw() => End::Crashed { signal },
-            // Killed, by us or for want of memory.
+            // Killed: by us, or by the OOM killer.
             (_, _, Stopped::TimedOut) => End::TimedOut,
             (_, Some(signal), _) => End::Crashed { signal },
             _ => End::Garbled,
@@ -230,7 +231,7 @@ fn heard(bytes: &[u8], stopped: Stopped, status: Option<ExitStatus>) -> Heard {
         (_, None) => End::TimedOut,
     };
     lines.pop_if(|line| is(line, "end"));
-    Heard { lines, end }
+    Output { lines, end }
 }
 
 #[cfg(test)]
@@ -248,42 +249,42 @@ mod tests {
     }
 
     fn end(text: &str, stopped: Stopped, status: impl Into<Option<ExitStatus>>) -> End {
-        heard(text.as_bytes(), stopped, status.into()).end
+        parse(text.as_bytes(), stopped, status.into()).end
     }
 
     #[test]
-    fn how_it_ended_follows_from_what_was_said_and_seen() {
-        use Stopped::{Silent, TimedOut, TooMuch};
-        // Killed once it had said all, before it could end by itself.
-        assert_eq!(end("loaded\nend\n", Silent, killed(9)), End::Done);
-        assert_eq!(end("loaded\nend\n", Silent, None), End::Done);
-        assert_eq!(end("loaded\n", Silent, exited(0)), End::Ended { code: 0 });
-        assert_eq!(end("loaded\n", Silent, killed(11)), End::Crashed { signal: 11 });
+    fn the_end_follows_from_output_and_status() {
+        use Stopped::{Complete, TimedOut, TooMuch};
+        // Killed after its last line, before it exited.
+        assert_eq!(end("loaded\nend\n", Complete, killed(9)), End::Done);
+        assert_eq!(end("loaded\nend\n", Complete, None), End::Done);
+        assert_eq!(end("loaded\n", Complete, exited(0)), End::Ended { code: 0 });
+        assert_eq!(end("loaded\n", Complete, killed(11)), End::Crashed { signal: 11 });
         assert_eq!(end("loaded\n", TimedOut, killed(9)), End::TimedOut);
-        // It sleeps in the kernel, where no signal reaches it.
+        // It is in uninterruptible sleep.
         assert_eq!(end("", TimedOut, None), End::TimedOut);
-        // It was dead already when the time was up: what it started held the pipe.
+        // It had crashed before the timeout: a process that it started kept the pipe open.
         assert_eq!(end("loaded\n", TimedOut, killed(6)), End::Crashed { signal: 6 });
-        // Somebody else killed it.
-        assert_eq!(end("loaded\n", Silent, killed(9)), End::Crashed { signal: 9 });
+        // Another process killed it.
+        assert_eq!(end("loaded\n", Complete, killed(9)), End::Crashed { signal: 9 });
         assert_eq!(end("x\n", TooMuch, killed(9)), End::Garbled);
-        assert_eq!(end("not-loaded\ta\\tb\nend\n", Silent, exited(0)), End::NotLoaded("a\tb".into()));
-        // A last line that was cut off is none.
-        assert_eq!(end("loaded\nend", Silent, exited(1)), End::Ended { code: 1 });
+        assert_eq!(end("not-loaded\ta\\tb\nend\n", Complete, exited(0)), End::NotLoaded("a\tb".into()));
+        // A truncated last line is ignored.
+        assert_eq!(end("loaded\nend", Complete, exited(1)), End::Ended { code: 1 });
     }
 
     #[test]
     fn lines_are_fields() {
-        let heard = heard(b"said\t0\t0\t12\nname\t0\ta\\x1bb\\\\\nend\n", Stopped::Silent, Some(exited(0)));
-        assert_eq!(heard.lines, [vec!["said", "0", "0", "12"], vec!["name", "0", "a\u{1b}b\\"]]);
+        let output = parse(b"said\t0\t0\t12\nname\t0\ta\\x1bb\\\\\nend\n", Stopped::Complete, Some(exited(0)));
+        assert_eq!(output.lines, [vec!["said", "0", "0", "12"], vec!["name", "0", "a\u{1b}b\\"]]);
     }
 
     #[test]
-    fn ends_are_told_in_words() {
-        let said = [End::Crashed { signal: 11 }, End::Crashed { signal: 40 }, End::Ended { code: 3 }, End::TimedOut];
-        let said: Vec<String> = said.iter().map(ToString::to_string).collect();
+    fn ends_are_displayed() {
+        let ends = [End::Crashed { signal: 11 }, End::Crashed { signal: 40 }, End::Ended { code: 3 }, End::TimedOut];
+        let texts: Vec<String> = ends.iter().map(ToString::to_string).collect();
         assert_eq!(
-            said,
+            texts,
             [
                 "crashed with SIGSEGV",
                 "was ended by signal 40",
@@ -295,8 +296,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes: Vec<u8>) {
-            let _ = heard(&bytes, Stopped::Silent, Some(exited(0)));
+        fn any_bytes_are_parsed(bytes: Vec<u8>) {
+            let _ = parse(&bytes, Stopped::Complete, Some(exited(0)));
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The driver and its devices, asked of `libcuda` and of NVML in a child process each.
+//! The driver and its devices, queried through `libcuda` and through NVML, each in a child process.
 //!
-//! Both, for each knows what the other does not: CUDA tells whether it works for this process, NVML what is there even
-//! where CUDA does not. Neither answers for the other where it blocks or crashes.
+//! Both are queried: CUDA shows whether it works for this process, NVML which devices exist even where CUDA fails.
+//! Where one blocks or crashes, the other still answers.
 
-use super::child::{End, Heard};
+use super::child::{End, Output};
 use super::{ProbeError, Prober};
 use crate::launch::CudaVersion;
 use std::ffi::OsStr;
@@ -14,11 +14,11 @@ use std::path::Path;
 pub struct Status {
     /// 0 is success.
     pub number: i32,
-    /// What the library calls it: `CUDA_ERROR_NO_DEVICE`, `Driver Not Loaded`. Empty where it has no word for it.
+    /// What the library calls it: `CUDA_ERROR_NO_DEVICE`, `Driver Not Loaded`. Empty where it has no name for it.
     pub name: String,
 }
 
-/// One device; what its library did not tell is empty.
+/// One device; a field is empty where the library did not report it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Device {
     /// Its number: CUDA's and NVML's may differ (`CUDA_VISIBLE_DEVICES`, `CUDA_DEVICE_ORDER`). The UUID is the same.
@@ -33,31 +33,31 @@ pub struct Device {
     pub uuid: Option<String>,
 }
 
-/// What `libcuda` says.
+/// The result of the query through `libcuda`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cuda {
-    /// How its process ended. What was said before holds all the same.
+    /// How its process ended. The other fields are valid even after a crash.
     pub end: End,
-    /// The newest CUDA it serves (`cuDriverGetVersion`).
+    /// The newest CUDA it supports (`cuDriverGetVersion`).
     pub version: Option<CudaVersion>,
-    /// What `cuInit` returned; `None` where it never did.
+    /// What `cuInit` returned; `None` where it did not return.
     pub init: Option<Status>,
-    /// How many devices there are for this process.
+    /// How many devices this process can use.
     pub count: Option<u32>,
     /// The devices.
     pub devices: Vec<Device>,
 }
 
-/// What NVML says.
+/// The result of the query through NVML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nvml {
     /// How its process ended.
     pub end: End,
-    /// What `nvmlInit_v2` returned; `None` where it never did.
+    /// What `nvmlInit_v2` returned; `None` where it did not return.
     pub init: Option<Status>,
     /// The version of the driver (`nvmlSystemGetDriverVersion`).
     pub driver: Option<String>,
-    /// The newest CUDA it serves (`nvmlSystemGetCudaDriverVersion`).
+    /// The newest CUDA it supports (`nvmlSystemGetCudaDriverVersion`).
     pub version: Option<CudaVersion>,
     /// How many devices there are.
     pub count: Option<u32>,
@@ -68,78 +68,77 @@ pub struct Nvml {
 /// The driver and its devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Devices {
-    /// As CUDA sees them.
+    /// As CUDA reports them.
     pub cuda: Cuda,
-    /// As NVML sees them, where it was asked.
+    /// As NVML reports them, if it was queried.
     pub nvml: Option<Nvml>,
 }
 
 impl Prober {
-    /// Asks a driver's `libcuda.so.1` and, at the same time, its `libnvidia-ml.so.1`.
+    /// Queries a driver's `libcuda.so.1` and, at the same time, its `libnvidia-ml.so.1`.
     ///
     /// # Errors
-    /// That a child cannot be started. What the driver does is an answer.
+    /// A child cannot be started. A failure of the driver is a result, not an error.
     pub fn devices(&self, libcuda: &Path, nvml: Option<&Path>) -> Result<Devices, ProbeError> {
         let (cuda, nvml) = std::thread::scope(|scope| {
-            let nvml = nvml.map(|path| scope.spawn(move || self.ask_driver("nvml", path)));
-            let cuda = self.ask_driver("cuda", libcuda);
-            // A thread of ours does not panic; if it does, so do we.
+            let nvml = nvml.map(|path| scope.spawn(move || self.query_driver("nvml", path)));
+            let cuda = self.query_driver("cuda", libcuda);
             (cuda, nvml.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
         });
-        Ok(Devices { cuda: Cuda::new(&cuda?), nvml: nvml.transpose()?.map(|heard| Nvml::new(&heard)) })
+        Ok(Devices { cuda: Cuda::new(&cuda?), nvml: nvml.transpose()?.map(|output| Nvml::new(&output)) })
     }
 
-    fn ask_driver(&self, mode: &str, library: &Path) -> Result<Heard, ProbeError> {
+    fn query_driver(&self, mode: &str, library: &Path) -> Result<Output, ProbeError> {
         self.run(library, &[OsStr::new(mode), library.as_os_str()], &[])
     }
 }
 
 impl Cuda {
-    fn new(heard: &Heard) -> Self {
+    fn new(output: &Output) -> Self {
         Self {
-            end: heard.end.clone(),
-            version: version(heard),
-            init: init(heard),
-            count: count(heard),
-            devices: devices(heard),
+            end: output.end.clone(),
+            version: version(output),
+            init: init(output),
+            count: count(output),
+            devices: devices(output),
         }
     }
 }
 
 impl Nvml {
-    fn new(heard: &Heard) -> Self {
+    fn new(output: &Output) -> Self {
         Self {
-            end: heard.end.clone(),
-            init: init(heard),
-            driver: fields(heard, "driver").and_then(|fields| fields.first().cloned()),
-            version: version(heard),
-            count: count(heard),
-            devices: devices(heard),
+            end: output.end.clone(),
+            init: init(output),
+            driver: fields(output, "driver").and_then(|fields| fields.first().cloned()),
+            version: version(output),
+            count: count(output),
+            devices: devices(output),
         }
     }
 }
 
-/// What follows a word on the first line that begins with it.
-fn fields<'h>(heard: &'h Heard, word: &str) -> Option<&'h [String]> {
-    heard.lines.iter().find_map(|line| line.split_first().filter(|(first, _)| *first == word).map(|(_, rest)| rest))
+/// The fields after `word` on the first line that begins with it.
+fn fields<'o>(output: &'o Output, word: &str) -> Option<&'o [String]> {
+    output.lines.iter().find_map(|line| line.split_first().filter(|(first, _)| *first == word).map(|(_, rest)| rest))
 }
 
-fn version(heard: &Heard) -> Option<CudaVersion> {
-    CudaVersion::from_number(fields(heard, "version")?.first()?.parse().ok()?)
+fn version(output: &Output) -> Option<CudaVersion> {
+    CudaVersion::from_number(fields(output, "version")?.first()?.parse().ok()?)
 }
 
-fn init(heard: &Heard) -> Option<Status> {
-    let [number, name, ..] = fields(heard, "init")? else { return None };
+fn init(output: &Output) -> Option<Status> {
+    let [number, name, ..] = fields(output, "init")? else { return None };
     Some(Status { number: number.parse().ok()?, name: name.clone() })
 }
 
-fn count(heard: &Heard) -> Option<u32> {
-    fields(heard, "count")?.first()?.parse().ok()
+fn count(output: &Output) -> Option<u32> {
+    fields(output, "count")?.first()?.parse().ok()
 }
 
-fn devices(heard: &Heard) -> Vec<Device> {
+fn devices(output: &Output) -> Vec<Device> {
     let mut devices: Vec<Device> = Vec::new();
-    for line in &heard.lines {
+    for line in &output.lines {
         let [word, index, values @ ..] = line.as_slice() else { continue };
         let Ok(index) = index.parse() else { continue };
         if !matches!(word.as_str(), "name" | "capability" | "memory" | "uuid") {

@@ -1,9 +1,9 @@
-//! What a child would run, before it runs.
+//! The trust check before a child loads a library.
 //!
-//! Takes a library and the directories it may find others in; gives the directories that the child is told of, or the
-//! first file or directory that somebody else could have written. All that the model of the loader maps for the library is
-//! looked at, and so is every library of its directory, of its neighbours' and of the run paths: some are opened by name
-//! later. Never loads anything.
+//! Takes a library and the directories to search; gives the directories that the child may search, or the first file or
+//! directory that another user may write to. Checks every object that the model of the loader maps for the library, and
+//! every library of its directory, of the neighbours and of the run paths: some are opened by name later. Never loads
+//! anything.
 
 use crate::host::{Host, Untrusted, trusted, trusted_libraries};
 use crate::loader::Objects;
@@ -13,14 +13,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Directories that were looked at: what is trusted once stays so, for nobody else can change it.
+/// The directories checked so far. A trusted directory stays trusted: nobody else can change it.
 #[derive(Debug, Default)]
-pub(super) struct Looked(Mutex<BTreeMap<PathBuf, Result<(), Arc<Untrusted>>>>);
+pub(super) struct Checked(Mutex<BTreeMap<PathBuf, Result<(), Arc<Untrusted>>>>);
 
-impl Looked {
-    /// As [`trusted_libraries`]. Of a directory that ld.so searches anyway only the directory counts.
+impl Checked {
+    /// As [`trusted_libraries`]; of a default directory of ld.so, only the directory itself is checked.
     fn directory(&self, loader: &Loader, dir: &Path) -> Result<(), Arc<Untrusted>> {
-        let known = |looked: &Self| looked.0.lock().unwrap_or_else(PoisonError::into_inner).get(dir).cloned();
+        let known = |checked: &Self| checked.0.lock().unwrap_or_else(PoisonError::into_inner).get(dir).cloned();
         if let Some(known) = known(self) {
             return known;
         }
@@ -34,8 +34,8 @@ impl Looked {
         found
     }
 
-    /// The neighbours that may be searched, where all that would be mapped for `library` is trusted. `list` makes an
-    /// `LD_LIBRARY_PATH` of directories.
+    /// The neighbours that may be searched, if every object that would be mapped for `library` is trusted. `list` makes
+    /// an `LD_LIBRARY_PATH` of directories.
     pub(super) fn library(
         &self,
         program: &Path,
@@ -63,10 +63,10 @@ impl Looked {
         let objects = Objects::new(&host);
         let loader = Loader::new(&objects);
         let mut map = LinkMap::new(&loader);
-        // Where it cannot be read, what the library needs is foretold without it.
+        // If the program cannot be read, the link map starts with the library.
         let caller = map.start(program).is_ok().then_some(0);
         map.open(library.as_os_str(), caller);
-        // The program is our own.
+        // The program is part of cudashim.
         for mapped in map.objects().iter().skip(usize::from(caller.is_some())) {
             trusted(&mapped.path)?;
             for dir in loader.run_path(&mapped.path, &mapped.object) {
@@ -77,7 +77,7 @@ impl Looked {
     }
 }
 
-/// The first of the files that a child had mapped which somebody else could have written: it was not foreseen.
-pub(super) fn unforeseen<'m>(mapped: impl Iterator<Item = &'m OsStr>) -> Option<Untrusted> {
+/// The first file mapped in a child that another user may write to: the model of the loader did not predict it.
+pub(super) fn unpredicted<'m>(mapped: impl Iterator<Item = &'m OsStr>) -> Option<Untrusted> {
     mapped.map(Path::new).find_map(|path| trusted(path).err().filter(|why| !why.is_missing()))
 }

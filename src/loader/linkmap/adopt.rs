@@ -1,4 +1,4 @@
-//! A link map as a process really has it: given, not predicted.
+//! The link map of a running process: observed, not predicted.
 
 use super::{LinkMap, Object, Rule};
 use crate::host::FileId;
@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 impl LinkMap<'_> {
-    /// The place of an object among [`LinkMap::objects`], by the file it is.
+    /// The index of an object in [`LinkMap::objects`], by its file.
     #[must_use]
     pub fn by_file(&self, id: FileId) -> Option<usize> {
         self.objects.iter().position(|mapped| mapped.object.stat.id == id)
     }
 
-    /// Takes objects as they are mapped in a process, the program first; what they need is looked for among them, and
-    /// nothing is searched.
+    /// Takes the mapped objects of a process, the program first; resolves what they need among them, without a search.
     pub fn adopt(&mut self, mapped: impl IntoIterator<Item = (PathBuf, Arc<Object>)>) {
         self.interpreter = None;
         for (path, object) in mapped {
@@ -25,7 +24,7 @@ impl LinkMap<'_> {
             let needed = self.objects.get(index).map(|mapped| mapped.object.facts.needed.clone()).unwrap_or_default();
             let found: Vec<usize> = needed.iter().filter_map(|name| self.names.of(name)).collect();
             for needed in &found {
-                // Who needs whom may run in a circle; who loaded whom may not.
+                // Needs may be circular; loaders must not be.
                 let loaders = std::iter::successors(Some(index), |at| self.objects.get(*at).and_then(|it| it.loader));
                 let above = loaders.take(self.objects.len()).any(|above| above == *needed);
                 if let Some(needed) = self.objects.get_mut(*needed).filter(|_| !above && Some(*needed) != self.program)

@@ -1,4 +1,4 @@
-//! Where a search would end that a mapped object asks for, with `LD_LIBRARY_PATH` and without. Nothing is mapped.
+//! Resolves a name for a mapped object, with `LD_LIBRARY_PATH` and without, and maps nothing.
 
 use super::super::search::{Process, Requester, Rule, Search};
 use super::LinkMap;
@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 impl LinkMap<'_> {
-    /// As it would be if `LD_LIBRARY_PATH` were not set: what stands behind its hits.
+    /// The same as if `LD_LIBRARY_PATH` were not set.
     #[must_use]
     pub fn without_library_path(mut self) -> Self {
         self.is_unsearched = true;
@@ -14,14 +14,14 @@ impl LinkMap<'_> {
         self
     }
 
-    /// Where the search for a bare name ends that the object at `index` asks for, and by which rule; nothing is mapped.
+    /// The path that a bare name resolves to for the object at `index`, and the rule.
     #[must_use]
     pub fn search_from(&self, index: usize, name: &OsStr) -> Option<(PathBuf, Rule)> {
         self.search_in(index, name, &self.process)
     }
 
-    /// Where run paths lead the object at `index` that asks for a bare name: its `DT_RUNPATH`, else the `DT_RPATH`s of it
-    /// and of those that loaded it. `LD_LIBRARY_PATH` is passed over, though ld.so looks there between the two.
+    /// The path that a bare name resolves to for the object at `index` by run paths alone: its `DT_RUNPATH`, else the
+    /// `DT_RPATH`s of it and of its loaders. `LD_LIBRARY_PATH`, which ld.so searches between the two, is ignored.
     #[must_use]
     pub fn run_paths_from(&self, index: usize, name: &OsStr) -> Option<PathBuf> {
         let process = Process { library_path: Vec::new(), ..self.process };

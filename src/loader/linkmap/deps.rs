@@ -1,6 +1,6 @@
-//! What objects need and filter, breadth first, as `_dl_map_object_deps` (`elf/dl-deps.c`) goes through it.
+//! Maps needed objects and filters, breadth first, as `_dl_map_object_deps` (`elf/dl-deps.c`).
 //!
-//! Takes the roots of a stage; maps all they reach, and gives the search list. Never goes on where ld.so would not.
+//! Takes the roots of a stage; maps all they reach, and returns the search list. Stops where ld.so would.
 
 use super::super::failure::Words;
 use super::{LinkMap, Listed, Missing};
@@ -10,10 +10,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl LinkMap<'_> {
-    /// Follows the needed entries of `roots`; gives all they reach, breadth first, a filter's object before the filter.
+    /// Follows the needed entries of `roots`; returns all they reach, breadth first, a filter's object before the
+    /// filter.
     ///
-    /// Libraries that filter each other are moved before each other for ever: glibc keeps the list on its stack, and dies
-    /// once that is used up. Nothing is new any more then, which tells it.
+    /// Libraries that filter each other are moved before each other without end: glibc keeps the list on its stack,
+    /// and dies when that is full. The sign is that nothing new appears.
     pub(super) fn map_needed(&mut self, roots: &[usize]) -> Vec<usize> {
         let mut known = Known::default();
         for root in roots {
@@ -26,7 +27,7 @@ impl LinkMap<'_> {
             }
             again = if known.walked(index) { again + 1 } else { 0 };
             if again > ROUNDS * known.list.len() {
-                self.goes_round(moved.0, moved.1);
+                self.record_circle(moved.0, moved.1);
                 break;
             }
             self.walk(index);
@@ -47,8 +48,8 @@ impl LinkMap<'_> {
         known.list.into_iter().map(|(index, _)| index).collect()
     }
 
-    /// The object at `by` filters the one at `of`, which leads back to it by filters.
-    fn goes_round(&mut self, by: usize, of: usize) {
+    /// Records that the object at `by` filters the one at `of`, whose filters reach `by`.
+    fn record_circle(&mut self, by: usize, of: usize) {
         let Some((by, of)) = self.objects.get(by).zip(self.objects.get(of)) else { return };
         let (needed_by, path) = (by.path.clone(), of.path.clone());
         let name = of.names.first().cloned().unwrap_or_else(|| path.clone().into_os_string());
@@ -58,7 +59,7 @@ impl LinkMap<'_> {
         self.missing.push(Missing { name, needed_by, unusable, words, startup });
     }
 
-    /// What the object at `index` led to, and which of it are filters' objects.
+    /// The dependencies of the object at `index`, each with whether it is a filter's.
     fn dependencies(&self, index: usize) -> Vec<(usize, bool)> {
         self.objects.get(index).and_then(|mapped| mapped.led_to.clone()).unwrap_or_default()
     }
@@ -69,7 +70,7 @@ impl LinkMap<'_> {
         self.list.insert(at, Listed::Object(moved));
     }
 
-    /// Maps what the object at `index` needs, if that was not done by an earlier `dlopen`.
+    /// Maps what the object at `index` needs, unless an earlier `dlopen` did.
     fn walk(&mut self, index: usize) {
         let Some(mapped) = self.objects.get(index).filter(|mapped| mapped.led_to.is_none()) else { return };
         let (object, path) = (Arc::clone(&mapped.object), mapped.path.clone());
@@ -89,7 +90,7 @@ impl LinkMap<'_> {
             let handed = self.handed.get(&expanded).map(|file| file.clone().into_os_string());
             match self.find(handed.as_ref().unwrap_or(&expanded), Some(index), None, role) {
                 Ok(needed) if handed.is_some() => {
-                    // The name stays one of its own: it is what versions are asked of.
+                    // The object keeps the name: version needs refer to it.
                     self.names.add(&expanded, needed);
                     found.push((needed, false));
                 }
@@ -106,13 +107,13 @@ impl LinkMap<'_> {
     }
 }
 
-/// `struct list` of `elf/dl-deps.c`: the search list in the making, each object with whether it was gone through.
+/// `struct list` of `elf/dl-deps.c`: the search list under construction, each object with whether it was visited.
 #[derive(Default)]
 struct Known {
     list: Vec<(usize, bool)>,
     /// `l_reserved`.
     seen: BTreeSet<usize>,
-    /// Those that were gone through, once at least.
+    /// Objects that were visited at least once.
     walked: BTreeSet<usize>,
 }
 
@@ -121,7 +122,7 @@ impl Known {
         self.seen.insert(index)
     }
 
-    /// Whether an object was gone through before.
+    /// Whether an object was visited before.
     fn walked(&mut self, index: usize) -> bool {
         !self.walked.insert(index)
     }
@@ -132,7 +133,7 @@ impl Known {
         }
     }
 
-    /// Puts an object before the place of its filter, unless it stands before it already.
+    /// Moves an object before its filter, unless it precedes it already.
     fn put_before(&mut self, place: usize, index: usize) -> bool {
         if !self.mark(index) {
             let later = self.list.iter().skip(place + 1).position(|(known, _)| *known == index);
@@ -144,7 +145,7 @@ impl Known {
     }
 }
 
-/// What is wrong with a library that filters one by which it is filtered.
-pub const FILTER_CIRCLE: &str = "filters what filters it, and ld.so goes round until its stack is used up";
-/// How often as many objects as there are may be gone through again, nothing new among them, before it is a circle.
+/// The fault of a library that filters its own filter.
+pub const FILTER_CIRCLE: &str = "its filters form a circle, which overflows ld.so's stack";
+/// How many rounds over all objects, without a new one, count as a circle.
 const ROUNDS: usize = 2;

@@ -1,7 +1,7 @@
-//! An answer as it is kept: one small file, all that the start of a program has to read.
+//! The stored form of an answer: one small file, the only one that a program start reads.
 //!
-//! Takes what was found and under which conditions; gives the text, and back. A text that is cut, or of another release, is
-//! no answer.
+//! Takes a result and its conditions; gives the text, and parses it. A truncated text, or one of another cudashim
+//! release, is no answer.
 
 use super::files::Known;
 use crate::check::Standing;
@@ -13,18 +13,18 @@ use std::path::Path;
 
 const FIRST: &str = "cudashim-answer\t1";
 
-/// What was found.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The image of this name.
+    /// The image with this name.
     Image(String),
-    /// Nothing is to be handed out: why.
+    /// Nothing to hand out; the reason.
     Nothing(String),
-    /// Nothing is to be handed out, and nobody is to ask again: why.
+    /// Nothing to hand out, and no process may ask again; the reason.
     Bare(String),
-    /// The program may start any environment, and each asks for its own.
+    /// The program may start any environment, and each asks for its own plan.
     Open,
-    /// Who provides a stranger's libraries.
+    /// The provider of a stranger's libraries.
     Standing(Standing),
 }
 
@@ -32,13 +32,13 @@ pub(super) enum Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) found: Found,
-    /// Which door reaches the program of the command.
+    /// Which mechanism reaches the program of the command.
     pub(super) target: Target,
-    /// What whoever starts the command must know.
+    /// Warnings for the user who starts the command.
     pub(super) warnings: Vec<String>,
-    /// Why it is not to be started.
+    /// Reasons not to start the command.
     pub(super) stops: Vec<String>,
-    /// The files of the cache that it needs.
+    /// The cache files that it needs.
     pub(super) files: Vec<Known>,
 }
 
@@ -68,12 +68,12 @@ impl Answer {
         text + "stamps\n" + &stamps.to_text() + "end\n"
     }
 
-    /// The answer in a text, where all that it was found under still holds; `dir` is that of its files.
+    /// Parses an answer if all its conditions still hold; `dir` is the cache directory.
     pub(super) fn if_it_holds(text: &str, host: &Host, dir: &Path) -> Option<Self> {
         let (head, stamps) = text.split_once("stamps\n")?;
         let stamps = stamps.strip_suffix("end\n")?;
         let answer = Self::parse(head)?;
-        let holds = answer.files.iter().all(|file| file.stands(dir)) && Stamps::text_holds(stamps, host);
+        let holds = answer.files.iter().all(|file| file.is_intact(dir)) && Stamps::text_holds(stamps, host);
         holds.then_some(answer)
     }
 
@@ -121,7 +121,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn text_round_trips_and_a_cut_one_is_none() {
+    fn truncated_text_is_none() {
         let host = Host::new("/".into(), BTreeMap::new(), "/".into());
         let dir = tempfile::tempdir().unwrap();
         let known = super::super::files::put(dir.path(), "a.image", b"x").unwrap();

@@ -1,7 +1,7 @@
-//! The name of a question: a digest of all that can change its answer and is not seen in a file.
+//! The name of a question: a digest of everything that can change its answer and is not read from a file.
 //!
-//! Takes a request and a machine; gives 32 hex digits. Reads no file but for the devices that stand for the machine: nodes
-//! and containers that share a cache have the same paths, and another file system behind them.
+//! Takes a request and a machine; gives 32 hex digits. Reads no file, only devices that identify the machine: nodes
+//! and containers that share a cache have the same paths on different file systems.
 
 use super::files;
 use crate::host::escape;
@@ -14,12 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A question as text that grows.
+/// A question as text under construction.
 #[derive(Clone)]
 pub(super) struct Key(String);
 
 impl Key {
-    /// The environment as far as it matters, and this program itself.
+    /// The relevant environment, and this program itself.
     pub(super) fn new(host: &Host) -> Self {
         let mut key = Self(String::with_capacity(4096));
         key.add("version", OsStr::new(env!("CARGO_PKG_VERSION")));
@@ -38,7 +38,7 @@ impl Key {
         key
     }
 
-    /// What is asked for, and the devices of the directories where it will be looked for first.
+    /// The request, and the devices of the directories that it searches first.
     pub(super) fn of_request(host: &Host, request: &Request, command: Option<&Command>) -> Self {
         let mut key = Self::new(host);
         key.add("question", OsStr::new(&request.question(host, command)));
@@ -56,7 +56,7 @@ impl Key {
         key
     }
 
-    /// One more fact.
+    /// Appends a fact.
     pub(super) fn add(&mut self, label: &str, value: &OsStr) {
         for part in [label, "=", &escape::bytes(value.as_bytes()), "\n"] {
             self.0.push_str(part);
@@ -68,8 +68,7 @@ impl Key {
     }
 }
 
-/// Whether anything is looked for relative to the working directory: packages in it, or an element of a path list
-/// that is empty or relative.
+/// Whether the working directory is searched: for packages, or through a relative or empty element of a path list.
 fn cwd_matters(host: &Host) -> bool {
     let relative = |name| {
         host.env(name).is_some_and(|list| {

@@ -1,4 +1,4 @@
-//! The reader of images that the shim's is held against: every check of it, and every record for whoever looks.
+//! The reader of images, with every check of the shim's reader, which is tested against it.
 
 use super::{HEADER, ImageError, MAGIC, RECORD, SIZE_LIMIT, STRING_LIMIT, TABLES, VERSION};
 use crate::host::FileId;
@@ -7,22 +7,22 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// What an image holds.
+/// The content of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageView {
     /// The libraries in the order they can be loaded.
     pub libraries: Vec<ImageLibrary>,
     /// Bare names, and the paths that are replaced, ascending: name, index of the library, whether it is not the soname.
     pub names: Vec<(Vec<u8>, usize, bool)>,
-    /// Ascending: the file of each object that the set was proven for, with zeros; and the file of each program it is for,
+    /// Ascending: the file of each object that the set was proven for, with zeros; and the file of each program of the plan,
     /// with the directory that it is started from.
     pub ids: Vec<[FileId; 2]>,
 }
 
-/// A file that is handed out.
+/// A library of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageLibrary {
-    /// The name it answers to.
+    /// Its soname.
     pub soname: Vec<u8>,
     /// The file; absolute.
     pub path: PathBuf,
@@ -34,7 +34,7 @@ pub struct ImageLibrary {
     pub mtime: i64,
     /// How it is handed out.
     pub how: How,
-    /// Whether it is one of the consumer's own, which is kept and never loaded by itself.
+    /// Whether it is one of the consumer's own, which is kept and never preloaded.
     pub own: bool,
 }
 
@@ -42,13 +42,13 @@ impl ImageView {
     /// Reads the bytes of an image.
     ///
     /// # Errors
-    /// [`ImageError::Malformed`] where the shim refuses them.
+    /// [`ImageError::Malformed`] wherever the shim refuses them.
     pub fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
         let frame = Frame::check(bytes).map_err(ImageError::Malformed)?;
         frame.view().map_err(ImageError::Malformed)
     }
 
-    /// The library that a bare name leads to, aliases followed.
+    /// The library that a bare name resolves to, aliases followed.
     #[must_use]
     pub fn lookup(&self, name: &[u8]) -> Option<&ImageLibrary> {
         let at = self.names.binary_search_by(|(known, ..)| known.as_slice().cmp(name)).ok()?;
@@ -58,7 +58,7 @@ impl ImageView {
 
 type Checked<T> = Result<T, &'static str>;
 
-/// The tables of an image that lies within its bounds.
+/// The tables of an image, within its bounds.
 struct Frame<'b> {
     tables: [&'b [u8]; TABLES],
     strings: &'b [u8],
@@ -67,13 +67,13 @@ struct Frame<'b> {
 impl<'b> Frame<'b> {
     fn check(bytes: &'b [u8]) -> Checked<Self> {
         if bytes.len() < HEADER || bytes.len() > SIZE_LIMIT || !bytes.starts_with(MAGIC) {
-            return Err("its head or its size is that of no image");
+            return Err("its header or its size is not that of an image");
         }
         if word(bytes, 8) != VERSION {
             return Err("it is of another version");
         }
         if word(bytes, 12) as usize != bytes.len() {
-            return Err("it has another size than it says");
+            return Err("its size is not the one in its header");
         }
         let part = |at: usize, size: usize| {
             let (start, count) = (word(bytes, at) as usize, word(bytes, at + 4) as usize);
@@ -122,7 +122,7 @@ impl<'b> Frame<'b> {
 
     fn lib(&self, index: u32) -> Checked<usize> {
         let index = index as usize;
-        if index < self.count(0) { Ok(index) } else { Err("a record names a library that there is none of") }
+        if index < self.count(0) { Ok(index) } else { Err("a record has the index of no library") }
     }
 
     fn view(&self) -> Checked<ImageView> {
@@ -163,7 +163,7 @@ impl<'b> Frame<'b> {
                 0 => How::Preload,
                 1 => How::Redirect,
                 2 | 3 => How::Keep,
-                _ => return Err("a library is handed out in no known way"),
+                _ => return Err("the kind of a library is unknown"),
             },
         })
     }

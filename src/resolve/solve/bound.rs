@@ -1,8 +1,7 @@
-//! The least a branch can cost, and what it leaves possible within the limit.
+//! The lower bound of the cost of a branch, and the items that stay possible within the limit.
 //!
-//! Every figure here is a lower bound, so what is cut could not have been part of a better set:
-//! cost fields are sums, sums of minima do not exceed minima of sums, and that holds for the
-//! order in which fields are compared as for numbers.
+//! Every figure is a lower bound, so no cut item is part of a better set: cost fields are sums, sums of minima do not
+//! exceed minima of sums, and both hold for the order of fields as for numbers.
 
 use super::bits::Bits;
 use super::model::Key;
@@ -11,15 +10,14 @@ use super::search::{Search, State, Status};
 /// The cheapest way to serve the open sonames of one group from each of its releases.
 struct Block {
     group: usize,
-    /// Per release that some open item has, ascending: the sum, or none if a soname that must be
-    /// served has nothing of it.
+    /// Per release of an open item, ascending: the sum, or none if a required soname has no item of it.
     sums: Vec<(usize, Option<u128>)>,
     least: u128,
 }
 
 impl Search<'_> {
-    /// Removes what cannot be part of a set within the limit. None if there is no such set, else
-    /// whether anything was removed.
+    /// Removes the items that cannot be part of a set within the limit. None if there is no such set, else whether any
+    /// item was removed.
     pub(super) fn cut(&mut self, state: &mut State) -> Option<bool> {
         let model = self.model;
         let mut least = state.spent;
@@ -54,7 +52,7 @@ impl Search<'_> {
             let mut out = Vec::new();
             for item in state.open.within(&model.sonames[at].items) {
                 let own = &model.items[item];
-                // What the rest costs at least, beside this item.
+                // The lower bound of the rest, beside this item.
                 let rest = match (block, own.release) {
                     (None, _) => Some(least - cheapest),
                     (Some(block), Some(release)) => block
@@ -62,7 +60,7 @@ impl Search<'_> {
                         .map(|sum| least - block.least + sum - self.cheapest(state, at, Some(release)).unwrap_or(0)),
                     (Some(block), None) => Some(least - block.least),
                 };
-                // What leaves a soft soname out may spare its root as well.
+                // Leaving a soft soname out may save its root too.
                 let outlook = self.outlook(state, item);
                 let roots = if outlook == Some(0) { roots } else { used };
                 let opens = usize::from(!state.roots.has(own.root));
@@ -93,8 +91,7 @@ impl Search<'_> {
         Some(removed)
     }
 
-    /// What an item costs beside its own cost, as it leaves nothing for some soft soname. None if
-    /// it leaves nothing for one that must be served.
+    /// The cost of the soft sonames that an item leaves without items. None if it leaves a required one without.
     fn outlook(&mut self, state: &State, item: usize) -> Option<u128> {
         if !self.look_ahead {
             return Some(0);
@@ -119,13 +116,13 @@ impl Search<'_> {
         Some(more)
     }
 
-    /// Whether a group is of one release, so that its sonames are best bounded together.
+    /// Whether a group must be of one release, so that its sonames have a common bound.
     fn is_block(&self, group: usize) -> bool {
         self.off.is_empty() || !self.off.contains(&Key::OneRelease(group))
     }
 
-    /// The cheapest way to deal with a soname, at one release (or of unknown release) if one is
-    /// given. None if it must be served and cannot.
+    /// The cheapest way to serve or leave out a soname, at one release (or of unknown release) if given. None if it is
+    /// required and cannot be served.
     fn cheapest(&self, state: &State, soname: usize, release: Option<usize>) -> Option<u128> {
         let items = state.open.within(&self.model.sonames[soname].items);
         let least = items
@@ -141,7 +138,7 @@ impl Search<'_> {
         }
     }
 
-    /// None if no release serves what must be served.
+    /// None if no release serves the required sonames.
     fn block(&self, state: &State, group: usize) -> Option<Block> {
         let model = self.model;
         let open: Vec<usize> = (0..model.sonames.len())
@@ -159,7 +156,7 @@ impl Search<'_> {
         };
         let sums: Vec<(usize, Option<u128>)> =
             releases.into_iter().map(|release| (release, sum(Some(release)))).collect();
-        // All of unknown release, or all left out, is no release's sum.
+        // All of unknown release, or all left out: in no release's sum.
         let unreleased = open.iter().try_fold(0_u128, |sum, &at| {
             let items = state.open.within(&model.sonames[at].items);
             let least = items.filter(|&item| model.items[item].release.is_none()).map(|item| self.costs[item]).min();
@@ -173,11 +170,11 @@ impl Search<'_> {
         Some(Block { group, sums, least })
     }
 
-    /// The fewest installations a set here can be of: those in use, and one for each of some open
-    /// sonames that have no installation in common, and none in use.
+    /// The fewest installations of a set here: those in use, and one for each of some open sonames with no installation
+    /// in common, and none in use.
     ///
-    /// A soft soname counts as well, as leaving it out costs more than any number of roots; but
-    /// not in a block, whose sum may have it left out already.
+    /// A soft soname counts too, since leaving it out costs more than any number of roots; not in a block, whose sum
+    /// may leave it out already.
     fn least_roots(&self, state: &State) -> usize {
         let used = state.roots.count();
         if !self.count_roots {
@@ -212,7 +209,7 @@ impl Search<'_> {
         fewest
     }
 
-    /// Whether a set here could go before the best one in the written order.
+    /// Whether a set here may come before the best one in the documented order.
     pub(super) fn may_go_first(&self, state: &State) -> bool {
         let Some(best) = &self.best else { return true };
         let least = self.model.sonames.iter().enumerate().map(|(at, soname)| match state.status[at] {

@@ -1,18 +1,18 @@
-//! A given set against the rules: what it costs, and which rule a member of it breaks.
+//! A given set against the rules: its cost, and the rule that another copy would break in it.
 //!
-//! Takes a set and asks the oracle where a rule is about symbols. Shares no code with the search
-//! but the rules between two items.
+//! Takes a set; queries the oracle where a rule is about symbols. Shares only the rules between two items with the
+//! search.
 
 use std::collections::BTreeSet;
 
-use super::asked::Asked;
+use super::answers::Answers;
 use super::cost::Cost;
-use super::model::{Item, Key, Model, Set, Wanted};
+use super::model::{GoalKind, Item, Key, Model, Set};
 use super::pairs;
 use super::problem::{Explain, MissingSymbol, Release, SymbolSetId};
 use super::refusal::{Preference, Refusal};
 
-/// What a set costs.
+/// The cost of a set.
 pub(super) fn cost(model: &Model<'_>, set: &Set) -> Cost {
     let mut cost = Cost::default();
     let mut roots = BTreeSet::new();
@@ -28,7 +28,7 @@ pub(super) fn cost(model: &Model<'_>, set: &Set) -> Cost {
     cost.roots = roots.len() as u64;
     for (at, soname) in model.sonames.iter().enumerate() {
         if soname.servable && set[at].is_none() {
-            if soname.wanted > Wanted::Not {
+            if soname.goal > GoalKind::None {
                 cost.unserved += 1;
             } else if needed[at] {
                 cost.unserved_needs += 1;
@@ -38,18 +38,17 @@ pub(super) fn cost(model: &Model<'_>, set: &Set) -> Cost {
     cost
 }
 
-/// Tells why a copy is not the one chosen.
+/// Finds why a copy is not the chosen one.
 pub(super) struct Critic<'m> {
     pub(super) model: &'m Model<'m>,
-    pub(super) asked: &'m mut Asked,
+    pub(super) answers: &'m mut Answers,
     pub(super) set: &'m Set,
 }
 
 impl Critic<'_> {
-    /// The first rule `item` breaks in the place of the copy chosen for its soname, else the
-    /// preference that goes against it.
+    /// The first rule that `item` breaks in place of the chosen copy of its soname, else the preference against it.
     pub(super) fn refusal(&mut self, item: usize) -> Refusal {
-        // A missing symbol is a cause one can look up; that a group comes from one release is our rule because of it.
+        // An undefined symbol comes before the rule of one release, which exists because of it.
         let broken = self.alone(item).or_else(|| self.other_major(item)).or_else(|| self.symbols(item));
         if let Some(refusal) = broken.or_else(|| self.beside(item)) {
             return refusal;
@@ -59,7 +58,7 @@ impl Critic<'_> {
         }
         let mut other = self.set.clone();
         other[self.model.items[item].soname] = Some(item);
-        drop_unasked(self.model, &mut other);
+        drop_unneeded(self.model, &mut other);
         if let Some(group) =
             (0..self.model.groups.len()).find(|&group| pairs::holder(self.model, &other, group).is_some())
         {
@@ -68,7 +67,7 @@ impl Critic<'_> {
         Refusal::Worse(self.preference(item, &other))
     }
 
-    /// The first rule it breaks whatever else is chosen, symbols aside.
+    /// The first rule that it breaks in every set, symbols aside.
     fn alone(&self, item: usize) -> Option<Refusal> {
         let model = self.model;
         let problem = model.problem;
@@ -80,7 +79,7 @@ impl Critic<'_> {
             Key::Fixed(_) => soname.fixed.map(|path| Refusal::NotFixed { path: path.to_owned() }),
             Key::ExactRelease(at) => model.bound.get(at).map(|(_, demand)| Refusal::NotTheRelease {
                 release: own.version.clone(),
-                wanted: demand.prefix.clone(),
+                required: demand.prefix.clone(),
                 consumer: demand.consumer.clone(),
             }),
             Key::Built => own.cuda.zip(problem.built.as_ref()).map(|(cuda, built)| Refusal::OtherMajor {
@@ -110,7 +109,7 @@ impl Critic<'_> {
         Some(Refusal::OtherMajor { major: cuda.major, of: "the set".to_owned(), not: its.major })
     }
 
-    /// The first rule it breaks with another member of the set, symbols and majors aside.
+    /// The first rule that it breaks with another member of the set, symbols and majors aside.
     fn beside(&self, item: usize) -> Option<Refusal> {
         let model = self.model;
         let own = &model.items[item];
@@ -121,7 +120,7 @@ impl Critic<'_> {
             others()
                 .filter(|&other| own.group.is_some() && model.items[other].group == own.group)
                 .filter(|&other| !pairs::of_one_release(own, &model.items[other]))
-                // The shortest name of a family is the one people know it by.
+                // The shortest name of a group is the best known.
                 .min_by_key(|&other| (model.candidate(other).soname.len(), other))
                 .map(|other| Refusal::OtherRelease {
                     than: name(other),
@@ -165,7 +164,7 @@ impl Critic<'_> {
         Some(Refusal::OtherDirectory { group: self.model.groups[group].name.to_owned() })
     }
 
-    /// The first symbol that binds wrongly with it in the set.
+    /// The first symbol that would be undefined with it in the set.
     fn symbols(&mut self, item: usize) -> Option<Refusal> {
         let model = self.model;
         let own = &model.items[item];
@@ -195,12 +194,12 @@ impl Critic<'_> {
 
     fn missing(&mut self, symbols: SymbolSetId, item: usize) -> Option<MissingSymbol> {
         match self.model.problem.policy.explain {
-            Explain::Fully => self.asked.ask(self.model, symbols, item).cloned(),
-            Explain::AsKnown => self.asked.known(symbols, item).cloned(),
+            Explain::Fully => self.answers.query(self.model, symbols, item).cloned(),
+            Explain::AsKnown => self.answers.known(symbols, item).cloned(),
         }
     }
 
-    /// A library it cannot be loaded without, and that the set does not have.
+    /// A library that it needs and that is not in the set.
     fn needs(&self, item: usize) -> Option<Refusal> {
         let model = self.model;
         let mut links = model.items[item].needs.iter();
@@ -214,7 +213,7 @@ impl Critic<'_> {
         })
     }
 
-    /// The first preference by which the set goes before `other`, which has `item` instead.
+    /// The first preference for the set over `other`, which has `item` instead.
     fn preference(&self, item: usize, other: &Set) -> Preference {
         let model = self.model;
         let (ours, its) = (cost(model, self.set), cost(model, other));
@@ -244,15 +243,16 @@ impl Critic<'_> {
     }
 }
 
-/// Removes what nobody asks for any more.
-fn drop_unasked(model: &Model<'_>, set: &mut Set) {
-    let mut asked: Vec<usize> = (0..model.sonames.len()).filter(|&at| model.sonames[at].wanted > Wanted::Not).collect();
+/// Removes the copies that are no longer needed.
+fn drop_unneeded(model: &Model<'_>, set: &mut Set) {
+    let mut needed: Vec<usize> =
+        (0..model.sonames.len()).filter(|&at| model.sonames[at].goal > GoalKind::None).collect();
     let mut seen = vec![false; model.sonames.len()];
-    while let Some(at) = asked.pop() {
+    while let Some(at) = needed.pop() {
         if !seen[at] {
             seen[at] = true;
             let needs = set[at].map_or(&[][..], |item| &model.items[item].needs);
-            asked.extend(needs.iter().map(|link| link.soname));
+            needed.extend(needs.iter().map(|link| link.soname));
         }
     }
     for (slot, seen) in set.iter_mut().zip(seen) {

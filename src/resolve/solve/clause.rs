@@ -1,31 +1,30 @@
-//! The facts of a conflict in the user's choices.
+//! The facts of a conflict in words.
 //!
-//! Takes the keys of a conflict and what is known of symbols; gives one clause per key. Names
-//! files, sonames, releases and symbols; says once what holds for several copies.
+//! Takes the keys of a conflict and the known answers about symbols; gives one clause per key, with files, sonames,
+//! releases and symbols. Joins facts that hold for several copies.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use super::asked::Asked;
+use super::answers::Answers;
 use super::model::{Key, Model};
 use super::no_solution::{Clause, Fact};
 use super::problem::{Bar, Conflict, CudaRelease, MissingSymbol, ReleaseDemand, SymbolSetId};
 use super::rule::Rule;
 
-/// How many things of a kind are named before the rest is counted.
+/// The most items named in a list; the rest is counted.
 const NAMED: usize = 3;
 
 /// One clause per key.
-pub(super) fn say(model: &Model<'_>, asked: &Asked, keys: &[Key]) -> Vec<Clause> {
-    // What the conflict is about: the sonames its keys name.
+pub(super) fn clauses(model: &Model<'_>, answers: &Answers, keys: &[Key]) -> Vec<Clause> {
     let about: BTreeSet<usize> = keys.iter().flat_map(|&key| sonames(model, key)).collect();
-    let teller = Teller { model, asked, about };
+    let wording = Wording { model, answers, about };
     keys.iter()
         .map(|&key| Clause {
             rule: rule(key),
             fact: fact(model, key),
-            says: teller.says(key),
-            hints: teller.hints(key),
+            says: wording.sentence(key),
+            hints: wording.hints(key),
         })
         .collect()
 }
@@ -42,7 +41,7 @@ fn rule(key: Key) -> Rule {
         Key::ExactRelease(_) => Rule::ExactRelease,
         Key::Barred(..) => Rule::Barred,
         Key::Forbidden(_) => Rule::Forbidden,
-        Key::Served(..) | Key::Want(_) => Rule::Served,
+        Key::Served(..) | Key::Goal(_) => Rule::Served,
         Key::Fixed(_) => Rule::Fixed,
     }
 }
@@ -64,14 +63,14 @@ fn fact(model: &Model<'_>, key: Key) -> Fact {
         Key::Forbidden(at) => Fact::Forbidden(model.forbidden[at].to_owned()),
         Key::Served(user, provider) => Fact::Needs(name(user), name(provider)),
         Key::Fixed(at) => Fact::Fixed(name(at)),
-        Key::Want(at) => Fact::Want(name(at)),
+        Key::Goal(at) => Fact::Goal(name(at)),
     }
 }
 
-/// The sonames a key itself names.
+/// The sonames in a key.
 fn sonames(model: &Model<'_>, key: Key) -> Vec<usize> {
     match key {
-        Key::Linker(at) | Key::Barred(at, _) | Key::Fixed(at) | Key::Want(at) => vec![at],
+        Key::Linker(at) | Key::Barred(at, _) | Key::Fixed(at) | Key::Goal(at) => vec![at],
         Key::Symbols(user, provider) | Key::Served(user, provider) => vec![user, provider],
         Key::Demand(at) => {
             let demand = model.demands[at].1;
@@ -87,17 +86,18 @@ fn sonames(model: &Model<'_>, key: Key) -> Vec<usize> {
     }
 }
 
-struct Teller<'m> {
+struct Wording<'m> {
     model: &'m Model<'m>,
-    asked: &'m Asked,
+    answers: &'m Answers,
+    /// The sonames of the conflict.
     about: BTreeSet<usize>,
 }
 
-impl Teller<'_> {
-    fn says(&self, key: Key) -> String {
+impl Wording<'_> {
+    fn sentence(&self, key: Key) -> String {
         let model = self.model;
         match key {
-            Key::Want(at) => self.wanted(at),
+            Key::Goal(at) => self.goal(at),
             Key::Served(user, provider) => {
                 let (user, name) = (model.sonames[user].name, model.sonames[provider].name);
                 format!("{user} needs {name}{}", self.none_found(provider))
@@ -144,25 +144,25 @@ impl Teller<'_> {
             Key::Demand(at) => {
                 let demand = model.demands[at].1;
                 let providers = sonames(model, key);
-                let lacking = providers.into_iter().flat_map(|at| self.lacking(demand.symbols, at));
-                self.takes(&demand.consumer, &demand.soname, &lacking.collect::<Vec<_>>())
+                let undefined = providers.into_iter().flat_map(|at| self.undefined(demand.symbols, at));
+                self.needs(&demand.consumer, &demand.soname, &undefined.collect::<Vec<_>>())
             }
             Key::Symbols(user, provider) => {
                 let needers = model.sonames[provider].needers.iter();
-                let lacking = needers
+                let undefined = needers
                     .filter(|(item, _)| model.items[*item].soname == user && self.fits(*item))
-                    .flat_map(|&(_, symbols)| self.lacking(symbols, provider));
+                    .flat_map(|&(_, symbols)| self.undefined(symbols, provider));
                 let (user, provider) = (model.sonames[user].name, model.sonames[provider].name);
-                self.takes(user, provider, &lacking.collect::<Vec<_>>())
+                self.needs(user, provider, &undefined.collect::<Vec<_>>())
             }
         }
     }
 
-    fn wanted(&self, at: usize) -> String {
+    fn goal(&self, at: usize) -> String {
         let name = self.model.sonames[at].name;
-        let wants = self.model.problem.wants.iter();
-        let wants = wants.filter(|want| want.hard && want.soname == name);
-        let by: BTreeSet<&str> = wants.map(|want| want.by.as_str()).collect();
+        let goals = self.model.problem.goals.iter();
+        let goals = goals.filter(|goal| goal.hard && goal.soname == name);
+        let by: BTreeSet<&str> = goals.map(|goal| goal.by.as_str()).collect();
         format!("{} needs {name}{}", list(by), self.none_found(at))
     }
 
@@ -195,22 +195,22 @@ impl Teller<'_> {
         format!("{name} is at least as new as its users; it is here for {own}, {users}")
     }
 
-    /// The usable copies of a soname known to lack one of these symbols.
-    fn lacking(&self, symbols: SymbolSetId, soname: usize) -> Vec<(usize, &MissingSymbol)> {
+    /// The usable copies of a soname that are known not to define one of these symbols.
+    fn undefined(&self, symbols: SymbolSetId, soname: usize) -> Vec<(usize, &MissingSymbol)> {
         let items = self.model.sonames[soname].items.clone().filter(|&item| self.fits(item));
-        items.filter_map(|item| Some((item, self.asked.known(symbols, item)?))).collect()
+        items.filter_map(|item| Some((item, self.answers.known(symbols, item)?))).collect()
     }
 
-    /// "X takes `symbol@node` from Y, which 12.1 lacks"
-    fn takes(&self, user: &str, provider: &str, lacking: &[(usize, &MissingSymbol)]) -> String {
-        let symbols: BTreeSet<&MissingSymbol> = lacking.iter().map(|(_, symbol)| *symbol).collect();
-        let copies: BTreeSet<usize> = lacking.iter().map(|(item, _)| *item).collect();
+    /// "X needs `symbol@node` of Y, which 12.1 does not define"
+    fn needs(&self, user: &str, provider: &str, undefined: &[(usize, &MissingSymbol)]) -> String {
+        let symbols: BTreeSet<&MissingSymbol> = undefined.iter().map(|(_, symbol)| *symbol).collect();
+        let copies: BTreeSet<usize> = undefined.iter().map(|(item, _)| *item).collect();
         if symbols.is_empty() {
             return format!("every symbol that {user} needs of {provider} is defined there");
         }
         let copies: Vec<String> = copies.into_iter().map(|item| self.copy(item)).collect();
-        let verb = if copies.len() == 1 { "lacks" } else { "lack" };
-        format!("{user} needs {} of {provider}, which {} {verb}", list(symbols), list(copies))
+        let verb = if copies.len() == 1 { "does" } else { "do" };
+        format!("{user} needs {} of {provider}, which {} {verb} not define", list(symbols), list(copies))
     }
 
     /// A copy by its release, where that is known, and its path.
@@ -226,12 +226,12 @@ impl Teller<'_> {
         if self.model.sonames[soname].items.is_empty() { ", of which no copy was found" } else { "" }
     }
 
-    /// Whether nothing speaks against an item alone: a file ruled out otherwise is not brought up.
+    /// Whether an item is usable by itself: files ruled out otherwise are not part of the conflict.
     fn fits(&self, item: usize) -> bool {
         self.model.usable(item)
     }
 
-    /// The files a key takes out.
+    /// The files that a key excludes.
     fn paths(&self, key: Key) -> Vec<String> {
         (0..self.model.items.len())
             .filter(|&item| self.model.items[item].excluded.contains(&key))
@@ -239,7 +239,7 @@ impl Teller<'_> {
             .collect()
     }
 
-    /// "; libcudnn.so.9 is here as 9.1.0, 9.10.2": what the conflict's sonames are here as.
+    /// "; libcudnn.so.9 is here as 9.1.0, 9.10.2", for the sonames of the conflict.
     fn releases(&self, of: impl Fn(usize) -> bool) -> String {
         self.here("as", |item| {
             let version = self.model.candidate(item).version.as_ref();
@@ -281,7 +281,7 @@ impl Teller<'_> {
             none.then(|| format!("name a directory that holds {} with `--place DIR`", model.sonames[at].name))
         };
         match key {
-            Key::Want(at) | Key::Served(_, at) => match place(at) {
+            Key::Goal(at) | Key::Served(_, at) => match place(at) {
                 Some(place) => fix(at).into_iter().chain([place]).collect(),
                 None => Vec::new(),
             },

@@ -1,26 +1,26 @@
-//! The smallest set of facts that cannot hold together.
+//! A minimal set of conflicting facts.
 //!
-//! Takes a model without a solution; takes facts away, in ever smaller pieces, while it stays
-//! unsolvable. Taking a fact away never takes a set away, so what is left at the end is minimal.
+//! Takes a model without a solution; drops facts, in ever smaller pieces, while it stays unsolvable. To drop a fact
+//! never invalidates a set, so the remainder is minimal.
 
+use super::answers::Answers;
 use super::any;
-use super::asked::Asked;
 use super::clause;
-use super::model::{Key, Model, Wanted};
+use super::model::{GoalKind, Key, Model};
 use super::no_solution::NoSolution;
 use std::collections::BTreeSet;
 
 /// Explains a model that has no solution.
-pub(super) fn explain(model: &Model<'_>, asked: &mut Asked) -> NoSolution {
-    let core = minimal(model, asked);
+pub(super) fn explain(model: &Model<'_>, answers: &mut Answers) -> NoSolution {
+    let core = minimal(model, answers);
     let mut keys: Vec<Key> = core.into_iter().collect();
-    // The user asked for something first, then came what stands against it.
+    // First the goals of the user, then the facts against them.
     keys.reverse();
-    NoSolution { clauses: clause::say(model, asked, &keys) }
+    NoSolution { clauses: clause::clauses(model, answers, &keys) }
 }
 
-/// A smallest set of keys that cannot hold together: without any one of them, they can.
-fn minimal(model: &Model<'_>, asked: &mut Asked) -> BTreeSet<Key> {
+/// A minimal set of conflicting keys: without any one of them, a set exists.
+fn minimal(model: &Model<'_>, answers: &mut Answers) -> BTreeSet<Key> {
     let every = keys(model);
     let mut off = BTreeSet::new();
     let mut left: Vec<Key> = every.clone();
@@ -30,7 +30,7 @@ fn minimal(model: &Model<'_>, asked: &mut Asked) -> BTreeSet<Key> {
         for piece in left.chunks(size) {
             let mut trial = off.clone();
             trial.extend(piece);
-            if any(model, asked, &trial).is_none() {
+            if any(model, answers, &trial).is_none() {
                 off = trial;
             } else {
                 kept.extend(piece);
@@ -45,8 +45,7 @@ fn minimal(model: &Model<'_>, asked: &mut Asked) -> BTreeSet<Key> {
     left.into_iter().collect()
 }
 
-/// Every fact and rule instance that could take part in a conflict, in the order in which they
-/// are tried to be done without.
+/// Every fact and rule instance that can be part of a conflict, in the order in which they are dropped.
 fn keys(model: &Model<'_>) -> Vec<Key> {
     let mut keys: BTreeSet<Key> = BTreeSet::new();
     keys.extend((0..model.conflicts.len()).map(Key::Conflict));
@@ -58,8 +57,8 @@ fn keys(model: &Model<'_>) -> Vec<Key> {
         if soname.linker {
             keys.insert(Key::Linker(at));
         }
-        if soname.wanted == Wanted::Hard {
-            keys.insert(Key::Want(at));
+        if soname.goal == GoalKind::Hard {
+            keys.insert(Key::Goal(at));
         }
         if soname.fixed.is_some() {
             keys.insert(Key::Fixed(at));

@@ -1,26 +1,26 @@
-//! What a set costs: the written order of preferences.
+//! The cost of a set: the documented order of preferences.
 //!
-//! Costs compare field by field, so the first difference decides. Inside the search they are one
-//! number each, which adds and compares the same way.
+//! Costs compare field by field, so the first difference decides. The search packs each into one number, which adds and
+//! compares the same way.
 
 use super::problem::{Pin, Rank};
 
-/// What a set costs, most important first; the smaller set of numbers wins.
+/// The cost of a set, most important field first; the smaller is better.
 ///
-/// 1. `unserved`: soft wants left out. A soname all of whose files are ruled out each by itself (barred, forbidden,
-///    for another major, of another release than demanded), or that has none, counts nothing.
+/// 1. `unserved`: soft goals left out. A soname without files, or with every file ruled out by itself (barred,
+///    forbidden, for another major, of another release than required), counts nothing.
 /// 2. `unserved_needs`: soft needs of chosen libraries left out, counted likewise.
 /// 3. `pin_missed`: members of another release than the consumer's metadata pins.
 /// 4. `off_root`: members outside the consumer's own installation.
 /// 5. `roots`: different installations in use.
-/// 6. `older`: steps below the wanted release, summed; so any newer release goes before any older.
+/// 6. `older`: steps below the required release, summed; so any newer release goes before any older.
 /// 7. `newer`: steps above it, summed.
 ///
-/// Sets of equal cost are compared soname by soname, in the order of the names: a soname that is
-/// not in the set goes first, then the newer release (unknown last), then the path that sorts first.
+/// Sets of equal cost are compared soname by soname, in the order of the names: first a soname that
+/// is not in the set, then the newer release (unknown last), then the path that sorts first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cost {
-    /// Soft wants left out.
+    /// Soft goals left out.
     pub unserved: u64,
     /// Soft needs of chosen libraries left out.
     pub unserved_needs: u64,
@@ -30,14 +30,14 @@ pub struct Cost {
     pub off_root: u64,
     /// Different installations in use.
     pub roots: u64,
-    /// Steps below the wanted release.
+    /// Steps below the required release.
     pub older: u64,
-    /// Steps above the wanted release.
+    /// Steps above the required release.
     pub newer: u64,
 }
 
 impl Cost {
-    /// What one member adds, the installations in use aside.
+    /// The cost of one member, installations aside.
     pub(super) fn of(rank: Rank) -> Self {
         Self {
             pin_missed: u64::from(rank.pin == Pin::Missed),
@@ -48,7 +48,7 @@ impl Cost {
         }
     }
 
-    /// The cost of both.
+    /// The sum of both.
     #[must_use]
     pub(super) fn plus(self, other: Self) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Cost {
         }
     }
 
-    /// As one number that adds and compares as the fields do, while no count passes its width.
+    /// One number that adds and compares as the fields do, while no count overflows its width.
     pub(super) fn packed(self) -> u128 {
         (u128::from(self.unserved) << UNSERVED)
             + (u128::from(self.unserved_needs) << UNSERVED_NEEDS)
@@ -74,7 +74,7 @@ impl Cost {
     }
 }
 
-/// The most steps one member counts: nobody is twenty thousand minor releases away.
+/// The most steps of one member: more than any real distance in minor releases.
 const MAX_STEPS: u32 = 0x3fff;
 
 // Widths: 12 bits for each count of sonames, 16 for roots, 32 for each sum of steps.
@@ -87,8 +87,8 @@ const UNSERVED: u32 = 116;
 
 /// The fields that outrank the number of roots.
 pub(super) const ABOVE_ROOTS: u128 = u128::MAX << OFF_ROOT;
-/// One soft want left out.
-pub(super) const ONE_WANT: u128 = 1 << UNSERVED;
+/// One soft goal left out.
+pub(super) const ONE_GOAL: u128 = 1 << UNSERVED;
 /// One soft need left out.
 pub(super) const ONE_NEED: u128 = 1 << UNSERVED_NEEDS;
 /// One root more.

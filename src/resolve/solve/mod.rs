@@ -1,15 +1,15 @@
-//! The choice of one set of libraries, exactly.
+//! The exact choice of one set of libraries.
 //!
-//! Takes a [`Problem`]: sonames asked for, files that could serve them, what everyone needs of
-//! everyone, and what the user lays down. Gives a [`Solution`], the best set by a written order of
-//! preferences ([`Cost`]) among all that keep every [`Rule`], or [`NoSolution`], a smallest set of
-//! facts that cannot hold together. Either says why. Pure: never opens a file; what a file defines
-//! is asked through [`Defines`], and only when it matters. The order of the input never matters.
+//! Takes a [`Problem`]: the sonames to serve, the files that can serve them, the symbols that they need of each other,
+//! and the user's policy. Gives a [`Solution`], the best set by a documented order of preferences ([`Cost`]) among
+//! those that keep every [`Rule`], or [`NoSolution`], a minimal set of conflicting facts. Either has its reasons. Pure:
+//! never opens a file; queries the symbols of a file through [`Defines`], and only where they decide. The order of the
+//! input never matters.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-mod asked;
+mod answers;
 mod bits;
 mod bound;
 mod check;
@@ -27,16 +27,16 @@ mod search;
 pub use self::cost::Cost;
 pub use self::no_solution::{Clause, Fact, NoSolution};
 pub use self::problem::{
-    Bar, Built, Candidate, Conflict, CudaRelease, Defines, Demand, Explain, MissingSymbol, Named, Need, Pin, Policy,
-    Problem, Rank, Release, ReleaseDemand, Side, SymbolSetId, Want,
+    Bar, Built, Candidate, Conflict, CudaRelease, Defines, Demand, Explain, Goal, MissingSymbol, Named, Need, Pin,
+    Policy, Problem, Rank, Release, ReleaseDemand, Side, SymbolSetId,
 };
 pub use self::refusal::{Preference, Reason, Refusal, Refused};
 pub use self::rule::Rule;
 
-use self::asked::Asked;
+use self::answers::Answers;
 use self::check::Critic;
 use self::model::Set;
-use self::model::{Key, Model, Wanted};
+use self::model::{GoalKind, Key, Model};
 
 /// The set chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +44,9 @@ use self::model::{Key, Model, Wanted};
 pub struct Solution {
     /// One copy per soname, in the order of the names.
     pub chosen: Vec<Chosen>,
-    /// What was asked for softly and is left out, in the order of the names.
+    /// The soft goals left out, in the order of the names.
     pub unserved: Vec<Unserved>,
-    /// What the set costs.
+    /// The cost of the set.
     pub cost: Cost,
 }
 
@@ -59,16 +59,16 @@ pub struct Chosen {
     pub candidate: usize,
     /// Why this one.
     pub because: Reason,
-    /// Every other copy, in the written order.
+    /// Every other copy, in the documented order.
     pub refused: Vec<Refused>,
 }
 
-/// A soname that was asked for softly and is left out.
+/// A soft goal that is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unserved {
     /// The soname.
     pub soname: String,
-    /// Why each copy could not serve it, in the written order; empty if there is none.
+    /// Why each copy could not serve it, in the documented order; empty without copies.
     pub refused: Vec<Refused>,
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for Unserved {
 /// # Examples
 ///
 /// ```
-/// use cudashim::internal::resolve::solve::{self, Candidate, Defines, MissingSymbol, Problem, Rank, SymbolSetId, Want};
+/// use cudashim::internal::resolve::solve::{self, Candidate, Defines, MissingSymbol, Problem, Rank, SymbolSetId, Goal};
 ///
 /// struct All;
 /// impl Defines for All {
@@ -113,7 +113,7 @@ impl fmt::Display for Unserved {
 ///     rank: Rank { at_consumer_root, ..Rank::default() },
 /// };
 /// let problem = Problem {
-///     wants: vec![Want { soname: "libcudart.so.12".to_owned(), hard: true, by: "torch".to_owned() }],
+///     goals: vec![Goal { soname: "libcudart.so.12".to_owned(), hard: true, by: "torch".to_owned() }],
 ///     candidates: vec![
 ///         copy("/usr/local/cuda/lib64/libcudart.so.12", 0, false),
 ///         copy("/venv/nvidia/cuda_runtime/lib/libcudart.so.12", 1, true),
@@ -133,53 +133,52 @@ impl fmt::Display for Unserved {
 /// ```
 pub fn solve(problem: &Problem<'_>) -> Result<Solution, NoSolution> {
     let model = Model::new(problem);
-    let mut asked = Asked::default();
-    match best(&model, &mut asked) {
-        Some(set) => Ok(solution(&model, &mut asked, &set)),
-        None => Err(core::explain(&model, &mut asked)),
+    let mut answers = Answers::default();
+    match best(&model, &mut answers) {
+        Some(set) => Ok(solution(&model, &mut answers, &set)),
+        None => Err(core::explain(&model, &mut answers)),
     }
 }
 
-/// The best set. A set that is best while less is known stays best once it is checked, so most
-/// often the first one stands, and nothing but its own files is looked into.
-fn best(model: &Model<'_>, asked: &mut Asked) -> Option<Set> {
+/// The best set. Answers only rule sets out, so the best set under the known answers is the best of all once it is
+/// checked: mostly the first one, and only its own files are read.
+fn best(model: &Model<'_>, answers: &mut Answers) -> Option<Set> {
     let all = BTreeSet::new();
-    let set = search::best(model, asked, &all, None)?;
-    if asked.holds(model, &all, &set) {
+    let set = search::best(model, answers, &all, None)?;
+    if answers.holds(model, &all, &set) {
         return Some(set);
     }
-    // Symbols matter here. Any set that stands bounds the search for the best one; and if there is
-    // none, that is found out sooner than which would be the best.
-    let fallback = any(model, asked, &all)?;
+    // Symbols decide here. Any valid set bounds the search for the best one, and the lack of any shows sooner this way.
+    let fallback = any(model, answers, &all)?;
     loop {
-        let set = search::best(model, asked, &all, Some(&fallback))?;
-        if asked.holds(model, &all, &set) {
+        let set = search::best(model, answers, &all, Some(&fallback))?;
+        if answers.holds(model, &all, &set) {
             return Some(set);
         }
     }
 }
 
 /// Any set that keeps the rules in force.
-fn any(model: &Model<'_>, asked: &mut Asked, off: &BTreeSet<Key>) -> Option<Set> {
+fn any(model: &Model<'_>, answers: &mut Answers, off: &BTreeSet<Key>) -> Option<Set> {
     loop {
-        let set = search::any(model, asked, off)?;
-        if asked.holds(model, off, &set) {
+        let set = search::any(model, answers, off)?;
+        if answers.holds(model, off, &set) {
             return Some(set);
         }
     }
 }
 
-fn solution(model: &Model<'_>, asked: &mut Asked, set: &Set) -> Solution {
+fn solution(model: &Model<'_>, answers: &mut Answers, set: &Set) -> Solution {
     let mut chosen = Vec::new();
     let mut unserved = Vec::new();
     let mut needed = vec![false; model.sonames.len()];
     for link in set.iter().flatten().flat_map(|&item| &model.items[item].needs) {
         needed[link.soname] = true;
     }
-    let mut critic = Critic { model, asked, set };
+    let mut critic = Critic { model, answers, set };
     for (at, soname) in model.sonames.iter().enumerate() {
         let pick = set[at];
-        if pick.is_none() && soname.wanted == Wanted::Not && !needed[at] {
+        if pick.is_none() && soname.goal == GoalKind::None && !needed[at] {
             continue;
         }
         let others = soname.items.clone().filter(|&item| Some(item) != pick);
@@ -216,7 +215,7 @@ fn reason(model: &Model<'_>, item: usize, refused: &[Refused]) -> Reason {
     } else if own.rank.at_consumer_root {
         Reason::WithConsumer
     } else {
-        // The preference that comes last decided against the copy that came closest.
+        // The last preference in the order decided against the closest copy.
         let closest = preferences().max_by_key(|preference| preference.place());
         closest.map_or(Reason::OnlyFit, |closest| Reason::Preferred(closest.clone()))
     }

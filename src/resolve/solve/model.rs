@@ -1,7 +1,6 @@
-//! The problem with names turned into numbers, in an order that does not depend on the input's.
+//! The problem with numbers for names, in an order independent of the input.
 //!
-//! Takes a [`Problem`]; gives sonames, items and everything that can be told of one item alone.
-//! Asks nobody for symbols.
+//! Takes a [`Problem`]; gives sonames, items and all facts about single items. Never queries symbols.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,20 +12,20 @@ use super::bits::Bits;
 use super::cost::Cost;
 use super::problem::{Candidate, Conflict, CudaRelease, Demand, Need, Problem, Release, ReleaseDemand, SymbolSetId};
 
-/// One copy per soname, by number; none for a soname that is not in the set.
+/// The item of each soname; none for a soname outside the set.
 pub(super) type Set = Vec<Option<usize>>;
 
-/// A [`Problem`] made ready for search. Sonames, items, groups and releases are numbers; an item
-/// is a candidate, and the items of one soname follow each other in the written total order.
+/// A [`Problem`] prepared for search. Sonames, items, groups and releases are numbers; an item is a candidate, and the
+/// items of one soname are adjacent, in the documented total order.
 pub(super) struct Model<'p> {
     pub(super) problem: &'p Problem<'p>,
     pub(super) sonames: Vec<Soname<'p>>,
     pub(super) items: Vec<Item>,
     pub(super) groups: Vec<Group<'p>>,
-    /// Every release some item has, ascending.
+    /// The releases of all items, ascending.
     pub(super) releases: Vec<&'p Release>,
     pub(super) roots: usize,
-    /// What the problem lists, sorted, each with its place in the list.
+    /// The lists of the problem, sorted, each entry with its original index.
     pub(super) demands: Vec<(usize, &'p Demand)>,
     pub(super) bound: Vec<(usize, &'p ReleaseDemand)>,
     pub(super) conflicts: Vec<(usize, &'p Conflict)>,
@@ -35,32 +34,32 @@ pub(super) struct Model<'p> {
     pub(super) forbidden: Vec<&'p Path>,
 }
 
-/// A soname that is asked for or may come to be.
+/// A soname that is a goal, or that a copy may need.
 pub(super) struct Soname<'p> {
     pub(super) name: &'p str,
     pub(super) items: Range<usize>,
-    pub(super) wanted: Wanted,
+    pub(super) goal: GoalKind,
     pub(super) fixed: Option<&'p Path>,
     /// The items that cannot be loaded without it.
     pub(super) hard_needers: Bits,
-    /// Every item that takes something from it, and what.
+    /// Every item that needs it, with the needed symbols.
     pub(super) needers: Vec<(usize, SymbolSetId)>,
     /// The demands that bind to it.
     pub(super) demands: Vec<usize>,
-    /// The group all its items are of, if they are all of one.
+    /// The common group of all its items, if any.
     pub(super) group: Option<usize>,
-    /// Whether nvJitLink's rule speaks of it.
+    /// Whether it is nvJitLink, with its own rule.
     pub(super) linker: bool,
-    /// Whether some item of it may be used at all, alone; if none, leaving it out costs nothing.
+    /// Whether any of its items is usable by itself; if none, leaving it out costs nothing.
     pub(super) servable: bool,
 }
 
-/// How a soname is wanted, whatever the members of a set need.
+/// The goal of a soname, apart from the needs of members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Wanted {
-    Not,
-    /// By a soft want; or because it is fixed, which insists on it by itself.
-    Softly,
+pub(super) enum GoalKind {
+    None,
+    /// By a soft goal, or because it is fixed: [`Key::Fixed`] requires it.
+    Soft,
     Hard,
 }
 
@@ -75,9 +74,9 @@ pub(super) struct Item {
     pub(super) cuda: Option<CudaRelease>,
     pub(super) cost: Cost,
     pub(super) needs: Vec<Link>,
-    /// Why it cannot be used, whatever else is chosen.
+    /// Why no set can use it.
     pub(super) excluded: Vec<Key>,
-    /// The conflicts of which it is the one side, or the other.
+    /// The conflicts that it is one side of.
     pub(super) conflicts: Vec<(usize, End)>,
 }
 
@@ -96,12 +95,11 @@ pub(super) struct Link {
 pub(super) struct Group<'p> {
     pub(super) name: &'p str,
     pub(super) items: Vec<usize>,
-    /// Per release, the directories that hold part of the group, and which sonames each holds.
+    /// Per release, the directories with part of the group, and the sonames in each.
     pub(super) holders: BTreeMap<usize, BTreeMap<u32, Bits>>,
 }
 
-/// One fact or rule instance that can be taken away; see [`super::NoSolution`]. The order is that
-/// in which explanation tries to do without them.
+/// One fact or rule instance that can be dropped; see [`super::NoSolution`]. An explanation drops them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     Conflict(usize),
@@ -117,11 +115,11 @@ pub(super) enum Key {
     Forbidden(usize),
     Served(usize, usize),
     Fixed(usize),
-    Want(usize),
+    Goal(usize),
 }
 
 impl Key {
-    /// Whether it takes an item out of the running before any rule of fit is asked.
+    /// Whether it excludes an item before any rule of fit applies.
     pub(super) fn is_bar(self) -> bool {
         matches!(self, Self::Barred(..) | Self::Forbidden(_) | Self::Fixed(_))
     }
@@ -188,7 +186,7 @@ impl<'p> Model<'p> {
         !self.items[item].excluded.iter().any(|key| key.is_bar())
     }
 
-    /// Why an item cannot be used, whatever else is chosen.
+    /// Why no set can use an item.
     fn excluded(&self, one: &Candidate, soname: usize) -> Vec<Key> {
         let problem = self.problem;
         let mut keys = Vec::new();
@@ -242,7 +240,7 @@ impl<'p> Model<'p> {
             self.sonames.push(Soname {
                 name,
                 items,
-                wanted: if problem.policy.fixed.contains_key(name) { Wanted::Softly } else { Wanted::Not },
+                goal: if problem.policy.fixed.contains_key(name) { GoalKind::Soft } else { GoalKind::None },
                 fixed: problem.policy.fixed.get(name).map(AsRef::as_ref),
                 hard_needers: Bits::none(self.items.len()),
                 needers: Vec::new(),
@@ -252,10 +250,10 @@ impl<'p> Model<'p> {
                 servable,
             });
         }
-        for want in &problem.wants {
-            if let Some(soname) = index.get(want.soname.as_str()).and_then(|&at| self.sonames.get_mut(at)) {
-                let wanted = if want.hard { Wanted::Hard } else { Wanted::Softly };
-                soname.wanted = soname.wanted.max(wanted);
+        for goal in &problem.goals {
+            if let Some(soname) = index.get(goal.soname.as_str()).and_then(|&at| self.sonames.get_mut(at)) {
+                let kind = if goal.hard { GoalKind::Hard } else { GoalKind::Soft };
+                soname.goal = soname.goal.max(kind);
             }
         }
         for (at, (_, demand)) in self.demands.iter().enumerate() {
@@ -296,7 +294,7 @@ impl<'p> Model<'p> {
     }
 }
 
-/// Every soname that is asked for, or may come to be through what some copy needs.
+/// Every soname that is a goal, or that a copy may need.
 fn names<'p>(problem: &'p Problem<'p>) -> Vec<&'p str> {
     let policy = &problem.policy;
     let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -304,7 +302,7 @@ fn names<'p>(problem: &'p Problem<'p>) -> Vec<&'p str> {
         needs.entry(&one.soname).or_default().extend(one.needs.iter().map(|need| need.soname.as_str()));
     }
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut open: Vec<&str> = problem.wants.iter().map(|want| want.soname.as_str()).collect();
+    let mut open: Vec<&str> = problem.goals.iter().map(|goal| goal.soname.as_str()).collect();
     open.extend(policy.fixed.keys().map(String::as_str));
     while let Some(name) = open.pop() {
         let elsewhere = policy.provided.contains(name) && !policy.fixed.contains_key(name);
@@ -315,7 +313,7 @@ fn names<'p>(problem: &'p Problem<'p>) -> Vec<&'p str> {
     seen.into_iter().collect()
 }
 
-/// The needs of a candidate that a choice can serve, each soname and symbol set once.
+/// The needs of a candidate that a set can serve, each soname and symbol set once.
 fn links(one: &Candidate, index: &BTreeMap<&str, usize>) -> Vec<Link> {
     let mut links: Vec<Link> = Vec::new();
     for need in one.needs.iter().filter(|need| need.soname != one.soname) {
@@ -333,11 +331,11 @@ fn links(one: &Candidate, index: &BTreeMap<&str, usize>) -> Vec<Link> {
 
 fn conflicts(all: &[(usize, &Conflict)], one: &Candidate) -> Vec<(usize, End)> {
     let sides = all.iter().enumerate().flat_map(|(at, (_, both))| [(at, End::A, &both.a), (at, End::B, &both.b)]);
-    sides.filter(|(_, _, side)| side.means(one)).map(|(at, end, _)| (at, end)).collect()
+    sides.filter(|(_, _, side)| side.covers(one)).map(|(at, end, _)| (at, end)).collect()
 }
 
-/// The written total order: the newer release, unknown last, then the path; the rest only so that
-/// entries which differ in nothing else keep their order however they come in.
+/// The documented total order: the newer release first, unknown last, then the path. The other fields only make the
+/// order of otherwise equal entries independent of the input.
 fn sort_key(one: &Candidate) -> impl Ord + '_ {
     let mut needs: Vec<&Need> = one.needs.iter().collect();
     needs.sort_unstable();

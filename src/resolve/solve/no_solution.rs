@@ -1,6 +1,6 @@
-//! Why there is no set: facts that cannot hold together, none of which is superfluous.
+//! Why there is no set: a minimal list of conflicting facts, as data and in words.
 //!
-//! Says what a conflict is made of, as data and in words; `core` finds it.
+//! `core` finds them, `clause` words them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,33 +11,32 @@ use super::rule::Rule;
 /// No set keeps every rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoSolution {
-    /// Facts that cannot hold together. Without any one of them there is a set, as far as this
-    /// conflict goes; there may be another.
+    /// The conflicting facts. Without any one of them this conflict is gone; another may remain.
     #[doc(hidden)]
     pub clauses: Vec<Clause>,
 }
 
-/// A fact, or a rule applied to something, that takes part in a conflict.
+/// A fact, or an instance of a rule, in a conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clause {
     /// The rule.
     pub rule: Rule,
-    /// What can be taken away, as data.
+    /// The fact as data.
     pub fact: Fact,
     pub(super) says: String,
     pub(super) hints: Vec<String>,
 }
 
-/// What a [`Clause`] states. Numbers are places in the lists of the [`Problem`](super::Problem).
+/// The fact of a [`Clause`]. Numbers are indices into the lists of the [`Problem`](super::Problem).
 ///
-/// Without it: a want or a need is soft; a file that was ruled out counts again; a rule is not
-/// applied. Which directories hold a group whole is read off the whole problem.
+/// Without it, a goal or a need is soft, a file that was ruled out counts again, or a rule does not apply. The
+/// directories that hold a whole group are those of the whole problem.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Fact {
-    /// A soname is wanted.
-    Want(String),
-    /// The user fixes a soname, which is wanted therefore.
+    /// A soname is a goal.
+    Goal(String),
+    /// The user fixes a soname, which makes it a goal.
     Fixed(String),
     /// Copies of the first soname cannot be loaded without the second.
     Needs(String, String),
@@ -51,7 +50,7 @@ pub enum Fact {
     ExactRelease(usize),
     /// A [`Demand`](super::Demand)'s symbols.
     Demand(usize),
-    /// The symbols that copies of the first soname take from the second.
+    /// The symbols that copies of the first soname need from the second.
     Symbols(String, String),
     /// All members are for one CUDA major.
     OneMajor,
@@ -72,7 +71,7 @@ impl fmt::Display for Clause {
 }
 
 impl NoSolution {
-    /// What would resolve it, most telling first.
+    /// The remedies, the most specific first.
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
         let mut hints: Vec<String> = Vec::new();

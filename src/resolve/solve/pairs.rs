@@ -1,49 +1,48 @@
-//! Which two items cannot be chosen together, as far as is known.
+//! The pairs of items that are known not to go together.
 //!
-//! Takes the model, the answers so far and the rules in force; gives one row of conflicts per item,
-//! made when first asked for. Speaks of pairs only: what concerns one item is in [`Item::excluded`],
-//! what concerns a whole group is checked by [`Pairs::torn`].
+//! Takes the model, the answers so far and the rules in force; gives one row of conflicts per item, computed on first
+//! use. Pairs only: [`Item::excluded`] is about single items, [`Pairs::torn`] about whole groups.
 
 use std::collections::BTreeSet;
 
-use super::asked::Asked;
+use super::answers::Answers;
 use super::bits::Bits;
 use super::model::{End, Item, Key, Model};
 
-/// What an item excludes.
+/// The items that an item excludes.
 pub(super) struct Row {
-    /// The items that are out once it is in.
+    /// The excluded items.
     pub(super) out: Bits,
-    /// The sonames of those.
+    /// Their sonames.
     pub(super) touched: Vec<usize>,
 }
 
-/// The rules between items, those taken away excepted.
+/// The rules between items, without those dropped.
 pub(super) struct Pairs<'m> {
     model: &'m Model<'m>,
-    asked: &'m Asked,
+    answers: &'m Answers,
     off: &'m BTreeSet<Key>,
     rows: Vec<Option<Row>>,
 }
 
 impl<'m> Pairs<'m> {
-    pub(super) fn new(model: &'m Model<'m>, asked: &'m Asked, off: &'m BTreeSet<Key>) -> Self {
-        Self { model, asked, off, rows: model.items.iter().map(|_| None).collect() }
+    pub(super) fn new(model: &'m Model<'m>, answers: &'m Answers, off: &'m BTreeSet<Key>) -> Self {
+        Self { model, answers, off, rows: model.items.iter().map(|_| None).collect() }
     }
 
     pub(super) fn row(&mut self, item: usize) -> &Row {
-        let (model, asked, off) = (self.model, self.asked, self.off);
-        self.rows[item].get_or_insert_with(|| row(model, asked, off, item))
+        let (model, answers, off) = (self.model, self.answers, self.off);
+        self.rows[item].get_or_insert_with(|| row(model, answers, off, item))
     }
 
-    /// Whether a group is spread over directories though one holds it all.
+    /// Whether a group is from several directories though one holds it all.
     pub(super) fn torn(&self, set: &[Option<usize>]) -> bool {
         (0..self.model.groups.len())
             .any(|group| !self.off.contains(&Key::OneDirectory(group)) && holder(self.model, set, group).is_some())
     }
 }
 
-/// The directory that holds all of a group that `set` takes from several, at the one release it is of.
+/// The directory with all of a group, at its release, that `set` takes from several.
 pub(super) fn holder(model: &Model<'_>, set: &[Option<usize>], group: usize) -> Option<u32> {
     let mut members = set.iter().flatten().map(|&item| &model.items[item]).filter(|item| item.group == Some(group));
     let first = members.next()?;
@@ -69,18 +68,18 @@ pub(super) fn holder(model: &Model<'_>, set: &[Option<usize>], group: usize) -> 
 pub(super) fn of_one_release(a: &Item, b: &Item) -> bool {
     match (a.release, b.release) {
         (Some(a), Some(b)) => a == b,
-        // Nothing but its place speaks for a copy of unknown release.
+        // A copy of unknown release counts by its directory alone.
         _ => a.directory == b.directory,
     }
 }
 
-/// The conflict that bars two items, if one does.
+/// The conflict between two items, if any.
 pub(super) fn known_bad(a: &Item, b: &Item, off: &BTreeSet<Key>) -> Option<usize> {
     let meets = |(at, end): &(usize, End)| b.conflicts.iter().any(|(other, its)| at == other && end != its);
     a.conflicts.iter().find(|one| meets(one) && !off.contains(&Key::Conflict(one.0))).map(|&(at, _)| at)
 }
 
-fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Row {
+fn row(model: &Model<'_>, answers: &Answers, off: &BTreeSet<Key>, at: usize) -> Row {
     let item = &model.items[at];
     let mut out = Bits::none(model.items.len());
     if let Some(group) = item.group {
@@ -106,7 +105,7 @@ fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Row 
         let symbols = !off.contains(&Key::Symbols(item.soname, link.soname));
         for other in provider.items.clone() {
             let old = linker && falls_short(&model.items[other], item);
-            if old || symbols && asked.known(link.symbols, other).is_some() {
+            if old || symbols && answers.known(link.symbols, other).is_some() {
                 out.add(other);
             }
         }
@@ -115,12 +114,12 @@ fn row(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, at: usize) -> Row 
     let linker = own.linker && !off.contains(&Key::Linker(item.soname));
     for &(user, symbols) in &own.needers {
         let its = &model.items[user];
-        let lacking = asked.known(symbols, at).is_some() && !off.contains(&Key::Symbols(its.soname, item.soname));
+        let lacking = answers.known(symbols, at).is_some() && !off.contains(&Key::Symbols(its.soname, item.soname));
         if lacking || linker && falls_short(item, its) {
             out.add(user);
         }
     }
-    // A soname has one copy; its other items are no business of pairs.
+    // The rule of one copy per soname is not one of pairs.
     for other in own.items.clone() {
         out.remove(other);
     }
@@ -134,8 +133,8 @@ pub(super) fn falls_short(linker: &Item, user: &Item) -> bool {
     matches!((linker.cuda, user.cuda), (Some(own), Some(its)) if own.falls_short_of(its))
 }
 
-/// Whether some directory holds every soname the group has at this release: then no part of it
-/// can come from elsewhere, whichever parts are chosen.
+/// Whether a directory holds every soname that the group has at this release: then no part may come from elsewhere,
+/// whichever parts are chosen.
 fn held_whole(model: &Model<'_>, group: usize, release: Option<usize>) -> bool {
     let Some(holders) = release.and_then(|release| model.groups[group].holders.get(&release)) else {
         return false;

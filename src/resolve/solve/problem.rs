@@ -1,7 +1,6 @@
-//! What is asked of the choice: plain data.
+//! The input of the choice as plain data, from the inventory and the consumer.
 //!
-//! Comes in from the inventory and the consumer; goes to the model. Nothing here decides, opens
-//! or looks up anything.
+//! Decides nothing, opens nothing, looks up nothing.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,48 +8,47 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 
-/// One question: which files serve these sonames, all rules kept.
+/// The problem: find the files that serve these sonames and keep all rules.
 #[derive(Clone)]
 pub struct Problem<'a> {
-    /// The sonames asked for.
-    pub wants: Vec<Want>,
-    /// The files that could serve a soname. Soname and path together name a candidate.
+    /// The sonames to serve.
+    pub goals: Vec<Goal>,
+    /// The files that can serve a soname. Soname and path together identify a candidate.
     pub candidates: Vec<Candidate>,
-    /// What consumers take from the copy chosen for a soname.
+    /// The symbols that consumers need from the copy chosen for a soname.
     pub demands: Vec<Demand>,
-    /// Groups of which a consumer needs one release and no other.
+    /// Groups of which a consumer requires one release.
     pub releases: Vec<ReleaseDemand>,
-    /// The CUDA major the consumer was built for.
+    /// The CUDA major that the consumer was built for.
     pub built: Option<Built>,
     /// Pairs known not to work together.
     pub conflicts: Vec<Conflict>,
-    /// Per soname, what a user can do to get a copy, such as ``install `nvidia-nccl-cu12` ``.
+    /// Per soname, how a user gets a copy, such as ``install `nvidia-nccl-cu12` ``.
     pub fix_hints: BTreeMap<String, String>,
-    /// Tells which symbols a candidate lacks.
+    /// The oracle for undefined symbols.
     pub defines: &'a dyn Defines,
-    /// What the user and the surroundings lay down.
+    /// The policy of the user and the environment.
     pub policy: Policy,
 }
 
-/// Answers whether a candidate defines a set of symbols.
+/// The oracle for the symbols that a candidate defines.
 ///
-/// The same question must get the same answer. Each is asked at most once in a choice, and only
-/// when the answer matters.
+/// Must be deterministic. A choice makes each query at most once, and only where the answer decides.
 pub trait Defines {
-    /// The first of `symbols` that the candidate at this index of [`Problem::candidates`] lacks.
+    /// The first of `symbols` that the candidate at this index of [`Problem::candidates`] does not define.
     fn missing(&self, symbols: SymbolSetId, candidate: usize) -> Option<MissingSymbol>;
 }
 
-/// Names a set of strong undefined symbols that only [`Defines`] can look into.
+/// The id of a set of strong undefined symbols, which only [`Defines`] can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SymbolSetId(pub u32);
 
 impl SymbolSetId {
-    /// The empty set: every candidate defines it, and nobody is asked.
+    /// The empty set: every candidate defines it, without a query.
     pub const NONE: Self = Self(u32::MAX);
 }
 
-/// A symbol that a file should define and does not.
+/// A symbol that a file must define and does not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MissingSymbol {
     /// The name, as in the dynamic symbol table.
@@ -68,76 +66,75 @@ impl fmt::Display for MissingSymbol {
     }
 }
 
-/// A soname that somebody asks for.
+/// A soname to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
-    /// The name asked for.
+pub struct Goal {
+    /// The soname.
     pub soname: String,
-    /// Whether nothing works without it. Otherwise it is served if something fits.
+    /// Whether it is required. Otherwise it is served if a copy fits.
     pub hard: bool,
-    /// Who asks, for people.
+    /// The consumer, for messages.
     pub by: String,
 }
 
-/// What a consumer takes from the copy chosen for a soname.
+/// The symbols that a consumer needs from the copy chosen for a soname.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Demand {
-    /// Who takes it, for people.
+    /// The consumer, for messages.
     pub consumer: String,
-    /// The soname it binds to.
+    /// The soname of the provider.
     pub soname: String,
-    /// The strong undefined symbols that bind there.
+    /// The strong undefined symbols that bind to it.
     pub symbols: SymbolSetId,
-    /// The CUDA release the consumer was built with; only [`Rule::LinkerNotOlder`] reads it.
+    /// The CUDA release that the consumer was built with; only [`Rule::LinkerNotOlder`] reads it.
     ///
     /// [`Rule::LinkerNotOlder`]: super::Rule::LinkerNotOlder
     pub cuda: Option<CudaRelease>,
 }
 
-/// A consumer that works with one release of a group only, as a bundled cuDNN dispatcher 9.1.0
-/// that needs its parts from 9.1.0.
+/// A consumer that requires one release of a group, as a bundled cuDNN dispatcher 9.1.0 requires parts of 9.1.0.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReleaseDemand {
-    /// Who needs it, for people.
+    /// The consumer, for messages.
     pub consumer: String,
     /// The group, as in [`Candidate::group`].
     pub group: String,
-    /// What the release must begin with.
+    /// The first numbers of the release.
     pub prefix: Release,
 }
 
-/// The CUDA major a consumer was built for.
+/// The CUDA major that a consumer was built for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
-    /// Who was built, for people.
+    /// The consumer, for messages.
     pub consumer: String,
-    /// For which major.
+    /// The major.
     pub major: u32,
 }
 
-/// A file that could serve a soname.
+/// A file that can serve a soname.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The soname it would serve.
+    /// The soname.
     pub soname: String,
-    /// Where it is.
+    /// The file.
     pub path: PathBuf,
-    /// The installation it belongs to: a site-packages, a toolkit, a conda prefix.
+    /// Its installation: a site-packages, a toolkit, a conda prefix.
     pub root: u32,
-    /// The directory it lies in.
+    /// Its directory.
     pub directory: u32,
     /// Its full release, where known.
     pub version: Option<Release>,
-    /// The libraries it must be of one release with: `cublas`, `cudnn`, `nvrtc`, `driver`.
+    /// The group that must be of one release: `cublas`, `cudnn`, `nvrtc`, `driver`.
     pub group: Option<String>,
-    /// The CUDA release it was built for. `None` never conflicts: driver libraries serve every
-    /// major and have none.
+    /// The CUDA release that it was built for. `None` never conflicts, as for driver libraries, which serve every
+    /// major.
     pub cuda: Option<CudaRelease>,
-    /// Why it was ruled out before: a stub, damaged, for another machine.
+    /// Why it was ruled out before the choice: a stub, damaged, for another machine.
     pub barred: Option<Bar>,
-    /// The set members it needs itself. An entry for its own soname is ignored.
+    /// The set members that it needs. An entry for its own soname is ignored.
     pub needs: Vec<Need>,
-    /// How well it suits the consumer, rules apart.
+    /// How well it suits the consumer, rules aside.
     pub rank: Rank,
 }
 
@@ -146,10 +143,10 @@ pub struct Candidate {
 pub struct Need {
     /// Its soname.
     pub soname: String,
-    /// The strong undefined symbols that bind there.
+    /// The strong undefined symbols that bind to it.
     pub symbols: SymbolSetId,
-    /// Whether the candidate cannot be loaded without it, as with `DT_NEEDED`. Otherwise it is
-    /// served if something fits, as with a name given to dlopen.
+    /// Whether the candidate cannot be loaded without it, as with `DT_NEEDED`. Otherwise, as for `dlopen`, it is served
+    /// if a copy fits.
     pub hard: bool,
 }
 
@@ -173,13 +170,13 @@ pub struct Rank {
     pub pin: Pin,
     /// Whether it belongs to the consumer's own installation.
     pub at_consumer_root: bool,
-    /// Steps (of minor release) above the wanted release.
+    /// Steps (of minor release) above the required release.
     pub newer_by: u32,
     /// Steps below it.
     pub older_by: u32,
 }
 
-/// How a candidate stands to the release that the consumer's metadata pins.
+/// A candidate compared with the release that the consumer's metadata pins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pin {
     /// It is the pinned release.
@@ -198,18 +195,18 @@ pub struct Conflict {
     pub a: Side,
     /// The other.
     pub b: Side,
-    /// What goes wrong, in a clause.
+    /// The failure, in a clause.
     pub why: String,
 }
 
 /// One side of a [`Conflict`]: some releases of a library.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Side {
-    /// Which library.
+    /// The library.
     pub name: Named,
-    /// The first release meant; all older ones too if absent.
+    /// The first release; without one, all older ones too.
     pub from: Option<Release>,
-    /// The first release no longer meant; all newer ones too if absent.
+    /// The first release beyond it; without one, all newer ones too.
     pub until: Option<Release>,
 }
 
@@ -225,10 +222,9 @@ pub enum Named {
 }
 
 impl Side {
-    /// Whether it means this candidate. A candidate of unknown release is meant only by a side
-    /// that means every release.
+    /// Whether it covers a candidate. Only a side of all releases covers one of unknown release.
     #[must_use]
-    pub fn means(&self, candidate: &Candidate) -> bool {
+    pub fn covers(&self, candidate: &Candidate) -> bool {
         let named = match &self.name {
             Named::Soname(soname) => *soname == candidate.soname,
             Named::Stem(stem) => *stem == stem_of(&candidate.soname),
@@ -260,14 +256,14 @@ impl fmt::Display for Side {
     }
 }
 
-/// What the user and the surroundings lay down.
+/// The policy of the user and the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Sonames the loader finds elsewhere: served, with no choice to make.
+    /// Sonames that the loader finds elsewhere: served without a choice.
     pub provided: BTreeSet<String>,
-    /// Choices the user made. Each is a hard want as well, and goes before `provided`.
+    /// Choices of the user. Each is also a hard goal, and overrides `provided`.
     pub fixed: BTreeMap<String, PathBuf>,
-    /// Files, or directories with all in them, the user does not want.
+    /// Files and whole directories that the user forbids.
     pub forbidden: BTreeSet<PathBuf>,
     /// How far to look for the reason why a copy was refused.
     pub explain: Explain,
@@ -276,15 +272,15 @@ pub struct Policy {
 /// How far to look for the reason why a copy was refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Explain {
-    /// Ask for the symbols of every copy, so that a broken rule always goes before a preference.
+    /// Query the symbols of every copy, so that a broken rule always comes before a preference.
     #[default]
     Fully,
-    /// Use only what the choice had to learn: nothing more is read from disk. A copy that lacks a
-    /// symbol may then be given the preference that beat it, which is true as well.
+    /// Use only the answers that the choice needed, and read nothing more. The reason for a copy with an undefined
+    /// symbol may then be a preference, which is true too.
     AsKnown,
 }
 
-/// A release as numbers: 12.4.5.8. Zeros at the end do not count: 13.0.3 is 13.0.3.0.
+/// A release as numbers: 12.4.5.8. Trailing zeros do not count: 13.0.3 is 13.0.3.0.
 #[derive(Debug, Clone, Default)]
 pub struct Release(pub Vec<u32>);
 
@@ -298,7 +294,7 @@ impl Release {
     #[must_use]
     pub fn starts_with(&self, prefix: &Self) -> bool {
         let own = self.0.iter().copied().chain(std::iter::repeat(0));
-        prefix.0.iter().copied().zip(own).all(|(want, have)| want == have)
+        prefix.0.iter().copied().zip(own).all(|(expected, found)| expected == found)
     }
 }
 
@@ -356,7 +352,7 @@ pub struct CudaRelease {
 }
 
 impl CudaRelease {
-    /// Whether it is surely too old, or of another major, for what `user` hands it.
+    /// Whether it is known to be too old, or of another major, for the input of `user`.
     pub(super) fn falls_short_of(self, user: Self) -> bool {
         self.major != user.major || matches!((self.minor, user.minor), (Some(own), Some(its)) if own < its)
     }

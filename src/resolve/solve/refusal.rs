@@ -1,6 +1,4 @@
-//! Why a copy was chosen, and why the others were not.
-//!
-//! Words only: each type says itself in one short clause.
+//! Why a copy was chosen, and why the others were not, each reason with its clause.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,36 +6,36 @@ use std::path::PathBuf;
 use super::problem::{Bar, CudaRelease, MissingSymbol, Release};
 use super::rule::Rule;
 
-/// Why a copy is not the one chosen, given the rest of the set.
+/// Why a copy is not the chosen one, given the rest of the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It was ruled out before.
+    /// It was ruled out before the choice.
     Barred(Bar),
     /// The user forbids it.
     Forbidden {
-        /// The file or directory named.
+        /// The forbidden file or directory.
         by: PathBuf,
     },
-    /// The user names another copy.
+    /// The user fixes another copy.
     NotFixed {
-        /// The copy named.
+        /// The fixed copy.
         path: PathBuf,
     },
-    /// A consumer is bound to another release of its group.
+    /// A consumer requires another release of its group.
     NotTheRelease {
         /// Its own release.
         release: Option<Release>,
-        /// The one needed.
-        wanted: Release,
-        /// By whom.
+        /// The required one.
+        required: Release,
+        /// The consumer.
         consumer: String,
     },
     /// It is for another CUDA major.
     OtherMajor {
         /// Its own.
         major: u32,
-        /// Whose major it is not.
+        /// The consumer or member of the other major.
         of: String,
         /// That major.
         not: u32,
@@ -51,7 +49,7 @@ pub enum Refusal {
         /// That of the member.
         not: Option<Release>,
     },
-    /// With it, a group that one directory holds whole would come from two.
+    /// With it, a group that one directory holds whole would come from two directories.
     OtherDirectory {
         /// The group.
         group: String,
@@ -60,24 +58,24 @@ pub enum Refusal {
     KnownBad {
         /// The member.
         with: String,
-        /// What goes wrong.
+        /// The failure.
         why: String,
     },
-    /// It lacks a symbol.
+    /// It does not define a symbol.
     Lacks {
         /// The symbol.
         symbol: MissingSymbol,
-        /// The consumer, or the soname of the member, that takes it.
+        /// The consumer, or the soname of the member, that needs it.
         needed_by: String,
     },
-    /// It takes a symbol that the copy chosen for another soname lacks.
+    /// It needs a symbol that the copy chosen for another soname does not define.
     Takes {
         /// The symbol.
         symbol: MissingSymbol,
-        /// The soname it should come from.
+        /// The soname of the provider.
         from: String,
     },
-    /// It is an nvJitLink too old, or of another major, for one of its users.
+    /// It is an nvJitLink that is too old, or of another major, for one of its users.
     LinkerTooOld {
         /// What it is for.
         cuda: CudaRelease,
@@ -95,17 +93,17 @@ pub enum Refusal {
         /// What that is for.
         is: CudaRelease,
     },
-    /// It cannot be loaded without a library of which there is no usable copy.
+    /// It needs a library without a usable copy.
     Unserved {
         /// That library.
         soname: String,
     },
-    /// It cannot be loaded without a library that the set does without.
+    /// It needs a library that is not in the set.
     NeedsMore {
         /// That library.
         soname: String,
     },
-    /// No rule forbids it; a preference goes against it.
+    /// No rule forbids it, but a preference is against it.
     Worse(Preference),
 }
 
@@ -113,18 +111,18 @@ pub enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Preference {
-    /// More of what is asked for is served.
+    /// More goals are served.
     Service,
     /// The consumer's metadata pins a release.
     Pin {
         /// The release of the chosen copy.
         release: Option<Release>,
     },
-    /// The copy in the consumer's own installation goes first.
+    /// The copy in the consumer's own installation comes first.
     ConsumerRoot,
-    /// The fewer installations in use, the better.
+    /// Fewer installations are better.
     FewerRoots,
-    /// The release nearest to the one wanted, newer before older.
+    /// The release nearest to the required one, newer before older.
     NearerRelease {
         /// The release of the chosen copy.
         release: Option<Release>,
@@ -134,7 +132,7 @@ pub enum Preference {
         /// The release of the chosen copy.
         release: Option<Release>,
     },
-    /// All else equal, the set that goes first in the written order.
+    /// All else equal, the first set in the documented order.
     Order,
 }
 
@@ -142,7 +140,7 @@ pub enum Preference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The user names it.
+    /// The user fixes it.
     Fixed,
     /// There is no other.
     OnlyCopy,
@@ -152,7 +150,7 @@ pub enum Reason {
     Pinned,
     /// It is in the consumer's own installation.
     WithConsumer,
-    /// It goes before the next best by this preference.
+    /// It comes before the next best copy by this preference.
     Preferred(Preference),
 }
 
@@ -166,7 +164,7 @@ pub struct Refused {
 }
 
 impl Refusal {
-    /// The rule it rests on, if it is not a preference.
+    /// The broken rule, if it is not a preference.
     #[must_use]
     pub fn rule(&self) -> Option<Rule> {
         Some(match self {
@@ -179,7 +177,7 @@ impl Refusal {
             Self::OtherDirectory { .. } => Rule::OneDirectory,
             Self::KnownBad { .. } => Rule::KnownBad,
             Self::LinkerTooOld { .. } | Self::TooNewForLinker { .. } => Rule::LinkerNotOlder,
-            // Which of the two rules it is depends on who needs the symbol; for the user it is one.
+            // The needing side decides between two rules, which are one to the user.
             Self::Lacks { .. } | Self::Takes { .. } => Rule::MemberSymbols,
             Self::Unserved { .. } => Rule::Served,
             Self::NeedsMore { .. } | Self::Worse(_) => return None,
@@ -202,7 +200,7 @@ impl Preference {
     }
 }
 
-/// A release, or that there is none.
+/// A release, if known.
 pub(super) struct Maybe<'r>(pub(super) &'r Option<Release>);
 
 impl fmt::Display for Maybe<'_> {
@@ -220,8 +218,8 @@ impl fmt::Display for Refusal {
             Self::Barred(bar) => bar.fmt(f),
             Self::Forbidden { by } => write!(f, "forbidden by `{}`", by.display()),
             Self::NotFixed { path } => write!(f, "fixed to `{}`", path.display()),
-            Self::NotTheRelease { release, wanted, consumer } => {
-                write!(f, "of release {}, {consumer} needs {wanted}", Maybe(release))
+            Self::NotTheRelease { release, required, consumer } => {
+                write!(f, "of release {}, {consumer} needs {required}", Maybe(release))
             }
             Self::OtherMajor { major, of, not } => {
                 write!(f, "for CUDA {major}, {of} is CUDA {not}")

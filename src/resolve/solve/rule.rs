@@ -1,4 +1,4 @@
-//! The rules no choice may break, each with what it rests on.
+//! The rules that no choice may break, each with its source.
 
 use std::fmt;
 
@@ -6,34 +6,34 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Rule {
-    /// What is asked for, and cannot be done without, is served.
+    /// Every hard goal is served.
     Served,
-    /// The user's own choice holds.
+    /// The copy that the user fixes is used.
     Fixed,
-    /// What the user forbids is not used.
+    /// A file that the user forbids is not used.
     Forbidden,
-    /// A file ruled out before is not used.
+    /// A file that was ruled out before the choice is not used.
     Barred,
-    /// Every symbol a consumer takes from a soname is defined by the chosen copy.
+    /// The chosen copy defines every symbol that a consumer needs from its soname.
     DemandSymbols,
-    /// Every symbol a chosen library takes from another is defined there.
+    /// A chosen library defines every symbol that another one needs from it.
     MemberSymbols,
     /// A group is of one release.
     OneRelease,
     /// A group comes from one directory where one holds it all.
     OneDirectory,
-    /// A consumer bound to one release of a group gets that release.
+    /// A consumer that requires one release of a group gets that release.
     ExactRelease,
     /// nvJitLink is at least as new as what it links.
     LinkerNotOlder,
     /// One CUDA major per set, the consumer's.
     OneMajor,
-    /// No pair known not to work.
+    /// No pair is known not to work together.
     KnownBad,
 }
 
 impl Rule {
-    /// Every rule, in the order in which they are tried.
+    /// Every rule, in the order of checking.
     pub const ALL: [Self; 12] = [
         Self::Served,
         Self::Fixed,
@@ -49,7 +49,7 @@ impl Rule {
         Self::LinkerNotOlder,
     ];
 
-    /// The name scripts know it by.
+    /// The stable name for scripts.
     #[must_use]
     pub const fn id(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl Rule {
         }
     }
 
-    /// What it says, in one line.
+    /// The rule in one line.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl Rule {
         }
     }
 
-    /// What it rests on.
+    /// The source of the rule.
     #[must_use]
     pub const fn source(self) -> &'static str {
         match self {

@@ -1,33 +1,33 @@
-//! The search: the cheapest set that breaks no rule known so far, exactly.
+//! The exact search for the cheapest set that breaks no known rule.
 //!
 //! Takes a model, the answers so far and the rules in force; gives one item per soname, or none.
-//! Backtracks with forward checking. A branch is cut when the least it can cost exceeds the limit:
-//! what is spent, plus per soname its cheapest item left, plus per group the cheapest release for
-//! all of it at once, plus the installations that must still be opened. Never asks the oracle.
+//! Backtracks with forward checking. Cuts a branch when its lower bound exceeds the limit: the cost so far, plus per
+//! soname its cheapest remaining item, plus per group its cheapest release for all of it, plus the installations that
+//! must still be added. Never queries the oracle.
 
 use std::collections::BTreeSet;
 
-use super::asked::Asked;
+use super::answers::Answers;
 use super::bits::Bits;
-use super::cost::{ABOVE_ROOTS, ONE_NEED, ONE_ROOT, ONE_WANT};
-use super::model::{Key, Model, Set, Wanted};
+use super::cost::{ABOVE_ROOTS, ONE_GOAL, ONE_NEED, ONE_ROOT};
+use super::model::{GoalKind, Key, Model, Set};
 use super::pairs::Pairs;
 
 /// Any set that breaks no known rule.
-pub(super) fn any(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>) -> Option<Set> {
-    let mut search = Search::new(model, asked, off);
+pub(super) fn any(model: &Model<'_>, answers: &Answers, off: &BTreeSet<Key>) -> Option<Set> {
+    let mut search = Search::new(model, answers, off);
     search.aim(Aim::Any, 0, u128::MAX);
     search.each_major();
     search.best
 }
 
-/// The set of least cost that breaks no known rule; of several, the first in the written order.
-/// `fallback` is a set that surely stands, if one is known.
-pub(super) fn best(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, fallback: Option<&Set>) -> Option<Set> {
-    let mut search = Search::new(model, asked, off);
+/// The cheapest set that breaks no known rule; of several, the first in the documented order. `fallback` is a known
+/// valid set, if any.
+pub(super) fn best(model: &Model<'_>, answers: &Answers, off: &BTreeSet<Key>, fallback: Option<&Set>) -> Option<Set> {
+    let mut search = Search::new(model, answers, off);
     search.best = fallback.cloned();
-    // What outranks the number of roots adds up soname by soname, so its optimum is found fast,
-    // and then rules out most items before roots, which do not add up, are counted.
+    // The fields above the number of roots are sums over sonames: their optimum is found fast, and rules out most items
+    // before the count of roots, which is not a sum.
     for mask in [ABOVE_ROOTS, u128::MAX] {
         let limit = search.best.as_ref().map(|best| super::check::cost(model, best).packed() & mask);
         search.aim(Aim::Cost, mask, limit.map_or(u128::MAX, |cost| cost.saturating_sub(1)));
@@ -41,7 +41,7 @@ pub(super) fn best(model: &Model<'_>, asked: &Asked, off: &BTreeSet<Key>, fallba
     search.best
 }
 
-/// So that a quotient of small numbers keeps its order.
+/// Keeps the order of quotients of small numbers.
 const SCALE: usize = 1 << 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ enum Aim {
     Any,
     /// A set of least cost.
     Cost,
-    /// Among sets within the limit, the first in the written order.
+    /// Of the sets within the limit, the first in the documented order.
     Order,
 }
 
@@ -58,35 +58,35 @@ pub(super) struct Search<'m> {
     pub(super) model: &'m Model<'m>,
     pub(super) off: &'m BTreeSet<Key>,
     pub(super) pairs: Pairs<'m>,
-    /// Whether to look at what an item excludes before it is tried: it costs more than forward
-    /// checking, and pays only where symbols tie sonames together that no group does.
+    /// Whether to check what an item excludes before trying it: costs more than forward checking, and pays only where
+    /// symbols bind sonames of different groups.
     pub(super) look_ahead: bool,
-    /// The items nothing speaks against, alone.
+    /// The items that are usable by themselves.
     base: Bits,
     aim: Aim,
-    /// Per item, the part of its cost that counts now.
+    /// Per item, its cost under the current mask.
     pub(super) costs: Vec<u128>,
-    /// Per soname, what leaving it out costs.
+    /// Per soname, the cost of leaving it out.
     pub(super) leave: Vec<u128>,
     pub(super) count_roots: bool,
     pub(super) limit: u128,
     pub(super) best: Option<Set>,
     done: bool,
-    /// Per soname, how often it had nothing left: the sonames that make trouble are decided first.
-    trouble: Vec<usize>,
+    /// Per soname, how often it ran out of items: those that fail most are decided first.
+    failures: Vec<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
-    /// Nobody asked for it yet.
+    /// Not needed yet.
     Idle,
-    /// To be served if something fits.
+    /// To be served if an item fits.
     Soft,
     /// To be served.
     Hard,
     /// Served.
     Served,
-    /// Asked for, and left out.
+    /// Needed, but left out.
     Left,
 }
 
@@ -107,24 +107,24 @@ impl State {
 }
 
 impl<'m> Search<'m> {
-    fn new(model: &'m Model<'m>, asked: &'m Asked, off: &'m BTreeSet<Key>) -> Self {
+    fn new(model: &'m Model<'m>, answers: &'m Answers, off: &'m BTreeSet<Key>) -> Self {
         let mut base = Bits::none(model.items.len());
         for (at, item) in model.items.iter().enumerate() {
             let demands = &model.sonames[item.soname].demands;
-            let lacking = demands.iter().any(|&demand| {
-                asked.known(model.demands[demand].1.symbols, at).is_some() && !off.contains(&Key::Demand(demand))
+            let undefined = demands.iter().any(|&demand| {
+                answers.known(model.demands[demand].1.symbols, at).is_some() && !off.contains(&Key::Demand(demand))
             });
-            if !lacking && item.excluded.iter().all(|key| off.contains(key)) {
+            if !undefined && item.excluded.iter().all(|key| off.contains(key)) {
                 base.add(at);
             }
         }
-        let pairs = Pairs::new(model, asked, off);
+        let pairs = Pairs::new(model, answers, off);
         let (costs, leave) = (Vec::new(), Vec::new());
         Self {
             model,
             off,
             pairs,
-            look_ahead: asked.any(),
+            look_ahead: answers.any(),
             base,
             aim: Aim::Any,
             costs,
@@ -133,11 +133,11 @@ impl<'m> Search<'m> {
             limit: 0,
             best: None,
             done: false,
-            trouble: vec![0; model.sonames.len()],
+            failures: vec![0; model.sonames.len()],
         }
     }
 
-    /// Says what to look for: only the fields of the cost in `mask` count.
+    /// Sets the aim of the search: only the fields of the cost in `mask` count.
     fn aim(&mut self, aim: Aim, mask: u128, limit: u128) {
         self.aim = aim;
         self.costs = self.model.items.iter().map(|item| item.cost.packed() & mask).collect();
@@ -147,8 +147,7 @@ impl<'m> Search<'m> {
         self.done = false;
     }
 
-    /// Searches once per CUDA major the set could be of. Within one, no rule between items speaks
-    /// of majors any more.
+    /// Searches once per possible CUDA major of the set; within one, no rule between items is about majors.
     fn each_major(&mut self) {
         let items = &self.model.items;
         let mut majors: BTreeSet<Option<u32>> = BTreeSet::new();
@@ -175,11 +174,10 @@ impl<'m> Search<'m> {
     fn start(&self, open: Bits) -> State {
         let status = self.model.sonames.iter().enumerate().map(|(at, soname)| {
             let fixed = soname.fixed.is_some() && !self.off.contains(&Key::Fixed(at));
-            match soname.wanted == Wanted::Hard && !self.off.contains(&Key::Want(at)) || fixed {
+            match soname.goal == GoalKind::Hard && !self.off.contains(&Key::Goal(at)) || fixed {
                 true => Status::Hard,
-                // What is no longer insisted on is still welcome, so that taking a fact away never
-                // takes a set away.
-                false if soname.wanted > Wanted::Not => Status::Soft,
+                // A dropped hard goal stays a soft one, so that to drop a fact never invalidates a set.
+                false if soname.goal > GoalKind::None => Status::Soft,
                 false => Status::Idle,
             }
         });
@@ -219,7 +217,7 @@ impl<'m> Search<'m> {
         }
     }
 
-    /// A set is complete: keep it if it is better.
+    /// Keeps a complete set if it is better.
     fn arrive(&mut self, state: State) {
         if self.pairs.torn(&state.set) {
             return;
@@ -248,7 +246,7 @@ impl<'m> Search<'m> {
         if self.count_roots { ONE_ROOT * roots as u128 } else { 0 }
     }
 
-    /// What an item costs here, with the root it would open.
+    /// The cost of an item here, with the root that it would add.
     fn price_in(&self, state: &State, item: usize) -> u128 {
         let opens = usize::from(!state.roots.has(self.model.items[item].root));
         self.costs[item] + self.roots_cost(opens)
@@ -262,14 +260,14 @@ impl<'m> Search<'m> {
         }
         open.min_by_key(|&soname| {
             let items = state.open.within(&self.model.sonames[soname].items);
-            // Where a root must be opened anyway, it is opened first: the rest then follows.
+            // Sonames that must add a root come first: the rest can then use it.
             let covered = self.count_roots && items.clone().any(|item| state.roots.has(self.model.items[item].root));
             let size = items.count() + usize::from(state.status[soname] == Status::Soft);
-            (covered, size * SCALE / (1 + self.trouble[soname]), size, soname)
+            (covered, size * SCALE / (1 + self.failures[soname]), size, soname)
         })
     }
 
-    /// Puts an item into the set. False if that cannot be.
+    /// Adds an item to the set; false if it cannot be added.
     fn take(&mut self, state: &mut State, item: usize) -> bool {
         let model = self.model;
         let own = &model.items[item];
@@ -282,11 +280,11 @@ impl<'m> Search<'m> {
         }
         state.open.add(item);
         state.open.subtract(&self.pairs.row(item).out);
-        own.needs.iter().all(|link| self.ask_for(state, own.soname, link.soname, link.hard))
+        own.needs.iter().all(|link| self.require(state, own.soname, link.soname, link.hard))
     }
 
-    /// Notes that `by` needs `soname`. False if it is needed and was left out.
-    fn ask_for(&self, state: &mut State, by: usize, soname: usize, hard: bool) -> bool {
+    /// Notes that `by` needs `soname`; false if that was left out and is required.
+    fn require(&self, state: &mut State, by: usize, soname: usize, hard: bool) -> bool {
         let hard = hard && (self.off.is_empty() || !self.off.contains(&Key::Served(by, soname)));
         let status = &mut state.status[soname];
         match (*status, hard) {
@@ -298,7 +296,7 @@ impl<'m> Search<'m> {
         true
     }
 
-    /// Draws every conclusion that needs no choice. False if there is no set here within the limit.
+    /// Propagates all forced choices; false if no set here is within the limit.
     fn tighten(&mut self, state: &mut State) -> bool {
         loop {
             if !self.settle(state) {
@@ -312,7 +310,7 @@ impl<'m> Search<'m> {
         }
     }
 
-    /// Sonames with nothing left, with one item left, and what all items left of one need.
+    /// Propagates sonames with no item left, with one left, and the common needs of all items left.
     fn settle(&mut self, state: &mut State) -> bool {
         let model = self.model;
         let mut again = true;
@@ -327,7 +325,7 @@ impl<'m> Search<'m> {
                 let (first, second) = (left.next(), left.next());
                 match (first, second, status) {
                     (None, _, Status::Hard) => {
-                        self.trouble[at] += 1;
+                        self.failures[at] += 1;
                         return false;
                     }
                     (None, _, _) => {
@@ -351,7 +349,7 @@ impl<'m> Search<'m> {
                                 let needers = &model.sonames[link.soname].hard_needers;
                                 let all = state.open.within(&soname.items).all(|item| needers.has(item));
                                 if all {
-                                    self.ask_for(state, at, link.soname, true);
+                                    self.require(state, at, link.soname, true);
                                     again |= state.status[link.soname] == Status::Hard;
                                 }
                             }
@@ -364,7 +362,7 @@ impl<'m> Search<'m> {
         true
     }
 
-    /// A soname has nothing left: what cannot be loaded without it goes too.
+    /// Removes the items that cannot be loaded without a soname that has none left.
     fn drop_needers(&self, state: &mut State, soname: usize) -> bool {
         let needers = &self.model.sonames[soname].hard_needers;
         if self.off.is_empty() {
@@ -383,12 +381,12 @@ impl<'m> Search<'m> {
     }
 }
 
-/// What leaving a soname out costs, if it was asked for.
+/// The cost of leaving a needed soname out.
 pub(super) fn leave(model: &Model<'_>, soname: usize) -> u128 {
     let soname = &model.sonames[soname];
-    match (soname.servable, soname.wanted > Wanted::Not) {
+    match (soname.servable, soname.goal > GoalKind::None) {
         (false, _) => 0,
-        (true, true) => ONE_WANT,
+        (true, true) => ONE_GOAL,
         (true, false) => ONE_NEED,
     }
 }

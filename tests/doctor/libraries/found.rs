@@ -84,9 +84,9 @@ fn cudart_and_nccl_older_in_ld_preload() {
     let older = Lib::new("libcudart.so.12").defines(&["cudaMalloc"]);
     let sick = || sound().with("old/libcudart.so.12", &older);
     let found = seen("cudart-or-cupti-older-wins", &sick().set("LD_PRELOAD", "/old/libcudart.so.12"), &sick());
-    // What else it needs is nowhere here, which the line without it heals, too.
+    // Its other needed library is missing, which the line without it heals, too.
     assert_eq!(commands(&found), ["unset LD_PRELOAD", RUN]);
-    // NCCL has no version nodes: the name of the symbol tells whose it is.
+    // NCCL has no version nodes: the name of the symbol shows its library.
     let sick = || sound().with("old/libnccl.so.2", &Lib::new("libnccl.so.2").unversioned());
     let found = seen("nccl-older-wins", &sick().set("LD_PRELOAD", "/old/libnccl.so.2"), &sick());
     assert_eq!(

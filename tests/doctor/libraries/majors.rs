@@ -6,7 +6,7 @@ use crate::support::*;
 use cudashim::internal::tables::Severity::Fatal;
 use std::fs;
 
-/// NCCL with the text that tells what it is built for.
+/// NCCL with the text of the release it is built for.
 fn nccl(built: &str) -> Lib {
     let text =
         format!("const char version[] = \"NCCL version {built}\";\nconst char *text(void) {{ return version; }}\n");
@@ -29,7 +29,7 @@ fn wheels_overwrite_one_path() {
     assert_eq!(found.severity, Fatal);
     let both = ["nvidia-nccl-cu12 2.27.3", "nvidia-nccl-cu13 2.18.1"];
     assert!(both.iter().all(|name| found.cause.contains(name)), "{}", found.cause);
-    // The one that is not meant goes, and takes the file along.
+    // The wrong one is uninstalled, and its file with it.
     let line = "/venv/bin/python -m pip uninstall -y nvidia-nccl-cu13 && \
                 /venv/bin/python -m pip install --force-reinstall --no-deps nvidia-nccl-cu12==2.27.3";
     assert_eq!(commands(&found), [line]);
@@ -37,7 +37,7 @@ fn wheels_overwrite_one_path() {
 
 #[test]
 fn wheels_overwrite_one_path_with_equal_sizes() {
-    // Nobody requires either: torch's major has the say.
+    // No package requires either: torch's major decides.
     let sick = sound();
     cudnn_wheel(&sick, "venv", "nvidia-cudnn-cu13", "9.12.0.46");
     let found = seen("pip-cu12-cu13-overwrite", &sick, &sound());

@@ -74,7 +74,7 @@ fn mkl_without_the_ijit_symbol() {
     assert_eq!(commands(&found), ["conda install \"mkl<2024.1\""]);
 }
 
-/// A package that bundles cuDNN's dispatcher; the parts are in a wheel that no search path leads to.
+/// A package that bundles cuDNN's dispatcher; the parts are in a wheel that is in no search path.
 fn bundle(machine: Machine, version: &str) -> Machine {
     let name = format!("libcudnn-74a4c495.so.{version}");
     let extension = Lib::new("_ext.so").unversioned().uses_of(&name, None, &[]);
@@ -96,7 +96,7 @@ fn cudnn_parts_installed_and_not_found() {
     let found = seen("cudnn9-sublib-not-found", &sick(), &on_path);
     assert!(found.cause.ends_with("and 1 more: installed, but not in any search path"), "{}", found.cause);
     suggests_run(&found);
-    // Without a GPU nobody opens them yet.
+    // Without a GPU they are not opened yet.
     let ids = bundle(Machine::new(), "9.1.0").ids();
     assert_eq!(ids, [("cudnn9-sublib-not-found", Fatal), ("no-driver", Fact)]);
 }
@@ -153,7 +153,7 @@ fn library_needs_too_much_static_tls() {
 fn library_needs_an_executable_stack() {
     let machine = |stack: &str| Torch::new().with(|cuda| cuda.link(&format!("-z,{stack}"))).on(Machine::new());
     let found = seen("executable-stack", &machine("execstack"), &machine("noexecstack"));
-    // Of which glibc this machine is, nothing tells.
+    // The glibc of this machine is unknown.
     assert_eq!(found.severity, Warning);
     assert!(commands(&found)[0].starts_with("patchelf --clear-execstack /venv/"), "{found:#?}");
 }

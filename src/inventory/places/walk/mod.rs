@@ -1,15 +1,14 @@
-//! Whole trees, or the whole disk: the directories in them that hold a library of ours by name.
+//! Whole trees, or the whole disk: their directories that hold a file with the name of an NVIDIA library.
 //!
-//! Takes roots; gives places, sorted. Reads directory entries and nothing else: no file is opened, no symbolic link
-//! to a directory followed. What cannot be read is counted and passed over. Bypasses what `Host` remembers, for a
-//! disk has more directories than an answer should depend on.
+//! Takes roots; gives places, sorted. Reads directory entries only: opens no file, follows no symbolic link to a
+//! directory. Counts and skips what it cannot read. Bypasses the record of `Host`: a disk has more directories than a
+//! cached answer can depend on.
 
-mod crew;
 mod mounts;
+mod worker_pool;
 
 use super::{Place, Provenance, distinct};
 use crate::host::{Host, Kind};
-use crew::{Crew, Job};
 use mounts::{MountKind, MountTable};
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -18,11 +17,12 @@ use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use worker_pool::{Job, WorkerPool};
 
-/// More threads than this wait for one another, or for the disk.
+/// More threads than this only wait for the disk or each other.
 const THREADS: usize = 16;
 
-/// Which mounts below a root are entered. A root itself is always entered: it was named.
+/// Which mounts below a root the walk enters. It always enters a root itself: the user named it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mounts {
@@ -31,7 +31,7 @@ pub enum Mounts {
     OneFileSystem,
     /// Those on this machine.
     Local,
-    /// Network mounts too. `/proc`, `/sys`, `/dev` are left out even so.
+    /// Network mounts too, but never `/proc`, `/sys`, `/dev`.
     Network,
 }
 
@@ -53,19 +53,19 @@ pub struct Walk {
     threads: usize,
 }
 
-/// What a walk came by.
+/// The result of a walk.
 #[derive(Debug)]
 #[must_use]
 pub struct Walked {
-    /// The directories that hold a library of ours, by path, each once.
+    /// The directories that hold an NVIDIA library, by path, each once.
     pub places: Vec<Place>,
     /// Directories that were read.
     pub directories: u64,
     /// Directories that could not be read.
     pub unreadable: u64,
-    /// Roots that could not be walked at all.
+    /// Roots that could not be entered.
     pub failed: Vec<(PathBuf, io::Error)>,
-    /// Whether it was stopped before its end.
+    /// Whether `stop` ended it early.
     pub stopped: bool,
 }
 
@@ -84,15 +84,15 @@ impl Walk {
         self
     }
 
-    /// How many threads walk; as many as there are processors where not told.
+    /// The number of threads; by default one per processor.
     #[must_use]
     pub fn threads(mut self, threads: NonZero<usize>) -> Self {
         self.threads = threads.get();
         self
     }
 
-    /// Walks. `seen` is told the number of directories read so far, from any thread; once `stop` is set, the walk
-    /// ends with what it has.
+    /// Walks. Any thread calls `seen` with the number of directories read so far; once `stop` is set, the walk returns
+    /// what it has.
     pub fn run(&self, host: &Host, seen: &(dyn Fn(u64) + Sync), stop: &AtomicBool) -> Walked {
         // Mounts are this machine's, wherever the root of an image lies in it.
         let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
@@ -109,23 +109,23 @@ impl Walk {
                 Err(error) => failed.push((root.clone(), error)),
             }
         }
-        let crew = Crew::new(closed(table, self.mounts, &base), queue, self.threads, seen, stop);
-        let found = crew.run();
-        let unreadable = found.iter().map(|finds| finds.unreadable).sum();
-        let mut dirs: Vec<PathBuf> = found.into_iter().flat_map(|finds| finds.dirs).collect();
+        let pool = WorkerPool::new(closed(table, self.mounts, &base), queue, self.threads, seen, stop);
+        let outputs = pool.run();
+        let unreadable = outputs.iter().map(|output| output.unreadable).sum();
+        let mut dirs: Vec<PathBuf> = outputs.into_iter().flat_map(|output| output.dirs).collect();
         dirs.sort_unstable();
         let places = dirs.into_iter().map(|dir| walked(host, inside(&base, dir))).collect();
         Walked {
             // Roots may overlap, and one directory may be mounted twice.
             places: distinct(host, places),
-            directories: crew.directories(),
+            directories: pool.directories(),
             unreadable,
             failed,
             stopped: stop.load(Ordering::Relaxed),
         }
     }
 
-    /// A root, its links followed inside the machine, and the file system the walk keeps to.
+    /// A root with its links resolved inside the machine, and the only file system to read.
     fn enter(&self, host: &Host, base: &Path, root: &Path) -> io::Result<Job> {
         let canonical = host.canonical(root)?;
         let dir = base.join(canonical.strip_prefix("/").unwrap_or(&canonical));
@@ -146,7 +146,7 @@ fn closed(table: &MountTable, mounts: Mounts, base: &Path) -> HashSet<PathBuf> {
     closed
 }
 
-/// A path below the root of the machine as the machine names it.
+/// A path of this host as a path inside the machine's root.
 fn inside(base: &Path, dir: PathBuf) -> PathBuf {
     if base == Path::new("/") {
         return dir;
@@ -154,8 +154,8 @@ fn inside(base: &Path, dir: PathBuf) -> PathBuf {
     dir.strip_prefix(base).map(|relative| Path::new("/").join(relative)).unwrap_or(dir)
 }
 
-/// A directory as a walk takes it: the installation that it belongs to shows in its path, as a site directory, or a
-/// toolkit with its release; or in what stands above it, as what `pip install --target` leaves.
+/// A directory as a place. Its installation shows in its path (a site directory, a toolkit with its release) or in the
+/// directories above it (the target of `pip install --target`).
 #[must_use]
 pub fn walked(host: &Host, dir: PathBuf) -> Place {
     let is_root = |path: &&Path| {
@@ -163,7 +163,7 @@ pub fn walked(host: &Host, dir: PathBuf) -> Place {
         let release = name.strip_prefix(b"cuda-").and_then(|release| release.first());
         matches!(name, b"site-packages" | b"dist-packages") || release.is_some_and(u8::is_ascii_digit)
     };
-    // Wheels of NVIDIA's install into `nvidia`, with their records beside it.
+    // NVIDIA wheels install into `nvidia`, their records beside it.
     let target = || {
         let nvidia = dir.ancestors().skip(1).find(|dir| dir.file_name() == Some(OsStr::new("nvidia")))?;
         let above = nvidia.parent()?;
@@ -193,7 +193,7 @@ mod tests {
             .file("t/c/libcudart.so.12.bak", "")
             .file("t/d/nvshmem_bootstrap_uid.so.3", "")
             .file("t/e/libcurl.so.4", "");
-        let machine = machine.file("t/f/x", "").link("t/f/libcuda.so.1", "nowhere");
+        let machine = machine.file("t/f/x", "").link("t/f/libcuda.so.1", "missing");
         let found = walk(&machine, "/t");
         assert_eq!(dirs(&found.places), ["/t/a", "/t/b", "/t/d", "/t/f"]);
         // t, the directory that is called like a library, empty, and a to f.
@@ -206,7 +206,7 @@ mod tests {
         let machine = Machine::with(&["t/a"]).file("t/a/libnccl.so.2", "").file("elsewhere/libnccl.so.2", "");
         let machine = machine.link("t/a/up", "..").link("t/loop", "loop").link("t/out", "/elsewhere").link("r", "t");
         assert_eq!(dirs(&walk(&machine, "/t").places), ["/t/a"]);
-        // A root that is a link was named, and stands for what it points at.
+        // A root that is a link stands for its target: the user named it.
         assert_eq!(dirs(&walk(&machine, "/r").places), ["/t/a"]);
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let machine = Machine::with(&["t/locked", "t/deep"]).file("t/libcuda.so.1", "");
         let locked = machine.path("t/locked");
         std::fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
-        // To a superuser nothing is locked.
+        // Permissions do not stop a superuser.
         let denied = u64::from(std::fs::read_dir(&locked).is_err());
         // Deeper than a path can name (PATH_MAX).
         let name = "d".repeat(200);
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(found("/", Mounts::OneFileSystem), ["/t"]);
         assert_eq!(found("/", Mounts::Local), ["/t"]);
         assert_eq!(found("/", Mounts::Network), ["/t", "/t/net"]);
-        // What is named is entered.
+        // A named root is entered.
         assert_eq!(found("/t/net", Mounts::OneFileSystem), ["/t/net"]);
         assert_eq!(found("/proc", Mounts::OneFileSystem), ["/proc/1/cwd"]);
     }

@@ -1,25 +1,25 @@
-//! What is mounted where, and which of it a walk must not enter unasked.
+//! The mount table, and which mounts a walk must not enter by default.
 //!
-//! Takes the text of `/proc/self/mountinfo`, whose form `proc_pid_mountinfo(5)` gives; tells network and kernel file
-//! systems by their type. Asks nothing of a mount itself: a server that is gone answers never.
+//! Takes the text of `/proc/self/mountinfo`, in the format of `proc_pid_mountinfo(5)`; gives the network and kernel
+//! file systems, by type. Never touches a mount itself: one whose server is gone hangs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// What kind of file system is mounted.
+/// The kind of a mounted file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MountKind {
     /// On this machine.
     Local,
-    /// Reached over a network, or mounted by being looked at.
+    /// Remote, or mounted on access.
     Network,
-    /// What the kernel tells of itself.
+    /// State of the kernel.
     Kernel,
 }
 
-/// Types whose files are elsewhere. `autofs` mounts by being looked at; 9p and virtiofs are another machine's.
+/// Types whose files are elsewhere. `autofs` mounts on access; 9p and virtiofs are another machine's.
 const NETWORK: [&str; 22] = [
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "afs", "autofs", "beegfs", "ceph", "coda", "gpfs",
     "lustre", "ncpfs", "orangefs", "panfs", "pvfs2", "wekafs", "vboxsf", "prl_fs", "fuse",
@@ -38,7 +38,7 @@ const LOCAL_FUSE: [&str; 9] = [
     "fuse.unionfs",
 ];
 
-/// Types without files of anybody's.
+/// Types without user files.
 const KERNEL: [&str; 19] = [
     "binfmt_misc",
     "bpf",
@@ -77,7 +77,7 @@ fn kind_of(file_system: &str) -> MountKind {
 pub(super) struct MountTable(BTreeMap<PathBuf, MountKind>);
 
 impl MountTable {
-    /// Reads mountinfo; lines that are none are passed over.
+    /// Reads mountinfo; skips malformed lines.
     pub(super) fn parse(text: &[u8]) -> Self {
         Self(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
     }

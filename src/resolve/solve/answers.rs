@@ -1,7 +1,7 @@
-//! What is known of symbols so far.
+//! The oracle's answers about symbols so far.
 //!
-//! Takes questions; gives the oracle's answers, each asked for once. The search itself only reads
-//! what is known, so that a file nobody would choose is never looked into.
+//! Takes queries; gives answers, each from the oracle once. The search reads only known answers, so that files outside
+//! every candidate set are never read.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,47 +10,47 @@ use super::problem::{MissingSymbol, SymbolSetId};
 
 /// The oracle's answers so far, by symbol set and item.
 #[derive(Default)]
-pub(super) struct Asked {
-    answers: HashMap<(SymbolSetId, usize), Option<MissingSymbol>>,
-    /// Sonames of which one was found to lack what the other takes.
+pub(super) struct Answers {
+    known: HashMap<(SymbolSetId, usize), Option<MissingSymbol>>,
+    /// Pairs of sonames with a symbol that the first needs and a copy of the second does not define.
     clashed: BTreeSet<(usize, usize)>,
 }
 
-impl Asked {
-    /// The symbol known to be missing, if that was asked.
+impl Answers {
+    /// The symbol that an item is known not to define.
     pub(super) fn known(&self, symbols: SymbolSetId, item: usize) -> Option<&MissingSymbol> {
-        self.answers.get(&(symbols, item)).and_then(Option::as_ref)
+        self.known.get(&(symbols, item)).and_then(Option::as_ref)
     }
 
-    /// Whether any symbol is known to be missing.
+    /// Whether any item is known not to define a symbol.
     pub(super) fn any(&self) -> bool {
-        self.answers.values().any(Option::is_some)
+        self.known.values().any(Option::is_some)
     }
 
-    /// The symbol missing.
-    pub(super) fn ask(&mut self, model: &Model<'_>, symbols: SymbolSetId, item: usize) -> Option<&MissingSymbol> {
+    /// The first symbol that an item does not define, from the oracle.
+    pub(super) fn query(&mut self, model: &Model<'_>, symbols: SymbolSetId, item: usize) -> Option<&MissingSymbol> {
         if symbols == SymbolSetId::NONE {
             return None;
         }
         let answer = self
-            .answers
+            .known
             .entry((symbols, item))
             .or_insert_with(|| model.problem.defines.missing(symbols, model.items[item].source));
         answer.as_ref()
     }
 
-    /// Checks a set against the oracle. Where a file lacks a symbol, asks the same of all other
-    /// copies of its soname, for now they matter; where one soname fails another a second time, asks
-    /// all that could be asked between the two, for one clash at a time the search would be blind.
+    /// Checks a set against the oracle. Where a file does not define a symbol, queries all other copies of its soname,
+    /// which now compete; where a pair of sonames fails again, queries every symbol set between the two: one failure at
+    /// a time would leave the search blind.
     pub(super) fn holds(&mut self, model: &Model<'_>, off: &BTreeSet<Key>, set: &[Option<usize>]) -> bool {
-        let mut stands = true;
+        let mut holds = true;
         for &item in set.iter().flatten() {
             let soname = model.items[item].soname;
             for &demand in &model.sonames[soname].demands {
                 let symbols = model.demands[demand].1.symbols;
-                if !off.contains(&Key::Demand(demand)) && self.ask(model, symbols, item).is_some() {
-                    stands = false;
-                    self.ask_of_all(model, off, symbols, soname);
+                if !off.contains(&Key::Demand(demand)) && self.query(model, symbols, item).is_some() {
+                    holds = false;
+                    self.query_all(model, off, symbols, soname);
                 }
             }
             for link in &model.items[item].needs {
@@ -58,27 +58,27 @@ impl Asked {
                     continue;
                 };
                 let pair = (soname, link.soname);
-                if off.contains(&Key::Symbols(pair.0, pair.1)) || self.ask(model, link.symbols, provider).is_none() {
+                if off.contains(&Key::Symbols(pair.0, pair.1)) || self.query(model, link.symbols, provider).is_none() {
                     continue;
                 }
-                stands = false;
-                self.ask_of_all(model, off, link.symbols, link.soname);
+                holds = false;
+                self.query_all(model, off, link.symbols, link.soname);
                 if !self.clashed.insert(pair) {
                     for &(user, symbols) in &model.sonames[link.soname].needers {
                         if model.items[user].soname == soname && may_serve(model, off, user) {
-                            self.ask_of_all(model, off, symbols, link.soname);
+                            self.query_all(model, off, symbols, link.soname);
                         }
                     }
                 }
             }
         }
-        stands
+        holds
     }
 
-    fn ask_of_all(&mut self, model: &Model<'_>, off: &BTreeSet<Key>, symbols: SymbolSetId, soname: usize) {
+    fn query_all(&mut self, model: &Model<'_>, off: &BTreeSet<Key>, symbols: SymbolSetId, soname: usize) {
         for item in model.sonames[soname].items.clone() {
             if may_serve(model, off, item) {
-                self.ask(model, symbols, item);
+                self.query(model, symbols, item);
             }
         }
     }

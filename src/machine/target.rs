@@ -1,7 +1,7 @@
-//! Whom a request is for: files, a torch, an environment, a program of no Python, or nobody.
+//! The target of a request: files, a torch, an environment, a native program, or none.
 //!
-//! Takes the request and the machine; gives the consumer before anything of it is read. A program that is no Python is
-//! served for itself: what it is linked against asks, and the environment that is active or named provides.
+//! Takes the request and the machine; gives the target before any of its files is read. A native program is its own
+//! target: its linked libraries make the requirement, and the active or named environment provides the copies.
 
 use super::{Request, RequestError};
 use crate::host::Host;
@@ -12,102 +12,103 @@ use crate::target::{Closure, Kind, Requirement};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// The consumer found, before anything is read of it.
-pub(super) enum Meant {
+/// The target of a request.
+pub(super) enum RequestTarget {
     /// ELF files, and the program that loads them.
     Files(Vec<PathBuf>, Option<PathBuf>),
     Torch(Box<TorchBuild>, Interpreter),
     Environment(Interpreter),
-    /// A program that names its libraries only as it runs; copies are laid down for it.
+    /// A program that opens its libraries by name only; the user provides copies for it.
     Program(PathBuf),
-    /// A torch, and the interpreter that has another, with what it has.
+    /// A torch that is not installed, and the interpreter with another release, and that release.
     Spec(Requirement, Option<(PathBuf, String)>),
-    /// Why, and who was found to ask for nothing.
+    /// No target that needs CUDA: the reason, and the requirement found.
     Nothing(String, Option<Requirement>),
 }
 
 impl Request {
-    pub(super) fn meant(&self, host: &Host, objects: &Objects) -> Result<Meant, RequestError> {
+    pub(super) fn target(&self, host: &Host, objects: &Objects) -> Result<RequestTarget, RequestError> {
         let command = Command::read(host, &self.command);
         if !self.files.is_empty() {
             let files = self.files.iter().map(|path| host.absolute(path)).collect();
-            return Ok(Meant::Files(files, command.map(|command| command.program)));
+            return Ok(RequestTarget::Files(files, command.map(|command| command.program)));
         }
         let named = self.python.as_deref().map(|python| (python.to_owned(), Options::default()));
         let started = command.as_ref().and_then(|command| Some((command.program.clone(), command.python.clone()?)));
         let explicit = named.is_some() || started.is_some();
         let native = command.filter(|_| started.is_none() && self.spec.is_auto()).map(|command| command.program);
         if let Some(program) = native.as_ref().filter(|program| needs_cuda(objects, program)) {
-            return Ok(Meant::Files(vec![program.clone()], Some(program.clone())));
+            return Ok(RequestTarget::Files(vec![program.clone()], Some(program.clone())));
         }
         let found = named.or(started).or_else(|| match &native {
-            // A Python that happens to be on PATH is nothing to a program that is none.
+            // A native program does not use a Python that only happens to be on PATH.
             Some(_) => active_python(host),
             None => default_python(host),
         });
         let Some((program, options)) = found else {
             return match native {
-                Some(program) if self.lays_down_copies(host) => Ok(Meant::Program(program)),
+                Some(program) if self.lays_down_copies(host) => Ok(RequestTarget::Program(program)),
                 Some(program) => {
                     let why = "is not linked against CUDA, and no environment is active";
-                    Ok(Meant::Nothing(format!("`{}` {why}", program.display()), None))
+                    Ok(RequestTarget::Nothing(format!("`{}` {why}", program.display()), None))
                 }
                 None if self.spec.is_auto() => {
                     let why = "no Python found, and no other target given";
-                    Ok(Meant::Nothing(why.to_owned(), None))
+                    Ok(RequestTarget::Nothing(why.to_owned(), None))
                 }
-                None => Ok(Meant::Spec(self.spec.require()?, None)),
+                None => Ok(RequestTarget::Spec(self.spec.require()?, None)),
             };
         };
         let interpreter = match Interpreter::find(host, &program, &options) {
             Ok(interpreter) => interpreter,
             Err(error) if explicit => return Err(error.into()),
-            Err(error) if self.spec.is_auto() => return Ok(Meant::Nothing(error.to_string(), None)),
-            Err(_) => return Ok(Meant::Spec(self.spec.require()?, None)),
+            Err(error) if self.spec.is_auto() => return Ok(RequestTarget::Nothing(error.to_string(), None)),
+            Err(_) => return Ok(RequestTarget::Spec(self.spec.require()?, None)),
         };
         match TorchBuild::find(host, &interpreter.paths) {
             Ok(torch) if self.spec.admits_build(&torch) => {
                 if torch.cuda.is_none() {
                     if let Some(program) = native.filter(|_| self.lays_down_copies(host)) {
-                        return Ok(Meant::Program(program));
+                        return Ok(RequestTarget::Program(program));
                     }
                     let why = format!("torch {} in `{}` is built without CUDA", torch.version, torch.site().display());
                     let mut requirement = Requirement::new(Kind::Torch, format!("torch {}", torch.version));
                     requirement.path = Some(torch.dir);
-                    return Ok(Meant::Nothing(why, Some(requirement)));
+                    return Ok(RequestTarget::Nothing(why, Some(requirement)));
                 }
-                Ok(Meant::Torch(Box::new(torch), interpreter))
+                Ok(RequestTarget::Torch(Box::new(torch), interpreter))
             }
             Ok(torch) if explicit => Err(RequestError::OtherTorch {
                 python: interpreter.program,
                 found: torch.version,
-                wanted: self.spec.to_string(),
+                requested: self.spec.to_string(),
             }),
-            Err(_) if self.spec.is_auto() => Ok(Meant::Environment(interpreter)),
-            Ok(torch) => Ok(Meant::Spec(self.spec.require()?, Some((interpreter.program, torch.version)))),
-            Err(_) => Ok(Meant::Spec(self.spec.require()?, None)),
+            Err(_) if self.spec.is_auto() => Ok(RequestTarget::Environment(interpreter)),
+            Ok(torch) => Ok(RequestTarget::Spec(self.spec.require()?, Some((interpreter.program, torch.version)))),
+            Err(_) => Ok(RequestTarget::Spec(self.spec.require()?, None)),
         }
     }
 
-    /// The program that the command starts, where that is no Python.
+    /// The program that the command starts, unless it is a Python.
     pub(super) fn native(&self, host: &Host) -> Option<PathBuf> {
         Command::read(host, &self.command).filter(|command| command.python.is_none()).map(|command| command.program)
     }
 
-    /// Whether the user says which copies there are: `--use`, `--place`.
+    /// Whether the user provides copies: `--use`, `--place`, `CUDASHIM_PLACE`.
     pub(super) fn lays_down_copies(&self, host: &Host) -> bool {
         let listed = host.env("CUDASHIM_PLACE").is_some_and(|list| !list.is_empty());
         !self.places.is_empty() || !self.policy.fixed.is_empty() || listed
     }
 
-    /// The interpreter of an environment as it serves the command: another program that is to get the environment's set
-    /// takes its place in the process.
+    /// The interpreter of the environment for this command: a native program that uses the environment's set replaces
+    /// the interpreter in the process.
     pub(super) fn started(&self, host: &Host, interpreter: &Interpreter) -> Interpreter {
         self.native(host).map_or_else(|| interpreter.clone(), |program| interpreter.clone().within(program))
     }
 
-    /// The environment's requirement for the program that the command starts: what that has of its own stands, and the
-    /// plan is for it. What the user laid down holds for the environment's Python as well, which the command may start.
+    /// The environment's requirement, for the native program that the command starts: the program keeps its own
+    /// copies, and the plan covers it. Copies that the user provides also serve the environment's Python, which the
+    /// program may start.
     pub(super) fn of_started<'l>(
         &self,
         host: &Host,
@@ -126,7 +127,7 @@ impl Request {
         (requirement, closure)
     }
 
-    /// Where the environment that is named or active keeps its packages, for a consumer that is none of it.
+    /// The package directories of the named or active environment, for a target outside it.
     pub(super) fn around(&self, host: &Host) -> Result<Vec<PathBuf>, RequestError> {
         let options = Options::default();
         if let Some(python) = &self.python {
@@ -139,7 +140,7 @@ impl Request {
     }
 }
 
-/// Whether a program, or what it is linked against, needs a library of NVIDIA's.
+/// Whether a program, or a library it is linked with, needs an NVIDIA library.
 pub(super) fn needs_cuda(objects: &Objects, program: &Path) -> bool {
     crate::launch::door::linked(objects, program).is_some()
 }
@@ -151,7 +152,7 @@ fn active_python(host: &Host) -> Option<(PathBuf, Options)> {
     pythons.find(|python| host.stat(python).is_ok()).map(|python| found(host, python))
 }
 
-/// The Python that is meant where none is named: of the active environment, else of the project's, else the one on PATH.
+/// The default Python: that of the active environment, else the project's, else the one on PATH.
 pub(super) fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
     let on_path = || ["python3", "python"].into_iter().find_map(|name| find_on_path(host, OsStr::new(name)));
     let project = || Some(host.cwd().join(".venv/bin/python")).filter(|python| host.stat(python).is_ok());
@@ -159,12 +160,12 @@ pub(super) fn default_python(host: &Host) -> Option<(PathBuf, Options)> {
 }
 
 fn found(host: &Host, program: PathBuf) -> (PathBuf, Options) {
-    let meant = if named(host, &program) { python::Meant::Named } else { python::Meant::Found };
-    (program, Options { meant, ..Options::default() })
+    let origin = if named(host, &program) { python::Origin::Named } else { python::Origin::Found };
+    (program, Options { origin, ..Options::default() })
 }
 
-/// Whether a Python is named by an absolute path: by a variable, or by an element of PATH. An element that is relative, or
-/// empty, leads to whatever stands in the working directory.
+/// Whether an absolute path names a Python: through a variable, or an element of PATH. A relative or empty element
+/// resolves to any file in the working directory.
 fn named(host: &Host, python: &Path) -> bool {
     let path = host.env("PATH").unwrap_or(OsStr::new("/bin:/usr/bin"));
     let mut listed = std::env::split_paths(path).filter(|dir| dir.is_absolute());

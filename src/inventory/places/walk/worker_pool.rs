@@ -1,7 +1,7 @@
-//! The threads of a walk: each reads directories, and shares what it has left with those that wait.
+//! The worker threads of a walk: each reads directories, and shares its remaining jobs with idle workers.
 //!
-//! Takes directories; gives those among them and below them that hold a library of ours. Each thread goes down its own
-//! stack of directories; while others wait it gives them the older half of it.
+//! Takes directories; gives those at and below them that hold an NVIDIA library. Each worker pops its own stack of
+//! directories; while others are idle, it moves the older half of the stack to the shared queue.
 
 use crate::tables::parse_library_name;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, statat};
@@ -18,31 +18,31 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// Bytes of entries read at once: a directory of some hundred names takes one call.
 const BUFFER: usize = 64 << 10;
 
-/// A directory to be read.
+/// A directory to read.
 pub(super) struct Job {
     /// The directory.
     pub(super) dir: PathBuf,
-    /// The file system to keep to, if any.
+    /// The only file system to read, if restricted.
     pub(super) device: Option<u64>,
 }
 
-/// What one thread came by.
+/// The result of one worker.
 #[derive(Default)]
-pub(super) struct Finds {
-    /// Directories that hold a library of ours.
+pub(super) struct Output {
+    /// Directories that hold an NVIDIA library.
     pub(super) dirs: Vec<PathBuf>,
     /// Directories that could not be read.
     pub(super) unreadable: u64,
 }
 
-/// The threads, and what they share.
-pub(super) struct Crew<'w> {
+/// The workers and their shared state.
+pub(super) struct WorkerPool<'w> {
     closed: HashSet<PathBuf>,
     threads: usize,
     shared: Mutex<Shared>,
     wake: Condvar,
-    /// How many wait for work: whoever has more than it needs right now gives some away.
-    hungry: AtomicUsize,
+    /// The number of idle workers: a busy one shares its jobs while there are any.
+    idle: AtomicUsize,
     directories: AtomicU64,
     seen: &'w (dyn Fn(u64) + Sync),
     stop: &'w AtomicBool,
@@ -50,12 +50,12 @@ pub(super) struct Crew<'w> {
 
 struct Shared {
     queue: Vec<Job>,
-    idle: usize,
+    waiting: usize,
     over: bool,
 }
 
-impl<'w> Crew<'w> {
-    /// Threads that will read the directories of `queue` and what is below them, but for those in `closed`.
+impl<'w> WorkerPool<'w> {
+    /// Workers for the directories of `queue` and all below them, except those in `closed`.
     pub(super) fn new(
         closed: HashSet<PathBuf>,
         queue: Vec<Job>,
@@ -66,17 +66,17 @@ impl<'w> Crew<'w> {
         Self {
             closed,
             threads: threads.max(1),
-            shared: Mutex::new(Shared { queue, idle: 0, over: false }),
+            shared: Mutex::new(Shared { queue, waiting: 0, over: false }),
             wake: Condvar::new(),
-            hungry: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
             directories: AtomicU64::new(0),
             seen,
             stop,
         }
     }
 
-    /// Reads all of it; what each thread came by.
-    pub(super) fn run(&self) -> Vec<Finds> {
+    /// Reads all directories; one output per worker.
+    pub(super) fn run(&self) -> Vec<Output> {
         std::thread::scope(|scope| {
             let others: Vec<_> = (1..self.threads).map(|_| scope.spawn(|| self.work())).collect();
             let mut found = vec![self.work()];
@@ -87,40 +87,40 @@ impl<'w> Crew<'w> {
         })
     }
 
-    /// How many directories were read.
+    /// The number of directories read.
     pub(super) fn directories(&self) -> u64 {
         self.directories.load(Ordering::Relaxed)
     }
 
-    fn work(&self) -> Finds {
-        let _alarm = Alarm(self);
-        let mut finds = Finds::default();
+    fn work(&self) -> Output {
+        let _guard = PanicGuard(self);
+        let mut output = Output::default();
         let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
         let mut jobs = Vec::new();
-        while let Some(job) = jobs.pop().or_else(|| self.take()) {
+        while let Some(job) = jobs.pop().or_else(|| self.next()) {
             if self.stop.load(Ordering::Relaxed) {
                 self.end();
                 break;
             }
             match self.read(&job, &mut buffer, &mut jobs) {
-                Ok(true) => finds.dirs.push(job.dir),
+                Ok(true) => output.dirs.push(job.dir),
                 Ok(false) => {}
-                Err(_) => finds.unreadable += 1,
+                Err(_) => output.unreadable += 1,
             }
-            if jobs.len() > 1 && self.hungry.load(Ordering::Relaxed) > 0 {
-                self.give(&mut jobs);
+            if jobs.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
+                self.share(&mut jobs);
             }
         }
-        finds
+        output
     }
 
-    /// Reads one directory: its subdirectories become jobs. Whether it holds a library of ours.
+    /// Reads one directory, adds its subdirectories as jobs, and reports whether it holds an NVIDIA library.
     fn read(&self, job: &Job, buffer: &mut [MaybeUninit<u8>], jobs: &mut Vec<Job>) -> Result<bool, Errno> {
-        // O_NOFOLLOW: a directory that has become a link since it was listed is not followed either.
+        // O_NOFOLLOW: a directory may have been replaced by a link since it was listed.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = openat(CWD, &job.dir, flags, Mode::empty())?;
-        if let Some(wanted) = job.device
-            && device(&fstat(&fd)?) != wanted
+        if let Some(expected) = job.device
+            && device(&fstat(&fd)?) != expected
         {
             return Ok(false);
         }
@@ -144,11 +144,11 @@ impl<'w> Crew<'w> {
         Ok(holds)
     }
 
-    /// A job of others; `None` once all are out of work.
-    fn take(&self) -> Option<Job> {
+    /// A job from the shared queue; `None` once all workers are idle.
+    fn next(&self) -> Option<Job> {
         let mut shared = self.shared();
-        shared.idle += 1;
-        self.hungry.fetch_add(1, Ordering::Relaxed);
+        shared.waiting += 1;
+        self.idle.fetch_add(1, Ordering::Relaxed);
         let job = loop {
             if shared.over {
                 break None;
@@ -156,20 +156,20 @@ impl<'w> Crew<'w> {
             if let Some(job) = shared.queue.pop() {
                 break Some(job);
             }
-            if shared.idle == self.threads {
+            if shared.waiting == self.threads {
                 shared.over = true;
                 self.wake.notify_all();
                 break None;
             }
             shared = self.wake.wait(shared).unwrap_or_else(PoisonError::into_inner);
         };
-        shared.idle -= 1;
-        self.hungry.fetch_sub(1, Ordering::Relaxed);
+        shared.waiting -= 1;
+        self.idle.fetch_sub(1, Ordering::Relaxed);
         job
     }
 
-    /// Gives the older half of the jobs away: those nearer to the root, with more below them.
-    fn give(&self, jobs: &mut Vec<Job>) {
+    /// Shares the older half of the jobs: those nearer to the root, with more below them.
+    fn share(&self, jobs: &mut Vec<Job>) {
         let half = jobs.len() / 2;
         self.shared().queue.extend(jobs.drain(..half));
         self.wake.notify_all();
@@ -185,10 +185,10 @@ impl<'w> Crew<'w> {
     }
 }
 
-/// Wakes the others when a thread panics (in `seen`), so that nobody waits for it.
-struct Alarm<'c, 'w>(&'c Crew<'w>);
+/// Ends the walk when a worker panics (in `seen`), so that no other waits for it.
+struct PanicGuard<'c, 'w>(&'c WorkerPool<'w>);
 
-impl Drop for Alarm<'_, '_> {
+impl Drop for PanicGuard<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.end();
@@ -196,7 +196,7 @@ impl Drop for Alarm<'_, '_> {
     }
 }
 
-/// The kind of an entry; file systems that do not keep it in the directory are asked for it.
+/// The kind of an entry; where the directory does not record it, from `statat`.
 fn kind(dir: BorrowedFd<'_>, name: &CStr, kind: FileType) -> FileType {
     if kind != FileType::Unknown {
         return kind;
@@ -204,7 +204,7 @@ fn kind(dir: BorrowedFd<'_>, name: &CStr, kind: FileType) -> FileType {
     statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode))
 }
 
-/// Most names end in something that no library's does; the others are read exactly.
+/// The last byte rules out most names before the exact parse.
 fn is_ours(name: &[u8]) -> bool {
     name.last().is_some_and(|last| *last == b'o' || last.is_ascii_digit())
         && parse_library_name(OsStr::from_bytes(name)).is_some()
@@ -219,8 +219,8 @@ fn device(stat: &Stat) -> u64 {
 mod tests {
     use super::*;
 
-    fn crew<'w>(queue: Vec<Job>, stop: &'w AtomicBool, seen: &'w (dyn Fn(u64) + Sync)) -> Crew<'w> {
-        Crew::new(HashSet::new(), queue, 4, seen, stop)
+    fn pool<'w>(queue: Vec<Job>, stop: &'w AtomicBool, seen: &'w (dyn Fn(u64) + Sync)) -> WorkerPool<'w> {
+        WorkerPool::new(HashSet::new(), queue, 4, seen, stop)
     }
 
     #[test]
@@ -230,32 +230,32 @@ mod tests {
         let own = device(&statat(CWD, dir.path(), AtFlags::empty()).unwrap());
         let (stop, seen) = (AtomicBool::new(false), |_| ());
         for (device, found) in [(Some(own), 1), (Some(own + 1), 0), (None, 1)] {
-            let crew = crew(vec![Job { dir: dir.path().to_owned(), device }], &stop, &seen);
-            let dirs: usize = crew.run().iter().map(|finds| finds.dirs.len()).sum();
-            assert_eq!((dirs, crew.directories()), (found, found as u64), "{device:?}");
+            let pool = pool(vec![Job { dir: dir.path().to_owned(), device }], &stop, &seen);
+            let dirs: usize = pool.run().iter().map(|output| output.dirs.len()).sum();
+            assert_eq!((dirs, pool.directories()), (found, found as u64), "{device:?}");
         }
     }
 
     #[test]
-    fn a_kind_the_directory_does_not_tell_is_asked_for() {
+    fn a_kind_missing_from_the_directory_comes_from_statat() {
         let dir = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("missing", dir.path().join("link")).unwrap();
         std::fs::create_dir(dir.path().join("dir")).unwrap();
         let fd = openat(CWD, dir.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let asked = |name| kind(fd.as_fd(), name, FileType::Unknown);
-        assert_eq!((asked(c"link"), asked(c"dir")), (FileType::Symlink, FileType::Directory));
-        assert_eq!(asked(c"gone"), FileType::Unknown);
+        let kind_of = |name| kind(fd.as_fd(), name, FileType::Unknown);
+        assert_eq!((kind_of(c"link"), kind_of(c"dir")), (FileType::Symlink, FileType::Directory));
+        assert_eq!(kind_of(c"gone"), FileType::Unknown);
     }
 
     #[test]
-    fn a_panic_of_one_ends_all() {
+    fn a_panic_of_one_worker_ends_all() {
         let dir = tempfile::tempdir().unwrap();
         for number in 0..50 {
             std::fs::create_dir(dir.path().join(number.to_string())).unwrap();
         }
         let stop = AtomicBool::new(false);
         let seen = |count: u64| assert!(count < 20, "enough");
-        let crew = crew(vec![Job { dir: dir.path().to_owned(), device: None }], &stop, &seen);
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| crew.run())).is_err());
+        let pool = pool(vec![Job { dir: dir.path().to_owned(), device: None }], &stop, &seen);
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run())).is_err());
     }
 }
