@@ -100,7 +100,7 @@ fn cli_rejects_bad_arguments() {
     insta::assert_snapshot!(world.run(["resolve", "--torch", "new"]).all(&world), @"
     exit 2
     --- stderr
-    error: invalid value 'new' for '--torch <SPEC>': `new` is not a torch version: expected `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`
+    error: invalid value 'new' for '--torch <SPEC>': invalid torch version `new`: expected `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`
 
     For more information, try '--help'.
     ");
@@ -206,7 +206,7 @@ fn resolve_use_fixes_a_copy() {
     insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv", "--use", "libcublas.so.12=/opt/none/libcublas.so.12"]).all(&world), @"
     exit 1
     --- stderr
-    error: no set of libraries fits
+    error: no compatible set of libraries
       - libcublas.so.12 is fixed to `/opt/none/libcublas.so.12`, which holds no usable copy of it
     hint: drop `--use libcublas.so.12=/opt/none/libcublas.so.12`
     ");
@@ -225,7 +225,7 @@ fn resolve_forbid_excludes_a_copy() {
     insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv", "--forbid", site]).all(&world), @"
     exit 1
     --- stderr
-    error: no set of libraries fits
+    error: no compatible set of libraries
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12
       - `/venv/lib/python3.11/site-packages/nvidia/cublas/lib` is forbidden, and `/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`, `/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` with it
     hint: drop `--forbid /venv/lib/python3.11/site-packages/nvidia/cublas/lib`

@@ -61,7 +61,7 @@ fn doctor_page_starts_with_the_verdict() {
     driver   535.261.03, proprietary kernel module, CUDA 12.2, /usr/lib/x86_64-linux-gnu/libcuda.so.1 by
              default directory
     torch    2.15.0+cu132 in /venv/lib/python3.11/site-packages/torch
-    cuda     13.2 is torch's: not supported by this driver (requires 580.65.06 or newer)
+    cuda     CUDA 13.2 (torch): not supported by this driver (requires 580.65.06 or newer)
     set      3 libraries; run `cudashim resolve` for the list
 
     fatal: torch 2.15.0+cu132 requires driver 580 or newer; installed: 535.261.03 [driver-too-old]
@@ -70,7 +70,8 @@ fn doctor_page_starts_with_the_verdict() {
       rule     CUDA 13 runs on drivers from 580.65.06 on
       do       install driver 580.65.06 or newer
       or       $ /venv/bin/python -m pip install --force-reinstall torch==2.14.1 --index-url https://download.pytorch.org/whl/cu126
-      or       on a data-center GPU: install `cuda-compat-13-3`, and put its directory first in LD_LIBRARY_PATH
+      or       on a data-center GPU: install `cuda-compat-13-3`, and put its directory first in
+               LD_LIBRARY_PATH
       see      https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
     ");
     assert_eq!(code, Some(1));
@@ -100,17 +101,21 @@ fn doctor_page_compares_cuda_with_driver_and_toolkit() {
             .link(&format!("{dir}/{name}"), &format!("libcudart.so.{release}.90"))
     };
     let torch = |driver: &str| with_driver(driver).torch("2.8.0+cu128", "12.8");
-    assert_eq!(says(&torch("570.124.06")).as_deref(), Some("12.8 is torch's: the driver runs it"));
+    assert_eq!(says(&torch("570.124.06")).as_deref(), Some("CUDA 12.8 (torch): supported by the driver"));
     assert_eq!(
         says(&torch("535.261.03")).as_deref(),
-        Some("12.8 is torch's: supported by the driver (CUDA 12.2) through minor-version compatibility")
+        Some("CUDA 12.8 (torch): supported by the driver (CUDA 12.2) through minor-version compatibility")
     );
     assert_eq!(
         says(&torch("470.256.02")).as_deref(),
-        Some("12.8 is torch's: not supported by this driver (requires 525.60.13 or newer)")
+        Some("CUDA 12.8 (torch): not supported by this driver (requires 525.60.13 or newer)")
     );
     let beside = |release| says(&toolkit(torch("570.124.06"), release)).unwrap_or_default();
-    assert!(beside("12.4").ends_with("runs it; the toolkit 12.4 fits for building extensions"), "{}", beside("12.4"));
+    assert!(
+        beside("12.4").ends_with("by the driver; the toolkit 12.4 fits for building extensions"),
+        "{}",
+        beside("12.4")
+    );
     assert!(beside("13.0").ends_with("; the toolkit 13.0 does not fit for building extensions"), "{}", beside("13.0"));
     assert_eq!(says(&Machine::new().torch("2.8.0+cu128", "12.8")), None);
     assert_eq!(says(&with_driver("570.124.06")), None);

@@ -171,7 +171,7 @@ pub(crate) fn word(word: &OsStr) -> String {
 
 impl Machine {
     /// The defects of the machine for its target, the worst first, each with the remedies that heal it. One finding
-    /// reports that no set of libraries fits.
+    /// reports that no compatible set of libraries.
     ///
     /// ```
     /// use cudashim::Machine;

@@ -130,7 +130,7 @@ impl Hints for RequestError {
 
     fn headline(&self) -> String {
         match self {
-            Self::NoSolution { .. } => "no set of libraries fits".to_owned(),
+            Self::NoSolution { .. } => "no compatible set of libraries".to_owned(),
             _ => self.to_string(),
         }
     }

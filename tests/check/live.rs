@@ -78,7 +78,7 @@ fn check_pid_sees_replaced_files_and_an_ended_process() {
     waiter.end();
     let output = cudashim(&["check", "--pid", &waiter.pid()]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no process"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no process "));
     let output = cudashim(&["check", "--maps", lab.path("waiter.c").to_str().unwrap()]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }

@@ -48,7 +48,7 @@ fn resolve_hint_reinstalls_only_the_damaged_wheel() {
     let anew = "-m pip install --force-reinstall --no-deps nvidia-cublas-cu12==12.4.5.8`";
     assert!(err.contains(anew) && !err.contains("hint: install"), "{err}");
     let json = Process::of(world.cudashim(["resolve", "--format", "json", "--python"]).arg(&python)).out;
-    assert!(json.contains("write its file anew: `") && !json.contains("\"install `"), "{json}");
+    assert!(json.contains("reinstall it: `") && !json.contains("\"install `"), "{json}");
 }
 
 #[test]

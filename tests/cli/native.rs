@@ -112,7 +112,7 @@ fn native_linked_program_gets_missing_libraries_from_the_environment() {
     // A Python on PATH is no environment that is active.
     std::os::unix::fs::symlink(case.venv.python(), case.world.path("bin/python3")).unwrap();
     let seen = case.run(&[], &program, &[], &[]);
-    assert!(seen.err.contains("no copy found"), "{}", seen.err);
+    assert!(seen.err.contains("no copy was found"), "{}", seen.err);
     assert_eq!(seen.code, Some(127));
 }
 

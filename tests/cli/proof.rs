@@ -29,7 +29,11 @@ fn run_warns_of_a_32_bit_program() {
     fs::copy(venv.python(), &other).unwrap();
     fs::write(&other, program).unwrap();
     let seen = world.run(["run", "--plan", "kept.plan", "--", "other"]);
-    assert!(seen.err.contains("32-bit") && seen.err.contains("which this shim is not built for"), "{}", seen.err);
+    assert!(
+        seen.err.contains("32-bit") && seen.err.contains("this preload object is not built for it"),
+        "{}",
+        seen.err
+    );
 }
 
 /// In a user namespace of our own: the only way to a mount of our choice without being root.

@@ -11,7 +11,7 @@ fn resolve_fails_without_any_copy() {
     insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv"]).all(&world), @"
     exit 1
     --- stderr
-    error: no set of libraries fits
+    error: no compatible set of libraries
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12, of which no copy was found
     hint: `/venv/bin/python -m pip install nvidia-cublas-cu12==12.4.5.8`
     ");
@@ -45,7 +45,7 @@ fn resolve_fails_without_the_symbol() {
     insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv"]).all(&world), @"
     exit 1
     --- stderr
-    error: no set of libraries fits
+    error: no compatible set of libraries
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs libcublas.so.12
       - `/venv/lib/python3.11/site-packages/torch/lib/libtorch_global_deps.so` needs `cublasCreate_v2@libcublas.so.12` of libcublas.so.12, which 12.1.3.1 (`/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12`) does not define
     hint: `/venv/bin/python -m pip install --no-deps nvidia-cublas-cu12==12.4.5.8`
@@ -69,7 +69,7 @@ fn resolve_rejects_impossible_options() {
     insta::assert_snapshot!(world.run_rooted(["resolve", "--python", "/venv", "--use", fixed]).all(&world), @"
     exit 1
     --- stderr
-    error: no set of libraries fits
+    error: no compatible set of libraries
       - libcublas.so.12 is fixed to `/venv/pyvenv.cfg`, which holds no usable copy of it
     hint: drop `--use libcublas.so.12=/venv/pyvenv.cfg`
     ");

@@ -164,7 +164,7 @@ fn run_starts_nothing_without_a_set() {
     super::torch(&world.venv("venv"));
     let ran = world.run(["run", "venv/bin/python", "--load"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""));
-    assert!(ran.err.starts_with("error: no set of libraries fits"), "{}", ran.err);
+    assert!(ran.err.starts_with("error: no compatible set of libraries"), "{}", ran.err);
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn doctor_rejects_endless_and_missing_files() {
         assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
     };
     // Without an end: only a part is read.
-    refused(&["doctor", "--recorded", "/dev/zero"], "no recorded machine");
+    refused(&["doctor", "--recorded", "/dev/zero"], "not a recorded driver");
     refused(&["--root", "/no/such/machine", "doctor"], "not a directory");
     // A device is not replaced by a file.
     refused(&["doctor", "--no-devices", "--record", "/dev/null"], "not a regular file");
@@ -235,15 +235,12 @@ fn doctor_command_reports_how_it_ended() {
     };
     let (code, said) = explained("exit 3");
     assert_eq!(code, Some(3));
-    assert!(
-        said.contains("`/bin/sh` ended with exit status 3: this text is not known to cudashim, and nothing"),
-        "{said}"
-    );
-    assert!(said.contains("try      `cudashim doctor -- COMMAND`"), "{said}");
+    assert!(said.contains("`/bin/sh` ended with exit status 3: unknown error text, and no problem found"), "{said}");
+    assert!(said.contains("try      run `cudashim doctor -- COMMAND`"), "{said}");
     let (code, said) = explained("kill -SEGV $$");
     assert_eq!(code, Some(139));
     assert!(said.contains("`/bin/sh` was killed by SIGSEGV: "), "{said}");
-    assert!(!said.contains("nothing is wrong"), "{said}");
+    assert!(!said.contains("no problems found"), "{said}");
     // The OOM killer prints nothing to the command's stderr.
     let (code, said) = explained("kill -KILL $$");
     assert_eq!((code, said.trim_end()), (Some(137), "cudashim: `/bin/sh` was killed by SIGKILL"));
@@ -258,6 +255,6 @@ fn doctor_error_unknown_text_is_no_success() {
     let output = world.cudashim(["doctor", "--error", "hi.txt"]).output().unwrap();
     let said = text(&output.stdout).replace('\n', " ");
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.starts_with("this text is not known to cudashim, and nothing is found here"), "{said}");
-    assert!(said.contains("`cudashim trace -- COMMAND`") && !said.contains("nothing is wrong"), "{said}");
+    assert!(said.starts_with("unknown error text, and no problem found here"), "{said}");
+    assert!(said.contains("`cudashim trace -- COMMAND`") && !said.contains("no problems found"), "{said}");
 }

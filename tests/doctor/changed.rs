@@ -28,7 +28,7 @@ fn doctor_conflicting_pins_have_no_remedy() {
     let report = machine.report();
     let found = report.findings.iter().find(|found| found.id == "pin-not-met").unwrap();
     assert_eq!(found.severity, Warning);
-    assert_eq!(found.cause, "other 1.0 requires nvidia-nccl-cu12==2.26.2, and 2.27.3 is installed");
+    assert_eq!(found.cause, "other 1.0 requires nvidia-nccl-cu12==2.26.2, but 2.27.3 is installed");
     assert_eq!(commands(found), [""; 0], "{found:#?}");
     assert!(
         found.evidence.iter().any(|seen| {

@@ -65,7 +65,7 @@ fn driver_missing_beside_a_gpu_is_fatal() {
 fn driver_nouveau_is_recognised() {
     let machine = Machine::new().gpu("0000:01:00.0", Some("nouveau")).file("sys/module/nouveau/initstate", "live\n");
     assert_eq!(machine.ids(), [("nouveau-loaded", Fatal)]);
-    assert!(machine.first().evidence[0].says.contains("`nouveau` has it"));
+    assert!(machine.first().evidence[0].says.contains("`nouveau` is bound to it"));
     assert_eq!(machine.driver(SYSTEM, "550.54.15").ids(), [("nouveau-loaded", Fatal)]);
 }
 
@@ -329,7 +329,7 @@ fn driver_device_files_missing_or_closed() {
     let closed = with_driver("550.54.15").node("dev/nvidiactl", 0o660);
     let found = closed.first();
     assert_eq!(found.id, "cuinit-999");
-    assert!(found.cause.contains("closed") && found.evidence[0].says == "mode 0660", "{found:?}");
+    assert!(found.cause.contains("may not open") && found.evidence[0].says == "mode 0660", "{found:?}");
     // Of several GPUs one is enough.
     let one_open = with_driver("550.54.15").node("dev/nvidia1", 0o600);
     assert_eq!(one_open.ids(), []);
@@ -458,7 +458,7 @@ fn driver_too_old_without_a_torch() {
     assert_eq!((found.id, found.severity), ("driver-too-old", Fatal));
     assert_eq!(
         found.cause,
-        "CUDA 13, which this environment asks for, requires 580.65.06 or newer: the driver is 535.261.03"
+        "CUDA 13, which this environment needs, requires driver 580.65.06 or newer; installed: 535.261.03"
     );
     let advice: Vec<&str> = found.remedies.iter().filter_map(Remedy::as_action).collect();
     assert_eq!(advice, ["install driver 580.65.06 or newer", "install a CUDA 12 build of the package that needs it"]);

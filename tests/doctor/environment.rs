@@ -156,7 +156,7 @@ fn conda_pip_toolkit_mix() {
     let mixed = mixed.set("LD_LIBRARY_PATH", "/venv/lib").set("CONDA_PREFIX", "/venv");
     let found = mixed.first();
     assert_eq!((found.id, found.severity), ("conda-pip-toolkit-mix", Warning), "{found:#?}");
-    assert!(found.cause.contains("comes from conda (11.6.1.9), and pip brings 11.7.3.90"), "{}", found.cause);
+    assert!(found.cause.contains("comes from conda (11.6.1.9) and from pip (11.7.3.90)"), "{}", found.cause);
 }
 
 #[test]

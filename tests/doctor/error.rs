@@ -86,7 +86,7 @@ fn explain_a_missing_library_by_its_owner() {
     let report = machine().explain(&missing("libcusparse.so.12"));
     assert_eq!(lead(&report).id, "bare-name-dlopen-consumers");
     assert_eq!(commands(lead(&report)), [RUN]);
-    assert!(evidence(lead(&report), "rule")[0].starts_with("no rule of ld.so leads to `libcusparse.so.12`"));
+    assert!(evidence(lead(&report), "rule")[0].starts_with("ld.so does not find `libcusparse.so.12`"));
     // Of another major: nothing of the set can stand in for it.
     let report = machine().explain(&missing("libcudart.so.13"));
     assert_eq!(lead(&report).id, "ext-other-cuda-major");
@@ -160,7 +160,7 @@ fn explain_installs_no_other_cudnn_major_over_that_of_torch() {
     assert_eq!(lead(&report).id, "cudnn8-vs-9-major");
     assert_eq!(commands(lead(&report)), [""; 0]);
     let action = format!("{:?}", lead(&report).remedies);
-    assert!(action.contains("that is built for `libcudnn.so.9`, which this environment has"), "{action}");
+    assert!(action.contains("built for `libcudnn.so.9`, which is installed here"), "{action}");
     // The package that is known to need either.
     let needing = torch(Machine::new()).environment(|venv| {
         venv.dist_info("ctranslate2", "4.4.0", "", "");

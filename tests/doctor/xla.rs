@@ -166,7 +166,7 @@ fn two_frameworks_one_cudnn() {
     };
     let found = both("9.1.0.70").first();
     assert_eq!((found.id, found.severity), ("two-frameworks-one-cudnn", Fatal));
-    assert_eq!(found.cause, "torch 2.5.1+cu124 brings cuDNN 9.1.0.70, and JAX 0.5.3 requires 9.8 or newer");
+    assert_eq!(found.cause, "torch 2.5.1+cu124 includes cuDNN 9.1.0.70, but JAX 0.5.3 requires 9.8 or newer");
     assert!(
         commands(&found).last().unwrap().contains("pip install --no-deps nvidia-cudnn-cu12==9."),
         "{:?}",
@@ -194,7 +194,7 @@ fn jax_library_unloadable() {
     let found = jax.set("LD_LIBRARY_PATH", "/opt/cuda-12.1/lib64").first();
     assert_eq!((found.id, found.severity), ("jax-library-unloadable", Fatal));
     assert!(found.cause.starts_with("JAX cannot open cuSPARSE: `libnvJitLink.so.12`"), "{}", found.cause);
-    assert!(found.cause.ends_with("is older than it wants, found by LD_LIBRARY_PATH"), "{}", found.cause);
+    assert!(found.cause.ends_with("is older than it requires, found by LD_LIBRARY_PATH"), "{}", found.cause);
     let message = "undefined symbol: __nvJitLinkCreate_12_4, version libnvJitLink.so.12";
     assert!(found.evidence.iter().any(|seen| seen.kind == "message" && seen.says.contains(message)), "{found:#?}");
     assert_eq!(commands(&found)[0], RUN);

@@ -37,7 +37,7 @@ fn pin_is_not_met() {
     };
     let found = seen("pin-not-met", &other("2.29.1"), &other("2.27.3"));
     assert_eq!(found.severity, Warning);
-    assert_eq!(found.cause, "torch 2.8.0+cu128 requires nvidia-nccl-cu12==2.27.3, and 2.29.1 is installed");
+    assert_eq!(found.cause, "torch 2.8.0+cu128 requires nvidia-nccl-cu12==2.27.3, but 2.29.1 is installed");
     assert_eq!(commands(&found), ["/venv/bin/python -m pip install --no-deps nvidia-nccl-cu12==2.27.3"]);
     // An older one that lacks what torch binds to is worse, and has the same cure.
     let old = sound().without(&format!(".{SITE}/nvidia_nccl_cu12-2.27.3.dist-info"));
