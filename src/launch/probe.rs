@@ -34,7 +34,7 @@ pub const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cudashim-prob
 /// The default time limit of a child. Loading takes a tenth of a second, from a network disk some seconds.
 pub const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Bytes of `LD_LIBRARY_PATH`: Linux limits one variable to 128 KiB (execve(2)). Further directories are left out.
+/// Bytes of `LD_LIBRARY_PATH`: Linux limits one variable to 131,072 bytes (execve(2)). Further directories are left out.
 const LIST_LIMIT: usize = 100_000;
 
 /// Why nothing can be probed.

@@ -206,7 +206,7 @@ fn found(
         match path {
             Some(path) => drop(fixed.insert(library.soname.clone(), path)),
             None => {
-                missing.push(NotRelocated { soname: library.soname.clone(), says: missing_reason(library, &copies) })
+                missing.push(NotRelocated { soname: library.soname.clone(), says: missing_reason(library, &copies) });
             }
         }
     }
