@@ -76,8 +76,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Err(format!("the preload object could not be built ({status}): {command:?}").into());
         }
     }
-    if target("ENV") == "gnu" {
-        program::link(&tool, &out)?;
+    let is_wheel = env::var_os("CARGO_FEATURE_WHEEL").is_some();
+    if is_wheel {
+        let packaged = Path::new("python/cudashim").join(object::SHIM.soname);
+        fs::copy(out.join(object::SHIM.soname), packaged)?;
+    }
+    if target("ENV") == "gnu" && !program::link(&tool, &out)? && is_wheel {
+        return Err(
+            "a wheel has a program that needs no library: install the static C library (libc6-dev, glibc-static)"
+                .into(),
+        );
     }
     Ok(())
 }

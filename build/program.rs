@@ -10,8 +10,8 @@ use std::{fs, io};
 /// What the standard library links against on this target.
 const LIBRARIES: [&str; 6] = ["c", "m", "dl", "rt", "pthread", "util"];
 
-/// Emits the link arguments of the program. `file` asks the C compiler for one of its files.
-pub(crate) fn link(compiler: &cc::Tool, out: &Path) -> io::Result<()> {
+/// Emits the link arguments of the program; `false` where it cannot be static. `file` asks the C compiler for one of its files.
+pub(crate) fn link(compiler: &cc::Tool, out: &Path) -> io::Result<bool> {
     let file = |name: &str| -> Option<String> {
         let output = compiler.to_command().arg(format!("-print-file-name={name}")).output().ok()?;
         let path = String::from_utf8(output.stdout).ok()?.trim().to_owned();
@@ -21,7 +21,7 @@ pub(crate) fn link(compiler: &cc::Tool, out: &Path) -> io::Result<()> {
     let archives: Option<Vec<String>> = LIBRARIES.iter().map(|name| file(&format!("lib{name}.a"))).collect();
     let (Some(archives), Some(_), Some(_)) = (archives, file("rcrt1.o"), file("libgcc_eh.a")) else {
         println!("cargo::warning=no static C library: the program itself will obey LD_LIBRARY_PATH and LD_PRELOAD");
-        return Ok(());
+        return Ok(false);
     };
     // The standard library asks for shared libraries by name. Linker scripts of those names, found first, lead to
     // the archives.
@@ -33,5 +33,5 @@ pub(crate) fn link(compiler: &cc::Tool, out: &Path) -> io::Result<()> {
     fs::write(dir.join("libgcc_s.so"), "GROUP ( -lgcc_eh -lgcc )\n")?;
     println!("cargo::rustc-link-arg-bins=-L{}", dir.display());
     println!("cargo::rustc-link-arg-bins=-static-pie");
-    Ok(())
+    Ok(true)
 }

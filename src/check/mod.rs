@@ -8,6 +8,7 @@ mod beside;
 mod closure;
 mod copies;
 mod finding;
+mod in_process;
 mod judge;
 mod later;
 mod live;
@@ -24,6 +25,7 @@ pub mod trace;
 
 pub use closure::{closure, predict};
 pub use finding::{Cause, File, Finding, name_of, short};
+pub use in_process::{InProcess, in_process};
 pub use live::{LiveError, Maps, Moments, Process, live};
 pub use names::{Consumer, consumers_of, known_consumers};
 pub(crate) use pathfinder::Pathfinder;

@@ -1,5 +1,6 @@
 //! What the user types. Types only; what it means is decided elsewhere.
 
+use super::enable_args::{DisableArgs, EnableArgs};
 use crate::target::Spec;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -54,9 +55,14 @@ impl Cli {
     /// Why `--root` cannot be used with this command, if so.
     pub(super) fn refuses_root(&self) -> Option<&'static str> {
         match &self.command {
-            Command::Run(_) | Command::Trace(_) | Command::Env(_) | Command::Shim | Command::Demo => {
-                Some("programs of an image cannot be started here")
-            }
+            Command::Run(_)
+            | Command::Trace(_)
+            | Command::Env(_)
+            | Command::Shim(_)
+            | Command::Enable(_)
+            | Command::Disable(_)
+            | Command::Status(_)
+            | Command::Demo => Some("programs of an image cannot be started here"),
             Command::Doctor(args) if !args.command.is_empty() => Some("programs of an image cannot be started here"),
             Command::Scan(args) if args.probe => Some("libraries of an image cannot be loaded here"),
             Command::Inspect(args) if args.probe => Some("libraries of an image cannot be loaded here"),
@@ -124,7 +130,13 @@ pub(super) enum Command {
     /// Print shell lines that do the same for every later command
     Env(EnvArgs),
     /// Print the path of the preload object, for `LD_PRELOAD`
-    Shim,
+    Shim(ShimArgs),
+    /// Heal an environment for good, however its Python is started
+    Enable(EnableArgs),
+    /// Undo `enable`, to the last byte
+    Disable(DisableArgs),
+    /// Show what is enabled, and whether it is unchanged
+    Status(StatusArgs),
     /// Report what is wrong with this machine, why, and what to type
     Doctor(DoctorArgs),
     /// Predict whether it loads: each file, its rule, what is missing
@@ -193,6 +205,24 @@ pub(super) struct ChoiceArgs {
     /// Do not use this file, or any in this directory
     #[arg(long = "forbid", value_name = "PATH")]
     pub(super) forbidden: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShimArgs {
+    /// Write it to this file, to name in an image's or a unit's `LD_PRELOAD`
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The environment: its directory, or its interpreter
+    #[arg(value_name = "ENV")]
+    pub(super) env: Option<PathBuf>,
+
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use crate::host::tidy;
 use crate::loader::Loader;
 use crate::machine::Machine;
 use crate::machine::{Checked, Request};
-use crate::plan::{Plan, PlanError};
+use crate::plan::{Kept, Plan, PlanError};
 use crate::python::TorchBuild;
 use crate::python::{self, Interpreter, distributions, find_on_path};
 use crate::report::{CheckReport, View, check_text};
@@ -24,7 +24,7 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
     let machine = context.machine();
     let host = machine.host();
     let depth = if args.no_symbols { Depth::Files } else { Depth::Symbols };
-    let plan = args.plan.as_deref().map(|path| plan(host, path)).transpose()?;
+    let plan = args.plan.as_deref().map(|path| plan(host, path, args.who.python.as_deref())).transpose()?;
     if let Some(pid) = args.pid {
         let process = Process::read(host, pid)?;
         let inside = Machine::new(process.host.clone(), Request::default());
@@ -78,12 +78,15 @@ fn is_extension(file: &Path) -> bool {
     name.contains(".cpython-") || name.ends_with(".abi3.so")
 }
 
-fn plan(host: &Host, path: &Path) -> Result<Plan> {
+fn plan(host: &Host, path: &Path, python: Option<&Path>) -> Result<Plan> {
     let cannot = || format!("cannot use the plan `{}`", path.display());
-    match Plan::read(&host.absolute(path)) {
-        Err(PlanError::Read { source, .. }) => Err(source).with_context(cannot),
-        plan => plan.with_context(cannot),
-    }
+    let kept = match Kept::read(&host.absolute(path)) {
+        Err(PlanError::Read { source, .. }) => return Err(source).with_context(cannot),
+        kept => kept.with_context(cannot)?,
+    };
+    let request = Request { python: python.map(Path::to_owned), ..Request::default() };
+    let python = kept.as_lock().map(|_| request.interpreter(host)).transpose()?.flatten();
+    super::lock::at(host, &kept, python.as_ref().map(|python| python.prefix.as_path()), python.as_ref())
 }
 
 /// Prints a judgement; 1 where the answer is no.

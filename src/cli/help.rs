@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 /// The commands, in the order that a newcomer meets them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run with the matching libraries", &["run", "env", "shim"]),
+    ("Run with the matching libraries", &["run", "enable", "disable", "status", "env", "shim"]),
     ("Find out what is wrong", &["doctor", "check", "why", "trace"]),
     ("Choose and keep a set", &["resolve", "lock", "verify"]),
     ("Look at libraries", &["scan", "inspect", "diff"]),
@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
 ];
 
 /// Commands that do not work on an image: their help does not list `--root`.
-const HERE: [&str; 7] = ["run", "trace", "env", "shim", "demo", "man", "completions"];
+const HERE: [&str; 10] = ["run", "trace", "env", "shim", "enable", "disable", "status", "demo", "man", "completions"];
 
 /// Three examples of each command; the first word is the command's name.
 const EXAMPLES: &[[(&str, &str); 3]] = &[
@@ -34,7 +34,22 @@ const EXAMPLES: &[[(&str, &str); 3]] = &[
     [
         ("shim", "For `LD_PRELOAD=$(cudashim shim) CMD`: each process asks for its own set"),
         ("shim --verbose", "Note where it was written"),
-        ("shim --quiet", "Print the path, and no notes"),
+        ("shim --output /usr/local/lib/libcudashim.so", "At a permanent place, for an image's `LD_PRELOAD`"),
+    ],
+    [
+        ("enable .venv", "However its Python is started, a framework gets the set that fits"),
+        ("enable .venv --jupyter", "The kernel `python3` of the environment"),
+        ("enable --print systemd", "The lines for a unit's drop-in"),
+    ],
+    [
+        ("disable .venv", "Remove every file that `enable` wrote"),
+        ("disable .venv --jupyter", "Put the kernel's description back"),
+        ("disable --force .venv", "Those that were changed since, too"),
+    ],
+    [
+        ("status", "Of the active environment"),
+        ("status .venv", "Of another"),
+        ("status --format json", "For a program"),
     ],
     [
         ("doctor", "Judge the active environment and the driver"),

@@ -5,10 +5,11 @@ use super::args::{Format, LockArgs, VerifyArgs};
 use super::context::{Context, kept_file};
 use super::failure::{Context as _, Failure, Result};
 use super::output;
-use crate::host::{Hints, Host, atomic_write};
-use crate::machine::{Locked, RelocateError, lock as made, relocate};
-use crate::plan::Plan;
-use crate::plan::{Here, verify as verified};
+use crate::host::{Hints, Host, atomic_write, tidy};
+use crate::loader::Objects;
+use crate::machine::{Locked, RelocateError, Request, lock as made, relocate};
+use crate::plan::{Here, Kept, Lock, Plan, PlanFor, verify as verified};
+use crate::python::{Interpreter, Options, Origin};
 use crate::report::{VerifyReport, verify_text};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,7 +30,10 @@ pub(super) fn lock(context: &Context, args: &LockArgs) -> Result<ExitCode> {
             );
         }
     };
-    let (bytes, file) = (plan.to_bytes(), args.output.display());
+    let python = request.interpreter(host).ok().flatten().filter(|python| is_its_environment(&plan, python));
+    let home = python.as_ref().and_then(|python| home(host, &target, &python.prefix));
+    let lock = Lock::of(host, &plan, python.as_ref(), home.as_deref());
+    let (bytes, file) = (lock.to_bytes(), args.output.display());
     if here.read(&target).is_ok_and(|old| old == bytes) {
         output::note(&format!("`{file}` is up to date"));
         return Ok(ExitCode::SUCCESS);
@@ -62,14 +66,23 @@ pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
         }
         found => found.with_context(unusable)?,
     };
-    let plan = Plan::read(&file).with_context(unusable)?;
-    let here = Here { python: args.python.clone(), places: args.places.clone() };
-    let found = verified(host, &file, &plan, &here)?;
+    let kept = Kept::read(&file).with_context(unusable)?;
+    let (prefix, python) = match kept.as_lock() {
+        Some(lock) => environment(host, &file, lock, args.python.as_deref())?,
+        None => (None, None),
+    };
+    let plan = at(host, &kept, prefix.as_deref(), python.as_ref())?;
+    let named = python.as_ref().map(|python| python.program.clone()).filter(|_| args.python.is_none());
+    let here = Here { python: args.python.clone().or(named), places: args.places.clone() };
+    let mut found = verified(host, &file, &plan, &here)?;
+    if let (Some(lock), Some(python)) = (kept.as_lock(), &python) {
+        found.checks.extend(lock.other_packages(host, python));
+    }
     let mut report = VerifyReport::new(&args.file, &plan, &found);
     let mut is_usable = found.holds();
     if args.relocate {
         let target = args.output.as_deref().unwrap_or(&args.file);
-        if let Some(written) = relocated(host, &plan, &here, target, &mut report)? {
+        if let Some(written) = relocated(host, (&kept, &plan), &here, target, &mut report)? {
             is_usable = true;
             output::note(&format!("wrote `{}`; use it with `cudashim run --plan {0}`", written.display()));
         }
@@ -93,7 +106,7 @@ pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
 /// Relocates the plan and writes it; a failure goes into the report.
 fn relocated(
     host: &Host,
-    plan: &Plan,
+    (kept, plan): (&Kept, &Plan),
     here: &Here,
     named: &Path,
     report: &mut VerifyReport,
@@ -102,7 +115,15 @@ fn relocated(
     let fresh = if report.holds { Ok(plan.clone()) } else { relocate(host, plan, here) };
     match fresh {
         Ok(fresh) => {
-            let bytes = fresh.to_bytes();
+            let bytes = match kept {
+                Kept::Plan(_) => fresh.to_bytes(),
+                Kept::Lock(lock) => {
+                    let request = Request { python: here.python.clone(), ..Request::default() };
+                    let python = request.interpreter(host).ok().flatten().filter(|_| lock.is_of_an_environment());
+                    let home = python.as_ref().and_then(|python| home(host, &target, &python.prefix));
+                    Lock::of(host, &fresh, python.as_ref(), home.as_deref()).to_bytes()
+                }
+            };
             if Host::current().read(&target).is_ok_and(|old| old == bytes) {
                 return Ok(None);
             }
@@ -119,5 +140,62 @@ fn relocated(
             }
             Ok(None)
         }
+    }
+}
+
+/// Whether the plan is for a Python's environment, not for a file or a torch that is not installed.
+fn is_its_environment(plan: &Plan, python: &Interpreter) -> bool {
+    let of = |made_for: &PlanFor| matches!(made_for.kind.as_str(), "torch" | "environment");
+    plan.made_for.iter().any(of) && plan.programs.iter().any(|program| python.programs().contains(program))
+}
+
+/// The directory of a lock, as the machine's paths have it.
+fn directory(host: &Host, file: &Path) -> Option<PathBuf> {
+    let dir = std::path::absolute(file).ok()?.parent()?.to_owned();
+    match dir.strip_prefix(host.root()) {
+        Ok(below) => Some(Path::new("/").join(below)),
+        Err(_) => Some(dir),
+    }
+}
+
+/// The path of an environment from the directory of a lock, where it stands below that.
+fn home(host: &Host, file: &Path, prefix: &Path) -> Option<PathBuf> {
+    let prefix = tidy(prefix);
+    let below = prefix.strip_prefix(directory(host, file)?).ok()?;
+    (!below.as_os_str().is_empty()).then(|| below.to_owned())
+}
+
+/// The environment that a lock is used in: the one that is named, the one that stands where the lock's did, the default.
+fn environment(
+    host: &Host,
+    file: &Path,
+    lock: &Lock,
+    named: Option<&Path>,
+) -> Result<(Option<PathBuf>, Option<Interpreter>)> {
+    if !lock.is_of_an_environment() {
+        return Ok((None, None));
+    }
+    let home = lock.home().and_then(|home| Some(directory(host, file)?.join(home)));
+    let program = home.as_ref().map(|home| home.join("bin/python")).filter(|program| host.stat(program).is_ok());
+    let python = match program.filter(|_| named.is_none()) {
+        // It comes with the lock, and may be anybody's.
+        Some(program) => {
+            let options = Options { origin: Origin::Found, ..Options::default() };
+            Some(Interpreter::find(host, &program, &options)?)
+        }
+        None => Request { python: named.map(Path::to_owned), ..Request::default() }.interpreter(host)?,
+    };
+    // Where there is none, what is missing is told by where it was.
+    Ok((python.as_ref().map(|python| python.prefix.clone()).or(home), python))
+}
+
+/// The plan that a kept one is for an environment of this machine.
+pub(super) fn at(host: &Host, kept: &Kept, prefix: Option<&Path>, python: Option<&Interpreter>) -> Result<Plan> {
+    match kept {
+        Kept::Plan(plan) => Ok(plan.clone()),
+        Kept::Lock(lock) if lock.is_of_an_environment() && prefix.is_none() => {
+            Err(Failure::new("cannot find the environment that the lock is for").hint("name it with `--python`"))
+        }
+        Kept::Lock(lock) => Ok(lock.at(&Objects::new(host), prefix, python)),
     }
 }

@@ -9,10 +9,13 @@ mod check;
 mod context;
 mod demo;
 mod doctor;
+mod enable;
+mod enable_args;
 mod env;
 mod failure;
 mod help;
 mod inspect;
+mod lines;
 mod lock;
 mod man;
 mod output;
@@ -22,6 +25,7 @@ mod probe;
 mod resolve;
 mod run;
 mod scan;
+mod set_for;
 mod shim;
 mod trace;
 mod why;
@@ -44,6 +48,11 @@ pub fn main() -> ExitCode {
         && command == plan_for::NAME
     {
         return plan_for::main(question);
+    }
+    if let [command, question @ ..] = &*words
+        && command == set_for::NAME
+    {
+        return set_for::main(question);
     }
     let cli = match Cli::plain_run(&words).map_or_else(|| parsed(&words), Ok) {
         Ok(cli) => cli,
@@ -87,7 +96,10 @@ fn start(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Run(args) => run::run(context, args),
         Command::Env(args) => env::env(context, args),
-        Command::Shim => shim::shim(context),
+        Command::Shim(args) => shim::shim(context, args),
+        Command::Enable(args) => enable::enable(context, args),
+        Command::Disable(args) => enable::disable(context, args),
+        Command::Status(args) => enable::status(context, args),
         Command::Doctor(args) => doctor::doctor(context, args),
         Command::Check(args) => check::check(context, args),
         Command::Why(args) => why::why(context, args),

@@ -11,8 +11,8 @@ use crate::launch::{ChildEnvironment, Door, Handout, OddPreload, PreloadProblem,
 use crate::machine::Machine;
 use crate::machine::{Cached, Handed, Request, RequestError};
 use crate::plan;
-use crate::plan::{Plan, PlanLibrary, Unfit};
-use crate::python;
+use crate::plan::{Here, Kept, Plan, PlanLibrary, Unfit, What};
+use crate::python::{self, Interpreter};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -333,6 +333,43 @@ pub(super) fn given(context: &Context, answered: Cached, named: bool, force: boo
     }
 }
 
+/// The interpreter that a command starts, else the one that is meant by default.
+fn served(host: &Host, command: Option<&python::Command>) -> Result<Option<Interpreter>> {
+    let started = command.and_then(|command| Some((&command.program, command.python.as_ref()?)));
+    match started {
+        Some((program, options)) => Ok(Some(Interpreter::find(host, program, options)?)),
+        None => Ok(Request::default().interpreter(host)?),
+    }
+}
+
+/// Ends in an error where a lock is not of what is here: the driver is the machine's, and no part of that.
+fn holds(host: &Host, file: &Path, plan: &Plan, python: Option<Interpreter>, places: &[PathBuf]) -> Result<()> {
+    let here = Here { python: python.map(|python| python.program), places: places.to_vec() };
+    let found = plan::verify(host, file, plan, &here)?;
+    match found.drifted().find(|check| check.what != What::Driver) {
+        Some(check) => Err(Broken { lock: file.to_owned(), says: format!("{} {}", check.name, check.says) }.into()),
+        None => Ok(()),
+    }
+}
+
+/// A lock that is not of what is here.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the plan `{}`, which does not hold here: {says}", lock.display())]
+struct Broken {
+    lock: PathBuf,
+    says: String,
+}
+
+impl Hints for Broken {
+    fn hints(&self) -> Vec<String> {
+        let file = self.lock.display();
+        vec![
+            format!("run `cudashim verify {file} --relocate` to find the same files here"),
+            "`--force` starts the command with the libraries that are left".to_owned(),
+        ]
+    }
+}
+
 /// The plan that the user named. Notes list the libraries that are not handed out: files that have changed, and files
 /// outside the command's environment, the machine's libraries and `places`.
 ///
@@ -352,7 +389,19 @@ pub(super) fn given_plan(
     }
     // An image lies beside the plan it was compiled from.
     let text = if path.extension().is_some_and(|end| end == "image") { path.with_extension("plan") } else { path };
-    let plan = Plan::read(&text).with_context(|| format!("cannot use the plan `{}`", text.display()))?;
+    let kept = Kept::read(&text).with_context(|| format!("cannot use the plan `{}`", text.display()))?;
+    let plan = match kept.as_lock() {
+        Some(_) => {
+            let python = served(host, command)?;
+            let prefix = python.as_ref().map(|python| python.prefix.clone());
+            let plan = super::lock::at(host, &kept, prefix.as_deref(), python.as_ref())?;
+            if !force {
+                holds(host, &text, &plan, python, places)?;
+            }
+            plan
+        }
+        None => super::lock::at(host, &kept, None, None)?,
+    };
     let (usable, mut refused) = plan::usable(&plan);
     let (usable, outside) = plan::within(host, usable, command, places);
     refused.extend(outside);

@@ -219,6 +219,9 @@ fn out_of_reach(host: &Host, program: &Path) -> Option<OutOfReach> {
         return Some(OutOfReach::SetUser);
     }
     match Objects::new(host).open(program) {
+        Ok(object) if object.elf().is_ok_and(|elf| elf.ident().machine != OWN_MACHINE) => {
+            Some(OutOfReach::Foreign("an object for another machine".to_owned()))
+        }
         Ok(object) => match &object.facts.interpreter {
             None => object.elf().is_ok_and(|elf| elf.is_executable()).then_some(OutOfReach::Static),
             Some(path) if path.as_bytes().windows(7).any(|part| part == b"ld-musl") => Some(OutOfReach::Musl),
@@ -228,6 +231,9 @@ fn out_of_reach(host: &Host, program: &Path) -> Option<OutOfReach> {
         Err(_) => None,
     }
 }
+
+/// `e_machine` of this program.
+const OWN_MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
 
 /// The objects that ld.so would map at the start; none if it would refuse the program.
 fn link_map<'l>(loader: &'l Loader, program: &Path) -> LinkMap<'l> {

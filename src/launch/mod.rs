@@ -2,6 +2,7 @@
 
 mod child;
 pub mod door;
+pub mod enable;
 mod error;
 mod image;
 mod open;

@@ -129,7 +129,7 @@ fn with_cause(error: &ShimError) -> String {
 }
 
 /// Fails if the path contains a character that ld.so interprets.
-fn check_expressible(dir: &Path) -> Result<(), ShimError> {
+pub(super) fn check_expressible(dir: &Path) -> Result<(), ShimError> {
     let odd = dir.as_os_str().as_bytes().iter().find(|byte| b" :$".contains(byte));
     odd.map_or(Ok(()), |&byte| Err(ShimError::Unspeakable { path: dir.into(), character: byte.into() }))
 }

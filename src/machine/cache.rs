@@ -9,8 +9,8 @@ mod answer;
 mod files;
 mod key;
 
-use super::{Request, RequestError};
-use crate::check::{self, Standing};
+use super::{Checked, Request, RequestError};
+use crate::check::{self, InProcess, Standing, Subject};
 use crate::host::{Hints, Host, Stamps, private_write};
 use crate::launch::{Target, own_dir};
 use crate::loader::Loader;
@@ -132,6 +132,27 @@ impl Hints for HandedError {
             Self::Image(error) => error.hints(),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
             Self::Write { .. } => vec!["set `CUDASHIM_CACHE` to a directory of your own that can be written".into()],
+        }
+    }
+}
+
+/// Why nothing can be said of a process without the shim.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InProcessError {
+    /// The plan cannot be read.
+    #[error("cannot read the plan")]
+    Plan(#[from] PlanError),
+    /// The request has no answer.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+impl Hints for InProcessError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Plan(error) => error.hints(),
+            Self::Request(error) => error.hints(),
         }
     }
 }
@@ -346,6 +367,49 @@ impl PlanCache {
         Ok(standing)
     }
 
+    /// Judges what a process is to map that has no shim, where it is started as the command of a request is and loads
+    /// `consumer`, or whom the request is for; `image` is the one that the request was answered with.
+    ///
+    /// # Errors
+    /// The plan of the image cannot be read, or the request not be answered any more.
+    pub fn in_process(
+        &self,
+        host: &Host,
+        request: &Request,
+        image: &Path,
+        consumer: Option<&check::Consumer>,
+    ) -> Result<InProcess, InProcessError> {
+        let command = Command::read(host, &request.command);
+        let mut key = Key::of_request(host, request, command.as_ref());
+        key.add("image", image.as_os_str());
+        key.add("in process", OsStr::new(consumer.map_or("", |consumer| consumer.who)));
+        let key = key.digest();
+        if let Some(Answer { found: Found::InProcess(found), .. }) = self.lookup(host, &key) {
+            return Ok(found);
+        }
+        let plan = Plan::read(&image.with_extension("plan"))?;
+        let objects = Objects::new(host);
+        let loader = Loader::new(&objects);
+        let found = host.keeping(|| -> Result<InProcess, RequestError> {
+            let interpreter = request.environment(host)?;
+            let package = consumer.zip(interpreter.as_ref());
+            let package = package.and_then(|(consumer, interpreter)| Subject::package(&loader, consumer, interpreter));
+            let subject = match package {
+                Some(subject) => subject,
+                None => match request.subject(&loader)? {
+                    Checked::Subject(subject) => *subject,
+                    Checked::Nothing(_) => return Ok(InProcess::default()),
+                },
+            };
+            Ok(check::in_process(&loader, &subject, &plan))
+        })?;
+        let (warnings, stops, files) = (Vec::new(), Vec::new(), Vec::new());
+        let answer =
+            Answer { found: Found::InProcess(found.clone()), target: Target::default(), warnings, stops, files };
+        self.keep(host, &key, &answer, &host.stamps());
+        Ok(found)
+    }
+
     /// Writes the image of a plan; gives its name and the files that it needs.
     fn written(&self, host: &Host, plan: &Plan) -> io::Result<(String, Vec<Known>)> {
         let image = Image::compile(plan, host).map_err(io::Error::other)?;
@@ -407,7 +471,7 @@ impl PlanCache {
             }
             Found::Nothing(why) => (Handed::Nothing(why), None),
             Found::Bare(why) => (Handed::Bare(why), None),
-            Found::Open | Found::Standing(_) => (Handed::Open, None),
+            Found::Open | Found::Standing(_) | Found::InProcess(_) => (Handed::Open, None),
         };
         Cached {
             handed,

@@ -14,7 +14,7 @@ mod stand_in;
 mod target;
 mod wheel;
 
-pub use cache::{Cached, Handed, HandedError, Judge, JudgeResult, PlanCache};
+pub use cache::{Cached, Handed, HandedError, InProcessError, Judge, JudgeResult, PlanCache};
 pub use change::Change;
 pub use lock::{Locked, lock};
 pub use relocate::{NotRelocated, RelocateError, relocate};

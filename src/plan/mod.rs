@@ -6,6 +6,7 @@
 mod fitness;
 mod identity;
 mod image;
+mod lock;
 mod read;
 mod usable;
 mod verify;
@@ -15,6 +16,7 @@ mod write;
 pub use fitness::Unfit;
 pub use identity::Identity;
 pub use image::{Image, ImageError, ImageLibrary, ImageView};
+pub use lock::{Kept, Lock};
 pub use read::PlanError;
 pub use usable::usable;
 pub(crate) use verify::torch_dir;

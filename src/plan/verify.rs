@@ -57,6 +57,8 @@ pub enum What {
     Program,
     /// A library.
     Library,
+    /// A package that brings some.
+    Package,
 }
 
 /// The kind of a change.
@@ -103,7 +105,7 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(what: What, name: &str, says: String) -> Self {
+    pub(super) fn new(what: What, name: &str, says: String) -> Self {
         let name = name.to_owned();
         Self { what, name, state: State::Holds, change: None, says, path: None, resolves_to: None }
     }
@@ -113,7 +115,7 @@ impl Check {
         self
     }
 
-    fn differs(mut self, change: Change) -> Self {
+    pub(super) fn differs(mut self, change: Change) -> Self {
         (self.state, self.change) = (State::Differs, Some(change));
         self
     }
@@ -245,7 +247,7 @@ fn consumer(host: &Host, plan: &Plan, made_for: &PlanFor, named: Option<&Interpr
         None => path.to_owned(),
         Some(interpreter) => {
             let Some(dir) = torch_dir(host, interpreter) else {
-                let says = format!("torch is not installed for `{}`", interpreter.program.display());
+                let says = format!("is not installed for `{}`", interpreter.program.display());
                 return Some(check(says).at(&interpreter.program).drifted(Change::Gone));
             };
             dir

@@ -26,8 +26,9 @@ pub(super) enum Line {
 const HARMLESS_MODULES: [&str; 3] = ["_virtualenv", "site", "coverage; coverage.process_startup()"];
 
 /// Lines that leave `sys.path` unchanged: their beginning and another part. Setuptools' `distutils-precedence.pth`,
-/// its namespace packages (`*-nspkg.pth`: they fill the `__path__` of one package), coverage, pytest-cov.
-const HARMLESS: [(&str, &str); 4] = [
+/// its namespace packages (`*-nspkg.pth`: they fill the `__path__` of one package), coverage, pytest-cov, `cudashim enable`.
+const HARMLESS: [(&str, &str); 5] = [
+    ("import sys; exec", "from _cudashim_hook import met"),
     ("import os; var = 'SETUPTOOLS_USE_DISTUTILS'; enabled = os.environ.get(var, ", "__import__('_distutils_hack')"),
     ("import sys, types, os;has_mfs = sys.version_info > (3, 5);p = os.path.join(", "f_locals['sitedir'], *("),
     ("import sys; exec", "('import os\\n\\nif os.getenv(\"COVERAGE_PROCESS_START\")"),

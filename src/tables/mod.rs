@@ -23,6 +23,7 @@ mod findings;
 mod first_seen;
 mod known_bad;
 mod messages;
+mod modules;
 mod name;
 mod probes;
 mod range;
@@ -45,6 +46,7 @@ pub use findings::{FindingRow, Group, Phase, RemedyRow, Severity, finding_row, f
 pub use first_seen::{Bracket, FirstSeenRow, bracket, first_seen};
 pub use known_bad::{KnownBad, Level, Need, known_bad};
 pub use messages::{MessageRow, TranslationRow, messages, translations};
+pub use modules::{ModuleRow, modules};
 pub use name::{LibraryName, parse_library_name};
 pub use probes::{Call, ProbeRow, probes, probes_of};
 pub use range::VersionRange;

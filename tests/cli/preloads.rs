@@ -107,15 +107,19 @@ fn run_warns_of_a_plan_of_another_environment() {
     let (world, venv) = sound();
     let other = world.venv("other");
     assert_eq!(world.run(["lock", "-q", "--python", "venv"]).code, Some(0));
+    assert_eq!(world.run(["resolve", "-q", "--python", "venv", "-o", "kept.plan"]).code, Some(0));
     let run =
-        |python: std::path::PathBuf| Process::of(world.cudashim(["run", "--plan", "cudashim.lock", "--"]).arg(python));
-    assert_eq!(run(venv.python()).err, "");
+        |plan: &str, python: std::path::PathBuf| Process::of(world.cudashim(["run", "--plan", plan, "--"]).arg(python));
+    assert_eq!(run("cudashim.lock", venv.python()).err, "");
+    let refused = run("cudashim.lock", other.python());
+    assert!(refused.code == Some(125) && refused.err.contains("torch is not installed for"), "{}", refused.err);
+    assert_eq!(run("kept.plan", venv.python()).err, "");
     let says = format!(
         "cudashim: `{}` is for `{}`, and is handed to `{}`\n",
-        world.path("cudashim.lock").display(),
+        world.path("kept.plan").display(),
         venv.python().display(),
         other.python().display()
     );
-    let said = run(other.python()).err;
+    let said = run("kept.plan", other.python()).err;
     assert!(said.ends_with(&says), "{said}");
 }

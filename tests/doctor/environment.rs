@@ -85,7 +85,7 @@ fn env_wrong_place_for_a_set_user_id_python() {
     machine.mode("venv/bin/python", 0o4755);
     let found = machine.first();
     assert_eq!(found.id, "env-wrong-place");
-    assert!(found.cause.starts_with("LD_LIBRARY_PATH does not count for `python`"), "{}", found.cause);
+    assert!(found.cause.starts_with("LD_LIBRARY_PATH is ignored for `python`"), "{}", found.cause);
 }
 
 #[test]

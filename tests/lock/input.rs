@@ -17,7 +17,7 @@ fn refused(world: &Machine, name: &str) -> String {
 fn lock_of_a_later_cudashim() {
     let (world, _venv) = locked();
     let text = world.read("cudashim.lock");
-    world.write("new.lock", text.replacen("cudashim-plan\t1", "cudashim-plan\t2", 1));
+    world.write("new.lock", text.replacen("cudashim-lock\t1", "cudashim-lock\t2", 1));
     let says = refused(&world, "new.lock");
     assert!(says.contains("the plan has format 2") && says.contains("hint: use a later cudashim"), "{says}");
     // Of the same format with records and fields that are not known here: it is read, and they are kept.
@@ -40,7 +40,7 @@ fn lock_truncated_or_edited() {
     assert!(cut.contains("the plan is cut off") && cut.contains("this one was cut short, or edited by hand"), "{cut}");
     let one_more = write(&text.replacen("\nobject\t", "\nobject\t/x\nobject\t", 1));
     assert!(one_more.contains("counts other lines"), "{one_more}");
-    let relative = write(&text.replacen("\nobject\t/", "\nobject\t", 1));
+    let relative = write(&text.replacen("\nobject\t{env}/", "\nobject\t", 1));
     assert!(relative.contains("a path that is not absolute") && relative.contains("line "), "{relative}");
     let returns = write(&text.replace('\n', "\r\n"));
     assert!(returns.contains("end in CR LF") && returns.contains(".gitattributes"), "{returns}");
@@ -120,19 +120,21 @@ fn lock_that_does_not_exist() {
 
 #[test]
 fn lock_of_a_repository_with_its_own_library() {
-    let (world, _venv) = locked();
+    let (world, venv) = locked();
     let text = world.read("cudashim.lock");
     let own = text.lines().find_map(|line| line.strip_prefix("lib\tlibcublasLt.so.12\t")).unwrap();
     let own = own.split('\t').next().unwrap();
     world.mkdir("repository");
     let brought = world.path("repository/data.bin");
-    fs::copy(own, &brought).unwrap();
+    fs::copy(own.replacen("{env}", venv.dir.to_str().unwrap(), 1), &brought).unwrap();
     // The very bytes of the library, so that nothing but its place is wrong.
     world.write("cudashim.lock", text.replace(own, brought.to_str().unwrap()));
     let (code, value) = verify(&world, &[]);
     assert_eq!((code, state(&value, "libcublasLt.so.12")), (1, drifted("unfit")), "{value:#}");
     assert_eq!(state(&value, "libcublas.so.12").0, "holds");
     let ran = world.run(["run", "--plan", "cudashim.lock", "venv/bin/python"]);
+    assert!(ran.code == Some(125) && ran.err.contains("is outside the environment of the command"), "{}", ran.err);
+    let ran = world.run(["run", "--force", "--plan", "cudashim.lock", "venv/bin/python"]);
     assert!(ran.code == Some(0) && ran.err.contains("is outside the environment of the command"), "{}", ran.err);
     // Who names the place takes it for good.
     let words = ["run", "--plan", "cudashim.lock", "--place", "repository", "venv/bin/python"];

@@ -31,6 +31,53 @@ fn relocate_a_moved_environment() {
     assert_eq!(world.run(["lock", "--python", "moved", "-o", "here.lock", "--check"]).code, Some(0));
 }
 
+/// However the environment is spelt.
+#[test]
+fn a_lock_is_the_same_by_any_path_of_the_environment() {
+    let (world, venv) = locked();
+    let first = fs::read_to_string(world.path("cudashim.lock")).unwrap();
+    fs::create_dir(world.path("opt")).unwrap();
+    for spelt in [PathBuf::from("opt/../venv"), PathBuf::from("./venv/bin/python"), venv.dir.clone()] {
+        let mut command = world.cudashim(["lock", "-o", "again.lock", "--python"]);
+        assert_eq!(Process::of(command.arg(&spelt)).code, Some(0), "{spelt:?}");
+        assert_eq!(fs::read_to_string(world.path("again.lock")).unwrap(), first, "{spelt:?}");
+        fs::remove_file(world.path("again.lock")).unwrap();
+    }
+    let mut command = world.cudashim(["run", "--plan", "cudashim.lock", "--", "opt/../venv/bin/python", "--load"]);
+    let seen = Process::of(command.arg(venv.site.join("torch/lib/libtorch_global_deps.so")));
+    assert_eq!((seen.code, seen.out.as_str(), seen.err.as_str()), (Some(0), "ok\n", ""));
+}
+
+/// Another checkout, container or node: an environment of its own, with the same builds.
+#[test]
+fn a_lock_holds_wherever_the_same_builds_are() {
+    let (world, _venv) = locked();
+    let other = Machine::new();
+    let venv = other.venv("elsewhere/env");
+    torch_with_cublas(&venv);
+    venv.wheel("nvidia-cublas-cu12", "12.4.5.8", &cublas());
+    fs::copy(world.path("cudashim.lock"), other.path("cudashim.lock")).unwrap();
+    let (code, value) = verify(&other, &["--python", "elsewhere/env"]);
+    assert_eq!((code, &value["holds"]), (0, &true.into()), "{value:#}");
+    let ran = load(&other, &venv, "cudashim.lock");
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), "ok\n", ""));
+    // A lock made there is the same but for where it says the environment was.
+    assert_eq!(
+        Process::of(&mut other.cudashim(["lock", "--python", "elsewhere/env", "-o", "there.lock"])).code,
+        Some(0)
+    );
+    let lines = |path: PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().filter(|line| !line.starts_with("environment\t")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(other.path("there.lock")), lines(world.path("cudashim.lock")));
+    // Another torch is another matter, and said.
+    fs::write(venv.site.join("torch/version.py"), "__version__ = '2.6.0+cu124'\ncuda = '12.4'\n").unwrap();
+    let refused = load(&other, &venv, "cudashim.lock");
+    assert_eq!((refused.code, refused.out.as_str()), (Some(125), ""));
+    assert!(refused.err.contains("torch is 2.6.0+cu124, was 2.5.1+cu124"), "{}", refused.err);
+}
+
 #[test]
 fn relocate_moved_libraries() {
     let (world, venv) = locked();
@@ -66,7 +113,7 @@ fn relocate_copied_files() {
     let ran = load(&world, &venv, "cudashim.lock");
     assert_eq!(ran.quiet(), "ok\n");
     let (code, value) = verify(&world, &[]);
-    assert_eq!((code, state(&value, "libcublas.so.12").0.as_str()), (0, "differs"));
+    assert_eq!((code, state(&value, "libcublas.so.12").0.as_str()), (0, "holds"));
     assert_eq!(verify(&world, &["--relocate"]).0, 0);
     let ran = load(&world, &venv, "cudashim.lock");
     assert_eq!(ran.quiet(), "ok\n");
@@ -120,7 +167,10 @@ fn relocate_a_copied_environment() {
     let (world, venv) = locked();
     let copied = Command::new("cp").arg("-r").arg(&venv.dir).arg(world.path("copy")).status().unwrap();
     assert!(copied.success());
-    assert_eq!(state(&verify(&world, &["--python", "copy"]).1, "torch"), drifted("moved"));
+    // It holds in the copy as it is, and hands out what that has.
+    let (code, value) = verify(&world, &["--python", "copy"]);
+    assert_eq!((code, state(&value, "torch")), (0, holds()));
+    assert!(line(&value, "libcublas.so.12").2.contains(&*world.path("copy").to_string_lossy()), "{value:#}");
     assert_eq!(verify(&world, &["--python", "copy", "--relocate", "-o", "copy.lock"]).0, 0);
     let text = world.read("copy.lock");
     assert!(!text.contains(&*venv.dir.to_string_lossy()), "{text}");

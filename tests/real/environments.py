@@ -63,6 +63,7 @@ WHEELS = {
     "tf-2.20.0": ["tensorflow[and-cuda]==2.20.0", *cuda_12(" ".join(CUDA_12))],
     # torch's environment lends it the rest: see programs.py.
     "programs": ["pytest", "ipykernel", "jupyter_client", "numpy", "uv"],
+    "enable-2.5.1": ["torch==2.5.1", "numpy", "pytest", "pytest-xdist", "ipykernel", "nbclient"],
     "setproctitle": ["setproctitle"],
     # Tools in environments of their own.
     "poetry": ["poetry"],

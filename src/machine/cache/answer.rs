@@ -4,12 +4,14 @@
 //! release, is no answer.
 
 use super::files::Known;
-use crate::check::Standing;
+use crate::check::{InProcess, Standing};
 use crate::host::escape;
 use crate::host::{Host, Stamps};
 use crate::launch::Target;
+use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 const FIRST: &str = "cudashim-answer\t1";
 
@@ -26,6 +28,8 @@ pub(super) enum Found {
     Open,
     /// The provider of a stranger's libraries.
     Standing(Standing),
+    /// What a process without the shim is to map.
+    InProcess(InProcess),
 }
 
 /// An answer without its conditions.
@@ -52,6 +56,13 @@ impl Answer {
             Found::Open => writeln!(text, "open"),
             Found::Standing(Standing::Set) => writeln!(text, "set"),
             Found::Standing(Standing::Own) => writeln!(text, "own"),
+            Found::InProcess(InProcess { open, left }) => {
+                let left = left.as_ref().map_or("-".to_owned(), |left| escape::bytes(left.as_bytes()));
+                let opened = open.iter().fold(String::new(), |all, (soname, path)| {
+                    all + "\t" + &escape::bytes(soname.as_bytes()) + "\t" + &escape::path(path)
+                });
+                writeln!(text, "process\t{left}{opened}")
+            }
         };
         if let Ok(target) = serde_json::to_string(&self.target) {
             let _ = writeln!(text, "target\t{target}");
@@ -88,6 +99,7 @@ impl Answer {
             ("open", _) => Found::Open,
             ("set", _) => Found::Standing(Standing::Set),
             ("own", _) => Found::Standing(Standing::Own),
+            ("process", fields) => Found::InProcess(in_process(fields)?),
             _ => return None,
         };
         let target = serde_json::from_str(lines.next()?.strip_prefix("target\t")?).ok()?;
@@ -105,6 +117,17 @@ impl Answer {
 
 fn text(field: &str) -> Option<String> {
     String::from_utf8(escape::parse(field)?).ok()
+}
+
+fn in_process(fields: &str) -> Option<InProcess> {
+    let mut fields = fields.split('\t');
+    let left = fields.next().filter(|left| *left != "-").map(text);
+    let mut open = Vec::new();
+    while let Some(soname) = fields.next() {
+        let path = PathBuf::from(OsString::from_vec(escape::parse(fields.next()?)?));
+        open.push((text(soname)?, path));
+    }
+    Some(InProcess { open, left: left.map_or(Some(None), |left| left.map(Some))? })
 }
 
 fn file(line: &str) -> Option<Known> {
@@ -132,6 +155,8 @@ mod tests {
             Found::Bare("x".into()),
             Found::Open,
             Found::Standing(Standing::Own),
+            Found::InProcess(InProcess::default()),
+            Found::InProcess(InProcess { open: vec![("liba.so.1".into(), "/a\tb".into())], left: Some("x\ty".into()) }),
         ] {
             let warnings = vec!["torn: `x`\nand more".to_owned()];
             let stops = vec!["`x` is\tmissing".to_owned()];
