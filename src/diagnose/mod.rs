@@ -216,6 +216,10 @@ fn healed(case: &Case<'_>, findings: &[Finding]) -> Option<Finding> {
     let worst = bare
         .into_iter()
         .find(|finding| finding.severity == Severity::Fatal && findings.iter().all(|other| other.id != finding.id))?;
+    if machine.is_enabled() {
+        let found = case.finding("healed")?.because(format!("healed by `cudashim enable`: {}", worst.cause));
+        return Some(found.seen("rule", "the Python of this environment opens the chosen set"));
+    }
     let plan = machine.host().env("CUDASHIM_PLAN").map(|path| format!(" ({})", path.display()));
     let found = case.finding("healed")?.because(format!("healed by the plan in force: {}", worst.cause));
     Some(found.seen(

@@ -12,6 +12,7 @@ pub use conda::Conda;
 pub use kernel::{Kernel, kernels};
 pub use part::{EnableError, State};
 
+use crate::host::Host;
 use crate::tables::modules;
 use part::Manifest;
 use std::fmt::Write as _;
@@ -38,6 +39,12 @@ pub struct Site {
     pub dir: PathBuf,
     /// The environment.
     pub prefix: PathBuf,
+}
+
+/// Whether the Python of one of these directories heals itself.
+#[must_use]
+pub fn is_enabled(host: &Host, sites: &[PathBuf]) -> bool {
+    sites.iter().any(|dir| [MANIFEST, PTH].iter().all(|name| host.is_file(&dir.join(name))))
 }
 
 impl Site {

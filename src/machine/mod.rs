@@ -25,6 +25,7 @@ use crate::driver::{Devices, Driver};
 use crate::host::Host;
 use crate::inventory::Inventory;
 use crate::inventory::places;
+use crate::launch::enable::is_enabled;
 use crate::loader::Loader;
 use crate::loader::Objects;
 use crate::plan::Plan;
@@ -130,7 +131,8 @@ impl Machine {
         Self { in_force: Some(Arc::new(plan)), ..self }
     }
 
-    /// The machine with the plan that its environment has in force: with the shim preloaded, the plan of
+    /// The machine with the plan that its environment has in force: in an enabled environment the set; with the shim
+    /// preloaded, the plan of
     /// `CUDASHIM_PLAN` if that covers the program, else the set that the shim would request. The shim leaves out
     /// drifted files of a plan.
     #[must_use]
@@ -139,7 +141,13 @@ impl Machine {
             let entries = list.as_bytes().split(|byte| matches!(byte, b':' | b' '));
             entries.filter_map(|entry| Path::new(OsStr::from_bytes(entry)).file_name()).any(is_shim)
         });
-        if !preloaded || self.host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
+        if self.host.env("CUDASHIM_OFF").is_some_and(|value| value == "1") {
+            return self;
+        }
+        if !preloaded {
+            if self.is_enabled() {
+                self.in_force = self.chosen().cloned().map(Arc::new);
+            }
             return self;
         }
         match self.host.env("CUDASHIM_PLAN").map(Path::new) {
@@ -151,6 +159,13 @@ impl Machine {
             None => self.in_force = self.chosen().cloned().map(Arc::new),
         }
         self
+    }
+
+    /// Whether the target is an environment that is enabled: its Python opens the set by itself.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn is_enabled(&self) -> bool {
+        self.interpreter().is_some_and(|interpreter| is_enabled(&self.host, &interpreter.paths))
     }
 
     fn covers_interpreter(&self, plan: &Plan) -> bool {

@@ -41,6 +41,27 @@ fn every_way_of_starting_python_is_healed_and_disable_leaves_nothing() {
     assert_eq!(tree(&venv.dir), before);
 }
 
+/// What the environment heals is said to be healed, and is not once it is disabled.
+#[test]
+fn doctor_and_check_know_an_enabled_environment() {
+    let world = Machine::new();
+    let venv = with_torch(&world, "venv");
+    let fatal = || {
+        let ask = |command: &str| {
+            let mut command = world.cudashim([command, "--format", "json", "--python", "venv"]);
+            Process::of(command.env("LD_LIBRARY_PATH", hijack(&world)))
+        };
+        let (doctor, check) = (ask("doctor").json(), ask("check"));
+        let ids = doctor["findings"].as_array().unwrap().iter().map(|found| found["id"].to_string());
+        (ids.collect::<String>().contains("cublaslt-older-wins"), doctor.to_string().contains("healed by"), check.code)
+    };
+    assert_eq!(fatal(), (true, false, Some(1)));
+    enabled(&world, &venv);
+    assert_eq!(fatal(), (false, true, Some(0)));
+    assert_eq!(Process::of(&mut world.cudashim(["disable", "venv"])).code, Some(0));
+    assert_eq!(fatal(), (true, false, Some(1)));
+}
+
 #[test]
 fn bytecode_of_the_hook_goes_too() {
     let world = Machine::new();
