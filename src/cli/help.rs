@@ -154,7 +154,7 @@ const FILES: [(&str, &str); 3] = [
     ("cudashim.lock", "The set that lock wrote; a text, described in docs/PLAN_FORMAT.md."),
     (
         "$XDG_CACHE_HOME/cudashim, ~/.cache/cudashim",
-        "The preload object and the cached answers. Everything in it can be deleted at any time, except while a shell uses a plan from `env`.",
+        "The preload object and the cached answers. It can be deleted, except while something names a file in it: a shell after `env`, an `LD_PRELOAD` from `shim`.",
     ),
     ("/etc/ld.so.cache, /etc/ld.so.conf", "Read, as ld.so reads them."),
 ];
