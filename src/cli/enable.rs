@@ -23,15 +23,15 @@ pub(super) fn enable(context: &Context, args: &EnableArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let binary = std::env::current_exe().context("cannot find the path of this program")?;
-    let found = Found::new(host, args.env.as_deref())?;
+    let found = Found::new(host, args.part.env.as_deref())?;
     let prefix = found.interpreter.prefix.display().to_string();
-    if let Some(name) = &args.jupyter {
+    if let Some(name) = &args.part.jupyter {
         let (name, kernel) = found.kernel(host, name)?;
         kernel.enable(&binary)?;
         output::note(&format!("the kernel `{name}` starts with the shim: `{}`", kernel.0.display()));
         return Ok(ExitCode::SUCCESS);
     }
-    if args.conda {
+    if args.part.conda {
         let conda = found.conda()?;
         conda.enable(&binary, args.force)?;
         output::note(&format!("`conda activate` hands the set to all that is started in `{prefix}`"));
@@ -51,11 +51,11 @@ pub(super) fn enable(context: &Context, args: &EnableArgs) -> Result<ExitCode> {
 
 pub(super) fn disable(context: &Context, args: &DisableArgs) -> Result<ExitCode> {
     let host = context.host();
-    let found = Found::new(host, args.env.as_deref())?;
+    let found = Found::new(host, args.part.env.as_deref())?;
     let prefix = found.interpreter.prefix.display().to_string();
-    let gone = if let Some(name) = &args.jupyter {
+    let gone = if let Some(name) = &args.part.jupyter {
         found.kernel(host, name)?.1.disable()?
-    } else if args.conda {
+    } else if args.part.conda {
         found.conda()?.disable(args.force)?
     } else {
         found.site()?.disable(args.force)?

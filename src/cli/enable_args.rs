@@ -4,19 +4,26 @@ use super::lines::Kind;
 use clap::Args;
 use std::path::PathBuf;
 
+/// What is enabled, or no longer.
 #[derive(Debug, Args)]
-pub(super) struct EnableArgs {
+pub(super) struct PartArgs {
     /// The environment: its directory, or its interpreter
     #[arg(value_name = "ENV")]
     pub(super) env: Option<PathBuf>,
 
-    /// A kernel of Jupyter instead (`kernel.json`), `python3` where none is named
+    /// A kernel of Jupyter instead (`kernel.json`), `python3` if none is named
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "python3", conflicts_with = "conda")]
     pub(super) jupyter: Option<String>,
 
     /// All that is started after `conda activate` instead (`activate.d`)
     #[arg(long)]
     pub(super) conda: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EnableArgs {
+    #[command(flatten)]
+    pub(super) part: PartArgs,
 
     /// Write nothing: print the lines for such a file
     #[arg(long, value_name = "KIND", conflicts_with_all = ["env", "jupyter", "conda", "force"])]
@@ -29,17 +36,8 @@ pub(super) struct EnableArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DisableArgs {
-    /// The environment: its directory, or its interpreter
-    #[arg(value_name = "ENV")]
-    pub(super) env: Option<PathBuf>,
-
-    /// A kernel of Jupyter instead, `python3` where none is named
-    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "python3", conflicts_with = "conda")]
-    pub(super) jupyter: Option<String>,
-
-    /// What `conda activate` does instead
-    #[arg(long)]
-    pub(super) conda: bool,
+    #[command(flatten)]
+    pub(super) part: PartArgs,
 
     /// Remove files that were changed since, too
     #[arg(long)]
