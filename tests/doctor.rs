@@ -8,6 +8,7 @@ mod environment;
 mod error;
 mod frameworks;
 mod libraries;
+mod matrix;
 mod messages;
 mod proof;
 mod xla;

@@ -4,6 +4,9 @@
 
 mod builds;
 mod fit;
+mod gpu;
+
+pub(super) use builds::fits;
 
 use super::{Case, Finding, Remedy};
 use crate::driver::{Container, Driver, DriverResponse, End, Node, Proc, Role};
@@ -33,6 +36,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(fit::stubs(case));
     found.extend(fit::torn(case));
     found.extend(passed_through(case));
+    found.extend(gpu::findings(case));
     found.extend(builds::findings(case));
     let explained = found.iter().any(|finding| finding.severity == Severity::Fatal);
     // Without a kernel module, every call of a driver fails.

@@ -7,8 +7,10 @@
 //! [`Host`]: crate::host::Host
 //! [`facts`]: crate::tables
 
+mod assumed;
 mod bus;
 mod choose;
+mod device;
 mod embedded;
 mod files;
 mod record;
@@ -18,7 +20,9 @@ mod surroundings;
 pub(crate) use choose::{Chosen, choose};
 
 pub use crate::inventory::{Flavour, KernelModule, Proc};
+pub use assumed::{Assumed, AssumedError, gpu_of};
 pub use bus::{Gpu, Node};
+pub use device::{Support, compat_serves, newest_branch, support};
 pub use files::{DriverFile, Found, Role};
 pub use record::RecordError;
 pub use surroundings::{Container, Surroundings};
@@ -59,6 +63,9 @@ pub struct Driver {
     pub cached: Option<bool>,
     /// The responses of libcuda and NVML, where queried.
     pub devices: Devices,
+    /// Whether it is assumed: no machine has it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
 }
 
 /// The responses of libcuda and NVML, each queried in its own process; `None` where not queried.
@@ -143,6 +150,12 @@ impl Compute {
         let (major, minor) = text.split_once('.')?;
         Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
     }
+
+    /// That of a row of the tables.
+    #[must_use]
+    pub fn of(sm: &Version) -> Option<Self> {
+        Self::parse(sm.as_str())
+    }
 }
 
 impl TryFrom<String> for Compute {
@@ -196,6 +209,7 @@ impl Driver {
             jit: files::found(loader, "libnvidia-ptxjitcompiler.so.1"),
             cached: loader.cache().iter().next().map(|_| loader.cache().lookup("libcuda.so.1".as_ref()).is_some()),
             devices: Devices::default(),
+            assumed: false,
         }
     }
 
@@ -220,6 +234,12 @@ impl Driver {
             }
         }
         self
+    }
+
+    /// `installed` or `assumed`, for a sentence that gives its release.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        if self.assumed { "assumed" } else { "installed" }
     }
 
     /// The devices that CUDA reports, else those of NVML.

@@ -88,7 +88,10 @@ pub fn on_driver(cuda: &Version, driver: &Version) -> Verdict {
     }
     let floor = tables::driver_floor(cuda.major());
     match (floor, own) {
-        (Some(floor), _) if driver < floor => Verdict::NeedsDriver { floor: Some(floor.clone()) },
+        // A branch stands for every release of it.
+        (Some(floor), _) if driver < floor && !floor.starts_with(driver) => {
+            Verdict::NeedsDriver { floor: Some(floor.clone()) }
+        }
         (Some(_), Some(own)) if own.major() == cuda.major() => Verdict::RunsByMinorCompat { driver: own },
         // A branch whose release is in no source (565): it is past the floor, so of its major.
         (Some(_), _) => Verdict::Unknown,
@@ -136,20 +139,6 @@ pub fn cuda_of_compat(file: &DriverFile) -> Option<Version> {
     let Role::Compat { cuda, .. } = &file.role else { return None };
     let noted = cuda.as_deref().and_then(Version::parse);
     noted.or_else(|| cuda_of_driver(&Version::parse(file.version.as_deref()?)?))
-}
-
-/// Whether no compatibility package supports a GPU, by its name; `None` where the name does not decide.
-///
-/// Data-center GPUs, some of the RTX line and Jetson are supported; `GeForce` and `TITAN` are not.
-#[must_use]
-pub fn compat_serves(name: &str) -> Option<bool> {
-    const NEVER: [&str; 2] = ["GeForce", "TITAN"];
-    const ALWAYS: [&str; 12] =
-        ["Tesla", "A100", "A800", "H100", "H200", "H800", "H20", "GH200", "GB200", "B200", "L40", "V100"];
-    if NEVER.iter().any(|line| name.contains(line)) {
-        return Some(false);
-    }
-    ALWAYS.iter().any(|line| name.split([' ', '-']).any(|word| word == *line)).then_some(true)
 }
 
 /// The CUDA release of a driver, by its branch; for a branch after the last known one, the last known release: a lower
@@ -316,20 +305,6 @@ mod tests {
         assert_eq!(with("13.0", &compat("580.95.05", &[])), Verdict::ViaCompat { path });
         assert!(!with("13.0", &compat("570.124.06", &[])).runs());
         assert_eq!(with("12.1", &compat("580.95.05", &[])), Verdict::Runs);
-    }
-
-    #[test]
-    fn names_of_devices() {
-        for (name, serves) in [
-            ("NVIDIA GeForce RTX 4090", Some(false)),
-            ("NVIDIA TITAN V", Some(false)),
-            ("NVIDIA H100 80GB HBM3", Some(true)),
-            ("NVIDIA A100-SXM4-40GB", Some(true)),
-            ("Tesla T4", Some(true)),
-            ("NVIDIA RTX 6000 Ada Generation", None),
-        ] {
-            assert_eq!(compat_serves(name), serves, "{name}");
-        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Judges nothing.
 
 mod answer;
+mod assumed;
 mod cache;
 mod change;
 mod lock;
@@ -31,6 +32,7 @@ use crate::loader::Objects;
 use crate::plan::Plan;
 use crate::python::TorchBuild;
 use crate::python::{Distribution, Interpreter, distributions};
+use assumed::Assumption;
 use once_cell::sync::OnceCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -70,6 +72,8 @@ pub struct Machine {
     devices: Devices,
     /// Whether the driver was replaced by a recorded or assumed one.
     is_recorded: bool,
+    /// The driver that it is assumed to have.
+    assumption: Option<Assumption>,
     loader: OnceCell<Loader>,
     interpreter: OnceCell<Option<Interpreter>>,
     environment: OnceCell<Environment>,
@@ -96,6 +100,7 @@ impl Machine {
             fault: None,
             devices: Devices::default(),
             is_recorded: false,
+            assumption: None,
             loader: OnceCell::new(),
             interpreter: OnceCell::new(),
             environment: OnceCell::new(),
@@ -261,6 +266,10 @@ impl Machine {
     pub fn driver(&self) -> &Driver {
         self.driver.get_or_init(|| {
             let driver = Driver::look(self.loader(), self.inventory()).with_devices(self.devices.clone());
+            let driver = match &self.assumption {
+                Some(assumption) => driver.assuming(&assumption.driver, &assumption.dir),
+                None => driver,
+            };
             Arc::new(match self.in_force() {
                 Some(plan) => driver.handed_out(|name| Some(plan.lookup(name)?.path.clone())),
                 None => driver,
@@ -334,6 +343,7 @@ impl Machine {
             fault: self.fault.clone(),
             devices: self.devices.clone(),
             is_recorded: self.is_recorded,
+            assumption: self.assumption.clone(),
             driver: if self.is_recorded { self.driver.clone() } else { OnceCell::new() },
             interpreter: OnceCell::with_value(self.interpreter().cloned()),
             ..Self::new(host, self.request.clone())

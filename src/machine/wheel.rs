@@ -94,7 +94,8 @@ pub(super) fn changes(machine: &Machine, remove: &[String], install: &[Wheel]) -
         let sites = environment.interpreter.as_ref().map(|python| python.paths.as_slice()).unwrap_or_default();
         sites.iter().find(|site| site.ends_with("site-packages") || site.ends_with("dist-packages")).cloned()
     });
-    let making = Making { machine, needed_symbols: needed_symbols(machine, install), removed };
+    let sonames: BTreeSet<&str> = install.iter().filter_map(Wheel::layout).flat_map(|(_, sonames)| sonames).collect();
+    let making = Making { machine, needed_symbols: needed_symbols(machine, &sonames), removed };
     for wheel in install {
         let before = at(&wheel.name);
         let beside = before.and_then(|package| package.dir.parent().map(Path::to_owned));
@@ -115,15 +116,15 @@ fn is_whole(host: &Host, site: &Path, file: &Recorded) -> bool {
 }
 
 /// The symbols that the environment needs of some sonames, by soname.
-type NeededSymbols = BTreeMap<String, BTreeSet<(Vec<u8>, Option<Vec<u8>>)>>;
+pub(super) type NeededSymbols = BTreeMap<String, BTreeSet<(Vec<u8>, Option<Vec<u8>>)>>;
 
-fn needed_symbols(machine: &Machine, install: &[Wheel]) -> NeededSymbols {
+pub(super) fn needed_symbols(machine: &Machine, sonames: &BTreeSet<&str>) -> NeededSymbols {
     let mut found = NeededSymbols::new();
-    let Some(python) = machine.interpreter() else { return found };
-    let sonames: BTreeSet<&str> = install.iter().filter_map(Wheel::layout).flat_map(|(_, sonames)| sonames).collect();
     let needs_one =
         |object: &Object| object.facts.needed.iter().any(|name| name.to_str().is_some_and(|it| sonames.contains(it)));
-    let files = library_files(machine.host(), &python.paths);
+    let paths = machine.interpreter().map(|python| python.paths.clone()).unwrap_or_default();
+    let named = machine.request().files.iter().map(|file| machine.host().absolute(file));
+    let files: Vec<PathBuf> = library_files(machine.host(), &paths).into_iter().chain(named).collect();
     let files = files.iter().filter_map(|path| machine.objects().open(path).ok());
     let libraries = machine.inventory().libraries.iter().filter_map(|library| library.object.clone());
     for object in files.chain(libraries).filter(|object| needs_one(object)) {

@@ -51,8 +51,37 @@ pub struct ComputeRow {
     pub first_toolkit: Option<Version>,
     /// The last one; `None` where it is still supported, or unknown.
     pub last_toolkit: Option<Version>,
+    /// The first driver branch for a GPU of it; `None`: older than the table.
+    pub first_driver: Option<u64>,
+    /// The last one; `None` where it is still supported.
+    pub last_driver: Option<u64>,
+    /// The kernel modules that drive it.
+    pub modules: Modules,
     /// The source.
     pub source: &'static str,
+}
+
+/// The kernel modules that drive a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Modules {
+    /// Both.
+    Any,
+    /// Only the open ones.
+    Open,
+    /// Only the proprietary ones.
+    Proprietary,
+}
+
+impl Modules {
+    pub(super) fn parse(cell: &str) -> Option<Self> {
+        match cell {
+            "any" => Some(Self::Any),
+            "open" => Some(Self::Open),
+            "proprietary" => Some(Self::Proprietary),
+            _ => None,
+        }
+    }
 }
 
 /// Every driver branch.
@@ -132,6 +161,9 @@ static COMPUTE: LazyLock<Vec<ComputeRow>> = LazyLock::new(|| {
             sm: Version::parse(cells.text("sm")?)?,
             first_toolkit: cells.maybe("first_toolkit", Version::parse)?,
             last_toolkit: cells.maybe("last_toolkit", Version::parse)?,
+            first_driver: cells.maybe("first_driver", |cell| cell.parse().ok())?,
+            last_driver: cells.maybe("last_driver", |cell| cell.parse().ok())?,
+            modules: Modules::parse(cells.text("modules")?)?,
             source: cells.text("source")?,
         })
     })
@@ -156,7 +188,8 @@ mod tests {
         check_ids(COMPAT_TEXT, forward_compat().iter().map(|row| row.source));
         check_sorted(forward_compat().iter().map(|row| &row.cuda));
 
-        check(COMPUTE_TEXT, &["sm", "first_toolkit", "last_toolkit", "source"], compute_capabilities().len());
+        let columns = ["sm", "first_toolkit", "last_toolkit", "first_driver", "last_driver", "modules", "source"];
+        check(COMPUTE_TEXT, &columns, compute_capabilities().len());
         check_ids(COMPUTE_TEXT, compute_capabilities().iter().map(|row| row.source));
         check_sorted(compute_capabilities().iter().map(|row| &row.sm));
     }

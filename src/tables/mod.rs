@@ -21,6 +21,7 @@ mod drivers;
 mod families;
 mod findings;
 mod first_seen;
+mod gpus;
 mod known_bad;
 mod messages;
 mod modules;
@@ -39,11 +40,12 @@ pub use causes::{brings, tests_of};
 pub use cudnn::{CudnnRow, cudnn_release, cudnn_releases};
 pub use dlopens::{DlopenRow, dlopens, dlopens_of};
 pub use drivers::{
-    CompatRow, ComputeRow, DriverRow, compute_capabilities, driver_cuda, driver_floor, drivers, forward_compat,
+    CompatRow, ComputeRow, DriverRow, Modules, compute_capabilities, driver_cuda, driver_floor, drivers, forward_compat,
 };
 pub use families::{FamilyRow, families, family_of_stem, group_members};
 pub use findings::{FindingRow, Group, Phase, RemedyRow, Severity, finding_row, finding_rows};
 pub use first_seen::{Bracket, FirstSeenRow, bracket, first_seen};
+pub use gpus::{GpuClass, GpuNameError, GpuRow, gpu_named, gpus};
 pub use known_bad::{KnownBad, Level, Need, known_bad};
 pub use messages::{MessageRow, TranslationRow, messages, translations};
 pub use modules::{ModuleRow, modules};

@@ -2,8 +2,8 @@
 
 use super::super::frameworks::cuda_major;
 use super::super::{Case, Finding, Remedy};
-use crate::driver::Device;
 use crate::driver::rules::{self, Code, Verdict};
+use crate::driver::{Device, compat_serves};
 use crate::inventory::places::Provenance;
 use crate::inventory::{self, Depth};
 use crate::python::TorchBuild;
@@ -27,6 +27,20 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found
 }
 
+/// Why the environment runs on this driver and its devices, in a sentence, where no finding says otherwise.
+pub(in crate::diagnose) fn fits(case: &Case<'_>) -> String {
+    let driver = case.driver.driver_version().map_or_else(String::new, |driver| format!(" {driver}"));
+    let own = case.driver.driver_cuda().map_or_else(String::new, |cuda| format!(" (CUDA {cuda})"));
+    let Some((torch, cuda)) = case.torch.and_then(|torch| Some((torch, torch.cuda.as_deref()?))) else {
+        return format!("nothing here requires a newer driver than{driver}{own}");
+    };
+    let on_device = case.driver.devices().first().map_or_else(String::new, |device| {
+        let compute = device.compute.map(|compute| format!(" ({compute})")).unwrap_or_default();
+        format!(", and has code for {}{compute}", device.name)
+    });
+    format!("torch {} needs CUDA {cuda}, which driver{driver}{own} supports{on_device}", torch.version)
+}
+
 /// The CUDA requirement of an environment without torch, if it is of one CUDA major.
 fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
     let resolution = case.answer.as_ref().ok()?.resolution.as_ref()?;
@@ -44,7 +58,8 @@ fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
     let found = case
         .finding("driver-too-old")?
         .because(format!(
-            "CUDA {major}, which this environment needs, requires driver {floor} or newer; installed: {driver}"
+            "CUDA {major}, which this environment needs, requires driver {floor} or newer; {}: {driver}",
+            case.driver.state()
         ))
         .seen("version", format!("driver {driver}"))
         .seen("rule", format!("CUDA {major} runs on drivers from {floor} on"));
@@ -69,7 +84,7 @@ fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Versi
             };
             let found = case
                 .finding("driver-too-old")?
-                .because(format!("torch {name} {needs}; installed: {driver}"))
+                .because(format!("torch {name} {needs}; {}: {driver}", case.driver.state()))
                 .seen("version", format!("driver {driver}{own}"))
                 .seen_at("version", &torch.dir, format!("torch {name}, built with CUDA {cuda}"));
             let found = match &floor {
@@ -119,7 +134,7 @@ fn newer_or_other(
         let line = format!("{program} -m pip install --force-reinstall torch=={version} --index-url {index}");
         remedies.push(Remedy::command(line));
     }
-    let served = case.driver.devices().iter().all(|device| rules::compat_serves(&device.name) != Some(false));
+    let served = case.driver.devices().iter().all(|device| compat_serves(device) != Some(false));
     let fits =
         |row: &&tables::CompatRow| row.base_branches.contains(&driver.major()) && row.cuda.major() == cuda.major();
     if let Some(row) = tables::forward_compat().iter().rfind(fits).filter(|_| served) {

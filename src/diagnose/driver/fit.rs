@@ -2,7 +2,7 @@
 
 use super::super::mend::on_library_path;
 use super::super::{Case, Finding, Remedy, mend};
-use crate::driver::{DriverFile, Found, Role, rules};
+use crate::driver::{DriverFile, Found, Role, compat_serves, rules};
 use crate::tables::{Severity, Version};
 use std::path::Path;
 
@@ -128,7 +128,7 @@ fn compat(case: &Case<'_>, file: &DriverFile, kernel: &Version) -> Option<Findin
         ));
         return Some(branches(found, file).healed_by(remedies()));
     }
-    let unserved = machine.devices().iter().find(|device| rules::compat_serves(&device.name) == Some(false))?;
+    let unserved = machine.devices().iter().find(|device| compat_serves(device) == Some(false))?;
     let found = case.finding("compat-libcuda-804")?.because(format!(
         "the compatibility package{brings} comes first, but does not support {} (error 804)",
         unserved.name

@@ -1,0 +1,101 @@
+//! Whether a target runs on drivers and GPUs that are not here: a table of both.
+//!
+//! Takes a machine, drivers and devices; gives a cell for each pair, by the rules about the driver that `doctor` has. Judges
+//! nothing that depends on neither: whether the libraries load is `check`'s and `doctor`'s to say.
+
+use super::{Case, Finding, driver, judging};
+use crate::driver::{Assumed, Device, newest_branch};
+use crate::machine::Machine;
+use crate::tables::Severity;
+use serde::Serialize;
+
+/// The table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Matrix {
+    /// The cells, driver by driver, each in the order of the GPUs.
+    pub cells: Vec<Cell>,
+}
+
+/// A driver, a GPU, and whether the target runs on them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Cell {
+    /// The driver; `None` if only GPUs were given: the newest for the GPU.
+    pub driver: Option<String>,
+    /// The GPU; `None` if only drivers were given.
+    pub gpu: Option<Device>,
+    /// The answer.
+    pub runs: Runs,
+    /// The answer as a sentence.
+    pub says: String,
+    /// The findings behind it, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// Whether a target runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Runs {
+    /// It does.
+    Yes,
+    /// It does on conditions, which the findings name.
+    Conditions,
+    /// It does not.
+    No,
+}
+
+impl Matrix {
+    /// The worst of its answers; `None` without cells.
+    #[must_use]
+    pub fn worst(&self) -> Option<Runs> {
+        self.cells.iter().map(|cell| cell.runs).max()
+    }
+}
+
+/// Judges the target of a machine on each of the drivers with each of the GPUs. Without drivers, each GPU is judged with
+/// the newest driver for it; without GPUs, each driver alone.
+#[must_use]
+pub fn matrix(machine: &Machine, drivers: &[Assumed], gpus: &[Device]) -> Matrix {
+    let mut cells = Vec::new();
+    for assumed in drivers {
+        cells.extend(row(machine, assumed, gpus));
+    }
+    if drivers.is_empty() {
+        for gpu in gpus {
+            let newest = newest_branch(gpu).and_then(Assumed::branch);
+            let of_newest = newest.map(|newest| row(machine, &newest, std::slice::from_ref(gpu))).unwrap_or_default();
+            cells.extend(of_newest.into_iter().map(|cell| Cell { driver: None, ..cell }));
+        }
+    }
+    Matrix { cells }
+}
+
+fn row(machine: &Machine, assumed: &Assumed, gpus: &[Device]) -> Vec<Cell> {
+    let machine = machine.assuming(assumed, Vec::new());
+    judging(&machine, |case| {
+        if gpus.is_empty() {
+            return vec![cell(case, assumed, None)];
+        }
+        gpus.iter().map(|gpu| cell(case, assumed, Some(gpu))).collect()
+    })
+}
+
+fn cell(case: &Case<'_>, assumed: &Assumed, gpu: Option<&Device>) -> Cell {
+    let with_gpu = case.driver.clone().with_devices(assumed.answers(gpu.cloned().into_iter().collect()));
+    let case = Case { driver: &with_gpu, ..*case };
+    let mut findings = driver::findings(&case);
+    for finding in &mut findings {
+        // What was not tried on the model of this pair is not printed.
+        finding.remedies.retain(|remedy| remedy.change.is_none());
+    }
+    findings.sort_by_key(|finding| finding.severity);
+    let runs = match findings.first().map(|finding| finding.severity) {
+        Some(Severity::Fatal) => Runs::No,
+        Some(_) => Runs::Conditions,
+        None => Runs::Yes,
+    };
+    let says = findings.first().map_or_else(|| driver::fits(&case), |finding| finding.cause.clone());
+    Cell { driver: Some(assumed.to_string()), gpu: gpu.cloned(), runs, says, findings }
+}

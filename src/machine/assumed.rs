@@ -1,0 +1,103 @@
+//! A machine as if a driver that is not installed here were, and GPUs.
+//!
+//! Takes a machine, a driver and devices; gives the machine with the libraries of that driver, by their usual names in
+//! the first default directory of ld.so, and without those of its own. Writes nothing.
+
+use super::Machine;
+use super::stand_in::StandIn;
+use super::wheel::needed_symbols;
+use crate::driver::{Assumed, Device};
+use crate::host;
+use crate::inventory::forward_compatibility;
+use once_cell::sync::OnceCell;
+use std::path::PathBuf;
+
+/// The libraries of a driver that CUDA programs need or open, by the names that they do it by.
+const PARTS: [&str; 11] = [
+    "libcuda.so.1",
+    "libcuda.so",
+    "libcudadebugger.so.1",
+    "libnvcuvid.so.1",
+    "libnvidia-encode.so.1",
+    "libnvidia-ml.so.1",
+    "libnvidia-nvvm.so.4",
+    "libnvidia-opencl.so.1",
+    "libnvidia-opticalflow.so.1",
+    "libnvidia-ptxjitcompiler.so.1",
+    "libnvoptix.so.1",
+];
+
+/// The file that names the release of the loaded kernel module.
+const MODULE: &str = "/sys/module/nvidia/version";
+
+/// The driver that a machine is assumed to have.
+#[derive(Debug, Clone)]
+pub(super) struct Assumption {
+    /// The driver.
+    pub(super) driver: Assumed,
+    /// The directory of its libraries.
+    pub(super) dir: PathBuf,
+}
+
+impl Machine {
+    /// The machine as if it had this driver and these GPUs, and no other driver. What the environment brings of a driver
+    /// (compatibility packages, stubs) stays.
+    #[must_use]
+    pub fn assuming(&self, driver: &Assumed, devices: Vec<Device>) -> Self {
+        let own = |library: &&crate::inventory::Library| {
+            library.row.is_driver() && !library.is_stub() && forward_compatibility(library).is_none()
+        };
+        let libraries = self.inventory().libraries.iter().filter(own);
+        let gone = libraries.flat_map(|library| {
+            let dir = library.path.parent().unwrap_or(&library.path).to_owned();
+            library.names.iter().map(move |name| dir.join(name)).chain([library.path.clone()])
+        });
+        let gone = gone.map(|path| (path, host::Change::Gone));
+        let dir = self.usual_dir();
+        let needed = needed_symbols(self, &PARTS.into_iter().collect());
+        let parts = PARTS.into_iter().map(|name| {
+            let soname = if name == "libcuda.so" { "libcuda.so.1" } else { name };
+            let bytes = StandIn {
+                machine: self.loader().architecture(),
+                soname: soname.into(),
+                symbols: needed.get(soname).into_iter().flatten().cloned().collect(),
+                ..StandIn::default()
+            }
+            .bytes();
+            (dir.join(name), host::Change::File { bytes: bytes.into() })
+        });
+        let release = format!("{}\n", driver.release).into_bytes().into();
+        let module = [(MODULE.into(), host::Change::File { bytes: release })];
+        let host = self.host.with(gone.chain(parts).chain(module));
+        Self {
+            devices: driver.answers(devices),
+            assumption: Some(Assumption { driver: driver.clone(), dir }),
+            is_recorded: false,
+            driver: OnceCell::new(),
+            ..self.on(host)
+        }
+    }
+
+    /// The same with other devices.
+    #[must_use]
+    pub fn with_gpus(&self, devices: Vec<Device>) -> Self {
+        let Some(assumption) = &self.assumption else { return self.on(self.host.clone()) };
+        Self {
+            devices: assumption.driver.answers(devices),
+            objects: self.objects.clone(),
+            loader: OnceCell::new(),
+            environment: self.environment.clone(),
+            inventory: self.inventory.clone(),
+            answer: self.answer.clone(),
+            driver: OnceCell::new(),
+            ..self.on(self.host.clone())
+        }
+    }
+
+    /// The first default directory of ld.so that exists.
+    fn usual_dir(&self) -> PathBuf {
+        let dirs = self.loader().default_dirs();
+        let found = dirs.iter().find(|dir| self.host.is_dir(dir)).or_else(|| dirs.first());
+        found.cloned().unwrap_or_else(|| PathBuf::from("/usr/lib"))
+    }
+}
