@@ -55,10 +55,10 @@ fn scan_for_people() {
         libcublas.so.12            12.4.5.8           12.4 run path
         libcublasLt.so.12          12.4.5.8           12.4 run path
       owner unknown
-        libcudart-e409450e.so.11.0 ?                  11   -        renamed copy
+        libcudart-e409450e.so.11.0 ?                  11   -        vendored copy
 
     7 libraries in 2 places; run `cudashim inspect FILE` for details
-    4 with `-` are not found by name: only a program that know the path loads them
+    4 with `-` are not found by name: only a program that knows the path loads them
 
     1 problem
 

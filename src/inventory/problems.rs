@@ -393,8 +393,14 @@ pub(crate) fn torn_id(library: &Library) -> &'static str {
 }
 
 /// The ids that [`torn_id_of`] gives.
-pub(crate) const TORN: [&str; 5] =
-    ["cublas-silent-mix", "cudnn8-mixed-sublibs", "cudnn9-torn-set", "nvrtc-builtins-missing", "torn-driver"];
+pub(crate) const TORN: [&str; 6] = [
+    "cublas-silent-mix",
+    "cudnn8-mixed-sublibs",
+    "cudnn9-torn-set",
+    "nvrtc-builtins-missing",
+    "parts-of-two-releases",
+    "torn-driver",
+];
 
 /// The id of the finding that parts of a library of this name are of different releases.
 pub(crate) fn torn_id_of(row: &FamilyRow, name: Option<&OsStr>) -> &'static str {
@@ -404,19 +410,20 @@ pub(crate) fn torn_id_of(row: &FamilyRow, name: Option<&OsStr>) -> &'static str 
         Some("cudnn") if major.is_some_and(|major| major < 9) => "cudnn8-mixed-sublibs",
         Some("cudnn") => "cudnn9-torn-set",
         Some("nvrtc") => "nvrtc-builtins-missing",
-        _ => "torn-driver",
+        Some("driver") => "torn-driver",
+        _ => "parts-of-two-releases",
     }
 }
 
 /// The release of a library whose group must be of one release, where enough of its numbers are known. CUPTI has two
-/// numberings, and the members of other groups may be of several releases.
+/// numberings, and the parts of cuFile and NVSHMEM may be of several releases.
 pub(crate) fn release(library: &Library) -> Option<&Version> {
     let version = library.version.as_ref()?;
     let whole = match library.row.group? {
-        "cublas" | "cudnn" | "nvrtc" => version.numbers().len() >= 3,
+        "cufile" | "cupti" | "nvrtc-alt" | "nvshmem" => false,
         // The number of WSL's libcuda.so.1.1 is not a release.
         "driver" => version.numbers().len() >= 2 && version.major() >= 100,
-        _ => false,
+        _ => version.numbers().len() >= 3,
     };
     whole.then_some(version)
 }

@@ -33,7 +33,7 @@ struct VersionFunction {
 
 /// The version functions, as NVIDIA's headers declare them. Not `cublasGetVersion_v2`, which calls cuBLASLt,
 /// and not the runtime inside cuBLASLt, which is often of an older toolkit than the library (12.3 in 12.4.5).
-const FUNCTIONS: [VersionFunction; 25] = [
+const FUNCTIONS: [VersionFunction; 38] = [
     own("cudart", "cudaRuntimeGetVersion", Form::Runtime),
     own("cublasLt", "cublasLtGetVersion", Form::Long),
     own("cufft", "cufftGetVersion", Form::Short),
@@ -57,6 +57,20 @@ const FUNCTIONS: [VersionFunction; 25] = [
     own("cudnn_cnn_train", "cudnnCnnTrainVersionCheck", Form::Cudnn),
     own("cudnn_adv_infer", "cudnnAdvInferVersionCheck", Form::Cudnn),
     own("cudnn_adv_train", "cudnnAdvTrainVersionCheck", Form::Cudnn),
+    own("cublasmp", "cublasMpGetVersion", Form::Long),
+    own("cudensitymat", "cudensitymatGetVersion", Form::Long),
+    own("cufftMp", "cufftGetVersion", Form::Short),
+    own("cupauliprop", "cupaulipropGetVersion", Form::Long),
+    own("cusolverMp", "cusolverMpGetVersion", Form::Long),
+    own("custabilizer", "custabilizerGetVersion", Form::Long),
+    own("custatevec", "custatevecGetVersion", Form::Long),
+    own("cutensornet", "cutensornetGetVersion", Form::Long),
+    own("mathdx", "mathdxGetVersion", Form::Long),
+    // 8601 is TensorRT 8.6.1, 100701 is 10.7.1: the soname's major decides.
+    own("nvinfer", "getInferLibVersion", Form::Long),
+    own("nvinfer", "getInferLibVersion", Form::Short),
+    own("nvinfer_lean", "getInferLibVersion", Form::Long),
+    own("tensorrt_rtx", "getInferLibVersion", Form::Long),
     runtime("cudnn_graph", "cudnnGetCudartVersion"),
     runtime("cudnn_ops_infer", "cudnnGetCudartVersion"),
 ];

@@ -9,7 +9,7 @@ use super::{strings, symbols};
 use crate::elf::Elf;
 use crate::host::Host;
 use crate::inventory::places::{Place, Provenance};
-use crate::tables::{LibraryName, Version, parse_library_name, toolkit_of, toolkits};
+use crate::tables::{LibraryName, Version, cuda_major_of_wheel, parse_library_name, toolkit_of, toolkits};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -207,7 +207,7 @@ pub(super) fn of(
         let mut one = Evidence::new(Kind::Package, format!("{wheel} {released}"), confidence);
         one.version = Version::parse(released);
         // The name of nvidia-cublas-cu12 has its CUDA major; for nvidia-cublas of CUDA 13 the version shows it.
-        let suffix = wheel.rsplit_once("-cu").and_then(|(_, major)| major.parse().ok()).map(|major| (major, None));
+        let suffix = cuda_major_of_wheel(wheel).map(|major| (major, None));
         let table = one.version.as_ref().and_then(|version| first_cuda(name.row.family, version));
         // Suffix and table agree for every NVIDIA wheel; where they do not, the suffix counts.
         one.cuda = match (suffix, table) {

@@ -330,8 +330,8 @@ fn names(page: &mut Page, file: &InspectFile) {
     }
     if let Some(hash) = &file.renamed {
         page.field(
-            "renamed",
-            &format!("a wheel's repair tool put the hash {hash} into its name; no other program finds it"),
+            "vendored",
+            &format!("the wheel's build put the hash {hash} into its name; no other program finds it"),
         );
     }
     for link in &file.links {

@@ -107,7 +107,7 @@ fn notes(entry: &Entry) -> String {
     if library.is_stub() {
         notes.push("link-time stub".to_owned());
     } else if library.renamed.is_some() {
-        notes.push("renamed copy".to_owned());
+        notes.push("vendored copy".to_owned());
     }
     match entry.digest.as_ref().map(|digest| &digest.verified) {
         Some(Verified::Intact) => notes.push("intact".to_owned()),
@@ -139,11 +139,9 @@ fn summary(page: &mut Page, scan: &Scan, places: usize) {
     page.words("", 0, &format!("{libraries} in {places}; run `cudashim inspect FILE` for details"));
     let unreached = scan.entries.iter().filter(|entry| entry.reach.is_empty()).count();
     if unreached > 0 {
-        let (is, s) = if unreached == 1 { ("is", "s") } else { ("are", "") };
-        let text = format!(
-            "{unreached} with `-` {is} not found by name: only a program that know{s} the path loads {}",
-            if unreached == 1 { "it" } else { "them" }
-        );
+        let (is, it) = if unreached == 1 { ("is", "it") } else { ("are", "them") };
+        let text =
+            format!("{unreached} with `-` {is} not found by name: only a program that knows the path loads {it}");
         page.words("", 0, &text);
     }
 }

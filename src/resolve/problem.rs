@@ -259,7 +259,7 @@ impl<'i> State<'i> {
         {
             let Some(name) = parse_library_name(soname) else { continue };
             let Some(wheel) = name.row.wheels.first() else { continue };
-            let pinned = requirement.pins.iter().find(|(package, _)| package_is(package, wheel));
+            let pinned = requirement.pins.iter().find(|(package, _)| name.row.is_wheel(package));
             // Only a damaged file of an installed wheel needs a reinstall.
             let here = || inventory.serving(soname).filter(|library| is_around(requirement, library));
             let is_pinned = |name: &str, version: &str| {
@@ -286,7 +286,7 @@ impl<'i> State<'i> {
                     None => format!("install `{package}{range}`"),
                 },
                 (None, Some((major, _))) => format!("install `{}`", name.row.wheel_names(major.into()).join("` or `")),
-                (None, None) => format!("install `{wheel}` for your CUDA"),
+                (None, None) => format!("install `{}` for your CUDA", wheel.replace("{}", "NN")),
             };
             hints.insert(soname.clone(), hint);
         }
@@ -367,15 +367,9 @@ pub(super) fn at_home(requirement: &Requirement, library: &Library) -> bool {
         && requirement.sites.contains(&library.place.root)
 }
 
-fn package_is(package: &str, wheel: &str) -> bool {
-    package.strip_prefix(wheel).is_some_and(|rest| {
-        rest.is_empty() || rest.strip_prefix("-cu").is_some_and(|major| major.bytes().all(|b| b.is_ascii_digit()))
-    })
-}
-
 fn rank(requirement: &Requirement, library: &Library) -> Rank {
     let pinned =
-        requirement.pins.iter().find(|(package, _)| library.row.wheels.iter().any(|wheel| package_is(package, wheel)));
+        requirement.pins.iter().find(|(package, _)| library.row.is_wheel(package));
     let mut rank = Rank { at_consumer_root: at_home(requirement, library), ..Rank::default() };
     if let Some((_, range)) = pinned {
         rank.pin = if library.version.as_ref().is_some_and(|version| range.contains(version)) {

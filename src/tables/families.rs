@@ -24,7 +24,8 @@ pub struct FamilyRow {
     pub prefix: Option<&'static str>,
     /// Whether it defines a version node equal to its soname; `None` where that is unknown.
     pub nodes: Option<bool>,
-    /// The pip packages that hold it, without `-cuNN`; see [`FamilyRow::wheel_names`].
+    /// The pip packages that hold it: without `-cuNN`, or with `{}` for the CUDA major where it is within the name; see
+    /// [`FamilyRow::wheel_names`].
     pub wheels: Vec<&'static str>,
     /// Whether any opener is known to use `lib<stem>.so`, without a version.
     pub bare: bool,
@@ -50,11 +51,48 @@ impl FamilyRow {
     #[must_use]
     pub fn wheel_names(&self, cuda_major: u64) -> Vec<String> {
         let plain = self.owner == "toolkit" && cuda_major >= 13;
-        let name = |wheel: &&str| {
-            if plain { (*wheel).to_owned() } else { format!("{wheel}-cu{cuda_major}") }
+        let name = |wheel: &&str| match wheel.split_once(MAJOR) {
+            Some((front, rest)) => format!("{front}{cuda_major}{rest}"),
+            None if plain => (*wheel).to_owned(),
+            None => format!("{wheel}-cu{cuda_major}"),
         };
         self.wheels.iter().map(name).collect()
     }
+
+    /// Whether a pip package is one that holds it, for any CUDA major.
+    #[must_use]
+    pub fn is_wheel(&self, package: &str) -> bool {
+        self.wheels.iter().any(|wheel| wheel_fits(wheel, package))
+    }
+}
+
+/// The place of the CUDA major in the name of a wheel.
+const MAJOR: &str = "{}";
+
+/// Whether a package is a wheel of the table: `nvidia-cublas` and `nvidia-cublas-cu12` of `nvidia-cublas`,
+/// `tensorrt-cu12-libs` and the earlier `tensorrt-libs` of `tensorrt-cu{}-libs`.
+fn wheel_fits(wheel: &str, package: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match wheel.split_once(MAJOR) {
+        Some((front, rest)) => {
+            let major = package.strip_prefix(front).and_then(|tail| tail.strip_suffix(rest));
+            let earlier = front.strip_suffix("-cu").is_some_and(|front| package.strip_prefix(front) == Some(rest));
+            major.is_some_and(digits) || earlier
+        }
+        None => package
+            .strip_prefix(wheel)
+            .is_some_and(|tail| tail.is_empty() || tail.strip_prefix("-cu").is_some_and(digits)),
+    }
+}
+
+/// The CUDA major in the name of a wheel: `nvidia-cublas-cu12`, `tensorrt-cu12-libs`, `nvidia-dali-cuda120`.
+#[must_use]
+pub fn cuda_major_of_wheel(package: &str) -> Option<u32> {
+    let (_, tail) = package.rsplit_once("-cu")?;
+    let (tail, scale) = tail.strip_prefix("da").map_or((tail, 1), |tail| (tail, 10));
+    let (digits, rest) = tail.split_at(tail.bytes().take_while(u8::is_ascii_digit).count());
+    let number: u32 = digits.parse().ok().filter(|_| rest.is_empty() || rest.starts_with('-'))?;
+    Some(if number >= 100 { number / scale } else { number })
 }
 
 /// Every row, sorted by stem.
@@ -156,20 +194,47 @@ mod tests {
     }
 
     #[test]
-    fn libraries_without_nodes_are_the_known_ones() {
-        let without: Vec<_> =
-            families().iter().filter(|row| row.nodes == Some(false) && row.lead == "lib").map(|row| row.stem).collect();
+    fn wheels_with_the_major_within_their_name() {
+        let row = |stem| family_of_stem(stem).unwrap();
+        assert_eq!(row("nvinfer").wheel_names(12), ["tensorrt-cu12-libs"]);
+        assert_eq!(row("dali").wheel_names(13), ["nvidia-dali-cuda130"]);
+        for (stem, package, fits) in [
+            ("cublas", "nvidia-cublas-cu12", true),
+            ("cublas", "nvidia-cublas", true),
+            ("cublas", "nvidia-cublasmp-cu12", false),
+            ("cublas", "nvidia-cublas-cu12-stubs", false),
+            ("nvinfer", "tensorrt-cu12-libs", true),
+            ("nvinfer", "tensorrt-libs", true),
+            ("nvinfer", "tensorrt-cu12", false),
+            ("dali", "nvidia-dali-cuda120", true),
+            ("dali", "nvidia-dali-nightly-cuda120", false),
+        ] {
+            assert_eq!(row(stem).is_wheel(package), fits, "{package}");
+        }
+        for (package, major) in [
+            ("nvidia-cublas-cu12", Some(12)),
+            ("tensorrt-cu12-libs", Some(12)),
+            ("nvidia-dali-cuda120", Some(12)),
+            ("nvidia-cublas", None),
+            ("nvidia-cusparselt-custom", None),
+        ] {
+            assert_eq!(cuda_major_of_wheel(package), major, "{package}");
+        }
+    }
+
+    #[test]
+    fn libraries_of_the_toolkit_without_nodes_are_the_known_ones() {
+        let without = |row: &&FamilyRow| row.nodes == Some(false) && row.lead == "lib" && row.owner == "toolkit";
+        let without: Vec<_> = families().iter().filter(without).map(|row| row.stem).collect();
         let known = [
-            "cuda",
             "cufile",
             "cufile_rdma",
-            "cusparseLt",
-            "nccl",
             "nvfatbin",
             "nvperf_host",
             "nvperf_target",
-            "nvshmem_host",
             "nvvm",
+            "sanitizer-collection",
+            "sanitizer-public",
         ];
         assert_eq!(without, known);
     }

@@ -42,7 +42,7 @@ pub use dlopens::{DlopenRow, dlopens, dlopens_of};
 pub use drivers::{
     CompatRow, ComputeRow, DriverRow, Modules, compute_capabilities, driver_cuda, driver_floor, drivers, forward_compat,
 };
-pub use families::{FamilyRow, families, family_of_stem, group_members};
+pub use families::{FamilyRow, cuda_major_of_wheel, families, family_of_stem, group_members};
 pub use findings::{FindingRow, Group, Phase, RemedyRow, Severity, finding_row, finding_rows};
 pub use first_seen::{Bracket, FirstSeenRow, bracket, first_seen};
 pub use gpus::{GpuClass, GpuNameError, GpuRow, gpu_named, gpus};

@@ -1,4 +1,5 @@
-//! File names of NVIDIA's libraries: `lib<stem>[-<hash>].so[.digits]*`.
+//! File names of NVIDIA's libraries: `lib<stem>.so[.digits]*`, and as vendored into a wheel: `lib<stem>-<hash>.so…`,
+//! `lib<stem>.<hash>.so…`.
 //!
 //! Takes a file name or soname; returns the library it names, if it is NVIDIA's. Exact: a name that only
 //! resembles one (`libcudart_stub.so`, `libcudart.so.12.bak`) does not match. Never opens the file.
@@ -14,7 +15,7 @@ pub struct LibraryName<'a> {
     /// The library.
     pub row: &'static FamilyRow,
     /// The eight hexadecimal digits that auditwheel puts after the stem of a library it copies into
-    /// a wheel: `libcudart-e409450e.so.11.0`.
+    /// a wheel, `libcudart-e409450e.so.11.0`, and torchvision's own script after a dot, `libcudart.e8e8b82a.so.12`.
     pub hash: Option<&'a str>,
     /// The digits after `.so.`: `12`, `11.0`, `580.82.07`.
     pub version: Option<Version>,
@@ -67,7 +68,7 @@ pub fn parse_library_name<S: AsRef<OsStr> + ?Sized>(name: &S) -> Option<LibraryN
     if let Some(row) = row_of(file) {
         return Some(LibraryName { row, hash: None, version });
     }
-    let (file, hash) = file.rsplit_once('-')?;
+    let (file, hash) = file.rsplit_once(['-', '.'])?;
     if hash.len() != 8 || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
@@ -94,6 +95,9 @@ mod tests {
             ("libcudart.so.11.0", "cudart", None, Some("11.0")),
             ("libcudart.so.12.4.127", "cudart", None, Some("12.4.127")),
             ("libcudart-e409450e.so.11.0", "cudart", Some("e409450e"), Some("11.0")),
+            ("libcudart.e8e8b82a.so.12", "cudart", Some("e8e8b82a"), Some("12")),
+            ("libnvjpeg.8dd2b5e6.so.12", "nvjpeg", Some("8dd2b5e6"), Some("12")),
+            ("libnvrtc-builtins.12345678.so.12.4", "nvrtc-builtins", Some("12345678"), Some("12.4")),
             ("libcusparseLt-294d6944.so.0", "cusparseLt", Some("294d6944"), Some("0")),
             ("libcudnn-74a4c495.so.9.1.0", "cudnn", Some("74a4c495"), Some("9.1.0")),
             ("libnvrtc-d833c4f3.so.11.2", "nvrtc", Some("d833c4f3"), Some("11.2")),
@@ -117,7 +121,10 @@ mod tests {
             assert_eq!(name.stem(), stem, "{text}");
             assert_eq!(name.hash, hash, "{text}");
             assert_eq!(name.version.as_ref().map(Version::as_str), version, "{text}");
-            let unhashed = hash.map_or_else(|| text.to_owned(), |hash| text.replace(&format!("-{hash}"), ""));
+            let unhashed = match hash {
+                Some(hash) => text.replace(&format!("-{hash}"), "").replace(&format!(".{hash}"), ""),
+                None => text.to_owned(),
+            };
             assert_eq!(name.unhashed(), unhashed);
         }
     }
@@ -150,6 +157,9 @@ mod tests {
             "libcudart-E409450E.so.11.0",
             "libcudart-e409450g.so.11.0",
             "libcudart-e409450e1.so.11.0",
+            "libcudart.e409450.so.11.0",
+            "libcudart.E409450E.so.11.0",
+            "libcudart.e409450e.e409450e.so.11.0",
             "libcudart-.so.12",
             "libcudart-e409450e-e409450e.so.11.0",
             "Libcudart.so.12",
@@ -185,19 +195,21 @@ mod tests {
         for row in families() {
             let plain = format!("{}.12", row.bare_name());
             assert_eq!(parse_library_name(&plain).unwrap().stem(), row.stem);
-            let hashed = format!("{}{}-0123abcd.so.12", row.lead, row.stem);
-            let name = parse_library_name(&hashed).unwrap();
-            assert_eq!((name.stem(), name.hash), (row.stem, Some("0123abcd")));
+            for mark in ['-', '.'] {
+                let hashed = format!("{}{}{mark}0123abcd.so.12", row.lead, row.stem);
+                let name = parse_library_name(&hashed).unwrap();
+                assert_eq!((name.stem(), name.hash), (row.stem, Some("0123abcd")));
+            }
         }
     }
 
     proptest! {
         #[test]
-        fn reads_only_what_it_can_write_back(text in "(lib)?(cudart|cudnn_ops|nvrtc-builtins|curl)(-[0-9a-g]{7,9})?(\\.so)?(\\.[0-9a]{0,3}){0,3}") {
+        fn reads_only_what_it_can_write_back(text in "(lib)?(cudart|cudnn_ops|nvrtc-builtins|curl)([-.][0-9a-g]{7,9})?(\\.so)?(\\.[0-9a]{0,3}){0,3}") {
             if let Some(name) = parse_library_name(&text) {
-                let hash = name.hash.map_or_else(String::new, |hash| format!("-{hash}"));
-                let written = name.unhashed().replacen(name.stem(), &format!("{}{hash}", name.stem()), 1);
-                prop_assert_eq!(written, text);
+                let hashes = name.hash.map_or_else(|| vec![String::new()], |hash| vec![format!("-{hash}"), format!(".{hash}")]);
+                let written = |hash: &String| name.unhashed().replacen(name.stem(), &format!("{}{hash}", name.stem()), 1);
+                prop_assert!(hashes.iter().any(|hash| written(hash) == text));
             }
         }
     }

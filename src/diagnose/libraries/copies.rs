@@ -134,7 +134,13 @@ pub(super) fn others(case: &Case<'_>) -> Vec<Finding> {
         // For libraries that an environment loads, `check` knows better which copies meet.
         if matches!(
             problems.first(),
-            Some(&"cublas-silent-mix" | &"cudnn8-mixed-sublibs" | &"cudnn9-torn-set" | &"cudnn9-sublib-not-found")
+            Some(
+                &"cublas-silent-mix"
+                    | &"cudnn8-mixed-sublibs"
+                    | &"cudnn9-torn-set"
+                    | &"cudnn9-sublib-not-found"
+                    | &"parts-of-two-releases"
+            )
         ) && !case.judged.is_empty()
         {
             continue;
@@ -158,13 +164,14 @@ pub(super) fn others(case: &Case<'_>) -> Vec<Finding> {
 }
 
 /// The finding id here, for a problem of `scan`.
-const KINDS: [(&str, &[&str]); 8] = [
+const KINDS: [(&str, &[&str]); 9] = [
     ("truncated-or-foreign-elf", &["truncated-or-foreign-elf", "not-a-file"]),
     ("major-symlink-hack", &["major-symlink-hack", "soname-differs"]),
     ("cudnn8-mixed-sublibs", &["cudnn8-mixed-sublibs"]),
     ("cudnn9-torn-set", &["cudnn9-torn-set"]),
     ("cudnn9-sublib-not-found", &["cudnn9-sublib-not-found", "cudnn9-sublib-not-found"]),
     ("cublas-silent-mix", &["cublas-silent-mix"]),
+    ("parts-of-two-releases", &["parts-of-two-releases"]),
     ("stub-on-path", &["stub-on-path"]),
     ("duplicate-soname", &["duplicate-soname"]),
 ];
@@ -172,7 +179,12 @@ const KINDS: [(&str, &[&str]); 8] = [
 fn remedy(case: &Case<'_>, id: &str, problem: &Problem) -> Option<Remedy> {
     let on_path = on_library_path(case, &problem.path);
     match id {
-        "stub-on-path" | "cudnn9-torn-set" | "cudnn8-mixed-sublibs" | "cublas-silent-mix" | "duplicate-soname"
+        "stub-on-path"
+        | "cudnn9-torn-set"
+        | "cudnn8-mixed-sublibs"
+        | "cublas-silent-mix"
+        | "parts-of-two-releases"
+        | "duplicate-soname"
             if on_path =>
         {
             Some(mend::off_library_path(case, &problem.path))

@@ -5,7 +5,7 @@ use crate::host::Host;
 use crate::python::{Distribution, distributions, normalized};
 use crate::tables::{families, parse_library_name};
 use base64ct::{Base64UrlUnpadded, Encoding as _};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -37,13 +37,9 @@ pub(super) struct Site {
 impl Site {
     /// Reads the records of the wheels that hold NVIDIA libraries; those of some others list thousands of headers.
     pub(super) fn read(host: &Host, site: &Path) -> Self {
-        let stems: BTreeSet<String> =
-            families().iter().flat_map(|row| row.wheels.iter().copied()).map(normalized).collect();
-        let is_nvidia =
-            |name: &str| stems.contains(name.rsplit_once("-cu").map_or(name, |(stem, _)| stem)) || stems.contains(name);
         let mut read = Self::default();
         for distribution in distributions(host, site) {
-            if is_nvidia(&distribution.name) {
+            if families().iter().any(|row| row.is_wheel(&distribution.name)) {
                 read.add(host, &distribution, true);
             } else {
                 read.others.push(distribution);

@@ -2,25 +2,28 @@
 
 use super::{Place, Provenance, pattern, subdirectories, subdirectories_named};
 use crate::host::{Entry, Host, Kind};
+use crate::tables::parse_library_name;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Directories of single packages that hold NVIDIA's libraries outside `nvidia/`.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 10] = [
     "torch/lib",
     "cusparselt/lib",
     "cutensor/lib",
     "cuquantum/lib",
     "tensorrt_libs",
+    "tensorrt_lean_libs",
+    "tensorrt_dispatch_libs",
+    "tensorrt_rtx_libs",
     "tensorrt_llm/libs",
     "cupy/.data/lib",
 ];
 
 /// More of them, for a survey: packages that bundle single libraries, or with plugins that need NVIDIA libraries.
-const MORE_PACKAGES: [&str; 21] = [
-    "nvidia/*/cu*/lib",
+const MORE_PACKAGES: [&str; 20] = [
     "nvpl/lib",
     "cupy_backends/cuda/libs",
     "tensorflow",
@@ -75,10 +78,7 @@ pub(super) fn all(host: &Host, sites: &[PathBuf]) -> Vec<Place> {
 fn searched(host: &Host, site: &Path, entries: &[Entry]) -> Vec<Place> {
     let mut dirs = Vec::new();
     if holds(entries, "nvidia") {
-        // nvidia/cublas/lib of the CUDA 11 and 12 wheels, nvidia/cu13/lib of the later ones.
-        for package in subdirectories(host, &site.join("nvidia")) {
-            dirs.extend(["lib", "lib64", "nvvm/lib64"].map(|lib| package.join(lib)));
-        }
+        dirs.extend(subdirectories(host, &site.join("nvidia")).iter().flat_map(|package| of_nvidia(host, package)));
     }
     dirs.extend(PACKAGES.into_iter().filter(|package| holds(entries, package)).map(|package| site.join(package)));
     dirs.retain(|dir| host.is_dir(dir));
@@ -88,6 +88,25 @@ fn searched(host: &Host, site: &Path, entries: &[Entry]) -> Vec<Place> {
         .filter(|entry| entry.kind == Kind::Directory && entry.name.as_bytes().ends_with(b".libs"))
         .map(|entry| site.join(&entry.name));
     dirs.into_iter().chain(bundles).map(|dir| Place::new(dir, Provenance::Site, site)).collect()
+}
+
+/// The directories of one package of `nvidia/` that may hold libraries: `cublas/lib` of the CUDA 11 and 12 wheels, `cu13/lib` of
+/// the later ones, `cublasmp/cu12/lib`, and `nvimgcodec` itself with its `extensions`.
+fn of_nvidia(host: &Host, package: &Path) -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    for entry in host.list(package).unwrap_or_default() {
+        let below = match entry.name.as_bytes() {
+            b"lib" | b"lib64" | b"extensions" | b"compute-sanitizer" => package.join(&entry.name),
+            b"nvvm" => package.join("nvvm/lib64"),
+            name if name.starts_with(b"cu") && entry.kind != Kind::File => package.join(&entry.name).join("lib"),
+            _ if parse_library_name(&entry.name).is_some() => package.to_owned(),
+            _ => continue,
+        };
+        if !dirs.contains(&below) {
+            dirs.push(below);
+        }
+    }
+    dirs
 }
 
 /// Whether a sorted listing has the first part of a package's path: most packages are not installed.
@@ -154,8 +173,8 @@ mod tests {
         ]);
         let places = all(&machine.host(), &["/s".into()]);
         let expected = [
-            "/s/tensorrt_libs",
             "/s/nvidia/cublasmp/cu12/lib",
+            "/s/tensorrt_libs",
             "/s/tensorflow",
             "/s/tensorflow/python",
             "/s/jax_plugins/xla_cuda12",
