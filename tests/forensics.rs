@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 mod environments;
+mod families;
 
 /// A machine with a wheel, a toolkit, a bundle, a stub and damage.
 fn machine() -> (Machine, Venv) {
@@ -52,8 +53,8 @@ fn scan_for_people() {
 
     /venv/lib/python3.11/site-packages
       nvidia-cublas-cu12 12.4.5.8 (wheel)
-        libcublas.so.12            12.4.5.8           12.4 run path
-        libcublasLt.so.12          12.4.5.8           12.4 run path
+        libcublas.so.12            12.4.5.8           12.4 run path by libtorch_cuda.so
+        libcublasLt.so.12          12.4.5.8           12.4 run path by libtorch_cuda.so
       owner unknown
         libcudart-e409450e.so.11.0 ?                  11   -        vendored copy
 
@@ -324,6 +325,7 @@ fn inspect_for_people() {
 
       soname        libcublasLt.so.12, which is one of its names
       found by      DT_RUNPATH of /venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12
+                    DT_RUNPATH of /venv/lib/python3.11/site-packages/torch/lib/libtorch_cuda.so
 
       needed        libc.so.6
       defines       libcublasLt.so.12
@@ -363,7 +365,7 @@ fn inspect_for_people() {
 
       soname        libcudart.so.11.0, which is not among its names: a search for it does not find this
                     file
-      renamed       a wheel's repair tool put the hash e409450e into its name; no other program finds it
+      vendored      the wheel's build put the hash e409450e into its name; no other program finds it
       found by      not in any search path; reachable only by full path
 
       needed        libc.so.6

@@ -178,8 +178,8 @@ pub struct Inventory {
     /// The problems of the scan.
     #[doc(hidden)]
     pub problems: Vec<Problem>,
-    /// Other objects that need NVIDIA libraries, such as those of torch and the extensions of Python packages, for
-    /// [`reach()`].
+    /// Other objects that need NVIDIA libraries or have a run path, such as those of torch and the extensions of Python
+    /// packages, for [`reach()`].
     #[doc(hidden)]
     pub users: Vec<Arc<Object>>,
 }

@@ -3,7 +3,8 @@
 //! Takes an inventory and the loader of this environment; gives, for each library, the search paths on which it is the
 //! first of one of its names. Each path counts by itself; ld.so searches them in the order run path (`DT_RPATH`),
 //! `LD_LIBRARY_PATH`, run path (`DT_RUNPATH`), cache, defaults. Libraries opened by path, as torch opens some, do not
-//! count as reached.
+//! count as reached. A framework's run path reaches all libraries of the directories that it names, other than the
+//! framework's own: TensorFlow and JAX open theirs by name.
 //!
 //! Only directories of the inventory count, so it must hold all places of the machine.
 
@@ -28,7 +29,7 @@ pub enum Reach {
         /// Whether that element is empty or relative, so that it depends on the working directory.
         current_directory: bool,
     },
-    /// The run path of another library that needs it or is known to open it.
+    /// The run path of another library that needs it or is known to open it, or of a framework, which may open it.
     RunPath {
         /// That library.
         of: PathBuf,
@@ -76,24 +77,29 @@ pub fn reach(inventory: &Inventory, loader: &Loader) -> Vec<Vec<Reach>> {
     }
     // Libraries of one directory mostly have the same run path.
     let mut paths: BTreeMap<Vec<PathBuf>, SearchPath> = BTreeMap::new();
-    let mut by_run_path = |of: &Path, object: &Object, names: BTreeSet<OsString>| {
+    let mut by_run_path = |of: &Path, object: &Object, names: BTreeSet<OsString>, is_framework: bool| {
         let dirs = loader.run_path(of, object);
-        if dirs.is_empty() || names.is_empty() {
+        if dirs.is_empty() || names.is_empty() && !is_framework {
             return;
         }
         let rule = if object.facts.runpath.is_some() { Rule::Runpath } else { Rule::Rpath };
         let path = paths.entry(dirs).or_insert_with_key(|dirs| copies.in_directories(dirs));
-        for found in names.iter().filter_map(|name| path.first(name)).filter(|found| found.id != object.stat.id) {
+        let elsewhere = |found: &Found| {
+            inventory.libraries.get(found.library).is_some_and(|library| Some(library.place.dir.as_path()) != of.parent())
+        };
+        let may_open = path.firsts().filter(|found| is_framework && elsewhere(found));
+        let opened = names.iter().filter_map(|name| path.first(name)).chain(may_open);
+        for found in opened.filter(|found| found.id != object.stat.id) {
             add(found.library, Reach::RunPath { of: of.to_owned(), rule });
         }
     };
     for library in &inventory.libraries {
         if let Some(object) = library.object.as_ref().filter(|_| library.unusable.is_none()) {
-            by_run_path(&library.path, object, opened_names(library));
+            by_run_path(&library.path, object, opened_names(library), false);
         }
     }
     for user in &inventory.users {
-        by_run_path(&user.path, user, needed(user).collect());
+        by_run_path(&user.path, user, needed(user).collect(), true);
     }
     reached.into_iter().map(|reached| reached.into_iter().collect()).collect()
 }

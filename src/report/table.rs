@@ -5,7 +5,7 @@ use super::scan::{cuda_text, owner_text};
 use crate::inventory::places::Provenance;
 use crate::inventory::scan::{Entry, Scan, group_of};
 use crate::inventory::{Confidence, EvidenceKind, Owner, OwnerKind, Problem, Reach, Verified};
-use crate::tables::finding_row;
+use crate::tables::{finding_row, parse_library_name};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -108,6 +108,14 @@ fn notes(entry: &Entry) -> String {
         notes.push("link-time stub".to_owned());
     } else if library.renamed.is_some() {
         notes.push("vendored copy".to_owned());
+    }
+    // A wheel of NVIDIA's finds its neighbours; worth a remark is who else does.
+    let framework = entry.reach.iter().find_map(|reach| match reach {
+        Reach::RunPath { of, .. } if of.file_name().is_some_and(|name| parse_library_name(name).is_none()) => Some(of),
+        _ => None,
+    });
+    if let Some(name) = framework.and_then(|of| of.file_name()) {
+        notes.push(format!("by {}", name.display()));
     }
     match entry.digest.as_ref().map(|digest| &digest.verified) {
         Some(Verified::Intact) => notes.push("intact".to_owned()),

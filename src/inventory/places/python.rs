@@ -23,7 +23,7 @@ const PACKAGES: [&str; 10] = [
 ];
 
 /// More of them, for a survey: packages that bundle single libraries, or with plugins that need NVIDIA libraries.
-const MORE_PACKAGES: [&str; 20] = [
+const MORE_PACKAGES: [&str; 22] = [
     "nvpl/lib",
     "cupy_backends/cuda/libs",
     "tensorflow",
@@ -33,6 +33,8 @@ const MORE_PACKAGES: [&str; 20] = [
     "jaxlib",
     "jaxlib/cuda",
     "jax_plugins/xla_cuda*",
+    "jax_cuda12_plugin",
+    "jax_cuda13_plugin",
     "onnxruntime/capi",
     "triton/backends/nvidia/lib",
     "triton/backends/nvidia/lib/*",

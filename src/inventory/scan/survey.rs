@@ -258,8 +258,8 @@ pub fn sites<'p>(roots: impl Iterator<Item = &'p Path>) -> BTreeSet<PathBuf> {
     roots.filter(|root| is_site(root)).map(Path::to_owned).collect()
 }
 
-/// The libraries and extension modules of Python packages that need NVIDIA libraries: those in the directories that
-/// are known to hold any.
+/// The libraries and extension modules of Python packages that need NVIDIA libraries, or have a run path to find some
+/// by: those in the directories that are known to hold any.
 #[must_use]
 pub fn users(objects: &Objects, sites: &BTreeSet<PathBuf>) -> Vec<Arc<Object>> {
     let host: &Host = objects.host();
@@ -273,7 +273,11 @@ pub fn users(objects: &Objects, sites: &BTreeSet<PathBuf>) -> Vec<Arc<Object>> {
                 continue;
             }
             let Ok(object) = objects.open(&dir.join(&entry.name)) else { continue };
-            if object.facts.needed.iter().any(|needed| parse_library_name(needed).is_some()) {
+            let facts = &object.facts;
+            if facts.rpath.is_some()
+                || facts.runpath.is_some()
+                || facts.needed.iter().any(|needed| parse_library_name(needed).is_some())
+            {
                 found.push(object);
             }
         }
