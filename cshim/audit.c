@@ -29,10 +29,8 @@ static const struct link_map *find_mapped(const char *soname, bool *nameless)
 /* Whether there is a plan, and it may have to do with this name. */
 static bool is_planned(const char *name, const struct link_map *asker)
 {
-	/* No plan is read for these: every process asks for them first, and most for nothing else. */
-	bool plain = text_after(name, "libc.so.") || text_after(name, "libm.so.") || text_after(name, "ld-linux");
-
-	if (!plan_may_be() || text_has(name, '$') || plain)
+	/* No plan is read for libc: every process asks for it first, and most for nothing else. */
+	if (!plan_may_be() || text_has(name, '$') || names_are_libc(name))
 		return false;
 	while (asker->l_prev)
 		asker = asker->l_prev;

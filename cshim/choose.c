@@ -89,27 +89,38 @@ static bool is_to_come(const char *name, void *unused)
 	return lib && lib->how < HOW_KEEP && objects_find(lib, false) == MAPPED_NOT;
 }
 
+/* A seek_file test: whether the file at `path` needs something of the plan, which is loaded first, then. */
+static bool has_needed(const char *path, int mode)
+{
+	bool own = plan_proves(path), has = own || (peek_any(path, DT_NEEDED, is_to_come, NULL) && plan_serves(path, NULL));
+
+	if (has)
+		load_needed(path, own, mode);
+	return has;
+}
+
 /* A call with a plan: a name of the plan, or a file, of which what it needs is loaded first. Most names are neither, and
  * then nobody is asked who calls: to find that out, the loader is made to list what is mapped. */
 static const char *decide(const char *name, int mode, const void *caller)
 {
 	const struct image_name *found = image_name(name);
-	bool own;
 
-	if (found)
+	if (found && (found->alias || plan.libs[found->lib].how < HOW_KEEP || plan_proves(objects_path(caller))))
 		return by_name(found, name, mode, objects_path(caller));
-	if (text_has(name, '/') && !(mode & RTLD_NOLOAD) && plan.header->libs.count) {
-		own = plan_proves(name);
-		if (own || (peek_any(name, is_to_come, NULL) && plan_serves(name, NULL)))
-			load_needed(name, own, mode);
-	}
+	if ((mode & RTLD_NOLOAD) || !plan.header->libs.count)
+		return name;
+	if (text_has(name, '/'))
+		(void)has_needed(name, mode);
+	else
+		(void)seek_file(name, caller, has_needed, mode);
 	return name;
 }
 
-/* Whether the call is CUDA's, so that it is worth asking for a plan: by its name, or by those that the file needs. */
-static bool is_cudas(const char *name)
+/* Whether the call is CUDA's, so that it is worth asking for a plan: by its name, or by what the file needs. */
+static bool is_cudas(const char *name, const void *caller)
 {
-	return names_know(text_base(name), NULL) || (text_has(name, '/') && peek_any(name, names_know, NULL));
+	return names_know(text_base(name), NULL) ||
+	       (text_has(name, '/') ? seek_cuda(name, 0) : seek_file(name, caller, seek_cuda, 0));
 }
 
 /* Whether another instance of us is the loader's auditor, and hands out what there is to hand out. It is asked by way of
@@ -137,7 +148,7 @@ __attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name
 	if (text_has(name, '$') || is_audited())
 		return name;
 	/* One of our own answers that comes back through another object which hooks dlopen is decided once more, to the same. */
-	if (plan_in_force(false) || (plan_may_be() && !(mode & RTLD_NOLOAD) && is_cudas(name) && plan_in_force(true)))
+	if (plan_in_force(false) || (plan_may_be() && !(mode & RTLD_NOLOAD) && is_cudas(name, caller) && plan_in_force(true)))
 		return decide(name, mode, caller);
 	return name;
 }

@@ -35,9 +35,14 @@ static void take_environment(char **entries)
 		room += sizeof host_prefix + text_length(*entry);
 	identity.variables = sys_memory(count * sizeof *identity.variables + room);
 	to = identity.entries = (char *)(identity.variables + count);
-	for (; identity.variables && *entries; entries++)
-		if (**entries)
-			to = text_put(to + sizeof host_prefix - 1, *entries) + 1;
+	for (; identity.variables && *entries; entries++) {
+		if (!**entries)
+			continue;
+		to += sizeof host_prefix - 1;
+		if (text_after(*entries, "LD_LIBRARY_PATH="))
+			identity.search = to + sizeof "LD_LIBRARY_PATH";
+		to = text_put(to, *entries) + 1;
+	}
 }
 
 /* Most processes never ask, so it is found out here what the binary may know. A forked child may find it half done. */
@@ -188,8 +193,7 @@ static void read_identity(char **entries)
 		return;
 	/* A string on the stack, which the host may overwrite later. */
 	find_program((const char *)auxiliary(AT_EXECFN, 0));
-	if (ask_can())
-		take_environment(entries);
+	take_environment(entries);
 }
 
 /* Called in the constructor, and before each decision, for a call that comes before it. */

@@ -103,7 +103,7 @@ void load_needed(const char *path, bool kept, int mode)
 
 	if (!needs.of)
 		return;
-	(void)peek_any(path, note, &needs);
+	(void)peek_any(path, DT_NEEDED, note, &needs);
 	/* The plan was made for its own libraries, whoever needs them. */
 	needs.kept = true;
 	for (uint32_t i = count; i--;) {
@@ -113,7 +113,7 @@ void load_needed(const char *path, bool kept, int mode)
 		/* What is mapped has what it needs. */
 		if (objects_find(&plan.libs[i], true) != MAPPED_NOT)
 			continue;
-		(void)peek_any(image_text(plan.libs[i].path), note, &needs);
+		(void)peek_any(image_text(plan.libs[i].path), DT_NEEDED, note, &needs);
 		/* Most of what it needs stands before it; in a circle, something behind it. */
 		i = count;
 	}

@@ -32,6 +32,11 @@ static bool is_rest(const char *s)
 	return is_version(hex == 9 ? s + 9 : s);
 }
 
+bool names_are_libc(const char *name)
+{
+	return text_after(name, "libc.so.") || text_after(name, "libm.so.") || text_after(name, "ld-linux");
+}
+
 /* No allocation, no system call. One stem may be the beginning of another. */
 bool names_know(const char *name, void *unused)
 {

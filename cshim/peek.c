@@ -1,4 +1,4 @@
-/* The names that an ELF file needs, read before the loader maps it. Called by the dlopen door alone, which never sees
+/* What an ELF file needs, and its run paths, read before the loader maps it. Called by the dlopen door alone, which never sees
  * DT_NEEDED otherwise; an auditor is asked for each of them.
  *
  * Reads with pread, never through a map: a file that is cut short while we look at it must not end the host by SIGBUS. The
@@ -8,7 +8,7 @@
 #include "shim.h"
 
 /* The most that is read of a file: far more than linkers make, and what is beyond is as if it were not there. */
-enum { SEGMENTS = 64, DYNS = 2048, NAME = 256 };
+enum { SEGMENTS = 64, DYNS = 2048, NAME = 2048 };
 
 struct peek {
 	int fd;
@@ -40,7 +40,7 @@ static bool read_segments(struct peek *peek)
 	size_t size = header->e_phnum * sizeof(Elf64_Phdr);
 
 	if (got < sizeof *header || !text_after((const char *)header->e_ident, ELFMAG "\2\1\1") || header->e_version != 1 ||
-	    header->e_machine != ELF_MACHINE || header->e_type != ET_DYN || header->e_phentsize != sizeof(Elf64_Phdr) ||
+	    header->e_machine != ELF_MACHINE || header->e_phentsize != sizeof(Elf64_Phdr) ||
 	    header->e_phnum > SEGMENTS)
 		return false;
 	return (header->e_phoff == sizeof *header && got >= sizeof *header + size) ||
@@ -78,7 +78,7 @@ static size_t read_dynamic(struct peek *peek)
 
 /* One read for each name: string tables are large, and most of what is in them are symbols. What is too long for a name, or
  * is cut off, is none. */
-static bool any_name(struct peek *peek, peek_test *is, void *with)
+static bool any_name(struct peek *peek, int64_t tag, peek_test *is, void *with)
 {
 	size_t count = read_dynamic(peek);
 	uint64_t strings = 0, at;
@@ -89,7 +89,7 @@ static bool any_name(struct peek *peek, peek_test *is, void *with)
 	for (size_t i = 0; i < count; i++) {
 		size_t got, length = 0;
 
-		if (peek->dyns[i].d_tag != DT_NEEDED || __builtin_add_overflow(strings, peek->dyns[i].d_un.d_val, &at))
+		if (peek->dyns[i].d_tag != tag || __builtin_add_overflow(strings, peek->dyns[i].d_un.d_val, &at))
 			continue;
 		got = read_at(peek, peek->name, sizeof peek->name, at);
 		while (length < got && peek->name[length])
@@ -102,7 +102,7 @@ static bool any_name(struct peek *peek, peek_test *is, void *with)
 
 /* Called on the host's thread for what it opens by a path, and for libraries of the plan. A file that cannot be read, or
  * is none of ELF, needs nothing: the loader says what is wrong with it. */
-bool peek_any(const char *path, peek_test *is, void *with)
+bool peek_any(const char *path, int64_t tag, peek_test *is, void *with)
 {
 	struct peek *peek = NULL;
 	struct stat st;
@@ -115,7 +115,7 @@ bool peek_any(const char *path, peek_test *is, void *with)
 		return false;
 	peek->fd = sys_open(path, O_RDONLY);
 	if (peek->fd >= 0) {
-		found = read_segments(peek) && any_name(peek, is, with);
+		found = read_segments(peek) && any_name(peek, tag, is, with);
 		sys_close(peek->fd);
 	}
 	if (peek == &first)

@@ -42,6 +42,8 @@ struct identity {
 	struct image_id program;
 	/* The environment: its entries, and a list for those that the binary may know; NULL where nobody can be asked. */
 	char *entries, **variables;
+	/* The value of LD_LIBRARY_PATH in them, which the loader read once, too. */
+	const char *search;
 	/* What descriptor 2 was, all zero where it was none. A host may close it and get the number again for a file of its own,
 	 * and a warning must not end up in that. */
 	struct stat stderr;
@@ -75,6 +77,8 @@ bool plan_serves(const char *path, const struct image_name *name);
 
 /* Whether a file's name is one of CUDA's: a peek_test. */
 bool names_know(const char *name, void *unused);
+/* Whether it is a part of libc, which every process has. */
+bool names_are_libc(const char *name);
 
 /* --- ask.c: the question --- */
 
@@ -103,8 +107,18 @@ const char *objects_path(const void *address);
 
 typedef bool peek_test(const char *name, void *with);
 
-/* Whether a name that it needs is one: they are tried in its order, up to the first. `is` may not load anything. */
-bool peek_any(const char *path, peek_test *is, void *with);
+/* Whether a string of that tag is one (DT_NEEDED, DT_RPATH, DT_RUNPATH): they are tried in its order, up to the first. `is` may
+ * not load anything. */
+bool peek_any(const char *path, int64_t tag, peek_test *is, void *with);
+
+/* --- seek.c: the file that a bare name leads to (the dlopen door alone) --- */
+
+typedef bool seek_test(const char *path, int mode);
+
+/* Whether the file that the object at `caller` gets for a bare name is one. Where not, it is not looked for again. */
+bool seek_file(const char *name, const void *caller, seek_test *is, int mode);
+/* Whether the file at `path` needs a name of CUDA, or what it needs does: a seek_test. */
+bool seek_cuda(const char *path, int unused);
 
 /* --- load.c: bringing in what must be there first (the dlopen door alone) --- */
 

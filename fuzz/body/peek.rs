@@ -6,7 +6,7 @@ use cudashim::internal::elf::{Elf, ObjectKind};
 
 /// The limits of `cshim/peek.c`.
 const SEGMENTS: u16 = 64;
-const NAME: usize = 255;
+const NAME: usize = 2047;
 /// The bytes of a dynamic table that it reads.
 const TABLE: u64 = 2048 * 16;
 

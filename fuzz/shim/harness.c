@@ -93,6 +93,6 @@ long harness_peek(const unsigned char *bytes, size_t size, char *out, size_t roo
 	struct out to = { out, room, 0 };
 
 	memory_file = (struct memory_file){ bytes, size, 0 };
-	must(!peek_any("/elf", put_name, &to));
+	must(!peek_any("/elf", DT_NEEDED, put_name, &to));
 	return (long)to.written;
 }

@@ -103,6 +103,63 @@ fn ask_for_a_file_that_needs_a_cuda_name() {
     assert_eq!(a.times().len(), 1);
 }
 
+/// Where the needed name stands: in the file that a bare name leads to by whichever path, or behind others that it needs.
+#[test]
+fn ask_for_a_bare_name_that_leads_to_a_cuda_name() {
+    for (flags, variable, needs) in [
+        ("-Wl,--enable-new-dtags,-rpath,$ORIGIN/own", false, true),
+        ("-Wl,--enable-new-dtags,-rpath,/no/where:${ORIGIN}/../wrong/own", false, true),
+        ("-Wl,--disable-new-dtags,-rpath,$ORIGIN/own", false, true),
+        ("-Wl,--disable-new-dtags", true, true),
+        ("-Wl,--enable-new-dtags,-rpath,$ORIGIN/own", false, false),
+        ("-Wl,--enable-new-dtags,-rpath,$ORIGIN/none", false, true),
+    ] {
+        let a = asked(ANSWERS);
+        let right = a.lab.path("right/libc10_cuda.so");
+        let cuda = ["-Lwrong", "-l:libc10_cuda.so"];
+        let source = "int which(void); int w(void) { return which(); }";
+        let plain = "int which(void) { return 7; } int w(void) { return which(); }";
+        a.lab.library("wrong/own/libprovider.so", if needs { source } else { plain }, if needs { &cuda } else { &[] });
+        let opens = "#include <dlfcn.h>\nint opened(void) { void *h = dlopen(\"libprovider.so\", RTLD_NOW); \
+                     return h ? ((int (*)(void))dlsym(h, \"w\"))() : -1; }";
+        let opener = a.lab.library("wrong/libopener.so", opens, &[flags, "-ldl"]);
+        put_plan(&a.lab, &PlanText::new().lib("libc10_cuda.so", &right, "redirect"));
+        let own = utf8(&a.lab.path("wrong/own")).to_owned() + ":" + utf8(&a.lab.path("wrong"));
+        let search = if variable { own } else { utf8(&a.lab.path("wrong")).to_owned() };
+        let script = ["open", utf8(&opener), "l", "call", "opened", "call", "opened"];
+        let ran = a.host(&script, &[("LD_LIBRARY_PATH", &search)]);
+        let opened = if flags.ends_with("none") {
+            -1
+        } else if needs {
+            2
+        } else {
+            7
+        };
+        assert_eq!(
+            ran.out,
+            format!("open [R]/wrong/libopener.so: ok\nopened: {opened}\nopened: {opened}\n"),
+            "{flags}"
+        );
+        assert_eq!(a.times().len(), usize::from(opened == 2), "{flags}");
+    }
+}
+
+#[test]
+fn ask_for_a_file_whose_needed_files_need_a_cuda_name() {
+    let a = asked(ANSWERS);
+    let cuda = ["-Lwrong", "-l:libc10_cuda.so"];
+    let rpath = "-Wl,-rpath,$ORIGIN";
+    let third = a.lab.library("wrong/libthird.so", "int which(void); int w(void) { return which(); }", &cuda);
+    let second =
+        a.lab.library("wrong/libsecond.so", "int w(void); int v(void) { return w(); }", &[utf8(&third), rpath]);
+    let first = a.lab.library("wrong/libfirst.so", "int v(void); int u(void) { return v(); }", &[utf8(&second), rpath]);
+    let right = a.lab.path("right/libc10_cuda.so");
+    let plan = PlanText::new().lib("libc10_cuda.so", &right, "preload");
+    put_plan(&a.lab, &plan.lib("libthird.so", &third, "keep").lib("libsecond.so", &second, "keep"));
+    let ran = a.host(&["open", utf8(&first), "l", "call", "u"], &[]);
+    assert_eq!((&*ran.out, a.times().len()), ("open [R]/wrong/libfirst.so: ok\nu: 2\n", 1));
+}
+
 /// An answer that gives no plan: the loader does as it would, and the binary is not asked again.
 fn no_plan(script: &str, says: Option<&str>) {
     let a = asked(script);

@@ -121,6 +121,31 @@ fn stranger_that_needs_nothing_of_the_plan_costs_nothing() {
     }
 }
 
+/// Opened by a bare name that only the run path of its opener leads to, kept by the plan or unknown to it: judged as the
+/// file that it is.
+#[test]
+fn stranger_opens_a_consumer_by_a_bare_name() {
+    for (kept, proven) in [(true, true), (false, true), (true, false), (false, false)] {
+        let p = plugin("echo own", proven);
+        let opens = "#include <dlfcn.h>\nint opened(void) { void *h = dlopen(\"libplugin.so\", RTLD_NOW); \
+                     return h ? ((int (*)(void))dlsym(h, \"sum\"))() : -1; }";
+        let opener = p.lab.library("wrong/libother.so", opens, &["-Wl,-rpath,$ORIGIN", "-ldl"]);
+        let mut plan = PlanText::new().lib("libone.so.1", &p.lab.path("right/libone.so.1"), "preload");
+        if kept {
+            plan = plan.lib("libplugin.so", &p.plugin, "keep");
+        }
+        let object = if proven { utf8(&p.plugin) } else { utf8(&COMMON.host) };
+        put_plan(&p.lab, &plan.record(&["object", object]));
+        let script = ["open", utf8(&opener), "l", "call", "opened"];
+        for door in DOORS {
+            let ran = p.run(door, &script);
+            let sum = if kept || proven { 20 } else { 10 };
+            assert_eq!(ran.out, format!("open [R]/wrong/libother.so: ok\nopened: {sum}\n"), "{door} {kept} {proven}");
+            assert_eq!(p.questions().len(), usize::from(!kept && !proven), "{door} {kept} {proven}");
+        }
+    }
+}
+
 /// A mapped soname resolves for every consumer: there is nothing to ask.
 #[test]
 fn stranger_question_is_not_put_for_what_is_mapped() {
