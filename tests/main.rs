@@ -11,6 +11,7 @@ mod elf;
 mod enable;
 mod features;
 mod forensics;
+mod formats;
 mod fuzz;
 mod hostile;
 mod inventory;

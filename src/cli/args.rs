@@ -1,6 +1,7 @@
 //! What the user types. Types only; what it means is decided elsewhere.
 
 use super::enable_args::{DisableArgs, EnableArgs};
+use super::format::{self, Format, one_of};
 use crate::target::Spec;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -80,37 +81,6 @@ impl Cli {
             _ => false,
         }
     }
-}
-
-/// How a report is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// Text for people
-    Human,
-    /// One JSON value
-    Json,
-}
-
-/// How a list of libraries is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ListFormat {
-    /// Text for people
-    Human,
-    /// One JSON value
-    Json,
-    /// One JSON object a line, as soon as it is known
-    Jsonl,
-}
-
-/// How a diagnosis is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum PageFormat {
-    /// Text for people
-    Human,
-    /// One JSON value
-    Json,
-    /// For a bug report
-    Markdown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -221,7 +191,7 @@ pub(super) struct StatusArgs {
     pub(super) env: Option<PathBuf>,
 
     /// The form of the report
-    #[arg(long, value_enum, default_value_t = Format::Human)]
+    #[arg(long, value_parser = one_of(format::REPORT), default_value = "human")]
     pub(super) format: Format,
 }
 
@@ -287,8 +257,8 @@ pub(super) struct ScanArgs {
     pub(super) strict: bool,
 
     /// How to print the list
-    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
-    pub(super) format: ListFormat,
+    #[arg(long, value_parser = one_of(format::LIST), default_value = "human")]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -306,8 +276,8 @@ pub(super) struct InspectArgs {
     pub(super) hash: bool,
 
     /// How to print it
-    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
-    pub(super) format: ListFormat,
+    #[arg(long, value_parser = one_of(format::LIST), default_value = "human")]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -319,8 +289,8 @@ pub(super) struct DiffArgs {
     pub(super) b: PathBuf,
 
     /// How to print the comparison
-    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
-    pub(super) format: ListFormat,
+    #[arg(long, value_parser = one_of(format::LIST), default_value = "human")]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -357,8 +327,8 @@ pub(super) struct DoctorArgs {
     pub(super) recorded: Option<PathBuf>,
 
     /// How to print the diagnosis
-    #[arg(long, value_enum, default_value_t = PageFormat::Human)]
-    pub(super) format: PageFormat,
+    #[arg(long, value_parser = one_of(format::PAGE), default_value = "human")]
+    pub(super) format: Format,
 
     /// Run this command, and explain its failure
     #[arg(last = true, value_name = "CMD", conflicts_with_all = ["error", "recorded"])]
@@ -409,7 +379,7 @@ pub(super) struct CheckArgs {
     pub(super) strict: bool,
 
     /// How to print the answer
-    #[arg(long, value_enum, default_value_t = Format::Human)]
+    #[arg(long, value_parser = one_of(format::FINDINGS), default_value = "human")]
     pub(super) format: Format,
 }
 
@@ -429,7 +399,7 @@ pub(super) struct WhyArgs {
     pub(super) python: Option<PathBuf>,
 
     /// How to print the answer
-    #[arg(long, value_enum, default_value_t = Format::Human)]
+    #[arg(long, value_parser = one_of(format::REPORT), default_value = "human")]
     pub(super) format: Format,
 }
 
@@ -451,7 +421,7 @@ pub(super) struct ResolveArgs {
     pub(super) output: Option<PathBuf>,
 
     /// How to print the set
-    #[arg(long, value_enum, default_value_t = Format::Human)]
+    #[arg(long, value_parser = one_of(format::REPORT), default_value = "human")]
     pub(super) format: Format,
 }
 
@@ -500,7 +470,7 @@ pub(super) struct VerifyArgs {
     pub(super) places: Vec<PathBuf>,
 
     /// How to print the answer
-    #[arg(long, value_enum, default_value_t = Format::Human)]
+    #[arg(long, value_parser = one_of(format::FINDINGS), default_value = "human")]
     pub(super) format: Format,
 }
 
@@ -551,7 +521,7 @@ pub(super) struct TraceArgs {
     pub(super) output: Option<PathBuf>,
 
     /// How to print the report
-    #[arg(long, value_enum, default_value_t = Format::Human)]
+    #[arg(long, value_parser = one_of(format::FINDINGS), default_value = "human")]
     pub(super) format: Format,
 
     /// The command and its arguments

@@ -1,8 +1,9 @@
 //! `cudashim check`: whether a target loads without cudashim; and what a process has mapped.
 
-use super::args::{CheckArgs, Format};
+use super::args::CheckArgs;
 use super::context::Context;
 use super::failure::{Context as _, Failure, Result, bail};
+use super::format::Format;
 use super::{output, why};
 use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, known_consumers, live, predict};
 use crate::diagnose::{lines, set_line};
@@ -14,7 +15,7 @@ use crate::machine::{Checked, Request};
 use crate::plan::{Kept, Plan, PlanError};
 use crate::python::TorchBuild;
 use crate::python::{self, Interpreter, distributions, find_on_path};
-use crate::report::{CheckReport, View, check_text};
+use crate::report::{CheckReport, View, check_findings, check_text};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
         let process = Process::read(host, pid)?;
         let inside = Machine::new(process.host.clone(), Request::default());
         let judgement = live(inside.loader(), &process.maps, depth, plan.as_ref());
-        return print(args, &judgement, &[]);
+        return print(context, args, &judgement, &[]);
     }
     let loader = machine.loader();
     if let Some(file) = &args.maps {
@@ -37,20 +38,20 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
         let here = Host::current();
         let bytes = here.read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
         let judgement = live(loader, &Maps::saved(&bytes, file)?, depth, plan.as_ref());
-        return print(args, &judgement, &[]);
+        return print(context, args, &judgement, &[]);
     }
     let subjects = Subjects::new(host, args)?;
     if let Some(judgement) = subjects.absent(loader)? {
-        return print(args, &judgement, &[]);
+        return print(context, args, &judgement, &[]);
     }
     let subject = match subjects.subject(host, loader)? {
         Checked::Subject(subject) => subject,
         Checked::Nothing(why) => {
             output::note(&format!("nothing to check: {why}"));
-            // A program that reads the JSON gets an answer too.
+            // A program that reads the answer gets one, too.
             return match args.format {
-                Format::Json => print(args, &Judgement::empty(why), &[]),
                 Format::Human => Ok(ExitCode::SUCCESS),
+                _ => print(context, args, &Judgement::empty(why), &[]),
             };
         }
     };
@@ -61,7 +62,7 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
     }
     let judgement = predict(loader, &subject, depth, plan.as_ref());
     let next = if plan.is_none() { subjects.next(host, loader, &subject, depth, &judgement) } else { Vec::new() };
-    print(args, &judgement, &next)
+    print(context, args, &judgement, &next)
 }
 
 /// A named file, without `.` and `..` in its path if the result is the same file.
@@ -90,17 +91,19 @@ fn plan(host: &Host, path: &Path, python: Option<&Path>) -> Result<Plan> {
 }
 
 /// Prints a judgement; 1 where the answer is no.
-fn print(args: &CheckArgs, judgement: &Judgement, next: &[String]) -> Result<ExitCode> {
-    match args.format {
-        Format::Json => output::json(&CheckReport::new(judgement, next))?,
-        Format::Human => {
-            let view = if args.all { View::All } else { View::Folded };
-            output::report(&check_text(judgement, next, view))?;
-        }
-    }
+fn print(context: &Context, args: &CheckArgs, judgement: &Judgement, next: &[String]) -> Result<ExitCode> {
     let elsewhere = judgement.planned.as_ref().is_some_and(|planned| !planned.elsewhere.is_empty());
     let strict = args.strict && !judgement.findings.is_empty();
-    Ok(ExitCode::from(u8::from(judgement.verdict != Verdict::Loads || elsewhere || strict)))
+    let wrong = judgement.verdict != Verdict::Loads || elsewhere || strict;
+    if let Some(form) = args.format.of_findings() {
+        output::findings(&check_findings(judgement, next, wrong), form, context.checkout())?;
+    } else if args.format == Format::Json {
+        output::json(&CheckReport::new(judgement, next))?;
+    } else {
+        let view = if args.all { View::All } else { View::Folded };
+        output::report(&check_text(judgement, next, view))?;
+    }
+    Ok(ExitCode::from(u8::from(wrong)))
 }
 
 /// The subjects that the arguments name.

@@ -40,6 +40,11 @@ impl Context {
         &self.host
     }
 
+    /// The directory of a checkout, the working directory; the files of an image are in none.
+    pub(super) fn checkout(&self) -> &Path {
+        if self.host.is_live() { self.host.cwd() } else { self.host.root() }
+    }
+
     /// The machine, with nothing computed yet.
     pub(super) fn machine(&self) -> Machine {
         Machine::new(self.host.clone(), Request::default())

@@ -3,9 +3,10 @@
 mod attend;
 mod devices;
 
-use super::args::{DoctorArgs, PageFormat};
+use super::args::DoctorArgs;
 use super::context::{Context, kept_file, name_of};
 use super::failure::{Context as _, Result, bail};
+use super::format::Format;
 use super::output;
 use crate::diagnose::{self, Message, Report, Window, recognise, redacted, redacted_json};
 use crate::driver::Driver;
@@ -33,10 +34,10 @@ pub(super) fn doctor(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
         atomic_write(&kept_file(file)?, report.machine.to_json()?.as_bytes())
             .with_context(|| format!("cannot write the record to `{}`", file.display()))?;
     }
-    let text = page(args, context, &report)?;
-    match args.format {
-        PageFormat::Human => output::laid_out(&text)?,
-        PageFormat::Json | PageFormat::Markdown => output::print(text)?,
+    match page(args, context, &report)? {
+        Some(text) if args.format == Format::Human => output::laid_out(&text)?,
+        Some(text) => output::print(text)?,
+        None => {}
     }
     // 2: the given error text is not recognised.
     Ok(ExitCode::from(if report.is_unknown() { 2 } else { u8::from(!report.is_fine()) }))
@@ -69,16 +70,20 @@ fn examine(context: &Context, args: &DoctorArgs, messages: Option<Vec<Message>>)
     Ok(diagnose::examine(&machine.answered()?.as_it_is(), messages))
 }
 
-fn page(args: &DoctorArgs, context: &Context, report: &Report) -> Result<String> {
-    let text = match args.format {
-        PageFormat::Human => sanitized(&diagnose::text(report, args.all, output::width().columns)),
-        PageFormat::Markdown => sanitized(&diagnose::markdown(report)),
-        PageFormat::Json => {
+/// The report as text; `None` for findings in a form of their own, which are printed.
+fn page(args: &DoctorArgs, context: &Context, report: &Report) -> Result<Option<String>> {
+    let out = |text: &str| if args.redact { redacted(text, context.host()) } else { text.to_owned() };
+    if let Some(form) = args.format.of_findings() {
+        return output::findings(&report.listed().redacted(&out), form, context.checkout()).map(|()| None);
+    }
+    Ok(Some(match args.format {
+        Format::Markdown => out(&sanitized(&diagnose::markdown(report))),
+        Format::Json => {
             let json = output::json_text(report)?;
-            return Ok(if args.redact { redacted_json(&json, context.host()) } else { json });
+            if args.redact { redacted_json(&json, context.host()) } else { json }
         }
-    };
-    Ok(if args.redact { redacted(&text, context.host()) } else { text })
+        _ => out(&sanitized(&diagnose::text(report, args.all, output::width().columns))),
+    }))
 }
 
 /// Runs the command, then explains its failure: on stderr, JSON and markdown on stdout, as `trace` does it.
@@ -109,10 +114,12 @@ fn run_and_explain(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
     if let Some(end) = end {
         report.verdict.says = format!("{end}: {}", report.verdict.says);
     }
-    let text = page(args, context, &report)?;
-    match args.format {
-        PageFormat::Human => output::laid_out_to_stderr(&format!("\ncudashim doctor:\n{text}"))?,
-        PageFormat::Json | PageFormat::Markdown => output::print(text)?,
+    match page(args, context, &report)? {
+        Some(text) if args.format == Format::Human => {
+            output::laid_out_to_stderr(&format!("\ncudashim doctor:\n{text}"))?;
+        }
+        Some(text) => output::print(text)?,
+        None => {}
     }
     Ok(code)
 }

@@ -1,9 +1,10 @@
 //! `cudashim enable`, `disable` and `status`: an environment healed for good, and undone without a trace.
 
-use super::args::{Format, StatusArgs};
+use super::args::StatusArgs;
 use super::context::Context;
 use super::enable_args::{DisableArgs, EnableArgs};
 use super::failure::{Context as _, Result, bail};
+use super::format::Format;
 use super::{lines, output};
 use crate::host::{Hints, Host};
 use crate::launch::Target;
@@ -79,16 +80,15 @@ pub(super) fn status(context: &Context, args: &StatusArgs) -> Result<ExitCode> {
     let all = kernels(&found.data(host));
     parts.extend(all.iter().map(|(_, kernel)| Part::new("jupyter", &kernel.0, &kernel.state())));
     parts.retain(|part| part.what == "environment" || part.state != "off");
-    match args.format {
-        Format::Json => output::json(&Status { schema: SCHEMA, parts: parts.clone() })?,
-        Format::Human => {
-            let mut text = String::new();
-            for part in &parts {
-                let path = part.path.to_path();
-                let _ = writeln!(text, "{:<7} {:<11} {}{}", part.state, part.what, path.display(), part.tail());
-            }
-            output::report(&text)?;
+    if args.format == Format::Json {
+        output::json(&Status { schema: SCHEMA, parts: parts.clone() })?;
+    } else {
+        let mut text = String::new();
+        for part in &parts {
+            let path = part.path.to_path();
+            let _ = writeln!(text, "{:<7} {:<11} {}{}", part.state, part.what, path.display(), part.tail());
         }
+        output::report(&text)?;
     }
     let holds = parts.iter().any(|part| part.state == "on") && parts.iter().all(|part| part.state != "broken");
     Ok(ExitCode::from(u8::from(!holds)))

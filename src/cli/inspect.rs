@@ -1,8 +1,9 @@
 //! `cudashim inspect` and `cudashim diff`.
 
-use super::args::{DiffArgs, InspectArgs, ListFormat};
+use super::args::{DiffArgs, InspectArgs};
 use super::context::{Context, reason};
 use super::failure::{Context as _, Failure, Result, bail};
+use super::format::Format;
 use super::{output, probe};
 use crate::check::Subject;
 use crate::host::Host;
@@ -32,7 +33,7 @@ pub(super) fn inspect(context: &Context, args: &InspectArgs) -> Result<ExitCode>
             Ok(inspection) => {
                 let report = InspectFile::new(&inspection);
                 match args.format {
-                    ListFormat::Human => {
+                    Format::Human => {
                         let blank = if seen.is_empty() {
                             ""
                         } else {
@@ -41,8 +42,8 @@ pub(super) fn inspect(context: &Context, args: &InspectArgs) -> Result<ExitCode>
                         };
                         output::laid_out(&format!("{blank}{}", inspect_text(&report, output::width())))?;
                     }
-                    ListFormat::Json => {}
-                    ListFormat::Jsonl => output::json_line(&report)?,
+                    Format::Jsonl => output::json_line(&report)?,
+                    _ => {}
                 }
                 seen.push(report);
             }
@@ -53,8 +54,13 @@ pub(super) fn inspect(context: &Context, args: &InspectArgs) -> Result<ExitCode>
             }
         }
     }
-    if args.format == ListFormat::Json && !seen.is_empty() {
-        output::json(&InspectReport::new(seen))?;
+    if !seen.is_empty() {
+        let report = InspectReport::new(seen);
+        match args.format.of_findings() {
+            Some(form) => output::findings(&report.listed(), form, context.checkout())?,
+            None if args.format == Format::Json => output::json(&report)?,
+            None => {}
+        }
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
@@ -135,9 +141,12 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<ExitCode> {
     if is_a && is_b {
         let diff = ScanDiff::new(&saved(host, a)?, &saved(host, b)?);
         match args.format {
-            ListFormat::Human => output::report(&diff.text())?,
-            ListFormat::Json => output::json(&diff)?,
-            ListFormat::Jsonl => output::json_line(&diff)?,
+            Format::Json => output::json(&diff)?,
+            Format::Jsonl => output::json_line(&diff)?,
+            other => match other.of_findings() {
+                Some(form) => output::findings(&diff.listed(), form, context.checkout())?,
+                None => output::report(&diff.text())?,
+            },
         }
         return Ok(ExitCode::from(u8::from(!diff.is_empty())));
     }
@@ -155,9 +164,12 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<ExitCode> {
     };
     let report = ComparisonReport::new(&a, &b, &comparison).with_releases(release(&a), release(&b));
     match args.format {
-        ListFormat::Human => output::laid_out(&report.text(output::width()))?,
-        ListFormat::Json => output::json(&report)?,
-        ListFormat::Jsonl => output::json_line(&report)?,
+        Format::Json => output::json(&report)?,
+        Format::Jsonl => output::json_line(&report)?,
+        other => match other.of_findings() {
+            Some(form) => output::findings(&report.listed(), form, context.checkout())?,
+            None => output::laid_out(&report.text(output::width()))?,
+        },
     }
     Ok(ExitCode::from(u8::from(!comparison.stands_in())))
 }

@@ -1,9 +1,10 @@
 //! `cudashim lock` and `cudashim verify`: a plan beside `requirements.txt`, and whether it holds here.
 
 use super::answer::{answer, warn};
-use super::args::{Format, LockArgs, VerifyArgs};
+use super::args::{LockArgs, VerifyArgs};
 use super::context::{Context, kept_file};
 use super::failure::{Context as _, Failure, Result};
+use super::format::Format;
 use super::output;
 use crate::host::{Hints, Host, atomic_write, tidy};
 use crate::loader::Objects;
@@ -98,7 +99,10 @@ pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     }
     match args.format {
         Format::Json => output::json(&report)?,
-        Format::Human => output::report(&verify_text(&report, output::is_verbose()))?,
+        other => match other.of_findings() {
+            Some(form) => output::findings(&report.listed(&file, !is_usable), form, context.checkout())?,
+            None => output::report(&verify_text(&report, output::is_verbose()))?,
+        },
     }
     Ok(ExitCode::from(u8::from(!is_usable)))
 }

@@ -13,6 +13,7 @@ mod enable;
 mod enable_args;
 mod env;
 mod failure;
+mod format;
 mod help;
 mod inspect;
 mod lines;

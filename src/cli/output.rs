@@ -6,10 +6,11 @@
 use super::args::Color;
 use super::failure::{Context, Failure, Result};
 use super::paint::painted;
-use crate::report::{Width, acts, folded, plain_ascii, sanitized};
+use crate::report::{FindingList, FindingsForm, Width, acts, findings_text, folded, plain_ascii, sanitized};
 use anstream::AutoStream;
 use std::fmt::Write as _;
 use std::io::Write;
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// How this process prints.
@@ -125,6 +126,16 @@ pub(super) fn print(data: impl AsRef<[u8]>) -> Result<()> {
 
 fn write(mut to: impl Write, data: &[u8]) -> Result<()> {
     to.write_all(data).and_then(|()| to.flush()).context("cannot write to stdout")
+}
+
+/// Findings in a form for other programs, and their summary: with the workflow commands, else a note. Files below
+/// `checkout` are named from there.
+pub(super) fn findings(list: &FindingList, form: FindingsForm, checkout: &Path) -> Result<()> {
+    print(findings_text(list, form, checkout))?;
+    if form != FindingsForm::Github {
+        note(&list.summary());
+    }
+    Ok(())
 }
 
 /// A value for programs.

@@ -1,9 +1,10 @@
 //! `cudashim resolve`: the set that fits, and why.
 
 use super::answer::{answer, warn};
-use super::args::{Format, ResolveArgs};
+use super::args::ResolveArgs;
 use super::context::{Context, kept_file};
 use super::failure::{Context as _, Failure, Result, bail};
+use super::format::Format;
 use super::output;
 use crate::host::atomic_write;
 use crate::machine::RequestError;
@@ -48,9 +49,9 @@ pub(super) fn resolve(context: &Context, args: &ResolveArgs) -> Result<ExitCode>
                 library: explained(&report, soname)?,
             })?;
         }
-        (Some(soname), Format::Human) => output::report(&explanation_text(explained(&report, soname)?))?,
+        (Some(soname), _) => output::report(&explanation_text(explained(&report, soname)?))?,
         (None, Format::Json) => output::json(&report)?,
-        (None, Format::Human) => output::report(&resolution_text(&report))?,
+        (None, _) => output::report(&resolution_text(&report))?,
     }
     // 1: the target does not load with the set.
     Ok(ExitCode::from(u8::from(args.explain.is_none() && !answered.stops.is_empty())))

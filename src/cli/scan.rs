@@ -1,15 +1,16 @@
 //! `cudashim scan`.
 
-use super::args::{ListFormat, ScanArgs};
+use super::args::ScanArgs;
 use super::context::{Context, reason};
 use super::failure::{Failure, Result};
+use super::format::Format;
 use super::{output, probe};
 use crate::host::Host;
 use crate::inventory::Depth;
 use crate::inventory::places::{self, Demand, Mounts, Place, Walk};
 use crate::inventory::scan::{Entry, Survey};
 use crate::loader::Loader;
-use crate::report::{ScanEnd, ScanLibrary, ScanLine, ScanReport, scan_text};
+use crate::report::{ScanEnd, ScanLibrary, ScanLine, ScanReport, scan_findings, scan_text};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use std::io::{IsTerminal, Write};
@@ -37,7 +38,7 @@ pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
                 survey.digest(&mut entry);
             }
             // With --probe, the line is printed after the answer.
-            if args.format == ListFormat::Jsonl && !args.probe {
+            if args.format == Format::Jsonl && !args.probe {
                 print_line(&entry)?;
             }
         }
@@ -50,21 +51,21 @@ pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
         output::note("interrupted: the report holds what was read so far");
     }
     let scan = survey.finish(loader);
+    let wrong = args.strict && !scan.problems.is_empty();
     match args.format {
-        ListFormat::Json => output::json(&ScanReport::new(&scan, stopped))?,
-        ListFormat::Jsonl => {
+        Format::Json => output::json(&ScanReport::new(&scan, stopped))?,
+        Format::Jsonl => {
             for entry in scan.entries.iter().filter(|_| args.probe) {
                 print_line(entry)?;
             }
             output::json_line(&ScanLine::End(ScanEnd::new(&scan, stopped)))?;
         }
-        ListFormat::Human => output::laid_out(&scan_text(&scan, args.all, output::width()))?,
+        other => match other.of_findings() {
+            Some(form) => output::findings(&scan_findings(&scan, wrong), form, context.checkout())?,
+            None => output::laid_out(&scan_text(&scan, args.all, output::width()))?,
+        },
     }
-    Ok(if stopped {
-        ExitCode::from(INTERRUPTED)
-    } else {
-        ExitCode::from(u8::from(args.strict && !scan.problems.is_empty()))
-    })
+    Ok(ExitCode::from(if stopped { INTERRUPTED } else { u8::from(wrong) }))
 }
 
 /// A file as one line.

@@ -3,15 +3,16 @@
 //! The command's output is not redirected. The report goes to stderr, as that of strace(1); JSON goes to stdout; with
 //! `-o`, either goes to the file.
 
-use super::args::{Format, TraceArgs};
+use super::args::TraceArgs;
 use super::context::{Context, kept_file};
 use super::failure::{Context as _, Result, bail};
+use super::format::Format;
 use super::{output, run};
 use crate::check::trace::{Trace, judge};
 use crate::host::atomic_write;
 use crate::launch::{ChildEnvironment, Door, Target};
 use crate::python;
-use crate::report::{TraceReport, sanitized};
+use crate::report::{TraceReport, findings_text, sanitized};
 use signal_hook::consts::SIGINT;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
@@ -75,12 +76,15 @@ fn report(context: &Context, args: &TraceArgs, seen: &[u8], code: u8) -> Result<
     let report = TraceReport::new(&trace, &judgement, &words, code);
     let text = match args.format {
         Format::Json => output::json_text(&report)?,
-        Format::Human => report.text(output::is_verbose()),
+        other => match other.of_findings() {
+            Some(form) => findings_text(&report.listed(), form, context.checkout()),
+            None => report.text(output::is_verbose()),
+        },
     };
     match (&args.output, args.format) {
         (Some(file), _) => atomic_write(&kept_file(file)?, sanitized(&text).as_bytes())
             .with_context(|| format!("cannot write the report to `{}`", file.display())),
         (None, Format::Human) => output::report_to_stderr(&text),
-        (None, Format::Json) => output::print(text),
+        (None, _) => output::print(text),
     }
 }

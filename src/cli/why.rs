@@ -1,8 +1,9 @@
 //! `cudashim why`: where ld.so searches for a name, what is there, and what the name resolves to.
 
-use super::args::{Format, WhyArgs};
+use super::args::WhyArgs;
 use super::context::Context;
 use super::failure::{Context as _, Failure, Result, bail};
+use super::format::Format;
 use super::output;
 use crate::check::{Subject, closure};
 use crate::host::Host;
@@ -24,8 +25,8 @@ pub(super) fn why(context: &Context, args: &WhyArgs) -> Result<ExitCode> {
     let (map, consumer) = mapped(host, loader, python, file.as_deref())?;
     let why = map.why(consumer, args.name.as_os_str());
     match args.format {
-        Format::Human => output::report(&why_text(&why))?,
         Format::Json => output::json(&WhyReport::new(&why))?,
+        _ => output::report(&why_text(&why))?,
     }
     if why.winner().is_none()
         && let Some(known) = alike(&map, &args.name)

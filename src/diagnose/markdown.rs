@@ -31,7 +31,7 @@ pub fn markdown(report: &Report) -> String {
 }
 
 /// Keeps text on its line and in its cell, whatever file names it contains. Between backticks is code, where only a
-/// bar is escaped; unpaired backticks are literal (the specification of `GitHub` Flavored Markdown: tables, backslash
+/// bar is escaped; unpaired backticks are literal (the specification of GitHub Flavored Markdown: tables, backslash
 /// escapes, code spans).
 fn inline(text: &str) -> String {
     let text = text.replace(['\n', '\r'], " ");

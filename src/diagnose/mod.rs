@@ -16,6 +16,7 @@ mod frameworks;
 mod human;
 mod judged;
 mod libraries;
+mod listed;
 mod markdown;
 mod matrix;
 mod mend;

@@ -1,7 +1,8 @@
 //! A judgement as a tree for people, and the wire types of `check --format json` (`docs/json-schema/check.json`).
 
+use super::findings::{FindingLine, FindingList, shown};
 use super::json::{JsonPath, SCHEMA};
-use crate::check::{JudgedObject, Judgement, Stage, Verdict};
+use crate::check::{Cause, Finding, JudgedObject, Judgement, Stage, Verdict};
 use crate::loader::Rule;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -163,6 +164,41 @@ impl CheckReport {
         }
     }
 }
+
+/// The findings of a judgement, each with the lines that heal all of them; `wrong`: the answer is no.
+#[must_use]
+pub fn check_findings(judgement: &Judgement, next: &[String], wrong: bool) -> FindingList {
+    let line = |finding: &Finding| {
+        let symbols = match &finding.cause {
+            Cause::Undefined { symbols, .. } => symbols.as_slice(),
+            _ => &[],
+        };
+        let symbols = symbols.iter().take(SYMBOLS).map(|symbol| format!("symbol: {symbol}"));
+        let files = finding.files().map(|file| {
+            let version = file.version.as_ref().map(|version| format!(": {version}")).unwrap_or_default();
+            let rule = file.rule.map(|rule| format!(", found by {rule}")).unwrap_or_default();
+            format!("file: {}{version}{rule}", shown(&file.path))
+        });
+        let by = finding.by().map(|by| format!("needed by: {}", shown(by)));
+        let row = FindingLine::of_row(finding.id, finding.says(), finding.path().or(finding.by()).map(Path::to_owned));
+        let commands = next.iter().map(|line| format!("$ {line}"));
+        FindingLine {
+            severity: finding.severity,
+            evidence: files.chain(by).chain(symbols).collect(),
+            remedies: if next.is_empty() { row.remedies } else { commands.collect() },
+            ..row
+        }
+    };
+    FindingList {
+        command: "check",
+        verdict: verdict_line(judgement),
+        wrong,
+        findings: judgement.findings.iter().map(line).collect(),
+    }
+}
+
+/// Undefined symbols of one finding that are listed.
+const SYMBOLS: usize = 5;
 
 /// How much of a tree is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

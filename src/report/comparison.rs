@@ -1,5 +1,6 @@
 //! Two libraries compared (`diff`, `docs/json-schema/diff.json`), as wire types and as text.
 
+use super::findings::{FindingLine, FindingList};
 use super::json::{JsonPath, SCHEMA};
 use super::layout::{Page, Width};
 use crate::inventory::scan::Comparison;
@@ -100,6 +101,36 @@ impl ComparisonReport {
         self
     }
 
+    /// The libraries that would break, as findings.
+    #[must_use]
+    pub fn listed(&self) -> FindingList {
+        let line = |broken: &Broken| {
+            let path = broken.path.to_path();
+            let name = path.file_name().unwrap_or_default().display().to_string();
+            if let Some(symbol) = &broken.symbol {
+                let says = format!("`{name}` needs `{symbol}`, which the second library does not define");
+                return FindingLine::of_row("undefined-symbol", says, Some(path));
+            }
+            let soname = self.a.soname.as_deref().unwrap_or("none");
+            let says = format!("`{name}` needs `{soname}`, which is not the soname of the second library");
+            FindingLine::of_row("library-not-found", says, Some(path))
+        };
+        FindingList {
+            command: "diff",
+            verdict: self.verdict().to_owned(),
+            wrong: !self.stands_in,
+            findings: self.breaks.iter().map(line).collect(),
+        }
+    }
+
+    fn verdict(&self) -> &'static str {
+        if self.stands_in {
+            "the second may stand in for the first"
+        } else {
+            "the second may NOT stand in for the first"
+        }
+    }
+
     /// The comparison as text.
     #[must_use]
     pub fn text(&self, width: Width) -> String {
@@ -132,8 +163,7 @@ impl ComparisonReport {
             }
         }
         page.blank();
-        let may = if self.stands_in { "may" } else { "may NOT" };
-        page.words("", 2, &format!("the second {may} stand in for the first"));
+        page.words("", 2, self.verdict());
         let libraries = |count: usize| if count == 1 { "1 library".to_owned() } else { format!("{count} libraries") };
         match (self.users, self.breaks.len()) {
             (0, _) => page.words("", 2, "nothing that was looked at here needs the first"),

@@ -1,5 +1,6 @@
 //! One file in full (`inspect`, `docs/json-schema/inspect.json`), as wire types and as text.
 
+use super::findings::{FindingLine, FindingList};
 use super::json::{JsonPath, ProblemFile, SCHEMA};
 use super::layout::{Page, Width};
 use super::scan::{EvidenceLine, OwnerLine, cuda_text, owner_text, problem_lines, way, word};
@@ -24,6 +25,18 @@ impl InspectReport {
     #[must_use]
     pub fn new(files: Vec<InspectFile>) -> Self {
         Self { schema: SCHEMA, files }
+    }
+
+    /// The problems of the files, as findings.
+    #[must_use]
+    pub fn listed(&self) -> FindingList {
+        let problems = self.files.iter().flat_map(|file| &file.problems);
+        FindingList {
+            command: "inspect",
+            verdict: if self.files.len() == 1 { "1 file".to_owned() } else { format!("{} files", self.files.len()) },
+            wrong: false,
+            findings: problems.map(FindingLine::of_problem).collect(),
+        }
     }
 }
 

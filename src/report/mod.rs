@@ -2,18 +2,25 @@
 
 mod check;
 mod comparison;
+mod findings;
+mod forms;
+mod github;
 mod human;
 mod inspect;
 mod json;
+mod junit;
 mod layout;
+mod sarif;
 mod scan;
 mod table;
 mod trace;
 mod verify;
 mod why;
 
-pub use check::{CheckReport, View, check_text};
+pub use check::{CheckReport, View, check_findings, check_text};
 pub use comparison::{Broken, Change, ComparisonReport, Side};
+pub use findings::{FindingLine, FindingList};
+pub use forms::{FindingsForm, findings_text};
 pub use human::{acts, explanation_text, resolution_text, sanitized};
 pub use inspect::{
     Compatibility, GpuCode, InspectFile, InspectReport, LinkLine, Loading, NeedLine, Symbols, inspect_text,
@@ -22,7 +29,7 @@ pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy,
 pub use layout::{Width, folded, plain_ascii};
 pub use scan::{
     ChangedFile, EvidenceLine, FileLine, FileState, OwnerLine, ReachLine, ScanDiff, ScanEnd, ScanLibrary, ScanLine,
-    ScanReport,
+    ScanReport, scan_findings,
 };
 pub use table::scan_text;
 pub use trace::{TraceReport, TracedFinding, TracedName, TracedObject, TracedProcess, TracedSymbol};

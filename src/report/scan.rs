@@ -1,6 +1,7 @@
 //! The wire types of `scan --format json` and `jsonl` (`docs/json-schema/scan.json`), and two saved scans compared
 //! (`diff.json`).
 
+use super::findings::{FindingLine, FindingList};
 use super::human::one_line;
 use super::json::{JsonPath, ProblemFile, SCHEMA};
 use crate::inventory::scan::{Entry, Scan};
@@ -293,6 +294,20 @@ pub(super) fn owner_text(owner: &Owner) -> String {
     }
 }
 
+/// The problems of a scan, as findings; `wrong`: they are an error.
+#[must_use]
+pub fn scan_findings(scan: &Scan, wrong: bool) -> FindingList {
+    FindingList {
+        command: "scan",
+        verdict: match scan.entries.len() {
+            1 => "1 library".to_owned(),
+            count => format!("{count} libraries"),
+        },
+        wrong,
+        findings: problem_lines(&scan.problems).iter().map(FindingLine::of_problem).collect(),
+    }
+}
+
 /// The differences between two saved scans, by path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScanDiff {
@@ -466,6 +481,21 @@ impl ScanDiff {
             && self.gone_problems.is_empty()
     }
 
+    /// The problems that the second scan has and the first has not.
+    #[must_use]
+    pub fn listed(&self) -> FindingList {
+        FindingList {
+            command: "diff",
+            verdict: if self.is_empty() { "nothing differs".to_owned() } else { self.counts() },
+            wrong: !self.is_empty(),
+            findings: self.new_problems.iter().map(FindingLine::of_problem).collect(),
+        }
+    }
+
+    fn counts(&self) -> String {
+        format!("{} came, {} went, {} changed", self.came.len(), self.went.len(), self.changed.len())
+    }
+
     /// One line for each difference: `+` came, `-` went, `~` changed.
     #[must_use]
     pub fn text(&self) -> String {
@@ -499,8 +529,7 @@ impl ScanDiff {
                 );
             }
         }
-        let counts = format!("{} came, {} went, {} changed", self.came.len(), self.went.len(), self.changed.len());
-        let _ = writeln!(text, "{counts}");
+        let _ = writeln!(text, "{}", self.counts());
         text + &elsewhere
     }
 }

@@ -1,5 +1,6 @@
 //! What a traced command loaded (`trace`), as text and as wire types (`docs/json-schema/trace.json`).
 
+use super::findings::{FindingLine, FindingList};
 use super::json::{JsonPath, SCHEMA};
 use crate::check::trace::{Call, Finding, Judgement, Load, NameRequest, Trace, Unresolved};
 use crate::check::{MissingSymbol, Verdict};
@@ -166,6 +167,23 @@ impl TraceReport {
             missing: judgement.missing.iter().map(symbol).collect(),
             not_found,
             findings: judgement.findings.iter().map(finding).collect(),
+        }
+    }
+
+    /// The findings, each with its process.
+    #[must_use]
+    pub fn listed(&self) -> FindingList {
+        let line = |finding: &TracedFinding| {
+            let command = self.processes.iter().find(|process| process.pid == finding.pid);
+            let command = command.map(|process| process.command.as_str()).unwrap_or_default();
+            let evidence = vec![format!("process: {} {command}", finding.pid)];
+            FindingLine { evidence, ..FindingLine::of_row(finding.id, finding.says.clone(), None) }
+        };
+        FindingList {
+            command: "trace",
+            verdict: format!("`{}` ended with {}: {}", self.command.join(" "), self.exit, self.verdict),
+            wrong: self.verdict != Verdict::Loads,
+            findings: self.findings.iter().map(line).collect(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! The report of `verify`: a line for each check, or JSON (`docs/json-schema/verify.json`).
 
+use super::findings::{FindingLine, FindingList};
 use super::{JsonPath, SCHEMA};
 use crate::plan::{Change, Plan, State, Verification, What};
+use crate::tables::Severity;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -76,6 +78,35 @@ impl VerifyReport {
     }
 }
 
+impl VerifyReport {
+    /// The changes as findings of the lock file `file`; `wrong`: it cannot be used.
+    #[must_use]
+    pub fn listed(&self, file: &Path, wrong: bool) -> FindingList {
+        let changed = self.checks.iter().filter(|check| check.state != State::Holds);
+        let line = |check: &CheckLine| FindingLine {
+            id: "plan-drifted".to_owned(),
+            severity: if check.state == State::Drifted { Severity::Fatal } else { Severity::Fact },
+            says: format!("{}: {}", check.name, check.says),
+            path: Some(file.to_owned()),
+            evidence: check.path.iter().map(|path| format!("file: {}", path.to_path().display())).collect(),
+            remedies: self.hints.clone(),
+        };
+        FindingList { command: "verify", verdict: self.verdict(), wrong, findings: changed.map(line).collect() }
+    }
+
+    fn verdict(&self) -> String {
+        let count = |state| self.checks.iter().filter(|check| check.state == state).count();
+        let (changed, same, total) = (count(State::Drifted), count(State::Holds), self.checks.len());
+        match changed {
+            0 => format!("the lock holds: {same} of {total} unchanged"),
+            _ if self.relocated.is_some() => {
+                format!("{changed} of {total} changed, and all of them are here: the lock was written anew")
+            }
+            _ => format!("the lock does not hold: {changed} of {total} changed"),
+        }
+    }
+}
+
 /// The report for people: the changes, then the verdict. `all` shows unchanged files, too.
 #[must_use]
 pub fn verify_text(report: &VerifyReport, all: bool) -> String {
@@ -93,15 +124,7 @@ pub fn verify_text(report: &VerifyReport, all: bool) -> String {
     if !shown.is_empty() {
         text.push('\n');
     }
-    let count = |state| report.checks.iter().filter(|check| check.state == state).count();
-    let (changed, same, total) = (count(State::Drifted), count(State::Holds), report.checks.len());
-    let _ = match changed {
-        0 => writeln!(text, "the lock holds: {same} of {total} unchanged"),
-        _ if report.relocated.is_some() => {
-            writeln!(text, "{changed} of {total} changed, and all of them are here: the lock was written anew")
-        }
-        _ => writeln!(text, "the lock does not hold: {changed} of {total} changed"),
-    };
+    let _ = writeln!(text, "{}", report.verdict());
     for reason in &report.not_relocated {
         let _ = writeln!(text, "  {}", one_line(reason));
     }
