@@ -2,6 +2,7 @@
 
 use super::enable_args::{DisableArgs, EnableArgs};
 use super::format::{self, Format, one_of};
+use super::stage_args::StageArgs;
 use crate::target::Spec;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -49,7 +50,7 @@ impl Cli {
             forbidden: Vec::new(),
         };
         let command = command.to_vec();
-        let run = RunArgs { choice, plan: None, check: false, force: false, via: Via::Auto, command };
+        let run = RunArgs { choice, plan: None, check: false, force: false, prewarm: false, via: Via::Auto, command };
         Some(Self { command: Command::Run(run), verbose: 0, quiet: false, color: Color::Auto, root: None })
     }
 
@@ -60,6 +61,7 @@ impl Cli {
             | Command::Trace(_)
             | Command::Env(_)
             | Command::Shim(_)
+            | Command::Stage(_)
             | Command::Enable(_)
             | Command::Disable(_)
             | Command::Status(_)
@@ -101,6 +103,8 @@ pub(super) enum Command {
     Env(EnvArgs),
     /// Print the path of the preload object, for `LD_PRELOAD`
     Shim(ShimArgs),
+    /// Copy the set to this node's own disk or memory, for `run` to hand out
+    Stage(StageArgs),
     /// Heal an environment for good, however its Python is started
     Enable(EnableArgs),
     /// Undo `enable`, to the last byte
@@ -500,6 +504,10 @@ pub(super) struct RunArgs {
     /// Start it even if its libraries do not load
     #[arg(long)]
     pub(super) force: bool,
+
+    /// Read the libraries ahead, beside the command: for a slow or cold disk [also: `CUDASHIM_PREWARM=1`]
+    #[arg(long)]
+    pub(super) prewarm: bool,
 
     /// How the command is made to load the libraries
     #[arg(long, value_enum, default_value_t = Via::Auto)]

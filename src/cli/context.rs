@@ -8,6 +8,7 @@ use super::output;
 use crate::host::{Host, Kind, write_target};
 use crate::launch::probe::Prober;
 use crate::launch::shim;
+use crate::launch::stage::Stages;
 use crate::machine::{Machine, PlanCache, Request};
 use crate::resolve::Policy;
 use once_cell::unsync::OnceCell;
@@ -69,6 +70,12 @@ impl Context {
     /// The tracer on disk, with the same path in it.
     pub(super) fn tracer(&self) -> Result<PathBuf> {
         Ok(shim::install_tracer(self.cache_dir()?, std::env::current_exe().ok().as_deref())?)
+    }
+
+    /// The image that hands out the copies on a disk of this node, where those of another are staged; else that one.
+    pub(super) fn staged(&self, image: PathBuf) -> PathBuf {
+        let staged = Stages::of(&self.host, None).image(&image);
+        staged.inspect(|staged| log::info!("{}: copies are staged", staged.display())).unwrap_or(image)
     }
 
     /// The probe, which calls version functions of libraries.

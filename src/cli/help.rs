@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 /// The commands, in the order that a newcomer meets them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run with the matching libraries", &["run", "enable", "disable", "status", "env", "shim"]),
+    ("Run with the matching libraries", &["run", "enable", "disable", "status", "env", "shim", "stage"]),
     ("Find out what is wrong", &["doctor", "check", "why", "trace"]),
     ("Choose and keep a set", &["resolve", "lock", "verify"]),
     ("Look at libraries", &["scan", "inspect", "diff"]),
@@ -17,7 +17,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
 ];
 
 /// Commands that do not work on an image: their help does not list `--root`.
-const HERE: [&str; 10] = ["run", "trace", "env", "shim", "enable", "disable", "status", "demo", "man", "completions"];
+const HERE: [&str; 11] =
+    ["run", "trace", "env", "shim", "stage", "enable", "disable", "status", "demo", "man", "completions"];
 
 /// Three examples of each command; the first word is the command's name.
 const EXAMPLES: &[[(&str, &str); 3]] = &[
@@ -35,6 +36,11 @@ const EXAMPLES: &[[(&str, &str); 3]] = &[
         ("shim", "For `LD_PRELOAD=$(cudashim shim) CMD`: each process asks for its own set"),
         ("shim --verbose", "Note where it was written"),
         ("shim --output /usr/local/lib/libcudashim.so", "At a permanent place, for an image's `LD_PRELOAD`"),
+    ],
+    [
+        ("stage .venv", "Copy the set of an environment to this node, once"),
+        ("stage --to /dev/shm --limit 8G", "To memory, within a size"),
+        ("stage --clean", "Remove the copies that no process uses"),
     ],
     [
         ("enable .venv", "However its Python is started, a framework gets the set that fits"),
@@ -134,7 +140,7 @@ const EXITS: [(&str, &str); 6] = [
     ("130", "scan was interrupted, and printed what it found."),
 ];
 
-const VARIABLES: [(&str, &str); 10] = [
+const VARIABLES: [(&str, &str); 12] = [
     ("CUDASHIM_CACHE", "Directory of the preload object and of cached answers."),
     ("CUDASHIM_CHECK", "1: run behaves as with --check."),
     (
@@ -144,6 +150,8 @@ const VARIABLES: [(&str, &str); 10] = [
     ("CUDASHIM_OFF", "1: the preload object does nothing."),
     ("CUDASHIM_PLACE", "Additional directories to search, separated by colons."),
     ("CUDASHIM_PLAN", "The plan in force; run and env set it."),
+    ("CUDASHIM_PREWARM", "1: the files of a plan are read ahead beside each process that is handed it."),
+    ("CUDASHIM_STAGE_DIR", "Directory of the copies that stage makes and run hands out; otherwise TMPDIR, or /tmp."),
     ("CUDASHIM_TRACE", "File that the tracer appends its records to; trace sets it."),
     ("VIRTUAL_ENV, CONDA_PREFIX", "The active environment, where --python names no other."),
     ("NO_COLOR, CLICOLOR_FORCE", "No colour, or colour into pipes too, unless --color decides."),

@@ -3,6 +3,7 @@
 //! stdout has data, stderr notes and errors. Exit codes: 0 done, 1 the answer is no, 2 failure; `run` and `trace` exit
 //! as the command does, with 125 if cudashim failed, with 126 and 127 as of env(1).
 
+mod ahead;
 mod answer;
 mod args;
 mod check;
@@ -28,6 +29,8 @@ mod run;
 mod scan;
 mod set_for;
 mod shim;
+mod stage;
+mod stage_args;
 mod trace;
 mod why;
 
@@ -43,7 +46,7 @@ use std::process::ExitCode;
 /// Runs the program on the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Only the shim uses this command: it is in no help and no completion.
+    // Only we use these commands: they are in no help and no completion.
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     if let [command, question @ ..] = &*words
         && command == plan_for::NAME
@@ -54,6 +57,11 @@ pub fn main() -> ExitCode {
         && command == set_for::NAME
     {
         return set_for::main(question);
+    }
+    if let [command, words @ ..] = &*words
+        && command == ahead::NAME
+    {
+        return ahead::main(words);
     }
     let cli = match Cli::plain_run(&words).map_or_else(|| parsed(&words), Ok) {
         Ok(cli) => cli,
@@ -98,6 +106,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Command::Run(args) => run::run(context, args),
         Command::Env(args) => env::env(context, args),
         Command::Shim(args) => shim::shim(context, args),
+        Command::Stage(args) => stage::stage(context, args),
         Command::Enable(args) => enable::enable(context, args),
         Command::Disable(args) => enable::disable(context, args),
         Command::Status(args) => enable::status(context, args),

@@ -10,13 +10,14 @@ use super::answer::answer_unjudged;
 use super::args::Color;
 use super::context::Context;
 use super::failure::{Context as _, Failure, Result, bail};
-use super::output;
+use super::{ahead, output};
 use crate::check::Standing;
 use crate::host::Host;
 use crate::machine::{Handed, Request};
 use crate::python;
 use crate::report::sanitized;
 use crate::tables::{HOST_PREFIX, variable};
+use rustix::process::Pid;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -57,7 +58,13 @@ fn answer(question: &[OsString]) -> Result<OsString> {
     let cwd = std::fs::read_link(proc.join("cwd")).unwrap_or_else(|_| "/".into());
     let context = Context::of(Host::new("/".into(), environment(), cwd).within(PATIENCE));
     match rest {
-        [program] => plan(&context, command(context.host(), &proc, program)),
+        [program] => {
+            let plan = plan(&context, command(context.host(), &proc, program))?;
+            if !plan.is_empty() && ahead::is_wanted(context.host()) {
+                ahead::start_beside(i32::try_from(pid).ok().and_then(Pid::from_raw), Path::new(&plan));
+            }
+            Ok(plan)
+        }
         [program, image, object, name @ ..] => {
             stranger(&context, Path::new(program), Path::new(image), Path::new(object), name.first())
         }
@@ -77,7 +84,7 @@ fn environment() -> BTreeMap<OsString, OsString> {
 
 fn plan(context: &Context, command: Vec<OsString>) -> Result<OsString> {
     match answer_unjudged(context, &Request { command, ..Request::default() })?.handed {
-        Handed::Plan(file) => Ok(file.into_os_string()),
+        Handed::Plan(file) => Ok(context.staged(file).into_os_string()),
         Handed::Nothing(_) | Handed::Bare(_) | Handed::Open => Ok(OsString::new()),
         Handed::Unwritten(why) => bail!("cannot write the plan: {why}"),
     }

@@ -4,12 +4,12 @@ use super::answer::{answer_before_start, warn};
 use super::args::{RunArgs, Via};
 use super::context::{Context, name_of};
 use super::failure::{Context as _, Failure, Result, bail};
-use super::{output, probe};
+use super::{ahead, output, probe};
 use crate::diagnose::{Finding, in_the_way, preflight};
 use crate::host::{Hints, Host, Kind};
 use crate::launch::{ChildEnvironment, Door, Handout, OddPreload, PreloadProblem, Target};
 use crate::machine::Machine;
-use crate::machine::{Cached, Handed, Request, RequestError};
+use crate::machine::{Cached, Handed, PlanCache, Request, RequestError};
 use crate::plan;
 use crate::plan::{Here, Kept, Plan, PlanLibrary, Unfit, What};
 use crate::python::{self, Interpreter};
@@ -89,6 +89,11 @@ pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<std::result::
     if let Some(tunables) = target.tunables(host).filter(|_| door == Door::Audit) {
         log::info!("GLIBC_TUNABLES={}: an audited program has less room for static TLS", tunables.display());
         command.env("GLIBC_TUNABLES", tunables);
+    }
+    if let Some(given) = given.filter(|_| args.prewarm || ahead::is_wanted(host))
+        && let Err(why) = ahead::start(&given.file)
+    {
+        output::note(&format!("nothing is read ahead: {why}"));
     }
     Ok(Ok(command))
 }
@@ -185,6 +190,8 @@ pub(super) struct Given {
 enum From {
     Answer(Box<Cached>),
     User(Box<Plan>),
+    /// Kept beside its image.
+    Kept(PathBuf),
 }
 
 impl Given {
@@ -193,6 +200,7 @@ impl Given {
         match &self.from {
             From::Answer(cached) => cached.plan(),
             From::User(plan) => Some((**plan).clone()),
+            From::Kept(plan) => Plan::read(plan).ok(),
         }
     }
 }
@@ -204,8 +212,8 @@ fn found(context: &Context, args: &RunArgs, request: &Request) -> Result<(Target
     let read = || python::Command::read(host, &args.command);
     let target = || read().map(|command| Target::read(host, &command.program)).unwrap_or_default();
     if let Some(path) = &args.plan {
-        let given = given_plan(context, path, read().as_ref(), &args.choice.places, args.force)?;
-        return Ok((target(), Some(given), None));
+        let (given, target) = given_plan(context, path, read().as_ref(), &args.choice.places, args.force)?;
+        return Ok((target, Some(given), None));
     }
     let answered = match answer_before_start(context, request) {
         Ok(answered) => answered,
@@ -316,7 +324,7 @@ pub(super) fn given(context: &Context, answered: Cached, named: bool, force: boo
     match answered.handed.clone() {
         Handed::Plan(file) => {
             log::info!("{} ({})", file.display(), if answered.hit { "kept from before" } else { "new" });
-            Ok(Some(Given { file, from: From::Answer(Box::new(answered)) }))
+            Ok(Some(Given { file: context.staged(file), from: From::Answer(Box::new(answered)) }))
         }
         Handed::Nothing(why) | Handed::Bare(why) if named => {
             output::note(&format!("{why}: no libraries chosen"));
@@ -381,7 +389,30 @@ pub(super) fn given_plan(
     command: Option<&python::Command>,
     places: &[PathBuf],
     force: bool,
-) -> Result<Given> {
+) -> Result<(Given, Target)> {
+    let (given, target) = compiled(context, path, command, places, force)?;
+    Ok((Given { file: context.staged(given.file), ..given }, target))
+}
+
+/// The image of a plan or lock, for whoever is started by default.
+///
+/// # Errors
+/// As [`given_plan`].
+pub(super) fn image_of(context: &Context, path: &Path, places: &[PathBuf], force: bool) -> Result<PathBuf> {
+    let python = Request::default().interpreter(context.host())?;
+    let words: Vec<OsString> = python.iter().map(|python| python.program.clone().into_os_string()).collect();
+    let command = python::Command::read(context.host(), &words);
+    Ok(compiled(context, path, command.as_ref(), places, force)?.0.file)
+}
+
+/// As [`given_plan`], with the originals.
+fn compiled(
+    context: &Context,
+    path: &Path,
+    command: Option<&python::Command>,
+    places: &[PathBuf],
+    force: bool,
+) -> Result<(Given, Target)> {
     let host = context.host();
     let path = std::fs::canonicalize(path).with_context(|| format!("cannot read the plan `{}`", path.display()))?;
     if let Some(unfit) = Unfit::find(host, &path) {
@@ -389,6 +420,18 @@ pub(super) fn given_plan(
     }
     // An image lies beside the plan it was compiled from.
     let text = if path.extension().is_some_and(|end| end == "image") { path.with_extension("plan") } else { path };
+    // Compiled for an earlier process, and nothing was installed since.
+    let cache = context.cache()?;
+    let bytes = std::fs::read(&text).with_context(|| format!("cannot read the plan `{}`", text.display()))?;
+    let key = PlanCache::plan_key(host, &bytes, command, places, force);
+    if let Some(before) = cache.compiled_before(host, &key)
+        && let Handed::Plan(file) = before.handed
+    {
+        before.warnings.iter().for_each(|note| output::note(note));
+        let from = From::Kept(file.with_extension("plan"));
+        return Ok((Given { file, from }, before.target));
+    }
+    let mut notes = Vec::new();
     let kept = Kept::read(&text).with_context(|| format!("cannot use the plan `{}`", text.display()))?;
     let plan = match kept.as_lock() {
         Some(_) => {
@@ -406,7 +449,7 @@ pub(super) fn given_plan(
     let (usable, outside) = plan::within(host, usable, command, places);
     refused.extend(outside);
     let program = command.map(|command| command.program.as_path());
-    let (file, left_out) = context.cache()?.compiled(host, &usable, program)?;
+    let (file, left_out) = cache.compiled(host, &usable, program)?;
     let refused_libraries: Vec<(String, String)> = refused.into_iter().chain(left_out).collect();
     let refused_libraries = refused_libraries.iter().filter_map(|(soname, why)| Some((plan.library(soname)?, why)));
     let refused_libraries: Vec<_> = refused_libraries.filter(|(library, _)| plan.is_its_own(library)).collect();
@@ -424,7 +467,7 @@ pub(super) fn given_plan(
             0 => (format!("{} is", library.soname), String::new()),
             more => (format!("{} and those are", library.soname), format!(", and {more} more have changed")),
         };
-        output::note(&format!(
+        notes.push(format!(
             "`{}` {why}{more}: {what} left to the loader; run `cudashim verify {}` for all of it",
             library.path.display(),
             text.display()
@@ -433,14 +476,17 @@ pub(super) fn given_plan(
     if let (Some(command), [of, ..]) = (command.filter(|command| command.python.is_some()), &*plan.programs)
         && !plan.is_for(host, &command.program)
     {
-        output::note(&format!(
+        notes.push(format!(
             "`{}` is for `{}`, and is handed to `{}`",
             text.display(),
             of.display(),
             command.program.display()
         ));
     }
-    Ok(Given { file, from: From::User(Box::new(usable)) })
+    notes.iter().for_each(|note| output::note(note));
+    let target = command.map(|command| Target::read(host, &command.program)).unwrap_or_default();
+    cache.keep_compiled(host, &key, &usable, &file, target.clone(), notes);
+    Ok((Given { file, from: From::User(Box::new(usable)) }, target))
 }
 
 /// A note about an entry of `LD_PRELOAD`.

@@ -8,13 +8,14 @@ use super::answer::answer as answered;
 use super::args::Color;
 use super::context::Context;
 use super::failure::{Failure, Result, bail};
-use super::{output, run};
+use super::{ahead, output, run};
 use crate::check::consumers_of;
 use crate::host::Host;
 use crate::launch::Door;
 use crate::machine::{Handed, Request};
 use crate::report::sanitized;
 use crate::tables::modules;
+use rustix::process::getppid;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -54,6 +55,9 @@ fn answer(question: &[OsString]) -> Result<Vec<OsString>> {
         Handed::Nothing(_) | Handed::Bare(_) | Handed::Open => return Ok(fields),
         Handed::Unwritten(why) => bail!("cannot write the plan: {why}"),
     };
+    if ahead::is_wanted(host) {
+        ahead::start_beside(getppid(), &image);
+    }
     let row = modules().iter().find(|row| *module == row.module);
     let consumer = row.and_then(|row| row.consumer).and_then(consumers_of);
     let found = context.cache()?.in_process(host, &request, &image, consumer.as_ref())?;

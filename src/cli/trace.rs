@@ -34,7 +34,7 @@ pub(super) fn trace(context: &Context, args: &TraceArgs) -> Result<ExitCode> {
     }
     let tracer = context.tracer()?;
     if let Some(path) = &args.plan {
-        let given = run::given_plan(context, path, read.as_ref(), &[], true)?;
+        let (given, _) = run::given_plan(context, path, read.as_ref(), &[], true)?;
         run::set(&mut command, &run::environment(host, Some(&given), &tracer, Door::Audit));
         command.env("CUDASHIM_TRACE_ACTS", "1");
     } else {

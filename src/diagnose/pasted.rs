@@ -310,7 +310,8 @@ impl Explanation<'_, '_> {
         let to_install = self.major().and_then(|major| self.case.wheel_of(row, major));
         let line = to_install.and_then(|to_install| self.case.install(&[to_install], false));
         line.or_else(|| {
-            let wheel = row.wheel_names(12).first().map(|wheel| format!(" (`{wheel}` and its like)")).unwrap_or_default();
+            let wheel =
+                row.wheel_names(12).first().map(|wheel| format!(" (`{wheel}` and its like)")).unwrap_or_default();
             Some(Remedy::action(format!(
                 "install the release of {}{wheel} that the consumer of `{symbol}` was built with",
                 row.family

@@ -30,6 +30,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+mod at_start;
 mod dynamic;
 mod error;
 pub mod fatbin;
@@ -62,6 +63,7 @@ use self::image::{Image, to_usize};
 use self::notes::NoteTable;
 use self::symbols::{Required, SymbolTables};
 
+pub use self::at_start::{AtStart, Ranges, at_start};
 pub use self::dynamic::Filter;
 pub use self::error::{ElfError, Kind, Table};
 pub use self::header::ident;

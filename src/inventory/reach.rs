@@ -85,7 +85,10 @@ pub fn reach(inventory: &Inventory, loader: &Loader) -> Vec<Vec<Reach>> {
         let rule = if object.facts.runpath.is_some() { Rule::Runpath } else { Rule::Rpath };
         let path = paths.entry(dirs).or_insert_with_key(|dirs| copies.in_directories(dirs));
         let elsewhere = |found: &Found| {
-            inventory.libraries.get(found.library).is_some_and(|library| Some(library.place.dir.as_path()) != of.parent())
+            inventory
+                .libraries
+                .get(found.library)
+                .is_some_and(|library| Some(library.place.dir.as_path()) != of.parent())
         };
         let may_open = path.firsts().filter(|found| is_framework && elsewhere(found));
         let opened = names.iter().filter_map(|name| path.first(name)).chain(may_open);

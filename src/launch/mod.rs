@@ -1,5 +1,6 @@
 //! Handing a chosen set out to a process.
 
+mod ahead;
 mod child;
 pub mod door;
 pub mod enable;
@@ -8,7 +9,9 @@ mod image;
 mod open;
 pub mod probe;
 pub mod shim;
+pub mod stage;
 
+pub use ahead::read_ahead;
 pub use child::{ChildEnvironment, Handout, OddPreload, PreloadProblem};
 pub use door::{Door, OutOfReach, Target};
 pub use image::own_dir;

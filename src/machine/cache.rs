@@ -8,6 +8,7 @@
 mod answer;
 mod files;
 mod key;
+mod planned;
 
 use super::{Checked, Request, RequestError};
 use crate::check::{self, InProcess, Standing, Subject};

@@ -12,6 +12,7 @@ mod junit;
 mod layout;
 mod sarif;
 mod scan;
+mod stage;
 mod table;
 mod trace;
 mod verify;
@@ -31,6 +32,7 @@ pub use scan::{
     ChangedFile, EvidenceLine, FileLine, FileState, OwnerLine, ReachLine, ScanDiff, ScanEnd, ScanLibrary, ScanLine,
     ScanReport, scan_findings,
 };
+pub use stage::{StageReport, StagedCopy};
 pub use table::scan_text;
 pub use trace::{TraceReport, TracedFinding, TracedName, TracedObject, TracedProcess, TracedSymbol};
 pub use verify::{CheckLine, VerifyReport, verify_text};

@@ -368,8 +368,7 @@ pub(super) fn at_home(requirement: &Requirement, library: &Library) -> bool {
 }
 
 fn rank(requirement: &Requirement, library: &Library) -> Rank {
-    let pinned =
-        requirement.pins.iter().find(|(package, _)| library.row.is_wheel(package));
+    let pinned = requirement.pins.iter().find(|(package, _)| library.row.is_wheel(package));
     let mut rank = Rank { at_consumer_root: at_home(requirement, library), ..Rank::default() };
     if let Some((_, range)) = pinned {
         rank.pin = if library.version.as_ref().is_some_and(|version| range.contains(version)) {

@@ -30,6 +30,12 @@ impl VariableRow {
     pub fn is(&self, name: &str) -> bool {
         if self.prefix { name.starts_with(self.name) } else { name == self.name }
     }
+
+    /// Whether an answer depends on it; otherwise only what is done with the answer at a start.
+    #[must_use]
+    pub fn changes_answers(&self) -> bool {
+        self.read_by != "start"
+    }
 }
 
 /// Every row, sorted by name.

@@ -31,7 +31,7 @@ impl Key {
             key.add("cwd", host.cwd().as_os_str());
         }
         for (name, value) in host.environment() {
-            if let Some(name) = name.to_str().filter(|name| variable(name).is_some()) {
+            if let Some(name) = name.to_str().filter(|name| variable(name).is_some_and(|row| row.changes_answers())) {
                 key.add(name, value);
             }
         }
@@ -45,15 +45,26 @@ impl Key {
         let prefixes = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(|name| host.env(name)).map(PathBuf::from);
         let named = request.python.iter().chain(&request.files).map(|path| host.absolute(path));
         let started = command.map(|command| command.program.clone());
-        let programs = named.chain(started).flat_map(|path| {
+        key.add_devices(named.chain(started), prefixes.flat_map(|prefix| [prefix.join("lib"), prefix]));
+        key
+    }
+
+    /// The relevant environment, this program itself, and the devices of a program's directories.
+    pub(super) fn of_programs(host: &Host, programs: impl IntoIterator<Item = PathBuf>) -> Self {
+        let mut key = Self::new(host);
+        key.add_devices(programs, []);
+        key
+    }
+
+    fn add_devices(&mut self, programs: impl IntoIterator<Item = PathBuf>, more: impl IntoIterator<Item = PathBuf>) {
+        let programs = programs.into_iter().flat_map(|path| {
             let dir = path.parent().map(Path::to_owned).unwrap_or_default();
             [path, dir.join("../lib"), dir]
         });
-        for path in programs.chain(prefixes.flat_map(|prefix| [prefix.join("lib"), prefix])).chain(["/usr".into()]) {
+        for path in programs.chain(more).chain(["/usr".into()]) {
             let device = std::fs::metadata(&path).map(|meta| meta.dev()).unwrap_or_default();
-            key.add("device", OsStr::new(&device.to_string()));
+            self.add("device", OsStr::new(&device.to_string()));
         }
-        key
     }
 
     /// Appends a fact.
