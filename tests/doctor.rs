@@ -1,5 +1,6 @@
 //! `cudashim doctor`: each finding on a machine with it, and not on a machine without it.
 
+mod assumed;
 mod attend;
 mod changed;
 mod cupy;

@@ -1,5 +1,6 @@
 //! What the user types. Types only; what it means is decided elsewhere.
 
+use super::assume::AssumeArgs;
 use super::enable_args::{DisableArgs, EnableArgs};
 use super::format::{self, Format, one_of};
 use super::stage_args::StageArgs;
@@ -50,7 +51,9 @@ impl Cli {
             forbidden: Vec::new(),
         };
         let command = command.to_vec();
-        let run = RunArgs { choice, plan: None, check: false, force: false, prewarm: false, via: Via::Auto, command };
+        let assume = AssumeArgs::default();
+        let run =
+            RunArgs { choice, plan: None, check: false, force: false, assume, prewarm: false, via: Via::Auto, command };
         Some(Self { command: Command::Run(run), verbose: 0, quiet: false, color: Color::Auto, root: None })
     }
 
@@ -323,19 +326,26 @@ pub(super) struct DoctorArgs {
     pub(super) redact: bool,
 
     /// Write a record of the driver to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["drivers", "gpus"])]
     pub(super) record: Option<PathBuf>,
 
     /// Judge the driver in this file instead of the installed one
-    #[arg(long, value_name = "FILE", conflicts_with = "record")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "drivers", "gpus"])]
     pub(super) recorded: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) assume: AssumeArgs,
+
+    /// Show why the target runs, or does not, on each driver and GPU
+    #[arg(long)]
+    pub(super) explain: bool,
 
     /// How to print the diagnosis
     #[arg(long, value_parser = one_of(format::PAGE), default_value = "human")]
     pub(super) format: Format,
 
     /// Run this command, and explain its failure
-    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["error", "recorded"])]
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["error", "recorded", "drivers", "gpus"])]
     pub(super) command: Vec<OsString>,
 }
 
@@ -355,11 +365,11 @@ pub(super) struct CheckArgs {
     pub(super) files: Vec<PathBuf>,
 
     /// What this running process has mapped
-    #[arg(long, value_name = "N", conflicts_with_all = ["subjects", "torch", "python", "files", "maps"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["subjects", "torch", "python", "files", "maps", "drivers", "gpus"])]
     pub(super) pid: Option<u32>,
 
     /// What a saved copy of `/proc/PID/maps` lists; with `--root`, of the machine mounted there
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["subjects", "torch", "python", "files"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["subjects", "torch", "python", "files", "drivers", "gpus"])]
     pub(super) maps: Option<PathBuf>,
 
     /// Check with this plan in force; of a process, whether it has mapped the plan's files
@@ -381,6 +391,13 @@ pub(super) struct CheckArgs {
     /// Exit with 1 if there is any finding
     #[arg(long)]
     pub(super) strict: bool,
+
+    #[command(flatten)]
+    pub(super) assume: AssumeArgs,
+
+    /// Show why the target runs, or does not, on each driver and GPU
+    #[arg(long)]
+    pub(super) explain: bool,
 
     /// How to print the answer
     #[arg(long, value_parser = one_of(format::FINDINGS), default_value = "human")]
@@ -421,8 +438,11 @@ pub(super) struct ResolveArgs {
     pub(super) explain: Option<String>,
 
     /// Write the plan to a file, for `run --plan`
-    #[arg(short, long, value_name = "FILE", conflicts_with = "explain")]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["explain", "drivers", "gpus"])]
     pub(super) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) assume: AssumeArgs,
 
     /// How to print the set
     #[arg(long, value_parser = one_of(format::REPORT), default_value = "human")]
@@ -504,6 +524,9 @@ pub(super) struct RunArgs {
     /// Start it even if its libraries do not load
     #[arg(long)]
     pub(super) force: bool,
+
+    #[command(flatten)]
+    pub(super) assume: AssumeArgs,
 
     /// Read the libraries ahead, beside the command: for a slow or cold disk [also: `CUDASHIM_PREWARM=1`]
     #[arg(long)]

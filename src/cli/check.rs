@@ -1,12 +1,13 @@
 //! `cudashim check`: whether a target loads without cudashim; and what a process has mapped.
 
 use super::args::CheckArgs;
+use super::assume::Tabled;
 use super::context::Context;
 use super::failure::{Context as _, Failure, Result, bail};
 use super::format::Format;
 use super::{output, why};
 use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, known_consumers, live, predict};
-use crate::diagnose::{lines, set_line};
+use crate::diagnose::{Matrix, Runs, lines, matrix, matrix_text, set_line};
 use crate::host::Host;
 use crate::host::tidy;
 use crate::loader::Loader;
@@ -41,6 +42,10 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
         return print(context, args, &judgement, &[]);
     }
     let subjects = Subjects::new(host, args)?;
+    let assumptions = args.assume.read()?;
+    let target = Machine::new(host.clone(), Request { files: subjects.files.clone(), ..subjects.request.clone() });
+    let assumed = assumptions.machines(&target).into_iter().next();
+    let (host, loader) = assumed.as_ref().map_or((host, loader), |assumed| (assumed.host(), assumed.loader()));
     if let Some(judgement) = subjects.absent(loader)? {
         return print(context, args, &judgement, &[]);
     }
@@ -62,7 +67,11 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
     }
     let judgement = predict(loader, &subject, depth, plan.as_ref());
     let next = if plan.is_none() { subjects.next(host, loader, &subject, depth, &judgement) } else { Vec::new() };
-    print(context, args, &judgement, &next)
+    if assumptions.is_empty() {
+        return print(context, args, &judgement, &next);
+    }
+    let table = matrix(&target, &assumptions.drivers, &assumptions.gpus);
+    print_with(context, args, &judgement, &next, Some(&table))
 }
 
 /// A named file, without `.` and `..` in its path if the result is the same file.
@@ -90,18 +99,36 @@ fn plan(host: &Host, path: &Path, python: Option<&Path>) -> Result<Plan> {
     super::lock::at(host, &kept, python.as_ref().map(|python| python.prefix.as_path()), python.as_ref())
 }
 
-/// Prints a judgement; 1 where the answer is no.
 fn print(context: &Context, args: &CheckArgs, judgement: &Judgement, next: &[String]) -> Result<ExitCode> {
+    print_with(context, args, judgement, next, None)
+}
+
+/// Prints a judgement, and a table of drivers and GPUs; 1 where the answer is no.
+fn print_with(
+    context: &Context,
+    args: &CheckArgs,
+    judgement: &Judgement,
+    next: &[String],
+    table: Option<&Matrix>,
+) -> Result<ExitCode> {
     let elsewhere = judgement.planned.as_ref().is_some_and(|planned| !planned.elsewhere.is_empty());
     let strict = args.strict && !judgement.findings.is_empty();
-    let wrong = judgement.verdict != Verdict::Loads || elsewhere || strict;
+    let runs = table.and_then(Matrix::worst).is_none_or(|worst| worst != Runs::No);
+    let wrong = judgement.verdict != Verdict::Loads || elsewhere || strict || !runs;
     if let Some(form) = args.format.of_findings() {
-        output::findings(&check_findings(judgement, next, wrong), form, context.checkout())?;
+        let mut found = check_findings(judgement, next, wrong);
+        found.findings.extend(table.iter().flat_map(|table| table.listed()));
+        output::findings(&found, form, context.checkout())?;
     } else if args.format == Format::Json {
-        output::json(&CheckReport::new(judgement, next))?;
+        output::json(&Tabled { report: CheckReport::new(judgement, next), table })?;
     } else {
         let view = if args.all { View::All } else { View::Folded };
-        output::report(&check_text(judgement, next, view))?;
+        let mut text = check_text(judgement, next, view);
+        if let Some(table) = table {
+            text.push('\n');
+            text.push_str(&matrix_text(table, args.explain, output::width().columns));
+        }
+        output::report(&text)?;
     }
     Ok(ExitCode::from(u8::from(wrong)))
 }

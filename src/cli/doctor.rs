@@ -62,6 +62,10 @@ fn examine(context: &Context, args: &DoctorArgs, messages: Option<Vec<Message>>)
     let python = args.who.python.clone().or_else(|| args.target.clone());
     let (spec, command) = (args.who.torch.clone(), args.command.clone());
     let mut machine = Machine::new(host.clone(), Request { spec, python, command, ..Request::default() });
+    let assumptions = args.assume.read()?;
+    if !assumptions.is_empty() {
+        return Ok(diagnose::examine_assuming(&machine.answered()?, &assumptions, messages));
+    }
     if let Some(driver) = recorded {
         machine = machine.with_driver(driver);
     } else if host.is_live() && !args.no_devices {
@@ -82,7 +86,7 @@ fn page(args: &DoctorArgs, context: &Context, report: &Report) -> Result<Option<
             let json = output::json_text(report)?;
             if args.redact { redacted_json(&json, context.host()) } else { json }
         }
-        _ => out(&sanitized(&diagnose::text(report, args.all, output::width().columns))),
+        _ => out(&sanitized(&diagnose::text(report, args.all, args.explain, output::width().columns))),
     }))
 }
 

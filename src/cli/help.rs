@@ -58,8 +58,8 @@ const EXAMPLES: &[[(&str, &str); 3]] = &[
         ("status --format json", "For a program"),
     ],
     [
-        ("doctor", "Judge the active environment and the driver"),
         ("doctor .venv -- python train.py", "Run a command, and explain its failure"),
+        ("doctor --driver 535 --driver 580 --gpu H100,T4", "Whether it runs where this driver and GPU are"),
         ("doctor --error build.log", "Explain the error in a log"),
     ],
     [
@@ -80,7 +80,7 @@ const EXAMPLES: &[[(&str, &str); 3]] = &[
     [
         ("resolve", "The set for the active environment"),
         ("resolve .venv --explain libcudnn.so.9", "Why this copy, and why no other"),
-        ("resolve --torch 2.5.1+cu124 --place /opt/libs", "For a torch that is not installed"),
+        ("resolve --torch latest --driver 535", "The newest torch for a driver, and how to install it"),
     ],
     [
         ("lock", "Write cudashim.lock for the active environment"),

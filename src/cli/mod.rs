@@ -6,6 +6,7 @@
 mod ahead;
 mod answer;
 mod args;
+mod assume;
 mod check;
 mod context;
 mod demo;

@@ -5,7 +5,7 @@ use super::args::{RunArgs, Via};
 use super::context::{Context, name_of};
 use super::failure::{Context as _, Failure, Result, bail};
 use super::{ahead, output, probe};
-use crate::diagnose::{Finding, in_the_way, preflight};
+use crate::diagnose::{Assumptions, Finding, in_the_way, preflight};
 use crate::host::{Hints, Host, Kind};
 use crate::launch::{ChildEnvironment, Door, Handout, OddPreload, PreloadProblem, Target};
 use crate::machine::Machine;
@@ -58,8 +58,12 @@ pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<std::result::
         Via::Preload => (Door::Preload, "requested".to_owned()),
         Via::Audit => (Door::Audit, "requested".to_owned()),
     };
+    let assumptions = args.assume.read()?;
     if args.check || host.env("CUDASHIM_CHECK").is_some_and(|value| value == "1") {
-        proven(context, &request, given.as_ref().and_then(Given::plan).as_ref())?;
+        proven(context, &request, given.as_ref().and_then(Given::plan).as_ref(), &assumptions)?;
+    } else if !assumptions.is_empty() {
+        return Err(Failure::new("cannot judge another driver or GPU: nothing is checked")
+            .hint("add `--check`, or run `cudashim doctor` with the same options"));
     }
     // Without a plan, each process that the command starts can request its own.
     let child = environment(host, given.as_ref(), &context.shim()?, door);
@@ -261,7 +265,7 @@ fn runs_without(host: &Host, request: &Request, error: &Failure) -> bool {
 }
 
 /// Fails if the command would not load its libraries, or would silently not use the GPU.
-fn proven(context: &Context, request: &Request, plan: Option<&Plan>) -> Result<()> {
+fn proven(context: &Context, request: &Request, plan: Option<&Plan>, assumptions: &Assumptions) -> Result<()> {
     let host = context.host();
     if request.is_open(host) {
         return Err(Failure::new(format!("cannot determine which Python `{}` will run", name_of(&request.command)))
@@ -273,6 +277,15 @@ fn proven(context: &Context, request: &Request, plan: Option<&Plan>) -> Result<(
         None => machine,
     };
     let machine = machine.answered()?;
+    if !assumptions.is_empty() {
+        let mut stops: Vec<Finding> = Vec::new();
+        for stop in assumptions.machines(&machine).iter().flat_map(in_the_way) {
+            if stops.iter().all(|known| known.cause != stop.cause) {
+                stops.push(stop);
+            }
+        }
+        return if stops.is_empty() { Ok(()) } else { Err(Unproven(stops).into()) };
+    }
     let mut stops = in_the_way(&machine);
     if stops.is_empty()
         && let Some(libcuda) = &machine.driver().libcuda

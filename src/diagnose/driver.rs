@@ -3,6 +3,7 @@
 //! Each rule reads only the [`Driver`] and the problems of `scan`; [`builds`] judges what needs CUDA.
 
 mod builds;
+mod code;
 mod fit;
 mod gpu;
 
@@ -38,6 +39,7 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(passed_through(case));
     found.extend(gpu::findings(case));
     found.extend(builds::findings(case));
+    found.extend(code::findings(case));
     let explained = found.iter().any(|finding| finding.severity == Severity::Fatal);
     // Without a kernel module, every call of a driver fails.
     found.extend(refused(case).filter(|_| loaded && !explained));

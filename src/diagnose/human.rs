@@ -1,6 +1,6 @@
 //! A report on one screen.
 
-use super::{Finding, Line, Report};
+use super::{Cell, Finding, Line, Matrix, Report, Runs};
 use crate::inventory::Flavour;
 use crate::tables::{Phase, Severity};
 use std::fmt::Write as _;
@@ -23,13 +23,17 @@ const INDENT: usize = 9;
 /// The report for a terminal of this many columns: the verdict, the machine, the findings. `all` leaves nothing out.
 /// A line for a shell is never wrapped, so that it can be pasted.
 #[must_use]
-pub fn text(report: &Report, all: bool, columns: usize) -> String {
+pub fn text(report: &Report, all: bool, explain: bool, columns: usize) -> String {
     let columns = columns.max(NARROW);
     let mut text = String::new();
     wrapped(&mut text, columns, "", 0, &report.verdict.says);
     text.push('\n');
     for (name, value) in lines(report) {
         wrapped(&mut text, columns, &format!("{name:INDENT$}"), INDENT, &value);
+    }
+    if let Some(table) = &report.table {
+        text.push('\n');
+        text.push_str(&matrix_text(table, explain, columns));
     }
     let (facts, wrong): (Vec<_>, Vec<_>) =
         report.findings.iter().partition(|finding| finding.severity == Severity::Fact);
@@ -75,6 +79,78 @@ pub fn text(report: &Report, all: bool, columns: usize) -> String {
     text
 }
 
+/// A table of drivers and GPUs, drivers down and GPUs across; `explain`: each pair with its findings below it.
+#[must_use]
+pub fn matrix_text(matrix: &Matrix, explain: bool, columns: usize) -> String {
+    let columns = columns.max(NARROW);
+    let driver = |cell: &Cell| cell.driver.clone().unwrap_or_else(|| "the newest for it".to_owned());
+    let short = |name: &str| name.strip_prefix("NVIDIA ").unwrap_or(name).to_owned();
+    let gpu = |cell: &Cell| cell.gpu.as_ref().map_or_else(String::new, |gpu| short(&gpu.name));
+    let mut rows: Vec<(String, Vec<&Cell>)> = Vec::new();
+    for cell in &matrix.cells {
+        match rows.last_mut() {
+            Some((name, cells)) if *name == driver(cell) => cells.push(cell),
+            _ => rows.push((driver(cell), vec![cell])),
+        }
+    }
+    let mut lines = vec![vec!["driver".to_owned()]];
+    let heads = rows.first().map(|(_, cells)| cells.iter().map(|cell| gpu(cell)).collect()).unwrap_or_default();
+    lines[0].extend::<Vec<String>>(heads);
+    for (name, cells) in &rows {
+        let mut line = vec![name.clone()];
+        line.extend(cells.iter().map(|cell| runs_word(cell.runs).to_owned()));
+        lines.push(line);
+    }
+    let widths: Vec<usize> = (0..lines[0].len())
+        .map(|at| lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    if widths.iter().map(|width| width + 2).sum::<usize>() <= columns + 2 {
+        for line in &lines {
+            let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        }
+    } else {
+        // Too many GPUs for a line.
+        for cell in &matrix.cells {
+            wrapped(&mut text, columns, "", 2, &format!("{}, {}: {}", driver(cell), gpu(cell), runs_word(cell.runs)));
+        }
+    }
+    if !explain {
+        let says = |runs| matrix.cells.iter().any(|cell| cell.runs == runs);
+        if says(Runs::No) || says(Runs::Conditions) {
+            text.push_str("`--explain` shows why\n");
+        }
+        return text;
+    }
+    for cell in &matrix.cells {
+        let gpu = if cell.gpu.is_some() { format!(", {}", gpu(cell)) } else { String::new() };
+        text.push('\n');
+        wrapped(
+            &mut text,
+            columns,
+            "",
+            2,
+            &format!("driver {}{gpu}: {}: {}", driver(cell), runs_word(cell.runs), cell.says),
+        );
+        for finding in &cell.findings {
+            match finding.severity {
+                Severity::Fact => headline(&mut text, columns, finding),
+                _ => whole(&mut text, columns, finding, true),
+            }
+        }
+    }
+    text
+}
+
+pub(super) fn runs_word(runs: Runs) -> &'static str {
+    match runs {
+        Runs::Yes => "yes",
+        Runs::Conditions => "conditions",
+        Runs::No => "no",
+    }
+}
+
 /// Whether it waits for a GPU, on a machine without a usable one.
 fn is_later(report: &Report, finding: &Finding) -> bool {
     finding.phase == Phase::Gpu && finding.severity != Severity::Fact && !report.machine.can_be_used()
@@ -108,11 +184,15 @@ fn wrapped(text: &mut String, columns: usize, before: &str, indent: usize, value
 
 /// The machine, as labelled lines.
 pub(super) fn lines(report: &Report) -> Vec<(&'static str, String)> {
-    let mut lines = vec![("driver", driver(report))];
+    let mut lines = Vec::new();
+    if report.table.is_none() {
+        lines.push(("driver", driver(report)));
+    }
     for device in &report.devices {
         let compute = device.compute.map(|compute| format!(", compute capability {compute}")).unwrap_or_default();
         let memory = device.memory.map(|bytes| format!(", {} GiB", bytes >> 30)).unwrap_or_default();
-        lines.push(("device", format!("{}{compute}{memory}", device.name)));
+        let assumed = if report.driver.assumed { " (assumed)" } else { "" };
+        lines.push(("device", format!("{}{compute}{memory}{assumed}", device.name)));
     }
     for toolkit in &report.toolkits {
         let cuda = toolkit.cuda.as_deref().map_or_else(|| "CUDA".to_owned(), |cuda| format!("CUDA {cuda}"));
@@ -142,6 +222,9 @@ pub(super) fn lines(report: &Report) -> Vec<(&'static str, String)> {
 fn driver(report: &Report) -> String {
     let line = &report.driver;
     let mut text = line.version.clone().unwrap_or_else(|| "none".to_owned());
+    if line.assumed {
+        text.push_str(" (assumed)");
+    }
     match line.module {
         Some(Flavour::Open) => text.push_str(", open kernel module"),
         Some(Flavour::Proprietary) => text.push_str(", proprietary kernel module"),
@@ -150,7 +233,7 @@ fn driver(report: &Report) -> String {
     if let Some(cuda) = &line.cuda {
         let _ = write!(text, ", CUDA {cuda}");
     }
-    if let (Some(path), Some(rule)) = (&line.libcuda, &line.rule) {
+    if let (Some(path), Some(rule), false) = (&line.libcuda, &line.rule, line.assumed && line.compat.is_none()) {
         let _ = write!(text, ", {} by {rule}", path.to_path().display());
     }
     if let Some(cuda) = &line.compat {

@@ -1,6 +1,6 @@
 //! A report's findings in the form that is written for other programs.
 
-use super::{Finding, Line, Report};
+use super::{Cell, Finding, Line, Matrix, Report};
 use crate::report::{FindingLine, FindingList};
 
 impl Report {
@@ -11,8 +11,23 @@ impl Report {
             command: "doctor",
             verdict: self.verdict.says.clone(),
             wrong: !self.is_fine(),
-            findings: self.findings.iter().map(line).collect(),
+            findings: self.findings.iter().map(line).chain(self.table.iter().flat_map(Matrix::listed)).collect(),
         }
+    }
+}
+
+impl Matrix {
+    /// The findings of the pairs as lines, each with its driver and GPU.
+    #[must_use]
+    pub fn listed(&self) -> Vec<FindingLine> {
+        let of_cell = |cell: &Cell| {
+            let driver = cell.driver.as_ref().map(|driver| format!("driver {driver}"));
+            let pair = driver.into_iter().chain(cell.gpu.as_ref().map(|gpu| gpu.name.clone()));
+            let pair = pair.collect::<Vec<_>>().join(", ");
+            let named = |finding: &Finding| FindingLine { says: format!("{pair}: {}", finding.cause), ..line(finding) };
+            cell.findings.iter().map(named).collect::<Vec<_>>()
+        };
+        self.cells.iter().flat_map(of_cell).collect()
     }
 }
 

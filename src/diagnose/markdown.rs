@@ -1,6 +1,6 @@
 //! The report in Markdown, for an issue thread.
 
-use super::human::{lines, word};
+use super::human::{lines, runs_word, word};
 use super::{Line, Report};
 use std::fmt::Write as _;
 
@@ -10,6 +10,14 @@ pub fn markdown(report: &Report) -> String {
     let mut text = format!("**{}**\n\n| | |\n|---|---|\n", inline(&report.verdict.says));
     for (name, value) in lines(report) {
         let _ = writeln!(text, "| {name} | {} |", inline(&value));
+    }
+    if let Some(table) = &report.table {
+        text.push_str("\n| driver | GPU | runs | why |\n|---|---|---|---|\n");
+        for cell in &table.cells {
+            let gpu = cell.gpu.as_ref().map_or("", |gpu| &gpu.name);
+            let driver = cell.driver.as_deref().unwrap_or("the newest for it");
+            let _ = writeln!(text, "| {driver} | {gpu} | {} | {} |", runs_word(cell.runs), inline(&cell.says));
+        }
     }
     for finding in &report.findings {
         let (cause, word) = (inline(&finding.cause), word(finding.severity));

@@ -4,10 +4,70 @@
 //! nothing that depends on neither: whether the libraries load is `check`'s and `doctor`'s to say.
 
 use super::{Case, Finding, driver, judging};
-use crate::driver::{Assumed, Device, newest_branch};
+use crate::driver::{Assumed, AssumedError, Device, gpu_of, newest_branch};
 use crate::machine::Machine;
-use crate::tables::Severity;
+use crate::tables::{Severity, Version};
 use serde::Serialize;
+
+/// Drivers and GPUs to judge instead of those that are here: each driver with each GPU.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Assumptions {
+    /// The drivers; none: the newest for each GPU.
+    pub drivers: Vec<Assumed>,
+    /// The GPUs; none: each driver alone.
+    pub gpus: Vec<Device>,
+}
+
+impl Assumptions {
+    /// Those of these names: `535`, `570.124.06,open`; `H100`, `sm_90`.
+    ///
+    /// # Errors
+    /// A name is not that of a driver, or not that of one GPU.
+    pub fn parse(drivers: &[String], gpus: &[String]) -> Result<Self, AssumedError> {
+        Ok(Self {
+            drivers: drivers.iter().map(|driver| driver.parse()).collect::<Result<_, _>>()?,
+            gpus: gpus.iter().map(|gpu| gpu_of(gpu)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// A driver of this release, with these devices.
+    #[must_use]
+    pub fn of(release: &Version, devices: &[Device]) -> Self {
+        Self { drivers: vec![Assumed { release: release.clone(), flavour: None }], gpus: devices.to_vec() }
+    }
+
+    /// Whether nothing is assumed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.drivers.is_empty() && self.gpus.is_empty()
+    }
+
+    /// Whether there is more than one pair.
+    #[must_use]
+    pub fn is_table(&self) -> bool {
+        self.drivers.len() > 1 || self.gpus.len() > 1
+    }
+
+    /// The machine with each pair, driver by driver.
+    #[must_use]
+    pub fn machines(&self, machine: &Machine) -> Vec<Machine> {
+        let newest = |gpu: &Device| newest_branch(gpu).and_then(Assumed::branch);
+        if self.drivers.is_empty() {
+            let pairs = self.gpus.iter().filter_map(|gpu| Some((newest(gpu)?, gpu)));
+            return pairs.map(|(driver, gpu)| machine.assuming(&driver, vec![gpu.clone()])).collect();
+        }
+        let of_driver = |driver: &Assumed| {
+            let bare = machine.assuming(driver, Vec::new());
+            let mut machines: Vec<Machine> = self.gpus.iter().map(|gpu| bare.with_gpus(vec![gpu.clone()])).collect();
+            if machines.is_empty() {
+                machines.push(bare);
+            }
+            machines
+        };
+        self.drivers.iter().flat_map(of_driver).collect()
+    }
+}
 
 /// The table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,7 +115,7 @@ impl Matrix {
 }
 
 /// Judges the target of a machine on each of the drivers with each of the GPUs. Without drivers, each GPU is judged with
-/// the newest driver for it; without GPUs, each driver alone.
+/// the newest driver for it; without GPUs, each driver alone. Keeps only remedies that need no trial on a model.
 #[must_use]
 pub fn matrix(machine: &Machine, drivers: &[Assumed], gpus: &[Device]) -> Matrix {
     let mut cells = Vec::new();
@@ -75,6 +135,9 @@ pub fn matrix(machine: &Machine, drivers: &[Assumed], gpus: &[Device]) -> Matrix
 fn row(machine: &Machine, assumed: &Assumed, gpus: &[Device]) -> Vec<Cell> {
     let machine = machine.assuming(assumed, Vec::new());
     judging(&machine, |case| {
+        // Files are judged for themselves, whatever torch is beside them.
+        let torch = case.torch.filter(|_| machine.request().files.is_empty());
+        let case = &Case { torch, ..*case };
         if gpus.is_empty() {
             return vec![cell(case, assumed, None)];
         }

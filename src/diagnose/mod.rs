@@ -21,6 +21,7 @@ mod markdown;
 mod matrix;
 mod mend;
 mod message;
+mod newest;
 mod pasted;
 mod redact;
 mod remedy;
@@ -33,10 +34,11 @@ pub(crate) use judged::{Judged, TargetKind};
 
 pub use compatible::Toolkit;
 pub use finding::{Consequence, Finding, Proof};
-pub use human::text;
+pub use human::{matrix_text, text};
 pub use markdown::markdown;
-pub use matrix::{Cell, Matrix, Runs, matrix};
+pub use matrix::{Assumptions, Cell, Matrix, Runs, matrix};
 pub use message::{Message, Window, recognise};
+pub use newest::{NewestTorch, NoBuild, Wanted, newest_text, newest_torch};
 pub use redact::{redacted, redacted_json};
 pub use remedy::{Line, Remedy};
 pub use report::{DriverLine, Report, TorchLine, Verdict};
@@ -202,6 +204,17 @@ pub fn examine(machine: &Machine, messages: Option<Vec<Message>>) -> Report {
         }
         Report::new(case, findings, messages)
     })
+}
+
+/// Examines a machine as if it had a driver and GPUs that are not here; several give a table.
+#[must_use]
+pub fn examine_assuming(machine: &Machine, assumptions: &Assumptions, messages: Option<Vec<Message>>) -> Report {
+    let Some(first) = assumptions.machines(machine).into_iter().next() else { return examine(machine, messages) };
+    let report = examine(&first.as_it_is(), messages);
+    if assumptions.is_table() {
+        return report.tabled(matrix(machine, &assumptions.drivers, &assumptions.gpus));
+    }
+    report.assumed()
 }
 
 /// The findings of the rules, with tried remedies, and those that a plan in force heals.

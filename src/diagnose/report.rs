@@ -1,12 +1,13 @@
 //! The complete report of `doctor` as a value; `--format json` prints it unchanged.
 
 use super::compatible::{self, Toolkit, toolkits};
+use super::matrix::{Matrix, Runs};
 use super::{Case, Finding, Message};
 use crate::driver::{Device, Driver};
 use crate::inventory::Flavour;
 use crate::machine::RequestError;
 use crate::report::{JsonPath, ResolveReport, SCHEMA};
-use crate::tables::Severity;
+use crate::tables::{Group, Severity, finding_row};
 use serde::Serialize;
 
 /// The report.
@@ -35,6 +36,9 @@ pub struct Report {
     /// The messages recognised in the error text, the most specific first; absent without a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Vec<Message>>,
+    /// Whether the target runs on each of several drivers and GPUs; absent if at most one of each was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<Matrix>,
     /// The driver as it can be recorded.
     #[serde(skip)]
     pub machine: Driver,
@@ -65,6 +69,9 @@ pub struct DriverLine {
     pub rule: Option<String>,
     /// The CUDA release of that libcuda, if it comes from a compatibility package.
     pub compat: Option<String>,
+    /// Whether it is assumed: not the one of this machine.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
 }
 
 /// The torch in short.
@@ -93,6 +100,7 @@ impl Report {
         let compat = machine.found_libcuda().and_then(crate::driver::rules::cuda_of_compat);
         let torch = torch_line(case);
         let set = match case.answer {
+            Ok(answer) if machine.assumed => Some(answer.report().without_driver()),
             Ok(answer) => Some(answer.report()),
             Err(RequestError::NoSolution { source, requirement }) => Some(ResolveReport::none(requirement, source)),
             Err(_) => None,
@@ -108,6 +116,7 @@ impl Report {
                 libcuda: libcuda.map(|found| found.path.as_path().into()),
                 rule: libcuda.map(|found| found.rule.clone()),
                 compat: compat.map(|cuda| cuda.to_string()),
+                assumed: machine.assumed,
             },
             devices: machine.devices().to_vec(),
             cuda: compatible::line(case, &toolkits),
@@ -116,8 +125,47 @@ impl Report {
             set,
             findings,
             messages,
+            table: None,
             machine: machine.clone(),
         }
+    }
+
+    /// The report of an assumed driver: a warning about it is a condition, with which the target runs.
+    #[must_use]
+    pub(super) fn assumed(mut self) -> Self {
+        let is_wrong = |finding: &Finding| match finding.severity {
+            Severity::Fatal => true,
+            Severity::Warning => !of_driver(finding),
+            _ => false,
+        };
+        self.verdict.fine = !self.findings.iter().any(is_wrong);
+        self
+    }
+
+    /// The report with a table of drivers and GPUs in place of one driver and its findings.
+    #[must_use]
+    pub(super) fn tabled(mut self, table: Matrix) -> Self {
+        self.findings.retain(|finding| !of_driver(finding));
+        let found = verdict(&self.findings, self.torch.as_ref());
+        let count = |runs| table.cells.iter().filter(|cell| cell.runs == runs).count();
+        let (no, conditions, all) = (count(Runs::No), count(Runs::Conditions), table.cells.len());
+        let target = self.torch.as_ref().map_or_else(|| "this environment".to_owned(), |_| target(self.torch.as_ref()));
+        let with = if conditions > 0 { format!(", on {conditions} with conditions") } else { String::new() };
+        let runs = format!("{target}: runs on {} of {all} pairs of driver and GPU{with}", all - no - conditions);
+        self.verdict = Verdict {
+            fine: found.fine && no == 0,
+            says: if found.fine { runs } else { format!("{runs}; {}", found.says) },
+        };
+        self.driver = DriverLine {
+            version: None,
+            cuda: None,
+            module: None,
+            libcuda: None,
+            rule: None,
+            compat: None,
+            assumed: true,
+        };
+        Self { table: Some(table), devices: Vec::new(), cuda: None, ..self }
     }
 
     /// Whether the report has a text that no finding explains.
@@ -133,6 +181,11 @@ impl Report {
     }
 }
 
+/// Whether a finding is about the driver and its GPUs.
+fn of_driver(finding: &Finding) -> bool {
+    finding_row(finding.id).is_some_and(|row| row.group == Group::Driver)
+}
+
 /// Whether a finding explains a message of the text.
 fn explains(finding: &Finding) -> bool {
     finding.evidence.iter().any(|evidence| evidence.kind == "message")
@@ -146,9 +199,13 @@ fn torch_line(case: &Case<'_>) -> Option<TorchLine> {
     })
 }
 
+fn target(torch: Option<&TorchLine>) -> String {
+    torch.map_or_else(|| "the libraries".to_owned(), |torch| format!("torch {}", torch.version))
+}
+
 fn verdict(findings: &[Finding], torch: Option<&TorchLine>) -> Verdict {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let target = torch.map_or_else(|| "the libraries".to_owned(), |torch| format!("torch {}", torch.version));
+    let target = target(torch);
     let says = match (count(Severity::Fatal), count(Severity::Warning), findings.first()) {
         (0, 0, _) => format!("{target}: no problems found"),
         (0, 1, Some(first)) => format!("{target}: works, with a warning: {}", first.cause),

@@ -58,7 +58,10 @@ impl Overlay {
             u64::try_from(self.0.keys().take_while(|made| made.as_path() < key).count()).unwrap_or_default()
         };
         if let Some(Change::File { bytes }) = self.0.get(path) {
-            return Some(State::File(bytes, number(path)));
+            // Names of the same bytes are of one file.
+            let is_it = |change: &Change| matches!(change, Change::File { bytes: own } if Arc::ptr_eq(own, bytes));
+            let first = self.0.values().position(is_it).and_then(|at| u64::try_from(at).ok());
+            return Some(State::File(bytes, first.unwrap_or_default()));
         }
         let gone = path.ancestors().any(|above| self.0.get(above) == Some(&Change::Gone));
         if self.made_below(path).next().is_some() {

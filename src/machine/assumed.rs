@@ -6,25 +6,27 @@
 use super::Machine;
 use super::stand_in::StandIn;
 use super::wheel::needed_symbols;
+use crate::driver::rules::cuda_of_driver;
 use crate::driver::{Assumed, Device};
 use crate::host;
 use crate::inventory::forward_compatibility;
+use crate::tables::{driver_symbol, parse_library_name};
 use once_cell::sync::OnceCell;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-/// The libraries of a driver that CUDA programs need or open, by the names that they do it by.
-const PARTS: [&str; 11] = [
-    "libcuda.so.1",
-    "libcuda.so",
-    "libcudadebugger.so.1",
-    "libnvcuvid.so.1",
-    "libnvidia-encode.so.1",
-    "libnvidia-ml.so.1",
-    "libnvidia-nvvm.so.4",
-    "libnvidia-opencl.so.1",
-    "libnvidia-opticalflow.so.1",
-    "libnvidia-ptxjitcompiler.so.1",
-    "libnvoptix.so.1",
+/// The libraries of a driver that CUDA programs need or open: each soname, and its other names.
+const PARTS: [(&str, &[&str]); 10] = [
+    ("libcuda.so.1", &["libcuda.so"]),
+    ("libcudadebugger.so.1", &[]),
+    ("libnvcuvid.so.1", &["libnvcuvid.so"]),
+    ("libnvidia-encode.so.1", &["libnvidia-encode.so"]),
+    ("libnvidia-ml.so.1", &["libnvidia-ml.so"]),
+    ("libnvidia-nvvm.so.4", &[]),
+    ("libnvidia-opencl.so.1", &[]),
+    ("libnvidia-opticalflow.so.1", &[]),
+    ("libnvidia-ptxjitcompiler.so.1", &[]),
+    ("libnvoptix.so.1", &[]),
 ];
 
 /// The file that names the release of the loaded kernel module.
@@ -54,26 +56,41 @@ impl Machine {
         });
         let gone = gone.map(|path| (path, host::Change::Gone));
         let dir = self.usual_dir();
-        let needed = needed_symbols(self, &PARTS.into_iter().collect());
-        let parts = PARTS.into_iter().map(|name| {
-            let soname = if name == "libcuda.so" { "libcuda.so.1" } else { name };
-            let bytes = StandIn {
+        let needed = needed_symbols(self, &PARTS.into_iter().map(|(soname, _)| soname).collect());
+        // All that the environment needs of it, but what came with a later driver.
+        let cuda = cuda_of_driver(&driver.release);
+        let has = |(symbol, _): &&(Vec<u8>, Option<Vec<u8>>)| {
+            let first = std::str::from_utf8(symbol).ok().and_then(driver_symbol);
+            first.zip(cuda.as_ref()).is_none_or(|(first, cuda)| first <= cuda)
+        };
+        let part = |(soname, names): (&str, &[&str])| {
+            let bytes: Arc<[u8]> = StandIn {
                 machine: self.loader().architecture(),
                 soname: soname.into(),
-                symbols: needed.get(soname).into_iter().flatten().cloned().collect(),
+                symbols: needed.get(soname).into_iter().flatten().filter(has).cloned().collect(),
                 ..StandIn::default()
             }
-            .bytes();
-            (dir.join(name), host::Change::File { bytes: bytes.into() })
-        });
+            .bytes()
+            .into();
+            let file = |name: &&str| (dir.join(name), host::Change::File { bytes: bytes.clone() });
+            [soname].iter().chain(names).map(file).collect::<Vec<_>>()
+        };
+        let parts = PARTS.into_iter().flat_map(part);
         let release = format!("{}\n", driver.release).into_bytes().into();
         let module = [(MODULE.into(), host::Change::File { bytes: release })];
         let host = self.host.with(gone.chain(parts).chain(module));
+        let mut in_force = self.in_force.clone();
+        if let Some(plan) = &mut in_force {
+            let of_driver = |soname: &str| parse_library_name(soname).is_some_and(|name| name.row.is_driver());
+            Arc::make_mut(plan).libraries.retain(|library| !of_driver(&library.soname));
+        }
         Self {
+            in_force,
             devices: driver.answers(devices),
             assumption: Some(Assumption { driver: driver.clone(), dir }),
             is_recorded: false,
             driver: OnceCell::new(),
+            gpu_code: self.gpu_code.clone(),
             ..self.on(host)
         }
     }
@@ -90,6 +107,7 @@ impl Machine {
             inventory: self.inventory.clone(),
             answer: self.answer.clone(),
             driver: OnceCell::new(),
+            gpu_code: self.gpu_code.clone(),
             ..self.on(self.host.clone())
         }
     }

@@ -23,9 +23,10 @@ pub use request::{Answer, Checked, Request, RequestError};
 pub use wheel::Wheel;
 
 use crate::driver::{Devices, Driver};
+use crate::elf::fatbin::FatBinaries;
 use crate::host::Host;
-use crate::inventory::Inventory;
 use crate::inventory::places;
+use crate::inventory::{Depth, Inventory, gpu_code};
 use crate::launch::enable::is_enabled;
 use crate::loader::Loader;
 use crate::loader::Objects;
@@ -34,10 +35,11 @@ use crate::python::TorchBuild;
 use crate::python::{Distribution, Interpreter, distributions};
 use assumed::Assumption;
 use once_cell::sync::OnceCell;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// The environment of a Python: its import paths and packages.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +53,9 @@ pub struct Environment {
     #[doc(hidden)]
     pub installed: Vec<Distribution>,
 }
+
+/// What was read of each file.
+type GpuCode = Arc<Mutex<BTreeMap<PathBuf, Option<FatBinaries>>>>;
 
 /// A machine, examined for one target.
 ///
@@ -74,6 +79,8 @@ pub struct Machine {
     is_recorded: bool,
     /// The driver that it is assumed to have.
     assumption: Option<Assumption>,
+    /// The code in the fat binaries of files that were read.
+    gpu_code: GpuCode,
     loader: OnceCell<Loader>,
     interpreter: OnceCell<Option<Interpreter>>,
     environment: OnceCell<Environment>,
@@ -101,6 +108,7 @@ impl Machine {
             devices: Devices::default(),
             is_recorded: false,
             assumption: None,
+            gpu_code: GpuCode::default(),
             loader: OnceCell::new(),
             interpreter: OnceCell::new(),
             environment: OnceCell::new(),
@@ -195,6 +203,19 @@ impl Machine {
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// The code for GPUs in an object; `None` if it cannot be read. Reads each file once; one that seems to have code for one
+    /// architecture only, the default of the compiler, to its end: cuFFT keeps its code among constants.
+    pub(crate) fn gpu_code(&self, path: &Path) -> Option<FatBinaries> {
+        let mut known = self.gpu_code.lock().ok()?;
+        let read = || {
+            let object = self.objects.open(path).ok()?;
+            let found = gpu_code(&object, Depth::Quick).ok()?;
+            let is_stub = found.ptx.is_empty() && found.cubins.len() == 1;
+            if is_stub { gpu_code(&object, Depth::Full).ok() } else { Some(found) }
+        };
+        known.entry(path.to_owned()).or_insert_with(read).clone()
     }
 
     /// The request.

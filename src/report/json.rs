@@ -5,6 +5,7 @@ use crate::inventory::{Problem, TORN};
 use crate::plan::How;
 use crate::resolve::Resolution;
 use crate::resolve::solve::NoSolution;
+use crate::tables::parse_library_name;
 use crate::target::Requirement;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -177,6 +178,14 @@ impl ResolveReport {
                 .collect();
         }
         report
+    }
+
+    /// The report without the libraries of the driver: those of an assumed one are nowhere.
+    #[must_use]
+    pub fn without_driver(mut self) -> Self {
+        let of_driver = |soname: &str| parse_library_name(soname).is_some_and(|name| name.row.is_driver());
+        self.set.iter_mut().for_each(|set| set.retain(|library| !of_driver(&library.soname)));
+        self
     }
 
     /// The report if no set fits.

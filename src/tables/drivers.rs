@@ -55,6 +55,8 @@ pub struct ComputeRow {
     pub first_driver: Option<u64>,
     /// The last one; `None` where it is still supported.
     pub last_driver: Option<u64>,
+    /// The last cuDNN for it; `None` where it is still supported.
+    pub last_cudnn: Option<Version>,
     /// The kernel modules that drive it.
     pub modules: Modules,
     /// The source.
@@ -88,6 +90,12 @@ impl Modules {
 #[must_use]
 pub fn drivers() -> &'static [DriverRow] {
     &DRIVERS
+}
+
+/// The day that the table of branches was read, `2026-11-22`.
+#[must_use]
+pub fn drivers_read() -> &'static str {
+    table::read_on(DRIVERS_TEXT)
 }
 
 /// The CUDA version that a driver branch reports.
@@ -163,6 +171,7 @@ static COMPUTE: LazyLock<Vec<ComputeRow>> = LazyLock::new(|| {
             last_toolkit: cells.maybe("last_toolkit", Version::parse)?,
             first_driver: cells.maybe("first_driver", |cell| cell.parse().ok())?,
             last_driver: cells.maybe("last_driver", |cell| cell.parse().ok())?,
+            last_cudnn: cells.maybe("last_cudnn", Version::parse)?,
             modules: Modules::parse(cells.text("modules")?)?,
             source: cells.text("source")?,
         })
@@ -188,7 +197,8 @@ mod tests {
         check_ids(COMPAT_TEXT, forward_compat().iter().map(|row| row.source));
         check_sorted(forward_compat().iter().map(|row| &row.cuda));
 
-        let columns = ["sm", "first_toolkit", "last_toolkit", "first_driver", "last_driver", "modules", "source"];
+        let columns =
+            ["sm", "first_toolkit", "last_toolkit", "first_driver", "last_driver", "last_cudnn", "modules", "source"];
         check(COMPUTE_TEXT, &columns, compute_capabilities().len());
         check_ids(COMPUTE_TEXT, compute_capabilities().iter().map(|row| row.source));
         check_sorted(compute_capabilities().iter().map(|row| &row.sm));

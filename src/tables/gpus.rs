@@ -92,6 +92,10 @@ pub enum GpuNameError {
 /// No GPU of the table has the name, or several that differ have it.
 pub fn gpu_named(text: &str) -> Result<(&'static GpuRow, String), GpuNameError> {
     let wanted = words(text);
+    let whole = wanted.strip_prefix(&["nvidia".to_owned()][..]).unwrap_or(&wanted);
+    if let Some(row) = gpus().iter().find(|row| words(row.name) == whole) {
+        return Ok((row, row.name.to_owned()));
+    }
     let id = text.strip_prefix("10de:").or_else(|| text.strip_prefix("0x")).map(str::to_ascii_lowercase);
     if let Some(row) = id.and_then(|id| gpus().iter().find(|row| row.pci.contains(&id.as_str()))) {
         return Ok((row, row.name.to_owned()));
@@ -132,13 +136,13 @@ pub fn gpu_named(text: &str) -> Result<(&'static GpuRow, String), GpuNameError> 
     }
 }
 
-/// The words that all of the names have, as the first has them.
+/// The words that all of the names begin with; the first name if they begin with different ones.
 fn shared(rows: &[(&GpuRow, Vec<String>)]) -> String {
-    let all =
-        |word: &&str| rows.iter().all(|(row, _)| words(row.name).iter().any(|own| own.eq_ignore_ascii_case(word)));
+    let parts = |name: &'static str| name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
     let first = rows.first().map_or("", |(row, _)| row.name);
-    let parts = first.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
-    parts.filter(all).collect::<Vec<_>>().join(" ")
+    let all = |(at, word): &(usize, &str)| rows.iter().all(|(row, _)| parts(row.name).nth(*at) == Some(word));
+    let common: Vec<&str> = parts(first).enumerate().take_while(all).map(|(_, word)| word).collect();
+    if common.is_empty() { first.to_owned() } else { common.join(" ") }
 }
 
 /// The rows that have all of these words, each with its other words but those of product lines.
@@ -224,6 +228,52 @@ mod tests {
     use super::*;
     use crate::tables::table::tests::{check, check_ids};
     use std::collections::BTreeSet;
+
+    #[test]
+    fn names_as_people_write_them() {
+        for (text, name) in [
+            ("5090", "GeForce RTX 5090"),
+            ("RTX5090", "GeForce RTX 5090"),
+            ("NVIDIA GeForce RTX 5090", "GeForce RTX 5090"),
+            ("rtx 4090 laptop", "GeForce RTX 4090 Laptop GPU"),
+            ("gtx1080ti", "GeForce GTX 1080 Ti"),
+            ("1080 ti", "GeForce GTX 1080 Ti"),
+            ("h100 pcie", "H100 PCIe"),
+            ("H100", "H100"),
+            ("A100", "A100"),
+            ("a100 80gb", "A100"),
+            ("V100", "Tesla V100"),
+            ("T4", "Tesla T4"),
+            ("Tesla H100", "H100"),
+            ("A6000", "RTX A6000"),
+            ("L4", "L4"),
+            ("RTX 6000 Ada", "RTX 6000 Ada Generation"),
+            ("RTX PRO 6000", "RTX PRO 6000 Blackwell"),
+            ("10de:2330", "H100 80GB HBM3"),
+            ("0x1eb8", "Tesla T4"),
+        ] {
+            assert_eq!(gpu_named(text).map(|(_, name)| name).as_deref(), Ok(name), "{text}");
+        }
+        // Turing and Ada; Maxwell and Pascal.
+        for text in ["RTX 6000", "Titan X", "RTX 4000"] {
+            assert!(matches!(gpu_named(text), Err(GpuNameError::Ambiguous { .. })), "{text}: {:?}", gpu_named(text));
+        }
+        for (text, near) in [("H1000", "H100"), ("RTX 5095", "GeForce RTX 5090"), ("GTX 1O80", "GeForce GTX 1080")] {
+            let Err(GpuNameError::Unknown { near: found, .. }) = gpu_named(text) else { panic!("{text}") };
+            assert!(found.contains(&near), "{text}: {found:?}");
+        }
+        for text in ["", "NVIDIA", "RTX", "GeForce", "zzzzzz"] {
+            assert!(matches!(gpu_named(text), Err(GpuNameError::Unknown { .. })), "{text}");
+        }
+    }
+
+    /// Each row is found by its own name.
+    #[test]
+    fn names_are_found() {
+        for row in gpus() {
+            assert_eq!(gpu_named(row.name).map(|(_, name)| name).as_deref(), Ok(row.name));
+        }
+    }
 
     #[test]
     fn table_is_whole() {

@@ -17,6 +17,7 @@
 mod causes;
 mod cudnn;
 mod dlopens;
+mod driver_symbols;
 mod drivers;
 mod families;
 mod findings;
@@ -39,8 +40,10 @@ mod version;
 pub use causes::{brings, tests_of};
 pub use cudnn::{CudnnRow, cudnn_release, cudnn_releases};
 pub use dlopens::{DlopenRow, dlopens, dlopens_of};
+pub use driver_symbols::driver_symbol;
 pub use drivers::{
-    CompatRow, ComputeRow, DriverRow, Modules, compute_capabilities, driver_cuda, driver_floor, drivers, forward_compat,
+    CompatRow, ComputeRow, DriverRow, Modules, compute_capabilities, driver_cuda, driver_floor, drivers, drivers_read,
+    forward_compat,
 };
 pub use families::{FamilyRow, cuda_major_of_wheel, families, family_of_stem, group_members};
 pub use findings::{FindingRow, Group, Phase, RemedyRow, Severity, finding_row, finding_rows};
@@ -54,7 +57,7 @@ pub use probes::{Call, ProbeRow, probes, probes_of};
 pub use range::VersionRange;
 pub use requires::required_by;
 pub use toolkits::{SonameRow, ToolkitRow, sonames, sonames_of, toolkit, toolkit_of, toolkits};
-pub use torch::{Supply, TorchRow, torch_build, torch_builds};
+pub use torch::{Supply, TorchRow, torch_build, torch_builds, torch_builds_read};
 pub use torchvision::{TorchvisionRow, torchvision_for, torchvisions};
 pub use variables::{HOST_PREFIX, VariableRow, variable, variables};
 pub use version::Version;

@@ -41,6 +41,13 @@ pub(super) fn yes_no(cell: &str) -> Option<bool> {
     }
 }
 
+/// The day a table was read, by its first comment: `Read 2026-11-22.`
+pub(super) fn read_on(text: &'static str) -> &'static str {
+    let head = text.lines().take_while(|line| line.starts_with('#'));
+    let day = head.filter_map(|line| line.split_once("Read ")).find_map(|(_, rest)| rest.get(..10));
+    day.unwrap_or("an unknown day")
+}
+
 /// Reads a table.
 pub(super) fn read<R>(text: &'static str, row: impl Fn(&Cells<'_>) -> Option<R>) -> Vec<R> {
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));

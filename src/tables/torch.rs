@@ -33,6 +33,8 @@ pub struct TorchRow {
     pub supply: BTreeMap<&'static str, Supply>,
     /// `Requires-Python` of the release.
     pub python: Option<&'static str>,
+    /// The lowest and the highest `CPython` that the release has a wheel for.
+    pub cpython: (Version, Version),
     /// The compute capabilities with native code.
     pub sm: Vec<&'static str>,
     /// The source.
@@ -68,6 +70,12 @@ pub fn torch_builds() -> &'static [TorchRow] {
     &TABLE
 }
 
+/// The day that the table was read, `2026-11-22`.
+#[must_use]
+pub fn torch_builds_read() -> &'static str {
+    table::read_on(TEXT)
+}
+
 /// The build of a release, `2.5.1` or `2.5.1+cu124`.
 ///
 /// A shortened release is padded with zeros: `2.5` is 2.5.0. Without a CUDA tag in `cuda` or in the version, the build
@@ -84,6 +92,11 @@ pub fn torch_build(version: &str, cuda: Option<&str>) -> Option<&'static TorchRo
     };
     let release = Version::parse(release)?;
     torch_builds().iter().find(|row| row.version == release && cuda.map_or(row.default, |cuda| cuda == row.cuda))
+}
+
+fn pair(texts: &[&str]) -> Option<(Version, Version)> {
+    let [low, high] = texts else { return None };
+    Some((Version::parse(low)?, Version::parse(high)?))
 }
 
 fn pin(text: &'static str) -> Option<(&'static str, VersionRange)> {
@@ -120,6 +133,7 @@ static TABLE: LazyLock<Vec<TorchRow>> = LazyLock::new(|| {
             pins: cells.list("pins", ';').into_iter().map(pin).collect::<Option<_>>()?,
             supply: cells.list("supply", ';').into_iter().map(supply).collect::<Option<_>>()?,
             python: cells.text("python"),
+            cpython: pair(&cells.list("cpython", ' '))?,
             sm: cells.list("sm", ' '),
             source: cells.text("source")?,
         })
@@ -146,6 +160,7 @@ mod tests {
             "pins",
             "supply",
             "python",
+            "cpython",
             "sm",
             "source",
         ];

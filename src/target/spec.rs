@@ -1,4 +1,4 @@
-//! A torch version as a user writes it: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, `auto`.
+//! A torch version as a user writes it: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, `latest`, `auto`.
 
 use super::{Kind, Requirement};
 use crate::python::TorchBuild;
@@ -11,7 +11,7 @@ use std::str::FromStr;
 #[non_exhaustive]
 pub enum SpecError {
     /// It cannot be parsed.
-    #[error("invalid torch version `{0}`: expected `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`")]
+    #[error("invalid torch version `{0}`: expected `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, `latest` or `auto`")]
     Malformed(String),
     /// No known release fits.
     #[error("no known torch release matches `{0}`")]
@@ -24,6 +24,8 @@ pub struct Spec {
     text: String,
     bound: Option<(Bound, Version)>,
     tag: Option<String>,
+    /// The newest release of the tables.
+    latest: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,10 @@ impl FromStr for Spec {
         let malformed = || SpecError::Malformed(text.to_owned());
         let mut spec = Self { text: text.to_owned(), ..Self::default() };
         if text == "auto" {
+            return Ok(spec);
+        }
+        if text == "latest" {
+            spec.latest = true;
             return Ok(spec);
         }
         let (version, tag) = match text.split_once('+') {
@@ -94,7 +100,14 @@ impl Spec {
     /// Whether it is `auto`.
     #[must_use]
     pub fn is_auto(&self) -> bool {
-        self.bound.is_none() && self.tag.is_none()
+        self.bound.is_none() && self.tag.is_none() && !self.latest
+    }
+
+    /// Whether it is `latest`.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn is_latest(&self) -> bool {
+        self.latest
     }
 
     /// Whether a torch version with its CUDA tag fits.
@@ -110,7 +123,8 @@ impl Spec {
             Bound::AtMost => found <= *required,
             Bound::Below => found < *required,
         });
-        fits && self.tag.as_deref().is_none_or(|required| tag == Some(required))
+        let newest = || torch_builds().iter().map(|row| &row.version).max().is_some_and(|newest| found == *newest);
+        (!self.latest || newest()) && fits && self.tag.as_deref().is_none_or(|required| tag == Some(required))
     }
 
     /// Whether an installed build fits.

@@ -22,6 +22,7 @@ fn matrix_of_drivers_and_gpus() {
     assert_eq!(runs(&table), [No, No, No, Conditions, No, Conditions, Yes, Yes, Yes], "{table:#?}");
     let says: Vec<&str> = table.cells.iter().map(|cell| cell.says.as_str()).collect();
     assert_eq!(says[0], "driver 470 does not support NVIDIA H100: the first branch that does is 520");
+    assert_eq!(table.cells[4].findings[0].id, "gpu-unsupported");
     assert_eq!(says[2], "torch 2.8.0+cu128 requires driver 525 or newer; assumed: 470");
     assert!(says[4].contains("first branch that does is 570"), "{}", says[4]);
     assert_eq!(
@@ -61,4 +62,31 @@ fn matrix_of_kernel_modules() {
     use Runs::{Conditions, No, Yes};
     assert_eq!(runs(&table), [Conditions, Yes, Yes, Yes, No, Yes], "{table:#?}");
     assert_eq!(table.cells[0].findings[0].id, "kernel-module-flavour");
+}
+
+#[test]
+fn matrix_is_as_published() {
+    let mut wrong = Vec::new();
+    let rows = include_str!("published.tsv").lines().filter(|line| !line.starts_with('#')).skip(1);
+    let rows: Vec<Vec<&str>> = rows.map(|line| line.split('\t').collect()).collect();
+    assert!(rows.len() >= 20, "{}", rows.len());
+    for row in rows {
+        let [torch, driver, gpu, answer, id, source] = row[..] else { panic!("{row:?}") };
+        assert!(source.starts_with("https://"), "{source}");
+        let cuda = cudashim::internal::tables::torch_build(torch, None).unwrap().cuda_version.to_string();
+        let table = judged(&Machine::new().torch(torch, &cuda), &[driver], &[gpu]);
+        let cell = &table.cells[0];
+        let found = match cell.runs {
+            Runs::Yes => "yes",
+            Runs::Conditions => "conditions",
+            _ => "no",
+        };
+        let first = cell.findings.first().map_or("-", |finding| finding.id);
+        if (found, first) != (answer, id) {
+            wrong.push(format!(
+                "{torch} on {driver} with {gpu}: {found} [{first}], published: {answer} [{id}] ({source})"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

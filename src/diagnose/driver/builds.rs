@@ -1,6 +1,8 @@
 //! Whether the installed packages run on this driver and its devices.
 
 use super::super::frameworks::cuda_major;
+use super::super::matrix::Assumptions;
+use super::super::newest::{Wanted, newest_torch, preferred};
 use super::super::{Case, Finding, Remedy};
 use crate::driver::rules::{self, Code, Verdict};
 use crate::driver::{Device, compat_serves};
@@ -32,7 +34,10 @@ pub(in crate::diagnose) fn fits(case: &Case<'_>) -> String {
     let driver = case.driver.driver_version().map_or_else(String::new, |driver| format!(" {driver}"));
     let own = case.driver.driver_cuda().map_or_else(String::new, |cuda| format!(" (CUDA {cuda})"));
     let Some((torch, cuda)) = case.torch.and_then(|torch| Some((torch, torch.cuda.as_deref()?))) else {
-        return format!("nothing here requires a newer driver than{driver}{own}");
+        return match of_set(case) {
+            Some((cuda, _)) => format!("this environment needs CUDA {cuda}, which driver{driver}{own} supports"),
+            None => "nothing here needs CUDA".to_owned(),
+        };
     };
     let on_device = case.driver.devices().first().map_or_else(String::new, |device| {
         let compute = device.compute.map(|compute| format!(" ({compute})")).unwrap_or_default();
@@ -41,8 +46,8 @@ pub(in crate::diagnose) fn fits(case: &Case<'_>) -> String {
     format!("torch {} needs CUDA {cuda}, which driver{driver}{own} supports{on_device}", torch.version)
 }
 
-/// The CUDA requirement of an environment without torch, if it is of one CUDA major.
-fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
+/// The CUDA that the libraries of the environment are of, if it is one major, and one of them.
+fn of_set(case: &Case<'_>) -> Option<(Version, String)> {
     let resolution = case.answer.as_ref().ok()?.resolution.as_ref()?;
     let of_cuda = |name: &String| Some((cuda_major(&BTreeSet::from([name.clone()]))?, name.clone()));
     let mut names: BTreeMap<u64, String> = resolution.set.iter().filter_map(|choice| of_cuda(&choice.soname)).collect();
@@ -50,10 +55,34 @@ fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
         names.extend(resolution.unserved.iter().filter_map(|(soname, _)| of_cuda(soname)));
     }
     let (major, name) = names.first_key_value().filter(|_| names.len() == 1)?;
-    let cuda = Version::parse(&major.to_string())?;
-    let Verdict::NeedsDriver { floor: Some(floor) } = rules::on_driver_with(&cuda, driver, case.driver.found_libcuda())
-    else {
-        return None;
+    // The runtime names the minor.
+    let runtime = resolution.set.iter().find(|choice| choice.soname.starts_with("libcudart."));
+    let library = runtime.and_then(|choice| case.inventory.libraries.iter().find(|it| it.path == choice.path));
+    let minor = library.and_then(|library| library.cuda).filter(|cuda| u64::from(cuda.0) == *major);
+    let minor = minor.and_then(|(_, minor)| minor);
+    let text = minor.map_or_else(|| major.to_string(), |minor| format!("{major}.{minor}"));
+    Some((Version::parse(&text)?, name.clone()))
+}
+
+/// The CUDA of torch, else that of the environment's libraries.
+pub(super) fn cuda(case: &Case<'_>) -> Option<Version> {
+    let torch = case.torch.and_then(|torch| Version::parse(torch.cuda.as_deref()?));
+    torch.or_else(|| of_set(case).map(|(cuda, _)| cuda))
+}
+
+/// Whether the CUDA of an environment without torch runs on the driver.
+fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
+    let (cuda, name) = of_set(case)?;
+    let major = cuda.major();
+    let floor = match rules::on_driver_with(&cuda, driver, case.driver.found_libcuda()) {
+        Verdict::NeedsDriver { floor: Some(floor) } => floor,
+        Verdict::RunsByMinorCompat { driver: can } => {
+            let found = case.finding("driver-by-minor-compatibility")?.because(format!(
+                "CUDA {cuda} of this environment runs by minor-version compatibility: the driver {driver} is for CUDA {can}"
+            ));
+            return Some(minor_rule(found, major, &can));
+        }
+        _ => return None,
     };
     let found = case
         .finding("driver-too-old")?
@@ -69,6 +98,11 @@ fn others_on_driver(case: &Case<'_>, driver: &Version) -> Option<Finding> {
         own.map(|own| Remedy::action(format!("install a CUDA {} build of the package that needs it", own.major())));
     let newer = Remedy::action(format!("install driver {floor} or newer"));
     Some(found.healed_by([newer].into_iter().chain(build)))
+}
+
+/// What minor-version compatibility leaves out.
+fn minor_rule(found: Finding, major: u64, can: &Version) -> Finding {
+    found.seen("rule", format!("all of CUDA {major} runs, but for PTX of a later release than {can}"))
 }
 
 fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Version) -> Option<Finding> {
@@ -93,13 +127,12 @@ fn on_driver(case: &Case<'_>, torch: &TorchBuild, cuda: &Version, driver: &Versi
             };
             Some(found.healed_by(newer_or_other(case, torch, cuda, driver, floor.as_ref())))
         }
-        Verdict::RunsByMinorCompat { driver: can } => Some(
-            case.finding("driver-by-minor-compatibility")?
-                .because(format!(
-                    "torch {name} runs by minor-version compatibility: the driver {driver} is for CUDA {can}"
-                ))
-                .seen("rule", format!("all of CUDA {} runs, but for PTX of a later release than {can}", cuda.major())),
-        ),
+        Verdict::RunsByMinorCompat { driver: can } => {
+            let found = case.finding("driver-by-minor-compatibility")?.because(format!(
+                "torch {name} runs by minor-version compatibility: the driver {driver} is for CUDA {can}"
+            ));
+            Some(minor_rule(found, cuda.major(), &can))
+        }
         Verdict::ViaCompat { path } => Some(
             case.finding("driver-by-minor-compatibility")?
                 .because(format!(
@@ -126,7 +159,7 @@ fn newer_or_other(
         Some(floor) => Remedy::action(format!("install driver {floor} or newer")),
         None => Remedy::action("install a newer driver"),
     }];
-    if let Some(row) = other_build(torch, driver) {
+    if let Some(row) = other_build(case, torch, driver) {
         let (version, tag) = (&row.version, row.cuda);
         let program =
             case.interpreter.map_or_else(|| "python".to_owned(), |python| python.program.display().to_string());
@@ -146,15 +179,14 @@ fn newer_or_other(
     remedies
 }
 
-/// The build of the same torch, else of the newest, for the latest CUDA release that a driver runs.
-fn other_build(torch: &TorchBuild, driver: &Version) -> Option<&'static TorchRow> {
+/// The build of the same torch, else the newest, that this driver and its devices run.
+fn other_build(case: &Case<'_>, torch: &TorchBuild, driver: &Version) -> Option<&'static TorchRow> {
     let release = Version::parse(torch.version.split('+').next()?)?;
-    let runs = |row: &&TorchRow| {
-        matches!(rules::on_driver(&row.cuda_version, driver), Verdict::Runs | Verdict::RunsByMinorCompat { .. })
-    };
-    let same = tables::torch_builds().iter().filter(|row| row.version == release).filter(runs);
-    let newest = || tables::torch_builds().iter().filter(runs).max_by_key(|row| (&row.version, &row.cuda_version));
-    same.max_by_key(|row| &row.cuda_version).or_else(newest)
+    let here = Assumptions::of(driver, case.driver.devices());
+    let python = case.interpreter.and_then(|python| Version::parse(&python.version));
+    let wanted = Wanted { assumptions: &here, python: python.as_ref() };
+    let same = tables::torch_builds().iter().filter(|row| row.version == release);
+    preferred(same, &wanted).or_else(|| preferred(tables::torch_builds().iter(), &wanted)).map(|(row, _)| row)
 }
 
 /// The device code in torch, compared with each device.
@@ -186,16 +218,13 @@ fn on_device(case: &Case<'_>, torch: &TorchBuild, code: &Code, device: &Device, 
             let found = case
                 .finding("no-code-for-device")?
                 .because(format!("torch {version} has no code for {name} ({compute}): no kernel image is available"));
-            let sm = compute.to_string();
-            let carries = |row: &&TorchRow| {
-                row.default
-                    && Code::of_row(row)
-                        .is_some_and(|code| rules::on_device(&code, compute, None, None) == Verdict::Runs)
-            };
-            let row = tables::torch_builds().iter().rfind(carries);
+            let here =
+                case.driver.driver_version().map(|driver| Assumptions::of(&driver, std::slice::from_ref(device)));
+            let python = case.interpreter.and_then(|python| Version::parse(&python.version));
+            let row = here.and_then(|here| newest_torch(&Wanted { assumptions: &here, python: python.as_ref() }).ok());
             let remedy = match row {
-                Some(row) => Remedy::command(format!("pip install torch=={}", row.version)),
-                None => Remedy::action(format!("install a torch with code for compute capability {sm}")),
+                Some(row) => Remedy::command(row.pip),
+                None => Remedy::action(format!("install a torch with code for compute capability {compute}")),
             };
             Some(seen(found).healed_by([remedy]))
         }
