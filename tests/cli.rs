@@ -15,9 +15,11 @@ mod judged;
 mod manners;
 mod native;
 mod preloads;
+mod prewarm;
 mod proof;
 mod refusals;
 mod run;
+mod stage;
 mod torn;
 mod variables;
 

@@ -1,6 +1,7 @@
 //! The ELF reader on objects made by the compiler.
 #![allow(clippy::unwrap_used)] // A test that cannot go on says why by failing.
 
+mod at_start;
 mod damage;
 mod inside;
 mod loader;

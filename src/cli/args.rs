@@ -3,6 +3,7 @@
 use super::assume::AssumeArgs;
 use super::enable_args::{DisableArgs, EnableArgs};
 use super::format::{self, Format, one_of};
+pub(super) use super::shared_args::{ChoiceArgs, WhoArgs};
 use super::stage_args::StageArgs;
 use crate::target::Spec;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -147,41 +148,6 @@ pub(super) enum Command {
         /// For this shell
         shell: clap_complete::Shell,
     },
-}
-
-/// Who loads the libraries.
-#[derive(Debug, Clone, Args)]
-pub(super) struct WhoArgs {
-    /// The torch: `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, or `auto` for the installed one
-    #[arg(long, value_name = "SPEC", default_value = "auto")]
-    pub(super) torch: Spec,
-
-    /// The Python: an interpreter, a name on PATH, an environment's directory, or a project with `.venv`
-    #[arg(long, value_name = "PY")]
-    pub(super) python: Option<PathBuf>,
-}
-
-/// Who loads the libraries, and what must hold for their choice.
-#[derive(Debug, Clone, Args)]
-pub(super) struct ChoiceArgs {
-    #[command(flatten)]
-    pub(super) who: WhoArgs,
-
-    /// The target, instead of torch: a program or library
-    #[arg(long = "for", value_name = "PATH")]
-    pub(super) files: Vec<PathBuf>,
-
-    /// An additional directory to search: of libraries, a site-packages, a venv, a toolkit
-    #[arg(long = "place", value_name = "DIR")]
-    pub(super) places: Vec<PathBuf>,
-
-    /// Use this copy of a library, or fail
-    #[arg(long = "use", value_name = "SONAME=PATH", value_parser = parse_use)]
-    pub(super) fixed: Vec<(String, PathBuf)>,
-
-    /// Do not use this file, or any in this directory
-    #[arg(long = "forbid", value_name = "PATH")]
-    pub(super) forbidden: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -558,13 +524,6 @@ pub(super) struct TraceArgs {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub(super) command: Vec<OsString>,
-}
-
-fn parse_use(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((soname, path)) if !soname.is_empty() && !path.is_empty() => Ok((soname.to_owned(), PathBuf::from(path))),
-        _ => Err("write SONAME=PATH, such as libnvrtc.so.12=/opt/x/libnvrtc.so.12".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::answer::answer;
 use super::args::{EnvArgs, Shell};
 use super::context::Context;
 use super::failure::Result;
-use super::{output, run};
+use super::{given, output, run};
 use crate::host::Host;
 use crate::launch::{ChildEnvironment, Door, Target};
 use crate::loader::Objects;
@@ -20,7 +20,7 @@ pub(super) fn env(context: &Context, args: &EnvArgs) -> Result<ExitCode> {
     } else {
         let request = context.request(&args.choice, args.target.as_deref(), &[])?;
         // Without a plan, each process that the shell starts requests its own.
-        let given = run::given(context, answer(context, &request)?, true, args.force)?;
+        let given = given::given(context, answer(context, &request)?, true, args.force)?;
         run::environment(host, given.as_ref(), &context.shim()?, door(host, &request.files))
     };
     let mut lines = Vec::new();

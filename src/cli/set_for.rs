@@ -8,7 +8,7 @@ use super::answer::answer as answered;
 use super::args::Color;
 use super::context::Context;
 use super::failure::{Failure, Result, bail};
-use super::{ahead, output, run};
+use super::{ahead, given, output, run};
 use crate::check::consumers_of;
 use crate::host::Host;
 use crate::launch::Door;
@@ -66,7 +66,7 @@ fn answer(question: &[OsString]) -> Result<Vec<OsString>> {
     }
     if let Some(left) = found.left {
         fields.extend(["restart".into(), sanitized(&left).into()]);
-        let given = run::given(context, answer, false, true)?;
+        let given = given::given(context, answer, false, true)?;
         let child = run::environment(host, given.as_ref(), &context.shim()?, Door::Preload);
         for (name, value) in child.variables() {
             if let Some(value) = value {

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::failure::{Context as _, Result, bail};
 use super::format::Format;
 use super::stage_args::StageArgs;
-use super::{output, run};
+use super::{given, output};
 use crate::launch::stage::{Order, Stages, VARIABLE};
 use crate::machine::Handed;
 use crate::plan::Plan;
@@ -39,7 +39,7 @@ pub(super) fn stage(context: &Context, args: &StageArgs) -> Result<ExitCode> {
 /// The image of the set, as `run` would hand it out.
 fn image(context: &Context, args: &StageArgs) -> Result<PathBuf> {
     if let Some(path) = &args.plan {
-        return run::image_of(context, path, &args.choice.places, args.force);
+        return given::image_of(context, path, &args.choice.places, args.force);
     }
     let request = context.request(&args.choice, args.target.as_deref(), &[])?;
     let answered = answer(context, &request)?;

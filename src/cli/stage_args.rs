@@ -1,7 +1,7 @@
 //! What the user types after `stage`. Types only.
 
-use super::args::ChoiceArgs;
 use super::format::{self, Format, one_of};
+use super::shared_args::ChoiceArgs;
 use clap::Args;
 use std::path::PathBuf;
 

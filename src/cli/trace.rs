@@ -7,7 +7,7 @@ use super::args::TraceArgs;
 use super::context::{Context, kept_file};
 use super::failure::{Context as _, Result, bail};
 use super::format::Format;
-use super::{output, run};
+use super::{given, output, run};
 use crate::check::trace::{Trace, judge};
 use crate::host::atomic_write;
 use crate::launch::{ChildEnvironment, Door, Target};
@@ -34,7 +34,7 @@ pub(super) fn trace(context: &Context, args: &TraceArgs) -> Result<ExitCode> {
     }
     let tracer = context.tracer()?;
     if let Some(path) = &args.plan {
-        let (given, _) = run::given_plan(context, path, read.as_ref(), &[], true)?;
+        let (given, _) = given::given_plan(context, path, read.as_ref(), &[], true)?;
         run::set(&mut command, &run::environment(host, Some(&given), &tracer, Door::Audit));
         command.env("CUDASHIM_TRACE_ACTS", "1");
     } else {

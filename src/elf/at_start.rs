@@ -55,8 +55,9 @@ pub fn at_start(read: &mut dyn FnMut(u64, usize) -> Option<Vec<u8>>) -> Option<A
     if count == 0 || count > SECTIONS_LIMIT {
         return None;
     }
-    let table = read(header.e_shoff, count.checked_mul(SectionHeader::size(CTX))?)?;
-    let headers = SectionHeader::parse(&table, 0, count, CTX).ok()?;
+    // With a byte before it: goblin takes a table at 0 for none.
+    let table = read(header.e_shoff.checked_sub(1)?, count.checked_mul(SectionHeader::size(CTX))?.checked_add(1)?)?;
+    let headers = SectionHeader::parse(&table, 1, count, CTX).ok()?;
     let names = headers.get(usize::from(header.e_shstrndx))?;
     let names = read(names.sh_offset, usize::try_from(names.sh_size).ok().filter(|size| *size <= 1 << 20)?)?;
     let parts: Vec<Part> = headers

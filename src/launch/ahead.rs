@@ -7,6 +7,7 @@ use crate::elf::{AtStart, Ranges, at_start};
 use crate::host::Host;
 use crate::plan::{How, Plan, PlanLibrary};
 use crate::python::{distributions, normalized};
+use rustix::fs::{Advice, fadvise};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
@@ -109,6 +110,8 @@ impl Reader<'_> {
         which: fn(&AtStart) -> &Ranges,
     ) -> Option<()> {
         let file = File::open(path?).ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
+        // The kernel then reads ahead in larger pieces.
+        let _ = fadvise(&file, 0, None, Advice::Sequential);
         let known = found?.lock().ok()?.clone();
         let parts = match known {
             Some(parts) => parts,

@@ -47,9 +47,9 @@ pub(super) fn files(objects: &Objects, plan: &Plan) -> Vec<Original> {
         objects.open(path).is_ok_and(|object| object.facts.needed.iter().any(|name| sonames.contains(name.as_bytes())))
     };
     for path in &plan.objects {
-        let is_library = plan.libraries.iter().any(|library| library.path == *path);
-        if !is_library && needs_one(path) {
-            found.insert(path, name_for(plan, path));
+        if !found.contains_key(path.as_path()) && needs_one(path) {
+            let is_library = plan.libraries.iter().any(|library| library.path == *path);
+            found.insert(path, if is_library { None } else { name_for(plan, path) });
         }
     }
     let stat = |(path, name): (&Path, Option<String>)| {

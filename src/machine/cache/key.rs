@@ -63,7 +63,8 @@ impl Key {
         });
         for path in programs.chain(more).chain(["/usr".into()]) {
             let device = std::fs::metadata(&path).map(|meta| meta.dev()).unwrap_or_default();
-            self.add("device", OsStr::new(&device.to_string()));
+            let key: &mut Self = self;
+            key.add("device", OsStr::new(&device.to_string()));
         }
     }
 
