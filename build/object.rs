@@ -1,7 +1,7 @@
 //! How the preload object is compiled and linked, for each machine that it knows.
 //!
 //! Of the object, the machine's arguments, the directory with the headers that `build.rs` makes and the sources' directory,
-//! gives the compiler's arguments for each part and for the whole. The test that builds it for another machine uses the same.
+//! gives the compiler's arguments. The test that builds it for another machine uses the same.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -19,10 +19,7 @@ pub(crate) fn of_machine(arch: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// The source whose exports are another's in the tracer.
-const AUDIT: &str = "audit.c";
-
-const COMPILE: [&str; 17] = [
+const COMPILE: [&str; 18] = [
     "-D_GNU_SOURCE",
     "-fPIC",
     "-ffreestanding",
@@ -33,6 +30,8 @@ const COMPILE: [&str; 17] = [
     "-Wextra",
     // What the loader calls has the arguments that it has.
     "-Wno-unused-parameter",
+    // The tracer includes files of which it uses a part.
+    "-Wno-unused-function",
     "-Wconversion",
     "-Werror",
     // The host's threads may have small stacks, and one dlopen goes through several frames.
@@ -68,65 +67,43 @@ const LINK: [&str; 12] = [
 
 const BOTH: [&str; 2] = ["-fno-lto", "-fno-sanitize=all"];
 
-/// What stands in production processes: all of `cshim`.
+/// What stands in production processes.
 pub(crate) const SHIM: Object = Object {
-    only: &[],
-    defines: &[],
+    source: "shim.c",
     exports: &["cudashim_abi", "dlopen", "la_objopen", "la_objsearch", "la_version"],
     soname: "libcudashim.so",
 };
 
 /// What `cudashim trace` maps: the tracer, and behind it the audit door, whose own names it takes.
 pub(crate) const TRACE: Object = Object {
-    only: &["ask", "audit", "gate", "identity", "image", "log", "names", "plan", "said", "sys", "text", "trace/trace"],
-    defines: &["-Dla_version=audit_version", "-Dla_objsearch=audit_objsearch", "-Dla_objopen=audit_objopen"],
+    source: "trace/trace.c",
     exports: &["la_activity", "la_objclose", "la_objopen", "la_objsearch", "la_preinit", "la_version"],
     soname: "libcudashim-trace.so",
 };
 
 /// One of the objects that are made of the sources.
 pub(crate) struct Object {
-    /// The sources without their ends; none: all of them.
-    only: &'static [&'static str],
-    /// What `audit.c` is compiled with.
-    defines: &'static [&'static str],
+    /// The source that includes all the others that it is made of.
+    source: &'static str,
     /// All that can be seen from outside.
     exports: &'static [&'static str],
     pub(crate) soname: &'static str,
 }
 
-/// The arguments of each run of the compiler: one for a source, then the one that links `file`. They stand last, so that
-/// they win over CFLAGS. The sources are in a fixed order: the same sources give the same object.
+/// The arguments of the two runs of the compiler: one for the source, one that links `file`. They stand last, so that they win
+/// over CFLAGS.
 pub(crate) fn runs(
     object: &Object,
     machine: &[&str],
     headers: &Path,
     cshim: &Path,
     file: &Path,
-) -> io::Result<Vec<Vec<PathBuf>>> {
-    let mut sources: Vec<PathBuf> = object.only.iter().map(|name| cshim.join(format!("{name}.c"))).collect();
-    for entry in if sources.is_empty() { Some(fs::read_dir(cshim)?) } else { None }.into_iter().flatten() {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "c") {
-            sources.push(path);
-        }
-    }
-    sources.sort();
+) -> io::Result<[Vec<PathBuf>; 2]> {
     let words = |words: &[&str]| words.iter().chain(&BOTH).chain(machine).map(PathBuf::from).collect::<Vec<_>>();
-    let mut runs = Vec::new();
-    let mut parts = Vec::new();
-    for source in sources {
-        let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let part = file.with_file_name(format!("{}-{name}.o", object.soname));
-        let mut run = words(&COMPILE);
-        if name == AUDIT {
-            run.extend(object.defines.iter().map(PathBuf::from));
-        }
-        run.extend(["-I".into(), headers.to_owned(), source, "-o".into(), part.clone()]);
-        runs.push(run);
-        parts.push(part);
-    }
-    let mut link = parts;
+    let part = file.with_file_name(format!("{}.o", object.soname));
+    let mut compile = words(&COMPILE);
+    compile.extend(["-I".into(), headers.to_owned(), cshim.join(object.source), "-o".into(), part.clone()]);
+    let mut link = vec![part];
     link.extend(words(&LINK));
     link.push(format!("-Wl,-soname,{}", object.soname).into());
     // Without a version node, so that dlopen answers to any version asked for.
@@ -134,6 +111,5 @@ pub(crate) fn runs(
     fs::write(&script, format!("{{ global: {}; local: *; }};\n", object.exports.join("; ")))?;
     link.push(format!("-Wl,--version-script={}", script.display()).into());
     link.extend(["-o".into(), file.to_owned()]);
-    runs.push(link);
-    Ok(runs)
+    Ok([compile, link])
 }

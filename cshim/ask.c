@@ -8,37 +8,13 @@
  *
  * Called by plan.c alone, inside the gate.
  */
-#include "shim.h"
-
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
 /* How long the binary has, also by its own count (src/cli/plan_for.rs); what the child says where there is none to run. */
+
 enum { SECONDS = 2, NOT_STARTED = 127 };
-
-/* The installer writes the binary's path after the magic (src/launch/shim.rs); all NUL means: never ask. */
-static const struct {
-	char magic[32];
-	char path[4096];
-} binary __attribute__((used, aligned(16))) = {"cudashim: the binary's path -> ", ""};
-
-/* Empty until the installer has written one. */
-static const char *binary_path(void)
-{
-	const char *path = binary.path;
-
-	/* The compiler must not reason from the zeros that it sees. */
-	__asm__("" : "+r"(path));
-	return path;
-}
-
-/* Called where a question would be next: without a binary nobody is asked, ever. */
-bool ask_can(void)
-{
-	return binary_path()[0] != '\0';
-}
 
 /* --- the two children --- */
 
@@ -47,6 +23,15 @@ static __attribute__((noreturn)) void leave(int status)
 {
 	for (;;)
 		(void)SYS(SYS_exit_group, status);
+}
+
+/* In both: SIGALRM is at its default, and ends what takes too long, whatever became of who asked. The timer outlives execve,
+ * not clone. */
+static void set_timer(void)
+{
+	const int64_t timer[4] = {0, 0, SECONDS, 0};
+
+	(void)SYS(SYS_setitimer, ITIMER_REAL, timer, NULL);
 }
 
 /* In the supervisor, which comes with all of them blocked: nothing of the host's signals. The kernel refuses to touch SIGKILL
@@ -79,64 +64,44 @@ static bool reset_descriptors(int out)
 	return true;
 }
 
-/* In the child of the supervisor. The timer outlives execve, and SIGALRM is at its default: it ends what takes too long,
- * whatever became of who asked. */
-static __attribute__((noreturn)) void become_binary(const char *const *words)
+/* Until that child has ended, by its own timer at the latest; its status, or -1. */
+static int wait_for(long child)
 {
-	const int64_t timer[4] = {0, 0, SECONDS, 0};
+	int status = -1;
+	long got;
 
-	(void)SYS(SYS_setitimer, ITIMER_REAL, timer, NULL);
-	(void)SYS(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
-	(void)SYS(SYS_execve, binary_path(), words, identity.variables);
-	leave(NOT_STARTED);
+	do
+		got = SYS(SYS_wait4, child, &status, __WALL, NULL);
+	while (got == -EINTR);
+	return got == child ? status : -1;
 }
 
 /* All that the supervisor does. Of the host it has the memory and one thread, whatever the others held then: so it calls
- * nothing of the host's libraries, and the two lists were made before. */
+ * nothing of the host's libraries, and the two lists were made before. It ends as the binary did; no shell is between them
+ * that could use that number for something else. */
 static __attribute__((noreturn)) void supervise(int out, const char *const *words)
 {
-	int status = -1;
-	long child, got;
+	int status;
+	long child;
 
 	reset_signals();
+	set_timer();
 	if (!reset_descriptors(out))
 		leave(1);
 	child = SYS(SYS_clone, SIGCHLD);
-	if (child == 0)
-		become_binary(words);
-	/* Or the reader would never see the end of the pipe, which the binary holds too. */
-	sys_close(1);
-	do
-		got = SYS(SYS_wait4, child, &status, 0, NULL);
-	while (got == -EINTR);
-	leave(child > 0 && got == child && WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+	if (child == 0) {
+		set_timer();
+		(void)SYS(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+		(void)SYS(SYS_execve, binary_path(), words, identity.variables);
+		leave(NOT_STARTED);
+	}
+	status = child < 0 ? -1 : wait_for(child);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		(void)SYS(SYS_kill, sys_getpid(), SIGALRM);
+	leave(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
 /* --- the question --- */
-
-/* Everything up to the end of the pipe; -1 if that takes too long or is too much. */
-static long read_answer(int fd, char *to, size_t room)
-{
-	/* The kernel counts this down over all the calls (ppoll(2), "C library/kernel differences"). */
-	struct timespec left = {SECONDS, 0};
-	struct pollfd poll = {.fd = fd, .events = POLLIN};
-	size_t have = 0;
-
-	for (;;) {
-		long got = SYS(SYS_ppoll, &poll, 1, &left, NULL, 8);
-
-		if (got == -EINTR)
-			continue;
-		if (got != 1)
-			return -1;
-		got = sys_read(fd, to + have, room - have);
-		if (got <= 0)
-			return got < 0 ? -1 : (long)have;
-		have += (size_t)got;
-		if (have == room)
-			return -1;
-	}
-}
 
 /* What is said where there is no answer: always with what to type. */
 static char *failed(const char *what, const char *remedy)
@@ -145,18 +110,21 @@ static char *failed(const char *what, const char *remedy)
 	return NULL;
 }
 
-/* The question: the process, its program, and for an object the plan, the object and the name. Whatever becomes of it, the
- * supervisor has been waited for when it returns, and the descriptors of the pipe are closed. */
-char *ask(const char *image, const char *object, const char *name)
+/* Puts the question: the process, its program, and for an object the plan, the object and the name, which may be NULL. Its
+ * answer without the line feed, in memory that lasts until the next question; NULL where there is none, which was said.
+ * Whatever becomes of it, the supervisor has been waited for when it returns, and the descriptors of the pipe are closed. */
+static char *ask(const char *image, const char *object, const char *name)
 {
-	static char answer[IMAGE_PATH];
-	char digits[21];
-	const char *words[] = {"cudashim", "plan-for", text_decimal(digits, sys_getpid()), identity.path, image, object, name, NULL};
+	static LARGE char answer[PATH];
+	char digits[21], *pid = text_decimal(digits, sys_getpid());
+	const char *words[] = {"cudashim", "plan-for", pid, identity.path, image, object, name, NULL};
 	uint64_t all = ~(uint64_t)0, before;
 	int ends[2], status = -1;
-	long child = -ENOMEM, size, got, end = 0;
+	long child = -ENOMEM, size = 0, end = 0;
 
-	if (identity_variables() && SYS(SYS_pipe2, ends, O_CLOEXEC) == 0) {
+	/* An answer that does not fit into the pipe is none, and nobody waits for what the binary may have left behind. */
+	(void)identity_variables();
+	if (SYS(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK) == 0) {
 		/* No handler of the host may run in the children. */
 		(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
 		child = SYS(SYS_clone, 0);
@@ -164,23 +132,19 @@ char *ask(const char *image, const char *object, const char *name)
 			supervise(ends[1], words);
 		(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
 		sys_close(ends[1]);
-		size = child < 0 ? -1 : read_answer(ends[0], answer, sizeof answer);
+		if (child > 0)
+			status = wait_for(child);
+		size = sys_read(ends[0], answer, sizeof answer);
 		sys_close(ends[0]);
 	}
 	if (child < 0)
 		return failed("cannot be started from here", "start the program with `cudashim run -- COMMAND`");
-	if (size < 0)
-		(void)SYS(SYS_kill, child, SIGKILL);
-	do
-		got = SYS(SYS_wait4, child, &status, __WALL, NULL);
-	while (got == -EINTR);
-	/* The supervisor ends as the binary did; no shell is between them that could use that number for something else. */
-	if (got == child && WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
+	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
 		return failed("cannot be run", "install it there again, or make a new shim with `cudashim shim`");
-	if (size < 0)
+	if (WIFSIGNALED(status) || size == sizeof answer)
 		return failed("took more than two seconds, or answered too much",
 			      "run `cudashim resolve` once, so that the answer is kept, or start with `cudashim run -- COMMAND`");
-	if (got != child || status != 0)
+	if (status != 0 || size < 0)
 		return failed("failed", "run `cudashim resolve` to see why");
 	/* Nothing at all, or one line: a NUL or a second line would be somebody else's answer. */
 	while (end < size && answer[end] && answer[end] != '\n')

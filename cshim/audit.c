@@ -5,12 +5,12 @@
  * instance of us does in LD_PRELOAD is not seen. The loader asks under its own lock, so nothing here is called by two
  * threads at once. No list is loaded early: each name is led to its file as it is asked for.
  */
-#include "shim.h"
 
 /* LA_SER_ORIG and LM_ID_BASE, which only glibc's header has. */
 enum { AS_ASKED = 1, BASE = 0 };
 
-const struct link_map *audit_base;
+/* The program itself: the first object of the base namespace. */
+static const struct link_map *audit_base;
 
 /* The object that has this soname in the base namespace, or, having none, this name. Under the loader's lock, the list is
  * as the loader sees it. */
@@ -40,10 +40,10 @@ static bool is_planned(const char *name, const struct link_map *asker)
 
 /* The file for a name that `asker` needs or opens, or the name as it came. As the dlopen door, but that nothing is to be
  * loaded first: what the file needs will be asked for in its turn. */
-static const char *decide(const char *name, const struct link_map *asker)
+static const char *answer_for(const char *name, const struct link_map *asker)
 {
-	const struct image_name *found = image_name(name);
-	const struct image_lib *lib = found ? &plan.libs[found->lib] : NULL;
+	const struct name *found = image_name(name);
+	const struct lib *lib = found ? &plan.libs[found->lib] : NULL;
 	bool needed = elf_string(asker->l_ld, asker->l_addr, DT_NEEDED, name), nameless;
 	bool kept = lib && !found->alias && lib->how >= HOW_KEEP;
 	const char *who = asker == audit_base ? "" : asker->l_name;
@@ -88,7 +88,7 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 	/* The dlopen door of this process: led to an object that is mapped, whichever. */
 	if (text_same(name, AUDIT_QUESTION))
 		return (char *)(plan_in_force(false) || plan_may_be() ? asker->l_name : name);
-	return (char *)(is_planned(name, asker) ? decide(name, asker) : name);
+	return (char *)(is_planned(name, asker) ? answer_for(name, asker) : name);
 }
 
 /* Called for each object once it is mapped, the program itself first of all.

@@ -4,8 +4,6 @@
  * perhaps before our own constructor. It allocates nothing from the host, holds no lock while it calls the loader, and
  * answers the name it was given wherever it is in doubt.
  */
-#include "shim.h"
-
 #include <dlfcn.h>
 
 /* The marker by which a tool knows the object. */
@@ -18,8 +16,6 @@ static void *no_dlopen(const char *name, int mode)
 {
 	return NULL;
 }
-
-void *(*_Atomic cudashim_real)(const char *name, int mode);
 
 /* Before glibc 2.34 dlsym is in libdl, which may not be there when we are linked in, and come later by way of libc itself;
  * that way is open to us, too. */
@@ -51,28 +47,25 @@ static bool have_real(void)
 
 /* --- one call: which file it is to get, and what must be there before --- */
 
-/* A name of the plan, asked for by the object at `asker`: given to whoever the plan was made for. What is kept the loader
- * finds, but what it needs may be found elsewhere. */
-static const char *by_name(const struct image_name *found, const char *name, int mode, const char *asker)
+/* A name of the plan that is not only kept, asked for by the object at `asker`: given to whoever the plan was made for. */
+static const char *by_name(const struct name *found, const char *name, int mode, const char *asker)
 {
-	const struct image_lib *lib = &plan.libs[found->lib];
-	bool own = plan_proves(asker), kept = !found->alias && lib->how >= HOW_KEEP;
+	const struct lib *lib = &plan.libs[found->lib];
+	bool own = plan_proves(asker);
 	enum mapped mapped = objects_find(lib, own);
 	const char *answer = image_text(lib->path);
 
 	/* Mapped, it is what the loader finds by its soname, whoever asks: nobody needs to be asked about. */
-	if (!own && (kept || ((found->alias || mapped != MAPPED_CHOSEN) && !plan_serves(asker, found))))
+	if (!own && (found->alias || mapped != MAPPED_CHOSEN) && !plan_serves(asker, found))
 		return name;
 	if (mapped == MAPPED_NOT) {
 		/* RTLD_NOLOAD asks whether it is there, and it is not; a file that is another now is the loader's to find. */
-		if ((mode & RTLD_NOLOAD) || (!kept && said_changed(lib)))
+		if ((mode & RTLD_NOLOAD) || said_changed(lib))
 			return name;
 		load_needed(answer, true, mode);
 		/* One of those may need it, and may have brought another copy along. */
 		mapped = objects_find(lib, own);
 	}
-	if (kept)
-		return name;
 	/* By its soname the loader finds what is mapped, before it looks anywhere. */
 	if (mapped == MAPPED_CHOSEN || mapped == MAPPED_OTHER)
 		answer = found->alias ? image_text(lib->soname) : name;
@@ -83,8 +76,7 @@ static const char *by_name(const struct image_name *found, const char *name, int
  * whoever needs it, and there is nothing to judge. */
 static bool is_to_come(const char *name, void *unused)
 {
-	const struct image_name *found = image_name(name);
-	const struct image_lib *lib = found && !found->alias ? &plan.libs[found->lib] : NULL;
+	const struct lib *lib = image_lib(name);
 
 	return lib && lib->how < HOW_KEEP && objects_find(lib, false) == MAPPED_NOT;
 }
@@ -103,16 +95,22 @@ static bool has_needed(const char *path, int mode)
  * then nobody is asked who calls: to find that out, the loader is made to list what is mapped. */
 static const char *decide(const char *name, int mode, const void *caller)
 {
-	const struct image_name *found = image_name(name);
+	const struct name *found = image_name(name);
+	const struct lib *lib = found ? &plan.libs[found->lib] : NULL;
 
-	if (found && (found->alias || plan.libs[found->lib].how < HOW_KEEP || plan_proves(objects_path(caller))))
+	if (found && (found->alias || lib->how < HOW_KEEP))
 		return by_name(found, name, mode, objects_path(caller));
-	if ((mode & RTLD_NOLOAD) || !plan.header->libs.count)
+	if ((mode & RTLD_NOLOAD) || !plan.header->libs)
 		return name;
-	if (text_has(name, '/'))
+	/* What is kept the loader finds, but what it needs may be found elsewhere. */
+	if (lib && plan_proves(objects_path(caller))) {
+		if (objects_find(lib, true) == MAPPED_NOT)
+			load_needed(image_text(lib->path), true, mode);
+	} else if (text_has(name, '/')) {
 		(void)has_needed(name, mode);
-	else
+	} else {
 		(void)seek_file(name, caller, has_needed, mode);
+	}
 	return name;
 }
 
@@ -128,7 +126,7 @@ static bool is_cudas(const char *name, const void *caller)
  * take is none. */
 static bool is_audited(void)
 {
-	static _Atomic enum { UNKNOWN, NO, YES } answer;
+	static _Atomic enum answer answer;
 
 	if (identity.audited && answer == UNKNOWN)
 		answer = load_quietly(AUDIT_QUESTION, RTLD_LAZY) ? NO : YES;

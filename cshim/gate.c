@@ -5,15 +5,16 @@
  * handler of the thread that is in, and a constructor that it runs (both are that thread); and a child that was forked
  * off meanwhile, where that thread does not exist: it goes in itself.
  */
-#include "shim.h"
 
-enum { FUTEX_WAIT_BITSET_PRIVATE = 9 | 128, FUTEX_WAKE_PRIVATE = 1 | 128, SECONDS = 3 };
+enum { FUTEX_WAIT_BITSET_PRIVATE = 9 | 128, FUTEX_WAKE_PRIVATE = 1 | 128, WAIT = 3 };
 
 /* The number of the thread that is in; 0: nobody. How many wait for it. */
 static _Atomic uint32_t inside, waiting;
 
-/* The number of a thread and not a flag: it tells who is in, also to a child by fork, in whose memory it still stands. */
-bool gate_enter(void)
+/* False: who is in is this very thread, or it took too long. Whoever gets in leaves it again before he calls anything of the
+ * loader or the host. The number of a thread and not a flag: it tells who is in, also to a child by fork, in whose memory it
+ * still stands. */
+static bool gate_enter(void)
 {
 	uint32_t self = (uint32_t)SYS(SYS_gettid), now = 0;
 	struct timespec end = {0, 0};
@@ -27,7 +28,7 @@ bool gate_enter(void)
 			continue;
 		if (!end.tv_sec) {
 			(void)SYS(SYS_clock_gettime, CLOCK_MONOTONIC, &end);
-			end.tv_sec += SECONDS;
+			end.tv_sec += WAIT;
 		}
 		/* The kernel looks whether `now` is still in before it lets us sleep. */
 		waiting++;
@@ -41,7 +42,7 @@ bool gate_enter(void)
 }
 
 /* Who waits has said so before it went to sleep, and looks once more at `inside` then: none is missed. */
-void gate_leave(void)
+static void gate_leave(void)
 {
 	inside = 0;
 	if (waiting)

@@ -3,18 +3,50 @@
  *
  * All that is kept is a copy: hosts move and overwrite the originals to change their name in ps(1).
  */
-#include "shim.h"
-
 #include <sys/auxv.h>
 #include <unistd.h>
 
 #pragma weak environ
 #pragma weak getauxval
 
-struct identity identity;
+static struct identity {
+	/* Whether all of this has been read. */
+	_Atomic bool known;
+	/* Whether to stay out of everything; whether the loader may audit with another instance of us; whether the kernel asks
+	 * for secure execution, as far as that had to be known. */
+	bool out, audited, secure;
+	/* The program, as the plan knows programs; all zero where it is not known. */
+	struct id program;
+	/* The environment: its entries, a list for those that the binary may know, and in the entries the values of
+	 * CUDASHIM_PLAN and LD_LIBRARY_PATH (the loader reads that once, too), NULL where they are empty. */
+	char *entries, **variables, *given, *search;
+	/* The path of the program, as the binary is told it; empty where it is not known. */
+	char *path;
+} identity;
 
 /* What glibc hands to constructors. An auditor has a namespace of its own, without libc and its `environ`. */
 static char **first_environ;
+
+/* The path of the binary that is asked, which the installer writes after the magic (src/launch/shim.rs). All
+ * NUL means: never ask. */
+static const struct {
+	char magic[32], path[PATH];
+} binary __attribute__((used, aligned(16))) = {"cudashim: the binary's path -> ", ""};
+
+static const char *binary_path(void)
+{
+	const char *path = binary.path;
+
+	/* The compiler must not reason from the zeros that it sees. */
+	__asm__("" : "+r"(path));
+	return path;
+}
+
+/* Called where a question would be next: without a binary nobody is asked, ever. */
+static bool ask_can(void)
+{
+	return binary_path()[0] != '\0';
+}
 
 /* --- the environment --- */
 
@@ -25,38 +57,51 @@ static const char table[] =
 	;
 static const char host_prefix[] = "CUDASHIM_HOST_";
 
-/* Copies the environment, with room for the prefix before each entry; from here on nobody looks at the original. */
-static void take_environment(char **entries)
+/* Copies the environment, with room for the prefix before each entry; from here on nobody looks at the original. False where
+ * there is no memory. */
+static bool take_environment(char **entries)
 {
-	size_t count = 1, room = sizeof host_prefix;
+	/* Most fit here, and cost no mapping. */
+	static LARGE _Alignas(char *) char first[4 * PAGE];
+	size_t count = 1, room = sizeof host_prefix + PATH;
+	const char *value;
 	char *to;
 
 	for (char **entry = entries; *entry; entry++, count++)
 		room += sizeof host_prefix + text_length(*entry);
-	identity.variables = sys_memory(count * sizeof *identity.variables + room);
+	room += count * sizeof *identity.variables;
+	identity.variables = room <= sizeof first ? (char **)(void *)first : sys_memory(room);
+	if (!identity.variables)
+		return false;
 	to = identity.entries = (char *)(identity.variables + count);
-	for (; identity.variables && *entries; entries++) {
+	for (; *entries; entries++) {
 		if (!**entries)
 			continue;
 		to += sizeof host_prefix - 1;
-		if (text_after(*entries, "LD_LIBRARY_PATH="))
-			identity.search = to + sizeof "LD_LIBRARY_PATH";
+		if ((value = text_after(*entries, "CUDASHIM_PLAN=")))
+			identity.given = *value ? to + (value - *entries) : NULL;
+		else if ((value = text_after(*entries, "LD_LIBRARY_PATH=")))
+			identity.search = *value ? to + (value - *entries) : NULL;
 		to = text_put(to, *entries) + 1;
 	}
+	/* The entries end in an empty one. */
+	identity.path = to + sizeof host_prefix;
+	return true;
 }
 
-/* Most processes never ask, so it is found out here what the binary may know. A forked child may find it half done. */
-char **identity_variables(void)
+/* Lists what the binary may know of the environment, up to NULL. Inside the gate. Most processes never ask, so it is found
+ * out here. A forked child may find it half done. */
+static void identity_variables(void)
 {
-	char **to = identity.variables, *entry = identity.entries + sizeof host_prefix - 1;
-	const char *row;
+	const size_t prefix = sizeof host_prefix - 1;
+	char **to = identity.variables;
 
-	for (; to && *entry; entry += text_length(entry) + sizeof host_prefix) {
-		row = text_row(table, entry);
+	for (char *entry = identity.entries + prefix; *entry; entry += text_length(entry) + 1 + prefix) {
+		const char *row = text_row(table, entry);
+
 		if (row && !text_after(entry, host_prefix))
-			*to++ = row[0] == 'h' ? memcpy(entry - (sizeof host_prefix - 1), host_prefix, sizeof host_prefix - 1) : entry;
+			*to++ = row[0] == 'h' ? memcpy(entry - prefix, host_prefix, prefix) : entry;
 	}
-	return identity.variables;
 }
 
 /* CUDASHIM_ONCE is the part of LD_PRELOAD, behind us, that was meant for this program: its children shall not map that too.
@@ -88,8 +133,6 @@ static void read_own(char **entry)
 			once = entry;
 		else if ((value = text_after(*entry, "LD_AUDIT=")))
 			identity.audited = *value;
-		else if ((value = text_after(*entry, "CUDASHIM_PLAN=")))
-			(void)text_copy(identity.given, sizeof identity.given, value);
 		else if ((value = text_after(*entry, "CUDASHIM_LOG=")))
 			log = value;
 		else if (text_same(*entry, "CUDASHIM_OFF=1"))
@@ -127,7 +170,7 @@ static bool is_program(const struct stat *executed)
 	if (identity.path[0] != '/' || sys_stat(identity.path, &st) < 0 || st.st_dev != executed->st_dev ||
 	    st.st_ino != executed->st_ino || sys_stat_dir(identity.path, &dir) < 0)
 		return false;
-	identity.program = (struct image_id){st.st_dev, st.st_ino, dir.st_dev, dir.st_ino};
+	identity.program = (struct id){st.st_dev, st.st_ino, dir.st_dev, dir.st_ino};
 	return true;
 }
 
@@ -137,13 +180,13 @@ static void join(const char *path)
 	long length = 0;
 
 	if (path[0] != '/') {
-		length = SYS(SYS_getcwd, identity.path, sizeof identity.path - 1);
+		length = SYS(SYS_getcwd, identity.path, PATH - 1);
 		if (length < 1)
 			return;
 		/* It counts the NUL. */
 		identity.path[length - 1] = '/';
 	}
-	if (!text_copy(identity.path + length, sizeof identity.path - (size_t)length, path))
+	if (!text_copy(identity.path + length, PATH - (size_t)length, path))
 		identity.path[0] = '\0';
 }
 
@@ -152,8 +195,8 @@ static void join(const char *path)
 static void find_program(const char *started)
 {
 	struct stat executed;
-	/* Opened, where an emulator of another machine lets its own file be seen only so. Through the link itself and not by its
-	 * text: the file may have another name by now, or none. */
+	/* Opened, where an emulator of another machine lets its own file be seen only so. Through the link itself and not by
+	 * its text: the file may have another name by now, or none. */
 	int fd = sys_open("/proc/self/exe", O_PATH);
 	long got;
 
@@ -167,12 +210,12 @@ static void find_program(const char *started)
 		return;
 	/* Up to the NUL behind the first argument; where that is no path, as of a name found on PATH, it is no program. */
 	fd = sys_open("/proc/self/cmdline", O_RDONLY);
-	got = sys_read(fd, identity.path, sizeof identity.path - 1);
+	got = sys_read(fd, identity.path, PATH - 1);
 	sys_close(fd);
 	identity.path[got > 0 ? got : 0] = '\0';
 	if (is_program(&executed))
 		return;
-	got = SYS(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", identity.path, sizeof identity.path - 1);
+	got = SYS(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", identity.path, PATH - 1);
 	identity.path[got > 0 ? got : 0] = '\0';
 	if (!is_program(&executed))
 		identity.path[0] = '\0';
@@ -187,17 +230,16 @@ static void read_identity(char **entries)
 	/* In secure execution the environment is the attacker's; in doubt it is asked for. The loader then drops preloads that
 	 * have a slash in their name, but an administrator may have put us into a directory it trusts. */
 	identity.secure = auxiliary(AT_SECURE, 1) != 0;
-	if (identity.secure || (!identity.given[0] && !ask_can()))
+	if (identity.out || identity.secure || !take_environment(entries) || (!identity.given && !ask_can()))
 		identity.out = true;
-	if (identity.out)
-		return;
 	/* A string on the stack, which the host may overwrite later. */
-	find_program((const char *)auxiliary(AT_EXECFN, 0));
-	take_environment(entries);
+	if (!identity.out)
+		find_program((const char *)auxiliary(AT_EXECFN, 0));
 }
 
-/* Called in the constructor, and before each decision, for a call that comes before it. */
-bool identity_known(void)
+/* Reads all of it unless that has been done; false if it cannot be, yet. Called in the constructor, and before each decision,
+ * for a call that comes before it. */
+static bool identity_known(void)
 {
 	char **entries = &environ && environ ? environ : first_environ;
 

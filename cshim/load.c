@@ -3,8 +3,6 @@
  * Called by choose.c, on the host's thread, in the middle of its dlopen. Never closes what it loaded, never loads a second
  * copy of a soname that is mapped, and takes no lock: what it calls is the loader, which has its own.
  */
-#include "shim.h"
-
 #include <dlfcn.h>
 
 #pragma weak dlsym
@@ -12,11 +10,15 @@
 /* Members that load members that load members: far more than any program does, far less than a stack. */
 enum { DEPTH = 8 };
 
+/* The real dlopen: choose.c finds it. */
+void *(*_Atomic cudashim_real)(const char *name, int mode);
+
 static __thread int depth __attribute__((tls_model("initial-exec")));
 
-/* What the loader runs may set errno, which the host's own call shall find as it was. Asked of dlsym here only: errno's
- * place is a function of libc, and importing it would bind us to one. */
-const char *load_quietly(const char *path, int mode)
+/* The real dlopen, with errno and dlerror left as the host had them; NULL once it has loaded, else why not. What the loader
+ * runs may set errno, which the host's own call shall find as it was. Asked of dlsym here only: errno's place is a function
+ * of libc, and importing it would bind us to one. */
+static const char *load_quietly(const char *path, int mode)
 {
 	int *(*place)(void) = dlsym ? (int *(*)(void))dlsym(RTLD_DEFAULT, "__errno_location") : NULL;
 	const char *(*why)(void) = dlsym ? (const char *(*)(void))dlsym(RTLD_DEFAULT, "dlerror") : NULL;
@@ -40,7 +42,7 @@ const char *load_quietly(const char *path, int mode)
  * Two threads may come here for the same library: both call the real dlopen, whose own lock lets one wait for the other as
  * it would without us, and the same path is the same object. The same thread may come here again from a constructor of
  * what it loads: whatever runs constructors is mapped by then, and to load it again only counts. */
-static void load_member(const struct image_lib *lib, int mode)
+static void load_member(const struct lib *lib, int mode)
 {
 	const char *soname = image_text(lib->soname), *path = image_text(lib->path), *error;
 	unsigned char became = LIB_FAILED;
@@ -68,37 +70,36 @@ static void load_member(const struct image_lib *lib, int mode)
 
 /* --- what a file needs --- */
 
-enum { NOT_NEEDED, NEEDED, LOOKED_INTO };
+/* What one call has found out so far, in memory of its own: of each lib whether it is needed, and whether its own needs are
+ * noted, too; and whether what the plan only keeps counts. */
+enum { NEEDED = 1, LOOKED_INTO };
 
-/* Notes lie in memory of their own, given back before the host's dlopen goes on. */
-
-/* What one call has found out so far; of each lib whether it is needed, and whether its own needs are noted, too. */
 struct needs {
-	bool kept; /* whether what the plan only keeps counts */
-	unsigned char *of; /* one for each lib */
+	bool kept;
+	unsigned char *of;
 };
 
 /* Called for each name that a file needs. What we have loaded, or could not, is settled, and so is what it needs. */
 static bool note(const char *name, void *with)
 {
 	const struct needs *needs = with;
-	const struct image_name *found = image_name(name);
-	const struct image_lib *lib = found && !found->alias ? &plan.libs[found->lib] : NULL;
+	const struct lib *lib = image_lib(name);
 
-	if (lib && (needs->kept || lib->how < HOW_KEEP) && needs->of[found->lib] == NOT_NEEDED &&
-	    image_state(lib)->load == LIB_UNTRIED)
-		needs->of[found->lib] = NEEDED;
+	if (lib && (needs->kept || lib->how < HOW_KEEP) && !needs->of[lib - plan.libs] && image_state(lib)->load == LIB_UNTRIED)
+		needs->of[lib - plan.libs] = NEEDED;
 	return false;
 }
 
-/* Called before the loader maps the file: by choose.c for what the host opens, and for what we answer with. Two passes: what
- * is needed, from the file downwards; then the loading, in the order of the plan, which has each after what it needs.
+/* Loads what the file at `path`, which is about to be loaded, needs of the plan, and what that needs; `kept`: also where the
+ * plan only keeps it. Called before the loader maps the file: by choose.c for what the host opens, and for what we answer
+ * with. Two passes: what is needed, from the file downwards; then the loading, in the order of the plan, which has each after
+ * what it needs.
  *
  * Who is here at once with another thread, or again from a constructor, has notes of his own: nobody takes for done what
  * somebody else is still about to do. */
-void load_needed(const char *path, bool kept, int mode)
+static void load_needed(const char *path, bool kept, int mode)
 {
-	uint32_t count = plan.header->libs.count;
+	uint32_t count = plan.header->libs;
 	struct needs needs = {kept, depth < DEPTH ? sys_memory(IMAGE_LIBS) : NULL};
 
 	if (!needs.of)

@@ -4,42 +4,38 @@
  * A line is put together in a page of our own and written at once: lines of many processes do not mix, and the host's
  * buffers keep their order. Where it cannot be written, it is lost; nothing is tried twice.
  */
-#include <signal.h>
-#include <stdarg.h>
 
-#include "shim.h"
+/* Warnings are said unless CUDASHIM_LOG=off, decisions only where it asks for them: the last level that is said. */
 
-enum log_level log_limit;
+enum log_level { LOG_NOTHING = -1, LOG_WARNING, LOG_DECISION };
+
+static enum log_level log_limit;
+/* What descriptor 2 was at the start, all zero where it was none: a host may close it and get the number again for a file of
+ * its own, and a warning must not end up in that. */
+static struct stat log_stderr;
 /* The file of CUDASHIM_LOG; empty where lines go to stderr. */
-static char file[IMAGE_PATH];
-static const char lost[] = "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)\n";
-/* A value that means nothing is as none: to say so would be a line in every process. */
-void log_setup(const char *value)
+static LARGE char log_file[PATH];
+
+/* Called once, while the environment is read; `value` may be NULL. One that means nothing is as none: to say so would be a
+ * line in every process. */
+static void log_setup(const char *value)
 {
-	(void)sys_fstat(2, &identity.stderr);
+	(void)sys_fstat(2, &log_stderr);
 	if (!value)
 		return;
 	if (text_same(value, "off"))
 		log_limit = LOG_NOTHING;
 	else if (text_same(value, "1") || text_same(value, "stderr") || text_same(value, "/dev/stderr") ||
-		 (value[0] == '/' && text_copy(file, sizeof file, value)))
+		 (value[0] == '/' && text_copy(log_file, sizeof log_file, value)))
 		log_limit = LOG_DECISION;
 }
 
-/* A name comes from files and callers: no control byte may reach a terminal, neither C0 nor C1, the latter neither raw nor
- * in UTF-8. */
-static bool is_control(unsigned char c, unsigned char before)
+/* Appends as much as there is room for, the line feed apart. A name comes from files and callers: no control byte may reach a
+ * terminal, neither C0 nor C1, the latter neither raw nor in UTF-8. */
+static char *add(char *at, const char *end, const char *s)
 {
-	return c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2));
-}
-
-/* Appends as much as there is room for, the line feed apart. */
-static size_t add(char *line, size_t at, const char *s)
-{
-	unsigned char before = 0;
-
-	for (; *s && at < PAGE - 1; before = (unsigned char)*s++)
-		line[at++] = is_control((unsigned char)*s, before) ? '?' : *s;
+	for (unsigned char c, before = 0; (c = (unsigned char)*s++) && at < end; before = c)
+		*at++ = c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2)) ? '?' : (char)c;
 	return at;
 }
 
@@ -59,8 +55,9 @@ static void write_quietly(int fd, const char *line, size_t size)
 	(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
 }
 
-/* Opened for each line: a descriptor kept open is one that hosts close, reuse, or count. */
-bool log_append(const char *path, const char *line, size_t size)
+/* Appends to a file of that path, made if it is not there; false if it cannot be opened. Opened for each line: a descriptor
+ * kept open is one that hosts close, reuse, or count. */
+static bool log_append(const char *path, const char *line, size_t size)
 {
 	int fd = sys_open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW);
 
@@ -79,7 +76,7 @@ static void to_stderr(const char *line, size_t size)
 	struct pollfd poll = {.fd = 2, .events = POLLOUT};
 	struct timespec now = {0, 0};
 
-	if (sys_fstat(2, &st) == 0 && st.st_dev == identity.stderr.st_dev && st.st_ino == identity.stderr.st_ino &&
+	if (sys_fstat(2, &st) == 0 && st.st_dev == log_stderr.st_dev && st.st_ino == log_stderr.st_ino &&
 	    SYS(SYS_ppoll, &poll, 1, &now, NULL, 8) == 1 && poll.revents == POLLOUT)
 		write_quietly(2, line, size);
 }
@@ -87,34 +84,35 @@ static void to_stderr(const char *line, size_t size)
 /* What cannot be put into the file is no secret: who asked for it waits for lines. Decisions would be too many. */
 static void write_line(enum log_level level, const char *line, size_t size)
 {
-	static unsigned char once;
+	static const char lost[] = "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)\n";
+	static _Atomic bool said;
 
-	if (*file && log_append(file, line, size))
+	if (*log_file && log_append(log_file, line, size))
 		return;
-	if (!*file || level == LOG_WARNING)
+	if (!*log_file || level == LOG_WARNING)
 		to_stderr(line, size);
-	if (*file && !__atomic_exchange_n(&once, 1, __ATOMIC_RELAXED))
+	if (*log_file && !__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
 		to_stderr(lost, sizeof lost - 1);
 }
 
-/* The process is named first: many may write to one file. What does not fit into a page is left out. */
-void log_say(enum log_level level, ...)
+/* One line of the strings up to NULL. The process is named first: many may write to one file. What does not fit into a page is
+ * left out. */
+static __attribute__((sentinel)) void log_say(enum log_level level, ...)
 {
-	char digits[21], *line = level > log_limit ? NULL : sys_memory(PAGE); /* Of the host's stack there may be little left. */
-	const char *part;
-	size_t at;
+	/* Of the host's stack little may be left. */
+	char digits[21], *line = level > log_limit ? NULL : sys_memory(PAGE), *at;
 	va_list parts;
 
 	if (!line)
 		return;
-	at = add(line, 0, "cudashim[");
-	at = add(line, at, text_decimal(digits, sys_getpid()));
-	at = add(line, at, "]: ");
+	at = add(line, line + PAGE - 1, "cudashim[");
+	at = add(at, line + PAGE - 1, text_decimal(digits, sys_getpid()));
+	at = add(at, line + PAGE - 1, "]: ");
 	va_start(parts, level);
-	while ((part = va_arg(parts, const char *)))
-		at = add(line, at, part);
+	for (const char *part; (part = va_arg(parts, const char *));)
+		at = add(at, line + PAGE - 1, part);
 	va_end(parts);
-	line[at++] = '\n';
-	write_line(level, line, at);
+	*at++ = '\n';
+	write_line(level, line, (size_t)(at - line));
 	sys_release(line, PAGE);
 }

@@ -1,8 +1,8 @@
-/* Which names are CUDA's: lib<stem>[-<8 hex>].so[.<digits>]* with a stem of the catalogue. Called before a question is put
- * to the binary, for the name of a file; reads nothing but that name. */
-#include "shim.h"
+/* Names: which are CUDA's, lib<stem>[-<8 hex>].so[.<digits>]* with a stem of the catalogue; and those that a mapped object
+ * has in its table. Called from everywhere; no allocation, no system call. */
 
 /* Made by build.rs of data/families.tsv: rows as text_row wants them. */
+
 static const char stems[] =
 #include "stems.h"
 	;
@@ -32,13 +32,14 @@ static bool is_rest(const char *s)
 	return is_version(hex == 9 ? s + 9 : s);
 }
 
-bool names_are_libc(const char *name)
+/* Whether it is a part of libc, which every process has: nobody's libc needs CUDA. */
+static bool names_are_libc(const char *name)
 {
 	return text_after(name, "libc.so.") || text_after(name, "libm.so.") || text_after(name, "ld-linux");
 }
 
-/* No allocation, no system call. One stem may be the beginning of another. */
-bool names_know(const char *name, void *unused)
+/* Whether a file's name is one of CUDA's: a peek_test. One stem may be the beginning of another. */
+static bool names_know(const char *name, void *unused)
 {
 	const char *row = stems;
 
@@ -47,4 +48,19 @@ bool names_know(const char *name, void *unused)
 		if (is_rest(name + row[1]))
 			return true;
 	return false;
+}
+
+/* An entry of that tag in the table of a mapped object, naming `name` where one is given. The loader has added the load
+ * address to the addresses in the table, but where the table is read-only (the vDSO), and but for musl. */
+static const char *elf_string(const Elf64_Dyn *table, uint64_t base, int64_t tag, const char *name)
+{
+	const char *strings = NULL;
+
+	for (const Elf64_Dyn *dyn = table; dyn && dyn->d_tag != DT_NULL; dyn++)
+		if (dyn->d_tag == DT_STRTAB)
+			strings = (const char *)(dyn->d_un.d_ptr < base ? dyn->d_un.d_ptr + base : dyn->d_un.d_ptr);
+	for (const Elf64_Dyn *dyn = table; strings && dyn->d_tag != DT_NULL; dyn++)
+		if (dyn->d_tag == tag && (!name || text_same(strings + dyn->d_un.d_val, name)))
+			return strings + dyn->d_un.d_val;
+	return NULL;
 }

@@ -3,9 +3,15 @@
  * The loader calls back under its list lock, which another thread's dlopen or an exception on its way up may wait for: so
  * nothing in there may wait, allocate from the host, or call the loader again.
  */
-#include "shim.h"
 
 #pragma weak dl_iterate_phdr
+
+enum mapped {
+	MAPPED_NOT,
+	MAPPED_CHOSEN, /* the file of the plan, and the loader knows it by its soname */
+	MAPPED_CHOSEN_NAMELESS, /* the file of the plan, which names no soname: known by its path alone */
+	MAPPED_OTHER, /* another file of the same soname */
+};
 
 /* --- by soname --- */
 
@@ -37,15 +43,16 @@ static int match(struct dl_phdr_info *object, size_t size, void *with)
 	if (soname ? search->nameless : !text_same(text_base(name), search->soname))
 		return 0;
 	/* The object may be unmapped as soon as we return. */
-	if (search->found == MAPPED_NOT && (search->other = sys_memory(IMAGE_PATH)) != NULL)
-		(void)text_copy(search->other, IMAGE_PATH, name);
+	if (search->found == MAPPED_NOT && (search->other = sys_memory(PATH)) != NULL)
+		(void)text_copy(search->other, PATH, name);
 	search->found = MAPPED_OTHER;
 	return 0;
 }
 
-/* Called before a library is given, before it is loaded, and for each name that a file needs: it costs a walk over all that is
- * mapped, so what can be decided without it comes first. */
-enum mapped objects_find(const struct image_lib *lib, bool say)
+/* Where a library of the plan is. `say`: that it is another copy, once. Called before a library is given, before it is
+ * loaded, and for each name that a file needs: it costs a walk over all that is mapped, so what can be decided without it
+ * comes first. */
+static enum mapped objects_find(const struct lib *lib, bool say)
 {
 	struct search search = {.soname = image_text(lib->soname), .path = image_text(lib->path)};
 	struct stat st;
@@ -59,7 +66,7 @@ enum mapped objects_find(const struct image_lib *lib, bool say)
 			said_other(lib, search.other);
 	}
 	if (search.other)
-		sys_release(search.other, IMAGE_PATH);
+		sys_release(search.other, PATH);
 	return search.found == MAPPED_CHOSEN && search.nameless ? MAPPED_CHOSEN_NAMELESS : search.found;
 }
 
@@ -84,8 +91,9 @@ static int contains(struct dl_phdr_info *object, size_t size, void *with)
 	return 0;
 }
 
-/* Called with the return address of a dlopen. */
-const char *objects_path(const void *address)
+/* The path of the object whose code lies at `address`, "" for the program itself and where there is none; a string of the
+ * loader's, which is there as long as the object. Called with the return address of a dlopen. */
+static const char *objects_path(const void *address)
 {
 	struct place place = {(uint64_t)address, ""};
 

@@ -5,10 +5,11 @@
  * numbers in the file are used as offsets of bounded reads only. Works in memory of its own, not on the host's stack: nothing
  * in it is looked at before it was read from the file at hand.
  */
-#include "shim.h"
 
 /* The most that is read of a file: far more than linkers make, and what is beyond is as if it were not there. */
 enum { SEGMENTS = 64, DYNS = 2048, NAME = 2048 };
+
+typedef bool peek_test(const char *name, void *with);
 
 struct peek {
 	int fd;
@@ -21,8 +22,8 @@ struct peek {
 
 /* One for whoever comes first, so that most files cost no mapping and no faults of pages; who comes meanwhile gets one of his
  * own. */
-static struct peek first;
-static _Atomic bool first_is_taken;
+static LARGE struct peek shared;
+static _Atomic bool shared_is_taken;
 
 /* As many bytes as there are, `size` at the most. */
 static size_t read_at(const struct peek *peek, void *to, size_t size, uint64_t at)
@@ -100,9 +101,10 @@ static bool any_name(struct peek *peek, int64_t tag, peek_test *is, void *with)
 	return false;
 }
 
-/* Called on the host's thread for what it opens by a path, and for libraries of the plan. A file that cannot be read, or
- * is none of ELF, needs nothing: the loader says what is wrong with it. */
-bool peek_any(const char *path, int64_t tag, peek_test *is, void *with)
+/* Whether a string of that tag is one (DT_NEEDED, DT_RPATH, DT_RUNPATH): they are tried in its order, up to the first. `is`
+ * may not load anything. Called on the host's thread for what it opens by a path, and for libraries of the plan. A file that
+ * cannot be read, or is none of ELF, needs nothing: the loader says what is wrong with it. */
+static bool peek_any(const char *path, int64_t tag, peek_test *is, void *with)
 {
 	struct peek *peek = NULL;
 	struct stat st;
@@ -110,7 +112,7 @@ bool peek_any(const char *path, int64_t tag, peek_test *is, void *with)
 
 	/* To open a device or a pipe can have effects; the loader would, we need not. */
 	if (sys_stat(path, &st) == 0 && S_ISREG(st.st_mode))
-		peek = __atomic_exchange_n(&first_is_taken, true, __ATOMIC_SEQ_CST) ? sys_memory(sizeof *peek) : &first;
+		peek = __atomic_exchange_n(&shared_is_taken, true, __ATOMIC_SEQ_CST) ? sys_memory(sizeof *peek) : &shared;
 	if (!peek)
 		return false;
 	peek->fd = sys_open(path, O_RDONLY);
@@ -118,8 +120,8 @@ bool peek_any(const char *path, int64_t tag, peek_test *is, void *with)
 		found = read_segments(peek) && any_name(peek, tag, is, with);
 		sys_close(peek->fd);
 	}
-	if (peek == &first)
-		first_is_taken = false;
+	if (peek == &shared)
+		shared_is_taken = false;
 	else
 		sys_release(peek, sizeof *peek);
 	return found;

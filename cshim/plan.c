@@ -3,7 +3,6 @@
  *
  * Called by both doors, from any thread. Once there is a plan, or none will come, it only reads.
  */
-#include "shim.h"
 
 /* Only ever goes up, and is written inside the gate alone, after the plan that it speaks of:
  *
@@ -12,10 +11,11 @@
  *	NONE       there is none and will be none: every call passes
  *	GIVEN      it is in `plan`, and stays
  */
+
 static _Atomic enum force { NOT_READ, MAY_ASK, NONE, GIVEN } in_force;
 
-/* One load: most processes have no plan, and pay no more for a dlopen. */
-bool plan_may_be(void)
+/* Whether a plan may ever come into force here. Asked before each dlopen: most processes have none, and pay one load. */
+static bool plan_may_be(void)
 {
 	return in_force != NONE;
 }
@@ -31,15 +31,14 @@ static enum force take(char *path, enum log_level not_for, enum force otherwise)
 
 	if (wrong) {
 		log_say(LOG_WARNING, "the plan ", path, " is refused: ", wrong, NULL);
-		return otherwise;
-	}
-	if (!image_has(identity.program)) {
+	} else if (!image_has(identity.program)) {
 		log_say(not_for, "the plan ", path, " is not for ", identity.path, NULL);
-		image_free();
-		return otherwise;
+		sys_release(plan.header, plan.header->size + 1);
+	} else {
+		log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, plan.header->libs), " libraries", NULL);
+		return GIVEN;
 	}
-	log_say(LOG_DECISION, "plan ", path, ": ", text_decimal(digits, plan.header->libs.count), " libraries", NULL);
-	return GIVEN;
+	return otherwise;
 }
 
 /* Called once, at the first call of all that comes so far. Without a plan that is for this program it is as if none had
@@ -52,31 +51,40 @@ static enum force read_given(void)
 	if (identity.out || !identity.program.ino)
 		return NONE;
 	/* Children of other environments inherit the variable: that is as it should be. */
-	return identity.given[0] ? take(identity.given, LOG_DECISION, otherwise) : otherwise;
+	return identity.given ? take(identity.given, LOG_DECISION, otherwise) : otherwise;
 }
 
-/* Called once. The binary answers with the path of an image, or with `!` and the reason why there is none, or with nothing
- * where this process is no business of ours; whatever it is, it is not asked again. */
+/* Asks, and says the reason if the answer is one: a `!`, and why there is none. */
+static char *ask_or_say(const char *image, const char *object, const char *name)
+{
+	char *answer = ask(image, object, name);
+
+	if (answer && answer[0] == '!')
+		log_say(LOG_WARNING, "no plan: ", answer + 1, NULL);
+	return answer;
+}
+
+/* Called once. The binary answers with the path of an image, or with a reason, or with nothing where this process is no
+ * business of ours; whatever it is, it is not asked again. */
 static enum force ask_for_one(void)
 {
-	char *answer = ask(NULL, NULL, NULL);
+	char *answer = ask_or_say(NULL, NULL, NULL);
 
 	if (answer && answer[0] == '/')
 		return take(answer, LOG_WARNING, NONE);
-	if (answer && answer[0] == '!')
-		log_say(LOG_WARNING, "no plan: ", answer + 1, NULL);
-	else if (answer && answer[0])
-		log_say(LOG_WARNING, "no plan: the answer of cudashim is not a path: run `cudashim doctor`", NULL);
-	else if (answer)
+	if (answer && !answer[0])
 		log_say(LOG_DECISION, "the cudashim binary has no plan for this process", NULL);
+	else if (answer && answer[0] != '!')
+		log_say(LOG_WARNING, "no plan: the answer of cudashim is not a path: run `cudashim doctor`", NULL);
 	return NONE;
 }
 
 /* --- the plan --- */
 
-/* Called for each dlopen. The first of all reads what was given; the first that is CUDA's asks. Who comes meanwhile waits in
- * the gate; who would wait for itself goes without. */
-bool plan_in_force(bool want)
+/* Whether there is one: `plan`. `want`: the call is CUDA's, so where none was given the binary is worth a question. Called for
+ * each dlopen: the first of all reads what was given. Who comes meanwhile waits in the gate; who would wait for itself goes
+ * without. */
+static bool plan_in_force(bool want)
 {
 	enum force now = in_force;
 
@@ -95,36 +103,29 @@ bool plan_in_force(bool want)
 
 /* --- whom it serves --- */
 
-/* What the binary said of objects that the plan does not know. Only grows, and only inside the gate; a full table is the end
- * of asking. */
-enum { VERDICTS = 128 };
-
-static struct verdict {
-	struct image_id object;
-	const char *name; /* one of the plan's strings, or NULL */
-	bool set;
-} verdicts[VERDICTS];
-static _Atomic uint32_t verdict_count;
-
-/* Names are compared as addresses: each is a string of the plan's, which has it once. */
-static const struct verdict *find_verdict(struct image_id object, const char *name)
+/* Its identity, all zero where it has none. */
+static struct id id_of(const char *path)
 {
-	for (uint32_t i = 0; i < verdict_count; i++)
-		if (verdicts[i].object.dev == object.dev && verdicts[i].object.ino == object.ino && verdicts[i].name == name)
-			return &verdicts[i];
-	return NULL;
+	struct stat st;
+
+	return sys_stat(path, &st) < 0 ? (struct id){0} : (struct id){st.st_dev, st.st_ino, 0, 0};
 }
 
-/* Inside the gate. A reason is said as a warning, the answer as a decision. No answer is no: what the loader does without us
- * is left to it, and nobody is asked again. */
+/* Whether the plan was made for the object at `path`, "" being the program itself, whose identity was found in it: it gets
+ * what is kept, too. */
+static bool plan_proves(const char *path)
+{
+	return !*path || image_has(id_of(path));
+}
+
+/* Inside the gate. The answer is said as a decision. No answer is no: what the loader does without us is left to it, and nobody
+ * is asked again. */
 static bool ask_about(const char *path, const char *name)
 {
 	static bool no_more;
-	const char *answer = no_more ? NULL : ask(plan.path, path, name);
+	const char *answer = no_more ? NULL : ask_or_say(plan.path, path, name);
 	bool set = answer && text_same(answer, "set");
 
-	if (answer && answer[0] == '!')
-		log_say(LOG_WARNING, "no plan: ", answer + 1, NULL);
 	if (!no_more)
 		log_say(LOG_DECISION, path, set ? " gets the plan's libraries" : " is left to the loader",
 			name ? " for " : NULL, name, NULL);
@@ -132,44 +133,32 @@ static bool ask_about(const char *path, const char *name)
 	return set;
 }
 
-/* Its identity, all zero where it has none. */
-static struct image_id id_of(const char *path)
+/* Whether the object at `path`, which opens, or needs, what the plan names, gets it; `found`: what it opens, NULL where it
+ * needs it. Called when the plan could change something for that object, never to find out whether it could: a question takes
+ * time, and is put once for each object and name. */
+static bool plan_serves(const char *path, const struct name *found)
 {
-	struct stat st;
-
-	return sys_stat(path, &st) < 0 ? (struct image_id){0} : (struct image_id){st.st_dev, st.st_ino, 0, 0};
-}
-
-/* The program itself is: its identity was found in the plan. */
-bool plan_proves(const char *path)
-{
-	return !*path || image_has(id_of(path));
-}
-
-/* Called when the plan could change something for that object, never to find out whether it could: a question takes time,
- * and is put once for each object and name. */
-bool plan_serves(const char *path, const struct image_name *found)
-{
-	const char *name = found ? image_text(found->name) : NULL;
-	const struct verdict *known;
-	struct image_id object;
+	/* What is asked for by a path that is replaced is the library. */
+	const char *name = found ? image_text(plan.libs[found->lib].soname) : NULL;
+	struct id object = id_of(path);
+	enum answer known;
+	uint64_t hash;
 
 	if (plan_proves(path))
 		return true;
-	/* What is asked for by a path that is replaced is the library. */
-	if (name && *name == '/')
-		name = image_text(plan.libs[found->lib].soname);
-	object = id_of(path);
-	known = find_verdict(object, name);
+	if (found && *image_text(found->name) != '/')
+		name = image_text(found->name);
+	hash = note_hash(name, object.dev << 32 ^ object.ino);
+	known = note_find(hash);
 	/* One that has no identity cannot be told from another. */
-	if (!known && object.ino && ask_can() && gate_enter()) {
+	if (known == UNKNOWN && object.ino && ask_can() && gate_enter()) {
 		/* Another thread may have been in before us. */
-		known = find_verdict(object, name);
-		if (!known && verdict_count < VERDICTS) {
-			verdicts[verdict_count] = (struct verdict){object, name, ask_about(path, name)};
-			known = &verdicts[verdict_count++];
+		known = note_find(hash);
+		if (known == UNKNOWN) {
+			known = ask_about(path, name) ? YES : NO;
+			note_add(hash, known == YES);
 		}
 		gate_leave();
 	}
-	return known && known->set;
+	return known == YES;
 }

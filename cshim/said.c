@@ -3,23 +3,24 @@
  * A warning says which file is not used and why; what the loader does instead is what it would do without us. A decision
  * names the rule.
  */
-#include "shim.h"
 
 enum { SAID_CHANGED = 1, SAID_OTHER = 2 };
 
 /* Whether this is the first time. */
-static bool first(const struct image_lib *lib, unsigned char what)
+static bool first(const struct lib *lib, unsigned char what)
 {
 	return !(__atomic_fetch_or(&image_state(lib)->said, what, __ATOMIC_RELAXED) & what);
 }
 
-enum log_level said_level(const struct image_lib *lib)
+/* What the plan only keeps loses nothing if the loader finds it by itself. */
+static enum log_level said_level(const struct lib *lib)
 {
 	return lib->how >= HOW_KEEP ? LOG_DECISION : LOG_WARNING;
 }
 
-/* Looked at each time, just before the loader is sent there: a file may be exchanged while the process runs. */
-bool said_changed(const struct image_lib *lib)
+/* Whether the file of a library is no longer the one that the plan was made for. Looked at each time, just before the loader is
+ * sent there: a file may be exchanged while the process runs. */
+static bool said_changed(const struct lib *lib)
 {
 	const char *what = NULL;
 	struct stat st;
@@ -40,17 +41,18 @@ bool said_changed(const struct image_lib *lib)
 }
 
 /* If ours was refused or could not be loaded, that has been said, and the loader took another. */
-void said_other(const struct image_lib *lib, const char *other)
+static void said_other(const struct lib *lib, const char *other)
 {
 	if (!(image_state(lib)->said & SAID_CHANGED) && image_state(lib)->load != LIB_FAILED && first(lib, SAID_OTHER))
 		log_say(said_level(lib), image_text(lib->soname), " is already mapped from ", *other ? other : "the program",
 			" (before the plan could act; is it in LD_PRELOAD?); the plan's ", image_text(lib->path), " is not used", NULL);
 }
 
-/* Each decision is one line; a name that comes back as it was is one, too. */
-const char *said_answer(const struct image_name *found, const char *name, const char *answer)
+/* Says what is asked for instead of `name`, and by which rule; answers `answer`. Each decision is one line; a name
+ * that comes back as it was is one, too. */
+static const char *said_answer(const struct name *found, const char *name, const char *answer)
 {
-	const struct image_lib *lib = &plan.libs[found->lib];
+	const struct lib *lib = &plan.libs[found->lib];
 	const char *why = lib->how >= HOW_KEEP ? "kept by the plan" : "chosen by the plan";
 
 	if (found->alias)
@@ -58,3 +60,6 @@ const char *said_answer(const struct image_name *found, const char *name, const 
 	log_say(LOG_DECISION, name, " -> ", answer, " (", why, found->alias ? image_text(lib->soname) : "", ")", NULL);
 	return answer;
 }
+
+/* What the dlopen door asks the loader for, to learn whether the audit door of this process acts: only that answers. */
+#define AUDIT_QUESTION "/cudashim: does the audit door act?"

@@ -2,54 +2,21 @@
  * The cache of ld.so, its own directories and the run paths of others are not looked at: what is installed there has its
  * libraries there, too.
  *
- * Called by choose.c on the host's thread; calls nobody who waits. A wrong answer costs a question to the binary, or a library
- * that is loaded early. Works in memory of its own.
+ * Called by choose.c on the host's thread, for names that are not CUDA's. A wrong answer costs a question to the binary, or a
+ * library that is loaded early. Works in memory of its own. Most names are opened again, and most files needed by several: what
+ * was looked at in vain is noted.
  */
-#include "shim.h"
 
-/* Files that one call looks into; bare names, and both together, that a process looks for in vain before it gives up. */
-enum { FILES = 16, NAMES = 64, LOOKS = 512 };
+/* Files that one call looks into; bare names that a process looks for in vain before it gives up. */
+
+enum { FILES = 16, NAMES = 64 };
 
 /* Whose run path counts, what is sought, and the files found so far. */
 struct seek {
 	const char *user, *name;
 	uint32_t count;
-	char (*files)[IMAGE_PATH];
+	char (*files)[PATH];
 };
-
-/* --- what was looked at in vain: most names are opened again, most files needed by several --- */
-
-static _Atomic uint32_t looks[LOOKS], look_count, name_count;
-
-static uint32_t hash(const char *name, const void *by)
-{
-	uint32_t hash = (uint32_t)(uintptr_t)by;
-
-	while (*name)
-		hash = (hash ^ (unsigned char)*name++) * 16777619;
-	return hash;
-}
-
-/* Also true once no more is to be looked at. */
-static bool is_known(uint32_t hash)
-{
-	uint32_t count = look_count;
-
-	for (uint32_t i = 0; i < count && i < LOOKS; i++)
-		if (looks[i] == hash)
-			return true;
-	return count >= LOOKS;
-}
-
-static void know(uint32_t hash)
-{
-	uint32_t at = look_count < LOOKS ? look_count++ : LOOKS;
-
-	if (at < LOOKS)
-		looks[at] = hash;
-}
-
-/* --- one name --- */
 
 /* A peek_test: whether one of the directories has the file. The loader expands $ORIGIN to where the user lies. */
 static bool in_dirs(const char *dirs, void *with)
@@ -68,7 +35,7 @@ static bool in_dirs(const char *dirs, void *with)
 		while (rest[length] && rest[length] != ':' && rest[length] != ';')
 			length++;
 		dirs = rest + length;
-		if (origin + length + text_length(seek->name) + 2 > IMAGE_PATH)
+		if (origin + length + text_length(seek->name) + 2 > PATH)
 			continue;
 		memcpy(file, seek->user, origin);
 		memcpy(file + origin, rest, length);
@@ -82,7 +49,7 @@ static bool in_dirs(const char *dirs, void *with)
 
 /* Whether there is a file for the name; it stands behind those that are counted. In the order of the loader, which leaves out
  * the first where there is the last. */
-static bool find(struct seek *seek, const char *name)
+static bool find_file(struct seek *seek, const char *name)
 {
 	seek->name = name;
 	if (!seek->files)
@@ -98,40 +65,48 @@ static void finish(struct seek *seek)
 		sys_release(seek->files, FILES * sizeof *seek->files);
 }
 
-bool seek_file(const char *name, const void *caller, seek_test *is, int mode)
+typedef bool seek_test(const char *path, int mode);
+
+/* Whether the file that the object at `caller` gets for a bare name is one. Where not, it is not looked for again. */
+static bool seek_file(const char *name, const void *caller, seek_test *is, int mode)
 {
+	static _Atomic uint32_t in_vain;
+	uint64_t hash = note_hash(name, (uint64_t)caller);
 	struct seek seek = {0};
 	bool found;
 
-	if (names_are_libc(name) || name_count >= NAMES || is_known(hash(name, caller)))
+	if (names_are_libc(name) || in_vain >= NAMES || note_find(hash) != UNKNOWN)
 		return false;
 	seek.user = objects_path(caller);
 	if (!*seek.user)
 		seek.user = identity.path;
-	found = find(&seek, name) && is(*seek.files, mode);
+	found = find_file(&seek, name) && is(*seek.files, mode);
 	finish(&seek);
-	if (!found) {
-		know(hash(name, caller));
-		name_count++;
-	}
+	if (!found && in_vain++ < NAMES)
+		note_add(hash, false);
 	return found;
 }
-
-/* --- what it leads to --- */
 
 /* A peek_test: whether a needed name is CUDA's; if not, its file is one more to look into. */
 static bool leads_to_cuda(const char *name, void *with)
 {
 	struct seek *seek = with;
+	uint64_t hash;
 
 	if (names_know(name, NULL))
 		return true;
-	if (!names_are_libc(name) && find(seek, name) && !is_known(hash(seek->files[seek->count], NULL)))
-		know(hash(seek->files[seek->count++], NULL));
+	if (names_are_libc(name) || !find_file(seek, name))
+		return false;
+	hash = note_hash(seek->files[seek->count], 0);
+	if (note_find(hash) == UNKNOWN) {
+		note_add(hash, false);
+		seek->count++;
+	}
 	return false;
 }
 
-bool seek_cuda(const char *path, int unused)
+/* Whether the file at `path` needs a name of CUDA, or what it needs does: a seek_test. */
+static bool seek_cuda(const char *path, int unused)
 {
 	struct seek seek = {.user = path};
 	uint32_t at = 0;

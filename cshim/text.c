@@ -1,8 +1,11 @@
-/* Strings and memory. Called from everywhere; touches nothing but what it is handed. */
-#include "text.h"
+/* Strings and memory without a C library. Called from everywhere; touches nothing but what it is handed, and looks behind no
+ * NUL. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* These two are called by compiled code too. The loops must not be turned into calls of themselves: the build says
- * -fno-tree-loop-distribute-patterns. */
+/* These two are called by compiled code too; hidden, so that they are never imported. The loops must not be turned into
+ * calls of themselves: the build says -fno-tree-loop-distribute-patterns. */
 void *memcpy(void *restrict to, const void *restrict from, size_t size)
 {
 	for (size_t i = 0; i < size; i++)
@@ -18,7 +21,8 @@ void *memset(void *to, int byte, size_t size)
 }
 
 /* Without the NUL. */
-size_t text_length(const char *s)
+
+static size_t text_length(const char *s)
 {
 	const char *end = s;
 
@@ -27,16 +31,17 @@ size_t text_length(const char *s)
 	return (size_t)(end - s);
 }
 
-/* As unsigned bytes, which is the order that the binary sorts by. */
-int text_compare(const char *a, const char *b)
+/* Below, equal to or above 0, as unsigned bytes, which is the order that the binary sorts by. */
+static int text_compare(const char *a, const char *b)
 {
 	while (*a && *a == *b)
 		a++, b++;
 	return (unsigned char)*a - (unsigned char)*b;
 }
+#define text_same(a, b) (text_compare(a, b) == 0)
 
-/* Never reads beyond the end of either. */
-const char *text_after(const char *s, const char *prefix)
+/* What follows the prefix; NULL if `s` does not begin so. */
+static const char *text_after(const char *s, const char *prefix)
 {
 	while (*prefix)
 		if (*s++ != *prefix++)
@@ -44,15 +49,15 @@ const char *text_after(const char *s, const char *prefix)
 	return s;
 }
 
-bool text_has(const char *s, char c)
+static bool text_has(const char *s, char c)
 {
 	while (*s && *s != c)
 		s++;
 	return *s == c;
 }
 
-/* "" for a path that ends in a slash. */
-const char *text_base(const char *path)
+/* What follows the last slash: "" for a path that ends in one, the whole string if there is none. */
+static const char *text_base(const char *path)
 {
 	const char *base = path;
 
@@ -62,16 +67,17 @@ const char *text_base(const char *path)
 	return base;
 }
 
-/* Forward, byte by byte: `to` may lie before `from` in the same string. */
-char *text_put(char *to, const char *from)
+/* Copies with the closing NUL, and answers where that is. Forward, byte by byte: `to` may lie before `from` in the same
+ * string. */
+static char *text_put(char *to, const char *from)
 {
 	while ((*to = *from++))
 		to++;
 	return to;
 }
 
-/* For what comes from outside; where the room was counted before, text_put does. */
-bool text_copy(char *to, size_t room, const char *from)
+/* The same where there is room for it, as for what comes from outside; false, and nothing copied, if not. */
+static bool text_copy(char *to, size_t room, const char *from)
 {
 	if (text_length(from) >= room)
 		return false;
@@ -79,8 +85,8 @@ bool text_copy(char *to, size_t room, const char *from)
 	return true;
 }
 
-/* 20 digits are the most that 64 bits have. */
-char *text_decimal(char buf[static 21], uint64_t n)
+/* The decimal digits of n, of which 64 bits have 20 at the most, written to the end of buf; answers their start. */
+static char *text_decimal(char buf[static 21], uint64_t n)
 {
 	char *at = buf + 20;
 
@@ -91,14 +97,14 @@ char *text_decimal(char buf[static 21], uint64_t n)
 	return at;
 }
 
-/* Called with the first row, or with the one behind that it answered last. The first letter ends the search early; `s` ends
- * where a name cannot go on. */
-const char *text_row(const char *row, const char *s)
+/* The first row, from `row` on, whose name `s` begins with; NULL if there is none. A row is what build.rs makes of a line of
+ * a table: a letter, the length of the name in one byte, the name; they are in the order of the names. No pointers: the
+ * loader would have to relocate them in every process. */
+static const char *text_row(const char *row, const char *s)
 {
-	for (; *row && row[2] <= *s; row += 2 + row[1]) {
-		int i = 0;
-
-		while (i < row[1] && s[i] == row[2 + i])
+	/* The first letter ends the search early; `s` ends where a name cannot go on. */
+	for (int i; *row && row[2] <= *s; row += 2 + row[1]) {
+		for (i = 0; i < row[1] && s[i] == row[2 + i];)
 			i++;
 		if (i == row[1])
 			return row;

@@ -1,80 +1,64 @@
-/* The tracer: what the loader is asked for, tries, maps and lets go, one record a line (src/check/trace/records.rs reads them).
+/* The tracer: what the loader is asked for, tries, maps and lets go, in records that src/check/trace/records.rs reads.
  *
  * In an object of its own, with the audit door in it: only `cudashim trace` has it mapped. CUDASHIM_TRACE is the file to
  * write to; nothing is handed out unless CUDASHIM_TRACE_ACTS=1. All of it is called under the loader's lock, as audit.c is:
- * one record at a time. A record that cannot be written is lost, and the program is not kept from anything.
+ * one record at a time. A record that cannot be written, or does not fit, is lost, and the program is not kept from anything.
  */
-#include "../shim.h"
+#include "../text.c"
+#include "../sys.c"
+#include "../image.c"
+#include "../log.c"
+#include "../gate.c"
+#include "../identity.c"
+#include "../notes.c"
+#include "../ask.c"
+#include "../names.c"
+#include "../plan.c"
+#include "../said.c"
+/* Behind doors of ours. */
+#define la_version audit_version
+#define la_objsearch audit_objsearch
+#define la_objopen audit_objopen
+#include "../audit.c"
+#undef la_version
+#undef la_objsearch
+#undef la_objopen
 
-#include <stdarg.h>
+/* LA_ACT_CONSISTENT. */
+enum { CONSISTENT = 0 };
 
-/* LA_SER_ORIG, LA_ACT_CONSISTENT; how long a record may get before what follows is left out, with room for tabs and an end. */
-enum { AS_ASKED = 1, CONSISTENT = 0, FULL = 4096 - 32 };
-
-/* audit.c, whose doors are behind ours. */
-char *audit_objsearch(const char *name, uintptr_t *cookie, unsigned flag);
-unsigned audit_objopen(struct link_map *map, long namespace, uintptr_t *cookie);
-
-/* The file to write to; empty: write nothing. */
-static char file[IMAGE_PATH];
+/* The file to write to; empty: write nothing. Whether the plan is handed out. */
+static char trace_file[PATH];
 static bool acts;
 /* Whether the objects that the program starts with are all mapped. */
 static bool started;
-/* The process of the last record. */
-static uint64_t recorded;
 /* Files tried in vain by the searches of this process; whether one was tried since the last question, and is recorded. */
-static uint64_t failed;
+static uint64_t failures;
 static bool tried, searching;
 
-/* The record at hand. */
-static char line[FULL + 32];
-static size_t used;
+/* One record: its size, the process, the one of the record before (0: none; another: what this was forked off from), and
+ * fields, each with its NUL. */
+static struct {
+	uint32_t size, process, before;
+	char fields[PATH - 12];
+} line;
 
-/* One field and the tab behind it, escaped as src/escape.rs reads it. */
-static void add(const char *s)
-{
-	static const char hex[] = "0123456789abcdef";
-
-	for (; *s && used < FULL; s++) {
-		unsigned char c = (unsigned char)*s;
-		bool plain = c > 0x1f && c < 0x7f && c != '\\';
-
-		if (!plain)
-			line[used++] = '\\';
-		if (plain || c == '\\') {
-			line[used++] = *s;
-		} else {
-			line[used++] = 'x';
-			line[used++] = hex[c >> 4];
-			line[used++] = hex[c & 15];
-		}
-	}
-	line[used++] = '\t';
-}
-
-/* One record: the process, then the strings up to NULL. One that does not fit ends without its last field, a dot. */
+/* The strings up to NULL. */
 static void record(const char *kind, ...)
 {
-	char digits[21];
-	uint64_t pid = sys_getpid(), parent = recorded;
+	char *at = line.fields;
 	va_list fields;
 
-	if (!*file)
-		return;
-	/* A child by fork has no start of its own to record; what it was forked off from comes before its first record. */
-	recorded = pid;
-	if (parent && parent != pid)
-		record("fork", text_decimal(digits, parent), NULL);
-	used = 0;
-	add(text_decimal(digits, pid));
 	va_start(fields, kind);
-	for (const char *field = kind; field; field = va_arg(fields, const char *))
-		add(field);
+	for (const char *field = kind; at && field; field = va_arg(fields, const char *))
+		at = text_copy(at, (size_t)(line.fields + sizeof line.fields - at), field) ? at + text_length(field) + 1 : NULL;
 	va_end(fields);
-	if (used < FULL)
-		line[used++] = '.';
-	line[used++] = '\n';
-	log_append(file, line, used);
+	if (!at || !*trace_file)
+		return;
+	line.before = line.process;
+	line.process = (uint32_t)sys_getpid();
+	line.size = (uint32_t)(at - (char *)&line);
+	log_append(trace_file, (const char *)&line, line.size);
 }
 
 /* Once for each process that is started; what it became later is not looked at. */
@@ -94,25 +78,17 @@ static void record_start(void)
 	record("start", program, command, text_decimal(parent, (uint64_t)SYS(SYS_getppid)), NULL);
 }
 
-/* glibc hands argc, argv and envp to constructors of auditors too. */
-__attribute__((constructor)) static void start(int argc, char **argv, char **envp)
-{
-	for (; envp && *envp; envp++) {
-		if (text_after(*envp, "CUDASHIM_TRACE=/"))
-			(void)text_copy(file, sizeof file, *envp + 15);
-		if (text_same(*envp, "CUDASHIM_TRACE_ACTS=1"))
-			acts = true;
-	}
-}
-
 /* --- what the loader calls; see audit.c for what each may not answer --- */
 
-/* The first call: the constructors, this one's and that of identity.c, have run. */
+/* The first call: the constructor, that of identity.c, has run. Whose file would be written is the question in secure
+ * execution. */
 EXPORT unsigned la_version(unsigned version)
 {
-	/* Whose file would be written is the question. */
-	if (identity.secure)
-		file[0] = '\0';
+	for (char **entry = first_environ; entry && *entry && !identity.secure; entry++) {
+		if (text_after(*entry, "CUDASHIM_TRACE=/"))
+			(void)text_copy(trace_file, sizeof trace_file, *entry + sizeof "CUDASHIM_TRACE");
+		acts = acts || text_same(*entry, "CUDASHIM_TRACE_ACTS=1");
+	}
 	record_start();
 	return version;
 }
@@ -121,11 +97,11 @@ EXPORT unsigned la_version(unsigned version)
 EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 {
 	const struct link_map *asker = (const struct link_map *)*cookie;
-	const char *answer = name;
+	const char *answer = name, *how = !started && asker == audit_base ? "preload" : "dlopen";
 	char code[21];
 
 	if (flag != AS_ASKED) {
-		failed++;
+		failures++;
 		tried = true;
 		if (searching)
 			record("try", text_decimal(code, flag), name, NULL);
@@ -135,12 +111,11 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 		answer = audit_objsearch(name, cookie, flag);
 	tried = false;
 	searching = names_know(text_base(name), NULL);
+	if (elf_string(asker->l_ld, asker->l_addr, DT_NEEDED, name))
+		how = "needed";
 	if (searching || answer != name)
-		record("search", name,
-		       elf_string(asker->l_ld, asker->l_addr, DT_NEEDED, name) ? "needed"
-		       : !started && asker == audit_base                       ? "preload"
-									       : "dlopen",
-		       asker->l_name, elf_string(asker->l_ld, asker->l_addr, DT_RUNPATH, NULL) ? "runpath" : "rpath",
+		record("search", name, how, asker->l_name,
+		       elf_string(asker->l_ld, asker->l_addr, DT_RUNPATH, NULL) ? "runpath" : "rpath",
 		       answer == name ? "" : answer, NULL);
 	return (char *)answer;
 }
@@ -151,7 +126,7 @@ EXPORT unsigned la_objopen(struct link_map *map, long namespace, uintptr_t *cook
 	char digits[21];
 
 	/* The last one tried was not in vain. */
-	failed -= tried;
+	failures -= tried;
 	tried = false;
 	record("open", text_decimal(digits, (uint64_t)namespace), map->l_name, NULL);
 	return audit_objopen(map, namespace, cookie);
@@ -166,7 +141,7 @@ EXPORT void la_activity(uintptr_t *cookie, unsigned what)
 	if (what != CONSISTENT)
 		return;
 	started = true;
-	record("failed", text_decimal(digits, failed), NULL);
+	record("failed", text_decimal(digits, failures), NULL);
 }
 
 /* The loader is done with what the program is linked with: whoever gives no such record did not start. */

@@ -1,7 +1,10 @@
 #include "harness.h"
 
 #include "memory.h"
-#include "shim.h"
+
+#include "../../cshim/text.c"
+#include "../../cshim/image.c"
+#include "../../cshim/peek.c"
 
 struct memory_file memory_file;
 
@@ -38,8 +41,8 @@ static void put_plan(struct out *out)
 {
 	const struct image_header *h = plan.header;
 
-	for (uint32_t i = 0; i < h->libs.count; i++) {
-		const struct image_lib *lib = &plan.libs[i];
+	for (uint32_t i = 0; i < h->libs; i++) {
+		const struct lib *lib = &plan.libs[i];
 
 		put(out, "l");
 		put(out, plan.strings + lib->soname);
@@ -51,14 +54,14 @@ static void put_plan(struct out *out)
 		put_number(out, lib->how);
 		must(image_state(lib)->load == LIB_UNTRIED);
 	}
-	for (uint32_t i = 0; i < h->names.count; i++) {
+	for (uint32_t i = 0; i < h->names; i++) {
 		put(out, "n");
 		put(out, plan.strings + plan.names[i].name);
 		put_number(out, plan.names[i].lib);
 		put_number(out, plan.names[i].alias);
 		must(image_name(plan.strings + plan.names[i].name) == &plan.names[i]);
 	}
-	for (uint32_t i = 0; i < h->ids.count; i++) {
+	for (uint32_t i = 0; i < h->ids; i++) {
 		put(out, "i");
 		put_number(out, plan.ids[i].dev);
 		put_number(out, plan.ids[i].ino);
@@ -72,13 +75,13 @@ static void put_plan(struct out *out)
 long harness_image(const unsigned char *bytes, size_t size, char *out, size_t room)
 {
 	struct out to = { out, room, 0 };
-	char path[IMAGE_PATH] = "/plan";
+	char path[PATH] = "/plan";
 
 	memory_file = (struct memory_file){ bytes, size, 0 };
 	if (image_read(path))
 		return -1;
 	put_plan(&to);
-	image_free();
+	sys_release(plan.header, plan.header->size + 1);
 	return (long)to.written;
 }
 

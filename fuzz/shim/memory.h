@@ -1,11 +1,13 @@
 /* The system that the readers of cshim see under test: one file, of bytes in memory. Included before them in place of
- * cshim/sys.h, whose guard it takes. Memory comes from malloc, so that a sanitizer knows where each piece ends. */
+ * cshim/sys.c. Memory comes from malloc, so that a sanitizer knows where each piece ends. */
 #ifndef CUDASHIM_SYS_H
 #define CUDASHIM_SYS_H
 
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,6 +20,8 @@
 #else
 #define ELF_MACHINE EM_X86_64
 #endif
+
+enum { PATH = 4096 };
 
 /* A read gives fewer bytes than it was asked for. */
 enum { READ_AT_MOST = 1000 };

@@ -134,10 +134,10 @@ pub(super) fn check_expressible(dir: &Path) -> Result<(), ShimError> {
     odd.map_or(Ok(()), |&byte| Err(ShimError::Unspeakable { path: dir.into(), character: byte.into() }))
 }
 
-/// The bytes before the path in the image (`cshim/ask.c`).
+/// The bytes before the path in the image (`cshim/identity.c`).
 const MAGIC: &[u8; 32] = b"cudashim: the binary's path -> \0";
 
-/// The length of the path's field, its NUL included (`cshim/ask.c`).
+/// The length of the path's field, its NUL included (`cshim/identity.c`).
 const ROOM: usize = 4096;
 
 /// The field for the binary's path. The magic must be in the image exactly once.

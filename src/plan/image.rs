@@ -22,12 +22,12 @@ const SIZE_LIMIT: usize = 4 << 20;
 /// The most bytes of a string, with its NUL: `PATH_MAX`.
 const STRING_LIMIT: usize = 4096;
 const MAGIC: &[u8; 8] = b"cudashim";
-const VERSION: u32 = 3;
-const HEADER: usize = 48;
+const VERSION: u32 = 4;
+const HEADER: usize = 32;
 /// The number of tables.
 const TABLES: usize = 3;
-/// The size of a record of each: libs, names, ids.
-const RECORD: [usize; TABLES] = [48, 12, 32];
+/// The size of a record of each, in the order of the file: libs, ids, names.
+const RECORD: [usize; TABLES] = [48, 32, 12];
 
 /// A plan as the shim reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,10 +206,10 @@ impl<'p> Writer<'p> {
         let mut tables: [Vec<u8>; TABLES] = Default::default();
         for (name, (lib, kind)) in std::mem::take(&mut self.names) {
             let name = self.string(name);
-            put(&mut tables[1], &[name, lib, kind]);
+            put(&mut tables[2], &[name, lib, kind]);
         }
         for id in self.ids.iter().flatten() {
-            tables[2].extend([id.dev, id.ino].into_iter().flat_map(u64::to_le_bytes));
+            tables[1].extend([id.dev, id.ino].into_iter().flat_map(u64::to_le_bytes));
         }
         if self.strings.is_empty() {
             self.strings.push(0);
@@ -224,23 +224,18 @@ impl<'p> Writer<'p> {
 
 /// Header, tables and strings, one after the other.
 fn layout(tables: &[Vec<u8>; TABLES], strings: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let mut body = Vec::new();
-    let mut places = Vec::new();
-    for (table, size) in tables.iter().zip(RECORD) {
-        body.resize(body.len().next_multiple_of(8), 0);
-        places.extend([word(HEADER + body.len()), word(table.len() / size)]);
-        body.extend(table);
-    }
-    body.resize(body.len().next_multiple_of(8), 0);
-    places.extend([word(HEADER + body.len()), word(strings.len())]);
-    body.extend(strings);
-    if HEADER + body.len() > SIZE_LIMIT {
+    let size = HEADER + tables.iter().map(Vec::len).sum::<usize>() + strings.len();
+    if size > SIZE_LIMIT {
         return Err(ImageError::TooLarge);
     }
     let mut bytes = MAGIC.to_vec();
-    put(&mut bytes, &[VERSION, word(HEADER + body.len())]);
-    put(&mut bytes, &places);
-    bytes.extend(body);
+    put(&mut bytes, &[VERSION, word(size)]);
+    for (table, record) in tables.iter().zip(RECORD) {
+        put(&mut bytes, &[word(table.len() / record)]);
+    }
+    put(&mut bytes, &[word(strings.len())]);
+    tables.iter().for_each(|table| bytes.extend(table));
+    bytes.extend(strings);
     Ok(bytes)
 }
 
@@ -458,7 +453,9 @@ mod tests {
     fn every_check_refuses() {
         let lab = Lab::new();
         let bytes = lab.image().bytes;
-        let at = |table: usize| view::word(&bytes, 16 + 8 * table) as usize;
+        let [libs, ids, names, strings] = [16, 20, 24, 28].map(|at| view::word(&bytes, at));
+        let ids_at = HEADER + RECORD[0] * libs as usize;
+        let names_at = ids_at + RECORD[1] * ids as usize;
         let refused = |place: usize, number: u32| {
             let mut bytes = bytes.clone();
             bytes[place..place + 4].copy_from_slice(&number.to_le_bytes());
@@ -468,28 +465,27 @@ mod tests {
             }
         };
         let end = word(bytes.len());
-        let (first, strings) = (view::word(&bytes, 40), view::word(&bytes, 44));
         for (place, number, says) in [
             (0, 0, "its header or its size is not that of an image"),
             (8, 2, "it is of another version"),
             (12, end - 1, "its size is not the one in its header"),
-            (16, word(at(0)) + 4, "a table lies outside of it"),
-            (16, 40, "a table lies outside of it"),
-            (20, u32::MAX, "a table lies outside of it"),
-            (24, end + 8, "a table lies outside of it"),
-            (40, end.next_multiple_of(8), "a table lies outside of it"),
-            (40, first + 1, "a table lies outside of it"),
-            (44, strings - 1, "its strings do not end"),
-            (44, 0, "its strings do not end"),
-            (at(0) + 32, strings, "a string lies outside of it"),
-            (at(0) + 36, 0, "a path is not absolute"),
-            (at(0) + 40, 4, "the kind of a library is unknown"),
-            (at(1), u32::MAX, "a string lies outside of it"),
-            (at(1), view::word(&bytes, at(1) + 12), "a table is not in order"),
-            (at(1), view::word(&bytes, at(1)) + 1, "a path is not absolute"),
-            (at(1) + 4, 3, "a record has the index of no library"),
-            (at(1) + 8, 2, "a name is neither a soname nor an alias"),
-            (at(2) + 8, u32::MAX, "a table is not in order"),
+            (16, libs + 1, "its tables do not fill it"),
+            (16, libs - 1, "its tables do not fill it"),
+            (16, u32::MAX, "its tables do not fill it"),
+            (20, ids + 1, "its tables do not fill it"),
+            (24, u32::MAX, "its tables do not fill it"),
+            (28, strings - 1, "its tables do not fill it"),
+            (28, 0, "its tables do not fill it"),
+            (bytes.len() - 4, u32::MAX, "its strings do not end"),
+            (HEADER + 32, strings, "a string lies outside of it"),
+            (HEADER + 36, 0, "a path is not absolute"),
+            (HEADER + 40, 4, "the kind of a library is unknown"),
+            (ids_at + 8, u32::MAX, "a table is not in order"),
+            (names_at, u32::MAX, "a string lies outside of it"),
+            (names_at, view::word(&bytes, names_at + 12), "a table is not in order"),
+            (names_at, view::word(&bytes, names_at) + 1, "a path is not absolute"),
+            (names_at + 4, 3, "a record has the index of no library"),
+            (names_at + 8, 2, "a name is neither a soname nor an alias"),
         ] {
             assert_eq!(refused(place, number), says, "{number} at {place}");
         }

@@ -1,11 +1,10 @@
-//! The lines that the tracer writes under `CUDASHIM_TRACE` (`cshim/audit.c`).
+//! The records that the tracer writes under `CUDASHIM_TRACE` (`cshim/trace/trace.c`).
 //!
-//! Takes the bytes of the file; gives the events of each process in line order. Counts and skips a truncated or
-//! unknown line: a process may be killed in the middle of one.
+//! Takes the bytes of the file; gives the events of each process in the order of the file. Counts and skips an unknown record;
+//! what follows one that is cut short is not read: a process may be killed in the middle of one.
 
-use crate::host::escape;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The kind of call that requested a name.
@@ -75,27 +74,39 @@ pub(super) enum Event {
     Begin,
 }
 
-/// The records with the process of each, and the number of unreadable lines.
-pub(super) fn parse(bytes: &[u8]) -> (Vec<(u32, Event)>, usize) {
+/// The bytes before the fields: the size of the record, its process, and the process of the record before it in the memory
+/// of the tracer, 0 for none, each four bytes.
+const HEAD: usize = 12;
+
+/// The records with the process of each, and the number of unreadable ones.
+pub(super) fn parse(mut bytes: &[u8]) -> (Vec<(u32, Event)>, usize) {
     let mut records = Vec::new();
     let mut unreadable = 0;
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        match record(line) {
-            Some(record) => records.push(record),
+    while !bytes.is_empty() {
+        let word =
+            |at: usize| bytes.get(at..at + 4).and_then(<[u8]>::first_chunk).map(|word| u32::from_ne_bytes(*word));
+        let head = (word(0), word(4), word(8));
+        let (Some(size), Some(process), Some(before)) = head else { return (records, unreadable + 1) };
+        let Some((record, rest)) = bytes.split_at_checked(size as usize).filter(|(record, _)| record.len() >= HEAD)
+        else {
+            return (records, unreadable + 1);
+        };
+        bytes = rest;
+        if before != 0 && before != process {
+            records.push((process, Event::Fork { parent: before }));
+        }
+        match record.get(HEAD..).and_then(event) {
+            Some(event) => records.push((process, event)),
             None => unreadable += 1,
         }
     }
     (records, unreadable)
 }
 
-fn record(line: &[u8]) -> Option<(u32, Event)> {
-    let line = std::str::from_utf8(line).ok()?.strip_suffix("\t.\n")?;
-    let fields: Vec<OsString> =
-        line.split('\t').map(|field| escape::parse(field).map(OsString::from_vec)).collect::<Option<_>>()?;
-    let number = |field: &OsString| field.to_str()?.parse::<u64>().ok();
-    let process = |field: &OsString| u32::try_from(number(field)?).ok();
-    let (pid, fields) = fields.split_first()?;
-    let pid = process(pid)?;
+fn event(fields: &[u8]) -> Option<Event> {
+    let fields: Vec<&OsStr> = fields.strip_suffix(b"\0")?.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
+    let number = |field: &OsStr| field.to_str()?.parse::<u64>().ok();
+    let process = |field: &OsStr| u32::try_from(number(field)?).ok();
     let (kind, fields) = fields.split_first()?;
     let event = match (kind.to_str()?, fields) {
         ("start", [program, command, parent]) => Event::Start {
@@ -103,9 +114,8 @@ fn record(line: &[u8]) -> Option<(u32, Event)> {
             command: command.to_string_lossy().trim_end().to_owned(),
             parent: process(parent)?,
         },
-        ("fork", [parent]) => Event::Fork { parent: process(parent)? },
         ("search", [name, call, requester, runpath, instead]) => Event::Search(Search {
-            name: name.clone(),
+            name: (*name).to_owned(),
             call: match call.to_str()? {
                 "needed" => Call::Needed,
                 "dlopen" => Call::Dlopen,
@@ -113,7 +123,7 @@ fn record(line: &[u8]) -> Option<(u32, Event)> {
                 _ => return None,
             },
             requester: requester.into(),
-            runpath: runpath == "runpath",
+            runpath: *runpath == "runpath",
             instead: instead.into(),
         }),
         ("try", [place, path]) => {
@@ -132,7 +142,7 @@ fn record(line: &[u8]) -> Option<(u32, Event)> {
         ("failed", [count]) => Event::Failed(number(count)?),
         _ => return None,
     };
-    Some((pid, event))
+    Some(event)
 }
 
 #[cfg(test)]
@@ -140,29 +150,46 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A record of a process, after one of another.
+    fn written(process: u32, before: u32, fields: &str) -> Vec<u8> {
+        let size = u32::try_from(HEAD + fields.len()).unwrap();
+        [&[size, process, before].map(u32::to_ne_bytes).concat()[..], fields.as_bytes()].concat()
+    }
+
     #[test]
     fn each_kind_of_record() {
-        let text = b"7\tstart\t/bin/x\tx -v\t1\t.\n7\ttry\t64\t/a\\xff\\x09b\t.\n7\topen\t0\t/a\t.\n7\tfailed\t3\t.\n\
-                     7\tsearch\tlibx.so\tneeded\t\trpath\t\t.\n8\tfork\t7\t.\n8\tclose\t\t.\n";
-        let (records, unreadable) = parse(text);
+        let mut bytes = Vec::new();
+        for (process, before, fields) in [
+            (7, 0, "start\0/bin/x\0x -v\x001\0"),
+            (7, 7, "try\x0064\0/a\tb\n\0"),
+            (7, 7, "open\x000\0/a\0"),
+            (7, 7, "failed\x003\0"),
+            (7, 7, "search\0libx.so\0needed\0\0rpath\0\0"),
+            (8, 7, "close\0\0"),
+        ] {
+            bytes.extend(written(process, before, fields));
+        }
+        let (records, unreadable) = parse(&bytes);
         assert_eq!((records.len(), unreadable), (7, 0));
-        assert_eq!(records[1], (7, Event::Try(Place::Default, OsString::from_vec(b"/a\xff\tb".to_vec()).into())));
+        assert_eq!(records[1], (7, Event::Try(Place::Default, "/a\tb\n".into())));
         assert_eq!(records[5], (8, Event::Fork { parent: 7 }));
     }
 
     #[test]
     fn truncated_records_are_counted() {
-        let text = b"7\topen\t0\t/a\t.\n7\topen\t0\t/b\n7\tnews\tx\t.\n7\topen\t0\t/c\t";
-        assert_eq!(parse(text).1, 3);
+        let [whole, unknown] = ["open\x000\0/a\0", "news\0x\0"].map(|fields| written(7, 7, fields));
+        let cut = &whole[..whole.len() - 1];
+        assert_eq!(parse(&[&whole, &unknown, &whole, cut].concat()), (vec![parse(&whole).0[0].clone(); 2], 2));
+        assert_eq!(parse(&written(7, 7, "")).1, 1);
+        assert_eq!(parse(&[1, 0, 0, 0, 7, 0, 0, 0, 7, 0, 0, 0]).1, 1);
         assert_eq!(parse(b"").1, 0);
     }
 
     proptest! {
         #[test]
         fn no_input_panics(bytes: Vec<u8>) {
-            let lines = bytes.split_inclusive(|byte| *byte == b'\n').count();
             let (records, unreadable) = parse(&bytes);
-            prop_assert_eq!(records.len() + unreadable, lines);
+            prop_assert!(bytes.is_empty() || records.len() + unreadable > 0);
         }
     }
 }

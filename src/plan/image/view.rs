@@ -58,6 +58,8 @@ impl ImageView {
 
 type Checked<T> = Result<T, &'static str>;
 
+const UNFILLED: &str = "its tables do not fill it";
+
 /// The tables of an image, within its bounds.
 struct Frame<'b> {
     tables: [&'b [u8]; TABLES],
@@ -75,18 +77,21 @@ impl<'b> Frame<'b> {
         if word(bytes, 12) as usize != bytes.len() {
             return Err("its size is not the one in its header");
         }
-        let part = |at: usize, size: usize| {
-            let (start, count) = (word(bytes, at) as usize, word(bytes, at + 4) as usize);
-            let end = count.checked_mul(size).and_then(|size| start.checked_add(size));
-            end.filter(|_| start >= HEADER && start.is_multiple_of(8))
-                .and_then(|end| bytes.get(start..end))
-                .ok_or("a table lies outside of it")
+        let mut rest = bytes.get(HEADER..).unwrap_or_default();
+        let mut part = |at: usize, size: usize| -> Checked<&[u8]> {
+            let bytes = (word(bytes, at) as usize).checked_mul(size);
+            let (part, behind) = bytes.and_then(|bytes| rest.split_at_checked(bytes)).ok_or(UNFILLED)?;
+            rest = behind;
+            Ok(part)
         };
         let mut tables: [&[u8]; TABLES] = Default::default();
         for (index, (table, size)) in tables.iter_mut().zip(RECORD).enumerate() {
-            *table = part(16 + 8 * index, size)?;
+            *table = part(16 + 4 * index, size)?;
         }
-        let strings = part(HEADER - 8, 1)?;
+        let strings = part(HEADER - 4, 1)?;
+        if !rest.is_empty() {
+            return Err(UNFILLED);
+        }
         if strings.last() != Some(&0) {
             return Err("its strings do not end");
         }
@@ -130,7 +135,7 @@ impl<'b> Frame<'b> {
         for record in self.records(0) {
             view.libraries.push(self.library(record)?);
         }
-        for record in self.records(1) {
+        for record in self.records(2) {
             let alias = match word(record, 8) {
                 kind @ 0..=1 => kind == 1,
                 _ => return Err("a name is neither a soname nor an alias"),
@@ -141,7 +146,7 @@ impl<'b> Frame<'b> {
             }
             view.names.push((name.to_vec(), self.lib(word(record, 4))?, alias));
         }
-        view.ids = self.records(2).map(|record| [id(record, 0), id(record, 16)]).collect();
+        view.ids = self.records(1).map(|record| [id(record, 0), id(record, 16)]).collect();
         let ascending = view.names.is_sorted_by(|a, b| a.0 < b.0) && view.ids.is_sorted_by(|a, b| a < b);
         if ascending { Ok(view) } else { Err("a table is not in order") }
     }
