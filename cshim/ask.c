@@ -95,6 +95,7 @@ static __attribute__((noreturn)) void supervise(int out, const char *const *word
 		(void)SYS(SYS_execve, binary_path(), words, identity.variables);
 		leave(NOT_STARTED);
 	}
+	/* What took too long is said the same way whichever of the two timers was first. */
 	status = child < 0 ? -1 : wait_for(child);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
 		(void)SYS(SYS_kill, sys_getpid(), SIGALRM);

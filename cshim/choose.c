@@ -31,16 +31,13 @@ enum { LIBC_DLOPEN = 1 << 31 };
  * called from, so it must be called here and not in the stub. Two threads may do this at once; they find the same. */
 static bool have_real(void)
 {
-	void *libdl, *real = cudashim_real;
+	void *real = cudashim_real, *libdl = NULL;
 
 	if (real && real != no_dlopen)
 		return true;
-	if (dlsym) {
-		real = dlsym(RTLD_NEXT, "dlopen");
-	} else {
-		libdl = __libc_dlopen_mode ? __libc_dlopen_mode("libdl.so.2", RTLD_LAZY | LIBC_DLOPEN) : NULL;
-		real = libdl ? __libc_dlsym(libdl, "dlopen") : NULL;
-	}
+	if (!dlsym && __libc_dlopen_mode)
+		libdl = __libc_dlopen_mode("libdl.so.2", RTLD_LAZY | LIBC_DLOPEN);
+	real = dlsym ? dlsym(RTLD_NEXT, "dlopen") : libdl ? __libc_dlsym(libdl, "dlopen") : NULL;
 	cudashim_real = real ? real : no_dlopen;
 	return real;
 }

@@ -33,6 +33,7 @@ static const struct {
 	char magic[32], path[PATH];
 } binary __attribute__((used, aligned(16))) = {"cudashim: the binary's path -> ", ""};
 
+/* Empty where there is none: then nobody is asked, ever. */
 static const char *binary_path(void)
 {
 	const char *path = binary.path;
@@ -40,12 +41,6 @@ static const char *binary_path(void)
 	/* The compiler must not reason from the zeros that it sees. */
 	__asm__("" : "+r"(path));
 	return path;
-}
-
-/* Called where a question would be next: without a binary nobody is asked, ever. */
-static bool ask_can(void)
-{
-	return binary_path()[0] != '\0';
 }
 
 /* --- the environment --- */
@@ -230,7 +225,7 @@ static void read_identity(char **entries)
 	/* In secure execution the environment is the attacker's; in doubt it is asked for. The loader then drops preloads that
 	 * have a slash in their name, but an administrator may have put us into a directory it trusts. */
 	identity.secure = auxiliary(AT_SECURE, 1) != 0;
-	if (identity.out || identity.secure || !take_environment(entries) || (!identity.given && !ask_can()))
+	if (identity.out || identity.secure || !take_environment(entries) || (!identity.given && !*binary_path()))
 		identity.out = true;
 	/* A string on the stack, which the host may overwrite later. */
 	if (!identity.out)

@@ -159,6 +159,7 @@ static const char *load(int fd, size_t size, const char *path)
 
 	if (!file)
 		return "there is no memory for it";
+	/* A read may give less than it was asked for, on some file systems of the network. */
 	while (have <= size && ((got = sys_read(fd, file + have, size + 1 - have)) > 0 || got == -EINTR))
 		have += got > 0 ? (size_t)got : 0;
 	plan.header = (const void *)file;

@@ -9,7 +9,8 @@ enum answer { UNKNOWN, NO, YES };
 static LARGE _Atomic uint64_t notes[NOTES];
 static _Atomic uint32_t note_count;
 
-/* Of a string, which may be NULL, and what else counts. */
+/* Of a string, which may be NULL, and what else counts: FNV-1a. With 63 bits, two of all the notes of a process are the same
+ * once in 2^46 processes; the worst that comes of it is a stranger that gets, or does not get, what another one does. */
 static uint64_t note_hash(const char *text, uint64_t seed)
 {
 	uint64_t hash = (seed ^ 14695981039346656037u) * 1099511628211;

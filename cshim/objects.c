@@ -57,6 +57,7 @@ static enum mapped objects_find(const struct lib *lib, bool say)
 	struct search search = {.soname = image_text(lib->soname), .path = image_text(lib->path)};
 	struct stat st;
 
+	/* It is not asked whether it is there: no process that can open anything is without it, in glibc since 2.2.4. */
 	(void)dl_iterate_phdr(match, &search);
 	/* Mapped under another name: the same file by another path is not another copy. */
 	if (search.other && search.found == MAPPED_OTHER) {

@@ -45,7 +45,7 @@ static enum force take(char *path, enum log_level not_for, enum force otherwise)
  * been given: the binary may be asked, later, if the process turns out to be CUDA's. */
 static enum force read_given(void)
 {
-	enum force otherwise = ask_can() ? MAY_ASK : NONE;
+	enum force otherwise = *binary_path() ? MAY_ASK : NONE;
 
 	/* Of a program that is not known nothing can be told apart. */
 	if (identity.out || !identity.program.ino)
@@ -151,7 +151,7 @@ static bool plan_serves(const char *path, const struct name *found)
 	hash = note_hash(name, object.dev << 32 ^ object.ino);
 	known = note_find(hash);
 	/* One that has no identity cannot be told from another. */
-	if (known == UNKNOWN && object.ino && ask_can() && gate_enter()) {
+	if (known == UNKNOWN && object.ino && *binary_path() && gate_enter()) {
 		/* Another thread may have been in before us. */
 		known = note_find(hash);
 		if (known == UNKNOWN) {

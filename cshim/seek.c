@@ -28,10 +28,12 @@ static bool in_dirs(const char *dirs, void *with)
 	for (const char *rest; *dirs; dirs += *dirs != '\0') {
 		size_t origin = 0, length = 0;
 
+		/* With any other token of the loader's ($LIB, $PLATFORM) it stays as it is, and leads to no file. */
 		if ((rest = text_after(dirs, "$ORIGIN")) || (rest = text_after(dirs, "${ORIGIN}")))
 			origin = (size_t)(text_base(seek->user) - seek->user);
 		else
 			rest = dirs;
+		/* In the variable the loader takes a semicolon for a colon, too (ld.so(8)). */
 		while (rest[length] && rest[length] != ':' && rest[length] != ';')
 			length++;
 		dirs = rest + length;
@@ -77,6 +79,7 @@ static bool seek_file(const char *name, const void *caller, seek_test *is, int m
 
 	if (names_are_libc(name) || in_vain >= NAMES || note_find(hash) != UNKNOWN)
 		return false;
+	/* The program itself has no path among what is mapped. */
 	seek.user = objects_path(caller);
 	if (!*seek.user)
 		seek.user = identity.path;
@@ -112,6 +115,7 @@ static bool seek_cuda(const char *path, int unused)
 	uint32_t at = 0;
 	bool found;
 
+	/* Breadth first, as the loader: those found last are looked into last. */
 	while (!(found = peek_any(seek.user, DT_NEEDED, leads_to_cuda, &seek)) && at < seek.count)
 		seek.user = seek.files[at++];
 	finish(&seek);

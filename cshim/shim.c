@@ -1,20 +1,11 @@
-/* The object that stands in production processes, all of it in one piece: each file uses only those before it, which the
- * compiler checks, and nothing of it has a name that another object could see. */
-#include "text.c"
-#include "sys.c"
-#include "image.c"
-#include "log.c"
-#include "gate.c"
-#include "identity.c"
-#include "notes.c"
-#include "ask.c"
-#include "names.c"
-#include "plan.c"
-#include "said.c"
+/* The object that stands in production processes: the dlopen door, and the audit door. */
+#include "base.c"
+
 #include "objects.c"
 #include "peek.c"
 #include "seek.c"
 #include "load.c"
 #include "choose.c"
-#include "audit.c"
 #include "entry.c"
+
+#include "audit.c"

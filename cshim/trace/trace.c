@@ -4,17 +4,8 @@
  * write to; nothing is handed out unless CUDASHIM_TRACE_ACTS=1. All of it is called under the loader's lock, as audit.c is:
  * one record at a time. A record that cannot be written, or does not fit, is lost, and the program is not kept from anything.
  */
-#include "../text.c"
-#include "../sys.c"
-#include "../image.c"
-#include "../log.c"
-#include "../gate.c"
-#include "../identity.c"
-#include "../notes.c"
-#include "../ask.c"
-#include "../names.c"
-#include "../plan.c"
-#include "../said.c"
+#include "../base.c"
+
 /* Behind doors of ours. */
 #define la_version audit_version
 #define la_objsearch audit_objsearch

@@ -27,7 +27,7 @@ const MUTANTS: &[Mutant] = &[
     ("A plan is for the programs it names", "plan.c", &[("!image_has(identity.program)", "false")]),
     ("Later changes of the process", "identity.c", &[("	(void)identity_known();\n", "")]),
     ("A process that the given plan does not name", "plan.c",
-        &[("enum force otherwise = ask_can() ?", "enum force otherwise = ask_can() && !identity.given[0] ?")]),
+        &[("enum force otherwise = *binary_path() ?", "enum force otherwise = *binary_path() && !identity.given ?")]),
     ("The binary is never asked about objects of the plan", "plan.c", &[("	if (plan_proves(path))\n		return true;\n", "")]),
     ("The binary is asked once about a stranger", "plan.c",
         &[("			note_add(hash, known == YES);\n", "")]),
