@@ -40,6 +40,7 @@ mod diagnose;
 mod driver;
 mod elf;
 mod host;
+mod image;
 mod inventory;
 mod launch;
 mod loader;
@@ -72,7 +73,7 @@ pub mod internal {
     macro_rules! open {
         ($($room:ident)*) => {$(pub mod $room { pub use crate::$room::*; })*};
     }
-    open! { check diagnose driver elf host inventory launch loader machine plan python report resolve tables target }
+    open! { check diagnose driver elf host image inventory launch loader machine plan python report resolve tables target }
 }
 
 /// The README's Rust block compiles.

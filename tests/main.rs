@@ -14,6 +14,7 @@ mod forensics;
 mod formats;
 mod fuzz;
 mod hostile;
+mod image;
 mod inventory;
 mod json;
 mod loader;

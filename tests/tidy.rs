@@ -13,7 +13,7 @@ use std::process::Command;
 /// The rooms of `src`, floor by floor: a room uses only rooms of the floors above its own, so no arrow runs back.
 const FLOORS: [&[&str]; 10] = [
     &["elf", "host", "tables"],
-    &["loader", "python"],
+    &["image", "loader", "python"],
     &["inventory"],
     &["driver", "target"],
     &["plan"],

@@ -3,6 +3,7 @@
 use super::assume::AssumeArgs;
 use super::enable_args::{DisableArgs, EnableArgs};
 use super::format::{self, Format, one_of};
+use super::image_args::ImageArgs;
 pub(super) use super::shared_args::{ChoiceArgs, WhoArgs};
 use super::stage_args::StageArgs;
 use crate::target::Spec;
@@ -74,6 +75,7 @@ impl Cli {
             Command::Scan(args) if args.probe => Some("libraries of an image cannot be loaded here"),
             Command::Inspect(args) if args.probe => Some("libraries of an image cannot be loaded here"),
             Command::Check(args) if args.pid.is_some() => Some("an image has no processes"),
+            Command::Image(_) => Some("name the directory as the image"),
             Command::Man { .. } | Command::Completions { .. } => Some("this command looks at no machine"),
             _ => None,
         }
@@ -123,6 +125,8 @@ pub(super) enum Command {
     Why(WhyArgs),
     /// Run a command and report which CUDA libraries it really loads
     Trace(TraceArgs),
+    /// Judge the image of a container: what is in it, whether it loads, what it requires of a host
+    Image(ImageArgs),
     /// Show the set that fits, and why
     Resolve(ResolveArgs),
     /// Write the set to a file to keep beside requirements.txt

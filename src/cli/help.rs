@@ -10,15 +10,15 @@ use std::fmt::Write as _;
 /// The commands, in the order that a newcomer meets them.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run with the matching libraries", &["run", "enable", "disable", "status", "env", "shim", "stage"]),
-    ("Find out what is wrong", &["doctor", "check", "why", "trace"]),
+    ("Find out what is wrong", &["doctor", "check", "why", "trace", "image"]),
     ("Choose and keep a set", &["resolve", "lock", "verify"]),
     ("Look at libraries", &["scan", "inspect", "diff"]),
     ("More", &["demo", "man", "completions", "help"]),
 ];
 
 /// Commands that do not work on an image: their help does not list `--root`.
-const HERE: [&str; 11] =
-    ["run", "trace", "env", "shim", "stage", "enable", "disable", "status", "demo", "man", "completions"];
+const HERE: [&str; 12] =
+    ["run", "trace", "env", "shim", "stage", "enable", "disable", "status", "demo", "man", "completions", "image"];
 
 /// Three examples of each command; the first word is the command's name.
 const EXAMPLES: &[[(&str, &str); 3]] = &[
@@ -76,6 +76,11 @@ const EXAMPLES: &[[(&str, &str); 3]] = &[
         ("trace -- python train.py", "Report to stderr what was loaded"),
         ("trace -o report.txt -- python train.py", "Report to a file"),
         ("trace --plan cudashim.lock -- python train.py", "With the set of a lock in force"),
+    ],
+    [
+        ("image app.tar", "The output of `docker save`"),
+        ("image app.tar --driver 535 --gpu T4,H100", "Whether it runs there"),
+        ("image app.tar --require=kubernetes", "What a node must have"),
     ],
     [
         ("resolve", "The set for the active environment"),

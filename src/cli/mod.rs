@@ -18,6 +18,8 @@ mod failure;
 mod format;
 mod given;
 mod help;
+mod image;
+mod image_args;
 mod inspect;
 mod lines;
 mod lock;
@@ -117,6 +119,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Command::Check(args) => check::check(context, args),
         Command::Why(args) => why::why(context, args),
         Command::Trace(args) => trace::trace(context, args),
+        Command::Image(args) => image::image(context, args),
         Command::Resolve(args) => resolve::resolve(context, args),
         Command::Lock(args) => lock::lock(context, args),
         Command::Verify(args) => lock::verify(context, args),

@@ -15,10 +15,10 @@ const FINDINGS: usize = 5;
 const WHOLE: usize = 2;
 
 /// The narrowest terminal that lines are wrapped for.
-const NARROW: usize = 40;
+pub(super) const NARROW: usize = 40;
 
 /// The text column of a line about the machine, and that of a finding.
-const INDENT: usize = 9;
+pub(super) const INDENT: usize = 9;
 
 /// The report for a terminal of this many columns: the verdict, the machine, the findings. `all` leaves nothing out.
 /// A line for a shell is never wrapped, so that it can be pasted.
@@ -156,12 +156,12 @@ fn is_later(report: &Report, finding: &Finding) -> bool {
     finding.phase == Phase::Gpu && finding.severity != Severity::Fact && !report.machine.can_be_used()
 }
 
-fn headline(text: &mut String, columns: usize, finding: &Finding) {
+pub(super) fn headline(text: &mut String, columns: usize, finding: &Finding) {
     wrapped(text, columns, "", 2, &format!("{}: {} [{}]", word(finding.severity), finding.cause, finding.id));
 }
 
 /// Writes `value` after `before`, wrapped at blanks to fit the screen; continuation lines begin in column `indent`.
-fn wrapped(text: &mut String, columns: usize, before: &str, indent: usize, value: &str) {
+pub(super) fn wrapped(text: &mut String, columns: usize, before: &str, indent: usize, value: &str) {
     text.push_str(before);
     // A line never starts with its own label.
     let value = value.replace('\n', "\\n");
@@ -269,7 +269,7 @@ pub(super) fn word(severity: Severity) -> &'static str {
     }
 }
 
-fn whole(text: &mut String, columns: usize, finding: &Finding, all: bool) {
+pub(super) fn whole(text: &mut String, columns: usize, finding: &Finding, all: bool) {
     headline(text, columns, finding);
     let line = |text: &mut String, name: &str, value: &str| {
         wrapped(text, columns, &format!("  {name:INDENT$}"), INDENT + 2, value);

@@ -1,6 +1,6 @@
 //! A report's findings in the form that is written for other programs.
 
-use super::{Cell, Finding, Line, Matrix, Report};
+use super::{Cell, Finding, ImageReport, Line, Matrix, Report};
 use crate::report::{FindingLine, FindingList};
 
 impl Report {
@@ -9,6 +9,19 @@ impl Report {
     pub fn listed(&self) -> FindingList {
         FindingList {
             command: "doctor",
+            verdict: self.verdict.says.clone(),
+            wrong: !self.is_fine(),
+            findings: self.findings.iter().map(line).chain(self.table.iter().flat_map(Matrix::listed)).collect(),
+        }
+    }
+}
+
+impl ImageReport {
+    /// The findings as a list.
+    #[must_use]
+    pub fn listed(&self) -> FindingList {
+        FindingList {
+            command: "image",
             verdict: self.verdict.says.clone(),
             wrong: !self.is_fine(),
             findings: self.findings.iter().map(line).chain(self.table.iter().flat_map(Matrix::listed)).collect(),

@@ -14,6 +14,7 @@ mod environment;
 mod finding;
 mod frameworks;
 mod human;
+mod image;
 mod judged;
 mod libraries;
 mod listed;
@@ -35,6 +36,10 @@ pub(crate) use judged::{Judged, TargetKind};
 pub use compatible::Toolkit;
 pub use finding::{Consequence, Finding, Proof};
 pub use human::{matrix_text, text};
+pub use image::{
+    Asked, Copies, ImageLibrary, ImageReport, LayerLine, Requirements, RequirementsForm, TargetLine, image_text,
+    judge_image,
+};
 pub use markdown::markdown;
 pub use matrix::{Assumptions, Cell, Matrix, Runs, matrix};
 pub use message::{Message, Window, recognise};

@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "memmap2::Mmap::map; the handler of SIGBUS")]
 
 use super::files::{Kind, Stat};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
@@ -96,15 +96,21 @@ pub(super) fn open(path: &Path) -> io::Result<(Map, Stat)> {
     if stat.kind != Kind::File {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    if stat.size == 0 {
-        return Ok((Map(Content::Nothing), stat));
+    Ok((part(&file, 0, stat.size)?, stat))
+}
+
+/// A part of a file.
+pub(super) fn part(file: &File, at: u64, size: u64) -> io::Result<Map> {
+    if size == 0 {
+        return Ok(Map(Content::Nothing));
     }
+    let size = usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?;
     // SAFETY: the map is private, read-only and only ever borrowed as `&[u8]`. Another process may
     // change the file meanwhile; every reader treats the bytes as hostile. Where it is truncated meanwhile,
     // the handler below supplies zeros, or, in a program without it, SIGBUS ends the process.
-    let bytes = unsafe { memmap2::Mmap::map(&file)? };
+    let bytes = unsafe { memmap2::MmapOptions::new().offset(at).len(size).map(file)? };
     let range = Range::of(&bytes);
-    Ok((Map(Content::Mapped(Mapped { bytes, range })), stat))
+    Ok(Map(Content::Mapped(Mapped { bytes, range })))
 }
 
 impl Drop for Mapped {

@@ -5,7 +5,9 @@
 //! conclusion can be kept on disk while the same queries have the same results. Never parses
 //! a file, never decides anything.
 
+mod archive;
 mod bounded;
+mod disk;
 pub mod escape;
 mod files;
 mod hints;
@@ -14,9 +16,11 @@ mod maps;
 mod overlay;
 mod questions;
 mod stamps;
+mod tree;
 mod trust;
 mod write;
 
+pub use archive::Archive;
 pub(crate) use files::tidy;
 pub use files::{Entry, FileId, Kind, Stat};
 pub use hints::Hints;
@@ -24,9 +28,11 @@ pub use map::{Map, outlive_truncation};
 pub use maps::{MappedFile, mapped_files};
 pub use overlay::Change;
 pub use stamps::{Stamp, Stamps};
+pub use tree::{Content, Node, NodeId, Tree, TreeError};
 pub use trust::{Reason, Untrusted, make_trusted, trusted, trusted_in_sandbox, trusted_libraries};
 pub use write::{atomic_write, private_write, private_write_new, within_limit, write_target};
 
+use disk::Disk;
 use overlay::{Overlay, State};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -58,7 +64,7 @@ pub struct Host {
 
 #[derive(Debug)]
 struct Inner {
-    root: PathBuf,
+    disk: Disk,
     env: BTreeMap<OsString, OsString>,
     cwd: PathBuf,
     stamps: Mutex<Stamps>,
@@ -79,12 +85,19 @@ impl Host {
     /// A machine whose file system is mounted at `root`.
     #[must_use]
     pub fn new(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
-        Self::with_overlay(root, env, cwd, Overlay::default())
+        Self::with_overlay(Disk::Mounted(root), env, cwd, Overlay::default())
     }
 
-    fn with_overlay(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf, overlay: Overlay) -> Self {
+    /// A machine whose file system is in memory.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn of_tree(tree: Arc<Tree>, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
+        Self::with_overlay(Disk::Tree(tree), env, cwd, Overlay::default())
+    }
+
+    fn with_overlay(disk: Disk, env: BTreeMap<OsString, OsString>, cwd: PathBuf, overlay: Overlay) -> Self {
         let (stamps, keeps, waits) = (Mutex::default(), AtomicBool::new(false), AtomicU32::new(0));
-        let inner = Arc::new(Inner { root, env, cwd, stamps, overlay, keeps, waits });
+        let inner = Arc::new(Inner { disk, env, cwd, stamps, overlay, keeps, waits });
         Self { inner, since: SystemTime::now(), end: None }
     }
 
@@ -103,8 +116,8 @@ impl Host {
         for (path, change) in changes {
             overlay.insert(self.key(&path), change);
         }
-        let (root, env, cwd) = (self.inner.root.clone(), self.inner.env.clone(), self.inner.cwd.clone());
-        Self { end: self.end, ..Self::with_overlay(root, env, cwd, overlay) }
+        let (disk, env, cwd) = (self.inner.disk.clone(), self.inner.env.clone(), self.inner.cwd.clone());
+        Self { end: self.end, ..Self::with_overlay(disk, env, cwd, overlay) }
     }
 
     /// The same machine with another value of a variable, or without it.
@@ -115,16 +128,16 @@ impl Host {
             Some(value) => env.insert(name.into(), value.to_owned()),
             None => env.remove(OsStr::new(name)),
         };
-        let (root, cwd, overlay) = (self.inner.root.clone(), self.inner.cwd.clone(), self.inner.overlay.clone());
-        Self { end: self.end, ..Self::with_overlay(root, env, cwd, overlay) }
+        let (disk, cwd, overlay) = (self.inner.disk.clone(), self.inner.cwd.clone(), self.inner.overlay.clone());
+        Self { end: self.end, ..Self::with_overlay(disk, env, cwd, overlay) }
     }
 
     /// The same machine without recorded queries.
     #[must_use]
     #[doc(hidden)]
     pub fn anew(&self) -> Self {
-        let (root, env, cwd) = (self.inner.root.clone(), self.inner.env.clone(), self.inner.cwd.clone());
-        Self { end: self.end, ..Self::with_overlay(root, env, cwd, self.inner.overlay.clone()) }
+        let (disk, env, cwd) = (self.inner.disk.clone(), self.inner.env.clone(), self.inner.cwd.clone());
+        Self { end: self.end, ..Self::with_overlay(disk, env, cwd, self.inner.overlay.clone()) }
     }
 
     /// The overlay's key of a path: without symbolic links in its directories.
@@ -156,7 +169,7 @@ impl Host {
         if self.inner.overlay.is_empty() {
             return None;
         }
-        self.inner.overlay.state(&self.key(path), || self.outside(path).is_ok_and(|path| path.exists()))
+        self.inner.overlay.state(&self.key(path), || self.inside(path).is_ok_and(|path| self.inner.disk.exists(&path)))
     }
 
     /// The same machine with a deadline.
@@ -173,17 +186,27 @@ impl Host {
         self.end.map_or(limit, |end| end.saturating_duration_since(Instant::now()).min(limit))
     }
 
-    /// The directory where this machine's `/` is mounted.
+    /// The directory where this machine's `/` is mounted; of a file system in memory, the file that it is in.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.inner.root
+        self.inner.disk.root()
+    }
+
+    /// Its file system, where that is in memory.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn tree(&self) -> Option<&Tree> {
+        match &self.inner.disk {
+            Disk::Tree(tree) => Some(tree),
+            Disk::Mounted(_) => None,
+        }
     }
 
     /// Whether this is the running machine, not an image.
     #[must_use]
     #[doc(hidden)]
     pub fn is_live(&self) -> bool {
-        self.inner.root == Path::new("/")
+        matches!(&self.inner.disk, Disk::Mounted(root) if root == Path::new("/"))
     }
 
     /// The directory relative paths start from.
@@ -220,21 +243,10 @@ impl Host {
         if path.is_absolute() { path.to_owned() } else { self.inner.cwd.join(path) }
     }
 
-    /// The real path of `path`: below the root, its symbolic links followed inside the root.
-    fn outside(&self, path: &Path) -> io::Result<PathBuf> {
+    /// `path` with its symbolic links followed inside the root; on the running machine, the kernel follows them.
+    fn inside(&self, path: &Path) -> io::Result<PathBuf> {
         let path = self.absolute(path);
-        if self.is_live() {
-            return Ok(path);
-        }
-        let inside = self.resolve(&path)?;
-        Ok(self.join_root(&inside))
-    }
-
-    fn join_root(&self, inside: &Path) -> PathBuf {
-        match inside.strip_prefix("/") {
-            Ok(relative) => self.inner.root.join(relative),
-            Err(_) => self.inner.root.join(inside),
-        }
+        if self.is_live() { Ok(path) } else { self.resolve(&path) }
     }
 
     /// Follows the symbolic links of `path` inside the root; missing parts are kept.
@@ -248,7 +260,7 @@ impl Host {
                 continue;
             }
             let next = done.join(&part);
-            match std::fs::read_link(self.join_root(&next)) {
+            match self.inner.disk.link(&next) {
                 Ok(target) => {
                     links += 1;
                     if links > LINK_LIMIT {

@@ -4,7 +4,7 @@
 
 use super::overlay::State;
 use super::{Entry, Host, Kind, Map, Stamp, Stamps, Stat, not_found};
-use super::{bounded, files, map, stamps};
+use super::{bounded, stamps};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
@@ -43,8 +43,8 @@ impl Host {
         if self.changed(&path).is_some() {
             return Err(io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()));
         }
-        let parent = self.outside(path.parent().unwrap_or(Path::new("/")))?;
-        std::fs::read_link(parent.join(path.file_name().unwrap_or_default()))
+        let parent = self.inside(path.parent().unwrap_or(Path::new("/")))?;
+        self.inner.disk.link(&parent.join(path.file_name().unwrap_or_default()))
     }
 
     /// The file at `path`, symbolic links followed.
@@ -60,7 +60,7 @@ impl Host {
         if let Some(changed) = self.changed(path) {
             return changed.stat().ok_or_else(not_found);
         }
-        self.outside(path).and_then(|path| Stat::of(&path))
+        self.inside(path).and_then(|path| self.inner.disk.stat(&path))
     }
 
     /// Waits and queries again where a file has just changed: a further change could have the same time and stay
@@ -118,7 +118,7 @@ impl Host {
         // A directory that a change created holds no entries of the disk.
         let mut entries = match self.changed(dir) {
             Some(State::Directory(_)) => Vec::new(),
-            _ => files::list(&self.outside(dir)?)?,
+            _ => self.inner.disk.list(&self.inside(dir)?)?,
         };
         if !self.inner.overlay.is_empty() {
             entries = self.inner.overlay.entries(&self.key_of_directory(dir), entries);
@@ -143,7 +143,7 @@ impl Host {
         if let Some(bytes) = self.made(path) {
             return Ok(bytes.to_vec());
         }
-        files::read(&self.outside(path)?, READ_LIMIT)
+        self.inner.disk.read(&self.inside(path)?, READ_LIMIT)
     }
 
     /// The text of a small regular file; bytes that are not UTF-8 become U+FFFD.
@@ -164,7 +164,7 @@ impl Host {
         if self.stat(path)?.kind != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        bounded::read(&self.outside(path)?, time).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        bounded::read(&self.inside(path)?, time).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Whether the file at `path` may be read and written: by this process, or in an image by everybody.
@@ -187,7 +187,7 @@ impl Host {
         if let Some(bytes) = self.made(path) {
             return Ok(bytes.iter().take(count).copied().collect());
         }
-        files::read_start(&self.outside(path)?, count)
+        self.inner.disk.read_start(&self.inside(path)?, count)
     }
 
     /// A regular file mapped for reading, with the stat of the mapped file.
@@ -199,7 +199,7 @@ impl Host {
         let result = match self.changed(path) {
             Some(State::File(bytes, ..)) => self.look(path).map(|stat| (Map::of(Arc::clone(bytes)), stat)),
             Some(changed) => Err(changed.stat().map_or_else(not_found, |_| io::ErrorKind::IsADirectory.into())),
-            None => self.outside(path).and_then(|p| map::open(&p)),
+            None => self.inside(path).and_then(|path| self.inner.disk.map(&path)),
         };
         self.note(path, result.as_ref().map_or(Stamp::Absent, |(_, stat)| Stamp::from(*stat)));
         result

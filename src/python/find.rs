@@ -1,7 +1,7 @@
 //! Finds the interpreter that a word names, and the directories it imports from.
 //!
 //! Reads a virtual environment from `pyvenv.cfg` without running anything; runs any other interpreter to query its
-//! paths. The rules are those of CPython's `site` module and of `Modules/getpath.py`.
+//! paths, or, in an image, derives them from its standard library. The rules are those of CPython's `site` module and of `Modules/getpath.py`.
 
 use super::ask;
 use super::command::find_on_path;
@@ -33,6 +33,8 @@ impl Interpreter {
                     found
                 })
             }
+            None if !host.is_live() => Self::of_installation(host, &program, options)
+                .ok_or_else(|| InterpreterError::Foreign(program.clone()))?,
             None => ask::interpreter(host, &program, options)?,
         };
         if options.is_unsafe(host) {
@@ -46,6 +48,29 @@ impl Interpreter {
         let mut seen = std::collections::BTreeSet::new();
         found.paths.retain(|path| seen.insert(path.clone()));
         Ok(found)
+    }
+
+    /// The interpreter of an installation in an image, where it cannot be queried: by the standard library above its own
+    /// file (`Modules/getpath.py`).
+    fn of_installation(host: &Host, program: &Path, options: &Options) -> Option<Self> {
+        let own = host.canonical(program).ok()?;
+        let named = own.file_name()?.to_str()?.strip_prefix("python").and_then(minor_version);
+        let above = own.parent()?.parent()?;
+        let version = named.or_else(|| version_of_lib(host, above))?;
+        let python = library_name(host, above, &version);
+        let (prefix, libdir) = base(host, own.parent()?, program, &python)?;
+        let reads = options.reads_environment();
+        let mut site = Site::new(host, numbers(&version), if reads { python_path(host) } else { Vec::new() });
+        let user = user_site(host, &python, reads).filter(|user| options.uses_user_site(host) && host.is_dir(user));
+        if let Some(user) = user {
+            site.add(&user);
+        }
+        site.add_prefix(&prefix, libdir, &python);
+        let (paths, unknown) = site.finish(Some(&prefix.join(libdir).join(&python)));
+        if let Some(unknown) = unknown {
+            log::info!("leaving out what `{}` adds to `{}`", unknown.display(), program.display());
+        }
+        Some(Self { program: program.to_owned(), prefix, version, paths, other: None })
     }
 
     /// The interpreter of a virtual environment by its files, and a file whose effect only a run would show.

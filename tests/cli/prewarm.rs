@@ -37,6 +37,7 @@ fn prewarm_holds_no_descriptor_of_the_command() {
 #[ignore = "needs root"]
 fn prewarm_of_the_first_process_is_left_out() {
     let (world, venv) = sound();
-    let healed = Process::of(&mut in_namespaces(&["-p", "-f", "--mount-proc"], "true", &world.load(&["--prewarm"], &venv)));
+    let healed =
+        Process::of(&mut in_namespaces(&["-p", "-f", "--mount-proc"], "true", &world.load(&["--prewarm"], &venv)));
     assert!(healed.out == "ok\n" && healed.err.contains("nothing is read ahead"), "{}{}", healed.out, healed.err);
 }

@@ -128,7 +128,11 @@ fn stage_refuses_what_its_package_did_not_record() {
     fs::write(&record, text).unwrap();
     let refused = Process::of(&mut stage(&world, &venv, &[]));
     assert_eq!(refused.code, Some(2), "{}", refused.out);
-    assert!(refused.err.contains("its SHA-256 is not the one that nvidia-cublas-cu12 12.4.5.8 recorded"), "{}", refused.err);
+    assert!(
+        refused.err.contains("its SHA-256 is not the one that nvidia-cublas-cu12 12.4.5.8 recorded"),
+        "{}",
+        refused.err
+    );
     assert!(fs::read_dir(stages(&world)).unwrap().all(|entry| !entry.unwrap().path().is_dir()));
     assert!(Process::of(&mut stage(&world, &venv, &["--force"])).ok().contains("copied"));
 }
@@ -179,7 +183,9 @@ fn stage_clean_leaves_what_a_process_uses() {
 fn stage_is_made_once() {
     let (world, venv) = sound();
     let children: Vec<_> = (0..6)
-        .map(|_| stage(&world, &venv, &["--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .map(|_| {
+            stage(&world, &venv, &["--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
         .collect();
     let copied = children.into_iter().filter(|_| true).map(|child| {
         let output = child.wait_with_output().unwrap();

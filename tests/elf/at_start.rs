@@ -29,7 +29,8 @@ fn at_start_has_tables_and_data_and_no_code_of_the_gpu() {
         let (at, size) = file.section_by_name(name).and_then(|section| section.file_range()).unwrap();
         at..at + size
     };
-    let holds = |all: &[Range<u64>], part: &Range<u64>| all.iter().any(|it| it.start <= part.start && part.end <= it.end);
+    let holds =
+        |all: &[Range<u64>], part: &Range<u64>| all.iter().any(|it| it.start <= part.start && part.end <= it.end);
     for name in [".dynsym", ".dynstr", ".gnu.hash", ".rela.dyn", ".dynamic", ".init_array", ".data", ".got"] {
         assert!(holds(&found.tables, &range(name)), "{name}: {found:?}");
     }

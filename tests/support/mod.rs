@@ -1,6 +1,7 @@
 //! The fixture kit: a machine to try things on, a process with what it printed, a plan written by hand, a JSON answer.
 #![allow(clippy::unwrap_used)] // A test that cannot build what it needs says why by failing.
 
+pub(crate) mod archive;
 mod driver;
 pub(crate) mod elf;
 mod library;

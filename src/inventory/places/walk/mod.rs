@@ -8,7 +8,8 @@ mod mounts;
 mod worker_pool;
 
 use super::{Place, Provenance, distinct};
-use crate::host::{Host, Kind};
+use crate::host::{Host, Kind, Tree};
+use crate::tables::parse_library_name;
 use mounts::{MountKind, MountTable};
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -94,9 +95,27 @@ impl Walk {
     /// Walks. Any thread calls `seen` with the number of directories read so far; once `stop` is set, the walk returns
     /// what it has.
     pub fn run(&self, host: &Host, seen: &(dyn Fn(u64) + Sync), stop: &AtomicBool) -> Walked {
+        if let Some(tree) = host.tree() {
+            return self.run_in_memory(tree, host);
+        }
         // Mounts are this machine's, wherever the root of an image lies in it.
         let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
         self.run_among(&MountTable::parse(&table), host, seen, stop)
+    }
+
+    /// Walks over a file system in memory.
+    fn run_in_memory(&self, tree: &Tree, host: &Host) -> Walked {
+        let roots: Vec<PathBuf> = self.roots.iter().filter_map(|root| host.canonical(root).ok()).collect();
+        let (mut places, mut directories) = (Vec::new(), 0);
+        tree.directories(|dir, mut names| {
+            if roots.iter().any(|root| dir.starts_with(root)) {
+                directories += 1;
+                if names.any(|name| parse_library_name(name).is_some()) {
+                    places.push(walked(host, dir.to_owned()));
+                }
+            }
+        });
+        Walked { places: distinct(host, places), directories, unreadable: 0, failed: Vec::new(), stopped: false }
     }
 
     fn run_among(&self, table: &MountTable, host: &Host, seen: &(dyn Fn(u64) + Sync), stop: &AtomicBool) -> Walked {

@@ -1,0 +1,148 @@
+//! What may use the libraries of an image: the command of its containers, and each Python that has NVIDIA libraries.
+//!
+//! Takes the image and its libraries; gives each target with the findings of `doctor`. A driver is assumed to be there:
+//! the container runtime of the host brings its libraries.
+
+use super::contents::Contents;
+use crate::diagnose::{Finding, TorchLine, examine};
+use crate::driver::Assumed;
+use crate::host::Host;
+use crate::image::Image;
+use crate::machine::{Machine, Request};
+use crate::report::JsonPath;
+use crate::tables::{Phase, Severity, drivers};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// More Pythons than any image that is used has.
+const TARGETS: usize = 24;
+
+/// Packages that are named in a report, where they are installed.
+const FRAMEWORKS: [&str; 16] = [
+    "torch",
+    "tensorflow",
+    "tensorflow-cpu",
+    "jax",
+    "jaxlib",
+    "cupy",
+    "cupy-cuda11x",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "numba-cuda",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "vllm",
+    "paddlepaddle-gpu",
+    "ctranslate2",
+    "bitsandbytes",
+];
+
+/// A target in short.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct TargetLine {
+    /// The interpreter, or the program that the command starts.
+    pub program: JsonPath,
+    /// Whether the command of a container starts it.
+    pub started: bool,
+    /// Its torch.
+    pub torch: Option<TorchLine>,
+    /// The frameworks installed there, with their versions.
+    pub frameworks: Vec<String>,
+    /// Whether what it imports loads.
+    pub loads: bool,
+    /// Whether anything of it needs CUDA.
+    pub uses_cuda: bool,
+    /// The answer in one line.
+    pub says: String,
+}
+
+/// A judged target.
+pub(super) struct Target {
+    pub(super) line: TargetLine,
+    pub(super) machine: Machine,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// The targets of an image, judged.
+pub(super) fn judged(image: &Image, contents: &Contents) -> Vec<Target> {
+    let host = &image.host;
+    let command = image.command();
+    let mut seen = BTreeSet::new();
+    let mut targets = Vec::new();
+    for (request, started) in requests(host, command, contents) {
+        if targets.len() >= TARGETS {
+            log::warn!("more than {TARGETS} Pythons: the rest is not judged");
+            break;
+        }
+        let Ok(machine) = Machine::new(host.clone(), request.clone()).answered() else { continue };
+        let program = match machine.interpreter() {
+            Some(python) => {
+                host.canonical(&python.program).map(|own| (own, python.prefix.clone(), python.program.clone()))
+            }
+            None => continue,
+        };
+        let Ok((own, prefix, program)) = program else { continue };
+        if !seen.insert((own, prefix)) {
+            continue;
+        }
+        targets.push(judge(&machine, program, started));
+    }
+    targets
+}
+
+/// What is asked for each target, and whether the command starts it.
+fn requests(host: &Host, command: Vec<OsString>, contents: &Contents) -> Vec<(Request, bool)> {
+    let python = |python: PathBuf| Request { python: Some(python), ..Request::default() };
+    let mut requests = Vec::new();
+    if !command.is_empty() {
+        requests.push((Request { command, ..Request::default() }, true));
+    }
+    requests.push((Request::default(), false));
+    // The Pythons of the environments that have NVIDIA libraries.
+    let sites: BTreeSet<&PathBuf> = contents.places.iter().map(|place| &place.root).collect();
+    let is_site =
+        |dir: &&&PathBuf| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
+    for site in sites.iter().filter(is_site) {
+        let above = site.ancestors().skip(1).map(|dir| dir.join("bin"));
+        let found =
+            above.flat_map(|bin| ["python", "python3"].map(|name| bin.join(name))).find(|file| host.stat(file).is_ok());
+        requests.extend(found.map(|found| (python(found), false)));
+    }
+    requests
+}
+
+fn judge(machine: &Machine, program: PathBuf, started: bool) -> Target {
+    let assumed = drivers().last().and_then(|newest| Assumed::branch(newest.branch));
+    let assumed = assumed.map_or_else(|| machine.bare(), |driver| machine.assuming(&driver, Vec::new()));
+    let report = examine(&assumed, None);
+    let installed = &machine.environment().installed;
+    let is_shown = |name: &str| FRAMEWORKS.contains(&name);
+    let mut frameworks: Vec<String> = installed
+        .iter()
+        .filter(|found| is_shown(&found.name))
+        .map(|found| format!("{} {}", found.name, found.version))
+        .collect();
+    frameworks.sort();
+    frameworks.dedup();
+    let breaks = |finding: &&Finding| {
+        finding.severity == Severity::Fatal && matches!(finding.phase, Phase::Start | Phase::Import)
+    };
+    let loads = report.findings.iter().find(breaks).is_none();
+    let torch_needs = report.torch.as_ref().is_some_and(|torch| torch.cuda.is_some());
+    let set_needs = machine.answer().is_ok_and(|answer| {
+        answer.requirement.as_ref().is_some_and(|it| !it.needs.is_empty()) || answer.resolution.is_some()
+    });
+    let line = TargetLine {
+        program: program.as_path().into(),
+        started,
+        torch: report.torch.clone(),
+        frameworks,
+        loads,
+        uses_cuda: torch_needs || set_needs || machine.answer().is_err(),
+        says: report.verdict.says.clone(),
+    };
+    Target { line, machine: machine.bare(), findings: report.findings }
+}
