@@ -87,6 +87,7 @@ fn copies_are_weighed() {
     cublas_alone().build(&root.path("usr/local/cuda-12.4/lib64/libcublas.so.12"));
     let work = packed(root, |image| image);
     let (_, report) = answer(&mut work.cudashim(["image", "app.tar"]), "image.json");
+    assert_eq!(report["findings"][0]["id"], "copies-in-image");
     let copies = &report["copies"][0];
     assert_eq!((copies["name"].as_str(), copies["paths"].as_array().unwrap().len()), (Some("libcublas.so.12"), 2));
     assert!(copies["bytes"].as_u64() > copies["spare"].as_u64(), "{copies}");

@@ -65,7 +65,7 @@ fn failures_page_has_a_row_per_finding() {
 /// A text that is recognised makes no machine.
 #[test]
 fn failures_page_names_tests_that_make_the_machine() {
-    let tests = tests(&["tests/doctor"]);
+    let tests = tests(&["tests/doctor", "tests/image"]);
     for row in rows("FAILURES.md") {
         for name in row[3].split(", ").filter(|name| *name != "-").map(|name| name.trim_matches('`')) {
             let (file, body) = tests.get(name).unwrap_or_else(|| panic!("{}: there is no test `{name}`", row[0]));
