@@ -1,5 +1,6 @@
 //! `check` and `why`: what they predict is what ld.so does, and their JSON is as described.
 
+mod families;
 mod live;
 mod packages;
 mod predicted;

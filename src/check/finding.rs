@@ -92,6 +92,17 @@ pub enum Cause {
         /// The library that reports the release.
         file: File,
     },
+    /// A library is older than the package of its consumer requires.
+    Required {
+        /// The consumer.
+        by: PathBuf,
+        /// Its package, with its release.
+        package: String,
+        /// What it requires: `nvidia-nvimgcodec-cu12<0.10.0,>=0.9.0`.
+        range: String,
+        /// The library.
+        file: File,
+    },
     /// A name resolves to another release than its consumer needs.
     Beside {
         /// The file that the name resolves to.
@@ -157,6 +168,7 @@ impl Finding {
             Cause::NotFound { .. } => None,
             Cause::Refused { file, .. }
             | Cause::Older { file, .. }
+            | Cause::Required { file, .. }
             | Cause::Beside { file, .. }
             | Cause::OtherMajor { file, .. }
             | Cause::Mixed { other: file, .. }
@@ -172,7 +184,7 @@ impl Finding {
     pub fn by(&self) -> Option<&Path> {
         match &self.cause {
             Cause::NotFound { by, .. } | Cause::Refused { by, .. } => by.as_deref(),
-            Cause::Undefined { by, .. } => Some(by),
+            Cause::Undefined { by, .. } | Cause::Required { by, .. } => Some(by),
             Cause::Mixed { main: own, .. } | Cause::Beside { own, .. } | Cause::OtherMajor { own, .. } => {
                 Some(&own.path)
             }
@@ -192,7 +204,10 @@ impl Finding {
     /// All files of the cause.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         let (one, two) = match &self.cause {
-            Cause::Refused { file, .. } | Cause::Older { file, .. } | Cause::Stub(file) => (Some(file), None),
+            Cause::Refused { file, .. }
+            | Cause::Older { file, .. }
+            | Cause::Required { file, .. }
+            | Cause::Stub(file) => (Some(file), None),
             Cause::Undefined { provider, .. } => (provider.as_ref(), None),
             Cause::Beside { file, own } | Cause::OtherMajor { file, own, .. } => (Some(file), Some(own)),
             Cause::Mixed { main, other, .. } => (Some(other), Some(main)),
@@ -245,6 +260,9 @@ impl Finding {
             }
             Cause::Older { built, file } => {
                 format!("torch was built with cuDNN {built}, but gets {}", file.found())
+            }
+            Cause::Required { package, range, file, .. } => {
+                format!("{package} requires {range}, but gets {}", file.found())
             }
             Cause::Beside { file, own } => {
                 format!("{} is loaded instead of {} and may not support this GPU", file.found(), own.called())

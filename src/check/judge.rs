@@ -5,6 +5,7 @@
 
 use super::mapping::Mapping;
 use super::mixes;
+use super::required;
 use super::subject::What;
 use super::{Cause, Depth, Finding, Judgement, MissingSymbol, NotFound, Subject, Verdict};
 use crate::inventory::torn_id_of;
@@ -36,6 +37,7 @@ pub(super) fn judge(facts: &Mapping<'_, '_>, not_found: Vec<NotFound>, depth: De
     add_undefined(facts, &missing, &mut findings);
     let torn = mixes::torn(facts, &mut findings);
     let crossed = mixes::two_majors(facts, &mut findings);
+    let older = required::older(facts, &mut findings);
     mixes::doubled(facts, &mut findings);
     mixes::stubs(facts, &mut findings);
     let hard = not_found.iter().find(|unresolved| !unresolved.later && !unresolved.optional);
@@ -49,7 +51,7 @@ pub(super) fn judge(facts: &Mapping<'_, '_>, not_found: Vec<NotFound>, depth: De
         .or_else(|| unbound.map(undefined_error));
     // A missing function of an NVIDIA library shows another release, although ld.so binds it only at the first call.
     let short = missing.iter().any(|missing| facts.is_at_call(missing) && is_ours(missing.provider.as_deref()));
-    let verdict = match (fails, torn || crossed || short) {
+    let verdict = match (fails, torn || crossed || short || older) {
         (true, _) => Verdict::Fails,
         (false, true) => Verdict::Torn,
         (false, false) => Verdict::Loads,

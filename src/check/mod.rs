@@ -18,6 +18,7 @@ mod names;
 mod opening;
 mod package;
 mod pathfinder;
+mod required;
 mod stranger;
 mod subject;
 mod torch;

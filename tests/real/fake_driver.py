@@ -73,6 +73,9 @@ int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = VERSION; return
 const char *nvmlErrorString(int error) { return "an error"; }
 """
 
+# Providers of ONNX Runtime are linked against libcuda.
+MORE_CUDA = "cuTensorMapEncodeTiled cuLaunchKernel cuLaunchKernelEx cuModuleLoadData cuModuleGetFunction".split()
+
 # Not in any library below LARGEST, and asked for all the same.
 MORE_NVML = """nvmlInit nvmlInit_v2 nvmlInitWithFlags nvmlShutdown nvmlDeviceGetName nvmlDeviceGetMemoryInfo nvmlDeviceGetUUID
 nvmlDeviceGetUtilizationRates nvmlDeviceGetCudaComputeCapability nvmlDeviceGetPciInfo_v3 nvmlDeviceGetNvLinkState
@@ -93,7 +96,7 @@ def names(env: Environment, prefix: str) -> set:
 def fake_driver(directory: Path, env: Environment, release: str = "535.183.01", cuda: int = 12020) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     libraries = {
-        "cuda": (CUDA, {name for name in names(env, "cu") if not name.startswith(("cuBLAS", "cuDNN", "cuFile"))}),
+        "cuda": (CUDA, {name for name in names(env, "cu") if not name.startswith(("cuBLAS", "cuDNN"))} | set(MORE_CUDA)),
         "nvidia-ml": (NVML, names(env, "nvml") | set(MORE_NVML)),
     }
     for stem, (source, known) in libraries.items():

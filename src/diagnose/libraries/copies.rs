@@ -134,13 +134,7 @@ pub(super) fn others(case: &Case<'_>) -> Vec<Finding> {
         // For libraries that an environment loads, `check` knows better which copies meet.
         if matches!(
             problems.first(),
-            Some(
-                &"cublas-silent-mix"
-                    | &"cudnn8-mixed-sublibs"
-                    | &"cudnn9-torn-set"
-                    | &"cudnn9-sublib-not-found"
-                    | &"parts-of-two-releases"
-            )
+            Some(&"cublas-silent-mix" | &"cudnn8-mixed-sublibs" | &"cudnn9-torn-set" | &"cudnn9-sublib-not-found")
         ) && !case.judged.is_empty()
         {
             continue;
@@ -178,7 +172,10 @@ const KINDS: [(&str, &[&str]); 9] = [
 
 fn remedy(case: &Case<'_>, id: &str, problem: &Problem) -> Option<Remedy> {
     let on_path = on_library_path(case, &problem.path);
+    // Of two copies, the other may be the one on the path.
+    let other = problem.says.split('`').map(Path::new).find(|path| path.is_absolute() && on_library_path(case, path));
     match id {
+        "parts-of-two-releases" if !on_path => other.map(|other| mend::off_library_path(case, other)),
         "stub-on-path"
         | "cudnn9-torn-set"
         | "cudnn8-mixed-sublibs"
