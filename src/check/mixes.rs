@@ -42,6 +42,11 @@ fn one_release(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Ve
     // The main library has the shortest stem; of two copies, the one mapped first counts.
     let main = members.iter().min_by_key(|(index, library)| (library.row.stem.len(), *index));
     let Some((main, version)) = main.and_then(|(index, first)| Some((*index, release(first)?))) else { return false };
+    let is_bundled =
+        parse_library_name(facts.library(main).map_or("", Library::load_name)).is_some_and(|it| it.hash.is_some());
+    if is_bundled && is_served_by_newer(main, version, members) {
+        return false;
+    }
     let differs = |library: &Library| release(library).is_some_and(|found| !agree(version, found));
     let others: Vec<&(usize, &Library)> = members.iter().filter(|(_, library)| differs(library)).collect();
     let first_hand = others.iter().find(|(index, _)| !facts.is_second_hand(*index));
@@ -50,6 +55,14 @@ fn one_release(facts: &Mapping<'_, '_>, members: &Members<'_>, findings: &mut Ve
     let found = Finding::new(torn_id(library), cause);
     findings.push(if first_hand.is_some() { found } else { found.at(Phase::Gpu) });
     true
+}
+
+/// Whether the parts that a bundled dispatcher opens are of one release, which is newer than its own: it works with them
+/// (that of `CTranslate2` is of 9.1.0; calls with parts of 9.10 and 9.28 succeed).
+fn is_served_by_newer(main: usize, own: &Version, members: &Members<'_>) -> bool {
+    let mut parts = members.iter().filter(|(index, _)| *index != main).filter_map(|(_, library)| release(library));
+    let Some(first) = parts.next() else { return false };
+    first.major() == own.major() && first >= own && parts.all(|part| agree(first, part))
 }
 
 /// torch refuses a cuDNN of another major, or of an older minor release, than its build headers

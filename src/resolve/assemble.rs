@@ -5,11 +5,11 @@ use super::problem::Member;
 use super::runtime::Runtime;
 use super::{Choice, Refused, Resolution};
 use crate::driver::Chosen;
-use crate::inventory::{Inventory, Library};
+use crate::inventory::{Inventory, Library, built_for};
 use crate::loader::Mapped;
 use crate::loader::Object;
 use crate::plan::{How, Plan, PlanFor, PlanLibrary};
-use crate::resolve::solve::Unserved;
+use crate::resolve::solve::Solution;
 use crate::tables::parse_library_name;
 use crate::target::{Closure, Requirement};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ pub(super) fn resolution(
     members: Vec<Member<'_>>,
     driver: &Chosen<'_>,
     runtime: &[Runtime],
-    unserved: &[Unserved],
+    solution: &Solution,
 ) -> Resolution {
     let mut chosen: Vec<(Choice, &Object, Option<&Library>)> = Vec::new();
     for member in members {
@@ -85,7 +85,7 @@ pub(super) fn resolution(
         ..Plan::default()
     };
     assembly.add_libraries(&mut plan);
-    assembly.add_aliases(&mut plan, &libraries);
+    assembly.add_aliases(&mut plan, &libraries, solution.major);
     assembly.add_replaces(&mut plan, requirement, inventory);
     let mut set: Vec<Choice> = Vec::new();
     for library in plan.chosen() {
@@ -95,7 +95,7 @@ pub(super) fn resolution(
             set.push(choice.clone());
         }
     }
-    let unserved = unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.to_string())).collect();
+    let unserved = solution.unserved.iter().map(|unserved| (unserved.soname.clone(), unserved.to_string())).collect();
     Resolution { plan, set, unserved, torn: Vec::new() }
 }
 
@@ -256,10 +256,14 @@ impl Assembly<'_> {
 
     /// `libnvrtc.so` for libnvrtc.so.12; `libcudnn_ops.so.9.10.2` and `libcudnn_ops.so.9.10`, which cuDNN 9 opens
     /// first, for `libcudnn_ops.so.9`.
-    fn add_aliases(&self, plan: &mut Plan, libraries: &[Option<&Library>]) {
+    fn add_aliases(&self, plan: &mut Plan, libraries: &[Option<&Library>], major: Option<u32>) {
         let mut aliases = BTreeMap::new();
-        for ((choice, _), library) in self.members.iter().zip(libraries) {
-            let Some(library) = library else { continue };
+        let members =
+            self.members.iter().zip(libraries).filter_map(|((choice, _), library)| Some((choice, (*library)?)));
+        let mut members: Vec<(&Choice, &Library)> = members.collect();
+        // Of two majors, a name without a version is of the first set.
+        members.sort_by_key(|(_, library)| library.cuda.map(|(found, _)| Some(found) == major));
+        for (choice, library) in members {
             let row = library.row;
             let stem = row.bare_name();
             if row.group == Some("cudnn")
@@ -286,6 +290,7 @@ impl Assembly<'_> {
             if library.renamed.is_none()
                 && requirement.sites.contains(&library.place.root)
                 && library.stat.id != object.stat.id
+                && is_of_one_major(library, object, inventory)
             {
                 let paths = library.names.iter().map(|name| library.place.dir.join(name)).chain([library.path.clone()]);
                 plan.replaces.extend(paths.map(|path| (path, choice.soname.clone())));
@@ -293,4 +298,12 @@ impl Assembly<'_> {
         }
         plan.replaces.sort();
     }
+}
+
+/// Whether a copy is built for the same CUDA major as a chosen one, or either serves every major: a package that opens the
+/// copy for its own major by path gets that.
+fn is_of_one_major(copy: &Library, chosen: &Object, inventory: &Inventory) -> bool {
+    let chosen = inventory.libraries.iter().find(|library| library.stat.id == chosen.stat.id);
+    let majors = built_for(copy).zip(chosen.and_then(built_for));
+    majors.is_none_or(|((one, _), (other, _))| one == other)
 }

@@ -4,7 +4,7 @@
 //! Takes a file and its entry in the inventory; gives sonames, without bare names, which are aliases of a plan, and
 //! without the driver's.
 
-use crate::inventory::{Inventory, Library};
+use crate::inventory::{Inventory, Library, built_for};
 use crate::tables::{Version, dlopens_of, parse_library_name};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::path::Path;
 pub(super) fn sonames(path: &Path, library: Option<&Library>, inventory: &Inventory) -> BTreeSet<String> {
     let Some((stem, named)) = stem_and_version(path) else { return BTreeSet::new() };
     let version = library.and_then(|library| library.version.clone()).or(named);
-    let major = library.and_then(|library| library.cuda).map(|(major, _)| u64::from(major));
+    let major = library.and_then(built_for).map(|(major, _)| u64::from(major));
     let Some(unknown) = Version::parse("0") else { return BTreeSet::new() };
     dlopens_of(&stem, version.as_ref())
         // An unknown release or major cannot complete a name.

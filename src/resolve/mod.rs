@@ -8,6 +8,7 @@
 
 mod assemble;
 mod late;
+mod majors;
 mod problem;
 mod runtime;
 pub mod solve;
@@ -141,7 +142,6 @@ pub fn resolve(
     }
     let runtime = runtime::choose(requirement, closure, inventory, loader);
     let torn = torn::problems(requirement, inventory, &stated, &solution);
-    let unserved = &solution.unserved;
-    let resolution = assemble::resolution(requirement, closure, inventory, members, &driver, &runtime, unserved);
+    let resolution = assemble::resolution(requirement, closure, inventory, members, &driver, &runtime, &solution);
     Ok(Resolution { torn, ..resolution })
 }

@@ -1,6 +1,6 @@
 //! The choice as plain data for `solve`, with an oracle that reads symbols from the files.
 
-use super::{Policy, late};
+use super::{Policy, late, majors};
 use crate::host::tidy;
 use crate::inventory::places::Provenance;
 use crate::inventory::{Inventory, Library, Owner, built_for};
@@ -227,7 +227,7 @@ impl<'i> State<'i> {
         let releases = requirement.releases.iter().map(|(group, version, by)| ReleaseDemand {
             consumer: named(by),
             group: group.clone(),
-            prefix: release(version),
+            least: release(version),
         });
         let problem = Problem {
             goals: self.goals.clone(),
@@ -245,7 +245,8 @@ impl<'i> State<'i> {
                 explain: if policy.explain { Explain::Fully } else { Explain::AsKnown },
             },
         };
-        crate::resolve::solve::solve(&problem)
+        let solution = crate::resolve::solve::solve(&problem)?;
+        Ok(majors::served(&problem, solution))
     }
 
     /// How a user gets a copy of each soname.

@@ -29,7 +29,7 @@ impl Requirement {
             let Ok(object) = objects.open(&path) else { continue };
             let bundled = path.file_name().and_then(parse_library_name).filter(|name| name.hash.is_some());
             if let Some(name) = bundled {
-                // A bundled dispatcher opens its parts by name, and only those of its own release fit.
+                // A bundled dispatcher opens its parts by name; older ones than itself lack functions that it calls.
                 if let (Some("cudnn"), Some(version)) = (name.row.group, &name.version)
                     && version.numbers().len() >= 3
                 {

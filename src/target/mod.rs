@@ -75,7 +75,7 @@ pub struct Requirement {
     /// Version nodes it needs of libraries that are not NVIDIA's (`libstdc++.so.6` and its kin).
     #[doc(hidden)]
     pub nodes: Vec<NodeDemand>,
-    /// Groups that it needs in one release only: group, first parts of the version, source.
+    /// Groups that it needs in this release or a newer one of its major: group, release, source.
     #[doc(hidden)]
     pub releases: Vec<(String, Version, PathBuf)>,
     /// The CUDA release that it was built with.

@@ -100,46 +100,48 @@ fn lab() -> impl Strategy<Value = Puzzle> {
         policy,
         proptest::collection::vec(proptest::bool::weighted(0.2), SETS as usize * NAMES.len() * COPIES),
     )
-        .prop_map(|(goals, candidates, (demands, exact, built, conflict), (provided, fixed, forbidden), lacks)| {
-            let mut lab = Puzzle::default();
-            for (soname, hard) in goals {
-                lab.goals.push(Goal { soname, hard, by: "torch".to_owned() });
-            }
-            for mut one in candidates {
-                if lab.candidates.iter().filter(|other| other.soname == one.soname).count() < COPIES {
-                    one.path = format!("/r{}/d{}/{}", one.root, one.directory, lab.candidates.len()).into();
-                    lab.candidates.push(one);
+        .prop_map(
+            |(goals, candidates, (demands, at_least, built, conflict), (provided, fixed, forbidden), lacks)| {
+                let mut lab = Puzzle::default();
+                for (soname, hard) in goals {
+                    lab.goals.push(Goal { soname, hard, by: "torch".to_owned() });
                 }
-            }
-            for set in 0..SETS as usize {
-                let symbol = format!("s{set}");
-                lab.set(&[&symbol]);
-                for at in 0..lab.candidates.len() {
-                    if lacks[set * NAMES.len() * COPIES + at] {
-                        lab.add_lack(at, &symbol);
+                for mut one in candidates {
+                    if lab.candidates.iter().filter(|other| other.soname == one.soname).count() < COPIES {
+                        one.path = format!("/r{}/d{}/{}", one.root, one.directory, lab.candidates.len()).into();
+                        lab.candidates.push(one);
                     }
                 }
-            }
-            for (soname, set, cuda) in demands {
-                lab.demands.push(Demand { consumer: "torch".to_owned(), soname, symbols: SymbolSetId(set), cuda });
-            }
-            for (prefix, group) in exact {
-                let (consumer, group) = ("torch".to_owned(), group.to_owned());
-                lab.releases.push(ReleaseDemand { consumer, group, prefix });
-            }
-            lab.built = built.map(|major| Built { consumer: "torch".to_owned(), major });
-            for (at, (a, b)) in conflict.into_iter().enumerate() {
-                lab.conflicts.push(Conflict { a, b, why: format!("they crash, {at}") });
-            }
-            lab.policy.provided.extend(provided);
-            if let Some(one) = fixed.map(|at| at.get(&lab.candidates)) {
-                lab.policy.fixed.insert(one.soname.clone(), one.path.clone());
-            }
-            if let Some(one) = forbidden.map(|at| at.get(&lab.candidates)) {
-                lab.policy.forbidden.insert(one.path.clone());
-            }
-            lab
-        })
+                for set in 0..SETS as usize {
+                    let symbol = format!("s{set}");
+                    lab.set(&[&symbol]);
+                    for at in 0..lab.candidates.len() {
+                        if lacks[set * NAMES.len() * COPIES + at] {
+                            lab.add_lack(at, &symbol);
+                        }
+                    }
+                }
+                for (soname, set, cuda) in demands {
+                    lab.demands.push(Demand { consumer: "torch".to_owned(), soname, symbols: SymbolSetId(set), cuda });
+                }
+                for (least, group) in at_least {
+                    let (consumer, group) = ("torch".to_owned(), group.to_owned());
+                    lab.releases.push(ReleaseDemand { consumer, group, least });
+                }
+                lab.built = built.map(|major| Built { consumer: "torch".to_owned(), major });
+                for (at, (a, b)) in conflict.into_iter().enumerate() {
+                    lab.conflicts.push(Conflict { a, b, why: format!("they crash, {at}") });
+                }
+                lab.policy.provided.extend(provided);
+                if let Some(one) = fixed.map(|at| at.get(&lab.candidates)) {
+                    lab.policy.fixed.insert(one.soname.clone(), one.path.clone());
+                }
+                if let Some(one) = forbidden.map(|at| at.get(&lab.candidates)) {
+                    lab.policy.forbidden.insert(one.path.clone());
+                }
+                lab
+            },
+        )
 }
 
 fn set_of(solution: &Solution) -> Set {

@@ -71,8 +71,8 @@ impl<'p> Judge<'p> {
         self.off_limits(at, on)
             || c.cuda.is_some_and(|cuda| p.built.as_ref().is_some_and(|b| b.major != cuda.major)) && on(&Fact::Built)
             || p.releases.iter().enumerate().any(|(i, r)| {
-                let fits = c.version.as_ref().is_some_and(|v| begins(&v.0, &r.prefix.0));
-                c.group.as_ref() == Some(&r.group) && !fits && on(&Fact::ExactRelease(i))
+                let fits = c.version.as_ref().is_some_and(|v| serves(&v.0, &r.least.0));
+                c.group.as_ref() == Some(&r.group) && !fits && on(&Fact::LeastRelease(i))
             })
             || p.demands.iter().any(|d| {
                 d.soname == c.soname && jit(&c.soname) && short(c.cuda, d.cuda) && on(&Fact::Linker(c.soname.clone()))
@@ -248,6 +248,9 @@ fn short(linker: Option<CudaRelease>, user: Option<CudaRelease>) -> bool {
     own.major != its.major || own.minor.zip(its.minor).is_some_and(|(own, its)| own < its)
 }
 
-fn begins(version: &[u32], prefix: &[u32]) -> bool {
-    prefix.iter().enumerate().all(|(i, n)| version.get(i).unwrap_or(&0) == n)
+fn serves(version: &[u32], least: &[u32]) -> bool {
+    let at = |numbers: &[u32], i: usize| numbers.get(i).copied().unwrap_or(0);
+    let long = version.len().max(least.len());
+    let first = (0..long).map(|i| (at(version, i), at(least, i))).find(|(own, its)| own != its);
+    at(version, 0) == at(least, 0) && first.is_none_or(|(own, its)| own > its)
 }

@@ -134,17 +134,19 @@ fn solve_prefers_one_directory_per_group() {
 }
 
 #[test]
-fn solve_takes_the_exact_release() {
+fn solve_takes_no_older_release() {
     let mut lab = Puzzle::default();
     lab.goal("libcudnn_ops.so.9");
     lab.file("/a/libcudnn_ops.so.9").version("9.1.0.70").group("cudnn");
     lab.file("/b/libcudnn_ops.so.9").version("9.10.2.21").group("cudnn").at_consumer();
     lab.file("/c/libcudnn_ops.so.9").group("cudnn").at_consumer();
+    lab.file("/d/libcudnn_ops.so.9").version("10.0.0.1").group("cudnn").at_consumer();
     let (consumer, group) = ("ctranslate2".to_owned(), "cudnn".to_owned());
-    lab.releases.push(ReleaseDemand { consumer, group, prefix: release("9.1.0") });
-    assert_eq!(lab.paths(), ["/a/libcudnn_ops.so.9"]);
-    assert_eq!(lab.why_not("/b/libcudnn_ops.so.9"), "of release 9.10.2.21, ctranslate2 needs 9.1.0");
-    assert_eq!(lab.why_not("/c/libcudnn_ops.so.9"), "of release unknown, ctranslate2 needs 9.1.0");
+    lab.releases.push(ReleaseDemand { consumer, group, least: release("9.10") });
+    assert_eq!(lab.paths(), ["/b/libcudnn_ops.so.9"]);
+    assert_eq!(lab.why_not("/a/libcudnn_ops.so.9"), "of release 9.1.0.70, ctranslate2 needs 9.10 or newer");
+    assert_eq!(lab.why_not("/c/libcudnn_ops.so.9"), "of release unknown, ctranslate2 needs 9.10 or newer");
+    assert_eq!(lab.why_not("/d/libcudnn_ops.so.9"), "of release 10.0.0.1, ctranslate2 needs 9.10 or newer");
 }
 
 #[test]

@@ -156,27 +156,27 @@ fn cudnn9_torn_set() {
 
     // Where a consumer is bound to the torn release, the part is left out rather than mixed in.
     let (consumer, group) = ("torch".to_owned(), "cudnn".to_owned());
-    lab.releases.push(ReleaseDemand { consumer, group, prefix: release("9.20") });
+    lab.releases.push(ReleaseDemand { consumer, group, least: release("9.20") });
     let solution = lab.solve().unwrap();
     assert_eq!(solution.chosen.len(), 3);
-    assert_eq!(solution.unserved[0].to_string(), "of release 9.10.2.21, torch needs 9.20");
+    assert_eq!(solution.unserved[0].to_string(), "of release 9.10.2.21, torch needs 9.20 or newer");
 
     // And where it cannot do without the part, there is no set.
     lab.goal("libcudnn_cnn.so.9");
     assert_eq!(
         lab.conflict(),
-        ["torch needs libcudnn_cnn.so.9", "torch needs cudnn 9.20; libcudnn_cnn.so.9 is here as 9.10.2.21",]
+        ["torch needs libcudnn_cnn.so.9", "torch needs cudnn 9.20 or newer; libcudnn_cnn.so.9 is here as 9.10.2.21",]
     );
 }
 
 #[test]
-fn solve_bundled_cudnn_takes_parts_of_its_release() {
+fn solve_bundled_cudnn_takes_parts_that_are_not_older() {
     let mut lab = Puzzle::default();
     lab.goal("libcudnn_ops.so.9").goal("libcudnn_graph.so.9");
-    cudnn(&mut lab, VENV, "9.10.2.21", Pin::Free, "");
-    cudnn(&mut lab, "/other/nvidia", "9.1.0.70", Pin::Free, "");
+    cudnn(&mut lab, VENV, "9.0.0.312", Pin::Free, "");
+    cudnn(&mut lab, "/other/nvidia", "9.28.0.42", Pin::Free, "");
     let (consumer, group) = ("ctranslate2's libcudnn-74a4c495.so.9.1.0".to_owned(), "cudnn".to_owned());
-    lab.releases.push(ReleaseDemand { consumer, group, prefix: release("9.1.0") });
+    lab.releases.push(ReleaseDemand { consumer, group, least: release("9.1.0") });
     assert_eq!(lab.paths(), ["/other/nvidia/libcudnn_graph.so.9", "/other/nvidia/libcudnn_ops.so.9"]);
 }
 

@@ -77,9 +77,9 @@ impl Critic<'_> {
             Key::Barred(..) => own.barred.clone().map(Refusal::Barred),
             Key::Forbidden(at) => Some(Refusal::Forbidden { by: model.forbidden[at].to_owned() }),
             Key::Fixed(_) => soname.fixed.map(|path| Refusal::NotFixed { path: path.to_owned() }),
-            Key::ExactRelease(at) => model.bound.get(at).map(|(_, demand)| Refusal::NotTheRelease {
+            Key::LeastRelease(at) => model.bound.get(at).map(|(_, demand)| Refusal::NotTheRelease {
                 release: own.version.clone(),
-                required: demand.prefix.clone(),
+                required: demand.least.clone(),
                 consumer: demand.consumer.clone(),
             }),
             Key::Built => own.cuda.zip(problem.built.as_ref()).map(|(cuda, built)| Refusal::OtherMajor {

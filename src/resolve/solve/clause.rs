@@ -38,7 +38,7 @@ fn rule(key: Key) -> Rule {
         Key::OneMajor | Key::Built => Rule::OneMajor,
         Key::Symbols(..) => Rule::MemberSymbols,
         Key::Demand(_) => Rule::DemandSymbols,
-        Key::ExactRelease(_) => Rule::ExactRelease,
+        Key::LeastRelease(_) => Rule::LeastRelease,
         Key::Barred(..) => Rule::Barred,
         Key::Forbidden(_) => Rule::Forbidden,
         Key::Served(..) | Key::Goal(_) => Rule::Served,
@@ -57,7 +57,7 @@ fn fact(model: &Model<'_>, key: Key) -> Fact {
         Key::OneMajor => Fact::OneMajor,
         Key::Symbols(user, provider) => Fact::Symbols(name(user), name(provider)),
         Key::Demand(at) => Fact::Demand(model.demands[at].0),
-        Key::ExactRelease(at) => Fact::ExactRelease(model.bound[at].0),
+        Key::LeastRelease(at) => Fact::LeastRelease(model.bound[at].0),
         Key::Built => Fact::Built,
         Key::Barred(at, bar) => Fact::Barred(name(at), Bar(model.bars[bar].to_owned())),
         Key::Forbidden(at) => Fact::Forbidden(model.forbidden[at].to_owned()),
@@ -80,7 +80,7 @@ fn sonames(model: &Model<'_>, key: Key) -> Vec<usize> {
         | Key::OneDirectory(_)
         | Key::OneRelease(_)
         | Key::OneMajor
-        | Key::ExactRelease(_)
+        | Key::LeastRelease(_)
         | Key::Built
         | Key::Forbidden(_) => Vec::new(),
     }
@@ -113,10 +113,10 @@ impl Wording<'_> {
             Key::Barred(_, bar) => {
                 format!("{} cannot be used: {}", list(self.paths(key)), model.bars[bar])
             }
-            Key::ExactRelease(at) => {
-                let ReleaseDemand { consumer, group, prefix } = model.bound[at].1;
+            Key::LeastRelease(at) => {
+                let ReleaseDemand { consumer, group, least } = model.bound[at].1;
                 let here = self.releases(|item| model.items[item].excluded.contains(&key));
-                format!("{consumer} needs {group} {prefix}{here}")
+                format!("{consumer} needs {group} {least} or newer{here}")
             }
             Key::Built => {
                 let built = model.problem.built.as_ref();
@@ -291,7 +291,7 @@ impl Wording<'_> {
                 let of = |at: &usize| model.sonames[*at].group == Some(group);
                 self.about.iter().copied().filter(of).filter_map(fix).collect()
             }
-            Key::Built | Key::OneMajor | Key::ExactRelease(_) => {
+            Key::Built | Key::OneMajor | Key::LeastRelease(_) => {
                 let hit = |at: &usize| {
                     let mut items = model.sonames[*at].items.clone();
                     items.any(|item| key == Key::OneMajor || model.items[item].excluded.contains(&key))

@@ -48,6 +48,8 @@ pub struct Solution {
     pub unserved: Vec<Unserved>,
     /// The cost of the set.
     pub cost: Cost,
+    /// The CUDA major of the set: that of its consumer, else of its copies.
+    pub major: Option<u32>,
 }
 
 /// The copy chosen for a soname.
@@ -193,7 +195,9 @@ fn solution(model: &Model<'_>, answers: &mut Answers, set: &Set) -> Solution {
             None => unserved.push(Unserved { soname, refused }),
         }
     }
-    Solution { chosen, unserved, cost: check::cost(model, set) }
+    let of_set = || set.iter().flatten().find_map(|&item| Some(model.items[item].cuda?.major));
+    let major = model.problem.built.as_ref().map(|built| built.major).or_else(of_set);
+    Solution { chosen, unserved, cost: check::cost(model, set), major }
 }
 
 fn reason(model: &Model<'_>, item: usize, refused: &[Refused]) -> Reason {

@@ -109,7 +109,7 @@ pub(super) enum Key {
     OneMajor,
     Symbols(usize, usize),
     Demand(usize),
-    ExactRelease(usize),
+    LeastRelease(usize),
     Built,
     Barred(usize, usize),
     Forbidden(usize),
@@ -204,9 +204,9 @@ impl<'p> Model<'p> {
             keys.push(Key::Fixed(soname));
         }
         for (at, (_, demand)) in self.bound.iter().enumerate() {
-            let fits = one.version.as_ref().is_some_and(|version| version.starts_with(&demand.prefix));
+            let fits = one.version.as_ref().is_some_and(|version| version.serves(&demand.least));
             if one.group.as_ref() == Some(&demand.group) && !fits {
-                keys.push(Key::ExactRelease(at));
+                keys.push(Key::LeastRelease(at));
             }
         }
         if let (Some(built), Some(cuda)) = (&problem.built, one.cuda)

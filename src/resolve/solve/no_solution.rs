@@ -47,7 +47,7 @@ pub enum Fact {
     /// A consumer was built for a CUDA major.
     Built,
     /// A [`ReleaseDemand`](super::ReleaseDemand).
-    ExactRelease(usize),
+    LeastRelease(usize),
     /// A [`Demand`](super::Demand)'s symbols.
     Demand(usize),
     /// The symbols that copies of the first soname need from the second.

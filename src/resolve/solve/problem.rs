@@ -92,15 +92,16 @@ pub struct Demand {
     pub cuda: Option<CudaRelease>,
 }
 
-/// A consumer that requires one release of a group, as a bundled cuDNN dispatcher 9.1.0 requires parts of 9.1.0.
+/// A consumer that requires a release of a group or a newer one of its major, as a bundled cuDNN dispatcher 9.1.0 does of
+/// its parts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReleaseDemand {
     /// The consumer, for messages.
     pub consumer: String,
     /// The group, as in [`Candidate::group`].
     pub group: String,
-    /// The first numbers of the release.
-    pub prefix: Release,
+    /// The release.
+    pub least: Release,
 }
 
 /// The CUDA major that a consumer was built for.
@@ -290,11 +291,11 @@ impl Release {
         self.0.get(..len).unwrap_or_default()
     }
 
-    /// Whether it begins with `prefix`: 9.1.0.70 with 9.1.0.
+    /// Whether it is `least`, or a newer release of its major: 9.28.0 for 9.1.0.
     #[must_use]
-    pub fn starts_with(&self, prefix: &Self) -> bool {
-        let own = self.0.iter().copied().chain(std::iter::repeat(0));
-        prefix.0.iter().copied().zip(own).all(|(expected, found)| expected == found)
+    pub fn serves(&self, least: &Self) -> bool {
+        let major = |release: &Self| release.0.first().copied().unwrap_or(0);
+        major(self) == major(least) && self >= least
     }
 }
 
@@ -384,9 +385,10 @@ mod tests {
     fn releases_compare_without_zeros_at_the_end() {
         assert_eq!(release(&[13, 0, 3]), release(&[13, 0, 3, 0]));
         assert!(release(&[9, 10]) > release(&[9, 9, 9]));
-        assert!(release(&[9, 1, 0, 70]).starts_with(&release(&[9, 1, 0])));
-        assert!(release(&[9, 1]).starts_with(&release(&[9, 1, 0])));
-        assert!(!release(&[9, 10, 0]).starts_with(&release(&[9, 1])));
+        assert!(release(&[9, 1, 0, 70]).serves(&release(&[9, 1, 0])));
+        assert!(release(&[9, 10]).serves(&release(&[9, 1, 0])));
+        assert!(!release(&[9, 0, 9]).serves(&release(&[9, 1])));
+        assert!(!release(&[10]).serves(&release(&[9, 1])));
         assert_eq!(release(&[12, 4, 127]).to_string(), "12.4.127");
     }
 

@@ -22,7 +22,7 @@ pub enum Refusal {
         /// The fixed copy.
         path: PathBuf,
     },
-    /// A consumer requires another release of its group.
+    /// A consumer requires a newer release of its group.
     NotTheRelease {
         /// Its own release.
         release: Option<Release>,
@@ -171,7 +171,7 @@ impl Refusal {
             Self::Barred(_) => Rule::Barred,
             Self::Forbidden { .. } => Rule::Forbidden,
             Self::NotFixed { .. } => Rule::Fixed,
-            Self::NotTheRelease { .. } => Rule::ExactRelease,
+            Self::NotTheRelease { .. } => Rule::LeastRelease,
             Self::OtherMajor { .. } => Rule::OneMajor,
             Self::OtherRelease { .. } => Rule::OneRelease,
             Self::OtherDirectory { .. } => Rule::OneDirectory,
@@ -219,7 +219,7 @@ impl fmt::Display for Refusal {
             Self::Forbidden { by } => write!(f, "forbidden by `{}`", by.display()),
             Self::NotFixed { path } => write!(f, "fixed to `{}`", path.display()),
             Self::NotTheRelease { release, required, consumer } => {
-                write!(f, "of release {}, {consumer} needs {required}", Maybe(release))
+                write!(f, "of release {}, {consumer} needs {required} or newer", Maybe(release))
             }
             Self::OtherMajor { major, of, not } => {
                 write!(f, "for CUDA {major}, {of} is CUDA {not}")

@@ -22,8 +22,8 @@ pub enum Rule {
     OneRelease,
     /// A group comes from one directory where one holds it all.
     OneDirectory,
-    /// A consumer that requires one release of a group gets that release.
-    ExactRelease,
+    /// A consumer that requires a release of a group gets that one, or a newer one of its major.
+    LeastRelease,
     /// nvJitLink is at least as new as what it links.
     LinkerNotOlder,
     /// One CUDA major per set, the consumer's.
@@ -39,7 +39,7 @@ impl Rule {
         Self::Fixed,
         Self::Forbidden,
         Self::Barred,
-        Self::ExactRelease,
+        Self::LeastRelease,
         Self::OneMajor,
         Self::OneRelease,
         Self::OneDirectory,
@@ -61,7 +61,7 @@ impl Rule {
             Self::MemberSymbols => "member-symbols",
             Self::OneRelease => "one-release",
             Self::OneDirectory => "one-directory",
-            Self::ExactRelease => "exact-release",
+            Self::LeastRelease => "least-release",
             Self::LinkerNotOlder => "linker-not-older",
             Self::OneMajor => "one-major",
             Self::KnownBad => "known-bad",
@@ -80,7 +80,9 @@ impl Rule {
             Self::MemberSymbols => "every strong symbol that one chosen library needs of another is defined there",
             Self::OneRelease => "the libraries of a group are of one release",
             Self::OneDirectory => "the libraries of a group come from one directory where one holds them all",
-            Self::ExactRelease => "a consumer bound to one release of a group gets that release",
+            Self::LeastRelease => {
+                "a consumer that requires a release of a group gets that one, or a newer one of its major"
+            }
             Self::LinkerNotOlder => "nvJitLink is of the same major as its users, and as new as the newest",
             Self::OneMajor => "all libraries are for one CUDA major",
             Self::KnownBad => "no two libraries that are known not to work together",
@@ -99,7 +101,9 @@ impl Rule {
             }
             Self::OneRelease => "pytorch/pytorch#119989, pytorch/pytorch#185512, coqui-ai/TTS#1517",
             Self::OneDirectory => "cuDNN and cuBLAS look for their parts beside themselves (DT_RUNPATH $ORIGIN)",
-            Self::ExactRelease => "cuDNN's dispatcher compares its parts' version with its own",
+            Self::LeastRelease => {
+                "cuDNN's dispatcher 9.1.0 with parts of 9.10 and 9.28: their calls succeed; older parts lack functions"
+            }
             Self::LinkerNotOlder => "nvJitLink documentation, compatibility: not older than the inputs, same major",
             Self::OneMajor => "CUDA compatibility guide: minor versions are compatible within a major",
             Self::KnownBad => "the table of known-bad pairs, each row with its source",
