@@ -10,7 +10,8 @@ use super::subject::What;
 use super::{Cause, Depth, Finding, Judgement, MissingSymbol, NotFound, Subject, Verdict};
 use crate::inventory::torn_id_of;
 use crate::inventory::{symbols_by_provider, unversioned_provider};
-use crate::loader::{FILTER_CIRCLE, Mapped, Symbols};
+use crate::loader::{FILTER_CIRCLE, Mapped, Missing, Symbols};
+use crate::python::library_files;
 use crate::tables::{Phase, Severity, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -78,7 +79,10 @@ fn undefined_symbols(facts: &Mapping<'_, '_>, depth: Depth) -> (Vec<MissingSymbo
     let link = facts.map.link(Symbols::Started);
     let path = |index: usize| facts.mapped(index).map(|mapped| mapped.path.clone());
     let text = |name: &OsStr| name.to_string_lossy().into_owned();
-    let needed = |object: usize| !facts.optional_objects.contains(&object);
+    // Without a driver nothing that needs it loads; what else is wrong shows on a machine that has one.
+    let counts = |missing: &Missing| parse_library_name(&missing.name).is_some_and(|name| !name.row.is_driver());
+    let failed = facts.map.failed(counts);
+    let needed = |object: usize| !facts.optional_objects.contains(&object) && !failed.contains(&object);
     let nodes = link.nodes.iter().filter(|node| !node.weak && !node.unversioned && needed(node.object)).map(|node| {
         MissingSymbol {
             symbol: None,
@@ -183,6 +187,8 @@ fn add_not_found(facts: &Mapping<'_, '_>, not_found: &[NotFound], findings: &mut
                     .or_default()
                     .push(unresolved);
             }
+            // What another package of the environment brings, that opens by path (libcudf, librmm).
+            (true, false) if is_in_packages(facts, &unresolved.name) => {}
             (true, false) => absent.push(unresolved),
             (false, later) => {
                 groups
@@ -206,6 +212,13 @@ fn add_not_found(facts: &Mapping<'_, '_>, not_found: &[NotFound], findings: &mut
         let cause = not_found_by(facts, first.needed_by.clone(), &absent, false);
         findings.push(Finding::new("optional-lib-missing", cause).at(Phase::Gpu).severity(Severity::Warning));
     }
+}
+
+/// Whether a package of the environment has a library of this name that is not NVIDIA's.
+fn is_in_packages(facts: &Mapping<'_, '_>, name: &OsStr) -> bool {
+    let sites = facts.subject.map(|subject| subject.sites.as_slice()).unwrap_or_default();
+    parse_library_name(name).is_none()
+        && library_files(facts.map.host(), sites).iter().any(|file| file.file_name() == Some(name))
 }
 
 fn not_found_by(facts: &Mapping<'_, '_>, by: Option<PathBuf>, unresolved: &[&NotFound], opened: bool) -> Cause {

@@ -6,10 +6,10 @@
 //! definition overrides the others. Never loads anything, and does not predict constructors.
 
 use super::error::{Fault, LinkError};
-use super::linkmap::{Flags, LinkMap, Listed, Mapped};
+use super::linkmap::{Flags, LinkMap, Listed, Mapped, Missing};
 use super::order;
 use crate::elf::{Binding, Elf, NeededVersion, Reference, RelocationClass};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -92,6 +92,21 @@ impl LinkMap<'_> {
         let mut linker = Linker::new(self, done);
         linker.stage(self.stages().len().saturating_sub(1), symbols);
         linker.link
+    }
+
+    /// The objects of each `dlopen` that fails because a needed library that `counts` is not found: ld.so unmaps them, and
+    /// binds none of their symbols.
+    #[must_use]
+    pub fn failed(&self, counts: impl Fn(&Missing) -> bool) -> BTreeSet<usize> {
+        let lacks = |mapped: &Mapped, missing: &Missing| {
+            mapped.path == missing.needed_by && mapped.object.facts.needed.contains(&missing.name) && counts(missing)
+        };
+        let is_startup = |mapped: &Mapped| self.stages().get(mapped.stage).is_none_or(|stage| stage.startup);
+        let lacking =
+            self.objects().iter().filter(|mapped| self.missing().iter().any(|missing| lacks(mapped, missing)));
+        let stages: BTreeSet<usize> = lacking.filter(|mapped| !is_startup(mapped)).map(|mapped| mapped.stage).collect();
+        let at = |(index, mapped): (usize, &Mapped)| stages.contains(&mapped.stage).then_some(index);
+        self.objects().iter().enumerate().filter_map(at).collect()
     }
 
     /// Maps and links as `dlopen(name)` called from object `caller`, and unmaps everything on failure.
