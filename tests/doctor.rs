@@ -12,6 +12,7 @@ mod libraries;
 mod matrix;
 mod messages;
 mod proof;
+mod sets;
 mod xla;
 
 use crate::support::*;

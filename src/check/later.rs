@@ -7,6 +7,7 @@ use super::NotFound;
 use super::copies::{Copies, stem_of};
 use super::opening::Opening;
 use super::subject::{Subject, What};
+use crate::inventory::built_for;
 use crate::loader::Object;
 use crate::loader::{Fault, LinkMap, Missing};
 use crate::tables::{Version, dlopens_of, parse_library_name};
@@ -93,10 +94,8 @@ fn opened_by(map: &LinkMap<'_>, index: usize, copies: &Copies, subject: Option<&
     };
     let version =
         library.and_then(|library| library.version.clone()).or(torch).or(named).or_else(|| major_of(&mapped.object));
-    let major = library
-        .and_then(|library| library.cuda)
-        .map(|(major, _)| u64::from(major))
-        .or(subject.and_then(|subject| subject.cuda));
+    let major =
+        library.and_then(built_for).map(|(major, _)| u64::from(major)).or(subject.and_then(|subject| subject.cuda));
     let Some(unknown) = Version::parse("0") else { return Vec::new() };
     let mut by_stem: BTreeMap<&str, Vec<(String, bool)>> = BTreeMap::new();
     for row in dlopens_of(&stem, version.as_ref()) {

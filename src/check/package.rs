@@ -11,9 +11,10 @@ use crate::inventory::places;
 use crate::loader::Loader;
 use crate::python::{Distribution, Interpreter, distributions, requirements};
 use crate::python::{TorchBuild, library_files};
-use crate::tables::parse_library_name;
+use crate::tables::{Search, parse_library_name, wildcard};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 impl Subject {
@@ -33,13 +34,15 @@ impl Subject {
         let all = library_files(host, sites);
         let mut files = roots(objects, all);
         files.retain(|file| own.contains(file));
-        let is_user = packages.iter().any(|package| requirements(host, package, &[]).contains_key("torch"));
+        let is_user = consumer.framework.is_some_and(|row| row.looks(Search::Torch))
+            || packages.iter().any(|package| requirements(host, package, &[]).contains_key("torch"));
         let torch = is_user.then(|| TorchBuild::find(host, sites).ok()).flatten();
-        let opener = opener(host, consumer, sites);
-        let finder = Pathfinder::new(loader, sites).filter(|finder| own.iter().any(|file| finder.serves(file)));
+        let opener = consumer.opener(host, sites);
+        let major = consumer.major(host, &installed);
+        let finder = Pathfinder::new(loader, sites).filter(|finder| own.iter().any(|file| finder.searches_for(file)));
         let in_files = |name: &str| files.iter().any(|file| file.file_name() == Some(OsStr::new(name)));
         // `later` maps the names that a native library opens, by the library's own rows.
-        let names = if consumer.is_python() { consumer.names(&installed) } else { Vec::new() };
+        let names = if consumer.is_python() { consumer.names(&installed, major) } else { Vec::new() };
         let by_row = |file: &&PathBuf| names.iter().any(|(name, _)| file.file_name() == Some(OsStr::new(name)));
         let plugins = files.iter().filter(by_row).cloned().collect();
         let names = names.into_iter().filter(|(name, _)| !in_files(name)).map(|(name, required)| {
@@ -55,7 +58,7 @@ impl Subject {
             of: format!("{} {}", first.name, first.version),
             at: first.dir.parent().map(Path::to_owned),
             program: Some(interpreter.program.clone()),
-            cuda: super::names::cuda_major(&installed),
+            cuda: major,
             sites: sites.clone(),
             what: What::Package(Box::new(Package { torch, names: names.collect(), files, plugins, opener })),
         })
@@ -73,21 +76,36 @@ impl Subject {
     }
 }
 
-/// The package's library that opens the names through its run paths.
-fn opener(host: &Host, consumer: &Consumer, sites: &[PathBuf]) -> Option<PathBuf> {
-    let candidates: &[&str] = match consumer.who {
-        "python:tensorflow" => &["tensorflow/libtensorflow_framework.so.2", "tensorflow/libtensorflow_cc.so.2"],
-        "python:jax" => &["jax_plugins/xla_cuda13/xla_cuda_plugin.so", "jax_plugins/xla_cuda12/xla_cuda_plugin.so"],
-        _ => &[],
-    };
-    let files = candidates.iter().flat_map(|file| sites.iter().map(move |site| site.join(file)));
-    files.into_iter().find(|file| host.is_file(file))
+impl Consumer {
+    /// Its library that opens the names, through its run paths.
+    #[must_use]
+    pub fn opener(&self, host: &Host, sites: &[PathBuf]) -> Option<PathBuf> {
+        let candidates = self.framework.map(|row| row.openers.as_slice()).unwrap_or_default();
+        let mut files = candidates.iter().flat_map(|file| sites.iter().map(move |site| (site, *file)));
+        files.find_map(|(site, file)| {
+            let (dir, pattern) = file.rsplit_once('/').unwrap_or(("", file));
+            let dir = site.join(dir);
+            if !pattern.contains('*') {
+                return Some(dir.join(pattern)).filter(|file| host.is_file(file));
+            }
+            let names = host.list(&dir).unwrap_or_default().into_iter().map(|entry| entry.name);
+            names.filter(|name| wildcard(pattern.as_bytes(), name.as_bytes())).map(|name| dir.join(name)).min()
+        })
+    }
 }
 
-/// The copy in an NVIDIA wheel that a package opens by path.
+/// The copy in an NVIDIA wheel that a package opens by path; for a name without a version, of any.
 fn in_wheels(host: &Host, sites: &[PathBuf], name: &str) -> Option<PathBuf> {
     let places = places::sites(host, sites)
         .into_iter()
         .filter(|place| place.dir.strip_prefix(&place.root).is_ok_and(|below| below.starts_with("nvidia")));
-    places.map(|place| place.dir.join(name)).find(|file| host.is_file(file))
+    let bare = parse_library_name(name).filter(|name| name.version.is_none()).map(|name| name.row.stem);
+    let is_it = |found: &OsStr| match bare {
+        Some(stem) => parse_library_name(found).is_some_and(|found| found.row.stem == stem),
+        None => found == name,
+    };
+    places.into_iter().find_map(|place| {
+        let names = host.list(&place.dir).unwrap_or_default().into_iter().map(|entry| entry.name);
+        names.filter(|found| is_it(found)).map(|found| place.dir.join(found)).min()
+    })
 }

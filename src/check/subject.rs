@@ -115,7 +115,7 @@ impl Subject {
             at: Some(interpreter.prefix.clone()),
             program: Some(interpreter.program.clone()),
             what: What::Environment(roots(objects, library_files(host, &interpreter.paths))),
-            cuda: cuda_major(&installed),
+            cuda: cuda_major(installed.iter()),
             sites: interpreter.paths.clone(),
         }
     }
@@ -177,12 +177,24 @@ impl Subject {
         matches!(self.what, What::Environment(_) | What::Package(_))
     }
 
+    /// The target in a few words: `cupy-cuda12x 14.2.0`.
+    #[must_use]
+    pub fn of(&self) -> &str {
+        &self.of
+    }
+
+    /// Whether the target is every extension module of an environment.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        matches!(self.what, What::Environment(_))
+    }
+
     /// Whether the target needs no NVIDIA library.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match &self.what {
             What::Environment(files) | What::Extensions(_, files) => files.is_empty(),
-            What::Package(package) => package.files.is_empty() && package.names.is_empty(),
+            What::Package(package) => package.files.is_empty() && package.names.is_empty() && package.opener.is_none(),
             _ => false,
         }
     }

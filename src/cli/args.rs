@@ -334,6 +334,10 @@ pub(super) struct CheckArgs {
     #[arg(long = "for", value_name = "PATH")]
     pub(super) files: Vec<PathBuf>,
 
+    /// List the frameworks that are known by name, and those that are installed
+    #[arg(long, conflicts_with_all = ["subjects", "files", "pid", "maps", "plan", "bare", "no_symbols", "all", "strict", "format"])]
+    pub(super) list: bool,
+
     /// What this running process has mapped
     #[arg(long, value_name = "N", conflicts_with_all = ["subjects", "torch", "python", "files", "maps", "drivers", "gpus"])]
     pub(super) pid: Option<u32>,

@@ -6,7 +6,9 @@ use super::context::Context;
 use super::failure::{Context as _, Failure, Result, bail};
 use super::format::Format;
 use super::{output, why};
-use crate::check::{Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, known_consumers, live, predict};
+use crate::check::{
+    Consumer, Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, known_consumers, live, predict,
+};
 use crate::diagnose::{Matrix, Runs, lines, matrix, matrix_text, set_line};
 use crate::host::Host;
 use crate::host::tidy;
@@ -15,8 +17,9 @@ use crate::machine::Machine;
 use crate::machine::{Checked, Request};
 use crate::plan::{Kept, Plan, PlanError};
 use crate::python::TorchBuild;
-use crate::python::{self, Interpreter, distributions, find_on_path};
-use crate::report::{CheckReport, View, check_findings, check_text};
+use crate::python::{self, Distribution, distributions, find_on_path};
+use crate::report::{CheckReport, View, check_findings, check_text, known_text};
+use crate::tables::{FrameworkRow, frameworks};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -25,6 +28,9 @@ use std::process::ExitCode;
 pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
     let machine = context.machine();
     let host = machine.host();
+    if args.list {
+        return list(host, args.who.python.as_deref());
+    }
     let depth = if args.no_symbols { Depth::Files } else { Depth::Symbols };
     let plan = args.plan.as_deref().map(|path| plan(host, path, args.who.python.as_deref())).transpose()?;
     if let Some(pid) = args.pid {
@@ -49,7 +55,8 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
     if let Some(judgement) = subjects.absent(loader)? {
         return print(context, args, &judgement, &[]);
     }
-    let subject = match subjects.subject(host, loader)? {
+    let found = subjects.subject(host, loader)?;
+    let subject = match subjects.worst(loader, found, depth)? {
         Checked::Subject(subject) => subject,
         Checked::Nothing(why) => {
             output::note(&format!("nothing to check: {why}"));
@@ -72,6 +79,20 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
     }
     let table = matrix(&target, &assumptions.drivers, &assumptions.gpus);
     print_with(context, args, &judgement, &next, Some(&table))
+}
+
+/// The frameworks that are known by name, each with the packages of it that are installed.
+fn list(host: &Host, python: Option<&Path>) -> Result<ExitCode> {
+    let request = Request { python: python.map(Path::to_owned), ..Request::default() };
+    let sites = request.interpreter(host)?.map(|interpreter| interpreter.paths).unwrap_or_default();
+    let installed: Vec<Distribution> = sites.iter().flat_map(|site| distributions(host, site)).collect();
+    let here = |row: &FrameworkRow| {
+        let packages = installed.iter().filter(|package| row.is_package(&package.name));
+        packages.map(|package| format!("{} {}", package.name, package.version)).collect()
+    };
+    let known: Vec<(&FrameworkRow, Vec<String>)> = frameworks().iter().map(|row| (row, here(row))).collect();
+    output::laid_out(&known_text(&known, output::width()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A named file, without `.` and `..` in its path if the result is the same file.
@@ -224,7 +245,7 @@ impl Subjects {
             let sites = interpreter.as_ref().map(|it| it.paths.clone()).unwrap_or_default();
             let installed: Vec<_> = sites.iter().flat_map(|site| distributions(host, site)).collect();
             let names = self.names.iter().flat_map(|name| match consumers_of(name) {
-                Some(consumer) => consumer.names(&installed),
+                Some(consumer) => consumer.names(&installed, consumer.major(host, &installed)),
                 None => vec![(name.clone(), true)],
             });
             let names: Vec<(OsString, bool)> = names.map(|(name, required)| (name.into(), required)).collect();
@@ -244,18 +265,47 @@ impl Subjects {
             };
             return Ok(Checked::Subject(Box::new(Subject::files(loader, &self.files, interpreter.as_ref())?)));
         }
-        let subject = self.request.subject(loader)?;
-        // What is linked against nothing of NVIDIA's may still open it: TensorFlow, JAX.
-        let opens = |python: &Interpreter| {
-            let known = ["tensorflow", "jax"].into_iter().filter_map(consumers_of);
-            known.filter_map(|consumer| Subject::package(loader, &consumer, python)).find(|subject| !subject.is_empty())
+        Ok(self.request.subject(loader)?)
+    }
+
+    /// Of an environment without torch, the framework that fares worst, else its files: what is linked against nothing of
+    /// NVIDIA's may still open it.
+    fn worst(&self, loader: &Loader, found: Checked, depth: Depth) -> Result<Checked> {
+        let is_whole = match &found {
+            Checked::Subject(subject) => subject.is_environment(),
+            Checked::Nothing(_) => true,
         };
-        Ok(match subject {
-            Checked::Nothing(why) => match interpreter()?.as_ref().and_then(opens) {
-                Some(subject) => Checked::Subject(Box::new(subject)),
-                None => Checked::Nothing(why),
-            },
-            subject @ Checked::Subject(_) => subject,
+        let host = loader.objects().host();
+        let whole = is_whole && self.names.is_empty() && self.files.is_empty() && self.request.command.is_empty();
+        let Some(python) = self.request.interpreter(host)?.filter(|_| whole) else { return Ok(found) };
+        if TorchBuild::find(host, &python.paths).is_ok() {
+            return Ok(found);
+        }
+        let known = frameworks().iter().filter_map(|row| Subject::package(loader, &Consumer::of(row), &python));
+        let known: Vec<Subject> = known.filter(|subject| !subject.is_empty()).collect();
+        if known.is_empty() {
+            return Ok(found);
+        }
+        let names: Vec<&str> = known.iter().map(Subject::of).collect();
+        output::note(&format!("checks {}; `cudashim check NAME` shows one of them", names.join(", ")));
+        let rank = |subject: &Subject| {
+            let judged = predict(loader, subject, depth, None);
+            let absent = judged.not_found.iter().filter(|entry| !entry.optional).count();
+            (judged.verdict, absent)
+        };
+        let fine = (Verdict::Loads, 0);
+        // Of equals the first; an environment whose files load says nothing of what its packages open.
+        let mut worst: Option<(&Subject, (Verdict, usize))> = None;
+        for subject in &known {
+            let rank = rank(subject);
+            if worst.is_none_or(|(_, known)| rank > known) {
+                worst = Some((subject, rank));
+            }
+        }
+        Ok(match (found, worst) {
+            (Checked::Subject(files), Some((_, rank))) if rank == fine => Checked::Subject(files),
+            (_, Some((subject, _))) => Checked::Subject(Box::new(subject.clone())),
+            (found, None) => found,
         })
     }
 

@@ -12,7 +12,7 @@ const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 const BOLD: Style = Style::new().bold();
 
 /// The labels and their styles.
-const LABELS: [(&str, Style); 20] = [
+const LABELS: [(&str, Style); 21] = [
     ("error:", RED),
     ("fatal:", RED),
     ("not chosen:", RED),
@@ -33,6 +33,7 @@ const LABELS: [(&str, Style); 20] = [
     ("type:", CYAN),
     ("do ", CYAN),
     ("or ", CYAN),
+    ("then ", CYAN),
 ];
 
 /// The text with its colours.
@@ -50,7 +51,7 @@ fn line(line: &str) -> String {
     let rest = &words[word.len()..];
     let is_command = rest.trim_start().starts_with("$ ") || *word == "type:";
     // In running text these are not labels.
-    if matches!(*word, "do " | "or ") && (!is_command || indent.is_empty()) {
+    if matches!(*word, "do " | "or " | "then ") && (!is_command || indent.is_empty()) {
         return line.to_owned();
     }
     let rest = if is_command { format!("{BOLD}{rest}{BOLD:#}") } else { rest.to_owned() };

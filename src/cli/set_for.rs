@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::launch::Door;
 use crate::machine::{Handed, Request};
 use crate::report::sanitized;
-use crate::tables::modules;
+use crate::tables::framework_of_module;
 use rustix::process::getppid;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -58,8 +58,9 @@ fn answer(question: &[OsString]) -> Result<Vec<OsString>> {
     if ahead::is_wanted(host) {
         ahead::start_beside(getppid(), &image);
     }
-    let row = modules().iter().find(|row| *module == row.module);
-    let consumer = row.and_then(|row| row.consumer).and_then(consumers_of);
+    // torch is the target of the request itself; of what opens no name, the environment is.
+    let row = module.to_str().and_then(framework_of_module).filter(|row| row.opens.is_some() && row.name != "torch");
+    let consumer = row.and_then(|row| consumers_of(row.name));
     let found = context.cache()?.in_process(host, &request, &image, consumer.as_ref())?;
     for (soname, path) in found.open {
         fields.extend(["open".into(), soname.into(), path.into_os_string()]);

@@ -24,8 +24,8 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(onnxruntime::finding(case));
     found.extend(xla::findings(case));
     found.extend(bitsandbytes::finding(case));
-    found.extend(packages::bare_names(case).or_else(|| packages::cupy(case)));
-    for other in checked::findings(case, Group::Frameworks) {
+    found.extend(packages::searched(case));
+    for other in checked::findings(case, Group::Frameworks).into_iter().chain(packages::bare_names(case)) {
         if !found.iter().any(|known| known.id == other.id) {
             found.push(other);
         }

@@ -20,6 +20,9 @@ pub(super) const NARROW: usize = 40;
 /// The text column of a line about the machine, and that of a finding.
 pub(super) const INDENT: usize = 9;
 
+/// What stands between the steps of a line.
+const STEP: &str = " && ";
+
 /// The report for a terminal of this many columns: the verdict, the machine, the findings. `all` leaves nothing out.
 /// A line for a shell is never wrapped, so that it can be pasted.
 #[must_use]
@@ -289,7 +292,10 @@ pub(super) fn whole(text: &mut String, columns: usize, finding: &Finding, all: b
         let name = if at == 0 { "do" } else { "or" };
         match &remedy.line {
             Line::Command(command) => {
-                let _ = writeln!(text, "  {name:INDENT$}$ {command}");
+                for (step, line) in command.split(STEP).enumerate() {
+                    let name = if step == 0 { name } else { "then" };
+                    let _ = writeln!(text, "  {name:INDENT$}$ {line}");
+                }
             }
             Line::Action(action) => line(text, name, action),
         }

@@ -13,7 +13,7 @@ pub use kernel::{Kernel, kernels};
 pub use part::{EnableError, State};
 
 use crate::host::Host;
-use crate::tables::modules;
+use crate::tables::frameworks;
 use part::Manifest;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -110,7 +110,8 @@ impl Site {
     }
 
     fn files(&self, binary: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-        let known: Vec<&str> = modules().iter().map(|row| row.module).collect();
+        let mut known: Vec<&str> = frameworks().iter().flat_map(|row| row.modules.iter().copied()).collect();
+        known.sort_unstable();
         let finder = FINDER.replace("KNOWN", &known.join(" "));
         let hook = HOOK
             .replacen("BINARY = \"\"", &format!("BINARY = {}", python_text(&portable(binary, &self.prefix))), 1)

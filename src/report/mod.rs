@@ -9,6 +9,7 @@ mod human;
 mod inspect;
 mod json;
 mod junit;
+mod known;
 mod layout;
 mod sarif;
 mod scan;
@@ -27,6 +28,7 @@ pub use inspect::{
     Compatibility, GpuCode, InspectFile, InspectReport, LinkLine, Loading, NeedLine, Symbols, inspect_text,
 };
 pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};
+pub use known::known_text;
 pub use layout::{Width, folded, plain_ascii};
 pub use scan::{
     ChangedFile, EvidenceLine, FileLine, FileState, OwnerLine, ReachLine, ScanDiff, ScanEnd, ScanLibrary, ScanLine,

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use super::table::{self, yes_no};
-use super::{Version, VersionRange};
+use super::{Version, VersionRange, sonames};
 
 /// A name that is passed to `dlopen`.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct DlopenRow {
     pub who: &'static str,
     /// The releases of the opener that are known to open it.
     pub versions: VersionRange,
-    /// The name, with the placeholders `{major}`, `{minor}`, `{patch}`, `{cuda_major}` and `*`;
+    /// The name, with the placeholders `{major}`, `{minor}`, `{patch}`, `{cuda_major}`, `{number}` and `*`;
     /// see [`DlopenRow::expand`].
     pub name: &'static str,
     /// Whether the opener fails without it.
@@ -27,7 +27,7 @@ pub struct DlopenRow {
 
 impl DlopenRow {
     /// The name that a release of the opener opens, `libnvrtc-builtins.so.12.4`; `None` where
-    /// the table leaves a part open (`*`) or `version` is too short to fill it.
+    /// the table leaves a part open (`*`), `version` is too short to fill it, or the CUDA major has no such library.
     #[must_use]
     pub fn expand(&self, version: &Version, cuda_major: u64) -> Option<String> {
         let numbers = version.numbers();
@@ -42,6 +42,11 @@ impl DlopenRow {
             if name.contains(part) {
                 name = name.replace(part, &number?.to_string());
             }
+        }
+        if let Some((file, _)) = name.split_once(".so.{number}") {
+            let stem = file.strip_prefix("lib")?;
+            let of_major = sonames().iter().filter(|row| row.cuda_major == cuda_major && row.stem == stem);
+            of_major.map(|row| row.soname).next_back()?.clone_into(&mut name);
         }
         (!name.contains('*')).then_some(name)
     }

@@ -69,8 +69,13 @@ fn check_package_opens_its_libraries_and_finds_the_wheels() {
         let says = value["findings"][0]["says"].as_str().unwrap();
         assert_eq!(says.ends_with("installed, but not in any search path"), is_there, "{says}");
     }
-    // JAX finds the wheels by their place, and does without what is not there.
+    // JAX finds the wheels by their place. Without one of them it says so, and uses no GPU.
     venv.dist_info("jax-cuda12-plugin", "0.7.2", "", "");
+    jax_wheels(&venv);
+    let (code, value) = check(&world, "jax");
+    assert_eq!((code, ids(&value)), (0, vec!["bare-name-dlopen-consumers"]), "{value:#}");
+    assert!(value["findings"][0]["says"].as_str().unwrap().contains("libcudnn.so.9"), "{value:#}");
+    venv.wheel("nvidia-cudnn-cu12", "9.10.2.21", &cudnn_that_loads());
     let (code, value) = check(&world, "jax");
     assert_eq!((code, ids(&value)), (0, vec![]), "{value:#}");
     assert_eq!(object(&value, "libcublas.so.12")["rule"], "path");

@@ -234,6 +234,8 @@ fn check_judges_a_package_as_installed() {
     venv.dist_info("jax-cuda12-plugin", "0.7.2", "", "");
     let cublas = Lib::new("libcublas.so.12").defines(&["cublasCreate_v2"]);
     venv.nvidia("cublas", "12.8.4.1", cublas);
+    jax_wheels(&venv);
+    venv.wheel("nvidia-cudnn-cu12", "9.10.2.21", &cudnn_that_loads());
     let (code, value) = ask("jax");
     assert_eq!((code, ids(&value), object(&value, "libcublas.so.12")["rule"].as_str()), (0, vec![], Some("path")));
     // TensorFlow opens them by name: its library has run paths, or nothing is found.

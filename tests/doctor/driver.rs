@@ -374,8 +374,21 @@ fn numba_ptx_too_new_for_the_driver() {
     let machine = with("numba");
     let found = machine.first();
     assert_eq!((found.id, found.severity), ("ptx-unsupported-toolchain", Warning));
-    assert_eq!(commands(&found)[0], "pip install 'nvidia-cuda-nvrtc-cu12==12.2.*'");
+    assert!(found.cause.starts_with("NVRTC of CUDA 12.8 writes the PTX of numba"), "{}", found.cause);
+    assert_eq!(
+        commands(&found)[0],
+        "/venv/bin/python -m pip install --no-deps 'nvidia-cuda-nvrtc-cu12==12.2.*'",
+        "{found:#?}"
+    );
     assert_eq!(machine.set("NUMBA_CUDA_ENABLE_MINOR_VERSION_COMPATIBILITY", "1").ids(), []);
+    // libNVVM writes the PTX of the kernels: an older NVRTC alone changes nothing.
+    let machine = with("numba");
+    let nvvm = "nvidia/cuda_nvcc/nvvm/lib64/libnvvm.so";
+    machine.venv("venv").wheel("nvidia-cuda-nvcc-cu12", "12.8.93", &[(nvvm, Lib::new("libnvvm.so.4").unversioned())]);
+    let found = machine.first();
+    assert!(found.cause.starts_with("libNVVM of CUDA 12.8 writes the PTX of numba"), "{}", found.cause);
+    let line = &commands(&found)[0];
+    assert!(line.ends_with("'nvidia-cuda-nvcc-cu12==12.2.*' 'nvidia-cuda-nvrtc-cu12==12.2.*'"), "{line}");
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub(crate) use plan::PlanText;
 pub(crate) use process::{Process, bound_by_rights, clean_command, in_namespaces};
 pub(crate) use schema::{answer, described, schema, wrong};
 pub(crate) use wheels::{
-    CUDNN_PARTS, cublas, cublas_alone, cublas_with, cudnn, torch, torch_machine, torch_with_cublas, whole_cudnn,
+    CUDNN_PARTS, cublas, cublas_alone, cublas_with, cudnn, cudnn_that_loads, jax_wheels, torch, torch_machine,
+    torch_with_cublas, whole_cudnn,
 };
 
 use std::path::{Path, PathBuf};

@@ -48,11 +48,36 @@ pub(crate) fn cudnn() -> [(&'static str, Lib); 3] {
     ]
 }
 
+/// The wheels of CUDA 12 that JAX does not do without, beside cuBLAS and cuDNN: package, release, directory, soname.
+pub(crate) const JAX_WHEELS: [(&str, &str, &str, &str); 4] = [
+    ("nvidia-cuda-cupti-cu12", "12.8.90", "cuda_cupti", "libcupti.so.12"),
+    ("nvidia-cuda-runtime-cu12", "12.8.90", "cuda_runtime", "libcudart.so.12"),
+    ("nvidia-cufft-cu12", "11.3.3.83", "cufft", "libcufft.so.11"),
+    ("nvidia-cusparse-cu12", "12.5.8.93", "cusparse", "libcusparse.so.12"),
+];
+
+/// Installs them.
+pub(crate) fn jax_wheels(venv: &Venv) {
+    for (package, version, dir, soname) in JAX_WHEELS {
+        venv.wheel(package, version, &[(&format!("nvidia/{dir}/lib/{soname}"), Lib::new(soname))]);
+    }
+}
+
 /// The same with all that its parts open.
 pub(crate) fn whole_cudnn() -> Vec<(String, Lib)> {
     let named = cudnn().map(|(path, library)| (path.to_owned(), library));
     let more = CUDNN_PARTS[2..].iter().map(|part| format!("lib{part}.so.9"));
     named.into_iter().chain(more.map(|soname| (format!("nvidia/cudnn/lib/{soname}"), Lib::new(&soname)))).collect()
+}
+
+/// The same with a dispatcher that finds its parts, all of which load.
+pub(crate) fn cudnn_that_loads() -> Vec<(String, Lib)> {
+    let mut all = vec![("nvidia/cudnn/lib/libcudnn.so.9".to_owned(), Lib::new("libcudnn.so.9").link("-rpath,$ORIGIN"))];
+    all.extend(CUDNN_PARTS.map(|part| {
+        let soname = format!("lib{part}.so.9");
+        (format!("nvidia/cudnn/lib/{soname}"), Lib::new(&soname).link("-rpath,$ORIGIN"))
+    }));
+    all
 }
 
 /// A torch that needs cuBLAS and cuDNN, and finds them in the wheels beside it.

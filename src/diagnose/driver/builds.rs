@@ -3,13 +3,14 @@
 use super::super::frameworks::cuda_major;
 use super::super::matrix::Assumptions;
 use super::super::newest::{Wanted, newest_torch, preferred};
+use super::super::tool::PackageSpec;
 use super::super::{Case, Finding, Remedy};
 use crate::driver::rules::{self, Code, Verdict};
 use crate::driver::{Device, compat_serves};
 use crate::inventory::places::Provenance;
-use crate::inventory::{self, Depth};
+use crate::inventory::{self, Depth, Library};
 use crate::python::TorchBuild;
-use crate::tables::{self, TorchRow, Version};
+use crate::tables::{self, TorchRow, Version, VersionRange};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The findings, torch's first.
@@ -267,18 +268,35 @@ fn compiled_later(case: &Case<'_>) -> Option<Finding> {
         return None;
     }
     let in_environment = |place| matches!(place, Provenance::Site | Provenance::Conda);
-    let later = case.inventory.libraries.iter().find_map(|library| {
-        let compiles = matches!(library.row.family, "nvrtc" | "nvvm") && in_environment(library.place.provenance);
-        let (major, minor) = library.cuda.filter(|_| compiles && library.unusable.is_none())?;
-        let release = Version::parse(&format!("{major}.{}", minor?))?;
-        (release > driver && release.major() == driver.major()).then_some((library, release))
-    });
-    let (library, release) = later?;
-    let package = library.row.wheel_names(driver.major()).into_iter().next();
-    let older = package.map(|package| Remedy::command(format!("pip install '{package}=={driver}.*'")));
+    let mut later: Vec<(&Library, Version)> = Vec::new();
+    for library in &case.inventory.libraries {
+        // libNVVM writes the PTX of its kernels; NVRTC that of functions in CUDA C++.
+        let writes = matches!(library.row.stem, "nvrtc" | "nvvm") && in_environment(library.place.provenance);
+        if !writes || library.unusable.is_some() {
+            continue;
+        }
+        // Both have the number of their toolkit.
+        let of_version = || Some((library.version.as_ref()?.major(), library.version.as_ref()?.minor()?));
+        let of_cuda = library.cuda.and_then(|(major, minor)| Some((u64::from(major), u64::from(minor?))));
+        let Some((major, minor)) = of_cuda.or_else(of_version) else { continue };
+        let Some(release) = Version::parse(&format!("{major}.{minor}")) else { continue };
+        if release > driver && release.major() == driver.major() {
+            later.push((library, release));
+        }
+    }
+    later.sort_by_key(|(library, _)| library.row.stem != "nvvm");
+    let (library, release) = later.first()?.clone();
+    let writer = if library.row.stem == "nvvm" { "libNVVM" } else { "NVRTC" };
+    let range = VersionRange::parse(&format!("=={driver}.*"));
+    let wheel = |library: &Library| library.row.wheel_names(driver.major()).into_iter().next();
+    let wheels: BTreeSet<String> = later.iter().filter_map(|(library, _)| wheel(library)).collect();
+    let wheels: Vec<PackageSpec> = wheels.iter().map(|wheel| PackageSpec::within(wheel, range.as_ref())).collect();
+    let older = case.install(&wheels, false);
     let found = case
         .finding("ptx-unsupported-toolchain")?
-        .because(format!("numba compiles for CUDA {release}, but the driver accepts PTX up to CUDA {driver}"))
+        .because(format!(
+            "{writer} of CUDA {release} writes the PTX of numba, but the driver accepts PTX up to CUDA {driver}"
+        ))
         .seen_at("version", &library.path, format!("CUDA {release}"))
         .seen("version", format!("{} {}, driver for CUDA {driver}", numba.name, numba.version));
     let switch = Remedy::command(format!("{SWITCH}=1"));

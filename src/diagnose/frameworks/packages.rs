@@ -1,15 +1,16 @@
 //! Shared rules for packages: the owner of a file, its short name, the wheels that bring a library; and packages that
 //! open libraries by name from Python code.
 
-use crate::check::{NotFound, Pathfinder, Subject};
+use crate::check::{Consumer, NotFound, Pathfinder, Subject};
+use crate::diagnose::checked;
 use crate::diagnose::tool::{self, PackageSpec};
 use crate::diagnose::{Case, Finding, Remedy};
 use crate::host::tidy;
 use crate::machine::Change;
 use crate::python::{Distribution, normalized, requirements};
-use crate::tables::{Version, VersionRange, dlopens, parse_library_name};
+use crate::tables::{FrameworkRow, Search, Version, VersionRange, frameworks, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// The package that owns a file: the one of that name, else the one that recorded the file.
@@ -89,6 +90,13 @@ pub(super) fn with_extras(case: &Case<'_>, package: &Distribution, extras: &[&st
     })
 }
 
+/// The extras of a framework for a CUDA major: `cu12` of `cu12 cu13`, else all.
+fn extras_for(row: &FrameworkRow, major: u64) -> Vec<&'static str> {
+    let own = format!("cu{major}");
+    let named = row.extras.iter().copied().filter(|extra| *extra == own).collect::<Vec<_>>();
+    if named.is_empty() { row.extras.clone() } else { named }
+}
+
 /// The wheels that bring some sonames, for the required major.
 pub(in crate::diagnose) fn wheels(case: &Case<'_>, names: &BTreeSet<String>, major: u64) -> Vec<PackageSpec> {
     let mut wheels: BTreeMap<String, PackageSpec> = BTreeMap::new();
@@ -107,49 +115,64 @@ pub(in crate::diagnose) fn wheels(case: &Case<'_>, names: &BTreeSet<String>, maj
     wheels.into_values().collect()
 }
 
-/// Packages whose table row lists the names they open, without a search of their own: no library of theirs shows
-/// these names.
-const OPENERS: [&str; 1] = ["python:paddle"];
+/// The frameworks that have rules of their own; what imports torch first is judged with torch.
+const RULED: [&str; 7] = ["cupy", "jax", "numba", "numba-cuda", "onnxruntime", "tensorflow", "torch"];
 
-/// Packages that open libraries by a bare name.
+/// Frameworks of the table that open libraries by name, which ld.so does not find.
 pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
     let python = case.interpreter?;
-    OPENERS.into_iter().find_map(|who| {
-        let plain = who.split_once(':')?.1;
-        let package = case.installed.iter().find(|package| package.name.starts_with(plain))?;
-        let rows = dlopens().iter().filter(|row| row.who == who && !row.name.contains(['{', '*']));
-        let names: Vec<(OsString, bool)> = rows.map(|row| (row.name.into(), row.required)).collect();
-        let judged = case.judge(&Subject::names(plain.to_owned(), names, Some(python)));
-        let not_found =
-            not_found_libraries(&judged.judgement.not_found, |not_found| !not_found.optional && !not_found.later);
-        if not_found.is_empty() {
-            return None;
-        }
-        let reason =
-            format!("{} {} opens {} by name, not found by ld.so", package.name, package.version, listed(&not_found));
-        let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
-        let found = not_found
-            .iter()
-            .fold(found, |found, name| found.seen("file", format!("`{name}` is not in any search path")));
-        let install = Some({
-            Remedy::action(format!(
-                "install the package of {}, and add its directory to LD_LIBRARY_PATH",
-                listed(&not_found)
-            ))
+    let mut rows = frameworks().iter().filter(|row| !RULED.contains(&row.name) && !row.looks(Search::Torch));
+    rows.find_map(|row| {
+        let consumer = Consumer::of(row);
+        let package = case.installed.iter().find(|package| consumer.is_package(package))?;
+        let judged = case.judge(&Subject::package(case.loader, &consumer, python)?);
+        // What a library of NVIDIA's opens is judged with that.
+        let by_itself = |not_found: &NotFound| {
+            not_found.needed_by.as_deref().and_then(Path::file_name).and_then(parse_library_name).is_none()
+        };
+        let not_found = not_found_libraries(&judged.judgement.not_found, |not_found| {
+            not_found.later && !not_found.optional && by_itself(not_found)
         });
-        Some(found.healed_by(case.run().into_iter().chain(install)))
+        let seen = judged.judgement.findings.iter().find(|seen| {
+            seen.id == "bare-name-dlopen-consumers" && seen.absent().iter().any(|name| not_found.contains(name))
+        })?;
+        let found = checked::of_check(case, &judged, seen)?;
+        let found = match seen.by() {
+            Some(_) => found,
+            None => found.because(format!(
+                "{} {} opens {} by name, not found by ld.so",
+                package.name,
+                package.version,
+                listed(&not_found)
+            )),
+        };
+        let absent: BTreeSet<String> =
+            not_found.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
+        let major = consumer.major(case.host, case.installed).or_else(|| cuda_major(&not_found));
+        let install = major.filter(|_| !absent.is_empty());
+        let install = install.and_then(|major| install_and_run(case, &wheels(case, &absent, major)));
+        let advice = Remedy::action(format!("add the directory of {} to LD_LIBRARY_PATH", listed(&not_found)));
+        let found = found.seen("version", format!("{} {}", package.name, package.version));
+        Some(found.healed_by(case.run().into_iter().chain(install).chain([advice])))
     })
 }
 
-/// `CuPy` searches the wheels of its environment and the toolkits itself: a library is missing only if no place has
-/// it.
-pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
-    let made_for = |package: &Distribution| -> Option<u64> {
-        package.name.strip_prefix("cupy-cuda")?.trim_end_matches('x').get(..2)?.parse().ok()
-    };
-    let (package, major) = case.installed.iter().find_map(|package| Some((package, made_for(package)?)))?;
-    let rows = dlopens().iter().filter(|row| row.who == "python:cupy" && row.required);
-    let names = rows.filter_map(|row| parse_library_name(row.name).map(|name| (row.name, name)));
+/// Packages that search the wheels of their environment and the toolkits themselves (`CuPy`, numba-cuda): a library is
+/// missing only if no place has it.
+pub(super) fn searched(case: &Case<'_>) -> Option<Finding> {
+    let rows = frameworks().iter().filter(|row| row.looks(Search::Pathfinder) && row.opens.is_some());
+    rows.map(Consumer::of).find_map(|consumer| searched_by(case, &consumer))
+}
+
+fn searched_by(case: &Case<'_>, consumer: &Consumer) -> Option<Finding> {
+    let row = consumer.framework?;
+    // A build from source is named without a CUDA major, and may be linked against a toolkit.
+    let is_wheel = |package: &&Distribution| consumer.is_package(package) && package.name.contains("-cuda");
+    let package = case.installed.iter().find(is_wheel)?;
+    let major = consumer.major(case.host, case.installed)?;
+    let opened = consumer.names(case.installed, Some(major));
+    let names = opened.iter().filter(|(_, required)| *required);
+    let names = names.filter_map(|(name, _)| Some((name.as_str(), parse_library_name(name.as_str())?)));
     // From 14 on it uses cuda-pathfinder, which knows only the wheels of its own environment.
     let sites = case.interpreter.map(|python| python.paths.as_slice()).unwrap_or_default();
     let finder = Pathfinder::new(case.loader, sites)
@@ -160,7 +183,8 @@ pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
         None => copies(name) == 0 && case.loader.find(OsStr::new(name)).is_none(),
     };
     let not_found: BTreeSet<String> = names
-        .filter(|(_, name)| !name.row.is_driver() && name.version.as_ref().is_some_and(|it| it.major() == major))
+        // libNVVM has a rule of its own.
+        .filter(|(_, name)| !name.row.is_driver() && name.row.family != "nvvm")
         .filter(|(name, _)| absent(name))
         .map(|(name, _)| name.to_owned())
         .collect();
@@ -176,7 +200,7 @@ pub(super) fn cupy(case: &Case<'_>) -> Option<Finding> {
     // An extra does not restore an installed package whose file is gone.
     let wheels = wheels(case, &not_found, major);
     let is_here = wheels.iter().any(|wheel| case.has_package(&wheel.name).is_some());
-    let extras = if is_here { None } else { with_extras(case, package, &["ctk"]) };
+    let extras = if is_here { None } else { with_extras(case, package, &extras_for(row, major)) };
     let remedy = extras.or_else(|| case.install(&wheels, false));
     Some(found.healed_by(remedy))
 }

@@ -2,14 +2,20 @@
 
 use crate::diagnose::{Case, Finding, Remedy};
 use crate::driver::rules::{self, Verdict};
-use crate::tables::torch_builds;
+use crate::tables::{FrameworkRow, Without, framework, torch_builds};
 use std::path::Path;
 
 /// The frameworks that would run on the CPU: because of their libraries (`found`), or because of the installed build.
 pub(super) fn findings(case: &Case<'_>, found: &[Finding]) -> Vec<Finding> {
-    let because = found.iter().find_map(|finding| swallowed(finding.id).map(|(who, what)| (finding, who, what)));
-    let hidden = because.and_then(|(finding, who, what)| {
-        let quiet = case.finding("silent-cpu-fallback")?.because(format!("{who} reports nothing: {what}"));
+    let because = found.iter().find_map(|finding| Some((finding, swallowed(finding.id)?)));
+    let hidden = because.and_then(|(finding, row)| {
+        let (called, then) = (row.called, row.then?);
+        let says = match (row.missing, row.says) {
+            (Without::Warning, Some(says)) => format!("{called} prints `{says}`, and goes on: {then}"),
+            _ => format!("{called} reports nothing: {then}"),
+        };
+        let mut quiet = case.finding("silent-cpu-fallback")?.because(says);
+        quiet.source = row.source;
         let quiet = quiet.seen("rule", format!("`{}`: {}", finding.id, finding.cause));
         Some(quiet.healed_by(finding.remedies.iter().take(1).cloned()))
     });
@@ -17,14 +23,14 @@ pub(super) fn findings(case: &Case<'_>, found: &[Finding]) -> Vec<Finding> {
     hidden.into_iter().chain(built).take(1).collect()
 }
 
-/// The fallback of the framework in a finding.
-fn swallowed(id: &str) -> Option<(&'static str, &'static str)> {
-    match id {
-        "ort-cuda-ep-missing-lib" => Some(("ONNX Runtime", "sessions run on CPUExecutionProvider")),
-        "tf-cannot-dlopen" => Some(("TensorFlow", "it registers no GPU, and runs on the CPU")),
-        "jax-library-unloadable" => Some(("JAX", "`jax.devices()` is the CPU")),
-        _ => None,
-    }
+/// The framework in a finding that falls back to the CPU.
+fn swallowed(id: &str) -> Option<&'static FrameworkRow> {
+    framework(match id {
+        "ort-cuda-ep-missing-lib" => "onnxruntime",
+        "tf-cannot-dlopen" => "tensorflow",
+        "jax-library-unloadable" => "jax",
+        _ => return None,
+    })
 }
 
 /// Both packages of ONNX Runtime write the same directory: the one installed last owns it.

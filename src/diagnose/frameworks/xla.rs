@@ -5,12 +5,12 @@
 //! <https://github.com/openxla/xla/blob/main/xla/stream_executor/cuda/cuda_dnn.cc>
 
 use super::packages::{install_and_run, listed, not_found_libraries, wheels};
-use crate::check::{Judgement, Subject, Verdict};
+use crate::check::{Consumer, Judgement, NotFound, Subject, Verdict, consumers_of};
 use crate::diagnose::checked::of_check;
 use crate::diagnose::mend;
 use crate::diagnose::mend::on_library_path;
 use crate::diagnose::tool::PackageSpec;
-use crate::diagnose::{Case, Finding, Judged};
+use crate::diagnose::{Case, Finding, Judged, Remedy};
 use crate::inventory::built_for;
 use crate::python::{Distribution, requirements};
 use crate::tables::{Severity, Version, VersionRange, cudnn_releases, families, parse_library_name, sonames_of};
@@ -21,10 +21,18 @@ use std::path::PathBuf;
 /// One of the two, as installed.
 struct Framework<'c> {
     called: &'static str,
+    consumer: Consumer,
     package: &'c Distribution,
     major: u64,
     /// The requirements of its extras, by family.
     to_install: BTreeMap<&'static str, Option<VersionRange>>,
+}
+
+impl Framework<'_> {
+    /// Its library that opens the others: it may have run paths to the wheels.
+    fn opener(&self, case: &Case<'_>) -> Option<PathBuf> {
+        self.consumer.opener(case.host, &case.interpreter?.paths)
+    }
 }
 
 /// The findings about them.
@@ -77,43 +85,43 @@ fn other_major(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
         ))
         .seen_at("file", &library.path, format!("for CUDA {major}"))
         .seen_at("version", &package.dir, format!("{} {}", package.name, package.version));
+    if on_library_path(case, &library.path) {
+        let unset = mend::off_library_path(case, &library.path);
+        return Some(found.healed_by(case.run().into_iter().chain([unset])));
+    }
+    let own = format!("nvidia-cudnn-cu{major}");
+    if case.torch.is_some_and(|torch| torch.pins.contains_key(&own)) {
+        // torch requires this one; both write the same directory. It serves the other framework where it finds its cuBLAS.
+        let lt = format!("libcublasLt.so.{major}");
+        let apart = Remedy::action(format!("keep {called} and torch in environments of their own"));
+        let is_served = case.inventory.serving(&lt).any(|copy| copy.unusable.is_none());
+        let severity = if is_served { Severity::Warning } else { Severity::Fatal };
+        return Some(found.severity(severity).healed_by([apart]));
+    }
     let range = framework.to_install.get("cudnn").and_then(Option::as_ref);
     let wheel = PackageSpec::within(&format!("nvidia-cudnn-cu{}", framework.major), range);
     Some(found.healed_by(case.run().into_iter().chain(mend::replace_wheels(case, &[wheel]))))
 }
 
 fn installed<'c>(case: &Case<'c>) -> Vec<Framework<'c>> {
-    let jax = |package: &&Distribution| package.name.starts_with("jax-cuda") && package.name.ends_with("-plugin");
-    let tensorflow = |package: &&Distribution| package.name == "tensorflow";
-    let jax = case.installed.iter().find(jax).map(|package| ("JAX", package, "with-cuda"));
-    let tensorflow = case.installed.iter().find(tensorflow).map(|package| ("TensorFlow", package, "and-cuda"));
-    [jax, tensorflow]
+    ["jax", "tensorflow"]
         .into_iter()
-        .flatten()
-        .filter_map(|(called, package, extra)| {
-            let mut major = None;
-            let mut to_install = BTreeMap::new();
-            for (name, range) in requirements(case.host, package, &[extra]) {
-                for cuda in [11, 12, 13, 14] {
-                    let row = families().iter().find(|row| row.wheel_names(cuda).contains(&name));
-                    if let Some(row) = row {
-                        major =
-                            major.or(Some(cuda).filter(|_| name.contains("-cu") || range_names(range.as_ref(), cuda)));
-                        to_install.insert(row.family, range.clone());
-                        break;
-                    }
-                }
-            }
-            let named = package.name.strip_prefix("jax-cuda").and_then(|rest| rest.strip_suffix("-plugin"));
-            let major = named.and_then(|digits| digits.parse().ok()).or(major)?;
-            Some(Framework { called, package, major, to_install })
+        .filter_map(|name| {
+            let consumer = consumers_of(name)?;
+            let row = consumer.framework?;
+            let required = |package: &Distribution| requirements(case.host, package, &row.extras);
+            let own = || case.installed.iter().filter(|package| consumer.is_package(package));
+            let names_wheels = |package: &&Distribution| {
+                required(package).keys().any(|name| name.starts_with("nvidia-") || name == "cuda-toolkit")
+            };
+            let package = own().find(names_wheels).or_else(|| own().find(|package| package.name != name))?;
+            let major = consumer.major(case.host, case.installed)?;
+            let of_wheel = |name: &String| families().iter().find(|row| row.wheel_names(major).contains(name));
+            let families =
+                required(package).into_iter().filter_map(|(name, range)| Some((of_wheel(&name)?.family, range)));
+            Some(Framework { called: row.called, package, major, to_install: families.collect(), consumer })
         })
         .collect()
-}
-
-/// Whether a range is within a CUDA major: wheels without a suffix serve several.
-fn range_names(range: Option<&VersionRange>, cuda: u64) -> bool {
-    range.is_some_and(|range| range.to_string().contains(&format!("{cuda}.")))
 }
 
 /// `TensorFlow`'s own library, and the sonames that it opens.
@@ -125,7 +133,18 @@ fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     if not_found.is_empty() && unbound.is_none() {
         return None;
     }
-    let mut reason = format!("TensorFlow {} opens {} by name, not found by ld.so", package.version, listed(&not_found));
+    let version = &package.version;
+    let mut reason = format!("TensorFlow {version} opens {} by name, not found by ld.so", listed(&not_found));
+    let needed_by = |unresolved: &NotFound| {
+        let by = unresolved.needed_by.as_deref().filter(|by| judged.judgement.at.as_deref() != Some(*by))?;
+        not_found.contains(&*unresolved.name.to_string_lossy()).then(|| super::short(by))
+    };
+    let all = || judged.judgement.not_found.iter().filter(|it| not_found.contains(&*it.name.to_string_lossy()));
+    // The library that TensorFlow opens is there, and one that this needs is not.
+    if let Some(by) = all().all(|it| needed_by(it).is_some()).then(|| all().find_map(needed_by)).flatten() {
+        reason =
+            format!("TensorFlow {version} cannot open `{by}`: it needs {}, not found by ld.so", listed(&not_found));
+    }
     let mut found = case.finding("tf-cannot-dlopen")?;
     if let Some(missing) = unbound.filter(|_| not_found.is_empty()) {
         let provider = missing.provider.as_deref().map(super::short).unwrap_or_default();
@@ -161,7 +180,7 @@ fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
 
 fn judged_opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Judged> {
     let python = case.interpreter?;
-    let file = tensorflow_library(case, framework.package)?;
+    let file = framework.opener(case)?;
     let mut names: Vec<(OsString, bool)> = Vec::new();
     for family in ["cudart", "cublas", "cufft", "cusolver", "cusparse", "cudnn"] {
         let range = framework.to_install.get(family);
@@ -174,14 +193,6 @@ fn judged_opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Judged> {
         names.extend(sonames_of(framework.major, family).filter(fits).map(|soname| (soname.into(), range.is_some())));
     }
     Some(case.judge(&Subject::opener(&file, names, python)))
-}
-
-/// The library of `TensorFlow` that opens the others.
-fn tensorflow_library(case: &Case<'_>, package: &Distribution) -> Option<PathBuf> {
-    let dir = package.dir.parent()?.join("tensorflow");
-    // `tsl::internal::LoadDynamicLibrary`, which calls dlopen, is in the framework library if there is one.
-    let files = ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2", "python/_pywrap_tensorflow_internal.so"];
-    files.into_iter().map(|file| dir.join(file)).find(|file| case.host.is_file(file))
 }
 
 /// The libraries whose versions JAX checks before it uses a GPU (`_check_cuda_versions`).
@@ -210,7 +221,7 @@ fn unloadable(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
             None => names.extend(soname_of(framework, stem).map(|soname| (soname.into(), true))),
         }
     }
-    let by_name = (!names.is_empty()).then(|| Some(Subject::opener(&jax_plugin(case, framework)?, names, python)));
+    let by_name = (!names.is_empty()).then(|| Some(Subject::opener(&framework.opener(case)?, names, python)));
     let by_path = files.into_iter().filter_map(|(called, path)| {
         Some((called, Subject::files(case.loader, std::slice::from_ref(path), Some(python)).ok()?))
     });
@@ -332,14 +343,12 @@ fn older(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
             && !row.yanked
     });
     let version = newest.map_or_else(|| to_install.to_string(), |row| row.version.to_string());
-    let install = case.install(&[PackageSpec::exactly(&format!("nvidia-cudnn-{wheel}"), &version)], false);
-    Some(found.healed_by(case.run().into_iter().chain(install)))
-}
-
-/// The library of JAX that opens the others: it has run paths to the wheels.
-fn jax_plugin(case: &Case<'_>, framework: &Framework<'_>) -> Option<PathBuf> {
-    let dir = format!("jax_plugins/xla_cuda{}/xla_cuda_plugin.so", framework.major);
-    Some(framework.package.dir.parent()?.join(dir)).filter(|file| case.host.is_file(file))
+    let other = if on_library_path(case, &path) {
+        Some(mend::off_library_path(case, &path))
+    } else {
+        case.install(&[PackageSpec::exactly(&format!("nvidia-cudnn-{wheel}"), &version)], false)
+    };
+    Some(found.healed_by(case.run().into_iter().chain(other)))
 }
 
 /// cuDNN as the framework would load it: the copy that its library finds.
@@ -349,7 +358,7 @@ fn judged_cudnn(case: &Case<'_>, framework: &Framework<'_>, soname: &str) -> Opt
         return judged_opens(case, framework);
     }
     let names = vec![(soname.into(), false)];
-    let subject = match jax_plugin(case, framework) {
+    let subject = match framework.opener(case) {
         Some(file) => Subject::opener(&file, names, python),
         None => Subject::names("JAX".to_owned(), names, Some(python)),
     };

@@ -6,6 +6,7 @@
 
 use super::{Place, Provenance, subdirectories_named};
 use crate::host::Host;
+use crate::tables::wildcard;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -33,17 +34,7 @@ pub(super) fn expand(host: &Host, base: &Path, pattern: &str) -> Vec<PathBuf> {
 
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let hidden = name.starts_with(b".") && !pattern.starts_with(b".");
-    let mut parts = pattern.split(|byte| *byte == b'*');
-    let Some(mut rest) = parts.next().and_then(|start| name.strip_prefix(start)).filter(|_| !hidden) else {
-        return false;
-    };
-    let Some(end) = parts.next_back() else { return rest.is_empty() };
-    for part in parts.filter(|part| !part.is_empty()) {
-        // The first match leaves the most for the rest.
-        let Some(at) = rest.windows(part.len()).position(|window| window == part) else { return false };
-        rest = rest.get(at + part.len()..).unwrap_or_default();
-    }
-    rest.ends_with(end)
+    !hidden && wildcard(pattern, name)
 }
 
 /// The places that match patterns below the root of an installation.

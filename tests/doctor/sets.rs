@@ -1,0 +1,123 @@
+//! Frameworks in one environment: what works by itself is never called broken, and each gets the set of its own major.
+
+use super::frameworks::{cudart, install_torch, without_gpu};
+use super::{RUN, commands};
+use crate::support::*;
+use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A package whose module needs these libraries by name, which only ld.so's search could find.
+fn package(venv: &Venv, name: &str, sonames: &[&str]) {
+    let module = sonames.iter().fold(Lib::new("_core.so").unversioned(), |module, soname| module.uses(soname, &["f"]));
+    venv.wheel(name, "1.0", &[(&format!("{}/_core.so", name.replace('-', "_")), module)]);
+}
+
+/// The chosen set: the file of each soname.
+fn set(machine: &Machine) -> BTreeMap<String, PathBuf> {
+    let machine = machine.judged();
+    let found = machine.answer().unwrap().resolution.iter().flat_map(|found| &found.set);
+    found.map(|choice| (choice.soname.clone(), choice.path.clone())).collect()
+}
+
+fn library(soname: &str) -> Lib {
+    Lib::new(soname).defines(&["f"])
+}
+
+#[test]
+fn two_majors_in_one_environment_are_two_sets() {
+    let machine = without_gpu().environment(|venv| {
+        package(venv, "twelve", &["libcublas.so.12", "libcudnn.so.9"]);
+        package(venv, "thirteen", &["libcublas.so.13", "libcudart.so.13", "libcudnn.so.9"]);
+        venv.nvidia("cublas", "12.8.4.1", library("libcublas.so.12"));
+        for (name, soname) in [("nvidia-cublas", "libcublas.so.13"), ("nvidia-cuda-runtime", "libcudart.so.13")] {
+            venv.wheel(name, "13.2.0.1", &[(&format!("nvidia/cu13/lib/{soname}"), library(soname))]);
+        }
+        venv.wheel("nvidia-cudnn-cu13", "9.26.0.51", &[("nvidia/cudnn/lib/libcudnn.so.9", library("libcudnn.so.9"))]);
+    });
+    let set = set(&machine);
+    let dir = |soname: &str| set.get(soname).map(|path| path.display().to_string());
+    let site = "/venv/lib/python3.11/site-packages/nvidia";
+    assert_eq!(dir("libcublas.so.12"), Some(format!("{site}/cublas/lib/libcublas.so.12")), "{set:?}");
+    assert_eq!(dir("libcublas.so.13"), Some(format!("{site}/cu13/lib/libcublas.so.13")), "{set:?}");
+    assert_eq!(dir("libcudart.so.13"), Some(format!("{site}/cu13/lib/libcudart.so.13")));
+    // What both have in common is chosen once.
+    assert_eq!(dir("libcudnn.so.9"), Some(format!("{site}/cudnn/lib/libcudnn.so.9")));
+}
+
+#[test]
+fn parts_newer_than_a_bundled_cudnn_dispatcher_fit_it() {
+    let with = |version: &'static str| {
+        without_gpu().environment(move |venv| {
+            let dispatcher = "libcudnn-74a4c495.so.9.1.0";
+            let bundled = Lib::new(dispatcher).unversioned().defines(&["cudnnCreate"]);
+            let module = Lib::new("_ext.so").unversioned().takes(dispatcher, &["cudnnCreate"]);
+            let module = module.link("-rpath,$ORIGIN/../package.libs");
+            venv.wheel(
+                "package",
+                "1.0",
+                &[("package/_ext.so", module), ("package.libs/libcudnn-74a4c495.so.9.1.0", bundled)],
+            );
+            venv.wheel("nvidia-cudnn-cu12", version, &cudnn_that_loads());
+        })
+    };
+    let dir = "/venv/lib/python3.11/site-packages/nvidia/cudnn/lib";
+    let newer = with("9.8.0.87").set("LD_LIBRARY_PATH", dir);
+    assert_eq!(newer.ids(), [("no-driver", Fact)], "{:#?}", newer.report().findings);
+    assert!(set(&newer).contains_key("libcudnn_graph.so.9"), "{:?}", set(&newer));
+    assert!(!set(&with("9.0.0.312")).contains_key("libcudnn_graph.so.9"));
+    assert_eq!(with("9.0.0.312").set("LD_LIBRARY_PATH", dir).first().id, "cudnn9-torn-set");
+}
+
+#[test]
+fn symbols_of_what_does_not_load_are_not_judged() {
+    // torch has mapped the runtime; the provider does not find cuRAND, so that ld.so binds none of its symbols.
+    let machine = without_gpu().environment(|venv| {
+        install_torch(venv, "2.8.0+cu128", "12.8", &[]);
+        let provider = Lib::new("libonnxruntime_providers_cuda.so").unversioned();
+        let provider = provider.uses("libcudart.so.12", &["cudaMalloc"]).uses("libcurand.so.10", &["curandCreate"]);
+        venv.wheel("onnxruntime-gpu", "1.22.0", &[("onnxruntime/capi/libonnxruntime_providers_cuda.so", provider)]);
+    });
+    let ids = [("ort-cuda-ep-missing-lib", Fatal), ("silent-cpu-fallback", Warning), ("no-driver", Fact)];
+    assert_eq!(machine.ids(), ids, "{:#?}", machine.report().findings);
+    assert!(machine.first().cause.contains("libcurand.so.10"), "{}", machine.first().cause);
+}
+
+#[test]
+fn wheels_that_a_package_opens_by_path_are_found() {
+    let faiss = |with_wheels: bool| {
+        without_gpu().environment(move |venv| {
+            let library = Lib::new("libfaiss-6b43fd57.so").unversioned().defines(&["search"]);
+            let library =
+                library.uses("libcudart.so.12", &["cudaMalloc"]).uses("libcublas.so.12", &["cublasCreate_v2"]);
+            let module = Lib::new("_swigfaiss.so").unversioned().takes("libfaiss-6b43fd57.so", &["search"]);
+            let module = module.link("-rpath,$ORIGIN/../faiss_gpu_cu12.libs").link("--disable-new-dtags");
+            venv.wheel(
+                "faiss-gpu-cu12",
+                "1.14.1",
+                &[("faiss/_swigfaiss.so", module), ("faiss_gpu_cu12.libs/libfaiss-6b43fd57.so", library)],
+            );
+            if with_wheels {
+                venv.nvidia("cuda_runtime", "12.8.90", cudart(12));
+                venv.nvidia("cublas", "12.8.4.1", cublas_alone());
+            }
+        })
+    };
+    assert_eq!(faiss(true).ids(), [("no-driver", Fact)], "{:#?}", faiss(true).report().findings);
+}
+
+#[test]
+fn opener_of_the_table_is_judged_though_nothing_is_linked() {
+    let ctranslate = without_gpu().environment(|venv| {
+        let bundled = Lib::new("libctranslate2-a7a60d30.so.4.8.5").unversioned().defines(&["translate"]);
+        venv.wheel("ctranslate2", "4.8.5", &[("ctranslate2.libs/libctranslate2-a7a60d30.so.4.8.5", bundled)]);
+        venv.nvidia("cublas", "12.8.4.1", cublas_alone());
+    });
+    let found = ctranslate.first();
+    assert_eq!((found.id, found.severity), ("bare-name-dlopen-consumers", Fatal));
+    assert_eq!(
+        found.cause,
+        "`libctranslate2-a7a60d30.so.4.8.5` opens `libcublas.so.12`: installed, but not in any search path"
+    );
+    assert_eq!(commands(&found), [RUN]);
+}
