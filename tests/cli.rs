@@ -102,7 +102,7 @@ fn cli_rejects_bad_arguments() {
     insta::assert_snapshot!(world.run(["resolve", "--torch", "new"]).all(&world), @"
     exit 2
     --- stderr
-    error: invalid value 'new' for '--torch <SPEC>': invalid torch version `new`: expected `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124` or `auto`
+    error: invalid value 'new' for '--torch <SPEC>': invalid torch version `new`: expected `2.5.1+cu124`, `2.5`, `>=2.4`, `cu124`, `latest` or `auto`
 
     For more information, try '--help'.
     ");

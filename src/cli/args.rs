@@ -271,6 +271,7 @@ pub(super) struct DiffArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct DoctorArgs {
     /// The target: an environment, a project with `.venv`, an interpreter
     #[arg(value_name = "TARGET", conflicts_with = "python")]

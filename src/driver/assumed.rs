@@ -138,7 +138,7 @@ pub fn gpu_of(text: &str) -> Result<Device, AssumedError> {
     let lower = text.to_ascii_lowercase();
     let number = lower.strip_prefix("sm_").or_else(|| lower.strip_prefix("compute_"));
     let number = number.map(|number| number.trim_end_matches(['a', 'f']));
-    let compute = match number.map(|number| number.parse::<u32>()) {
+    let compute = match number.map(str::parse::<u32>) {
         Some(Ok(number)) => Some(Compute { major: number / 10, minor: number % 10 }),
         Some(Err(_)) => return Err(AssumedError::Compute(text.to_owned())),
         None => Compute::parse(text),
