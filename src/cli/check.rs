@@ -18,7 +18,7 @@ use crate::machine::{Checked, Request};
 use crate::plan::{Kept, Plan, PlanError};
 use crate::python::TorchBuild;
 use crate::python::{self, Distribution, distributions, find_on_path};
-use crate::report::{CheckReport, View, check_findings, check_text, known_text};
+use crate::report::{CheckReport, View, check_findings, check_text, known_text, sanitized};
 use crate::tables::{FrameworkRow, frameworks};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -144,12 +144,10 @@ fn print_with(
         output::json(&Tabled { report: CheckReport::new(judgement, next), table })?;
     } else {
         let view = if args.all { View::All } else { View::Folded };
-        let mut text = check_text(judgement, next, view);
+        output::report(&check_text(judgement, next, view))?;
         if let Some(table) = table {
-            text.push('\n');
-            text.push_str(&matrix_text(table, args.explain, output::width().columns));
+            output::laid_out(&format!("\n{}", sanitized(&matrix_text(table, args.explain, output::width().columns))))?;
         }
-        output::report(&text)?;
     }
     Ok(ExitCode::from(u8::from(wrong)))
 }

@@ -12,7 +12,9 @@ use crate::driver::version_at_once;
 use crate::host::atomic_write;
 use crate::machine::{Cached, Machine, RequestError};
 use crate::python::{Interpreter, Options};
-use crate::report::{ChosenLibrary, ExplainReport, JsonPath, ResolveReport, SCHEMA, explanation_text, resolution_text};
+use crate::report::{
+    ChosenLibrary, ExplainReport, JsonPath, ResolveReport, SCHEMA, explanation_text, resolution_text, sanitized,
+};
 use crate::tables::{Version, parse_library_name};
 use std::path::Path;
 use std::process::ExitCode;
@@ -69,12 +71,10 @@ pub(super) fn resolve(context: &Context, args: &ResolveArgs) -> Result<ExitCode>
         (Some(soname), _) => output::report(&explanation_text(explained(&report, soname)?))?,
         (None, Format::Json) => output::json(&Tabled { report, table: table.as_ref() })?,
         (None, _) => {
-            let mut text = resolution_text(&report);
+            output::report(&resolution_text(&report))?;
             if let Some(table) = &table {
-                text.push('\n');
-                text.push_str(&matrix_text(table, true, output::width().columns));
+                output::laid_out(&format!("\n{}", sanitized(&matrix_text(table, true, output::width().columns))))?;
             }
-            output::report(&text)?;
         }
     }
     let runs = table.as_ref().and_then(Matrix::worst).is_none_or(|worst| worst != Runs::No);

@@ -51,11 +51,12 @@ pub struct NewestTorch {
 pub struct NoBuild {
     wanted: String,
     because: String,
+    remedy: String,
 }
 
 impl Hints for NoBuild {
     fn hints(&self) -> Vec<String> {
-        vec![format!("the tables are of {}: a later build may run", tables())]
+        vec![self.remedy.clone()]
     }
 
     fn is_answer(&self) -> bool {
@@ -120,8 +121,8 @@ impl Wanted<'_> {
         if parts.is_empty() { "any driver".to_owned() } else { parts.join(", ") }
     }
 
-    /// A GPU that one of the drivers does not support.
-    fn unsupported(&self) -> Option<String> {
+    /// A GPU that one of the drivers does not support, and what to do.
+    fn unsupported(&self) -> Option<(String, String)> {
         let pairs = self
             .assumptions
             .drivers
@@ -129,7 +130,7 @@ impl Wanted<'_> {
             .flat_map(|driver| self.assumptions.gpus.iter().map(move |gpu| (driver, gpu)));
         let mut wrong = pairs.filter_map(|(driver, gpu)| {
             let found = support(gpu, &driver.release, driver.flavour);
-            found.says(gpu, &driver.release).filter(|_| found.is_refused())
+            found.says(gpu, &driver.release).filter(|_| found.is_refused()).zip(found.remedy())
         });
         wrong.next()
     }
@@ -152,12 +153,13 @@ pub(super) fn preferred<'r>(
 pub fn newest_torch(wanted: &Wanted<'_>) -> Result<NewestTorch, NoBuild> {
     let newest = torch_builds().iter().max_by_key(|row| (&row.version, row.default));
     let why = |row: &TorchRow| fits_all(row, wanted).err().unwrap_or_default();
-    let none = |because: String| NoBuild { wanted: wanted.text(), because };
-    if let Some(because) = wanted.unsupported() {
-        return Err(none(because));
+    let none = |because: String, remedy: String| NoBuild { wanted: wanted.text(), because, remedy };
+    if let Some((because, remedy)) = wanted.unsupported() {
+        return Err(none(because, remedy));
     }
     let Some((row, native)) = preferred(torch_builds().iter(), wanted) else {
-        return Err(none(newest.map(why).unwrap_or_default()));
+        let remedy = format!("install a newer driver, or a later cudashim: these tables are of {}", tables());
+        return Err(none(newest.map(why).unwrap_or_default(), remedy));
     };
     let newer = newest.filter(|newest| newest.version > row.version);
     let index = (!row.default).then(|| format!("{INDEX}/{}", row.cuda));

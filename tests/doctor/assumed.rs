@@ -132,6 +132,10 @@ fn assumed_driver_on_resolve() {
     let (code, report) = json(&machine, &["resolve", "/venv", "--driver", "570"], "resolve.json");
     assert_eq!((code, report["table"]["cells"][0]["runs"].as_str()), (0, Some("yes")), "{report:#}");
     assert_eq!(json(&machine, &["resolve", "/venv", "--driver", "470"], "resolve.json").0, 1);
+    // A line to type is never wrapped, and no library of a driver that is nowhere is listed.
+    let shown = machine.run_rooted(["resolve", "/venv", "--driver", "470"]);
+    assert!(shown.out.contains("torch==2.7.1 --index-url https://download.pytorch.org/whl/cu118"), "{}", shown.out);
+    assert!(!shown.out.contains("libcuda.so.1"), "{}", shown.out);
 }
 
 #[test]
