@@ -7,7 +7,7 @@ use super::subject::What;
 use super::{Cause, Finding};
 use crate::inventory::{Library, agree, built_for, release, torn_id};
 use crate::loader::Rule;
-use crate::tables::{self, Phase, Version, parse_library_name};
+use crate::tables::{self, Phase, Severity, Version, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -166,7 +166,10 @@ pub(super) fn doubled(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) {
                 first: facts.file(first),
                 second: facts.file(index),
             };
-            findings.push(Finding::new("doubled-soname", cause));
+            // A wheel that vendors a copy under a name of its own was built to have both.
+            let vendored = mapped.path.file_name().and_then(parse_library_name).is_some_and(|name| name.hash.is_some());
+            let found = Finding::new("doubled-soname", cause);
+            findings.push(if vendored { found.severity(Severity::Fact) } else { found });
         }
     }
 }
