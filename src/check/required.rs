@@ -5,11 +5,11 @@
 
 use super::mapping::Mapping;
 use super::{Cause, Finding};
-use crate::inventory::{Library, Owner};
+use crate::inventory::Library;
 use crate::loader::Rule;
-use crate::python::{distributions, requirements, site_of};
+use crate::python::{Distribution, distributions, requirements, site_of};
 use crate::tables::{Phase, Version, VersionRange};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Adds the findings; gives whether there are any.
 pub(super) fn older(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -> bool {
@@ -30,7 +30,7 @@ pub(super) fn older(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -> boo
     findings.len() > before
 }
 
-fn consumer_path(facts: &Mapping<'_, '_>, by: usize) -> std::path::PathBuf {
+fn consumer_path(facts: &Mapping<'_, '_>, by: usize) -> PathBuf {
     facts.mapped(by).map(|mapped| mapped.path.clone()).unwrap_or_default()
 }
 
@@ -43,10 +43,12 @@ fn requirement(
     library: &Library,
 ) -> Option<(String, String)> {
     let version = library.version.as_ref()?;
-    let Owner::Wheel { name, .. } = &owned.owner else { return None };
     let host = facts.map.host();
     let installed = distributions(host, site_of(consumer)?);
-    let package = installed.iter().find(|package| package.name == *name)?;
+    let is_its = |package: &&Distribution| {
+        owned.row.is_wheel(&package.name) && Version::parse(&package.version) == owned.version
+    };
+    let package = installed.iter().find(is_its)?;
     let is_older = |(wheel, range): &(String, Option<VersionRange>)| {
         let here = || installed.iter().find(|package| package.name == *wheel);
         let here = || here().and_then(|package| Version::parse(&package.version));
