@@ -6,7 +6,9 @@
 
 use crate::host::Host;
 use crate::python::{Distribution, requirements};
-use crate::tables::{FrameworkRow, Search, Version, VersionRange, dlopens, dlopens_of, framework, frameworks};
+use crate::tables::{
+    FrameworkRow, Search, Version, VersionRange, cuda_major_of_wheel, dlopens, dlopens_of, framework, frameworks,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A consumer of the tables.
@@ -98,14 +100,7 @@ impl Consumer {
 /// The CUDA major in the names of packages, if they agree: `nvidia-cublas-cu12`, `cupy-cuda12x`, `jax-cuda12-plugin`.
 #[must_use]
 pub(super) fn cuda_major<'d>(packages: impl Iterator<Item = &'d Distribution>) -> Option<u64> {
-    only(packages.filter_map(|package| major_in_name(&package.name)))
-}
-
-fn major_in_name(name: &str) -> Option<u64> {
-    let (_, tail) = name.rsplit_once("-cu")?;
-    let digits: String = tail.trim_start_matches("da").chars().take_while(char::is_ascii_digit).collect();
-    // nvidia-dali-cuda120
-    digits.get(..2)?.parse().ok()
+    only(packages.filter_map(|package| cuda_major_of_wheel(&package.name).map(u64::from)))
 }
 
 /// The CUDA major of a required package: in its name, or in the release of the toolkit.
@@ -117,7 +112,7 @@ fn major_of_requirement(name: &str, range: Option<&VersionRange>) -> Option<u64>
             text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
         digits.parse().ok()
     };
-    major_in_name(name).or_else(of_toolkit).filter(|_| of_nvidia)
+    cuda_major_of_wheel(name).map(u64::from).or_else(of_toolkit).filter(|_| of_nvidia)
 }
 
 fn only(majors: impl Iterator<Item = u64>) -> Option<u64> {
@@ -142,7 +137,7 @@ mod tests {
     fn common_names() {
         assert_eq!(consumers_of("cupy").unwrap().who, "python:cupy");
         assert_eq!(consumers_of("ctranslate2").unwrap().who, "ctranslate2");
-        assert_eq!(consumers_of("xgboost").unwrap().who, "xgboost");
+        assert_eq!(consumers_of("xformers").unwrap().who, "xformers");
         assert!(consumers_of("no-such-thing").is_none());
     }
 

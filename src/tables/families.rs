@@ -85,12 +85,13 @@ fn wheel_fits(wheel: &str, package: &str) -> bool {
     }
 }
 
-/// The CUDA major in the name of a wheel: `nvidia-cublas-cu12`, `tensorrt-cu12-libs`, `nvidia-dali-cuda120`.
+/// The CUDA major in the name of a wheel: `nvidia-cublas-cu12`, `tensorrt-cu12-libs`, `nvidia-dali-cuda120`, `cupy-cuda12x`.
 #[must_use]
 pub fn cuda_major_of_wheel(package: &str) -> Option<u32> {
     let (_, tail) = package.rsplit_once("-cu")?;
     let (tail, scale) = tail.strip_prefix("da").map_or((tail, 1), |tail| (tail, 10));
     let (digits, rest) = tail.split_at(tail.bytes().take_while(u8::is_ascii_digit).count());
+    let rest = rest.strip_prefix('x').unwrap_or(rest);
     let number: u32 = digits.parse().ok().filter(|_| rest.is_empty() || rest.starts_with('-'))?;
     Some(if number >= 100 { number / scale } else { number })
 }
@@ -215,6 +216,8 @@ mod tests {
             ("nvidia-cublas-cu12", Some(12)),
             ("tensorrt-cu12-libs", Some(12)),
             ("nvidia-dali-cuda120", Some(12)),
+            ("cupy-cuda12x", Some(12)),
+            ("jax-cuda13-plugin", Some(13)),
             ("nvidia-cublas", None),
             ("nvidia-cusparselt-custom", None),
         ] {

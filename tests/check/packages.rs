@@ -91,3 +91,37 @@ fn check_package_opens_its_libraries_and_finds_the_wheels() {
     let (_, value) = check(&world, "tensorflow");
     assert_eq!(object(&value, "libcublas.so.12")["rule"], "runpath", "{value:#}");
 }
+
+#[test]
+fn check_lists_the_frameworks_that_it_knows() {
+    let (world, venv) = Machine::with_venv();
+    venv.dist_info("cupy-cuda12x", "14.2.0", "", "");
+    let seen = Process::of(world.cudashim(["check", "--list"]).env("VIRTUAL_ENV", world.path("venv")));
+    assert_eq!((seen.code, seen.err.as_str()), (Some(0), ""));
+    for row in cudashim::internal::tables::frameworks() {
+        let is_it = |line: &str| line.split_whitespace().next() == Some(row.name);
+        let line = seen.out.lines().find(|line| is_it(line)).unwrap_or_else(|| panic!("{}", row.name));
+        assert_eq!(line.contains("cupy-cuda12x 14.2.0"), row.name == "cupy", "{line}");
+    }
+}
+
+#[test]
+fn check_of_an_environment_without_torch_shows_the_framework_that_fares_worst() {
+    let (world, venv) = Machine::with_venv();
+    let plain = || answer(&mut world.cudashim(["check", "--python", "venv"]), "check.json");
+    venv.nvidia("cublas", "12.8.4.1", cublas_alone());
+    let tensorflow = |run_path: &str| {
+        let lib = Lib::new("libtensorflow_framework.so.2").unversioned().link(&format!("-rpath,{run_path}"));
+        lib.build(&venv.site.join("tensorflow/libtensorflow_framework.so.2"));
+        venv.dist_info("tensorflow", "2.20.0", "", "");
+    };
+    let bundled =
+        Lib::new("libctranslate2-a7a60d30.so.4.8.5").unversioned().link("-rpath,$ORIGIN/../nvidia/cublas/lib");
+    venv.wheel("ctranslate2", "4.8.5", &[("ctranslate2.libs/libctranslate2-a7a60d30.so.4.8.5", bundled)]);
+    let (code, value) = plain();
+    assert_eq!((code, value["for"].as_str(), ids(&value)), (0, Some("ctranslate2 4.8.5"), vec![]), "{value:#}");
+    tensorflow("/nowhere");
+    let (_, value) = plain();
+    assert_eq!(value["for"], "tensorflow 2.20.0");
+    assert_eq!(ids(&value), ["bare-name-dlopen-consumers"]);
+}

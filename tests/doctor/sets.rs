@@ -121,3 +121,25 @@ fn opener_of_the_table_is_judged_though_nothing_is_linked() {
     );
     assert_eq!(commands(&found), [RUN]);
 }
+
+#[test]
+fn library_that_another_one_needs_is_not_said_to_be_opened() {
+    let machine = without_gpu().environment(|venv| {
+        let lib = Lib::new("libtensorflow_framework.so.2").unversioned();
+        let lib = lib.link("-rpath,$ORIGIN/../nvidia/cusparse/lib");
+        lib.build(&venv.site.join("tensorflow/libtensorflow_framework.so.2"));
+        let extra = "Requires-Dist: nvidia-cusparse-cu12 (==12.5.10.65) ; extra == 'and-cuda'\n";
+        venv.dist_info("tensorflow", "2.21.0", extra, "");
+        let sparse = Lib::new("libcusparse.so.12").uses("libnvJitLink.so.12", &["nvJitLinkCreate"]);
+        venv.nvidia("cusparse", "12.5.10.65", sparse);
+    });
+    let found = machine.first();
+    assert_eq!(found.id, "tf-cannot-dlopen");
+    assert_eq!(
+        found.cause,
+        "TensorFlow 2.21.0 cannot open `lib/libcusparse.so.12`: it needs `libnvJitLink.so.12`, not found by ld.so"
+    );
+    let quiet = machine.report().findings.into_iter().find(|found| found.id == "silent-cpu-fallback").unwrap();
+    assert!(quiet.cause.starts_with("TensorFlow prints `Cannot dlopen some GPU libraries`"), "{}", quiet.cause);
+    assert_eq!(quiet.source, "https://www.tensorflow.org/install/pip");
+}
