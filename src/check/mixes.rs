@@ -129,7 +129,8 @@ pub(super) fn two_majors(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -
     let mut majors: BTreeMap<u32, usize> = BTreeMap::new();
     for index in 0..facts.map.objects().len() {
         let library = facts.library(index).filter(|library| !library.row.is_driver());
-        if let Some((major, _)) = library.and_then(built_for) {
+        if let Some((major, _)) = library.and_then(built_for).filter(|(major, _)| !serves_nobody(facts, index, *major))
+        {
             majors.entry(major).or_insert(index);
         }
     }
@@ -146,6 +147,20 @@ pub(super) fn two_majors(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -
         findings.push(if index >= facts.loaded { found.at(Phase::Gpu) } else { found });
     }
     any && one_consumer
+}
+
+/// Whether torch's start-up code opened a library of another major by path, as it does with all wheels of a name, and
+/// nothing but libraries for that major needs it.
+fn serves_nobody(facts: &Mapping<'_, '_>, index: usize, major: u32) -> bool {
+    let Some(What::Torch(torch) | What::Extensions(torch, _)) = facts.subject.map(|subject| &subject.what) else {
+        return false;
+    };
+    let is_other = torch.cuda_release().is_some_and(|(own, _)| own != major);
+    let by_path = facts.roots.contains(&index) && facts.rule(index) == Rule::Path;
+    let of_major = |user: usize| facts.library(user).and_then(built_for).is_some_and(|(its, _)| its == major);
+    let objects = facts.map.objects().iter().enumerate();
+    let mut users = objects.filter(|(_, mapped)| mapped.needed.contains(&index)).map(|(user, _)| user);
+    is_other && by_path && users.all(|user| user == index || of_major(user))
 }
 
 /// Two files with one soname: each has its own state.

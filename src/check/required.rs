@@ -18,9 +18,11 @@ pub(super) fn older(facts: &Mapping<'_, '_>, findings: &mut Vec<Finding>) -> boo
         // What a run path or a path finds was installed for its consumer.
         let searched = matches!(facts.rule(index), Rule::Preload | Rule::LdLibraryPath | Rule::Cache | Rule::Default);
         let (Some(library), Some(by)) = (facts.library(index).filter(|_| searched), mapped.loader) else { continue };
-        let Some((package, range)) = facts.mapped(by).zip(facts.library(by)).and_then(|(consumer, owned)| {
-            requirement(facts, &consumer.path, owned, library)
-        }) else {
+        let Some((package, range)) = facts
+            .mapped(by)
+            .zip(facts.library(by))
+            .and_then(|(consumer, owned)| requirement(facts, &consumer.path, owned, library))
+        else {
             continue;
         };
         let cause = Cause::Required { by: consumer_path(facts, by), package, range, file: facts.file(index) };

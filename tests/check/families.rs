@@ -18,7 +18,11 @@ fn dali(first: &str) -> (i32, Value) {
     let record = std::fs::read_to_string(record).unwrap();
     venv.dist_info("nvidia-dali-cuda120", "2.4.0", requires, &record);
     let other = world.venv("other");
-    other.wheel("nvidia-nvimgcodec-cu12", first, &[("nvidia/nvimgcodec/libnvimgcodec.so.0", codec.source("int other;"))]);
+    other.wheel(
+        "nvidia-nvimgcodec-cu12",
+        first,
+        &[("nvidia/nvimgcodec/libnvimgcodec.so.0", codec.source("int other;"))],
+    );
     let operators = venv.site.join("nvidia/dali/libdali_operators.so");
     let mut command = world.cudashim(["check".as_ref(), operators.as_os_str(), "--bare".as_ref()]);
     answer(command.env("LD_LIBRARY_PATH", other.site.join("nvidia/nvimgcodec")), "check.json")
@@ -46,10 +50,8 @@ fn check_finds_a_library_older_than_its_consumer_requires() {
 fn resolve_serves_the_provider_of_tensorrt() {
     let (world, venv) = Machine::with_venv();
     let parts = ["nvinfer", "nvinfer_plugin", "nvonnxparser"];
-    let names: Vec<(String, String)> = parts
-        .iter()
-        .map(|stem| (format!("tensorrt_libs/lib{stem}.so.10"), format!("lib{stem}.so.10")))
-        .collect();
+    let names: Vec<(String, String)> =
+        parts.iter().map(|stem| (format!("tensorrt_libs/lib{stem}.so.10"), format!("lib{stem}.so.10"))).collect();
     let libraries = names.iter().map(|(path, soname)| (path.as_str(), Lib::new(soname).unversioned()));
     venv.wheel("tensorrt-cu12-libs", "10.7.0", &libraries.collect::<Vec<_>>());
     let provider = Lib::new("libonnxruntime_providers_tensorrt.so").unversioned();

@@ -46,6 +46,22 @@ fn two_majors_in_one_environment_are_two_sets() {
 }
 
 #[test]
+fn torch_that_maps_the_wheels_of_another_major_is_whole() {
+    // What torch 2.9 and later open by path: the first file of each name, whatever its major.
+    let code = "\
+def _preload_cuda_deps(required=True):\n    cuda_libs = {\"cublas\": \"libcublas.so.*[0-9]\"}\n\n\
+def _load_global_deps():\n    try:\n        ctypes.CDLL(global_deps)\n        _preload_cuda_deps(required=False)\n\
+    except OSError as err:\n        _preload_cuda_deps()\n\n\n";
+    let machine = without_gpu().environment(|venv| {
+        install_torch(venv, "2.15.0+cu132", "13.2", &[]);
+        Lib::new("libtorch_global_deps.so").unversioned().build(&venv.site.join("torch/lib/libtorch_global_deps.so"));
+        std::fs::write(venv.site.join("torch/__init__.py"), code).unwrap();
+        venv.nvidia("cublas", "12.8.4.1", library("libcublas.so.12"));
+    });
+    assert_eq!(machine.ids(), [("no-driver", Fact)], "{:#?}", machine.report().findings);
+}
+
+#[test]
 fn parts_newer_than_a_bundled_cudnn_dispatcher_fit_it() {
     let with = |version: &'static str| {
         without_gpu().environment(move |venv| {
