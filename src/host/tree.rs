@@ -264,9 +264,8 @@ impl Tree {
                 continue;
             }
             let dir = above.last().copied().unwrap_or_default();
-            let entries = match self.node(dir) {
-                Some(Node::Directory(entries)) => entries,
-                _ => return Err(io::ErrorKind::NotADirectory.into()),
+            let Some(Node::Directory(entries)) = self.node(dir) else {
+                return Err(io::ErrorKind::NotADirectory.into());
             };
             let id = entries.get(&part).copied().ok_or_else(not_found)?;
             match self.node(id) {

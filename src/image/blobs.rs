@@ -264,11 +264,11 @@ fn of_platform(images: &[Descriptor], wanted: &Which) -> Result<Descriptor, Faul
         // Its own configuration says what it is for.
         return Ok(image.clone());
     }
-    let named = wanted.platform.as_deref().unwrap_or(&here);
-    let is_wanted = |image: &&Descriptor| image.platform.as_ref().is_some_and(|platform| platform.is(named));
+    let asked = wanted.platform.as_deref().unwrap_or(&here);
+    let is_wanted = |image: &&Descriptor| image.platform.as_ref().is_some_and(|platform| platform.is(asked));
     images.iter().find(is_wanted).cloned().ok_or_else(|| {
         let names = images.iter().map(|image| image.platform.clone().unwrap_or_default().to_string()).collect();
-        let what = format!("it has no image of the platform {named}, but");
+        let what = format!("it has no image of the platform {asked}, but");
         Fault::Choice { what, names, option: "--platform" }
     })
 }

@@ -64,9 +64,9 @@ impl Spool {
         self.end = at.saturating_add(size).next_multiple_of(PAGE);
         let archive = match &self.archive {
             Some(archive) => Arc::clone(archive),
-            None => Arc::clone(self.archive.insert(Archive::spool().map_err(cannot_write)?)),
+            None => Arc::clone(self.archive.insert(Archive::spool().map_err(|error| cannot_write(&error))?)),
         };
-        archive.extend(self.end).map_err(cannot_write)?;
+        archive.extend(self.end).map_err(|error| cannot_write(&error))?;
         let mut buffer = std::mem::take(&mut self.buffer);
         for (index, (offset, size)) in parts.iter().enumerate() {
             let begun: &[u8] = if index == 0 && first.is_some() { &start } else { &[] };
@@ -183,7 +183,7 @@ impl Copy<'_> {
                 let limit = SPOOL_LIMIT >> 30;
                 return Err(Fault::Limit(format!("its packed programs and libraries have more than {limit} GiB")));
             }
-            self.archive.write_at(bytes, self.at).map_err(cannot_write)?;
+            self.archive.write_at(bytes, self.at).map_err(|error| cannot_write(&error))?;
         }
         self.done = self.done.saturating_add(count);
         self.at = self.at.saturating_add(size);
@@ -202,7 +202,7 @@ impl Copy<'_> {
     }
 }
 
-fn cannot_write(error: io::Error) -> Fault {
+fn cannot_write(error: &io::Error) -> Fault {
     let dir = std::env::temp_dir();
     let says = format!("cannot keep a file in `{}`: {error}", dir.display());
     Fault::Io(io::Error::new(error.kind(), says))

@@ -68,12 +68,11 @@ impl Reader {
                 Kind::File => {
                     layer.size = layer.size.saturating_add(size);
                     let place = tar.source().place().filter(|_| parts.is_none());
-                    What::File(match place {
-                        Some(place) => Content { size, bytes: Some(place) },
-                        None => {
-                            let parts = parts.unwrap_or_else(|| vec![(0, stored)]);
-                            self.spool.keep(&mut tar.content(), size, &parts)?
-                        }
+                    What::File(if place.is_some() {
+                        Content { size, bytes: place }
+                    } else {
+                        let parts = parts.unwrap_or_else(|| vec![(0, stored)]);
+                        self.spool.keep(&mut tar.content(), size, &parts)?
                     })
                 }
             };
@@ -95,8 +94,8 @@ impl Layer {
             let done = match name.as_bytes().strip_prefix(b".wh.") {
                 Some(b".wh..opq") => tree.clear(dir),
                 // Other marks of aufs.
-                Some(rest) if rest.is_empty() || rest.starts_with(b".wh.") => Ok(()),
-                Some(rest) if matches!(rest, b"." | b"..") => Ok(()),
+                Some(rest) if rest.starts_with(b".wh.") => Ok(()),
+                Some(b"" | b"." | b"..") => Ok(()),
                 Some(rest) => tree.remove(&dir.join(OsStr::from_bytes(rest))),
                 None => continue,
             };

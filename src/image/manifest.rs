@@ -100,7 +100,8 @@ impl fmt::Display for Platform {
 pub struct Config {
     #[serde(flatten)]
     pub(super) platform: Platform,
-    pub(super) config: Option<Execution>,
+    #[serde(rename = "config")]
+    pub(super) execution: Option<Execution>,
     history: Option<Vec<History>>,
 }
 

@@ -115,7 +115,7 @@ impl Image {
             layer.add_to(&mut tree, number)?;
         }
         drop(commands);
-        let execution = found.config.config.unwrap_or_default();
+        let execution = found.config.execution.unwrap_or_default();
         let (env, cwd) = surroundings(&execution, wanted);
         Ok(Self {
             path: path.to_owned(),

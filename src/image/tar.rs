@@ -308,12 +308,11 @@ impl<'s> Tar<'s> {
                 let wrong = || self.damaged("the map of a sparse file is damaged");
                 let number = decimal(&line).ok_or_else(wrong)?;
                 line.clear();
-                match count {
-                    Some(_) => numbers.push(number),
-                    None => {
-                        let parts = usize::try_from(number).ok().filter(|&parts| parts <= SPARSE_LIMIT);
-                        count = Some(parts.ok_or_else(|| self.damaged("a sparse file has too many parts"))? * 2);
-                    }
+                if count.is_some() {
+                    numbers.push(number);
+                } else {
+                    let parts = usize::try_from(number).ok().filter(|&parts| parts <= SPARSE_LIMIT);
+                    count = Some(parts.ok_or_else(|| self.damaged("a sparse file has too many parts"))? * 2);
                 }
             }
             if line.len() > 20 && count.is_none_or(|count| numbers.len() < count) {

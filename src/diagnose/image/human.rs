@@ -80,7 +80,7 @@ fn about(report: &ImageReport) -> String {
         Form::OciArchive => "OCI archive",
         Form::OciLayout => "OCI layout",
     };
-    let tags = report.tags.iter().map(|tag| format!(", {tag}")).collect::<String>();
+    let tags = report.tags.iter().fold(String::new(), |text, tag| text + ", " + tag);
     let platform = report.platform.as_ref().map(|platform| format!(", {platform}")).unwrap_or_default();
     let layers = match report.layers.len() {
         0 => String::new(),

@@ -14,7 +14,7 @@ use crate::tables::{Phase, Severity, drivers};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// More Pythons than any image that is used has.
 const TARGETS: usize = 24;
@@ -88,7 +88,7 @@ pub(super) fn judged(image: &Image, contents: &Contents) -> Vec<Target> {
         if !seen.insert((own, prefix)) {
             continue;
         }
-        targets.push(judge(&machine, program, started));
+        targets.push(judge(&machine, &program, started));
     }
     targets
 }
@@ -114,7 +114,7 @@ fn requests(host: &Host, command: Vec<OsString>, contents: &Contents) -> Vec<(Re
     requests
 }
 
-fn judge(machine: &Machine, program: PathBuf, started: bool) -> Target {
+fn judge(machine: &Machine, program: &Path, started: bool) -> Target {
     let assumed = drivers().last().and_then(|newest| Assumed::branch(newest.branch));
     let assumed = assumed.map_or_else(|| machine.bare(), |driver| machine.assuming(&driver, Vec::new()));
     let report = examine(&assumed, None);
@@ -136,7 +136,7 @@ fn judge(machine: &Machine, program: PathBuf, started: bool) -> Target {
         answer.requirement.as_ref().is_some_and(|it| !it.needs.is_empty()) || answer.resolution.is_some()
     });
     let line = TargetLine {
-        program: program.as_path().into(),
+        program: program.into(),
         started,
         torch: report.torch.clone(),
         frameworks,
