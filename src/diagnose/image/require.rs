@@ -78,13 +78,13 @@ pub(super) fn of(machines: &[&Machine]) -> Option<Requirements> {
     let driver = floor.unwrap_or(&lowest.release);
     let conditions =
         on_lowest.cells.iter().flat_map(|cell| &cell.findings).map(|finding| finding.cause.clone()).collect();
-    let newest = branches.last()?.clone();
     let devices: Vec<Device> = compute_capabilities()
         .iter()
         .filter_map(|row| Compute::of(&row.sm))
         .map(|compute| Device::new(&format!("sm_{}{}", compute.major, compute.minor), compute))
         .collect();
-    let code = table(machines, std::slice::from_ref(&newest), &devices);
+    // Each with the newest driver for it: later ones leave out old GPUs.
+    let code = table(machines, &[], &devices);
     let has = devices.iter().zip(&code.cells).filter(|(_, cell)| cell.runs != Runs::No);
     let compute: Vec<Compute> = has.filter_map(|(device, _)| device.compute).collect();
     let cuda = rules::cuda_of_driver(driver);
