@@ -93,7 +93,7 @@ def names(env: Environment, prefix: str) -> set:
     return found
 
 
-def fake_driver(directory: Path, env: Environment, gpus: int, release: str = "535.183.01", cuda: int = 12020) -> Path:
+def fake_driver(directory: Path, env: Environment, gpus: int, release: str = "580.65.06", cuda: int = 13000) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     libraries = {
         "cuda": (CUDA, {name for name in names(env, "cu") if not name.startswith(("cuBLAS", "cuDNN"))} | set(MORE_CUDA)),
