@@ -72,10 +72,10 @@ impl Context {
         Ok(shim::install_tracer(self.cache_dir()?, std::env::current_exe().ok().as_deref())?)
     }
 
-    /// The image that hands out the copies on a disk of this node, where those of another are staged; else that one.
-    pub(super) fn staged(&self, image: PathBuf) -> PathBuf {
-        let staged = Stages::of(&self.host, None).image(&image);
-        staged.inspect(|staged| log::info!("{}: copies are staged", staged.display())).unwrap_or(image)
+    /// The image that hands out copies on a disk of this node, where those of another image are staged.
+    pub(super) fn staged(&self, image: &Path) -> Option<PathBuf> {
+        let staged = Stages::of(&self.host, None).image(image);
+        staged.inspect(|staged| log::info!("{}: copies are staged", staged.display()))
     }
 
     /// The probe, which calls version functions of libraries.

@@ -40,6 +40,14 @@ impl Given {
             From::Kept(plan) => Plan::read(plan).ok(),
         }
     }
+
+    /// The one of the copies, where they are staged.
+    fn staged(self, context: &Context) -> Self {
+        match context.staged(&self.file) {
+            Some(file) => Self { from: From::Kept(file.with_extension("plan")), file },
+            None => self,
+        }
+    }
 }
 
 /// The plan of an answer; `None` if there is nothing to hand out. If the user named the target, a note gives the
@@ -62,7 +70,7 @@ pub(super) fn given(context: &Context, answered: Cached, named: bool, force: boo
     match answered.handed.clone() {
         Handed::Plan(file) => {
             log::info!("{} ({})", file.display(), if answered.hit { "kept from before" } else { "new" });
-            Ok(Some(Given { file: context.staged(file), from: From::Answer(Box::new(answered)) }))
+            Ok(Some(Given { file, from: From::Answer(Box::new(answered)) }.staged(context)))
         }
         Handed::Nothing(why) | Handed::Bare(why) if named => {
             output::note(&format!("{why}: no libraries chosen"));
@@ -129,7 +137,7 @@ pub(super) fn given_plan(
     force: bool,
 ) -> Result<(Given, Target)> {
     let (given, target) = compiled(context, path, command, places, force)?;
-    Ok((Given { file: context.staged(given.file), ..given }, target))
+    Ok((given.staged(context), target))
 }
 
 /// The image of a plan or lock, for whoever is started by default.

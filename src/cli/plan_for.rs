@@ -84,7 +84,7 @@ fn environment() -> BTreeMap<OsString, OsString> {
 
 fn plan(context: &Context, command: Vec<OsString>) -> Result<OsString> {
     match answer_unjudged(context, &Request { command, ..Request::default() })?.handed {
-        Handed::Plan(file) => Ok(context.staged(file).into_os_string()),
+        Handed::Plan(file) => Ok(context.staged(&file).unwrap_or(file).into_os_string()),
         Handed::Nothing(_) | Handed::Bare(_) | Handed::Open => Ok(OsString::new()),
         Handed::Unwritten(why) => bail!("cannot write the plan: {why}"),
     }

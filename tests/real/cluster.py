@@ -87,6 +87,21 @@ def start(words: list, env: dict) -> dict:
     return json.loads(done.stdout) if done.stdout else {}
 
 
+def crowd(words: list, env: dict, starts: int, at_once: int) -> float:
+    """Seconds that so many starts take, so many of them at once."""
+    began = time.monotonic()
+    running: list = []
+    while starts or running:
+        while starts and len(running) < at_once:
+            running.append(subprocess.Popen(list(map(str, words)), env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE))
+            starts -= 1
+        child = running.pop(0)
+        said = child.communicate()[1]
+        if child.returncode or said:
+            raise RuntimeError(f"{words} ended with {child.returncode}: {said.decode(errors='replace')}")
+    return time.monotonic() - began
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environment", type=Path)
@@ -94,6 +109,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--ways", default="bare,run,plan,prewarm,stage")
     parser.add_argument("--costs", default="", help="options of slow_disk.py")
+    parser.add_argument("--starts", type=int, default=0, help="also so many starts of `python -c pass`, bare and by one plan")
+    parser.add_argument("--at-once", type=int, default=50)
     parser.add_argument("--keep", type=Path, help="a directory for the cache and the copies, kept for the next time")
     arguments = parser.parse_args()
     cudashim = Path(os.environ.get("CUDASHIM") or REPOSITORY / "target/dist/cudashim").absolute()
@@ -126,6 +143,12 @@ def main() -> None:
                 subprocess.run([cudashim, "stage", at], env=staged, check=True)
                 print(f"staged in {time.monotonic() - began:.0f} s", flush=True)
                 start([*served["stage"][0], "-c", "pass"], served["stage"][1])
+        for way in ("bare", "plan") if arguments.starts else ():
+            words, env = served[way]
+            with mount() as disk:
+                took = crowd([*words, "-c", "pass"], env, arguments.starts, arguments.at_once)
+                calls = sum(disk.count()["processes"].values())
+            print(f"{way:8} {arguments.starts} starts, {arguments.at_once} at once: {took:.1f} s, {calls} calls", flush=True)
         bare = None
         for way in ways:
             words, env = served[way]
