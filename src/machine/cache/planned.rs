@@ -1,7 +1,7 @@
 //! Plans of users, compiled once for this machine and kept as answers are.
 //!
 //! Takes the bytes of a plan or lock, and who it is handed to; gives the image that was compiled of it, as long as the
-//! directories that its files were installed into are unchanged. The files themselves are compared when the shim hands
+//! directories of its libraries are unchanged. The files themselves are compared when the shim hands
 //! them out, so that a thousand processes with one plan ask the disk for little.
 
 use super::answer::{Answer, Found};
@@ -72,10 +72,12 @@ impl PlanCache {
     }
 }
 
-/// The directories that change when a library of the plan is installed anew: the site directory for a wheel, which gets
-/// another `.dist-info`, else the library's own.
+/// The directories of the plan's libraries: another file in one changes its time. The files themselves are compared by the
+/// shim.
 fn roots(plan: &Plan) -> BTreeSet<&Path> {
-    let is_site = |dir: &&Path| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
-    let own = plan.libraries.iter().filter(|library| plan.is_its_own(library));
-    own.filter_map(|library| library.path.ancestors().find(is_site).or(library.path.parent())).collect()
+    plan.libraries
+        .iter()
+        .filter(|library| plan.is_its_own(library))
+        .filter_map(|library| library.path.parent())
+        .collect()
 }
