@@ -173,7 +173,9 @@ fn compiled(
     if let Some(before) = cache.compiled_before(host, &key)
         && let Handed::Plan(file) = before.handed
     {
-        before.warnings.iter().for_each(|note| output::note(note));
+        for note in &before.warnings {
+            output::note(note);
+        }
         let from = From::Kept(file.with_extension("plan"));
         return Ok((Given { file, from }, before.target));
     }
@@ -229,7 +231,9 @@ fn compiled(
             command.program.display()
         ));
     }
-    notes.iter().for_each(|note| output::note(note));
+    for note in &notes {
+        output::note(note);
+    }
     let target = command.map(|command| Target::read(host, &command.program)).unwrap_or_default();
     cache.keep_compiled(host, &key, &usable, &file, target.clone(), notes);
     Ok((Given { file, from: From::User(Box::new(usable)) }, target))

@@ -24,10 +24,10 @@ pub(super) fn stage(context: &Context, args: &StageArgs) -> Result<ExitCode> {
         let image = image(context, args)?;
         let plan = Plan::read(&image.with_extension("plan")).context("cannot read the plan of the set")?;
         let order = Order { plan: &plan, image: &image, limit: args.limit, force: args.force };
-        let staged = stages.stage(context.host(), order, &waits)?;
+        let made = stages.stage(context.host(), order, &waits)?;
         // Without the option `run` looks where the variable says.
         let variable = args.to.as_deref().map(|dir| (VARIABLE, context.host().absolute(dir)));
-        StageReport::made(stages.dir(), &staged.image, staged.files, staged.bytes, staged.copied, variable)
+        StageReport::made(stages.dir(), &made.image, made.files, made.bytes, made.copied, variable)
     };
     match args.format {
         Format::Json => output::json(&report)?,

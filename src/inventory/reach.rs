@@ -4,7 +4,7 @@
 //! first of one of its names. Each path counts by itself; ld.so searches them in the order run path (`DT_RPATH`),
 //! `LD_LIBRARY_PATH`, run path (`DT_RUNPATH`), cache, defaults. Libraries opened by path, as torch opens some, do not
 //! count as reached. A framework's run path reaches all libraries of the directories that it names, other than the
-//! framework's own: TensorFlow and JAX open theirs by name.
+//! framework's own: what a framework opens by name.
 //!
 //! Only directories of the inventory count, so it must hold all places of the machine.
 

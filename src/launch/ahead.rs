@@ -113,13 +113,12 @@ impl Reader<'_> {
         // The kernel then reads ahead in larger pieces.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
         let known = found?.lock().ok()?.clone();
-        let parts = match known {
-            Some(parts) => parts,
-            None => {
-                let parts = at_start(&mut |at, size| self.kept(&file, at, size))?;
-                *found?.lock().ok()? = Some(parts.clone());
-                parts
-            }
+        let parts = if let Some(parts) = known {
+            parts
+        } else {
+            let parts = at_start(&mut |at, size| self.kept(&file, at, size))?;
+            *found?.lock().ok()? = Some(parts.clone());
+            parts
         };
         which(&parts).iter().try_for_each(|range| self.range(&file, range))
     }

@@ -88,7 +88,7 @@ pub(super) fn copy(host: &Host, files: &[Original], place: &Path, force: bool) -
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(one)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(()))).collect()
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
     })
 }
 

@@ -8,7 +8,7 @@ use crate::host::escape;
 use crate::host::{Host, Stat};
 use crate::machine::Request;
 use crate::python::Command;
-use crate::tables::variable;
+use crate::tables::{VariableRow, variable};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -31,7 +31,7 @@ impl Key {
             key.add("cwd", host.cwd().as_os_str());
         }
         for (name, value) in host.environment() {
-            if let Some(name) = name.to_str().filter(|name| variable(name).is_some_and(|row| row.changes_answers())) {
+            if let Some(name) = name.to_str().filter(|name| variable(name).is_some_and(VariableRow::changes_answers)) {
                 key.add(name, value);
             }
         }

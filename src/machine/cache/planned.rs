@@ -1,7 +1,7 @@
 //! Plans of users, compiled once for this machine and kept as answers are.
 //!
 //! Takes the bytes of a plan or lock, and who it is handed to; gives the image that was compiled of it, as long as the
-//! directories of its libraries are unchanged. The files themselves are compared when the shim hands
+//! directories of its libraries and the version of its torch are unchanged. The files themselves are compared when the shim hands
 //! them out, so that a thousand processes with one plan ask the disk for little.
 
 use super::answer::{Answer, Found};
@@ -60,6 +60,9 @@ impl PlanCache {
         let host = host.anew();
         for place in roots(plan).into_iter().chain(plan.programs.iter().map(PathBuf::as_path)) {
             let _ = host.stat(place);
+        }
+        for torch in plan.made_for.iter().filter(|made| made.kind == "torch") {
+            let _ = torch.path.as_ref().map(|dir| host.stat(&dir.join("version.py")));
         }
         let names = [image.to_owned(), image.with_extension("plan")];
         let names = names.iter().filter_map(|path| path.file_name()?.to_str());
