@@ -106,7 +106,7 @@ fn a_directory_in_place_of_a_link_replaces_it() {
 
 #[test]
 fn names_of_any_length_and_bytes() {
-    let long = format!("{}/file", vec!["directory-with-a-name"; 12].join("/"));
+    let long = format!("{}/file", ["directory-with-a-name"; 12].join("/"));
     let gnu = format!("gnu/{}", "n".repeat(180));
     let layer = Tar::default()
         .file(&long, "pax")

@@ -95,8 +95,8 @@ impl ImageReport {
 /// Judges an image.
 #[must_use]
 pub fn judge_image(image: &Image, asked: &Asked) -> ImageReport {
-    let objects = Objects::new(&image.host);
-    let contents = Contents::of(image, &objects);
+    // What the survey has mapped is released before the targets are judged.
+    let contents = Contents::of(image, &Objects::new(&image.host));
     let judged = targets::judged(image, &contents);
     let mut findings = rules::findings(image, &contents, &judged);
     for target in &judged {
