@@ -32,10 +32,13 @@ static bool is_rest(const char *s)
 	return is_version(hex == 9 ? s + 9 : s);
 }
 
-/* Whether it is a part of libc, which every process has: nobody's libc needs CUDA. */
+/* Whether it is a part of libc or of the compiler, which every process has, or finds as ever: none of them needs CUDA. */
 static bool names_are_libc(const char *name)
 {
-	return text_after(name, "libc.so.") || text_after(name, "libm.so.") || text_after(name, "ld-linux");
+	static const char rows[] = "s\010ld-linuxs\010libc.so.s\011libdl.so.s\014libgcc_s.so.s\010libm.so.s\016libpthread.so."
+				   "s\011librt.so.s\015libstdc++.so.";
+
+	return text_row(rows, name);
 }
 
 /* Whether a file's name is one of CUDA's: a peek_test. One stem may be the beginning of another. */

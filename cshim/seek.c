@@ -11,9 +11,10 @@
 
 enum { FILES = 16, NAMES = 64 };
 
-/* Whose run path counts, what is sought, and the files found so far. */
+/* Whose run path counts, and whether it is known to have none; what is sought, and the files found so far. */
 struct seek {
 	const char *user, *name;
+	bool has_path, has_none;
 	uint32_t count;
 	char (*files)[PATH];
 };
@@ -25,6 +26,7 @@ static bool in_dirs(const char *dirs, void *with)
 	char *file = seek->files[seek->count];
 	struct stat st;
 
+	seek->has_path = true;
 	for (const char *rest; *dirs; dirs += *dirs != '\0') {
 		size_t origin = 0, length = 0;
 
@@ -53,12 +55,17 @@ static bool in_dirs(const char *dirs, void *with)
  * the first where there is the last. */
 static bool find_file(struct seek *seek, const char *name)
 {
-	seek->name = name;
+	bool found;
+
 	if (!seek->files)
 		seek->files = sys_memory(FILES * sizeof *seek->files);
-	return seek->files && seek->count < FILES &&
-	       (peek_any(seek->user, DT_RPATH, in_dirs, seek) || (identity.search && in_dirs(identity.search, seek)) ||
-		peek_any(seek->user, DT_RUNPATH, in_dirs, seek));
+	if (!seek->files || seek->count == FILES || seek->has_none)
+		return false;
+	seek->name = name;
+	found = peek_any(seek->user, DT_RPATH, in_dirs, seek) || (identity.search && in_dirs(identity.search, seek)) ||
+		peek_any(seek->user, DT_RUNPATH, in_dirs, seek);
+	seek->has_none = !seek->has_path;
+	return found;
 }
 
 static void finish(struct seek *seek)
@@ -116,8 +123,10 @@ static bool seek_cuda(const char *path, int unused)
 	bool found;
 
 	/* Breadth first, as the loader: those found last are looked into last. */
-	while (!(found = peek_any(seek.user, DT_NEEDED, leads_to_cuda, &seek)) && at < seek.count)
+	while (!(found = peek_any(seek.user, DT_NEEDED, leads_to_cuda, &seek)) && at < seek.count) {
 		seek.user = seek.files[at++];
+		seek.has_path = seek.has_none = false;
+	}
 	finish(&seek);
 	return found;
 }

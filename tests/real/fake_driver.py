@@ -1,7 +1,7 @@
 """A driver that is none: libcuda and NVML with every name that the libraries of an environment ask for.
 
-Takes an environment and a directory; gives the directory with `libcuda.so.1` and `libnvidia-ml.so.1`. It lists one GPU
-and runs no kernel: enough for a framework to open all its libraries. Writes only there.
+Takes an environment and a directory; gives the directory with `libcuda.so.1` and `libnvidia-ml.so.1`. It lists
+as many GPUs as it is told, and runs no kernel: enough for a framework to open all its libraries. Writes only there.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ static void *self(void) {
     if (!handle && dladdr((void *)self, &info)) handle = dlopen(info.dli_fname, RTLD_LAZY);
     return handle;
 }
-int cuInit(unsigned flags) { return 0; }
+int cuInit(unsigned flags) { return GPUS ? 0 : 100; }
 int cuDriverGetVersion(int *version) { *version = VERSION; return 0; }
-int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+int cuDeviceGetCount(int *count) { *count = GPUS; return 0; }
 int cuDeviceGet(int *device, int at) { *device = 0; return 0; }
 int cuDeviceGetName(char *name, int size, int device) { strncpy(name, "NVIDIA A100", size); return 0; }
 /* 75 and 76 are the compute capability, 16 the number of multiprocessors, 10 the size of a warp. */
@@ -93,7 +93,7 @@ def names(env: Environment, prefix: str) -> set:
     return found
 
 
-def fake_driver(directory: Path, env: Environment, release: str = "535.183.01", cuda: int = 12020) -> Path:
+def fake_driver(directory: Path, env: Environment, gpus: int, release: str = "580.65.06", cuda: int = 13000) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     libraries = {
         "cuda": (CUDA, {name for name in names(env, "cu") if not name.startswith(("cuBLAS", "cuDNN"))} | set(MORE_CUDA)),
@@ -105,7 +105,7 @@ def fake_driver(directory: Path, env: Environment, release: str = "535.183.01", 
         file = directory / f"{stem}.c"
         file.write_text(text)
         out = directory / f"lib{stem}.so.1"
-        defines = [f"-DVERSION={cuda}", f'-DRELEASE="{release}"']
+        defines = [f"-DGPUS={gpus}", f"-DVERSION={cuda}", f'-DRELEASE="{release}"']
         options = ["-w", "-shared", "-fPIC", f"-Wl,-soname,{out.name}", *defines]
         subprocess.run(["cc", *options, file, "-o", out, "-ldl"], check=True)
         file.unlink()

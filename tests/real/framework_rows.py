@@ -119,7 +119,8 @@ class Setup:
     finding: Optional[str] = None
     # Whether a set can heal it: `run` and the shim must, then.
     healed: bool = True
-    driver: bool = False
+    # How many GPUs a driver lists; nothing: there is no driver. ONNX Runtime goes on to use one, which ends in a crash.
+    driver: Optional[int] = None
     # Environments whose libraries come first on LD_LIBRARY_PATH; `.` is this one, by the directories named after it.
     first: tuple = ()
     # The wheel that is not installed.
@@ -127,13 +128,13 @@ class Setup:
 
 
 SETUPS = [
-    Setup("clean/tensorflow-2.21", "tf-2.21", "tensorflow", TENSORFLOW, "no GPU", "bare-name-dlopen-consumers", driver=True),
+    Setup("clean/tensorflow-2.21", "tf-2.21", "tensorflow", TENSORFLOW, "no GPU", "bare-name-dlopen-consumers", driver=1),
     Setup("clean/jax-12", "jax-cu12-0.10.2", "jax", JAX.format(12)),
     Setup("clean/jax-13", "jax-cu13", "jax", JAX.format(13)),
     Setup("clean/ctranslate2", "ct2-4.6.2", "ctranslate2", CT2, first=(".cudnn", ".cublas")),
     Setup("clean/cupy", "cupy12-14.2", "cupy", CUPY),
     Setup("clean/cudf", "cudf12-26.10", "cudf", CUDF),
-    Setup("clean/numba-cuda", "numba-cuda", "numba", NUMBA, driver=True),
+    Setup("clean/numba-cuda", "numba-cuda", "numba", NUMBA, driver=1),
     Setup("clean/faiss", "faiss", "faiss", "import faiss; print('ok', faiss.__version__)"),
     Setup("clean/nvmath", "nvmath", "nvmath", NVMATH),
     Setup(
@@ -145,8 +146,8 @@ SETUPS = [
     Setup("clean/xgboost", "xgboost", "xgboost", "import xgboost; print('ok', xgboost.__version__)"),
     Setup("clean/dali", "dali", "dali", DALI),
     Setup("clean/torchvision", "torch-2.8-tv", "torchvision", TORCH + "; import torchvision"),
-    Setup("bare-name/onnxruntime-1.31", "ort-1.31", "onnxruntime", ONNX, "libcu|CUDA 13", "ort-cuda-ep-missing-lib", driver=True),
-    Setup("bare-name/onnxruntime-1.23", "ort-1.23", "onnxruntime", ONNX, "libcu|CUDA 12", "ort-cuda-ep-missing-lib", driver=True),
+    Setup("bare-name/onnxruntime-1.31", "ort-1.31", "onnxruntime", ONNX, "libcu|CUDA 13", "ort-cuda-ep-missing-lib", driver=0),
+    Setup("bare-name/onnxruntime-1.23", "ort-1.23", "onnxruntime", ONNX, "libcu|CUDA 12", "ort-cuda-ep-missing-lib", driver=0),
     Setup(
         "bare-name/ctranslate2",
         "ct2-4.6.2",
@@ -172,7 +173,7 @@ SETUPS = [
         "libcublas",
         "bare-name-dlopen-consumers|library-not-found|ext-other-cuda-major",
     ),
-    Setup("two-majors/onnxruntime-of-both", "cupy12-ort13", "onnxruntime", ONNX, "libcu|CUDA 13", "ort-cuda-ep-missing-lib", driver=True),
+    Setup("two-majors/onnxruntime-of-both", "cupy12-ort13", "onnxruntime", ONNX, "libcu|CUDA 13", "ort-cuda-ep-missing-lib", driver=0),
     Setup(
         "two-majors/torch-beside-tensorflow",
         "tf-torch",
@@ -209,7 +210,7 @@ SETUPS = [
         TENSORFLOW,
         "no GPU",
         "bare-name-dlopen-consumers|cudnn9-torn-set",
-        driver=True,
+        driver=1,
         first=("poison-cudnn-9.1",),
     ),
     Setup("first/jax-cudnn-9.1", "jax-cu12-0.10.2", "jax", JAX.format(12), first=("poison-cudnn-9.1",)),
@@ -242,7 +243,7 @@ SETUPS = [
         "libcu|CUDA 13",
         "ort-cuda-ep-missing-lib",
         healed=False,
-        driver=True,
+        driver=0,
         missing="curand",
     ),
     Setup(
@@ -253,7 +254,7 @@ SETUPS = [
         "nvrtc",
         "library-not-found|optional-lib-missing|bare-name-dlopen-consumers",
         healed=False,
-        driver=True,
+        driver=1,
         missing="cuda_nvrtc",
     ),
     Setup(
