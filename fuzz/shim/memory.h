@@ -21,6 +21,9 @@
 #define ELF_MACHINE EM_X86_64
 #endif
 
+/* Nothing here is told apart by its page. */
+#define LARGE
+
 enum { PATH = 4096 };
 
 /* A read gives fewer bytes than it was asked for. */

@@ -109,7 +109,7 @@ pub(super) enum Command {
     Env(EnvArgs),
     /// Print the path of the preload object, for `LD_PRELOAD`
     Shim(ShimArgs),
-    /// Copy the set to this node's own disk or memory, for `run` to hand out
+    /// Copy the set to a disk or memory of this node, for `run`
     Stage(StageArgs),
     /// Heal an environment for good, however its Python is started
     Enable(EnableArgs),
@@ -125,7 +125,7 @@ pub(super) enum Command {
     Why(WhyArgs),
     /// Run a command and report which CUDA libraries it really loads
     Trace(TraceArgs),
-    /// Judge the image of a container: what is in it, whether it loads, what it requires of a host
+    /// Judge a container image: what loads, and what a host must have
     Image(ImageArgs),
     /// Show the set that fits, and why
     Resolve(ResolveArgs),

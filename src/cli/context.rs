@@ -10,6 +10,7 @@ use crate::launch::probe::Prober;
 use crate::launch::shim;
 use crate::launch::stage::Stages;
 use crate::machine::{Machine, PlanCache, Request};
+use crate::plan::Plan;
 use crate::resolve::Policy;
 use once_cell::unsync::OnceCell;
 use std::ffi::{OsStr, OsString};
@@ -72,10 +73,21 @@ impl Context {
         Ok(shim::install_tracer(self.cache_dir()?, std::env::current_exe().ok().as_deref())?)
     }
 
-    /// The image that hands out copies on a disk of this node, where those of another image are staged.
+    /// The image that hands out copies on a disk of this node, where those of another image are staged and unchanged.
     pub(super) fn staged(&self, image: &Path) -> Option<PathBuf> {
-        let staged = Stages::of(&self.host, None).image(image);
-        staged.inspect(|staged| log::info!("{}: copies are staged", staged.display()))
+        let stages = Stages::of(&self.host, None);
+        let copies_image = stages.image(image)?;
+        let plan = Plan::read(&copies_image.with_extension("plan")).ok()?;
+        let mut copies = plan.libraries.iter().filter(|library| library.path.starts_with(stages.dir()));
+        if let Some(copy) = copies.find(|library| library.drift(&self.host).is_some()) {
+            output::note(&format!(
+                "`{}` has changed since it was copied: no copy is used; run `cudashim stage`",
+                copy.path.display()
+            ));
+            return None;
+        }
+        log::info!("{}: copies are staged", copies_image.display());
+        Some(copies_image)
     }
 
     /// The probe, which calls version functions of libraries.

@@ -399,15 +399,20 @@ fn found_by(search: &Search, place: Option<Place>) -> By {
 mod tests {
     use super::*;
 
+    /// The records of one process, a line each: its fields, by tabs.
+    fn trace(lines: &str) -> Trace {
+        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
+        let fields = lines.lines().map(|line| line.replace('\t', "\0") + "\0");
+        let bytes: Vec<u8> = fields.flat_map(|fields| records::written(7, 0, &fields)).collect();
+        Trace::read(&bytes, &Objects::new(&host))
+    }
+
     /// The rule of a search that ended at `/a/libcudart.so.12`, tried under this `LA_SER_*`.
     fn rule(place: &str, runpath: &str) -> &'static str {
-        let text = format!(
-            "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcudart.so.12\tneeded\t/u\t{runpath}\t\t.\n\
-             7\ttry\t2\t/none/libcudart.so.12\t.\n7\ttry\t{place}\t/a/libcudart.so.12\t.\n7\topen\t0\t/a/libcudart.so.12\t.\n"
-        );
-        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
-        let objects = Objects::new(&host);
-        let trace = Trace::read(text.as_bytes(), &objects);
+        let trace = trace(&format!(
+            "start\t/p\tp\t1\nsearch\tlibcudart.so.12\tneeded\t/u\t{runpath}\t\n\
+             try\t2\t/none/libcudart.so.12\ntry\t{place}\t/a/libcudart.so.12\nopen\t0\t/a/libcudart.so.12\n"
+        ));
         let (request, by) = trace.processes[0].loads[0].request.clone().unwrap();
         assert_eq!((request.tried_count, request.tried.len()), (1, 1));
         by.id()
@@ -424,26 +429,21 @@ mod tests {
 
     #[test]
     fn exit_unmaps_nothing_and_dlclose_does() {
-        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
-        let objects = Objects::new(&host);
         let read = |rest: &str| {
-            let text = format!("7\tstart\t/p\tp\t1\t.\n7\topen\t0\t/a\t.\n7\topen\t0\t/b\t.\n{rest}");
-            let process = Trace::read(text.as_bytes(), &objects).processes.remove(0);
+            let process = trace(&format!("start\t/p\tp\t1\nopen\t0\t/a\nopen\t0\t/b\n{rest}")).processes.remove(0);
             (process.at_the_end(), process.unmapped)
         };
-        assert_eq!(read("7\tclose\t/b\t.\n7\tclose\t\t.\n7\tclose\t/a\t.\n"), (vec![0, 1], vec![]));
-        assert_eq!(read("7\tclose\t\t.\n7\tclose\t/b\t.\n7\tfailed\t0\t.\n"), (vec![0, 1], vec![]));
-        assert_eq!(read("7\tclose\t/b\t.\n7\tfailed\t0\t.\n"), (vec![0], vec![vec![0, 1]]));
+        assert_eq!(read("close\t/b\nclose\t\nclose\t/a\n"), (vec![0, 1], vec![]));
+        assert_eq!(read("close\t\nclose\t/b\nfailed\t0\n"), (vec![0, 1], vec![]));
+        assert_eq!(read("close\t/b\nfailed\t0\n"), (vec![0], vec![vec![0, 1]]));
     }
 
     #[test]
     fn the_number_of_kept_tries_is_bounded() {
-        let host = Host::new("/nowhere".into(), BTreeMap::new(), "/".into());
-        let objects = Objects::new(&host);
-        let start = "7\tstart\t/p\tp\t1\t.\n7\tsearch\tlibcuda.so.1\tdlopen\t\trpath\t\t.\n".to_owned();
-        let tries = (0..1000).map(|at| format!("7\ttry\t64\t/{at}/libcuda.so.1\t.\n"));
+        let start = "start\t/p\tp\t1\nsearch\tlibcuda.so.1\tdlopen\t\trpath\t\n".to_owned();
+        let tries = (0..1000).map(|at| format!("try\t64\t/{at}/libcuda.so.1\n"));
         let text: String = [start].into_iter().chain(tries).collect();
-        let process = Trace::read(text.as_bytes(), &objects).processes.remove(0);
+        let process = trace(&text).processes.remove(0);
         let (request, unresolved) = &process.unresolved[0];
         assert_eq!((request.tried.len(), request.tried_count, unresolved), (TRIED, 1000, &Unresolved::NotFound));
         assert_eq!(request.requester, Path::new("/p"));

@@ -145,16 +145,17 @@ fn event(fields: &[u8]) -> Option<Event> {
     Some(event)
 }
 
+/// A record of a process, after one of another.
+#[cfg(test)]
+pub(super) fn written(process: u32, before: u32, fields: &str) -> Vec<u8> {
+    let size = u32::try_from(HEAD + fields.len()).unwrap_or_default();
+    [&[size, process, before].map(u32::to_ne_bytes).concat()[..], fields.as_bytes()].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    /// A record of a process, after one of another.
-    fn written(process: u32, before: u32, fields: &str) -> Vec<u8> {
-        let size = u32::try_from(HEAD + fields.len()).unwrap();
-        [&[size, process, before].map(u32::to_ne_bytes).concat()[..], fields.as_bytes()].concat()
-    }
 
     #[test]
     fn each_kind_of_record() {

@@ -1,8 +1,7 @@
 //! Plans of users, compiled once for this machine and kept as answers are.
 //!
 //! Takes the bytes of a plan or lock, and who it is handed to; gives the image that was compiled of it, as long as the
-//! directories of its libraries and the version of its torch are unchanged. The files themselves are compared when the shim hands
-//! them out, so that a thousand processes with one plan ask the disk for little.
+//! libraries of the plan, their directories and the version of its torch are unchanged.
 
 use super::answer::{Answer, Found};
 use super::files::Known;
@@ -58,7 +57,7 @@ impl PlanCache {
         notes: Vec<String>,
     ) {
         let host = host.anew();
-        for place in roots(plan).into_iter().chain(plan.programs.iter().map(PathBuf::as_path)) {
+        for place in libraries(plan).into_iter().chain(plan.programs.iter().map(PathBuf::as_path)) {
             let _ = host.stat(place);
         }
         for torch in plan.made_for.iter().filter(|made| made.kind == "torch") {
@@ -75,12 +74,8 @@ impl PlanCache {
     }
 }
 
-/// The directories of the plan's libraries: another file in one changes its time. The files themselves are compared by the
-/// shim.
-fn roots(plan: &Plan) -> BTreeSet<&Path> {
-    plan.libraries
-        .iter()
-        .filter(|library| plan.is_its_own(library))
-        .filter_map(|library| library.path.parent())
-        .collect()
+/// The plan's libraries, and their directories: another file in one changes its time.
+fn libraries(plan: &Plan) -> BTreeSet<&Path> {
+    let own = plan.libraries.iter().filter(|library| plan.is_its_own(library));
+    own.flat_map(|library| [Some(library.path.as_path()), library.path.parent()]).flatten().collect()
 }
