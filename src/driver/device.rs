@@ -3,7 +3,7 @@
 //! Takes a device, a release and the flavour of the kernel modules; gives a judgement by the tables of `data/`. Pure.
 
 use super::{Compute, Device, Flavour};
-use crate::tables::{ComputeRow, GpuClass, GpuRow, Modules, Version, compute_capabilities, gpu_named};
+use crate::tables::{ComputeRow, GpuClass, GpuRow, Modules, Version, compute_capabilities, gpu_named, gpus};
 
 /// Whether a driver supports a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,13 +117,26 @@ pub fn newest_branch(device: &Device) -> Option<u64> {
 /// judged by its name.
 #[must_use]
 pub fn compat_serves(device: &Device) -> Option<bool> {
-    match gpu_row(device).map(|row| row.class) {
+    match gpu_class(device) {
         Some(GpuClass::GeForce | GpuClass::Titan) => Some(false),
         Some(GpuClass::DataCenter | GpuClass::Jetson) => Some(true),
         Some(_) => None,
         None if ["GeForce", "TITAN"].iter().any(|line| device.name.contains(line)) => Some(false),
         None => device.name.split([' ', '-']).any(|word| word == "Tesla").then_some(true),
     }
+}
+
+/// The product line of a device, by its name.
+#[must_use]
+pub fn gpu_class(device: &Device) -> Option<GpuClass> {
+    gpu_row(device).map(|row| row.class)
+}
+
+/// Whether every GPU of a capability is of a Jetson: none is in a machine of x86-64.
+#[must_use]
+pub fn is_of_jetson(compute: Compute) -> bool {
+    let mut of = gpus().iter().filter(|row| Compute::of(&row.compute) == Some(compute)).peekable();
+    of.peek().is_some() && of.all(|row| row.class == GpuClass::Jetson)
 }
 
 /// The row of a device, by its name.
@@ -146,6 +159,13 @@ mod tests {
 
     fn device(name: &str) -> Device {
         super::super::gpu_of(name).unwrap()
+    }
+
+    #[test]
+    fn jetsons_have_capabilities_of_their_own() {
+        let of = |text: &str| is_of_jetson(Compute::parse(text).unwrap());
+        assert!(["5.3", "6.2", "7.2", "8.7", "11.0"].into_iter().all(of));
+        assert!(!["5.2", "7.0", "8.6", "9.0", "12.1"].into_iter().any(of));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) use choose::{Chosen, choose};
 pub use crate::inventory::{Flavour, KernelModule, Proc};
 pub use assumed::{Assumed, AssumedError, gpu_of};
 pub use bus::{Gpu, Node};
-pub use device::{Support, capability, compat_serves, newest_branch, support};
+pub use device::{Support, capability, compat_serves, gpu_class, is_of_jetson, newest_branch, support};
 pub use files::{DriverFile, Found, Role};
 pub use record::RecordError;
 pub use surroundings::{Container, Surroundings};

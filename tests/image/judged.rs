@@ -82,6 +82,58 @@ fn what_the_image_asks_the_runtime_for_counts() {
 }
 
 #[test]
+fn variables_of_the_image_exclude_drivers() {
+    let on = |variables: &[&'static str], driver: &str, gpu: &str| {
+        let (root, _venv) = torch_machine();
+        let work = packed(root, |image| variables.iter().fold(image, |image, variable| image.env(variable)));
+        let options = ["--driver", driver, "--gpu", gpu];
+        let (code, report) = answer(work.cudashim(["image", "app.tar"]).args(options), "image.json");
+        let cell = &report["table"]["cells"][0];
+        (code, cell["runs"].as_str().unwrap().to_owned(), cell["findings"][0]["id"].as_str().map(str::to_owned))
+    };
+    let refused = (1, "no".to_owned(), Some("image-refuses-host".to_owned()));
+    assert_eq!(on(&["NVIDIA_REQUIRE_CUDA=cuda>=12.8"], "550", "H100"), refused);
+    assert_eq!(on(&["NVIDIA_REQUIRE_CUDA=cuda>=12.8 brand=tesla,driver>=550"], "550", "RTX 4090"), refused);
+    // Images from before the variable.
+    assert_eq!(on(&["CUDA_VERSION=12.8.1"], "550", "H100"), refused);
+    let fine = on(&[], "550", "H100");
+    assert_eq!((fine.0, fine.1.as_str()), (0, "yes"));
+    assert_eq!(on(&["NVIDIA_REQUIRE_CUDA=cuda>=12.4"], "550", "H100"), fine);
+    assert_eq!(on(&["NVIDIA_REQUIRE_CUDA=cuda>=12.8 brand=tesla,driver>=550 brand=nvidia"], "550", "H100"), fine);
+    assert_eq!(on(&["NVIDIA_REQUIRE_CUDA=cuda>=12.8", "NVIDIA_DISABLE_REQUIRE=true"], "550", "H100"), fine);
+}
+
+#[test]
+fn variables_of_the_image_are_compared_with_what_it_requires() {
+    let set = |variable: &'static str| {
+        let (root, _venv) = torch_machine();
+        let work = packed(root, |image| image.env(variable));
+        let (code, report) = answer(&mut work.cudashim(["image", "app.tar"]), "image.json");
+        let finding = &report["findings"][0];
+        let field = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+        assert!(finding["id"].is_null() || finding["id"] == "require-cuda-differs", "{finding}");
+        (code, field("severity"), field("cause"))
+    };
+    let is = |code, severity: &str, cause: &str| (code, severity.to_owned(), cause.to_owned());
+    assert_eq!(set("NVIDIA_REQUIRE_CUDA=cuda>=12.0"), is(0, "", ""));
+    assert_eq!(
+        set("NVIDIA_REQUIRE_CUDA=cuda>=12.8"),
+        is(0, "fact", "NVIDIA_REQUIRE_CUDA excludes drivers 525 to 560, which the image runs on")
+    );
+    assert_eq!(
+        set("NVIDIA_REQUIRE_CUDA=cuda>=11.8"),
+        is(0, "fact", "NVIDIA_REQUIRE_CUDA accepts driver 520; the image requires 525 or newer")
+    );
+    assert_eq!(
+        set("NVIDIA_REQUIRE_CUDA=driver<470"),
+        is(1, "fatal", "NVIDIA_REQUIRE_CUDA excludes every driver that the image runs on: 525 and newer")
+    );
+    let (code, severity, cause) = set("NVIDIA_REQUIRE_CUDA=cuda=>12");
+    assert_eq!((code, &*severity), (1, "warning"));
+    assert!(cause.starts_with("`cuda=>12` in NVIDIA_REQUIRE_CUDA is no condition"), "{cause}");
+}
+
+#[test]
 fn copies_are_weighed() {
     let (root, _venv) = torch_machine();
     cublas_alone().build(&root.path("usr/local/cuda-12.4/lib64/libcublas.so.12"));
@@ -115,6 +167,9 @@ fn requirements_in_each_form() {
     let require = |form: &str| work.run(["image", "app.tar", &format!("--require{form}")]).out;
     let text = require("");
     assert!(text.starts_with("driver   525.60.13 or newer (CUDA 12.0)\n"), "{text}");
+    let code = text.lines().find_map(|line| line.strip_prefix("GPU      compute capability "));
+    let code: Vec<&str> = code.unwrap_or_else(|| panic!("{text}")).split(", ").collect();
+    assert!(code.contains(&"9.0") && !code.iter().any(|it| ["7.2", "8.7", "11.0"].contains(it)), "{text}");
     let variable = require("=cuda");
     assert!(variable.starts_with("NVIDIA_REQUIRE_CUDA=cuda>=12.0"), "{variable}");
     let affinity = require("=kubernetes");

@@ -4,6 +4,7 @@
 //! target, and the command of its containers; the rules are those of `doctor`, on the file system of the image, with
 //! the libraries of a driver where a container runtime puts them. Reads nothing else.
 
+mod constraint;
 mod contents;
 mod human;
 mod require;
@@ -107,10 +108,15 @@ pub fn judge_image(image: &Image, asked: &Asked) -> ImageReport {
             }
         }
     }
-    findings.sort_by_key(|finding| (finding.severity, finding.id == "no-set"));
     let users: Vec<_> = judged.iter().filter(|target| target.line.uses_cuda).map(|target| &target.machine).collect();
+    let constraints = constraint::constraints(&image.host);
+    findings.extend(rules::constrained(&constraints, &users));
+    findings.sort_by_key(|finding| (finding.severity, finding.id == "no-set"));
     let Assumptions { drivers, gpus, .. } = &asked.assumptions;
-    let table = (!asked.assumptions.is_empty()).then(|| require::table(&users, drivers, gpus));
+    let mut table = (!asked.assumptions.is_empty()).then(|| require::table(&users, drivers, gpus));
+    for cell in table.iter_mut().flat_map(|table| &mut table.cells) {
+        rules::constrain(cell, &constraints);
+    }
     let require = asked.require.then(|| require::of(&users)).flatten();
     let layers = image.layers.iter().enumerate().map(|(number, layer)| {
         let mut seen: BTreeSet<FileId> = BTreeSet::new();

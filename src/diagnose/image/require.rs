@@ -11,9 +11,10 @@
 //! [image compatibility]: https://kubernetes-sigs.github.io/node-feature-discovery/stable/usage/image-compatibility.html
 
 use crate::diagnose::{Matrix, Runs, matrix};
-use crate::driver::{Assumed, Compute, Device, rules};
+use crate::driver::{Assumed, Compute, Device, is_of_jetson, rules};
 use crate::machine::Machine;
 use crate::tables::{Version, compute_capabilities, driver_floor, drivers};
+use goblin::elf::header::EM_X86_64;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,15 +63,25 @@ pub(super) fn table(machines: &[&Machine], drivers: &[Assumed], gpus: &[Device])
     all
 }
 
-/// The requirements of the targets; `None` where none uses CUDA, or no known driver suffices.
-pub(super) fn of(machines: &[&Machine]) -> Option<Requirements> {
+/// The lowest driver branch that all targets run on; `None` where none uses CUDA, or no known driver suffices.
+pub(super) fn lowest(machines: &[&Machine]) -> Option<Assumed> {
     if machines.is_empty() {
         return None;
     }
-    let branches: Vec<Assumed> = drivers().iter().filter_map(|row| Assumed::branch(row.branch)).collect();
+    let branches: Vec<Assumed> = branches().collect();
     // What runs on a driver runs on every later one.
     let fails = |driver: &Assumed| table(machines, std::slice::from_ref(driver), &[]).worst() == Some(Runs::No);
-    let lowest = branches.get(branches.partition_point(fails))?;
+    branches.get(branches.partition_point(fails)).cloned()
+}
+
+/// The driver branches that are known, the oldest first.
+pub(super) fn branches() -> impl Iterator<Item = Assumed> {
+    drivers().iter().filter_map(|row| Assumed::branch(row.branch))
+}
+
+/// The requirements of the targets; `None` where none uses CUDA, or no known driver suffices.
+pub(super) fn of(machines: &[&Machine]) -> Option<Requirements> {
+    let lowest = &lowest(machines)?;
     let on_lowest = table(machines, std::slice::from_ref(lowest), &[]);
     // Of the branch in which a CUDA major begins, the first release of that major counts.
     let floors = (1..100).filter_map(driver_floor);
@@ -78,9 +89,11 @@ pub(super) fn of(machines: &[&Machine]) -> Option<Requirements> {
     let driver = floor.unwrap_or(&lowest.release);
     let conditions =
         on_lowest.cells.iter().flat_map(|cell| &cell.findings).map(|finding| finding.cause.clone()).collect();
+    let is_x86 = machines.iter().all(|machine| machine.loader().architecture() == EM_X86_64);
     let devices: Vec<Device> = compute_capabilities()
         .iter()
         .filter_map(|row| Compute::of(&row.sm))
+        .filter(|compute| !is_x86 || !is_of_jetson(*compute))
         .map(|compute| Device::new(&format!("sm_{}{}", compute.major, compute.minor), compute))
         .collect();
     // Each with the newest driver for it: later ones leave out old GPUs.

@@ -2,11 +2,14 @@
 //!
 //! Sources: <https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html>.
 
+use super::constraint::Constraint;
 use super::contents::{Contents, ImageLibrary};
+use super::require;
 use super::targets::Target;
-use crate::diagnose::{Finding, Line, Remedy};
+use crate::diagnose::{Cell, Finding, Line, Remedy, Runs};
+use crate::driver::{Assumed, newest_branch};
 use crate::image::Image;
-use crate::machine::Change;
+use crate::machine::{Change, Machine};
 use crate::tables::Severity;
 
 /// Evidence for one finding.
@@ -71,6 +74,66 @@ fn visible(image: &Image) -> Option<Finding> {
     let cause =
         format!("{name} is `{value}`: a container has no GPU unless it is started with `--gpus` or another value");
     Some(Finding::of("image-hides-gpus", None)?.because(cause).seen("variable", format!("{name}={value}")))
+}
+
+/// What the image demands of a driver, compared with what its libraries require.
+pub(super) fn constrained(constraints: &[Constraint], machines: &[&Machine]) -> Vec<Finding> {
+    let Some(lowest) = (!constraints.is_empty()).then(|| require::lowest(machines)).flatten() else {
+        return Vec::new();
+    };
+    constraints.iter().filter_map(|constraint| differs(constraint, &lowest)).collect()
+}
+
+fn differs(constraint: &Constraint, lowest: &Assumed) -> Option<Finding> {
+    let name = &constraint.name;
+    let found = Finding::of("require-cuda-differs", None)?.seen("variable", format!("{name}={}", constraint.text));
+    if let Some(part) = &constraint.malformed {
+        let cause = format!("`{part}` in {name} is no condition: a container starts only where one before it suffices");
+        return Some(found.severity(Severity::Warning).because(cause));
+    }
+    let (later, earlier): (Vec<Assumed>, Vec<Assumed>) =
+        require::branches().partition(|branch| branch.release >= lowest.release);
+    let those = |branches: &[Assumed], holds| -> Vec<Assumed> {
+        branches.iter().filter(|branch| constraint.holds(branch, None) == Some(holds)).cloned().collect()
+    };
+    let refused = those(&later, false);
+    if refused.len() == later.len() {
+        let cause = format!("{name} excludes every driver that the image runs on: {lowest} and newer");
+        return Some(found.severity(Severity::Fatal).because(cause));
+    }
+    let cause = match (&*refused, &*those(&earlier, true)) {
+        ([], []) => return None,
+        ([first, .., last], _) => format!("{name} excludes drivers {first} to {last}, which the image runs on"),
+        ([one], _) => format!("{name} excludes driver {one}, which the image runs on"),
+        ([], [.., last]) => format!("{name} accepts driver {last}; the image requires {lowest} or newer"),
+    };
+    Some(found.because(cause))
+}
+
+/// The cell of the table, where the image excludes its driver or its GPU.
+pub(super) fn constrain(cell: &mut Cell, constraints: &[Constraint]) {
+    let newest = || newest_branch(cell.gpu.as_ref()?).and_then(Assumed::branch);
+    let Some(driver) = cell.driver.as_ref().map_or_else(newest, |driver| driver.parse().ok()) else { return };
+    for constraint in constraints {
+        let holds = constraint.holds(&driver, cell.gpu.as_ref());
+        let Some(found) = Finding::of("image-refuses-host", None).filter(|_| holds != Some(true)) else { continue };
+        let gpu = cell.gpu.as_ref().map(|gpu| format!(" with {}", gpu.name)).unwrap_or_default();
+        let (name, text) = (&constraint.name, &constraint.text);
+        let found = found.seen("variable", format!("{name}={text}"));
+        let (runs, severity, cause) = match holds {
+            Some(_) => (Runs::No, Severity::Fatal, format!("{name} of the image excludes driver {driver}{gpu}")),
+            None => {
+                let cause = format!("{name} of the image excludes some releases or GPUs of driver {driver}{gpu}");
+                (Runs::Conditions, Severity::Warning, cause)
+            }
+        };
+        if runs > cell.runs {
+            cell.runs = runs;
+            cell.says.clone_from(&cause);
+        }
+        cell.findings.push(found.severity(severity).because(cause));
+    }
+    cell.findings.sort_by_key(|finding| finding.severity);
 }
 
 /// Libraries that are there more than once.
