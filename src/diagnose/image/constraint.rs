@@ -9,7 +9,7 @@
 
 use crate::driver::{Assumed, Device, gpu_class, rules};
 use crate::host::Host;
-use crate::tables::{GpuClass, Version, compute_capabilities};
+use crate::tables::{GpuClass, Version, compute_capabilities, drivers};
 use std::cmp::Ordering;
 
 /// A variable, parsed.
@@ -109,7 +109,7 @@ impl Constraint {
     /// Whether a driver with a GPU satisfies it; `None` where that depends on what is not known: the release of a branch,
     /// the GPU, the brand that the driver gives it.
     pub(super) fn holds(&self, driver: &Assumed, gpu: Option<&Device>) -> Option<bool> {
-        let cuda = rules::cuda_of_driver(&driver.release)?;
+        let cudas = cudas(driver);
         let mut releases = vec![driver.release.numbers().to_vec()];
         if let [branch] = *driver.release.numbers() {
             releases = vec![vec![branch, 1], vec![branch, u64::MAX]];
@@ -126,12 +126,16 @@ impl Constraint {
             Some(brands) if !brands.is_empty() => brands,
             _ => self.brands(),
         };
-        let mut answers = releases.iter().flat_map(|driver| {
-            let (arches, brands, cuda) = (&arches, &brands, cuda.numbers());
-            arches
-                .iter()
-                .flat_map(move |arch| brands.iter().map(move |brand| self.accepts([cuda, driver, arch], brand)))
-        });
+        let accepts = |cuda: &Version, driver: &[u64], arch: &[u64]| {
+            brands.iter().map(|brand| self.accepts([cuda.numbers(), driver, arch], brand)).collect::<Vec<bool>>()
+        };
+        let mut answers = Vec::new();
+        for cuda in &cudas {
+            for driver in &releases {
+                answers.extend(arches.iter().flat_map(|arch| accepts(cuda, driver, arch)));
+            }
+        }
+        let mut answers = answers.into_iter();
         let first = answers.next()?;
         answers.all(|answer| answer == first).then_some(first)
     }
@@ -192,6 +196,18 @@ impl Operator {
     }
 }
 
+/// The CUDA releases that a driver may report: of a branch without a known one, those of its neighbours.
+fn cudas(driver: &Assumed) -> Vec<Version> {
+    if let Some(cuda) = rules::cuda_of_driver(&driver.release) {
+        return vec![cuda];
+    }
+    let known = || drivers().iter().filter_map(|row| Some((row.branch, row.cuda.clone()?)));
+    let branch = driver.release.major();
+    let below = known().take_while(|(known, _)| *known < branch).last();
+    let above = known().find(|(known, _)| *known > branch);
+    below.into_iter().chain(above).map(|(_, cuda)| cuda).collect()
+}
+
 /// The order of versions: zeros at the end do not count.
 fn compare(one: &[u64], other: &[u64]) -> Ordering {
     let significant = |numbers: &[u64]| numbers.iter().rposition(|&number| number != 0).map_or(0, |last| last + 1);
@@ -236,6 +252,11 @@ mod tests {
         assert_eq!(holds("", "470", None), Some(true));
         assert_eq!(holds("driver>=535,driver<536", "535", None), Some(true));
         assert_eq!(holds("driver<=535", "535.0", None), Some(true));
+        // The CUDA release of 565 is not known, but that it is between those of 560 and 570.
+        assert_eq!(
+            ["cuda>=12.6", "cuda>=12.8", "cuda>=12.9"].map(|text| holds(text, "565", None)),
+            [Some(true), None, Some(false)]
+        );
         // A branch stands for each of its releases.
         assert_eq!(holds("driver>=535.104.5", "535", None), None);
         assert_eq!(holds("driver>=535.104.5", "535.104.05", None), Some(true));
