@@ -91,7 +91,7 @@ impl<'l> Prediction<'l> {
         // plan.
         let early = |plan: &Plan, library: &PlanLibrary| match library.how {
             How::Preload => true,
-            How::Keep => !plan.is_its_own(library),
+            How::Keep => !plan.is_its_own(library) && !plan.objects.contains(&library.path),
             How::Redirect => false,
         };
         for library in plan.iter().flat_map(|plan| plan.libraries.iter().filter(|library| early(plan, library))) {

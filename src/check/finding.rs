@@ -246,13 +246,12 @@ impl Finding {
                 let version = if *node { "the version " } else { "" };
                 let more = more(symbols.len().saturating_sub(1), "");
                 let verb = if *at_call { "calls" } else { "needs" };
-                let definer = provider.as_ref().map_or_else(|| "nothing that is loaded".to_owned(), File::found);
+                let which = match provider {
+                    Some(provider) => format!("{} does not define", provider.found()),
+                    None => "no loaded library defines".to_owned(),
+                };
                 let end = if *at_call { ": the process aborts at the first call" } else { "" };
-                format!(
-                    "`{}` {verb} {version}`{}`{more}, which {definer} does not define{end}",
-                    name_of(by),
-                    short(first)
-                )
+                format!("`{}` {verb} {version}`{}`{more}, which {which}{end}", name_of(by), short(first))
             }
             Cause::Mixed { main, other, more: others } => {
                 let others = more(*others, " of other releases");

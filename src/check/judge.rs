@@ -8,6 +8,7 @@ use super::mixes;
 use super::required;
 use super::subject::What;
 use super::{Cause, Depth, Finding, Judgement, MissingSymbol, NotFound, Subject, Verdict};
+use crate::host::tidy;
 use crate::inventory::torn_id_of;
 use crate::inventory::{symbols_by_provider, unversioned_provider};
 use crate::loader::{FILTER_CIRCLE, Mapped, Missing, Symbols};
@@ -41,7 +42,8 @@ pub(super) fn judge(facts: &Mapping<'_, '_>, not_found: Vec<NotFound>, depth: De
     let older = required::older(facts, &mut findings);
     mixes::doubled(facts, &mut findings);
     mixes::stubs(facts, &mut findings);
-    let hard = not_found.iter().find(|unresolved| !unresolved.later && !unresolved.optional);
+    let stops = |unresolved: &NotFound| !unresolved.later || is_stopped(facts, unresolved);
+    let hard = not_found.iter().find(|unresolved| !unresolved.optional && stops(unresolved));
     let unbound = missing.iter().find(|missing| !missing.later);
     let fails = hard.is_some() || unbound.is_some();
     // In an environment, the first error may come from a package that the target does not import.
@@ -68,6 +70,13 @@ pub(super) fn judge(facts: &Mapping<'_, '_>, not_found: Vec<NotFound>, depth: De
         findings,
         planned: None,
     }
+}
+
+/// Whether a framework raises an error without a library that its own code opens later.
+fn is_stopped(facts: &Mapping<'_, '_>, unresolved: &NotFound) -> bool {
+    let Some(What::Package(package)) = facts.subject.map(|subject| &subject.what) else { return false };
+    let by = unresolved.needed_by.as_deref().map(tidy);
+    unresolved.later && package.stops && (by.is_none() || by == package.opener.as_deref().map(tidy))
 }
 
 /// The undefined nodes and symbols, and ld.so's first error.

@@ -11,7 +11,7 @@ use crate::inventory::places;
 use crate::loader::Loader;
 use crate::python::{Distribution, Interpreter, distributions, requirements};
 use crate::python::{TorchBuild, library_files};
-use crate::tables::{Search, parse_library_name, wildcard};
+use crate::tables::{Search, Without, parse_library_name, wildcard};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -60,7 +60,14 @@ impl Subject {
             program: Some(interpreter.program.clone()),
             cuda: major,
             sites: sites.clone(),
-            what: What::Package(Box::new(Package { torch, names: names.collect(), files, plugins, opener })),
+            what: What::Package(Box::new(Package {
+                torch,
+                names: names.collect(),
+                files,
+                plugins,
+                opener,
+                stops: consumer.framework.is_some_and(|row| row.missing == Without::Error),
+            })),
         })
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Package {
     pub(super) opener: Option<PathBuf>,
     /// Names or paths to open; each with whether it is required.
     pub(super) names: Vec<(OsString, bool)>,
+    /// Whether it raises an error without a library that it opens itself, and does not go on.
+    pub(super) stops: bool,
 }
 
 /// Why a target cannot be judged.

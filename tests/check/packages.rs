@@ -125,3 +125,28 @@ fn check_of_an_environment_without_torch_shows_the_framework_that_fares_worst() 
     assert_eq!(value["for"], "tensorflow 2.20.0");
     assert_eq!(ids(&value), ["bare-name-dlopen-consumers"]);
 }
+
+#[test]
+fn check_fails_of_a_framework_that_stops_without_a_library_that_it_opens() {
+    let (world, venv) = Machine::with_venv();
+    let bundled = Lib::new("libctranslate2-a7a60d30.so.4.8.5").unversioned();
+    venv.wheel("ctranslate2", "4.8.5", &[("ctranslate2.libs/libctranslate2-a7a60d30.so.4.8.5", bundled)]);
+    venv.nvidia("cublas", "12.8.4.1", cublas_alone());
+    let (code, value) = check(&world, "ctranslate2");
+    assert_eq!((code, value["verdict"].as_str()), (1, Some("fails")), "{value:#}");
+    assert_eq!(ids(&value), ["bare-name-dlopen-consumers"]);
+}
+
+#[test]
+fn check_dali_judges_the_libraries_that_its_operators_open() {
+    let (world, venv) = Machine::with_venv();
+    let operators = Lib::new("libdali_operators.so").unversioned().link("-rpath,$ORIGIN/../nvimgcodec");
+    venv.wheel("nvidia-dali-cuda120", "2.4.0", &[("nvidia/dali/libdali_operators.so", operators)]);
+    let (code, value) = check(&world, "dali");
+    assert_eq!((code, value["verdict"].as_str()), (1, Some("fails")), "{value:#}");
+    let codec = Lib::new("libnvimgcodec.so.0").defines(&["nvimgcodecInstanceCreate"]);
+    venv.wheel("nvidia-nvimgcodec-cu12", "0.9.0.20", &[("nvidia/nvimgcodec/libnvimgcodec.so.0", codec)]);
+    let (code, value) = check(&world, "dali");
+    assert_eq!((code, ids(&value)), (0, vec![]), "{value:#}");
+    assert_eq!(object(&value, "libnvimgcodec.so.0")["rule"], "runpath");
+}
