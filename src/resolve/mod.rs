@@ -130,6 +130,9 @@ pub fn resolve(
         stated = of(Own::MayGiveWay);
         solution = stated.solve(requirement, inventory, policy);
     }
+    if solution.is_err() && stated.lets_stand(requirement, closure) {
+        solution = stated.solve(requirement, inventory, policy).or(solution);
+    }
     let solution = solution?;
     let mut members = stated.members(&solution);
     for member in &members {

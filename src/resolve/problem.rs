@@ -146,6 +146,28 @@ impl<'i> State<'i> {
         state
     }
 
+    /// Lets goals go that have no copy for the consumer's CUDA major, where the consumer loads one for another by itself:
+    /// a package for CUDA 12 wrote its NCCL over that of torch for CUDA 13, and `import torch` works. Whether there are any.
+    pub(super) fn lets_stand(&mut self, requirement: &Requirement, closure: &Closure<'_>) -> bool {
+        let Some((major, _)) = requirement.cuda else { return false };
+        let stands = |goal: &Goal| {
+            let copies = || self.candidates.iter().enumerate().filter(|(_, one)| one.soname == goal.soname);
+            let is_other = |one: &Candidate| one.cuda.is_some_and(|cuda| cuda.major != major);
+            let mapped = closure.map().by_name(OsStr::new(&goal.soname)).map(|mapped| mapped.object.stat.id);
+            let binds = |at: usize| {
+                let mut demands = self.demands.iter().filter(|demand| demand.soname == goal.soname);
+                demands.all(|demand| Oracle(self).missing(demand.symbols, at).is_none())
+            };
+            let is_mapped = |at: usize| self.libraries.get(at).is_some_and(|library| Some(library.stat.id) == mapped);
+            goal.hard && copies().all(|(_, one)| is_other(one)) && copies().any(|(at, _)| is_mapped(at) && binds(at))
+        };
+        let stand: Vec<bool> = self.goals.iter().map(stands).collect();
+        for (goal, _) in self.goals.iter_mut().zip(&stand).filter(|(_, stands)| **stands) {
+            goal.hard = false;
+        }
+        stand.contains(&true)
+    }
+
     /// Adds the candidates for the goals, for their needs, and so on.
     fn add_candidates(
         &mut self,

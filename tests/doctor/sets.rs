@@ -159,3 +159,55 @@ fn library_that_another_one_needs_is_not_said_to_be_opened() {
     assert!(quiet.cause.starts_with("TensorFlow prints `Cannot dlopen some GPU libraries`"), "{}", quiet.cause);
     assert_eq!(quiet.source, "https://www.tensorflow.org/install/pip");
 }
+
+#[test]
+fn provider_beside_the_one_that_is_healed_may_lack_its_own_library() {
+    // The TensorRT provider lies beside that for CUDA, and is opened only where it is asked for.
+    let machine = without_gpu().environment(|venv| {
+        let provider = |name: &str, soname: &str| Lib::new(name).uses(soname, &["f"]);
+        let cuda = provider("libonnxruntime_providers_cuda.so", "libcublas.so.12");
+        let other = provider("libonnxruntime_providers_tensorrt.so", "libnvinfer.so.10");
+        let files = [
+            ("onnxruntime/capi/libonnxruntime_providers_cuda.so", cuda),
+            ("onnxruntime/capi/libonnxruntime_providers_tensorrt.so", other.uses("libcublas.so.12", &["f"])),
+        ];
+        venv.wheel("onnxruntime-gpu", "1.31.1", &files);
+        venv.nvidia("cublas", "12.8.4.1", library("libcublas.so.12"));
+    });
+    let found = machine.first();
+    assert_eq!(found.id, "ort-cuda-ep-missing-lib");
+    assert_eq!(commands(&found), [RUN]);
+}
+
+#[test]
+fn torch_that_loads_what_another_major_wrote_over_its_own_is_not_refused() {
+    let machine = |run_path: &str| {
+        without_gpu().environment(|venv| {
+            let cuda = Lib::new("libtorch_cuda.so").unversioned().defines(&["g"]).uses("libnccl.so.2", &["f"]);
+            let cuda = cuda.link(&format!("-rpath,{run_path}")).link("--disable-new-dtags");
+            let extension =
+                Lib::new("_C.so").unversioned().takes("libtorch_cuda.so", &["g"]).link("-rpath,$ORIGIN/lib");
+            let files = [("lib/libtorch_cuda.so", cuda), ("_C.cpython-311.so", extension)];
+            venv.torch("2.15.0+cu132", Some("13.2"), &["nvidia-nccl-cu13==2.30.7"], &files);
+            venv.wheel("nvidia-nccl-cu12", "2.30.4", &[("nvidia/nccl/lib/libnccl.so.2", library("libnccl.so.2"))]);
+        })
+    };
+    let works = machine("$ORIGIN/../../nvidia/nccl/lib").judged();
+    assert!(works.answer().is_ok(), "{:?}", works.answer().err());
+    // Where torch does not load it either, it is refused.
+    assert!(machine("$ORIGIN").judged().answer().is_err());
+}
+
+#[test]
+fn paddle_names_the_wheel_that_its_build_asks_for() {
+    let machine = without_gpu().environment(|venv| {
+        let core = Lib::new("libpaddle.so").unversioned();
+        venv.wheel("paddlepaddle-gpu", "2.6.2", &[("paddle/base/libpaddle.so", core)]);
+        let version = venv.site.join("paddle/version/__init__.py");
+        std::fs::create_dir_all(version.parent().unwrap()).unwrap();
+        std::fs::write(version, "cuda_version     = '11.8'\ncudnn_version    = '8.6.0'\n").unwrap();
+    });
+    let found = machine.first();
+    assert_eq!((found.id, found.severity), ("bare-name-dlopen-consumers", Fatal));
+    assert!(commands(&found)[0].contains("pip install 'nvidia-cudnn-cu11>=8.6.0,<9'"), "{:?}", found.remedies);
+}

@@ -148,13 +148,43 @@ pub(super) fn bare_names(case: &Case<'_>) -> Option<Finding> {
         };
         let absent: BTreeSet<String> =
             not_found.iter().filter(|name| case.inventory.serving(name).next().is_none()).cloned().collect();
+        let built = built_with(case, row);
         let major = consumer.major(case.host, case.installed).or_else(|| cuda_major(&not_found));
+        let major = built.get("cuda").map(Version::major).or(major);
         let install = major.filter(|_| !absent.is_empty());
-        let install = install.and_then(|major| install_and_run(case, &wheels(case, &absent, major)));
+        let install = install.map(|major| {
+            let of_build = |wheel: PackageSpec| match built.get("cudnn").filter(|_| wheel.name.contains("-cudnn-")) {
+                Some(cudnn) => PackageSpec::within(&wheel.name, since(cudnn).as_ref()),
+                None => wheel,
+            };
+            wheels(case, &absent, major).into_iter().map(of_build).collect::<Vec<_>>()
+        });
+        let install = install.and_then(|wheels| install_and_run(case, &wheels));
         let advice = Remedy::action(format!("add the directory of {} to LD_LIBRARY_PATH", listed(&not_found)));
         let found = found.seen("version", format!("{} {}", package.name, package.version));
         Some(found.healed_by(case.run().into_iter().chain(install).chain([advice])))
     })
+}
+
+/// The releases of CUDA and cuDNN that a framework says it was built with. The metadata of Paddle's wheels names none:
+/// each is for one CUDA, and a file of its own has it.
+fn built_with(case: &Case<'_>, row: &FrameworkRow) -> BTreeMap<&'static str, Version> {
+    let sites = case.interpreter.map(|python| python.paths.as_slice()).unwrap_or_default();
+    let mut files = sites.iter().map(|site| site.join("paddle/version/__init__.py")).filter(|_| row.name == "paddle");
+    let text = files.find_map(|file| case.host.read_text(&file).ok()).unwrap_or_default();
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='))?;
+        Version::parse(line.trim().trim_matches('\''))
+    };
+    [("cuda", "cuda_version"), ("cudnn", "cudnn_version")]
+        .into_iter()
+        .filter_map(|(family, name)| Some((family, value(name)?)))
+        .collect()
+}
+
+/// A release and the newer ones of its major.
+fn since(version: &Version) -> Option<VersionRange> {
+    VersionRange::parse(&format!(">={version},<{}", version.major() + 1))
 }
 
 /// Packages that search the wheels of their environment and the toolkits themselves (`CuPy`, numba-cuda): a library is
