@@ -6,6 +6,7 @@ use crate::check::trace::{Call, Finding, Judgement, Load, NameRequest, Trace, Un
 use crate::check::{MissingSymbol, Verdict};
 use crate::tables::parse_library_name;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -216,9 +217,19 @@ impl TraceReport {
 
     fn verdict_text(&self, text: &mut String) {
         let counted = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        // Of several names for one library, the others may be missing.
+        let stem = |name: &str| parse_library_name(name).map(|name| name.stem());
+        let has_kind = |name: &str| self.objects.iter().any(|object| stem(&object.name) == stem(name));
+        let names = self.not_found.iter().map(|it| it.name.as_str()).filter(|name| !has_kind(name));
+        let in_vain = match names.collect::<BTreeSet<_>>().len() {
+            count if count > 0 && self.verdict == Verdict::Loads => {
+                format!("; {} not found", counted(count, "library", "libraries"))
+            }
+            _ => String::new(),
+        };
         let _ = writeln!(
             text,
-            "verdict: {} ({}, {}, {})",
+            "verdict: {}{in_vain} ({}, {}, {})",
             self.verdict,
             counted(self.processes.len(), "process", "processes"),
             counted(self.objects.len(), "CUDA library", "CUDA libraries"),
