@@ -23,7 +23,7 @@ struct peek {
 /* One for whoever comes first, so that most files cost no mapping and no faults of pages; who comes meanwhile gets one of his
  * own. */
 static LARGE struct peek shared;
-static _Atomic bool shared_is_taken;
+static bool shared_is_taken;
 
 /* As many bytes as there are, `size` at the most. */
 static size_t read_at(const struct peek *peek, void *to, size_t size, uint64_t at)
@@ -121,7 +121,7 @@ static bool peek_any(const char *path, int64_t tag, peek_test *is, void *with)
 		sys_close(peek->fd);
 	}
 	if (peek == &shared)
-		shared_is_taken = false;
+		__atomic_store_n(&shared_is_taken, false, __ATOMIC_SEQ_CST);
 	else
 		sys_release(peek, sizeof *peek);
 	return found;
