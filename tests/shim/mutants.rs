@@ -83,7 +83,8 @@ const MUTANTS: &[Mutant] = &[
     ("A failure passes the original call on", "said.c", &[("if (what && first(lib, SAID_CHANGED))", "if (what)")]),
     ("A failure passes the original call on", "choose.c", &[("(mode & RTLD_NOLOAD) || said_changed(lib)", "mode & RTLD_NOLOAD")]),
     ("A process that opens nothing reads no plan", "identity.c",
-        &[("	(void)identity_known();\n", "	(void)identity_known();\n	(void)plan_in_force(false);\n")]),
+        &[("__attribute__((constructor)) static void start(", "static bool plan_in_force(bool want);\n__attribute__((constructor)) static void start("),
+          ("	(void)identity_known();\n", "	(void)identity_known();\n	(void)plan_in_force(false);\n")]),
     // The audit door.
     ("A name resolves to its file before any search", "audit.c", &[("is_planned(name, asker) ? answer_for(name, asker) : name", "name")]),
     ("No second copy, and no symbol bound", "audit.c", &[("	if (!other)\n", "	if (true)\n")]),

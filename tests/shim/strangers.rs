@@ -146,6 +146,27 @@ fn stranger_opens_a_consumer_by_a_bare_name() {
     }
 }
 
+/// A kept name, opened by a stranger whose run path leads to another file: what the plan's file needs is not brought along.
+#[test]
+fn stranger_opens_its_own_file_by_a_kept_name() {
+    let p = plugin("echo own", true);
+    p.lab.library("own/libplugin.so", "int sum(void) { return 3; }", &[]);
+    let opens = "#include <dlfcn.h>\nint opened(void) { void *h = dlopen(\"libplugin.so\", RTLD_NOW); \
+                 return h ? ((int (*)(void))dlsym(h, \"sum\"))() : -1; }";
+    let opener = p.lab.library("own/libother.so", opens, &["-Wl,-rpath,$ORIGIN", "-ldl"]);
+    let plan = PlanText::new().lib("libone.so.1", &p.lab.path("right/libone.so.1"), "preload").lib(
+        "libplugin.so",
+        &p.plugin,
+        "keep",
+    );
+    put_plan(&p.lab, &plan.record(&["object", utf8(&COMMON.host)]));
+    for door in DOORS {
+        let ran = p.run(door, &["open", utf8(&opener), "l", "call", "opened", "maps", "libone"]);
+        assert_eq!(ran.out, "open [R]/own/libother.so: ok\nopened: 3\nmaps libone: 0\n", "{door}");
+        assert_eq!(p.questions().len(), 0, "{door}");
+    }
+}
+
 /// A mapped soname resolves for every consumer: there is nothing to ask.
 #[test]
 fn stranger_question_is_not_put_for_what_is_mapped() {
