@@ -120,13 +120,11 @@ pub(super) fn constrain(cell: &mut Cell, constraints: &[Constraint]) {
         let gpu = cell.gpu.as_ref().map(|gpu| format!(" with {}", gpu.name)).unwrap_or_default();
         let (name, text) = (&constraint.name, &constraint.text);
         let found = found.seen("variable", format!("{name}={text}"));
-        let (runs, severity, cause) = match holds {
-            Some(_) => (Runs::No, Severity::Fatal, format!("{name} of the image excludes driver {driver}{gpu}")),
-            None => {
-                let cause = format!("{name} of the image excludes some releases or GPUs of driver {driver}{gpu}");
-                (Runs::Conditions, Severity::Warning, cause)
-            }
+        let (runs, severity, what) = match holds {
+            Some(_) => (Runs::No, Severity::Fatal, ""),
+            None => (Runs::Conditions, Severity::Warning, "some releases or GPUs of "),
         };
+        let cause = format!("{name} of the image excludes {what}driver {driver}{gpu}");
         if runs > cell.runs {
             cell.runs = runs;
             cell.says.clone_from(&cause);
