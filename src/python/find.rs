@@ -378,6 +378,9 @@ mod tests {
     fn pth_files_change_the_paths() {
         let site = "v/lib/python3.12/site-packages";
         let finder = "MAPPING: dict[str, str] = {'torch': '/src/pytorch/torch', 'torchgen': '/src/pytorch/torchgen'}\n";
+        // Each directory is read once, else a line of three would have it read 3^16 times.
+        let add = "site.addsitedir('/with/site-packages')";
+        let circle = &format!("/deep\nimport site; {add}; {add}; {add}");
         let files = [
             ("v/bin/python", ""),
             ("v/pyvenv.cfg", CONFIG),
@@ -385,7 +388,7 @@ mod tests {
             (&format!("{site}/x.pth"), "import __editable___torch_finder; __editable___torch_finder.install()"),
             (&format!("{site}/__editable___torch_finder.py"), finder),
             (&format!("{site}/y.pth"), "import os; os.whatever()\n/after"),
-            ("with/site-packages/z.pth", "/deep\nimport site; site.addsitedir('/with/site-packages')"),
+            ("with/site-packages/z.pth", circle),
             ("late/x", ""),
             ("deep/x", ""),
             ("after/x", ""),

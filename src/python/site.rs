@@ -31,6 +31,8 @@ pub(super) struct Site<'h> {
     /// `(3, 12)`.
     version: (u32, u32),
     known: BTreeSet<PathBuf>,
+    /// Directories whose files were read, and whether another file had added them: read again, they add nothing.
+    entered: BTreeSet<(PathBuf, bool)>,
     paths: Vec<PathBuf>,
     /// Directories of packages that only finders know.
     found: Vec<PathBuf>,
@@ -47,6 +49,7 @@ impl<'h> Site<'h> {
             host,
             version,
             known: BTreeSet::new(),
+            entered: BTreeSet::new(),
             paths: Vec::new(),
             found: Vec::new(),
             later: Vec::new(),
@@ -88,7 +91,7 @@ impl<'h> Site<'h> {
     fn add_deep(&mut self, dir: &Path, depth: usize) {
         let dir = normalized(self.host, dir);
         self.append(&dir);
-        if depth > DEPTH {
+        if depth > DEPTH || !self.entered.insert((dir.clone(), depth > 0)) {
             return;
         }
         let Ok(entries) = self.host.list(&dir) else { return };
