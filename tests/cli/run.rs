@@ -66,6 +66,26 @@ fn run_child_of_another_environment_gets_its_own_plan() {
 }
 
 #[test]
+fn run_leaves_a_library_that_was_overwritten_in_its_place() {
+    let (world, venv) = sound();
+    let plan = world.run(["resolve", "--python", "venv", "-o", "kept.plan"]);
+    assert_eq!(plan.code, Some(0), "{}", plan.err);
+    let load = || Process::of(world.load(&["--plan", "kept.plan"], &venv).env("LD_LIBRARY_PATH", hijack(&world)));
+    assert_eq!((load().out.as_str(), load().err.as_str()), ("ok\n", ""));
+    // Its directory is unchanged, so the start does not see it: the shim does, when it would hand it out.
+    let library = venv.site.join("nvidia/cublas/lib/libcublasLt.so.12");
+    std::io::Write::write_all(&mut fs::OpenOptions::new().append(true).open(&library).unwrap(), b"\0").unwrap();
+    insta::assert_snapshot!(load().all(&world), @"
+    exit 0
+    --- stdout
+    [R]/venv/lib/python3.11/site-packages/torch/lib/../../nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
+    --- stderr
+    cudashim in [PID]: libcublasLt.so.12: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12 is not used: its size is another; left to the loader
+    cudashim in [PID]: libcublas.so.12: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 could not be loaded: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
+    ");
+}
+
+#[test]
 fn run_takes_a_kept_plan() {
     let (world, venv) = sound();
     let library_path = hijack(&world);
@@ -80,9 +100,9 @@ fn run_takes_a_kept_plan() {
     };
     assert_eq!(load(&world).out, "ok\n");
     // A file that has changed since the plan was made is reported, and not handed out.
-    Lib::new("libcublasLt.so.12")
-        .defines(&["cublasLtCreate", "cublasLtNew"])
-        .build(&venv.site.join("nvidia/cublas/lib/libcublasLt.so.12"));
+    let library = venv.site.join("nvidia/cublas/lib/libcublasLt.so.12");
+    fs::remove_file(&library).unwrap();
+    Lib::new("libcublasLt.so.12").defines(&["cublasLtCreate", "cublasLtNew"]).build(&library);
     insta::assert_snapshot!(load(&world).all(&world), @"
     exit 0
     --- stdout

@@ -1,7 +1,8 @@
 //! Plans of users, compiled once for this machine and kept as answers are.
 //!
 //! Takes the bytes of a plan or lock, and who it is handed to; gives the image that was compiled of it, as long as the
-//! libraries of the plan, their directories and the version of its torch are unchanged.
+//! directories of its libraries, its programs and the version of its torch are unchanged. A library that was overwritten in its
+//! place is not seen here: the shim looks at each when it hands it out. A thousand ranks ask one file system.
 
 use super::answer::{Answer, Found};
 use super::files::Known;
@@ -57,7 +58,7 @@ impl PlanCache {
         notes: Vec<String>,
     ) {
         let host = host.anew();
-        for place in libraries(plan).into_iter().chain(plan.programs.iter().map(PathBuf::as_path)) {
+        for place in directories(plan).into_iter().chain(plan.programs.iter().map(PathBuf::as_path)) {
             let _ = host.stat(place);
         }
         for torch in plan.made_for.iter().filter(|made| made.kind == "torch") {
@@ -74,8 +75,11 @@ impl PlanCache {
     }
 }
 
-/// The plan's libraries, and their directories: another file in one changes its time.
-fn libraries(plan: &Plan) -> BTreeSet<&Path> {
-    let own = plan.libraries.iter().filter(|library| plan.is_its_own(library));
-    own.flat_map(|library| [Some(library.path.as_path()), library.path.parent()]).flatten().collect()
+/// The directories of the plan's libraries: another file in one changes its time.
+fn directories(plan: &Plan) -> BTreeSet<&Path> {
+    plan.libraries
+        .iter()
+        .filter(|library| plan.is_its_own(library))
+        .filter_map(|library| library.path.parent())
+        .collect()
 }
