@@ -10,6 +10,7 @@ mod bounded;
 mod disk;
 pub mod escape;
 mod files;
+mod follow;
 mod hints;
 mod map;
 mod maps;
@@ -33,6 +34,7 @@ pub use trust::{Reason, Untrusted, make_trusted, trusted, trusted_in_sandbox, tr
 pub use write::{atomic_write, private_write, private_write_new, within_limit, write_target};
 
 use disk::Disk;
+use follow::Directories;
 use overlay::{Overlay, State};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -65,6 +67,8 @@ pub struct Host {
 #[derive(Debug)]
 struct Inner {
     disk: Disk,
+    /// Shared by all machines of this disk, but those that look anew.
+    directories: Arc<Directories>,
     env: BTreeMap<OsString, OsString>,
     cwd: PathBuf,
     stamps: Mutex<Stamps>,
@@ -85,20 +89,34 @@ impl Host {
     /// A machine whose file system is mounted at `root`.
     #[must_use]
     pub fn new(root: PathBuf, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
-        Self::with_overlay(Disk::Mounted(root), env, cwd, Overlay::default())
+        Self::of(Disk::Mounted(root), env, cwd)
     }
 
     /// A machine whose file system is in memory.
     #[must_use]
     #[doc(hidden)]
     pub fn of_tree(tree: Arc<Tree>, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
-        Self::with_overlay(Disk::Tree(tree), env, cwd, Overlay::default())
+        Self::of(Disk::Tree(tree), env, cwd)
     }
 
-    fn with_overlay(disk: Disk, env: BTreeMap<OsString, OsString>, cwd: PathBuf, overlay: Overlay) -> Self {
+    fn of(disk: Disk, env: BTreeMap<OsString, OsString>, cwd: PathBuf) -> Self {
+        Self::with_overlay((disk, Arc::default()), env, cwd, Overlay::default())
+    }
+
+    fn with_overlay(
+        (disk, directories): (Disk, Arc<Directories>),
+        env: BTreeMap<OsString, OsString>,
+        cwd: PathBuf,
+        overlay: Overlay,
+    ) -> Self {
         let (stamps, keeps, waits) = (Mutex::default(), AtomicBool::new(false), AtomicU32::new(0));
-        let inner = Arc::new(Inner { disk, env, cwd, stamps, overlay, keeps, waits });
+        let inner = Arc::new(Inner { disk, directories, env, cwd, stamps, overlay, keeps, waits });
         Self { inner, since: SystemTime::now(), end: None }
+    }
+
+    /// Its disk, with what is known of it.
+    fn disk(&self) -> (Disk, Arc<Directories>) {
+        (self.inner.disk.clone(), self.inner.directories.clone())
     }
 
     /// The same machine after changes of files, each by its path: nothing is written.
@@ -116,8 +134,8 @@ impl Host {
         for (path, change) in changes {
             overlay.insert(self.key(&path), change);
         }
-        let (disk, env, cwd) = (self.inner.disk.clone(), self.inner.env.clone(), self.inner.cwd.clone());
-        Self { end: self.end, ..Self::with_overlay(disk, env, cwd, overlay) }
+        let (env, cwd) = (self.inner.env.clone(), self.inner.cwd.clone());
+        Self { end: self.end, ..Self::with_overlay(self.disk(), env, cwd, overlay) }
     }
 
     /// The same machine with another value of a variable, or without it.
@@ -128,16 +146,17 @@ impl Host {
             Some(value) => env.insert(name.into(), value.to_owned()),
             None => env.remove(OsStr::new(name)),
         };
-        let (disk, cwd, overlay) = (self.inner.disk.clone(), self.inner.cwd.clone(), self.inner.overlay.clone());
-        Self { end: self.end, ..Self::with_overlay(disk, env, cwd, overlay) }
+        let (cwd, overlay) = (self.inner.cwd.clone(), self.inner.overlay.clone());
+        Self { end: self.end, ..Self::with_overlay(self.disk(), env, cwd, overlay) }
     }
 
-    /// The same machine without recorded queries.
+    /// The same machine without recorded queries: what changed on the disk is seen.
     #[must_use]
     #[doc(hidden)]
     pub fn anew(&self) -> Self {
-        let (disk, env, cwd) = (self.inner.disk.clone(), self.inner.env.clone(), self.inner.cwd.clone());
-        Self { end: self.end, ..Self::with_overlay(disk, env, cwd, self.inner.overlay.clone()) }
+        let (env, cwd, overlay) = (self.inner.env.clone(), self.inner.cwd.clone(), self.inner.overlay.clone());
+        let disk = (self.inner.disk.clone(), Arc::default());
+        Self { end: self.end, ..Self::with_overlay(disk, env, cwd, overlay) }
     }
 
     /// The overlay's key of a path: without symbolic links in its directories.
@@ -251,30 +270,7 @@ impl Host {
 
     /// Follows the symbolic links of `path` inside the root; missing parts are kept.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        let mut done = PathBuf::from("/");
-        let mut todo: Vec<OsString> = reversed_parts(path);
-        let mut links = 0;
-        while let Some(part) = todo.pop() {
-            if part == ".." {
-                done.pop();
-                continue;
-            }
-            let next = done.join(&part);
-            match self.inner.disk.link(&next) {
-                Ok(target) => {
-                    links += 1;
-                    if links > LINK_LIMIT {
-                        return Err(io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error()));
-                    }
-                    if target.is_absolute() {
-                        done = PathBuf::from("/");
-                    }
-                    todo.extend(reversed_parts(&target));
-                }
-                Err(_) => done = next,
-            }
-        }
-        Ok(done)
+        self.inner.directories.resolve(&self.inner.disk, path)
     }
 }
 
