@@ -8,6 +8,7 @@ use crate::driver::{Assumed, AssumedError, Device, gpu_of, newest_branch};
 use crate::machine::Machine;
 use crate::tables::{Severity, Version};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Drivers and GPUs to judge instead of those that are here: each driver with each GPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -118,18 +119,24 @@ impl Matrix {
 /// the newest driver for it; without GPUs, each driver alone. Keeps only remedies that need no trial on a model.
 #[must_use]
 pub fn matrix(machine: &Machine, drivers: &[Assumed], gpus: &[Device]) -> Matrix {
-    let mut cells = Vec::new();
-    for assumed in drivers {
-        cells.extend(row(machine, assumed, gpus));
+    if !drivers.is_empty() {
+        return Matrix { cells: drivers.iter().flat_map(|assumed| row(machine, assumed, gpus)).collect() };
     }
-    if drivers.is_empty() {
-        for gpu in gpus {
-            let newest = newest_branch(gpu).and_then(Assumed::branch);
-            let of_newest = newest.map(|newest| row(machine, &newest, std::slice::from_ref(gpu))).unwrap_or_default();
-            cells.extend(of_newest.into_iter().map(|cell| Cell { driver: None, ..cell }));
+    // The GPUs with one newest driver share its machine.
+    let mut of_newest: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (at, gpu) in gpus.iter().enumerate() {
+        if let Some(branch) = newest_branch(gpu) {
+            of_newest.entry(branch).or_default().push(at);
         }
     }
-    Matrix { cells }
+    let mut cells: BTreeMap<usize, Cell> = BTreeMap::new();
+    for (branch, places) in of_newest {
+        let Some(newest) = Assumed::branch(branch) else { continue };
+        let devices: Vec<Device> = places.iter().filter_map(|&at| gpus.get(at).cloned()).collect();
+        let of_newest = row(machine, &newest, &devices).into_iter().map(|cell| Cell { driver: None, ..cell });
+        cells.extend(places.into_iter().zip(of_newest));
+    }
+    Matrix { cells: cells.into_values().collect() }
 }
 
 fn row(machine: &Machine, assumed: &Assumed, gpus: &[Device]) -> Vec<Cell> {

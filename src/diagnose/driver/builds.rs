@@ -7,8 +7,8 @@ use super::super::tool::PackageSpec;
 use super::super::{Case, Finding, Remedy};
 use crate::driver::rules::{self, Code, Verdict};
 use crate::driver::{Device, compat_serves};
+use crate::inventory::Library;
 use crate::inventory::places::Provenance;
-use crate::inventory::{self, Depth, Library};
 use crate::python::TorchBuild;
 use crate::tables::{self, TorchRow, Version, VersionRange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,8 +241,7 @@ fn on_device(case: &Case<'_>, torch: &TorchBuild, code: &Code, device: &Device, 
 
 /// The contents of the fat binaries in torch's own library, if the table has no row.
 fn code_inside(case: &Case<'_>, torch: &TorchBuild) -> Option<Code> {
-    let object = case.objects.open(&torch.dir.join("lib/libtorch_cuda.so")).ok()?;
-    Code::of_fat_binaries(&inventory::gpu_code(&object, Depth::Quick).ok()?)
+    Code::of_fat_binaries(&case.machine.gpu_code(&torch.dir.join("lib/libtorch_cuda.so"))?)
 }
 
 /// Wheels of `PyPI` target servers; up to R36 a Jetson needs those that NVIDIA builds for it.

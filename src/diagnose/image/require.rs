@@ -98,8 +98,8 @@ pub(super) fn of(machines: &[&Machine]) -> Option<Requirements> {
         .collect();
     // Each with the newest driver for it: later ones leave out old GPUs.
     let code = table(machines, &[], &devices);
-    let has = devices.iter().zip(&code.cells).filter(|(_, cell)| cell.runs != Runs::No);
-    let compute: Vec<Compute> = has.filter_map(|(device, _)| device.compute).collect();
+    let has = code.cells.iter().filter(|cell| cell.runs != Runs::No);
+    let compute: Vec<Compute> = has.filter_map(|cell| cell.gpu.as_ref()?.compute).collect();
     let cuda = rules::cuda_of_driver(driver);
     Some(Requirements {
         nvidia_require_cuda: require_cuda(driver, cuda.as_ref(), compute.iter().min()),

@@ -88,7 +88,7 @@ pub(super) fn judged(image: &Image, contents: &Contents) -> Vec<Target> {
         if !seen.insert((own, prefix)) {
             continue;
         }
-        targets.push(judge(&machine, &program, started));
+        targets.push(judge(machine, &program, started));
     }
     targets
 }
@@ -114,7 +114,7 @@ fn requests(host: &Host, command: Vec<OsString>, contents: &Contents) -> Vec<(Re
     requests
 }
 
-fn judge(machine: &Machine, program: &Path, started: bool) -> Target {
+fn judge(machine: Machine, program: &Path, started: bool) -> Target {
     let assumed = drivers().last().and_then(|newest| Assumed::branch(newest.branch));
     let assumed = assumed.map_or_else(|| machine.bare(), |driver| machine.assuming(&driver, Vec::new()));
     let report = examine(&assumed, None);
@@ -144,5 +144,5 @@ fn judge(machine: &Machine, program: &Path, started: bool) -> Target {
         uses_cuda: torch_needs || set_needs || machine.answer().is_err(),
         says: report.verdict.says.clone(),
     };
-    Target { line, machine: machine.bare(), findings: report.findings }
+    Target { line, machine, findings: report.findings }
 }
