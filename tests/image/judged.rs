@@ -4,7 +4,7 @@ use crate::support::archive::{Image, Tar};
 use crate::support::*;
 
 /// An image of a machine, as an archive in the directory of another.
-fn packed(root: Machine, change: impl FnOnce(Image) -> Image) -> Machine {
+pub(super) fn packed(root: Machine, change: impl FnOnce(Image) -> Image) -> Machine {
     let root = root.glibc();
     let image =
         Image::of([Tar::default().tree(root.root())]).env("PATH=/venv/bin:/usr/bin").command(&["python", "x.py"]);
@@ -43,6 +43,15 @@ fn an_image_without_cuda_is_fine() {
     let process = work.run(["image", "app.tar", "--require"]);
     assert_eq!((process.code, process.out.as_str()), (Some(2), ""));
     assert!(process.err.contains("nothing in the image needs CUDA"), "{}", process.err);
+}
+
+#[test]
+fn an_image_of_a_build_for_the_cpu_is_fine() {
+    let root = Machine::new();
+    root.venv("venv").torch("2.8.0+cpu", None, &[], &[]).dist_info("jax", "0.7.0", "", "");
+    let work = packed(root, |image| image);
+    assert_eq!(ids(&work, &[]), (0, vec![]));
+    assert_eq!(ids(&work, &["--driver", "470", "--gpu", "H100"]), (0, vec![]));
 }
 
 #[test]

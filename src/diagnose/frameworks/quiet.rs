@@ -57,10 +57,16 @@ fn two_onnxruntimes(case: &Case<'_>) -> Option<Finding> {
     Some(found.healed_by([Remedy::command(format!("{removed} onnxruntime onnxruntime-gpu && {line}"))]))
 }
 
+/// Whether a GPU is there to be used. A driver that is assumed says nothing of one: images and environments for the CPU are
+/// judged with it, too.
+fn has_gpu(case: &Case<'_>) -> bool {
+    case.driver.has_gpu() || case.driver.is_loaded() && !case.driver.assumed
+}
+
 /// A torch without CUDA on a machine with a GPU.
 fn torch_without(case: &Case<'_>) -> Option<Finding> {
     let torch = case.torch.filter(|torch| torch.cuda.is_none() && !torch.version.contains("rocm"))?;
-    if !(case.driver.has_gpu() || case.driver.is_loaded()) {
+    if !has_gpu(case) {
         return None;
     }
     let release = torch.version.split('+').next()?;
@@ -88,9 +94,8 @@ fn torch_without(case: &Case<'_>) -> Option<Finding> {
 
 /// JAX without the CUDA plugin on a machine with a GPU.
 fn jax_without(case: &Case<'_>) -> Option<Finding> {
-    let gpu = case.driver.has_gpu() || case.driver.is_loaded();
     let served = case.torch.is_some_and(|torch| torch.cuda.is_some());
-    let jax = case.has_package("jax").filter(|_| gpu && !served)?;
+    let jax = case.has_package("jax").filter(|_| has_gpu(case) && !served)?;
     let plugin = case.installed.iter().find(|package| package.name.starts_with("jax-cuda"));
     if plugin.is_some() {
         return None;
