@@ -326,7 +326,9 @@ fn add_undefined(facts: &Mapping<'_, '_>, missing: &[MissingSymbol], findings: &
             at_call,
         };
         let found = Finding::new(id, cause).at(phase);
-        findings.push(found);
+        // What an older driver lacks, a program may never call.
+        let is_rare = id == "driver-too-old" && phase != Phase::Import;
+        findings.push(if is_rare { found.severity(Severity::Warning) } else { found });
     }
 }
 
@@ -345,6 +347,7 @@ fn undefined_id(needed_by: &Path, provider: Option<&Path>, undefined: &MissingSy
     }
     if let Some(row) = stem {
         return match (row.group, row.stem) {
+            _ if row.is_driver() => "driver-too-old",
             (_, "nvJitLink") => "nvjitlink-older-wins",
             // Parts of one library use symbols that a release does not promise to other consumers.
             (Some("cudnn"), _) if referrer.is_some_and(|referrer| referrer.group == row.group) => {

@@ -9,10 +9,13 @@ mod gpu;
 
 pub(super) use builds::fits;
 
-use super::{Case, Finding, Remedy};
+use super::{Case, Finding, Remedy, checked};
 use crate::driver::{Container, Driver, DriverResponse, End, Node, Proc, Role};
-use crate::tables::Severity;
+use crate::tables::{Group, Severity};
 use std::path::Path;
+
+/// The driver does not have what something needs.
+const TOO_OLD: &str = "driver-too-old";
 
 /// The findings, causes before their effects.
 pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
@@ -39,11 +42,22 @@ pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
     found.extend(passed_through(case));
     found.extend(gpu::findings(case));
     found.extend(builds::findings(case));
+    lacking(case, &mut found);
     found.extend(code::findings(case));
     let explained = found.iter().any(|finding| finding.severity == Severity::Fatal);
     // Without a kernel module, every call of a driver fails.
     found.extend(refused(case).filter(|_| loaded && !explained));
     found
+}
+
+/// What needs functions that the driver does not have: by itself, or because a build needs a newer driver as a whole.
+fn lacking(case: &Case<'_>, found: &mut Vec<Finding>) {
+    let lacking = checked::findings(case, Group::Driver).into_iter().find(|finding| finding.id == TOO_OLD);
+    let Some(lacking) = lacking else { return };
+    match found.iter_mut().find(|finding| finding.id == TOO_OLD) {
+        Some(first) => first.consequences.push(lacking.into()),
+        None => found.push(lacking),
+    }
 }
 
 /// The driver hangs, or ends the process that calls it.

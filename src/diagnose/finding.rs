@@ -46,6 +46,12 @@ pub struct Consequence {
     pub cause: String,
 }
 
+impl From<Finding> for Consequence {
+    fn from(finding: Finding) -> Self {
+        Self { id: finding.id, severity: finding.severity, cause: finding.cause }
+    }
+}
+
 /// One observation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -3,7 +3,7 @@
 //! Takes findings with candidate remedies; applies each change to the model and judges it again. Keeps a line only if
 //! its finding disappears and nothing fatal is new; keeps advice without a modelled change. Runs nothing.
 
-use super::finding::{Consequence, Finding};
+use super::finding::Finding;
 use super::remedy::Remedy;
 use crate::machine::{Change, Machine};
 use crate::tables::Severity;
@@ -98,11 +98,7 @@ pub(super) fn tried(
                 && cause.is_some_and(|trial| trial.lacks(&finding))
         });
         match caused {
-            Some(first) => first.consequences.push(Consequence {
-                id: finding.id,
-                severity: finding.severity,
-                cause: finding.cause,
-            }),
+            Some(first) => first.consequences.push(finding.into()),
             None => kept.push(finding),
         }
     }

@@ -121,6 +121,50 @@ fn assumed_driver_has_its_libraries() {
     assert_eq!(machine.run_rooted(["check", "/opt/libgreen.so", "--driver", "550"]).code, Some(0));
 }
 
+/// What a driver lacks follows from its age, where that is found; by itself it is found, too.
+#[test]
+fn functions_that_an_assumed_driver_lacks() {
+    let tensor_map =
+        |name: &str| Lib::new(name).unversioned().uses("libcuda.so.1", &["cuTensorMapEncodeTiled"]).link("-z,now");
+    let machine = Machine::new().glibc();
+    let compiler = ("lib/libcaffe2_nvrtc.so", tensor_map("libcaffe2_nvrtc.so"));
+    machine.venv("venv").torch("2.8.0+cu128", Some("12.8"), &[], &[compiler]);
+    let (code, report) = json(&machine, &["doctor", "/venv", "--driver", "470"], "doctor.json");
+    let fatal = |report: &Value| -> Vec<String> {
+        let found = report["findings"].as_array().unwrap().iter().filter(|it| it["severity"] == "fatal");
+        found.map(|it| it["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((code, fatal(&report)), (1, vec!["driver-too-old".to_owned()]), "{report:#}");
+    let first = &report["findings"][0];
+    assert_eq!(first["cause"], "torch 2.8.0+cu128 requires driver 525 or newer; assumed: 470");
+    let follows = first["consequences"][0]["cause"].as_str().unwrap();
+    assert!(
+        follows.starts_with("`libcaffe2_nvrtc.so` needs `cuTensorMapEncodeTiled`, which `libcuda.so.1`"),
+        "{follows}"
+    );
+    assert_eq!(json(&machine, &["doctor", "/venv", "--driver", "525"], "doctor.json").0, 0);
+
+    // A torch that runs on the driver, and a package that does not.
+    let machine = Machine::new().glibc();
+    let venv = machine.venv("venv");
+    venv.torch("2.7.1+cu118", Some("11.8"), &[], &[]);
+    venv.wheel("kernels", "1.0", &[("kernels/libkernels.so", tensor_map("libkernels.so"))]);
+    let (code, report) = json(&machine, &["doctor", "/venv", "--driver", "470"], "doctor.json");
+    assert_eq!((code, fatal(&report)), (1, vec!["driver-too-old".to_owned()]), "{report:#}");
+    assert_eq!(report["findings"][0]["remedies"][0]["action"], "install a newer driver", "{report:#}");
+}
+
+/// A driver that is assumed is no sign of a GPU: a torch for the CPU has nothing wrong.
+#[test]
+fn build_for_the_cpu_on_an_assumed_driver() {
+    let machine = Machine::new();
+    machine.venv("venv").torch("2.8.0+cpu", None, &[], &[]);
+    let (code, report) = json(&machine, &["doctor", "/venv", "--driver", "580"], "doctor.json");
+    assert_eq!((code, &report["findings"]), (0, &serde_json::json!([])), "{report:#}");
+    let (code, report) = json(&machine, &["doctor", "/venv", "--driver", "580", "--gpu", "H100"], "doctor.json");
+    assert_eq!((code, report["findings"][0]["id"].as_str()), (1, Some("silent-cpu-fallback")), "{report:#}");
+}
+
 #[test]
 fn assumed_driver_on_resolve() {
     let machine = Machine::new();
