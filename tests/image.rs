@@ -4,6 +4,7 @@ mod forms;
 mod hostile;
 mod judged;
 mod layers;
+mod requirements;
 
 use crate::support::archive::Image;
 use cudashim::internal::image::{Image as Opened, ImageError, Which};
