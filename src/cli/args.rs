@@ -336,7 +336,7 @@ pub(super) struct CheckArgs {
     pub(super) files: Vec<PathBuf>,
 
     /// List the frameworks that are known by name, and those that are installed
-    #[arg(long, conflicts_with_all = ["subjects", "files", "pid", "maps", "plan", "bare", "no_symbols", "all", "strict", "format"])]
+    #[arg(long, conflicts_with_all = ["subjects", "files", "pid", "maps", "plan", "bare", "no_symbols", "all", "strict"])]
     pub(super) list: bool,
 
     /// What this running process has mapped

@@ -18,7 +18,8 @@ use crate::machine::{Checked, Request};
 use crate::plan::{Kept, Plan, PlanError};
 use crate::python::TorchBuild;
 use crate::python::{self, Distribution, distributions, find_on_path};
-use crate::report::{CheckReport, View, check_findings, check_text, known_text, sanitized};
+use crate::report::{CheckReport, InstalledPackage, KnownFramework, KnownReport};
+use crate::report::{View, check_findings, check_text, sanitized};
 use crate::tables::{FrameworkRow, frameworks};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -29,7 +30,7 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
     let machine = context.machine();
     let host = machine.host();
     if args.list {
-        return list(host, args.who.python.as_deref());
+        return list(host, args);
     }
     let depth = if args.no_symbols { Depth::Files } else { Depth::Symbols };
     let plan = args.plan.as_deref().map(|path| plan(host, path, args.who.python.as_deref())).transpose()?;
@@ -56,7 +57,8 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
         return print(context, args, &judgement, &[]);
     }
     let found = subjects.subject(host, loader)?;
-    let subject = match subjects.worst(loader, found, depth)? {
+    let (found, bare) = subjects.worst(loader, found, depth)?;
+    let subject = match found {
         Checked::Subject(subject) => subject,
         Checked::Nothing(why) => {
             output::note(&format!("nothing to check: {why}"));
@@ -72,7 +74,10 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
     if plan.is_some() && args.plan.is_none() {
         output::note("the plan in force is applied; `--bare` checks without it");
     }
-    let judgement = predict(loader, &subject, depth, plan.as_ref());
+    let judgement = match (plan.as_ref(), bare) {
+        (None, Some(bare)) => bare,
+        (plan, _) => predict(loader, &subject, depth, plan),
+    };
     let next = if plan.is_none() { subjects.next(host, loader, &subject, depth, &judgement) } else { Vec::new() };
     if assumptions.is_empty() {
         return print(context, args, &judgement, &next);
@@ -82,16 +87,24 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<ExitCode> {
 }
 
 /// The frameworks that are known by name, each with the packages of it that are installed.
-fn list(host: &Host, python: Option<&Path>) -> Result<ExitCode> {
-    let request = Request { python: python.map(Path::to_owned), ..Request::default() };
+fn list(host: &Host, args: &CheckArgs) -> Result<ExitCode> {
+    if !matches!(args.format, Format::Human | Format::Json) {
+        bail!("cannot list frameworks as findings: choose `--format human` or `json`");
+    }
+    let request = Request { python: args.who.python.clone(), ..Request::default() };
     let sites = request.interpreter(host)?.map(|interpreter| interpreter.paths).unwrap_or_default();
     let installed: Vec<Distribution> = sites.iter().flat_map(|site| distributions(host, site)).collect();
-    let here = |row: &FrameworkRow| {
+    let known = |row: &FrameworkRow| {
         let packages = installed.iter().filter(|package| row.is_package(&package.name));
-        packages.map(|package| format!("{} {}", package.name, package.version)).collect()
+        let here = packages.map(|package| InstalledPackage::new(&package.name, &package.version)).collect();
+        KnownFramework::new(row, here)
     };
-    let known: Vec<(&FrameworkRow, Vec<String>)> = frameworks().iter().map(|row| (row, here(row))).collect();
-    output::laid_out(&known_text(&known, output::width()))?;
+    let report = KnownReport::new(frameworks().iter().map(known).collect());
+    if args.format == Format::Json {
+        output::json(&report)?;
+    } else {
+        output::laid_out(&report.text(output::width()))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -267,43 +280,43 @@ impl Subjects {
     }
 
     /// Of an environment without torch, the framework that fares worst, else its files: what is linked against nothing of
-    /// NVIDIA's may still open it.
-    fn worst(&self, loader: &Loader, found: Checked, depth: Depth) -> Result<Checked> {
+    /// NVIDIA's may still open it. With the judgement without a plan, where one was made.
+    fn worst(&self, loader: &Loader, found: Checked, depth: Depth) -> Result<(Checked, Option<Judgement>)> {
         let is_whole = match &found {
             Checked::Subject(subject) => subject.is_environment(),
             Checked::Nothing(_) => true,
         };
         let host = loader.objects().host();
         let whole = is_whole && self.names.is_empty() && self.files.is_empty() && self.request.command.is_empty();
-        let Some(python) = self.request.interpreter(host)?.filter(|_| whole) else { return Ok(found) };
+        let Some(python) = self.request.interpreter(host)?.filter(|_| whole) else { return Ok((found, None)) };
         if TorchBuild::find(host, &python.paths).is_ok() {
-            return Ok(found);
+            return Ok((found, None));
         }
         let known = frameworks().iter().filter_map(|row| Subject::package(loader, &Consumer::of(row), &python));
         let known: Vec<Subject> = known.filter(|subject| !subject.is_empty()).collect();
         if known.is_empty() {
-            return Ok(found);
+            return Ok((found, None));
         }
         let names: Vec<&str> = known.iter().map(Subject::of).collect();
         output::note(&format!("checks {}; `cudashim check NAME` shows one of them", names.join(", ")));
-        let rank = |subject: &Subject| {
-            let judged = predict(loader, subject, depth, None);
+        let rank = |judged: &Judgement| {
             let absent = judged.not_found.iter().filter(|entry| !entry.optional).count();
             (judged.verdict, absent)
         };
-        let fine = (Verdict::Loads, 0);
         // Of equals the first; an environment whose files load says nothing of what its packages open.
-        let mut worst: Option<(&Subject, (Verdict, usize))> = None;
-        for subject in &known {
-            let rank = rank(subject);
-            if worst.is_none_or(|(_, known)| rank > known) {
-                worst = Some((subject, rank));
+        let mut worst: Option<(Subject, Judgement)> = None;
+        for subject in known {
+            let judged = predict(loader, &subject, depth, None);
+            if worst.as_ref().is_none_or(|(_, known)| rank(&judged) > rank(known)) {
+                worst = Some((subject, judged));
             }
         }
         Ok(match (found, worst) {
-            (Checked::Subject(files), Some((_, rank))) if rank == fine => Checked::Subject(files),
-            (_, Some((subject, _))) => Checked::Subject(Box::new(subject.clone())),
-            (found, None) => found,
+            (Checked::Subject(files), Some((_, judged))) if rank(&judged) == (Verdict::Loads, 0) => {
+                (Checked::Subject(files), None)
+            }
+            (_, Some((subject, judged))) => (Checked::Subject(Box::new(subject)), Some(judged)),
+            (found, None) => (found, None),
         })
     }
 

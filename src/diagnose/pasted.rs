@@ -366,6 +366,12 @@ impl Explanation<'_, '_> {
         } else if let (Some(major), false) = (major.or(self.major()), found) {
             let wheels = super::frameworks::wheels(self.case, &std::iter::once(soname.to_owned()).collect(), major);
             remedies.extend(self.case.install(&wheels, false));
+            if wheels.is_empty() {
+                remedies.push(Remedy::action(format!(
+                    "install a release of the package that needs `{soname}` built for a CUDA that this GPU and driver run, or \
+                     the toolkit of CUDA {major}"
+                )));
+            }
         }
         remedies.extend(lines().filter(|remedy| !run(&remedy)));
         remedies

@@ -28,7 +28,7 @@ pub use inspect::{
     Compatibility, GpuCode, InspectFile, InspectReport, LinkLine, Loading, NeedLine, Symbols, inspect_text,
 };
 pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};
-pub use known::known_text;
+pub use known::{InstalledPackage, KnownFramework, KnownReport};
 pub use layout::{Width, folded, plain_ascii};
 pub use scan::{
     ChangedFile, EvidenceLine, FileLine, FileState, OwnerLine, ReachLine, ScanDiff, ScanEnd, ScanLibrary, ScanLine,

@@ -308,7 +308,10 @@ impl<'i> State<'i> {
                     Some(version) => format!("install `{package}=={version}`"),
                     None => format!("install `{package}{range}`"),
                 },
-                (None, Some((major, _))) => format!("install `{}`", name.row.wheel_names(major.into()).join("` or `")),
+                (None, Some((major, _))) if major >= 11 => {
+                    format!("install `{}`", name.row.wheel_names(major.into()).join("` or `"))
+                }
+                (None, Some((major, _))) => format!("install the toolkit of CUDA {major}"),
                 (None, None) => format!("install `{}` for your CUDA", wheel.replace("{}", "NN")),
             };
             hints.insert(soname.clone(), hint);

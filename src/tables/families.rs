@@ -47,9 +47,13 @@ impl FamilyRow {
     }
 
     /// The pip packages that hold it for a CUDA major: `nvidia-cublas-cu12`, but `nvidia-cublas`
-    /// for 13, while cuDNN, NCCL, cuSPARSELt and NVSHMEM keep the suffix.
+    /// for 13, while cuDNN, NCCL, cuSPARSELt and NVSHMEM keep the suffix. Before 11 there are none: a name made up for
+    /// those is nobody's, or anybody's.
     #[must_use]
     pub fn wheel_names(&self, cuda_major: u64) -> Vec<String> {
+        if cuda_major < FIRST_MAJOR {
+            return Vec::new();
+        }
         let plain = self.owner == "toolkit" && cuda_major >= 13;
         let name = |wheel: &&str| match wheel.split_once(MAJOR) {
             Some((front, rest)) => format!("{front}{cuda_major}{rest}"),
@@ -65,6 +69,9 @@ impl FamilyRow {
         self.wheels.iter().any(|wheel| wheel_fits(wheel, package))
     }
 }
+
+/// The first CUDA major that NVIDIA published as pip packages.
+const FIRST_MAJOR: u64 = 11;
 
 /// The place of the CUDA major in the name of a wheel.
 const MAJOR: &str = "{}";

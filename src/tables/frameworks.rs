@@ -28,6 +28,20 @@ pub enum Search {
 }
 
 impl Search {
+    /// As the table has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bundle => "bundle",
+            Self::RunPath => "run-path",
+            Self::Wheels => "wheels",
+            Self::Pathfinder => "pathfinder",
+            Self::Torch => "torch",
+            Self::Toolkit => "toolkit",
+            Self::Name => "name",
+        }
+    }
+
     /// In words, after `by`.
     #[must_use]
     pub fn says(self) -> &'static str {

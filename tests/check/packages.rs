@@ -103,6 +103,16 @@ fn check_lists_the_frameworks_that_it_knows() {
         let line = seen.out.lines().find(|line| is_it(line)).unwrap_or_else(|| panic!("{}", row.name));
         assert_eq!(line.contains("cupy-cuda12x 14.2.0"), row.name == "cupy", "{line}");
     }
+    let mut command = world.cudashim(["check", "--list"]);
+    let (code, value) = answer(command.env("VIRTUAL_ENV", world.path("venv")), "frameworks.json");
+    let named: Vec<_> = value["frameworks"].as_array().unwrap().iter().map(|row| row["name"].clone()).collect();
+    let table: Vec<_> = cudashim::internal::tables::frameworks().iter().map(|row| row.name).collect();
+    assert_eq!((code, named), (0, table.into_iter().map(Into::into).collect::<Vec<serde_json::Value>>()));
+    let cupy = value["frameworks"].as_array().unwrap().iter().find(|row| row["name"] == "cupy").unwrap();
+    assert_eq!(cupy["installed"], serde_json::json!([{ "name": "cupy-cuda12x", "version": "14.2.0" }]));
+    assert_eq!(cupy["finds"], serde_json::json!(["pathfinder", "toolkit", "name"]));
+    let refused = Process::of(&mut world.cudashim(["check", "--list", "--format", "sarif"]));
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
 }
 
 #[test]
