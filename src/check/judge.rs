@@ -13,7 +13,7 @@ use crate::inventory::torn_id_of;
 use crate::inventory::{symbols_by_provider, unversioned_provider};
 use crate::loader::{FILTER_CIRCLE, Mapped, Missing, Symbols};
 use crate::python::library_files;
-use crate::tables::{Phase, Severity, parse_library_name};
+use crate::tables::{FamilyRow, Phase, Severity, family_of_symbol, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -107,7 +107,18 @@ fn undefined_symbols(facts: &Mapping<'_, '_>, depth: Depth) -> (Vec<MissingSymbo
         let needed = unversioned_provider(&object.object, symbol.symbol.as_bytes()).map(OsString::from);
         needed.or_else(|| interface(facts, symbol.symbol.as_bytes()))
     };
-    let symbols = link.symbols.iter().filter(|symbol| needed(symbol.object)).map(|symbol| {
+    // The driver's functions: which release has one that is bound at its call is in the tables of drivers, and without a
+    // driver all are missing.
+    let lacks_driver = |index: usize| {
+        let needed = facts.mapped(index).map(|mapped| mapped.object.facts.needed.as_slice()).unwrap_or_default();
+        let mut drivers = needed.iter().filter(|name| parse_library_name(name).is_some_and(|it| it.row.is_driver()));
+        drivers.any(|name| facts.map.by_name(name).is_none())
+    };
+    let of_driver = |symbol: &crate::loader::MissingSymbol| {
+        symbol.symbol.to_str().and_then(family_of_symbol).is_some_and(FamilyRow::is_driver)
+            && (symbol.at_call || lacks_driver(symbol.object))
+    };
+    let symbols = link.symbols.iter().filter(|symbol| needed(symbol.object) && !of_driver(symbol)).map(|symbol| {
         let file = symbol.file.clone().or_else(|| unversioned(symbol));
         MissingSymbol {
             symbol: Some(text(&symbol.symbol)),
@@ -358,6 +369,7 @@ fn undefined_id(needed_by: &Path, provider: Option<&Path>, undefined: &MissingSy
             (_, "nccl") => "nccl-older-wins",
             (_, "cublasLt") => "cublaslt-older-wins",
             (_, "cudart" | "cupti") => "cudart-or-cupti-older-wins",
+            _ if row.is_driver() => "driver-too-old",
             _ if own => "library-older-wins",
             _ => "conda-pip-toolkit-mix",
         };
@@ -371,7 +383,13 @@ fn undefined_id(needed_by: &Path, provider: Option<&Path>, undefined: &MissingSy
     if symbol.starts_with("iJIT_") {
         return "mkl-ijit";
     }
-    if symbol.contains("c10") || symbol.contains("torch") || super::finding::shown(needed_by).contains("torch") {
+    // By its place in the environment: a directory above that may have any name.
+    let of_torch = |path: &Path| {
+        let parts = path.iter().rev().take_while(|part| *part != "site-packages" && *part != "dist-packages");
+        parts.into_iter().any(|part| part.as_bytes().windows(5).any(|text| text == b"torch"))
+    };
+    let of_torch = referrer.is_none() && of_torch(&tidy(needed_by));
+    if symbol.contains("c10") || symbol.contains("torch") || of_torch {
         return "ext-torch-abi";
     }
     "undefined-symbol"

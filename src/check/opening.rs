@@ -45,7 +45,7 @@ impl<'p> Opening<'p> {
     }
 
     pub(super) fn path_with(&mut self, map: &mut LinkMap<'_>, path: &Path, flags: Flags) {
-        let instead = self.plan.and_then(|plan| plan.lookup(path.file_name()?.to_str()?));
+        let instead = self.plan.and_then(|plan| plan.instead_at(path));
         let instead = instead.map_or(path, |library| library.path.as_path());
         let caller = self.program;
         self.roots.extend(map.open_with(instead.as_os_str(), caller, flags));

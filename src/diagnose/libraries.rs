@@ -44,7 +44,12 @@ fn weighed(case: &Case<'_>, found: Finding) -> Finding {
     let major = cuda.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
     let family = parse_library_name(&name).map(|name| name.row.family).unwrap_or_default();
     let common = sonames_of(major, family).any(|soname| soname == name);
-    found.severity(if common { Severity::Fatal } else { Severity::Warning })
+    let found = found.severity(if common { Severity::Fatal } else { Severity::Warning });
+    // Where one wheel overwrote another, the set is what is left after that was mended.
+    let mended = copies::overwritten(case).into_iter().flat_map(|written| written.remedies);
+    let steps = mended.filter(|remedy| remedy.change.is_some()).map(|remedy| case.and_run(remedy));
+    let remedies: Vec<Remedy> = found.remedies.iter().cloned().chain(steps).collect();
+    found.healed_by(remedies)
 }
 
 /// The shim cannot hand out the plan of the environment as it was made.

@@ -10,7 +10,7 @@ use crate::check::{JudgedObject, Judgement, Subject};
 use crate::inventory::Library;
 use crate::machine::Change;
 use crate::resolve::Choice;
-use crate::tables::{FamilyRow, Group, LibraryName, Severity, families, finding_row, parse_library_name, tests_of};
+use crate::tables::{FamilyRow, Group, LibraryName, Severity, family_of_symbol, finding_row, parse_library_name, tests_of};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -378,13 +378,9 @@ impl Explanation<'_, '_> {
     }
 }
 
-/// The library that defines a symbol, by its prefix.
+/// The library outside the driver that defines a symbol.
 fn family_of(symbol: &str) -> Option<&'static FamilyRow> {
-    let symbol = symbol.trim_start_matches('_');
-    // The longest prefix decides: cublasLt before cublas; the first stem of a family owns the prefix.
-    let own = families().iter().filter(|row| row.owner != "driver");
-    own.filter(|row| row.prefix.is_some_and(|prefix| symbol.starts_with(prefix)))
-        .max_by_key(|row| (row.prefix.map(str::len), std::cmp::Reverse(row.stem.len())))
+    family_of_symbol(symbol).filter(|row| !row.is_driver())
 }
 
 /// The most possible causes to list when the machine confirms none.

@@ -194,6 +194,13 @@ impl Plan {
         self.library(soname).filter(|library| library.how != How::Keep)
     }
 
+    /// The library that the plan hands out in place of the file at exactly this path.
+    #[must_use]
+    pub fn instead_at(&self, path: &Path) -> Option<&PlanLibrary> {
+        let (_, soname) = self.replaces.iter().find(|(replaced, _)| replaced == path)?;
+        self.lookup(soname)
+    }
+
     /// The library that the plan hands out in place of a file preloaded under this soname.
     #[must_use]
     #[doc(hidden)]

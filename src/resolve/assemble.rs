@@ -11,7 +11,7 @@ use crate::loader::Object;
 use crate::plan::{How, Plan, PlanFor, PlanLibrary};
 use crate::resolve::solve::Solution;
 use crate::tables::parse_library_name;
-use crate::target::{Closure, Requirement};
+use crate::target::{Closure, Kind, Requirement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -280,7 +280,8 @@ impl Assembly<'_> {
         plan.aliases = aliases.into_iter().collect();
     }
 
-    /// Other copies in the consumer's directories, which its code opens by path.
+    /// Other copies in the consumer's directories, which its code opens by path. torch opens all wheels of a name when it
+    /// starts, whatever their major, and what it maps is what its files find.
     fn add_replaces(&self, plan: &mut Plan, requirement: &Requirement, inventory: &Inventory) {
         for library in &inventory.libraries {
             let soname = library.load_name();
@@ -290,7 +291,7 @@ impl Assembly<'_> {
             if library.renamed.is_none()
                 && requirement.sites.contains(&library.place.root)
                 && library.stat.id != object.stat.id
-                && is_of_one_major(library, object, inventory)
+                && (requirement.kind == Kind::Torch || is_of_one_major(library, object, inventory))
             {
                 let paths = library.names.iter().map(|name| library.place.dir.join(name)).chain([library.path.clone()]);
                 plan.replaces.extend(paths.map(|path| (path, choice.soname.clone())));

@@ -116,6 +116,20 @@ pub fn family_of_stem(stem: &str) -> Option<&'static FamilyRow> {
     TABLE.get(at)
 }
 
+/// The library that defines a symbol, by its prefix.
+#[must_use]
+pub fn family_of_symbol(symbol: &str) -> Option<&'static FamilyRow> {
+    let symbol = symbol.trim_start_matches('_');
+    let begins = |row: &&FamilyRow| {
+        let rest = row.prefix.and_then(|prefix| symbol.strip_prefix(prefix));
+        // The driver's own is short: `cuInit`, but not `custatevecCreate`.
+        rest.is_some_and(|rest| row.prefix != Some("cu") || rest.starts_with(|next: char| next.is_ascii_uppercase()))
+    };
+    // The longest prefix decides: cublasLt before cublas; the first stem of a family owns the prefix.
+    let rows = families().iter().filter(begins);
+    rows.max_by_key(|row| (row.prefix.map(str::len), std::cmp::Reverse(row.stem.len())))
+}
+
 /// The rows that must come from one release together.
 pub fn group_members(group: &str) -> impl Iterator<Item = &'static FamilyRow> {
     families().iter().filter(move |row| row.group == Some(group))

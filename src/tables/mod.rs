@@ -46,7 +46,7 @@ pub use drivers::{
     CompatRow, ComputeRow, DriverRow, Modules, compute_capabilities, driver_cuda, driver_floor, drivers, drivers_read,
     forward_compat,
 };
-pub use families::{FamilyRow, cuda_major_of_wheel, families, family_of_stem, group_members};
+pub use families::{FamilyRow, cuda_major_of_wheel, families, family_of_stem, family_of_symbol, group_members};
 pub use findings::{FindingRow, Group, Phase, RemedyRow, Severity, finding_row, finding_rows};
 pub use first_seen::{Bracket, FirstSeenRow, bracket, first_seen};
 pub use frameworks::{FrameworkRow, Search, Without, framework, framework_of_module, frameworks};

@@ -73,8 +73,8 @@ int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = VERSION; return
 const char *nvmlErrorString(int error) { return "an error"; }
 """
 
-# Providers of ONNX Runtime are linked against libcuda.
-MORE_CUDA = "cuTensorMapEncodeTiled cuLaunchKernel cuLaunchKernelEx cuModuleLoadData cuModuleGetFunction".split()
+# Providers of ONNX Runtime and parts of cuDNN are linked against libcuda.
+MORE_CUDA = "cuTensorMapEncodeTiled cuTensorMapEncodeIm2col cuLaunchKernel cuLaunchKernelEx cuModuleLoadData cuModuleGetFunction".split()
 
 # Not in any library below LARGEST, and asked for all the same.
 MORE_NVML = """nvmlInit nvmlInit_v2 nvmlInitWithFlags nvmlShutdown nvmlDeviceGetName nvmlDeviceGetMemoryInfo nvmlDeviceGetUUID
