@@ -49,7 +49,8 @@ pub fn at_start(read: &mut dyn FnMut(u64, usize) -> Option<Vec<u8>>) -> Option<A
         .iter()
         .filter(|section| section.sh_flags & u64::from(SHF_ALLOC) != 0 && section.sh_type != SHT_NOBITS)
         .filter(|section| !is_left_out(name(&names, section.sh_name)));
-    let (mut tables, mut code) = (Ranges::from([0..4096]), Ranges::new());
+    let (mut tables, mut code) = (Ranges::new(), Ranges::new());
+    tables.push(0..4096);
     for section in parts {
         let range = section.sh_offset..section.sh_offset.checked_add(section.sh_size)?;
         let flags = u64::from(SHF_WRITE | SHF_EXECINSTR);
