@@ -66,6 +66,23 @@ fn tf_cannot_dlopen() {
     assert_eq!(without_gpu().environment(|venv| install_tensorflow(venv, None)).ids(), later);
 }
 
+/// A library that needs a function which the driver came without is the driver's finding.
+#[test]
+fn tf_opens_what_an_older_driver_lacks() {
+    let machine = Machine::new().glibc().environment(|venv| {
+        install_tensorflow(venv, Some(WHEELS));
+        install_cudnn(venv, "9.3.0.75");
+        let cudart = cudart(12).uses("libcuda.so.1", &["cuTensorMapEncodeTiled"]).link("-z,now");
+        venv.nvidia("cuda_runtime", "12.5.82", cudart);
+    });
+    let ids = |driver: &str| -> Vec<String> {
+        let (_, report) = answer(&mut machine.rooted(["doctor", "/venv", "--driver", driver]), "doctor.json");
+        report["findings"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids("470"), ["driver-too-old"]);
+    assert_eq!(ids("580"), [""; 0]);
+}
+
 #[test]
 fn xla_built_against_newer() {
     let tensorflow = |cudnn: &'static str| {

@@ -5,7 +5,7 @@
 //! <https://github.com/openxla/xla/blob/main/xla/stream_executor/cuda/cuda_dnn.cc>
 
 use super::packages::{install_and_run, listed, not_found_libraries, wheels};
-use crate::check::{Consumer, Judgement, NotFound, Subject, Verdict, consumers_of};
+use crate::check::{Consumer, Judgement, MissingSymbol, NotFound, Subject, Verdict, consumers_of};
 use crate::diagnose::checked::of_check;
 use crate::diagnose::mend;
 use crate::diagnose::mend::on_library_path;
@@ -16,7 +16,7 @@ use crate::python::{Distribution, requirements};
 use crate::tables::{Severity, Version, VersionRange, cudnn_releases, families, parse_library_name, sonames_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One of the two, as installed.
 struct Framework<'c> {
@@ -129,7 +129,12 @@ fn opens(case: &Case<'_>, framework: &Framework<'_>) -> Option<Finding> {
     let package = framework.package;
     let judged = judged_opens(case, framework)?;
     let not_found = not_found_libraries(&judged.judgement.not_found, |not_found| !not_found.optional);
-    let unbound = judged.judgement.missing.iter().find(|missing| missing.provider.is_some());
+    // What the driver lacks is found with the driver.
+    let of_driver =
+        |provider: &Path| provider.file_name().and_then(parse_library_name).is_some_and(|name| name.row.is_driver());
+    let is_unbound =
+        |missing: &&MissingSymbol| missing.provider.as_deref().is_some_and(|provider| !of_driver(provider));
+    let unbound = judged.judgement.missing.iter().find(is_unbound);
     if not_found.is_empty() && unbound.is_none() {
         return None;
     }
