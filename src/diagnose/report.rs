@@ -53,6 +53,22 @@ pub struct Verdict {
     pub says: String,
 }
 
+impl Verdict {
+    /// The verdict of a target that a table of drivers and GPUs is about, where this one is of its other findings.
+    #[must_use]
+    pub(super) fn tabled(self, target: &str, table: &Matrix) -> Self {
+        let count = |runs| table.cells.iter().filter(|cell| cell.runs == runs).count();
+        let (no, conditions, all) = (count(Runs::No), count(Runs::Conditions), table.cells.len());
+        if all == 0 {
+            return self;
+        }
+        let with = if conditions > 0 { format!(", on {conditions} with conditions") } else { String::new() };
+        let runs = format!("{target}: runs on {} of {all} pairs of driver and GPU{with}", all - no - conditions);
+        let says = if self.fine { runs } else { format!("{runs}; {}", self.says) };
+        Self { fine: self.fine && no == 0, says }
+    }
+}
+
 /// The driver in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -147,15 +163,8 @@ impl Report {
     pub(super) fn tabled(mut self, table: Matrix) -> Self {
         self.findings.retain(|finding| !of_driver(finding));
         let found = verdict(&self.findings, self.torch.as_ref());
-        let count = |runs| table.cells.iter().filter(|cell| cell.runs == runs).count();
-        let (no, conditions, all) = (count(Runs::No), count(Runs::Conditions), table.cells.len());
         let target = self.torch.as_ref().map_or_else(|| "this environment".to_owned(), |_| target(self.torch.as_ref()));
-        let with = if conditions > 0 { format!(", on {conditions} with conditions") } else { String::new() };
-        let runs = format!("{target}: runs on {} of {all} pairs of driver and GPU{with}", all - no - conditions);
-        self.verdict = Verdict {
-            fine: found.fine && no == 0,
-            says: if found.fine { runs } else { format!("{runs}; {}", found.says) },
-        };
+        self.verdict = found.tabled(&target, &table);
         self.driver = DriverLine {
             version: None,
             cuda: None,

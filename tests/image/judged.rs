@@ -165,6 +165,9 @@ fn the_table_of_drivers_decides_the_exit_code() {
     };
     assert_eq!(runs("470"), (1, "no".to_owned()));
     assert_eq!(runs("580").0, 0);
+    let shown = work.run(["image", "app.tar", "--driver", "470", "--driver", "580", "--gpu", "H100"]);
+    let first = "torch 2.5.1+cu124: runs on 1 of 2 pairs of driver and GPU\n";
+    assert!(shown.code == Some(1) && shown.out.starts_with(first), "{}", shown.out);
     let error = work.run(["image", "app.tar", "--driver", "x"]);
     assert_eq!(error.code, Some(2));
 }

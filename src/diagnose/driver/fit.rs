@@ -123,8 +123,9 @@ fn compat(case: &Case<'_>, file: &DriverFile, kernel: &Version) -> Option<Findin
     let tried = case.run().into_iter().chain(off(case, &file.path));
     let remedies = || tried.chain([advice]);
     if rules::compat_fits(file, kernel) == Some(false) {
+        let assumed = if machine.assumed { ", which is assumed," } else { "" };
         let found = case.finding("compat-libcuda-803")?.because(format!(
-            "the compatibility package{brings} comes first, but does not match the kernel module {kernel} (error 803)"
+            "the compatibility package{brings} comes first, but does not match the kernel module {kernel}{assumed} (error 803)"
         ));
         return Some(branches(found, file).healed_by(remedies()));
     }

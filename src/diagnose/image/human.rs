@@ -35,7 +35,11 @@ pub fn image_text(report: &ImageReport, all: bool, explain: bool, columns: usize
         line("python", &format!("{}: {frameworks}: {loads}{started}", target.program.to_path().display()));
     }
     let bytes: u64 = report.libraries.iter().map(|library| library.size).sum();
-    line("contents", &format!("{} NVIDIA libraries, {}", report.libraries.len(), weight(bytes)));
+    let contents = match report.libraries.len() {
+        0 => "no NVIDIA library".to_owned(),
+        count => format!("{}, {}", libraries(count, "NVIDIA "), weight(bytes)),
+    };
+    line("contents", &contents);
     let mut layers: Vec<(usize, &LayerLine)> =
         report.layers.iter().enumerate().filter(|(_, layer)| layer.libraries > 0).collect();
     if !all {
@@ -45,9 +49,9 @@ pub fn image_text(report: &ImageReport, all: bool, explain: bool, columns: usize
     for (number, layer) in layers {
         let command = layer.layer.command.as_deref().map(|command| format!(" by `{command}`")).unwrap_or_default();
         let says = format!(
-            "{}: {} libraries, {} of {}{command}",
+            "{}: {}, {} of {}{command}",
             number + 1,
-            layer.libraries,
+            libraries(layer.libraries, ""),
             weight(layer.bytes),
             weight(layer.layer.size)
         );
@@ -71,6 +75,10 @@ pub fn image_text(report: &ImageReport, all: bool, explain: bool, columns: usize
         text.push_str(&matrix_text(table, explain, columns));
     }
     text
+}
+
+fn libraries(count: usize, whose: &str) -> String {
+    format!("{count} {whose}{}", if count == 1 { "library" } else { "libraries" })
 }
 
 fn about(report: &ImageReport) -> String {

@@ -21,7 +21,7 @@ use crate::host::FileId;
 use crate::image::{Execution, Form, Image, LayerInfo, Platform};
 use crate::loader::Objects;
 use crate::report::{JsonPath, SCHEMA};
-use crate::tables::Severity;
+use crate::tables::{Severity, frameworks};
 use contents::Contents;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -88,8 +88,7 @@ impl ImageReport {
     /// Whether there are facts at most, and every cell of the table is yes or has conditions.
     #[must_use]
     pub fn is_fine(&self) -> bool {
-        let runs = self.table.as_ref().and_then(Matrix::worst);
-        self.verdict.fine && runs != Some(super::Runs::No)
+        self.verdict.fine
     }
 }
 
@@ -133,7 +132,7 @@ pub fn judge_image(image: &Image, asked: &Asked) -> ImageReport {
         platform: image.platform.clone(),
         execution: image.execution.clone(),
         layers,
-        verdict: verdict(&findings, &judged, &contents),
+        verdict: verdict(&findings, &judged, &contents, table.as_ref()),
         targets: judged.into_iter().map(|target| target.line).collect(),
         findings,
         copies: contents.copies(),
@@ -143,10 +142,12 @@ pub fn judge_image(image: &Image, asked: &Asked) -> ImageReport {
     }
 }
 
-fn verdict(findings: &[Finding], judged: &[targets::Target], contents: &Contents) -> Verdict {
+fn verdict(findings: &[Finding], judged: &[targets::Target], contents: &Contents, table: Option<&Matrix>) -> Verdict {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let frameworks: BTreeSet<&str> =
-        judged.iter().flat_map(|target| target.line.frameworks.iter().map(String::as_str)).collect();
+    let shown = judged.iter().flat_map(|target| target.line.frameworks.iter().map(String::as_str));
+    // What imports another framework first is not named beside it.
+    let (first, after): (BTreeSet<&str>, BTreeSet<&str>) = shown.partition(|shown| is_first(shown));
+    let frameworks = if first.is_empty() { after } else { first };
     let what = match frameworks.len() {
         0 if contents.libraries.is_empty() => "the image".to_owned(),
         0 => "the libraries of the image".to_owned(),
@@ -159,5 +160,15 @@ fn verdict(findings: &[Finding], judged: &[targets::Target], contents: &Contents
         (0, many, _) => format!("{what}: works, with {many} warnings"),
         (_, _, first) => format!("{what}: {}", first.map(|first| first.cause.as_str()).unwrap_or_default()),
     };
-    Verdict { fine: count(Severity::Fatal) + count(Severity::Warning) == 0, says }
+    let found = Verdict { fine: count(Severity::Fatal) + count(Severity::Warning) == 0, says };
+    match table {
+        Some(table) => found.tabled(&what, table),
+        None => found,
+    }
+}
+
+/// Whether a framework, given with its version, maps libraries of its own when it is imported.
+fn is_first(shown: &str) -> bool {
+    let package = shown.split(' ').next().unwrap_or_default();
+    frameworks().iter().any(|row| row.is_package(package) && !row.modules.is_empty())
 }

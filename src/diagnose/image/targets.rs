@@ -8,9 +8,9 @@ use crate::diagnose::{Finding, TorchLine, examine};
 use crate::driver::Assumed;
 use crate::host::Host;
 use crate::image::Image;
-use crate::machine::{Machine, Request};
+use crate::machine::{Environment, Machine, Request};
 use crate::report::JsonPath;
-use crate::tables::{Phase, Severity, drivers};
+use crate::tables::{FrameworkRow, Phase, Severity, drivers, frameworks};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -18,26 +18,6 @@ use std::path::{Path, PathBuf};
 
 /// More Pythons than any image that is used has.
 const TARGETS: usize = 24;
-
-/// Packages that are named in a report, where they are installed.
-const FRAMEWORKS: [&str; 16] = [
-    "torch",
-    "tensorflow",
-    "tensorflow-cpu",
-    "jax",
-    "jaxlib",
-    "cupy",
-    "cupy-cuda11x",
-    "cupy-cuda12x",
-    "cupy-cuda13x",
-    "numba-cuda",
-    "onnxruntime-gpu",
-    "tensorrt",
-    "vllm",
-    "paddlepaddle-gpu",
-    "ctranslate2",
-    "bitsandbytes",
-];
 
 /// A target in short.
 #[derive(Debug, Clone, Serialize)]
@@ -114,19 +94,24 @@ fn requests(host: &Host, command: Vec<OsString>, contents: &Contents) -> Vec<(Re
     requests
 }
 
+/// The frameworks of an environment, one package for each, with their versions.
+fn shown(environment: &Environment) -> Vec<String> {
+    let package = |row: &FrameworkRow| {
+        let packages = || environment.installed.iter().filter(|package| row.is_package(&package.name));
+        let own = packages().find(|package| package.name == row.name).or_else(|| packages().next());
+        // Debian's has no metadata.
+        let torch = environment.torch.as_ref().filter(|_| row.name == "torch");
+        own.map(|own| format!("{} {}", own.name, own.version))
+            .or_else(|| torch.map(|torch| format!("{} {}", row.name, torch.version)))
+    };
+    frameworks().iter().filter_map(package).collect()
+}
+
 fn judge(machine: Machine, program: &Path, started: bool) -> Target {
     let assumed = drivers().last().and_then(|newest| Assumed::branch(newest.branch));
     let assumed = assumed.map_or_else(|| machine.bare(), |driver| machine.assuming(&driver, Vec::new()));
     let report = examine(&assumed, None);
-    let installed = &machine.environment().installed;
-    let is_shown = |name: &str| FRAMEWORKS.contains(&name);
-    let mut frameworks: Vec<String> = installed
-        .iter()
-        .filter(|found| is_shown(&found.name))
-        .map(|found| format!("{} {}", found.name, found.version))
-        .collect();
-    frameworks.sort();
-    frameworks.dedup();
+    let frameworks = shown(machine.environment());
     let breaks = |finding: &&Finding| {
         finding.severity == Severity::Fatal && matches!(finding.phase, Phase::Start | Phase::Import)
     };
