@@ -19,6 +19,7 @@ mod inventory;
 mod json;
 mod loader;
 mod lock;
+mod node;
 mod open;
 mod package;
 mod probe;

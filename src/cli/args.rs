@@ -4,6 +4,7 @@ use super::assume::AssumeArgs;
 use super::enable_args::{DisableArgs, EnableArgs};
 use super::format::{self, Format, one_of};
 use super::image_args::ImageArgs;
+use super::node_args::{FleetArgs, NodeArgs};
 pub(super) use super::shared_args::{ChoiceArgs, WhoArgs};
 use super::stage_args::StageArgs;
 use crate::target::Spec;
@@ -76,7 +77,9 @@ impl Cli {
             Command::Inspect(args) if args.probe => Some("libraries of an image cannot be loaded here"),
             Command::Check(args) if args.pid.is_some() => Some("an image has no processes"),
             Command::Image(_) => Some("name the directory as the image"),
-            Command::Man { .. } | Command::Completions { .. } => Some("this command looks at no machine"),
+            Command::Fleet(_) | Command::Man { .. } | Command::Completions { .. } => {
+                Some("this command looks at no machine")
+            }
             _ => None,
         }
     }
@@ -139,6 +142,10 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Compare two libraries, or two saved scans
     Diff(DiffArgs),
+    /// Say whether this node is fit for a job, before the job starts
+    Node(NodeArgs),
+    /// Compare the saved scans of many nodes
+    Fleet(FleetArgs),
     /// Break, explain and heal an import of torch, on tiny libraries
     Demo,
     /// Print the manual page

@@ -1,10 +1,10 @@
 //! `cudashim doctor`.
 
 mod attend;
-mod devices;
 
 use super::args::DoctorArgs;
 use super::context::{Context, kept_file, name_of};
+use super::devices;
 use super::failure::{Context as _, Result, bail};
 use super::format::Format;
 use super::output;
@@ -17,9 +17,13 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The least weight of a message that is explained although its command succeeded: a silent fall-back to the CPU.
 const REPORTED_ON_SUCCESS: u8 = 4;
+
+/// A driver answers in some tenths of a second; one that wakes its devices first in a few seconds.
+const LIMIT: Duration = Duration::from_secs(6);
 
 /// The limit of a driver record: that of a machine with eight devices has some kilobytes.
 const RECORD_LIMIT: u64 = 16 << 20;
@@ -69,7 +73,11 @@ fn examine(context: &Context, args: &DoctorArgs, messages: Option<Vec<Message>>)
     if let Some(driver) = recorded {
         machine = machine.with_driver(driver);
     } else if host.is_live() && !args.no_devices {
-        machine = machine.with_devices(devices::ask(context));
+        let asked = devices::ask(context, LIMIT);
+        for why in &asked.unasked {
+            log::warn!("{why}");
+        }
+        machine = machine.with_devices(asked.devices);
     }
     Ok(diagnose::examine(&machine.answered()?.as_it_is(), messages))
 }

@@ -29,6 +29,8 @@ use Format::{Github, Human, Json, Jsonl, Junit, Markdown, Sarif};
 
 /// Of a report without findings.
 pub(super) const REPORT: &[Format] = &[Human, Json];
+/// Of a report with rows.
+pub(super) const ROWS: &[Format] = &[Human, Json, Jsonl];
 /// Of a report with findings.
 pub(super) const FINDINGS: &[Format] = &[Human, Json, Sarif, Junit, Github];
 /// Of a list of libraries.

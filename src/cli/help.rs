@@ -8,17 +8,31 @@ use clap::CommandFactory;
 use std::fmt::Write as _;
 
 /// The commands, in the order that a newcomer meets them.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Run with the matching libraries", &["run", "enable", "disable", "status", "env", "shim", "stage"]),
     ("Find out what is wrong", &["doctor", "check", "why", "trace", "image"]),
     ("Choose and keep a set", &["resolve", "lock", "verify"]),
     ("Look at libraries", &["scan", "inspect", "diff"]),
+    ("Many nodes", &["node", "fleet"]),
     ("More", &["demo", "man", "completions", "help"]),
 ];
 
 /// Commands that do not work on an image: their help does not list `--root`.
-const HERE: [&str; 12] =
-    ["run", "trace", "env", "shim", "stage", "enable", "disable", "status", "demo", "man", "completions", "image"];
+const HERE: [&str; 13] = [
+    "run",
+    "trace",
+    "env",
+    "shim",
+    "stage",
+    "enable",
+    "disable",
+    "status",
+    "demo",
+    "man",
+    "completions",
+    "image",
+    "fleet",
+];
 
 /// Three examples of each command; the first word is the command's name.
 const EXAMPLES: &[[(&str, &str); 3]] = &[
@@ -111,6 +125,19 @@ const EXAMPLES: &[[(&str, &str); 3]] = &[
         ("diff old/libcudart.so.12 new/libcudart.so.12", "What breaks if the second replaces the first"),
         ("diff before.json after.json", "Two saved scans"),
         ("diff --format json a.so b.so", "For a program"),
+    ],
+    [
+        (
+            "node --plan /opt/app/cudashim.lock --gpus 8",
+            "In a prolog: exit with 1 unless the lock holds and 8 GPUs answer",
+        ),
+        ("node --textfile /var/lib/node_exporter/cudashim.prom", "For Prometheus, too"),
+        ("node --timeout 60 --format json", "For a program, on a node whose driver wakes slowly"),
+    ],
+    [
+        ("fleet scans/*.jsonl", "What differs among the nodes, and since when"),
+        ("fleet --format json scans.jsonl", "For a program"),
+        ("fleet --format jsonl scans/n01.jsonl scans/n02.jsonl", "A row for each library, for a table or DuckDB"),
     ],
     [
         ("demo", "The whole story in a temporary directory"),

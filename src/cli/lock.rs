@@ -9,7 +9,7 @@ use super::output;
 use crate::host::{Hints, Host, atomic_write, tidy};
 use crate::loader::Objects;
 use crate::machine::{Locked, RelocateError, Request, lock as made, relocate};
-use crate::plan::{Here, Kept, Lock, Plan, PlanFor, verify as verified};
+use crate::plan::{Here, Kept, Lock, Plan, PlanFor, Verification, verify as verified};
 use crate::python::{Interpreter, Options, Origin};
 use crate::report::{VerifyReport, verify_text};
 use std::path::{Path, PathBuf};
@@ -55,30 +55,49 @@ fn write(target: &Path, named: &Path, bytes: &[u8]) -> Result<()> {
     atomic_write(target, bytes).with_context(|| format!("cannot write the lock to `{}`", named.display()))
 }
 
-pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
-    let host = context.host();
-    let current = Host::current();
-    let unusable = || format!("cannot use the lock `{}`", args.file.display());
+/// A lock or plan, and what of it holds on this machine.
+pub(super) struct Checked {
+    /// Its file, without symbolic links.
+    file: PathBuf,
+    kept: Kept,
+    here: Here,
+    /// The plan that it is here.
+    pub(super) plan: Plan,
+    pub(super) found: Verification,
+}
+
+/// Compares a lock or plan with this machine.
+///
+/// # Errors
+/// It cannot be read, or what it is for cannot be found.
+pub(super) fn checked(host: &Host, named: &Path, python: Option<&Path>, places: &[PathBuf]) -> Result<Checked> {
+    let unusable = || format!("cannot use the lock `{}`", named.display());
     // Without symbolic links, as `run --plan` passes it to the shim.
-    let file = match current.canonical(&args.file) {
+    let file = match Host::current().canonical(named) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("cannot find the lock `{}`", args.file.display());
+            let message = format!("cannot find the lock `{}`", named.display());
             return Err(Failure::new(message).hint("write one with `cudashim lock -o FILE`"));
         }
         found => found.with_context(unusable)?,
     };
     let kept = Kept::read(&file).with_context(unusable)?;
-    let (prefix, python) = match kept.as_lock() {
-        Some(lock) => environment(host, &file, lock, args.python.as_deref())?,
+    let (prefix, its_python) = match kept.as_lock() {
+        Some(lock) => environment(host, &file, lock, python)?,
         None => (None, None),
     };
-    let plan = at(host, &kept, prefix.as_deref(), python.as_ref())?;
-    let named = python.as_ref().map(|python| python.program.clone()).filter(|_| args.python.is_none());
-    let here = Here { python: args.python.clone().or(named), places: args.places.clone() };
+    let plan = at(host, &kept, prefix.as_deref(), its_python.as_ref())?;
+    let own = its_python.as_ref().map(|python| python.program.clone()).filter(|_| python.is_none());
+    let here = Here { python: python.map(Path::to_owned).or(own), places: places.to_vec() };
     let mut found = verified(host, &file, &plan, &here)?;
-    if let (Some(lock), Some(python)) = (kept.as_lock(), &python) {
+    if let (Some(lock), Some(python)) = (kept.as_lock(), &its_python) {
         found.checks.extend(lock.other_packages(host, python));
     }
+    Ok(Checked { file, kept, here, plan, found })
+}
+
+pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
+    let host = context.host();
+    let Checked { file, kept, here, plan, found } = checked(host, &args.file, args.python.as_deref(), &args.places)?;
     let mut report = VerifyReport::new(&args.file, &plan, &found);
     let mut is_usable = found.holds();
     if args.relocate {

@@ -10,11 +10,13 @@ mod assume;
 mod check;
 mod context;
 mod demo;
+mod devices;
 mod doctor;
 mod enable;
 mod enable_args;
 mod env;
 mod failure;
+mod fleet;
 mod format;
 mod given;
 mod help;
@@ -24,6 +26,8 @@ mod inspect;
 mod lines;
 mod lock;
 mod man;
+mod node;
+mod node_args;
 mod output;
 mod paint;
 mod plan_for;
@@ -126,6 +130,8 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Command::Scan(args) => scan::scan(context, args),
         Command::Inspect(args) => inspect::inspect(context, args),
         Command::Diff(args) => inspect::diff(context, args),
+        Command::Node(args) => node::node(context, args),
+        Command::Fleet(args) => fleet::fleet(args),
         Command::Demo => demo::demo(),
         Command::Man { of } => man::man(of.as_deref()),
         Command::Completions { shell } => {

@@ -153,6 +153,16 @@ pub(super) fn json_line(value: &impl serde::Serialize) -> Result<()> {
     print(escaped(&serde_json::to_string(value)?) + "\n")
 }
 
+/// Values for programs, each on one line.
+pub(super) fn json_lines(values: &[impl serde::Serialize]) -> Result<()> {
+    let mut to = std::io::BufWriter::new(std::io::stdout().lock());
+    for value in values {
+        let line = escaped(&serde_json::to_string(value)?) + "\n";
+        to.write_all(line.as_bytes()).context("cannot write to stdout")?;
+    }
+    to.flush().context("cannot write to stdout")
+}
+
 /// JSON with characters that act on a terminal written as escapes: they occur only in strings.
 fn escaped(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut out, c| {

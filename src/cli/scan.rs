@@ -5,12 +5,13 @@ use super::context::{Context, reason};
 use super::failure::{Failure, Result};
 use super::format::Format;
 use super::{output, probe};
+use crate::driver::version_at_once;
 use crate::host::Host;
 use crate::inventory::Depth;
 use crate::inventory::places::{self, Demand, Mounts, Place, Walk};
 use crate::inventory::scan::{Entry, Survey};
 use crate::loader::Loader;
-use crate::report::{ScanEnd, ScanLibrary, ScanLine, ScanReport, scan_findings, scan_text};
+use crate::report::{HostLine, ScanEnd, ScanLibrary, ScanLine, ScanNode, ScanReport, scan_findings, scan_text};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use std::io::{IsTerminal, Write};
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 /// Directories between two progress lines.
 const STEP: u64 = 2000;
@@ -28,6 +30,11 @@ pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
     let machine = context.machine();
     let (host, objects, loader) = (machine.host(), machine.objects(), machine.loader());
     let stop = stop();
+    let name = host.name();
+    let printed = |line: ScanLine| output::json_line(&HostLine { host: name.as_deref(), line });
+    if args.format == Format::Jsonl {
+        printed(ScanLine::Node(ScanNode::new(SystemTime::now(), version_at_once(loader).as_ref())))?;
+    }
     let places = places_of(host, loader, args, &stop)?;
     let mut survey = Survey::new(objects, places, if args.all { Depth::Full } else { Depth::Quick });
     // After an interrupted walk, the places found are still read and shown; the next Ctrl-C stops that.
@@ -39,7 +46,7 @@ pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
             }
             // With --probe, the line is printed after the answer.
             if args.format == Format::Jsonl && !args.probe {
-                print_line(&entry)?;
+                printed(library(&entry))?;
             }
         }
     }
@@ -56,9 +63,9 @@ pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
         Format::Json => output::json(&ScanReport::new(&scan, stopped))?,
         Format::Jsonl => {
             for entry in scan.entries.iter().filter(|_| args.probe) {
-                print_line(entry)?;
+                printed(library(entry))?;
             }
-            output::json_line(&ScanLine::End(ScanEnd::new(&scan, stopped)))?;
+            printed(ScanLine::End(ScanEnd::new(&scan, stopped)))?;
         }
         other => match other.of_findings() {
             Some(form) => output::findings(&scan_findings(&scan, wrong), form, context.checkout())?,
@@ -69,8 +76,8 @@ pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
 }
 
 /// A file as one line.
-fn print_line(entry: &Entry) -> Result<()> {
-    output::json_line(&ScanLine::Library(Box::new(ScanLibrary::new(entry))))
+fn library(entry: &Entry) -> ScanLine {
+    ScanLine::Library(Box::new(ScanLibrary::new(entry)))
 }
 
 /// The flag that Ctrl-C sets. The second Ctrl-C ends the process at once.

@@ -101,6 +101,22 @@ pub struct TorchLine {
     pub path: JsonPath,
 }
 
+impl DriverLine {
+    pub(super) fn of(driver: &Driver) -> Self {
+        let libcuda = driver.libcuda.as_ref();
+        let compat = driver.found_libcuda().and_then(crate::driver::rules::cuda_of_compat);
+        Self {
+            version: driver.driver_version().map(|version| version.to_string()),
+            cuda: driver.driver_cuda().map(|cuda| cuda.to_string()),
+            module: driver.kernel.flavour,
+            libcuda: libcuda.map(|found| found.path.as_path().into()),
+            rule: libcuda.map(|found| found.rule.clone()),
+            compat: compat.map(|cuda| cuda.to_string()),
+            assumed: driver.assumed,
+        }
+    }
+}
+
 impl Report {
     pub(super) fn new(case: &Case<'_>, findings: Vec<Finding>, messages: Option<Vec<Message>>) -> Self {
         let machine = case.driver;
@@ -112,8 +128,6 @@ impl Report {
                 format!("unknown error text; {}", verdict.says)
             };
         }
-        let libcuda = machine.libcuda.as_ref();
-        let compat = machine.found_libcuda().and_then(crate::driver::rules::cuda_of_compat);
         let torch = torch_line(case);
         let set = match case.answer {
             Ok(answer) if machine.assumed => Some(answer.report().without_driver()),
@@ -125,15 +139,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             verdict,
-            driver: DriverLine {
-                version: machine.driver_version().map(|version| version.to_string()),
-                cuda: machine.driver_cuda().map(|cuda| cuda.to_string()),
-                module: machine.kernel.flavour,
-                libcuda: libcuda.map(|found| found.path.as_path().into()),
-                rule: libcuda.map(|found| found.rule.clone()),
-                compat: compat.map(|cuda| cuda.to_string()),
-                assumed: machine.assumed,
-            },
+            driver: DriverLine::of(machine),
             devices: machine.devices().to_vec(),
             cuda: compatible::line(case, &toolkits),
             toolkits,

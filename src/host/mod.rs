@@ -246,6 +246,15 @@ impl Host {
         &self.inner.env
     }
 
+    /// Its name: the kernel's for the running machine, that of `/etc/hostname` for another root; `None` where there is none.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn name(&self) -> Option<String> {
+        let read = |path: &str| self.read_text(Path::new(path)).ok().map(|text| text.trim().to_owned());
+        let kernel = self.is_live().then(|| read("/proc/sys/kernel/hostname")).flatten();
+        kernel.or_else(|| read("/etc/hostname")).filter(|name| !name.is_empty())
+    }
+
     /// Whether a program runs with another user's rights (`AT_SECURE`): set-user-ID or set-group-ID of another owner.
     /// File capabilities are ignored.
     #[must_use]

@@ -3,6 +3,7 @@
 mod check;
 mod comparison;
 mod findings;
+mod fleet;
 mod forms;
 mod github;
 mod human;
@@ -11,8 +12,10 @@ mod json;
 mod junit;
 mod known;
 mod layout;
+mod metrics;
 mod sarif;
 mod scan;
+mod scan_diff;
 mod stage;
 mod table;
 mod trace;
@@ -22,6 +25,9 @@ mod why;
 pub use check::{CheckReport, View, check_findings, check_text};
 pub use comparison::{Broken, Change, ComparisonReport, Side};
 pub use findings::{FindingLine, FindingList};
+pub use fleet::{
+    Fleet, FleetDifference, FleetGroup, FleetReport, FleetRow, FleetValue, LeftOut, Repeated, fleet_text, node_list,
+};
 pub use forms::{FindingsForm, findings_text};
 pub use human::{acts, explanation_text, resolution_text, sanitized};
 pub use inspect::{
@@ -30,10 +36,12 @@ pub use inspect::{
 pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};
 pub use known::{InstalledPackage, KnownFramework, KnownReport};
 pub use layout::{Width, folded, plain_ascii};
+pub use metrics::Metrics;
+pub(crate) use scan::word;
 pub use scan::{
-    ChangedFile, EvidenceLine, FileLine, FileState, OwnerLine, ReachLine, ScanDiff, ScanEnd, ScanLibrary, ScanLine,
-    ScanReport, scan_findings,
+    EvidenceLine, HostLine, OwnerLine, ReachLine, ScanEnd, ScanLibrary, ScanLine, ScanNode, ScanReport, scan_findings,
 };
+pub use scan_diff::{ChangedFile, FileLine, FileState, ScanDiff};
 pub use stage::{StageReport, StagedCopy};
 pub use table::scan_text;
 pub use trace::{TraceReport, TracedFinding, TracedName, TracedObject, TracedProcess, TracedSymbol};

@@ -98,6 +98,15 @@ pub fn survey(host: &Host, loader: &Loader) -> Vec<Place> {
     places
 }
 
+/// The places of drivers, with their stubs and compatibility packages, and those where ld.so searches for any program.
+#[must_use]
+pub fn searched(host: &Host, loader: &Loader) -> Vec<Place> {
+    let mut places = driver::known(host);
+    places.extend(ldso::library_path(loader));
+    places.extend(ldso::system(host, loader));
+    places
+}
+
 /// Every known place of a machine, for a survey of all copies.
 ///
 /// The order is fixed: kinds that identify the installer come before those that only resolve to a library

@@ -1,7 +1,10 @@
-//! The devices of this machine for `doctor`, queried from its driver in child processes.
+//! The devices of this machine, queried from its driver in child processes.
+//!
+//! Takes a time limit; gives the answers of libcuda and NVML, and why one of them was not queried. Never loads a library
+//! that other users may write to.
 
-use super::super::context::Context;
-use super::super::failure::Result;
+use super::context::Context;
+use super::failure::Result;
 use crate::driver::{Compute, Device, Devices, DriverResponse, End, KernelModule};
 use crate::launch::CudaVersion;
 use crate::launch::probe;
@@ -11,19 +14,24 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-/// A driver answers in some tenths of a second; one that wakes its devices first in a few seconds.
-const LIMIT: Duration = Duration::from_secs(6);
-
 /// Device files of a driver: of the kernel module, of WSL, of a Jetson.
 const NODES: [&str; 4] = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/nvhost-ctrl"];
 
-/// Queries libcuda and NVML as the loader finds them; empty if there is no driver, or if other users may write to what
-/// would be loaded.
-pub(super) fn ask(context: &Context) -> Devices {
+/// The answers of a driver.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// Empty where there is no driver to query.
+    pub(super) devices: Devices,
+    /// Why a library was not queried although it is here.
+    pub(super) unasked: Vec<String>,
+}
+
+/// Queries libcuda and NVML as the loader finds them, each for at most this time.
+pub(super) fn ask(context: &Context, limit: Duration) -> Asked {
     let host = context.host();
     let reached = KernelModule::look(host).loaded || NODES.iter().any(|node| host.stat(Path::new(node)).is_ok());
     if !reached {
-        return Devices::default();
+        return Asked::default();
     }
     let objects = Objects::new(host);
     let loader = Loader::new(&objects);
@@ -31,34 +39,37 @@ pub(super) fn ask(context: &Context) -> Devices {
         let (path, _) = loader.find(OsStr::new(name))?;
         host.canonical(&path).ok()
     };
-    let Some(libcuda) = find("libcuda.so.1") else { return Devices::default() };
+    let Some(libcuda) = find("libcuda.so.1") else { return Asked::default() };
     let nvml = find("libnvidia-ml.so.1");
-    match query(context, &libcuda, nvml.as_deref()) {
-        Ok(result) => Devices {
-            cuda: trusted(&libcuda, &result.cuda.end).then(|| cuda_response(&result.cuda)),
-            nvml: result
-                .nvml
-                .as_ref()
-                .zip(nvml.as_deref())
-                .filter(|(response, path)| trusted(path, &response.end))
-                .map(|(response, _)| nvml_response(response)),
-        },
+    let result = match query(context, &libcuda, nvml.as_deref(), limit) {
+        Ok(result) => result,
         Err(failure) => {
-            log::warn!("cannot ask the driver for its devices: {failure}");
-            Devices::default()
+            let unasked = vec![format!("cannot ask the driver for its devices: {failure}")];
+            return Asked { unasked, ..Asked::default() };
+        }
+    };
+    let mut asked = Asked::default();
+    match untrusted(&libcuda, &result.cuda.end) {
+        None => asked.devices.cuda = Some(cuda_response(&result.cuda)),
+        why => asked.unasked.extend(why),
+    }
+    if let (Some(response), Some(path)) = (&result.nvml, &nvml) {
+        match untrusted(path, &response.end) {
+            None => asked.devices.nvml = Some(nvml_response(response)),
+            why => asked.unasked.extend(why),
         }
     }
+    asked
 }
 
-fn query(context: &Context, libcuda: &Path, nvml: Option<&Path>) -> Result<probe::Devices> {
-    Ok(context.prober()?.limit(LIMIT).devices(libcuda, nvml)?)
+fn query(context: &Context, libcuda: &Path, nvml: Option<&Path>, limit: Duration) -> Result<probe::Devices> {
+    Ok(context.prober()?.limit(limit).devices(libcuda, nvml)?)
 }
 
-/// Whether a library was loaded; if not, a warning gives the reason.
-fn trusted(library: &Path, end: &probe::End) -> bool {
-    let probe::End::Untrusted(why) = end else { return true };
-    log::warn!("cannot ask `{}` for its devices: {why}", library.display());
-    false
+/// Why a library was not loaded, if others may write to it.
+fn untrusted(library: &Path, end: &probe::End) -> Option<String> {
+    let probe::End::Untrusted(why) = end else { return None };
+    Some(format!("cannot ask `{}` for its devices: {why}", library.display()))
 }
 
 fn cuda_response(cuda: &probe::Cuda) -> DriverResponse {

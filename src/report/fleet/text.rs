@@ -1,0 +1,158 @@
+//! The comparison for people: how many nodes are alike, then a line for each difference.
+
+use super::differences::{directories, directory};
+use super::{FleetDifference, FleetReport, FleetValue, node_list};
+use crate::host::escape;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// The report for people.
+#[must_use]
+pub fn fleet_text(report: &FleetReport) -> String {
+    let mut text = format!("{}\n", verdict(report));
+    let mut left: &[FleetDifference] = &report.differences;
+    while let Some(first) = left.first() {
+        // Libraries of one directory that differ alike, as those of a driver, are one line.
+        let alike = left.iter().take_while(|other| is_alike(first, other)).collect::<Vec<_>>();
+        left = left.get(alike.len()..).unwrap_or_default();
+        let _ = writeln!(text, "{}", line(report, &alike));
+    }
+    text
+}
+
+fn verdict(report: &FleetReport) -> String {
+    let nodes = if report.nodes == 1 { "node" } else { "nodes" };
+    let when = match (&report.from, &report.to) {
+        (Some(from), Some(to)) if from == to => format!(" (scanned {from})"),
+        (Some(from), Some(to)) => format!(" (scanned {from} to {to})"),
+        _ => String::new(),
+    };
+    match &*report.groups {
+        [one] => format!("{} {nodes} alike: {}{when}", report.nodes, one.nodes),
+        [most, ..] => format!(
+            "{} {nodes} in {} groups{when}; {} alike: {}",
+            report.nodes,
+            report.groups.len(),
+            most.hosts.len(),
+            most.nodes
+        ),
+        [] => "no nodes".to_owned(),
+    }
+}
+
+fn is_alike(one: &FleetDifference, other: &FleetDifference) -> bool {
+    let release = |value: &Option<FleetValue>| value.as_ref().map(|value| value.version.clone());
+    let place = |it: &FleetDifference| it.path.as_deref().map(|path| directory(path).to_owned());
+    one == other
+        || one.hosts == other.hosts
+            && one.kind == other.kind
+            && one.usual_count == other.usual_count
+            && place(one) == place(other)
+            && release(&one.has) == release(&other.has)
+            && release(&one.usual) == release(&other.usual)
+            && !matches!(one.kind, "damaged" | "build" | "problems")
+}
+
+fn line(report: &FleetReport, alike: &[&FleetDifference]) -> String {
+    let Some(first) = alike.first() else { return String::new() };
+    let names: BTreeSet<&str> = alike.iter().map(|it| it.name.as_str()).collect();
+    let name = match names.len() {
+        1 => harmless(&first.name),
+        count => format!("{} and {} more", harmless(&first.name), count - 1),
+    };
+    let others = report.nodes.saturating_sub(first.hosts.len());
+    let whom = if first.usual_count == others { "the other" } else { "most," };
+    let mut text = format!(
+        "{}: {name} {}, {whom} {}: {}",
+        first.nodes,
+        said(first.has.as_ref(), first.usual.as_ref()),
+        first.usual_count,
+        said(first.usual.as_ref(), first.has.as_ref())
+    );
+    let dirs = directories(alike);
+    if let Some(dir) = dirs.first() {
+        let _ = write!(text, "; in {}", harmless(dir));
+    }
+    let since = alike.iter().filter_map(|it| it.since.as_deref()).min();
+    let until = alike.iter().filter_map(|it| it.until.as_deref()).max();
+    match (since, until, &first.seen_from) {
+        (Some(since), Some(until), _) if since == until => {
+            let _ = write!(text, ", since {since}");
+        }
+        (Some(since), Some(until), _) => {
+            let _ = write!(text, ", since {since} to {until}");
+        }
+        (_, _, Some(seen)) => {
+            let _ = write!(text, ", seen {seen}");
+        }
+        _ => {}
+    }
+    text
+}
+
+/// What is at a path, with what tells it from the other.
+fn said(value: Option<&FleetValue>, other: Option<&FleetValue>) -> String {
+    let Some(value) = value else { return "missing".to_owned() };
+    if let Some(why) = value.unusable.as_ref().filter(|why| other.and_then(|it| it.unusable.as_ref()) != Some(*why)) {
+        return match value.size {
+            Some(0) => "of 0 bytes".to_owned(),
+            _ => format!("not loadable ({})", harmless(why)),
+        };
+    }
+    let version = value.version.as_deref().map_or_else(|| "of an unknown release".to_owned(), harmless);
+    let Some(other) = other.filter(|other| other.version == value.version && value.size.is_some()) else {
+        return version;
+    };
+    let id = |value: &FleetValue| value.build_id.as_deref().map_or("none", |id| id.get(..8).unwrap_or(id)).to_owned();
+    if other.size != value.size {
+        return format!("{version} of {} bytes", value.size.unwrap_or_default());
+    }
+    if id(other) != id(value) {
+        return format!("{version} of build {}", id(value));
+    }
+    if other.problems != value.problems {
+        let problems = if value.problems.is_empty() { "no problem".to_owned() } else { value.problems.join(", ") };
+        return format!("{version} with {}", harmless(&problems));
+    }
+    format!("{version} of another owner or content")
+}
+
+/// On one line.
+fn harmless(text: &str) -> String {
+    escape::bytes(text.as_bytes())
+}
+
+impl FleetReport {
+    /// What a reader must know of the input, in a line each.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.left_out.iter().map(ToString::to_string).collect();
+        notes.extend(self.repeated.iter().map(|it| {
+            let scans = if it.others == 1 { "another scan is" } else { "other scans are" };
+            format!(
+                "{} is scanned more than once: the scan of {} counts, {scans} left out",
+                node_list([&*it.host]),
+                it.at
+            )
+        }));
+        if !self.clocks.is_empty() {
+            let nodes = node_list(self.clocks.iter().map(String::as_str));
+            notes
+                .push(format!("{nodes}: a file is newer than the scan: clocks differ, and no time of a file is shown"));
+        }
+        notes
+    }
+}
+
+impl std::fmt::Display for super::LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", harmless(&self.source))?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        match &self.host {
+            Some(host) => write!(f, ": the scan of {} is left out: {}", node_list([&**host]), harmless(&self.why)),
+            None => write!(f, ": left out: {}", harmless(&self.why)),
+        }
+    }
+}
