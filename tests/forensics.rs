@@ -123,6 +123,8 @@ fn scan_jsonl_has_a_line_per_library_and_a_summary() {
     for line in &lines {
         assert_eq!(wrong(&line_schema, line), [""; 0]);
     }
+    let (node, lines) = lines.split_first().unwrap();
+    assert_eq!((node["type"].as_str(), node["schema"].as_u64()), (Some("node"), Some(1)));
     let (end, libraries) = lines.split_last().unwrap();
     assert_eq!((end["type"].as_str(), end["count"].as_u64()), (Some("end"), Some(libraries.len() as u64)));
     // The same in the same order as in one piece.
@@ -222,8 +224,11 @@ fn scan_streams_and_ends_on_ctrl_c() {
         .unwrap();
     let mut reader = BufReader::with_capacity(4096, child.stdout.take().unwrap());
     let mut first = String::new();
-    reader.read_line(&mut first).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&first).unwrap()["type"], "library");
+    for kind in ["node", "library"] {
+        first.clear();
+        reader.read_line(&mut first).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&first).unwrap()["type"], kind);
+    }
     assert!(child.try_wait().unwrap().is_none(), "all was read before the first line was");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();

@@ -10,6 +10,7 @@ mod doors;
 mod elf;
 mod enable;
 mod features;
+mod fleet;
 mod forensics;
 mod formats;
 mod fuzz;

@@ -92,8 +92,12 @@ fn empty_cut_and_foreign_libraries_of_the_driver_are_found() {
         assert!(!report.ok && !broken.ok, "{report:#?}");
         assert!(broken.says.starts_with(&format!("`/{SYSTEM}/libnvidia-ml.so")), "{}", broken.says);
     }
-    // The 32-bit driver of a distribution stands beside it.
-    assert!(judged(&whole, h100s(1), 1).ok);
+    // The 32-bit driver, as a distribution installs it: EI_CLASS is 1, e_machine that of the 386.
+    let mut small = bytes;
+    (small[4], small[18]) = (1, 3);
+    whole.write("usr/lib32/libnvidia-ml.so.1", small);
+    let report = judged(&whole, h100s(1), 1);
+    assert!(report.ok, "{report:#?}");
 }
 
 #[test]

@@ -11,14 +11,17 @@ pub use metrics::node_metrics;
 use super::report::DriverLine;
 use super::{Case, Finding, Remedy, driver};
 use crate::driver::{Device, Devices, Driver};
+use crate::elf::{Class, Kind};
 use crate::host::Host;
 use crate::inventory::places;
 use crate::inventory::{Inventory, problems};
+use crate::loader::ObjectError;
 use crate::machine::{Machine, Request, RequestError};
 use crate::plan::{Plan, State};
 use crate::report::{JsonPath, SCHEMA, VerifyReport};
 use crate::tables::{Severity, parse_library_name};
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// Problems of a file that no process can load.
 const BROKEN: [&str; 3] = ["truncated-or-foreign-elf", "unreadable", "wrong-class"];
@@ -232,12 +235,12 @@ fn of_plan(case: &Case<'_>, plan: Option<&Result<NodePlan, String>>) -> Vec<Find
 /// Libraries of the driver and of the plan that no process can load; without a plan, those that any program finds.
 fn of_files(case: &Case<'_>, plan: Option<&Result<NodePlan, String>>) -> Vec<Finding> {
     let is_driver =
-        |path: &std::path::Path| path.file_name().and_then(parse_library_name).is_some_and(|name| name.row.is_driver());
-    let broken = case
-        .problems
-        .iter()
-        .filter(|problem| BROKEN.contains(&problem.id) && (plan.is_none() || is_driver(&problem.path)));
-    let mut seen: Vec<(&'static str, std::path::PathBuf, String)> =
+        |path: &Path| path.file_name().and_then(parse_library_name).is_some_and(|name| name.row.is_driver());
+    let broken = case.inventory.problems.iter().filter(|problem| {
+        let counts = plan.is_none() || is_driver(&problem.path);
+        BROKEN.contains(&problem.id) && counts && !is_of_32_bits(case, &problem.path)
+    });
+    let mut seen: Vec<(&'static str, PathBuf, String)> =
         broken.map(|problem| (problem.id, problem.path.clone(), problem.says.clone())).collect();
     // A file that `verify` finds unchanged by its stat may have lost its content.
     let held = |plan: &NodePlan, soname: &str| {
@@ -257,6 +260,12 @@ fn of_files(case: &Case<'_>, plan: Option<&Result<NodePlan, String>>) -> Vec<Fin
         Some(found.because(format!("`{}`: {says}", path.display())).seen_at("file", &path, says))
     });
     found.collect()
+}
+
+/// Whether a file is a library of the 32-bit driver, which distributions install beside the other, and ld.so skips.
+fn is_of_32_bits(case: &Case<'_>, path: &Path) -> bool {
+    let Err(ObjectError::Elf(error)) = case.objects.open(path) else { return false };
+    matches!(error.kind, Kind::Foreign(ident) if ident.class == Class::Elf32)
 }
 
 /// Fewer GPUs answer than must, or a library of the driver was not queried.

@@ -99,6 +99,10 @@ fn said(value: Option<&FleetValue>, other: Option<&FleetValue>) -> String {
             _ => format!("not loadable ({})", harmless(why)),
         };
     }
+    // Of a path without a file only its problems are known.
+    if value.version.is_none() && value.size.is_none() {
+        return harmless(&format!("with {}", value.problems.join(", ")));
+    }
     let version = value.version.as_deref().map_or_else(|| "of an unknown release".to_owned(), harmless);
     let Some(other) = other.filter(|other| other.version == value.version && value.size.is_some()) else {
         return version;
