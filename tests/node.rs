@@ -197,3 +197,20 @@ fn measurements_that_cannot_be_written_are_an_error() {
     assert_eq!((failed.code, failed.out.as_str()), (Some(2), "ok: no driver; no GPU\n"));
     assert!(failed.err.contains("cannot write the measurements to `/no/such/node.prom`"), "{}", failed.err);
 }
+
+/// The whole way: libcuda never returns, and what queried it is killed.
+#[test]
+#[ignore = "needs user namespaces"]
+fn a_driver_that_hangs_is_killed_at_the_limit() {
+    let machine = Machine::new();
+    let hangs = "#include <unistd.h>\nint cuInit(unsigned f) { for (;;) pause(); }\nint cuDriverGetVersion(int *v) { *v = 12040; return 0; }";
+    machine.library("driver/libcuda.so.1", hangs, &[]);
+    machine.library("driver/libnvidia-ml.so.1", "int nvmlInit_v2(void) { return 0; }", &[]);
+    let mut node = machine.cudashim(["node", "--timeout", "1", "--gpus", "1"]);
+    node.env("LD_LIBRARY_PATH", machine.path("driver"));
+    // A /dev with the files of a driver, for this process and its children.
+    let devices = "mount -t tmpfs none /dev && for name in null nvidiactl nvidia0 nvidia-uvm; do : >/dev/$name; done";
+    let seen = Process::of(&mut in_namespaces(&["-rm"], devices, &node));
+    assert_eq!(seen.code, Some(1), "{}", seen.err);
+    assert!(seen.out.starts_with("fail: the driver does not answer: libcuda does not answer; "), "{}", seen.out);
+}
