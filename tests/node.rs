@@ -132,6 +132,9 @@ fn a_lock_that_does_not_hold_is_a_reason() {
     fs::remove_file(world.path(CUBLAS)).unwrap();
     let found = world.run(["node", "--plan", "cudashim.lock"]);
     assert!(found.out.ends_with("is gone\n"), "{}", found.out);
+    fs::remove_file(world.path(CUBLAS).with_file_name("libcublasLt.so.12")).unwrap();
+    let found = world.run(["node", "--plan", "cudashim.lock"]);
+    assert!(found.out.ends_with("is gone, and 1 more change\n"), "{}", found.out);
 }
 
 /// A file system that lost the content of a file keeps its inode, its size and its times.

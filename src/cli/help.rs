@@ -165,7 +165,10 @@ const FIRST: [(&str, &str); 3] = [
 
 const EXITS: [(&str, &str); 6] = [
     ("0", "Done; nothing is wrong."),
-    ("1", "The answer is no: something is wrong, no set fits, the lock is out of date, files differ."),
+    (
+        "1",
+        "The answer is no: something is wrong, no set fits, the lock is out of date, files differ, a node is not fit.",
+    ),
     ("2", "The command could not do its work, or was not understood."),
     ("125", "From run, trace and doctor -- CMD: cudashim failed, or refused to start CMD."),
     ("126, 127", "From the same: CMD cannot be executed, or was not found. Otherwise they exit as CMD does."),

@@ -216,20 +216,22 @@ fn of_plan(case: &Case<'_>, plan: Option<&Result<NodePlan, String>>) -> Vec<Find
         }
         Some(Ok(plan)) => &plan.report,
     };
-    let file = report.lock.to_path();
-    let changed = report.checks.iter().filter(|check| check.state == State::Drifted);
-    let found = changed.filter_map(|check| {
-        let cause = format!("`{}` does not hold: {}: {}", file.display(), check.name, check.says);
-        let found = case
-            .finding("plan-drifted")?
-            .because(cause)
-            .healed_by([Remedy::action("bring the node to the state of the lock, or write a new lock")]);
-        Some(match &check.path {
+    let changed: Vec<_> = report.checks.iter().filter(|check| check.state == State::Drifted).collect();
+    let Some(first) = changed.first() else { return Vec::new() };
+    let more = match changed.len() {
+        1 => String::new(),
+        2 => ", and 1 more change".to_owned(),
+        count => format!(", and {} more changes", count - 1),
+    };
+    let cause = format!("`{}` does not hold: {}: {}{more}", report.lock.to_path().display(), first.name, first.says);
+    let found = case.finding("plan-drifted").map(|found| {
+        let found = changed.iter().fold(found.because(cause), |found, check| match &check.path {
             Some(path) => found.seen_at("file", &path.to_path(), check.says.clone()),
-            None => found,
-        })
+            None => found.seen("rule", format!("{}: {}", check.name, check.says)),
+        });
+        found.healed_by([Remedy::action("bring the node to the state of the lock, or write a new lock")])
     });
-    found.collect()
+    found.into_iter().collect()
 }
 
 /// Libraries of the driver and of the plan that no process can load; without a plan, those that any program finds.

@@ -104,7 +104,9 @@ fn said(value: Option<&FleetValue>, other: Option<&FleetValue>) -> String {
         return harmless(&format!("with {}", value.problems.join(", ")));
     }
     let version = value.version.as_deref().map_or_else(|| "of an unknown release".to_owned(), harmless);
-    let Some(other) = other.filter(|other| other.version == value.version && value.size.is_some()) else {
+    let Some(other) =
+        other.filter(|other| other.version == value.version && other.unusable.is_none() && value.size.is_some())
+    else {
         return version;
     };
     let id = |value: &FleetValue| value.build_id.as_deref().map_or("none", |id| id.get(..8).unwrap_or(id)).to_owned();
