@@ -212,11 +212,8 @@ fn of_two_scans_of_a_node_the_later_counts() {
     for text in [later.clone() + &earlier, earlier + &later] {
         let report = read(&(same(&template, "n2") + &text));
         assert_eq!(report.groups.len(), 1, "{report:#?}");
-        let notes = report.notes();
-        assert_eq!(
-            notes,
-            ["n1 is scanned more than once: the scan of 2099-12-01T00:00:00Z counts, another scan is left out"]
-        );
+        assert_eq!(report.notes(), ["n1: scanned more than once; the latest scan counts"]);
+        assert_eq!((report.repeated[0].at.as_str(), report.repeated[0].others), ("2099-12-01T00:00:00Z", 1));
         assert!(report.is_fine());
     }
 }
@@ -256,30 +253,30 @@ fn scans_that_are_not_whole_are_left_out_and_named() {
     for (bad, says) in [
         (
             node(&template, "n2", |lines| lines[0]["schema"] = 2.into()),
-            vec!["scans.jsonl, line LINE: the scan of n2 is left out: it has format 2; this cudashim reads 1".to_owned()],
+            vec!["scans.jsonl, line LINE: the scan of n2 is left out: format 2; this cudashim reads 1".to_owned()],
         ),
-        (without_end, vec!["scans.jsonl: the scan of n2 is left out: its last line is missing".into()]),
+        (without_end, vec!["scans.jsonl: the scan of n2 is left out: the last line is missing".into()]),
         (
             cut_line.to_owned(),
             vec![
                 "scans.jsonl, line LAST: left out: not a line of `scan --format jsonl`: ".into(),
-                "scans.jsonl: the scan of n2 is left out: its last line is missing".into(),
+                "scans.jsonl: the scan of n2 is left out: the last line is missing".into(),
             ],
         ),
         (
             lost_line.collect(),
             vec![format!(
-                "scans.jsonl, line LAST: the scan of n2 is left out: it has {} of {count} libraries: lines are missing",
+                "scans.jsonl, line LAST: the scan of n2 is left out: {} of {count} libraries: lines are missing",
                 count - 1
             )],
         ),
         (
             node(&template, "n2", |lines| lines.last_mut().unwrap()["stopped"] = true.into()),
-            vec!["scans.jsonl, line LAST: the scan of n2 is left out: it was interrupted".into()],
+            vec!["scans.jsonl, line LAST: the scan of n2 is left out: interrupted".into()],
         ),
         (
             node(&template, "n2", |lines| lines[0]["at"] = "yesterday".into()),
-            vec!["scans.jsonl, line LINE: the scan of n2 is left out: its time `yesterday` is none".into()],
+            vec!["scans.jsonl, line LINE: the scan of n2 is left out: time `yesterday` is none".into()],
         ),
         (
             node(&template, "n2", |lines| drop(lines.remove(0))),
@@ -313,6 +310,15 @@ fn scans_that_are_not_whole_are_left_out_and_named() {
         let nothing = fleet(bad.as_bytes(), &[]);
         assert_eq!((nothing.code, nothing.out.as_str()), (Some(2), ""), "{}", nothing.err);
     }
+}
+
+#[test]
+fn a_reason_that_many_scans_share_is_said_once() {
+    let template = template();
+    let newer = |host: &str| node(&template, host, |lines| lines[0]["schema"] = 2.into());
+    let report = read(&(same(&template, "n4") + &newer("n1") + &newer("n2") + &newer("n3")));
+    assert_eq!(report.notes(), ["the scans of n[1-3] are left out: format 2; this cudashim reads 1"]);
+    assert_eq!(report.left_out.len(), 3);
 }
 
 #[test]

@@ -9,7 +9,7 @@ const CUBLAS: &str = "venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcub
 
 /// What the gate says of a machine whose driver gives these answers.
 fn judged(machine: &Machine, devices: Devices, gpus: usize) -> NodeReport {
-    judge_node(&machine.host(), NodeAsked { devices, gpus, ..NodeAsked::default() })
+    judge_node(&machine.host(), &NodeAsked { devices, gpus, ..NodeAsked::default() })
 }
 
 fn h100s(count: usize) -> Devices {
@@ -72,7 +72,7 @@ fn a_driver_that_hangs_is_not_fit() {
 fn a_driver_that_was_not_asked_is_not_fit() {
     let unasked = vec!["cannot ask `/x/libcuda.so.1` for its devices: others may write to it".to_owned()];
     let asked = NodeAsked { devices: h100s(1), unasked, ..NodeAsked::default() };
-    let report = judge_node(&with_driver("550.54.15").host(), asked);
+    let report = judge_node(&with_driver("550.54.15").host(), &asked);
     assert_eq!(report.line(), "fail: cannot ask `/x/libcuda.so.1` for its devices: others may write to it");
 }
 
@@ -114,12 +114,22 @@ fn a_lock_that_holds_is_fit() {
     let (world, _venv) = locked();
     let fit = world.run(["node", "--plan", "cudashim.lock"]);
     assert!(fit.ok().starts_with("ok: `cudashim.lock` holds: 2 libraries for torch 2.5.1+cu124; "), "{}", fit.out);
-    // A library of another environment is none of it.
-    let broken = format!("{SYSTEM}/libnccl.so.2");
-    world.write(&broken, "");
-    assert_eq!(world.run(["node", "--plan", "cudashim.lock"]).code, Some(0));
     let (code, report) = answer(&mut world.cudashim(["node", "--plan", "cudashim.lock"]), "node.json");
     assert_eq!((code, report["checks"][0]["check"].as_str()), (0, Some("plan")));
+}
+
+#[test]
+fn with_a_plan_other_libraries_are_none_of_it() {
+    let (world, _venv) = torch_machine();
+    let lock = utf8(&world.path("app.lock")).to_owned();
+    assert_eq!(world.run_rooted(["lock", "--python", "/venv", "-o", &lock]).code, Some(0));
+    world.write(&format!("{SYSTEM}/libnccl.so.2"), "");
+    assert_eq!(world.run_rooted(["node"]).code, Some(1));
+    let found = world.run_rooted(["node", "--plan", &lock, "--python", "/venv"]);
+    assert_eq!(found.code, Some(0), "{}{}", found.out, found.err);
+    // A library of the driver is.
+    world.write(&format!("{SYSTEM}/libnvidia-ml.so.1"), "");
+    assert_eq!(world.run_rooted(["node", "--plan", &lock, "--python", "/venv"]).code, Some(1));
 }
 
 #[test]

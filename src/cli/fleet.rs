@@ -5,7 +5,7 @@ use super::failure::{Failure, Result};
 use super::format::Format;
 use super::node_args::FleetArgs;
 use super::output;
-use crate::report::{Fleet, fleet_text, sanitized};
+use crate::report::{Fleet, fleet_text, left_out_notes, sanitized};
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
@@ -28,8 +28,8 @@ pub(super) fn fleet(args: &FleetArgs) -> Result<ExitCode> {
         read.map_err(|error| Failure::new(format!("cannot read `{}`: {}", file.display(), reason(&error))))?;
     }
     if fleet.is_empty() {
-        for left_out in fleet.left_out() {
-            output::note(&left_out.to_string());
+        for note in left_out_notes(fleet.left_out()) {
+            output::note(&note);
         }
         return Err(Failure::new("cannot compare nodes: no whole scan was read")
             .hint("save one on each node with `cudashim scan --format jsonl`"));

@@ -22,7 +22,8 @@ pub(super) fn node(context: &Context, args: &NodeArgs) -> Result<ExitCode> {
     // A lock that cannot be used is a reason against the node: a gate that fails otherwise may let a job pass.
     let plan =
         args.plan.as_deref().map(|file| plan(context, file, args.python.as_deref()).map_err(|it| it.to_string()));
-    let report = judge_node(host, NodeAsked { plan, devices: asked.devices, unasked: asked.unasked, gpus: args.gpus });
+    let asked = NodeAsked { plan, devices: asked.devices, unasked: asked.unasked, gpus: args.gpus };
+    let report = judge_node(host, &asked);
     if args.format == Format::Json {
         output::json(&report)?;
     } else {

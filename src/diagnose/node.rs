@@ -93,7 +93,7 @@ pub struct NodeCheck {
 
 /// Judges a node.
 #[must_use]
-pub fn judge_node(host: &Host, asked: NodeAsked) -> NodeReport {
+pub fn judge_node(host: &Host, asked: &NodeAsked) -> NodeReport {
     // With a plan in force, though an empty one, no rule asks for the set to hand out.
     let machine = Machine::new(host.clone(), Request::default()).with_plan(Plan::default());
     let (objects, loader) = (machine.objects(), machine.loader());
@@ -121,14 +121,14 @@ pub fn judge_node(host: &Host, asked: NodeAsked) -> NodeReport {
         ("plan", of_plan(&case, asked.plan.as_ref())),
         ("driver", driver::findings(&case)),
         ("libraries", of_files(&case, asked.plan.as_ref())),
-        ("devices", of_devices(&case, &asked, gpus)),
+        ("devices", of_devices(&case, asked, gpus)),
     ];
     let line = DriverLine::of(&driver);
     let holds = |check: &str| match check {
         "plan" => asked.plan.as_ref().and_then(|plan| Some(plan.as_ref().ok()?.holds())),
         "driver" => Some(driver_text(&line, &driver)),
         "libraries" => None,
-        _ => devices_text(&driver, gpus),
+        _ => Some(devices_text(&driver, gpus)),
     };
     let checks: Vec<NodeCheck> = parts
         .iter()
@@ -223,9 +223,9 @@ fn of_plan(case: &Case<'_>, plan: Option<&Result<NodePlan, String>>) -> Vec<Find
         2 => ", and 1 more change".to_owned(),
         count => format!(", and {} more changes", count - 1),
     };
-    let cause = format!("`{}` does not hold: {}: {}{more}", report.lock.to_path().display(), first.name, first.says);
+    let says = format!("`{}` does not hold: {}: {}{more}", report.lock.to_path().display(), first.name, first.says);
     let found = case.finding("plan-drifted").map(|found| {
-        let found = changed.iter().fold(found.because(cause), |found, check| match &check.path {
+        let found = changed.iter().fold(found.because(says), |found, check| match &check.path {
             Some(path) => found.seen_at("file", &path.to_path(), check.says.clone()),
             None => found.seen("rule", format!("{}: {}", check.name, check.says)),
         });
@@ -303,12 +303,12 @@ fn driver_text(line: &DriverLine, driver: &Driver) -> String {
     }
 }
 
-fn devices_text(driver: &Driver, gpus: usize) -> Option<String> {
+fn devices_text(driver: &Driver, gpus: usize) -> String {
     let name = driver.devices().first().map(|device| device.name.as_str()).unwrap_or_default();
-    Some(match gpus {
+    match gpus {
         0 if driver.gpus.as_ref().is_some_and(|gpus| !gpus.is_empty()) => "no GPU is used".to_owned(),
         0 => "no GPU".to_owned(),
         1 => format!("1 GPU ({name})"),
         gpus => format!("{gpus} GPUs ({name})"),
-    })
+    }
 }

@@ -26,7 +26,8 @@ pub use check::{CheckReport, View, check_findings, check_text};
 pub use comparison::{Broken, Change, ComparisonReport, Side};
 pub use findings::{FindingLine, FindingList};
 pub use fleet::{
-    Fleet, FleetDifference, FleetGroup, FleetReport, FleetRow, FleetValue, LeftOut, Repeated, fleet_text, node_list,
+    Fleet, FleetDifference, FleetGroup, FleetReport, FleetRow, FleetValue, LeftOut, Repeated, fleet_text,
+    left_out_notes, node_list,
 };
 pub use forms::{FindingsForm, findings_text};
 pub use human::{acts, explanation_text, resolution_text, sanitized};

@@ -13,7 +13,7 @@ mod text;
 pub use differences::{FleetDifference, FleetValue};
 pub use nodes::node_list;
 pub use row::FleetRow;
-pub use text::fleet_text;
+pub use text::{fleet_text, left_out_notes};
 
 use super::json::SCHEMA;
 use read::{NodeScan, Things};

@@ -1,7 +1,7 @@
 //! Names of nodes as Slurm writes them: `node[01-16,18]`.
 //!
 //! Takes names; gives a list that `scontrol show hostnames` expands to them. A name with another part behind its number, as
-//! `n01.example.org`, is written the same way, which ClusterShell reads and Slurm does not.
+//! `n01.example.org`, is written the same way, which clush reads and Slurm does not.
 
 use crate::host::escape;
 use std::collections::BTreeMap;

@@ -182,7 +182,7 @@ pub(super) fn read(
     let mut cut: Vec<String> = reader.open.into_keys().collect();
     cut.sort();
     left_out.extend(
-        cut.into_iter().map(|host| LeftOut::scan(source, 0, Some(host), "its last line is missing".to_owned())),
+        cut.into_iter().map(|host| LeftOut::scan(source, 0, Some(host), "the last line is missing".to_owned())),
     );
     Ok(())
 }
@@ -234,21 +234,21 @@ impl Reader<'_> {
             Ok(Some(Err((host.clone(), why))))
         };
         if schema != SCHEMA {
-            return refuse(self, format!("it has format {schema}; this cudashim reads {SCHEMA}"));
+            return refuse(self, format!("format {schema}; this cudashim reads {SCHEMA}"));
         }
         let at = line.at.as_deref().unwrap_or_default().to_owned();
         // All are written alike, so that the order of texts is that of times.
         if at.len() != "2026-01-01T00:00:00Z".len() || humantime::parse_rfc3339(&at).is_err() {
-            return refuse(self, format!("its time `{}` is none", escape::bytes(at.as_bytes())));
+            return refuse(self, format!("time `{}` is none", escape::bytes(at.as_bytes())));
         }
         if host.is_empty() {
-            return refuse(self, "it names no node".to_owned());
+            return refuse(self, "no name of a node".to_owned());
         }
         self.refused = None;
         let driver = line.driver;
         let scan = NodeScan { host: host.clone(), at, driver, things: Vec::new(), newer: false };
         let before = self.open.insert(host.clone(), Open { scan, count: 0, of_process: HashSet::new() });
-        Ok(before.map(|_| Err((host, "its last line is missing, and another scan of the node begins".to_owned()))))
+        Ok(before.map(|_| Err((host, "the last line is missing, and another scan of the node begins".to_owned()))))
     }
 
     /// A line of a scan without a first line: said once, not for each library.
@@ -295,11 +295,11 @@ impl Reader<'_> {
     fn ended(&mut self, open: Open, line: Line<'_>) -> Result<NodeScan, String> {
         let Open { mut scan, count, of_process } = open;
         if line.stopped {
-            return Err("it was interrupted".to_owned());
+            return Err("interrupted".to_owned());
         }
         if line.count != Some(count) {
             let says = line.count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string());
-            return Err(format!("it has {count} of {says} libraries: lines are missing"));
+            return Err(format!("{count} of {says} libraries: lines are missing"));
         }
         let mut problems: HashMap<String, Vec<String>> = HashMap::new();
         for problem in line.problems {

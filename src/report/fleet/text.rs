@@ -1,9 +1,9 @@
 //! The comparison for people: how many nodes are alike, then a line for each difference.
 
 use super::differences::{directories, directory};
-use super::{FleetDifference, FleetReport, FleetValue, node_list};
+use super::{FleetDifference, FleetReport, FleetValue, LeftOut, node_list};
 use crate::host::escape;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// The report for people.
@@ -128,29 +128,43 @@ fn harmless(text: &str) -> String {
     escape::bytes(text.as_bytes())
 }
 
+/// What was not used, in a line for each reason.
+#[must_use]
+pub fn left_out_notes(all: &[LeftOut]) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, Vec<&LeftOut>> = BTreeMap::new();
+    for one in all {
+        by_reason.entry(&one.why).or_default().push(one);
+    }
+    let note = |(why, of): (&str, Vec<&LeftOut>)| {
+        let hosts: Vec<&str> = of.iter().filter_map(|one| one.host.as_deref()).collect();
+        if of.len() > 1 && hosts.len() == of.len() {
+            return vec![format!("the scans of {} are left out: {}", node_list(hosts), harmless(why))];
+        }
+        of.iter().map(ToString::to_string).collect()
+    };
+    by_reason.into_iter().flat_map(note).collect()
+}
+
 impl FleetReport {
     /// What a reader must know of the input, in a line each.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> = self.left_out.iter().map(ToString::to_string).collect();
-        notes.extend(self.repeated.iter().map(|it| {
-            let scans = if it.others == 1 { "another scan is" } else { "other scans are" };
-            format!(
-                "{} is scanned more than once: the scan of {} counts, {scans} left out",
-                node_list([&*it.host]),
-                it.at
-            )
-        }));
-        if !self.clocks.is_empty() {
-            let nodes = node_list(self.clocks.iter().map(String::as_str));
-            notes
-                .push(format!("{nodes}: a file is newer than the scan: clocks differ, and no time of a file is shown"));
+        let list = |hosts: &[&str]| node_list(hosts.iter().copied());
+        let mut lines = left_out_notes(&self.left_out);
+        let repeated: Vec<&str> = self.repeated.iter().map(|it| it.host.as_str()).collect();
+        if !repeated.is_empty() {
+            lines.push(format!("{}: scanned more than once; the latest scan counts", list(&repeated)));
         }
-        notes
+        let clocks: Vec<&str> = self.clocks.iter().map(String::as_str).collect();
+        if !clocks.is_empty() {
+            let says = "a file is newer than the scan: clocks differ, and no time of a file is shown";
+            lines.push(format!("{}: {says}", list(&clocks)));
+        }
+        lines
     }
 }
 
-impl std::fmt::Display for super::LeftOut {
+impl std::fmt::Display for LeftOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", harmless(&self.source))?;
         if let Some(line) = self.line {
