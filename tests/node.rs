@@ -4,6 +4,7 @@ use crate::support::*;
 use cudashim::internal::diagnose::{NodeAsked, NodeReport, judge_node, node_metrics};
 use cudashim::internal::driver::{Devices, DriverResponse, End};
 use std::fs;
+use yaml_rust2::YamlLoader;
 
 const CUBLAS: &str = "venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12";
 
@@ -226,4 +227,34 @@ fn a_driver_that_hangs_is_killed_at_the_limit() {
     let seen = Process::of(&mut in_namespaces(&["-rm"], devices, &node));
     assert_eq!(seen.code, Some(1), "{}", seen.err);
     assert!(seen.out.starts_with("fail: the driver does not answer: libcuda does not answer; "), "{}", seen.out);
+}
+
+/// Every line of docs/RECIPES.md that starts `cudashim node`, with this machine's lock and no GPU required.
+#[test]
+fn lines_of_the_recipes_run() {
+    let (world, _venv) = locked();
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/RECIPES.md")).unwrap();
+    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let pod = blocks.iter().find(|block| block.starts_with("initContainers:")).unwrap();
+    let pod = &YamlLoader::load_from_str(pod).unwrap()[0]["initContainers"][0];
+    let of_pod: Vec<&str> = pod["command"].as_vec().unwrap().iter().filter_map(|word| word.as_str()).collect();
+    assert_eq!(pod["resources"]["limits"]["nvidia.com/gpu"].as_i64(), Some(1));
+    let after = |before: &str| page.split(before).nth(1).unwrap().split(['`', '\n']).next().unwrap();
+    let of_prolog = after("\nexec /usr/local/bin/").split(">>").next().unwrap();
+    let of_check = after("check_cmd_status -t 25 -r 0 /usr/local/bin/");
+    for line in [of_pod.join(" "), of_prolog.to_owned(), of_check.to_owned()] {
+        let mut words = line.split_whitespace();
+        assert_eq!((words.next(), words.next()), (Some("cudashim"), Some("node")), "{line}");
+        let mut arguments = vec!["node"];
+        while let Some(word) = words.next() {
+            arguments.push(word);
+            match (word, words.next().unwrap()) {
+                ("--plan", path) if path.ends_with("/cudashim.lock") => arguments.push("cudashim.lock"),
+                ("--gpus", number) if number.parse::<u32>().is_ok() => arguments.push("0"),
+                other => panic!("{other:?} in {line}"),
+            }
+        }
+        let found = world.run(&arguments);
+        assert_eq!(found.code, Some(0), "{line}: {}{}", found.out, found.err);
+    }
 }

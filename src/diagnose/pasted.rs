@@ -10,7 +10,9 @@ use crate::check::{JudgedObject, Judgement, Subject};
 use crate::inventory::Library;
 use crate::machine::Change;
 use crate::resolve::Choice;
-use crate::tables::{FamilyRow, Group, LibraryName, Severity, family_of_symbol, finding_row, parse_library_name, tests_of};
+use crate::tables::{
+    FamilyRow, Group, LibraryName, Severity, family_of_symbol, finding_row, parse_library_name, tests_of,
+};
 use std::ffi::OsStr;
 use std::path::Path;
 

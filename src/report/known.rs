@@ -94,8 +94,7 @@ impl KnownReport {
         for known in &self.frameworks {
             let packages: Vec<String> =
                 known.installed.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
-            let here =
-                if packages.is_empty() { "not installed".to_owned() } else { sanitized(&packages.join(", ")) };
+            let here = if packages.is_empty() { "not installed".to_owned() } else { sanitized(&packages.join(", ")) };
             let moved = known.variables.join(", ");
             let moved = if moved.is_empty() { moved } else { format!("; variables: {moved}") };
             let says = format!("{here}; finds libraries by {}; {}{moved}", known.says.join(", then "), known.without);
