@@ -98,9 +98,18 @@ impl FatBinaries {
 
     /// Reads the regions of another section.
     pub fn add(&mut self, section: &[u8]) {
-        let mut at = 0;
+        self.add_from(section, 0, usize::MAX);
+    }
+
+    /// Reads the regions of a section that begin in the `most` bytes from `start` on; returns where the next one begins, if
+    /// there may be one.
+    pub fn add_from(&mut self, section: &[u8], start: usize, most: usize) -> Option<usize> {
+        let mut at = start;
         let mut padding = 0;
         while let Some(&head) = bytes_at::<REGION>(section, at) {
+            if at.saturating_sub(start) >= most {
+                return Some(at);
+            }
             if number::<4>(&head, 0) == 0 && padding < MAX_PADDING {
                 // Regions begin at multiples of 8; a link editor may align more.
                 self.look_at(8);
@@ -113,10 +122,11 @@ impl FatBinaries {
                 Ok(end) => at = end,
                 Err(what) => {
                     self.damage.get_or_insert(Damage { at: len(at), what });
-                    return;
+                    return None;
                 }
             }
         }
+        None
     }
 
     /// Finds regions by their magic number, for files without section headers. Reads all bytes outside of regions.
@@ -316,6 +326,20 @@ mod tests {
         assert_eq!(names(&found.ptx), "120x1");
         assert_eq!((found.regions, found.other, found.compressed), (2, 1, 4));
         assert_eq!(found.read, 2 * 16 + 6 * 64 + 24, "payloads are stepped over");
+    }
+
+    #[test]
+    fn sections_are_read_in_steps() {
+        let bytes = sample();
+        for most in [1, 100, usize::MAX] {
+            let (mut found, mut at, mut steps) = (FatBinaries::default(), Some(0), 0);
+            while let Some(start) = at {
+                at = found.add_from(&bytes, start, most);
+                steps += 1;
+            }
+            assert_eq!(found, FatBinaries::read(&bytes));
+            assert_eq!(steps > 1, most <= 100, "{most}");
+        }
     }
 
     #[test]

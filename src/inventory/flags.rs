@@ -116,7 +116,12 @@ pub fn gpu_code(object: &Object, depth: Depth) -> Result<FatBinaries, ElfError> 
     object.expect_scattered(true);
     // Relocatable device code (`nvcc -rdc=true`) lies in its own section.
     for section in sections.iter().filter(|section| matches!(section.name, b".nv_fatbin" | b"__nv_relfatbin")) {
-        found.add(section.bytes);
+        let mut at = Some(0);
+        while let Some(start) = at {
+            at = found.add_from(section.bytes, start, STEP);
+            // Linux maps sixteen pages around each header.
+            object.rest();
+        }
     }
     object.expect_scattered(false);
     if depth == Depth::Full {
@@ -129,6 +134,9 @@ pub fn gpu_code(object: &Object, depth: Depth) -> Result<FatBinaries, ElfError> 
     }
     Ok(found)
 }
+
+/// Bytes of GPU code after which the pages of its headers are released.
+const STEP: usize = 64 << 20;
 
 const FAT_SEGMENT: &[u8] = b".nvFatBinSegment";
 
