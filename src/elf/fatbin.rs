@@ -131,28 +131,38 @@ impl FatBinaries {
 
     /// Finds regions by their magic number, for files without section headers. Reads all bytes outside of regions.
     pub fn search(&mut self, bytes: &[u8]) {
+        self.search_from(bytes, 0, usize::MAX);
+    }
+
+    /// Finds regions that begin in the `most` bytes from `start` on; returns where the search goes on, if it does.
+    pub fn search_from(&mut self, bytes: &[u8], start: usize, most: usize) -> Option<usize> {
         let finder = memchr::memmem::Finder::new(&MAGIC);
-        let mut from = 0;
+        let end = start.saturating_add(most).min(bytes.len());
+        // The magic number may lie across the end.
+        let window = bytes.get(..end.saturating_add(MAGIC.len() - 1)).unwrap_or(bytes);
+        let mut from = start;
         // A hostile file could make each entry the start of another region that is damaged at its end.
         let mut in_vain = 0;
-        while let Some(next) = bytes.get(from..).and_then(|rest| finder.find(rest)) {
+        while let Some(next) = window.get(from..).and_then(|rest| finder.find(rest)) {
             self.look_at(next);
             let at = from.saturating_add(next);
             // Code that reads fat binaries holds the magic number, too: a mismatch is not damage.
             let mut one = Self::default();
-            let end = bytes_at::<REGION>(bytes, at).and_then(|head| one.region(bytes, at, head).ok());
-            if end.is_some() {
+            let after = bytes_at::<REGION>(bytes, at).and_then(|head| one.region(bytes, at, head).ok());
+            if after.is_some() {
                 self.merge(one);
             } else {
                 self.look_at(to_usize(one.read));
                 in_vain = one.read.saturating_add(in_vain);
                 if in_vain > len(bytes.len()) {
-                    return;
+                    return None;
                 }
             }
-            from = end.unwrap_or(at.saturating_add(MAGIC.len()));
+            from = after.unwrap_or(at.saturating_add(MAGIC.len()));
         }
-        self.look_at(bytes.len().saturating_sub(from));
+        self.look_at(end.saturating_sub(from));
+        let from = from.max(end);
+        (from < bytes.len()).then_some(from)
     }
 
     /// Whether nothing was found.
@@ -331,7 +341,10 @@ mod tests {
     #[test]
     fn sections_are_read_in_steps() {
         let bytes = sample();
-        for most in [1, 100, usize::MAX] {
+        let among = [b"before".to_vec(), MAGIC.to_vec(), b" in code".to_vec(), sample(), b"after".to_vec()].concat();
+        let mut searched = FatBinaries::default();
+        searched.search(&among);
+        for most in [1, 2, 100, usize::MAX] {
             let (mut found, mut at, mut steps) = (FatBinaries::default(), Some(0), 0);
             while let Some(start) = at {
                 at = found.add_from(&bytes, start, most);
@@ -339,6 +352,11 @@ mod tests {
             }
             assert_eq!(found, FatBinaries::read(&bytes));
             assert_eq!(steps > 1, most <= 100, "{most}");
+            let (mut found, mut at) = (FatBinaries::default(), Some(0));
+            while let Some(start) = at {
+                at = found.search_from(&among, start, most);
+            }
+            assert_eq!(found, searched, "{most}");
         }
     }
 

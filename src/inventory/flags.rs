@@ -116,23 +116,29 @@ pub fn gpu_code(object: &Object, depth: Depth) -> Result<FatBinaries, ElfError> 
     object.expect_scattered(true);
     // Relocatable device code (`nvcc -rdc=true`) lies in its own section.
     for section in sections.iter().filter(|section| matches!(section.name, b".nv_fatbin" | b"__nv_relfatbin")) {
-        let mut at = Some(0);
-        while let Some(start) = at {
-            at = found.add_from(section.bytes, start, STEP);
-            // Linux maps sixteen pages around each header.
-            object.rest();
-        }
+        in_steps(object, |start| found.add_from(section.bytes, start, STEP));
     }
     object.expect_scattered(false);
     if depth == Depth::Full {
+        let mut search = |bytes: &[u8]| in_steps(object, |start| found.search_from(bytes, start, STEP));
         if sections.is_empty() {
-            elf.segments().for_each(|segment| found.search(segment));
+            elf.segments().for_each(&mut search);
         }
         let data =
             sections.iter().filter(|section| matches!(section.name, b".rodata" | b".lrodata" | b".data" | b".ldata"));
-        data.for_each(|section| found.search(section.bytes));
+        data.for_each(|section| search(section.bytes));
     }
     Ok(found)
+}
+
+/// Reads an object step by step: each gets where it starts, and gives where the next one does. Linux maps sixteen pages
+/// around each header; they are released.
+fn in_steps(object: &Object, mut step: impl FnMut(usize) -> Option<usize>) {
+    let mut next = Some(0);
+    while let Some(start) = next {
+        next = step(start);
+        object.rest();
+    }
 }
 
 /// Bytes of GPU code after which the pages of its headers are released.

@@ -213,10 +213,7 @@ impl Machine {
             let object = self.objects.open(path).ok()?;
             let found = gpu_code(&object, Depth::Quick).ok()?;
             let is_stub = found.ptx.is_empty() && found.cubins.len() == 1;
-            let found = if is_stub { gpu_code(&object, Depth::Full).ok() } else { Some(found) };
-            // Such code has gigabytes, and is not read again.
-            object.rest();
-            found
+            if is_stub { gpu_code(&object, Depth::Full).ok() } else { Some(found) }
         };
         known.entry(path.to_owned()).or_insert_with(read).clone()
     }
