@@ -59,6 +59,13 @@ impl Verdict {
     pub(super) fn tabled(self, target: &str, table: &Matrix) -> Self {
         let count = |runs| table.cells.iter().filter(|cell| cell.runs == runs).count();
         let (no, conditions, all) = (count(Runs::No), count(Runs::Conditions), table.cells.len());
+        if let [cell] = &*table.cells {
+            let says = match cell.runs {
+                Runs::No if self.fine => sentence(target, &cell.says),
+                _ => self.says,
+            };
+            return Self { fine: self.fine && no == 0, says };
+        }
         if all == 0 {
             return self;
         }
@@ -225,9 +232,13 @@ fn verdict(findings: &[Finding], torch: Option<&TorchLine>) -> Verdict {
         (0, 0, _) => format!("{target}: no problems found"),
         (0, 1, Some(first)) => format!("{target}: works, with a warning: {}", first.cause),
         (0, many, _) => format!("{target}: works, with {many} warnings"),
-        (_, _, Some(first)) if first.cause.starts_with(&target) => first.cause.clone(),
-        (_, _, Some(first)) => format!("{target}: {}", first.cause),
+        (_, _, Some(first)) => sentence(&target, &first.cause),
         (..) => target,
     };
     Verdict { fine: count(Severity::Fatal) + count(Severity::Warning) == 0, says }
+}
+
+/// What is said of a target, which may name it itself.
+fn sentence(target: &str, says: &str) -> String {
+    if says.starts_with(target) { says.to_owned() } else { format!("{target}: {says}") }
 }

@@ -168,6 +168,8 @@ fn the_table_of_drivers_decides_the_exit_code() {
     let shown = work.run(["image", "app.tar", "--driver", "470", "--driver", "580", "--gpu", "H100"]);
     let first = "torch 2.5.1+cu124: runs on 1 of 2 pairs of driver and GPU\n";
     assert!(shown.code == Some(1) && shown.out.starts_with(first), "{}", shown.out);
+    let shown = work.run(["image", "app.tar", "--driver", "470"]).out;
+    assert!(shown.starts_with("torch 2.5.1+cu124 requires driver 525 or newer; assumed: 470\n"), "{shown}");
     let error = work.run(["image", "app.tar", "--driver", "x"]);
     assert_eq!(error.code, Some(2));
 }
