@@ -394,3 +394,23 @@ fn undefined_id(needed_by: &Path, provider: Option<&Path>, undefined: &MissingSy
     }
     "undefined-symbol"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_above_the_environment_may_have_any_name() {
+        let missing = MissingSymbol {
+            symbol: Some("f".to_owned()),
+            node: None,
+            needed_by: PathBuf::new(),
+            provider: None,
+            later: false,
+        };
+        let id = |path: &str| undefined_id(Path::new(path), None, &missing, false);
+        assert_eq!(id("/envs/torch/lib/python3.11/site-packages/package/_C.so"), "undefined-symbol");
+        assert_eq!(id("/envs/torch/lib/python3.11/site-packages/nvidia/cudnn/lib/libcudnn_ops.so.9"), "undefined-symbol");
+        assert_eq!(id("/envs/a/lib/python3.11/site-packages/torchvision/_C.so"), "ext-torch-abi");
+    }
+}

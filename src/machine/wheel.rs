@@ -39,10 +39,18 @@ impl Wheel {
         Self { name: name.to_owned(), version }
     }
 
-    /// The CUDA major: in the name, else, from 13 on, that of the release.
+    /// The CUDA major: in the name, else, from 13 on, that of the release; of a library with numbers of its own (cuRAND is at 10)
+    /// the latest whose toolkit has the wheel.
     fn cuda_major(&self) -> Option<u64> {
         let named = self.name.rsplit_once("-cu").and_then(|(_, digits)| digits.parse().ok());
-        named.or_else(|| Some(self.version.major()).filter(|major| *major >= 13))
+        let has_it = |major: u64, stem: &str| {
+            family_of_stem(stem).is_some_and(|row| row.wheel_names(major).contains(&self.name))
+        };
+        let of_toolkits = || {
+            let rows = sonames().iter().filter(|row| row.cuda_major >= 13 && has_it(row.cuda_major, row.stem));
+            rows.map(|row| row.cuda_major).max()
+        };
+        named.or_else(|| Some(self.version.major()).filter(|major| *major >= 13)).or_else(of_toolkits)
     }
 
     /// The library directory of the wheel, below the site directory, and its sonames; empty if the tables do not know

@@ -206,6 +206,15 @@ mod tests {
     }
 
     #[test]
+    fn a_symbol_is_of_the_longest_prefix() {
+        let family = |symbol| family_of_symbol(symbol).map(|row| row.family);
+        assert_eq!(family("cuModuleLoadData"), Some("driver"));
+        assert_eq!(family("__nvJitLinkCreate_12_8"), Some("nvjitlink"));
+        assert_eq!(family("cublasLtMatmul"), Some("cublas"));
+        assert_eq!((family("custom"), family("malloc")), (None, None));
+    }
+
+    #[test]
     fn wheels_drop_their_suffix_with_cuda_13_only_in_the_toolkit() {
         let names = |stem, major| family_of_stem(stem).unwrap().wheel_names(major).join(" ");
         assert_eq!(names("cublasLt", 12), "nvidia-cublas-cu12");
@@ -213,6 +222,7 @@ mod tests {
         assert_eq!(names("cudnn_ops", 13), "nvidia-cudnn-cu13");
         assert_eq!(names("nccl", 13), "nvidia-nccl-cu13");
         assert_eq!(names("cuda", 13), "");
+        assert_eq!((names("cublas", 11).as_str(), names("cublas", 9).as_str()), ("nvidia-cublas-cu11", ""));
     }
 
     #[test]

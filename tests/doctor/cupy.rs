@@ -3,7 +3,7 @@
 use super::commands;
 use super::frameworks::{machine, without_gpu};
 use crate::support::*;
-use cudashim::internal::tables::Severity::{Fact, Fatal};
+use cudashim::internal::tables::Severity::{Fact, Fatal, Warning};
 
 #[test]
 fn cupy_without_its_libraries() {
@@ -32,6 +32,11 @@ fn cupy_without_its_libraries() {
 
 /// CuPy 14: the run paths of its modules do not name the wheels; cuda-pathfinder opens these before them.
 fn install_cupy(venv: &Venv) {
+    install_cupy_with(venv, "");
+}
+
+/// With more lines in its metadata.
+fn install_cupy_with(venv: &Venv, more: &str) {
     let sparse = Lib::new("cusparse.so").unversioned().uses("libcusparse.so.12", &["cusparseCreate"]);
     let tensor = Lib::new("cutensor.so").unversioned().uses("libcutensor.so.2", &["cutensorCreate"]);
     let mut record = String::new();
@@ -40,7 +45,8 @@ fn install_cupy(venv: &Venv) {
         module.build(&venv.site.join(&file));
         record += &format!("{file},,\n");
     }
-    venv.dist_info("cupy-cuda12x", "14.2.0", "Requires-Dist: cuda-pathfinder==1.*,>=1.3.4\n", &record);
+    let requires = format!("Requires-Dist: cuda-pathfinder==1.*,>=1.3.4\n{more}");
+    venv.dist_info("cupy-cuda12x", "14.2.0", &requires, &record);
     venv.dist_info("cuda-pathfinder", "1.9.1", "", "");
     for (stem, folder) in [("cublas", "cublas"), ("nvrtc", "cuda_nvrtc")] {
         let soname = format!("lib{stem}.so.12");
@@ -51,6 +57,26 @@ fn install_cupy(venv: &Venv) {
     let sparse = sparse.uses("libnvJitLink.so.12", &["__nvJitLinkCreate_12_8"]);
     let sparse = sparse.link("-rpath,$ORIGIN/../../nvjitlink/lib");
     venv.nvidia("cusparse", "12.5.8.93", sparse);
+}
+
+#[test]
+fn what_an_extra_brought_and_is_gone_is_named() {
+    let machine = |toolkit: &str| {
+        let cupy = |venv: &Venv| {
+            install_cupy_with(venv, "Requires-Dist: cuda-toolkit[cufft]==12.*; extra == \"ctk\"\n");
+            if !toolkit.is_empty() {
+                venv.dist_info("cuda-toolkit", "12.9.2", toolkit, "");
+            }
+        };
+        without_gpu().environment(cupy).environment(linker("12.8.93", "__nvJitLinkCreate_12_8"))
+    };
+    let gone = machine("Requires-Dist: nvidia-cufft-cu12==11.4.1.*; extra == \"cufft\"\n");
+    let found = gone.first();
+    assert_eq!((found.id, found.severity), ("optional-lib-missing", Warning), "{:#?}", gone.report().findings);
+    assert_eq!(found.cause, "cupy-cuda12x 14.2.0 opens `libcufft.so.11`, and finds no copy");
+    assert_eq!(commands(&found), ["/venv/bin/python -m pip install 'nvidia-cufft-cu12==11.4.1.*'"]);
+    // Who installed CuPy without the extra may have none.
+    assert_eq!(machine("").ids(), [("no-driver", Fact)]);
 }
 
 fn linker(version: &str, symbol: &str) -> impl FnOnce(&Venv) {

@@ -48,7 +48,7 @@ fn two_majors_in_one_environment_are_two_sets() {
 #[test]
 fn torch_that_maps_the_wheels_of_another_major_is_whole() {
     // What torch 2.9 and later open by path: the first file of each name, whatever its major.
-    let code = "\
+    let code = "\n\
 def _preload_cuda_deps(required=True):\n    cuda_libs = {\"cublas\": \"libcublas.so.*[0-9]\"}\n\n\
 def _load_global_deps():\n    try:\n        ctypes.CDLL(global_deps)\n        _preload_cuda_deps(required=False)\n\
     except OSError as err:\n        _preload_cuda_deps()\n\n\n";
@@ -59,6 +59,54 @@ def _load_global_deps():\n    try:\n        ctypes.CDLL(global_deps)\n        _p
         venv.nvidia("cublas", "12.8.4.1", library("libcublas.so.12"));
     });
     assert_eq!(machine.ids(), [("no-driver", Fact)], "{:#?}", machine.report().findings);
+}
+
+#[test]
+fn torch_that_maps_a_shared_name_of_another_major_gets_its_own() {
+    // cuSPARSE has one soname for CUDA 12 and 13, and torch opens the first file of the name.
+    let code = "\n\
+def _preload_cuda_deps(required=True):\n    cuda_libs = {\"cusparse\": \"libcusparse.so.*[0-9]\"}\n\n\
+def _load_global_deps():\n    try:\n        ctypes.CDLL(global_deps)\n        _preload_cuda_deps(required=False)\n\
+    except OSError as err:\n        _preload_cuda_deps()\n\n\n";
+    let machine = without_gpu().environment(|venv| {
+        install_torch(venv, "2.15.0+cu132", "13.2", &[]);
+        Lib::new("libtorch_global_deps.so").unversioned().build(&venv.site.join("torch/lib/libtorch_global_deps.so"));
+        let cuda = Lib::new("libtorch_cuda.so").unversioned().uses("libcusparse.so.12", &["f"]);
+        let cuda = cuda.link("-rpath,$ORIGIN/../nvidia/cu13/lib").link("--disable-new-dtags");
+        cuda.build(&venv.site.join("torch/_C.abi3.so"));
+        std::fs::write(venv.site.join("torch/__init__.py"), code).unwrap();
+        venv.nvidia("cusparse", "12.5.10.65", library("libcusparse.so.12"));
+        let own = library("libcusparse.so.12").defines(&["g"]);
+        venv.wheel("nvidia-cusparse", "12.7.10.12", &[("nvidia/cu13/lib/libcusparse.so.12", own)]);
+    });
+    let found = machine.first();
+    assert_eq!((found.id, found.severity), ("two-cuda-majors", Fatal), "{:#?}", machine.report().findings);
+    assert_eq!(commands(&found), [RUN]);
+    let judged = machine.judged();
+    let plan = &judged.answer().unwrap().resolution.as_ref().unwrap().plan;
+    let site = "/venv/lib/python3.11/site-packages/nvidia";
+    let replaced = plan.instead_at(std::path::Path::new(&format!("{site}/cusparse/lib/libcusparse.so.12")));
+    assert_eq!(replaced.unwrap().path, PathBuf::from(format!("{site}/cu13/lib/libcusparse.so.12")));
+}
+
+#[test]
+fn functions_of_a_driver_that_is_not_there_are_not_judged() {
+    // cuDNN 9.28 for CUDA 12 is linked against the driver.
+    let cudnn = || {
+        let parts = cudnn_that_loads().into_iter().map(|(path, library)| {
+            let linked = path.ends_with("libcudnn_engines_runtime_compiled.so.9");
+            (path, if linked { library.takes("libcuda.so.1", &["cuModuleLoadData"]) } else { library })
+        });
+        parts.collect::<Vec<_>>()
+    };
+    let machine = without_gpu().environment(move |venv| {
+        package(venv, "package", &["libcudnn.so.9"]);
+        venv.wheel("nvidia-cudnn-cu12", "9.28.0.42", &cudnn());
+    });
+    let dir = "/venv/lib/python3.11/site-packages/nvidia/cudnn/lib";
+    let machine = machine.set("LD_LIBRARY_PATH", dir);
+    let ids = machine.ids();
+    assert!(!ids.iter().any(|(id, _)| id.contains("undefined") || id.contains("abi")), "{ids:?}");
 }
 
 #[test]

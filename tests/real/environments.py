@@ -223,8 +223,9 @@ def link_tree(source: Path, target: Path, without: tuple[str, ...] = ()) -> Path
     left_out = {source / path for path in without}
 
     def ignored(directory: str, names: list[str]) -> list[str]:
-        # lib64 is lib again.
-        return [name for name in names if Path(directory, name) in left_out or name == "lib64"]
+        # The environment's lib64 is lib again; that of libNVVM's wheel is its only one.
+        again = source / "lib64"
+        return [name for name in names if Path(directory, name) in left_out or Path(directory, name) == again]
 
     shutil.copytree(source, target, copy_function=os.symlink, ignore=ignored)
     return target

@@ -8,7 +8,8 @@ use crate::diagnose::{Case, Finding, Remedy};
 use crate::host::tidy;
 use crate::machine::Change;
 use crate::python::{Distribution, normalized, requirements};
-use crate::tables::{FrameworkRow, Search, Version, VersionRange, frameworks, parse_library_name};
+use crate::tables::{FamilyRow, FrameworkRow, Phase, Search, Severity, Version, VersionRange};
+use crate::tables::{families, frameworks, parse_library_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -201,8 +202,6 @@ fn searched_by(case: &Case<'_>, consumer: &Consumer) -> Option<Finding> {
     let package = case.installed.iter().find(is_wheel)?;
     let major = consumer.major(case.host, case.installed)?;
     let opened = consumer.names(case.installed, Some(major));
-    let names = opened.iter().filter(|(_, required)| *required);
-    let names = names.filter_map(|(name, _)| Some((name.as_str(), parse_library_name(name.as_str())?)));
     // From 14 on it uses cuda-pathfinder, which knows only the wheels of its own environment.
     let sites = case.interpreter.map(|python| python.paths.as_slice()).unwrap_or_default();
     let finder = Pathfinder::new(case.loader, sites)
@@ -212,14 +211,20 @@ fn searched_by(case: &Case<'_>, consumer: &Consumer) -> Option<Finding> {
         Some(finder) => finder.find(name, |_| false).is_none(),
         None => copies(name) == 0 && case.loader.find(OsStr::new(name)).is_none(),
     };
-    let not_found: BTreeSet<String> = names
-        // libNVVM has a rule of its own.
-        .filter(|(_, name)| !name.row.is_driver() && name.row.family != "nvvm")
-        .filter(|(name, _)| absent(name))
-        .map(|(name, _)| name.to_owned())
-        .collect();
+    let absent_where = |counts: &dyn Fn(&FamilyRow, bool) -> bool| -> BTreeSet<String> {
+        let names = opened.iter().filter_map(|(name, required)| Some((name, *required, parse_library_name(name.as_str())?)));
+        names
+            // libNVVM has a rule of its own.
+            .filter(|(_, _, name)| !name.row.is_driver() && name.row.family != "nvvm")
+            .filter(|(name, required, parsed)| counts(parsed.row, *required) && absent(name))
+            .map(|(name, _, _)| name.clone())
+            .collect()
+    };
+    let not_found = absent_where(&|_, required| required);
     if not_found.is_empty() {
-        return None;
+        let wheels = toolkit_wheels(case, package, row);
+        let not_found = absent_where(&|row, _| wheels.contains_key(row.family));
+        return undelivered(case, package, row, &not_found, &wheels);
     }
     let reason = format!("{} {} opens {}, and finds no copy", package.name, package.version, listed(&not_found));
     let found = case.finding("bare-name-dlopen-consumers")?.because(reason);
@@ -233,4 +238,46 @@ fn searched_by(case: &Case<'_>, consumer: &Consumer) -> Option<Finding> {
     let extras = if is_here { None } else { with_extras(case, package, &extras_for(row, major)) };
     let remedy = extras.or_else(|| case.install(&wheels, false));
     Some(found.healed_by(remedy))
+}
+
+/// The wheels that the toolkit's metapackage stands for, by family, where an extra of this package brought it.
+fn toolkit_wheels(case: &Case<'_>, package: &Distribution, row: &FrameworkRow) -> BTreeMap<&'static str, PackageSpec> {
+    let by_extra = requirements(case.host, package, &row.extras);
+    let toolkit = case.installed.iter().find(|it| it.name == TOOLKIT && by_extra.contains_key(TOOLKIT));
+    let brought = toolkit.into_iter().flat_map(|toolkit| {
+        let families = families().iter().filter(|row| row.owner == "toolkit" && row.stem == row.family);
+        families.filter_map(|row| {
+            let (name, range) =
+                requirements(case.host, toolkit, &[row.family]).into_iter().find(|(name, _)| row.is_wheel(name))?;
+            Some((row.family, PackageSpec::within(&name, range.as_ref())))
+        })
+    });
+    brought.collect()
+}
+
+/// The metapackage of the toolkit's wheels.
+const TOOLKIT: &str = "cuda-toolkit";
+
+/// What an extra of a package brought, and is gone: the modules that need it are not imported.
+fn undelivered(
+    case: &Case<'_>,
+    package: &Distribution,
+    row: &FrameworkRow,
+    not_found: &BTreeSet<String>,
+    wheels: &BTreeMap<&'static str, PackageSpec>,
+) -> Option<Finding> {
+    let first = not_found.first()?;
+    let family = |name: &String| parse_library_name(name.as_str()).map(|name| name.row.family);
+    let missing: BTreeSet<&PackageSpec> = not_found.iter().filter_map(|name| wheels.get(family(name)?)).collect();
+    let missing: Vec<PackageSpec> = missing.into_iter().filter(|it| case.has_package(&it.name).is_none()).cloned().collect();
+    let found = case.finding("optional-lib-missing")?.severity(Severity::Warning).phase(Phase::Use).because(format!(
+        "{} {} opens {}, and finds no copy",
+        package.name,
+        package.version,
+        listed(not_found)
+    ));
+    let found = found.seen("file", format!("`{first}` is not in its environment"));
+    let found = found.seen("version", format!("{TOOLKIT} is installed with it, and stands for the wheel"));
+    let found = row.then.map_or(found.clone(), |then| found.seen("rule", then.to_owned()));
+    Some(found.healed_by(case.install(&missing, false)))
 }
