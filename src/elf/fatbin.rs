@@ -139,7 +139,7 @@ impl FatBinaries {
         let finder = memchr::memmem::Finder::new(&MAGIC);
         let end = start.saturating_add(most).min(bytes.len());
         // The magic number may lie across the end.
-        let window = bytes.get(..end.saturating_add(MAGIC.len() - 1)).unwrap_or(bytes);
+        let window = bytes.get(..end.saturating_add(MAGIC.len().saturating_sub(1))).unwrap_or(bytes);
         let mut from = start;
         // A hostile file could make each entry the start of another region that is damaged at its end.
         let mut in_vain = 0;
