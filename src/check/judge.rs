@@ -114,8 +114,11 @@ fn undefined_symbols(facts: &Mapping<'_, '_>, depth: Depth) -> (Vec<MissingSymbo
         let mut drivers = needed.iter().filter(|name| parse_library_name(name).is_some_and(|it| it.row.is_driver()));
         drivers.any(|name| facts.map.by_name(name).is_none())
     };
+    // Most missing symbols are Python's.
+    let may_be = |name: &OsStr| matches!(name.as_bytes(), [b'c', b'u', ..] | [b'n' | b'N', b'v', ..]);
     let of_driver = |symbol: &crate::loader::MissingSymbol| {
-        symbol.symbol.to_str().and_then(family_of_symbol).is_some_and(FamilyRow::is_driver)
+        may_be(&symbol.symbol)
+            && symbol.symbol.to_str().and_then(family_of_symbol).is_some_and(FamilyRow::is_driver)
             && (symbol.at_call || lacks_driver(symbol.object))
     };
     let symbols = link.symbols.iter().filter(|symbol| needed(symbol.object) && !of_driver(symbol)).map(|symbol| {
@@ -410,7 +413,10 @@ mod tests {
         };
         let id = |path: &str| undefined_id(Path::new(path), None, &missing, false);
         assert_eq!(id("/envs/torch/lib/python3.11/site-packages/package/_C.so"), "undefined-symbol");
-        assert_eq!(id("/envs/torch/lib/python3.11/site-packages/nvidia/cudnn/lib/libcudnn_ops.so.9"), "undefined-symbol");
+        assert_eq!(
+            id("/envs/torch/lib/python3.11/site-packages/nvidia/cudnn/lib/libcudnn_ops.so.9"),
+            "undefined-symbol"
+        );
         assert_eq!(id("/envs/a/lib/python3.11/site-packages/torchvision/_C.so"), "ext-torch-abi");
     }
 }

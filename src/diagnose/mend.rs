@@ -15,7 +15,7 @@ use crate::host;
 use crate::inventory::{Library, Owner};
 use crate::loader::Rule;
 use crate::machine::Change;
-use crate::tables::{families, parse_library_name, sonames};
+use crate::tables::{families, parse_library_name, sonames, toolkits};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -46,6 +46,9 @@ pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding) 
         let files = [Some(path), seen.by()].into_iter().flatten();
         found.extend(files.filter_map(|path| case.library(path)).filter_map(|library| reinstall(case, library)));
         found.extend(restored(case));
+        if let (true, Cause::Undefined { by, .. }) = (found.is_empty(), &seen.cause) {
+            found.extend(of_one_toolkit(case, by, path));
+        }
     }
     if damaged {
         let gone = Change::Files(vec![(path.to_owned(), host::Change::Gone)]);
@@ -55,6 +58,16 @@ pub(super) fn remedies(case: &Case<'_>, judged: &Judged, seen: &check::Finding) 
         found.push(Remedy::command("conda install -c conda-forge libstdcxx-ng"));
     }
     found
+}
+
+/// The wheel of a library in the release of the toolkit that its consumer, another of NVIDIA's, is of.
+fn of_one_toolkit(case: &Case<'_>, consumer: &Path, provider: &Path) -> Option<Remedy> {
+    let (consumer, provider) = (case.library(consumer)?, case.library(provider)?);
+    let Owner::Wheel { name, .. } = &provider.owner else { return None };
+    let (row, version) = (consumer.row, consumer.version.as_ref()?);
+    let toolkit = toolkits().iter().rfind(|toolkit| toolkit.components.get(row.family) == Some(version))?;
+    let release = toolkit.components.get(provider.row.family)?;
+    case.install(&[PackageSpec::exactly(name, release.as_str())], false)
 }
 
 /// One line for all unmet requirements of the installed packages.

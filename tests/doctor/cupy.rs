@@ -99,6 +99,9 @@ fn cupy_finds_what_cuda_pathfinder_opens() {
     let found =
         without_gpu().environment(install_cupy).environment(linker("12.1.105", "__nvJitLinkCreate_12_1")).first();
     assert_eq!((found.id, found.severity), ("nvjitlink-older-wins", Fatal));
+    // cuSPARSE 12.5.8.93 is of CUDA 12.8.1.
+    let line = "/venv/bin/python -m pip install --no-deps nvidia-nvjitlink-cu12==12.8.93";
+    assert_eq!(commands(&found), [line]);
     // If it finds none, that of another environment does not count.
     let gone = whole().without("venv/lib/python3.11/site-packages/nvidia/cublas");
     gone.venv("other").nvidia("cublas", "12.8.4.1", Lib::new("libcublas.so.12"));

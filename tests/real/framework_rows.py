@@ -263,7 +263,7 @@ SETUPS = [
     Setup(
         "missing/numba-nvrtc",
         "numba-cuda",
-        "numba",
+        "numba-cuda",
         NUMBA,
         "nvrtc",
         "library-not-found|optional-lib-missing|bare-name-dlopen-consumers",

@@ -212,7 +212,8 @@ fn searched_by(case: &Case<'_>, consumer: &Consumer) -> Option<Finding> {
         None => copies(name) == 0 && case.loader.find(OsStr::new(name)).is_none(),
     };
     let absent_where = |counts: &dyn Fn(&FamilyRow, bool) -> bool| -> BTreeSet<String> {
-        let names = opened.iter().filter_map(|(name, required)| Some((name, *required, parse_library_name(name.as_str())?)));
+        let names =
+            opened.iter().filter_map(|(name, required)| Some((name, *required, parse_library_name(name.as_str())?)));
         names
             // libNVVM has a rule of its own.
             .filter(|(_, _, name)| !name.row.is_driver() && name.row.family != "nvvm")
@@ -269,7 +270,8 @@ fn undelivered(
     let first = not_found.first()?;
     let family = |name: &String| parse_library_name(name.as_str()).map(|name| name.row.family);
     let missing: BTreeSet<&PackageSpec> = not_found.iter().filter_map(|name| wheels.get(family(name)?)).collect();
-    let missing: Vec<PackageSpec> = missing.into_iter().filter(|it| case.has_package(&it.name).is_none()).cloned().collect();
+    let missing: Vec<PackageSpec> =
+        missing.into_iter().filter(|it| case.has_package(&it.name).is_none()).cloned().collect();
     let found = case.finding("optional-lib-missing")?.severity(Severity::Warning).phase(Phase::Use).because(format!(
         "{} {} opens {}, and finds no copy",
         package.name,
