@@ -287,6 +287,13 @@ fn scans_that_are_not_whole_are_left_out_and_named() {
             ],
         ),
         (
+            node(&template, "n2", |lines| drop(at_path(lines, NCCL).as_object_mut().unwrap().remove("size"))),
+            vec![
+                format!("scans.jsonl, line LAST: the scan of n2 is left out: {} of {count} libraries: lines are missing", count - 1),
+                "scans.jsonl, line ".into(),
+            ],
+        ),
+        (
             "no JSON\n{\"type\": 7}\n[1]\n\n".to_owned(),
             vec![
                 "scans.jsonl, line LINE: left out: not a line of `scan --format jsonl`: expected ident at line 1 column 2; \
@@ -310,6 +317,19 @@ fn scans_that_are_not_whole_are_left_out_and_named() {
         let nothing = fleet(bad.as_bytes(), &[]);
         assert_eq!((nothing.code, nothing.out.as_str()), (Some(2), ""), "{}", nothing.err);
     }
+}
+
+/// Lines of other nodes between those of a refused one say nothing new.
+#[test]
+fn refused_scans_may_be_mixed_with_others() {
+    let template = template();
+    let newer = |host: &str| node(&template, host, |lines| lines[0]["schema"] = 2.into());
+    let scans = [newer("n1"), same(&template, "n2"), newer("n3")];
+    let lines: Vec<Vec<&str>> = scans.iter().map(|scan| scan.lines().collect()).collect();
+    let mixed: String =
+        (0..lines[0].len()).flat_map(|at| lines.iter().map(move |scan| format!("{}\n", scan[at]))).collect();
+    let report = read(&mixed);
+    assert_eq!((report.nodes, report.left_out.len()), (1, 2), "{:#?}", report.left_out);
 }
 
 #[test]

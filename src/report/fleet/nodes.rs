@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn names_with_other_characters_are_harmless() {
-        assert_eq!(node_list(["n[1-9]", "a,b", "\u{1b}[31m1", "n1", ""]), "``,`\\x1b[31m1`,`a,b`,`n[1-9]`,n1");
+        assert_eq!(node_list(["n[1-9]", "a,b", "\u{1b}[31m1", "n1", ""]), "`\\x1b[31m1`,``,`a,b`,`n[1-9]`,n1");
     }
 
     /// As `scontrol show hostnames` reads a list.

@@ -147,7 +147,7 @@ pub(super) fn read(
     left_out: &mut Vec<LeftOut>,
     mut done: impl FnMut(NodeScan),
 ) -> io::Result<()> {
-    let mut reader = Reader { things, open: HashMap::new(), current: None, headless: false, refused: None };
+    let mut reader = Reader { things, open: HashMap::new(), current: None, headless: false, refused: HashSet::new() };
     let mut bytes = Vec::new();
     let mut bad: Option<(usize, String, usize)> = None;
     for number in 1.. {
@@ -197,8 +197,8 @@ struct Reader<'t> {
     current: Option<String>,
     /// Whether lines of no node were seen.
     headless: bool,
-    /// The host whose first line was refused.
-    refused: Option<String>,
+    /// The hosts whose first lines were refused.
+    refused: HashSet<String>,
 }
 
 impl Reader<'_> {
@@ -216,9 +216,9 @@ impl Reader<'_> {
                     return Ok(Some(self.ended(open, line).map_err(|why| (host, why))));
                 }
                 let mut open = open;
-                self.library(&mut open, line)?;
+                let read = self.library(&mut open, line);
                 self.open.insert(host, open);
-                Ok(None)
+                read.map(|()| None)
             }
             // A later cudashim may have more to say.
             _ => Ok(None),
@@ -230,7 +230,7 @@ impl Reader<'_> {
         let schema = line.schema.unwrap_or_default();
         self.current = Some(host.clone());
         let refuse = |reader: &mut Self, why: String| {
-            reader.refused = Some(host.clone());
+            reader.refused.insert(host.clone());
             Ok(Some(Err((host.clone(), why))))
         };
         if schema != SCHEMA {
@@ -244,7 +244,7 @@ impl Reader<'_> {
         if host.is_empty() {
             return refuse(self, "no name of a node".to_owned());
         }
-        self.refused = None;
+        self.refused.remove(&host);
         let driver = line.driver;
         let scan = NodeScan { host: host.clone(), at, driver, things: Vec::new(), newer: false };
         let before = self.open.insert(host.clone(), Open { scan, count: 0, of_process: HashSet::new() });
@@ -254,7 +254,8 @@ impl Reader<'_> {
     /// A line of a scan without a first line: said once, not for each library.
     fn without_first(&mut self, line: &Line<'_>) -> Result<Option<Ended>, String> {
         let host = line.host.as_deref().or(self.current.as_deref()).map(str::to_owned);
-        if host.is_some() && host == self.refused || std::mem::replace(&mut self.headless, true) {
+        if host.as_ref().is_some_and(|host| self.refused.contains(host)) || std::mem::replace(&mut self.headless, true)
+        {
             return Ok(None);
         }
         let what = host.map(|host| format!(" of `{}`", escape::bytes(host.as_bytes()))).unwrap_or_default();
@@ -262,11 +263,11 @@ impl Reader<'_> {
     }
 
     fn library(&mut self, open: &mut Open, line: Line<'_>) -> Result<(), String> {
-        open.count += 1;
         let missing = |field: &str| format!("not a line of `scan --format jsonl`: `{field}` is missing");
         let path = text(&line.path.ok_or_else(|| missing("path"))?);
         if line.place.as_deref() == Some(OF_PROCESS) {
             open.of_process.insert(path);
+            open.count += 1;
             return Ok(());
         }
         let owner = line.owner.ok_or_else(|| missing("owner"))?;
@@ -286,6 +287,7 @@ impl Reader<'_> {
             }),
             problems: Vec::new(),
         };
+        open.count += 1;
         open.scan.newer |= line.modified.as_ref().is_some_and(|modified| *modified > open.scan.at);
         open.scan.things.push((self.things.number(thing), line.modified));
         Ok(())
