@@ -23,6 +23,7 @@ mod lock;
 mod node;
 mod open;
 mod package;
+mod pages;
 mod probe;
 mod readme;
 mod shim;

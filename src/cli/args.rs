@@ -5,6 +5,7 @@ use super::enable_args::{DisableArgs, EnableArgs};
 use super::format::{self, Format, one_of};
 use super::image_args::ImageArgs;
 use super::node_args::{FleetArgs, NodeArgs};
+use super::shared_args::RedactArgs;
 pub(super) use super::shared_args::{ChoiceArgs, WhoArgs};
 use super::stage_args::StageArgs;
 use crate::target::Spec;
@@ -240,8 +241,11 @@ pub(super) struct ScanArgs {
     #[arg(long)]
     pub(super) strict: bool,
 
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
+
     /// How to print the list
-    #[arg(long, value_parser = one_of(format::LIST), default_value = "human")]
+    #[arg(long, value_parser = one_of(format::SCAN), default_value = "human")]
     pub(super) format: Format,
 }
 
@@ -278,7 +282,6 @@ pub(super) struct DiffArgs {
 }
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct DoctorArgs {
     /// The target: an environment, a project with `.venv`, an interpreter
     #[arg(value_name = "TARGET", conflicts_with = "python")]
@@ -299,9 +302,8 @@ pub(super) struct DoctorArgs {
     #[arg(long)]
     pub(super) no_devices: bool,
 
-    /// Leave out the names of users and of the machine
-    #[arg(long)]
-    pub(super) redact: bool,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 
     /// Write a record of the driver to a file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["drivers", "gpus"])]
@@ -319,7 +321,7 @@ pub(super) struct DoctorArgs {
     pub(super) explain: bool,
 
     /// How to print the diagnosis
-    #[arg(long, value_parser = one_of(format::PAGE), default_value = "human")]
+    #[arg(long, value_parser = one_of(format::DIAGNOSIS), default_value = "human")]
     pub(super) format: Format,
 
     /// Run this command, and explain its failure
@@ -381,8 +383,11 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     pub(super) explain: bool,
 
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
+
     /// How to print the answer
-    #[arg(long, value_parser = one_of(format::FINDINGS), default_value = "human")]
+    #[arg(long, value_parser = one_of(format::PAGE), default_value = "human")]
     pub(super) format: Format,
 }
 
@@ -529,12 +534,15 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) plan: Option<PathBuf>,
 
-    /// Write the report to a file, instead of stderr (JSON: stdout)
+    /// Write the report to a file, instead of stderr (for people) or stdout (other forms)
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
+
     /// How to print the report
-    #[arg(long, value_parser = one_of(format::FINDINGS), default_value = "human")]
+    #[arg(long, value_parser = one_of(format::PAGE), default_value = "human")]
     pub(super) format: Format,
 
     /// The command and its arguments

@@ -5,6 +5,7 @@ use super::assume::Tabled;
 use super::context::Context;
 use super::failure::{Context as _, Failure, Result, bail};
 use super::format::Format;
+use super::shown::Shown;
 use super::{output, why};
 use crate::check::{
     Consumer, Depth, Judgement, Maps, Process, Subject, Verdict, consumers_of, known_consumers, live, predict,
@@ -19,7 +20,7 @@ use crate::plan::{Kept, Plan, PlanError};
 use crate::python::TorchBuild;
 use crate::python::{self, Distribution, distributions, find_on_path};
 use crate::report::{CheckReport, InstalledPackage, KnownFramework, KnownReport};
-use crate::report::{View, check_findings, check_text, sanitized};
+use crate::report::{View, check_findings, check_page, check_text, sanitized};
 use crate::tables::{FrameworkRow, frameworks};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -149,17 +150,22 @@ fn print_with(
     let strict = args.strict && !judgement.findings.is_empty();
     let runs = table.and_then(Matrix::worst).is_none_or(|worst| worst != Runs::No);
     let wrong = judgement.verdict != Verdict::Loads || elsewhere || strict || !runs;
+    let shown = Shown::new(context, args.redact);
     if let Some(form) = args.format.of_findings() {
         let mut found = check_findings(judgement, next, wrong);
         found.findings.extend(table.iter().flat_map(|table| table.listed()));
-        output::findings(&found, form, context.checkout())?;
+        shown.findings(found, form)?;
     } else if args.format == Format::Json {
-        output::json(&Tabled { report: CheckReport::new(judgement, next), table })?;
+        shown.json(&Tabled { report: CheckReport::new(judgement, next), table })?;
+    } else if args.format == Format::Html {
+        let page = table.iter().fold(check_page(judgement, next, wrong), |page, table| table.on(page));
+        output::print(shown.page(page))?;
     } else {
         let view = if args.all { View::All } else { View::Folded };
-        output::report(&check_text(judgement, next, view))?;
+        output::report(&shown.text(&check_text(judgement, next, view)))?;
         if let Some(table) = table {
-            output::laid_out(&format!("\n{}", sanitized(&matrix_text(table, args.explain, output::width().columns))))?;
+            let text = sanitized(&matrix_text(table, args.explain, output::width().columns));
+            output::laid_out(&format!("\n{}", shown.text(&text)))?;
         }
     }
     Ok(ExitCode::from(u8::from(wrong)))

@@ -8,7 +8,8 @@ use super::devices;
 use super::failure::{Context as _, Result, bail};
 use super::format::Format;
 use super::output;
-use crate::diagnose::{self, Message, Report, Window, recognise, redacted, redacted_json};
+use super::shown::Shown;
+use crate::diagnose::{self, Message, Report, Window, recognise};
 use crate::driver::Driver;
 use crate::host::atomic_write;
 use crate::machine::{Machine, Request};
@@ -84,17 +85,15 @@ fn examine(context: &Context, args: &DoctorArgs, messages: Option<Vec<Message>>)
 
 /// The report as text; `None` for findings in a form of their own, which are printed.
 fn page(args: &DoctorArgs, context: &Context, report: &Report) -> Result<Option<String>> {
-    let out = |text: &str| if args.redact { redacted(text, context.host()) } else { text.to_owned() };
+    let shown = Shown::new(context, args.redact);
     if let Some(form) = args.format.of_findings() {
-        return output::findings(&report.listed().redacted(&out), form, context.checkout()).map(|()| None);
+        return shown.findings(report.listed(), form).map(|()| None);
     }
     Ok(Some(match args.format {
-        Format::Markdown => out(&sanitized(&diagnose::markdown(report))),
-        Format::Json => {
-            let json = output::json_text(report)?;
-            if args.redact { redacted_json(&json, context.host()) } else { json }
-        }
-        _ => out(&sanitized(&diagnose::text(report, args.all, args.explain, output::width().columns))),
+        Format::Markdown => shown.text(&sanitized(&diagnose::markdown(report))),
+        Format::Json => shown.json_text(report)?,
+        Format::Html => shown.page(report.page()),
+        _ => shown.text(&sanitized(&diagnose::text(report, args.all, args.explain, output::width().columns))),
     }))
 }
 

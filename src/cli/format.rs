@@ -17,6 +17,8 @@ pub(super) enum Format {
     Jsonl,
     /// For a bug report
     Markdown,
+    /// One page for a browser, which loads nothing
+    Html,
     /// The findings as SARIF 2.1.0, for code scanning
     Sarif,
     /// The findings as JUnit XML, for test reports
@@ -25,7 +27,7 @@ pub(super) enum Format {
     Github,
 }
 
-use Format::{Github, Human, Json, Jsonl, Junit, Markdown, Sarif};
+use Format::{Github, Html, Human, Json, Jsonl, Junit, Markdown, Sarif};
 
 /// Of a report without findings.
 pub(super) const REPORT: &[Format] = &[Human, Json];
@@ -33,10 +35,14 @@ pub(super) const REPORT: &[Format] = &[Human, Json];
 pub(super) const ROWS: &[Format] = &[Human, Json, Jsonl];
 /// Of a report with findings.
 pub(super) const FINDINGS: &[Format] = &[Human, Json, Sarif, Junit, Github];
+/// Of a report that is also a page.
+pub(super) const PAGE: &[Format] = &[Human, Json, Html, Sarif, Junit, Github];
+/// Of a scan.
+pub(super) const SCAN: &[Format] = &[Human, Json, Jsonl, Html, Sarif, Junit, Github];
 /// Of a list of libraries.
 pub(super) const LIST: &[Format] = &[Human, Json, Jsonl, Sarif, Junit, Github];
 /// Of a diagnosis.
-pub(super) const PAGE: &[Format] = &[Human, Json, Markdown, Sarif, Junit, Github];
+pub(super) const DIAGNOSIS: &[Format] = &[Human, Json, Markdown, Html, Sarif, Junit, Github];
 
 /// The parser of these forms.
 pub(super) fn one_of(offered: &'static [Format]) -> impl TypedValueParser<Value = Format> {
@@ -51,7 +57,7 @@ impl Format {
             Self::Sarif => Some(FindingsForm::Sarif),
             Self::Junit => Some(FindingsForm::Junit),
             Self::Github => Some(FindingsForm::Github),
-            Self::Human | Self::Json | Self::Jsonl | Self::Markdown => None,
+            Self::Human | Self::Json | Self::Jsonl | Self::Markdown | Self::Html => None,
         }
     }
 }

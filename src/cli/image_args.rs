@@ -2,6 +2,7 @@
 
 use super::assume::AssumeArgs;
 use super::format::{self, Format, one_of};
+use super::shared_args::RedactArgs;
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -39,8 +40,11 @@ pub(super) struct ImageArgs {
     #[arg(long)]
     pub(super) all: bool,
 
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
+
     /// How to print the report
-    #[arg(long, value_parser = one_of(format::FINDINGS), default_value = "human")]
+    #[arg(long, value_parser = one_of(format::PAGE), default_value = "human")]
     pub(super) format: Format,
 }
 

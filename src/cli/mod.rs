@@ -38,6 +38,7 @@ mod scan;
 mod set_for;
 mod shared_args;
 mod shim;
+mod shown;
 mod stage;
 mod stage_args;
 mod trace;

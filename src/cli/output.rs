@@ -148,9 +148,14 @@ pub(super) fn json_text(value: &impl serde::Serialize) -> Result<String> {
     Ok(escaped(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
+/// A value for programs as JSON on one line.
+pub(super) fn json_line_text(value: &impl serde::Serialize) -> Result<String> {
+    Ok(escaped(&serde_json::to_string(value)?) + "\n")
+}
+
 /// A value for programs, on one line.
 pub(super) fn json_line(value: &impl serde::Serialize) -> Result<()> {
-    print(escaped(&serde_json::to_string(value)?) + "\n")
+    print(json_line_text(value)?)
 }
 
 /// Values for programs, each on one line.

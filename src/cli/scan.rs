@@ -4,6 +4,7 @@ use super::args::ScanArgs;
 use super::context::{Context, reason};
 use super::failure::{Failure, Result};
 use super::format::Format;
+use super::shown::Shown;
 use super::{output, probe};
 use crate::driver::version_at_once;
 use crate::host::Host;
@@ -11,7 +12,9 @@ use crate::inventory::Depth;
 use crate::inventory::places::{self, Demand, Mounts, Place, Walk};
 use crate::inventory::scan::{Entry, Survey};
 use crate::loader::Loader;
-use crate::report::{HostLine, ScanEnd, ScanLibrary, ScanLine, ScanNode, ScanReport, scan_findings, scan_text};
+use crate::report::{
+    HostLine, ScanEnd, ScanLibrary, ScanLine, ScanNode, ScanReport, scan_findings, scan_page, scan_text,
+};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use std::io::{IsTerminal, Write};
@@ -29,9 +32,10 @@ const INTERRUPTED: u8 = 130;
 pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
     let machine = context.machine();
     let (host, objects, loader) = (machine.host(), machine.objects(), machine.loader());
+    let shown = Shown::new(context, args.redact);
     let stop = stop();
     let name = host.name();
-    let printed = |line: ScanLine| output::json_line(&HostLine { host: name.as_deref(), line });
+    let printed = |line: ScanLine| shown.json_line(&HostLine { host: name.as_deref(), line });
     if args.format == Format::Jsonl {
         printed(ScanLine::Node(ScanNode::new(SystemTime::now(), version_at_once(loader).as_ref())))?;
     }
@@ -60,16 +64,17 @@ pub(super) fn scan(context: &Context, args: &ScanArgs) -> Result<ExitCode> {
     let scan = survey.finish(loader);
     let wrong = args.strict && !scan.problems.is_empty();
     match args.format {
-        Format::Json => output::json(&ScanReport::new(&scan, stopped))?,
+        Format::Json => shown.json(&ScanReport::new(&scan, stopped))?,
         Format::Jsonl => {
             for entry in scan.entries.iter().filter(|_| args.probe) {
                 printed(library(entry))?;
             }
             printed(ScanLine::End(ScanEnd::new(&scan, stopped)))?;
         }
+        Format::Html => output::print(shown.page(scan_page(&scan, wrong)))?,
         other => match other.of_findings() {
-            Some(form) => output::findings(&scan_findings(&scan, wrong), form, context.checkout())?,
-            None => output::laid_out(&scan_text(&scan, args.all, output::width()))?,
+            Some(form) => shown.findings(scan_findings(&scan, wrong), form)?,
+            None => output::laid_out(&shown.text(&scan_text(&scan, args.all, output::width())))?,
         },
     }
     Ok(ExitCode::from(if stopped { INTERRUPTED } else { u8::from(wrong) }))

@@ -39,6 +39,14 @@ pub(super) struct ChoiceArgs {
     pub(super) forbidden: Vec<PathBuf>,
 }
 
+/// What a report leaves out.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct RedactArgs {
+    /// Leave out the names of users and of the machine
+    #[arg(long)]
+    pub(super) redact: bool,
+}
+
 fn parse_use(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((soname, path)) if !soname.is_empty() && !path.is_empty() => Ok((soname.to_owned(), PathBuf::from(path))),

@@ -1,18 +1,19 @@
 //! `cudashim trace`: run a command under the audit door, then report what it loaded.
 //!
-//! The command's output is not redirected. The report goes to stderr, as that of strace(1); JSON goes to stdout; with
+//! The command's output is not redirected. The report goes to stderr, as that of strace(1); the forms for programs and browsers go to stdout; with
 //! `-o`, either goes to the file.
 
 use super::args::TraceArgs;
 use super::context::{Context, kept_file};
 use super::failure::{Context as _, Result, bail};
 use super::format::Format;
+use super::shown::Shown;
 use super::{given, output, run};
 use crate::check::trace::{Trace, judge};
 use crate::host::atomic_write;
 use crate::launch::{ChildEnvironment, Door, Target};
 use crate::python;
-use crate::report::{TraceReport, findings_text, sanitized};
+use crate::report::{TraceReport, sanitized};
 use signal_hook::consts::SIGINT;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
@@ -74,11 +75,13 @@ fn report(context: &Context, args: &TraceArgs, seen: &[u8], code: u8) -> Result<
     let judgement = judge(&trace, machine.loader(), code != 0);
     let words: Vec<String> = args.command.iter().map(|word| word.display().to_string()).collect();
     let report = TraceReport::new(&trace, &judgement, &words, code);
+    let shown = Shown::new(context, args.redact);
     let text = match args.format {
-        Format::Json => output::json_text(&report)?,
+        Format::Json => shown.json_text(&report)?,
+        Format::Html => shown.page(report.page()),
         other => match other.of_findings() {
-            Some(form) => findings_text(&report.listed(), form, context.checkout()),
-            None => report.text(output::is_verbose()),
+            Some(form) => shown.findings_text(report.listed(), form),
+            None => shown.text(&report.text(output::is_verbose())),
         },
     };
     match (&args.output, args.format) {

@@ -16,6 +16,12 @@ pub fn redacted(text: &str, host: &Host) -> String {
     Names::of(host).out_of(text)
 }
 
+/// What [`redacted`] does, for many texts.
+pub fn redaction(host: &Host) -> impl Fn(&str) -> String {
+    let names = Names::of(host);
+    move |text| names.out_of(text)
+}
+
 /// The same for JSON: redacts the texts, not the field names, so that the structure stays valid for any user name.
 #[must_use]
 pub fn redacted_json(json: &str, host: &Host) -> String {

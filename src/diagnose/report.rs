@@ -3,6 +3,7 @@
 use super::compatible::{self, Toolkit, toolkits};
 use super::matrix::{Matrix, Runs};
 use super::{Case, Finding, Message};
+use crate::check::Judgement;
 use crate::driver::{Device, Driver};
 use crate::inventory::Flavour;
 use crate::machine::RequestError;
@@ -42,6 +43,9 @@ pub struct Report {
     /// The driver as it can be recorded.
     #[serde(skip)]
     pub machine: Driver,
+    /// What the targets load, in order.
+    #[serde(skip)]
+    pub(super) maps: Vec<Judgement>,
 }
 
 /// The answer in one line.
@@ -156,6 +160,7 @@ impl Report {
             messages,
             table: None,
             machine: machine.clone(),
+            maps: case.judged.iter().map(|judged| judged.judgement.clone()).collect(),
         }
     }
 

@@ -255,6 +255,23 @@ fn verdict_line(judgement: &Judgement) -> String {
     }
 }
 
+/// The rule that found an object, and when, in a few words.
+pub(super) fn rule_text(object: &JudgedObject) -> String {
+    let rule = match (object.phase, object.rule) {
+        (Stage::Later, Rule::Mapped) => "opened later".to_owned(),
+        (Stage::Later, rule) => format!("opened later, {rule}"),
+        (_, Rule::Mapped) => "mapped".to_owned(),
+        (_, rule) => rule.to_string(),
+    };
+    if object.deleted { format!("{rule}, replaced since") } else { rule }
+}
+
+/// Whether an object is one of the system's libraries, which are many and rarely the cause.
+pub(super) fn is_of_system(object: &JudgedObject) -> bool {
+    let usual = matches!(object.rule, Rule::Cache | Rule::Default) || is_system(&object.path);
+    !object.ours && !object.deleted && (object.phase == Stage::Startup || usual)
+}
+
 struct Tree<'j> {
     judgement: &'j Judgement,
     view: View,
@@ -300,12 +317,9 @@ impl<'j> Tree<'j> {
         self.judgement.objects.get(index)
     }
 
-    /// Whether an object is shown: the system's libraries are many and rarely the cause.
+    /// Whether an object is shown.
     fn shows(&self, index: usize) -> bool {
-        let Some(object) = self.object(index) else { return false };
-        let usual = matches!(object.rule, Rule::Cache | Rule::Default) || is_system(&object.path);
-        let system = object.phase == Stage::Startup || usual;
-        self.view == View::All || object.ours || object.deleted || !system
+        self.view == View::All || self.object(index).is_some_and(|object| !is_of_system(object))
     }
 
     fn node(&mut self, index: usize, lead: &str, below: &str) {
@@ -318,20 +332,14 @@ impl<'j> Tree<'j> {
             (None, Some(dir)) => dir.display().to_string(),
             (_, None) => String::new(),
         };
-        let rule = match (object.phase, object.rule) {
-            (Stage::Later, Rule::Mapped) => "opened later".to_owned(),
-            (Stage::Later, rule) => format!("opened later, {rule}"),
-            (_, Rule::Mapped) => "mapped".to_owned(),
-            (_, rule) => rule.to_string(),
-        };
-        let gone = if object.deleted { ", replaced since" } else { "" };
+        let rule = rule_text(object);
         let name = object.name.display();
         let from = if tidy.file_name() == Some(OsStr::new(&object.name)) {
             dir
         } else {
             format!("{dir}/{}", tidy.file_name().unwrap_or_default().display())
         };
-        let _ = writeln!(self.text, "{lead}{name}{version} [{rule}{gone}] {from}");
+        let _ = writeln!(self.text, "{lead}{name}{version} [{rule}] {from}");
         self.below(index, below, false);
         self.not_found(Some(&object.path), below);
     }
@@ -383,7 +391,7 @@ impl<'j> Tree<'j> {
 }
 
 /// The directory that paths are relative to: a site directory, an environment, or that of a file.
-fn site_of(at: &Path) -> PathBuf {
+pub(super) fn site_of(at: &Path) -> PathBuf {
     let named = |dir: &&Path| dir.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
     at.ancestors().find(named).unwrap_or(at).to_owned()
 }

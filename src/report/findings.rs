@@ -130,6 +130,7 @@ impl FindingList {
 }
 
 /// A path in a text: as it is, or with escapes where it is not UTF-8.
-pub(super) fn shown(path: &Path) -> String {
+#[must_use]
+pub fn shown(path: &Path) -> String {
     path.to_str().map_or_else(|| escape::path(path), one_line)
 }

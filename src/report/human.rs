@@ -123,7 +123,7 @@ pub fn resolution_text(report: &ResolveReport) -> String {
 
 /// The installation a path belongs to, by the path alone: its site directory, or the parent of `nvidia/`, else its
 /// directory.
-fn root_of(path: &Path) -> PathBuf {
+pub(super) fn root_of(path: &Path) -> PathBuf {
     let dir = path.parent().unwrap_or(path);
     let site = dir
         .ancestors()

@@ -159,6 +159,20 @@ fn fold(out: &mut String, line: &str, columns: usize) {
     out.push('\n');
 }
 
+/// A size for people; a part of a unit counts as a tenth.
+#[must_use]
+pub fn weight(bytes: u64) -> String {
+    let tenths = |unit: u64| {
+        let tenths = bytes.saturating_mul(10).div_ceil(unit);
+        format!("{}.{}", tenths / 10, tenths % 10)
+    };
+    match bytes {
+        0x4000_0000.. => format!("{} GiB", tenths(1 << 30)),
+        0x10_0000.. => format!("{} MiB", tenths(1 << 20)),
+        _ => format!("{} KiB", tenths(1 << 10)),
+    }
+}
+
 /// The text with the non-ASCII signs of reports replaced.
 #[must_use]
 pub fn plain_ascii(text: &str) -> String {

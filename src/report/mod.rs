@@ -1,4 +1,4 @@
-//! Results as text for people and as JSON for programs. Pure: values in, strings out.
+//! Results as text and pages for people and as JSON for programs. Pure: values in, strings out.
 
 mod check;
 mod comparison;
@@ -13,6 +13,7 @@ mod junit;
 mod known;
 mod layout;
 mod metrics;
+mod page;
 mod sarif;
 mod scan;
 mod scan_diff;
@@ -24,7 +25,7 @@ mod why;
 
 pub use check::{CheckReport, View, check_findings, check_text};
 pub use comparison::{Broken, Change, ComparisonReport, Side};
-pub use findings::{FindingLine, FindingList};
+pub use findings::{FindingLine, FindingList, shown};
 pub use fleet::{
     Fleet, FleetDifference, FleetGroup, FleetReport, FleetRow, FleetValue, LeftOut, Repeated, fleet_text,
     left_out_notes, node_list,
@@ -36,8 +37,11 @@ pub use inspect::{
 };
 pub use json::{ChosenLibrary, ExplainReport, JsonPath, ProblemFile, RefusedCopy, ResolveReport, SCHEMA, Unserved};
 pub use known::{InstalledPackage, KnownFramework, KnownReport};
-pub use layout::{Width, folded, plain_ascii};
+pub use layout::{Width, folded, plain_ascii, weight};
 pub use metrics::Metrics;
+pub use page::{
+    Mark, Node, NodeKind, PageCell, PageTable, Picture, WebPage, check_page, loaded_picture, loaded_table, scan_page,
+};
 pub(crate) use scan::word;
 pub use scan::{
     EvidenceLine, HostLine, OwnerLine, ReachLine, ScanEnd, ScanLibrary, ScanLine, ScanNode, ScanReport, scan_findings,

@@ -80,7 +80,7 @@ fn name(entry: &Entry) -> String {
 }
 
 /// The release, with its confidence if it is not certain.
-fn release(entry: &Entry) -> String {
+pub(super) fn release(entry: &Entry) -> String {
     let Some(version) = &entry.library.version else { return "?".to_owned() };
     match entry.library.confidence {
         Confidence::Certain => version.to_string(),

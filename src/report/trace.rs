@@ -72,6 +72,9 @@ pub struct TracedObject {
     pub call: Option<Call>,
     /// The process.
     pub pid: u32,
+    /// Its index among the programs: several may have been one process, one after the other.
+    #[serde(skip)]
+    pub(super) process: usize,
     /// `DT_SONAME`.
     pub soname: Option<String>,
     /// The library it is by name.
@@ -112,6 +115,9 @@ pub struct TracedName {
     pub call: Call,
     /// The process.
     pub pid: u32,
+    /// Its index among the programs.
+    #[serde(skip)]
+    pub(super) process: usize,
     /// Why it was not found.
     pub because: String,
     /// Files tried: the first of them.
@@ -137,12 +143,12 @@ impl TraceReport {
     pub fn new(trace: &Trace, judgement: &Judgement, command: &[String], exit: u8) -> Self {
         let mut objects = Vec::new();
         let mut not_found = Vec::new();
-        for process in &trace.processes {
+        for (number, process) in trace.processes.iter().enumerate() {
             for load in process.loads.iter().filter(|load| !load.inherited) {
-                objects.extend(traced(load, process.pid, judgement));
+                objects.extend(traced(load, (number, process.pid), judgement));
             }
             for (request, unresolved) in &process.unresolved {
-                not_found.extend(unresolved_name(request, unresolved, process.pid));
+                not_found.extend(unresolved_name(request, unresolved, (number, process.pid)));
             }
         }
         Self {
@@ -175,7 +181,7 @@ impl TraceReport {
     #[must_use]
     pub fn listed(&self) -> FindingList {
         let line = |finding: &TracedFinding| {
-            let command = self.processes.iter().find(|process| process.pid == finding.pid);
+            let command = self.last_of(finding.pid).and_then(|number| self.processes.get(number));
             let command = command.map(|process| process.command.as_str()).unwrap_or_default();
             let evidence = vec![format!("process: {} {command}", finding.pid)];
             FindingLine { evidence, ..FindingLine::of_row(finding.id, finding.says.clone(), None) }
@@ -193,9 +199,9 @@ impl TraceReport {
     pub fn text(&self, all: bool) -> String {
         let mut text = String::new();
         self.verdict_text(&mut text);
-        for process in &self.processes {
-            let objects: Vec<_> = self.objects.iter().filter(|object| object.pid == process.pid).collect();
-            let not_found: Vec<_> = self.not_found.iter().filter(|name| name.pid == process.pid).collect();
+        for (number, process) in self.processes.iter().enumerate() {
+            let objects: Vec<_> = self.objects.iter().filter(|object| object.process == number).collect();
+            let not_found: Vec<_> = self.not_found.iter().filter(|name| name.process == number).collect();
             if objects.is_empty() && not_found.is_empty() {
                 continue;
             }
@@ -213,6 +219,11 @@ impl TraceReport {
             }
         }
         text
+    }
+
+    /// The program that a process was at last, by its index.
+    pub(super) fn last_of(&self, pid: u32) -> Option<usize> {
+        self.processes.iter().rposition(|process| process.pid == pid)
     }
 
     fn verdict_text(&self, text: &mut String) {
@@ -276,7 +287,7 @@ fn family_of(name: &std::ffi::OsStr) -> Option<&'static str> {
     Some(parse_library_name(Path::new(name).file_name()?)?.row.family)
 }
 
-fn traced(load: &Load, pid: u32, judgement: &Judgement) -> Option<TracedObject> {
+fn traced(load: &Load, (process, pid): (usize, u32), judgement: &Judgement) -> Option<TracedObject> {
     let named = || family_of(&load.request.as_ref()?.0.name);
     let called = || family_of(load.soname.as_deref()?.as_ref());
     let family = family_of(load.path.as_os_str()).or_else(named).or_else(called)?;
@@ -289,6 +300,7 @@ fn traced(load: &Load, pid: u32, judgement: &Judgement) -> Option<TracedObject> 
         needed_by: request.map(|request| request.requester.as_path().into()),
         call: request.map(|request| request.call),
         pid,
+        process,
         soname: load.soname.clone(),
         family,
         version: load.id.and_then(|id| judgement.releases.get(&id).cloned()),
@@ -299,13 +311,14 @@ fn traced(load: &Load, pid: u32, judgement: &Judgement) -> Option<TracedObject> 
     })
 }
 
-fn unresolved_name(request: &NameRequest, unresolved: &Unresolved, pid: u32) -> Option<TracedName> {
+fn unresolved_name(request: &NameRequest, unresolved: &Unresolved, (process, pid): (usize, u32)) -> Option<TracedName> {
     parse_library_name(Path::new(&request.name).file_name()?)?;
     Some(TracedName {
         name: request.name.display().to_string(),
         needed_by: request.requester.as_path().into(),
         call: request.call,
         pid,
+        process,
         because: match unresolved {
             Unresolved::NotFound => "not found".to_owned(),
             Unresolved::NotMapped(path) => format!("not mapped, though `{}` is there", path.display()),
@@ -361,7 +374,7 @@ fn tried_text(text: &mut String, tried: &[JsonPath], count: usize) {
     let _ = writeln!(text, "    not found in: {more}{}", shown.join(", "));
 }
 
-fn call_text(call: Call) -> &'static str {
+pub(super) fn call_text(call: Call) -> &'static str {
     match call {
         Call::Needed => "needed by",
         Call::Dlopen => "opened by",
@@ -369,7 +382,7 @@ fn call_text(call: Call) -> &'static str {
     }
 }
 
-fn rule_text(rule: &str) -> &str {
+pub(super) fn rule_text(rule: &str) -> &str {
     match rule {
         "preload" => "LD_PRELOAD",
         "rpath" => "DT_RPATH",

@@ -50,10 +50,10 @@ fn each_command_offers_the_formats_it_has() {
     let world = Machine::new();
     for (command, formats) in [
         ("resolve", "human, json]"),
-        ("check", "human, json, sarif, junit, github]"),
+        ("check", "human, json, html, sarif, junit, github]"),
         ("verify", "human, json, sarif, junit, github]"),
-        ("scan", "human, json, jsonl, sarif, junit, github]"),
-        ("doctor", "human, json, markdown, sarif, junit, github]"),
+        ("scan", "human, json, jsonl, html, sarif, junit, github]"),
+        ("doctor", "human, json, markdown, html, sarif, junit, github]"),
     ] {
         let seen = Process::of(&mut world.cudashim([command, "--format", "yaml"]));
         assert!(seen.code == Some(2) && seen.err.contains(&format!("[possible values: {formats}")), "{}", seen.err);

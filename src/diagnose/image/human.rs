@@ -1,9 +1,9 @@
 //! The report of an image on one screen.
 
-use super::rules::weight;
 use super::{ImageReport, LayerLine};
 use crate::diagnose::human::{INDENT, NARROW, headline, matrix_text, whole, wrapped};
 use crate::image::Form;
+use crate::report::weight;
 use crate::tables::Severity;
 
 /// Layers and copies shown, unless all are requested.
@@ -20,26 +20,9 @@ pub fn image_text(report: &ImageReport, all: bool, explain: bool, columns: usize
     wrapped(&mut text, columns, "", 0, &report.verdict.says);
     text.push('\n');
     let mut line = |name: &str, value: &str| wrapped(&mut text, columns, &format!("{name:INDENT$}"), INDENT, value);
-    line("image", &about(report));
-    for target in &report.targets {
-        let frameworks = match target.frameworks.len() {
-            0 => "no framework".to_owned(),
-            _ => target.frameworks.join(", "),
-        };
-        let loads = match (target.loads, target.uses_cuda) {
-            (false, _) => "does not load",
-            (true, true) => "loads",
-            (true, false) => "needs no CUDA",
-        };
-        let started = if target.started { "; the command of a container starts it" } else { "" };
-        line("python", &format!("{}: {frameworks}: {loads}{started}", target.program.to_path().display()));
+    for (name, value) in facts(report) {
+        line(name, &value);
     }
-    let bytes: u64 = report.libraries.iter().map(|library| library.size).sum();
-    let contents = match report.libraries.len() {
-        0 => "no NVIDIA library".to_owned(),
-        count => format!("{}, {}", libraries(count, "NVIDIA "), weight(bytes)),
-    };
-    line("contents", &contents);
     let mut layers: Vec<(usize, &LayerLine)> =
         report.layers.iter().enumerate().filter(|(_, layer)| layer.libraries > 0).collect();
     if !all {
@@ -79,6 +62,31 @@ pub fn image_text(report: &ImageReport, all: bool, explain: bool, columns: usize
 
 fn libraries(count: usize, whose: &str) -> String {
     format!("{count} {whose}{}", if count == 1 { "library" } else { "libraries" })
+}
+
+/// What the image is, what may use its libraries, and how many there are, as labelled lines.
+pub(super) fn facts(report: &ImageReport) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("image", about(report))];
+    for target in &report.targets {
+        let frameworks = match target.frameworks.len() {
+            0 => "no framework".to_owned(),
+            _ => target.frameworks.join(", "),
+        };
+        let loads = match (target.loads, target.uses_cuda) {
+            (false, _) => "does not load",
+            (true, true) => "loads",
+            (true, false) => "needs no CUDA",
+        };
+        let started = if target.started { "; the command of a container starts it" } else { "" };
+        lines.push(("python", format!("{}: {frameworks}: {loads}{started}", target.program.to_path().display())));
+    }
+    let bytes: u64 = report.libraries.iter().map(|library| library.size).sum();
+    let contents = match report.libraries.len() {
+        0 => "no NVIDIA library".to_owned(),
+        count => format!("{}, {}", libraries(count, "NVIDIA "), weight(bytes)),
+    };
+    lines.push(("contents", contents));
+    lines
 }
 
 fn about(report: &ImageReport) -> String {

@@ -7,6 +7,7 @@
 mod constraint;
 mod contents;
 mod human;
+mod page;
 mod require;
 mod rules;
 mod targets;
@@ -17,6 +18,7 @@ pub use require::{Requirements, RequirementsForm};
 pub use targets::TargetLine;
 
 use super::{Assumptions, Finding, Matrix, Verdict};
+use crate::check::Judgement;
 use crate::host::FileId;
 use crate::image::{Execution, Form, Image, LayerInfo, Platform};
 use crate::loader::Objects;
@@ -69,6 +71,9 @@ pub struct ImageReport {
     /// What a host must have; absent unless asked for, and where nothing needs CUDA.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require: Option<Requirements>,
+    /// What its targets load.
+    #[serde(skip)]
+    pub(super) maps: Vec<Judgement>,
 }
 
 /// A layer, with what it brings.
@@ -133,6 +138,7 @@ pub fn judge_image(image: &Image, asked: &Asked) -> ImageReport {
         execution: image.execution.clone(),
         layers,
         verdict: verdict(&findings, &judged, &contents, table.as_ref()),
+        maps: judged.iter().flat_map(|target| target.maps.iter().cloned()).collect(),
         targets: judged.into_iter().map(|target| target.line).collect(),
         findings,
         copies: contents.copies(),

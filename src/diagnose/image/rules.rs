@@ -10,6 +10,7 @@ use crate::diagnose::{Cell, Finding, Line, Remedy, Runs};
 use crate::driver::{Assumed, newest_branch};
 use crate::image::Image;
 use crate::machine::{Change, Machine};
+use crate::report::weight;
 use crate::tables::Severity;
 
 /// Evidence for one finding.
@@ -149,19 +150,6 @@ fn copies(contents: &Contents) -> Option<Finding> {
         let paths: Vec<String> = copies.paths.iter().map(|path| format!("`{}`", path.to_path().display())).collect();
         found.seen("file", format!("`{}`, {} in all: {}", copies.name, weight(copies.bytes), paths.join(", ")))
     }))
-}
-
-/// A size for people.
-pub(super) fn weight(bytes: u64) -> String {
-    let tenths = |unit: u64| {
-        let tenths = bytes.saturating_mul(10).div_ceil(unit);
-        format!("{}.{}", tenths / 10, tenths % 10)
-    };
-    match bytes {
-        0x4000_0000.. => format!("{} GiB", tenths(1 << 30)),
-        0x10_0000.. => format!("{} MiB", tenths(1 << 20)),
-        _ => format!("{} KiB", tenths(1 << 10)),
-    }
 }
 
 /// The finding with the lines that a person writes into the image's recipe, not into a shell.

@@ -4,6 +4,7 @@
 //! the container runtime of the host brings its libraries.
 
 use super::contents::Contents;
+use crate::check::Judgement;
 use crate::diagnose::{Finding, TorchLine, examine};
 use crate::driver::Assumed;
 use crate::host::Host;
@@ -44,6 +45,7 @@ pub(super) struct Target {
     pub(super) line: TargetLine,
     pub(super) machine: Machine,
     pub(super) findings: Vec<Finding>,
+    pub(super) maps: Vec<Judgement>,
 }
 
 /// The targets of an image, judged.
@@ -129,5 +131,5 @@ fn judge(machine: Machine, program: &Path, started: bool) -> Target {
         uses_cuda: torch_needs || set_needs || machine.answer().is_err(),
         says: report.verdict.says.clone(),
     };
-    Target { line, machine, findings: report.findings }
+    Target { line, machine, findings: report.findings, maps: report.maps }
 }
