@@ -272,3 +272,19 @@ fn a_page_of_nothing_is_a_page() {
     assert!(page.contains("nothing wrong") && page.contains("<h1>0 libraries</h1>"), "{page}");
     assert!(!page.contains("<table") && !page.contains("<article"), "{page}");
 }
+
+#[test]
+fn a_page_of_many_nodes() {
+    let world = Machine::new();
+    let line = |host: &str, rest: &str| format!("{{\"host\":\"{host}\",\"schema\":1,{rest}}}\n");
+    let scan = |host: &str, driver: &str| {
+        let node = format!("\"type\":\"node\",\"at\":\"2026-11-30T15:00:00Z\",\"driver\":\"{driver}\"");
+        let end = "\"type\":\"end\",\"stopped\":false,\"count\":0,\"reach\":[],\"problems\":[]";
+        line(host, &node) + &line(host, end)
+    };
+    let scans = scan("n1", "570.1") + &scan("n2", "570.1") + &scan("<b>", "535.1");
+    world.write("scans", scans);
+    let page = page(&world, &["fleet", "scans"]);
+    assert!(page.contains("3 nodes in 2 groups") && page.contains("something wrong"), "{page}");
+    assert!(page.contains("<code>&lt;b&gt;</code></td>") && page.contains(">535.1</td>"), "{page}");
+}

@@ -141,6 +141,20 @@ fn trace_follows_children() {
     assert_eq!(report["verdict"], "loads");
 }
 
+/// execve(2) keeps the number of a process: what its last program loaded is not what its first did.
+#[test]
+fn trace_of_a_program_that_becomes_another_lists_each_library_once() {
+    let bench = Bench::new();
+    let library = bench.lab.copy("one/libcudart.so.12", 1);
+    let (program, library) = (utf8(&bench.program), utf8(&library));
+    let mut command = bench.cudashim(&["trace", "--", program, "exec", program, library]);
+    let text = Process::of(&mut command).err;
+    assert_eq!(text.lines().filter(|line| line.trim() == library).count(), 1, "{text}");
+    let page =
+        Process::of(&mut bench.cudashim(&["trace", "--format", "html", "--", program, "exec", program, library]));
+    assert_eq!(page.out.matches("<span class=\"name\">libcudart.so.12</span>").count(), 1, "{}", page.out);
+}
+
 #[test]
 fn trace_lists_failed_dlopens() {
     let bench = Bench::new();

@@ -41,6 +41,7 @@ pub(super) fn fleet(args: &FleetArgs) -> Result<ExitCode> {
     match args.format {
         Format::Json => output::json(&report)?,
         Format::Jsonl => output::json_lines(report.rows())?,
+        Format::Html => output::print(report.page().html())?,
         _ => output::laid_out(&sanitized(&fleet_text(&report)))?,
     }
     Ok(ExitCode::from(u8::from(!report.is_fine())))

@@ -32,7 +32,7 @@ use Format::{Github, Html, Human, Json, Jsonl, Junit, Markdown, Sarif};
 /// Of a report without findings.
 pub(super) const REPORT: &[Format] = &[Human, Json];
 /// Of a report with rows.
-pub(super) const ROWS: &[Format] = &[Human, Json, Jsonl];
+pub(super) const ROWS: &[Format] = &[Human, Json, Jsonl, Html];
 /// Of a report with findings.
 pub(super) const FINDINGS: &[Format] = &[Human, Json, Sarif, Junit, Github];
 /// Of a report that is also a page.

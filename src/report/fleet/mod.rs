@@ -6,6 +6,7 @@
 
 mod differences;
 mod nodes;
+mod page;
 mod read;
 mod row;
 mod text;

@@ -20,7 +20,8 @@ pub fn fleet_text(report: &FleetReport) -> String {
     text
 }
 
-fn verdict(report: &FleetReport) -> String {
+/// How many nodes are alike.
+pub(super) fn verdict(report: &FleetReport) -> String {
     let nodes = if report.nodes == 1 { "node" } else { "nodes" };
     let when = match (&report.from, &report.to) {
         (Some(from), Some(to)) if from == to => format!(" (scanned {from})"),
@@ -91,7 +92,7 @@ fn line(report: &FleetReport, alike: &[&FleetDifference]) -> String {
 }
 
 /// What is at a path, with what tells it from the other.
-fn said(value: Option<&FleetValue>, other: Option<&FleetValue>) -> String {
+pub(super) fn said(value: Option<&FleetValue>, other: Option<&FleetValue>) -> String {
     let Some(value) = value else { return "missing".to_owned() };
     if let Some(why) = value.unusable.as_ref().filter(|why| other.and_then(|it| it.unusable.as_ref()) != Some(*why)) {
         return match value.size {

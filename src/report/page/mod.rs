@@ -154,7 +154,7 @@ impl WebPage {
         match self.list.findings.iter().map(|finding| finding.severity).min() {
             Some(Severity::Fatal) => ("fatal", "fatal"),
             Some(Severity::Warning) => ("warning", "warning"),
-            _ if self.list.wrong => ("fatal", "no"),
+            _ if self.list.wrong => ("fatal", "something wrong"),
             _ => ("fine", "nothing wrong"),
         }
     }
