@@ -14,6 +14,7 @@ use crate::inventory::{symbols_by_provider, unversioned_provider};
 use crate::loader::{FILTER_CIRCLE, Mapped, Missing, Symbols};
 use crate::python::library_files;
 use crate::tables::{FamilyRow, Phase, Severity, family_of_symbol, parse_library_name};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -199,6 +200,7 @@ fn undefined_error(missing: &MissingSymbol) -> String {
 fn add_not_found(facts: &Mapping<'_, '_>, not_found: &[NotFound], findings: &mut Vec<Finding>) {
     let mut groups: BTreeMap<(&'static str, Option<&Path>, bool), Vec<&NotFound>> = BTreeMap::new();
     let mut absent: Vec<&NotFound> = Vec::new();
+    let others = LazyCell::new(|| names_in_packages(facts));
     for unresolved in not_found {
         match (unresolved.optional, unresolved.later) {
             // The consumer falls back, as on a machine without a GPU and thus without a driver.
@@ -211,7 +213,7 @@ fn add_not_found(facts: &Mapping<'_, '_>, not_found: &[NotFound], findings: &mut
                     .push(unresolved);
             }
             // What another package of the environment brings, that opens by path (libcudf, librmm).
-            (true, false) if is_in_packages(facts, &unresolved.name) => {}
+            (true, false) if others.contains(&unresolved.name) => {}
             (true, false) => absent.push(unresolved),
             (false, later) => {
                 groups
@@ -237,11 +239,12 @@ fn add_not_found(facts: &Mapping<'_, '_>, not_found: &[NotFound], findings: &mut
     }
 }
 
-/// Whether a package of the environment has a library of this name that is not NVIDIA's.
-fn is_in_packages(facts: &Mapping<'_, '_>, name: &OsStr) -> bool {
+/// The names of the libraries in the environment's packages that are not NVIDIA's.
+fn names_in_packages(facts: &Mapping<'_, '_>) -> BTreeSet<OsString> {
     let sites = facts.subject.map(|subject| subject.sites.as_slice()).unwrap_or_default();
-    parse_library_name(name).is_none()
-        && library_files(facts.map.host(), sites).iter().any(|file| file.file_name() == Some(name))
+    let files = library_files(facts.map.host(), sites);
+    let names = files.iter().filter_map(|file| file.file_name());
+    names.filter(|name| parse_library_name(name).is_none()).map(OsStr::to_owned).collect()
 }
 
 fn not_found_by(facts: &Mapping<'_, '_>, by: Option<PathBuf>, unresolved: &[&NotFound], opened: bool) -> Cause {
