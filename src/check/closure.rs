@@ -9,7 +9,7 @@ use super::judge::judge;
 use super::later::{later, not_found};
 use super::mapping::Mapping;
 use super::opening::Opening;
-use super::subject::{Subject, What};
+use super::subject::{Subject, What, is_loaded_by_package};
 use super::{Depth, Judgement, NotFound};
 use crate::loader::{LinkMap, Loader, Rule};
 use crate::plan::{How, Plan, PlanLibrary};
@@ -200,8 +200,14 @@ fn rules(map: &LinkMap<'_>, preloaded: usize, loader: &Loader) -> Vec<Rule> {
 
 /// Whether a subject loads without a name that is not found.
 fn optional(copies: &Copies, loader: &Loader, subject: &Subject, missing: &NotFound) -> bool {
-    let uninstalled =
-        || missing.damaged.is_none() && copies.installed(loader.objects(), Path::new(&missing.name)).is_none();
+    // What the import of a package opens has to be there.
+    let is_required =
+        || missing.needed_by.as_deref().is_some_and(|by| is_loaded_by_package(loader.objects().host(), by));
+    let uninstalled = || {
+        missing.damaged.is_none()
+            && copies.installed(loader.objects(), Path::new(&missing.name)).is_none()
+            && !is_required()
+    };
     match &subject.what {
         // Packages are imported one by one, and an optional library need not be installed. A library that is
         // installed but not found is a defect, and so is a damaged file.

@@ -5,7 +5,7 @@
 
 use super::names::Consumer;
 use super::pathfinder::Pathfinder;
-use super::subject::{Package, Subject, What, roots};
+use super::subject::{Package, Subject, What, loaded_before, roots};
 use crate::host::Host;
 use crate::inventory::places;
 use crate::loader::Loader;
@@ -32,8 +32,9 @@ impl Subject {
             .flat_map(|(site, package)| package.record(host).into_iter().map(|file| site.join(file.path)))
             .collect();
         let all = library_files(host, sites);
-        let mut files = roots(objects, all);
+        let mut files = roots(objects, all.clone());
         files.retain(|file| own.contains(file));
+        files.splice(0..0, loaded_before(objects, &all, &files));
         let is_user = consumer.framework.is_some_and(|row| row.looks(Search::Torch))
             || packages.iter().any(|package| requirements(host, package, &[]).contains_key("torch"));
         let torch = is_user.then(|| TorchBuild::find(host, sites).ok()).flatten();

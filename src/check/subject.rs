@@ -4,7 +4,7 @@
 //! whether it is a program.
 
 use super::names::cuda_major;
-use crate::host::Hints;
+use crate::host::{Hints, Host};
 use crate::loader::{Loader, ProgramKind};
 use crate::loader::{Object, ObjectError, Objects};
 use crate::python::{Distribution, Interpreter, distributions};
@@ -112,11 +112,14 @@ impl Subject {
         let host = objects.host();
         let installed: Vec<Distribution> =
             interpreter.paths.iter().flat_map(|site| distributions(host, site)).collect();
+        let all = library_files(host, &interpreter.paths);
+        let mut files = roots(objects, all.clone());
+        files.splice(0..0, loaded_before(objects, &all, &files));
         Self {
             of: "the environment".to_owned(),
             at: Some(interpreter.prefix.clone()),
             program: Some(interpreter.program.clone()),
-            what: What::Environment(roots(objects, library_files(host, &interpreter.paths))),
+            what: What::Environment(files),
             cuda: cuda_major(installed.iter()),
             sites: interpreter.paths.clone(),
         }
@@ -234,6 +237,35 @@ pub(super) fn roots(objects: &Objects, files: Vec<PathBuf>) -> Vec<PathBuf> {
     // In a dependency cycle no file is the root: open a library of the cycle on its own.
     let top = |index: &usize| needed_by.get(*index).is_none_or(|users| users.iter().all(|user| user == index));
     reached.iter().filter(|index| top(index)).filter_map(|index| Some(opened.get(*index)?.0.clone())).collect()
+}
+
+/// Whether the package of a library opens it by path when it is imported: RAPIDS' wheels have a `load.py` beside its directory.
+pub(super) fn is_loaded_by_package(host: &Host, library: &Path) -> bool {
+    library.parent().and_then(Path::parent).is_some_and(|package| host.is_file(&package.join("load.py")))
+}
+
+/// The libraries that `files` need, and that their own packages open by path, each after what it needs itself.
+pub(super) fn loaded_before(objects: &Objects, all: &[PathBuf], files: &[PathBuf]) -> Vec<PathBuf> {
+    let loads = |file: &&PathBuf| is_loaded_by_package(objects.host(), file);
+    let by_name: BTreeMap<&OsStr, &PathBuf> =
+        all.iter().filter(loads).filter_map(|file| Some((file.file_name()?, file))).collect();
+    let needed = |file: &Path| -> Vec<&PathBuf> {
+        let Ok(object) = objects.open(file) else { return Vec::new() };
+        object.facts.needed.iter().filter_map(|name| by_name.get(name.as_os_str()).copied()).collect()
+    };
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    // A file is entered, and comes again to be listed when all that it needs is.
+    let mut stack: Vec<(&PathBuf, bool)> =
+        files.iter().rev().flat_map(|file| needed(file)).map(|file| (file, false)).collect();
+    while let Some((file, is_done)) = stack.pop() {
+        if is_done {
+            order.push(file.clone());
+        } else if seen.insert(file) {
+            stack.push((file, true));
+            stack.extend(needed(file).into_iter().map(|file| (file, false)));
+        }
+    }
+    order
 }
 
 enum Role {

@@ -62,10 +62,13 @@ impl Remedy {
         }
     }
 
-    /// Whether another remedy is its first step.
+    /// Whether another remedy is its first step, and heals, or neither can be tried.
     pub(super) fn is_more_than(&self, others: &[Remedy]) -> bool {
-        let Some(Change::Then(changes)) = &self.change else { return false };
-        others.iter().any(|other| other.change.is_some() && other.change.as_ref() == changes.first())
+        let Some(line) = self.as_command() else { return false };
+        others.iter().any(|other| {
+            let rest = other.as_command().and_then(|first| line.strip_prefix(first));
+            rest.is_some_and(|rest| rest.starts_with(" && ")) && (other.change.is_some() || self.change.is_none())
+        })
     }
 
     /// Permanent remedies rank before those of one shell or command, tried ones before untried ones.

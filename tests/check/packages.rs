@@ -93,6 +93,37 @@ fn check_package_opens_its_libraries_and_finds_the_wheels() {
 }
 
 #[test]
+fn check_maps_what_a_package_opens_by_path_before_its_modules() {
+    let (world, venv) = Machine::with_venv();
+    let logger = Lib::new("librapids_logger.so").unversioned().defines(&["log"]);
+    let memory = Lib::new("librmm.so").unversioned().defines(&["allocate"]).uses("librapids_logger.so", &["log"]);
+    let frames = Lib::new("libcudf.so").unversioned().defines(&["read"]).uses("librmm.so", &["allocate"]);
+    let frames = frames.uses("libnvcomp.so.5", &["nvcompGetProperties"]);
+    let frames = frames.link("-rpath,$ORIGIN/../../nvidia/libnvcomp/lib64");
+    let module = Lib::new("io.so").unversioned().uses("libcudf.so", &["read"]).uses("librmm.so", &["allocate"]);
+    venv.wheel("rapids-logger", "0.2.3", &[("rapids_logger/lib64/librapids_logger.so", logger)]);
+    venv.wheel("librmm-cu12", "26.10.0", &[("librmm/lib64/librmm.so", memory)]);
+    venv.wheel("libcudf-cu12", "26.10.2", &[("libcudf/lib64/libcudf.so", frames)]);
+    venv.wheel("pylibcudf-cu12", "26.10.2", &[("pylibcudf/io.abi3.so", module)]);
+    for package in ["rapids_logger", "librmm", "libcudf"] {
+        std::fs::write(venv.site.join(package).join("load.py"), "").unwrap();
+    }
+    // The import opens it, so what it needs has to be there; its consumers have no run path to it.
+    let (code, value) = check(&world, "cudf");
+    assert_eq!((code, ids(&value)), (1, vec!["library-not-found"]), "{value:#}");
+    let compression = Lib::new("libnvcomp.so.5").unversioned().defines(&["nvcompGetProperties"]);
+    venv.wheel("nvidia-libnvcomp-cu12", "5.3.0.16", &[("nvidia/libnvcomp/lib64/libnvcomp.so.5", compression)]);
+    let (code, value) = check(&world, "cudf");
+    assert_eq!((code, ids(&value)), (0, vec![]), "{value:#}");
+    let paths: Vec<&Path> =
+        value["objects"].as_array().unwrap().iter().filter_map(|it| it["path"].as_str()).map(Path::new).collect();
+    let order = ["librapids_logger.so", "librmm.so", "libcudf.so", "io.abi3.so"];
+    let at =
+        |name: &str| paths.iter().position(|path| path.ends_with(name)).unwrap_or_else(|| panic!("{name}: {paths:?}"));
+    assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{paths:?}");
+}
+
+#[test]
 fn check_lists_the_frameworks_that_it_knows() {
     let (world, venv) = Machine::with_venv();
     venv.dist_info("cupy-cuda12x", "14.2.0", "", "");
