@@ -5,7 +5,7 @@
 
 use super::{Case, Remedy, word};
 use crate::machine::{Change, Wheel};
-use crate::python::pins;
+use crate::python::{pins, requirements};
 use crate::tables::{FamilyRow, Version, VersionRange, cudnn_releases, families, required_by, toolkits, torch_builds};
 use std::collections::BTreeSet;
 
@@ -39,9 +39,11 @@ impl PackageSpec {
     }
 }
 
-/// The wheels to install, if every release is known.
+/// The wheels to install, if every release is known, and what it has of the families.
 pub(super) fn wheels(to_install: &[PackageSpec]) -> Option<Vec<Wheel>> {
-    to_install.iter().map(|to_install| Some(Wheel::new(&to_install.name, to_install.version.clone()?))).collect()
+    let wheel = |to_install: &PackageSpec| Some(Wheel::new(&to_install.name, to_install.version.clone()?));
+    let is_known = |wheel: &Wheel| wheel.is_known() || family_of(&wheel.name).is_none();
+    to_install.iter().map(|to_install| wheel(to_install).filter(is_known)).collect()
 }
 
 /// A family in a wheel of this name, and its CUDA major.
@@ -202,6 +204,13 @@ impl Case<'_> {
         let pinned = pins(self.host, self.installed, "torch");
         if let Some((name, range)) = names.iter().find_map(|name| pinned.get_key_value(name)) {
             return Some(PackageSpec::within(name, Some(range)));
+        }
+        let required = self.installed.iter().find_map(|package| {
+            let required = requirements(self.host, package, &[]);
+            names.iter().find_map(|name| Some((name, required.get(name)?.clone()?)))
+        });
+        if let Some((name, range)) = required {
+            return Some(PackageSpec::within(name, Some(&range)));
         }
         let name = names.first()?;
         if let Some(here) = self.has_package(name) {

@@ -39,6 +39,12 @@ impl Wheel {
         Self { name: name.to_owned(), version }
     }
 
+    /// Whether the tables know what libraries it has.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.layout().is_some()
+    }
+
     /// The CUDA major: in the name, else, from 13 on, that of the release; of a library with numbers of its own (cuRAND is at 10)
     /// the latest whose toolkit has the wheel.
     fn cuda_major(&self) -> Option<u64> {

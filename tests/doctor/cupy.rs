@@ -30,6 +30,32 @@ fn cupy_without_its_libraries() {
     assert_eq!(cupy(without_gpu(), "").ids(), [("bare-name-dlopen-consumers", Fatal), ("no-driver", Fact)]);
 }
 
+#[test]
+fn cudf_without_nvcomp() {
+    let cudf = || {
+        without_gpu().environment(|venv| {
+            let frames = Lib::new("libcudf.so").unversioned().defines(&["read"]);
+            let frames = frames.uses("libnvcomp.so.5", &["nvcompGetProperties"]);
+            let frames = frames.link("-rpath,$ORIGIN/../../nvidia/libnvcomp/lib");
+            let module = Lib::new("io.so").unversioned().uses("libcudf.so", &["read"]);
+            venv.wheel("libcudf-cu12", "26.10.2", &[("libcudf/lib64/libcudf.so", frames)]);
+            venv.dist_info("libcudf-cu12", "26.10.2", "Requires-Dist: nvidia-libnvcomp-cu12==5.3.0.16\n", "");
+            venv.wheel("pylibcudf-cu12", "26.10.2", &[("pylibcudf/io.abi3.so", module)]);
+            std::fs::write(venv.site.join("libcudf/load.py"), "").unwrap();
+        })
+    };
+    let found = cudf().first();
+    assert_eq!((found.id, found.severity), ("library-not-found", Fatal));
+    assert_eq!(found.cause, "`libcudf.so` needs `libnvcomp.so.5`: not found");
+    // A newer release of the wheel has another major.
+    assert_eq!(commands(&found), ["/venv/bin/python -m pip install nvidia-libnvcomp-cu12==5.3.0.16"]);
+    let whole = cudf().environment(|venv| {
+        let compression = Lib::new("libnvcomp.so.5").unversioned().defines(&["nvcompGetProperties"]);
+        venv.wheel("nvidia-libnvcomp-cu12", "5.3.0.16", &[("nvidia/libnvcomp/lib/libnvcomp.so.5", compression)]);
+    });
+    whole.is_healthy();
+}
+
 /// CuPy 14: the run paths of its modules do not name the wheels; cuda-pathfinder opens these before them.
 fn install_cupy(venv: &Venv) {
     install_cupy_with(venv, "");
