@@ -30,7 +30,7 @@ fn a_node_without_a_gpu_is_fit_unless_one_is_required() {
     let fit = machine.run_rooted(["node"]);
     assert_eq!(fit.ok(), "ok: no driver; no GPU\n");
     let none = machine.run_rooted(["node", "--gpus", "1"]);
-    assert_eq!((none.code, none.quiet()), (Some(1), "fail: no GPU answers, 1 must\n"));
+    assert_eq!((none.code, none.quiet()), (Some(1), "fail: no GPU answers, 1 required\n"));
     assert_eq!(machine.run_rooted(["-q", "node", "--gpus", "1"]).out, "");
     let (code, report) = answer(&mut machine.rooted(["node", "--gpus", "2"]), "node.json");
     assert_eq!((code, report["host"].as_str(), report["required"].as_u64()), (1, Some("n01"), Some(2)));
@@ -43,7 +43,7 @@ fn a_driver_of_one_release_with_its_gpus_is_fit() {
     let report = judged(&machine, h100s(8), 8);
     assert_eq!(report.line(), "ok: driver 550.54.15 (CUDA 12.4); 8 GPUs (NVIDIA H100 80GB HBM3)");
     let report = judged(&machine, h100s(7), 8);
-    assert_eq!(report.line(), "fail: 7 GPUs answer, 8 must");
+    assert_eq!(report.line(), "fail: 7 GPUs answer, 8 required");
     let ok: Vec<_> = report.checks.iter().map(|check| (check.check, check.ok)).collect();
     assert_eq!(ok, [("driver", true), ("libraries", true), ("devices", false)]);
 }

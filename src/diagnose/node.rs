@@ -270,7 +270,7 @@ fn is_of_32_bits(case: &Case<'_>, path: &Path) -> bool {
     matches!(error.kind, Kind::Foreign(ident) if ident.class == Class::Elf32)
 }
 
-/// Fewer GPUs answer than must, or a library of the driver was not queried.
+/// Fewer GPUs answer than required, or a library of the driver was not queried.
 fn of_devices(case: &Case<'_>, asked: &NodeAsked, gpus: usize) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for why in &asked.unasked {
@@ -283,7 +283,7 @@ fn of_devices(case: &Case<'_>, asked: &NodeAsked, gpus: usize) -> Vec<Finding> {
             gpus => format!("{gpus} GPUs answer"),
         };
         let finding = case.finding("too-few-gpus");
-        found.extend(finding.map(|found| found.because(format!("{answer}, {} must", asked.gpus))));
+        found.extend(finding.map(|found| found.because(format!("{answer}, {} required", asked.gpus))));
     }
     found
 }
