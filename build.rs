@@ -101,33 +101,30 @@ fn rows(table: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     Ok(lines.skip(1).map(str::to_owned).collect())
 }
 
-/// One entry of a table in C: what stands before its length, the length as one byte, its letters.
-fn entry(table: &Path, before: &str, name: &str) -> Result<String, Box<dyn Error>> {
+/// One entry of a table in C: the length of a name as one byte, and its letters.
+fn entry(table: &Path, name: &str) -> Result<String, Box<dyn Error>> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-+.=".contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
         return Err(format!("{}: `{name}` cannot be a name", table.display()).into());
     }
-    Ok(format!("\"{before}\\{:03o}\" \"{name}\"\n", name.len()))
+    Ok(format!("\"\\{:03o}\" \"{name}\"\n", name.len()))
 }
 
 /// The table that `cshim/names.c` includes.
 fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
     let rows = rows(families)?;
     let stems: BTreeSet<&str> = rows.iter().filter_map(|row| row.split('\t').next()).chain(TORCH).collect();
-    let rows = stems.into_iter().map(|stem| entry(families, "s", stem));
+    let rows = stems.into_iter().map(|stem| entry(families, stem));
     Ok(rows.collect::<Result<String, _>>()? + "\"\"\n")
 }
 
-/// The table that `cshim/identity.c` includes: what the binary may know of a process's environment, `h` before a variable
-/// that would act on the binary itself.
+/// The table that `cshim/identity.c` includes: what the binary may know of a process's environment.
 fn variables_header(variables: &Path) -> Result<String, Box<dyn Error>> {
     let mut entries = BTreeMap::new();
     for row in rows(variables)? {
-        let mut fields = row.split('\t');
-        let (name, hidden) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
-        let kind = if hidden == "yes" { "h" } else { "v" };
+        let name = row.split('\t').next().unwrap_or_default();
         let name = name.strip_suffix('*').map_or_else(|| format!("{name}="), str::to_owned);
-        entries.insert(name.clone(), entry(variables, kind, &name)?);
+        entries.insert(name.clone(), entry(variables, &name)?);
     }
     let header: String = entries.into_values().collect();
     // A table that is empty is still one.

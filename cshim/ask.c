@@ -6,17 +6,13 @@
  * The supervisor is there because of SIGCHLD: a child cloned without an exit signal gets SIGCHLD back as soon as it calls
  * execve (clone(2)), and a host that waits for any child would then reap ours. The supervisor never calls it.
  *
- * Called by plan.c alone, inside the gate.
- */
+ * Called by plan.c alone, inside the gate. */
 #include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
 /* How long the binary has, also by its own count (src/cli/plan_for.rs); what the child says where there is none to run. */
-
 enum { SECONDS = 2, NOT_STARTED = 127 };
-
-/* --- the two children --- */
 
 /* In the two children, which must not run what the host has registered for its end. */
 static __attribute__((noreturn)) void leave(int status)
@@ -25,24 +21,17 @@ static __attribute__((noreturn)) void leave(int status)
 		(void)SYS(SYS_exit_group, status);
 }
 
-/* In both: SIGALRM is at its default, and ends what takes too long, whatever became of who asked. The timer outlives execve,
- * not clone. */
-static void set_timer(void)
-{
-	const int64_t timer[4] = {0, 0, SECONDS, 0};
-
-	(void)SYS(SYS_setitimer, ITIMER_REAL, timer, NULL);
-}
-
 /* In the supervisor, which comes with all of them blocked: nothing of the host's signals. The kernel refuses to touch SIGKILL
- * and SIGSTOP. */
+ * and SIGSTOP. Then its time begins: SIGALRM ends it, whatever became of who asked, and with it the binary. */
 static void reset_signals(void)
 {
-	uint64_t action[4] = {0, 0, 0, 0}, none = 0;
+	const uint64_t action[4] = {0}, none = 0;
+	const int64_t timer[4] = {0, 0, SECONDS, 0};
 
 	for (int i = 1; i <= 64; i++)
 		(void)SYS(SYS_rt_sigaction, i, action, NULL, 8);
 	(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
+	(void)SYS(SYS_setitimer, ITIMER_REAL, timer, NULL);
 }
 
 /* In the supervisor: 0 is /dev/null, 1 the pipe, 2 the host's where decisions are said, and nothing else is open. */
@@ -58,13 +47,13 @@ static bool reset_descriptors(int out)
 	if (SYS(SYS_dup3, null, 0, 0) < 0 || SYS(SYS_dup3, out, 1, 0) < 0 || (!talk && SYS(SYS_dup3, null, 2, 0) < 0))
 		return false;
 	/* Before Linux 5.9, or where a filter forbids it: one by one, as far as hosts usually go. */
-	if (SYS(SYS_close_range, 3, 0xffffffff) < 0)
+	if (SYS(CLOSE_RANGE, 3, 0xffffffff) < 0)
 		for (int fd = 3; fd < 4096; fd++)
 			sys_close(fd);
 	return true;
 }
 
-/* Until that child has ended, by its own timer at the latest; its status, or -1. */
+/* Until that child has ended; its status, or -1. */
 static int wait_for(long child)
 {
 	int status = -1;
@@ -85,46 +74,39 @@ static __attribute__((noreturn)) void supervise(int out, const char *const *word
 	long child;
 
 	reset_signals();
-	set_timer();
 	if (!reset_descriptors(out))
 		leave(1);
 	child = SYS(SYS_clone, SIGCHLD);
 	if (child == 0) {
-		set_timer();
 		(void)SYS(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
-		(void)SYS(SYS_execve, binary_path(), words, identity.variables);
+		(void)SYS(SYS_execve, binary.path, words, identity.variables);
 		leave(NOT_STARTED);
 	}
-	/* What took too long is said the same way whichever of the two timers was first. */
 	status = child < 0 ? -1 : wait_for(child);
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-		(void)SYS(SYS_kill, sys_getpid(), SIGALRM);
 	leave(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
-/* --- the question --- */
-
 /* What is said where there is no answer: always with what to type. */
-static char *failed(const char *what, const char *remedy)
+static const char *failed(const char *what, const char *remedy)
 {
-	log_say(LOG_WARNING, "no plan: ", binary_path(), " ", what, ": ", remedy, NULL);
+	log_say(LOG_WARNING, "no plan: ", binary.path, " ", what, ": ", remedy, NULL);
 	return NULL;
 }
 
 /* Puts the question: the process, its program, and for an object the plan, the object and the name, which may be NULL. Its
- * answer without the line feed, in memory that lasts until the next question; NULL where there is none, which was said.
- * Whatever becomes of it, the supervisor has been waited for when it returns, and the descriptors of the pipe are closed. */
-static char *ask(const char *image, const char *object, const char *name)
+ * answer without the line feed, in memory that lasts until the next question; NULL where there is none, or only the reason
+ * why (a `!`, and that), which was said. Whatever becomes of it, the supervisor has been waited for when it returns, and the
+ * descriptors of the pipe are closed. */
+static const char *ask(const char *object, const char *name)
 {
 	static LARGE char answer[PATH];
 	char digits[21], *pid = text_decimal(digits, sys_getpid());
-	const char *words[] = {"cudashim", "plan-for", pid, identity.path, image, object, name, NULL};
+	const char *words[] = {"cudashim", "plan-for", pid, identity.path, object ? plan.path : NULL, object, name, NULL};
 	uint64_t all = ~(uint64_t)0, before;
 	int ends[2], status = -1;
 	long child = -ENOMEM, size = 0, end = 0;
 
 	/* An answer that does not fit into the pipe is none, and nobody waits for what the binary may have left behind. */
-	(void)identity_variables();
 	if (SYS(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK) == 0) {
 		/* No handler of the host may run in the children. */
 		(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
@@ -153,5 +135,8 @@ static char *ask(const char *image, const char *object, const char *name)
 	if (size && (end != size - 1 || !answer[end]))
 		return failed("did not answer with a line", "run `cudashim doctor`");
 	answer[end] = '\0';
-	return answer;
+	if (*answer != '!')
+		return answer;
+	log_say(LOG_WARNING, "no plan: ", answer + 1, NULL);
+	return NULL;
 }

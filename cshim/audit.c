@@ -3,8 +3,7 @@
  *
  * An auditor lives in a namespace of its own, here without any other object: nothing of libc is there, and whatever another
  * instance of us does in LD_PRELOAD is not seen. The loader asks under its own lock, so nothing here is called by two
- * threads at once. No list is loaded early: each name is led to its file as it is asked for.
- */
+ * threads at once. No list is loaded early: each name is led to its file as it is asked for. */
 
 /* LA_SER_ORIG and LM_ID_BASE, which only glibc's header has. */
 enum { AS_ASKED = 1, BASE = 0 };
@@ -35,7 +34,7 @@ static bool is_planned(const char *name, const struct link_map *asker)
 	while (asker->l_prev)
 		asker = asker->l_prev;
 	/* An object of another namespace (dlmopen) has a world of its own. */
-	return asker == audit_base && plan_in_force(names_know(text_base(name), NULL));
+	return asker == audit_base && plan_in_force(names_know(text_base(name), NULL) ? NONE : MAY_ASK);
 }
 
 /* The file for a name that `asker` needs or opens, or the name as it came. As the dlopen door, but that nothing is to be
@@ -61,12 +60,10 @@ static const char *answer_for(const char *name, const struct link_map *asker)
 	if (!other)
 		return said_changed(lib) ? name : said_answer(found, name, image_text(lib->path));
 	if (!text_same(other->l_name, image_text(lib->path)))
-		said_other(lib, other->l_name);
+		said_mapped(lib, other->l_name);
 	/* The loader knows the file that is mapped by its inode; a soname it would look for in its search path. */
 	return said_answer(found, name, other->l_name);
 }
-
-/* --- what the loader calls --- */
 
 /* Called first, once the constructor has run. Never 0, which is to refuse: the loader takes such an auditor out again, and
  * ends the process if that is marked not to be unloaded, as we are (glibc, elf/rtld.c, unload_audit_module). The loader's
@@ -87,7 +84,7 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 		return (char *)name;
 	/* The dlopen door of this process: led to an object that is mapped, whichever. */
 	if (text_same(name, AUDIT_QUESTION))
-		return (char *)(plan_in_force(false) || plan_may_be() ? asker->l_name : name);
+		return (char *)(plan_in_force(MAY_ASK) || plan_may_be() ? asker->l_name : name);
 	return (char *)(is_planned(name, asker) ? answer_for(name, asker) : name);
 }
 

@@ -1,19 +1,19 @@
 /* Brings in what must be there before an object that needs it is loaded: DT_NEEDED never comes through dlopen.
  *
  * Called by choose.c, on the host's thread, in the middle of its dlopen. Never closes what it loaded, never loads a second
- * copy of a soname that is mapped, and takes no lock: what it calls is the loader, which has its own.
- */
+ * copy of a soname that is mapped, and takes no lock: what it calls is the loader, which has its own. */
 #include <dlfcn.h>
 
 #pragma weak dlsym
 
-/* Members that load members that load members: far more than any program does, far less than a stack. */
-enum { DEPTH = 8 };
+/* What the stub jumps to where there is no dlopen in the process at all. */
+static void *no_dlopen(const char *name, int mode)
+{
+	return NULL;
+}
 
-/* The real dlopen: choose.c finds it. */
-void *(*_Atomic cudashim_real)(const char *name, int mode);
-
-static __thread int depth __attribute__((tls_model("initial-exec")));
+/* The real dlopen: that of libc or libdl, or of another object behind us that hooks it as we do. */
+void *(*_Atomic cudashim_real)(const char *name, int mode) = no_dlopen;
 
 /* The real dlopen, with errno and dlerror left as the host had them; NULL once it has loaded, else why not. What the loader
  * runs may set errno, which the host's own call shall find as it was. Asked of dlsym here only: errno's place is a function
@@ -22,15 +22,10 @@ static const char *load_quietly(const char *path, int mode)
 {
 	int *(*place)(void) = dlsym ? (int *(*)(void))dlsym(RTLD_DEFAULT, "__errno_location") : NULL;
 	const char *(*why)(void) = dlsym ? (const char *(*)(void))dlsym(RTLD_DEFAULT, "dlerror") : NULL;
-	const char *error = "the loader does not say why";
 	int before = place ? *place() : 0;
+	void *loaded = cudashim_real(path, (mode & RTLD_NOW ? RTLD_NOW : RTLD_LAZY) | RTLD_LOCAL);
+	const char *error = loaded ? NULL : why ? why() : "the loader does not say why";
 
-	depth++;
-	if (cudashim_real(path, (mode & RTLD_NOW ? RTLD_NOW : RTLD_LAZY) | RTLD_LOCAL))
-		error = NULL;
-	else if (why)
-		error = why();
-	depth--;
 	if (place)
 		*place() = before;
 	return error;
@@ -45,30 +40,22 @@ static const char *load_quietly(const char *path, int mode)
 static void load_member(const struct lib *lib, int mode)
 {
 	const char *soname = image_text(lib->soname), *path = image_text(lib->path), *error;
-	unsigned char became = LIB_FAILED;
 	enum mapped mapped;
 
 	/* Loaded by itself, an object of the consumer's would not find what only its user brings along. */
-	if (lib->how == HOW_OWN || image_state(lib)->load != LIB_UNTRIED)
+	if (lib->how == HOW_OWN || plan.settled[lib - plan.libs])
 		return;
 	mapped = objects_find(lib, true);
 	if (mapped == MAPPED_OTHER)
 		return;
-	if (said_changed(lib)) {
-		/* What is mapped came from it before. */
-		if (mapped != MAPPED_NOT)
-			return;
-	} else if (!(error = load_quietly(path, mode))) {
-		became = LIB_LOADED;
-		if (mapped == MAPPED_NOT)
-			log_say(LOG_DECISION, soname, " loaded from ", path, NULL);
-	} else {
-		log_say(said_level(lib), soname, ": ", path, " could not be loaded: ", error, NULL);
-	}
-	image_state(lib)->load = became;
+	/* By the path of what is mapped the loader opens no file, whatever became of that. */
+	error = mapped != MAPPED_CHOSEN && said_changed(lib) ? "" : load_quietly(path, mode);
+	if (error)
+		said_unused(lib, "it cannot be loaded: ", error, NULL);
+	else if (mapped == MAPPED_NOT)
+		log_say(LOG_DECISION, soname, " loaded from ", path, NULL);
+	plan.settled[lib - plan.libs] = true;
 }
-
-/* --- what a file needs --- */
 
 /* What one call has found out so far, in memory of its own: of each lib whether it is needed, and whether its own needs are
  * noted, too; and whether what the plan only keeps counts. */
@@ -85,29 +72,32 @@ static bool note(const char *name, void *with)
 	const struct needs *needs = with;
 	const struct lib *lib = image_lib(name);
 
-	if (lib && (needs->kept || lib->how < HOW_KEEP) && !needs->of[lib - plan.libs] && image_state(lib)->load == LIB_UNTRIED)
+	if (lib && (needs->kept || lib->how < HOW_KEEP) && !needs->of[lib - plan.libs] && !plan.settled[lib - plan.libs])
 		needs->of[lib - plan.libs] = NEEDED;
 	return false;
 }
 
-/* Loads what the file at `path`, which is about to be loaded, needs of the plan, and what that needs; `kept`: also where the
- * plan only keeps it. Called before the loader maps the file: by choose.c for what the host opens, and for what we answer
- * with. Two passes: what is needed, from the file downwards; then the loading, in the order of the plan, which has each after
- * what it needs.
+/* Loads what the file at `path`, which is about to be loaded, needs of the plan, and what that needs; what the plan only keeps
+ * for whom it was made for. False: it is a stranger that is left to the loader, or needs nothing: what is mapped wins for
+ * whoever needs it, and there is nothing to judge. Called before the loader maps the file: by choose.c for what the
+ * host opens, and for what we answer with. Two passes: what is needed, from the file downwards; then the loading, in the
+ * order of the plan, which has each after what it needs.
  *
  * Who is here at once with another thread, or again from a constructor, has notes of his own: nobody takes for done what
  * somebody else is still about to do. */
-static void load_needed(const char *path, bool kept, int mode)
+static bool load_needed(const char *path, int mode)
 {
-	uint32_t count = plan.header->libs;
-	struct needs needs = {kept, depth < DEPTH ? sys_memory(IMAGE_LIBS) : NULL};
+	struct needs needs = {plan_proves(path), sys_memory(IMAGE_LIBS)};
+	uint32_t count = needs.of ? plan.header->libs : 0;
+	bool serves = needs.kept;
 
-	if (!needs.of)
-		return;
-	(void)peek_any(path, DT_NEEDED, note, &needs);
+	if (count)
+		(void)peek_any(path, DT_NEEDED, note, &needs);
+	for (uint32_t i = 0; i < count && !serves; i++)
+		serves = needs.of[i] && objects_find(&plan.libs[i], false) == MAPPED_NOT && plan_serves(path, NULL);
 	/* The plan was made for its own libraries, whoever needs them. */
 	needs.kept = true;
-	for (uint32_t i = count; i--;) {
+	for (uint32_t i = serves ? count : 0; i--;) {
 		if (needs.of[i] != NEEDED)
 			continue;
 		needs.of[i] = LOOKED_INTO;
@@ -118,8 +108,9 @@ static void load_needed(const char *path, bool kept, int mode)
 		/* Most of what it needs stands before it; in a circle, something behind it. */
 		i = count;
 	}
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < count && serves; i++)
 		if (needs.of[i])
 			load_member(&plan.libs[i], mode);
 	sys_release(needs.of, IMAGE_LIBS);
+	return serves;
 }

@@ -2,11 +2,9 @@
  * waits for a reader.
  *
  * A line is put together in a page of our own and written at once: lines of many processes do not mix, and the host's
- * buffers keep their order. Where it cannot be written, it is lost; nothing is tried twice.
- */
+ * buffers keep their order. Where it cannot be written, it is lost; nothing is tried twice. */
 
 /* Warnings are said unless CUDASHIM_LOG=off, decisions only where it asks for them: the last level that is said. */
-
 enum log_level { LOG_NOTHING = -1, LOG_WARNING, LOG_DECISION };
 
 static enum log_level log_limit;
@@ -21,22 +19,11 @@ static LARGE char log_file[PATH];
 static void log_setup(const char *value)
 {
 	(void)sys_fstat(2, &log_stderr);
-	if (!value)
-		return;
-	if (text_same(value, "off"))
+	if (value && text_same(value, "off"))
 		log_limit = LOG_NOTHING;
-	else if (text_same(value, "1") || text_same(value, "stderr") || text_same(value, "/dev/stderr") ||
-		 (value[0] == '/' && text_copy(log_file, sizeof log_file, value)))
+	else if (value && (text_same(value, "1") || text_same(value, "stderr") || text_same(value, "/dev/stderr") ||
+			   (*value == '/' && text_copy(log_file, sizeof log_file, value))))
 		log_limit = LOG_DECISION;
-}
-
-/* Appends as much as there is room for, the line feed apart. A name comes from files and callers: no control byte may reach a
- * terminal, neither C0 nor C1, the latter neither raw nor in UTF-8. */
-static char *add(char *at, const char *end, const char *s)
-{
-	for (unsigned char c, before = 0; (c = (unsigned char)*s++) && at < end; before = c)
-		*at++ = c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2)) ? '?' : (char)c;
-	return at;
 }
 
 /* A file at the limit of its size is SIGXFSZ, a pipe whose reader has just gone SIGPIPE, both sent to the thread that
@@ -81,38 +68,39 @@ static void to_stderr(const char *line, size_t size)
 		write_quietly(2, line, size);
 }
 
-/* What cannot be put into the file is no secret: who asked for it waits for lines. Decisions would be too many. */
-static void write_line(enum log_level level, const char *line, size_t size)
+/* Appends as much as there is room for, the line feed apart. A name comes from files and callers: no control byte may reach a
+ * terminal, neither C0 nor C1, the latter neither raw nor in UTF-8. */
+static char *add(char *at, const char *end, const char *s)
 {
-	static const char lost[] = "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)\n";
-	static _Atomic bool said;
-
-	if (*log_file && log_append(log_file, line, size))
-		return;
-	if (!*log_file || level == LOG_WARNING)
-		to_stderr(line, size);
-	if (*log_file && !__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
-		to_stderr(lost, sizeof lost - 1);
+	for (unsigned char c, before = 0; (c = (unsigned char)*s++) && at < end; before = c)
+		*at++ = c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2)) ? '?' : (char)c;
+	return at;
 }
 
 /* One line of the strings up to NULL. The process is named first: many may write to one file. What does not fit into a page is
- * left out. */
+ * left out; what cannot be put into the file is no secret, but of decisions there would be too many. */
 static __attribute__((sentinel)) void log_say(enum log_level level, ...)
 {
+	static const char lost[] = "cudashim: the file of CUDASHIM_LOG cannot be opened (or is a symbolic link)\n";
+	static _Atomic bool said;
 	/* Of the host's stack little may be left. */
-	char digits[21], *line = level > log_limit ? NULL : sys_memory(PAGE), *at;
+	char digits[21], *line = level > log_limit ? NULL : sys_memory(PAGE), *end, *at;
 	va_list parts;
 
 	if (!line)
 		return;
-	at = add(line, line + PAGE - 1, "cudashim[");
-	at = add(at, line + PAGE - 1, text_decimal(digits, sys_getpid()));
-	at = add(at, line + PAGE - 1, "]: ");
+	end = line + PAGE - 1;
+	at = add(add(add(line, end, "cudashim["), end, text_decimal(digits, sys_getpid())), end, "]: ");
 	va_start(parts, level);
 	for (const char *part; (part = va_arg(parts, const char *));)
-		at = add(at, line + PAGE - 1, part);
+		at = add(at, end, part);
 	va_end(parts);
 	*at++ = '\n';
-	write_line(level, line, (size_t)(at - line));
+	if (!*log_file || !log_append(log_file, line, (size_t)(at - line))) {
+		if (!*log_file || level == LOG_WARNING)
+			to_stderr(line, (size_t)(at - line));
+		if (*log_file && !__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
+			to_stderr(lost, sizeof lost - 1);
+	}
 	sys_release(line, PAGE);
 }

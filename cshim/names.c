@@ -2,41 +2,32 @@
  * has in its table. Called from everywhere; no allocation, no system call. */
 
 /* Made by build.rs of data/families.tsv: rows as text_row wants them. */
-
 static const char stems[] =
 #include "stems.h"
 	;
 
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
+#define is_digit(c) ((unsigned char)((c) - '0') < 10)
 
-/* After the stem: `.so`, then any number of `.` and digits. */
-static bool is_version(const char *s)
-{
-	s = text_after(s, ".so");
-	while (s && s[0] == '.' && is_digit(s[1]))
-		for (s++; is_digit(*s);)
-			s++;
-	return s && !*s;
-}
-
-/* A wheel repair tool puts a hash of the file in: libcudart-d0da41ae.so.11.0. */
+/* After the stem: `.so`, then any number of `.` and digits; before that the hash of the file, where a wheel repair tool put one
+ * in: libcudart-d0da41ae.so.11.0. */
 static bool is_rest(const char *s)
 {
 	int hex = 1;
 
 	while (s[0] == '-' && hex <= 8 && (is_digit(s[hex]) || (s[hex] >= 'a' && s[hex] <= 'f')))
 		hex++;
-	return is_version(hex == 9 ? s + 9 : s);
+	s = text_after(hex == 9 ? s + 9 : s, ".so");
+	while (s && s[0] == '.' && is_digit(s[1]))
+		for (s++; is_digit(*s);)
+			s++;
+	return s && !*s;
 }
 
 /* Whether it is a part of libc or of the compiler, which every process has, or finds as ever: none of them needs CUDA. */
 static bool names_are_libc(const char *name)
 {
-	static const char rows[] = "s\010ld-linuxs\010libc.so.s\011libdl.so.s\014libgcc_s.so.s\010libm.so.s\016libpthread.so."
-				   "s\011librt.so.s\015libstdc++.so.";
+	static const char rows[] = "\010ld-linux\010libc.so.\011libdl.so.\014libgcc_s.so.\010libm.so.\016libpthread.so."
+				   "\011librt.so.\015libstdc++.so.";
 
 	return text_row(rows, name);
 }
@@ -47,8 +38,8 @@ static bool names_know(const char *name, void *unused)
 	const char *row = stems;
 
 	name = text_after(name, "lib");
-	for (; name && (row = text_row(row, name)); row += 2 + row[1])
-		if (is_rest(name + row[1]))
+	for (; name && (row = text_row(row, name)); row += 1 + row[0])
+		if (is_rest(name + row[0]))
 			return true;
 	return false;
 }

@@ -1,51 +1,51 @@
 /* What is mapped into this process, as the loader lists it. Called by the dlopen door; an auditor sees link maps instead.
  *
  * The loader calls back under its list lock, which another thread's dlopen or an exception on its way up may wait for: so
- * nothing in there may wait, allocate from the host, or call the loader again.
- */
+ * nothing in there may wait, allocate from the host, or call the loader again. */
 
 #pragma weak dl_iterate_phdr
 
-enum mapped {
-	MAPPED_NOT,
-	MAPPED_CHOSEN, /* the file of the plan, and the loader knows it by its soname */
-	MAPPED_CHOSEN_NAMELESS, /* the file of the plan, which names no soname: known by its path alone */
-	MAPPED_OTHER, /* another file of the same soname */
-};
+/* Nothing of that soname; another file; the file of the plan by another path; that by the plan's path, by which the loader
+ * knows it even if it names no soname. */
+enum mapped { MAPPED_NOT, MAPPED_OTHER, MAPPED_ELSEWHERE, MAPPED_CHOSEN };
 
-/* --- by soname --- */
-
-/* What is looked for, and what was found so far. The first of another file's is the one that the loader would take; the
- * chosen file, wherever it stands in the list, ends the search. */
+/* What is looked for: whose code lies at an address, or else a library of the plan; and what was found so far. The first of
+ * another file's is the one that the loader would take; the chosen file, wherever it stands in the list, ends the search. */
 struct search {
-	const char *soname, *path; /* of the plan */
+	uint64_t address;
+	const char *soname, *path;
 	enum mapped found;
-	bool nameless;
 	char *other;
 };
 
-/* Called by the loader for each object, under its list lock: no system call that could wait. */
+/* Called by the loader for each object, under its list lock: no system call that could wait. 1: no more of them. */
 static int match(struct dl_phdr_info *object, size_t size, void *with)
 {
 	struct search *search = with;
 	const char *name = object->dlpi_name, *soname = NULL;
+	uint64_t base = object->dlpi_addr;
 
-	for (unsigned i = 0; i < object->dlpi_phnum; i++)
-		if (object->dlpi_phdr[i].p_type == PT_DYNAMIC)
-			soname = elf_string((const void *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr), object->dlpi_addr,
-					    DT_SONAME, NULL);
-	search->nameless = !soname || !text_same(soname, search->soname);
+	for (const Elf64_Phdr *s = object->dlpi_phdr; s < object->dlpi_phdr + object->dlpi_phnum; s++) {
+		if (s->p_type == PT_LOAD && search->address && search->address - (base + s->p_vaddr) < s->p_memsz) {
+			search->path = name;
+			return 1;
+		}
+		if (s->p_type == PT_DYNAMIC && !search->address)
+			soname = elf_string((const void *)(base + s->p_vaddr), base, DT_SONAME, NULL);
+	}
+	if (search->address)
+		return 0;
 	if (text_same(name, search->path)) {
 		search->found = MAPPED_CHOSEN;
 		return 1;
 	}
 	/* The loader compares DT_SONAME; for a file that has none, the name it was found by. */
-	if (soname ? search->nameless : !text_same(text_base(name), search->soname))
-		return 0;
-	/* The object may be unmapped as soon as we return. */
-	if (search->found == MAPPED_NOT && (search->other = sys_memory(PATH)) != NULL)
-		(void)text_copy(search->other, PATH, name);
-	search->found = MAPPED_OTHER;
+	if (search->found == MAPPED_NOT && text_same(soname ? soname : text_base(name), search->soname)) {
+		search->found = MAPPED_OTHER;
+		/* The object may be unmapped as soon as we return. */
+		if ((search->other = sys_memory(PATH)) != NULL)
+			(void)text_copy(search->other, PATH, name);
+	}
 	return 0;
 }
 
@@ -59,45 +59,22 @@ static enum mapped objects_find(const struct lib *lib, bool say)
 
 	/* It is not asked whether it is there: no process that can open anything is without it, in glibc since 2.2.4. */
 	(void)dl_iterate_phdr(match, &search);
-	/* Mapped under another name: the same file by another path is not another copy. */
-	if (search.other && search.found == MAPPED_OTHER) {
+	if (search.found == MAPPED_OTHER && search.other) {
 		if (sys_stat(search.other, &st) == 0 && st.st_dev == lib->dev && st.st_ino == lib->ino)
-			search.found = MAPPED_CHOSEN;
+			search.found = MAPPED_ELSEWHERE;
 		else if (say)
-			said_other(lib, search.other);
+			said_mapped(lib, search.other);
 	}
-	if (search.other)
-		sys_release(search.other, PATH);
-	return search.found == MAPPED_CHOSEN && search.nameless ? MAPPED_CHOSEN_NAMELESS : search.found;
-}
-
-/* --- by address --- */
-
-/* Where the code lies that is looked for, and in whose object it was found. */
-struct place {
-	uint64_t address;
-	const char *path;
-};
-
-/* Called by the loader for each object, until one is the one. */
-static int contains(struct dl_phdr_info *object, size_t size, void *with)
-{
-	struct place *place = with;
-
-	for (const Elf64_Phdr *s = object->dlpi_phdr; s < object->dlpi_phdr + object->dlpi_phnum; s++)
-		if (s->p_type == PT_LOAD && place->address - (object->dlpi_addr + s->p_vaddr) < s->p_memsz) {
-			place->path = object->dlpi_name;
-			return 1;
-		}
-	return 0;
+	sys_release(search.other, PATH);
+	return search.found;
 }
 
 /* The path of the object whose code lies at `address`, "" for the program itself and where there is none; a string of the
  * loader's, which is there as long as the object. Called with the return address of a dlopen. */
 static const char *objects_path(const void *address)
 {
-	struct place place = {(uint64_t)address, ""};
+	struct search search = {.address = (uint64_t)address, .path = ""};
 
-	(void)dl_iterate_phdr(contains, &place);
-	return place.path;
+	(void)dl_iterate_phdr(match, &search);
+	return search.path;
 }

@@ -3,22 +3,20 @@
  *
  * Reads with pread, never through a map: a file that is cut short while we look at it must not end the host by SIGBUS. The
  * numbers in the file are used as offsets of bounded reads only. Works in memory of its own, not on the host's stack: nothing
- * in it is looked at before it was read from the file at hand.
- */
+ * in it is looked at before it was read from the file at hand. */
 
 /* The most that is read of a file: far more than linkers make, and what is beyond is as if it were not there. */
 enum { SEGMENTS = 64, DYNS = 2048, NAME = 2048 };
 
-typedef bool peek_test(const char *name, void *with);
-
 struct peek {
 	int fd;
 	Elf64_Ehdr header;
-	/* Right behind the header, where linkers put them: then one read brings both. */
 	Elf64_Phdr segments[SEGMENTS];
 	char name[NAME];
 	Elf64_Dyn dyns[DYNS];
 };
+
+typedef bool peek_test(const char *name, void *with);
 
 /* One for whoever comes first, so that most files cost no mapping and no faults of pages; who comes meanwhile gets one of his
  * own. */
@@ -36,16 +34,14 @@ static size_t read_at(const struct peek *peek, void *to, size_t size, uint64_t a
 /* False for what the loader would refuse, or what has more segments than anybody makes. */
 static bool read_segments(struct peek *peek)
 {
-	const Elf64_Ehdr *header = &peek->header;
-	size_t got = read_at(peek, &peek->header, sizeof *header + sizeof peek->segments, 0);
-	size_t size = header->e_phnum * sizeof(Elf64_Phdr);
+	const Elf64_Ehdr *h = &peek->header;
+	size_t size = sizeof *h;
 
-	if (got < sizeof *header || !text_after((const char *)header->e_ident, ELFMAG "\2\1\1") || header->e_version != 1 ||
-	    header->e_machine != ELF_MACHINE || header->e_phentsize != sizeof(Elf64_Phdr) ||
-	    header->e_phnum > SEGMENTS)
+	if (read_at(peek, &peek->header, size, 0) != size || !text_after((const char *)h->e_ident, ELFMAG "\2\1\1") ||
+	    h->e_version != 1 || h->e_machine != ELF_MACHINE || h->e_phentsize != sizeof(Elf64_Phdr) || h->e_phnum > SEGMENTS)
 		return false;
-	return (header->e_phoff == sizeof *header && got >= sizeof *header + size) ||
-	       read_at(peek, peek->segments, size, header->e_phoff) == size;
+	size = h->e_phnum * sizeof(Elf64_Phdr);
+	return read_at(peek, peek->segments, size, h->e_phoff) == size;
 }
 
 /* From an address to an offset in the file. The loader maps segments in order, each over what is there already. */
@@ -60,34 +56,22 @@ static bool offset_of(const struct peek *peek, uint64_t address, uint64_t *offse
 	return false;
 }
 
-/* Reads the dynamic table, and answers how many entries it has before DT_NULL; 0 where there is no such end. The table is
- * looked for where the loader does, by the address of the last PT_DYNAMIC. */
-static size_t read_dynamic(struct peek *peek)
+/* peek_any, of a file whose segments are known. The dynamic table is looked for where the loader does, by the address of the
+ * last PT_DYNAMIC; it counts if it has an end. One read for each name: string tables are large, and most of what is in them
+ * are symbols. What is too long for a name, or is cut off, is none. */
+static bool any_name(struct peek *peek, int64_t tag, peek_test *is, void *with)
 {
-	uint64_t size = 0, at = 0;
-	size_t count;
+	uint64_t size = 0, at = 0, strings = 0;
+	size_t count, end = 0;
 
 	for (unsigned i = 0; i < peek->header.e_phnum; i++)
 		if (peek->segments[i].p_type == PT_DYNAMIC)
 			size = offset_of(peek, peek->segments[i].p_vaddr, &at) ? peek->segments[i].p_filesz : 0;
 	count = read_at(peek, peek->dyns, size < sizeof peek->dyns ? size : sizeof peek->dyns, at) / sizeof *peek->dyns;
-	for (size_t i = 0; i < count; i++)
-		if (peek->dyns[i].d_tag == DT_NULL)
-			return i;
-	return 0;
-}
-
-/* One read for each name: string tables are large, and most of what is in them are symbols. What is too long for a name, or
- * is cut off, is none. */
-static bool any_name(struct peek *peek, int64_t tag, peek_test *is, void *with)
-{
-	size_t count = read_dynamic(peek);
-	uint64_t strings = 0, at;
-
-	for (size_t i = 0; i < count; i++)
-		if (peek->dyns[i].d_tag == DT_STRTAB && !offset_of(peek, peek->dyns[i].d_un.d_ptr, &strings))
+	for (; end < count && peek->dyns[end].d_tag != DT_NULL; end++)
+		if (peek->dyns[end].d_tag == DT_STRTAB && !offset_of(peek, peek->dyns[end].d_un.d_ptr, &strings))
 			return false;
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; end < count && i < end; i++) {
 		size_t got, length = 0;
 
 		if (peek->dyns[i].d_tag != tag || __builtin_add_overflow(strings, peek->dyns[i].d_un.d_val, &at))

@@ -4,12 +4,10 @@
  *
  * Called by choose.c on the host's thread, for names that are not CUDA's. A wrong answer costs a question to the binary, or a
  * library that is loaded early. Works in memory of its own. Most names are opened again, and most files needed by several: what
- * was looked at in vain is noted.
- */
+ * was looked at in vain is noted. */
 
-/* Files that one call looks into; bare names that a process looks for in vain before it gives up. */
-
-enum { FILES = 16, NAMES = 64 };
+/* Files that one call looks into. */
+enum { FILES = 16 };
 
 /* Whose run path counts, and whether it is known to have none; what is sought, and the files found so far. */
 struct seek {
@@ -57,8 +55,6 @@ static bool find_file(struct seek *seek, const char *name)
 {
 	bool found;
 
-	if (!seek->files)
-		seek->files = sys_memory(FILES * sizeof *seek->files);
 	if (!seek->files || seek->count == FILES || seek->has_none)
 		return false;
 	seek->name = name;
@@ -68,31 +64,26 @@ static bool find_file(struct seek *seek, const char *name)
 	return found;
 }
 
-static void finish(struct seek *seek)
+/* Whether the file is one that the object at `caller` gets for a path, or for a bare name. Where there is none for that, it is
+ * not looked for again. */
+static bool seek_file(const char *name, const void *caller, bool (*is)(const char *path, int mode), int mode)
 {
-	if (seek->files)
-		sys_release(seek->files, FILES * sizeof *seek->files);
-}
-
-typedef bool seek_test(const char *path, int mode);
-
-/* Whether the file that the object at `caller` gets for a bare name is one. Where not, it is not looked for again. */
-static bool seek_file(const char *name, const void *caller, seek_test *is, int mode)
-{
-	static _Atomic uint32_t in_vain;
 	uint64_t hash = note_hash(name, (uint64_t)caller);
 	struct seek seek = {0};
 	bool found;
 
-	if (names_are_libc(name) || in_vain >= NAMES || note_find(hash) != UNKNOWN)
+	if (text_has(name, '/'))
+		return is(name, mode);
+	if (names_are_libc(name) || note_find(hash) != UNKNOWN)
 		return false;
 	/* The program itself has no path among what is mapped. */
 	seek.user = objects_path(caller);
 	if (!*seek.user)
 		seek.user = identity.path;
+	seek.files = sys_memory(sizeof *seek.files);
 	found = find_file(&seek, name) && is(*seek.files, mode);
-	finish(&seek);
-	if (!found && in_vain++ < NAMES)
+	sys_release(seek.files, sizeof *seek.files);
+	if (!found)
 		note_add(hash, false);
 	return found;
 }
@@ -115,10 +106,10 @@ static bool leads_to_cuda(const char *name, void *with)
 	return false;
 }
 
-/* Whether the file at `path` needs a name of CUDA, or what it needs does: a seek_test. */
+/* Whether the file at `path` needs a name of CUDA, or what it needs does. */
 static bool seek_cuda(const char *path, int unused)
 {
-	struct seek seek = {.user = path};
+	struct seek seek = {.user = path, .files = sys_memory(FILES * sizeof *seek.files)};
 	uint32_t at = 0;
 	bool found;
 
@@ -127,6 +118,6 @@ static bool seek_cuda(const char *path, int unused)
 		seek.user = seek.files[at++];
 		seek.has_path = seek.has_none = false;
 	}
-	finish(&seek);
+	sys_release(seek.files, FILES * sizeof *seek.files);
 	return found;
 }

@@ -2,8 +2,7 @@
  * same for every libc of 64 bits.
  *
  * Every call returns the kernel's own answer: a negative number is -errno. The host's errno is never touched (a thread's
- * errno belongs to its libc), and nothing here can be interposed. Called from everywhere.
- */
+ * errno belongs to its libc), and nothing here can be interposed. Called from everywhere. */
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
@@ -16,18 +15,11 @@
 #include <time.h>
 
 #define EXPORT __attribute__((visibility("default")))
-
-/* Headers older than Linux 5.9. */
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
-
 /* Of what most processes never touch: the rest lies together, since each page costs them a fault. */
 #define LARGE __attribute__((section(".bss.large")))
 
-/* The smallest page there is, and the most bytes of a path, with its NUL. */
-
-enum { PAGE = 4096, PATH = 4096 };
+/* The smallest page there is; the most bytes of a path, with its NUL; a call that headers before Linux 5.9 lack. */
+enum { PAGE = 4096, PATH = 4096, CLOSE_RANGE = 436 };
 
 long sys_call(long a, long b, long c, long d, long e, long f, long number);
 
@@ -60,7 +52,8 @@ __asm__(".text\n"
 #define sys_pread(fd, to, size, at) SYS(SYS_pread64, fd, to, size, at)
 /* Asked each time: a value kept in memory would be the parent's after fork. */
 #define sys_getpid() ((uint64_t)SYS(SYS_getpid))
-#define sys_release(at, size) ((void)SYS(SYS_munmap, at, size))
+/* NULL is no memory of ours, but the host may have something there. */
+#define sys_release(at, size) ((void)((at) && SYS(SYS_munmap, at, size)))
 
 /* Always close-on-exec, and never waits for a pipe or becomes a terminal's master. The mode counts where a log is made: its
  * owner's alone. */

@@ -20,8 +20,6 @@ void *memset(void *to, int byte, size_t size)
 	return to;
 }
 
-/* Without the NUL. */
-
 static size_t text_length(const char *s)
 {
 	const char *end = s;
@@ -79,10 +77,7 @@ static char *text_put(char *to, const char *from)
 /* The same where there is room for it, as for what comes from outside; false, and nothing copied, if not. */
 static bool text_copy(char *to, size_t room, const char *from)
 {
-	if (text_length(from) >= room)
-		return false;
-	(void)text_put(to, from);
-	return true;
+	return text_length(from) < room && text_put(to, from);
 }
 
 /* The decimal digits of n, of which 64 bits have 20 at the most, written to the end of buf; answers their start. */
@@ -97,16 +92,16 @@ static char *text_decimal(char buf[static 21], uint64_t n)
 	return at;
 }
 
-/* The first row, from `row` on, whose name `s` begins with; NULL if there is none. A row is what build.rs makes of a line of
- * a table: a letter, the length of the name in one byte, the name; they are in the order of the names. No pointers: the
- * loader would have to relocate them in every process. */
+/* The first row, from `row` on, whose name `s` begins with; NULL if there is none. A row is the length of a name in one byte,
+ * and the name; they are in the order of the names (build.rs). No pointers: the loader would have to relocate them in every
+ * process. */
 static const char *text_row(const char *row, const char *s)
 {
 	/* The first letter ends the search early; `s` ends where a name cannot go on. */
-	for (int i; *row && row[2] <= *s; row += 2 + row[1]) {
-		for (i = 0; i < row[1] && s[i] == row[2 + i];)
+	for (int i; *row && row[1] <= *s; row += 1 + row[0]) {
+		for (i = 0; i < row[0] && s[i] == row[1 + i];)
 			i++;
-		if (i == row[1])
+		if (i == row[0])
 			return row;
 	}
 	return NULL;

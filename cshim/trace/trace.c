@@ -2,30 +2,25 @@
  *
  * In an object of its own, with the audit door in it: only `cudashim trace` has it mapped. CUDASHIM_TRACE is the file to
  * write to; nothing is handed out unless CUDASHIM_TRACE_ACTS=1. All of it is called under the loader's lock, as audit.c is:
- * one record at a time. A record that cannot be written, or does not fit, is lost, and the program is not kept from anything.
- */
-#include "../base.c"
+ * one record at a time. A record that cannot be written, or does not fit, is lost, and the program is not kept from anything. */
 
-/* Behind doors of ours. */
+/* The audit door is behind ours. */
+#define AUDIT_ALONE
 #define la_version audit_version
 #define la_objsearch audit_objsearch
 #define la_objopen audit_objopen
-#include "../audit.c"
+#include "../shim.c"
 #undef la_version
 #undef la_objsearch
 #undef la_objopen
 
-/* LA_ACT_CONSISTENT. */
-enum { CONSISTENT = 0 };
-
-/* The file to write to; empty: write nothing. Whether the plan is handed out. */
+/* The file to write to; empty: write nothing. */
 static char trace_file[PATH];
-static bool acts;
-/* Whether the objects that the program starts with are all mapped. */
-static bool started;
-/* Files tried in vain by the searches of this process; whether one was tried since the last question, and is recorded. */
+/* Whether the plan is handed out; whether the objects that the program starts with are all mapped; whether a file was tried
+ * since the last question, and whether that is recorded. */
+static bool acts, started, tried, searching;
+/* Files tried in vain by the searches of this process. */
 static uint64_t failures;
-static bool tried, searching;
 
 /* One record: its size, the process, the one of the record before (0: none; another: what this was forked off from), and
  * fields, each with its NUL. */
@@ -69,9 +64,7 @@ static void record_start(void)
 	record("start", program, command, text_decimal(parent, (uint64_t)SYS(SYS_getppid)), NULL);
 }
 
-/* --- what the loader calls; see audit.c for what each may not answer --- */
-
-/* The first call: the constructor, that of identity.c, has run. Whose file would be written is the question in secure
+/* The first call: the constructor, that of plan.c, has run. Whose file would be written is the question in secure
  * execution. */
 EXPORT unsigned la_version(unsigned version)
 {
@@ -88,7 +81,8 @@ EXPORT unsigned la_version(unsigned version)
 EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 {
 	const struct link_map *asker = (const struct link_map *)*cookie;
-	const char *answer = name, *how = !started && asker == audit_base ? "preload" : "dlopen";
+	const char *answer = acts ? audit_objsearch(name, cookie, flag) : name;
+	const char *how = !started && asker == audit_base ? "preload" : "dlopen";
 	char code[21];
 
 	if (flag != AS_ASKED) {
@@ -98,8 +92,6 @@ EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 			record("try", text_decimal(code, flag), name, NULL);
 		return (char *)name;
 	}
-	if (acts)
-		answer = audit_objsearch(name, cookie, flag);
 	tried = false;
 	searching = names_know(text_base(name), NULL);
 	if (elf_string(asker->l_ld, asker->l_addr, DT_NEEDED, name))
@@ -129,7 +121,8 @@ EXPORT void la_activity(uintptr_t *cookie, unsigned what)
 {
 	char digits[21];
 
-	if (what != CONSISTENT)
+	/* LA_ACT_CONSISTENT. */
+	if (what != 0)
 		return;
 	started = true;
 	record("failed", text_decimal(digits, failures), NULL);

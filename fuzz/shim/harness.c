@@ -52,7 +52,7 @@ static void put_plan(struct out *out)
 		put_number(out, lib->size);
 		put_number(out, lib->mtime);
 		put_number(out, lib->how);
-		must(image_state(lib)->load == LIB_UNTRIED);
+		must(!plan.settled[i] && !plan.said[i]);
 	}
 	for (uint32_t i = 0; i < h->names; i++) {
 		put(out, "n");
@@ -75,10 +75,10 @@ static void put_plan(struct out *out)
 long harness_image(const unsigned char *bytes, size_t size, char *out, size_t room)
 {
 	struct out to = { out, room, 0 };
-	char path[PATH] = "/plan";
 
 	memory_file = (struct memory_file){ bytes, size, 0 };
-	if (image_read(path))
+	(void)text_put(plan.path, "/plan");
+	if (image_read())
 		return -1;
 	put_plan(&to);
 	sys_release(plan.header, plan.header->size + 1);

@@ -72,14 +72,13 @@ fn answer(question: &[OsString]) -> Result<OsString> {
     }
 }
 
-/// The environment of the process at its start, as far as the shim passes it on.
+/// The environment of the process at its start, as far as the shim passes it on: under names that do not affect this process.
 fn environment() -> BTreeMap<OsString, OsString> {
-    // Variables that would affect this process arrive under another name.
-    let renamed = |name: OsString| match name.to_str().and_then(|name| name.strip_prefix(HOST_PREFIX)) {
-        Some(hidden) if variable(hidden).is_some_and(|row| row.hidden) => hidden.into(),
+    let own = |name: OsString| match name.to_str().and_then(|name| name.strip_prefix(HOST_PREFIX)) {
+        Some(own) if variable(own).is_some() => own.into(),
         _ => name,
     };
-    std::env::vars_os().map(|(name, value)| (renamed(name), value)).collect()
+    std::env::vars_os().map(|(name, value)| (own(name), value)).collect()
 }
 
 fn plan(context: &Context, command: Vec<OsString>) -> Result<OsString> {

@@ -1,11 +1,11 @@
 //! `data/variables.tsv`: the variables of the environment that can change an answer.
 //!
-//! Takes a name; returns its row, if any, with whether the shim hides it from the binary's loader.
+//! Takes a name; returns its row, if any.
 
-use super::table::{self, yes_no};
+use super::table;
 use std::sync::LazyLock;
 
-/// The prefix of a hidden variable on the way from the shim to the binary.
+/// The prefix of a variable on the way from the shim to the binary, which none affects under that name.
 pub const HOST_PREFIX: &str = "CUDASHIM_HOST_";
 
 /// One variable, or all with one prefix.
@@ -16,8 +16,6 @@ pub struct VariableRow {
     pub name: &'static str,
     /// Whether it is a prefix.
     pub prefix: bool,
-    /// Whether it would affect the binary, too, so that the shim passes it under [`HOST_PREFIX`].
-    pub hidden: bool,
     /// Its reader.
     pub read_by: &'static str,
     /// The source.
@@ -48,7 +46,7 @@ pub fn variables() -> &'static [VariableRow] {
 ///
 /// ```
 /// use cudashim::internal::tables::variable;
-/// assert!(variable("LD_LIBRARY_PATH").is_some_and(|row| row.hidden));
+/// assert!(variable("LD_LIBRARY_PATH").is_some_and(|row| !row.prefix));
 /// assert!(variable("CUDA_VISIBLE_DEVICES").is_none());
 /// ```
 #[must_use]
@@ -64,7 +62,6 @@ static TABLE: LazyLock<Vec<VariableRow>> = LazyLock::new(|| {
         Some(VariableRow {
             name: name.strip_suffix('*').unwrap_or(name),
             prefix: name.ends_with('*'),
-            hidden: yes_no(cells.text("hidden")?)?,
             read_by: cells.text("read_by")?,
             source: cells.text("source")?,
         })
@@ -78,14 +75,12 @@ mod tests {
 
     #[test]
     fn table_is_whole() {
-        check(TEXT, &["name", "hidden", "read_by", "source"], variables().len());
+        check(TEXT, &["name", "read_by", "source"], variables().len());
         check_ids(TEXT, variables().iter().map(|row| row.source));
         check_sorted(variables().iter().map(|row| row.name));
         for row in variables() {
             let plain = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
             assert!(row.name.chars().all(plain) && row.name.len() > 2, "{}", row.name);
-            // A variable that is passed unchanged must not affect the binary's own loader.
-            assert!(row.hidden || !(row.name.starts_with("LD_") || row.name.starts_with("GLIBC_")), "{}", row.name);
             assert_eq!(variables().iter().filter(|other| other.is(row.name)).count(), 1, "{}", row.name);
             assert!(!row.name.starts_with(HOST_PREFIX));
         }

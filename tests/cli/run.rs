@@ -81,7 +81,7 @@ fn run_leaves_a_library_that_was_overwritten_in_its_place() {
     [R]/venv/lib/python3.11/site-packages/torch/lib/../../nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     --- stderr
     cudashim in [PID]: libcublasLt.so.12: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12 is not used: its size is another; left to the loader
-    cudashim in [PID]: libcublas.so.12: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 could not be loaded: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
+    cudashim in [PID]: libcublas.so.12: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 is not used: it cannot be loaded: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     ");
 }
 
@@ -109,7 +109,7 @@ fn run_takes_a_kept_plan() {
     [R]/venv/lib/python3.11/site-packages/torch/lib/../../nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     --- stderr
     cudashim: `[R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublasLt.so.12` has changed since the plan was made: libcublasLt.so.12 is left to the loader; run `cudashim verify [R]/kept.plan` for all of it
-    cudashim in [PID]: libcublas.so.12: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 could not be loaded: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
+    cudashim in [PID]: libcublas.so.12: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12 is not used: it cannot be loaded: [R]/venv/lib/python3.11/site-packages/nvidia/cublas/lib/libcublas.so.12: undefined symbol: cublasLtCreate, version libcublasLt.so.12
     ");
     insta::assert_snapshot!(world.run(["run", "--plan", "none.plan", "venv/bin/python"]).all(&world), @"
     exit 125

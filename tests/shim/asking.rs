@@ -239,13 +239,13 @@ fn ask_passes_a_small_environment() {
     assert_eq!(
         env,
         [
+            "CUDASHIM_HOST_CUDASHIM_PLACE=z",
             "CUDASHIM_HOST_GLIBC_TUNABLES=t",
+            "CUDASHIM_HOST_HOME=/home/x",
             &format!("CUDASHIM_HOST_LD_LIBRARY_PATH={}", wrong.to_str().unwrap()),
             &format!("CUDASHIM_HOST_LD_PRELOAD={preload}"),
-            "CUDASHIM_PLACE=z",
-            "HOME=/home/x",
-            "PATH=/usr/bin:/bin",
-            "UV_PYTHON=3.11",
+            "CUDASHIM_HOST_PATH=/usr/bin:/bin",
+            "CUDASHIM_HOST_UV_PYTHON=3.11",
         ]
     );
 }
@@ -325,7 +325,10 @@ fn ask_passes_how_the_process_was_started() {
         assert!(a.times()[0].ends_with(host), "{:?}", a.times());
         let env = a.lab.read("env");
         let wrong = a.lab.path("wrong");
-        assert_eq!(env, format!("CUDASHIM_HOST_LD_LIBRARY_PATH={}\nVIRTUAL_ENV=/old\n", wrong.to_str().unwrap()));
+        assert_eq!(
+            env,
+            format!("CUDASHIM_HOST_LD_LIBRARY_PATH={}\nCUDASHIM_HOST_VIRTUAL_ENV=/old\n", wrong.to_str().unwrap())
+        );
     }
 }
 

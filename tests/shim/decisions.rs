@@ -325,8 +325,8 @@ fn shim_maps_no_soname_twice() {
     assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
     assert!(
         ran.err.ends_with(
-            "]: libone.so.1 is already mapped from [R]/wrong/libone.so.1 (before the plan could act; is it in \
-             LD_PRELOAD?); the plan's [R]/right/libone.so.1 is not used\n"
+            "]: libone.so.1: [R]/right/libone.so.1 is not used: [R]/wrong/libone.so.1 is already mapped (before the \
+             plan could act; is it in LD_PRELOAD?)\n"
         ),
         "{}",
         ran.err
