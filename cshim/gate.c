@@ -19,12 +19,12 @@ static bool gate_enter(void)
 	uint32_t self = (uint32_t)SYS(SYS_gettid), now = 0;
 	struct timespec millisecond = {0, 1000000};
 
-	for (int look = 0; !__atomic_compare_exchange_n(&inside, &now, self, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); look++) {
+	for (int look = 0; !__atomic_compare_exchange_n(&inside, &now, self, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);) {
 		if (now == self || look == LOOKS)
 			return false;
 		/* Else one that is no thread of ours, of the process that we were forked off from: tried again with that. */
 		if (now != 0 && SYS(SYS_tgkill, sys_getpid(), now, 0) == 0) {
-			(void)SYS(SYS_nanosleep, &millisecond, NULL);
+			look += SYS(SYS_nanosleep, &millisecond, NULL) == 0;
 			now = 0;
 		}
 	}

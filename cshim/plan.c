@@ -11,8 +11,7 @@ extern char **environ;
  *	KNOWN      what this process is
  *	MAY_ASK    no plan was given that is for this program, and there is a binary to ask
  *	NONE       there is none and will be none: every call passes
- *	GIVEN      it is in `plan`, and stays
- */
+ *	GIVEN      it is in `plan`, and stays */
 static _Atomic enum force { START, KNOWN, MAY_ASK, NONE, GIVEN } in_force;
 
 /* GIVEN if the file at plan.path is a plan for this program; else `otherwise`, which was said: a plan that is refused as a
@@ -84,6 +83,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 		first_environ = envp;
 	(void)plan_in_force(KNOWN);
 }
+
 /* Its identity, all zero where it has none. */
 static struct id id_of(const char *path)
 {
