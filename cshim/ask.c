@@ -1,10 +1,8 @@
 /* One question to the binary, in a child that the host cannot notice: no fork handlers run (raw clone), no SIGCHLD arrives,
  * nothing is left to be waited for, and no descriptor, signal handler or mask of the host reaches the binary.
  *
- *	host ── supervisor ── the binary
- *
- * The supervisor is there because of SIGCHLD: a child cloned without an exit signal gets SIGCHLD back as soon as it calls
- * execve (clone(2)), and a host that waits for any child would then reap ours. The supervisor never calls it.
+ * Between the two stands a supervisor, because of SIGCHLD: a child cloned without an exit signal gets SIGCHLD back as soon as
+ * it calls execve (clone(2)), and a host that waits for any child would then reap ours. The supervisor never calls it.
  *
  * Called by plan.c alone, inside the gate. */
 #include <sys/prctl.h>
@@ -13,6 +11,12 @@
 
 /* How long the binary has, also by its own count (src/cli/plan_for.rs); what the child says where there is none to run. */
 enum { SECONDS = 2, NOT_STARTED = 127 };
+
+/* What the binary may know of the environment, made by build.rs of data/variables.tsv: names with their `=`, or without where
+ * more may follow. */
+static const char table[] =
+#include "variables.h"
+	;
 
 /* In the two children, which must not run what the host has registered for its end. */
 static __attribute__((noreturn)) void leave(int status)
@@ -87,25 +91,30 @@ static __attribute__((noreturn)) void supervise(int out, const char *const *word
 }
 
 /* What is said where there is no answer: always with what to type. */
-static const char *failed(const char *what, const char *remedy)
+static char *failed(const char *what, const char *remedy)
 {
 	log_say(LOG_WARNING, "no plan: ", binary.path, " ", what, ": ", remedy, NULL);
 	return NULL;
 }
 
 /* Puts the question: the process, its program, and for an object the plan, the object and the name, which may be NULL. Its
- * answer without the line feed, in memory that lasts until the next question; NULL where there is none, or only the reason
- * why (a `!`, and that), which was said. Whatever becomes of it, the supervisor has been waited for when it returns, and the
- * descriptors of the pipe are closed. */
-static const char *ask(const char *object, const char *name)
+ * answer without the line feed lasts until the next one about an object; NULL where there is none, or only the reason why (a
+ * `!`, and that), which was said. Whatever becomes of it, the supervisor has been waited for, and the pipe is closed. */
+static char *ask(const char *object, const char *name)
 {
-	static LARGE char answer[PATH];
-	char digits[21], *pid = text_decimal(digits, sys_getpid());
+	static LARGE char answers[2][PATH];
+	char digits[21], *answer = answers[object != NULL], *pid = text_decimal(digits, sys_getpid());
 	const char *words[] = {"cudashim", "plan-for", pid, identity.path, object ? plan.path : NULL, object, name, NULL};
+	char **known = identity.variables;
 	uint64_t all = ~(uint64_t)0, before;
 	int ends[2], status = -1;
 	long child = -ENOMEM, size = 0, end = 0;
 
+	/* Most processes never ask, so it is found out here; a second time, nothing is left to take out. */
+	for (char **entry = known; *entry; entry++)
+		if (text_row(table, *entry + sizeof host_prefix - 1))
+			*known++ = *entry;
+	*known = NULL;
 	/* An answer that does not fit into the pipe is none, and nobody waits for what the binary may have left behind. */
 	if (SYS(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK) == 0) {
 		/* No handler of the host may run in the children. */
@@ -117,14 +126,14 @@ static const char *ask(const char *object, const char *name)
 		sys_close(ends[1]);
 		if (child > 0)
 			status = wait_for(child);
-		size = sys_read(ends[0], answer, sizeof answer);
+		size = sys_read(ends[0], answer, PATH);
 		sys_close(ends[0]);
 	}
 	if (child < 0)
 		return failed("cannot be started from here", "start the program with `cudashim run -- COMMAND`");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
 		return failed("cannot be run", "install it there again, or make a new shim with `cudashim shim`");
-	if (WIFSIGNALED(status) || size == sizeof answer)
+	if (WIFSIGNALED(status) || size == PATH)
 		return failed("took more than two seconds, or answered too much",
 			      "run `cudashim resolve` once, so that the answer is kept, or start with `cudashim run -- COMMAND`");
 	if (status != 0 || size < 0)

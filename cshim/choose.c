@@ -18,15 +18,14 @@ enum { LIBC_DLOPEN = 1 << 31 };
  * called from, so it must be called here and not in the stub. Two threads may do this at once; they find the same. */
 static bool have_real(void)
 {
-	void *real, *libdl = NULL;
+	void *real = cudashim_real, *libdl = NULL;
 
-	if (cudashim_real != no_dlopen)
+	if (real && real != no_dlopen)
 		return true;
 	if (!dlsym && __libc_dlopen_mode)
 		libdl = __libc_dlopen_mode("libdl.so.2", RTLD_LAZY | LIBC_DLOPEN);
 	real = dlsym ? dlsym(RTLD_NEXT, "dlopen") : libdl ? __libc_dlsym(libdl, "dlopen") : NULL;
-	if (real)
-		cudashim_real = real;
+	cudashim_real = real ? real : no_dlopen;
 	return real;
 }
 
@@ -90,10 +89,9 @@ static bool is_audited(void)
 
 /* What it answers is asked for instead of `name`. `caller`: the return address of the call. Called by the stub alone.
  *
- * The order counts: what is cheap and true of most calls comes first, and the binary is asked last, of all calls only for
- * one that is CUDA's, by its name or by what the file needs, and wants something loaded. Whatever is not there yet (libc's
- * environment, the list of what is mapped) is no mistake: an earlier object's constructor may call before libc has come so
- * far, and then it is the loader's call. */
+ * The order counts: what is cheap and true of most calls comes first, and the binary is asked last, only for a call that is
+ * CUDA's, by its name or by what the file needs, and wants something loaded. Whatever is not there yet (libc's environment,
+ * the list of what is mapped) is no mistake: it is the loader's call, then. */
 __attribute__((visibility("hidden"))) const char *cudashim_pick(const char *name, int mode, const void *caller)
 {
 	/* $ORIGIN and its like are the loader's to expand, by the caller that only it knows. */

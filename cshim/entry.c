@@ -3,8 +3,7 @@
  * It must jump, not call: the loader takes the caller's run paths, $ORIGIN and namespace from the return
  * address of dlopen (glibc, dlfcn/dlopen.c and elf/dl-open.c). It is assembly because a C compiler gives a
  * jump only where it pleases (not at -O0). It keeps the second argument of dlopen over the call of cudashim_pick, which
- * gets the return address as a third; cudashim_real is set once cudashim_pick has returned, whatever happened. The compiler
- * notes for the whole file that branches are protected: without, one object turns that off for the process. */
+ * gets the return address as a third; cudashim_real is set once cudashim_pick has returned, whatever happened. */
 __asm__(".text\n"
 	".globl dlopen\n"
 	".type dlopen, %function\n"

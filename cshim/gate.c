@@ -5,22 +5,19 @@
  * handler of the thread that is in, and a constructor that it runs (both are that thread); and a child that was forked
  * off meanwhile, where that thread does not exist: it goes in itself. */
 
-/* How often we look whether somebody has left, a millisecond apart. */
-enum { LOOKS = 3000 };
-
 /* The number of the thread that is in; 0: nobody. A number and not a flag: it tells who is in, also to a child by fork, in
  * whose memory it still stands. */
 static _Atomic uint32_t inside;
 
-/* False: who is in is this very thread, or it took too long. Whoever gets in leaves it again before he calls anything of the
- * loader or the host. */
+/* False: who is in is this very thread, or has been for three seconds. Whoever gets in leaves again before he calls anything of
+ * the loader or the host. */
 static bool gate_enter(void)
 {
 	uint32_t self = (uint32_t)SYS(SYS_gettid), now = 0;
 	struct timespec millisecond = {0, 1000000};
 
 	for (int look = 0; !__atomic_compare_exchange_n(&inside, &now, self, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);) {
-		if (now == self || look == LOOKS)
+		if (now == self || look == 3000)
 			return false;
 		/* Else one that is no thread of ours, of the process that we were forked off from: tried again with that. */
 		if (now != 0 && SYS(SYS_tgkill, sys_getpid(), now, 0) == 0) {

@@ -11,8 +11,8 @@ static struct identity {
 	bool audited, secure;
 	/* The program, as the plan knows programs; all zero where it is not known. */
 	struct id program;
-	/* Of the environment what the binary may know, up to NULL, and in it the value of LD_LIBRARY_PATH (the loader reads that
-	 * once, too), NULL where it is empty. */
+	/* The environment up to NULL, and in it the value of LD_LIBRARY_PATH (the loader reads that once, too), NULL where it is
+	 * empty. */
 	char **variables, *search;
 	/* The path of the program, as the binary is told it; empty where it is not known. */
 	char *path;
@@ -27,37 +27,35 @@ __attribute__((weak, visibility("hidden"))) const struct {
 	char magic[32], path[PATH];
 } binary = {"cudashim: the binary's path -> ", ""};
 
-/* Made by build.rs of data/variables.tsv: the names have their `=`, or none where any name may follow. */
-static const char table[] =
-#include "variables.h"
-	;
+/* Under names with it, no variable acts on the binary. */
+static const char host_prefix[] = "CUDASHIM_HOST_";
 
-/* Copies what the binary may know, each under a name that does not act on the binary itself; from here on nobody looks at the
- * original. False where there is no memory. */
+/* Copies the environment, each entry behind the prefix; from here on nobody looks at the original. False where there is no
+ * memory. */
 static bool take_environment(char **entries)
 {
-	static const char host_prefix[] = "CUDASHIM_HOST_";
-	size_t count = 0, room = PATH;
+	/* Most fit here, and cost no mapping. */
+	static _Alignas(char *) char first[4 * PAGE];
+	size_t count = 0, room = (plan.path ? text_length(plan.path) + 1 : 0) + PATH;
 	const char *value;
 	char **list, *to;
 
 	for (; entries[count]; count++)
-		if (text_row(table, entries[count]))
-			room += sizeof host_prefix + text_length(entries[count]);
-	identity.variables = list = sys_memory(room + (count + 1) * sizeof *list);
+		room += sizeof host_prefix + text_length(entries[count]);
+	room += (count + 1) * sizeof *list;
+	identity.variables = list = room <= sizeof first ? (char **)(void *)first : sys_memory(room);
 	if (!list)
 		return false;
 	to = (char *)(list + count + 1);
 	for (; *entries; entries++) {
-		if (!text_row(table, *entries))
-			continue;
 		*list++ = to;
 		to = text_put(to, host_prefix);
 		if ((value = text_after(*entries, "LD_LIBRARY_PATH=")) && *value)
 			identity.search = to + (value - *entries);
 		to = text_put(to, *entries) + 1;
 	}
-	identity.path = to;
+	identity.path = plan.path ? text_put(to, plan.path) + 1 : to;
+	plan.path = plan.path ? to : NULL;
 	return true;
 }
 
@@ -94,7 +92,7 @@ static bool read_own(char **entry)
 		else if ((value = text_after(*entry, "CUDASHIM_LOG=")))
 			log = value;
 		else if ((value = text_after(*entry, "CUDASHIM_PLAN=")))
-			*plan.path = '\0', (void)text_copy(plan.path, sizeof plan.path, value);
+			plan.path = *value ? (char *)value : NULL;
 		else
 			off = off || text_same(*entry, "CUDASHIM_OFF=1");
 	}
@@ -179,7 +177,7 @@ static bool identity_read(char **entries)
 	/* In secure execution the environment is the attacker's; in doubt it is asked for. The loader then drops preloads that
 	 * have a slash in their name, but an administrator may have put us into a directory it trusts. */
 	identity.secure = auxiliary(AT_SECURE, 1) != 0;
-	if (identity.secure || !read_own(entries) || (!*plan.path && !*binary.path) || !take_environment(entries))
+	if (identity.secure || !read_own(entries) || (!plan.path && !*binary.path) || !take_environment(entries))
 		return false;
 	/* A string on the stack, which the host may overwrite later. */
 	find_program((const char *)auxiliary(AT_EXECFN, 0));

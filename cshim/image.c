@@ -41,8 +41,8 @@ static struct plan {
 	const char *strings;
 	/* Of each library, whether we have loaded it, or could not, and whether it was said why it is not used. */
 	_Atomic bool settled[IMAGE_LIBS], said[IMAGE_LIBS];
-	char path[PATH];
-} plan LARGE;
+	char *path; /* NULL where none was given */
+} plan;
 
 #define image_text(at) (plan.strings + (at))
 

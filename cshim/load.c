@@ -13,7 +13,7 @@ static void *no_dlopen(const char *name, int mode)
 }
 
 /* The real dlopen: that of libc or libdl, or of another object behind us that hooks it as we do. */
-void *(*_Atomic cudashim_real)(const char *name, int mode) = no_dlopen;
+void *(*_Atomic cudashim_real)(const char *name, int mode);
 
 /* The real dlopen, with errno and dlerror left as the host had them; NULL once it has loaded, else why not. What the loader
  * runs may set errno, which the host's own call shall find as it was. Asked of dlsym here only: errno's place is a function
@@ -69,30 +69,30 @@ struct needs {
 /* Called for each name that a file needs. What we have loaded, or could not, is settled, and so is what it needs. */
 static bool note(const char *name, void *with)
 {
-	const struct needs *needs = with;
+	struct needs *needs = with;
 	const struct lib *lib = image_lib(name);
 
-	if (lib && (needs->kept || lib->how < HOW_KEEP) && !needs->of[lib - plan.libs] && !plan.settled[lib - plan.libs])
+	if (lib && (needs->kept || lib->how < HOW_KEEP) && !plan.settled[lib - plan.libs] &&
+	    (needs->of || (needs->of = sys_memory(IMAGE_LIBS))) && !needs->of[lib - plan.libs])
 		needs->of[lib - plan.libs] = NEEDED;
 	return false;
 }
 
 /* Loads what the file at `path`, which is about to be loaded, needs of the plan, and what that needs; what the plan only keeps
- * for whom it was made for. False: it is a stranger that is left to the loader, or needs nothing: what is mapped wins for
- * whoever needs it, and there is nothing to judge. Called before the loader maps the file: by choose.c for what the
- * host opens, and for what we answer with. Two passes: what is needed, from the file downwards; then the loading, in the
- * order of the plan, which has each after what it needs.
+ * for whom it was made for. False: it is a stranger that is left to the loader, or there is nothing to judge, since what is
+ * mapped wins. Called by choose.c for what the host opens, and for what we answer with. Two passes: what is needed, from the
+ * file downwards; then the loading, in the order of the plan, which has each after what it needs.
  *
  * Who is here at once with another thread, or again from a constructor, has notes of his own: nobody takes for done what
  * somebody else is still about to do. */
 static bool load_needed(const char *path, int mode)
 {
-	struct needs needs = {plan_proves(path), sys_memory(IMAGE_LIBS)};
-	uint32_t count = needs.of ? plan.header->libs : 0;
+	struct needs needs = {plan_proves(path), NULL};
 	bool serves = needs.kept;
+	uint32_t count;
 
-	if (count)
-		(void)peek_any(path, DT_NEEDED, note, &needs);
+	(void)peek_any(path, DT_NEEDED, note, &needs);
+	count = needs.of ? plan.header->libs : 0;
 	for (uint32_t i = 0; i < count && !serves; i++)
 		serves = needs.of[i] && objects_find(&plan.libs[i], false) == MAPPED_NOT && plan_serves(path, NULL);
 	/* The plan was made for its own libraries, whoever needs them. */

@@ -49,9 +49,8 @@ static int match(struct dl_phdr_info *object, size_t size, void *with)
 	return 0;
 }
 
-/* Where a library of the plan is. `say`: that it is another copy, once. Called before a library is given, before it is
- * loaded, and for each name that a file needs: it costs a walk over all that is mapped, so what can be decided without it
- * comes first. */
+/* Where a library of the plan is. `say`: that it is another copy, once. Called before a library is given or loaded: it costs a
+ * walk over all that is mapped, so what can be decided without it comes first. */
 static enum mapped objects_find(const struct lib *lib, bool say)
 {
 	struct search search = {.soname = image_text(lib->soname), .path = image_text(lib->path)};

@@ -35,13 +35,15 @@ static size_t read_at(const struct peek *peek, void *to, size_t size, uint64_t a
 static bool read_segments(struct peek *peek)
 {
 	const Elf64_Ehdr *h = &peek->header;
-	size_t size = sizeof *h;
+	/* Linkers put the segments right behind the header: then one read brings both. */
+	size_t size = sizeof *h + sizeof peek->segments, got = read_at(peek, &peek->header, size, 0);
 
-	if (read_at(peek, &peek->header, size, 0) != size || !text_after((const char *)h->e_ident, ELFMAG "\2\1\1") ||
+	if (got < sizeof *h || !text_after((const char *)h->e_ident, ELFMAG "\2\1\1") ||
 	    h->e_version != 1 || h->e_machine != ELF_MACHINE || h->e_phentsize != sizeof(Elf64_Phdr) || h->e_phnum > SEGMENTS)
 		return false;
 	size = h->e_phnum * sizeof(Elf64_Phdr);
-	return read_at(peek, peek->segments, size, h->e_phoff) == size;
+	return (h->e_phoff == sizeof *h && got >= sizeof *h + size) ||
+	       read_at(peek, peek->segments, size, h->e_phoff) == size;
 }
 
 /* From an address to an offset in the file. The loader maps segments in order, each over what is there already. */

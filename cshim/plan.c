@@ -37,9 +37,9 @@ static enum force take(enum log_level not_for, enum force otherwise)
  * whatever it is, it is not asked again. */
 static enum force ask_for_one(void)
 {
-	const char *answer = ask(NULL, NULL);
+	char *answer = plan.path = ask(NULL, NULL);
 
-	if (answer && *answer == '/' && text_copy(plan.path, sizeof plan.path, answer))
+	if (answer && *answer == '/')
 		return take(LOG_WARNING, NONE);
 	if (answer && *answer)
 		log_say(LOG_WARNING, "no plan: the answer of cudashim is not a path: run `cudashim doctor`", NULL);
@@ -60,7 +60,7 @@ static bool plan_in_force(enum force step)
 		if (in_force == START)
 			in_force = identity_read(entries) ? KNOWN : NONE;
 		if (in_force == KNOWN && step > KNOWN)
-			in_force = *plan.path ? take(LOG_DECISION, otherwise) : otherwise;
+			in_force = plan.path ? take(LOG_DECISION, otherwise) : otherwise;
 		if (in_force == MAY_ASK && step > MAY_ASK)
 			in_force = ask_for_one();
 		gate_leave();

@@ -6,10 +6,9 @@
  * library that is loaded early. Works in memory of its own. Most names are opened again, and most files needed by several: what
  * was looked at in vain is noted. */
 
-/* Files that one call looks into. */
+/* Whose run path counts, and whether it is known to have none; what is sought, and the files found so far, as many as one call
+ * looks into. */
 enum { FILES = 16 };
-
-/* Whose run path counts, and whether it is known to have none; what is sought, and the files found so far. */
 struct seek {
 	const char *user, *name;
 	bool has_path, has_none;

@@ -4,7 +4,6 @@
  * write to; nothing is handed out unless CUDASHIM_TRACE_ACTS=1. All of it is called under the loader's lock, as audit.c is:
  * one record at a time. A record that cannot be written, or does not fit, is lost, and the program is not kept from anything. */
 
-/* The audit door is behind ours. */
 #define AUDIT_ALONE
 #define la_version audit_version
 #define la_objsearch audit_objsearch

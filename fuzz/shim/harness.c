@@ -75,9 +75,10 @@ static void put_plan(struct out *out)
 long harness_image(const unsigned char *bytes, size_t size, char *out, size_t room)
 {
 	struct out to = { out, room, 0 };
+	char path[] = "/plan";
 
 	memory_file = (struct memory_file){ bytes, size, 0 };
-	(void)text_put(plan.path, "/plan");
+	plan.path = path;
 	if (image_read())
 		return -1;
 	put_plan(&to);
