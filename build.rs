@@ -118,7 +118,7 @@ fn stems_header(families: &Path) -> Result<String, Box<dyn Error>> {
     Ok(rows.collect::<Result<String, _>>()? + "\"\"\n")
 }
 
-/// The table that `cshim/identity.c` includes: what the binary may know of a process's environment.
+/// The table that `cshim/ask.c` includes: what the binary may know of a process's environment.
 fn variables_header(variables: &Path) -> Result<String, Box<dyn Error>> {
     let mut entries = BTreeMap::new();
     for row in rows(variables)? {

@@ -5,12 +5,10 @@
  * it calls execve (clone(2)), and a host that waits for any child would then reap ours. The supervisor never calls it.
  *
  * Called by plan.c alone, inside the gate. */
-#include <sys/prctl.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 
-/* How long the binary has, also by its own count (src/cli/plan_for.rs); what the child says where there is none to run. */
-enum { SECONDS = 2, NOT_STARTED = 127 };
+/* How long the binary has, also by its own count (src/cli/plan_for.rs); what is said where it took longer, or there is none. */
+enum { SECONDS = 2, TOO_LONG = 124, NOT_STARTED = 127 };
 
 /* What the binary may know of the environment, made by build.rs of data/variables.tsv: names with their `=`, or without where
  * more may follow. */
@@ -25,17 +23,14 @@ static __attribute__((noreturn)) void leave(int status)
 		(void)SYS(SYS_exit_group, status);
 }
 
-/* In the supervisor, which comes with all of them blocked: nothing of the host's signals. The kernel refuses to touch SIGKILL
- * and SIGSTOP. Then its time begins: SIGALRM ends it, whatever became of who asked, and with it the binary. */
+/* In the supervisor, which comes with all of them blocked, and stays so: nothing of the host's signals. The kernel refuses to
+ * touch SIGKILL and SIGSTOP. */
 static void reset_signals(void)
 {
-	const uint64_t action[4] = {0}, none = 0;
-	const int64_t timer[4] = {0, 0, SECONDS, 0};
+	const uint64_t action[4] = {0, SA_NOCLDSTOP};
 
 	for (int i = 1; i <= 64; i++)
 		(void)SYS(SYS_rt_sigaction, i, action, NULL, 8);
-	(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
-	(void)SYS(SYS_setitimer, ITIMER_REAL, timer, NULL);
 }
 
 /* In the supervisor: 0 is /dev/null, 1 the pipe, 2 the host's where decisions are said, and nothing else is open. */
@@ -57,37 +52,42 @@ static bool reset_descriptors(int out)
 	return true;
 }
 
-/* Until that child has ended; its status, or -1. */
-static int wait_for(long child)
+/* Until that child has ended, or with WNOHANG as it is now; what it exited with, or -1. */
+static int wait_for(long child, int options)
 {
 	int status = -1;
 	long got;
 
 	do
-		got = SYS(SYS_wait4, child, &status, __WALL, NULL);
+		got = SYS(SYS_wait4, child, &status, __WALL | options, NULL);
 	while (got == -EINTR);
-	return got == child ? status : -1;
+	return got == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 /* All that the supervisor does. Of the host it has the memory and one thread, whatever the others held then: so it calls
  * nothing of the host's libraries, and the two lists were made before. It ends as the binary did; no shell is between them
- * that could use that number for something else. */
+ * that could use that number for something else. What takes too long it ends and waits for, whatever became of who asked: the
+ * host may inherit children. Only one that the kernel does not let go is left behind. */
 static __attribute__((noreturn)) void supervise(int out, const char *const *words)
 {
-	int status;
-	long child;
+	const uint64_t ended = 1ULL << (SIGCHLD - 1), none = 0;
+	struct timespec limit = {SECONDS, 0}, tenth = {0, 100000000};
+	long child = -EINVAL;
+	bool late;
 
 	reset_signals();
-	if (!reset_descriptors(out))
-		leave(1);
-	child = SYS(SYS_clone, SIGCHLD);
+	if (reset_descriptors(out))
+		child = SYS(SYS_clone, SIGCHLD);
 	if (child == 0) {
-		(void)SYS(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+		(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
 		(void)SYS(SYS_execve, binary.path, words, identity.variables);
 		leave(NOT_STARTED);
 	}
-	status = child < 0 ? -1 : wait_for(child);
-	leave(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+	late = child > 0 && SYS(SYS_rt_sigtimedwait, &ended, NULL, &limit, 8) < 0;
+	if (late && SYS(SYS_kill, child, SIGKILL) == 0)
+		(void)SYS(SYS_rt_sigtimedwait, &ended, NULL, &tenth, 8);
+	child = child > 0 ? wait_for(child, late ? WNOHANG : 0) : -1;
+	leave(late ? TOO_LONG : (int)child);
 }
 
 /* What is said where there is no answer: always with what to type. */
@@ -107,7 +107,7 @@ static char *ask(const char *object, const char *name)
 	const char *words[] = {"cudashim", "plan-for", pid, identity.path, object ? plan.path : NULL, object, name, NULL};
 	char **known = identity.variables;
 	uint64_t all = ~(uint64_t)0, before;
-	int ends[2], status = -1;
+	int ends[2], code = -1;
 	long child = -ENOMEM, size = 0, end = 0;
 
 	/* Most processes never ask, so it is found out here; a second time, nothing is left to take out. */
@@ -125,18 +125,18 @@ static char *ask(const char *object, const char *name)
 		(void)SYS(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
 		sys_close(ends[1]);
 		if (child > 0)
-			status = wait_for(child);
+			code = wait_for(child, 0);
 		size = sys_read(ends[0], answer, PATH);
 		sys_close(ends[0]);
 	}
 	if (child < 0)
 		return failed("cannot be started from here", "start the program with `cudashim run -- COMMAND`");
-	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
+	if (code == NOT_STARTED)
 		return failed("cannot be run", "install it there again, or make a new shim with `cudashim shim`");
-	if (WIFSIGNALED(status) || size == PATH)
+	if (code == TOO_LONG || size == PATH)
 		return failed("took more than two seconds, or answered too much",
 			      "run `cudashim resolve` once, so that the answer is kept, or start with `cudashim run -- COMMAND`");
-	if (status != 0 || size < 0)
+	if (code != 0 || size < 0)
 		return failed("failed", "run `cudashim resolve` to see why");
 	/* Nothing at all, or one line: a NUL or a second line would be somebody else's answer. */
 	while (end < size && answer[end] && answer[end] != '\n')

@@ -10,7 +10,6 @@ EXPORT const unsigned cudashim_abi = 2;
 /* Before glibc 2.34 dlsym is in libdl, which may not be there when we are linked in, and come later by way of libc itself;
  * that way is open to us, too. The mode is what libc passes to itself. */
 extern void *__libc_dlopen_mode(const char *name, int mode), *__libc_dlsym(void *handle, const char *name);
-enum { LIBC_DLOPEN = 1 << 31 };
 #pragma weak __libc_dlopen_mode
 #pragma weak __libc_dlsym
 
@@ -23,7 +22,7 @@ static bool have_real(void)
 	if (real && real != no_dlopen)
 		return true;
 	if (!dlsym && __libc_dlopen_mode)
-		libdl = __libc_dlopen_mode("libdl.so.2", RTLD_LAZY | LIBC_DLOPEN);
+		libdl = __libc_dlopen_mode("libdl.so.2", RTLD_LAZY | 1 << 31);
 	real = dlsym ? dlsym(RTLD_NEXT, "dlopen") : libdl ? __libc_dlsym(libdl, "dlopen") : NULL;
 	cudashim_real = real ? real : no_dlopen;
 	return real;
@@ -37,8 +36,8 @@ static const char *by_name(const struct name *found, const char *name, int mode,
 	bool own = plan_proves(asker);
 	enum mapped mapped = objects_find(lib, own);
 
-	/* Mapped, it is what the loader finds by its soname, whoever asks: nobody needs to be asked about. */
-	if (!own && (found->alias || mapped < MAPPED_ELSEWHERE) && !plan_serves(asker, found))
+	/* Mapped, the loader finds it by its soname for whoever asks: nobody needs to be asked about. */
+	if (!own && ((!found->alias && mapped >= MAPPED_ELSEWHERE) || !plan_serves(asker, found)))
 		return name;
 	if (mapped == MAPPED_NOT) {
 		/* RTLD_NOLOAD asks whether it is there, and it is not; a file that is another now is the loader's to find. */
@@ -48,8 +47,8 @@ static const char *by_name(const struct name *found, const char *name, int mode,
 		/* One of those may need it, and may have brought another copy along. */
 		mapped = objects_find(lib, own);
 	}
-	/* By its soname the loader finds what is mapped from elsewhere, before it looks anywhere. */
-	if (mapped == MAPPED_OTHER || mapped == MAPPED_ELSEWHERE)
+	/* By its soname the loader finds what is mapped, before it looks anywhere; by its path also a file that names none. */
+	if (mapped == MAPPED_OTHER || (mapped == MAPPED_ELSEWHERE && said_changed(lib)))
 		answer = found->alias ? image_text(lib->soname) : name;
 	return said_answer(found, name, answer);
 }

@@ -9,19 +9,22 @@
  * whose memory it still stands. */
 static _Atomic uint32_t inside;
 
-/* False: who is in is this very thread, or has been for three seconds. Whoever gets in leaves again before he calls anything of
- * the loader or the host. */
+/* False: who is in is this very thread, or has been for more than three seconds. Whoever gets in leaves again before he calls
+ * anything of the loader or the host. */
 static bool gate_enter(void)
 {
+	struct timespec millisecond = {0, 1000000}, time = {0, 0};
 	uint32_t self = (uint32_t)SYS(SYS_gettid), now = 0;
-	struct timespec millisecond = {0, 1000000};
+	int64_t end = 0;
 
-	for (int look = 0; !__atomic_compare_exchange_n(&inside, &now, self, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);) {
-		if (now == self || look == 3000)
+	while (!__atomic_compare_exchange_n(&inside, &now, self, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+		(void)SYS(SYS_clock_gettime, CLOCK_MONOTONIC, &time);
+		end = end ? end : time.tv_sec + 4;
+		if (now == self || time.tv_sec >= end)
 			return false;
 		/* Else one that is no thread of ours, of the process that we were forked off from: tried again with that. */
 		if (now != 0 && SYS(SYS_tgkill, sys_getpid(), now, 0) == 0) {
-			look += SYS(SYS_nanosleep, &millisecond, NULL) == 0;
+			(void)SYS(SYS_nanosleep, &millisecond, NULL);
 			now = 0;
 		}
 	}

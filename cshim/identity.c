@@ -9,13 +9,11 @@
 static struct identity {
 	/* Whether the loader may audit with another instance of us; whether the kernel asks for secure execution. */
 	bool audited, secure;
-	/* The program, as the plan knows programs; all zero where it is not known. */
-	struct id program;
+	struct id program; /* as the plan knows programs; all zero where it is not known */
 	/* The environment up to NULL, and in it the value of LD_LIBRARY_PATH (the loader reads that once, too), NULL where it is
 	 * empty. */
 	char **variables, *search;
-	/* The path of the program, as the binary is told it; empty where it is not known. */
-	char *path;
+	char *path; /* of the program, as the binary is told it; empty where it is not known */
 } identity;
 
 /* What glibc hands to constructors. An auditor has a namespace of its own, without libc and its `environ`. */

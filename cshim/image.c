@@ -39,8 +39,8 @@ static struct plan {
 	const struct id *ids;
 	const struct name *names;
 	const char *strings;
-	/* Of each library, whether we have loaded it, or could not, and whether it was said why it is not used. */
-	_Atomic bool settled[IMAGE_LIBS], said[IMAGE_LIBS];
+	/* Of each library, whether we have loaded it, or could not, and what was said of why it is not used. */
+	_Atomic unsigned char settled[IMAGE_LIBS], said[IMAGE_LIBS];
 	char *path; /* NULL where none was given */
 } plan;
 

@@ -51,7 +51,7 @@ static void load_member(const struct lib *lib, int mode)
 	/* By the path of what is mapped the loader opens no file, whatever became of that. */
 	error = mapped != MAPPED_CHOSEN && said_changed(lib) ? "" : load_quietly(path, mode);
 	if (error)
-		said_unused(lib, "it cannot be loaded: ", error, NULL);
+		said_unused(lib, SAID_FILE, "it cannot be loaded: ", error, NULL);
 	else if (mapped == MAPPED_NOT)
 		log_say(LOG_DECISION, soname, " loaded from ", path, NULL);
 	plan.settled[lib - plan.libs] = true;
@@ -87,7 +87,8 @@ static bool note(const char *name, void *with)
  * somebody else is still about to do. */
 static bool load_needed(const char *path, int mode)
 {
-	struct needs needs = {plan_proves(path), NULL};
+	bool ours = path >= plan.strings && path < plan.strings + plan.header->strings;
+	struct needs needs = {ours || plan_proves(path), NULL};
 	bool serves = needs.kept;
 	uint32_t count;
 

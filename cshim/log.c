@@ -11,8 +11,7 @@ static enum log_level log_limit;
 /* What descriptor 2 was at the start, all zero where it was none: a host may close it and get the number again for a file of
  * its own, and a warning must not end up in that. */
 static struct stat log_stderr;
-/* The file of CUDASHIM_LOG; empty where lines go to stderr. */
-static LARGE char log_file[PATH];
+static LARGE char log_file[PATH]; /* that of CUDASHIM_LOG; empty where lines go to stderr */
 
 /* Called once, while the environment is read; `value` may be NULL. One that means nothing is as none: to say so would be a
  * line in every process. */
@@ -86,6 +85,7 @@ static __attribute__((sentinel)) void log_say(enum log_level level, ...)
 	/* Of the host's stack little may be left. */
 	char digits[21], *line = level > log_limit ? NULL : sys_memory(PAGE), *end, *at;
 	va_list parts;
+	bool kept;
 
 	if (!line)
 		return;
@@ -96,11 +96,10 @@ static __attribute__((sentinel)) void log_say(enum log_level level, ...)
 		at = add(at, end, part);
 	va_end(parts);
 	*at++ = '\n';
-	if (!*log_file || !log_append(log_file, line, (size_t)(at - line))) {
-		if (!*log_file || level == LOG_WARNING)
-			to_stderr(line, (size_t)(at - line));
-		if (*log_file && !__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
-			to_stderr(lost, sizeof lost - 1);
-	}
+	kept = *log_file && log_append(log_file, line, (size_t)(at - line));
+	if (!kept && (!*log_file || level == LOG_WARNING))
+		to_stderr(line, (size_t)(at - line));
+	if (!kept && *log_file && !__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
+		to_stderr(lost, sizeof lost - 1);
 	sys_release(line, PAGE);
 }

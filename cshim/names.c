@@ -26,10 +26,8 @@ static bool is_rest(const char *s)
 /* Whether it is a part of libc or of the compiler, which every process has, or finds as ever: none of them needs CUDA. */
 static bool names_are_libc(const char *name)
 {
-	static const char rows[] = "\010ld-linux\010libc.so.\011libdl.so.\014libgcc_s.so.\010libm.so.\016libpthread.so."
-				   "\011librt.so.\015libstdc++.so.";
-
-	return text_row(rows, name);
+	return text_row("\010ld-linux\010libc.so.\011libdl.so.\014libgcc_s.so.\010libm.so.\016libpthread.so."
+				   "\011librt.so.\015libstdc++.so.", name);
 }
 
 /* Whether a file's name is one of CUDA's: a peek_test. One stem may be the beginning of another. */

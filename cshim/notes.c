@@ -1,6 +1,6 @@
 /* What was found out about a name or a file, so that it is found out once. Called by plan.c and seek.c, from any thread. */
 
-/* Far more than a process has; once all are taken, what is not among them counts as NO. */
+/* More than a process has, names apart (seek.c); once all are taken, what is not among them counts as NO. */
 enum { NOTES = 512 };
 enum answer { UNKNOWN, NO, YES };
 

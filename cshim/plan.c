@@ -68,7 +68,7 @@ static bool plan_in_force(enum force step)
 	return in_force == GIVEN;
 }
 
-/* Whether it may ever come to be. Asked before each dlopen: most processes have none, and pay two loads. */
+/* Whether it may ever come to be. Asked before each dlopen: most processes have none, and pay a few loads. */
 static bool plan_may_be(void)
 {
 	if (in_force == START)

@@ -4,11 +4,14 @@
 /* What the dlopen door asks the loader for, to learn whether the audit door of this process acts: only that answers. */
 #define AUDIT_QUESTION "/cudashim: does the audit door act?"
 
+/* Another file was there first; ours cannot be used, after which the other is no news. */
+enum said { SAID_OTHER = 1, SAID_FILE };
+
 /* Says why: `what`, and the rest where there is more. What the plan only keeps loses nothing if the loader finds it by itself:
  * that is a decision. */
-static void said_unused(const struct lib *lib, const char *what, const char *rest, const char *more)
+static void said_unused(const struct lib *lib, enum said said, const char *what, const char *rest, const char *more)
 {
-	if (!__atomic_exchange_n(&plan.said[lib - plan.libs], true, __ATOMIC_RELAXED))
+	if (__atomic_exchange_n(&plan.said[lib - plan.libs], said, __ATOMIC_RELAXED) < said)
 		log_say(lib->how >= HOW_KEEP ? LOG_DECISION : LOG_WARNING, image_text(lib->soname), ": ",
 			image_text(lib->path), " is not used: ", what, rest, more, NULL);
 }
@@ -26,14 +29,14 @@ static bool said_changed(const struct lib *lib)
 			   "its modification time is another" : NULL;
 
 	if (what)
-		said_unused(lib, what, "; left to the loader", NULL);
+		said_unused(lib, SAID_FILE, what, "; left to the loader", NULL);
 	return what;
 }
 
 /* Another file of that soname is mapped, and the loader takes that; if ours could not be loaded, that has been said. */
 static void said_mapped(const struct lib *lib, const char *other)
 {
-	said_unused(lib, *other ? other : "the program",
+	said_unused(lib, SAID_OTHER, *other ? other : "the program",
 		    " is already mapped (before the plan could act; is it in LD_PRELOAD?)", NULL);
 }
 

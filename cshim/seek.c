@@ -64,7 +64,7 @@ static bool find_file(struct seek *seek, const char *name)
 }
 
 /* Whether the file is one that the object at `caller` gets for a path, or for a bare name. Where there is none for that, it is
- * not looked for again. */
+ * not looked for again; at the last, half of the notes are left for others. */
 static bool seek_file(const char *name, const void *caller, bool (*is)(const char *path, int mode), int mode)
 {
 	uint64_t hash = note_hash(name, (uint64_t)caller);
@@ -73,7 +73,7 @@ static bool seek_file(const char *name, const void *caller, bool (*is)(const cha
 
 	if (text_has(name, '/'))
 		return is(name, mode);
-	if (names_are_libc(name) || note_find(hash) != UNKNOWN)
+	if (names_are_libc(name) || note_count >= NOTES / 2 || note_find(hash) != UNKNOWN)
 		return false;
 	/* The program itself has no path among what is mapped. */
 	seek.user = objects_path(caller);

@@ -18,8 +18,7 @@ static char trace_file[PATH];
 /* Whether the plan is handed out; whether the objects that the program starts with are all mapped; whether a file was tried
  * since the last question, and whether that is recorded. */
 static bool acts, started, tried, searching;
-/* Files tried in vain by the searches of this process. */
-static uint64_t failures;
+static uint64_t failures; /* files tried in vain by the searches of this process */
 
 /* One record: its size, the process, the one of the record before (0: none; another: what this was forked off from), and
  * fields, each with its NUL. */

@@ -272,6 +272,15 @@ fn ask_leaves_children_signals_and_descriptors_alone() {
     assert_eq!(lines[4], "sigchlds: 0, children: none");
 }
 
+/// Process 1 of a container, or a subreaper: what takes too long is not left to it.
+#[test]
+fn ask_leaves_no_child_to_a_host_that_inherits_them() {
+    let a = asked("exec sleep 60");
+    let ran = a.host(&[&["subreaper", "sigchld"][..], &OPEN, &["sigchlds"]].concat(), &[]);
+    assert_eq!(ran.out, "open libc10_cuda.so: ok\nwhich: 1\nsigchlds: 0, children: none\n", "{}", ran.err);
+    assert!(ran.err.contains("took more than two seconds"), "{}", ran.err);
+}
+
 #[test]
 fn ask_once_for_many_threads() {
     let a = asked(ANSWERS);

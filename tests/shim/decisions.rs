@@ -274,6 +274,19 @@ fn shim_loads_what_a_kept_name_needs_first() {
     assert_eq!(ran.out, "open libconsumer.so: no\nmaps libone: 0\nopen libconsumer.so: ok\nsum: 41\n");
 }
 
+/// What the plan names is the plan's, whatever became of its file.
+#[test]
+fn shim_loads_what_an_exchanged_kept_library_needs_first() {
+    let c = consumer();
+    let path = put_plan(&c.lab, &c.plan);
+    let new = c.consumer.with_extension("new");
+    std::fs::copy(&c.consumer, &new).unwrap();
+    std::fs::rename(&new, &c.consumer).unwrap();
+    let script = ["open", "libconsumer.so", "l", "call", "sum"];
+    let ran = c.lab.ran(host(&script).env("CUDASHIM_PLAN", path).env("LD_LIBRARY_PATH", c.lab.path("wrong")));
+    assert_eq!(ran.out, "open libconsumer.so: ok\nsum: 41\n");
+}
+
 #[test]
 fn shim_library_survives_a_dlclose_meanwhile() {
     let c = consumer();
@@ -374,6 +387,20 @@ fn shim_knows_a_library_without_soname_by_its_path() {
             )
         );
     }
+}
+
+/// The loader knows it by the path that it was opened by, and by its inode.
+#[test]
+fn shim_knows_a_library_without_soname_by_another_path() {
+    let lab = Machine::new();
+    let bare = lab.program("libbare.so", "int which(void) { return 6; }", &["-shared", "-fPIC"]);
+    let link = lab.mkdir("other").join("libbare.so");
+    std::os::unix::fs::symlink(&bare, &link).unwrap();
+    let plan = PlanText::new().lib("libbare.so", &bare, "redirect").record(&["alias", "libbare.so.1", "libbare.so"]);
+    let script = ["open", utf8(&link), "l", "open", "libbare.so", "l", "open", "libbare.so.1", "l", "maps", "libbare"];
+    let ran = with_plan(&lab, &plan, &script);
+    let opened = ["other/libbare.so", "libbare.so", "libbare.so.1"].map(|name| format!("open {name}: ok\n")).concat();
+    assert_eq!(ran.out.replace("[R]/", ""), opened + "maps libbare: 1\n  libbare.so\n");
 }
 
 /// A constructor that opens by bare name; preloaded before us, it runs before our own.

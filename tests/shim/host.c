@@ -304,6 +304,9 @@ int main(int argc, char **argv)
 			i += 2;
 		} else if (!strcmp(what, "sigchld")) {
 			signal(SIGCHLD, count_sigchld);
+		} else if (!strcmp(what, "subreaper")) {
+			if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+				return 9;
 		} else if (!strcmp(what, "sigchlds")) {
 			int status, left = waitpid(-1, &status, 0);
 

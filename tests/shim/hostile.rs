@@ -164,6 +164,21 @@ fn shim_skips_a_missing_member_once() {
     assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
 }
 
+/// That another copy was there is no news once it is gone; that ours cannot be used is.
+#[test]
+fn shim_refuses_a_missing_file_after_another_copy_is_closed() {
+    let one = Two::new();
+    let plan = put_plan(&one.lab, &one.plan("redirect"));
+    fs::remove_file(&one.right).unwrap();
+    let wrong = one.lab.path("wrong/libone.so.1");
+    let open = ["open", "libone.so.1", "l"];
+    let script = [&["hold", utf8(&wrong)][..], &open, &["close", "release"], &open, &open].concat();
+    let ran = one.lab.ran(host(&script).env("CUDASHIM_PLAN", &plan));
+    let lines: Vec<&str> = ran.err.lines().map(|line| line.rsplit_once(" is not used: ").unwrap().1).collect();
+    let other = "[R]/wrong/libone.so.1 is already mapped (before the plan could act; is it in LD_PRELOAD?)";
+    assert_eq!(lines, [other, "it is gone; left to the loader"]);
+}
+
 #[test]
 fn shim_skips_an_unloadable_member_with_the_reason() {
     let lab = Machine::new();

@@ -91,6 +91,35 @@ fn stranger_question_is_put_to_the_binary() {
     }
 }
 
+/// The loader would not find it by that name.
+#[test]
+fn stranger_does_not_get_a_mapped_library_without_soname() {
+    let lab = Machine::new();
+    let bare = |path: &str, which: u32| {
+        lab.mkdir(path.rsplit_once('/').unwrap().0);
+        lab.program(path, &format!("int which(void) {{ return {which}; }}"), &["-shared", "-fPIC"])
+    };
+    let (right, _) = (bare("right/libbare.so", 6), bare("wrong/libbare.so", 9));
+    let opens = "#include <dlfcn.h>\nint opened(void) { void *h = dlopen(\"libbare.so\", RTLD_NOW); \
+                 return h ? ((int (*)(void))dlsym(h, \"which\"))() : -1; }";
+    let opener = lab.library("wrong/libopener.so", opens, &["-Wl,-rpath,$ORIGIN", "-ldl"]);
+    let plan = PlanText::new().lib("libbare.so", &right, "redirect").record(&["object", utf8(&COMMON.host)]);
+    let script = ["open", utf8(&right), "l", "open", utf8(&opener), "l", "call", "opened"];
+    let ran = lab.ran(host(&script).env("CUDASHIM_PLAN", put_plan(&lab, &plan)));
+    assert!(ran.out.ends_with("opened: 9\n"), "{}{}", ran.out, ran.err);
+}
+
+/// What was looked for in vain takes no room of theirs.
+#[test]
+fn stranger_question_is_put_after_many_names() {
+    let p = plugin("echo set", false);
+    let names: Vec<String> = (0..600).map(|number| format!("libnone{number}.so")).collect();
+    let mut script: Vec<&str> = names.iter().flat_map(|name| ["open", name, "l"]).collect();
+    script.extend(["open", utf8(&p.opener), "l", "call", "opened"]);
+    let ran = p.run("LD_PRELOAD", &script);
+    assert!(ran.out.ends_with("opened: 20\n"), "{}{}", ran.out, ran.err);
+}
+
 #[test]
 fn stranger_is_left_to_the_loader_without_a_binary() {
     let mut p = plugin("echo set", false);
