@@ -201,8 +201,10 @@ fn stranger_opens_its_own_file_by_a_kept_name() {
 fn stranger_question_is_not_put_for_what_is_mapped() {
     let p = plugin("echo own", false);
     for door in DOORS {
-        let ran = p.run(door, &["open", "libone.so.1", "l", "open", utf8(&p.plugin), "l", "call", "sum"]);
-        assert_eq!((ran.out.lines().last(), p.questions()), (Some("sum: 20"), vec![]), "{door}");
+        for (object, call) in [(&p.plugin, "sum"), (&p.opener, "opened")] {
+            let ran = p.run(door, &["open", "libone.so.1", "l", "open", utf8(object), "l", "call", call]);
+            assert_eq!((ran.out.lines().last(), p.questions()), (Some(&*format!("{call}: 20")), vec![]), "{door}");
+        }
     }
 }
 
